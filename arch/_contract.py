@@ -1,0 +1,107 @@
+"""What every architecture promises: a causal sequence mixer whose `step` and `scan` agree.
+
+`step` is the streaming form, one time step at a time; `scan` is the training form, a chunk of
+steps at once. Both take a state and give the next one, so a sequence may be fed in any chunking
+and must give the same outputs and the same final state (to 1e-9 in float64; the contract tests
+hold every architecture to it).
+"""
+
+# Shape suffixes: B batch, T time, D input width, H hidden width, G gate rows (a multiple of H)
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+State = Any
+"""A tree of tensors and plain numbers: named tuples, tuples and lists of them."""
+
+
+class Layer(nn.Module, ABC):
+    """A causal sequence mixer: `inputs` numbers a step in, `width` numbers a step out.
+
+    The keyword-only parameters of a subclass's constructor are the architecture's options; their
+    annotations say which values are allowed. A constructor raises `ValueError` where a width or an
+    option is impossible.
+    """
+
+    residual: ClassVar[bool] = False
+    """Whether the output is added to the input, so that both have one width."""
+
+    max_length: int | None = None
+    """The longest sequence that the layer can read, where there is one."""
+
+    @classmethod
+    def stack(cls, inputs: int, width: int, depth: int, **options: Any) -> list[Self]:
+        """`depth` layers, the first of which reads `inputs` numbers a step."""
+        return [cls(inputs if i == 0 else width, width, **options) for i in range(depth)]
+
+    @abstractmethod
+    def init_state(self, batch: int) -> State:
+        """The empty state of `batch` independent streams."""
+
+    @abstractmethod
+    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        """One time step: output (B, H) and the next state. The state passed in is used up."""
+
+    @abstractmethod
+    def scan(self, x_BTD: Tensor, state: State) -> tuple[Tensor, State]:
+        """A chunk of T ≥ 1 steps: outputs (B, T, H) and the state after the last of them."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Outputs (B, T, H) of whole sequences: `scan` from the empty state."""
+        return self.scan(x_BTD, self.init_state(len(x_BTD)))[0]
+
+    def gates(self, x_BD: Tensor, state: State) -> dict[str, Tensor]:
+        """What the gates of this step read, by name; nothing where there are none. Keeps `state`."""
+        return {}
+
+    def empty(self, *shape: int) -> Tensor:
+        """Zeros of the layer's own dtype and device."""
+        parameter = next(self.parameters())
+        return torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
+
+
+class RecurrentLayer(Layer):
+    """A layer given by an update rule h' = f(x, h).
+
+    A subclass writes its equations once, in two halves: `project` holds what depends on the input
+    alone, so that `scan` can do it for all steps in one matrix product; `update` holds the rest.
+    """
+
+    @abstractmethod
+    def project(self, x: Tensor) -> Tensor:
+        """The input's share of the gates, (..., D) to (..., G)."""
+
+    @abstractmethod
+    def update(self, projected_BG: Tensor, state: State) -> tuple[Tensor, State]:
+        """The recurrence: output (B, H) and the next state."""
+
+    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        return self.update(self.project(x_BD), state)
+
+    def scan(self, x_BTD: Tensor, state: State) -> tuple[Tensor, State]:
+        outputs = []
+        for projected_BG in self.project(x_BTD).unbind(1):
+            h_BH, state = self.update(projected_BG, state)
+            outputs.append(h_BH)
+        return torch.stack(outputs, 1), state
+
+
+def state_bytes(state: State) -> int:
+    """The memory that a state holds, measured from its tensors' storages, in bytes."""
+    storages = {
+        leaf.untyped_storage().data_ptr(): leaf.untyped_storage().nbytes()
+        for leaf in pytree.tree_leaves(state)
+        if isinstance(leaf, Tensor)
+    }
+    return sum(storages.values())
+
+
+def copy_state(state: State) -> State:
+    """A state of its own, so that one stream can be taken up twice from one place."""
+    return pytree.tree_map_only(Tensor, lambda tensor: tensor.clone(), state)

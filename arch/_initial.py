@@ -1,0 +1,44 @@
+"""How recurrent weights start. It decides what a network can learn to remember, so it is an option.
+
+`default`      every weight and bias uniform in ±1/√H, as `torch.nn` does.
+`orthogonal`   each H×H recurrent block orthogonal (Saxe et al. 2014), input weights uniform after
+               Glorot & Bengio (2010), biases zero.
+`identity`     recurrent weights the identity, input weights N(0, 0.001²), biases zero: the relu
+               network of Le, Jaitly & Hinton (2015), section 3.
+"""
+
+# Shape suffixes: D input width, H hidden width, G gate rows (a multiple of H)
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from torch import Tensor, nn
+
+Initialisation = Literal["default", "orthogonal"]
+RectifiedInitialisation = Literal["default", "orthogonal", "identity"]
+
+IRNN_INPUT_DEVIATION = 1e-3
+
+
+def initialise(
+    init: RectifiedInitialisation, input_GD: Tensor, recurrent_GH: Tensor, *biases: Tensor | None
+) -> None:
+    """Fill the weights of a recurrent layer in place, block by block of H rows."""
+    width = recurrent_GH.shape[1]
+    present = [bias for bias in biases if bias is not None]
+    if init == "default":
+        bound = 1 / math.sqrt(width)
+        for weight in (input_GD, recurrent_GH, *present):
+            nn.init.uniform_(weight, -bound, bound)
+        return
+    for bias in present:
+        nn.init.zeros_(bias)
+    for input_HD, recurrent_HH in zip(input_GD.split(width), recurrent_GH.split(width), strict=True):
+        if init == "orthogonal":
+            nn.init.xavier_uniform_(input_HD)
+            nn.init.orthogonal_(recurrent_HH)
+        else:
+            nn.init.normal_(input_HD, std=IRNN_INPUT_DEVIATION)
+            nn.init.eye_(recurrent_HH)

@@ -1,0 +1,168 @@
+"""A whole model: an encoder, a stack of layers, a readout, with the same four methods as a layer."""
+
+# Shape suffixes: B batch, T time, D input channels, H width, O outputs
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from arch._contract import Layer, State, copy_state
+from arch._registry import Arch, get
+
+WIDEST_UNIT = 256
+"""How far the search for a layer's smallest width goes."""
+
+
+class SequenceModel(nn.Module):
+    """Tokens (B, T) or reals (B, T, D) in, logits or reals (B, T, O) out, one a step.
+
+    Tokens are embedded at the model's width. Reals go straight into the first layer, except where
+    the layers are residual and need their own width: there a linear map comes first. Dropout stands
+    between the layers (Zaremba et al. 2014).
+    """
+
+    def __init__(self, encoder: nn.Module, layers: list[Layer], readout: nn.Module, dropout: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
+        self.encoder = encoder
+        self.layers: nn.ModuleList = nn.ModuleList(layers)
+        self.readout = readout
+        self.dropout = nn.Dropout(dropout)
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest sequence that every layer can read, where there is one."""
+        return min((layer.max_length for layer in self._stack() if layer.max_length is not None), default=None)
+
+    def init_state(self, batch: int) -> list[State]:
+        """The empty state of `batch` independent streams: one state a layer."""
+        return [layer.init_state(batch) for layer in self._stack()]
+
+    def step(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
+        """One time step: tokens (B,) or reals (B, D) in, (B, O) out. The state passed in is used up."""
+        hidden, states = self.encoder(x), []
+        for i, layer in enumerate(self._stack()):
+            hidden, after = layer.step(hidden if i == 0 else self.dropout(hidden), state[i])
+            states.append(after)
+        return self.readout(hidden), states
+
+    def scan(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
+        """A chunk of T steps: (B, T) or (B, T, D) in, (B, T, O) out. The state passed in is used up."""
+        hidden, states = self.encoder(x), []
+        for i, layer in enumerate(self._stack()):
+            hidden, after = layer.scan(hidden if i == 0 else self.dropout(hidden), state[i])
+            states.append(after)
+        return self.readout(hidden), states
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Whole sequences from the empty state: (B, T) or (B, T, D) in, (B, T, O) out."""
+        return self.scan(x, self.init_state(len(x)))[0]
+
+    def gates(self, x: Tensor, state: list[State]) -> dict[str, Tensor]:
+        """What the gates of this step read, as `layer.gate`; advances a copy, so `state` is kept."""
+        hidden, read = self.encoder(x), {}
+        for i, layer in enumerate(self._stack()):
+            read |= {f"{i}.{name}": gate for name, gate in layer.gates(hidden, state[i]).items()}
+            hidden, _ = layer.step(hidden, copy_state(state[i]))
+        return read
+
+    def _stack(self) -> Iterator[Layer]:
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            yield layer
+
+
+def build(
+    spec: str | Arch,
+    *,
+    outputs: int,
+    vocabulary: int | None = None,
+    channels: int | None = None,
+    width: int | None = None,
+    params: int | None = None,
+    depth: int = 2,
+    seed: int | None = None,
+) -> SequenceModel:
+    """A model of `depth` layers of the architecture that `spec` names.
+
+    Give `vocabulary` for token inputs or `channels` for real ones, and `width` or a budget `params`,
+    for which the width is solved: the one whose parameter count is nearest. Initial
+    weights are drawn from `seed` where it is given; the global generator is left as it was.
+
+    Raises `ValueError` where the sizes are impossible or contradict each other.
+
+    >>> model = build("lstm:bias=False", channels=1, outputs=2, width=128, depth=2)
+    >>> sum(parameter.numel() for parameter in model.parameters())
+    197378
+    """
+    arch = get(spec) if isinstance(spec, str) else spec
+    if (vocabulary is None) == (channels is None):
+        raise ValueError("give either vocabulary, for token inputs, or channels, for real ones")
+    if (width is None) == (params is None):
+        raise ValueError("give either width or params, a budget of parameters")
+    for name, size in {"outputs": outputs, "depth": depth, "width": width, "params": params}.items():
+        if size is not None and size < 1:
+            raise ValueError(f"{name} must be at least 1, not {size}")
+
+    def model_of(width: int) -> SequenceModel:
+        options = dict(arch.options)
+        dropout = options.pop("dropout", 0.0)
+        encoder: nn.Module = nn.Identity()
+        inputs = channels or width
+        if vocabulary is not None:
+            encoder = nn.Embedding(vocabulary, width)
+        elif arch.layer.residual:
+            assert channels is not None
+            encoder, inputs = nn.Linear(channels, width), width
+        layers = arch.layer.stack(inputs, width, depth, **options)
+        return SequenceModel(encoder, list(layers), nn.Linear(width, outputs), dropout)
+
+    if width is None:
+        assert params is not None
+        width = _width_nearest(params, model_of, arch)
+    if seed is None:
+        return model_of(width)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return model_of(width)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers are learned."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _width_nearest(budget: int, model_of: Callable[[int], SequenceModel], arch: Arch) -> int:
+    """The width whose parameter count is nearest to `budget`, so that no architecture is starved by rounding.
+
+    The widths that a layer accepts are the multiples of the smallest one that it accepts.
+    """
+
+    def count(width: int) -> int:
+        with torch.device("meta"):
+            return parameter_count(model_of(width))
+
+    unit = next((width for width in range(1, WIDEST_UNIT + 1) if _accepts(count, width)), None)
+    if unit is None:
+        raise ValueError(f"{arch} accepts no width up to {WIDEST_UNIT}; give width instead of params")
+    multiples = range(1, budget // unit + 2)
+    above = bisect.bisect_left(multiples, budget, key=lambda multiple: count(multiple * unit))
+    neighbours = [multiple * unit for multiple in multiples[max(0, above - 1) : above + 1]]
+    width = min(neighbours, key=lambda width: abs(count(width) - budget))
+    if count(width) > 2 * budget:
+        raise ValueError(f"{arch} has {count(unit):,} parameters at its least width {unit}, over the budget of {budget:,}")
+    return width
+
+
+
+def _accepts(count: Callable[[int], int], width: int) -> bool:
+    try:
+        count(width)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,124 @@
+"""The folder listing is the registry: `arch/lstm.py` is `lstm`, and adding a file adds a name.
+
+A spec is written `name` or `name:option=value,option=value`. The options of an architecture are the
+keyword-only parameters of its layer's constructor; `dropout` belongs to every architecture.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from arch._contract import Layer
+
+MODEL_OPTIONS: Mapping[str, tuple[Any, Any]] = {"dropout": (float, 0.0)}
+"""Options that the model takes, whatever its layers are: annotation and default."""
+
+
+class UnknownName(ValueError):
+    """A name that no file answers to, or an option that its architecture does not have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arch:
+    """An architecture with chosen options; `str()` writes it as a spec, defaults left out."""
+
+    name: str
+    layer: type[Layer]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The options that differ from their defaults."""
+
+    def __str__(self) -> str:
+        written = ",".join(f"{key}={value}" for key, value in sorted(self.options.items()))
+        return f"{self.name}:{written}" if written else self.name
+
+    @property
+    def summary(self) -> str:
+        """The first line of the architecture's file."""
+        module = inspect.getmodule(self.layer)
+        return (inspect.getdoc(module) or "").partition("\n")[0].partition(": ")[2]
+
+    @property
+    def parameters(self) -> dict[str, tuple[Any, Any]]:
+        """Every option that the architecture has: annotation and default."""
+        hints = typing.get_type_hints(self.layer.__init__)
+        signature = inspect.signature(self.layer).parameters.values()
+        own = {p.name: (hints[p.name], p.default) for p in signature if p.kind is p.KEYWORD_ONLY}
+        return own | dict(MODEL_OPTIONS)
+
+    def with_options(self, given: Mapping[str, Any]) -> Arch:
+        """This architecture with further options, as text or as values.
+
+        Raises `UnknownName` for an option that it does not have, `ValueError` for a value that the
+        option does not take.
+        """
+        parameters, options = self.parameters, dict(self.options)
+        for key, text in given.items():
+            if key not in parameters:
+                raise UnknownName(
+                    f"{self.name} has no option {key!r}{_nearest(key, parameters)}; it has {', '.join(parameters)}"
+                )
+            annotation, default = parameters[key]
+            value = _parse(annotation, text, f"{self.name}:{key}")
+            options.pop(key, None)
+            if value != default:
+                options[key] = value
+        return Arch(name=self.name, layer=self.layer, options=options)
+
+
+def names() -> list[str]:
+    """The architectures there are: every file of this folder without a leading underscore."""
+    folder = Path(__file__).parent
+    return sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not (m.ispkg or m.name.startswith("_")))
+
+
+def get(spec: str) -> Arch:
+    """The architecture that `spec` names; only its own file is imported.
+
+    Raises `UnknownName` for a name or an option there is not, `ValueError` for a wrong value.
+    """
+    name, given = parse(spec)
+    if name not in names():
+        raise UnknownName(f"no architecture {name!r}{_nearest(name, names())}; there are {', '.join(names())}")
+    module = importlib.import_module(f"arch.{name}")
+    layers = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Layer) and value.__module__ == module.__name__
+    ]
+    if len(layers) != 1:
+        raise ValueError(f"arch/{name}.py must define exactly one Layer, but defines {len(layers)}")
+    return Arch(name=name, layer=layers[0]).with_options(given)
+
+
+def parse(spec: str) -> tuple[str, dict[str, str]]:
+    """`name:key=value,key=value` taken apart. Raises `ValueError` where it is not of that form."""
+    name, _, rest = spec.partition(":")
+    pairs = [item.partition("=") for item in rest.split(",")] if rest else []
+    given = {key.strip(): value.strip() for key, _, value in pairs}
+    if not name or not all(sign for _, sign, _ in pairs) or len(given) != len(pairs):
+        raise ValueError(f"{spec!r} is not of the form name:option=value,option=value, each option once")
+    return name.strip(), given
+
+
+def _parse(annotation: Any, text: Any, where: str) -> Any:
+    if isinstance(text, str) and text.lower() == "none":
+        text = None
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False)).validate_python(text)
+    except ValidationError as error:
+        raise ValueError(f"{where}={text} is not allowed: {error.errors()[0]['msg'].lower()}") from None
+
+
+def _nearest(name: str, known: typing.Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

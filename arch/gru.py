@@ -1,0 +1,87 @@
+"""GRU: one state, which an update gate moves towards a candidate.
+
+Cho et al. 2014. Two forms are in use, and they are different functions:
+
+    r  = σ(W_r x + U_r h + b_r)                   (1)  how much of the past the candidate sees
+    z  = σ(W_z x + U_z h + b_z)                   (2)  keep
+    n  = tanh(W_n x + b_n + r * (U_n h + b_u))    (3a) `reset=after` the product: cuDNN, torch
+    n  = tanh(W_n x + b_n + U_n (r * h))          (3b) `reset=before` the product: Cho et al.
+    h' = (1 - z) * n + z * h                      (4)
+
+W, U and b hold their three blocks in the order r, z, n; b_u exists only in (3a).
+"""
+
+# Shape suffixes: B batch, D input width, H hidden width, G = 3H gate rows
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from arch._contract import RecurrentLayer
+from arch._initial import Initialisation, initialise
+
+
+class GRUState(NamedTuple):
+    h_BH: Tensor
+
+
+class GRU(RecurrentLayer):
+    """A gated recurrent unit layer.
+
+    `reset`  whether r is applied `after` the recurrent product (3a) or `before` it (3b).
+    `bias`   whether the biases are learned, or left out.
+    `init`   see `arch._initial`.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        *,
+        reset: Literal["after", "before"] = "after",
+        bias: bool = True,
+        init: Initialisation = "default",
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.reset = reset
+        self.W_GD = nn.Parameter(torch.empty(3 * width, inputs))
+        self.U_GH = nn.Parameter(torch.empty(3 * width, width))
+        self.b_G = nn.Parameter(torch.empty(3 * width)) if bias else None
+        self.u_H = nn.Parameter(torch.empty(width)) if bias and reset == "after" else None
+        initialise(init, self.W_GD, self.U_GH, self.b_G, self.u_H)
+
+    def init_state(self, batch: int) -> GRUState:
+        return GRUState(self.empty(batch, self.width))
+
+    def project(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.W_GD, self.b_G)
+
+    def read(self, projected_BG: Tensor, state: GRUState) -> tuple[Tensor, Tensor, Tensor]:
+        """The gates r, z and the candidate n of equations (1) to (3), each (B, H)."""
+        h_BH, H = state.h_BH, self.width
+        if self.reset == "after":
+            r_x, z_x, n_x = projected_BG.chunk(3, 1)
+            r_h, z_h, n_h = functional.linear(h_BH, self.U_GH).chunk(3, 1)
+            r_BH = (r_x + r_h).sigmoid()  # (1)
+            z_BH = (z_x + z_h).sigmoid()  # (2)
+            n_BH = (n_x + r_BH * (n_h if self.u_H is None else n_h + self.u_H)).tanh()  # (3a)
+        else:
+            gates_BG, n_x = projected_BG.split([2 * H, H], 1)
+            U_rz, U_n = self.U_GH.split([2 * H, H])
+            r_BH, z_BH = torch.addmm(gates_BG, h_BH, U_rz.T).sigmoid().chunk(2, 1)  # (1), (2)
+            n_BH = torch.addmm(n_x, r_BH * h_BH, U_n.T).tanh()  # (3b)
+        return r_BH, z_BH, n_BH
+
+    def update(self, projected_BG: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
+        _, z_BH, n_BH = self.read(projected_BG, state)  # (1)-(3)
+        h_BH = (1 - z_BH) * n_BH + z_BH * state.h_BH  # (4)
+        return h_BH, GRUState(h_BH)
+
+    def gates(self, x_BD: Tensor, state: GRUState) -> dict[str, Tensor]:
+        names = ("reset", "update", "candidate")
+        return dict(zip(names, self.read(self.project(x_BD), state), strict=True))

@@ -1,0 +1,87 @@
+"""LSTM: an additive memory that gates decide when to write, keep and read.
+
+Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000 and
+without peepholes.
+
+    i  = σ(W_i x + U_i h + b_i)           (1)  write
+    f  = σ(W_f x + U_f h + b_f)           (2)  keep
+    g  = tanh(W_g x + U_g h + b_g)        (3)  what to write
+    o  = σ(W_o x + U_o h + b_o)           (4)  read
+    c' = f * c + i * g                    (5)  the constant error carousel
+    h' = o * tanh(c')                     (6)
+
+W, U and b hold their four blocks in the order i, f, g, o.
+"""
+
+# Shape suffixes: B batch, D input width, H hidden width, G = 4H gate rows
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from arch._contract import RecurrentLayer
+from arch._initial import Initialisation, initialise
+
+
+class LSTMState(NamedTuple):
+    h_BH: Tensor
+    c_BH: Tensor
+
+
+class LSTM(RecurrentLayer):
+    """A long short-term memory layer.
+
+    `forget_bias`  added to the forget gate (Gers et al. 2000; 1 after Jozefowicz et al. 2015):
+                   with `bias` what b_f starts from, else a constant.
+    `bias`         whether b is learned, or left out.
+    `init`         see `arch._initial`.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        *,
+        forget_bias: float = 0.0,
+        bias: bool = True,
+        init: Initialisation = "default",
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.W_GD = nn.Parameter(torch.empty(4 * width, inputs))
+        self.U_GH = nn.Parameter(torch.empty(4 * width, width))
+        self.b_G = nn.Parameter(torch.empty(4 * width)) if bias else None
+        initialise(init, self.W_GD, self.U_GH, self.b_G)
+        offset_G = torch.zeros(4, width)
+        offset_G[1] = forget_bias
+        if self.b_G is not None:
+            self.b_G.data += offset_G.flatten()
+        has_offset = self.b_G is None and forget_bias != 0
+        self.register_buffer("offset_G", offset_G.flatten() if has_offset else None)
+
+    offset_G: Tensor | None
+
+    def init_state(self, batch: int) -> LSTMState:
+        return LSTMState(self.empty(batch, self.width), self.empty(batch, self.width))
+
+    def project(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.W_GD, self.b_G if self.offset_G is None else self.offset_G)
+
+    def read(self, projected_BG: Tensor, state: LSTMState) -> tuple[Tensor, ...]:
+        """The gates i, f, g, o of equations (1) to (4), each (B, H)."""
+        i, f, g, o = torch.addmm(projected_BG, state.h_BH, self.U_GH.T).chunk(4, 1)
+        return i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+
+    def update(self, projected_BG: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        i_BH, f_BH, g_BH, o_BH = self.read(projected_BG, state)  # (1)-(4)
+        c_BH = f_BH * state.c_BH + i_BH * g_BH  # (5)
+        h_BH = o_BH * c_BH.tanh()  # (6)
+        return h_BH, LSTMState(h_BH, c_BH)
+
+    def gates(self, x_BD: Tensor, state: LSTMState) -> dict[str, Tensor]:
+        names = ("input", "forget", "candidate", "output")
+        return dict(zip(names, self.read(self.project(x_BD), state), strict=True))

@@ -1,0 +1,61 @@
+"""RNN: the plain recurrent network, whose whole memory is its last output.
+
+Elman 1990, "Finding structure in time"; with relu and identity weights the IRNN of
+Le, Jaitly & Hinton 2015.
+
+    h' = φ(W x + U h + b)                 (1)  φ is tanh or relu
+"""
+
+# Shape suffixes: B batch, D input width, H hidden width
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from arch._contract import RecurrentLayer
+from arch._initial import RectifiedInitialisation, initialise
+
+
+class RNNState(NamedTuple):
+    h_BH: Tensor
+
+
+class RNN(RecurrentLayer):
+    """A plain recurrent layer.
+
+    `nonlinearity`  φ of equation (1).
+    `bias`          whether b is learned, or left out.
+    `init`          see `arch._initial`.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        *,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+        bias: bool = True,
+        init: RectifiedInitialisation = "default",
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.nonlinearity = nonlinearity
+        self.W_HD = nn.Parameter(torch.empty(width, inputs))
+        self.U_HH = nn.Parameter(torch.empty(width, width))
+        self.b_H = nn.Parameter(torch.empty(width)) if bias else None
+        initialise(init, self.W_HD, self.U_HH, self.b_H)
+
+    def init_state(self, batch: int) -> RNNState:
+        return RNNState(self.empty(batch, self.width))
+
+    def project(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.W_HD, self.b_H)
+
+    def update(self, projected_BG: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
+        total_BH = torch.addmm(projected_BG, state.h_BH, self.U_HH.T)
+        h_BH = total_BH.tanh() if self.nonlinearity == "tanh" else total_BH.relu()  # (1)
+        return h_BH, RNNState(h_BH)

@@ -1,0 +1,231 @@
+"""Transformer: no memory but the past itself, which every step reads again.
+
+A causal pre-norm block (Vaswani et al. 2017; Xiong et al. 2020):
+
+    y  = x + W_o attention(q, k, v)       (1)  q, k, v = W_qkv norm(x)
+    x' = y + W_2 gelu(W_1 norm(y))        (2)
+    attention_t = Σ_s softmax_s(q_t·k_s / √K + bias(t - s)) v_s    over s ≤ t, t - s < window   (3)
+
+The state is a cache of all keys and values read so far, or of the last `window` of them.
+"""
+
+# Shape suffixes: B batch, T time, S cached time, D model width, N heads, K head width
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from arch._contract import Layer
+
+ROTARY_BASE = 10_000.0
+MASKED_BLOCK = 512
+"""Steps that one masked attention handles at once, so that its mask stays small."""
+
+
+class Cache(NamedTuple):
+    """Keys and values in slots 0 to `length`; the last of them belongs to step `position` - 1."""
+
+    keys_BNSK: Tensor
+    values_BNSK: Tensor
+    length: int
+    position: int
+
+
+class Transformer(Layer):
+    """A block of causal multi-head self-attention and a two-layer perceptron.
+
+    `heads`       N; the width must be a multiple of it (and of 2N where positions are rotary).
+    `positions`   `rotary` (Su et al. 2021) turns queries and keys; `alibi` (Press et al. 2022) is
+                  bias(t - s); `sinusoidal` (Vaswani et al. 2017) and `learned` are added to the
+                  stack's input; `none` leaves the order to the causal mask.
+    `window`      how many steps back attention reads, itself included; all where it is None.
+    `expansion`   width of the perceptron's hidden layer, in model widths.
+    `max_length`  how many positions are learned, where positions are `learned`.
+    """
+
+    residual: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        *,
+        heads: int = 2,
+        positions: Literal["rotary", "sinusoidal", "learned", "alibi", "none"] = "rotary",
+        window: int | None = None,
+        expansion: int = 4,
+        max_length: int = 4096,
+    ) -> None:
+        super().__init__()
+        for name, value in {"heads": heads, "expansion": expansion, "max_length": max_length}.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if window is not None and window < 1:
+            raise ValueError(f"window must be at least 1 step, not {window}; leave it out to read all steps")
+        multiple = 2 * heads if positions == "rotary" else heads
+        if width % multiple:
+            below = max(width // multiple, 1) * multiple
+            raise ValueError(
+                f"width {width} is not a multiple of {multiple}, which {heads} heads with {positions} "
+                f"positions need; try width {below} or {below + multiple}"
+            )
+        assert inputs == width
+        self.width, self.heads, self.positions, self.window = width, heads, positions, window
+        self.max_length = max_length if positions == "learned" else None
+        self.attention_norm = nn.LayerNorm(width)
+        self.W_qkv = nn.Linear(width, 3 * width)
+        self.W_o = nn.Linear(width, width)
+        self.perceptron_norm = nn.LayerNorm(width)
+        self.W_1 = nn.Linear(width, expansion * width)
+        self.W_2 = nn.Linear(expansion * width, width)
+        self.adds_positions = False
+        self.position_SD: Tensor | None = None
+        self.final_norm: nn.Module = nn.Identity()
+
+    @classmethod
+    def stack(cls, inputs: int, width: int, depth: int, **options: Any) -> list[Self]:
+        """`depth` blocks; the first adds positions where they are added, the last ends in a norm."""
+        layers = super().stack(inputs, width, depth, **options)
+        first, last = layers[0], layers[-1]
+        first.adds_positions = first.positions in ("sinusoidal", "learned")
+        if first.positions == "learned":
+            assert first.max_length is not None
+            first.position_SD = nn.Parameter(torch.randn(first.max_length, width) / math.sqrt(width))
+        last.final_norm = nn.LayerNorm(width)
+        return layers
+
+    def init_state(self, batch: int) -> Cache:
+        empty = self.empty(batch, self.heads, 0, self.width // self.heads)
+        return Cache(empty, empty, 0, 0)
+
+    def step(self, x_BD: Tensor, state: Cache) -> tuple[Tensor, Cache]:
+        y_BTD, state = self.scan(x_BD.unsqueeze(1), state)
+        return y_BTD.squeeze(1), state
+
+    def scan(self, x_BTD: Tensor, state: Cache) -> tuple[Tensor, Cache]:
+        if self.adds_positions:
+            x_BTD = x_BTD + self._added_positions(state.position, x_BTD.shape[1], x_BTD)
+        attended_BTD, state = self._attend(self.attention_norm(x_BTD), state)
+        y_BTD = x_BTD + self.W_o(attended_BTD)  # (1)
+        z_BTD = y_BTD + self.W_2(functional.gelu(self.W_1(self.perceptron_norm(y_BTD))))  # (2)
+        return self.final_norm(z_BTD), state
+
+    def _attend(self, x_BTD: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
+        """Equation (3) for a chunk of steps, and the cache with their keys and values."""
+        B, T, D = x_BTD.shape
+        qkv = self.W_qkv(x_BTD).view(B, T, 3, self.heads, D // self.heads)
+        q_BNTK, k_BNTK, v_BNTK = qkv.permute(2, 0, 3, 1, 4)
+        if self.positions == "rotary":
+            rotation = _rotation(cache.position, T, k_BNTK)
+            q_BNTK, k_BNTK = _rotate(q_BNTK, rotation), _rotate(k_BNTK, rotation)
+        plain = self.positions != "alibi" and (self.window is None or self.window >= T)
+        blocks = []
+        for start in range(0, T, T if plain else MASKED_BLOCK):
+            block = slice(start, T if plain else start + MASKED_BLOCK)
+            cache = _append(cache, k_BNTK[:, :, block], v_BNTK[:, :, block], self.window)
+            blocks.append(self._read(q_BNTK[:, :, block], cache))
+        if not plain:
+            cache = _trim(cache, self.window)
+        attended_BNTK = blocks[0] if len(blocks) == 1 else torch.cat(blocks, 2)
+        return attended_BNTK.transpose(1, 2).reshape(B, T, D), cache
+
+    def _read(self, q_BNTK: Tensor, cache: Cache) -> Tensor:
+        """Equation (3), where the queries are the last T steps of the cache."""
+        T = q_BNTK.shape[2]
+        first = 0 if self.window is None else max(0, cache.length - T - self.window + 1)
+        k_BNSK = cache.keys_BNSK[:, :, first : cache.length]
+        v_BNSK = cache.values_BNSK[:, :, first : cache.length]
+        S = k_BNSK.shape[2]
+        fits = self.window is None or self.window >= S
+        if self.positions != "alibi" and fits and (T in (1, S)):
+            return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, is_causal=T > 1)
+        age_TS = torch.arange(S - T, S, device=q_BNTK.device)[:, None] - torch.arange(S, device=q_BNTK.device)
+        seen_TS = (age_TS >= 0) & (age_TS < (self.window or S + 1))
+        bias: Tensor = seen_TS
+        if self.positions == "alibi":
+            slope_N11 = _alibi_slopes(self.heads, q_BNTK)[:, None, None]
+            bias = (-slope_N11 * age_TS).masked_fill(~seen_TS, -math.inf)
+        return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, attn_mask=bias)
+
+    def _added_positions(self, start: int, steps: int, like: Tensor) -> Tensor:
+        if self.position_SD is None:
+            return _sinusoids(start, steps, like)
+        if start + steps > len(self.position_SD):
+            raise ValueError(
+                f"learned positions end at step {len(self.position_SD)}, but step {start + steps} was read; "
+                f"set transformer:max_length={start + steps} or use other positions"
+            )
+        return self.position_SD[start : start + steps]
+
+
+def _append(cache: Cache, k_BNTK: Tensor, v_BNTK: Tensor, window: int | None) -> Cache:
+    """The cache with T more steps. Room grows by doubling; a window's oldest steps make room first."""
+    T, length, position = k_BNTK.shape[2], cache.length, cache.position + k_BNTK.shape[2]
+    if length == 0:
+        return Cache(k_BNTK.contiguous(), v_BNTK.contiguous(), T, position)
+    keep = length if window is None else min(length, window - 1)
+    old_keys, old_values = (old[:, :, length - keep : length] for old in (cache.keys_BNSK, cache.values_BNSK))
+    if k_BNTK.requires_grad or old_keys.requires_grad:  # autograd needs the old values unchanged
+        return Cache(torch.cat([old_keys, k_BNTK], 2), torch.cat([old_values, v_BNTK], 2), keep + T, position)
+    keys_BNSK, values_BNSK = cache.keys_BNSK, cache.values_BNSK
+    if length + T > keys_BNSK.shape[2]:
+        room = _power_of_two(keep + (T if window is None else max(T, window)))
+        keys_BNSK, values_BNSK = (
+            torch.cat([old, old.new_empty(*old.shape[:2], room - keep, old.shape[3])], 2)
+            for old in (old_keys, old_values)
+        )
+        length = keep
+    keys_BNSK[:, :, length : length + T] = k_BNTK
+    values_BNSK[:, :, length : length + T] = v_BNTK
+    return Cache(keys_BNSK, values_BNSK, length + T, position)
+
+
+def _trim(cache: Cache, window: int | None) -> Cache:
+    """The cache without the steps that a window has left behind, in memory of its own."""
+    if window is None or cache.length < window:
+        return cache
+    keys_BNSK, values_BNSK = (
+        old[:, :, cache.length - window + 1 : cache.length].clone() for old in (cache.keys_BNSK, cache.values_BNSK)
+    )
+    return Cache(keys_BNSK, values_BNSK, window - 1, cache.position)
+
+
+def _power_of_two(at_least: int) -> int:
+    return 1 << (at_least - 1).bit_length()
+
+
+def _angles(start: int, steps: int, pairs: int, device: torch.device) -> Tensor:
+    """Angles (T, K/2) of Vaswani et al. section 3.5: position · base^(-2j/K), in float64."""
+    position_T = torch.arange(start, start + steps, dtype=torch.float64, device=device)
+    frequency_J = ROTARY_BASE ** (-torch.arange(pairs, dtype=torch.float64, device=device) / pairs)
+    return torch.outer(position_T, frequency_J)
+
+
+def _rotation(start: int, steps: int, like: Tensor) -> Tensor:
+    """The rotary turns (T, K/2) of Su et al. 2021, as unit complex numbers."""
+    angle_TJ = _angles(start, steps, like.shape[-1] // 2, like.device)
+    complex_dtype = torch.complex128 if like.dtype == torch.float64 else torch.complex64
+    return torch.polar(torch.ones_like(angle_TJ), angle_TJ).to(complex_dtype)
+
+
+def _rotate(x_BNTK: Tensor, rotation_TJ: Tensor) -> Tensor:
+    """Neighbouring pairs of numbers, read as complex numbers and turned (Su et al. 2021, eq. 15)."""
+    pairs_BNTJ = torch.view_as_complex(x_BNTK.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs_BNTJ * rotation_TJ).flatten(-2)
+
+
+def _sinusoids(start: int, steps: int, like: Tensor) -> Tensor:
+    """Sines in the first half of the width, cosines in the second (Vaswani et al. 2017)."""
+    angle_TJ = _angles(start, steps, (like.shape[-1] + 1) // 2, like.device)
+    return torch.cat([angle_TJ.sin(), angle_TJ.cos()], 1)[:, : like.shape[-1]].to(like.dtype)
+
+
+def _alibi_slopes(heads: int, like: Tensor) -> Tensor:
+    """2^(-8j/N) for head j = 1..N (Press et al. 2022)."""
+    head_N = torch.arange(1, heads + 1, dtype=like.dtype, device=like.device)
+    return 2.0 ** (-8 * head_N / heads)

@@ -1,0 +1,201 @@
+"""What a record says. Everything that is read from disk passes through these models.
+
+They are strict: a wrong type, an unknown field, NaN or infinity is refused. A change of meaning
+raises `SCHEMA_VERSION` and adds an upgrader to `results/_upgrade.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+SCHEMA_VERSION = 1
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=400)]
+Text = Annotated[str, StringConstraints(max_length=10_000)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Size = Annotated[int, Field(ge=1, le=2**31)]
+Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_=-][A-Za-z0-9_.=-]*$", max_length=200)]
+RelativePath = Annotated[str, StringConstraints(pattern=r"^(?!.*\.\.)[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$", max_length=400)]
+
+Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
+Probe = Literal["accuracy", "latency", "streaming"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def digest(self) -> str:
+        """Ten hexadecimal digits that change with any field."""
+        return digest(self.model_dump(mode="json"))
+
+
+class Protocol(Strict):
+    """How a case is trained and evaluated.
+
+    Training draws fresh batches for `steps` steps, or goes through a fixed set of `train_sequences`
+    for `epochs` epochs. It stops early when validation has been solved `solved_after` times running.
+    """
+
+    batch: Size = 32
+    steps: Size | None = None
+    train_sequences: Size | None = None
+    epochs: Size | None = None
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Literal["constant", "halving", "cosine"] = "cosine"
+    halve_every: Size = 20
+    """Epochs between two halvings, where the schedule is `halving`."""
+    warmup_steps: Count = 0
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    evaluate_every: Size = 100
+    """Steps between two looks at validation data."""
+    validation_sequences: Size = 256
+    test_sequences: Size = 1024
+    evaluate_at: tuple[Size, ...] = (1, 2, 4)
+    """Multiples of the trained length at which the trained model is tested."""
+    solved_after: Size | None = 3
+    """Evaluations in a row, at ≥ 0.99 of the span from chance to 1, that end training; never if None."""
+
+
+class Case(Strict):
+    """One grid point: arch × task × length × size × seed × protocol."""
+
+    arch: Name
+    task: Name
+    task_version: Size = 1
+    length: Size
+    depth: Size = 2
+    params: Size | None = None
+    width: Size | None = None
+    seed: Count
+    protocol: Protocol
+
+    @property
+    def key(self) -> str:
+        """The case's name among files: readable first, exact last."""
+        return f"{_slug(self.arch)}.{_slug(self.task)}.L{self.length}.s{self.seed}.{self.digest()}"
+
+
+class Measurement(Strict):
+    """Raw samples of one metric at one place, such as a length or a position in a stream."""
+
+    metric: Name
+    at: dict[Name, int] = {}
+    samples: tuple[float, ...]
+    pulse_seconds: tuple[float, ...] = ()
+    """A fixed matrix product timed before each block of samples: the machine's pulse."""
+
+
+class Line(Strict):
+    """What a score must be compared with at one length."""
+
+    length: Size
+    chance: float
+    blind_to_the_past: float | None = None
+
+
+class Point(Strict):
+    """One look at the validation data during training. A loss that is not finite is None."""
+
+    step: Count
+    train_loss: float | None
+    validation_loss: float | None
+    validation_score: float
+
+
+class Training(Strict):
+    """What training did."""
+
+    steps: Count
+    sequences: Count
+    seconds: float
+    stopped: Literal["solved", "budget", "diverged"]
+    threads: Size
+    flushes_denormals: bool
+    backend: Name = "reference"
+    curve: tuple[Point, ...]
+
+
+class Model(Strict):
+    """The model that was measured."""
+
+    parameters: Count
+    width: Size
+    depth: Size
+
+
+class ProbeRun(Strict):
+    """Whether a probe has measured this case, and what it cost."""
+
+    status: Literal["ok", "refused", "failed"]
+    reason: Text | None = None
+    seconds: float
+
+
+class Record(Strict):
+    """What one case yielded. It grows: training first, timings when the machine is quiet."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    key: Key
+    case: Case
+    status: Status
+    reason: Text | None = None
+    model: Model | None = None
+    training: Training | None = None
+    lines: tuple[Line, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    probes: dict[Probe, ProbeRun] = {}
+    artifacts: dict[Name, RelativePath] = {}
+
+    def of(self, metric: str) -> list[Measurement]:
+        """The measurements of one metric."""
+        return [measurement for measurement in self.measurements if measurement.metric == metric]
+
+    def line(self, length: int) -> Line | None:
+        """What a score at `length` must be compared with."""
+        return next((line for line in self.lines if line.length == length), None)
+
+
+class Environment(Strict):
+    """The machine and the software that measured, with nothing that names a person or a host."""
+
+    cpu: Text
+    cores: Size
+    memory_bytes: Count
+    system: Text
+    python: Text
+    torch: Text
+    device: Text
+    packages: dict[Name, Text] = {}
+
+
+class RunFile(Strict):
+    """`run.json`: what was planned, how, where, and by which code."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: Key
+    plan: Name
+    command: Text
+    code: Name
+    """Digest of the source files that measured."""
+    environment: Environment
+    cases: tuple[Case, ...]
+    probes: tuple[Probe, ...]
+    lanes: Size
+    created: Text
+    finished: Text | None = None
+
+
+def digest(value: Any) -> str:
+    """Ten hexadecimal digits of a JSON value, the same whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _slug(spec: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_=-]+", "_", spec)[:60]

@@ -1,0 +1,19 @@
+"""Parameterised long-range tasks: one file a task, what is sampled, what is asked, what chance scores."""
+
+from tasks._contract import REAL_TOLERANCE, Batch, Reals, Split, Task, Tokens, TooShort, generator
+from tasks._registry import UnknownName, build, get, names
+
+__all__ = [
+    "REAL_TOLERANCE",
+    "Batch",
+    "Reals",
+    "Split",
+    "Task",
+    "Tokens",
+    "TooShort",
+    "UnknownName",
+    "build",
+    "generator",
+    "get",
+    "names",
+]
