@@ -32,6 +32,9 @@ class Layer(nn.Module, ABC):
     residual: ClassVar[bool] = False
     """Whether the output is added to the input, so that both have one width."""
 
+    width: int
+    """H, the numbers a step that come out."""
+
     max_length: int | None = None
     """The longest sequence that the layer can read, where there is one."""
 

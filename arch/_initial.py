@@ -22,9 +22,7 @@ RectifiedInitialisation = Literal["default", "orthogonal", "identity"]
 IRNN_INPUT_DEVIATION = 1e-3
 
 
-def initialise(
-    init: RectifiedInitialisation, input_GD: Tensor, recurrent_GH: Tensor, *biases: Tensor | None
-) -> None:
+def initialise(init: RectifiedInitialisation, input_GD: Tensor, recurrent_GH: Tensor, *biases: Tensor | None) -> None:
     """Fill the weights of a recurrent layer in place, block by block of H rows."""
     width = recurrent_GH.shape[1]
     present = [bias for bias in biases if bias is not None]

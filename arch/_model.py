@@ -35,6 +35,11 @@ class SequenceModel(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     @property
+    def width(self) -> int:
+        """The width of the layers."""
+        return next(self._stack()).width
+
+    @property
     def max_length(self) -> int | None:
         """The longest sequence that every layer can read, where there is one."""
         return min((layer.max_length for layer in self._stack() if layer.max_length is not None), default=None)
@@ -65,7 +70,8 @@ class SequenceModel(nn.Module):
 
     def gates(self, x: Tensor, state: list[State]) -> dict[str, Tensor]:
         """What the gates of this step read, as `layer.gate`; advances a copy, so `state` is kept."""
-        hidden, read = self.encoder(x), {}
+        read: dict[str, Tensor] = {}
+        hidden = self.encoder(x)
         for i, layer in enumerate(self._stack()):
             read |= {f"{i}.{name}": gate for name, gate in layer.gates(hidden, state[i]).items()}
             hidden, _ = layer.step(hidden, copy_state(state[i]))
@@ -155,9 +161,10 @@ def _width_nearest(budget: int, model_of: Callable[[int], SequenceModel], arch: 
     neighbours = [multiple * unit for multiple in multiples[max(0, above - 1) : above + 1]]
     width = min(neighbours, key=lambda width: abs(count(width) - budget))
     if count(width) > 2 * budget:
-        raise ValueError(f"{arch} has {count(unit):,} parameters at its least width {unit}, over the budget of {budget:,}")
+        raise ValueError(
+            f"{arch} has {count(unit):,} parameters at its least width {unit}, over the budget of {budget:,}"
+        )
     return width
-
 
 
 def _accepts(count: Callable[[int], int], width: int) -> bool:

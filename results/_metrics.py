@@ -24,6 +24,7 @@ METRICS: dict[str, Metric] = {
     "train_step_seconds": Metric(title="training step", unit="s", better="lower", kind="timing"),
     "first_call_seconds": Metric(title="first forward pass", unit="s", better="lower", kind="timing"),
     "step_seconds": Metric(title="streamed step", unit="s", better="lower", kind="timing"),
+    "clock_seconds": Metric(title="clock reading", unit="s", better="lower", kind="timing"),
     "state_bytes": Metric(title="state", unit="B", better="lower", kind="size"),
 }
 """`step_seconds` and `state_bytes` are measured at a `position`, `accuracy` at a `length`,

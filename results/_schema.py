@@ -20,7 +20,11 @@ Text = Annotated[str, StringConstraints(max_length=10_000)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=1, le=2**31)]
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_=-][A-Za-z0-9_.=-]*$", max_length=200)]
-RelativePath = Annotated[str, StringConstraints(pattern=r"^(?!.*\.\.)[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$", max_length=400)]
+RelativePath = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_=-][A-Za-z0-9_.=-]*(/[A-Za-z0-9_=-][A-Za-z0-9_.=-]*)*$", max_length=400),
+]
+"""No part begins with a dot, so no path climbs out of its folder."""
 
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
 Probe = Literal["accuracy", "latency", "streaming"]
@@ -140,7 +144,7 @@ class ProbeRun(Strict):
 class Record(Strict):
     """What one case yielded. It grows: training first, timings when the machine is quiet."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     key: Key
     case: Case
     status: Status
@@ -177,9 +181,10 @@ class Environment(Strict):
 class RunFile(Strict):
     """`run.json`: what was planned, how, where, and by which code."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     id: Key
     plan: Name
+    plan_digest: Name
     command: Text
     code: Name
     """Digest of the source files that measured."""

@@ -137,7 +137,11 @@ class Task(ABC):
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """What training lowers: cross-entropy in nats, or squared error, averaged over asked positions."""
         asked, targets = outputs[batch.mask], batch.targets[batch.mask]
-        return functional.cross_entropy(asked, targets) if isinstance(self.targets, Tokens) else functional.mse_loss(asked, targets)
+        return (
+            functional.cross_entropy(asked, targets)
+            if isinstance(self.targets, Tokens)
+            else functional.mse_loss(asked, targets)
+        )
 
     def metrics(self, outputs: Tensor, batch: Batch) -> dict[str, float]:
         """What is recorded beside the score: the loss, and what a task adds."""

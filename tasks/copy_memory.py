@@ -50,7 +50,9 @@ class CopyMemory(Task):
 
     def __post_init__(self) -> None:
         if self.symbols < 1 or self.alphabet < 2:
-            raise ValueError(f"symbols must be at least 1 and alphabet at least 2, not {self.symbols} and {self.alphabet}")
+            raise ValueError(
+                f"symbols must be at least 1 and alphabet at least 2, not {self.symbols} and {self.alphabet}"
+            )
 
     @property
     def inputs(self) -> Tokens:

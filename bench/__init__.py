@@ -1,0 +1,1 @@
+"""Plans, training, probes, lanes and the command line: the room that knows all the others."""

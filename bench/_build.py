@@ -1,0 +1,36 @@
+"""A case's model: where the words of a task meet the sizes of an architecture."""
+
+from __future__ import annotations
+
+import torch
+
+import arch
+import tasks
+from results import Case
+
+
+def build_model(case: Case, task: tasks.Task) -> arch.SequenceModel:
+    """The untrained model of a case, its weights drawn from the case's seed."""
+    return _build(case.arch, task, depth=case.depth, params=case.params, width=case.width, seed=case.seed)
+
+
+def check_model(spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: int | None, width: int | None) -> int:
+    """How many parameters the model would have; nothing is allocated. Raises `ValueError` where it is impossible."""
+    with torch.device("meta"):
+        return arch.parameter_count(_build(spec, task, depth=depth, params=params, width=width, seed=None))
+
+
+def _build(
+    spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: int | None, width: int | None, seed: int | None
+) -> arch.SequenceModel:
+    reads = task.inputs
+    return arch.build(
+        spec,
+        outputs=task.targets.size,
+        vocabulary=reads.size if isinstance(reads, tasks.Tokens) else None,
+        channels=reads.size if isinstance(reads, tasks.Reals) else None,
+        width=width,
+        params=params,
+        depth=depth,
+        seed=seed,
+    )

@@ -1,0 +1,173 @@
+"""The command line. Nothing heavy is imported before a command needs it, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bench._errors import FAILED, INTERRUPTED, OK, USAGE, UsageError
+from bench._own_rooms import check_own_rooms
+
+app = typer.Typer(
+    name="carousel",
+    help="Which sequence architecture remembers what, over how long a distance, and at what cost per step?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    rich_markup_mode=None,
+)
+
+StoreOption = Annotated[
+    Path, typer.Option("--store", envvar="CAROUSEL_STORE", help="Folder of runs.", show_default=True)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+RunArgument = Annotated[str, typer.Argument(metavar="[RUN]", help="An id, a unique prefix, `latest`, or a path.")]
+DEFAULT_STORE = Path("carousel-runs")
+
+
+@app.command()
+def run(
+    plan: Annotated[str, typer.Argument(metavar="[PLAN]", help="A plan's name, or a TOML file.")] = "quick",
+    archs: Annotated[
+        list[str] | None, typer.Option("-a", "--arch", help="Architecture, glob, or !exclusion; repeatable.")
+    ] = None,
+    task_patterns: Annotated[
+        list[str] | None, typer.Option("-t", "--task", help="Task, glob, or !exclusion; repeatable.")
+    ] = None,
+    lengths: Annotated[str | None, typer.Option("-L", "--lengths", help="Lengths, such as 64,256.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many seeds.")] = None,
+    params: Annotated[int | None, typer.Option(help="Budget of parameters; the width is solved for.")] = None,
+    width: Annotated[int | None, typer.Option(help="Width of the layers, instead of a budget.")] = None,
+    measure: Annotated[str | None, typer.Option(help="Probes, such as accuracy,latency,streaming.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
+    lanes: Annotated[int | None, typer.Option(help="Cases trained at once; one a core unless said.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Most seconds that one case may take.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    new: Annotated[bool, typer.Option("--new", help="Do not take up an unfinished run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train, test and time the cases of a plan, and write a report."""
+    from rich.console import Console
+
+    from bench._command import choose, command_line, finish_run
+    from bench._environment import available_cores
+    from bench._run import Request, describe, execute
+
+    check_device(device)
+    if lanes is not None and lanes < 1:
+        raise UsageError(f"--lanes must be at least 1, not {lanes}")
+    if timeout is not None and timeout <= 0:
+        raise UsageError(f"--timeout must be more than 0 seconds, not {timeout:g}")
+    chosen = choose(
+        plan,
+        archs=archs or [],
+        tasks=task_patterns or [],
+        lengths=lengths,
+        seeds=seeds,
+        params=params,
+        width=width,
+        measure=measure,
+    )
+    request = Request(
+        plan_name=Path(plan).stem,
+        plan=chosen,
+        store=store,
+        command=command_line(sys.argv[1:]),
+        device=device,
+        lanes=lanes or available_cores(),
+        timeout=timeout,
+        new=new,
+    )
+    console = Console(stderr=as_json)
+    if dry_run:
+        describe(request, console)
+        return
+    try:
+        outcome = execute(request, console, quiet=quiet or as_json)
+    except KeyboardInterrupt:
+        console.print("stopped; every finished case is kept, and the same command goes on from there")
+        raise typer.Exit(INTERRUPTED) from None
+    finish_run(outcome, console, as_json=as_json)
+    raise typer.Exit(OK if outcome.complete else FAILED)
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[Literal["archs", "tasks", "plans", "runs"], typer.Argument(help="What to list.")],
+    glob: Annotated[str, typer.Argument(metavar="[GLOB]", help="Only names that match.")] = "*",
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Architectures, tasks, plans, or the runs of a store."""
+    from bench._listing import list_archs, list_plans, list_runs, list_tasks, show_listing
+
+    listing = {"archs": list_archs, "tasks": list_tasks, "plans": list_plans}
+    rows = list_runs(store) if what == "runs" else listing[what]()
+    show_listing(what, rows, glob, as_json=as_json)
+
+
+@app.command()
+def show(
+    run: RunArgument = "latest",
+    format: Annotated[
+        Literal["table", "markdown", "csv", "latex", "json"], typer.Option(help="How to write it.")
+    ] = "table",
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """The leaderboard of a run."""
+    from bench._command import show_run
+
+    show_run(store, run, format)
+
+
+@app.command()
+def report(
+    run: RunArgument = "latest",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the page.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Write a run's report.html, one page that opens from disk."""
+    from bench._command import report_run
+
+    typer.echo(report_run(store, run, output))
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """What this machine is, and what limits trust in timings here."""
+    from bench._doctor import examine
+
+    examine(as_json=as_json)
+
+
+def check_device(device: str) -> None:
+    """Raises `UsageError` for a device that is not there."""
+    if device == "cpu":
+        return
+    if device.partition(":")[0] != "cuda":
+        raise UsageError(f"--device is cpu or cuda, not {device!r}")
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no CUDA device that torch can use; leave --device out")
+
+
+def main() -> None:
+    """The `carousel` command. A user's mistake is one line on standard error, never a traceback."""
+    try:
+        check_own_rooms()
+        app()
+    except _mistakes() as error:
+        typer.echo(f"carousel: {error}", err=True)
+        raise SystemExit(getattr(error, "exit_code", USAGE)) from None
+
+
+def _mistakes() -> tuple[type[ValueError], ...]:
+    from results import StoreError
+
+    return UsageError, StoreError

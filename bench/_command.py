@@ -1,0 +1,146 @@
+"""What the commands do once their words are parsed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from rich.console import Console
+
+import reports
+from bench._errors import UsageError
+from bench._plan import Plan, load
+from bench._run import Outcome
+from bench._select import select
+from results import Probe, Record, Run, RunFile, Store
+
+PAGE = "report.html"
+PRIVATE_OPTIONS = ("--store",)
+"""Options whose values are paths of this machine; a stored command leaves them out."""
+
+
+def choose(
+    plan_name: str,
+    *,
+    archs: Sequence[str],
+    tasks: Sequence[str],
+    lengths: str | None,
+    seeds: int | None,
+    params: int | None,
+    width: int | None,
+    measure: str | None,
+) -> Plan:
+    """The plan with the user's choices in place of its own. Raises `UsageError`."""
+    plan = load(plan_name)
+    changes: dict[str, Any] = {}
+    if archs:
+        changes["archs"] = select("architecture", plan.archs, archs, _registered("arch"))
+    if tasks:
+        changes["tasks"] = select("task", plan.tasks, tasks, _registered("tasks"))
+    if lengths is not None:
+        changes["lengths"] = tuple(_whole_number("--lengths", text, 1) for text in lengths.split(","))
+    if seeds is not None:
+        changes["seeds"] = _whole_number("--seeds", seeds, 1)
+    if params is not None and width is not None:
+        raise UsageError("give --params, a budget, or --width, not both")
+    if params is not None or width is not None:
+        changes |= {"params": params, "width": width}
+    if measure is not None:
+        changes["measure"] = _probes(measure)
+    return plan.model_copy(update=changes)
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command as a user can repeat it, without paths of this machine."""
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word in PRIVATE_OPTIONS:
+            next(words, None)
+        elif not word.startswith(tuple(f"{option}=" for option in PRIVATE_OPTIONS)):
+            kept.append(word)
+    return shlex.join(["carousel", *kept])
+
+
+def finish_run(outcome: Outcome, console: Console, *, as_json: bool) -> None:
+    """Write the page, then print the leaderboard and the page's path, or one JSON document."""
+    page = outcome.run.folder / PAGE
+    reports.write_page(outcome.file, outcome.records, page)
+    if as_json:
+        print(as_document(outcome.file, outcome.records))
+        return
+    reports.render_terminal(outcome.file, outcome.records, console=console)
+    console.print(f"report: {page}", soft_wrap=True, highlight=False)
+
+
+def as_document(file: RunFile, records: Sequence[Record]) -> str:
+    """A run and its records as one JSON document."""
+    return json.dumps(
+        {"run": file.model_dump(mode="json"), "records": [record.model_dump(mode="json") for record in records]},
+        indent=1,
+    )
+
+
+def show_run(store: Path, name: str, format: str) -> None:
+    """Print the leaderboard of a stored run."""
+    file, records = read_run(Store(store).find(name))
+    if format == "table":
+        reports.render_terminal(file, records)
+    elif format == "json":
+        print(as_document(file, records))
+    else:
+        write = {"markdown": reports.as_markdown, "csv": reports.as_csv, "latex": reports.as_latex}[format]
+        print(write(file, records), end="")
+
+
+def report_run(store: Path, name: str, output: Path | None) -> Path:
+    """Write the page of a stored run and say where. Raises `UsageError` where it cannot be written."""
+    run = Store(store).find(name)
+    file, records = read_run(run)
+    page = output or run.folder / PAGE
+    try:
+        reports.write_page(file, records, page)
+    except OSError as error:
+        raise UsageError(f"cannot write {page}: {error.strerror}; give another path with -o") from None
+    return page
+
+
+def read_run(run: Run) -> tuple[RunFile, list[Record]]:
+    """A run and its readable records in the order of its cases; damaged files are named on standard error."""
+    file = run.file()
+    records, damaged = run.read()
+    for damage in damaged:
+        Console(stderr=True).print(f"[yellow]left out[/] {damage}", highlight=False)
+    return file, [records[case.key] for case in file.cases if case.key in records]
+
+
+def _registered(room: str) -> Any:
+    def names() -> list[str]:
+        import importlib
+
+        found: list[str] = importlib.import_module(room).names()
+        return found
+
+    return names
+
+
+def _whole_number(option: str, given: str | int, least: int) -> int:
+    try:
+        number = int(given)
+    except ValueError:
+        raise UsageError(f"{option} takes whole numbers, not {given!r}") from None
+    if number < least:
+        raise UsageError(f"{option} must be at least {least}, not {number}")
+    return number
+
+
+def _probes(text: str) -> tuple[Probe, ...]:
+    known = get_args(Probe)
+    wanted = [name.strip() for name in text.split(",")]
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"--measure: no probe {name!r}; there are {', '.join(known)}")
+    return tuple(probe for probe in known if probe in wanted)

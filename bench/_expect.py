@@ -1,0 +1,47 @@
+"""How long a run will take: from what earlier runs in the store took, else from the amount of work."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from bench._train import total_steps
+from results import Case, Probe, Record
+
+ShapeKey = tuple[str, str, int, int | None, int | None, int]
+
+SECONDS_PER_TRAINED_STEP = 120e-6
+"""A training step costs about this for each step of the sequence at 20k parameters; only a first guess."""
+SECONDS_PER_TIMED_CASE = 1.2
+
+
+class Expectation:
+    """Expected seconds of cases, learned from records of the same architecture, task, length and size."""
+
+    def __init__(self, history: Iterable[Record] = ()) -> None:
+        self._training: dict[ShapeKey, list[float]] = defaultdict(list)
+        self._timing: dict[ShapeKey, list[float]] = defaultdict(list)
+        for record in history:
+            if record.training is not None:
+                tested = record.probes["accuracy"].seconds if "accuracy" in record.probes else 0.0
+                self._training[_shape(record.case)].append(record.training.seconds + tested)
+            timed = [ran.seconds for probe, ran in record.probes.items() if probe != "accuracy"]
+            if timed:
+                self._timing[_shape(record.case)].append(sum(timed))
+
+    def training_seconds(self, case: Case) -> float:
+        """Expected seconds of training and testing."""
+        seen = self._training.get(_shape(case))
+        return statistics.median(seen) if seen else total_steps(case.protocol) * case.length * SECONDS_PER_TRAINED_STEP
+
+    def timing_seconds(self, case: Case, probes: Sequence[Probe]) -> float:
+        """Expected seconds of all timing probes."""
+        if not any(probe != "accuracy" for probe in probes):
+            return 0.0
+        seen = self._timing.get(_shape(case))
+        return statistics.median(seen) if seen else SECONDS_PER_TIMED_CASE
+
+
+def _shape(case: Case) -> ShapeKey:
+    return case.arch, case.task, case.length, case.params, case.width, total_steps(case.protocol)

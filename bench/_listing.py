@@ -1,0 +1,107 @@
+"""What there is to choose from, as a table for people or JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import _plan
+from bench._errors import NothingSelected
+from results import Store, StoreError
+
+Row = dict[str, Any]
+
+
+def list_archs() -> list[Row]:
+    """Name, one line, and options with their defaults."""
+    import arch
+
+    found = [arch.get(name) for name in arch.names()]
+    return [
+        {
+            "name": one.name,
+            "summary": one.summary,
+            "options": {option: default for option, (_, default) in one.parameters.items()},
+        }
+        for one in found
+    ]
+
+
+def list_tasks() -> list[Row]:
+    """Name, one line, parameters with their defaults, smallest length, chance there, and source."""
+    import dataclasses
+    import inspect
+
+    import tasks
+
+    rows = []
+    for name in tasks.names():
+        task = tasks.build(name)
+        module = inspect.getmodule(type(task))
+        rows.append(
+            {
+                "name": name,
+                "summary": (inspect.getdoc(module) or "").partition("\n")[0].partition(": ")[2],
+                "parameters": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
+                "smallest length": task.min_length,
+                "chance": round(task.chance(task.min_length), 4),
+                "source": task.source,
+            }
+        )
+    return rows
+
+
+def list_plans() -> list[Row]:
+    """Name, one line, and the number of cases."""
+    plans = [(name, _plan.load(name)) for name in _plan.names()]
+    return [
+        {
+            "name": name,
+            "summary": plan.summary,
+            "cases": len(plan.archs) * len(plan.tasks) * len(plan.lengths) * plan.seeds,
+        }
+        for name, plan in plans
+    ]
+
+
+def list_runs(store: Path) -> list[Row]:
+    """Id, plan, how many cases are recorded, and whether the run has ended."""
+    rows: list[Row] = []
+    for run in Store(store).runs():
+        try:
+            file = run.file()
+        except StoreError as error:
+            rows.append({"name": run.id, "plan": "", "recorded": "", "state": str(error)})
+            continue
+        recorded = len(list((run.folder / "records").glob("*.json")))
+        state = "finished" if file.finished else "unfinished"
+        rows.append({"name": run.id, "plan": file.plan, "recorded": f"{recorded} of {len(file.cases)}", "state": state})
+    return rows
+
+
+def show_listing(what: str, rows: Sequence[Row], glob: str, *, as_json: bool) -> None:
+    """Print the rows whose name matches. Raises `NothingSelected` where a glob matches none."""
+    matching = [row for row in rows if fnmatchcase(row["name"], glob)]
+    if not matching and glob != "*":
+        raise NothingSelected(f"no {what} match {glob!r}; there are {', '.join(row['name'] for row in rows) or 'none'}")
+    if as_json:
+        print(json.dumps(matching, indent=1))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in matching[0] if matching else ():
+        table.add_column(column, overflow="fold")
+    for row in matching:
+        table.add_row(*(_written(value) for value in row.values()))
+    Console().print(table, highlight=False)
+
+
+def _written(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={one}" for key, one in value.items()) or "—"
+    return str(value)

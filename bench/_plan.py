@@ -1,0 +1,145 @@
+"""Plans: a named set of cases and probes, written in TOML. The folder `bench/plans/` is the registry."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from bench._errors import UsageError
+from results import Case, Probe, Protocol, Strict
+
+FOLDER = Path(__file__).parent / "plans"
+
+Spec = Annotated[str, Field(min_length=1, max_length=400)]
+Length = Annotated[int, Field(ge=1, le=1 << 24)]
+
+
+class Timing(Strict):
+    """How the timing probes measure."""
+
+    positions: Annotated[tuple[Length, ...], Field(min_length=1)] = (1, 16, 128, 1024, 4096)
+    """Places in a stream at which a step is timed."""
+    steps: Annotated[int, Field(ge=10, le=1_000_000)] = 1000
+    """Timed steps at each position."""
+    blocks: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Times that each latency is measured, the models of a group taking turns."""
+    block_seconds: Annotated[float, Field(gt=0, le=60)] = 0.02
+    batch: Length = 32
+
+
+class Override(Strict):
+    """What differs for the cases of some tasks or lengths."""
+
+    tasks: tuple[Spec, ...] = ()
+    lengths: tuple[Length, ...] = ()
+    protocol: dict[str, Any]
+
+
+class Plan(Strict):
+    """A grid of cases and what is measured of each."""
+
+    summary: str
+    archs: Annotated[tuple[Spec, ...], Field(min_length=1)]
+    tasks: Annotated[tuple[Spec, ...], Field(min_length=1)]
+    lengths: Annotated[tuple[Length, ...], Field(min_length=1)]
+    seeds: Annotated[int, Field(ge=1, le=10_000)]
+    depth: Annotated[int, Field(ge=1, le=1000)] = 2
+    params: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    width: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
+    measure: Annotated[tuple[Probe, ...], Field(min_length=1)] = ("accuracy", "latency", "streaming")
+    protocol: dict[str, Any] = Field(default_factory=dict)
+    override: tuple[Override, ...] = ()
+    timing: Timing = Timing()
+
+    def protocol_of(self, task: str, length: int) -> Protocol:
+        """The protocol of one task at one length. Raises `UsageError` for impossible values."""
+        fields = dict(self.protocol)
+        for override in self.override:
+            named = not override.tasks or task in override.tasks or task.partition(":")[0] in override.tasks
+            if named and (not override.lengths or length in override.lengths):
+                fields |= override.protocol
+        try:
+            protocol = Protocol.model_validate_json(json.dumps(fields))
+        except ValidationError as error:
+            raise UsageError(f"the plan's protocol: {_first(error)}") from None
+        fresh, fixed = protocol.steps, (protocol.train_sequences, protocol.epochs)
+        if (fresh is None) == (None in fixed) or (fresh is not None and fixed != (None, None)):
+            raise UsageError("the plan's protocol must give steps, or train_sequences and epochs")
+        return protocol
+
+
+def names() -> list[str]:
+    """The plans that ship with Carousel."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load(name: str) -> Plan:
+    """The plan of that name, or in that TOML file. Raises `UsageError`."""
+    path = FOLDER / f"{name}.toml" if name in names() else Path(name)
+    if path.suffix != ".toml" or not path.is_file():
+        close = difflib.get_close_matches(name, names(), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UsageError(f"no plan {name!r}{hint}; there are {', '.join(names())}, or give a .toml file")
+    if path.stat().st_size > 1 << 20:
+        raise UsageError(f"the plan {path} is larger than 1 MiB")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        plan = Plan.model_validate_json(json.dumps(content, default=str))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"the plan {path} is not TOML: {error}") from None
+    except ValidationError as error:
+        raise UsageError(f"the plan {path}: {_first(error)}") from None
+    if (plan.params is None) == (plan.width is None):
+        raise UsageError(f"the plan {path} must give either params or width")
+    return plan
+
+
+def cases(plan: Plan) -> list[Case]:
+    """The plan's grid, every case checked: that its task can be asked, and that its model can be built.
+
+    Raises `UsageError` for an unknown name, a wrong option or an impossible size.
+    """
+    import arch
+    import tasks
+    from bench._build import check_model
+
+    found = []
+    try:
+        archs = [arch.get(spec) for spec in plan.archs]
+        built = [tasks.build(spec) for spec in plan.tasks]
+        for task in built:
+            for length in plan.lengths:
+                task.check_length(length)
+            for a in archs:
+                check_model(a, task, depth=plan.depth, params=plan.params, width=plan.width)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    for task in built:
+        for length in plan.lengths:
+            for seed in range(plan.seeds):
+                found += [
+                    Case(
+                        arch=str(a),
+                        task=str(task),
+                        task_version=task.version,
+                        length=length,
+                        depth=plan.depth,
+                        params=plan.params,
+                        width=plan.width,
+                        seed=seed,
+                        protocol=plan.protocol_of(str(task), length),
+                    )
+                    for a in archs
+                ]
+    return list({case.key: case for case in found}.values())
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg'].lower()}" if where else first["msg"].lower()

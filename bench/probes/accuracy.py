@@ -1,0 +1,32 @@
+"""accuracy: what share of the asked positions the trained model answers rightly, on data it has never met.
+
+Measured once, after training, at the trained length and at multiples of it.
+"""
+
+from __future__ import annotations
+
+import tasks
+from bench._train import evaluate, to_device
+from bench.probes._subject import Subject
+from results import Line, Measurement
+
+
+def measure(subject: Subject) -> tuple[list[Measurement], list[Line]]:
+    """Scores and losses at every evaluated length that the model can read, and what to compare them with."""
+    case, task = subject.case, subject.task
+    measurements, lines = [], []
+    for multiple in case.protocol.evaluate_at:
+        length = multiple * case.length
+        if subject.model.max_length is not None and length > subject.model.max_length:
+            continue
+        batch = task.sample(tasks.generator(case.seed, "test"), case.protocol.test_sequences, length)
+        seen = evaluate(subject.model, task, to_device(batch, subject.device))
+        at = {"length": length}
+        measurements.append(Measurement(metric="accuracy", at=at, samples=(seen.score,)))
+        measurements += [
+            Measurement(metric=metric, at=at, samples=(value,))
+            for metric, value in seen.metrics.items()
+            if abs(value) < float("inf")
+        ]
+        lines.append(Line(length=length, chance=task.chance(length), blind_to_the_past=task.blind_to_the_past(length)))
+    return measurements, lines

@@ -1,0 +1,167 @@
+"""The store: runs in folders, records in files, each written aside and renamed into place.
+
+    <store>/<run-id>/run.json                  what was planned, how, where
+                     records/<case-key>.json   one file a case
+                     artifacts/<case-key>/     curves, traces, weights
+
+A reader never sees half a file: a name exists only once its content is whole and on disk.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from results._schema import SCHEMA_VERSION, Record, RunFile, Strict
+
+LARGEST_FILE_BYTES = 64 << 20
+"""A record is far smaller; a larger file is not one of ours, and is not read into memory."""
+
+Document = TypeVar("Document", Record, RunFile)
+
+
+class StoreError(ValueError):
+    """A store that cannot be read or written, or a run that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A file that is not what it should be, and why."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path.name}: {self.reason}"
+
+
+class Run:
+    """One run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    def file(self) -> RunFile:
+        """What `run.json` says. Raises `StoreError` where it is missing or damaged."""
+        return _read(self.folder / "run.json", RunFile)
+
+    def write_file(self, file: RunFile) -> None:
+        write_aside(self.folder / "run.json", file)
+
+    def write(self, record: Record) -> None:
+        """Put a record in its place, over an earlier one of the same case."""
+        write_aside(self.record_path(record.key), record)
+
+    def record_path(self, key: str) -> Path:
+        return self.folder / "records" / f"{key}.json"
+
+    def artifacts(self, key: str) -> Path:
+        """The folder of a case's artifacts, made if it is not there."""
+        folder = self.folder / "artifacts" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def read(self) -> tuple[dict[str, Record], list[Damage]]:
+        """All records by key, and the files that are not records, each with its reason."""
+        records: dict[str, Record] = {}
+        damaged: list[Damage] = []
+        for path in sorted((self.folder / "records").glob("*.json")):
+            try:
+                record = _read(path, Record)
+                _check_place(record, path)
+            except StoreError as error:
+                damaged.append(Damage(path, str(error)))
+            else:
+                records[record.key] = record
+        return records, damaged
+
+    def set_aside(self, damage: Damage) -> None:
+        """Take a damaged file out of the way, so that its case runs again and nothing is lost."""
+        damage.path.replace(damage.path.with_suffix(".damaged"))
+
+
+class Store:
+    """A folder of runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def runs(self) -> list[Run]:
+        """All runs, oldest first: a run's id begins with the moment of its creation."""
+        return sorted((Run(path.parent) for path in self.folder.glob("*/run.json")), key=lambda run: run.id)
+
+    def create(self, file: RunFile) -> Run:
+        """A new run's folder, with its `run.json`. Raises `StoreError` where it cannot be written."""
+        run = Run(self.folder / file.id)
+        try:
+            (run.folder / "records").mkdir(parents=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to the store {self.folder}: {error.strerror}; give another with --store"
+            ) from None
+        run.write_file(file)
+        return run
+
+    def find(self, name: str) -> Run:
+        """The run that an id, a unique prefix, `latest` or a path names. Raises `StoreError`."""
+        if (Path(name) / "run.json").is_file():
+            return Run(Path(name))
+        runs = self.runs()
+        if not runs:
+            raise StoreError(f"no runs in {self.folder}; `carousel run` makes one")
+        if name == "latest":
+            return runs[-1]
+        matching = [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            raise StoreError(
+                f"{name!r} is the beginning of {len(matching)} runs: {', '.join(run.id for run in matching)}"
+            )
+        raise StoreError(f"no run {name!r} in {self.folder}; the latest is {runs[-1].id}")
+
+
+def write_aside(path: Path, document: Strict) -> None:
+    """Write a document so that the name only ever holds a whole one. Raises `StoreError`."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(document.model_dump_json(indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {path}: {error.strerror}; what was written before is intact") from None
+
+
+def _read(path: Path, kind: type[Document]) -> Document:
+    """A document from disk. Raises `StoreError` in one line for anything that is not one."""
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise StoreError(f"larger than {LARGEST_FILE_BYTES >> 20} MiB")
+        text = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["loc"] == ("schema_version",) and isinstance(first["input"], int) and first["input"] > SCHEMA_VERSION:
+            raise StoreError(f"written by a newer Carousel (schema {first['input']}); update to read it") from None
+        where = ".".join(str(part) for part in first["loc"])
+        raise StoreError(f"damaged{f' at {where}' if where else ''}: {first['msg'].lower()}") from None
+
+
+def _check_place(record: Record, path: Path) -> None:
+    if not record.key == record.case.key == path.stem:
+        raise StoreError("its key does not belong to its case")
