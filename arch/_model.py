@@ -111,7 +111,8 @@ def build(
         raise ValueError("give either vocabulary, for token inputs, or channels, for real ones")
     if (width is None) == (params is None):
         raise ValueError("give either width or params, a budget of parameters")
-    for name, size in {"outputs": outputs, "depth": depth, "width": width, "params": params}.items():
+    sizes = {"vocabulary": vocabulary, "channels": channels, "outputs": outputs, "depth": depth}
+    for name, size in (sizes | {"width": width, "params": params}).items():
         if size is not None and size < 1:
             raise ValueError(f"{name} must be at least 1, not {size}")
 
@@ -153,9 +154,17 @@ def _width_nearest(budget: int, model_of: Callable[[int], SequenceModel], arch: 
         with torch.device("meta"):
             return parameter_count(model_of(width))
 
-    unit = next((width for width in range(1, WIDEST_UNIT + 1) if _accepts(count, width)), None)
+    unit, refusal = None, ""
+    for width in range(1, WIDEST_UNIT + 1):
+        try:
+            count(width)
+        except ValueError as error:
+            refusal = str(error)
+        else:
+            unit = width
+            break
     if unit is None:
-        raise ValueError(f"{arch} accepts no width up to {WIDEST_UNIT}; give width instead of params")
+        raise ValueError(f"{arch} accepts no width up to {WIDEST_UNIT}: {refusal}")
     multiples = range(1, budget // unit + 2)
     above = bisect.bisect_left(multiples, budget, key=lambda multiple: count(multiple * unit))
     neighbours = [multiple * unit for multiple in multiples[max(0, above - 1) : above + 1]]
@@ -165,11 +174,3 @@ def _width_nearest(budget: int, model_of: Callable[[int], SequenceModel], arch: 
             f"{arch} has {count(unit):,} parameters at its least width {unit}, over the budget of {budget:,}"
         )
     return width
-
-
-def _accepts(count: Callable[[int], int], width: int) -> bool:
-    try:
-        count(width)
-    except ValueError:
-        return False
-    return True

@@ -6,6 +6,7 @@ keyword-only parameters of its layer's constructor; `dropout` belongs to every a
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
@@ -111,11 +112,13 @@ def parse(spec: str) -> tuple[str, dict[str, str]]:
 
 
 def _parse(annotation: Any, text: Any, where: str) -> Any:
-    if isinstance(text, str) and text.lower() == "none":
-        text = None
+    adapter = TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
     try:
-        return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False)).validate_python(text)
+        return adapter.validate_python(text)
     except ValidationError as error:
+        if isinstance(text, str) and text.lower() == "none":
+            with contextlib.suppress(ValidationError):
+                return adapter.validate_python(None)
         raise ValueError(f"{where}={text} is not allowed: {error.errors()[0]['msg'].lower()}") from None
 
 

@@ -36,7 +36,7 @@ class LSTM(RecurrentLayer):
     """A long short-term memory layer.
 
     `forget_bias`  added to the forget gate (Gers et al. 2000; 1 after Jozefowicz et al. 2015):
-                   with `bias` what b_f starts from, else a constant.
+                   with `bias` to what b_f starts from, else as a constant.
     `bias`         whether b is learned, or left out.
     `init`         see `arch._initial`.
     """

@@ -167,7 +167,8 @@ def _append(cache: Cache, k_BNTK: Tensor, v_BNTK: Tensor, window: int | None) ->
     """The cache with T more steps. Room grows by doubling; a window's oldest steps make room first."""
     T, length, position = k_BNTK.shape[2], cache.length, cache.position + k_BNTK.shape[2]
     if length == 0:
-        return Cache(k_BNTK.contiguous(), v_BNTK.contiguous(), T, position)
+        own_keys, own_values = (new.clone(memory_format=torch.contiguous_format) for new in (k_BNTK, v_BNTK))
+        return Cache(own_keys, own_values, T, position)
     keep = length if window is None else min(length, window - 1)
     old_keys, old_values = (old[:, :, length - keep : length] for old in (cache.keys_BNSK, cache.values_BNSK))
     if k_BNTK.requires_grad or old_keys.requires_grad:  # autograd needs the old values unchanged

@@ -1,0 +1,47 @@
+"""A second `arch` package, imported from a copied folder in which files were changed, added or broken."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import arch
+
+SOURCE = Path(arch.__file__).parent
+
+
+@contextmanager
+def rebuilt(folder: Path, changes: Mapping[str, str]) -> Iterator[ModuleType]:
+    """The package as it would be with these files, `{"lstm.py": text}`; nothing of it is left afterwards.
+
+    Subpackages stay those that are imported already: kernels that were compiled need not be compiled again.
+    """
+    shutil.copytree(SOURCE, folder / "arch", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in changes.items():
+        (folder / "arch" / name).write_text(text, encoding="utf-8")
+    before = _modules()
+    for name, module in before.items():
+        of_a_subpackage = name.count(".") > 1 or (name != "arch" and hasattr(module, "__path__"))
+        if not of_a_subpackage:
+            del sys.modules[name]
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        package = importlib.import_module("arch")
+        assert Path(package.__file__ or "").parent == folder / "arch"
+        yield package
+    finally:
+        sys.path.remove(str(folder))
+        for name in _modules():
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+def _modules() -> dict[str, ModuleType]:
+    """The package and all that is imported of it."""
+    return {name: module for name, module in sys.modules.items() if name == "arch" or name.startswith("arch.")}

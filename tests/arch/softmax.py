@@ -1,0 +1,163 @@
+"""The Transformer against plain softmax attention, written from the papers one head at a time.
+
+Whole sequences, one table of scores a head, no cache, no fused attention: what is slow here is plain.
+An oracle raises where the two differ, in outputs or in gradients.
+"""
+
+# Shape suffixes: B batch, T time, S time that is read, D model width, K head width
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.arch.oracles import chosen, close, gradients, reals
+from tests.arch.subjects import BATCH, WIDTH, model, repeat_step, scan_chunks
+
+STEPS = 13
+CHUNKINGS = ((13,), (1, 5, 7), (6, 1, 1, 1, 4))
+DEPTH = 2
+BASE = 10_000
+NORM_EPSILON = 1e-5
+
+
+def transformer_equals_plain_softmax(spec: str) -> None:
+    """Outputs and every gradient, however the sequence is fed."""
+    x_BTD = reals(BATCH, STEPS, WIDTH, seed=3).requires_grad_()
+    layers = model(spec, depth=DEPTH).layers
+    learned = [x_BTD, *layers.parameters()]
+    expected = plain_softmax(spec, layers, x_BTD)
+    expected_gradients = gradients([expected], learned)
+    for chunks in CHUNKINGS:
+        actual = x_BTD
+        for layer in layers:
+            actual, _ = scan_chunks(layer, actual, chunks)
+        close(actual, expected)
+        close(gradients([actual], learned), expected_gradients)
+    with torch.inference_mode():
+        actual = x_BTD.detach()
+        for layer in layers:
+            actual, _ = repeat_step(layer, actual)
+        close(actual, expected)
+
+
+def transformer_equals_torch_encoder(spec: str) -> None:
+    """`nn.TransformerEncoderLayer`, norm first, gelu, causal mask: it has no positions of its own."""
+    _, options = chosen(spec)
+    x_BTD = reals(BATCH, STEPS, WIDTH, seed=3).requires_grad_()
+    layers = model(spec, depth=DEPTH).layers
+    theirs = nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(
+            WIDTH,
+            options["heads"],
+            dim_feedforward=options["expansion"] * WIDTH,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+            dtype=torch.float64,
+        ),
+        DEPTH,
+        norm=nn.LayerNorm(WIDTH, dtype=torch.float64),
+        enable_nested_tensor=False,
+    )
+    shared: list[tuple[Tensor, Tensor]] = []
+    for ours, other in zip(layers, theirs.layers, strict=True):
+        assert isinstance(other, nn.TransformerEncoderLayer)
+        modules: list[tuple[Any, nn.Module]] = [(ours.attention_norm, other.norm1), (ours.perceptron_norm, other.norm2)]
+        modules += [(ours.W_o, other.self_attn.out_proj), (ours.W_1, other.linear1), (ours.W_2, other.linear2)]
+        shared += [(getattr(one, kind), getattr(two, kind)) for one, two in modules for kind in ("weight", "bias")]
+        shared += [(ours.W_qkv.weight, other.self_attn.in_proj_weight)]
+        shared += [(ours.W_qkv.bias, other.self_attn.in_proj_bias)]
+    assert theirs.norm is not None
+    shared += zip(layers[-1].final_norm.parameters(), theirs.norm.parameters(), strict=True)
+    assert len(shared) == len(list(layers.parameters())) == len(list(theirs.parameters()))
+    with torch.no_grad():
+        for one, two in shared:
+            two.copy_(one)
+
+    mask_TS = nn.Transformer.generate_square_subsequent_mask(STEPS, dtype=torch.float64)
+    expected = theirs(x_BTD, mask=mask_TS)
+    actual = x_BTD
+    for layer in layers:
+        actual = layer(actual)
+    close(actual, expected)
+    close(
+        gradients([actual], [x_BTD, *(one for one, _ in shared)]),
+        gradients([expected], [x_BTD, *(two for _, two in shared)]),
+    )
+
+
+ORACLES: dict[Callable[[str], None], Callable[[str, dict[str, Any]], bool]] = {
+    transformer_equals_plain_softmax: lambda name, options: name == "transformer",
+    transformer_equals_torch_encoder: lambda name, options: (
+        name == "transformer" and options["positions"] == "none" and options["window"] is None
+    ),
+}
+"""Each oracle, and of which name and options it is one."""
+
+
+def plain_softmax(spec: str, layers: Any, x_BTD: Tensor) -> Tensor:
+    """What a stack of pre-norm blocks gives for whole sequences (Vaswani et al. 2017; Xiong et al. 2020)."""
+    _, options = chosen(spec)
+    heads, positions, steps = options["heads"], options["positions"], x_BTD.shape[1]
+    ages_TS = torch.tensor([[t - s for s in range(steps)] for t in range(steps)], dtype=torch.float64)
+    unseen_TS = (ages_TS < 0) | (ages_TS >= (options["window"] or math.inf))
+    if positions == "sinusoidal":
+        x_BTD = x_BTD + _sines_and_cosines(steps, WIDTH)
+    if positions == "learned":
+        x_BTD = x_BTD + layers[0].position_SD[:steps]
+    for layer in layers:
+        W_q, W_k, W_v = layer.W_qkv.weight.split(WIDTH)
+        b_q, b_k, b_v = layer.W_qkv.bias.split(WIDTH)
+        normed_BTD = _normed(x_BTD, layer.attention_norm)
+        attended = []
+        for head in range(heads):
+            rows = slice(head * WIDTH // heads, (head + 1) * WIDTH // heads)
+            q_BTK = normed_BTD @ W_q[rows].T + b_q[rows]
+            k_BTK = normed_BTD @ W_k[rows].T + b_k[rows]
+            v_BTK = normed_BTD @ W_v[rows].T + b_v[rows]
+            if positions == "rotary":
+                q_BTK, k_BTK = _turned(q_BTK), _turned(k_BTK)
+            scores_BTS = q_BTK @ k_BTK.mT / math.sqrt(WIDTH // heads)
+            if positions == "alibi":
+                scores_BTS = scores_BTS - ages_TS / 2 ** (8 * (head + 1) / heads)
+            raised_BTS = scores_BTS.exp().masked_fill(unseen_TS, 0.0)
+            attended.append(raised_BTS / raised_BTS.sum(2, keepdim=True) @ v_BTK)
+        y_BTD = x_BTD + torch.cat(attended, 2) @ layer.W_o.weight.T + layer.W_o.bias
+        z_BTD = _normed(y_BTD, layer.perceptron_norm) @ layer.W_1.weight.T + layer.W_1.bias
+        raised_BTD = z_BTD * (1 + torch.erf(z_BTD / math.sqrt(2))) / 2
+        x_BTD = y_BTD + raised_BTD @ layer.W_2.weight.T + layer.W_2.bias
+    return _normed(x_BTD, layers[-1].final_norm)
+
+
+def _normed(x_BTD: Tensor, gains: Any) -> Tensor:
+    """Ba et al. 2016."""
+    centred_BTD = x_BTD - x_BTD.mean(-1, keepdim=True)
+    variance_BT1 = centred_BTD.square().mean(-1, keepdim=True)
+    scaled: Tensor = centred_BTD / (variance_BT1 + NORM_EPSILON).sqrt() * gains.weight + gains.bias
+    return scaled
+
+
+def _turned(x_BTK: Tensor) -> Tensor:
+    """Su et al. 2021, equation (34): pair j of position t turned by t · 10000^(-2j/K)."""
+    _, steps, width = x_BTK.shape
+    columns = []
+    for j in range(width // 2):
+        angles = [t * BASE ** (-2 * j / width) for t in range(steps)]
+        cosine_T = torch.tensor([math.cos(angle) for angle in angles], dtype=torch.float64)
+        sine_T = torch.tensor([math.sin(angle) for angle in angles], dtype=torch.float64)
+        even_BT, odd_BT = x_BTK[:, :, 2 * j], x_BTK[:, :, 2 * j + 1]
+        columns += [even_BT * cosine_T - odd_BT * sine_T, even_BT * sine_T + odd_BT * cosine_T]
+    return torch.stack(columns, 2)
+
+
+def _sines_and_cosines(steps: int, width: int) -> Tensor:
+    """Vaswani et al. 2017, section 3.5, with all the sines before all the cosines."""
+    angles = [[t / BASE ** (2 * j / width) for j in range(width // 2)] for t in range(steps)]
+    rows = [[*map(math.sin, row), *map(math.cos, row)] for row in angles]
+    return torch.tensor(rows, dtype=torch.float64)

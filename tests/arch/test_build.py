@@ -1,0 +1,152 @@
+"""Building a model: seeds, budgets, dropout, inputs, and what is said of sizes that are impossible."""
+
+# Shape suffixes: B batch, T time, O outputs
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any
+
+import pytest
+import torch
+
+import arch
+from tests.arch.subjects import every_spec
+
+SIZES: dict[str, Any] = {"channels": 1, "outputs": 2}
+BUDGET = 3_000
+NATIVE_DEFAULTS = ("rnn", "lstm", "gru", "transformer")
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return dict(model.named_parameters())
+
+
+def equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    ours, theirs = weights(one), weights(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("inputs", [{"channels": 3}, {"vocabulary": 5}], ids=str)
+@pytest.mark.parametrize("spec", every_spec())
+def test_a_seed_fixes_the_weights_and_leaves_the_global_generator(spec: str, inputs: dict[str, int]) -> None:
+    sizes: dict[str, Any] = {**inputs, "outputs": 2, "width": 8}
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    first = arch.build(spec, **sizes, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert equal(arch.build(spec, **sizes, seed=3), first)
+    assert not equal(arch.build(spec, **sizes, seed=4), first)
+    torch.manual_seed(3)
+    assert equal(arch.build(spec, **sizes), first)
+    assert not equal(arch.build(spec, **sizes), first)
+
+
+@pytest.mark.parametrize("spec", every_spec())
+def test_a_budget_gives_the_nearest_width_and_the_same_weights(spec: str) -> None:
+    """Against a search through every width; solving for the width draws nothing from the generator."""
+    counts = {}
+    for width in range(1, 65):
+        try:
+            counts[width] = arch.parameter_count(arch.build(spec, **SIZES, width=width))
+        except ValueError:
+            continue
+    assert max(counts.values()) > 2 * BUDGET
+    nearest = min(counts, key=lambda width: abs(counts[width] - BUDGET))
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    solved = arch.build(spec, **SIZES, params=BUDGET, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert equal(solved, arch.build(spec, **SIZES, width=nearest, seed=3))
+
+
+@pytest.mark.parametrize("name", NATIVE_DEFAULTS)
+def test_the_four_architectures_meet_a_budget_closely(name: str) -> None:
+    model = arch.build(name, vocabulary=10, outputs=10, params=20_000)
+    assert arch.parameter_count(model) == pytest.approx(20_000, rel=0.05)
+
+
+@pytest.mark.parametrize("spec", every_spec())
+def test_dropout_is_between_layers_and_only_while_training(spec: str) -> None:
+    dropping = f"{spec}{',' if ':' in spec else ':'}dropout=0.5"
+    x_BTD = torch.randn(2, 5, 1, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    plain, model = (arch.build(one, **SIZES, width=8, seed=3) for one in (spec, dropping))
+    expected = plain.eval()(x_BTD)
+    assert equal(plain, model)
+    assert not torch.equal(model.train()(x_BTD), expected)
+    torch.testing.assert_close(model.eval()(x_BTD), expected, rtol=0, atol=0)
+    alone = arch.build(dropping, **SIZES, width=8, depth=1, seed=3)
+    torch.testing.assert_close(alone.train()(x_BTD), copy.deepcopy(alone).eval()(x_BTD), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("spec", every_spec())
+def test_tokens_are_looked_up_and_reals_are_read(spec: str) -> None:
+    """Tokens are embedded at the model's width; reals enter as they are, or through a map to the width."""
+    tokens = arch.build(spec, vocabulary=5, outputs=7, width=8)
+    reals = arch.build(spec, channels=3, outputs=7, width=8)
+    assert tokens(torch.tensor([[0, 4, 2]])).shape == (1, 3, 7) == reals(torch.zeros(1, 3, 3)).shape
+    assert arch.parameter_count(tokens.encoder) == 5 * 8
+    assert arch.parameter_count(reals.encoder) == ((3 + 1) * 8 if arch.get(spec).layer.residual else 0)
+
+
+def test_a_model_states_the_longest_sequence_that_it_reads() -> None:
+    assert arch.build("transformer:positions=learned,max_length=9", **SIZES, width=8).max_length == 9
+    assert arch.build("transformer", **SIZES, width=8).max_length is None
+
+
+def test_gates_are_named_by_layer() -> None:
+    model = arch.build("gru", **SIZES, width=8)
+    gates = model.gates(torch.zeros(1, 1), model.init_state(1))
+    assert list(gates) == [f"{layer}.{gate}" for layer in (0, 1) for gate in ("reset", "update", "candidate")]
+    transformer = arch.build("transformer", **SIZES, width=8)
+    assert transformer.gates(torch.zeros(1, 1), transformer.init_state(1)) == {}
+
+
+IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
+    ("transformer:heads=4", {"width": 10}, "width 10 is not a multiple of 8.* try width 8 or 16"),
+    ("transformer:heads=4,positions=alibi", {"width": 10}, "width 10 is not a multiple of 4.* try width 8 or 12"),
+    ("transformer:heads=4,positions=alibi", {"width": 3}, "try width 4 or 8"),
+    ("transformer:heads=300", {"params": 20_000}, "accepts no width up to 256"),
+    ("transformer:heads=0", {"width": 8}, "heads must be at least 1, not 0"),
+    ("transformer:expansion=0", {"width": 8}, "expansion must be at least 1, not 0"),
+    ("transformer:positions=learned,max_length=0", {"width": 8}, "max_length must be at least 1, not 0"),
+    ("transformer:window=0", {"width": 8}, "window must be at least 1 step, not 0; leave it out"),
+    ("lstm", {"params": 10}, "over the budget of 10"),
+    ("lstm", {"params": 0}, "params must be at least 1, not 0"),
+    ("lstm", {"width": -3}, "width must be at least 1, not -3"),
+    ("lstm", {"width": 8, "depth": 0}, "depth must be at least 1, not 0"),
+    ("lstm", {"width": 8, "outputs": 0}, "outputs must be at least 1, not 0"),
+    ("lstm", {"width": 8, "channels": 0}, "channels must be at least 1, not 0"),
+    ("lstm", {"width": 8, "channels": None, "vocabulary": 0}, "vocabulary must be at least 1, not 0"),
+    ("lstm", {"width": 8, "channels": None, "vocabulary": -1}, "vocabulary must be at least 1, not -1"),
+    ("lstm", {"width": 8, "params": 100}, "either width or params"),
+    ("lstm", {}, "either width or params"),
+    ("lstm", {"width": 8, "vocabulary": 5}, "either vocabulary.* or channels"),
+    ("lstm", {"width": 8, "channels": None}, "either vocabulary.* or channels"),
+    ("lstm:dropout=1", {"width": 8}, r"dropout must lie in \[0, 1\), not 1"),
+    ("lstm:dropout=-0.5", {"width": 8}, r"dropout must lie in \[0, 1\), not -0.5"),
+    ("lstm:dropout=1", {"params": 20_000}, r"dropout must lie in \[0, 1\), not 1"),
+]
+
+
+@pytest.mark.parametrize(("spec", "sizes", "said"), IMPOSSIBLE, ids=str)
+def test_impossible_sizes_are_refused_in_one_line(spec: str, sizes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said) as refusal:
+        arch.build(spec, **{**SIZES, **sizes})
+    assert "\n" not in str(refusal.value)
+
+
+def test_learned_positions_end_and_say_how_to_go_on() -> None:
+    model = arch.build("transformer:positions=learned,max_length=4", **SIZES, width=8)
+    x_BTD = torch.zeros(1, 5, 1)
+    said = re.escape("learned positions end at step 4, but step 5 was read; set transformer:max_length=5")
+    assert model(x_BTD[:, :4]).shape == (1, 4, 2)
+    with pytest.raises(ValueError, match=said):
+        model(x_BTD)
+    _, state = model.scan(x_BTD[:, :4], model.init_state(1))
+    with pytest.raises(ValueError, match=said):
+        model.step(x_BTD[:, 4], state)
+    longer = arch.build("transformer:positions=learned,max_length=5", **SIZES, width=8)
+    assert longer(x_BTD).shape == (1, 5, 2)
