@@ -32,7 +32,7 @@ SIGMOID_SATURATES, TANH_SATURATES = 87.0, 9.1
 """Beyond these σ is within 10⁻³⁷ of its limit, and tanh is 1 in float32."""
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@njit(forceinline=True)
 def exponential_less_one(x):  # type: ignore[no-untyped-def]
     """Equation (1), for |x| ≤ 87."""
     shifted = fused(x, splat(LOG2_E), splat(ROUNDING))
@@ -46,14 +46,14 @@ def exponential_less_one(x):  # type: ignore[no-untyped-def]
     return fused(scale, fused(r * r, q, r), scale - splat(1.0))  # (2), (1)
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@njit(forceinline=True)
 def sigmoid(x):  # type: ignore[no-untyped-def]
     """Equation (3)."""
     bounded = larger(smaller(-x, splat(SIGMOID_SATURATES)), splat(-SIGMOID_SATURATES))
     return splat(1.0) / (splat(2.0) + exponential_less_one(bounded))
 
 
-@njit(forceinline=True)  # type: ignore[untyped-decorator]
+@njit(forceinline=True)
 def tanh(x):  # type: ignore[no-untyped-def]
     """Equation (4)."""
     bounded = larger(smaller(x, splat(TANH_SATURATES)), splat(-TANH_SATURATES))

@@ -31,7 +31,7 @@ def kernel(signature: Any) -> Callable[[Callable[..., None]], Callable[..., None
     return compiled
 
 
-def _stamped(function: Callable[..., None]) -> Callable[..., None]:
+def _stamped(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with the digest as a captured variable that it does not use: these count in the cache's key."""
     assert isinstance(function, types.FunctionType)
     code = function.__code__.replace(co_freevars=("sources_digest",))

@@ -14,16 +14,26 @@ import numpy as np
 from llvmlite import ir
 from numba import njit
 from numba.core import types
-from numba.core.extending import intrinsic
 
-from arch.kernels._vector import LANES, VECTOR, address, load_first, multiply_add, read, spread, store, write
+from arch.kernels._vector import (
+    LANES,
+    VECTOR,
+    address,
+    instruction,
+    load_first,
+    multiply_add,
+    read,
+    spread,
+    store,
+    write,
+)
 
 ROWS = 8
 """Rows of a full tile: with 3 panels, 24 sums, 3 vectors and a spare fill the 32 registers of AVX-512."""
 
 
 def _tile(rows: int, panels: int) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
+    @instruction
     def tile(
         typing: Any,
         result: types.Array,
@@ -89,7 +99,7 @@ _tile_8x3, _tile_8x2, _tile_8x1 = (_tile(ROWS, panels) for panels in (3, 2, 1))
 _tile_1x3, _tile_1x2, _tile_1x1 = (_tile(1, panels) for panels in (3, 2, 1))
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def multiply(result, left, left_at, left_stride, packed, depth, rows, panels):  # type: ignore[no-untyped-def]
     """result (rows, panels · LANES) = left[left_at:] (rows, depth; `left_stride` apart) times the packed matrix."""
     width = panels * LANES
@@ -119,13 +129,13 @@ def multiply(result, left, left_at, left_stride, packed, depth, rows, panels):  
         panel += several
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def panels_of(width):  # type: ignore[no-untyped-def]
     """How many vectors hold `width` numbers."""
     return (width + LANES - 1) // LANES
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def pack(matrix, first, last, columns):  # type: ignore[no-untyped-def]
     """The panels of rows `first` to `last` of a flat (., columns) matrix."""
     depth = last - first
@@ -139,7 +149,7 @@ def pack(matrix, first, last, columns):  # type: ignore[no-untyped-def]
     return packed
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def pack_transposed(matrix, first, last, width):  # type: ignore[no-untyped-def]
     """The panels of the transpose of rows `first` to `last` of a flat (., width) matrix.
 

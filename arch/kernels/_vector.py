@@ -18,8 +18,7 @@ import llvmlite.binding
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.extending import intrinsic, lower_builtin, models, register_model
-from numba.core.typing import signature
-from numba.core.typing.templates import ConcreteTemplate, infer_global
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.np import arrayobj
 
 LANES = 16 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 8
@@ -32,7 +31,7 @@ MASK = ir.VectorType(ir.IntType(1), LANES)
 MANTISSA_BITS, ONE = 23, 0x3F800000
 
 
-class VectorType(types.Type):  # type: ignore[misc]
+class VectorType(types.Type):
     """A vector register, by value."""
 
     def __init__(self) -> None:
@@ -43,14 +42,14 @@ vector = VectorType()
 
 
 @register_model(VectorType)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, data_model_manager: Any, numba_type: VectorType) -> None:
-        super().__init__(data_model_manager, numba_type, VECTOR)
+        super().__init__(data_model_manager, numba_type, VECTOR)  # type: ignore[no-untyped-call]
 
 
 def _arithmetic(sign: Callable[..., Any], instruction: str, operands: int) -> None:
-    class Template(ConcreteTemplate):  # type: ignore[misc]
-        cases = [signature(vector, *[vector] * operands)]
+    class Template(ConcreteTemplate):
+        cases = (signature(vector, *[vector] * operands),)
 
     infer_global(sign)(Template)
 
@@ -65,6 +64,11 @@ _arithmetic(operator.sub, "fsub", 2)
 _arithmetic(operator.mul, "fmul", 2)
 _arithmetic(operator.truediv, "fdiv", 2)
 _arithmetic(operator.neg, "fneg", 1)
+
+
+def instruction(function: Callable[..., Any]) -> Any:
+    """`intrinsic`, for type checkers: they miss that no caller gives its first parameter, the typing context."""
+    return intrinsic(function)
 
 
 def address(context: Any, builder: ir.IRBuilder, array: types.Array, value: ir.Value, at: ir.Value) -> ir.Value:
@@ -100,7 +104,7 @@ def _mask(builder: ir.IRBuilder, count: ir.Value) -> ir.Value:
     return builder.icmp_signed("<", lane, spread(builder, builder.trunc(count, ir.IntType(32))))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def load(typing: Any, array: types.Array, at: types.Integer) -> Any:
     """array[at : at + LANES]"""
 
@@ -110,7 +114,7 @@ def load(typing: Any, array: types.Array, at: types.Integer) -> Any:
     return vector(array, types.intp), lower
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def store(typing: Any, array: types.Array, at: types.Integer, value: VectorType) -> Any:
     """array[at : at + LANES] = value"""
 
@@ -121,7 +125,7 @@ def store(typing: Any, array: types.Array, at: types.Integer, value: VectorType)
     return types.void(array, types.intp, vector), lower
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def load_first(typing: Any, array: types.Array, at: types.Integer, count: types.Integer) -> Any:
     """array[at : at + count] and zeros after it; all lanes where `count` is LANES or more."""
 
@@ -138,7 +142,7 @@ def load_first(typing: Any, array: types.Array, at: types.Integer, count: types.
     return vector(array, types.intp, types.intp), lower
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def store_first(typing: Any, array: types.Array, at: types.Integer, count: types.Integer, value: VectorType) -> Any:
     """array[at : at + count] = the first lanes of `value`; all where `count` is LANES or more."""
 
@@ -155,7 +159,7 @@ def store_first(typing: Any, array: types.Array, at: types.Integer, count: types
     return types.void(array, types.intp, types.intp, vector), lower
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def splat(typing: Any, number: types.Float) -> Any:
     """A vector with `number` in all lanes."""
 
@@ -165,7 +169,7 @@ def splat(typing: Any, number: types.Float) -> Any:
     return vector(types.float32), lower
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def fused(typing: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
     """a·b + c"""
 
@@ -175,7 +179,7 @@ def fused(typing: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
     return vector(vector, vector, vector), lower
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def smaller(typing: Any, a: VectorType, b: VectorType) -> Any:
     """The smaller of `a` and `b`; NaN where `a` is."""
 
@@ -186,7 +190,7 @@ def smaller(typing: Any, a: VectorType, b: VectorType) -> Any:
     return vector(vector, vector), lower
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def larger(typing: Any, a: VectorType, b: VectorType) -> Any:
     """The larger of `a` and `b`; NaN where `a` is."""
 
@@ -197,7 +201,7 @@ def larger(typing: Any, a: VectorType, b: VectorType) -> Any:
     return vector(vector, vector), lower
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def positive(typing: Any, a: VectorType, b: VectorType) -> Any:
     """`b` where a > 0 or a is NaN, else 0."""
 
@@ -208,7 +212,7 @@ def positive(typing: Any, a: VectorType, b: VectorType) -> Any:
     return vector(vector, vector), lower
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def power_of_two(typing: Any, shifted: VectorType) -> Any:
     """2^n, where n is the integer in the low mantissa bits of `shifted`, -126 ≤ n ≤ 127."""
 

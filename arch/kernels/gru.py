@@ -192,7 +192,7 @@ class ScanAfter(torch.autograd.Function):
     """Outputs (T, B, H) and h_T (B, H) from the projected inputs (T, B, G), U, b_u and h_0, by (3a)."""
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         projected_TBG, U_GH, u_H, h_BH = inputs
         T, B, H = *projected_TBG.shape[:2], U_GH.shape[1]
         outputs_TBH = projected_TBG.new_empty(T, B, H)
@@ -221,7 +221,7 @@ class ScanBefore(torch.autograd.Function):
     """Outputs (T, B, H) and h_T (B, H) from the projected inputs (T, B, G), U and h_0, by (3b)."""
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         projected_TBG, U_GH, h_BH = inputs
         T, B, H = *projected_TBG.shape[:2], U_GH.shape[1]
         outputs_TBH, reset_TBH = projected_TBG.new_empty(T, B, H), projected_TBG.new_empty(T, B, H)
@@ -250,11 +250,11 @@ class ScanBefore(torch.autograd.Function):
 
 def scan_after(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
     """See `ScanAfter`. `reference` is the same function by the readable equations, for derivatives of derivatives."""
-    outputs: tuple[Tensor, ...] = ScanAfter.apply(reference, gradients_wanted(*inputs), *inputs)
+    outputs: tuple[Tensor, ...] = ScanAfter.apply(reference, gradients_wanted(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs
 
 
 def scan_before(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
     """See `ScanBefore`. `reference` is the same function by the readable equations, for derivatives of derivatives."""
-    outputs: tuple[Tensor, ...] = ScanBefore.apply(reference, gradients_wanted(*inputs), *inputs)
+    outputs: tuple[Tensor, ...] = ScanBefore.apply(reference, gradients_wanted(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs

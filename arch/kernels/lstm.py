@@ -86,10 +86,8 @@ def backward_rows(kept, U, d_outputs, d_h, d_c, d_projected, T, B, H, first, las
                 i, f = load(kept, place), load(kept, place + LANES)
                 g, o = load(kept, place + 2 * LANES), load(kept, place + 3 * LANES)
                 c, tanh_c = load(kept, place + 4 * LANES), load(kept, place + 5 * LANES)
-                if t == T - 1:
-                    dh = load_first(d_h, b * H + unit, count)
-                else:
-                    dh = load(carried, (b - first) * padded + unit)
+                later = (b - first) * padded + unit
+                dh = load_first(d_h, b * H + unit, count) if t == T - 1 else load(carried, later)
                 dh += load_first(d_outputs, (t * B + b) * H + unit, count)
                 dc = load_first(d_c, b * H + unit, count)
                 dc = fused(dh * o, one - tanh_c * tanh_c, dc)  # (7)
@@ -109,7 +107,7 @@ class Scan(torch.autograd.Function):
     """Outputs (T, B, H), h_T and c_T (B, H) from the projected inputs (T, B, G), U, h_0 and c_0."""
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         projected_TBG, U_GH, h_BH, c_BH = inputs
         T, B, H = *projected_TBG.shape[:2], U_GH.shape[1]
         outputs_TBH, c_end_BH = projected_TBG.new_empty(T, B, H), torch.empty_like(c_BH, memory_format=CONTIGUOUS)
@@ -138,5 +136,5 @@ class Scan(torch.autograd.Function):
 
 def scan(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
     """See `Scan`. `reference` is the same function by the readable equations, for derivatives of derivatives."""
-    outputs: tuple[Tensor, ...] = Scan.apply(reference, gradients_wanted(*inputs), *inputs)
+    outputs: tuple[Tensor, ...] = Scan.apply(reference, gradients_wanted(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs

@@ -56,11 +56,8 @@ def backward_rows(outputs, U, d_outputs, d_h, d_projected, is_tanh, T, B, H, fir
     for t in range(T - 1, -1, -1):
         for b in range(first, last):
             for unit in range(0, panels * LANES, LANES):
-                at, count = (t * B + b) * H + unit, H - unit
-                if t == T - 1:
-                    dh = load_first(d_h, b * H + unit, count)
-                else:
-                    dh = load(carried, (b - first) * panels * LANES + unit)
+                at, count, place = (t * B + b) * H + unit, H - unit, (b - first) * panels * LANES + unit
+                dh = load_first(d_h, b * H + unit, count) if t == T - 1 else load(carried, place)
                 dh += load_first(d_outputs, at, count)
                 h = load_first(outputs, at, count)
                 dp = dh * (splat(1.0) - h * h) if is_tanh else positive(h, dh)  # (2)
@@ -75,7 +72,7 @@ class Scan(torch.autograd.Function):
     """Outputs (T, B, H) and h_T (B, H) from the projected inputs (T, B, H), U and h_0."""
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(ctx: Any, reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         projected_TBH, U_HH, h_BH = inputs
         T, B, H = projected_TBH.shape
         outputs_TBH = projected_TBH.new_empty(T, B, H)
@@ -89,7 +86,7 @@ class Scan(torch.autograd.Function):
         *inputs, outputs_TBH = ctx.saved_tensors
         if torch.is_grad_enabled():
             return None, None, *through_reference(ctx.reference, inputs, gradients)
-        projected_TBH, U_HH, h_BH = inputs
+        _, U_HH, h_BH = inputs
         T, B, H = outputs_TBH.shape
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
         d_projected_TBH = torch.empty_like(outputs_TBH)
@@ -101,5 +98,5 @@ class Scan(torch.autograd.Function):
 
 def scan(reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
     """See `Scan`. `reference` is the same function by the readable equations, for derivatives of derivatives."""
-    outputs: tuple[Tensor, ...] = Scan.apply(reference, is_tanh, *inputs)
+    outputs: tuple[Tensor, ...] = Scan.apply(reference, is_tanh, *inputs)  # type: ignore[no-untyped-call]
     return outputs
