@@ -11,14 +11,19 @@ hold every architecture to it).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Self
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 State = Any
 """A tree of tensors and plain numbers: named tuples, tuples and lists of them."""
+
+Backend = Literal["auto", "reference", "fused"]
+"""How `scan` runs: the equations step by step, a kernel for the whole sequence, or that kernel where it applies."""
 
 
 class Layer(nn.Module, ABC):
@@ -76,6 +81,8 @@ class RecurrentLayer(Layer):
     alone, so that `scan` can do it for all steps in one matrix product; `update` holds the rest.
     """
 
+    backend: Backend = "reference"
+
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
         """The input's share of the gates, (..., D) to (..., G)."""
@@ -88,11 +95,61 @@ class RecurrentLayer(Layer):
         return self.update(self.project(x_BD), state)
 
     def scan(self, x_BTD: Tensor, state: State) -> tuple[Tensor, State]:
+        if self.backend_for(x_BTD, state) == "reference":
+            return self.unroll(self.project(x_BTD).unbind(1), state, 1)
+        outputs_TBH, state = self.fuse(self.project(x_BTD.transpose(0, 1).contiguous()), state)
+        return outputs_TBH.transpose(0, 1), state
+
+    def unroll(self, projected_BG: Iterable[Tensor], state: State, time: int) -> tuple[Tensor, State]:
+        """`update` for each step in turn: the outputs, their steps along dimension `time`, and the last state."""
         outputs = []
-        for projected_BG in self.project(x_BTD).unbind(1):
-            h_BH, state = self.update(projected_BG, state)
+        for step_BG in projected_BG:
+            h_BH, state = self.update(step_BG, state)
             outputs.append(h_BH)
-        return torch.stack(outputs, 1), state
+        return torch.stack(outputs, time), state
+
+    def fuse(self, projected_TBG: Tensor, state: State) -> tuple[Tensor, State]:
+        """All updates in one kernel: outputs (T, B, H) and the last state. Overridden where there is such a kernel."""
+        raise NotImplementedError
+
+    def backend_for(self, x_BTD: Tensor, state: State | None = None) -> Literal["reference", "fused"]:
+        """What `scan` of these inputs runs. Raises `ValueError` where `fused` is asked for and cannot be."""
+        if self.backend == "reference":
+            return "reference"
+        obstacle = self._obstacle([x_BTD, *self.parameters(), *pytree.tree_leaves(state)])
+        if self.backend == "fused":
+            if obstacle is not None:
+                raise ValueError(f"backend=fused cannot run here: {obstacle}; use backend=auto")
+            return "fused"
+        return "reference" if obstacle is not None or x_BTD.shape[1] == 1 else "fused"
+
+    def _obstacle(self, tensors: list[Any]) -> str | None:
+        """Why the kernel cannot read these tensors, where it cannot."""
+        if type(self).fuse is RecurrentLayer.fuse:
+            return f"{type(self).__name__} has no kernel"
+        if torch.compiler.is_compiling():
+            return "torch.compile traces the equations themselves"
+        if torch.is_autocast_enabled("cpu"):
+            return "the kernel computes in float32, but autocast is on"
+        for tensor in tensors:
+            if not isinstance(tensor, Tensor):
+                continue
+            if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or tensor.layout != torch.strided:
+                return f"the kernel reads float32 on the CPU, not {tensor.dtype} on {tensor.device}"
+            if not _has_memory(tensor):
+                return "the kernel reads memory, which tensors inside a transform do not have"
+        return None
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Whether a tensor is plain memory, rather than batched, traced or a pair with its tangent."""
+    if forward_ad.unpack_dual(tensor).tangent is not None:
+        return False
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def state_bytes(state: State) -> int:

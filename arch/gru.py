@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch._contract import RecurrentLayer
+from arch._contract import Backend, RecurrentLayer
 from arch._initial import Initialisation, initialise
 
 
@@ -32,9 +32,10 @@ class GRUState(NamedTuple):
 class GRU(RecurrentLayer):
     """A gated recurrent unit layer.
 
-    `reset`  whether r is applied `after` the recurrent product (3a) or `before` it (3b).
-    `bias`   whether the biases are learned, or left out.
-    `init`   see `arch._initial`.
+    `reset`    whether r is applied `after` the recurrent product (3a) or `before` it (3b).
+    `bias`     whether the biases are learned, or left out.
+    `init`     see `arch._initial`.
+    `backend`  how `scan` runs, see `arch._contract`.
     """
 
     def __init__(
@@ -45,9 +46,11 @@ class GRU(RecurrentLayer):
         reset: Literal["after", "before"] = "after",
         bias: bool = True,
         init: Initialisation = "default",
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
         self.width = width
+        self.backend = backend
         self.reset = reset
         self.W_GD = nn.Parameter(torch.empty(3 * width, inputs))
         self.U_GH = nn.Parameter(torch.empty(3 * width, width))
@@ -81,6 +84,20 @@ class GRU(RecurrentLayer):
         _, z_BH, n_BH = self.read(projected_BG, state)  # (1)-(3)
         h_BH = (1 - z_BH) * n_BH + z_BH * state.h_BH  # (4)
         return h_BH, GRUState(h_BH)
+
+    def fuse(self, projected_TBG: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
+        from arch.kernels import gru
+
+        def reference(projected_TBG: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+            outputs_TBH, (h_BH,) = self.unroll(projected_TBG, GRUState(inputs[-1]), 0)
+            return outputs_TBH, h_BH
+
+        if self.reset == "before":
+            outputs_TBH, h_BH = gru.scan_before(reference, projected_TBG, self.U_GH, state.h_BH)
+        else:
+            u_H = self.empty(self.width) if self.u_H is None else self.u_H
+            outputs_TBH, h_BH = gru.scan_after(reference, projected_TBG, self.U_GH, u_H, state.h_BH)
+        return outputs_TBH, GRUState(h_BH)
 
     def gates(self, x_BD: Tensor, state: GRUState) -> dict[str, Tensor]:
         names = ("reset", "update", "candidate")

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch._contract import RecurrentLayer
+from arch._contract import Backend, RecurrentLayer
 from arch._initial import Initialisation, initialise
 
 
@@ -39,6 +39,7 @@ class LSTM(RecurrentLayer):
                    with `bias` to what b_f starts from, else as a constant.
     `bias`         whether b is learned, or left out.
     `init`         see `arch._initial`.
+    `backend`      how `scan` runs, see `arch._contract`.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class LSTM(RecurrentLayer):
         forget_bias: float = 0.0,
         bias: bool = True,
         init: Initialisation = "default",
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
         self.width = width
+        self.backend = backend
         self.W_GD = nn.Parameter(torch.empty(4 * width, inputs))
         self.U_GH = nn.Parameter(torch.empty(4 * width, width))
         self.b_G = nn.Parameter(torch.empty(4 * width)) if bias else None
@@ -81,6 +84,16 @@ class LSTM(RecurrentLayer):
         c_BH = f_BH * state.c_BH + i_BH * g_BH  # (5)
         h_BH = o_BH * c_BH.tanh()  # (6)
         return h_BH, LSTMState(h_BH, c_BH)
+
+    def fuse(self, projected_TBG: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        from arch.kernels import lstm
+
+        def reference(projected_TBG: Tensor, _: Tensor, h_BH: Tensor, c_BH: Tensor) -> tuple[Tensor, ...]:
+            outputs_TBH, state = self.unroll(projected_TBG, LSTMState(h_BH, c_BH), 0)
+            return outputs_TBH, *state
+
+        outputs_TBH, h_BH, c_BH = lstm.scan(reference, projected_TBG, self.U_GH, *state)
+        return outputs_TBH, LSTMState(h_BH, c_BH)
 
     def gates(self, x_BD: Tensor, state: LSTMState) -> dict[str, Tensor]:
         names = ("input", "forget", "candidate", "output")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch._contract import RecurrentLayer
+from arch._contract import Backend, RecurrentLayer
 from arch._initial import RectifiedInitialisation, initialise
 
 
@@ -30,6 +30,7 @@ class RNN(RecurrentLayer):
     `nonlinearity`  φ of equation (1).
     `bias`          whether b is learned, or left out.
     `init`          see `arch._initial`.
+    `backend`       how `scan` runs, see `arch._contract`.
     """
 
     def __init__(
@@ -40,9 +41,11 @@ class RNN(RecurrentLayer):
         nonlinearity: Literal["tanh", "relu"] = "tanh",
         bias: bool = True,
         init: RectifiedInitialisation = "default",
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
         self.width = width
+        self.backend = backend
         self.nonlinearity = nonlinearity
         self.W_HD = nn.Parameter(torch.empty(width, inputs))
         self.U_HH = nn.Parameter(torch.empty(width, width))
@@ -59,3 +62,14 @@ class RNN(RecurrentLayer):
         total_BH = torch.addmm(projected_BG, state.h_BH, self.U_HH.T)
         h_BH = total_BH.tanh() if self.nonlinearity == "tanh" else total_BH.relu()  # (1)
         return h_BH, RNNState(h_BH)
+
+    def fuse(self, projected_TBG: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
+        from arch.kernels import rnn
+
+        def reference(projected_TBH: Tensor, _: Tensor, h_BH: Tensor) -> tuple[Tensor, ...]:
+            outputs_TBH, (h_BH,) = self.unroll(projected_TBH, RNNState(h_BH), 0)
+            return outputs_TBH, h_BH
+
+        is_tanh = self.nonlinearity == "tanh"
+        outputs_TBH, h_BH = rnn.scan(reference, is_tanh, projected_TBG, self.U_HH, state.h_BH)
+        return outputs_TBH, RNNState(h_BH)

@@ -1,0 +1,260 @@
+"""GRU over a whole sequence: equations (1) to (4) of `arch/gru.py`, and their derivatives.
+
+With d· for the loss's derivative by ·, s for U_n h + b_u of equation (3a), and dh what the later steps
+and the output ask of h':
+
+    dn  = dh (1 - z) (1 - n²)              (5)  the sum inside tanh
+    dz  = dh (h - n) z (1 - z)             (6)  the sum inside σ
+    dr  = dn s r (1 - r),  ds = dn r       (7a) the sum inside σ
+    dh  ← dh z + U^T (dr, dz, ds)          (8a)
+    dU  = Σ_t (dr, dz, ds)_t h_t^T         (9a) one product after the loop
+    da  = U_n^T dn                         (7b) a = r * h, where r is applied before the product
+    dr  = da h r (1 - r)                   (7b)
+    dh  ← dh z + da r + U_rz^T (dr, dz)    (8b)
+    dU  = Σ_t (dr, dz)_t h_t^T, dn_t a_t^T (9b)
+"""
+
+# Shape suffixes: T time, B batch, H hidden width, G = 3H gate rows
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import boolean, float32, int64, void
+from torch import Tensor
+
+from arch.kernels._activation import sigmoid, tanh
+from arch.kernels._compile import kernel
+from arch.kernels._product import multiply, pack, pack_transposed, panels_of
+from arch.kernels._tensors import CONTIGUOUS, Reference, flat, gradients_wanted, through_reference, weight_gradient
+from arch.kernels._vector import LANES, fused, load, load_first, splat, store, store_first
+
+KEPT = 5
+"""Vectors that a group of units keeps for the way back: r, z, n, h, s."""
+
+
+@kernel(void(*[float32[::1]] * 6, boolean, *[int64] * 5))
+def forward_rows(projected, U, u, h_0, outputs, kept, keeps, T, B, H, first, last):  # type: ignore[no-untyped-def]
+    """`reset=after`, rows `first` to `last` of the batch. Writes outputs (T, B, H) and `kept`."""
+    panels = panels_of(H)
+    padded = panels * LANES
+    packed = pack_transposed(U, 0, 3 * H, H)
+    recurrent = np.empty((last - first) * 3 * padded, np.float32)
+    for t in range(T):
+        before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * H)
+        multiply(recurrent, before, before_at + first * H, H, packed, H, last - first, 3 * panels)
+        for b in range(first, last):
+            for unit in range(0, padded, LANES):
+                count = H - unit
+                at = (t * B + b) * 3 * H + unit
+                sums = (b - first) * 3 * padded + unit
+                r = sigmoid(load(recurrent, sums) + load_first(projected, at, count))  # (1)
+                z = sigmoid(load(recurrent, sums + padded) + load_first(projected, at + H, count))  # (2)
+                s = load(recurrent, sums + 2 * padded) + load_first(u, unit, count)
+                n = tanh(fused(r, s, load_first(projected, at + 2 * H, count)))  # (3a)
+                h = load_first(before, before_at + b * H + unit, count)
+                store_first(outputs, (t * B + b) * H + unit, count, fused(z, h - n, n))  # (4)
+                if keeps:
+                    place = ((t * B + b) * padded + unit) * KEPT
+                    store(kept, place, r)
+                    store(kept, place + LANES, z)
+                    store(kept, place + 2 * LANES, n)
+                    store(kept, place + 3 * LANES, h)
+                    store(kept, place + 4 * LANES, s)
+
+
+@kernel(void(*[float32[::1]] * 6, *[int64] * 5))
+def backward_rows(kept, U, d_outputs, d_h, d_projected, d_sums, T, B, H, first, last):  # type: ignore[no-untyped-def]
+    """`reset=after`, rows `first` to `last`. Writes d_projected and d_sums (T, B, G).
+
+    Turns d_h (B, H) of the end into that of the start.
+    """
+    panels = panels_of(H)
+    padded = panels * LANES
+    packed = pack(U, 0, 3 * H, H)
+    one = splat(1.0)
+    carried = np.zeros((last - first) * padded, np.float32)
+    for t in range(T - 1, -1, -1):
+        for b in range(first, last):
+            for unit in range(0, padded, LANES):
+                count = H - unit
+                place = ((t * B + b) * padded + unit) * KEPT
+                r, z = load(kept, place), load(kept, place + LANES)
+                n, h = load(kept, place + 2 * LANES), load(kept, place + 3 * LANES)
+                s = load(kept, place + 4 * LANES)
+                dh = load_first(d_h, b * H + unit, count) + load(carried, (b - first) * padded + unit)
+                dh += load_first(d_outputs, (t * B + b) * H + unit, count)
+                dn = dh * (one - z) * (one - n * n)  # (5)
+                dz = dh * (h - n) * (z * (one - z))  # (6)
+                dr = dn * s * (r * (one - r))  # (7a)
+                at = (t * B + b) * 3 * H + unit
+                store_first(d_projected, at, count, dr)
+                store_first(d_projected, at + H, count, dz)
+                store_first(d_projected, at + 2 * H, count, dn)
+                store_first(d_sums, at, count, dr)
+                store_first(d_sums, at + H, count, dz)
+                store_first(d_sums, at + 2 * H, count, dn * r)
+                store_first(d_h, b * H + unit, count, dh * z)
+        multiply(carried, d_sums, (t * B + first) * 3 * H, 3 * H, packed, 3 * H, last - first, panels)  # (8a)
+    for b in range(first, last):
+        for unit in range(0, padded, LANES):
+            at, count = b * H + unit, H - unit
+            dh = load_first(d_h, at, count) + load(carried, (b - first) * padded + unit)
+            store_first(d_h, at, count, dh)
+
+
+@kernel(void(*[float32[::1]] * 6, boolean, *[int64] * 5))
+def forward_rows_before(projected, U, h_0, outputs, reset, kept, keeps, T, B, H, first, last):  # type: ignore[no-untyped-def]
+    """`reset=before`, rows `first` to `last`. Writes outputs and a = r * h (T, B, H), and `kept`."""
+    panels = panels_of(H)
+    padded = panels * LANES
+    packed_rz, packed_n = pack_transposed(U, 0, 2 * H, H), pack_transposed(U, 2 * H, 3 * H, H)
+    recurrent = np.empty((last - first) * 2 * padded, np.float32)
+    candidate = np.empty((last - first) * padded, np.float32)
+    for t in range(T):
+        before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * H)
+        multiply(recurrent, before, before_at + first * H, H, packed_rz, H, last - first, 2 * panels)
+        for b in range(first, last):
+            for unit in range(0, padded, LANES):
+                count = H - unit
+                sums = (b - first) * 2 * padded + unit
+                at = (t * B + b) * 3 * H + unit
+                r = sigmoid(load(recurrent, sums) + load_first(projected, at, count))  # (1)
+                z = sigmoid(load(recurrent, sums + padded) + load_first(projected, at + H, count))  # (2)
+                h = load_first(before, before_at + b * H + unit, count)
+                store_first(reset, (t * B + b) * H + unit, count, r * h)
+                store(recurrent, sums + padded, z)
+                if keeps:
+                    place = ((t * B + b) * padded + unit) * KEPT
+                    store(kept, place, r)
+                    store(kept, place + LANES, z)
+                    store(kept, place + 3 * LANES, h)
+        multiply(candidate, reset, (t * B + first) * H, H, packed_n, H, last - first, panels)
+        for b in range(first, last):
+            for unit in range(0, padded, LANES):
+                count = H - unit
+                at = (t * B + b) * 3 * H + unit
+                total = load(candidate, (b - first) * padded + unit) + load_first(projected, at + 2 * H, count)
+                n = tanh(total)  # (3b)
+                z = load(recurrent, (b - first) * 2 * padded + padded + unit)
+                h = load_first(before, before_at + b * H + unit, count)
+                store_first(outputs, (t * B + b) * H + unit, count, fused(z, h - n, n))  # (4)
+                if keeps:
+                    store(kept, ((t * B + b) * padded + unit) * KEPT + 2 * LANES, n)
+
+
+@kernel(void(*[float32[::1]] * 5, *[int64] * 5))
+def backward_rows_before(kept, U, d_outputs, d_h, d_projected, T, B, H, first, last):  # type: ignore[no-untyped-def]
+    """`reset=before`, rows `first` to `last`. Writes d_projected (T, B, G).
+
+    Turns d_h (B, H) of the end into that of the start.
+    """
+    panels = panels_of(H)
+    padded = panels * LANES
+    packed_rz, packed_n = pack(U, 0, 2 * H, H), pack(U, 2 * H, 3 * H, H)
+    one = splat(1.0)
+    carried = np.zeros((last - first) * padded, np.float32)
+    d_reset = np.empty((last - first) * padded, np.float32)
+    for t in range(T - 1, -1, -1):
+        for b in range(first, last):
+            for unit in range(0, padded, LANES):
+                count = H - unit
+                place = ((t * B + b) * padded + unit) * KEPT
+                z = load(kept, place + LANES)
+                n, h = load(kept, place + 2 * LANES), load(kept, place + 3 * LANES)
+                dh = load_first(d_h, b * H + unit, count) + load(carried, (b - first) * padded + unit)
+                dh += load_first(d_outputs, (t * B + b) * H + unit, count)
+                at = (t * B + b) * 3 * H + unit
+                store_first(d_projected, at + H, count, dh * (h - n) * (z * (one - z)))  # (6)
+                store_first(d_projected, at + 2 * H, count, dh * (one - z) * (one - n * n))  # (5)
+                store_first(d_h, b * H + unit, count, dh * z)
+        start = (t * B + first) * 3 * H
+        multiply(d_reset, d_projected, start + 2 * H, 3 * H, packed_n, H, last - first, panels)  # (7b)
+        for b in range(first, last):
+            for unit in range(0, padded, LANES):
+                count = H - unit
+                place = ((t * B + b) * padded + unit) * KEPT
+                r, h = load(kept, place), load(kept, place + 3 * LANES)
+                da = load(d_reset, (b - first) * padded + unit)
+                store_first(d_projected, (t * B + b) * 3 * H + unit, count, da * h * (r * (one - r)))  # (7b)
+                store_first(d_h, b * H + unit, count, fused(da, r, load_first(d_h, b * H + unit, count)))
+        multiply(carried, d_projected, start, 3 * H, packed_rz, 2 * H, last - first, panels)  # (8b)
+    for b in range(first, last):
+        for unit in range(0, padded, LANES):
+            at, count = b * H + unit, H - unit
+            dh = load_first(d_h, at, count) + load(carried, (b - first) * padded + unit)
+            store_first(d_h, at, count, dh)
+
+
+class ScanAfter(torch.autograd.Function):
+    """Outputs (T, B, H) and h_T (B, H) from the projected inputs (T, B, G), U, b_u and h_0, by (3a)."""
+
+    @staticmethod
+    def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+        projected_TBG, U_GH, u_H, h_BH = inputs
+        T, B, H = *projected_TBG.shape[:2], U_GH.shape[1]
+        outputs_TBH = projected_TBG.new_empty(T, B, H)
+        kept = projected_TBG.new_empty(T * B * panels_of(H) * LANES * KEPT if keeps else 0)
+        forward_rows(*map(flat, (projected_TBG, U_GH, u_H, h_BH, outputs_TBH, kept)), keeps, T, B, H, 0, B)
+        ctx.reference = reference
+        ctx.save_for_backward(*inputs, outputs_TBH, kept)
+        return outputs_TBH, outputs_TBH[-1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, outputs_TBH, kept = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, None, *through_reference(ctx.reference, inputs, gradients)
+        projected_TBG, U_GH, _, h_BH = inputs
+        T, B, H = outputs_TBH.shape
+        d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
+        d_projected_TBG, d_sums_TBG = (projected_TBG.new_empty(projected_TBG.shape) for _ in range(2))
+        arrays = (kept, U_GH, d_outputs_TBH, d_h_BH, d_projected_TBG, d_sums_TBG)
+        backward_rows(*map(flat, arrays), T, B, H, 0, B)
+        d_U_GH = weight_gradient(d_sums_TBG, h_BH, outputs_TBH)  # (9a)
+        return None, None, d_projected_TBG, d_U_GH, d_sums_TBG[..., 2 * H :].sum((0, 1)), d_h_BH
+
+
+class ScanBefore(torch.autograd.Function):
+    """Outputs (T, B, H) and h_T (B, H) from the projected inputs (T, B, G), U and h_0, by (3b)."""
+
+    @staticmethod
+    def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+        projected_TBG, U_GH, h_BH = inputs
+        T, B, H = *projected_TBG.shape[:2], U_GH.shape[1]
+        outputs_TBH, reset_TBH = projected_TBG.new_empty(T, B, H), projected_TBG.new_empty(T, B, H)
+        kept = projected_TBG.new_empty(T * B * panels_of(H) * LANES * KEPT if keeps else 0)
+        arrays = (projected_TBG, U_GH, h_BH, outputs_TBH, reset_TBH, kept)
+        forward_rows_before(*map(flat, arrays), keeps, T, B, H, 0, B)
+        ctx.reference = reference
+        ctx.save_for_backward(*inputs, outputs_TBH, reset_TBH, kept)
+        return outputs_TBH, outputs_TBH[-1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, outputs_TBH, reset_TBH, kept = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, None, *through_reference(ctx.reference, inputs, gradients)
+        projected_TBG, U_GH, h_BH = inputs
+        T, B, H = outputs_TBH.shape
+        d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
+        d_projected_TBG = projected_TBG.new_empty(projected_TBG.shape)
+        backward_rows_before(*map(flat, (kept, U_GH, d_outputs_TBH, d_h_BH, d_projected_TBG)), T, B, H, 0, B)
+        d_rz, d_n = d_projected_TBG.split([2 * H, H], 2)
+        d_U_n = d_n.flatten(0, 1).T @ reset_TBH.flatten(0, 1)
+        d_U_GH = torch.cat([weight_gradient(d_rz, h_BH, outputs_TBH), d_U_n])  # (9b)
+        return None, None, d_projected_TBG, d_U_GH, d_h_BH
+
+
+def scan_after(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """See `ScanAfter`. `reference` is the same function by the readable equations, for derivatives of derivatives."""
+    outputs: tuple[Tensor, ...] = ScanAfter.apply(reference, gradients_wanted(*inputs), *inputs)  # type: ignore[no-untyped-call]
+    return outputs
+
+
+def scan_before(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """See `ScanBefore`. `reference` is the same function by the readable equations, for derivatives of derivatives."""
+    outputs: tuple[Tensor, ...] = ScanBefore.apply(reference, gradients_wanted(*inputs), *inputs)  # type: ignore[no-untyped-call]
+    return outputs

@@ -1,0 +1,420 @@
+"""The kernels against the equations: same outputs, same gradients, and a clear rule for which of them runs."""
+
+# Shape suffixes: B batch, T time, D input width, H hidden width, N numbers
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import arch
+from arch import RecurrentLayer, State
+from arch.kernels import _activation, _compile
+from arch.kernels._vector import LANES, load, store
+
+SPECS = [
+    "rnn",
+    "rnn:nonlinearity=relu,init=orthogonal",
+    "rnn:bias=False",
+    "gru",
+    "gru:bias=False",
+    "gru:reset=before",
+    "lstm",
+    "lstm:bias=False,forget_bias=1",
+]
+
+RELATIVE_TOLERANCE = 1e-5
+"""Of each tensor's largest number. The two ways of summing differ by about √(terms) roundings of 6e-8; the
+worst of the sums here has some thousand terms. A wrong factor or a missing term shows at 1e-2 and more."""
+
+SIZES = [(1, 1, 1, 1), (1, 2, 3, 16), (2, 1, 4, 5), (3, 7, 1, 17), (8, 5, 4, 48), (9, 6, 2, 34), (33, 4, 3, 65)]
+"""Batch, steps, inputs and width: below, at and above a whole tile and a whole vector in each."""
+
+
+def layer_of(spec: str, inputs: int, width: int, backend: str = "fused") -> RecurrentLayer:
+    chosen = arch.get(f"{spec}{',' if ':' in spec else ':'}backend={backend}")
+    layer = chosen.layer(inputs, width, **chosen.options)
+    assert isinstance(layer, RecurrentLayer)
+    return layer
+
+
+def random_state(layer: RecurrentLayer, batch: int, generator: torch.Generator) -> State:
+    empty = layer.init_state(batch)
+    return type(empty)(*(torch.randn(part.shape, generator=generator, requires_grad=True) for part in empty))
+
+
+def results(layer: RecurrentLayer, backend: str, x_BTD: Tensor, state: State, sees: list[Tensor]) -> list[Tensor]:
+    """Output, final state, and the gradients of a random sum of them by every input and parameter."""
+    layer.backend = backend  # type: ignore[assignment]
+    output_BTH, final = layer.scan(x_BTD, state)
+    found = [output_BTH, *final]
+    by = [x_BTD, *state, *layer.parameters()]
+    gradients = torch.autograd.grad(found, by, sees[: len(found)])
+    return [tensor.detach() for tensor in (*found, *gradients)]
+
+
+def assert_same(fused: list[Tensor], reference: list[Tensor]) -> None:
+    for ours, theirs in zip(fused, reference, strict=True):
+        tolerance = RELATIVE_TOLERANCE * max(float(theirs.abs().max()), 1e-3)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
+
+
+def compare(spec: str, batch: int, steps: int, inputs: int, width: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    layer = layer_of(spec, inputs, width)
+    x_BTD = torch.randn(batch, steps, inputs, generator=generator, requires_grad=True)
+    state = random_state(layer, batch, generator)
+    sees = [torch.randn(batch, steps, width, generator=generator)]
+    sees += [torch.randn(batch, width, generator=generator) for _ in state]
+    assert layer.backend_for(x_BTD, state) == "fused"
+    assert_same(results(layer, "fused", x_BTD, state, sees), results(layer, "reference", x_BTD, state, sees))
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("spec", SPECS)
+def test_outputs_and_gradients_are_the_equations(spec: str, sizes: tuple[int, int, int, int]) -> None:
+    compare(spec, *sizes, seed=0)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    spec=st.sampled_from(SPECS),
+    batch=st.integers(1, 40),
+    steps=st.integers(1, 12),
+    inputs=st.integers(1, 8),
+    width=st.integers(1, 70),
+    seed=st.integers(0, 2**31),
+)
+def test_random_sizes(spec: str, batch: int, steps: int, inputs: int, width: int, seed: int) -> None:
+    compare(spec, batch, steps, inputs, width, seed)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("which", ["output", "last step", "final state"])
+def test_gradients_flow_from_each_result_alone(spec: str, which: str) -> None:
+    torch.manual_seed(0)
+    layer, x_BTD = layer_of(spec, 3, 20), torch.randn(5, 6, 3)
+    found = {}
+    for backend in ("fused", "reference"):
+        layer.backend = backend
+        output_BTH, final = layer.scan(x_BTD, layer.init_state(5))
+        total = {"output": output_BTH, "last step": output_BTH[:, -1], "final state": final[-1]}[which]
+        parameters = [parameter for name, parameter in layer.named_parameters()]
+        found[backend] = list(torch.autograd.grad(total.square().sum(), parameters))
+    assert_same(found["fused"], found["reference"])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_chunks_carry_the_state_and_its_gradient(spec: str) -> None:
+    torch.manual_seed(1)
+    layer, x_BTD = layer_of(spec, 3, 19), torch.randn(4, 11, 3)
+    found = []
+    for sizes in ([11], [1, 2, 8], [5, 6]):
+        state, outputs = layer.init_state(4), []
+        for chunk_BTD in x_BTD.split(sizes, 1):
+            output_BTH, state = layer.scan(chunk_BTD, state)
+            outputs.append(output_BTH)
+        total = torch.cat(outputs, 1)
+        gradients = torch.autograd.grad(total.square().sum() + state[-1].sum(), list(layer.parameters()))
+        found.append([total.detach(), *(part.detach() for part in state), *gradients])
+    assert_same(found[1], found[0])
+    assert_same(found[2], found[0])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_inputs_in_any_layout(spec: str) -> None:
+    torch.manual_seed(2)
+    layer = layer_of(spec, 4, 18)
+    wide_TDB = torch.randn(6, 8, 7)
+    views = [wide_TDB.permute(2, 0, 1)[:, :, ::2], torch.randn(7, 1, 4).expand(7, 6, 4), torch.randn(7, 12, 4)[:, ::2]]
+    part = torch.randn(18, 7).T
+    for x_BTD in views:
+        assert not x_BTD.is_contiguous()
+        empty = layer.init_state(7)
+        state = type(empty)(*(part.clone(memory_format=torch.preserve_format) for _ in empty))
+        sees = [torch.randn(6, 7, 18).transpose(0, 1)] + [torch.randn(18, 7).T for _ in state]
+        x_BTD = x_BTD.detach().requires_grad_()
+        state = type(empty)(*(tensor.detach().requires_grad_() for tensor in state))
+        assert_same(results(layer, "fused", x_BTD, state, sees), results(layer, "reference", x_BTD, state, sees))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_same_twice_bit_for_bit(spec: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    layer = layer_of(spec, 3, 37)
+    x_BTD = torch.randn(13, 9, 3, generator=generator, requires_grad=True)
+    state = random_state(layer, 13, generator)
+    sees = [torch.randn(13, 9, 37, generator=generator)] + [torch.randn(13, 37, generator=generator) for _ in state]
+    first, second = (results(layer, "fused", x_BTD, state, sees) for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_sequence_does_not_depend_on_its_batch(spec: str) -> None:
+    layer = layer_of(spec, 3, 37)
+    projected_TBG = layer.project(torch.randn(5, 13, 3))
+    with torch.no_grad():
+        together_TBH, _ = layer.fuse(projected_TBG, layer.init_state(13))
+        alone_TBH, _ = layer.fuse(projected_TBG[:, 12:], layer.init_state(1))
+    assert torch.equal(together_TBH[:, 12:], alone_TBH)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_no_gradients_same_outputs(spec: str) -> None:
+    layer, x_BTD = layer_of(spec, 3, 21), torch.randn(6, 8, 3)
+    with_gradients = layer(x_BTD).detach()
+    for without in (torch.no_grad, torch.inference_mode):
+        with without():
+            output_BTH = layer(x_BTD)
+        assert torch.equal(output_BTH, with_gradients) and not output_BTH.requires_grad
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_state_passed_in_and_the_output_keep_their_numbers(spec: str) -> None:
+    layer, x_BTD = layer_of(spec, 3, 21), torch.randn(6, 8, 3)
+    state = random_state(layer, 6, torch.Generator().manual_seed(0))
+    kept = arch.copy_state(state)
+    output_BTH, final = layer.scan(x_BTD, state)
+    before_BTH = output_BTH.detach().clone()
+    (output_BTH.sum() + final[-1].sum()).backward()
+    assert all(torch.equal(one, other) for one, other in zip(state, kept, strict=True))
+    assert torch.equal(output_BTH, before_BTH)
+    assert arch.state_bytes(final) == arch.state_bytes(layer.init_state(6)), "the state shares the output's memory"
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_numbers_that_are_not_numbers_stay_in_sight(spec: str, bad: float) -> None:
+    layer, x_BTD = layer_of(spec, 2, 20), torch.randn(5, 6, 2)
+    x_BTD[3, 2, 1] = bad
+    x_BTD.requires_grad_()
+    found = {}
+    for backend in ("fused", "reference"):
+        layer.backend = backend
+        output_BTH = layer(x_BTD)
+        gradients = torch.autograd.grad(output_BTH.sum(), [x_BTD, *layer.parameters()])
+        found[backend] = [output_BTH.isnan(), *(tensor.isfinite() for tensor in (output_BTH, *gradients))]
+    assert all(torch.equal(one, other) for one, other in zip(*found.values(), strict=True))
+    nan_BTH, finite_BTH, _, finite_W = found["fused"][:4]
+    assert not finite_W[:, 1].any(), "a weight that met it must not train on"
+    assert nan_BTH[3, 2:].all() or bad == bad
+    assert finite_BTH[[0, 1, 2, 4]].all(), "rows of the batch touch"
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if "relu" not in spec])
+@pytest.mark.parametrize("huge", [1e4, 1e30, -1e4, -1e30])
+def test_huge_sums_saturate(spec: str, huge: float) -> None:
+    layer, x_BTD = layer_of(spec, 2, 20), torch.full((3, 4, 2), huge, requires_grad=True)
+    output_BTH = layer(x_BTD)
+    assert output_BTH.isfinite().all() and (output_BTH.abs() <= 1).all()
+    (gradient_BTD,) = torch.autograd.grad(output_BTH.sum(), x_BTD)
+    assert gradient_BTD.isfinite().all()
+
+
+def applied(function: Any, x_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A function of vectors, applied to numbers."""
+
+    @numba.njit
+    def loop(x_N, y_N):  # type: ignore[no-untyped-def]
+        for at in range(0, len(x_N), LANES):
+            store(y_N, at, function(load(x_N, at)))
+
+    padded_N = np.zeros(-(-len(x_N) // LANES) * LANES, np.float32)
+    padded_N[: len(x_N)] = x_N
+    y_N = np.empty_like(padded_N)
+    loop(padded_N, y_N)
+    return y_N[: len(x_N)]
+
+
+EXACT: dict[str, Callable[[Any], Any]] = {"sigmoid": lambda x_N: 1 / (1 + np.exp(-x_N)), "tanh": np.tanh}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_the_stated_error_of_sigmoid_and_tanh(name: str) -> None:
+    small_N = np.geomspace(1e-30, 1, 20_000)
+    x_N = np.concatenate([np.linspace(-85, 85, 400_000), np.linspace(-2, 2, 100_000), small_N, -small_N])
+    x_N = x_N.astype(np.float32)
+    exact_N = EXACT[name](x_N.astype(np.float64))
+    error_N = np.abs(applied(getattr(_activation, name), x_N) - exact_N) / np.abs(exact_N)
+    assert error_N.max() <= _activation.MAXIMUM_ERROR
+    assert error_N.max() > _activation.MAXIMUM_ERROR / 4, "the stated error is far too wide"
+
+
+def test_sigmoid_and_tanh_at_the_edges() -> None:
+    x_N = np.array([np.nan, np.inf, -np.inf, 1e38, -1e38, 0.0, -0.0], np.float32)
+    sigmoid_N, tanh_N = (applied(function, x_N) for function in (_activation.sigmoid, _activation.tanh))
+    assert np.isnan(sigmoid_N[0]) and np.isnan(tanh_N[0])
+    assert sigmoid_N[1] == sigmoid_N[3] == 1 and (np.abs(sigmoid_N[[2, 4]]) < 1e-37).all()
+    assert (sigmoid_N[5:] == 0.5).all()
+    assert tanh_N[1:].tolist() == [1, -1, 1, -1, 0, 0]
+
+
+# Which of the two runs
+
+
+@pytest.fixture
+def lstm() -> RecurrentLayer:
+    return layer_of("lstm", 3, 8, "auto")
+
+
+def test_auto_is_fused_where_it_can_be(lstm: RecurrentLayer) -> None:
+    assert lstm.backend_for(torch.randn(2, 5, 3)) == "fused"
+    assert lstm.backend_for(torch.randn(2, 1, 3)) == "reference"
+    lstm.backend = "fused"
+    assert lstm.backend_for(torch.randn(2, 1, 3)) == "fused"
+    lstm.backend = "reference"
+    assert lstm.backend_for(torch.randn(2, 5, 3)) == "reference"
+
+
+OBSTACLES: dict[str, Callable[[RecurrentLayer], tuple[RecurrentLayer, Tensor]]] = {
+    "float64": lambda layer: (layer.double(), torch.randn(2, 5, 3, dtype=torch.float64)),
+    "bfloat16": lambda layer: (layer.bfloat16(), torch.randn(2, 5, 3, dtype=torch.bfloat16)),
+    "meta": lambda layer: (layer.to("meta"), torch.randn(2, 5, 3, device="meta")),
+}
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_other_tensors_fall_back_or_are_refused(lstm: RecurrentLayer, obstacle: str) -> None:
+    layer, x_BTD = OBSTACLES[obstacle](lstm)
+    assert layer.backend_for(x_BTD) == "reference"
+    assert layer(x_BTD).shape == (2, 5, 8)
+    layer.backend = "fused"
+    with pytest.raises(ValueError, match=r"backend=fused cannot run here: .* use backend=auto"):
+        layer(x_BTD)
+
+
+def test_a_state_of_another_type_falls_back(lstm: RecurrentLayer) -> None:
+    x_BTD, state = torch.randn(2, 5, 3), lstm.init_state(2)
+    assert lstm.backend_for(x_BTD, state) == "fused"
+    assert lstm.backend_for(x_BTD, type(state)(*(part.double() for part in state))) == "reference"
+
+
+def test_autocast_falls_back(lstm: RecurrentLayer) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert lstm.backend_for(torch.randn(2, 5, 3)) == "reference"
+
+
+def test_a_layer_without_a_kernel_says_so(lstm: RecurrentLayer) -> None:
+    class Sum(RecurrentLayer):
+        """h' = h + x"""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(3))
+
+        def init_state(self, batch: int) -> Tensor:
+            return self.empty(batch, 3)
+
+        def project(self, x: Tensor) -> Tensor:
+            return x * self.scale
+
+        def update(self, projected_BG: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            return state + projected_BG, state + projected_BG
+
+    layer, x_BTD = Sum(), torch.randn(2, 5, 3)
+    for backend in ("reference", "auto"):
+        layer.backend = backend
+        torch.testing.assert_close(layer(x_BTD), x_BTD.cumsum(1))
+    layer.backend = "fused"
+    with pytest.raises(ValueError, match="Sum has no kernel"):
+        layer(x_BTD)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, inside jvp
+def test_transforms_run_the_equations(lstm: RecurrentLayer) -> None:
+    torch.manual_seed(4)
+    x_NBTD = torch.randn(3, 2, 5, 3)
+    parameters: dict[str, Tensor] = dict(lstm.named_parameters())
+
+    def loss(parameters: dict[str, Tensor], x_BTD: Tensor) -> Tensor:
+        output: Tensor = torch.func.functional_call(lstm, parameters, (x_BTD,))
+        return output.square().sum()
+
+    expected = [torch.autograd.grad(lstm(x_BTD).square().sum(), parameters["U_GH"])[0] for x_BTD in x_NBTD]
+    of_each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, x_NBTD)["U_GH"]
+    assert_same([of_each.detach()], [torch.stack(expected)])
+    tangents = {name: torch.ones_like(parameter) for name, parameter in parameters.items()}
+    slope = torch.func.jvp(lambda given: loss(given, x_NBTD[0]), (parameters,), (tangents,))[1]
+    gradients = torch.func.grad(loss)(parameters, x_NBTD[0])
+    assert_same([slope.detach()], [torch.stack([gradient.sum() for gradient in gradients.values()]).sum().detach()])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_gradients_of_gradients_come_from_the_equations(spec: str) -> None:
+    torch.manual_seed(5)
+    layer, x_BTD = layer_of(spec, 3, 18), torch.randn(4, 5, 3, requires_grad=True)
+    found = {}
+    for backend in ("fused", "reference"):
+        layer.backend = backend
+        output_BTH, final = layer.scan(x_BTD, layer.init_state(4))
+        total = output_BTH.pow(3).sum() + final[-1].square().sum()
+        (slope_BTD,) = torch.autograd.grad(total, x_BTD, create_graph=True)
+        penalty = slope_BTD.square().sum()
+        found[backend] = [slope_BTD.detach(), *torch.autograd.grad(penalty, [x_BTD, *layer.parameters()])]
+    assert_same(found["fused"], found["reference"])
+
+
+def test_the_specification_names_a_chosen_backend() -> None:
+    assert str(arch.get("lstm:backend=auto")) == "lstm"
+    assert str(arch.get("lstm:backend=reference")) == "lstm:backend=reference"
+    with pytest.raises(ValueError, match="backend=fast is not allowed"):
+        arch.get("lstm:backend=fast")
+
+
+# The machine
+
+
+@pytest.fixture
+def flush_restored() -> Iterator[None]:
+    yield
+    torch.set_flush_denormal(False)
+
+
+@pytest.mark.usefixtures("flush_restored")
+def test_denormals_are_flushed_with_the_thread() -> None:
+    """Bits are compared, since a flushing thread takes a denormal for 0 when it compares numbers."""
+    denormal_N = np.full(LANES, 1000, np.uint32).view(np.float32)
+
+    @numba.njit
+    def doubled(x):  # type: ignore[no-untyped-def]
+        return x + x
+
+    kept = applied(doubled, denormal_N).view(np.uint32)
+    torch.set_flush_denormal(True)
+    flushed = applied(doubled, denormal_N).view(np.uint32)
+    assert (kept == 2000).all() and (flushed == 0).all()
+
+
+def test_numba_is_imported_by_the_first_kernel_alone() -> None:
+    script = """
+import sys, torch, arch
+model = arch.build("lstm", channels=1, outputs=1, width=4)
+model.step(torch.zeros(1, 1), model.init_state(1))
+assert "numba" not in sys.modules
+model(torch.zeros(1, 2, 1))
+assert "numba" in sys.modules and "arch.kernels.lstm" in sys.modules and "arch.kernels.gru" not in sys.modules
+arch.kernels.warm()
+assert {"arch.kernels.rnn", "arch.kernels.gru"} <= set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(arch.__file__).parents[1])
+
+
+def test_a_change_in_any_kernel_file_compiles_all_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_compile, "SOURCES_DIGEST", 1)
+    one = _compile._stamped(applied)
+    monkeypatch.setattr(_compile, "SOURCES_DIGEST", 2)
+    other = _compile._stamped(applied)
+    assert [cell.cell_contents for cell in one.__closure__ or ()] == [1]
+    assert [cell.cell_contents for cell in other.__closure__ or ()] == [2]
