@@ -68,6 +68,10 @@ class Layer(nn.Module, ABC):
         """What the gates of this step read, by name; nothing where there are none. Keeps `state`."""
         return {}
 
+    def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
+        """Whether `scan` of these inputs runs the equations themselves or a kernel made from them."""
+        return "reference"
+
     def empty(self, *shape: int) -> Tensor:
         """Zeros of the layer's own dtype and device."""
         parameter = next(self.parameters())

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,10 @@ class SequenceModel(nn.Module):
             read |= {f"{i}.{name}": gate for name, gate in layer.gates(hidden, state[i]).items()}
             hidden, _ = layer.step(hidden, copy_state(state[i]))
         return read
+
+    def backend_for(self, x: Tensor) -> Literal["reference", "fused"]:
+        """What `scan` of these inputs, (B, T) or (B, T, D), runs in the layers."""
+        return next(self._stack()).backend_for(self.encoder(x))
 
     def _stack(self) -> Iterator[Layer]:
         for layer in self.layers:

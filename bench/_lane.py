@@ -170,9 +170,12 @@ def _serve(connection: Connection, threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
 
+    from arch import kernels
+
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
     torch.set_flush_denormal(True)
+    kernels.warm()
     while True:
         try:
             job = connection.recv()

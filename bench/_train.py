@@ -99,6 +99,7 @@ def train(
         stopped=stopped,
         threads=torch.get_num_threads(),
         flushes_denormals=flushes_denormals(),
+        backend=model.backend_for(validation.inputs),
         curve=tuple(curve),
     )
 

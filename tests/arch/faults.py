@@ -98,7 +98,10 @@ FAULTS = [
                 "torch.addmm(projected_BG, state.h_BH",
                 'torch.addmm(projected_BG, self.__dict__.setdefault("kept", state).h_BH',
             ),
-            "nonlinearities swapped": ('self.nonlinearity == "tanh"', 'self.nonlinearity != "tanh"'),
+            "nonlinearities swapped": (
+                'tanh() if self.nonlinearity == "tanh"',
+                'tanh() if self.nonlinearity != "tanh"',
+            ),
         },
     ),
     *_table(
