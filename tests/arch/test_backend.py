@@ -1,0 +1,124 @@
+"""Which of the two runs: the equations themselves, or the kernel made from them."""
+
+# Shape suffixes: B batch, T time, D input width, H hidden width, N independent batches
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import arch
+from arch import RecurrentLayer
+from tests.arch.fused import SPECS, assert_same, layer_of
+
+
+@pytest.fixture
+def lstm() -> RecurrentLayer:
+    return layer_of("lstm", 3, 8, "auto")
+
+
+def test_auto_is_fused_where_it_can_be(lstm: RecurrentLayer) -> None:
+    assert lstm.backend_for(torch.randn(2, 5, 3)) == "fused"
+    assert lstm.backend_for(torch.randn(2, 1, 3)) == "reference"
+    lstm.backend = "fused"
+    assert lstm.backend_for(torch.randn(2, 1, 3)) == "fused"
+    lstm.backend = "reference"
+    assert lstm.backend_for(torch.randn(2, 5, 3)) == "reference"
+
+
+OBSTACLES: dict[str, Callable[[RecurrentLayer], tuple[RecurrentLayer, Tensor]]] = {
+    "float64": lambda layer: (layer.double(), torch.randn(2, 5, 3, dtype=torch.float64)),
+    "bfloat16": lambda layer: (layer.bfloat16(), torch.randn(2, 5, 3, dtype=torch.bfloat16)),
+    "meta": lambda layer: (layer.to("meta"), torch.randn(2, 5, 3, device="meta")),
+}
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_other_tensors_fall_back_or_are_refused(lstm: RecurrentLayer, obstacle: str) -> None:
+    layer, x_BTD = OBSTACLES[obstacle](lstm)
+    assert layer.backend_for(x_BTD) == "reference"
+    assert layer(x_BTD).shape == (2, 5, 8)
+    layer.backend = "fused"
+    with pytest.raises(ValueError, match=r"backend=fused cannot run here: .* use backend=auto"):
+        layer(x_BTD)
+
+
+def test_a_state_of_another_type_falls_back(lstm: RecurrentLayer) -> None:
+    x_BTD, state = torch.randn(2, 5, 3), lstm.init_state(2)
+    assert lstm.backend_for(x_BTD, state) == "fused"
+    assert lstm.backend_for(x_BTD, type(state)(*(part.double() for part in state))) == "reference"
+
+
+def test_autocast_falls_back(lstm: RecurrentLayer) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert lstm.backend_for(torch.randn(2, 5, 3)) == "reference"
+
+
+def test_a_layer_without_a_kernel_says_so(lstm: RecurrentLayer) -> None:
+    class Sum(RecurrentLayer):
+        """h' = h + x"""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(3))
+
+        def init_state(self, batch: int) -> Tensor:
+            return self.empty(batch, 3)
+
+        def project(self, x: Tensor) -> Tensor:
+            return x * self.scale
+
+        def update(self, projected_BG: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            return state + projected_BG, state + projected_BG
+
+    layer, x_BTD = Sum(), torch.randn(2, 5, 3)
+    for backend in ("reference", "auto"):
+        layer.backend = backend
+        torch.testing.assert_close(layer(x_BTD), x_BTD.cumsum(1))
+    layer.backend = "fused"
+    with pytest.raises(ValueError, match="Sum has no kernel"):
+        layer(x_BTD)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, inside jvp
+def test_transforms_run_the_equations(lstm: RecurrentLayer) -> None:
+    torch.manual_seed(4)
+    x_NBTD = torch.randn(3, 2, 5, 3)
+    parameters: dict[str, Tensor] = dict(lstm.named_parameters())
+
+    def loss(parameters: dict[str, Tensor], x_BTD: Tensor) -> Tensor:
+        output: Tensor = torch.func.functional_call(lstm, parameters, (x_BTD,))
+        return output.square().sum()
+
+    expected = [torch.autograd.grad(lstm(x_BTD).square().sum(), parameters["U_GH"])[0] for x_BTD in x_NBTD]
+    of_each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, x_NBTD)["U_GH"]
+    assert_same([of_each.detach()], [torch.stack(expected)])
+    tangents = {name: torch.ones_like(parameter) for name, parameter in parameters.items()}
+    slope = torch.func.jvp(lambda given: loss(given, x_NBTD[0]), (parameters,), (tangents,))[1]
+    gradients = torch.func.grad(loss)(parameters, x_NBTD[0])
+    assert_same([slope.detach()], [torch.stack([gradient.sum() for gradient in gradients.values()]).sum().detach()])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_gradients_of_gradients_come_from_the_equations(spec: str) -> None:
+    torch.manual_seed(5)
+    layer, x_BTD = layer_of(spec, 3, 18), torch.randn(4, 5, 3, requires_grad=True)
+    found = {}
+    for backend in ("fused", "reference"):
+        layer.backend = backend
+        output_BTH, final = layer.scan(x_BTD, layer.init_state(4))
+        total = output_BTH.pow(3).sum() + final[-1].square().sum()
+        (slope_BTD,) = torch.autograd.grad(total, x_BTD, create_graph=True)
+        penalty = slope_BTD.square().sum()
+        found[backend] = [slope_BTD.detach(), *torch.autograd.grad(penalty, [x_BTD, *layer.parameters()])]
+    assert_same(found["fused"], found["reference"])
+
+
+def test_the_specification_names_a_chosen_backend() -> None:
+    assert str(arch.get("lstm:backend=auto")) == "lstm"
+    assert str(arch.get("lstm:backend=reference")) == "lstm:backend=reference"
+    with pytest.raises(ValueError, match="backend=fast is not allowed"):
+        arch.get("lstm:backend=fast")
