@@ -1,0 +1,205 @@
+"""Which records belong together: the seeds of one architecture on one task at one length.
+
+Every planned case belongs to exactly one group, with its record or without: a case that failed or
+is missing counts in the group's denominators and never as a score of zero.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from results import Case, Line, Record, RunFile
+
+STEP_QUANTILES = (0.5, 0.9, 0.99, 1.0)
+SOLVED_SHARE = 0.99
+"""A task counts as solved at this share of the span from chance to a perfect score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """One planned case and what came of it; no record where it is missing.
+
+    Without slots, because what every table and figure asks of a record is worked out once and kept.
+    """
+
+    case: Case
+    record: Record | None
+
+    def score(self, length: int | None = None) -> float | None:
+        """The score at `length` (the trained one by default), where it was measured."""
+        return self.scores.get(self.case.length if length is None else length)
+
+    @cached_property
+    def scores(self) -> dict[int, float]:
+        """The score by length; none of a case that diverged."""
+        if self.record is None or self.record.status == "diverged":
+            return {}
+        return {
+            measurement.at["length"]: sum(measurement.samples) / len(measurement.samples)
+            for measurement in self.record.of("accuracy")
+            if "length" in measurement.at and measurement.samples
+        }
+
+    @cached_property
+    def step_quantiles(self) -> dict[int, tuple[float, ...]]:
+        """Seconds of a streamed step by position, at `STEP_QUANTILES`, interpolated between order statistics."""
+        measured = [] if self.record is None else self.record.of("step_seconds")
+        return {
+            measurement.at["position"]: _quantiles(measurement.samples)
+            for measurement in measured
+            if "position" in measurement.at and measurement.samples
+        }
+
+    def line(self, length: int | None = None) -> Line | None:
+        """What the score at `length` must be compared with."""
+        return None if self.record is None else self.record.line(self.case.length if length is None else length)
+
+    @property
+    def solved(self) -> bool:
+        score, line = self.score(), self.line()
+        return score is not None and line is not None and score >= solved_from(line.chance)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The seeds of one architecture on one task at one trained length."""
+
+    arch: str
+    task: str
+    length: int
+    seeds: tuple[Seed, ...]
+
+    @property
+    def records(self) -> list[Record]:
+        return [seed.record for seed in self.seeds if seed.record is not None]
+
+    def scores(self, length: int | None = None) -> list[float]:
+        """The scores of the seeds that have one, in the order of the seeds."""
+        return [score for seed in self.seeds if (score := seed.score(length)) is not None]
+
+    def line(self, length: int | None = None) -> Line | None:
+        """What a score at `length` must be compared with."""
+        return next((line for seed in self.seeds if (line := seed.line(length)) is not None), None)
+
+    def evaluated_lengths(self) -> list[int]:
+        """The lengths at which the trained models were tested."""
+        return sorted({length for seed in self.seeds for length in seed.scores})
+
+
+def solved_from(chance: float) -> float:
+    """The least score that solves a task."""
+    return chance + SOLVED_SHARE * (1 - chance)
+
+
+def groups(run: RunFile, records: Sequence[Record]) -> list[Group]:
+    """All groups: tasks and architectures in the order of the plan, lengths ascending.
+
+    A record that the plan does not name is grouped too, after the planned ones.
+    """
+    by_key = {record.key: record for record in records}
+    cases = {case.key: case for case in run.cases}
+    cases |= {key: record.case for key, record in by_key.items() if key not in cases}
+    name = Labels(cases.values())
+    gathered: defaultdict[tuple[str, str, int], list[Seed]] = defaultdict(list)
+    for key, case in cases.items():
+        place = (name.arch(case), name.task(case), case.length)
+        gathered[place].append(Seed(case=case, record=by_key.get(key)))
+    tasks = _order(name.task(case) for case in cases.values())
+    archs = _order(name.arch(case) for case in cases.values())
+    return [
+        Group(arch=arch, task=task, length=length, seeds=tuple(sorted(seeds, key=lambda seed: seed.case.seed)))
+        for (arch, task, length), seeds in sorted(
+            gathered.items(), key=lambda item: (tasks[item[0][1]], item[0][2], archs[item[0][0]])
+        )
+    ]
+
+
+class Labels:
+    """Short names: `lstm` where only one variant of it is in the run, else the full specification.
+
+    Sizes and protocol fields are added only where cases differ in them that would otherwise carry one name.
+    """
+
+    def __init__(self, cases: Iterable[Case]) -> None:
+        kept = list(cases)
+        self._archs = _variants(case.arch for case in kept)
+        self._tasks = _variants(case.task for case in kept)
+        self._sizes_differ = len({_size(case) for case in kept}) > 1
+        versions: defaultdict[str, set[int]] = defaultdict(set)
+        for case in kept:
+            versions[case.task].add(case.task_version)
+        self._versioned = {task for task, found in versions.items() if len(found) > 1}
+        self._protocol_fields = _differing_fields(kept)
+
+    def arch(self, case: Case) -> str:
+        extra = [_size(case)] if self._sizes_differ else []
+        extra += [f"{field}={getattr(case.protocol, field)}" for field in self._protocol_fields]
+        return " ".join([_short(case.arch, self._archs), *extra])
+
+    def task(self, case: Case) -> str:
+        name = _short(case.task, self._tasks)
+        return f"{name} v{case.task_version}" if case.task in self._versioned else name
+
+
+def specifications(found: Sequence[Group]) -> dict[str, str]:
+    """What each label stands for, architectures before tasks: `{"lstm": "lstm:forget_bias=2"}`."""
+    archs = {group.arch: group.seeds[0].case.arch for group in found}
+    return archs | {group.task: group.seeds[0].case.task for group in found}
+
+
+def archs_of(found: Sequence[Group]) -> list[str]:
+    """The architectures' labels, in the order of the plan."""
+    order: dict[str, None] = {}
+    for group in found:
+        order.setdefault(group.arch)
+    return list(order)
+
+
+def _quantiles(samples: Sequence[float]) -> tuple[float, ...]:
+    ordered = np.sort(samples)
+    ranks = np.multiply(STEP_QUANTILES, len(ordered) - 1)
+    return tuple(np.interp(ranks, np.arange(len(ordered)), ordered).tolist())
+
+
+def _order(labels: Iterable[str]) -> dict[str, int]:
+    return {label: place for place, label in enumerate(dict.fromkeys(labels))}
+
+
+def _base(specification: str) -> str:
+    return specification.split(":", 1)[0]
+
+
+def _variants(specifications: Iterable[str]) -> dict[str, set[str]]:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for specification in specifications:
+        found[_base(specification)].add(specification)
+    return dict(found)
+
+
+def _short(specification: str, variants: dict[str, set[str]]) -> str:
+    base = _base(specification)
+    return base if base and len(variants[base]) == 1 else specification
+
+
+def _size(case: Case) -> str:
+    wide = f"{case.params:,} params" if case.params is not None else f"width {case.width}"
+    return f"depth {case.depth}, {wide}"
+
+
+def _differing_fields(cases: Sequence[Case]) -> list[str]:
+    protocols: defaultdict[tuple[object, ...], set[str]] = defaultdict(set)
+    values = {case.protocol.digest(): case.protocol.model_dump() for case in cases}
+    for case in cases:
+        place = (case.arch, _size(case), case.task, case.task_version, case.length)
+        protocols[place].add(case.protocol.digest())
+    mixed = [[values[key] for key in keys] for keys in protocols.values() if len(keys) > 1]
+    return [
+        field
+        for field in (cases[0].protocol.model_dump() if cases else {})
+        if any(len({str(protocol[field]) for protocol in together}) > 1 for together in mixed)
+    ]

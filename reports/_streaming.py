@@ -1,0 +1,71 @@
+"""What one streamed step costs, by position: quantiles of each case, then the median over cases.
+
+Steps within one process are not independent, so they are never pooled over cases.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import log
+from statistics import median
+
+from reports._series import Group, Seed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCost:
+    """The cost of one step at one position: medians over `cases` of each case's own quantiles."""
+
+    position: int
+    cases: int
+    p50_seconds: float
+    p50_lowest_seconds: float
+    p50_highest_seconds: float
+    p90_seconds: float
+    p99_seconds: float
+    max_seconds: float
+    state_bytes: float | None
+
+
+def step_costs(seeds: Iterable[Seed]) -> list[StepCost]:
+    """Costs by ascending position; empty where nothing was streamed."""
+    quantiles: defaultdict[int, list[tuple[float, ...]]] = defaultdict(list)
+    states: defaultdict[int, list[float]] = defaultdict(list)
+    for seed in seeds:
+        for position, found in seed.step_quantiles.items():
+            quantiles[position].append(found)
+        for measurement in seed.record.of("state_bytes") if seed.record is not None else ():
+            if "position" in measurement.at:
+                states[measurement.at["position"]].extend(measurement.samples)
+    costs = []
+    for position, rows in sorted(quantiles.items()):
+        p50, p90, p99, highest = (median(column) for column in zip(*rows, strict=True))
+        costs.append(
+            StepCost(
+                position=position,
+                cases=len(rows),
+                p50_seconds=p50,
+                p50_lowest_seconds=min(row[0] for row in rows),
+                p50_highest_seconds=max(row[0] for row in rows),
+                p90_seconds=p90,
+                p99_seconds=p99,
+                max_seconds=highest,
+                state_bytes=median(states[position]) if states[position] else None,
+            )
+        )
+    return costs
+
+
+def step_costs_by_arch(found: Iterable[Group]) -> dict[str, list[StepCost]]:
+    """The costs of every architecture that was streamed, over all of its cases."""
+    seeds: defaultdict[str, list[Seed]] = defaultdict(list)
+    for group in found:
+        seeds[group.arch].extend(group.seeds)
+    return {arch: costs for arch, kept in seeds.items() if (costs := step_costs(kept))}
+
+
+def nearest(costs: list[StepCost], position: int) -> StepCost:
+    """The cost at the measured position that is nearest to `position` as a ratio, the earlier of two equal."""
+    return min(costs, key=lambda cost: (abs(log(max(cost.position, 1) / position)), cost.position))

@@ -1,0 +1,124 @@
+"""The leaderboard for other programs: Markdown, CSV, LaTeX, and all tables as one JSON document."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+
+from reports._display import leaderboard_table, notes
+from reports._health import health
+from reports._series import groups, specifications
+from reports.tables import LeaderboardRow, latency_of, leaderboard_of, streaming_of
+from results import Record, RunFile
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""A spreadsheet takes a text cell that begins with one of these for a formula."""
+
+_LATEX_COLUMNS = (
+    *("task", "length", "architecture", "score (95% interval)", "chance", "seeds solved", "parameters", "state"),
+    *("step p50", "step p99"),
+)
+
+
+def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
+    """The leaderboard as a Markdown table, what is missing listed below it."""
+    rows = leaderboard_of(groups(run, records))
+    table = leaderboard_table(rows)
+    align = [":--" if place < table.names else "--:" for place in range(len(table.headings))]
+    lines = [_markdown_line(table.headings), f"| {' | '.join(align)} |", *map(_markdown_line, table.rows)]
+    missing = [f"- {_markdown_text(note)}" for note in notes(rows)]
+    return "\n".join([*lines, *(["", "Failed or missing:", "", *missing] if missing else [])]) + "\n"
+
+
+def as_csv(run: RunFile, records: Sequence[Record]) -> str:
+    """The leaderboard with unrounded numbers, one line a row; every text in quotes, none of it a formula."""
+    names = [field.name for field in fields(LeaderboardRow)]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow(names)
+    for row in leaderboard_of(groups(run, records)):
+        values = asdict(row) | {
+            "seed_scores": " ".join(f"{score!r}" for score in row.seed_scores),
+            "problems": "; ".join(row.problems),
+        }
+        writer.writerow([_neutral(values[name]) for name in names])
+    return out.getvalue()
+
+
+def as_latex(run: RunFile, records: Sequence[Record]) -> str:
+    """The leaderboard as a `booktabs` table; what is missing stands in the caption."""
+    import pandas
+
+    rows = leaderboard_of(groups(run, records))
+    table = leaderboard_table(rows)
+    kept = [
+        place
+        for place, heading in enumerate(table.headings)
+        if heading in _LATEX_COLUMNS or (heading.startswith(("state", "step p50 at", "step p99 at")))
+    ]
+    frame = pandas.DataFrame(
+        [[row[place] for place in kept] for row in table.rows], columns=[table.headings[place] for place in kept]
+    )
+    styler = frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
+    missing = " ".join(f"{note}." for note in notes(rows))
+    caption = f"Run {run.id}, plan {run.plan}: mean score over seeds with its 95% interval." + (
+        f" Failed or missing: {missing}" if missing else ""
+    )
+    text = styler.to_latex(
+        hrules=True,
+        position="tbp",
+        position_float="centering",
+        column_format="".join("l" if place < table.names else "r" for place in kept),
+        caption=_latex_text(caption),
+        label="tab:carousel",
+    )
+    return "% needs \\usepackage{booktabs}\n" + _in_ascii(text)
+
+
+def as_json(run: RunFile, records: Sequence[Record]) -> str:
+    """Every table with unrounded numbers, and the run's counts, as one JSON document."""
+    found = groups(run, records)
+    state = health(found, finished=run.finished is not None)
+    document = {
+        "run": run.id,
+        "plan": run.plan,
+        "command": run.command,
+        "code": run.code,
+        "environment": run.environment.model_dump(mode="json"),
+        "verdict": state.verdict,
+        "counts": {name: getattr(state, name) for name in ("cases", "ok", "failed", "missing", "noisy")},
+        "specifications": specifications(found),
+        "leaderboard": [asdict(row) for row in leaderboard_of(found)],
+        "streaming": [asdict(row) for row in streaming_of(found)],
+        "latency": [asdict(row) for row in latency_of(found)],
+        "problems": [asdict(problem) for problem in state.problems],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _neutral(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS) else value
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(map(_markdown_text, cells))} |"
+
+
+def _markdown_text(text: str) -> str:
+    return re.sub(r"([\\`*\[\]<>|#~!&])", r"\\\1", " ".join(text.split()))
+
+
+def _latex_text(text: str) -> str:
+    escapes = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    escapes |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    return "".join(escapes.get(letter, letter) for letter in " ".join(text.split()))
+
+
+def _in_ascii(text: str) -> str:
+    for letter, command in {"±": r"$\pm$", "—": "---", "–": "--", "µ": r"$\mu$", "…": r"\dots{}"}.items():
+        text = text.replace(letter, command)
+    return text

@@ -1,0 +1,208 @@
+"""The tables, as rows of plain values: pure functions of a run and its records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from reports._health import problems_of
+from reports._series import Group, archs_of, groups
+from reports._streaming import nearest, step_costs, step_costs_by_arch
+from results import METRICS, Interval, Line, Record, RunFile, interval_of_mean, interval_of_median
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaderboardRow:
+    """One architecture on one task at one length. None where nothing was measured."""
+
+    arch: str
+    task: str
+    length: int
+    score: float | None
+    score_low: float | None
+    score_high: float | None
+    seed_scores: tuple[float, ...]
+    chance: float | None
+    blind_to_the_past: float | None
+    seeds: int
+    """Planned seeds, the failed and the missing among them."""
+    solved: int
+    parameters: int | None
+    width: int | None
+    state_bytes: float | None
+    """At `far_position`."""
+    near_position: int | None
+    """The streamed position nearest to `length`."""
+    near_step_seconds: float | None
+    far_position: int | None
+    far_step_seconds: float | None
+    far_step_p99_seconds: float | None
+    problems: tuple[str, ...]
+
+    @property
+    def scored(self) -> int:
+        return len(self.seed_scores)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamingRow:
+    """What one streamed step of one architecture costs at one position, over `cases` cases."""
+
+    arch: str
+    position: int
+    cases: int
+    p50_seconds: float
+    p50_lowest_seconds: float
+    p50_highest_seconds: float
+    p90_seconds: float
+    p99_seconds: float
+    max_seconds: float
+    state_bytes: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimingRow:
+    """A whole-sequence timing of one architecture at one length: the median over cases of their median blocks."""
+
+    arch: str
+    what: str
+    length: int
+    batch: int | None
+    cases: int
+    median_seconds: float
+    low_seconds: float | None
+    high_seconds: float | None
+    """95% interval of the median over cases; None with fewer than six cases."""
+    least_seconds: float
+
+
+def leaderboard(run: RunFile, records: Sequence[Record]) -> list[LeaderboardRow]:
+    """One row per task, length and architecture: tasks as planned, then the best score first, unscored rows last."""
+    return leaderboard_of(groups(run, records))
+
+
+def leaderboard_of(found: Sequence[Group]) -> list[LeaderboardRow]:
+    """The leaderboard of groups that are already at hand."""
+    lines = {(group.task, group.length): line for group in found if (line := group.line()) is not None}
+    rows = [_row(group, lines.get((group.task, group.length))) for group in found]
+    place = {task: number for number, task in enumerate(dict.fromkeys(row.task for row in rows))}
+    return sorted(
+        rows,
+        key=lambda row: (
+            place[row.task],
+            row.length,
+            math.inf if row.score is None else -row.score,
+            math.inf if row.far_step_seconds is None else row.far_step_seconds,
+        ),
+    )
+
+
+def streaming(run: RunFile, records: Sequence[Record]) -> list[StreamingRow]:
+    """One row per architecture and position."""
+    return streaming_of(groups(run, records))
+
+
+def streaming_of(found: Sequence[Group]) -> list[StreamingRow]:
+    """The streaming table of groups that are already at hand."""
+    return [
+        StreamingRow(
+            arch=arch,
+            position=cost.position,
+            cases=cost.cases,
+            p50_seconds=cost.p50_seconds,
+            p50_lowest_seconds=cost.p50_lowest_seconds,
+            p50_highest_seconds=cost.p50_highest_seconds,
+            p90_seconds=cost.p90_seconds,
+            p99_seconds=cost.p99_seconds,
+            max_seconds=cost.max_seconds,
+            state_bytes=cost.state_bytes,
+        )
+        for arch, costs in step_costs_by_arch(found).items()
+        for cost in costs
+    ]
+
+
+def latency(run: RunFile, records: Sequence[Record]) -> list[TimingRow]:
+    """One row per timing, length, batch and architecture: whole sequences, not single steps."""
+    return latency_of(groups(run, records))
+
+
+def latency_of(found: Sequence[Group]) -> list[TimingRow]:
+    """The latency table of groups that are already at hand."""
+    timings = [name for name, metric in METRICS.items() if metric.kind == "timing" and name != "step_seconds"]
+    samples: dict[tuple[int, int, int, str], list[tuple[float, ...]]] = {}
+    archs = archs_of(found)
+    for group in found:
+        for measurement in (one for record in group.records for one in record.measurements):
+            if measurement.metric in timings and measurement.samples:
+                length, batch = measurement.at.get("length", group.length), measurement.at.get("batch", 0)
+                place = (timings.index(measurement.metric), length, batch, group.arch)
+                samples.setdefault(place, []).append(measurement.samples)
+    rows = []
+    for (metric, length, batch, arch), cases in sorted(
+        samples.items(), key=lambda item: (*item[0][:3], archs.index(item[0][3]))
+    ):
+        interval = interval_of_median([median(case) for case in cases])
+        low, high = _bounds(interval)
+        rows.append(
+            TimingRow(
+                arch=arch,
+                what=METRICS[timings[metric]].title,
+                length=length,
+                batch=batch or None,
+                cases=len(cases),
+                median_seconds=interval.middle,
+                low_seconds=low,
+                high_seconds=high,
+                least_seconds=min(min(case) for case in cases),
+            )
+        )
+    return rows
+
+
+def _row(group: Group, line: Line | None) -> LeaderboardRow:
+    scores = group.scores()
+    low = middle = high = None
+    if scores:
+        interval = interval_of_mean(scores)
+        middle, (low, high) = interval.middle, _bounds(interval, floor=0.0, ceiling=1.0)
+    models = [record.model for record in group.records if record.model is not None]
+    costs = step_costs(group.seeds)
+    near, far = (nearest(costs, group.length), costs[-1]) if costs else (None, None)
+    return LeaderboardRow(
+        arch=group.arch,
+        task=group.task,
+        length=group.length,
+        score=middle,
+        score_low=low,
+        score_high=high,
+        seed_scores=tuple(scores),
+        chance=line.chance if line else None,
+        blind_to_the_past=line.blind_to_the_past if line else None,
+        seeds=len(group.seeds),
+        solved=sum(seed.solved for seed in group.seeds),
+        parameters=_agreed(model.parameters for model in models),
+        width=_agreed(model.width for model in models),
+        state_bytes=far.state_bytes if far else None,
+        near_position=near.position if near else None,
+        near_step_seconds=near.p50_seconds if near else None,
+        far_position=far.position if far else None,
+        far_step_seconds=far.p50_seconds if far else None,
+        far_step_p99_seconds=far.p99_seconds if far else None,
+        problems=tuple(problem.brief for problem in problems_of(group)),
+    )
+
+
+def _bounds(
+    interval: Interval, *, floor: float = -math.inf, ceiling: float = math.inf
+) -> tuple[float | None, float | None]:
+    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        return None, None
+    return max(interval.low, floor), min(interval.high, ceiling)
+
+
+def _agreed(values: Iterable[int]) -> int | None:
+    """The seeds of a group share one model size; the largest is told should they ever not."""
+    return max(values, default=None)

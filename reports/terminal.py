@@ -1,0 +1,99 @@
+"""The leaderboard on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from reports import _numbers as written
+from reports._conclusions import choice, conclusions
+from reports._health import health
+from reports._series import groups, specifications
+from reports.tables import LeaderboardRow, leaderboard_of
+from results import Record, RunFile
+
+MOST_PROBLEMS = 12
+
+
+def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console | None = None) -> None:
+    """Print verdict, leaderboard, what failed, and the conclusions."""
+    console = console or Console()
+    found = groups(run, records)
+    rows = leaderboard_of(found)
+    state = health(found, finished=run.finished is not None)
+    if rows:
+        console.print(_table(rows))
+    for problem in state.problems[:MOST_PROBLEMS]:
+        where = f"{problem.arch} on {problem.task} at {problem.length:,}"
+        console.print(Text(f"— {where}: {problem.brief}", style="yellow"), soft_wrap=True)
+    if len(state.problems) > MOST_PROBLEMS:
+        rest = len(state.problems) - MOST_PROBLEMS
+        console.print(Text(f"— and {rest} more, all of them in the report", style="yellow"))
+    for line in [*conclusions(found), *filter(None, [choice(found)])]:
+        console.print(Text(line), soft_wrap=True)
+    for label, specification in specifications(found).items():
+        if label != specification:
+            console.print(Text(f"{label} = {specification}", style="dim"), soft_wrap=True)
+    console.print(Text(state.verdict, style="bold" if state.ok == state.cases else "bold yellow"), soft_wrap=True)
+
+
+def _table(rows: Sequence[LeaderboardRow]) -> Table:
+    far = {row.far_position for row in rows if row.far_position is not None}
+    end = f"position {min(far):,}" if len(far) == 1 else "the longest position"
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0),
+        show_edge=False,
+        caption=f"step: p50 in µs near the task's length; end: at {end}" if far else None,
+        caption_justify="left",
+    )
+    table.add_column("task, architecture", no_wrap=True)
+    for heading in ("score (95%)    ", "solved", "params", "state\nend", "step\nµs", "step end\nµs", "p99 end\nµs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for place in dict.fromkeys((row.task, row.length) for row in rows):
+        rivals = [row for row in rows if (row.task, row.length) == place]
+        table.add_section()
+        table.add_row(f"[bold]{escape(written.shortened(place[0], 24))} {place[1]:,}[/]")
+        for row in rivals:
+            table.add_row(*_cells(row))
+        for name, line in _lines(rivals).items():
+            table.add_row(f"[dim]  {name}[/]", f"[dim]{line:.2f}{' ' * 12}[/]")
+    return table
+
+
+def _cells(row: LeaderboardRow) -> tuple[str, ...]:
+    return (
+        f"  {escape(written.shortened(row.arch, 24))}",
+        _coloured(row),
+        f"{row.solved}/{row.seeds}",
+        written.count(row.parameters),
+        written.size(row.state_bytes),
+        written.microseconds(row.near_step_seconds),
+        written.microseconds(row.far_step_seconds),
+        written.microseconds(row.far_step_p99_seconds),
+    )
+
+
+def _lines(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
+    """What the scores above are to be compared with, written as rows below them."""
+    blind = next((row.blind_to_the_past for row in rivals if row.blind_to_the_past is not None), None)
+    chance = next((row.chance for row in rivals if row.chance is not None), None)
+    found = {"blind to the past": blind, "chance": chance}
+    return {name: line for name, line in found.items() if line is not None}
+
+
+def _coloured(row: LeaderboardRow) -> str:
+    text = f"{written.score(row.score, 2)}{' ' * 12}"
+    if row.score_low is not None:
+        text = f"{written.score(row.score, 2)} ({written.score(row.score_low, 2)}–{written.score(row.score_high, 2)})"
+    if row.score is None or row.chance is None:
+        return text
+    if row.solved == row.seeds:
+        return f"[green]{text}[/]"
+    baseline = max(row.chance, row.blind_to_the_past or 0.0)
+    return f"[red]{text}[/]" if row.score < baseline + 0.05 * (1 - baseline) else text
