@@ -12,7 +12,7 @@ Arora et al. 2023 (Zoology), figure 2: vocabulary 8,192, a = 0.01, and 4, 8, 16,
 >>> import tasks
 >>> batch = tasks.build("recall:pairs=2,vocabulary=8").sample(tasks.generator(0, "train"), batch=1, length=12)
 >>> batch.inputs[0].tolist(), batch.targets[0][batch.mask[0]].tolist()
-([0], [0])
+([3, 6, 1, 7, 1, 0, 3, 0, 0, 0, 0, 0], [7, 6])
 """
 
 # Shape suffixes: B batch, T time, P pairs, G places for queries, K keys, V values

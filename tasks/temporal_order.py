@@ -22,7 +22,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -36,12 +36,19 @@ WINDOW_PERCENT = {2: ((10, 20), (50, 60)), 3: ((10, 20), (33, 43), (66, 76))}
 
 @dataclass(frozen=True, kw_only=True)
 class TemporalOrder(Task):
-    """Say which signals came in which order; asked at the last step, 4 classes (8 with three signals)."""
+    """Say which signals came in which order; asked at the last step, 4 classes (8 with three signals).
+
+    `symbols`  how many signals there are, 2 or 3.
+    """
 
     source: ClassVar[str] = "Hochreiter & Schmidhuber 1997, experiments 6a and 6b"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"6a": {"symbols": 2}, "6b": {"symbols": 3}}
 
-    symbols: Literal[2, 3] = 2
+    symbols: int = 2
+
+    def __post_init__(self) -> None:
+        if self.symbols not in WINDOW_PERCENT:
+            raise ValueError(f"symbols must be 2 or 3, not {self.symbols}")
 
     @property
     def inputs(self) -> Tokens:
