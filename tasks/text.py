@@ -128,7 +128,10 @@ class Text(Task):
         return {**measured, "bits_per_character": measured["cross_entropy"] / math.log(2)}
 
     def solve(self, batch: Batch) -> Tensor:
-        """Each character's successor stands in the input; the last one's is looked up in the text."""
+        """Each character's successor stands in the input; the last one's is looked up in the text.
+
+        Where a window occurs twice with two successors, the first is given: nothing else could tell them apart.
+        """
         corpus = corpus_of(self.path)
         text = "".join(corpus.alphabet[i] for i in corpus.characters.tolist())
         last = []

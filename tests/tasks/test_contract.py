@@ -133,14 +133,15 @@ def test_a_task_with_parameters_explains_them(task: Task) -> None:
 def test_a_sample_can_be_read(task: Task) -> None:
     length = lengths_of(task)[-1]
     batch = sampled(task, length)
-    told = tasks.show(task, batch, 0)
+    row = BATCH - 1
+    told = tasks.show(task, batch, row)
     lines = told.split("\n")
     assert max(len(line) for line in lines) <= 112
     steps = [int(step) for line in lines if line.startswith("step") for step in line.split()[1:]]
     assert steps == list(range(1, length + 1))
     answers = [cell for line in lines if line.startswith("answer") for cell in line.split()[1:]]
     if isinstance(task.targets, Tokens) and not str(task).startswith("text"):
-        asked = zip(batch.targets[0].tolist(), batch.mask[0].tolist(), strict=True)
+        asked = zip(batch.targets[row].tolist(), batch.mask[row].tolist(), strict=True)
         assert answers == [task.target_names[target] if is_asked else "·" for target, is_asked in asked]
     assert f"chance is {task.chance(length):.3f}" in tasks.describe(task, length)
 

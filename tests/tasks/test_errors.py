@@ -97,6 +97,14 @@ def test_every_preset_is_the_published_protocol() -> None:
     assert {spec: str(tasks.build(spec)) for spec in PRESETS} == PUBLISHED
 
 
+@pytest.mark.parametrize("spec", PRESETS)
+def test_every_preset_is_solved_at_512_steps(spec: str) -> None:
+    task = tasks.build(spec)
+    batch = task.sample(tasks.generator(0, "test"), 8, 512, "test")
+    assert task.score(task.solve(batch), batch) == 1.0
+    assert 0 <= task.collision(512) < 1e-8
+
+
 def test_parameters_beside_a_preset_win() -> None:
     assert str(tasks.build("copy_memory:preset=tcn,symbols=3")) == (
         "copy_memory:delimiter=throughout,supervised=all,symbols=3"

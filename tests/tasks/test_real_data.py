@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,21 @@ def test_every_window_of_a_part_can_be_drawn() -> None:
     length = part - 5
     batch = task.sample(tasks.generator(0, "test"), 200, length, "test")
     assert len(torch.unique(batch.inputs, dim=0)) == 5
+
+
+@pytest.mark.parametrize("missing", [1, 5, 150, 210])
+def test_the_lines_of_the_text_count_every_window_of_the_test_part(missing: int) -> None:
+    task, corpus = tasks.build(f"text:path={SAMPLE}"), corpus_of(str(SAMPLE))
+    part = corpus.characters[int(len(corpus.characters) * PARTS["test"][0]) :].tolist()
+    length = len(part) - missing
+    asked: Counter[int] = Counter()
+    after: Counter[tuple[int, int]] = Counter()
+    for start in range(missing):
+        asked.update(part[start + 1 : start + length + 1])
+        after.update(itertools.pairwise(part[start : start + length + 1]))
+    best_successor = [max(count for (first, _), count in after.items() if first == c) for c in {c for c, _ in after}]
+    assert task.chance(length) == pytest.approx(max(asked.values()) / (missing * length), rel=1e-12)
+    assert task.blind_to_the_past(length) == pytest.approx(sum(best_successor) / (missing * length), rel=1e-12)
 
 
 def test_digests_name_the_data() -> None:
