@@ -119,7 +119,8 @@ def _parse(annotation: Any, text: Any, where: str) -> Any:
         if isinstance(text, str) and text.lower() == "none":
             with contextlib.suppress(ValidationError):
                 return adapter.validate_python(None)
-        raise ValueError(f"{where}={text} is not allowed: {error.errors()[0]['msg'].lower()}") from None
+        message = error.errors()[0]["msg"]
+        raise ValueError(f"{where}={text} is not allowed: {message[:1].lower() + message[1:]}") from None
 
 
 def _nearest(name: str, known: typing.Iterable[str]) -> str:

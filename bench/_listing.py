@@ -36,18 +36,16 @@ def list_archs() -> list[Row]:
 def list_tasks() -> list[Row]:
     """Name, one line, parameters with their defaults, smallest length, chance there, and source."""
     import dataclasses
-    import inspect
 
     import tasks
 
     rows = []
     for name in tasks.names():
         task = tasks.build(name)
-        module = inspect.getmodule(type(task))
         rows.append(
             {
                 "name": name,
-                "summary": (inspect.getdoc(module) or "").partition("\n")[0].partition(": ")[2],
+                "summary": task.summary(),
                 "parameters": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
                 "smallest length": task.min_length,
                 "chance": round(task.chance(task.min_length), 4),

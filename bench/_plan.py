@@ -127,6 +127,7 @@ def cases(plan: Plan) -> list[Case]:
                         arch=str(a),
                         task=str(task),
                         task_version=task.version,
+                        task_data=task.data_digest,
                         length=length,
                         depth=plan.depth,
                         params=plan.params,

@@ -54,7 +54,8 @@ def train(
         )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(protocol, step))
     validation = to_device(
-        task.sample(tasks.generator(case.seed, "validation"), protocol.validation_sequences, case.length), device
+        task.sample(tasks.generator(case.seed, "validation"), protocol.validation_sequences, case.length, "validation"),
+        device,
     )
     bar = solved_bar(task, case.length)
     curve: list[Point] = []

@@ -72,6 +72,8 @@ class Case(Strict):
     arch: Name
     task: Name
     task_version: Size = 1
+    task_data: Name | None = None
+    """Digest of the data that the task reads, where it makes none of its own."""
     length: Size
     depth: Size = 2
     params: Size | None = None

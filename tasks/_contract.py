@@ -54,7 +54,11 @@ class Batch:
     mask: Tensor
 
 
-class TooShort(ValueError):
+class ImpossibleLength(ValueError):
+    """A length at which the task cannot be asked."""
+
+
+class TooShort(ImpossibleLength):
     """A length under the task's smallest."""
 
 
@@ -81,6 +85,11 @@ class Task(ABC):
         written = ",".join(f"{key}={value}" for key, (value, default) in sorted(values.items()) if value != default)
         return f"{name}:{written}" if written else name
 
+    @classmethod
+    def summary(cls) -> str:
+        """What is asked, in one line."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
+
     @property
     @abstractmethod
     def inputs(self) -> Tokens | Reals: ...
@@ -90,33 +99,59 @@ class Task(ABC):
     def targets(self) -> Tokens | Reals: ...
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """What a reader is shown for each input token."""
+        return tuple(str(token) for token in range(self.inputs.size))
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """What a reader is shown for each answer."""
+        return tuple(str(token) for token in range(self.targets.size))
+
+    @property
+    def data_digest(self) -> str | None:
+        """The SHA-256 of the data that the task reads; None where it makes its own."""
+        return None
+
+    @property
     @abstractmethod
     def min_length(self) -> int:
         """The smallest length at which the task can be asked."""
 
     @abstractmethod
-    def draw(self, generator: torch.Generator, batch: int, length: int) -> Batch:
-        """`sample` without its checks."""
+    def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
+        """`sample` without its checks. Only a task that reads data looks at `split`."""
 
     @abstractmethod
     def chance(self, length: int) -> float:
-        """The score of the best answer that does not look at the input."""
+        """The score of the best answer that does not look at the input, though it may count the steps."""
 
     @abstractmethod
     def solve(self, batch: Batch) -> Tensor:
         """The right answers, worked out from the inputs: (B, T) or (B, T, D), as `targets`."""
 
     def blind_to_the_past(self, length: int) -> float | None:
-        """The score of the best answer from the present input alone, where it beats chance."""
+        """The score of the best answer from the present input (and step) alone, where it beats chance."""
         return None
 
-    def sample(self, generator: torch.Generator, batch: int, length: int) -> Batch:
-        """`batch` sequences of exactly `length` steps. Raises `TooShort` under the smallest length."""
+    @abstractmethod
+    def collision(self, length: int) -> float:
+        """At most how likely it is that a training and a test draw are one and the same input sequence."""
+
+    def sample(self, generator: torch.Generator, batch: int, length: int, split: Split = "train") -> Batch:
+        """`batch` sequences of exactly `length` steps.
+
+        Where the task reads data, `split` says from which of three disjoint parts; otherwise the
+        generator alone keeps the splits apart. Raises `ImpossibleLength` where the task cannot be
+        asked at that length, `TooShort` under its smallest.
+        """
+        if batch < 1:
+            raise ValueError(f"a batch needs at least 1 sequence, not {batch}")
         self.check_length(length)
-        return self.draw(generator, batch, length)
+        return self.draw(generator, batch, length, split)
 
     def check_length(self, length: int) -> None:
-        """Raises `TooShort` for a length at which the task cannot be asked."""
+        """Raises `ImpossibleLength` where the task cannot be asked, `TooShort` under its smallest length."""
         if length < self.min_length:
             raise TooShort(f"{self} needs at least {self.min_length} steps, not {length}")
 
@@ -137,11 +172,8 @@ class Task(ABC):
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """What training lowers: cross-entropy in nats, or squared error, averaged over asked positions."""
         asked, targets = outputs[batch.mask], batch.targets[batch.mask]
-        return (
-            functional.cross_entropy(asked, targets)
-            if isinstance(self.targets, Tokens)
-            else functional.mse_loss(asked, targets)
-        )
+        measure = functional.cross_entropy if isinstance(self.targets, Tokens) else functional.mse_loss
+        return measure(asked, targets)
 
     def metrics(self, outputs: Tensor, batch: Batch) -> dict[str, float]:
         """What is recorded beside the score: the loss, and what a task adds."""

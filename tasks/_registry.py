@@ -75,7 +75,8 @@ def build(spec: str) -> Task:
         if first["type"] == "value_error":
             raise ValueError(f"{spec}: {first['ctx']['error']}") from None
         where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{name}:{where}={values.get(where)} is not allowed: {first['msg'].lower()}") from None
+        reason = first["msg"][:1].lower() + first["msg"][1:]
+        raise ValueError(f"{name}:{where}={values.get(where)} is not allowed: {reason}") from None
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

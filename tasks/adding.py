@@ -1,8 +1,11 @@
 """adding: add the two marked numbers.
 
-Channel 0 holds values drawn from U[0, 1]; channel 1 is 1 at one place in each half and 0 elsewhere.
-The answer is a real number, right within 0.04, so the marked values must be kept and not only their
-order. Hochreiter & Schmidhuber 1997, section 5.4, in the form of Arjovsky, Shah & Bengio 2016.
+Channel 0 holds values drawn from U[0, 1]; channel 1 is 1 at two places and 0 elsewhere. The answer is
+a real number, right within 0.04, so the marked values must be kept and not only their order.
+Hochreiter & Schmidhuber 1997, section 5.4, in two later forms:
+
+    urnn   one mark in each half      Arjovsky, Shah & Bengio 2016, lengths 100 to 750
+    tcn    two marks anywhere         Bai, Kolter & Koltun 2018, lengths 200 to 600
 
 The best constant, 1, is right with probability 2·0.04 - 0.04² and has a mean squared error of 1/6.
 
@@ -17,20 +20,27 @@ True
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from tasks._contract import REAL_TOLERANCE, Batch, Reals, Task, asked_at_the_end
+from tasks._contract import REAL_TOLERANCE, Batch, Reals, Split, Task, asked_at_the_end
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adding(Task):
-    """Add two marked numbers; asked at the last step, one real. The mean squared error is recorded too."""
+    """Add two marked numbers; asked at the last step, one real. The mean squared error is recorded too.
+
+    `marks`  whether there is one mark in each of the `halves`, or two `anywhere`.
+    """
 
     source: ClassVar[str] = "Hochreiter & Schmidhuber 1997; Arjovsky, Shah & Bengio 2016"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"urnn": {"marks": "halves"}, "tcn": {"marks": "anywhere"}}
+
+    marks: Literal["halves", "anywhere"] = "halves"
 
     @property
     def inputs(self) -> Reals:
@@ -44,11 +54,16 @@ class Adding(Task):
     def min_length(self) -> int:
         return 2
 
-    def draw(self, generator: torch.Generator, batch: int, length: int) -> Batch:
+    def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
         half = length // 2
         values_BT = torch.rand(batch, length, generator=generator)
-        first_B1 = torch.randint(half, (batch, 1), generator=generator)
-        second_B1 = torch.randint(half, length, (batch, 1), generator=generator)
+        if self.marks == "halves":
+            first_B1 = torch.randint(half, (batch, 1), generator=generator)
+            second_B1 = torch.randint(half, length, (batch, 1), generator=generator)
+        else:
+            first_B1 = torch.randint(length, (batch, 1), generator=generator)
+            apart_B1 = torch.randint(1, length, (batch, 1), generator=generator)
+            second_B1 = (first_B1 + apart_B1) % length
         marks_BT = torch.zeros(batch, length).scatter_(1, first_B1, 1).scatter_(1, second_B1, 1)
         inputs_BTD = torch.stack([values_BT, marks_BT], -1)
         mask_BT = asked_at_the_end(batch, length)
@@ -57,6 +72,9 @@ class Adding(Task):
 
     def chance(self, length: int) -> float:
         return 2 * REAL_TOLERANCE - REAL_TOLERANCE**2
+
+    def collision(self, length: int) -> float:
+        return 0.0
 
     def solve(self, batch: Batch) -> Tensor:
         return self._sum(batch.inputs)[:, None, None].expand(*batch.mask.shape, 1)

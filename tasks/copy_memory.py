@@ -1,18 +1,22 @@
 """copy_memory: repeat ten symbols after a long silence.
 
-    step       1 … 10     then blanks          then the delimiter, and 9 more blanks
-    input      s1 … s10   0 0 … 0              9 0 0 … 0
-    asked                                      s1 … s10
+    step       1 … 10     then blanks    then the delimiter    and 10 more blanks
+    input      s1 … s10   0 0 … 0        9                     0 0 … 0
+    asked                                                      s1 … s10
 
-With S symbols to copy and length T the silence is T - 2S: the delimiter stands at the first asked
-step, and the delay between a symbol and its copy is T - S for all of them. A model without memory
-can do no better than guess each symbol: ln 8 nats each, or 10·ln 8 / T averaged over all steps, the
-loss of the memoryless answer in Arjovsky, Shah & Bengio 2016, section 5.1.
+With S symbols to copy and length T there are T - 2S - 1 blanks before the delimiter, and the delay
+between a symbol and its copy is T - S for all of them (the papers count T - 2S). A model without
+memory can do no better than guess each symbol: ln 8 nats each, or 10·ln 8 / T averaged over all
+steps, the loss of the memoryless answer in Arjovsky, Shah & Bengio 2016, section 5.1.
+
+    urnn   as drawn above, lengths 120 to 520             Arjovsky, Shah & Bengio 2016
+    tcn    the delimiter goes on through the asked steps,  Bai, Kolter & Koltun 2018
+           lengths 520 to 2020
 
 >>> import tasks
 >>> batch = tasks.build("copy_memory:symbols=2").sample(tasks.generator(3, "train"), batch=1, length=8)
 >>> batch.inputs[0].tolist(), batch.targets[0, -2:].tolist()
-([6, 3, 0, 0, 0, 0, 9, 0], [6, 3])
+([6, 3, 0, 0, 0, 9, 0, 0], [6, 3])
 """
 
 # Shape suffixes: B batch, T time, S symbols to copy, C classes
@@ -28,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks._contract import Batch, Task, Tokens
+from tasks._contract import Batch, Split, Task, Tokens
 
 BLANK = 0
 
@@ -37,22 +41,28 @@ BLANK = 0
 class CopyMemory(Task):
     """Copy `symbols` symbols of an `alphabet` after a delay; asked at the last steps.
 
+    `delimiter`   whether it is shown `once`, or from then on `throughout` the asked steps.
     `supervised`  whether training lowers the loss at the `asked` steps only or at `all` of them,
                   blanks included, as published.
     """
 
+    version: ClassVar[int] = 2
+    """2: the delimiter comes before the asked steps, as published, and no longer on the first of them."""
     source: ClassVar[str] = "Arjovsky, Shah & Bengio 2016; after Hochreiter & Schmidhuber 1997"
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"urnn": {"symbols": 10, "alphabet": 8, "supervised": "all"}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "urnn": {"symbols": 10, "alphabet": 8, "delimiter": "once", "supervised": "all"},
+        "tcn": {"symbols": 10, "alphabet": 8, "delimiter": "throughout", "supervised": "all"},
+    }
 
     symbols: int = 10
     alphabet: int = 8
+    delimiter: Literal["once", "throughout"] = "once"
     supervised: Literal["asked", "all"] = "asked"
 
     def __post_init__(self) -> None:
         if self.symbols < 1 or self.alphabet < 2:
-            raise ValueError(
-                f"symbols must be at least 1 and alphabet at least 2, not {self.symbols} and {self.alphabet}"
-            )
+            given = f"{self.symbols} and {self.alphabet}"
+            raise ValueError(f"symbols must be at least 1 and alphabet at least 2, not {given}")
 
     @property
     def inputs(self) -> Tokens:
@@ -63,15 +73,24 @@ class CopyMemory(Task):
         return Tokens(self.alphabet + 1)
 
     @property
-    def min_length(self) -> int:
-        return 2 * self.symbols
+    def input_names(self) -> tuple[str, ...]:
+        return ("_", *(str(symbol) for symbol in range(1, self.alphabet + 1)), "|")
 
-    def draw(self, generator: torch.Generator, batch: int, length: int) -> Batch:
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        return self.input_names[:-1]
+
+    @property
+    def min_length(self) -> int:
+        return 2 * self.symbols + 1
+
+    def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
         S = self.symbols
         symbols_BS = torch.randint(1, self.alphabet + 1, (batch, S), generator=generator)
         inputs_BT = torch.full((batch, length), BLANK)
         inputs_BT[:, :S] = symbols_BS
-        inputs_BT[:, length - S] = self.alphabet + 1
+        marked = slice(length - S - 1, length - S if self.delimiter == "once" else length)
+        inputs_BT[:, marked] = self.alphabet + 1
         targets_BT = torch.full((batch, length), BLANK)
         targets_BT[:, length - S :] = symbols_BS
         mask_BT = torch.zeros(batch, length, dtype=torch.bool)
@@ -85,6 +104,9 @@ class CopyMemory(Task):
         """The loss, in nats, of the best answer that remembers nothing but the place in the sequence."""
         share_asked = self.symbols / length if self.supervised == "all" else 1.0
         return share_asked * math.log(self.alphabet)
+
+    def collision(self, length: int) -> float:
+        return float(self.alphabet) ** -self.symbols
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         if self.supervised == "asked":

@@ -13,7 +13,7 @@ The last element alone gives 3/4 under `sum`, and nothing under the other rules.
 >>> task = tasks.build("first_last:rule=equal")
 >>> batch = task.sample(tasks.generator(1, "train"), batch=1, length=6)
 >>> batch.inputs[0].tolist(), batch.targets[0, -1].item()
-([0, 0, 0, 1, 1, 0], 1)
+([0, 1, 1, 0, 0, 1], 0)
 """
 
 # Shape suffixes: B batch, T time, D channels
@@ -26,7 +26,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tasks._contract import Batch, Reals, Task, Tokens, asked_at_the_end
+from tasks._contract import Batch, Reals, Split, Task, Tokens, asked_at_the_end
 
 LAST_ELEMENT_ALONE = 0.75
 """P(sign(x_1 + x_T) = sign(x_T)) for independent N(0, 1): the signs agree, or |x_T| is the larger."""
@@ -34,7 +34,7 @@ LAST_ELEMENT_ALONE = 0.75
 
 @dataclass(frozen=True, kw_only=True)
 class FirstLast(Task):
-    """Classify a sequence by its first and last elements; asked at the last step, two classes."""
+    """Compare the first element with the last; asked at the last step, two classes."""
 
     source: ClassVar[str] = "the study “LSTMs from scratch” (length 30, 5,000 training sequences)"
 
@@ -49,10 +49,14 @@ class FirstLast(Task):
         return Tokens(2)
 
     @property
+    def target_names(self) -> tuple[str, ...]:
+        return ("no", "yes")
+
+    @property
     def min_length(self) -> int:
         return 2
 
-    def draw(self, generator: torch.Generator, batch: int, length: int) -> Batch:
+    def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
         if self.rule == "equal":
             inputs = torch.randint(2, (batch, length), generator=generator)
         else:
@@ -66,6 +70,9 @@ class FirstLast(Task):
 
     def blind_to_the_past(self, length: int) -> float | None:
         return LAST_ELEMENT_ALONE if self.rule == "sum" else None
+
+    def collision(self, length: int) -> float:
+        return 2.0**-length if self.rule == "equal" else 0.0
 
     def solve(self, batch: Batch) -> Tensor:
         return self._classes(batch.inputs)[:, None].expand(batch.mask.shape)

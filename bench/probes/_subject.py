@@ -34,7 +34,7 @@ class Subject:
     def test_inputs(self, batch: int, length: int) -> torch.Tensor:
         """Held-out inputs, (B, T) or (B, T, D)."""
         generator = tasks.generator(self.case.seed, "test")
-        return self.task.sample(generator, batch, length).inputs.to(self.device)
+        return self.task.sample(generator, batch, length, "test").inputs.to(self.device)
 
 
 def pulse(clock: Clock = time.perf_counter_ns) -> float:

@@ -19,7 +19,7 @@ def measure(subject: Subject) -> tuple[list[Measurement], list[Line]]:
         length = multiple * case.length
         if subject.model.max_length is not None and length > subject.model.max_length:
             continue
-        batch = task.sample(tasks.generator(case.seed, "test"), case.protocol.test_sequences, length)
+        batch = task.sample(tasks.generator(case.seed, "test"), case.protocol.test_sequences, length, "test")
         seen = evaluate(subject.model, task, to_device(batch, subject.device))
         at = {"length": length}
         measurements.append(Measurement(metric="accuracy", at=at, samples=(seen.score,)))

@@ -1,0 +1,128 @@
+"""digits: which handwritten digit do these pixels, read one by one, make up?
+
+The 1,797 images of 8 by 8 pixels that scikit-learn ships (Alpaydin & Kaynak 1998, the test part of the
+UCI set), read row by row as 64 numbers in [0, 1]: the sequential-MNIST protocol of Le, Jaitly & Hinton
+2015, small enough to need no download. With `permuted=True` one fixed permutation scatters neighbours.
+At a length of 64·r every pixel is held for r steps.
+
+One fixed shuffle parts the images of every digit, 70% to train on, 15% to validate and 15% to test, so
+writers occur in all parts. Batches are drawn without replacement as far as the images go: a batch of
+267 test sequences is the test set. The chance lines are exact for that set.
+
+>>> import tasks
+>>> batch = tasks.build("digits").sample(tasks.generator(0, "train"), batch=1, length=64)
+>>> (batch.inputs[0, :8, 0] * 16).int().tolist(), batch.targets[0, -1].item()
+([0, 0, 5, 14, 10, 7, 0, 0], 0)
+"""
+
+# Shape suffixes: B batch, T time, D channels, N images, P pixels
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tasks._contract import Batch, ImpossibleLength, Reals, Split, Task, Tokens, asked_at_the_end
+
+PIXELS, LEVELS = 64, 16
+PARTS: dict[Split, tuple[int, int]] = {"train": (0, 14), "validation": (14, 17), "test": (17, 20)}
+"""Of every twenty images of a digit, the first and the last plus one that belong to a part."""
+SHUFFLE, PERMUTATION = 1998, 2015
+"""The seeds of the fixed shuffle of images and permutation of pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits(Task):
+    """Name the handwritten digit; asked at the last step, ten classes. Real data, by scikit-learn.
+
+    `permuted`  whether the pixels come in one fixed random order.
+    """
+
+    source: ClassVar[str] = "Le, Jaitly & Hinton 2015; images by Alpaydin & Kaynak 1998"
+
+    permuted: bool = False
+
+    @property
+    def inputs(self) -> Reals:
+        return Reals(1)
+
+    @property
+    def targets(self) -> Tokens:
+        return Tokens(10)
+
+    @property
+    def min_length(self) -> int:
+        return PIXELS
+
+    @property
+    def data_digest(self) -> str:
+        pixels_NP, labels_N = images()
+        return hashlib.sha256(pixels_NP.numpy().tobytes() + labels_N.numpy().tobytes()).hexdigest()
+
+    def check_length(self, length: int) -> None:
+        super().check_length(length)
+        if length % PIXELS:
+            raise ImpossibleLength(f"{self} holds each of {PIXELS} pixels equally long: give a multiple, not {length}")
+
+    def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
+        pixels_NP, labels_N = self._part(split)
+        count = len(labels_N)
+        rounds = [torch.randperm(count, generator=generator) for _ in range(-(-batch // count))]
+        chosen_B = torch.cat(rounds)[:batch]
+        inputs_BT = pixels_NP[chosen_B].repeat_interleave(length // PIXELS, 1)
+        mask_BT = asked_at_the_end(batch, length)
+        targets_BT = labels_N[chosen_B][:, None] * mask_BT
+        return Batch(inputs=inputs_BT[..., None] / LEVELS, targets=targets_BT, mask=mask_BT)
+
+    def chance(self, length: int) -> float:
+        _, labels_N = self._part("test")
+        return labels_N.bincount().max().item() / len(labels_N)
+
+    def blind_to_the_past(self, length: int) -> float | None:
+        """The last pixel alone, with the best answer to each of its values."""
+        pixels_NP, labels_N = self._part("test")
+        together = torch.zeros(LEVELS + 1, 10).index_put_((pixels_NP[:, -1], labels_N), torch.ones(()), accumulate=True)
+        return together.max(1).values.sum().item() / len(labels_N)
+
+    def collision(self, length: int) -> float:
+        """The share of pairs of a training and a test image that are pixel by pixel the same."""
+        (train_NP, _), (test_NP, _) = self._part("train"), self._part("test")
+        return (torch.cdist(train_NP.double(), test_NP.double()) == 0).double().mean().item()
+
+    def solve(self, batch: Batch) -> Tensor:
+        """The label of the nearest image there is, which is the image itself."""
+        pixels_NP, labels_N = images()
+        seen_BP = batch.inputs[:, :: batch.inputs.shape[1] // PIXELS, 0].double() * LEVELS
+        nearest_B = torch.cdist(seen_BP, pixels_NP[:, self._order()].double()).argmin(1)
+        return labels_N[nearest_B][:, None].expand(batch.mask.shape)
+
+    def _order(self) -> Tensor:
+        if not self.permuted:
+            return torch.arange(PIXELS)
+        return torch.randperm(PIXELS, generator=torch.Generator().manual_seed(PERMUTATION))
+
+    def _part(self, split: Split) -> tuple[Tensor, Tensor]:
+        pixels_NP, labels_N = images()
+        shuffled_N = torch.randperm(len(labels_N), generator=torch.Generator().manual_seed(SHUFFLE))
+        by_label_N = shuffled_N[labels_N[shuffled_N].argsort(stable=True)]
+        first, last = PARTS[split]
+        seat_N = torch.arange(len(labels_N)) % PARTS["test"][1]
+        part_N = by_label_N[(seat_N >= first) & (seat_N < last)]
+        return pixels_NP[part_N][:, self._order()], labels_N[part_N]
+
+
+@lru_cache
+def images() -> tuple[Tensor, Tensor]:
+    """All pixels (N, P), whole numbers from 0 to 16, and labels (N,). Raises `ValueError` without scikit-learn."""
+    try:
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    except ImportError:
+        message = "the task digits reads scikit-learn's images: install it with pip install 'carousel-bench[real]'"
+        raise ValueError(message) from None
+    data = load_digits()
+    return torch.from_numpy(data.data).long(), torch.from_numpy(data.target).long()

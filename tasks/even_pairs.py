@@ -1,0 +1,69 @@
+"""even_pairs: is the number of ab and ba, taken together, even?
+
+Every change of letter is one such pair, so the number is even exactly where the first letter and the
+last are the same: what looks like counting asks for one bit of memory. Delétang et al. 2022 train on
+lengths 1 to 40 and test on 41 to 500 (preset `deletang`, which sets nothing).
+
+>>> import tasks
+>>> task = tasks.build("even_pairs")
+>>> batch = task.sample(tasks.generator(0, "train"), batch=1, length=7)
+>>> "".join(task.input_names[i] for i in batch.inputs[0]), task.target_names[batch.targets[0, -1]]
+('aabaaaa', 'even')
+"""
+
+# Shape suffixes: B batch, T time
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tasks._contract import Batch, Split, Task, Tokens, asked_at_the_end
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvenPairs(Task):
+    """Say whether the number of ab and ba is even; asked at the last step, two classes."""
+
+    source: ClassVar[str] = "Delétang et al. 2022"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"deletang": {}}
+
+    @property
+    def inputs(self) -> Tokens:
+        return Tokens(2)
+
+    @property
+    def targets(self) -> Tokens:
+        return Tokens(2)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return ("a", "b")
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        return ("odd", "even")
+
+    @property
+    def min_length(self) -> int:
+        return 2
+
+    def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
+        inputs_BT = torch.randint(2, (batch, length), generator=generator)
+        mask_BT = asked_at_the_end(batch, length)
+        is_even_B1 = (inputs_BT[:, :1] == inputs_BT[:, -1:]).long()
+        return Batch(inputs=inputs_BT, targets=is_even_B1 * mask_BT, mask=mask_BT)
+
+    def chance(self, length: int) -> float:
+        return 0.5
+
+    def collision(self, length: int) -> float:
+        return 2.0**-length
+
+    def solve(self, batch: Batch) -> Tensor:
+        changes_B1 = (batch.inputs[:, 1:] != batch.inputs[:, :-1]).sum(1, keepdim=True)
+        return (1 - changes_B1 % 2).expand(batch.mask.shape)

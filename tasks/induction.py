@@ -1,0 +1,79 @@
+"""induction: what followed the trigger the last time?
+
+    input   4 0 * 7 2 2 9 *        * is the trigger
+    asked                 7
+
+Every other token is drawn evenly from the vocabulary, and the first trigger stands anywhere from
+which its successor can be seen. A head that finds the earlier occurrence and copies its successor
+(Olsson et al. 2022) solves it at any length. Presets: `h3`, vocabulary 20, length 30 (Fu et al.
+2023); `mamba`, vocabulary 16, trained at length 256 and tested up to 2^20 (Gu & Dao 2023).
+
+>>> import tasks
+>>> batch = tasks.build("induction").sample(tasks.generator(0, "train"), batch=1, length=8)
+>>> batch.inputs[0].tolist(), batch.targets[0, -1].item()
+([18, 0, 7, 8, 20, 14, 18, 20], 14)
+"""
+
+# Shape suffixes: B batch, T time
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tasks._contract import Batch, Split, Task, Tokens, asked_at_the_end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Induction(Task):
+    """Give the token that followed the trigger; asked where the trigger comes again, at the last step.
+
+    `vocabulary`  how many tokens there are beside the trigger.
+    """
+
+    source: ClassVar[str] = "Olsson et al. 2022; Fu et al. 2023"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"h3": {"vocabulary": 20}, "mamba": {"vocabulary": 16}}
+
+    vocabulary: int = 20
+
+    def __post_init__(self) -> None:
+        if self.vocabulary < 2:
+            raise ValueError(f"vocabulary must be at least 2, not {self.vocabulary}")
+
+    @property
+    def inputs(self) -> Tokens:
+        return Tokens(self.vocabulary + 1)
+
+    @property
+    def targets(self) -> Tokens:
+        return Tokens(self.vocabulary)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return (*self.target_names, "*")
+
+    @property
+    def min_length(self) -> int:
+        return 3
+
+    def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
+        inputs_BT = torch.randint(self.vocabulary, (batch, length), generator=generator)
+        first_B1 = torch.randint(length - 2, (batch, 1), generator=generator)
+        inputs_BT.scatter_(1, first_B1, self.vocabulary)
+        inputs_BT[:, -1] = self.vocabulary
+        mask_BT = asked_at_the_end(batch, length)
+        return Batch(inputs=inputs_BT, targets=inputs_BT.gather(1, first_B1 + 1) * mask_BT, mask=mask_BT)
+
+    def chance(self, length: int) -> float:
+        return 1 / self.vocabulary
+
+    def collision(self, length: int) -> float:
+        return float(self.vocabulary) ** (2 - length) / (length - 2)
+
+    def solve(self, batch: Batch) -> Tensor:
+        first_B1 = (batch.inputs == self.vocabulary).int().argmax(1, keepdim=True)
+        return batch.inputs.gather(1, first_B1 + 1).expand(batch.mask.shape)

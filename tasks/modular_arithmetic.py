@@ -1,0 +1,159 @@
+"""modular_arithmetic: what does the expression come to, modulo five?
+
+    input   3 - 2 * 4 + 1          numbers and operators drawn evenly; * binds before + and -
+    asked               1          the value, at the last step
+
+An expression has an odd number of symbols. At an even length the last step is "=", so that every
+length can be asked. Delétang et al. 2022 train on lengths 1 to 40 and test on 41 to 500 (preset
+`deletang`).
+
+A reader needs the sum s of the finished terms and the running product p of the last, signed: with
+the next number d the state (s, p) becomes
+
+    (s, p·d)        after *                                                     (1)
+    (s + p, ±d)     after + or -                                                (2)
+
+and the value is s + p. As zero absorbs products, 0 is a little likelier than the others; the chance
+line follows from n applications of the Markov chain (1), (2).
+
+>>> import tasks
+>>> task = tasks.build("modular_arithmetic")
+>>> batch = task.sample(tasks.generator(0, "train"), batch=1, length=8)
+>>> " ".join(task.input_names[i] for i in batch.inputs[0]), batch.targets[0, -1].item()
+('3 + 0 - 2 * 3 =', 2)
+"""
+
+# Shape suffixes: B batch, T time, N numbers of the expression, M modulus, S = M·M states
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tasks._contract import Batch, Split, Task, Tokens, asked_at_the_end
+
+PLUS, MINUS, TIMES, EQUALS = range(4)
+"""The operators, counted from the modulus upwards."""
+VISIBLE = 1e-3
+"""A line that lies nearer than this to the chance line says nothing more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModularArithmetic(Task):
+    """Work out an expression with + - * modulo a number; asked at the last step, one class a remainder.
+
+    `modulus`  5: numbers and values lie in 0 to 4.
+    """
+
+    source: ClassVar[str] = "Delétang et al. 2022"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"deletang": {"modulus": 5}}
+
+    modulus: int = 5
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.modulus <= 20:
+            raise ValueError(f"modulus must lie between 2 and 20, not {self.modulus}")
+
+    @property
+    def inputs(self) -> Tokens:
+        return Tokens(self.modulus + 4)
+
+    @property
+    def targets(self) -> Tokens:
+        return Tokens(self.modulus)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return (*self.target_names, "+", "-", "*", "=")
+
+    @property
+    def min_length(self) -> int:
+        return 1
+
+    def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
+        count = (length + 1) // 2
+        inputs_BT = torch.full((batch, length), self.modulus + EQUALS)
+        inputs_BT[:, : 2 * count : 2] = torch.randint(self.modulus, (batch, count), generator=generator)
+        operators = torch.randint(3, (batch, count - 1), generator=generator)
+        inputs_BT[:, 1 : 2 * count - 1 : 2] = self.modulus + operators
+        mask_BT = asked_at_the_end(batch, length)
+        return Batch(inputs=inputs_BT, targets=self._value(inputs_BT) * mask_BT, mask=mask_BT)
+
+    def chance(self, length: int) -> float:
+        count = (length + 1) // 2
+        return float(_values(self.modulus, _states(self.modulus, count)).max())
+
+    def blind_to_the_past(self, length: int) -> float | None:
+        """The last number is known: a last factor of 0 leaves only the finished terms. "=" tells nothing."""
+        if length % 2 == 0:
+            return None
+        M, count = self.modulus, (length + 1) // 2
+        if count == 1:
+            return 1.0
+        before_S = _states(M, count - 1)
+        after = [_values(M, before_S @ _step(M, (number,))).max() for number in range(M)]
+        score = float(np.mean(after))
+        return score if score - self.chance(length) > VISIBLE else None
+
+    def collision(self, length: int) -> float:
+        count = (length + 1) // 2
+        return float(self.modulus) ** -count * 3.0 ** (1 - count)
+
+    def solve(self, batch: Batch) -> Tensor:
+        return self._value(batch.inputs).expand(batch.mask.shape)
+
+    def _value(self, inputs_BT: Tensor) -> Tensor:
+        """Products of runs of factors by doubling, then the sum of the products that end a run: (B, 1)."""
+        count = (inputs_BT.shape[1] + 1) // 2
+        numbers_BN = inputs_BT[:, : 2 * count : 2]
+        operators_BN = torch.zeros_like(numbers_BN)
+        operators_BN[:, 1:] = inputs_BT[:, 1 : 2 * count - 1 : 2] - self.modulus
+        starts_BN = operators_BN != TIMES
+        product_BN = torch.where(operators_BN == MINUS, -numbers_BN, numbers_BN)
+        reached_BN, span = starts_BN.clone(), 1
+        while span < count:
+            longer_BN = product_BN[:, span:] * product_BN[:, :-span] % self.modulus
+            longer_BN = torch.where(reached_BN[:, span:], product_BN[:, span:], longer_BN)
+            product_BN = torch.cat([product_BN[:, :span], longer_BN], 1)
+            reached_BN = torch.cat([reached_BN[:, :span], reached_BN[:, span:] | reached_BN[:, :-span]], 1)
+            span *= 2
+        ends_BN = torch.ones_like(starts_BN)
+        ends_BN[:, :-1] = starts_BN[:, 1:]
+        return (product_BN * ends_BN).sum(1, keepdim=True) % self.modulus
+
+
+def _step(modulus: int, numbers: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """How states go over, (S, S): an even operator, then an even one of `numbers`; equations (1) and (2)."""
+    total, product = np.divmod(np.arange(modulus**2), modulus)
+    step_SS = np.zeros((modulus**2, modulus**2))
+    for number in numbers:
+        added = (total + product) % modulus
+        for next_total, next_product in ((total, product * number), (added, number), (added, -number)):
+            after = next_total * modulus + next_product % modulus
+            np.add.at(step_SS, (np.arange(modulus**2), after), 1 / (3 * len(numbers)))
+    return step_SS
+
+
+@lru_cache(maxsize=4096)
+def _states(modulus: int, count: int) -> npt.NDArray[np.float64]:
+    """The distribution (S,) of the state after `count` numbers."""
+    first_S = np.zeros(modulus**2)
+    first_S[:modulus] = 1 / modulus
+    step_SS = _step(modulus, tuple(range(modulus)))
+    after_S: npt.NDArray[np.float64] = first_S @ np.linalg.matrix_power(step_SS, count - 1)
+    return after_S
+
+
+def _values(modulus: int, states_S: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The distribution (M,) of the value s + p."""
+    total_S, product_S = np.divmod(np.arange(modulus**2), modulus)
+    values_M = np.zeros(modulus)
+    np.add.at(values_M, (total_S + product_S) % modulus, states_S)
+    return values_M

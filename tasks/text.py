@@ -1,0 +1,198 @@
+"""text: which character comes next?
+
+Windows of a UTF-8 text, `path=FILE`, or by default the documentation that ships inside CPython
+(`pydoc_data.topics`, whose wording changes a little with every release of Python: `data_digest` says
+which one was read). The first 80% of the characters are for training, the next 10% for validation and
+the last 10% for testing, so that no window lies in two parts. The alphabet is that of the whole text.
+A path must hold no comma.
+
+Every step is asked: accuracy, and bits per character (Graves 2013, section 3) as a metric. Both chance
+lines are exact for the test part: `chance` names the commonest character always, and the line that is
+blind to the past names the commonest successor of the present one.
+
+>>> import tasks
+>>> task = tasks.build("text")
+>>> batch = task.sample(tasks.generator(0, "train"), batch=1, length=24)
+>>> len(task.input_names) == task.targets.size and batch.mask.all().item()
+True
+>>> batch.inputs[0, 1:].tolist() == batch.targets[0, :-1].tolist()
+True
+"""
+
+# Shape suffixes: B batch, T time, N characters of a part, C the alphabet
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks._contract import Batch, ImpossibleLength, Split, Task, Tokens
+
+PARTS: dict[Split, tuple[float, float]] = {"train": (0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1)}
+FEWEST_CHARACTERS = 100
+HASH_BASE, HASH_SIZE = 0x9E3779B97F4A7C15, 2**64
+"""Windows are hashed whole, as polynomials in an odd base modulo 2⁶⁴."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A text as numbers: `characters` int64 (N,), places in `alphabet`; `digest` is the SHA-256 of its bytes."""
+
+    characters: Tensor
+    alphabet: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Task):
+    """Predict the next character of a real text; asked at every step, one class a character.
+
+    `path`  a UTF-8 file; by default the documentation inside CPython.
+    """
+
+    source: ClassVar[str] = "Graves 2013; the text is CPython's pydoc_data.topics"
+
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        if self.path:
+            corpus_of(self.path)
+
+    @property
+    def inputs(self) -> Tokens:
+        return Tokens(len(corpus_of(self.path).alphabet))
+
+    @property
+    def targets(self) -> Tokens:
+        return self.inputs
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        visible = {" ": "␣", "\n": "↵", "\t": "⇥"}
+        return tuple(visible.get(c, c if c.isprintable() else f"U+{ord(c):04X}") for c in corpus_of(self.path).alphabet)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        return self.input_names
+
+    @property
+    def min_length(self) -> int:
+        return 1
+
+    @property
+    def data_digest(self) -> str:
+        return corpus_of(self.path).digest
+
+    def check_length(self, length: int) -> None:
+        super().check_length(length)
+        longest = min(len(self._part(split)) for split in PARTS) - 1
+        if length > longest:
+            raise ImpossibleLength(f"{self}: the test part of the text has room for {longest} steps, not {length}")
+
+    def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
+        part_N = self._part(split)
+        starts_B1 = torch.randint(len(part_N) - length, (batch, 1), generator=generator)
+        windows = part_N[starts_B1 + torch.arange(length + 1)]
+        mask_BT = torch.ones(batch, length, dtype=torch.bool)
+        return Batch(inputs=windows[:, :-1].contiguous(), targets=windows[:, 1:].contiguous(), mask=mask_BT)
+
+    def chance(self, length: int) -> float:
+        weights_N = self._weights(length)
+        return float(np.bincount(self._part("test")[1:].numpy(), weights_N).max())
+
+    def blind_to_the_past(self, length: int) -> float | None:
+        part_N, size = self._part("test").numpy(), self.targets.size
+        pairs, places = np.unique(part_N[:-1] * size + part_N[1:], return_inverse=True)
+        best = np.zeros(size)
+        np.maximum.at(best, pairs // size, np.bincount(places, self._weights(length)))
+        return float(best.sum())
+
+    def collision(self, length: int) -> float:
+        """The share of pairs of a training and a test window that read the same, by their 64-bit hashes."""
+        train, test = (_window_hashes(self._part(split).numpy(), length) for split in ("train", "test"))
+        (kinds, often), (other, seldom) = (np.unique(h, return_counts=True) for h in (train, test))
+        _, here, there = np.intersect1d(kinds, other, assume_unique=True, return_indices=True)
+        return float(often[here] @ seldom[there]) / (len(train) * len(test))
+
+    def metrics(self, outputs: Tensor, batch: Batch) -> dict[str, float]:
+        measured = super().metrics(outputs, batch)
+        return {**measured, "bits_per_character": measured["cross_entropy"] / math.log(2)}
+
+    def solve(self, batch: Batch) -> Tensor:
+        """Each character's successor stands in the input; the last one's is looked up in the text.
+
+        Where a window occurs twice with two successors, the first is given: nothing else could tell them apart.
+        """
+        corpus = corpus_of(self.path)
+        text = "".join(corpus.alphabet[i] for i in corpus.characters.tolist())
+        last = []
+        for row in batch.inputs.tolist():
+            window = "".join(corpus.alphabet[i] for i in row)
+            last.append(corpus.alphabet.index(text[text.index(window) + len(window)]))
+        return torch.cat([batch.inputs[:, 1:], torch.tensor(last)[:, None]], 1)
+
+    def _part(self, split: Split) -> Tensor:
+        characters_N = corpus_of(self.path).characters
+        first, last = (int(share * len(characters_N)) for share in PARTS[split])
+        return characters_N[first:last]
+
+    def _weights(self, length: int) -> np.typing.NDArray[np.float64]:
+        """How often each character of the test part is asked, as a share: ends are in fewer windows."""
+        asked = len(self._part("test")) - 1
+        from_the_ends = np.minimum(np.arange(1, asked + 1), np.arange(asked, 0, -1))
+        windows = asked + 1 - length
+        covering: np.typing.NDArray[np.float64] = np.minimum(from_the_ends, min(length, windows)) / (windows * length)
+        return covering
+
+
+@lru_cache
+def corpus_of(path: str) -> Corpus:
+    """The text of a file, or the default one. Raises `ValueError` where it cannot be read as text."""
+    text = _read(path) if path else _documentation()
+    if len(text) < FEWEST_CHARACTERS:
+        raise ValueError(f"{path!r} holds {len(text)} characters: give a text of at least {FEWEST_CHARACTERS}")
+    alphabet = "".join(sorted(set(text)))
+    place = {character: i for i, character in enumerate(alphabet)}
+    numbers = torch.tensor([place[character] for character in text])
+    return Corpus(numbers, alphabet, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _documentation() -> str:
+    topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
+    return "\n".join(topics[name] for name in sorted(topics))
+
+
+def _read(path: str) -> str:
+    try:
+        text = Path(path).read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot read the text {path!r}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path!r} is not UTF-8 text: byte {error.start} cannot be read") from None
+    if "\0" in text:
+        raise ValueError(f"{path!r} is not text: it holds a null character")
+    return text
+
+
+def _window_hashes(characters_N: np.typing.NDArray[np.int64], length: int) -> np.typing.NDArray[np.uint64]:
+    """One hash for each window of `length` characters that has a successor."""
+    windows = len(characters_N) - length
+    hashes = np.zeros(windows, dtype=np.uint64)
+    block, span, done, base = (characters_N + 1).astype(np.uint64), 1, 0, HASH_BASE
+    while span <= length:
+        if length & span:
+            hashes = hashes * np.uint64(base) + block[done : done + windows]
+            done += span
+        if span * 2 <= length:
+            block = block[:-span] * np.uint64(base) + block[span:]
+        base, span = base * base % HASH_SIZE, span * 2
+    return hashes

@@ -1,0 +1,56 @@
+"""The tasks under test: every file of the room with its defaults, and variants that take another path through it."""
+
+from pathlib import Path
+
+import pytest
+
+import tasks
+from tasks import ImpossibleLength, Task
+
+SAMPLE = Path(__file__).with_name("sample.txt")
+VARIANTS = [
+    "adding:marks=anywhere",
+    "brackets:resampled=1",
+    "copy_memory:symbols=3,alphabet=4",
+    "copy_memory:preset=tcn",
+    "cycle_navigation:places=8",
+    "digits:permuted=True",
+    "first_last:rule=equal",
+    "first_last:rule=product",
+    "group_word:group=A5",
+    "group_word:group=Z60",
+    "induction:vocabulary=2",
+    "listops:depth=3,arguments=4,shortest=0.1",
+    "modular_arithmetic:modulus=4",
+    "parity:every_step=True",
+    "recall:filler=random,pairs=2,power=1,vocabulary=12",
+    "selective_copy:alphabet=3,symbols=2",
+    "temporal_order:symbols=3",
+    f"text:path={SAMPLE}",
+]
+SPECS = [*tasks.names(), *VARIANTS]
+
+
+def of_every_task() -> pytest.MarkDecorator:
+    """Runs a test once for each task and variant, given as `task`."""
+    built = [pytest.param(tasks.build(spec), id=short(spec)) for spec in SPECS]
+    return pytest.mark.parametrize("task", built)
+
+
+def short(spec: str) -> str:
+    """A spec without the folder that a path in it lies in."""
+    return spec.replace(f"{SAMPLE.parent}/", "")
+
+
+def lengths_of(task: Task) -> list[int]:
+    """The smallest length, the next ones, and two longer ones, as far as the task can be asked there."""
+    least = task.min_length
+    return [length for length in (least, least + 1, least + 2, 2 * least + 9, 192) if _can_be_asked(task, length)]
+
+
+def _can_be_asked(task: Task, length: int) -> bool:
+    try:
+        task.check_length(length)
+    except ImpossibleLength:
+        return False
+    return True

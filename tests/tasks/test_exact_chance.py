@@ -1,0 +1,107 @@
+"""Chance lines that follow from a formula, against every case counted one by one."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from fractions import Fraction
+
+import pytest
+import torch
+
+import tasks
+from tasks._expressions import answer_shares
+from tasks.copy_memory import CopyMemory
+from tests.tasks import oracles
+
+ROUNDING = 1e-9
+"""Of a few thousand float64 additions, and of the damped Fourier transform of `listops`."""
+
+
+def best(counts: Counter[int]) -> Fraction:
+    return Fraction(max(counts.values()), sum(counts.values()))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("places", [3, 5, 6])
+def test_cycle_navigation_counts_all_walks(places: int, length: int) -> None:
+    task = tasks.build(f"cycle_navigation:places={places}")
+    ends = Counter(sum(walk) % places for walk in itertools.product((-1, 0, 1), repeat=length))
+    assert task.chance(length) == pytest.approx(float(best(ends)), abs=ROUNDING)
+    before = Counter(sum(walk) % places for walk in itertools.product((-1, 0, 1), repeat=length - 1))
+    blind = task.blind_to_the_past(length) or task.chance(length)
+    assert blind == pytest.approx(float(best(before)), abs=ROUNDING if length < 5 else 2e-3)
+
+
+@pytest.mark.parametrize("modulus", [2, 4, 5])
+@pytest.mark.parametrize("length", [1, 3, 4, 5])
+def test_modular_arithmetic_counts_all_expressions(modulus: int, length: int) -> None:
+    task = tasks.build(f"modular_arithmetic:modulus={modulus}")
+    numbers, operators = range(modulus), range(modulus, modulus + 3)
+    written = [numbers if t % 2 == 0 else operators for t in range(length - (length + 1) % 2)]
+    values: Counter[int] = Counter()
+    by_last: dict[int, Counter[int]] = {number: Counter() for number in numbers}
+    for expression in itertools.product(*written):
+        (value,) = oracles.modular_arithmetic(task, list(expression)).values()
+        values[value] += 1
+        by_last[expression[-1]][value] += 1
+    assert task.chance(length) == pytest.approx(float(best(values)), abs=ROUNDING)
+    if length % 2:
+        knowing = sum(best(counts) for counts in by_last.values()) / modulus
+        line = task.chance(length) if knowing == best(values) else task.blind_to_the_past(length)
+        assert line == pytest.approx(float(knowing), abs=ROUNDING)
+        assert (task.blind_to_the_past(length) is None) == (knowing == best(values))
+    else:
+        assert task.blind_to_the_past(length) is None
+
+
+@pytest.mark.parametrize("length", [2, 4, 6, 8])
+def test_brackets_counts_all_ways_to_spoil_a_valid_string(length: int) -> None:
+    task = tasks.build("brackets:resampled=0.4")
+    strings = itertools.product((0, 1), repeat=length)
+    valid = [string for string in strings if oracles.brackets(task, list(string))[length - 1]]
+    still = sum(
+        0.2 ** sum(a != b for a, b in zip(string, other, strict=True))
+        * 0.8 ** sum(a == b for a, b in zip(string, other, strict=True))
+        for string in valid
+        for other in valid
+    ) / len(valid)
+    balanced = 0.5 + 0.5 * still
+    assert task.chance(length) == pytest.approx(balanced, abs=ROUNDING)
+    assert task.blind_to_the_past(length) == pytest.approx(balanced + 0.1, abs=ROUNDING)
+
+
+def test_listops_counts_all_flat_lists() -> None:
+    shares = dict.fromkeys(range(10), 0.0)
+    for count in (2, 3, 4):
+        for digits in itertools.product(range(10), repeat=count):
+            for operator in ("MIN", "MAX", "MED", "SM"):
+                value = oracles._operate(operator, list(digits))
+                shares[value] += 1 / (3 * 4 * 10**count)
+    assert answer_shares(2, 4, 4, 6).tolist() == pytest.approx([shares[v] for v in range(10)], abs=ROUNDING)
+
+
+def test_listops_weighs_nested_lists_of_two_by_their_size() -> None:
+    """With two arguments at most and depth 3, an expression of 7 tokens nests exactly one list."""
+    flat = answer_shares(2, 2, 4, 4)
+    shares = torch.zeros(10, dtype=torch.float64)
+    for inner, digit in itertools.product(range(10), repeat=2):
+        for operator in ("MIN", "MAX", "MED", "SM"):
+            shares[oracles._operate(operator, [inner, digit])] += flat[inner] / 40
+    assert answer_shares(3, 2, 7, 7).tolist() == pytest.approx(shares.tolist(), abs=ROUNDING)
+
+
+def test_the_memoryless_loss_of_copy_memory_is_the_papers() -> None:
+    task = CopyMemory(supervised="all")
+    batch = task.sample(tasks.generator(0, "train"), 64, 120)
+    outputs = torch.full((64, 120, 9), -1e4)
+    outputs[:, :110, 0] = 0
+    outputs[:, 110:, 1:] = 0
+    assert task.loss(outputs, batch).item() == pytest.approx(10 * 2.0794415 / 120, rel=1e-5)
+    assert task.memoryless_loss(120) == pytest.approx(10 * 2.0794415 / 120, rel=1e-6)
+
+
+def test_the_mean_squared_error_of_addings_best_constant_is_a_sixth() -> None:
+    task = tasks.build("adding")
+    batch = task.sample(tasks.generator(0, "train"), 20_000, 10)
+    assert task.metrics(torch.ones(20_000, 10, 1), batch)["mse"] == pytest.approx(1 / 6, abs=0.005)

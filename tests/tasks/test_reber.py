@@ -1,0 +1,83 @@
+"""The embedded Reber grammar, against regular expressions and the strings of the literature."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+import tasks
+from tasks.reber import LEGAL_NS, SYMBOLS, Reber
+from tests.tasks import oracles
+
+LEGAL = ["BTSSXXTVVE", "BPVVE", "BTXXVPSE", "BPVPXVPXVPXVVE", "BTSXXVPSE"]
+ILLEGAL = ["BTSSPXSE", "BPTVVB", "BTXXVVSE", "BPVSPSE", "BTSSSE"]
+"""The examples of the two lists that accompany the grammar in teaching (N. Schraudolph, G. Orr)."""
+
+
+def legal_after(text: str) -> set[str]:
+    tokens = torch.tensor([[SYMBOLS.index(symbol) for symbol in text]])
+    node = Reber().nodes(tokens)[0, -1]
+    return {symbol for symbol, is_legal in zip(SYMBOLS, LEGAL_NS[node], strict=True) if is_legal}
+
+
+@pytest.mark.parametrize("inner", LEGAL)
+@pytest.mark.parametrize("outer", "TP")
+def test_known_strings_are_legal_all_the_way(inner: str, outer: str) -> None:
+    text = f"B{outer}{inner}{outer}E"
+    assert re.fullmatch(oracles.EMBEDDED, text)
+    for i in range(1, len(text)):
+        assert text[i] in legal_after(text[:i])
+    assert legal_after(text[:-2]) == {outer} and legal_after(text) == {"B"}
+
+
+@pytest.mark.parametrize("inner", ILLEGAL)
+def test_known_false_strings_break_somewhere(inner: str) -> None:
+    text = f"BT{inner}TE"
+    assert not re.fullmatch(oracles.EMBEDDED, text)
+    first_wrong = next(i for i in range(1, len(text)) if text[i] not in legal_after(text[:i]))
+    assert first_wrong >= 3
+
+
+def test_samples_are_whole_strings_but_for_the_last() -> None:
+    task = Reber()
+    batch = task.sample(tasks.generator(0, "train"), 50, 120)
+    for row in batch.inputs:
+        text = "".join(oracles.words(task, row.tolist()))
+        strings = re.fullmatch(f"((?:{oracles.EMBEDDED})*)(.*)", text)
+        assert strings and len(strings[2]) < 100
+        assert not re.match(oracles.EMBEDDED, strings[2])
+        assert all(symbol in legal_after(text[:i]) for i, symbol in enumerate(text) if i)
+
+
+def test_both_ways_out_of_a_node_are_equally_likely() -> None:
+    task = Reber()
+    batch = task.sample(tasks.generator(0, "train"), 400, 200)
+    nodes = task.nodes(batch.inputs)
+    for node in range(19):
+        taken = batch.targets[nodes == node].bincount(minlength=7) / (nodes == node).sum()
+        shares = taken[taken > 0].tolist()
+        assert shares == pytest.approx([1 / len(shares)] * len(shares), abs=0.05)
+
+
+def test_any_legal_symbol_counts_and_the_memory_symbol_is_scored_apart() -> None:
+    task = Reber()
+    batch = task.sample(tasks.generator(0, "train"), 100, 60)
+    legal = torch.from_numpy(LEGAL_NS)[task.nodes(batch.inputs)]
+    assert task.score(6 - legal.flip(-1).int().argmax(-1), batch) == 1.0
+    needs_memory = torch.isin(task.nodes(batch.inputs), torch.tensor([9, 17]))
+    outputs = torch.nn.functional.one_hot(task.solve(batch), 7).float()
+    outputs[needs_memory] = torch.nn.functional.one_hot(torch.tensor(SYMBOLS.index("T")), 7).float()
+    share_of_t = (batch.targets[needs_memory] == SYMBOLS.index("T")).double().mean().item()
+    metrics = task.metrics(outputs, batch)
+    assert 0.4 < share_of_t < 0.6 and metrics["memory_score"] == pytest.approx(share_of_t)
+    missed = (needs_memory.sum() * (1 - share_of_t)).item()
+    assert task.score(task.answer(outputs), batch) == pytest.approx(1 - missed / needs_memory.numel())
+
+
+def test_without_a_memory_symbol_there_is_no_memory_score() -> None:
+    task = Reber()
+    batch = task.sample(tasks.generator(0, "train"), 1, 9)
+    cut = tasks.Batch(inputs=batch.inputs[:, :5], targets=batch.targets[:, :5], mask=batch.mask[:, :5])
+    assert "memory_score" not in task.metrics(torch.zeros(1, 5, 7), cut)
