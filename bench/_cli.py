@@ -129,12 +129,14 @@ def show(
 def report(
     run: RunArgument = "latest",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the page.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder for the figures as files, SVG, too.")] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Write a run's report.html, one page that opens from disk."""
+    """Write a run's report.html, one page that opens from disk, and say where it is."""
     from bench._command import report_run
 
-    typer.echo(report_run(store, run, output))
+    for path in report_run(store, run, output, figures):
+        typer.echo(path)
 
 
 @app.command()

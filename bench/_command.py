@@ -67,8 +67,7 @@ def command_line(arguments: Sequence[str]) -> str:
 
 def finish_run(outcome: Outcome, console: Console, *, as_json: bool) -> None:
     """Write the page, then print the leaderboard and the page's path, or one JSON document."""
-    page = outcome.run.folder / PAGE
-    reports.write_page(outcome.file, outcome.records, page)
+    page = _write_page(outcome.file, outcome.records, outcome.run.folder / PAGE)
     if as_json:
         print(as_document(outcome.file, outcome.records))
         return
@@ -96,16 +95,21 @@ def show_run(store: Path, name: str, format: str) -> None:
         print(write(file, records), end="")
 
 
-def report_run(store: Path, name: str, output: Path | None) -> Path:
-    """Write the page of a stored run and say where. Raises `UsageError` where it cannot be written."""
+def report_run(store: Path, name: str, output: Path | None, figures: Path | None = None) -> list[Path]:
+    """Write the page of a stored run, and its figures where asked, and say where.
+
+    Raises `UsageError` where they cannot be written.
+    """
     run = Store(store).find(name)
     file, records = read_run(run)
     page = output or run.folder / PAGE
-    try:
-        reports.write_page(file, records, page)
-    except OSError as error:
-        raise UsageError(f"cannot write {page}: {error.strerror}; give another path with -o") from None
-    return page
+    written = [_write_page(file, records, page)]
+    if figures is not None:
+        try:
+            written += reports.write_figures(file, records, figures)
+        except OSError as error:
+            raise UsageError(f"cannot write into {figures}: {error.strerror}; give another folder") from None
+    return written
 
 
 def read_run(run: Run) -> tuple[RunFile, list[Record]]:
@@ -115,6 +119,13 @@ def read_run(run: Run) -> tuple[RunFile, list[Record]]:
     for damage in damaged:
         Console(stderr=True).print(f"[yellow]left out[/] {damage}", highlight=False)
     return file, [records[case.key] for case in file.cases if case.key in records]
+
+
+def _write_page(file: RunFile, records: Sequence[Record], page: Path) -> Path:
+    try:
+        return reports.write_page(file, records, page)
+    except OSError as error:
+        raise UsageError(f"cannot write {page}: {error.strerror}; `carousel report -o` writes it elsewhere") from None
 
 
 def _registered(room: str) -> Any:

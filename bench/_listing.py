@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from bench import _plan
 from bench._errors import NothingSelected
@@ -48,7 +50,7 @@ def list_tasks() -> list[Row]:
                 "summary": task.summary(),
                 "parameters": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
                 "smallest length": task.min_length,
-                "chance": round(task.chance(task.min_length), 4),
+                "chance there": round(task.chance(task.min_length), 4),
                 "source": task.source,
             }
         )
@@ -91,12 +93,20 @@ def show_listing(what: str, rows: Sequence[Row], glob: str, *, as_json: bool) ->
     if as_json:
         print(json.dumps(matching, indent=1))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in matching[0] if matching else ():
-        table.add_column(column, overflow="fold")
+    console = Console(highlight=False)
+    if what == "runs":
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in ("name", "plan", "recorded", "state"):
+            table.add_column(column, overflow="fold")
+        for row in matching:
+            table.add_row(*(str(value) for value in row.values()))
+        console.print(table)
+        return
     for row in matching:
-        table.add_row(*(_written(value) for value in row.values()))
-    Console().print(table, highlight=False)
+        console.print(Text.assemble((row["name"], "bold"), ": ", row["summary"]), soft_wrap=True)
+        for label, value in row.items():
+            if label not in ("name", "summary"):
+                console.print(Padding(Text(f"{label}: {_written(value)}", "dim"), (0, 0, 0, 4)))
 
 
 def _written(value: object) -> str:

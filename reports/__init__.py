@@ -2,7 +2,14 @@
 
 from reports._health import Health, Problem
 from reports.exports import as_csv, as_json, as_latex, as_markdown
-from reports.figures import Drawing, accuracy_against_cost, accuracy_against_length, streaming_cost, training_curves
+from reports.figures import (
+    Drawing,
+    accuracy_against_cost,
+    accuracy_against_length,
+    streaming_cost,
+    training_curves,
+    write_figures,
+)
 from reports.page import page, write_page
 from reports.tables import LeaderboardRow, StreamingRow, TimingRow, latency, leaderboard, streaming
 from reports.terminal import render_terminal
@@ -27,5 +34,6 @@ __all__ = [
     "streaming",
     "streaming_cost",
     "training_curves",
+    "write_figures",
     "write_page",
 ]
