@@ -73,6 +73,8 @@ class Plan(Strict):
         fresh, fixed = protocol.steps, (protocol.train_sequences, protocol.epochs)
         if (fresh is None) == (None in fixed) or (fresh is not None and fixed != (None, None)):
             raise UsageError("the plan's protocol must give steps, or train_sequences and epochs")
+        if protocol.train_lengths == "up_to" and protocol.steps is None:
+            raise UsageError("the plan's protocol: train_lengths = up_to needs fresh batches; give steps")
         return protocol
 
 
@@ -122,6 +124,9 @@ def cases(plan: Plan) -> list[Case]:
         for task in built:
             for length in plan.lengths:
                 task.check_length(length)
+                for at in plan.protocol_of(str(task), length).evaluate_at:
+                    if isinstance(at, int):
+                        task.check_length(at)
             for a in archs:
                 check_model(a, task, depth=plan.depth, params=plan.params, width=plan.width)
     except ValueError as error:

@@ -19,6 +19,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 Text = Annotated[str, StringConstraints(max_length=10_000)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=1, le=2**31)]
+Multiple = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,3}x$")]
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_=-][A-Za-z0-9_.=-]*$", max_length=200)]
 RelativePath = Annotated[
     str,
@@ -60,10 +61,20 @@ class Protocol(Strict):
     """Steps between two looks at validation data."""
     validation_sequences: Size = 256
     test_sequences: Size = 1024
-    evaluate_at: tuple[Size, ...] = (1, 2, 4)
-    """Multiples of the trained length at which the trained model is tested."""
+    train_lengths: Literal["fixed", "up_to"] = "fixed"
+    """Whether every batch has the case's length, or one drawn from all lengths up to it."""
+    evaluate_at: Annotated[tuple[Multiple | Size, ...], Field(min_length=1)] = ("1x", "2x", "4x")
+    """Lengths at which the trained model is tested: multiples of the trained one, or numbers of steps."""
+    control: Literal["none", "shuffled_targets"] = "none"
+    """With `shuffled_targets` the answers of a batch are passed round among its asked places, so that training
+    can teach nothing but how often each answer comes."""
     solved_after: Size | None = 3
     """Evaluations in a row, at ≥ 0.99 of the span from chance to 1, that end training; never if None."""
+
+    def evaluated_lengths(self, length: int) -> tuple[int, ...]:
+        """The lengths of `evaluate_at`, shortest first, for a case that is trained at `length`."""
+        lengths = {int(at[:-1]) * length if isinstance(at, str) else at for at in self.evaluate_at}
+        return tuple(sorted(lengths))
 
 
 class Case(Strict):

@@ -1,12 +1,13 @@
 """accuracy: what share of the asked positions the trained model answers rightly, on data it has never met.
 
-Measured once, after training, at the trained length and at multiples of it.
+Measured once, after training, at the trained length and at others. A multiple of the trained length
+that the task cannot be asked at, or that the model cannot read, is left out.
 """
 
 from __future__ import annotations
 
 import tasks
-from bench._train import evaluate, to_device
+from bench._train import can_be_asked, evaluate, to_device
 from bench.probes._subject import Subject
 from results import Line, Measurement
 
@@ -15,9 +16,8 @@ def measure(subject: Subject) -> tuple[list[Measurement], list[Line]]:
     """Scores and losses at every evaluated length that the model can read, and what to compare them with."""
     case, task = subject.case, subject.task
     measurements, lines = [], []
-    for multiple in case.protocol.evaluate_at:
-        length = multiple * case.length
-        if subject.model.max_length is not None and length > subject.model.max_length:
+    for length in case.protocol.evaluated_lengths(case.length):
+        if not _is_possible(subject, length):
             continue
         batch = task.sample(tasks.generator(case.seed, "test"), case.protocol.test_sequences, length, "test")
         seen = evaluate(subject.model, task, to_device(batch, subject.device))
@@ -30,3 +30,9 @@ def measure(subject: Subject) -> tuple[list[Measurement], list[Line]]:
         ]
         lines.append(Line(length=length, chance=task.chance(length), blind_to_the_past=task.blind_to_the_past(length)))
     return measurements, lines
+
+
+def _is_possible(subject: Subject, length: int) -> bool:
+    if subject.model.max_length is not None and length > subject.model.max_length:
+        return False
+    return can_be_asked(subject.task, length)
