@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch._contract import Layer
+from arch._contract import Layer, copy_state
 
 ROTARY_BASE = 10_000.0
 MASKED_BLOCK = 512
@@ -115,14 +115,35 @@ class Transformer(Layer):
         z_BTD = y_BTD + self.W_2(functional.gelu(self.W_1(self.perceptron_norm(y_BTD))))  # (2)
         return self.final_norm(z_BTD), state
 
-    def _attend(self, x_BTD: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
-        """Equation (3) for a chunk of steps, and the cache with their keys and values."""
+    def gates(self, x_BD: Tensor, state: Cache) -> dict[str, Tensor]:
+        """`attention`: the weights of equation (3) over the steps that this step reads, (B, N, S), itself last."""
+        x_BTD = x_BD.unsqueeze(1)
+        if self.adds_positions:
+            x_BTD = x_BTD + self._added_positions(state.position, 1, x_BTD)
+        q_BNTK, k_BNTK, v_BNTK = self._project(self.attention_norm(x_BTD), state.position)
+        cache = _append(copy_state(state), k_BNTK, v_BNTK, self.window)
+        S = cache.length if self.window is None else min(cache.length, self.window)
+        k_BNSK = cache.keys_BNSK[:, :, cache.length - S : cache.length]
+        logit_BNS = (k_BNSK @ q_BNTK.mT).squeeze(3) / math.sqrt(q_BNTK.shape[3])
+        if self.positions == "alibi":
+            age_S = torch.arange(S - 1, -1, -1, dtype=logit_BNS.dtype, device=logit_BNS.device)
+            logit_BNS = logit_BNS - _alibi_slopes(self.heads, q_BNTK)[:, None] * age_S
+        return {"attention": logit_BNS.softmax(2)}
+
+    def _project(self, x_BTD: Tensor, position: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of a chunk of steps of which the first is step `position`."""
         B, T, D = x_BTD.shape
         qkv = self.W_qkv(x_BTD).view(B, T, 3, self.heads, D // self.heads)
         q_BNTK, k_BNTK, v_BNTK = qkv.permute(2, 0, 3, 1, 4)
         if self.positions == "rotary":
-            rotation = _rotation(cache.position, T, k_BNTK)
+            rotation = _rotation(position, T, k_BNTK)
             q_BNTK, k_BNTK = _rotate(q_BNTK, rotation), _rotate(k_BNTK, rotation)
+        return q_BNTK, k_BNTK, v_BNTK
+
+    def _attend(self, x_BTD: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
+        """Equation (3) for a chunk of steps, and the cache with their keys and values."""
+        B, T, D = x_BTD.shape
+        q_BNTK, k_BNTK, v_BNTK = self._project(x_BTD, cache.position)
         plain = self.positions != "alibi" and (self.window is None or self.window >= T)
         blocks = []
         for start in range(0, T, T if plain else MASKED_BLOCK):

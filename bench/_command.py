@@ -33,7 +33,10 @@ def choose(
     width: int | None,
     measure: str | None,
 ) -> Plan:
-    """The plan with the user's choices in place of its own. Raises `UsageError`."""
+    """The plan with the user's choices in place of its own. Raises `UsageError`.
+
+    Architectures, tasks or lengths of the user's choice leave out the plan's further grids.
+    """
     plan = load(plan_name)
     changes: dict[str, Any] = {}
     if archs:
@@ -48,6 +51,8 @@ def choose(
         raise UsageError("give --params, a budget, or --width, not both")
     if params is not None or width is not None:
         changes |= {"params": params, "width": width}
+    if {"archs", "tasks", "lengths"} & changes.keys():
+        changes["extra"] = ()
     if measure is not None:
         changes["measure"] = _probes(measure)
     return plan.model_copy(update=changes)
