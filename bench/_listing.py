@@ -64,9 +64,7 @@ def list_plans() -> list[Row]:
         {
             "name": name,
             "summary": plan.summary,
-            "cases": sum(
-                len(grid.archs) * len(grid.tasks) * len(grid.lengths) * grid.seeds for grid in plan.grids()
-            ),
+            "cases": sum(len(grid.archs) * len(grid.tasks) * len(grid.lengths) * grid.seeds for grid in plan.grids()),
         }
         for name, plan in plans
     ]

@@ -44,7 +44,8 @@ def train(
 ) -> Training:
     """Train `model` in place by the case's protocol and say what happened.
 
-    `on_best` is called whenever the validation score is higher than ever before. A loss or gradient that is not finite ends training as `diverged`.
+    `on_best` is called whenever the validation score is higher than ever before. A loss or gradient
+    that is not finite ends training as `diverged`.
     """
     protocol, device = case.protocol, next(model.parameters()).device
     total = total_steps(protocol)

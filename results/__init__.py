@@ -4,6 +4,7 @@ from results._claims import Against, Cases, Claim, Quantity
 from results._frame import frame, load
 from results._ledger import Entry, Finding, Verdict, judge
 from results._metrics import METRICS, Metric
+from results._quantities import epoch_of
 from results._schema import (
     SCHEMA_VERSION,
     Case,
@@ -58,6 +59,7 @@ __all__ = [
     "Training",
     "Verdict",
     "digest",
+    "epoch_of",
     "frame",
     "interval_of_mean",
     "interval_of_median",

@@ -34,7 +34,7 @@ class Cases(Strict):
 
     arch: Pattern = ("*",)
     task: Pattern = ("*",)
-    protocol: dict[Name, Setting] = {}
+    protocol: dict[Name, Setting] = Field(default_factory=dict)
     """Fields of the protocol, and the values they must have."""
 
     def names(self, arch: str, task: str) -> bool:
@@ -46,7 +46,7 @@ class Quantity(Strict):
     """One number of one case: of a measured metric, of a training curve, or of the model."""
 
     metric: Name | None = None
-    at: dict[Name, int] = {}
+    at: dict[Name, int] = Field(default_factory=dict)
     """Where the metric was measured; places left out are averaged over."""
     curve: Series | None = None
     reduce: Literal["last", "highest", "lowest"] = "last"

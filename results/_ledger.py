@@ -22,7 +22,7 @@ Factors = dict[str, str]
 Condition = tuple[object, ...]
 MOST_FACTORS = 3
 """More differences than this together explain nothing to a reader."""
-LEFT_OUT = "default"
+LEFT_OUT = "its default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,7 +82,7 @@ class Measurement(Strict):
     """Raw samples of one metric at one place, such as a length or a position in a stream."""
 
     metric: Name
-    at: dict[Name, int] = {}
+    at: dict[Name, int] = Field(default_factory=dict)
     samples: tuple[float, ...]
     pulse_seconds: tuple[float, ...] = ()
     """A fixed matrix product timed before each block of samples: the machine's pulse."""
@@ -149,8 +149,8 @@ class Record(Strict):
     training: Training | None = None
     lines: tuple[Line, ...] = ()
     measurements: tuple[Measurement, ...] = ()
-    probes: dict[Probe, ProbeRun] = {}
-    artifacts: dict[Name, RelativePath] = {}
+    probes: dict[Probe, ProbeRun] = Field(default_factory=dict)
+    artifacts: dict[Name, RelativePath] = Field(default_factory=dict)
 
     def of(self, metric: str) -> list[Measurement]:
         """The measurements of one metric."""
@@ -171,7 +171,7 @@ class Environment(Strict):
     python: Text
     torch: Text
     device: Text
-    packages: dict[Name, Text] = {}
+    packages: dict[Name, Text] = Field(default_factory=dict)
 
 
 class RunFile(Strict):

@@ -118,4 +118,5 @@ def gradient_trace(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Bat
     (task.loss(model(inputs), asked) * len(inputs)).backward()
     gradient_BTD = read[0].grad
     assert gradient_BTD is not None
-    return gradient_BTD.norm(dim=2).mean(0)
+    norm_BT: Tensor = torch.linalg.vector_norm(gradient_BTD, dim=2)
+    return norm_BT.mean(0)

@@ -84,4 +84,5 @@ def _narrowed(state_BF: Tensor) -> Tensor:
         return state_BF
     generator = torch.Generator().manual_seed(PROJECTION_SEED)
     signs = torch.randint(2, (width, MOST_FEATURES), generator=generator).to(state_BF) * 2 - 1
-    return state_BF @ signs / width**0.5
+    projected_BF: Tensor = state_BF @ signs / width**0.5
+    return projected_BF

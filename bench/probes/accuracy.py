@@ -43,8 +43,6 @@ def measure_early_stopped(subject: Subject, weights: Weights) -> list[Measuremen
     case = subject.case
     model = copy.deepcopy(subject.model)
     model.load_state_dict(weights)
-    batch = subject.task.sample(
-        tasks.generator(case.seed, "test"), case.protocol.test_sequences, case.length, "test"
-    )
+    batch = subject.task.sample(tasks.generator(case.seed, "test"), case.protocol.test_sequences, case.length, "test")
     seen = evaluate(model, subject.task, to_device(batch, subject.device))
     return [Measurement(metric="early_stopped_accuracy", at={"length": case.length}, samples=(seen.score,))]

@@ -24,6 +24,13 @@ STORED_UNITS = 8
 """The first ones, not chosen: a chosen unit would show what it was chosen for."""
 MOST_STEPS = 64
 """Steps of a long sequence at which traces are measured, evenly spread, first and last among them."""
+BETWEEN = slice(1, -1)
+CONTRASTED: dict[str, tuple[slice | int, slice | int]] = {
+    "write": (0, BETWEEN),
+    "hold": (BETWEEN, 0),
+    "read": (-1, BETWEEN),
+}
+"""Where each role should stand high, and where low, if the first element is copied to the end."""
 BINS = 20
 SHARE_FROM, SHARE_TO = 0.8, 1.0
 FIT, CHOOSE, TELL = 4, 1, 2
@@ -69,9 +76,7 @@ def roles(gates: dict[str, Tensor]) -> dict[tuple[int, str], Tensor]:
 def _of_role(layer: int, role: str, gate_BTH: Tensor, steps: list[int]) -> list[Measurement]:
     level_T = gate_BTH.double().mean((0, 2))
     found = _at_steps(f"{role}_gate", level_T, steps, layer=layer)
-    middle = slice(1, -1)
-    over, under = {"write": (0, middle), "hold": (middle, 0), "read": (-1, middle)}[role]
-    if len(level_T) > 2 and (ratio := _traces.contrast(level_T, over, under)) is not None:
+    if len(level_T) > 2 and (ratio := _traces.contrast(level_T, *CONTRASTED[role])) is not None:
         found.append(Measurement(metric=f"{role}_contrast", at={"layer": layer}, samples=(ratio,)))
     if role == "hold" and len(level_T) > 1:
         found += _of_hold(layer, gate_BTH[:, 1:])
@@ -129,7 +134,5 @@ def _stored(inputs: Tensor, gates: dict[str, Tensor]) -> Traces:
             for name, gate in few.items()
             if name.startswith("0.") and not name.endswith(attention)
         },
-        attention={
-            int(name.removesuffix(attention)): gate for name, gate in few.items() if name.endswith(attention)
-        },
+        attention={int(name.removesuffix(attention)): gate for name, gate in few.items() if name.endswith(attention)},
     )
