@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HELD_OUT, FITTED = "#D55E00", "#0072B2"
 MOST_COLUMNS = 4
 ROW_INCHES = 1.45
-MOST_LETTERS = 32
+MOST_LETTERS = 28
 """In a line above a panel."""
 SERIES: tuple[tuple[str, str, Dash, str], ...] = (
     ("fit", FITTED, "solid", "training set"),

@@ -38,12 +38,12 @@ def ledger(run: RunFile, records: Sequence[Record]) -> list[LedgerRow]:
 
 
 def summary(rows: Sequence[LedgerRow]) -> str:
-    """`21 claims: 9 reproduced, 5 not reproduced, 4 that depend on something, 3 not measured.`"""
+    """`21 claims: 9 reproduced, 5 not reproduced, 4 depending on something, 3 not measured.`"""
     kinds = Counter(row.kind for row in rows)
     words = {
         "reproduced": "reproduced",
         "not reproduced": "not reproduced",
-        "depends on": "that depend on something",
+        "depends on": "depending on something",
         "not measured": "not measured",
     }
     told = ", ".join(f"{kinds[kind]} {word}" for kind, word in words.items() if kinds[kind])

@@ -10,7 +10,7 @@ import numpy as np
 
 from reports import _numbers as written
 from reports._canvas import INK, Drawing, figure, finished, style
-from reports._inside import slug
+from reports._inside import places, slug
 from reports._panels import WIDTH
 from reports._series import Group
 from results import Case, interval_of_mean
@@ -51,7 +51,7 @@ def overfitting_of(found: Sequence[Group], *, task: str, length: int) -> Drawing
         gaps.set_xlabel("training steps")
         gaps.set_ylabel("nats")
         gaps.set_xlim(0, None)
-        gaps.legend(loc="upper left", fontsize=7.5)
+        gaps.legend(loc="best", fontsize=7.5)
         scores.set_title("test score")
         scores.set_yticks(range(len(variants)), labels=[variant.name for variant in variants])
         scores.invert_yaxis()
@@ -71,6 +71,17 @@ def overfitting_of(found: Sequence[Group], *, task: str, length: int) -> Drawing
                 "its best validation score."
             ),
         )
+
+
+def trained_otherwise(found: Sequence[Group]) -> list[Group]:
+    """The groups that are there for this figure alone: other trainings of a model that is trained plainly too."""
+    return [
+        variant.group
+        for task, length in places(found)
+        for variants in [_variants([group for group in found if (group.task, group.length) == (task, length)])]
+        for variant in variants
+        if variant.group is not variants[0].group
+    ]
 
 
 def _variants(here: Sequence[Group]) -> list[Variant]:

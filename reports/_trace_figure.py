@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LEAST_R_SQUARED = -0.1
 """Below 0 a decoding is worse than no answer; how much worse says nothing."""
 MARKS_A_LINE = 7
-PANEL_INCHES = 2.9
+PANEL_INCHES = 3.2
 
 
 def memory_of(found: Sequence[Group]) -> Drawing | None:
@@ -37,7 +37,7 @@ def memory_of(found: Sequence[Group]) -> Drawing | None:
             _lines(axes, [(group, trace) for group, trace in traces if (group.task, group.length) == place], found)
             axes.set_ylim(LEAST_R_SQUARED, 1.04)
             axes.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)))
-        drawn.supylabel("R² of x₁ decoded from the state", fontsize=9)
+        drawn.supylabel("R² of x₁ in the state", fontsize=9)
         return finished(
             drawn,
             name="memory-trace",

@@ -10,7 +10,7 @@ from reports._gate_figure import attention_map, gates_over_steps
 from reports._hold_figure import holding_of
 from reports._inside import one_case, places
 from reports._learning_figure import learning_of
-from reports._overfitting_figure import overfitting_of
+from reports._overfitting_figure import overfitting_of, trained_otherwise
 from reports._series import Group, groups
 from reports._trace_figure import gradient_of, memory_of
 from results import Record, RunFile, Traces
@@ -22,9 +22,10 @@ def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
     The others are drawn one by one on demand: a page of all of them would be too long to be read.
     """
     found = groups(run, records)
+    other = trained_otherwise(found)
     kept: dict[str, str] = {}
     for group in found:
-        if (group.task, group.length) == (found[0].task, found[0].length):
+        if (group.task, group.length) == (found[0].task, found[0].length) and group not in other:
             for record in group.records:
                 if "traces" in record.artifacts:
                     kept.setdefault(group.arch, record.key)
@@ -33,14 +34,16 @@ def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
 
 def inside_of(found: Sequence[Group], traces: Mapping[str, Traces]) -> list[Drawing]:
     """The figures of a run, those that compare architectures first."""
+    other = trained_otherwise(found)
+    plain = [group for group in found if group not in other]
     drawings: list[Drawing | None] = []
     for task, length in places(found):
         drawings += [
-            learning_of(found, task=task, length=length),
+            learning_of(plain, task=task, length=length),
             overfitting_of(found, task=task, length=length),
         ]
-    drawings += [memory_of(found), gradient_of(found)]
-    drawings += [holding_of(found, task=task, length=length) for task, length in places(found)]
+    drawings += [memory_of(plain), gradient_of(plain)]
+    drawings += [holding_of(plain, task=task, length=length) for task, length in places(plain)]
     for group in found:
         for seed in group.seeds:
             if seed.case.key in traces:
