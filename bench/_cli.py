@@ -61,7 +61,7 @@ def run(
     check_device(device)
     if lanes is not None and lanes < 1:
         raise UsageError(f"--lanes must be at least 1, not {lanes}")
-    if timeout is not None and timeout <= 0:
+    if timeout is not None and not timeout > 0:
         raise UsageError(f"--timeout must be more than 0 seconds, not {timeout:g}")
     chosen = choose(
         plan,
@@ -180,12 +180,16 @@ def main() -> None:
     try:
         check_own_rooms()
         app()
-    except _mistakes() as error:
+    except ValueError as error:
+        if not _is_a_users_mistake(error):
+            raise
         typer.echo(f"carousel: {error}", err=True)
         raise SystemExit(getattr(error, "exit_code", USAGE)) from None
 
 
-def _mistakes() -> tuple[type[ValueError], ...]:
+def _is_a_users_mistake(error: ValueError) -> bool:
+    if isinstance(error, UsageError):
+        return True
     from results import StoreError
 
-    return UsageError, StoreError
+    return isinstance(error, StoreError)

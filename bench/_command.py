@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from pydantic import ValidationError
 from rich.console import Console
 
 import reports
 from bench._errors import UsageError
-from bench._plan import Plan, load
+from bench._plan import Plan, first_line, load
 from bench._run import Outcome
 from bench._select import select
 from results import Probe, Record, Run, RunFile, Store, StoreError, Traces, load_traces
@@ -55,7 +56,10 @@ def choose(
         changes["extra"] = ()
     if measure is not None:
         changes["measure"] = _probes(measure)
-    return plan.model_copy(update=changes)
+    try:
+        return Plan.model_validate(dict(plan) | changes)
+    except ValidationError as error:
+        raise UsageError(f"the plan {plan_name} with these options: {first_line(error)}") from None
 
 
 def command_line(arguments: Sequence[str]) -> str:
@@ -66,7 +70,7 @@ def command_line(arguments: Sequence[str]) -> str:
         if word in PRIVATE_OPTIONS:
             next(words, None)
         elif not word.startswith(tuple(f"{option}=" for option in PRIVATE_OPTIONS)):
-            kept.append(word)
+            kept.append(Path(word).name if word.endswith(".toml") else word)
     return shlex.join(["carousel", *kept])
 
 

@@ -6,6 +6,7 @@ numbers (they slow training many times over), and dies with its parent.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import queue
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from bench._work import Job
 
 POLL_SECONDS = 0.2
+STARTUP_SECONDS = 300.0
+"""A lane that has not taken up a job by then, torch imported and kernels compiled, never will."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,12 @@ class Lane:
         child.close()
 
     def run(self, job: Job, timeout: float | None, on_advance: Callable[[Advance], None]) -> Any:
-        """The job's result, or a `Failure`; after a failure of the process the lane is replaced."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        """The job's result, or a `Failure`; after a failure of the process the lane is replaced.
+
+        The timeout counts from the moment at which the lane, its imports done, takes up the job.
+        """
+        deadline = time.monotonic() + STARTUP_SECONDS
+        allowed = STARTUP_SECONDS
         try:
             self._connection.send(job)
             while True:
@@ -69,10 +76,14 @@ class Lane:
                     kind, content = self._connection.recv()
                     if kind == "done":
                         return content
-                    on_advance(Advance(self.number, *content))
-                elif deadline is not None and time.monotonic() > deadline:
+                    if kind == "begun":
+                        allowed = math.inf if timeout is None else timeout
+                        deadline = time.monotonic() + allowed
+                    else:
+                        on_advance(Advance(self.number, *content))
+                if time.monotonic() > deadline:
                     self._replace()
-                    return Failure("timeout", f"no result within {timeout:g} s")
+                    return Failure("timeout", f"no result within {allowed:g} s")
         except (EOFError, OSError):
             self._process.join(timeout=5)
             code = self._process.exitcode
@@ -131,7 +142,11 @@ class Lanes:
                 except queue.Empty:
                     return
                 events.put(("start", lane.number, job, None))
-                result = lane.run(job, timeout, lambda advance: events.put(("advance", lane.number, None, advance)))
+                try:
+                    result = lane.run(job, timeout, lambda advance: events.put(("advance", lane.number, None, advance)))
+                except Exception as error:  # our own mistake: raised where the results are waited for
+                    events.put(("broken", lane.number, job, error))
+                    return
                 events.put(("end", lane.number, job, result))
 
         threads = [
@@ -150,6 +165,8 @@ class Lanes:
                     on_start(lane, job)
                 elif kind == "advance":
                     on_advance(content)
+                elif kind == "broken":
+                    raise content
                 else:
                     left -= 1
                     yield lane, job, content
@@ -170,6 +187,7 @@ def _serve(connection: Connection, threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
 
+    import bench._work  # noqa: F401  (so that no job pays for the import)
     from arch import kernels
 
     torch.set_num_threads(threads)
@@ -181,6 +199,7 @@ def _serve(connection: Connection, threads: int) -> None:
             job = connection.recv()
         except EOFError:
             return
+        connection.send(("begun", None))
         connection.send(("done", _do(job, connection)))
 
 

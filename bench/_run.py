@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
+import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors.torch
 from filelock import FileLock, Timeout
 from rich.console import Console
+from safetensors import SafetensorError
 
 from bench._environment import code_digest, environment
 from bench._errors import UsageError
@@ -20,7 +23,7 @@ from bench._lane import Advance, Failure, Lanes
 from bench._plan import TIMED, Plan, cases
 from bench._progress import Progress, humanised
 from bench._work import Job, TimeJob, Trained, TrainJob
-from results import Case, Probe, ProbeRun, Record, Run, RunFile, Store, StoreError, digest
+from results import Case, Probe, ProbeRun, Record, Run, RunFile, Store, StoreError
 
 WEIGHTS = "weights.safetensors"
 TIMING_LOCK = Path(tempfile.gettempdir()) / "carousel-timing.lock"
@@ -54,7 +57,8 @@ class Outcome:
     def complete(self) -> bool:
         """Whether every case was measured as planned; a diverged model is a result, a crashed one is not."""
         measured = all(record.status in ("ok", "diverged", "inconsistent") for record in self.records)
-        return measured and len(self.records) == len(self.file.cases)
+        failed = any(ran.status == "failed" for record in self.records for ran in record.probes.values())
+        return measured and not failed and len(self.records) == len(self.file.cases)
 
 
 def describe(request: Request, console: Console) -> None:
@@ -79,6 +83,10 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
         for damage in damaged:
             console.print(f"[yellow]set aside[/] {damage}; its case runs again")
             run.set_aside(damage)
+        for case in [case for group in untimed(file, records) for case in group]:
+            if not _has_weights(run, case):
+                console.print(f"[yellow]lost[/] the weights of {case.key}; its case runs again")
+                del records[case.key]
         expectation = _expectation(request.store)
         if not quiet:
             _announce(console, request, file, run, records, expectation)
@@ -140,10 +148,10 @@ class _Execution:
         if isinstance(result, Failure):
             self._keep(Record(key=case.key, case=case, status=result.status, reason=result.reason))
             return
-        kept = {}
-        for name, content in {"weights": result.weights, **result.artifacts}.items():
-            (self.run.artifacts(case.key) / f"{name}.safetensors").write_bytes(content)
-            kept[name] = f"artifacts/{case.key}/{name}.safetensors"
+        kept = {
+            name: self.run.write_artifact(case.key, f"{name}.safetensors", content)
+            for name, content in {"weights": result.weights, **result.artifacts}.items()
+        }
         self._keep(result.record.model_copy(update={"artifacts": kept}))
 
     def _keep_timed(self, group: Sequence[Case], result: dict[str, object] | Failure) -> None:
@@ -187,6 +195,13 @@ class _Execution:
         )
 
 
+def _has_weights(run: Run, case: Case) -> bool:
+    try:
+        return bool(safetensors.torch.load((run.artifacts(case.key) / WEIGHTS).read_bytes()))
+    except (OSError, SafetensorError):
+        return False
+
+
 def untrained(file: RunFile, records: dict[str, Record]) -> list[Case]:
     """The cases that have no record yet."""
     return [case for case in file.cases if case.key not in records]
@@ -221,10 +236,9 @@ def expected_seconds(file: RunFile, records: dict[str, Record], expectation: Exp
 def _planned(request: Request) -> RunFile:
     """The `run.json` of a new run of this request."""
     planned, created, code = cases(request.plan), _now(), code_digest()
-    identity = digest([request.plan_name, created, code, [case.key for case in planned]])[:6]
     moment = created.replace("-", "").replace(":", "").replace("T", "-")[:15]
     return RunFile(
-        id=f"{moment}-{Path(request.plan_name).stem}-{identity}",
+        id=f"{moment}-{Path(request.plan_name).stem}-{secrets.token_hex(3)}",
         plan=request.plan_name,
         plan_digest=request.plan.digest(),
         command=request.command,

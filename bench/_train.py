@@ -14,7 +14,7 @@ import torch
 
 import arch
 import tasks
-from results import Case, Point, Protocol, Training
+from results import Case, Point, Protocol, Training, digest
 
 SOLVED_SHARE = 0.99
 """A task counts as solved at this share of the span from chance to 1."""
@@ -63,11 +63,13 @@ def train(
     bar, best = solved_bar(task, case.length), -math.inf
     curve: list[Point] = []
     stopped: Literal["solved", "budget", "diverged"] = "budget"
-    step, solved_in_a_row = 0, 0
+    step, sequences, solved_in_a_row = 0, 0, 0
     losses: list[float] = []
     started = clock()
+    torch.manual_seed(int(digest(["dropout", case.seed]), 16))
     model.train()
     for step, batch in enumerate(batches(task, case), start=1):
+        sequences += len(batch.inputs)
         batch = to_device(batch, device)
         optimizer.zero_grad(set_to_none=True)
         loss = task.loss(model(batch.inputs), batch)
@@ -104,7 +106,7 @@ def train(
                 break
     return Training(
         steps=step,
-        sequences=step * protocol.batch,
+        sequences=sequences,
         seconds=clock() - started,
         stopped=stopped,
         threads=torch.get_num_threads(),

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import pandas
 
 
+COLUMNS = ("key", "arch", "task", "length", "seed", "status", "parameters", "metric")
+
+
 def load(path: str | Path) -> pandas.DataFrame:
     """One row a measurement of the run at `path`, or of the latest run for `<store>/latest`.
 
@@ -45,8 +48,7 @@ def frame(records: Iterable[Record]) -> pandas.DataFrame:
         for record in records
         for measurement in record.measurements
     ]
-    table = pandas.DataFrame(rows)
-    if rows:
-        table["count"] = table["samples"].map(len)
-        table["median"] = table["samples"].map(np.median)
+    table = pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=[*COLUMNS, "samples"])
+    table["count"] = table["samples"].map(len)
+    table["median"] = table["samples"].map(np.median)
     return table

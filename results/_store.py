@@ -9,6 +9,7 @@ A reader never sees half a file: a name exists only once its content is whole an
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,10 @@ LARGEST_FILE_BYTES = 64 << 20
 """A record is far smaller; a larger file is not one of ours, and is not read into memory."""
 
 Document = TypeVar("Document", Record, RunFile)
+
+
+SEAL = b',\n "seal": "'
+"""The last member of every file is a digest of all that stands before it."""
 
 
 class StoreError(ValueError):
@@ -70,6 +75,12 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def write_artifact(self, key: str, name: str, content: bytes) -> str:
+        """Put an artifact of a case in its place, and say where in the run's folder. Raises `StoreError`."""
+        path = self.folder / "artifacts" / key / name
+        _write_bytes_aside(path, content)
+        return path.relative_to(self.folder).as_posix()
+
     def read(self) -> tuple[dict[str, Record], list[Damage]]:
         """All records by key, and the files that are not records, each with its reason."""
         records: dict[str, Record] = {}
@@ -113,7 +124,7 @@ class Store:
 
     def find(self, name: str) -> Run:
         """The run that an id, a unique prefix, `latest` or a path names. Raises `StoreError`."""
-        if (Path(name) / "run.json").is_file():
+        if os.path.isfile(Path(name) / "run.json"):  # noqa: PTH113  (it takes any name, however long)
             return Run(Path(name))
         runs = self.runs()
         if not runs:
@@ -132,11 +143,15 @@ class Store:
 
 def write_aside(path: Path, document: Strict) -> None:
     """Write a document so that the name only ever holds a whole one. Raises `StoreError`."""
+    _write_bytes_aside(path, _sealed(document.model_dump_json(indent=1).encode()))
+
+
+def _write_bytes_aside(path: Path, content: bytes) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(document.model_dump_json(indent=1) + "\n")
+        with aside.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
@@ -150,17 +165,33 @@ def _read(path: Path, kind: type[Document]) -> Document:
     try:
         if path.stat().st_size > LARGEST_FILE_BYTES:
             raise StoreError(f"larger than {LARGEST_FILE_BYTES >> 20} MiB")
-        text = path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from None
+    text = _unsealed(content)
     try:
-        return kind.model_validate_json(text)
+        document = kind.model_validate_json(content if text is None else text)
     except ValidationError as error:
         first = error.errors()[0]
         if first["loc"] == ("schema_version",) and isinstance(first["input"], int) and first["input"] > SCHEMA_VERSION:
             raise StoreError(f"written by a newer Carousel (schema {first['input']}); update to read it") from None
         where = ".".join(str(part) for part in first["loc"])
+        where = where.encode("unicode_escape").decode()
         raise StoreError(f"damaged{f' at {where}' if where else ''}: {first['msg'].lower()}") from None
+    if text is None:
+        raise StoreError("damaged: its seal does not fit its content")
+    return document
+
+
+def _sealed(text: bytes) -> bytes:
+    """A JSON object with its digest as its last member."""
+    return text.removesuffix(b"\n}") + SEAL + hashlib.sha256(text).hexdigest()[:16].encode() + b'"\n}\n'
+
+
+def _unsealed(content: bytes) -> bytes | None:
+    """What was sealed; None where a byte of it is not as it was written."""
+    text = content.rpartition(SEAL)[0] + b"\n}"
+    return text if content == _sealed(text) else None
 
 
 def _check_place(record: Record, path: Path) -> None:

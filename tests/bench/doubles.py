@@ -1,0 +1,99 @@
+"""Stand-ins: models, tasks and clocks whose every answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+import arch
+from tasks import Batch, Reals, Split, Task
+
+
+class CountingClock:
+    """A clock that moves on by `tick` whenever it is read."""
+
+    def __init__(self, tick: int = 1) -> None:
+        self.now, self.tick = 0, tick
+
+    def __call__(self) -> int:
+        self.now += self.tick
+        return self.now
+
+
+class Scripted(nn.Module):
+    """A model whose output at every step is its one weight: a loss by its square is worked out by hand."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([weight]))
+        self.max_length: int | None = None
+        self.width = 1
+
+    def backend_for(self, x_BTD: Tensor) -> str:
+        return "scripted"
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.weight.expand(*x_BTD.shape[:2], 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores(Task):
+    """A task that asks nothing, loses `scale` times the answer squared, and scores by a list."""
+
+    source = "made for a test"
+    scale: float = 1.0
+    poison_after: int = 1 << 30
+    """Batches after which the loss is NaN."""
+    scores: tuple[float, ...] = ()
+    drawn: list[int] = field(default_factory=list)
+    scored: Iterator[float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scored", iter(self.scores))
+
+    @property
+    def inputs(self) -> Reals:
+        return Reals(1)
+
+    @property
+    def targets(self) -> Reals:
+        return Reals(1)
+
+    @property
+    def min_length(self) -> int:
+        return 1
+
+    def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
+        inputs = torch.randn(batch, length, 1, generator=generator)
+        return Batch(inputs=inputs, targets=inputs, mask=torch.ones(batch, length, dtype=torch.bool))
+
+    def chance(self, length: int) -> float:
+        return 0.5
+
+    def collision(self, length: int) -> float:
+        return 0.0
+
+    def solve(self, batch: Batch) -> Tensor:
+        return batch.inputs
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        if outputs.requires_grad:
+            self.drawn.append(len(batch.inputs))
+        loss = self.scale * outputs.square().mean()
+        return loss * float("nan") if len(self.drawn) > self.poison_after else loss
+
+    def score(self, answers: Tensor, batch: Batch) -> float:
+        return next(self.scored, 0.0)
+
+
+class Drifting(arch.SequenceModel):
+    """A model whose `step` is off by `error` from its `scan`."""
+
+    error = 0.1
+
+    def step(self, x: Tensor, state: list[arch.State]) -> tuple[Tensor, list[arch.State]]:
+        y_BO, state = super().step(x, state)
+        return y_BO + self.error, state

@@ -1,0 +1,205 @@
+"""Lanes with real processes: whatever a job does, the others finish and nothing is left behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bench._lane import Advance, Failure, Lanes, _death
+from bench._work import Job, Trained, TrainJob
+from tests.bench.jobs import chattering, trap
+from tests.bench.tiny import tiny_case
+
+HOME = Path(__file__).resolve().parents[2]
+TIMEOUT_SECONDS = 2.0
+"""What jobs without an end are given."""
+PATIENCE_SECONDS = 60.0
+"""How long a test waits for what must come, before it fails."""
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def lanes_of_this_process() -> set[int]:
+    return {child.pid or 0 for child in multiprocessing.active_children() if child.name.startswith("lane-")}
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+ENDING = ("exits", "raises", "has no memory", "allocates too much")
+
+
+@pytest.fixture(scope="module")
+def worked() -> dict[str, Any]:
+    """What came of a bad day: every way to fail, between cases that do not."""
+    ending: dict[str, Job] = {
+        "first": TrainJob(case=tiny_case(steps=3)),
+        **{kind: trap(kind) for kind in ENDING},
+        "last": TrainJob(case=tiny_case(seed=1)),
+    }
+    endless: dict[str, Job] = {"hangs": trap("hangs"), "chatters": chattering()}
+    jobs = ending | endless
+    names = {id(job): name for name, job in jobs.items()}
+    started: list[str] = []
+    advances: list[Advance] = []
+    results: dict[str, Any] = {}
+    before = lanes_of_this_process()
+    with Lanes(2) as pool:
+        at_first = lanes_of_this_process() - before
+        for some, timeout in ((ending, None), (endless, TIMEOUT_SECONDS)):
+            for _, job, result in pool.work(
+                list(some.values()),
+                timeout=timeout,
+                on_start=lambda lane, job: started.append(names[id(job)]),
+                on_advance=advances.append,
+            ):
+                results[names[id(job)]] = result
+        at_last = lanes_of_this_process() - before
+    return {
+        "results": results,
+        "started": started,
+        "advances": advances,
+        "at first": at_first,
+        "at last": at_last,
+        "after": lanes_of_this_process() - before,
+        "alive": [pid for pid in at_first | at_last if not has_ended(pid)],
+        "jobs": jobs,
+    }
+
+
+def test_every_job_ends_once(worked: dict[str, Any]) -> None:
+    assert set(worked["results"]) == set(worked["jobs"])
+    assert sorted(worked["started"]) == sorted(worked["jobs"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "reason"),
+    [
+        ("raises", "crashed", "LookupError at jobs.py:"),
+        ("exits", "crashed", "exit code 7"),
+        ("hangs", "timeout", "2 s"),
+        ("chatters", "timeout", "2 s"),
+        ("has no memory", "out_of_memory", "needs more memory"),
+        ("allocates too much", "out_of_memory", "can't allocate memory: you tried 10 TB"),
+    ],
+)
+def test_each_failure_has_its_status_and_reason(worked: dict[str, Any], kind: str, status: str, reason: str) -> None:
+    failure = worked["results"][kind]
+    assert isinstance(failure, Failure)
+    assert failure.status == status
+    assert reason in failure.reason
+    assert "\n" not in failure.reason
+
+
+def test_the_other_cases_are_trained_all_the_same(worked: dict[str, Any]) -> None:
+    for name in ("first", "last"):
+        trained = worked["results"][name]
+        assert isinstance(trained, Trained)
+        assert trained.record.key == worked["jobs"][name].case.key
+        assert trained.record.status == "ok"
+        assert trained.record.training is not None
+        assert trained.record.training.flushes_denormals is True
+        assert trained.record.training.threads == 1
+
+
+def test_progress_is_told_as_it_comes(worked: dict[str, Any]) -> None:
+    first = [(advance.done, advance.total) for advance in worked["advances"] if advance.total == 3]
+    assert first == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_lost_lanes_are_replaced_and_none_is_left_behind(worked: dict[str, Any]) -> None:
+    assert len(worked["at first"]) == len(worked["at last"]) == 2
+    assert worked["at first"] != worked["at last"]
+    assert worked["after"] == set()
+    assert worked["alive"] == []
+
+
+def test_no_lane_is_left_behind_by_an_exception_or_in_the_middle_of_a_job() -> None:
+    before = lanes_of_this_process()
+    with pytest.raises(ZeroDivisionError), Lanes(2) as pool:
+        assert len(lanes_of_this_process() - before) == 2
+        jobs: list[Job] = [trap("hangs")] * 3
+        for _ in pool.work(jobs, timeout=None, on_start=lambda lane, job: 1 // 0, on_advance=lambda advance: None):
+            raise AssertionError("no job ends here")
+    assert eventually(lambda: lanes_of_this_process() <= before)
+
+
+PARENT = """
+import sys
+from bench._lane import Lanes
+from tests.bench.jobs import trap
+
+if __name__ == "__main__":
+    with Lanes(1) as pool:
+        def started(lane, job):
+            print(pool._lanes[0]._process.pid, flush=True)
+        for _ in pool.work([trap("hangs")], timeout=None, on_start=started, on_advance=print):
+            pass
+"""
+
+
+def test_a_lane_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": str(HOME)}
+    with subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        lane = int(parent.stdout.readline())
+        assert not has_ended(lane)
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        assert eventually(lambda: has_ended(lane))
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(-9, "out_of_memory"), (1, "crashed"), (-11, "crashed"), (0, "crashed"), (None, "crashed")]
+)
+def test_a_killed_lane_is_taken_for_one_without_memory(code: int | None, status: str) -> None:
+    failure = _death(code)
+    assert failure.status == status
+    assert failure.status == "out_of_memory" or str(code) in failure.reason
+
+
+def test_a_mistake_in_driving_a_lane_is_raised_and_not_waited_for() -> None:
+    class Broken:
+        number = 0
+
+        def run(self, *_: object) -> None:
+            raise RuntimeError("cannot be sent")
+
+    pool = Lanes(0)
+    pool._lanes = [Broken()]  # type: ignore[list-item]
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            list(pool.work([trap("raises")], timeout=None, on_start=lambda *_: None, on_advance=lambda _: None))
+        except RuntimeError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert [str(error) for error in raised] == ["cannot be sent"]

@@ -1,0 +1,52 @@
+"""The smallest plan that goes through every stage, as a file and as cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench._plan import Plan, Timing, load
+from results import Case, Protocol
+
+TIMING = Timing(positions=(1, 8), steps=10, blocks=2, block_seconds=1e-4, batch=2)
+
+TINY = """
+summary = "two architectures, two seeds, one step of training"
+archs = ["rnn", "lstm"]
+tasks = ["first_last"]
+lengths = [4]
+seeds = 2
+width = 4
+depth = 1
+
+[protocol]
+steps = 1
+batch = 4
+evaluate_every = 1
+validation_sequences = 8
+test_sequences = 8
+evaluate_at = [1, 2]
+
+[timing]
+positions = [1, 8]
+steps = 10
+blocks = 1
+block_seconds = 0.0001
+batch = 2
+"""
+
+
+def write_plan(folder: Path, text: str = TINY) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "tiny.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def tiny_plan(folder: Path, **changes: Any) -> Plan:
+    return load(str(write_plan(folder))).model_copy(update=changes)
+
+
+def tiny_case(arch: str = "rnn", task: str = "first_last", *, length: int = 4, seed: int = 0, **protocol: Any) -> Case:
+    fields = {"steps": 1, "batch": 4, "evaluate_every": 1, "validation_sequences": 8, "test_sequences": 8} | protocol
+    return Case(arch=arch, task=task, length=length, depth=1, width=4, seed=seed, protocol=Protocol(**fields))

@@ -1,0 +1,92 @@
+"""Documents for the tests of this room: one of each kind, with values that a test may check by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from results import (
+    Case,
+    Environment,
+    Line,
+    Measurement,
+    Model,
+    Point,
+    ProbeRun,
+    Protocol,
+    Record,
+    RunFile,
+    Store,
+    Training,
+)
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def case(arch: str = "lstm:forget_bias=1", *, seed: int = 0, length: int = 32) -> Case:
+    protocol = Protocol(steps=100, batch=8, learning_rate=3e-3)
+    return Case(arch=arch, task="first_last", length=length, width=16, seed=seed, protocol=protocol)
+
+
+def record(of: Case | None = None, **changes: Any) -> Record:
+    of = of or case()
+    whole = Record(
+        key=of.key,
+        case=of,
+        status="ok",
+        model=Model(parameters=3_538, width=16, depth=2),
+        training=Training(
+            steps=100,
+            sequences=800,
+            seconds=2.5,
+            stopped="budget",
+            threads=1,
+            flushes_denormals=True,
+            curve=(Point(step=100, train_loss=None, validation_loss=0.25, validation_score=0.75),),
+        ),
+        lines=(Line(length=32, chance=0.5, blind_to_the_past=0.75), Line(length=64, chance=0.5)),
+        measurements=(
+            Measurement(metric="accuracy", at={"length": 32}, samples=(0.875,)),
+            Measurement(metric="accuracy", at={"length": 64}, samples=(0.625,)),
+            Measurement(
+                metric="step_seconds", at={"position": 16}, samples=(1e-05, 3e-05, 2e-05), pulse_seconds=(0.001,)
+            ),
+        ),
+        probes={"accuracy": ProbeRun(status="ok", seconds=0.5)},
+        artifacts={"weights": f"artifacts/{of.key}/weights.safetensors"},
+    )
+    return Record.model_validate(whole.model_copy(update=changes).model_dump())
+
+
+def run_file(id: str = "20260102-030405-quick-abc123", *cases: Case, **changes: Any) -> RunFile:
+    whole = RunFile(
+        id=id,
+        plan="quick",
+        plan_digest="0123456789",
+        command="carousel run quick",
+        code="9876543210",
+        environment=Environment(
+            cpu="a processor",
+            cores=2,
+            memory_bytes=1 << 34,
+            system="Linux",
+            python="3.11.0",
+            torch="2.13.0",
+            device="cpu",
+            packages={"numpy": "2.0.0"},
+        ),
+        cases=cases or (case(),),
+        probes=("accuracy",),
+        lanes=2,
+        created="2026-01-02T03:04:05Z",
+    )
+    return whole.model_copy(update=changes)
+
+
+def stored(store: Path, *seeds: int) -> tuple[Any, list[Record]]:
+    """A run in `store` with one record a seed, and those records."""
+    records = [record(case(seed=seed)) for seed in seeds]
+    run = Store(store).create(run_file("20260102-030405-quick-abc123", *(each.case for each in records)))
+    for each in records:
+        run.write(each)
+    return run, records

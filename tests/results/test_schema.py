@@ -1,0 +1,205 @@
+"""The border to disk: what is refused, and that what is written is read back unchanged."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from results import Case, Environment, Measurement, Protocol, Record, RunFile, digest
+from tests.results.examples import case, record, run_file
+
+EXACT_DIGEST = "43258cff78"
+"""The first ten hexadecimal digits of SHA-256 of {"a":1,"b":2}, by sha256sum."""
+EXACT_KEY = "lstm_forget_bias=1.first_last.L32.s0.40156f494c"
+"""Records are found by key: another key for the same case orphans what was stored, and needs a new schema version."""
+
+
+def changed(path: str, value: Any) -> str:
+    """The example record as JSON with one field replaced, named by its dotted path."""
+    document = json.loads(record().model_dump_json())
+    *way, last = path.split(".")
+    place = document
+    for part in way:
+        place = place[int(part)] if part.isdigit() else place[part]
+    place[last] = value
+    return json.dumps(document)
+
+
+REFUSED = [
+    ("surprise", 1),
+    ("case.protocol.surprise", 1),
+    ("measurements.0.surprise", None),
+    ("status", "fine"),
+    ("status", None),
+    ("key", "../../etc/passwd"),
+    ("key", "a/b"),
+    ("key", ".hidden"),
+    ("key", ""),
+    ("key", "k\n"),
+    ("case.seed", "0"),
+    ("case.seed", 0.5),
+    ("case.seed", -1),
+    ("case.seed", True),
+    ("case.seed", 10**30),
+    ("case.length", 0),
+    ("case.length", 2**31 + 1),
+    ("case.arch", ""),
+    ("case.arch", "x" * 401),
+    ("case.arch", 7),
+    ("case.protocol.learning_rate", 0),
+    ("case.protocol.learning_rate", float("nan")),
+    ("case.protocol.clip", float("inf")),
+    ("case.protocol.schedule", "linear"),
+    ("measurements.0.samples", [float("nan")]),
+    ("measurements.0.samples", [float("-inf")]),
+    ("measurements.0.samples", ["0.5"]),
+    ("measurements.0.samples", 0.5),
+    ("measurements.0.at", {"length": 1.5}),
+    ("lines.0.chance", float("nan")),
+    ("artifacts", {"weights": "../weights.safetensors"}),
+    ("artifacts", {"weights": "artifacts/../../weights.safetensors"}),
+    ("artifacts", {"weights": "/etc/passwd"}),
+    ("artifacts", {"weights": "artifacts//weights.safetensors"}),
+    ("artifacts", {"weights": "artifacts\\..\\weights"}),
+    ("artifacts", {"weights": "artifacts/.hidden"}),
+    ("artifacts", {"weights": "artifacts/weights\n"}),
+    ("probes", {"guessing": {"status": "ok", "seconds": 1.0}}),
+    ("probes.accuracy.seconds", float("inf")),
+    ("training.flushes_denormals", 1),
+    ("training.curve.0.validation_score", None),
+    ("reason", "x" * 10_001),
+    ("schema_version", 2),
+    ("schema_version", "1"),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), REFUSED, ids=[f"{path}={str(value)[:20]!r}" for path, value in REFUSED])
+def test_a_record_with_a_wrong_field_is_refused_at_that_field(path: str, value: Any) -> None:
+    text = changed(path, value)
+    with pytest.raises(ValidationError) as caught:
+        Record.model_validate_json(text)
+    places = [".".join(str(part) for part in error["loc"]) for error in caught.value.errors()]
+    assert any(place.startswith(path) for place in places)
+
+
+def test_a_missing_field_is_refused() -> None:
+    document = json.loads(record().model_dump_json())
+    for field in ("key", "case", "status"):
+        with pytest.raises(ValidationError):
+            Record.model_validate({name: value for name, value in document.items() if name != field})
+
+
+def test_documents_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValidationError):
+        record().status = "crashed"  # type: ignore[misc]
+
+
+def test_a_record_and_a_run_file_come_back_as_they_went() -> None:
+    for kind, document in ((Record, record()), (RunFile, run_file(finished="2026-01-02T04:00:00Z"))):
+        again = kind.model_validate_json(document.model_dump_json(indent=1))
+        assert again == document
+        assert again.model_dump_json() == document.model_dump_json()
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+text = st.text(st.characters(codec="utf-8"), max_size=40)
+
+
+@settings(deadline=None)
+@given(samples=st.lists(finite, max_size=5), at=st.dictionaries(text.filter(bool), st.integers(), max_size=3))
+def test_every_finite_sample_and_place_survives_exactly(samples: list[float], at: dict[str, int]) -> None:
+    measurement = Measurement(metric="accuracy", at=at, samples=tuple(samples))
+    again = Measurement.model_validate_json(measurement.model_dump_json())
+    assert [value.hex() for value in again.samples] == [value.hex() for value in samples]
+    assert again.at == at
+
+
+@settings(deadline=None)
+@given(cpu=text)
+def test_every_text_survives_exactly(cpu: str) -> None:
+    whole = run_file().environment.model_copy(update={"cpu": cpu})
+    assert Environment.model_validate_json(whole.model_dump_json()).cpu == cpu
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | finite | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(text, json_values, max_size=5), st.randoms(use_true_random=False))
+def test_a_digest_does_not_depend_on_the_order_of_keys(value: dict[str, Any], random: Any) -> None:
+    names = list(value)
+    random.shuffle(names)
+    assert digest({name: value[name] for name in names}) == digest(value)
+
+
+def test_a_digest_is_part_of_a_sha256_and_changes_with_the_value() -> None:
+    assert digest({"b": 2, "a": 1}) == EXACT_DIGEST
+    values = [{"a": 1}, {"a": "1"}, {"a": 1.5}, {"a": None}, {"a": [1]}, {"a": [1, 2]}, {"a": [2, 1]}, {"b": 1}, {}]
+    assert len({digest(value) for value in values}) == len(values)
+    with pytest.raises(ValueError, match="JSON"):
+        digest(float("nan"))
+
+
+def test_the_key_is_stable() -> None:
+    assert case().key == EXACT_KEY
+
+
+def test_the_key_changes_with_every_field() -> None:
+    first = case()
+    others = {
+        "arch": "lstm:forget_bias=2",
+        "task": "adding",
+        "task_version": 2,
+        "task_data": "0123456789",
+        "length": 33,
+        "depth": 3,
+        "params": 5,
+        "width": 17,
+        "seed": 1,
+        "protocol": first.protocol.model_copy(update={"clip": 2.0}),
+    }
+    assert set(others) == set(Case.model_fields)
+    keys = {first.key} | {first.model_copy(update={name: value}).key for name, value in others.items()}
+    assert len(keys) == len(others) + 1
+    protocols = {
+        first.protocol.model_copy(update={name: value}).digest()
+        for name, value in {
+            "batch": 9, "steps": 101, "train_sequences": 1, "epochs": 1, "learning_rate": 0.1, "schedule": "constant",
+            "halve_every": 21, "warmup_steps": 1, "clip": 2.0, "weight_decay": 0.1, "evaluate_every": 1,
+            "validation_sequences": 1, "test_sequences": 1, "evaluate_at": (1,), "solved_after": None,
+            "fit_sequences": 1, "keep_best": True,
+        }.items()
+    }  # fmt: skip
+    assert len(protocols | {first.protocol.digest()}) == len(Protocol.model_fields) + 1
+
+
+@settings(deadline=None)
+@given(arch=st.text(min_size=1, max_size=80), task=st.text(min_size=1, max_size=80))
+def test_every_key_is_a_safe_file_name(arch: str, task: str) -> None:
+    try:
+        of = Case(arch=arch, task=task, length=1, width=1, seed=0, protocol=Protocol(steps=1))
+        key = of.key
+    except (ValidationError, UnicodeEncodeError):  # lone surrogates are no text
+        return
+    assert Record(key=key, case=of, status="crashed").key == key
+    assert "/" not in key
+    assert not key.startswith(".")
+
+
+def test_measurements_and_lines_are_found_by_name_and_length() -> None:
+    whole = record()
+    assert [measurement.samples for measurement in whole.of("accuracy")] == [(0.875,), (0.625,)]
+    assert whole.of("mse") == []
+    first, none = whole.line(32), whole.line(33)
+    assert first is not None
+    assert (first.chance, first.blind_to_the_past) == (0.5, 0.75)
+    assert none is None
