@@ -23,6 +23,7 @@ Condition = tuple[object, ...]
 MOST_FACTORS = 3
 """More differences than this together explain nothing to a reader."""
 LEFT_OUT = "its default"
+AGAINST = "against "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ def _finding(
     interval = interval_of_mean(values) if values else None
     factors = _factors(group[0])
     if named is not None:
-        factors |= {f"against {name}": value for name, value in _factors(named).items()}
+        factors |= {f"{AGAINST}{name}": value for name, value in _factors(named).items()}
     return Finding(
         arch=group[0].arch,
         task=group[0].task,
@@ -166,7 +167,11 @@ def _parsed(specification: str) -> tuple[str, dict[str, str]]:
 def _without_shared(found: Sequence[Finding]) -> list[Finding]:
     """The findings with only those factors that differ among them."""
     names = dict.fromkeys(name for finding in found for name in finding.factors)
-    differ = [name for name in names if len({finding.factors.get(name, LEFT_OUT) for finding in found}) > 1]
+    differ = [
+        name
+        for name in names
+        if len({finding.factors.get(name, LEFT_OUT) for finding in found}) > 1 and not _repeats(name, found)
+    ]
     return [
         Finding(
             arch=finding.arch,
@@ -180,6 +185,13 @@ def _without_shared(found: Sequence[Finding]) -> list[Finding]:
         )
         for finding in found
     ]
+
+
+def _repeats(name: str, found: Sequence[Finding]) -> bool:
+    """Whether a factor of the other side says no more than the same factor of this side: the task, say."""
+    own = name.removeprefix(AGAINST)
+    factors = [finding.factors for finding in found]
+    return own != name and all(one.get(name, LEFT_OUT) == one.get(own, LEFT_OUT) for one in factors)
 
 
 def _deciding(measured: Sequence[Finding]) -> str:
