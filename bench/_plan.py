@@ -51,6 +51,8 @@ class Extra(Strict):
     archs: tuple[Spec, ...] = ()
     tasks: tuple[Spec, ...] = ()
     lengths: tuple[Length, ...] = ()
+    seeds: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """The plan's number, or fewer; never more than the plan has."""
     protocol: dict[str, Any] = Field(default_factory=dict)
     """Fields that differ from the plan's protocol."""
 
@@ -90,6 +92,7 @@ class Plan(Strict):
                     "archs": extra.archs or self.archs,
                     "tasks": extra.tasks or self.tasks,
                     "lengths": extra.lengths or self.lengths,
+                    "seeds": min(extra.seeds or self.seeds, self.seeds),
                     "override": (*self.override, Override(protocol=extra.protocol)),
                     "extra": (),
                 }

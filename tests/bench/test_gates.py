@@ -169,7 +169,7 @@ def test_early_stopping_tests_the_weights_that_validation_liked_best() -> None:
 
 
 EXTRA = TINY.replace("[protocol]", "[protocol]\nweight_decay = 0.0", 1) + (
-    '\n[[extra]]\narchs = ["gru"]\n\n[[extra]]\narchs = ["rnn"]\nprotocol = { weight_decay = 0.1 }\n'
+    '\n[[extra]]\narchs = ["gru"]\nseeds = 1\n\n[[extra]]\narchs = ["rnn"]\nprotocol = { weight_decay = 0.1 }\n'
 )
 
 
@@ -181,7 +181,7 @@ def test_further_cases_stand_beside_the_grid(tmp_path: Path) -> None:
         ("gru", 0.0),
         ("rnn", 0.1),
     }
-    assert len(planned) == 2 * 4
+    assert len(planned) == 2 + 2 + 1 + 2
 
 
 GATED = TINY.replace("width = 4", 'width = 4\nmeasure = ["accuracy", "gates"]')
