@@ -85,6 +85,7 @@ class Transformer(Layer):
         self.W_2 = nn.Linear(expansion * width, width)
         self.adds_positions = False
         self.position_SD: Tensor | None = None
+        self.turns_SJ: Tensor | None = None
         self.final_norm: nn.Module = nn.Identity()
 
     @classmethod
@@ -134,11 +135,11 @@ class Transformer(Layer):
         """Queries, keys and values of a chunk of steps of which the first is step `position`."""
         B, T, D = x_BTD.shape
         qkv = self.W_qkv(x_BTD).view(B, T, 3, self.heads, D // self.heads)
-        q_BNTK, k_BNTK, v_BNTK = qkv.permute(2, 0, 3, 1, 4)
+        qk_2BNTK, v_1BNTK = qkv.permute(2, 0, 3, 1, 4).split([2, 1])
         if self.positions == "rotary":
-            rotation = _rotation(position, T, k_BNTK)
-            q_BNTK, k_BNTK = _rotate(q_BNTK, rotation), _rotate(k_BNTK, rotation)
-        return q_BNTK, k_BNTK, v_BNTK
+            qk_2BNTK = _rotate(qk_2BNTK, self._turns(position, T, qk_2BNTK))
+        q_BNTK, k_BNTK = qk_2BNTK
+        return q_BNTK, k_BNTK, v_1BNTK[0]
 
     def _attend(self, x_BTD: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """Equation (3) for a chunk of steps, and the cache with their keys and values."""
@@ -172,6 +173,16 @@ class Transformer(Layer):
             slope_N11 = _alibi_slopes(self.heads, q_BNTK)[:, None, None]
             bias = (-slope_N11 * age_TS).masked_fill(~seen_TS, -math.inf)
         return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, attn_mask=bias)
+
+    def _turns(self, start: int, steps: int, like: Tensor) -> Tensor:
+        """The rotary turns (T, K/2) of some steps, from a table that grows by doubling."""
+        table_SJ, dtype = self.turns_SJ, like.dtype.to_complex()
+        known = 0 if table_SJ is None or (table_SJ.dtype, table_SJ.device) != (dtype, like.device) else len(table_SJ)
+        if table_SJ is None or known < start + steps:
+            with torch.inference_mode(False):  # so that training may use what an evaluation made
+                table_SJ = _rotation(_power_of_two(start + steps), like.shape[-1] // 2, like.device).to(dtype)
+            self.turns_SJ = table_SJ
+        return table_SJ[start : start + steps]
 
     def _added_positions(self, start: int, steps: int, like: Tensor) -> Tensor:
         if self.position_SD is None:
@@ -228,17 +239,16 @@ def _angles(start: int, steps: int, pairs: int, device: torch.device) -> Tensor:
     return torch.outer(position_T, frequency_J)
 
 
-def _rotation(start: int, steps: int, like: Tensor) -> Tensor:
-    """The rotary turns (T, K/2) of Su et al. 2021, as unit complex numbers."""
-    angle_TJ = _angles(start, steps, like.shape[-1] // 2, like.device)
-    complex_dtype = torch.complex128 if like.dtype == torch.float64 else torch.complex64
-    return torch.polar(torch.ones_like(angle_TJ), angle_TJ).to(complex_dtype)
+def _rotation(steps: int, pairs: int, device: torch.device) -> Tensor:
+    """The rotary turns (T, K/2) of Su et al. 2021, as unit complex numbers in float64."""
+    angle_TJ = _angles(0, steps, pairs, device)
+    return torch.polar(torch.ones_like(angle_TJ), angle_TJ)
 
 
-def _rotate(x_BNTK: Tensor, rotation_TJ: Tensor) -> Tensor:
-    """Neighbouring pairs of numbers, read as complex numbers and turned (Su et al. 2021, eq. 15)."""
-    pairs_BNTJ = torch.view_as_complex(x_BNTK.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs_BNTJ * rotation_TJ).flatten(-2)
+def _rotate(x: Tensor, turns_TJ: Tensor) -> Tensor:
+    """Neighbouring pairs of (..., T, K) numbers, read as complex numbers and turned (Su et al. 2021, eq. 15)."""
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns_TJ).flatten(-2)
 
 
 def _sinusoids(start: int, steps: int, like: Tensor) -> Tensor:

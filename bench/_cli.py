@@ -111,6 +111,18 @@ def list_(
     show_listing(what, rows, glob, as_json=as_json)
 
 
+@app.command(name="show-task")
+def show_task(
+    task: Annotated[str, typer.Argument(help="A task, such as recall:pairs=4.")],
+    length: Annotated[int | None, typer.Option("-L", "--length", help="Steps; a short length unless said.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed shows another sequence.")] = 0,
+) -> None:
+    """One sequence of a task in words: what is fed, what is asked, what guessing scores."""
+    from bench._listing import describe_task
+
+    typer.echo(describe_task(task, length, seed))
+
+
 @app.command()
 def show(
     run: RunArgument = "latest",

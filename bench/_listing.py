@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.padding import Padding
@@ -14,10 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import _plan
-from bench._errors import NothingSelected
+from bench._errors import NothingSelected, UsageError
 from results import Store, StoreError
 
+if TYPE_CHECKING:
+    import tasks
+
 Row = dict[str, Any]
+LEGIBLE_LENGTH = 24
+"""Steps of a sequence that is shown, where the task has that length."""
 
 
 def list_archs() -> list[Row]:
@@ -55,6 +60,27 @@ def list_tasks() -> list[Row]:
             }
         )
     return rows
+
+
+def describe_task(spec: str, length: int | None, seed: int) -> str:
+    """One sequence of a task in words. Raises `UsageError` for an unknown task or an impossible length."""
+    import tasks
+
+    try:
+        task = tasks.build(spec)
+        return tasks.describe(task, _legible_length(task) if length is None else length, seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _legible_length(task: tasks.Task) -> int:
+    import tasks
+
+    try:
+        task.check_length(LEGIBLE_LENGTH)
+    except tasks.ImpossibleLength:
+        return task.min_length
+    return LEGIBLE_LENGTH
 
 
 def list_plans() -> list[Row]:

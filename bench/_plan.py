@@ -117,6 +117,8 @@ class Plan(Strict):
             raise UsageError("the plan's protocol must give steps, or train_sequences and epochs")
         if protocol.fit_sequences > (protocol.train_sequences or 0):
             raise UsageError("the plan's protocol: fit_sequences are some of train_sequences, and cannot be more")
+        if protocol.train_lengths == "up_to" and protocol.steps is None:
+            raise UsageError("the plan's protocol: train_lengths = up_to needs fresh batches; give steps")
         return protocol
 
 
@@ -171,6 +173,9 @@ def _grid(plan: Plan) -> list[Case]:
         for task in built:
             for length in plan.lengths:
                 task.check_length(length)
+                for at in plan.protocol_of(str(task), length).evaluate_at:
+                    if isinstance(at, int):
+                        task.check_length(at)
             for a in archs:
                 check_model(a, task, depth=plan.depth, params=plan.params, width=plan.width)
     except ValueError as error:

@@ -330,6 +330,10 @@ def _machine_alone(console: Console, quiet: bool) -> Iterator[None]:
         if not quiet:
             console.print("waiting for another run on this machine to finish its timings")
         lock.acquire()
+    except OSError:
+        console.print(
+            f"[yellow]cannot lock[/] {TIMING_LOCK}; nothing keeps another user's run from timing beside this one"
+        )
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from reports import _numbers as written
-from results import Entry, Finding, Record, RunFile, judge
+from results import AGAINST, LEFT_OUT, Entry, Finding, Protocol, Record, RunFile, judge
 
 UNSETTLED = "more seeds could change this: an interval crosses the bound"
 
@@ -61,12 +61,19 @@ def _row(entry: Entry) -> LedgerRow:
         verdict=f"{entry.verdict} {entry.depends_on}".strip(),
         kind=entry.verdict,
         doubt="" if entry.settled or entry.verdict == "not measured" else UNSETTLED,
-        findings=tuple((_condition(finding), _value(finding), finding.holds) for finding in entry.findings),
+        findings=tuple((_condition(finding, entry), _value(finding), finding.holds) for finding in entry.findings),
     )
 
 
-def _condition(finding: Finding) -> str:
-    return finding.parts or finding.arch
+def _condition(finding: Finding, entry: Entry) -> str:
+    """What is special about a condition: its options that are no defaults, and protocol fields that are not usual."""
+    told = []
+    for name, value in finding.factors.items():
+        others = [other.factors[name] for other in entry.findings]
+        usual = name.removeprefix(AGAINST) in Protocol.model_fields and 2 * others.count(value) > len(others)
+        if value != LEFT_OUT and not usual:
+            told.append(f"{name}={value}")
+    return ", ".join(told) or (finding.arch if len(entry.findings) == 1 else "all else at its default")
 
 
 def _value(finding: Finding) -> str:

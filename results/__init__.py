@@ -2,7 +2,7 @@
 
 from results._claims import Against, Cases, Claim, Quantity
 from results._frame import frame, load
-from results._ledger import Entry, Finding, Verdict, judge
+from results._ledger import AGAINST, LEFT_OUT, Entry, Finding, Verdict, judge
 from results._metrics import METRICS, Metric
 from results._quantities import epoch_of
 from results._schema import (
@@ -27,6 +27,8 @@ from results._strict import Key, Strict, digest
 from results._traces import Traces, load_traces, save_traces
 
 __all__ = [
+    "AGAINST",
+    "LEFT_OUT",
     "METRICS",
     "SCHEMA_VERSION",
     "Against",

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
 
 from results._claims import Claim
 from results._strict import Count, Key, Name, RelativePath, Size, Strict, Text
 
 SCHEMA_VERSION = 1
+
+Multiple = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,3}x$")]
 
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
 Probe = Literal["accuracy", "latency", "streaming", "gates"]
@@ -42,8 +44,13 @@ class Protocol(Strict):
     """Steps between two looks at validation data."""
     validation_sequences: Size = 256
     test_sequences: Size = 1024
-    evaluate_at: tuple[Size, ...] = (1, 2, 4)
-    """Multiples of the trained length at which the trained model is tested."""
+    train_lengths: Literal["fixed", "up_to"] = "fixed"
+    """Whether every batch has the case's length, or one drawn from all lengths up to it."""
+    evaluate_at: Annotated[tuple[Multiple | Size, ...], Field(min_length=1)] = ("1x", "2x", "4x")
+    """Lengths at which the trained model is tested: multiples of the trained one, or numbers of steps."""
+    control: Literal["none", "shuffled_targets"] = "none"
+    """With `shuffled_targets` the answers of a batch are passed round among its asked places, so that training
+    can teach nothing but how often each answer comes."""
     solved_after: Count | None = 3
     """Evaluations in a row, at ≥ 0.99 of the span from chance to 1, that end training; never if None or 0."""
     fit_sequences: Count = 0
@@ -55,6 +62,11 @@ class Protocol(Strict):
     def _as_first_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Fields that came later are left out at their defaults, so that the keys of older cases still hold."""
         return _without_defaults(write(self), self, ("fit_sequences", "keep_best"))
+
+    def evaluated_lengths(self, length: int) -> tuple[int, ...]:
+        """The lengths of `evaluate_at`, shortest first, for a case that is trained at `length`."""
+        lengths = {int(at[:-1]) * length if isinstance(at, str) else at for at in self.evaluate_at}
+        return tuple(sorted(lengths))
 
 
 class Case(Strict):

@@ -1,6 +1,7 @@
 """accuracy: what share of the asked positions the trained model answers rightly, on data it has never met.
 
-Measured once, after training, at the trained length and at multiples of it.
+Measured once, after training, at the trained length and at others. A multiple of the trained length
+that the task cannot be asked at, or that the model cannot read, is left out.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import copy
 import torch
 
 import tasks
-from bench._train import evaluate, to_device
+from bench._train import can_be_asked, evaluate, to_device
 from bench.probes._subject import Subject
 from results import Line, Measurement
 
@@ -21,9 +22,8 @@ def measure(subject: Subject) -> tuple[list[Measurement], list[Line]]:
     """Scores and losses at every evaluated length that the model can read, and what to compare them with."""
     case, task = subject.case, subject.task
     measurements, lines = [], []
-    for multiple in case.protocol.evaluate_at:
-        length = multiple * case.length
-        if subject.model.max_length is not None and length > subject.model.max_length:
+    for length in case.protocol.evaluated_lengths(case.length):
+        if not _is_possible(subject, length):
             continue
         batch = task.sample(tasks.generator(case.seed, "test"), case.protocol.test_sequences, length, "test")
         seen = evaluate(subject.model, task, to_device(batch, subject.device))
@@ -46,3 +46,9 @@ def measure_early_stopped(subject: Subject, weights: Weights) -> list[Measuremen
     batch = subject.task.sample(tasks.generator(case.seed, "test"), case.protocol.test_sequences, case.length, "test")
     seen = evaluate(model, subject.task, to_device(batch, subject.device))
     return [Measurement(metric="early_stopped_accuracy", at={"length": case.length}, samples=(seen.score,))]
+
+
+def _is_possible(subject: Subject, length: int) -> bool:
+    if subject.model.max_length is not None and length > subject.model.max_length:
+        return False
+    return can_be_asked(subject.task, length)

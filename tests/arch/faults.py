@@ -164,7 +164,7 @@ FAULTS = [
                 "self._added_positions(state.position,",
                 "self._added_positions(max(0, state.position - 1),",
             ),
-            "position counted from the window": ("_rotation(cache.position,", "_rotation(cache.length,"),
+            "position counted from the window": ("self._turns(cache.position,", "self._turns(cache.length,"),
             "step forgets the past": (
                 "self.scan(x_BD.unsqueeze(1), state)",
                 "self.scan(x_BD.unsqueeze(1), self.init_state(len(x_BD)))",
@@ -180,7 +180,7 @@ FAULTS = [
                 "self._added_positions(state.position,",
                 "self._added_positions(1 + state.position,",
             ),
-            "keys not turned": ("_rotate(k_BNTK, rotation)", "k_BNTK"),
+            "keys not turned": ("k_BNTK = qk_2BNTK", "k_BNTK = qk_2BNTK[0], qkv.permute(2, 0, 3, 1, 4)[1]"),
             "near steps penalised": ("(-slope_N11 * age_TS)", "(slope_N11 * age_TS)"),
             "heads numbered from zero": ("torch.arange(1, heads + 1,", "torch.arange(0, heads,"),
             "positions added in every layer": (

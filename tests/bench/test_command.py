@@ -285,3 +285,24 @@ def test_doctor_prints_one_document(carousel: Carousel, monkeypatch: pytest.Monk
     assert document["advice"]
     ended = carousel("doctor")
     assert "2.00 ms ± 0%" in ended.out
+
+
+def test_show_task_says_what_is_fed_and_what_is_asked(carousel: Carousel) -> None:
+    ended = carousel("show-task", "parity", "-L", "5")
+    assert ended.code == 0
+    assert "At 5 steps chance is 0.500." in ended.out
+    assert [line.split()[0] for line in ended.out.splitlines()[3:6]] == ["step", "input", "answer"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["recal"], "no task 'recal'; did you mean 'recall'?"),
+        (["digits", "-L", "65"], "digits"),
+        (["parity", "-L", "0"], "parity needs at least 1 steps, not 0"),
+    ],
+)
+def test_show_task_names_a_mistake_in_one_line(carousel: Carousel, words: list[str], says: str) -> None:
+    ended = carousel("show-task", *words)
+    assert ended.code == 2
+    assert ended.err.startswith("carousel: ") and says in ended.err and ended.err.count("\n") == 1

@@ -269,7 +269,7 @@ class TestAccuracy:
     def test_each_multiple_of_the_length_with_its_chance(self, name: str) -> None:
         task = tasks.build(name)
         length = max(24, task.min_length)
-        one = subject("gru", name, length=length, evaluate_at=(1, 2, 4))
+        one = subject("gru", name, length=length, evaluate_at=("1x", "2x", "4x"))
         measurements, lines = accuracy.measure(one)
         assert [(line.length, line.chance, line.blind_to_the_past) for line in lines] == [
             (multiple * length, task.chance(multiple * length), task.blind_to_the_past(multiple * length))
@@ -287,7 +287,7 @@ class TestAccuracy:
                 assert loss.samples == pytest.approx((task.loss(outputs, batch).item(),), abs=CHUNKED)
 
     def test_a_model_that_solves_the_task_scores_one(self) -> None:
-        one = subject(task="first_last", evaluate_at=(1, 2))
+        one = subject(task="first_last", evaluate_at=("1x", "2x"))
 
         class Solver(torch.nn.Module):
             max_length = None
@@ -304,7 +304,7 @@ class TestAccuracy:
         assert [m.samples for m in accuracy.measure(solver)[0] if m.metric == "accuracy"] == [(1.0,)] * 2
 
     def test_lengths_that_a_model_cannot_read_are_left_out(self) -> None:
-        one = subject("transformer:positions=learned,max_length=8", evaluate_at=(1, 2, 4))
+        one = subject("transformer:positions=learned,max_length=8", evaluate_at=("1x", "2x", "4x"))
         measurements, lines = accuracy.measure(one)
         assert [line.length for line in lines] == [4, 8]
         assert {m.at["length"] for m in measurements} == {4, 8}

@@ -25,7 +25,7 @@ batch = 4
 evaluate_every = 1
 validation_sequences = 8
 test_sequences = 8
-evaluate_at = [1, 2]
+evaluate_at = ["1x", "2x"]
 
 [timing]
 positions = [1, 8]
