@@ -65,7 +65,12 @@ class Layer(nn.Module, ABC):
         return self.scan(x_BTD, self.init_state(len(x_BTD)))[0]
 
     def gates(self, x_BD: Tensor, state: State) -> dict[str, Tensor]:
-        """What the gates of this step read, by name; nothing where there are none. Keeps `state`."""
+        """What the gates of this step read, by name; nothing where there are none. Keeps `state`.
+
+        Some names mean the same everywhere: `input` is how much is written, `forget` how much is kept,
+        `output` how much is read, `update` how much is kept with the rest written, each (B, H) in [0, 1];
+        `attention` is how much each step counts that is read, (B, heads, steps), the present one last.
+        """
         return {}
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:

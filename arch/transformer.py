@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch._contract import Layer
+from arch._contract import Layer, copy_state
 
 ROTARY_BASE = 10_000.0
 MASKED_BLOCK = 512
@@ -116,15 +116,35 @@ class Transformer(Layer):
         z_BTD = y_BTD + self.W_2(functional.gelu(self.W_1(self.perceptron_norm(y_BTD))))  # (2)
         return self.final_norm(z_BTD), state
 
-    def _attend(self, x_BTD: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
-        """Equation (3) for a chunk of steps, and the cache with their keys and values."""
+    def gates(self, x_BD: Tensor, state: Cache) -> dict[str, Tensor]:
+        """`attention`: the weights of equation (3) over the steps that this step reads, (B, N, S), itself last."""
+        x_BTD, cache = x_BD.unsqueeze(1), copy_state(state)
+        if self.adds_positions:
+            x_BTD = x_BTD + self._added_positions(cache.position, 1, x_BTD)
+        q_BNTK, k_BNTK, v_BNTK = self._project(self.attention_norm(x_BTD), cache)
+        cache = _append(cache, k_BNTK, v_BNTK, self.window)
+        S = cache.length if self.window is None else min(cache.length, self.window)
+        k_BNSK = cache.keys_BNSK[:, :, cache.length - S : cache.length]
+        logit_BNS = (k_BNSK @ q_BNTK.mT).squeeze(3) / math.sqrt(q_BNTK.shape[3])
+        if self.positions == "alibi":
+            age_S = torch.arange(S - 1, -1, -1, dtype=logit_BNS.dtype, device=logit_BNS.device)
+            logit_BNS = logit_BNS - _alibi_slopes(self.heads, q_BNTK)[:, None] * age_S
+        return {"attention": logit_BNS.softmax(2)}
+
+    def _project(self, x_BTD: Tensor, cache: Cache) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of the chunk of steps that follows the cache."""
         B, T, D = x_BTD.shape
         qkv = self.W_qkv(x_BTD).view(B, T, 3, self.heads, D // self.heads)
         qk_2BNTK, v_1BNTK = qkv.permute(2, 0, 3, 1, 4).split([2, 1])
         if self.positions == "rotary":
             qk_2BNTK = _rotate(qk_2BNTK, self._turns(cache.position, T, qk_2BNTK))
         q_BNTK, k_BNTK = qk_2BNTK
-        v_BNTK = v_1BNTK[0]
+        return q_BNTK, k_BNTK, v_1BNTK[0]
+
+    def _attend(self, x_BTD: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
+        """Equation (3) for a chunk of steps, and the cache with their keys and values."""
+        B, T, D = x_BTD.shape
+        q_BNTK, k_BNTK, v_BNTK = self._project(x_BTD, cache)
         plain = self.positions != "alibi" and (self.window is None or self.window >= T)
         blocks = []
         for start in range(0, T, T if plain else MASKED_BLOCK):

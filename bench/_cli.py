@@ -152,6 +152,22 @@ def report(
 
 
 @app.command()
+def gates(
+    run: RunArgument = "latest",
+    case: Annotated[
+        str | None, typer.Argument(metavar="[CASE]", help="Part of one case's key; the first with traces unless said.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write into.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Draw what happens inside one case's model, as SVG and PNG, and say where."""
+    from bench._command import draw_gates
+
+    for path in draw_gates(store, run, case, output):
+        typer.echo(path)
+
+
+@app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """What this machine is, and what limits trust in timings here."""
     from bench._doctor import examine

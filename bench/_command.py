@@ -16,7 +16,7 @@ from bench._errors import UsageError
 from bench._plan import Plan, first_line, load
 from bench._run import Outcome
 from bench._select import select
-from results import Probe, Record, Run, RunFile, Store
+from results import Probe, Record, Run, RunFile, Store, StoreError, Traces, load_traces
 
 PAGE = "report.html"
 PRIVATE_OPTIONS = ("--store",)
@@ -34,7 +34,10 @@ def choose(
     width: int | None,
     measure: str | None,
 ) -> Plan:
-    """The plan with the user's choices in place of its own. Raises `UsageError`."""
+    """The plan with the user's choices in place of its own. Raises `UsageError`.
+
+    Architectures, tasks or lengths of the user's choice leave out the plan's further grids.
+    """
     plan = load(plan_name)
     changes: dict[str, Any] = {}
     if archs:
@@ -49,6 +52,8 @@ def choose(
         raise UsageError("give --params, a budget, or --width, not both")
     if params is not None or width is not None:
         changes |= {"params": params, "width": width}
+    if {"archs", "tasks", "lengths"} & changes.keys():
+        changes["extra"] = ()
     if measure is not None:
         changes["measure"] = _probes(measure)
     try:
@@ -71,7 +76,7 @@ def command_line(arguments: Sequence[str]) -> str:
 
 def finish_run(outcome: Outcome, console: Console, *, as_json: bool) -> None:
     """Write the page, then print the leaderboard and the page's path, or one JSON document."""
-    page = _write_page(outcome.file, outcome.records, outcome.run.folder / PAGE)
+    page = _write_page(outcome.run, outcome.file, outcome.records, outcome.run.folder / PAGE)
     if as_json:
         print(as_document(outcome.file, outcome.records))
         return
@@ -107,13 +112,43 @@ def report_run(store: Path, name: str, output: Path | None, figures: Path | None
     run = Store(store).find(name)
     file, records = read_run(run)
     page = output or run.folder / PAGE
-    written = [_write_page(file, records, page)]
+    written = [_write_page(run, file, records, page)]
     if figures is not None:
         try:
             written += reports.write_figures(file, records, figures)
         except OSError as error:
             raise UsageError(f"cannot write into {figures}: {error.strerror}; give another folder") from None
     return written
+
+
+def draw_gates(store: Path, name: str, case: str | None, output: Path | None) -> list[Path]:
+    """Write the figures of one case as SVG and PNG, and say where. Raises `UsageError`."""
+    run = Store(store).find(name)
+    file, records = read_run(run)
+    record = _chosen(records, case)
+    drawings = reports.case_figures(file, records, record.key, load_traces(run, record))
+    if not drawings:
+        raise UsageError(f"{record.key} has no curves and no traces to draw; plan `seed` measures them")
+    folder = output or run.folder / "figures" / record.key
+    try:
+        return reports.write_case_figures(drawings, folder)
+    except OSError as error:
+        raise UsageError(f"cannot write into {folder}: {error.strerror}; give another folder with -o") from None
+
+
+def _chosen(records: Sequence[Record], case: str | None) -> Record:
+    """The one case whose key contains `case`, or the first with traces."""
+    if case is None:
+        found = [record for record in records if "traces" in record.artifacts][:1]
+        if not found:
+            raise UsageError("no case of this run has traces; run a plan that measures gates, such as seed-quick")
+        return found[0]
+    found = [record for record in records if record.key == case] or [r for r in records if case in r.key]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{case!r} is in the keys of {len(found)} cases: {', '.join(r.key for r in found)}")
+    raise UsageError(f"no case {case!r} in this run; there are {', '.join(record.key for record in records)}")
 
 
 def read_run(run: Run) -> tuple[RunFile, list[Record]]:
@@ -125,9 +160,22 @@ def read_run(run: Run) -> tuple[RunFile, list[Record]]:
     return file, [records[case.key] for case in file.cases if case.key in records]
 
 
-def _write_page(file: RunFile, records: Sequence[Record], page: Path) -> Path:
+def _read_traces(run: Run, file: RunFile, records: Sequence[Record]) -> dict[str, Traces]:
+    """The traces of the cases that a page shows; those that cannot be read are named on standard error."""
+    by_key = {record.key: record for record in records}
+    found: dict[str, Traces] = {}
+    for key in reports.shown_cases(file, records):
+        try:
+            if (traces := load_traces(run, by_key[key])) is not None:
+                found[key] = traces
+        except StoreError as error:
+            Console(stderr=True).print(f"[yellow]left out[/] {error}", highlight=False)
+    return found
+
+
+def _write_page(run: Run, file: RunFile, records: Sequence[Record], page: Path) -> Path:
     try:
-        return reports.write_page(file, records, page)
+        return reports.write_page(file, records, page, _read_traces(run, file, records))
     except OSError as error:
         raise UsageError(f"cannot write {page}: {error.strerror}; `carousel report -o` writes it elsewhere") from None
 

@@ -6,6 +6,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from bench._plan import TIMED
 from bench._train import total_steps
 from results import Case, Probe, Record
 
@@ -24,9 +25,9 @@ class Expectation:
         self._timing: dict[ShapeKey, list[float]] = defaultdict(list)
         for record in history:
             if record.training is not None:
-                tested = record.probes["accuracy"].seconds if "accuracy" in record.probes else 0.0
+                tested = sum(ran.seconds for probe, ran in record.probes.items() if probe not in TIMED)
                 self._training[_shape(record.case)].append(record.training.seconds + tested)
-            timed = [ran.seconds for probe, ran in record.probes.items() if probe != "accuracy"]
+            timed = [ran.seconds for probe, ran in record.probes.items() if probe in TIMED]
             if timed:
                 self._timing[_shape(record.case)].append(sum(timed))
 
@@ -37,7 +38,7 @@ class Expectation:
 
     def timing_seconds(self, case: Case, probes: Sequence[Probe]) -> float:
         """Expected seconds of all timing probes."""
-        if not any(probe != "accuracy" for probe in probes):
+        if not any(probe in TIMED for probe in probes):
             return 0.0
         seen = self._timing.get(_shape(case))
         return statistics.median(seen) if seen else SECONDS_PER_TIMED_CASE

@@ -90,7 +90,7 @@ def list_plans() -> list[Row]:
         {
             "name": name,
             "summary": plan.summary,
-            "cases": len(plan.archs) * len(plan.tasks) * len(plan.lengths) * plan.seeds,
+            "cases": sum(len(grid.archs) * len(grid.tasks) * len(grid.lengths) * grid.seeds for grid in plan.grids()),
         }
         for name, plan in plans
     ]

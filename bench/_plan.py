@@ -7,14 +7,16 @@ import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from bench._errors import UsageError
-from results import Case, Probe, Protocol, Strict
+from results import Case, Claim, Probe, Protocol, Strict
 
 FOLDER = Path(__file__).parent / "plans"
+TIMED: frozenset[Probe] = frozenset(("latency", "streaming"))
+"""The probes that need a quiet machine; the others run where a case is trained."""
 LARGEST_FILE_BYTES = 16 << 10
 """The cost of dotted keys is quadratic in the reader of TOML; this much takes it under a second."""
 
@@ -43,6 +45,18 @@ class Override(Strict):
     protocol: dict[str, Any]
 
 
+class Extra(Strict):
+    """Further cases beside the grid; what is left out is as in the grid."""
+
+    archs: tuple[Spec, ...] = ()
+    tasks: tuple[Spec, ...] = ()
+    lengths: tuple[Length, ...] = ()
+    seeds: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """The plan's number, or fewer; never more than the plan has."""
+    protocol: dict[str, Any] = Field(default_factory=dict)
+    """Fields that differ from the plan's protocol."""
+
+
 class Plan(Strict):
     """A grid of cases and what is measured of each."""
 
@@ -57,7 +71,35 @@ class Plan(Strict):
     measure: Annotated[tuple[Probe, ...], Field(min_length=1)] = ("accuracy", "latency", "streaming")
     protocol: dict[str, Any] = Field(default_factory=dict)
     override: tuple[Override, ...] = ()
+    extra: tuple[Extra, ...] = ()
+    claims: tuple[Claim, ...] = ()
     timing: Timing = Timing()
+
+    @model_validator(mode="after")
+    def _claims_are_about_protocols_that_exist(self) -> Self:
+        for claim in self.claims:
+            against = claim.against.cases if claim.against is not None else None
+            for cases in filter(None, (claim.cases, against)):
+                for field in cases.protocol.keys() - Protocol.model_fields.keys():
+                    raise ValueError(f"claim {claim.name}: a protocol has no {field!r}")
+        return self
+
+    def grids(self) -> list[Plan]:
+        """The plan's grid, and each of the further ones as a plan of its own."""
+        further = [
+            self.model_copy(
+                update={
+                    "archs": extra.archs or self.archs,
+                    "tasks": extra.tasks or self.tasks,
+                    "lengths": extra.lengths or self.lengths,
+                    "seeds": min(extra.seeds or self.seeds, self.seeds),
+                    "override": (*self.override, Override(protocol=extra.protocol)),
+                    "extra": (),
+                }
+            )
+            for extra in self.extra
+        ]
+        return [self, *further]
 
     def protocol_of(self, task: str, length: int) -> Protocol:
         """The protocol of one task at one length. Raises `UsageError` for impossible values."""
@@ -73,6 +115,8 @@ class Plan(Strict):
         fresh, fixed = protocol.steps, (protocol.train_sequences, protocol.epochs)
         if (fresh is None) == (None in fixed) or (fresh is not None and fixed != (None, None)):
             raise UsageError("the plan's protocol must give steps, or train_sequences and epochs")
+        if protocol.fit_sequences > (protocol.train_sequences or 0):
+            raise UsageError("the plan's protocol: fit_sequences are some of train_sequences, and cannot be more")
         if protocol.train_lengths == "up_to" and protocol.steps is None:
             raise UsageError("the plan's protocol: train_lengths = up_to needs fresh batches; give steps")
         return protocol
@@ -109,10 +153,15 @@ def load(name: str) -> Plan:
 
 
 def cases(plan: Plan) -> list[Case]:
-    """The plan's grid, every case checked: that its task can be asked, and that its model can be built.
+    """The plan's grids, every case checked: that its task can be asked, and that its model can be built.
 
     Raises `UsageError` for an unknown name, a wrong option or an impossible size.
     """
+    found = [case for grid in plan.grids() for case in _grid(grid)]
+    return list({case.key: case for case in found}.values())
+
+
+def _grid(plan: Plan) -> list[Case]:
     import arch
     import tasks
     from bench._build import check_model
@@ -149,7 +198,7 @@ def cases(plan: Plan) -> list[Case]:
                     )
                     for a in archs
                 ]
-    return list({case.key: case for case in found}.values())
+    return found
 
 
 def first_line(error: ValidationError) -> str:

@@ -20,7 +20,7 @@ from bench._environment import code_digest, environment
 from bench._errors import UsageError
 from bench._expect import Expectation
 from bench._lane import Advance, Failure, Lanes
-from bench._plan import Plan, cases
+from bench._plan import TIMED, Plan, cases
 from bench._progress import Progress, humanised
 from bench._work import Job, TimeJob, Trained, TrainJob
 from results import Case, Probe, ProbeRun, Record, Run, RunFile, Store, StoreError
@@ -103,7 +103,7 @@ class _Execution:
         self, request: Request, file: RunFile, run: Run, records: dict[str, Record], expectation: Expectation
     ) -> None:
         self.request, self.file, self.run, self.records, self.expectation = request, file, run, records, expectation
-        self.timing_probes: tuple[Probe, ...] = tuple(probe for probe in file.probes if probe != "accuracy")
+        self.timing_probes: tuple[Probe, ...] = tuple(probe for probe in file.probes if probe in TIMED)
 
     def work(self, console: Console, quiet: bool) -> None:
         training = untrained(self.file, self.records)
@@ -118,7 +118,9 @@ class _Execution:
         ):
             if training:
                 progress.phase("training", len(training))
-                jobs: list[Job] = [TrainJob(case=case, device=self.request.device) for case in training]
+                jobs: list[Job] = [
+                    TrainJob(case=case, device=self.request.device, probes=self.file.probes) for case in training
+                ]
                 self._drive(pool, jobs, progress, lanes)
             if groups := self._untimed():
                 progress.phase("timing", sum(len(group) for group in groups))
@@ -146,8 +148,11 @@ class _Execution:
         if isinstance(result, Failure):
             self._keep(Record(key=case.key, case=case, status=result.status, reason=result.reason))
             return
-        weights = self.run.write_artifact(case.key, WEIGHTS, result.weights)
-        self._keep(result.record.model_copy(update={"artifacts": {"weights": weights}}))
+        kept = {
+            name: self.run.write_artifact(case.key, f"{name}.safetensors", content)
+            for name, content in {"weights": result.weights, **result.artifacts}.items()
+        }
+        self._keep(result.record.model_copy(update={"artifacts": kept}))
 
     def _keep_timed(self, group: Sequence[Case], result: dict[str, object] | Failure) -> None:
         from bench._work import Timed
@@ -204,7 +209,7 @@ def untrained(file: RunFile, records: dict[str, Record]) -> list[Case]:
 
 def untimed(file: RunFile, records: dict[str, Record]) -> list[list[Case]]:
     """Trained cases that lack a timing, in groups that are timed in turns: one task, length and seed."""
-    timing = [probe for probe in file.probes if probe != "accuracy"]
+    timing = [probe for probe in file.probes if probe in TIMED]
     left = [
         case
         for case in file.cases
@@ -241,6 +246,7 @@ def _planned(request: Request) -> RunFile:
         environment=environment(request.device),
         cases=tuple(planned),
         probes=request.plan.measure,
+        claims=request.plan.claims,
         lanes=request.lanes,
         created=created,
     )

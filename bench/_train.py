@@ -40,10 +40,12 @@ def train(
     *,
     clock: Callable[[], float] = time.perf_counter,
     report: Report = lambda done, total, score: None,
+    on_best: Callable[[], None] = lambda: None,
 ) -> Training:
     """Train `model` in place by the case's protocol and say what happened.
 
-    A loss or gradient that is not finite ends training as `diverged`.
+    `on_best` is called whenever the validation score is higher than ever before. A loss or gradient
+    that is not finite ends training as `diverged`.
     """
     protocol, device = case.protocol, next(model.parameters()).device
     total = total_steps(protocol)
@@ -57,7 +59,8 @@ def train(
         task.sample(tasks.generator(case.seed, "validation"), protocol.validation_sequences, case.length, "validation"),
         device,
     )
-    bar = solved_bar(task, case.length)
+    fit = None if protocol.fit_sequences == 0 else to_device(fit_batch(task, case), device)
+    bar, best = solved_bar(task, case.length), -math.inf
     curve: list[Point] = []
     stopped: Literal["solved", "budget", "diverged"] = "budget"
     step, sequences, solved_in_a_row = 0, 0, 0
@@ -80,6 +83,7 @@ def train(
         schedule.step()
         if step % protocol.evaluate_every == 0 or step == total:
             seen = evaluate(model, task, validation)
+            fitted = None if fit is None else evaluate(model, task, fit)
             loss_name = next(iter(seen.metrics))
             curve.append(
                 Point(
@@ -87,12 +91,17 @@ def train(
                     train_loss=_finite(sum(losses) / len(losses)),
                     validation_loss=_finite(seen.metrics[loss_name]),
                     validation_score=seen.score,
+                    fit_loss=None if fitted is None else _finite(fitted.metrics[loss_name]),
+                    fit_score=None if fitted is None else fitted.score,
                 )
             )
             losses = []
+            if seen.score > best:
+                best = seen.score
+                on_best()
             report(step, total, seen.score)
             solved_in_a_row = solved_in_a_row + 1 if seen.score >= bar else 0
-            if protocol.solved_after is not None and solved_in_a_row >= protocol.solved_after:
+            if protocol.solved_after and solved_in_a_row >= protocol.solved_after:
                 stopped = "solved"
                 break
     return Training(
@@ -138,12 +147,22 @@ def batches(task: tasks.Task, case: Case) -> Iterator[tasks.Batch]:
             yield _shuffled(batch, generator) if protocol.control == "shuffled_targets" else batch
         return
     assert protocol.train_sequences is not None and protocol.epochs is not None
-    whole = task.sample(generator, protocol.train_sequences, case.length)
-    if protocol.control == "shuffled_targets":
-        whole = _shuffled(whole, generator)
+    whole = _fixed_set(task, case, generator)
     for _ in range(protocol.epochs):
         for rows in torch.randperm(protocol.train_sequences, generator=generator).split(protocol.batch):
             yield tasks.Batch(inputs=whole.inputs[rows], targets=whole.targets[rows], mask=whole.mask[rows])
+
+
+def fit_batch(task: tasks.Task, case: Case) -> tasks.Batch:
+    """The first `fit_sequences` of the fixed training set, on which the fit is measured."""
+    whole, rows = _fixed_set(task, case, tasks.generator(case.seed, "train")), slice(case.protocol.fit_sequences)
+    return tasks.Batch(inputs=whole.inputs[rows], targets=whole.targets[rows], mask=whole.mask[rows])
+
+
+def _fixed_set(task: tasks.Task, case: Case, generator: torch.Generator) -> tasks.Batch:
+    assert case.protocol.train_sequences is not None
+    whole = task.sample(generator, case.protocol.train_sequences, case.length)
+    return _shuffled(whole, generator) if case.protocol.control == "shuffled_targets" else whole
 
 
 def trained_lengths(task: tasks.Task, case: Case) -> list[int]:

@@ -19,7 +19,7 @@ from bench._build import build_model
 from bench._gate import refusal
 from bench._plan import Timing
 from bench._train import Report, train
-from bench.probes import Subject, accuracy, latency, streaming
+from bench.probes import Subject, accuracy, gates, latency, streaming
 from results import Case, Measurement, Model, Probe, ProbeRun, Record
 
 GATE_LENGTH = 64
@@ -28,10 +28,11 @@ GATE_LENGTH = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainJob:
-    """Train one case and test it."""
+    """Train one case, test it, and look inside where `probes` name `gates`."""
 
     case: Case
     device: str = "cpu"
+    probes: tuple[Probe, ...] = ("accuracy",)
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -54,10 +55,11 @@ Job = TrainJob | TimeJob
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A record after training, and the trained weights as safetensors."""
+    """A record after training, the trained weights as safetensors, and what else the probes keep, likewise."""
 
     record: Record
     weights: bytes = field(repr=False)
+    artifacts: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,13 @@ def do_train(job: TrainJob, report: Report) -> Trained:
     """Train and test one case. A model whose numbers are not finite is recorded as diverged, without a score."""
     task = tasks.build(job.case.task)
     model = build_model(job.case, task).to(job.device)
-    training = train(model, task, job.case, report=report)
+    best: dict[str, torch.Tensor] = {}
+
+    def keep_best() -> None:
+        if job.case.protocol.keep_best:
+            best.update((name, tensor.clone()) for name, tensor in model.state_dict().items())
+
+    training = train(model, task, job.case, report=report, on_best=keep_best)
     record = Record(
         key=job.case.key,
         case=job.case,
@@ -85,15 +93,39 @@ def do_train(job: TrainJob, report: Report) -> Trained:
         ),
         training=training,
     )
+    artifacts: dict[str, bytes] = {}
     if record.status == "ok":
+        subject = Subject(case=job.case, task=task, model=model)
         started = time.perf_counter()
-        measurements, lines = accuracy.measure(Subject(case=job.case, task=task, model=model))
+        measurements, lines = accuracy.measure(subject)
+        if best:
+            measurements += accuracy.measure_early_stopped(subject, best)
         ran = ProbeRun(status="ok", seconds=time.perf_counter() - started)
         record = record.model_copy(
             update={"measurements": tuple(measurements), "lines": tuple(lines), "probes": {"accuracy": ran}}
         )
+        if "gates" in job.probes:
+            record, artifacts = _look_inside(record, subject)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    return Trained(record=record, weights=safetensors.torch.save(state))
+    return Trained(record=record, weights=safetensors.torch.save(state), artifacts=artifacts)
+
+
+def _look_inside(record: Record, subject: Subject) -> tuple[Record, dict[str, bytes]]:
+    """The record with what `gates` measured. Should the probe fail, the trained case is kept without it."""
+    started = time.perf_counter()
+    measurements: list[Measurement] = []
+    artifacts: dict[str, bytes] = {}
+    try:
+        measurements, artifacts["traces"] = gates.measure(subject)
+        ran = ProbeRun(status="ok", seconds=time.perf_counter() - started)
+    except (RuntimeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        ran = ProbeRun(status="failed", reason=reason, seconds=time.perf_counter() - started)
+    changes = {
+        "measurements": (*record.measurements, *measurements),
+        "probes": {**record.probes, "gates": ran},
+    }
+    return record.model_copy(update=changes), artifacts
 
 
 def do_time(job: TimeJob) -> dict[str, Timed]:

@@ -1,6 +1,7 @@
 """Reports: tables, figures and the page, all pure functions of a run and its records."""
 
 from reports._health import Health, Problem
+from reports._ledger import LedgerRow, ledger
 from reports.exports import as_csv, as_json, as_latex, as_markdown
 from reports.figures import (
     Drawing,
@@ -10,6 +11,7 @@ from reports.figures import (
     training_curves,
     write_figures,
 )
+from reports.inside import case_figures, shown_cases, write_case_figures
 from reports.page import page, write_page
 from reports.tables import LeaderboardRow, StreamingRow, TimingRow, latency, leaderboard, streaming
 from reports.terminal import render_terminal
@@ -18,6 +20,7 @@ __all__ = [
     "Drawing",
     "Health",
     "LeaderboardRow",
+    "LedgerRow",
     "Problem",
     "StreamingRow",
     "TimingRow",
@@ -27,13 +30,17 @@ __all__ = [
     "as_json",
     "as_latex",
     "as_markdown",
+    "case_figures",
     "latency",
     "leaderboard",
+    "ledger",
     "page",
     "render_terminal",
+    "shown_cases",
     "streaming",
     "streaming_cost",
     "training_curves",
+    "write_case_figures",
     "write_figures",
     "write_page",
 ]

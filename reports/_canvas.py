@@ -10,9 +10,9 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 STYLE = Path(__file__).with_name("carousel.mplstyle")
 INK, PALE = "#24292f", "#8c959f"
 """Text, and everything that stands back: the style file names the same two."""
+PNG_DOTS_PER_INCH = 160
 LETTER_INCHES = 0.08
 """About the width of a letter in the legend."""
 DARK_INK, DARK_PALE = "#e6edf3", "#768390"
@@ -50,6 +51,8 @@ class Drawing:
     svg: str
     alternative: str
     how_to_read: str
+    png: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
+    """Draws the same figure as pixels on white, for places that show no SVG."""
 
 
 _KNOWN = {
@@ -147,6 +150,20 @@ def line_labels(axes: Axes, lines: Sequence[tuple[float, str]], *, gap: float) -
             fontsize=7.5,
             color=INK,
         )
+
+
+def finished(drawn: Figure, *, name: str, title: str, told: str, how_to_read: str) -> Drawing:
+    """A figure as a drawing, which can be had as pixels too. Called within `style()`."""
+    alternative = f"{title}: {told}"
+
+    def png() -> bytes:
+        out = io.BytesIO()
+        with style():
+            drawn.savefig(out, format="png", dpi=PNG_DOTS_PER_INCH, facecolor="white", metadata={"Software": None})
+        return out.getvalue()
+
+    svg = to_svg(drawn, title=title, alternative=alternative)
+    return Drawing(name=name, title=title, svg=svg, alternative=alternative, how_to_read=how_to_read, png=png)
 
 
 def to_svg(drawn: Figure, *, title: str, alternative: str) -> str:

@@ -89,7 +89,9 @@ def _told(protocol: Protocol) -> str:
         parts.insert(2, f"{protocol.warmup_steps:,} steps of warm-up")
     if protocol.weight_decay:
         parts.insert(2, f"weight decay {protocol.weight_decay:g}")
-    if protocol.solved_after is not None:
+    if protocol.fit_sequences:
+        parts.append(f"the fit measured on {protocol.fit_sequences:,} training sequences as often")
+    if protocol.solved_after:
         parts.append(f"stopped early when validation was solved {protocol.solved_after} times running")
     return "; ".join(parts) + "."
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 
 MISSING = "—"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def score(value: float | None, decimals: int = 3) -> str:
@@ -46,6 +48,24 @@ def significant(value: float, digits: int = 3) -> str:
         return "0" if value == 0 else MISSING
     rounded, exponent = f"{value:.{digits - 1}e}".split("e")
     return f"{float(rounded) * 10 ** int(exponent):,.{max(digits - 1 - int(exponent), 0)}f}"
+
+
+def power_of_ten(value: float) -> str:
+    """A whole power of ten: plain near 1, else with its exponent raised: `0.01`, `1,000`, `10⁻⁶`."""
+    exponent = round(math.log10(value))
+    if -3 < exponent <= 3:
+        return f"{10.0**exponent:,g}"
+    return "10" + str(exponent).translate(RAISED)
+
+
+def stacked(label: str, limit: int) -> str:
+    """A label in lines of at most `limit` characters, broken at its separators."""
+    lines = [""]
+    for part in re.findall(r"[^:, ]+[:, ]?", label):
+        if lines[-1] and len(lines[-1]) + len(part.strip()) > limit:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(shortened(line.strip(), limit) for line in lines)
 
 
 def microseconds(seconds: float | None) -> str:

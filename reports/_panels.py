@@ -21,6 +21,7 @@ WIDTH = 8.2
 PANEL_HEIGHT = 2.15
 MOST_COLUMNS = 4
 LEAST_SPAN = 10
+MOST_DECADES = 8
 TICKS_IN_A_DECADE = {"x": (1, 3), "y": (1, 2, 5)}
 """As many as there is room for."""
 LABEL_GAP = 0.15
@@ -81,6 +82,16 @@ def interval_bar(axes: Axes, x: float, interval: Interval, colour: str) -> None:
     """The interval of a score as a vertical bar; nothing where the samples cannot give one."""
     if isfinite(interval.low) and isfinite(interval.high):
         axes.plot([x, x], [max(interval.low, 0), min(interval.high, 1)], color=colour, linewidth=1.0, zorder=2)
+
+
+def decades_axis(axes: Axes) -> None:
+    """A logarithmic vertical axis with a few whole powers of ten, written as text: `0.01`, `10⁻⁶`."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(numticks=MOST_DECADES))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: written.power_of_ten(value)))
+    axes.minorticks_off()
 
 
 def time_axis(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> None:

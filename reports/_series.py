@@ -6,7 +6,7 @@ is missing counts in the group's denominators and never as a score of zero.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -120,9 +120,10 @@ def groups(run: RunFile, records: Sequence[Record]) -> list[Group]:
 
 
 class Labels:
-    """Short names: `lstm` where only one variant of it is in the run, else the full specification.
+    """Short names: `lstm` where only one variant of it is in the run, else the options that not all variants share.
 
-    Sizes and protocol fields are added only where cases differ in them that would otherwise carry one name.
+    Sizes and protocol fields are added only where cases differ in them that would otherwise carry one name, and
+    a protocol field only where it is not what most of the cases have.
     """
 
     def __init__(self, cases: Iterable[Case]) -> None:
@@ -138,7 +139,11 @@ class Labels:
 
     def arch(self, case: Case) -> str:
         extra = [_size(case)] if self._sizes_differ else []
-        extra += [f"{field}={getattr(case.protocol, field)}" for field in self._protocol_fields]
+        extra += [
+            f"{field}={value}"
+            for field, usual in self._protocol_fields.items()
+            if (value := getattr(case.protocol, field)) != usual
+        ]
         return " ".join([_short(case.arch, self._archs), *extra])
 
     def task(self, case: Case) -> str:
@@ -183,7 +188,15 @@ def _variants(specifications: Iterable[str]) -> dict[str, set[str]]:
 
 def _short(specification: str, variants: dict[str, set[str]]) -> str:
     base = _base(specification)
-    return base if base and len(variants[base]) == 1 else specification
+    if not base:
+        return specification
+    shared = set.intersection(*(set(_options(variant)) for variant in variants[base]))
+    kept = [option for option in _options(specification) if len(variants[base]) > 1 and option not in shared]
+    return f"{base}:{','.join(kept)}" if kept else base
+
+
+def _options(specification: str) -> list[str]:
+    return [option for option in specification.partition(":")[2].split(",") if option]
 
 
 def _size(case: Case) -> str:
@@ -191,15 +204,23 @@ def _size(case: Case) -> str:
     return f"depth {case.depth}, {wide}"
 
 
-def _differing_fields(cases: Sequence[Case]) -> list[str]:
+def _differing_fields(cases: Sequence[Case]) -> dict[str, object]:
+    """Protocol fields that tell cases apart, each with the value of more than half of all cases, else None."""
     protocols: defaultdict[tuple[object, ...], set[str]] = defaultdict(set)
-    values = {case.protocol.digest(): case.protocol.model_dump() for case in cases}
+    values = {case.protocol.digest(): case.protocol for case in cases}
     for case in cases:
         place = (case.arch, _size(case), case.task, case.task_version, case.length)
         protocols[place].add(case.protocol.digest())
     mixed = [[values[key] for key in keys] for keys in protocols.values() if len(keys) > 1]
-    return [
+    differ = [
         field
-        for field in (cases[0].protocol.model_dump() if cases else {})
-        if any(len({str(protocol[field]) for protocol in together}) > 1 for together in mixed)
+        for field in (type(cases[0].protocol).model_fields if cases else {})
+        if any(len({str(getattr(protocol, field)) for protocol in together}) > 1 for together in mixed)
     ]
+    return {field: _usual(getattr(case.protocol, field) for case in cases) for field in differ}
+
+
+def _usual(values: Iterable[object]) -> object:
+    counted = Counter(values)
+    value, number = counted.most_common(1)[0]
+    return value if 2 * number > counted.total() else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,13 @@ from reports._conclusions import choice, conclusions
 from reports._context import context, protocols, sizes
 from reports._cost_figure import accuracy_against_cost_of
 from reports._health import NOISY_PULSE, health
+from reports._ledger import ledger, summary
 from reports._series import SOLVED_SHARE, groups, specifications
 from reports._streaming_figure import streaming_cost_of
 from reports._training_figure import training_curves_of
+from reports.inside import inside_of
 from reports.tables import LeaderboardRow, StreamingRow, TimingRow, latency_of, leaderboard_of, streaming_of
-from results import Record, RunFile
+from results import Record, RunFile, Traces
 
 FOLDER = Path(__file__).parent
 MOST_BESIDE = 8
@@ -41,20 +43,22 @@ class Contest:
     rows: tuple[LeaderboardRow, ...]
 
 
-def write_page(run: RunFile, records: Sequence[Record], path: Path | str) -> Path:
+def write_page(
+    run: RunFile, records: Sequence[Record], path: Path | str, traces: Mapping[str, Traces] | None = None
+) -> Path:
     """Write the page aside, then rename it into place."""
     target = Path(path)
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        aside.write_text(page(run, records), encoding="utf-8")
+        aside.write_text(page(run, records, traces), encoding="utf-8")
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
     return target
 
 
-def page(run: RunFile, records: Sequence[Record]) -> str:
-    """The whole report as HTML text. The same records give the same text."""
+def page(run: RunFile, records: Sequence[Record], traces: Mapping[str, Traces] | None = None) -> str:
+    """The whole report as HTML text, with the gates of the cases in `traces`. The same records give the same text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(
@@ -66,7 +70,7 @@ def page(run: RunFile, records: Sequence[Record]) -> str:
     )
     templates.filters |= {"image": _image}
     found = groups(run, records)
-    rows = leaderboard_of(found)
+    rows, claims = leaderboard_of(found), ledger(run, records)
     return templates.get_template("page.html.jinja").render(
         run=run,
         health=health(found, finished=run.finished is not None),
@@ -74,6 +78,9 @@ def page(run: RunFile, records: Sequence[Record]) -> str:
         choice=choice(found),
         conclusions=conclusions(found),
         signature=_kept([accuracy_against_length_of(found), streaming_cost_of(found)]),
+        ledger=claims,
+        ledger_summary=summary(claims),
+        inside=inside_of(found, traces or {}),
         contests=_contests(rows),
         near_differs=any(row.near_position not in (None, row.length) for row in rows),
         far=sorted({row.far_position for row in rows if row.far_position is not None}),

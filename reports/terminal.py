@@ -13,6 +13,7 @@ from rich.text import Text
 from reports import _numbers as written
 from reports._conclusions import choice, conclusions
 from reports._health import health
+from reports._ledger import ledger, summary
 from reports._series import groups, specifications
 from reports.tables import LeaderboardRow, leaderboard_of
 from results import Record, RunFile
@@ -34,6 +35,11 @@ def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console
     if len(state.problems) > MOST_PROBLEMS:
         rest = len(state.problems) - MOST_PROBLEMS
         console.print(Text(f"— and {rest} more, all of them in the report", style="yellow"))
+    if claims := ledger(run, records):
+        console.print(Text(summary(claims)), soft_wrap=True)
+        for row in claims:
+            values = "; ".join(value for _, value, _ in row.findings[:1]) if len(row.findings) == 1 else ""
+            console.print(Text(f"— {row.text} {row.verdict}{f': {values}' if values else ''}"), soft_wrap=True)
     for line in [*conclusions(found), *filter(None, [choice(found)])]:
         console.print(Text(line), soft_wrap=True)
     for label, specification in specifications(found).items():

@@ -1,12 +1,14 @@
 """Measurements that last: the record's schema, the store, statistics, tables for pandas."""
 
+from results._claims import Against, Cases, Claim, Quantity
 from results._frame import frame, load
+from results._ledger import AGAINST, LEFT_OUT, Entry, Finding, Verdict, judge
 from results._metrics import METRICS, Metric
+from results._quantities import epoch_of
 from results._schema import (
     SCHEMA_VERSION,
     Case,
     Environment,
-    Key,
     Line,
     Measurement,
     Model,
@@ -17,19 +19,26 @@ from results._schema import (
     Record,
     RunFile,
     Status,
-    Strict,
     Training,
-    digest,
 )
 from results._statistics import Interval, interval_of_mean, interval_of_median, interval_of_quantile
 from results._store import Damage, Run, Store, StoreError, write_aside
+from results._strict import Key, Strict, digest
+from results._traces import Traces, load_traces, save_traces
 
 __all__ = [
+    "AGAINST",
+    "LEFT_OUT",
     "METRICS",
     "SCHEMA_VERSION",
+    "Against",
     "Case",
+    "Cases",
+    "Claim",
     "Damage",
+    "Entry",
     "Environment",
+    "Finding",
     "Interval",
     "Key",
     "Line",
@@ -40,6 +49,7 @@ __all__ = [
     "Probe",
     "ProbeRun",
     "Protocol",
+    "Quantity",
     "Record",
     "Run",
     "RunFile",
@@ -47,12 +57,18 @@ __all__ = [
     "Store",
     "StoreError",
     "Strict",
+    "Traces",
     "Training",
+    "Verdict",
     "digest",
+    "epoch_of",
     "frame",
     "interval_of_mean",
     "interval_of_median",
     "interval_of_quantile",
+    "judge",
     "load",
+    "load_traces",
+    "save_traces",
     "write_aside",
 ]

@@ -13,7 +13,8 @@ class Metric:
     title: str
     unit: str
     better: Literal["higher", "lower"]
-    kind: Literal["score", "loss", "timing", "size"]
+    kind: Literal["score", "loss", "timing", "size", "trace"]
+    """A `trace` says what goes on inside a model; whether more of it is better depends on what is asked."""
 
 
 METRICS: dict[str, Metric] = {
@@ -26,6 +27,25 @@ METRICS: dict[str, Metric] = {
     "step_seconds": Metric(title="streamed step", unit="s", better="lower", kind="timing"),
     "clock_seconds": Metric(title="clock reading", unit="s", better="lower", kind="timing"),
     "state_bytes": Metric(title="state", unit="B", better="lower", kind="size"),
+    "early_stopped_accuracy": Metric(
+        title="score of the best validated weights", unit="share of asked positions", better="higher", kind="score"
+    ),
+    "memory_trace": Metric(title="x_1 decoded from the state", unit="R²", better="higher", kind="trace"),
+    "gradient_trace": Metric(title="gradient at the input", unit="norm", better="higher", kind="trace"),
+    "initial_gradient_trace": Metric(
+        title="gradient at the input before training", unit="norm", better="higher", kind="trace"
+    ),
+    "forget_share": Metric(title="forget gates in 0.8–1.0", unit="share", better="higher", kind="trace"),
+    "retention": Metric(title="retention to the last step", unit="share", better="higher", kind="trace"),
+    "half_life_steps": Metric(title="half-life of memory", unit="steps", better="higher", kind="trace"),
+    "hold_histogram": Metric(title="hold gates in this part of 0–1", unit="share", better="higher", kind="trace"),
+    "write_gate": Metric(title="write gate", unit="mean activation", better="higher", kind="trace"),
+    "hold_gate": Metric(title="hold gate", unit="mean activation", better="higher", kind="trace"),
+    "read_gate": Metric(title="read gate", unit="mean activation", better="higher", kind="trace"),
+    "write_contrast": Metric(title="write gate, first against middle steps", unit="", better="higher", kind="trace"),
+    "hold_contrast": Metric(title="hold gate, middle against first step", unit="", better="higher", kind="trace"),
+    "read_contrast": Metric(title="read gate, last against middle steps", unit="", better="higher", kind="trace"),
 }
 """`step_seconds` and `state_bytes` are measured at a `position`, `accuracy` at a `length`,
-`forward_seconds` at a `batch`. A task may record further losses under names of its own."""
+`forward_seconds` at a `batch`, traces at a `step` counted from 1, gates in a `layer` counted from 0,
+a histogram's parts each `from_percent` on. A task may record further losses under names of its own."""

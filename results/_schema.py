@@ -6,37 +6,20 @@ raises `SCHEMA_VERSION` and adds an upgrader to `results/_upgrade.py`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+
+from results._claims import Claim
+from results._strict import Count, Key, Name, RelativePath, Size, Strict, Text
 
 SCHEMA_VERSION = 1
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=400)]
-Text = Annotated[str, StringConstraints(max_length=10_000)]
-Count = Annotated[int, Field(ge=0, le=2**53)]
-Size = Annotated[int, Field(ge=1, le=2**31)]
 Multiple = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,3}x$")]
-Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_=-][A-Za-z0-9_.=-]*$", max_length=200)]
-RelativePath = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Za-z0-9_=-][A-Za-z0-9_.=-]*(/[A-Za-z0-9_=-][A-Za-z0-9_.=-]*)*$", max_length=400),
-]
-"""No part begins with a dot, so no path climbs out of its folder."""
 
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
-Probe = Literal["accuracy", "latency", "streaming"]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def digest(self) -> str:
-        """Ten hexadecimal digits that change with any field."""
-        return digest(self.model_dump(mode="json"))
+Probe = Literal["accuracy", "latency", "streaming", "gates"]
 
 
 class Protocol(Strict):
@@ -68,8 +51,17 @@ class Protocol(Strict):
     control: Literal["none", "shuffled_targets"] = "none"
     """With `shuffled_targets` the answers of a batch are passed round among its asked places, so that training
     can teach nothing but how often each answer comes."""
-    solved_after: Size | None = 3
-    """Evaluations in a row, at ≥ 0.99 of the span from chance to 1, that end training; never if None."""
+    solved_after: Count | None = 3
+    """Evaluations in a row, at ≥ 0.99 of the span from chance to 1, that end training; never if None or 0."""
+    fit_sequences: Count = 0
+    """Sequences of the fixed training set on which each evaluation measures the fit; not measured if 0."""
+    keep_best: bool = False
+    """Whether the weights of the best validation score are tested too, as early stopping would keep them."""
+
+    @model_serializer(mode="wrap")
+    def _as_first_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Fields that came later are left out at their defaults, so that the keys of older cases still hold."""
+        return _without_defaults(write(self), self, ("fit_sequences", "keep_best"))
 
     def evaluated_lengths(self, length: int) -> tuple[int, ...]:
         """The lengths of `evaluate_at`, shortest first, for a case that is trained at `length`."""
@@ -102,7 +94,7 @@ class Measurement(Strict):
     """Raw samples of one metric at one place, such as a length or a position in a stream."""
 
     metric: Name
-    at: dict[Name, int] = {}
+    at: dict[Name, int] = Field(default_factory=dict)
     samples: tuple[float, ...]
     pulse_seconds: tuple[float, ...] = ()
     """A fixed matrix product timed before each block of samples: the machine's pulse."""
@@ -123,6 +115,9 @@ class Point(Strict):
     train_loss: float | None
     validation_loss: float | None
     validation_score: float
+    fit_loss: float | None = None
+    fit_score: float | None = None
+    """On training sequences, evaluated as validation data is: without dropout, all at one moment."""
 
 
 class Training(Strict):
@@ -166,8 +161,8 @@ class Record(Strict):
     training: Training | None = None
     lines: tuple[Line, ...] = ()
     measurements: tuple[Measurement, ...] = ()
-    probes: dict[Probe, ProbeRun] = {}
-    artifacts: dict[Name, RelativePath] = {}
+    probes: dict[Probe, ProbeRun] = Field(default_factory=dict)
+    artifacts: dict[Name, RelativePath] = Field(default_factory=dict)
 
     def of(self, metric: str) -> list[Measurement]:
         """The measurements of one metric."""
@@ -188,7 +183,7 @@ class Environment(Strict):
     python: Text
     torch: Text
     device: Text
-    packages: dict[Name, Text] = {}
+    packages: dict[Name, Text] = Field(default_factory=dict)
 
 
 class RunFile(Strict):
@@ -204,15 +199,17 @@ class RunFile(Strict):
     environment: Environment
     cases: tuple[Case, ...]
     probes: tuple[Probe, ...]
+    claims: tuple[Claim, ...] = ()
+    """What the plan expects to find, judged by the ledger."""
     lanes: Size
     created: Text
     finished: Text | None = None
 
 
-def digest(value: Any) -> str:
-    """Ten hexadecimal digits of a JSON value, the same whatever the order of its keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+def _without_defaults(written: dict[str, Any], document: BaseModel, fields: tuple[str, ...]) -> dict[str, Any]:
+    defaults = type(document).model_fields
+    left_out = {field for field in fields if getattr(document, field) == defaults[field].default}
+    return {field: value for field, value in written.items() if field not in left_out}
 
 
 def _slug(spec: str) -> str:

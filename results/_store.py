@@ -17,7 +17,8 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from results._schema import SCHEMA_VERSION, Record, RunFile, Strict
+from results._schema import SCHEMA_VERSION, Record, RunFile
+from results._strict import Strict
 
 LARGEST_FILE_BYTES = 64 << 20
 """A record is far smaller; a larger file is not one of ours, and is not read into memory."""

@@ -6,10 +6,16 @@ that the task cannot be asked at, or that the model cannot read, is left out.
 
 from __future__ import annotations
 
+import copy
+
+import torch
+
 import tasks
 from bench._train import can_be_asked, evaluate, to_device
 from bench.probes._subject import Subject
 from results import Line, Measurement
+
+Weights = dict[str, torch.Tensor]
 
 
 def measure(subject: Subject) -> tuple[list[Measurement], list[Line]]:
@@ -30,6 +36,16 @@ def measure(subject: Subject) -> tuple[list[Measurement], list[Line]]:
         ]
         lines.append(Line(length=length, chance=task.chance(length), blind_to_the_past=task.blind_to_the_past(length)))
     return measurements, lines
+
+
+def measure_early_stopped(subject: Subject, weights: Weights) -> list[Measurement]:
+    """The score at the trained length of the weights that validation liked best, on the same test data."""
+    case = subject.case
+    model = copy.deepcopy(subject.model)
+    model.load_state_dict(weights)
+    batch = subject.task.sample(tasks.generator(case.seed, "test"), case.protocol.test_sequences, case.length, "test")
+    seen = evaluate(model, subject.task, to_device(batch, subject.device))
+    return [Measurement(metric="early_stopped_accuracy", at={"length": case.length}, samples=(seen.score,))]
 
 
 def _is_possible(subject: Subject, length: int) -> bool:

@@ -101,7 +101,7 @@ def test_gates_are_named_by_layer() -> None:
     gates = model.gates(torch.zeros(1, 1), model.init_state(1))
     assert list(gates) == [f"{layer}.{gate}" for layer in (0, 1) for gate in ("reset", "update", "candidate")]
     transformer = arch.build("transformer", **SIZES, width=8)
-    assert transformer.gates(torch.zeros(1, 1), transformer.init_state(1)) == {}
+    assert list(transformer.gates(torch.zeros(1, 1), transformer.init_state(1))) == ["0.attention", "1.attention"]
 
 
 IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [

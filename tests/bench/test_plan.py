@@ -31,10 +31,11 @@ def message_of(path: Path) -> str:
 def test_every_plan_of_the_folder_expands_to_its_whole_grid(name: str) -> None:
     plan = load(name)
     found = cases(plan)
-    assert len(found) == len(plan.archs) * len(plan.tasks) * len(plan.lengths) * plan.seeds
+    grids = plan.grids()
+    assert len(found) == sum(len(grid.archs) * len(grid.tasks) * len(grid.lengths) * grid.seeds for grid in grids)
     assert len({case.key for case in found}) == len(found)
-    assert {case.arch for case in found} == {str(arch.get(spec)) for spec in plan.archs}
-    assert {case.task for case in found} == {str(tasks.build(spec)) for spec in plan.tasks}
+    assert {case.arch for case in found} == {str(arch.get(spec)) for grid in grids for spec in grid.archs}
+    assert {case.task for case in found} == {str(tasks.build(spec)) for grid in grids for spec in grid.tasks}
     assert {case.length for case in found} == set(plan.lengths)
     assert {case.seed for case in found} == set(range(plan.seeds))
     assert {(case.depth, case.params, case.width) for case in found} == {(plan.depth, plan.params, plan.width)}

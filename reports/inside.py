@@ -1,0 +1,89 @@
+"""Inside the memory: every figure that the `gates` probe and the fit of a fixed training set make possible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from reports._canvas import Drawing
+from reports._gate_figure import attention_map, gates_over_steps
+from reports._hold_figure import holding_of
+from reports._inside import one_case, places
+from reports._learning_figure import learning_of
+from reports._overfitting_figure import overfitting_of, trained_otherwise
+from reports._series import Group, groups
+from reports._trace_figure import gradient_of, memory_of
+from results import Record, RunFile, Traces
+
+
+def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
+    """The keys of the cases whose gates a page shows: on the first task and length, each model's first traced seed.
+
+    The others are drawn one by one on demand: a page of all of them would be too long to be read.
+    """
+    found = groups(run, records)
+    other = trained_otherwise(found)
+    kept: dict[str, str] = {}
+    for group in found:
+        if (group.task, group.length) == (found[0].task, found[0].length) and group not in other:
+            for record in group.records:
+                if "traces" in record.artifacts:
+                    kept.setdefault(group.arch, record.key)
+    return list(kept.values())
+
+
+def inside_of(found: Sequence[Group], traces: Mapping[str, Traces]) -> list[Drawing]:
+    """The figures of a run, those that compare architectures first."""
+    other = trained_otherwise(found)
+    plain = [group for group in found if group not in other]
+    drawings: list[Drawing | None] = []
+    for task, length in places(found):
+        drawings += [
+            learning_of(plain, task=task, length=length),
+            overfitting_of(found, task=task, length=length),
+        ]
+    drawings += [memory_of(plain), gradient_of(plain)]
+    drawings += [holding_of(plain, task=task, length=length) for task, length in places(plain)]
+    for group in found:
+        for seed in group.seeds:
+            if seed.case.key in traces:
+                drawings += _of_traces(group, seed.case.seed, traces[seed.case.key])
+    return [drawing for drawing in drawings if drawing is not None]
+
+
+def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Traces | None) -> list[Drawing]:
+    """The figures of one case alone, named and coloured as on the page of its run."""
+    for group in groups(run, records):
+        for seed in group.seeds:
+            if seed.case.key == key:
+                alone = [one_case(group, seed)]
+                drawings = [
+                    learning_of(alone, task=group.task, length=group.length),
+                    *([] if traces is None else _of_traces(group, seed.case.seed, traces)),
+                    holding_of(alone, task=group.task, length=group.length),
+                    memory_of(alone),
+                    gradient_of(alone),
+                ]
+                return [drawing for drawing in drawings if drawing is not None]
+    return []
+
+
+def write_case_figures(drawings: Sequence[Drawing], folder: Path) -> list[Path]:
+    """Each figure as SVG and as PNG. Raises `OSError` where `folder` cannot be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for drawing in drawings:
+        path = folder / f"{drawing.name}.svg"
+        path.write_text(drawing.svg, encoding="utf-8")
+        written.append(path)
+        if drawing.png is not None:
+            path = folder / f"{drawing.name}.png"
+            path.write_bytes(drawing.png())
+            written.append(path)
+    return written
+
+
+def _of_traces(group: Group, seed: int, traces: Traces) -> list[Drawing | None]:
+    of = f"{group.arch} on {group.task}, seed {seed}"
+    name = f"{group.arch} {group.task} {seed}"
+    return [gates_over_steps(traces, of=of, name=name), attention_map(traces, of=of, name=name)]

@@ -1,0 +1,108 @@
+"""A run of a fixed training set whose models were looked into, made of numbers that are known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from results import Case, Claim, Line, Measurement, Model, Point, ProbeRun, Protocol, Record, RunFile, Traces, Training
+from tests.reports import synthetic
+
+LENGTH = 6
+PLAIN = Protocol(train_sequences=64, epochs=4, batch=32, fit_sequences=8, keep_best=True)
+DECAYED = PLAIN.model_copy(update={"weight_decay": 0.1})
+LSTM, DROPPED = "lstm:bias=False,init=orthogonal", "lstm:bias=False,dropout=0.3,init=orthogonal"
+SCORES = {"lstm:bias=False": 0.76, LSTM: 0.92, "rnn": 0.75, "transformer": 0.97, DROPPED: 0.94}
+MEMORY = {"lstm:bias=False": 0.1, LSTM: 0.9, "rnn": -0.4, "transformer": 0.95, DROPPED: 0.9}
+"""R² at the last step; 1 at the first, straight between."""
+CLAIMS = (
+    Claim.model_validate_json(
+        '{"name": "learns", "text": "The <LSTM> learns.", "source": "a paper", "what": "accuracy",'
+        ' "cases": {"arch": ["lstm*", "!*dropout*"]}, "quantity": {"metric": "accuracy"}, "at_least": 0.9}'
+    ),
+    Claim.model_validate_json(
+        '{"name": "grows", "text": "A GRU grows.", "source": "a paper", "what": "parameters",'
+        ' "cases": {"arch": ["gru"]}, "quantity": {"model": "parameters"}, "at_most": 5}'
+    ),
+)
+
+
+def cases() -> list[Case]:
+    made = [(arch, protocol) for arch in SCORES for protocol in [PLAIN]] + [(LSTM, DECAYED)]
+    return [
+        Case(arch=arch, task="first_last", length=LENGTH, width=8, seed=seed, protocol=protocol)
+        for arch, protocol in made
+        for seed in range(2)
+    ]
+
+
+def run(**changes: object) -> RunFile:
+    return synthetic.run(cases(), **({"claims": CLAIMS, "plan": "seed", "probes": ("accuracy", "gates")} | changes))
+
+
+def record(one: Case) -> Record:
+    score = SCORES[one.arch] + (0.01 if one.protocol.weight_decay else 0.0) + 0.01 * one.seed
+    curve = tuple(
+        Point(
+            step=step,
+            train_loss=0.5,
+            validation_loss=0.5 + 0.02 * step,
+            validation_score=score,
+            fit_loss=0.5 - 0.05 * step,
+            fit_score=min(1.0, 0.5 + 0.06 * step),
+        )
+        for step in range(1, 9)
+    )
+    return Record(
+        key=one.key,
+        case=one,
+        status="ok",
+        model=Model(parameters=100, width=8, depth=2),
+        training=Training(
+            steps=8, sequences=256, seconds=1.0, stopped="budget", threads=1, flushes_denormals=True, curve=curve
+        ),
+        lines=(Line(length=LENGTH, chance=0.5, blind_to_the_past=0.75),),
+        measurements=(
+            Measurement(metric="accuracy", at={"length": LENGTH}, samples=(score,)),
+            Measurement(metric="early_stopped_accuracy", at={"length": LENGTH}, samples=(score + 0.005,)),
+            *inner(one),
+        ),
+        probes={"accuracy": ProbeRun(status="ok", seconds=0.1), "gates": ProbeRun(status="ok", seconds=0.1)},
+        artifacts={"traces": f"artifacts/{one.key}/traces.safetensors"},
+    )
+
+
+def inner(one: Case) -> list[Measurement]:
+    made = []
+    for step in range(1, LENGTH + 1):
+        told = 1 + (MEMORY[one.arch] - 1) * (step - 1) / (LENGTH - 1)
+        gradient = 10.0 ** (step - LENGTH - one.seed)
+        made += [
+            Measurement(metric="memory_trace", at={"step": step}, samples=(told,)),
+            Measurement(metric="gradient_trace", at={"step": step}, samples=(gradient,)),
+            Measurement(metric="initial_gradient_trace", at={"step": step}, samples=(gradient / 10,)),
+        ]
+    for layer in (0, 1) if one.arch.startswith("lstm") else ():
+        at = {"layer": layer}
+        made += [
+            Measurement(metric="forget_share", at=at, samples=(0.25,)),
+            Measurement(metric="retention", at=at, samples=(0.5, 0.1, 0.9)),
+            Measurement(metric="half_life_steps", at=at, samples=(5.0, 1.0, 40.0)),
+            *(
+                Measurement(metric="hold_histogram", at=at | {"from_percent": k}, samples=(0.05,))
+                for k in range(0, 100, 5)
+            ),
+        ]
+    return made
+
+
+def traces(arch: str) -> Traces | None:
+    """Gates that rise from 0 to 1, or attention to the first step alone."""
+    inputs = np.zeros((2, LENGTH, 1), np.float32)
+    if arch == "transformer":
+        first = np.zeros((2, 2, LENGTH, LENGTH), np.float32)
+        first[..., 0] = 1
+        return Traces(inputs_STD=inputs, attention={0: first, 1: first})
+    if arch == "rnn":
+        return Traces(inputs_STD=inputs)
+    rising = np.linspace(0, 1, LENGTH, dtype=np.float32)[None, :, None].repeat(2, 0).repeat(3, 2)
+    return Traces(inputs_STD=inputs, gates={"candidate": -rising, "forget": rising, "input": rising})

@@ -1,0 +1,184 @@
+"""What is drawn and told of the inside of models whose numbers are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import reports
+from reports import _numbers as written
+from reports._inside import by_place
+from reports._overfitting_figure import trained_otherwise
+from reports._series import groups
+from reports.figures import Drawing
+from reports.inside import inside_of
+from results import Record, Traces
+from tests.reports import inner, synthetic
+
+SVG = "{http://www.w3.org/2000/svg}"
+CLOSE = 1e-12
+"""Means of a few doubles."""
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    return [inner.record(one) for one in inner.cases()]
+
+
+@pytest.fixture(scope="module")
+def traces(records: list[Record]) -> dict[str, Traces]:
+    shown = reports.shown_cases(inner.run(), records)
+    found = {record.key: inner.traces(record.case.arch) for record in records if record.key in shown}
+    return {key: one for key, one in found.items() if one is not None}
+
+
+@pytest.fixture(scope="module")
+def drawings(records: list[Record], traces: dict[str, Traces]) -> dict[str, Drawing]:
+    return {drawing.name: drawing for drawing in inside_of(groups(inner.run(), records), traces)}
+
+
+def texts(drawing: Drawing) -> str:
+    root = ElementTree.fromstring(drawing.svg)
+    return " ".join("".join(text.itertext()).strip() for text in root.iter(f"{SVG}text"))
+
+
+def test_every_figure_is_there_once(drawings: dict[str, Drawing]) -> None:
+    assert list(drawings) == [
+        "learning-first-last-6",
+        "overfitting-first-last-6",
+        "memory-trace",
+        "gradient-trace",
+        "holding-first-last-6",
+        "gates-lstm-first-last-0",
+        "gates-lstm-init-orthogonal-first-last-0",
+        "attention-transformer-first-last-0",
+    ]
+    for drawing in drawings.values():
+        root = ElementTree.fromstring(drawing.svg)
+        assert root.findtext(f"{SVG}title") == drawing.title
+        assert root.findtext(f"{SVG}desc") == drawing.alternative
+        assert drawing.how_to_read.endswith(".")
+
+
+def test_alternatives_tell_the_numbers(drawings: dict[str, Drawing]) -> None:
+    assert "transformer: R² 1.00 at step 1, 0.95 at step 6" in drawings["memory-trace"].alternative
+    assert "rnn, after training: 5.5e-06 at step 1, 5.5e-01 at step 6" in drawings["gradient-trace"].alternative
+    assert "rnn, before training: 5.5e-07 at step 1" in drawings["gradient-trace"].alternative
+    holding = drawings["holding-first-last-6"].alternative
+    assert "layer 2 0.25 of activations in 0.8–1, median half-life 5.00 steps" in holding
+    assert "input 0.00 at the first step, 0.50 between, 1.00 at the last" in (
+        drawings["gates-lstm-first-last-0"].alternative
+    )
+    assert "at the last step layer 2, head 1 gives the first step 1.00" in (
+        drawings["attention-transformer-first-last-0"].alternative
+    )
+    assert "lstm ends at 0.98 and 0.98 on the training set and 0.76 and 0.77 on held-out data" in (
+        drawings["learning-first-last-6"].alternative
+    )
+    assert drawings["overfitting-first-last-6"].alternative.endswith(
+        "plain 0.925; early stopping 0.930; dropout 0.3 0.945; weight decay 0.1 0.935"
+    )
+
+
+def test_figures_name_axes_units_and_models(drawings: dict[str, Drawing]) -> None:
+    assert {"R² of x₁ in the state", "step t", "transformer"} <= set(_labels(drawings["memory-trace"]))
+    assert "mean norm of ∂loss/∂xₜ" in _labels(drawings["gradient-trace"])
+    assert "10⁻⁶" in texts(drawings["gradient-trace"])
+    assert "epochs (passes over the training set)" in _labels(drawings["learning-first-last-6"])
+    assert "share of units, sorted" in _labels(drawings["holding-first-last-6"])
+    assert [
+        label for label in _labels(drawings["gates-lstm-first-last-0"]) if label in ("input", "forget", "candidate")
+    ] == ["input", "forget", "candidate"]
+
+
+def _labels(drawing: Drawing) -> list[str]:
+    root = ElementTree.fromstring(drawing.svg)
+    return ["".join(text.itertext()).strip() for text in root.iter(f"{SVG}text")]
+
+
+def test_other_trainings_of_a_model_are_shown_in_the_overfitting_figure_alone(
+    records: list[Record], drawings: dict[str, Drawing]
+) -> None:
+    found = groups(inner.run(), records)
+    assert [group.arch for group in trained_otherwise(found)] == [
+        "lstm:dropout=0.3,init=orthogonal",
+        "lstm:init=orthogonal weight_decay=0.1",
+    ]
+    for name in ("memory-trace", "learning-first-last-6", "holding-first-last-6"):
+        assert "dropout" not in texts(drawings[name])
+    assert {"plain", "early stopping", "dropout 0.3", "weight decay 0.1"} <= set(
+        _labels(drawings["overfitting-first-last-6"])
+    )
+
+
+def test_a_trace_is_the_mean_between_the_lowest_and_the_highest_seed(records: list[Record]) -> None:
+    group = next(group for group in groups(inner.run(), records) if group.arch == "rnn")
+    trace = by_place(group, "gradient_trace", "step")
+    assert trace is not None
+    assert trace.steps == [1, 2, 3, 4, 5, 6]
+    assert (trace.mean[-1], trace.low[-1], trace.high[-1]) == pytest.approx((0.55, 0.1, 1.0), abs=CLOSE)
+    assert by_place(group, "retention", "layer") is None
+
+
+def test_the_same_records_give_the_same_bytes(records: list[Record], traces: dict[str, Traces]) -> None:
+    first, again = (inside_of(groups(inner.run(), some), traces) for some in (records, records[::-1]))
+    assert first == again
+
+
+def test_a_run_that_looked_into_nothing_has_none_of_these_figures() -> None:
+    found = groups(synthetic.run(), synthetic.records())
+    assert inside_of(found, {}) == []
+    assert reports.shown_cases(synthetic.run(), synthetic.records()) == []
+
+
+def test_one_case_is_drawn_alone_and_written_twice(
+    tmp_path: Path, records: list[Record], traces: dict[str, Traces]
+) -> None:
+    record = records[0]
+    drawings = reports.case_figures(inner.run(), records, record.key, inner.traces(record.case.arch))
+    assert [drawing.name.partition("-")[0] for drawing in drawings] == [
+        "learning",
+        "gates",
+        "holding",
+        "memory",
+        "gradient",
+    ]
+    assert "transformer" not in "".join(drawing.alternative for drawing in drawings)
+    paths = reports.write_case_figures(drawings, tmp_path / "drawn")
+    assert len(paths) == 2 * len(drawings)
+    assert {path.read_bytes()[:4] for path in paths} == {b"<svg", b"\x89PNG"}
+    assert reports.case_figures(inner.run(), records, "nobody", None) == []
+
+
+def test_the_ledger_is_on_the_page_with_its_verdicts(records: list[Record], traces: dict[str, Traces]) -> None:
+    first, second = reports.ledger(inner.run(), records)
+    assert first.verdict.startswith("depends on init (holds with orthogonal; not with its default)")
+    assert [(value, holds) for _, value, holds in first.findings] == [
+        ("0.765 (0.701 to 0.829), 2/2 seeds", False),
+        ("0.925 (0.861 to 0.989), 2/2 seeds", True),
+        ("0.935 (0.871 to 0.999), 2/2 seeds", True),
+    ]
+    assert first.doubt.startswith("more seeds could change this")
+    assert (second.verdict, second.findings, second.doubt) == ("not measured", (), "")
+    page = reports.page(inner.run(), records, traces)
+    assert "2 claims: 1 depending on something, 1 not measured." in page
+    assert "The &lt;LSTM&gt; learns." in page
+    assert "<LSTM>" not in page
+    assert page.index('id="claim-learns"') < page.index('id="inside"') < page.index('id="names"')
+    assert 'id="claims"' not in reports.page(inner.run(claims=()), records)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.0, "1"), (1000.0, "1,000"), (0.01, "0.01"), (1e-6, "10⁻⁶"), (1e5, "10⁵")]
+)
+def test_powers_of_ten(value: float, text: str) -> None:
+    assert written.power_of_ten(value) == text
+
+
+def test_a_label_is_broken_at_its_separators() -> None:
+    assert written.stacked("lstm:forget_bias=1.0,init=orthogonal weight_decay=0.1", 28) == (
+        "lstm:forget_bias=1.0,\ninit=orthogonal\nweight_decay=0.1"
+    )
+    assert written.stacked("x" * 30, 10) == "x" * 9 + "…"

@@ -1,0 +1,230 @@
+"""The ledger's verdicts follow from records whose numbers are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from results import Case, Claim, Entry, Measurement, Point, Protocol, Quantity, Record, epoch_of, judge
+from tests.results import examples
+
+CLOSE = 1e-12
+"""Sums of a few doubles."""
+FIXED = Protocol(train_sequences=100, epochs=8, batch=50)
+
+
+def claim(**changes: Any) -> Claim:
+    fields: dict[str, Any] = {
+        "name": "claim",
+        "text": "it works",
+        "source": "a paper",
+        "what": "accuracy",
+        "quantity": {"metric": "accuracy"},
+        "at_least": 0.9,
+    }
+    return Claim.model_validate_json(json.dumps(fields | changes))
+
+
+def case(arch: str = "lstm", seed: int = 0, task: str = "first_last", protocol: Protocol = FIXED) -> Case:
+    return examples.case(arch, seed=seed).model_copy(update={"task": task, "protocol": protocol})
+
+
+def scored(of: Case, *scores: float, metric: str = "accuracy", **at: int) -> Record:
+    return examples.record(of, measurements=tuple(Measurement(metric=metric, at=at, samples=(x,)) for x in scores))
+
+
+def judged(one: Claim, records: Sequence[Record], planned: Sequence[Case] = ()) -> Entry:
+    (entry,) = judge([one], [*(record.case for record in records), *planned], records)
+    return entry
+
+
+def seeds(arch: str, *scores: float, **changes: Any) -> list[Record]:
+    return [scored(case(arch, seed, **changes), score) for seed, score in enumerate(scores)]
+
+
+def test_the_mean_over_seeds_decides() -> None:
+    entry = judged(claim(), seeds("lstm", 0.85, 0.95, 0.93))
+    assert (entry.verdict, entry.depends_on, entry.settled) == ("reproduced", "", False)
+    (finding,) = entry.findings
+    assert finding.values == (0.85, 0.95, 0.93)
+    assert finding.interval is not None
+    assert finding.interval.middle == pytest.approx(0.91, abs=CLOSE)
+    entry = judged(claim(), seeds("lstm", 0.80, 0.81, 0.82))
+    assert (entry.verdict, entry.settled) == ("not reproduced", True)
+
+
+def test_both_bounds_count() -> None:
+    between = claim(at_least=0.6, at_most=0.7)
+    assert [judged(between, seeds("rnn", x, x)).verdict for x in (0.59, 0.6, 0.7, 0.71)] == [
+        "not reproduced",
+        "reproduced",
+        "reproduced",
+        "not reproduced",
+    ]
+
+
+def test_what_decides_is_found() -> None:
+    records = [
+        *seeds("lstm", 0.5, 0.6),
+        *seeds("lstm:forget_bias=1.0", 0.5, 0.6),
+        *seeds("lstm:forget_bias=1.0,init=orthogonal", 0.95, 0.99),
+        *seeds("lstm:init=orthogonal", 0.95, 0.99),
+    ]
+    entry = judged(claim(), records)
+    assert entry.verdict == "depends on"
+    assert entry.depends_on == "init (holds with orthogonal; not with its default)"
+    assert [finding.holds for finding in entry.findings] == [False, False, True, True]
+
+
+def test_two_differences_that_decide_together_are_named_together() -> None:
+    records = [
+        *seeds("lstm", 0.5),
+        *seeds("lstm:init=orthogonal", 0.95),
+        *seeds("lstm", 0.95, task="first_last:rule=product"),
+        *seeds("lstm:init=orthogonal", 0.5, task="first_last:rule=product"),
+    ]
+    assert judged(claim(), records).depends_on == (
+        "init + rule (holds with orthogonal + its default / its default + product; "
+        "not with its default + its default / orthogonal + product)"
+    )
+
+
+def test_differences_that_cannot_be_told_apart_are_both_named() -> None:
+    records = [*seeds("lstm", 0.5), *seeds("gru:init=orthogonal", 0.95)]
+    assert judged(claim(), records).depends_on == (
+        "architecture (holds with gru; not with lstm) or init (holds with orthogonal; not with its default)"
+    )
+
+
+def test_what_is_planned_and_not_measured_is_said() -> None:
+    entry = judged(claim(), [], planned=[case(seed=0), case(seed=1)])
+    assert entry.verdict == "not measured"
+    assert [(finding.seeds, finding.values) for finding in entry.findings] == [(2, ())]
+    assert judged(claim(cases={"arch": ["gru*"]}), seeds("lstm", 0.5)).findings == ()
+    assert judged(claim(), seeds("lstm", 0.95), planned=[case(seed=7)]).findings[0].seeds == 2
+
+
+def test_a_diverged_case_has_no_value() -> None:
+    broken = scored(case(), 0.95).model_copy(update={"status": "diverged"})
+    assert judged(claim(), [broken]).verdict == "not measured"
+
+
+def test_patterns_choose_and_take_away() -> None:
+    records = [*seeds("lstm", 0.95), *seeds("lstm:dropout=0.3", 0.5), *seeds("gru", 0.4)]
+    assert judged(claim(cases={"arch": ["lstm*", "!*dropout*"]}), records).verdict == "reproduced"
+    decayed = FIXED.model_copy(update={"weight_decay": 0.1})
+    records = [*seeds("lstm", 0.95), *seeds("lstm", 0.5, protocol=decayed)]
+    assert judged(claim(cases={"protocol": {"weight_decay": 0.0}}), records).verdict == "reproduced"
+    assert judged(claim(cases={"protocol": {"weight_decay": 0.1}}), records).verdict == "not reproduced"
+
+
+def test_a_comparison_is_made_seed_by_seed_on_one_task() -> None:
+    records = [
+        *seeds("gru", 0.90, 0.80),
+        *seeds("lstm", 0.80, 0.85),
+        *seeds("lstm", 0.10, task="first_last:rule=product"),
+    ]
+    against = claim(cases={"arch": ["gru"]}, against={"cases": {"arch": ["lstm"]}}, at_least=0.0)
+    (finding,) = judged(against, records).findings
+    assert finding.values == pytest.approx((0.10, -0.05), abs=CLOSE)
+    assert (finding.arch, finding.against) == ("gru", "lstm")
+    share = claim(cases={"arch": ["gru"]}, against={"cases": {"arch": ["lstm"]}, "by": "ratio"}, at_least=1.0)
+    assert judged(share, records).findings[0].values == pytest.approx((0.9 / 0.8, 0.8 / 0.85), abs=CLOSE)
+
+
+def test_what_both_sides_share_is_named_once() -> None:
+    records = [
+        one
+        for task, score in (("first_last", 0.9), ("first_last:rule=product", 0.5))
+        for one in (*seeds("gru", score, task=task), *seeds("lstm", 0.8, task=task))
+    ]
+    against = claim(cases={"arch": ["gru"]}, against={"cases": {"arch": ["lstm"]}}, at_least=0.0)
+    assert judged(against, records).depends_on == "rule (holds with its default; not with product)"
+
+
+def test_two_places_of_one_case_are_compared() -> None:
+    one = examples.record(
+        case(),
+        measurements=tuple(
+            Measurement(metric="step_seconds", at={"position": position}, samples=samples)
+            for position, samples in ((1, (1.0, 2.0, 90.0)), (64, (5.0, 6.0, 7.0)))
+        ),
+    )
+    grows = claim(
+        quantity={"metric": "step_seconds", "at": {"position": 64}},
+        against={"quantity": {"metric": "step_seconds", "at": {"position": 1}}, "by": "ratio"},
+        at_least=2.9,
+    )
+    assert judged(grows, [one]).findings[0].values == pytest.approx((3.0,), abs=CLOSE)
+
+
+def curved(*fits: float) -> Record:
+    points = tuple(
+        Point(
+            step=2 * (number + 1),
+            train_loss=None,
+            validation_loss=0.5,
+            validation_score=0.7,
+            fit_loss=0.5 - 0.1 * number,
+            fit_score=fit,
+        )
+        for number, fit in enumerate(fits)
+    )
+    one = examples.record(case())
+    assert one.training is not None
+    return one.model_copy(update={"training": one.training.model_copy(update={"curve": points})})
+
+
+@pytest.mark.parametrize(
+    ("quantity", "value"),
+    [
+        ({"curve": "fit_score"}, 0.8),
+        ({"curve": "fit_score", "reduce": "highest"}, 1.0),
+        ({"curve": "fit_score", "reduce": "highest", "until_epoch": 2}, 0.9),
+        ({"curve": "fit_score", "reduce": "lowest", "from_epoch": 2}, 0.8),
+        ({"curve": "loss_gap"}, 0.3),
+        ({"curve": "score_gap", "until_epoch": 1}, -0.1),
+        ({"model": "parameters"}, 3538.0),
+    ],
+)
+def test_curves_are_read_by_epoch(quantity: dict[str, Any], value: float) -> None:
+    """Two steps are an epoch: 100 sequences in batches of 50."""
+    entry = judged(claim(quantity=quantity, at_least=-9.0), [curved(0.6, 0.9, 1.0, 0.8)])
+    assert entry.findings[0].values == pytest.approx((value,), abs=CLOSE)
+
+
+def test_nothing_after_the_last_epoch_is_nothing() -> None:
+    assert judged(claim(quantity={"curve": "fit_score", "from_epoch": 5}), [curved(0.6)]).verdict == "not measured"
+
+
+def test_an_epoch_ends_with_its_last_batch_however_small() -> None:
+    assert epoch_of(79 * 30, Protocol(train_sequences=5000, epochs=100, batch=64)) == 30
+    assert epoch_of(7, Protocol(steps=9)) == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"at_least": None}, "at_least, at_most or both"),
+        ({"quantity": {"metric": "acuracy"}}, "no metric 'acuracy'"),
+        ({"quantity": {}}, "one of metric, curve and model"),
+        ({"quantity": {"metric": "accuracy", "model": "parameters"}}, "one of metric, curve and model"),
+        ({"against": {}}, "other cases or another quantity"),
+        ({"colour": "red"}, "Extra inputs"),
+    ],
+)
+def test_a_claim_that_cannot_be_judged_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        claim(**changes)
+
+
+def test_rules_are_told_in_words() -> None:
+    assert claim().rule == "at least 0.9"
+    assert claim(at_least=None, at_most=0.5).rule == "at most 0.5"
+    assert claim(at_least=0.6, at_most=0.7).rule == "between 0.6 and 0.7"
+    assert claim(at_least=197378.0, at_most=197378.0).rule == "exactly 197,378"
+    assert Quantity(model="parameters").reduce == "last"

@@ -1,0 +1,79 @@
+"""Gate traces on disk: what is written is read, and a file that is none is one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from results import Record, Run, StoreError, Traces, load_traces, save_traces
+from tests.results import examples
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+def traces() -> Traces:
+    numbers = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+    weights = np.arange(2 * 1 * 3 * 3, dtype=np.float32).reshape(2, 1, 3, 3)
+    return Traces(inputs_STD=numbers[:, :, :1], gates={"input": numbers, "forget": -numbers}, attention={1: weights})
+
+
+def kept(run: Run, content: bytes) -> Record:
+    record = examples.record()
+    path = run.write_artifact(record.key, "traces.safetensors", content)
+    return record.model_copy(update={"artifacts": {"traces": path}})
+
+
+def test_what_is_written_is_read(run: Run) -> None:
+    written = traces()
+    read = load_traces(run, kept(run, save_traces(written)))
+    assert read is not None
+    np.testing.assert_array_equal(read.inputs_STD, written.inputs_STD)
+    assert set(read.gates) == {"input", "forget"}
+    for name, gate in read.gates.items():
+        np.testing.assert_array_equal(gate, written.gates[name])
+    assert list(read.attention) == [1]
+    np.testing.assert_array_equal(read.attention[1], written.attention[1])
+
+
+def test_a_record_without_traces_has_none(run: Run) -> None:
+    assert load_traces(run, examples.record()) is None
+
+
+def save(**named: np.ndarray) -> bytes:
+    return safetensors.numpy.save(named)
+
+
+INPUTS = np.zeros((2, 3, 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda: b"",
+        lambda: b"half a file",
+        lambda: save_traces(traces())[:-9],
+        lambda: save(other=INPUTS),
+        lambda: save(**{"inputs": INPUTS, "attention.first": INPUTS}),
+        lambda: save(**{"inputs": INPUTS, "gate.input": np.zeros((2, 4, 8), np.float32)}),
+        lambda: save(**{"inputs": INPUTS, "attention.0": np.zeros((2, 1, 3, 4), np.float32)}),
+        lambda: save(inputs=np.zeros(3, np.float32)),
+    ],
+)
+def test_a_file_that_holds_no_traces_is_refused_in_one_line(run: Run, content: Callable[[], bytes]) -> None:
+    with pytest.raises(StoreError, match="run its case again") as raised:
+        load_traces(run, kept(run, content()))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_file_is_named(run: Run) -> None:
+    record = kept(run, save_traces(traces()))
+    (run.folder / record.artifacts["traces"]).unlink()
+    with pytest.raises(StoreError, match=r"cannot read .*traces\.safetensors"):
+        load_traces(run, record)
