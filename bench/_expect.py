@@ -12,8 +12,10 @@ from results import Case, Probe, Record
 
 ShapeKey = tuple[str, str, int, int | None, int | None, int]
 
-SECONDS_PER_TRAINED_STEP = 120e-6
-"""A training step costs about this for each step of the sequence at 20k parameters; only a first guess."""
+SECONDS_PER_STEP = 45e-6
+SECONDS_PER_NUMBER = 3e-11
+"""What a training step costs for each step of the sequence: once, and again for each parameter of each sequence of
+the batch. Two numbers from one machine; only a first guess, until the store knows better."""
 SECONDS_PER_TIMED_CASE = 1.2
 
 
@@ -34,7 +36,7 @@ class Expectation:
     def training_seconds(self, case: Case) -> float:
         """Expected seconds of training and testing."""
         seen = self._training.get(_shape(case))
-        return statistics.median(seen) if seen else total_steps(case.protocol) * case.length * SECONDS_PER_TRAINED_STEP
+        return statistics.median(seen) if seen else _guess(case)
 
     def timing_seconds(self, case: Case, probes: Sequence[Probe]) -> float:
         """Expected seconds of all timing probes."""
@@ -42,6 +44,12 @@ class Expectation:
             return 0.0
         seen = self._timing.get(_shape(case))
         return statistics.median(seen) if seen else SECONDS_PER_TIMED_CASE
+
+
+def _guess(case: Case) -> float:
+    numbers = (case.params or 8 * case.depth * (case.width or 0) ** 2) * case.protocol.batch
+    length = case.length / 2 if case.protocol.train_lengths == "up_to" else case.length
+    return total_steps(case.protocol) * length * (SECONDS_PER_STEP + SECONDS_PER_NUMBER * numbers)
 
 
 def _shape(case: Case) -> ShapeKey:
