@@ -60,9 +60,16 @@ class Entry:
     @property
     def settled(self) -> bool:
         """Whether no interval crosses a bound: more seeds would hardly change the verdict."""
+        claim = self.claim
+        if claim.quantity.model is not None:  # no seed has a part in it
+            return True
         intervals = [finding.interval for finding in self.findings if finding.interval is not None]
-        ends = [(interval.low, interval.middle, interval.high) for interval in intervals]
-        return all(len({self.claim.holds(end) for end in three}) == 1 for three in ends)
+        return all(
+            (claim.holds(interval.low) and claim.holds(interval.high))
+            or (claim.at_least is not None and interval.high < claim.at_least)
+            or (claim.at_most is not None and interval.low > claim.at_most)
+            for interval in intervals
+        )
 
 
 def judge(claims: Sequence[Claim], cases: Sequence[Case], records: Sequence[Record]) -> list[Entry]:

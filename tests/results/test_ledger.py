@@ -67,6 +67,16 @@ def test_both_bounds_count() -> None:
     ]
 
 
+def test_an_interval_over_both_bounds_settles_nothing() -> None:
+    between = claim(at_least=0.6, at_most=0.7)
+    assert [judged(between, seeds("rnn", *scores)).settled for scores in ((0.1, 0.9), (0.5,), (0.65, 0.65))] == [
+        False,
+        False,
+        True,
+    ]
+    assert judged(claim(quantity={"model": "parameters"}), seeds("rnn", 0.5)).settled
+
+
 def test_what_decides_is_found() -> None:
     records = [
         *seeds("lstm", 0.5, 0.6),
