@@ -26,6 +26,8 @@ StoreOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 RunArgument = Annotated[str, typer.Argument(metavar="[RUN]", help="An id, a unique prefix, `latest`, or a path.")]
 DEFAULT_STORE = Path("carousel-runs")
+WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
+"""What typer raises for an option, a command or a value that there is not."""
 
 
 @app.command()
@@ -84,6 +86,8 @@ def run(
         new=new,
     )
     console = Console(stderr=as_json)
+    if dry_run and as_json:
+        raise UsageError("--dry-run runs nothing that --json could print; leave one of them out")
     if dry_run:
         describe(request, console)
         return
@@ -191,12 +195,22 @@ def main() -> None:
     """The `carousel` command. A user's mistake is one line on standard error, never a traceback."""
     try:
         check_own_rooms()
-        app()
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        raise SystemExit(INTERRUPTED) from None
+    except WrongWords as error:
+        message = error.format_message()  # type: ignore[attr-defined]
+        asks_for_help = not sys.argv[1:]
+        typer.echo(
+            message if asks_for_help else f"carousel: {' '.join(message.split())}; see carousel --help", err=True
+        )
+        raise SystemExit(USAGE) from None
     except ValueError as error:
         if not _is_a_users_mistake(error):
             raise
         typer.echo(f"carousel: {error}", err=True)
         raise SystemExit(getattr(error, "exit_code", USAGE)) from None
+    raise SystemExit(code or OK)
 
 
 def _is_a_users_mistake(error: ValueError) -> bool:

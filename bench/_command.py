@@ -19,6 +19,8 @@ from bench._select import select
 from results import Probe, Record, Run, RunFile, Store, StoreError, Traces, load_traces
 
 PAGE = "report.html"
+LONGEST_COMMAND = 4000
+"""Characters of a command that are kept: enough to repeat any that a person typed."""
 PRIVATE_OPTIONS = ("--store",)
 """Options whose values are paths of this machine; a stored command leaves them out."""
 
@@ -71,7 +73,7 @@ def command_line(arguments: Sequence[str]) -> str:
             next(words, None)
         elif not word.startswith(tuple(f"{option}=" for option in PRIVATE_OPTIONS)):
             kept.append(Path(word).name if word.endswith(".toml") else word)
-    return shlex.join(["carousel", *kept])
+    return shlex.join(["carousel", *kept])[:LONGEST_COMMAND]
 
 
 def finish_run(outcome: Outcome, console: Console, *, as_json: bool) -> None:

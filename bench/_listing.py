@@ -99,6 +99,8 @@ def list_plans() -> list[Row]:
 def list_runs(store: Path) -> list[Row]:
     """Id, plan, how many cases are recorded, and whether the run has ended."""
     rows: list[Row] = []
+    if store.exists() and not store.is_dir():
+        raise UsageError(f"{store} is not a folder of runs; give another with --store")
     for run in Store(store).runs():
         try:
             file = run.file()
@@ -120,6 +122,9 @@ def show_listing(what: str, rows: Sequence[Row], glob: str, *, as_json: bool) ->
         print(json.dumps(matching, indent=1))
         return
     console = Console(highlight=False)
+    if not matching:
+        console.print(f"no {what} yet")
+        return
     if what == "runs":
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in ("name", "plan", "recorded", "state"):

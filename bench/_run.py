@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
+import re
 import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 import safetensors.torch
 from filelock import FileLock, Timeout
 from rich.console import Console
+from rich.text import Text
 from safetensors import SafetensorError
 
 from bench._environment import code_digest, environment
@@ -26,6 +28,9 @@ from bench._work import Job, TimeJob, Trained, TrainJob
 from results import Case, Probe, ProbeRun, Record, Run, RunFile, Store, StoreError
 
 WEIGHTS = "weights.safetensors"
+NOT_IN_KEYS = r"[^A-Za-z0-9_=-]+"
+FAILED_STATUSES = ("crashed", "timeout", "out_of_memory")
+"""What a run that is taken up again tries once more."""
 TIMING_LOCK = Path(tempfile.gettempdir()) / "carousel-timing.lock"
 """One timing case at a time on this machine, whichever run it belongs to."""
 
@@ -75,8 +80,8 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
     Raises `UsageError` for an impossible plan and `StoreError` for a store that cannot be written;
     what was recorded before stays.
     """
-    file = _planned(request)
-    run = _unfinished(request, file) or Store(request.store).create(file)
+    planned = _planned(request)
+    run = _unfinished(request, planned) or Store(request.store).create(planned)
     with _sole_writer(run):
         file = run.file()
         records, damaged = run.read()
@@ -89,7 +94,7 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
                 del records[case.key]
         expectation = _expectation(request.store)
         if not quiet:
-            _announce(console, request, file, run, records, expectation)
+            _announce(console, request, planned, run, records, expectation)
         _Execution(request, file, run, records, expectation).work(console, quiet)
         file = file.model_copy(update={"finished": _now()})
         run.write_file(file)
@@ -203,8 +208,8 @@ def _has_weights(run: Run, case: Case) -> bool:
 
 
 def untrained(file: RunFile, records: dict[str, Record]) -> list[Case]:
-    """The cases that have no record yet."""
-    return [case for case in file.cases if case.key not in records]
+    """The cases that have no record yet, or one that says that they failed."""
+    return [case for case in file.cases if case.key not in records or records[case.key].status in FAILED_STATUSES]
 
 
 def untimed(file: RunFile, records: dict[str, Record]) -> list[list[Case]]:
@@ -238,7 +243,7 @@ def _planned(request: Request) -> RunFile:
     planned, created, code = cases(request.plan), _now(), code_digest()
     moment = created.replace("-", "").replace(":", "").replace("T", "-")[:15]
     return RunFile(
-        id=f"{moment}-{Path(request.plan_name).stem}-{secrets.token_hex(3)}",
+        id=f"{moment}-{re.sub(NOT_IN_KEYS, '_', request.plan_name)[:60]}-{secrets.token_hex(3)}",
         plan=request.plan_name,
         plan_digest=request.plan.digest(),
         command=request.command,
@@ -283,12 +288,15 @@ def _announce(
         case.key for group in untimed(file, records) for case in group
     }
     seconds = expected_seconds(file, records, expectation, max(1, min(request.lanes, len(left) or 1)))
-    taken_up = f", taking up run {run.id}" if run is not None and records else ""
+    taken_up = f", taking up run {run.id}" if run is not None and run.id != file.id else ""
     console.print(
-        f"[bold]{request.plan_name}[/]: {len(file.cases)} cases, {len(file.cases) - len(left)} done before, "
-        f"{len(left)} to run on {request.lanes} lane{'s' if request.lanes > 1 else ''}, "
-        f"about {humanised(seconds)}{taken_up}",
-        highlight=False,
+        Text.assemble(
+            (request.plan_name, "bold"),
+            f": {len(file.cases)} case{'s' if len(file.cases) > 1 else ''}, {len(file.cases) - len(left)} done before, "
+            f"{len(left)} to run on {request.lanes} lane{'s' if request.lanes > 1 else ''}, "
+            f"about {humanised(seconds)}{taken_up}",
+        ),
+        soft_wrap=True,
     )
 
 

@@ -49,11 +49,7 @@ def train(
     """
     protocol, device = case.protocol, next(model.parameters()).device
     total = total_steps(protocol)
-    optimizer = torch.optim.Adam(model.parameters(), lr=protocol.learning_rate, fused=True)
-    if protocol.weight_decay:
-        optimizer = torch.optim.AdamW(
-            model.parameters(), lr=protocol.learning_rate, weight_decay=protocol.weight_decay, fused=True
-        )
+    optimizer = optimizer_of(model, protocol)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(protocol, step))
     validation = to_device(
         task.sample(tasks.generator(case.seed, "validation"), protocol.validation_sequences, case.length, "validation"),
@@ -116,6 +112,15 @@ def train(
     )
 
 
+def optimizer_of(model: arch.SequenceModel, protocol: Protocol) -> torch.optim.Optimizer:
+    """Adam (Kingma & Ba 2015), with decoupled weight decay (Loshchilov & Hutter 2019) where there is any."""
+    if protocol.weight_decay:
+        return torch.optim.AdamW(
+            model.parameters(), lr=protocol.learning_rate, weight_decay=protocol.weight_decay, fused=True
+        )
+    return torch.optim.Adam(model.parameters(), lr=protocol.learning_rate, fused=True)
+
+
 def evaluate(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Batch) -> Evaluation:
     """Score and metrics of `model` on `batch`, without gradients or dropout."""
     was_training = model.training
@@ -144,7 +149,7 @@ def batches(task: tasks.Task, case: Case) -> Iterator[tasks.Batch]:
                 lengths[int(torch.randint(len(lengths), (), generator=generator))] if len(lengths) > 1 else lengths[0]
             )
             batch = task.sample(generator, protocol.batch, length)
-            yield _shuffled(batch, generator) if protocol.control == "shuffled_targets" else batch
+            yield _shuffled(batch) if protocol.control == "shuffled_targets" else batch
         return
     assert protocol.train_sequences is not None and protocol.epochs is not None
     whole = _fixed_set(task, case, generator)
@@ -162,7 +167,7 @@ def fit_batch(task: tasks.Task, case: Case) -> tasks.Batch:
 def _fixed_set(task: tasks.Task, case: Case, generator: torch.Generator) -> tasks.Batch:
     assert case.protocol.train_sequences is not None
     whole = task.sample(generator, case.protocol.train_sequences, case.length)
-    return _shuffled(whole, generator) if case.protocol.control == "shuffled_targets" else whole
+    return _shuffled(whole) if case.protocol.control == "shuffled_targets" else whole
 
 
 def trained_lengths(task: tasks.Task, case: Case) -> list[int]:
@@ -181,10 +186,13 @@ def can_be_asked(task: tasks.Task, length: int) -> bool:
     return True
 
 
-def _shuffled(batch: tasks.Batch, generator: torch.Generator) -> tasks.Batch:
-    """The batch with all its answers passed round among the places that are asked."""
+def _shuffled(batch: tasks.Batch) -> tasks.Batch:
+    """The batch with all its answers passed half a batch on, so that no sequence keeps any of its own.
+
+    Among shuffled answers a few would stay in their sequence, and a model learns even from those.
+    """
     targets, answers = batch.targets.clone(), batch.targets[batch.mask]
-    targets[batch.mask] = answers[torch.randperm(len(answers), generator=generator)]
+    targets[batch.mask] = answers.roll(len(answers) // 2, 0)
     return tasks.Batch(inputs=batch.inputs, targets=targets, mask=batch.mask)
 
 

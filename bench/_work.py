@@ -132,12 +132,15 @@ def do_time(job: TimeJob) -> dict[str, Timed]:
     """Time a group, by case key. A model that fails the gate is refused and not timed."""
     subjects = [_load(case, weights, job.device) for case, weights in zip(job.cases, job.weights, strict=True)]
     refused: dict[str, str] = {}
+    first_calls = {subject.case.key: latency.first_call(subject) for subject in subjects if "latency" in job.probes}
     for subject in subjects:
         inputs = subject.test_inputs(1, min(subject.case.length, _gate_length(subject.task)))
         if (reason := refusal(subject.model.eval(), inputs)) is not None:
             refused[subject.case.key] = reason
     fit = [subject for subject in subjects if subject.case.key not in refused]
     found: dict[str, list[Measurement]] = {subject.case.key: [] for subject in subjects}
+    for key in first_calls.keys() - refused.keys():
+        found[key].append(first_calls[key])
     seconds: dict[Probe, float] = {}
     order = random.Random(" ".join(subject.case.key for subject in subjects))
     for probe in job.probes:

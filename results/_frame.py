@@ -19,7 +19,7 @@ COLUMNS = ("key", "arch", "task", "length", "seed", "status", "parameters", "met
 def load(path: str | Path) -> pandas.DataFrame:
     """One row a measurement of the run at `path`, or of the latest run for `<store>/latest`.
 
-    Columns: the case's identity, the metric, where it was measured (`at`), the number of samples,
+    Columns: the case's identity, the metric, where it was measured (`at_length` and its like), the number of samples,
     their median, and the samples. Raises `StoreError` where there is no such run.
     """
     path = Path(path)

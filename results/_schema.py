@@ -1,7 +1,7 @@
 """What a record says. Everything that is read from disk passes through these models.
 
 They are strict: a wrong type, an unknown field, NaN or infinity is refused. A change of meaning
-raises `SCHEMA_VERSION` and adds an upgrader to `results/_upgrade.py`.
+raises `SCHEMA_VERSION`.
 """
 
 from __future__ import annotations

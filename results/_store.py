@@ -57,7 +57,11 @@ class Run:
 
     def file(self) -> RunFile:
         """What `run.json` says. Raises `StoreError` where it is missing or damaged."""
-        return _read(self.folder / "run.json", RunFile)
+        path = self.folder / "run.json"
+        try:
+            return _read(path, RunFile)
+        except StoreError as error:
+            raise StoreError(f"{path}: {error}; `carousel list runs` shows what else there is") from None
 
     def write_file(self, file: RunFile) -> None:
         write_aside(self.folder / "run.json", file)

@@ -57,7 +57,7 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
 @pytest.mark.parametrize("room", WITHOUT_TORCH)
 def test_reading_and_showing_results_needs_no_torch(room: str) -> None:
     for path in sources(room):
-        heavy = imported_packages(path.read_text(encoding="utf-8")) & {"torch", "safetensors", "numba"}
+        heavy = imported_packages(path.read_text(encoding="utf-8")) & {"torch", "numba"}
         assert not heavy, f"{path.relative_to(HOME)} imports {', '.join(sorted(heavy))}"
 
 

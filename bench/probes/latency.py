@@ -17,7 +17,7 @@ from torch.utils.benchmark import Timer
 
 import tasks
 from bench._plan import Timing
-from bench._train import to_device
+from bench._train import optimizer_of, to_device
 from bench.probes._subject import Subject, pulse
 from results import Measurement
 
@@ -36,19 +36,13 @@ class _Clocked:
 
 
 def measure(subjects: Sequence[Subject], timing: Timing, order: random.Random) -> dict[str, list[Measurement]]:
-    """Measurements by case key: forward at batch 1 and B, a training step at batch B, the first call."""
-    pulse()
-    found: dict[str, list[Measurement]] = {}
+    """Measurements by case key: forward at batch 1 and B, a training step at batch B."""
+    found: dict[str, list[Measurement]] = {subject.case.key: [] for subject in subjects}
     clocked: list[_Clocked] = []
     for subject in order.sample(subjects, len(subjects)):
         key = subject.case.key
-        forward = _forward(subject, 1)
-        started = time.perf_counter()
-        forward()
-        first = time.perf_counter() - started
-        found[key] = [Measurement(metric="first_call_seconds", at={"batch": 1}, samples=(first,))]
         clocked += [
-            _Clocked(key, "forward_seconds", {"batch": 1}, forward),
+            _Clocked(key, "forward_seconds", {"batch": 1}, _forward(subject, 1)),
             _Clocked(key, "forward_seconds", {"batch": timing.batch}, _forward(subject, timing.batch)),
             _Clocked(key, "train_step_seconds", {"batch": timing.batch}, _training_step(subject, timing.batch)),
         ]
@@ -65,6 +59,15 @@ def measure(subjects: Sequence[Subject], timing: Timing, order: random.Random) -
             Measurement(metric=one.metric, at=one.at, samples=tuple(one.samples), pulse_seconds=tuple(one.pulses))
         )
     return found
+
+
+def first_call(subject: Subject) -> Measurement:
+    """The first forward pass of a model that was only just loaded; to be taken before anything else runs it."""
+    forward = _forward(subject, 1)
+    pulse()
+    started = time.perf_counter()
+    forward()
+    return Measurement(metric="first_call_seconds", at={"batch": 1}, samples=(time.perf_counter() - started,))
 
 
 def _time(call: Callable[[], object], calls: int) -> float:
@@ -89,7 +92,7 @@ def _training_step(subject: Subject, batch: int) -> Callable[[], object]:
     case, task, model = subject.case, subject.task, copy.deepcopy(subject.model).train()
     sampled = task.sample(tasks.generator(case.seed, "train"), batch, case.length)
     asked = to_device(sampled, subject.device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=case.protocol.learning_rate, fused=True)
+    optimizer = optimizer_of(model, case.protocol)
 
     def training_step() -> None:
         optimizer.zero_grad(set_to_none=True)

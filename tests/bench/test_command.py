@@ -137,7 +137,7 @@ def test_a_page_that_cannot_be_written_is_one_line(
 
 
 def test_a_traceback_is_kept_for_our_own_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> None:
+    def broken(**_: object) -> None:
         raise ValueError("ours")
 
     monkeypatch.setattr(_cli, "app", broken)
@@ -149,7 +149,7 @@ def test_a_traceback_is_kept_for_our_own_mistakes(monkeypatch: pytest.MonkeyPatc
 def test_a_users_mistake_is_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: ValueError, code: int
 ) -> None:
-    def broken() -> None:
+    def broken(**_: object) -> None:
         raise error
 
     monkeypatch.setattr(_cli, "app", broken)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import safetensors.torch
 import torch
@@ -11,7 +13,9 @@ import tasks
 from arch import SequenceModel
 from bench._build import build_model
 from bench._gate import GATE_TOLERANCE, SEGMENT_STEPS, largest_difference, refusal
-from bench._work import TimeJob, TrainJob, do_time, do_train
+from bench._work import TimeJob, TrainJob, _load, do_time, do_train
+from bench.probes import Subject, latency
+from results import Measurement
 from tests.bench.doubles import Drifting
 from tests.bench.tiny import TIMING, tiny_case
 
@@ -125,6 +129,38 @@ def test_a_difference_after_the_first_segment_is_seen() -> None:
     assert largest_difference(model, inputs) > 0.1
 
 
+@pytest.mark.parametrize("name", arch.names())
+def test_a_scan_that_ends_in_a_wrong_state_is_refused(name: str) -> None:
+    task = tasks.build("first_last")
+    model = build_model(tiny_case(name), task).eval()
+    really = model.scan
+    model.scan = lambda x, state: (really(x, state)[0], model.init_state(len(x)))  # type: ignore[method-assign]
+    inputs = task.sample(tasks.generator(0, "test"), 2, 3 * SEGMENT_STEPS).inputs
+    assert refusal(model, inputs) is not None
+
+
+def test_the_first_call_is_timed_before_anything_else_runs_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    job, ran = trained("gru"), []
+    for form in ("forward", "scan", "step"):
+        really = getattr(SequenceModel, form)
+
+        def counted(self: SequenceModel, *given: object, form: str = form, really: Any = really) -> Any:
+            ran.append(form)
+            return really(self, *given)
+
+        monkeypatch.setattr(SequenceModel, form, counted)
+    really_first = latency.first_call
+
+    def first_call(subject: Subject) -> Measurement:
+        assert ran == []
+        return really_first(subject)
+
+    monkeypatch.setattr(latency, "first_call", first_call)
+    (timed,) = do_time(job).values()
+    assert ran[:2] == ["forward", "scan"]
+    assert [m.at for m in timed.measurements if m.metric == "first_call_seconds"] == [{"batch": 1}]
+
+
 def test_outputs_that_are_not_numbers_are_refused() -> None:
     task = tasks.build("first_last")
     model = build_model(tiny_case("rnn"), task).eval()
@@ -133,6 +169,14 @@ def test_outputs_that_are_not_numbers_are_refused() -> None:
     inputs = task.sample(tasks.generator(0, "test"), 1, 4).inputs
     assert largest_difference(model, inputs) == float("inf")
     assert refusal(model, inputs) is not None
+
+
+def test_the_weights_that_are_timed_are_those_that_travelled() -> None:
+    job = trained("rnn")
+    timed = _load(job.cases[0], job.weights[0], "cpu").model.state_dict()
+    travelled = safetensors.torch.load(job.weights[0])
+    assert set(timed) == set(travelled)
+    assert all(torch.equal(timed[name], travelled[name]) for name in timed)
 
 
 def test_the_weights_that_travel_are_the_trained_ones() -> None:

@@ -36,7 +36,7 @@ def test_every_plan_of_the_folder_expands_to_its_whole_grid(name: str) -> None:
     assert len({case.key for case in found}) == len(found)
     assert {case.arch for case in found} == {str(arch.get(spec)) for grid in grids for spec in grid.archs}
     assert {case.task for case in found} == {str(tasks.build(spec)) for grid in grids for spec in grid.tasks}
-    assert {case.length for case in found} == set(plan.lengths)
+    assert {case.length for case in found} == {length for grid in grids for length in grid.lengths}
     assert {case.seed for case in found} == set(range(plan.seeds))
     assert {(case.depth, case.params, case.width) for case in found} == {(plan.depth, plan.params, plan.width)}
     assert all(case.task_version == tasks.build(case.task).version for case in found)

@@ -321,3 +321,22 @@ def test_a_model_is_checked_by_its_count_without_being_built(name: str) -> None:
     case = tiny_case(name, "copy_memory").model_copy(update={"depth": 2})
     counted = check_model(name, task, depth=2, params=None, width=4)
     assert counted == sum(parameter.numel() for parameter in build_model(case, task).parameters())
+
+
+def test_training_never_sees_test_data_and_validates_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, case = tasks.build("first_last"), tiny_case(steps=2)
+    expected = task.sample(tasks.generator(case.seed, "validation"), 8, 4, "validation").inputs
+    drawn: list[tuple[str, torch.Tensor]] = []
+    really = type(task).sample
+
+    def sample(
+        self: tasks.Task, generator: torch.Generator, batch: int, length: int, split: tasks.Split = "train"
+    ) -> tasks.Batch:
+        sampled = really(self, generator, batch, length, split)
+        drawn.append((split, sampled.inputs))
+        return sampled
+
+    monkeypatch.setattr(type(task), "sample", sample)
+    train(build_model(case, task), task, case)
+    assert [split for split, _ in drawn] == ["validation", "train", "train"]
+    assert torch.equal(drawn[0][1], expected)
