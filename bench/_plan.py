@@ -149,7 +149,20 @@ def load(name: str) -> Plan:
         raise UsageError(f"the plan {path} holds a date or time, which no field of a plan takes") from None
     if (plan.params is None) == (plan.width is None):
         raise UsageError(f"the plan {path} must give either params or width")
+    _check_overrides(plan, path)
     return plan
+
+
+def _check_overrides(plan: Plan, path: Path) -> None:
+    """Raises `UsageError` for an override that no case of the whole plan meets."""
+    specs = {spec for grid in plan.grids() for spec in grid.tasks}
+    known = specs | {spec.partition(":")[0] for spec in specs}
+    lengths = {length for grid in plan.grids() for length in grid.lengths}
+    for override in plan.override:
+        for task in set(override.tasks) - known:
+            raise UsageError(f"the plan {path}: override names the task {task!r}, which is not in the plan")
+        for length in set(override.lengths) - lengths:
+            raise UsageError(f"the plan {path}: override names the length {length}, which is not in the plan")
 
 
 def cases(plan: Plan) -> list[Case]:

@@ -204,3 +204,12 @@ def test_an_unknown_plan_suggests_the_nearest() -> None:
         load("quik")
     with pytest.raises(UsageError, match=r"no plan '../plans/quick'"):
         load("../plans/quick")
+
+
+@pytest.mark.parametrize(
+    ("names", "says"), [('tasks = ["nonsense"]', "the task 'nonsense'"), ("lengths = [5]", "the length 5")]
+)
+def test_an_override_that_no_case_meets_is_refused(tmp_path: Path, names: str, says: str) -> None:
+    path = write_plan(tmp_path, TINY + f"\n[[override]]\n{names}\nprotocol = {{ batch = 2 }}\n")
+    with pytest.raises(UsageError, match=f"override names {says}, which is not in the plan"):
+        load(str(path))
