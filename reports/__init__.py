@@ -2,7 +2,8 @@
 
 from reports._health import Health, Problem
 from reports._ledger import LedgerRow, ledger
-from reports.exports import as_csv, as_json, as_latex, as_markdown
+from reports._streaming import StepCost
+from reports.exports import as_csv, as_latex, as_markdown
 from reports.figures import (
     Drawing,
     accuracy_against_cost,
@@ -13,7 +14,7 @@ from reports.figures import (
 )
 from reports.inside import case_figures, shown_cases, write_case_figures
 from reports.page import page, write_page
-from reports.tables import LeaderboardRow, StreamingRow, TimingRow, latency, leaderboard, streaming
+from reports.tables import LeaderboardRow, TimingRow, latency, leaderboard, streaming
 from reports.terminal import render_terminal
 
 __all__ = [
@@ -22,12 +23,11 @@ __all__ = [
     "LeaderboardRow",
     "LedgerRow",
     "Problem",
-    "StreamingRow",
+    "StepCost",
     "TimingRow",
     "accuracy_against_cost",
     "accuracy_against_length",
     "as_csv",
-    "as_json",
     "as_latex",
     "as_markdown",
     "case_figures",

@@ -9,11 +9,13 @@ from statistics import fmean
 from reports._numbers import listed, microseconds, short_score, size
 from reports._series import Group, solved_from
 from reports._streaming import StepCost, step_costs_by_arch
+from results import Line, interval_of_mean
 
 CLEAR_SHARE = 0.05
-"""A mean this share of the span above a line is told as above it, and that far below it as below."""
+"""A mean less than this share of the span from a line cannot be told from it, however narrow its interval:
+the interval leaves out the sampling error of the test set."""
 MOST_SHARE = 0.8
-"""From this share of the span on, a mean short of solved is told as nearly solving."""
+"""With the whole interval above this share of the span, what is short of solved is told as nearly solving."""
 NEARLY_BEST = 0.02
 """Mean scores this close count as equally good, as in the comparison of runs."""
 FLAT = 1.25
@@ -28,9 +30,10 @@ def conclusions(found: Sequence[Group]) -> list[str]:
 
 
 def choice(found: Sequence[Group]) -> str | None:
-    """Which architecture to stream, and why; None where fewer than two were streamed."""
+    """Which architecture to stream, and why; None where fewer than two were streamed or no score has an interval."""
     costs = step_costs_by_arch(found)
-    return _choice(found, costs) if len(costs) > 1 else None
+    repeated = any(len(group.scores()) > 1 for group in found)
+    return _choice(found, costs) if len(costs) > 1 and repeated else None
 
 
 def streaming_conclusions(found: Sequence[Group]) -> list[str]:
@@ -47,50 +50,69 @@ def streaming_conclusions(found: Sequence[Group]) -> list[str]:
 def baseline(group: Group) -> float | None:
     """The line that a model must pass to have used the past."""
     line = group.line()
-    return None if line is None else max(line.chance, line.blind_to_the_past or 0.0)
+    return None if line is None else _baseline_of(line)
+
+
+def clears(mean: float, low: float, line: float) -> bool:
+    """Whether a score has used the past: its interval is above the line, and its mean not by a hair only."""
+    return low > line and mean > line + CLEAR_SHARE * (1 - line)
 
 
 def _of_place(rivals: Sequence[Group]) -> str:
     task, length = rivals[0].task, rivals[0].length
     line = next((group.line() for group in rivals if group.line() is not None), None)
-    scores = {group.arch: fmean(found) for group in rivals if (found := group.scores())}
-    partly = {group.arch: f", {len(group.scores())} of {len(group.seeds)} seeds" for group in rivals}
-    partly |= {group.arch: "" for group in rivals if len(group.scores()) == len(group.seeds)}
-    unscored = [group.arch for group in rivals if group.arch not in scores]
-    told = [f"{arch} {scores[arch]:.2f}{partly[arch]}" for arch in sorted(scores, key=lambda arch: -scores[arch])]
-    if line is None or not scores:
-        text = listed(told) if told else ""
-    else:
-        text = _against_lines(scores, partly, line.chance, line.blind_to_the_past)
-    nothing = f"nothing was measured of {listed(unscored)}" if unscored else ""
-    return f"{task} at {length:,}: {'; '.join(part for part in (text, nothing) if part)}."
+    scored = sorted((group for group in rivals if group.scores()), key=lambda group: -fmean(group.scores()))
+    unscored = [group.arch for group in rivals if not group.scores()]
+    parts = []
+    if line is None and scored:
+        parts.append(listed([_with_mean(group) for group in scored]))
+    elif line is not None:
+        parts += _against_lines([group for group in scored if len(group.scores()) > 1], line)
+        if single := [_with_mean(group) for group in scored if len(group.scores()) == 1]:
+            parts.append(f"one seed, so no interval: {listed(single)}, beside {_name_of(line)}")
+    if unscored:
+        parts.append(f"nothing was measured of {listed(unscored)}")
+    return f"{task} at {length:,}: {'; '.join(parts)}."
 
 
-def _against_lines(scores: dict[str, float], partly: dict[str, str], chance: float, blind: float | None) -> str:
-    line = max(chance, blind or 0.0)
-    margin = CLEAR_SHARE * (1 - line)
-    blind_leads = blind is not None and blind > chance
-    name = f"the {short_score(line)} of {'an answer blind to the past' if blind_leads else 'chance'}"
+def _against_lines(scored: Sequence[Group], line: Line) -> list[str]:
     kinds: dict[str, list[str]] = {"solved": [], "most": [], "some": [], "at": [], "below": []}
-    for arch in sorted(scores, key=lambda arch: -scores[arch]):
-        mean = scores[arch]
-        if mean >= solved_from(chance):
-            kind = "solved"
-        elif mean >= line + MOST_SHARE * (1 - line):
-            kind = "most"
-        elif mean > line + margin:
-            kind = "some"
-        else:
-            kind = "at" if mean >= line - margin else "below"
-        kinds[kind].append(f"{arch} ({mean:.2f}{partly[arch]})")
+    for group in scored:
+        kinds[_kind(group.scores(), line)].append(_with_mean(group))
+    name = _name_of(line)
     words = {
         "solved": ("solves it", "solve it"),
         "most": ("nearly solves it", "nearly solve it"),
         "some": ("uses some of the past", "use some of the past"),
-        "at": (f"stays at {name}", f"stay at {name}"),
+        "at": (f"cannot be told from {name}", f"cannot be told from {name}"),
         "below": (f"falls below {name}", f"fall below {name}"),
     }
-    return "; ".join(f"{listed(archs)} {words[kind][len(archs) > 1]}" for kind, archs in kinds.items() if archs)
+    return [f"{listed(archs)} {words[kind][len(archs) > 1]}" for kind, archs in kinds.items() if archs]
+
+
+def _kind(scores: Sequence[float], line: Line) -> str:
+    """What the interval of the mean allows to be said, not the mean alone."""
+    bounds, least = interval_of_mean(scores), _baseline_of(line)
+    if clears(bounds.middle, bounds.low, least):
+        if min(scores) >= solved_from(line.chance):
+            return "solved"
+        return "most" if bounds.low >= least + MOST_SHARE * (1 - least) else "some"
+    return "below" if bounds.high < least and bounds.middle < least - CLEAR_SHARE * (1 - least) else "at"
+
+
+def _baseline_of(line: Line) -> float:
+    return max(line.chance, line.blind_to_the_past or 0.0)
+
+
+def _name_of(line: Line) -> str:
+    blind_leads = line.blind_to_the_past is not None and line.blind_to_the_past > line.chance
+    return f"the {short_score(_baseline_of(line))} of {'an answer blind to the past' if blind_leads else 'chance'}"
+
+
+def _with_mean(group: Group) -> str:
+    scores = group.scores()
+    partly = "" if len(scores) == len(group.seeds) else f", {len(scores)} of {len(group.seeds)} seeds"
+    return f"{group.arch} ({fmean(scores):.2f}{partly})"
 
 
 def _growth(costs: list[StepCost]) -> str:
@@ -105,20 +127,23 @@ def _choice(found: Sequence[Group], costs: dict[str, list[StepCost]]) -> str:
     contests = 0
     for place in dict.fromkeys((group.task, group.length) for group in found):
         rivals = [group for group in found if (group.task, group.length) == place]
-        scores = {group.arch: fmean(kept) for group in rivals if (kept := group.scores())}
+        bounds = {group.arch: interval_of_mean(kept) for group in rivals if (kept := group.scores())}
         lines = [line for group in rivals if (line := baseline(group)) is not None]
-        if not scores or not lines or max(scores.values()) <= lines[0] + CLEAR_SHARE * (1 - lines[0]):
+        if not bounds or not lines:
             continue
-        contests += 1
-        wins.update(arch for arch, mean in scores.items() if mean >= max(scores.values()) - NEARLY_BEST)
+        best_mean = max(bound.middle for bound in bounds.values())
+        using = {arch: bound.middle for arch, bound in bounds.items() if clears(bound.middle, bound.low, lines[0])}
+        if best_mean in using.values():
+            contests += 1
+            wins.update(arch for arch, mean in using.items() if mean >= best_mean - NEARLY_BEST)
     candidates = [arch for arch in costs if wins[arch]]
     if not candidates:
-        return "No architecture that was streamed used the past on any of these tasks, so none is to be preferred."
+        return "No streamed architecture clearly used the past on any of these tasks, so none is to be preferred."
     best = min(candidates, key=lambda arch: (-wins[arch], costs[arch][-1].p50_seconds))
     cost = costs[best][-1]
     state = f" and {size(cost.state_bytes)} of state" if cost.state_bytes is not None else ""
     settings = "the one setting" if contests == 1 else f"{wins[best]} of the {contests} settings"
     return (
-        f"For streaming, choose {best}: within {NEARLY_BEST} of the best score in {settings} where any architecture "
-        f"used the past, at {microseconds(cost.p50_seconds)} µs a step{state} at position {cost.position:,}."
+        f"For streaming, choose {best}: within {NEARLY_BEST} of the best score in {settings} where the best "
+        f"clearly used the past, at {microseconds(cost.p50_seconds)} µs a step{state} at position {cost.position:,}."
     )

@@ -29,7 +29,7 @@ def accuracy_against_cost_of(found: Sequence[Group]) -> Drawing | None:
     if not both:
         return None
     colours = marks(archs_of(found))
-    states = {group.arch: cost.state_bytes for group, cost in both}
+    states = {arch: [cost.state_bytes for group, cost in both if group.arch == arch] for arch in archs_of(found)}
     position = max(cost.position for _, cost in both)
     title = "Score against cost"
     with style():
@@ -40,7 +40,7 @@ def accuracy_against_cost_of(found: Sequence[Group]) -> Drawing | None:
             axes.set_title(f"{written.shortened(task, 30)}, length {length:,}")
         drawn.supxlabel(f"time per step at position {position:,}, p50 (µs)", fontsize=9)
         drawn.supylabel("score (share answered rightly)", fontsize=9)
-        named = {f"{arch}, {written.size(state)} of state": colours[arch] for arch, state in states.items()}
+        named = {f"{arch}, {written.sizes(kept)} of state": colours[arch] for arch, kept in states.items() if kept}
         legend(drawn, named, line=False)
         told = "; ".join(
             f"{group.task} at {group.length}, {group.arch}: {fmean(group.scores()):.2f} for "

@@ -1,4 +1,4 @@
-"""The tables as people read them: headings and written numbers, one source for terminal, page and paper."""
+"""The leaderboard as people read it: headings and written numbers, one source for all exports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reports import _numbers as written
-from reports.tables import LeaderboardRow, StreamingRow, TimingRow
+from reports.tables import LeaderboardRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,54 +49,6 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
         headings=tuple(heading for heading, _ in columns),
         names=3,
         rows=tuple(tuple(cell(row) for _, cell in columns) for row in rows),
-    )
-
-
-def streaming_table(rows: Sequence[StreamingRow]) -> Table:
-    """Cost of a step by architecture and position."""
-    return Table(
-        headings=(
-            *("architecture", "position", "cases", "p50, µs", "p50 of the cases, µs", "p90, µs", "p99, µs"),
-            *("largest, µs", "state"),
-        ),
-        names=1,
-        rows=tuple(
-            (
-                row.arch,
-                written.count(row.position),
-                written.count(row.cases),
-                written.microseconds(row.p50_seconds),
-                f"{written.microseconds(row.p50_lowest_seconds)}–{written.microseconds(row.p50_highest_seconds)}",
-                written.microseconds(row.p90_seconds),
-                written.microseconds(row.p99_seconds),
-                written.microseconds(row.max_seconds),
-                written.size(row.state_bytes),
-            )
-            for row in rows
-        ),
-    )
-
-
-def latency_table(rows: Sequence[TimingRow]) -> Table:
-    """Whole-sequence timings."""
-    return Table(
-        headings=("timing", "length", "batch", "architecture", "cases", "median, ms", "95% interval, ms", "least, ms"),
-        names=4,
-        rows=tuple(
-            (
-                row.what,
-                written.count(row.length),
-                written.count(row.batch),
-                row.arch,
-                written.count(row.cases),
-                written.milliseconds(row.median_seconds),
-                written.MISSING
-                if row.low_seconds is None
-                else f"{written.milliseconds(row.low_seconds)}–{written.milliseconds(row.high_seconds)}",
-                written.milliseconds(row.least_seconds),
-            )
-            for row in rows
-        ),
     )
 
 

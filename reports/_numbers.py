@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 
 MISSING = "—"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -40,6 +41,16 @@ def size(value: float | None) -> str:
             break
         value /= 1024
     return f"{value:,.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+
+
+def sizes(values: Iterable[float | None]) -> str:
+    """Bytes from the least to the most, the unit once where both share it: `544–648 B`, `0.9–1.5 KiB`."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return MISSING
+    low, high = size(min(known)), size(max(known))
+    shared = low.split()[1] == high.split()[1]
+    return low if low == high else f"{low.split()[0] if shared else low}–{high}"
 
 
 def significant(value: float, digits: int = 3) -> str:

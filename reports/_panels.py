@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 WIDTH = 8.2
 """Inches across, of a figure as wide as the page."""
+WIDER = 10.2
+"""Inches across, with three columns and more."""
 PANEL_HEIGHT = 2.15
 MOST_COLUMNS = 4
 LEAST_SPAN = 10
@@ -34,7 +36,7 @@ def grid(found: Sequence[Group]) -> tuple[Figure, dict[tuple[str, int], Axes]]:
     lengths = sorted({group.length for group in found})
     across_tasks = len(tasks) <= MOST_COLUMNS
     columns, rows = (len(tasks), len(lengths)) if across_tasks else (len(lengths), len(tasks))
-    width = WIDTH if columns > 1 else 5.4
+    width = WIDER if columns > 2 else WIDTH if columns > 1 else 5.4
     drawn = figure(max(width, 2.0 * columns), 0.75 + PANEL_HEIGHT * rows * (1.3 if rows == 1 else 1))
     every = drawn.subplots(rows, columns, squeeze=False, sharey=True)
     panels = {}

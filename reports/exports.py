@@ -1,18 +1,16 @@
-"""The leaderboard for other programs: Markdown, CSV, LaTeX, and all tables as one JSON document."""
+"""The leaderboard for other programs: Markdown, CSV, LaTeX."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 
 from reports._display import leaderboard_table, notes
-from reports._health import health
-from reports._series import groups, specifications
-from reports.tables import LeaderboardRow, latency_of, leaderboard_of, streaming_of
+from reports._series import groups
+from reports.tables import LeaderboardRow, leaderboard_of
 from results import Record, RunFile
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -77,27 +75,6 @@ def as_latex(run: RunFile, records: Sequence[Record]) -> str:
         label="tab:carousel",
     )
     return "% needs \\usepackage{booktabs}\n" + _in_ascii(text)
-
-
-def as_json(run: RunFile, records: Sequence[Record]) -> str:
-    """Every table with unrounded numbers, and the run's counts, as one JSON document."""
-    found = groups(run, records)
-    state = health(found, finished=run.finished is not None)
-    document = {
-        "run": run.id,
-        "plan": run.plan,
-        "command": run.command,
-        "code": run.code,
-        "environment": run.environment.model_dump(mode="json"),
-        "verdict": state.verdict,
-        "counts": {name: getattr(state, name) for name in ("cases", "ok", "failed", "missing", "noisy")},
-        "specifications": specifications(found),
-        "leaderboard": [asdict(row) for row in leaderboard_of(found)],
-        "streaming": [asdict(row) for row in streaming_of(found)],
-        "latency": [asdict(row) for row in latency_of(found)],
-        "problems": [asdict(problem) for problem in state.problems],
-    }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _neutral(value: object) -> object:

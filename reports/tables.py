@@ -9,7 +9,7 @@ from statistics import median
 
 from reports._health import problems_of
 from reports._series import Group, archs_of, groups
-from reports._streaming import nearest, step_costs, step_costs_by_arch
+from reports._streaming import StepCost, nearest, step_costs, step_costs_by_arch
 from results import METRICS, Interval, Line, Record, RunFile, interval_of_mean, interval_of_median
 
 
@@ -44,22 +44,6 @@ class LeaderboardRow:
     @property
     def scored(self) -> int:
         return len(self.seed_scores)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamingRow:
-    """What one streamed step of one architecture costs at one position, over `cases` cases."""
-
-    arch: str
-    position: int
-    cases: int
-    p50_seconds: float
-    p50_lowest_seconds: float
-    p50_highest_seconds: float
-    p90_seconds: float
-    p99_seconds: float
-    max_seconds: float
-    state_bytes: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,29 +83,9 @@ def leaderboard_of(found: Sequence[Group]) -> list[LeaderboardRow]:
     )
 
 
-def streaming(run: RunFile, records: Sequence[Record]) -> list[StreamingRow]:
-    """One row per architecture and position."""
-    return streaming_of(groups(run, records))
-
-
-def streaming_of(found: Sequence[Group]) -> list[StreamingRow]:
-    """The streaming table of groups that are already at hand."""
-    return [
-        StreamingRow(
-            arch=arch,
-            position=cost.position,
-            cases=cost.cases,
-            p50_seconds=cost.p50_seconds,
-            p50_lowest_seconds=cost.p50_lowest_seconds,
-            p50_highest_seconds=cost.p50_highest_seconds,
-            p90_seconds=cost.p90_seconds,
-            p99_seconds=cost.p99_seconds,
-            max_seconds=cost.max_seconds,
-            state_bytes=cost.state_bytes,
-        )
-        for arch, costs in step_costs_by_arch(found).items()
-        for cost in costs
-    ]
+def streaming(run: RunFile, records: Sequence[Record]) -> dict[str, list[StepCost]]:
+    """For each architecture that was streamed, what a step costs by ascending position."""
+    return step_costs_by_arch(groups(run, records))
 
 
 def latency(run: RunFile, records: Sequence[Record]) -> list[TimingRow]:

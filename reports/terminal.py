@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from reports import _numbers as written
-from reports._conclusions import choice, conclusions
+from reports._conclusions import choice, clears, conclusions
 from reports._health import health
 from reports._ledger import ledger, summary
 from reports._series import groups, specifications
@@ -19,6 +20,8 @@ from reports.tables import LeaderboardRow, leaderboard_of
 from results import Record, RunFile
 
 MOST_PROBLEMS = 12
+WIDE_ENOUGH = 1_000
+"""More letters than any row has: tables are measured at this width."""
 
 
 def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console | None = None) -> None:
@@ -28,7 +31,7 @@ def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console
     rows = leaderboard_of(found)
     state = health(found, finished=run.finished is not None)
     if rows:
-        console.print(_table(rows))
+        _print_table(console, rows)
     for problem in state.problems[:MOST_PROBLEMS]:
         where = f"{problem.arch} on {problem.task} at {problem.length:,}"
         console.print(Text(f"— {where}: {problem.brief}", style="yellow"), soft_wrap=True)
@@ -48,41 +51,42 @@ def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console
     console.print(Text(state.verdict, style="bold" if state.ok == state.cases else "bold yellow"), soft_wrap=True)
 
 
-def _table(rows: Sequence[LeaderboardRow]) -> Table:
+def _print_table(console: Console, rows: Sequence[LeaderboardRow]) -> None:
+    """The table with as many columns as fit a terminal, all of them into a file; a number is never cut."""
+    kept = list(COLUMNS)
+    table, width = _table(console, rows, kept)
+    for dropped in DROPPED_IN_ORDER:
+        if not console.is_terminal or width <= console.width:
+            break
+        kept.remove(dropped)
+        table, width = _table(console, rows, kept)
+    table.width = width
+    console.print(table, soft_wrap=True)
+
+
+def _table(console: Console, rows: Sequence[LeaderboardRow], kept: Sequence[str]) -> tuple[Table, int]:
+    """The table of these columns, and the width that it needs."""
     far = {row.far_position for row in rows if row.far_position is not None}
     end = f"position {min(far):,}" if len(far) == 1 else "the longest position"
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 0),
-        show_edge=False,
-        caption=f"step: p50 in µs near the task's length; end: at {end}" if far else None,
-        caption_justify="left",
-    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), show_edge=False, caption_justify="left")
     table.add_column("task, architecture", no_wrap=True)
-    for heading in ("score (95%)    ", "solved", "params", "state\nend", "step\nµs", "step end\nµs", "p99 end\nµs"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in kept:
+        table.add_column(COLUMNS[heading][0], justify="right", no_wrap=True)
     for place in dict.fromkeys((row.task, row.length) for row in rows):
         rivals = [row for row in rows if (row.task, row.length) == place]
         table.add_section()
         table.add_row(f"[bold]{escape(written.shortened(place[0], 24))} {place[1]:,}[/]")
         for row in rivals:
-            table.add_row(*_cells(row))
+            name = f"  {escape(written.shortened(row.arch, 24))}"
+            table.add_row(name, *(COLUMNS[heading][1](row) for heading in kept))
         for name, line in _lines(rivals).items():
             table.add_row(f"[dim]  {name}[/]", f"[dim]{line:.2f}{' ' * 12}[/]")
-    return table
-
-
-def _cells(row: LeaderboardRow) -> tuple[str, ...]:
-    return (
-        f"  {escape(written.shortened(row.arch, 24))}",
-        _coloured(row),
-        f"{row.solved}/{row.seeds}",
-        written.count(row.parameters),
-        written.size(row.state_bytes),
-        written.microseconds(row.near_step_seconds),
-        written.microseconds(row.far_step_seconds),
-        written.microseconds(row.far_step_p99_seconds),
-    )
+    options = console.options.update(width=WIDE_ENOUGH)
+    width = Measurement.get(console, options, table).maximum
+    if far:
+        near = "step: p50 in µs near the task's length; end: at"
+        table.caption = f"{near if 'step' in kept else 'step end: p50 in µs at'} {end}"
+    return table, width
 
 
 def _lines(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
@@ -101,5 +105,17 @@ def _coloured(row: LeaderboardRow) -> str:
         return text
     if row.solved == row.seeds:
         return f"[green]{text}[/]"
-    baseline = max(row.chance, row.blind_to_the_past or 0.0)
-    return f"[red]{text}[/]" if row.score < baseline + 0.05 * (1 - baseline) else text
+    line = max(row.chance, row.blind_to_the_past or 0.0)
+    return text if row.score_low is None or clears(row.score, row.score_low, line) else f"[red]{text}[/]"
+
+
+COLUMNS: dict[str, tuple[str, Callable[[LeaderboardRow], str]]] = {
+    "score": ("score (95%)    ", _coloured),
+    "solved": ("solved", lambda row: f"{row.solved}/{row.seeds}"),
+    "params": ("params", lambda row: written.count(row.parameters)),
+    "state": ("state\nend", lambda row: written.size(row.state_bytes)),
+    "step": ("step\nµs", lambda row: written.microseconds(row.near_step_seconds)),
+    "step end": ("step end\nµs", lambda row: written.microseconds(row.far_step_seconds)),
+    "p99 end": ("p99 end\nµs", lambda row: written.microseconds(row.far_step_p99_seconds)),
+}
+DROPPED_IN_ORDER = ("p99 end", "step", "state", "params")

@@ -1,10 +1,9 @@
-"""Markdown, CSV, LaTeX, JSON and the terminal: the same rows, safe for whatever reads them."""
+"""Markdown, CSV, LaTeX and the terminal: the same rows, safe for whatever reads them."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 
 import pytest
 from rich.console import Console
@@ -71,31 +70,61 @@ def test_latex_uses_booktabs_and_escapes(run: RunFile, records: list[Record]) ->
     assert r"\input" not in strange
 
 
-def test_json_is_one_document_with_all_tables(run: RunFile, records: list[Record]) -> None:
-    document = json.loads(reports.as_json(run, records))
-    assert document["counts"] == {"cases": 72, "ok": 68, "failed": 3, "missing": 1, "noisy": 0}
-    assert len(document["leaderboard"]) == 24
-    assert len(document["streaming"]) == 4 * len(synthetic.POSITIONS)
-    assert document["specifications"]["lstm"] == "lstm:forget_bias=1"
-    assert document["leaderboard"][0]["score"] == reports.leaderboard(run, records)[0].score
-
-
-def printed(run: RunFile, records: list[Record], width: int) -> str:
-    console = Console(width=width, file=io.StringIO())
+def printed(run: RunFile, records: list[Record], width: int, *, terminal: bool = True) -> str:
+    console = Console(width=width, file=io.StringIO(), force_terminal=terminal, color_system=None)
     reports.render_terminal(run, records, console=console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
+def table_of(text: str) -> list[str]:
+    """The lines before the first problem."""
+    lines = text.splitlines()
+    return lines[: next(place for place, line in enumerate(lines) if line.startswith("—"))]
+
+
 def test_terminal_shows_everything_in_80_columns(run: RunFile, records: list[Record]) -> None:
     text = printed(run, records, 80)
     assert "…" not in text
+    assert max(len(line.rstrip()) for line in table_of(text)) <= 80
     line = next(line for line in text.splitlines() if line.strip().startswith("rnn") and "0.76" in line)
     assert line.split()[:5] == ["rnn", "0.76", "(0.69–0.83)", "0/3", "20,003"]
+    assert len(line.split()) == 10
     assert "blind to the past             0.75" in text
     assert "— lstm on copy_memory at 128: seed 2 missing" in text
     assert "lstm = lstm:forget_bias=1" in text
     assert text.splitlines()[-1].startswith("72 cases: 68 ok, 3 failed")
+
+
+def numbers_of_rnn(text: str) -> list[str]:
+    return next(line for line in table_of(text) if line.strip().startswith("rnn") and "0.76" in line).split()
+
+
+@pytest.mark.parametrize(
+    ("width", "kept", "gone"),
+    [
+        (70, ["solved", "params", "state", "step end"], ["p99 end"]),
+        (60, ["solved", "params", "step end"], ["p99 end", "state"]),
+        (40, ["solved", "step end"], ["p99 end", "state", "params"]),
+    ],
+)
+def test_a_narrow_terminal_has_fewer_columns_and_no_number_is_cut(
+    run: RunFile, records: list[Record], width: int, kept: list[str], gone: list[str]
+) -> None:
+    table = table_of(printed(run, records, width))
+    heading = " ".join(table[:2])
+    assert all(word in heading for word in kept)
+    assert not any(word in heading for word in gone)
+    assert "…" not in "".join(table)
+    narrow, wide = numbers_of_rnn("\n".join([*table, "—"])), numbers_of_rnn(printed(run, records, 200))
+    assert set(narrow) < set(wide)
+    assert narrow[:4] == wide[:4]
+    if width >= 60:
+        assert max(len(line.rstrip()) for line in table) <= width
+
+
+def test_a_file_gets_every_column_however_narrow_it_is_said_to_be(run: RunFile, records: list[Record]) -> None:
+    assert numbers_of_rnn(printed(run, records, 40, terminal=False)) == numbers_of_rnn(printed(run, records, 200))
 
 
 def test_terminal_takes_no_markup_from_records() -> None:
@@ -115,5 +144,4 @@ def test_an_empty_run_exports_sensibly() -> None:
     assert len(reports.as_csv(empty, []).splitlines()) == 1
     assert len(reports.as_markdown(empty, []).splitlines()) == 2
     assert "\\toprule" in reports.as_latex(empty, [])
-    assert json.loads(reports.as_json(empty, []))["leaderboard"] == []
     assert printed(empty, [], 80).strip() == "No cases: nothing was planned and nothing was measured."

@@ -81,6 +81,17 @@ def test_trained_and_longer_lengths_are_on_the_axis_and_in_the_alternative(run: 
     assert "first_last trained at 128, transformer: 0.97 at 128, 0.83 at 256, 0.78 at 512" in drawing.alternative
 
 
+def test_the_legend_of_costs_spans_the_state_of_all_tasks() -> None:
+    kept = []
+    for task, size in (("adding", 648.0), ("copy_memory", 544.0)):
+        sound = synthetic.record(synthetic.case("gru", task, 32, 0))
+        others = [one for one in sound.measurements if one.metric != "state_bytes"]
+        others += [one.model_copy(update={"samples": (size,)}) for one in sound.of("state_bytes")]
+        kept.append(sound.model_copy(update={"measurements": tuple(others)}))
+    drawing = drawn("accuracy-against-cost", synthetic.run([record.case for record in kept]), kept)
+    assert "gru, 544–648 B of state" in texts(drawing.svg)
+
+
 @pytest.mark.parametrize("name", DRAW)
 def test_the_same_records_give_the_same_bytes(name: str, run: RunFile, records: list[Record]) -> None:
     first, again = drawn(name, run, records), drawn(name, run, records[::-1])

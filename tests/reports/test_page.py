@@ -97,6 +97,33 @@ def test_numbers_problems_and_names_are_on_the_page(outline: Outline) -> None:
         assert expected in outline.text
 
 
+def test_the_method_claims_no_more_than_was_done(outline: Outline) -> None:
+    for expected in (
+        "step and scan were found to agree over the trained model's first 64 steps",
+        "Student's 95% interval over seeds",
+        "Seeds that agree exactly give an interval of width zero",
+    ):
+        assert expected in outline.text
+
+
+def test_a_figure_is_shown_at_a_width_that_goes_with_the_width_it_was_drawn_at(outline: Outline) -> None:
+    styles = [attributes.get("style") for tag, attributes in outline.elements if tag == "figure"]
+    assert styles == ["--inches:10.2", "--inches:5.4", "--inches:10.2", "--inches:10.2"]
+
+
+def test_signature_figures_stand_side_by_side_only_where_they_have_the_room(
+    outline: Outline, records: list[Record]
+) -> None:
+    def placed(found: Outline) -> list[tuple[str | None, str | None]]:
+        kept = [attributes for tag, attributes in found.elements if tag == "div"]
+        return [(a.get("class"), a.get("style")) for a in kept if (a.get("class") or "").startswith("figures")]
+
+    assert placed(outline) == [("figures", None)]
+    few = [record for record in records if (record.case.task, record.case.length) == ("adding", 32)]
+    one = Outline(reports.page(synthetic.run([record.case for record in few]), few))
+    assert placed(one) == [("figures two", "--columns:5.4fr 5.4fr")]
+
+
 def test_headings_go_down_one_level_at_a_time(outline: Outline) -> None:
     assert outline.headings[0] == 1
     assert outline.headings.count(1) == 1

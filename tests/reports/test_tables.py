@@ -114,7 +114,7 @@ def test_step_costs_are_medians_over_cases_of_each_cases_own_quantiles() -> None
     assert (row.near_position, row.far_position, row.state_bytes) == (32, 64, 100.0)
     assert row.near_step_seconds == pytest.approx(5e-6, rel=EXACT)
     assert row.far_step_seconds == pytest.approx(7e-6, rel=EXACT)
-    near, far = reports.streaming(run, kept)
+    near, far = reports.streaming(run, kept)["gru"]
     assert (near.p50_lowest_seconds, near.p50_highest_seconds) == pytest.approx((2e-6, 7e-6), rel=EXACT)
     # Each case's p90, by linear interpolation between the second and the third sample: 2.8, 73 and 7.8 µs.
     assert near.p90_seconds == pytest.approx(7.8e-6, rel=EXACT)
@@ -134,7 +134,7 @@ def test_a_case_whose_timings_were_refused_keeps_its_score_and_has_no_timings(
     row = pick(rows, "gru", "first_last", 32)
     assert row.scored == 3
     assert row.problems == ("seed 0 inconsistent: scan and step differ by 3e-2 at position 7 (allowed: 1e-4)",)
-    assert {one.cases for one in reports.streaming(run, records) if one.arch == "gru"} == {3 * 3 * 2 - 1}
+    assert {cost.cases for cost in reports.streaming(run, records)["gru"]} == {3 * 3 * 2 - 1}
 
 
 def test_whole_sequence_timings_are_medians_of_medians(run: RunFile, records: list[Record]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from reports import _numbers as written
 from reports._conclusions import choice, conclusions
 from reports._context import budget, context, protocols
 from reports._series import groups
-from results import Protocol, Record, RunFile
+from results import Measurement, Protocol, Record, RunFile
 from tests.reports import synthetic
 
 
@@ -28,6 +30,13 @@ def test_bytes(number: float | None, text: str) -> None:
     assert written.size(number) == text
 
 
+def test_a_range_of_bytes() -> None:
+    assert written.sizes([648, None, 544]) == "544–648 B"
+    assert written.sizes([640, 640]) == "640 B"
+    assert written.sizes([640, 2048]) == "640 B–2.0 KiB"
+    assert written.sizes([None]) == "—"
+
+
 def test_a_name_becomes_one_short_printable_line() -> None:
     assert written.shortened("a\nb\x00c" + "d" * 50, 10) == "a�b�cdddd…"
 
@@ -39,25 +48,55 @@ def told(run: RunFile, records: list[Record]) -> list[str]:
 def test_a_line_per_task_and_length_says_who_uses_the_past(run: RunFile, records: list[Record]) -> None:
     lines = told(run, records)
     assert lines[1] == (
-        "first_last at 128: transformer (0.97), gru (0.96) and lstm (0.95) nearly solve it; "
-        "rnn (0.76) stays at the 0.75 of an answer blind to the past."
+        "first_last at 128: transformer (0.97), gru (0.96) and lstm (0.95) use some of the past; "
+        "rnn (0.76) cannot be told from the 0.75 of an answer blind to the past."
     )
     assert lines[3] == (
         "adding at 128: gru (0.90) nearly solves it; lstm (0.71) and transformer (0.60) use some of the past; "
-        "rnn (0.09, 2 of 3 seeds) stays at the 0.078 of chance."
+        "rnn (0.09, 2 of 3 seeds) cannot be told from the 0.078 of chance."
     )
     assert lines[5].startswith("copy_memory at 128: transformer (1.00, 2 of 3 seeds) solves it; ")
 
 
-def test_below_the_line_and_unmeasured_are_said(run: RunFile) -> None:
+def scored(arch: str, task: str, scores: Sequence[float]) -> list[Record]:
+    """One record a seed, all else as in the synthetic run."""
+    made = []
+    for seed, score in enumerate(scores):
+        sound = synthetic.record(synthetic.case(arch, task, 32, seed))
+        kept = [one for one in sound.measurements if one.metric != "accuracy"]
+        kept.append(Measurement(metric="accuracy", at={"length": 32}, samples=(score,)))
+        made.append(sound.model_copy(update={"measurements": tuple(kept)}))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        # Student's intervals: 0.05 to 1.32, 0.42 to 1.28, 0.70 to 0.77, 0.65 to 0.71, 0.755 to 0.86, 0.945 to 0.99.
+        ((0.9, 0.75, 0.4), "lstm (0.68) cannot be told from the 0.75 of an answer blind to the past"),
+        ((0.95, 0.95, 0.65), "lstm (0.85) cannot be told from the 0.75 of an answer blind to the past"),
+        ((0.72, 0.73, 0.75), "lstm (0.73) cannot be told from the 0.75 of an answer blind to the past"),
+        ((0.67, 0.67, 0.69), "lstm (0.68) falls below the 0.75 of an answer blind to the past"),
+        ((0.79, 0.80, 0.83), "lstm (0.81) uses some of the past"),
+        ((0.96, 0.97, 0.98), "lstm (0.97) uses some of the past"),
+        ((0.97, 0.97, 0.98), "lstm (0.97) nearly solves it"),
+        ((1.0, 1.0, 0.999), "lstm (1.00) solves it"),
+        # All seeds tie: the width of zero is no licence, the mean must be clear of the line too.
+        ((0.755, 0.755, 0.755), "lstm (0.76) cannot be told from the 0.75 of an answer blind to the past"),
+        ((0.745, 0.745, 0.745), "lstm (0.74) cannot be told from the 0.75 of an answer blind to the past"),
+        ((0.9,), "one seed, so no interval: lstm (0.90), beside the 0.75 of an answer blind to the past"),
+    ],
+)
+def test_what_is_said_is_what_the_interval_allows(scores: tuple[float, ...], words: str) -> None:
+    kept = scored("lstm", "first_last", scores)
+    assert told(synthetic.run([record.case for record in kept]), kept)[0] == f"first_last at 32: {words}."
+
+
+def test_one_seed_and_unmeasured_are_said() -> None:
     cases = [synthetic.case(arch, "first_last", 32, 0) for arch in synthetic.ARCHS[1:]]
-    low = synthetic.record(cases[0])
-    low = low.model_copy(
-        update={"measurements": tuple(one.model_copy(update={"samples": (0.6,)}) for one in low.of("accuracy"))}
-    )
-    (line,) = told(synthetic.run(cases), [low])
-    assert line == (
-        "first_last at 32: lstm (0.60) falls below the 0.75 of an answer blind to the past; "
+    (low,) = scored("lstm:forget_bias=1", "first_last", [0.6])
+    assert told(synthetic.run(cases), [low])[0] == (
+        "first_last at 32: one seed, so no interval: lstm (0.60), beside the 0.75 of an answer blind to the past; "
         "nothing was measured of gru and transformer."
     )
 
@@ -72,10 +111,24 @@ def test_streaming_is_told_with_its_growth_and_a_choice(run: RunFile, records: l
     assert chosen.startswith("For streaming, choose gru: within 0.02 of the best score in 4 of the 6 settings")
 
 
-def test_no_architecture_is_chosen_where_none_uses_the_past() -> None:
-    cases = [synthetic.case(arch, "copy_memory", 128, 0) for arch in ("rnn:init=orthogonal", "lstm")]
-    kept = [synthetic.record(one) for one in cases]
-    chosen = choice(groups(synthetic.run(cases), kept))
+def chosen_of(*rivals: list[Record]) -> str | None:
+    kept = [record for rival in rivals for record in rival]
+    return choice(groups(synthetic.run([record.case for record in kept]), kept))
+
+
+def test_no_architecture_is_chosen_where_the_best_interval_does_not_clear_the_line() -> None:
+    chosen = chosen_of(scored("lstm", "adding", [0.9, 0.1, 0.1]), scored("gru", "adding", [0.1, 0.1, 0.1]))
+    assert chosen is not None
+    assert "none is to be preferred" in chosen
+    cleared = chosen_of(scored("lstm", "adding", [0.9, 0.8, 0.9]), scored("gru", "adding", [0.1, 0.1, 0.1]))
+    assert cleared is not None
+    assert cleared.startswith("For streaming, choose lstm: within 0.02 of the best score in the one setting")
+
+
+def test_one_seed_chooses_nothing() -> None:
+    assert chosen_of(scored("lstm", "adding", [0.9]), scored("gru", "adding", [0.1])) is None
+    # A single lucky seed on top is no winner, nor does it make one of those below it.
+    chosen = chosen_of(scored("lstm", "adding", [0.99]), scored("gru", "adding", [0.5, 0.5, 0.51]))
     assert chosen is not None
     assert "none is to be preferred" in chosen
 
