@@ -54,8 +54,9 @@ def list_tasks() -> list[Row]:
                 "name": name,
                 "summary": task.summary(),
                 "parameters": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
+                "presets": sorted(task.presets),
                 "smallest length": task.min_length,
-                "chance there": round(task.chance(task.min_length), 4),
+                "chance there": _chance_there(task),
                 "source": task.source,
             }
         )
@@ -71,6 +72,14 @@ def describe_task(spec: str, length: int | None, seed: int) -> str:
         return tasks.describe(task, _legible_length(task) if length is None else length, seed)
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def _chance_there(task: tasks.Task) -> float | str:
+    """Chance at the smallest length, or why it cannot be told: a task's real data may be missing."""
+    try:
+        return round(task.chance(task.min_length), 4)
+    except ValueError as error:
+        return str(error)
 
 
 def _legible_length(task: tasks.Task) -> int:
@@ -143,4 +152,6 @@ def show_listing(what: str, rows: Sequence[Row], glob: str, *, as_json: bool) ->
 def _written(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}={one}" for key, one in value.items()) or "—"
+    if isinstance(value, list):
+        return ", ".join(value) or "—"
     return str(value)

@@ -183,6 +183,7 @@ def _grid(plan: Plan) -> list[Case]:
     try:
         archs = [arch.get(spec) for spec in plan.archs]
         built = [tasks.build(spec) for spec in plan.tasks]
+        digests = [task.data_digest for task in built]
         for task in built:
             for length in plan.lengths:
                 task.check_length(length)
@@ -193,7 +194,7 @@ def _grid(plan: Plan) -> list[Case]:
                 check_model(a, task, depth=plan.depth, params=plan.params, width=plan.width)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    for task in built:
+    for task, data in zip(built, digests, strict=True):
         for length in plan.lengths:
             for seed in range(plan.seeds):
                 found += [
@@ -201,7 +202,7 @@ def _grid(plan: Plan) -> list[Case]:
                         arch=str(a),
                         task=str(task),
                         task_version=task.version,
-                        task_data=task.data_digest,
+                        task_data=data,
                         length=length,
                         depth=plan.depth,
                         params=plan.params,

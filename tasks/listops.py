@@ -48,6 +48,9 @@ SHORTEST_EXPRESSION = 4
 RAREST = 1e-4
 """Under this share of fitting expressions, drawing until one fits would take too long."""
 
+LARGEST = 20
+"""Of depth and arguments: the lengths are worked out for every depth, at a cost quadratic in the arguments."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ListOps(Task):
@@ -68,6 +71,8 @@ class ListOps(Task):
     def __post_init__(self) -> None:
         if self.depth < 2 or self.arguments < 2:
             raise ValueError(f"depth and arguments must be at least 2, not {self.depth} and {self.arguments}")
+        if self.depth > LARGEST or self.arguments > LARGEST:
+            raise ValueError(f"depth and arguments must be at most {LARGEST}, not {self.depth} and {self.arguments}")
         if not 0 <= self.shortest <= 0.9:
             raise ValueError(f"shortest must lie between 0 and 0.9, not {self.shortest}")
 

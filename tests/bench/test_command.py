@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bench._doctor import advise
 from bench._errors import UsageError
 from bench._lane import Failure
 from results import Record, RunFile, Store, StoreError
+from tasks import digits
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline import Inline, inline
 
@@ -306,3 +308,23 @@ def test_show_task_names_a_mistake_in_one_line(carousel: Carousel, words: list[s
     ended = carousel("show-task", *words)
     assert ended.code == 2
     assert ended.err.startswith("carousel: ") and says in ended.err and ended.err.count("\n") == 1
+
+
+class TestWithoutScikitLearn:
+    @pytest.fixture(autouse=True)
+    def missing(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        digits.images.cache_clear()
+        monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+        yield
+        digits.images.cache_clear()
+
+    def test_tasks_are_listed_all_the_same(self, carousel: Carousel) -> None:
+        ended = carousel("list", "tasks", "--json")
+        rows = {row["name"]: row for row in json.loads(ended.out)}
+        assert ended.code == 0 and rows["parity"]["chance there"] == 0.5
+        assert "carousel-bench[real]" in rows["digits"]["chance there"]
+
+    def test_a_plan_that_needs_it_is_refused_in_one_line(self, carousel: Carousel) -> None:
+        ended = carousel("run", "quick", "-t", "digits", "-L", "64", "--dry-run")
+        assert ended.code == 2
+        assert "carousel-bench[real]" in ended.err and ended.err.count("\n") == 1

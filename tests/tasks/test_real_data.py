@@ -134,3 +134,9 @@ def test_a_file_that_is_no_text_gets_one_line(tmp_path: Path, content: bytes, me
 def test_a_folder_is_no_text(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot read the text .*: Is a directory"):
         tasks.build(f"text:path={tmp_path}")
+
+
+@pytest.mark.parametrize("words", ["depth=21", "arguments=1000"])
+def test_listops_refuses_what_it_could_not_work_out_in_time(words: str) -> None:
+    with pytest.raises(ValueError, match="depth and arguments must be at most 20"):
+        tasks.build(f"listops:{words}")
