@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -179,3 +180,16 @@ def test_mean_curve_keeps_a_solved_seed_and_leaves_out_a_diverged_one() -> None:
     steps, scores = _mean(trainings)  # type: ignore[arg-type]
     assert steps.tolist() == [0, 10, 20]
     assert scores.tolist() == pytest.approx([0.1, 0.7, 0.8], abs=CLOSE)
+
+
+def test_every_figure_is_written_as_the_file_of_its_name(tmp_path: Path, run: RunFile, records: list[Record]) -> None:
+    written = reports.write_figures(run, records, tmp_path / "new" / "folder")
+    assert [path.name for path in written] == [f"{name}.svg" for name in DRAW]
+    for path, draw in zip(written, DRAW.values(), strict=True):
+        drawing = draw(run, records)
+        assert drawing is not None and path.read_text(encoding="utf-8") == drawing.svg
+
+
+def test_a_run_without_measurements_has_no_figure_files(tmp_path: Path, run: RunFile) -> None:
+    assert reports.write_figures(run, [], tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
