@@ -1,5 +1,6 @@
 """Measurements that last: the record's schema, the store, statistics, tables for pandas."""
 
+from results._case import Case, Protocol
 from results._claims import Against, Cases, Claim, Quantity
 from results._frame import frame, load
 from results._ledger import AGAINST, LEFT_OUT, Entry, Finding, Verdict, judge
@@ -7,7 +8,7 @@ from results._metrics import METRICS, Metric
 from results._quantities import epoch_of
 from results._schema import (
     SCHEMA_VERSION,
-    Case,
+    Block,
     Environment,
     Line,
     Measurement,
@@ -15,9 +16,9 @@ from results._schema import (
     Point,
     Probe,
     ProbeRun,
-    Protocol,
     Record,
     RunFile,
+    Span,
     Status,
     Training,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "METRICS",
     "SCHEMA_VERSION",
     "Against",
+    "Block",
     "Case",
     "Cases",
     "Claim",
@@ -53,6 +55,7 @@ __all__ = [
     "Record",
     "Run",
     "RunFile",
+    "Span",
     "Status",
     "Store",
     "StoreError",

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from results._case import Case
 from results._claims import Cases, Claim
 from results._quantities import value_of
-from results._schema import Case, Record
+from results._schema import Record
 from results._statistics import Interval, interval_of_mean
 
 Verdict = Literal["reproduced", "not reproduced", "depends on", "not measured"]

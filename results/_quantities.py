@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable
 from statistics import fmean, median
 
+from results._case import Protocol
 from results._claims import Quantity, Series
 from results._metrics import METRICS
-from results._schema import Point, Protocol, Record
+from results._schema import Point, Record
 
 
 def value_of(quantity: Quantity, record: Record) -> float | None:

@@ -1,103 +1,60 @@
 """What a record says. Everything that is read from disk passes through these models.
 
 They are strict: a wrong type, an unknown field, NaN or infinity is refused. A change of meaning
-raises `SCHEMA_VERSION`.
+raises `SCHEMA_VERSION`, and `_upgrade.py` says how the version before is read.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+from pydantic import Field
 
+from results._case import Case
 from results._claims import Claim
 from results._strict import Count, Key, Name, RelativePath, Size, Strict, Text
 
-SCHEMA_VERSION = 1
-
-Multiple = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,3}x$")]
+SCHEMA_VERSION = 2
 
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
 Probe = Literal["accuracy", "latency", "streaming", "gates"]
+Share = Annotated[float, Field(ge=0)]
+Moment = Annotated[float, Field(ge=0)]
+"""Seconds since 1970, by the clock of the host. Durations are taken from monotonic clocks instead."""
 
 
-class Protocol(Strict):
-    """How a case is trained and evaluated.
+class Block(Strict):
+    """What the machine did around one block of samples; None where the system does not tell."""
 
-    Training draws fresh batches for `steps` steps, or goes through a fixed set of `train_sequences`
-    for `epochs` epochs. It stops early when validation has been solved `solved_after` times running.
-    """
-
-    batch: Size = 32
-    steps: Size | None = None
-    train_sequences: Size | None = None
-    epochs: Size | None = None
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    schedule: Literal["constant", "halving", "cosine"] = "cosine"
-    halve_every: Size = 20
-    """Epochs between two halvings, where the schedule is `halving`."""
-    warmup_steps: Count = 0
-    clip: Annotated[float, Field(gt=0)] = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    evaluate_every: Size = 100
-    """Steps between two looks at validation data."""
-    validation_sequences: Size = 256
-    test_sequences: Size = 1024
-    train_lengths: Literal["fixed", "up_to"] = "fixed"
-    """Whether every batch has the case's length, or one drawn from all lengths up to it."""
-    evaluate_at: Annotated[tuple[Multiple | Size, ...], Field(min_length=1)] = ("1x", "2x", "4x")
-    """Lengths at which the trained model is tested: multiples of the trained one, or numbers of steps."""
-    control: Literal["none", "shuffled_targets"] = "none"
-    """With `shuffled_targets` the answers of a batch are passed round among its asked places, so that training
-    can teach nothing but how often each answer comes."""
-    solved_after: Count | None = 3
-    """Evaluations in a row, at ≥ 0.99 of the span from chance to 1, that end training; never if None or 0."""
-    fit_sequences: Count = 0
-    """Sequences of the fixed training set on which each evaluation measures the fit; not measured if 0."""
-    keep_best: bool = False
-    """Whether the weights of the best validation score are tested too, as early stopping would keep them."""
-
-    @model_serializer(mode="wrap")
-    def _as_first_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Fields that came later are left out at their defaults, so that the keys of older cases still hold."""
-        return _without_defaults(write(self), self, ("fit_sequences", "keep_best"))
-
-    def evaluated_lengths(self, length: int) -> tuple[int, ...]:
-        """The lengths of `evaluate_at`, shortest first, for a case that is trained at `length`."""
-        lengths = {int(at[:-1]) * length if isinstance(at, str) else at for at in self.evaluate_at}
-        return tuple(sorted(lengths))
-
-
-class Case(Strict):
-    """One grid point: arch × task × length × size × seed × protocol."""
-
-    arch: Name
-    task: Name
-    task_version: Size = 1
-    task_data: Name | None = None
-    """Digest of the data that the task reads, where it makes none of its own."""
-    length: Size
-    depth: Size = 2
-    params: Size | None = None
-    width: Size | None = None
-    seed: Count
-    protocol: Protocol
-
-    @property
-    def key(self) -> str:
-        """The case's name among files: readable first, exact last."""
-        return f"{_slug(self.arch)}.{_slug(self.task)}.L{self.length}.s{self.seed}.{self.digest()}"
+    pulse_seconds: Annotated[float, Field(ge=0)]
+    """A fixed matrix product timed just before the block: the machine's pulse."""
+    load: Share | None = None
+    """Share of the machine's cores that were busy with anything else during the block."""
+    steal_share: Share | None = None
+    """Share of the block's time in which the hypervisor ran another machine."""
+    waiting_share: Share | None = None
+    """Share of the block's wall time in which the measuring thread did not run: (wall - CPU) / wall."""
+    switches: Count | None = None
+    """Involuntary context switches during the block."""
 
 
 class Measurement(Strict):
-    """Raw samples of one metric at one place, such as a length or a position in a stream."""
+    """Raw samples of one metric at one place, such as a length or a position in a stream.
+
+    Where there are blocks, the samples fall into them evenly and in order.
+    """
 
     metric: Name
     at: dict[Name, int] = Field(default_factory=dict)
     samples: tuple[float, ...]
-    pulse_seconds: tuple[float, ...] = ()
-    """A fixed matrix product timed before each block of samples: the machine's pulse."""
+    blocks: tuple[Block, ...] = ()
+    process: Count = 0
+    """Which fresh process measured: blocks within a process are not independent, processes are."""
+
+    @property
+    def pulse_seconds(self) -> tuple[float, ...]:
+        """The machine's pulse before each block."""
+        return tuple(block.pulse_seconds for block in self.blocks)
 
 
 class Line(Strict):
@@ -147,12 +104,26 @@ class ProbeRun(Strict):
     status: Literal["ok", "refused", "failed"]
     reason: Text | None = None
     seconds: float
+    threads: Size | None = None
+    """Threads that the measured code could use."""
+    backend: Name | None = None
+    """What ran the recurrence: `reference` or `fused`; `step` of a stream has its own."""
+
+
+class Span(Strict):
+    """When a lane worked on a case: what shows that nothing ran beside a timing."""
+
+    work: Literal["training", "timing"]
+    lane: Name
+    """Which lane of which host, such as `0` or `worker-1`; names no host."""
+    began: Moment
+    ended: Moment
 
 
 class Record(Strict):
     """What one case yielded. It grows: training first, timings when the machine is quiet."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     key: Key
     case: Case
     status: Status
@@ -163,9 +134,21 @@ class Record(Strict):
     measurements: tuple[Measurement, ...] = ()
     probes: dict[Probe, ProbeRun] = Field(default_factory=dict)
     artifacts: dict[Name, RelativePath] = Field(default_factory=dict)
+    artifact_digests: dict[Name, Name] = Field(default_factory=dict)
+    """SHA-256 of each artifact's bytes, 16 hexadecimal digits."""
+    spans: tuple[Span, ...] = ()
+    repetitions: Size = 1
+    """Fresh processes that have timed this case."""
 
     def of(self, metric: str) -> list[Measurement]:
-        """The measurements of one metric."""
+        """The measurements of one metric, one a place: what fresh processes measured there is put together."""
+        found: dict[tuple[tuple[str, int], ...], list[Measurement]] = {}
+        for measurement in self.by_process(metric):
+            found.setdefault(tuple(sorted(measurement.at.items())), []).append(measurement)
+        return [_together(same) for same in found.values()]
+
+    def by_process(self, metric: str) -> list[Measurement]:
+        """The measurements of one metric, one a place and process."""
         return [measurement for measurement in self.measurements if measurement.metric == metric]
 
     def line(self, length: int) -> Line | None:
@@ -184,33 +167,56 @@ class Environment(Strict):
     torch: Text
     device: Text
     packages: dict[Name, Text] = Field(default_factory=dict)
+    host: Name | None = None
+    """A digest that tells machines apart and names none."""
+    threads: Size | None = None
+    """Threads that timed code could use."""
+    caches: dict[Name, Count] = Field(default_factory=dict)
+    """Bytes of each level that one core sees, such as `L2`."""
+    blas: Text | None = None
+    onednn: Text | None = None
+    instructions: Text | None = None
+    """The widest vector instructions that torch uses here."""
+    governor: Text | None = None
+    virtual: Text | None = None
+    """`container`, `virtual machine`, both, or `none` where neither was found."""
 
 
 class RunFile(Strict):
     """`run.json`: what was planned, how, where, and by which code."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     id: Key
     plan: Name
     plan_digest: Name
     command: Text
     code: Name
     """Digest of the source files that measured."""
+    commit: Name | None = None
+    """The commit of Carousel's repository, where it ran from one."""
+    modified: bool | None = None
+    """Whether files differed from that commit."""
+    plugins: dict[Name, Name] = Field(default_factory=dict)
+    """Digest of each file that added an architecture or a task, by its name."""
     environment: Environment
     cases: tuple[Case, ...]
     probes: tuple[Probe, ...]
     claims: tuple[Claim, ...] = ()
     """What the plan expects to find, judged by the ledger."""
     lanes: Size
+    repeat: Size = 1
+    """Fresh processes in which every timing is to be taken."""
     created: Text
     finished: Text | None = None
 
 
-def _without_defaults(written: dict[str, Any], document: BaseModel, fields: tuple[str, ...]) -> dict[str, Any]:
-    defaults = type(document).model_fields
-    left_out = {field for field in fields if getattr(document, field) == defaults[field].default}
-    return {field: value for field, value in written.items() if field not in left_out}
-
-
-def _slug(spec: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_=-]+", "_", spec)[:60]
+def _together(same: list[Measurement]) -> Measurement:
+    first = same[0]
+    if len(same) == 1:
+        return first
+    return first.model_copy(
+        update={
+            "samples": tuple(sample for measurement in same for sample in measurement.samples),
+            "blocks": tuple(block for measurement in same for block in measurement.blocks),
+        }
+    )

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from results._schema import SCHEMA_VERSION, Record, RunFile
 from results._strict import Strict
+from results._upgrade import upgraded
 
 LARGEST_FILE_BYTES = 64 << 20
 """A record is far smaller; a larger file is not one of ours, and is not read into memory."""
@@ -174,7 +175,7 @@ def _read(path: Path, kind: type[Document]) -> Document:
         raise StoreError(f"cannot read {path}: {error.strerror}") from None
     text = _unsealed(content)
     try:
-        document = kind.model_validate_json(content if text is None else text)
+        document = _validated(kind, content if text is None else text)
     except ValidationError as error:
         first = error.errors()[0]
         if first["loc"] == ("schema_version",) and isinstance(first["input"], int) and first["input"] > SCHEMA_VERSION:
@@ -185,6 +186,16 @@ def _read(path: Path, kind: type[Document]) -> Document:
     if text is None:
         raise StoreError("damaged: its seal does not fit its content")
     return document
+
+
+def _validated(kind: type[Document], text: bytes) -> Document:
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        is_earlier = any(found["loc"] == ("schema_version",) for found in error.errors())
+        if is_earlier and (later := upgraded(text)) is not None:
+            return kind.model_validate_json(later)
+        raise
 
 
 def _sealed(text: bytes) -> bytes:

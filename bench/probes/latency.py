@@ -19,7 +19,7 @@ import tasks
 from bench._plan import Timing
 from bench._train import optimizer_of, to_device
 from bench.probes._subject import Subject, pulse
-from results import Measurement
+from results import Block, Measurement
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class _Clocked:
     call: Callable[[], object]
     calls: int = 1
     samples: list[float] = field(default_factory=list)
-    pulses: list[float] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
 
 
 def measure(subjects: Sequence[Subject], timing: Timing, order: random.Random) -> dict[str, list[Measurement]]:
@@ -52,11 +52,11 @@ def measure(subjects: Sequence[Subject], timing: Timing, order: random.Random) -
         one.calls = max(1, round(timing.block_seconds / once)) if once > 0 else 1
     for _ in range(timing.blocks):
         for one in order.sample(clocked, len(clocked)):
-            one.pulses.append(pulse())
+            one.blocks.append(Block(pulse_seconds=pulse()))
             one.samples.append(_time(one.call, one.calls))
     for one in clocked:
         found[one.key].append(
-            Measurement(metric=one.metric, at=one.at, samples=tuple(one.samples), pulse_seconds=tuple(one.pulses))
+            Measurement(metric=one.metric, at=one.at, samples=tuple(one.samples), blocks=tuple(one.blocks))
         )
     return found
 

@@ -20,7 +20,7 @@ import torch
 import arch
 from bench._plan import Timing
 from bench.probes._subject import Clock, Subject, pulse
-from results import Measurement
+from results import Block, Measurement
 
 PREFIX_CHUNK = 1024
 LONGEST_BURST = 64
@@ -44,7 +44,7 @@ def measure(
                 beat = pulse()
                 samples = _time_steps(subject, state, position, timing.steps, clock)
             found[subject.case.key] += [
-                Measurement(metric="step_seconds", at=at, samples=samples, pulse_seconds=(beat,)),
+                Measurement(metric="step_seconds", at=at, samples=samples, blocks=(Block(pulse_seconds=beat),)),
                 Measurement(metric="state_bytes", at=at, samples=(float(arch.state_bytes(state)),)),
             ]
     return found

@@ -41,12 +41,13 @@ def files_of(run: Run) -> dict[str, tuple[bytes, int]]:
 def lasting(record: Record) -> dict[str, Any]:
     """A record without what a clock measured."""
     document = record.model_dump(mode="json")
+    del document["spans"]
     if document["training"]:
         del document["training"]["seconds"]
     for ran in document["probes"].values():
         del ran["seconds"]
     for measurement in document["measurements"]:
-        del measurement["pulse_seconds"]
+        del measurement["blocks"]
         if measurement["metric"].endswith("_seconds"):
             measurement["samples"] = len(measurement["samples"])
     return document

@@ -6,6 +6,7 @@ import math
 import random
 
 from results import (
+    Block,
     Case,
     Environment,
     Line,
@@ -151,7 +152,7 @@ def record(one: Case) -> Record:
                 metric="forward_seconds",
                 at={"batch": batch},
                 samples=tuple(STEP_SECONDS[arch] * one.length * batch**0.5 * (1 + 0.01 * n) for n in range(5)),
-                pulse_seconds=(PULSE_SECONDS,) * 5,
+                blocks=(Block(pulse_seconds=PULSE_SECONDS),) * 5,
             )
             for batch in (1, 32)
         ),
@@ -160,7 +161,7 @@ def record(one: Case) -> Record:
                 metric="step_seconds",
                 at={"position": position},
                 samples=step_samples(one, position),
-                pulse_seconds=(PULSE_SECONDS,),
+                blocks=(Block(pulse_seconds=PULSE_SECONDS),),
             )
             for position in POSITIONS
         ),

@@ -8,7 +8,7 @@ import reports
 from reports import LeaderboardRow
 from reports._health import health
 from reports._series import groups
-from results import Measurement, ProbeRun, Record, RunFile
+from results import Block, Measurement, ProbeRun, Record, RunFile
 from tests.reports import synthetic
 
 STUDENT_2 = 4.302653
@@ -194,7 +194,9 @@ def test_health_of_a_sound_run_and_of_one_that_was_cut_short() -> None:
 def test_a_slow_pulse_makes_a_case_noisy_and_a_refused_probe_makes_it_failed() -> None:
     cases = synthetic.cases()[:3]
     sound = [synthetic.record(one) for one in cases]
-    slow = Measurement(metric="step_seconds", at={"position": 1}, samples=(1e-6,), pulse_seconds=(0.0063,))
+    slow = Measurement(
+        metric="step_seconds", at={"position": 1}, samples=(1e-6,), blocks=(Block(pulse_seconds=0.0063),)
+    )
     sound[0] = sound[0].model_copy(update={"measurements": (*sound[0].measurements, slow)})
     refused = {"streaming": ProbeRun(status="refused", reason="scan and step differ", seconds=0.1)}
     sound[1] = sound[1].model_copy(update={"probes": sound[1].probes | refused})

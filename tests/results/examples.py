@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from results import (
+    Block,
     Case,
     Environment,
     Line,
@@ -49,7 +50,10 @@ def record(of: Case | None = None, **changes: Any) -> Record:
             Measurement(metric="accuracy", at={"length": 32}, samples=(0.875,)),
             Measurement(metric="accuracy", at={"length": 64}, samples=(0.625,)),
             Measurement(
-                metric="step_seconds", at={"position": 16}, samples=(1e-05, 3e-05, 2e-05), pulse_seconds=(0.001,)
+                metric="step_seconds",
+                at={"position": 16},
+                samples=(1e-05, 3e-05, 2e-05),
+                blocks=(Block(pulse_seconds=0.001),),
             ),
         ),
         probes={"accuracy": ProbeRun(status="ok", seconds=0.5)},

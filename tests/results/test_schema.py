@@ -73,7 +73,7 @@ REFUSED = [
     ("training.flushes_denormals", 1),
     ("training.curve.0.validation_score", None),
     ("reason", "x" * 10_001),
-    ("schema_version", 2),
+    ("schema_version", 3),
     ("schema_version", "1"),
 ]
 

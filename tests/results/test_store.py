@@ -208,8 +208,8 @@ def test_a_newer_schema_is_refused_with_its_own_message_and_left_untouched(tmp_p
     assert "newer Carousel (schema 7)" in damage.reason
     assert path.read_text() == newer
     file = run.folder / "run.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 2}))
-    with pytest.raises(StoreError, match=r"newer Carousel \(schema 2\)"):
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 3}))
+    with pytest.raises(StoreError, match=r"newer Carousel \(schema 3\)"):
         run.file()
 
 

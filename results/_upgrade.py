@@ -1,0 +1,42 @@
+"""How files of earlier schema versions are read: each entry takes a document one version on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from results._schema import SCHEMA_VERSION
+
+Document = dict[str, Any]
+
+
+def upgraded(content: bytes) -> bytes | None:
+    """A document of an earlier version as one of the present; None where it is no such document."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or type(version := document.get("schema_version")) is not int:
+        return None
+    if not 1 <= version < SCHEMA_VERSION:
+        return None
+    try:
+        for earlier in range(version, SCHEMA_VERSION):
+            document = UPGRADES[earlier](document) | {"schema_version": earlier + 1}
+    except (AttributeError, KeyError, TypeError):  # damaged: the present version's models would say where
+        return None
+    return json.dumps(document).encode()
+
+
+def _from_1(document: Document) -> Document:
+    """A measurement had only the pulses of its blocks."""
+    measurements = [
+        {**{field: value for field, value in measurement.items() if field != "pulse_seconds"}, "blocks": blocks}
+        for measurement in document.get("measurements", [])
+        for blocks in [[{"pulse_seconds": pulse} for pulse in measurement.get("pulse_seconds", [])]]
+    ]
+    return document | ({"measurements": measurements} if "measurements" in document else {})
+
+
+UPGRADES: dict[int, Callable[[Document], Document]] = {1: _from_1}
