@@ -46,6 +46,7 @@ def run(
     measure: Annotated[str | None, typer.Option(help="Probes, such as accuracy,latency,streaming.")] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
     lanes: Annotated[int | None, typer.Option(help="Cases trained at once; one a core unless said.")] = None,
+    repeat: Annotated[int, typer.Option(help="Fresh processes in which every timing is taken.")] = 1,
     timeout: Annotated[float | None, typer.Option(help="Most seconds that one case may take.")] = None,
     store: StoreOption = DEFAULT_STORE,
     new: Annotated[bool, typer.Option("--new", help="Do not take up an unfinished run.")] = False,
@@ -63,6 +64,8 @@ def run(
     check_device(device)
     if lanes is not None and lanes < 1:
         raise UsageError(f"--lanes must be at least 1, not {lanes}")
+    if repeat < 1:
+        raise UsageError(f"--repeat must be at least 1, not {repeat}")
     if timeout is not None and not timeout > 0:
         raise UsageError(f"--timeout must be more than 0 seconds, not {timeout:g}")
     chosen = choose(
@@ -82,6 +85,7 @@ def run(
         command=command_line(sys.argv[1:]),
         device=device,
         lanes=lanes or available_cores(),
+        repeat=repeat,
         timeout=timeout,
         new=new,
     )

@@ -31,7 +31,7 @@ class Expectation:
                 self._training[_shape(record.case)].append(record.training.seconds + tested)
             timed = [ran.seconds for probe, ran in record.probes.items() if probe in TIMED]
             if timed:
-                self._timing[_shape(record.case)].append(sum(timed))
+                self._timing[_shape(record.case)].append(sum(timed) / record.repetitions)
 
     def training_seconds(self, case: Case) -> float:
         """Expected seconds of training and testing."""
@@ -39,7 +39,7 @@ class Expectation:
         return statistics.median(seen) if seen else _guess(case)
 
     def timing_seconds(self, case: Case, probes: Sequence[Probe]) -> float:
-        """Expected seconds of all timing probes."""
+        """Expected seconds of all timing probes in one process."""
         if not any(probe in TIMED for probe in probes):
             return 0.0
         seen = self._timing.get(_shape(case))

@@ -1,4 +1,4 @@
-"""Lanes: child processes that do one job at a time, and that are killed and replaced when a job hangs or crashes.
+"""A lane: a child process that does one job at a time, replaced when a job hangs, crashes or takes too much.
 
 A lane imports torch once and lives for many jobs. It has its own thread count, flushes denormal
 numbers (they slow training many times over), and dies with its parent.
@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-import queue
 import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
+
+import psutil
 
 if TYPE_CHECKING:
     from bench._work import Job
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.2
 STARTUP_SECONDS = 300.0
 """A lane that has not taken up a job by then, torch imported and kernels compiled, never will."""
+MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,150 +36,125 @@ class Failure:
 
     status: Literal["crashed", "timeout", "out_of_memory"]
     reason: str
+    lane_ended: bool = False
+    """Whether the process ended by itself, so that another try may fare better."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
     """How far a lane has come with its job: training steps done and in all, latest validation score."""
 
-    lane: int
+    lane: str
     done: int
     total: int
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of a job, and when it was begun and had ended by the monotonic clock."""
+
+    result: Any
+    began: float
+    ended: float
+
+
 class Lane:
-    """One child process. `run` blocks until the job has ended, in one way or another."""
+    """One child process, started when the first job needs it. `run` blocks until the job has ended in some way."""
 
-    def __init__(self, number: int, threads: int = 1) -> None:
-        self.number, self.threads, self._stopped = number, threads, False
-        self._start()
+    def __init__(self, name: str, threads: int = 1, memory_bytes: int | None = None) -> None:
+        self.name, self.threads, self.memory_bytes = name, threads, memory_bytes
+        self.did: set[str] = set()
+        """The kinds of work that the present process has done."""
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._stopped, self._changing = False, threading.Lock()
 
-    def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, child = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(child, self.threads), name=f"lane-{self.number}", daemon=True
-        )
-        self._process.start()
-        child.close()
-
-    def run(self, job: Job, timeout: float | None, on_advance: Callable[[Advance], None]) -> Any:
-        """The job's result, or a `Failure`; after a failure of the process the lane is replaced.
+    def run(self, job: Job, timeout: float | None, on_advance: Callable[[Advance], None]) -> Attempt:
+        """The job's result, or a `Failure`; after a failure of the process the next job gets another one.
 
         The timeout counts from the moment at which the lane, its imports done, takes up the job.
         """
-        deadline = time.monotonic() + STARTUP_SECONDS
-        allowed = STARTUP_SECONDS
+        began = time.monotonic()
         try:
-            self._connection.send(job)
+            connection = self._started()
+            connection.send(job)
+            deadline, late = began + STARTUP_SECONDS, f"the lane did not start within {STARTUP_SECONDS:g} s"
             while True:
-                if self._connection.poll(POLL_SECONDS):
-                    kind, content = self._connection.recv()
+                if connection.poll(POLL_SECONDS):
+                    kind, content = connection.recv()
                     if kind == "done":
-                        return content
+                        return Attempt(content, began, time.monotonic())
                     if kind == "begun":
-                        allowed = math.inf if timeout is None else timeout
-                        deadline = time.monotonic() + allowed
+                        began = time.monotonic()
+                        deadline = began + (math.inf if timeout is None else timeout)
+                        late = f"no result within {timeout:g} s" if timeout is not None else ""
                     else:
-                        on_advance(Advance(self.number, *content))
+                        on_advance(Advance(self.name, *content))
                 if time.monotonic() > deadline:
-                    self._replace()
-                    return Failure("timeout", f"no result within {allowed:g} s")
+                    self.end()
+                    return Attempt(Failure("timeout", late), began, time.monotonic())
+                if (used := self._too_much_memory()) is not None:
+                    self.end()
+                    return Attempt(used, began, time.monotonic())
         except (EOFError, OSError):
-            self._process.join(timeout=5)
-            code = self._process.exitcode
-            self._replace()
-            return _death(code)
+            code = self._exit_code()
+            self.end()
+            return Attempt(_death(code), began, time.monotonic())
+
+    def end(self) -> None:
+        """End the process, whatever it is doing; the next job gets another one."""
+        with self._changing:
+            if self._process is None:
+                return
+            self._process.kill()
+            self._process.join()
+            self._connection.close()
+            self._process = None
+            self.did = set()
 
     def stop(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process for good."""
         self._stopped = True
-        self._end()
+        self.end()
 
-    def _end(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._connection.close()
+    def _started(self) -> Connection:
+        with self._changing:
+            if self._stopped:
+                raise EOFError
+            if self._process is None:
+                context = multiprocessing.get_context("spawn")
+                self._connection, child = context.Pipe()
+                self._process = context.Process(
+                    target=_serve, args=(child, self.threads), name=f"lane-{self.name}", daemon=True
+                )
+                self._process.start()
+                child.close()
+            return self._connection
 
-    def _replace(self) -> None:
-        if not self._stopped:
-            self._end()
-            self._start()
-
-
-class Lanes:
-    """Several lanes, working through jobs; a context that leaves no process behind."""
-
-    def __init__(self, count: int, threads: int = 1) -> None:
-        self._lanes = [Lane(number, threads) for number in range(count)]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for lane in self._lanes:
-            lane.stop()
-
-    def work(
-        self,
-        jobs: Sequence[Job],
-        *,
-        timeout: float | None,
-        on_start: Callable[[int, Job], None],
-        on_advance: Callable[[Advance], None],
-        alone: bool = False,
-    ) -> Iterator[tuple[int, Job, Any]]:
-        """Each job's lane, itself and its result, as they end. `alone` keeps all lanes but one idle."""
-        waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        events: queue.SimpleQueue[tuple[str, int, Any, Any]] = queue.SimpleQueue()
-        for job in jobs:
-            waiting.put(job)
-        stopping = threading.Event()
-
-        def drive(lane: Lane) -> None:
-            while not stopping.is_set():
-                try:
-                    job = waiting.get_nowait()
-                except queue.Empty:
-                    return
-                events.put(("start", lane.number, job, None))
-                try:
-                    result = lane.run(job, timeout, lambda advance: events.put(("advance", lane.number, None, advance)))
-                except Exception as error:  # our own mistake: raised where the results are waited for
-                    events.put(("broken", lane.number, job, error))
-                    return
-                events.put(("end", lane.number, job, result))
-
-        threads = [
-            threading.Thread(target=drive, args=(lane,), daemon=True) for lane in self._lanes[: 1 if alone else None]
-        ]
-        for thread in threads:
-            thread.start()
-        left = len(jobs)
+    def _too_much_memory(self) -> Failure | None:
+        if self.memory_bytes is None or (process := self._process) is None or process.pid is None:
+            return None
         try:
-            while left:
-                try:
-                    kind, lane, job, content = events.get(timeout=POLL_SECONDS)
-                except queue.Empty:
-                    continue
-                if kind == "start":
-                    on_start(lane, job)
-                elif kind == "advance":
-                    on_advance(content)
-                elif kind == "broken":
-                    raise content
-                else:
-                    left -= 1
-                    yield lane, job, content
-        finally:
-            stopping.set()
+            used = psutil.Process(process.pid).memory_info().rss
+        except psutil.Error:  # it has just ended, which shows elsewhere
+            return None
+        if used <= self.memory_bytes:
+            return None
+        reason = f"the lane held {used // MIB:,} MiB of memory, more than the {self.memory_bytes // MIB:,} MiB allowed"
+        return Failure("out_of_memory", reason)
+
+    def _exit_code(self) -> int | None:
+        process = self._process
+        if process is None:
+            return None
+        process.join(timeout=5)
+        return process.exitcode
 
 
 def _death(code: int | None) -> Failure:
     if code is not None and code == -getattr(signal, "SIGKILL", 9):
         return Failure("out_of_memory", "the lane was killed, as the system does when memory runs out")
-    return Failure("crashed", f"the lane ended with exit code {code}")
+    return Failure("crashed", f"the lane ended with exit code {code}", lane_ended=True)
 
 
 def _serve(connection: Connection, threads: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Self
 
@@ -11,6 +12,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from bench._machine import Work
 
 PLAIN_EVERY_SECONDS = 10.0
 
@@ -28,14 +31,17 @@ def humanised(seconds: float) -> str:
 class Progress(AbstractContextManager["Progress"]):
     """Counts jobs by their expected seconds, and corrects the expectation by what they took."""
 
-    def __init__(self, console: Console, lanes: int, expected_seconds: float, cases: int, *, quiet: bool) -> None:
+    def __init__(
+        self, console: Console, lanes: Sequence[str], expected_seconds: float, cases: int, *, quiet: bool
+    ) -> None:
         self._console, self._quiet = console, quiet
-        self._lanes: dict[int, tuple[str, float, str]] = dict.fromkeys(range(lanes), ("idle", 0.0, ""))
+        self._lanes: dict[str, tuple[str, float, str]] = dict.fromkeys(lanes, ("idle", 0.0, ""))
         self._expected, self._done_expected = max(expected_seconds, 1e-9), 0.0
         self._cases, self._cases_done = cases, 0
         self._started = self._last_plain = time.monotonic()
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
         self._phase = ""
+        self._told: set[str] = set()
 
     def __enter__(self) -> Self:
         if self._live is not None and not self._quiet:
@@ -51,17 +57,27 @@ class Progress(AbstractContextManager["Progress"]):
         self._phase, self._cases, self._cases_done = name, cases, 0
         self._show()
 
-    def start(self, lane: int, name: str) -> None:
+    def start(self, lane: str, name: str) -> None:
         """A lane has taken up a job."""
         self._lanes[lane] = (name, 0.0, "")
         self._show()
 
-    def advance(self, lane: int, share: float, note: str) -> None:
+    def advance(self, lane: str, share: float, note: str) -> None:
         """A lane has come this far with its job."""
         self._lanes[lane] = (self._lanes[lane][0], share, note)
         self._show()
 
-    def finish(self, lane: int, expected_seconds: float, cases: int) -> None:
+    def wait(self, lane: str, work: Work) -> None:
+        """A lane waits for another run on this machine."""
+        other = "timing" if work == "training" else "training or timing"
+        note = f"waiting for the {other} of another run on this machine"
+        self._lanes[lane] = (self._lanes[lane][0], 0.0, note)
+        if note not in self._told and not self._quiet:
+            self._told.add(note)
+            self._console.print(f"{note} to end")
+        self._show()
+
+    def finish(self, lane: str, expected_seconds: float, cases: int) -> None:
         """A lane has ended a job of `cases` cases that was expected to take so long."""
         self._lanes[lane] = ("idle", 0.0, "")
         self._done_expected += expected_seconds

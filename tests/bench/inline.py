@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 import pytest
 
 from bench._lane import Advance, _do
-from bench._work import Job, TimeJob, TrainJob
+from bench._lanes import Ended, work_of
+from bench._machine import Work
+from bench._work import Job
+from results import Span
 
 
 class Inline:
     """Takes the place of `Lanes`; `failing` says what comes of a job instead of doing it, or None."""
 
+    names = ("0",)
+
     def __init__(self) -> None:
         self.trained: list[str] = []
         self.timed: list[str] = []
+        self.fresh: list[bool] = []
         self.failing: Callable[[Job], Any] = lambda job: None
 
-    def __call__(self, count: int) -> Self:
+    def __call__(self, count: int, **_: object) -> Self:
         return self
 
     def __enter__(self) -> Self:
@@ -30,24 +37,27 @@ class Inline:
 
     def work(
         self,
-        jobs: Sequence[Job],
+        jobs: Iterable[Job],
         *,
         timeout: float | None,
-        on_start: Callable[[int, Job], None],
+        fresh: bool,
+        on_start: Callable[[str, Job], None],
         on_advance: Callable[[Advance], None],
-        alone: bool = False,
-    ) -> Iterator[tuple[int, Job, Any]]:
+        on_wait: Callable[[str, Work], None],
+    ) -> Iterator[Ended]:
         class Connection:
             def send(self, message: Any) -> None:
-                on_advance(Advance(0, *message[1]))
+                on_advance(Advance("0", *message[1]))
 
         for job in jobs:
-            on_start(0, job)
-            done = self.trained if isinstance(job, TrainJob) else self.timed
-            done += [case.key for case in job.cases]
-            assert alone is isinstance(job, TimeJob)
+            on_start("0", job)
+            work = work_of(job)
+            (self.trained if work == "training" else self.timed).extend(case.key for case in job.cases)
+            self.fresh += [fresh] if work == "timing" else []
             failure = self.failing(job)
-            yield 0, job, _do(job, Connection()) if failure is None else failure  # type: ignore[arg-type]
+            began = time.time()
+            result = _do(job, Connection()) if failure is None else failure  # type: ignore[arg-type]
+            yield Ended("0", job, result, Span(work=work, lane="0", began=began, ended=time.time()))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from bench import _run
+from bench import _machine
 from bench._run import Outcome, Request, execute
 from results import Record, Run
 from tests.bench.tiny import tiny_plan
@@ -19,15 +19,16 @@ from tests.bench.tiny import tiny_plan
 
 @pytest.fixture(autouse=True)
 def as_in_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(_run, "TIMING_LOCK", tmp_path / "timing.lock")
+    monkeypatch.setattr(_machine, "_folder", lambda: tmp_path)
     torch.set_flush_denormal(True)
     yield
     torch.set_flush_denormal(False)
 
 
-def request_for(folder: Path, *, new: bool = False, **changes: Any) -> Request:
+def request_for(folder: Path, *, new: bool = False, repeat: int = 1, **changes: Any) -> Request:
     plan = tiny_plan(folder, **changes)
-    return Request(plan_name="tiny", plan=plan, store=folder / "runs", command="carousel run tiny.toml", new=new)
+    store, command = folder / "runs", "carousel run tiny.toml"
+    return Request(plan_name="tiny", plan=plan, store=store, command=command, new=new, repeat=repeat)
 
 
 def run_quietly(request: Request) -> Outcome:

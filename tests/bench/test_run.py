@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import itertools
 import os
@@ -14,13 +15,13 @@ import safetensors.torch
 from filelock import FileLock
 from rich.console import Console
 
-from bench import _run
+from bench import _taking_up
 from bench._build import build_model
 from bench._errors import UsageError
 from bench._lane import Failure
 from bench._plan import cases
 from bench._run import describe, execute
-from bench._work import TimeJob, TrainJob
+from bench._work import Job, TimeJob, TrainJob
 from results import Record, Run, Store, StoreError
 from tests.bench.inline import Inline, inline
 from tests.bench.runs import as_in_a_lane, everything, files_of, request_for, run_quietly
@@ -197,7 +198,7 @@ def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
-@pytest.mark.parametrize("what", ["code", "environment", "plan", "timing", "probes", "new", "run.json"])
+@pytest.mark.parametrize("what", ["code", "environment", "plan", "timing", "probes", "repeat", "new", "run.json"])
 def test_a_run_of_something_else_is_not_taken_up(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -206,16 +207,20 @@ def test_a_run_of_something_else_is_not_taken_up(
     changes: dict[str, Any] = {}
     match what:
         case "code":
-            monkeypatch.setattr(_run, "code_digest", lambda: "0000000000")
+            monkeypatch.setattr(_taking_up, "code_digest", lambda: "0000000000")
         case "environment":
-            really = _run.environment
-            monkeypatch.setattr(_run, "environment", lambda device: really(device).model_copy(update={"torch": "1.0"}))
+            really = _taking_up.environment
+            monkeypatch.setattr(
+                _taking_up, "environment", lambda device: really(device).model_copy(update={"torch": "1.0"})
+            )
         case "plan":
             changes = {"seeds": 3}
         case "timing":
             changes = {"timing": tiny_plan(tmp_path).timing.model_copy(update={"steps": 11})}
         case "probes":
             changes = {"measure": ("accuracy",)}
+        case "repeat":
+            changes = {"repeat": 2}
         case "new":
             changes = {"new": True}
         case "run.json":
@@ -242,7 +247,7 @@ def test_two_that_take_up_one_run_at_once_do_not_both_write(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = interrupted(tmp_path, monkeypatch)
-    monkeypatch.setattr(_run, "_is_free", lambda run: True)  # both look before either locks
+    monkeypatch.setattr(_taking_up, "_is_free", lambda run: True)  # both look before either locks
     with FileLock(run.folder / ".lock"), pytest.raises(UsageError, match="another process is working"):
         run_quietly(request_for(tmp_path))
 
@@ -348,3 +353,69 @@ def test_describing_a_run_writes_nothing(tmp_path: Path, inline: Inline, monkeyp
     assert "2 records" in console.file.getvalue() or f"taking up run {run.id}" in console.file.getvalue()
     assert files_of(run) == before
     assert inline.timed == []
+
+
+def test_a_run_says_when_each_case_was_worked_on_and_what_its_artifacts_hold(tmp_path: Path, inline: Inline) -> None:
+    outcome = run_quietly(request_for(tmp_path, seeds=1))
+    for record in outcome.records:
+        assert [span.work for span in record.spans] == ["training", "timing"]
+        assert record.spans[0].began <= record.spans[0].ended <= record.spans[1].began <= record.spans[1].ended
+        content = (outcome.run.folder / record.artifacts["weights"]).read_bytes()
+        assert record.artifact_digests == {"weights": hashlib.sha256(content).hexdigest()[:16]}
+    first, second = (record.spans[1] for record in outcome.records)
+    assert first == second, "both were timed in turns, by one process"
+
+
+def test_repeated_timings_are_of_fresh_processes_in_rounds(tmp_path: Path, inline: Inline) -> None:
+    outcome = run_quietly(request_for(tmp_path, repeat=3))
+    assert outcome.complete
+    assert outcome.file.repeat == 3
+    assert inline.fresh == [True] * 6
+    groups = [inline.timed[start : start + 2] for start in range(0, 12, 2)]
+    assert groups[:2] == groups[2:4] == groups[4:], "every group once, then every group again"
+    for record in outcome.records:
+        assert record.repetitions == 3
+        assert [span.work for span in record.spans] == ["training", "timing", "timing", "timing"]
+        assert [m.process for m in record.by_process("step_seconds")] == [0, 0, 1, 1, 2, 2]
+        assert [m.process for m in record.by_process("accuracy")] == [0, 0]
+        assert [len(m.samples) for m in record.of("step_seconds")] == [30, 30]
+    single = run_quietly(request_for(tmp_path / "single"))
+    assert inline.fresh[6:] == [False] * 2
+    assert {record.repetitions for record in single.records} == {1}
+
+
+@pytest.mark.parametrize("written", [4, 7, 9])
+def test_an_interrupted_run_goes_on_with_the_missing_repetitions(
+    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """Twelve writes: four of trained cases, and two rounds of timings for each."""
+    with monkeypatch.context() as patched:
+        StopAfter(patched, written)
+        with pytest.raises(KeyboardInterrupt):
+            run_quietly(request_for(tmp_path, repeat=2))
+    (run,) = Store(tmp_path / "runs").runs()
+    before = {key: record.measurements for key, record in run.read()[0].items()}
+    timed = len(inline.timed)
+    outcome = run_quietly(request_for(tmp_path, repeat=2))
+    assert outcome.run.id == run.id
+    assert len(inline.timed) - timed == 8 - (written - 4)
+    for record in outcome.records:
+        assert record.repetitions == 2
+        assert record.measurements[: len(before[record.key])] == before[record.key], "kept as they were"
+        assert [m.process for m in record.by_process("step_seconds")] == [0, 0, 1, 1]
+    assert everything(outcome.run) == everything(run_quietly(request_for(tmp_path / "apart", repeat=2)).run)
+
+
+def test_a_case_whose_timing_failed_is_not_timed_in_later_rounds(tmp_path: Path, inline: Inline) -> None:
+    failed: list[str] = []
+
+    def fail_once(job: Job) -> Failure | None:
+        if isinstance(job, TimeJob) and not failed:
+            failed.extend(case.key for case in job.cases)
+            return Failure("timeout", "too slow")
+        return None
+
+    inline.failing = fail_once
+    outcome = run_quietly(request_for(tmp_path, repeat=2))
+    assert not outcome.complete
+    assert sorted(inline.timed) == sorted(failed + 2 * [r.key for r in outcome.records if r.key not in failed])

@@ -1,0 +1,135 @@
+"""The work of a run: train what is untrained on all lanes, time what is untimed on a quiet machine, keep every record.
+
+A record is written as soon as its case has ended, by the process that owns the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from bench._expect import Expectation
+from bench._lane import Advance, Failure
+from bench._lanes import Ended, Executor
+from bench._left import WEIGHTS, Group, timing_probes, untimed, untrained
+from bench._progress import Progress
+from bench._taking_up import Request
+from bench._work import Job, Timed, TimeJob, Trained, TrainJob
+from results import Case, Probe, ProbeRun, Record, Run, RunFile, Span
+
+
+class Execution:
+    """Which jobs are left, and what becomes of their results."""
+
+    def __init__(
+        self, request: Request, file: RunFile, run: Run, records: dict[str, Record], expectation: Expectation
+    ) -> None:
+        self.request, self.file, self.run, self.records, self.expectation = request, file, run, records, expectation
+        self.timing_probes: tuple[Probe, ...] = timing_probes(file)
+
+    def work(self, executor: Executor, progress: Progress) -> None:
+        """Do all that is left."""
+        training = sorted(untrained(self.file, self.records), key=self.expectation.training_seconds, reverse=True)
+        if training:
+            progress.phase("training", len(training))
+            self._drive(executor, [self._train_job(case) for case in training], progress)
+        while groups := untimed(self.file, self.records):
+            round_ = [group for group in groups if group.repetition == groups[0].repetition]
+            name = "timing" if self.file.repeat == 1 else f"timing {groups[0].repetition + 1} of {self.file.repeat}"
+            progress.phase(name, sum(len(group.cases) for group in round_))
+            self._drive(executor, map(self._time_job, round_), progress)
+
+    def _drive(self, executor: Executor, jobs: Iterable[Job], progress: Progress) -> None:
+        def started(lane: str, job: Job) -> None:
+            progress.start(lane, _title(job.cases))
+
+        def advanced(advance: Advance) -> None:
+            progress.advance(advance.lane, advance.done / advance.total, f"score {advance.score:.3f}")
+
+        fresh = self.file.repeat > 1
+        for ended in executor.work(
+            jobs,
+            timeout=self.request.timeout,
+            fresh=fresh,
+            on_start=started,
+            on_advance=advanced,
+            on_wait=progress.wait,
+        ):
+            self._keep(ended)
+            progress.finish(ended.lane, self._expected(ended.job), len(ended.job.cases))
+
+    def _expected(self, job: Job) -> float:
+        if isinstance(job, TrainJob):
+            return self.expectation.training_seconds(job.case) / max(1, self.request.lanes)
+        return sum(self.expectation.timing_seconds(case, self.timing_probes) for case in job.cases)
+
+    def _keep(self, ended: Ended) -> None:
+        if isinstance(ended.job, TrainJob):
+            self._keep_trained(ended.job.case, ended.result, ended.span)
+        else:
+            for case in ended.job.cases:
+                self._keep_timed(case, ended.result, ended.span)
+
+    def _keep_trained(self, case: Case, result: Trained | Failure, span: Span) -> None:
+        if isinstance(result, Failure):
+            record = Record(key=case.key, case=case, status=result.status, reason=result.reason, spans=(span,))
+            self._write(record)
+            return
+        contents = {"weights": result.weights, **result.artifacts}
+        kept = {
+            name: self.run.write_artifact(case.key, f"{name}.safetensors", content)
+            for name, content in contents.items()
+        }
+        digests = {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items()}
+        changes = {"artifacts": kept, "artifact_digests": digests, "spans": (span,)}
+        self._write(result.record.model_copy(update=changes))
+
+    def _keep_timed(self, case: Case, result: dict[str, Timed] | Failure, span: Span) -> None:
+        record = self.records[case.key]
+        spans = (*record.spans, span)
+        if isinstance(result, Failure):
+            failed = ProbeRun(status="failed", reason=f"{result.status}: {result.reason}", seconds=0.0)
+            probes = record.probes | dict.fromkeys(self.timing_probes, failed)
+            self._write(record.model_copy(update={"probes": probes, "spans": spans}))
+            return
+        timed = result[case.key]
+        before = record.repetitions if any(probe in record.probes for probe in self.timing_probes) else 0
+        refused = [ran.reason for ran in timed.probes.values() if ran.status == "refused"]
+        status = {"status": "inconsistent", "reason": refused[0]} if refused else {}
+        measured = tuple(one.model_copy(update={"process": before}) for one in timed.measurements)
+        changes = {
+            "measurements": record.measurements + measured,
+            "probes": record.probes
+            | {probe: _added(record.probes.get(probe), ran) for probe, ran in timed.probes.items()},
+            "repetitions": before + 1,
+            "spans": spans,
+            **status,
+        }
+        self._write(record.model_copy(update=changes))
+
+    def _write(self, record: Record) -> None:
+        self.run.write(record)
+        self.records[record.key] = record
+
+    def _train_job(self, case: Case) -> TrainJob:
+        return TrainJob(case=case, device=self.request.device, probes=self.file.probes)
+
+    def _time_job(self, group: Group) -> TimeJob:
+        return TimeJob(
+            cases=group.cases,
+            weights=tuple((self.run.artifacts(case.key) / WEIGHTS).read_bytes() for case in group.cases),
+            probes=self.timing_probes,
+            timing=self.request.plan.timing,
+            device=self.request.device,
+        )
+
+
+def _added(before: ProbeRun | None, ran: ProbeRun) -> ProbeRun:
+    """What a probe has cost in all processes."""
+    return ran if before is None else ran.model_copy(update={"seconds": before.seconds + ran.seconds})
+
+
+def _title(group: Sequence[Case]) -> str:
+    first = group[0]
+    who = first.arch.partition(":")[0] if len(group) == 1 else f"{len(group)} models"
+    return f"{who} on {first.task} at {first.length}, seed {first.seed}"

@@ -1,0 +1,106 @@
+"""Which run a request goes on with: an unfinished one of the same work, or a new one. One process writes to a run."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bench._environment import code_digest, environment
+from bench._errors import UsageError
+from bench._plan import Plan, cases
+from results import Run, RunFile, Store, StoreError
+
+NOT_IN_KEYS = r"[^A-Za-z0-9_=-]+"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the user asked for."""
+
+    plan_name: str
+    plan: Plan
+    store: Path
+    command: str
+    device: str = "cpu"
+    lanes: int = 1
+    repeat: int = 1
+    """Fresh processes in which every timing is taken."""
+    timeout: float | None = None
+    new: bool = False
+
+
+def planned(request: Request) -> RunFile:
+    """The `run.json` of a new run of this request. Raises `UsageError` for an impossible plan."""
+    found, created, code = cases(request.plan), now(), code_digest()
+    moment = created.replace("-", "").replace(":", "").replace("T", "-")[:15]
+    return RunFile(
+        id=f"{moment}-{re.sub(NOT_IN_KEYS, '_', request.plan_name)[:60]}-{secrets.token_hex(3)}",
+        plan=request.plan_name,
+        plan_digest=request.plan.digest(),
+        command=request.command,
+        code=code,
+        environment=environment(request.device),
+        cases=tuple(found),
+        probes=request.plan.measure,
+        claims=request.plan.claims,
+        lanes=request.lanes,
+        repeat=request.repeat,
+        created=created,
+    )
+
+
+def unfinished(request: Request, file: RunFile) -> Run | None:
+    """The newest unfinished run of the same work, code and environment that nobody is working on."""
+    if request.new:
+        return None
+    for run in reversed(Store(request.store).runs()):
+        try:
+            other = run.file()
+        except StoreError:
+            continue
+        if other.finished is None and _identity(other) == _identity(file) and _is_free(run):
+            return run
+    return None
+
+
+@contextlib.contextmanager
+def sole_writer(run: Run) -> Iterator[None]:
+    """Raises `UsageError` where another process writes to this run."""
+    try:
+        with FileLock(run.folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise UsageError(
+            f"another process is working on run {run.id}; wait for it, or start apart with --new"
+        ) from None
+
+
+def now() -> str:
+    """The present moment, as run files write it."""
+    return datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+
+
+def _identity(file: RunFile) -> dict[str, object]:
+    """What must be equal for records of one run to belong into another, under the names that people know."""
+    return {
+        "plan": (file.plan_digest, file.cases, file.probes),
+        "--repeat": file.repeat,
+        "code": file.code,
+        "plugins": file.plugins,
+        "environment": file.environment,
+    }
+
+
+def _is_free(run: Run) -> bool:
+    try:
+        with FileLock(run.folder / ".lock", timeout=0):
+            return True
+    except (Timeout, OSError):
+        return False
