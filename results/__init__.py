@@ -2,6 +2,7 @@
 
 from results._case import Case, Protocol
 from results._claims import Against, Cases, Claim, Quantity
+from results._document import StoreError, write_aside
 from results._frame import frame, load
 from results._ledger import AGAINST, LEFT_OUT, Entry, Finding, Verdict, judge
 from results._metrics import METRICS, Metric
@@ -23,7 +24,7 @@ from results._schema import (
     Training,
 )
 from results._statistics import Interval, interval_of_mean, interval_of_median, interval_of_quantile
-from results._store import Damage, Run, Store, StoreError, write_aside
+from results._store import Damage, Run, Store, artifact_digest
 from results._strict import Key, Strict, digest
 from results._traces import Traces, load_traces, save_traces
 
@@ -63,6 +64,7 @@ __all__ = [
     "Traces",
     "Training",
     "Verdict",
+    "artifact_digest",
     "digest",
     "epoch_of",
     "frame",
