@@ -20,7 +20,7 @@ Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of
 Probe = Literal["accuracy", "latency", "streaming", "gates"]
 Share = Annotated[float, Field(ge=0)]
 First = FailFast()
-"""The first wrong element of a long list is reported, and the rest are not looked at: a million complaints fill memory."""
+"""Of a long list the first wrong element is told, and no other: a million complaints fill memory."""
 Moment = Annotated[float, Field(ge=0)]
 """Seconds since 1970, by the clock of the host. Durations are taken from monotonic clocks instead."""
 
