@@ -2,8 +2,10 @@
 
 from results._case import Case, Protocol
 from results._claims import Against, Cases, Claim, Quantity
-from results._frame import frame, load
+from results._document import StoreError, write_aside
+from results._frame import case_frame, cases, frame, load, sample_frame, samples
 from results._ledger import AGAINST, LEFT_OUT, Entry, Finding, Verdict, judge
+from results._merge import Merged, merge
 from results._metrics import METRICS, Metric
 from results._quantities import epoch_of
 from results._schema import (
@@ -23,9 +25,10 @@ from results._schema import (
     Training,
 )
 from results._statistics import Interval, interval_of_mean, interval_of_median, interval_of_quantile
-from results._store import Damage, Run, Store, StoreError, write_aside
+from results._store import Damage, Run, Store, artifact_digest
 from results._strict import Key, Strict, digest
 from results._traces import Traces, load_traces, save_traces
+from results._verify import Flaw, Inspection, clean, verify
 
 __all__ = [
     "AGAINST",
@@ -41,10 +44,13 @@ __all__ = [
     "Entry",
     "Environment",
     "Finding",
+    "Flaw",
+    "Inspection",
     "Interval",
     "Key",
     "Line",
     "Measurement",
+    "Merged",
     "Metric",
     "Model",
     "Point",
@@ -63,6 +69,10 @@ __all__ = [
     "Traces",
     "Training",
     "Verdict",
+    "artifact_digest",
+    "case_frame",
+    "cases",
+    "clean",
     "digest",
     "epoch_of",
     "frame",
@@ -72,6 +82,10 @@ __all__ = [
     "judge",
     "load",
     "load_traces",
+    "merge",
+    "sample_frame",
+    "samples",
     "save_traces",
+    "verify",
     "write_aside",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import fmean, median
 
 from results._case import Protocol
@@ -21,13 +21,18 @@ def value_of(quantity: Quantity, record: Record) -> float | None:
     if quantity.curve is not None:
         return _of_curve(quantity, record)
     assert quantity.metric is not None
-    middle = median if METRICS[quantity.metric].kind == "timing" else fmean
     found = [
-        middle(measurement.samples)
+        middle_of(quantity.metric, measurement.samples)
         for measurement in record.of(quantity.metric)
         if measurement.samples and quantity.at.items() <= measurement.at.items()
     ]
     return fmean(found) if found else None
+
+
+def middle_of(metric: str, samples: Sequence[float]) -> float:
+    """The median of a timing, the mean of anything else."""
+    known = METRICS.get(metric)
+    return median(samples) if known is not None and known.kind == "timing" else fmean(samples)
 
 
 def epoch_of(step: int, protocol: Protocol) -> float:

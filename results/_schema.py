@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import FailFast, Field
 
 from results._case import Case
 from results._claims import Claim
@@ -19,6 +19,8 @@ SCHEMA_VERSION = 2
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
 Probe = Literal["accuracy", "latency", "streaming", "gates"]
 Share = Annotated[float, Field(ge=0)]
+First = FailFast()
+"""Of a long list the first wrong element is told, and no other: a million complaints fill memory."""
 Moment = Annotated[float, Field(ge=0)]
 """Seconds since 1970, by the clock of the host. Durations are taken from monotonic clocks instead."""
 
@@ -46,8 +48,8 @@ class Measurement(Strict):
 
     metric: Name
     at: dict[Name, int] = Field(default_factory=dict)
-    samples: tuple[float, ...]
-    blocks: tuple[Block, ...] = ()
+    samples: Annotated[tuple[float, ...], First]
+    blocks: Annotated[tuple[Block, ...], First] = ()
     process: Count = 0
     """Which fresh process measured: blocks within a process are not independent, processes are."""
 
@@ -87,7 +89,7 @@ class Training(Strict):
     threads: Size
     flushes_denormals: bool
     backend: Name = "reference"
-    curve: tuple[Point, ...]
+    curve: Annotated[tuple[Point, ...], First]
 
 
 class Model(Strict):
@@ -130,13 +132,13 @@ class Record(Strict):
     reason: Text | None = None
     model: Model | None = None
     training: Training | None = None
-    lines: tuple[Line, ...] = ()
-    measurements: tuple[Measurement, ...] = ()
+    lines: Annotated[tuple[Line, ...], First] = ()
+    measurements: Annotated[tuple[Measurement, ...], First] = ()
     probes: dict[Probe, ProbeRun] = Field(default_factory=dict)
     artifacts: dict[Name, RelativePath] = Field(default_factory=dict)
     artifact_digests: dict[Name, Name] = Field(default_factory=dict)
     """SHA-256 of each artifact's bytes, 16 hexadecimal digits."""
-    spans: tuple[Span, ...] = ()
+    spans: Annotated[tuple[Span, ...], First] = ()
     repetitions: Size = 1
     """Fresh processes that have timed this case."""
 
@@ -199,9 +201,9 @@ class RunFile(Strict):
     plugins: dict[Name, Name] = Field(default_factory=dict)
     """Digest of each file that added an architecture or a task, by its name."""
     environment: Environment
-    cases: tuple[Case, ...]
+    cases: Annotated[tuple[Case, ...], First]
     probes: tuple[Probe, ...]
-    claims: tuple[Claim, ...] = ()
+    claims: Annotated[tuple[Claim, ...], First] = ()
     """What the plan expects to find, judged by the ledger."""
     lanes: Size
     repeat: Size = 1

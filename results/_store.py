@@ -10,29 +10,17 @@ A reader never sees half a file: a name exists only once its content is whole an
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from pydantic import ValidationError
-
-from results._schema import SCHEMA_VERSION, Record, RunFile
-from results._strict import Strict
-from results._upgrade import upgraded
+from results._document import StoreError, read_document, reading_many, write_aside, write_bytes_aside
+from results._schema import Record, RunFile
 
 LARGEST_FILE_BYTES = 64 << 20
-"""A record is far smaller; a larger file is not one of ours, and is not read into memory."""
-
-Document = TypeVar("Document", Record, RunFile)
-
-
-SEAL = b',\n "seal": "'
-"""The last member of every file is a digest of all that stands before it."""
-
-
-class StoreError(ValueError):
-    """A store that cannot be read or written, or a run that is not there."""
+"""An artifact is far smaller; a larger file is not one of ours, and is not read into memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +48,7 @@ class Run:
         """What `run.json` says. Raises `StoreError` where it is missing or damaged."""
         path = self.folder / "run.json"
         try:
-            return _read(path, RunFile)
+            return read_document(path, RunFile)
         except StoreError as error:
             raise StoreError(f"{path}: {error}; `carousel list runs` shows what else there is") from None
 
@@ -83,26 +71,45 @@ class Run:
     def write_artifact(self, key: str, name: str, content: bytes) -> str:
         """Put an artifact of a case in its place, and say where in the run's folder. Raises `StoreError`."""
         path = self.folder / "artifacts" / key / name
-        _write_bytes_aside(path, content)
+        write_bytes_aside(path, content)
         return path.relative_to(self.folder).as_posix()
+
+    def with_artifacts(self, record: Record, artifacts: Mapping[str, bytes]) -> Record:
+        """Put safetensors files of a record in their places by name; the record then says where, and their digests."""
+        places = {
+            name: self.write_artifact(record.key, f"{name}.safetensors", content) for name, content in artifacts.items()
+        }
+        digests = {name: artifact_digest(content) for name, content in artifacts.items()}
+        return record.model_copy(update={"artifacts": places, "artifact_digests": digests})
 
     def read(self) -> tuple[dict[str, Record], list[Damage]]:
         """All records by key, and the files that are not records, each with its reason."""
         records: dict[str, Record] = {}
         damaged: list[Damage] = []
-        for path in sorted((self.folder / "records").glob("*.json")):
-            try:
-                record = _read(path, Record)
-                _check_place(record, path)
-            except StoreError as error:
-                damaged.append(Damage(path, str(error)))
-            else:
-                records[record.key] = record
+        with reading_many():
+            for path in self.record_paths():
+                try:
+                    record = read_document(path, Record)
+                    check_place(record, path)
+                except StoreError as error:
+                    damaged.append(Damage(path, str(error)))
+                else:
+                    records[record.key] = record
         return records, damaged
+
+    def record_paths(self) -> list[Path]:
+        """Everything that stands where a record stands, whole or not, by name."""
+        return sorted((self.folder / "records").glob("*.json"))
 
     def set_aside(self, damage: Damage) -> None:
         """Take a damaged file out of the way, so that its case runs again and nothing is lost."""
-        damage.path.replace(damage.path.with_suffix(".damaged"))
+        damage.path.replace(next(place for place in _places_aside(damage.path) if not os.path.lexists(place)))
+
+
+def _places_aside(path: Path) -> Iterator[Path]:
+    yield path.with_suffix(".damaged")
+    for number in itertools.count(2):
+        yield path.with_suffix(f".{number}.damaged")
 
 
 class Store:
@@ -146,69 +153,12 @@ class Store:
         raise StoreError(f"no run {name!r} in {self.folder}; the latest is {runs[-1].id}")
 
 
-def write_aside(path: Path, document: Strict) -> None:
-    """Write a document so that the name only ever holds a whole one. Raises `StoreError`."""
-    _write_bytes_aside(path, _sealed(document.model_dump_json(indent=1).encode()))
+def artifact_digest(content: bytes) -> str:
+    """Of an artifact's bytes, as its record keeps it."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _write_bytes_aside(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror}; what was written before is intact") from None
-
-
-def _read(path: Path, kind: type[Document]) -> Document:
-    """A document from disk. Raises `StoreError` in one line for anything that is not one."""
-    try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise StoreError(f"larger than {LARGEST_FILE_BYTES >> 20} MiB")
-        content = path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from None
-    text = _unsealed(content)
-    try:
-        document = _validated(kind, content if text is None else text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["loc"] == ("schema_version",) and isinstance(first["input"], int) and first["input"] > SCHEMA_VERSION:
-            raise StoreError(f"written by a newer Carousel (schema {first['input']}); update to read it") from None
-        where = ".".join(str(part) for part in first["loc"])
-        where = where.encode("unicode_escape").decode()
-        raise StoreError(f"damaged{f' at {where}' if where else ''}: {first['msg'].lower()}") from None
-    if text is None:
-        raise StoreError("damaged: its seal does not fit its content")
-    return document
-
-
-def _validated(kind: type[Document], text: bytes) -> Document:
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        is_earlier = any(found["loc"] == ("schema_version",) for found in error.errors())
-        if is_earlier and (later := upgraded(text)) is not None:
-            return kind.model_validate_json(later)
-        raise
-
-
-def _sealed(text: bytes) -> bytes:
-    """A JSON object with its digest as its last member."""
-    return text.removesuffix(b"\n}") + SEAL + hashlib.sha256(text).hexdigest()[:16].encode() + b'"\n}\n'
-
-
-def _unsealed(content: bytes) -> bytes | None:
-    """What was sealed; None where a byte of it is not as it was written."""
-    text = content.rpartition(SEAL)[0] + b"\n}"
-    return text if content == _sealed(text) else None
-
-
-def _check_place(record: Record, path: Path) -> None:
+def check_place(record: Record, path: Path) -> None:
+    """Raises `StoreError` where a record stands under a name that is not its own."""
     if not record.key == record.case.key == path.stem:
         raise StoreError("its key does not belong to its case")

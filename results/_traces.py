@@ -7,8 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from results._document import StoreError
 from results._schema import Record
-from results._store import LARGEST_FILE_BYTES, Run, StoreError
+from results._store import LARGEST_FILE_BYTES, Run
 
 if TYPE_CHECKING:
     import numpy as np

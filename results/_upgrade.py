@@ -14,7 +14,7 @@ Document = dict[str, Any]
 def upgraded(content: bytes) -> bytes | None:
     """A document of an earlier version as one of the present; None where it is no such document."""
     try:
-        document = json.loads(content)
+        document = json.loads(content, object_pairs_hook=once)
     except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or type(version := document.get("schema_version")) is not int:
@@ -24,9 +24,17 @@ def upgraded(content: bytes) -> bytes | None:
     try:
         for earlier in range(version, SCHEMA_VERSION):
             document = UPGRADES[earlier](document) | {"schema_version": earlier + 1}
-    except (AttributeError, KeyError, TypeError):  # damaged: the present version's models would say where
+        return json.dumps(document).encode()
+    except (AttributeError, KeyError, TypeError, RecursionError):  # damaged: the present models would say where
         return None
-    return json.dumps(document).encode()
+
+
+def once(pairs: list[tuple[str, Any]]) -> Document:
+    """A JSON object, each of whose names must stand in it once. Raises `ValueError`."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object names a field twice")
+    return found
 
 
 def _from_1(document: Document) -> Document:
