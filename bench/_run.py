@@ -23,6 +23,7 @@ from bench._errors import UsageError
 from bench._expect import Expectation
 from bench._lane import Advance, Failure, Lanes
 from bench._plan import TIMED, Plan, cases
+from bench._plugins import Plugin, digests
 from bench._progress import Progress, humanised
 from bench._work import Job, TimeJob, Trained, TrainJob
 from results import Case, Probe, ProbeRun, Record, Run, RunFile, Store, StoreError
@@ -47,6 +48,7 @@ class Request:
     lanes: int = 1
     timeout: float | None = None
     new: bool = False
+    plugins: tuple[Plugin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +126,13 @@ class _Execution:
             if training:
                 progress.phase("training", len(training))
                 jobs: list[Job] = [
-                    TrainJob(case=case, device=self.request.device, probes=self.file.probes) for case in training
+                    TrainJob(
+                        case=case,
+                        device=self.request.device,
+                        probes=self.file.probes,
+                        plugins=self.request.plugins,
+                    )
+                    for case in training
                 ]
                 self._drive(pool, jobs, progress, lanes)
             if groups := self._untimed():
@@ -197,6 +205,7 @@ class _Execution:
             probes=self.timing_probes,
             timing=self.request.plan.timing,
             device=self.request.device,
+            plugins=self.request.plugins,
         )
 
 
@@ -248,6 +257,7 @@ def _planned(request: Request) -> RunFile:
         plan_digest=request.plan.digest(),
         command=request.command,
         code=code,
+        plugins=digests(request.plugins),
         environment=environment(request.device),
         cases=tuple(planned),
         probes=request.plan.measure,
@@ -273,7 +283,7 @@ def _unfinished(request: Request, file: RunFile) -> Run | None:
 
 def _identity(file: RunFile) -> tuple[object, ...]:
     """What must be equal for records of one run to belong into another."""
-    return file.plan_digest, file.cases, file.probes, file.code, file.environment
+    return file.plan_digest, file.cases, file.probes, file.code, file.plugins, file.environment
 
 
 def _announce(
