@@ -2,7 +2,7 @@
 
 from arch._contract import Layer, RecurrentLayer, State, copy_state, state_bytes
 from arch._model import SequenceModel, build, parameter_count
-from arch._registry import Arch, UnknownName, get, names, parse
+from arch._registry import Arch, UnknownName, add, built_in, defined_in, disable, get, names, parse, remove
 
 __all__ = [
     "Arch",
@@ -11,11 +11,16 @@ __all__ = [
     "SequenceModel",
     "State",
     "UnknownName",
+    "add",
     "build",
+    "built_in",
     "copy_state",
+    "defined_in",
+    "disable",
     "get",
     "names",
     "parameter_count",
     "parse",
+    "remove",
     "state_bytes",
 ]

@@ -1,5 +1,7 @@
 """The folder listing is the registry: `arch/lstm.py` is `lstm`, and adding a file adds a name.
 
+A plugin adds a name from elsewhere, for as long as the process lives.
+
 A spec is written `name` or `name:option=value,option=value`. The options of an architecture are the
 keyword-only parameters of its layer's constructor; `dropout` belongs to every architecture.
 """
@@ -15,6 +17,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -23,6 +26,10 @@ from arch._contract import Layer
 
 MODEL_OPTIONS: Mapping[str, tuple[Any, Any]] = {"dropout": (float, 0.0)}
 """Options that the model takes, whatever its layers are: annotation and default."""
+
+
+_added: dict[str, type[Layer]] = {}
+_disabled: dict[str, str] = {}
 
 
 class UnknownName(ValueError):
@@ -77,7 +84,12 @@ class Arch:
 
 
 def names() -> list[str]:
-    """The architectures there are: every file of this folder without a leading underscore."""
+    """The architectures there are: every file of this folder without a leading underscore, and what plugins add."""
+    return sorted({*built_in(), *_added})
+
+
+def built_in() -> list[str]:
+    """The architectures that are files of this folder."""
     folder = Path(__file__).parent
     return sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not (m.ispkg or m.name.startswith("_")))
 
@@ -85,20 +97,47 @@ def names() -> list[str]:
 def get(spec: str) -> Arch:
     """The architecture that `spec` names; only its own file is imported.
 
-    Raises `UnknownName` for a name or an option there is not, `ValueError` for a wrong value.
+    Raises `UnknownName` for a name or an option there is not, `ValueError` for a wrong value or a
+    plugin that is disabled.
     """
     name, given = parse(spec)
+    if name in _disabled:
+        raise ValueError(_disabled[name])
     if name not in names():
         raise UnknownName(f"no architecture {name!r}{_nearest(name, names())}; there are {', '.join(names())}")
-    module = importlib.import_module(f"arch.{name}")
-    layers = [
+    if name in _added:
+        return Arch(name=name, layer=_added[name]).with_options(given)
+    layers = defined_in(importlib.import_module(f"arch.{name}"))
+    if len(layers) != 1:
+        raise ValueError(f"arch/{name}.py must define exactly one Layer, but defines {len(layers)}")
+    return Arch(name=name, layer=layers[0]).with_options(given)
+
+
+def defined_in(module: ModuleType) -> list[type[Layer]]:
+    """The layers that a module defines itself, rather than imports."""
+    return [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Layer) and value.__module__ == module.__name__
     ]
-    if len(layers) != 1:
-        raise ValueError(f"arch/{name}.py must define exactly one Layer, but defines {len(layers)}")
-    return Arch(name=name, layer=layers[0]).with_options(given)
+
+
+def add(name: str, layer: type[Layer]) -> None:
+    """Make a layer from elsewhere an architecture of that name. Raises `ValueError` where the name is taken."""
+    if name in names():
+        raise ValueError(f"there is an architecture {name!r} already; give the plugin's file another name")
+    _added[name] = layer
+
+
+def disable(name: str, reason: str) -> None:
+    """Let whoever asks for that name hear why it cannot be had."""
+    _disabled[name] = reason
+
+
+def remove(name: str) -> None:
+    """Forget what was added, or disabled, under that name."""
+    _added.pop(name, None)
+    _disabled.pop(name, None)
 
 
 def parse(spec: str) -> tuple[str, dict[str, str]]:

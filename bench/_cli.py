@@ -25,6 +25,10 @@ StoreOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 RunArgument = Annotated[str, typer.Argument(metavar="[RUN]", help="An id, a unique prefix, `latest`, or a path.")]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="File that adds an architecture or a task under its own name; repeatable."),
+]
 DEFAULT_STORE = Path("carousel-runs")
 WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
 """What typer raises for an option, a command or a value that there is not."""
@@ -34,10 +38,10 @@ WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
 def run(
     plan: Annotated[str, typer.Argument(metavar="[PLAN]", help="A plan's name, or a TOML file.")] = "quick",
     archs: Annotated[
-        list[str] | None, typer.Option("-a", "--arch", help="Architecture, glob, or !exclusion; repeatable.")
+        list[str] | None, typer.Option("-a", "--arch", help="Architecture, glob, +addition or !exclusion; repeatable.")
     ] = None,
     task_patterns: Annotated[
-        list[str] | None, typer.Option("-t", "--task", help="Task, glob, or !exclusion; repeatable.")
+        list[str] | None, typer.Option("-t", "--task", help="Task, glob, +addition or !exclusion; repeatable.")
     ] = None,
     lengths: Annotated[str | None, typer.Option("-L", "--lengths", help="Lengths, such as 64,256.")] = None,
     seeds: Annotated[int | None, typer.Option(help="How many seeds.")] = None,
@@ -52,6 +56,7 @@ def run(
     new: Annotated[bool, typer.Option("--new", help="Do not take up an unfinished run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    plugin_files: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train, test and time the cases of a plan, and write a report."""
@@ -59,6 +64,7 @@ def run(
 
     from bench._command import choose, command_line, finish_run
     from bench._environment import available_cores
+    from bench._plugins import load, remark
     from bench._run import Request, describe, execute
 
     check_device(device)
@@ -68,6 +74,7 @@ def run(
         raise UsageError(f"--repeat must be at least 1, not {repeat}")
     if timeout is not None and not timeout > 0:
         raise UsageError(f"--timeout must be more than 0 seconds, not {timeout:g}")
+    loaded = load(plugin_files or [])
     chosen = choose(
         plan,
         archs=archs or [],
@@ -88,8 +95,10 @@ def run(
         repeat=repeat,
         timeout=timeout,
         new=new,
+        plugins=loaded.plugins,
     )
     console = Console(stderr=as_json)
+    remark(loaded, chosen, console)
     if dry_run and as_json:
         raise UsageError("--dry-run runs nothing that --json could print; leave one of them out")
     if dry_run:
@@ -109,13 +118,19 @@ def list_(
     what: Annotated[Literal["archs", "tasks", "plans", "runs"], typer.Argument(help="What to list.")],
     glob: Annotated[str, typer.Argument(metavar="[GLOB]", help="Only names that match.")] = "*",
     store: StoreOption = DEFAULT_STORE,
+    plugin_files: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Architectures, tasks, plans, or the runs of a store."""
     from bench._listing import list_archs, list_plans, list_runs, list_tasks, show_listing
 
-    listing = {"archs": list_archs, "tasks": list_tasks, "plans": list_plans}
-    rows = list_runs(store) if what == "runs" else listing[what]()
+    if what in ("archs", "tasks"):
+        from bench._plugins import load
+
+        loaded = load(plugin_files or [])
+        rows = (list_archs if what == "archs" else list_tasks)(loaded)
+    else:
+        rows = list_runs(store) if what == "runs" else list_plans()
     show_listing(what, rows, glob, as_json=as_json)
 
 
@@ -124,10 +139,13 @@ def show_task(
     task: Annotated[str, typer.Argument(help="A task, such as recall:pairs=4.")],
     length: Annotated[int | None, typer.Option("-L", "--length", help="Steps; a short length unless said.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed shows another sequence.")] = 0,
+    plugin_files: PluginOption = None,
 ) -> None:
     """One sequence of a task in words: what is fed, what is asked, what guessing scores."""
     from bench._listing import describe_task
+    from bench._plugins import load
 
+    load(plugin_files or [])
     typer.echo(describe_task(task, length, seed))
 
 

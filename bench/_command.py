@@ -72,7 +72,8 @@ def command_line(arguments: Sequence[str]) -> str:
         if word in PRIVATE_OPTIONS:
             next(words, None)
         elif not word.startswith(tuple(f"{option}=" for option in PRIVATE_OPTIONS)):
-            kept.append(Path(word).name if word.endswith(".toml") else word)
+            option, sign, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
+            kept.append(f"{option}{sign}{Path(value).name}" if value.endswith((".toml", ".py")) else word)
     return shlex.join(["carousel", *kept])[:LONGEST_COMMAND]
 
 

@@ -112,7 +112,7 @@ class Execution:
         self.records[record.key] = record
 
     def _train_job(self, case: Case) -> TrainJob:
-        return TrainJob(case=case, device=self.request.device, probes=self.file.probes)
+        return TrainJob(case=case, device=self.request.device, probes=self.file.probes, plugins=self.request.plugins)
 
     def _time_job(self, group: Group) -> TimeJob:
         return TimeJob(
@@ -121,6 +121,7 @@ class Execution:
             probes=self.timing_probes,
             timing=self.request.plan.timing,
             device=self.request.device,
+            plugins=self.request.plugins,
         )
 
 

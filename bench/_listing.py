@@ -19,18 +19,19 @@ from results import Store, StoreError
 
 if TYPE_CHECKING:
     import tasks
+    from bench._plugins import Loaded
 
 Row = dict[str, Any]
 LEGIBLE_LENGTH = 24
 """Steps of a sequence that is shown, where the task has that length."""
 
 
-def list_archs() -> list[Row]:
-    """Name, one line, and options with their defaults."""
+def list_archs(loaded: Loaded) -> list[Row]:
+    """Name, one line, and options with their defaults; of a plugin its file's digest, or why it is disabled."""
     import arch
 
     found = [arch.get(name) for name in arch.names()]
-    return [
+    rows = [
         {
             "name": one.name,
             "summary": one.summary,
@@ -38,10 +39,11 @@ def list_archs() -> list[Row]:
         }
         for one in found
     ]
+    return _with_plugins(rows, loaded)
 
 
-def list_tasks() -> list[Row]:
-    """Name, one line, parameters with their defaults, smallest length, chance there, and source."""
+def list_tasks(loaded: Loaded) -> list[Row]:
+    """As `list_archs`: name, one line, parameters with their defaults, smallest length, chance there, and source."""
     import dataclasses
 
     import tasks
@@ -60,7 +62,13 @@ def list_tasks() -> list[Row]:
                 "source": task.source,
             }
         )
-    return rows
+    return _with_plugins(rows, loaded)
+
+
+def _with_plugins(rows: list[Row], loaded: Loaded) -> list[Row]:
+    digests = {plugin.name: plugin.digest for plugin in loaded.plugins}
+    told = [row | ({"plugin": digests[row["name"]]} if row["name"] in digests else {}) for row in rows]
+    return told + [{"name": one.name, "summary": f"disabled plugin: {one.reason}"} for one in loaded.disabled]
 
 
 def describe_task(spec: str, length: int | None, seed: int) -> str:

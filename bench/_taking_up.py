@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from bench._environment import code_digest, environment
 from bench._errors import UsageError
 from bench._plan import Plan, cases
+from bench._plugins import Plugin, digests
 from results import Run, RunFile, Store, StoreError
 
 NOT_IN_KEYS = r"[^A-Za-z0-9_=-]+"
@@ -34,6 +35,7 @@ class Request:
     """Fresh processes in which every timing is taken."""
     timeout: float | None = None
     new: bool = False
+    plugins: tuple[Plugin, ...] = ()
 
 
 def planned(request: Request) -> RunFile:
@@ -46,6 +48,7 @@ def planned(request: Request) -> RunFile:
         plan_digest=request.plan.digest(),
         command=request.command,
         code=code,
+        plugins=digests(request.plugins),
         environment=environment(request.device),
         cases=tuple(found),
         probes=request.plan.measure,

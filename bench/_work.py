@@ -18,6 +18,7 @@ import tasks
 from bench._build import build_model
 from bench._gate import refusal
 from bench._plan import Timing
+from bench._plugins import Plugin, install
 from bench._train import Report, train
 from bench.probes import Subject, accuracy, gates, latency, streaming
 from results import Case, Measurement, Model, Probe, ProbeRun, Record
@@ -33,6 +34,7 @@ class TrainJob:
     case: Case
     device: str = "cpu"
     probes: tuple[Probe, ...] = ("accuracy",)
+    plugins: tuple[Plugin, ...] = ()
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -48,6 +50,7 @@ class TimeJob:
     probes: tuple[Probe, ...]
     timing: Timing
     device: str = "cpu"
+    plugins: tuple[Plugin, ...] = ()
 
 
 Job = TrainJob | TimeJob
@@ -72,6 +75,7 @@ class Timed:
 
 def do_train(job: TrainJob, report: Report) -> Trained:
     """Train and test one case. A model whose numbers are not finite is recorded as diverged, without a score."""
+    install(job.plugins)
     task = tasks.build(job.case.task)
     model = build_model(job.case, task).to(job.device)
     best: dict[str, torch.Tensor] = {}
@@ -130,6 +134,7 @@ def _look_inside(record: Record, subject: Subject) -> tuple[Record, dict[str, by
 
 def do_time(job: TimeJob) -> dict[str, Timed]:
     """Time a group, by case key. A model that fails the gate is refused and not timed."""
+    install(job.plugins)
     subjects = [_load(case, weights, job.device) for case, weights in zip(job.cases, job.weights, strict=True)]
     refused: dict[str, str] = {}
     first_calls = {subject.case.key: latency.first_call(subject) for subject in subjects if "latency" in job.probes}

@@ -13,7 +13,7 @@ from tasks._contract import (
 )
 from tasks._describe import describe, show
 from tasks._overlap import declared_overlap, overlap
-from tasks._registry import UnknownName, build, get, names
+from tasks._registry import UnknownName, add, build, built_in, defined_in, disable, get, names, remove
 
 __all__ = [
     "REAL_TOLERANCE",
@@ -25,12 +25,17 @@ __all__ = [
     "Tokens",
     "TooShort",
     "UnknownName",
+    "add",
     "build",
+    "built_in",
     "declared_overlap",
+    "defined_in",
     "describe",
+    "disable",
     "generator",
     "get",
     "names",
     "overlap",
+    "remove",
     "show",
 ]

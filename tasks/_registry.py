@@ -1,5 +1,7 @@
 """The folder listing is the registry: `tasks/adding.py` is `adding`, and adding a file adds a name.
 
+A plugin adds a name from elsewhere, for as long as the process lives.
+
 A spec is written `name` or `name:parameter=value,parameter=value`; `preset=NAME` sets what a published
 protocol sets, and parameters beside it win. The parameters are the fields of the task's dataclass.
 The rooms know nothing of each other, so this is a smaller sibling of `arch/_registry.py`.
@@ -13,10 +15,14 @@ import importlib
 import pkgutil
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 from pydantic import TypeAdapter, ValidationError
 
 from tasks._contract import Task
+
+_added: dict[str, type[Task]] = {}
+_disabled: dict[str, str] = {}
 
 
 class UnknownName(ValueError):
@@ -24,24 +30,58 @@ class UnknownName(ValueError):
 
 
 def names() -> list[str]:
-    """The tasks there are: every file of this folder without a leading underscore."""
+    """The tasks there are: every file of this folder without a leading underscore, and what plugins add."""
+    return sorted({*built_in(), *_added})
+
+
+def built_in() -> list[str]:
+    """The tasks that are files of this folder."""
     folder = Path(__file__).parent
     return sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not (m.ispkg or m.name.startswith("_")))
 
 
 def get(name: str) -> type[Task]:
-    """The task of that name; only its own file is imported. Raises `UnknownName`."""
+    """The task of that name; only its own file is imported.
+
+    Raises `UnknownName` where there is none, `ValueError` where it is a plugin that is disabled.
+    """
+    if name in _disabled:
+        raise ValueError(_disabled[name])
     if name not in names():
         raise UnknownName(f"no task {name!r}{_nearest(name, names())}; there are {', '.join(names())}")
-    module = importlib.import_module(f"tasks.{name}")
-    found = [
+    if name in _added:
+        return _added[name]
+    found = defined_in(importlib.import_module(f"tasks.{name}"))
+    if len(found) != 1:
+        raise ValueError(f"tasks/{name}.py must define exactly one Task, but defines {len(found)}")
+    return found[0]
+
+
+def defined_in(module: ModuleType) -> list[type[Task]]:
+    """The tasks that a module defines itself, rather than imports."""
+    return [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Task) and value.__module__ == module.__name__
     ]
-    if len(found) != 1:
-        raise ValueError(f"tasks/{name}.py must define exactly one Task, but defines {len(found)}")
-    return found[0]
+
+
+def add(name: str, task: type[Task]) -> None:
+    """Make a class from elsewhere the task of that name. Raises `ValueError` where the name is taken."""
+    if name in names():
+        raise ValueError(f"there is a task {name!r} already; give the plugin's file another name")
+    _added[name] = task
+
+
+def disable(name: str, reason: str) -> None:
+    """Let whoever asks for that name hear why it cannot be had."""
+    _disabled[name] = reason
+
+
+def remove(name: str) -> None:
+    """Forget what was added, or disabled, under that name."""
+    _added.pop(name, None)
+    _disabled.pop(name, None)
 
 
 def build(spec: str) -> Task:

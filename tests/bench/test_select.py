@@ -33,6 +33,10 @@ REGISTERED = ("gru", "lstm", "rnn", "transformer")
         (["!lstm:forget_bias=1", "l*"], PLANNED[2:3]),
         (["*", "!gru"], PLANNED),
         (["nothing*", "rnn"], PLANNED[:1]),
+        (["+gru"], (*PLANNED, "gru")),
+        (["+gru:reset=before", "rnn"], (PLANNED[0], "gru:reset=before")),
+        (["+gru", "!l*"], (PLANNED[0], PLANNED[3], "gru")),
+        (["+rnn"], PLANNED),
     ],
 )
 def test_patterns_choose_in_the_order_given(patterns: list[str], expected: tuple[str, ...]) -> None:
