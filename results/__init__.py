@@ -5,6 +5,7 @@ from results._claims import Against, Cases, Claim, Quantity
 from results._frame import frame, load
 from results._ledger import AGAINST, LEFT_OUT, Entry, Finding, Verdict, judge
 from results._metrics import METRICS, Metric
+from results._noise import BUSY_LOAD, SLOW_PULSE, STOLEN, WAITED, disturbances, disturbed, median_pulse
 from results._quantities import epoch_of
 from results._schema import (
     SCHEMA_VERSION,
@@ -29,9 +30,13 @@ from results._traces import Traces, load_traces, save_traces
 
 __all__ = [
     "AGAINST",
+    "BUSY_LOAD",
     "LEFT_OUT",
     "METRICS",
     "SCHEMA_VERSION",
+    "SLOW_PULSE",
+    "STOLEN",
+    "WAITED",
     "Against",
     "Block",
     "Case",
@@ -64,6 +69,8 @@ __all__ = [
     "Training",
     "Verdict",
     "digest",
+    "disturbances",
+    "disturbed",
     "epoch_of",
     "frame",
     "interval_of_mean",
@@ -72,6 +79,7 @@ __all__ = [
     "judge",
     "load",
     "load_traces",
+    "median_pulse",
     "save_traces",
     "write_aside",
 ]
