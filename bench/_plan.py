@@ -30,9 +30,13 @@ class Timing(Strict):
     positions: Annotated[tuple[Length, ...], Field(min_length=1)] = (1, 16, 128, 1024, 4096)
     """Places in a stream at which a step is timed."""
     steps: Annotated[int, Field(ge=10, le=1_000_000)] = 1000
-    """Timed steps at each position."""
+    """Timed steps at each position, in as many blocks as there are."""
     blocks: Annotated[int, Field(ge=1, le=1000)] = 5
-    """Times that each latency is measured, the models of a group taking turns."""
+    """Times that everything is measured, the models of a group taking turns."""
+    streams: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...] = (1, 8, 64)
+    """How many streams are stepped together, as a batch."""
+    streams_position: Length = 128
+    """The place in each of those streams."""
     block_seconds: Annotated[float, Field(gt=0, le=60)] = 0.02
     batch: Length = 32
 

@@ -19,8 +19,9 @@ from bench._build import build_model
 from bench._gate import refusal
 from bench._plan import Timing
 from bench._plugins import Plugin, install
-from bench._train import Report, train
+from bench._train import Report, flushes_denormals, train
 from bench.probes import Subject, accuracy, gates, latency, streaming
+from bench.probes._memory import watch_memory
 from results import Case, Measurement, Model, Probe, ProbeRun, Record
 
 GATE_LENGTH = 64
@@ -84,7 +85,8 @@ def do_train(job: TrainJob, report: Report) -> Trained:
         if job.case.protocol.keep_best:
             best.update((name, tensor.clone()) for name, tensor in model.state_dict().items())
 
-    training = train(model, task, job.case, report=report, on_best=keep_best)
+    with watch_memory(torch.device(job.device)) as memory:
+        training = train(model, task, job.case, report=report, on_best=keep_best)
     record = Record(
         key=job.case.key,
         case=job.case,
@@ -104,6 +106,7 @@ def do_train(job: TrainJob, report: Report) -> Trained:
         measurements, lines = accuracy.measure(subject)
         if best:
             measurements += accuracy.measure_early_stopped(subject, best)
+        measurements += memory.measurements("training")
         ran = ProbeRun(status="ok", seconds=time.perf_counter() - started)
         record = record.model_copy(
             update={"measurements": tuple(measurements), "lines": tuple(lines), "probes": {"accuracy": ran}}
@@ -147,6 +150,11 @@ def do_time(job: TimeJob) -> dict[str, Timed]:
     for key in first_calls.keys() - refused.keys():
         found[key].append(first_calls[key])
     seconds: dict[Probe, float] = {}
+    backends = {
+        (subject.case.key, probe): (streaming if probe == "streaming" else latency).backend_of(subject)
+        for subject in fit
+        for probe in job.probes
+    }
     order = random.Random(" ".join(subject.case.key for subject in subjects))
     for probe in job.probes:
         started = time.perf_counter()
@@ -160,7 +168,13 @@ def do_time(job: TimeJob) -> dict[str, Timed]:
             probes={
                 probe: ProbeRun(status="refused", reason=refused[key], seconds=0.0)
                 if key in refused
-                else ProbeRun(status="ok", seconds=seconds[probe])
+                else ProbeRun(
+                    status="ok",
+                    seconds=seconds[probe],
+                    threads=torch.get_num_threads(),
+                    flushes_denormals=flushes_denormals(),
+                    backend=backends[key, probe],
+                )
                 for probe in job.probes
             },
         )

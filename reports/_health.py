@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from reports._numbers import listed, plural
 from reports._series import Group, Seed
-from results import Record
+from results import SLOW_PULSE, Record, disturbances, median_pulse
 
-NOISY_PULSE = 1.25
-"""A pulse this many times the run's median pulse says that something else used the machine."""
+NOISY_PULSE = SLOW_PULSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,16 +94,11 @@ def problems_of(group: Group) -> list[Problem]:
 
 
 def noisy_keys(records: Sequence[Record]) -> set[str]:
-    """The cases one of whose timings was taken while the machine's pulse was slow."""
-    pulses = {
-        record.key: [pulse for measurement in record.measurements for pulse in measurement.pulse_seconds]
-        for record in records
-    }
-    every = [pulse for found in pulses.values() for pulse in found]
-    if not every:
+    """The cases one of whose timings was taken while something else disturbed the machine."""
+    pulse = median_pulse(records)
+    if pulse is None:
         return set()
-    threshold = NOISY_PULSE * median(every)
-    return {key for key, found in pulses.items() if any(pulse > threshold for pulse in found)}
+    return {record.key for record in records if disturbances(record, pulse)}
 
 
 def _wrong(seed: Seed) -> list[tuple[str, str]]:

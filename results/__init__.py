@@ -7,6 +7,7 @@ from results._frame import case_frame, cases, frame, load, sample_frame, samples
 from results._ledger import AGAINST, LEFT_OUT, Entry, Finding, Verdict, judge
 from results._merge import Merged, merge
 from results._metrics import METRICS, Metric
+from results._noise import BUSY_LOAD, SLOW_PULSE, STOLEN, WAITED, disturbances, disturbed, median_pulse
 from results._quantities import epoch_of
 from results._schema import (
     SCHEMA_VERSION,
@@ -32,9 +33,13 @@ from results._verify import Flaw, Inspection, clean, verify
 
 __all__ = [
     "AGAINST",
+    "BUSY_LOAD",
     "LEFT_OUT",
     "METRICS",
     "SCHEMA_VERSION",
+    "SLOW_PULSE",
+    "STOLEN",
+    "WAITED",
     "Against",
     "Block",
     "Case",
@@ -74,6 +79,8 @@ __all__ = [
     "cases",
     "clean",
     "digest",
+    "disturbances",
+    "disturbed",
     "epoch_of",
     "frame",
     "interval_of_mean",
@@ -82,6 +89,7 @@ __all__ = [
     "judge",
     "load",
     "load_traces",
+    "median_pulse",
     "merge",
     "sample_frame",
     "samples",

@@ -13,8 +13,9 @@ class Metric:
     title: str
     unit: str
     better: Literal["higher", "lower"]
-    kind: Literal["score", "loss", "timing", "size", "trace"]
-    """A `trace` says what goes on inside a model; whether more of it is better depends on what is asked."""
+    kind: Literal["score", "loss", "timing", "size", "memory", "trace"]
+    """A `size` is exact; `memory` is what a process held, and varies. A `trace` says what goes on inside a model;
+    whether more of it is better depends on what is asked."""
 
 
 METRICS: dict[str, Metric] = {
@@ -25,8 +26,13 @@ METRICS: dict[str, Metric] = {
     "train_step_seconds": Metric(title="training step", unit="s", better="lower", kind="timing"),
     "first_call_seconds": Metric(title="first forward pass", unit="s", better="lower", kind="timing"),
     "step_seconds": Metric(title="streamed step", unit="s", better="lower", kind="timing"),
+    "stream_step_seconds": Metric(title="step of all streams together", unit="s", better="lower", kind="timing"),
     "clock_seconds": Metric(title="clock reading", unit="s", better="lower", kind="timing"),
     "state_bytes": Metric(title="state", unit="B", better="lower", kind="size"),
+    "training_peak_bytes": Metric(title="peak memory while training", unit="B", better="lower", kind="memory"),
+    "training_added_bytes": Metric(title="memory that training added", unit="B", better="lower", kind="memory"),
+    "streaming_peak_bytes": Metric(title="peak memory while streaming", unit="B", better="lower", kind="memory"),
+    "streaming_added_bytes": Metric(title="memory that streaming added", unit="B", better="lower", kind="memory"),
     "early_stopped_accuracy": Metric(
         title="score of the best validated weights", unit="share of asked positions", better="higher", kind="score"
     ),
@@ -47,5 +53,6 @@ METRICS: dict[str, Metric] = {
     "read_contrast": Metric(title="read gate, last against middle steps", unit="", better="higher", kind="trace"),
 }
 """`step_seconds` and `state_bytes` are measured at a `position`, `accuracy` at a `length`,
-`forward_seconds` at a `batch`, traces at a `step` counted from 1, gates in a `layer` counted from 0,
+`forward_seconds` at a `batch`, `stream_step_seconds` at a `position` and with so many `streams` in one step,
+traces at a `step` counted from 1, gates in a `layer` counted from 0,
 a histogram's parts each `from_percent` on. A task may record further losses under names of its own."""

@@ -108,8 +108,9 @@ class ProbeRun(Strict):
     seconds: float
     threads: Size | None = None
     """Threads that the measured code could use."""
+    flushes_denormals: bool | None = None
     backend: Name | None = None
-    """What ran the recurrence: `reference` or `fused`; `step` of a stream has its own."""
+    """What ran the recurrence: `reference` or `fused`; a stream's steps `reference`, or `graph` where replayed."""
 
 
 class Span(Strict):

@@ -11,14 +11,16 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
-from torch.utils.benchmark import Timer
 
 import tasks
 from bench._plan import Timing
 from bench._train import optimizer_of, to_device
-from bench.probes._subject import Subject, pulse
+from bench.probes._device import seconds_a_call, synchronise
+from bench.probes._machine import Machine, pulse
+from bench.probes._subject import Subject
 from results import Block, Measurement
 
 
@@ -26,7 +28,7 @@ from results import Block, Measurement
 class _Clocked:
     """One thing to time, and what was found."""
 
-    key: str
+    subject: Subject
     metric: str
     at: dict[str, int]
     call: Callable[[], object]
@@ -35,27 +37,30 @@ class _Clocked:
     blocks: list[Block] = field(default_factory=list)
 
 
-def measure(subjects: Sequence[Subject], timing: Timing, order: random.Random) -> dict[str, list[Measurement]]:
+def measure(
+    subjects: Sequence[Subject], timing: Timing, order: random.Random, machine: Machine | None = None
+) -> dict[str, list[Measurement]]:
     """Measurements by case key: forward at batch 1 and B, a training step at batch B."""
+    machine = machine or Machine(device=subjects[0].device.type)
     found: dict[str, list[Measurement]] = {subject.case.key: [] for subject in subjects}
     clocked: list[_Clocked] = []
     for subject in order.sample(subjects, len(subjects)):
-        key = subject.case.key
         clocked += [
-            _Clocked(key, "forward_seconds", {"batch": 1}, _forward(subject, 1)),
-            _Clocked(key, "forward_seconds", {"batch": timing.batch}, _forward(subject, timing.batch)),
-            _Clocked(key, "train_step_seconds", {"batch": timing.batch}, _training_step(subject, timing.batch)),
+            _Clocked(subject, "forward_seconds", {"batch": 1}, _forward(subject, 1)),
+            _Clocked(subject, "forward_seconds", {"batch": timing.batch}, _forward(subject, timing.batch)),
+            _Clocked(subject, "train_step_seconds", {"batch": timing.batch}, _training_step(subject, timing.batch)),
         ]
     for one in clocked:
         one.call()
-        once = _time(one.call, 1)
+        once = seconds_a_call(one.call, 1, one.subject.device)
         one.calls = max(1, round(timing.block_seconds / once)) if once > 0 else 1
     for _ in range(timing.blocks):
         for one in order.sample(clocked, len(clocked)):
-            one.blocks.append(Block(pulse_seconds=pulse()))
-            one.samples.append(_time(one.call, one.calls))
+            sample, block = machine.around(partial(seconds_a_call, one.call, one.calls, one.subject.device))
+            one.samples.append(sample)
+            one.blocks.append(block)
     for one in clocked:
-        found[one.key].append(
+        found[one.subject.case.key].append(
             Measurement(metric=one.metric, at=one.at, samples=tuple(one.samples), blocks=tuple(one.blocks))
         )
     return found
@@ -65,15 +70,16 @@ def first_call(subject: Subject) -> Measurement:
     """The first forward pass of a model that was only just loaded; to be taken before anything else runs it."""
     forward = _forward(subject, 1)
     pulse()
+    synchronise(subject.device)
     started = time.perf_counter()
     forward()
+    synchronise(subject.device)
     return Measurement(metric="first_call_seconds", at={"batch": 1}, samples=(time.perf_counter() - started,))
 
 
-def _time(call: Callable[[], object], calls: int) -> float:
-    """Seconds a call, as the mean of `calls` of them; a device is waited for."""
-    timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
-    return timer.timeit(calls).mean
+def backend_of(subject: Subject) -> str:
+    """What runs the recurrence of a whole sequence: `reference` or `fused`."""
+    return subject.model.backend_for(subject.test_inputs(1, subject.case.length))
 
 
 def _forward(subject: Subject, batch: int) -> Callable[[], object]:

@@ -1,9 +1,12 @@
 """streaming: what one more step costs, after so many steps have been read.
 
-One stream, one step at a time, a clock reading around each step. A position is reached by `scan`,
-and a copy of the state reached there is taken up again and again in short bursts, so that all
-samples belong to that position. The first step of each burst is not timed: it warms the copy, and a
-cache that is just full grows in it.
+One step at a time, a clock reading around each step. A position is reached by `scan`, and a copy of the state reached
+there is taken up again and again in short bursts, so that all samples belong to that position. The first step of each
+burst is not timed: it warms the copy, and a cache that is just full grows in it.
+
+At each position the models of a group take turns in random order, block by block, so that a drift of the machine
+falls on all of them alike. One stream is timed at every position; at the plan's one place for it, several streams
+that are stepped together as a batch are timed as well.
 """
 
 from __future__ import annotations
@@ -14,40 +17,83 @@ import random
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
+from torch import Tensor
 
 import arch
 from bench._plan import Timing
-from bench.probes._subject import Clock, Subject, pulse
+from bench.probes._device import synchronise
+from bench.probes._machine import Clock, Machine
+from bench.probes._memory import watch_memory
+from bench.probes._stream import ByHand, Replayed, Stream, stream_of
+from bench.probes._subject import Subject
 from results import Block, Measurement
 
 PREFIX_CHUNK = 1024
 LONGEST_BURST = 64
 CLOCK_READINGS = 1001
+STREAMED_SHARE = 5
+"""Of several streams together a fifth of the steps is timed: their mean is asked, not their rarest step."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """One model at one position, and what was found there."""
+
+    subject: Subject
+    stream: Stream
+    state: arch.State = field(repr=False)
+    inputs: Sequence[Tensor] = field(repr=False)
+    position: int
+    samples: list[float] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
 
 
 def measure(
-    subjects: Sequence[Subject], timing: Timing, order: random.Random, clock: Clock = time.perf_counter_ns
+    subjects: Sequence[Subject],
+    timing: Timing,
+    order: random.Random,
+    clock: Clock = time.perf_counter_ns,
+    machine: Machine | None = None,
 ) -> dict[str, list[Measurement]]:
-    """Measurements by case key: seconds of single steps and bytes of state at each position, the clock's own cost."""
+    """Measurements by case key: seconds of steps, bytes of state, the peak of memory, the clock's own cost."""
+    machine = machine or Machine(device=subjects[0].device.type)
     overhead = Measurement(metric="clock_seconds", samples=(clock_overhead(clock),))
     found: dict[str, list[Measurement]] = {subject.case.key: [overhead] for subject in subjects}
-    for position in timing.positions:
-        for subject in order.sample(subjects, len(subjects)):
-            longest = subject.model.max_length
-            if longest is not None and position + _burst(position) + 1 > longest:
-                continue
-            at = {"position": position}
-            with torch.inference_mode():
-                state = _state_at(subject, position)
-                beat = pulse()
-                samples = _time_steps(subject, state, position, timing.steps, clock)
-            found[subject.case.key] += [
-                Measurement(metric="step_seconds", at=at, samples=samples, blocks=(Block(pulse_seconds=beat),)),
-                Measurement(metric="state_bytes", at=at, samples=(float(arch.state_bytes(state)),)),
-            ]
+    with torch.inference_mode():
+        for position in timing.positions:
+            places = [_reach(one, position, 1) for one in _in_turn(subjects, order) if _can_read(one, position)]
+            _time_in_turns(places, timing.steps, timing.blocks, order, clock, machine)
+            for place in places:
+                state = float(arch.state_bytes(place.state))
+                found[place.subject.case.key] += [
+                    _seconds("step_seconds", place, {"position": position}),
+                    Measurement(metric="state_bytes", at={"position": position}, samples=(state,)),
+                ]
+        position = timing.streams_position
+        places = [
+            _reach(one, position, streams)
+            for one in _in_turn(subjects, order)
+            if _can_read(one, position)
+            for streams in timing.streams
+        ]
+        _time_in_turns(places, -(-timing.steps // STREAMED_SHARE), timing.blocks, order, clock, machine)
+        for place in places:
+            at = {"position": position, "streams": len(place.inputs[0])}
+            found[place.subject.case.key].append(_seconds("stream_step_seconds", place, at))
+        del places
+        for subject in subjects:
+            found[subject.case.key] += _peak(subject, timing.positions)
     return found
+
+
+def backend_of(subject: Subject) -> str:
+    """What runs a step of a stream: `graph` where a recorded one is replayed, else `reference`."""
+    with torch.inference_mode():
+        return "graph" if isinstance(_reach(subject, 1, 1).stream, Replayed) else "reference"
 
 
 def clock_overhead(clock: Clock) -> float:
@@ -56,38 +102,70 @@ def clock_overhead(clock: Clock) -> float:
     return statistics.median(after - before for before, after in itertools.pairwise(readings)) / 1e9
 
 
-def _state_at(subject: Subject, position: int) -> arch.State:
-    """The state of one stream after `position` steps, all but the last of them by `scan`."""
-    model, state = subject.model.eval(), subject.model.init_state(1)
-    inputs = subject.test_inputs(1, subject.case.length)
-    repeats = -(-position // inputs.shape[1])
-    stream = inputs.repeat(1, repeats, *[1] * (inputs.dim() - 2))[:, :position]
-    for chunk in stream[:, :-1].split(PREFIX_CHUNK, dim=1):
-        if chunk.shape[1]:
-            _, state = model.scan(chunk, state)
-    _, state = model.step(stream[:, -1], state)
+def _seconds(metric: str, place: _Place, at: dict[str, int]) -> Measurement:
+    return Measurement(metric=metric, at=at, samples=tuple(place.samples), blocks=tuple(place.blocks))
+
+
+def _in_turn(subjects: Sequence[Subject], order: random.Random) -> list[Subject]:
+    return order.sample(subjects, len(subjects))
+
+
+def _can_read(subject: Subject, position: int) -> bool:
+    longest = subject.model.max_length
+    return longest is None or position + _burst(position) + 1 <= longest
+
+
+def _reach(subject: Subject, position: int, streams: int) -> _Place:
+    state = _state_at(subject, position, streams)
+    inputs = subject.test_inputs(streams, subject.case.length).unbind(1)
+    return _Place(subject, stream_of(subject.model, inputs[0], state), state, inputs, position)
+
+
+def _state_at(subject: Subject, position: int, streams: int = 1) -> arch.State:
+    """The state of streams after `position` steps, all but the last of them by `scan`."""
+    model, state = subject.model.eval(), subject.model.init_state(streams)
+    inputs = subject.test_inputs(streams, subject.case.length)
+    T = inputs.shape[1]
+    for start in range(0, position - 1, PREFIX_CHUNK):
+        steps = torch.arange(start, min(start + PREFIX_CHUNK, position - 1), device=inputs.device) % T
+        _, state = model.scan(inputs[:, steps], state)
+    _, state = model.step(inputs[:, (position - 1) % T], state)
     return state
 
 
-def _time_steps(subject: Subject, state: arch.State, position: int, steps: int, clock: Clock) -> tuple[float, ...]:
-    """Seconds of `steps` single steps, each taken near `position`."""
-    model, inputs = subject.model, subject.test_inputs(1, subject.case.length).unbind(1)
+def _time_in_turns(
+    places: Sequence[_Place], steps: int, blocks: int, order: random.Random, clock: Clock, machine: Machine
+) -> None:
+    """At least `steps` steps of each place, in as many blocks as are asked for, all of one size."""
+    a_block = -(-steps // blocks)
+    for _ in range(blocks):
+        for place in order.sample(places, len(places)):
+            samples, block = machine.around(partial(_time_steps, place, a_block, clock))
+            place.samples += samples
+            place.blocks.append(block)
+
+
+def _time_steps(place: _Place, steps: int, clock: Clock) -> list[float]:
+    """Seconds of `steps` single steps, each taken near the place's position."""
+    stream, inputs, device = place.stream, place.inputs, place.subject.device
     samples: list[float] = []
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         while len(samples) < steps:
-            _, running = model.step(inputs[0], arch.copy_state(state))
-            for i in range(min(_burst(position), steps - len(samples))):
+            stream.take_up(place.state)
+            stream.step(inputs[0])
+            synchronise(device)
+            for i in range(min(_burst(place.position), steps - len(samples))):
                 x = inputs[(i + 1) % len(inputs)]
                 started = clock()
-                _, running = model.step(x, running)
-                _synchronise(subject.device)
+                stream.step(x)
+                synchronise(device)
                 samples.append((clock() - started) / 1e9)
     finally:
         if was_enabled:
             gc.enable()
-    return tuple(samples)
+    return samples
 
 
 def _burst(position: int) -> int:
@@ -95,6 +173,14 @@ def _burst(position: int) -> int:
     return max(1, min(LONGEST_BURST, position // 8))
 
 
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _peak(subject: Subject, positions: Sequence[int]) -> list[Measurement]:
+    """The most memory while one stream is read to the plan's last position that the model can read; not timed."""
+    readable = [position for position in positions if _can_read(subject, position)]
+    if not readable:
+        return []
+    stream, inputs = ByHand(subject.model), subject.test_inputs(1, subject.case.length).unbind(1)
+    with watch_memory(subject.device) as memory:
+        stream.take_up(_state_at(subject, max(readable)))
+        for i in range(1 + _burst(max(readable))):
+            stream.step(inputs[i % len(inputs)])
+    return memory.measurements("streaming")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import arch
+from bench.probes import Machine, Reading
+from results import Block
 from tasks import Batch, Reals, Split, Task
 
 
@@ -21,6 +24,22 @@ class CountingClock:
     def __call__(self) -> int:
         self.now += self.tick
         return self.now
+
+
+LOADED_BLOCK = Block(pulse_seconds=0.003, load=0.25, steal_share=0.0625, waiting_share=0.5, switches=3)
+"""What a `loaded_machine` does around every block."""
+
+
+def loaded_machine() -> Machine:
+    """A machine of two cores on which, between any two readings, a second passes, in which this thread has half a core,
+    another of our threads a quarter, others half a core, and the hypervisor takes an eighth."""
+    seconds = itertools.count()
+
+    def read() -> Reading:
+        now = next(seconds)
+        return Reading(wall=now, thread=now / 2, own=now * 0.75, busy=now * 1.25, stolen=now / 8, switches=3 * now)
+
+    return Machine(read=read, beat=lambda: 0.003, cores=2)
 
 
 class Scripted(nn.Module):

@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import tasks
+from bench._build import build_model
 from bench._plan import Plan, Timing, load
+from bench.probes import Subject
 from results import Case, Protocol
 
 TIMING = Timing(positions=(1, 8), steps=10, blocks=2, block_seconds=1e-4, batch=2)
@@ -50,3 +55,13 @@ def tiny_plan(folder: Path, **changes: Any) -> Plan:
 def tiny_case(arch: str = "rnn", task: str = "first_last", *, length: int = 4, seed: int = 0, **protocol: Any) -> Case:
     fields = {"steps": 1, "batch": 4, "evaluate_every": 1, "validation_sequences": 8, "test_sequences": 8} | protocol
     return Case(arch=arch, task=task, length=length, depth=1, width=4, seed=seed, protocol=Protocol(**fields))
+
+
+def subject(name: str = "rnn", task: str = "first_last", *, length: int = 4, depth: int = 2, **changes: Any) -> Subject:
+    case = tiny_case(name, task, length=length, **changes).model_copy(update={"depth": depth})
+    built = tasks.build(task)
+    return Subject(case=case, task=built, model=build_model(case, built))
+
+
+def weights_of(one: Subject) -> list[torch.Tensor]:
+    return [value.clone() for value in one.model.state_dict().values()]

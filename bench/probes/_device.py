@@ -1,0 +1,28 @@
+"""Waiting for a device, and timing on it: what is queued there is not done yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.utils.benchmark import Timer
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done all that was asked of it; the processor always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_a_call(call: Callable[[], object], calls: int, device: torch.device) -> float:
+    """The mean of `calls` calls in a row: by the processor's clock, or on a GPU between two events of its own."""
+    if device.type != "cuda":
+        return Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads()).timeit(calls).mean
+    began, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    synchronise(device)
+    began.record()
+    for _ in range(calls):
+        call()
+    ended.record()
+    synchronise(device)
+    return float(began.elapsed_time(ended)) / 1e3 / calls

@@ -1,0 +1,239 @@
+"""Streaming against a counting clock and hand-computed sizes; and that it leaves the models as they were."""
+
+from __future__ import annotations
+
+import gc
+import random
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._pytree import tree_leaves
+
+import arch
+from bench._plan import Timing
+from bench.probes import Subject, streaming
+from results import Measurement
+from tests.bench.doubles import LOADED_BLOCK, CountingClock, loaded_machine
+from tests.bench.tiny import subject, weights_of
+
+
+def stream(one: Subject, *positions: int, steps: int = 10, clock: CountingClock | None = None) -> list[Measurement]:
+    timing = Timing(positions=positions, steps=steps, blocks=1, streams=())
+    found = streaming.measure([one], timing, random.Random(0), clock or CountingClock())
+    return found[one.case.key]
+
+
+@pytest.fixture
+def timed_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the pass that measures memory, so that only the timed one calls the model."""
+    monkeypatch.setattr(streaming, "_peak", lambda subject, positions: [])
+
+
+class Counted:
+    """Counts a model's steps and scans, by replacing both."""
+
+    def __init__(self, one: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stepped, self.scanned = 0, 0
+        step, scan = one.model.step, one.model.scan
+
+        def counted_step(x: torch.Tensor, state: Any) -> Any:
+            self.stepped += 1
+            return step(x, state)
+
+        def counted_scan(x: torch.Tensor, state: Any) -> Any:
+            self.scanned += x.shape[1]
+            return scan(x, state)
+
+        monkeypatch.setattr(one.model, "step", counted_step)
+        monkeypatch.setattr(one.model, "scan", counted_scan)
+
+
+class TestStreaming:
+    def test_the_samples_are_the_clocks_own_seconds(self) -> None:
+        found = stream(subject(), 1, 16, clock=CountingClock(tick=7_000))
+        seconds = [one for one in found if one.metric == "step_seconds"]
+        assert [one.at for one in seconds] == [{"position": 1}, {"position": 16}]
+        assert [one.samples for one in seconds] == [(7e-06,) * 10] * 2
+        assert all(len(one.pulse_seconds) == 1 for one in seconds)
+
+    def test_blocks_share_the_steps_and_are_given_what_the_machine_did(self) -> None:
+        timing = Timing(positions=(4,), steps=10, blocks=3, streams=(1, 8))
+        clock = CountingClock(tick=7_000)
+        (found,) = streaming.measure([subject()], timing, random.Random(0), clock, loaded_machine()).values()
+        timed = {(one.metric, *one.at.values()): one for one in found if one.blocks}
+        assert {place: len(one.samples) for place, one in timed.items()} == {
+            ("step_seconds", 4): 12,  # ten, shared by three blocks of one size
+            ("stream_step_seconds", 128, 1): 3,
+            ("stream_step_seconds", 128, 8): 3,
+        }
+        assert {one.blocks for one in timed.values()} == {(LOADED_BLOCK,) * 3}
+
+    @pytest.mark.parametrize("streams", [1, 5])
+    def test_several_streams_are_one_batch_of_different_sequences(
+        self, streams: int, monkeypatch: pytest.MonkeyPatch, timed_only: None
+    ) -> None:
+        one, seen = subject("gru", length=6), []
+        really = one.model.step
+        monkeypatch.setattr(one.model, "step", lambda x, state: seen.append(x.clone()) or really(x, state))
+        timing = Timing(positions=(2,), steps=10, blocks=1, streams=(streams,), streams_position=9)
+        streaming.measure([one], timing, random.Random(0), CountingClock())
+        inputs = one.test_inputs(streams, 6)
+        together = seen[-5:]  # the last of the prefix, and twice an untimed step and a timed one
+        assert [len(x) for x in together] == [streams] * 5
+        for x, place in zip(together, (8 % 6, 0, 1, 0, 1), strict=True):
+            assert torch.equal(x, inputs[:, place])
+
+    def test_the_peak_of_memory_is_that_of_the_last_position_it_can_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        reached: list[int] = []
+        really = streaming._state_at
+        monkeypatch.setattr(streaming, "_state_at", lambda s, at, *rest: reached.append(at) or really(s, at, *rest))
+        one = subject("transformer:positions=learned,max_length=32")
+        sizes = {m.metric: m.samples[0] for m in stream(one, 1, 28, 64) if m.metric.startswith("streaming_")}
+        assert reached == [1, 28, 28]
+        assert 0 <= sizes["streaming_added_bytes"] < sizes["streaming_peak_bytes"]
+
+    def test_the_clocks_own_cost_is_measured_once(self) -> None:
+        found = stream(subject(), 1, 2, clock=CountingClock(tick=40))
+        assert [one.samples for one in found if one.metric == "clock_seconds"] == [(4e-08,)]
+
+    @pytest.mark.parametrize(
+        ("position", "steps", "bursts"),
+        [(1, 10, 10), (15, 10, 10), (16, 10, 5), (80, 10, 1), (80, 25, 3), (4096, 128, 2)],
+    )
+    def test_every_burst_is_short_beside_its_position(
+        self, position: int, steps: int, bursts: int, monkeypatch: pytest.MonkeyPatch, timed_only: None
+    ) -> None:
+        one = subject()
+        counted = Counted(one, monkeypatch)
+        (seconds,) = [m for m in stream(one, position, steps=steps) if m.metric == "step_seconds"]
+        assert len(seconds.samples) == steps
+        assert counted.scanned == position - 1
+        assert counted.stepped == 1 + bursts + steps  # the last of the prefix, and an untimed one a burst
+
+    def test_positions_that_a_model_cannot_read_are_left_out(self) -> None:
+        one = subject("transformer:positions=learned,max_length=32")
+        found = stream(one, 1, 28, 29, 64)
+        # At 28 a burst of three follows the untimed step: steps 29 to 32 are the last there are.
+        assert [m.at["position"] for m in found if m.metric == "step_seconds"] == [1, 28]
+
+    def test_a_state_is_never_shared_between_bursts(self, monkeypatch: pytest.MonkeyPatch, timed_only: None) -> None:
+        """Each burst takes up the state of the position afresh: it steps through the same outputs."""
+        for name in arch.names():
+            one = subject(name)
+            really, outputs = one.model.step, []
+
+            def step(x: torch.Tensor, state: Any, really: Any = really, outputs: Any = outputs) -> Any:
+                y_BO, state = really(x, state)
+                outputs.append(y_BO.clone())
+                return y_BO, state
+
+            with monkeypatch.context() as patched:
+                patched.setattr(one.model, "step", step)
+                stream(one, 16, steps=10)
+            bursts = [outputs[1 + i : 4 + i] for i in range(0, 15, 3)]
+            for burst in bursts[1:]:
+                for first, later in zip(bursts[0], burst, strict=True):
+                    assert torch.equal(first, later), name
+            assert not torch.equal(bursts[0][0], bursts[0][1])
+
+    @pytest.mark.parametrize("name", arch.names())
+    def test_no_step_is_given_the_memory_of_the_state_that_is_taken_up(
+        self, name: str, monkeypatch: pytest.MonkeyPatch, timed_only: None
+    ) -> None:
+        one = subject(name)
+        kept: list[Any] = []
+        shared: list[bool] = []
+        timed, really = streaming._time_steps, one.model.step
+
+        def memory(state: Any) -> set[int]:
+            return {leaf.data_ptr() for leaf in tree_leaves(state) if isinstance(leaf, torch.Tensor)}
+
+        def step(x: torch.Tensor, state: Any) -> Any:
+            if kept:
+                shared.append(bool(memory(state) & memory(kept[0])))
+            return really(x, state)
+
+        monkeypatch.setattr(one.model, "step", step)
+        monkeypatch.setattr(
+            streaming, "_time_steps", lambda place, *rest: kept.append(place.state) or timed(place, *rest)
+        )
+        stream(one, 16, steps=10)
+        assert shared == [False] * 15
+
+    def test_the_state_is_the_one_of_that_position(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        one = subject("lstm", length=6)
+        positions: list[Any] = []
+        really = streaming._time_steps
+        monkeypatch.setattr(
+            streaming, "_time_steps", lambda place, *rest: positions.append(place.state) or really(place, *rest)
+        )
+        stream(one, 1, 6, 15)
+        inputs = one.test_inputs(1, 6)
+        with torch.inference_mode():
+            for position, found in zip((1, 6, 15), positions, strict=True):
+                state = one.model.init_state(1)
+                for i in range(position):
+                    _, state = one.model.step(inputs[:, i % 6], state)
+                for layer, expected in zip(found, state, strict=True):
+                    for a, b in zip(layer, expected, strict=True):
+                        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("name", "position", "expected"),
+        [
+            ("rnn", 8, 2 * 4 * 4),  # two layers of four float32
+            ("gru", 8, 2 * 4 * 4),
+            ("lstm", 8, 2 * 2 * 4 * 4),  # h and c
+            ("lstm", 1024, 2 * 2 * 4 * 4),
+            ("transformer:heads=1", 1, 2 * 2 * 1 * 4 * 4),  # keys and values of one step
+            ("transformer:heads=1", 9, 2 * 2 * 16 * 4 * 4),  # room for sixteen, the eight being full
+            ("transformer:heads=2", 1000, 2 * 2 * 1024 * 4 * 4),
+        ],
+    )
+    def test_the_bytes_of_a_state_are_worked_out_by_hand(self, name: str, position: int, expected: int) -> None:
+        found = stream(subject(name), position)
+        assert [m.samples for m in found if m.metric == "state_bytes"] == [(float(expected),)]
+
+    def test_a_recurrent_state_does_not_grow_and_a_cache_does(self) -> None:
+        sizes = {
+            name: [m.samples[0] for m in stream(subject(name), 1, 64, 1024) if m.metric == "state_bytes"]
+            for name in ("gru", "transformer")
+        }
+        assert len(set(sizes["gru"])) == 1
+        assert sizes["transformer"][0] < sizes["transformer"][1] < sizes["transformer"][2]
+
+    @pytest.mark.parametrize("name", arch.names())
+    def test_the_model_is_left_as_it_was(self, name: str) -> None:
+        one = subject(name)
+        before = weights_of(one)
+        stream(one, 1, 16)
+        assert all(torch.equal(a, b) for a, b in zip(before, weights_of(one), strict=True))
+
+    def test_the_collector_of_garbage_is_set_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        one, seen = subject(), []
+        really = one.model.step
+        monkeypatch.setattr(one.model, "step", lambda x, state: seen.append(gc.isenabled()) or really(x, state))
+        assert gc.isenabled()
+        stream(one, 2)
+        assert gc.isenabled()
+        assert seen[:12] == [True] + [False] * 11
+        monkeypatch.setattr(one.model, "step", lambda x, state: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            stream(one, 2)
+        assert gc.isenabled()
+
+    def test_models_of_a_group_take_turns_in_every_block(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        group, turns = [subject(seed=seed) for seed in range(3)], []
+        really = streaming._time_steps
+        monkeypatch.setattr(
+            streaming,
+            "_time_steps",
+            lambda place, *rest: turns.append((place.position, place.subject.case.seed)) or really(place, *rest),
+        )
+        timing = Timing(positions=(1, 4), steps=10, blocks=2, streams=())
+        streaming.measure(group, timing, random.Random(1), CountingClock())
+        assert [at for at, _ in turns] == [1] * 6 + [4] * 6
+        orders = [tuple(seed for _, seed in turns[i : i + 3]) for i in (0, 3, 6, 9)]
+        assert all(sorted(order) == [0, 1, 2] for order in orders)
+        assert len(set(orders)) > 1
