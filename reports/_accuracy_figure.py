@@ -21,8 +21,8 @@ def accuracy_against_length(run: RunFile, records: Sequence[Record]) -> Drawing 
     return accuracy_against_length_of(groups(run, records))
 
 
-def accuracy_against_length_of(found: Sequence[Group]) -> Drawing | None:
-    """The figure of groups that are already at hand."""
+def accuracy_against_length_of(found: Sequence[Group], *, across: float | None = None) -> Drawing | None:
+    """The figure of groups that are already at hand, `across` inches wide where that is given."""
     kept = [group for group in found if any(group.scores(length) for length in group.evaluated_lengths())]
     if not kept:
         return None
@@ -30,7 +30,7 @@ def accuracy_against_length_of(found: Sequence[Group]) -> Drawing | None:
     shown = {arch: mark for arch, mark in colours.items() if arch in archs_of(kept)}
     title = "Score against length"
     with style():
-        drawn, panels = grid(kept)
+        drawn, panels = grid(kept, across=across)
         for (task, length), axes in panels.items():
             rivals = [group for group in kept if (group.task, group.length) == (task, length)]
             _accuracy_panel(axes, rivals, colours)

@@ -1,23 +1,18 @@
-"""What the numbers say, in plain words computed from them: who uses the past, who does not, whom to stream."""
+"""What the numbers say, in plain words computed from them: who uses the past, who does not, what a step costs."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
-from reports._numbers import listed, microseconds, short_score, size
+from reports._choice import CLEAR_SHARE, baseline
+from reports._numbers import listed, microseconds, short_score
 from reports._series import Group, solved_from
 from reports._streaming import StepCost, step_costs_by_arch
 from results import Line, interval_of_mean
 
-CLEAR_SHARE = 0.05
-"""A mean less than this share of the span from a line cannot be told from it, however narrow its interval:
-the interval leaves out the sampling error of the test set."""
 MOST_SHARE = 0.8
 """With the whole interval above this share of the span, what is short of solved is told as nearly solving."""
-NEARLY_BEST = 0.02
-"""Mean scores this close count as equally good, as in the comparison of runs."""
 FLAT = 1.25
 """A step cost that grows less than this from the first to the last position is told as flat."""
 
@@ -29,13 +24,6 @@ def conclusions(found: Sequence[Group]) -> list[str]:
     return lines + streaming_conclusions(found)
 
 
-def choice(found: Sequence[Group]) -> str | None:
-    """Which architecture to stream, and why; None where fewer than two were streamed or no score has an interval."""
-    costs = step_costs_by_arch(found)
-    repeated = any(len(group.scores()) > 1 for group in found)
-    return _choice(found, costs) if len(costs) > 1 and repeated else None
-
-
 def streaming_conclusions(found: Sequence[Group]) -> list[str]:
     """What a step costs at the longest position."""
     costs = step_costs_by_arch(found)
@@ -45,12 +33,6 @@ def streaming_conclusions(found: Sequence[Group]) -> list[str]:
     position = max(costs[arch][-1].position for arch in ranked)
     parts = [f"{arch} {microseconds(costs[arch][-1].p50_seconds)} µs ({_growth(costs[arch])})" for arch in ranked]
     return [f"A streamed step at position {position:,} costs: {', '.join(parts)}."]
-
-
-def baseline(group: Group) -> float | None:
-    """The line that a model must pass to have used the past."""
-    line = group.line()
-    return None if line is None else _baseline_of(line)
 
 
 def clears(mean: float, low: float, line: float) -> bool:
@@ -92,7 +74,7 @@ def _against_lines(scored: Sequence[Group], line: Line) -> list[str]:
 
 def _kind(scores: Sequence[float], line: Line) -> str:
     """What the interval of the mean allows to be said, not the mean alone."""
-    bounds, least = interval_of_mean(scores), _baseline_of(line)
+    bounds, least = interval_of_mean(scores), baseline(line)
     if clears(bounds.middle, bounds.low, least):
         if min(scores) >= solved_from(line.chance):
             return "solved"
@@ -100,13 +82,9 @@ def _kind(scores: Sequence[float], line: Line) -> str:
     return "below" if bounds.high < least and bounds.middle < least - CLEAR_SHARE * (1 - least) else "at"
 
 
-def _baseline_of(line: Line) -> float:
-    return max(line.chance, line.blind_to_the_past or 0.0)
-
-
 def _name_of(line: Line) -> str:
     blind_leads = line.blind_to_the_past is not None and line.blind_to_the_past > line.chance
-    return f"the {short_score(_baseline_of(line))} of {'an answer blind to the past' if blind_leads else 'chance'}"
+    return f"the {short_score(baseline(line))} of {'an answer blind to the past' if blind_leads else 'chance'}"
 
 
 def _with_mean(group: Group) -> str:
@@ -119,31 +97,3 @@ def _growth(costs: list[StepCost]) -> str:
     ratio = costs[-1].p50_seconds / costs[0].p50_seconds if costs[0].p50_seconds else 1.0
     flat = f"flat from position {costs[0].position:,}"
     return flat if 1 / FLAT < ratio < FLAT else f"{ratio:.1f} times its cost at position {costs[0].position:,}"
-
-
-def _choice(found: Sequence[Group], costs: dict[str, list[StepCost]]) -> str:
-    """The cheapest step among the architectures that most often score nearly best where the best uses the past."""
-    wins: Counter[str] = Counter()
-    contests = 0
-    for place in dict.fromkeys((group.task, group.length) for group in found):
-        rivals = [group for group in found if (group.task, group.length) == place]
-        bounds = {group.arch: interval_of_mean(kept) for group in rivals if (kept := group.scores())}
-        lines = [line for group in rivals if (line := baseline(group)) is not None]
-        if not bounds or not lines:
-            continue
-        best_mean = max(bound.middle for bound in bounds.values())
-        using = {arch: bound.middle for arch, bound in bounds.items() if clears(bound.middle, bound.low, lines[0])}
-        if best_mean in using.values():
-            contests += 1
-            wins.update(arch for arch, mean in using.items() if mean >= best_mean - NEARLY_BEST)
-    candidates = [arch for arch in costs if wins[arch]]
-    if not candidates:
-        return "No streamed architecture clearly used the past on any of these tasks, so none is to be preferred."
-    best = min(candidates, key=lambda arch: (-wins[arch], costs[arch][-1].p50_seconds))
-    cost = costs[best][-1]
-    state = f" and {size(cost.state_bytes)} of state" if cost.state_bytes is not None else ""
-    settings = "the one setting" if contests == 1 else f"{wins[best]} of the {contests} settings"
-    return (
-        f"For streaming, choose {best}: within {NEARLY_BEST} of the best score in {settings} where the best "
-        f"clearly used the past, at {microseconds(cost.p50_seconds)} µs a step{state} at position {cost.position:,}."
-    )

@@ -9,6 +9,9 @@ from reports._numbers import count, listed, plural, size
 from reports._series import Group
 from results import Protocol, RunFile
 
+LEGIBLE_COMMIT = 10
+"""Digits of a commit that tell it from all others."""
+
 
 def context(run: RunFile, found: Sequence[Group]) -> dict[str, str]:
     """Machine, software, budget and command, in the order of the strip."""
@@ -19,8 +22,11 @@ def context(run: RunFile, found: Sequence[Group]) -> dict[str, str]:
         "machine": f"{where.cpu}, {plural(where.cores, 'core')}, {size(where.memory_bytes)}",
         "lanes": f"{plural(run.lanes, 'lane')}"
         + (f" of {listed([plural(n, 'thread') for n in threads])}" if threads else ""),
+        "timed with": plural(where.threads, "thread") if where.threads else "",
+        "processes": f"{run.repeat} a timing" if run.repeat > 1 else "",
         "software": f"torch {where.torch}, Python {where.python}, {where.system}",
         "device": where.device,
+        "commit": _commit(run),
         "code": run.code,
         "date": _date(run.created),
         "seeds": f"{len(seeds)} ({_span(seeds)})" if seeds else "none",
@@ -98,6 +104,12 @@ def _told(protocol: Protocol) -> str:
 
 def _span(numbers: Sequence[int]) -> str:
     return count(numbers[0]) if len(numbers) == 1 else f"{numbers[0]:,}–{numbers[-1]:,}"
+
+
+def _commit(run: RunFile) -> str:
+    if run.commit is None:
+        return ""
+    return f"{run.commit[:LEGIBLE_COMMIT]}{', with changes' if run.modified else ''}"
 
 
 def _date(text: str) -> str:

@@ -30,14 +30,16 @@ LABEL_GAP = 0.15
 """The least distance between two line labels on the score axis: one of them has two rows."""
 
 
-def grid(found: Sequence[Group]) -> tuple[Figure, dict[tuple[str, int], Axes]]:
-    """A panel per task and length: tasks side by side where they fit, else lengths."""
+def grid(
+    found: Sequence[Group], *, across: float | None = None, height: float = PANEL_HEIGHT
+) -> tuple[Figure, dict[tuple[str, int], Axes]]:
+    """A panel per task and length: tasks side by side where they fit, else lengths; `across` inches where given."""
     tasks = list(dict.fromkeys(group.task for group in found))
     lengths = sorted({group.length for group in found})
     across_tasks = len(tasks) <= MOST_COLUMNS
     columns, rows = (len(tasks), len(lengths)) if across_tasks else (len(lengths), len(tasks))
     width = WIDER if columns > 2 else WIDTH if columns > 1 else 5.4
-    drawn = figure(max(width, 2.0 * columns), 0.75 + PANEL_HEIGHT * rows * (1.3 if rows == 1 else 1))
+    drawn = figure(across or max(width, 2.0 * columns), 0.75 + height * rows * (1.3 if rows == 1 else 1))
     every = drawn.subplots(rows, columns, squeeze=False, sharey=True)
     panels = {}
     present = {(group.task, group.length) for group in found}

@@ -1,49 +1,43 @@
-"""The page: one self-contained HTML file that opens from disk, runs no script and loads nothing.
+"""The page: one self-contained HTML file that opens from disk and loads nothing.
 
-Every string of a record passes through autoescape, and the content policy forbids what would slip through.
+Every string of a record passes through autoescape, and the content policy forbids what would slip through: of
+scripts it lets only our own run, known by its digest, which sorts and filters what is already there.
 Figures are embedded as images, where SVG can neither run scripts nor load anything.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reports import _numbers as written
-from reports._accuracy_figure import accuracy_against_length_of
 from reports._canvas import Drawing
-from reports._conclusions import choice, conclusions
+from reports._choice import choice, exceptions, glance, settings
+from reports._conclusions import conclusions
 from reports._context import context, protocols, sizes
 from reports._cost_figure import accuracy_against_cost_of
+from reports._drill import drills
 from reports._health import NOISY_PULSE, health
+from reports._heat import heat_maps
 from reports._ledger import ledger, summary
 from reports._panels import WIDTH
-from reports._series import SOLVED_SHARE, groups, specifications
+from reports._raw import attachment
+from reports._series import SOLVED_SHARE, Group, groups, specifications
+from reports._signature import signature_of
 from reports._streaming import StepCost, step_costs_by_arch
 from reports._streaming_figure import streaming_cost_of
 from reports._training_figure import training_curves_of
 from reports.inside import inside_of
-from reports.tables import LeaderboardRow, TimingRow, latency_of, leaderboard_of
+from reports.tables import TimingRow, latency_of, leaderboard_of
 from results import Record, RunFile, Traces
 
 FOLDER = Path(__file__).parent
-MOST_BESIDE = 3
-"""With more panels than this the two signature figures stand one above the other."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contest:
-    """The leaderboard of one task at one length."""
-
-    task: str
-    length: int
-    chance: float | None
-    blind_to_the_past: float | None
-    rows: tuple[LeaderboardRow, ...]
+SCRIPT = FOLDER / "page.js"
 
 
 def write_page(
@@ -63,6 +57,7 @@ def write_page(
 def page(run: RunFile, records: Sequence[Record], traces: Mapping[str, Traces] | None = None) -> str:
     """The whole report as HTML text, with the gates of the cases in `traces`. The same records give the same text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     templates = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -72,35 +67,67 @@ def page(run: RunFile, records: Sequence[Record], traces: Mapping[str, Traces] |
         lstrip_blocks=True,
     )
     templates.filters |= {"image": _image, "inches": _inches}
+    templates.globals |= {"written": written}
     found = groups(run, records)
-    rows, claims = leaderboard_of(found), ledger(run, records)
-    contests = _contests(rows)
-    signature = _kept([accuracy_against_length_of(found), streaming_cost_of(found)])
+    script = SCRIPT.read_text(encoding="utf-8")
     return templates.get_template("page.html.jinja").render(
         run=run,
         health=health(found, finished=run.finished is not None),
         context=context(run, found),
-        choice=choice(found),
-        conclusions=conclusions(found),
-        signature=signature,
-        beside=_beside(signature, len(contests)),
-        ledger=claims,
-        ledger_summary=summary(claims),
-        inside=inside_of(found, traces or {}),
-        contests=contests,
-        near_differs=any(row.near_position not in (None, row.length) for row in rows),
-        far=sorted({row.far_position for row in rows if row.far_position is not None}),
-        streaming=_streaming(step_costs_by_arch(found)),
-        latency=_latency(latency_of(found)),
-        cost=accuracy_against_cost_of(found),
-        training=training_curves_of(found),
-        specifications=specifications(found),
-        sizes=sizes(found),
-        protocols=protocols(found),
+        versus=None,
+        script=Markup(script),  # noqa: S704  # our own file, and no part of it comes from a record
+        script_digest=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+        **_summary(found),
+        **_tables(run, records, found),
+        **_figures(found, traces or {}),
         solved_share=SOLVED_SHARE,
         noisy_pulse=NOISY_PULSE,
-        written=written,
     )
+
+
+def _summary(found: Sequence[Group]) -> dict[str, Any]:
+    """The first screen's words."""
+    rows = glance(found)
+    return {
+        "glance": rows,
+        "settings": len(settings(found)),
+        "choice": choice(found, rows),
+        "exceptions": exceptions(found, rows),
+        "conclusions": conclusions(found),
+    }
+
+
+def _tables(run: RunFile, records: Sequence[Record], found: Sequence[Group]) -> dict[str, Any]:
+    rows, claims = leaderboard_of(found), ledger(run, records)
+    return {
+        "rows": rows,
+        "near_differs": any(row.near_position not in (None, row.length) for row in rows),
+        "far": sorted({row.far_position for row in rows if row.far_position is not None}),
+        "shares": {},
+        "heat": heat_maps(found),
+        "ledger": claims,
+        "ledger_summary": summary(claims),
+        "streaming": _streaming(step_costs_by_arch(found)),
+        "latency": _latency(latency_of(found)),
+        "drills": drills(found),
+        "attachment": attachment(run, records),
+        "specifications": specifications(found),
+        "sizes": sizes(found),
+        "protocols": protocols(found),
+    }
+
+
+def _figures(found: Sequence[Group], traces: Mapping[str, Traces]) -> dict[str, Any]:
+    first, further = signature_of(found)
+    signature = [drawing for drawing in (first, streaming_cost_of(found)) if drawing is not None]
+    return {
+        "signature": signature,
+        "beside": _beside(signature),
+        "every_length": further,
+        "cost": accuracy_against_cost_of(found),
+        "training": training_curves_of(found),
+        "inside": inside_of(found, traces),
+    }
 
 
 def _image(drawing: Drawing) -> str:
@@ -113,32 +140,9 @@ def _inches(drawing: Drawing) -> float:
     return round(float(points[1]) / 72, 2) if points else WIDTH
 
 
-def _beside(signature: Sequence[Drawing], panels: int) -> str:
-    """The columns of the two signature figures, as wide as they were drawn; none where they stand one above another."""
-    together = len(signature) == 2 and panels <= MOST_BESIDE and max(map(_inches, signature)) <= WIDTH
-    return " ".join(f"{_inches(drawing):g}fr" for drawing in signature) if together else ""
-
-
-def _kept(drawings: Sequence[Drawing | None]) -> list[Drawing]:
-    return [drawing for drawing in drawings if drawing is not None]
-
-
-def _contests(rows: Sequence[LeaderboardRow]) -> list[Contest]:
-    contests = []
-    for task, length in dict.fromkeys((row.task, row.length) for row in rows):
-        rivals = tuple(row for row in rows if (row.task, row.length) == (task, length))
-        contests.append(
-            Contest(
-                task=task,
-                length=length,
-                chance=next((row.chance for row in rivals if row.chance is not None), None),
-                blind_to_the_past=next(
-                    (row.blind_to_the_past for row in rivals if row.blind_to_the_past is not None), None
-                ),
-                rows=rivals,
-            )
-        )
-    return contests
+def _beside(signature: Sequence[Drawing]) -> str:
+    """The columns of the two signature figures, as wide as they were drawn; none where there is one only."""
+    return " ".join(f"{_inches(drawing):g}fr" for drawing in signature) if len(signature) == 2 else ""
 
 
 def _streaming(by_arch: Mapping[str, Sequence[StepCost]]) -> dict[int, dict[str, StepCost]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from reports._health import problems_of
+from reports._ranks import Estimate, Rank, ranks
 from reports._series import Group, archs_of, groups
 from reports._streaming import StepCost, nearest, step_costs, step_costs_by_arch
 from results import METRICS, Interval, Line, Record, RunFile, interval_of_mean, interval_of_median
@@ -23,6 +24,11 @@ class LeaderboardRow:
     score: float | None
     score_low: float | None
     score_high: float | None
+    rank_first: int | None
+    """The best place among the architectures of its task and length that the seeds allow; None with one seed."""
+    rank_last: int | None
+    ties: str | None
+    """Two architectures that share a letter are not told apart."""
     seed_scores: tuple[float, ...]
     chance: float | None
     blind_to_the_past: float | None
@@ -70,7 +76,11 @@ def leaderboard(run: RunFile, records: Sequence[Record]) -> list[LeaderboardRow]
 def leaderboard_of(found: Sequence[Group]) -> list[LeaderboardRow]:
     """The leaderboard of groups that are already at hand."""
     lines = {(group.task, group.length): line for group in found if (line := group.line()) is not None}
-    rows = [_row(group, lines.get((group.task, group.length))) for group in found]
+    places = ranks_by_place(found)
+    rows = [
+        _row(group, lines.get((group.task, group.length)), places[group.task, group.length].get(group.arch))
+        for group in found
+    ]
     place = {task: number for number, task in enumerate(dict.fromkeys(row.task for row in rows))}
     return sorted(
         rows,
@@ -126,7 +136,17 @@ def latency_of(found: Sequence[Group]) -> list[TimingRow]:
     return rows
 
 
-def _row(group: Group, line: Line | None) -> LeaderboardRow:
+def ranks_by_place(found: Sequence[Group]) -> dict[tuple[str, int], dict[str, Rank]]:
+    """By task and length, the rank of every architecture with two seeds or more."""
+    scores: dict[tuple[str, int], dict[str, Estimate]] = {}
+    for group in found:
+        place = scores.setdefault((group.task, group.length), {})
+        if len(kept := group.scores()) > 1:
+            place[group.arch] = Estimate.of(kept)
+    return {place: ranks(estimates) for place, estimates in scores.items()}
+
+
+def _row(group: Group, line: Line | None, rank: Rank | None) -> LeaderboardRow:
     scores = group.scores()
     low = middle = high = None
     if scores:
@@ -142,6 +162,9 @@ def _row(group: Group, line: Line | None) -> LeaderboardRow:
         score=middle,
         score_low=low,
         score_high=high,
+        rank_first=rank.first if rank else None,
+        rank_last=rank.last if rank else None,
+        ties=rank.ties if rank else None,
         seed_scores=tuple(scores),
         chance=line.chance if line else None,
         blind_to_the_past=line.blind_to_the_past if line else None,

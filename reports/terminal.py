@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from reports import _numbers as written
-from reports._conclusions import choice, clears, conclusions
+from reports._choice import choice
+from reports._conclusions import clears, conclusions
 from reports._health import health
 from reports._ledger import ledger, summary
 from reports._series import groups, specifications

@@ -1,0 +1,28 @@
+"""The figure that a reader sees first: who remembers over what distance, in as few panels as fit one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports._accuracy_figure import accuracy_against_length_of
+from reports._canvas import Drawing
+from reports._dot_figure import score_by_architecture_of
+from reports._overview_figure import remembered_over_tasks_of
+from reports._series import Group
+
+MOST_PANELS = 6
+WIDTH = 7.4
+"""Inches across, of a figure with the streaming figure at its side."""
+
+
+def signature_of(found: Sequence[Group]) -> tuple[Drawing | None, Drawing | None]:
+    """The first figure of the page, and the figure of every task where the first one cannot show them all."""
+    scored = [group for group in found if group.evaluated_lengths()]
+    if not scored:
+        return None, None
+    panels = len({(group.task, group.length) for group in scored})
+    if all(len(group.evaluated_lengths()) == 1 for group in scored):
+        return score_by_architecture_of(found, across=WIDTH), None
+    if panels <= MOST_PANELS:
+        return accuracy_against_length_of(found, across=WIDTH if panels > 1 else None), None
+    return remembered_over_tasks_of(found), accuracy_against_length_of(found)
