@@ -26,6 +26,7 @@ from reports._health import NOISY_PULSE, health
 from reports._heat import heat_maps
 from reports._ledger import ledger, summary
 from reports._panels import WIDTH
+from reports._ranks import NEARLY_EQUAL
 from reports._raw import attachment
 from reports._series import SOLVED_SHARE, Group, groups, specifications
 from reports._signature import signature_of
@@ -82,6 +83,7 @@ def page(run: RunFile, records: Sequence[Record], traces: Mapping[str, Traces] |
         **_figures(found, traces or {}),
         solved_share=SOLVED_SHARE,
         noisy_pulse=NOISY_PULSE,
+        nearly_equal=NEARLY_EQUAL,
     )
 
 

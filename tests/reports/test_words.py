@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from reports import _numbers as written
-from reports._conclusions import choice, conclusions
+from reports._choice import choice, exceptions, glance
+from reports._conclusions import conclusions
 from reports._context import budget, context, protocols
 from reports._series import groups
 from results import Measurement, Protocol, Record, RunFile
@@ -101,14 +102,51 @@ def test_one_seed_and_unmeasured_are_said() -> None:
     )
 
 
-def test_streaming_is_told_with_its_growth_and_a_choice(run: RunFile, records: list[Record]) -> None:
+def test_streaming_is_told_with_its_growth(run: RunFile, records: list[Record]) -> None:
     line = told(run, records)[-1]
     assert line.startswith("A streamed step at position 16,384 costs: rnn ")
     assert line.count("flat from position 1") == 3
     assert "times its cost at position 1)" in line
-    chosen = choice(groups(run, records))
+
+
+def test_the_cheapest_of_those_that_remember_nearly_as_much_as_the_best_is_chosen(
+    run: RunFile, records: list[Record]
+) -> None:
+    found = groups(run, records)
+    rows = glance(found)
+    assert [(row.arch, row.chosen) for row in rows] == [
+        ("transformer", False),
+        ("gru", True),
+        ("lstm", False),
+        ("rnn", False),
+    ]
+    chosen = choice(found, rows)
     assert chosen is not None
-    assert chosen.startswith("For streaming, choose gru: within 0.02 of the best score in 4 of the 6 settings")
+    assert chosen.startswith("For streaming, choose gru: the cheapest step of those that remember at most 10% less")
+    assert "It remembers 82% (78–86%) of what there is to remember, at 56.2 µs a step and 640 B of state" in chosen
+    assert "Clearly more is remembered by transformer (88% (83–92%), 16 times the cost)." in chosen
+    assert "Cheaper, but clearly less memory: lstm (65% (61–69%), 0.91 times the cost) and rnn" in chosen
+    assert exceptions(found, rows) == (
+        "Setting by setting: transformer clearly remembers more than gru on copy_memory at 32 (100% against 90%) "
+        "and copy_memory at 128 (100% against 31%)."
+    )
+
+
+def test_the_remembered_share_is_the_mean_over_settings_and_never_below_nothing() -> None:
+    records = [
+        *scored("lstm", "first_last", [0.75, 0.875, 1.0]),
+        *scored("lstm", "adding", [0.02, 0.03, 0.04]),
+        *scored("gru", "first_last", [0.6, 0.5, 0.7]),
+        *scored("gru", "adding", [1.0, 1.0, 1.0]),
+    ]
+    rows = {row.arch: row for row in glance(groups(synthetic.run([record.case for record in records]), records))}
+    # Above the 0.75 of first_last lie shares of 0, ½ and 1; scores below the line of adding are shares of 0.
+    assert rows["lstm"].share == pytest.approx(0.25)
+    assert rows["gru"].share == pytest.approx(0.5)
+    assert (rows["gru"].low, rows["gru"].high) == pytest.approx((0.5, 0.5))
+    # Half of Student's interval of three values with the standard deviation ½, 4.303 × ½ / √3.
+    assert rows["lstm"].high == pytest.approx(0.25 + 4.3027 * 0.5 / 3**0.5 / 2, abs=1e-3)
+    assert rows["lstm"].low == 0.0
 
 
 def chosen_of(*rivals: list[Record]) -> str | None:
@@ -122,15 +160,13 @@ def test_no_architecture_is_chosen_where_the_best_interval_does_not_clear_the_li
     assert "none is to be preferred" in chosen
     cleared = chosen_of(scored("lstm", "adding", [0.9, 0.8, 0.9]), scored("gru", "adding", [0.1, 0.1, 0.1]))
     assert cleared is not None
-    assert cleared.startswith("For streaming, choose lstm: within 0.02 of the best score in the one setting")
+    assert cleared.startswith("For streaming, choose lstm: the cheapest step of those")
 
 
 def test_one_seed_chooses_nothing() -> None:
     assert chosen_of(scored("lstm", "adding", [0.9]), scored("gru", "adding", [0.1])) is None
-    # A single lucky seed on top is no winner, nor does it make one of those below it.
-    chosen = chosen_of(scored("lstm", "adding", [0.99]), scored("gru", "adding", [0.5, 0.5, 0.51]))
-    assert chosen is not None
-    assert "none is to be preferred" in chosen
+    # A single lucky seed on top is no rival, so there are not two to choose from.
+    assert chosen_of(scored("lstm", "adding", [0.99]), scored("gru", "adding", [0.5, 0.5, 0.51])) is None
 
 
 def test_nothing_is_chosen_where_there_is_no_choice() -> None:
