@@ -74,9 +74,8 @@ def _accuracy_panel(axes: Axes, rivals: Sequence[Group], colours: dict[str, Mark
         )
         for x, mean in zip(across, means, strict=True):
             interval_bar(axes, x, mean, mark.colour)
-        for x, length in zip(across, scored, strict=True):
-            seeds = group.scores(length)
-            axes.plot([1.035 * x] * len(seeds), seeds, ".", color=mark.colour, markersize=3.5, alpha=0.75, zorder=2)
+        dots = [(1.035 * x, score) for x, length in zip(across, scored, strict=True) for score in group.scores(length)]
+        axes.plot(*zip(*dots, strict=True), ".", color=mark.colour, markersize=3.5, alpha=0.75, zorder=2)
     positions_axis(axes, lengths)
     axes.set_xlim(lengths[0] / 1.35, lengths[-1] * 1.35)
     score_axis(axes)

@@ -173,12 +173,18 @@ def to_svg(drawn: Figure, *, title: str, alternative: str) -> str:
     text = out.getvalue()
     text = text[text.index("<svg ") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = _PLACES.sub(lambda found: _LONG.sub(r"\1", found[0]), text)
     text = text.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
     head, rest = text.split(">", 1)
     return (
         f'{head} role="img" aria-label="{html.escape(title)}">\n'
         f" <title>{html.escape(title)}</title>\n <desc>{html.escape(alternative)}</desc>\n <style>{_DARK}</style>{rest}"
     )
+
+
+_PLACES = re.compile(r'\b(?:d|x|y|points)="[^"]*"')
+_LONG = re.compile(r"(\.\d\d)\d+")
+"""A hundredth of a point is finer than any screen or printer shows."""
 
 
 def _recoloured(light: str, dark: str) -> str:

@@ -1,4 +1,4 @@
-"""What is remembered at and beyond the trained length, all tasks together: for runs with more tasks than fit a screen."""
+"""What is remembered at and beyond the trained length, all tasks together: for more tasks than fit a screen."""
 
 from __future__ import annotations
 

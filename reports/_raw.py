@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from results import Record, RunFile
 
 LEFT_OUT = ("step_seconds",)
-MOST_BYTES = 1_500_000
+MOST_BYTES = 1_000_000
 """Of the attachment: a page must stay small enough to be sent."""
 
 

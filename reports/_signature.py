@@ -11,6 +11,8 @@ from reports._overview_figure import remembered_over_tasks_of
 from reports._series import Group
 
 MOST_PANELS = 6
+MOST_SHOWN = 60
+"""With more panels than this nobody finds one: the tables have the numbers, and each case its curve."""
 WIDTH = 7.4
 """Inches across, of a figure with the streaming figure at its side."""
 
@@ -20,9 +22,14 @@ def signature_of(found: Sequence[Group]) -> tuple[Drawing | None, Drawing | None
     scored = [group for group in found if group.evaluated_lengths()]
     if not scored:
         return None, None
-    panels = len({(group.task, group.length) for group in scored})
     if all(len(group.evaluated_lengths()) == 1 for group in scored):
         return score_by_architecture_of(found, across=WIDTH), None
-    if panels <= MOST_PANELS:
-        return accuracy_against_length_of(found, across=WIDTH if panels > 1 else None), None
-    return remembered_over_tasks_of(found), accuracy_against_length_of(found)
+    if few_panels(scored, MOST_PANELS):
+        return accuracy_against_length_of(found, across=None if few_panels(scored, 1) else WIDTH), None
+    first = remembered_over_tasks_of(found)
+    return first, accuracy_against_length_of(found) if few_panels(scored, MOST_SHOWN) else None
+
+
+def few_panels(found: Sequence[Group], most: int) -> bool:
+    """Whether a panel for each task and trained length makes no more than `most`."""
+    return len({(group.task, group.length) for group in found}) <= most

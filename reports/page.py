@@ -25,11 +25,12 @@ from reports._drill import drills
 from reports._health import NOISY_PULSE, health
 from reports._heat import heat_maps
 from reports._ledger import ledger, summary
+from reports._overview_cost_figure import remembered_against_cost_of
 from reports._panels import WIDTH
 from reports._ranks import NEARLY_EQUAL
 from reports._raw import attachment
 from reports._series import SOLVED_SHARE, Group, groups, specifications
-from reports._signature import signature_of
+from reports._signature import MOST_PANELS, MOST_SHOWN, few_panels, signature_of
 from reports._streaming import StepCost, step_costs_by_arch
 from reports._streaming_figure import streaming_cost_of
 from reports._training_figure import training_curves_of
@@ -126,8 +127,10 @@ def _figures(found: Sequence[Group], traces: Mapping[str, Traces]) -> dict[str, 
         "signature": signature,
         "beside": _beside(signature),
         "every_length": further,
-        "cost": accuracy_against_cost_of(found),
-        "training": training_curves_of(found),
+        "cost": accuracy_against_cost_of(found)
+        if few_panels(found, MOST_PANELS)
+        else remembered_against_cost_of(found),
+        "training": training_curves_of(found) if few_panels(found, MOST_SHOWN) else None,
         "inside": inside_of(found, traces),
     }
 

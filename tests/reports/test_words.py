@@ -144,7 +144,7 @@ def test_the_remembered_share_is_the_mean_over_settings_and_never_below_nothing(
     assert rows["lstm"].share == pytest.approx(0.25)
     assert rows["gru"].share == pytest.approx(0.5)
     assert (rows["gru"].low, rows["gru"].high) == pytest.approx((0.5, 0.5))
-    # Half of Student's interval of three values with the standard deviation ½, 4.303 × ½ / √3.
+    # Half of Student's interval of three values with the standard deviation ½, 4.303 times ½ / √3.
     assert rows["lstm"].high == pytest.approx(0.25 + 4.3027 * 0.5 / 3**0.5 / 2, abs=1e-3)
     assert rows["lstm"].low == 0.0
 
