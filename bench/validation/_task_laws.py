@@ -178,6 +178,8 @@ def is_well_described(trial: TaskTrial) -> None:
         size = task.inputs.size if kind == "input" else task.targets.size
         if len(names) != size:
             raise Broken(f"{kind}_names are {len(names)} for {size} {kind}s")
+    if len(set(task.input_names)) != len(task.input_names):
+        raise Broken("two inputs have one name in input_names")
     summary = task.summary()
     if not summary.endswith(".") or len(summary) > LONGEST_SUMMARY:
         raise Broken(f"the first line of its docstring must be one sentence of at most {LONGEST_SUMMARY} characters")
