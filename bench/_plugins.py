@@ -287,15 +287,17 @@ def _refuse_if_abstract(kind: type) -> None:
         raise PluginError(f"{kind.__name__} lacks {', '.join(sorted(missing))}")
 
 
-def _refuse(error: BaseException, file: str) -> NoReturn:
-    """What went wrong, and in which line of the file, as a `PluginError`."""
-    if isinstance(error, PluginError):
-        raise error
+def what_happened(error: BaseException, file: str) -> str:
+    """An exception in one line, with the line of that file where it came up."""
     own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
-    said = (error.msg if isinstance(error, SyntaxError) else str(error)).partition("\n")[0]
+    said = (error.msg if isinstance(error, SyntaxError) else str(error)).strip().partition("\n")[0]
     where = "" if line is None else f" at line {line}"
-    raise PluginError(f"{type(error).__name__}{where}: {said}".rstrip(": ")) from None
+    return f"{type(error).__name__}{where}: {said}".rstrip(": ")
+
+
+def _refuse(error: BaseException, file: str) -> NoReturn:
+    raise error if isinstance(error, PluginError) else PluginError(what_happened(error, file)) from None
 
 
 def _disable(name: str, reason: str) -> Disabled:

@@ -130,6 +130,10 @@ class Task(ABC):
     def solve(self, batch: Batch) -> Tensor:
         """The right answers, worked out from the inputs: (B, T) or (B, T, D), as `targets`."""
 
+    def solvable(self, batch: Batch) -> Tensor:
+        """Where the inputs tell the answer, bool (B, T): wherever one is asked, unless a task says otherwise."""
+        return batch.mask
+
     def blind_to_the_past(self, length: int) -> float | None:
         """The score of the best answer from the present input (and step) alone, where it beats chance."""
         return None

@@ -140,6 +140,12 @@ class Text(Task):
             last.append(corpus.alphabet.index(text[text.index(window) + len(window)]))
         return torch.cat([batch.inputs[:, 1:], torch.tensor(last)[:, None]], 1)
 
+    def solvable(self, batch: Batch) -> Tensor:
+        """Everywhere but at the last step: a window that occurs twice may go on in two ways."""
+        solvable_BT = batch.mask.clone()
+        solvable_BT[:, -1] = False
+        return solvable_BT
+
     def _part(self, split: Split) -> Tensor:
         characters_N = corpus_of(self.path).characters
         first, last = (int(share * len(characters_N)) for share in PARTS[split])

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.arch import laws, oracles, softmax
+from bench.validation import _arch_laws as laws
+from tests.arch import oracles, softmax
 
 Check = Callable[..., None]
 
@@ -101,6 +102,23 @@ FAULTS = [
             "nonlinearities swapped": (
                 'tanh() if self.nonlinearity == "tanh"',
                 'tanh() if self.nonlinearity != "tanh"',
+            ),
+        },
+    ),
+    *_table(
+        "rnn.py",
+        laws.shapes,
+        {
+            "outputs in single precision": ("return h_BH, RNNState(h_BH)", "return h_BH.float(), RNNState(h_BH)"),
+        },
+    ),
+    *_table(
+        "lstm.py",
+        laws.the_present_input_shows,
+        {
+            "output is one step late for ever": (
+                "return h_BH, LSTMState(h_BH, c_BH)",
+                "return state.h_BH, LSTMState(h_BH, c_BH)",
             ),
         },
     ),

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 import arch
 from tests.arch.checks import Check, law_checks
-from tests.arch.laws import close
 from tests.arch.oracles import chosen
 from tests.arch.softmax import plain_softmax
-from tests.arch.subjects import BATCH, MODES, WIDTH, every_spec, model, repeat_step, scan_chunks, subject
+from tests.arch.subjects import BATCH, MODES, WIDTH, close, every_spec, model, repeat_step, scan_chunks, subject
 
 FLOAT64_BYTES = 8
 RECURRENT = [spec for spec in every_spec() if "transformer" not in spec]

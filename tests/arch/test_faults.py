@@ -12,9 +12,8 @@ import pytest
 
 import arch
 from tests.arch import subjects
-from tests.arch.checks import ORACLES, law_checks, oracle_checks
+from tests.arch.checks import LAWS, ORACLES, law_checks, oracle_checks
 from tests.arch.faults import FAULTS, Fault
-from tests.arch.laws import LAWS
 from tests.arch.rebuilt import SOURCE, rebuilt
 
 CHECKS = [*oracle_checks(), *law_checks()]

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 import tasks
-from tasks import ImpossibleLength, Task
+from bench.validation import lengths_of
+
+__all__ = ["lengths_of", "of_every_task"]
 
 SAMPLE = Path(__file__).with_name("sample.txt")
 VARIANTS = [
@@ -40,17 +42,3 @@ def of_every_task() -> pytest.MarkDecorator:
 def short(spec: str) -> str:
     """A spec without the folder that a path in it lies in."""
     return spec.replace(f"{SAMPLE.parent}/", "")
-
-
-def lengths_of(task: Task) -> list[int]:
-    """The smallest length, the next ones, and two longer ones, as far as the task can be asked there."""
-    least = task.min_length
-    return [length for length in (least, least + 1, least + 2, 2 * least + 9, 192) if _can_be_asked(task, length)]
-
-
-def _can_be_asked(task: Task, length: int) -> bool:
-    try:
-        task.check_length(length)
-    except ImpossibleLength:
-        return False
-    return True

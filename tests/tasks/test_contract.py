@@ -9,11 +9,13 @@ import pytest
 import torch
 
 import tasks
-from tasks import Reals, Split, Task, Tokens
+from bench.validation import TASK_LAWS, TaskTrial
+from tasks import Split, Task, Tokens
 from tests.tasks.specs import lengths_of, of_every_task
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 BATCH = 12
+SAMPLED_LAWS = ("chance", "present_input")
+"""Held against more sequences in `test_chance.py`."""
 SAME_WINDOW = 0.01
 """How many windows of the default text may have several successors, so that no solver can tell which."""
 
@@ -30,96 +32,19 @@ def test_the_worked_examples_run(module: str) -> None:
 
 
 @of_every_task()
-def test_a_batch_has_exactly_the_promised_form(task: Task) -> None:
+@pytest.mark.parametrize("law", [name for name in TASK_LAWS if name not in SAMPLED_LAWS])
+def test_law(task: Task, law: str) -> None:
     for length in lengths_of(task):
-        batch = sampled(task, length)
-        for values, kind in ((batch.inputs, task.inputs), (batch.targets, task.targets)):
-            if isinstance(kind, Tokens):
-                assert values.dtype == torch.int64 and values.shape == (BATCH, length)
-                assert values.min() >= 0 and values.max() < kind.size
-            else:
-                assert isinstance(kind, Reals)
-                assert values.dtype == torch.float32 and values.shape == (BATCH, length, kind.size)
-                assert values.isfinite().all()
-            assert values.is_contiguous()
-        assert batch.mask.dtype == torch.bool and batch.mask.shape == (BATCH, length)
-        assert batch.mask.any(1).all()
+        TASK_LAWS[law](TaskTrial(task=task, length=length, batch=BATCH))
 
 
 @of_every_task()
-def test_the_solver_is_always_right_and_reads_the_inputs_alone(task: Task) -> None:
-    for length in lengths_of(task):
-        batch = sampled(task, length, split="test")
-        unseen = dataclasses.replace(batch, targets=torch.full_like(batch.targets, 1))
-        answers = task.solve(unseen)
-        assert answers.shape == batch.targets.shape
-        if str(task).startswith("text"):
-            assert torch.equal(answers[:, :-1], batch.targets[:, :-1])
-        else:
-            assert task.score(answers, batch) == 1.0
-
-
-@of_every_task()
-def test_the_solvers_answers_as_outputs_score_and_cost_nothing(task: Task) -> None:
+def test_right_answers_cost_nothing_in_any_metric(task: Task) -> None:
     batch = sampled(task, 192)
-    answers = task.solve(batch)
+    outputs = batch.targets
     if isinstance(task.targets, Tokens):
         outputs = 1e3 * torch.nn.functional.one_hot(batch.targets, task.targets.size).float()
-        assert torch.equal(task.answer(outputs), batch.targets)
-    else:
-        outputs = answers
-    assert task.score(task.answer(outputs), batch) == 1.0
-    assert task.loss(outputs, batch).item() == pytest.approx(0, abs=1e-9)
     assert all(0 <= value < 1e-9 or name.endswith("score") for name, value in task.metrics(outputs, batch).items())
-
-
-@of_every_task()
-def test_wrong_answers_score_nothing(task: Task) -> None:
-    batch = sampled(task, 192)
-    if isinstance(task.targets, Tokens):
-        hits = torch.stack([task.right(torch.full_like(batch.targets, c), batch) for c in range(task.targets.size)])
-        wrong = hits.int().argmin(0)
-    else:
-        wrong = batch.targets + 2 * tasks.REAL_TOLERANCE
-    assert task.score(wrong, batch) == 0.0
-
-
-@of_every_task()
-def test_the_same_seed_samples_the_same_and_other_splits_do_not(task: Task) -> None:
-    length = lengths_of(task)[-1]
-    first, again = sampled(task, length), sampled(task, length)
-    assert torch.equal(first.inputs, again.inputs) and torch.equal(first.targets, again.targets)
-    assert torch.equal(first.mask, again.mask)
-    others = [sampled(task, length, split=split) for split in SPLITS[1:]] + [sampled(task, length, seed=1)]
-    for other in others:
-        assert not torch.equal(first.inputs, other.inputs)
-
-
-@of_every_task()
-def test_sampling_leaves_the_global_generators_alone(task: Task) -> None:
-    before = torch.random.get_rng_state()
-    sampled(task, 192)
-    assert torch.equal(before, torch.random.get_rng_state())
-
-
-@of_every_task()
-def test_a_generator_goes_on_with_new_sequences(task: Task) -> None:
-    generator = tasks.generator(0, "train")
-    first, second = (task.sample(generator, BATCH, 192).inputs for _ in range(2))
-    assert not torch.equal(first, second)
-
-
-@of_every_task()
-def test_lines_and_names_are_sound(task: Task) -> None:
-    for length in lengths_of(task):
-        chance, blind = task.chance(length), task.blind_to_the_past(length)
-        assert 0 < chance <= 1
-        assert blind is None or chance < blind <= 1 + 1e-12
-        assert 0 <= task.collision(length) <= 1
-    assert len(task.input_names) == task.inputs.size and len(task.target_names) == task.targets.size
-    assert len(set(task.input_names)) == task.inputs.size
-    assert task.source and task.summary().endswith(".") and len(task.summary()) <= 120
-    assert tasks.build(str(task)) == task
 
 
 @of_every_task()

@@ -1,0 +1,163 @@
+"""control_charts: a data set from elsewhere as a task. Which of six patterns does a control chart follow?
+
+The Synthetic Control Chart Time Series of Alcock & Manolopoulos 1999, in the UCI repository and the UCR
+archive: 600 charts of 60 steps, 100 of each pattern. Nothing is downloaded and nothing of theirs is copied:
+the data set was made by equations, and the same equations draw as many charts here, from a fixed seed. With
+r uniform in ±3, a and P uniform in 10 to 15, g in 0.2 to 0.5, x in 7.5 to 20 and c in 20 to 40, at t = 1 to 60:
+
+    normal              y = 30 + 2 r                                  (1)
+    cyclic              y = 30 + 2 r + a sin(2 π t / P)               (2)
+    increasing trend    y = 30 + 2 r + g t                            (3)
+    decreasing trend    y = 30 + 2 r - g t                            (4)
+    upward shift        y = 30 + 2 r + x [t ≥ c]                      (5)
+    downward shift      y = 30 + 2 r - x [t ≥ c]                      (6)
+
+`path=FILE` reads a file instead, one chart a line, its class first, split by tabs, commas or blanks, as the UCR
+archive has them (free for research; cite Dau et al. 2019). So any of its data sets whose series are of one
+length will do. One fixed shuffle parts the charts of every class, 70% to train on, 15% to validate, 15% to test.
+
+    carousel run quick --plugin examples/control_charts.py -t control_charts -L 60
+"""
+
+# Shape suffixes: B batch, T time, N charts, C classes
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tasks import Batch, ImpossibleLength, Reals, Split, Task, Tokens
+
+PATTERNS = ("normal", "cyclic", "increasing trend", "decreasing trend", "upward shift", "downward shift")
+OF_EACH, STEPS, SEED = 100, 60, 1999
+PARTS: dict[Split, tuple[int, int]] = {"train": (0, 14), "validation": (14, 17), "test": (17, 20)}
+"""Of every twenty charts of a class, the first and the last plus one that belong to a part."""
+LEVELS = 16
+"""For the line that is blind to the past, values are told apart in sixteenths, and no further than one from zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlCharts(Task):
+    """Name the pattern of a chart; asked at the last step, six classes, or as many as a file has.
+
+    `path`  a file of charts to read instead of those that the equations draw.
+    """
+
+    source: ClassVar[str] = "Alcock & Manolopoulos 1999; the UCR archive, Dau et al. 2019"
+
+    path: str | None = None
+
+    @property
+    def inputs(self) -> Reals:
+        return Reals(1)
+
+    @property
+    def targets(self) -> Tokens:
+        return Tokens(int(charts(self.path)[1].max()) + 1)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        return PATTERNS if self.path is None else super().target_names
+
+    @property
+    def min_length(self) -> int:
+        return charts(self.path)[0].shape[1]
+
+    @property
+    def data_digest(self) -> str:
+        values_NT, classes_N = charts(self.path)
+        return hashlib.sha256(values_NT.numpy().tobytes() + classes_N.numpy().tobytes()).hexdigest()
+
+    def check_length(self, length: int) -> None:
+        super().check_length(length)
+        if length != self.min_length:
+            raise ImpossibleLength(f"{self} has charts of exactly {self.min_length} steps, not {length}")
+
+    def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
+        values_NT, classes_N = self._part(split)
+        chosen_B = torch.randint(len(classes_N), (batch,), generator=generator)
+        mask_BT = torch.zeros(batch, length, dtype=torch.bool)
+        mask_BT[:, -1] = True
+        targets_BT = classes_N[chosen_B][:, None] * mask_BT
+        return Batch(inputs=values_NT[chosen_B][..., None], targets=targets_BT, mask=mask_BT)
+
+    def chance(self, length: int) -> float:
+        _, classes_N = self._part("test")
+        return classes_N.bincount().max().item() / len(classes_N)
+
+    def blind_to_the_past(self, length: int) -> float | None:
+        """The last value alone, to a sixteenth, with the best answer to each."""
+        values_NT, classes_N = self._part("test")
+        last_N = (values_NT[:, -1] * LEVELS).round().clamp(-LEVELS, LEVELS).long() + LEVELS
+        counts = torch.zeros(2 * LEVELS + 1, self.targets.size)
+        counts.index_put_((last_N, classes_N), torch.ones(()), accumulate=True)
+        score = counts.max(1).values.sum().item() / len(classes_N)
+        return score if score > self.chance(length) else None
+
+    def collision(self, length: int) -> float:
+        """The share of pairs of a training and a test chart that are step by step the same."""
+        (train_NT, _), (test_NT, _) = self._part("train"), self._part("test")
+        return (torch.cdist(train_NT.double(), test_NT.double()) == 0).double().mean().item()
+
+    def solve(self, batch: Batch) -> Tensor:
+        """The class of the nearest chart there is, which is the chart itself."""
+        values_NT, classes_N = charts(self.path)
+        nearest_B = torch.cdist(batch.inputs[..., 0].double(), values_NT.double()).argmin(1)
+        return classes_N[nearest_B][:, None].expand(batch.mask.shape)
+
+    def _part(self, split: Split) -> tuple[Tensor, Tensor]:
+        values_NT, classes_N = charts(self.path)
+        shuffled_N = torch.randperm(len(classes_N), generator=torch.Generator().manual_seed(SEED))
+        by_class_N = shuffled_N[classes_N[shuffled_N].argsort(stable=True)]
+        seat_N = torch.arange(len(classes_N)) % PARTS["test"][1]
+        first, last = PARTS[split]
+        part_N = by_class_N[(seat_N >= first) & (seat_N < last)]
+        return values_NT[part_N], classes_N[part_N]
+
+
+@lru_cache
+def charts(path: str | None) -> tuple[Tensor, Tensor]:
+    """Values (N, T), of mean 0 and deviation 1/2 over the whole set, and classes (N,) counted from 0.
+
+    Raises `ValueError` where the file cannot be read as charts of one length.
+    """
+    values_NT, classes_N = _drawn() if path is None else _read(Path(path))
+    return (values_NT - values_NT.mean()) / (2 * values_NT.std()), classes_N
+
+
+def _drawn() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(SEED)
+
+    def uniform(low: float, high: float, steps: int = 1) -> Tensor:
+        return low + (high - low) * torch.rand(OF_EACH, steps, generator=generator)
+
+    t_T = torch.arange(1, STEPS + 1)
+    noisy = [30 + 2 * uniform(-3, 3, STEPS) for _ in PATTERNS]  # (1)
+    noisy[1] += uniform(10, 15) * (2 * math.pi * t_T / uniform(10, 15)).sin()  # (2)
+    for place, sign in ((2, 1), (3, -1)):
+        noisy[place] += sign * uniform(0.2, 0.5) * t_T  # (3), (4)
+    for place, sign in ((4, 1), (5, -1)):
+        noisy[place] += sign * uniform(7.5, 20) * (t_T >= uniform(STEPS / 3, 2 * STEPS / 3))  # (5), (6)
+    return torch.cat(noisy), torch.arange(len(PATTERNS)).repeat_interleave(OF_EACH)
+
+
+def _read(path: Path) -> tuple[Tensor, Tensor]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        rows = torch.tensor([[float(cell) for cell in re.split(r"[\s,]+", line.strip())] for line in lines if line])
+    except (OSError, ValueError) as error:
+        raise ValueError(f"control_charts:path={path} is no file of charts of one length: {error}") from None
+    if rows.dim() != 2 or rows.shape[1] < 3 or not rows.isfinite().all():
+        raise ValueError(f"control_charts:path={path} needs lines of a class and at least two finite numbers")
+    _, classes_N = rows[:, 0].unique(return_inverse=True)
+    if classes_N.bincount().min() < PARTS["test"][1]:
+        raise ValueError(f"control_charts:path={path} needs at least {PARTS['test'][1]} charts of each class")
+    return rows[:, 1:], classes_N

@@ -1,0 +1,107 @@
+"""The documents: links lead somewhere, and what is written from docstrings is what the docstrings say."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+HOME = Path(__file__).resolve().parent.parent
+PAGES = sorted([*HOME.glob("*.md"), *(HOME / "docs").rglob("*.md"), *(HOME / "examples").rglob("*.md")])
+LINK = re.compile(r"!?\[[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*\]\(\s*([^()\s]+)(?:\s+\"[^\"]*\")?\s*\)")
+CODE = re.compile(r"^(```.*?^```|(?: {4}|\t).*?$)", re.MULTILINE | re.DOTALL)
+ELSEWHERE = ("http://", "https://", "mailto:")
+
+
+def links(text: str) -> Iterator[str]:
+    """Where a page's links lead, code left out."""
+    yield from LINK.findall(re.sub(r"`[^`\n]*`", "`code`", CODE.sub("", text)))
+
+
+def anchors(text: str) -> set[str]:
+    """The names of a page's headings, as GitHub makes them."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#{1,6} +(.+?) *#*$", CODE.sub("", text), re.MULTILINE):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        anchor = "".join(sign for sign in plain if sign.isalnum() or sign in " -_").replace(" ", "-")
+        count = sum(1 for one in found if one == anchor or re.fullmatch(re.escape(anchor) + r"-\d+", one))
+        found.add(f"{anchor}-{count}" if count else anchor)
+    return found
+
+
+def broken(page: Path) -> list[str]:
+    """The links of a page that lead nowhere."""
+    wrong = []
+    for link in links(page.read_text(encoding="utf-8")):
+        if link.startswith(ELSEWHERE):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        leads = target.exists() and HOME in (target, *target.parents)
+        if not leads or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+            wrong.append(link)
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(HOME).as_posix())
+def test_every_link_leads_somewhere(page: Path) -> None:
+    assert broken(page) == []
+
+
+def test_there_are_pages_and_links() -> None:
+    names = {page.relative_to(HOME).as_posix() for page in PAGES}
+    assert {"README.md", "CONTRIBUTING.md", "docs/method.md", "docs/tasks.md", "docs/statistics.md"} <= names
+    assert sum(1 for page in PAGES for _ in links(page.read_text(encoding="utf-8"))) > 20
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("[a](missing.md)", ["missing.md"]),
+        ("![a picture\nof two lines](missing.svg)", ["missing.svg"]),
+        ("[a](README.md#no-such-heading)", ["README.md#no-such-heading"]),
+        ("[a](#here-too)\n\n# Here, too!", []),
+        ("[a](#heading-1)\n\n# Heading\n\n## Heading", []),
+        ("[a](#heading-2)\n\n# Heading\n\n## Heading", ["#heading-2"]),
+        ("[`code`](README.md) and `[a](missing.md)`", []),
+        ("```\n[a](missing.md)\n```\n\n    [a](missing.md)", []),
+        ("[a](../../../etc/hostname)", ["../../../etc/hostname"]),
+        ("[a](https://example.org/missing)", []),
+    ],
+)
+def test_the_reader_of_links_sees_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, wrong: list[str]
+) -> None:
+    monkeypatch.setitem(globals(), "HOME", tmp_path)
+    (tmp_path / "README.md").write_text("# Readme\n", encoding="utf-8")
+    (tmp_path / "page.md").write_text(text, encoding="utf-8")
+    assert broken(tmp_path / "page.md") == wrong
+
+
+def test_the_page_of_tasks_is_up_to_date() -> None:
+    written = (HOME / "docs" / "tasks.md").read_text(encoding="utf-8")
+    assert written == writer().page(), "run: python3 docs/write_tasks.py"
+
+
+def test_every_task_has_its_section_with_its_parameters() -> None:
+    import tasks
+
+    page = writer().page()
+    for name in tasks.built_in():
+        section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+        fields = [field.name for field in dataclasses.fields(tasks.build(name))]
+        assert section and all(f"`{field}=" in section for field in fields)
+    assert "\n\n\n" not in page
+
+
+def writer() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("write_tasks", HOME / "docs" / "write_tasks.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
