@@ -15,6 +15,7 @@ from rich.console import Console
 
 from bench import _hardware as hardware
 from bench._environment import available_cores, environment
+from bench._train import flushes_denormals
 from bench.probes import Machine, pulse
 from bench.probes._memory import has_high_water_mark
 from bench.probes.streaming import clock_overhead
@@ -207,9 +208,17 @@ def advise(vitals: Vitals) -> list[str]:
     return [line() for holds, line in told if holds] or ["nothing found that limits trust in timings here"]
 
 
-def _vitals(beats: list[float], block: Block) -> Vitals:
+def _can_flush() -> bool:
+    """Whether denormal numbers can be flushed to zero here; leaves it as it was."""
     import torch
 
+    was_flushing = flushes_denormals()
+    can = bool(torch.set_flush_denormal(True))
+    torch.set_flush_denormal(was_flushing)
+    return can
+
+
+def _vitals(beats: list[float], block: Block) -> Vitals:
     median = statistics.median(beats)
     battery = getattr(psutil, "sensors_battery", lambda: None)()
     return Vitals(
@@ -226,7 +235,7 @@ def _vitals(beats: list[float], block: Block) -> Vitals:
         quota=hardware.quota_cores(),
         virtual=hardware.virtual(),
         unplugged=battery is not None and not battery.power_plugged,
-        flushes=torch.set_flush_denormal(True),
+        flushes=_can_flush(),
     )
 
 
