@@ -231,9 +231,9 @@ class TestStreaming:
             "_time_steps",
             lambda place, *rest: turns.append((place.position, place.subject.case.seed)) or really(place, *rest),
         )
-        timing = Timing(positions=(1, 4), steps=10, blocks=2, streams=())
+        timing = Timing(positions=(1, 4), steps=10, blocks=5, streams=())
         streaming.measure(group, timing, random.Random(1), CountingClock())
-        assert [at for at, _ in turns] == [1] * 6 + [4] * 6
-        orders = [tuple(seed for _, seed in turns[i : i + 3]) for i in (0, 3, 6, 9)]
+        assert [at for at, _ in turns] == [1] * 15 + [4] * 15
+        orders = [tuple(seed for _, seed in turns[i : i + 3]) for i in range(0, 30, 3)]
         assert all(sorted(order) == [0, 1, 2] for order in orders)
-        assert len(set(orders)) > 1
+        assert len(set(orders[:5])) > 1 < len(set(orders[5:]))
