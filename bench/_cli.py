@@ -194,11 +194,16 @@ def gates(
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    seconds: Annotated[float, typer.Option(help="How long to take the machine's pulse.")] = 10.0,
+    as_json: JsonOption = False,
+) -> None:
     """What this machine is, and what limits trust in timings here."""
     from bench._doctor import examine
 
-    examine(as_json=as_json)
+    if not 0 < seconds <= 600:
+        raise UsageError(f"--seconds must be more than 0 and at most 600, not {seconds:g}")
+    examine(as_json=as_json, seconds=seconds)
 
 
 def check_device(device: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bench._environment import code_digest, environment
+from bench._environment import checkout, code_digest, environment
 from bench._errors import UsageError
 from bench._plan import Plan, cases
 from bench._plugins import Plugin, digests
@@ -40,7 +40,7 @@ class Request:
 
 def planned(request: Request) -> RunFile:
     """The `run.json` of a new run of this request. Raises `UsageError` for an impossible plan."""
-    found, created, code = cases(request.plan), now(), code_digest()
+    found, created, code, at = cases(request.plan), now(), code_digest(), checkout()
     moment = created.replace("-", "").replace(":", "").replace("T", "-")[:15]
     return RunFile(
         id=f"{moment}-{re.sub(NOT_IN_KEYS, '_', request.plan_name)[:60]}-{secrets.token_hex(3)}",
@@ -48,6 +48,8 @@ def planned(request: Request) -> RunFile:
         plan_digest=request.plan.digest(),
         command=request.command,
         code=code,
+        commit=at.commit,
+        modified=at.modified,
         plugins=digests(request.plugins),
         environment=environment(request.device),
         cases=tuple(found),

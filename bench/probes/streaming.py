@@ -28,7 +28,7 @@ from bench._plan import Timing
 from bench.probes._device import synchronise
 from bench.probes._machine import Clock, Machine
 from bench.probes._memory import watch_memory
-from bench.probes._stream import ByHand, Replayed, Stream, stream_of
+from bench.probes._stream import Replayed, Stream, stream_of
 from bench.probes._subject import Subject
 from results import Block, Measurement
 
@@ -65,7 +65,15 @@ def measure(
     found: dict[str, list[Measurement]] = {subject.case.key: [overhead] for subject in subjects}
     with torch.inference_mode():
         for position in timing.positions:
-            places = [_reach(one, position, 1) for one in _in_turn(subjects, order) if _can_read(one, position)]
+            places = []
+            for one in _in_turn(subjects, order):
+                if not _can_read(one, position):
+                    continue
+                with watch_memory(one.device) as memory:
+                    places.append(_reach(one, position, 1))
+                    _walk(places[-1])
+                if position == max(other for other in timing.positions if _can_read(one, other)):
+                    found[one.case.key] += memory.measurements("streaming")
             _time_in_turns(places, timing.steps, timing.blocks, order, clock, machine)
             for place in places:
                 state = float(arch.state_bytes(place.state))
@@ -84,9 +92,6 @@ def measure(
         for place in places:
             at = {"position": position, "streams": len(place.inputs[0])}
             found[place.subject.case.key].append(_seconds("stream_step_seconds", place, at))
-        del places
-        for subject in subjects:
-            found[subject.case.key] += _peak(subject, timing.positions)
     return found
 
 
@@ -119,6 +124,13 @@ def _reach(subject: Subject, position: int, streams: int) -> _Place:
     state = _state_at(subject, position, streams)
     inputs = subject.test_inputs(streams, subject.case.length).unbind(1)
     return _Place(subject, stream_of(subject.model, inputs[0], state), state, inputs, position)
+
+
+def _walk(place: _Place) -> None:
+    """One burst that is not timed: what its steps hold is part of the stream's memory."""
+    place.stream.take_up(place.state)
+    for i in range(1 + _burst(place.position)):
+        place.stream.step(place.inputs[i % len(place.inputs)])
 
 
 def _state_at(subject: Subject, position: int, streams: int = 1) -> arch.State:
@@ -171,16 +183,3 @@ def _time_steps(place: _Place, steps: int, clock: Clock) -> list[float]:
 def _burst(position: int) -> int:
     """Timed steps in a row from one copy: few enough to stay near the position."""
     return max(1, min(LONGEST_BURST, position // 8))
-
-
-def _peak(subject: Subject, positions: Sequence[int]) -> list[Measurement]:
-    """The most memory while one stream is read to the plan's last position that the model can read; not timed."""
-    readable = [position for position in positions if _can_read(subject, position)]
-    if not readable:
-        return []
-    stream, inputs = ByHand(subject.model), subject.test_inputs(1, subject.case.length).unbind(1)
-    with watch_memory(subject.device) as memory:
-        stream.take_up(_state_at(subject, max(readable)))
-        for i in range(1 + _burst(max(readable))):
-            stream.step(inputs[i % len(inputs)])
-    return memory.measurements("streaming")

@@ -14,7 +14,6 @@ import pytest
 
 from bench import _cli
 from bench._command import command_line
-from bench._doctor import advise
 from bench._errors import UsageError
 from bench._lane import Failure
 from results import Record, RunFile, Store, StoreError
@@ -256,37 +255,6 @@ def test_help_imports_nothing_heavy(words: list[str], allowed: list[str]) -> Non
 )
 def test_a_stored_command_can_be_repeated_and_names_no_folder(words: list[str], expected: str) -> None:
     assert command_line(words) == expected
-
-
-@pytest.mark.parametrize(
-    ("cores", "spread", "load", "expected"),
-    [
-        (2, 0.05, 0.1, ["nothing found"]),
-        (2, 0.10, 0.3, ["nothing found"]),
-        (1, 0.05, 0.1, ["one core"]),
-        (2, 0.25, 0.1, ["±25%"]),
-        (2, 0.05, 0.9, ["load 0.9 a core"]),
-        (1, 0.11, 0.31, ["one core", "±11%", "load 0.3 a core"]),
-    ],
-)
-def test_advice_names_each_limit_and_nothing_else(cores: int, spread: float, load: float, expected: list[str]) -> None:
-    found = advise(cores=cores, spread=spread, load=load)
-    assert len(found) == len(expected)
-    for line, part in zip(found, expected, strict=True):
-        assert part in line
-
-
-def test_doctor_prints_one_document(carousel: Carousel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench._doctor.PULSES", 20)
-    monkeypatch.setattr("bench._doctor.pulse", lambda: 0.002)
-    ended = carousel("doctor", "--json")
-    assert ended.code == 0
-    document = json.loads(ended.out)
-    assert document["pulse"] == {"median_seconds": 0.002, "relative_spread": 0.0}
-    assert document["environment"]["torch"].partition("+")[0].count(".") == 2
-    assert document["advice"]
-    ended = carousel("doctor")
-    assert "2.00 ms ± 0%" in ended.out
 
 
 def test_show_task_says_what_is_fed_and_what_is_asked(carousel: Carousel) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 import arch
 from bench._plan import Timing
 from bench.probes import Subject, streaming
+from bench.probes._memory import Memory
 from results import Measurement
 from tests.bench.doubles import LOADED_BLOCK, CountingClock, loaded_machine
 from tests.bench.tiny import subject, weights_of
@@ -26,8 +29,8 @@ def stream(one: Subject, *positions: int, steps: int = 10, clock: CountingClock 
 
 @pytest.fixture
 def timed_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out the pass that measures memory, so that only the timed one calls the model."""
-    monkeypatch.setattr(streaming, "_peak", lambda subject, positions: [])
+    """Leaves out the burst that is for memory alone, so that only timed ones call the model."""
+    monkeypatch.setattr(streaming, "_walk", lambda place: None)
 
 
 class Counted:
@@ -85,13 +88,22 @@ class TestStreaming:
             assert torch.equal(x, inputs[:, place])
 
     def test_the_peak_of_memory_is_that_of_the_last_position_it_can_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        peaks = {1: 1000, 28: 3000, 16: 2000}
         reached: list[int] = []
-        really = streaming._state_at
-        monkeypatch.setattr(streaming, "_state_at", lambda s, at, *rest: reached.append(at) or really(s, at, *rest))
+        really = streaming._walk
+        monkeypatch.setattr(streaming, "_walk", lambda place: reached.append(place.position) or really(place))
+
+        @contextlib.contextmanager
+        def watched(device: torch.device) -> Iterator[Memory]:
+            memory = Memory(before=100)
+            yield memory
+            memory.peak = peaks[reached[-1]]
+
+        monkeypatch.setattr(streaming, "watch_memory", watched)
         one = subject("transformer:positions=learned,max_length=32")
-        sizes = {m.metric: m.samples[0] for m in stream(one, 1, 28, 64) if m.metric.startswith("streaming_")}
-        assert reached == [1, 28, 28]
-        assert 0 <= sizes["streaming_added_bytes"] < sizes["streaming_peak_bytes"]
+        found = {m.metric: m.samples for m in stream(one, 1, 28, 16, 64) if m.metric.startswith("streaming_")}
+        assert reached == [1, 28, 16]
+        assert found == {"streaming_peak_bytes": (3000.0,), "streaming_added_bytes": (2900.0,)}
 
     def test_the_clocks_own_cost_is_measured_once(self) -> None:
         found = stream(subject(), 1, 2, clock=CountingClock(tick=40))
@@ -217,7 +229,7 @@ class TestStreaming:
         assert gc.isenabled()
         stream(one, 2)
         assert gc.isenabled()
-        assert seen[:12] == [True] + [False] * 11
+        assert seen == [True] * 3 + [False] * (len(seen) - 3)  # the prefix and two steps for memory come before
         monkeypatch.setattr(one.model, "step", lambda x, state: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             stream(one, 2)
@@ -231,9 +243,9 @@ class TestStreaming:
             "_time_steps",
             lambda place, *rest: turns.append((place.position, place.subject.case.seed)) or really(place, *rest),
         )
-        timing = Timing(positions=(1, 4), steps=10, blocks=2, streams=())
+        timing = Timing(positions=(1, 4), steps=10, blocks=5, streams=())
         streaming.measure(group, timing, random.Random(1), CountingClock())
-        assert [at for at, _ in turns] == [1] * 6 + [4] * 6
-        orders = [tuple(seed for _, seed in turns[i : i + 3]) for i in (0, 3, 6, 9)]
+        assert [at for at, _ in turns] == [1] * 15 + [4] * 15
+        orders = [tuple(seed for _, seed in turns[i : i + 3]) for i in range(0, 30, 3)]
         assert all(sorted(order) == [0, 1, 2] for order in orders)
-        assert len(set(orders)) > 1
+        assert len(set(orders[:5])) > 1 < len(set(orders[5:]))
