@@ -241,3 +241,6 @@ def _is_a_users_mistake(error: ValueError) -> bool:
     from results import StoreError
 
     return isinstance(error, StoreError)
+
+
+import bench._cli_compare  # noqa: E402, F401  (its commands need the app)

@@ -16,7 +16,7 @@ Every labelling is applied to all comparisons together, so that what they share 
 The floor keeps a few units that agree by chance from being taken for a quiet machine. It also makes T of quiet
 comparisons light in the tails, without which 168 of them together would hide a real change in one.
 """
-# U units of both sides, C comparisons, L labellings of the units, P pairs of one unit of each side
+# U units of both sides, C comparisons, L labellings of the units, O orders, P pairs of one unit of each side
 
 from __future__ import annotations
 
@@ -171,16 +171,12 @@ def order_chance(values_UC: Floats, base: int, seed: int = 0) -> float:
         return 1.0
     # The sum over comparisons of products of two units is one matrix, whatever the order.
     alike = [(side[:, moving] / total_C[moving]) @ side[:, moving].T for side in sides]
-    drawn = np.array([_neighbours(alike, generator if order else None) for order in range(ORDERS)])
-    return float(np.mean(drawn >= drawn[0] - TIE * abs(drawn[0])))
-
-
-def _neighbours(alike: list[Floats], generator: np.random.Generator | None) -> float:
-    total = 0.0
+    drawn_O = np.zeros(ORDERS)
     for matrix in alike:
-        order = np.arange(len(matrix)) if generator is None else generator.permutation(len(matrix))
-        total += float(matrix[order[:-1], order[1:]].sum())
-    return total
+        orders = generator.permuted(np.tile(np.arange(len(matrix)), (ORDERS, 1)), axis=1)
+        orders[0] = np.arange(len(matrix))
+        drawn_O += matrix[orders[:, :-1], orders[:, 1:]].sum(axis=1)
+    return float(np.mean(drawn_O >= drawn_O[0] - TIE * abs(drawn_O[0])))
 
 
 def _rank(base: int, new: int, level: float) -> int:

@@ -30,12 +30,14 @@ JUDGED: dict[str, Kind] = {
     "parameters": "size",
 }
 """The metrics that are compared. The first call of a model is left out: one sample a process, and mostly compiling."""
+SHORTEST_SECONDS = 1e-12
+"""Less than a clock can tell: a time of 0 has a logarithm all the same."""
 HIGHER_IS_BETTER = {name for name in JUDGED if name in METRICS and METRICS[name].better == "higher"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Units:
-    """One metric of one pair at one place; `base` and `new` hold one value a unit, logarithms of seconds for timings."""
+    """One metric of one pair at one place, with one value a unit: logarithms of seconds for timings."""
 
     pair: int
     metric: str
@@ -77,8 +79,7 @@ class _Side:
         place = (measurement.metric, tuple(sorted(measurement.at.items())))
         timing = JUDGED[measurement.metric] == "timing"
         if timing:
-            middle = median(measurement.samples)
-            value = math.log(middle) if middle > 0 else -math.inf
+            value = math.log(max(median(measurement.samples), SHORTEST_SECONDS))
             self.plans.setdefault(place, set()).add((len(measurement.samples), len(measurement.blocks)))
             if pulse is not None:
                 counted = self.blocks.setdefault(place, [0, 0])
@@ -139,9 +140,7 @@ def units_of(
     return found, lost, pulses
 
 
-def _plan_differences(
-    base: set[tuple[int, int]] | None, new: set[tuple[int, int]] | None
-) -> Iterable[Difference]:
+def _plan_differences(base: set[tuple[int, int]] | None, new: set[tuple[int, int]] | None) -> Iterable[Difference]:
     if base is None or new is None or base == new:
         return
     for place, name in enumerate(("timing samples", "timing blocks")):
