@@ -1,0 +1,124 @@
+"""Two runs made by code, alike but for what a test plants in the second."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from results import Block, Case, Environment, Measurement, Model, Protocol, Record, RunFile
+
+PULSE_SECONDS = 0.005
+PROTOCOL = Protocol(steps=100)
+Slower = Callable[[Case, str], float]
+Scored = Callable[[Case, np.random.Generator], float]
+
+
+def nothing(case: Case, metric: str) -> float:
+    return 0.0
+
+
+def solved(case: Case, generator: np.random.Generator) -> float:
+    return 0.9 + 0.1 * case.seed / 10
+
+
+def case_of(arch: str, task: str = "first_last", length: int = 32, seed: int = 0, **changes: Any) -> Case:
+    return Case(
+        **{"arch": arch, "task": task, "length": length, "seed": seed, "width": 16, "protocol": PROTOCOL} | changes
+    )
+
+
+def grid(
+    archs: Sequence[str] = ("rnn", "lstm"), tasks: int = 2, lengths: Sequence[int] = (32,), seeds: int = 2
+) -> list[Case]:
+    """A plan's cases; plan `quick` is `grid(("rnn", "lstm", "gru", "transformer"), 3, (32, 128), 3)`."""
+    return [
+        case_of(arch, f"task{task}", length, seed)
+        for arch in archs
+        for task in range(tasks)
+        for length in lengths
+        for seed in range(seeds)
+    ]
+
+
+def run_of(
+    cases: Iterable[Case],
+    draw: int,
+    *,
+    processes: int = 6,
+    noise: float = 0.05,
+    slower: Slower = nothing,
+    scored: Scored = solved,
+    positions: Sequence[int] = (16, 128),
+    samples: int = 3,
+    pulse: float = PULSE_SECONDS,
+    **environment: Any,
+) -> tuple[RunFile, list[Record]]:
+    """A run and its records. Timings are log-normal over processes, whose seeds share their noise."""
+    cases = list(cases)
+    generator = np.random.default_rng(draw)
+    places = [("forward_seconds", "batch", 1), ("forward_seconds", "batch", 32), ("train_step_seconds", "batch", 32)]
+    places += [("step_seconds", "position", position) for position in positions]
+    shared: dict[tuple[object, ...], np.ndarray[Any, Any]] = {}
+    records = []
+    for case in cases:
+        found = [
+            Measurement(metric="accuracy", at={"length": times * case.length}, samples=(scored(case, generator),))
+            for times in (1, 2, 4)
+        ]
+        for metric, kind, value in places:
+            group = (case.arch, case.task, case.length, metric, value)
+            if group not in shared:
+                shared[group] = noise * generator.standard_normal(processes)
+            for process in range(processes):
+                middle = 1e-4 * math.exp(shared[group][process] + slower(case, metric))
+                found.append(
+                    Measurement(
+                        metric=metric,
+                        at={kind: value},
+                        samples=tuple(middle * (1 + 0.01 * (i - samples // 2)) for i in range(samples)),
+                        blocks=(Block(pulse_seconds=pulse),),
+                        process=process,
+                    )
+                )
+        found.append(Measurement(metric="state_bytes", at={"position": 16}, samples=(512.0,)))
+        records.append(
+            Record(
+                key=case.key,
+                case=case,
+                status="ok",
+                model=Model(parameters=1000, width=16, depth=2),
+                measurements=tuple(found),
+                repetitions=processes,
+            )
+        )
+    file = RunFile(
+        id=f"20260101-00000{draw % 10}-planted-{draw:06d}",
+        plan="planted",
+        plan_digest="0123456789",
+        command="carousel run planted",
+        code="9876543210",
+        environment=Environment(
+            **{
+                "cpu": "a processor",
+                "cores": 2,
+                "memory_bytes": 1 << 34,
+                "system": "Linux",
+                "python": "3.11.0",
+                "torch": "2.13.0",
+                "device": "cpu",
+                "host": "abc",
+                "threads": 1,
+            }
+            | environment
+        ),
+        cases=tuple(cases),
+        probes=("accuracy", "latency", "streaming"),
+        lanes=2,
+        repeat=processes,
+        created="2026-01-02T03:04:05Z",
+        finished="2026-01-02T03:05:05Z",
+    )
+    return file, records
