@@ -241,3 +241,6 @@ def _is_a_users_mistake(error: ValueError) -> bool:
     from results import StoreError
 
     return isinstance(error, StoreError)
+
+
+from bench import _cli_store  # noqa: E402, F401  (its commands join the app that stands above)
