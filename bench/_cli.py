@@ -52,6 +52,7 @@ def run(
     lanes: Annotated[int | None, typer.Option(help="Cases trained at once; one a core unless said.")] = None,
     repeat: Annotated[int, typer.Option(help="Fresh processes in which every timing is taken.")] = 1,
     timeout: Annotated[float | None, typer.Option(help="Most seconds that one case may take.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Most memory that one lane may hold, such as 4GiB.")] = None,
     store: StoreOption = DEFAULT_STORE,
     new: Annotated[bool, typer.Option("--new", help="Do not take up an unfinished run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
@@ -64,6 +65,7 @@ def run(
 
     from bench._command import choose, command_line, finish_run
     from bench._environment import available_cores
+    from bench._limits import bytes_of
     from bench._plugins import load, remark
     from bench._run import Request, describe, execute
 
@@ -94,6 +96,7 @@ def run(
         lanes=lanes or available_cores(),
         repeat=repeat,
         timeout=timeout,
+        memory_bytes=None if memory is None else bytes_of(memory),
         new=new,
         plugins=loaded.plugins,
     )

@@ -14,6 +14,7 @@ from bench._expect import Expectation
 from bench._lanes import Lanes
 from bench._left import expected_seconds, has_weights, untimed, untrained
 from bench._machine import unguarded
+from bench._pace import Pace
 from bench._progress import Progress, humanised
 from bench._taking_up import Request, now, planned, sole_writer, unfinished
 from results import Record, Run, RunFile, Store
@@ -74,9 +75,25 @@ def _work(execution: Execution, console: Console, quiet: bool) -> None:
     if execution.timing_probes and (reason := unguarded()) is not None:
         console.print(f"[yellow]{reason}[/]: nothing keeps other runs from disturbing the timings of this one")
     lanes = max(1, min(request.lanes, len(training)))
-    expected = expected_seconds(file, records, execution.expectation, lanes)
-    with Lanes(lanes) as pool, Progress(console, pool.names, expected, len(file.cases), quiet=quiet) as progress:
-        execution.work(pool, progress)
+    pace = Pace(*expected_seconds(file, records, execution.expectation), lanes)
+    with Lanes(lanes, memory_bytes=request.memory_bytes) as pool, Progress(console, pace, quiet=quiet) as progress:
+        try:
+            execution.work(pool, progress)
+        except KeyboardInterrupt:
+            _say_what_stopped(console, execution, progress.running)
+            raise
+    share = execution.use.share(lanes)
+    if share is not None and not quiet:
+        console.print(f"{share:.0%} of the lanes' time went into training and measuring", highlight=False)
+
+
+def _say_what_stopped(console: Console, execution: Execution, running: list[str]) -> None:
+    file, records = execution.file, execution.records
+    left = {case.key for case in untrained(file, records)}
+    left |= {case.key for group in untimed(file, records) for case in group.cases}
+    if running:
+        console.print(f"stopped, to begin anew: {'; '.join(running)}", highlight=False, soft_wrap=True)
+    console.print(f"{len(file.cases) - len(left)} of {len(file.cases)} cases are done", highlight=False)
 
 
 def _usable(run: Run, file: RunFile, console: Console) -> dict[str, Record]:
@@ -103,7 +120,7 @@ def _announce(
     left = {case.key for case in untrained(file, records)} | {
         case.key for group in untimed(file, records) for case in group.cases
     }
-    seconds = expected_seconds(file, records, expectation, max(1, min(request.lanes, len(left) or 1)))
+    pace = Pace(*expected_seconds(file, records, expectation), max(1, min(request.lanes, len(left))))
     taken_up = f", taking up run {run.id}" if run is not None and run.id != file.id else ""
     repeated = f", every timing in {file.repeat} processes" if file.repeat > 1 else ""
     console.print(
@@ -111,7 +128,7 @@ def _announce(
             (request.plan_name, "bold"),
             f": {len(file.cases)} case{'s' if len(file.cases) > 1 else ''}, {len(file.cases) - len(left)} done before, "
             f"{len(left)} to run on {request.lanes} lane{'s' if request.lanes > 1 else ''}{repeated}, "
-            f"about {humanised(seconds)}{taken_up}",
+            f"about {humanised(pace.left_seconds)}{taken_up}",
         ),
         soft_wrap=True,
     )

@@ -34,6 +34,8 @@ class Request:
     repeat: int = 1
     """Fresh processes in which every timing is taken."""
     timeout: float | None = None
+    memory_bytes: int | None = None
+    """The most that one lane may hold."""
     new: bool = False
     plugins: tuple[Plugin, ...] = ()
 
