@@ -52,6 +52,10 @@ class Pace:
     def advance(self, lane: str, share: float) -> None:
         self._running[lane].share = share
 
+    def drop(self, lane: str) -> None:
+        """A job was lost, and begins anew elsewhere."""
+        del self._running[lane]
+
     def finish(self, lane: str) -> None:
         job = self._running.pop(lane)
         kind = self._kinds[job.work]

@@ -109,6 +109,10 @@ class Progress(AbstractContextManager["Progress"]):
 
     def start(self, lane: str, cases: tuple[Case, ...], work: Work, expected_seconds: float) -> None:
         """A lane has taken up a job that is expected to take so long."""
+        # A job that begins again elsewhere was lost with its worker.
+        for lost in [other for other, doing in self._lanes.items() if doing.cases == cases and other != lane]:
+            del self._lanes[lost]
+            self._pace.drop(lost)
         self._lanes[lane] = Doing(cases, self._clock())
         self._pace.start(lane, work, expected_seconds)
         self._show()

@@ -165,7 +165,7 @@ def test_a_lane_that_holds_too_much_is_ended_and_one_that_died_once_is_tried_aga
 def test_a_process_that_times_has_not_trained_and_is_fresh_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     born: list[str] = []
 
-    def attempts(lane: Lane, job: Job, timeout: float | None, on_advance: object) -> Attempt:
+    def attempts(lane: Lane, job: Job, timeout: float | None, *_: object) -> Attempt:
         born.append("old" if lane.did - {work_of(job)} or lane.alive else "new")
         lane.alive = True
         return Attempt(None, 0.0, 1.0)
