@@ -31,7 +31,7 @@ from results import Environment, Span
 if TYPE_CHECKING:
     from bench._work import Job
 
-CONNECT_SECONDS = 30.0
+CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.2
 NO_LANE = "none"
 """Of a job that was lost with every worker that tried it."""

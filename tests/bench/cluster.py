@@ -34,14 +34,16 @@ class LoopbackCluster:
 
     def carousel(self, *words: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "bench", "run", *words, "--scheduler", self.address]
-        return self._popen(command, subprocess.PIPE, self.environment)
+        return self._popen(command, subprocess.PIPE, self.environment, HOME)
 
     def _start(self, *words: str, **environment: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "dask", *words, "--no-dashboard"]
-        return self._popen(command, subprocess.DEVNULL, self.environment | environment)
+        return self._popen(command, subprocess.DEVNULL, self.environment | environment, self.folder)
 
-    def _popen(self, command: list[str], output: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(command, cwd=HOME, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    def _popen(
+        self, command: list[str], output: int, environment: dict[str, str], home: Path
+    ) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(command, cwd=home, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
         def end() -> None:
             process.kill()
