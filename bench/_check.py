@@ -23,7 +23,10 @@ from reports.comparison import (
     render_comparison,
 )
 from results import Store
-from results._compare import ENVIRONMENT, JUDGED, Comparison, Row, Thresholds, compare
+from results._compare import Comparison, Row, compare
+from results._pairs import ENVIRONMENT
+from results._units import JUDGED
+from results._verdict import Thresholds
 
 FAMILIES = {
     "accuracy": ("accuracy", "early_stopped_accuracy"),

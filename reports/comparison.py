@@ -16,7 +16,8 @@ from rich.text import Text
 from reports import _numbers as written
 from reports.exports import _in_ascii, _latex_text, _markdown_line, _markdown_text, _neutral
 from results import METRICS
-from results._compare import Comparison, Loss, Row, place
+from results._compare import Comparison, Row, place
+from results._pairs import Loss
 
 MOST_ROWS = 12
 """Rows of each verdict that the terminal shows."""

@@ -1,0 +1,30 @@
+"""What comparing two runs costs, by their number of records: it must grow no faster than they do.
+
+python -m tests.perf.comparing [--records 1000,10000,100000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from results._compare import compare
+from tests.results.planted import grid, run_of
+
+SEEDS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What comparing two runs costs.")
+    parser.add_argument("--records", default="1000,10000,100000")
+    for number in map(int, parser.parse_args().records.split(",")):
+        cases = grid(("rnn", "lstm"), number // (2 * SEEDS), (32,), SEEDS)
+        runs = [run_of(cases, draw, processes=6) for draw in (1, 2)]
+        started = time.perf_counter()
+        found = compare(runs[0], runs[1])
+        seconds = time.perf_counter() - started
+        print(f"{number:>8,} records a run, {len(found.rows):>8,} comparisons: {seconds:6.2f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
