@@ -156,8 +156,8 @@ def write_junit(comparison: Comparison, failing: Sequence[Row], path: Path, *, s
         suite.add_testcase(case)
     document = JUnitXml("carousel")
     document.add_testsuite(suite)
-    document.update_statistics()
-    _write(path, document.tostring().decode())
+    document.update_statistics()  # type: ignore[no-untyped-call]
+    _write(path, document.tostring().decode())  # type: ignore[no-untyped-call]
 
 
 def _threshold(name: str, text: str, kind: str) -> float:

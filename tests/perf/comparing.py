@@ -20,10 +20,11 @@ def main() -> None:
     for number in map(int, parser.parse_args().records.split(",")):
         cases = grid(("rnn", "lstm"), number // (2 * SEEDS), (32,), SEEDS)
         runs = [run_of(cases, draw, processes=6) for draw in (1, 2)]
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         found = compare(runs[0], runs[1])
-        seconds = time.perf_counter() - started
-        print(f"{number:>8,} records a run, {len(found.rows):>8,} comparisons: {seconds:6.2f} s", flush=True)
+        seconds, busy = time.perf_counter() - started, time.process_time() - busy
+        rows = len(found.rows)
+        print(f"{number:>8,} records a run, {rows:>8,} comparisons: {seconds:6.2f} s, {busy:6.2f} s CPU", flush=True)
 
 
 if __name__ == "__main__":
