@@ -2,7 +2,7 @@
 
 The limits are measured by the lane that times, with the same threads, once for each size: FLOPs a second of the
 products that an architecture is made of, of one step of a batch and of all its steps at once, (rows × H) · (H × 4H);
-and bytes a second when as much memory is read over and over as a step moves, on one thread. Every sample is the mean
+and bytes a second when as much memory is read over and over as a step moves. Every sample is the mean
 of a block; readers take the best. What is asked is in closed form: see `arch`.
 """
 
@@ -15,7 +15,6 @@ import torch
 
 from bench._plan import Timing
 from bench.probes._device import seconds_a_call
-from bench.probes._reading import read_call
 from bench.probes._subject import Subject
 from results import Measurement
 
@@ -65,7 +64,7 @@ def _limits(subject: Subject, timing: Timing, seconds: Seconds) -> list[Measurem
     for position in timing.positions:
         moved = model.step_bytes(position)
         if moved is not None:
-            rates = read_rates(moved, device, seconds)
+            rates = read_rates(moved, device, threads, seconds)
             at = {"position": position}
             found.append(Measurement(metric="read_bytes_per_second", at=at, samples=rates))
     return found
@@ -87,11 +86,12 @@ def product_rates(rows: int, width: int, device: str, threads: int, seconds: Sec
 
 
 @lru_cache(maxsize=1024)
-def read_rates(read_bytes: int, device: str, seconds: Seconds) -> tuple[float, ...]:
-    """Bytes a second when so many are read over and over, a block each."""
-    where, passes = torch.device(device), -(-PASS_BYTES // read_bytes)
+def read_rates(read_bytes: int, device: str, threads: int, seconds: Seconds) -> tuple[float, ...]:
+    """Bytes a second when so many are read over and over by a sum, a block each; `threads` as above."""
+    where, passes, count = torch.device(device), -(-PASS_BYTES // read_bytes), -(-read_bytes // 4)
+    numbers_PN = torch.ones(count, device=where).expand(passes, count)
     with torch.inference_mode():
-        return _rates(read_bytes // 4 * 4 * passes, read_call(read_bytes, passes, where), where, seconds)
+        return _rates(4 * count * passes, lambda: numbers_PN.sum(1), where, seconds)
 
 
 def _rates(work: int, call: Callable[[], object], device: torch.device, seconds: Seconds) -> tuple[float, ...]:
