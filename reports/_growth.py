@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from reports._numbers import listed, microseconds, significant
+from reports._numbers import listed, microseconds, plural, significant
 from reports._series import Group, archs_of
 from results import (
     CostLine,
@@ -66,7 +66,9 @@ def growth_rows(found: Sequence[Group]) -> list[GrowthRow]:
             window=window,
             first=int(costs.positions_P[0]),
             last=int(costs.positions_P[-1]),
-            drawn=f"{costs.curves} curves" if costs.unit == "curves" else f"blocks of {costs.curves} curves",
+            drawn=plural(costs.curves, "curve")
+            if costs.unit == "curves"
+            else f"blocks of {plural(costs.curves, 'curve')}",
         )
         for arch, (costs, window) in _costs(found).items()
     ]

@@ -5,7 +5,8 @@
 
 The cost at a position is the median over curves, each a process of a case, of the p50 of its blocks. Intervals
 are percentile bootstraps: from six curves on whole curves are drawn, so that what differs from process to process
-is in the interval, and the percentiles are expanded for their small number (Hesterberg 2015, section 3.1); of fewer, blocks are drawn within each curve and position, which leaves that out. Where there
+is in the interval, and the percentiles are expanded for their small number (Hesterberg 2015, section 3.1). Of fewer,
+blocks are drawn within each curve and position, which leaves that out. Where there
 is only one block at a position nothing can be drawn, and the bounds are infinite.
 """
 
