@@ -86,6 +86,7 @@ def _machines(request: Request) -> AbstractContextManager[Cluster | None]:
     return Cluster(
         request.scheduler,
         code=code_digest(),
+        plugins=request.plugins,
         device=request.device,
         memory_bytes=request.memory_bytes,
         timed=any(probe in TIMED for probe in request.plan.measure),
