@@ -21,7 +21,7 @@ from bench._machine import unguarded
 from bench._pace import Pace
 from bench._plan import TIMED
 from bench._progress import Progress, humanised
-from bench._taking_up import Request, now, planned, sole_writer, unfinished
+from bench._taking_up import Request, now, passed_over, planned, sole_writer, unfinished
 from results import Record, Run, RunFile, Store
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
             file = run.file()
             records = _usable(run, file, console)
             expectation = _expectation(request.store)
+            if run.id == plan.id and not request.new and (reason := passed_over(request, plan)) is not None:
+                console.print(reason, style="yellow", highlight=False, soft_wrap=True)
             if not quiet:
                 _announce(console, request, plan, run, records, expectation, cluster)
             _work(Execution(request, file, run, records, expectation), cluster, console, quiet)

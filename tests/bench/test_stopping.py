@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 
 from bench._errors import INTERRUPTED
 from results import Store
@@ -45,19 +44,3 @@ def test_ctrl_c_names_what_was_running_and_leaves_no_lane_behind(tmp_path: Path)
     (run,) = Store(store).runs()
     assert run.file().finished is None
     assert run.read() == ({}, [])
-
-
-@pytest.mark.parametrize("text", ["many", "4 GiB more", "-1", "1e9", "100MB", "0", ""])
-def test_an_amount_of_memory_that_is_none_is_one_line(text: str) -> None:
-    from bench._errors import UsageError
-    from bench._limits import bytes_of
-
-    with pytest.raises(UsageError, match="--memory"):
-        bytes_of(text)
-
-
-def test_amounts_of_memory() -> None:
-    from bench._limits import bytes_of
-
-    gib = 1 << 30
-    assert [bytes_of(text) for text in ("4GiB", "4g", "0.5 GB", str(gib))] == [4 * gib, 4 * gib, gib // 2, gib]
