@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,7 @@ class Outcome:
 def describe(request: Request, console: Console) -> None:
     """Say what `execute` would do: what is cached, what is to run, how long it expects."""
     with _machines(request) as cluster:
+        request = _with_lanes_of(request, cluster)
         file = planned(request, None if cluster is None else cluster.environment)
         run = unfinished(request, file)
         records = {} if run is None else run.read()[0]
@@ -63,6 +64,7 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
     what was recorded before stays.
     """
     with _machines(request) as cluster:
+        request = _with_lanes_of(request, cluster)
         plan = planned(request, None if cluster is None else cluster.environment)
         run = unfinished(request, plan) or Store(request.store).create(plan)
         with sole_writer(run):
@@ -93,6 +95,10 @@ def _machines(request: Request) -> AbstractContextManager[Cluster | None]:
         memory_bytes=request.memory_bytes,
         timed=any(probe in TIMED for probe in request.plan.measure),
     )
+
+
+def _with_lanes_of(request: Request, cluster: Cluster | None) -> Request:
+    return request if cluster is None else replace(request, lanes=max(1, cluster.lanes))
 
 
 def _work(execution: Execution, cluster: Cluster | None, console: Console, quiet: bool) -> None:
@@ -154,7 +160,7 @@ def _announce(
     left = {case.key for case in untrained(file, records)} | {
         case.key for group in untimed(file, records) for case in group.cases
     }
-    lanes, machines = (request.lanes, 1) if cluster is None else (cluster.lanes, cluster.machines)
+    lanes, machines = request.lanes, 1 if cluster is None else cluster.machines
     pace = Pace(*expected_seconds(file, records, expectation), max(1, min(lanes, len(left))), timing_places=machines)
     taken_up = f", taking up run {run.id}" if run is not None and run.id != file.id else ""
     where = "" if cluster is None else f" of {machines} host{'s' if machines > 1 else ''}"
