@@ -7,6 +7,7 @@ import hashlib
 import io
 import itertools
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from bench._build import build_model
 from bench._errors import UsageError
 from bench._lane import Failure
 from bench._plan import cases
-from bench._run import describe, execute
+from bench._run import Outcome, describe, execute
 from bench._work import Job, TimeJob, TrainJob
 from results import Record, Run, Store, StoreError
 from tests.bench.inline import Inline, inline
@@ -225,10 +226,15 @@ def test_a_run_of_something_else_is_not_taken_up(
             changes = {"new": True}
         case "run.json":
             (run.folder / "run.json").write_bytes((run.folder / "run.json").read_bytes()[:-30])
-    outcome = run_quietly(request_for(tmp_path, **changes))
+    console = Console(file=io.StringIO(), width=1000)
+    assert isinstance(console.file, io.StringIO)
+    outcome = execute(request_for(tmp_path, **changes), console, quiet=True)
     assert outcome.run.id != run.id
     assert outcome.complete
     assert files_of(run) == before
+    said = {"timing": "plan", "probes": "plan", "repeat": "--repeat"}.get(what, what)
+    expected = f"run {run.id} is unfinished, but of another {said}: a new run begins\n"
+    assert console.file.getvalue() == ("" if what in ("new", "run.json") else expected)
     assert len(Store(tmp_path / "runs").runs()) == 2
 
 
@@ -419,3 +425,42 @@ def test_a_case_whose_timing_failed_is_not_timed_in_later_rounds(tmp_path: Path,
     outcome = run_quietly(request_for(tmp_path, repeat=2))
     assert not outcome.complete
     assert sorted(inline.timed) == sorted(failed + 2 * [r.key for r in outcome.records if r.key not in failed])
+
+
+def test_the_wall_clock_may_jump_and_durations_stay(
+    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Days back and forth at every look: nothing that is a duration is taken from that clock."""
+    jumps = itertools.cycle([1e9, 5.0, 2e9, 1.0])
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    outcome = run_quietly(request_for(tmp_path, repeat=2))
+    assert outcome.complete
+    for record in outcome.records:
+        assert record.training is not None
+        assert 0 <= record.training.seconds < PATIENCE_SECONDS
+        assert all(0 <= ran.seconds < PATIENCE_SECONDS for ran in record.probes.values())
+        assert all(0 <= span.ended - span.began < PATIENCE_SECONDS for span in record.spans)
+        assert all(
+            0 <= sample < PATIENCE_SECONDS
+            for measurement in record.measurements
+            if measurement.metric.endswith("_seconds")
+            for sample in measurement.samples
+        )
+
+
+def test_two_runs_into_one_store_at_once_lose_nothing(tmp_path: Path, inline: Inline) -> None:
+    """One begins while the other is between two records; both end whole, and neither has read half a file."""
+    others: list[Outcome] = []
+
+    def begin_another(job: Job) -> None:
+        if len(inline.trained) == 2 and not others:
+            others.append(run_quietly(request_for(tmp_path)))
+
+    inline.failing = begin_another
+    first = run_quietly(request_for(tmp_path))
+    assert len(others) == 1
+    assert others[0].run.id != first.run.id
+    assert first.complete
+    assert others[0].complete
+    assert everything(first.run) == everything(others[0].run)
+    assert len(inline.trained) == len(inline.timed) == 8
