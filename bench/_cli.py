@@ -248,4 +248,4 @@ def _is_a_users_mistake(error: ValueError) -> bool:
     return isinstance(error, StoreError)
 
 
-from bench import _cli_compare, _cli_extend  # noqa: E402, F401  (their commands need the app above)
+from bench import _cli_compare, _cli_extend, _cli_store  # noqa: E402, F401  (their commands need the app above)

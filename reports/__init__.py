@@ -14,6 +14,7 @@ from reports.figures import (
 )
 from reports.inside import case_figures, shown_cases, write_case_figures
 from reports.page import page, write_page
+from reports.samples import MissingLibrary, samples_as_csv, samples_as_parquet, timings_as_pytest_benchmark
 from reports.tables import LeaderboardRow, TimingRow, latency, leaderboard, streaming
 from reports.terminal import render_terminal
 
@@ -22,6 +23,7 @@ __all__ = [
     "Health",
     "LeaderboardRow",
     "LedgerRow",
+    "MissingLibrary",
     "Problem",
     "StepCost",
     "TimingRow",
@@ -36,9 +38,12 @@ __all__ = [
     "ledger",
     "page",
     "render_terminal",
+    "samples_as_csv",
+    "samples_as_parquet",
     "shown_cases",
     "streaming",
     "streaming_cost",
+    "timings_as_pytest_benchmark",
     "training_curves",
     "write_case_figures",
     "write_figures",

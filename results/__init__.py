@@ -2,8 +2,9 @@
 
 from results._case import Case, Protocol
 from results._claims import Against, Cases, Claim, Quantity
-from results._document import StoreError, write_aside
+from results._document import StoreError, write_aside, write_bytes_aside
 from results._frame import case_frame, cases, frame, load, sample_frame, samples
+from results._history import FALSE_ALARMS, Seen, Series, change_points, history
 from results._ledger import AGAINST, LEFT_OUT, Entry, Finding, Verdict, judge
 from results._merge import Merged, merge
 from results._metrics import METRICS, Metric
@@ -34,6 +35,7 @@ from results._verify import Flaw, Inspection, clean, verify
 __all__ = [
     "AGAINST",
     "BUSY_LOAD",
+    "FALSE_ALARMS",
     "LEFT_OUT",
     "METRICS",
     "SCHEMA_VERSION",
@@ -66,6 +68,8 @@ __all__ = [
     "Record",
     "Run",
     "RunFile",
+    "Seen",
+    "Series",
     "Span",
     "Status",
     "Store",
@@ -77,12 +81,14 @@ __all__ = [
     "artifact_digest",
     "case_frame",
     "cases",
+    "change_points",
     "clean",
     "digest",
     "disturbances",
     "disturbed",
     "epoch_of",
     "frame",
+    "history",
     "interval_of_mean",
     "interval_of_median",
     "interval_of_quantile",
@@ -96,4 +102,5 @@ __all__ = [
     "save_traces",
     "verify",
     "write_aside",
+    "write_bytes_aside",
 ]

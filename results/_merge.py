@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from results._document import LARGEST_DOCUMENT_BYTES, StoreError, parsed, read_bytes, read_document, write_bytes_aside
 from results._schema import Record, RunFile
 from results._store import LARGEST_FILE_BYTES, Damage, Run, Store, artifact_digest, check_place
@@ -152,6 +150,8 @@ def _check_inside(path: Path, folder: Path) -> None:
 @contextmanager
 def _alone(run: Run) -> Iterator[None]:
     """Nobody else writes into the run meanwhile."""
+    from filelock import FileLock, Timeout
+
     lock = FileLock(run.folder / ".lock", timeout=0)
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
