@@ -94,7 +94,11 @@ def history(
             if not names(glob, record.case):
                 continue
             for measurement in _at_one_place(record, metric, at or {}):
-                identity = (_grid_point(record.case), tuple(sorted(measurement.at.items())), environment)
+                identity: tuple[object, ...] = (
+                    _grid_point(record.case),
+                    tuple(sorted(measurement.at.items())),
+                    environment,
+                )
                 groups.setdefault(identity, []).append(measurement)
                 kept.setdefault(identity, (record.case, measurement.at, environment))
         for identity, measurements in groups.items():
