@@ -30,7 +30,9 @@ def samples_as_csv(run: RunFile, records: Sequence[Record]) -> str:
     """One line a sample; every text in quotes, none of it a formula, every number as it was measured."""
     table = sample_frame(run, records)
     for name in table.columns:
-        if table[name].dtype.kind not in "iufb":
+        if table[name].dtype.kind == "b":
+            table[name] = table[name].astype(str)
+        elif table[name].dtype.kind not in "iuf":
             table[name] = table[name].map(_neutral)
     out = io.StringIO()
     table.to_csv(out, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
@@ -147,6 +149,8 @@ def _machine(run: RunFile) -> dict[str, Any]:
 
 
 def _neutral(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value)
     return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS) else value
 
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import doctest
+import shutil
 from pathlib import Path
 
 import pytest
 
-from results import StoreError, frame, load
-from tests.results.examples import case, record, run_file, stored
+from results import (
+    Block,
+    Case,
+    Environment,
+    Measurement,
+    Protocol,
+    StoreError,
+    _frame,
+    case_frame,
+    frame,
+    load,
+    sample_frame,
+)
+from tests.results.examples import FIXTURES, case, record, run_file, stored
 
 COLUMNS = {"key", "arch", "task", "length", "seed", "status", "parameters", "metric", "samples", "count", "median"}
 
@@ -56,3 +70,67 @@ def test_a_path_without_a_run_is_one_line(tmp_path: Path) -> None:
     for path in (tmp_path / "nothing", tmp_path / "20260102", tmp_path / "missing" / "latest"):
         with pytest.raises(StoreError, match="no run"):
             load(path)
+
+
+def test_one_row_a_sample_with_process_block_and_every_field_of_the_case(tmp_path: Path) -> None:
+    run, _ = stored(tmp_path)
+    first = record()
+    blocks = (Block(pulse_seconds=0.1, load=0.5), Block(pulse_seconds=0.2))
+    timed = Measurement(
+        metric="step_seconds", at={"position": 16}, samples=(1.0, 2.0, 3.0, 4.0), blocks=blocks, process=3
+    )
+    table = sample_frame(run.file(), [first, record(case(seed=1), measurements=(timed,))])
+    assert len(table) == 5 + 4
+    last = table[table["seed"] == 1]
+    assert list(last["value"]) == [1.0, 2.0, 3.0, 4.0]
+    assert list(last["sample"]) == [0, 1, 2, 3]
+    assert list(last["block"]) == [0, 0, 1, 1]
+    assert list(last["block_pulse_seconds"]) == [0.1, 0.1, 0.2, 0.2]
+    assert list(last["block_load"])[:2] == [0.5, 0.5]
+    assert set(last["process"]) == {3}
+    assert set(last["unit"]) == {"s"}
+    identity = {*Case.model_fields, *(f"protocol_{name}" for name in Protocol.model_fields)} - {"protocol"}
+    assert identity <= set(table.columns)
+    assert {f"environment_{name}" for name in Environment.model_fields} <= set(table.columns)
+    row = table.iloc[0]
+    assert (row["run"], row["environment_cpu"], row["protocol_learning_rate"]) == (run.id, "a processor", 3e-3)
+    assert (row["protocol_evaluate_at"], row["environment_packages"]) == ("1x 2x 4x", '{"numpy": "2.0.0"}')
+
+
+def test_blocks_of_unequal_size_are_cut_evenly_and_in_order() -> None:
+    blocks = tuple(Block(pulse_seconds=float(number)) for number in range(3))
+    measured = Measurement(metric="step_seconds", samples=(0.0,) * 7, blocks=blocks)
+    table = sample_frame(run_file(), [record(measurements=(measured,))])
+    assert list(table["block"]) == [0, 0, 0, 1, 1, 2, 2]
+
+
+def test_whole_numbers_stay_whole_where_some_are_missing_and_the_largest_become_text() -> None:
+    far = Measurement(metric="accuracy", at={"length": 10**30}, samples=(0.5,))
+    table = sample_frame(run_file(), [record(), record(case(seed=1), measurements=(far,))])
+    assert list(table["at_length"].dropna()) == ["32", "64", str(10**30)]
+    assert list(table["at_position"].dropna()) == [16, 16, 16]
+    assert table["at_position"].dtype == "Int64"
+
+
+def test_no_samples_give_an_empty_table() -> None:
+    table = sample_frame(run_file(), [record(measurements=())])
+    assert len(table) == 0
+    assert {"run", "key", "metric", "value"} <= set(table.columns)
+
+
+def test_one_row_a_case_and_a_planned_case_without_a_record_is_missing() -> None:
+    timed = Measurement(metric="step_seconds", at={"position": 16}, samples=(1.0, 5.0, 9.0, 100.0, 2.0))
+    scored = Measurement(metric="accuracy", at={"length": 32}, samples=(0.5, 0.75))
+    first = record(measurements=(timed, scored))
+    table = case_frame(run_file("a", case(), case(seed=1)), {first.key: first})
+    assert list(table["status"]) == ["ok", "missing"]
+    assert (table["step_seconds position=16"][0], table["accuracy length=32"][0]) == (5.0, 0.625)
+    assert (table["train_steps"][0], table["stopped"][0], table["seed"][1]) == (100, "budget", 1)
+
+
+def test_the_examples_of_the_docstrings_are_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(FIXTURES / "schema-2", tmp_path / "carousel-runs")
+    monkeypatch.chdir(tmp_path)
+    ran = doctest.testmod(_frame, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert ran.failed == 0
+    assert ran.attempted >= 9
