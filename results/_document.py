@@ -15,9 +15,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from results._schema import SCHEMA_VERSION, Record, RunFile
 from results._strict import Strict
@@ -28,13 +28,16 @@ MOST_VALUES = 500_000
 """Commas of a document: a value of JSON takes about 160 bytes while it is validated."""
 MOST_QUOTES: dict[type[Strict], int] = {Record: 100_000, RunFile: 2_000_000}
 """Quotation marks of a document, two a string: each unknown name in a file costs a kilobyte of complaint."""
+MANY_QUOTES = 10_000
+"""From here on a document is looked over before it is validated."""
 MOST_MEMBERS = 1000
-"""Members of any one object, looked at where a document has more quotation marks than a record may have."""
+"""Members of any one object."""
 MOST_COMPLAINTS = 1000
 LARGEST_UNSEALED_BYTES = 1 << 20
 """What has lost its seal is looked into for a reason only if it is small."""
 SEAL = b',\n "seal": "'
 """The last member of every file is a digest of all that stands before it."""
+_BEGINNING = f'{{\n "schema_version": {SCHEMA_VERSION},'.encode()
 _SEAL_END = b'"\n}\n'
 
 Document = TypeVar("Document", Record, RunFile)
@@ -99,9 +102,6 @@ def parsed(content: bytes, kind: type[Document]) -> Document:
     if text is None and len(content) > LARGEST_UNSEALED_BYTES:
         raise StoreError("damaged: its seal does not fit its content")
     whole = content if text is None else text
-    reason = _too_much(whole, kind)
-    if reason is not None:
-        raise StoreError(f"damaged: {reason}")
     try:
         document = _validated(kind, whole)
     except ValidationError as error:
@@ -132,46 +132,65 @@ def _too_much(text: bytes, kind: type[Strict]) -> str | None:
     quotes = text.count(b'"')
     if quotes > MOST_QUOTES.get(kind, MOST_QUOTES[Record]):
         return f"more than {MOST_QUOTES.get(kind, MOST_QUOTES[Record]) // 2:,} strings"
-    if quotes > MOST_QUOTES[Record] and _members(text) > MOST_MEMBERS:
-        return f"an object of more than {MOST_MEMBERS:,} members"
     return None
 
 
-def _members(text: bytes) -> int:
-    """Members of the largest object; none where the text is no JSON, which validation says better."""
+def _refuse(reason: str | None) -> None:
+    if reason is not None:
+        raise StoreError(f"damaged: {reason}")
+
+
+def _misshapen(text: bytes, kind: type[Strict]) -> str | None:
+    """What is wrong with a large document at first sight: validation would tell it with the whole of it each time."""
     from pydantic_core import from_json
 
     try:
-        left: list[Any] = [from_json(text, cache_strings="none")]
+        whole = from_json(text, cache_strings="none")
     except ValueError:
-        return 0
-    most = 0
+        return None  # validation says better what is no JSON
+    if not isinstance(whole, dict):
+        return "it is no object"
+    for name, field in kind.model_fields.items():
+        if field.is_required() and name not in whole:
+            return f"it has no {name}"
+    left: list[Any] = [whole]
     while left:
         value = left.pop()
-        if isinstance(value, dict):
-            most = max(most, len(value))
-            left += value.values()
-        elif isinstance(value, list):
-            left += value
-    return most
+        if isinstance(value, dict) and len(value) > MOST_MEMBERS:
+            return f"an object of more than {MOST_MEMBERS:,} members"
+        if isinstance(value, (dict, list)):
+            left += value.values() if isinstance(value, dict) else value
+    return None
 
 
 def _validated(kind: type[Document], text: bytes) -> Document:
-    try:
-        document = kind.model_validate_json(text)
-    except ValidationError as error:
-        if error.error_count() > MOST_COMPLAINTS or not any(
-            found["loc"] == ("schema_version",) for found in _errors(error)
-        ):
-            raise
-        later = upgraded(text)
-        if later is None:
-            raise
-        return kind.model_validate_json(later)
+    _refuse(_too_much(text, kind))
+    present = text
+    if not text.startswith(_BEGINNING):
+        version = _version_of(text)
+        if version is not None and version > SCHEMA_VERSION:
+            raise StoreError(f"written by a newer Carousel (schema {version}); update to read it")
+        if version is not None and version < SCHEMA_VERSION:
+            present = upgraded(text) or text
+    if present.count(b'"') > MANY_QUOTES:
+        _refuse(_misshapen(present, kind))
+    document = kind.model_validate_json(present)
     # A field that is written twice would be read as its last: only what is not written as we write is looked at.
-    if document.model_dump_json(indent=1, exclude_unset=True).encode() != text:
+    if present is text and document.model_dump_json(indent=1, exclude_unset=True).encode() != text:
         _refuse_duplicates(text)
     return document
+
+
+class _Versioned(BaseModel):
+    model_config = ConfigDict(strict=True)
+    schema_version: Annotated[int, Field(ge=0, lt=1 << 31)]
+
+
+def _version_of(text: bytes) -> int | None:
+    try:
+        return _Versioned.model_validate_json(text).schema_version
+    except ValidationError:
+        return None
 
 
 def _refuse_duplicates(text: bytes) -> None:
@@ -186,16 +205,10 @@ def _refuse_duplicates(text: bytes) -> None:
 def _complaint(error: ValidationError) -> str:
     if error.error_count() > MOST_COMPLAINTS:
         return f"damaged: {error.error_count():,} of its values are not what they should be"
-    first = _errors(error)[0]
-    given = first["input"]
-    if first["loc"] == ("schema_version",) and isinstance(given, int) and given > SCHEMA_VERSION:
-        return f"written by a newer Carousel (schema {given}); update to read it"
+    # Without what was given: it may be the whole document, once for each complaint.
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"]).encode("unicode_escape").decode()
     return f"damaged{f' at {where[:200]}' if where else ''}: {first['msg'].lower()}"
-
-
-def _errors(error: ValidationError) -> list[Any]:
-    return error.errors(include_url=False, include_context=False)
 
 
 def _sealed(text: bytes) -> bytes:

@@ -63,9 +63,12 @@ class Run:
         return self.folder / "records" / f"{key}.json"
 
     def artifacts(self, key: str) -> Path:
-        """The folder of a case's artifacts, made if it is not there."""
+        """The folder of a case's artifacts, made if it is not there. Raises `StoreError`."""
         folder = self.folder / "artifacts" / key
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make {folder}: {error.strerror}") from None
         return folder
 
     def write_artifact(self, key: str, name: str, content: bytes) -> str:
