@@ -161,10 +161,11 @@ def _misshapen(text: bytes, kind: type[Strict]) -> str | None:
         if isinstance(value, dict):
             if len(value) > MOST_MEMBERS:
                 return f"an object of more than {MOST_MEMBERS:,} members"
-            left += value
-            left += value.values()
+            if max(map(len, value), default=0) > LONGEST_TEXT:
+                return f"a name of more than {LONGEST_TEXT:,} characters"
+            left += [each for each in value.values() if isinstance(each, (dict, list, str))]
         elif isinstance(value, list):
-            left += [each for each in value if not isinstance(each, float)]
+            left += [each for each in value if isinstance(each, (dict, list, str))]
         elif isinstance(value, str) and len(value) > LONGEST_TEXT:
             return f"a text of more than {LONGEST_TEXT:,} characters"
     return None

@@ -1,6 +1,6 @@
 """The long forms of the fault tests: `tox -e faults`, or `python -m tests.faults [--kills 100] [--only NAME]`.
 
-    kills    a whole run killed at random moments, again and again: the records of an undisturbed run, none lost or twice
+    kills    a whole run killed at random moments, again and again: the records of an undisturbed run, none twice
     damage   a record and a run file cut at every byte, and with every bit turned: nothing is accepted
     full     a disk that is full at the n-th write, for every n of a run: one line, and the same command goes on
     two      two whole runs into one store at once, and a reader beside them
@@ -29,8 +29,8 @@ from unittest import mock
 
 import torch
 
-from bench import _run
-from results import Run, Store, StoreError, verify
+from bench import _machine
+from results import Store, StoreError, verify
 from tests.bench.inline import Inline
 from tests.bench.runs import everything, request_for, run_quietly
 from tests.bench.tiny import TINY, write_plan
@@ -61,7 +61,7 @@ def main() -> int:
     }
     failed = 0
     for name in [given.only] if given.only else forms:
-        with tempfile.TemporaryDirectory() as folder, mock.patch.object(_run, "TIMING_LOCK", Path(folder) / "lock"):
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(_machine, "_folder", lambda: Path(folder)):
             try:
                 print(f"{name}: {forms[name](Path(folder))}", flush=True)
             except AssertionError as error:
@@ -110,10 +110,8 @@ def full(folder: Path) -> str:
                 else:
                     assert next(counter) <= place + 1
                     return f"{place} writes of a run, each once without room"
-            (run,) = Store(here / "runs").runs() or [Run(here)]
             assert not [flaw for flaw in verify(Store(here / "runs")).flaws if flaw.kind in ("damaged", "left over")]
             assert everything(run_quietly(request_for(here)).run) == expected, f"after a full disk at write {place}"
-            del run
     raise AssertionError("a run never ended")
 
 
