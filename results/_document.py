@@ -28,7 +28,7 @@ MOST_VALUES = 500_000
 """Commas of a document: a value of JSON takes about 160 bytes while it is validated."""
 MOST_QUOTES: dict[type[Strict], int] = {Record: 100_000, RunFile: 2_000_000}
 """Quotation marks of a document, two a string: each unknown name in a file costs a kilobyte of complaint."""
-LARGEST_PLAIN_BYTES, MANY_QUOTES = 1 << 17, 10_000
+LARGEST_PLAIN_BYTES = 1 << 17
 """From here on a document is looked over before it is validated: each complaint may hold the whole of it."""
 MOST_MEMBERS = 1000
 """Members of any one object."""
@@ -129,6 +129,8 @@ def _too_much(text: bytes, kind: type[Strict]) -> str | None:
     """Why a document would cost too much to read; None where it would not."""
     if len(text) > LARGEST_DOCUMENT_BYTES:
         return f"larger than {LARGEST_DOCUMENT_BYTES >> 20} MiB"
+    if len(text) <= LARGEST_PLAIN_BYTES:
+        return None  # too small to cost much, whatever it holds
     if text.count(b",") > MOST_VALUES:
         return f"more than {MOST_VALUES:,} values"
     quotes = text.count(b'"')
@@ -180,7 +182,7 @@ def _validated(kind: type[Document], text: bytes) -> Document:
             raise StoreError(f"written by a newer Carousel (schema {version}); update to read it")
         if version is not None and version < SCHEMA_VERSION:
             present = upgraded(text) or text
-    if len(present) > LARGEST_PLAIN_BYTES or present.count(b'"') > MANY_QUOTES:
+    if len(present) > LARGEST_PLAIN_BYTES:
         _refuse(_misshapen(present, kind))
     document = kind.model_validate_json(present)
     # A field that is written twice would be read as its last: only what is not written as we write is looked at.
