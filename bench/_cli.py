@@ -50,8 +50,12 @@ def run(
     measure: Annotated[str | None, typer.Option(help="Probes, such as accuracy,latency,streaming.")] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
     lanes: Annotated[int | None, typer.Option(help="Cases trained at once; one a core unless said.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="A dask scheduler whose workers are the lanes, such as tcp://host:8786.")
+    ] = None,
     repeat: Annotated[int, typer.Option(help="Fresh processes in which every timing is taken.")] = 1,
     timeout: Annotated[float | None, typer.Option(help="Most seconds that one case may take.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Most memory that one lane may hold, such as 4GiB.")] = None,
     store: StoreOption = DEFAULT_STORE,
     new: Annotated[bool, typer.Option("--new", help="Do not take up an unfinished run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
@@ -64,12 +68,15 @@ def run(
 
     from bench._command import choose, command_line, finish_run
     from bench._environment import available_cores
+    from bench._limits import bytes_of
     from bench._plugins import load, remark
     from bench._run import Request, describe, execute
 
     check_device(device)
     if lanes is not None and lanes < 1:
         raise UsageError(f"--lanes must be at least 1, not {lanes}")
+    if lanes is not None and scheduler is not None:
+        raise UsageError("give --lanes, for this machine, or --scheduler, whose workers have lanes of their own")
     if repeat < 1:
         raise UsageError(f"--repeat must be at least 1, not {repeat}")
     if timeout is not None and not timeout > 0:
@@ -92,8 +99,10 @@ def run(
         command=command_line(sys.argv[1:]),
         device=device,
         lanes=lanes or available_cores(),
+        scheduler=scheduler,
         repeat=repeat,
         timeout=timeout,
+        memory_bytes=None if memory is None else bytes_of(memory),
         new=new,
         plugins=loaded.plugins,
     )
@@ -248,4 +257,4 @@ def _is_a_users_mistake(error: ValueError) -> bool:
     return isinstance(error, StoreError)
 
 
-from bench import _cli_compare, _cli_extend, _cli_store  # noqa: E402, F401  (their commands need the app above)
+from bench import _cli_compare, _cli_extend, _cli_store  # noqa: E402, F401  (their commands need the app)

@@ -6,14 +6,15 @@ A record is written as soon as its case has ended, by the process that owns the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from bench._expect import Expectation
-from bench._lane import Advance, Failure
-from bench._lanes import Ended, Executor
+from bench._lane import Failure
+from bench._lanes import Ended, Executor, work_of
 from bench._left import WEIGHTS, Group, timing_probes, untimed, untrained
 from bench._progress import Progress
 from bench._taking_up import Request
+from bench._use import Use
 from bench._work import Job, Timed, TimeJob, Trained, TrainJob
 from results import Case, Probe, ProbeRun, Record, Run, RunFile, Span
 
@@ -26,6 +27,7 @@ class Execution:
     ) -> None:
         self.request, self.file, self.run, self.records, self.expectation = request, file, run, records, expectation
         self.timing_probes: tuple[Probe, ...] = timing_probes(file)
+        self.use = Use()
 
     def work(self, executor: Executor, progress: Progress) -> None:
         """Do all that is left."""
@@ -41,26 +43,23 @@ class Execution:
 
     def _drive(self, executor: Executor, jobs: Iterable[Job], progress: Progress) -> None:
         def started(lane: str, job: Job) -> None:
-            progress.start(lane, _title(job.cases))
+            progress.start(lane, job.cases, work_of(job), self._expected(job))
 
-        def advanced(advance: Advance) -> None:
-            progress.advance(advance.lane, advance.done / advance.total, f"score {advance.score:.3f}")
-
-        fresh = self.file.repeat > 1
         for ended in executor.work(
             jobs,
             timeout=self.request.timeout,
-            fresh=fresh,
+            fresh=self.file.repeat > 1,
             on_start=started,
-            on_advance=advanced,
+            on_advance=progress.advance,
             on_wait=progress.wait,
         ):
+            self.use.add(ended)
             self._keep(ended)
-            progress.finish(ended.lane, self._expected(ended.job), len(ended.job.cases))
+            progress.finish(ended.lane)
 
     def _expected(self, job: Job) -> float:
         if isinstance(job, TrainJob):
-            return self.expectation.training_seconds(job.case) / max(1, self.request.lanes)
+            return self.expectation.training_seconds(job.case)
         return sum(self.expectation.timing_seconds(case, self.timing_probes) for case in job.cases)
 
     def _keep(self, ended: Ended) -> None:
@@ -128,9 +127,3 @@ class Execution:
 def _added(before: ProbeRun | None, ran: ProbeRun) -> ProbeRun:
     """What a probe has cost in all processes."""
     return ran if before is None else ran.model_copy(update={"seconds": before.seconds + ran.seconds})
-
-
-def _title(group: Sequence[Case]) -> str:
-    first = group[0]
-    who = first.arch.partition(":")[0] if len(group) == 1 else f"{len(group)} models"
-    return f"{who} on {first.task} at {first.length}, seed {first.seed}"

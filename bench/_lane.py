@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
+from bench._machine import Stopping
+
 if TYPE_CHECKING:
     from bench._work import Job
 
@@ -28,6 +30,7 @@ POLL_SECONDS = 0.2
 STARTUP_SECONDS = 300.0
 """A lane that has not taken up a job by then, torch imported and kernels compiled, never will."""
 MIB = 1 << 20
+EDITED = "the code was edited while the run went on; the same command begins a new run of the present code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +65,20 @@ class Attempt:
 class Lane:
     """One child process, started when the first job needs it. `run` blocks until the job has ended in some way."""
 
-    def __init__(self, name: str, threads: int = 1, memory_bytes: int | None = None) -> None:
-        self.name, self.threads, self.memory_bytes = name, threads, memory_bytes
+    def __init__(self, name: str, threads: int = 1, memory_bytes: int | None = None, code: str | None = None) -> None:
+        self.name, self.threads, self.memory_bytes, self.code = name, threads, memory_bytes, code
         self.did: set[str] = set()
         """The kinds of work that the present process has done."""
         self._process: multiprocessing.process.BaseProcess | None = None
         self._stopped, self._changing = False, threading.Lock()
 
-    def run(self, job: Job, timeout: float | None, on_advance: Callable[[Advance], None]) -> Attempt:
+    def run(
+        self, job: Job, timeout: float | None, on_advance: Callable[[Advance], None], stopping: Stopping
+    ) -> Attempt:
         """The job's result, or a `Failure`; after a failure of the process the next job gets another one.
 
         The timeout counts from the moment at which the lane, its imports done, takes up the job.
+        The process is ended where `stopping` is set.
         """
         began = time.monotonic()
         try:
@@ -93,6 +99,9 @@ class Lane:
                 if time.monotonic() > deadline:
                     self.end()
                     return Attempt(Failure("timeout", late), began, time.monotonic())
+                if stopping.is_set():
+                    self.end()
+                    return Attempt(Failure("crashed", "the run was stopped"), began, time.monotonic())
                 if (used := self._too_much_memory()) is not None:
                     self.end()
                     return Attempt(used, began, time.monotonic())
@@ -125,7 +134,7 @@ class Lane:
                 context = multiprocessing.get_context("spawn")
                 self._connection, child = context.Pipe()
                 self._process = context.Process(
-                    target=_serve, args=(child, self.threads), name=f"lane-{self.name}", daemon=True
+                    target=_serve, args=(child, self.threads, self.code), name=f"lane-{self.name}", daemon=True
                 )
                 self._process.start()
                 child.close()
@@ -157,8 +166,11 @@ def _death(code: int | None) -> Failure:
     return Failure("crashed", f"the lane ended with exit code {code}", lane_ended=True)
 
 
-def _serve(connection: Connection, threads: int) -> None:
-    """The child's life: set the machine up, then do jobs until the parent is gone."""
+def _serve(connection: Connection, threads: int, code: str | None) -> None:
+    """The child's life: set the machine up, then do jobs until the parent is gone.
+
+    `code` is the digest of the code that the run began with: a lane that starts later may find it edited.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -166,7 +178,9 @@ def _serve(connection: Connection, threads: int) -> None:
 
     import bench._work  # noqa: F401  (so that no job pays for the import)
     from arch import kernels
+    from bench._environment import code_digest
 
+    edited = code is not None and code_digest() != code
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
     torch.set_flush_denormal(True)
@@ -177,7 +191,8 @@ def _serve(connection: Connection, threads: int) -> None:
         except EOFError:
             return
         connection.send(("begun", None))
-        connection.send(("done", _do(job, connection)))
+        result = Failure("crashed", EDITED) if edited else _do(job, connection)
+        connection.send(("done", result))
 
 
 def _do(job: Job, connection: Connection) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from bench._lane import Advance, Failure, Lane
-from bench._machine import Work, held
+from bench._machine import Stopping, Work, held
 from results import Span
 
 if TYPE_CHECKING:
@@ -35,8 +35,15 @@ class Ended:
 class Executor(Protocol):
     """Lanes, wherever they are."""
 
-    names: tuple[str, ...]
-    """The lanes' names."""
+    @property
+    def lanes(self) -> int:
+        """How many trainings can go on at once."""
+        ...
+
+    @property
+    def machines(self) -> int:
+        """How many timings can."""
+        ...
 
     def work(
         self,
@@ -59,9 +66,11 @@ class Executor(Protocol):
 class Lanes:
     """Several lanes, working through jobs; a context that leaves no process behind."""
 
-    def __init__(self, count: int, *, threads: int = 1, memory_bytes: int | None = None) -> None:
-        self._lanes = [Lane(str(number), threads, memory_bytes) for number in range(count)]
-        self.names = tuple(lane.name for lane in self._lanes)
+    def __init__(
+        self, count: int, *, threads: int = 1, memory_bytes: int | None = None, code: str | None = None
+    ) -> None:
+        self._lanes = [Lane(str(number), threads, memory_bytes, code) for number in range(count)]
+        self.lanes, self.machines = count, 1
 
     def __enter__(self) -> Self:
         return self
@@ -135,7 +144,7 @@ def attend(
     *,
     timeout: float | None,
     fresh: bool,
-    stopping: threading.Event,
+    stopping: Stopping,
     on_advance: Callable[[Advance], None],
     on_wait: Callable[[Work], None],
 ) -> Ended:
@@ -150,7 +159,7 @@ def attend(
             if work == "timing" and (fresh or "training" in lane.did):
                 lane.end()
             lane.did.add(work)
-            attempt = lane.run(job, timeout, on_advance)
+            attempt = lane.run(job, timeout, on_advance, stopping)
         result = attempt.result
         if not (isinstance(result, Failure) and result.lane_ended) or stopping.is_set():
             break

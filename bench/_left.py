@@ -65,12 +65,13 @@ def times_timed(record: Record, timing: tuple[Probe, ...]) -> int:
     return record.repetitions if all(probe in record.probes for probe in timing) else 0
 
 
-def expected_seconds(file: RunFile, records: dict[str, Record], expectation: Expectation, lanes: int) -> float:
-    """Expected wall-clock seconds of what is left."""
+def expected_seconds(file: RunFile, records: dict[str, Record], expectation: Expectation) -> tuple[float, float]:
+    """Expected seconds of the trainings and of the timings that are left, each as if done one after the other."""
     training = untrained(file, records)
     timing = [case for group in untimed(file, records) for case in group.cases] + training * file.repeat
-    return sum(expectation.training_seconds(case) for case in training) / lanes + sum(
-        expectation.timing_seconds(case, file.probes) for case in timing
+    return (
+        sum(expectation.training_seconds(case) for case in training),
+        sum(expectation.timing_seconds(case, file.probes) for case in timing),
     )
 
 

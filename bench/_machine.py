@@ -13,11 +13,10 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 try:
     import fcntl
@@ -31,14 +30,18 @@ TOLD_AFTER_SECONDS = 0.5
 MACHINE, TURN = "carousel-machine.lock", "carousel-turn.lock"
 
 
+class Stopping(Protocol):
+    """Whether a job is still wanted; a `threading.Event` is one."""
+
+    def is_set(self) -> bool: ...
+
+
 class Stopped(Exception):
     """The wait for the machine was called off."""
 
 
 @contextlib.contextmanager
-def held(
-    work: Work, *, stopping: threading.Event | None = None, on_wait: Callable[[], None] = lambda: None
-) -> Iterator[None]:
+def held(work: Work, *, stopping: Stopping | None = None, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the machine for one job. `on_wait` is called once where another must end first.
 
     Raises `Stopped` where `stopping` is set before the machine is free.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Self
 
 from rich.console import Console, Group
@@ -13,9 +14,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from bench._lane import Advance
 from bench._machine import Work
+from bench._pace import Pace
+from results import Case
 
 PLAIN_EVERY_SECONDS = 10.0
+MOST_SCORES = 12
+"""Rows of scores in the live view: the latest, so that a long plan does not push the lanes off the screen."""
 
 
 def humanised(seconds: float) -> str:
@@ -28,86 +34,143 @@ def humanised(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+@dataclass(slots=True)
+class Doing:
+    """What a lane does at present."""
+
+    cases: tuple[Case, ...]
+    began: float
+    done: int = 0
+    total: int = 0
+    note: str = ""
+
+    def __str__(self) -> str:
+        first = self.cases[0]
+        who = first.arch.partition(":")[0] if len(self.cases) == 1 else f"{len(self.cases)} models"
+        return f"{who} on {first.task} at {first.length}, seed {first.seed}"
+
+    @property
+    def share(self) -> float:
+        return self.done / self.total if self.total else 0.0
+
+
+@dataclass(slots=True)
+class _Phase:
+    name: str = ""
+    cases: int = 0
+    done: int = 0
+    began: float = 0.0
+
+
+@dataclass(slots=True)
+class _Scores:
+    best: float = 0.0
+    latest: float = 0.0
+
+
+@dataclass(slots=True)
+class _Told:
+    plain: float
+    waits: set[str] = field(default_factory=set)
+
+
 class Progress(AbstractContextManager["Progress"]):
-    """Counts jobs by their expected seconds, and corrects the expectation by what they took."""
+    """Follows a run's jobs. Nothing here decides anything."""
 
     def __init__(
-        self, console: Console, lanes: Sequence[str], expected_seconds: float, cases: int, *, quiet: bool
+        self, console: Console, pace: Pace, *, quiet: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._console, self._quiet = console, quiet
-        self._lanes: dict[str, tuple[str, float, str]] = dict.fromkeys(lanes, ("idle", 0.0, ""))
-        self._expected, self._done_expected = max(expected_seconds, 1e-9), 0.0
-        self._cases, self._cases_done = cases, 0
-        self._started = self._last_plain = time.monotonic()
-        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
-        self._phase = ""
-        self._told: set[str] = set()
+        self._console, self._pace, self._quiet, self._clock = console, pace, quiet, clock
+        self._lanes: dict[str, Doing] = {}
+        self._scores: dict[tuple[str, str], _Scores] = {}
+        self._phase = _Phase(began=clock())
+        self._began, self._told = clock(), _Told(plain=clock())
+        self._live: Live | None = None
+        if console.is_terminal and not quiet:  # asked at every refresh, so that clocks move between events
+            self._live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._view)
 
     def __enter__(self) -> Self:
-        if self._live is not None and not self._quiet:
+        if self._live is not None:
             self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None and not self._quiet:
+        if self._live is not None:
             self._live.stop()
+
+    @property
+    def running(self) -> list[str]:
+        """What the lanes are doing."""
+        return [str(doing) for doing in self._lanes.values()]
 
     def phase(self, name: str, cases: int) -> None:
         """Begin a phase of the run, in which `cases` cases are worked through."""
-        self._phase, self._cases, self._cases_done = name, cases, 0
+        self._phase = _Phase(name, cases, 0, self._clock())
+
+    def start(self, lane: str, cases: tuple[Case, ...], work: Work, expected_seconds: float) -> None:
+        """A lane has taken up a job that is expected to take so long."""
+        # A job that begins again elsewhere was lost with its worker.
+        for lost in [other for other, doing in self._lanes.items() if doing.cases == cases and other != lane]:
+            del self._lanes[lost]
+            self._pace.drop(lost)
+        self._lanes[lane] = Doing(cases, self._clock())
+        self._pace.start(lane, work, expected_seconds)
         self._show()
 
-    def start(self, lane: str, name: str) -> None:
-        """A lane has taken up a job."""
-        self._lanes[lane] = (name, 0.0, "")
-        self._show()
-
-    def advance(self, lane: str, share: float, note: str) -> None:
-        """A lane has come this far with its job."""
-        self._lanes[lane] = (self._lanes[lane][0], share, note)
+    def advance(self, advance: Advance) -> None:
+        """A lane has come further with its job."""
+        if (doing := self._lanes.get(advance.lane)) is None:
+            return
+        doing.done, doing.total, doing.note = advance.done, advance.total, f"score {advance.score:.3f}"
+        self._pace.advance(advance.lane, doing.share)
+        scores = self._scores.setdefault((doing.cases[0].arch, doing.cases[0].task), _Scores())
+        scores.best, scores.latest = max(scores.best, advance.score), advance.score
         self._show()
 
     def wait(self, lane: str, work: Work) -> None:
         """A lane waits for another run on this machine."""
-        other = "timing" if work == "training" else "training or timing"
-        note = f"waiting for the {other} of another run on this machine"
-        self._lanes[lane] = (self._lanes[lane][0], 0.0, note)
-        if note not in self._told and not self._quiet:
-            self._told.add(note)
-            self._console.print(f"{note} to end")
-        self._show()
+        other = "the timings" if work == "training" else "the trainings and timings"
+        note = f"waiting for {other} of another run on this machine to end"
+        if (doing := self._lanes.get(lane)) is not None:
+            doing.note = note
+        if note not in self._told.waits and not self._quiet:
+            self._told.waits.add(note)
+            self._console.print(note, soft_wrap=True)
 
-    def finish(self, lane: str, expected_seconds: float, cases: int) -> None:
-        """A lane has ended a job of `cases` cases that was expected to take so long."""
-        self._lanes[lane] = ("idle", 0.0, "")
-        self._done_expected += expected_seconds
-        self._cases_done += cases
+    def finish(self, lane: str) -> None:
+        """A lane has ended its job."""
+        self._pace.finish(lane)
+        self._phase.done += len(self._lanes.pop(lane).cases)
         self._show()
-
-    @property
-    def left_seconds(self) -> float:
-        """Expected seconds to the end, corrected by the pace so far."""
-        elapsed = time.monotonic() - self._started
-        share = min(1.0, self._done_expected / self._expected)
-        guess = self._expected - elapsed
-        return max(1.0, (1 - share) * guess + share * elapsed * (1 - share) / max(share, 1e-9))
 
     def _show(self) -> None:
-        if self._quiet:
+        if self._quiet or self._live is not None:
             return
-        if self._live is not None:
-            self._live.update(self._view())
-        elif time.monotonic() - self._last_plain >= PLAIN_EVERY_SECONDS or self._cases_done == self._cases:
-            self._last_plain = time.monotonic()
-            self._console.print(self._headline())
+        if self._clock() - self._told.plain >= PLAIN_EVERY_SECONDS or self._phase.done == self._phase.cases:
+            self._told.plain = self._clock()
+            self._console.print(self._headline(), highlight=False, soft_wrap=True)
 
     def _headline(self) -> str:
-        elapsed = humanised(time.monotonic() - self._started)
-        left = humanised(self.left_seconds)
-        return f"{self._phase}: {self._cases_done} of {self._cases} cases, {elapsed} so far, about {left} left"
+        phase, now = self._phase, self._clock()
+        running = sum(len(doing.cases) for doing in self._lanes.values())
+        left = phase.cases - phase.done - running
+        elapsed = now - phase.began
+        speed = f", {60 * phase.done / elapsed:.1f} a minute" if phase.done and elapsed > 0 else ""
+        return (
+            f"{phase.name}: {phase.done} of {phase.cases} cases done, {running} running, {left} left{speed}; "
+            f"{humanised(now - self._began)} so far, about {humanised(self._pace.left_seconds)} to go"
+        )
 
     def _view(self) -> Group:
-        table = Table.grid(padding=(0, 1))
-        for lane, (name, share, note) in self._lanes.items():
-            table.add_row(f"lane {lane}", ProgressBar(total=1.0, completed=share, width=20), name, Text(note, "dim"))
-        return Group(Text(self._headline()), table)
+        lanes = Table.grid(padding=(0, 1))
+        for lane, doing in sorted(self._lanes.items()):
+            seconds = max(1e-9, self._clock() - doing.began)
+            speed = f"{doing.done / seconds:.0f} steps/s" if doing.done else ""
+            bar = ProgressBar(total=1.0, completed=doing.share, width=20)
+            lanes.add_row(
+                f"lane {lane}", bar, str(doing), humanised(seconds), Text(speed, "dim"), Text(doing.note, "dim")
+            )
+        scores = Table.grid(padding=(0, 1))
+        for (arch, task), score in list(self._scores.items())[-MOST_SCORES:]:
+            scores.add_row(Text(f"{arch} on {task}"), Text(f"best {score.best:.3f}, latest {score.latest:.3f}", "dim"))
+        return Group(Text(self._headline()), lanes, scores)

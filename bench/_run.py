@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
+from bench._environment import code_digest
 from bench._execution import Execution
 from bench._expect import Expectation
-from bench._lanes import Lanes
+from bench._lanes import Executor, Lanes
 from bench._left import expected_seconds, has_weights, untimed, untrained
 from bench._machine import unguarded
+from bench._pace import Pace
+from bench._plan import TIMED
 from bench._progress import Progress, humanised
 from bench._taking_up import Request, now, planned, sole_writer, unfinished
 from results import Record, Run, RunFile, Store
+
+if TYPE_CHECKING:
+    from bench._cluster import Cluster
 
 __all__ = ["Outcome", "Request", "describe", "execute"]
 
@@ -40,10 +49,11 @@ class Outcome:
 
 def describe(request: Request, console: Console) -> None:
     """Say what `execute` would do: what is cached, what is to run, how long it expects."""
-    file = planned(request)
-    run = unfinished(request, file)
-    records = {} if run is None else run.read()[0]
-    _announce(console, request, file, run, records, _expectation(request.store))
+    with _machines(request) as cluster:
+        file = planned(request, None if cluster is None else cluster.environment)
+        run = unfinished(request, file)
+        records = {} if run is None else run.read()[0]
+        _announce(console, request, file, run, records, _expectation(request.store), cluster)
 
 
 def execute(request: Request, console: Console, *, quiet: bool = False) -> Outcome:
@@ -52,31 +62,68 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
     Raises `UsageError` for an impossible plan and `StoreError` for a store that cannot be written;
     what was recorded before stays.
     """
-    plan = planned(request)
-    run = unfinished(request, plan) or Store(request.store).create(plan)
-    with sole_writer(run):
-        file = run.file()
-        records = _usable(run, file, console)
-        expectation = _expectation(request.store)
-        if not quiet:
-            _announce(console, request, plan, run, records, expectation)
-        _work(Execution(request, file, run, records, expectation), console, quiet)
-        file = file.model_copy(update={"finished": now()})
-        run.write_file(file)
+    with _machines(request) as cluster:
+        plan = planned(request, None if cluster is None else cluster.environment)
+        run = unfinished(request, plan) or Store(request.store).create(plan)
+        with sole_writer(run):
+            file = run.file()
+            records = _usable(run, file, console)
+            expectation = _expectation(request.store)
+            if not quiet:
+                _announce(console, request, plan, run, records, expectation, cluster)
+            _work(Execution(request, file, run, records, expectation), cluster, console, quiet)
+            file = file.model_copy(update={"finished": now()})
+            run.write_file(file)
     return Outcome(run=run, file=file, records=[records[case.key] for case in file.cases if case.key in records])
 
 
-def _work(execution: Execution, console: Console, quiet: bool) -> None:
+def _machines(request: Request) -> AbstractContextManager[Cluster | None]:
+    """The cluster that the request names; None for this machine."""
+    if request.scheduler is None:
+        return nullcontext()
+    from bench._cluster import Cluster
+
+    return Cluster(
+        request.scheduler,
+        code=code_digest(),
+        device=request.device,
+        memory_bytes=request.memory_bytes,
+        timed=any(probe in TIMED for probe in request.plan.measure),
+    )
+
+
+def _work(execution: Execution, cluster: Cluster | None, console: Console, quiet: bool) -> None:
     file, records, request = execution.file, execution.records, execution.request
     training, timing = untrained(file, records), untimed(file, records)
     if not training and not timing:
         return
-    if execution.timing_probes and (reason := unguarded()) is not None:
+    if cluster is None and execution.timing_probes and (reason := unguarded()) is not None:
         console.print(f"[yellow]{reason}[/]: nothing keeps other runs from disturbing the timings of this one")
-    lanes = max(1, min(request.lanes, len(training)))
-    expected = expected_seconds(file, records, execution.expectation, lanes)
-    with Lanes(lanes) as pool, Progress(console, pool.names, expected, len(file.cases), quiet=quiet) as progress:
-        execution.work(pool, progress)
+    with contextlib.ExitStack() as stack:
+        lanes = max(1, min(request.lanes, len(training)))
+        executor: Executor = cluster or stack.enter_context(
+            Lanes(lanes, memory_bytes=request.memory_bytes, code=file.code)
+        )
+        seconds = expected_seconds(file, records, execution.expectation)
+        pace = Pace(*seconds, executor.lanes, timing_places=executor.machines)
+        progress = stack.enter_context(Progress(console, pace, quiet=quiet))
+        try:
+            execution.work(executor, progress)
+        except KeyboardInterrupt:
+            _say_what_stopped(console, execution, progress.running)
+            raise
+        share = execution.use.share(executor.lanes, executor.machines)
+    if share is not None and not quiet:
+        console.print(f"{share:.0%} of the lanes' time went into training and measuring", highlight=False)
+
+
+def _say_what_stopped(console: Console, execution: Execution, running: list[str]) -> None:
+    file, records = execution.file, execution.records
+    left = {case.key for case in untrained(file, records)}
+    left |= {case.key for group in untimed(file, records) for case in group.cases}
+    if running:
+        console.print(f"stopped, to begin anew: {'; '.join(running)}", highlight=False, soft_wrap=True)
+    console.print(f"{len(file.cases) - len(left)} of {len(file.cases)} cases are done", highlight=False)
 
 
 def _usable(run: Run, file: RunFile, console: Console) -> dict[str, Record]:
@@ -99,19 +146,22 @@ def _announce(
     run: Run | None,
     records: dict[str, Record],
     expectation: Expectation,
+    cluster: Cluster | None,
 ) -> None:
     left = {case.key for case in untrained(file, records)} | {
         case.key for group in untimed(file, records) for case in group.cases
     }
-    seconds = expected_seconds(file, records, expectation, max(1, min(request.lanes, len(left) or 1)))
+    lanes, machines = (request.lanes, 1) if cluster is None else (cluster.lanes, cluster.machines)
+    pace = Pace(*expected_seconds(file, records, expectation), max(1, min(lanes, len(left))), timing_places=machines)
     taken_up = f", taking up run {run.id}" if run is not None and run.id != file.id else ""
+    where = "" if cluster is None else f" of {machines} host{'s' if machines > 1 else ''}"
     repeated = f", every timing in {file.repeat} processes" if file.repeat > 1 else ""
     console.print(
         Text.assemble(
             (request.plan_name, "bold"),
             f": {len(file.cases)} case{'s' if len(file.cases) > 1 else ''}, {len(file.cases) - len(left)} done before, "
-            f"{len(left)} to run on {request.lanes} lane{'s' if request.lanes > 1 else ''}{repeated}, "
-            f"about {humanised(seconds)}{taken_up}",
+            f"{len(left)} to run on {lanes} lane{'s' if lanes > 1 else ''}{where}{repeated}, "
+            f"about {humanised(pace.left_seconds)}{taken_up}",
         ),
         soft_wrap=True,
     )

@@ -16,7 +16,7 @@ from bench._environment import checkout, code_digest, environment
 from bench._errors import UsageError
 from bench._plan import Plan, cases
 from bench._plugins import Plugin, digests
-from results import Run, RunFile, Store, StoreError
+from results import Environment, Run, RunFile, Store, StoreError
 
 NOT_IN_KEYS = r"[^A-Za-z0-9_=-]+"
 
@@ -31,15 +31,19 @@ class Request:
     command: str
     device: str = "cpu"
     lanes: int = 1
+    scheduler: str | None = None
+    """Address of a dask scheduler whose workers take the place of this machine's lanes."""
     repeat: int = 1
     """Fresh processes in which every timing is taken."""
     timeout: float | None = None
+    memory_bytes: int | None = None
+    """The most that one lane may hold."""
     new: bool = False
     plugins: tuple[Plugin, ...] = ()
 
 
-def planned(request: Request) -> RunFile:
-    """The `run.json` of a new run of this request. Raises `UsageError` for an impossible plan."""
+def planned(request: Request, measured_in: Environment | None = None) -> RunFile:
+    """The `run.json` of a new run of this request, measured here unless said. Raises `UsageError`."""
     found, created, code, at = cases(request.plan), now(), code_digest(), checkout()
     moment = created.replace("-", "").replace(":", "").replace("T", "-")[:15]
     return RunFile(
@@ -51,7 +55,7 @@ def planned(request: Request) -> RunFile:
         commit=at.commit,
         modified=at.modified,
         plugins=digests(request.plugins),
-        environment=environment(request.device),
+        environment=measured_in or environment(request.device),
         cases=tuple(found),
         probes=request.plan.measure,
         claims=request.plan.claims,

@@ -68,12 +68,12 @@ def scan_equals_step(trial: Trial) -> None:
             expected, last = repeat_step(it.module, x)
             after, _ = repeat_step(it.module, further, trial.package.copy_state(last))
             for chunks in chunkings(trial.steps):
-                fed = f"when `scan` is fed {_written(chunks)} rather than `step` each step, under {mode}"
+                fed = f"when `scan` is fed {_written(chunks)} rather than `step` each step by itself, under {mode}"
                 actual, state = scan_chunks(it.module, x, chunks)
                 same_outputs(actual, expected, fed)
                 trial.compare_states(state, last)
                 then, _ = scan_chunks(it.module, further, (3, 1), state)
-                same_outputs(then, after, f"{fed}, and 3 and 1 steps more", first=trial.steps + 1)
+                same_outputs(then, after, f"{fed}, and both go on from there", first=trial.steps + 1)
 
 
 def forward_is_scan_from_the_empty_state(trial: Trial) -> None:
@@ -259,7 +259,7 @@ def _changed_from(it: Subject, x: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 
 def _written(chunks: tuple[int, ...]) -> str:
-    return f"{'steps' if len(chunks) == 1 else 'chunks of'} {', '.join(str(chunk) for chunk in chunks)}"
+    return "all steps at once" if len(chunks) == 1 else f"chunks of {', '.join(str(chunk) for chunk in chunks)}"
 
 
 def _equal(one: Any, other: Any) -> bool:

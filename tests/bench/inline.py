@@ -18,7 +18,7 @@ from results import Span
 class Inline:
     """Takes the place of `Lanes`; `failing` says what comes of a job instead of doing it, or None."""
 
-    names = ("0",)
+    lanes = machines = 1
 
     def __init__(self) -> None:
         self.trained: list[str] = []

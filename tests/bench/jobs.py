@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench._work import TrainJob
@@ -26,6 +28,17 @@ class Trap:
                 os._exit(7)
             case "hangs":
                 time.sleep(3600)
+            case "dies once":
+                marker = Path(os.environ["CAROUSEL_TEST_MARKER"])
+                if not marker.exists():
+                    marker.touch()
+                    os.kill(os.getpid(), signal.SIGSEGV)
+                return "first_last"
+            case "grows":
+                hoard = []
+                while True:
+                    hoard.append(bytearray(8 << 20))
+                    time.sleep(0.01)
             case "has no memory":
                 raise MemoryError
             case "allocates too much":

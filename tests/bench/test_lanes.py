@@ -17,9 +17,10 @@ import psutil
 import pytest
 
 from bench import _machine
-from bench._lane import Advance, Failure, _death
-from bench._lanes import TRIES, Ended, Lanes
-from bench._work import Job, Trained, TrainJob
+from bench._lane import Advance, Attempt, Failure, Lane, _death
+from bench._lanes import TRIES, Ended, Lanes, work_of
+from bench._plan import Timing
+from bench._work import Job, TimeJob, Trained, TrainJob
 from results import Span
 from tests.bench.jobs import chattering, trap
 from tests.bench.tiny import tiny_case
@@ -143,6 +144,46 @@ def test_each_failure_has_its_status_and_reason(worked: dict[str, Any], kind: st
     assert failure.status == status
     assert reason in failure.reason
     assert "\n" not in failure.reason
+
+
+def test_a_lane_that_holds_too_much_is_ended_and_one_that_died_once_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAROUSEL_TEST_MARKER", str(tmp_path / "marker"))
+    allowed = 1 << 30
+    with Lanes(2, memory_bytes=allowed) as pool:
+        results = {ended.job.cases[0]: ended for ended in work(pool, map(trap, ("grows", "dies once")), None)}
+    grown, again = (next(e.result for c, e in results.items() if c == trap(k).case) for k in ("grows", "dies once"))
+    assert isinstance(grown, Failure)
+    assert grown.status == "out_of_memory"
+    assert "more than the 1,024 MiB allowed" in grown.reason
+    assert isinstance(again, Failure), "the trap is no case: what is asked of it next is missing"
+    assert (tmp_path / "marker").exists()
+    assert "AttributeError at" in again.reason, "its second lane lived"
+
+
+def test_a_process_that_times_has_not_trained_and_is_fresh_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    born: list[str] = []
+
+    def attempts(lane: Lane, job: Job, timeout: float | None, *_: object) -> Attempt:
+        born.append("old" if lane.did - {work_of(job)} or lane.alive else "new")
+        lane.alive = True
+        return Attempt(None, 0.0, 1.0)
+
+    def ends(lane: Lane) -> None:
+        lane.alive, lane.did = False, set()
+
+    monkeypatch.setattr(Lane, "alive", False, raising=False)
+    monkeypatch.setattr(Lane, "run", attempts)
+    monkeypatch.setattr(Lane, "end", ends)
+    train = TrainJob(case=tiny_case())
+    time_ = TimeJob(cases=(tiny_case(),), weights=(b"",), probes=("latency",), timing=Timing())
+    for fresh, expected in ((False, ["new", "old", "new", "old"]), (True, ["new", "old", "new", "new"])):
+        born.clear()
+        with Lanes(1) as pool:
+            for job in (train, train, time_, time_):
+                list(work(pool, [job], None, fresh=fresh))
+        assert born == expected
 
 
 def test_the_other_cases_are_trained_all_the_same(worked: dict[str, Any]) -> None:

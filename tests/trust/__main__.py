@@ -1,9 +1,10 @@
 """Whether the instrument keeps its promises on this machine: a table, and an exit code other than 0 where it does not.
 
-    python -m tests.trust [--rounds 8]
+    python -m tests.trust [--rounds 8] [--minutes 11]
 
 Each round starts fresh processes in random order: three that time a model as it is, and one each that does 5, 10 and
-20% more work. Then a few are timed beside neighbours that keep one core, or all cores, busy. Give it a quiet machine.
+20% more work. Then a few are timed beside neighbours that keep one core, or all cores, busy. Give it a quiet machine:
+no training of Carousel's runs beside it, which is seen to, and nothing else should.
 """
 
 from __future__ import annotations
@@ -28,17 +29,23 @@ PLAIN = 20
 EFFECTS = {0.05: 21, 0.10: 22, 0.20: 24}
 PLAIN_A_ROUND = 3
 BUSY_PROCESSES = 3
+LEAST_ROUNDS = 3
+LEAST_WIDTH = 120
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.trust", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=8, help="fresh processes of each planted effect (default 8)")
-    rounds: int = parser.parse_args().rounds
-    if rounds < 3:
-        parser.error(f"--rounds must be at least 3 for an interval, not {rounds}")
+    parser.add_argument("--minutes", type=float, default=11, help="begin no further round after these (default 11)")
+    given = parser.parse_args()
+    if given.rounds < LEAST_ROUNDS:
+        parser.error(f"--rounds must be at least {LEAST_ROUNDS} for an interval, not {given.rounds}")
     console, started, generator = Console(), time.perf_counter(), random.Random(0)
+    console.width = max(console.width, LEAST_WIDTH)
     found: dict[int, list[Process]] = {times: [] for times in (PLAIN, *EFFECTS.values())}
-    for _ in range(rounds):
+    for number in range(given.rounds):
+        if number >= LEAST_ROUNDS and time.perf_counter() - started > 60 * given.minutes:
+            break
         turns = [PLAIN] * PLAIN_A_ROUND + list(EFFECTS.values())
         for times in generator.sample(turns, len(turns)):
             found[times].append(fresh(times))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from bench._machine import held
 from results import Measurement, disturbed
 
 HOME = Path(__file__).resolve().parents[2]
@@ -42,15 +43,16 @@ class Process:
 
 
 def fresh(times: int) -> Process:
-    """Measure in a process of its own."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.trust._subject", str(times)],
-        capture_output=True,
-        check=True,
-        cwd=HOME,
-        encoding="utf-8",
-        timeout=PROCESS_SECONDS,
-    )
+    """Measure in a process of its own, while no run of Carousel trains on this machine."""
+    with held("timing"):
+        ended = subprocess.run(
+            [sys.executable, "-m", "tests.trust._subject", str(times)],
+            capture_output=True,
+            check=True,
+            cwd=HOME,
+            encoding="utf-8",
+            timeout=PROCESS_SECONDS,
+        )
     return Process(tuple(Measurement.model_validate_json(json.dumps(one)) for one in json.loads(ended.stdout)))
 
 
