@@ -28,11 +28,13 @@ MOST_VALUES = 500_000
 """Commas of a document: a value of JSON takes about 160 bytes while it is validated."""
 MOST_QUOTES: dict[type[Strict], int] = {Record: 100_000, RunFile: 2_000_000}
 """Quotation marks of a document, two a string: each unknown name in a file costs a kilobyte of complaint."""
-MANY_QUOTES = 10_000
-"""From here on a document is looked over before it is validated."""
+LARGEST_PLAIN_BYTES = 1 << 17
+"""From here on a document is looked over before it is validated: each complaint may hold the whole of it."""
 MOST_MEMBERS = 1000
 """Members of any one object."""
 MOST_COMPLAINTS = 1000
+LONGEST_TEXT = 10_000
+"""As the longest `Text` of the schema."""
 LARGEST_UNSEALED_BYTES = 1 << 20
 """What has lost its seal is looked into for a reason only if it is small."""
 SEAL = b',\n "seal": "'
@@ -127,6 +129,8 @@ def _too_much(text: bytes, kind: type[Strict]) -> str | None:
     """Why a document would cost too much to read; None where it would not."""
     if len(text) > LARGEST_DOCUMENT_BYTES:
         return f"larger than {LARGEST_DOCUMENT_BYTES >> 20} MiB"
+    if len(text) <= LARGEST_PLAIN_BYTES:
+        return None  # too small to cost much, whatever it holds
     if text.count(b",") > MOST_VALUES:
         return f"more than {MOST_VALUES:,} values"
     quotes = text.count(b'"')
@@ -141,7 +145,7 @@ def _refuse(reason: str | None) -> None:
 
 
 def _misshapen(text: bytes, kind: type[Strict]) -> str | None:
-    """What is wrong with a large document at first sight: validation would tell it with the whole of it each time."""
+    """What is wrong with a large document at first sight."""
     from pydantic_core import from_json
 
     try:
@@ -156,10 +160,16 @@ def _misshapen(text: bytes, kind: type[Strict]) -> str | None:
     left: list[Any] = [whole]
     while left:
         value = left.pop()
-        if isinstance(value, dict) and len(value) > MOST_MEMBERS:
-            return f"an object of more than {MOST_MEMBERS:,} members"
-        if isinstance(value, (dict, list)):
-            left += value.values() if isinstance(value, dict) else value
+        if isinstance(value, dict):
+            if len(value) > MOST_MEMBERS:
+                return f"an object of more than {MOST_MEMBERS:,} members"
+            if max(map(len, value), default=0) > LONGEST_TEXT:
+                return f"a name of more than {LONGEST_TEXT:,} characters"
+            left += [each for each in value.values() if isinstance(each, (dict, list, str))]
+        elif isinstance(value, list):
+            left += [each for each in value if isinstance(each, (dict, list, str))]
+        elif isinstance(value, str) and len(value) > LONGEST_TEXT:
+            return f"a text of more than {LONGEST_TEXT:,} characters"
     return None
 
 
@@ -172,7 +182,7 @@ def _validated(kind: type[Document], text: bytes) -> Document:
             raise StoreError(f"written by a newer Carousel (schema {version}); update to read it")
         if version is not None and version < SCHEMA_VERSION:
             present = upgraded(text) or text
-    if present.count(b'"') > MANY_QUOTES:
+    if len(present) > LARGEST_PLAIN_BYTES:
         _refuse(_misshapen(present, kind))
     document = kind.model_validate_json(present)
     # A field that is written twice would be read as its last: only what is not written as we write is looked at.

@@ -102,7 +102,7 @@ class Run:
 
     def record_paths(self) -> list[Path]:
         """Everything that stands where a record stands, whole or not, by name."""
-        return sorted((self.folder / "records").glob("*.json"))
+        return sorted((self.folder / "records").glob("*.json"), key=lambda path: path.name)
 
     def set_aside(self, damage: Damage) -> None:
         """Take a damaged file out of the way, so that its case runs again and nothing is lost."""

@@ -4,8 +4,9 @@
 
 A record here is that of a case timed at four positions of a stream and two batches: 7.5 kB with 96 samples.
 Runs hold up to 1,000 records each. Files are written without waiting for the disk, and read three times, from
-memory most likely: what is measured is the reader. The command fails where 10,000 records take longer than
-`MOST_SECONDS`, or where a record of the largest store costs over `MOST_GROWTH` times that of the smallest.
+memory most likely: what is measured is the reader. It is one thread, so the processor's seconds are what a quiet
+machine takes, and they are judged; the wall's stand beside them. The command fails where 10,000 records take longer
+than `MOST_SECONDS`, or where a record of the largest store costs over `MOST_GROWTH` times that of the smallest.
 """
 
 from __future__ import annotations
@@ -36,16 +37,17 @@ def main() -> int:
     parser.add_argument("--in", dest="folder", type=Path, default=None)
     given = parser.parse_args()
     sizes = [int(text) for text in given.records.split(",")]
-    print(f"{'records':>9} {'bytes':>7} {'load':>8} {'each':>8} {'verify':>8}   best of {ROUNDS}")
+    print(f"{'records':>9} {'bytes':>7} {'load':>8} {'wall':>8} {'each':>8} {'verify':>8}   best of {ROUNDS}")
     each: dict[int, float] = {}
     failed = []
     for size in sizes:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             mean_bytes = fill(Path(folder), size)
-            seconds = min(load_seconds(Path(folder), size) for _ in range(ROUNDS))
+            seconds, wall = min(load_seconds(Path(folder), size) for _ in range(ROUNDS))
             verifying = verify_seconds(Path(folder), size)
         each[size] = seconds / size
-        print(f"{size:>9,} {mean_bytes:>7,.0f} {seconds:>7.2f}s {1e6 * each[size]:>6.0f}µs {verifying:>7.2f}s", flush=True)
+        row = f"{size:>9,} {mean_bytes:>7,.0f} {seconds:>7.2f}s {wall:>7.2f}s {1e6 * each[size]:>6.0f}µs"
+        print(f"{row} {verifying:>7.2f}s", flush=True)
         if size == 10_000 and seconds > MOST_SECONDS:
             failed.append(f"10,000 records took {seconds:.2f} s, over {MOST_SECONDS:g} s")
     if len(each) > 1 and each[max(each)] > MOST_GROWTH * each[min(each)]:
@@ -85,21 +87,21 @@ def sample_record(of: Case, generator: random.Random) -> Record:
     return record(of, measurements=tuple(measurements))
 
 
-def load_seconds(folder: Path, size: int) -> float:
-    """Seconds to load every record of every run."""
-    began = time.perf_counter()
+def load_seconds(folder: Path, size: int) -> tuple[float, float]:
+    """Seconds of the processor and of the wall to load every record of every run."""
+    began, wall_began = time.process_time(), time.perf_counter()
     runs = [(run.file(), run.read()) for run in Store(folder).runs()]
-    seconds = time.perf_counter() - began
+    seconds, wall = time.process_time() - began, time.perf_counter() - wall_began
     assert sum(len(records) for _, (records, _) in runs) == size
     assert not any(damaged for _, (_, damaged) in runs)
-    return seconds
+    return seconds, wall
 
 
 def verify_seconds(folder: Path, size: int) -> float:
-    """Seconds to look at every file; the records name weights that were never written."""
-    began = time.perf_counter()
+    """The processor's seconds to look at every file; the records name weights that were never written."""
+    began = time.process_time()
     inspection = verify(Store(folder))
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     assert (inspection.records, len(inspection.flaws)) == (size, size)
     return seconds
 
