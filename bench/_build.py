@@ -16,8 +16,20 @@ def build_model(case: Case, task: tasks.Task) -> arch.SequenceModel:
 
 def check_model(spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: int | None, width: int | None) -> int:
     """How many parameters the model would have; nothing is allocated. Raises `ValueError` where it is impossible."""
+    return arch.parameter_count(_sketch(spec, task, depth=depth, params=params, width=width))
+
+
+def train_step_flops(case: Case, task: tasks.Task, length: int) -> int | None:
+    """FLOPs of one training step of the case's model, where its architecture states them; nothing is allocated."""
+    model = _sketch(case.arch, task, depth=case.depth, params=case.params, width=case.width)
+    return model.train_step_flops(case.protocol.batch, length)
+
+
+def _sketch(
+    spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: int | None, width: int | None
+) -> arch.SequenceModel:
     with torch.device("meta"):
-        return arch.parameter_count(_build(spec, task, depth=depth, params=params, width=width, seed=None))
+        return _build(spec, task, depth=depth, params=params, width=width, seed=None)
 
 
 def _build(

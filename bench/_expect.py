@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,10 +14,12 @@ from results import Case, Probe, Record
 ShapeKey = tuple[str, str, int, int | None, int | None, int]
 
 SECONDS_PER_STEP = 45e-6
-SECONDS_PER_NUMBER = 3e-11
-"""What a training step costs for each step of the sequence: once, and again for each parameter of each sequence of
-the batch. Two numbers from one machine; only a first guess, until the store knows better."""
-SECONDS_PER_TIMED_CASE = 1.2
+SECONDS_PER_FLOP = 1e-11
+"""What a training step costs: for each step of the sequence, and for its products. Two numbers from one machine;
+only a first guess, until the store knows better."""
+FLOPS_PER_NUMBER = 6
+"""Of a training step, for each parameter and step of a sequence, where the architecture does not say."""
+SECONDS_PER_TIMED_CASE = 1.6
 EVERY = "*"
 """Stands for all architectures; none is called so."""
 
@@ -66,9 +69,27 @@ def _family(case: Case) -> str:
 
 
 def _guess(case: Case) -> float:
-    numbers = (case.params or 8 * case.depth * (case.width or 0) ** 2) * case.protocol.batch
-    length = case.length / 2 if case.protocol.train_lengths == "up_to" else case.length
-    return total_steps(case.protocol) * length * (SECONDS_PER_STEP + SECONDS_PER_NUMBER * numbers)
+    length = max(1, case.length // 2) if case.protocol.train_lengths == "up_to" else case.length
+    step = length * SECONDS_PER_STEP + _flops(_without_seed(case), length) * SECONDS_PER_FLOP
+    return total_steps(case.protocol) * step
+
+
+def _without_seed(case: Case) -> Case:
+    return case.model_copy(update={"seed": 0})
+
+
+@functools.cache
+def _flops(case: Case, length: int) -> float:
+    """FLOPs of a training step: by the architecture's closed form, else by the number of parameters."""
+    import tasks
+    from bench._build import train_step_flops
+
+    try:
+        stated = train_step_flops(case, tasks.build(case.task), length)
+    except ValueError:  # a record of an architecture or a task that is not here
+        stated = None
+    numbers = case.params or 8 * case.depth * (case.width or 0) ** 2
+    return stated or FLOPS_PER_NUMBER * numbers * case.protocol.batch * length
 
 
 def _shape(case: Case) -> ShapeKey:
