@@ -4,6 +4,11 @@
 steps at once. Both take a state and give the next one, so a sequence may be fed in any chunking
 and must give the same outputs and the same final state (to 1e-9 in float64; the contract tests
 hold every architecture to it).
+
+What the equations cost is stated in closed form, by one convention for all. FLOPs: a multiply-add of
+a matrix product is 2, attention's two products among them; element-wise work (biases, gates,
+activations, norms, softmax, positions) and look-ups are not counted, nor is what a mask throws away.
+Bytes of a step: each weight read once, the state that is read, and the state that is written.
 """
 
 # Shape suffixes: B batch, T time, D input width, H hidden width, G gate rows (a multiple of H)
@@ -77,6 +82,26 @@ class Layer(nn.Module, ABC):
         """Whether `scan` of these inputs runs the equations themselves or a kernel made from them."""
         return "reference"
 
+    def step_flops(self, position: int) -> int | None:
+        """FLOPs of one `step` of one stream that has read `position` steps; None where they are not stated."""
+        return None
+
+    def scan_flops(self, batch: int, length: int) -> int | None:
+        """FLOPs of `scan` from the empty state; None where they are not stated."""
+        return None
+
+    def backward_flops(self, batch: int, length: int, *, inputs_learn: bool) -> int | None:
+        """FLOPs of the backward pass of that `scan`: for each product those of its two gradients.
+
+        Where parameters lie before the layer, `inputs_learn`; else the gradient of its inputs may be left out.
+        """
+        forward = self.scan_flops(batch, length)
+        return None if forward is None else 2 * forward
+
+    def step_bytes(self, position: int) -> int | None:
+        """Bytes that one `step` of one stream moves after `position` steps; None where they are not stated."""
+        return None
+
     def empty(self, *shape: int) -> Tensor:
         """Zeros of the layer's own dtype and device."""
         parameter = next(self.parameters())
@@ -99,6 +124,28 @@ class RecurrentLayer(Layer):
     @abstractmethod
     def update(self, projected_BG: Tensor, state: State) -> tuple[Tensor, State]:
         """The recurrence: output (B, H) and the next state."""
+
+    def project_flops(self) -> int | None:
+        """FLOPs of `project` for one step; None where they are not stated."""
+        return None
+
+    def update_flops(self) -> int | None:
+        """FLOPs of `update` for one stream; None where they are not stated."""
+        return None
+
+    def step_flops(self, position: int) -> int | None:
+        project, update = self.project_flops(), self.update_flops()
+        return None if project is None or update is None else project + update
+
+    def scan_flops(self, batch: int, length: int) -> int | None:
+        step = self.step_flops(0)
+        return None if step is None else batch * length * step
+
+    def backward_flops(self, batch: int, length: int, *, inputs_learn: bool) -> int | None:
+        project, update = self.project_flops(), self.update_flops()
+        if project is None or update is None:
+            return None
+        return batch * length * ((2 if inputs_learn else 1) * project + 2 * update)
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         return self.update(self.project(x_BD), state)
@@ -159,6 +206,11 @@ def _has_memory(tensor: Tensor) -> bool:
     except RuntimeError:
         return False
     return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def number_bytes(module: nn.Module) -> int:
+    """Bytes of one number of a module's parameters."""
+    return next(module.parameters()).element_size()
 
 
 def state_bytes(state: State) -> int:

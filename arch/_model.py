@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from arch._contract import Layer, State, copy_state
+from arch._contract import Layer, State, copy_state, number_bytes
 from arch._registry import Arch, get
 
 WIDEST_UNIT = 256
@@ -82,6 +82,50 @@ class SequenceModel(nn.Module):
         """What `scan` of these inputs, (B, T) or (B, T, D), runs in the layers."""
         return next(self._stack()).backend_for(self.encoder(x))
 
+    def step_flops(self, position: int) -> int | None:
+        """FLOPs of one `step` of one stream that has read `position` steps, by the convention of `arch._contract`.
+
+        None where a layer does not state its own; and likewise below.
+        """
+        layers = _sum(layer.step_flops(position) for layer in self._stack())
+        return None if layers is None else layers + self._encoder_flops() + self._readout_flops()
+
+    def step_bytes(self, position: int) -> int | None:
+        """Bytes that one `step` of one stream moves: weights read once, the state read and written."""
+        layers = _sum(layer.step_bytes(position) for layer in self._stack())
+        if layers is None:
+            return None
+        embedded = isinstance(self.encoder, nn.Embedding)
+        encoder = self.width if embedded else parameter_count(self.encoder)
+        return layers + (encoder + parameter_count(self.readout)) * number_bytes(self)
+
+    def forward_flops(self, batch: int, length: int) -> int | None:
+        """FLOPs of `forward`."""
+        layers = _sum(layer.scan_flops(batch, length) for layer in self._stack())
+        ends = self._encoder_flops() + self._readout_flops()
+        return None if layers is None else layers + batch * length * ends
+
+    def train_step_flops(self, batch: int, length: int) -> int | None:
+        """FLOPs of `forward` and of its backward pass; inputs have no gradient. Loss, clipping and optimiser are
+        element-wise.
+        """
+        forward = self.forward_flops(batch, length)
+        encoder_learns = parameter_count(self.encoder) > 0
+        layers = _sum(
+            layer.backward_flops(batch, length, inputs_learn=i > 0 or encoder_learns)
+            for i, layer in enumerate(self._stack())
+        )
+        if forward is None or layers is None:
+            return None
+        return forward + layers + batch * length * (self._encoder_flops() + 2 * self._readout_flops())
+
+    def _encoder_flops(self) -> int:
+        return 2 * self.encoder.weight.numel() if isinstance(self.encoder, nn.Linear) else 0
+
+    def _readout_flops(self) -> int:
+        assert isinstance(self.readout, nn.Linear)
+        return 2 * self.readout.weight.numel()
+
     def _stack(self) -> Iterator[Layer]:
         for layer in self.layers:
             assert isinstance(layer, Layer)
@@ -147,6 +191,13 @@ def build(
 def parameter_count(model: nn.Module) -> int:
     """How many numbers are learned."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _sum(stated: Iterable[int | None]) -> int | None:
+    """The sum, where every term is stated."""
+    terms = list(stated)
+    known = [term for term in terms if term is not None]
+    return sum(known) if len(known) == len(terms) else None
 
 
 def _width_nearest(budget: int, model_of: Callable[[int], SequenceModel], arch: Arch) -> int:

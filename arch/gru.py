@@ -8,7 +8,10 @@ Cho et al. 2014. Two forms are in use, and they are different functions:
     n  = tanh(W_n x + b_n + U_n (r * h))          (3b) `reset=before` the product: Cho et al.
     h' = (1 - z) * n + z * h                      (4)
 
-W, U and b hold their three blocks in the order r, z, n; b_u exists only in (3a).
+    FLOPs of a step: 6 H (D + H), in either form                                (5)
+    numbers that a step moves: 3 H (D + H + 1) + H weights, 2 H of state        (6)
+
+W, U and b hold their three blocks in the order r, z, n; b_u, the last H of (6), exists only in (3a).
 """
 
 # Shape suffixes: B batch, D input width, H hidden width, G = 3H gate rows
@@ -21,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch._contract import Backend, RecurrentLayer
+from arch._contract import Backend, RecurrentLayer, number_bytes
 from arch._initial import Initialisation, initialise
 
 
@@ -57,6 +60,17 @@ class GRU(RecurrentLayer):
         self.b_G = nn.Parameter(torch.empty(3 * width)) if bias else None
         self.u_H = nn.Parameter(torch.empty(width)) if bias and reset == "after" else None
         initialise(init, self.W_GD, self.U_GH, self.b_G, self.u_H)
+
+    def project_flops(self) -> int:
+        return 6 * self.width * self.W_GD.shape[1]  # (5)
+
+    def update_flops(self) -> int:
+        return 6 * self.width**2  # (5)
+
+    def step_bytes(self, position: int) -> int:
+        H, D = self.width, self.W_GD.shape[1]
+        weights = 3 * H * (D + H + (self.b_G is not None)) + H * (self.u_H is not None)
+        return (weights + 2 * H) * number_bytes(self)  # (6)
 
     def init_state(self, batch: int) -> GRUState:
         return GRUState(self.empty(batch, self.width))

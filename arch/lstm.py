@@ -10,6 +10,9 @@ without peepholes.
     c' = f * c + i * g                    (5)  the constant error carousel
     h' = o * tanh(c')                     (6)
 
+    FLOPs of a step: 8 H (D + H)                                        (7)
+    numbers that a step moves: 4 H (D + H + 1) weights, 4 H of state    (8)
+
 W, U and b hold their four blocks in the order i, f, g, o.
 """
 
@@ -23,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch._contract import Backend, RecurrentLayer
+from arch._contract import Backend, RecurrentLayer, number_bytes
 from arch._initial import Initialisation, initialise
 
 
@@ -67,6 +70,17 @@ class LSTM(RecurrentLayer):
         self.register_buffer("offset_G", offset_G.flatten() if has_offset else None)
 
     offset_G: Tensor | None
+
+    def project_flops(self) -> int:
+        return 8 * self.width * self.W_GD.shape[1]  # (7)
+
+    def update_flops(self) -> int:
+        return 8 * self.width**2  # (7)
+
+    def step_bytes(self, position: int) -> int:
+        H, D = self.width, self.W_GD.shape[1]
+        has_offsets = self.b_G is not None or self.offset_G is not None
+        return (4 * H * (D + H + has_offsets) + 4 * H) * number_bytes(self)  # (8)
 
     def init_state(self, batch: int) -> LSTMState:
         return LSTMState(self.empty(batch, self.width), self.empty(batch, self.width))

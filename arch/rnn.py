@@ -4,6 +4,9 @@ Elman 1990, "Finding structure in time"; with relu and identity weights the IRNN
 Le, Jaitly & Hinton 2015.
 
     h' = φ(W x + U h + b)                 (1)  φ is tanh or relu
+
+    FLOPs of a step: 2 H (D + H)                                        (2)
+    numbers that a step moves: H (D + H + 1) weights, 2 H of state      (3)
 """
 
 # Shape suffixes: B batch, D input width, H hidden width
@@ -16,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch._contract import Backend, RecurrentLayer
+from arch._contract import Backend, RecurrentLayer, number_bytes
 from arch._initial import RectifiedInitialisation, initialise
 
 
@@ -51,6 +54,17 @@ class RNN(RecurrentLayer):
         self.U_HH = nn.Parameter(torch.empty(width, width))
         self.b_H = nn.Parameter(torch.empty(width)) if bias else None
         initialise(init, self.W_HD, self.U_HH, self.b_H)
+
+    def project_flops(self) -> int:
+        return 2 * self.W_HD.numel()  # (2)
+
+    def update_flops(self) -> int:
+        return 2 * self.width**2  # (2)
+
+    def step_bytes(self, position: int) -> int:
+        H, D = self.W_HD.shape
+        weights = H * (D + H + (self.b_H is not None))
+        return (weights + 2 * H) * number_bytes(self)  # (3)
 
     def init_state(self, batch: int) -> RNNState:
         return RNNState(self.empty(batch, self.width))

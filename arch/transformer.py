@@ -7,6 +7,12 @@ A causal pre-norm block (Vaswani et al. 2017; Xiong et al. 2020):
     attention_t = Σ_s softmax_s(q_t·k_s / √K + bias(t - s)) v_s    over s ≤ t, t - s < window   (3)
 
 The state is a cache of all keys and values read so far, or of the last `window` of them.
+Where the perceptron is e model widths wide and step t = 0, 1, … reads S_t = min(t + 1, window) steps:
+
+    FLOPs of step t: (8 + 4e) D² + 4 D S_t                                                       (4)
+    numbers that step t moves: (4 + 2e) D² + (9 + e) D weights, 2 D S_t read and 2 D written     (5)
+
+The last block has 2 D weights more, for its norm; a step reads D of the positions that are learned.
 """
 
 # Shape suffixes: B batch, T time, S cached time, D model width, N heads, K head width
@@ -20,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch._contract import Layer, copy_state
+from arch._contract import Layer, copy_state, number_bytes
 
 ROTARY_BASE = 10_000.0
 MASKED_BLOCK = 512
@@ -76,6 +82,7 @@ class Transformer(Layer):
             )
         assert inputs == width
         self.width, self.heads, self.positions, self.window = width, heads, positions, window
+        self.expansion = expansion
         self.max_length = max_length if positions == "learned" else None
         self.attention_norm = nn.LayerNorm(width)
         self.W_qkv = nn.Linear(width, 3 * width)
@@ -99,6 +106,27 @@ class Transformer(Layer):
             first.position_SD = nn.Parameter(torch.randn(first.max_length, width) / math.sqrt(width))
         last.final_norm = nn.LayerNorm(width)
         return layers
+
+    def step_flops(self, position: int) -> int:
+        return self._map_flops() + 4 * self.width * self._steps_read(position)  # (4)
+
+    def scan_flops(self, batch: int, length: int) -> int:
+        filling = length if self.window is None else min(length, self.window)
+        read = filling * (filling + 1) // 2 + (length - filling) * filling
+        return batch * (length * self._map_flops() + 4 * self.width * read)  # (4), summed over the steps
+
+    def step_bytes(self, position: int) -> int:
+        D, e = self.width, self.expansion
+        weights = (4 + 2 * e) * D**2 + (9 + e) * D
+        weights += 2 * D * (not isinstance(self.final_norm, nn.Identity)) + D * (self.position_SD is not None)
+        return (weights + 2 * D * (self._steps_read(position) + 1)) * number_bytes(self)  # (5)
+
+    def _map_flops(self) -> int:
+        return (8 + 4 * self.expansion) * self.width**2
+
+    def _steps_read(self, position: int) -> int:
+        """S of equations (4) and (5)."""
+        return position + 1 if self.window is None else min(position + 1, self.window)
 
     def init_state(self, batch: int) -> Cache:
         empty = self.empty(batch, self.heads, 0, self.width // self.heads)

@@ -23,7 +23,10 @@ from reports.comparison import (
     render_comparison,
 )
 from results import Store
-from results._compare import ENVIRONMENT, JUDGED, Comparison, Row, Thresholds, compare
+from results._compare import Comparison, Row, compare
+from results._pairs import ENVIRONMENT
+from results._units import JUDGED
+from results._verdict import Thresholds
 
 FAMILIES = {
     "accuracy": ("accuracy", "early_stopped_accuracy"),
@@ -153,8 +156,8 @@ def write_junit(comparison: Comparison, failing: Sequence[Row], path: Path, *, s
         suite.add_testcase(case)
     document = JUnitXml("carousel")
     document.add_testsuite(suite)
-    document.update_statistics()
-    _write(path, document.tostring().decode())
+    document.update_statistics()  # type: ignore[no-untyped-call]
+    _write(path, document.tostring().decode())  # type: ignore[no-untyped-call]
 
 
 def _threshold(name: str, text: str, kind: str) -> float:

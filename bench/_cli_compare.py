@@ -29,7 +29,7 @@ def compare(
 ) -> None:
     """What changed from one run to another, case by case: effect, interval and verdict."""
     from bench._check import compared, show_comparison
-    from results._compare import Thresholds
+    from results._verdict import Thresholds
 
     comparison = compared(store, base, new, thresholds=Thresholds(), allow=allow)
     raise typer.Exit(show_comparison(comparison, "json" if as_json else format))

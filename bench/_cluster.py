@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import queue
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +25,7 @@ from bench._errors import UsageError
 from bench._lane import Advance, Failure
 from bench._lanes import Ended, work_of
 from bench._machine import Work
+from bench._plugins import Plugin
 from bench._worker import RESOURCE, WHOLE, Identity, Member, do, identify, stop
 from results import Environment, Span
 
@@ -43,7 +44,14 @@ class Cluster:
     """An executor over the workers of a running dask cluster; a context that leaves no job behind."""
 
     def __init__(
-        self, address: str, *, code: str, device: str = "cpu", memory_bytes: int | None = None, timed: bool = True
+        self,
+        address: str,
+        *,
+        code: str,
+        plugins: Sequence[Plugin] = (),
+        device: str = "cpu",
+        memory_bytes: int | None = None,
+        timed: bool = True,
     ) -> None:
         """Raises `UsageError` where the cluster cannot be reached, or a worker does not fit."""
         self._memory_bytes = memory_bytes
@@ -58,7 +66,7 @@ class Cluster:
             raise UsageError(f"--scheduler {address}: no dask scheduler answers there ({_line(error)})") from None
         try:
             self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-            self.environment = self._agreed(code, device, timed)
+            self.environment = self._agreed(code, plugins, device, timed)
             self._client.register_plugin(Member(code))
             self._client.subscribe_topic(self._topic, lambda event: self._events.put(("told", event[1])))
         except (TimeoutError, OSError):
@@ -188,10 +196,10 @@ class Cluster:
         if self._client.status not in ("running", "connecting"):
             raise UsageError(LOST)
 
-    def _agreed(self, code: str, device: str, timed: bool) -> Environment:
+    def _agreed(self, code: str, plugins: Sequence[Plugin], device: str, timed: bool) -> Environment:
         """The environment of all workers. Raises `UsageError` for one that does not fit."""
         found: dict[str, Identity] = {}
-        for address, answer in self._client.run(identify, device, on_error="return").items():
+        for address, answer in self._client.run(identify, device, plugins, on_error="return").items():
             if not isinstance(answer, Identity):
                 reason = f"cannot run this Carousel ({_line(answer)}); install the same version there"
                 raise UsageError(f"the worker {address} {reason}")

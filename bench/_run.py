@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from bench._machine import unguarded
 from bench._pace import Pace
 from bench._plan import TIMED
 from bench._progress import Progress, humanised
-from bench._taking_up import Request, now, planned, sole_writer, unfinished
+from bench._taking_up import Request, now, passed_over, planned, sole_writer, unfinished
 from results import Record, Run, RunFile, Store
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Outcome:
 def describe(request: Request, console: Console) -> None:
     """Say what `execute` would do: what is cached, what is to run, how long it expects."""
     with _machines(request) as cluster:
+        request = _with_lanes_of(request, cluster)
         file = planned(request, None if cluster is None else cluster.environment)
         run = unfinished(request, file)
         records = {} if run is None else run.read()[0]
@@ -63,12 +64,15 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
     what was recorded before stays.
     """
     with _machines(request) as cluster:
+        request = _with_lanes_of(request, cluster)
         plan = planned(request, None if cluster is None else cluster.environment)
         run = unfinished(request, plan) or Store(request.store).create(plan)
         with sole_writer(run):
             file = run.file()
             records = _usable(run, file, console)
             expectation = _expectation(request.store)
+            if run.id == plan.id and not request.new and (reason := passed_over(request, plan)) is not None:
+                console.print(reason, style="yellow", highlight=False, soft_wrap=True)
             if not quiet:
                 _announce(console, request, plan, run, records, expectation, cluster)
             _work(Execution(request, file, run, records, expectation), cluster, console, quiet)
@@ -86,10 +90,15 @@ def _machines(request: Request) -> AbstractContextManager[Cluster | None]:
     return Cluster(
         request.scheduler,
         code=code_digest(),
+        plugins=request.plugins,
         device=request.device,
         memory_bytes=request.memory_bytes,
         timed=any(probe in TIMED for probe in request.plan.measure),
     )
+
+
+def _with_lanes_of(request: Request, cluster: Cluster | None) -> Request:
+    return request if cluster is None else replace(request, lanes=max(1, cluster.lanes))
 
 
 def _work(execution: Execution, cluster: Cluster | None, console: Console, quiet: bool) -> None:
@@ -151,7 +160,7 @@ def _announce(
     left = {case.key for case in untrained(file, records)} | {
         case.key for group in untimed(file, records) for case in group.cases
     }
-    lanes, machines = (request.lanes, 1) if cluster is None else (cluster.lanes, cluster.machines)
+    lanes, machines = request.lanes, 1 if cluster is None else cluster.machines
     pace = Pace(*expected_seconds(file, records, expectation), max(1, min(lanes, len(left))), timing_places=machines)
     taken_up = f", taking up run {run.id}" if run is not None and run.id != file.id else ""
     where = "" if cluster is None else f" of {machines} host{'s' if machines > 1 else ''}"

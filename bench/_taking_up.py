@@ -79,6 +79,21 @@ def unfinished(request: Request, file: RunFile) -> Run | None:
     return None
 
 
+def passed_over(request: Request, file: RunFile) -> str | None:
+    """Why the newest unfinished run of the same plan's name is not taken up, in one line; None where there is none."""
+    for run in reversed(Store(request.store).runs()):
+        try:
+            other = run.file()
+        except StoreError:
+            continue
+        if other.finished is None and other.plan == file.plan and other.id != file.id:
+            ours, theirs = _identity(file), _identity(other)
+            if different := [name for name in ours if ours[name] != theirs[name]]:
+                return f"run {run.id} is unfinished, but of another {' and '.join(different)}: a new run begins"
+            return None
+    return None
+
+
 @contextlib.contextmanager
 def sole_writer(run: Run) -> Iterator[None]:
     """Raises `UsageError` where another process writes to this run."""

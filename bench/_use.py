@@ -21,7 +21,9 @@ class Use:
     ended: float = 0.0
 
     def add(self, ended: Ended) -> None:
-        """Count a job."""
+        """Count a job. One that was lost with its worker left nothing to count."""
+        if ended.span.ended == 0:
+            return
         self.began = ended.span.began if self.began is None else min(self.began, ended.span.began)
         self.ended = max(self.ended, ended.span.ended)
         result = ended.result

@@ -20,7 +20,7 @@ from bench._gate import refusal
 from bench._plan import Timing
 from bench._plugins import Plugin, install
 from bench._train import Report, flushes_denormals, train
-from bench.probes import Subject, accuracy, gates, latency, streaming
+from bench.probes import Subject, accuracy, gates, latency, limits, streaming
 from bench.probes._memory import watch_memory
 from results import Case, Measurement, Model, Probe, ProbeRun, Record
 
@@ -155,6 +155,8 @@ def do_time(job: TimeJob) -> dict[str, Timed]:
         for subject in fit
         for probe in job.probes
     }
+    for key, measurements in limits.measure(fit, job.timing).items():
+        found[key] += measurements
     order = random.Random(" ".join(subject.case.key for subject in subjects))
     for probe in job.probes:
         started = time.perf_counter()

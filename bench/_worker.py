@@ -10,6 +10,7 @@ import multiprocessing
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from bench._environment import code_digest, environment
 from bench._lane import Advance, Lane
 from bench._lanes import Ended, attend, work_of
 from bench._machine import Work
+from bench._plugins import Plugin, install
 from results import Environment
 
 if TYPE_CHECKING:
@@ -45,8 +47,10 @@ class Identity:
     can_have_lanes: bool
 
 
-def identify(device: str) -> Identity:
-    """Asked of every worker."""
+def identify(device: str, plugins: Sequence[Plugin] = ()) -> Identity:
+    """Asked of every worker. Raises `PluginError` where a plugin does not work there."""
+    if plugins:
+        install(plugins)
     alone = not multiprocessing.current_process().daemon
     code = LOADED if code_digest() == LOADED else f"{LOADED}, and edited since"
     return Identity(code, environment(device), can_have_lanes=alone)

@@ -12,6 +12,7 @@ from math import log
 from statistics import median
 
 from reports._series import Group, Seed
+from results import limit_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,18 +28,26 @@ class StepCost:
     p99_seconds: float
     max_seconds: float
     state_bytes: float | None
+    limit_share: float | None = None
+    """Of what the machine can do; None where the architecture or the run does not say."""
 
 
 def step_costs(seeds: Iterable[Seed]) -> list[StepCost]:
     """Costs by ascending position; empty where nothing was streamed."""
     quantiles: defaultdict[int, list[tuple[float, ...]]] = defaultdict(list)
     states: defaultdict[int, list[float]] = defaultdict(list)
+    shares: defaultdict[int, list[float]] = defaultdict(list)
     for seed in seeds:
         for position, found in seed.step_quantiles.items():
             quantiles[position].append(found)
-        for measurement in seed.record.of("state_bytes") if seed.record is not None else ():
+        if seed.record is None:
+            continue
+        for measurement in seed.record.of("state_bytes"):
             if "position" in measurement.at:
                 states[measurement.at["position"]].extend(measurement.samples)
+        for measurement in seed.record.of("step_seconds"):
+            if (share := limit_share(seed.record, measurement)) is not None:
+                shares[measurement.at["position"]].append(share)
     costs = []
     for position, rows in sorted(quantiles.items()):
         p50, p90, p99, highest = (median(column) for column in zip(*rows, strict=True))
@@ -53,6 +62,7 @@ def step_costs(seeds: Iterable[Seed]) -> list[StepCost]:
                 p99_seconds=p99,
                 max_seconds=highest,
                 state_bytes=median(states[position]) if states[position] else None,
+                limit_share=median(shares[position]) if shares[position] else None,
             )
         )
     return costs

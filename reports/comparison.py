@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from reports import _numbers as written
-from reports.exports import _in_ascii, _latex_text, _markdown_line, _markdown_text, _neutral
+from reports.exports import _in_ascii, _latex_text, _markdown_text, _neutral
 from results import METRICS
-from results._compare import Comparison, Loss, Row, place
+from results._compare import Comparison, Row, place
+from results._pairs import Loss
 
 MOST_ROWS = 12
 """Rows of each verdict that the terminal shows."""
@@ -90,11 +91,11 @@ def render_comparison(comparison: Comparison, *, console: Console | None = None)
 def comparison_as_markdown(comparison: Comparison) -> str:
     """A summary for a pull request: the verdict, changed rows, and the rest folded away."""
     c = comparison
-    lines = [f"**{_markdown_text(headline(c))}**", "", _markdown_text(f"base {c.base.id}, new {c.new.id}"), ""]
+    lines = [f"**{_safe(headline(c))}**", "", _safe(f"base {c.base.id}, new {c.new.id}"), ""]
     changed = [row for row in c.rows if row.verdict in ("regressed", "improved")]
     if changed:
         lines += [*_markdown_table(changed), ""]
-    lines += [f"- {_markdown_text(line)}" for line in notes(c)]
+    lines += [f"- {_safe(line)}" for line in notes(c)]
     for verdict in ("not comparable", "inconclusive", "unchanged"):
         rows = [row for row in c.rows if row.verdict == verdict]
         if rows:
@@ -247,7 +248,7 @@ def _settled_by(rows: Sequence[Row]) -> str:
 
 def _markdown_table(rows: Sequence[Row]) -> list[str]:
     align = [":--", ":--", "--:", "--:", "--:", ":--"]
-    return [_markdown_line(HEADINGS), f"| {' | '.join(align)} |", *(_markdown_line(_cells(row)) for row in rows)]
+    return [_line(HEADINGS), f"| {' | '.join(align)} |", *(_line(_cells(row)) for row in rows)]
 
 
 def _lost(loss: Loss) -> str:
@@ -257,3 +258,13 @@ def _lost(loss: Loss) -> str:
 def _loss(loss: Loss) -> dict[str, object]:
     case = loss.case
     return {"arch": case.arch, "task": case.task, "length": case.length, "seed": case.seed, "reason": loss.reason}
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(map(_safe, cells))} |"
+
+
+def _safe(text: str) -> str:
+    """As Markdown that shows it, also where a reader of HTML looks first: no bracket is left, and no control."""
+    shown = _markdown_text("".join(letter for letter in text if letter.isprintable() or letter.isspace()))
+    return shown.replace("\\<", "&lt;").replace("\\>", "&gt;")

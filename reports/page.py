@@ -22,9 +22,11 @@ from reports._conclusions import conclusions
 from reports._context import context, protocols, sizes
 from reports._cost_figure import accuracy_against_cost_of
 from reports._drill import drills
+from reports._growth_section import growth_section
 from reports._health import NOISY_PULSE, health
 from reports._heat import heat_maps
 from reports._ledger import ledger, summary
+from reports._limits import shares_of
 from reports._overview_cost_figure import remembered_against_cost_of
 from reports._panels import WIDTH
 from reports._ranks import NEARLY_EQUAL
@@ -106,7 +108,8 @@ def _tables(run: RunFile, records: Sequence[Record], found: Sequence[Group]) -> 
         "rows": rows,
         "near_differs": any(row.near_position not in (None, row.length) for row in rows),
         "far": sorted({row.far_position for row in rows if row.far_position is not None}),
-        "shares": {},
+        "shares": shares_of(found),
+        "growth": growth_section(found),
         "heat": heat_maps(found),
         "ledger": claims,
         "ledger_summary": summary(claims),

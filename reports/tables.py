@@ -11,7 +11,7 @@ from reports._health import problems_of
 from reports._ranks import Estimate, Rank, ranks
 from reports._series import Group, archs_of, groups
 from reports._streaming import StepCost, nearest, step_costs, step_costs_by_arch
-from results import METRICS, Interval, Line, Record, RunFile, interval_of_mean, interval_of_median
+from results import METRICS, Interval, Line, Record, RunFile, interval_of_mean, interval_of_median, limit_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,8 @@ class TimingRow:
     high_seconds: float | None
     """95% interval of the median over cases; None with fewer than six cases."""
     least_seconds: float
+    limit_share: float | None = None
+    """Of what the machine can do, the median over cases; None where the architecture or the run does not say."""
 
 
 def leaderboard(run: RunFile, records: Sequence[Record]) -> list[LeaderboardRow]:
@@ -107,13 +109,16 @@ def latency_of(found: Sequence[Group]) -> list[TimingRow]:
     """The latency table of groups that are already at hand."""
     timings = [name for name, metric in METRICS.items() if metric.kind == "timing" and name != "step_seconds"]
     samples: dict[tuple[int, int, int, str], list[tuple[float, ...]]] = {}
+    shares: dict[tuple[int, int, int, str], list[float]] = {}
     archs = archs_of(found)
     for group in found:
-        for measurement in (one for record in group.records for one in record.measurements):
+        for record, measurement in ((kept, one) for kept in group.records for one in kept.measurements):
             if measurement.metric in timings and measurement.samples:
                 length, batch = measurement.at.get("length", group.length), measurement.at.get("batch", 0)
                 place = (timings.index(measurement.metric), length, batch, group.arch)
                 samples.setdefault(place, []).append(measurement.samples)
+                if (share := limit_share(record, measurement)) is not None:
+                    shares.setdefault(place, []).append(share)
     rows = []
     for (metric, length, batch, arch), cases in sorted(
         samples.items(), key=lambda item: (*item[0][:3], archs.index(item[0][3]))
@@ -131,6 +136,7 @@ def latency_of(found: Sequence[Group]) -> list[TimingRow]:
                 low_seconds=low,
                 high_seconds=high,
                 least_seconds=min(min(case) for case in cases),
+                limit_share=median(reached) if (reached := shares.get((metric, length, batch, arch))) else None,
             )
         )
     return rows

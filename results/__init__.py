@@ -3,9 +3,11 @@
 from results._case import Case, Protocol
 from results._claims import Against, Cases, Claim, Quantity
 from results._document import StoreError, write_aside, write_bytes_aside
+from results._fits import CostLine, Crossover, Growth, StreamCosts, cost_line, costs_of, crossover, curves_of, growth
 from results._frame import case_frame, cases, frame, load, sample_frame, samples
 from results._history import FALSE_ALARMS, Seen, Series, change_points, history
 from results._ledger import AGAINST, LEFT_OUT, Entry, Finding, Verdict, judge
+from results._limits import attainable, limit_share
 from results._merge import Merged, merge
 from results._metrics import METRICS, Metric
 from results._noise import BUSY_LOAD, SLOW_PULSE, STOLEN, WAITED, disturbances, disturbed, median_pulse
@@ -47,11 +49,14 @@ __all__ = [
     "Case",
     "Cases",
     "Claim",
+    "CostLine",
+    "Crossover",
     "Damage",
     "Entry",
     "Environment",
     "Finding",
     "Flaw",
+    "Growth",
     "Inspection",
     "Interval",
     "Key",
@@ -74,25 +79,33 @@ __all__ = [
     "Status",
     "Store",
     "StoreError",
+    "StreamCosts",
     "Strict",
     "Traces",
     "Training",
     "Verdict",
     "artifact_digest",
+    "attainable",
     "case_frame",
     "cases",
     "change_points",
     "clean",
+    "cost_line",
+    "costs_of",
+    "crossover",
+    "curves_of",
     "digest",
     "disturbances",
     "disturbed",
     "epoch_of",
     "frame",
+    "growth",
     "history",
     "interval_of_mean",
     "interval_of_median",
     "interval_of_quantile",
     "judge",
+    "limit_share",
     "load",
     "load_traces",
     "median_pulse",

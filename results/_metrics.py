@@ -13,9 +13,9 @@ class Metric:
     title: str
     unit: str
     better: Literal["higher", "lower"]
-    kind: Literal["score", "loss", "timing", "size", "memory", "trace"]
-    """A `size` is exact; `memory` is what a process held, and varies. A `trace` says what goes on inside a model;
-    whether more of it is better depends on what is asked."""
+    kind: Literal["score", "loss", "timing", "size", "memory", "limit", "trace"]
+    """A `size` is exact; `memory` is what a process held, and varies. A `limit` is what the machine can do with
+    any model. A `trace` says what goes on inside a model; whether more of it is better depends on what is asked."""
 
 
 METRICS: dict[str, Metric] = {
@@ -33,6 +33,12 @@ METRICS: dict[str, Metric] = {
     "training_added_bytes": Metric(title="memory that training added", unit="B", better="lower", kind="memory"),
     "streaming_peak_bytes": Metric(title="peak memory while streaming", unit="B", better="lower", kind="memory"),
     "streaming_added_bytes": Metric(title="memory that streaming added", unit="B", better="lower", kind="memory"),
+    "forward_flops": Metric(title="forward pass", unit="FLOP", better="lower", kind="size"),
+    "train_step_flops": Metric(title="training step", unit="FLOP", better="lower", kind="size"),
+    "step_flops": Metric(title="streamed step", unit="FLOP", better="lower", kind="size"),
+    "step_bytes": Metric(title="moved by a streamed step", unit="B", better="lower", kind="size"),
+    "matmul_flops_per_second": Metric(title="matrix product", unit="FLOP/s", better="higher", kind="limit"),
+    "read_bytes_per_second": Metric(title="read bandwidth", unit="B/s", better="higher", kind="limit"),
     "early_stopped_accuracy": Metric(
         title="score of the best validated weights", unit="share of asked positions", better="higher", kind="score"
     ),
@@ -52,7 +58,7 @@ METRICS: dict[str, Metric] = {
     "hold_contrast": Metric(title="hold gate, middle against first step", unit="", better="higher", kind="trace"),
     "read_contrast": Metric(title="read gate, last against middle steps", unit="", better="higher", kind="trace"),
 }
-"""`step_seconds` and `state_bytes` are measured at a `position`, `accuracy` at a `length`,
-`forward_seconds` at a `batch`, `stream_step_seconds` at a `position` and with so many `streams` in one step,
-traces at a `step` counted from 1, gates in a `layer` counted from 0,
+"""`step_seconds` and `state_bytes` are measured at a `position`, `accuracy` at a `length`, `forward_seconds` at
+a `batch`, `matmul_flops_per_second` with so many `rows` of a `batch`, `stream_step_seconds` at a `position` and
+with so many `streams` in one step, traces at a `step` counted from 1, gates in a `layer` counted from 0,
 a histogram's parts each `from_percent` on. A task may record further losses under names of its own."""

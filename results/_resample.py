@@ -38,7 +38,7 @@ CHUNK = 1 << 11
 """Comparisons whose labellings are held in memory together."""
 TIE = 1e-9
 """Two statistics this close, as a share, are one: the order of summation decides no verdict."""
-ORDERS = 1000
+ORDERS = 2000
 
 
 class Chances(NamedTuple):
@@ -159,24 +159,33 @@ def spread(values_UC: Floats, base: int) -> Floats:
 
 
 def order_chance(values_UC: Floats, base: int, seed: int = 0) -> float:
-    """How often units in a random order are as much like their neighbours as these are, all comparisons together.
+    """How often units in a random order look as restless as these in theirs, all comparisons together.
 
-    The statistic is the mean lag-1 autocorrelation within the sides; a drift raises it too. The units of all
+    Two statistics, each over the comparisons' residuals e and products e eᵀ: the lag-1 autocorrelation within the
+    sides, and the square of a slope that both sides share; the smaller chance counts, doubled. The units of all
     comparisons change places together, as what moves a machine moves all of them.
     """
-    generator = np.random.default_rng(seed)
-    sides = [side - side.mean(axis=0) for side in (values_UC[:base], values_UC[base:]) if len(side) > 2]
-    total_C = sum((np.square(side).sum(axis=0) for side in sides), np.zeros(values_UC.shape[1]))
-    if not sides or not (moving := total_C > 0).any():
+    sides = [values_UC[:base], values_UC[base:]]
+    left_UC = np.concatenate([side - side.mean(axis=0) for side in sides])
+    total_C = np.square(left_UC).sum(axis=0)
+    moving = total_C > 0
+    if min(map(len, sides)) < 3 or not moving.any():
         return 1.0
-    # The sum over comparisons of products of two units is one matrix, whatever the order.
-    alike = [(side[:, moving] / total_C[moving]) @ side[:, moving].T for side in sides]
-    drawn_O = np.zeros(ORDERS)
-    for matrix in alike:
-        orders = generator.permuted(np.tile(np.arange(len(matrix)), (ORDERS, 1)), axis=1)
-        orders[0] = np.arange(len(matrix))
-        drawn_O += matrix[orders[:, :-1], orders[:, 1:]].sum(axis=1)
-    return float(np.mean(drawn_O >= drawn_O[0] - TIE * abs(drawn_O[0])))
+    alike_UU = (left_UC[:, moving] / total_C[moving]) @ left_UC[:, moving].T
+    generator = np.random.default_rng(seed)
+    orders_OU = np.concatenate(
+        [generator.permuted(np.tile(np.arange(len(side)), (ORDERS, 1)), axis=1) for side in sides], axis=1
+    )
+    orders_OU[0] = np.concatenate([np.arange(len(side)) for side in sides])
+    orders_OU[:, base:] += base
+    slope_U = np.concatenate([np.arange(len(side)) - (len(side) - 1) / 2 for side in sides])
+    lag_O = (
+        alike_UU[orders_OU[:, :-1], orders_OU[:, 1:]].sum(axis=1) - alike_UU[orders_OU[:, base - 1], orders_OU[:, base]]
+    )
+    slopes_OU = np.zeros(orders_OU.shape)
+    np.put_along_axis(slopes_OU, orders_OU, np.broadcast_to(slope_U, orders_OU.shape), axis=1)
+    trend_O = np.einsum("ou,ou->o", slopes_OU @ alike_UU, slopes_OU)
+    return min(1.0, 2 * min(float(np.mean(drawn >= drawn[0] - TIE * abs(drawn[0]))) for drawn in (lag_O, trend_O)))
 
 
 def _rank(base: int, new: int, level: float) -> int:

@@ -29,7 +29,7 @@ LEVEL = 0.05
 """Most reports with a false alarm, in each direction."""
 NOISY = 0.25
 """Share of disturbed blocks from which on a side cannot be judged: a median stands fewer, if they all lean one way."""
-RESTLESS = 0.001
+RESTLESS = 0.002
 """Chance at which the order of the units is taken to matter; each family of a report is looked at once."""
 WIDE_OF_DRIFT = 4.0
 """Spreads of the units that an effect must span where their order matters. A straight drift through both runs
@@ -66,6 +66,8 @@ class Evidence:
     low: float
     high: float
     spread: float
+    family_spread: float
+    """The median of its family: few units may agree by chance."""
     worse: tuple[float, float]
     """The chance of so bad a difference: alone, and corrected over the report; 1 where none was tested."""
     better: tuple[float, float]
@@ -106,11 +108,8 @@ def found(evidence: Evidence) -> Finding:
         reason = f"too few: {e.units[0]} against {e.units[1]} {_plural(unit, max(e.units))}"
         return Finding(verdict="inconclusive", reason=reason, further=further)
     size = abs(e.effect)
-    if (
-        e.restless
-        and size <= WIDE_OF_DRIFT * e.spread
-        and (size > e.threshold or WIDE_OF_DRIFT * e.spread > e.threshold)
-    ):
+    drift = WIDE_OF_DRIFT * max(e.spread, e.family_spread)
+    if e.restless and size <= drift and max(size, drift) > e.threshold:
         return Finding(verdict="inconclusive", reason="unstable: successive processes resemble each other")
     if size > e.threshold:
         if abs(e.pulse) > e.threshold / 2 and e.pulse * e.effect > 0 and size <= 2 * abs(e.pulse):

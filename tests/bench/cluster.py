@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
+"""How long a test waits for what must come, before it fails."""
 
 
 class LoopbackCluster:

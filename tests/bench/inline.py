@@ -9,7 +9,7 @@ from typing import Any, Self
 import pytest
 
 from bench._lane import Advance, _do
-from bench._lanes import Ended, work_of
+from bench._lanes import _EPOCH, Ended, work_of
 from bench._machine import Work
 from bench._work import Job
 from results import Span
@@ -55,9 +55,9 @@ class Inline:
             (self.trained if work == "training" else self.timed).extend(case.key for case in job.cases)
             self.fresh += [fresh] if work == "timing" else []
             failure = self.failing(job)
-            began = time.time()
+            began = _EPOCH + time.monotonic()
             result = _do(job, Connection()) if failure is None else failure  # type: ignore[arg-type]
-            yield Ended("0", job, result, Span(work=work, lane="0", began=began, ended=time.time()))
+            yield Ended("0", job, result, Span(work=work, lane="0", began=began, ended=_EPOCH + time.monotonic()))
 
 
 @pytest.fixture

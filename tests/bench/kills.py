@@ -25,7 +25,7 @@ from tests.bench.runs import everything
 from tests.bench.tiny import TINY, write_plan
 
 HOME = Path(__file__).resolve().parents[2]
-PLAN = TINY.replace("seeds = 2", "seeds = 4").replace("steps = 1\n", "steps = 20\n")
+PLAN = TINY.replace("steps = 1\n", "steps = 20\n")
 
 
 def main() -> int:

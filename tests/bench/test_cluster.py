@@ -13,7 +13,7 @@ from results import Record, Span, Store
 from tests.bench.cluster import PATIENCE_SECONDS, loopback_cluster
 from tests.bench.inline import Inline, inline
 from tests.bench.runs import as_in_a_lane, everything, request_for, run_quietly
-from tests.bench.tiny import TINY, write_plan
+from tests.bench.tiny import write_plan
 
 __all__ = ["as_in_a_lane", "inline"]
 
@@ -51,7 +51,7 @@ def test_a_timing_beside_anything_would_be_seen(tmp_path: Path, inline: Inline) 
 
 
 def test_a_worker_is_killed_and_the_run_completes(tmp_path: Path, inline: Inline) -> None:
-    plan, store = write_plan(tmp_path, TINY.replace("seeds = 2", "seeds = 3")), tmp_path / "runs"
+    plan, store = write_plan(tmp_path), tmp_path / "runs"
     with loopback_cluster(tmp_path) as cluster:
         workers = [cluster.worker("--no-nanny") for _ in range(2)]
         driver = cluster.carousel(str(plan), "--store", str(store), "--repeat", "2")
@@ -70,7 +70,7 @@ def test_a_worker_is_killed_and_the_run_completes(tmp_path: Path, inline: Inline
     lanes = {span.lane for record in records.values() for span in record.spans}
     assert lanes == {"host0/worker0/0", "host0/worker1/0"}, "both took part"
     assert disturbed(records) == []
-    assert everything(run) == everything(run_quietly(request_for(tmp_path, seeds=3, repeat=2)).run)
+    assert everything(run) == everything(run_quietly(request_for(tmp_path, repeat=2)).run)
 
 
 @pytest.mark.parametrize("what", ["nobody", "no worker", "a nanny", "other code"])

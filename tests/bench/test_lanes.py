@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from bench import _machine
-from bench._lane import Advance, Attempt, Failure, Lane, _death
+from bench._lane import EDITED, Advance, Attempt, Failure, Lane, _death
 from bench._lanes import TRIES, Ended, Lanes, work_of
 from bench._plan import Timing
 from bench._work import Job, TimeJob, Trained, TrainJob
@@ -160,6 +160,12 @@ def test_a_lane_that_holds_too_much_is_ended_and_one_that_died_once_is_tried_aga
     assert isinstance(again, Failure), "the trap is no case: what is asked of it next is missing"
     assert (tmp_path / "marker").exists()
     assert "AttributeError at" in again.reason, "its second lane lived"
+
+
+def test_a_lane_that_starts_after_the_code_was_edited_measures_nothing() -> None:
+    with Lanes(1, code="0000000000") as pool:
+        (ended,) = work(pool, [TrainJob(case=tiny_case())], None)
+    assert ended.result == Failure("crashed", EDITED)
 
 
 def test_a_process_that_times_has_not_trained_and_is_fresh_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:

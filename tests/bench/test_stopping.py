@@ -8,17 +8,45 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from bench._errors import INTERRUPTED
 from results import Store
+from tests.bench.cluster import loopback_cluster
 from tests.bench.tiny import TINY, write_plan
 
 HOME = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 120.0
 ENDLESS = TINY.replace("steps = 1\n", "steps = 1000000\n").replace("evaluate_every = 1\n", "evaluate_every = 1000000\n")
+
+
+def busy_lanes_of(parent: subprocess.Popen[Any]) -> list[psutil.Process]:
+    """The lanes of a process, once the first has begun to work."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    lanes: list[psutil.Process] = []
+    while not lanes or lanes[0].cpu_times().user < 0.2:
+        assert parent.poll() is None
+        assert time.monotonic() < deadline
+        lanes = [child for child in psutil.Process(parent.pid).children() if is_lane(child)]
+        time.sleep(0.02)
+    return lanes
+
+
+def is_lane(child: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(child.cmdline())
+    except psutil.Error:  # a short-lived child that has just ended
+        return False
+
+
+def lives(lane: psutil.Process) -> bool:
+    try:
+        return lane.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_ctrl_c_names_what_was_running_and_leaves_no_lane_behind(tmp_path: Path) -> None:
@@ -28,12 +56,7 @@ def test_ctrl_c_names_what_was_running_and_leaves_no_lane_behind(tmp_path: Path)
     with subprocess.Popen(
         command, cwd=HOME, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        lanes: list[psutil.Process] = []
-        while not lanes or lanes[0].cpu_times().user < 0.2:
-            assert time.monotonic() < deadline
-            lanes = [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
-            time.sleep(0.02)
+        lanes = busy_lanes_of(process)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == INTERRUPTED == 130
@@ -41,23 +64,27 @@ def test_ctrl_c_names_what_was_running_and_leaves_no_lane_behind(tmp_path: Path)
     assert "0 of 4 cases are done" in output
     assert "the same command goes on from there" in output
     assert "Traceback" not in output
-    assert [lane for lane in lanes if lane.is_running() and lane.status() != psutil.STATUS_ZOMBIE] == []
+    assert [lane for lane in lanes if lives(lane)] == []
     (run,) = Store(store).runs()
     assert run.file().finished is None
     assert run.read() == ({}, [])
 
 
-@pytest.mark.parametrize("text", ["many", "4 GiB more", "-1", "1e9", "100MB", "0", ""])
-def test_an_amount_of_memory_that_is_none_is_one_line(text: str) -> None:
-    from bench._errors import UsageError
-    from bench._limits import bytes_of
-
-    with pytest.raises(UsageError, match="--memory"):
-        bytes_of(text)
-
-
-def test_amounts_of_memory() -> None:
-    from bench._limits import bytes_of
-
-    gib = 1 << 30
-    assert [bytes_of(text) for text in ("4GiB", "4g", "0.5 GB", str(gib))] == [4 * gib, 4 * gib, gib // 2, gib]
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_worker_ends_the_jobs_of_a_driver_that_is_gone(tmp_path: Path, how: signal.Signals) -> None:
+    plan, store = write_plan(tmp_path, ENDLESS), tmp_path / "runs"
+    with loopback_cluster(tmp_path) as cluster:
+        worker = cluster.worker("--no-nanny")
+        driver = cluster.carousel(str(plan), "--store", str(store))
+        (lane,) = busy_lanes_of(worker)
+        driver.send_signal(how)
+        output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while lives(lane):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert worker.poll() is None
+    if how == signal.SIGINT:
+        assert driver.returncode == INTERRUPTED, output.decode()
+        assert "0 of 4 cases are done" in output.decode()
+        assert "Traceback" not in output.decode()

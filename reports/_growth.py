@@ -1,0 +1,186 @@
+"""Who pays more the longer a stream has run, and from where on who is the cheaper: in words and rows."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from reports._numbers import listed, microseconds, plural, significant
+from reports._series import Group, archs_of
+from results import (
+    CostLine,
+    Crossover,
+    Growth,
+    Interval,
+    StreamCosts,
+    cost_line,
+    costs_of,
+    crossover,
+    curves_of,
+    growth,
+)
+
+EXPLANATION = (
+    "Growth is the cost's per doubling of the position, from a line through log cost against log position; flat "
+    "means that its 95% interval contains 0 or lies below 2%. Cost is a + b · position, with min(position, window) "
+    "where attention has a window. Intervals are percentile bootstraps over fresh processes and cases, or over "
+    "blocks where there are fewer than six, which leaves out what differs from process to process."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthRow:
+    """How one architecture's step cost depends on the position."""
+
+    arch: str
+    growth: Growth
+    line: CostLine
+    window: int | None
+    first: int
+    last: int
+    drawn: str
+    """What the intervals are over: `18 curves`, `blocks of 3 curves`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossoverRow:
+    """From where on `one`, whose cost grows, is the dearer of two."""
+
+    one: str
+    other: str
+    crossover: Crossover
+    first: int
+    last: int
+
+
+def growth_rows(found: Sequence[Group]) -> list[GrowthRow]:
+    """One row for each architecture that was streamed at two positions or more."""
+    return [
+        GrowthRow(
+            arch=arch,
+            growth=growth(costs, window),
+            line=cost_line(costs, window),
+            window=window,
+            first=int(costs.positions_P[0]),
+            last=int(costs.positions_P[-1]),
+            drawn=plural(costs.curves, "curve")
+            if costs.unit == "curves"
+            else f"blocks of {plural(costs.curves, 'curve')}",
+        )
+        for arch, (costs, window) in _costs(found).items()
+    ]
+
+
+def crossover_rows(found: Sequence[Group]) -> list[CrossoverRow]:
+    """One row for each pair of which one grows or saturates; between two flat lines there is nothing to cross."""
+    costs = _costs(found)
+    grows = {row.arch: row.growth.verdict in ("growing", "saturating") for row in growth_rows(found)}
+    rows = []
+    for pair in combinations(costs, 2):
+        if not any(grows[arch] for arch in pair):
+            continue
+        one, other = sorted(pair, key=lambda arch: -_slope(*costs[arch]))
+        (costs_one, window_one), (costs_other, window_other) = costs[one], costs[other]
+        rows.append(
+            CrossoverRow(
+                one=one,
+                other=other,
+                crossover=crossover(costs_one, costs_other, (window_one, window_other)),
+                first=int(max(costs_one.positions_P[0], costs_other.positions_P[0])),
+                last=int(min(costs_one.positions_P[-1], costs_other.positions_P[-1])),
+            )
+        )
+    return rows
+
+
+def growth_sentences(found: Sequence[Group]) -> list[str]:
+    """Each architecture flat or growing, then each crossover or that it lies outside; all with their intervals."""
+    return [_told_growth(row) for row in growth_rows(found)] + _told_crossovers(crossover_rows(found))
+
+
+def verdict(row: GrowthRow) -> str:
+    """The verdict in a word or two."""
+    if row.growth.verdict == "saturating":
+        return f"grows up to its window of {row.window:,}"
+    return row.growth.verdict
+
+
+def percent_interval(interval: Interval) -> str:
+    """`0.3% (-0.2% to 0.9%)`; without bounds where there are none."""
+    if not math.isfinite(interval.low):
+        return f"{100 * interval.middle:.1f}% (no interval)"
+    return f"{100 * interval.middle:.1f}% ({100 * interval.low:.1f}% to {100 * interval.high:.1f}%)"
+
+
+def nanoseconds_interval(interval: Interval) -> str:
+    """Seconds as nanoseconds: `45.1 (44.2 to 46.0)`."""
+    middle, low, high = (significant(1e9 * bound) for bound in (interval.middle, interval.low, interval.high))
+    return f"{middle} ({low} to {high})" if math.isfinite(interval.low) else f"{middle} (no interval)"
+
+
+def position_interval(row: CrossoverRow) -> str:
+    """`612 (540 to 700)`, or that it lies outside."""
+    found = row.crossover.position
+    if found is None:
+        return "outside the measured range"
+    low = f"{found.low:,.0f}" if found.low > row.first else f"before {row.first:,}"
+    high = f"{found.high:,.0f}" if found.high < row.last else f"beyond {row.last:,}"
+    return f"{found.middle:,.0f} ({low} to {high})"
+
+
+def _costs(found: Sequence[Group]) -> dict[str, tuple[StreamCosts, int | None]]:
+    """What each architecture's steps cost, and its window."""
+    table = {}
+    for arch in archs_of(found):
+        own = [group for group in found if group.arch == arch]
+        costs = costs_of(curves_of(record for group in own for record in group.records))
+        if costs is not None:
+            option = re.search(r"[:,]window=(\d+)", own[0].seeds[0].case.arch)
+            table[arch] = (costs, int(option[1]) if option else None)
+    return table
+
+
+def _slope(costs: StreamCosts, window: int | None) -> float:
+    return cost_line(costs, window).seconds_per_step.middle
+
+
+def _told_growth(row: GrowthRow) -> str:
+    where = f"from position {row.first:,} to {row.last:,}"
+    per_doubling = f"{percent_interval(row.growth.per_doubling)} per doubling of the position"
+    if row.growth.verdict == "undecided":
+        return f"{row.arch}: the interval is too wide to say whether a step's cost grows {where}: {per_doubling}."
+    if row.growth.verdict == "flat":
+        return f"{row.arch} is flat {where}: {per_doubling}."
+    if row.growth.verdict == "saturating" and row.growth.beyond is not None:
+        return (
+            f"{row.arch} grows up to its window of {row.window:,}, {per_doubling}, and is flat from there on: "
+            f"{percent_interval(row.growth.beyond)}."
+        )
+    start, slope = row.line.start_seconds.middle, row.line.seconds_per_step
+    return (
+        f"{row.arch} grows {where}: {per_doubling}; {microseconds(start)} µs and "
+        f"{nanoseconds_interval(slope)} ns for every step read."
+    )
+
+
+def _told_crossovers(rows: Sequence[CrossoverRow]) -> list[str]:
+    told = [
+        f"{row.one} becomes {'cheaper' if row.crossover.dearer_first else 'dearer'} than {row.other} at position "
+        f"{position_interval(row)}."
+        for row in rows
+        if row.crossover.position is not None
+    ]
+    for dearer in (True, False):
+        outside: dict[tuple[str, int, int], list[str]] = {}
+        for row in rows:
+            if row.crossover.position is None and row.crossover.dearer_first == dearer:
+                outside.setdefault((row.one, row.first, row.last), []).append(row.other)
+        told += [
+            f"{one} is {'dearer' if dearer else 'cheaper'} than {listed(others)} at every position from {first:,} to "
+            f"{last:,}: a crossover lies outside the measured range."
+            for (one, first, last), others in outside.items()
+        ]
+    return told

@@ -1,0 +1,39 @@
+"""What share of the machine's limit each timing reaches: tells a slow architecture from a slow implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports._numbers import MISSING, significant
+from reports._series import Group
+from reports._streaming import step_costs, step_costs_by_arch
+
+EXPLANATION = (
+    "Share of the limit is what a timing achieved of what the machine can do at the same sizes: for whole sequences "
+    "the best matrix product of a step of the batch or of all its steps, for a streamed step the lesser of that and of "
+    "its FLOPs a byte times the bandwidth of reading as many bytes. A low share is the implementation's or the "
+    "interpreter's, and not the architecture's. Only matrix products count as FLOPs; an architecture that does not "
+    "state its own has a dash."
+)
+
+
+def shares_of(found: Sequence[Group]) -> dict[tuple[str, str, int], float]:
+    """The share of the limit of a streamed step at the last position, by architecture, task and length."""
+    shares = {}
+    for group in found:
+        costs = step_costs(group.seeds)
+        if costs and costs[-1].limit_share is not None:
+            shares[group.arch, group.task, group.length] = costs[-1].limit_share
+    return shares
+
+
+def step_shares(found: Sequence[Group]) -> dict[str, dict[int, float | None]]:
+    """The share of the limit of a streamed step, by architecture and position."""
+    return {
+        arch: {cost.position: cost.limit_share for cost in costs} for arch, costs in step_costs_by_arch(found).items()
+    }
+
+
+def percent(share: float | None) -> str:
+    """`12%`, `0.85%`."""
+    return MISSING if share is None else f"{significant(100 * share, 2)}%"

@@ -1,0 +1,250 @@
+"""What a streamed step costs as its stream goes on: lines, growth and crossovers, each with an interval.
+
+    cost(t) = a + b · min(t, window)                          (1)  least squares of relative errors
+    log cost(t) = α + β log2 min(t, window)                   (2)  growth per doubling: exp(β) - 1
+
+The cost at a position is the median over curves, each a process of a case, of the p50 of its blocks. Intervals
+are percentile bootstraps: from six curves on whole curves are drawn, so that what differs from process to process
+is in the interval, and the percentiles are expanded for their small number (Hesterberg 2015, section 3.1). Of fewer,
+blocks are drawn within each curve and position, which leaves that out. Where there
+is only one block at a position nothing can be drawn, and the bounds are infinite.
+"""
+
+# Shape suffixes: R resamples, C curves, K blocks, P positions, E ends of a stretch
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from results._schema import Measurement, Record
+from results._statistics import LEVEL, Interval
+
+Floats = NDArray[np.float64]
+Curve = Mapping[int, tuple[float, ...]]
+"""The p50 of each block in seconds, by position: one process of one case."""
+
+RESAMPLES = 10_000
+LEAST_CURVES = 6
+"""With fewer, a percentile bootstrap over curves covers less than it says: of 95%, about 75% with three."""
+FLAT_GROWTH = 0.02
+"""Growth of the cost per doubling of the position that counts as none."""
+TELLING_GROWTH = 0.10
+"""An interval that holds both no growth and this much decides nothing."""
+
+Verdict = Literal["flat", "growing", "saturating", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCosts:
+    """StreamCosts at common positions, as estimated and as resampled."""
+
+    positions_P: Floats
+    cost_P: Floats
+    cost_RP: Floats | None
+    """None where nothing can be drawn."""
+    unit: Literal["curves", "blocks"]
+    curves: int
+
+    @property
+    def tail(self) -> float:
+        """The share of resamples that lies beyond each bound."""
+        half = (1 - LEVEL) / 2
+        if self.unit == "blocks":
+            return half
+        widening = math.sqrt(self.curves / (self.curves - 1))
+        return float(stats.norm.cdf(widening * stats.t.ppf(half, self.curves - 1)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostLine:
+    """Equation (1)."""
+
+    start_seconds: Interval
+    """a"""
+    seconds_per_step: Interval
+    """b"""
+    misfit: float
+    """The largest distance of a cost from the line, relative to the cost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """Equation (2), and what it amounts to."""
+
+    per_doubling: Interval
+    """Before the window, where there is one."""
+    beyond: Interval | None
+    """The same from the window on, where two positions or more lie there."""
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossover:
+    """From which position on the one costs more than the other; `position` is None where the lines do not cross
+    between the first and the last measured one. A bound of the interval is infinite where it lies outside.
+    """
+
+    dearer_first: bool
+    """Whether the one is the dearer at the first position."""
+    position: Interval | None
+
+
+def curves_of(records: Iterable[Record]) -> list[Curve]:
+    """One curve for each process of each record that streamed."""
+    found: dict[tuple[str, int], dict[int, tuple[float, ...]]] = {}
+    for record in records:
+        for measurement in record.by_process("step_seconds"):
+            if measurement.at.keys() == {"position"} and measurement.samples:
+                curve = found.setdefault((record.key, measurement.process), {})
+                curve[measurement.at["position"]] = _block_medians(measurement)
+    return list(found.values())
+
+
+def costs_of(curves: Sequence[Curve], *, resamples: int = RESAMPLES, seed: int = 0) -> StreamCosts | None:
+    """The costs at the positions that all curves have; None with fewer than two."""
+    shared = set.intersection(*(set(curve) for curve in curves)) if curves else set()
+    positions = sorted(position for position in shared if position > 0)
+    if len(positions) < 2:
+        return None
+    generator = np.random.default_rng(seed)
+    medians_CP = np.array([[np.median(curve[position]) for position in positions] for curve in curves])
+    unit: Literal["curves", "blocks"] = "curves" if len(curves) >= LEAST_CURVES else "blocks"
+    cost_RP: Floats | None = None
+    if unit == "curves":
+        chosen_RC = generator.integers(0, len(curves), (resamples, len(curves)))
+        cost_RP = np.median(medians_CP[chosen_RC], axis=1)
+    elif min(len(curve[position]) for curve in curves for position in positions) > 1:
+        cost_RP = np.stack([_drawn(curves, position, resamples, generator) for position in positions], 1)
+    return StreamCosts(np.array(positions, float), np.median(medians_CP, axis=0), cost_RP, unit, len(curves))
+
+
+def cost_line(costs: StreamCosts, window: int | None = None) -> CostLine:
+    """The line of equation (1) through the costs."""
+    start, slope = _fit(costs, window)
+    fitted_P = start[0] + slope[0] * _read(costs.positions_P, window)
+    return CostLine(
+        start_seconds=_interval(start[0], start[1:], costs.tail),
+        seconds_per_step=_interval(slope[0], slope[1:], costs.tail),
+        misfit=float(np.max(np.abs(fitted_P / costs.cost_P - 1))),
+    )
+
+
+def growth(costs: StreamCosts, window: int | None = None) -> Growth:
+    """Whether the cost grows with the position: flat where the interval contains 0 or lies below 2% per doubling.
+
+    With a window it is `saturating` where it grows before the window and is flat from there on.
+    """
+    if window is None or not np.any(costs.positions_P > window):
+        per_doubling = _growth(costs, np.full(len(costs.positions_P), True))
+        return Growth(per_doubling=per_doubling, beyond=None, verdict=_judged(per_doubling))
+    before, after = costs.positions_P <= window, costs.positions_P >= window
+    if before.sum() < 2:
+        per_doubling = _growth(costs, after)
+        return Growth(per_doubling=per_doubling, beyond=per_doubling, verdict=_judged(per_doubling))
+    per_doubling = _growth(costs, before)
+    if after.sum() < 2:
+        return Growth(per_doubling=per_doubling, beyond=None, verdict=_judged(per_doubling))
+    beyond = _growth(costs, after)
+    verdict = _judged(beyond)
+    if verdict == "flat" and _judged(per_doubling) == "growing":
+        verdict = "saturating"
+    return Growth(per_doubling=per_doubling, beyond=beyond, verdict=verdict)
+
+
+def crossover(one: StreamCosts, other: StreamCosts, windows: tuple[int | None, int | None] = (None, None)) -> Crossover:
+    """Where the lines of equation (1) of two architectures cross, within the positions that both have."""
+    first = max(one.positions_P[0], other.positions_P[0])
+    last = min(one.positions_P[-1], other.positions_P[-1])
+    ends_E = np.unique([first, last, *(float(window) for window in windows if window and first < window < last)])
+    lines = [_fit(costs, window) for costs, window in zip((one, other), windows, strict=True)]
+    rows = min(len(start) for start, _ in lines)
+    costs_2RE = [
+        start[:rows, None] + slope[:rows, None] * _read(ends_E, window)
+        for (start, slope), window in zip(lines, windows, strict=True)
+    ]
+    excess_RE = costs_2RE[0] - costs_2RE[1]
+    crossed_R = _first_crossing(excess_RE, ends_E, bool(excess_RE[0, 0] > 0))
+    inside = first < crossed_R[0] < last
+    return Crossover(
+        dearer_first=bool(excess_RE[0, 0] > 0),
+        position=_interval(crossed_R[0], crossed_R[1:], min(one.tail, other.tail)) if inside else None,
+    )
+
+
+def _first_crossing(excess_RE: Floats, ends_E: Floats, dearer_first: bool) -> Floats:
+    """The first position from which the excess has the other sign than the estimate has at first.
+
+    Minus infinity where it has it from the start, infinity where it never does.
+    """
+    turned_RE = (excess_RE <= 0) if dearer_first else (excess_RE >= 0)
+    stretch_R = np.argmax(turned_RE, axis=1)
+    before_R = np.maximum(stretch_R - 1, 0)
+    rows = np.arange(len(excess_RE))
+    left_R, right_R = excess_RE[rows, before_R], excess_RE[rows, stretch_R]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share_R = left_R / (left_R - right_R)
+        crossed_R = ends_E[before_R] + share_R * (ends_E[stretch_R] - ends_E[before_R])
+    found: Floats = np.where(turned_RE[:, 0], -np.inf, np.where(turned_RE.any(axis=1), crossed_R, np.inf))
+    return found
+
+
+def _fit(costs: StreamCosts, window: int | None) -> tuple[Floats, Floats]:
+    """a and b of equation (1), of the estimate first, then of every resample."""
+    rows = costs.cost_P[None] if costs.cost_RP is None else np.vstack([costs.cost_P, costs.cost_RP])
+    weight_P = 1 / costs.cost_P**2
+    read_P = _read(costs.positions_P, window)
+    centred_P = read_P - np.average(read_P, weights=weight_P)
+    spread = float(np.sum(weight_P * centred_P**2))
+    slope = rows @ (weight_P * centred_P) / spread if spread > 0 else np.zeros(len(rows))
+    start = rows @ weight_P / weight_P.sum() - slope * float(np.average(read_P, weights=weight_P))
+    return start, slope
+
+
+def _growth(costs: StreamCosts, kept_P: NDArray[np.bool_]) -> Interval:
+    rows = costs.cost_P[None] if costs.cost_RP is None else np.vstack([costs.cost_P, costs.cost_RP])
+    doublings = np.log2(costs.positions_P[kept_P])
+    centred = doublings - doublings.mean()
+    per_doubling = np.expm1(np.log(rows[:, kept_P]) @ centred / np.sum(centred**2))
+    return _interval(per_doubling[0], per_doubling[1:], costs.tail)
+
+
+def _judged(per_doubling: Interval) -> Verdict:
+    low, _, high = per_doubling
+    if high < FLAT_GROWTH:
+        return "flat"
+    if low > 0:
+        return "growing"
+    return "flat" if high < TELLING_GROWTH else "undecided"
+
+
+def _read(positions: Floats, window: int | None) -> Floats:
+    return positions if window is None else np.minimum(positions, window)
+
+
+def _drawn(curves: Sequence[Curve], position: int, resamples: int, generator: np.random.Generator) -> Floats:
+    """The cost at a position, its blocks drawn anew within every curve."""
+    medians = []
+    for curve in curves:
+        blocks_K = np.array(curve[position])
+        medians.append(np.median(blocks_K[generator.integers(0, len(blocks_K), (resamples, len(blocks_K)))], axis=1))
+    drawn: Floats = np.median(medians, axis=0)
+    return drawn
+
+
+def _block_medians(measurement: Measurement) -> tuple[float, ...]:
+    parts = np.array_split(np.array(measurement.samples), max(1, len(measurement.blocks)))
+    return tuple(float(np.median(part)) for part in parts if len(part))
+
+
+def _interval(middle: float, resampled: Floats, tail: float) -> Interval:
+    if not len(resampled):
+        return Interval(-math.inf, float(middle), math.inf)
+    low, high = np.quantile(resampled, (tail, 1 - tail), method="inverted_cdf")
+    return Interval(float(low), float(middle), float(high))
