@@ -17,7 +17,6 @@ import itertools
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ import torch
 from bench import _machine
 from results import Store, StoreError, verify
 from tests.bench.inline import Inline
+from tests.bench.kills import survives
 from tests.bench.runs import everything, request_for, run_quietly
 from tests.bench.tiny import TINY, write_plan
 from tests.results.damage import accepted_after_any_change, changes
@@ -145,53 +145,15 @@ def two(folder: Path) -> str:
 
 
 def kills(folder: Path, count: int, generator: random.Random) -> str:
-    """A run killed at random moments and started again, until `count` kills; further runs where one has ended."""
-    plan = write_plan(folder, TINY.replace("seeds = 2", f"seeds = {SEEDS}"))
-    began = time.monotonic()
-    _finish(_start(plan, folder / "undisturbed", folder))
-    whole_seconds = time.monotonic() - began
-    expected = everything(Store(folder / "undisturbed").find("latest"))
-    killed, ended, kept = 0, 0, {}
-    while killed < count:
-        store = folder / f"store-{ended}"
-        process = _start(plan, store, folder)
-        moment = time.monotonic() + generator.uniform(0.0, whole_seconds)
-        while process.poll() is None and time.monotonic() < moment:
-            time.sleep(0.005)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            killed += 1
-        else:
-            _is_as_expected(store, expected, _finish(process))
-            ended, kept = ended + 1, {}
-            continue
-        for path in store.glob("*/records/*.json"):
-            training = json.dumps(json.loads(path.read_bytes())["training"])
-            assert kept.setdefault(path.name, training) == training, f"{path.name} was trained twice"
-    store = folder / f"store-{ended}"
-    _is_as_expected(store, expected, _finish(_start(plan, store, folder)))
-    return f"{killed} kills in {ended + 1} runs; the records of each as if nothing had happened"
-
-
-def _is_as_expected(store: Path, expected: dict[str, Any], output: str) -> None:
-    (run,) = Store(store).runs()
-    assert run.file().finished is not None, output
-    assert everything(run) == expected, f"{run.id} differs from the undisturbed run"
-    inspection = verify(Store(store))
-    assert inspection.is_sound, inspection.flaws
+    """A whole run, lanes included, killed at random moments and started again."""
+    assert survives(folder, count, generator), "a run that was killed does not end as one that was not"
+    return f"{count} kills; the records of every run as if nothing had happened"
 
 
 def _start(plan: Path, store: Path, folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "bench", "run", str(plan), "--store", str(store), "--lanes", "1", "-q"]
     environment = os.environ | {"TMPDIR": str(folder)}  # a lock of its own, whoever else is timing here
     return subprocess.Popen(command, cwd=HOME, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def _finish(process: subprocess.Popen[bytes]) -> str:
-    output = process.communicate(timeout=PATIENCE_SECONDS)[0].decode()
-    assert process.returncode == 0, output[-2000:]
-    return output
 
 
 def _output(command: list[str]) -> str:
