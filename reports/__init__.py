@@ -3,7 +3,7 @@
 from reports._health import Health, Problem
 from reports._ledger import LedgerRow, ledger
 from reports._streaming import StepCost
-from reports._versus import Baseline, Judged
+from reports._versus import Baseline
 from reports.exports import as_csv, as_latex, as_markdown
 from reports.figures import (
     Drawing,
@@ -23,7 +23,6 @@ __all__ = [
     "Baseline",
     "Drawing",
     "Health",
-    "Judged",
     "LeaderboardRow",
     "LedgerRow",
     "MissingLibrary",

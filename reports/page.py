@@ -92,7 +92,7 @@ def page(
         context=context(run, found),
         script=Markup(script),  # noqa: S704  # our own file, and no part of it comes from a record
         script_digest=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
-        **_against(found, baseline),
+        **_against(run, records, found, baseline),
         **_summary(found),
         **_tables(run, records, found),
         **_figures(found, traces or {}),
@@ -102,10 +102,12 @@ def page(
     )
 
 
-def _against(found: Sequence[Group], baseline: Baseline | None) -> dict[str, Any]:
+def _against(
+    run: RunFile, records: Sequence[Record], found: Sequence[Group], baseline: Baseline | None
+) -> dict[str, Any]:
     if baseline is None:
         return {"versus": None, "versus_figures": []}
-    versus = versus_of(found, baseline)
+    versus = versus_of(run, records, found, baseline)
     figures = [scores_of_both(versus, found), steps_of_both(groups(baseline.run, baseline.records), found)]
     return {"versus": versus, "versus_figures": [drawing for drawing in figures if drawing is not None]}
 
