@@ -79,10 +79,7 @@ LATEX_TEXTS = (*FORMULAS, r"a_b%c\input{x}$&#~^", "{", "}}%", "\\", "naïve 模�
 LATEX = {
     "synthetic": lambda: (synthetic.run(), synthetic.records()),
     "empty": lambda: (synthetic.run([]), []),
-    **{
-        f"hostile {n}": lambda name=name: hostile(name)
-        for n, name in enumerate(LATEX_TEXTS)
-    },
+    **{f"hostile {n}": lambda name=name: hostile(name) for n, name in enumerate(LATEX_TEXTS)},
 }
 
 
