@@ -174,15 +174,17 @@ def show(
 
 @app.command()
 def report(
-    run: RunArgument = "latest",
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="One run; with two, the second against the first.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the page.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for the figures as files, SVG, too.")] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Write a run's report.html, one page that opens from disk, and say where it is."""
-    from bench._command import report_run
+    """Write report.html of a run, or of one run against another, one page that opens from disk, and say where it is."""
+    from bench._command import report_runs
 
-    for path in report_run(store, run, output, figures):
+    for path in report_runs(store, runs or ["latest"], output, figures):
         typer.echo(path)
 
 

@@ -19,6 +19,8 @@ from bench._select import select
 from results import Probe, Record, Run, RunFile, Store, StoreError, Traces, load_traces
 
 PAGE = "report.html"
+MOST_RUNS = 2
+"""In a report: a baseline and the run that is held against it."""
 LONGEST_COMMAND = 4000
 """Characters of a command that are kept: enough to repeat any that a person typed."""
 PRIVATE_OPTIONS = ("--store",)
@@ -107,15 +109,22 @@ def show_run(store: Path, name: str, format: str) -> None:
         print(write(file, records), end="")
 
 
-def report_run(store: Path, name: str, output: Path | None, figures: Path | None = None) -> list[Path]:
-    """Write the page of a stored run, and its figures where asked, and say where.
+def report_runs(store: Path, names: Sequence[str], output: Path | None, figures: Path | None = None) -> list[Path]:
+    """Write the page of a stored run, held against another where two are named, its figures where asked, and say where.
 
     Raises `UsageError` where they cannot be written.
     """
+    if len(names) > MOST_RUNS:
+        raise UsageError(f"a report holds one run or two, not {len(names)}; name the baseline, then the run")
+    *before, name = names
     run = Store(store).find(name)
     file, records = read_run(run)
-    page = output or run.folder / PAGE
-    written = [_write_page(run, file, records, page)]
+    baseline = None
+    if before:
+        base_file, base_records = read_run(Store(store).find(before[0]))
+        baseline = reports.Baseline(run=base_file, records=base_records)
+    page = output or run.folder / (f"against-{baseline.run.id}.html" if baseline else PAGE)
+    written = [_write_page(run, file, records, page, baseline)]
     if figures is not None:
         try:
             written += reports.write_figures(file, records, figures)
@@ -176,9 +185,11 @@ def _read_traces(run: Run, file: RunFile, records: Sequence[Record]) -> dict[str
     return found
 
 
-def _write_page(run: Run, file: RunFile, records: Sequence[Record], page: Path) -> Path:
+def _write_page(
+    run: Run, file: RunFile, records: Sequence[Record], page: Path, baseline: reports.Baseline | None = None
+) -> Path:
     try:
-        return reports.write_page(file, records, page, _read_traces(run, file, records))
+        return reports.write_page(file, records, page, _read_traces(run, file, records), baseline)
     except OSError as error:
         raise UsageError(f"cannot write {page}: {error.strerror}; `carousel report -o` writes it elsewhere") from None
 

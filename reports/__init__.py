@@ -3,6 +3,7 @@
 from reports._health import Health, Problem
 from reports._ledger import LedgerRow, ledger
 from reports._streaming import StepCost
+from reports._versus import Baseline
 from reports.exports import as_csv, as_latex, as_markdown
 from reports.figures import (
     Drawing,
@@ -19,6 +20,7 @@ from reports.tables import LeaderboardRow, TimingRow, latency, leaderboard, stre
 from reports.terminal import render_terminal
 
 __all__ = [
+    "Baseline",
     "Drawing",
     "Health",
     "LeaderboardRow",

@@ -46,7 +46,7 @@ def remembered_against_cost_of(found: Sequence[Group]) -> Drawing | None:
             title=title,
             told=told,
             how_to_read=(
-                f"Up and to the left is better. The mean over {written.plural(len(settings(found)), 'setting')} with its "
-                "95% interval over seeds; a mark's area grows with each doubling of the state that a stream carries."
+                f"Up and to the left is better. The mean over {written.plural(len(settings(found)), 'setting')} with "
+                "its 95% interval over seeds; a mark's area grows with each doubling of the state of a stream."
             ),
         )

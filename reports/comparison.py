@@ -122,7 +122,7 @@ def comparison_as_csv(comparison: Comparison) -> str:
 def comparison_as_latex(comparison: Comparison) -> str:
     """Changed rows as a `booktabs` table, the verdict line in its caption."""
     rows = [row for row in comparison.rows if row.verdict in SHOWN]
-    cells = [" & ".join(map(_latex_text, _cells(row))) + r" \\" for row in rows]
+    cells = [" & ".join(map(_latex_text, cells(row))) + r" \\" for row in rows]
     text = "\n".join(
         [
             r"% needs \usepackage{booktabs}",
@@ -180,7 +180,8 @@ def change_of(row: Row) -> str:
     return f"{row.effect:+.1%}{bounds}"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def cells(row: Row) -> tuple[str, ...]:
+    """Case, metric, base, new, change and verdict as people read them."""
     return (_case(row), _metric(row), _value(row, row.base), _value(row, row.new), change_of(row), _verdict(row))
 
 
@@ -221,7 +222,7 @@ def _table(rows: Sequence[Row]) -> Table:
             table.add_section()
             table.add_row(Text(verdict, style=f"bold {STYLES[verdict]}"))
         for row in ones:
-            case, metric, base, new, change, _ = _cells(row)
+            case, metric, base, new, change, _ = cells(row)
             table.add_row(Text(f"  {written.shortened(case, 60)}: {metric}"), base, new, change)
     return table
 
@@ -248,7 +249,7 @@ def _settled_by(rows: Sequence[Row]) -> str:
 
 def _markdown_table(rows: Sequence[Row]) -> list[str]:
     align = [":--", ":--", "--:", "--:", "--:", ":--"]
-    return [_line(HEADINGS), f"| {' | '.join(align)} |", *(_line(_cells(row)) for row in rows)]
+    return [_markdown_line(HEADINGS), f"| {' | '.join(align)} |", *(_markdown_line(cells(row)) for row in rows)]
 
 
 def _lost(loss: Loss) -> str:

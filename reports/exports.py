@@ -21,6 +21,8 @@ _LATEX_COLUMNS = (
     *("step p50", "step p99"),
 )
 
+_AS_WIDE_AS_THE_TEXT = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
+
 
 def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
     """The leaderboard as a Markdown table, what is missing listed below it."""
@@ -74,7 +76,9 @@ def as_latex(run: RunFile, records: Sequence[Record]) -> str:
         caption=_latex_text(caption),
         label="tab:carousel",
     )
-    return "% needs \\usepackage{booktabs}\n" + _in_ascii(text)
+    text = text.replace("\\begin{tabular}", f"{_AS_WIDE_AS_THE_TEXT}\\begin{{tabular}}", 1)
+    text = "\\end{tabular}}".join(text.rsplit("\\end{tabular}", 1))
+    return "% needs \\usepackage{booktabs,graphicx}\n" + _in_ascii(text)
 
 
 def _neutral(value: object) -> object:
@@ -96,6 +100,7 @@ def _latex_text(text: str) -> str:
 
 
 def _in_ascii(text: str) -> str:
+    """Letters that an installation may have no font for are written by their number in Unicode."""
     for letter, command in {"±": r"$\pm$", "—": "---", "–": "--", "µ": r"$\mu$", "…": r"\dots{}"}.items():
         text = text.replace(letter, command)
-    return text
+    return "".join(one if one in "\n\t" or " " <= one <= "~" else f"U+{ord(one):04X}" for one in text)

@@ -36,6 +36,8 @@ from reports._signature import MOST_PANELS, MOST_SHOWN, few_panels, signature_of
 from reports._streaming import StepCost, step_costs_by_arch
 from reports._streaming_figure import streaming_cost_of
 from reports._training_figure import training_curves_of
+from reports._versus import Baseline, versus_of
+from reports._versus_figure import scores_of_both, steps_of_both
 from reports.inside import inside_of
 from reports.tables import TimingRow, latency_of, leaderboard_of
 from results import Record, RunFile, Traces
@@ -45,21 +47,33 @@ SCRIPT = FOLDER / "page.js"
 
 
 def write_page(
-    run: RunFile, records: Sequence[Record], path: Path | str, traces: Mapping[str, Traces] | None = None
+    run: RunFile,
+    records: Sequence[Record],
+    path: Path | str,
+    traces: Mapping[str, Traces] | None = None,
+    baseline: Baseline | None = None,
 ) -> Path:
     """Write the page aside, then rename it into place."""
     target = Path(path)
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        aside.write_text(page(run, records, traces), encoding="utf-8")
+        aside.write_text(page(run, records, traces, baseline), encoding="utf-8")
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
     return target
 
 
-def page(run: RunFile, records: Sequence[Record], traces: Mapping[str, Traces] | None = None) -> str:
-    """The whole report as HTML text, with the gates of the cases in `traces`. The same records give the same text."""
+def page(
+    run: RunFile,
+    records: Sequence[Record],
+    traces: Mapping[str, Traces] | None = None,
+    baseline: Baseline | None = None,
+) -> str:
+    """The whole report as HTML text, with the gates of the cases in `traces`, and held against a baseline if any.
+
+    The same records give the same text.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -78,9 +92,9 @@ def page(run: RunFile, records: Sequence[Record], traces: Mapping[str, Traces] |
         run=run,
         health=health(found, finished=run.finished is not None),
         context=context(run, found),
-        versus=None,
         script=Markup(script),  # noqa: S704  # our own file, and no part of it comes from a record
         script_digest=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+        **_against(run, records, found, baseline),
         **_summary(found),
         **_tables(run, records, found),
         **_figures(found, traces or {}),
@@ -88,6 +102,16 @@ def page(run: RunFile, records: Sequence[Record], traces: Mapping[str, Traces] |
         noisy_pulse=NOISY_PULSE,
         nearly_equal=NEARLY_EQUAL,
     )
+
+
+def _against(
+    run: RunFile, records: Sequence[Record], found: Sequence[Group], baseline: Baseline | None
+) -> dict[str, Any]:
+    if baseline is None:
+        return {"versus": None, "versus_figures": []}
+    versus = versus_of(run, records, found, baseline)
+    figures = [scores_of_both(versus, found), steps_of_both(groups(baseline.run, baseline.records), found)]
+    return {"versus": versus, "versus_figures": [drawing for drawing in figures if drawing is not None]}
 
 
 def _summary(found: Sequence[Group]) -> dict[str, Any]:

@@ -114,3 +114,18 @@ class TestShow:
         assert "lstm" in content
         assert carousel("report", stored[:10], "-o", "page.html").out.strip() == "page.html"
         assert (tmp_path / "page.html").read_text(encoding="utf-8").count("lstm") == content.count("lstm")
+
+    def test_a_report_of_two_runs_holds_the_second_against_the_first(self, carousel: Carousel, stored: str) -> None:
+        ended = carousel("report", stored, "latest")
+        assert (ended.code, ended.err) == (0, "")
+        page = Path(ended.out.strip())
+        assert page == Path("carousel-runs") / stored / f"against-{stored}.html"
+        text = page.read_text(encoding="utf-8")
+        assert f"Against {stored}: 0 regressed, 0 improved" in text
+        assert "Side by side" in text
+
+    def test_a_report_of_three_runs_is_refused(self, carousel: Carousel, stored: str) -> None:
+        ended = carousel("report", stored, stored, stored)
+        assert ended.code == 2
+        assert "one run or two, not 3" in ended.err
+        assert len(ended.err.splitlines()) == 1

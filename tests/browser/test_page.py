@@ -10,9 +10,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 import reports
-from results import RunFile
+from results import Record, RunFile
 from tests.browser.conftest import Seen
-from tests.reports import synthetic
+from tests.reports import synthetic, versus
 from tests.reports.test_page import HOSTILE
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
@@ -173,6 +173,20 @@ def test_axe_finds_nothing_wrong(seen: Seen, report: Path, scheme: str, width: i
     found = Axe().run(page, options=RULES).response
     assert [(one["id"], [node["html"][:200] for node in one["nodes"]][:5]) for one in found["violations"]] == []
     assert len(found["passes"]) > FEWEST_PASSES
+
+
+def test_two_runs_sort_filter_and_pass_axe(seen: Seen, run: RunFile, records: list[Record], tmp_path: Path) -> None:
+    path = reports.write_page(run, records, tmp_path / "report.html", baseline=versus.baseline())
+    page = seen.open(path)
+    page.fill("#filter-verdicts", "gru adding score 512")
+    assert page.locator("#verdict-table tbody:not([hidden])").count() == 1
+    page.locator("#pair-table thead button").nth(5).click()
+    first = page.locator("#pair-table tbody").last.inner_text().split("\t")
+    assert (first[0].strip(), first[5].strip()) == ("gru", "-0.100")
+    found = Axe().run(page, options=RULES).response
+    assert [(one["id"], [node["html"][:200] for node in one["nodes"]][:5]) for one in found["violations"]] == []
+    assert seen.complaints == []
+    assert seen.elsewhere(path) == []
 
 
 @pytest.mark.parametrize("string", HOSTILE)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 import reports
@@ -68,6 +73,77 @@ def test_latex_uses_booktabs_and_escapes(run: RunFile, records: list[Record]) ->
     caption = strange[strange.index("\\caption") : strange.index("\\label")]
     assert r"a\_b\%c\textbackslash{}input\{x\}\$\&\#\textasciitilde{}\textasciicircum{}" in caption
     assert r"\input" not in strange
+
+
+LATEX_TEXTS = (*FORMULAS, r"a_b%c\input{x}$&#~^", "{", "}}%", "\\", "naïve 模型 \x07")
+LATEX = {
+    "synthetic": lambda: (synthetic.run(), synthetic.records()),
+    "empty": lambda: (synthetic.run([]), []),
+    **{f"hostile {n}": lambda name=name: hostile(name) for n, name in enumerate(LATEX_TEXTS)},
+}
+
+
+@pytest.mark.parametrize("name", LATEX)
+def test_latex_is_well_formed_and_compiles_where_there_is_latex(name: str, tmp_path: Path) -> None:
+    table = reports.as_latex(*LATEX[name]())
+    assert_well_formed(table)
+    latex = shutil.which("pdflatex")
+    if latex is not None:
+        source = tmp_path / "table.tex"
+        head = "\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n\\begin{document}\n"
+        source.write_text(f"{head}{table}\\end{{document}}\n", encoding="ascii")
+        command = [latex, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", source.name]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert "Overfull" not in done.stdout
+        assert "(1 page," in done.stdout
+
+
+@pytest.mark.parametrize("broken", ["{a", "a}", r"\begin{x}", r"\begin{x}\end{y}", "a & b\n", "a_b", "$x"])
+def test_the_reader_of_latex_finds_what_is_wrong(broken: str) -> None:
+    with pytest.raises(AssertionError):
+        assert_well_formed(f"\\begin{{tabular}}{{ll}}\na & b \\\\\n{broken} \\\\\n\\end{{tabular}}{broken}\n")
+
+
+def assert_well_formed(text: str) -> None:
+    """Braces and environments close in order, mathematics too, and no special letter stands bare outside the table."""
+    assert text.isascii()
+    text = re.sub(r"(?<!\\)%.*", "", text)
+    bare = re.sub(r"\\(?:[A-Za-z]+|.)", " ", text)
+    depth = 0
+    for letter in bare:
+        depth += (letter == "{") - (letter == "}")
+        assert depth >= 0
+    assert depth == 0
+    opened = []
+    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
+        if kind == "begin":
+            opened.append(name)
+        else:
+            assert opened.pop() == name
+    assert not opened
+    assert bare.count("$") % 2 == 0
+    assert not re.search(r"[_#^~]", bare)
+    body = text[text.index("\\begin{tabular}") : text.index("\\end{tabular}")]
+    assert len({len(re.findall(r"(?<!\\)&", line)) for line in body.splitlines() if line.endswith("\\\\")}) == 1
+    assert "&" not in bare[: bare.index("tabular")]
+
+
+def test_markdown_renders_as_one_table_with_every_row(run: RunFile, records: list[Record]) -> None:
+    """By the CommonMark reader that tables are an extension of, as a README is rendered."""
+    html = MarkdownIt("commonmark").enable("table").render(reports.as_markdown(run, records))
+    assert html.count("<table>") == 1
+    assert html.count("<tr>") == 25
+    assert html.count("<td") == 24 * 13
+    assert html.count("<li>") == 4
+    strange = (
+        MarkdownIt("commonmark")
+        .enable("table")
+        .render(reports.as_markdown(*hostile("a|b<script>`x`[l](javascript:1)*_~&amp;")))
+    )
+    assert strange.count("<td") == 13
+    assert not re.search(r"<script|<a |<em|<code", strange)
+    assert "a|b&lt;script&gt;`x`[l](javascript:1)*_~&amp;amp;" in strange
 
 
 def printed(run: RunFile, records: list[Record], width: int, *, terminal: bool = True) -> str:
