@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from arch._contract import Backend, RecurrentLayer, number_bytes
 from arch._initial import Initialisation, initialise
+from arch._streaming import Streamed, bind_tensors
 
 
 class GRUState(NamedTuple):
@@ -112,6 +113,23 @@ class GRU(RecurrentLayer):
             u_H = self.empty(self.width) if self.u_H is None else self.u_H
             outputs_TBH, h_BH = gru.scan_after(reference, projected_TBG, self.U_GH, u_H, state.h_BH)
         return outputs_TBH, GRUState(h_BH)
+
+    def streamed(self) -> Streamed | None:
+        if type(self) is not GRU:
+            return None
+        width = self.width
+        return Streamed(
+            kind="gru",
+            numbers=(self.W_GD.shape[1], width, int(self.reset == "after")),
+            weights=(
+                (self, "W_GD"),
+                None if self.b_G is None else (self, "b_G"),
+                (self, "U_GH"),
+                None if self.u_H is None else (self, "u_H"),
+            ),
+            room=4 * width,
+            bind=lambda state, batch: bind_tensors(state, batch, width),
+        )
 
     def gates(self, x_BD: Tensor, state: GRUState) -> dict[str, Tensor]:
         names = ("reset", "update", "candidate")

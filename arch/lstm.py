@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from arch._contract import Backend, RecurrentLayer, number_bytes
 from arch._initial import Initialisation, initialise
+from arch._streaming import Streamed, bind_tensors
 
 
 class LSTMState(NamedTuple):
@@ -108,6 +109,19 @@ class LSTM(RecurrentLayer):
 
         outputs_TBH, h_BH, c_BH = lstm.scan(reference, projected_TBG, self.U_GH, *state)
         return outputs_TBH, LSTMState(h_BH, c_BH)
+
+    def streamed(self) -> Streamed | None:
+        if type(self) is not LSTM:
+            return None
+        width, bias = self.width, None if self.b_G is None else "b_G"
+        bias = bias if self.offset_G is None else "offset_G"
+        return Streamed(
+            kind="lstm",
+            numbers=(self.W_GD.shape[1], width),
+            weights=((self, "W_GD"), None if bias is None else (self, bias), (self, "U_GH")),
+            room=4 * width,
+            bind=lambda state, batch: bind_tensors(state, batch, width),
+        )
 
     def gates(self, x_BD: Tensor, state: LSTMState) -> dict[str, Tensor]:
         names = ("input", "forget", "candidate", "output")

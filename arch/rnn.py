@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from arch._contract import Backend, RecurrentLayer, number_bytes
 from arch._initial import RectifiedInitialisation, initialise
+from arch._streaming import Streamed, bind_tensors
 
 
 class RNNState(NamedTuple):
@@ -87,3 +88,15 @@ class RNN(RecurrentLayer):
         is_tanh = self.nonlinearity == "tanh"
         outputs_TBH, h_BH = rnn.scan(reference, is_tanh, projected_TBG, self.U_HH, state.h_BH)
         return outputs_TBH, RNNState(h_BH)
+
+    def streamed(self) -> Streamed | None:
+        if type(self) is not RNN:
+            return None
+        width = self.width
+        return Streamed(
+            kind="rnn",
+            numbers=(self.W_HD.shape[1], width, int(self.nonlinearity == "tanh")),
+            weights=((self, "W_HD"), None if self.b_H is None else (self, "b_H"), (self, "U_HH")),
+            room=width,
+            bind=lambda state, batch: bind_tensors(state, batch, width),
+        )

@@ -33,8 +33,8 @@ SIGMOID_SATURATES, TANH_SATURATES = 87.0, 9.1
 
 
 @njit(forceinline=True)
-def exponential_less_one(x):  # type: ignore[no-untyped-def]
-    """Equation (1), for |x| ≤ 87."""
+def _parts(x):  # type: ignore[no-untyped-def]
+    """2^n and e^r - 1 of equations (1) and (2), for |x| ≤ 87."""
     shifted = fused(x, splat(LOG2_E), splat(ROUNDING))
     n = shifted - splat(ROUNDING)
     r = fused(n, splat(-LN_2_LOW), fused(n, splat(-LN_2_HIGH), x))
@@ -42,8 +42,21 @@ def exponential_less_one(x):  # type: ignore[no-untyped-def]
     q = fused(r, q, splat(Q_2))
     q = fused(r, q, splat(Q_1))
     q = fused(r, q, splat(Q_0))
-    scale = power_of_two(shifted)
-    return fused(scale, fused(r * r, q, r), scale - splat(1.0))  # (2), (1)
+    return power_of_two(shifted), fused(r * r, q, r)  # (2)
+
+
+@njit(forceinline=True)
+def exponential_less_one(x):  # type: ignore[no-untyped-def]
+    """Equation (1), for |x| ≤ 87."""
+    scale, rest = _parts(x)
+    return fused(scale, rest, scale - splat(1.0))
+
+
+@njit(forceinline=True)
+def exponential(x):  # type: ignore[no-untyped-def]
+    """e^x, for |x| ≤ 87."""
+    scale, rest = _parts(x)
+    return fused(scale, rest, scale)
 
 
 @njit(forceinline=True)
