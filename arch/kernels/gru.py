@@ -18,6 +18,7 @@ and the output ask of h':
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ from torch import Tensor
 
 from arch.kernels._activation import sigmoid, tanh
 from arch.kernels._compile import kernel
-from arch.kernels._product import multiply, pack, pack_transposed, panels_of
+from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels._tensors import CONTIGUOUS, Reference, flat, gradients_wanted, through_reference, weight_gradient
+from arch.kernels._threads import over_rows
 from arch.kernels._vector import LANES, fused, load, load_first, splat, store, store_first
 
 KEPT = 5
@@ -197,7 +199,12 @@ class ScanAfter(torch.autograd.Function):
         T, B, H = *projected_TBG.shape[:2], U_GH.shape[1]
         outputs_TBH = projected_TBG.new_empty(T, B, H)
         kept = projected_TBG.new_empty(T * B * panels_of(H) * LANES * KEPT if keeps else 0)
-        forward_rows(*map(flat, (projected_TBG, U_GH, u_H, h_BH, outputs_TBH, kept)), keeps, T, B, H, 0, B)
+        over_rows(
+            B,
+            T * B * U_GH.numel(),
+            partial(forward_rows, *map(flat, (projected_TBG, U_GH, u_H, h_BH, outputs_TBH, kept)), keeps, T, B, H),
+            ROWS,
+        )
         ctx.reference = reference
         ctx.save_for_backward(*inputs, outputs_TBH, kept)
         return outputs_TBH, outputs_TBH[-1].clone()
@@ -212,7 +219,7 @@ class ScanAfter(torch.autograd.Function):
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
         d_projected_TBG, d_sums_TBG = (projected_TBG.new_empty(projected_TBG.shape) for _ in range(2))
         arrays = (kept, U_GH, d_outputs_TBH, d_h_BH, d_projected_TBG, d_sums_TBG)
-        backward_rows(*map(flat, arrays), T, B, H, 0, B)
+        over_rows(B, T * B * U_GH.numel(), partial(backward_rows, *map(flat, arrays), T, B, H), ROWS)
         d_U_GH = weight_gradient(d_sums_TBG, h_BH, outputs_TBH)  # (9a)
         return None, None, d_projected_TBG, d_U_GH, d_sums_TBG[..., 2 * H :].sum((0, 1)), d_h_BH
 
@@ -227,7 +234,7 @@ class ScanBefore(torch.autograd.Function):
         outputs_TBH, reset_TBH = projected_TBG.new_empty(T, B, H), projected_TBG.new_empty(T, B, H)
         kept = projected_TBG.new_empty(T * B * panels_of(H) * LANES * KEPT if keeps else 0)
         arrays = (projected_TBG, U_GH, h_BH, outputs_TBH, reset_TBH, kept)
-        forward_rows_before(*map(flat, arrays), keeps, T, B, H, 0, B)
+        over_rows(B, T * B * U_GH.numel(), partial(forward_rows_before, *map(flat, arrays), keeps, T, B, H), ROWS)
         ctx.reference = reference
         ctx.save_for_backward(*inputs, outputs_TBH, reset_TBH, kept)
         return outputs_TBH, outputs_TBH[-1].clone()
@@ -241,7 +248,12 @@ class ScanBefore(torch.autograd.Function):
         T, B, H = outputs_TBH.shape
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
         d_projected_TBG = projected_TBG.new_empty(projected_TBG.shape)
-        backward_rows_before(*map(flat, (kept, U_GH, d_outputs_TBH, d_h_BH, d_projected_TBG)), T, B, H, 0, B)
+        over_rows(
+            B,
+            T * B * U_GH.numel(),
+            partial(backward_rows_before, *map(flat, (kept, U_GH, d_outputs_TBH, d_h_BH, d_projected_TBG)), T, B, H),
+            ROWS,
+        )
         d_rz, d_n = d_projected_TBG.split([2 * H, H], 2)
         d_U_n = d_n.flatten(0, 1).T @ reset_TBH.flatten(0, 1)
         d_U_GH = torch.cat([weight_gradient(d_rz, h_BH, outputs_TBH), d_U_n])  # (9b)

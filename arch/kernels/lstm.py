@@ -15,6 +15,7 @@ With d· for the loss's derivative by ·, and dh, dc what the later steps and th
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ from torch import Tensor
 
 from arch.kernels._activation import sigmoid, tanh
 from arch.kernels._compile import kernel
-from arch.kernels._product import multiply, pack, pack_transposed, panels_of
+from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels._tensors import CONTIGUOUS, Reference, flat, gradients_wanted, through_reference, weight_gradient
+from arch.kernels._threads import over_rows
 from arch.kernels._vector import LANES, fused, load, load_first, splat, store, store_first
 
 KEPT = 6
@@ -113,7 +115,7 @@ class Scan(torch.autograd.Function):
         outputs_TBH, c_end_BH = projected_TBG.new_empty(T, B, H), torch.empty_like(c_BH, memory_format=CONTIGUOUS)
         kept = projected_TBG.new_empty(T * B * panels_of(H) * LANES * KEPT if keeps else 0)
         arrays = (projected_TBG, U_GH, h_BH, c_BH, outputs_TBH, c_end_BH, kept)
-        forward_rows(*map(flat, arrays), keeps, T, B, H, 0, B)
+        over_rows(B, T * B * U_GH.numel(), partial(forward_rows, *map(flat, arrays), keeps, T, B, H), ROWS)
         ctx.reference = reference
         ctx.save_for_backward(*inputs, outputs_TBH, kept)
         return outputs_TBH, outputs_TBH[-1].clone(), c_end_BH
@@ -129,7 +131,7 @@ class Scan(torch.autograd.Function):
         d_h_BH, d_c_BH = d_h_BH.clone(memory_format=CONTIGUOUS), d_c_BH.clone(memory_format=CONTIGUOUS)
         d_projected_TBG = projected_TBG.new_empty(projected_TBG.shape)
         arrays = (kept, U_GH, d_outputs_TBH, d_h_BH, d_c_BH, d_projected_TBG)
-        backward_rows(*map(flat, arrays), T, B, H, 0, B)
+        over_rows(B, T * B * U_GH.numel(), partial(backward_rows, *map(flat, arrays), T, B, H), ROWS)
         d_U_GH = weight_gradient(d_projected_TBG, h_BH, outputs_TBH)  # (13)
         return None, None, d_projected_TBG, d_U_GH, d_h_BH, d_c_BH
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import arch
 from arch import RecurrentLayer, State
-from arch.kernels import _activation, _compile
+from arch.kernels import _activation, _compile, _threads, gelu
 from arch.kernels._vector import LANES, load, store
 from tests.arch.fused import SPECS, assert_same, layer_of
 
@@ -135,6 +135,47 @@ def test_the_same_twice_bit_for_bit(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS)
+def test_threads_change_no_bit(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row's sums run in one order, whichever thread it is in, and whatever is in the tile with it."""
+    monkeypatch.setattr(_threads, "LEAST_WORK", 1)
+    layer = layer_of(spec, 3, 37)
+    shares: list[tuple[int, int]] = []
+
+    def noted(run: Callable[[int, int], object], first: int, last: int, flushes: bool) -> None:
+        shares.append((first, last))
+        run(first, last)
+
+    monkeypatch.setattr(_threads, "_run", noted)
+    found = []
+    with torch.no_grad():
+        projected_TBG = layer.project(torch.randn(5, 37, 3))
+        for threads in (1, 2, 3):
+            monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            found.append(layer.fuse(projected_TBG, layer.init_state(37))[0])
+    assert sorted(shares) == [(8, 24), (16, 37), (24, 37)]
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_two_threads_are_the_equations(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_threads, "LEAST_WORK", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    compare(spec, batch=21, steps=4, inputs=3, width=18, seed=0)
+
+
+def test_the_other_threads_flush_as_their_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    seen = []
+    try:
+        for flushes in (True, False):
+            torch.set_flush_denormal(flushes)
+            _threads.over_rows(2, 1 << 30, lambda first, last: seen.append(_threads._flushes_denormals()), 1)
+    finally:
+        torch.set_flush_denormal(False)
+    assert seen == [True, True, False, False]
+
+
+@pytest.mark.parametrize("spec", SPECS)
 def test_a_sequence_does_not_depend_on_its_batch(spec: str) -> None:
     layer = layer_of(spec, 3, 37)
     projected_TBG = layer.project(torch.randn(5, 13, 3))
@@ -223,6 +264,20 @@ def test_the_stated_error_of_sigmoid_and_tanh(name: str) -> None:
     error_N = np.abs(applied(getattr(_activation, name), x_N) - exact_N) / np.abs(exact_N)
     assert error_N.max() <= _activation.MAXIMUM_ERROR
     assert error_N.max() > _activation.MAXIMUM_ERROR / 4, "the stated error is far too wide"
+
+
+def test_the_stated_error_of_gelu() -> None:
+    x_N = torch.linspace(-12, 12, 300_001, requires_grad=True)
+    exact_N = x_N.detach().double().requires_grad_()
+    for found_N, expected_N in (
+        (gelu.apply(x_N), torch.nn.functional.gelu(exact_N)),
+        (
+            torch.autograd.grad(gelu.apply(x_N).sum(), x_N)[0],
+            torch.autograd.grad(torch.nn.functional.gelu(exact_N).sum(), exact_N)[0],
+        ),
+    ):
+        error_N = (found_N.double() - expected_N).abs() / exact_N.abs().clamp(min=1)
+        assert gelu.MAXIMUM_ERROR / 8 < error_N.max() <= gelu.MAXIMUM_ERROR
 
 
 def test_sigmoid_and_tanh_at_the_edges() -> None:
