@@ -159,7 +159,7 @@ class RecurrentLayer(Layer):
     def scan(self, x_BTD: Tensor, state: State) -> tuple[Tensor, State]:
         if self.backend_for(x_BTD, state) == "reference":
             return self.unroll(self.project(x_BTD).unbind(1), state, 1)
-        outputs_TBH, state = self.fuse(self.project(x_BTD.transpose(0, 1).contiguous()), state)
+        outputs_TBH, state = self.fuse(x_BTD.transpose(0, 1).contiguous(), state)
         return outputs_TBH.transpose(0, 1), state
 
     def unroll(self, projected_BG: Iterable[Tensor], state: State, time: int) -> tuple[Tensor, State]:
@@ -170,8 +170,8 @@ class RecurrentLayer(Layer):
             outputs.append(h_BH)
         return torch.stack(outputs, time), state
 
-    def fuse(self, projected_TBG: Tensor, state: State) -> tuple[Tensor, State]:
-        """All updates in one kernel: outputs (T, B, H) and the last state. Overridden where there is such a kernel."""
+    def fuse(self, x_TBD: Tensor, state: State) -> tuple[Tensor, State]:
+        """All steps in one kernel: outputs (T, B, H) and the last state. Overridden where there is such a kernel."""
         raise NotImplementedError
 
     def backend_for(self, x_BTD: Tensor, state: State | None = None) -> Literal["reference", "fused"]:

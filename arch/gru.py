@@ -100,13 +100,14 @@ class GRU(RecurrentLayer):
         h_BH = (1 - z_BH) * n_BH + z_BH * state.h_BH  # (4)
         return h_BH, GRUState(h_BH)
 
-    def fuse(self, projected_TBG: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
+    def fuse(self, x_TBD: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         from arch.kernels import gru
 
         def reference(projected_TBG: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
             outputs_TBH, (h_BH,) = self.unroll(projected_TBG, GRUState(inputs[-1]), 0)
             return outputs_TBH, h_BH
 
+        projected_TBG = self.project(x_TBD)
         if self.reset == "before":
             outputs_TBH, h_BH = gru.scan_before(reference, projected_TBG, self.U_GH, state.h_BH)
         else:

@@ -78,7 +78,7 @@ class RNN(RecurrentLayer):
         h_BH = total_BH.tanh() if self.nonlinearity == "tanh" else total_BH.relu()  # (1)
         return h_BH, RNNState(h_BH)
 
-    def fuse(self, projected_TBG: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
+    def fuse(self, x_TBD: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
         from arch.kernels import rnn
 
         def reference(projected_TBH: Tensor, _: Tensor, h_BH: Tensor) -> tuple[Tensor, ...]:
@@ -86,7 +86,7 @@ class RNN(RecurrentLayer):
             return outputs_TBH, h_BH
 
         is_tanh = self.nonlinearity == "tanh"
-        outputs_TBH, h_BH = rnn.scan(reference, is_tanh, projected_TBG, self.U_HH, state.h_BH)
+        outputs_TBH, h_BH = rnn.scan(reference, is_tanh, self.project(x_TBD), self.U_HH, state.h_BH)
         return outputs_TBH, RNNState(h_BH)
 
     def streamed(self) -> Streamed | None:

@@ -113,7 +113,7 @@ def _train(record: Record) -> int:
     for step, batch in enumerate(batches(task, case), start=1):
         optimiser.zero_grad()
         loss = task.loss(model(batch.inputs), batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
         optimiser.step()
         schedule.step()
