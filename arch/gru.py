@@ -103,16 +103,21 @@ class GRU(RecurrentLayer):
     def fuse(self, x_TBD: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         from arch.kernels import gru
 
-        def reference(projected_TBG: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        def of_projected(projected_TBG: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
             outputs_TBH, (h_BH,) = self.unroll(projected_TBG, GRUState(inputs[-1]), 0)
             return outputs_TBH, h_BH
 
-        projected_TBG = self.project(x_TBD)
         if self.reset == "before":
-            outputs_TBH, h_BH = gru.scan_before(reference, projected_TBG, self.U_GH, state.h_BH)
+            outputs_TBH, h_BH = gru.scan_before(of_projected, self.project(x_TBD), self.U_GH, state.h_BH)
         else:
+            b_G = self.empty(3 * self.width) if self.b_G is None else self.b_G
             u_H = self.empty(self.width) if self.u_H is None else self.u_H
-            outputs_TBH, h_BH = gru.scan_after(reference, projected_TBG, self.U_GH, u_H, state.h_BH)
+            weights = (self.W_GD, b_G, self.U_GH, u_H)
+
+            def of_inputs(x_TBD: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+                return of_projected(self.project(x_TBD), *inputs)
+
+            outputs_TBH, h_BH = gru.scan_after(of_inputs, x_TBD, *weights, state.h_BH)
         return outputs_TBH, GRUState(h_BH)
 
     def streamed(self) -> Streamed | None:

@@ -53,7 +53,7 @@ class Transformer(Layer):
     `window`      how many steps back attention reads, itself included; all where it is None.
     `expansion`   width of the perceptron's hidden layer, in model widths.
     `max_length`  how many positions are learned, where positions are `learned`.
-    `backend`     how gelu and a model's `step` run, see `arch._contract`.
+    `backend`     how heads are split, gelu and a model's `step` run, see `arch._contract`.
     """
 
     residual: ClassVar[bool] = True
@@ -157,7 +157,7 @@ class Transformer(Layer):
         return gelu.apply(x)
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
-        """What the perceptron's gelu is. Raises `ValueError` where `fused` is asked for and cannot be."""
+        """What splits the heads and computes gelu. Raises `ValueError` where `fused` is asked for and cannot be."""
         if self.backend == "reference":
             return "reference"
         obstacle = obstacle_to_kernels([x_BTD, self.W_1.weight])
@@ -220,12 +220,22 @@ class Transformer(Layer):
     def _project(self, x_BTD: Tensor, cache: Cache) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of the chunk of steps that follows the cache."""
         B, T, D = x_BTD.shape
-        qkv = self.W_qkv(x_BTD).view(B, T, 3, self.heads, D // self.heads)
-        qk_2BNTK, v_1BNTK = qkv.permute(2, 0, 3, 1, 4).split([2, 1])
+        qkv_BTD, turns_TJ = self.W_qkv(x_BTD), None
         if self.positions == "rotary":
-            qk_2BNTK = _rotate(qk_2BNTK, self._turns(cache.position, T, qk_2BNTK))
-        q_BNTK, k_BNTK = qk_2BNTK
-        return q_BNTK, k_BNTK, v_1BNTK[0]
+            turns_TJ = self._turns(cache.position, T, qkv_BTD.view(B, T, 3 * self.heads, D // self.heads))
+
+        def reference(qkv_BTD: Tensor) -> tuple[Tensor, ...]:
+            qk_2BNTK, v_1BNTK = qkv_BTD.view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4).split([2, 1])
+            qk_2BNTK = qk_2BNTK if turns_TJ is None else _rotate(qk_2BNTK, turns_TJ)
+            return qk_2BNTK[0], qk_2BNTK[1], v_1BNTK[0]
+
+        if self.backend_for(x_BTD) == "reference":
+            q_BNTK, k_BNTK, v_BNTK = reference(qkv_BTD)
+        else:
+            from arch.kernels import heads
+
+            q_BNTK, k_BNTK, v_BNTK = heads.split(reference, self.heads, turns_TJ, qkv_BTD)
+        return q_BNTK, k_BNTK, v_BNTK
 
     def _attend(self, x_BTD: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """Equation (3) for a chunk of steps, and the cache with their keys and values."""
@@ -285,8 +295,7 @@ def _append(cache: Cache, k_BNTK: Tensor, v_BNTK: Tensor, window: int | None) ->
     """The cache with T more steps. Room grows by doubling; a window's oldest steps make room first."""
     T, length, position = k_BNTK.shape[2], cache.length, cache.position + k_BNTK.shape[2]
     if length == 0:
-        own_keys, own_values = (new.clone(memory_format=torch.contiguous_format) for new in (k_BNTK, v_BNTK))
-        return Cache(own_keys, own_values, T, position)
+        return Cache(_own(k_BNTK), _own(v_BNTK), T, position)
     if k_BNTK.requires_grad or cache.keys_BNSK.requires_grad:  # autograd needs the old values unchanged
         keep = length if window is None else min(length, window - 1)
         old_keys, old_values = (old[:, :, length - keep : length] for old in (cache.keys_BNSK, cache.values_BNSK))
@@ -295,6 +304,12 @@ def _append(cache: Cache, k_BNTK: Tensor, v_BNTK: Tensor, window: int | None) ->
     keys_BNSK[:, :, length : length + T] = k_BNTK
     values_BNSK[:, :, length : length + T] = v_BNTK
     return Cache(keys_BNSK, values_BNSK, length + T, position)
+
+
+def _own(new: Tensor) -> Tensor:
+    """The tensor in memory of its own; itself where it is that already."""
+    alone = new.is_contiguous() and new.untyped_storage().nbytes() == new.nbytes
+    return new if alone else new.clone(memory_format=torch.contiguous_format)
 
 
 def _with_room(cache: Cache, T: int, window: int | None) -> Cache:
