@@ -19,4 +19,4 @@ def warm() -> float:
         importlib.import_module(f"{__name__}.{module.name}")
     from arch.kernels._compile import compiling_seconds
 
-    return sum(compiling_seconds)
+    return float(sum(compiling_seconds))

@@ -17,8 +17,10 @@ from typing import Any
 
 import numba
 
+from arch.kernels._vector import LANES
+
 SOURCES_DIGEST = reduce(
-    lambda digest, path: zlib.crc32(path.read_bytes(), digest), sorted(Path(__file__).parent.glob("*.py")), 0
+    lambda digest, path: zlib.crc32(path.read_bytes(), digest), sorted(Path(__file__).parent.glob("*.py")), LANES
 )
 
 

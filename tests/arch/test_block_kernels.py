@@ -65,7 +65,7 @@ def test_gradients_of_gradients_come_from_the_equations(spec: str) -> None:
     layer, found = block_of(spec, 12), {}
     x_BTD = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(1), requires_grad=True)
     for backend in ("fused", "reference"):
-        layer.backend = backend  # type: ignore[assignment]
+        layer.backend = backend
         with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):  # the others have no second derivative
             (slope_BTD,) = torch.autograd.grad(layer(x_BTD).pow(3).sum(), x_BTD, create_graph=True)
         found[backend] = [slope_BTD.detach(), *torch.autograd.grad(slope_BTD.square().sum(), [x_BTD])]

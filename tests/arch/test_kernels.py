@@ -332,6 +332,33 @@ assert {"arch.kernels.rnn", "arch.kernels.gru"} <= set(sys.modules)
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(arch.__file__).parents[1])
 
 
+def test_machines_without_the_widest_vectors() -> None:
+    """The kernels again with 8 lanes, as on a machine without AVX-512."""
+    script = """
+import llvmlite.binding
+features = llvmlite.binding.get_host_cpu_features()
+features.update((name, False) for name in features if "avx512" in name or "amx" in name or "avx10" in name)
+llvmlite.binding.get_host_cpu_features = lambda: features
+from arch.kernels import warm
+from arch.kernels._vector import LANES
+assert LANES == 8
+assert isinstance(warm(), float) and warm() == warm()
+from tests.arch import test_block_kernels, test_kernels, test_streaming
+for spec in test_kernels.SPECS:
+    test_kernels.compare(spec, 9, 6, 2, 34, 0)
+    test_kernels.compare(spec, 3, 7, 1, 17, 0)
+for name in test_kernels.EXACT:
+    test_kernels.test_the_stated_error_of_sigmoid_and_tanh(name)
+test_kernels.test_the_stated_error_of_gelu()
+for spec in test_streaming.SPECS:
+    test_streaming.test_steps_are_the_equations(spec, True, 3)
+layer = test_block_kernels.block_of("transformer", 12)
+x_BTD = test_block_kernels.torch.randn(2, 6, 12).requires_grad_()
+test_block_kernels.assert_same(*(test_block_kernels.results(layer, how, x_BTD) for how in ("fused", "reference")))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(arch.__file__).parents[1])
+
+
 def test_a_change_in_any_kernel_file_compiles_all_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_compile, "SOURCES_DIGEST", 1)
     one = _compile._stamped(applied)
