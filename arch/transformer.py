@@ -297,7 +297,7 @@ def _append(cache: Cache, k_BNTK: Tensor, v_BNTK: Tensor, window: int | None) ->
     if length == 0:
         return Cache(_own(k_BNTK), _own(v_BNTK), T, position)
     if k_BNTK.requires_grad or cache.keys_BNSK.requires_grad:  # autograd needs the old values unchanged
-        keep = length if window is None else min(length, window - 1)
+        keep = _kept(length, window)
         old_keys, old_values = (old[:, :, length - keep : length] for old in (cache.keys_BNSK, cache.values_BNSK))
         return Cache(torch.cat([old_keys, k_BNTK], 2), torch.cat([old_values, v_BNTK], 2), keep + T, position)
     keys_BNSK, values_BNSK, length, _ = _with_room(cache, T, window)
@@ -317,13 +317,18 @@ def _with_room(cache: Cache, T: int, window: int | None) -> Cache:
     keys_BNSK, values_BNSK, length, position = cache
     if length + T <= keys_BNSK.shape[2]:
         return cache
-    keep = length if window is None else min(length, window - 1)
+    keep = _kept(length, window)
     room = _power_of_two(keep + (T if window is None else max(T, window)))
     keys_BNSK, values_BNSK = (
         torch.cat([old[:, :, length - keep : length], old.new_empty(*old.shape[:2], room - keep, old.shape[3])], 2)
         for old in (keys_BNSK, values_BNSK)
     )
     return Cache(keys_BNSK, values_BNSK, keep, position)
+
+
+def _kept(length: int, window: int | None) -> int:
+    """How many of the cached steps the next one still reads."""
+    return length if window is None else min(length, window - 1)
 
 
 def _trim(cache: Cache, window: int | None) -> Cache:
