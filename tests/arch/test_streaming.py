@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import arch
 from arch import SequenceModel
@@ -277,6 +278,13 @@ def test_other_inputs_and_states_are_left_to_the_equations() -> None:
         found = model._stepper.step(model, x.T.contiguous().T, model.init_state(2))
         assert found is not None
         assert_close(found[0], model.scan(x[:, None], model.init_state(2))[0][:, 0])
+
+
+def test_operations_that_are_counted_are_those_of_the_equations() -> None:
+    model, x = model_of("lstm"), inputs(1)[:, 0]
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model.step(x, model.init_state(1))
+    assert counter.get_total_flops() > 0
 
 
 def test_a_token_that_is_unknown_is_refused() -> None:
