@@ -24,11 +24,13 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
+from arch._streaming import Streamed
+
 State = Any
 """A tree of tensors and plain numbers: named tuples, tuples and lists of them."""
 
 Backend = Literal["auto", "reference", "fused"]
-"""How `scan` runs: the equations step by step, a kernel for the whole sequence, or that kernel where it applies."""
+"""How `scan` and a model's `step` run: the equations, a kernel made from them, or that kernel where it applies."""
 
 
 class Layer(nn.Module, ABC):
@@ -44,6 +46,8 @@ class Layer(nn.Module, ABC):
 
     width: int
     """H, the numbers a step that come out."""
+
+    backend: Backend = "reference"
 
     max_length: int | None = None
     """The longest sequence that the layer can read, where there is one."""
@@ -102,6 +106,10 @@ class Layer(nn.Module, ABC):
         """Bytes that one `step` of one stream moves after `position` steps; None where they are not stated."""
         return None
 
+    def streamed(self) -> Streamed | None:
+        """What the compiled step of a model must know of this layer; None where the equations are all there is."""
+        return None
+
     def empty(self, *shape: int) -> Tensor:
         """Zeros of the layer's own dtype and device."""
         parameter = next(self.parameters())
@@ -114,8 +122,6 @@ class RecurrentLayer(Layer):
     A subclass writes its equations once, in two halves: `project` holds what depends on the input
     alone, so that `scan` can do it for all steps in one matrix product; `update` holds the rest.
     """
-
-    backend: Backend = "reference"
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
@@ -153,7 +159,7 @@ class RecurrentLayer(Layer):
     def scan(self, x_BTD: Tensor, state: State) -> tuple[Tensor, State]:
         if self.backend_for(x_BTD, state) == "reference":
             return self.unroll(self.project(x_BTD).unbind(1), state, 1)
-        outputs_TBH, state = self.fuse(self.project(x_BTD.transpose(0, 1).contiguous()), state)
+        outputs_TBH, state = self.fuse(x_BTD.transpose(0, 1).contiguous(), state)
         return outputs_TBH.transpose(0, 1), state
 
     def unroll(self, projected_BG: Iterable[Tensor], state: State, time: int) -> tuple[Tensor, State]:
@@ -164,8 +170,8 @@ class RecurrentLayer(Layer):
             outputs.append(h_BH)
         return torch.stack(outputs, time), state
 
-    def fuse(self, projected_TBG: Tensor, state: State) -> tuple[Tensor, State]:
-        """All updates in one kernel: outputs (T, B, H) and the last state. Overridden where there is such a kernel."""
+    def fuse(self, x_TBD: Tensor, state: State) -> tuple[Tensor, State]:
+        """All steps in one kernel: outputs (T, B, H) and the last state. Overridden where there is such a kernel."""
         raise NotImplementedError
 
     def backend_for(self, x_BTD: Tensor, state: State | None = None) -> Literal["reference", "fused"]:
@@ -183,18 +189,23 @@ class RecurrentLayer(Layer):
         """Why the kernel cannot read these tensors, where it cannot."""
         if type(self).fuse is RecurrentLayer.fuse:
             return f"{type(self).__name__} has no kernel"
-        if torch.compiler.is_compiling():
-            return "torch.compile traces the equations themselves"
-        if torch.is_autocast_enabled("cpu"):
-            return "the kernel computes in float32, but autocast is on"
-        for tensor in tensors:
-            if not isinstance(tensor, Tensor):
-                continue
-            if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or tensor.layout != torch.strided:
-                return f"the kernel reads float32 on the CPU, not {tensor.dtype} on {tensor.device}"
-            if not _has_memory(tensor):
-                return "the kernel reads memory, which tensors inside a transform do not have"
-        return None
+        return obstacle_to_kernels(tensors)
+
+
+def obstacle_to_kernels(tensors: Iterable[Any]) -> str | None:
+    """Why a kernel cannot read these tensors, where it cannot."""
+    if torch.compiler.is_compiling():
+        return "torch.compile traces the equations themselves"
+    if torch.is_autocast_enabled("cpu"):
+        return "the kernel computes in float32, but autocast is on"
+    for tensor in tensors:
+        if not isinstance(tensor, Tensor):
+            continue
+        if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or tensor.layout != torch.strided:
+            return f"the kernel reads float32 on the CPU, not {tensor.dtype} on {tensor.device}"
+        if not _has_memory(tensor):
+            return "the kernel reads memory, which tensors inside a transform do not have"
+    return None
 
 
 def _has_memory(tensor: Tensor) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from arch._contract import Layer, State, copy_state, number_bytes
 from arch._registry import Arch, get
+from arch._streaming import Stepper
 
 WIDEST_UNIT = 256
 """How far the search for a layer's smallest width goes."""
@@ -34,6 +35,7 @@ class SequenceModel(nn.Module):
         self.layers: nn.ModuleList = nn.ModuleList(layers)
         self.readout = readout
         self.dropout = nn.Dropout(dropout)
+        self._stepper = Stepper()
 
     @property
     def width(self) -> int:
@@ -51,6 +53,10 @@ class SequenceModel(nn.Module):
 
     def step(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
         """One time step: tokens (B,) or reals (B, D) in, (B, O) out. The state passed in is used up."""
+        if not torch.is_grad_enabled():
+            found = self._stepper.step(self, x, state)
+            if found is not None:
+                return found
         hidden, states = self.encoder(x), []
         for i, layer in enumerate(self._stack()):
             hidden, after = layer.step(hidden if i == 0 else self.dropout(hidden), state[i])

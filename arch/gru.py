@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from arch._contract import Backend, RecurrentLayer, number_bytes
 from arch._initial import Initialisation, initialise
+from arch._streaming import Streamed, bind_tensors
 
 
 class GRUState(NamedTuple):
@@ -99,19 +100,42 @@ class GRU(RecurrentLayer):
         h_BH = (1 - z_BH) * n_BH + z_BH * state.h_BH  # (4)
         return h_BH, GRUState(h_BH)
 
-    def fuse(self, projected_TBG: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
+    def fuse(self, x_TBD: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         from arch.kernels import gru
 
-        def reference(projected_TBG: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        def of_projected(projected_TBG: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
             outputs_TBH, (h_BH,) = self.unroll(projected_TBG, GRUState(inputs[-1]), 0)
             return outputs_TBH, h_BH
 
         if self.reset == "before":
-            outputs_TBH, h_BH = gru.scan_before(reference, projected_TBG, self.U_GH, state.h_BH)
+            outputs_TBH, h_BH = gru.scan_before(of_projected, self.project(x_TBD), self.U_GH, state.h_BH)
         else:
+            b_G = self.empty(3 * self.width) if self.b_G is None else self.b_G
             u_H = self.empty(self.width) if self.u_H is None else self.u_H
-            outputs_TBH, h_BH = gru.scan_after(reference, projected_TBG, self.U_GH, u_H, state.h_BH)
+            weights = (self.W_GD, b_G, self.U_GH, u_H)
+
+            def of_inputs(x_TBD: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+                return of_projected(self.project(x_TBD), *inputs)
+
+            outputs_TBH, h_BH = gru.scan_after(of_inputs, x_TBD, *weights, state.h_BH)
         return outputs_TBH, GRUState(h_BH)
+
+    def streamed(self) -> Streamed | None:
+        if type(self) is not GRU:
+            return None
+        width = self.width
+        return Streamed(
+            kind="gru",
+            numbers=(self.W_GD.shape[1], width, int(self.reset == "after")),
+            weights=(
+                (self, "W_GD"),
+                None if self.b_G is None else (self, "b_G"),
+                (self, "U_GH"),
+                None if self.u_H is None else (self, "u_H"),
+            ),
+            room=4 * width,
+            bind=lambda state, batch: bind_tensors(state, batch, width),
+        )
 
     def gates(self, x_BD: Tensor, state: GRUState) -> dict[str, Tensor]:
         names = ("reset", "update", "candidate")

@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from arch._contract import Backend, RecurrentLayer, number_bytes
 from arch._initial import Initialisation, initialise
+from arch._streaming import Streamed, bind_tensors
 
 
 class LSTMState(NamedTuple):
@@ -99,15 +100,30 @@ class LSTM(RecurrentLayer):
         h_BH = o_BH * c_BH.tanh()  # (6)
         return h_BH, LSTMState(h_BH, c_BH)
 
-    def fuse(self, projected_TBG: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+    def fuse(self, x_TBD: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         from arch.kernels import lstm
 
-        def reference(projected_TBG: Tensor, _: Tensor, h_BH: Tensor, c_BH: Tensor) -> tuple[Tensor, ...]:
-            outputs_TBH, state = self.unroll(projected_TBG, LSTMState(h_BH, c_BH), 0)
+        def reference(x_TBD: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+            outputs_TBH, state = self.unroll(self.project(x_TBD), LSTMState(*inputs[-2:]), 0)
             return outputs_TBH, *state
 
-        outputs_TBH, h_BH, c_BH = lstm.scan(reference, projected_TBG, self.U_GH, *state)
+        bias_G = self.b_G if self.offset_G is None else self.offset_G
+        bias_G = self.empty(4 * self.width) if bias_G is None else bias_G
+        outputs_TBH, h_BH, c_BH = lstm.scan(reference, x_TBD, self.W_GD, bias_G, self.U_GH, *state)
         return outputs_TBH, LSTMState(h_BH, c_BH)
+
+    def streamed(self) -> Streamed | None:
+        if type(self) is not LSTM:
+            return None
+        width, bias = self.width, None if self.b_G is None else "b_G"
+        bias = bias if self.offset_G is None else "offset_G"
+        return Streamed(
+            kind="lstm",
+            numbers=(self.W_GD.shape[1], width),
+            weights=((self, "W_GD"), None if bias is None else (self, bias), (self, "U_GH")),
+            room=4 * width,
+            bind=lambda state, batch: bind_tensors(state, batch, width),
+        )
 
     def gates(self, x_BD: Tensor, state: LSTMState) -> dict[str, Tensor]:
         names = ("input", "forget", "candidate", "output")

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from arch._contract import Backend, RecurrentLayer, number_bytes
 from arch._initial import RectifiedInitialisation, initialise
+from arch._streaming import Streamed, bind_tensors
 
 
 class RNNState(NamedTuple):
@@ -77,7 +78,7 @@ class RNN(RecurrentLayer):
         h_BH = total_BH.tanh() if self.nonlinearity == "tanh" else total_BH.relu()  # (1)
         return h_BH, RNNState(h_BH)
 
-    def fuse(self, projected_TBG: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
+    def fuse(self, x_TBD: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
         from arch.kernels import rnn
 
         def reference(projected_TBH: Tensor, _: Tensor, h_BH: Tensor) -> tuple[Tensor, ...]:
@@ -85,5 +86,17 @@ class RNN(RecurrentLayer):
             return outputs_TBH, h_BH
 
         is_tanh = self.nonlinearity == "tanh"
-        outputs_TBH, h_BH = rnn.scan(reference, is_tanh, projected_TBG, self.U_HH, state.h_BH)
+        outputs_TBH, h_BH = rnn.scan(reference, is_tanh, self.project(x_TBD), self.U_HH, state.h_BH)
         return outputs_TBH, RNNState(h_BH)
+
+    def streamed(self) -> Streamed | None:
+        if type(self) is not RNN:
+            return None
+        width = self.width
+        return Streamed(
+            kind="rnn",
+            numbers=(self.W_HD.shape[1], width, int(self.nonlinearity == "tanh")),
+            weights=((self, "W_HD"), None if self.b_H is None else (self, "b_H"), (self, "U_HH")),
+            room=width,
+            bind=lambda state, batch: bind_tensors(state, batch, width),
+        )

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch._contract import Layer, copy_state, number_bytes
+from arch._contract import Backend, Layer, copy_state, number_bytes, obstacle_to_kernels
+from arch._streaming import Place, Streamed
 
 ROTARY_BASE = 10_000.0
 MASKED_BLOCK = 512
@@ -52,6 +53,7 @@ class Transformer(Layer):
     `window`      how many steps back attention reads, itself included; all where it is None.
     `expansion`   width of the perceptron's hidden layer, in model widths.
     `max_length`  how many positions are learned, where positions are `learned`.
+    `backend`     how heads are split, gelu and a model's `step` run, see `arch._contract`.
     """
 
     residual: ClassVar[bool] = True
@@ -66,8 +68,10 @@ class Transformer(Layer):
         window: int | None = None,
         expansion: int = 4,
         max_length: int = 4096,
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
+        self.backend = backend
         for name, value in {"heads": heads, "expansion": expansion, "max_length": max_length}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
@@ -93,6 +97,7 @@ class Transformer(Layer):
         self.adds_positions = False
         self.position_SD: Tensor | None = None
         self.turns_SJ: Tensor | None = None
+        self.added_TD: Tensor | None = None
         self.final_norm: nn.Module = nn.Identity()
 
     @classmethod
@@ -141,8 +146,61 @@ class Transformer(Layer):
             x_BTD = x_BTD + self._added_positions(state.position, x_BTD.shape[1], x_BTD)
         attended_BTD, state = self._attend(self.attention_norm(x_BTD), state)
         y_BTD = x_BTD + self.W_o(attended_BTD)  # (1)
-        z_BTD = y_BTD + self.W_2(functional.gelu(self.W_1(self.perceptron_norm(y_BTD))))  # (2)
+        z_BTD = y_BTD + self.W_2(self._gelu(self.W_1(self.perceptron_norm(y_BTD))))  # (2)
         return self.final_norm(z_BTD), state
+
+    def _gelu(self, x: Tensor) -> Tensor:
+        if self.backend_for(x) == "reference":
+            return functional.gelu(x)
+        from arch.kernels import gelu
+
+        return gelu.apply(x)
+
+    def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
+        """What splits the heads and computes gelu. Raises `ValueError` where `fused` is asked for and cannot be."""
+        if self.backend == "reference":
+            return "reference"
+        obstacle = obstacle_to_kernels([x_BTD, self.W_1.weight])
+        if self.backend == "fused" and obstacle is not None:
+            raise ValueError(f"backend=fused cannot run here: {obstacle}; use backend=auto")
+        return "reference" if obstacle is not None else "fused"
+
+    def streamed(self) -> Streamed | None:
+        if type(self) is not Transformer:
+            return None
+        modules: list[nn.Module] = [self.attention_norm, self.W_qkv, self.W_o, self.perceptron_norm, self.W_1, self.W_2]
+        if not isinstance(self.final_norm, nn.Identity):
+            modules.append(self.final_norm)
+        weights: list[Place] = [(module, name) for module in modules for name in ("weight", "bias")]
+        D, N, E = self.width, self.heads, self.W_1.out_features
+        return Streamed(
+            kind="transformer",
+            numbers=(D, N, E, int(self.positions == "rotary"), int(self.positions == "alibi")),
+            weights=tuple(weights),
+            room=5 * D + E,
+            bind=self._bind,
+        )
+
+    def _bind(self, cache: Cache, batch: int) -> tuple[tuple[int, ...], Cache] | None:
+        """See `Streamed.bind`: addresses of keys, values and turns, then room, length, first step read, position."""
+        for part in (cache.keys_BNSK, cache.values_BNSK):
+            if part.dtype is not torch.float32 or part.requires_grad or not part.is_contiguous() or not part.is_cpu:
+                return None
+        D, N = self.width, self.heads
+        room = cache.keys_BNSK.shape[2]
+        if not cache.keys_BNSK.shape == cache.values_BNSK.shape == (batch, N, room, D // N):
+            return None
+        cache = _with_room(cache, 1, self.window)
+        keys_BNSK, values_BNSK, length, position = cache
+        turn = added = 0
+        if self.positions == "rotary":
+            turn = self._turns(position, 1, keys_BNSK).data_ptr()
+        if self.adds_positions:
+            self.added_TD = self._added_positions(position, 1, keys_BNSK.new_empty(0, D))
+            added = self.added_TD.data_ptr()
+        first = 0 if self.window is None else max(0, length + 1 - self.window)
+        addresses = (keys_BNSK.data_ptr(), values_BNSK.data_ptr(), turn, keys_BNSK.shape[2], length, first, added)
+        return addresses, Cache(keys_BNSK, values_BNSK, length + 1, position + 1)
 
     def gates(self, x_BD: Tensor, state: Cache) -> dict[str, Tensor]:
         """`attention`: the weights of equation (3) over the steps that this step reads, (B, N, S), itself last."""
@@ -162,12 +220,22 @@ class Transformer(Layer):
     def _project(self, x_BTD: Tensor, cache: Cache) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of the chunk of steps that follows the cache."""
         B, T, D = x_BTD.shape
-        qkv = self.W_qkv(x_BTD).view(B, T, 3, self.heads, D // self.heads)
-        qk_2BNTK, v_1BNTK = qkv.permute(2, 0, 3, 1, 4).split([2, 1])
+        qkv_BTD, turns_TJ = self.W_qkv(x_BTD), None
         if self.positions == "rotary":
-            qk_2BNTK = _rotate(qk_2BNTK, self._turns(cache.position, T, qk_2BNTK))
-        q_BNTK, k_BNTK = qk_2BNTK
-        return q_BNTK, k_BNTK, v_1BNTK[0]
+            turns_TJ = self._turns(cache.position, T, qkv_BTD.view(B, T, 3 * self.heads, D // self.heads))
+
+        def reference(qkv_BTD: Tensor) -> tuple[Tensor, ...]:
+            qk_2BNTK, v_1BNTK = qkv_BTD.view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4).split([2, 1])
+            qk_2BNTK = qk_2BNTK if turns_TJ is None else _rotate(qk_2BNTK, turns_TJ)
+            return qk_2BNTK[0], qk_2BNTK[1], v_1BNTK[0]
+
+        if self.backend_for(x_BTD) == "reference":
+            q_BNTK, k_BNTK, v_BNTK = reference(qkv_BTD)
+        else:
+            from arch.kernels import heads
+
+            q_BNTK, k_BNTK, v_BNTK = heads.split(reference, self.heads, turns_TJ, qkv_BTD)
+        return q_BNTK, k_BNTK, v_BNTK
 
     def _attend(self, x_BTD: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """Equation (3) for a chunk of steps, and the cache with their keys and values."""
@@ -227,23 +295,40 @@ def _append(cache: Cache, k_BNTK: Tensor, v_BNTK: Tensor, window: int | None) ->
     """The cache with T more steps. Room grows by doubling; a window's oldest steps make room first."""
     T, length, position = k_BNTK.shape[2], cache.length, cache.position + k_BNTK.shape[2]
     if length == 0:
-        own_keys, own_values = (new.clone(memory_format=torch.contiguous_format) for new in (k_BNTK, v_BNTK))
-        return Cache(own_keys, own_values, T, position)
-    keep = length if window is None else min(length, window - 1)
-    old_keys, old_values = (old[:, :, length - keep : length] for old in (cache.keys_BNSK, cache.values_BNSK))
-    if k_BNTK.requires_grad or old_keys.requires_grad:  # autograd needs the old values unchanged
+        return Cache(_own(k_BNTK), _own(v_BNTK), T, position)
+    if k_BNTK.requires_grad or cache.keys_BNSK.requires_grad:  # autograd needs the old values unchanged
+        keep = _kept(length, window)
+        old_keys, old_values = (old[:, :, length - keep : length] for old in (cache.keys_BNSK, cache.values_BNSK))
         return Cache(torch.cat([old_keys, k_BNTK], 2), torch.cat([old_values, v_BNTK], 2), keep + T, position)
-    keys_BNSK, values_BNSK = cache.keys_BNSK, cache.values_BNSK
-    if length + T > keys_BNSK.shape[2]:
-        room = _power_of_two(keep + (T if window is None else max(T, window)))
-        keys_BNSK, values_BNSK = (
-            torch.cat([old, old.new_empty(*old.shape[:2], room - keep, old.shape[3])], 2)
-            for old in (old_keys, old_values)
-        )
-        length = keep
+    keys_BNSK, values_BNSK, length, _ = _with_room(cache, T, window)
     keys_BNSK[:, :, length : length + T] = k_BNTK
     values_BNSK[:, :, length : length + T] = v_BNTK
     return Cache(keys_BNSK, values_BNSK, length + T, position)
+
+
+def _own(new: Tensor) -> Tensor:
+    """The tensor in memory of its own; itself where it is that already."""
+    alone = new.is_contiguous() and new.untyped_storage().nbytes() == new.nbytes
+    return new if alone else new.clone(memory_format=torch.contiguous_format)
+
+
+def _with_room(cache: Cache, T: int, window: int | None) -> Cache:
+    """The cache with room for T more steps, as it is where it has that."""
+    keys_BNSK, values_BNSK, length, position = cache
+    if length + T <= keys_BNSK.shape[2]:
+        return cache
+    keep = _kept(length, window)
+    room = _power_of_two(keep + (T if window is None else max(T, window)))
+    keys_BNSK, values_BNSK = (
+        torch.cat([old[:, :, length - keep : length], old.new_empty(*old.shape[:2], room - keep, old.shape[3])], 2)
+        for old in (keys_BNSK, values_BNSK)
+    )
+    return Cache(keys_BNSK, values_BNSK, keep, position)
+
+
+def _kept(length: int, window: int | None) -> int:
+    """How many of the cached steps the next one still reads."""
+    return length if window is None else min(length, window - 1)
 
 
 def _trim(cache: Cache, window: int | None) -> Cache:

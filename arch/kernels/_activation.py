@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from arch.kernels._vector import fused, larger, power_of_two, smaller, splat
+from arch.kernels._vector import fused, larger, power_of_two, reciprocal, smaller, splat
 
 MAXIMUM_ERROR = 3e-7
 """The largest relative error of both functions, about 5 units in the last place of a float32."""
@@ -33,8 +33,8 @@ SIGMOID_SATURATES, TANH_SATURATES = 87.0, 9.1
 
 
 @njit(forceinline=True)
-def exponential_less_one(x):  # type: ignore[no-untyped-def]
-    """Equation (1), for |x| ≤ 87."""
+def _parts(x):  # type: ignore[no-untyped-def]
+    """2^n and e^r - 1 of equations (1) and (2), for |x| ≤ 87."""
     shifted = fused(x, splat(LOG2_E), splat(ROUNDING))
     n = shifted - splat(ROUNDING)
     r = fused(n, splat(-LN_2_LOW), fused(n, splat(-LN_2_HIGH), x))
@@ -42,15 +42,28 @@ def exponential_less_one(x):  # type: ignore[no-untyped-def]
     q = fused(r, q, splat(Q_2))
     q = fused(r, q, splat(Q_1))
     q = fused(r, q, splat(Q_0))
-    scale = power_of_two(shifted)
-    return fused(scale, fused(r * r, q, r), scale - splat(1.0))  # (2), (1)
+    return power_of_two(shifted), fused(r * r, q, r)  # (2)
+
+
+@njit(forceinline=True)
+def exponential_less_one(x):  # type: ignore[no-untyped-def]
+    """Equation (1), for |x| ≤ 87."""
+    scale, rest = _parts(x)
+    return fused(scale, rest, scale - splat(1.0))
+
+
+@njit(forceinline=True)
+def exponential(x):  # type: ignore[no-untyped-def]
+    """e^x, for |x| ≤ 87."""
+    scale, rest = _parts(x)
+    return fused(scale, rest, scale)
 
 
 @njit(forceinline=True)
 def sigmoid(x):  # type: ignore[no-untyped-def]
     """Equation (3)."""
     bounded = larger(smaller(-x, splat(SIGMOID_SATURATES)), splat(-SIGMOID_SATURATES))
-    return splat(1.0) / (splat(2.0) + exponential_less_one(bounded))
+    return reciprocal(splat(2.0) + exponential_less_one(bounded))
 
 
 @njit(forceinline=True)
@@ -58,4 +71,4 @@ def tanh(x):  # type: ignore[no-untyped-def]
     """Equation (4)."""
     bounded = larger(smaller(x, splat(TANH_SATURATES)), splat(-TANH_SATURATES))
     m = exponential_less_one(bounded + bounded)
-    return m / (m + splat(2.0))
+    return m * reciprocal(m + splat(2.0))

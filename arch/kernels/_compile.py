@@ -7,6 +7,7 @@ a digest of the whole folder, which Numba makes part of the key.
 
 from __future__ import annotations
 
+import time
 import types
 import zlib
 from collections.abc import Callable
@@ -16,17 +17,26 @@ from typing import Any
 
 import numba
 
+from arch.kernels._vector import LANES
+
 SOURCES_DIGEST = reduce(
-    lambda digest, path: zlib.crc32(path.read_bytes(), digest), sorted(Path(__file__).parent.glob("*.py")), 0
+    lambda digest, path: zlib.crc32(path.read_bytes(), digest), sorted(Path(__file__).parent.glob("*.py")), LANES
 )
+
+
+compiling_seconds: list[float] = []
+"""What each kernel cost that was compiled in this process, and not loaded."""
 
 
 def kernel(signature: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Compile a function for one signature, or load it from the cache; it runs without the interpreter's lock."""
 
     def compiled(function: Callable[..., None]) -> Callable[..., None]:
-        cached: Callable[..., None] = numba.njit(signature, cache=True, nogil=True)(_stamped(function))
-        return cached
+        begun = time.perf_counter()
+        cached: Any = numba.njit(signature, cache=True, nogil=True)(_stamped(function))
+        if cached.stats.cache_misses:
+            compiling_seconds.append(time.perf_counter() - begun)
+        return cached  # type: ignore[no-any-return]
 
     return compiled
 

@@ -105,7 +105,8 @@ def multiply(result, left, left_at, left_stride, packed, depth, rows, panels):  
     width = panels * LANES
     panel = 0
     while panel < panels:
-        several = min(3, panels - panel)
+        left_over = panels - panel
+        several = 2 if left_over == 4 else min(3, left_over)  # 2 and 2: a single panel takes as long as two
         column, packed_at = panel * LANES, panel * LANES * depth
         row = 0
         while row < rows:

@@ -170,6 +170,37 @@ def splat(typing: Any, number: types.Float) -> Any:
 
 
 @instruction
+def reciprocal(typing: Any, a: VectorType) -> Any:
+    """1 / a within 2 units in the last place, for 1e-37 ≤ |a| ≤ 8e37; NaN where `a` is.
+
+    Where the machine has it, a guess of 14 bits is refined once by Newton's rule, at a fifth of a division's cost.
+    """
+
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        one = ir.Constant(VECTOR, [1.0] * LANES)
+        if LANES < 16:
+            return builder.fdiv(one, values[0])
+        bits = ir.IntType(16)
+        form = ir.FunctionType(VECTOR, [VECTOR, VECTOR, bits])
+        function = cgutils.get_or_insert_function(builder.module, form, "llvm.x86.avx512.rcp14.ps.512")
+        guess = builder.call(function, [values[0], ir.Constant(VECTOR, [0.0] * LANES), ir.Constant(bits, -1)])
+        rest = multiply_add(builder, builder.fneg(values[0]), guess, one)
+        return multiply_add(builder, guess, rest, guess)
+
+    return vector(vector), lower
+
+
+@instruction
+def ramp(typing: Any) -> Any:
+    """0, 1, 2, ... in the lanes."""
+
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        return ir.Constant(VECTOR, [float(lane) for lane in range(LANES)])
+
+    return vector(), lower
+
+
+@instruction
 def fused(typing: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
     """a·b + c"""
 
@@ -222,3 +253,24 @@ def power_of_two(typing: Any, shifted: VectorType) -> Any:
         return builder.bitcast(builder.add(builder.shl(bits, shift), one), VECTOR)
 
     return vector(vector), lower
+
+
+def _folded(name: str, kind: str, flags: tuple[str, ...]) -> Any:
+    """One number from all lanes; `flags` free the order, which is then that of the machine's own tree."""
+
+    @instruction
+    def fold(typing: Any, a: VectorType) -> Any:
+        def lower(context: Any, builder: ir.IRBuilder, _: Any, values: list[ir.Value]) -> ir.Value:
+            first = [ir.Constant(FLOAT, -0.0)] if kind == "fadd" else []
+            form = ir.FunctionType(FLOAT, [*(number.type for number in first), VECTOR])
+            function = cgutils.get_or_insert_function(builder.module, form, f"llvm.vector.reduce.{kind}.v{LANES}f32")
+            return builder.call(function, [*first, *values], fastmath=flags)
+
+        return types.float32(vector), lower
+
+    fold.__name__ = name
+    return fold
+
+
+lane_sum = _folded("lane_sum", "fadd", ("reassoc",))
+lane_max = _folded("lane_max", "fmax", ())

@@ -18,6 +18,7 @@ and the output ask of h':
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,17 +28,21 @@ from torch import Tensor
 
 from arch.kernels._activation import sigmoid, tanh
 from arch.kernels._compile import kernel
-from arch.kernels._product import multiply, pack, pack_transposed, panels_of
+from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels._tensors import CONTIGUOUS, Reference, flat, gradients_wanted, through_reference, weight_gradient
+from arch.kernels._threads import over_rows
 from arch.kernels._vector import LANES, fused, load, load_first, splat, store, store_first
 
-KEPT = 5
-"""Vectors that a group of units keeps for the way back: r, z, n, h, s."""
+KEPT = 4
+"""Vectors that a group of units keeps for the way back where r is applied before the product: r, z, n, h."""
 
 
 @kernel(void(*[float32[::1]] * 6, boolean, *[int64] * 5))
-def forward_rows(projected, U, u, h_0, outputs, kept, keeps, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """`reset=after`, rows `first` to `last` of the batch. Writes outputs (T, B, H) and `kept`."""
+def forward_rows(gates, U, u, h_0, outputs, sums, keeps, T, B, H, first, last):  # type: ignore[no-untyped-def]
+    """`reset=after`, rows `first` to `last` of the batch. Writes outputs (T, B, H).
+
+    Where `keeps` is set, turns projected inputs into gates (T, B, G) and writes s (T, B, H).
+    """
     panels = panels_of(H)
     padded = panels * LANES
     packed = pack_transposed(U, 0, 3 * H, H)
@@ -48,60 +53,58 @@ def forward_rows(projected, U, u, h_0, outputs, kept, keeps, T, B, H, first, las
         for b in range(first, last):
             for unit in range(0, padded, LANES):
                 count = H - unit
+                here = (t * B + b) * H + unit
                 at = (t * B + b) * 3 * H + unit
-                sums = (b - first) * 3 * padded + unit
-                r = sigmoid(load(recurrent, sums) + load_first(projected, at, count))  # (1)
-                z = sigmoid(load(recurrent, sums + padded) + load_first(projected, at + H, count))  # (2)
-                s = load(recurrent, sums + 2 * padded) + load_first(u, unit, count)
-                n = tanh(fused(r, s, load_first(projected, at + 2 * H, count)))  # (3a)
+                total = (b - first) * 3 * padded + unit
+                r = sigmoid(load(recurrent, total) + load_first(gates, at, count))  # (1)
+                z = sigmoid(load(recurrent, total + padded) + load_first(gates, at + H, count))  # (2)
+                s = load(recurrent, total + 2 * padded) + load_first(u, unit, count)
+                n = tanh(fused(r, s, load_first(gates, at + 2 * H, count)))  # (3a)
                 h = load_first(before, before_at + b * H + unit, count)
-                store_first(outputs, (t * B + b) * H + unit, count, fused(z, h - n, n))  # (4)
+                store_first(outputs, here, count, fused(z, h - n, n))  # (4)
                 if keeps:
-                    place = ((t * B + b) * padded + unit) * KEPT
-                    store(kept, place, r)
-                    store(kept, place + LANES, z)
-                    store(kept, place + 2 * LANES, n)
-                    store(kept, place + 3 * LANES, h)
-                    store(kept, place + 4 * LANES, s)
+                    store_first(gates, at, count, r)
+                    store_first(gates, at + H, count, z)
+                    store_first(gates, at + 2 * H, count, n)
+                    store_first(sums, here, count, s)
 
 
-@kernel(void(*[float32[::1]] * 6, *[int64] * 5))
-def backward_rows(kept, U, d_outputs, d_h, d_projected, d_sums, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """`reset=after`, rows `first` to `last`. Writes d_projected and d_sums (T, B, G).
+@kernel(void(*[float32[::1]] * 7, *[int64] * 5))
+def backward_rows(gates, sums, outputs, h_0, U, d_outputs, d_h, T, B, H, first, last):  # type: ignore[no-untyped-def]
+    """`reset=after`, rows `first` to `last`. Turns gates into (dr, dz, dn), and s into ds.
 
     Turns d_h (B, H) of the end into that of the start.
     """
     panels = panels_of(H)
     padded = panels * LANES
-    packed = pack(U, 0, 3 * H, H)
+    packed_rz, packed_n = pack(U, 0, 2 * H, H), pack(U, 2 * H, 3 * H, H)
     one = splat(1.0)
     carried = np.zeros((last - first) * padded, np.float32)
+    carried_n = np.zeros((last - first) * padded, np.float32)
     for t in range(T - 1, -1, -1):
+        before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * H)
         for b in range(first, last):
             for unit in range(0, padded, LANES):
                 count = H - unit
-                place = ((t * B + b) * padded + unit) * KEPT
-                r, z = load(kept, place), load(kept, place + LANES)
-                n, h = load(kept, place + 2 * LANES), load(kept, place + 3 * LANES)
-                s = load(kept, place + 4 * LANES)
-                dh = load_first(d_h, b * H + unit, count) + load(carried, (b - first) * padded + unit)
-                dh += load_first(d_outputs, (t * B + b) * H + unit, count)
-                dn = dh * (one - z) * (one - n * n)  # (5)
-                dz = dh * (h - n) * (z * (one - z))  # (6)
-                dr = dn * s * (r * (one - r))  # (7a)
+                here, later = (t * B + b) * H + unit, (b - first) * padded + unit
                 at = (t * B + b) * 3 * H + unit
-                store_first(d_projected, at, count, dr)
-                store_first(d_projected, at + H, count, dz)
-                store_first(d_projected, at + 2 * H, count, dn)
-                store_first(d_sums, at, count, dr)
-                store_first(d_sums, at + H, count, dz)
-                store_first(d_sums, at + 2 * H, count, dn * r)
+                r, z = load_first(gates, at, count), load_first(gates, at + H, count)
+                n, s = load_first(gates, at + 2 * H, count), load_first(sums, here, count)
+                h = load_first(before, before_at + b * H + unit, count)
+                dh = load_first(d_h, b * H + unit, count) + load(carried, later) + load(carried_n, later)
+                dh += load_first(d_outputs, here, count)
+                dn = dh * (one - z) * (one - n * n)  # (5)
+                store_first(gates, at, count, dn * s * (r * (one - r)))  # (7a)
+                store_first(gates, at + H, count, dh * (h - n) * (z * (one - z)))  # (6)
+                store_first(gates, at + 2 * H, count, dn)
+                store_first(sums, here, count, dn * r)
                 store_first(d_h, b * H + unit, count, dh * z)
-        multiply(carried, d_sums, (t * B + first) * 3 * H, 3 * H, packed, 3 * H, last - first, panels)  # (8a)
+        multiply(carried, gates, (t * B + first) * 3 * H, 3 * H, packed_rz, 2 * H, last - first, panels)  # (8a)
+        multiply(carried_n, sums, (t * B + first) * H, H, packed_n, H, last - first, panels)
     for b in range(first, last):
         for unit in range(0, padded, LANES):
-            at, count = b * H + unit, H - unit
-            dh = load_first(d_h, at, count) + load(carried, (b - first) * padded + unit)
+            at, count, later = b * H + unit, H - unit, (b - first) * padded + unit
+            dh = load_first(d_h, at, count) + load(carried, later) + load(carried_n, later)
             store_first(d_h, at, count, dh)
 
 
@@ -188,33 +191,50 @@ def backward_rows_before(kept, U, d_outputs, d_h, d_projected, T, B, H, first, l
             store_first(d_h, at, count, dh)
 
 
+def run_forward(keeps: bool, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gates (T, B, G), outputs and s (T, B, H) by (3a)."""
+    x_TBD, W_GD, b_G, U_GH, u_H, h_BH = inputs
+    T, B, H = *x_TBD.shape[:2], U_GH.shape[1]
+    gates_TBG = torch.addmm(b_G, x_TBD.flatten(0, 1), W_GD.T).unflatten(0, (T, B))
+    outputs_TBH, sums_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if keeps else 0, B, H)
+    arrays = (gates_TBG, U_GH, u_H, h_BH, outputs_TBH, sums_TBH)
+    over_rows(B, T * B * U_GH.numel(), partial(forward_rows, *map(flat, arrays), keeps, T, B, H), ROWS)
+    return gates_TBG, outputs_TBH, sums_TBH
+
+
 class ScanAfter(torch.autograd.Function):
-    """Outputs (T, B, H) and h_T (B, H) from the projected inputs (T, B, G), U, b_u and h_0, by (3a)."""
+    """Outputs (T, B, H) and h_T (B, H) from x (T, B, D), W, b, U, b_u and h_0, by (3a)."""
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-        projected_TBG, U_GH, u_H, h_BH = inputs
-        T, B, H = *projected_TBG.shape[:2], U_GH.shape[1]
-        outputs_TBH = projected_TBG.new_empty(T, B, H)
-        kept = projected_TBG.new_empty(T * B * panels_of(H) * LANES * KEPT if keeps else 0)
-        forward_rows(*map(flat, (projected_TBG, U_GH, u_H, h_BH, outputs_TBH, kept)), keeps, T, B, H, 0, B)
+        gates_TBG, outputs_TBH, sums_TBH = run_forward(keeps, *inputs)
         ctx.reference = reference
-        ctx.save_for_backward(*inputs, outputs_TBH, kept)
+        ctx.kept = (gates_TBG, sums_TBH) if keeps else None
+        ctx.save_for_backward(*inputs, outputs_TBH)
         return outputs_TBH, outputs_TBH[-1].clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, outputs_TBH, kept = ctx.saved_tensors
+        *inputs, outputs_TBH = ctx.saved_tensors
         if torch.is_grad_enabled():
             return None, None, *through_reference(ctx.reference, inputs, gradients)
-        projected_TBG, U_GH, _, h_BH = inputs
+        x_TBD, W_GD, _, U_GH, _, h_BH = inputs
         T, B, H = outputs_TBH.shape
+        if ctx.kept is None:  # a second pass back through a graph that was retained: the first used the gates up
+            gates_TBG, _, sums_TBH = run_forward(True, *inputs)
+        else:
+            (gates_TBG, sums_TBH), ctx.kept = ctx.kept, None
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
-        d_projected_TBG, d_sums_TBG = (projected_TBG.new_empty(projected_TBG.shape) for _ in range(2))
-        arrays = (kept, U_GH, d_outputs_TBH, d_h_BH, d_projected_TBG, d_sums_TBG)
-        backward_rows(*map(flat, arrays), T, B, H, 0, B)
-        d_U_GH = weight_gradient(d_sums_TBG, h_BH, outputs_TBH)  # (9a)
-        return None, None, d_projected_TBG, d_U_GH, d_sums_TBG[..., 2 * H :].sum((0, 1)), d_h_BH
+        arrays = (gates_TBG, sums_TBH, outputs_TBH, h_BH, U_GH, d_outputs_TBH, d_h_BH)
+        over_rows(B, T * B * U_GH.numel(), partial(backward_rows, *map(flat, arrays), T, B, H), ROWS)
+        d_sums_NG, needed = gates_TBG.flatten(0, 1), ctx.needs_input_grad[2:]
+        d_x_TBD = (d_sums_NG @ W_GD).view_as(x_TBD) if needed[0] else None
+        d_W_GD = (x_TBD.flatten(0, 1).T @ d_sums_NG).T if needed[1] else None
+        d_b_G = d_sums_NG.sum(0) if needed[2] else None
+        d_rz = weight_gradient(gates_TBG[..., : 2 * H], h_BH, outputs_TBH)  # (9a)
+        d_U_GH = torch.cat([d_rz, weight_gradient(sums_TBH, h_BH, outputs_TBH)])
+        d_u_H = sums_TBH.sum((0, 1)) if needed[4] else None
+        return None, None, d_x_TBD, d_W_GD, d_b_G, d_U_GH, d_u_H, d_h_BH
 
 
 class ScanBefore(torch.autograd.Function):
@@ -227,7 +247,7 @@ class ScanBefore(torch.autograd.Function):
         outputs_TBH, reset_TBH = projected_TBG.new_empty(T, B, H), projected_TBG.new_empty(T, B, H)
         kept = projected_TBG.new_empty(T * B * panels_of(H) * LANES * KEPT if keeps else 0)
         arrays = (projected_TBG, U_GH, h_BH, outputs_TBH, reset_TBH, kept)
-        forward_rows_before(*map(flat, arrays), keeps, T, B, H, 0, B)
+        over_rows(B, T * B * U_GH.numel(), partial(forward_rows_before, *map(flat, arrays), keeps, T, B, H), ROWS)
         ctx.reference = reference
         ctx.save_for_backward(*inputs, outputs_TBH, reset_TBH, kept)
         return outputs_TBH, outputs_TBH[-1].clone()
@@ -241,7 +261,12 @@ class ScanBefore(torch.autograd.Function):
         T, B, H = outputs_TBH.shape
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
         d_projected_TBG = projected_TBG.new_empty(projected_TBG.shape)
-        backward_rows_before(*map(flat, (kept, U_GH, d_outputs_TBH, d_h_BH, d_projected_TBG)), T, B, H, 0, B)
+        over_rows(
+            B,
+            T * B * U_GH.numel(),
+            partial(backward_rows_before, *map(flat, (kept, U_GH, d_outputs_TBH, d_h_BH, d_projected_TBG)), T, B, H),
+            ROWS,
+        )
         d_rz, d_n = d_projected_TBG.split([2 * H, H], 2)
         d_U_n = d_n.flatten(0, 1).T @ reset_TBH.flatten(0, 1)
         d_U_GH = torch.cat([weight_gradient(d_rz, h_BH, outputs_TBH), d_U_n])  # (9b)

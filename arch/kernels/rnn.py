@@ -11,6 +11,7 @@ With d· for the loss's derivative by ·, and dh what the later steps and the ou
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from torch import Tensor
 
 from arch.kernels._activation import tanh
 from arch.kernels._compile import kernel
-from arch.kernels._product import multiply, pack, pack_transposed, panels_of
+from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels._tensors import CONTIGUOUS, Reference, flat, through_reference, weight_gradient
+from arch.kernels._threads import over_rows
 from arch.kernels._vector import LANES, larger, load, load_first, positive, splat, store_first
 
 
@@ -76,7 +78,12 @@ class Scan(torch.autograd.Function):
         projected_TBH, U_HH, h_BH = inputs
         T, B, H = projected_TBH.shape
         outputs_TBH = projected_TBH.new_empty(T, B, H)
-        forward_rows(*map(flat, (projected_TBH, U_HH, h_BH, outputs_TBH)), is_tanh, T, B, H, 0, B)
+        over_rows(
+            B,
+            T * B * U_HH.numel(),
+            partial(forward_rows, *map(flat, (projected_TBH, U_HH, h_BH, outputs_TBH)), is_tanh, T, B, H),
+            ROWS,
+        )
         ctx.reference, ctx.is_tanh = reference, is_tanh
         ctx.save_for_backward(*inputs, outputs_TBH)
         return outputs_TBH, outputs_TBH[-1].clone()
@@ -91,7 +98,7 @@ class Scan(torch.autograd.Function):
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
         d_projected_TBH = torch.empty_like(outputs_TBH)
         arrays = (outputs_TBH, U_HH, d_outputs_TBH, d_h_BH, d_projected_TBH)
-        backward_rows(*map(flat, arrays), ctx.is_tanh, T, B, H, 0, B)
+        over_rows(B, T * B * U_HH.numel(), partial(backward_rows, *map(flat, arrays), ctx.is_tanh, T, B, H), ROWS)
         d_U_HH = weight_gradient(d_projected_TBH, h_BH, outputs_TBH)  # (4)
         return None, None, d_projected_TBH, d_U_HH, d_h_BH
 

@@ -198,14 +198,17 @@ FAULTS = [
                 "self._added_positions(state.position,",
                 "self._added_positions(1 + state.position,",
             ),
-            "keys not turned": ("k_BNTK = qk_2BNTK", "k_BNTK = qk_2BNTK[0], qkv.permute(2, 0, 3, 1, 4)[1]"),
+            "keys not turned": (
+                "return qk_2BNTK[0], qk_2BNTK[1],",
+                "return qk_2BNTK[0], qkv_BTD.view(B, T, 3, self.heads, -1)[:, :, 1].transpose(1, 2),",
+            ),
             "near steps penalised": ("(-slope_N11 * age_TS)", "(slope_N11 * age_TS)"),
             "heads numbered from zero": ("torch.arange(1, heads + 1,", "torch.arange(0, heads,"),
             "positions added in every layer": (
                 "self.adds_positions = False",
                 'self.adds_positions = positions == "sinusoidal"',
             ),
-            "cache reused where gradients need it": ("k_BNTK.requires_grad or old_keys.requires_grad", "False"),
+            "cache reused where gradients need it": ("k_BNTK.requires_grad or cache.keys_BNSK.requires_grad", "False"),
         },
     ),
     *_table(

@@ -121,6 +121,8 @@ def test_a_step_moves_the_weights_and_the_state_that_are_measured(
 ) -> None:
     """A recurrent state is read and written whole; of a cache what attention is given is read, and one step written."""
     it, position = model(spec, reads, EVERY[spec]).eval(), 7
+    for layer in it.layers:  # what attention is given can be seen in the equations alone
+        layer.backend = "reference"
     state, x, read = it.init_state(1), inputs(reads, batch=1), []
     attention = functional.scaled_dot_product_attention
 

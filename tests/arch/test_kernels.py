@@ -20,7 +20,7 @@ from torch import Tensor
 
 import arch
 from arch import RecurrentLayer, State
-from arch.kernels import _activation, _compile
+from arch.kernels import _activation, _compile, _threads, gelu
 from arch.kernels._vector import LANES, load, store
 from tests.arch.fused import SPECS, assert_same, layer_of
 
@@ -135,12 +135,61 @@ def test_the_same_twice_bit_for_bit(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS)
+def test_a_retained_graph_gives_the_same_again(spec: str) -> None:
+    layer, x_BTD = layer_of(spec, 3, 20), torch.randn(5, 6, 3, requires_grad=True)
+    total = layer(x_BTD).square().sum()
+    first, second = (torch.autograd.grad(total, [x_BTD, *layer.parameters()], retain_graph=True) for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_threads_change_no_bit(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row's sums run in one order, whichever thread it is in, and whatever is in the tile with it."""
+    monkeypatch.setattr(_threads, "LEAST_WORK", 1)
+    layer = layer_of(spec, 3, 37)
+    shares: list[tuple[int, int]] = []
+
+    def noted(run: Callable[[int, int], object], first: int, last: int, flushes: bool) -> None:
+        shares.append((first, last))
+        run(first, last)
+
+    monkeypatch.setattr(_threads, "_run", noted)
+    found = []
+    with torch.no_grad():
+        x_TBD = torch.randn(5, 37, 3)
+        for threads in (1, 2, 3):
+            monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            found.append(layer.fuse(x_TBD, layer.init_state(37))[0])
+    assert sorted(shares) == [(8, 24), (16, 37), (24, 37)]
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_two_threads_are_the_equations(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_threads, "LEAST_WORK", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    compare(spec, batch=21, steps=4, inputs=3, width=18, seed=0)
+
+
+def test_the_other_threads_flush_as_their_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    seen = []
+    try:
+        for flushes in (True, False):
+            torch.set_flush_denormal(flushes)
+            _threads.over_rows(2, 1 << 30, lambda first, last: seen.append(_threads._flushes_denormals()), 1)
+    finally:
+        torch.set_flush_denormal(False)
+    assert seen == [True, True, False, False]
+
+
+@pytest.mark.parametrize("spec", SPECS)
 def test_a_sequence_does_not_depend_on_its_batch(spec: str) -> None:
     layer = layer_of(spec, 3, 37)
-    projected_TBG = layer.project(torch.randn(5, 13, 3))
+    x_TBD = torch.randn(5, 13, 3)
     with torch.no_grad():
-        together_TBH, _ = layer.fuse(projected_TBG, layer.init_state(13))
-        alone_TBH, _ = layer.fuse(projected_TBG[:, 12:], layer.init_state(1))
+        together_TBH, _ = layer.fuse(x_TBD, layer.init_state(13))
+        alone_TBH, _ = layer.fuse(x_TBD[:, 12:].contiguous(), layer.init_state(1))
     assert torch.equal(together_TBH[:, 12:], alone_TBH)
 
 
@@ -225,6 +274,20 @@ def test_the_stated_error_of_sigmoid_and_tanh(name: str) -> None:
     assert error_N.max() > _activation.MAXIMUM_ERROR / 4, "the stated error is far too wide"
 
 
+def test_the_stated_error_of_gelu() -> None:
+    x_N = torch.linspace(-12, 12, 300_001, requires_grad=True)
+    exact_N = x_N.detach().double().requires_grad_()
+    for found_N, expected_N in (
+        (gelu.apply(x_N), torch.nn.functional.gelu(exact_N)),
+        (
+            torch.autograd.grad(gelu.apply(x_N).sum(), x_N)[0],
+            torch.autograd.grad(torch.nn.functional.gelu(exact_N).sum(), exact_N)[0],
+        ),
+    ):
+        error_N = (found_N.double() - expected_N).abs() / exact_N.abs().clamp(min=1)
+        assert gelu.MAXIMUM_ERROR / 8 < error_N.max() <= gelu.MAXIMUM_ERROR
+
+
 def test_sigmoid_and_tanh_at_the_edges() -> None:
     x_N = np.array([np.nan, np.inf, -np.inf, 1e38, -1e38, 0.0, -0.0], np.float32)
     sigmoid_N, tanh_N = (applied(function, x_N) for function in (_activation.sigmoid, _activation.tanh))
@@ -265,6 +328,33 @@ model(torch.zeros(1, 2, 1))
 assert "numba" in sys.modules and "arch.kernels.lstm" in sys.modules and "arch.kernels.gru" not in sys.modules
 arch.kernels.warm()
 assert {"arch.kernels.rnn", "arch.kernels.gru"} <= set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(arch.__file__).parents[1])
+
+
+def test_machines_without_the_widest_vectors() -> None:
+    """The kernels again with 8 lanes, as on a machine without AVX-512."""
+    script = """
+import llvmlite.binding
+features = llvmlite.binding.get_host_cpu_features()
+features.update((name, False) for name in features if "avx512" in name or "amx" in name or "avx10" in name)
+llvmlite.binding.get_host_cpu_features = lambda: features
+from arch.kernels import warm
+from arch.kernels._vector import LANES
+assert LANES == 8
+assert isinstance(warm(), float) and warm() == warm()
+from tests.arch import test_block_kernels, test_kernels, test_streaming
+for spec in test_kernels.SPECS:
+    test_kernels.compare(spec, 9, 6, 2, 34, 0)
+    test_kernels.compare(spec, 3, 7, 1, 17, 0)
+for name in test_kernels.EXACT:
+    test_kernels.test_the_stated_error_of_sigmoid_and_tanh(name)
+test_kernels.test_the_stated_error_of_gelu()
+for spec in test_streaming.SPECS:
+    test_streaming.test_steps_are_the_equations(spec, True, 3)
+layer = test_block_kernels.block_of("transformer", 12)
+x_BTD = test_block_kernels.torch.randn(2, 6, 12).requires_grad_()
+test_block_kernels.assert_same(*(test_block_kernels.results(layer, how, x_BTD) for how in ("fused", "reference")))
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(arch.__file__).parents[1])
 

@@ -77,7 +77,7 @@ def training_step(task: Task) -> Callable[[Batch], Tensor]:
     def step(batch: Batch) -> Tensor:
         optimiser.zero_grad()
         loss = task.loss(model(batch.inputs), batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         return loss

@@ -1,0 +1,149 @@
+"""The cases of a plan by Carousel against a plain loop with torch.nn: how many times as long the loop takes.
+
+    python -m tests.perf.matrix [--plan quick] [--sample N]
+
+The loop trains the same networks of torch.nn (the same width, batches, steps, optimiser and evaluations) with torch's
+default threads, one case after the other. Carousel is `carousel run PLAN --measure accuracy --new` with a store of its
+own, its start and the compiling of kernels included where they are not cached. A case that Carousel stops early
+because it is solved, the loop stops at the same step, so that both do one amount of training.
+
+`--sample N` has the loop train N cases, spread evenly over the plan; the rest are taken to cost what the sampled
+cases of their architecture and length cost by the step, or of their architecture where there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import tasks
+from bench._train import batches, learning_rate_factor
+from results import Case, Record
+from tasks import Reals, Task
+from tests.perf._against import theirs
+
+AIM = 3.0
+
+
+class Embedded(nn.Module):
+    """A network of torch.nn that reads tokens."""
+
+    def __init__(self, name: str, vocabulary: int, width: int, outputs: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.network = theirs(name, width, width, outputs)
+
+    def forward(self, x_BT: Tensor) -> Tensor:
+        outputs: Tensor = self.network(self.embedding(x_BT))
+        return outputs
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="A plan by Carousel against a plain loop with torch.nn.")
+    parser.add_argument("--plan", default="quick")
+    parser.add_argument("--sample", type=int, help="cases that the loop trains; all where it is left out")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as store:
+        begun = time.perf_counter()
+        command = [sys.executable, "-m", "bench", "run", given.plan, "--measure", "accuracy", "--store", store, "--new"]
+        ran = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+        carousel_seconds = time.perf_counter() - begun
+        if ran.returncode != 0:
+            print(f"carousel run ended with exit code {ran.returncode}")
+            return 1
+        records = [record for record in _records(store) if record.training is not None]
+    print(f"carousel run {given.plan}: {len(records)} cases in {carousel_seconds:.0f} s on {os.cpu_count()} cores")
+    loop_seconds = _loop(records, len(records) if given.sample is None else min(given.sample, len(records)))
+    ratio = loop_seconds / carousel_seconds
+    print(f"a plain loop with torch.nn: {loop_seconds:.0f} s; {ratio:.2f} times as long (aim: {AIM:g})")
+    return 0 if ratio >= AIM else 1
+
+
+def _records(store: str) -> Iterable[Record]:
+    for path in sorted(Path(store).glob("*/records/*.json")):
+        yield Record.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def _loop(records: list[Record], sample: int) -> float:
+    """Seconds of the plain loop over all cases, or those of some scaled up by the rule above."""
+    chosen = {round(i * (len(records) - 1) / max(1, sample - 1)) for i in range(sample)}
+    by_length: dict[tuple[str, int], list[float]] = defaultdict(list)
+    by_arch: dict[str, list[float]] = defaultdict(list)
+    total = 0.0
+    for i, record in enumerate(records):
+        if i not in chosen:
+            continue
+        begun = time.perf_counter()
+        steps = _train(record)
+        seconds = time.perf_counter() - begun
+        total += seconds
+        name = record.case.arch.partition(":")[0]
+        by_length[name, record.case.length].append(seconds / steps)
+        by_arch[name].append(seconds / steps / record.case.length)
+        print(f"  {record.case.arch} {record.case.task} {record.case.length}: {seconds:.1f} s", flush=True)
+    for i, record in enumerate(records):
+        if i not in chosen:
+            assert record.training is not None
+            name, length = record.case.arch.partition(":")[0], record.case.length
+            by_step = by_length.get((name, length)) or [length * cost for cost in by_arch[name]]
+            total += record.training.steps * sum(by_step) / len(by_step)
+    return total
+
+
+def _train(record: Record) -> int:
+    """Train and test one case as a plain script would. Returns the number of steps."""
+    assert record.training is not None and record.model is not None
+    case, task = record.case, tasks.build(record.case.task)
+    model = _network(case, task, record.model.width)
+    protocol, steps = case.protocol, record.training.steps
+    optimiser = torch.optim.Adam(model.parameters(), lr=protocol.learning_rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_factor(protocol, step))
+    validation = task.sample(tasks.generator(case.seed, "validation"), protocol.validation_sequences, case.length)
+    for step, batch in enumerate(batches(task, case), start=1):
+        optimiser.zero_grad()
+        loss = task.loss(model(batch.inputs), batch)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
+        optimiser.step()
+        schedule.step()
+        if step % protocol.evaluate_every == 0 or step == steps:
+            _test(model, task, validation)
+        if step == steps:
+            break
+    for length in _tested_lengths(case):
+        _test(model, task, task.sample(tasks.generator(case.seed, "test"), protocol.test_sequences, length))
+    return steps
+
+
+def _tested_lengths(case: Case) -> Iterator[int]:
+    for at in case.protocol.evaluate_at:
+        yield at if isinstance(at, int) else int(case.length * float(str(at).removesuffix("x")))
+
+
+def _test(model: nn.Module, task: Task, batch: Any) -> None:
+    model.eval()
+    with torch.no_grad():
+        task.score(task.answer(model(batch.inputs)), batch)
+    model.train()
+
+
+def _network(case: Case, task: Task, width: int) -> nn.Module:
+    name, outputs = case.arch.partition(":")[0], task.targets.size
+    if isinstance(task.inputs, Reals):
+        return theirs(name, task.inputs.size, width, outputs)
+    return Embedded(name, task.inputs.size, width, outputs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
