@@ -249,7 +249,7 @@ def _settled_by(rows: Sequence[Row]) -> str:
 
 def _markdown_table(rows: Sequence[Row]) -> list[str]:
     align = [":--", ":--", "--:", "--:", "--:", ":--"]
-    return [_markdown_line(HEADINGS), f"| {' | '.join(align)} |", *(_markdown_line(cells(row)) for row in rows)]
+    return [_line(HEADINGS), f"| {' | '.join(align)} |", *(_line(cells(row)) for row in rows)]
 
 
 def _lost(loss: Loss) -> str:
@@ -261,8 +261,8 @@ def _loss(loss: Loss) -> dict[str, object]:
     return {"arch": case.arch, "task": case.task, "length": case.length, "seed": case.seed, "reason": loss.reason}
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_safe, cells))} |"
+def _line(texts: Sequence[str]) -> str:
+    return f"| {' | '.join(map(_safe, texts))} |"
 
 
 def _safe(text: str) -> str:
