@@ -113,7 +113,7 @@ def choice(found: Sequence[Group], rows: Sequence[Glance] | None = None) -> str 
     state = f" and {size(best.cost.state_bytes)} of state" if best.cost.state_bytes is not None else ""
     parts = [
         f"For streaming, choose {best.arch}: the cheapest step of those that remember at most {NEARLY_BEST:.0%} less "
-        f"than the best. It remembers {told(best)} of what there is to remember, at "
+        f"than the best. It remembers {told(best)} of what there is to remember at the trained length, at "
         f"{microseconds(best.cost.p50_seconds)} µs a step{state} at position {best.cost.position:,}."
     ]
     for words, rivals in (
