@@ -123,10 +123,7 @@ def test_the_cheapest_of_those_that_remember_nearly_as_much_as_the_best_is_chose
     chosen = choice(found, rows)
     assert chosen is not None
     assert chosen.startswith("For streaming, choose gru: the cheapest step of those that remember at most 10% less")
-    assert (
-        "It remembers 82% (78–86%) of what there is to remember at the trained length, at 56.2 µs a step and 640 B of state"
-        in chosen
-    )
+    assert "It remembers 82% (78–86%) of what there is to remember at the trained length, at 56.2 µs" in chosen
     assert "Clearly more is remembered by transformer (88% (83–92%), 16 times the cost)." in chosen
     assert "Cheaper, but clearly less memory: lstm (65% (61–69%), 0.91 times the cost) and rnn" in chosen
     assert exceptions(found, rows) == (
