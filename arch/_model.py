@@ -88,6 +88,10 @@ class SequenceModel(nn.Module):
         """What `scan` of these inputs, (B, T) or (B, T, D), runs in the layers."""
         return next(self._stack()).backend_for(self.encoder(x))
 
+    def step_backend_for(self, x: Tensor, state: list[State]) -> Literal["reference", "fused"]:
+        """What a `step` of these inputs, (B,) or (B, D), runs where gradients are off. Keeps `state`."""
+        return "reference" if self._stepper.step(self, x, copy_state(state)) is None else "fused"
+
     def step_flops(self, position: int) -> int | None:
         """FLOPs of one `step` of one stream that has read `position` steps, by the convention of `arch._contract`.
 

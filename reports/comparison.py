@@ -122,7 +122,7 @@ def comparison_as_csv(comparison: Comparison) -> str:
 def comparison_as_latex(comparison: Comparison) -> str:
     """Changed rows as a `booktabs` table, the verdict line in its caption."""
     rows = [row for row in comparison.rows if row.verdict in SHOWN]
-    cells = [" & ".join(map(_latex_text, cells(row))) + r" \\" for row in rows]
+    lines = [" & ".join(map(_latex_text, cells(row))) + r" \\" for row in rows]
     text = "\n".join(
         [
             r"% needs \usepackage{booktabs}",
@@ -134,7 +134,7 @@ def comparison_as_latex(comparison: Comparison) -> str:
             r"\toprule",
             " & ".join(map(_latex_text, HEADINGS)) + r" \\",
             r"\midrule",
-            *cells,
+            *lines,
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",

@@ -96,9 +96,12 @@ def measure(
 
 
 def backend_of(subject: Subject) -> str:
-    """What runs a step of a stream: `graph` where a recorded one is replayed, else `reference`."""
+    """What runs a step of one stream: `graph` where a recorded one is replayed, else `fused` or `reference`."""
     with torch.inference_mode():
-        return "graph" if isinstance(_reach(subject, 1, 1).stream, Replayed) else "reference"
+        place = _reach(subject, 1, 1)
+        if isinstance(place.stream, Replayed):
+            return "graph"
+        return subject.model.step_backend_for(place.inputs[0], place.state)
 
 
 def clock_overhead(clock: Clock) -> float:

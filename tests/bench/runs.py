@@ -49,7 +49,7 @@ def lasting(record: Record) -> dict[str, Any]:
         del ran["seconds"]
     for measurement in document["measurements"]:
         del measurement["blocks"]
-        if measurement["metric"].endswith(("_seconds", "_peak_bytes", "_added_bytes")):
+        if measurement["metric"].endswith(("_seconds", "_per_second", "_peak_bytes", "_added_bytes")):
             measurement["samples"] = len(measurement["samples"])
     return document
 

@@ -64,7 +64,7 @@ def test_a_model_whose_step_differs_is_refused_and_has_no_timings(monkeypatch: p
 
 
 def test_a_layer_that_forgets_its_state_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = trained("gru")
+    job = trained("gru:backend=reference")
     layer = arch.get("gru").layer
     really = layer.step
     monkeypatch.setattr(layer, "step", lambda self, x_BD, state: really(self, x_BD, self.init_state(len(x_BD))))
