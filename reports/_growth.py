@@ -56,28 +56,29 @@ class CrossoverRow:
     last: int
 
 
-def growth_rows(found: Sequence[Group]) -> list[GrowthRow]:
+Costs = dict[str, tuple[StreamCosts, int | None]]
+"""What each architecture's steps cost, and its window."""
+
+
+def growth_rows(costs: Costs) -> list[GrowthRow]:
     """One row for each architecture that was streamed at two positions or more."""
     return [
         GrowthRow(
             arch=arch,
-            growth=growth(costs, window),
-            line=cost_line(costs, window),
+            growth=growth(own, window),
+            line=cost_line(own, window),
             window=window,
-            first=int(costs.positions_P[0]),
-            last=int(costs.positions_P[-1]),
-            drawn=plural(costs.curves, "curve")
-            if costs.unit == "curves"
-            else f"blocks of {plural(costs.curves, 'curve')}",
+            first=int(own.positions_P[0]),
+            last=int(own.positions_P[-1]),
+            drawn=plural(own.curves, "curve") if own.unit == "curves" else f"blocks of {plural(own.curves, 'curve')}",
         )
-        for arch, (costs, window) in _costs(found).items()
+        for arch, (own, window) in costs.items()
     ]
 
 
-def crossover_rows(found: Sequence[Group]) -> list[CrossoverRow]:
+def crossover_rows(costs: Costs, growths: Sequence[GrowthRow]) -> list[CrossoverRow]:
     """One row for each pair of which one grows or saturates; between two flat lines there is nothing to cross."""
-    costs = _costs(found)
-    grows = {row.arch: row.growth.verdict in ("growing", "saturating") for row in growth_rows(found)}
+    grows = {row.arch: row.growth.verdict in ("growing", "saturating") for row in growths}
     rows = []
     for pair in combinations(costs, 2):
         if not any(grows[arch] for arch in pair):
@@ -96,9 +97,9 @@ def crossover_rows(found: Sequence[Group]) -> list[CrossoverRow]:
     return rows
 
 
-def growth_sentences(found: Sequence[Group]) -> list[str]:
+def growth_sentences(growths: Sequence[GrowthRow], crossovers: Sequence[CrossoverRow]) -> list[str]:
     """Each architecture flat or growing, then each crossover or that it lies outside; all with their intervals."""
-    return [_told_growth(row) for row in growth_rows(found)] + _told_crossovers(crossover_rows(found))
+    return [_told_growth(row) for row in growths] + _told_crossovers(crossovers)
 
 
 def verdict(row: GrowthRow) -> str:
@@ -131,8 +132,8 @@ def position_interval(row: CrossoverRow) -> str:
     return f"{found.middle:,.0f} ({low} to {high})"
 
 
-def _costs(found: Sequence[Group]) -> dict[str, tuple[StreamCosts, int | None]]:
-    """What each architecture's steps cost, and its window."""
+def stream_costs(found: Sequence[Group]) -> Costs:
+    """What steps cost in a stream, of each architecture that was streamed at two positions or more."""
     table = {}
     for arch in archs_of(found):
         own = [group for group in found if group.arch == arch]

@@ -11,19 +11,16 @@ from reports._series import Group
 
 def growth_section(found: Sequence[Group]) -> dict[str, Any] | None:
     """What `parts/growth.html.jinja` shows; None where nothing was streamed at two positions."""
-    rows = _growth.growth_rows(found)
-    if not rows:
+    costs = _growth.stream_costs(found)
+    if not costs:
         return None
-    shares = _limits.step_shares(found)
+    rows = _growth.growth_rows(costs)
     return {
         "rows": rows,
-        "sentences": _growth.growth_sentences(found),
-        "shares": shares,
-        "positions": sorted({position for kept in shares.values() for position in kept}),
+        "sentences": _growth.growth_sentences(rows, _growth.crossover_rows(costs, rows)),
         "verdict": _growth.verdict,
         "percent_interval": _growth.percent_interval,
         "nanoseconds_interval": _growth.nanoseconds_interval,
-        "percent": _limits.percent,
         "explanation": _growth.EXPLANATION,
         "limit_explanation": _limits.EXPLANATION,
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reports._numbers import MISSING, significant
 from reports._series import Group
-from reports._streaming import step_costs, step_costs_by_arch
+from reports._streaming import step_costs
 
 EXPLANATION = (
     "Share of the limit is what a timing achieved of what the machine can do at the same sizes: for whole sequences "
@@ -25,13 +25,6 @@ def shares_of(found: Sequence[Group]) -> dict[tuple[str, str, int], float]:
         if costs and costs[-1].limit_share is not None:
             shares[group.arch, group.task, group.length] = costs[-1].limit_share
     return shares
-
-
-def step_shares(found: Sequence[Group]) -> dict[str, dict[int, float | None]]:
-    """The share of the limit of a streamed step, by architecture and position."""
-    return {
-        arch: {cost.position: cost.limit_share for cost in costs} for arch, costs in step_costs_by_arch(found).items()
-    }
 
 
 def percent(share: float | None) -> str:

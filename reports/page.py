@@ -23,24 +23,25 @@ from reports._context import context, protocols, sizes
 from reports._cost_figure import accuracy_against_cost_of
 from reports._drill import drills
 from reports._growth_section import growth_section
-from reports._health import NOISY_PULSE, health
+from reports._health import health
 from reports._heat import heat_maps
 from reports._ledger import ledger, summary
-from reports._limits import shares_of
+from reports._limits import percent, shares_of
 from reports._overview_cost_figure import remembered_against_cost_of
 from reports._panels import WIDTH
 from reports._ranks import NEARLY_EQUAL
 from reports._raw import attachment
 from reports._series import SOLVED_SHARE, Group, groups, specifications
 from reports._signature import MOST_PANELS, MOST_SHOWN, few_panels, signature_of
-from reports._streaming import StepCost, step_costs_by_arch
+from reports._streaming import step_costs_by_arch
 from reports._streaming_figure import streaming_cost_of
+from reports._streams import throughputs
 from reports._training_figure import training_curves_of
 from reports._versus import Baseline, versus_of
 from reports._versus_figure import scores_of_both, steps_of_both
 from reports.inside import inside_of
 from reports.tables import TimingRow, latency_of, leaderboard_of
-from results import Record, RunFile, Traces
+from results import BUSY_LOAD, SLOW_PULSE, STOLEN, WAITED, Record, RunFile, Traces
 
 FOLDER = Path(__file__).parent
 SCRIPT = FOLDER / "page.js"
@@ -99,7 +100,7 @@ def page(
         **_tables(run, records, found),
         **_figures(found, traces or {}),
         solved_share=SOLVED_SHARE,
-        noisy_pulse=NOISY_PULSE,
+        noise={"pulse": SLOW_PULSE, "load": f"{BUSY_LOAD:.0%}", "stolen": f"{STOLEN:.0%}", "waited": f"{WAITED:.0%}"},
         nearly_equal=NEARLY_EQUAL,
     )
 
@@ -137,7 +138,9 @@ def _tables(run: RunFile, records: Sequence[Record], found: Sequence[Group]) -> 
         "heat": heat_maps(found),
         "ledger": claims,
         "ledger_summary": summary(claims),
-        "streaming": _streaming(step_costs_by_arch(found)),
+        "streaming": step_costs_by_arch(found),
+        "throughputs": throughputs(found),
+        "percent": percent,
         "latency": _latency(latency_of(found)),
         "drills": drills(found),
         "attachment": attachment(run, records),
@@ -175,15 +178,6 @@ def _inches(drawing: Drawing) -> float:
 def _beside(signature: Sequence[Drawing]) -> str:
     """The columns of the two signature figures, as wide as they were drawn; none where there is one only."""
     return " ".join(f"{_inches(drawing):g}fr" for drawing in signature) if len(signature) == 2 else ""
-
-
-def _streaming(by_arch: Mapping[str, Sequence[StepCost]]) -> dict[int, dict[str, StepCost]]:
-    """Costs by position, each by architecture: the page compares architectures across a row."""
-    table: dict[int, dict[str, StepCost]] = {}
-    for arch, costs in by_arch.items():
-        for cost in costs:
-            table.setdefault(cost.position, {})[arch] = cost
-    return dict(sorted(table.items()))
 
 
 def _latency(rows: Sequence[TimingRow]) -> dict[tuple[str, int, int | None], dict[str, TimingRow]]:

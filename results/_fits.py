@@ -31,6 +31,8 @@ Curve = Mapping[int, tuple[float, ...]]
 """The p50 of each block in seconds, by position: one process of one case."""
 
 RESAMPLES = 10_000
+DRAWN_AT_ONCE = 4_000_000
+"""Curves drawn before their medians are taken, so that thousands of them do not fill the memory."""
 LEAST_CURVES = 6
 """With fewer, a percentile bootstrap over curves covers less than it says: of 95%, about 75% with three."""
 FLAT_GROWTH = 0.02
@@ -118,8 +120,7 @@ def costs_of(curves: Sequence[Curve], *, resamples: int = RESAMPLES, seed: int =
     unit: Literal["curves", "blocks"] = "curves" if len(curves) >= LEAST_CURVES else "blocks"
     cost_RP: Floats | None = None
     if unit == "curves":
-        chosen_RC = generator.integers(0, len(curves), (resamples, len(curves)))
-        cost_RP = np.median(medians_CP[chosen_RC], axis=1)
+        cost_RP = _medians_of_drawn(medians_CP, resamples, generator)
     elif min(len(curve[position]) for curve in curves for position in positions) > 1:
         cost_RP = np.stack([_drawn(curves, position, resamples, generator) for position in positions], 1)
     return StreamCosts(np.array(positions, float), np.median(medians_CP, axis=0), cost_RP, unit, len(curves))
@@ -236,6 +237,28 @@ def _drawn(curves: Sequence[Curve], position: int, resamples: int, generator: np
         medians.append(np.median(blocks_K[generator.integers(0, len(blocks_K), (resamples, len(blocks_K)))], axis=1))
     drawn: Floats = np.median(medians, axis=0)
     return drawn
+
+
+def _medians_of_drawn(medians_CP: Floats, resamples: int, generator: np.random.Generator) -> Floats:
+    """The median over as many curves as there are, drawn with replacement, (R, P).
+
+    How often each curve was drawn is counted in the order of its cost, so that nothing is sorted but the curves.
+    """
+    C, P = medians_CP.shape
+    order_CP = np.argsort(medians_CP, axis=0)
+    sorted_CP = np.take_along_axis(medians_CP, order_CP, axis=0)
+    found = []
+    for some in np.array_split(np.arange(resamples), -(-resamples * C // DRAWN_AT_ONCE)):
+        chosen_RC = generator.integers(0, C, (len(some), C))
+        places_RC = chosen_RC + C * np.arange(len(some))[:, None]
+        times_RC = np.bincount(places_RC.ravel(), minlength=len(some) * C).reshape(len(some), C)
+        medians = []
+        for p in range(P):
+            reached_RC = times_RC[:, order_CP[:, p]].cumsum(axis=1)
+            low_R, high_R = ((reached_RC > middle).argmax(axis=1) for middle in ((C - 1) // 2, C // 2))
+            medians.append((sorted_CP[low_R, p] + sorted_CP[high_R, p]) / 2)
+        found.append(np.stack(medians, 1))
+    return np.concatenate(found)
 
 
 def _block_medians(measurement: Measurement) -> tuple[float, ...]:

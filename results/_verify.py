@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from results._document import StoreError, read_bytes, read_document, reading_many
 from results._schema import Record, RunFile
 from results._store import LARGEST_FILE_BYTES, Run, Store, artifact_digest, check_place
@@ -137,12 +139,9 @@ def _left_over(path: Path) -> Iterator[Flaw]:
 
 def _is_alive(process: int) -> bool:
     try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
+        return psutil.pid_exists(process)
+    except OverflowError:
         return False
-    except PermissionError:
-        return True
-    return True
 
 
 def clean(flaws: tuple[Flaw, ...]) -> list[Path]:

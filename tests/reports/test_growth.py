@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reports import page
-from reports._growth import crossover_rows, growth_rows, growth_sentences
-from reports._limits import percent, shares_of, step_shares
+from reports._growth import crossover_rows, growth_rows, growth_sentences, stream_costs
+from reports._limits import percent, shares_of
 from reports._series import Group, groups
+from reports._streaming import step_costs_by_arch
 from results import Block, Measurement, Record
 from tests.reports import synthetic
 
@@ -45,7 +46,7 @@ def found() -> list[Group]:
 
 
 def test_verdicts_of_every_architecture() -> None:
-    rows = growth_rows(found())
+    rows = growth_rows(stream_costs(found()))
     verdicts = {row.arch: row.growth.verdict for row in rows}
     windowed = next(name for name in verdicts if "window" in name)
     assert verdicts == {"gru": "flat", "lstm": "flat", "transformer": "growing", windowed: "saturating"}
@@ -53,7 +54,9 @@ def test_verdicts_of_every_architecture() -> None:
 
 
 def test_crossovers_inside_and_outside_are_told() -> None:
-    sentences = growth_sentences(found())
+    costs = stream_costs(found())
+    growths = growth_rows(costs)
+    sentences = growth_sentences(growths, crossover_rows(costs, growths))
     assert any(line.startswith("gru is flat from position 16 to 4,096: ") for line in sentences)
     inside = next(line for line in sentences if line.startswith("transformer becomes dearer than gru"))
     assert "at position 600 (" in inside
@@ -64,13 +67,15 @@ def test_crossovers_inside_and_outside_are_told() -> None:
 
 
 def test_two_flat_lines_are_not_crossed() -> None:
-    assert not [row for row in crossover_rows(found()) if {row.one, row.other} == {"gru", "lstm"}]
+    costs = stream_costs(found())
+    rows = crossover_rows(costs, growth_rows(costs))
+    assert rows and not [row for row in rows if {row.one, row.other} == {"gru", "lstm"}]
 
 
 def test_shares_of_the_limit_are_those_of_the_records() -> None:
     kept = [group for group in found() if group.arch == "gru"]
     # 1,000 FLOP in 50 µs are 2e7 a second, of half a FLOP a byte at 1e9 bytes a second; seeds are up to 0.5% slower.
-    share = step_shares(kept)["gru"][4096]
+    share = step_costs_by_arch(kept)["gru"][-1].limit_share
     assert share is not None and 0.0398 < share < 0.04
     assert shares_of(kept) == {("gru", "adding", 32): share}
     assert percent(share) == "4.0%"
@@ -86,4 +91,5 @@ def test_the_page_shows_them() -> None:
 
 
 def test_nothing_streamed_says_nothing() -> None:
-    assert growth_rows([]) == [] and growth_sentences([]) == []
+    assert stream_costs([]) == {} and growth_rows({}) == [] and crossover_rows({}, []) == []
+    assert growth_sentences([], []) == []

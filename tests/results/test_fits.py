@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from results import Block, Interval, Measurement, StreamCosts, cost_line, costs_of, crossover, curves_of, growth
+from results._fits import _medians_of_drawn
 from tests.results.examples import record
 
 POSITIONS = (1, 4, 16, 64, 256, 1024, 4096, 16384)
@@ -173,3 +174,11 @@ def test_intervals_cover_as_often_as_they_say(count: int, blocks: int) -> None:
         hits["crossover"] += _covered(30e-6 / 45e-9, position)
     for name, hit in hits.items():
         assert COVERAGE[0] <= hit / SIMULATIONS <= COVERAGE[1], (name, hit)
+
+
+@pytest.mark.parametrize("count", [6, 7, 41])
+def test_medians_of_drawn_curves_are_those_that_sorting_gives(count: int) -> None:
+    costs_CP = np.random.default_rng(count).lognormal(size=(count, 3))
+    chosen_RC = np.random.default_rng(1).integers(0, count, (500, count))
+    found_RP = _medians_of_drawn(costs_CP, 500, np.random.default_rng(1))
+    np.testing.assert_array_equal(found_RP, np.median(costs_CP[chosen_RC], axis=1))
