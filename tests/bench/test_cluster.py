@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from bench._errors import FAILED, OK, USAGE
 from results import Record, Span, Store
-from tests.bench.cluster import PATIENCE_SECONDS, loopback_cluster
+from tests.bench.cluster import HOME, PATIENCE_SECONDS, loopback_cluster
 from tests.bench.inline import Inline, inline
 from tests.bench.runs import as_in_a_lane, everything, request_for, run_quietly
 from tests.bench.tiny import write_plan
@@ -73,6 +74,15 @@ def test_a_worker_is_killed_and_the_run_completes(tmp_path: Path, inline: Inline
     assert everything(run) == everything(run_quietly(request_for(tmp_path, repeat=2)).run)
 
 
+def edited_copy(folder: Path) -> Path:
+    """A Carousel in which one file that measures is not as it is here."""
+    for room in ("arch", "tasks", "bench", "results", "reports"):
+        shutil.copytree(HOME / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "arch" / "rnn.py").open("a") as file:
+        file.write("# edited\n")
+    return folder
+
+
 @pytest.mark.parametrize("what", ["nobody", "no worker", "a nanny", "other code"])
 def test_what_does_not_fit_is_one_line_before_anything_runs(tmp_path: Path, what: str) -> None:
     plan, store = write_plan(tmp_path), tmp_path / "runs"
@@ -87,11 +97,8 @@ def test_what_does_not_fit_is_one_line_before_anything_runs(tmp_path: Path, what
                 cluster.worker("--nanny")
                 says = "start it with --no-nanny"
             case "other code":
-                other = tmp_path / "other" / "bench"
-                other.mkdir(parents=True)
-                (other / "__init__.py").touch()
-                cluster.worker("--no-nanny", PYTHONPATH=str(other.parent))
-                says = "install the same version there"
+                cluster.worker("--no-nanny", PYTHONPATH=str(edited_copy(tmp_path / "other")))
+                says = "install the same and start it again"
         driver = cluster.carousel(str(plan), "--store", str(store))
         output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
     lines = [line for line in output.decode().splitlines() if line.startswith("carousel: ")]

@@ -239,7 +239,7 @@ from tests.bench.jobs import trap
 if __name__ == "__main__":
     with Lanes(1) as pool:
         def tell():
-            while pool._lanes[0]._process is None:
+            while getattr(pool._lanes[0]._process, "pid", None) is None:
                 time.sleep(0.01)
             print(pool._lanes[0]._process.pid, flush=True)
         ignore = lambda *_: None
@@ -254,9 +254,11 @@ def test_a_lane_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(HOME)}
     with subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        lane = int(parent.stdout.readline())
-        assert not has_ended(lane)
-        parent.send_signal(signal.SIGKILL)
+        try:
+            lane = int(parent.stdout.readline())
+            assert not has_ended(lane)
+        finally:
+            parent.send_signal(signal.SIGKILL)
         parent.wait()
         assert eventually(lambda: has_ended(lane))
 
