@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Self
 from distributed import Client, Future, KilledWorker
 
 from bench._errors import UsageError
+from bench._holding import Work
 from bench._lane import Advance, Failure
 from bench._lanes import Ended, work_of
-from bench._machine import Work
 from bench._plugins import Plugin
 from bench._worker import RESOURCE, WHOLE, Identity, Member, do, identify, stop
 from results import Environment, Span

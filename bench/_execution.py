@@ -5,7 +5,6 @@ A record is written as soon as its case has ended, by the process that owns the 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 from bench._expect import Expectation
@@ -74,14 +73,8 @@ class Execution:
             record = Record(key=case.key, case=case, status=result.status, reason=result.reason, spans=(span,))
             self._write(record)
             return
-        contents = {"weights": result.weights, **result.artifacts}
-        kept = {
-            name: self.run.write_artifact(case.key, f"{name}.safetensors", content)
-            for name, content in contents.items()
-        }
-        digests = {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items()}
-        changes = {"artifacts": kept, "artifact_digests": digests, "spans": (span,)}
-        self._write(result.record.model_copy(update=changes))
+        record = self.run.with_artifacts(result.record, {"weights": result.weights, **result.artifacts})
+        self._write(record.model_copy(update={"spans": (span,)}))
 
     def _keep_timed(self, case: Case, result: dict[str, Timed] | Failure, span: Span) -> None:
         record = self.records[case.key]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
-from bench._machine import Stopping
+from bench._holding import Stopping
 
 if TYPE_CHECKING:
     from bench._work import Job

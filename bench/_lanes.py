@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from bench._holding import Stopping, Work, held
 from bench._lane import Advance, Failure, Lane
-from bench._machine import Stopping, Work, held
 from results import Span
 
 if TYPE_CHECKING:

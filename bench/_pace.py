@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench._machine import Work
+from bench._holding import Work
 
 TRUST_SECONDS = 5.0
 """Seconds of work that must have been done before the measured pace counts as much as the expected one."""

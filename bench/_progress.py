@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from bench._holding import Work
 from bench._lane import Advance
-from bench._machine import Work
 from bench._pace import Pace
 from results import Case
 

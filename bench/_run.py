@@ -15,9 +15,9 @@ from rich.text import Text
 from bench._environment import code_digest
 from bench._execution import Execution
 from bench._expect import Expectation
+from bench._holding import unguarded
 from bench._lanes import Executor, Lanes
 from bench._left import expected_seconds, has_weights, untimed, untrained
-from bench._machine import unguarded
 from bench._pace import Pace
 from bench._plan import TIMED
 from bench._progress import Progress, humanised

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from distributed import Worker, WorkerPlugin, get_worker
 
 from bench._environment import code_digest, environment
+from bench._holding import Work
 from bench._lane import Advance, Lane
 from bench._lanes import Ended, attend, work_of
-from bench._machine import Work
 from bench._plugins import Plugin, install
 from results import Environment
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reports import _growth, _limits
+from reports import _growth
 from reports._series import Group
 
 
@@ -22,5 +22,4 @@ def growth_section(found: Sequence[Group]) -> dict[str, Any] | None:
         "percent_interval": _growth.percent_interval,
         "nanoseconds_interval": _growth.nanoseconds_interval,
         "explanation": _growth.EXPLANATION,
-        "limit_explanation": _limits.EXPLANATION,
     }

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from reports._numbers import listed, plural
 from reports._series import Group, Seed
-from results import SLOW_PULSE, Record, disturbances, median_pulse
-
-NOISY_PULSE = SLOW_PULSE
+from results import Record, disturbances, median_pulse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

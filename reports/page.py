@@ -26,6 +26,7 @@ from reports._growth_section import growth_section
 from reports._health import health
 from reports._heat import heat_maps
 from reports._ledger import ledger, summary
+from reports._limits import EXPLANATION as LIMIT_EXPLANATION
 from reports._limits import percent, shares_of
 from reports._overview_cost_figure import remembered_against_cost_of
 from reports._panels import WIDTH
@@ -141,6 +142,7 @@ def _tables(run: RunFile, records: Sequence[Record], found: Sequence[Group]) -> 
         "streaming": step_costs_by_arch(found),
         "throughputs": throughputs(found),
         "percent": percent,
+        "limit_explanation": LIMIT_EXPLANATION,
         "latency": _latency(latency_of(found)),
         "drills": drills(found),
         "attachment": attachment(run, records),

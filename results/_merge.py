@@ -164,9 +164,3 @@ def _alone(run: Run) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def conflict_lines(merged: Merged) -> Iterator[str]:
-    """Each conflict in one line: what stayed, and where the other is kept."""
-    for place, beside in merged.conflicts:
-        yield f"conflict: {place} stays as it was; the other is kept as {beside}"

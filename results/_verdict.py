@@ -33,7 +33,7 @@ RESTLESS = 0.002
 """Chance at which the order of the units is taken to matter; each family of a report is looked at once."""
 WIDE_OF_DRIFT = 4.0
 """Spreads of the units that an effect must span where their order matters. A straight drift through both runs
-makes a difference of 2.7 spreads of six units; an autocorrelation of 0.5 makes one of 4 in 1 of 1,000."""
+makes a difference of 2.7 spreads of six units."""
 POWER = 0.9
 """With which the further units are to settle a comparison."""
 

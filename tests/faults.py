@@ -28,7 +28,7 @@ from unittest import mock
 
 import torch
 
-from bench import _machine
+from bench import _holding
 from results import Store, StoreError, verify
 from tests.bench.inline import Inline
 from tests.bench.kills import survives
@@ -61,7 +61,7 @@ def main() -> int:
     }
     failed = 0
     for name in [given.only] if given.only else forms:
-        with tempfile.TemporaryDirectory() as folder, mock.patch.object(_machine, "_folder", lambda: Path(folder)):
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(_holding, "_folder", lambda: Path(folder)):
             try:
                 print(f"{name}: {forms[name](Path(folder))}", flush=True)
             except AssertionError as error:

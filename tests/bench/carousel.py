@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bench import _cli, _machine
+from bench import _cli, _holding
 from tests.bench.tiny import write_plan
 
 
@@ -28,7 +28,7 @@ def carousel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CAROUSEL_STORE", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(_machine, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(_holding, "_folder", lambda: tmp_path)
     write_plan(tmp_path)
 
     def run(*words: str) -> Ended:

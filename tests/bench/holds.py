@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import cast
 
-from bench import _machine
+from bench import _holding
 
 if __name__ == "__main__":
     folder = Path(sys.argv[2])
-    _machine._folder = lambda: folder
-    with _machine.held(cast(_machine.Work, sys.argv[1])):
+    _holding._folder = lambda: folder
+    with _holding.held(cast(_holding.Work, sys.argv[1])):
         print("held", flush=True)
         sys.stdin.read()

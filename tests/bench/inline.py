@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import pytest
 
+from bench._holding import Work
 from bench._lane import Advance, _do
 from bench._lanes import _EPOCH, Ended, work_of
-from bench._machine import Work
 from bench._work import Job
 from results import Span
 

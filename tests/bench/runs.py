@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from bench import _machine
+from bench import _holding
 from bench._run import Outcome, Request, execute
 from results import Record, Run
 from tests.bench.tiny import tiny_plan
@@ -19,7 +19,7 @@ from tests.bench.tiny import tiny_plan
 
 @pytest.fixture(autouse=True)
 def as_in_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(_machine, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(_holding, "_folder", lambda: tmp_path)
     torch.set_flush_denormal(True)
     yield
     torch.set_flush_denormal(False)

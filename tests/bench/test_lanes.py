@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import psutil
 import pytest
 
-from bench import _machine
+from bench import _holding
 from bench._lane import EDITED, Advance, Attempt, Failure, Lane, _death
 from bench._lanes import TRIES, Ended, Lanes, work_of
 from bench._plan import Timing
@@ -77,7 +77,7 @@ ENDING = ("exits", "raises", "has no memory", "allocates too much")
 def a_machine_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("locks")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(_machine, "_folder", lambda: folder)
+        patched.setattr(_holding, "_folder", lambda: folder)
         yield
 
 

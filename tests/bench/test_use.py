@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from bench._holding import Work
 from bench._lane import Failure
 from bench._lanes import Ended
-from bench._machine import Work
 from bench._plan import Timing
 from bench._use import Use
 from bench._work import Timed, TimeJob, Trained, TrainJob

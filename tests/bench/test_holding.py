@@ -14,8 +14,8 @@ from typing import cast
 
 import pytest
 
-from bench import _machine
-from bench._machine import Stopped, Work, held, unguarded
+from bench import _holding
+from bench._holding import Stopped, Work, held, unguarded
 
 HOME = Path(__file__).resolve().parents[2]
 SOON_SECONDS = 0.1
@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 60.0
 
 @pytest.fixture(autouse=True)
 def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(_machine, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(_holding, "_folder", lambda: tmp_path)
     return tmp_path
 
 
@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert unguarded() is None
-    monkeypatch.setattr(_machine, "_folder", lambda: tmp_path / "missing")
+    monkeypatch.setattr(_holding, "_folder", lambda: tmp_path / "missing")
     assert unguarded() == f"cannot lock files in {tmp_path / 'missing'}"
     for work in ("training", "timing"):
         with held(cast(Work, work)), held("timing"):
