@@ -16,6 +16,7 @@ import arch
 from bench._plan import Timing
 from bench.probes import Subject, streaming
 from bench.probes._memory import Memory
+from bench.probes._stream import ByHand
 from results import Measurement
 from tests.bench.doubles import LOADED_BLOCK, CountingClock, loaded_machine
 from tests.bench.tiny import subject, weights_of
@@ -82,13 +83,13 @@ class TestStreaming:
         timing = Timing(positions=(2,), steps=10, blocks=1, streams=(streams,), streams_position=9)
         streaming.measure([one], timing, random.Random(0), CountingClock())
         inputs = one.test_inputs(streams, 6)
-        together = seen[-5:]  # the last of the prefix, and twice an untimed step and a timed one
-        assert [len(x) for x in together] == [streams] * 5
-        for x, place in zip(together, (8 % 6, 0, 1, 0, 1), strict=True):
+        together = seen[-7:]  # the last of the prefix, four untimed steps and two timed ones
+        assert [len(x) for x in together] == [streams] * 7
+        for x, place in zip(together, (8 % 6, 0, 1, 2, 3, 4, 5), strict=True):
             assert torch.equal(x, inputs[:, place])
 
     def test_the_peak_of_memory_is_that_of_the_last_position_it_can_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        peaks = {1: 1000, 28: 3000, 16: 2000}
+        peaks = {1: 1000, 24: 3000, 16: 2000}
         reached: list[int] = []
         really = streaming._walk
         monkeypatch.setattr(streaming, "_walk", lambda place: reached.append(place.position) or really(place))
@@ -101,8 +102,8 @@ class TestStreaming:
 
         monkeypatch.setattr(streaming, "watch_memory", watched)
         one = subject("transformer:positions=learned,max_length=32")
-        found = {m.metric: m.samples for m in stream(one, 1, 28, 16, 64) if m.metric.startswith("streaming_")}
-        assert reached == [1, 28, 16]
+        found = {m.metric: m.samples for m in stream(one, 1, 24, 16, 64) if m.metric.startswith("streaming_")}
+        assert reached == [1, 24, 16]
         assert found == {"streaming_peak_bytes": (3000.0,), "streaming_added_bytes": (2900.0,)}
 
     def test_the_clocks_own_cost_is_measured_once(self) -> None:
@@ -111,7 +112,7 @@ class TestStreaming:
 
     @pytest.mark.parametrize(
         ("position", "steps", "bursts"),
-        [(1, 10, 10), (15, 10, 10), (16, 10, 5), (80, 10, 1), (80, 25, 3), (4096, 128, 2)],
+        [(1, 10, 3), (39, 10, 3), (40, 10, 2), (80, 10, 1), (80, 25, 3), (4096, 128, 2)],
     )
     def test_every_burst_is_short_beside_its_position(
         self, position: int, steps: int, bursts: int, monkeypatch: pytest.MonkeyPatch, timed_only: None
@@ -121,13 +122,32 @@ class TestStreaming:
         (seconds,) = [m for m in stream(one, position, steps=steps) if m.metric == "step_seconds"]
         assert len(seconds.samples) == steps
         assert counted.scanned == position - 1
-        assert counted.stepped == 1 + bursts + steps  # the last of the prefix, and an untimed one a burst
+        assert counted.stepped == 1 + 4 * bursts + steps  # the last of the prefix, and four untimed ones a burst
+
+    def test_steps_that_a_copy_makes_dearer_are_not_timed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Short bursts hold more of them than long ones, and a flat cost would fall with the position."""
+        one, clock, since_copied = subject(), CountingClock(tick=0), [0]
+        take_up, step = ByHand.take_up, one.model.step
+
+        def copied(self: ByHand, state: Any) -> None:
+            since_copied[0] = 0
+            take_up(self, state)
+
+        def stepped(x: torch.Tensor, state: Any) -> Any:
+            clock.now += (9_000, 8_000, 7_500, 7_100)[since_copied[0]] if since_copied[0] < 4 else 7_000
+            since_copied[0] += 1
+            return step(x, state)
+
+        monkeypatch.setattr(ByHand, "take_up", copied)
+        monkeypatch.setattr(one.model, "step", stepped)
+        found = [m for m in stream(one, 1, 16, 64, 1024, clock=clock) if m.metric == "step_seconds"]
+        assert [m.samples for m in found] == [(7e-06,) * 10] * 4
 
     def test_positions_that_a_model_cannot_read_are_left_out(self) -> None:
         one = subject("transformer:positions=learned,max_length=32")
-        found = stream(one, 1, 28, 29, 64)
-        # At 28 a burst of three follows the untimed step: steps 29 to 32 are the last there are.
-        assert [m.at["position"] for m in found if m.metric == "step_seconds"] == [1, 28]
+        found = stream(one, 1, 24, 25, 64)
+        # At 24 a burst of four follows four untimed steps: steps 25 to 32 are the last there are.
+        assert [m.at["position"] for m in found if m.metric == "step_seconds"] == [1, 24]
 
     def test_a_state_is_never_shared_between_bursts(self, monkeypatch: pytest.MonkeyPatch, timed_only: None) -> None:
         """Each burst takes up the state of the position afresh: it steps through the same outputs."""
@@ -142,8 +162,9 @@ class TestStreaming:
 
             with monkeypatch.context() as patched:
                 patched.setattr(one.model, "step", step)
-                stream(one, 16, steps=10)
-            bursts = [outputs[1 + i : 4 + i] for i in range(0, 15, 3)]
+                stream(one, 16, steps=12)
+            bursts = [outputs[1 + i : 9 + i] for i in range(0, 24, 8)]
+            assert len(outputs) == 25
             for burst in bursts[1:]:
                 for first, later in zip(bursts[0], burst, strict=True):
                     assert torch.equal(first, later), name
@@ -171,7 +192,7 @@ class TestStreaming:
             streaming, "_time_steps", lambda place, *rest: kept.append(place.state) or timed(place, *rest)
         )
         stream(one, 16, steps=10)
-        assert shared == [False] * 15
+        assert shared == [False] * (3 * 4 + 10)
 
     def test_the_state_is_the_one_of_that_position(self, monkeypatch: pytest.MonkeyPatch) -> None:
         one = subject("lstm", length=6)
@@ -229,7 +250,7 @@ class TestStreaming:
         assert gc.isenabled()
         stream(one, 2)
         assert gc.isenabled()
-        assert seen == [True] * 3 + [False] * (len(seen) - 3)  # the prefix and two steps for memory come before
+        assert seen == [True] * 9 + [False] * (len(seen) - 9)  # the prefix and eight steps for memory come before
         monkeypatch.setattr(one.model, "step", lambda x, state: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             stream(one, 2)
