@@ -26,7 +26,9 @@ from results import (
 EXPLANATION = (
     "Growth is the cost's per doubling of the position, from a line through log cost against log position; flat "
     "means that its 95% interval contains 0 or lies below 2%. Cost is a + b · position, with min(position, window) "
-    "where attention has a window. Intervals are percentile bootstraps over fresh processes and cases, or over "
+    "where attention has a window. There growth is that from the window on, and the rise until then is that of a line "
+    "broken at the window, from the first position to it; a rise that may be none or lies below 2% counts as none. "
+    "Intervals are percentile bootstraps over fresh processes and cases, or over "
     "blocks where there are fewer than six, which leaves out what differs from process to process."
 )
 
@@ -39,8 +41,6 @@ class GrowthRow:
     growth: Growth
     line: CostLine
     window: int | None
-    first: int
-    last: int
     drawn: str
     """What the intervals are over: `18 curves`, `blocks of 3 curves`."""
 
@@ -68,8 +68,6 @@ def growth_rows(costs: Costs) -> list[GrowthRow]:
             growth=growth(own, window),
             line=cost_line(own, window),
             window=window,
-            first=int(own.positions_P[0]),
-            last=int(own.positions_P[-1]),
             drawn=plural(own.curves, "curve") if own.unit == "curves" else f"blocks of {plural(own.curves, 'curve')}",
         )
         for arch, (own, window) in costs.items()
@@ -105,15 +103,14 @@ def growth_sentences(growths: Sequence[GrowthRow], crossovers: Sequence[Crossove
 def verdict(row: GrowthRow) -> str:
     """The verdict in a word or two."""
     if row.growth.verdict == "saturating":
-        return f"grows up to its window of {row.window:,}"
+        return f"grows up to its window of {row.window:,}, then flat"
     return row.growth.verdict
 
 
 def percent_interval(interval: Interval) -> str:
     """`0.3% (-0.2% to 0.9%)`; without bounds where there are none."""
-    if not math.isfinite(interval.low):
-        return f"{100 * interval.middle:.1f}% (no interval)"
-    return f"{100 * interval.middle:.1f}% ({100 * interval.low:.1f}% to {100 * interval.high:.1f}%)"
+    low, middle, high = (f"{round(100 * bound, 1) + 0.0:.1f}%" for bound in interval)  # + 0.0 makes no -0.0
+    return f"{middle} ({low} to {high})" if math.isfinite(interval.low) else f"{middle} (no interval)"
 
 
 def nanoseconds_interval(interval: Interval) -> str:
@@ -149,17 +146,18 @@ def _slope(costs: StreamCosts, window: int | None) -> float:
 
 
 def _told_growth(row: GrowthRow) -> str:
-    where = f"from position {row.first:,} to {row.last:,}"
+    where = f"from position {row.growth.first:,} to {row.growth.last:,}"
     per_doubling = f"{percent_interval(row.growth.per_doubling)} per doubling of the position"
     if row.growth.verdict == "undecided":
         return f"{row.arch}: the interval is too wide to say whether a step's cost grows {where}: {per_doubling}."
+    if row.growth.rise is not None:
+        rise, window = percent_interval(row.growth.rise), f"its window of {row.window:,}"
+        if row.growth.verdict == "saturating":
+            return f"{row.arch} grows by {rise} up to {window}, and is flat {where}: {per_doubling}."
+        if row.growth.verdict == "flat":
+            return f"{row.arch} is flat {where}: {per_doubling}; no growth up to {window} is seen: {rise}."
     if row.growth.verdict == "flat":
         return f"{row.arch} is flat {where}: {per_doubling}."
-    if row.growth.verdict == "saturating" and row.growth.beyond is not None:
-        return (
-            f"{row.arch} grows up to its window of {row.window:,}, {per_doubling}, and is flat from there on: "
-            f"{percent_interval(row.growth.beyond)}."
-        )
     start, slope = row.line.start_seconds.middle, row.line.seconds_per_step
     return (
         f"{row.arch} grows {where}: {per_doubling}; {microseconds(start)} µs and "

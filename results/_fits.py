@@ -1,7 +1,12 @@
 """What a streamed step costs as its stream goes on: lines, growth and crossovers, each with an interval.
 
-    cost(t) = a + b · min(t, window)                          (1)  least squares of relative errors
-    log cost(t) = α + β log2 min(t, window)                   (2)  growth per doubling: exp(β) - 1
+    cost(t) = a + b · min(t, window)                             (1)  least squares of relative errors
+    log cost(t) = α + β log2 t                                   (2)  growth per doubling: exp(β) - 1
+    cost(t) = a + b · min(t, window) + c · max(t - window, 0)    (3)  as (1), its slope free beyond the window
+
+Attention with a window reads more steps each time until the window is full, and then as many for ever. So (2) is
+fitted from the window on, and (3) says by how much the cost has risen until then: what is read there is little beside
+the fixed cost, and comes mostly in the last doubling, so that (2) below the window would call nearly anything flat.
 
 The cost at a position is the median over curves, each a process of a case, of the p50 of its blocks. Intervals
 are percentile bootstraps: from six curves on whole curves are drawn, so that what differs from process to process
@@ -78,12 +83,15 @@ class CostLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """Equation (2), and what it amounts to."""
+    """Equation (2) between two positions, and what it amounts to."""
 
     per_doubling: Interval
-    """Before the window, where there is one."""
-    beyond: Interval | None
-    """The same from the window on, where two positions or more lie there."""
+    first: int
+    """The window, or the first position beyond, where two positions or more lie from there on; else the very first."""
+    last: int
+    rise: Interval | None
+    """By how much a step at the window is dearer than one at the first position, as a share of that one, by (3).
+    None where there is no window, or not two positions on both sides of it."""
     verdict: Verdict
 
 
@@ -140,23 +148,19 @@ def cost_line(costs: StreamCosts, window: int | None = None) -> CostLine:
 def growth(costs: StreamCosts, window: int | None = None) -> Growth:
     """Whether the cost grows with the position: flat where the interval contains 0 or lies below 2% per doubling.
 
-    With a window it is `saturating` where it grows before the window and is flat from there on.
+    With a window it is `saturating` where it is flat from there on and has risen until there, by more than 2%.
     """
-    if window is None or not np.any(costs.positions_P > window):
-        per_doubling = _growth(costs, np.full(len(costs.positions_P), True))
-        return Growth(per_doubling=per_doubling, beyond=None, verdict=_judged(per_doubling))
-    before, after = costs.positions_P <= window, costs.positions_P >= window
-    if before.sum() < 2:
-        per_doubling = _growth(costs, after)
-        return Growth(per_doubling=per_doubling, beyond=per_doubling, verdict=_judged(per_doubling))
-    per_doubling = _growth(costs, before)
-    if after.sum() < 2:
-        return Growth(per_doubling=per_doubling, beyond=None, verdict=_judged(per_doubling))
-    beyond = _growth(costs, after)
-    verdict = _judged(beyond)
-    if verdict == "flat" and _judged(per_doubling) == "growing":
-        verdict = "saturating"
-    return Growth(per_doubling=per_doubling, beyond=beyond, verdict=verdict)
+    limit = math.inf if window is None else window
+    before_P, after_P = costs.positions_P <= limit, costs.positions_P >= limit
+    kept_P = next(some_P for some_P in (after_P, before_P, before_P | after_P) if some_P.sum() > 1)
+    per_doubling, rise = _growth(costs, kept_P), None
+    verdict = _judged(per_doubling)
+    if window is not None and min(before_P.sum(), after_P.sum()) > 1:
+        rise = _rise(costs, window)
+        if verdict == "flat" and _judged(rise) == "growing":
+            verdict = "saturating"
+    first, last = costs.positions_P[kept_P][[0, -1]]
+    return Growth(per_doubling=per_doubling, first=int(first), last=int(last), rise=rise, verdict=verdict)
 
 
 def crossover(one: StreamCosts, other: StreamCosts, windows: tuple[int | None, int | None] = (None, None)) -> Crossover:
@@ -198,7 +202,7 @@ def _first_crossing(excess_RE: Floats, ends_E: Floats, dearer_first: bool) -> Fl
 
 def _fit(costs: StreamCosts, window: int | None) -> tuple[Floats, Floats]:
     """a and b of equation (1), of the estimate first, then of every resample."""
-    rows = costs.cost_P[None] if costs.cost_RP is None else np.vstack([costs.cost_P, costs.cost_RP])
+    rows = _rows(costs)
     weight_P = 1 / costs.cost_P**2
     read_P = _read(costs.positions_P, window)
     centred_P = read_P - np.average(read_P, weights=weight_P)
@@ -208,12 +212,28 @@ def _fit(costs: StreamCosts, window: int | None) -> tuple[Floats, Floats]:
     return start, slope
 
 
+def _rise(costs: StreamCosts, window: int) -> Interval:
+    """The share of equation (3) that the first position's cost rises by until the window is full."""
+    first = costs.positions_P[0]
+    filling_P = np.minimum(costs.positions_P, window) - first
+    beyond_P = np.maximum(costs.positions_P - window, 0)
+    weighted_3P = np.stack([np.ones_like(filling_P), filling_P, beyond_P]) / costs.cost_P
+    start_R, slope_R, _ = np.linalg.pinv(weighted_3P.T) @ (_rows(costs) / costs.cost_P).T
+    rise_R = slope_R * (window - first) / start_R
+    return _interval(rise_R[0], rise_R[1:], costs.tail)
+
+
 def _growth(costs: StreamCosts, kept_P: NDArray[np.bool_]) -> Interval:
-    rows = costs.cost_P[None] if costs.cost_RP is None else np.vstack([costs.cost_P, costs.cost_RP])
+    rows = _rows(costs)
     doublings = np.log2(costs.positions_P[kept_P])
     centred = doublings - doublings.mean()
     per_doubling = np.expm1(np.log(rows[:, kept_P]) @ centred / np.sum(centred**2))
     return _interval(per_doubling[0], per_doubling[1:], costs.tail)
+
+
+def _rows(costs: StreamCosts) -> Floats:
+    """The estimate first, then every resample, (1 + R, P)."""
+    return costs.cost_P[None] if costs.cost_RP is None else np.vstack([costs.cost_P, costs.cost_RP])
 
 
 def _judged(per_doubling: Interval) -> Verdict:

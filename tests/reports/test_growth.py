@@ -51,6 +51,18 @@ def test_verdicts_of_every_architecture() -> None:
     windowed = next(name for name in verdicts if "window" in name)
     assert verdicts == {"gru": "flat", "lstm": "flat", "transformer": "growing", windowed: "saturating"}
     assert {row.arch: row.window for row in rows}[windowed] == 256
+    # 50 ns for each of 240 steps more, beside 20.8 µs at position 16.
+    assert growth_sentences(rows, [])[-1].startswith(
+        f"{windowed} grows by 57.7% (57.7% to 57.7%) up to its window of 256, and is flat from position 256 to 4,096: "
+    )
+
+
+def test_a_window_that_costs_nothing_is_flat_and_says_what_was_not_seen() -> None:
+    records = streamed("transformer:window=256", lambda position: 20e-6)
+    costs = stream_costs(groups(synthetic.run([record.case for record in records]), records))
+    (told,) = growth_sentences(growth_rows(costs), [])
+    assert "is flat from position 256 to 4,096: " in told
+    assert told.endswith("; no growth up to its window of 256 is seen: 0.0% (0.0% to 0.0%).")
 
 
 def test_crossovers_inside_and_outside_are_told() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,19 @@ def windowed(position: int) -> float:
     return 40e-6 + 100e-9 * min(position, 256)
 
 
+def barely_windowed(position: int) -> float:
+    """As a small model is: what attention reads is little beside the fixed cost."""
+    return 30e-6 + 10e-9 * min(position, 256)
+
+
 def curves(
-    cost: Cost, count: int = 8, blocks: int = 5, noise: float = 0.01, own: float | None = None, seed: int = 0
+    cost: Cost,
+    count: int = 8,
+    blocks: int = 5,
+    noise: float = 0.01,
+    own: float | None = None,
+    seed: int = 0,
+    positions: Sequence[int] = POSITIONS,
 ) -> Curves:
     """Every curve is off by a share of its own, and every block by another."""
     generator = np.random.default_rng(seed)
@@ -47,7 +58,7 @@ def curves(
         made.append(
             {
                 position: tuple(cost(position) * share * np.exp(generator.normal(0, noise, blocks)))
-                for position in POSITIONS
+                for position in positions
             }
         )
     return made
@@ -81,10 +92,65 @@ def test_a_power_of_the_position_grows_by_the_same_share_each_doubling() -> None
 @pytest.mark.parametrize("count", [1, 8])
 @pytest.mark.parametrize(
     ("cost", "window", "verdict"),
-    [(flat, None, "flat"), (rising, None, "growing"), (windowed, 256, "saturating"), (windowed, None, "growing")],
+    [
+        (flat, None, "flat"),
+        (flat, 256, "flat"),
+        (rising, None, "growing"),
+        (rising, 256, "growing"),
+        (windowed, 256, "saturating"),
+        (windowed, None, "growing"),
+        (barely_windowed, 256, "saturating"),
+    ],
 )
 def test_verdicts(cost: Cost, window: int | None, verdict: str, count: int) -> None:
     assert growth(costs(cost, count=count), window).verdict == verdict
+
+
+def test_a_rise_to_the_window_is_worked_out_by_hand() -> None:
+    found = growth(costs(windowed, noise=0.0), 256)
+    assert found.rise == pytest.approx((255e-7 / 401e-7,) * 3, rel=EXACT)
+    assert found.per_doubling == pytest.approx((0.0,) * 3, abs=EXACT)
+    assert (found.first, found.last) == (256, 16384)
+
+
+def test_a_rise_that_doublings_hide_is_seen_at_four_positions() -> None:
+    """From 16 to 128 the cost grows by 1.2% a doubling, which alone is flat; it is 8% dearer at the window."""
+    positions = (16, 128, 1024, 8192)
+    found = growth(costs(barely_windowed, positions=positions), 256)
+    assert found.verdict == "saturating"
+    assert growth(costs(barely_windowed, positions=positions[:2])).verdict == "flat"
+    exact = growth(costs(barely_windowed, positions=positions, noise=0.0), 256)
+    assert exact.rise == pytest.approx((240e-8 / 3016e-8,) * 3, rel=EXACT)
+    assert (exact.first, exact.last) == (1024, 8192)
+
+
+def test_a_cost_that_creeps_on_beyond_the_window_lends_nothing_to_the_rise() -> None:
+    found = growth(costs(lambda position: 50e-6 + 1e-10 * max(0, position - 256), noise=0.0), 256)
+    assert found.rise == pytest.approx((0.0,) * 3, abs=EXACT)
+    assert found.verdict == "flat"
+
+
+def test_a_rise_below_two_per_cent_is_none_although_it_is_seen() -> None:
+    found = growth(costs(lambda position: 50e-6 + 3e-9 * min(position, 256), noise=0.0005), 256)
+    assert found.rise is not None
+    assert 0 < found.rise.low < found.rise.high < 0.02
+    assert found.verdict == "flat"
+
+
+@pytest.mark.parametrize(
+    ("positions", "stretch", "verdict"),
+    [
+        ((16, 64, 256), (16, 256), "growing"),  # the window is never passed
+        ((16, 128, 1024), (16, 128), "growing"),  # one position beyond says nothing of flat
+        ((1024, 4096, 16384), (1024, 16384), "flat"),  # nothing is known of before
+        ((16, 1024), (16, 1024), "growing"),
+    ],
+)
+def test_positions_on_one_side_of_a_window_tell_no_rise(
+    positions: tuple[int, ...], stretch: tuple[int, int], verdict: str
+) -> None:
+    found = growth(costs(windowed, positions=positions), 256)
+    assert (found.rise, found.first, found.last, found.verdict) == (None, *stretch, verdict)
 
 
 def test_growth_below_two_per_cent_is_flat_although_it_is_seen() -> None:
@@ -162,7 +228,7 @@ def _covered(truth: float, interval: Interval) -> bool:
 @pytest.mark.parametrize(("count", "blocks"), [(6, 3), (18, 3), (1, 12)])
 def test_intervals_cover_as_often_as_they_say(count: int, blocks: int) -> None:
     """Over whole curves where there are enough of them, else over the blocks of one."""
-    hits = {"slope": 0, "growth": 0, "crossover": 0}
+    hits = {"slope": 0, "growth": 0, "crossover": 0, "rise": 0}
     level, growing = costs(flat, resamples=600, noise=0.0), growth(costs(rising, noise=0.0)).per_doubling.middle
     for seed in range(SIMULATIONS):
         # Blocks are drawn within a curve, and say nothing of its own share.
@@ -172,6 +238,9 @@ def test_intervals_cover_as_often_as_they_say(count: int, blocks: int) -> None:
         position = crossover(found, level).position
         assert position is not None
         hits["crossover"] += _covered(30e-6 / 45e-9, position)
+        rise = growth(found, 256).rise  # a line that goes on beyond the window is one of equation (3) too
+        assert rise is not None
+        hits["rise"] += _covered(255 * 45e-9 / 20.045e-6, rise)
     for name, hit in hits.items():
         assert COVERAGE[0] <= hit / SIMULATIONS <= COVERAGE[1], (name, hit)
 
