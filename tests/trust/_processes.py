@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -28,11 +28,7 @@ class Process:
 
     def timings(self) -> dict[str, float]:
         """The median of each metric at each place."""
-        return {
-            " ".join([m.metric, *(f"{name} {value}" for name, value in m.at.items())]): median(m.samples)
-            for m in self.measurements
-            if m.blocks
-        }
+        return {place_of(m.metric, m.at): median(m.samples) for m in self.measurements if m.blocks}
 
     def pulses(self) -> list[float]:
         return [pulse for m in self.measurements for pulse in m.pulse_seconds]
@@ -40,6 +36,11 @@ class Process:
     def reasons(self, pulse: float) -> list[str | None]:
         """What disturbed each block; None of a quiet one."""
         return [disturbed(block, pulse) for m in self.measurements for block in m.blocks]
+
+
+def place_of(metric: str, at: Mapping[str, int]) -> str:
+    """`step_seconds position 256`."""
+    return " ".join([metric, *(f"{name} {value}" for name, value in at.items())])
 
 
 def fresh(times: int) -> Process:

@@ -23,6 +23,16 @@ from results import Case, Measurement, Protocol
 
 TASK, LENGTH = "first_last", 16
 TIMING = Timing(positions=(1, 256), steps=100, blocks=6, block_seconds=0.06, batch=8, streams=())
+CASE = Case(
+    arch="lstm:backend=reference",
+    task=TASK,
+    length=LENGTH,
+    depth=2,
+    width=32,
+    seed=0,
+    protocol=Protocol(steps=1, batch=TIMING.batch),
+)
+"""An LSTM, its equations step by step, so that no kernel has to be compiled."""
 
 
 class Repeated(arch.SequenceModel):
@@ -42,21 +52,12 @@ class Repeated(arch.SequenceModel):
 
 
 def subject(times: int) -> Subject:
-    """An LSTM, its equations step by step, so that no kernel has to be compiled."""
-    case = Case(
-        arch="lstm:backend=reference",
-        task=TASK,
-        length=LENGTH,
-        depth=2,
-        width=32,
-        seed=0,
-        protocol=Protocol(steps=1, batch=TIMING.batch),
-    )
-    task = tasks.build(case.task)
-    model = build_model(case, task)
+    """The model of the case, doing its work so many times over."""
+    task = tasks.build(CASE.task)
+    model = build_model(CASE, task)
     model.__class__ = Repeated
     model.times = times  # type: ignore[assignment]
-    return Subject(case=case, task=task, model=model)
+    return Subject(case=CASE, task=task, model=model)
 
 
 def measured(times: int, timing: Timing = TIMING) -> list[Measurement]:
