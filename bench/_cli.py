@@ -221,7 +221,9 @@ def check_device(device: str) -> None:
     """Raises `UsageError` for a device that is not there."""
     if device == "cpu":
         return
-    if device.partition(":")[0] != "cuda":
+    if device.startswith("cuda:"):
+        raise UsageError(f"--device is cpu or cuda, not {device!r}; choose among GPUs with CUDA_VISIBLE_DEVICES")
+    if device != "cuda":
         raise UsageError(f"--device is cpu or cuda, not {device!r}")
     import torch
 

@@ -14,7 +14,7 @@ import psutil
 from rich.console import Console
 
 from bench import _hardware as hardware
-from bench._environment import available_cores, environment
+from bench._environment import available_cores, checkout, code_digest, environment
 from bench._train import flushes_denormals
 from bench.probes import Machine, pulse
 from bench.probes._memory import has_high_water_mark
@@ -49,6 +49,9 @@ class Vitals:
     clock_source: str | None = None
     governor: str | None = None
     quota: float | None = None
+    heat_events: int | None = None
+    quota_stops: int | None = None
+    """Both of the time that was watched."""
     virtual: str | None = None
     unplugged: bool = False
     flushes: bool = True
@@ -61,9 +64,12 @@ def examine(*, as_json: bool, seconds: float = LOOK_SECONDS) -> None:
     torch.set_num_threads(1)
     if not as_json and sys.stderr.isatty():
         print(f"taking the pulse for {seconds:g} s", file=sys.stderr)
+    counters = hardware.heat_events, hardware.quota_stops
+    before = [count() for count in counters]
     beats, block = take_pulses(seconds)
-    vitals = _vitals(beats, block)
-    fingerprint, advice = environment("cpu", threads=1), advise(vitals)
+    heat, stops = (_more(first, count()) for first, count in zip(before, counters, strict=True))
+    vitals = _vitals(beats, block, heat, stops)
+    fingerprint, code, advice = environment("cpu", threads=1), checkout(), advise(vitals)
     if as_json:
         found = {
             "seconds": seconds,
@@ -74,10 +80,12 @@ def examine(*, as_json: bool, seconds: float = LOOK_SECONDS) -> None:
             "slow_share": vitals.slow_share,
         }
         around = block.model_dump(mode="json", exclude={"pulse_seconds"})
+        throttling = {"heat_events": heat, "quota_stops": stops}
         document = {
             "environment": fingerprint.model_dump(mode="json"),
+            "code": {"digest": code_digest(), "commit": code.commit, "modified": code.modified},
             "pulse": found,
-            "around": {**around, "clock_seconds": vitals.clock_seconds},
+            "around": {**around, **throttling, "clock_seconds": vitals.clock_seconds},
             "advice": advice,
         }
         print(json.dumps(document, indent=1))
@@ -85,12 +93,18 @@ def examine(*, as_json: bool, seconds: float = LOOK_SECONDS) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for name, value in _lines(fingerprint.model_dump()):
         console.print(f"[bold]{name:14}[/] {value}")
+    if code.commit is not None:
+        console.print(f"[bold]{'commit':14}[/] {code.commit[:10]}{' and changes' if code.modified else ''}")
     console.print(
         f"[bold]{'pulse':14}[/] {statistics.median(beats) * 1e3:.2f} ms ± {vitals.spread:.1%}, "
-        f"drift {vitals.drift:+.1%}, over {len(beats)} products in {seconds:g} s"
+        f"drift {vitals.drift:+.1%}, over {len(beats)} products in {seconds:g} s, "
+        f"{vitals.slow_share:.0%} of them above {SLOW_PULSE:g} times the median"
     )
     for name, share in (("load of others", vitals.load), ("stolen", vitals.steal), ("waiting", vitals.waiting)):
         console.print(f"[bold]{name:14}[/] {'not told by this system' if share is None else f'{share:.1%}'}")
+    for name, did, count in (("heat", "slowed the processor", heat), ("quota", "stopped this container", stops)):
+        told = "not told by this system" if count is None else f"{did} {count} times meanwhile"
+        console.print(f"[bold]{name:14}[/] {told}")
     console.print(f"[bold]{'clock':14}[/] {vitals.clock_seconds * 1e9:.0f} ns a reading")
     mark = "the kernel's high-water mark" if has_high_water_mark() else "sampled every 5 ms"
     console.print(f"[bold]{'peak memory':14}[/] {mark}")
@@ -160,6 +174,20 @@ def advise(vitals: Vitals) -> list[str]:
             ),
         ),
         (
+            bool(vitals.heat_events),
+            lambda: (
+                f"heat slowed the processor {vitals.heat_events} times while it was watched: "
+                "let it cool, or limit its clock rate, before timing"
+            ),
+        ),
+        (
+            bool(vitals.quota_stops),
+            lambda: (
+                f"the quota stopped this container {vitals.quota_stops} times while it was watched: "
+                "end what else runs in it, or raise the quota"
+            ),
+        ),
+        (
             vitals.load is not None and vitals.load > BUSY_LOAD,
             lambda: f"other work keeps {vitals.load:.0%} of the cores busy: end it, or wait, before timing",
         ),
@@ -218,7 +246,11 @@ def _can_flush() -> bool:
     return can
 
 
-def _vitals(beats: list[float], block: Block) -> Vitals:
+def _more(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else max(0, after - before)
+
+
+def _vitals(beats: list[float], block: Block, heat: int | None, stops: int | None) -> Vitals:
     median = statistics.median(beats)
     battery = getattr(psutil, "sensors_battery", lambda: None)()
     return Vitals(
@@ -233,6 +265,8 @@ def _vitals(beats: list[float], block: Block) -> Vitals:
         clock_source=hardware.clock_source(),
         governor=hardware.governor(),
         quota=hardware.quota_cores(),
+        heat_events=heat,
+        quota_stops=stops,
         virtual=hardware.virtual(),
         unplugged=battery is not None and not battery.power_plugged,
         flushes=_can_flush(),
@@ -246,6 +280,8 @@ def _lines(fingerprint: dict[str, object]) -> list[tuple[str, object]]:
         if isinstance(value, dict):
             size = partial("{:,} KiB".format) if name == "caches" else None
             lines += [(key, size(part >> 10) if size else part) for key, part in value.items()]
+        elif name == "memory_bytes":
+            lines.append(("memory", f"{value / 2**30:.1f} GiB"))
         elif value is not None:
             lines.append((name.replace("_", " "), value))
     return lines

@@ -36,7 +36,7 @@ def environment(device: str, threads: int = 1) -> Environment:
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
         torch=importlib.metadata.version("torch"),
-        device=device,
+        device=described(device),
         packages={name: version for name in PACKAGES if (version := _version(name)) is not None},
         host=host_digest(),
         threads=threads,
@@ -47,6 +47,13 @@ def environment(device: str, threads: int = 1) -> Environment:
         governor=governor(),
         virtual=virtual(),
     )
+
+
+def described(device: str) -> str:
+    """`cpu`, or `cuda` with the name of the GPU, as different ones are not comparable."""
+    import torch
+
+    return f"{device} ({torch.cuda.get_device_name()})" if device == "cuda" else device
 
 
 def available_cores() -> int:

@@ -71,6 +71,23 @@ def quota_cores(root: Path = ROOT) -> float | None:
     return int(allowed) / int(period) if allowed.isdigit() and period.isdigit() and int(period) else None
 
 
+def quota_stops(root: Path = ROOT) -> int | None:
+    """In how many periods so far a container's quota has stopped its processes."""
+    for stat in ("sys/fs/cgroup/cpu.stat", "sys/fs/cgroup/cpu/cpu.stat"):
+        for line in _read(root / stat).splitlines():
+            name, _, count = line.partition(" ")
+            if name == "nr_throttled" and count.isdigit():
+                return int(count)
+    return None
+
+
+def heat_events(root: Path = ROOT) -> int | None:
+    """How often so far heat has lowered the clock rate of a core or of the whole processor, as each core tells it."""
+    told = [_read(path).strip() for path in (root / CPU).glob("cpu[0-9]*/thermal_throttle/*_throttle_count")]
+    counts = [int(count) for count in told if count.isdigit()]
+    return sum(counts) if counts else None
+
+
 def virtual(root: Path = ROOT) -> str | None:
     """`container`, `virtual machine`, `container in a virtual machine`, or `none`; None where it cannot be told."""
     info = _read(root / "proc/cpuinfo")

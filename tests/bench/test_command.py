@@ -58,6 +58,7 @@ BAD_INPUT = {
     "a time that is no number": (["run", "tiny.toml", "--timeout", "nan"], 2, "--timeout"),
     "an unknown probe": (["run", "tiny.toml", "--measure", "speed"], 2, "accuracy, latency, streaming"),
     "an unknown device": (["run", "tiny.toml", "--device", "tpu"], 2, "cpu or cuda"),
+    "one GPU of several": (["run", "tiny.toml", "--device", "cuda:1"], 2, "CUDA_VISIBLE_DEVICES"),
     "a store that is a file": (["run", "tiny.toml", "--store", "tiny.toml"], 2, "cannot write to the store"),
     "a store below a file": (["run", "tiny.toml", "--store", "tiny.toml/runs"], 2, "--store"),
     "a run that does not exist": (["show", "nothing"], 2, "no runs in carousel-runs"),

@@ -9,11 +9,24 @@ from typing import Any, Self
 import pytest
 import torch
 
+from bench._cli import check_device
+from bench._errors import UsageError
 from bench.probes._device import seconds_a_call, synchronise
 from bench.probes._memory import watch_memory
 from bench.probes._stream import WARM_UPS, _cuda_graph
 
 CUDA = torch.device("cuda")
+
+
+def test_a_device_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=r"^--device cuda: this machine has no CUDA device .*; leave --device out$"):
+        check_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    check_device("cuda")
+    for other in ("cuda:1", "CUDA", "mps", ""):
+        with pytest.raises(UsageError, match=r"^--device is cpu or cuda, not "):
+            check_device(other)
 
 
 class Gpu:

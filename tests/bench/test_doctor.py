@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench._doctor import Vitals, advise, drift_of, spread_of, take_pulses
+from bench._environment import Checkout
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.doubles import LOADED_BLOCK, loaded_machine
 
@@ -26,6 +27,8 @@ SOUND: dict[str, Any] = {
     "clock_source": "tsc",
     "governor": "performance",
     "quota": 2.0,
+    "heat_events": 0,
+    "quota_stops": 0,
     "virtual": "none",
 }
 """Everything at the last value that is sound."""
@@ -44,6 +47,8 @@ def test_nothing_limits_trust_on_a_sound_machine() -> None:
         ({"quota": 1.5}, "a quota allows 1.5 of 2 cores", "--lanes"),
         ({"spread": 0.25}, "the pulse varies by ±25%", "repeat the run"),
         ({"drift": 0.08}, "the pulse slowed by 8%", "let it cool"),
+        ({"heat_events": 3}, "heat slowed the processor 3 times", "let it cool"),
+        ({"quota_stops": 2}, "the quota stopped this container 2 times", "raise the quota"),
         ({"load": 0.5}, "other work keeps 50% of the cores busy", "end it, or wait"),
         ({"steal": 0.2}, "another machine takes 20%", "ask for one of your own"),
         ({"waiting": 0.3}, "stood still for 30%", "end it before timing"),
@@ -103,16 +108,27 @@ def test_doctor_prints_one_document(carousel: Carousel, steady: None) -> None:
     document = json.loads(ended.out)
     found = document["pulse"]
     assert (found["median_seconds"], found["relative_spread"], found["slow_share"]) == (0.002, 0.0, 0.0)
-    assert set(document["around"]) == {"load", "steal_share", "waiting_share", "switches", "clock_seconds"}
+    counted = {"load", "steal_share", "waiting_share", "switches", "clock_seconds", "heat_events", "quota_stops"}
+    assert set(document["around"]) == counted
+    assert set(document["code"]) == {"digest", "commit", "modified"}
     assert document["environment"]["torch"].partition("+")[0].count(".") == 2
     assert document["advice"]
 
 
-def test_doctor_tells_people(carousel: Carousel, steady: None) -> None:
+def test_doctor_tells_people(carousel: Carousel, steady: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    heat = itertools.count(5, 4)
+    monkeypatch.setattr("bench._hardware.heat_events", lambda: next(heat))
+    monkeypatch.setattr("bench._hardware.quota_stops", lambda: None)
+    monkeypatch.setattr("bench._doctor.checkout", lambda: Checkout(commit="0123456789abcdef", modified=True))
     ended = carousel("doctor", "--seconds", "0.3")
     assert ended.code == 0
     assert "2.00 ms ± 0.0%, drift +0.0%" in ended.out
-    assert "•" in ended.out
+    lines = dict(line.split(maxsplit=1) for line in ended.out.splitlines())
+    assert lines["commit"] == "0123456789 and changes"
+    assert lines["heat"] == "slowed the processor 4 times meanwhile"
+    assert lines["quota"] == "not told by this system"
+    assert lines["memory"].endswith(" GiB")
+    assert "• heat slowed the processor 4 times while it was watched" in ended.out
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "601"])

@@ -42,6 +42,11 @@ def root(tmp_path: Path) -> Path:
         "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave\n",
         "sys/devices/system/clocksource/clocksource0/current_clocksource": "tsc\n",
         "sys/fs/cgroup/cpu.max": "150000 100000\n",
+        "sys/fs/cgroup/cpu.stat": "usage_usec 9\nnr_periods 100\nnr_throttled 7\nthrottled_usec 50\n",
+        "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "2\n",
+        "sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count": "30\n",
+        "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count": "400\n",
+        "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_total_time_ms": "9\n",
     }
     for name, content in files.items():
         path = tmp_path / name
@@ -57,6 +62,8 @@ def test_the_hardware_is_what_its_files_say(root: Path) -> None:
     assert _hardware.clock_source(root) == "tsc"
     assert _hardware.quota_cores(root) == 1.5
     assert _hardware.virtual(root) == "virtual machine"
+    assert _hardware.heat_events(root) == 432
+    assert _hardware.quota_stops(root) == 7
 
 
 @pytest.mark.parametrize(
@@ -79,7 +86,14 @@ def test_containers_and_virtual_machines(root: Path, changes: dict[str, str], fo
 def test_a_system_without_such_files_says_nothing(tmp_path: Path) -> None:
     assert _hardware.cpu_name(tmp_path) == (platform.processor() or platform.machine())
     assert _hardware.caches(tmp_path) == {}
-    for ask in (_hardware.governor, _hardware.clock_source, _hardware.quota_cores, _hardware.virtual):
+    for ask in (
+        _hardware.governor,
+        _hardware.clock_source,
+        _hardware.quota_cores,
+        _hardware.virtual,
+        _hardware.heat_events,
+        _hardware.quota_stops,
+    ):
         assert ask(tmp_path) is None
 
 
@@ -123,6 +137,12 @@ def test_the_fingerprint_of_this_machine_names_nobody() -> None:
     for secret in (getpass.getuser(), platform.node(), str(Path.home()), str(Path.cwd()), Path.cwd().name):
         # A user called `root` or a folder called `/` would be found in anything.
         assert len(secret) < 5 or secret not in text
+
+
+def test_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU 80GB")
+    assert environment("cuda").device == "cuda (Some GPU 80GB)"
+    assert environment("cpu").device == "cpu"
 
 
 def git(folder: Path, *words: str) -> None:
