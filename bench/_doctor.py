@@ -14,7 +14,7 @@ import psutil
 from rich.console import Console
 
 from bench import _hardware as hardware
-from bench._environment import available_cores, checkout, code_digest, environment
+from bench._environment import available_cores, checkout, code_digest, environment, gpu_name
 from bench._train import flushes_denormals
 from bench.probes import Machine, pulse
 from bench.probes._memory import has_high_water_mark
@@ -83,6 +83,7 @@ def examine(*, as_json: bool, seconds: float = LOOK_SECONDS) -> None:
         throttling = {"heat_events": heat, "quota_stops": stops}
         document = {
             "environment": fingerprint.model_dump(mode="json"),
+            "gpu": gpu_name(),
             "code": {"digest": code_digest(), "commit": code.commit, "modified": code.modified},
             "pulse": found,
             "around": {**around, **throttling, "clock_seconds": vitals.clock_seconds},
@@ -93,6 +94,7 @@ def examine(*, as_json: bool, seconds: float = LOOK_SECONDS) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for name, value in _lines(fingerprint.model_dump()):
         console.print(f"[bold]{name:14}[/] {value}")
+    console.print(f"[bold]{'gpu':14}[/] {gpu_name() or 'none that torch can use'}")
     if code.commit is not None:
         console.print(f"[bold]{'commit':14}[/] {code.commit[:10]}{' and changes' if code.modified else ''}")
     console.print(

@@ -51,9 +51,14 @@ def environment(device: str, threads: int = 1) -> Environment:
 
 def described(device: str) -> str:
     """`cpu`, or `cuda` with the name of the GPU, as different ones are not comparable."""
+    return f"{device} ({gpu_name()})" if device == "cuda" else device
+
+
+def gpu_name() -> str | None:
+    """The GPU that `--device cuda` would use; None where torch can use none."""
     import torch
 
-    return f"{device} ({torch.cuda.get_device_name()})" if device == "cuda" else device
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def available_cores() -> int:

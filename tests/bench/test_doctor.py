@@ -119,11 +119,13 @@ def test_doctor_tells_people(carousel: Carousel, steady: None, monkeypatch: pyte
     heat = itertools.count(5, 4)
     monkeypatch.setattr("bench._hardware.heat_events", lambda: next(heat))
     monkeypatch.setattr("bench._hardware.quota_stops", lambda: None)
+    monkeypatch.setattr("bench._doctor.gpu_name", lambda: None)
     monkeypatch.setattr("bench._doctor.checkout", lambda: Checkout(commit="0123456789abcdef", modified=True))
     ended = carousel("doctor", "--seconds", "0.3")
     assert ended.code == 0
     assert "2.00 ms ± 0.0%, drift +0.0%" in ended.out
     lines = dict(line.split(maxsplit=1) for line in ended.out.splitlines())
+    assert lines["gpu"] == "none that torch can use"
     assert lines["commit"] == "0123456789 and changes"
     assert lines["heat"] == "slowed the processor 4 times meanwhile"
     assert lines["quota"] == "not told by this system"

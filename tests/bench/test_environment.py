@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench import _environment, _hardware
-from bench._environment import Checkout, blas, checkout, environment, onednn
+from bench._environment import Checkout, blas, checkout, environment, gpu_name, onednn
 from results import Environment
 
 MACHINE_ID = "0123456789abcdef0123456789abcdef"
@@ -140,6 +140,9 @@ def test_the_fingerprint_of_this_machine_names_nobody() -> None:
 
 
 def test_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu_name() is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU 80GB")
     assert environment("cuda").device == "cuda (Some GPU 80GB)"
     assert environment("cpu").device == "cpu"
