@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from bench._doctor import Vitals, advise, drift_of, spread_of, take_pulses
+from bench._advice import Vitals, advise
+from bench._doctor import drift_of, spread_of, take_pulses
 from bench._environment import Checkout
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.doubles import LOADED_BLOCK, loaded_machine
@@ -23,7 +24,7 @@ SOUND: dict[str, Any] = {
     "load": 0.10,
     "steal": 0.05,
     "waiting": 0.05,
-    "clock_seconds": 1e-6,
+    "clock_seconds": 5e-7,
     "clock_source": "tsc",
     "governor": "performance",
     "quota": 2.0,
