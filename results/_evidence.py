@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -49,6 +50,7 @@ def evidence(
         floor_C = np.array([thresholds.on_scale(units[index].metric) for index in members])
         bounds = (resample.shift if kind == "timing" else resample.difference)(values_UC, base)
         spread_C = resample.spread(values_UC, base)
+        family_spread = float(np.median(spread_C))
         worse = better = None
         restless = False
         if family in tested:
@@ -64,7 +66,7 @@ def evidence(
                 low=float(bounds.low[place]),
                 high=float(bounds.high[place]),
                 spread=float(spread_C[place]),
-                family_spread=float(np.median(spread_C)),
+                family_spread=family_spread,
                 worse=UNTESTED if worse is None else _chances(worse, place, shares),
                 better=UNTESTED if better is None else _chances(better, place, shares),
                 threshold=floor_C[place],
@@ -90,7 +92,7 @@ def _chances(found: resample.Chances, place: int, shares: int) -> tuple[float, f
 
 def _of_size(one: Units, thresholds: Thresholds) -> Evidence:
     """A count: no chance is in it. One side without units is judged as too few."""
-    before, after = (float(np.mean(side)) if side else math.nan for side in (one.base, one.new))
+    before, after = (fmean(side) if side else math.nan for side in (one.base, one.new))
     effect = 0.0 if before == after else (after / before - 1 if before else math.inf)
     effect = 0.0 if math.isnan(effect) else effect
     return Evidence(
