@@ -52,7 +52,7 @@ def evidence(
         spread_C = resample.spread(values_UC, base)
         family_spread = float(np.median(spread_C))
         worse = better = None
-        restless = False
+        restless, drift = False, resample.drift(values_UC, base) if kind == "timing" else 0.0
         if family in tested:
             worse = resample.chances(values_UC, base, floor_C)
             better = resample.chances(-values_UC, base, floor_C)
@@ -75,6 +75,7 @@ def evidence(
                 noisy=one.noisy,
                 restless=restless,
                 pulse=beat if kind == "timing" else 0.0,
+                drift=drift,
             )
     floor = thresholds.on_scale("accuracy")
     return [found[index] for index in range(len(units))], _of_pools(pools, floor, shares)
@@ -111,6 +112,7 @@ def _of_size(one: Units, thresholds: Thresholds) -> Evidence:
         noisy=one.noisy,
         restless=False,
         pulse=0.0,
+        drift=0.0,
     )
 
 
@@ -143,6 +145,7 @@ def _of_pools(pools: Sequence[Pool], floor: float, shares: int) -> list[Evidence
                 noisy=0.0,
                 restless=False,
                 pulse=0.0,
+                drift=0.0,
             )
         )
     return found
