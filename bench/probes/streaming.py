@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 import arch
-from bench._plan import Timing
+from bench._plan import STREAMED_SHARE, Timing
 from bench.probes._device import synchronise
 from bench.probes._machine import Clock, Machine
 from bench.probes._memory import watch_memory
@@ -35,8 +35,6 @@ from results import Block, Measurement
 PREFIX_CHUNK = 1024
 LONGEST_BURST = 64
 CLOCK_READINGS = 1001
-STREAMED_SHARE = 5
-"""Of several streams together a fifth of the steps is timed: their mean is asked, not their rarest step."""
 
 
 @dataclass(slots=True)
