@@ -64,7 +64,7 @@ COULD_NOT_TELL = 2
 
 
 def planted(source: str) -> str:
-    """The kernel's source with a part of the gates computed twice. Raises `ValueError` where the place is not found once."""
+    """The kernel's source with sums computed twice. Raises `ValueError` where the place is not found once."""
     if source.count(SOUND) != 1:
         raise ValueError(f"{KERNEL} does not hold once the line before which to plant: {SOUND.strip()}")
     return source.replace(SOUND, PLANTED + SOUND)

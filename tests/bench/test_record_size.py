@@ -75,7 +75,7 @@ def test_looks_at_validation_data_are_counted_too(tmp_path: Path) -> None:
     check_record_size(plan, looking(6000), 1)
     case = tiny_case()
     assert share_of(Record(key=case.key, case=case, status="ok", training=training)) < FULL
-    with pytest.raises(UsageError, match="8,000 looks at validation data .* evaluate_every is 1 steps"):
+    with pytest.raises(UsageError, match=r"8,000 looks at validation data .* evaluate_every is 1 steps"):
         check_record_size(plan, looking(8000), 1)
 
 
