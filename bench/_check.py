@@ -24,6 +24,7 @@ from reports.comparison import (
 )
 from results import Store
 from results._compare import Comparison, Row, compare
+from results._document import reading_many
 from results._pairs import ENVIRONMENT
 from results._units import JUDGED
 from results._verdict import Thresholds
@@ -72,8 +73,10 @@ def fail_on(text: str | None) -> FailOn:
 
 def compared(store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None) -> Comparison:
     """Two runs of a store, or of anywhere by path, compared. Raises `UsageError`, `StoreError`."""
-    runs = [read_run(Store(store).find(name)) for name in (base, new)]
-    return compare(runs[0], runs[1], thresholds=thresholds, allow=_allowed(allow))
+    allowed = _allowed(allow)
+    with reading_many():
+        runs = [read_run(Store(store).find(name)) for name in (base, new)]
+        return compare(runs[0], runs[1], thresholds=thresholds, allow=allowed)
 
 
 def show_comparison(comparison: Comparison, format: str) -> int:

@@ -31,6 +31,7 @@ from results import (
     verify,
     write_bytes_aside,
 )
+from results._document import reading_many
 
 Format = Literal["csv", "parquet", "pytest-benchmark"]
 FEWEST_FOR_A_CHANGE = 10
@@ -103,7 +104,9 @@ def verify_store(store: Path, *, tidy: bool, as_json: bool) -> int:
 
 def show_history(store: Path, glob: str, metric: str, at: Sequence[str], output: Path | None, *, as_json: bool) -> None:
     """Draw cases over all stored runs. Raises `NothingSelected` where none was measured."""
-    series = history(_all_runs(store), glob=glob, metric=metric, at=dict(map(_place, at)))
+    places = dict(map(_place, at))
+    with reading_many():
+        series = history(_all_runs(store), glob=glob, metric=metric, at=places)
     if not series:
         known = "" if metric in METRICS else f"; metrics are {', '.join(METRICS)}"
         raise NothingSelected(f"no stored run of {store} measured {metric} of a case that matches {glob!r}{known}")

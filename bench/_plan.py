@@ -17,6 +17,8 @@ from results import Case, Claim, Probe, Protocol, Strict
 FOLDER = Path(__file__).parent / "plans"
 TIMED: frozenset[Probe] = frozenset(("latency", "streaming"))
 """The probes that need a quiet machine; the others run where a case is trained."""
+STREAMED_SHARE = 5
+"""Of several streams together a fifth of the steps is timed: their mean is asked, not their rarest step."""
 LARGEST_FILE_BYTES = 16 << 10
 """The cost of dotted keys is quadratic in the reader of TOML; this much takes it under a second."""
 

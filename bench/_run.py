@@ -22,7 +22,7 @@ from bench._pace import Pace
 from bench._plan import TIMED
 from bench._progress import Progress, humanised
 from bench._taking_up import Request, now, passed_over, planned, sole_writer, unfinished
-from results import Record, Run, RunFile, Store
+from results import Record, Run, RunFile, Store, StoreError
 
 if TYPE_CHECKING:
     from bench._cluster import Cluster
@@ -136,8 +136,14 @@ def _say_what_stopped(console: Console, execution: Execution, running: list[str]
 
 
 def _usable(run: Run, file: RunFile, console: Console) -> dict[str, Record]:
-    """What earlier attempts have left, without what is damaged or cannot be timed any more."""
+    """What earlier attempts have left, without what is damaged or cannot be timed any more.
+
+    Raises `StoreError` where a newer Carousel has worked on the run: its records are neither read nor run again.
+    """
     records, damaged = run.read()
+    for damage in damaged:
+        if damage.is_newer:
+            raise StoreError(f"{damage.path} was {damage.reason}, or begin a run of its own with --new")
     for damage in damaged:
         console.print(f"[yellow]set aside[/] {damage}; its case runs again")
         run.set_aside(damage)

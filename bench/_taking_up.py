@@ -16,6 +16,7 @@ from bench._environment import checkout, code_digest, environment
 from bench._errors import UsageError
 from bench._plan import Plan, cases
 from bench._plugins import Plugin, digests
+from bench._record_size import check_record_size
 from results import Environment, Run, RunFile, Store, StoreError
 
 NOT_IN_KEYS = r"[^A-Za-z0-9_=-]+"
@@ -45,6 +46,7 @@ class Request:
 def planned(request: Request, measured_in: Environment | None = None) -> RunFile:
     """The `run.json` of a new run of this request, measured here unless said. Raises `UsageError`."""
     found, created, code, at = cases(request.plan), now(), code_digest(), checkout()
+    check_record_size(request.plan, found, request.repeat)
     moment = created.replace("-", "").replace(":", "").replace("T", "-")[:15]
     return RunFile(
         id=f"{moment}-{re.sub(NOT_IN_KEYS, '_', request.plan_name)[:60]}-{secrets.token_hex(3)}",

@@ -81,9 +81,11 @@ class Case(Strict):
 
 
 def _without_defaults(written: dict[str, Any], document: BaseModel, fields: tuple[str, ...]) -> dict[str, Any]:
-    defaults = type(document).model_fields
-    left_out = {field for field in fields if getattr(document, field) == defaults[field].default}
-    return {field: value for field, value in written.items() if field not in left_out}
+    known = type(document).__pydantic_fields__
+    for field in fields:
+        if getattr(document, field) == known[field].default:
+            written.pop(field, None)
+    return written
 
 
 def _slug(spec: str) -> str:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean, median
 
 import numpy as np
 
@@ -209,7 +210,7 @@ def _pools(pairs: Sequence[Pair], units: Sequence[Units]) -> Iterator[tuple[str,
 def _middle(one: Units, side: Sequence[float]) -> float | None:
     if not side:
         return None
-    return math.exp(float(np.median(side))) if one.kind == "timing" else float(np.mean(side))
+    return math.exp(median(side)) if one.kind == "timing" else fmean(side)
 
 
 def _natural(known: Evidence, one: Units) -> tuple[float, float | None, float | None, float | None]:

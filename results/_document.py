@@ -49,6 +49,10 @@ class StoreError(ValueError):
     """A store that cannot be read or written, or a run that is not there."""
 
 
+class NewerSchema(StoreError):
+    """A whole file that a newer Carousel wrote: not to be read, and not to be touched either."""
+
+
 def write_aside(path: Path, document: Strict) -> None:
     """Write a document so that the name only ever holds a whole one. Raises `StoreError`."""
     text = document.model_dump_json(indent=1).encode()
@@ -106,6 +110,10 @@ def parsed(content: bytes, kind: type[Document]) -> Document:
     whole = content if text is None else text
     try:
         document = _validated(kind, whole)
+    except NewerSchema as error:
+        if text is None:  # a turned bit makes a version newer too: every version ends with its seal
+            raise StoreError(f"damaged: its seal does not fit its content, though it says {error}") from None
+        raise
     except ValidationError as error:
         raise StoreError(_complaint(error)) from None
     if text is None:
@@ -179,7 +187,7 @@ def _validated(kind: type[Document], text: bytes) -> Document:
     if not text.startswith(_BEGINNING):
         version = _version_of(text)
         if version is not None and version > SCHEMA_VERSION:
-            raise StoreError(f"written by a newer Carousel (schema {version}); update to read it")
+            raise NewerSchema(f"written by a newer Carousel (schema {version}); update to read it")
         if version is not None and version < SCHEMA_VERSION:
             present = upgraded(text) or text
     if len(present) > LARGEST_PLAIN_BYTES:

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -49,8 +50,9 @@ def evidence(
         floor_C = np.array([thresholds.on_scale(units[index].metric) for index in members])
         bounds = (resample.shift if kind == "timing" else resample.difference)(values_UC, base)
         spread_C = resample.spread(values_UC, base)
+        family_spread = float(np.median(spread_C))
         worse = better = None
-        restless = False
+        restless, drift = False, resample.drift(values_UC, base) if kind == "timing" else 0.0
         if family in tested:
             worse = resample.chances(values_UC, base, floor_C)
             better = resample.chances(-values_UC, base, floor_C)
@@ -64,7 +66,7 @@ def evidence(
                 low=float(bounds.low[place]),
                 high=float(bounds.high[place]),
                 spread=float(spread_C[place]),
-                family_spread=float(np.median(spread_C)),
+                family_spread=family_spread,
                 worse=UNTESTED if worse is None else _chances(worse, place, shares),
                 better=UNTESTED if better is None else _chances(better, place, shares),
                 threshold=floor_C[place],
@@ -73,6 +75,7 @@ def evidence(
                 noisy=one.noisy,
                 restless=restless,
                 pulse=beat if kind == "timing" else 0.0,
+                drift=drift,
             )
     floor = thresholds.on_scale("accuracy")
     return [found[index] for index in range(len(units))], _of_pools(pools, floor, shares)
@@ -90,7 +93,7 @@ def _chances(found: resample.Chances, place: int, shares: int) -> tuple[float, f
 
 def _of_size(one: Units, thresholds: Thresholds) -> Evidence:
     """A count: no chance is in it. One side without units is judged as too few."""
-    before, after = (float(np.mean(side)) if side else math.nan for side in (one.base, one.new))
+    before, after = (fmean(side) if side else math.nan for side in (one.base, one.new))
     effect = 0.0 if before == after else (after / before - 1 if before else math.inf)
     effect = 0.0 if math.isnan(effect) else effect
     return Evidence(
@@ -109,6 +112,7 @@ def _of_size(one: Units, thresholds: Thresholds) -> Evidence:
         noisy=one.noisy,
         restless=False,
         pulse=0.0,
+        drift=0.0,
     )
 
 
@@ -141,6 +145,7 @@ def _of_pools(pools: Sequence[Pool], floor: float, shares: int) -> list[Evidence
                 noisy=0.0,
                 restless=False,
                 pulse=0.0,
+                drift=0.0,
             )
         )
     return found

@@ -11,10 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from results._document import LARGEST_DOCUMENT_BYTES, StoreError, parsed, read_bytes, read_document, write_bytes_aside
+from results._document import (
+    LARGEST_DOCUMENT_BYTES,
+    NewerSchema,
+    StoreError,
+    parsed,
+    read_bytes,
+    read_document,
+    write_bytes_aside,
+)
 from results._schema import Record, RunFile
 from results._store import LARGEST_FILE_BYTES, Damage, Run, Store, artifact_digest, check_place
-from results._verify import Flaw, damage_of_artifact
+from results._verify import Flaw, Kind, damage_of_artifact
 
 
 @dataclass(slots=True)
@@ -61,7 +69,8 @@ def _merge_run(run: Run, store: Store, merged: Merged) -> None:
         content = read_bytes(path, LARGEST_DOCUMENT_BYTES)
         file = parsed(content, RunFile)
     except StoreError as error:
-        merged.left_out.append(Flaw(path=path, kind="damaged", reason=f"{error}; its run is left out"))
+        kind: Kind = "newer" if isinstance(error, NewerSchema) else "damaged"
+        merged.left_out.append(Flaw(path=path, kind=kind, reason=f"{error}; its run is left out"))
         return
     target = Run(store.folder / file.id)
     if target.folder.resolve() == run.folder.resolve():
@@ -99,7 +108,8 @@ def _merge_record(run: Run, path: Path, planned: set[str], target: Run, merged: 
         if record.key not in planned:
             raise StoreError("its run has no such case")
     except StoreError as error:
-        merged.left_out.append(Flaw(path=path, kind="damaged", reason=str(error)))
+        kind: Kind = "newer" if isinstance(error, NewerSchema) else "damaged"
+        merged.left_out.append(Flaw(path=path, kind=kind, reason=str(error)))
         return
     for name, place in record.artifacts.items():
         reason = damage_of_artifact(run, record, name)
@@ -108,17 +118,19 @@ def _merge_record(run: Run, path: Path, planned: set[str], target: Run, merged: 
         else:
             merged.left_out.append(Flaw(path=run.folder / place, kind="damaged", reason=reason))
     own = target.record_path(record.key)
-    if own.exists() and not _is_record(own):
+    if own.exists() and _is_damaged(own):
         target.set_aside(Damage(own, "damaged"))
     _put(target, f"records/{path.name}", content, merged)
 
 
-def _is_record(path: Path) -> bool:
+def _is_damaged(path: Path) -> bool:
     try:
         read_document(path, Record)
-    except StoreError:
+    except NewerSchema:
         return False
-    return True
+    except StoreError:
+        return True
+    return False
 
 
 def _put(target: Run, relative: str, content: bytes, merged: Merged) -> None:

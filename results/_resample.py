@@ -158,6 +158,20 @@ def spread(values_UC: Floats, base: int) -> Floats:
     return found
 
 
+def drift(values_UC: Floats, base: int) -> float:
+    """How far apart a straight drift, as it shows within the sides, puts the sides: the median of the comparisons.
+
+    It takes the base's units to come before the new ones, one after the other.
+    """
+    sides = (values_UC[:base], values_UC[base:])
+    products_C, squares = np.zeros(values_UC.shape[1]), 0.0
+    for side in sides:
+        places_U = np.arange(len(side)) - (len(side) - 1) / 2
+        products_C += places_U @ side
+        squares += float(np.square(places_U).sum())
+    return float(np.median(products_C)) / squares * len(values_UC) / 2 if squares else 0.0
+
+
 def order_chance(values_UC: Floats, base: int, seed: int = 0) -> float:
     """How often units in a random order look as restless as these in theirs, all comparisons together.
 

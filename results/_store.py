@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from results._document import StoreError, read_document, reading_many, write_aside, write_bytes_aside
+from results._document import NewerSchema, StoreError, read_document, reading_many, write_aside, write_bytes_aside
 from results._schema import Record, RunFile
 
 LARGEST_FILE_BYTES = 64 << 20
@@ -29,6 +29,8 @@ class Damage:
 
     path: Path
     reason: str
+    is_newer: bool = False
+    """Whether it is whole, and a newer Carousel's: then it stays where it is."""
 
     def __str__(self) -> str:
         return f"{self.path.name}: {self.reason}"
@@ -95,7 +97,7 @@ class Run:
                     record = read_document(path, Record)
                     check_place(record, path)
                 except StoreError as error:
-                    damaged.append(Damage(path, str(error)))
+                    damaged.append(Damage(path, str(error), isinstance(error, NewerSchema)))
                 else:
                     records[record.key] = record
         return records, damaged

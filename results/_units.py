@@ -15,7 +15,7 @@ from typing import Literal
 from results._metrics import METRICS
 from results._noise import disturbed, median_pulse
 from results._pairs import Difference, Pair
-from results._schema import Measurement, Record
+from results._schema import Record
 
 Kind = Literal["score", "timing", "size"]
 At = tuple[tuple[str, int], ...]
@@ -60,50 +60,68 @@ class Unmeasured:
     at: At
 
 
-class _Side:
-    """What one run measured of one pair."""
+class _Measured:
+    """What one run measured of one pair at one place."""
 
-    def __init__(self, records: dict[int, Record], pulse: float | None) -> None:
-        self.values: dict[Place, dict[int, dict[int, float]]] = {}
-        """By place, process and seed."""
-        self.plans: dict[Place, set[tuple[int, int]]] = {}
-        self.blocks: dict[Place, list[int]] = {}
-        for seed, record in records.items():
-            for measurement in record.measurements:
-                if measurement.metric in JUDGED and measurement.samples:
-                    self._add(seed, measurement, pulse)
-            if record.model is not None:
-                self.values.setdefault(("parameters", ()), {}).setdefault(0, {})[seed] = float(record.model.parameters)
+    __slots__ = ("blocks", "disturbed", "plans", "values")
 
-    def _add(self, seed: int, measurement: Measurement, pulse: float | None) -> None:
-        place = (measurement.metric, tuple(sorted(measurement.at.items())))
-        timing = JUDGED[measurement.metric] == "timing"
-        if timing:
-            value = math.log(max(median(measurement.samples), SHORTEST_SECONDS))
-            self.plans.setdefault(place, set()).add((len(measurement.samples), len(measurement.blocks)))
-            if pulse is not None:
-                counted = self.blocks.setdefault(place, [0, 0])
-                counted[0] += sum(disturbed(block, pulse) is not None for block in measurement.blocks)
-                counted[1] += len(measurement.blocks)
+    def __init__(self) -> None:
+        self.values: dict[int, dict[int, float]] = {}
+        """By process and seed."""
+        self.plans: set[tuple[int, int]] = set()
+        self.disturbed = self.blocks = 0
+
+    def add(self, process: int, seed: int, value: float) -> None:
+        by_seed = self.values.get(process)
+        if by_seed is None:
+            self.values[process] = {seed: value}
         else:
-            value = fmean(measurement.samples)
-        process = measurement.process if timing else 0
-        self.values.setdefault(place, {}).setdefault(process, {})[seed] = value
+            by_seed[seed] = value
 
-    def units(self, place: Place, seeds: Sequence[int]) -> tuple[float, ...]:
+    def seeds(self) -> set[int]:
+        return set().union(*self.values.values())
+
+    def units(self, kind: Kind, seeds: Sequence[int]) -> tuple[float, ...]:
         """One value a seed, or of timings one a process that measured all these seeds; in their order."""
-        by_process = self.values[place]
-        if JUDGED[place[0]] != "timing":
-            return tuple(by_process[0][seed] for seed in seeds if seed in by_process[0])
+        if kind != "timing":
+            return tuple(self.values[0][seed] for seed in seeds if seed in self.values[0])
+        wanted = set(seeds)
         return tuple(
-            fmean(by_process[process][seed] for seed in seeds)
-            for process in sorted(by_process)
-            if all(seed in by_process[process] for seed in seeds)
+            fmean([by_seed[seed] for seed in seeds])
+            for _, by_seed in sorted(self.values.items())
+            if wanted <= by_seed.keys()
         )
 
-    def noisy(self, place: Place) -> float:
-        disturbed_blocks, blocks = self.blocks.get(place, (0, 0))
-        return disturbed_blocks / blocks if blocks else 0.0
+    @property
+    def noisy(self) -> float:
+        return self.disturbed / self.blocks if self.blocks else 0.0
+
+
+def _measured(records: dict[int, Record], pulse: float | None) -> dict[Place, _Measured]:
+    """By place. A large run passes here by the hundred thousand measurements: nothing is looked up twice."""
+    found: dict[Place, _Measured] = {}
+    for seed, record in records.items():
+        for measurement in record.measurements:
+            kind, samples, at = JUDGED.get(measurement.metric), measurement.samples, measurement.at
+            if kind is None or not samples:
+                continue
+            place = (measurement.metric, tuple(at.items()) if len(at) < 2 else tuple(sorted(at.items())))
+            one = found.get(place)
+            if one is None:
+                one = found[place] = _Measured()
+            if kind != "timing":
+                one.add(0, seed, fmean(samples))
+                continue
+            blocks = measurement.blocks
+            one.add(measurement.process, seed, math.log(max(median(samples), SHORTEST_SECONDS)))
+            one.plans.add((len(samples), len(blocks)))
+            if pulse is not None:
+                one.blocks += len(blocks)
+                for block in blocks:
+                    one.disturbed += disturbed(block, pulse) is not None
+        if record.model is not None:
+            found.setdefault(("parameters", ()), _Measured()).add(0, seed, float(record.model.parameters))
+    return found
 
 
 def units_of(
@@ -114,34 +132,32 @@ def units_of(
     found: list[Units] = []
     lost: list[Unmeasured] = []
     for index, pair in enumerate(pairs):
-        before, after = _Side(pair.base, pulses[0]), _Side(pair.new, pulses[1])
-        for place in sorted(before.values):
+        before, after = _measured(pair.base, pulses[0]), _measured(pair.new, pulses[1])
+        for place in sorted(before):
             metric, at = place
-            if place not in after.values:
+            kind, one, other = JUDGED[metric], before[place], after.get(place)
+            if other is None:
                 lost.append(Unmeasured(pair=index, metric=metric, at=at))
                 continue
-            seeds = [
-                seed
-                for seed in pair.base
-                if all(any(seed in each for each in side.values[place].values()) for side in (before, after))
-            ]
+            shared = one.seeds() & other.seeds()
+            seeds = [seed for seed in pair.base if seed in shared]
             found.append(
                 Units(
                     pair=index,
                     metric=metric,
                     at=at,
-                    kind=JUDGED[metric],
-                    base=before.units(place, seeds),
-                    new=after.units(place, seeds),
-                    noisy=max(before.noisy(place), after.noisy(place)),
-                    differences=tuple(_plan_differences(before.plans.get(place), after.plans.get(place))),
+                    kind=kind,
+                    base=one.units(kind, seeds),
+                    new=other.units(kind, seeds),
+                    noisy=max(one.noisy, other.noisy),
+                    differences=tuple(_plan_differences(one.plans, other.plans)),
                 )
             )
     return found, lost, pulses
 
 
-def _plan_differences(base: set[tuple[int, int]] | None, new: set[tuple[int, int]] | None) -> Iterable[Difference]:
-    if base is None or new is None or base == new:
+def _plan_differences(base: set[tuple[int, int]], new: set[tuple[int, int]]) -> Iterable[Difference]:
+    if base == new:
         return
     for place, name in enumerate(("timing samples", "timing blocks")):
         before, after = ({plan[place] for plan in plans} for plans in (base, new))

@@ -80,6 +80,8 @@ class Evidence:
     restless: bool
     pulse: float
     """How much slower the machine's pulse was in the new run; on the scale of the test."""
+    drift: float
+    """How much slower the new run would be by the drift within the runs alone; on the scale of the test."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +114,11 @@ def found(evidence: Evidence) -> Finding:
     if e.restless and size <= drift and max(size, drift) > e.threshold:
         return Finding(verdict="inconclusive", reason="unstable: successive processes resemble each other")
     if size > e.threshold:
-        if abs(e.pulse) > e.threshold / 2 and e.pulse * e.effect > 0 and size <= 2 * abs(e.pulse):
-            moved = f"{abs(math.expm1(e.pulse)):.0%} {'slower' if e.pulse > 0 else 'faster'}"
-            return Finding(verdict="inconclusive", reason=f"unstable: the machine's pulse was {moved}")
+        if _explains(e.pulse, e):
+            return Finding(verdict="inconclusive", reason=f"unstable: the machine's pulse was {_slower(e.pulse)}")
+        if _explains(e.drift, e):
+            reason = f"unstable: a drift within the runs would make the new one {_slower(e.drift)}"
+            return Finding(verdict="inconclusive", reason=reason)
         alone, corrected = e.worse if e.effect > 0 else e.better
         if alone <= ALONE and corrected <= LEVEL:
             return Finding(verdict="regressed" if e.effect > 0 else "improved")
@@ -123,6 +127,15 @@ def found(evidence: Evidence) -> Finding:
     if -twice < e.low and e.high < twice:
         return Finding(verdict="unchanged")
     return Finding(verdict="inconclusive", reason="interval too wide", further=_further(e, twice - size))
+
+
+def _explains(moved: float, e: Evidence) -> bool:
+    """Whether half of the effect or more may be what moved the whole machine."""
+    return abs(moved) > e.threshold / 2 and moved * e.effect > 0 and abs(e.effect) <= 2 * abs(moved)
+
+
+def _slower(moved: float) -> str:
+    return f"{abs(math.expm1(moved)):.0%} {'slower' if moved > 0 else 'faster'}"
 
 
 def further_to_reach(base: int, new: int) -> int:

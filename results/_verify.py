@@ -11,11 +11,11 @@ from typing import Literal
 
 import psutil
 
-from results._document import StoreError, read_bytes, read_document, reading_many
+from results._document import NewerSchema, StoreError, read_bytes, read_document, reading_many
 from results._schema import Record, RunFile
 from results._store import LARGEST_FILE_BYTES, Run, Store, artifact_digest, check_place
 
-Kind = Literal["damaged", "missing", "misplaced", "left over", "set aside", "conflict", "unclaimed"]
+Kind = Literal["damaged", "newer", "missing", "misplaced", "left over", "set aside", "conflict", "unclaimed"]
 HARMLESS: frozenset[Kind] = frozenset(("left over", "set aside", "conflict", "unclaimed"))
 """What stands beside a sound store and takes nothing from it."""
 ASIDE = re.compile(r"\.(?P<name>.+)\.(?P<writer>[0-9]+)")
@@ -87,6 +87,8 @@ class _Look:
             planned = {case.key for case in file.cases}
             if file.id != self.run.id:
                 yield Flaw(path=path, kind="misplaced", reason=f"it is the file of run {file.id}")
+        except NewerSchema as error:
+            yield Flaw(path=path, kind="newer", reason=str(error))
         except StoreError as error:
             yield Flaw(path=path, kind="damaged" if path.exists() else "missing", reason=str(error))
         for path in self.run.record_paths():
@@ -97,6 +99,9 @@ class _Look:
         self.records += 1
         try:
             record = read_document(path, Record)
+        except NewerSchema as error:
+            yield Flaw(path=path, kind="newer", reason=str(error))
+            return
         except StoreError as error:
             yield Flaw(path=path, kind="damaged", reason=str(error))
             return

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 import arch
-from bench._plan import Timing
+from bench._plan import STREAMED_SHARE, Timing
 from bench.probes._device import synchronise
 from bench.probes._machine import Clock, Machine
 from bench.probes._memory import watch_memory
@@ -38,8 +38,6 @@ WARMING_STEPS = 4
 bursts hold more of such steps than long ones: were they timed, a flat cost would seem to fall with the position."""
 SHORTEST_BURST, LONGEST_BURST = 4, 64
 CLOCK_READINGS = 1001
-STREAMED_SHARE = 5
-"""Of several streams together a fifth of the steps is timed: their mean is asked, not their rarest step."""
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from bench import _taking_up
 from bench._errors import UsageError
 from bench._run import describe, execute
 from results import Record, Run, Store, StoreError
+from results._document import _sealed
 from tests.bench.inline import Inline, inline
 from tests.bench.runs import as_in_a_lane, everything, files_of, request_for, run_quietly
 from tests.bench.tiny import tiny_plan
@@ -118,6 +119,27 @@ def test_a_damaged_record_is_set_aside_and_its_case_runs_again(
         assert "set aside" in console.file.getvalue()
         assert path.name in console.file.getvalue()
     assert everything(outcome.run) == everything(run_quietly(request_for(tmp_path / "apart")).run)
+
+
+def test_a_run_with_a_newer_record_is_refused_and_left_as_it_is(
+    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        StopAfter(patched, 2)
+        with pytest.raises(KeyboardInterrupt):
+            run_quietly(request_for(tmp_path))
+    (run,) = Store(tmp_path / "runs").runs()
+    newer, damaged = sorted((run.folder / "records").iterdir())[:2]
+    newer.write_bytes(_sealed(b'{\n "schema_version": 99,\n "unheard_of": []\n}'))
+    damaged.write_bytes(b"half a rec")
+    before = files_of(run)
+    with pytest.raises(StoreError, match=r"newer Carousel \(schema 99\); update to read it, or .* --new") as caught:
+        run_quietly(request_for(tmp_path))
+    assert str(newer) in str(caught.value)
+    assert files_of(run) == before
+    outcome = run_quietly(request_for(tmp_path, new=True))
+    assert outcome.complete
+    assert files_of(run) == before
 
 
 @pytest.mark.parametrize("what", ["missing", "truncated"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from results import Block, Case, Protocol
+from results import _resample as resample
 from results._compare import EVERYWHERE, Comparison, compare
 from results._verdict import Thresholds
 from tests import promises
@@ -17,6 +18,8 @@ from tests.results.planted import PROTOCOL, case_of, grid, run_of
 
 CASES = grid(tasks=2, seeds=2)
 STEP_20 = math.log(1.2)
+FEW = 7
+"""Timings of one case: too few for the order of the processes alone to tell much."""
 
 
 def slow_lstm(case: Case, metric: str) -> float:
@@ -96,6 +99,16 @@ class TestTimings:
         steady, unstable = promises.verdicts(promises.normal(generator, 12, 40))
         assert not unstable
         assert set(steady) == {"unchanged"}
+
+    def test_a_drift_that_one_case_shows_explains_its_change_and_a_step_is_no_drift(self) -> None:
+        places, within = np.arange(12.0), np.array([0.05, -0.06, 0.01, 0.01, -0.06, 0.05] * 2)
+        drifting = within + 0.02 * places  # by itself this puts the sides 6 * 0.02 = 12% apart
+        judged = promises.findings(np.column_stack([drifting + 0.01 * case for case in range(FEW)]))
+        assert {one.verdict for one in judged} == {"inconclusive"}
+        assert {one.reason for one in judged} == {"unstable: a drift within the runs would make the new one 13% slower"}
+        stepped = within + 0.12 * (places >= 6)
+        judged = promises.findings(np.column_stack([stepped + 0.01 * case for case in range(FEW)]))
+        assert {one.verdict for one in judged} == {"regressed"}
 
 
 class TestScores:
@@ -200,7 +213,15 @@ def test_same_data_same_verdicts_in_any_order() -> None:
 
 def test_what_is_promised_holds_in_a_short_simulation() -> None:
     for draw in (promises.normal, promises.outliers):
-        for promise in promises.false_alarms(draw, 200, 20, size=60):
+        for promise in promises.false_alarms(draw, 60, 10, size=60):
             assert promise.kept, promise
-    for promise in (promises.power(0.2, 60, size=60), promises.coverage(promises.normal, 1000)):
+    for promise in (promises.power(0.2, 40, size=60), promises.coverage(promises.normal, 1000)):
         assert promise.kept, promise
+
+
+def test_a_promise_that_is_not_kept_is_said_to_be_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = resample.shift
+    monkeypatch.setattr(resample, "shift", lambda values, base: narrow(values, base, level=0.8))
+    assert not promises.coverage(promises.shared, 1000).kept
+    assert not promises.by_report("alarms", [0, 0, 3, 1, 2, 0, 4, 1] * 4, 20, high=0.01).kept
+    assert promises.by_report("alarms", [0, 0, 0, 0, 0, 0, 0, 1] * 4, 20, high=0.01).kept

@@ -163,15 +163,20 @@ def test_reading_and_reporting_runs_no_code_that_a_record_names(tmp_path: Path) 
 def test_every_reader_leaves_a_newer_schema_untouched(tmp_path: Path) -> None:
     from results import merge, verify
 
-    newer = json.dumps({"schema_version": 99, "key": "k", "unheard_of": []}).encode()
+    newer = sealed(b'{\n "schema_version": 99,\n "key": "k",\n "unheard_of": []\n}')
     run = Store(tmp_path / "a").create(run_file())
     run.record_path(case().key).write_bytes(newer)
     (flaw,) = verify(Store(tmp_path / "a")).flaws
     (left_out,) = merge([tmp_path / "a"], Store(tmp_path / "b")).left_out
     for reason in (flaw.reason, left_out.reason):
-        assert "newer Carousel (schema 99)" in reason
+        assert reason == "written by a newer Carousel (schema 99); update to read it"
+    assert (flaw.kind, left_out.kind) == ("newer", "newer")
     assert run.record_path(case().key).read_bytes() == newer
     assert Store(tmp_path / "b").find("latest").read() == ({}, [])
+    other = Store(tmp_path / "c").create(run_file())
+    other.write(record(case()))
+    (conflict,) = merge([tmp_path / "c"], Store(tmp_path / "a")).conflicts
+    assert conflict[0].read_bytes() == newer
 
 
 def test_the_fixtures_of_every_version_are_within_what_is_read() -> None:

@@ -104,6 +104,17 @@ def test_an_order_is_seen_where_neighbours_are_alike_and_only_there() -> None:
     assert resample.order_chance(np.ones((12, 3)), 6) == 1.0
 
 
+@pytest.mark.parametrize(("base", "new"), [(6, 6), (4, 9)])
+def test_a_drift_is_the_slope_that_both_sides_share_over_the_distance_of_their_middles(base: int, new: int) -> None:
+    values = drawn(base + new, 5)
+    side = np.repeat([1.0, 0.0], [base, new])
+    design = np.column_stack([side, 1 - side, np.arange(base + new)])  # a level for each side, one slope for both
+    slopes = np.linalg.lstsq(design, values, rcond=None)[0][2]
+    middles = (base + (new - 1) / 2) - (base - 1) / 2
+    assert resample.drift(values, base) == pytest.approx(float(np.median(slopes)) * middles, rel=1e3 * ROUNDING)
+    assert resample.drift(values[:2], 1) == 0.0
+
+
 def test_strata_are_pooled_by_labelling_each_apart() -> None:
     separate = np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
     assert resample.pooled_chance([separate], [3], 0.02, 0) == pytest.approx(1 / 20, abs=0.02)

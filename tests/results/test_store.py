@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import pytest
 
 from results import Record, Run, Store, StoreError, write_aside
+from results._document import _sealed
 from tests.results.examples import FIXTURES, case, record, run_file, stored
 
 SCHEMAS = sorted(FIXTURES.glob("schema-*"))
@@ -202,11 +203,14 @@ def test_an_unreadable_record_is_damage(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused_with_its_own_message_and_left_untouched(tmp_path: Path) -> None:
     run, (first,) = stored(tmp_path, 0)
     path = run.record_path(first.key)
-    newer = json.dumps(json.loads(path.read_text()) | {"schema_version": 7, "unheard_of": {}})
-    path.write_text(newer)
+    newer = first.model_dump(mode="json") | {"schema_version": 7, "unheard_of": {}}
+    path.write_bytes(_sealed(json.dumps(newer, indent=1).encode()))
     _, (damage,) = run.read()
-    assert "newer Carousel (schema 7)" in damage.reason
-    assert path.read_text() == newer
+    assert (damage.reason, damage.is_newer) == ("written by a newer Carousel (schema 7); update to read it", True)
+    path.write_text(json.dumps(newer))
+    _, (damage,) = run.read()
+    assert "seal" in damage.reason and "newer Carousel (schema 7)" in damage.reason
+    assert not damage.is_newer, "a turned bit must not make a record untouchable"
     file = run.folder / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 3}))
     with pytest.raises(StoreError, match=r"newer Carousel \(schema 3\)"):
