@@ -79,7 +79,7 @@ def work(
     )
 
 
-ENDING = ("exits", "raises", "has no memory", "allocates too much")
+ENDING = ("exits", "raises", "looks", "has no memory", "allocates too much")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -145,6 +145,7 @@ def test_every_job_ends_once(worked: dict[str, Any]) -> None:
     ("kind", "status", "reason"),
     [
         ("raises", "crashed", "LookupError at jobs.py:"),
+        ("looks", "crashed", "imported []"),
         ("exits", "crashed", f"exit code 7, {TRIES} times"),
         ("hangs", "timeout", "2 s"),
         ("chatters", "timeout", "2 s"),
