@@ -66,9 +66,9 @@ def run(
     """Train, test and time the cases of a plan, and write a report."""
     from rich.console import Console
 
+    from bench._amount import bytes_of
     from bench._command import choose, command_line, finish_run
     from bench._environment import available_cores
-    from bench._limits import bytes_of
     from bench._plugins import load, remark
     from bench._run import Request, describe, execute
 

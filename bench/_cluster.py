@@ -23,7 +23,7 @@ from distributed import Client, Future, KilledWorker
 
 from bench._errors import UsageError
 from bench._holding import Work
-from bench._lane import Advance, Failure
+from bench._lane import Advance, Begun, Failure
 from bench._lanes import Ended, work_of
 from bench._plugins import Plugin
 from bench._worker import RESOURCE, WHOLE, Identity, Member, do, identify, stop
@@ -102,12 +102,31 @@ class Cluster:
         timeout: float | None,
         fresh: bool,
         on_start: Callable[[str, Job], None],
+        on_begin: Callable[[Begun], None],
         on_advance: Callable[[Advance], None],
         on_wait: Callable[[str, Work], None],
     ) -> Iterator[Ended]:
         """As `Executor.work` says."""
         all_jobs: dict[int, Job] = {}
-        shown: dict[str, int] = {}  # by lane: a worker may begin its next job before the end of its last is known here
+        shown: dict[str, int] = {}
+        later: dict[str, list[Any]] = {}  # a worker may begin its next job before the end of its last is known here
+
+        def hear(told: Any) -> None:
+            what, address, lane, number, content = told
+            name = f"{self._place(address)}/{lane}"
+            if number not in {n for n, _ in self._futures.values()}:
+                return
+            if shown.setdefault(name, number) != number:
+                later.setdefault(name, []).append(told)
+            elif what == "start":
+                on_start(name, all_jobs[number])
+            elif what == "begin":
+                on_begin(Begun(name, content))
+            elif what == "wait":
+                on_wait(name, content)
+            else:
+                on_advance(Advance(name, *content))
+
         waiting = enumerate(jobs)
         following = next(waiting, None)
         while self._futures or following is not None:
@@ -123,27 +142,15 @@ class Cluster:
                 self._check_connection()
                 continue
             if kind == "told":
-                what, address, lane, number, content = content
-                name = f"{self._place(address)}/{lane}"
-                if number not in {n for n, _ in self._futures.values()}:
-                    continue
-                if what == "start":
-                    shown[name] = number
-                    on_start(name, all_jobs[number])
-                elif what == "wait":
-                    on_wait(name, content)
-                else:
-                    on_advance(Advance(name, *content))
+                hear(content)
             elif content in self._futures:
                 number, job = self._futures.pop(content)
                 ended = self._ended(content, job)
-                there = shown.pop(ended.lane, None)
-                if there != number:
+                if shown.pop(ended.lane, None) != number:
                     on_start(ended.lane, job)
                 yield ended
-                if there is not None and there != number:
-                    shown[ended.lane] = there
-                    on_start(ended.lane, all_jobs[there])
+                for told in later.pop(ended.lane, []):
+                    hear(told)
 
     def _submit(self, number: int, job: Job, timeout: float | None, fresh: bool) -> None:
         shares = WHOLE if work_of(job) == "timing" else 1

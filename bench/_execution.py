@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench._expect import Expectation
+from bench._expect import Expectation, family
 from bench._lane import Failure
-from bench._lanes import Ended, Executor, work_of
-from bench._left import WEIGHTS, Group, timing_probes, untimed, untrained
+from bench._lanes import Ended, Executor
+from bench._left import TIMINGS, WEIGHTS, Group, timing_probes, untimed, untrained
+from bench._pace import Sort
 from bench._progress import Progress
 from bench._taking_up import Request
 from bench._use import Use
@@ -42,13 +43,15 @@ class Execution:
 
     def _drive(self, executor: Executor, jobs: Iterable[Job], progress: Progress) -> None:
         def started(lane: str, job: Job) -> None:
-            progress.start(lane, job.cases, work_of(job), self._expected(job))
+            sort: Sort = ("training", family(job.case)) if isinstance(job, TrainJob) else TIMINGS
+            progress.start(lane, job.cases, sort, self._expected(job))
 
         for ended in executor.work(
             jobs,
             timeout=self.request.timeout,
             fresh=self.file.repeat > 1,
             on_start=started,
+            on_begin=progress.begin,
             on_advance=progress.advance,
             on_wait=progress.wait,
         ):

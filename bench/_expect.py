@@ -42,7 +42,7 @@ class Expectation:
                 share = record.training.steps / total_steps(record.case.protocol)
                 if share > 0:  # training that stopped early says what its steps took, too
                     off = (record.training.seconds + tested) / (_guess(record.case) * share)
-                    self._off_by[_family(record.case)].append(off)
+                    self._off_by[family(record.case)].append(off)
                     self._off_by[EVERY].append(off)
             timed = [ran.seconds for probe, ran in record.probes.items() if probe in TIMED]
             if timed:
@@ -53,7 +53,7 @@ class Expectation:
         seen = self._training.get(_shape(case))
         if seen:
             return statistics.median(seen)
-        off_by = self._off_by.get(_family(case)) or self._off_by.get(EVERY) or [1.0]
+        off_by = self._off_by.get(family(case)) or self._off_by.get(EVERY) or [1.0]
         return _guess(case) * statistics.median(off_by)
 
     def timing_seconds(self, case: Case, probes: Sequence[Probe]) -> float:
@@ -64,7 +64,8 @@ class Expectation:
         return statistics.median(seen) if seen else SECONDS_PER_TIMED_CASE
 
 
-def _family(case: Case) -> str:
+def family(case: Case) -> str:
+    """The architecture's name, without its options."""
     return case.arch.partition(":")[0]
 
 

@@ -25,7 +25,7 @@ except ImportError:  # Windows has no lock that can be shared: runs are kept apa
 
 Work = Literal["training", "timing"]
 POLL_SECONDS = 0.02
-TOLD_AFTER_SECONDS = 0.5
+TOLD_AFTER_SECONDS, TOLD_EVERY_SECONDS = 0.5, 5.0
 """Lanes of one run wait for each other's turn for moments, which is nobody's concern."""
 MACHINE, TURN = "carousel-machine.lock", "carousel-turn.lock"
 
@@ -42,20 +42,19 @@ class Stopped(Exception):
 
 @contextlib.contextmanager
 def held(work: Work, *, stopping: Stopping | None = None, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the machine for one job. `on_wait` is called once where another must end first.
+    """Hold the machine for one job. `on_wait` is called now and then while another must end first.
 
     Raises `Stopped` where `stopping` is set before the machine is free.
     """
     with contextlib.ExitStack() as files:
-        told = False
-        began = time.monotonic()
+        telling = time.monotonic() + TOLD_AFTER_SECONDS
 
         def take(file: int, kind: int) -> None:
-            nonlocal told
+            nonlocal telling
             while not _locks(file, kind):
-                if not told and time.monotonic() - began > TOLD_AFTER_SECONDS:
+                if time.monotonic() > telling:
                     on_wait()
-                    told = True
+                    telling = time.monotonic() + TOLD_EVERY_SECONDS
                 if stopping is not None and stopping.is_set():
                     raise Stopped
                 time.sleep(POLL_SECONDS)

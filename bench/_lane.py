@@ -54,6 +54,14 @@ class Advance:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A lane has taken up its job; `compiling_seconds` is what its start has spent on compiling kernels."""
+
+    lane: str
+    compiling_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """What came of a job, and when it was begun and had ended by the monotonic clock."""
 
@@ -73,7 +81,12 @@ class Lane:
         self._stopped, self._changing = False, threading.Lock()
 
     def run(
-        self, job: Job, timeout: float | None, on_advance: Callable[[Advance], None], stopping: Stopping
+        self,
+        job: Job,
+        timeout: float | None,
+        on_begin: Callable[[Begun], None],
+        on_advance: Callable[[Advance], None],
+        stopping: Stopping,
     ) -> Attempt:
         """The job's result, or a `Failure`; after a failure of the process the next job gets another one.
 
@@ -94,6 +107,7 @@ class Lane:
                         began = time.monotonic()
                         deadline = began + (math.inf if timeout is None else timeout)
                         late = f"no result within {timeout:g} s" if timeout is not None else ""
+                        on_begin(Begun(self.name, content))
                     else:
                         on_advance(Advance(self.name, *content))
                 if time.monotonic() > deadline:
@@ -184,13 +198,14 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
     torch.set_flush_denormal(True)
-    kernels.warm()
+    compiling_seconds = kernels.warm()
     while True:
         try:
             job = connection.recv()
         except EOFError:
             return
-        connection.send(("begun", None))
+        connection.send(("begun", compiling_seconds))
+        compiling_seconds = 0.0
         result = Failure("crashed", EDITED) if edited else _do(job, connection)
         connection.send(("done", result))
 

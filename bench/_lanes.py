@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from bench._holding import Stopping, Work, held
-from bench._lane import Advance, Failure, Lane
+from bench._lane import Advance, Begun, Failure, Lane
 from results import Span
 
 if TYPE_CHECKING:
@@ -52,12 +52,14 @@ class Executor(Protocol):
         timeout: float | None,
         fresh: bool,
         on_start: Callable[[str, Job], None],
+        on_begin: Callable[[Begun], None],
         on_advance: Callable[[Advance], None],
         on_wait: Callable[[str, Work], None],
     ) -> Iterator[Ended]:
         """Do the jobs in their order, as lanes become free, and give each back when it has ended.
 
         A job that times has its machine alone; `fresh` gives each such job a process of its own.
+        `on_start` tells which lane got a job; `on_begin` that it took it up, started and with the machine to itself.
         `on_wait` tells which lane waits for another run to leave the machine to a job of that kind.
         """
         ...
@@ -86,6 +88,7 @@ class Lanes:
         timeout: float | None,
         fresh: bool,
         on_start: Callable[[str, Job], None],
+        on_begin: Callable[[Begun], None],
         on_advance: Callable[[Advance], None],
         on_wait: Callable[[str, Work], None],
     ) -> Iterator[Ended]:
@@ -101,6 +104,7 @@ class Lanes:
                     timeout=timeout,
                     fresh=fresh,
                     stopping=stopping,
+                    on_begin=lambda begun: events.put(("begin", begun)),
                     on_advance=lambda advance: events.put(("advance", advance)),
                     on_wait=lambda work: events.put(("wait", (lane.name, work))),
                 )
@@ -123,7 +127,9 @@ class Lanes:
                     kind, content = events.get(timeout=POLL_SECONDS)  # so that Ctrl-C is heard
                 except queue.Empty:
                     continue
-                if kind == "advance":
+                if kind == "begin":
+                    on_begin(content)
+                elif kind == "advance":
                     on_advance(content)
                 elif kind == "wait":
                     on_wait(*content)
@@ -145,6 +151,7 @@ def attend(
     timeout: float | None,
     fresh: bool,
     stopping: Stopping,
+    on_begin: Callable[[Begun], None],
     on_advance: Callable[[Advance], None],
     on_wait: Callable[[Work], None],
 ) -> Ended:
@@ -159,7 +166,7 @@ def attend(
             if work == "timing" and (fresh or "training" in lane.did):
                 lane.end()
             lane.did.add(work)
-            attempt = lane.run(job, timeout, on_advance, stopping)
+            attempt = lane.run(job, timeout, on_begin, on_advance, stopping)
         result = attempt.result
         if not (isinstance(result, Failure) and result.lane_ended) or stopping.is_set():
             break

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from dataclasses import dataclass
 
 import safetensors.torch
 from safetensors import SafetensorError
 
-from bench._expect import Expectation
+from bench._expect import Expectation, family
+from bench._pace import Sort
 from bench._plan import TIMED
 from results import Case, Probe, Record, Run, RunFile
 
 WEIGHTS = "weights.safetensors"
 FAILED_STATUSES = ("crashed", "timeout", "out_of_memory")
 """What a run that is taken up again tries once more."""
+TIMINGS: Sort = ("timing", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +68,16 @@ def times_timed(record: Record, timing: tuple[Probe, ...]) -> int:
     return record.repetitions if all(probe in record.probes for probe in timing) else 0
 
 
-def expected_seconds(file: RunFile, records: dict[str, Record], expectation: Expectation) -> tuple[float, float]:
+def expected_seconds(file: RunFile, records: dict[str, Record], expectation: Expectation) -> dict[Sort, float]:
     """Expected seconds of the trainings and of the timings that are left, each as if done one after the other."""
     training = untrained(file, records)
     timing = [case for group in untimed(file, records) for case in group.cases] + training * file.repeat
-    return (
-        sum(expectation.training_seconds(case) for case in training),
-        sum(expectation.timing_seconds(case, file.probes) for case in timing),
-    )
+    left: dict[Sort, float] = defaultdict(float)
+    for case in training:
+        left["training", family(case)] += expectation.training_seconds(case)
+    for case in timing:
+        left[TIMINGS] += expectation.timing_seconds(case, file.probes)
+    return left
 
 
 def has_weights(run: Run, case: Case) -> bool:

@@ -1,4 +1,7 @@
-"""What is seen while a run goes on: a live view on a terminal, plain lines elsewhere, nothing when quiet."""
+"""What is seen while a run goes on: a live view on a terminal, plain lines elsewhere.
+
+Quiet, nothing; but a run that waits long for the machine says so on standard error, or it would seem to hang.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,15 @@ from rich.table import Table
 from rich.text import Text
 
 from bench._holding import Work
-from bench._lane import Advance
-from bench._pace import Pace
+from bench._lane import Advance, Begun
+from bench._pace import Pace, Sort
 from results import Case
 
 PLAIN_EVERY_SECONDS = 10.0
+LONG_WAIT_SECONDS = 15.0
+"""After so much waiting for another run even a quiet one says why it does nothing."""
+WORTH_TELLING_SECONDS = 1.0
+"""Of compiling kernels."""
 MOST_SCORES = 12
 """Rows of scores in the live view: the latest, so that a long plan does not push the lanes off the screen."""
 
@@ -42,7 +49,7 @@ class Doing:
     began: float
     done: int = 0
     total: int = 0
-    note: str = ""
+    note: str = "starting"
 
     def __str__(self) -> str:
         first = self.cases[0]
@@ -71,16 +78,27 @@ class _Scores:
 @dataclass(slots=True)
 class _Told:
     plain: float
-    waits: set[str] = field(default_factory=set)
+    waits: dict[str, float] = field(default_factory=dict)
+    """When each reason to wait was first heard since a lane last began."""
+    notes: set[str] = field(default_factory=set)
+    compiled: set[str] = field(default_factory=set)
+    """Hosts."""
 
 
 class Progress(AbstractContextManager["Progress"]):
     """Follows a run's jobs. Nothing here decides anything."""
 
     def __init__(
-        self, console: Console, pace: Pace, *, quiet: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        console: Console,
+        pace: Pace,
+        *,
+        quiet: bool,
+        errors: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console, self._pace, self._quiet, self._clock = console, pace, quiet, clock
+        self._errors = errors or Console(stderr=True)
         self._lanes: dict[str, Doing] = {}
         self._scores: dict[tuple[str, str], _Scores] = {}
         self._phase = _Phase(began=clock())
@@ -107,15 +125,28 @@ class Progress(AbstractContextManager["Progress"]):
         """Begin a phase of the run, in which `cases` cases are worked through."""
         self._phase = _Phase(name, cases, 0, self._clock())
 
-    def start(self, lane: str, cases: tuple[Case, ...], work: Work, expected_seconds: float) -> None:
-        """A lane has taken up a job that is expected to take so long."""
+    def start(self, lane: str, cases: tuple[Case, ...], sort: Sort, expected_seconds: float) -> None:
+        """A lane has got a job that is expected to take so long."""
         # A job that begins again elsewhere was lost with its worker.
         for lost in [other for other, doing in self._lanes.items() if doing.cases == cases and other != lane]:
             del self._lanes[lost]
             self._pace.drop(lost)
         self._lanes[lane] = Doing(cases, self._clock())
-        self._pace.start(lane, work, expected_seconds)
+        self._pace.start(lane, sort, expected_seconds)
         self._show()
+
+    def begin(self, begun: Begun) -> None:
+        """A lane has taken up its job: its own start, and waiting for the machine, are over."""
+        if (doing := self._lanes.get(begun.lane)) is None:
+            return
+        doing.began, doing.note = self._clock(), ""
+        self._pace.begin(begun.lane)
+        self._told.waits.clear()
+        host = begun.lane.rpartition("/")[0]
+        if begun.compiling_seconds >= WORTH_TELLING_SECONDS and host not in self._told.compiled and not self._quiet:
+            self._told.compiled.add(host)
+            took = humanised(begun.compiling_seconds)
+            self._console.print(f"kernels compiled in {took}, once per machine", highlight=False, soft_wrap=True)
 
     def advance(self, advance: Advance) -> None:
         """A lane has come further with its job."""
@@ -133,9 +164,10 @@ class Progress(AbstractContextManager["Progress"]):
         note = f"waiting for {other} of another run on this machine to end"
         if (doing := self._lanes.get(lane)) is not None:
             doing.note = note
-        if note not in self._told.waits and not self._quiet:
-            self._told.waits.add(note)
-            self._console.print(note, soft_wrap=True)
+        waited = self._clock() - self._told.waits.setdefault(note, self._clock())
+        if note not in self._told.notes and (not self._quiet or waited >= LONG_WAIT_SECONDS):
+            self._told.notes.add(note)
+            (self._errors if self._quiet else self._console).print(note, soft_wrap=True)
 
     def finish(self, lane: str) -> None:
         """A lane has ended its job."""

@@ -114,7 +114,7 @@ def _work(execution: Execution, cluster: Cluster | None, console: Console, quiet
             Lanes(lanes, memory_bytes=request.memory_bytes, code=file.code)
         )
         seconds = expected_seconds(file, records, execution.expectation)
-        pace = Pace(*seconds, executor.lanes, timing_places=executor.machines)
+        pace = Pace(seconds, executor.lanes, timing_places=executor.machines)
         progress = stack.enter_context(Progress(console, pace, quiet=quiet))
         try:
             execution.work(executor, progress)
@@ -167,7 +167,7 @@ def _announce(
         case.key for group in untimed(file, records) for case in group.cases
     }
     lanes, machines = request.lanes, 1 if cluster is None else cluster.machines
-    pace = Pace(*expected_seconds(file, records, expectation), max(1, min(lanes, len(left))), timing_places=machines)
+    pace = Pace(expected_seconds(file, records, expectation), max(1, min(lanes, len(left))), timing_places=machines)
     taken_up = f", taking up run {run.id}" if run is not None and run.id != file.id else ""
     where = "" if cluster is None else f" of {machines} host{'s' if machines > 1 else ''}"
     repeated = f", every timing in {file.repeat} processes" if file.repeat > 1 else ""

@@ -18,7 +18,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 
 from bench._environment import code_digest, environment
 from bench._holding import Work
-from bench._lane import Advance, Lane
+from bench._lane import Advance, Begun, Lane
 from bench._lanes import Ended, attend, work_of
 from bench._plugins import Plugin, install
 from results import Environment
@@ -95,6 +95,9 @@ def do(
             told = time.monotonic()
             tell("advance", (advance.done, advance.total, advance.score))
 
+    def begins(begun: Begun) -> None:
+        tell("begin", begun.compiling_seconds)
+
     def waits(work: Work) -> None:
         tell("wait", work)
 
@@ -102,7 +105,16 @@ def do(
     lane.memory_bytes = memory_bytes
     try:
         tell("start", work_of(job))
-        ended = attend(lane, job, timeout=timeout, fresh=fresh, stopping=Unwanted(), on_advance=advanced, on_wait=waits)
+        ended = attend(
+            lane,
+            job,
+            timeout=timeout,
+            fresh=fresh,
+            stopping=Unwanted(),
+            on_begin=begins,
+            on_advance=advanced,
+            on_wait=waits,
+        )
         return worker.address, ended
     finally:
         _lanes.put(lane)

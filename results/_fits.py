@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from results._schema import Measurement, Record
 from results._statistics import LEVEL, Interval
@@ -66,7 +66,7 @@ class StreamCosts:
         if self.unit == "blocks":
             return half
         widening = math.sqrt(self.curves / (self.curves - 1))
-        return float(stats.norm.cdf(widening * stats.t.ppf(half, self.curves - 1)))
+        return float(scipy.stats.norm.cdf(widening * scipy.stats.t.ppf(half, self.curves - 1)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from results._case import Case
 from results._metrics import METRICS
@@ -117,17 +117,17 @@ def names(glob: str, case: Case) -> bool:
 
 def change_points(values: Sequence[float]) -> tuple[int, ...]:
     """Places from which on the values are others, ascending; (1)."""
-    ranks = stats.rankdata(values)
+    ranks = scipy.stats.rankdata(values)
     return tuple(_changes(ranks, 0))
 
 
 def _changes(ranks: np.ndarray, offset: int) -> Iterator[int]:
     place, gain = strongest_split(ranks)
-    if not place or gain <= _threshold(tuple(sorted(stats.rankdata(ranks).tolist()))):
+    if not place or gain <= _threshold(tuple(sorted(scipy.stats.rankdata(ranks).tolist()))):
         return
-    yield from _changes(stats.rankdata(ranks[:place]), offset)
+    yield from _changes(scipy.stats.rankdata(ranks[:place]), offset)
     yield offset + place
-    yield from _changes(stats.rankdata(ranks[place:]), offset + place)
+    yield from _changes(scipy.stats.rankdata(ranks[place:]), offset + place)
 
 
 def strongest_split(values: np.ndarray) -> tuple[int, float]:

@@ -25,8 +25,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from results._statistics import LEVEL
 
@@ -146,7 +146,7 @@ def difference(values_UC: Floats, base: int, level: float = LEVEL) -> Bounds:
     a_C, b_C = values_UC[:base].var(axis=0, ddof=1) / base, values_UC[base:].var(axis=0, ddof=1) / new
     below_C = np.square(a_C) / (base - 1) + np.square(b_C) / (new - 1)
     freedom_C = np.divide(np.square(a_C + b_C), below_C, out=np.full_like(middle, base + new - 2.0), where=below_C > 0)
-    half_C = stats.t.ppf((1 + level) / 2, freedom_C) * np.sqrt(a_C + b_C)
+    half_C = scipy.stats.t.ppf((1 + level) / 2, freedom_C) * np.sqrt(a_C + b_C)
     return Bounds(middle - half_C, middle, middle + half_C)
 
 

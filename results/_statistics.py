@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 LEVEL = 0.95
 
@@ -32,7 +32,7 @@ def interval_of_mean(samples: Sequence[float], *, level: float = LEVEL) -> Inter
     if len(samples) == 1:
         return Interval(-math.inf, mean, math.inf)
     error = float(np.std(samples, ddof=1)) / math.sqrt(len(samples))
-    half = float(stats.t.ppf((1 + level) / 2, len(samples) - 1)) * error
+    half = float(scipy.stats.t.ppf((1 + level) / 2, len(samples) - 1)) * error
     return Interval(mean - half, mean, mean + half)
 
 
@@ -50,7 +50,7 @@ def interval_of_quantile(samples: Sequence[float], quantile: float, *, level: fl
     if not samples:
         raise ValueError("an interval needs at least one sample")
     ordered, count = np.sort(samples), len(samples)
-    below = stats.binom(count, quantile)
+    below = scipy.stats.binom(count, quantile)
     low_rank = int(below.ppf((1 - level) / 2))
     high_rank = int(below.isf((1 - level) / 2)) + 1
     low = float(ordered[low_rank - 1]) if low_rank >= 1 else -math.inf

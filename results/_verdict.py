@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from scipy import stats
+import scipy
 
 from results._resample import least_chance
 from results._units import JUDGED, Kind
@@ -148,7 +148,7 @@ def further_to_reach(base: int, new: int) -> int:
 
 def _further(e: Evidence, target: float) -> int:
     """How many more units a side show a difference of `target`, the spread being as it was."""
-    needed = float(stats.norm.isf(LEVEL / max(1, e.comparisons)) + stats.norm.ppf(POWER))
+    needed = float(scipy.stats.norm.isf(LEVEL / max(1, e.comparisons)) + scipy.stats.norm.ppf(POWER))
     count = math.ceil(2 * (needed * e.spread / target) ** 2)
     return max(1, count - min(e.units))
 

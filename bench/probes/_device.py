@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch.utils.benchmark import Timer
 
 
 def synchronise(device: torch.device) -> None:
@@ -17,6 +16,8 @@ def synchronise(device: torch.device) -> None:
 def seconds_a_call(call: Callable[[], object], calls: int, device: torch.device) -> float:
     """The mean of `calls` calls in a row: by the processor's clock, or on a GPU between two events of its own."""
     if device.type != "cuda":
+        from torch.utils.benchmark import Timer  # it takes a while, and only some processes time
+
         return Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads()).timeit(calls).mean
     began, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     synchronise(device)

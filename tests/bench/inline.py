@@ -9,7 +9,7 @@ from typing import Any, Self
 import pytest
 
 from bench._holding import Work
-from bench._lane import Advance, _do
+from bench._lane import Advance, Begun, _do
 from bench._lanes import _EPOCH, Ended, work_of
 from bench._work import Job
 from results import Span
@@ -42,6 +42,7 @@ class Inline:
         timeout: float | None,
         fresh: bool,
         on_start: Callable[[str, Job], None],
+        on_begin: Callable[[Begun], None],
         on_advance: Callable[[Advance], None],
         on_wait: Callable[[str, Work], None],
     ) -> Iterator[Ended]:
@@ -51,6 +52,7 @@ class Inline:
 
         for job in jobs:
             on_start("0", job)
+            on_begin(Begun("0"))
             work = work_of(job)
             (self.trained if work == "training" else self.timed).extend(case.key for case in job.cases)
             self.fresh += [fresh] if work == "timing" else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 
 from bench._work import TrainJob
 from tests.bench.tiny import tiny_case
+
+SLOW_IMPORTS = ("scipy.stats", "pandas", "matplotlib", "setuptools", "rich", "distributed")
+"""Which a lane that trains has no use for, and would wait for each time it starts."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class Trap:
         match self.kind:
             case "raises":
                 raise LookupError("the first line\nthe second line")
+            case "looks":
+                raise LookupError(f"imported {[name for name in SLOW_IMPORTS if name in sys.modules]}")
             case "exits":
                 os._exit(7)
             case "hangs":

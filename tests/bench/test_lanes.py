@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from bench import _holding
-from bench._lane import EDITED, Advance, Attempt, Failure, Lane, _death
+from bench._lane import EDITED, Advance, Attempt, Begun, Failure, Lane, _death
 from bench._lanes import TRIES, Ended, Lanes, work_of
 from bench._plan import Timing
 from bench._work import Job, TimeJob, Trained, TrainJob
@@ -59,6 +59,7 @@ def work(
     *,
     fresh: bool = False,
     on_start: Callable[[Job], Any] = lambda job: None,
+    on_begin: Callable[[Begun], Any] = lambda begun: None,
     on_advance: Callable[[Advance], Any] = lambda advance: None,
 ) -> Iterator[Ended]:
     def started(lane: str, job: Job) -> None:
@@ -67,10 +68,18 @@ def work(
     def waits(lane: str, work: str) -> None:
         pass
 
-    return pool.work(jobs, timeout=timeout, fresh=fresh, on_start=started, on_advance=on_advance, on_wait=waits)
+    return pool.work(
+        jobs,
+        timeout=timeout,
+        fresh=fresh,
+        on_start=started,
+        on_begin=on_begin,
+        on_advance=on_advance,
+        on_wait=waits,
+    )
 
 
-ENDING = ("exits", "raises", "has no memory", "allocates too much")
+ENDING = ("exits", "raises", "looks", "has no memory", "allocates too much")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -93,6 +102,7 @@ def worked() -> dict[str, Any]:
     jobs = ending | endless
     names = {id(job): name for name, job in jobs.items()}
     started: list[str] = []
+    begun: list[Begun] = []
     advances: list[Advance] = []
     results: dict[str, Any] = {}
     spans: dict[str, Span] = {}
@@ -105,6 +115,7 @@ def worked() -> dict[str, Any]:
                 some.values(),
                 timeout,
                 on_start=lambda job: started.append(names[id(job)]),
+                on_begin=begun.append,
                 on_advance=advances.append,
             ):
                 results[names[id(ended.job)]] = ended.result
@@ -113,6 +124,7 @@ def worked() -> dict[str, Any]:
     return {
         "results": results,
         "started": started,
+        "begun": begun,
         "advances": advances,
         "spans": spans,
         "seen": seen,
@@ -125,12 +137,15 @@ def worked() -> dict[str, Any]:
 def test_every_job_ends_once(worked: dict[str, Any]) -> None:
     assert set(worked["results"]) == set(worked["jobs"])
     assert sorted(worked["started"]) == sorted(worked["jobs"])
+    assert len(worked["begun"]) == len(worked["jobs"]) + TRIES - 1, "what ends its lane is begun again"
+    assert all(begun.compiling_seconds >= 0 for begun in worked["begun"])
 
 
 @pytest.mark.parametrize(
     ("kind", "status", "reason"),
     [
         ("raises", "crashed", "LookupError at jobs.py:"),
+        ("looks", "crashed", "imported []"),
         ("exits", "crashed", f"exit code 7, {TRIES} times"),
         ("hangs", "timeout", "2 s"),
         ("chatters", "timeout", "2 s"),
@@ -171,12 +186,12 @@ def test_a_lane_that_starts_after_the_code_was_edited_measures_nothing() -> None
 def test_a_process_that_times_has_not_trained_and_is_fresh_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     born: list[str] = []
 
-    def attempts(lane: Lane, job: Job, timeout: float | None, *_: object) -> Attempt:
+    def attempts(lane: Any, job: Job, timeout: float | None, *_: object) -> Attempt:
         born.append("old" if lane.did - {work_of(job)} or lane.alive else "new")
         lane.alive = True
         return Attempt(None, 0.0, 1.0)
 
-    def ends(lane: Lane) -> None:
+    def ends(lane: Any) -> None:
         lane.alive, lane.did = False, set()
 
     monkeypatch.setattr(Lane, "alive", False, raising=False)
@@ -243,8 +258,9 @@ if __name__ == "__main__":
                 time.sleep(0.01)
             print(pool._lanes[0]._process.pid, flush=True)
         ignore = lambda *_: None
+        calls = dict.fromkeys(("on_start", "on_begin", "on_advance", "on_wait"), ignore)
         threading.Thread(target=tell, daemon=True).start()
-        list(pool.work([trap("hangs")], timeout=None, fresh=False, on_start=ignore, on_advance=print, on_wait=print))
+        list(pool.work([trap("hangs")], timeout=None, fresh=False, **calls))
 """
 
 

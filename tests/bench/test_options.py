@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bench._amount import bytes_of
 from bench._errors import OK, USAGE, UsageError
-from bench._limits import bytes_of
 from results import Store
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline import Inline, inline

@@ -7,10 +7,15 @@ import io
 import pytest
 from rich.console import Console
 
-from bench._lane import Advance
-from bench._pace import Pace
-from bench._progress import PLAIN_EVERY_SECONDS, Progress, humanised
+from bench._lane import Advance, Begun
+from bench._left import TIMINGS
+from bench._pace import Pace, Sort
+from bench._progress import LONG_WAIT_SECONDS, PLAIN_EVERY_SECONDS, Progress, humanised
 from tests.bench.tiny import tiny_case
+
+LSTM: Sort = ("training", "lstm")
+RNN: Sort = ("training", "rnn")
+WAITS = "waiting for the timings of another run on this machine to end\n"
 
 
 class Clock:
@@ -26,39 +31,79 @@ def test_durations_for_people() -> None:
 
 
 def test_before_anything_is_seen_the_expectation_is_the_estimate() -> None:
-    assert Pace(100.0, 30.0, 2).left_seconds == pytest.approx(100 / 2 + 30)
-    assert Pace(100.0, 30.0, 4, timing_places=2).left_seconds == pytest.approx(100 / 4 + 30 / 2)
+    expected: dict[Sort, float] = {LSTM: 60.0, RNN: 40.0, TIMINGS: 30.0}
+    assert Pace(expected, 2).left_seconds == pytest.approx(100 / 2 + 30)
+    assert Pace(expected, 4, timing_places=2).left_seconds == pytest.approx(100 / 4 + 30 / 2)
 
 
 def test_jobs_under_way_count_by_what_they_have_done() -> None:
     """Four equal jobs on two lanes, three times slower than expected: known long before the first one ends."""
     clock = Clock()
-    pace = Pace(400.0, 0.0, 2, clock=clock)
+    pace = Pace({LSTM: 400.0}, 2, clock=clock)
     for lane in "ab":
-        pace.start(lane, "training", 100.0)
+        pace.start(lane, LSTM, 100.0)
+        pace.begin(lane)
     clock.now = 150.0
     for lane in "ab":
         pace.advance(lane, 0.5)
-    assert pace.left_seconds == pytest.approx(450.0, rel=0.05)
+    assert pace.left_seconds == pytest.approx(450.0, rel=0.1)
     clock.now = 300.0
     for lane in "ab":
         pace.finish(lane)
-        pace.start(lane, "training", 100.0)
-    assert pace.left_seconds == pytest.approx(300.0, rel=0.05)
+        pace.start(lane, LSTM, 100.0)
+    assert pace.left_seconds == pytest.approx(300.0, rel=0.1)
+
+
+def test_the_start_of_a_lane_and_a_wait_for_the_machine_say_nothing_of_the_pace() -> None:
+    """Half a minute until the first job is taken up, then a twentieth of it at the expected pace."""
+    clock = Clock()
+    pace = Pace({LSTM: 4000.0}, 1, clock=clock)
+    pace.start("0", LSTM, 200.0)
+    clock.now = 30.0
+    assert pace.left_seconds == pytest.approx(4000.0)
+    pace.begin("0")
+    clock.now = 40.0
+    pace.advance("0", 0.05)
+    assert pace.left_seconds == pytest.approx(3990.0)
+
+
+def test_a_misjudged_architecture_moves_its_own_estimate_and_that_of_the_others_by_half() -> None:
+    """Four times slower than expected, for long enough to be believed: the other is taken for twice as slow."""
+    clock = Clock()
+    pace = Pace({LSTM: 1e6 + 1.0, RNN: 100.0}, 1, clock=clock)
+    pace.start("0", LSTM, 1e6)
+    pace.begin("0")
+    clock.now = 4e6
+    pace.finish("0")
+    assert pace.left_seconds == pytest.approx(4.0 + 2 * 100.0, rel=1e-3)
+
+
+def test_the_first_moments_hardly_move_the_estimate() -> None:
+    """A slow first step, five times what was expected, as caches are cold: no eighth more is expected of the run."""
+    clock = Clock()
+    pace = Pace({LSTM: 4000.0}, 2, clock=clock)
+    for lane in "ab":
+        pace.start(lane, LSTM, 100.0)
+        pace.begin(lane)
+    clock.now = 1.0
+    for lane in "ab":
+        pace.advance(lane, 0.002)
+    assert 2000.0 < pace.left_seconds < 2250.0
 
 
 def test_the_longest_running_job_bounds_the_estimate() -> None:
     clock = Clock()
-    pace = Pace(110.0, 0.0, 10, clock=clock)
-    pace.start("long", "training", 100.0)
-    pace.start("short", "training", 10.0)
+    pace = Pace({LSTM: 110.0}, 10, clock=clock)
+    pace.start("long", LSTM, 100.0)
+    pace.start("short", LSTM, 10.0)
     assert pace.left_seconds == pytest.approx(100.0)
 
 
 def test_the_estimate_falls_as_a_job_goes_on_and_ends_at_zero() -> None:
     clock = Clock()
-    pace = Pace(50.0, 0.0, 1, clock=clock)
-    pace.start("0", "training", 50.0)
+    pace = Pace({LSTM: 50.0}, 1, clock=clock)
+    pace.start("0", LSTM, 50.0)
+    pace.begin("0")
     seen = []
     for step in range(1, 10):
         clock.now = step * 7.0
@@ -75,15 +120,16 @@ def shown(console: Console) -> str:
     return console.file.getvalue()
 
 
-def follow(console: Console, *, quiet: bool = False) -> None:
+def follow(console: Console, *, quiet: bool = False, errors: Console | None = None) -> None:
     """Two cases on two lanes: one ends after 30 seconds, one is half done after 40."""
     clock = Clock()
     first, second = tiny_case("rnn"), tiny_case("lstm", length=8)
-    pace = Pace(120.0, 0.0, 2, clock=clock)
-    with Progress(console, pace, quiet=quiet, clock=clock) as progress:
+    pace = Pace({RNN: 60.0, LSTM: 60.0}, 2, clock=clock)
+    with Progress(console, pace, quiet=quiet, errors=errors, clock=clock) as progress:
         progress.phase("training", 2)
-        progress.start("0", (first,), "training", 60.0)
-        progress.start("1", (second,), "training", 60.0)
+        for lane, case, sort in (("0", first, RNN), ("1", second, LSTM)):
+            progress.start(lane, (case,), sort, 60.0)
+            progress.begin(Begun(lane, 40.2))
         clock.now = PLAIN_EVERY_SECONDS / 2
         progress.advance(Advance("0", 1, 6, 0.25))
         clock.now = 30.0
@@ -99,11 +145,15 @@ def follow(console: Console, *, quiet: bool = False) -> None:
 def test_plain_lines_count_done_running_and_left() -> None:
     console = Console(file=io.StringIO(), width=60)
     follow(console)
-    # At 30 s one of 60 has ended in 30: the other is expected to take 60 x (30 + 5) / (60 + 5) = 32.3.
-    # At 40 s it is half done, which says 80; the others say 60 x (70 + 5) / (90 + 5) = 47.4; half of the mean is left.
+    # At 30 s one of 60 has ended in 30, trusted by 60 / (60 + 20): the common pace is exp(0.75 ln(0.5) / 1.75) = 0.743.
+    # The other is expected to take 60 x 0.743 = 44.6, of which 30 are over.
+    # At 40 s it is half done, which says 80. What lstms do is trusted by 0.6: 40 seconds for 30 are a pace of 1.333, so
+    # the common pace is exp((0.75 ln(0.5) + 0.6 ln(1.333)) / 2.35) = 0.863 and theirs (40 + 20 x 0.863) / 50 = 1.145;
+    # 60 x 1.145 = 68.7, and half of the mean of that and 80 is left.
     assert shown(console).splitlines() == [
-        "training: 1 of 2 cases done, 1 running, 0 left, 2.0 a minute; 30 s so far, about 2 s to go",
-        "training: 1 of 2 cases done, 1 running, 0 left, 1.5 a minute; 40 s so far, about 32 s to go",
+        "kernels compiled in 40 s, once per machine",
+        "training: 1 of 2 cases done, 1 running, 0 left, 2.0 a minute; 30 s so far, about 15 s to go",
+        "training: 1 of 2 cases done, 1 running, 0 left, 1.5 a minute; 40 s so far, about 37 s to go",
     ]
 
 
@@ -121,15 +171,46 @@ def test_quiet_is_silent() -> None:
         Console(file=io.StringIO(), force_terminal=True),
         Console(file=io.StringIO(), force_terminal=False),
     ):
-        follow(console, quiet=True)
-        assert shown(console) == ""
+        errors = Console(file=io.StringIO())
+        follow(console, quiet=True, errors=errors)
+        assert shown(console) == shown(errors) == ""
 
 
 def test_waiting_for_another_run_is_said_once() -> None:
     console = Console(file=io.StringIO(), width=60)
-    with Progress(console, Pace(1.0, 1.0, 2), quiet=False) as progress:
+    with Progress(console, Pace({RNN: 1.0}, 2), quiet=False) as progress:
         progress.phase("training", 2)
         for lane in "01":
-            progress.start(lane, (tiny_case(),), "training", 1.0)
+            progress.start(lane, (tiny_case(),), RNN, 1.0)
             progress.wait(lane, "training")
-    assert shown(console) == "waiting for the timings of another run on this machine to end\n"
+    assert shown(console) == WAITS
+
+
+def test_a_quiet_run_says_what_it_waits_for_once_and_only_where_that_takes_long() -> None:
+    console, errors, clock = Console(file=io.StringIO()), Console(file=io.StringIO(), width=60), Clock()
+    with Progress(console, Pace({RNN: 1.0}, 1), quiet=True, errors=errors, clock=clock) as progress:
+        for began in (0.0, 100.0):  # two short waits do not add up
+            clock.now = began
+            progress.start("0", (tiny_case(),), RNN, 1.0)
+            progress.wait("0", "training")
+            clock.now = began + LONG_WAIT_SECONDS - 1
+            progress.wait("0", "training")
+            progress.begin(Begun("0"))
+            progress.finish("0")
+        assert shown(errors) == ""
+        progress.start("0", (tiny_case(),), RNN, 1.0)
+        progress.wait("0", "training")
+        for _ in range(2):
+            clock.now += LONG_WAIT_SECONDS
+            progress.wait("0", "training")
+    assert shown(errors) == WAITS
+    assert shown(console) == ""
+
+
+def test_kernels_that_were_there_are_not_spoken_of() -> None:
+    console = Console(file=io.StringIO())
+    with Progress(console, Pace({RNN: 1.0}, 1), quiet=False) as progress:
+        progress.phase("training", 1)
+        progress.start("0", (tiny_case(),), RNN, 1.0)
+        progress.begin(Begun("0", 0.0))
+    assert shown(console) == ""

@@ -1,4 +1,4 @@
-"""Limits as people write them."""
+"""An amount of memory as people write it."""
 
 from __future__ import annotations
 
