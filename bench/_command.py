@@ -127,7 +127,7 @@ def report_runs(store: Path, names: Sequence[str], output: Path | None, figures:
     written = [_write_page(run, file, records, page, baseline)]
     if figures is not None:
         try:
-            written += reports.write_figures(file, records, figures)
+            written += reports.write_figures(file, records, figures, _read_traces(run, file, records))
         except OSError as error:
             raise UsageError(f"cannot write into {figures}: {error.strerror}; give another folder") from None
     return written

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from reports._numbers import shortened
+from reports._numbers import stacked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +28,8 @@ INK, PALE = "#24292f", "#8c959f"
 PNG_DOTS_PER_INCH = 160
 LETTER_INCHES = 0.08
 """About the width of a letter in the legend."""
+MOST_LETTERS = 38
+"""In a line of the legend: a longer name is broken and not cut, since names may differ in their ends."""
 DARK_INK, DARK_PALE = "#e6edf3", "#768390"
 
 Dash = Literal["solid", "none"] | tuple[int, tuple[float, ...]]
@@ -118,11 +120,12 @@ def legend(drawn: Figure, archs: dict[str, Mark], *, line: bool = True) -> None:
             color=mark.colour,
             marker=mark.marker,
             linestyle=mark.dash if line else "none",
-            label=shortened(arch),
+            label=stacked(arch, MOST_LETTERS),
         )
         for arch, mark in archs.items()
     ]
-    widths = [LETTER_INCHES * (len(str(handle.get_label())) + 7) for handle in handles]
+    letters = [max(map(len, str(handle.get_label()).splitlines()), default=0) for handle in handles]
+    widths = [LETTER_INCHES * (count + 7) for count in letters]
     one_row = sum(widths) <= drawn.get_figwidth()
     columns = len(handles) if one_row else max(1, int(drawn.get_figwidth() / max(widths)))
     drawn.legend(handles=handles, loc="outside upper left", ncols=columns)

@@ -1,9 +1,4 @@
-"""What an architecture remembers and costs over the whole run, in one row each, and which one to stream.
-
-The *remembered share* of a seed is where its score lies between the line that needs no memory (0%: chance, or an
-answer blind to the past where that is better) and a perfect score (100%). It is averaged over the settings, a task at
-a trained length each, in which every architecture in the table has at least two seeds.
-"""
+"""What an architecture remembers and costs over the whole run, in one row each, and which one to stream."""
 
 from __future__ import annotations
 
@@ -12,21 +7,14 @@ from dataclasses import dataclass
 
 from reports._numbers import listed, microseconds, significant, size
 from reports._ranks import Estimate, ranks, told_apart
+from reports._remembered import CLEAR_SHARE, beyond, settings
 from reports._series import Group, archs_of
-from reports._streaming import StepCost, step_costs_by_arch
-from results import Line
-
-ENOUGH_SETTINGS = 0.5
-"""An architecture with two seeds in less than this share of the settings is left out, not the settings."""
-CLEAR_SHARE = 0.05
-"""A remembered share below this cannot be told from nothing, however narrow its interval:
-the interval leaves out the sampling error of the test set."""
-
+from reports._streaming import StepCost, grown, step_costs_by_arch
 
 NEARLY_BEST = 0.1
 """The cheapest step is chosen among the architectures that remember at most this much less than the best of them."""
 MOST_PLACES = 3
-"""Settings that a sentence names before it only counts them."""
+"""Settings or architectures that a sentence names before it only counts them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,39 +26,23 @@ class Glance:
     low: float
     high: float
     ties: str
-    cost: StepCost | None
-    """At the longest streamed position."""
-    growth: float | None
-    """That cost over the cost at the first position."""
+    beyond: float | None
+    """The share at `multiple` times the trained length."""
+    multiple: int | None
+    costs: tuple[StepCost, ...]
+    """By ascending position; empty where it was not streamed."""
     chosen: bool
 
+    @property
+    def cost(self) -> StepCost | None:
+        """At the longest streamed position."""
+        return self.costs[-1] if self.costs else None
 
-def baseline(line: Line) -> float:
-    """The score that needs no memory: a model must pass it to have used the past."""
-    return max(line.chance, line.blind_to_the_past or 0.0)
-
-
-def remembered(group: Group, length: int | None = None) -> list[float]:
-    """The remembered share of each seed at `length`, the trained one by default; never below 0."""
-    line = group.line(length)
-    if line is None or baseline(line) >= 1:
-        return []
-    base = baseline(line)
-    return [max(0.0, (score - base) / (1 - base)) for score in group.scores(length)]
-
-
-def settings(found: Sequence[Group]) -> dict[tuple[str, int], dict[str, Estimate]]:
-    """By task and length, what each architecture remembers: only settings that all the architectures share."""
-    table: dict[tuple[str, int], dict[str, Estimate]] = {}
-    for group in found:
-        if len(shares := remembered(group)) > 1:
-            table.setdefault((group.task, group.length), {})[group.arch] = Estimate.of(shares)
-    archs = [
-        arch for arch in archs_of(found) if sum(arch in row for row in table.values()) > ENOUGH_SETTINGS * len(table)
-    ]
-    return {
-        place: {arch: row[arch] for arch in archs} for place, row in table.items() if archs and set(archs) <= set(row)
-    }
+    @property
+    def growth(self) -> float | None:
+        """That cost over the cost at the first position."""
+        first = self.costs[0].p50_seconds if self.costs else 0.0
+        return self.costs[-1].p50_seconds / first if first else None
 
 
 def glance(found: Sequence[Group]) -> list[Glance]:
@@ -80,12 +52,12 @@ def glance(found: Sequence[Group]) -> list[Glance]:
         return []
     archs = next(iter(shared.values()))
     overall = {arch: Estimate.over([row[arch] for row in shared.values()]) for arch in archs}
+    multiple, kept = beyond(found, shared)
     costs = step_costs_by_arch(found)
     chosen = _chosen(overall, costs)
     rows = []
     for arch, rank in ranks(overall).items():
         low, middle, high = overall[arch].interval()
-        kept = costs.get(arch)
         rows.append(
             Glance(
                 arch=arch,
@@ -93,8 +65,9 @@ def glance(found: Sequence[Group]) -> list[Glance]:
                 low=max(low, 0.0),
                 high=min(high, 1.0),
                 ties=rank.ties,
-                cost=kept[-1] if kept else None,
-                growth=kept[-1].p50_seconds / kept[0].p50_seconds if kept and kept[0].p50_seconds else None,
+                beyond=kept.get(arch),
+                multiple=multiple,
+                costs=tuple(costs.get(arch, ())),
                 chosen=arch == chosen,
             )
         )
@@ -112,9 +85,9 @@ def choice(found: Sequence[Group], rows: Sequence[Glance] | None = None) -> str 
         return "No streamed architecture clearly used the past in this run, so none is to be preferred."
     state = f" and {size(best.cost.state_bytes)} of state" if best.cost.state_bytes is not None else ""
     parts = [
-        f"For streaming, choose {best.arch}: the cheapest step of those that remember at most {NEARLY_BEST:.0%} less "
-        f"than the best. It remembers {told(best)} of what there is to remember at the trained length, at "
-        f"{microseconds(best.cost.p50_seconds)} µs a step{state} at position {best.cost.position:,}."
+        _reason(best, streamed),
+        f"A step costs {microseconds(best.cost.p50_seconds)} µs{state} at position {best.cost.position:,}, "
+        f"{grown(best.costs)}.",
     ]
     for words, rivals in (
         ("Clearly more is remembered by", [row for row in streamed if row.share > best.share and not _tied(row, best)]),
@@ -122,8 +95,8 @@ def choice(found: Sequence[Group], rows: Sequence[Glance] | None = None) -> str 
         ("Cheaper, but clearly less memory:", [row for row in streamed if _cheap_but_less(row, best)]),
     ):
         if rivals:
-            parts.append(f"{words} {listed([f'{row.arch} ({told(row)}, {_price(row, best)})' for row in rivals])}.")
-    return " ".join(parts)
+            parts.append(f"{words} {listed([f'{row.arch} ({row.share:.0%}, {_price(row, best)})' for row in rivals])}.")
+    return " ".join([*parts, *_lasting(best, streamed)])
 
 
 def exceptions(found: Sequence[Group], rows: Sequence[Glance]) -> str | None:
@@ -144,9 +117,42 @@ def exceptions(found: Sequence[Group], rows: Sequence[Glance]) -> str | None:
     return f"Setting by setting: {'; '.join(parts)}."
 
 
-def told(row: Glance) -> str:
-    """`78% (72–84%)`."""
-    return f"{row.share:.0%} ({100 * row.low:.0f}–{100 * row.high:.0f}%)"
+def left_out(found: Sequence[Group], rows: Sequence[Glance]) -> str | None:
+    """Which architectures have no row, and why; None where all have one or none has."""
+    without = [arch for arch in archs_of(found) if arch not in {row.arch for row in rows}]
+    if not without or not rows:
+        return None
+    return f"Left out, without two scored seeds in every one of these settings: {_some(without)}."
+
+
+def _reason(best: Glance, streamed: Sequence[Glance]) -> str:
+    """The rule, and how it led to this choice."""
+    points = f"{100 * NEARLY_BEST:.0f} points"
+    most = max(streamed, key=lambda row: row.share)
+    share = f"{best.share:.0%} ({100 * best.low:.0f}–{100 * best.high:.0f}%)"
+    told = f"remembers {share} of what there is to remember at the trained length"
+    if most is not best:
+        return (
+            f"For streaming, choose {best.arch}: its step is the cheapest of those that remember at most {points} "
+            f"less than the best, {most.arch} ({most.share:.0%}). It {told}."
+        )
+    if any(row is not best and row.share >= best.share - NEARLY_BEST for row in streamed):
+        return (
+            f"For streaming, choose {best.arch}: it {told}, more than any other, and its step is the cheapest of those "
+            f"that come within {points} of it."
+        )
+    return f"For streaming, choose {best.arch}: it {told}, and no other comes within {points} of it."
+
+
+def _lasting(best: Glance, streamed: Sequence[Glance]) -> list[str]:
+    """What is left beyond the trained length, where a stream is longer than any sequence of the training."""
+    if best.beyond is None:
+        return []
+    most = max((row for row in streamed if row.beyond is not None), key=lambda row: row.beyond or 0.0)
+    assert most.beyond is not None
+    clearly = most.beyond > best.beyond + CLEAR_SHARE
+    other = f"; the most is left to {most.arch}, {most.beyond:.0%}" if clearly else ""
+    return [f"On sequences {best.multiple} times as long as those it was trained on, {best.beyond:.0%} is left{other}."]
 
 
 def _chosen(overall: dict[str, Estimate], costs: dict[str, list[StepCost]]) -> str | None:
@@ -177,10 +183,10 @@ def _price(row: Glance, best: Glance) -> str:
     assert row.cost is not None
     assert best.cost is not None
     ratio = row.cost.p50_seconds / best.cost.p50_seconds
-    return f"{significant(ratio, 2)} times the cost"
+    return f"{significant(ratio, 2)} times the cost" if ratio >= 1 else f"{100 * ratio:.0f}% of the cost"
 
 
-def _some(places: Sequence[str]) -> str:
-    if len(places) <= MOST_PLACES + 1:
-        return listed(list(places))
-    return listed([*places[:MOST_PLACES], f"{len(places) - MOST_PLACES} more"])
+def _some(names: Sequence[str]) -> str:
+    if len(names) <= MOST_PLACES + 1:
+        return listed(list(names))
+    return listed([*names[:MOST_PLACES], f"{len(names) - MOST_PLACES} more"])

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from reports._choice import CLEAR_SHARE, baseline
 from reports._numbers import listed, microseconds, short_score
+from reports._remembered import CLEAR_SHARE, baseline
 from reports._series import Group, solved_from
-from reports._streaming import StepCost, step_costs_by_arch
+from reports._streaming import grown, step_costs_by_arch
 from results import Line, interval_of_mean
 
 MOST_SHARE = 0.8
 """With the whole interval above this share of the span, what is short of solved is told as nearly solving."""
-FLAT = 1.25
-"""A step cost that grows less than this from the first to the last position is told as flat."""
 
 
 def conclusions(found: Sequence[Group]) -> list[str]:
@@ -31,7 +29,7 @@ def streaming_conclusions(found: Sequence[Group]) -> list[str]:
         return []
     ranked = sorted(costs, key=lambda arch: costs[arch][-1].p50_seconds)
     position = max(costs[arch][-1].position for arch in ranked)
-    parts = [f"{arch} {microseconds(costs[arch][-1].p50_seconds)} µs ({_growth(costs[arch])})" for arch in ranked]
+    parts = [f"{arch} {microseconds(costs[arch][-1].p50_seconds)} µs ({grown(costs[arch])})" for arch in ranked]
     return [f"A streamed step at position {position:,} costs: {', '.join(parts)}."]
 
 
@@ -91,9 +89,3 @@ def _with_mean(group: Group) -> str:
     scores = group.scores()
     partly = "" if len(scores) == len(group.seeds) else f", {len(scores)} of {len(group.seeds)} seeds"
     return f"{group.arch} ({fmean(scores):.2f}{partly})"
-
-
-def _growth(costs: list[StepCost]) -> str:
-    ratio = costs[-1].p50_seconds / costs[0].p50_seconds if costs[0].p50_seconds else 1.0
-    flat = f"flat from position {costs[0].position:,}"
-    return flat if 1 / FLAT < ratio < FLAT else f"{ratio:.1f} times its cost at position {costs[0].position:,}"

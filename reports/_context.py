@@ -64,16 +64,31 @@ def sizes(found: Sequence[Group]) -> dict[str, str]:
 
 def protocols(found: Sequence[Group]) -> list[tuple[str, str]]:
     """How models were trained: where each distinct protocol was used, and the protocol in words."""
-    used: dict[str, dict[str, set[int]]] = {}
+    used: dict[str, dict[tuple[str, int], list[str]]] = {}
     for group in found:
         for protocol in {seed.case.protocol.digest(): seed.case.protocol for seed in group.seeds}.values():
-            used.setdefault(_told(protocol), {}).setdefault(group.task, set()).add(group.length)
+            used.setdefault(_told(protocol), {}).setdefault((group.task, group.length), []).append(group.arch)
     if len(used) == 1:
         return [("All cases", next(iter(used)))]
-    return [
-        (listed([f"{task} at {listed([count(n) for n in sorted(lengths)])}" for task, lengths in tasks.items()]), words)
-        for words, tasks in used.items()
-    ]
+    return [(_places(words, used), words) for words in used]
+
+
+def _places(words: str, used: dict[str, dict[tuple[str, int], list[str]]]) -> str:
+    """Tasks with their lengths; where others were trained otherwise on one of them, the architectures too."""
+    plain: dict[str, list[int]] = {}
+    named: dict[str, dict[str, list[int]]] = {}
+    for (task, length), archs in used[words].items():
+        rivals = [len(places[task, length]) for places in used.values() if (task, length) in places]
+        if len(archs) == max(rivals) and rivals.count(len(archs)) == 1:
+            plain.setdefault(task, []).append(length)
+        else:
+            named.setdefault(listed(archs), {}).setdefault(task, []).append(length)
+    told = [_at(plain)] if plain else []
+    return listed(told + [f"{archs} on {_at(tasks)}" for archs, tasks in named.items()])
+
+
+def _at(lengths: dict[str, list[int]]) -> str:
+    return listed([f"{task} at {listed([count(n) for n in sorted(kept)])}" for task, kept in lengths.items()])
 
 
 def _told(protocol: Protocol) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reports import _numbers as written
 from reports._canvas import INK, Drawing, Mark, figure, finished, marks, style
-from reports._choice import baseline
+from reports._remembered import baseline
 from reports._series import Group, archs_of
 from results import Line, interval_of_mean
 

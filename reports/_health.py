@@ -10,6 +10,9 @@ from reports._numbers import listed, plural
 from reports._series import Group, Seed
 from results import Record, disturbances, median_pulse
 
+NOT_RUN = " not run"
+"""Ends what is said of a probe that was planned for a case without fault, and has no entry in its record."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -31,11 +34,13 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """Counts over the cases of a run: `cases = ok + failed + missing`; a noisy case is one of the others."""
+    """Counts over the cases of a run: `cases = ok + failed + incomplete + missing`; a noisy case is one of these."""
 
     cases: int
     ok: int
     failed: int
+    incomplete: int
+    """Cases without fault that not every planned probe has measured."""
     missing: int
     noisy: int
     finished: bool
@@ -48,13 +53,15 @@ class Health:
             return "No cases: nothing was planned and nothing was measured."
         kinds: Counter[str] = Counter()
         for problem in self.problems:
-            if problem.what != "missing":
+            if problem.what != "missing" and not problem.what.endswith(NOT_RUN):
                 kinds[problem.what] += len(problem.seeds)
         named = f" ({listed([f'{number} {kind}' for kind, number in kinds.items()])})" if kinds else ""
         if self.ok == self.cases:
             line = f"All {plural(self.cases, 'case')} ok, none failed, none missing" if self.cases > 1 else "1 case, ok"
         else:
-            line = f"{plural(self.cases, 'case')}: {self.ok} ok, {self.failed} failed{named}, {self.missing} missing"
+            incomplete = f", {self.incomplete} without all measurements" if self.incomplete else ""
+            line = f"{plural(self.cases, 'case')}: {self.ok} ok, {self.failed} failed{named}{incomplete}, "
+            line += f"{self.missing} missing"
         noise = f"; {self.noisy} with noisy timings" if self.noisy else ""
         return f"{line}{noise}." + ("" if self.finished else " The run has not finished.")
 
@@ -62,16 +69,19 @@ class Health:
 def health(found: Sequence[Group], *, finished: bool = True) -> Health:
     """Counts and problems of a run's groups."""
     problems: list[Problem] = []
-    cases = ok = missing = 0
+    cases = ok = missing = incomplete = 0
     for group in found:
         problems += problems_of(group)
         cases += len(group.seeds)
-        ok += sum(not _wrong(seed) for seed in group.seeds)
+        kinds = [[what for what, _ in _wrong(seed)] for seed in group.seeds]
+        ok += sum(not wrong for wrong in kinds)
+        incomplete += sum(bool(wrong) and all(what.endswith(NOT_RUN) for what in wrong) for wrong in kinds)
         missing += sum(seed.record is None for seed in group.seeds)
     return Health(
         cases=cases,
         ok=ok,
-        failed=cases - ok - missing,
+        failed=cases - ok - incomplete - missing,
+        incomplete=incomplete,
         missing=missing,
         noisy=len(noisy_keys([record for group in found for record in group.records])),
         finished=finished,
@@ -100,7 +110,7 @@ def noisy_keys(records: Sequence[Record]) -> set[str]:
 
 
 def _wrong(seed: Seed) -> list[tuple[str, str]]:
-    """What happened and why: the status of the case, or else its probes that were refused or failed."""
+    """What happened and why: the status of the case, or else its probes that were refused, failed or never ran."""
     if seed.record is None:
         return [("missing", "")]
     wrong = [
@@ -109,6 +119,6 @@ def _wrong(seed: Seed) -> list[tuple[str, str]]:
         if probe.status != "ok"
     ]
     if seed.record.status == "ok":
-        return wrong
+        return wrong + [(f"{name}{NOT_RUN}", "") for name in seed.probes if name not in seed.record.probes]
     reason = seed.record.reason or next((reason for _, reason in wrong if reason), "")
     return [(seed.record.status.replace("_", " "), reason)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from reports._choice import remembered
+from reports._remembered import remembered
 from reports._series import Group
 
 

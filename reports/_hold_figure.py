@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports import _numbers as written
-from reports._canvas import INK, PALE, Drawing, figure, finished, legend, marks, style
+from reports._canvas import INK, PALE, Drawing, Mark, figure, finished, legend, marks, style
 from reports._inside import by_place, layers, slug, units
 from reports._panels import WIDTH, decades_axis
 from reports._series import Group, archs_of
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CLAIMED_FROM = 0.8
 """The part of 0–1 in which forget gates are said to stay: shaded."""
 ROW_INCHES = 2.2
+MARKS_A_LINE = 6
 SPAN = 20
 """Half-lives are shown at least this many times below and above the sequence's length."""
 
@@ -39,9 +40,9 @@ def holding_of(found: Sequence[Group], *, task: str, length: int) -> Drawing | N
         for layer, (histogram, retention, half_life) in zip(rows, every, strict=True):
             for group in kept:
                 mark = colours[group.arch]
-                _histogram(histogram, group, layer, mark.colour)
-                _sorted_units(retention, units(group, "retention", layer), mark.colour)
-                _sorted_units(half_life, units(group, "half_life_steps", layer), mark.colour)
+                _histogram(histogram, group, layer, mark)
+                _sorted_units(retention, units(group, "retention", layer), mark)
+                _sorted_units(half_life, units(group, "half_life_steps", layer), mark)
             histogram.set_ylabel(f"layer {layer + 1}\nshare of activations")
             histogram.axvspan(CLAIMED_FROM, 1, color=PALE, alpha=0.18, linewidth=0)
             histogram.set_xlim(0, 1)
@@ -73,17 +74,28 @@ def holding_of(found: Sequence[Group], *, task: str, length: int) -> Drawing | N
         )
 
 
-def _histogram(axes: Axes, group: Group, layer: int, colour: str) -> None:
+def _histogram(axes: Axes, group: Group, layer: int, mark: Mark) -> None:
     shares = by_place(group, "hold_histogram", "from_percent", layer=layer)
     if shares is None:
         return
     edges = np.append(np.array(shares.steps) / 100, 1.0)
-    axes.stairs(shares.mean, edges, color=colour, linewidth=1.4)
+    axes.stairs(shares.mean, edges, color=mark.colour, linestyle=mark.dash, linewidth=1.4)
 
 
-def _sorted_units(axes: Axes, values: Sequence[float], colour: str) -> None:
+def _sorted_units(axes: Axes, values: Sequence[float], mark: Mark) -> None:
     if values:
-        axes.plot(np.linspace(0, 1, len(values)), np.sort(values), color=colour, linewidth=1.5)
+        places = np.linspace(0, 1, len(values))
+        every = max(1, len(values) // MARKS_A_LINE)
+        axes.plot(
+            places,
+            np.sort(values),
+            color=mark.colour,
+            linestyle=mark.dash,
+            marker=mark.marker,
+            markevery=every,
+            markersize=3.5,
+            linewidth=1.5,
+        )
 
 
 def _told(group: Group, rows: Sequence[int]) -> str:

@@ -34,8 +34,8 @@ def learning_of(found: Sequence[Group], *, task: str, length: int) -> Drawing | 
     kept = [group for group in found if (group.task, group.length) == (task, length) and _trainings(group)]
     if not kept:
         return None
-    columns = min(MOST_COLUMNS, len(kept))
-    rows = 2 * ceil(len(kept) / columns)
+    bands = ceil(len(kept) / MOST_COLUMNS)
+    columns, rows = ceil(len(kept) / bands), 2 * bands
     title = f"Learning and fitting, {task} at {length:,}"
     highest = max(loss for group in kept for _, training in _trainings(group) for loss in _losses(training))
     with style():

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reports import _numbers as written
-from reports._canvas import INK, Drawing, figure, finished, style
+from reports._canvas import INK, Dash, Drawing, figure, finished, style
 from reports._inside import places, slug
 from reports._panels import WIDTH
 from reports._series import Group
@@ -17,6 +17,8 @@ from results import Case, interval_of_mean
 
 EARLY_STOPPED = "early_stopped_accuracy"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+DASHES: tuple[Dash, ...] = ("solid", (0, (1.2, 1.2)), (0, (5, 1.5)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1.2)))
+MARKERS = "o^sDvPX"
 
 
 class Variant(NamedTuple):
@@ -30,19 +32,20 @@ class Variant(NamedTuple):
 def overfitting_of(found: Sequence[Group], *, task: str, length: int) -> Drawing | None:
     """Gap between held-out and training loss, and test scores, of one model trained in several ways; None without."""
     here = [group for group in found if (group.task, group.length) == (task, length)]
-    variants = _variants(here)
-    if not variants:
+    variants = [variant for variant in _variants(here) if variant.scores or variant.group.records]
+    if len(variants) < 2:
         return None
     title = f"Overfitting, {task} at {length:,}"
     with style():
         drawn = figure(WIDTH, 3.6)
         gaps, scores = drawn.subplots(1, 2, width_ratios=(1.25, 1))
         for place, variant in enumerate(variants):
-            colour = COLOURS[place % len(COLOURS)]
+            colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
             steps, gap = _gap(variant.group)
             if variant.name != "early stopping" and len(steps):
-                gaps.plot(steps, gap, color=colour, label=variant.name, linewidth=1.6)
-            scores.plot(variant.scores, [place] * len(variant.scores), "o", color=colour, markersize=3.5, alpha=0.6)
+                dash = DASHES[place % len(DASHES)]
+                gaps.plot(steps, gap, color=colour, linestyle=dash, label=variant.name, linewidth=1.6)
+            scores.plot(variant.scores, [place] * len(variant.scores), marker, color=colour, markersize=5, alpha=0.6)
             if variant.scores:
                 mean = interval_of_mean(variant.scores)
                 scores.plot([mean.middle], [place], "|", color=INK, markersize=13, markeredgewidth=2)
@@ -51,10 +54,12 @@ def overfitting_of(found: Sequence[Group], *, task: str, length: int) -> Drawing
         gaps.set_xlabel("training steps")
         gaps.set_ylabel("nats")
         gaps.set_xlim(0, None)
+        gaps.locator_params(axis="x", nbins=5)
+        gaps.xaxis.set_major_formatter("{x:,.0f}")
         gaps.legend(loc="best", fontsize=7.5)
         scores.set_title("test score")
         scores.set_yticks(range(len(variants)), labels=[variant.name for variant in variants])
-        scores.invert_yaxis()
+        scores.set_ylim(len(variants) - 0.5, -0.5)
         scores.set_xlabel("score (share answered rightly)")
         scores.margins(x=0.12)
         return finished(
@@ -66,7 +71,7 @@ def overfitting_of(found: Sequence[Group], *, task: str, length: int) -> Drawing
             ),
             how_to_read=(
                 f"One model, {variants[0].group.arch}, trained in several ways. Left: how far held-out loss lies "
-                "above the loss on training sequences, mean over seeds. Right: scores on test data, a dot a seed, a "
+                "above the loss on training sequences, mean over seeds. Right: scores on test data, a mark a seed, a "
                 "bar their mean. Early stopping is the same training as the first row, tested with the weights of "
                 "its best validation score."
             ),

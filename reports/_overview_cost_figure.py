@@ -7,8 +7,9 @@ from math import log2
 
 from reports import _numbers as written
 from reports._canvas import Drawing, figure, finished, legend, marks, style
-from reports._choice import glance, settings
+from reports._choice import glance
 from reports._panels import interval_bar, score_axis, time_axis
+from reports._remembered import settings
 from reports._series import Group, archs_of
 from results import Interval
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports._canvas import PALE, Drawing, Mark, figure, finished, legend, marks, positions_axis, style
-from reports._choice import remembered
 from reports._panels import interval_bar, score_axis
 from reports._ranks import Estimate
+from reports._remembered import remembered
 from reports._series import Group, archs_of
 
 if TYPE_CHECKING:

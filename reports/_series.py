@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from results import Case, Line, Record, RunFile
+from results import Case, Line, Probe, Record, RunFile
 
 STEP_QUANTILES = (0.5, 0.9, 0.99, 1.0)
 SOLVED_SHARE = 0.99
@@ -29,6 +29,8 @@ class Seed:
 
     case: Case
     record: Record | None
+    probes: tuple[Probe, ...] = ()
+    """What the run was to measure of it."""
 
     def score(self, length: int | None = None) -> float | None:
         """The score at `length` (the trained one by default), where it was measured."""
@@ -108,7 +110,7 @@ def groups(run: RunFile, records: Sequence[Record]) -> list[Group]:
     gathered: defaultdict[tuple[str, str, int], list[Seed]] = defaultdict(list)
     for key, case in cases.items():
         place = (name.arch(case), name.task(case), case.length)
-        gathered[place].append(Seed(case=case, record=by_key.get(key)))
+        gathered[place].append(Seed(case=case, record=by_key.get(key), probes=run.probes))
     tasks = _order(name.task(case) for case in cases.values())
     archs = _order(name.arch(case) for case in cases.values())
     return [

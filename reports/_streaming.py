@@ -6,13 +6,16 @@ Steps within one process are not independent, so they are never pooled over case
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log
 from statistics import median
 
 from reports._series import Group, Seed
 from results import limit_share
+
+FLAT = 1.25
+"""A step cost that grows less than this from the first to the last position is told as flat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,3 +82,10 @@ def step_costs_by_arch(found: Iterable[Group]) -> dict[str, list[StepCost]]:
 def nearest(costs: list[StepCost], position: int) -> StepCost:
     """The cost at the measured position that is nearest to `position` as a ratio, the earlier of two equal."""
     return min(costs, key=lambda cost: (abs(log(max(cost.position, 1) / position)), cost.position))
+
+
+def grown(costs: Sequence[StepCost]) -> str:
+    """`flat from position 1`, or `6.5 times its cost at position 1`."""
+    ratio = costs[-1].p50_seconds / costs[0].p50_seconds if costs[0].p50_seconds else 1.0
+    flat = f"flat from position {costs[0].position:,}"
+    return flat if 1 / FLAT < ratio < FLAT else f"{ratio:.1f} times its cost at position {costs[0].position:,}"

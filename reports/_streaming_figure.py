@@ -21,12 +21,12 @@ def streaming_cost(run: RunFile, records: Sequence[Record]) -> Drawing | None:
     return streaming_cost_of(groups(run, records))
 
 
-def streaming_cost_of(found: Sequence[Group]) -> Drawing | None:
-    """The figure of groups that are already at hand."""
+def streaming_cost_of(found: Sequence[Group], among: Sequence[Group] | None = None) -> Drawing | None:
+    """The figure of groups that are already at hand, in the colours that they have `among` others."""
     costs = step_costs_by_arch(found)
     if not costs:
         return None
-    colours = marks(archs_of(found))
+    colours = marks(archs_of(among or found))
     title = "Cost of a streamed step against position"
     positions = sorted({cost.position for kept in costs.values() for cost in kept})
     with style():

@@ -26,12 +26,12 @@ def training_curves(run: RunFile, records: Sequence[Record]) -> Drawing | None:
     return training_curves_of(groups(run, records))
 
 
-def training_curves_of(found: Sequence[Group]) -> Drawing | None:
-    """The figure of groups that are already at hand."""
+def training_curves_of(found: Sequence[Group], among: Sequence[Group] | None = None) -> Drawing | None:
+    """The figure of groups that are already at hand, in the colours that they have `among` others."""
     kept = [group for group in found if _trainings(group)]
     if not kept:
         return None
-    colours = marks(archs_of(found))
+    colours = marks(archs_of(among or found))
     shown = {arch: mark for arch, mark in colours.items() if arch in archs_of(kept)}
     with_seeds = sum(len(_trainings(group)) for group in kept) <= MOST_SEED_CURVES
     title = "Training curves"

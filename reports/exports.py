@@ -17,8 +17,8 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 """A spreadsheet takes a text cell that begins with one of these for a formula."""
 
 _LATEX_COLUMNS = (
-    *("task", "length", "architecture", "score (95% interval)", "chance", "seeds solved", "parameters", "state"),
-    *("step p50", "step p99"),
+    *("task", "length", "architecture", "score (95% interval)", "chance", "blind to the past"),
+    *("seeds solved", "parameters"),
 )
 
 _AS_WIDE_AS_THE_TEXT = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
@@ -58,7 +58,7 @@ def as_latex(run: RunFile, records: Sequence[Record]) -> str:
     kept = [
         place
         for place, heading in enumerate(table.headings)
-        if heading in _LATEX_COLUMNS or (heading.startswith(("state", "step p50 at", "step p99 at")))
+        if heading in _LATEX_COLUMNS or (heading.startswith(("state", "step ")) and " near " not in heading)
     ]
     frame = pandas.DataFrame(
         [[row[place] for place in kept] for row in table.rows], columns=[table.headings[place] for place in kept]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reports._accuracy_figure import accuracy_against_length
 from reports._canvas import Drawing
 from reports._cost_figure import accuracy_against_cost
+from reports._overview_cost_figure import remembered_against_cost_of
+from reports._series import groups
+from reports._signature import signature_of
 from reports._streaming_figure import streaming_cost
 from reports._training_figure import training_curves
-from results import Record, RunFile
+from reports.inside import inside_of
+from results import Record, RunFile, Traces
 
 __all__ = [
     "Drawing",
@@ -22,13 +26,21 @@ __all__ = [
 ]
 
 
-def write_figures(run: RunFile, records: Sequence[Record], folder: Path) -> list[Path]:
-    """Every figure of a run as an SVG file of its own. Raises `OSError` where `folder` cannot be written."""
+def write_figures(
+    run: RunFile, records: Sequence[Record], folder: Path, traces: Mapping[str, Traces] | None = None
+) -> list[Path]:
+    """Every figure of a run as an SVG file of its own, those of `traces` too.
+
+    Raises `OSError` where `folder` cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for draw in (accuracy_against_length, streaming_cost, accuracy_against_cost, training_curves):
-        if (drawing := draw(run, records)) is not None:
-            path = folder / f"{drawing.name}.svg"
+    found = groups(run, records)
+    drawn = [draw(run, records) for draw in (accuracy_against_length, streaming_cost, accuracy_against_cost)]
+    drawn += [training_curves(run, records), *signature_of(found), remembered_against_cost_of(found)]
+    drawn += inside_of(found, traces or {})
+    written: dict[Path, None] = {}
+    for drawing in drawn:
+        if drawing is not None and (path := folder / f"{drawing.name}.svg") not in written:
             path.write_text(drawing.svg, encoding="utf-8")
-            written.append(path)
-    return written
+            written[path] = None
+    return list(written)

@@ -13,11 +13,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reports import _numbers as written
 from reports._canvas import Drawing
-from reports._choice import choice, exceptions, glance, settings
+from reports._choice import choice, exceptions, glance, left_out
 from reports._conclusions import conclusions
 from reports._context import context, protocols, sizes
 from reports._cost_figure import accuracy_against_cost_of
@@ -28,21 +28,26 @@ from reports._heat import heat_maps
 from reports._ledger import ledger, summary
 from reports._limits import EXPLANATION as LIMIT_EXPLANATION
 from reports._limits import percent, shares_of
+from reports._overfitting_figure import trained_otherwise
 from reports._overview_cost_figure import remembered_against_cost_of
 from reports._panels import WIDTH
 from reports._ranks import NEARLY_EQUAL
 from reports._raw import attachment
+from reports._remembered import settings
 from reports._series import SOLVED_SHARE, Group, groups, specifications
 from reports._signature import MOST_PANELS, MOST_SHOWN, few_panels, signature_of
 from reports._streaming import step_costs_by_arch
 from reports._streaming_figure import streaming_cost_of
-from reports._streams import throughputs
+from reports._streams import Throughput, throughputs
 from reports._training_figure import training_curves_of
 from reports._versus import Baseline, versus_of
 from reports._versus_figure import scores_of_both, steps_of_both
 from reports.inside import inside_of
 from reports.tables import TimingRow, latency_of, leaderboard_of
 from results import BUSY_LOAD, SLOW_PULSE, STOLEN, WAITED, Record, RunFile, Traces
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 FOLDER = Path(__file__).parent
 SCRIPT = FOLDER / "page.js"
@@ -86,7 +91,7 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"image": _image, "inches": _inches}
+    templates.filters |= {"image": _image, "inches": _inches, "broken": _broken}
     templates.globals |= {"written": written}
     found = groups(run, records)
     script = SCRIPT.read_text(encoding="utf-8")
@@ -121,15 +126,16 @@ def _summary(found: Sequence[Group]) -> dict[str, Any]:
     rows = glance(found)
     return {
         "glance": rows,
-        "settings": len(settings(found)),
+        "settings": list(settings(found)),
         "choice": choice(found, rows),
         "exceptions": exceptions(found, rows),
+        "left_out": left_out(found, rows),
         "conclusions": conclusions(found),
     }
 
 
 def _tables(run: RunFile, records: Sequence[Record], found: Sequence[Group]) -> dict[str, Any]:
-    rows, claims = leaderboard_of(found), ledger(run, records)
+    rows, claims, streams = leaderboard_of(found), ledger(run, records), _by_streams(throughputs(found))
     return {
         "rows": rows,
         "near_differs": any(row.near_position not in (None, row.length) for row in rows),
@@ -140,7 +146,8 @@ def _tables(run: RunFile, records: Sequence[Record], found: Sequence[Group]) -> 
         "ledger": claims,
         "ledger_summary": summary(claims),
         "streaming": step_costs_by_arch(found),
-        "throughputs": throughputs(found),
+        "throughputs": streams,
+        "stream_counts": sorted({count for rates in streams.values() for count in rates}),
         "percent": percent,
         "limit_explanation": LIMIT_EXPLANATION,
         "latency": _latency(latency_of(found)),
@@ -154,7 +161,9 @@ def _tables(run: RunFile, records: Sequence[Record], found: Sequence[Group]) -> 
 
 def _figures(found: Sequence[Group], traces: Mapping[str, Traces]) -> dict[str, Any]:
     first, further = signature_of(found)
-    signature = [drawing for drawing in (first, streaming_cost_of(found)) if drawing is not None]
+    again = trained_otherwise(found)  # the same models, whose steps cost the same
+    plain = [group for group in found if not any(group is other for other in again)]
+    signature = [drawing for drawing in (first, streaming_cost_of(plain, among=found)) if drawing is not None]
     return {
         "signature": signature,
         "beside": _beside(signature),
@@ -162,7 +171,7 @@ def _figures(found: Sequence[Group], traces: Mapping[str, Traces]) -> dict[str, 
         "cost": accuracy_against_cost_of(found)
         if few_panels(found, MOST_PANELS)
         else remembered_against_cost_of(found),
-        "training": training_curves_of(found) if few_panels(found, MOST_SHOWN) else None,
+        "training": training_curves_of(plain, among=found) if few_panels(found, MOST_SHOWN) else None,
         "inside": inside_of(found, traces),
     }
 
@@ -177,9 +186,24 @@ def _inches(drawing: Drawing) -> float:
     return round(float(points[1]) / 72, 2) if points else WIDTH
 
 
+def _broken(label: str) -> Markup:
+    """A label, escaped, that may be broken after its separators: a long one must not push a table off the screen."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[:,])", label))
+
+
 def _beside(signature: Sequence[Drawing]) -> str:
     """The columns of the two signature figures, as wide as they were drawn; none where there is one only."""
     return " ".join(f"{_inches(drawing):g}fr" for drawing in signature) if len(signature) == 2 else ""
+
+
+def _by_streams(rows: Sequence[Throughput]) -> dict[tuple[str, int], dict[int, float]]:
+    """Steps a second by architecture and position, each by the number of streams."""
+    table: dict[tuple[str, int], dict[int, float]] = {}
+    for row in rows:
+        table.setdefault((row.arch, row.position), {})[row.streams] = row.steps_per_second
+    return table
 
 
 def _latency(rows: Sequence[TimingRow]) -> dict[tuple[str, int, int | None], dict[str, TimingRow]]:

@@ -102,6 +102,20 @@ class Claim(Strict):
         return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
     @property
+    def exact(self) -> bool:
+        """Whether no seed has a part in the value: numbers of parameters, bytes and operations."""
+        quantity = self.quantity
+        return quantity.model is not None or (quantity.metric is not None and METRICS[quantity.metric].kind == "size")
+
+    @property
+    def share(self) -> bool:
+        """Whether the value is a share, which never lies outside 0–1."""
+        quantity = self.quantity
+        of_curve = quantity.curve in ("fit_score", "validation_score")
+        of_metric = quantity.metric is not None and METRICS[quantity.metric].unit.startswith("share")
+        return self.against is None and (of_curve or of_metric)
+
+    @property
     def rule(self) -> str:
         """The bounds in words."""
         if self.at_least is None:

@@ -23,6 +23,10 @@ Factors = dict[str, str]
 Condition = tuple[object, ...]
 MOST_FACTORS = 3
 """More differences than this together explain nothing to a reader."""
+MOST_ALTERNATIVES = 2
+"""Equally good explanations that are told before they are only counted."""
+MOST_COMBINATIONS = 2
+"""Combinations of values that are told where several differences decide together: the findings list them all."""
 LEFT_OUT = "its default"
 AGAINST = "against "
 
@@ -61,15 +65,17 @@ class Entry:
     @property
     def settled(self) -> bool:
         """Whether no interval crosses a bound: more seeds would hardly change the verdict."""
-        claim = self.claim
-        if claim.quantity.model is not None:  # no seed has a part in it
+        return all(self.firm(finding) for finding in self.findings)
+
+    def firm(self, finding: Finding) -> bool:
+        """Whether the interval of a finding lies on one side of the bounds; True of what was not measured."""
+        claim, interval = self.claim, finding.interval
+        if claim.exact or interval is None:
             return True
-        intervals = [finding.interval for finding in self.findings if finding.interval is not None]
-        return all(
+        return (
             (claim.holds(interval.low) and claim.holds(interval.high))
             or (claim.at_least is not None and interval.high < claim.at_least)
             or (claim.at_most is not None and interval.low > claim.at_most)
-            for interval in intervals
         )
 
 
@@ -208,7 +214,8 @@ def _deciding(measured: Sequence[Finding]) -> str:
     for size in range(1, MOST_FACTORS + 1):
         told = [_sides(measured, chosen) for chosen in itertools.combinations(names, size)]
         if kept := [text for text in told if text is not None]:
-            return " or ".join(kept)
+            more = len(kept) - MOST_ALTERNATIVES
+            return " or ".join(kept[:MOST_ALTERNATIVES]) + (f", or {more} other explanations" if more > 0 else "")
     held = [finding.parts for finding in measured if finding.holds]
     return f"the case: it holds with {'; '.join(held)}"
 
@@ -220,5 +227,16 @@ def _sides(measured: Sequence[Finding], chosen: Sequence[str]) -> str | None:
         sides[finding.holds][tuple(finding.factors[name] for name in chosen)] = None
     if sides[True].keys() & sides[False].keys():
         return None
-    holds, fails = (" / ".join(" + ".join(values) for values in sides[side]) for side in (True, False))
-    return f"{' + '.join(chosen)} (holds with {holds}; not with {fails})"
+    if len(chosen) == 1:
+        holds, fails = (" / ".join(value for (value,) in sides[side]) for side in (True, False))
+        return f"{chosen[0]} (holds with {holds}; not with {fails})"
+    side = len(sides[True]) <= len(sides[False])
+    fewer = [" and ".join(_setting(*pair) for pair in zip(chosen, values, strict=True)) for values in sides[side]]
+    told = (
+        f" (holds {'only' if side else 'except'} with {'; or '.join(fewer)})" if len(fewer) <= MOST_COMBINATIONS else ""
+    )
+    return f"{' and '.join(chosen)} together{told}"
+
+
+def _setting(name: str, value: str) -> str:
+    return f"{name} at {value}" if value == LEFT_OUT else f"{name}={value}"

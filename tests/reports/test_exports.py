@@ -67,8 +67,8 @@ def test_latex_uses_booktabs_and_escapes(run: RunFile, records: list[Record]) ->
     assert text.isascii()
     body = text[text.index("\\midrule") : text.index("\\bottomrule")]
     assert body.count(r"\\") == 24
-    assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {9}
-    assert r"first\_last & 32 & gru & 0.990 (0.990--0.990) & 0.500 & 0/3 & 20,003 & 640 B" in body
+    assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {10}
+    assert r"first\_last & 32 & gru & 0.990 (0.990--0.990) & 0.500 & 0.750 & 0/3 & 20,003 & 640 B" in body
     strange = reports.as_latex(*hostile(r"a_b%c\input{x}$&#~^"))
     caption = strange[strange.index("\\caption") : strange.index("\\label")]
     assert r"a\_b\%c\textbackslash{}input\{x\}\$\&\#\textasciitilde{}\textasciicircum{}" in caption

@@ -14,7 +14,7 @@ from reports._overfitting_figure import trained_otherwise
 from reports._series import groups
 from reports.figures import Drawing
 from reports.inside import inside_of
-from results import Record, Traces
+from results import Measurement, Record, Traces
 from tests.reports import inner, synthetic
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -156,18 +156,52 @@ def test_the_ledger_is_on_the_page_with_its_verdicts(records: list[Record], trac
     first, second = reports.ledger(inner.run(), records)
     assert first.verdict.startswith("depends on init (holds with orthogonal; not with its default)")
     assert [(value, holds) for _, value, holds in first.findings] == [
-        ("0.765 (0.701 to 0.829), 2/2 seeds", False),
-        ("0.925 (0.861 to 0.989), 2/2 seeds", True),
-        ("0.935 (0.871 to 0.999), 2/2 seeds", True),
+        ("0.765 (0.701 to 0.829), 2 seeds", False),
+        ("0.925 (0.861 to 0.989), 2 seeds", True),
+        ("0.935 (0.871 to 0.999), 2 seeds", True),
     ]
     assert first.doubt.startswith("more seeds could change this")
     assert (second.verdict, second.findings, second.doubt) == ("not measured", (), "")
     page = reports.page(inner.run(), records, traces)
-    assert "2 claims: 1 depending on something, 1 not measured." in page
+    assert "2 claims: 1 depending on something, 1 not measured; 1 verdict not firm." in page
     assert "The &lt;LSTM&gt; learns." in page
     assert "<LSTM>" not in page
     assert page.index('id="claim-learns"') < page.index('id="inside"') < page.index('id="names"')
     assert 'id="claims"' not in reports.page(inner.run(claims=()), records)
+
+
+def test_a_verdict_on_one_seed_says_so_and_shares_stay_within_their_bounds(records: list[Record]) -> None:
+    lone = [record for record in records if record.case.seed == 0]
+    first = reports.ledger(inner.run(), lone)[0]
+    assert first.doubt == "judged on a single seed, which gives no interval"
+    assert first.findings[0][1] == "0.760, 1 seed of 2"
+    mixed = [record for record in records if record.case.seed == 0 or record.case.arch == "lstm:bias=False"]
+    assert reports.ledger(inner.run(), mixed)[0].doubt == (
+        "2 of 3 conditions rest on a single seed, which gives no interval"
+    )
+    wide = [record for record in records if record.case.arch == inner.LSTM]
+    spread = [
+        one.model_copy(
+            update={"measurements": tuple(_scored(m, 1.0 if one.case.seed else 0.9) for m in one.measurements)}
+        )
+        for one in wide
+    ]
+    values = [value for _, value, _ in reports.ledger(inner.run(), spread)[0].findings]
+    assert "0.950 (0.315 to 1.000), 2 seeds" in values  # Student's t of one degree of freedom: ± 12.706 times 0.05
+    assert reports.ledger(inner.run(), spread)[0].unmeasured == ("all at their defaults",)
+
+
+def _scored(measurement: Measurement, score: float) -> Measurement:
+    return measurement if measurement.metric != "accuracy" else measurement.model_copy(update={"samples": (score,)})
+
+
+def test_figures_as_files_are_those_of_the_page(
+    records: list[Record], traces: dict[str, Traces], drawings: dict[str, Drawing], tmp_path: Path
+) -> None:
+    written = reports.write_figures(inner.run(), records, tmp_path / "figures", traces)
+    assert set(drawings) <= {path.stem for path in written}
+    assert len(written) == len(set(written)) == len(list((tmp_path / "figures").iterdir()))
+    assert (tmp_path / "figures" / "memory-trace.svg").read_text("utf-8") == drawings["memory-trace"].svg
 
 
 @pytest.mark.parametrize(

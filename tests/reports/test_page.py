@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 import reports
+from reports.page import _broken
 from results import Record, RunFile
 from tests.reports import synthetic
 
@@ -97,6 +98,10 @@ def test_numbers_problems_and_names_are_on_the_page(outline: Outline) -> None:
         "At most 800 steps on fresh batches of 32",
     ):
         assert expected in outline.text
+
+
+def test_a_long_name_may_be_broken_and_is_escaped() -> None:
+    assert _broken("lstm:a=1,b=2 <x>") == "lstm:<wbr>a=1,<wbr>b=2 &lt;x&gt;"
 
 
 def test_the_method_claims_no_more_than_was_done(outline: Outline) -> None:

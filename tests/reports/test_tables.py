@@ -203,3 +203,15 @@ def test_a_slow_pulse_makes_a_case_noisy_and_a_refused_probe_makes_it_failed() -
     state = health(groups(synthetic.run(cases), sound))
     assert (state.ok, state.failed, state.noisy) == (2, 1, 1)
     assert state.problems[0].brief == "seed 1 streaming refused: scan and step differ"
+
+
+def test_a_case_without_fault_whose_probe_never_ran_is_neither_fine_nor_failed() -> None:
+    cases = synthetic.cases()[:3]
+    kept = [synthetic.record(one) for one in cases]
+    kept[2] = kept[2].model_copy(update={"probes": {"accuracy": kept[2].probes["accuracy"]}})
+    state = health(groups(synthetic.run(cases), kept))
+    assert (state.ok, state.failed, state.incomplete, state.missing) == (2, 0, 1, 0)
+    assert state.verdict == "3 cases: 2 ok, 0 failed, 1 without all measurements, 0 missing."
+    assert [problem.brief for problem in state.problems] == ["seed 2 latency not run", "seed 2 streaming not run"]
+    row = reports.leaderboard(synthetic.run(cases), kept)[0]
+    assert row.problems == ("seed 2 latency not run", "seed 2 streaming not run")

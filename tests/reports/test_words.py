@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import pytest
 
 from reports import _numbers as written
-from reports._choice import choice, exceptions, glance
+from reports._choice import choice, exceptions, glance, left_out
 from reports._conclusions import conclusions
 from reports._context import budget, context, protocols
+from reports._remembered import beyond, settings
 from reports._series import groups
 from results import Measurement, Protocol, Record, RunFile
 from tests.reports import synthetic
@@ -122,10 +124,15 @@ def test_the_cheapest_of_those_that_remember_nearly_as_much_as_the_best_is_chose
     ]
     chosen = choice(found, rows)
     assert chosen is not None
-    assert chosen.startswith("For streaming, choose gru: the cheapest step of those that remember at most 10% less")
-    assert "It remembers 82% (78–86%) of what there is to remember at the trained length, at 56.2 µs" in chosen
-    assert "Clearly more is remembered by transformer (88% (83–92%), 16 times the cost)." in chosen
-    assert "Cheaper, but clearly less memory: lstm (65% (61–69%), 0.91 times the cost) and rnn" in chosen
+    assert chosen == (
+        "For streaming, choose gru: its step is the cheapest of those that remember at most 10 points less than the "
+        "best, transformer (88%). It remembers 82% (78–86%) of what there is to remember at the trained length. "
+        "A step costs 56.2 µs and 640 B of state at position 16,384, flat from position 1. "
+        "Clearly more is remembered by transformer (88%, 16 times the cost). "
+        "Cheaper, but clearly less memory: lstm (65%, 91% of the cost) and rnn (25%, 65% of the cost). "
+        "On sequences 4 times as long as those it was trained on, 52% is left."
+    )
+    assert left_out(found, rows) is None
     assert exceptions(found, rows) == (
         "Setting by setting: transformer clearly remembers more than gru on copy_memory at 32 (100% against 90%) "
         "and copy_memory at 128 (100% against 31%)."
@@ -160,7 +167,47 @@ def test_no_architecture_is_chosen_where_the_best_interval_does_not_clear_the_li
     assert "none is to be preferred" in chosen
     cleared = chosen_of(scored("lstm", "adding", [0.9, 0.8, 0.9]), scored("gru", "adding", [0.1, 0.1, 0.1]))
     assert cleared is not None
-    assert cleared.startswith("For streaming, choose lstm: the cheapest step of those")
+    assert cleared.startswith("For streaming, choose lstm: it remembers 86% (70–100%) of what there is to remember")
+    assert "and no other comes within 10 points of it." in cleared
+    near = chosen_of(scored("lstm", "adding", [0.9, 0.8, 0.9]), scored("transformer", "adding", [0.8, 0.8, 0.81]))
+    assert near is not None
+    assert "more than any other, and its step is the cheapest of those that come within 10 points of it." in near
+
+
+def test_settings_are_those_that_keep_the_most_and_who_is_left_out_is_said() -> None:
+    most = [record for arch in ("lstm", "gru", "rnn") for record in scored(arch, "adding", [0.9, 0.8])]
+    pair = [record for arch in ("lstm", "gru") for record in scored(arch, "copy_memory", [0.9, 0.8])]
+    lone = scored("transformer", "adding", [1.0])
+    # 4 pairs with both tasks, 3 with `adding` alone.
+    found = groups(synthetic.run([one.case for one in most + pair + lone]), most + pair + lone)
+    assert {place: list(row) for place, row in settings(found).items()} == {
+        ("adding", 32): ["lstm", "gru"],
+        ("copy_memory", 32): ["lstm", "gru"],
+    }
+    assert left_out(found, glance(found)) == (
+        "Left out, without two scored seeds in every one of these settings: rnn and transformer."
+    )
+    # 3 pairs with `adding` alone, 2 with both.
+    few = [record for record in pair if record.case.arch == "gru"]
+    found = groups(synthetic.run([one.case for one in most + few]), most + few)
+    assert {place: list(row) for place, row in settings(found).items()} == {("adding", 32): ["lstm", "gru", "rnn"]}
+
+
+def test_what_is_left_beyond_the_trained_length_is_the_mean_over_settings(run: RunFile, records: list[Record]) -> None:
+    found = groups(run, records)
+    multiple, kept = beyond(found, settings(found))
+    assert multiple == 4
+    rows = [group for group in found if group.arch == "gru"]
+    by_hand = [
+        (fmean(group.scores(4 * group.length)) - floor) / (1 - floor)
+        for group in rows
+        for floor in [synthetic.BLIND.get(group.task, synthetic.CHANCE[group.task])]
+    ]
+    assert kept["gru"] == pytest.approx(fmean(by_hand), abs=1e-9)
+    assert {row.arch: row.beyond for row in glance(found)} == kept
+    short = [record for record in records if record.case.length == 32 or record.case.arch != "gru"]
+    assert beyond(groups(run, []), {}) == (None, {})
+    assert beyond(groups(run, short), settings(groups(run, short)))[0] == 4
 
 
 def test_one_seed_chooses_nothing() -> None:
@@ -198,3 +245,6 @@ def test_protocols_are_told_apart() -> None:
     assert "weight decay 0.1" in second[1]
     assert "stopped early" not in second[1]
     assert budget([]) == ""
+    decayed = one.model_copy(update={"protocol": one.protocol.model_copy(update={"weight_decay": 0.1})})
+    plain, odd = protocols(groups(synthetic.run([one, synthetic.case("rnn", "adding", 32, 0), decayed]), []))
+    assert (plain[0], odd[0]) == ("adding at 32", "gru weight_decay=0.1 on adding at 32")

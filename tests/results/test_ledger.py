@@ -75,6 +75,7 @@ def test_an_interval_over_both_bounds_settles_nothing() -> None:
         True,
     ]
     assert judged(claim(quantity={"model": "parameters"}), seeds("rnn", 0.5)).settled
+    assert claim(quantity={"metric": "state_bytes"}).exact and not claim(quantity={"metric": "accuracy"}).exact
 
 
 def test_what_decides_is_found() -> None:
@@ -98,8 +99,8 @@ def test_two_differences_that_decide_together_are_named_together() -> None:
         *seeds("lstm:init=orthogonal", 0.5, task="first_last:rule=product"),
     ]
     assert judged(claim(), records).depends_on == (
-        "init + rule (holds with orthogonal + its default / its default + product; "
-        "not with its default + its default / orthogonal + product)"
+        "init and rule together (holds only with init=orthogonal and rule at its default; "
+        "or init at its default and rule=product)"
     )
 
 
