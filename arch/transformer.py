@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from arch._contract import Backend, Layer, copy_state, number_bytes, obstacle_to_kernels
+from arch._positions import alibi_slopes, rotate, rotation, sinusoids
 from arch._streaming import Place, Streamed
 
-ROTARY_BASE = 10_000.0
 MASKED_BLOCK = 512
 """Steps that one masked attention handles at once, so that its mask stays small."""
 
@@ -53,7 +53,7 @@ class Transformer(Layer):
     `window`      how many steps back attention reads, itself included; all where it is None.
     `expansion`   width of the perceptron's hidden layer, in model widths.
     `max_length`  how many positions are learned, where positions are `learned`.
-    `backend`     how heads are split, gelu and a model's `step` run, see `arch._contract`.
+    `backend`     how `scan` and a model's `step` run, see `arch._contract`.
     """
 
     residual: ClassVar[bool] = True
@@ -144,23 +144,32 @@ class Transformer(Layer):
     def scan(self, x_BTD: Tensor, state: Cache) -> tuple[Tensor, Cache]:
         if self.adds_positions:
             x_BTD = x_BTD + self._added_positions(state.position, x_BTD.shape[1], x_BTD)
-        attended_BTD, state = self._attend(self.attention_norm(x_BTD), state)
-        y_BTD = x_BTD + self.W_o(attended_BTD)  # (1)
-        z_BTD = y_BTD + self.W_2(self._gelu(self.W_1(self.perceptron_norm(y_BTD))))  # (2)
-        return self.final_norm(z_BTD), state
+        fused = self.backend_for(x_BTD) == "fused"
+        q_BNTK, k_BNTK, v_BNTK = self._project(x_BTD, state, fused)
+        attended_BTD, state = self._attend(q_BNTK, k_BNTK, v_BNTK, state, fused)
+        return self._finish(x_BTD, attended_BTD, fused), state
 
-    def _gelu(self, x: Tensor) -> Tensor:
-        if self.backend_for(x) == "reference":
-            return functional.gelu(x)
-        from arch.kernels import gelu
+    def _finish(self, x_BTD: Tensor, attended_BTD: Tensor, fused: bool) -> Tensor:
+        """Equations (1) and (2) from the attended values on."""
 
-        return gelu.apply(x)
+        def reference(x_BTD: Tensor, attended_BTD: Tensor, *_: Tensor) -> tuple[Tensor]:
+            y_BTD = x_BTD + self.W_o(attended_BTD)  # (1)
+            z_BTD = y_BTD + self.W_2(functional.gelu(self.W_1(self.perceptron_norm(y_BTD))))  # (2)
+            return (self.final_norm(z_BTD),)
+
+        if not fused:
+            return reference(x_BTD, attended_BTD)[0]
+        from arch.kernels import perceptron
+
+        modules = (self.W_o, self.perceptron_norm, self.W_1, self.W_2, self.final_norm)
+        weights = [parameter for module in modules for parameter in module.parameters()]
+        return perceptron.finish(reference, x_BTD, attended_BTD, *weights)
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
-        """What splits the heads and computes gelu. Raises `ValueError` where `fused` is asked for and cannot be."""
+        """What computes equations (1) to (3). Raises `ValueError` where `fused` is asked for and cannot be."""
         if self.backend == "reference":
             return "reference"
-        obstacle = obstacle_to_kernels([x_BTD, self.W_1.weight])
+        obstacle = obstacle_to_kernels([x_BTD, *self.parameters()])
         if self.backend == "fused" and obstacle is not None:
             raise ValueError(f"backend=fused cannot run here: {obstacle}; use backend=auto")
         return "reference" if obstacle is not None else "fused"
@@ -207,41 +216,46 @@ class Transformer(Layer):
         x_BTD, cache = x_BD.unsqueeze(1), copy_state(state)
         if self.adds_positions:
             x_BTD = x_BTD + self._added_positions(cache.position, 1, x_BTD)
-        q_BNTK, k_BNTK, v_BNTK = self._project(self.attention_norm(x_BTD), cache)
+        q_BNTK, k_BNTK, v_BNTK = self._project(x_BTD, cache, fused=False)
         cache = _append(cache, k_BNTK, v_BNTK, self.window)
         S = cache.length if self.window is None else min(cache.length, self.window)
         k_BNSK = cache.keys_BNSK[:, :, cache.length - S : cache.length]
         logit_BNS = (k_BNSK @ q_BNTK.mT).squeeze(3) / math.sqrt(q_BNTK.shape[3])
         if self.positions == "alibi":
             age_S = torch.arange(S - 1, -1, -1, dtype=logit_BNS.dtype, device=logit_BNS.device)
-            logit_BNS = logit_BNS - _alibi_slopes(self.heads, q_BNTK)[:, None] * age_S
+            logit_BNS = logit_BNS - alibi_slopes(self.heads, q_BNTK)[:, None] * age_S
         return {"attention": logit_BNS.softmax(2)}
 
-    def _project(self, x_BTD: Tensor, cache: Cache) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of the chunk of steps that follows the cache."""
-        B, T, D = x_BTD.shape
-        qkv_BTD, turns_TJ = self.W_qkv(x_BTD), None
-        if self.positions == "rotary":
-            turns_TJ = self._turns(cache.position, T, qkv_BTD.view(B, T, 3 * self.heads, D // self.heads))
+    def _project(self, x_BTD: Tensor, cache: Cache, fused: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of the chunk of steps that follows the cache, from the residual stream."""
+        (B, T, D), N = x_BTD.shape, self.heads
+        turns_TJ = self._turns(cache.position, T, x_BTD) if self.positions == "rotary" else None
 
-        def reference(qkv_BTD: Tensor) -> tuple[Tensor, ...]:
-            qk_2BNTK, v_1BNTK = qkv_BTD.view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4).split([2, 1])
-            qk_2BNTK = qk_2BNTK if turns_TJ is None else _rotate(qk_2BNTK, turns_TJ)
+        def reference(x_BTD: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
+            qkv_BTD = self.W_qkv(self.attention_norm(x_BTD))
+            qk_2BNTK, v_1BNTK = qkv_BTD.view(B, T, 3, N, D // N).permute(2, 0, 3, 1, 4).split([2, 1])
+            qk_2BNTK = qk_2BNTK if turns_TJ is None else rotate(qk_2BNTK, turns_TJ)
             return qk_2BNTK[0], qk_2BNTK[1], v_1BNTK[0]
 
-        if self.backend_for(x_BTD) == "reference":
-            q_BNTK, k_BNTK, v_BNTK = reference(qkv_BTD)
+        if not fused:
+            q_BNTK, k_BNTK, v_BNTK = reference(x_BTD)
         else:
             from arch.kernels import heads
 
-            q_BNTK, k_BNTK, v_BNTK = heads.split(reference, self.heads, turns_TJ, qkv_BTD)
+            weights = (*self.attention_norm.parameters(), *self.W_qkv.parameters())
+            q_BNTK, k_BNTK, v_BNTK = heads.project(reference, N, turns_TJ, x_BTD, *weights)
         return q_BNTK, k_BNTK, v_BNTK
 
-    def _attend(self, x_BTD: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
+    def _attend(
+        self, q_BNTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor, cache: Cache, fused: bool
+    ) -> tuple[Tensor, Cache]:
         """Equation (3) for a chunk of steps, and the cache with their keys and values."""
-        B, T, D = x_BTD.shape
-        q_BNTK, k_BNTK, v_BNTK = self._project(x_BTD, cache)
+        T = q_BNTK.shape[2]
         plain = self.positions != "alibi" and (self.window is None or self.window >= T)
+        if fused and plain and T > 1 and cache.length == 0:
+            from arch.kernels import attention
+
+            return attention.attend(_causal, q_BNTK, k_BNTK, v_BNTK), _append(cache, k_BNTK, v_BNTK, self.window)
         blocks = []
         for start in range(0, T, T if plain else MASKED_BLOCK):
             block = slice(start, T if plain else start + MASKED_BLOCK)
@@ -250,7 +264,7 @@ class Transformer(Layer):
         if not plain:
             cache = _trim(cache, self.window)
         attended_BNTK = blocks[0] if len(blocks) == 1 else torch.cat(blocks, 2)
-        return attended_BNTK.transpose(1, 2).reshape(B, T, D), cache
+        return attended_BNTK.transpose(1, 2).flatten(2), cache
 
     def _read(self, q_BNTK: Tensor, cache: Cache) -> Tensor:
         """Equation (3), where the queries are the last T steps of the cache."""
@@ -266,29 +280,37 @@ class Transformer(Layer):
         seen_TS = (age_TS >= 0) & (age_TS < (self.window or S + 1))
         bias: Tensor = seen_TS
         if self.positions == "alibi":
-            slope_N11 = _alibi_slopes(self.heads, q_BNTK)[:, None, None]
+            slope_N11 = alibi_slopes(self.heads, q_BNTK)[:, None, None]
             bias = (-slope_N11 * age_TS).masked_fill(~seen_TS, -math.inf)
         return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, attn_mask=bias)
 
     def _turns(self, start: int, steps: int, like: Tensor) -> Tensor:
         """The rotary turns (T, K/2) of some steps, from a table that grows by doubling."""
+        pairs = self.width // self.heads // 2
         table_SJ, dtype = self.turns_SJ, like.dtype.to_complex()
         known = 0 if table_SJ is None or (table_SJ.dtype, table_SJ.device) != (dtype, like.device) else len(table_SJ)
         if table_SJ is None or known < start + steps:
             with torch.inference_mode(False):  # so that training may use what an evaluation made
-                table_SJ = _rotation(_power_of_two(start + steps), like.shape[-1] // 2, like.device).to(dtype)
+                table_SJ = rotation(_power_of_two(start + steps), pairs, like.device).to(dtype)
             self.turns_SJ = table_SJ
         return table_SJ[start : start + steps]
 
     def _added_positions(self, start: int, steps: int, like: Tensor) -> Tensor:
         if self.position_SD is None:
-            return _sinusoids(start, steps, like)
+            return sinusoids(start, steps, like)
         if start + steps > len(self.position_SD):
             raise ValueError(
                 f"learned positions end at step {len(self.position_SD)}, but step {start + steps} was read; "
                 f"set transformer:max_length={start + steps} or use other positions"
             )
         return self.position_SD[start : start + steps]
+
+
+def _causal(q_BNTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor) -> tuple[Tensor]:
+    """Equation (3) in a form that torch can differentiate twice."""
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        attended_BNTK = functional.scaled_dot_product_attention(q_BNTK, k_BNTK, v_BNTK, is_causal=True)
+    return (attended_BNTK.transpose(1, 2).flatten(2),)
 
 
 def _append(cache: Cache, k_BNTK: Tensor, v_BNTK: Tensor, window: int | None) -> Cache:
@@ -343,34 +365,3 @@ def _trim(cache: Cache, window: int | None) -> Cache:
 
 def _power_of_two(at_least: int) -> int:
     return 1 << (at_least - 1).bit_length()
-
-
-def _angles(start: int, steps: int, pairs: int, device: torch.device) -> Tensor:
-    """Angles (T, K/2) of Vaswani et al. section 3.5: position · base^(-2j/K), in float64."""
-    position_T = torch.arange(start, start + steps, dtype=torch.float64, device=device)
-    frequency_J = ROTARY_BASE ** (-torch.arange(pairs, dtype=torch.float64, device=device) / pairs)
-    return torch.outer(position_T, frequency_J)
-
-
-def _rotation(steps: int, pairs: int, device: torch.device) -> Tensor:
-    """The rotary turns (T, K/2) of Su et al. 2021, as unit complex numbers in float64."""
-    angle_TJ = _angles(0, steps, pairs, device)
-    return torch.polar(torch.ones_like(angle_TJ), angle_TJ)
-
-
-def _rotate(x: Tensor, turns_TJ: Tensor) -> Tensor:
-    """Neighbouring pairs of (..., T, K) numbers, read as complex numbers and turned (Su et al. 2021, eq. 15)."""
-    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turns_TJ).flatten(-2)
-
-
-def _sinusoids(start: int, steps: int, like: Tensor) -> Tensor:
-    """Sines in the first half of the width, cosines in the second (Vaswani et al. 2017)."""
-    angle_TJ = _angles(start, steps, (like.shape[-1] + 1) // 2, like.device)
-    return torch.cat([angle_TJ.sin(), angle_TJ.cos()], 1)[:, : like.shape[-1]].to(like.dtype)
-
-
-def _alibi_slopes(heads: int, like: Tensor) -> Tensor:
-    """2^(-8j/N) for head j = 1..N (Press et al. 2022)."""
-    head_N = torch.arange(1, heads + 1, dtype=like.dtype, device=like.device)
-    return 2.0 ** (-8 * head_N / heads)

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from arch.kernels._activation import exponential
+from arch.kernels._norm import EPSILON
 from arch.kernels._rows import apply, floats
 from arch.kernels._vector import (
     LANES,
@@ -25,9 +26,6 @@ from arch.kernels._vector import (
     store_first,
 )
 from arch.kernels.gelu import LEAST_EXPONENT, gelu
-
-EPSILON = np.float32(1e-5)
-"""What layer norm adds to the variance."""
 
 
 @njit

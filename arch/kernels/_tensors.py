@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-CONTIGUOUS = torch.contiguous_format
+from arch.kernels._threads import over_rows
 
 CONTIGUOUS = torch.contiguous_format
 
@@ -25,19 +26,53 @@ def flat(tensor: Tensor) -> Floats:
     return array
 
 
+def run_rows(
+    kernel: Callable[..., None], tensors: Sequence[Tensor | None], sizes: Sequence[int], work: int, multiple: int = 1
+) -> None:
+    """A kernel that reads and writes at addresses, 0 for None, over all rows: the last of its `sizes`, see `over_rows`.
+
+    Inputs may lie in any layout; what is written must lie row after row.
+    """
+    held = [None if tensor is None else tensor.contiguous() for tensor in tensors]
+    addresses = [0 if tensor is None else tensor.data_ptr() for tensor in held]
+    *others, rows = sizes
+    over_rows(rows, work, partial(kernel, *addresses, *others), multiple)
+
+
 def gradients_wanted(*tensors: Tensor) -> bool:
     """Whether a backward pass may follow. A function's own forward pass cannot tell: it runs without gradients."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
+class Cut(torch.autograd.Function):
+    """A tensor itself, which passes no gradient on while `closed` holds anything."""
+
+    @staticmethod
+    def forward(ctx: Any, closed: list[bool], tensor: Tensor) -> Tensor:
+        ctx.closed = closed
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor | None]:
+        return None, None if ctx.closed else gradient
+
+
 def through_reference(
     reference: Reference, inputs: Sequence[Tensor], gradients: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """The inputs' gradients as differentiable tensors: what a kernel's own backward pass cannot give."""
+    """The inputs' gradients as differentiable tensors: what a kernel's own backward pass cannot give.
+
+    An input may be made from another one, as a state is from the weights; that way is not the kernel's, and is
+    closed until the gradients themselves are differentiated.
+    """
+    closed: list[bool] = []
     with torch.enable_grad():
-        outputs = reference(*inputs)
-        needed = [tensor for tensor in inputs if tensor.requires_grad]
+        own = [tensor if tensor.is_leaf else Cut.apply(closed, tensor) for tensor in inputs]  # type: ignore[no-untyped-call]
+        outputs = reference(*own)
+        needed = [tensor for tensor in own if tensor.requires_grad]
+        closed.append(True)
         found: Any = iter(torch.autograd.grad(outputs, needed, gradients, create_graph=True))
+        closed.clear()
     return [next(found) if tensor.requires_grad else None for tensor in inputs]
 
 

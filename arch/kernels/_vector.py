@@ -160,6 +160,16 @@ def store_first(typing: Any, array: types.Array, at: types.Integer, count: types
 
 
 @instruction
+def first_or(typing: Any, a: VectorType, count: types.Integer, b: VectorType) -> Any:
+    """The first `count` lanes of `a`, then those of `b`."""
+
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        return builder.select(_mask(builder, values[1]), values[0], values[2])
+
+    return vector(vector, types.intp, vector), lower
+
+
+@instruction
 def splat(typing: Any, number: types.Float) -> Any:
     """A vector with `number` in all lanes."""
 

@@ -1,25 +1,27 @@
-"""Queries, keys and values by head, turned by their positions, in one pass over the projection.
+"""The first half of a `transformer` block: queries, keys and values by head, from the residual stream.
 
-    (a, b) → (a cos - b sin, b cos + a sin)      (1)  neighbouring numbers of a head, see `arch/transformer.py`
+    (q, k, v) = W norm(x) + b                    (1)
+    (a, b) → (a cos - b sin, b cos + a sin)      (2)  neighbouring numbers of a head of q or k: their position
 
-The way back turns the other way.
+Bias, position and the order by heads are one pass over the product, and one pass on the way back, which turns
+the other way.
 """
 
-# Shape suffixes: B batch, T time, D model width, N heads, K head width
+# Shape suffixes: B batch, T time, D model width, N heads, K head width, M two moments, Y rows of all sequences
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
 from llvmlite import ir
-from numba import boolean, float32, int64, void
+from numba import boolean, int64, void
 from torch import Tensor
 
 from arch.kernels._compile import kernel
-from arch.kernels._tensors import Reference, flat, through_reference
-from arch.kernels._threads import over_rows
+from arch.kernels._norm import add_first, denormalise, normalise
+from arch.kernels._rows import floats
+from arch.kernels._tensors import Reference, run_rows, through_reference
 from arch.kernels._vector import (
     BITS,
     LANES,
@@ -36,7 +38,7 @@ from arch.kernels._vector import (
 
 @instruction
 def turned(typing: Any, x: VectorType, turn: VectorType, direction: VectorType) -> Any:
-    """Equation (1); `turn` holds cosines and sines in turns, `direction` is 1 or -1 in all lanes."""
+    """Equation (2); `turn` holds cosines and sines in turns, `direction` is 1 or -1 in all lanes."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         x, turn, direction = values
@@ -53,65 +55,76 @@ def turned(typing: Any, x: VectorType, turn: VectorType, direction: VectorType) 
     return vector(vector, vector, vector), lower
 
 
-@kernel(void(*[float32[::1]] * 5, boolean, boolean, *[int64] * 5))
-def move_rows(qkv, q, k, v, turns, turns_them, back, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """From qkv (B, T, 3, N, K) to q, k and v (B, N, T, K), or `back`; rows `first` to `last` of the batch."""
-    direction = splat(-1.0) if back else splat(1.0)
+@kernel(void(*[int64] * 6, boolean, *[int64] * 5))
+def move_rows(qkv, bias, q, k, v, turns, back, T, N, K, first, last):  # type: ignore[no-untyped-def]
+    """From qkv + bias (B, T, 3, N, K) to q, k and v (B, N, T, K), turned where there are turns; or `back`.
+
+    On the way back, `bias` (B, 3, N, K) receives the sums of qkv over time. For rows `first` to `last` of the batch.
+    """
+    together, biases, turn = floats(qkv), floats(bias), floats(turns)
+    direction, width = splat(-1.0) if back else splat(1.0), 3 * N * K
     for b in range(first, last):
+        if back:
+            for at in range(b * width, (b + 1) * width):
+                biases[at] = 0
         for t in range(T):
-            for n in range(N):
-                for unit in range(0, K, LANES):
-                    count = K - unit
-                    together = ((b * T + t) * 3 * N + n) * K + unit
-                    apart = ((b * N + n) * T + t) * K + unit
-                    for part in range(2):
-                        side = q if part == 0 else k
-                        at = together + part * N * K
-                        x = load_first(side, apart, count) if back else load_first(qkv, at, count)
-                        if turns_them:
-                            x = turned(x, load_first(turns, t * K + unit, count), direction)
+            for part in range(3):
+                side = floats(q if part == 0 else k if part == 1 else v)
+                turns_it = turns != 0 and part < 2
+                for n in range(N):
+                    for unit in range(0, K, LANES):
+                        count, column = K - unit, (part * N + n) * K + unit
+                        at, apart = (b * T + t) * width + column, ((b * N + n) * T + t) * K + unit
                         if back:
-                            store_first(qkv, at, count, x)
+                            x = load_first(side, apart, count)
+                        else:
+                            x = load_first(together, at, count) + load_first(biases, column, count)
+                        if turns_it:
+                            x = turned(x, load_first(turn, t * K + unit, count), direction)  # (2)
+                        if back:
+                            store_first(together, at, count, x)
+                            add_first(biases, b * width + column, count, x)
                         else:
                             store_first(side, apart, count, x)
-                    if back:
-                        store_first(qkv, together + 2 * N * K, count, load_first(v, apart, count))
-                    else:
-                        store_first(v, apart, count, load_first(qkv, together + 2 * N * K, count))
-
-
-def _move(qkv_BTD: Tensor, parts: tuple[Tensor, ...], turns_TJ: Tensor | None, back: bool) -> None:
-    B, N, T, K = parts[0].shape
-    turns = torch.empty(0) if turns_TJ is None else torch.view_as_real(turns_TJ)
-    arrays = map(flat, (qkv_BTD, *parts, turns))
-    over_rows(B, qkv_BTD.numel(), partial(move_rows, *arrays, turns_TJ is not None, back, T, N, K), 1)
 
 
 class Heads(torch.autograd.Function):
-    """q, k and v (B, N, T, K) from their projection (B, T, 3D)."""
+    """q, k and v (B, N, T, K) from x (B, T, D), the norm's gain and offset, W and b."""
 
     @staticmethod
     def forward(
-        ctx: Any, reference: Reference, heads: int, turns_TJ: Tensor | None, qkv_BTD: Tensor
+        ctx: Any, reference: Reference, heads: int, turns_TJ: Tensor | None, *inputs: Tensor
     ) -> tuple[Tensor, ...]:
-        B, T, D = qkv_BTD.shape
-        parts = tuple(qkv_BTD.new_empty(B, heads, T, D // 3 // heads) for _ in range(3))
-        _move(qkv_BTD, parts, turns_TJ, back=False)
+        x_BTD, gain_D, offset_D, W_GD, b_G = inputs
+        B, T, D = x_BTD.shape
+        x_YD, normal_YD, moments_YM = normalise(x_BTD.reshape(B * T, D), gain_D, offset_D)
+        qkv_YG = normal_YD @ W_GD.T
+        parts = tuple(x_BTD.new_empty(B, heads, T, D // heads) for _ in range(3))
+        _move(qkv_YG, b_G, parts, turns_TJ, back=False)
         ctx.reference, ctx.turns_TJ = reference, turns_TJ
-        ctx.save_for_backward(qkv_BTD)
+        ctx.save_for_backward(*inputs, x_YD, normal_YD, moments_YM)
         return parts
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (qkv_BTD,) = ctx.saved_tensors
+        *inputs, x_YD, normal_YD, moments_YM = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, None, None, *through_reference(ctx.reference, [qkv_BTD], gradients)
-        d_qkv_BTD = torch.empty_like(qkv_BTD, memory_format=torch.contiguous_format)
-        _move(d_qkv_BTD, gradients, ctx.turns_TJ, back=True)
-        return None, None, None, d_qkv_BTD
+            return None, None, None, *through_reference(ctx.reference, inputs, gradients)
+        x_BTD, gain_D, _, W_GD, b_G = inputs
+        d_qkv_YG, sums_BG = x_BTD.new_empty(len(x_YD), len(b_G)), x_BTD.new_empty(len(x_BTD), len(b_G))
+        _move(d_qkv_YG, sums_BG, gradients, ctx.turns_TJ, back=True)
+        d_W_GD = (normal_YD.T @ d_qkv_YG).T
+        d_x_YD, sums_4D = denormalise(d_qkv_YG @ W_GD, x_YD, moments_YM, gain_D)
+        return None, None, None, d_x_YD.view_as(x_BTD), sums_4D[0], sums_4D[1], d_W_GD, sums_BG.sum(0)
 
 
-def split(reference: Reference, heads: int, turns_TJ: Tensor | None, qkv_BTD: Tensor) -> tuple[Tensor, ...]:
+def _move(qkv_YG: Tensor, bias: Tensor, parts: tuple[Tensor, ...], turns_TJ: Tensor | None, back: bool) -> None:
+    B, N, T, K = parts[0].shape
+    turns = None if turns_TJ is None else torch.view_as_real(turns_TJ)
+    run_rows(move_rows, (qkv_YG, bias, *parts, turns), (back, T, N, K, B), qkv_YG.numel())
+
+
+def project(reference: Reference, heads: int, turns_TJ: Tensor | None, *inputs: Tensor) -> tuple[Tensor, ...]:
     """See `Heads`. `reference` is the same function by torch, for derivatives of derivatives."""
-    parts: tuple[Tensor, ...] = Heads.apply(reference, heads, turns_TJ, qkv_BTD)  # type: ignore[no-untyped-call]
+    parts: tuple[Tensor, ...] = Heads.apply(reference, heads, turns_TJ, *inputs)  # type: ignore[no-untyped-call]
     return parts

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -275,17 +276,20 @@ def test_the_stated_error_of_sigmoid_and_tanh(name: str) -> None:
 
 
 def test_the_stated_error_of_gelu() -> None:
-    x_N = torch.linspace(-12, 12, 300_001, requires_grad=True)
-    exact_N = x_N.detach().double().requires_grad_()
-    for found_N, expected_N in (
-        (gelu.apply(x_N), torch.nn.functional.gelu(exact_N)),
-        (
-            torch.autograd.grad(gelu.apply(x_N).sum(), x_N)[0],
-            torch.autograd.grad(torch.nn.functional.gelu(exact_N).sum(), exact_N)[0],
-        ),
-    ):
-        error_N = (found_N.double() - expected_N).abs() / exact_N.abs().clamp(min=1)
-        assert gelu.MAXIMUM_ERROR / 8 < error_N.max() <= gelu.MAXIMUM_ERROR
+    sums_NE, bias_E = torch.linspace(-12, 12, 300_003).view(-1, 3), torch.tensor([0.25, -0.5, 0.0])
+    exact_NE = (sums_NE + bias_E).double().requires_grad_()
+    expected_NE = torch.nn.functional.gelu(exact_NE)
+    (expected_slope_NE,) = torch.autograd.grad(expected_NE.sum(), exact_NE)
+    slope_NE = sums_NE.clone()
+    found_NE = gelu.apply(slope_NE, bias_E)
+    for found, expected in ((found_NE, expected_NE), (slope_NE, expected_slope_NE)):
+        error_NE = (found.double() - expected.detach()).abs() / exact_NE.detach().abs().clamp(min=1)
+        assert gelu.MAXIMUM_ERROR / 8 < error_NE.max() <= gelu.MAXIMUM_ERROR
+
+
+def test_gelu_of_what_is_not_a_number() -> None:
+    found = gelu.apply(torch.tensor([[math.nan, math.inf, 1e30, -1e30]]), torch.zeros(4))
+    torch.testing.assert_close(found, torch.tensor([[math.nan, math.inf, 1e30, 0.0]]), equal_nan=True)
 
 
 def test_sigmoid_and_tanh_at_the_edges() -> None:
@@ -352,9 +356,7 @@ for name in test_kernels.EXACT:
 test_kernels.test_the_stated_error_of_gelu()
 for spec in test_streaming.SPECS:
     test_streaming.test_steps_are_the_equations(spec, True, 3)
-layer = test_block_kernels.block_of("transformer", 12)
-x_BTD = test_block_kernels.torch.randn(2, 6, 12).requires_grad_()
-test_block_kernels.assert_same(*(test_block_kernels.results(layer, how, x_BTD) for how in ("fused", "reference")))
+test_block_kernels.compare("transformer", 2, 21, 20)
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(arch.__file__).parents[1])
 
