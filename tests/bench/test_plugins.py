@@ -228,6 +228,11 @@ def test_a_run_is_taken_up_only_with_the_same_plugins(carousel: Carousel, tmp_pa
     assert "2 done before" in carousel(*command).out
     write(tmp_path, "scaled", ARCH + "\n")
     assert "0 done before" in carousel(*command).out
+    began = carousel(*command[:-1])
+    assert f"run {run.id} is unfinished, but of another version of the plugins: a new run begins" in began.out
+    other = Store(tmp_path / "carousel-runs").find("latest")
+    assert other.id != run.id and other.file().plugins != run.file().plugins
+    assert all(record.status == "ok" for record in other.read()[0].values())
 
 
 def test_a_case_that_asks_for_a_broken_plugin_is_a_usage_error(carousel: Carousel, tmp_path: Path) -> None:
