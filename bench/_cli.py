@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from bench import _completion
 from bench._errors import FAILED, INTERRUPTED, OK, USAGE, UsageError
 from bench._own_rooms import check_own_rooms
 
@@ -24,7 +25,12 @@ StoreOption = Annotated[
     Path, typer.Option("--store", envvar="CAROUSEL_STORE", help="Folder of runs.", show_default=True)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-RunArgument = Annotated[str, typer.Argument(metavar="[RUN]", help="An id, a unique prefix, `latest`, or a path.")]
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="[RUN]", help="An id, a unique prefix, `latest`, or a path.", autocompletion=_completion.runs
+    ),
+]
 PluginOption = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="File that adds an architecture or a task under its own name; repeatable."),
@@ -36,12 +42,27 @@ WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
 
 @app.command()
 def run(
-    plan: Annotated[str, typer.Argument(metavar="[PLAN]", help="A plan's name, or a TOML file.")] = "quick",
+    plan: Annotated[
+        str,
+        typer.Argument(metavar="[PLAN]", help="A plan's name, or a TOML file.", autocompletion=_completion.plans),
+    ] = "quick",
     archs: Annotated[
-        list[str] | None, typer.Option("-a", "--arch", help="Architecture, glob, +addition or !exclusion; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "-a",
+            "--arch",
+            help="Architecture, glob, +addition or !exclusion; repeatable.",
+            autocompletion=_completion.archs,
+        ),
     ] = None,
     task_patterns: Annotated[
-        list[str] | None, typer.Option("-t", "--task", help="Task, glob, +addition or !exclusion; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "-t",
+            "--task",
+            help="Task, glob, +addition or !exclusion; repeatable.",
+            autocompletion=_completion.tasks,
+        ),
     ] = None,
     lengths: Annotated[str | None, typer.Option("-L", "--lengths", help="Lengths, such as 64,256.")] = None,
     seeds: Annotated[int | None, typer.Option(help="How many seeds.")] = None,
@@ -145,7 +166,7 @@ def list_(
 
 @app.command(name="show-task")
 def show_task(
-    task: Annotated[str, typer.Argument(help="A task, such as recall:pairs=4.")],
+    task: Annotated[str, typer.Argument(help="A task, such as recall:pairs=4.", autocompletion=_completion.tasks)],
     length: Annotated[int | None, typer.Option("-L", "--length", help="Steps; a short length unless said.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed shows another sequence.")] = 0,
     plugin_files: PluginOption = None,
@@ -175,7 +196,12 @@ def show(
 @app.command()
 def report(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="One run; with two, the second against the first.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="One run; with two, the second against the first.",
+            autocompletion=_completion.runs,
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the page.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for the figures as files, SVG, too.")] = None,
@@ -235,7 +261,7 @@ def main() -> None:
     """The `carousel` command. A user's mistake is one line on standard error, never a traceback."""
     try:
         check_own_rooms()
-        code = app(standalone_mode=False)
+        code = app(prog_name="carousel", standalone_mode=False)
     except typer.Abort:
         raise SystemExit(INTERRUPTED) from None
     except WrongWords as error:

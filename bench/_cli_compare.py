@@ -7,10 +7,19 @@ from typing import Annotated, Literal
 
 import typer
 
+from bench import _completion
 from bench._cli import DEFAULT_STORE, JsonOption, StoreOption, app
 
-BaseArgument = Annotated[str, typer.Argument(metavar="BASE", help="An id, a unique prefix, `latest`, or a path.")]
-NewArgument = Annotated[str, typer.Argument(metavar="[NEW]", help="Likewise; the latest run unless said.")]
+BaseArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="BASE", help="An id, a unique prefix, `latest`, or a path.", autocompletion=_completion.runs
+    ),
+]
+NewArgument = Annotated[
+    str,
+    typer.Argument(metavar="[NEW]", help="Likewise; the latest run unless said.", autocompletion=_completion.runs),
+]
 AllowOption = Annotated[
     str | None, typer.Option(help="Fields in which the runs may differ, such as cpu,torch; the output says so.")
 ]

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from bench import _completion
 from bench._cli import JsonOption, PluginOption, app
 
 DISTRIBUTION = "carousel-bench"
@@ -42,7 +43,11 @@ def about(
 def validate(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ARCH|TASK]...", help="Which; the plugins that are given, or all, unless said."),
+        typer.Argument(
+            metavar="[ARCH|TASK]...",
+            help="Which; the plugins that are given, or all, unless said.",
+            autocompletion=_completion.archs_and_tasks,
+        ),
     ] = None,
     plugin_files: PluginOption = None,
     as_json: JsonOption = False,

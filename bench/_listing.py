@@ -154,7 +154,7 @@ def show_listing(what: str, rows: Sequence[Row], glob: str, *, as_json: bool) ->
         console.print(Text.assemble((row["name"], "bold"), ": ", row["summary"]), soft_wrap=True)
         for label, value in row.items():
             if label not in ("name", "summary"):
-                console.print(Padding(Text(f"{label}: {_written(value)}", "dim"), (0, 0, 0, 4)))
+                console.print(Padding(Text(f"{label}: {_written(value)}", "dim"), (0, 0, 0, 4), expand=False))
 
 
 def _written(value: object) -> str:

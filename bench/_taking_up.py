@@ -119,7 +119,7 @@ def _identity(file: RunFile) -> dict[str, object]:
         "plan": (file.plan_digest, file.cases, file.probes),
         "--repeat": file.repeat,
         "code": file.code,
-        "plugins": file.plugins,
+        "version of the plugins": file.plugins,
         "environment": file.environment,
     }
 

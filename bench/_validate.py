@@ -92,12 +92,13 @@ def validate_arch(spec: str) -> Verdict:
     file = inspect.getfile(found.layer)
     widths = _accepted_widths(found)
     width = next((width for width in widths if width >= USUAL_WIDTH), widths[-1])
+    sizes = _readable_sizes(found, width)
     findings = []
     for name, law in ARCH_LAWS.items():
         trials = (
             Trial(package=arch, spec=str(found), level=level, width=width, batch=batch, steps=steps)
             for level in LEVELS
-            for steps, batch in (SIZES[:1] if name in ONLY_LONG + ONLY_TOGETHER else SIZES)
+            for steps, batch in (sizes[:1] if name in ONLY_LONG + ONLY_TOGETHER else sizes)
         )
         findings.append(_first_broken(name, _arch_shrinkings(name, widths), law, trials, file))
     return Verdict(
@@ -237,6 +238,17 @@ def _accepted_widths(found: arch.Arch) -> list[int]:
     if not widths:
         raise ValueError(f"{found} accepts no width up to {WIDEST}")
     return widths
+
+
+def _readable_sizes(found: arch.Arch, width: int) -> list[tuple[int, int]]:
+    """`SIZES`, no longer than what the architecture can read. Raises `ValueError` where that is a single step."""
+    with torch.device("meta"):
+        longest = arch.build(found, channels=1, outputs=1, width=width, depth=1).max_length
+    if longest is None:
+        return list(SIZES)
+    if longest < 2:
+        raise ValueError(f"{found} reads sequences of at most {longest} step, which leaves nothing to remember")
+    return [(min(steps, longest), batch) for steps, batch in SIZES]
 
 
 def _state_growth(found: arch.Arch, width: int, file: str) -> str:

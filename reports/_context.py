@@ -28,6 +28,7 @@ def context(run: RunFile, found: Sequence[Group]) -> dict[str, str]:
         "device": where.device,
         "commit": _commit(run),
         "code": run.code,
+        "plugins": listed([f"{name} {digest}" for name, digest in run.plugins.items()]) if run.plugins else "",
         "date": _date(run.created),
         "seeds": f"{len(seeds)} ({_span(seeds)})" if seeds else "none",
         "budget": budget(found),

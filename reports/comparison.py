@@ -53,6 +53,9 @@ def notes(comparison: Comparison) -> list[str]:
     c = comparison
     lines = [f"differs: {one}" for one in c.differences]
     lines += [f"allowed to differ: {one}" for one in c.allowed]
+    for name, before in c.base.plugins.items():
+        if (after := c.new.plugins.get(name, before)) != before:
+            lines.append(f"the plugin {name} is another version of its file: {before} against {after}")
     lines += [f"missing: {_lost(one)}" for one in c.missing]
     lines += [f"newly failed: {_lost(one)}" for one in c.failed]
     lines += [f"failed in the base already: {_lost(one)}" for one in c.failed_in_base]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from bench._plan import cases, load
+from results import Store
+from tests.bench.carousel import Carousel, carousel
+from tests.bench.inline import Inline, inline
 from tests.bench.tiny import write_plan
+
+__all__ = ["carousel", "inline"]
 
 HOME = Path(__file__).resolve().parent.parent
 EXAMPLE = HOME / "examples" / "regression-guard"
-PATIENCE_SECONDS = 600.0
+SAY_THE_WORDS = 'carousel() { printf "%s\\0" "$@"; }\n'
+"""A `carousel` that says what the shell hands it, each word ended by a zero."""
 
 
 def commands_of_the_page() -> list[str]:
@@ -26,6 +30,14 @@ def commands_of_the_page() -> list[str]:
 def commands_of_the_workflow() -> list[str]:
     workflow = (EXAMPLE / "guard.yml").read_text(encoding="utf-8")
     return [line.strip() for line in workflow.splitlines() if line.strip().startswith("carousel ")]
+
+
+def as_the_shell_reads_it(command: str, folder: Path) -> list[str]:
+    """The words of a command after its first, globs, quotes and `$(ls base)` read by a real shell in that folder."""
+    said = subprocess.run(
+        ["bash", "-euc", SAY_THE_WORDS + command], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return said.stdout.split("\0")[:-1]
 
 
 def test_the_workflow_runs_the_commands_of_the_page() -> None:
@@ -40,28 +52,19 @@ def test_the_plan_is_one_that_can_be_run() -> None:
     assert set(plan.measure) == {"accuracy", "latency", "streaming"}
 
 
-def test_the_commands_of_the_page_run_and_an_unchanged_repository_passes(tmp_path: Path) -> None:
-    """On the smallest plan and with two processes a side, which changes nothing but how long it takes."""
+def test_the_commands_of_the_page_run_and_an_unchanged_repository_passes(
+    carousel: Carousel, inline: Inline, tmp_path: Path
+) -> None:
+    """On the smallest plan, with two processes a side and the lanes in this process, which changes no word of them."""
     write_plan(tmp_path).rename(tmp_path / "guard.toml")
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    shim = programs / "carousel"
-    shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bench "$@"\n')
-    shim.chmod(0o755)
-    paths = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(HOME), "TMPDIR": str(tmp_path)}
     for command in commands_of_the_page():
-        ended = subprocess.run(
-            ["bash", "-c", command.replace("--repeat 6", "--repeat 2")],
-            cwd=tmp_path,
-            env=os.environ | paths,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
-        assert ended.returncode == 0, f"{command}: {ended.stdout}{ended.stderr}"
+        assert command.startswith("carousel ")
+        ended = carousel(*as_the_shell_reads_it(command.replace("--repeat 6", "--repeat 2"), tmp_path))
+        assert ended.code == 0, f"{command}: {ended.out}{ended.err}"
+    base, new = Store(tmp_path / "runs").runs()
+    assert base.file().repeat == new.file().repeat == 2
     tests = ElementTree.parse(tmp_path / "carousel.xml").getroot().iter("testcase")
     assert len(list(tests)) > 3
-    assert (tmp_path / "carousel.md").read_text(encoding="utf-8").strip()
+    assert f"base {base.id}, new {new.id}" in (tmp_path / "carousel.md").read_text(encoding="utf-8").replace("\\", "")
     timings = json.loads((tmp_path / "timings.json").read_text(encoding="utf-8"))
     assert {benchmark["params"]["arch"] for benchmark in timings["benchmarks"]} == {"rnn", "lstm"}

@@ -52,6 +52,11 @@ class Subject:
     draw: Callable[..., Tensor]
     """Inputs of `batch` sequences of `steps` steps: the same ones for the same `seed`."""
 
+    def room_after(self, steps: int, wanted: int) -> int:
+        """How many of the further steps that are wanted can be read after so many."""
+        longest: int | None = self.module.max_length
+        return wanted if longest is None else min(wanted, longest - steps)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
@@ -95,19 +100,26 @@ def model(package: Any, spec: str, width: int, *, depth: int = 2, vocabulary: in
     return built
 
 
-def scan_chunks(module: Any, x: Tensor, chunks: Sequence[int], state: Any = None) -> tuple[Tensor, Any]:
-    """Outputs and the last state of inputs fed in chunks of these lengths, from `state` or the empty one."""
+def scan_chunks(module: Any, x: Tensor, chunks: Sequence[int] | int, state: Any = None) -> tuple[Tensor, Any]:
+    """Outputs and the last state of inputs fed in chunks of these lengths, from `state` or the empty one.
+
+    No steps give no outputs.
+    """
     state = module.init_state(len(x)) if state is None else state
+    if not x.shape[1]:
+        return x, state
     outputs = []
-    for chunk in x.split(list(chunks), 1):
+    for chunk in x.split(chunks if isinstance(chunks, int) else list(chunks), 1):
         output, state = module.scan(chunk, state)
         outputs.append(output)
     return torch.cat(outputs, 1), state
 
 
 def repeat_step(module: Any, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-    """Outputs and the last state of inputs fed one step at a time."""
+    """Outputs and the last state of inputs fed one step at a time. No steps give no outputs."""
     state = module.init_state(len(x)) if state is None else state
+    if not x.shape[1]:
+        return x, state
     outputs = []
     for one_step in x.unbind(1):
         output, state = module.step(one_step, state)

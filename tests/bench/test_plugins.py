@@ -228,6 +228,11 @@ def test_a_run_is_taken_up_only_with_the_same_plugins(carousel: Carousel, tmp_pa
     assert "2 done before" in carousel(*command).out
     write(tmp_path, "scaled", ARCH + "\n")
     assert "0 done before" in carousel(*command).out
+    began = carousel(*command[:-1])
+    assert f"run {run.id} is unfinished, but of another version of the plugins: a new run begins" in began.out
+    other = Store(tmp_path / "carousel-runs").find("latest")
+    assert other.id != run.id and other.file().plugins != run.file().plugins
+    assert all(record.status == "ok" for record in other.read()[0].values())
 
 
 def test_a_case_that_asks_for_a_broken_plugin_is_a_usage_error(carousel: Carousel, tmp_path: Path) -> None:
@@ -269,18 +274,22 @@ def test_a_stored_command_names_plugins_without_their_folders() -> None:
 
 def test_reading_results_imports_no_plugin(tmp_path: Path) -> None:
     install_package(tmp_path, "carousel.archs", {"told": f"open({str(tmp_path / 'imported')!r}, 'w').close()\n"})
+    readers = [["show"], ["report"], ["gates"], ["compare", "latest"], ["history"], ["list", "runs"], ["list", "plans"]]
+    program = (
+        "import pathlib, sys; from bench._cli import main\n"
+        f"for words in {[*readers, ['list', 'archs']]}:\n"
+        "    sys.argv = ['carousel', *words]\n"
+        "    try:\n"
+        "        main()\n"
+        "    except SystemExit:\n"
+        "        print('>', *words, pathlib.Path('imported').exists())\n"
+    )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(HOME)])}
-
-    def exit_code(*words: str) -> int:
-        store = ["--store", str(HOME / "tests" / "results" / "fixtures" / "no-such-store")]
-        command = [sys.executable, "-m", "bench", *words, *(store if words[0] != "list" else [])]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False).returncode
-
-    for words in (("show",), ("report",), ("gates",), ("list", "runs"), ("list", "plans")):
-        exit_code(*words)
-        assert not (tmp_path / "imported").exists(), words
-    assert exit_code("list", "archs") == 0
-    assert (tmp_path / "imported").exists()
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    said = [line for line in ran.stdout.splitlines() if line.startswith(">")]
+    assert said == [f"> {' '.join(words)} False" for words in readers] + ["> list archs True"]
 
 
 def test_nothing_that_reads_results_comes_to_the_plugins() -> None:

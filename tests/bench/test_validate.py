@@ -197,7 +197,14 @@ def test_the_growth_of_a_state_is_measured(monkeypatch: pytest.MonkeyPatch, spec
     assert (validate_arch(spec).state or "").startswith(state)
 
 
-@pytest.mark.parametrize("spec", ["gru:reset=before", "transformer:positions=learned,max_length=16,window=3"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "gru:reset=before",
+        "transformer:positions=learned,max_length=16,window=3",
+        "transformer:positions=learned,max_length=3",
+    ],
+)
 def test_built_in_variants_keep_every_law(spec: str) -> None:
     assert validate_arch(spec).broken == []
 
@@ -238,6 +245,10 @@ def test_json_is_one_document(carousel: Carousel, tmp_path: Path) -> None:
     [
         (["lsmt"], "no architecture or task 'lsmt'; there are "),
         (["lstm:forget=1"], "lstm has no option 'forget'"),
+        (
+            ["transformer:positions=learned,max_length=1"],
+            "transformer:max_length=1,positions=learned reads sequences of",
+        ),
         (["--plugin", "missing.py"], "--plugin missing.py cannot be read"),
         (["--plugin", "broken.py"], "the plugin broken is disabled: ZeroDivisionError at line 1"),
         (["parity", "--plugin", "broken.py"], "the plugin broken is disabled: ZeroDivisionError at line 1"),

@@ -8,12 +8,14 @@ from statistics import fmean
 import pytest
 
 from reports import _numbers as written
+from reports import comparison
 from reports._choice import choice, exceptions, glance, left_out
 from reports._conclusions import conclusions
 from reports._context import budget, context, protocols
 from reports._remembered import beyond, settings
 from reports._series import groups
 from results import Measurement, Protocol, Record, RunFile
+from results._compare import compare
 from tests.reports import synthetic
 
 
@@ -229,6 +231,20 @@ def test_context_names_what_is_needed_to_repeat_the_run(run: RunFile, records: l
     assert strip["date"] == "2026-01-01 12:00 UTC"
     assert (strip["seeds"], strip["budget"]) == ("3 (0–2)", "20,000 parameters, 2 layers")
     assert (strip["code"], strip["command"]) == ("0123456789", "carousel run quick")
+    assert "plugins" not in strip
+    extended = run.model_copy(update={"plugins": {"mine": "aaaaaaaaaa", "other": "bbbbbbbbbb"}})
+    assert context(extended, [])["plugins"] == "mine aaaaaaaaaa and other bbbbbbbbbb"
+
+
+def test_a_comparison_says_which_plugins_are_other_files(run: RunFile) -> None:
+    def said(before: dict[str, str], after: dict[str, str]) -> list[str]:
+        base, new = (run.model_copy(update={"plugins": plugins}) for plugins in (before, after))
+        return comparison.notes(compare((base, []), (new, [])))
+
+    assert said({"mine": "aaaaaaaaaa", "gone": "cccccccccc"}, {"mine": "aaaaaaaaaa", "added": "dddddddddd"}) == []
+    assert said({"mine": "aaaaaaaaaa"}, {"mine": "bbbbbbbbbb"}) == [
+        "the plugin mine is another version of its file: aaaaaaaaaa against bbbbbbbbbb"
+    ]
 
 
 def test_protocols_are_told_apart() -> None:
