@@ -23,7 +23,8 @@ RECOVERY_LEVEL = 0.999
 """Of the interval in which a planted effect must lie. Twelve effects are looked for, and a sound instrument may not
 break a promise by chance more than once in a hundred times."""
 SEEN_FROM = 0.10
-"""A planted effect of this size must not only be covered: no change at all must lie outside the interval."""
+"""A planted effect of this size must not only be covered: no change at all must lie outside the interval of 95% that
+`compare` shows."""
 REGRESSED_FROM = 0.20
 """One of this size, twice the least that counts, must be called a regression; one below `SEEN_FROM` must not."""
 NOISY_AT_MOST = 0.10
@@ -68,14 +69,15 @@ def planted(plain: Sequence[Process], slowed: Sequence[Process], effect: float) 
     for place, row in compared(plain, slowed).items():
         before, after = ([process.timings()[place] for process in side] for side in (plain, slowed))
         low, middle, high = ratio(before, after, RECOVERY_LEVEL)
-        asked, kept = f"{1 + effect:.2f} within", low <= 1 + effect <= high
+        asked, kept = f"{1 + effect:.2f} within {RECOVERY_LEVEL:.1%}", low <= 1 + effect <= high
         if effect >= SEEN_FROM:
-            asked, kept = f"{asked}, 1 without", kept and low > 1
+            asked, kept = f"{asked}, 1 without 95%", kept and (row.low or 0.0) > 0
         else:
             asked, kept = f"{asked}, no alarm", kept and row.verdict not in ALARMS
         if effect >= REGRESSED_FROM:
             asked, kept = f"{asked}, regressed", kept and row.verdict == "regressed"
-        found = f"{middle:.3f} ({low:.3f}–{high:.3f}), {row.verdict}"
+        shown = "" if row.low is None or row.high is None else f"{1 + row.low:.3f}–{1 + row.high:.3f}, "
+        found = f"{middle:.3f} ({shown}{RECOVERY_LEVEL:.1%}: {low:.3f}–{high:.3f}), {row.verdict}"
         rows.append(Row(f"{effect:.0%} more work: {place}", asked, found, kept))
     return rows
 

@@ -22,7 +22,8 @@ from tests.trust._subject import CASE
 
 def compared(base: Sequence[Process], new: Sequence[Process]) -> dict[str, Row]:
     """Effect and verdict of every metric at every place."""
-    return {place_of(row.metric, dict(row.at)): row for row in compare(_run(base), _run(new)).rows}
+    rows = {place_of(row.metric, dict(row.at)): row for row in compare(_run(base), _run(new)).rows}
+    return {place: rows[place] for place in base[0].timings()}
 
 
 def ratio(base: Sequence[float], new: Sequence[float], level: float = LEVEL) -> Interval:
