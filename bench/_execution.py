@@ -16,7 +16,7 @@ from bench._progress import Progress
 from bench._taking_up import Request
 from bench._use import Use
 from bench._work import Job, Timed, TimeJob, Trained, TrainJob
-from results import Case, Probe, ProbeRun, Record, Run, RunFile, Span
+from results import Case, Probe, ProbeRun, Record, Run, RunFile, Span, StoreError
 
 
 class Execution:
@@ -65,6 +65,7 @@ class Execution:
         return sum(self.expectation.timing_seconds(case, self.timing_probes) for case in job.cases)
 
     def _keep(self, ended: Ended) -> None:
+        check_there(self.run)
         if isinstance(ended.job, TrainJob):
             self._keep_trained(ended.job.case, ended.result, ended.span)
         else:
@@ -118,6 +119,12 @@ class Execution:
             device=self.request.device,
             plugins=self.request.plugins,
         )
+
+
+def check_there(run: Run) -> None:
+    """Raises `StoreError` where a run's folder was removed, or its disk taken away, rather than begin another there."""
+    if not (run.folder / "run.json").exists():
+        raise StoreError(f"{run.folder} is gone, and what was in it; the same command begins anew")
 
 
 def _added(before: ProbeRun | None, ran: ProbeRun) -> ProbeRun:

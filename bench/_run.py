@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bench._environment import code_digest
-from bench._execution import Execution
+from bench._execution import Execution, check_there
 from bench._expect import Expectation
 from bench._holding import unguarded
 from bench._lanes import Executor, Lanes
@@ -76,6 +76,7 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
             if not quiet:
                 _announce(console, request, plan, run, records, expectation, cluster)
             _work(Execution(request, file, run, records, expectation), cluster, console, quiet)
+            check_there(run)
             file = file.model_copy(update={"finished": now()})
             run.write_file(file)
     return Outcome(run=run, file=file, records=[records[case.key] for case in file.cases if case.key in records])

@@ -6,6 +6,7 @@ import errno
 import io
 import itertools
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,26 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
     assert outcome.complete
     assert everything(outcome.run) == everything(run_quietly(request_for(tmp_path / "apart")).run)
     assert len(set(inline.trained)) == 4
+
+
+@pytest.mark.parametrize("after", [1, 3, 4])
+def test_a_run_whose_folder_is_taken_away_is_one_line_and_puts_nothing_there(
+    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Four writes make this run; after the last one there is only its end to be written."""
+    really, written = Run.write, itertools.count(1)
+
+    def write(run: Run, record: Record) -> None:
+        really(run, record)
+        if next(written) == after:
+            shutil.rmtree(run.folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "write", write)
+        with pytest.raises(StoreError, match="is gone, and what was in it; the same command begins anew"):
+            run_quietly(request_for(tmp_path, measure=("accuracy",)))
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert run_quietly(request_for(tmp_path, measure=("accuracy",))).complete
 
 
 @pytest.mark.parametrize("written", [4, 7, 9])
