@@ -38,6 +38,8 @@ class Execution:
         while groups := untimed(self.file, self.records):
             round_ = [group for group in groups if group.repetition == groups[0].repetition]
             name = "timing" if self.file.repeat == 1 else f"timing {groups[0].repetition + 1} of {self.file.repeat}"
+            left = [case for group in groups for case in group.cases]  # without those whose training failed
+            progress.expect(TIMINGS, sum(self.expectation.timing_seconds(case, self.timing_probes) for case in left))
             progress.phase(name, sum(len(group.cases) for group in round_))
             self._drive(executor, map(self._time_job, round_), progress)
 
