@@ -129,11 +129,13 @@ def _work(execution: Execution, cluster: Cluster | None, console: Console, quiet
 
 def _say_what_stopped(console: Console, execution: Execution, running: list[str]) -> None:
     file, records = execution.file, execution.records
-    left = {case.key for case in untrained(file, records)}
-    left |= {case.key for group in untimed(file, records) for case in group.cases}
+    to_train = {case.key for case in untrained(file, records)}
+    to_time = {case.key for group in untimed(file, records) for case in group.cases}
     if running:
         console.print(f"stopped, to begin anew: {'; '.join(running)}", highlight=False, soft_wrap=True)
-    console.print(f"{len(file.cases) - len(left)} of {len(file.cases)} cases are done", highlight=False)
+    done, trained = len(file.cases) - len(to_train | to_time), len(to_time - to_train)
+    further = f", {trained} more trained but not timed" if trained else ""
+    console.print(f"{done} of {len(file.cases)} cases are done{further}", highlight=False)
 
 
 def _usable(run: Run, file: RunFile, console: Console) -> dict[str, Record]:

@@ -68,6 +68,22 @@ def test_an_interrupted_run_is_taken_up_where_it_stopped(
     assert everything(outcome.run) == everything(reference.run)
 
 
+def test_a_stopped_run_says_what_of_it_is_done(tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped with all trained and one timed; then, of another run, with one trained."""
+    for written, says in (
+        (5, "1 of 4 cases are done, 3 more trained but not timed\n"),
+        (1, "0 of 4 cases are done, 1 more trained but not timed\n"),
+        (0, "0 of 4 cases are done\n"),
+    ):
+        console = Console(file=io.StringIO(), width=1000)
+        assert isinstance(console.file, io.StringIO)
+        with monkeypatch.context() as patched:
+            StopAfter(patched, written)
+            with pytest.raises(KeyboardInterrupt):
+                execute(request_for(tmp_path, new=True), console, quiet=True)
+        assert console.file.getvalue().endswith(says)
+
+
 def test_what_was_trained_before_is_not_rewritten_by_training_the_rest(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
