@@ -15,6 +15,7 @@ from filelock import FileLock
 from rich.console import Console
 
 from bench import _taking_up
+from bench._environment import environment
 from bench._errors import UsageError
 from bench._run import describe, execute
 from results import Record, Run, Store, StoreError
@@ -201,9 +202,8 @@ def test_a_run_of_something_else_is_not_taken_up(
         case "code":
             monkeypatch.setattr(_taking_up, "code_digest", lambda: "0000000000")
         case "environment":
-            really = _taking_up.environment
             monkeypatch.setattr(
-                _taking_up, "environment", lambda device: really(device).model_copy(update={"torch": "1.0"})
+                _taking_up, "environment", lambda device: environment(device).model_copy(update={"torch": "1.0"})
             )
         case "plan":
             changes = {"seeds": 3}
