@@ -16,7 +16,7 @@ from bench._progress import Progress
 from bench._taking_up import Request
 from bench._use import Use
 from bench._work import Job, Timed, TimeJob, Trained, TrainJob
-from results import Case, Probe, ProbeRun, Record, Run, RunFile, Span
+from results import Case, Probe, ProbeRun, Record, Run, RunFile, Span, StoreError
 
 
 class Execution:
@@ -38,6 +38,8 @@ class Execution:
         while groups := untimed(self.file, self.records):
             round_ = [group for group in groups if group.repetition == groups[0].repetition]
             name = "timing" if self.file.repeat == 1 else f"timing {groups[0].repetition + 1} of {self.file.repeat}"
+            left = [case for group in groups for case in group.cases]  # without those whose training failed
+            progress.expect(TIMINGS, sum(self.expectation.timing_seconds(case, self.timing_probes) for case in left))
             progress.phase(name, sum(len(group.cases) for group in round_))
             self._drive(executor, map(self._time_job, round_), progress)
 
@@ -65,6 +67,7 @@ class Execution:
         return sum(self.expectation.timing_seconds(case, self.timing_probes) for case in job.cases)
 
     def _keep(self, ended: Ended) -> None:
+        check_there(self.run)
         if isinstance(ended.job, TrainJob):
             self._keep_trained(ended.job.case, ended.result, ended.span)
         else:
@@ -118,6 +121,12 @@ class Execution:
             device=self.request.device,
             plugins=self.request.plugins,
         )
+
+
+def check_there(run: Run) -> None:
+    """Raises `StoreError` where a run's folder was removed, or its disk taken away, rather than begin another there."""
+    if not (run.folder / "run.json").exists():
+        raise StoreError(f"{run.folder} is gone, and what was in it; the same command begins anew")
 
 
 def _added(before: ProbeRun | None, ran: ProbeRun) -> ProbeRun:

@@ -60,6 +60,10 @@ class Pace:
         self._running: dict[str, _Job] = {}
         self._clock = clock
 
+    def expect(self, sort: Sort, seconds: float) -> None:
+        """So much is left of a sort, whatever was expected before."""
+        self._sorts.setdefault(sort, _Sort()).left = seconds
+
     def start(self, lane: str, sort: Sort, expected_seconds: float) -> None:
         """A lane gets a job."""
         self._running[lane] = _Job(sort, expected_seconds)

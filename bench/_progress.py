@@ -125,6 +125,10 @@ class Progress(AbstractContextManager["Progress"]):
         """Begin a phase of the run, in which `cases` cases are worked through."""
         self._phase = _Phase(name, cases, 0, self._clock())
 
+    def expect(self, sort: Sort, seconds: float) -> None:
+        """So much is left of this sort of work, whatever was expected before."""
+        self._pace.expect(sort, seconds)
+
     def start(self, lane: str, cases: tuple[Case, ...], sort: Sort, expected_seconds: float) -> None:
         """A lane has got a job that is expected to take so long."""
         # A job that begins again elsewhere was lost with its worker.

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bench._environment import code_digest
-from bench._execution import Execution
+from bench._execution import Execution, check_there
 from bench._expect import Expectation
 from bench._holding import unguarded
 from bench._lanes import Executor, Lanes
@@ -76,6 +76,7 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
             if not quiet:
                 _announce(console, request, plan, run, records, expectation, cluster)
             _work(Execution(request, file, run, records, expectation), cluster, console, quiet)
+            check_there(run)
             file = file.model_copy(update={"finished": now()})
             run.write_file(file)
     return Outcome(run=run, file=file, records=[records[case.key] for case in file.cases if case.key in records])
@@ -128,11 +129,13 @@ def _work(execution: Execution, cluster: Cluster | None, console: Console, quiet
 
 def _say_what_stopped(console: Console, execution: Execution, running: list[str]) -> None:
     file, records = execution.file, execution.records
-    left = {case.key for case in untrained(file, records)}
-    left |= {case.key for group in untimed(file, records) for case in group.cases}
+    to_train = {case.key for case in untrained(file, records)}
+    to_time = {case.key for group in untimed(file, records) for case in group.cases}
     if running:
         console.print(f"stopped, to begin anew: {'; '.join(running)}", highlight=False, soft_wrap=True)
-    console.print(f"{len(file.cases) - len(left)} of {len(file.cases)} cases are done", highlight=False)
+    done, trained = len(file.cases) - len(to_train | to_time), len(to_time - to_train)
+    further = f", {trained} more trained but not timed" if trained else ""
+    console.print(f"{done} of {len(file.cases)} cases are done{further}", highlight=False)
 
 
 def _usable(run: Run, file: RunFile, console: Console) -> dict[str, Record]:

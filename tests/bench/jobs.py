@@ -43,7 +43,7 @@ class Trap:
             case "grows":
                 hoard = []
                 while True:
-                    hoard.append(bytearray(8 << 20))
+                    hoard.append(bytearray(32 << 20))
                     time.sleep(0.01)
             case "has no memory":
                 raise MemoryError

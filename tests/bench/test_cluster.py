@@ -5,18 +5,21 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bench._errors import FAILED, OK, USAGE
+from bench import _cluster
+from bench._errors import OK, USAGE
 from results import Record, Span, Store
-from tests.bench.cluster import HOME, PATIENCE_SECONDS, loopback_cluster
+from tests.bench.carousel import Carousel, carousel
+from tests.bench.cluster import HOME, PATIENCE_SECONDS, LoopbackCluster, loopback_cluster
 from tests.bench.inline import Inline, inline
 from tests.bench.runs import as_in_a_lane, everything, request_for, run_quietly
 from tests.bench.tiny import write_plan
 
-__all__ = ["as_in_a_lane", "inline"]
+__all__ = ["as_in_a_lane", "carousel", "inline"]
 
 EXACT_SECONDS = 1e-3
 """Spans of two processes are placed by two readings of the wall clock; a lane's start alone takes far longer."""
@@ -83,26 +86,49 @@ def edited_copy(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("what", ["nobody", "no worker", "a nanny", "other code"])
-def test_what_does_not_fit_is_one_line_before_anything_runs(tmp_path: Path, what: str) -> None:
-    plan, store = write_plan(tmp_path), tmp_path / "runs"
-    with loopback_cluster(tmp_path) as cluster:
-        match what:
-            case "nobody":
-                cluster.address = "tcp://127.0.0.1:1"
-                says = "no dask scheduler answers there"
-            case "no worker":
-                says = "it has no workers"
-            case "a nanny":
-                cluster.worker("--nanny")
-                says = "start it with --no-nanny"
-            case "other code":
-                cluster.worker("--no-nanny", PYTHONPATH=str(edited_copy(tmp_path / "other")))
-                says = "install the same and start it again"
-        driver = cluster.carousel(str(plan), "--store", str(store))
-        output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
-    lines = [line for line in output.decode().splitlines() if line.startswith("carousel: ")]
-    assert driver.returncode == USAGE != FAILED, output.decode()
-    assert len(lines) == 1
-    assert says in lines[0]
-    assert not store.exists()
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackCluster]:
+    with loopback_cluster(tmp_path_factory.mktemp("cluster")) as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("nobody", "no dask scheduler answers there"),
+        ("no worker", "it has no workers"),
+        ("a nanny", "start it with --no-nanny"),
+        ("other code", "install the same and start it again"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_before_anything_runs(
+    tmp_path: Path,
+    cluster: LoopbackCluster,
+    carousel: Carousel,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    says: str,
+) -> None:
+    """One scheduler serves all; whoever does not fit has left it before the next one comes."""
+    address, worker = cluster.address, None
+    if what.startswith("no"):
+        monkeypatch.setattr(_cluster, "CONNECT_SECONDS", 1.0)  # nobody comes, however long one waits
+    match what:
+        case "nobody":
+            address = "tcp://127.0.0.1:1"
+        case "a nanny":
+            worker = cluster.worker("--nanny")
+        case "other code":
+            worker = cluster.worker("--no-nanny", PYTHONPATH=str(edited_copy(tmp_path / "other")))
+    try:
+        ended = carousel("run", "tiny.toml", "--store", "runs", "--scheduler", address)
+    finally:
+        if worker is not None:
+            worker.terminate()
+            worker.wait(PATIENCE_SECONDS)
+    assert ended.code == USAGE
+    assert says in ended.err
+    assert ended.err.startswith("carousel: ")
+    assert ended.err.count("\n") == 1
+    assert ended.out == ""
+    assert not (tmp_path / "runs").exists()

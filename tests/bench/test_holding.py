@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -128,5 +127,15 @@ def test_a_folder_that_cannot_be_written_is_said_and_stops_nobody(
     monkeypatch.setattr(_holding, "_folder", lambda: tmp_path / "missing")
     assert unguarded() == f"cannot lock files in {tmp_path / 'missing'}"
     for work in ("training", "timing"):
-        with held(cast(Work, work)), held("timing"):
+        with held(work), held("timing"):
             pass
+
+
+def test_a_system_without_shared_locks_is_said_and_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, which has none of these."""
+    monkeypatch.setattr(_holding, "fcntl", None)
+    for flag in ("O_NOFOLLOW", "O_CLOEXEC"):
+        monkeypatch.delattr(os, flag)
+    assert unguarded() == "this system has no shared file locks"
+    with held("training"), held("timing"):
+        pass

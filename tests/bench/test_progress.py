@@ -91,6 +91,12 @@ def test_the_first_moments_hardly_move_the_estimate() -> None:
     assert 2000.0 < pace.left_seconds < 2250.0
 
 
+def test_what_need_not_be_done_any_more_is_not_waited_for() -> None:
+    pace = Pace({TIMINGS: 30.0}, 1)
+    pace.expect(TIMINGS, 10.0)
+    assert pace.left_seconds == 10.0
+
+
 def test_the_longest_running_job_bounds_the_estimate() -> None:
     clock = Clock()
     pace = Pace({LSTM: 110.0}, 10, clock=clock)

@@ -6,6 +6,7 @@ import errno
 import io
 import itertools
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from filelock import FileLock
 from rich.console import Console
 
 from bench import _taking_up
+from bench._environment import environment
 from bench._errors import UsageError
 from bench._run import describe, execute
 from results import Record, Run, Store, StoreError
@@ -65,6 +67,22 @@ def test_an_interrupted_run_is_taken_up_where_it_stopped(
     }
     reference = run_quietly(request_for(tmp_path / "apart"))
     assert everything(outcome.run) == everything(reference.run)
+
+
+def test_a_stopped_run_says_what_of_it_is_done(tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped with all trained and one timed; then, of another run, with one trained."""
+    for written, says in (
+        (5, "1 of 4 cases are done, 3 more trained but not timed\n"),
+        (1, "0 of 4 cases are done, 1 more trained but not timed\n"),
+        (0, "0 of 4 cases are done\n"),
+    ):
+        console = Console(file=io.StringIO(), width=1000)
+        assert isinstance(console.file, io.StringIO)
+        with monkeypatch.context() as patched:
+            StopAfter(patched, written)
+            with pytest.raises(KeyboardInterrupt):
+                execute(request_for(tmp_path, new=True), console, quiet=True)
+        assert console.file.getvalue().endswith(says)
 
 
 def test_what_was_trained_before_is_not_rewritten_by_training_the_rest(
@@ -184,9 +202,8 @@ def test_a_run_of_something_else_is_not_taken_up(
         case "code":
             monkeypatch.setattr(_taking_up, "code_digest", lambda: "0000000000")
         case "environment":
-            really = _taking_up.environment
             monkeypatch.setattr(
-                _taking_up, "environment", lambda device: really(device).model_copy(update={"torch": "1.0"})
+                _taking_up, "environment", lambda device: environment(device).model_copy(update={"torch": "1.0"})
             )
         case "plan":
             changes = {"seeds": 3}
@@ -259,6 +276,26 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
     assert outcome.complete
     assert everything(outcome.run) == everything(run_quietly(request_for(tmp_path / "apart")).run)
     assert len(set(inline.trained)) == 4
+
+
+@pytest.mark.parametrize("after", [1, 3, 4])
+def test_a_run_whose_folder_is_taken_away_is_one_line_and_puts_nothing_there(
+    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Four writes make this run; after the last one there is only its end to be written."""
+    really, written = Run.write, itertools.count(1)
+
+    def write(run: Run, record: Record) -> None:
+        really(run, record)
+        if next(written) == after:
+            shutil.rmtree(run.folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "write", write)
+        with pytest.raises(StoreError, match="is gone, and what was in it; the same command begins anew"):
+            run_quietly(request_for(tmp_path, measure=("accuracy",)))
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert run_quietly(request_for(tmp_path, measure=("accuracy",))).complete
 
 
 @pytest.mark.parametrize("written", [4, 7, 9])
