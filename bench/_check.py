@@ -38,6 +38,8 @@ FAMILIES = {
 }
 """What `--fail-on` can name."""
 ALLOWABLE = (*ENVIRONMENT, "timing samples", "timing blocks", "task version", "task data")
+LONGEST_SUMMARY = 60_000
+"""Characters; GitHub takes comments of 65,536."""
 WRITERS: dict[str, Callable[[Comparison], str]] = {
     "markdown": comparison_as_markdown,
     "csv": comparison_as_csv,
@@ -132,7 +134,8 @@ def show_check(
 
 def write_summary(comparison: Comparison, code: int, path: Path) -> None:
     """Markdown for a pull-request comment. Raises `UsageError` where it cannot be written."""
-    _write(path, f"### Carousel check: {'passed' if code == OK else 'failed'}\n\n{comparison_as_markdown(comparison)}")
+    said = comparison_as_markdown(comparison, longest=LONGEST_SUMMARY)
+    _write(path, f"### Carousel check: {'passed' if code == OK else 'failed'}\n\n{said}")
 
 
 def write_junit(comparison: Comparison, failing: Sequence[Row], path: Path, *, strict: bool) -> None:

@@ -91,20 +91,47 @@ def render_comparison(comparison: Comparison, *, console: Console | None = None)
         console.print(Text(f"{rest} not shown; --format csv or --json has all", style="dim"), soft_wrap=True)
 
 
-def comparison_as_markdown(comparison: Comparison) -> str:
-    """A summary for a pull request: the verdict, changed rows, and the rest folded away."""
+def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None) -> str:
+    """A summary for a pull request: the verdict, changed rows, and the rest folded away.
+
+    With `longest`, rows that would make it longer than about so many characters are counted and left out.
+    """
     c = comparison
+    room = _Room(longest)
     lines = [f"**{_safe(headline(c))}**", "", _safe(f"base {c.base.id}, new {c.new.id}"), ""]
     changed = [row for row in c.rows if row.verdict in ("regressed", "improved")]
     if changed:
-        lines += [*_markdown_table(changed), ""]
-    lines += [f"- {_safe(line)}" for line in notes(c)]
+        lines += [*room.cut(_markdown_table(changed), len(HEADINGS)), ""]
+    lines += room.cut([f"- {_safe(line)}" for line in notes(c)])
     for verdict in ("not comparable", "inconclusive", "unchanged"):
         rows = [row for row in c.rows if row.verdict == verdict]
         if rows:
             title = f"{len(rows):,} {verdict}"
-            lines += ["", f"<details><summary>{title}</summary>", "", *_markdown_table(rows), "", "</details>"]
+            table = room.cut(_markdown_table(rows), len(HEADINGS))
+            lines += ["", f"<details><summary>{title}</summary>", "", *table, "", "</details>"]
     return "\n".join(lines) + "\n"
+
+
+class _Room:
+    """How many characters are left for lists and tables; None for as many as they take."""
+
+    def __init__(self, characters: int | None) -> None:
+        self.left = characters
+
+    def cut(self, lines: list[str], columns: int = 0) -> list[str]:
+        """The first lines, as many as there is room for, and how many there are further."""
+        head = 2 if columns else 0
+        kept: list[str] = []
+        for line in lines:
+            if self.left is not None:
+                self.left -= len(line) + 1
+                if self.left < 0:
+                    told = f"and {len(lines) - max(head, len(kept)):,} more"
+                    return (
+                        [*kept, f"| {told} |{' |' * (columns - 1)}"] if len(kept) > head > 0 else [*kept[head:], told]
+                    )
+            kept.append(line)
+        return kept
 
 
 def comparison_as_csv(comparison: Comparison) -> str:

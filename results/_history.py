@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from statistics import fmean
 
 import numpy as np
 import scipy
@@ -193,9 +194,19 @@ def _at_one_place(record: Record, metric: str, at: Mapping[str, int]) -> list[Me
 
 
 def _value(metric: str, measurements: Sequence[Measurement]) -> tuple[Interval, int]:
-    """Over seeds and processes where there are several; else over the samples; a single score has no interval."""
+    """Over processes or seeds where there are several; else over the samples; a single score has no interval.
+
+    Seeds that a process timed in turn share its noise: where there are several processes, their mean is one unit.
+    """
     middles = [middle_of(metric, each.samples) for each in measurements]
     known = METRICS.get(metric)
-    if len(middles) == 1 and known is not None and known.kind == "timing":
-        return interval_of_median(measurements[0].samples), 1
+    if known is not None and known.kind == "timing":
+        if len(middles) == 1:
+            return interval_of_median(measurements[0].samples), 1
+        by_process: dict[int, list[float]] = {}
+        for each, middle in zip(measurements, middles, strict=True):
+            by_process.setdefault(each.process, []).append(middle)
+        if len(by_process) > 1:
+            seeds = max(map(len, by_process.values()))
+            middles = [fmean(of) for of in by_process.values() if len(of) == seeds]
     return interval_of_mean(middles), len(middles)

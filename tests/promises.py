@@ -158,7 +158,7 @@ def verdicts(values_UC: Floats, base: int = SIDE, beat: float = 0.0) -> tuple[li
 
 def false_alarms(draw: Draw, pairs: int, reports: int, size: int = QUICK, seed: int = 1) -> list[Promise]:
     """Of single comparisons, each a report of its own, and of whole reports; and how many pairs were unchanged."""
-    generator = np.random.default_rng((seed, 1))
+    generator = _generator(seed, 1, draw)
     alone = [verdicts(draw(generator, 2 * SIDE, 1))[0][0] for _ in range(pairs)]
     whole = [verdicts(draw(generator, 2 * SIDE, size)) for _ in range(reports)]
     alarms, unchanged = ([found_of.count(one) for found_of, _ in whole] for one in ("regressed", "unchanged"))
@@ -180,7 +180,7 @@ def false_alarms(draw: Draw, pairs: int, reports: int, size: int = QUICK, seed: 
 
 def small_reports(draw: Draw, reports: int, seed: int = 1) -> Promise:
     """Reports of one case with a false alarm."""
-    generator = np.random.default_rng((seed, 7))
+    generator = _generator(seed, 7, draw)
     alarmed = [_regressed(draw(generator, 2 * SIDE, FEW)) > 0 for _ in range(reports)]
     most = MOST_REPORTS if draw in STEADY else 1.0
     what = f"{_name(draw)}: reports of {FEW} with a false alarm"
@@ -212,7 +212,7 @@ def power(slower: float, reports: int, *, affected: int = 1, size: int = QUICK, 
 
 def coverage(draw: Draw, simulations: int, side: int = SIDE, seed: int = 1) -> Promise:
     """How often the interval of a ratio holds the true one, which is 1: of processes of its own each time."""
-    generator = np.random.default_rng((seed, 3))
+    generator = _generator(seed, 3, draw)
     values_UC = np.concatenate([draw(generator, 2 * side, 1) for _ in range(simulations)], axis=1)
     bounds = resample.shift(values_UC, side)
     share = float(np.mean((bounds.low <= 0) & (bounds.high >= 0)))
@@ -239,6 +239,11 @@ def _regressed(values_UC: Floats, beat: float = 0.0) -> int:
 
 def _share(flags: Sequence[bool]) -> float:
     return sum(flags) / len(flags)
+
+
+def _generator(seed: int, purpose: int, draw: Draw) -> np.random.Generator:
+    """Of its own for each kind of noise: with one for all, one unlucky draw would speak for every kind."""
+    return np.random.default_rng((seed, purpose, (*STEADY, *RESTLESS).index(draw)))
 
 
 def _name(draw: Draw) -> str:

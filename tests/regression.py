@@ -61,6 +61,7 @@ streams = [1]
 """
 """Two layers of 160 units: their weights stay in a cache of 2 MiB, and a step is mostly the kernel's."""
 COULD_NOT_TELL = 2
+TOO_FEW = "not all that was planted is found"
 
 
 def planted(source: str) -> str:
@@ -94,7 +95,8 @@ def main() -> int:
         failed = [*_unchanged(store, runs[0], runs[2]), *_slower(store, runs[0], runs[1]), *_one_bit(store)]
     for line in failed:
         print(f"NOT AS PLANTED: {line}")
-    if any("inconclusive" in line for line in failed):
+    undecided = [line for line in failed if "inconclusive" in line]
+    if undecided and all(line in undecided or line.startswith(TOO_FEW) for line in failed):
         print("timings were too noisy to judge: repeat on a quiet machine")
         return COULD_NOT_TELL
     return 1 if failed else 0
@@ -127,7 +129,7 @@ def _slower(store: Path, base: str, new: str) -> list[str]:
         if row["verdict"] != "regressed"
     ]
     if code != REGRESSED or len(document["failing"]) != len(touched):
-        failed.append(f"exit code {code} with {len(document['failing'])} rows failing, of {len(touched)} planted")
+        failed.append(f"{TOO_FEW}: exit code {code} with {len(document['failing'])} rows failing")
     return failed
 
 

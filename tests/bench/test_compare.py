@@ -6,12 +6,15 @@ import csv
 import io
 import json
 import math
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from reports.comparison import comparison_as_markdown
 from results import Case, Record, RunFile, Store
+from results._compare import compare
 from tests.bench.carousel import Carousel, carousel
 from tests.results.planted import case_of, grid, run_of
 
@@ -134,3 +137,17 @@ def test_every_format_names_the_change_and_escapes_what_is_hostile(carousel: Car
 def test_a_run_is_found_by_path_anywhere(carousel: Carousel, base: str) -> None:
     Path("carousel-runs").rename("elsewhere")
     assert carousel("check", f"elsewhere/{base}", f"elsewhere/{base}").code == 0
+
+
+def test_a_summary_that_would_be_too_long_for_a_comment_counts_what_it_leaves_out() -> None:
+    cases = grid(tasks=4, seeds=2)
+    found = compare(run_of(cases, 1, noise=0.02), run_of(cases, 2, noise=0.02, slower=slow_lstm))
+    whole, cut = comparison_as_markdown(found), comparison_as_markdown(found, longest=2_000)
+    assert len(cut) < 2_500 < len(whole)
+    assert "more" not in whole
+    rows = [line for line in cut.splitlines() if line.startswith("| ") and ":--" not in line and "| case" not in line]
+    left_out = [int(number) for number in re.findall(r"and ([0-9,]+) more", cut)]
+    shown = [row for row in rows if not row.startswith("| and ")]
+    assert len(shown) + sum(left_out) == len(found.rows)
+    assert cut.splitlines()[0] == whole.splitlines()[0]
+    assert set(shown) <= set(whole.splitlines())

@@ -18,7 +18,8 @@ from tests.bench.tiny import tiny_case, tiny_plan
 
 
 def plan_of(folder: Path, **timing: Any) -> Plan:
-    return tiny_plan(folder, timing=Timing(**{"streams": (), "blocks": 1, "positions": (1, 2)} | timing))
+    fields: dict[str, Any] = {"streams": (), "blocks": 1, "positions": (1, 2)} | timing
+    return tiny_plan(folder, timing=Timing(**fields))
 
 
 def record_of(plan: Plan, repeat: int) -> Record:

@@ -211,6 +211,22 @@ def test_same_data_same_verdicts_in_any_order() -> None:
     assert compare(base, (file, records)) == compare(base, (file, shuffled))
 
 
+def test_what_a_family_shares_is_found_once_however_many_are_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    medians, calls = np.median, []
+
+    def counted(*given: Any, **options: Any) -> Any:
+        calls.append(given)
+        return medians(*given, **options)
+
+    monkeypatch.setattr(np, "median", counted)
+    of_size = []
+    for size in (5, 50):
+        calls.clear()
+        promises.findings(promises.normal(np.random.default_rng(0), 12, size))
+        of_size.append(len(calls))
+    assert 0 < of_size[0] == of_size[1]
+
+
 def test_what_is_promised_holds_in_a_short_simulation() -> None:
     for draw in (promises.normal, promises.outliers):
         for promise in promises.false_alarms(draw, 60, 10, size=60):

@@ -74,6 +74,28 @@ def test_fresh_processes_are_the_units_of_a_timing() -> None:
     assert (series.seen[0].value.middle, series.seen[0].units) == (2.0, 2)
 
 
+def test_seeds_that_a_process_timed_in_turn_are_one_unit() -> None:
+    file, records = run_of(1, 0, 1)
+    timed = {(0, 0): 1.0, (0, 1): 2.0, (1, 0): 3.0, (1, 1): 4.0, (2, 0): 99.0}  # by process and seed; one was cut off
+    repeated = [
+        each.model_copy(
+            update={
+                "measurements": tuple(
+                    Measurement(metric="step_seconds", at={"position": 4}, samples=(value,), process=process)
+                    for (process, seed), value in timed.items()
+                    if seed == each.case.seed
+                )
+            }
+        )
+        for each in records
+    ]
+    (series,) = history([(file, repeated)], metric="step_seconds")
+    (seen,) = series.seen
+    assert (seen.value.middle, seen.units) == (2.5, 2)
+    # Student's t of 1 degree of freedom at 97.5% is 12.7062; the standard error of 1.5 and 3.5 is 1.
+    assert seen.value.high == pytest.approx(2.5 + 12.7062, rel=1e-5)
+
+
 @pytest.mark.parametrize("glob", ["*", "lstm*", "lstm", "lstm:forget_bias=1", "lstm/*", "*/first_last/32", "*.L32.*"])
 def test_a_glob_names_a_case_by_its_parts(glob: str) -> None:
     assert len(history([run_of(1, 0)], glob=glob)) == 1
