@@ -9,34 +9,29 @@ disables that plugin alone. Nothing that reads or reports results comes here.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
-import inspect
 import linecache
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from bench._errors import UsageError
+from bench._plugin_trial import PluginError, refuse, try_layer, try_task
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    import arch
-    import tasks
     from bench._plan import Plan
 
 GROUPS = ("carousel.archs", "carousel.tasks")
 PACKAGE = "carousel_plugins"
 """What the modules of plugin files are called before the dot; no such package exists."""
-TRIAL_PARAMETERS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +61,6 @@ class Loaded:
 
     plugins: tuple[Plugin, ...] = ()
     disabled: tuple[Disabled, ...] = ()
-
-
-class PluginError(ValueError):
-    """A plugin that does not work, with the reason in one line."""
 
 
 _installed: dict[str, str] = {}
@@ -176,7 +167,7 @@ def _declared_plugin(point: importlib.metadata.EntryPoint) -> Plugin:
             raise PluginError(f"its entry point names the module {point.module}, which is not installed")
         content = Path(found.origin).read_bytes()
     except Exception as error:
-        _refuse(error, point.module)
+        refuse(error, point.module)
     return Plugin(name=point.name, digest=_digest(content), module=point.module)
 
 
@@ -204,15 +195,15 @@ def _install(plugin: Plugin) -> None:
     _added_or_disabled.add(plugin.name)
     try:
         if layers:
-            _try_layer(arch.get(plugin.name))
+            try_layer(arch.get(plugin.name))
         else:
-            _try_task(kinds[0])
+            try_task(kinds[0])
     except PluginError:
         _forget(plugin.name)
         raise
     except Exception as error:
         _forget(plugin.name)
-        _refuse(error, module.__file__ or "")
+        refuse(error, module.__file__ or "")
 
 
 def _imported(plugin: Plugin) -> ModuleType:
@@ -221,7 +212,7 @@ def _imported(plugin: Plugin) -> ModuleType:
             module = importlib.import_module(plugin.module)
             content = Path(str(module.__file__)).read_bytes()
         except (Exception, SystemExit) as error:
-            _refuse(error, plugin.module)
+            refuse(error, plugin.module)
         if _digest(content) != plugin.digest:
             raise PluginError(
                 f"the module {plugin.module} is not the same here: its digest is {_digest(content)}, "
@@ -240,64 +231,8 @@ def _imported(plugin: Plugin) -> ModuleType:
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
         exec(compile(text, file, "exec"), module.__dict__)  # noqa: S102  (a file that the user asks to be run)
     except (Exception, SystemExit) as error:
-        _refuse(error, file)
+        refuse(error, file)
     return module
-
-
-def _try_layer(found: arch.Arch) -> None:
-    """Raises where a layer cannot be asked for at all; an impossible size is no mistake."""
-    import torch
-
-    import arch
-
-    _refuse_if_abstract(found.layer)
-    for option, (_, default) in found.parameters.items():
-        if default is inspect.Parameter.empty:
-            raise PluginError(f"its option {option!r} has no default")
-    with torch.device("meta"):
-        try:
-            arch.build(found, channels=2, outputs=2, params=TRIAL_PARAMETERS, depth=1)
-        except ValueError as error:
-            if "accepts no width" in str(error):
-                raise PluginError(str(error)) from None
-
-
-def _try_task(kind: type[tasks.Task]) -> None:
-    """Raises where a task cannot be asked for at all; data that is missing is no mistake."""
-    import tasks
-
-    _refuse_if_abstract(kind)
-    if not dataclasses.is_dataclass(kind) or "__init__" not in vars(kind):
-        raise PluginError(f"{kind.__name__} must be a frozen dataclass: @dataclass(frozen=True, kw_only=True)")
-    if not isinstance(getattr(kind, "source", None), str):
-        raise PluginError(f"{kind.__name__} must say its source, a text")
-    task = tasks.build(kind.__module__.rpartition(".")[2])
-    for name in ("inputs", "targets"):
-        if not isinstance(getattr(task, name), (tasks.Tokens, tasks.Reals)):
-            raise PluginError(f"{name} must be Tokens or Reals, not {getattr(task, name)!r}")
-    try:
-        task.sample(tasks.generator(0, "train"), 1, task.min_length)
-        task.chance(task.min_length)
-    except ValueError:
-        return
-
-
-def _refuse_if_abstract(kind: type) -> None:
-    if missing := getattr(kind, "__abstractmethods__", ()):
-        raise PluginError(f"{kind.__name__} lacks {', '.join(sorted(missing))}")
-
-
-def what_happened(error: BaseException, file: str) -> str:
-    """An exception in one line, with the line of that file where it came up."""
-    own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
-    said = (error.msg if isinstance(error, SyntaxError) else str(error)).strip().partition("\n")[0]
-    where = "" if line is None else f" at line {line}"
-    return f"{type(error).__name__}{where}: {said}".rstrip(": ")
-
-
-def _refuse(error: BaseException, file: str) -> NoReturn:
-    raise error if isinstance(error, PluginError) else PluginError(what_happened(error, file)) from None
 
 
 def _disable(name: str, reason: str) -> Disabled:

@@ -16,7 +16,8 @@ import typer
 import arch
 import tasks
 from bench._errors import FAILED, OK, UsageError
-from bench._plugins import Loaded, load, what_happened
+from bench._plugin_trial import what_happened
+from bench._plugins import Loaded, load
 from bench.validation import ARCH_LAWS, LEVELS, TASK_LAWS, Broken, TaskTrial, Trial, lengths_of
 
 SIZES = ((11, 2), (1, 2), (5, 1))

@@ -21,6 +21,8 @@ __all__ = ["carousel"]
 
 HOME = Path(__file__).resolve().parents[2]
 NARROW = 40
+NO_DETECTION = ("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+"""So that the shell is the one that is named, and not the one that the tests were started from."""
 ESCAPE = "\x1b["
 
 
@@ -64,7 +66,7 @@ def test_completion_is_installed_where_the_shell_looks(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SHELL", f"/bin/{shell}")
-    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    monkeypatch.setenv(*NO_DETECTION)
     ended = carousel("--install-completion", shell)
     assert ended.code == 0, ended.err
     assert f"{shell} completion installed in" in ended.out and "restart the terminal" in ended.out
@@ -72,7 +74,10 @@ def test_completion_is_installed_where_the_shell_looks(
     assert any("_CAROUSEL_COMPLETE" in text for text in written)
 
 
-def test_bash_completes_with_the_script_that_is_shown(tmp_path: Path, carousel: Carousel) -> None:
+def test_bash_completes_with_the_script_that_is_shown(
+    tmp_path: Path, carousel: Carousel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(*NO_DETECTION)
     (tmp_path / "completion.sh").write_text(carousel("--show-completion", "bash").out, encoding="utf-8")
     program = tmp_path / "carousel"
     start = f"import sys; sys.path.insert(0, {str(HOME)!r}); from bench._cli import main"

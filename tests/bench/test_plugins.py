@@ -17,7 +17,8 @@ import torch
 import arch
 import tasks
 from bench._errors import UsageError
-from bench._plugins import PluginError, digests, install, load
+from bench._plugin_trial import PluginError
+from bench._plugins import digests, install, load
 from results import Store
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline import Inline, inline

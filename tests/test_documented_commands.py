@@ -1,0 +1,119 @@
+"""What the documents tell a reader to type: each command has the options that it is given, and the code runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from bench._cli import WrongWords, app
+from bench._plugins import install, load
+from bench._validate import validate_arch
+from tests.results.examples import stored
+from tests.test_documents import HOME, PAGES
+
+SOURCES = sorted({*PAGES, *(HOME / "examples").rglob("*.[pty]*")})
+TYPED = re.compile(r"^(?:    | {10}|#   |\$ )?(?:run: )?(carousel -?-?[a-z].*)$", re.MULTILINE)
+INLINE = re.compile(r"`(carousel [^`\n]+)`")
+NAMED_ONLY = re.compile(r"carousel [a-z-]+(?: --[a-z-]+)?")
+"""Inside a sentence a command may be named without the arguments that it needs."""
+EXPLANATION = re.compile(r"(?: {3,}| +# )\S.*$")
+"""What stands after a command, set off by blanks or as a comment."""
+
+
+def commands(text: str) -> Iterator[str]:
+    """The commands of a text, without what is said of them."""
+    for found in TYPED.findall(text):
+        yield EXPLANATION.sub("", found).strip()
+    for found in INLINE.findall(text):
+        if not NAMED_ONLY.fullmatch(found):
+            yield found
+
+
+def names_of_commands(text: str) -> Iterator[str]:
+    """The commands that a text names inside its sentences."""
+    return (found.split()[1] for found in INLINE.findall(text) if not found.split()[1].startswith("-"))
+
+
+def refused(command: str) -> str | None:
+    """Why the command line does not take these words; None where it does.
+
+    Nothing is run: options that act when they are read, such as --install-completion, are only looked up.
+    """
+    _, name, *words = shlex.split(command)
+    group: Any = typer.main.get_command(app)
+    if name.startswith("-"):
+        return None if any(name in option.opts for option in group.params) else f"there is no option {name!r}"
+    if name not in group.commands:
+        return f"there is no command {name!r}"
+    try:
+        group.commands[name].make_context(name, words).close()
+    except WrongWords as error:
+        return str(error.format_message())  # type: ignore[attr-defined]
+    return None
+
+
+@pytest.mark.parametrize("page", SOURCES, ids=lambda page: page.relative_to(HOME).as_posix())
+def test_every_command_has_the_options_that_it_is_given(page: Path) -> None:
+    for command in commands(page.read_text(encoding="utf-8")):
+        assert refused(command) is None, command
+    for name in names_of_commands(page.read_text(encoding="utf-8")):
+        assert refused(f"carousel {name}") != f"there is no command {name!r}"
+
+
+def test_there_are_commands_to_read() -> None:
+    found = {page: list(commands(page.read_text(encoding="utf-8"))) for page in SOURCES}
+    readme = found[HOME / "README.md"]
+    assert "carousel compare BASE NEW" in readme and "carousel run quick -a lstm -a gru -L 64,256" in readme
+    assert sum(map(len, found.values())) > 40
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("    carousel run --archs lstm    trains", "No such option: --archs"),
+        ("say `carousel shw latest`", "there is no command 'shw'"),
+        ("    carousel run --seeds many", "'--seeds'"),
+        ("    carousel --verison", "there is no option '--verison'"),
+        ("    carousel compare", "BASE"),
+        ("    carousel show latest --format markdown         also: table, csv", None),
+        ("`carousel compare` needs two", None),
+    ],
+)
+def test_the_reader_of_commands_sees_what_is_wrong(text: str, said: str | None) -> None:
+    reasons = [reason for command in commands(text) if (reason := refused(command)) is not None]
+    assert reasons == [] if said is None else said in reasons[0]
+
+
+def blocks(title: str) -> list[str]:
+    """The blocks of Python in a section of the README."""
+    readme = (HOME / "README.md").read_text(encoding="utf-8")
+    section = readme.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+
+
+def test_the_architecture_of_the_readme_keeps_every_law(tmp_path: Path) -> None:
+    (code,) = blocks("Your own, in one file")
+    name = code.partition('"""')[2].partition(":")[0]
+    (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+    try:
+        assert [plugin.name for plugin in load([tmp_path / f"{name}.py"]).plugins] == ["indrnn"]
+        verdict = validate_arch("indrnn:keep=0.9")
+        assert verdict.broken == [] and verdict.state == "state constant: 16 bytes a stream at width 4"
+    finally:
+        install(())
+
+
+def test_the_session_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = blocks("Use")
+    stored(tmp_path / "carousel-runs", 0, 1)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert names["scores"].shape == (8, 32, 2)  # type: ignore[attr-defined]
+    assert [len(names[name]) for name in ("cases", "frame", "samples")] == [2, 6, 10]  # type: ignore[arg-type]
