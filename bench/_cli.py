@@ -204,7 +204,7 @@ def report(
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the page.")] = None,
-    figures: Annotated[Path | None, typer.Option(help="Folder for the figures as files, SVG, too.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder to write the figures of the page into, as SVG.")] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write report.html of a run, or of one run against another, one page that opens from disk, and say where it is."""

@@ -28,6 +28,9 @@ INK, PALE = "#24292f", "#8c959f"
 PNG_DOTS_PER_INCH = 160
 LETTER_INCHES = 0.08
 """About the width of a letter in the legend."""
+LINE_INCHES = 0.175
+EXPECTED_LINES = 3
+"""Of a legend, for which figures have room."""
 MOST_LETTERS = 38
 """In a line of the legend: a longer name is broken and not cut, since names may differ in their ends."""
 DARK_INK, DARK_PALE = "#e6edf3", "#768390"
@@ -110,7 +113,7 @@ def figure(width: float, height: float) -> Figure:
 
 
 def legend(drawn: Figure, archs: dict[str, Mark], *, line: bool = True) -> None:
-    """Above the panels, the name of every architecture: in one row where it fits."""
+    """Above the panels, the name of every architecture: in one row where it fits; the panels keep their height."""
     from matplotlib.lines import Line2D
 
     handles = [
@@ -128,6 +131,10 @@ def legend(drawn: Figure, archs: dict[str, Mark], *, line: bool = True) -> None:
     widths = [LETTER_INCHES * (count + 7) for count in letters]
     one_row = sum(widths) <= drawn.get_figwidth()
     columns = len(handles) if one_row else max(1, int(drawn.get_figwidth() / max(widths)))
+    rows = -(-len(handles) // columns) if handles else 0
+    lines = [str(handle.get_label()).count("\n") + 1 for handle in handles]
+    tallest = max((sum(lines[start : start + rows]) for start in range(0, len(lines), max(rows, 1))), default=0)
+    drawn.set_figheight(drawn.get_figheight() + LINE_INCHES * max(0, tallest - EXPECTED_LINES))
     drawn.legend(handles=handles, loc="outside upper left", ncols=columns)
 
 

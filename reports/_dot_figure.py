@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import ceil, isfinite
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 2
 ROW_HEIGHT = 0.27
+"""Inches of a label of one line."""
 LABEL_LETTERS = 34
 
 
@@ -33,17 +35,19 @@ def score_by_architecture_of(found: Sequence[Group], *, across: float) -> Drawin
     title = "Score by architecture"
     with style():
         labels = [written.stacked(arch, LABEL_LETTERS) for arch in archs]
-        lines = sum(1 + label.count("\n") * 0.7 for label in labels)
-        drawn = figure(across, 0.45 + rows * (0.55 + ROW_HEIGHT * lines))
+        heights = [max(1.0, 0.25 + 0.6 * (1 + label.count("\n"))) for label in labels]
+        ends = accumulate(heights)
+        middles = {arch: end - height / 2 for arch, end, height in zip(archs, ends, heights, strict=True)}
+        drawn = figure(across, 0.45 + rows * (0.55 + ROW_HEIGHT * sum(heights)))
         every = drawn.subplots(rows, columns, squeeze=False, sharey=True)
         for number, place in enumerate(places):
             axes = every[number // columns, number % columns]
-            _panel(axes, [group for group in kept if (group.task, group.length) == place], archs, colours)
+            _panel(axes, [group for group in kept if (group.task, group.length) == place], middles, colours)
             axes.set_title(f"{written.shortened(place[0], 30)} at {place[1]:,}")
-            axes.set_yticks(range(len(archs)), labels=labels)
+            axes.set_yticks(list(middles.values()), labels=labels)
         for number in range(len(places), rows * columns):
             every[number // columns, number % columns].set_axis_off()
-        every[0, 0].set_ylim(len(archs) - 0.4, -0.6)
+        every[0, 0].set_ylim(sum(heights) + 0.1, -0.1)
         drawn.supxlabel("score (share answered rightly)", fontsize=9)
         told = "; ".join(_told(group) for group in kept)
         return finished(
@@ -58,12 +62,12 @@ def score_by_architecture_of(found: Sequence[Group], *, across: float) -> Drawin
         )
 
 
-def _panel(axes: Axes, rivals: Sequence[Group], archs: Sequence[str], colours: dict[str, Mark]) -> None:
+def _panel(axes: Axes, rivals: Sequence[Group], middles: dict[str, float], colours: dict[str, Mark]) -> None:
     line = next((line for group in rivals if (line := group.line()) is not None), None)
     scores = [score for group in rivals for score in group.scores()]
     _lines(axes, line)
     for group in rivals:
-        y, mark, mean = archs.index(group.arch), colours[group.arch], interval_of_mean(group.scores())
+        y, mark, mean = middles[group.arch], colours[group.arch], interval_of_mean(group.scores())
         if isfinite(mean.low):
             axes.plot([max(mean.low, 0), min(mean.high, 1)], [y, y], color=mark.colour, linewidth=1.4, zorder=2)
         axes.plot(group.scores(), [y] * len(group.scores()), ".", color=mark.colour, markersize=4, alpha=0.7, zorder=2)

@@ -72,7 +72,7 @@ def power_of_ten(value: float) -> str:
 def stacked(label: str, limit: int) -> str:
     """A label in lines of at most `limit` characters, broken at its separators."""
     lines = [""]
-    for part in re.findall(r"[^:, ]+[:, ]?", label):
+    for part in re.findall(r"[^:, ]+[:,]? ?", label):
         if lines[-1] and len(lines[-1]) + len(part.strip()) > limit:
             lines.append("")
         lines[-1] += part

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from results import Case, Line, Probe, Record, RunFile
+from results import Case, Line, Probe, Record, RunFile, limit_share
 
 STEP_QUANTILES = (0.5, 0.9, 0.99, 1.0)
 SOLVED_SHARE = 0.99
@@ -56,6 +56,21 @@ class Seed:
             for measurement in measured
             if "position" in measurement.at and measurement.samples
         }
+
+    @cached_property
+    def state_sizes(self) -> list[tuple[int, tuple[float, ...]]]:
+        """Bytes of state by position."""
+        measured = [] if self.record is None else self.record.of("state_bytes")
+        return [(one.at["position"], tuple(one.samples)) for one in measured if "position" in one.at]
+
+    @cached_property
+    def limit_shares(self) -> list[tuple[int, float]]:
+        """Of what the machine can do, what streamed steps achieved, by position, where the run says."""
+        if self.record is None:
+            return []
+        placed = [one for one in self.record.of("step_seconds") if "position" in one.at]
+        found = [(one.at["position"], limit_share(self.record, one)) for one in placed]
+        return [(position, share) for position, share in found if share is not None]
 
     def line(self, length: int | None = None) -> Line | None:
         """What the score at `length` must be compared with."""

@@ -12,7 +12,6 @@ from math import log
 from statistics import median
 
 from reports._series import Group, Seed
-from results import limit_share
 
 FLAT = 1.25
 """A step cost that grows less than this from the first to the last position is told as flat."""
@@ -43,14 +42,10 @@ def step_costs(seeds: Iterable[Seed]) -> list[StepCost]:
     for seed in seeds:
         for position, found in seed.step_quantiles.items():
             quantiles[position].append(found)
-        if seed.record is None:
-            continue
-        for measurement in seed.record.of("state_bytes"):
-            if "position" in measurement.at:
-                states[measurement.at["position"]].extend(measurement.samples)
-        for measurement in seed.record.of("step_seconds"):
-            if (share := limit_share(seed.record, measurement)) is not None:
-                shares[measurement.at["position"]].append(share)
+        for position, sizes in seed.state_sizes:
+            states[position].extend(sizes)
+        for position, share in seed.limit_shares:
+            shares[position].append(share)
     costs = []
     for position, rows in sorted(quantiles.items()):
         p50, p90, p99, highest = (median(column) for column in zip(*rows, strict=True))

@@ -10,7 +10,7 @@ from reports._canvas import Drawing
 from reports._cost_figure import accuracy_against_cost
 from reports._overview_cost_figure import remembered_against_cost_of
 from reports._series import groups
-from reports._signature import signature_of
+from reports._signature import MOST_PANELS, few_panels, signature_of
 from reports._streaming_figure import streaming_cost
 from reports._training_figure import training_curves
 from reports.inside import inside_of
@@ -36,7 +36,9 @@ def write_figures(
     folder.mkdir(parents=True, exist_ok=True)
     found = groups(run, records)
     drawn = [draw(run, records) for draw in (accuracy_against_length, streaming_cost, accuracy_against_cost)]
-    drawn += [training_curves(run, records), *signature_of(found), remembered_against_cost_of(found)]
+    drawn += [training_curves(run, records), *signature_of(found)]
+    if not few_panels(found, MOST_PANELS):
+        drawn.append(remembered_against_cost_of(found))
     drawn += inside_of(found, traces or {})
     written: dict[Path, None] = {}
     for drawing in drawn:

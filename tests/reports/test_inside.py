@@ -216,3 +216,4 @@ def test_a_label_is_broken_at_its_separators() -> None:
         "lstm:forget_bias=1.0,\ninit=orthogonal\nweight_decay=0.1"
     )
     assert written.stacked("x" * 30, 10) == "x" * 9 + "…"
+    assert written.stacked("gru, 544 B of state", 40) == "gru, 544 B of state"
