@@ -81,12 +81,13 @@ class RNN(RecurrentLayer):
     def fuse(self, x_TBD: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
         from arch.kernels import rnn
 
-        def reference(projected_TBH: Tensor, _: Tensor, h_BH: Tensor) -> tuple[Tensor, ...]:
-            outputs_TBH, (h_BH,) = self.unroll(projected_TBH, RNNState(h_BH), 0)
+        def reference(x_TBD: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+            outputs_TBH, (h_BH,) = self.unroll(self.project(x_TBD), RNNState(inputs[-1]), 0)
             return outputs_TBH, h_BH
 
-        is_tanh = self.nonlinearity == "tanh"
-        outputs_TBH, h_BH = rnn.scan(reference, is_tanh, self.project(x_TBD), self.U_HH, state.h_BH)
+        b_H = self.empty(self.width) if self.b_H is None else self.b_H
+        inputs = (x_TBD, self.W_HD, b_H, self.U_HH, state.h_BH)
+        outputs_TBH, h_BH = rnn.scan(reference, self.nonlinearity == "tanh", *inputs)
         return outputs_TBH, RNNState(h_BH)
 
     def streamed(self) -> Streamed | None:

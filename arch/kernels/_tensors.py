@@ -85,3 +85,13 @@ def weight_gradient(d_sums_TBG: Tensor, h_BH: Tensor, outputs_TBH: Tensor) -> Te
     if len(d_sums_TBG) > 1:
         d_U_HG.addmm_(outputs_TBH[:-1].flatten(0, 1).T, d_sums_TBG[1:].flatten(0, 1))
     return d_U_HG.T
+
+
+def input_gradients(
+    needed: Sequence[bool], x_TBD: Tensor, W_GD: Tensor, d_sums_TBG: Tensor
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of x, W and b in sums W x + b, those of them that are needed."""
+    d_sums_NG = d_sums_TBG.flatten(0, 1)
+    d_x_TBD = (d_sums_NG @ W_GD).view(x_TBD.shape) if needed[0] else None
+    d_W_GD = (x_TBD.flatten(0, 1).T @ d_sums_NG).T if needed[1] else None
+    return d_x_TBD, d_W_GD, d_sums_NG.sum(0) if needed[2] else None

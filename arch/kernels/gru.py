@@ -29,7 +29,15 @@ from torch import Tensor
 from arch.kernels._activation import sigmoid, tanh
 from arch.kernels._compile import kernel
 from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
-from arch.kernels._tensors import CONTIGUOUS, Reference, flat, gradients_wanted, through_reference, weight_gradient
+from arch.kernels._tensors import (
+    CONTIGUOUS,
+    Reference,
+    flat,
+    gradients_wanted,
+    input_gradients,
+    through_reference,
+    weight_gradient,
+)
 from arch.kernels._threads import over_rows
 from arch.kernels._vector import LANES, fused, load, load_first, splat, store, store_first
 
@@ -37,11 +45,11 @@ KEPT = 4
 """Vectors that a group of units keeps for the way back where r is applied before the product: r, z, n, h."""
 
 
-@kernel(void(*[float32[::1]] * 6, boolean, *[int64] * 5))
-def forward_rows(gates, U, u, h_0, outputs, sums, keeps, T, B, H, first, last):  # type: ignore[no-untyped-def]
+@kernel(void(*[float32[::1]] * 7, boolean, *[int64] * 5))
+def forward_rows(gates, bias, U, u, h_0, outputs, sums, keeps, T, B, H, first, last):  # type: ignore[no-untyped-def]
     """`reset=after`, rows `first` to `last` of the batch. Writes outputs (T, B, H).
 
-    Where `keeps` is set, turns projected inputs into gates (T, B, G) and writes s (T, B, H).
+    Where `keeps` is set, turns W x into gates (T, B, G) and writes s (T, B, H).
     """
     panels = panels_of(H)
     padded = panels * LANES
@@ -56,10 +64,13 @@ def forward_rows(gates, U, u, h_0, outputs, sums, keeps, T, B, H, first, last): 
                 here = (t * B + b) * H + unit
                 at = (t * B + b) * 3 * H + unit
                 total = (b - first) * 3 * padded + unit
-                r = sigmoid(load(recurrent, total) + load_first(gates, at, count))  # (1)
-                z = sigmoid(load(recurrent, total + padded) + load_first(gates, at + H, count))  # (2)
+                r = load(recurrent, total) + load_first(gates, at, count)
+                z = load(recurrent, total + padded) + load_first(gates, at + H, count)
+                n = load_first(gates, at + 2 * H, count) + load_first(bias, 2 * H + unit, count)
+                r = sigmoid(r + load_first(bias, unit, count))  # (1)
+                z = sigmoid(z + load_first(bias, H + unit, count))  # (2)
                 s = load(recurrent, total + 2 * padded) + load_first(u, unit, count)
-                n = tanh(fused(r, s, load_first(gates, at + 2 * H, count)))  # (3a)
+                n = tanh(fused(r, s, n))  # (3a)
                 h = load_first(before, before_at + b * H + unit, count)
                 store_first(outputs, here, count, fused(z, h - n, n))  # (4)
                 if keeps:
@@ -195,9 +206,9 @@ def run_forward(keeps: bool, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gates (T, B, G), outputs and s (T, B, H) by (3a)."""
     x_TBD, W_GD, b_G, U_GH, u_H, h_BH = inputs
     T, B, H = *x_TBD.shape[:2], U_GH.shape[1]
-    gates_TBG = torch.addmm(b_G, x_TBD.flatten(0, 1), W_GD.T).unflatten(0, (T, B))
+    gates_TBG = (x_TBD.flatten(0, 1) @ W_GD.T).view(T, B, 3 * H)
     outputs_TBH, sums_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if keeps else 0, B, H)
-    arrays = (gates_TBG, U_GH, u_H, h_BH, outputs_TBH, sums_TBH)
+    arrays = (gates_TBG, b_G, U_GH, u_H, h_BH, outputs_TBH, sums_TBH)
     over_rows(B, T * B * U_GH.numel(), partial(forward_rows, *map(flat, arrays), keeps, T, B, H), ROWS)
     return gates_TBG, outputs_TBH, sums_TBH
 
@@ -227,14 +238,11 @@ class ScanAfter(torch.autograd.Function):
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
         arrays = (gates_TBG, sums_TBH, outputs_TBH, h_BH, U_GH, d_outputs_TBH, d_h_BH)
         over_rows(B, T * B * U_GH.numel(), partial(backward_rows, *map(flat, arrays), T, B, H), ROWS)
-        d_sums_NG, needed = gates_TBG.flatten(0, 1), ctx.needs_input_grad[2:]
-        d_x_TBD = (d_sums_NG @ W_GD).view_as(x_TBD) if needed[0] else None
-        d_W_GD = (x_TBD.flatten(0, 1).T @ d_sums_NG).T if needed[1] else None
-        d_b_G = d_sums_NG.sum(0) if needed[2] else None
         d_rz = weight_gradient(gates_TBG[..., : 2 * H], h_BH, outputs_TBH)  # (9a)
         d_U_GH = torch.cat([d_rz, weight_gradient(sums_TBH, h_BH, outputs_TBH)])
-        d_u_H = sums_TBH.sum((0, 1)) if needed[4] else None
-        return None, None, d_x_TBD, d_W_GD, d_b_G, d_U_GH, d_u_H, d_h_BH
+        d_u_H = sums_TBH.flatten(0, 1).sum(0) if ctx.needs_input_grad[6] else None
+        of_inputs = input_gradients(ctx.needs_input_grad[2:], x_TBD, W_GD, gates_TBG)
+        return None, None, *of_inputs, d_U_GH, d_u_H, d_h_BH
 
 
 class ScanBefore(torch.autograd.Function):

@@ -10,7 +10,7 @@ With d· for the loss's derivative by ·, and dh, dc what the later steps and th
     dh  ← U^T dp                          (12)
     dU  = Σ_t dp_t h_t^T                  (13) one product after the loop, as for dW and dx
 
-The projected inputs, the gates and then dp lie in one memory, one written over the other: at these sizes a
+The products W x, the gates and then dp lie in one memory, one written over the other: at these sizes a
 sequence does not fit into the cache, and what is moved costs as much as what is computed.
 """
 
@@ -29,14 +29,22 @@ from torch import Tensor
 from arch.kernels._activation import sigmoid, tanh
 from arch.kernels._compile import kernel
 from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
-from arch.kernels._tensors import CONTIGUOUS, Reference, flat, gradients_wanted, through_reference, weight_gradient
+from arch.kernels._tensors import (
+    CONTIGUOUS,
+    Reference,
+    flat,
+    gradients_wanted,
+    input_gradients,
+    through_reference,
+    weight_gradient,
+)
 from arch.kernels._threads import over_rows
 from arch.kernels._vector import LANES, fused, load, load_first, splat, store_first
 
 
-@kernel(void(*[float32[::1]] * 6, boolean, *[int64] * 5))
-def forward_rows(gates, U, h_0, c_0, outputs, cells, keeps, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """Rows `first` to `last` of the batch. Turns projected inputs into gates (T, B, G), where `keeps` is set.
+@kernel(void(*[float32[::1]] * 7, boolean, *[int64] * 5))
+def forward_rows(gates, bias, U, h_0, c_0, outputs, cells, keeps, T, B, H, first, last):  # type: ignore[no-untyped-def]
+    """Rows `first` to `last` of the batch. Turns W x into gates (T, B, G), where `keeps` is set.
 
     Writes outputs (T, B, H) and c' (T, B, H), or the last c' (B, H) alone.
     """
@@ -54,10 +62,14 @@ def forward_rows(gates, U, h_0, c_0, outputs, cells, keeps, T, B, H, first, last
                 count = H - unit
                 at = (t * B + b) * 4 * H + unit
                 sums = (b - first) * 4 * padded + unit
-                i = sigmoid(load(recurrent, sums) + load_first(gates, at, count))  # (1)
-                f = sigmoid(load(recurrent, sums + padded) + load_first(gates, at + H, count))  # (2)
-                g = tanh(load(recurrent, sums + 2 * padded) + load_first(gates, at + 2 * H, count))  # (3)
-                o = sigmoid(load(recurrent, sums + 3 * padded) + load_first(gates, at + 3 * H, count))  # (4)
+                i = load(recurrent, sums) + load_first(gates, at, count)
+                f = load(recurrent, sums + padded) + load_first(gates, at + H, count)
+                g = load(recurrent, sums + 2 * padded) + load_first(gates, at + 2 * H, count)
+                o = load(recurrent, sums + 3 * padded) + load_first(gates, at + 3 * H, count)
+                i = sigmoid(i + load_first(bias, unit, count))  # (1)
+                f = sigmoid(f + load_first(bias, H + unit, count))  # (2)
+                g = tanh(g + load_first(bias, 2 * H + unit, count))  # (3)
+                o = sigmoid(o + load_first(bias, 3 * H + unit, count))  # (4)
                 c = fused(f, load_first(cell_before, cell_at + b * H + unit, count), i * g)  # (5)
                 store_first(cells, cell_now + b * H + unit, count, c)
                 store_first(outputs, (t * B + b) * H + unit, count, o * tanh(c))  # (6)
@@ -109,9 +121,9 @@ def run_forward(keeps: bool, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gates (T, B, G), outputs (T, B, H), and c' of every step or of the last alone."""
     x_TBD, W_GD, b_G, U_GH, h_BH, c_BH = inputs
     T, B, H = *x_TBD.shape[:2], U_GH.shape[1]
-    gates_TBG = torch.addmm(b_G, x_TBD.flatten(0, 1), W_GD.T).unflatten(0, (T, B))
+    gates_TBG = (x_TBD.flatten(0, 1) @ W_GD.T).view(T, B, 4 * H)
     outputs_TBH, cells_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if keeps else 1, B, H)
-    arrays = (gates_TBG, U_GH, h_BH, c_BH, outputs_TBH, cells_TBH)
+    arrays = (gates_TBG, b_G, U_GH, h_BH, c_BH, outputs_TBH, cells_TBH)
     over_rows(B, T * B * U_GH.numel(), partial(forward_rows, *map(flat, arrays), keeps, T, B, H), ROWS)
     return gates_TBG, outputs_TBH, cells_TBH
 
@@ -142,12 +154,9 @@ class Scan(torch.autograd.Function):
         d_h_BH, d_c_BH = d_h_BH.clone(memory_format=CONTIGUOUS), d_c_BH.clone(memory_format=CONTIGUOUS)
         arrays = (gates_TBG, cells_TBH, c_BH, U_GH, d_outputs_TBH, d_h_BH, d_c_BH)
         over_rows(B, T * B * U_GH.numel(), partial(backward_rows, *map(flat, arrays), T, B, H), ROWS)
-        d_sums_NG, needed = gates_TBG.flatten(0, 1), ctx.needs_input_grad[2:]
-        d_x_TBD = (d_sums_NG @ W_GD).view_as(x_TBD) if needed[0] else None
-        d_W_GD = (x_TBD.flatten(0, 1).T @ d_sums_NG).T if needed[1] else None
-        d_b_G = d_sums_NG.sum(0) if needed[2] else None
         d_U_GH = weight_gradient(gates_TBG, h_BH, outputs_TBH)  # (13)
-        return None, None, d_x_TBD, d_W_GD, d_b_G, d_U_GH, d_h_BH, d_c_BH
+        of_inputs = input_gradients(ctx.needs_input_grad[2:], x_TBD, W_GD, gates_TBG)
+        return None, None, *of_inputs, d_U_GH, d_h_BH, d_c_BH
 
 
 def scan(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:

@@ -33,7 +33,7 @@ class Perceptron(torch.autograd.Function):
         product_YD = wide_YE @ W_2.T
         kept = [a_YD, y_YD, normal_YD, moments_YM, slope_YE, wide_YE]
         if final:
-            sum_YD, z_YD, final_YM = normalise(y_YD, *final, product_YD, b_2)  # (2)
+            sum_YD, z_YD, final_YM = normalise(y_YD, final[0], final[1], product_YD, b_2)  # (2)
             kept += [sum_YD, final_YM]
         else:
             z_YD = add(y_YD, product_YD, b_2)
@@ -49,10 +49,10 @@ class Perceptron(torch.autograd.Function):
             return None, *through_reference(ctx.reference, inputs, [d_z_BTD])
         x_BTD, _, W_o, _, gain_D, _, W_1, _, W_2, _, *final = inputs
         a_YD, y_YD, normal_YD, moments_YM, slope_YE, wide_YE, *of_final = kept
-        d_z_YD, of_final_norm = d_z_BTD.reshape(y_YD.shape), ()
+        d_z_YD, of_final_norm = d_z_BTD.reshape(y_YD.shape), d_z_BTD.new_empty(0, len(gain_D))
         if final:
-            d_z_YD, sums_4D = denormalise(d_z_YD, *of_final, final[0])
-            of_final_norm = (sums_4D[0], sums_4D[1])
+            d_z_YD, sums_4D = denormalise(d_z_YD, of_final[0], of_final[1], final[0])
+            of_final_norm = sums_4D[:2]
         d_W_2 = (wide_YE.T @ d_z_YD).T
         d_wide_YE = d_z_YD @ W_2
         d_b_1 = gelu.go_back(slope_YE, d_wide_YE)

@@ -5,9 +5,11 @@ With d· for the loss's derivative by ·, and dh what the later steps and the ou
     dp  = dh (1 - h'²) for tanh;  dh where h' > 0, else 0, for relu    (2)  p is the sum inside φ
     dh  ← U^T dp                                                       (3)
     dU  = Σ_t dp_t h_t^T                                               (4)  one product after the loop
+
+Outputs are written over the product W x that they are made of: what is moved costs as much as what is computed.
 """
 
-# Shape suffixes: T time, B batch, H hidden width
+# Shape suffixes: T time, B batch, D input width, H hidden width
 
 from __future__ import annotations
 
@@ -22,14 +24,21 @@ from torch import Tensor
 from arch.kernels._activation import tanh
 from arch.kernels._compile import kernel
 from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
-from arch.kernels._tensors import CONTIGUOUS, Reference, flat, through_reference, weight_gradient
+from arch.kernels._tensors import (
+    CONTIGUOUS,
+    Reference,
+    flat,
+    input_gradients,
+    through_reference,
+    weight_gradient,
+)
 from arch.kernels._threads import over_rows
 from arch.kernels._vector import LANES, larger, load, load_first, positive, splat, store_first
 
 
 @kernel(void(*[float32[::1]] * 4, boolean, *[int64] * 5))
-def forward_rows(projected, U, h_0, outputs, is_tanh, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """Rows `first` to `last` of the batch. Writes outputs (T, B, H)."""
+def forward_rows(outputs, bias, U, h_0, is_tanh, T, B, H, first, last):  # type: ignore[no-untyped-def]
+    """Rows `first` to `last` of the batch. Turns W x (T, B, H) into outputs."""
     panels = panels_of(H)
     packed = pack_transposed(U, 0, H, H)
     recurrent = np.empty((last - first) * panels * LANES, np.float32)
@@ -41,7 +50,8 @@ def forward_rows(projected, U, h_0, outputs, is_tanh, T, B, H, first, last):  # 
         for b in range(first, last):
             for unit in range(0, panels * LANES, LANES):
                 at = (t * B + b) * H + unit
-                total = load(recurrent, (b - first) * panels * LANES + unit) + load_first(projected, at, H - unit)
+                total = load(recurrent, (b - first) * panels * LANES + unit) + load_first(outputs, at, H - unit)
+                total += load_first(bias, unit, H - unit)
                 h = tanh(total) if is_tanh else larger(total, splat(0.0))  # (1)
                 store_first(outputs, at, H - unit, h)
 
@@ -71,19 +81,15 @@ def backward_rows(outputs, U, d_outputs, d_h, d_projected, is_tanh, T, B, H, fir
 
 
 class Scan(torch.autograd.Function):
-    """Outputs (T, B, H) and h_T (B, H) from the projected inputs (T, B, H), U and h_0."""
+    """Outputs (T, B, H) and h_T (B, H) from x (T, B, D), W, b, U and h_0."""
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-        projected_TBH, U_HH, h_BH = inputs
-        T, B, H = projected_TBH.shape
-        outputs_TBH = projected_TBH.new_empty(T, B, H)
-        over_rows(
-            B,
-            T * B * U_HH.numel(),
-            partial(forward_rows, *map(flat, (projected_TBH, U_HH, h_BH, outputs_TBH)), is_tanh, T, B, H),
-            ROWS,
-        )
+        x_TBD, W_HD, b_H, U_HH, h_BH = inputs
+        T, B, H = *x_TBD.shape[:2], len(U_HH)
+        outputs_TBH = (x_TBD.flatten(0, 1) @ W_HD.T).view(T, B, H)
+        arrays = (outputs_TBH, b_H, U_HH, h_BH)
+        over_rows(B, T * B * U_HH.numel(), partial(forward_rows, *map(flat, arrays), is_tanh, T, B, H), ROWS)
         ctx.reference, ctx.is_tanh = reference, is_tanh
         ctx.save_for_backward(*inputs, outputs_TBH)
         return outputs_TBH, outputs_TBH[-1].clone()
@@ -93,14 +99,14 @@ class Scan(torch.autograd.Function):
         *inputs, outputs_TBH = ctx.saved_tensors
         if torch.is_grad_enabled():
             return None, None, *through_reference(ctx.reference, inputs, gradients)
-        _, U_HH, h_BH = inputs
+        x_TBD, W_HD, _, U_HH, h_BH = inputs
         T, B, H = outputs_TBH.shape
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
-        d_projected_TBH = torch.empty_like(outputs_TBH)
-        arrays = (outputs_TBH, U_HH, d_outputs_TBH, d_h_BH, d_projected_TBH)
+        d_sums_TBH = torch.empty_like(outputs_TBH)
+        arrays = (outputs_TBH, U_HH, d_outputs_TBH, d_h_BH, d_sums_TBH)
         over_rows(B, T * B * U_HH.numel(), partial(backward_rows, *map(flat, arrays), ctx.is_tanh, T, B, H), ROWS)
-        d_U_HH = weight_gradient(d_projected_TBH, h_BH, outputs_TBH)  # (4)
-        return None, None, d_projected_TBH, d_U_HH, d_h_BH
+        d_U_HH = weight_gradient(d_sums_TBH, h_BH, outputs_TBH)  # (4)
+        return None, None, *input_gradients(ctx.needs_input_grad[2:], x_TBD, W_HD, d_sums_TBH), d_U_HH, d_h_BH
 
 
 def scan(reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:

@@ -46,11 +46,8 @@ FAULTS = [
     Fault("gru", "fused(da, r, load_first(d_h", "fused(da, h, load_first(d_h", "gru:reset=before"),
     Fault("gelu", "fused(x * splat(INVERSE_SQRT_2_PI), bell, below)", "below", "transformer", ("perceptron",)),
     Fault("_norm", "apart * slope) * scale", "apart) * scale", "transformer", ("heads", "perceptron")),
-    Fault("_norm", "d_n * apart)  # (4)", "d_n)  # (4)", "transformer", ("heads", "perceptron")),
     Fault("heads", "splat(-1.0) if back", "splat(1.0) if back", "transformer"),
     Fault("attention", "top, share = splat(moments[2 * (head * T + t)])", "top, share = splat(0.0)", "transformer"),
-    Fault("attention", "weight = first_or(weight, t + 1 - s, splat(0.0))", "", "transformer"),
-    Fault("attention", "t = max(begin, s)", "t = max(begin, s + 1)", "transformer"),
     Fault("perceptron", "moments_YM, gain_D, d_z_YD)", "moments_YM, gain_D, d_z_YD * 0)", "transformer"),
 ]
 STREAMING_FAULTS = [
