@@ -124,7 +124,10 @@ def _work(execution: Execution, cluster: Cluster | None, console: Console, quiet
             raise
         share = execution.use.share(executor.lanes, executor.machines)
     if share is not None and not quiet:
-        console.print(f"{share:.0%} of the lanes' time went into training and measuring", highlight=False)
+        console.print(
+            f"{share:.0%} of the lanes' time went into training and measuring, the rest into starting and waiting",
+            highlight=False,
+        )
 
 
 def _say_what_stopped(console: Console, execution: Execution, running: list[str]) -> None:

@@ -95,7 +95,7 @@ def choice(found: Sequence[Group], rows: Sequence[Glance] | None = None) -> str 
         ("Cheaper, but clearly less memory:", [row for row in streamed if _cheap_but_less(row, best)]),
     ):
         if rivals:
-            parts.append(f"{words} {listed([f'{row.arch} ({row.share:.0%}, {_price(row, best)})' for row in rivals])}.")
+            parts.append(f"{words} {listed([f'{row.arch} ({_beside(row, best)})' for row in rivals])}.")
     return " ".join([*parts, *_lasting(best, streamed)])
 
 
@@ -133,13 +133,13 @@ def _reason(best: Glance, streamed: Sequence[Glance]) -> str:
     told = f"remembers {share} of what there is to remember at the trained length"
     if most is not best:
         return (
-            f"For streaming, choose {best.arch}: its step is the cheapest of those that remember at most {points} "
-            f"less than the best, {most.arch} ({most.share:.0%}). It {told}."
+            f"For streaming, choose {best.arch}: its step is the cheapest of those that surely use the past and "
+            f"remember at most {points} less than the best, {most.arch} ({most.share:.0%}). It {told}."
         )
     if any(row is not best and row.share >= best.share - NEARLY_BEST for row in streamed):
         return (
             f"For streaming, choose {best.arch}: it {told}, more than any other, and its step is the cheapest of those "
-            f"that come within {points} of it."
+            f"that surely use the past and come within {points} of it."
         )
     return f"For streaming, choose {best.arch}: it {told}, and no other comes within {points} of it."
 
@@ -177,6 +177,12 @@ def _cheap_but_less(row: Glance, best: Glance) -> bool:
     assert row.cost is not None
     assert best.cost is not None
     return row.share < best.share and not _tied(row, best) and row.cost.p50_seconds < best.cost.p50_seconds
+
+
+def _beside(row: Glance, best: Glance) -> str:
+    """What a rival remembers and costs. One whose interval reaches nothing is never chosen, however cheap."""
+    doubt = ", perhaps nothing" if row.low <= 0 else ""
+    return f"{row.share:.0%}{doubt}, {_price(row, best)}"
 
 
 def _price(row: Glance, best: Glance) -> str:
