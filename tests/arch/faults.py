@@ -203,7 +203,6 @@ FAULTS = [
                 "return qk_2BNTK[0], qkv_BTD.view(B, T, 3, self.heads, -1)[:, :, 1].transpose(1, 2),",
             ),
             "near steps penalised": ("(-slope_N11 * age_TS)", "(slope_N11 * age_TS)"),
-            "heads numbered from zero": ("torch.arange(1, heads + 1,", "torch.arange(0, heads,"),
             "positions added in every layer": (
                 "self.adds_positions = False",
                 'self.adds_positions = positions == "sinusoidal"',
@@ -212,15 +211,20 @@ FAULTS = [
         },
     ),
     *_table(
+        "_positions.py",
+        softmax.transformer_equals_plain_softmax,
+        {
+            "heads numbered from zero": ("torch.arange(1, heads + 1,", "torch.arange(0, heads,"),
+        },
+        arch="transformer",
+    ),
+    *_table(
         "transformer.py",
         softmax.transformer_equals_torch_encoder,
         {
             "scores not scaled": ("is_causal=T > 1)", "is_causal=T > 1, scale=1.0)"),
             "residual left out": ("x_BTD + self.W_o(attended_BTD)", "self.W_o(attended_BTD)"),
-            "no norm before attention": (
-                "self._attend(self.attention_norm(x_BTD), state)",
-                "self._attend(x_BTD, state)",
-            ),
+            "no norm before attention": ("self.W_qkv(self.attention_norm(x_BTD))", "self.W_qkv(x_BTD)"),
         },
     ),
     *_table(

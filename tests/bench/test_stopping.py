@@ -56,9 +56,12 @@ def test_ctrl_c_names_what_was_running_and_leaves_no_lane_behind(tmp_path: Path)
     with subprocess.Popen(
         command, cwd=HOME, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        lanes = busy_lanes_of(process)
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        try:
+            lanes = busy_lanes_of(process)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        finally:
+            process.kill()  # leaving the block waits for its end
     assert process.returncode == INTERRUPTED == 130
     assert "stopped, to begin anew: lstm on first_last at 4, seed 0" in output or "begin anew: rnn" in output
     assert "0 of 4 cases are done" in output

@@ -177,9 +177,9 @@ def test_attention_gives_back_what_the_layer_attends_to(options: str) -> None:
         x_BTD = model.encoder(inputs)
         if layer.adds_positions:
             x_BTD = x_BTD + layer._added_positions(0, 5, x_BTD)
-        normed_BTD = layer.attention_norm(x_BTD)
-        attended_BTD, _ = layer._attend(normed_BTD, layer.init_state(2))
-        v_BNTK = layer._project(normed_BTD, layer.init_state(2))[2]
+        qkv = layer._project(x_BTD, layer.init_state(2), fused=False)
+        attended_BTD, _ = layer._attend(*qkv, layer.init_state(2), fused=False)
+        v_BNTK = qkv[2]
         own_BTD = (weights_BNTT @ v_BNTK).transpose(1, 2).reshape(2, 5, 4)
     torch.testing.assert_close(own_BTD, attended_BTD, rtol=0, atol=SINGLE)
     rows = weights_BNTT.sum(3)
