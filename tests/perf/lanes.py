@@ -48,13 +48,16 @@ def main() -> int:
     parser.add_argument("--lanes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--at-least", type=float, default=PROMISED)
+    parser.add_argument("--keep", type=Path, help="a folder that does not exist, for the stores of these runs")
     given, options = parser.parse_known_args()
     _run([sys.executable, "-c", "from arch import kernels; kernels.warm()"])
     print(f"{'lanes':>5} {'wall (s)':>9} {'share':>6} {'training (s)':>13} {'timing (s)':>11}")
     rans: dict[int, list[Ran]] = {1: [], given.lanes: []}
-    for _ in range(given.rounds):
+    for turn in range(given.rounds):
         for lanes, before in rans.items():
-            ran = timed(given.plan, options, lanes)
+            with tempfile.TemporaryDirectory() as folder:
+                store = given.keep / f"{lanes}-lanes-{turn + 1}" if given.keep else Path(folder)
+                ran = timed(given.plan, options, lanes, store)
             before.append(ran)
             row = f"{lanes:5} {ran.wall_seconds:9.1f} {ran.share:>6} {ran.training_seconds:13.1f}"
             print(f"{row} {ran.timing_seconds:11.1f}", flush=True)
@@ -66,15 +69,14 @@ def main() -> int:
     return 0 if ratio >= given.at_least else 1
 
 
-def timed(plan: str, options: list[str], lanes: int) -> Ran:
+def timed(plan: str, options: list[str], lanes: int, store: Path) -> Ran:
     """Run a plan in an empty store."""
-    with tempfile.TemporaryDirectory() as folder:
-        words = ["run", plan, *options, "--lanes", str(lanes), "--store", folder]
-        began = time.monotonic()
-        output = _run([sys.executable, "-m", "bench", *words])
-        wall = time.monotonic() - began
-        (run,) = Store(Path(folder)).runs()
-        training, timing = worked(list(run.read()[0].values()))
+    words = ["run", plan, *options, "--lanes", str(lanes), "--store", str(store)]
+    began = time.monotonic()
+    output = _run([sys.executable, "-m", "bench", *words])
+    wall = time.monotonic() - began
+    (run,) = Store(store).runs()
+    training, timing = worked(list(run.read()[0].values()))
     share = re.search(r"^(\d+%) of the lanes' time", output, re.MULTILINE)
     assert share is not None, output
     return Ran(wall, share[1], training, timing)
