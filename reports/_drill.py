@@ -96,7 +96,7 @@ def _row(seed: Seed) -> SeedRow:
     training = record.training if record is not None else None
     return SeedRow(
         seed=seed.case.seed,
-        key=seed.case.key,
+        key=seed.key,
         status="missing" if record is None else record.status.replace("_", " "),
         reason=(record.reason or "") if record is not None else "no record was written",
         scores=seed.scores,

@@ -30,9 +30,7 @@ def limit_share(record: Record, measurement: Measurement) -> float | None:
     name = FLOPS_OF.get(measurement.metric)
     if name is None or not measurement.samples:
         return None
-    flops, peak = _stated(record, name, measurement.at), _peak(record, measurement.at)
-    seconds = median(measurement.samples)
-    if not flops or not peak or seconds <= 0:
+    if not (flops := _stated(record, name, measurement.at)) or not (peak := _peak(record, measurement.at)):
         return None
     moved = bandwidth = None
     if measurement.metric == "step_seconds":
@@ -42,7 +40,8 @@ def limit_share(record: Record, measurement: Measurement) -> float | None:
         )
         if not moved or not bandwidth:
             return None
-    return flops / seconds / attainable(flops, moved, peak, bandwidth)
+    seconds = median(measurement.samples)
+    return flops / seconds / attainable(flops, moved, peak, bandwidth) if seconds > 0 else None
 
 
 def _peak(record: Record, at: dict[str, int]) -> float | None:
@@ -51,9 +50,9 @@ def _peak(record: Record, at: dict[str, int]) -> float | None:
 
 
 def _best(record: Record, metric: str, at: dict[str, int]) -> float | None:
-    found = [max(one.samples) for one in record.of(metric) if one.samples and at.items() <= one.at.items()]
+    found = [max(one.samples) for one in record.by_process(metric) if one.samples and at.items() <= one.at.items()]
     return max(found, default=None)
 
 
 def _stated(record: Record, metric: str, at: dict[str, int]) -> float | None:
-    return next((one.samples[0] for one in record.of(metric) if one.samples and one.at == at), None)
+    return next((one.samples[0] for one in record.by_process(metric) if one.samples and one.at == at), None)
