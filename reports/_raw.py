@@ -41,9 +41,7 @@ def attachment(run: RunFile, records: Sequence[Record]) -> Attachment | None:
         name=f"{run.id}.jsonl.gz",
         link=f"data:application/gzip;base64,{packed}",
         records=len(records),
-        left_out=sum(
-            len(one.samples) for record in records for one in record.measurements if one.metric in LEFT_OUT
-        ),
+        left_out=sum(len(one.samples) for record in records for one in record.measurements if one.metric in LEFT_OUT),
     )
 
 

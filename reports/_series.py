@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from results import Case, Line, Measurement, Probe, Protocol, Record, RunFile, limit_share
+from results import Case, Limits, Line, Measurement, Probe, Protocol, Record, RunFile
 
 STEP_QUANTILES = (0.5, 0.9, 0.99, 1.0)
 SOLVED_SHARE = 0.99
@@ -66,7 +66,8 @@ class Seed:
         """Of what the machine can do, what streamed steps achieved, by position, where the run says."""
         if self.record is None:
             return []
-        found = [(one.at["position"], limit_share(self.record, one)) for one in self._streamed]
+        limits = Limits(self.record)
+        found = [(one.at["position"], limits.share(one)) for one in self._streamed]
         return [(position, share) for position, share in found if share is not None]
 
     @cached_property

@@ -106,7 +106,7 @@ def page(
         **_against(run, records, found, baseline),
         **_summary(found, rows, costs),
         **_tables(run, records, found, costs),
-        **_figures(found, rows, traces or {}),
+        **_figures(found, rows, costs, traces or {}),
         solved_share=SOLVED_SHARE,
         noise={"pulse": SLOW_PULSE, "load": f"{BUSY_LOAD:.0%}", "stolen": f"{STOLEN:.0%}", "waited": f"{WAITED:.0%}"},
         nearly_equal=NEARLY_EQUAL,
@@ -162,11 +162,17 @@ def _tables(
     }
 
 
-def _figures(found: Sequence[Group], rows: Sequence[Glance], traces: Mapping[str, Traces]) -> dict[str, Any]:
+def _figures(
+    found: Sequence[Group],
+    rows: Sequence[Glance],
+    costs: dict[str, list[StepCost]],
+    traces: Mapping[str, Traces],
+) -> dict[str, Any]:
     first, further = signature_of(found)
     again = trained_otherwise(found)  # the same models, whose steps cost the same
     plain = [group for group in found if not any(group is other for other in again)]
-    signature = [drawing for drawing in (first, streaming_cost_of(plain, among=found)) if drawing is not None]
+    streamed = streaming_cost_of(plain, among=found, costs=None if again else costs)
+    signature = [drawing for drawing in (first, streamed) if drawing is not None]
     return {
         "signature": signature,
         "beside": _beside(signature),

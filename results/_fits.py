@@ -269,9 +269,9 @@ def _medians_of_drawn(medians_CP: Floats, resamples: int, generator: np.random.G
     """The median over as many curves as there are, drawn with replacement, (R, P).
 
     How often each curve was drawn is counted in the order of its cost, so that nothing is sorted but the curves. Of
-    many curves only those of middling cost are gone through one by one, and the cheaper ones counted by a product.
+    many curves only those of middling cost are gone through one by one, and the cheaper ones counted together.
     """
-    C, P = medians_CP.shape
+    C = len(medians_CP)
     order_CP = np.argsort(medians_CP, axis=0)
     found = []
     for some in np.array_split(np.arange(resamples), -(-resamples * C // DRAWN_AT_ONCE)):
@@ -279,7 +279,10 @@ def _medians_of_drawn(medians_CP: Floats, resamples: int, generator: np.random.G
         places_RC = chosen_RC * len(some) + np.arange(len(some))[:, None]
         times_CR = np.bincount(places_RC.ravel(), minlength=C * len(some)).reshape(C, len(some)).astype(np.float32)
         medians_RP = _medians_of_times(medians_CP, order_CP, times_CR, math.ceil(MIDDLING * math.sqrt(C)))
-        found.append(_medians_of_times(medians_CP, order_CP, times_CR, C) if medians_RP is None else medians_RP)
+        if medians_RP is None:
+            medians_RP = _medians_of_times(medians_CP, order_CP, times_CR, C)
+        assert medians_RP is not None
+        found.append(medians_RP)
     return np.concatenate(found)
 
 
@@ -289,14 +292,12 @@ def _medians_of_times(
     """The medians where each curve was drawn so many times; None where one is not within `reach` of the middle."""
     C, P = medians_CP.shape
     first = max(C // 2 - reach, 0)
-    cheaper_CP = np.zeros((C, P), np.float32)
-    np.put_along_axis(cheaper_CP, order_CP[:first], 1, axis=0)
-    below_PR = cheaper_CP.T @ times_CR  # whole numbers, which float32 holds exactly
     found = []
     for p in range(P):
         middling_W = order_CP[first : C // 2 + reach + 1, p]
-        reached_WR = below_PR[p] + np.cumsum(times_CR[middling_W], axis=0)
-        if (below_PR[p] > (C - 1) // 2).any() or (reached_WR[-1] <= C // 2).any():
+        below_R = times_CR[order_CP[:first, p]].sum(axis=0)  # whole numbers, which float32 holds exactly
+        reached_WR = below_R + np.cumsum(times_CR[middling_W], axis=0)
+        if (below_R > (C - 1) // 2).any() or (reached_WR[-1] <= C // 2).any():
             return None
         low_R, high_R = (middling_W[(reached_WR > middle).argmax(axis=0)] for middle in ((C - 1) // 2, C // 2))
         found.append((medians_CP[low_R, p] + medians_CP[high_R, p]) / 2)
@@ -305,8 +306,11 @@ def _medians_of_times(
 
 def _blocks(measurement: Measurement) -> list[tuple[float, ...]]:
     """The samples of each block: as even as can be, the longer ones first."""
-    least, longer = divmod(len(measurement.samples), max(1, len(measurement.blocks)))
-    ends = [0, *accumulate([least + 1] * longer + [least] * (max(1, len(measurement.blocks)) - longer))]
+    count = len(measurement.blocks)
+    if count < 2:
+        return [measurement.samples]
+    least, longer = divmod(len(measurement.samples), count)
+    ends = [0, *accumulate([least + 1] * longer + [least] * (count - longer))]
     return [measurement.samples[start:end] for start, end in pairwise(ends) if end > start]
 
 
@@ -315,8 +319,8 @@ def _medians(rows_K: Sequence[Sequence[float]]) -> Floats:
     lengths_K = np.array([len(row) for row in rows_K])
     found_K = np.empty(len(rows_K))
     for length in np.unique(lengths_K):
-        places = np.flatnonzero(lengths_K == length)
-        found_K[places] = np.median([rows_K[place] for place in places], axis=1)
+        places = np.flatnonzero(lengths_K == length).tolist()
+        found_K[places] = np.median(np.array([rows_K[place] for place in places]), axis=1)
     return found_K
 
 

@@ -40,8 +40,7 @@ def test_a_page_asks_every_case_once(
     reports.page(run, records)
     assert len(keys) == len(run.cases)
     assert len(sorted_steps) == len(run.cases)
-    # For the tables, and for the figure, which leaves out other trainings of the same model.
-    assert len(costs) == 2 * len(synthetic.ARCHS)
+    assert len(costs) == len(synthetic.ARCHS)
 
 
 def test_records_that_are_too_many_to_attach_are_not_written_to_the_last() -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results import _fits
-from results import Block, Interval, Measurement, StreamCosts, cost_line, costs_of, crossover, curves_of, growth
+from results import Block, Interval, Measurement, StreamCosts, _fits, cost_line, costs_of, crossover, curves_of, growth
 from tests.results.examples import record
 
 POSITIONS = (1, 4, 16, 64, 256, 1024, 4096, 16384)
