@@ -177,6 +177,8 @@ def _figures(
         "signature": signature,
         "beside": _beside(signature),
         "every_length": further,
+        "panels": len({(group.task, group.length) for group in found}),
+        "most_panels": MOST_SHOWN,
         "cost": accuracy_against_cost_of(found)
         if few_panels(found, MOST_PANELS)
         else remembered_against_cost_of(found, rows),
