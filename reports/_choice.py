@@ -45,15 +45,18 @@ class Glance:
         return self.costs[-1].p50_seconds / first if first else None
 
 
-def glance(found: Sequence[Group]) -> list[Glance]:
-    """One row an architecture, the most remembered first; empty where no setting is shared."""
+def glance(found: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[Glance]:
+    """One row an architecture, the most remembered first; empty where no setting is shared.
+
+    What steps cost is worked out where it is not at hand.
+    """
     shared = settings(found)
     if not shared:
         return []
     archs = next(iter(shared.values()))
     overall = {arch: Estimate.over([row[arch] for row in shared.values()]) for arch in archs}
     multiple, kept = beyond(found, shared)
-    costs = step_costs_by_arch(found)
+    costs = step_costs_by_arch(found) if costs is None else costs
     chosen = _chosen(overall, costs)
     rows = []
     for arch, rank in ranks(overall).items():

@@ -8,23 +8,22 @@ from statistics import fmean
 from reports._numbers import listed, microseconds, short_score
 from reports._remembered import CLEAR_SHARE, baseline
 from reports._series import Group, solved_from
-from reports._streaming import grown, step_costs_by_arch
+from reports._streaming import StepCost, grown, step_costs_by_arch
 from results import Line, interval_of_mean
 
 MOST_SHARE = 0.8
 """With the whole interval above this share of the span, what is short of solved is told as nearly solving."""
 
 
-def conclusions(found: Sequence[Group]) -> list[str]:
+def conclusions(found: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[str]:
     """One line per task and length, then one on what a streamed step costs."""
     places = dict.fromkeys((group.task, group.length) for group in found)
     lines = [_of_place([group for group in found if (group.task, group.length) == place]) for place in places]
-    return lines + streaming_conclusions(found)
+    return lines + streaming_conclusions(step_costs_by_arch(found) if costs is None else costs)
 
 
-def streaming_conclusions(found: Sequence[Group]) -> list[str]:
+def streaming_conclusions(costs: dict[str, list[StepCost]]) -> list[str]:
     """What a step costs at the longest position."""
-    costs = step_costs_by_arch(found)
     if not costs:
         return []
     ranked = sorted(costs, key=lambda arch: costs[arch][-1].p50_seconds)

@@ -67,7 +67,7 @@ def protocols(found: Sequence[Group]) -> list[tuple[str, str]]:
     """How models were trained: where each distinct protocol was used, and the protocol in words."""
     used: dict[str, dict[tuple[str, int], list[str]]] = {}
     for group in found:
-        for protocol in {seed.case.protocol.digest(): seed.case.protocol for seed in group.seeds}.values():
+        for protocol in dict.fromkeys(seed.case.protocol for seed in group.seeds):
             used.setdefault(_told(protocol), {}).setdefault((group.task, group.length), []).append(group.arch)
     if len(used) == 1:
         return [("All cases", next(iter(used)))]

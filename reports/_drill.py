@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reports import _numbers as written
 from reports._series import Group, Seed
 
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90
@@ -28,11 +29,15 @@ class SeedRow:
     key: str
     status: str
     reason: str
-    scores: dict[int, float]
+    score: str
+    """At the trained length, in the line above the table."""
+    scores: tuple[str, ...]
+    """By the lengths of all seeds."""
     steps: int | None
     stopped: str
     training_seconds: float | None
-    step_p50_seconds: dict[int, float]
+    step_p50: tuple[str, ...]
+    """Microseconds, by the positions of all seeds."""
     probes: tuple[str, ...]
     """Probes that did not measure, each with its reason."""
 
@@ -60,7 +65,8 @@ def drills(found: Sequence[Group]) -> list[Drill]:
 
 
 def _drill(group: Group) -> Drill:
-    seeds = tuple(_row(seed) for seed in group.seeds)
+    lengths = group.evaluated_lengths()
+    positions = sorted({position for seed in group.seeds for position in seed.step_quantiles})
     trained = [
         (seed.case.seed, seed.record.training.curve)
         for seed in group.seeds
@@ -73,9 +79,9 @@ def _drill(group: Group) -> Drill:
         task=group.task,
         length=group.length,
         configuration=_configuration(group),
-        lengths=tuple(group.evaluated_lengths()),
-        positions=tuple(sorted({position for row in seeds for position in row.step_p50_seconds})),
-        seeds=seeds,
+        lengths=tuple(lengths),
+        positions=tuple(positions),
+        seeds=tuple(_row(seed, lengths, positions) for seed in group.seeds),
         curves=tuple(
             Curve(
                 seed=seed,
@@ -91,19 +97,21 @@ def _drill(group: Group) -> Drill:
     )
 
 
-def _row(seed: Seed) -> SeedRow:
+def _row(seed: Seed, lengths: Sequence[int], positions: Sequence[int]) -> SeedRow:
     record = seed.record
+    p50 = {position: quantiles[0] for position, quantiles in seed.step_quantiles.items()}
     training = record.training if record is not None else None
     return SeedRow(
         seed=seed.case.seed,
-        key=seed.case.key,
+        key=seed.key,
         status="missing" if record is None else record.status.replace("_", " "),
         reason=(record.reason or "") if record is not None else "no record was written",
-        scores=seed.scores,
+        score=written.score(seed.score()),
+        scores=tuple(written.score(seed.score(length), 4) for length in lengths),
         steps=training.steps if training else None,
         stopped=training.stopped if training else "",
         training_seconds=training.seconds if training else None,
-        step_p50_seconds={position: quantiles[0] for position, quantiles in seed.step_quantiles.items()},
+        step_p50=tuple(written.microseconds(p50.get(position)) for position in positions),
         probes=tuple(
             f"{name} {probe.status}" + (f": {probe.reason}" if probe.reason else "")
             for name, probe in (record.probes.items() if record is not None else ())

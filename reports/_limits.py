@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from reports._numbers import MISSING, significant
 from reports._series import Group
-from reports._streaming import step_costs
 
 EXPLANATION = (
     "Share of the limit is what a timing achieved of what the machine can do at the same sizes: for whole sequences "
@@ -21,9 +21,10 @@ def shares_of(found: Sequence[Group]) -> dict[tuple[str, str, int], float]:
     """The share of the limit of a streamed step at the last position, by architecture, task and length."""
     shares = {}
     for group in found:
-        costs = step_costs(group.seeds)
-        if costs and costs[-1].limit_share is not None:
-            shares[group.arch, group.task, group.length] = costs[-1].limit_share
+        last = max((position for seed in group.seeds for position in seed.step_quantiles), default=None)
+        reached = [share for seed in group.seeds for position, share in seed.limit_shares if position == last]
+        if reached:
+            shares[group.arch, group.task, group.length] = median(reached)
     return shares
 
 

@@ -7,16 +7,16 @@ from math import log2
 
 from reports import _numbers as written
 from reports._canvas import Drawing, figure, finished, legend, marks, style
-from reports._choice import glance
+from reports._choice import Glance, glance
 from reports._panels import interval_bar, score_axis, time_axis
 from reports._remembered import settings
 from reports._series import Group, archs_of
 from results import Interval
 
 
-def remembered_against_cost_of(found: Sequence[Group]) -> Drawing | None:
+def remembered_against_cost_of(found: Sequence[Group], at_hand: Sequence[Glance] | None = None) -> Drawing | None:
     """The remembered share of each architecture against the p50 of its step at the longest position; None without."""
-    rows = [(row, row.cost) for row in glance(found) if row.cost is not None]
+    rows = [(row, row.cost) for row in (glance(found) if at_hand is None else at_hand) if row.cost is not None]
     if not rows:
         return None
     colours = marks(archs_of(found))

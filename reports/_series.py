@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from results import Case, Line, Probe, Record, RunFile, limit_share
+from results import Case, Limits, Line, Measurement, Probe, Protocol, Record, RunFile
 
 STEP_QUANTILES = (0.5, 0.9, 0.99, 1.0)
 SOLVED_SHARE = 0.99
@@ -28,6 +28,7 @@ class Seed:
     """
 
     case: Case
+    key: str
     record: Record | None
     probes: tuple[Probe, ...] = ()
     """What the run was to measure of it."""
@@ -50,12 +51,9 @@ class Seed:
     @cached_property
     def step_quantiles(self) -> dict[int, tuple[float, ...]]:
         """Seconds of a streamed step by position, at `STEP_QUANTILES`, interpolated between order statistics."""
-        measured = [] if self.record is None else self.record.of("step_seconds")
-        return {
-            measurement.at["position"]: _quantiles(measurement.samples)
-            for measurement in measured
-            if "position" in measurement.at and measurement.samples
-        }
+        kept = [one for one in self._streamed if one.samples]
+        rows = _quantiles([one.samples for one in kept])
+        return {one.at["position"]: row for one, row in zip(kept, rows, strict=True)}
 
     @cached_property
     def state_sizes(self) -> list[tuple[int, tuple[float, ...]]]:
@@ -68,9 +66,14 @@ class Seed:
         """Of what the machine can do, what streamed steps achieved, by position, where the run says."""
         if self.record is None:
             return []
-        placed = [one for one in self.record.of("step_seconds") if "position" in one.at]
-        found = [(one.at["position"], limit_share(self.record, one)) for one in placed]
+        limits = Limits(self.record)
+        found = [(one.at["position"], limits.share(one)) for one in self._streamed]
         return [(position, share) for position, share in found if share is not None]
+
+    @cached_property
+    def _streamed(self) -> list[Measurement]:
+        measured = [] if self.record is None else self.record.of("step_seconds")
+        return [one for one in measured if "position" in one.at]
 
     def line(self, length: int | None = None) -> Line | None:
         """What the score at `length` must be compared with."""
@@ -125,7 +128,7 @@ def groups(run: RunFile, records: Sequence[Record]) -> list[Group]:
     gathered: defaultdict[tuple[str, str, int], list[Seed]] = defaultdict(list)
     for key, case in cases.items():
         place = (name.arch(case), name.task(case), case.length)
-        gathered[place].append(Seed(case=case, record=by_key.get(key), probes=run.probes))
+        gathered[place].append(Seed(case=case, key=key, record=by_key.get(key), probes=run.probes))
     tasks = _order(name.task(case) for case in cases.values())
     archs = _order(name.arch(case) for case in cases.values())
     return [
@@ -182,10 +185,19 @@ def archs_of(found: Sequence[Group]) -> list[str]:
     return list(order)
 
 
-def _quantiles(samples: Sequence[float]) -> tuple[float, ...]:
-    ordered = np.sort(samples)
-    ranks = np.multiply(STEP_QUANTILES, len(ordered) - 1)
-    return tuple(np.interp(ranks, np.arange(len(ordered)), ordered).tolist())
+def _quantiles(rows: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
+    """Of each row, those of all rows of one length at once."""
+    places: defaultdict[int, list[int]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        places[len(row)].append(place)
+    found: dict[int, tuple[float, ...]] = {}
+    for count, same in places.items():
+        ordered = np.sort([rows[place] for place in same], axis=1)
+        ranks = np.multiply(STEP_QUANTILES, count - 1)
+        below = ranks.astype(int)
+        low, high = ordered[:, below], ordered[:, np.minimum(below + 1, count - 1)]
+        found |= zip(same, map(tuple, ((high - low) * (ranks - below) + low).tolist()), strict=True)
+    return [found[place] for place in range(len(rows))]
 
 
 def _order(labels: Iterable[str]) -> dict[str, int]:
@@ -223,12 +235,11 @@ def _size(case: Case) -> str:
 
 def _differing_fields(cases: Sequence[Case]) -> dict[str, object]:
     """Protocol fields that tell cases apart, each with the value of more than half of all cases, else None."""
-    protocols: defaultdict[tuple[object, ...], set[str]] = defaultdict(set)
-    values = {case.protocol.digest(): case.protocol for case in cases}
+    protocols: defaultdict[tuple[object, ...], set[Protocol]] = defaultdict(set)
     for case in cases:
         place = (case.arch, _size(case), case.task, case.task_version, case.length)
-        protocols[place].add(case.protocol.digest())
-    mixed = [[values[key] for key in keys] for keys in protocols.values() if len(keys) > 1]
+        protocols[place].add(case.protocol)
+    mixed = [together for together in protocols.values() if len(together) > 1]
     differ = [
         field
         for field in (type(cases[0].protocol).model_fields if cases else {})

@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log
-from statistics import median
+
+import numpy as np
 
 from reports._series import Group, Seed
 
@@ -48,19 +49,20 @@ def step_costs(seeds: Iterable[Seed]) -> list[StepCost]:
             shares[position].append(share)
     costs = []
     for position, rows in sorted(quantiles.items()):
-        p50, p90, p99, highest = (median(column) for column in zip(*rows, strict=True))
+        of_cases = np.array(rows)
+        p50, p90, p99, highest = np.median(of_cases, axis=0).tolist()
         costs.append(
             StepCost(
                 position=position,
                 cases=len(rows),
                 p50_seconds=p50,
-                p50_lowest_seconds=min(row[0] for row in rows),
-                p50_highest_seconds=max(row[0] for row in rows),
+                p50_lowest_seconds=float(of_cases[:, 0].min()),
+                p50_highest_seconds=float(of_cases[:, 0].max()),
                 p90_seconds=p90,
                 p99_seconds=p99,
                 max_seconds=highest,
-                state_bytes=median(states[position]) if states[position] else None,
-                limit_share=median(shares[position]) if shares[position] else None,
+                state_bytes=float(np.median(states[position])) if states[position] else None,
+                limit_share=float(np.median(shares[position])) if shares[position] else None,
             )
         )
     return costs

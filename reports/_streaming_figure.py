@@ -21,9 +21,13 @@ def streaming_cost(run: RunFile, records: Sequence[Record]) -> Drawing | None:
     return streaming_cost_of(groups(run, records))
 
 
-def streaming_cost_of(found: Sequence[Group], among: Sequence[Group] | None = None) -> Drawing | None:
+def streaming_cost_of(
+    found: Sequence[Group],
+    among: Sequence[Group] | None = None,
+    costs: dict[str, list[StepCost]] | None = None,
+) -> Drawing | None:
     """The figure of groups that are already at hand, in the colours that they have `among` others."""
-    costs = step_costs_by_arch(found)
+    costs = step_costs_by_arch(found) if costs is None else costs
     if not costs:
         return None
     colours = marks(archs_of(among or found))

@@ -46,8 +46,8 @@ def inside_of(found: Sequence[Group], traces: Mapping[str, Traces]) -> list[Draw
     drawings += [holding_of(plain, task=task, length=length) for task, length in places(plain)]
     for group in found:
         for seed in group.seeds:
-            if seed.case.key in traces:
-                drawings += _of_traces(group, seed.case.seed, traces[seed.case.key])
+            if seed.key in traces:
+                drawings += _of_traces(group, seed.case.seed, traces[seed.key])
     return [drawing for drawing in drawings if drawing is not None]
 
 
@@ -55,7 +55,7 @@ def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Trac
     """The figures of one case alone, named and coloured as on the page of its run."""
     for group in groups(run, records):
         for seed in group.seeds:
-            if seed.case.key == key:
+            if seed.key == key:
                 alone = [one_case(group, seed)]
                 drawings = [
                     learning_of(alone, task=group.task, length=group.length),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports import _numbers as written
 from reports._canvas import Drawing
-from reports._choice import choice, exceptions, glance, left_out
+from reports._choice import Glance, choice, exceptions, glance, left_out
 from reports._conclusions import conclusions
 from reports._context import context, protocols, sizes
 from reports._cost_figure import accuracy_against_cost_of
@@ -36,7 +36,7 @@ from reports._raw import attachment
 from reports._remembered import settings
 from reports._series import SOLVED_SHARE, Group, groups, specifications
 from reports._signature import MOST_PANELS, MOST_SHOWN, few_panels, signature_of
-from reports._streaming import step_costs_by_arch
+from reports._streaming import StepCost, step_costs_by_arch
 from reports._streaming_figure import streaming_cost_of
 from reports._streams import Throughput, throughputs
 from reports._training_figure import training_curves_of
@@ -94,6 +94,8 @@ def page(
     templates.filters |= {"image": _image, "inches": _inches, "broken": _broken}
     templates.globals |= {"written": written}
     found = groups(run, records)
+    costs = step_costs_by_arch(found)
+    rows = glance(found, costs)
     script = SCRIPT.read_text(encoding="utf-8")
     return templates.get_template("page.html.jinja").render(
         run=run,
@@ -102,9 +104,9 @@ def page(
         script=Markup(script),  # noqa: S704  # our own file, and no part of it comes from a record
         script_digest=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         **_against(run, records, found, baseline),
-        **_summary(found),
-        **_tables(run, records, found),
-        **_figures(found, traces or {}),
+        **_summary(found, rows, costs),
+        **_tables(run, records, found, costs),
+        **_figures(found, rows, costs, traces or {}),
         solved_share=SOLVED_SHARE,
         noise={"pulse": SLOW_PULSE, "load": f"{BUSY_LOAD:.0%}", "stolen": f"{STOLEN:.0%}", "waited": f"{WAITED:.0%}"},
         nearly_equal=NEARLY_EQUAL,
@@ -121,20 +123,21 @@ def _against(
     return {"versus": versus, "versus_figures": [drawing for drawing in figures if drawing is not None]}
 
 
-def _summary(found: Sequence[Group]) -> dict[str, Any]:
+def _summary(found: Sequence[Group], rows: Sequence[Glance], costs: dict[str, list[StepCost]]) -> dict[str, Any]:
     """The first screen's words."""
-    rows = glance(found)
     return {
         "glance": rows,
         "settings": list(settings(found)),
         "choice": choice(found, rows),
         "exceptions": exceptions(found, rows),
         "left_out": left_out(found, rows),
-        "conclusions": conclusions(found),
+        "conclusions": conclusions(found, costs),
     }
 
 
-def _tables(run: RunFile, records: Sequence[Record], found: Sequence[Group]) -> dict[str, Any]:
+def _tables(
+    run: RunFile, records: Sequence[Record], found: Sequence[Group], costs: dict[str, list[StepCost]]
+) -> dict[str, Any]:
     rows, claims, streams = leaderboard_of(found), ledger(run, records), _by_streams(throughputs(found))
     return {
         "rows": rows,
@@ -145,7 +148,7 @@ def _tables(run: RunFile, records: Sequence[Record], found: Sequence[Group]) -> 
         "heat": heat_maps(found),
         "ledger": claims,
         "ledger_summary": summary(claims),
-        "streaming": step_costs_by_arch(found),
+        "streaming": costs,
         "throughputs": streams,
         "stream_counts": sorted({count for rates in streams.values() for count in rates}),
         "percent": percent,
@@ -159,18 +162,26 @@ def _tables(run: RunFile, records: Sequence[Record], found: Sequence[Group]) -> 
     }
 
 
-def _figures(found: Sequence[Group], traces: Mapping[str, Traces]) -> dict[str, Any]:
+def _figures(
+    found: Sequence[Group],
+    rows: Sequence[Glance],
+    costs: dict[str, list[StepCost]],
+    traces: Mapping[str, Traces],
+) -> dict[str, Any]:
     first, further = signature_of(found)
     again = trained_otherwise(found)  # the same models, whose steps cost the same
     plain = [group for group in found if not any(group is other for other in again)]
-    signature = [drawing for drawing in (first, streaming_cost_of(plain, among=found)) if drawing is not None]
+    streamed = streaming_cost_of(plain, among=found, costs=None if again else costs)
+    signature = [drawing for drawing in (first, streamed) if drawing is not None]
     return {
         "signature": signature,
         "beside": _beside(signature),
         "every_length": further,
+        "panels": len({(group.task, group.length) for group in found}),
+        "most_panels": MOST_SHOWN,
         "cost": accuracy_against_cost_of(found)
         if few_panels(found, MOST_PANELS)
-        else remembered_against_cost_of(found),
+        else remembered_against_cost_of(found, rows),
         "training": training_curves_of(plain, among=found) if few_panels(found, MOST_SHOWN) else None,
         "inside": inside_of(found, traces),
     }

@@ -11,7 +11,7 @@ from reports._health import problems_of
 from reports._ranks import Estimate, Rank, ranks
 from reports._series import Group, archs_of, groups
 from reports._streaming import StepCost, nearest, step_costs, step_costs_by_arch
-from results import METRICS, Interval, Line, Record, RunFile, interval_of_mean, interval_of_median, limit_share
+from results import METRICS, Interval, Limits, Line, Record, RunFile, interval_of_mean, interval_of_median
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +112,13 @@ def latency_of(found: Sequence[Group]) -> list[TimingRow]:
     shares: dict[tuple[int, int, int, str], list[float]] = {}
     archs = archs_of(found)
     for group in found:
-        for record, measurement in ((kept, one) for kept in group.records for one in kept.measurements):
-            if measurement.metric in timings and measurement.samples:
+        for record in group.records:
+            limits = Limits(record)
+            for measurement in (one for one in record.measurements if one.metric in timings and one.samples):
                 length, batch = measurement.at.get("length", group.length), measurement.at.get("batch", 0)
                 place = (timings.index(measurement.metric), length, batch, group.arch)
                 samples.setdefault(place, []).append(measurement.samples)
-                if (share := limit_share(record, measurement)) is not None:
+                if (share := limits.share(measurement)) is not None:
                     shares.setdefault(place, []).append(share)
     rows = []
     for (metric, length, batch, arch), cases in sorted(

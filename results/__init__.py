@@ -7,7 +7,7 @@ from results._fits import CostLine, Crossover, Growth, StreamCosts, cost_line, c
 from results._frame import case_frame, cases, frame, load, sample_frame, samples
 from results._history import FALSE_ALARMS, Seen, Series, change_points, history
 from results._ledger import AGAINST, LEFT_OUT, Entry, Finding, Verdict, judge
-from results._limits import attainable, limit_share
+from results._limits import Limits, attainable
 from results._merge import Merged, merge
 from results._metrics import METRICS, Metric
 from results._noise import BUSY_LOAD, SLOW_PULSE, STOLEN, WAITED, disturbances, disturbed, median_pulse
@@ -60,6 +60,7 @@ __all__ = [
     "Inspection",
     "Interval",
     "Key",
+    "Limits",
     "Line",
     "Measurement",
     "Merged",
@@ -105,7 +106,6 @@ __all__ = [
     "interval_of_median",
     "interval_of_quantile",
     "judge",
-    "limit_share",
     "load",
     "load_traces",
     "median_pulse",

@@ -15,13 +15,14 @@ blocks are drawn within each curve and position, which leaves that out. Where th
 is only one block at a position nothing can be drawn, and the bounds are infinite.
 """
 
-# Shape suffixes: R resamples, C curves, K blocks, P positions, E ends of a stretch
+# Shape suffixes: R resamples, C curves, W those of middling cost, K blocks, P positions, E ends of a stretch
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice, pairwise
 from typing import Literal
 
 import numpy as np
@@ -36,8 +37,11 @@ Curve = Mapping[int, tuple[float, ...]]
 """The p50 of each block in seconds, by position: one process of one case."""
 
 RESAMPLES = 10_000
-DRAWN_AT_ONCE = 4_000_000
-"""Curves drawn before their medians are taken, so that thousands of them do not fill the memory."""
+DRAWN_AT_ONCE = 500_000
+"""Curves drawn before their medians are taken, so that thousands of them stay in the processor's cache."""
+MIDDLING = 3.0
+"""Square roots of the number of curves to both sides of the middle one: the median of as many drawn lies farther off
+less than once in ten million (Hoeffding 1963), as the number drawn from one half is binomial."""
 LEAST_CURVES = 6
 """With fewer, a percentile bootstrap over curves covers less than it says: of 95%, about 75% with three."""
 FLAT_GROWTH = 0.02
@@ -110,10 +114,12 @@ def curves_of(records: Iterable[Record]) -> list[Curve]:
     """One curve for each process of each record that streamed."""
     found: dict[tuple[str, int], dict[int, tuple[float, ...]]] = {}
     for record in records:
-        for measurement in record.by_process("step_seconds"):
-            if measurement.at.keys() == {"position"} and measurement.samples:
-                curve = found.setdefault((record.key, measurement.process), {})
-                curve[measurement.at["position"]] = _block_medians(measurement)
+        streamed = [one for one in record.by_process("step_seconds") if one.at.keys() == {"position"} and one.samples]
+        blocks = [_blocks(one) for one in streamed]
+        medians = iter(_medians([block for kept in blocks for block in kept]).tolist())
+        for measurement, kept in zip(streamed, blocks, strict=True):
+            curve = found.setdefault((record.key, measurement.process), {})
+            curve[measurement.at["position"]] = tuple(islice(medians, len(kept)))
     return list(found.values())
 
 
@@ -124,7 +130,7 @@ def costs_of(curves: Sequence[Curve], *, resamples: int = RESAMPLES, seed: int =
     if len(positions) < 2:
         return None
     generator = np.random.default_rng(seed)
-    medians_CP = np.array([[np.median(curve[position]) for position in positions] for curve in curves])
+    medians_CP = np.stack([_medians([curve[position] for curve in curves]) for position in positions], 1)
     unit: Literal["curves", "blocks"] = "curves" if len(curves) >= LEAST_CURVES else "blocks"
     cost_RP: Floats | None = None
     if unit == "curves":
@@ -262,28 +268,60 @@ def _drawn(curves: Sequence[Curve], position: int, resamples: int, generator: np
 def _medians_of_drawn(medians_CP: Floats, resamples: int, generator: np.random.Generator) -> Floats:
     """The median over as many curves as there are, drawn with replacement, (R, P).
 
-    How often each curve was drawn is counted in the order of its cost, so that nothing is sorted but the curves.
+    How often each curve was drawn is counted in the order of its cost, so that nothing is sorted but the curves. Of
+    many curves only those of middling cost are gone through one by one, and the cheaper ones counted together.
     """
-    C, P = medians_CP.shape
+    C = len(medians_CP)
     order_CP = np.argsort(medians_CP, axis=0)
-    sorted_CP = np.take_along_axis(medians_CP, order_CP, axis=0)
     found = []
     for some in np.array_split(np.arange(resamples), -(-resamples * C // DRAWN_AT_ONCE)):
         chosen_RC = generator.integers(0, C, (len(some), C))
-        places_RC = chosen_RC + C * np.arange(len(some))[:, None]
-        times_RC = np.bincount(places_RC.ravel(), minlength=len(some) * C).reshape(len(some), C)
-        medians = []
-        for p in range(P):
-            reached_RC = times_RC[:, order_CP[:, p]].cumsum(axis=1)
-            low_R, high_R = ((reached_RC > middle).argmax(axis=1) for middle in ((C - 1) // 2, C // 2))
-            medians.append((sorted_CP[low_R, p] + sorted_CP[high_R, p]) / 2)
-        found.append(np.stack(medians, 1))
+        places_RC = chosen_RC * len(some) + np.arange(len(some))[:, None]
+        times_CR = np.bincount(places_RC.ravel(), minlength=C * len(some)).reshape(C, len(some)).astype(np.float32)
+        medians_RP = _medians_of_times(medians_CP, order_CP, times_CR, math.ceil(MIDDLING * math.sqrt(C)))
+        if medians_RP is None:
+            medians_RP = _medians_of_times(medians_CP, order_CP, times_CR, C)
+        assert medians_RP is not None
+        found.append(medians_RP)
     return np.concatenate(found)
 
 
-def _block_medians(measurement: Measurement) -> tuple[float, ...]:
-    parts = np.array_split(np.array(measurement.samples), max(1, len(measurement.blocks)))
-    return tuple(float(np.median(part)) for part in parts if len(part))
+def _medians_of_times(
+    medians_CP: Floats, order_CP: NDArray[np.intp], times_CR: NDArray[np.float32], reach: int
+) -> Floats | None:
+    """The medians where each curve was drawn so many times; None where one is not within `reach` of the middle."""
+    C, P = medians_CP.shape
+    first = max(C // 2 - reach, 0)
+    found = []
+    for p in range(P):
+        middling_W = order_CP[first : C // 2 + reach + 1, p]
+        below_R = times_CR[order_CP[:first, p]].sum(axis=0)  # whole numbers, which float32 holds exactly
+        reached_WR = below_R + np.cumsum(times_CR[middling_W], axis=0)
+        if (below_R > (C - 1) // 2).any() or (reached_WR[-1] <= C // 2).any():
+            return None
+        low_R, high_R = (middling_W[(reached_WR > middle).argmax(axis=0)] for middle in ((C - 1) // 2, C // 2))
+        found.append((medians_CP[low_R, p] + medians_CP[high_R, p]) / 2)
+    return np.stack(found, 1)
+
+
+def _blocks(measurement: Measurement) -> list[tuple[float, ...]]:
+    """The samples of each block: as even as can be, the longer ones first."""
+    count = len(measurement.blocks)
+    if count < 2:
+        return [measurement.samples]
+    least, longer = divmod(len(measurement.samples), count)
+    ends = [0, *accumulate([least + 1] * longer + [least] * (count - longer))]
+    return [measurement.samples[start:end] for start, end in pairwise(ends) if end > start]
+
+
+def _medians(rows_K: Sequence[Sequence[float]]) -> Floats:
+    """The median of each row; of all rows of one length at once."""
+    lengths_K = np.array([len(row) for row in rows_K])
+    found_K = np.empty(len(rows_K))
+    for length in np.unique(lengths_K):
+        places = np.flatnonzero(lengths_K == length).tolist()
+        found_K[places] = np.median(np.array([rows_K[place] for place in places]), axis=1)
+    return found_K
 
 
 def _interval(middle: float, resampled: Floats, tail: float) -> Interval:

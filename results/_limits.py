@@ -10,12 +10,16 @@ reading as much memory as a step moves. A share is of the best that was measured
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 
 from results._schema import Measurement, Record
 
 FLOPS_OF = {"forward_seconds": "forward_flops", "train_step_seconds": "train_step_flops", "step_seconds": "step_flops"}
 """The closed form of each timing."""
+STATED = {*FLOPS_OF.values(), "step_bytes"}
+
+At = frozenset[tuple[str, int]]
 
 
 def attainable(flops: float, moved_bytes: float | None, peak: float, bandwidth: float | None) -> float:
@@ -25,35 +29,38 @@ def attainable(flops: float, moved_bytes: float | None, peak: float, bandwidth: 
     return min(peak, flops / moved_bytes * bandwidth)
 
 
-def limit_share(record: Record, measurement: Measurement) -> float | None:
-    """Equation (2) of a timing's median; None where the architecture or the run states no limit."""
-    name = FLOPS_OF.get(measurement.metric)
-    if name is None or not measurement.samples:
-        return None
-    flops, peak = _stated(record, name, measurement.at), _peak(record, measurement.at)
-    seconds = median(measurement.samples)
-    if not flops or not peak or seconds <= 0:
-        return None
-    moved = bandwidth = None
-    if measurement.metric == "step_seconds":
-        moved, bandwidth = (
-            _stated(record, "step_bytes", measurement.at),
-            _best(record, "read_bytes_per_second", measurement.at),
-        )
-        if not moved or not bandwidth:
+class Limits:
+    """What one record says of the machine's limits, looked up once for all of its timings."""
+
+    def __init__(self, record: Record) -> None:
+        self._stated: dict[tuple[str, At], float] = {}
+        self._peaks: list[Measurement] = []
+        self._bandwidths: list[Measurement] = []
+        rates = {"matmul_flops_per_second": self._peaks, "read_bytes_per_second": self._bandwidths}
+        for one in record.measurements:
+            if not one.samples:
+                continue
+            if one.metric in STATED:
+                self._stated.setdefault((one.metric, frozenset(one.at.items())), one.samples[0])
+            elif one.metric in rates:
+                rates[one.metric].append(one)
+
+    def share(self, measurement: Measurement) -> float | None:
+        """Equation (2) of a timing's median; None where the architecture or the run states no limit."""
+        name, place = FLOPS_OF.get(measurement.metric), frozenset(measurement.at.items())
+        if name is None or not measurement.samples or not (flops := self._stated.get((name, place))):
             return None
-    return flops / seconds / attainable(flops, moved, peak, bandwidth)
+        # The best product of a batch as large; of a single stream's where there is no batch.
+        if not (peak := _best(self._peaks, {"batch": measurement.at.get("batch", 1)})):
+            return None
+        moved = bandwidth = None
+        if measurement.metric == "step_seconds":
+            moved, bandwidth = self._stated.get(("step_bytes", place)), _best(self._bandwidths, measurement.at)
+            if not moved or not bandwidth:
+                return None
+        seconds = median(measurement.samples)
+        return flops / seconds / attainable(flops, moved, peak, bandwidth) if seconds > 0 else None
 
 
-def _peak(record: Record, at: dict[str, int]) -> float | None:
-    """The best product of a batch as large; of a single stream's where there is no batch."""
-    return _best(record, "matmul_flops_per_second", {"batch": at.get("batch", 1)})
-
-
-def _best(record: Record, metric: str, at: dict[str, int]) -> float | None:
-    found = [max(one.samples) for one in record.of(metric) if one.samples and at.items() <= one.at.items()]
-    return max(found, default=None)
-
-
-def _stated(record: Record, metric: str, at: dict[str, int]) -> float | None:
-    return next((one.samples[0] for one in record.of(metric) if one.samples and one.at == at), None)
+def _best(rates: Sequence[Measurement], at: dict[str, int]) -> float | None:
+    return max((max(one.samples) for one in rates if at.items() <= one.at.items()), default=None)

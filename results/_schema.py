@@ -145,8 +145,11 @@ class Record(Strict):
 
     def of(self, metric: str) -> list[Measurement]:
         """The measurements of one metric, one a place: what fresh processes measured there is put together."""
+        kept = self.by_process(metric)
+        if len(kept) < 2:
+            return kept
         found: dict[tuple[tuple[str, int], ...], list[Measurement]] = {}
-        for measurement in self.by_process(metric):
+        for measurement in kept:
             found.setdefault(tuple(sorted(measurement.at.items())), []).append(measurement)
         return [_together(same) for same in found.values()]
 

@@ -9,7 +9,7 @@ import torch
 
 from bench._plan import Timing
 from bench.probes import limits
-from results import Measurement, attainable, limit_share
+from results import Limits, Measurement, attainable
 from tests.bench.test_probes import subject
 from tests.results.examples import record
 
@@ -86,9 +86,9 @@ def test_shares_by_hand() -> None:
     )
     one = record().model_copy(update={"measurements": (step, forward, *stated)})
     # 600 FLOP in 3 µs are 2e8 a second; half a FLOP a byte at 2e9 bytes a second allows 1e9.
-    assert limit_share(one, step) == pytest.approx(0.2, rel=ROUNDING)
+    assert Limits(one).share(step) == pytest.approx(0.2, rel=ROUNDING)
     # 1e6 FLOP in 2 ms are 5e8 a second; the best product of this batch does 1e10.
-    assert limit_share(one, forward) == pytest.approx(0.05, rel=ROUNDING)
+    assert Limits(one).share(forward) == pytest.approx(0.05, rel=ROUNDING)
 
 
 @pytest.mark.parametrize("missing", ["step_flops", "step_bytes", "matmul_flops_per_second", "read_bytes_per_second"])
@@ -98,6 +98,6 @@ def test_where_anything_is_not_stated_there_is_no_share(missing: str) -> None:
     step = Measurement(metric="step_seconds", at=at, samples=(1.0,))
     stated = [Measurement(metric=name, at=place, samples=(1.0,)) for name, place in places.items()]
     whole = record().model_copy(update={"measurements": (step, *stated)})
-    assert limit_share(whole, step) == 1.0
+    assert Limits(whole).share(step) == 1.0
     part = whole.model_copy(update={"measurements": (step, *(one for one in stated if one.metric != missing))})
-    assert limit_share(part, step) is None
+    assert Limits(part).share(step) is None

@@ -15,6 +15,8 @@ from xml.etree import ElementTree
 import pytest
 
 import reports
+from reports import _signature
+from reports._signature import MOST_SHOWN
 from reports.page import _broken
 from results import Record, RunFile
 from tests.reports import synthetic
@@ -224,6 +226,20 @@ def test_an_empty_run_and_one_without_records_give_sensible_pages(run: RunFile) 
     pending = Outline(reports.page(run, []))
     assert "72 cases: 0 ok, 0 failed, 72 missing." in pending.text
     assert "nothing was measured of rnn, lstm, gru and transformer" in pending.text
+
+
+@pytest.mark.parametrize(("tasks", "drawn"), [(MOST_SHOWN, True), (MOST_SHOWN + 1, False)])
+def test_figures_of_more_panels_than_anyone_looks_through_are_told_and_not_drawn(
+    tasks: int, drawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_signature, "accuracy_against_length_of", lambda found: None)  # slow, and drawn elsewhere
+    curves: list[object] = []
+    monkeypatch.setattr(sys.modules["reports.page"], "training_curves_of", lambda found, among: curves.append(found))
+    one = synthetic.case("gru", "adding", 32, 0)
+    kept = [synthetic.renamed(one, arch="gru", task=f"task_{number}") for number in range(tasks)]
+    text = reports.page(synthetic.run([record.case for record in kept]), kept)
+    assert (f"of {tasks} panels nobody finds one" in text) is not drawn
+    assert bool(curves) is drawn
 
 
 def test_reports_import_neither_torch_nor_what_only_figures_and_tables_need() -> None:

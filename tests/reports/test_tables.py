@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import reports
 from reports import LeaderboardRow
 from reports._health import health
-from reports._series import groups
+from reports._series import STEP_QUANTILES, groups
 from results import Block, Measurement, ProbeRun, Record, RunFile
 from tests.reports import synthetic
 
@@ -120,6 +121,16 @@ def test_step_costs_are_medians_over_cases_of_each_cases_own_quantiles() -> None
     assert near.p90_seconds == pytest.approx(7.8e-6, rel=EXACT)
     assert near.max_seconds == pytest.approx(8e-6, rel=EXACT)
     assert (far.position, far.cases) == (64, 3)
+
+
+def test_quantiles_lie_between_order_statistics_however_many_samples_each_position_has() -> None:
+    counts = {1: 1, 2: 2, 4: 7, 8: 60, 16: 7}
+    samples = {n: tuple(np.random.default_rng(n).lognormal(size=count).tolist()) for n, count in counts.items()}
+    one = streamed(0, samples, {})
+    ((seed,),) = (group.seeds for group in groups(synthetic.run([one.case]), [one]))
+    assert seed.step_quantiles.keys() == samples.keys()
+    for position, found in seed.step_quantiles.items():
+        assert found == pytest.approx(np.quantile(samples[position], STEP_QUANTILES).tolist(), rel=EXACT)
 
 
 def test_nearest_position_is_nearest_as_a_ratio() -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results import Block, Interval, Measurement, StreamCosts, cost_line, costs_of, crossover, curves_of, growth
-from results._fits import _medians_of_drawn
+from results import Block, Interval, Measurement, StreamCosts, _fits, cost_line, costs_of, crossover, curves_of, growth
 from tests.results.examples import record
 
 POSITIONS = (1, 4, 16, 64, 256, 1024, 4096, 16384)
@@ -245,9 +244,33 @@ def test_intervals_cover_as_often_as_they_say(count: int, blocks: int) -> None:
         assert COVERAGE[0] <= hit / SIMULATIONS <= COVERAGE[1], (name, hit)
 
 
-@pytest.mark.parametrize("count", [6, 7, 41])
-def test_medians_of_drawn_curves_are_those_that_sorting_gives(count: int) -> None:
+@pytest.mark.parametrize("count", [6, 7, 41, 400, 401])
+@pytest.mark.parametrize("middling", [_fits.MIDDLING, 0.05])
+@pytest.mark.parametrize("at_once", [_fits.DRAWN_AT_ONCE, 5_000])
+def test_medians_of_drawn_curves_are_those_that_sorting_gives(
+    count: int, middling: float, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many are drawn at once, and where the median lies farther from the middle than is looked at first."""
+    monkeypatch.setattr(_fits, "MIDDLING", middling)
+    monkeypatch.setattr(_fits, "DRAWN_AT_ONCE", at_once)
     costs_CP = np.random.default_rng(count).lognormal(size=(count, 3))
     chosen_RC = np.random.default_rng(1).integers(0, count, (500, count))
-    found_RP = _medians_of_drawn(costs_CP, 500, np.random.default_rng(1))
+    found_RP = _fits._medians_of_drawn(costs_CP, 500, np.random.default_rng(1))
     np.testing.assert_array_equal(found_RP, np.median(costs_CP[chosen_RC], axis=1))
+
+
+@pytest.mark.parametrize(("samples", "blocks"), [(1, 1), (7, 3), (8, 0), (2, 5), (60, 4)])
+def test_medians_of_blocks_are_those_of_samples_split_evenly(samples: int, blocks: int) -> None:
+    values = tuple(np.random.default_rng(samples).lognormal(size=samples).tolist())
+    streamed = Measurement(
+        metric="step_seconds", at={"position": 16}, samples=values, blocks=(Block(pulse_seconds=0.005),) * blocks
+    )
+    ((found,),) = (curve.values() for curve in curves_of([record().model_copy(update={"measurements": (streamed,)})]))
+    parts = np.array_split(np.array(values), max(1, blocks))
+    assert found == tuple(float(np.median(part)) for part in parts if len(part))
+
+
+def test_costs_are_medians_over_curves_of_medians_over_blocks_however_many_these_are() -> None:
+    found = costs_of([{1: (1.0, 2.0, 9.0), 4: (3.0,)}, {1: (5.0,), 4: (6.0, 8.0)}, {1: (7.0, 8.0), 4: (4.0, 5.0)}])
+    assert found is not None
+    assert found.cost_P.tolist() == [5.0, 4.5]
