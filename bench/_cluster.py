@@ -12,6 +12,7 @@ and import cost more there than they give.
 
 from __future__ import annotations
 
+import logging
 import queue
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -59,6 +60,7 @@ class Cluster:
         self._places: dict[str, str] = {}
         self._futures: dict[Future[Any], tuple[int, Job]] = {}
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        logging.getLogger("tornado.application").addFilter(_is_no_late_cancel)
         try:
             where = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
             self._client = Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
@@ -231,6 +233,12 @@ class Cluster:
 
 
 LOST = "the dask scheduler is gone; what had ended is kept, and the same command goes on once it is back"
+
+
+def _is_no_late_cancel(record: logging.LogRecord) -> bool:
+    """False for what dask's `sync` logs where Ctrl-C comes before it has begun: it cancels a name without value."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, NameError) and error.name == "future")
 
 
 def _line(error: object) -> str:

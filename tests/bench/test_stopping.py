@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from bench._cluster import _is_no_late_cancel
 from bench._errors import INTERRUPTED
 from results import Store
 from tests.bench.cluster import loopback_cluster
@@ -91,3 +93,25 @@ def test_a_worker_ends_the_jobs_of_a_driver_that_is_gone(tmp_path: Path, how: si
         assert driver.returncode == INTERRUPTED, output.decode()
         assert "0 of 4 cases are done" in output.decode()
         assert "Traceback" not in output.decode()
+
+
+def test_ctrl_c_in_the_middle_of_a_message_to_dask_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """What the loop does after Ctrl-C, where the wait ends before the message has begun."""
+
+    def sync() -> Any:
+        def cancel() -> None:
+            if future is not None:
+                future.cancel()
+
+        cancel()
+        future: Any = None
+
+    log = logging.getLogger("tornado.application")
+    log.addFilter(_is_no_late_cancel)
+    for broken in (sync, lambda: 1 / 0):
+        try:
+            broken()
+        except (NameError, ZeroDivisionError):
+            log.exception("Exception in callback")
+    log.removeFilter(_is_no_late_cancel)
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError]
