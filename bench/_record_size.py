@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from bench._errors import UsageError
 from bench._plan import STREAMED_SHARE, Plan
+from bench._train import total_steps
 from results import Block, Case, Measurement, Point, Protocol, Record
 from results._document import MOST_QUOTES, MOST_VALUES
 
@@ -80,11 +81,7 @@ def _timed(plan: Plan, repeat: int) -> _Size:
 
 
 def _looks(protocol: Protocol) -> int:
-    steps = protocol.steps
-    if steps is None:
-        assert protocol.train_sequences is not None and protocol.epochs is not None
-        steps = -(-protocol.train_sequences // protocol.batch) * protocol.epochs
-    return -(-steps // protocol.evaluate_every)
+    return -(-total_steps(protocol) // protocol.evaluate_every)
 
 
 def _share(size: _Size) -> float:
