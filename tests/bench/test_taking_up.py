@@ -41,16 +41,22 @@ class StopAfter:
         self.really(run, record)
 
 
+def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, written: int, **asked: Any) -> Run:
+    """A run that ended after so many records were written."""
+    with monkeypatch.context() as patched:
+        StopAfter(patched, written)
+        with pytest.raises(KeyboardInterrupt):
+            run_quietly(request_for(folder, **asked))
+    (run,) = Store(folder / "runs").runs()
+    return run
+
+
 @pytest.mark.parametrize("written", range(8))
 def test_an_interrupted_run_is_taken_up_where_it_stopped(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
     """Eight writes make the whole run: four of trained cases, four with their timings."""
-    with monkeypatch.context() as patched:
-        StopAfter(patched, written)
-        with pytest.raises(KeyboardInterrupt):
-            run_quietly(request_for(tmp_path))
-    (run,) = Store(tmp_path / "runs").runs()
+    run = interrupted(tmp_path, monkeypatch, written)
     before, trained = files_of(run), len(inline.trained)
     assert len(before) == min(4, written)
     assert run.file().finished is None
@@ -88,11 +94,7 @@ def test_a_stopped_run_says_what_of_it_is_done(tmp_path: Path, inline: Inline, m
 def test_what_was_trained_before_is_not_rewritten_by_training_the_rest(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patched:
-        StopAfter(patched, 2)
-        with pytest.raises(KeyboardInterrupt):
-            run_quietly(request_for(tmp_path, measure=("accuracy",)))
-    (run,) = Store(tmp_path / "runs").runs()
+    run = interrupted(tmp_path, monkeypatch, 2, measure=("accuracy",))
     before = files_of(run)
     run_quietly(request_for(tmp_path, measure=("accuracy",)))
     after = files_of(run)
@@ -104,11 +106,7 @@ def test_what_was_trained_before_is_not_rewritten_by_training_the_rest(
 def test_a_damaged_record_is_set_aside_and_its_case_runs_again(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    with monkeypatch.context() as patched:
-        StopAfter(patched, 8 - 1)
-        with pytest.raises(KeyboardInterrupt):
-            run_quietly(request_for(tmp_path))
-    (run,) = Store(tmp_path / "runs").runs()
+    run = interrupted(tmp_path, monkeypatch, 8 - 1)
     path = sorted((run.folder / "records").iterdir())[0]
     whole = path.read_bytes()
     flipped = bytearray(whole)
@@ -142,11 +140,7 @@ def test_a_damaged_record_is_set_aside_and_its_case_runs_again(
 def test_a_run_with_a_newer_record_is_refused_and_left_as_it_is(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patched:
-        StopAfter(patched, 2)
-        with pytest.raises(KeyboardInterrupt):
-            run_quietly(request_for(tmp_path))
-    (run,) = Store(tmp_path / "runs").runs()
+    run = interrupted(tmp_path, monkeypatch, 2)
     newer, damaged = sorted((run.folder / "records").iterdir())[:2]
     newer.write_bytes(_sealed(b'{\n "schema_version": 99,\n "unheard_of": []\n}'))
     damaged.write_bytes(b"half a rec")
@@ -164,11 +158,7 @@ def test_a_run_with_a_newer_record_is_refused_and_left_as_it_is(
 def test_lost_weights_are_trained_again_before_they_are_timed(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    with monkeypatch.context() as patched:
-        StopAfter(patched, 4)
-        with pytest.raises(KeyboardInterrupt):
-            run_quietly(request_for(tmp_path))
-    (run,) = Store(tmp_path / "runs").runs()
+    run = interrupted(tmp_path, monkeypatch, 4)
     lost = inline.trained[0]
     weights = run.artifacts(lost) / "weights.safetensors"
     if what == "missing":
@@ -182,20 +172,11 @@ def test_lost_weights_are_trained_again_before_they_are_timed(
     assert everything(outcome.run) == everything(run_quietly(request_for(tmp_path / "apart")).run)
 
 
-def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    with monkeypatch.context() as patched:
-        StopAfter(patched, 2)
-        with pytest.raises(KeyboardInterrupt):
-            run_quietly(request_for(folder))
-    (run,) = Store(folder / "runs").runs()
-    return run
-
-
 @pytest.mark.parametrize("what", ["code", "environment", "plan", "timing", "probes", "repeat", "new", "run.json"])
 def test_a_run_of_something_else_is_not_taken_up(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    run = interrupted(tmp_path, monkeypatch)
+    run = interrupted(tmp_path, monkeypatch, 2)
     before = files_of(run)
     changes: dict[str, Any] = {}
     match what:
@@ -232,7 +213,7 @@ def test_a_run_of_something_else_is_not_taken_up(
 def test_a_run_that_another_process_works_on_is_left_alone(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = interrupted(tmp_path, monkeypatch)
+    run = interrupted(tmp_path, monkeypatch, 2)
     before = files_of(run)
     with FileLock(run.folder / ".lock"):
         outcome = run_quietly(request_for(tmp_path))
@@ -243,7 +224,7 @@ def test_a_run_that_another_process_works_on_is_left_alone(
 def test_two_that_take_up_one_run_at_once_do_not_both_write(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = interrupted(tmp_path, monkeypatch)
+    run = interrupted(tmp_path, monkeypatch, 2)
     monkeypatch.setattr(_taking_up, "_is_free", lambda run: True)  # both look before either locks
     with FileLock(run.folder / ".lock"), pytest.raises(UsageError, match="another process is working"):
         run_quietly(request_for(tmp_path))
@@ -303,11 +284,7 @@ def test_an_interrupted_run_goes_on_with_the_missing_repetitions(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
     """Twelve writes: four of trained cases, and two rounds of timings for each."""
-    with monkeypatch.context() as patched:
-        StopAfter(patched, written)
-        with pytest.raises(KeyboardInterrupt):
-            run_quietly(request_for(tmp_path, repeat=2))
-    (run,) = Store(tmp_path / "runs").runs()
+    run = interrupted(tmp_path, monkeypatch, written, repeat=2)
     before = {key: record.measurements for key, record in run.read()[0].items()}
     timed = len(inline.timed)
     outcome = run_quietly(request_for(tmp_path, repeat=2))
@@ -326,7 +303,7 @@ def test_describing_a_run_writes_nothing(tmp_path: Path, inline: Inline, monkeyp
     describe(request_for(tmp_path), console)
     assert "4 cases, 0 done before, 4 to run on 1 lane" in console.file.getvalue()
     assert not (tmp_path / "runs").exists()
-    run = interrupted(tmp_path, monkeypatch)
+    run = interrupted(tmp_path, monkeypatch, 2)
     before = files_of(run)
     describe(request_for(tmp_path), console)
     assert "2 records" in console.file.getvalue() or f"taking up run {run.id}" in console.file.getvalue()
