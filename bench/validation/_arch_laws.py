@@ -278,7 +278,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 def _loss(outputs: Any) -> Any:
     """A number that depends on every output, each with a weight of its own and not linearly."""
-    weights = torch.linspace(-1, 1, outputs.numel(), dtype=outputs.dtype).view_as(outputs)
+    weights = torch.linspace(-1, 1, outputs.numel(), dtype=outputs.dtype, device=outputs.device).view_as(outputs)
     return (weights * outputs + outputs.square()).sum()
 
 
