@@ -10,8 +10,19 @@ from math import isfinite
 from reports import _numbers as written
 from results import AGAINST, LEFT_OUT, Claim, Entry, Finding, Protocol, Record, RunFile, judge
 
-UNSETTLED = "more seeds could change this: an interval crosses the bound"
-SINGLE = "a single seed, which gives no interval"
+SINGLE = "judged on a single seed, which gives no interval"
+MOST_DECIMALS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerFinding:
+    """A condition, its value with interval, and whether the claim holds there."""
+
+    condition: str
+    value: str
+    holds: bool
+    firm: bool
+    """Whether more seeds would hardly change that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +40,8 @@ class LedgerRow:
     """The verdict without what it depends on."""
     doubt: str
     """Why the verdict is not firm; empty where it is."""
-    findings: tuple[tuple[str, str, bool | None], ...]
-    """For each measured condition its name, value with interval, and whether the claim holds there."""
+    findings: tuple[LedgerFinding, ...]
+    """What was found in each condition that was measured."""
     unmeasured: tuple[str, ...]
     """Conditions that were planned and not measured."""
 
@@ -67,7 +78,12 @@ def _row(entry: Entry) -> LedgerRow:
         kind=entry.verdict,
         doubt=_doubt(entry),
         findings=tuple(
-            (_condition(finding, entry), _value(finding, claim), finding.holds)
+            LedgerFinding(
+                condition=_condition(finding, entry),
+                value=_value(finding, claim),
+                holds=finding.holds,
+                firm=entry.firm(finding),
+            )
             for finding in entry.findings
             if finding.holds is not None
         ),
@@ -76,15 +92,17 @@ def _row(entry: Entry) -> LedgerRow:
 
 
 def _doubt(entry: Entry) -> str:
-    """Why a verdict is not firm: an interval that crosses a bound, and conditions that have no interval."""
+    """Why a verdict is not firm: conditions in which more seeds could tip it."""
     measured = [finding for finding in entry.findings if finding.holds is not None]
-    loose = [finding for finding in measured if not entry.firm(finding)]
-    single = sum(len(finding.values) == 1 for finding in loose)
-    reasons = [UNSETTLED] if len(loose) > single else []
-    if single:
-        where = "judged on" if single == len(measured) else f"{single} of {len(measured)} conditions rest on"
-        reasons.append(f"{where} {SINGLE}")
-    return "; ".join(reasons)
+    firm = sum(entry.firm(finding) for finding in measured)
+    if firm == len(measured):
+        return ""
+    if len(measured) == 1:
+        return SINGLE if len(measured[0].values) == 1 else "more seeds could change this"
+    others = "the other" if firm == len(measured) - 1 else "the others"
+    return f"firm in {firm or 'none'} of {len(measured)} conditions" + (
+        f"; more seeds could change {others}" if firm else ": more seeds could change this"
+    )
 
 
 def _condition(finding: Finding, entry: Entry) -> str:
@@ -101,14 +119,20 @@ def _condition(finding: Finding, entry: Entry) -> str:
 def _value(finding: Finding, claim: Claim) -> str:
     interval = finding.interval
     assert interval is not None
-    text, count = _number(interval.middle), len(finding.values)
+    text, count = _number(interval.middle, claim), len(finding.values)
     if isfinite(interval.low) and not claim.exact:
-        low, high = (max(interval.low, 0.0), min(interval.high, 1.0)) if claim.share else (interval.low, interval.high)
-        text += f" ({_number(low)} to {_number(high)})"
+        lowest, highest = claim.range
+        text += f" ({_number(max(interval.low, lowest), claim)} to {_number(min(interval.high, highest), claim)})"
     return f"{text}, {written.plural(count, 'seed')}" + ("" if count == finding.seeds else f" of {finding.seeds}")
 
 
-def _number(value: float) -> str:
+def _number(value: float, claim: Claim) -> str:
+    """With three decimals, or as many as show on which side of a bound it lies."""
     if value == int(value) and abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:z.3f}" if abs(value) < 100 else written.significant(value)
+    if abs(value) >= 100:
+        return written.significant(value)
+    decimals = 3
+    while decimals < MOST_DECIMALS and claim.holds(round(value, decimals)) != claim.holds(value):
+        decimals += 1
+    return f"{value:z.{decimals}f}"

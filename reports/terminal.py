@@ -42,8 +42,9 @@ def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console
     if claims := ledger(run, records):
         console.print(Text(summary(claims)), soft_wrap=True)
         for row in claims:
-            values = "; ".join(value for _, value, _ in row.findings[:1]) if len(row.findings) == 1 else ""
-            console.print(Text(f"— {row.text} {row.verdict}{f': {values}' if values else ''}"), soft_wrap=True)
+            value = f": {row.findings[0].value}" if len(row.findings) == 1 else ""
+            doubt = f" ({row.doubt})" if row.doubt and not value else ""
+            console.print(Text(f"— {row.text} {row.verdict}{value}{doubt}"), soft_wrap=True)
     for line in [*conclusions(found), *filter(None, [choice(found)])]:
         console.print(Text(line), soft_wrap=True)
     for label, specification in specifications(found).items():

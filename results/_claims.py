@@ -16,6 +16,7 @@ A plan brings them in TOML, and a run keeps them, so that a report needs nothing
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from math import inf
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -108,12 +109,15 @@ class Claim(Strict):
         return quantity.model is not None or (quantity.metric is not None and METRICS[quantity.metric].kind == "size")
 
     @property
-    def share(self) -> bool:
-        """Whether the value is a share, which never lies outside 0–1."""
+    def range(self) -> tuple[float, float]:
+        """Between which numbers a value always lies: shares in 0 to 1, R² under 1."""
         quantity = self.quantity
-        of_curve = quantity.curve in ("fit_score", "validation_score")
-        of_metric = quantity.metric is not None and METRICS[quantity.metric].unit.startswith("share")
-        return self.against is None and (of_curve or of_metric)
+        unit = METRICS[quantity.metric].unit if quantity.metric is not None else ""
+        if self.against is not None:
+            return -inf, inf
+        if quantity.curve in ("fit_score", "validation_score") or unit.startswith("share"):
+            return 0.0, 1.0
+        return -inf, 1.0 if unit == "R²" else inf
 
     @property
     def rule(self) -> str:

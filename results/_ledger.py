@@ -16,7 +16,7 @@ from results._case import Case
 from results._claims import Cases, Claim
 from results._quantities import value_of
 from results._schema import Record
-from results._statistics import Interval, interval_of_mean
+from results._statistics import Interval, interval_of_mean, interval_of_one
 
 Verdict = Literal["reproduced", "not reproduced", "depends on", "not measured"]
 Factors = dict[str, str]
@@ -64,14 +64,20 @@ class Entry:
 
     @property
     def settled(self) -> bool:
-        """Whether no interval crosses a bound: more seeds would hardly change the verdict."""
+        """Whether every finding is firm: more seeds would hardly change the verdict."""
         return all(self.firm(finding) for finding in self.findings)
 
     def firm(self, finding: Finding) -> bool:
-        """Whether the interval of a finding lies on one side of the bounds; True of what was not measured."""
+        """Whether the interval of a finding lies on one side of the bounds; True of what was not measured.
+
+        A single seed has no interval. It is firm where it lies further from the bounds than seeds of the other
+        conditions lie apart: see `interval_of_one`.
+        """
         claim, interval = self.claim, finding.interval
         if claim.exact or interval is None:
             return True
+        if len(finding.values) == 1:
+            interval = interval_of_one(finding.values[0], [other.values for other in self.findings])
         return (
             (claim.holds(interval.low) and claim.holds(interval.high))
             or (claim.at_least is not None and interval.high < claim.at_least)

@@ -36,6 +36,20 @@ def interval_of_mean(samples: Sequence[float], *, level: float = LEVEL) -> Inter
     return Interval(mean - half, mean, mean + half)
 
 
+def interval_of_one(sample: float, others: Sequence[Sequence[float]], *, level: float = LEVEL) -> Interval:
+    """Where the mean behind one sample may lie, should its like spread as the widest of other groups do.
+
+    Student's interval with the largest standard deviation among the groups that hold most samples, and their
+    degrees of freedom. Where no group holds two samples nothing bounds it.
+    """
+    most = max(map(len, others), default=0)
+    if most < 2:
+        return Interval(-math.inf, sample, math.inf)
+    spread = max(float(np.std(group, ddof=1)) for group in others if len(group) == most)
+    half = float(scipy.stats.t.ppf((1 + level) / 2, most - 1)) * spread
+    return Interval(sample - half, sample, sample + half)
+
+
 def interval_of_median(samples: Sequence[float], *, level: float = LEVEL) -> Interval:
     """The exact order-statistic interval of a median, whatever the distribution.
 

@@ -155,12 +155,12 @@ def test_one_case_is_drawn_alone_and_written_twice(
 def test_the_ledger_is_on_the_page_with_its_verdicts(records: list[Record], traces: dict[str, Traces]) -> None:
     first, second = reports.ledger(inner.run(), records)
     assert first.verdict.startswith("depends on init (holds with orthogonal; not with its default)")
-    assert [(value, holds) for _, value, holds in first.findings] == [
-        ("0.765 (0.701 to 0.829), 2 seeds", False),
-        ("0.925 (0.861 to 0.989), 2 seeds", True),
-        ("0.935 (0.871 to 0.999), 2 seeds", True),
+    assert [(found.value, found.holds, found.firm) for found in first.findings] == [
+        ("0.765 (0.701 to 0.829), 2 seeds", False, True),
+        ("0.925 (0.861 to 0.989), 2 seeds", True, False),
+        ("0.935 (0.871 to 0.999), 2 seeds", True, False),
     ]
-    assert first.doubt.startswith("more seeds could change this")
+    assert first.doubt == "firm in 1 of 3 conditions; more seeds could change the others"
     assert (second.verdict, second.findings, second.doubt) == ("not measured", (), "")
     page = reports.page(inner.run(), records, traces)
     assert "2 claims: 1 depending on something, 1 not measured; 1 verdict not firm." in page
@@ -173,12 +173,12 @@ def test_the_ledger_is_on_the_page_with_its_verdicts(records: list[Record], trac
 def test_a_verdict_on_one_seed_says_so_and_shares_stay_within_their_bounds(records: list[Record]) -> None:
     lone = [record for record in records if record.case.seed == 0]
     first = reports.ledger(inner.run(), lone)[0]
-    assert first.doubt == "judged on a single seed, which gives no interval"
-    assert first.findings[0][1] == "0.760, 1 seed of 2"
+    assert first.doubt == "firm in none of 3 conditions: more seeds could change this"
+    alone = [record for record in lone if record.case.arch == "lstm:bias=False"]
+    assert reports.ledger(inner.run(), alone)[0].doubt == "judged on a single seed, which gives no interval"
+    assert first.findings[0].value == "0.760, 1 seed of 2"
     mixed = [record for record in records if record.case.seed == 0 or record.case.arch == "lstm:bias=False"]
-    assert reports.ledger(inner.run(), mixed)[0].doubt == (
-        "2 of 3 conditions rest on a single seed, which gives no interval"
-    )
+    assert [found.firm for found in reports.ledger(inner.run(), mixed)[0].findings] == [True, False, False]
     wide = [record for record in records if record.case.arch == inner.LSTM]
     spread = [
         one.model_copy(
@@ -186,9 +186,19 @@ def test_a_verdict_on_one_seed_says_so_and_shares_stay_within_their_bounds(recor
         )
         for one in wide
     ]
-    values = [value for _, value, _ in reports.ledger(inner.run(), spread)[0].findings]
+    values = [found.value for found in reports.ledger(inner.run(), spread)[0].findings]
     assert "0.950 (0.315 to 1.000), 2 seeds" in values  # Student's t of one degree of freedom: ± 12.706 times 0.05
     assert reports.ledger(inner.run(), spread)[0].unmeasured == ("all at their defaults",)
+
+
+def test_a_value_is_written_with_the_decimals_that_show_its_side_of_the_bound(records: list[Record]) -> None:
+    near = [
+        one.model_copy(update={"measurements": tuple(_scored(m, 0.89985) for m in one.measurements)})
+        for one in records
+        if one.case.arch == "lstm:bias=False"
+    ]
+    first = reports.ledger(inner.run(), near)[0].findings[0]
+    assert (first.value, first.holds) == ("0.8999 (0.8999 to 0.8999), 2 seeds", False)
 
 
 def _scored(measurement: Measurement, score: float) -> Measurement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,6 +77,25 @@ def test_an_interval_over_both_bounds_settles_nothing() -> None:
     ]
     assert judged(claim(quantity={"model": "parameters"}), seeds("rnn", 0.5)).settled
     assert claim(quantity={"metric": "state_bytes"}).exact and not claim(quantity={"metric": "accuracy"}).exact
+
+
+def test_a_single_seed_is_firm_where_it_lies_further_off_than_other_seeds_lie_apart() -> None:
+    """Three seeds that spread by 0.01: Student's t of two degrees of freedom is 4.303, so a seed reaches 0.043."""
+    three = seeds("lstm", 0.94, 0.95, 0.96)
+    for score, firm in ((0.94, False), (0.944, True), (0.86, False), (0.856, True)):
+        entry = judged(claim(), [*three, *seeds("gru", score)])
+        assert [entry.firm(finding) for finding in entry.findings] == [True, firm]
+    widest = [*three, *seeds("rnn", 0.1, 0.5, 0.3), *seeds("gru", 0.856)]
+    assert not judged(claim(), widest).settled
+    fewer = [*three, *seeds("rnn", 0.1, 0.5), *seeds("gru", 0.856)]
+    assert judged(claim(), fewer).firm(judged(claim(), fewer).findings[-1])
+
+
+def test_values_stay_within_what_they_can_be() -> None:
+    assert claim().range == (0, 1) == claim(quantity={"curve": "fit_score"}).range
+    assert claim(quantity={"metric": "memory_trace"}).range == (-math.inf, 1)
+    assert claim(quantity={"curve": "loss_gap"}).range == (-math.inf, math.inf)
+    assert claim(against={"cases": {"arch": ["lstm"]}}).range == (-math.inf, math.inf)
 
 
 def test_what_decides_is_found() -> None:
