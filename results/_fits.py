@@ -152,7 +152,7 @@ def cost_line(costs: StreamCosts, window: int | None = None) -> CostLine:
 
 
 def growth(costs: StreamCosts, window: int | None = None) -> Growth:
-    """Whether the cost grows with the position: flat where the interval contains 0 or lies below 2% per doubling.
+    """Whether the cost grows with the position: flat where the interval contains 0, or it is below 2% per doubling.
 
     With a window it is `saturating` where it is flat from there on and has risen until there, by more than 2%.
     """
@@ -243,10 +243,8 @@ def _rows(costs: StreamCosts) -> Floats:
 
 
 def _judged(per_doubling: Interval) -> Verdict:
-    low, _, high = per_doubling
-    if high < FLAT_GROWTH:
-        return "flat"
-    if low > 0:
+    low, middle, high = per_doubling
+    if low > 0 and middle >= FLAT_GROWTH:
         return "growing"
     return "flat" if high < TELLING_GROWTH else "undecided"
 

@@ -105,6 +105,17 @@ def test_verdicts(cost: Cost, window: int | None, verdict: str, count: int) -> N
     assert growth(costs(cost, count=count), window).verdict == verdict
 
 
+def test_growth_below_two_per_cent_is_flat_however_far_its_interval_reaches_up_to_ten() -> None:
+    """One of six processes grew by 8% a doubling, the others by 0.1%: the median is 0.1%, and certainly not 0."""
+    creeping = [{position: (1e-6 * 1.001 ** math.log2(position),) for position in (1, 64, 4096)} for _ in range(5)]
+    grown = {position: (1e-6 * 1.08 ** math.log2(position),) for position in (1, 64, 4096)}
+    drawn = costs_of([*creeping, grown])
+    assert drawn is not None
+    found = growth(drawn)
+    assert found.per_doubling.low > 0 and found.per_doubling.middle < 0.02 < found.per_doubling.high
+    assert found.verdict == "flat"
+
+
 def test_a_rise_to_the_window_is_worked_out_by_hand() -> None:
     found = growth(costs(windowed, noise=0.0), 256)
     assert found.rise == pytest.approx((255e-7 / 401e-7,) * 3, rel=EXACT)
