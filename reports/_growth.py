@@ -25,11 +25,11 @@ from results import (
 
 EXPLANATION = (
     "Growth is the cost's per doubling of the position, from a line through log cost against log position; flat "
-    "means that its 95% interval contains 0 or that it is below 2%. Cost is a + b · position, with "
-    "min(position, window) where attention has a window. There growth is that from the window on, and the rise until "
-    "then is that of a line broken at the window, from the first position to it; a rise that may be none or is below 2% counts as none. "
-    "Intervals are percentile bootstraps over fresh processes and cases, or over "
-    "blocks where there are fewer than six, which leaves out what differs from process to process."
+    "means that its 95% interval contains 0 or that it is below 2%. Cost is a + b · position, with min(position, "
+    "window) where attention has a window. There growth is that from the window on, and the rise until then is "
+    "that of a line broken at the window, from the first position to it; a rise that may be none or is below 2% "
+    "counts as none. Intervals are percentile bootstraps over fresh processes and cases, or over blocks where "
+    "there are fewer than six, which leaves out what differs from process to process."
 )
 
 
