@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ def load(path: str | Path) -> pandas.DataFrame:
     """One row a measurement of the run at `path`, or of the latest run for `<store>/latest`.
 
     Columns: the case's identity, the metric, where it was measured (`at_length` and its like), the number of samples,
-    their median, and the samples. Raises `StoreError` where there is no such run.
+    their median, and the samples. Raises `StoreError` where there is no such run, and warns of damaged records, as all
+    three readers do: these are left out.
 
     >>> import results
     >>> frame = results.load("carousel-runs/latest")
@@ -34,8 +36,7 @@ def load(path: str | Path) -> pandas.DataFrame:
     1      accuracy       64.0          NaN      1  0.62500
     2  step_seconds        NaN         16.0      3  0.00002
     """
-    records, _ = _run_at(path).read()
-    return frame(records.values())
+    return frame(_records_of(_run_at(path)).values())
 
 
 def samples(path: str | Path) -> pandas.DataFrame:
@@ -54,8 +55,7 @@ def samples(path: str | Path) -> pandas.DataFrame:
     4  lstm:forget_bias=1               8            2.13.0      0  0.00002
     """
     run = _run_at(path)
-    records, _ = run.read()
-    return sample_frame(run.file(), records.values())
+    return sample_frame(run.file(), _records_of(run).values())
 
 
 def cases(path: str | Path) -> pandas.DataFrame:
@@ -72,8 +72,18 @@ def cases(path: str | Path) -> pandas.DataFrame:
     0  lstm:forget_bias=1     0     ok        3538          100               0.625
     """
     run = _run_at(path)
-    records, _ = run.read()
-    return case_frame(run.file(), records)
+    return case_frame(run.file(), _records_of(run))
+
+
+def _records_of(run: Run) -> dict[str, Record]:
+    records, damaged = run.read()
+    if damaged:
+        warnings.warn(
+            f"{len(damaged)} of {len(records) + len(damaged)} records of {run.folder} cannot be read and are left out; "
+            f"carousel verify {run.folder.parent} names them",
+            stacklevel=3,
+        )
+    return records
 
 
 def frame(records: Iterable[Record]) -> pandas.DataFrame:

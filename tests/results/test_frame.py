@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,26 @@ from results import (
     StoreError,
     _frame,
     case_frame,
+    cases,
     frame,
     load,
     sample_frame,
+    samples,
 )
 from tests.results.examples import FIXTURES, case, record, run_file, stored
 
 COLUMNS = {"key", "arch", "task", "length", "seed", "status", "parameters", "metric", "samples", "count", "median"}
+
+
+@pytest.mark.parametrize("reader", [load, samples, cases])
+def test_damaged_records_are_left_out_with_a_warning(reader: Callable[[Path], object], tmp_path: Path) -> None:
+    run, _ = stored(tmp_path / "runs", 0, 1)
+    run.record_paths()[1].write_text("{}", encoding="utf-8")
+    with pytest.warns(
+        UserWarning, match=r"^1 of 2 records of .* left out; carousel verify .*runs names them$"
+    ) as warned:
+        reader(run.folder)
+    assert warned[0].filename == __file__
 
 
 def test_one_row_a_measurement_with_its_values() -> None:
