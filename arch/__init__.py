@@ -3,6 +3,7 @@
 from arch._contract import Layer, RecurrentLayer, State, copy_state, state_bytes
 from arch._model import SequenceModel, build, parameter_count
 from arch._registry import Arch, UnknownName, add, built_in, defined_in, disable, get, names, parse, remove
+from arch._sketch import sketched
 
 __all__ = [
     "Arch",
@@ -22,5 +23,6 @@ __all__ = [
     "parameter_count",
     "parse",
     "remove",
+    "sketched",
     "state_bytes",
 ]

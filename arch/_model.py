@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from arch._contract import Layer, State, copy_state, number_bytes
 from arch._registry import Arch, get
+from arch._sketch import sketched
 from arch._streaming import Stepper
 
 WIDEST_UNIT = 256
 """How far the search for a layer's smallest width goes."""
+_solved: dict[tuple[object, ...], int] = {}
+"""Widths by architecture and sizes: a run asks for each many times, and each search builds dozens of models."""
 
 
 class SequenceModel(nn.Module):
@@ -190,7 +193,8 @@ def build(
 
     if width is None:
         assert params is not None
-        width = _width_nearest(params, model_of, arch)
+        budgeted = (str(arch), arch.layer, params, *sizes.values())
+        width = _solved.get(budgeted) or _solved.setdefault(budgeted, _width_nearest(params, model_of, arch))
     if seed is None:
         return model_of(width)
     with torch.random.fork_rng(devices=[]):
@@ -217,7 +221,7 @@ def _width_nearest(budget: int, model_of: Callable[[int], SequenceModel], arch: 
     """
 
     def count(width: int) -> int:
-        with torch.device("meta"):
+        with sketched():
             return parameter_count(model_of(width))
 
     unit, refusal = None, ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 import arch
 import tasks
 from results import Case
@@ -28,7 +26,7 @@ def train_step_flops(case: Case, task: tasks.Task, length: int) -> int | None:
 def _sketch(
     spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: int | None, width: int | None
 ) -> arch.SequenceModel:
-    with torch.device("meta"):
+    with arch.sketched():
         return _build(spec, task, depth=depth, params=params, width=width, seed=None)
 
 

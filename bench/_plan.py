@@ -42,6 +42,11 @@ class Timing(Strict):
     block_seconds: Annotated[float, Field(gt=0, le=60)] = 0.02
     batch: Length = 32
 
+    @property
+    def times_one_stream(self) -> bool:
+        """Whether a batch of one stream is timed where one stream is timed anyway."""
+        return 1 in self.streams and self.streams_position in self.positions
+
 
 class Override(Strict):
     """What differs for the cases of some tasks or lengths."""

@@ -68,7 +68,9 @@ def _timed(plan: Plan, repeat: int) -> _Size:
         blocks += CLOCKED * timing.blocks
         measurements += CLOCKED
     if "streaming" in plan.measure:
-        places = ((len(timing.positions), timing.steps), (len(timing.streams), -(-timing.steps // STREAMED_SHARE)))
+        alone = int(timing.times_one_stream)  # it has the samples of the position
+        batched = len(timing.streams) - alone
+        places = ((len(timing.positions) + alone, timing.steps), (batched, -(-timing.steps // STREAMED_SHARE)))
         for count, steps in places:
             samples += count * -(-steps // timing.blocks) * timing.blocks
             blocks += count * timing.blocks

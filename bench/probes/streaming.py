@@ -6,7 +6,8 @@ burst are not timed: they warm the copy and the code, and a cache that is just f
 
 At each position the models of a group take turns in random order, block by block, so that a drift of the machine
 falls on all of them alike. One stream is timed at every position; at the plan's one place for it, several streams
-that are stepped together as a batch are timed as well.
+that are stepped together as a batch are timed as well. One stream is such a batch too: where its place is one of the
+positions, what was timed there stands for it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from bench.probes._stream import Replayed, Stream, stream_of
 from bench.probes._subject import Subject
 from results import Block, Measurement
 
-PREFIX_CHUNK = 1024
+PREFIX_CHUNK, FUSED_STEPS = 1024, 1 << 15
+"""Steps of a prefix that are scanned at once: by a kernel, which holds little beside its sequences, so many of all
+streams together; by equations fewer, as they may make a table of all pairs of steps."""
 WARMING_STEPS = 4
 """After a state was copied the second step still costs 15 to 40% more than usual, the third 5%, the fifth 1%. Short
 bursts hold more of such steps than long ones: were they timed, a flat cost would seem to fall with the position."""
@@ -82,12 +85,16 @@ def measure(
                     _seconds("step_seconds", place, {"position": position}),
                     Measurement(metric="state_bytes", at={"position": position}, samples=(state,)),
                 ]
+                if position == timing.streams_position and timing.times_one_stream:
+                    at = {"position": position, "streams": 1}
+                    found[place.subject.case.key].append(_seconds("stream_step_seconds", place, at))
         position = timing.streams_position
         places = [
             _reach(one, position, streams)
             for one in _in_turn(subjects, order)
             if _can_read(one, position)
             for streams in timing.streams
+            if streams > 1 or not timing.times_one_stream
         ]
         _time_in_turns(places, -(-timing.steps // STREAMED_SHARE), timing.blocks, order, clock, machine)
         for place in places:
@@ -141,9 +148,10 @@ def _state_at(subject: Subject, position: int, streams: int = 1) -> arch.State:
     """The state of streams after `position` steps, all but the last of them by `scan`."""
     model, state = subject.model.eval(), subject.model.init_state(streams)
     inputs = subject.test_inputs(streams, subject.case.length)
-    T = inputs.shape[1]
-    for start in range(0, position - 1, PREFIX_CHUNK):
-        steps = torch.arange(start, min(start + PREFIX_CHUNK, position - 1), device=inputs.device) % T
+    T, fused = inputs.shape[1], model.backend_for(inputs) == "fused"
+    chunk = max(PREFIX_CHUNK, FUSED_STEPS // streams) if fused else PREFIX_CHUNK
+    for start in range(0, position - 1, chunk):
+        steps = torch.arange(start, min(start + chunk, position - 1), device=inputs.device) % T
         _, state = model.scan(inputs[:, steps], state)
     _, state = model.step(inputs[:, (position - 1) % T], state)
     return state
