@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
-FILLS = frozenset({"add_", "copy_", "fill_", "mul_", "normal_", "uniform_", "zero_"})
+FILLS = frozenset({"__setitem__", "add_", "copy_", "fill_", "mul_", "normal_", "uniform_", "zero_"})
 """What writes numbers into a tensor, and leaves its shape."""
 
 
@@ -33,6 +34,7 @@ class _Unfilled(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         named = kwargs or {}
-        if getattr(function, "__name__", "") not in FILLS:
+        initialises = getattr(function, "__module__", None) == nn.init.__name__
+        if not initialises and getattr(function, "__name__", "") not in FILLS:
             return function(*args, **named)
         return args[0] if args else named["tensor"]

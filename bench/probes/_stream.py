@@ -41,9 +41,14 @@ class ByHand:
     def __init__(self, model: arch.SequenceModel) -> None:
         self._model = model
         self._state: arch.State = None
+        self._taken: arch.State = None
 
     def take_up(self, state: arch.State) -> None:
-        self._state = arch.copy_state(state)
+        if state is not self._taken:  # to take it apart costs as much as to copy it
+            self._leaves, self._form = pytree.tree_flatten(state)
+            self._taken = state
+        copied = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
+        self._state = pytree.tree_unflatten(copied, self._form)
 
     def step(self, x: Tensor) -> None:
         _, self._state = self._model.step(x, self._state)

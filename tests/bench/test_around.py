@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench.probes import Machine, Reading, pulse, read_counters
-from bench.probes._machine import WINDOW_SECONDS
+from bench.probes._machine import WINDOW_SECONDS, _kept_matrices
 from results import disturbed
 from tests.bench.doubles import LOADED_BLOCK, CountingClock, loaded_machine
 
@@ -134,3 +134,13 @@ def test_sleep_is_waiting() -> None:
     slept = Machine(beat=lambda: BEAT).around(lambda: time.sleep(2 * WINDOW_SECONDS))[1]
     assert slept.waiting_share is not None
     assert slept.waiting_share > 0.5
+
+
+def test_the_pulse_beats_in_either_mode() -> None:
+    """Its matrices are kept, and what was made for inference alone could not be written to elsewhere."""
+    _kept_matrices.cache_clear()
+    with torch.inference_mode():
+        assert pulse(CountingClock(tick=2_000_000)) == 0.002
+    assert pulse(CountingClock(tick=3_000_000)) == 0.003
+    matrix, product = _kept_matrices()
+    assert torch.equal(product, matrix @ matrix)

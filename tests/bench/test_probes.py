@@ -11,9 +11,17 @@ import torch
 import arch
 import tasks
 from bench._plan import Timing
-from bench.probes import Subject, accuracy, latency, pulse
+from bench.probes import Machine, Subject, accuracy, latency, pulse
+from bench.probes._device import seconds_a_call
 from tests.bench.doubles import LOADED_BLOCK, CountingClock, loaded_machine
 from tests.bench.tiny import TIMING, subject, weights_of
+
+
+def test_seconds_of_a_call_are_those_of_as_many_as_are_asked_for() -> None:
+    calls: list[None] = []
+    assert seconds_a_call(lambda: calls.append(None), 7, torch.device("cpu")) > 0
+    assert len(calls) == 7
+
 
 CHUNKED = 1e-6
 """Absolute: evaluation in parts adds in another order."""
@@ -45,6 +53,27 @@ class TestLatency:
         (measurements,) = latency.measure([subject()], timing, random.Random(0)).values()
         assert calls == [1] * 3 + [40] * 9
         assert [m.samples for m in measurements] == [(0.25,) * 3] * 3
+
+    def test_each_block_follows_one_call_that_is_not_timed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The pulse has taken the caches before it."""
+        heard: list[str] = []
+
+        def timed(call: Any, count: int, device: torch.device) -> float:
+            heard.append(f"timed {count}")
+            return 0.25
+
+        def forward(one: Subject, batch: int) -> Any:
+            return lambda: heard.append("called")
+
+        def beat() -> float:
+            heard.append("pulse")
+            return 0.003
+
+        monkeypatch.setattr(latency, "seconds_a_call", timed)
+        monkeypatch.setattr(latency, "_forward", forward)
+        monkeypatch.setattr(latency, "_training_step", forward)
+        latency.measure([subject()], Timing(blocks=2, block_seconds=10), random.Random(0), Machine(beat=beat))
+        assert heard == ["called", "timed 1"] * 3 + ["pulse", "called", "timed 40"] * 6
 
     @pytest.mark.parametrize(("once", "expected"), [(0.0, 1), (60.0, 1), (0.3, 33)])
     def test_a_block_is_one_call_at_least(self, once: float, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:

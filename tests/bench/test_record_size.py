@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bench._errors import UsageError
-from bench._plan import Plan, Timing, cases, load, names
-from bench._record_size import FULL, check_record_size
+from bench._plan import STREAMED_SHARE, Plan, Timing, cases, load, names
+from bench._record_size import BLOCK, FULL, MEASUREMENT, _timed, check_record_size
 from bench._taking_up import planned
 from results import Block, Measurement, Point, Record, Training
 from results._document import MOST_QUOTES, MOST_VALUES
@@ -61,6 +61,16 @@ def test_what_is_let_through_can_be_stored_and_what_is_refused_nearly_fills_a_re
     with pytest.raises(UsageError, match=r"times what a record can hold: 2 positions of .* smaller --repeat") as caught:
         check_record_size(plan, cases(plan), too_many)
     assert "\n" not in str(caught.value)
+
+
+def test_one_stream_that_is_timed_at_a_position_has_all_samples_of_it(tmp_path: Path) -> None:
+    def values(*streams: int) -> int:
+        return _timed(plan_of(tmp_path, steps=100, streams=streams, streams_position=2), 1).values
+
+    of_one_measurement = BLOCK.values + MEASUREMENT.values
+    assert values(1) - values() == 100 + of_one_measurement
+    assert values(8) - values() == 100 // STREAMED_SHARE + of_one_measurement
+    assert values(1, 8) == values(1) + values(8) - values()
 
 
 def test_looks_at_validation_data_are_counted_too(tmp_path: Path) -> None:

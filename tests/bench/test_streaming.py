@@ -73,6 +73,23 @@ class TestStreaming:
         }
         assert {one.blocks for one in timed.values()} == {(LOADED_BLOCK,) * 3}
 
+    def test_one_stream_at_a_position_that_is_timed_anyway_is_timed_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        timed: list[tuple[int, int]] = []
+        really = streaming._time_steps
+        monkeypatch.setattr(
+            streaming,
+            "_time_steps",
+            lambda place, *rest: timed.append((place.position, len(place.inputs[0]))) or really(place, *rest),
+        )
+        timing = Timing(positions=(2, 9), steps=10, blocks=1, streams=(1, 8), streams_position=9)
+        (found,) = streaming.measure([subject()], timing, random.Random(0), CountingClock(7_000)).values()
+        assert timed == [(2, 1), (9, 1), (9, 8)]
+        alone, together = (m for m in found if m.metric == "stream_step_seconds")
+        (position,) = (m for m in found if m.metric == "step_seconds" and m.at == {"position": 9})
+        assert (alone.at, together.at) == ({"position": 9, "streams": 1}, {"position": 9, "streams": 8})
+        assert (alone.samples, alone.blocks) == (position.samples, position.blocks)
+        assert len(alone.samples) == 10
+
     @pytest.mark.parametrize("streams", [1, 5])
     def test_several_streams_are_one_batch_of_different_sequences(
         self, streams: int, monkeypatch: pytest.MonkeyPatch, timed_only: None
@@ -103,7 +120,7 @@ class TestStreaming:
         monkeypatch.setattr(streaming, "watch_memory", watched)
         one = subject("transformer:positions=learned,max_length=32")
         found = {m.metric: m.samples for m in stream(one, 1, 24, 16, 64) if m.metric.startswith("streaming_")}
-        assert reached == [1, 24, 16]
+        assert reached == [24]
         assert found == {"streaming_peak_bytes": (3000.0,), "streaming_added_bytes": (2900.0,)}
 
     def test_the_clocks_own_cost_is_measured_once(self) -> None:
@@ -123,6 +140,20 @@ class TestStreaming:
         assert len(seconds.samples) == steps
         assert counted.scanned == position - 1
         assert counted.stepped == 1 + 4 * bursts + steps  # the last of the prefix, and four untimed ones a burst
+
+    @pytest.mark.parametrize(
+        ("backend", "streams", "chunks"),
+        [("fused", 1, [2499]), ("fused", 16, [2048, 451]), ("reference", 1, [1024, 1024, 451])],
+    )
+    def test_a_prefix_is_read_at_once_by_a_kernel_and_in_parts_by_equations(
+        self, backend: str, streams: int, chunks: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one, scanned = subject(f"rnn:backend={backend}"), []
+        really = one.model.scan
+        monkeypatch.setattr(one.model, "scan", lambda x, state: scanned.append(x.shape[1]) or really(x, state))
+        with torch.inference_mode():
+            streaming._state_at(one, 2500, streams)
+        assert scanned == chunks
 
     def test_steps_that_a_copy_makes_dearer_are_not_timed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Short bursts hold more of them than long ones, and a flat cost would fall with the position."""
