@@ -33,9 +33,9 @@ from bench.probes._stream import Replayed, Stream, stream_of
 from bench.probes._subject import Subject
 from results import Block, Measurement
 
-PREFIX_CHUNK, FUSED_STEPS = 1024, 1 << 15
-"""Steps of a prefix that are scanned at once: by a kernel, which holds little beside its sequences, so many of all
-streams together; by equations fewer, as they may make a table of all pairs of steps."""
+PREFIX_CHUNK, KERNEL_STEPS = 1024, 1 << 15
+"""Steps of a prefix that are scanned at once, so that it takes little memory. A part of a sequence that is attended to
+reads all before it, so a kernel that holds no table of pairs reads the whole: so many steps of all streams together."""
 WARMING_STEPS = 4
 """After a state was copied the second step still costs 15 to 40% more than usual, the third 5%, the fifth 1%. Short
 bursts hold more of such steps than long ones: were they timed, a flat cost would seem to fall with the position."""
@@ -150,8 +150,9 @@ def _state_at(subject: Subject, position: int, streams: int = 1) -> arch.State:
     """The state of streams after `position` steps, all but the last of them by `scan`."""
     model, state = subject.model.eval(), subject.model.init_state(streams)
     inputs = subject.test_inputs(streams, subject.case.length)
-    T, fused = inputs.shape[1], model.backend_for(inputs) == "fused"
-    chunk = max(PREFIX_CHUNK, FUSED_STEPS // streams) if fused else PREFIX_CHUNK
+    T, recurs = inputs.shape[1], all(isinstance(layer, arch.RecurrentLayer) for layer in model.layers)
+    whole = not recurs and model.backend_for(inputs) == "fused"
+    chunk = max(PREFIX_CHUNK, KERNEL_STEPS // streams) if whole else PREFIX_CHUNK
     for start in range(0, position - 1, chunk):
         steps = torch.arange(start, min(start + chunk, position - 1), device=inputs.device) % T
         _, state = model.scan(inputs[:, steps], state)

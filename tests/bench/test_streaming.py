@@ -142,13 +142,18 @@ class TestStreaming:
         assert counted.stepped == 1 + 4 * bursts + steps  # the last of the prefix, and four untimed ones a burst
 
     @pytest.mark.parametrize(
-        ("backend", "streams", "chunks"),
-        [("fused", 1, [2499]), ("fused", 16, [2048, 451]), ("reference", 1, [1024, 1024, 451])],
+        ("name", "streams", "chunks"),
+        [
+            ("transformer:backend=fused", 1, [2499]),
+            ("transformer:backend=fused", 16, [2048, 451]),
+            ("transformer:backend=reference", 1, [1024, 1024, 451]),
+            ("rnn:backend=fused", 1, [1024, 1024, 451]),
+        ],
     )
-    def test_a_prefix_is_read_at_once_by_a_kernel_and_in_parts_by_equations(
-        self, backend: str, streams: int, chunks: list[int], monkeypatch: pytest.MonkeyPatch
+    def test_a_kernel_of_attention_reads_a_prefix_at_once_and_all_else_in_parts(
+        self, name: str, streams: int, chunks: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        one, scanned = subject(f"rnn:backend={backend}"), []
+        one, scanned = subject(name), []
         really = one.model.scan
         monkeypatch.setattr(one.model, "scan", lambda x, state: scanned.append(x.shape[1]) or really(x, state))
         with torch.inference_mode():
