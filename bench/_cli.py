@@ -205,12 +205,20 @@ def report(
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the page.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder to write the figures of the page into, as SVG.")] = None,
+    claims: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLAN",
+            help="Judge by the claims of this plan, rather than by those that the run kept.",
+            autocompletion=_completion.plans,
+        ),
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write report.html of a run, or of one run against another, one page that opens from disk, and say where it is."""
     from bench._command import report_runs
 
-    for path in report_runs(store, runs or ["latest"], output, figures):
+    for path in report_runs(store, runs or ["latest"], output, figures, claims):
         typer.echo(path)
 
 

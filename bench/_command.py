@@ -109,16 +109,24 @@ def show_run(store: Path, name: str, format: str) -> None:
         print(write(file, records), end="")
 
 
-def report_runs(store: Path, names: Sequence[str], output: Path | None, figures: Path | None = None) -> list[Path]:
+def report_runs(
+    store: Path, names: Sequence[str], output: Path | None, figures: Path | None = None, claims_of: str | None = None
+) -> list[Path]:
     """Write the page of a stored run, held against another where two are named, its figures where asked, and say where.
 
-    Raises `UsageError` where they cannot be written.
+    The run is judged by the claims that it kept, or by those of the plan `claims_of` as they are now. Raises
+    `UsageError` where there is no such plan, where it brings no claims, or where nothing can be written.
     """
     if len(names) > MOST_RUNS:
         raise UsageError(f"a report holds one run or two, not {len(names)}; name the baseline, then the run")
     *before, name = names
     run = Store(store).find(name)
     file, records = read_run(run)
+    if claims_of is not None:
+        claims = load(claims_of).claims
+        if not claims:
+            raise UsageError(f"the plan {claims_of} brings no claims; leave --claims out, or name one that does")
+        file = file.model_copy(update={"claims": claims})
     baseline = None
     if before:
         base_file, base_records = read_run(Store(store).find(before[0]))

@@ -24,6 +24,9 @@ from pydantic import Field, model_validator
 from results._metrics import METRICS
 from results._strict import Key, Name, Strict, Text
 
+ROUNDING = 1e-9
+"""Far less than one of a million tests, and far more than doubles lose in a difference."""
+
 Pattern = Annotated[tuple[Name, ...], Field(min_length=1)]
 Setting = bool | int | float | str | None
 Series = Literal["fit_loss", "fit_score", "validation_loss", "validation_score", "loss_gap", "score_gap"]
@@ -99,8 +102,10 @@ class Claim(Strict):
         return self
 
     def holds(self, value: float) -> bool:
-        """Whether a value lies within the bounds."""
-        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+        """Whether a value lies within the bounds, but for rounding: 0.813 - 0.808 is 0.005."""
+        return (self.at_least is None or value >= self.at_least - ROUNDING) and (
+            self.at_most is None or value <= self.at_most + ROUNDING
+        )
 
     @property
     def exact(self) -> bool:

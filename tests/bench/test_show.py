@@ -15,6 +15,7 @@ from bench import _plan
 from results import Store
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline import Inline, inline
+from tests.bench.tiny import TINY
 
 __all__ = ["carousel", "inline"]
 
@@ -123,6 +124,31 @@ class TestShow:
         text = page.read_text(encoding="utf-8")
         assert f"Against {stored}: 0 regressed, 0 improved" in text
         assert "Side by side" in text
+
+    def test_a_run_is_judged_by_the_claims_of_another_plan(
+        self, tmp_path: Path, carousel: Carousel, stored: str
+    ) -> None:
+        kept = Path(carousel("report").out.strip()).read_text(encoding="utf-8")
+        assert 'id="claims"' not in kept
+        claim = """
+[[claims]]
+name = "guesses"
+text = "It does better than nothing."
+source = "a paper"
+what = "accuracy"
+quantity = { metric = "accuracy" }
+at_least = 0.0
+"""
+        (tmp_path / "paper.toml").write_text(TINY + claim, encoding="utf-8")
+        ended = carousel("report", "--claims", "paper.toml", "-o", "page.html")
+        assert (ended.code, ended.err) == (0, "")
+        assert "It does better than nothing." in (tmp_path / "page.html").read_text(encoding="utf-8")
+        for plan, told in (
+            ("smoke", "the plan smoke brings no claims; leave --claims out"),
+            ("nope", "no plan 'nope'"),
+        ):
+            ended = carousel("report", "--claims", plan)
+            assert ended.code == 2 and told in ended.err and len(ended.err.splitlines()) == 1
 
     def test_a_report_of_three_runs_is_refused(self, carousel: Carousel, stored: str) -> None:
         ended = carousel("report", stored, stored, stored)

@@ -68,6 +68,12 @@ def test_both_bounds_count() -> None:
     ]
 
 
+def test_rounding_decides_nothing() -> None:
+    assert 0.813 - 0.808 < 0.005
+    assert claim(at_least=0.005).holds(0.813 - 0.808) and claim(at_least=None, at_most=0.3).holds(0.1 + 0.2)
+    assert not claim(at_least=0.005).holds(0.004999)
+
+
 def test_an_interval_over_both_bounds_settles_nothing() -> None:
     between = claim(at_least=0.6, at_most=0.7)
     assert [judged(between, seeds("rnn", *scores)).settled for scores in ((0.1, 0.9), (0.5,), (0.65, 0.65))] == [
