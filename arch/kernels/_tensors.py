@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from arch.kernels._product import ROWS
 from arch.kernels._threads import over_rows
 
 CONTIGUOUS = torch.contiguous_format
@@ -24,6 +25,23 @@ def flat(tensor: Tensor) -> Floats:
     """A tensor's numbers, row after row; its own memory where they lie so."""
     array: Floats = tensor.detach().contiguous().view(-1).numpy()
     return array
+
+
+def summed_over_rows(rows: int, work: int, shape: tuple[int, ...], run: Callable[[Floats, int, int], object]) -> Tensor:
+    """The sum of what each share of `rows` adds to zeros of its own, in the order of the rows: see `over_rows`."""
+    parts: dict[int, Tensor] = {}
+
+    def share(first: int, last: int) -> None:
+        parts[first] = torch.zeros(shape, dtype=torch.float32)
+        run(flat(parts[first]), first, last)
+
+    over_rows(rows, work, share, ROWS)
+    return reduce(Tensor.add_, (parts[first] for first in sorted(parts)))
+
+
+def of_blocks(sums: Tensor, blocks: int, H: int) -> Tensor:
+    """The gradient (blocks · H, D) of weights in (D, blocks · padded) sums."""
+    return sums.view(len(sums), blocks, -1)[..., :H].reshape(len(sums), blocks * H).T.clone(memory_format=CONTIGUOUS)
 
 
 def run_rows(
@@ -85,13 +103,3 @@ def weight_gradient(d_sums_TBG: Tensor, h_BH: Tensor, outputs_TBH: Tensor) -> Te
     if len(d_sums_TBG) > 1:
         d_U_HG.addmm_(outputs_TBH[:-1].flatten(0, 1).T, d_sums_TBG[1:].flatten(0, 1))
     return d_U_HG.T
-
-
-def input_gradients(
-    needed: Sequence[bool], x_TBD: Tensor, W_GD: Tensor, d_sums_TBG: Tensor
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of x, W and b in sums W x + b, those of them that are needed."""
-    d_sums_NG = d_sums_TBG.flatten(0, 1)
-    d_x_TBD = (d_sums_NG @ W_GD).view(x_TBD.shape) if needed[0] else None
-    d_W_GD = (x_TBD.flatten(0, 1).T @ d_sums_NG).T if needed[1] else None
-    return d_x_TBD, d_W_GD, d_sums_NG.sum(0) if needed[2] else None
