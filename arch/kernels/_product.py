@@ -120,7 +120,7 @@ def panels_at_once(left_over):  # type: ignore[no-untyped-def]
 
 @njit
 def multiply(result, result_at, width, left, left_at, left_stride, packed, depth, rows, panels):  # type: ignore[no-untyped-def]
-    """result (rows, panels · LANES; `width` apart) = left (rows, depth; `left_stride` apart) times the packed matrix."""
+    """result (rows, panels · LANES; `width` apart) = left (rows, depth; `left_stride` apart) times the packed one."""
     apart = LANES * depth
     panel = 0
     while panel < panels:

@@ -4,9 +4,9 @@
     dx = W^T dp               (2)  after it wrote dp, as are the others
     dW = Σ dp x^T,  db = Σ dp (3)  so too dU, from h in place of x
 
-A sequence lies in time order, (T, B, ·), and a thread has some rows of the batch: they lie together within a step, and
-over all steps where they are the whole batch. dp lies in memory of the loop's own, row after row, each block of H
-padded with zeros to whole vectors. Weights' gradients are added up transposed, (D, padded), as dp needs no turning then.
+A sequence lies in time order, (T, B, ·), and a thread has some rows of the batch: they lie together within a step,
+and over all steps where they are the whole batch. dp lies in memory of the loop's own, row after row, each block of H
+padded with zeros to whole vectors. Weights' gradients are added up transposed, (D, padded): dp needs no turning then.
 """
 
 # Shape suffixes: T time, B batch, D input width
@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from arch.kernels._product import ROWS, eight_rows_more, multiply, one_row_more, panels_of
+from arch.kernels._product import ROWS, eight_rows_more, multiply, one_row_more, panels_at_once, panels_of
 from arch.kernels._vector import LANES, load, splat, store, store_first
 
 AT_ONCE = 128
@@ -27,6 +27,12 @@ and a row of 1,024 sums for each still fits into half of a core's second cache."
 @njit
 def steps_at_once(rows, T):  # type: ignore[no-untyped-def]
     return min(T, max(1, AT_ONCE // rows))
+
+
+@njit
+def stride_of(panels):  # type: ignore[no-untyped-def]
+    """How far rows of dp lie apart: not a power of two, as columns of these share few places of the cache."""
+    return (panels + 1) * LANES
 
 
 @njit
@@ -41,63 +47,67 @@ def project(result, x, packed, begin, end, B, D, first, last, panels):  # type: 
 
 
 @njit
-def project_back(d_x, d_sums, sums_at, width, packed, depth, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
+def project_back(d_x, d_sums, sums_at, stride, packed, depth, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
     """(2) of steps `begin` to `end`, rows `first` to `last`; `depth` numbers of each row of `d_sums` count."""
     rows, panels = last - first, panels_of(D)
     padded = panels * LANES
-    spare = np.empty(0 if D == padded else rows * padded, np.float32)
-    if D == padded and rows == B:
-        multiply(d_x, begin * B * D, D, d_sums, sums_at, width, packed, depth, (end - begin) * B, panels)
+    spare = np.empty(0 if padded == D else rows * padded, np.float32)
+    if padded == D and rows == B:
+        multiply(d_x, begin * B * D, D, d_sums, sums_at, stride, packed, depth, (end - begin) * B, panels)
         return
     for t in range(begin, end):
-        at, left_at = (t * B + first) * D, sums_at + (t - begin) * rows * width
-        if D == padded:
-            multiply(d_x, at, D, d_sums, left_at, width, packed, depth, rows, panels)
+        at, left_at = (t * B + first) * D, sums_at + (t - begin) * rows * stride
+        if padded == D:
+            multiply(d_x, at, D, d_sums, left_at, stride, packed, depth, rows, panels)
             continue
-        multiply(spare, 0, padded, d_sums, left_at, width, packed, depth, rows, panels)
+        multiply(spare, 0, padded, d_sums, left_at, stride, packed, depth, rows, panels)
         for row in range(rows):
             for d in range(0, D, LANES):
                 store_first(d_x, at + row * D + d, D - d, load(spare, row * padded + d))
 
 
 @njit
-def _add_product(sums, at, x, x_at, D, d_sums, sums_at, width, depth, panels):  # type: ignore[no-untyped-def]
-    padded = panels * LANES
-    whole = D - D % ROWS
-    for d in range(0, whole, ROWS):
-        eight_rows_more(sums, at + d * padded, padded, x, x_at + d, D, d_sums, sums_at, width, depth, panels)
-    for d in range(whole, D):
-        one_row_more(sums, at + d * padded, x, x_at + d, D, d_sums, sums_at, width, depth, panels)
+def _add_product(sums, at, x, x_at, D, d_sums, sums_at, stride, depth, panels):  # type: ignore[no-untyped-def]
+    width, whole = panels * LANES, D - D % ROWS
+    panel = 0
+    while panel < panels:  # a few panels of d_sums stay in the first cache for all of D
+        several = panels_at_once(panels - panel)
+        to, right_at = at + panel * LANES, sums_at + panel * LANES
+        for d in range(0, whole, ROWS):
+            eight_rows_more(sums, to + d * width, width, x, x_at + d, D, d_sums, right_at, stride, depth, several)
+        for d in range(whole, D):
+            one_row_more(sums, to + d * width, x, x_at + d, D, d_sums, right_at, stride, depth, several)
+        panel += several
 
 
 @njit
-def add_weights(sums, at, x, begin, end, B, D, d_sums, sums_at, width, first, last, panels):  # type: ignore[no-untyped-def]
+def add_weights(sums, at, x, begin, end, B, D, d_sums, sums_at, stride, first, last, panels):  # type: ignore[no-untyped-def]
     """(3) of steps `begin` to `end`, added to (D, panels · LANES) numbers of `sums`."""
     rows = last - first
     if rows == B:
         if end > begin:
             depth = (end - begin) * B
-            _add_product(sums, at, x, begin * B * D, D, d_sums, sums_at, width, depth, panels)
+            _add_product(sums, at, x, begin * B * D, D, d_sums, sums_at, stride, depth, panels)
         return
     for t in range(begin, end):
         left_at = (t * B + first) * D
-        _add_product(sums, at, x, left_at, D, d_sums, sums_at + (t - begin) * rows * width, width, rows, panels)
+        _add_product(sums, at, x, left_at, D, d_sums, sums_at + (t - begin) * rows * stride, stride, rows, panels)
 
 
 @njit
-def add_recurrent(sums, at, h_0, outputs, begin, end, B, H, d_sums, sums_at, width, first, last, panels):  # type: ignore[no-untyped-def]
+def add_recurrent(sums, at, h_0, outputs, begin, end, B, H, d_sums, sums_at, stride, first, last, panels):  # type: ignore[no-untyped-def]
     """(3) for U: the state before step t is the output of step t - 1, and h_0 before the first."""
     if begin == 0:
-        add_weights(sums, at, h_0, 0, 1, B, H, d_sums, sums_at, width, first, last, panels)
-        begin, sums_at = 1, sums_at + (last - first) * width
-    add_weights(sums, at, outputs, begin - 1, end - 1, B, H, d_sums, sums_at, width, first, last, panels)
+        add_weights(sums, at, h_0, 0, 1, B, H, d_sums, sums_at, stride, first, last, panels)
+        begin, sums_at = 1, sums_at + (last - first) * stride
+    add_weights(sums, at, outputs, begin - 1, end - 1, B, H, d_sums, sums_at, stride, first, last, panels)
 
 
 @njit
-def add_biases(sums, at, d_sums, sums_at, width, count, panels):  # type: ignore[no-untyped-def]
+def add_biases(sums, at, d_sums, sums_at, stride, count, panels):  # type: ignore[no-untyped-def]
     """(3) for b: the sum of `count` rows of `d_sums`."""
     for unit in range(0, panels * LANES, LANES):
         total = splat(0.0)
         for row in range(count):
-            total += load(d_sums, sums_at + row * width + unit)
+            total += load(d_sums, sums_at + row * stride + unit)
         store(sums, at + unit, load(sums, at + unit) + total)

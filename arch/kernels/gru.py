@@ -34,7 +34,7 @@ from torch import Tensor
 from arch.kernels._activation import sigmoid, tanh
 from arch.kernels._compile import kernel
 from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
-from arch.kernels._steps import add_biases, add_recurrent, add_weights, project, project_back, steps_at_once
+from arch.kernels._steps import add_biases, add_recurrent, add_weights, project, project_back, steps_at_once, stride_of
 from arch.kernels._tensors import (
     CONTIGUOUS,
     Floats,
@@ -94,28 +94,28 @@ def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, keeps, T, B, D, H,
 
 @kernel(void(*[float32[::1]] * 11, *[int64] * 6))
 def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_kept, d_outputs, d_h, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """`reset=after`, rows `first` to `last`. Writes d_x where it has room, and adds to `sums`, see `ScanAfter.backward`.
+    """`reset=after`, rows `first` to `last`. Writes d_x where it has room, and adds to `sums`: see `backward`.
 
     Turns d_h (B, H) of the end into that of the start.
     """
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
-    width = 4 * padded
+    stride = stride_of(4 * panels)
     packed_W, packed_U = pack(W_nrz, 0, 3 * H, D, H, padded), pack(U, 0, 3 * H, H, H, padded)
     one = splat(1.0)
-    d_sums = np.empty(steps * rows * width, np.float32)
+    d_sums = np.empty(steps * rows * stride, np.float32)
     carried = np.zeros(rows * padded, np.float32)
     of_U = (D + 1) * 3 * padded
     for end in range(T, 0, -steps):
         begin = max(0, end - steps)
         for t in range(end - 1, begin - 1, -1):
             before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * H)
-            now = (t - begin) * rows * width
+            now = (t - begin) * rows * stride
             for b in range(first, last):
                 for unit in range(0, padded, LANES):
                     count = H - unit
                     at, later = (t * B + b) * H + unit, (b - first) * padded + unit
-                    gate, here = (t * B + b) * 3 * H + unit, now + (b - first) * width + unit
+                    gate, here = (t * B + b) * 3 * H + unit, now + (b - first) * stride + unit
                     r, z = load_first(gates, gate, count), load_first(gates, gate + H, count)
                     n, s = load_first(gates, gate + 2 * H, count), load_first(s_kept, at, count)
                     h = load_first(before, before_at + b * H + unit, count)
@@ -127,13 +127,13 @@ def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_kept, d_outputs, d_h, d_x,
                     store(d_sums, here + 2 * padded, dh * (h - n) * (z * (one - z)))  # (6)
                     store(d_sums, here + 3 * padded, dn * r)
                     store_first(d_h, b * H + unit, count, dh * z)
-            multiply(carried, 0, padded, d_sums, now + padded, width, packed_U, 3 * padded, rows, panels)  # (8a)
-        add_weights(sums, 0, x, begin, end, B, D, d_sums, 0, width, first, last, 3 * panels)  # (9a)
-        add_recurrent(sums, of_U, h_0, outputs, begin, end, B, H, d_sums, padded, width, first, last, 3 * panels)
-        add_biases(sums, D * 3 * padded, d_sums, 0, width, (end - begin) * rows, 3 * panels)
-        add_biases(sums, of_U + H * 3 * padded, d_sums, 3 * padded, width, (end - begin) * rows, panels)
+            multiply(carried, 0, padded, d_sums, now + padded, stride, packed_U, 3 * padded, rows, panels)  # (8a)
+        add_weights(sums, 0, x, begin, end, B, D, d_sums, 0, stride, first, last, 3 * panels)  # (9a)
+        add_recurrent(sums, of_U, h_0, outputs, begin, end, B, H, d_sums, padded, stride, first, last, 3 * panels)
+        add_biases(sums, D * 3 * padded, d_sums, 0, stride, (end - begin) * rows, 3 * panels)
+        add_biases(sums, of_U + H * 3 * padded, d_sums, 3 * padded, stride, (end - begin) * rows, panels)
         if len(d_x) > 0:
-            project_back(d_x, d_sums, 0, width, packed_W, 3 * padded, begin, end, B, D, first, last)  # (10)
+            project_back(d_x, d_sums, 0, stride, packed_W, 3 * padded, begin, end, B, D, first, last)  # (10)
     for b in range(first, last):
         for unit in range(0, padded, LANES):
             at, count = b * H + unit, H - unit

@@ -30,7 +30,7 @@ from torch import Tensor
 from arch.kernels._activation import sigmoid, tanh
 from arch.kernels._compile import kernel
 from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
-from arch.kernels._steps import add_biases, add_recurrent, add_weights, project, project_back, steps_at_once
+from arch.kernels._steps import add_biases, add_recurrent, add_weights, project, project_back, steps_at_once, stride_of
 from arch.kernels._tensors import (
     CONTIGUOUS,
     Floats,
@@ -95,20 +95,20 @@ def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c,
     """
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
-    width = 4 * padded
+    width, stride = 4 * padded, stride_of(4 * panels)
     packed_W, packed_U = pack(W, 0, 4 * H, D, H, padded), pack(U, 0, 4 * H, H, H, padded)
     one = splat(1.0)
-    d_sums = np.empty(steps * rows * width, np.float32)
+    d_sums = np.empty(steps * rows * stride, np.float32)
     carried = np.empty(rows * padded, np.float32)
     for end in range(T, 0, -steps):
         begin = max(0, end - steps)
         for t in range(end - 1, begin - 1, -1):
             cell_before, cell_at = (c_0, 0) if t == 0 else (cells, (t - 1) * B * H)
-            now = (t - begin) * rows * width
+            now = (t - begin) * rows * stride
             for b in range(first, last):
                 for unit in range(0, padded, LANES):
                     count = H - unit
-                    at, here = (t * B + b) * 4 * H + unit, now + (b - first) * width + unit
+                    at, here = (t * B + b) * 4 * H + unit, now + (b - first) * stride + unit
                     i, f = load_first(gates, at, count), load_first(gates, at + H, count)
                     g, o = load_first(gates, at + 2 * H, count), load_first(gates, at + 3 * H, count)
                     c = load_first(cell_before, cell_at + b * H + unit, count)
@@ -123,12 +123,12 @@ def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c,
                     store(d_sums, here + 2 * padded, dc * i * (one - g * g))
                     store(d_sums, here + 3 * padded, dh * tanh_c * (o * (one - o)))
                     store_first(d_c, b * H + unit, count, dc * f)  # (11)
-            multiply(carried, 0, padded, d_sums, now, width, packed_U, width, rows, panels)  # (12)
-        add_weights(sums, 0, x, begin, end, B, D, d_sums, 0, width, first, last, 4 * panels)  # (13)
-        add_recurrent(sums, D * width, h_0, outputs, begin, end, B, H, d_sums, 0, width, first, last, 4 * panels)
-        add_biases(sums, (D + H) * width, d_sums, 0, width, (end - begin) * rows, 4 * panels)
+            multiply(carried, 0, padded, d_sums, now, stride, packed_U, width, rows, panels)  # (12)
+        add_weights(sums, 0, x, begin, end, B, D, d_sums, 0, stride, first, last, 4 * panels)  # (13)
+        add_recurrent(sums, D * width, h_0, outputs, begin, end, B, H, d_sums, 0, stride, first, last, 4 * panels)
+        add_biases(sums, (D + H) * width, d_sums, 0, stride, (end - begin) * rows, 4 * panels)
         if len(d_x) > 0:
-            project_back(d_x, d_sums, 0, width, packed_W, width, begin, end, B, D, first, last)  # (14)
+            project_back(d_x, d_sums, 0, stride, packed_W, width, begin, end, B, D, first, last)  # (14)
     for b in range(first, last):
         for unit in range(0, padded, LANES):
             store_first(d_h, b * H + unit, H - unit, load(carried, (b - first) * padded + unit))

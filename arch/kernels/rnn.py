@@ -25,7 +25,7 @@ from torch import Tensor
 from arch.kernels._activation import tanh
 from arch.kernels._compile import kernel
 from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
-from arch.kernels._steps import add_biases, add_recurrent, add_weights, project, project_back, steps_at_once
+from arch.kernels._steps import add_biases, add_recurrent, add_weights, project, project_back, steps_at_once, stride_of
 from arch.kernels._tensors import CONTIGUOUS, Floats, Reference, flat, of_blocks, summed_over_rows, through_reference
 from arch.kernels._threads import over_rows
 from arch.kernels._vector import LANES, larger, load, load_first, positive, splat, store, store_first
@@ -59,14 +59,14 @@ def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, 
     Turns d_h (B, H) of the end into that of the start.
     """
     rows, panels = last - first, panels_of(H)
-    padded, steps = panels * LANES, steps_at_once(rows, T)
+    padded, steps, stride = panels * LANES, steps_at_once(rows, T), stride_of(panels)
     packed_W, packed_U = pack(W, 0, H, D, H, padded), pack(U, 0, H, H, H, padded)
-    d_sums = np.empty(steps * rows * padded, np.float32)
+    d_sums = np.empty(steps * rows * stride, np.float32)
     carried = np.empty(rows * padded, np.float32)
     for end in range(T, 0, -steps):
         begin = max(0, end - steps)
         for t in range(end - 1, begin - 1, -1):
-            here = (t - begin) * rows * padded
+            here = (t - begin) * rows * stride
             for row in range(rows):
                 for unit in range(0, padded, LANES):
                     at, count, place = (t * B + first + row) * H + unit, H - unit, row * padded + unit
@@ -74,13 +74,13 @@ def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, 
                     dh += load_first(d_outputs, at, count)
                     h = load_first(outputs, at, count)
                     dp = dh * (splat(1.0) - h * h) if is_tanh else positive(h, dh)  # (2)
-                    store(d_sums, here + place, dp)
-            multiply(carried, 0, padded, d_sums, here, padded, packed_U, padded, rows, panels)  # (3)
-        add_weights(sums, 0, x, begin, end, B, D, d_sums, 0, padded, first, last, panels)  # (4)
-        add_recurrent(sums, D * padded, h_0, outputs, begin, end, B, H, d_sums, 0, padded, first, last, panels)
-        add_biases(sums, (D + H) * padded, d_sums, 0, padded, (end - begin) * rows, panels)
+                    store(d_sums, here + row * stride + unit, dp)
+            multiply(carried, 0, padded, d_sums, here, stride, packed_U, padded, rows, panels)  # (3)
+        add_weights(sums, 0, x, begin, end, B, D, d_sums, 0, stride, first, last, panels)  # (4)
+        add_recurrent(sums, D * padded, h_0, outputs, begin, end, B, H, d_sums, 0, stride, first, last, panels)
+        add_biases(sums, (D + H) * padded, d_sums, 0, stride, (end - begin) * rows, panels)
         if len(d_x) > 0:
-            project_back(d_x, d_sums, 0, padded, packed_W, padded, begin, end, B, D, first, last)  # (5)
+            project_back(d_x, d_sums, 0, stride, packed_W, padded, begin, end, B, D, first, last)  # (5)
     for row in range(rows):
         for unit in range(0, padded, LANES):
             store_first(d_h, (first + row) * H + unit, H - unit, load(carried, row * padded + unit))
