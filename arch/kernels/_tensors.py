@@ -27,18 +27,6 @@ def flat(tensor: Tensor) -> Floats:
     return array
 
 
-def summed_over_rows(rows: int, work: int, shape: tuple[int, ...], run: Callable[[Floats, int, int], object]) -> Tensor:
-    """The sum of what each share of `rows` adds to zeros of its own, in the order of the rows: see `over_rows`."""
-    parts: dict[int, Tensor] = {}
-
-    def share(first: int, last: int) -> None:
-        parts[first] = torch.zeros(shape, dtype=torch.float32)
-        run(flat(parts[first]), first, last)
-
-    over_rows(rows, work, share, ROWS)
-    return reduce(Tensor.add_, (parts[first] for first in sorted(parts)))
-
-
 def of_blocks(sums: Tensor, blocks: int, H: int) -> Tensor:
     """The gradient (blocks · H, D) of weights in (D, blocks · padded) sums."""
     return sums.view(len(sums), blocks, -1)[..., :H].reshape(len(sums), blocks * H).T.clone(memory_format=CONTIGUOUS)
@@ -55,6 +43,30 @@ def run_rows(
     addresses = [0 if tensor is None else tensor.data_ptr() for tensor in held]
     *others, rows = sizes
     over_rows(rows, work, partial(kernel, *addresses, *others), multiple)
+
+
+def sum_rows(
+    kernel: Callable[..., None],
+    tensors: Sequence[Tensor | None],
+    sizes: Sequence[int],
+    work: int,
+    sums: tuple[int, ...],
+) -> Tensor:
+    """As `run_rows`, for a kernel that also adds to sums of this shape: those of all rows.
+
+    Each share of the rows has sums of its own, which are added in the order of the rows.
+    """
+    parts: dict[int, Tensor] = {}
+    held = [None if tensor is None else tensor.contiguous() for tensor in tensors]
+    addresses = [0 if tensor is None else tensor.data_ptr() for tensor in held]
+    *others, rows = sizes
+
+    def share(first: int, last: int) -> None:
+        parts[first] = torch.zeros(sums, dtype=torch.float32)
+        kernel(*addresses, parts[first].data_ptr(), *others, first, last)
+
+    over_rows(rows, work, share, ROWS)
+    return reduce(Tensor.add_, (parts[first] for first in sorted(parts)))
 
 
 def gradients_wanted(*tensors: Tensor) -> bool:

@@ -34,15 +34,16 @@ from torch import Tensor
 from arch.kernels._activation import sigmoid, tanh
 from arch.kernels._compile import kernel
 from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
+from arch.kernels._rows import floats
 from arch.kernels._steps import add_biases, add_recurrent, add_weights, project, project_back, steps_at_once, stride_of
 from arch.kernels._tensors import (
     CONTIGUOUS,
-    Floats,
     Reference,
     flat,
     gradients_wanted,
     of_blocks,
-    summed_over_rows,
+    run_rows,
+    sum_rows,
     through_reference,
     weight_gradient,
 )
@@ -53,12 +54,14 @@ KEPT = 4
 """Vectors that a group of units keeps for the way back where r is applied before the product: r, z, n, h."""
 
 
-@kernel(void(*[float32[::1]] * 9, boolean, *[int64] * 6))
+@kernel(void(*[int64] * 16))
 def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, keeps, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
     """`reset=after`, rows `first` to `last` of the batch. Writes outputs (T, B, H).
 
-    Where `keeps` is set, writes gates (T, B, G) and s (T, B, H).
+    Where `keeps` is set, writes gates (T, B, G) and s (T, B, H). All but sizes are addresses.
     """
+    x, W, bias, U, u, h_0 = floats(x), floats(W), floats(bias), floats(U), floats(u), floats(h_0)
+    outputs, gates, sums = floats(outputs), floats(gates), floats(sums)
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
     packed_W, packed_U = pack_transposed(W, 0, 3 * H, H, D), pack_transposed(U, 0, 3 * H, H, H)
@@ -92,12 +95,16 @@ def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, keeps, T, B, D, H,
                     store_first(sums, here, count, s)
 
 
-@kernel(void(*[float32[::1]] * 11, *[int64] * 6))
+@kernel(void(*[int64] * 17))
 def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_kept, d_outputs, d_h, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """`reset=after`, rows `first` to `last`. Writes d_x where it has room, and adds to `sums`: see `backward`.
+    """`reset=after`, rows `first` to `last`. Writes d_x where it is given, and adds to `sums`: see `backward`.
 
     Turns d_h (B, H) of the end into that of the start.
     """
+    wants_d_x = d_x != 0
+    x, W_nrz, U, h_0, outputs = floats(x), floats(W_nrz), floats(U), floats(h_0), floats(outputs)
+    gates, s_kept, d_outputs, d_h = floats(gates), floats(s_kept), floats(d_outputs), floats(d_h)
+    d_x, sums = floats(d_x), floats(sums)
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
     stride = stride_of(4 * panels)
@@ -132,7 +139,7 @@ def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_kept, d_outputs, d_h, d_x,
         add_recurrent(sums, of_U, h_0, outputs, begin, end, B, H, d_sums, padded, stride, first, last, 3 * panels)
         add_biases(sums, D * 3 * padded, d_sums, 0, stride, (end - begin) * rows, 3 * panels)
         add_biases(sums, of_U + H * 3 * padded, d_sums, 3 * padded, stride, (end - begin) * rows, panels)
-        if len(d_x) > 0:
+        if wants_d_x:
             project_back(d_x, d_sums, 0, stride, packed_W, 3 * padded, begin, end, B, D, first, last)  # (10)
     for b in range(first, last):
         for unit in range(0, padded, LANES):
@@ -233,8 +240,8 @@ class ScanAfter(torch.autograd.Function):
         T, B, D, H = *x_TBD.shape, U_GH.shape[1]
         outputs_TBH, s_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if keeps else 0, B, H)
         gates_TBG = x_TBD.new_empty(T if keeps else 0, B, 3 * H)
-        arrays = map(flat, (*inputs, outputs_TBH, gates_TBG, s_TBH))
-        over_rows(B, 3 * T * B * H * (D + H), partial(forward_rows, *arrays, keeps, T, B, D, H), ROWS)
+        tensors = (*inputs, outputs_TBH, gates_TBG, s_TBH)
+        run_rows(forward_rows, tensors, (keeps, T, B, D, H, B), 3 * T * B * H * (D + H), ROWS)
         ctx.reference = reference
         ctx.save_for_backward(*inputs, outputs_TBH, gates_TBG, s_TBH)
         return outputs_TBH, outputs_TBH[-1].clone()
@@ -247,20 +254,21 @@ class ScanAfter(torch.autograd.Function):
         x_TBD, W_GD, _, U_GH, _, h_BH = inputs
         T, B, D, H = *x_TBD.shape, U_GH.shape[1]
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
-        d_x_TBD = x_TBD.new_empty(x_TBD.shape if ctx.needs_input_grad[2] else 0)
-        read = (x_TBD, W_GD.roll(H, 0), U_GH, h_BH, outputs_TBH, gates_TBG, s_TBH, d_outputs_TBH)
-        arrays = [flat(each) for each in (*read, d_h_BH, d_x_TBD)]
-
-        def run(sums: Floats, first: int, last: int) -> None:
-            backward_rows(*arrays, sums, T, B, D, H, first, last)
-
+        d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS) if ctx.needs_input_grad[2] else None
         padded = panels_of(H) * LANES
         of_W, of_U = (D + 1) * 3 * padded, H * 3 * padded
-        sums = summed_over_rows(B, 3 * T * B * H * (D + H), (of_W + of_U + padded,), run)
+        read = (x_TBD, W_GD.roll(H, 0), U_GH, h_BH, outputs_TBH, gates_TBG, s_TBH, d_outputs_TBH)
+        sums = sum_rows(
+            backward_rows,
+            (*read, d_h_BH, d_x_TBD),
+            (T, B, D, H, B),
+            3 * T * B * H * (D + H),
+            (of_W + of_U + padded,),
+        )
         d_nrz, d_U, d_u = sums.split([of_W, of_U, padded])
         d_W_GD, d_b_G1 = (of_blocks(part, 3, H).roll(-H, 0) for part in d_nrz.view(D + 1, -1).split([D, 1]))
         d_U_GH = of_blocks(d_U.view(H, -1), 3, H)
-        return None, None, d_x_TBD if len(d_x_TBD) else None, d_W_GD, d_b_G1[:, 0], d_U_GH, d_u[:H].clone(), d_h_BH
+        return None, None, d_x_TBD, d_W_GD, d_b_G1[:, 0], d_U_GH, d_u[:H].clone(), d_h_BH
 
 
 class ScanBefore(torch.autograd.Function):

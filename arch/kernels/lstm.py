@@ -19,38 +19,38 @@ what is moved costs as much as what is computed.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numba import boolean, float32, int64, void
+from numba import int64, void
 from torch import Tensor
 
 from arch.kernels._activation import sigmoid, tanh
 from arch.kernels._compile import kernel
 from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
+from arch.kernels._rows import floats
 from arch.kernels._steps import add_biases, add_recurrent, add_weights, project, project_back, steps_at_once, stride_of
 from arch.kernels._tensors import (
     CONTIGUOUS,
-    Floats,
     Reference,
-    flat,
     gradients_wanted,
     of_blocks,
-    summed_over_rows,
+    run_rows,
+    sum_rows,
     through_reference,
 )
-from arch.kernels._threads import over_rows
 from arch.kernels._vector import LANES, fused, load, load_first, splat, store, store_first
 
 
-@kernel(void(*[float32[::1]] * 9, boolean, *[int64] * 6))
+@kernel(void(*[int64] * 16))
 def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, keeps, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
     """Rows `first` to `last` of the batch. Writes outputs (T, B, H), and where `keeps` is set gates (T, B, G).
 
-    Writes c' (T, B, H), or the last c' (B, H) alone.
+    Writes c' (T, B, H), or the last c' (B, H) alone. All but sizes are addresses.
     """
+    x, W, bias, U, h_0, c_0 = floats(x), floats(W), floats(bias), floats(U), floats(h_0), floats(c_0)
+    outputs, gates, cells = floats(outputs), floats(gates), floats(cells)
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
     packed_W, packed_U = pack_transposed(W, 0, 4 * H, H, D), pack_transposed(U, 0, 4 * H, H, H)
@@ -87,12 +87,16 @@ def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, keeps, T, B, D,
                     store_first(gates, at + 3 * H, count, o)
 
 
-@kernel(void(*[float32[::1]] * 13, *[int64] * 6))
+@kernel(void(*[int64] * 19))
 def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Rows `first` to `last`. Writes d_x where it has room, and adds to `sums`, see `Scan.backward`.
+    """Rows `first` to `last`. Writes d_x where it is given, and adds to `sums`, see `Scan.backward`.
 
     Turns d_h and d_c (B, H) of the end into those of the start.
     """
+    wants_d_x = d_x != 0
+    x, W, U, h_0, c_0, outputs = floats(x), floats(W), floats(U), floats(h_0), floats(c_0), floats(outputs)
+    gates, cells, d_outputs, d_h, d_c = floats(gates), floats(cells), floats(d_outputs), floats(d_h), floats(d_c)
+    d_x, sums = floats(d_x), floats(sums)
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
     width, stride = 4 * padded, stride_of(4 * panels)
@@ -127,7 +131,7 @@ def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c,
         add_weights(sums, 0, x, begin, end, B, D, d_sums, 0, stride, first, last, 4 * panels)  # (13)
         add_recurrent(sums, D * width, h_0, outputs, begin, end, B, H, d_sums, 0, stride, first, last, 4 * panels)
         add_biases(sums, (D + H) * width, d_sums, 0, stride, (end - begin) * rows, 4 * panels)
-        if len(d_x) > 0:
+        if wants_d_x:
             project_back(d_x, d_sums, 0, stride, packed_W, width, begin, end, B, D, first, last)  # (14)
     for b in range(first, last):
         for unit in range(0, padded, LANES):
@@ -143,8 +147,8 @@ class Scan(torch.autograd.Function):
         T, B, D, H = *x_TBD.shape, U_GH.shape[1]
         outputs_TBH, cells_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if keeps else 1, B, H)
         gates_TBG = x_TBD.new_empty(T if keeps else 0, B, 4 * H)
-        arrays = map(flat, (*inputs, outputs_TBH, gates_TBG, cells_TBH))
-        over_rows(B, 4 * T * B * H * (D + H), partial(forward_rows, *arrays, keeps, T, B, D, H), ROWS)
+        tensors = (*inputs, outputs_TBH, gates_TBG, cells_TBH)
+        run_rows(forward_rows, tensors, (keeps, T, B, D, H, B), 4 * T * B * H * (D + H), ROWS)
         ctx.reference = reference
         ctx.save_for_backward(*inputs, outputs_TBH, gates_TBG, cells_TBH)
         return outputs_TBH, outputs_TBH[-1].clone(), cells_TBH[-1].clone()
@@ -158,16 +162,17 @@ class Scan(torch.autograd.Function):
         T, B, D, H = *x_TBD.shape, W_GD.shape[0] // 4
         d_outputs_TBH, d_h_BH, d_c_BH = gradients
         d_h_BH, d_c_BH = d_h_BH.clone(memory_format=CONTIGUOUS), d_c_BH.clone(memory_format=CONTIGUOUS)
-        d_x_TBD = x_TBD.new_empty(x_TBD.shape if ctx.needs_input_grad[2] else 0)
+        d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS) if ctx.needs_input_grad[2] else None
         read = (x_TBD, W_GD, *rest, outputs_TBH, gates_TBG, cells_TBH, d_outputs_TBH)
-        arrays = [flat(each) for each in (*read, d_h_BH, d_c_BH, d_x_TBD)]
-
-        def run(sums: Floats, first: int, last: int) -> None:
-            backward_rows(*arrays, sums, T, B, D, H, first, last)
-
-        sums = summed_over_rows(B, 4 * T * B * H * (D + H), (D + H + 1, 4 * panels_of(H) * LANES), run)
+        sums = sum_rows(
+            backward_rows,
+            (*read, d_h_BH, d_c_BH, d_x_TBD),
+            (T, B, D, H, B),
+            4 * T * B * H * (D + H),
+            (D + H + 1, 4 * panels_of(H) * LANES),
+        )
         d_W_GD, d_U_GH, d_b_G1 = (of_blocks(part, 4, H) for part in sums.split([D, H, 1]))
-        return None, None, d_x_TBD if len(d_x_TBD) else None, d_W_GD, d_b_G1[:, 0], d_U_GH, d_h_BH, d_c_BH
+        return None, None, d_x_TBD, d_W_GD, d_b_G1[:, 0], d_U_GH, d_h_BH, d_c_BH
 
 
 def scan(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:

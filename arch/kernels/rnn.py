@@ -14,26 +14,27 @@ W x and dp exist for a few steps at a time only: what is moved costs as much as 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numba import boolean, float32, int64, void
+from numba import int64, void
 from torch import Tensor
 
 from arch.kernels._activation import tanh
 from arch.kernels._compile import kernel
 from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
+from arch.kernels._rows import floats
 from arch.kernels._steps import add_biases, add_recurrent, add_weights, project, project_back, steps_at_once, stride_of
-from arch.kernels._tensors import CONTIGUOUS, Floats, Reference, flat, of_blocks, summed_over_rows, through_reference
-from arch.kernels._threads import over_rows
+from arch.kernels._tensors import CONTIGUOUS, Reference, of_blocks, run_rows, sum_rows, through_reference
 from arch.kernels._vector import LANES, larger, load, load_first, positive, splat, store, store_first
 
 
-@kernel(void(*[float32[::1]] * 6, boolean, *[int64] * 6))
+@kernel(void(*[int64] * 13))
 def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Rows `first` to `last` of the batch. Writes outputs (T, B, H)."""
+    """Rows `first` to `last` of the batch. Writes outputs (T, B, H). All but sizes are addresses."""
+    x, W, bias, U = floats(x), floats(W), floats(bias), floats(U)
+    h_0, outputs = floats(h_0), floats(outputs)
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
     packed_W, packed_U = pack_transposed(W, 0, H, H, D), pack_transposed(U, 0, H, H, H)
@@ -52,12 +53,15 @@ def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):
                 store_first(outputs, (t * B + first + row) * H + unit, H - unit, h)
 
 
-@kernel(void(*[float32[::1]] * 9, boolean, *[int64] * 6))
+@kernel(void(*[int64] * 16))
 def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Rows `first` to `last`. Writes d_x where it has room, and adds to `sums`, see `Scan.backward`.
+    """Rows `first` to `last`. Writes d_x where it is given, and adds to `sums`, see `Scan.backward`.
 
     Turns d_h (B, H) of the end into that of the start.
     """
+    wants_d_x = d_x != 0
+    x, W, U, h_0, outputs = floats(x), floats(W), floats(U), floats(h_0), floats(outputs)
+    d_outputs, d_h, d_x, sums = floats(d_outputs), floats(d_h), floats(d_x), floats(sums)
     rows, panels = last - first, panels_of(H)
     padded, steps, stride = panels * LANES, steps_at_once(rows, T), stride_of(panels)
     packed_W, packed_U = pack(W, 0, H, D, H, padded), pack(U, 0, H, H, H, padded)
@@ -79,7 +83,7 @@ def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, 
         add_weights(sums, 0, x, begin, end, B, D, d_sums, 0, stride, first, last, panels)  # (4)
         add_recurrent(sums, D * padded, h_0, outputs, begin, end, B, H, d_sums, 0, stride, first, last, panels)
         add_biases(sums, (D + H) * padded, d_sums, 0, stride, (end - begin) * rows, panels)
-        if len(d_x) > 0:
+        if wants_d_x:
             project_back(d_x, d_sums, 0, stride, packed_W, padded, begin, end, B, D, first, last)  # (5)
     for row in range(rows):
         for unit in range(0, padded, LANES):
@@ -93,8 +97,7 @@ class Scan(torch.autograd.Function):
     def forward(ctx: Any, reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         T, B, D, H = *inputs[0].shape, len(inputs[3])
         outputs_TBH = inputs[0].new_empty(T, B, H)
-        arrays = map(flat, (*inputs, outputs_TBH))
-        over_rows(B, T * B * H * (D + H), partial(forward_rows, *arrays, is_tanh, T, B, D, H), ROWS)
+        run_rows(forward_rows, (*inputs, outputs_TBH), (is_tanh, T, B, D, H, B), T * B * H * (D + H), ROWS)
         ctx.reference, ctx.is_tanh = reference, is_tanh
         ctx.save_for_backward(*inputs, outputs_TBH)
         return outputs_TBH, outputs_TBH[-1].clone()
@@ -107,15 +110,12 @@ class Scan(torch.autograd.Function):
         x_TBD, W_HD, _, U_HH, h_BH = inputs
         T, B, D, H = *x_TBD.shape, len(U_HH)
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
-        d_x_TBD = x_TBD.new_empty(x_TBD.shape if ctx.needs_input_grad[2] else 0)
-        arrays = [flat(each) for each in (x_TBD, W_HD, U_HH, h_BH, outputs_TBH, d_outputs_TBH, d_h_BH, d_x_TBD)]
-
-        def run(sums: Floats, first: int, last: int) -> None:
-            backward_rows(*arrays, sums, ctx.is_tanh, T, B, D, H, first, last)
-
-        sums = summed_over_rows(B, T * B * H * (D + H), (D + H + 1, panels_of(H) * LANES), run)
+        d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS) if ctx.needs_input_grad[2] else None
+        tensors = (x_TBD, W_HD, U_HH, h_BH, outputs_TBH, d_outputs_TBH, d_h_BH, d_x_TBD)
+        sizes, work = (ctx.is_tanh, T, B, D, H, B), T * B * H * (D + H)
+        sums = sum_rows(backward_rows, tensors, sizes, work, (D + H + 1, panels_of(H) * LANES))
         d_W_HD, d_U_HH, d_b_H1 = (of_blocks(part, 1, H) for part in sums.split([D, H, 1]))
-        return None, None, d_x_TBD if len(d_x_TBD) else None, d_W_HD, d_b_H1[:, 0], d_U_HH, d_h_BH
+        return None, None, d_x_TBD, d_W_HD, d_b_H1[:, 0], d_U_HH, d_h_BH
 
 
 def scan(reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
