@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 
 from arch.kernels._product import ROWS, eight_rows_more, multiply, one_row_more, panels_at_once, panels_of
-from arch.kernels._vector import LANES, load, splat, store, store_first
+from arch.kernels._vector import LANES, load, load_first, splat, store, store_first
 
 AT_ONCE = 128
 """Rows of all the steps that are taken at once: the sums of (3) are read and written once for so many products,
@@ -36,14 +36,24 @@ def stride_of(panels):  # type: ignore[no-untyped-def]
 
 
 @njit
+def _rows_of(x, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
+    """Rows `first` to `last` of steps `begin` to `end`, one after the other: where they begin, and in what."""
+    rows = (last - first) * D
+    if last - first == B:
+        return x, begin * B * D
+    gathered = np.empty((end - begin) * rows, np.float32)
+    for t in range(begin, end):
+        for at in range(0, rows, LANES):
+            numbers = load_first(x, (t * B + first) * D + at, rows - at)
+            store_first(gathered, (t - begin) * rows + at, rows - at, numbers)
+    return gathered, 0
+
+
+@njit
 def project(result, x, packed, begin, end, B, D, first, last, panels):  # type: ignore[no-untyped-def]
     """(1) of steps `begin` to `end`, rows `first` to `last`, one after the other in `result`."""
-    rows, width = last - first, panels * LANES
-    if rows == B:
-        multiply(result, 0, width, x, begin * B * D, D, packed, D, (end - begin) * B, panels)
-        return
-    for t in range(begin, end):
-        multiply(result, (t - begin) * rows * width, width, x, (t * B + first) * D, D, packed, D, rows, panels)
+    left, left_at = _rows_of(x, begin, end, B, D, first, last)
+    multiply(result, 0, panels * LANES, left, left_at, D, packed, D, (end - begin) * (last - first), panels)
 
 
 @njit
@@ -51,19 +61,16 @@ def project_back(d_x, d_sums, sums_at, stride, packed, depth, begin, end, B, D, 
     """(2) of steps `begin` to `end`, rows `first` to `last`; `depth` numbers of each row of `d_sums` count."""
     rows, panels = last - first, panels_of(D)
     padded = panels * LANES
-    spare = np.empty(0 if padded == D else rows * padded, np.float32)
     if padded == D and rows == B:
         multiply(d_x, begin * B * D, D, d_sums, sums_at, stride, packed, depth, (end - begin) * B, panels)
         return
+    product = np.empty((end - begin) * rows * padded, np.float32)
+    multiply(product, 0, padded, d_sums, sums_at, stride, packed, depth, (end - begin) * rows, panels)
     for t in range(begin, end):
-        at, left_at = (t * B + first) * D, sums_at + (t - begin) * rows * stride
-        if padded == D:
-            multiply(d_x, at, D, d_sums, left_at, stride, packed, depth, rows, panels)
-            continue
-        multiply(spare, 0, padded, d_sums, left_at, stride, packed, depth, rows, panels)
         for row in range(rows):
+            at, here = (t * B + first + row) * D, ((t - begin) * rows + row) * padded
             for d in range(0, D, LANES):
-                store_first(d_x, at + row * D + d, D - d, load(spare, row * padded + d))
+                store_first(d_x, at + d, D - d, load(product, here + d))
 
 
 @njit
@@ -83,15 +90,9 @@ def _add_product(sums, at, x, x_at, D, d_sums, sums_at, stride, depth, panels): 
 @njit
 def add_weights(sums, at, x, begin, end, B, D, d_sums, sums_at, stride, first, last, panels):  # type: ignore[no-untyped-def]
     """(3) of steps `begin` to `end`, added to (D, panels · LANES) numbers of `sums`."""
-    rows = last - first
-    if rows == B:
-        if end > begin:
-            depth = (end - begin) * B
-            _add_product(sums, at, x, begin * B * D, D, d_sums, sums_at, stride, depth, panels)
-        return
-    for t in range(begin, end):
-        left_at = (t * B + first) * D
-        _add_product(sums, at, x, left_at, D, d_sums, sums_at + (t - begin) * rows * stride, stride, rows, panels)
+    if end > begin:
+        left, left_at = _rows_of(x, begin, end, B, D, first, last)
+        _add_product(sums, at, left, left_at, D, d_sums, sums_at, stride, (end - begin) * (last - first), panels)
 
 
 @njit
