@@ -57,15 +57,15 @@ def project(result, x, packed, begin, end, B, D, first, last, panels):  # type: 
 
 
 @njit
-def project_back(d_x, d_sums, sums_at, stride, packed, depth, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
-    """(2) of steps `begin` to `end`, rows `first` to `last`; `depth` numbers of each row of `d_sums` count."""
+def project_back(d_x, d_sums, stride, packed, depth, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
+    """(2) of steps `begin` to `end`, rows `first` to `last`; `depth` numbers of a row of `d_sums` count."""
     rows, panels = last - first, panels_of(D)
     padded = panels * LANES
     if padded == D and rows == B:
-        multiply(d_x, begin * B * D, D, d_sums, sums_at, stride, packed, depth, (end - begin) * B, panels)
+        multiply(d_x, begin * B * D, D, d_sums, 0, stride, packed, depth, (end - begin) * B, panels)
         return
     product = np.empty((end - begin) * rows * padded, np.float32)
-    multiply(product, 0, padded, d_sums, sums_at, stride, packed, depth, (end - begin) * rows, panels)
+    multiply(product, 0, padded, d_sums, 0, stride, packed, depth, (end - begin) * rows, panels)
     for t in range(begin, end):
         for row in range(rows):
             at, here = (t * B + first + row) * D, ((t - begin) * rows + row) * padded

@@ -47,7 +47,7 @@ from arch.kernels._tensors import (
     through_reference,
     weight_gradient,
 )
-from arch.kernels._threads import over_rows
+from arch.kernels._threads import TILED, over_rows
 from arch.kernels._vector import LANES, fused, load, load_first, splat, store, store_first
 
 KEPT = 4
@@ -140,7 +140,7 @@ def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_kept, d_outputs, d_h, d_x,
         add_biases(sums, D * 3 * padded, d_sums, 0, stride, (end - begin) * rows, 3 * panels)
         add_biases(sums, of_U + H * 3 * padded, d_sums, 3 * padded, stride, (end - begin) * rows, panels)
         if wants_d_x:
-            project_back(d_x, d_sums, 0, stride, packed_W, 3 * padded, begin, end, B, D, first, last)  # (10)
+            project_back(d_x, d_sums, stride, packed_W, 3 * padded, begin, end, B, D, first, last)  # (10)
     for b in range(first, last):
         for unit in range(0, padded, LANES):
             at, count = b * H + unit, H - unit
@@ -237,11 +237,11 @@ class ScanAfter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         x_TBD, U_GH = inputs[0], inputs[3]
-        T, B, D, H = *x_TBD.shape, U_GH.shape[1]
+        (T, B, D), H = x_TBD.shape, U_GH.shape[1]
         outputs_TBH, s_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if keeps else 0, B, H)
         gates_TBG = x_TBD.new_empty(T if keeps else 0, B, 3 * H)
         tensors = (*inputs, outputs_TBH, gates_TBG, s_TBH)
-        run_rows(forward_rows, tensors, (keeps, T, B, D, H, B), 3 * T * B * H * (D + H), ROWS)
+        run_rows(forward_rows, tensors, (keeps, T, B, D, H, B), 3 * T * B * H * (D + H) // TILED, ROWS)
         ctx.reference = reference
         ctx.save_for_backward(*inputs, outputs_TBH, gates_TBG, s_TBH)
         return outputs_TBH, outputs_TBH[-1].clone()
@@ -252,7 +252,7 @@ class ScanAfter(torch.autograd.Function):
         if torch.is_grad_enabled():
             return None, None, *through_reference(ctx.reference, inputs, gradients)
         x_TBD, W_GD, _, U_GH, _, h_BH = inputs
-        T, B, D, H = *x_TBD.shape, U_GH.shape[1]
+        (T, B, D), H = x_TBD.shape, U_GH.shape[1]
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
         d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS) if ctx.needs_input_grad[2] else None
         padded = panels_of(H) * LANES
@@ -262,7 +262,7 @@ class ScanAfter(torch.autograd.Function):
             backward_rows,
             (*read, d_h_BH, d_x_TBD),
             (T, B, D, H, B),
-            3 * T * B * H * (D + H),
+            3 * T * B * H * (D + H) // TILED,
             (of_W + of_U + padded,),
         )
         d_nrz, d_U, d_u = sums.split([of_W, of_U, padded])

@@ -40,6 +40,7 @@ from arch.kernels._tensors import (
     sum_rows,
     through_reference,
 )
+from arch.kernels._threads import TILED
 from arch.kernels._vector import LANES, fused, load, load_first, splat, store, store_first
 
 
@@ -132,7 +133,7 @@ def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c,
         add_recurrent(sums, D * width, h_0, outputs, begin, end, B, H, d_sums, 0, stride, first, last, 4 * panels)
         add_biases(sums, (D + H) * width, d_sums, 0, stride, (end - begin) * rows, 4 * panels)
         if wants_d_x:
-            project_back(d_x, d_sums, 0, stride, packed_W, width, begin, end, B, D, first, last)  # (14)
+            project_back(d_x, d_sums, stride, packed_W, width, begin, end, B, D, first, last)  # (14)
     for b in range(first, last):
         for unit in range(0, padded, LANES):
             store_first(d_h, b * H + unit, H - unit, load(carried, (b - first) * padded + unit))
@@ -144,11 +145,11 @@ class Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         x_TBD, U_GH = inputs[0], inputs[3]
-        T, B, D, H = *x_TBD.shape, U_GH.shape[1]
+        (T, B, D), H = x_TBD.shape, U_GH.shape[1]
         outputs_TBH, cells_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if keeps else 1, B, H)
         gates_TBG = x_TBD.new_empty(T if keeps else 0, B, 4 * H)
         tensors = (*inputs, outputs_TBH, gates_TBG, cells_TBH)
-        run_rows(forward_rows, tensors, (keeps, T, B, D, H, B), 4 * T * B * H * (D + H), ROWS)
+        run_rows(forward_rows, tensors, (keeps, T, B, D, H, B), 4 * T * B * H * (D + H) // TILED, ROWS)
         ctx.reference = reference
         ctx.save_for_backward(*inputs, outputs_TBH, gates_TBG, cells_TBH)
         return outputs_TBH, outputs_TBH[-1].clone(), cells_TBH[-1].clone()
@@ -159,7 +160,7 @@ class Scan(torch.autograd.Function):
         if torch.is_grad_enabled():
             return None, None, *through_reference(ctx.reference, inputs, gradients)
         x_TBD, W_GD, _, *rest = inputs
-        T, B, D, H = *x_TBD.shape, W_GD.shape[0] // 4
+        (T, B, D), H = x_TBD.shape, W_GD.shape[0] // 4
         d_outputs_TBH, d_h_BH, d_c_BH = gradients
         d_h_BH, d_c_BH = d_h_BH.clone(memory_format=CONTIGUOUS), d_c_BH.clone(memory_format=CONTIGUOUS)
         d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS) if ctx.needs_input_grad[2] else None
@@ -168,7 +169,7 @@ class Scan(torch.autograd.Function):
             backward_rows,
             (*read, d_h_BH, d_c_BH, d_x_TBD),
             (T, B, D, H, B),
-            4 * T * B * H * (D + H),
+            4 * T * B * H * (D + H) // TILED,
             (D + H + 1, 4 * panels_of(H) * LANES),
         )
         d_W_GD, d_U_GH, d_b_G1 = (of_blocks(part, 4, H) for part in sums.split([D, H, 1]))

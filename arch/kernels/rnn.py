@@ -27,6 +27,7 @@ from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_
 from arch.kernels._rows import floats
 from arch.kernels._steps import add_biases, add_recurrent, add_weights, project, project_back, steps_at_once, stride_of
 from arch.kernels._tensors import CONTIGUOUS, Reference, of_blocks, run_rows, sum_rows, through_reference
+from arch.kernels._threads import TILED
 from arch.kernels._vector import LANES, larger, load, load_first, positive, splat, store, store_first
 
 
@@ -84,7 +85,7 @@ def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, 
         add_recurrent(sums, D * padded, h_0, outputs, begin, end, B, H, d_sums, 0, stride, first, last, panels)
         add_biases(sums, (D + H) * padded, d_sums, 0, stride, (end - begin) * rows, panels)
         if wants_d_x:
-            project_back(d_x, d_sums, 0, stride, packed_W, padded, begin, end, B, D, first, last)  # (5)
+            project_back(d_x, d_sums, stride, packed_W, padded, begin, end, B, D, first, last)  # (5)
     for row in range(rows):
         for unit in range(0, padded, LANES):
             store_first(d_h, (first + row) * H + unit, H - unit, load(carried, row * padded + unit))
@@ -95,9 +96,9 @@ class Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-        T, B, D, H = *inputs[0].shape, len(inputs[3])
+        (T, B, D), H = inputs[0].shape, len(inputs[3])
         outputs_TBH = inputs[0].new_empty(T, B, H)
-        run_rows(forward_rows, (*inputs, outputs_TBH), (is_tanh, T, B, D, H, B), T * B * H * (D + H), ROWS)
+        run_rows(forward_rows, (*inputs, outputs_TBH), (is_tanh, T, B, D, H, B), T * B * H * (D + H) // TILED, ROWS)
         ctx.reference, ctx.is_tanh = reference, is_tanh
         ctx.save_for_backward(*inputs, outputs_TBH)
         return outputs_TBH, outputs_TBH[-1].clone()
@@ -108,11 +109,11 @@ class Scan(torch.autograd.Function):
         if torch.is_grad_enabled():
             return None, None, *through_reference(ctx.reference, inputs, gradients)
         x_TBD, W_HD, _, U_HH, h_BH = inputs
-        T, B, D, H = *x_TBD.shape, len(U_HH)
+        (T, B, D), H = x_TBD.shape, len(U_HH)
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
         d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS) if ctx.needs_input_grad[2] else None
         tensors = (x_TBD, W_HD, U_HH, h_BH, outputs_TBH, d_outputs_TBH, d_h_BH, d_x_TBD)
-        sizes, work = (ctx.is_tanh, T, B, D, H, B), T * B * H * (D + H)
+        sizes, work = (ctx.is_tanh, T, B, D, H, B), T * B * H * (D + H) // TILED
         sums = sum_rows(backward_rows, tensors, sizes, work, (D + H + 1, panels_of(H) * LANES))
         d_W_HD, d_U_HH, d_b_H1 = (of_blocks(part, 1, H) for part in sums.split([D, H, 1]))
         return None, None, d_x_TBD, d_W_HD, d_b_H1[:, 0], d_U_HH, d_h_BH
