@@ -17,11 +17,30 @@ import numpy as np
 from numba import njit
 
 from arch.kernels._product import ROWS, eight_rows_more, multiply, one_row_more, panels_at_once, panels_of
-from arch.kernels._vector import LANES, load, load_first, splat, store, store_first
+from arch.kernels._vector import LANES, load, load_first, splat, store, store_first, store_past
 
 AT_ONCE = 128
 """Rows of all the steps that are taken at once: the sums of (3) are read and written once for so many products,
 and a row of 1,024 sums for each still fits into half of a core's second cache."""
+
+
+FITS = 1 << 19
+"""Numbers that stay in a core's second cache until the way back reads them."""
+
+
+@njit(forceinline=True)
+def goes_past(address, T, B, numbers, H):  # type: ignore[no-untyped-def]
+    """Whether what is kept at `address`, some numbers for each of T · B rows, only drives weights from the caches."""
+    return T * B * numbers > FITS and H % LANES == 0 and address % (4 * LANES) == 0
+
+
+@njit(forceinline=True)
+def keep(kept, at, count, value, past):  # type: ignore[no-untyped-def]
+    """kept[at : at + count] = the first lanes of `value`, which the loop does not read again."""
+    if past:
+        store_past(kept, at, value)
+    else:
+        store_first(kept, at, count, value)
 
 
 @njit

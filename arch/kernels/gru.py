@@ -35,7 +35,17 @@ from arch.kernels._activation import sigmoid, tanh
 from arch.kernels._compile import kernel
 from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels._rows import floats
-from arch.kernels._steps import add_biases, add_recurrent, add_weights, project, project_back, steps_at_once, stride_of
+from arch.kernels._steps import (
+    add_biases,
+    add_recurrent,
+    add_weights,
+    goes_past,
+    keep,
+    project,
+    project_back,
+    steps_at_once,
+    stride_of,
+)
 from arch.kernels._tensors import (
     CONTIGUOUS,
     Reference,
@@ -60,6 +70,7 @@ def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, keeps, T, B, D, H,
 
     Where `keeps` is set, writes gates (T, B, G) and s (T, B, H). All but sizes are addresses.
     """
+    past = goes_past(gates, T, B, 4 * H, H) and goes_past(sums, T, B, 4 * H, H)
     x, W, bias, U, u, h_0 = floats(x), floats(W), floats(bias), floats(U), floats(u), floats(h_0)
     outputs, gates, sums = floats(outputs), floats(gates), floats(sums)
     rows, panels = last - first, panels_of(H)
@@ -89,10 +100,10 @@ def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, keeps, T, B, D, H,
                 h = load_first(before, before_at + b * H + unit, count)
                 store_first(outputs, here, count, fused(z, h - n, n))  # (4)
                 if keeps:
-                    store_first(gates, at, count, r)
-                    store_first(gates, at + H, count, z)
-                    store_first(gates, at + 2 * H, count, n)
-                    store_first(sums, here, count, s)
+                    keep(gates, at, count, r, past)
+                    keep(gates, at + H, count, z, past)
+                    keep(gates, at + 2 * H, count, n, past)
+                    keep(sums, here, count, s, past)
 
 
 @kernel(void(*[int64] * 17))

@@ -30,7 +30,17 @@ from arch.kernels._activation import sigmoid, tanh
 from arch.kernels._compile import kernel
 from arch.kernels._product import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels._rows import floats
-from arch.kernels._steps import add_biases, add_recurrent, add_weights, project, project_back, steps_at_once, stride_of
+from arch.kernels._steps import (
+    add_biases,
+    add_recurrent,
+    add_weights,
+    goes_past,
+    keep,
+    project,
+    project_back,
+    steps_at_once,
+    stride_of,
+)
 from arch.kernels._tensors import (
     CONTIGUOUS,
     Reference,
@@ -50,6 +60,7 @@ def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, keeps, T, B, D,
 
     Writes c' (T, B, H), or the last c' (B, H) alone. All but sizes are addresses.
     """
+    past = goes_past(gates, T, B, 4 * H, H)
     x, W, bias, U, h_0, c_0 = floats(x), floats(W), floats(bias), floats(U), floats(h_0), floats(c_0)
     outputs, gates, cells = floats(outputs), floats(gates), floats(cells)
     rows, panels = last - first, panels_of(H)
@@ -82,10 +93,10 @@ def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, keeps, T, B, D,
                 store_first(cells, cell_now + b * H + unit, count, c)
                 store_first(outputs, (t * B + b) * H + unit, count, o * tanh(c))  # (6)
                 if keeps:
-                    store_first(gates, at, count, i)
-                    store_first(gates, at + H, count, f)
-                    store_first(gates, at + 2 * H, count, g)
-                    store_first(gates, at + 3 * H, count, o)
+                    keep(gates, at, count, i, past)
+                    keep(gates, at + H, count, f, past)
+                    keep(gates, at + 2 * H, count, g, past)
+                    keep(gates, at + 3 * H, count, o, past)
 
 
 @kernel(void(*[int64] * 19))

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import arch
 from arch import RecurrentLayer, State
-from arch.kernels import _activation, _compile, _threads, gelu
+from arch.kernels import _activation, _compile, _steps, _threads, gelu
 from arch.kernels._vector import LANES, load, store
 from tests.arch.fused import SPECS, assert_same, layer_of
 
@@ -73,6 +73,13 @@ def test_outputs_and_gradients_are_the_equations(spec: str, sizes: tuple[int, in
 )
 def test_random_sizes(spec: str, batch: int, steps: int, inputs: int, width: int, seed: int) -> None:
     compare(spec, batch, steps, inputs, width, seed)
+
+
+@pytest.mark.parametrize("spec", ["gru", "lstm"])
+def test_what_is_kept_past_the_caches(spec: str) -> None:
+    batch, steps, width = 64, 40, 64
+    assert batch * steps * 4 * width > _steps.FITS and width % LANES == 0
+    compare(spec, batch, steps, 3, width, seed=0)
 
 
 @pytest.mark.parametrize("spec", SPECS)
