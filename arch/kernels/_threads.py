@@ -1,7 +1,7 @@
 """Rows of a batch over threads: one fork and one join for a whole sequence.
 
-The rows are independent, so that results do not depend on how many threads there are. Kernels run without
-the interpreter's lock; the calling thread takes the first share, and a pool of Carousel's own the others
+The rows are independent, so that what is computed for each does not depend on how many threads there are; sums over
+rows are made a share at a time, and do not depend on which thread is first. Kernels run without the interpreter's lock; the calling thread takes the first share, and a pool of Carousel's own the others
 (torch's threads wait in a spin between its operations, and are not ours to use).
 """
 

@@ -131,8 +131,11 @@ def test_inputs_in_any_layout(spec: str) -> None:
         assert_same(results(layer, "fused", x_BTD, state, sees), results(layer, "reference", x_BTD, state, sees))
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("spec", SPECS)
-def test_the_same_twice_bit_for_bit(spec: str) -> None:
+def test_the_same_twice_bit_for_bit(spec: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_threads, "LEAST_WORK", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     generator = torch.Generator().manual_seed(3)
     layer = layer_of(spec, 3, 37)
     x_BTD = torch.randn(13, 9, 3, generator=generator, requires_grad=True)
