@@ -23,7 +23,6 @@ AT_ONCE = 128
 """Rows of all the steps that are taken at once: the sums of (3) are read and written once for so many products,
 and a row of 1,024 sums for each still fits into half of a core's second cache."""
 
-
 FITS = 1 << 19
 """Numbers that stay in a core's second cache until the way back reads them."""
 
@@ -80,11 +79,13 @@ def project_back(d_x, d_sums, stride, packed, depth, begin, end, B, D, first, la
     """(2) of steps `begin` to `end`, rows `first` to `last`; `depth` numbers of a row of `d_sums` count."""
     rows, panels = last - first, panels_of(D)
     padded = panels * LANES
-    if padded == D and rows == B:
-        multiply(d_x, begin * B * D, D, d_sums, 0, stride, packed, depth, (end - begin) * B, panels)
+    fits = padded == D and rows == B
+    product, to = d_x, begin * B * D
+    if not fits:
+        product, to = np.empty((end - begin) * rows * padded, np.float32), 0
+    multiply(product, to, padded, d_sums, 0, stride, packed, depth, (end - begin) * rows, panels)
+    if fits:
         return
-    product = np.empty((end - begin) * rows * padded, np.float32)
-    multiply(product, 0, padded, d_sums, 0, stride, packed, depth, (end - begin) * rows, panels)
     for t in range(begin, end):
         for row in range(rows):
             at, here = (t * B + first + row) * D, ((t - begin) * rows + row) * padded

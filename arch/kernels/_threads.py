@@ -1,8 +1,9 @@
 """Rows of a batch over threads: one fork and one join for a whole sequence.
 
 The rows are independent, so that what is computed for each does not depend on how many threads there are; sums over
-rows are made a share at a time, and do not depend on which thread is first. Kernels run without the interpreter's lock; the calling thread takes the first share, and a pool of Carousel's own the others
-(torch's threads wait in a spin between its operations, and are not ours to use).
+rows are made a share at a time, and do not depend on which thread is first. Kernels run without the interpreter's
+lock; the calling thread takes the first share, and a pool of Carousel's own the others (torch's threads wait in a
+spin between its operations, and are not ours to use).
 """
 
 from __future__ import annotations
