@@ -72,6 +72,9 @@ class SequenceModel(nn.Module):
         for i, layer in enumerate(self._stack()):
             hidden, after = layer.scan(hidden if i == 0 else self.dropout(hidden), state[i])
             states.append(after)
+        by_time = hidden.transpose(0, 1)
+        if by_time.is_contiguous():  # as recurrent kernels leave it: the few outputs change their order, not the layers
+            return self.readout(by_time).transpose(0, 1), states
         return self.readout(hidden), states
 
     def forward(self, x: Tensor) -> Tensor:

@@ -76,7 +76,6 @@ def _tile(rows: int, panels: int, adds: bool = False) -> Any:
                 pointer = address(context, builder, kind.args[0], values[0], at)
                 places.append([builder.gep(pointer, [ir.Constant(index, panel * LANES)]) for panel in range(panels)])
             zeros = ir.Constant(VECTOR, [0.0] * LANES)
-            begun = [[read(builder, place) if adds else zeros for place in row] for row in places]
             before = builder.block
             loop, after = builder.append_basic_block("tile"), builder.append_basic_block("tile.end")
             builder.branch(loop)
@@ -89,7 +88,7 @@ def _tile(rows: int, panels: int, adds: bool = False) -> Any:
                 number = spread(builder, builder.load(builder.gep(pointer, [builder.mul(k, left_step)])))
                 for panel, vector in enumerate(vectors):
                     total = sums[row][panel]
-                    total.add_incoming(begun[row][panel], before)
+                    total.add_incoming(zeros, before)
                     total.add_incoming(multiply_add(builder, number, vector, total), loop)
             following = builder.add(k, ir.Constant(index, 1))
             k.add_incoming(following, loop)
@@ -97,7 +96,8 @@ def _tile(rows: int, panels: int, adds: bool = False) -> Any:
             builder.position_at_end(after)
             for row in range(rows):
                 for panel in range(panels):
-                    write(builder, sums[row][panel].incomings[1][0], places[row][panel])
+                    total, place = sums[row][panel].incomings[1][0], places[row][panel]
+                    write(builder, builder.fadd(read(builder, place), total) if adds else total, place)
             return context.get_dummy_value()
 
         place, strides = types.intp, [types.intp] * 2
@@ -109,6 +109,7 @@ def _tile(rows: int, panels: int, adds: bool = False) -> Any:
 _tile_8x3, _tile_8x2, _tile_8x1 = (_tile(ROWS, panels) for panels in (3, 2, 1))
 _tile_1x3, _tile_1x2, _tile_1x1 = (_tile(1, panels) for panels in (3, 2, 1))
 _more_8x3, _more_8x2, _more_8x1 = (_tile(ROWS, panels, adds=True) for panels in (3, 2, 1))
+_more_1x1 = _tile(1, 1, adds=True)
 
 
 @njit(forceinline=True)
@@ -118,16 +119,16 @@ def panels_at_once(left_over):  # type: ignore[no-untyped-def]
 
 
 @njit
-def multiply(result, left, left_at, left_stride, packed, depth, rows, panels):  # type: ignore[no-untyped-def]
-    """result (rows, panels · LANES) = left[left_at:] (rows, depth; `left_stride` apart) times the packed matrix."""
-    width, apart = panels * LANES, LANES * depth
+def multiply(result, result_at, width, left, left_at, left_stride, packed, depth, rows, panels):  # type: ignore[no-untyped-def]
+    """result (rows, panels · LANES; `width` apart) = left (rows, depth; `left_stride` apart) times the packed one."""
+    apart = LANES * depth
     panel = 0
     while panel < panels:
         several = panels_at_once(panels - panel)
         column, at = panel * LANES, panel * apart
         row = 0
         while row < rows:
-            to, row_at = row * width + column, left_at + row * left_stride
+            to, row_at = result_at + row * width + column, left_at + row * left_stride
             if rows - row >= ROWS:
                 if several == 3:
                     _tile_8x3(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
@@ -180,38 +181,51 @@ def eight_rows_more(result, to, width, left, left_at, stride, right, at, step, d
 
 
 @njit
+def one_row_more(result, to, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
+    """As `eight_rows_more`, for one column of `left`."""
+    for column in range(0, panels * LANES, LANES):
+        _more_1x1(result, to + column, 0, left, left_at, 0, stride, right, at + column, 0, step, depth)
+
+
+@njit
 def panels_of(width):  # type: ignore[no-untyped-def]
     """How many vectors hold `width` numbers."""
     return (width + LANES - 1) // LANES
 
 
 @njit
-def pack(matrix, first, last, columns):  # type: ignore[no-untyped-def]
-    """The panels of rows `first` to `last` of a flat (., columns) matrix."""
-    depth = last - first
+def pack(matrix, first, last, columns, height, room):  # type: ignore[no-untyped-def]
+    """The panels of rows `first` to `last` of a flat (., columns) matrix.
+
+    Each block of `height` rows is followed by zeros, so that it takes `room` rows.
+    """
+    blocks = (last - first) // height
+    depth = blocks * room
     panels = panels_of(columns)
-    packed = np.empty(panels * depth * LANES, np.float32)
+    packed = np.zeros(panels * depth * LANES, np.float32)
     for panel in range(panels):
         column = panel * LANES
-        for k in range(depth):
-            vector = load_first(matrix, (first + k) * columns + column, columns - column)
-            store(packed, (panel * depth + k) * LANES, vector)
+        for block in range(blocks):
+            for k in range(height):
+                row = first + block * height + k
+                vector = load_first(matrix, row * columns + column, columns - column)
+                store(packed, (panel * depth + block * room + k) * LANES, vector)
     return packed
 
 
 @njit
-def pack_transposed(matrix, first, last, width):  # type: ignore[no-untyped-def]
-    """The panels of the transpose of rows `first` to `last` of a flat (., width) matrix.
+def pack_transposed(matrix, first, last, width, depth):  # type: ignore[no-untyped-def]
+    """The panels of the transpose of rows `first` to `last` of a flat (., depth) matrix.
 
     Each block of `width` rows starts a panel of its own, so that a unit has one lane in all gates.
     """
     groups = panels_of(width)
     blocks = (last - first) // width
-    packed = np.zeros(blocks * groups * width * LANES, np.float32)
+    packed = np.zeros(blocks * groups * depth * LANES, np.float32)
     for block in range(blocks):
         for unit in range(width):
-            at = (block * groups + unit // LANES) * width * LANES + unit % LANES
-            row_at = (first + block * width + unit) * width
-            for k in range(width):
+            at = (block * groups + unit // LANES) * depth * LANES + unit % LANES
+            row_at = (first + block * width + unit) * depth
+            for k in range(depth):
                 packed[at + k * LANES] = matrix[row_at + k]
     return packed

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from arch.kernels._product import ROWS
 from arch.kernels._threads import over_rows
 
 CONTIGUOUS = torch.contiguous_format
@@ -26,6 +27,11 @@ def flat(tensor: Tensor) -> Floats:
     return array
 
 
+def of_blocks(sums: Tensor, blocks: int, H: int) -> Tensor:
+    """The gradient (blocks · H, D) of weights in (D, blocks · padded) sums."""
+    return sums.view(len(sums), blocks, -1)[..., :H].reshape(len(sums), blocks * H).T.clone(memory_format=CONTIGUOUS)
+
+
 def run_rows(
     kernel: Callable[..., None], tensors: Sequence[Tensor | None], sizes: Sequence[int], work: int, multiple: int = 1
 ) -> None:
@@ -37,6 +43,30 @@ def run_rows(
     addresses = [0 if tensor is None else tensor.data_ptr() for tensor in held]
     *others, rows = sizes
     over_rows(rows, work, partial(kernel, *addresses, *others), multiple)
+
+
+def sum_rows(
+    kernel: Callable[..., None],
+    tensors: Sequence[Tensor | None],
+    sizes: Sequence[int],
+    work: int,
+    sums: tuple[int, ...],
+) -> Tensor:
+    """As `run_rows`, for a kernel that also adds to sums of this shape: those of all rows.
+
+    Each share of the rows has sums of its own, which are added in the order of the rows.
+    """
+    parts: dict[int, Tensor] = {}
+    held = [None if tensor is None else tensor.contiguous() for tensor in tensors]
+    addresses = [0 if tensor is None else tensor.data_ptr() for tensor in held]
+    *others, rows = sizes
+
+    def share(first: int, last: int) -> None:
+        parts[first] = torch.zeros(sums, dtype=torch.float32)
+        kernel(*addresses, parts[first].data_ptr(), *others, first, last)
+
+    over_rows(rows, work, share, ROWS)
+    return reduce(Tensor.add_, (parts[first] for first in sorted(parts)))
 
 
 def gradients_wanted(*tensors: Tensor) -> bool:
@@ -85,13 +115,3 @@ def weight_gradient(d_sums_TBG: Tensor, h_BH: Tensor, outputs_TBH: Tensor) -> Te
     if len(d_sums_TBG) > 1:
         d_U_HG.addmm_(outputs_TBH[:-1].flatten(0, 1).T, d_sums_TBG[1:].flatten(0, 1))
     return d_U_HG.T
-
-
-def input_gradients(
-    needed: Sequence[bool], x_TBD: Tensor, W_GD: Tensor, d_sums_TBG: Tensor
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of x, W and b in sums W x + b, those of them that are needed."""
-    d_sums_NG = d_sums_TBG.flatten(0, 1)
-    d_x_TBD = (d_sums_NG @ W_GD).view(x_TBD.shape) if needed[0] else None
-    d_W_GD = (x_TBD.flatten(0, 1).T @ d_sums_NG).T if needed[1] else None
-    return d_x_TBD, d_W_GD, d_sums_NG.sum(0) if needed[2] else None

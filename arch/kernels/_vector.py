@@ -160,6 +160,19 @@ def store_first(typing: Any, array: types.Array, at: types.Integer, count: types
 
 
 @instruction
+def store_past(typing: Any, array: types.Array, at: types.Integer, value: VectorType) -> Any:
+    """array[at : at + LANES] = value, past the caches; its address must be a multiple of a vector's size."""
+
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        pointer = address(context, builder, kind.args[0], *values[:2])
+        stored = builder.store(values[2], builder.bitcast(pointer, VECTOR.as_pointer()), align=4 * LANES)
+        stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), lower
+
+
+@instruction
 def first_or(typing: Any, a: VectorType, count: types.Integer, b: VectorType) -> Any:
     """The first `count` lanes of `a`, then those of `b`."""
 

@@ -34,6 +34,8 @@ class Fault:
 
 FAULTS = [
     Fault("rnn", "dh * (splat(1.0) - h * h)", "dh * (splat(1.0) - h)", "rnn"),
+    Fault("rnn", "sums, D * padded, h_0, outputs, begin", "sums, D * padded, h_0, h_0, begin", "rnn"),
+    Fault("_steps", "outputs, begin - 1, end - 1, B", "outputs, begin, end, B", "rnn", ("rnn",)),
     Fault("lstm", "dc * f)  # (11)", "dc * i)  # (11)", "lstm"),
     Fault("lstm", "dc * c * (f * (one - f))", "dc * i * (f * (one - f))", "lstm"),
     Fault(
@@ -42,7 +44,7 @@ FAULTS = [
         "(c_0, 0) if t == 0 else (cells, t * B * H)\n",
         "lstm",
     ),
-    Fault("gru", "store_first(sums, here, count, dn * r)", "store_first(sums, here, count, dn)", "gru"),
+    Fault("gru", "store(d_sums, here + 3 * padded, dn * r)", "store(d_sums, here + 3 * padded, dn)", "gru"),
     Fault("gru", "fused(da, r, load_first(d_h", "fused(da, h, load_first(d_h", "gru:reset=before"),
     Fault("gelu", "fused(x * splat(INVERSE_SQRT_2_PI), bell, below)", "below", "transformer", ("perceptron",)),
     Fault("_norm", "apart * slope) * scale", "apart) * scale", "transformer", ("heads", "perceptron")),

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import arch
 from arch import RecurrentLayer, State
-from arch.kernels import _activation, _compile, _threads, gelu
+from arch.kernels import _activation, _compile, _steps, _threads, gelu
 from arch.kernels._vector import LANES, load, store
 from tests.arch.fused import SPECS, assert_same, layer_of
 
@@ -75,6 +75,13 @@ def test_random_sizes(spec: str, batch: int, steps: int, inputs: int, width: int
     compare(spec, batch, steps, inputs, width, seed)
 
 
+@pytest.mark.parametrize("spec", ["gru", "lstm"])
+def test_what_is_kept_past_the_caches(spec: str) -> None:
+    batch, steps, width = 64, 40, 64
+    assert batch * steps * 4 * width > _steps.FITS and width % LANES == 0
+    compare(spec, batch, steps, 3, width, seed=0)
+
+
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("which", ["output", "last step", "final state"])
 def test_gradients_flow_from_each_result_alone(spec: str, which: str) -> None:
@@ -124,8 +131,11 @@ def test_inputs_in_any_layout(spec: str) -> None:
         assert_same(results(layer, "fused", x_BTD, state, sees), results(layer, "reference", x_BTD, state, sees))
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("spec", SPECS)
-def test_the_same_twice_bit_for_bit(spec: str) -> None:
+def test_the_same_twice_bit_for_bit(spec: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_threads, "LEAST_WORK", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     generator = torch.Generator().manual_seed(3)
     layer = layer_of(spec, 3, 37)
     x_BTD = torch.randn(13, 9, 3, generator=generator, requires_grad=True)
