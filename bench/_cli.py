@@ -226,16 +226,22 @@ def report(
 def gates(
     run: RunArgument = "latest",
     case: Annotated[
-        str | None, typer.Argument(metavar="[CASE]", help="Part of one case's key; the first with traces unless said.")
+        str | None,
+        typer.Argument(
+            metavar="[CASE]",
+            help="A name as on the page, such as 'lstm on first_last, seed 0', or part of a key; "
+            "the first with traces unless said.",
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write into.")] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="Name the cases that there are, and stop.")] = False,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Draw what happens inside one case's model, as SVG and PNG, and say where."""
-    from bench._command import draw_gates
+    from bench._command import draw_gates, list_cases
 
-    for path in draw_gates(store, run, case, output):
-        typer.echo(path)
+    for line in list_cases(store, run, case) if list_all else draw_gates(store, run, case, output):
+        typer.echo(line)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from bench._errors import UsageError
 from bench._plan import Plan, first_line, load
 from bench._run import Outcome
 from bench._select import select
+from bench._which_case import meant, named_cases, the_one_meant
 from results import Probe, Record, Run, RunFile, Store, StoreError, Traces, load_traces
 
 PAGE = "report.html"
@@ -145,7 +146,7 @@ def draw_gates(store: Path, name: str, case: str | None, output: Path | None) ->
     """Write the figures of one case as SVG and PNG, and say where. Raises `UsageError`."""
     run = Store(store).find(name)
     file, records = read_run(run)
-    record = _chosen(records, case)
+    record = _first_with_traces(records) if case is None else the_one_meant(named_cases(file, records), case)
     drawings = reports.case_figures(file, records, record.key, load_traces(run, record))
     if not drawings:
         raise UsageError(f"{record.key} has no curves and no traces to draw; plan `seed` measures them")
@@ -156,19 +157,17 @@ def draw_gates(store: Path, name: str, case: str | None, output: Path | None) ->
         raise UsageError(f"cannot write into {folder}: {error.strerror}; give another folder with -o") from None
 
 
-def _chosen(records: Sequence[Record], case: str | None) -> Record:
-    """The one case whose key contains `case`, or the first with traces."""
-    if case is None:
-        found = [record for record in records if "traces" in record.artifacts][:1]
-        if not found:
-            raise UsageError("no case of this run has traces; run a plan that measures gates, such as seed-quick")
-        return found[0]
-    found = [record for record in records if record.key == case] or [r for r in records if case in r.key]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"{case!r} is in the keys of {len(found)} cases: {', '.join(r.key for r in found)}")
-    raise UsageError(f"no case {case!r} in this run; there are {', '.join(record.key for record in records)}")
+def list_cases(store: Path, name: str, case: str | None) -> list[str]:
+    """A line for each case that `draw_gates` can be asked for: its digest, and its name on the page."""
+    found = named_cases(*read_run(Store(store).find(name)))
+    return [f"{one.digest}  {one.title}" for one in (found if case is None else meant(found, case))]
+
+
+def _first_with_traces(records: Sequence[Record]) -> Record:
+    for record in records:
+        if "traces" in record.artifacts:
+            return record
+    raise UsageError("no case of this run has traces; run a plan that measures gates, such as seed-quick")
 
 
 def read_run(run: Run) -> tuple[RunFile, list[Record]]:

@@ -13,7 +13,7 @@ from reports.figures import (
     training_curves,
     write_figures,
 )
-from reports.inside import case_figures, shown_cases, write_case_figures
+from reports.inside import case_figures, short_names, shown_cases, write_case_figures
 from reports.page import page, write_page
 from reports.samples import MissingLibrary, samples_as_csv, samples_as_parquet, timings_as_pytest_benchmark
 from reports.tables import LeaderboardRow, TimingRow, latency, leaderboard, streaming
@@ -42,6 +42,7 @@ __all__ = [
     "render_terminal",
     "samples_as_csv",
     "samples_as_parquet",
+    "short_names",
     "shown_cases",
     "streaming",
     "streaming_cost",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from reports._canvas import Drawing
 from reports._gate_figure import attention_map, gates_over_steps
 from reports._hold_figure import holding_of
-from reports._inside import one_case, places
+from reports._inside import one_case, places, slug
 from reports._learning_figure import learning_of
 from reports._overfitting_figure import overfitting_of, trained_otherwise
 from reports._series import Group, groups
 from reports._trace_figure import gradient_of, memory_of
-from results import Record, RunFile, Traces
+from results import Case, Record, RunFile, Traces
 
 
 def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
@@ -52,20 +53,31 @@ def inside_of(found: Sequence[Group], traces: Mapping[str, Traces]) -> list[Draw
 
 
 def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Traces | None) -> list[Drawing]:
-    """The figures of one case alone, named and coloured as on the page of its run."""
+    """The figures of one case alone, called and coloured as on the page of its run.
+
+    Each has a file name of its own, so that many cases can be drawn into one folder.
+    """
     for group in groups(run, records):
         for seed in group.seeds:
             if seed.key == key:
                 alone = [one_case(group, seed)]
-                drawings = [
-                    learning_of(alone, task=group.task, length=group.length),
-                    *([] if traces is None else _of_traces(group, seed.case.seed, traces)),
-                    holding_of(alone, task=group.task, length=group.length),
-                    memory_of(alone),
-                    gradient_of(alone),
-                ]
-                return [drawing for drawing in drawings if drawing is not None]
+                gates, attention = (None, None) if traces is None else _of_traces(group, seed.case.seed, traces)
+                drawings = {
+                    "learning": learning_of(alone, task=group.task, length=group.length),
+                    "gates": gates,
+                    "attention": attention,
+                    "holding": holding_of(alone, task=group.task, length=group.length),
+                    "memory-trace": memory_of(alone),
+                    "gradient-trace": gradient_of(alone),
+                }
+                name = _file_name(seed.case)
+                return [replace(one, name=f"{kind}-{name}") for kind, one in drawings.items() if one is not None]
     return []
+
+
+def short_names(run: RunFile, records: Sequence[Record]) -> dict[str, tuple[str, str]]:
+    """What a page calls the architecture and the task of each case, by key."""
+    return {seed.key: (group.arch, group.task) for group in groups(run, records) for seed in group.seeds}
 
 
 def write_case_figures(drawings: Sequence[Drawing], folder: Path) -> list[Path]:
@@ -83,7 +95,13 @@ def write_case_figures(drawings: Sequence[Drawing], folder: Path) -> list[Path]:
     return written
 
 
-def _of_traces(group: Group, seed: int, traces: Traces) -> list[Drawing | None]:
+def _file_name(case: Case) -> str:
+    """Readable and short first, exact last: the digest alone tells variants, sizes and protocols apart."""
+    arch, task = (slug(spec.partition(":")[0]) for spec in (case.arch, case.task))
+    return f"{arch}-{task}-{case.seed}-{case.digest()}"
+
+
+def _of_traces(group: Group, seed: int, traces: Traces) -> tuple[Drawing | None, Drawing | None]:
     of = f"{group.arch} on {group.task}, seed {seed}"
     name = f"{group.arch} {group.task} {seed}"
-    return [gates_over_steps(traces, of=of, name=name), attention_map(traces, of=of, name=name)]
+    return gates_over_steps(traces, of=of, name=name), attention_map(traces, of=of, name=name)

@@ -206,12 +206,19 @@ def test_the_command_draws_one_case(tmp_path: Path, carousel: Carousel, inline: 
     assert [claim.name for claim in run.file().claims] == ["learns"]
     ended = carousel("gates", "latest", "-o", "drawn", "lstm.first_last.L4.s1")
     written = {Path(line).name for line in ended.out.split()}
-    assert {Path(name).suffix for name in written} == {".svg", ".png"}
-    assert {"memory-trace.svg", "memory-trace.png", "gradient-trace.png", "holding-first-last-4.svg"} <= written
-    assert "gates-lstm-first-last-1.png" in written
+    (drawn,) = (record.case for record in records.values() if record.key.startswith("lstm.first_last.L4.s1"))
+    name = f"lstm-first-last-1-{drawn.digest()}"
+    kinds = ("gates", "holding", "memory-trace", "gradient-trace")
+    assert written == {f"{kind}-{name}.{suffix}" for kind in kinds for suffix in ("svg", "png")}
     for name in written:
         begin = (tmp_path / "drawn" / name).read_bytes()[:5]
         assert begin == (b"\x89PNG\r" if name.endswith("png") else b"<svg ")
+    other = carousel("gates", "latest", "-o", "drawn", "lstm on first_last, seed 0").out.split()
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == written | {Path(path).name for path in other}
+    assert not written & {Path(path).name for path in other}
+    listed = carousel("gates", "latest", "--list").out.splitlines()
+    assert len(listed) == 4
+    assert f"{drawn.digest()}  lstm on first_last at 4, seed 1" in listed
     page = (run.folder / "report.html").read_text()
     assert page.count('id="gates-lstm-first-last-0"') == 1
     assert all(load_traces(run, record) is not None for record in records.values())
@@ -220,7 +227,7 @@ def test_the_command_draws_one_case(tmp_path: Path, carousel: Carousel, inline: 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["first_last"], "is in the keys of 4 cases"),
+        (["first_last"], "is 4 cases of this run"),
         (["nobody"], "no case 'nobody' in this run"),
         (["-o", "tiny.toml"], "cannot write into tiny.toml"),
     ],

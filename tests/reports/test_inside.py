@@ -138,13 +138,9 @@ def test_one_case_is_drawn_alone_and_written_twice(
 ) -> None:
     record = records[0]
     drawings = reports.case_figures(inner.run(), records, record.key, inner.traces(record.case.arch))
-    assert [drawing.name.partition("-")[0] for drawing in drawings] == [
-        "learning",
-        "gates",
-        "holding",
-        "memory",
-        "gradient",
-    ]
+    name = f"lstm-first-last-0-{record.case.digest()}"
+    kinds = ("learning", "gates", "holding", "memory-trace", "gradient-trace")
+    assert [drawing.name for drawing in drawings] == [f"{kind}-{name}" for kind in kinds]
     assert "transformer" not in "".join(drawing.alternative for drawing in drawings)
     paths = reports.write_case_figures(drawings, tmp_path / "drawn")
     assert len(paths) == 2 * len(drawings)
