@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import safetensors.numpy
 import torch
 
 import arch
@@ -13,7 +15,7 @@ from bench import _work
 from bench._plan import cases, load
 from bench._train import evaluate, fit_batch, train
 from bench._work import TrainJob, do_train
-from bench.probes import Subject, gates
+from bench.probes import Subject, _traces, gates
 from results import Case, Measurement, Store, load_traces
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline import Inline, inline
@@ -63,6 +65,69 @@ def test_constant_gates_are_measured_as_what_they_are() -> None:
         assert len(shares) == gates.BINS
         assert shares[85] == pytest.approx(1.0, abs=SINGLE)
         assert sum(shares.values()) == pytest.approx(1.0, abs=SINGLE)
+
+
+def test_contrasts_hold_the_steps_of_each_role_against_the_steps_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No two steps stand alike, so that each contrast has a value that no other choice of steps would give."""
+    write_T, hold_T, read_T = (
+        [0.9, 0.1, 0.2, 0.3, 0.2, 0.5],
+        [0.2, 0.8, 0.6, 0.7, 0.9, 0.3],
+        [0.1, 0.4, 0.2, 0.4, 0.2, 0.9],
+    )
+    made = {"0.input": write_T, "0.forget": hold_T, "0.output": read_T, "1.update": hold_T}
+    gates_BTH = {name: torch.tensor(level_T)[None, :, None].expand(2, LENGTH, 3) for name, level_T in made.items()}
+    monkeypatch.setattr(gates, "watch_gates", lambda model, inputs: gates_BTH)
+    monkeypatch.setattr(gates, "MOST_SEQUENCES", gates.LEAST_SEQUENCES)
+    measured, _ = gates.measure(shut_lstm())
+    contrasts = {(one.at["layer"], one.metric): one.samples[0] for one in measured if one.metric.endswith("_contrast")}
+    assert contrasts == pytest.approx(
+        {
+            (0, "write_contrast"): 0.9 / 0.2,
+            (0, "hold_contrast"): 0.75 / 0.2,
+            (0, "read_contrast"): 0.9 / 0.3,
+            (1, "hold_contrast"): 0.75 / 0.2,
+            (1, "write_contrast"): 0.8 / 0.25,
+        },
+        rel=SINGLE,
+    )
+    levels = {one.at["step"]: one.samples[0] for one in measured if one.metric == "hold_gate" and one.at["layer"] == 0}
+    assert [levels[step] for step in range(1, LENGTH + 1)] == pytest.approx(hold_T, rel=SINGLE)
+
+
+def test_every_analysis_reads_test_sequences_and_none_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = shut_lstm()
+    case, task = subject.case, subject.task
+    monkeypatch.setattr(gates, "MOST_SEQUENCES", gates.LEAST_SEQUENCES)
+    expected, trained = (
+        task.sample(tasks.generator(case.seed, split), gates.LEAST_SEQUENCES, LENGTH, split).inputs
+        for split in ("test", "train")
+    )
+    splits: list[tasks.Split] = []
+    read: list[torch.Tensor] = []
+
+    def sample(
+        self: tasks.Task, generator: torch.Generator, batch: int, length: int, split: tasks.Split = "train"
+    ) -> tasks.Batch:
+        splits.append(split)
+        return really_sample(self, generator, batch, length, split)
+
+    really_sample = type(task).sample
+    monkeypatch.setattr(type(task), "sample", sample)
+    for room, name in ((gates, "watch_gates"), (gates, "watch_states"), (_traces, "gradient_trace")):
+        really = getattr(room, name)
+
+        def watched(*given: Any, really: Any = really) -> Any:
+            read.extend(one.inputs if isinstance(one, tasks.Batch) else one for one in given[-1:])
+            return really(*given)
+
+        monkeypatch.setattr(room, name, watched)
+    _, file = gates.measure(subject)
+    assert splits == ["test"]
+    stored = torch.from_numpy(safetensors.numpy.load(file)["inputs"])
+    assert sorted(len(inputs) for inputs in read) == [256, 256, 256, gates.LEAST_SEQUENCES]
+    for inputs in (*read, stored):
+        assert torch.equal(inputs, expected[: len(inputs)])
+        assert not (inputs[:, None] == trained[None]).all((2, 3)).any()
 
 
 def test_a_shut_network_remembers_nothing_and_feels_nothing() -> None:

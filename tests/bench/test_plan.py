@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import arch
 import tasks
 from bench import _plan
+from bench._build import build_model
 from bench._errors import UsageError
 from bench._plan import cases, load, names
+from bench._train import learning_rate_factor, optimizer_of, total_steps
 from tests.bench.tiny import TINY, write_plan
 
 GOLDEN_KEY = "lstm.first_last.L4.s1.b3c56b5c6d"
@@ -53,6 +56,48 @@ def test_the_quick_plan_is_the_grid_that_was_promised() -> None:
     assert plan.tasks == ("first_last", "adding", "copy_memory")
     assert (len(plan.lengths), plan.seeds, plan.depth, plan.params) == (2, 3, 2, 20_000)
     assert plan.measure == ("accuracy", "latency", "streaming")
+
+
+def test_the_seed_plan_is_the_protocol_of_the_study() -> None:
+    """Two layers of 128 units on 5,000 sequences of 30, Adam at 1e-3 halved every 20 of 100 epochs, clipped at 1."""
+    planned = cases(load("seed"))
+    assert {(case.length, case.width, case.depth, case.params) for case in planned} == {(30, 128, 2, None)}
+    usual = planned[0].protocol
+    fields = ("batch", "train_sequences", "test_sequences", "epochs", "learning_rate", "clip", "steps")
+    assert {field: getattr(usual, field) for field in fields} == {
+        "batch": 64,
+        "train_sequences": 5000,
+        "test_sequences": 1000,
+        "epochs": 100,
+        "learning_rate": 1e-3,
+        "clip": 1.0,
+        "steps": None,
+    }
+    assert (usual.weight_decay, usual.warmup_steps, usual.train_lengths, usual.control) == (0.0, 0, "fixed", "none")
+    steps = 79 * 100
+    assert total_steps(usual) == steps
+    at_steps = (0, 79 * 20 - 1, 79 * 20, 79 * 40, 79 * 60, 79 * 80, steps - 1)
+    assert [learning_rate_factor(usual, step) for step in at_steps] == [1, 1, 0.5, 0.25, 0.125, 0.0625, 0.0625]
+    others = [case.protocol for case in planned if case.protocol != usual]
+    assert others == [
+        usual.model_copy(update={"weight_decay": 0.1}),
+        usual.model_copy(update={"train_sequences": 20_000, "epochs": 25, "halve_every": 5}),
+    ]
+    assert [total_steps(other) for other in others] == [steps, 313 * 25]
+
+
+def test_the_seed_plan_trains_a_network_of_the_studys_size_with_adam() -> None:
+    planned = [case for case in cases(load("seed")) if case.arch == "lstm:bias=False"]
+    assert {(case.task, case.seed) for case in planned} == {
+        *(("first_last", seed) for seed in range(3)),
+        ("first_last:rule=product", 0),
+    }
+    for case in planned:
+        model = build_model(case, tasks.build(case.task))
+        assert sum(parameter.numel() for parameter in model.parameters()) == 197_378
+        optimizer = optimizer_of(model, case.protocol)
+        assert type(optimizer) is torch.optim.Adam
+        assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (1e-3, (0.9, 0.999))
 
 
 def test_a_case_keeps_its_key_from_one_day_to_the_next(tmp_path: Path) -> None:
