@@ -12,9 +12,9 @@ from reports._hold_figure import holding_of
 from reports._inside import one_case, places, slug
 from reports._learning_figure import learning_of
 from reports._overfitting_figure import overfitting_of, trained_otherwise
-from reports._series import Group, groups
+from reports._series import Group, Seed, groups
 from reports._trace_figure import gradient_of, memory_of
-from results import Case, Record, RunFile, Traces
+from results import Record, RunFile, Traces
 
 
 def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
@@ -70,7 +70,7 @@ def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Trac
                     "memory-trace": memory_of(alone),
                     "gradient-trace": gradient_of(alone),
                 }
-                name = _file_name(seed.case)
+                name = _file_name(seed)
                 return [replace(one, name=f"{kind}-{name}") for kind, one in drawings.items() if one is not None]
     return []
 
@@ -95,10 +95,10 @@ def write_case_figures(drawings: Sequence[Drawing], folder: Path) -> list[Path]:
     return written
 
 
-def _file_name(case: Case) -> str:
-    """Readable and short first, exact last: the digest alone tells variants, sizes and protocols apart."""
-    arch, task = (slug(spec.partition(":")[0]) for spec in (case.arch, case.task))
-    return f"{arch}-{task}-{case.seed}-{case.digest()}"
+def _file_name(seed: Seed) -> str:
+    """Readable and short first, exact last: the key's digest tells variants, sizes and protocols apart."""
+    arch, task = (slug(spec.partition(":")[0]) for spec in (seed.case.arch, seed.case.task))
+    return f"{arch}-{task}-{seed.case.seed}-{seed.key.rpartition('.')[2]}"
 
 
 def _of_traces(group: Group, seed: int, traces: Traces) -> tuple[Drawing | None, Drawing | None]:
