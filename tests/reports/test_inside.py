@@ -77,8 +77,9 @@ def test_alternatives_tell_the_numbers(drawings: dict[str, Drawing]) -> None:
     assert "lstm ends at 0.98 and 0.98 on the training set and 0.76 and 0.77 on held-out data" in (
         drawings["learning-first-last-6"].alternative
     )
-    assert drawings["overfitting-first-last-6"].alternative.endswith(
-        "plain 0.925; early stopping 0.930; dropout 0.3 0.945; weight decay 0.1 0.935"
+    assert drawings["overfitting-first-last-6"].alternative == (
+        "Overfitting, first_last at 6: test score of seeds 0 and 1: plain 0.925; early stopping 0.930; "
+        "dropout 0.3 0.945; weight decay 0.1 0.935"
     )
 
 
