@@ -8,13 +8,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 import reports
-from reports._canvas import PNG_DOTS_PER_INCH
+from reports import _hold_figure
+from reports._canvas import PNG_DOTS_PER_INCH, finished
 from reports._gate_figure import gates_over_steps
 from reports._series import groups
 from reports.figures import Drawing
-from reports.inside import inside_of
 from results import Record, Traces
 from tests.reports import inner
 
@@ -109,15 +111,27 @@ def test_the_lowest_panel_of_each_column_has_its_steps_written(count: int) -> No
     assert "mean of 3 units, 4 sequences" in found
 
 
-def test_what_is_kept_is_drawn_by_its_powers_of_ten_down_to_a_floor(record: Record) -> None:
+def test_what_is_kept_is_drawn_by_its_powers_of_ten_down_to_a_floor(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panels: list[Axes] = []
+
+    def kept(drawn: Figure, *, name: str, title: str, told: str, how_to_read: str) -> Drawing:
+        panels.extend(drawn.axes)
+        return finished(drawn, name=name, title=title, told=told, how_to_read=how_to_read)
+
+    monkeypatch.setattr(_hold_figure, "finished", kept)
     tiny = record.model_copy(
         update={
             "measurements": tuple(
-                one.model_copy(update={"samples": (0.0, 1e-30, 0.5)}) if one.metric == "retention" else one
+                one.model_copy(update={"samples": (0.0, 0.5, 1e-30, 1e-6)}) if one.metric == "retention" else one
                 for one in record.measurements
             )
         }
     )
-    drawing = {one.name: one for one in inside_of(groups(inner.run(), [tiny]), {})}["holding-first-last-6"]
-    assert {"10⁻¹²", "1"} <= set(texts(drawing.svg))
+    drawing = _hold_figure.holding_of(groups(inner.run(), [tiny]), task="first_last", length=inner.LENGTH)
+    assert drawing is not None
+    retention = panels[1]
+    assert retention.get_yscale() == "log"
+    assert np.asarray(retention.lines[0].get_ydata()).tolist() == [1e-12, 1e-12, 1e-6, 0.5]
     assert "shares below 10⁻¹² are drawn there" in drawing.how_to_read
