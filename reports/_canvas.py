@@ -21,6 +21,7 @@ from reports._numbers import stacked
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 STYLE = Path(__file__).with_name("carousel.mplstyle")
 INK, PALE = "#24292f", "#8c959f"
@@ -35,6 +36,10 @@ MOST_LETTERS = 38
 """In a line of the legend: a longer name is broken and not cut, since names may differ in their ends."""
 DARK_INK, DARK_PALE = "#e6edf3", "#768390"
 
+HEADING_SIZE, HEADING_LINE_INCHES, HEADING_LETTER_INCHES = 10.5, 0.2, 0.1
+"""Points, inches between lines, and about the width of a bold letter, of the heading of a file."""
+
+Form = Literal["svg", "png"]
 Dash = Literal["solid", "none"] | tuple[int, tuple[float, ...]]
 
 
@@ -56,8 +61,8 @@ class Drawing:
     svg: str
     alternative: str
     how_to_read: str
-    png: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
-    """Draws the same figure as pixels on white, for places that show no SVG."""
+    file: Callable[[Form, str], bytes] | None = field(default=None, repr=False, compare=False)
+    """Draws the same figure under a heading, as a file that is seen on its own: SVG, or pixels on white."""
 
 
 _KNOWN = {
@@ -163,23 +168,58 @@ def line_labels(axes: Axes, lines: Sequence[tuple[float, str]], *, gap: float) -
 
 
 def finished(drawn: Figure, *, name: str, title: str, told: str, how_to_read: str) -> Drawing:
-    """A figure as a drawing, which can be had as pixels too. Called within `style()`."""
+    """A figure as a drawing, which can be had as a file with a heading too. Called within `style()`."""
     alternative = f"{title}: {told}"
 
-    def png() -> bytes:
-        out = io.BytesIO()
-        with style():
-            drawn.savefig(out, format="png", dpi=PNG_DOTS_PER_INCH, facecolor="white", metadata={"Software": None})
+    def file(form: Form, heading: str) -> bytes:
+        with style(), _headed(drawn, heading) as whole:
+            if form == "svg":
+                return to_svg(drawn, title=heading, alternative=alternative, whole=whole).encode()
+            out = io.BytesIO()
+            drawn.savefig(
+                out,
+                format="png",
+                dpi=PNG_DOTS_PER_INCH,
+                facecolor="white",
+                metadata={"Software": None},
+                bbox_inches=whole,
+            )
         return out.getvalue()
 
     svg = to_svg(drawn, title=title, alternative=alternative)
-    return Drawing(name=name, title=title, svg=svg, alternative=alternative, how_to_read=how_to_read, png=png)
+    return Drawing(name=name, title=title, svg=svg, alternative=alternative, how_to_read=how_to_read, file=file)
 
 
-def to_svg(drawn: Figure, *, title: str, alternative: str) -> str:
+@contextmanager
+def _headed(drawn: Figure, heading: str) -> Iterator[Bbox]:
+    """A figure with a heading over it, and the inches that hold both: its panels stay as they are on a page."""
+    from matplotlib.transforms import Bbox
+
+    drawn.set_layout_engine("none")  # it has been laid out for the page
+    for one in drawn.legends:  # they would else follow the upper edge of what is written
+        one.set_bbox_to_anchor(Bbox.unit(), transform=drawn.transFigure)
+    width, height = drawn.get_size_inches()
+    lines = stacked(heading, int(width / HEADING_LETTER_INCHES))
+    added = HEADING_LINE_INCHES * (lines.count("\n") + 1) + HEADING_LINE_INCHES / 2
+    text = drawn.text(
+        0.06 / width,
+        1 + (added - HEADING_LINE_INCHES / 2) / height,
+        lines,
+        fontsize=HEADING_SIZE,
+        fontweight="bold",
+        va="top",
+        in_layout=False,
+    )
+    try:
+        yield Bbox.from_bounds(0, 0, width, height + added)
+    finally:
+        text.remove()
+
+
+def to_svg(drawn: Figure, *, title: str, alternative: str, whole: Bbox | None = None) -> str:
     """SVG text: the same figure gives the same bytes; it names itself to screen readers and follows dark mode."""
     out = io.StringIO()
-    drawn.savefig(out, format="svg")
+    drawn.savefig(out, format="svg", bbox_inches=whole)
     text = out.getvalue()
     text = text[text.index("<svg ") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -8,6 +8,7 @@ import numpy as np
 
 from reports._canvas import INK, PALE, Drawing, figure, finished, style
 from reports._inside import slug
+from reports._numbers import plural
 from reports._panels import WIDTH
 from results import Traces
 
@@ -27,6 +28,7 @@ def gates_over_steps(traces: Traces, *, of: str, name: str) -> Drawing | None:
     gates = {gate: traces.gates[gate] for gate in sorted(traces.gates, key=_place)}
     steps = np.arange(1, traces.inputs_STD.shape[1] + 1)
     count = next(iter(gates.values())).shape[2]
+    mean = f"mean of {plural(count, 'unit')}, {plural(len(traces.inputs_STD), 'sequence')}"
     title = f"Gates over the steps, {of}"
     with style():
         rows = ceil(len(gates) / COLUMNS)
@@ -38,11 +40,11 @@ def gates_over_steps(traces: Traces, *, of: str, name: str) -> Drawing | None:
             signed = values_STU.min() < 0
             for unit in range(count):
                 axes.plot(steps, values_STU[0, :, unit], color=LINES[unit % len(LINES)], linewidth=1.2)
-            axes.plot(
-                steps, values_STU.mean((0, 2)), color=INK, linewidth=2.0, linestyle=(0, (4, 1.5)), label="mean of all"
-            )
+            axes.plot(steps, values_STU.mean((0, 2)), color=INK, linewidth=2.0, linestyle=(0, (4, 1.5)), label=mean)
             axes.set_title(gate)
             axes.set_ylim(-1.04 if signed else -0.02, 1.04)
+        for axes in every[max(0, len(gates) - COLUMNS) : len(gates)]:
+            axes.tick_params(labelbottom=True)  # the last of its column, which need not be in the last row
         every[0].legend(loc="best", fontsize=7.5)
         drawn.supxlabel("step", fontsize=9)
         drawn.supylabel("activation", fontsize=9)

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 CLAIMED_FROM = 0.8
 """The part of 0–1 in which forget gates are said to stay: shaded."""
+LEAST_KEPT = 1e-12
+"""Shares below this are drawn here: so little of anything is nothing to the steps that come after."""
 ROW_INCHES = 2.2
 MARKS_A_LINE = 6
+MARK_ROOM = 1.4
+"""Of a logarithmic axis, below the lowest mark."""
 SPAN = 20
 """Half-lives are shown at least this many times below and above the sequence's length."""
 
@@ -41,15 +45,17 @@ def holding_of(found: Sequence[Group], *, task: str, length: int) -> Drawing | N
             for group in kept:
                 mark = colours[group.arch]
                 _histogram(histogram, group, layer, mark)
-                _sorted_units(retention, units(group, "retention", layer), mark)
+                kept_shares = [max(share, LEAST_KEPT) for share in units(group, "retention", layer)]
+                _sorted_units(retention, kept_shares, mark)
                 _sorted_units(half_life, units(group, "half_life_steps", layer), mark)
             histogram.set_ylabel(f"layer {layer + 1}\nshare of activations")
             histogram.axvspan(CLAIMED_FROM, 1, color=PALE, alpha=0.18, linewidth=0)
             histogram.set_xlim(0, 1)
-            retention.set_ylim(-0.02, 1.02)
+            decades_axis(retention)
+            retention.set_ylim(LEAST_KEPT / MARK_ROOM, MARK_ROOM)
             decades_axis(half_life)
             low, high = half_life.get_ylim()
-            half_life.set_ylim(min(low, length / SPAN), max(high, length * SPAN))
+            half_life.set_ylim(min(low / MARK_ROOM, length / SPAN), max(high, length * SPAN))
             half_life.axhline(length, color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
         for axes, heading in zip(
             every[0], ("activation of the hold gate", "kept to the last step", "half-life (steps)"), strict=True
@@ -68,8 +74,8 @@ def holding_of(found: Sequence[Group], *, task: str, length: int) -> Drawing | N
                 "Left: where the activations of the hold gate lie (an LSTM's forget gate, a GRU's update gate) on "
                 f"held-out sequences, the shaded part being {CLAIMED_FROM:g}–1. Middle: the product of a unit's hold "
                 "gate over all steps after the first, which is the share left at the end of what it wrote at the "
-                "first. Right: the steps after which half is left; the dashed line is the sequence's length. Units "
-                "of all seeds, sorted."
+                f"first; logarithmic, and shares below {written.power_of_ten(LEAST_KEPT)} are drawn there. Right: the "
+                "steps after which half is left; the dashed line is the sequence's length. Units of all seeds, sorted."
             ),
         )
 

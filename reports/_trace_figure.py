@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SIGN_ALONE = 2 / math.pi
+"""R² of a standard normal number told by its sign alone: the squared correlation of the two, E|x|²."""
 LEAST_R_SQUARED = -0.1
 """Below 0 a decoding is worse than no answer; how much worse says nothing."""
 MARKS_A_LINE = 7
@@ -48,8 +51,20 @@ def memory_of(found: Sequence[Group]) -> Drawing | None:
                 "sequences that it was not fitted to: 1 is perfect, 0 is nothing. The state is that of all layers; "
                 "where it grows with the steps read, as a Transformer's cache does, the layers' outputs at that step "
                 "are decoded instead. Lines are means over seeds, bands reach from the lowest to the highest seed."
+                f"{_enough([group for group, _ in traces])}"
             ),
         )
+
+
+def _enough(drawn: Sequence[Group]) -> str:
+    """What a task needs of x_1, where that is less than its value."""
+    specifications = [group.seeds[0].case.task.partition(":") for group in drawn]
+    if not any(name == "first_last" and "rule=product" in options.split(",") for name, _, options in specifications):
+        return ""
+    return (
+        " A rule may need less than the value itself: of a product only the sign of x₁ matters, and a state that "
+        f"holds just the sign has R² 2/π = {SIGN_ALONE:.2f}."
+    )
 
 
 def gradient_of(found: Sequence[Group]) -> Drawing | None:

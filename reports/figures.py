@@ -29,7 +29,7 @@ __all__ = [
 def write_figures(
     run: RunFile, records: Sequence[Record], folder: Path, traces: Mapping[str, Traces] | None = None
 ) -> list[Path]:
-    """Every figure of a run as an SVG file of its own, those of `traces` too.
+    """Every figure of a run as an SVG file of its own, those of `traces` too, where it can be under its title.
 
     Raises `OSError` where `folder` cannot be written.
     """
@@ -43,6 +43,6 @@ def write_figures(
     written: dict[Path, None] = {}
     for drawing in drawn:
         if drawing is not None and (path := folder / f"{drawing.name}.svg") not in written:
-            path.write_text(drawing.svg, encoding="utf-8")
+            path.write_bytes(drawing.svg.encode() if drawing.file is None else drawing.file("svg", drawing.title))
             written[path] = None
     return list(written)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from reports._canvas import Drawing
+from reports._canvas import Drawing, Form
 from reports._gate_figure import attention_map, gates_over_steps
 from reports._hold_figure import holding_of
 from reports._inside import one_case, places, slug
@@ -15,6 +15,8 @@ from reports._overfitting_figure import overfitting_of, trained_otherwise
 from reports._series import Group, Seed, groups
 from reports._trace_figure import gradient_of, memory_of
 from results import Record, RunFile, Traces
+
+FORMS: tuple[Form, ...] = ("svg", "png")
 
 
 def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
@@ -53,7 +55,7 @@ def inside_of(found: Sequence[Group], traces: Mapping[str, Traces]) -> list[Draw
 
 
 def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Traces | None) -> list[Drawing]:
-    """The figures of one case alone, called and coloured as on the page of its run.
+    """The figures of one case alone, called and coloured as on the page of its run, each title naming the case.
 
     Each has a file name of its own, so that many cases can be drawn into one folder.
     """
@@ -71,7 +73,11 @@ def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Trac
                     "gradient-trace": gradient_of(alone),
                 }
                 name = _file_name(seed)
-                return [replace(one, name=f"{kind}-{name}") for kind, one in drawings.items() if one is not None]
+                return [
+                    replace(_titled(one, group.arch, seed.case.seed), name=f"{kind}-{name}")
+                    for kind, one in drawings.items()
+                    if one is not None
+                ]
     return []
 
 
@@ -81,18 +87,22 @@ def short_names(run: RunFile, records: Sequence[Record]) -> dict[str, tuple[str,
 
 
 def write_case_figures(drawings: Sequence[Drawing], folder: Path) -> list[Path]:
-    """Each figure as SVG and as PNG. Raises `OSError` where `folder` cannot be written."""
+    """Each figure as SVG and as PNG, its title above it. Raises `OSError` where `folder` cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for drawing in drawings:
-        path = folder / f"{drawing.name}.svg"
-        path.write_text(drawing.svg, encoding="utf-8")
-        written.append(path)
-        if drawing.png is not None:
-            path = folder / f"{drawing.name}.png"
-            path.write_bytes(drawing.png())
+        assert drawing.file is not None
+        for form in FORMS:
+            path = folder / f"{drawing.name}.{form}"
+            path.write_bytes(drawing.file(form, drawing.title))
             written.append(path)
     return written
+
+
+def _titled(drawing: Drawing, arch: str, seed: int) -> Drawing:
+    """With the case in its title; gates and attention name theirs already."""
+    named = arch in drawing.title and drawing.title.endswith(f"seed {seed}")
+    return drawing if named else replace(drawing, title=f"{drawing.title}: {arch}, seed {seed}")
 
 
 def _file_name(seed: Seed) -> str:

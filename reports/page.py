@@ -22,6 +22,8 @@ from reports._conclusions import conclusions
 from reports._context import context, protocols, sizes
 from reports._cost_figure import accuracy_against_cost_of
 from reports._drill import drills
+from reports._gate_levels import EXPLANATION as GATE_EXPLANATION
+from reports._gate_levels import ROLES, gate_levels
 from reports._growth_section import growth_section
 from reports._health import health
 from reports._heat import heat_maps
@@ -184,6 +186,9 @@ def _figures(
         else remembered_against_cost_of(found, rows),
         "training": training_curves_of(plain, among=found) if few_panels(found, MOST_SHOWN) else None,
         "inside": inside_of(found, traces),
+        "gate_levels": gate_levels(plain),
+        "gate_roles": ROLES,
+        "gate_explanation": GATE_EXPLANATION,
     }
 
 

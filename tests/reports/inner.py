@@ -83,6 +83,7 @@ def inner(one: Case) -> list[Measurement]:
         ]
     for layer in (0, 1) if one.arch.startswith("lstm") else ():
         at = {"layer": layer}
+        made += levels(one, layer)
         made += [
             Measurement(metric="forget_share", at=at, samples=(0.25,)),
             Measurement(metric="retention", at=at, samples=(0.5, 0.1, 0.9)),
@@ -93,6 +94,19 @@ def inner(one: Case) -> list[Measurement]:
             ),
         ]
     return made
+
+
+def levels(one: Case, layer: int) -> list[Measurement]:
+    """A hold gate that falls at the last step, a tenth higher in the second layer and in the second seed."""
+    higher = 0.1 * (layer + one.seed)
+    heights = [0.5 + higher, *[0.3 + higher] * (LENGTH - 2), 0.2 + higher]
+    return [
+        *(
+            Measurement(metric="hold_gate", at={"layer": layer, "step": step}, samples=(height,))
+            for step, height in enumerate(heights, 1)
+        ),
+        Measurement(metric="hold_contrast", at={"layer": layer}, samples=(heights[1] / heights[0],)),
+    ]
 
 
 def traces(arch: str) -> Traces | None:

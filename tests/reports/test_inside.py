@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from statistics import NormalDist, correlation
 from xml.etree import ElementTree
 
 import pytest
@@ -12,6 +14,7 @@ from reports import _numbers as written
 from reports._inside import by_place
 from reports._overfitting_figure import trained_otherwise
 from reports._series import groups
+from reports._trace_figure import SIGN_ALONE, memory_of
 from reports.figures import Drawing
 from reports.inside import inside_of
 from results import Measurement, Record, Traces
@@ -20,6 +23,8 @@ from tests.reports import inner, synthetic
 SVG = "{http://www.w3.org/2000/svg}"
 CLOSE = 1e-12
 """Means of a few doubles."""
+SAMPLES, SAMPLED = 10_000, 0.03
+"""Draws, and more than four standard errors of a squared correlation of so many: 4 · 2r(1 − r²)/√n = 0.023."""
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +82,9 @@ def test_alternatives_tell_the_numbers(drawings: dict[str, Drawing]) -> None:
     assert "lstm ends at 0.98 and 0.98 on the training set and 0.76 and 0.77 on held-out data" in (
         drawings["learning-first-last-6"].alternative
     )
-    assert drawings["overfitting-first-last-6"].alternative.endswith(
-        "plain 0.925; early stopping 0.930; dropout 0.3 0.945; weight decay 0.1 0.935"
+    assert drawings["overfitting-first-last-6"].alternative == (
+        "Overfitting, first_last at 6: test score of seeds 0 and 1: plain 0.925; early stopping 0.930; "
+        "dropout 0.3 0.945; weight decay 0.1 0.935"
     )
 
 
@@ -125,6 +131,29 @@ def test_a_trace_is_the_mean_between_the_lowest_and_the_highest_seed(records: li
 def test_the_same_records_give_the_same_bytes(records: list[Record], traces: dict[str, Traces]) -> None:
     first, again = (inside_of(groups(inner.run(), some), traces) for some in (records, records[::-1]))
     assert first == again
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ("first_last", False),
+        ("first_last:rule=product", True),
+        ("first_last:rule=equal", False),
+        ("adding:rule=product", False),
+    ],
+)
+def test_of_a_product_the_sign_is_enough(records: list[Record], task: str, told: bool) -> None:
+    plain = [one for one in records if one.case.arch == "rnn"]
+    cases = [one.case.model_copy(update={"task": task}) for one in plain]
+    moved = [one.model_copy(update={"case": case, "key": case.key}) for one, case in zip(plain, cases, strict=True)]
+    drawing = memory_of(groups(inner.run().model_copy(update={"cases": tuple(cases)}), moved))
+    assert drawing is not None
+    assert ("a state that holds just the sign has R² 2/π = 0.64." in drawing.how_to_read) == told
+
+
+def test_the_sign_of_a_normal_number_tells_two_pi_ths_of_it() -> None:
+    drawn = NormalDist().samples(SAMPLES, seed=1)
+    assert correlation(drawn, [math.copysign(1, x) for x in drawn]) ** 2 == pytest.approx(SIGN_ALONE, abs=SAMPLED)
 
 
 def test_a_run_that_looked_into_nothing_has_none_of_these_figures() -> None:
@@ -207,7 +236,9 @@ def test_figures_as_files_are_those_of_the_page(
     written = reports.write_figures(inner.run(), records, tmp_path / "figures", traces)
     assert set(drawings) <= {path.stem for path in written}
     assert len(written) == len(set(written)) == len(list((tmp_path / "figures").iterdir()))
-    assert (tmp_path / "figures" / "memory-trace.svg").read_text("utf-8") == drawings["memory-trace"].svg
+    one = drawings["memory-trace"]
+    assert one.file is not None
+    assert (tmp_path / "figures" / "memory-trace.svg").read_bytes() == one.file("svg", "Memory trace")
 
 
 @pytest.mark.parametrize(
