@@ -1,7 +1,7 @@
 """A lane: a child process that does one job at a time, replaced when a job hangs, crashes or takes too much.
 
 A lane imports torch once and lives for many jobs. It has its own thread count, flushes denormal
-numbers (they slow training many times over), and dies with its parent.
+numbers (they slow training many times over), keeps the memory that it frees, and dies with its parent.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
+from bench._allocator import keep_freed_memory
 from bench._holding import Stopping
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    keep_freed_memory()
     import torch
 
     import bench._work  # noqa: F401  (so that no job pays for the import)

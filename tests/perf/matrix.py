@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 import tasks
 from bench._train import batches, learning_rate_factor
-from results import Case, Record
+from results import Case, Record, Store
 from tasks import Reals, Task
 from tests.perf._against import theirs
 
@@ -70,9 +70,10 @@ def main() -> int:
     return 0 if ratio >= AIM else 1
 
 
-def _records(store: str) -> Iterable[Record]:
-    for path in sorted(Path(store).glob("*/records/*.json")):
-        yield Record.model_validate_json(path.read_text(encoding="utf-8"))
+def _records(store: str) -> list[Record]:
+    records, damaged = Store(Path(store)).find("latest").read()
+    assert not damaged, damaged
+    return list(records.values())
 
 
 def _loop(records: list[Record], sample: int) -> float:
