@@ -14,7 +14,7 @@ import numpy as np
 
 from reports._series import Group, Seed
 
-FLAT = 1.25
+FLAT = 1.1
 """A step cost that grows less than this from the first to the last position is told as flat."""
 
 
