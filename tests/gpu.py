@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 import arch
-from bench.probes._device import seconds_a_call, synchronise
+from bench.probes._device import seconds_a_call
 from bench.probes._stream import ByHand, Replayed, stream_of
 from bench.validation import ARCH_LAWS, LEVELS, Subject, Trial
 
@@ -125,7 +125,6 @@ def clocks() -> Iterator[str]:
     calls = max(1, round(1 / seconds_a_call(product, 10, DEVICE)))
     started = time.perf_counter()
     by_device = seconds_a_call(product, calls, DEVICE) * calls
-    synchronise(DEVICE)
     by_processor = time.perf_counter() - started
     if not abs(by_device / by_processor - 1) <= CLOCKS:
         yield f"{by_device:.3f} s by the GPU's clock, {by_processor:.3f} s by the processor's"

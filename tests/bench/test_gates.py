@@ -19,7 +19,7 @@ from bench.probes import Subject, _traces, gates
 from results import Case, Measurement, Store, load_traces
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline import Inline, inline
-from tests.bench.tiny import TINY, tiny_case, write_plan
+from tests.bench.tiny import CLAIM, TINY, tiny_case, write_plan
 
 __all__ = ["carousel", "inline"]
 
@@ -250,15 +250,6 @@ def test_further_cases_stand_beside_the_grid(tmp_path: Path) -> None:
 
 
 GATED = TINY.replace("width = 4", 'width = 4\nmeasure = ["accuracy", "gates"]')
-CLAIM = """
-[[claims]]
-name = "learns"
-text = "Everything is learned."
-source = "nobody"
-what = "accuracy"
-quantity = { metric = "accuracy" }
-at_least = 0.0
-"""
 
 
 def test_the_command_draws_one_case(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:

@@ -15,7 +15,7 @@ from bench import _plan
 from results import Store
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline import Inline, inline
-from tests.bench.tiny import TINY
+from tests.bench.tiny import CLAIM, TINY
 
 __all__ = ["carousel", "inline"]
 
@@ -130,19 +130,10 @@ class TestShow:
     ) -> None:
         kept = Path(carousel("report").out.strip()).read_text(encoding="utf-8")
         assert 'id="claims"' not in kept
-        claim = """
-[[claims]]
-name = "guesses"
-text = "It does better than nothing."
-source = "a paper"
-what = "accuracy"
-quantity = { metric = "accuracy" }
-at_least = 0.0
-"""
-        (tmp_path / "paper.toml").write_text(TINY + claim, encoding="utf-8")
+        (tmp_path / "paper.toml").write_text(TINY + CLAIM, encoding="utf-8")
         ended = carousel("report", "--claims", "paper.toml", "-o", "page.html")
         assert (ended.code, ended.err) == (0, "")
-        assert "It does better than nothing." in (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert "Everything is learned." in (tmp_path / "page.html").read_text(encoding="utf-8")
         for plan, told in (
             ("smoke", "the plan smoke brings no claims; leave --claims out"),
             ("nope", "no plan 'nope'"),

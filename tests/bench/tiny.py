@@ -41,6 +41,18 @@ batch = 2
 """
 
 
+CLAIM = """
+[[claims]]
+name = "learns"
+text = "Everything is learned."
+source = "nobody"
+what = "accuracy"
+quantity = { metric = "accuracy" }
+at_least = 0.0
+"""
+"""To be added to `TINY`: a claim that holds of any run."""
+
+
 def write_plan(folder: Path, text: str = TINY) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "tiny.toml"
