@@ -1,9 +1,11 @@
 """Sequence models written from scratch: one file an architecture, equations beside code."""
 
-from arch._contract import Layer, RecurrentLayer, State, copy_state, state_bytes
-from arch._model import SequenceModel, build, parameter_count
-from arch._registry import Arch, UnknownName, add, built_in, defined_in, disable, get, names, parse, remove
-from arch._sketch import sketched
+from arch.core.build import build
+from arch.core.layer import Layer, RecurrentLayer
+from arch.core.meta import sketched
+from arch.core.model import SequenceModel, parameter_count
+from arch.core.registry import Arch, UnknownName, add, built_in, defined_in, disable, get, names, parse, remove
+from arch.core.state import State, copy_state, state_bytes
 
 __all__ = [
     "Arch",

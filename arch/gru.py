@@ -24,9 +24,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch._contract import Backend, RecurrentLayer, number_bytes
-from arch._initial import Initialisation, initialise
-from arch._streaming import Streamed, bind_tensors
+from arch.core.backend import Backend
+from arch.core.initialisation import Initialisation, initialise
+from arch.core.layer import RecurrentLayer
+from arch.core.state import number_bytes
+from arch.core.streaming_spec import Streamed, bind_tensors
 
 
 class GRUState(NamedTuple):
@@ -38,8 +40,8 @@ class GRU(RecurrentLayer):
 
     `reset`    whether r is applied `after` the recurrent product (3a) or `before` it (3b).
     `bias`     whether the biases are learned, or left out.
-    `init`     see `arch._initial`.
-    `backend`  how `scan` runs, see `arch._contract`.
+    `init`     see `arch.core.initialisation`.
+    `backend`  how `scan` runs, see `arch.core.layer`.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class GRU(RecurrentLayer):
         return h_BH, GRUState(h_BH)
 
     def fuse(self, x_TBD: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
-        from arch.kernels import gru
+        from arch.kernels.training import gru
 
         def of_projected(projected_TBG: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
             outputs_TBH, (h_BH,) = self.unroll(projected_TBG, GRUState(inputs[-1]), 0)

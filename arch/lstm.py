@@ -26,9 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch._contract import Backend, RecurrentLayer, number_bytes
-from arch._initial import Initialisation, initialise
-from arch._streaming import Streamed, bind_tensors
+from arch.core.backend import Backend
+from arch.core.initialisation import Initialisation, initialise
+from arch.core.layer import RecurrentLayer
+from arch.core.state import number_bytes
+from arch.core.streaming_spec import Streamed, bind_tensors
 
 
 class LSTMState(NamedTuple):
@@ -42,8 +44,8 @@ class LSTM(RecurrentLayer):
     `forget_bias`  added to the forget gate (Gers et al. 2000; 1 after Jozefowicz et al. 2015):
                    with `bias` to what b_f starts from, else as a constant.
     `bias`         whether b is learned, or left out.
-    `init`         see `arch._initial`.
-    `backend`      how `scan` runs, see `arch._contract`.
+    `init`         see `arch.core.initialisation`.
+    `backend`      how `scan` runs, see `arch.core.layer`.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class LSTM(RecurrentLayer):
         return h_BH, LSTMState(h_BH, c_BH)
 
     def fuse(self, x_TBD: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        from arch.kernels import lstm
+        from arch.kernels.training import lstm
 
         def reference(x_TBD: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
             outputs_TBH, state = self.unroll(self.project(x_TBD), LSTMState(*inputs[-2:]), 0)

@@ -19,9 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch._contract import Backend, RecurrentLayer, number_bytes
-from arch._initial import RectifiedInitialisation, initialise
-from arch._streaming import Streamed, bind_tensors
+from arch.core.backend import Backend
+from arch.core.initialisation import RectifiedInitialisation, initialise
+from arch.core.layer import RecurrentLayer
+from arch.core.state import number_bytes
+from arch.core.streaming_spec import Streamed, bind_tensors
 
 
 class RNNState(NamedTuple):
@@ -33,8 +35,8 @@ class RNN(RecurrentLayer):
 
     `nonlinearity`  φ of equation (1).
     `bias`          whether b is learned, or left out.
-    `init`          see `arch._initial`.
-    `backend`       how `scan` runs, see `arch._contract`.
+    `init`          see `arch.core.initialisation`.
+    `backend`       how `scan` runs, see `arch.core.layer`.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class RNN(RecurrentLayer):
         return h_BH, RNNState(h_BH)
 
     def fuse(self, x_TBD: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
-        from arch.kernels import rnn
+        from arch.kernels.training import rnn
 
         def reference(x_TBD: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
             outputs_TBH, (h_BH,) = self.unroll(self.project(x_TBD), RNNState(inputs[-1]), 0)

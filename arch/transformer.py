@@ -26,9 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch._contract import Backend, Layer, copy_state, number_bytes, obstacle_to_kernels
-from arch._positions import alibi_slopes, rotate, rotation, sinusoids
-from arch._streaming import Place, Streamed
+from arch.core.backend import Backend, obstacle_to_kernels
+from arch.core.layer import Layer
+from arch.core.positions import alibi_slopes, rotate, rotation, sinusoids
+from arch.core.state import copy_state, number_bytes
+from arch.core.streaming_spec import Place, Streamed
 
 MASKED_BLOCK = 512
 """Steps that one masked attention handles at once, so that its mask stays small."""
@@ -53,7 +55,7 @@ class Transformer(Layer):
     `window`      how many steps back attention reads, itself included; all where it is None.
     `expansion`   width of the perceptron's hidden layer, in model widths.
     `max_length`  how many positions are learned, where positions are `learned`.
-    `backend`     how `scan` and a model's `step` run, see `arch._contract`.
+    `backend`     how `scan` and a model's `step` run, see `arch.core.layer`.
     """
 
     residual: ClassVar[bool] = True
@@ -159,11 +161,11 @@ class Transformer(Layer):
 
         if not fused:
             return reference(x_BTD, attended_BTD)[0]
-        from arch.kernels import perceptron
+        from arch.kernels.training import mlp
 
         modules = (self.W_o, self.perceptron_norm, self.W_1, self.W_2, self.final_norm)
         weights = [parameter for module in modules for parameter in module.parameters()]
-        return perceptron.finish(reference, x_BTD, attended_BTD, *weights)
+        return mlp.finish(reference, x_BTD, attended_BTD, *weights)
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
         """What computes equations (1) to (3). Raises `ValueError` where `fused` is asked for and cannot be."""
@@ -240,10 +242,10 @@ class Transformer(Layer):
         if not fused:
             q_BNTK, k_BNTK, v_BNTK = reference(x_BTD)
         else:
-            from arch.kernels import heads
+            from arch.kernels.training import qkv
 
             weights = (*self.attention_norm.parameters(), *self.W_qkv.parameters())
-            q_BNTK, k_BNTK, v_BNTK = heads.project(reference, N, turns_TJ, x_BTD, *weights)
+            q_BNTK, k_BNTK, v_BNTK = qkv.project(reference, N, turns_TJ, x_BTD, *weights)
         return q_BNTK, k_BNTK, v_BNTK
 
     def _attend(
@@ -253,7 +255,7 @@ class Transformer(Layer):
         T = q_BNTK.shape[2]
         plain = self.positions != "alibi" and (self.window is None or self.window >= T)
         if fused and plain and T > 1 and cache.length == 0:
-            from arch.kernels import attention
+            from arch.kernels.training import attention
 
             return attention.attend(_causal, q_BNTK, k_BNTK, v_BNTK), _append(cache, k_BNTK, v_BNTK, self.window)
         blocks = []

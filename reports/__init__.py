@@ -1,23 +1,23 @@
 """Reports: tables, figures and the page, all pure functions of a run and its records."""
 
-from reports._health import Health, Problem
-from reports._ledger import LedgerRow, ledger
-from reports._streaming import StepCost
-from reports._versus import Baseline
-from reports.exports import as_csv, as_latex, as_markdown
-from reports.figures import (
-    Drawing,
-    accuracy_against_cost,
-    accuracy_against_length,
-    streaming_cost,
-    training_curves,
-    write_figures,
-)
-from reports.inside import case_figures, short_names, shown_cases, write_case_figures
-from reports.page import page, write_page
-from reports.samples import MissingLibrary, samples_as_csv, samples_as_parquet, timings_as_pytest_benchmark
-from reports.tables import LeaderboardRow, TimingRow, latency, leaderboard, streaming
-from reports.terminal import render_terminal
+from reports.analysis.groups import short_names
+from reports.analysis.health import Health, Problem
+from reports.analysis.latency import TimingRow, latency
+from reports.analysis.leaderboard import LeaderboardRow, leaderboard, streaming
+from reports.analysis.step_costs import StepCost
+from reports.export.leaderboard import as_csv, as_latex, as_markdown
+from reports.export.samples import MissingLibrary, samples_as_csv, samples_as_parquet, timings_as_pytest_benchmark
+from reports.export.terminal import render_terminal
+from reports.figures.accuracy import accuracy_against_length
+from reports.figures.canvas import Drawing
+from reports.figures.cost import accuracy_against_cost
+from reports.figures.export import write_figures
+from reports.figures.model_internals import case_figures, shown_cases, write_case_figures
+from reports.figures.streaming import streaming_cost
+from reports.figures.training import training_curves
+from reports.html.render import page, write_page
+from reports.text.baseline import Baseline
+from reports.text.claims import LedgerRow, ledger
 
 __all__ = [
     "Baseline",

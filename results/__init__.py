@@ -1,21 +1,16 @@
 """Measurements that last: the record's schema, the store, statistics, tables for pandas."""
 
-from results._case import Case, Protocol
-from results._claims import Against, Cases, Claim, Quantity
-from results._document import StoreError, write_aside, write_bytes_aside
-from results._fits import CostLine, Crossover, Growth, StreamCosts, cost_line, costs_of, crossover, curves_of, growth
-from results._frame import case_frame, cases, frame, load, sample_frame, samples
-from results._history import FALSE_ALARMS, Seen, Series, change_points, history
-from results._ledger import AGAINST, LEFT_OUT, Entry, Finding, Verdict, judge
-from results._limits import Limits, attainable
-from results._merge import Merged, merge
-from results._metrics import METRICS, Metric
-from results._noise import BUSY_LOAD, SLOW_PULSE, STOLEN, WAITED, disturbances, disturbed, median_pulse
-from results._quantities import epoch_of
-from results._schema import (
+from results.claims.judge import AGAINST, LEFT_OUT, Entry, Finding, Verdict, judge
+from results.claims.quantities import epoch_of
+from results.comparison.history import FALSE_ALARMS, Seen, Series, change_points, history
+from results.frames import case_frame, cases, frame, load, sample_frame, samples
+from results.schema.base import Key, Strict, digest
+from results.schema.case import Case, Protocol
+from results.schema.claims import Against, Cases, Claim, Quantity
+from results.schema.metrics import METRICS, Metric
+from results.schema.record import (
     SCHEMA_VERSION,
     Block,
-    Environment,
     Line,
     Measurement,
     Model,
@@ -23,16 +18,30 @@ from results._schema import (
     Probe,
     ProbeRun,
     Record,
-    RunFile,
     Span,
     Status,
     Training,
 )
-from results._statistics import Interval, interval_of_mean, interval_of_median, interval_of_quantile
-from results._store import Damage, Run, Store, artifact_digest
-from results._strict import Key, Strict, digest
-from results._traces import Traces, load_traces, save_traces
-from results._verify import Flaw, Inspection, clean, verify
+from results.schema.run import Environment, RunFile
+from results.statistics.growth import (
+    CostLine,
+    Crossover,
+    Growth,
+    StreamCosts,
+    cost_line,
+    costs_of,
+    crossover,
+    curves_of,
+    growth,
+)
+from results.statistics.intervals import Interval, interval_of_mean, interval_of_median, interval_of_quantile
+from results.statistics.noise import BUSY_LOAD, SLOW_PULSE, STOLEN, WAITED, disturbances, disturbed, median_pulse
+from results.statistics.roofline import Limits, attainable
+from results.store.document import StoreError, write_aside, write_bytes_aside
+from results.store.merge import Merged, merge
+from results.store.store import Damage, Run, Store, artifact_digest
+from results.store.traces import Traces, load_traces, save_traces
+from results.store.verify import Flaw, Inspection, clean, verify
 
 __all__ = [
     "AGAINST",

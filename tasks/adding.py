@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tasks._contract import REAL_TOLERANCE, Batch, Reals, Split, Task, asked_at_the_end
+from tasks.core.task import REAL_TOLERANCE, Batch, Reals, Split, Task, asked_at_the_end
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks._contract import Batch, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, Split, Task, Tokens, asked_at_the_end
 
 OPENING, CLOSING, END = range(3)
 SORTED_BITS = 62

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks._contract import Batch, Split, Task, Tokens
+from tasks.core.task import Batch, Split, Task, Tokens
 
 BLANK = 0
 

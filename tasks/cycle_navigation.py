@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks._contract import Batch, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, Split, Task, Tokens, asked_at_the_end
 
 VISIBLE = 1e-3
 """A line that lies nearer than this to the chance line says nothing more."""

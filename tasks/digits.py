@@ -27,7 +27,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks._contract import Batch, ImpossibleLength, Reals, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, ImpossibleLength, Reals, Split, Task, Tokens, asked_at_the_end
 
 PIXELS, LEVELS = 64, 16
 PARTS: dict[Split, tuple[int, int]] = {"train": (0, 14), "validation": (14, 17), "test": (17, 20)}

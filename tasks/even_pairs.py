@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks._contract import Batch, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, Split, Task, Tokens, asked_at_the_end
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tasks._contract import Batch, Reals, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, Reals, Split, Task, Tokens, asked_at_the_end
 
 LAST_ELEMENT_ALONE = 0.75
 """P(sign(x_1 + x_T) = sign(x_T)) for independent N(0, 1): the signs agree, or |x_T| is the larger."""

@@ -30,7 +30,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tasks._contract import Batch, Split, Task, Tokens
+from tasks.core.task import Batch, Split, Task, Tokens
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,8 +40,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks._contract import Batch, ImpossibleLength, Split, Task, Tokens, asked_at_the_end
-from tasks._expressions import OPERATORS, acceptance, answer_shares, draw_expressions
+from tasks.core.expressions import OPERATORS, acceptance, answer_shares, draw_expressions
+from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens, asked_at_the_end
 
 CLOSE, BLANK, ANSWER = 14, 15, 16
 SHORTEST_EXPRESSION = 4

@@ -37,7 +37,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tasks._contract import Batch, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, Split, Task, Tokens, asked_at_the_end
 
 PLUS, MINUS, TIMES, EQUALS = range(4)
 """The operators, counted from the modulus upwards."""

@@ -34,7 +34,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tasks._contract import Batch, Split, Task, Tokens
+from tasks.core.task import Batch, Split, Task, Tokens
 
 SYMBOLS = "BTPSXVE"
 INNER = {

@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tasks._contract import Batch, Split, Task, Tokens
+from tasks.core.task import Batch, Split, Task, Tokens
 
 FILLER = 0
 

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks._contract import Batch, Split, Task, Tokens
+from tasks.core.task import Batch, Split, Task, Tokens
 
 BLANK = 0
 

@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks._contract import Batch, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, Split, Task, Tokens, asked_at_the_end
 
 DISTRACTORS = 4
 SIGNAL, START, END = 4, 6, 7

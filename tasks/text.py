@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks._contract import Batch, ImpossibleLength, Split, Task, Tokens
+from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens
 
 PARTS: dict[Split, tuple[float, float]] = {"train": (0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1)}
 FEWEST_CHARACTERS = 100

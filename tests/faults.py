@@ -28,9 +28,9 @@ from unittest import mock
 
 import torch
 
-from bench import _holding
+from bench.machine import lock
 from results import Store, StoreError, verify
-from tests.bench.inline import Inline
+from tests.bench.inline_executor import Inline
 from tests.bench.kills import survives
 from tests.bench.runs import everything, request_for, run_quietly
 from tests.bench.tiny import TINY, write_plan
@@ -61,7 +61,7 @@ def main() -> int:
     }
     failed = 0
     for name in [given.only] if given.only else forms:
-        with tempfile.TemporaryDirectory() as folder, mock.patch.object(_holding, "_folder", lambda: Path(folder)):
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(lock, "_folder", lambda: Path(folder)):
             try:
                 print(f"{name}: {forms[name](Path(folder))}", flush=True)
             except AssertionError as error:
@@ -97,7 +97,7 @@ def hostile(folder: Path) -> str:
 
 def full(folder: Path) -> str:
     """The disk is full at the n-th write, for every n until a run needs no more."""
-    with mock.patch("bench._run.Lanes", Inline()):
+    with mock.patch("bench.runner.run.Lanes", Inline()):
         expected = everything(run_quietly(request_for(folder / "undisturbed")).run)
         for place in itertools.count():
             here = folder / str(place)

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 import arch
-from bench.probes._device import seconds_a_call
-from bench.probes._stream import ByHand, Replayed, stream_of
+from bench.machine.timer import seconds_a_call
+from bench.probes.stream import ByHand, Replayed, stream_of
 from bench.validation import ARCH_LAWS, LEVELS, Subject, Trial
 
 DEVICE = torch.device("cuda")

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from results import _resample as resample
-from results._evidence import evidence
-from results._units import Units
-from results._verdict import Change, Finding, Thresholds, found
+from results.comparison.evidence import evidence
+from results.comparison.units import Units
+from results.comparison.verdict import Change, Finding, Thresholds, found
+from results.statistics import permutation as resample
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int, int], Floats]

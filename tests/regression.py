@@ -25,11 +25,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench._errors import FAILED, OK, REGRESSED
+from bench.errors import FAILED, OK, REGRESSED
 
 HOME = Path(__file__).resolve().parents[1]
 ROOMS = ("arch", "tasks", "bench", "results", "reports")
-KERNEL = Path("arch", "kernels", "_recurrent_step.py")
+KERNEL = Path("arch", "kernels", "streaming", "recurrent_step.py")
 SOUND = "    apply(floats(weights[0]), 0, weights[1], 4 * H, D, x, 0, D, B, sums, 0, 4 * H, False)\n"
 """The projection of an LSTM's inputs; the sums that are planted before it are written over by it."""
 PLANTED = """    apply(floats(weights[0]), 0, weights[1], 2 * H, D, x, 0, D, B, sums, 0, 4 * H, False)

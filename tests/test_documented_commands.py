@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import typer
 
-from bench._cli import WrongWords, app
-from bench._plugins import install, load
-from bench._validate import validate_arch
+from bench.cli.main import WrongWords, app
+from bench.plugins.loader import install, load
+from bench.validation.checker import validate_arch
 from tests.results.examples import stored
 from tests.test_documents import HOME, PAGES
 
-SOURCES = sorted({*PAGES, *(HOME / "examples").rglob("*.[pty]*")})
+EXAMPLES = [path for path in (HOME / "examples").rglob("*.[pty]*") if path.suffix != ".pyc"]
+SOURCES = sorted({*PAGES, *EXAMPLES})
 TYPED = re.compile(r"^(?:    | {10}|#   |\$ )?(?:run: )?(carousel -?-?[a-z].*)$", re.MULTILINE)
 INLINE = re.compile(r"`(carousel [^`\n]+)`")
 NAMED_ONLY = re.compile(r"carousel [a-z-]+(?: --[a-z-]+)?")

@@ -15,11 +15,11 @@ import torch
 
 import arch
 import tasks
-from bench._plugins import install, load
-from bench._validate import validate_arch, validate_task
+from bench.plugins.loader import install, load
+from bench.validation.checker import validate_arch, validate_task
 from results import Store
 from tests.bench.carousel import Carousel, carousel
-from tests.bench.inline import Inline, inline
+from tests.bench.inline_executor import Inline, inline
 
 __all__ = ["carousel", "inline"]
 

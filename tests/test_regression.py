@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench._plan import cases, load
+from bench.plans.grid import cases
+from bench.plans.plan import load
 from tests.regression import HOME, KERNEL, PLAN, PLANTED, planted
 
 

@@ -8,10 +8,11 @@ import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from bench._plan import cases, load
+from bench.plans.grid import cases
+from bench.plans.plan import load
 from results import Store
 from tests.bench.carousel import Carousel, carousel
-from tests.bench.inline import Inline, inline
+from tests.bench.inline_executor import Inline, inline
 from tests.bench.tiny import write_plan
 
 __all__ = ["carousel", "inline"]

@@ -15,8 +15,8 @@ def warm() -> float:
 
     Returns the seconds that were spent compiling; 0 where all was loaded.
     """
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-    from arch.kernels._compile import compiling_seconds
+    for module in pkgutil.walk_packages(__path__, prefix=f"{__name__}."):
+        importlib.import_module(module.name)
+    from arch.kernels.runtime.jit import compiling_seconds
 
     return float(sum(compiling_seconds))

@@ -11,8 +11,9 @@ import copy
 import torch
 
 import tasks
-from bench._train import can_be_asked, evaluate, to_device
-from bench.probes._subject import Subject
+from bench.probes.subject import Subject
+from bench.training.data import can_be_asked, to_device
+from bench.training.evaluation import evaluate
 from results import Line, Measurement
 
 Weights = dict[str, torch.Tensor]

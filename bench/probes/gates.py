@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 import tasks
-from bench._build import build_model
-from bench._train import to_device
-from bench.probes import _traces
-from bench.probes._subject import Subject
-from bench.probes._watch import ATTENTION, watch_gates, watch_states
+from bench.probes import trace_analysis
+from bench.probes.recording import ATTENTION, watch_gates, watch_states
+from bench.probes.subject import Subject
+from bench.training.data import to_device
+from bench.training.model import build_model
 from results import Measurement, Traces, save_traces
 
 STORED_SEQUENCES = 4
@@ -53,8 +53,8 @@ def measure(subject: Subject) -> tuple[list[Measurement], bytes]:
     untrained = build_model(case, task).to(subject.device)
     found = [
         *_memory(subject, whole.inputs, steps),
-        *_at_steps("gradient_trace", _traces.gradient_trace(model, task, part), steps),
-        *_at_steps("initial_gradient_trace", _traces.gradient_trace(untrained, task, part), steps),
+        *_at_steps("gradient_trace", trace_analysis.gradient_trace(model, task, part), steps),
+        *_at_steps("initial_gradient_trace", trace_analysis.gradient_trace(untrained, task, part), steps),
     ]
     for (layer, role), gate_BTH in roles(gates).items():
         found += _of_role(layer, role, gate_BTH, steps)
@@ -76,7 +76,7 @@ def roles(gates: dict[str, Tensor]) -> dict[tuple[int, str], Tensor]:
 def _of_role(layer: int, role: str, gate_BTH: Tensor, steps: list[int]) -> list[Measurement]:
     level_T = gate_BTH.double().mean((0, 2))
     found = _at_steps(f"{role}_gate", level_T, steps, layer=layer)
-    if len(level_T) > 2 and (ratio := _traces.contrast(level_T, *CONTRASTED[role])) is not None:
+    if len(level_T) > 2 and (ratio := trace_analysis.contrast(level_T, *CONTRASTED[role])) is not None:
         found.append(Measurement(metric=f"{role}_contrast", at={"layer": layer}, samples=(ratio,)))
     if role == "hold" and len(level_T) > 1:
         found += _of_hold(layer, gate_BTH[:, 1:])
@@ -86,15 +86,15 @@ def _of_role(layer: int, role: str, gate_BTH: Tensor, steps: list[int]) -> list[
 def _of_hold(layer: int, hold_BTH: Tensor) -> list[Measurement]:
     """From the second step on: at the first there is nothing to hold."""
     at = {"layer": layer}
-    share = _traces.share_between(hold_BTH, SHARE_FROM, SHARE_TO)
-    kept, half_lives = _traces.retention(hold_BTH).tolist(), _traces.half_life(hold_BTH).tolist()
+    share = trace_analysis.share_between(hold_BTH, SHARE_FROM, SHARE_TO)
+    kept, half_lives = trace_analysis.retention(hold_BTH).tolist(), trace_analysis.half_life(hold_BTH).tolist()
     return [
         Measurement(metric="forget_share", at=at, samples=(share,)),
         Measurement(metric="retention", at=at, samples=tuple(kept)),
         Measurement(metric="half_life_steps", at=at, samples=tuple(half_lives)),
         *(
             Measurement(metric="hold_histogram", at=at | {"from_percent": 100 * k // BINS}, samples=(share,))
-            for k, share in enumerate(_traces.histogram(hold_BTH, BINS).tolist())
+            for k, share in enumerate(trace_analysis.histogram(hold_BTH, BINS).tolist())
         ),
     ]
 
@@ -106,7 +106,7 @@ def _memory(subject: Subject, inputs: Tensor, steps: list[int]) -> list[Measurem
     for t, state_NF in enumerate(watch_states(subject.model, inputs)):
         if t not in steps:
             continue
-        told = _traces.decodability(state_NF, first_ND, fit=fit, choose=choose)
+        told = trace_analysis.decodability(state_NF, first_ND, fit=fit, choose=choose)
         if told is not None:
             found.append(Measurement(metric="memory_trace", at={"step": t + 1}, samples=(told,)))
     return found

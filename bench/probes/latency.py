@@ -18,11 +18,12 @@ from functools import partial
 import torch
 
 import tasks
-from bench._plan import Timing
-from bench._train import optimizer_of, to_device
-from bench.probes._device import seconds_a_call, synchronise
-from bench.probes._machine import Machine, pulse
-from bench.probes._subject import Subject
+from bench.machine.noise import Machine, pulse
+from bench.machine.timer import seconds_a_call, synchronise
+from bench.plans.plan import Timing
+from bench.probes.subject import Subject
+from bench.training.data import to_device
+from bench.training.optimizer import optimizer_of
 from results import Block, Measurement
 
 

@@ -13,9 +13,7 @@ positions, what was timed there stands for it.
 from __future__ import annotations
 
 import gc
-import itertools
 import random
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,12 +23,12 @@ import torch
 from torch import Tensor
 
 import arch
-from bench._plan import STREAMED_SHARE, Timing
-from bench.probes._device import synchronise
-from bench.probes._machine import Clock, Machine
-from bench.probes._memory import watch_memory
-from bench.probes._stream import Replayed, Stream, stream_of
-from bench.probes._subject import Subject
+from bench.machine.memory import watch_memory
+from bench.machine.noise import Machine
+from bench.machine.timer import Clock, clock_overhead, synchronise
+from bench.plans.plan import STREAMED_SHARE, Timing
+from bench.probes.stream import Replayed, Stream, stream_of
+from bench.probes.subject import Subject
 from results import Block, Measurement
 
 PREFIX_CHUNK, KERNEL_STEPS = 1024, 1 << 15
@@ -40,7 +38,6 @@ WARMING_STEPS = 4
 """After a state was copied the second step still costs 15 to 40% more than usual, the third 5%, the fifth 1%. Short
 bursts hold more of such steps than long ones: were they timed, a flat cost would seem to fall with the position."""
 SHORTEST_BURST, LONGEST_BURST = 4, 64
-CLOCK_READINGS = 1001
 
 
 @dataclass(slots=True)
@@ -112,12 +109,6 @@ def backend_of(subject: Subject) -> str:
         if isinstance(place.stream, Replayed):
             return "graph"
         return subject.model.step_backend_for(place.inputs[0], place.state)
-
-
-def clock_overhead(clock: Clock) -> float:
-    """Median seconds between two readings of the clock with nothing between them."""
-    readings = [clock() for _ in range(CLOCK_READINGS)]
-    return statistics.median(after - before for before, after in itertools.pairwise(readings)) / 1e9
 
 
 def _seconds(metric: str, place: _Place, at: dict[str, int]) -> Measurement:

@@ -1,10 +1,8 @@
 """The laws that architectures and tasks obey, for the tests and for `carousel validate`."""
 
-from bench.validation._arch_laws import LAWS as ARCH_LAWS
-from bench.validation._blind import blind_score
-from bench.validation._task_laws import LAWS as TASK_LAWS
-from bench.validation._task_laws import TaskTrial, lengths_of
-from bench.validation._trial import (
+from bench.validation.arch_checks import LAWS as ARCH_LAWS
+from bench.validation.memoryless import blind_score
+from bench.validation.subjects import (
     CHANNELS,
     EXACTNESS,
     LEVELS,
@@ -18,6 +16,8 @@ from bench.validation._trial import (
     repeat_step,
     scan_chunks,
 )
+from bench.validation.task_checks import LAWS as TASK_LAWS
+from bench.validation.task_checks import TaskTrial, lengths_of
 
 __all__ = [
     "ARCH_LAWS",

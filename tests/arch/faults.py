@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.validation import _arch_laws as laws
+from bench.validation import arch_checks as laws
 from tests.arch import oracles, softmax
 
 Check = Callable[..., None]
@@ -211,7 +211,7 @@ FAULTS = [
         },
     ),
     *_table(
-        "_positions.py",
+        "core/positions.py",
         softmax.transformer_equals_plain_softmax,
         {
             "heads numbered from zero": ("torch.arange(1, heads + 1,", "torch.arange(0, heads,"),
@@ -245,7 +245,7 @@ FAULTS = [
         },
     ),
     *_table(
-        "_contract.py",
+        "core/layer.py",
         laws.scan_equals_step,
         {
             "scan stays at its first state": ("h_BH, state = self.update", "h_BH, _ = self.update"),
@@ -253,7 +253,7 @@ FAULTS = [
         arch="rnn",
     ),
     *_table(
-        "_contract.py",
+        "core/state.py",
         laws.a_copied_state_is_independent,
         {
             "copy shares memory": ("lambda tensor: tensor.clone()", "lambda tensor: tensor"),
@@ -261,7 +261,7 @@ FAULTS = [
         arch="transformer",
     ),
     *_table(
-        "_contract.py",
+        "core/layer.py",
         laws.forward_is_scan_from_the_empty_state,
         {
             "forward goes on from its own end": (
@@ -272,7 +272,7 @@ FAULTS = [
         arch="gru",
     ),
     *_table(
-        "_model.py",
+        "core/model.py",
         laws.scan_equals_step,
         {
             "state of the first layer for all": (
@@ -283,7 +283,7 @@ FAULTS = [
         arch="gru",
     ),
     *_table(
-        "_model.py",
+        "core/model.py",
         oracles.model_is_its_parts,
         {
             "dropout on the input": (
@@ -298,7 +298,7 @@ FAULTS = [
         arch="lstm",
     ),
     *_table(
-        "_initial.py",
+        "core/initialisation.py",
         oracles.recurrent_weights_start_as_named,
         {
             "blocks orthogonal only together": (
@@ -311,7 +311,7 @@ FAULTS = [
         arch="lstm",
     ),
     *_table(
-        "_initial.py",
+        "core/initialisation.py",
         oracles.recurrent_weights_start_as_named,
         {
             "identity full": ("nn.init.eye_(recurrent_HH)", "nn.init.ones_(recurrent_HH)"),

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.validation import CHANNELS, scan_chunks
 from tests.arch import subjects
-from tests.arch.subjects import BATCH, CHANNELS, WIDTH, model, scan_chunks
+from tests.arch.subjects import BATCH, WIDTH, model
 
 AGREEMENT = 1e-10
 """Two programs for one function in float64 differ by rounding: about 1e-15 here."""

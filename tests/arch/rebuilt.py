@@ -19,15 +19,14 @@ SOURCE = Path(arch.__file__).parent
 def rebuilt(folder: Path, changes: Mapping[str, str]) -> Iterator[ModuleType]:
     """The package as it would be with these files, `{"lstm.py": text}`; nothing of it is left afterwards.
 
-    Subpackages stay those that are imported already: kernels that were compiled need not be compiled again.
+    The kernels stay those that are imported already, since compiling them again takes long.
     """
     shutil.copytree(SOURCE, folder / "arch", ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in changes.items():
         (folder / "arch" / name).write_text(text, encoding="utf-8")
     before = _modules()
-    for name, module in before.items():
-        of_a_subpackage = name.count(".") > 1 or (name != "arch" and hasattr(module, "__path__"))
-        if not of_a_subpackage:
+    for name in before:
+        if name.partition(".kernels")[0] != "arch" or name == "arch":
             del sys.modules[name]
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()

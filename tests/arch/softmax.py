@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.validation import repeat_step, scan_chunks
 from tests.arch.oracles import chosen, close, gradients, reals
-from tests.arch.subjects import BATCH, WIDTH, model, repeat_step, scan_chunks
+from tests.arch.subjects import BATCH, WIDTH, model
 
 STEPS = 13
 CHUNKINGS = ((13,), (1, 5, 7), (6, 1, 1, 1, 4))

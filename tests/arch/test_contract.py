@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import arch
+from bench.validation import MODES, repeat_step, scan_chunks
 from tests.arch.checks import Check, law_checks
 from tests.arch.oracles import chosen
 from tests.arch.softmax import plain_softmax
-from tests.arch.subjects import BATCH, MODES, WIDTH, close, every_spec, model, repeat_step, scan_chunks, subject
+from tests.arch.subjects import BATCH, WIDTH, close, every_spec, model, subject
 
 FLOAT64_BYTES = 8
 RECURRENT = [spec for spec in every_spec() if "transformer" not in spec]

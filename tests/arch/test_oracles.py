@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import arch
+from bench.validation import CHANNELS
 from tests.arch.checks import Check, oracle_checks
 from tests.arch.oracles import close, gradients, reals
-from tests.arch.subjects import BATCH, CHANNELS, WIDTH, model
+from tests.arch.subjects import BATCH, WIDTH, model
 
 
 @pytest.mark.parametrize("check", list(oracle_checks()), ids=str)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from bench import _cli, _holding
+from bench.cli import main
+from bench.machine import lock
 from tests.bench.tiny import write_plan
 
 
@@ -28,14 +29,14 @@ def carousel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CAROUSEL_STORE", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(_holding, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(lock, "_folder", lambda: tmp_path)
     write_plan(tmp_path)
 
     def run(*words: str) -> Ended:
         monkeypatch.setattr(sys, "argv", ["carousel", *words])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            _cli.main()
+            main.main()
         out, err = capsys.readouterr()
         code = ended.value.code
         return Ended(code if isinstance(code, int) else 0 if code is None else 1, out, err)

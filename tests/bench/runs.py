@@ -11,15 +11,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from bench import _holding
-from bench._run import Outcome, Request, execute
+from bench.machine import lock
+from bench.runner.request import Request
+from bench.runner.run import Outcome, execute
 from results import Record, Run
 from tests.bench.tiny import tiny_plan
 
 
 @pytest.fixture(autouse=True)
 def as_in_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(_holding, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(lock, "_folder", lambda: tmp_path)
     torch.set_flush_denormal(True)
     yield
     torch.set_flush_denormal(False)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 import tasks
-from bench._build import build_model
-from bench._plan import Plan, Timing, load
+from bench.plans.plan import Plan, Timing, load
 from bench.probes import Subject
+from bench.training.model import build_model
 from results import Case, Protocol
 
 TIMING = Timing(positions=(1, 8), steps=10, blocks=2, block_seconds=1e-4, batch=2)

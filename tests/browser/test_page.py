@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Page
 import reports
 from results import Record, RunFile
 from tests.browser.conftest import Seen
-from tests.reports import synthetic, versus
-from tests.reports.test_page import HOSTILE
+from tests.reports import second_run, synthetic
+from tests.reports.html.test_render import HOSTILE
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 FEWEST_PASSES = 20
@@ -176,7 +176,7 @@ def test_axe_finds_nothing_wrong(seen: Seen, report: Path, scheme: str, width: i
 
 
 def test_two_runs_sort_filter_and_pass_axe(seen: Seen, run: RunFile, records: list[Record], tmp_path: Path) -> None:
-    path = reports.write_page(run, records, tmp_path / "report.html", baseline=versus.baseline())
+    path = reports.write_page(run, records, tmp_path / "report.html", baseline=second_run.baseline())
     page = seen.open(path)
     page.fill("#filter-verdicts", "gru adding score 512")
     assert page.locator("#verdict-table tbody:not([hidden])").count() == 1

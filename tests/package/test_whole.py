@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path, PurePosixPath
 
 import pytest
+from setuptools import find_packages
 
 from tests.package.__main__ import ROOMS, belonging, main, missing
 
@@ -15,7 +16,8 @@ HOME = Path(__file__).resolve().parents[2]
 
 def test_every_file_of_the_rooms_is_in_a_declared_package() -> None:
     setuptools = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    packages = {name.replace(".", "/") for name in setuptools["packages"]}
+    found = find_packages(str(HOME), include=setuptools["packages"]["find"]["include"])
+    packages = {name.replace(".", "/") for name in found}
     data = {name.replace(".", "/"): patterns for name, patterns in setuptools["package-data"].items()}
     for name in belonging(HOME):
         place = PurePosixPath(name)

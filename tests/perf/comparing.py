@@ -14,8 +14,8 @@ import argparse
 import sys
 import time
 
-from results._compare import compare
-from results._document import reading_many
+from results.comparison.compare import compare
+from results.store.document import reading_many
 from tests.results.planted import grid, run_of
 
 SEEDS = 5

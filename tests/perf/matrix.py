@@ -28,7 +28,8 @@ import torch
 from torch import Tensor, nn
 
 import tasks
-from bench._train import batches, learning_rate_factor
+from bench.training.data import batches
+from bench.training.schedule import learning_rate_factor
 from results import Case, Record, Store
 from tasks import Reals, Task
 from tests.perf._against import theirs

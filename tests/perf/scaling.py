@@ -98,7 +98,8 @@ def bottleneck(durations: Sequence[float], lanes: int, costs: Costs) -> tuple[st
 
 def seconds_of_a_write(rounds: int = 50) -> float:
     """Median time in which a record and its weights are on disk."""
-    from bench._work import TrainJob, do_train
+    from bench.executors.jobs import TrainJob
+    from bench.executors.training_job import do_train
 
     record = do_train(TrainJob(case=tiny_case()), lambda *_: None).record
     weights, taken = bytes(WEIGHTS_BYTES), []
@@ -117,7 +118,7 @@ def seconds_of_messages(tasks: int = 300) -> tuple[float, float]:
     import psutil
     from distributed import Client, as_completed
 
-    from tests.bench.cluster import loopback_cluster
+    from tests.bench.loopback_cluster import loopback_cluster
 
     with tempfile.TemporaryDirectory() as folder, loopback_cluster(Path(folder)) as cluster:
         cluster.worker("--no-nanny")

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from results import Block, Case, Measurement, Record, Store, verify
-from results._document import _sealed, reading_many
+from results.store.document import reading_many, sealed
 from tests.results.examples import case, record, run_file
 
 MOST_SECONDS = 3.0
@@ -67,7 +67,7 @@ def fill(folder: Path, size: int) -> float:
         text = template.model_dump_json(indent=1)
         for of in cases:
             own = text.replace(template.key, of.key).replace(f'"seed": {cases[0].seed}', f'"seed": {of.seed}', 1)
-            content = _sealed(own.encode())
+            content = sealed(own.encode())
             run.record_path(of.key).write_bytes(content)
             written += len(content)
     return written / size

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from results import Record, RunFile, write_aside
-from results._document import StoreError, parsed
+from results.store.document import StoreError, parsed
 
 
 def changes(content: bytes, every: int) -> Iterator[tuple[str, bytes]]:

@@ -86,7 +86,7 @@ def write_hostile(folder: Path) -> list[str]:
 
 def _read(kind: str, path: Path) -> str | None:
     from results import Record, RunFile
-    from results._document import StoreError, read_document
+    from results.store.document import StoreError, read_document
 
     try:
         read_document(path, RunFile if kind == "run" else Record)
@@ -96,8 +96,9 @@ def _read(kind: str, path: Path) -> str | None:
 
 
 def _read_plan(path: Path) -> str | None:
-    from bench._errors import UsageError
-    from bench._plan import cases, load
+    from bench.errors import UsageError
+    from bench.plans.grid import cases
+    from bench.plans.plan import load
 
     try:
         cases(load(str(path)))

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bench.validation import blind_score
+from bench.validation import blind_score, lengths_of
 from tasks import Task
-from tests.tasks.specs import lengths_of, of_every_task
+from tests.tasks.specs import of_every_task
 
 SEQUENCES = 20_000
 DEVIATIONS = 4.5

@@ -18,7 +18,8 @@ import pytest
 from torch import Tensor
 
 import tasks
-from tests.tasks.specs import SPECS, lengths_of, short
+from bench.validation import lengths_of
+from tests.tasks.specs import SPECS, short
 
 STORED = Path(__file__).with_name("digests.json")
 DIGESTED = [spec for spec in SPECS if spec != "text"]

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import tasks
-from tasks._expressions import answer_shares
 from tasks.copy_memory import CopyMemory
+from tasks.core.expressions import answer_shares
 from tests.tasks import oracles
 
 ROUNDING = 1e-9

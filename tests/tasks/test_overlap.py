@@ -7,8 +7,9 @@ import math
 import pytest
 
 import tasks
+from bench.validation import lengths_of
 from tasks import Task
-from tests.tasks.specs import lengths_of, of_every_task
+from tests.tasks.specs import of_every_task
 
 SEQUENCES = 400
 DEVIATIONS = 5

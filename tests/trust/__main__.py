@@ -22,7 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench._environment import available_cores
+from bench.machine.environment import available_cores
 from tests.trust._processes import Process, fresh, neighbours
 from tests.trust._promises import Row, beside_neighbours, clock, coverage, planted, quiet, same_against_same
 

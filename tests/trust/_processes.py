@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench._holding import held
+from bench.machine.lock import held
 from results import Measurement, disturbed
 
 HOME = Path(__file__).resolve().parents[2]

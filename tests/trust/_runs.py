@@ -1,6 +1,6 @@
 """Processes as the two runs that `carousel compare` is given: the verdicts are those that users get, by the same code.
 
-A side's units are its fresh processes, each the median of its samples; see `results._compare`.
+A side's units are its fresh processes, each the median of its samples; see `results.comparison.compare`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from functools import cache
 
 import numpy as np
 
-from bench._environment import environment
+from bench.machine.environment import environment
 from results import Environment, Interval, Record, RunFile
-from results._compare import Row, compare
-from results._resample import shift
-from results._statistics import LEVEL
+from results.comparison.compare import Row, compare
+from results.statistics.intervals import LEVEL
+from results.statistics.permutation import shift
 from tests.trust._processes import Process, place_of
 from tests.trust._subject import CASE
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 import arch
 import tasks
-from bench._build import build_model
-from bench._plan import Timing
+from bench.plans.plan import Timing
 from bench.probes import Subject, latency, streaming
+from bench.training.model import build_model
 from results import Case, Measurement, Protocol
 
 TASK, LENGTH = "first_last", 16

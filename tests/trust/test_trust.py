@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import arch
-from bench._plan import Timing
+from bench.plans.plan import Timing
 from results import Block, Measurement
 from tests.trust import __main__ as trust
 from tests.trust import _promises

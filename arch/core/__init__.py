@@ -1,0 +1,1 @@
+"""What all architectures share: the layer contract, models, states, the registry."""

@@ -1,0 +1,153 @@
+"""A whole model: an encoder, a stack of layers, a readout, with the same four methods as a layer."""
+
+# Shape suffixes: B batch, T time, D input channels, H width, O outputs
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from arch.core.layer import Layer
+from arch.core.state import State, copy_state, number_bytes
+from arch.core.stepper import Stepper
+
+
+class SequenceModel(nn.Module):
+    """Tokens (B, T) or reals (B, T, D) in, logits or reals (B, T, O) out, one a step.
+
+    Tokens are embedded at the model's width. Reals go straight into the first layer, except where
+    the layers are residual and need their own width: there a linear map comes first. Dropout stands
+    between the layers (Zaremba et al. 2014).
+    """
+
+    def __init__(self, encoder: nn.Module, layers: list[Layer], readout: nn.Module, dropout: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
+        self.encoder = encoder
+        self.layers: nn.ModuleList = nn.ModuleList(layers)
+        self.readout = readout
+        self.dropout = nn.Dropout(dropout)
+        self._stepper = Stepper()
+
+    @property
+    def width(self) -> int:
+        """The width of the layers."""
+        return next(self._stack()).width
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest sequence that every layer can read, where there is one."""
+        return min((layer.max_length for layer in self._stack() if layer.max_length is not None), default=None)
+
+    def init_state(self, batch: int) -> list[State]:
+        """The empty state of `batch` independent streams: one state a layer."""
+        return [layer.init_state(batch) for layer in self._stack()]
+
+    def step(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
+        """One time step: tokens (B,) or reals (B, D) in, (B, O) out. The state passed in is used up."""
+        if not torch.is_grad_enabled():
+            found = self._stepper.step(self, x, state)
+            if found is not None:
+                return found
+        hidden, states = self.encoder(x), []
+        for i, layer in enumerate(self._stack()):
+            hidden, after = layer.step(hidden if i == 0 else self.dropout(hidden), state[i])
+            states.append(after)
+        return self.readout(hidden), states
+
+    def scan(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
+        """A chunk of T steps: (B, T) or (B, T, D) in, (B, T, O) out. The state passed in is used up."""
+        hidden, states = self.encoder(x), []
+        for i, layer in enumerate(self._stack()):
+            hidden, after = layer.scan(hidden if i == 0 else self.dropout(hidden), state[i])
+            states.append(after)
+        by_time = hidden.transpose(0, 1)
+        if by_time.is_contiguous():  # as recurrent kernels leave it: the few outputs change their order, not the layers
+            return self.readout(by_time).transpose(0, 1), states
+        return self.readout(hidden), states
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Whole sequences from the empty state: (B, T) or (B, T, D) in, (B, T, O) out."""
+        return self.scan(x, self.init_state(len(x)))[0]
+
+    def gates(self, x: Tensor, state: list[State]) -> dict[str, Tensor]:
+        """What the gates of this step read, as `layer.gate`; advances a copy, so `state` is kept."""
+        read: dict[str, Tensor] = {}
+        hidden = self.encoder(x)
+        for i, layer in enumerate(self._stack()):
+            read |= {f"{i}.{name}": gate for name, gate in layer.gates(hidden, state[i]).items()}
+            hidden, _ = layer.step(hidden, copy_state(state[i]))
+        return read
+
+    def backend_for(self, x: Tensor) -> Literal["reference", "fused"]:
+        """What `scan` of these inputs, (B, T) or (B, T, D), runs in the layers."""
+        return next(self._stack()).backend_for(self.encoder(x))
+
+    def step_backend_for(self, x: Tensor, state: list[State]) -> Literal["reference", "fused"]:
+        """What a `step` of these inputs, (B,) or (B, D), runs where gradients are off. Keeps `state`."""
+        return "reference" if self._stepper.step(self, x, copy_state(state)) is None else "fused"
+
+    def step_flops(self, position: int) -> int | None:
+        """FLOPs of one `step` of one stream that has read `position` steps, by the convention of `arch.core.layer`.
+
+        None where a layer does not state its own; and likewise below.
+        """
+        layers = _sum(layer.step_flops(position) for layer in self._stack())
+        return None if layers is None else layers + self._encoder_flops() + self._readout_flops()
+
+    def step_bytes(self, position: int) -> int | None:
+        """Bytes that one `step` of one stream moves: weights read once, the state read and written."""
+        layers = _sum(layer.step_bytes(position) for layer in self._stack())
+        if layers is None:
+            return None
+        embedded = isinstance(self.encoder, nn.Embedding)
+        encoder = self.width if embedded else parameter_count(self.encoder)
+        return layers + (encoder + parameter_count(self.readout)) * number_bytes(self)
+
+    def forward_flops(self, batch: int, length: int) -> int | None:
+        """FLOPs of `forward`."""
+        layers = _sum(layer.scan_flops(batch, length) for layer in self._stack())
+        ends = self._encoder_flops() + self._readout_flops()
+        return None if layers is None else layers + batch * length * ends
+
+    def train_step_flops(self, batch: int, length: int) -> int | None:
+        """FLOPs of `forward` and of its backward pass; inputs have no gradient. Loss, clipping and optimiser are
+        element-wise.
+        """
+        forward = self.forward_flops(batch, length)
+        encoder_learns = parameter_count(self.encoder) > 0
+        layers = _sum(
+            layer.backward_flops(batch, length, inputs_learn=i > 0 or encoder_learns)
+            for i, layer in enumerate(self._stack())
+        )
+        if forward is None or layers is None:
+            return None
+        return forward + layers + batch * length * (self._encoder_flops() + 2 * self._readout_flops())
+
+    def _encoder_flops(self) -> int:
+        return 2 * self.encoder.weight.numel() if isinstance(self.encoder, nn.Linear) else 0
+
+    def _readout_flops(self) -> int:
+        assert isinstance(self.readout, nn.Linear)
+        return 2 * self.readout.weight.numel()
+
+    def _stack(self) -> Iterator[Layer]:
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            yield layer
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers are learned."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _sum(stated: Iterable[int | None]) -> int | None:
+    """The sum, where every term is stated."""
+    terms = list(stated)
+    known = [term for term in terms if term is not None]
+    return sum(known) if len(known) == len(terms) else None

@@ -1,0 +1,1 @@
+"""Vector primitives that all kernels are built from."""

@@ -1,0 +1,231 @@
+"""Matrix products of small float32 matrices, held in registers tile by tile.
+
+A tile is `rows` rows by `panels` vectors of the result; each step of its loop reads one number a
+row and one vector a panel, and adds their products. A right-hand matrix that is used often is packed
+beforehand: a panel is LANES of its columns, stored row after row, padded with zeros. The sums run in one order
+whatever the tile, so a row's result does not depend on the batch that it is in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit
+from numba.core import types
+
+from arch.kernels.simd.vector import (
+    LANES,
+    VECTOR,
+    address,
+    instruction,
+    load_first,
+    multiply_add,
+    read,
+    spread,
+    store,
+    write,
+)
+
+ROWS = 8
+"""Rows of a full tile: with 3 panels, 24 sums, 3 vectors and a spare fill the 32 registers of AVX-512."""
+
+
+def _tile(rows: int, panels: int, adds: bool = False) -> Any:
+    @instruction
+    def tile(
+        typing: Any,
+        result: types.Array,
+        result_at: types.Integer,
+        result_stride: types.Integer,
+        left: types.Array,
+        left_at: types.Integer,
+        left_stride: types.Integer,
+        left_step: types.Integer,
+        right: types.Array,
+        right_at: types.Integer,
+        right_apart: types.Integer,
+        right_step: types.Integer,
+        depth: types.Integer,
+    ) -> Any:
+        """result[row, panel] = Σ_k left[row, k] · right[panel, k], for k below `depth`; or that much more.
+
+        Rows are a stride apart, panels are `apart`, and both sides take a step with each k.
+        """
+
+        def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+            index = values[1].type
+            result_at, stride, left_at, left_stride, left_step = (values[i] for i in (1, 2, 4, 5, 6))
+            right_at, right_apart, right_step, depth = values[8:]
+
+            def times(factor: int, value: ir.Value) -> ir.Value:
+                return builder.mul(value, ir.Constant(index, factor))
+
+            left_rows = [
+                address(context, builder, kind.args[3], values[3], builder.add(left_at, times(row, left_stride)))
+                for row in range(rows)
+            ]
+            columns = [
+                address(context, builder, kind.args[7], values[7], builder.add(right_at, times(panel, right_apart)))
+                for panel in range(panels)
+            ]
+            places = []
+            for row in range(rows):
+                at = builder.add(result_at, times(row, stride))
+                pointer = address(context, builder, kind.args[0], values[0], at)
+                places.append([builder.gep(pointer, [ir.Constant(index, panel * LANES)]) for panel in range(panels)])
+            zeros = ir.Constant(VECTOR, [0.0] * LANES)
+            before = builder.block
+            loop, after = builder.append_basic_block("tile"), builder.append_basic_block("tile.end")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            k = builder.phi(index)
+            k.add_incoming(ir.Constant(index, 0), before)
+            sums = [[builder.phi(VECTOR) for _ in columns] for _ in left_rows]
+            vectors = [read(builder, builder.gep(column, [builder.mul(k, right_step)])) for column in columns]
+            for row, pointer in enumerate(left_rows):
+                number = spread(builder, builder.load(builder.gep(pointer, [builder.mul(k, left_step)])))
+                for panel, vector in enumerate(vectors):
+                    total = sums[row][panel]
+                    total.add_incoming(zeros, before)
+                    total.add_incoming(multiply_add(builder, number, vector, total), loop)
+            following = builder.add(k, ir.Constant(index, 1))
+            k.add_incoming(following, loop)
+            builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
+            builder.position_at_end(after)
+            for row in range(rows):
+                for panel in range(panels):
+                    total, place = sums[row][panel].incomings[1][0], places[row][panel]
+                    write(builder, builder.fadd(read(builder, place), total) if adds else total, place)
+            return context.get_dummy_value()
+
+        place, strides = types.intp, [types.intp] * 2
+        return types.void(result, *strides, left, place, *strides, right, place, *strides, types.intp), lower
+
+    return tile
+
+
+_tile_8x3, _tile_8x2, _tile_8x1 = (_tile(ROWS, panels) for panels in (3, 2, 1))
+_tile_1x3, _tile_1x2, _tile_1x1 = (_tile(1, panels) for panels in (3, 2, 1))
+_more_8x3, _more_8x2, _more_8x1 = (_tile(ROWS, panels, adds=True) for panels in (3, 2, 1))
+_more_1x1 = _tile(1, 1, adds=True)
+
+
+@njit(forceinline=True)
+def panels_at_once(left_over):  # type: ignore[no-untyped-def]
+    """How many panels the next tile takes: of four, 2 and 2, since a single panel takes as long as two."""
+    return 2 if left_over == 4 else min(3, left_over)
+
+
+@njit
+def multiply(result, result_at, width, left, left_at, left_stride, packed, depth, rows, panels):  # type: ignore[no-untyped-def]
+    """result (rows, panels · LANES; `width` apart) = left (rows, depth; `left_stride` apart) times the packed one."""
+    apart = LANES * depth
+    panel = 0
+    while panel < panels:
+        several = panels_at_once(panels - panel)
+        column, at = panel * LANES, panel * apart
+        row = 0
+        while row < rows:
+            to, row_at = result_at + row * width + column, left_at + row * left_stride
+            if rows - row >= ROWS:
+                if several == 3:
+                    _tile_8x3(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
+                elif several == 2:
+                    _tile_8x2(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
+                else:
+                    _tile_8x1(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
+                row += ROWS
+            else:
+                if several == 3:
+                    _tile_1x3(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
+                elif several == 2:
+                    _tile_1x2(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
+                else:
+                    _tile_1x1(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
+                row += 1
+        panel += several
+
+
+@njit
+def eight_rows(result, to, width, left, left_at, stride, right, at, apart, step, depth, panels):  # type: ignore[no-untyped-def]
+    """ROWS rows of a product, `width` apart, whose right-hand matrix may lie in panels or as it is."""
+    panel = 0
+    while panel < panels:
+        several = panels_at_once(panels - panel)
+        here, there = to + panel * LANES, at + panel * apart
+        if several == 3:
+            _tile_8x3(result, here, width, left, left_at, stride, 1, right, there, apart, step, depth)
+        elif several == 2:
+            _tile_8x2(result, here, width, left, left_at, stride, 1, right, there, apart, step, depth)
+        else:
+            _tile_8x1(result, here, width, left, left_at, stride, 1, right, there, apart, step, depth)
+        panel += several
+
+
+@njit
+def eight_rows_more(result, to, width, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
+    """Adds ROWS columns of `left`, whose rows are `stride` apart, transposed, times `right` as it lies."""
+    panel = 0
+    while panel < panels:
+        several = panels_at_once(panels - panel)
+        here, there = to + panel * LANES, at + panel * LANES
+        if several == 3:
+            _more_8x3(result, here, width, left, left_at, 1, stride, right, there, LANES, step, depth)
+        elif several == 2:
+            _more_8x2(result, here, width, left, left_at, 1, stride, right, there, LANES, step, depth)
+        else:
+            _more_8x1(result, here, width, left, left_at, 1, stride, right, there, LANES, step, depth)
+        panel += several
+
+
+@njit
+def one_row_more(result, to, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
+    """As `eight_rows_more`, for one column of `left`."""
+    for column in range(0, panels * LANES, LANES):
+        _more_1x1(result, to + column, 0, left, left_at, 0, stride, right, at + column, 0, step, depth)
+
+
+@njit
+def panels_of(width):  # type: ignore[no-untyped-def]
+    """How many vectors hold `width` numbers."""
+    return (width + LANES - 1) // LANES
+
+
+@njit
+def pack(matrix, first, last, columns, height, room):  # type: ignore[no-untyped-def]
+    """The panels of rows `first` to `last` of a flat (., columns) matrix.
+
+    Each block of `height` rows is followed by zeros, so that it takes `room` rows.
+    """
+    blocks = (last - first) // height
+    depth = blocks * room
+    panels = panels_of(columns)
+    packed = np.zeros(panels * depth * LANES, np.float32)
+    for panel in range(panels):
+        column = panel * LANES
+        for block in range(blocks):
+            for k in range(height):
+                row = first + block * height + k
+                vector = load_first(matrix, row * columns + column, columns - column)
+                store(packed, (panel * depth + block * room + k) * LANES, vector)
+    return packed
+
+
+@njit
+def pack_transposed(matrix, first, last, width, depth):  # type: ignore[no-untyped-def]
+    """The panels of the transpose of rows `first` to `last` of a flat (., depth) matrix.
+
+    Each block of `width` rows starts a panel of its own, so that a unit has one lane in all gates.
+    """
+    groups = panels_of(width)
+    blocks = (last - first) // width
+    packed = np.zeros(blocks * groups * depth * LANES, np.float32)
+    for block in range(blocks):
+        for unit in range(width):
+            at = (block * groups + unit // LANES) * depth * LANES + unit % LANES
+            row_at = (first + block * width + unit) * depth
+            for k in range(depth):
+                packed[at + k * LANES] = matrix[row_at + k]
+    return packed

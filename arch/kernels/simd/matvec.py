@@ -1,0 +1,174 @@
+"""Products of a matrix with few vectors, the matrix read where it lies, row after row.
+
+Streaming reads every weight once a step, so the time is that of the memory, and nothing is gained by
+another layout. Read where they lie, weights cannot be out of date: there is no packed copy.
+
+LANES rows are summed side by side, each in a register of its own; a tree of shuffles then adds up
+the lanes of all of them at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import carray, njit  # type: ignore[attr-defined]
+from numba.core import cgutils, types
+
+from arch.kernels.simd.vector import (
+    BITS,
+    FLOAT,
+    LANES,
+    MASK,
+    VECTOR,
+    address,
+    instruction,
+    load_first,
+    multiply_add,
+    read,
+    spread,
+    store_first,
+    vector,
+)
+
+INDEX = ir.IntType(64)
+
+
+@instruction
+def _pointer_to_floats(typing: Any, number: types.Integer) -> Any:
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        return builder.inttoptr(values[0], FLOAT.as_pointer())
+
+    return types.CPointer(types.float32)(types.intp), lower
+
+
+@instruction
+def _pointer_to_integers(typing: Any, number: types.Integer) -> Any:
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        return builder.inttoptr(values[0], INDEX.as_pointer())
+
+    return types.CPointer(types.int64)(types.intp), lower
+
+
+@njit(forceinline=True)
+def floats(number):  # type: ignore[no-untyped-def]
+    """The float32 numbers at an address in memory; reads and writes are not checked."""
+    return carray(_pointer_to_floats(number), 0)
+
+
+@njit(forceinline=True)
+def integers(number, count):  # type: ignore[no-untyped-def]
+    """The int64 numbers at an address in memory."""
+    return carray(_pointer_to_integers(number), count)
+
+
+def _halved(builder: ir.IRBuilder, sums: list[ir.Value], width: int) -> list[ir.Value]:
+    """Each two vectors added into one: blocks of `width` lanes of the first and of the second in turn."""
+    lanes = range(LANES)
+    low = [lane if lane & width == 0 else LANES + lane - width for lane in lanes]
+    high = [lane + width if lane & width == 0 else LANES + lane for lane in lanes]
+    apart = len(sums) // 2
+    return [
+        builder.fadd(*(builder.shuffle_vector(one, other, ir.Constant(BITS, places)) for places in (low, high)))
+        for one, other in zip(sums[:apart], sums[apart:], strict=True)
+    ]
+
+
+@instruction
+def row_sums(
+    typing: Any,
+    matrix: types.Array,
+    matrix_at: types.Integer,
+    rows: types.Integer,
+    numbers: types.Array,
+    numbers_at: types.Integer,
+    depth: types.Integer,
+) -> Any:
+    """Σ_k matrix[matrix_at + row · depth + k] · numbers[numbers_at + k], a lane a row.
+
+    Lanes from `rows` on repeat the last row.
+    """
+
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        matrix_at, rows, numbers_at, depth = (values[i] for i in (1, 2, 4, 5))
+        last = builder.sub(rows, ir.Constant(INDEX, 1))
+        pointers = []
+        for lane in range(LANES):
+            inside = builder.icmp_signed("<", ir.Constant(INDEX, lane), rows)
+            row = builder.select(inside, ir.Constant(INDEX, lane), last)
+            at = builder.add(matrix_at, builder.mul(row, depth))
+            pointers.append(address(context, builder, kind.args[0], values[0], at))
+        numbers = address(context, builder, kind.args[3], values[3], numbers_at)
+        zeros = ir.Constant(VECTOR, [0.0] * LANES)
+        whole = builder.and_(depth, ir.Constant(INDEX, -LANES))
+        before = builder.block
+        head, body, tail, rest, after = (builder.append_basic_block(f"rows.{name}") for name in "abcde")
+        builder.branch(head)
+        builder.position_at_end(head)
+        k = builder.phi(INDEX)
+        k.add_incoming(ir.Constant(INDEX, 0), before)
+        sums = [builder.phi(VECTOR) for _ in pointers]
+        for total in sums:
+            total.add_incoming(zeros, before)
+        builder.cbranch(builder.icmp_signed("<", k, whole), body, tail)
+        builder.position_at_end(body)
+        factor = read(builder, builder.gep(numbers, [k]))
+        for total, pointer in zip(sums, pointers, strict=True):
+            more = multiply_add(builder, read(builder, builder.gep(pointer, [k])), factor, total)
+            total.add_incoming(more, body)
+        k.add_incoming(builder.add(k, ir.Constant(INDEX, LANES)), body)
+        builder.branch(head)
+        builder.position_at_end(tail)
+        builder.cbranch(builder.icmp_signed("<", whole, depth), rest, after)
+        builder.position_at_end(rest)
+        mask = _first(builder, builder.sub(depth, whole))
+        factor = _masked_read(builder, builder.gep(numbers, [whole]), mask)
+        longer = [
+            multiply_add(builder, _masked_read(builder, builder.gep(pointer, [whole]), mask), factor, total)
+            for total, pointer in zip(sums, pointers, strict=True)
+        ]
+        builder.branch(after)
+        builder.position_at_end(after)
+        totals = []
+        for short, long in zip(sums, longer, strict=True):
+            total = builder.phi(VECTOR)
+            total.add_incoming(short, tail)
+            total.add_incoming(long, rest)
+            totals.append(total)
+        while len(totals) > 1:
+            totals = _halved(builder, totals, len(totals) // 2)
+        return totals[0]
+
+    return vector(matrix, *[types.intp] * 2, numbers, *[types.intp] * 2), lower
+
+
+def _first(builder: ir.IRBuilder, count: ir.Value) -> ir.Value:
+    lanes = ir.Constant(BITS, list(range(LANES)))
+    return builder.icmp_signed("<", lanes, spread(builder, builder.trunc(count, ir.IntType(32))))
+
+
+def _masked_read(builder: ir.IRBuilder, pointer: ir.Value, mask: ir.Value) -> ir.Value:
+    kind = ir.FunctionType(VECTOR, [VECTOR.as_pointer(), ir.IntType(32), MASK, VECTOR])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.v{LANES}f32.p0")
+    place = builder.bitcast(pointer, VECTOR.as_pointer())
+    return builder.call(function, [place, ir.Constant(ir.IntType(32), 4), mask, ir.Constant(VECTOR, [0.0] * LANES)])
+
+
+@njit
+def apply(matrix, matrix_at, bias, rows, depth, numbers, numbers_at, apart, batch, result, result_at, stride, adds):  # type: ignore[no-untyped-def]
+    """result[b] = bias + matrix (rows, depth) · numbers[b], for each b of the batch; `adds` it where that is set.
+
+    `apart` is how far the vectors lie from each other, `stride` how far the results do.
+    `bias` is an address, 0 where there is none. A block of rows serves the whole batch while it is in the cache.
+    """
+    biases = floats(bias)
+    for row in range(0, rows, LANES):
+        count = rows - row
+        for b in range(batch):
+            at = result_at + b * stride + row
+            total = row_sums(matrix, matrix_at + row * depth, count, numbers, numbers_at + b * apart, depth)
+            if bias != 0:
+                total += load_first(biases, row, count)
+            if adds:
+                total += load_first(result, at, count)
+            store_first(result, at, count, total)

@@ -1,0 +1,1 @@
+"""Kernels for single steps of a stream."""

@@ -1,0 +1,143 @@
+"""One step of a `transformer` block for a small batch: equations (1) to (3) of `arch/transformer.py`.
+
+gelu(x) = x/2 (1 + erf(x/√2))                                          (4)
+erf(x)  ≈ 1 - (a_1 t + ... + a_5 t⁵) e^-x²,  t = 1 / (1 + a_0 x),  x ≥ 0   (5)  Abramowitz & Stegun 7.1.26
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from arch.kernels.simd.activation import exponential
+from arch.kernels.simd.matvec import apply, floats
+from arch.kernels.simd.vector import LANES, fused, lane_max, lane_sum, larger, load_first, ramp, splat, store_first
+from arch.kernels.training.gelu import LEAST_EXPONENT, gelu
+from arch.kernels.training.layer_norm import EPSILON
+
+
+@njit
+def normalise(y, gain, offset, D, B, result):  # type: ignore[no-untyped-def]
+    """Layer norm of each of B rows; `gain` and `offset` are addresses."""
+    gains, offsets = floats(gain), floats(offset)
+    for b in range(0, B * D, D):
+        total, whole = splat(0.0), D - D % LANES
+        for d in range(0, D, LANES):
+            total += load_first(y, b + d, D - d)
+        mean = splat(lane_sum(total) / np.float32(D))
+        squares = splat(0.0)
+        for d in range(0, whole, LANES):
+            apart = load_first(y, b + d, D - d) - mean
+            squares = fused(apart, apart, squares)
+        variance = lane_sum(squares)
+        for d in range(whole, D):
+            variance += (y[b + d] - lane_max(mean)) ** 2
+        scale = splat(np.float32(1) / math.sqrt(variance / np.float32(D) + EPSILON))
+        for d in range(0, D, LANES):
+            normal = (load_first(y, b + d, D - d) - mean) * scale
+            store_first(result, b + d, D - d, fused(normal, load_first(gains, d, D - d), load_first(offsets, d, D - d)))
+
+
+@njit
+def rotate(qkv, at, turns, pairs):  # type: ignore[no-untyped-def]
+    """Neighbouring pairs of one head's numbers, turned by the cosines and sines in `turns`."""
+    for j in range(pairs):
+        one, other = qkv[at + 2 * j], qkv[at + 2 * j + 1]
+        cosine, sine = turns[2 * j], turns[2 * j + 1]
+        qkv[at + 2 * j] = one * cosine - other * sine
+        qkv[at + 2 * j + 1] = one * sine + other * cosine
+
+
+@njit
+def attend(q, q_at, keys, values, at, S, K, slope, weights, result, result_at):  # type: ignore[no-untyped-def]
+    """Equation (3) of one head for one query, over S steps of the cache that begin at `at`."""
+    apply(keys, at, 0, S, K, q, q_at, K, 1, weights, 0, S, False)
+    scale, whole = np.float32(1 / math.sqrt(K)), S - S % LANES
+    highest = splat(-math.inf)
+    for s in range(0, S, LANES):
+        logit = load_first(weights, s, S - s) * splat(scale)
+        if slope != 0:
+            logit = fused(splat(slope), ramp() + splat(s + 1 - S), logit)
+        store_first(weights, s, S - s, logit)
+        if s < whole:
+            highest = larger(highest, logit)
+    top = lane_max(highest)
+    for s in range(whole, S):
+        top = max(top, weights[s])
+    lowest, sums = splat(LEAST_EXPONENT), splat(0.0)
+    for s in range(0, S, LANES):
+        weight = exponential(larger(load_first(weights, s, S - s) - splat(top), lowest))
+        store_first(weights, s, S - s, weight)
+        if s < whole:
+            sums += weight
+    total = lane_sum(sums)
+    for s in range(whole, S):
+        total += weights[s]
+    for k in range(0, K, LANES):
+        count = K - k
+        even, odd = splat(0.0), splat(0.0)
+        for s in range(0, S - 1, 2):
+            even = fused(splat(weights[s]), load_first(values, at + s * K + k, count), even)
+            odd = fused(splat(weights[s + 1]), load_first(values, at + (s + 1) * K + k, count), odd)
+        if S % 2 == 1:
+            even = fused(splat(weights[S - 1]), load_first(values, at + (S - 1) * K + k, count), even)
+        store_first(result, result_at + k, count, (even + odd) * splat(np.float32(1) / total))
+
+
+@njit
+def block_step(numbers, weights, cache, y, room, B):  # type: ignore[no-untyped-def]
+    """The residual stream `y` (B, D) after one block; its keys and values are added to the cache.
+
+    `numbers` are D, N, E, whether positions turn, whether they are slopes. `weights` are addresses, in the order
+    of the class's attributes. `cache` are the addresses of keys, values and turns, the cache's room, its length,
+    and the first step that is read. `room` is memory for B · (5D + E) numbers and one more a cached step.
+    """
+    D, N, E, turns, slopes = numbers[0], numbers[1], numbers[2], numbers[3] != 0, numbers[4] != 0
+    keys, values, turn, slots, length, first = (
+        floats(cache[0]),
+        floats(cache[1]),
+        cache[2],
+        cache[3],
+        cache[4],
+        cache[5],
+    )
+    K = D // N
+    normal, qkv, wide, logits = room, room[B * D :], room[B * 4 * D :], room[B * (5 * D + E) :]
+    attended = room[B * (4 * D + E) :]
+    normalise(y, weights[0], weights[1], D, B, normal)
+    apply(floats(weights[2]), 0, weights[3], 3 * D, D, normal, 0, D, B, qkv, 0, 3 * D, False)
+    for b in range(B):
+        for n in range(N):
+            q_at = b * 3 * D + n * K
+            if turns:
+                rotate(qkv, q_at, floats(turn), K // 2)
+                rotate(qkv, q_at + D, floats(turn), K // 2)
+            start = (b * N + n) * slots * K
+            new = start + length * K
+            for k in range(K):
+                keys[new + k], values[new + k] = qkv[q_at + D + k], qkv[q_at + 2 * D + k]
+            slope = np.float32(2.0 ** (-8 * (n + 1) / N)) if slopes else np.float32(0)
+            attend(
+                qkv,
+                q_at,
+                keys,
+                values,
+                start + first * K,
+                length + 1 - first,
+                K,
+                slope,
+                logits,
+                attended,
+                b * D + n * K,
+            )
+    apply(floats(weights[4]), 0, weights[5], D, D, attended, 0, D, B, y, 0, D, True)  # (1)
+    normalise(y, weights[6], weights[7], D, B, normal)
+    apply(floats(weights[8]), 0, weights[9], E, D, normal, 0, D, B, wide, 0, E, False)
+    for at in range(0, B * E, LANES):
+        store_first(wide, at, B * E - at, gelu(load_first(wide, at, B * E - at)))
+    apply(floats(weights[10]), 0, weights[11], D, E, wide, 0, E, B, y, 0, D, True)  # (2)
+    if weights[12] != 0:
+        normalise(y, weights[12], weights[13], D, B, normal)
+        y[: B * D] = normal[: B * D]

@@ -1,0 +1,78 @@
+"""One step of a whole model in one call: encoder, layers, readout.
+
+A program says what to do: HEADER numbers about the model, then RECORD numbers for each layer. They are
+sizes and addresses, so that a step costs no conversion of tensors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import int64, njit
+
+from arch.kernels.runtime.jit import kernel
+from arch.kernels.simd.matvec import apply, floats, integers
+from arch.kernels.simd.vector import LANES, load_first, store_first
+from arch.kernels.streaming.block_step import block_step
+from arch.kernels.streaming.recurrent_step import gru_step, lstm_step, rnn_step
+
+HEADER = 10
+"""Number of layers, kind of encoder, its inputs, its outputs, its weight and bias or table, readout's W, b, outputs;
+room for the widest layer's working memory, in numbers."""
+REALS, LINEAR, TOKENS = 0, 1, 2
+"""Kinds of encoder."""
+
+RECORD = 32
+"""A layer's kind, where its state begins in the record, its numbers, the addresses of its weights, its state."""
+NUMBERS, WEIGHTS, STATE = 1, 7, 22
+RNN, LSTM, GRU, BLOCK = 0, 1, 2, 3
+"""Kinds of layer."""
+
+
+@njit
+def _copy(source, count, target):  # type: ignore[no-untyped-def]
+    for at in range(0, count, LANES):
+        store_first(target, at, count - at, load_first(source, at, count - at))
+
+
+@kernel(int64(*[int64] * 5))
+def step(program_at, program_length, x_at, output_at, B):  # type: ignore[no-untyped-def]
+    """Output (B, O) from the inputs of one step; the states are written over. -1 for a token that is unknown."""
+    program = integers(program_at, program_length)
+    D = program[3]
+    room = np.empty(program[9], np.float32)
+    x = np.empty(B * max(D, 1), np.float32)
+    if program[1] == TOKENS:
+        tokens, table = integers(x_at, B), floats(program[4])
+        for b in range(B):
+            if not 0 <= tokens[b] < program[2]:
+                return -1
+            for d in range(0, D, LANES):
+                store_first(x, b * D + d, D - d, load_first(table, tokens[b] * D + d, D - d))
+    elif program[1] == LINEAR:
+        apply(floats(program[4]), 0, program[5], D, program[2], floats(x_at), 0, program[2], B, x, 0, D, False)
+    else:
+        _copy(floats(x_at), B * D, x)
+    for layer in range(program[0]):
+        record = program[HEADER + layer * RECORD : HEADER + (layer + 1) * RECORD]
+        numbers, weights, state = record[NUMBERS:WEIGHTS], record[WEIGHTS:STATE], record[STATE:]
+        kind = record[0]
+        if kind == BLOCK:
+            if state[6] != 0:
+                positions = floats(state[6])
+                for b in range(B):
+                    for d in range(D):
+                        x[b * D + d] += positions[d]
+            block_step(numbers, weights, state, x, room, B)
+            continue
+        H, h = numbers[1], floats(state[0])
+        if kind == RNN:
+            rnn_step(numbers[2] != 0, D, H, weights, x, h, room, B)
+        elif kind == LSTM:
+            lstm_step(D, H, weights, x, h, floats(state[1]), room, B)
+        else:
+            gru_step(numbers[2] != 0, D, H, weights, x, h, room, B)
+        if H != D:
+            D, x = H, np.empty(B * H, np.float32)
+        _copy(h, B * H, x)
+    apply(floats(program[6]), 0, program[7], program[8], D, x, 0, D, B, floats(output_at), 0, program[8], False)
+    return 0

@@ -1,0 +1,1 @@
+"""Kernels for forward and backward passes over whole sequences."""

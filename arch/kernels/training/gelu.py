@@ -1,0 +1,101 @@
+"""gelu of rows of sums and a bias, with its slope, which is all that the way back needs.
+
+    gelu(x) = x Φ(x)                                                                  (1)
+    dgelu   = Φ(x) + x e^(-x²/2) / √(2π)                                              (2)
+    1 - Φ(x) ≈ (a_1 t + ... + a_5 t⁵) e^(-x²/2) / 2,  t = 1 / (1 + a_0 x/√2),  x ≥ 0   (3)
+
+Equation (3) is formula 7.1.26 of Abramowitz & Stegun 1964.
+"""
+
+# Shape suffixes: N rows, E width, S blocks of rows
+
+from __future__ import annotations
+
+import math
+
+from numba import int64, njit, void
+from torch import Tensor
+
+from arch.kernels.runtime.jit import kernel
+from arch.kernels.runtime.launch import run_rows
+from arch.kernels.simd.activation import exponential
+from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.vector import LANES, fused, larger, load_first, positive, reciprocal, smaller, splat, store_first
+from arch.kernels.training.layer_norm import SUMMED, add_first
+
+MAXIMUM_ERROR = 4e-7
+"""The largest error of gelu(x), as a share of max(|x|, 1), and of its derivative likewise."""
+
+A_0, A_1, A_2, A_3, A_4, A_5 = 0.3275911, 0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429
+SQRT_HALF, INVERSE_SQRT_2_PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+LEAST_EXPONENT = -87.0
+"""e^x is 0 to every purpose from here down."""
+LARGEST_SIZE = 1e4
+"""Beyond this |x|/√2, equation (3) is 0 to every purpose; a reciprocal must not meet what is infinite."""
+
+
+@njit(forceinline=True)
+def parts(x):  # type: ignore[no-untyped-def]
+    """Φ(x) and e^(-x²/2)."""
+    scaled = x * splat(SQRT_HALF)
+    size = smaller(larger(scaled, -scaled), splat(LARGEST_SIZE))
+    bell = exponential(larger(-(size * size), splat(LEAST_EXPONENT)))
+    t = reciprocal(fused(splat(A_0), size, splat(1.0)))
+    p = fused(t, splat(A_5), splat(A_4))
+    p = fused(t, p, splat(A_3))
+    p = fused(t, p, splat(A_2))
+    p = fused(t, p, splat(A_1))
+    beyond = p * t * bell * splat(0.5)  # (3)
+    return positive(x, splat(1.0) - beyond - beyond) + beyond, bell
+
+
+@njit(forceinline=True)
+def gelu(x):  # type: ignore[no-untyped-def]
+    """Equation (1)."""
+    below, _ = parts(x)
+    return x * below
+
+
+@kernel(void(*[int64] * 6))
+def forward_rows(sums, bias, result, E, first, last):  # type: ignore[no-untyped-def]
+    """result = gelu(sums + bias), and the slope in place of the sums, for rows `first` to `last`."""
+    numbers, biases, results = floats(sums), floats(bias), floats(result)
+    for row in range(first, last):
+        for unit in range(0, E, LANES):
+            at, count = row * E + unit, E - unit
+            x = load_first(numbers, at, count) + load_first(biases, unit, count)
+            below, bell = parts(x)
+            store_first(results, at, count, x * below)  # (1)
+            store_first(numbers, at, count, fused(x * splat(INVERSE_SQRT_2_PI), bell, below))  # (2)
+
+
+@kernel(void(*[int64] * 6))
+def backward_rows(slope, d_result, sums, E, first, last):  # type: ignore[no-untyped-def]
+    """d_result times the slope, in its place, for rows `first` to `last`; and sums (S, E) of that over rows."""
+    slopes, found, summed = floats(slope), floats(d_result), floats(sums)
+    for row in range(first, last):
+        block = row // SUMMED * E
+        if row % SUMMED == 0:
+            for at in range(block, block + E):
+                summed[at] = 0
+        for unit in range(0, E, LANES):
+            at, count = row * E + unit, E - unit
+            value = load_first(found, at, count) * load_first(slopes, at, count)
+            store_first(found, at, count, value)
+            add_first(summed, block + unit, count, value)
+
+
+def apply(sums_NE: Tensor, bias_E: Tensor) -> Tensor:
+    """gelu(sums + bias). The sums are written over by the slope."""
+    result_NE = sums_NE.new_empty(sums_NE.shape)
+    N, E = sums_NE.shape
+    run_rows(forward_rows, (sums_NE, bias_E, result_NE), (E, N), N * E, SUMMED)
+    return result_NE
+
+
+def go_back(slope_NE: Tensor, d_result_NE: Tensor) -> Tensor:
+    """Turns d_result into the derivative of the sums; returns that of the bias, (E)."""
+    N, E = slope_NE.shape
+    sums_SE = slope_NE.new_empty(-(-N // SUMMED), E)
+    run_rows(backward_rows, (slope_NE, d_result_NE, sums_SE), (E, N), N * E, SUMMED)
+    return sums_SE.sum(0)

@@ -1,0 +1,136 @@
+"""Layer norm of rows in one pass with what stands around it: the sum that it reads, and on the way back that sum's.
+
+    y  = x + p + b                                                           (1)  the stream, a product, its bias
+    n  = ŷ g + o,  ŷ = (y - mean(y)) s,  s = 1 / √(variance(y) + ε)            (2)
+    dy = e + s (g dn - mean(g dn) - ŷ mean(g dn ŷ))                           (3)  e: what else asks of the stream
+    dg = Σ ŷ dn,  do = Σ dn,  over the rows                                   (4)
+
+The derivatives of biases are sums over rows too. All such sums are made in blocks of `SUMMED` rows, so that
+they do not depend on how many threads there are.
+"""
+
+# Shape suffixes: N rows, D model width, M two moments, S blocks of rows
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import int64, njit, void
+from torch import Tensor
+
+from arch.kernels.runtime.jit import kernel
+from arch.kernels.runtime.launch import run_rows
+from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.vector import LANES, first_or, fused, lane_sum, load_first, splat, store_first
+
+EPSILON = np.float32(1e-5)
+"""What layer norm adds to the variance."""
+
+SUMMED = 64
+"""Rows whose derivatives are summed before they meet those of other rows."""
+
+
+@njit(forceinline=True)
+def add_first(sums, at, count, value):  # type: ignore[no-untyped-def]
+    """sums[at : at + count] += the first lanes of `value`."""
+    store_first(sums, at, count, load_first(sums, at, count) + value)
+
+
+@kernel(void(*[int64] * 11))
+def forward_rows(x, product, bias, gain, offset, y, normal, moments, D, first, last):  # type: ignore[no-untyped-def]
+    """(1) where there is a product, (2) where there is a gain, for rows `first` to `last`.
+
+    All but sizes are addresses.
+    """
+    stream, products, biases, sums = floats(x), floats(product), floats(bias), floats(y)
+    gains, offsets, normals, kept = floats(gain), floats(offset), floats(normal), floats(moments)
+    for row in range(first, last):
+        total = splat(0.0)
+        for d in range(0, D, LANES):
+            at, count = row * D + d, D - d
+            value = load_first(stream, at, count)
+            if product != 0:
+                value += load_first(products, at, count) + load_first(biases, d, count)  # (1)
+                store_first(sums, at, count, value)
+            total += value
+        if gain == 0:
+            continue
+        mean = lane_sum(total) / np.float32(D)
+        squares = splat(0.0)
+        for d in range(0, D, LANES):
+            apart = first_or(load_first(sums, row * D + d, D - d) - splat(mean), D - d, splat(0.0))
+            squares = fused(apart, apart, squares)
+        scale = np.float32(1 / math.sqrt(lane_sum(squares) / np.float32(D) + EPSILON))
+        kept[2 * row], kept[2 * row + 1] = mean, scale
+        for d in range(0, D, LANES):
+            at, count = row * D + d, D - d
+            apart = (load_first(sums, at, count) - splat(mean)) * splat(scale)
+            store_first(normals, at, count, fused(apart, load_first(gains, d, count), load_first(offsets, d, count)))
+
+
+@kernel(void(*[int64] * 10))
+def backward_rows(d_normal, y, moments, gain, above, d_y, sums, D, first, last):  # type: ignore[no-untyped-def]
+    """(3) and (4) for rows `first` to `last`; `above` is e, or 0. All but sizes are addresses.
+
+    Sums (S, 4, D) are dg, do, and those of e and of dy over rows, which are the derivatives of biases.
+    """
+    d_normals, stream, kept, gains = floats(d_normal), floats(y), floats(moments), floats(gain)
+    others, found, summed = floats(above), floats(d_y), floats(sums)
+    for row in range(first, last):
+        block = row // SUMMED * 4 * D
+        if row % SUMMED == 0:
+            for at in range(block, block + 4 * D):
+                summed[at] = 0
+        mean, scale = splat(kept[2 * row]), splat(kept[2 * row + 1])
+        total, aligned = splat(0.0), splat(0.0)
+        for d in range(0, D, LANES):
+            at, count = row * D + d, D - d
+            asked = load_first(d_normals, at, count) * load_first(gains, d, count)
+            total += asked
+            aligned = fused(asked, (load_first(stream, at, count) - mean) * scale, aligned)
+        level = splat(lane_sum(total) / np.float32(D))
+        slope = splat(lane_sum(aligned) / np.float32(D))
+        for d in range(0, D, LANES):
+            at, count = row * D + d, D - d
+            d_n, apart = load_first(d_normals, at, count), (load_first(stream, at, count) - mean) * scale
+            result = (d_n * load_first(gains, d, count) - level - apart * slope) * scale  # (3)
+            add_first(summed, block + d, count, d_n * apart)  # (4)
+            add_first(summed, block + D + d, count, d_n)
+            if above != 0:
+                other = load_first(others, at, count)
+                result += other
+                add_first(summed, block + 2 * D + d, count, other)
+                add_first(summed, block + 3 * D + d, count, result)
+            store_first(found, at, count, result)
+
+
+def add(x_ND: Tensor, product_ND: Tensor, bias_D: Tensor) -> Tensor:
+    """Equation (1) alone."""
+    N, D = x_ND.shape
+    y_ND = x_ND.new_empty(N, D)
+    run_rows(forward_rows, (x_ND, product_ND, bias_D, None, None, y_ND, None, None), (D, N), N * D, SUMMED)
+    return y_ND
+
+
+def normalise(
+    x_ND: Tensor, gain_D: Tensor, offset_D: Tensor, product_ND: Tensor | None = None, bias_D: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """y, n, and the mean and scale of each row of y."""
+    N, D = x_ND.shape
+    y_ND = x_ND if product_ND is None else x_ND.new_empty(N, D)
+    normal_ND, moments_NM = x_ND.new_empty(N, D), x_ND.new_empty(N, 2)
+    tensors = (x_ND, product_ND, bias_D, gain_D, offset_D, y_ND, normal_ND, moments_NM)
+    run_rows(forward_rows, tensors, (D, N), N * D, SUMMED)
+    return y_ND, normal_ND, moments_NM
+
+
+def denormalise(
+    d_normal_ND: Tensor, y_ND: Tensor, moments_NM: Tensor, gain_D: Tensor, above_ND: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """dy, and the four sums (4, D) of `backward_rows`; the last two are made only where there is an e."""
+    N, D = y_ND.shape
+    d_y_ND, sums_S4D = y_ND.new_empty(N, D), y_ND.new_empty(-(-N // SUMMED), 4, D)
+    tensors = (d_normal_ND, y_ND, moments_NM, gain_D, above_ND, d_y_ND, sums_S4D)
+    run_rows(backward_rows, tensors, (D, N), N * D, SUMMED)
+    return d_y_ND, sums_S4D.sum(0)

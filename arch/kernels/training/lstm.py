@@ -1,0 +1,193 @@
+"""LSTM over a whole sequence: equations (1) to (6) of `arch/lstm.py`, and their derivatives.
+
+With d· for the loss's derivative by ·, and dh, dc what the later steps and the output ask of h', c':
+
+    dc  ← dc + dh o (1 - tanh²c')         (7)
+    do  = dh tanh(c')                     (8)
+    di, dg, df = dc g, dc i, dc c         (9)
+    dp  = d· · (1 - ·) for i, f, o;  dg (1 - g²) for g    (10)  p are the sums inside σ and tanh
+    dc  ← dc f                            (11)
+    dh  ← U^T dp                          (12)
+    dU  = Σ_t dp_t h_t^T,  dW = Σ_t dp_t x_t^T,  db = Σ_t dp_t    (13)
+    dx  = W^T dp                          (14)
+
+W x and dp exist for a few steps at a time only: at these sizes a sequence does not fit into the cache, and
+what is moved costs as much as what is computed.
+"""
+
+# Shape suffixes: T time, B batch, D input width, H hidden width, G = 4H gate rows
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import int64, void
+from torch import Tensor
+
+from arch.kernels.runtime.jit import kernel
+from arch.kernels.runtime.launch import (
+    CONTIGUOUS,
+    Reference,
+    gradients_wanted,
+    of_blocks,
+    run_rows,
+    sum_rows,
+    through_reference,
+)
+from arch.kernels.runtime.threads import TILED
+from arch.kernels.simd.activation import sigmoid, tanh
+from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
+from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.vector import LANES, fused, load, load_first, splat, store, store_first
+from arch.kernels.training.chunked import (
+    add_biases,
+    add_recurrent,
+    add_weights,
+    goes_past,
+    keep,
+    project,
+    project_back,
+    steps_at_once,
+    stride_of,
+)
+
+
+@kernel(void(*[int64] * 16))
+def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, keeps, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
+    """Rows `first` to `last` of the batch. Writes outputs (T, B, H), and where `keeps` is set gates (T, B, G).
+
+    Writes c' (T, B, H), or the last c' (B, H) alone. All but sizes are addresses.
+    """
+    past = goes_past(gates, T, B, 4 * H, H)
+    x, W, bias, U, h_0, c_0 = floats(x), floats(W), floats(bias), floats(U), floats(h_0), floats(c_0)
+    outputs, gates, cells = floats(outputs), floats(gates), floats(cells)
+    rows, panels = last - first, panels_of(H)
+    padded, steps = panels * LANES, steps_at_once(rows, T)
+    packed_W, packed_U = pack_transposed(W, 0, 4 * H, H, D), pack_transposed(U, 0, 4 * H, H, H)
+    projected = np.empty(steps * rows * 4 * padded, np.float32)
+    recurrent = np.empty(rows * 4 * padded, np.float32)
+    for t in range(T):
+        if t % steps == 0:
+            project(projected, x, packed_W, t, min(T, t + steps), B, D, first, last, 4 * panels)
+        before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * H)
+        multiply(recurrent, 0, 4 * padded, before, before_at + first * H, H, packed_U, H, rows, 4 * panels)
+        cell_before, cell_at = (c_0, 0) if t == 0 else (cells, (t - 1) * B * H if keeps else 0)
+        cell_now = t * B * H if keeps else 0
+        for b in range(first, last):
+            for unit in range(0, padded, LANES):
+                count = H - unit
+                at = (t * B + b) * 4 * H + unit
+                of_h = (b - first) * 4 * padded + unit
+                of_x = t % steps * rows * 4 * padded + of_h
+                i = load(recurrent, of_h) + load(projected, of_x)
+                f = load(recurrent, of_h + padded) + load(projected, of_x + padded)
+                g = load(recurrent, of_h + 2 * padded) + load(projected, of_x + 2 * padded)
+                o = load(recurrent, of_h + 3 * padded) + load(projected, of_x + 3 * padded)
+                i = sigmoid(i + load_first(bias, unit, count))  # (1)
+                f = sigmoid(f + load_first(bias, H + unit, count))  # (2)
+                g = tanh(g + load_first(bias, 2 * H + unit, count))  # (3)
+                o = sigmoid(o + load_first(bias, 3 * H + unit, count))  # (4)
+                c = fused(f, load_first(cell_before, cell_at + b * H + unit, count), i * g)  # (5)
+                store_first(cells, cell_now + b * H + unit, count, c)
+                store_first(outputs, (t * B + b) * H + unit, count, o * tanh(c))  # (6)
+                if keeps:
+                    keep(gates, at, count, i, past)
+                    keep(gates, at + H, count, f, past)
+                    keep(gates, at + 2 * H, count, g, past)
+                    keep(gates, at + 3 * H, count, o, past)
+
+
+@kernel(void(*[int64] * 19))
+def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
+    """Rows `first` to `last`. Writes d_x where it is given, and adds to `sums`, see `Scan.backward`.
+
+    Turns d_h and d_c (B, H) of the end into those of the start.
+    """
+    wants_d_x = d_x != 0
+    x, W, U, h_0, c_0, outputs = floats(x), floats(W), floats(U), floats(h_0), floats(c_0), floats(outputs)
+    gates, cells, d_outputs, d_h, d_c = floats(gates), floats(cells), floats(d_outputs), floats(d_h), floats(d_c)
+    d_x, sums = floats(d_x), floats(sums)
+    rows, panels = last - first, panels_of(H)
+    padded, steps = panels * LANES, steps_at_once(rows, T)
+    width, stride = 4 * padded, stride_of(4 * panels)
+    packed_W, packed_U = pack(W, 0, 4 * H, D, H, padded), pack(U, 0, 4 * H, H, H, padded)
+    one = splat(1.0)
+    d_sums = np.empty(steps * rows * stride, np.float32)
+    carried = np.empty(rows * padded, np.float32)
+    for end in range(T, 0, -steps):
+        begin = max(0, end - steps)
+        for t in range(end - 1, begin - 1, -1):
+            cell_before, cell_at = (c_0, 0) if t == 0 else (cells, (t - 1) * B * H)
+            now = (t - begin) * rows * stride
+            for b in range(first, last):
+                for unit in range(0, padded, LANES):
+                    count = H - unit
+                    at, here = (t * B + b) * 4 * H + unit, now + (b - first) * stride + unit
+                    i, f = load_first(gates, at, count), load_first(gates, at + H, count)
+                    g, o = load_first(gates, at + 2 * H, count), load_first(gates, at + 3 * H, count)
+                    c = load_first(cell_before, cell_at + b * H + unit, count)
+                    tanh_c = tanh(load_first(cells, (t * B + b) * H + unit, count))
+                    later = (b - first) * padded + unit
+                    dh = load_first(d_h, b * H + unit, count) if t == T - 1 else load(carried, later)
+                    dh += load_first(d_outputs, (t * B + b) * H + unit, count)
+                    dc = load_first(d_c, b * H + unit, count)
+                    dc = fused(dh * o, one - tanh_c * tanh_c, dc)  # (7)
+                    store(d_sums, here, dc * g * (i * (one - i)))  # (8) to (10)
+                    store(d_sums, here + padded, dc * c * (f * (one - f)))
+                    store(d_sums, here + 2 * padded, dc * i * (one - g * g))
+                    store(d_sums, here + 3 * padded, dh * tanh_c * (o * (one - o)))
+                    store_first(d_c, b * H + unit, count, dc * f)  # (11)
+            multiply(carried, 0, padded, d_sums, now, stride, packed_U, width, rows, panels)  # (12)
+        add_weights(sums, 0, x, begin, end, B, D, d_sums, 0, stride, first, last, 4 * panels)  # (13)
+        add_recurrent(sums, D * width, h_0, outputs, begin, end, B, H, d_sums, 0, stride, first, last, 4 * panels)
+        add_biases(sums, (D + H) * width, d_sums, 0, stride, (end - begin) * rows, 4 * panels)
+        if wants_d_x:
+            project_back(d_x, d_sums, stride, packed_W, width, begin, end, B, D, first, last)  # (14)
+    for b in range(first, last):
+        for unit in range(0, padded, LANES):
+            store_first(d_h, b * H + unit, H - unit, load(carried, (b - first) * padded + unit))
+
+
+class Scan(torch.autograd.Function):
+    """Outputs (T, B, H), h_T and c_T (B, H) from x (T, B, D), W, b, U, h_0 and c_0."""
+
+    @staticmethod
+    def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+        x_TBD, U_GH = inputs[0], inputs[3]
+        (T, B, D), H = x_TBD.shape, U_GH.shape[1]
+        outputs_TBH, cells_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if keeps else 1, B, H)
+        gates_TBG = x_TBD.new_empty(T if keeps else 0, B, 4 * H)
+        tensors = (*inputs, outputs_TBH, gates_TBG, cells_TBH)
+        run_rows(forward_rows, tensors, (keeps, T, B, D, H, B), 4 * T * B * H * (D + H) // TILED, ROWS)
+        ctx.reference = reference
+        ctx.save_for_backward(*inputs, outputs_TBH, gates_TBG, cells_TBH)
+        return outputs_TBH, outputs_TBH[-1].clone(), cells_TBH[-1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, outputs_TBH, gates_TBG, cells_TBH = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, None, *through_reference(ctx.reference, inputs, gradients)
+        x_TBD, W_GD, _, *rest = inputs
+        (T, B, D), H = x_TBD.shape, W_GD.shape[0] // 4
+        d_outputs_TBH, d_h_BH, d_c_BH = gradients
+        d_h_BH, d_c_BH = d_h_BH.clone(memory_format=CONTIGUOUS), d_c_BH.clone(memory_format=CONTIGUOUS)
+        d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS) if ctx.needs_input_grad[2] else None
+        read = (x_TBD, W_GD, *rest, outputs_TBH, gates_TBG, cells_TBH, d_outputs_TBH)
+        sums = sum_rows(
+            backward_rows,
+            (*read, d_h_BH, d_c_BH, d_x_TBD),
+            (T, B, D, H, B),
+            4 * T * B * H * (D + H) // TILED,
+            (D + H + 1, 4 * panels_of(H) * LANES),
+        )
+        d_W_GD, d_U_GH, d_b_G1 = (of_blocks(part, 4, H) for part in sums.split([D, H, 1]))
+        return None, None, d_x_TBD, d_W_GD, d_b_G1[:, 0], d_U_GH, d_h_BH, d_c_BH
+
+
+def scan(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """See `Scan`. `reference` is the same function by the readable equations, for derivatives of derivatives."""
+    outputs: tuple[Tensor, ...] = Scan.apply(reference, gradients_wanted(*inputs), *inputs)  # type: ignore[no-untyped-call]
+    return outputs

@@ -1,0 +1,133 @@
+"""RNN over a whole sequence: equation (1) of `arch/rnn.py`, and its derivatives.
+
+With d· for the loss's derivative by ·, and dh what the later steps and the output ask of h':
+
+    dp  = dh (1 - h'²) for tanh;  dh where h' > 0, else 0, for relu    (2)  p is the sum inside φ
+    dh  ← U^T dp                                                       (3)
+    dU  = Σ_t dp_t h_t^T,  dW = Σ_t dp_t x_t^T,  db = Σ_t dp_t         (4)
+    dx  = W^T dp                                                       (5)
+
+W x and dp exist for a few steps at a time only: what is moved costs as much as what is computed.
+"""
+
+# Shape suffixes: T time, B batch, D input width, H hidden width
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import int64, void
+from torch import Tensor
+
+from arch.kernels.runtime.jit import kernel
+from arch.kernels.runtime.launch import CONTIGUOUS, Reference, of_blocks, run_rows, sum_rows, through_reference
+from arch.kernels.runtime.threads import TILED
+from arch.kernels.simd.activation import tanh
+from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
+from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.vector import LANES, larger, load, load_first, positive, splat, store, store_first
+from arch.kernels.training.chunked import (
+    add_biases,
+    add_recurrent,
+    add_weights,
+    project,
+    project_back,
+    steps_at_once,
+    stride_of,
+)
+
+
+@kernel(void(*[int64] * 13))
+def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
+    """Rows `first` to `last` of the batch. Writes outputs (T, B, H). All but sizes are addresses."""
+    x, W, bias, U = floats(x), floats(W), floats(bias), floats(U)
+    h_0, outputs = floats(h_0), floats(outputs)
+    rows, panels = last - first, panels_of(H)
+    padded, steps = panels * LANES, steps_at_once(rows, T)
+    packed_W, packed_U = pack_transposed(W, 0, H, H, D), pack_transposed(U, 0, H, H, H)
+    projected = np.empty(steps * rows * padded, np.float32)
+    recurrent = np.empty(rows * padded, np.float32)
+    for t in range(T):
+        if t % steps == 0:
+            project(projected, x, packed_W, t, min(T, t + steps), B, D, first, last, panels)
+        before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * H)
+        multiply(recurrent, 0, padded, before, before_at + first * H, H, packed_U, H, rows, panels)
+        for row in range(rows):
+            for unit in range(0, padded, LANES):
+                total = load(projected, (t % steps * rows + row) * padded + unit)
+                total += load(recurrent, row * padded + unit) + load_first(bias, unit, H - unit)
+                h = tanh(total) if is_tanh else larger(total, splat(0.0))  # (1)
+                store_first(outputs, (t * B + first + row) * H + unit, H - unit, h)
+
+
+@kernel(void(*[int64] * 16))
+def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
+    """Rows `first` to `last`. Writes d_x where it is given, and adds to `sums`, see `Scan.backward`.
+
+    Turns d_h (B, H) of the end into that of the start.
+    """
+    wants_d_x = d_x != 0
+    x, W, U, h_0, outputs = floats(x), floats(W), floats(U), floats(h_0), floats(outputs)
+    d_outputs, d_h, d_x, sums = floats(d_outputs), floats(d_h), floats(d_x), floats(sums)
+    rows, panels = last - first, panels_of(H)
+    padded, steps, stride = panels * LANES, steps_at_once(rows, T), stride_of(panels)
+    packed_W, packed_U = pack(W, 0, H, D, H, padded), pack(U, 0, H, H, H, padded)
+    d_sums = np.empty(steps * rows * stride, np.float32)
+    carried = np.empty(rows * padded, np.float32)
+    for end in range(T, 0, -steps):
+        begin = max(0, end - steps)
+        for t in range(end - 1, begin - 1, -1):
+            here = (t - begin) * rows * stride
+            for row in range(rows):
+                for unit in range(0, padded, LANES):
+                    at, count, place = (t * B + first + row) * H + unit, H - unit, row * padded + unit
+                    dh = load_first(d_h, (first + row) * H + unit, count) if t == T - 1 else load(carried, place)
+                    dh += load_first(d_outputs, at, count)
+                    h = load_first(outputs, at, count)
+                    dp = dh * (splat(1.0) - h * h) if is_tanh else positive(h, dh)  # (2)
+                    store(d_sums, here + row * stride + unit, dp)
+            multiply(carried, 0, padded, d_sums, here, stride, packed_U, padded, rows, panels)  # (3)
+        add_weights(sums, 0, x, begin, end, B, D, d_sums, 0, stride, first, last, panels)  # (4)
+        add_recurrent(sums, D * padded, h_0, outputs, begin, end, B, H, d_sums, 0, stride, first, last, panels)
+        add_biases(sums, (D + H) * padded, d_sums, 0, stride, (end - begin) * rows, panels)
+        if wants_d_x:
+            project_back(d_x, d_sums, stride, packed_W, padded, begin, end, B, D, first, last)  # (5)
+    for row in range(rows):
+        for unit in range(0, padded, LANES):
+            store_first(d_h, (first + row) * H + unit, H - unit, load(carried, row * padded + unit))
+
+
+class Scan(torch.autograd.Function):
+    """Outputs (T, B, H) and h_T (B, H) from x (T, B, D), W, b, U and h_0."""
+
+    @staticmethod
+    def forward(ctx: Any, reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+        (T, B, D), H = inputs[0].shape, len(inputs[3])
+        outputs_TBH = inputs[0].new_empty(T, B, H)
+        run_rows(forward_rows, (*inputs, outputs_TBH), (is_tanh, T, B, D, H, B), T * B * H * (D + H) // TILED, ROWS)
+        ctx.reference, ctx.is_tanh = reference, is_tanh
+        ctx.save_for_backward(*inputs, outputs_TBH)
+        return outputs_TBH, outputs_TBH[-1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, outputs_TBH = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, None, *through_reference(ctx.reference, inputs, gradients)
+        x_TBD, W_HD, _, U_HH, h_BH = inputs
+        (T, B, D), H = x_TBD.shape, len(U_HH)
+        d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
+        d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS) if ctx.needs_input_grad[2] else None
+        tensors = (x_TBD, W_HD, U_HH, h_BH, outputs_TBH, d_outputs_TBH, d_h_BH, d_x_TBD)
+        sizes, work = (ctx.is_tanh, T, B, D, H, B), T * B * H * (D + H) // TILED
+        sums = sum_rows(backward_rows, tensors, sizes, work, (D + H + 1, panels_of(H) * LANES))
+        d_W_HD, d_U_HH, d_b_H1 = (of_blocks(part, 1, H) for part in sums.split([D, H, 1]))
+        return None, None, d_x_TBD, d_W_HD, d_b_H1[:, 0], d_U_HH, d_h_BH
+
+
+def scan(reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """See `Scan`. `reference` is the same function by the readable equations, for derivatives of derivatives."""
+    outputs: tuple[Tensor, ...] = Scan.apply(reference, is_tanh, *inputs)  # type: ignore[no-untyped-call]
+    return outputs

@@ -1,0 +1,1 @@
+"""Execute jobs in worker processes, on this machine or on a dask cluster."""

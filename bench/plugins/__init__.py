@@ -1,0 +1,1 @@
+"""Load plugin files and entry points, and check them before a run."""

@@ -1,0 +1,1 @@
+"""Show progress, estimate the remaining time, measure utilization."""

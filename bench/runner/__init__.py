@@ -1,0 +1,1 @@
+"""Run a plan: resume, schedule training and timing jobs, store every record."""

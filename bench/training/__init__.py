@@ -1,0 +1,1 @@
+"""Train one model: data, schedule, optimizer, loop, evaluation."""

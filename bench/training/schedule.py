@@ -1,0 +1,33 @@
+"""Training steps, epochs and the learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+
+from results import Protocol
+
+
+def steps_per_epoch(protocol: Protocol) -> int | None:
+    """Steps in one pass over the fixed training set; None where batches are fresh."""
+    return None if protocol.train_sequences is None else math.ceil(protocol.train_sequences / protocol.batch)
+
+
+def total_steps(protocol: Protocol) -> int:
+    """The most steps that training takes."""
+    if protocol.steps is not None:
+        return protocol.steps
+    per_epoch = steps_per_epoch(protocol)
+    assert per_epoch is not None and protocol.epochs is not None
+    return per_epoch * protocol.epochs
+
+
+def learning_rate_factor(protocol: Protocol, step: int) -> float:
+    """What the learning rate is multiplied with at `step`, counted from 0."""
+    if step < protocol.warmup_steps:
+        return (step + 1) / (protocol.warmup_steps + 1)
+    if protocol.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, step / total_steps(protocol))))
+    if protocol.schedule == "halving":
+        per_epoch = steps_per_epoch(protocol) or 1
+        return 0.5 ** (step // per_epoch // protocol.halve_every)
+    return 1.0

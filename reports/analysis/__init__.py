@@ -1,0 +1,1 @@
+"""Rows and series computed from records; nothing here draws or formats."""

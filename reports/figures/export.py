@@ -1,0 +1,48 @@
+"""The figures: pure functions of a run and its records to SVG. matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from reports.analysis.groups import groups
+from reports.figures.accuracy import accuracy_against_length
+from reports.figures.canvas import Drawing
+from reports.figures.cost import accuracy_against_cost
+from reports.figures.headline import MOST_PANELS, few_panels, signature_of
+from reports.figures.model_internals import inside_of
+from reports.figures.overview_cost import remembered_against_cost_of
+from reports.figures.streaming import streaming_cost
+from reports.figures.training import training_curves
+from results import Record, RunFile, Traces
+
+__all__ = [
+    "Drawing",
+    "accuracy_against_cost",
+    "accuracy_against_length",
+    "streaming_cost",
+    "training_curves",
+    "write_figures",
+]
+
+
+def write_figures(
+    run: RunFile, records: Sequence[Record], folder: Path, traces: Mapping[str, Traces] | None = None
+) -> list[Path]:
+    """Every figure of a run as an SVG file of its own, those of `traces` too, where it can be under its title.
+
+    Raises `OSError` where `folder` cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = groups(run, records)
+    drawn = [draw(run, records) for draw in (accuracy_against_length, streaming_cost, accuracy_against_cost)]
+    drawn += [training_curves(run, records), *signature_of(found)]
+    if not few_panels(found, MOST_PANELS):
+        drawn.append(remembered_against_cost_of(found))
+    drawn += inside_of(found, traces or {})
+    written: dict[Path, None] = {}
+    for drawing in drawn:
+        if drawing is not None and (path := folder / f"{drawing.name}.svg") not in written:
+            path.write_bytes(drawing.svg.encode() if drawing.file is None else drawing.file("svg", drawing.title))
+            written[path] = None
+    return list(written)

@@ -1,0 +1,1 @@
+"""Format numbers and escape text."""

@@ -1,0 +1,1 @@
+"""Sentences and cells derived from the data."""

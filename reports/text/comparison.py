@@ -1,0 +1,113 @@
+"""Word the rows, verdicts and headline of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.format import numbers as written
+from results import METRICS
+from results.comparison.compare import Comparison, Row, place
+from results.comparison.pairing import Loss
+
+TITLES = {
+    "parameters": "parameters",
+    "step_seconds": "step",
+    "forward_seconds": "forward",
+    "train_step_seconds": "train",
+}
+
+
+def headline(comparison: Comparison) -> str:
+    """The whole comparison in one line."""
+    c = comparison
+    counts = [f"{c.count('regressed'):,} regressed", f"{c.count('improved'):,} improved"]
+    counts.append(f"{c.count('inconclusive'):,} inconclusive{_settled_by(c.rows)}")
+    if c.count("not comparable"):
+        counts.append(f"{c.count('not comparable'):,} not comparable")
+    counts.append(f"{c.count('unchanged'):,} unchanged of {written.plural(len(c.rows), 'comparison')}")
+    if c.missing:
+        counts.append(f"{len(c.missing):,} missing")
+    if c.failed:
+        counts.append(f"{len(c.failed):,} newly failed")
+    return ", ".join(counts)
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader must know beside the rows: differences, losses, what was left out."""
+    c = comparison
+    lines = [f"differs: {one}" for one in c.differences]
+    lines += [f"allowed to differ: {one}" for one in c.allowed]
+    for name, before in c.base.plugins.items():
+        if (after := c.new.plugins.get(name, before)) != before:
+            lines.append(f"the plugin {name} is another version of its file: {before} against {after}")
+    lines += [f"missing: {_lost(one)}" for one in c.missing]
+    lines += [f"newly failed: {_lost(one)}" for one in c.failed]
+    lines += [f"failed in the base already: {_lost(one)}" for one in c.failed_in_base]
+    if c.added:
+        lines.append(f"only in the new run: {written.plural(c.added, 'case')}")
+    if c.not_asked:
+        lines.append(f"not measured in the new run, nor asked for: {', '.join(c.not_asked)}")
+    return lines
+
+
+def name_of(row: Row) -> str:
+    """The row's case and metric in one line."""
+    return f"{_case(row)}: {row.metric}{place(row.at)}"
+
+
+def change_of(row: Row) -> str:
+    """The effect with its interval, as a share or a difference: `+20.1% (+15.2 to +25.3)`."""
+    if row.effect is None:
+        return written.MISSING
+    if row.kind == "score":
+        bounds = "" if row.low is None or row.high is None else f" ({row.low:+.3f} to {row.high:+.3f})"
+        return f"{row.effect:+.3f}{bounds}"
+    has_bounds = row.low is not None and row.high is not None and row.low != row.high
+    bounds = f" ({100 * (row.low or 0):+.1f} to {100 * (row.high or 0):+.1f})" if has_bounds else ""
+    return f"{row.effect:+.1%}{bounds}"
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """Case, metric, base, new, change and verdict as people read them."""
+    return (_case(row), _metric(row), _value(row, row.base), _value(row, row.new), change_of(row), _verdict(row))
+
+
+def _case(row: Row) -> str:
+    length = "" if row.length is None else f" {row.length:,}"
+    return f"{row.arch} on {row.task}{length}{f', {row.condition}' if row.condition else ''}"
+
+
+def _metric(row: Row) -> str:
+    title = TITLES.get(row.metric) or METRICS[row.metric].title
+    return f"{title}{''.join(f', {name} {value:,}' for name, value in row.at)}"
+
+
+def _value(row: Row, value: float | None) -> str:
+    if value is None:
+        return written.MISSING
+    if row.kind == "score":
+        return written.score(value)
+    if row.metric == "parameters":
+        return f"{value:,.0f}"
+    if row.kind == "size":
+        return written.size(value)
+    return f"{written.microseconds(value)} µs" if value < 1e-3 else f"{written.milliseconds(value)} ms"
+
+
+def _verdict(row: Row) -> str:
+    return f"{row.verdict}{f' ({row.reason})' if row.reason and row.verdict != 'regressed' else ''}"
+
+
+def _settled_by(rows: Sequence[Row]) -> str:
+    """How many further units would settle what is inconclusive: half of such rows, and all of them."""
+    parts = []
+    for kind, what in (("timing", "--repeat"), ("score", "--seeds")):
+        needed = [row.further for row in rows if row.verdict == "inconclusive" and row.kind == kind and row.further]
+        if needed:
+            few, most = min(needed), max(needed)
+            parts.append(f"{few:,}{f' to {most:,}' if most > few else ''} further {what}")
+    return f" (settled by {' and '.join(parts)})" if parts else ""
+
+
+def _lost(loss: Loss) -> str:
+    return f"{loss.case.arch} on {loss.case.task} at {loss.case.length:,}, seed {loss.case.seed}: {loss.reason}"

@@ -1,0 +1,1 @@
+"""Compare two runs, and follow a case over many runs."""

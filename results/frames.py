@@ -1,0 +1,232 @@
+"""Records as pandas tables, for a reader who wants to ask questions of their own."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from results.schema.metrics import METRICS, middle_of
+from results.schema.record import Block, Measurement, Record
+from results.schema.run import RunFile
+from results.store.store import Run, Store
+
+if TYPE_CHECKING:
+    import pandas
+
+
+COLUMNS = ("key", "arch", "task", "length", "seed", "status", "parameters", "metric")
+SAMPLE_COLUMNS = ("run", "key", "metric", "process", "block", "sample", "value", "unit")
+
+
+def load(path: str | Path) -> pandas.DataFrame:
+    """One row a measurement of the run at `path`, or of the latest run for `<store>/latest`.
+
+    Columns: the case's identity, the metric, where it was measured (`at_length` and its like), the number of samples,
+    their median, and the samples. Raises `StoreError` where there is no such run, and warns of damaged records, as all
+    three readers do: these are left out.
+
+    >>> import results
+    >>> frame = results.load("carousel-runs/latest")
+    >>> frame[["metric", "at_length", "at_position", "count", "median"]]
+             metric  at_length  at_position  count   median
+    0      accuracy       32.0          NaN      1  0.87500
+    1      accuracy       64.0          NaN      1  0.62500
+    2  step_seconds        NaN         16.0      3  0.00002
+    """
+    return frame(_records_of(_run_at(path)).values())
+
+
+def samples(path: str | Path) -> pandas.DataFrame:
+    """One row a sample of the run at `path`, or of the latest run for `<store>/latest`, with its case's full identity.
+
+    Columns: the run, its code and its environment; the case and every field of its protocol; the metric, where it was
+    measured, and in which process and block; the place of the sample in its measurement, its value and unit.
+    Raises `StoreError` where there is no such run.
+
+    >>> import results
+    >>> steps = results.samples("carousel-runs/latest").query("metric == 'step_seconds'")
+    >>> steps[["arch", "protocol_batch", "environment_torch", "block", "value"]]
+                     arch  protocol_batch environment_torch  block    value
+    2  lstm:forget_bias=1               8            2.13.0      0  0.00001
+    3  lstm:forget_bias=1               8            2.13.0      0  0.00003
+    4  lstm:forget_bias=1               8            2.13.0      0  0.00002
+    """
+    run = _run_at(path)
+    return sample_frame(run.file(), _records_of(run).values())
+
+
+def cases(path: str | Path) -> pandas.DataFrame:
+    """One row a case of the run at `path`, or of the latest run for `<store>/latest`.
+
+    Columns: the case's identity, its status and reason, its training, and for each metric and place its middle: the
+    median of a timing, the mean of anything else. A case that was planned and has no record is `missing`.
+    Raises `StoreError` where there is no such run.
+
+    >>> import results
+    >>> table = results.cases("carousel-runs/latest")
+    >>> table[["arch", "seed", "status", "parameters", "train_steps", "accuracy length=64"]]
+                     arch  seed status  parameters  train_steps  accuracy length=64
+    0  lstm:forget_bias=1     0     ok        3538          100               0.625
+    """
+    run = _run_at(path)
+    return case_frame(run.file(), _records_of(run))
+
+
+def _records_of(run: Run) -> dict[str, Record]:
+    records, damaged = run.read()
+    if damaged:
+        warnings.warn(
+            f"{len(damaged)} of {len(records) + len(damaged)} records of {run.folder} cannot be read and are left out; "
+            f"carousel verify {run.folder.parent} names them",
+            stacklevel=3,
+        )
+    return records
+
+
+def frame(records: Iterable[Record]) -> pandas.DataFrame:
+    """One row a measurement."""
+    import numpy as np
+    import pandas
+
+    rows = [
+        {
+            "key": record.key,
+            "arch": record.case.arch,
+            "task": record.case.task,
+            "length": record.case.length,
+            "seed": record.case.seed,
+            "status": record.status,
+            "parameters": record.model.parameters if record.model else None,
+            "metric": measurement.metric,
+            **{f"at_{name}": value for name, value in measurement.at.items()},
+            "samples": measurement.samples,
+        }
+        for record in records
+        for measurement in record.measurements
+    ]
+    table = pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=[*COLUMNS, "samples"])
+    table["count"] = table["samples"].map(len)
+    table["median"] = table["samples"].map(np.median)
+    return table
+
+
+def sample_frame(file: RunFile, records: Iterable[Record]) -> pandas.DataFrame:
+    """One row a sample, with all that tells it from any other."""
+    import numpy as np
+    import pandas
+
+    run = _identity_of_run(file)
+    rows: list[dict[str, Any]] = []
+    measurements: list[Measurement] = []
+    for record in records:
+        case = run | _identity_of_case(record)
+        for measurement in record.measurements:
+            at = {f"at_{name}": value for name, value in measurement.at.items()}
+            metric = METRICS.get(measurement.metric)
+            unit = None if metric is None else metric.unit
+            rows.append(case | {"metric": measurement.metric, "unit": unit, **at, "process": measurement.process})
+            measurements.append(measurement)
+    if not rows:
+        return pandas.DataFrame(columns=list(SAMPLE_COLUMNS))
+    counts = [len(measurement.samples) for measurement in measurements]
+    table = pandas.DataFrame({name: _column([row.get(name) for row in rows]) for name in _names(rows)})
+    table = table.loc[table.index.repeat(counts)].reset_index(drop=True)
+    places = [_blocks_of(measurement) for measurement in measurements]
+    table["block"] = pandas.array([number for found in places for number, _ in found], dtype="Int64")
+    for field in Block.model_fields:
+        table[f"block_{field}"] = _column([getattr(block, field, None) for found in places for _, block in found])
+    table["sample"] = np.concatenate([np.arange(count) for count in counts])
+    table["value"] = np.array([sample for measurement in measurements for sample in measurement.samples], dtype=float)
+    return table
+
+
+def case_frame(file: RunFile, records: dict[str, Record]) -> pandas.DataFrame:
+    """One row a planned case."""
+    import pandas
+
+    rows = []
+    for case in file.cases:
+        record = records.get(case.key)
+        if record is None:
+            rows.append(_identity_of_case(Record(key=case.key, case=case, status="crashed")) | {"status": "missing"})
+            continue
+        training = record.training
+        row = _identity_of_case(record) | {
+            "reason": record.reason,
+            "train_steps": None if training is None else training.steps,
+            "train_seconds": None if training is None else training.seconds,
+            "stopped": None if training is None else training.stopped,
+        }
+        for metric in dict.fromkeys(measurement.metric for measurement in record.measurements):
+            for measurement in record.of(metric):
+                if measurement.samples:
+                    where = "".join(f" {name}={value}" for name, value in measurement.at.items())
+                    row[f"{metric}{where}"] = middle_of(metric, measurement.samples)
+        rows.append(row)
+    return pandas.DataFrame({name: _column([row.get(name) for row in rows]) for name in _names(rows)})
+
+
+def _run_at(path: str | Path) -> Run:
+    path = Path(path)
+    return Store(path.parent).find(path.name if path.name == "latest" else str(path))
+
+
+def _identity_of_run(file: RunFile) -> dict[str, Any]:
+    environment = {
+        f"environment_{name}": json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+        for name, value in file.environment.model_dump(mode="json").items()
+    }
+    return {
+        "run": file.id,
+        "plan": file.plan,
+        "plan_digest": file.plan_digest,
+        "created": file.created,
+        "code": file.code,
+        "commit": file.commit,
+        "modified": file.modified,
+        "plugins": json.dumps(file.plugins, sort_keys=True),
+        **environment,
+    }
+
+
+def _identity_of_case(record: Record) -> dict[str, Any]:
+    case = record.case
+    protocol = {name: _plain(getattr(case.protocol, name)) for name in type(case.protocol).model_fields}
+    return {
+        "key": record.key,
+        **{name: getattr(case, name) for name in type(case).model_fields if name != "protocol"},
+        **{f"protocol_{name}": value for name, value in protocol.items()},
+        "status": record.status,
+        "parameters": record.model.parameters if record.model else None,
+    }
+
+
+def _plain(value: Any) -> Any:
+    return " ".join(str(each) for each in value) if isinstance(value, tuple) else value
+
+
+def _blocks_of(measurement: Measurement) -> list[tuple[int | None, Block | None]]:
+    """Which block each sample fell into: samples fall into blocks evenly and in order."""
+    count, blocks = len(measurement.samples), measurement.blocks
+    if not blocks:
+        return [(None, None)] * count
+    return [(place, blocks[place]) for place in (sample * len(blocks) // count for sample in range(count))]
+
+
+def _names(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _column(values: Sequence[Any]) -> Any:
+    """Whole numbers stay whole where some are missing; those that 64 bits do not hold are written out as text."""
+    import pandas
+
+    given = [value for value in values if value is not None]
+    if not given or not all(type(value) is int for value in given):
+        return list(values)
+    if any(abs(value) >= 1 << 63 for value in given):
+        return [None if value is None else str(value) for value in values]
+    return pandas.array(list(values), dtype="Int64") if len(given) < len(values) else list(values)

@@ -1,0 +1,1 @@
+"""Intervals, permutation tests, growth fits, noise and roofline formulas."""

@@ -1,0 +1,1 @@
+"""Read, write, merge and verify runs on disk."""

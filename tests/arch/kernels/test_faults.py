@@ -1,0 +1,144 @@
+"""The kernels' tests are tested: a fault planted in a kernel must make the comparison with the equations fail."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import arch.kernels
+from tests.arch.kernels import test_block, test_streaming, test_training
+
+SOURCE = Path(arch.kernels.__file__).parent
+SIZES = {"batch": 9, "steps": 5, "inputs": 3, "width": 18, "seed": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    file: str
+    there: str
+    instead: str
+    spec: str
+    loads: tuple[str, ...] = ()
+    """The files that are made of this one, in the order of their imports."""
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.there}"
+
+
+FAULTS = [
+    Fault("training.rnn", "dh * (splat(1.0) - h * h)", "dh * (splat(1.0) - h)", "rnn"),
+    Fault("training.rnn", "sums, D * padded, h_0, outputs, begin", "sums, D * padded, h_0, h_0, begin", "rnn"),
+    Fault("training.chunked", "outputs, begin - 1, end - 1, B", "outputs, begin, end, B", "rnn", ("training.rnn",)),
+    Fault("training.lstm", "dc * f)  # (11)", "dc * i)  # (11)", "lstm"),
+    Fault("training.lstm", "dc * c * (f * (one - f))", "dc * i * (f * (one - f))", "lstm"),
+    Fault(
+        "training.lstm",
+        "(c_0, 0) if t == 0 else (cells, (t - 1) * B * H)\n",
+        "(c_0, 0) if t == 0 else (cells, t * B * H)\n",
+        "lstm",
+    ),
+    Fault("training.gru", "store(d_sums, here + 3 * padded, dn * r)", "store(d_sums, here + 3 * padded, dn)", "gru"),
+    Fault("training.gru", "fused(da, r, load_first(d_h", "fused(da, h, load_first(d_h", "gru:reset=before"),
+    Fault(
+        "training.gelu", "fused(x * splat(INVERSE_SQRT_2_PI), bell, below)", "below", "transformer", ("training.mlp",)
+    ),
+    Fault(
+        "training.layer_norm",
+        "apart * slope) * scale",
+        "apart) * scale",
+        "transformer",
+        ("training.qkv", "training.mlp"),
+    ),
+    Fault("training.qkv", "splat(-1.0) if back", "splat(1.0) if back", "transformer"),
+    Fault(
+        "training.attention",
+        "top, share = splat(moments[2 * (head * T + t)])",
+        "top, share = splat(0.0)",
+        "transformer",
+    ),
+    Fault("training.mlp", "moments_YM, gain_D, d_z_YD)", "moments_YM, gain_D, d_z_YD * 0)", "transformer"),
+]
+STREAMING_FAULTS = [
+    Fault(
+        "streaming.recurrent_step",
+        "fused(z, load_first(h, here, count) - n, n)",
+        "fused(z, n, n)",
+        "gru",
+        ("streaming.model_step",),
+    ),
+    Fault(
+        "streaming.block_step",
+        "one * sine + other * cosine",
+        "one * sine - other * cosine",
+        "transformer",
+        ("streaming.model_step",),
+    ),
+    Fault(
+        "simd.matvec",
+        "numbers_at + b * apart",
+        "numbers_at",
+        "lstm",
+        ("streaming.recurrent_step", "streaming.block_step", "streaming.model_step"),
+    ),
+]
+
+
+def planted(fault: Fault, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package's kernels, as they would be with the fault, until the test ends."""
+    text = (SOURCE / path_of(fault.file)).read_text(encoding="utf-8")
+    assert text.count(fault.there) == 1, f"{fault.there!r} must stand in {fault.file}.py exactly once"
+    _loaded(fault.file, text.replace(fault.there, fault.instead), folder, monkeypatch)
+    for name in fault.loads:
+        _loaded(name, (SOURCE / path_of(name)).read_text(encoding="utf-8"), folder, monkeypatch)
+
+
+def path_of(name: str) -> str:
+    return f"{name.replace('.', '/')}.py"
+
+
+def _loaded(name: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    path = folder / path_of(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    specification = importlib.util.spec_from_file_location(f"arch.kernels.{name}", path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    importlib.import_module(f"arch.kernels.{name}")
+    monkeypatch.setitem(sys.modules, f"arch.kernels.{name}", module)
+    package, _, leaf = name.partition(".")
+    monkeypatch.setattr(importlib.import_module(f"arch.kernels.{package}"), leaf, module)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check() -> None:
+        if fault.spec == "transformer":
+            test_block.compare(fault.spec, 2, 21, 12)
+        else:
+            test_training.compare(fault.spec, **SIZES)
+
+    _is_caught(check, fault, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("fault", STREAMING_FAULTS, ids=str)
+def test_a_fault_in_streaming_is_caught(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check() -> None:
+        test_streaming.test_steps_are_the_equations(fault.spec, tokens=False, batch=3)
+
+    _is_caught(check, fault, tmp_path, monkeypatch)
+
+
+def _is_caught(check: Callable[[], None], fault: Fault, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check()
+    planted(fault, folder, monkeypatch)
+    with pytest.raises(AssertionError):
+        check()

@@ -1,0 +1,384 @@
+"""The kernels against the equations: same outputs, same gradients, and a clear rule for which of them runs."""
+
+# Shape suffixes: B batch, T time, D input width, H hidden width, N numbers
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import arch
+from arch import RecurrentLayer, State
+from arch.kernels.runtime import jit
+from arch.kernels.runtime import threads as _threads
+from arch.kernels.simd import activation
+from arch.kernels.simd.vector import LANES, load, store
+from arch.kernels.training import chunked, gelu
+from tests.arch.fused import SPECS, assert_same, layer_of
+
+SIZES = [(1, 1, 1, 1), (1, 2, 3, 16), (2, 1, 4, 5), (3, 7, 1, 17), (8, 5, 4, 48), (9, 6, 2, 34), (33, 4, 3, 65)]
+"""Batch, steps, inputs and width: below, at and above a whole tile and a whole vector in each."""
+
+
+def random_state(layer: RecurrentLayer, batch: int, generator: torch.Generator) -> State:
+    empty = layer.init_state(batch)
+    return type(empty)(*(torch.randn(part.shape, generator=generator, requires_grad=True) for part in empty))
+
+
+def results(layer: RecurrentLayer, backend: str, x_BTD: Tensor, state: State, sees: list[Tensor]) -> list[Tensor]:
+    """Output, final state, and the gradients of a random sum of them by every input and parameter."""
+    layer.backend = backend  # type: ignore[assignment]
+    output_BTH, final = layer.scan(x_BTD, state)
+    found = [output_BTH, *final]
+    by = [x_BTD, *state, *layer.parameters()]
+    gradients = torch.autograd.grad(found, by, sees[: len(found)])
+    return [tensor.detach() for tensor in (*found, *gradients)]
+
+
+def compare(spec: str, batch: int, steps: int, inputs: int, width: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    layer = layer_of(spec, inputs, width)
+    x_BTD = torch.randn(batch, steps, inputs, generator=generator, requires_grad=True)
+    state = random_state(layer, batch, generator)
+    sees = [torch.randn(batch, steps, width, generator=generator)]
+    sees += [torch.randn(batch, width, generator=generator) for _ in state]
+    assert layer.backend_for(x_BTD, state) == "fused"
+    assert_same(results(layer, "fused", x_BTD, state, sees), results(layer, "reference", x_BTD, state, sees))
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("spec", SPECS)
+def test_outputs_and_gradients_are_the_equations(spec: str, sizes: tuple[int, int, int, int]) -> None:
+    compare(spec, *sizes, seed=0)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    spec=st.sampled_from(SPECS),
+    batch=st.integers(1, 40),
+    steps=st.integers(1, 12),
+    inputs=st.integers(1, 8),
+    width=st.integers(1, 70),
+    seed=st.integers(0, 2**31),
+)
+def test_random_sizes(spec: str, batch: int, steps: int, inputs: int, width: int, seed: int) -> None:
+    compare(spec, batch, steps, inputs, width, seed)
+
+
+@pytest.mark.parametrize("spec", ["gru", "lstm"])
+def test_what_is_kept_past_the_caches(spec: str) -> None:
+    batch, steps, width = 64, 40, 64
+    assert batch * steps * 4 * width > chunked.FITS and width % LANES == 0
+    compare(spec, batch, steps, 3, width, seed=0)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("which", ["output", "last step", "final state"])
+def test_gradients_flow_from_each_result_alone(spec: str, which: str) -> None:
+    torch.manual_seed(0)
+    layer, x_BTD = layer_of(spec, 3, 20), torch.randn(5, 6, 3)
+    found = {}
+    for backend in ("fused", "reference"):
+        layer.backend = backend
+        output_BTH, final = layer.scan(x_BTD, layer.init_state(5))
+        total = {"output": output_BTH, "last step": output_BTH[:, -1], "final state": final[-1]}[which]
+        parameters = [parameter for name, parameter in layer.named_parameters()]
+        found[backend] = list(torch.autograd.grad(total.square().sum(), parameters))
+    assert_same(found["fused"], found["reference"])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_chunks_carry_the_state_and_its_gradient(spec: str) -> None:
+    torch.manual_seed(1)
+    layer, x_BTD = layer_of(spec, 3, 19), torch.randn(4, 11, 3)
+    found = []
+    for sizes in ([11], [1, 2, 8], [5, 6]):
+        state, outputs = layer.init_state(4), []
+        for chunk_BTD in x_BTD.split(sizes, 1):
+            output_BTH, state = layer.scan(chunk_BTD, state)
+            outputs.append(output_BTH)
+        total = torch.cat(outputs, 1)
+        gradients = torch.autograd.grad(total.square().sum() + state[-1].sum(), list(layer.parameters()))
+        found.append([total.detach(), *(part.detach() for part in state), *gradients])
+    assert_same(found[1], found[0])
+    assert_same(found[2], found[0])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_inputs_in_any_layout(spec: str) -> None:
+    torch.manual_seed(2)
+    layer = layer_of(spec, 4, 18)
+    wide_TDB = torch.randn(6, 8, 7)
+    views = [wide_TDB.permute(2, 0, 1)[:, :, ::2], torch.randn(7, 1, 4).expand(7, 6, 4), torch.randn(7, 12, 4)[:, ::2]]
+    part = torch.randn(18, 7).T
+    for x_BTD in views:
+        assert not x_BTD.is_contiguous()
+        empty = layer.init_state(7)
+        state = type(empty)(*(part.clone(memory_format=torch.preserve_format) for _ in empty))
+        sees = [torch.randn(6, 7, 18).transpose(0, 1)] + [torch.randn(18, 7).T for _ in state]
+        x_BTD = x_BTD.detach().requires_grad_()
+        state = type(empty)(*(tensor.detach().requires_grad_() for tensor in state))
+        assert_same(results(layer, "fused", x_BTD, state, sees), results(layer, "reference", x_BTD, state, sees))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_same_twice_bit_for_bit(spec: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_threads, "LEAST_WORK", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    generator = torch.Generator().manual_seed(3)
+    layer = layer_of(spec, 3, 37)
+    x_BTD = torch.randn(13, 9, 3, generator=generator, requires_grad=True)
+    state = random_state(layer, 13, generator)
+    sees = [torch.randn(13, 9, 37, generator=generator)] + [torch.randn(13, 37, generator=generator) for _ in state]
+    first, second = (results(layer, "fused", x_BTD, state, sees) for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_retained_graph_gives_the_same_again(spec: str) -> None:
+    layer, x_BTD = layer_of(spec, 3, 20), torch.randn(5, 6, 3, requires_grad=True)
+    total = layer(x_BTD).square().sum()
+    first, second = (torch.autograd.grad(total, [x_BTD, *layer.parameters()], retain_graph=True) for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_threads_change_no_bit(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row's sums run in one order, whichever thread it is in, and whatever is in the tile with it."""
+    monkeypatch.setattr(_threads, "LEAST_WORK", 1)
+    layer = layer_of(spec, 3, 37)
+    shares: list[tuple[int, int]] = []
+
+    def noted(run: Callable[[int, int], object], first: int, last: int, flushes: bool) -> None:
+        shares.append((first, last))
+        run(first, last)
+
+    monkeypatch.setattr(_threads, "_run", noted)
+    found = []
+    with torch.no_grad():
+        x_TBD = torch.randn(5, 37, 3)
+        for threads in (1, 2, 3):
+            monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            found.append(layer.fuse(x_TBD, layer.init_state(37))[0])
+    assert sorted(shares) == [(8, 24), (16, 37), (24, 37)]
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_two_threads_are_the_equations(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_threads, "LEAST_WORK", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    compare(spec, batch=21, steps=4, inputs=3, width=18, seed=0)
+
+
+def test_the_other_threads_flush_as_their_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    seen = []
+    try:
+        for flushes in (True, False):
+            torch.set_flush_denormal(flushes)
+            _threads.over_rows(2, 1 << 30, lambda first, last: seen.append(_threads._flushes_denormals()), 1)
+    finally:
+        torch.set_flush_denormal(False)
+    assert seen == [True, True, False, False]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_sequence_does_not_depend_on_its_batch(spec: str) -> None:
+    layer = layer_of(spec, 3, 37)
+    x_TBD = torch.randn(5, 13, 3)
+    with torch.no_grad():
+        together_TBH, _ = layer.fuse(x_TBD, layer.init_state(13))
+        alone_TBH, _ = layer.fuse(x_TBD[:, 12:].contiguous(), layer.init_state(1))
+    assert torch.equal(together_TBH[:, 12:], alone_TBH)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_no_gradients_same_outputs(spec: str) -> None:
+    layer, x_BTD = layer_of(spec, 3, 21), torch.randn(6, 8, 3)
+    with_gradients = layer(x_BTD).detach()
+    for without in (torch.no_grad, torch.inference_mode):
+        with without():
+            output_BTH = layer(x_BTD)
+        assert torch.equal(output_BTH, with_gradients) and not output_BTH.requires_grad
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_state_passed_in_and_the_output_keep_their_numbers(spec: str) -> None:
+    layer, x_BTD = layer_of(spec, 3, 21), torch.randn(6, 8, 3)
+    state = random_state(layer, 6, torch.Generator().manual_seed(0))
+    kept = arch.copy_state(state)
+    output_BTH, final = layer.scan(x_BTD, state)
+    before_BTH = output_BTH.detach().clone()
+    (output_BTH.sum() + final[-1].sum()).backward()
+    assert all(torch.equal(one, other) for one, other in zip(state, kept, strict=True))
+    assert torch.equal(output_BTH, before_BTH)
+    assert arch.state_bytes(final) == arch.state_bytes(layer.init_state(6)), "the state shares the output's memory"
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_numbers_that_are_not_numbers_stay_in_sight(spec: str, bad: float) -> None:
+    layer, x_BTD = layer_of(spec, 2, 20), torch.randn(5, 6, 2)
+    x_BTD[3, 2, 1] = bad
+    x_BTD.requires_grad_()
+    found = {}
+    for backend in ("fused", "reference"):
+        layer.backend = backend
+        output_BTH = layer(x_BTD)
+        gradients = torch.autograd.grad(output_BTH.sum(), [x_BTD, *layer.parameters()])
+        found[backend] = [output_BTH.isnan(), *(tensor.isfinite() for tensor in (output_BTH, *gradients))]
+    assert all(torch.equal(one, other) for one, other in zip(*found.values(), strict=True))
+    nan_BTH, finite_BTH, _, finite_W = found["fused"][:4]
+    assert not finite_W[:, 1].any(), "a weight that met it must not train on"
+    assert nan_BTH[3, 2:].all() or bad == bad
+    assert finite_BTH[[0, 1, 2, 4]].all(), "rows of the batch touch"
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if "relu" not in spec])
+@pytest.mark.parametrize("huge", [1e4, 1e30, -1e4, -1e30])
+def test_huge_sums_saturate(spec: str, huge: float) -> None:
+    layer, x_BTD = layer_of(spec, 2, 20), torch.full((3, 4, 2), huge, requires_grad=True)
+    output_BTH = layer(x_BTD)
+    assert output_BTH.isfinite().all() and (output_BTH.abs() <= 1).all()
+    (gradient_BTD,) = torch.autograd.grad(output_BTH.sum(), x_BTD)
+    assert gradient_BTD.isfinite().all()
+
+
+def applied(function: Any, x_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A function of vectors, applied to numbers."""
+
+    @numba.njit
+    def loop(x_N, y_N):  # type: ignore[no-untyped-def]
+        for at in range(0, len(x_N), LANES):
+            store(y_N, at, function(load(x_N, at)))
+
+    padded_N = np.zeros(-(-len(x_N) // LANES) * LANES, np.float32)
+    padded_N[: len(x_N)] = x_N
+    y_N = np.empty_like(padded_N)
+    loop(padded_N, y_N)
+    return y_N[: len(x_N)]
+
+
+EXACT: dict[str, Callable[[Any], Any]] = {"sigmoid": lambda x_N: 1 / (1 + np.exp(-x_N)), "tanh": np.tanh}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_the_stated_error_of_sigmoid_and_tanh(name: str) -> None:
+    small_N = np.geomspace(1e-30, 1, 20_000)
+    x_N = np.concatenate([np.linspace(-85, 85, 400_000), np.linspace(-2, 2, 100_000), small_N, -small_N])
+    x_N = x_N.astype(np.float32)
+    exact_N = EXACT[name](x_N.astype(np.float64))
+    error_N = np.abs(applied(getattr(activation, name), x_N) - exact_N) / np.abs(exact_N)
+    assert error_N.max() <= activation.MAXIMUM_ERROR
+    assert error_N.max() > activation.MAXIMUM_ERROR / 4, "the stated error is far too wide"
+
+
+def test_the_stated_error_of_gelu() -> None:
+    sums_NE, bias_E = torch.linspace(-12, 12, 300_003).view(-1, 3), torch.tensor([0.25, -0.5, 0.0])
+    exact_NE = (sums_NE + bias_E).double().requires_grad_()
+    expected_NE = torch.nn.functional.gelu(exact_NE)
+    (expected_slope_NE,) = torch.autograd.grad(expected_NE.sum(), exact_NE)
+    slope_NE = sums_NE.clone()
+    found_NE = gelu.apply(slope_NE, bias_E)
+    for found, expected in ((found_NE, expected_NE), (slope_NE, expected_slope_NE)):
+        error_NE = (found.double() - expected.detach()).abs() / exact_NE.detach().abs().clamp(min=1)
+        assert gelu.MAXIMUM_ERROR / 8 < error_NE.max() <= gelu.MAXIMUM_ERROR
+
+
+def test_gelu_of_what_is_not_a_number() -> None:
+    found = gelu.apply(torch.tensor([[math.nan, math.inf, 1e30, -1e30]]), torch.zeros(4))
+    torch.testing.assert_close(found, torch.tensor([[math.nan, math.inf, 1e30, 0.0]]), equal_nan=True)
+
+
+def test_sigmoid_and_tanh_at_the_edges() -> None:
+    x_N = np.array([np.nan, np.inf, -np.inf, 1e38, -1e38, 0.0, -0.0], np.float32)
+    sigmoid_N, tanh_N = (applied(function, x_N) for function in (activation.sigmoid, activation.tanh))
+    assert np.isnan(sigmoid_N[0]) and np.isnan(tanh_N[0])
+    assert sigmoid_N[1] == sigmoid_N[3] == 1 and (np.abs(sigmoid_N[[2, 4]]) < 1e-37).all()
+    assert (sigmoid_N[5:] == 0.5).all()
+    assert tanh_N[1:].tolist() == [1, -1, 1, -1, 0, 0]
+
+
+@pytest.fixture
+def flush_restored() -> Iterator[None]:
+    yield
+    torch.set_flush_denormal(False)
+
+
+@pytest.mark.usefixtures("flush_restored")
+def test_denormals_are_flushed_with_the_thread() -> None:
+    """Bits are compared, since a flushing thread takes a denormal for 0 when it compares numbers."""
+    denormal_N = np.full(LANES, 1000, np.uint32).view(np.float32)
+
+    @numba.njit
+    def doubled(x):  # type: ignore[no-untyped-def]
+        return x + x
+
+    kept = applied(doubled, denormal_N).view(np.uint32)
+    torch.set_flush_denormal(True)
+    flushed = applied(doubled, denormal_N).view(np.uint32)
+    assert (kept == 2000).all() and (flushed == 0).all()
+
+
+def test_numba_is_imported_by_the_first_kernel_alone() -> None:
+    script = """
+import sys, torch, arch
+model = arch.build("lstm", channels=1, outputs=1, width=4)
+model.step(torch.zeros(1, 1), model.init_state(1))
+assert "numba" not in sys.modules
+model(torch.zeros(1, 2, 1))
+assert "numba" in sys.modules and "arch.kernels.training.lstm" in sys.modules
+assert "arch.kernels.training.gru" not in sys.modules
+arch.kernels.warm()
+assert {"arch.kernels.training.rnn", "arch.kernels.training.gru"} <= set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(arch.__file__).parents[1])
+
+
+def test_machines_without_the_widest_vectors() -> None:
+    """The kernels again with 8 lanes, as on a machine without AVX-512."""
+    script = """
+import llvmlite.binding
+features = llvmlite.binding.get_host_cpu_features()
+features.update((name, False) for name in features if "avx512" in name or "amx" in name or "avx10" in name)
+llvmlite.binding.get_host_cpu_features = lambda: features
+from arch.kernels import warm
+from arch.kernels.simd.vector import LANES
+assert LANES == 8
+assert isinstance(warm(), float) and warm() == warm()
+from tests.arch.kernels import test_block, test_streaming, test_training
+for spec in test_training.SPECS:
+    test_training.compare(spec, 9, 6, 2, 34, 0)
+    test_training.compare(spec, 3, 7, 1, 17, 0)
+for name in test_training.EXACT:
+    test_training.test_the_stated_error_of_sigmoid_and_tanh(name)
+test_training.test_the_stated_error_of_gelu()
+for spec in test_streaming.SPECS:
+    test_streaming.test_steps_are_the_equations(spec, True, 3)
+test_block.compare("transformer", 2, 21, 20)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(arch.__file__).parents[1])
+
+
+def test_a_change_in_any_kernel_file_compiles_all_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "SOURCES_DIGEST", 1)
+    one = jit._stamped(applied)
+    monkeypatch.setattr(jit, "SOURCES_DIGEST", 2)
+    other = jit._stamped(applied)
+    assert [cell.cell_contents for cell in one.__closure__ or ()] == [1]
+    assert [cell.cell_contents for cell in other.__closure__ or ()] == [2]

@@ -1,0 +1,299 @@
+"""The command line: what is wrong is one line with its exit code, and what is right is one document."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cli import main
+from bench.commands.run import command_line
+from bench.errors import UsageError
+from bench.executors.jobs import Failure
+from results import Record, RunFile, Store, StoreError
+from tasks import digits
+from tests.bench.carousel import Carousel, carousel
+from tests.bench.inline_executor import Inline, inline
+
+__all__ = ["carousel", "inline"]
+
+HOME = Path(__file__).resolve().parents[3]
+HEAVY = ("torch", "numpy", "pandas", "matplotlib", "pydantic", "scipy", "numba")
+
+
+BAD_INPUT = {
+    "an unknown plan": (["run", "quik"], 2, "did you mean 'quick'"),
+    "an unknown architecture": (["run", "tiny.toml", "-a", "lsmt"], 2, "did you mean 'lstm'"),
+    "an unknown task": (["run", "tiny.toml", "-t", "frist_last"], 2, "did you mean 'first_last'"),
+    "an unknown option": (["run", "tiny.toml", "-a", "lstm:forget=1"], 2, "forget_bias"),
+    "a wrong option": (["run", "tiny.toml", "-a", "lstm:bias=maybe"], 2, "bias"),
+    "an unknown parameter": (["run", "tiny.toml", "-t", "first_last:rules=sum"], 2, "rule"),
+    "a malformed spec": (["run", "tiny.toml", "-a", "lstm:bias"], 2, "name:option=value"),
+    "a width that heads do not divide": (
+        ["run", "tiny.toml", "-a", "transformer:heads=3", "--width", "16"],
+        2,
+        "heads",
+    ),
+    "a length under the least": (["run", "tiny.toml", "-L", "1"], 2, "at least 2 steps, not 1"),
+    "a length of nothing": (["run", "tiny.toml", "-L", "0"], 2, "--lengths must be at least 1"),
+    "a length that is no number": (["run", "tiny.toml", "-L", "8,x"], 2, "whole numbers, not 'x'"),
+    "a length left out": (["run", "tiny.toml", "-L", "8,"], 2, "whole numbers"),
+    "a length beyond all": (["run", "tiny.toml", "-L", "99999999999"], 2, "lengths"),
+    "no lanes": (["run", "tiny.toml", "--lanes", "0"], 2, "--lanes must be at least 1, not 0"),
+    "negative lanes": (["run", "tiny.toml", "--lanes", "-2"], 2, "--lanes must be at least 1"),
+    "no seeds": (["run", "tiny.toml", "--seeds", "0"], 2, "--seeds must be at least 1"),
+    "seeds beyond all": (["run", "tiny.toml", "--seeds", "99999999999"], 2, "seeds"),
+    "no width": (["run", "tiny.toml", "--width", "0"], 2, "width: "),
+    "a width beyond all": (["run", "tiny.toml", "--width", "99999999999"], 2, "width"),
+    "no budget": (["run", "tiny.toml", "--params", "0"], 2, "params: "),
+    "a budget too small": (["run", "tiny.toml", "--params", "1"], 2, "over the budget"),
+    "a budget and a width": (["run", "tiny.toml", "--params", "9", "--width", "9"], 2, "not both"),
+    "no time": (["run", "tiny.toml", "--timeout", "0"], 2, "--timeout must be more than 0"),
+    "a time that is no number": (["run", "tiny.toml", "--timeout", "nan"], 2, "--timeout"),
+    "an unknown probe": (["run", "tiny.toml", "--measure", "speed"], 2, "accuracy, latency, streaming"),
+    "an unknown device": (["run", "tiny.toml", "--device", "tpu"], 2, "cpu or cuda"),
+    "one GPU of several": (["run", "tiny.toml", "--device", "cuda:1"], 2, "CUDA_VISIBLE_DEVICES"),
+    "a store that is a file": (["run", "tiny.toml", "--store", "tiny.toml"], 2, "cannot write to the store"),
+    "a store below a file": (["run", "tiny.toml", "--store", "tiny.toml/runs"], 2, "--store"),
+    "a run that does not exist": (["show", "nothing"], 2, "no runs in carousel-runs"),
+    "a report of nothing": (["report"], 2, "`carousel run` makes one"),
+    "architectures that select nothing": (["run", "tiny.toml", "-a", "x*"], 5, "no architecture matches x*"),
+    "tasks that select nothing": (["run", "tiny.toml", "-t", "!*"], 5, "no task matches !*"),
+    "everything taken away": (["run", "tiny.toml", "-a", "!rnn", "-a", "!lstm"], 5, "no architecture matches"),
+    "a list of nothing": (["list", "archs", "x*"], 5, "no archs match 'x*'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    tmp_path: Path, carousel: Carousel, inline: Inline, name: str
+) -> None:
+    words, code, expected = BAD_INPUT[name]
+    before = sorted(tmp_path.rglob("*"))
+    ended = carousel(*words)
+    assert ended.code == code, ended.err
+    (line,) = ended.err.splitlines()
+    assert line.startswith("carousel: ")
+    assert expected in line
+    assert ended.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+    assert inline.trained == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--sedes", "3"],
+        ["run", "--seeds", "x"],
+        ["runn"],
+        ["list", "models"],
+        ["show", "--format", "pdf"],
+        ["run", "quick", "smoke"],
+    ],
+)
+def test_words_that_no_command_has_are_a_mistake_of_use(tmp_path: Path, carousel: Carousel, words: list[str]) -> None:
+    ended = carousel(*words)
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+    assert ended.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_an_unwritable_store_of_a_run_under_way_keeps_its_records(
+    tmp_path: Path, carousel: Carousel, inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    inline.failing = lambda job: monkeypatch.setattr(os, "fsync", full) if len(inline.trained) == 3 else None
+    ended = carousel("run", "tiny.toml", "-q")
+    assert ended.code == 2
+    (line,) = ended.err.splitlines()
+    assert "No space left on device" in line
+    assert "carousel-runs" in line
+    (run,) = Store(tmp_path / "carousel-runs").runs()
+    assert len(run.read()[0]) == 2
+
+
+def test_a_page_that_cannot_be_written_is_one_line(
+    tmp_path: Path, carousel: Carousel, inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("reports.write_page", full)
+        ended = carousel("run", "tiny.toml", "-q")
+    assert ended.code == 2
+    assert "report.html" in ended.err.splitlines()[-1]
+    assert "Traceback" not in ended.err
+    assert carousel("report", "-o", "tiny.toml/page.html").code == 2
+    assert carousel("report", "-o", "page.html").code == 0
+    assert (tmp_path / "page.html").is_file()
+
+
+def test_a_traceback_is_kept_for_our_own_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: object) -> None:
+        raise ValueError("ours")
+
+    monkeypatch.setattr(main, "app", broken)
+    with pytest.raises(ValueError, match="ours"):
+        main.main()
+
+
+@pytest.mark.parametrize(("error", "code"), [(UsageError("theirs"), 2), (StoreError("theirs"), 2)])
+def test_a_users_mistake_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: ValueError, code: int
+) -> None:
+    def broken(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(main, "app", broken)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == code
+    assert capsys.readouterr().err == "carousel: theirs\n"
+
+
+def test_run_with_json_prints_one_document(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
+    ended = carousel("run", "tiny.toml", "-a", "lstm", "-L", "6", "--seeds", "1", "--measure", "accuracy", "--json")
+    assert ended.code == 0
+    document = json.loads(ended.out)
+    assert set(document) == {"run", "records"}
+    file = RunFile.model_validate_json(json.dumps(document["run"]))
+    (record,) = [Record.model_validate_json(json.dumps(each)) for each in document["records"]]
+    assert (record.case.arch, record.case.length, record.case.seed) == ("lstm", 6, 0)
+    assert set(record.probes) == {"accuracy"}
+    assert file.command == "carousel run tiny.toml -a lstm -L 6 --seeds 1 --measure accuracy --json"
+    (run,) = Store(tmp_path / "carousel-runs").runs()
+    assert run.read()[0] == {record.key: record}
+    assert run.file() == file
+    assert (run.folder / "report.html").is_file()
+
+
+def test_run_ends_with_the_leaderboard_and_the_page(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
+    ended = carousel("run", "tiny.toml", "--store", "elsewhere")
+    assert ended.code == 0
+    (run,) = Store(tmp_path / "elsewhere").runs()
+    assert f"report: elsewhere/{run.id}/report.html" in ended.out
+    assert "lstm" in ended.out
+    assert "4 cases" in ended.out
+    assert str(tmp_path) not in run.file().command
+    assert "elsewhere" not in run.file().command
+
+
+def test_a_run_with_failed_cases_says_so_by_its_exit_code(carousel: Carousel, inline: Inline) -> None:
+    inline.failing = lambda job: Failure("crashed", "the reason") if job.cases[0].arch == "rnn" else None
+    assert carousel("run", "tiny.toml", "-q").code == 3
+
+
+def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
+    def interrupt(job: Any) -> None:
+        if len(inline.trained) == 3:
+            raise KeyboardInterrupt
+
+    inline.failing = interrupt
+    ended = carousel("run", "tiny.toml", "-q")
+    assert ended.code == 130
+    assert "the same command goes on from there" in ended.out
+    (run,) = Store(tmp_path / "carousel-runs").runs()
+    assert len(run.read()[0]) == 2
+    inline.failing = lambda job: None
+    assert carousel("run", "tiny.toml", "-q").code == 0
+    assert len(inline.trained) == 3 + 2
+
+
+def test_a_dry_run_writes_nothing_and_trains_nothing(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
+    ended = carousel("run", "tiny.toml", "--dry-run", "--lanes", "2")
+    assert ended.code == 0
+    assert "4 cases, 0 done before, 4 to run on 2 lanes" in ended.out
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+    assert inline.trained == []
+
+
+def test_the_store_of_the_environment_is_used_unless_said(
+    tmp_path: Path, carousel: Carousel, inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAROUSEL_STORE", str(tmp_path / "from environment"))
+    words = ("run", "tiny.toml", "-q", "--seeds", "1", "-a", "rnn", "--measure", "accuracy")
+    assert carousel(*words).code == 0
+    assert carousel(*words, "--store", "said").code == 0
+    assert len(Store(tmp_path / "from environment").runs()) == len(Store(tmp_path / "said").runs()) == 1
+    assert not (tmp_path / "carousel-runs").exists()
+
+
+@pytest.mark.parametrize(("words", "allowed"), [(["--help"], []), (["run", "--help"], ["pydantic"])])
+def test_help_imports_nothing_heavy(words: list[str], allowed: list[str]) -> None:
+    """Typer itself reads a command's options with pydantic."""
+    program = (
+        "import json, sys\nfrom bench.cli.main import main\n"
+        f"sys.argv[1:] = {words!r}\n"
+        "try:\n    main()\nfinally:\n"
+        f"    print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]), file=sys.stderr)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0
+    assert set(json.loads(ended.stderr)) <= set(allowed)
+    assert "Usage" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run", "quick"], "carousel run quick"),
+        (["run", "--store", "/home/someone/runs", "-q"], "carousel run -q"),
+        (["run", "--store=/home/someone/runs", "-q"], "carousel run -q"),
+        (["run", "-a", "l*", "-a", "!lstm"], "carousel run -a 'l*' -a '!lstm'"),
+        (["run", "/home/someone/plans/mine.toml"], "carousel run mine.toml"),
+        (["run", "--store"], "carousel run"),
+    ],
+)
+def test_a_stored_command_can_be_repeated_and_names_no_folder(words: list[str], expected: str) -> None:
+    assert command_line(words) == expected
+
+
+def test_show_task_says_what_is_fed_and_what_is_asked(carousel: Carousel) -> None:
+    ended = carousel("show-task", "parity", "-L", "5")
+    assert ended.code == 0
+    assert "At 5 steps chance is 0.500." in ended.out
+    assert [line.split()[0] for line in ended.out.splitlines()[3:6]] == ["step", "input", "answer"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["recal"], "no task 'recal'; did you mean 'recall'?"),
+        (["digits", "-L", "65"], "digits"),
+        (["parity", "-L", "0"], "parity needs at least 1 steps, not 0"),
+    ],
+)
+def test_show_task_names_a_mistake_in_one_line(carousel: Carousel, words: list[str], says: str) -> None:
+    ended = carousel("show-task", *words)
+    assert ended.code == 2
+    assert ended.err.startswith("carousel: ") and says in ended.err and ended.err.count("\n") == 1
+
+
+class TestWithoutScikitLearn:
+    @pytest.fixture(autouse=True)
+    def missing(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        digits.images.cache_clear()
+        monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+        yield
+        digits.images.cache_clear()
+
+    def test_tasks_are_listed_all_the_same(self, carousel: Carousel) -> None:
+        ended = carousel("list", "tasks", "--json")
+        rows = {row["name"]: row for row in json.loads(ended.out)}
+        assert ended.code == 0 and rows["parity"]["chance there"] == 0.5
+        assert "carousel-bench[real]" in rows["digits"]["chance there"]
+
+    def test_a_plan_that_needs_it_is_refused_in_one_line(self, carousel: Carousel) -> None:
+        ended = carousel("run", "quick", "-t", "digits", "-L", "64", "--dry-run")
+        assert ended.code == 2
+        assert "carousel-bench[real]" in ended.err and ended.err.count("\n") == 1

@@ -1,0 +1,153 @@
+"""`carousel compare` and `carousel check`, end to end on stored runs: exit codes, files, formats."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from reports.export.comparison import comparison_as_markdown
+from results import Case, Record, RunFile, Store
+from results.comparison.compare import compare
+from tests.bench.carousel import Carousel, carousel
+from tests.results.planted import case_of, grid, run_of
+
+__all__ = ["carousel"]
+CASES = grid(tasks=1, seeds=2)
+HOSTILE = "x|<script>alert(1)</script>`*</details>\x1b&"
+
+
+def stored(run: tuple[RunFile, list[Record]]) -> str:
+    file, records = run
+    place = Store(Path("carousel-runs")).create(file)
+    for record in records:
+        place.write(record)
+    return file.id
+
+
+def slow_lstm(case: Case, metric: str) -> float:
+    return math.log(1.3) if case.arch == "lstm" and metric == "step_seconds" else 0.0
+
+
+@pytest.fixture
+def base(carousel: Carousel) -> str:
+    return stored(run_of(CASES, 1, noise=0.02))
+
+
+def test_an_unchanged_pair_passes(carousel: Carousel, base: str) -> None:
+    stored(run_of(CASES, 2, noise=0.02))
+    ended = carousel("check", base)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith("passed: 0 regressed, 0 improved, 0 inconclusive")
+
+
+def test_a_regression_fails_with_1_and_leads_every_output(carousel: Carousel, base: str) -> None:
+    new = stored(run_of(CASES, 2, noise=0.02, slower=slow_lstm))
+    ended = carousel("check", base, new, "--junit", "junit.xml", "--summary", "summary.md")
+    assert ended.code == 1
+    assert ended.out.startswith("failed: 2 regressed")
+    suite = ElementTree.parse("junit.xml").getroot().find("testsuite")
+    assert suite is not None
+    assert suite.get("failures") == "2"
+    failed = [case.get("name") or "" for case in suite if case.find("failure") is not None]
+    assert all("lstm" in name and "step_seconds" in name for name in failed)
+    summary = Path("summary.md").read_text(encoding="utf-8")
+    assert summary.splitlines()[0] == "### Carousel check: failed"
+    assert summary.index("regressed |") < summary.index("<details>")
+    document = json.loads(carousel("check", base, new, "--json").out)
+    assert (document["passed"], document["exit_code"], len(document["failing"])) == (False, 1, 2)
+    assert carousel("compare", base, new).code == 0
+
+
+def test_fail_on_names_what_fails_and_from_where_on(carousel: Carousel, base: str) -> None:
+    new = stored(run_of(CASES, 2, noise=0.02, slower=slow_lstm))
+    assert carousel("check", base, new, "--fail-on", "accuracy:-0.02,latency:10%").code == 0
+    assert carousel("check", base, new, "--fail-on", "streaming:100%").code == 0
+    assert carousel("check", base, new, "--fail-on", "streaming:10%").code == 1
+
+
+@pytest.mark.parametrize("wrong", ["speed:10%", "accuracy:2%", "streaming:0.1", "streaming:-10%", "streaming:x%", ""])
+def test_a_wrong_fail_on_is_one_line(carousel: Carousel, base: str, wrong: str) -> None:
+    ended = carousel("check", base, base, "--fail-on", wrong)
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert "--fail-on" in ended.err
+
+
+def test_too_few_processes_pass_loudly_and_fail_where_strict(carousel: Carousel, base: str) -> None:
+    new = stored(run_of(CASES, 2, processes=1))
+    ended = carousel("check", base, new)
+    assert ended.code == 0
+    assert "10 inconclusive (settled by 3 further --repeat)" in ended.out.splitlines()[0]
+    assert carousel("check", base, new, "--strict").code == 1
+
+
+def test_a_missing_case_is_3_unless_something_regressed(carousel: Carousel, base: str) -> None:
+    file, records = run_of(CASES, 2, noise=0.02)
+    ended = carousel("check", base, stored((file, records[1:])))
+    assert ended.code == 3
+    assert "1 missing" in ended.out.splitlines()[0]
+    file, records = run_of(CASES, 3, noise=0.02, slower=slow_lstm)
+    assert carousel("check", base, stored((file, records[1:]))).code == 1
+
+
+def test_another_machine_is_4_unless_allowed(carousel: Carousel, base: str) -> None:
+    new = stored(run_of(CASES, 2, noise=0.02, cpu="another"))
+    ended = carousel("check", base, new)
+    assert ended.code == 4
+    assert "cpu: a processor against another" in ended.out
+    assert carousel("compare", base, new).code == 4
+    allowed = carousel("check", base, new, "--allow", "cpu")
+    assert allowed.code == 0
+    assert "allowed to differ: cpu: a processor against another" in allowed.out
+    wrong = carousel("check", base, new, "--allow", "colour")
+    assert (wrong.code, len(wrong.err.splitlines())) == (2, 1)
+
+
+def test_nothing_in_common_is_5_for_compare_and_missing_for_check(carousel: Carousel, base: str) -> None:
+    new = stored(run_of([case_of("gru")], 2))
+    assert carousel("compare", base, new).code == 5
+    assert carousel("check", base, new).code == 3
+
+
+def test_every_format_names_the_change_and_escapes_what_is_hostile(carousel: Carousel) -> None:
+    cases = [case_of(f"={HOSTILE}"), case_of("lstm")]
+    base = stored(run_of(cases, 1, noise=0.02))
+    new = stored(run_of(cases, 2, noise=0.02, slower=lambda case, metric: 0.5 if metric == "step_seconds" else 0.0))
+    shown = {name: carousel("compare", base, new, "--format", name) for name in ("markdown", "csv", "latex", "json")}
+    assert all((ended.code, ended.err) == (0, "") for ended in shown.values())
+    assert "<script" not in shown["markdown"].out
+    assert shown["markdown"].out.count("</details>") == shown["markdown"].out.count("<details>")
+    rows = list(csv.DictReader(io.StringIO(shown["csv"].out)))
+    assert {row["arch"][:2] for row in rows} == {"'=", "ls"}
+    assert {row["verdict"] for row in rows if row["metric"] == "step_seconds"} == {"regressed"}
+    assert r"\begin{tabular}" in shown["latex"].out
+    assert json.loads(shown["json"].out)["counts"]["regressed"] == 4
+    assert "\x1b" not in carousel("compare", base, new).out
+    carousel("check", base, new, "--junit", "junit.xml", "--summary", "summary.md")
+    assert ElementTree.parse("junit.xml").getroot().tag == "testsuites"
+    assert "<script" not in Path("summary.md").read_text(encoding="utf-8")
+
+
+def test_a_run_is_found_by_path_anywhere(carousel: Carousel, base: str) -> None:
+    Path("carousel-runs").rename("elsewhere")
+    assert carousel("check", f"elsewhere/{base}", f"elsewhere/{base}").code == 0
+
+
+def test_a_summary_that_would_be_too_long_for_a_comment_counts_what_it_leaves_out() -> None:
+    cases = grid(tasks=4, seeds=2)
+    found = compare(run_of(cases, 1, noise=0.02), run_of(cases, 2, noise=0.02, slower=slow_lstm))
+    whole, cut = comparison_as_markdown(found), comparison_as_markdown(found, longest=2_000)
+    assert len(cut) < 2_500 < len(whole)
+    assert "more" not in whole
+    rows = [line for line in cut.splitlines() if line.startswith("| ") and ":--" not in line and "| case" not in line]
+    left_out = [int(number) for number in re.findall(r"and ([0-9,]+) more", cut)]
+    shown = [row for row in rows if not row.startswith("| and ")]
+    assert len(shown) + sum(left_out) == len(found.rows)
+    assert cut.splitlines()[0] == whole.splitlines()[0]
+    assert set(shown) <= set(whole.splitlines())

@@ -1,0 +1,141 @@
+"""Advice names each limit and nothing else; the pulse is taken for as long as the clock says."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from bench.machine.advice import Vitals, advise
+from bench.machine.diagnosis import drift_of, spread_of, take_pulses
+from bench.machine.provenance import Checkout
+from tests.bench.carousel import Carousel, carousel
+from tests.bench.doubles import LOADED_BLOCK, loaded_machine
+
+__all__ = ["carousel"]
+
+SOUND: dict[str, Any] = {
+    "cores": 2,
+    "spread": 0.05,
+    "drift": 0.05,
+    "slow_share": 0.0,
+    "load": 0.10,
+    "steal": 0.05,
+    "waiting": 0.05,
+    "clock_seconds": 5e-7,
+    "clock_source": "tsc",
+    "governor": "performance",
+    "quota": 2.0,
+    "heat_events": 0,
+    "quota_stops": 0,
+    "virtual": "none",
+}
+"""Everything at the last value that is sound."""
+
+
+def test_nothing_limits_trust_on_a_sound_machine() -> None:
+    assert advise(Vitals(**SOUND)) == ["nothing found that limits trust in timings here"]
+    silent = dict.fromkeys(("load", "steal", "waiting", "governor", "quota", "virtual"))
+    assert len(advise(Vitals(**SOUND | silent))) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says", "do"),
+    [
+        ({"cores": 1, "quota": None}, "one core", "close it"),
+        ({"quota": 1.5}, "a quota allows 1.5 of 2 cores", "--lanes"),
+        ({"spread": 0.25}, "the pulse varies by ±25%", "repeat the run"),
+        ({"drift": 0.08}, "the pulse slowed by 8%", "let it cool"),
+        ({"heat_events": 3}, "heat slowed the processor 3 times", "let it cool"),
+        ({"quota_stops": 2}, "the quota stopped this container 2 times", "raise the quota"),
+        ({"load": 0.5}, "other work keeps 50% of the cores busy", "end it, or wait"),
+        ({"steal": 0.2}, "another machine takes 20%", "ask for one of your own"),
+        ({"waiting": 0.3}, "stood still for 30%", "end it before timing"),
+        ({"governor": "powersave"}, "governed by powersave", "performance"),
+        ({"unplugged": True}, "on battery", "plug the machine in"),
+        ({"clock_seconds": 2e-6}, "reading the clock takes 2.0 µs (source tsc)", "compare them with each other only"),
+        ({"flushes": False}, "denormal numbers", "slower"),
+        ({"virtual": "container"}, "container: neighbours", "ratios of one run"),
+    ],
+)
+def test_each_limit_is_named_alone_with_what_to_do(changes: dict[str, Any], says: str, do: str) -> None:
+    (line,) = advise(Vitals(**SOUND | changes))
+    assert says in line
+    assert do in line
+
+
+def test_several_limits_are_all_named() -> None:
+    found = advise(Vitals(**SOUND | {"cores": 1, "quota": None, "load": 0.9, "governor": "ondemand"}))
+    assert [line.split(":")[0] for line in found] == [
+        "one core",
+        "other work keeps 90% of the cores busy",
+        "the clock rate is governed by ondemand",
+    ]
+
+
+def test_spread_and_drift_are_worked_out_by_hand() -> None:
+    beats = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0]
+    assert spread_of(beats) == pytest.approx((1.9 - 1.1) / 2 / 1.5)
+    assert drift_of(beats) == pytest.approx(1.9 / 1.1 - 1)
+    assert drift_of([2.0, 1.0, 1.0]) == -0.5
+    assert spread_of([3.0] * 9) == drift_of([3.0] * 9) == 0
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(10.0, 10), (2.5, 3), (0.5, 3)])
+def test_the_pulse_is_taken_for_as_long_as_the_clock_says(seconds: float, count: int) -> None:
+    """A second passes with every beat; three beats are taken however short the time."""
+    taken = itertools.count()
+    now = [0]
+
+    def beat() -> float:
+        now[0] = next(taken)  # the first beat, at second 0, does not count
+        return 0.004
+
+    beats, block = take_pulses(seconds, beat=beat, clock=lambda: now[0], machine=loaded_machine())
+    assert beats == [0.004] * count
+    assert block == LOADED_BLOCK
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.machine.diagnosis.pulse", lambda: 0.002)
+
+
+def test_doctor_prints_one_document(carousel: Carousel, steady: None) -> None:
+    ended = carousel("doctor", "--json", "--seconds", "0.3")
+    assert ended.code == 0
+    document = json.loads(ended.out)
+    found = document["pulse"]
+    assert (found["median_seconds"], found["relative_spread"], found["slow_share"]) == (0.002, 0.0, 0.0)
+    counted = {"load", "steal_share", "waiting_share", "switches", "clock_seconds", "heat_events", "quota_stops"}
+    assert set(document["around"]) == counted
+    assert set(document["code"]) == {"digest", "commit", "modified"}
+    assert document["environment"]["torch"].partition("+")[0].count(".") == 2
+    assert document["advice"]
+
+
+def test_doctor_tells_people(carousel: Carousel, steady: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    heat = itertools.count(5, 4)
+    monkeypatch.setattr("bench.machine.hardware.heat_events", lambda: next(heat))
+    monkeypatch.setattr("bench.machine.hardware.quota_stops", lambda: None)
+    monkeypatch.setattr("bench.commands.doctor.gpu_name", lambda: None)
+    monkeypatch.setattr("bench.commands.doctor.checkout", lambda: Checkout(commit="0123456789abcdef", modified=True))
+    ended = carousel("doctor", "--seconds", "0.3")
+    assert ended.code == 0
+    assert "2.00 ms ± 0.0%, drift +0.0%" in ended.out
+    lines = dict(line.split(maxsplit=1) for line in ended.out.splitlines())
+    assert lines["gpu"] == "none that torch can use"
+    assert lines["commit"] == "0123456789 and changes"
+    assert lines["heat"] == "slowed the processor 4 times meanwhile"
+    assert lines["quota"] == "not told by this system"
+    assert lines["memory"].endswith(" GiB")
+    assert "• heat slowed the processor 4 times while it was watched" in ended.out
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "601"])
+def test_an_impossible_time_is_refused(carousel: Carousel, seconds: str) -> None:
+    ended = carousel("doctor", "--seconds", seconds)
+    assert ended.code == 2
+    assert "--seconds must be more than 0 and at most 600" in ended.err

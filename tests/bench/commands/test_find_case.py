@@ -1,0 +1,119 @@
+"""Which case words stand for: names as a page and as a plan spell them, digests, and what is said of other words."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bench.commands.find_case import MOST_LISTED, Named, meant, named_cases, the_one_meant
+from bench.errors import UsageError
+from results import Case, Protocol
+from tests.results.examples import record, run_file
+
+FIXED = {"train_sequences": 5000, "epochs": 100, "schedule": "halving"}
+OPEN = "lstm:bias=False,forget_bias=1.0,init=orthogonal"
+PRODUCT = "first_last:rule=product"
+
+
+def case(arch: str, task: str = "first_last", seed: int = 0, *, length: int = 30, **protocol: object) -> Case:
+    return Case(
+        arch=arch, task=task, length=length, width=8, seed=seed, protocol=Protocol.model_validate(FIXED | protocol)
+    )
+
+
+PLANNED = [
+    *(case(arch, seed=seed) for arch in ("lstm:bias=False", OPEN, "rnn:bias=False") for seed in (0, 1)),
+    *(case(OPEN, PRODUCT, seed) for seed in (0, 1)),
+    case(OPEN, weight_decay=0.1),
+    case(OPEN, train_sequences=20_000, epochs=25),
+    case("transformer:expansion=1", length=1024),
+]
+DECAYED, MORE = PLANNED[8], PLANNED[9]
+
+
+@pytest.fixture(scope="module")
+def named() -> list[Named]:
+    return named_cases(run_file("r", *PLANNED), [record(one) for one in PLANNED])
+
+
+@pytest.mark.parametrize(
+    ("words", "places"),
+    [
+        (PLANNED[3].key, [3]),
+        (PLANNED[3].digest(), [3]),
+        ("transformer", [10]),
+        ("transformer at 1,024", [10]),
+        ("transformer at 30", []),
+        ("lstm", [0, 1]),
+        ("lstm, seed 1", [1]),
+        ("lstm on first_last, seed 1", [1]),
+        ("lstm:forget_bias=1.0,init=orthogonal on first_last", [2, 3]),
+        ("lstm:forget_bias=1,init=orthogonal on first_last:rule=product, seed 1", [7]),
+        ("lstm:forget_bias=1.0,init=orthogonal weight_decay=0.1", [8]),
+        (OPEN, [2, 3, 6, 7, 8, 9]),
+        ("lstm:bias=False,forget_bias=1,init=orthogonal", [2, 3, 6, 7, 8, 9]),
+        ("lstm:init=orthogonal,forget_bias=1,bias=False on first_last:rule=product", [6, 7]),
+        ("rnn:bias=False,nonlinearity=tanh on first_last:rule=sum seed 0", [4]),
+        (".first_last_rule=product.", [6, 7]),
+    ],
+)
+def test_a_case_goes_by_its_key_its_name_on_the_page_and_its_specification(
+    named: list[Named], words: str, places: list[int]
+) -> None:
+    if places:
+        assert [one.record.key for one in meant(named, words)] == [PLANNED[place].key for place in places]
+    else:
+        with pytest.raises(UsageError, match="no case"):
+            meant(named, words)
+
+
+def test_every_case_is_found_by_its_title_and_by_its_digest(named: list[Named]) -> None:
+    for one in named:
+        assert the_one_meant(named, one.title) == one.record
+        assert the_one_meant(named, one.digest) == one.record
+
+
+def message(named: list[Named], words: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        the_one_meant(named, words)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_several_cases_are_told_apart_each_with_the_digest_to_type(named: list[Named]) -> None:
+    text = message(named, "lstm:bias=False,forget_bias=1,init=orthogonal")
+    assert "is 6 cases" in text
+    listed = dict(re.findall(r"([0-9a-f]{10}) \(([^)]*)\)", text))
+    assert listed == {
+        PLANNED[2].digest(): "first_last, seed 0",
+        PLANNED[3].digest(): "first_last, seed 1",
+        PLANNED[6].digest(): f"{PRODUCT}, seed 0",
+        PLANNED[7].digest(): f"{PRODUCT}, seed 1",
+        DECAYED.digest(): "first_last, seed 0, weight_decay=0.1",
+        MORE.digest(): "first_last, seed 0, train_sequences=20000, epochs=25",
+    }
+    assert "(seed 0); " in message(named, "lstm on first_last")
+
+
+def test_many_cases_are_counted_and_not_all_listed(named: list[Named]) -> None:
+    text = message(named, "first_last")
+    assert len(re.findall(r"[0-9a-f]{10} \(", text)) == MOST_LISTED
+    assert f"and {len(PLANNED) - MOST_LISTED} more" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        ("lstm:bias=False,forget_bias=2,init=orthogonal", [OPEN]),
+        ("transfomer", ["transformer"]),
+        (PLANNED[0].key[:-1] + "x", [PLANNED[0].key]),
+        ("nobody", []),
+    ],
+)
+def test_an_unknown_case_is_one_short_line_with_the_nearest(named: list[Named], words: str, near: list[str]) -> None:
+    text = message(named, words)
+    suggested = re.findall("'([^']*)'", text)[1:]
+    assert suggested[: len(near)] == near
+    assert len(suggested) <= (3 if near else 0)
+    assert text.endswith("`carousel gates RUN --list` names all 11")

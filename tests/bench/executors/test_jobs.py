@@ -1,0 +1,103 @@
+"""What a lane says of its own work: threads, backend, denormals, memory; and that nothing shared names anybody."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from bench.executors.jobs import TimeJob, TrainJob
+from bench.executors.timing_job import do_time
+from bench.executors.training_job import do_train
+from bench.machine.denormals import flushes_denormals
+from results import Case, Probe
+from tests.bench.carousel import Carousel, carousel
+from tests.bench.inline_executor import Inline, inline
+from tests.bench.tiny import TIMING, subject, tiny_case
+
+__all__ = ["carousel", "inline"]
+
+PROBES: tuple[Probe, ...] = ("latency", "streaming")
+LIMITS = {
+    "forward_flops",
+    "train_step_flops",
+    "step_flops",
+    "step_bytes",
+    "matmul_flops_per_second",
+    "read_bytes_per_second",
+}
+
+
+def timed(case: Case, probe: Probe) -> TimeJob:
+    trained = subject(case.arch).model.state_dict()
+    weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in trained.items()})
+    return TimeJob(cases=(case.model_copy(update={"depth": 2}),), weights=(weights,), probes=(probe,), timing=TIMING)
+
+
+@pytest.mark.parametrize(
+    ("arch", "probe", "backend"),
+    [
+        ("lstm:backend=fused", "latency", "fused"),
+        ("lstm:backend=reference", "latency", "reference"),
+        ("lstm:backend=fused", "streaming", "fused"),
+        ("lstm:backend=reference", "streaming", "reference"),
+        ("transformer", "latency", "fused"),
+        ("transformer:backend=reference", "streaming", "reference"),
+    ],
+)
+def test_each_probe_says_what_it_timed_and_with_what(arch: str, probe: Probe, backend: str) -> None:
+    (found,) = do_time(timed(tiny_case(arch), probe)).values()
+    ran = found.probes[probe]
+    assert (ran.status, ran.backend, ran.threads) == ("ok", backend, torch.get_num_threads())
+    assert ran.flushes_denormals is flushes_denormals()
+
+
+def test_all_that_is_timed_has_blocks_and_nothing_else_has() -> None:
+    for probe in PROBES:
+        (found,) = do_time(timed(tiny_case("gru"), probe)).values()
+        with_blocks = {m.metric for m in found.measurements if m.blocks}
+        without = {m.metric for m in found.measurements if not m.blocks}
+        assert (
+            with_blocks
+            == {
+                "latency": {"forward_seconds", "train_step_seconds"},
+                "streaming": {"step_seconds", "stream_step_seconds"},
+            }[probe]
+        )
+        own = {
+            "latency": {"first_call_seconds"},
+            "streaming": {"clock_seconds", "state_bytes", "streaming_peak_bytes", "streaming_added_bytes"},
+        }
+        assert without == own[probe] | LIMITS
+        assert all(len(m.samples) % len(m.blocks) == 0 for m in found.measurements if m.blocks)
+
+
+def test_training_says_how_much_memory_it_held() -> None:
+    record = do_train(TrainJob(case=tiny_case()), lambda *_: None).record
+    (peak,), (added,) = (record.of(f"training_{what}_bytes")[0].samples for what in ("peak", "added"))
+    assert 0 <= added < peak
+
+
+def test_nothing_that_is_shared_names_a_person_a_host_or_a_path(
+    carousel: Carousel, inline: Inline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names that occur nowhere by chance are planted wherever a name could be read from."""
+    monkeypatch.setattr(platform, "node", lambda: "zebra-host")
+    monkeypatch.setattr("socket.gethostname", lambda: "zebra-host")
+    monkeypatch.setattr(getpass, "getuser", lambda: "zebra-user")
+    for variable in ("USER", "LOGNAME", "USERNAME", "HOME", "HOSTNAME"):
+        monkeypatch.setenv(variable, str(tmp_path / "zebra"))
+    plan = (tmp_path / "tiny.toml").rename(tmp_path / "zebra-plan.toml").rename(tmp_path / "own.toml")
+    ended = carousel("run", str(plan), "-q", "--store", str(tmp_path / "zebra-store"))
+    assert ended.code == 0
+    files = sorted((tmp_path / "zebra-store").rglob("*.json"))
+    assert len(files) == 1 + 4
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert "zebra" not in text
+        assert str(tmp_path) not in text
+        assert str(Path(__file__).resolve().parents[3]) not in text

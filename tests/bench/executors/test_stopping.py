@@ -1,0 +1,117 @@
+"""Ctrl-C once: the running cases are named and ended, what is done is kept, and the same command goes on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bench.errors import INTERRUPTED
+from bench.executors.dask_cluster import is_no_late_cancel
+from results import Store
+from tests.bench.loopback_cluster import loopback_cluster
+from tests.bench.tiny import TINY, write_plan
+
+HOME = Path(__file__).resolve().parents[3]
+PATIENCE_SECONDS = 120.0
+ENDLESS = TINY.replace("steps = 1\n", "steps = 1000000\n").replace("evaluate_every = 1\n", "evaluate_every = 1000000\n")
+
+
+def busy_lanes_of(parent: subprocess.Popen[Any]) -> list[psutil.Process]:
+    """The lanes of a process, once the first has begun to work."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    lanes: list[psutil.Process] = []
+    while not lanes or lanes[0].cpu_times().user < 0.2:
+        assert parent.poll() is None
+        assert time.monotonic() < deadline
+        lanes = [child for child in psutil.Process(parent.pid).children() if is_lane(child)]
+        time.sleep(0.02)
+    return lanes
+
+
+def is_lane(child: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(child.cmdline())
+    except psutil.Error:  # a short-lived child that has just ended
+        return False
+
+
+def lives(lane: psutil.Process) -> bool:
+    try:
+        return lane.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_ctrl_c_names_what_was_running_and_leaves_no_lane_behind(tmp_path: Path) -> None:
+    plan, store = write_plan(tmp_path, ENDLESS), tmp_path / "runs"
+    command = [sys.executable, "-m", "bench", "run", str(plan), "--store", str(store), "--lanes", "1"]
+    environment = os.environ | {"TMPDIR": str(tmp_path), "COLUMNS": "400"}
+    with subprocess.Popen(
+        command, cwd=HOME, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            lanes = busy_lanes_of(process)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        finally:
+            process.kill()  # leaving the block waits for its end
+    assert process.returncode == INTERRUPTED == 130
+    assert "stopped, to begin anew: lstm on first_last at 4, seed 0" in output or "begin anew: rnn" in output
+    assert "0 of 4 cases are done" in output
+    assert "the same command goes on from there" in output
+    assert "Traceback" not in output
+    assert [lane for lane in lanes if lives(lane)] == []
+    (run,) = Store(store).runs()
+    assert run.file().finished is None
+    assert run.read() == ({}, [])
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_worker_ends_the_jobs_of_a_driver_that_is_gone(tmp_path: Path, how: signal.Signals) -> None:
+    plan, store = write_plan(tmp_path, ENDLESS), tmp_path / "runs"
+    with loopback_cluster(tmp_path) as cluster:
+        worker = cluster.worker("--no-nanny")
+        driver = cluster.carousel(str(plan), "--store", str(store))
+        (lane,) = busy_lanes_of(worker)
+        driver.send_signal(how)
+        output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while lives(lane):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert worker.poll() is None
+    if how == signal.SIGINT:
+        assert driver.returncode == INTERRUPTED, output.decode()
+        assert "0 of 4 cases are done" in output.decode()
+        assert "Traceback" not in output.decode()
+
+
+def test_ctrl_c_in_the_middle_of_a_message_to_dask_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """What the loop does after Ctrl-C, where the wait ends before the message has begun."""
+
+    def sync() -> Any:
+        def cancel() -> None:
+            if future is not None:
+                future.cancel()
+
+        cancel()
+        future: Any = None
+
+    log = logging.getLogger("tornado.application")
+    log.addFilter(is_no_late_cancel)
+    for broken in (sync, lambda: 1 / 0):
+        try:
+            broken()
+        except (NameError, ZeroDivisionError):
+            log.exception("Exception in callback")
+    log.removeFilter(is_no_late_cancel)
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError]

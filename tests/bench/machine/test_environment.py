@@ -1,0 +1,196 @@
+"""The fingerprint, out of files that are made up; and that nothing in it names a person, a host or a path."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.machine import hardware, provenance
+from bench.machine.environment import blas, environment, gpu_name, onednn
+from bench.machine.provenance import Checkout, checkout
+from results import Environment
+
+MACHINE_ID = "0123456789abcdef0123456789abcdef"
+BUILT = """PyTorch built with:
+  - Intel(R) oneAPI Math Kernel Library Version 2024.2-Product Build 20240605 for Intel(R) 64
+  - Intel(R) MKL-DNN v3.12.0 (Git Hash 80afa71)
+  - Build settings: BLAS_INFO=mkl, BUILD_TYPE=Release, LAPACK_INFO=mkl,
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The files of a machine: a virtual one with two levels of cache and nothing around it."""
+    files = {
+        "proc/cpuinfo": "processor\t: 0\nmodel name\t: A Processor @ 3 GHz\nflags\t\t: fpu avx hypervisor\n",
+        "proc/1/cgroup": "0::/init.scope\n",
+        "etc/machine-id": f"{MACHINE_ID}\n",
+        "sys/devices/system/cpu/cpu0/cache/index0/level": "1\n",
+        "sys/devices/system/cpu/cpu0/cache/index0/type": "Data\n",
+        "sys/devices/system/cpu/cpu0/cache/index0/size": "48K\n",
+        "sys/devices/system/cpu/cpu0/cache/index1/level": "1\n",
+        "sys/devices/system/cpu/cpu0/cache/index1/type": "Instruction\n",
+        "sys/devices/system/cpu/cpu0/cache/index1/size": "32K\n",
+        "sys/devices/system/cpu/cpu0/cache/index3/level": "3\n",
+        "sys/devices/system/cpu/cpu0/cache/index3/type": "Unified\n",
+        "sys/devices/system/cpu/cpu0/cache/index3/size": "2M\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave\n",
+        "sys/devices/system/clocksource/clocksource0/current_clocksource": "tsc\n",
+        "sys/fs/cgroup/cpu.max": "150000 100000\n",
+        "sys/fs/cgroup/cpu.stat": "usage_usec 9\nnr_periods 100\nnr_throttled 7\nthrottled_usec 50\n",
+        "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "2\n",
+        "sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count": "30\n",
+        "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count": "400\n",
+        "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_total_time_ms": "9\n",
+    }
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    return tmp_path
+
+
+def test_the_hardware_is_what_its_files_say(root: Path) -> None:
+    assert hardware.cpu_name(root) == "A Processor @ 3 GHz"
+    assert hardware.caches(root) == {"L1d": 48 << 10, "L1i": 32 << 10, "L3": 2 << 20}
+    assert hardware.governor(root) == "powersave"
+    assert hardware.clock_source(root) == "tsc"
+    assert hardware.quota_cores(root) == 1.5
+    assert hardware.virtual(root) == "virtual machine"
+    assert hardware.heat_events(root) == 432
+    assert hardware.quota_stops(root) == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({".dockerenv": ""}, "container in a virtual machine"),
+        ({"proc/1/cgroup": "0::/kubepods/burstable/pod1\n"}, "container in a virtual machine"),
+        ({"proc/cpuinfo": "flags : fpu avx\n"}, "none"),
+        ({"proc/cpuinfo": "flags : fpu avx\n", "run/.containerenv": ""}, "container"),
+        ({"proc/cpuinfo": ""}, None),
+    ],
+)
+def test_containers_and_virtual_machines(root: Path, changes: dict[str, str], found: str | None) -> None:
+    for name, content in changes.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content, encoding="utf-8")
+    assert hardware.virtual(root) == found
+
+
+def test_a_system_without_such_files_says_nothing(tmp_path: Path) -> None:
+    assert hardware.cpu_name(tmp_path) == (platform.processor() or platform.machine())
+    assert hardware.caches(tmp_path) == {}
+    for ask in (
+        hardware.governor,
+        hardware.clock_source,
+        hardware.quota_cores,
+        hardware.virtual,
+        hardware.heat_events,
+        hardware.quota_stops,
+    ):
+        assert ask(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("max 100000\n", None), ("50000 100000\n", 0.5), ("x\n", None), ("", None)]
+)
+def test_the_quota_of_a_container(root: Path, quota: str, cores: float | None) -> None:
+    (root / "sys/fs/cgroup/cpu.max").write_text(quota, encoding="utf-8")
+    assert hardware.quota_cores(root) == cores
+
+
+def test_the_host_is_told_from_others_and_not_named(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = hardware.host_digest(root)
+    assert first == hardware.host_digest.__wrapped__(root)
+    assert first is not None and len(first) == 12 and first not in MACHINE_ID
+    (root / "etc/machine-id").write_text("f" * 32, encoding="utf-8")
+    other = hardware.host_digest.__wrapped__(root)
+    assert other != first
+    (root / "etc/machine-id").write_text("\n", encoding="utf-8")  # as in the image of a container
+    monkeypatch.setattr("uuid.getnode", lambda: 0x001122334455)
+    assert hardware.host_digest.__wrapped__(root) not in (None, first, other)
+    monkeypatch.setattr("uuid.getnode", lambda: 0x011122334455)  # a made-up address has this bit set
+    assert hardware.host_digest.__wrapped__(root) is None
+
+
+def test_what_torch_is_built_with() -> None:
+    assert (blas(BUILT), onednn(BUILT)) == ("mkl 2024.2", "3.12.0")
+    assert (blas("BLAS_INFO=accelerate, X=1"), onednn("")) == ("accelerate", None)
+    assert blas("nothing") is None
+
+
+def test_the_fingerprint_of_this_machine_names_nobody() -> None:
+    found = environment("cpu", threads=3)
+    assert Environment.model_validate_json(found.model_dump_json()) == found
+    assert (found.device, found.threads) == ("cpu", 3)
+    assert found.torch == torch.__version__.partition("+")[0] or found.torch == torch.__version__
+    assert found.instructions == torch.backends.cpu.get_cpu_capability()
+    text = found.model_dump_json()
+    for secret in (getpass.getuser(), platform.node(), str(Path.home()), str(Path.cwd()), Path.cwd().name):
+        # A user called `root` or a folder called `/` would be found in anything.
+        assert len(secret) < 5 or secret not in text
+
+
+def test_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu_name() is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU 80GB")
+    assert environment("cuda").device == "cuda (Some GPU 80GB)"
+    assert environment("cpu").device == "cpu"
+
+
+def git(folder: Path, *words: str) -> None:
+    identity = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", "-C", str(folder), *identity, *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    (tmp_path / "bench/machine").mkdir(parents=True)
+    (tmp_path / "bench/machine/provenance.py").write_text("", encoding="utf-8")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "-m", "first")
+    return tmp_path
+
+
+def test_the_commit_and_whether_files_differ(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clean = checkout(repository)
+    assert clean.commit is not None and len(clean.commit) == 40
+    assert clean.modified is False
+    (repository / "bench/machine/provenance.py").write_text("x = 1\n", encoding="utf-8")
+    assert checkout(repository) == Checkout(commit=clean.commit, modified=True)
+    monkeypatch.setenv("GIT_DIR", "/nowhere")  # as inside a hook
+    assert checkout(repository).commit == clean.commit
+
+
+def test_an_installed_copy_inside_another_repository_has_no_commit(repository: Path) -> None:
+    installed = repository / "site-packages"
+    (installed / "bench/machine").mkdir(parents=True)
+    (installed / "bench/machine/provenance.py").write_text("", encoding="utf-8")
+    assert checkout(installed) == Checkout()
+
+
+def test_no_git_no_repository_and_a_git_that_hangs(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checkout(tmp_path_factory.mktemp("bare")) == Checkout()
+
+    def hang(*_: Any, timeout: float, **__: Any) -> None:
+        raise subprocess.TimeoutExpired("git", timeout)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(provenance.subprocess, "run", hang)
+        assert checkout(repository) == Checkout()
+    monkeypatch.setattr("shutil.which", lambda program: None)
+    assert checkout(repository) == Checkout()

@@ -1,0 +1,51 @@
+"""Names, globs and exclusions."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.errors import NothingSelected
+from bench.plans.selection import select
+
+PLANNED = ("rnn:init=orthogonal", "lstm:forget_bias=1", "lstm:forget_bias=2", "transformer")
+REGISTERED = ("gru", "lstm", "rnn", "transformer")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        ([], PLANNED),
+        (["lstm"], PLANNED[1:3]),
+        (["l*"], PLANNED[1:3]),
+        (["lstm:forget_bias=2"], PLANNED[2:3]),
+        (["*forget*"], PLANNED[1:3]),
+        (["?nn"], PLANNED[:1]),
+        (["[lr]*"], PLANNED[:3]),
+        (["transformer", "rnn"], (PLANNED[3], PLANNED[0])),
+        (["rnn", "*"], PLANNED),
+        (["gru"], ("gru",)),
+        (["g*"], ("gru",)),
+        (["lstm:forget_bias=7"], ("lstm:forget_bias=7",)),
+        (["lsmt"], ("lsmt",)),
+        (["!lstm"], (PLANNED[0], PLANNED[3])),
+        (["!*nn", "!lstm:forget_bias=1"], PLANNED[2:]),
+        (["l*", "!lstm:forget_bias=1"], PLANNED[2:3]),
+        (["!lstm:forget_bias=1", "l*"], PLANNED[2:3]),
+        (["*", "!gru"], PLANNED),
+        (["nothing*", "rnn"], PLANNED[:1]),
+        (["+gru"], (*PLANNED, "gru")),
+        (["+gru:reset=before", "rnn"], (PLANNED[0], "gru:reset=before")),
+        (["+gru", "!l*"], (PLANNED[0], PLANNED[3], "gru")),
+        (["+rnn"], PLANNED),
+    ],
+)
+def test_patterns_choose_in_the_order_given(patterns: list[str], expected: tuple[str, ...]) -> None:
+    assert select("architecture", PLANNED, patterns, lambda: REGISTERED) == expected
+
+
+@pytest.mark.parametrize("patterns", [["x*"], ["!*"], ["lstm", "!l*"], ["!rnn", "!lstm", "!transformer"]])
+def test_nothing_left_is_an_error_with_its_own_exit_code(patterns: list[str]) -> None:
+    with pytest.raises(NothingSelected) as caught:
+        select("architecture", PLANNED, patterns, lambda: REGISTERED)
+    assert str(caught.value) == f"no architecture matches {' '.join(patterns)}; there are gru, lstm, rnn, transformer"
+    assert caught.value.exit_code == 5

@@ -1,0 +1,321 @@
+"""The gates probe, and what a training and a plan need for it: on models whose gates are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.numpy
+import torch
+
+import arch
+import tasks
+from bench.executors import training_job
+from bench.executors.jobs import TrainJob
+from bench.executors.training_job import do_train
+from bench.plans.grid import cases
+from bench.plans.plan import load
+from bench.probes import Subject, gates, trace_analysis
+from bench.training.data import fit_batch
+from bench.training.evaluation import evaluate
+from bench.training.loop import train
+from results import Case, Measurement, Store, load_traces
+from tests.bench.carousel import Carousel, carousel
+from tests.bench.inline_executor import Inline, inline
+from tests.bench.tiny import CLAIM, TINY, tiny_case, write_plan
+
+__all__ = ["carousel", "inline"]
+
+SINGLE = 1e-5
+"""Float32 models of a few units."""
+FORGET = torch.tensor(2.0).sigmoid().item()
+LENGTH = 6
+
+
+def shut_lstm() -> Subject:
+    """All weights zero: every gate is a constant, σ(0) or, of the forget gate, σ(2)."""
+    case = tiny_case("lstm:bias=False,forget_bias=2", length=LENGTH)
+    task = tasks.build(case.task)
+    model = arch.build(case.arch, channels=1, outputs=2, width=4, depth=2, seed=0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    return Subject(case=case, task=task, model=model)
+
+
+def found(measurements: list[Measurement], metric: str, **at: int) -> list[tuple[float, ...]]:
+    return [one.samples for one in measurements if one.metric == metric and at.items() <= one.at.items()]
+
+
+def test_constant_gates_are_measured_as_what_they_are() -> None:
+    measured, _ = gates.measure(shut_lstm())
+    for layer in (0, 1):
+        (kept,) = found(measured, "retention", layer=layer)
+        assert kept == pytest.approx([FORGET ** (LENGTH - 1)] * 4, rel=SINGLE)
+        (half_lives,) = found(measured, "half_life_steps", layer=layer)
+        decay = -torch.tensor(FORGET, dtype=torch.float64).log().item()
+        assert half_lives == pytest.approx([torch.tensor(2.0).log().item() / decay] * 4, rel=SINGLE)
+        assert found(measured, "forget_share", layer=layer) == [(1.0,)]
+        for role in ("write", "hold", "read"):
+            assert found(measured, f"{role}_contrast", layer=layer)[0] == pytest.approx((1.0,), rel=SINGLE)
+            levels = [one.samples[0] for one in measured if one.metric == f"{role}_gate" and one.at["layer"] == layer]
+            assert levels == pytest.approx([FORGET if role == "hold" else 0.5] * LENGTH, rel=SINGLE)
+        shares = {
+            one.at["from_percent"]: one.samples[0]
+            for one in measured
+            if one.metric == "hold_histogram" and one.at["layer"] == layer
+        }
+        assert len(shares) == gates.BINS
+        assert shares[85] == pytest.approx(1.0, abs=SINGLE)
+        assert sum(shares.values()) == pytest.approx(1.0, abs=SINGLE)
+
+
+def test_contrasts_hold_the_steps_of_each_role_against_the_steps_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No two steps stand alike, so that each contrast has a value that no other choice of steps would give."""
+    write_T, hold_T, read_T = (
+        [0.9, 0.1, 0.2, 0.3, 0.2, 0.5],
+        [0.2, 0.8, 0.6, 0.7, 0.9, 0.3],
+        [0.1, 0.4, 0.2, 0.4, 0.2, 0.9],
+    )
+    made = {"0.input": write_T, "0.forget": hold_T, "0.output": read_T, "1.update": hold_T}
+    gates_BTH = {name: torch.tensor(level_T)[None, :, None].expand(2, LENGTH, 3) for name, level_T in made.items()}
+    monkeypatch.setattr(gates, "watch_gates", lambda model, inputs: gates_BTH)
+    monkeypatch.setattr(gates, "MOST_SEQUENCES", gates.LEAST_SEQUENCES)
+    measured, _ = gates.measure(shut_lstm())
+    contrasts = {(one.at["layer"], one.metric): one.samples[0] for one in measured if one.metric.endswith("_contrast")}
+    assert contrasts == pytest.approx(
+        {
+            (0, "write_contrast"): 0.9 / 0.2,
+            (0, "hold_contrast"): 0.75 / 0.2,
+            (0, "read_contrast"): 0.9 / 0.3,
+            (1, "hold_contrast"): 0.75 / 0.2,
+            (1, "write_contrast"): 0.8 / 0.25,
+        },
+        rel=SINGLE,
+    )
+    levels = {one.at["step"]: one.samples[0] for one in measured if one.metric == "hold_gate" and one.at["layer"] == 0}
+    assert [levels[step] for step in range(1, LENGTH + 1)] == pytest.approx(hold_T, rel=SINGLE)
+
+
+def test_every_analysis_reads_test_sequences_and_none_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = shut_lstm()
+    case, task = subject.case, subject.task
+    monkeypatch.setattr(gates, "MOST_SEQUENCES", gates.LEAST_SEQUENCES)
+    expected, trained = (
+        task.sample(tasks.generator(case.seed, split), gates.LEAST_SEQUENCES, LENGTH, split).inputs
+        for split in ("test", "train")
+    )
+    splits: list[tasks.Split] = []
+    read: list[torch.Tensor] = []
+
+    def sample(
+        self: tasks.Task, generator: torch.Generator, batch: int, length: int, split: tasks.Split = "train"
+    ) -> tasks.Batch:
+        splits.append(split)
+        return really_sample(self, generator, batch, length, split)
+
+    really_sample = type(task).sample
+    monkeypatch.setattr(type(task), "sample", sample)
+    for room, name in ((gates, "watch_gates"), (gates, "watch_states"), (trace_analysis, "gradient_trace")):
+        really = getattr(room, name)
+
+        def watched(*given: Any, really: Any = really) -> Any:
+            read.extend(one.inputs if isinstance(one, tasks.Batch) else one for one in given[-1:])
+            return really(*given)
+
+        monkeypatch.setattr(room, name, watched)
+    _, file = gates.measure(subject)
+    assert splits == ["test"]
+    stored = torch.from_numpy(safetensors.numpy.load(file)["inputs"])
+    assert sorted(len(inputs) for inputs in read) == [256, 256, 256, gates.LEAST_SEQUENCES]
+    for inputs in (*read, stored):
+        assert torch.equal(inputs, expected[: len(inputs)])
+        assert not (inputs[:, None] == trained[None]).all((2, 3)).any()
+
+
+def test_a_shut_network_remembers_nothing_and_feels_nothing() -> None:
+    measured, _ = gates.measure(shut_lstm())
+    assert [samples[0] for samples in found(measured, "memory_trace")] == pytest.approx([0.0] * LENGTH, abs=0.02)
+    assert found(measured, "gradient_trace") == [(0.0,)] * LENGTH
+    assert all(samples[0] > 0 for samples in found(measured, "initial_gradient_trace"))
+
+
+def test_an_update_gate_holds_and_writes_the_rest() -> None:
+    update_BTH = torch.tensor([[[0.25], [0.5]]])
+    roles = gates.roles({"0.update": update_BTH, "0.reset": update_BTH, "1.forget": update_BTH, "1.other": update_BTH})
+    assert set(roles) == {(0, "hold"), (0, "write"), (1, "hold")}
+    assert roles[0, "write"].flatten().tolist() == [0.75, 0.5]
+
+
+@pytest.mark.parametrize("name", arch.names())
+@pytest.mark.parametrize("rule", ["sum", "equal"])
+def test_every_architecture_can_be_looked_into(name: str, rule: str) -> None:
+    case = tiny_case(name, f"first_last:rule={rule}", length=LENGTH).model_copy(update={"width": 8})
+    done = do_train(TrainJob(case=case, probes=("accuracy", "gates")), lambda *_: None)
+    assert {probe: ran.status for probe, ran in done.record.probes.items()} == {"accuracy": "ok", "gates": "ok"}
+    assert [one.at["step"] for one in done.record.of("memory_trace")] == list(range(1, LENGTH + 1))
+    assert done.record.of("memory_trace")[0].samples[0] > 0.9
+    assert all(one.samples[0] <= 1 for one in done.record.of("memory_trace"))
+    assert done.artifacts["traces"]
+
+
+def test_a_long_sequence_is_measured_at_some_steps_the_first_and_the_last_among_them() -> None:
+    case = tiny_case("rnn", length=200)
+    model = arch.build("rnn", channels=1, outputs=2, width=4, depth=1, seed=0)
+    measured, _ = gates.measure(Subject(case=case, task=tasks.build(case.task), model=model))
+    steps = [one.at["step"] for one in measured if one.metric == "memory_trace"]
+    assert len(steps) == gates.MOST_STEPS
+    assert (steps[0], steps[-1]) == (1, 200)
+
+
+def test_a_probe_that_fails_leaves_the_trained_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(subject: Subject) -> tuple[list[Measurement], bytes]:
+        raise RuntimeError("a gate is stuck\nand more")
+
+    monkeypatch.setattr(training_job.gates, "measure", broken)
+    done = do_train(TrainJob(case=tiny_case(), probes=("accuracy", "gates")), lambda *_: None)
+    assert done.record.status == "ok"
+    assert done.record.of("accuracy")
+    assert (done.record.probes["gates"].status, done.record.probes["gates"].reason) == (
+        "failed",
+        "RuntimeError: a gate is stuck",
+    )
+    assert done.artifacts == {}
+
+
+def fixed_case(**protocol: object) -> Case:
+    fields = {"steps": None, "train_sequences": 12, "epochs": 3, "fit_sequences": 5, "learning_rate": 0.1}
+    return tiny_case("gru", **(fields | protocol))
+
+
+def test_the_fit_is_measured_on_training_sequences_as_they_are_evaluated() -> None:
+    case = fixed_case()
+    task = tasks.build(case.task)
+    model = arch.build("gru:dropout=0.5", channels=1, outputs=2, width=4, depth=2, seed=0)
+    training = train(model, task, case)
+    whole = task.sample(tasks.generator(case.seed, "train"), 12, case.length)
+    torch.testing.assert_close(fit_batch(task, case).inputs, whole.inputs[:5])
+    seen = evaluate(model, task, fit_batch(task, case))
+    last = training.curve[-1]
+    assert (last.fit_score, last.fit_loss) == (seen.score, seen.metrics["cross_entropy"])
+    assert train(model, task, fixed_case(fit_sequences=0)).curve[-1].fit_score is None
+
+
+def test_zero_evaluations_never_end_training() -> None:
+    case = tiny_case(steps=5, solved_after=0)
+    model = arch.build("rnn", channels=1, outputs=2, width=4, depth=1, seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.training.loop.solved_bar", lambda *_: -1.0)
+        assert (train(model, tasks.build(case.task), case).stopped) == "budget"
+        stopping = case.model_copy(update={"protocol": case.protocol.model_copy(update={"solved_after": 2})})
+        assert (train(model, tasks.build(case.task), stopping).steps) == 2
+
+
+def test_early_stopping_tests_the_weights_that_validation_liked_best() -> None:
+    case = fixed_case(keep_best=True, epochs=6, learning_rate=0.5)
+    task = tasks.build(case.task)
+    done = do_train(TrainJob(case=case), lambda *_: None)
+    assert done.record.training is not None
+    scores = [point.validation_score for point in done.record.training.curve]
+    until = done.record.training.curve[scores.index(max(scores))].step
+    assert until < done.record.training.steps
+    model = arch.build(case.arch, channels=1, outputs=2, width=4, depth=1, seed=case.seed)
+
+    class Reached(Exception):
+        pass
+
+    def stop_there(done: int, total: int, score: float) -> None:
+        if done == until:
+            raise Reached
+
+    with pytest.raises(Reached):
+        train(model, task, case, report=stop_there)
+    test = task.sample(tasks.generator(case.seed, "test"), 8, case.length, "test")
+    (measured,) = done.record.of("early_stopped_accuracy")
+    assert measured.samples == (evaluate(model, task, test).score,)
+    assert do_train(TrainJob(case=fixed_case()), lambda *_: None).record.of("early_stopped_accuracy") == []
+
+
+EXTRA = TINY.replace("[protocol]", "[protocol]\nweight_decay = 0.0", 1) + (
+    '\n[[extra]]\narchs = ["gru"]\nseeds = 1\n\n[[extra]]\narchs = ["rnn"]\nprotocol = { weight_decay = 0.1 }\n'
+)
+
+
+def test_further_cases_stand_beside_the_grid(tmp_path: Path) -> None:
+    planned = cases(load(str(write_plan(tmp_path, EXTRA))))
+    assert {(case.arch, case.protocol.weight_decay) for case in planned} == {
+        ("rnn", 0.0),
+        ("lstm", 0.0),
+        ("gru", 0.0),
+        ("rnn", 0.1),
+    }
+    assert len(planned) == 2 + 2 + 1 + 2
+
+
+GATED = TINY.replace("width = 4", 'width = 4\nmeasure = ["accuracy", "gates"]')
+
+
+def test_the_command_draws_one_case(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
+    write_plan(tmp_path, GATED + CLAIM)
+    ended = carousel("run", "tiny.toml", "-q")
+    assert ended.code == 0, ended.err
+    assert "1 claim: 1 reproduced; 1 verdict not firm." in ended.out
+    (run,) = Store(tmp_path / "carousel-runs").runs()
+    records, _ = run.read()
+    assert [claim.name for claim in run.file().claims] == ["learns"]
+    ended = carousel("gates", "latest", "-o", "drawn", "lstm.first_last.L4.s1")
+    written = {Path(line).name for line in ended.out.split()}
+    (drawn,) = (record.case for record in records.values() if record.key.startswith("lstm.first_last.L4.s1"))
+    name = f"lstm-first-last-1-{drawn.digest()}"
+    kinds = ("gates", "holding", "memory-trace", "gradient-trace")
+    assert written == {f"{kind}-{name}.{suffix}" for kind in kinds for suffix in ("svg", "png")}
+    for name in written:
+        begin = (tmp_path / "drawn" / name).read_bytes()[:5]
+        assert begin == (b"\x89PNG\r" if name.endswith("png") else b"<svg ")
+    other = carousel("gates", "latest", "-o", "drawn", "lstm on first_last, seed 0").out.split()
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == written | {Path(path).name for path in other}
+    assert not written & {Path(path).name for path in other}
+    listed = carousel("gates", "latest", "--list").out.splitlines()
+    assert len(listed) == 4
+    assert f"{drawn.digest()}  lstm on first_last at 4, seed 1" in listed
+    page = (run.folder / "report.html").read_text()
+    assert page.count('id="gates-lstm-first-last-0"') == 1
+    assert all(load_traces(run, record) is not None for record in records.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["first_last"], "is 4 cases of this run"),
+        (["nobody"], "no case 'nobody' in this run"),
+        (["-o", "tiny.toml"], "cannot write into tiny.toml"),
+    ],
+)
+def test_a_case_that_cannot_be_drawn_is_one_line(
+    words: list[str], message: str, tmp_path: Path, carousel: Carousel, inline: Inline
+) -> None:
+    write_plan(tmp_path, GATED)
+    carousel("run", "tiny.toml", "-q")
+    ended = carousel("gates", "latest", *words)
+    assert ended.code == 2
+    assert message in ended.err
+
+
+def test_a_run_without_traces_says_where_to_find_some(carousel: Carousel, inline: Inline) -> None:
+    carousel("run", "tiny.toml", "-q", "--measure", "accuracy")
+    ended = carousel("gates")
+    assert ended.code == 2
+    assert "seed-quick" in ended.err
+
+
+def test_damaged_traces_are_named_and_left_out(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
+    write_plan(tmp_path, GATED)
+    carousel("run", "tiny.toml", "-q")
+    (run,) = Store(tmp_path / "carousel-runs").runs()
+    for path in run.folder.glob("artifacts/lstm*/traces.safetensors"):
+        path.write_bytes(b"half")
+    ended = carousel("report", "latest")
+    assert ended.code == 0
+    assert "left out" in ended.err
+    assert 'id="gates-lstm' not in (run.folder / "report.html").read_text()

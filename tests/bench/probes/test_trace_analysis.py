@@ -1,0 +1,192 @@
+"""The analyses of the gates probe, against values worked out by hand on models small enough for that."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+import arch
+import tasks
+from bench.probes import trace_analysis
+from bench.probes.recording import MOST_FEATURES, has_fixed_state, watch_gates, watch_states
+
+EXACT = 1e-12
+"""Float64 arithmetic on a handful of numbers."""
+RIDGE = 1e-6
+"""The weakest ridge pulls a perfect decoding this far from 1 at most."""
+SINGLE = 1e-5
+"""Float32 models of a few units."""
+NOTHING = 0.05
+"""How far an R² over some hundreds of sequences lies from that of all."""
+FIT, CHOOSE = 900, 300
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_retention_of_a_constant_gate_is_its_power() -> None:
+    hold_BTH = torch.tensor([0.5, 0.9, 1.0], dtype=torch.float64).expand(4, 7, 3)
+    assert trace_analysis.retention(hold_BTH).tolist() == pytest.approx([0.5**7, 0.9**7, 1.0], abs=EXACT)
+
+
+def test_retention_is_averaged_over_sequences_after_the_product() -> None:
+    hold_BTH = torch.tensor([[[1.0], [0.2]], [[0.5], [0.4]]])
+    assert trace_analysis.retention(hold_BTH).item() == pytest.approx((0.2 + 0.2) / 2, abs=SINGLE)
+
+
+def test_half_life_of_a_constant_gate() -> None:
+    hold_BTH = torch.tensor([0.5, 0.25, 0.5**0.1, 1.0, 0.0], dtype=torch.float64).expand(2, 3, 5)
+    assert trace_analysis.half_life(hold_BTH).tolist() == pytest.approx(
+        [1, 0.5, 10, trace_analysis.LONGEST_HALF_LIFE, 0], rel=EXACT
+    )
+
+
+def test_histogram_and_share_count_every_activation_once() -> None:
+    activation = torch.tensor([0.0, 0.24, 0.25, 0.5, 0.8, 1.0, 1.0, 0.79])
+    assert trace_analysis.histogram(activation, 4).tolist() == [0.25, 0.125, 0.125, 0.5]
+    assert trace_analysis.share_between(activation, 0.8, 1.0) == pytest.approx(3 / 8, abs=SINGLE)
+
+
+def test_contrast_is_a_ratio_of_means() -> None:
+    level_T = torch.tensor([0.9, 0.2, 0.4, 0.6])
+    assert trace_analysis.contrast(level_T, 0, slice(1, -1)) == pytest.approx(3.0, abs=SINGLE)
+    assert trace_analysis.contrast(torch.tensor([1.0, 0.0, 0.0]), 0, slice(1, -1)) is None
+
+
+def test_a_state_that_holds_the_first_element_gives_it_back_whole() -> None:
+    x_ND = noise(1500, 1)
+    state_NF = torch.cat([noise(1500, 1, seed=1), 3 - 2 * x_ND], 1)
+    assert trace_analysis.decodability(state_NF, x_ND, fit=FIT, choose=CHOOSE) == pytest.approx(1.0, abs=RIDGE)
+
+
+def test_half_of_the_variance_is_half_of_the_r_squared() -> None:
+    x_ND, other_ND = noise(20_000, 1), noise(20_000, 1, seed=1)
+    told = trace_analysis.decodability(x_ND + other_ND, x_ND, fit=8_000, choose=2_000)
+    assert told == pytest.approx(0.5, abs=NOTHING)
+
+
+def test_a_state_of_noise_gives_nothing_and_a_constant_cannot_be_decoded() -> None:
+    noise_NF = noise(1500, 300, seed=1)
+    told = trace_analysis.decodability(noise_NF, noise(1500, 1), fit=FIT, choose=CHOOSE)
+    assert told == pytest.approx(0.0, abs=NOTHING)
+    assert trace_analysis.decodability(noise_NF, torch.ones(1500, 1), fit=FIT, choose=CHOOSE) is None
+
+
+def test_decoding_is_told_on_sequences_that_it_was_not_fitted_to() -> None:
+    """The state gives x_1 where it is fitted and something else where it is not."""
+    x_ND = noise(1500, 1)
+    state_NF = x_ND.clone()
+    state_NF[FIT + CHOOSE :] *= -1
+    told = trace_analysis.decodability(state_NF, x_ND, fit=FIT, choose=CHOOSE)
+    assert told == pytest.approx(-3.0, abs=NOTHING)
+
+
+def linear_network(recurrent: float, readout: float) -> arch.SequenceModel:
+    """h' = x + u h with relu, so that it is linear for inputs above 0; the output is its multiple."""
+    model = arch.build("rnn:nonlinearity=relu,bias=False", channels=1, outputs=1, width=1, depth=1)
+    layer = model.layers[0]
+    with torch.no_grad():
+        layer.W_HD.fill_(1.0)
+        layer.U_HH.fill_(recurrent)
+        model.readout.weight.fill_(readout)
+        model.readout.bias.zero_()
+    return model
+
+
+def test_gradient_trace_of_a_linear_network_is_a_power_of_its_weight() -> None:
+    """y = v Σ u^(T-t) x_t, and loss (y - z)²: the gradient at step t is 2 |y - z| v u^(T-t)."""
+    u, v, T = 0.5, 2.0, 6
+    task = tasks.build("adding")
+    inputs = noise(3, T, 1).abs().float()
+    targets, mask = torch.zeros(3, T, 1), torch.zeros(3, T, dtype=torch.bool)
+    mask[:, -1] = True
+    trace_T = trace_analysis.gradient_trace(
+        linear_network(u, v), task, tasks.Batch(inputs=inputs, targets=targets, mask=mask)
+    )
+    decay_T = u ** torch.arange(T - 1, -1, -1, dtype=torch.float64)
+    y_B = v * (inputs[:, :, 0].double() * decay_T).sum(1)
+    expected = (2 * y_B.abs() * v).mean() * decay_T
+    assert trace_T.tolist() == pytest.approx(expected.tolist(), rel=EXACT)
+
+
+def test_gradient_trace_of_tokens_is_taken_at_their_embeddings() -> None:
+    task = tasks.build("first_last:rule=equal")
+    model = arch.build("gru", vocabulary=2, outputs=2, width=4, depth=1, seed=0)
+    batch = task.sample(tasks.generator(0, "test"), 5, 4)
+    trace_T = trace_analysis.gradient_trace(model, task, batch)
+    assert trace_T.shape == (4,)
+    assert (trace_T > 0).all()
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_network_that_copies_its_first_input_has_a_memory_trace_of_one() -> None:
+    """Relu with u = 1 sums its inputs; with every later input 0 the state is x_1 at all steps."""
+    inputs = torch.zeros(1500, 5, 1)
+    inputs[:, 0, 0] = noise(1500).abs().float()
+    states = list(watch_states(linear_network(1.0, 1.0), inputs))
+    assert len(states) == 5
+    for state_NF in states:
+        told = trace_analysis.decodability(state_NF, inputs[:, 0], fit=FIT, choose=CHOOSE)
+        assert told == pytest.approx(1.0, abs=RIDGE)
+
+
+def test_states_are_those_of_all_layers_and_of_growing_ones_the_outputs() -> None:
+    inputs = noise(4, 3, 1).float()
+    lstm = arch.build("lstm", channels=1, outputs=1, width=3, depth=2, seed=0)
+    transformer = arch.build("transformer", channels=1, outputs=1, width=4, depth=2, seed=0)
+    assert has_fixed_state(lstm, inputs)
+    assert not has_fixed_state(transformer, inputs)
+    (*_, last_BF) = watch_states(lstm, inputs)
+    h_and_c = torch.cat([part for layer in lstm.scan(inputs, lstm.init_state(4))[1] for part in layer], 1)
+    torch.testing.assert_close(last_BF, h_and_c, rtol=0, atol=SINGLE)
+    (*_, last_BF) = watch_states(transformer, inputs)
+    assert last_BF.shape == (4, 2 * 4)
+    with torch.no_grad():
+        torch.testing.assert_close(transformer.readout(last_BF[:, 4:]), transformer(inputs)[:, -1])
+
+
+def test_a_wide_state_is_projected_and_keeps_its_size() -> None:
+    wide = arch.build("rnn", channels=1, outputs=1, width=MOST_FEATURES + 8, depth=1, seed=0)
+    (state_BF,) = watch_states(wide, noise(2, 1, 1).float())
+    (again_BF,) = watch_states(wide, noise(2, 1, 1).float())
+    assert state_BF.shape == (2, MOST_FEATURES)
+    torch.testing.assert_close(state_BF, again_BF)
+
+
+def test_watched_gates_are_those_of_each_step() -> None:
+    model = arch.build("lstm", channels=1, outputs=1, width=3, depth=1, seed=0)
+    inputs = noise(2, 4, 1).float()
+    gates = watch_gates(model, inputs)
+    state = model.init_state(2)
+    with torch.no_grad():
+        _, state = model.scan(inputs[:, :3], state)
+        for name, gate in model.gates(inputs[:, 3], state).items():
+            torch.testing.assert_close(gates[name][:, 3], gate, rtol=0, atol=SINGLE)
+
+
+@pytest.mark.parametrize(
+    "options", ["", ":positions=alibi", ":window=3", ":positions=alibi,window=2", ":positions=learned"]
+)
+def test_attention_gives_back_what_the_layer_attends_to(options: str) -> None:
+    """The weights times the values of all steps are what the layer's own attention yields."""
+    model = arch.build(f"transformer{options}", channels=1, outputs=1, width=4, depth=1, seed=0)
+    layer, inputs = model.layers[0], noise(2, 5, 1).float()
+    with torch.no_grad():
+        weights_BNTT = watch_gates(model, inputs)["0.attention"]
+        assert weights_BNTT.shape == (2, 2, 5, 5)
+        x_BTD = model.encoder(inputs)
+        if layer.adds_positions:
+            x_BTD = x_BTD + layer._added_positions(0, 5, x_BTD)
+        qkv = layer._project(x_BTD, layer.init_state(2), fused=False)
+        attended_BTD, _ = layer._attend(*qkv, layer.init_state(2), fused=False)
+        v_BNTK = qkv[2]
+        own_BTD = (weights_BNTT @ v_BNTK).transpose(1, 2).reshape(2, 5, 4)
+    torch.testing.assert_close(own_BTD, attended_BTD, rtol=0, atol=SINGLE)
+    rows = weights_BNTT.sum(3)
+    torch.testing.assert_close(rows, torch.ones_like(rows), rtol=0, atol=SINGLE)
+    assert weights_BNTT.triu(1).abs().max() == 0
+    assert math.isfinite(weights_BNTT.sum().item())

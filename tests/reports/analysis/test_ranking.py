@@ -1,0 +1,86 @@
+"""Who is told apart: against values worked out by scipy, and on cases that can be seen by eye."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from scipy import stats
+
+from reports.analysis.ranking import Estimate, ranks, told_apart
+from results import interval_of_mean
+
+CLOSE = 1e-9
+"""Two ways to the same doubles."""
+FALSE_ALARMS = 0.05
+BINOMIAL_SLACK = 0.02
+"""Three standard errors of a share of 5% in a thousand trials."""
+
+
+def of(**scores: list[float]) -> dict[str, Estimate]:
+    return {name: Estimate.of(values) for name, values in scores.items()}
+
+
+def test_one_sample_has_students_interval() -> None:
+    values = [0.4, 0.7, 0.75, 0.9]
+    assert Estimate.of(values).interval() == pytest.approx(interval_of_mean(values), abs=CLOSE)
+
+
+def test_two_are_told_apart_exactly_where_welch_says_so() -> None:
+    noise = random.Random(7)
+    verdicts = set()
+    for shift in (0.0, 0.1, 0.2, 0.3, 0.4):
+        a = [noise.gauss(0.5 + shift, 0.05) for _ in range(4)]
+        b = [noise.gauss(0.5, 0.15) for _ in range(3)]
+        expected = stats.ttest_ind(a, b, equal_var=False).pvalue < 0.05
+        assert bool(told_apart(of(a=a, b=b))) == expected
+        verdicts.add(expected)
+    assert verdicts == {True, False}
+
+
+def test_the_mean_over_settings_adds_their_variances() -> None:
+    one, other = Estimate.of([0.0, 1.0]), Estimate.of([0.2, 0.4, 0.6])
+    both = Estimate.over([one, other])
+    assert both.mean == pytest.approx(0.45)
+    half = both.interval().high - both.mean
+    # Variances of the two means are 1/4 and 0.04/3; a quarter of their sum, with Satterthwaite's degrees of freedom.
+    variances, freedoms = (0.25 / 4, 0.04 / 3 / 4), (1, 2)
+    freedom = sum(variances) ** 2 / sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
+    assert half == pytest.approx(stats.t.ppf(0.975, freedom) * sum(variances) ** 0.5, abs=CLOSE)
+
+
+def test_ranks_leave_open_what_the_seeds_leave_open() -> None:
+    found = ranks(of(low=[0.1, 0.1, 0.11], vague=[0.2, 0.5, 0.95], high=[0.9, 0.9, 0.91]))
+    assert {name: (rank.first, rank.last, rank.ties) for name, rank in found.items()} == {
+        "high": (1, 2, "a"),
+        "vague": (1, 3, "ab"),
+        "low": (2, 3, "b"),
+    }
+    assert list(found) == ["high", "vague", "low"]
+
+
+def test_seeds_that_agree_exactly_are_told_apart_by_more_than_a_hair_only() -> None:
+    assert told_apart(of(a=[1.0, 1.0], b=[0.97, 0.97])) == {("a", "b")}
+    assert told_apart(of(a=[1.0, 1.0], b=[0.985, 0.985])) == set()
+    assert told_apart(of(a=[1.0, 1.0], b=[1.0, 1.0])) == set()
+
+
+def test_equals_are_seldom_told_apart_however_many_they_are() -> None:
+    noise = random.Random(3)
+    alarms = sum(
+        bool(told_apart({str(n): Estimate.of([noise.gauss(0.5, 0.1) for _ in range(5)]) for n in range(4)}))
+        for _ in range(1000)
+    )
+    assert alarms / 1000 <= FALSE_ALARMS + BINOMIAL_SLACK
+
+
+def test_two_share_a_letter_exactly_where_they_are_not_told_apart() -> None:
+    noise = random.Random(11)
+    for _ in range(50):
+        estimates = {str(n): Estimate.of([noise.gauss(0.15 * (n % 5), 0.04) for _ in range(3)]) for n in range(8)}
+        apart, found = told_apart(estimates), ranks(estimates)
+        for a in estimates:
+            for b in estimates:
+                if a != b:
+                    assert bool(set(found[a].ties) & set(found[b].ties)) == (not {(a, b), (b, a)} & apart)
+    assert ranks({}) == {}

@@ -1,0 +1,135 @@
+"""Samples for other programs: each number as it was measured, no text a formula, each format read by its own reader."""
+
+from __future__ import annotations
+
+import builtins
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from pytest_benchmark.stats import Stats
+
+from reports import MissingLibrary, samples_as_csv, samples_as_parquet, timings_as_pytest_benchmark
+from reports.format.escape import FORMULA_STARTS
+from results import Measurement, Record, RunFile
+from tests.results.examples import case, record, run_file
+
+SAMPLES = (3e-05, 1.0000000000000002e-05, -2.5, 1e300, 0.1, 4e-05)
+
+
+def sampled(arch: str = "lstm", **changes: Any) -> tuple[RunFile, list[Record]]:
+    of = case(arch)
+    measured = Measurement(metric="step_seconds", at={"position": 16}, samples=SAMPLES)
+    return run_file("a-run", of, **changes), [record(of, measurements=(measured,))]
+
+
+def rows_of(text: str) -> list[dict[str, Any]]:
+    return list(csv.DictReader(io.StringIO(text), quoting=csv.QUOTE_NONNUMERIC))
+
+
+def test_csv_has_a_line_for_each_sample_with_its_exact_number() -> None:
+    rows = rows_of(samples_as_csv(*sampled()))
+    assert [row["value"].hex() for row in rows] == [sample.hex() for sample in SAMPLES]
+    assert [row["sample"] for row in rows] == list(range(len(SAMPLES)))
+    assert {row["protocol_learning_rate"] for row in rows} == {3e-3}
+    assert {row["environment_torch"] for row in rows} == {"2.13.0"}
+
+
+@pytest.mark.parametrize("start", FORMULA_STARTS)
+def test_no_text_of_csv_is_a_formula_and_numbers_stay_numbers(start: str) -> None:
+    hostile = f'{start}cmd|"/c calc"!A1'
+    run, records = sampled(hostile, plan=hostile)
+    text = samples_as_csv(run, records)
+    rows = rows_of(text)
+    assert {row["arch"] for row in rows} == {"'" + hostile}
+    assert {row["plan"] for row in rows} == {"'" + hostile}
+    assert -2.5 in [row["value"] for row in rows]
+    for line in csv.reader(io.StringIO(text)):
+        for cell in line:
+            try:
+                float(cell)
+            except ValueError:
+                assert not cell.lstrip(" ").startswith(FORMULA_STARTS)
+
+
+def test_the_headings_of_csv_cannot_be_formulas_either() -> None:
+    run, (first,) = sampled()
+    evil = first.model_copy(update={"measurements": (Measurement(metric="m", at={"=1+1": 3}, samples=(1.0,)),)})
+    assert '"at_=1+1"' in samples_as_csv(run, [evil]).splitlines()[0]
+
+
+def test_parquet_holds_the_same_values_with_their_kinds(tmp_path: Path) -> None:
+    run, records = sampled()
+    more = record(case(seed=1))
+    path = tmp_path / "samples.parquet"
+    path.write_bytes(samples_as_parquet(run, [*records, more]))
+    table = pyarrow.parquet.read_table(str(path), use_threads=False).to_pydict()
+    assert [value.hex() for value in table["value"][: len(SAMPLES)]] == [sample.hex() for sample in SAMPLES]
+    assert table["at_position"] == [16] * len(SAMPLES) + [None, None, 16, 16, 16]
+    assert table["seed"] == [0] * len(SAMPLES) + [1] * 5
+    assert table["protocol_keep_best"] == [False] * (len(SAMPLES) + 5)
+    assert set(table["commit"]) == {None}
+    assert set(table["arch"]) == {"lstm", "lstm:forget_bias=1"}
+
+
+def test_nothing_measured_is_a_file_without_rows() -> None:
+    run, _ = sampled()
+    assert rows_of(samples_as_csv(run, [])) == []
+    empty = pyarrow.parquet.read_table(pyarrow.BufferReader(samples_as_parquet(run, [])), use_threads=False)
+    assert empty.num_rows == 0
+    assert json.loads(timings_as_pytest_benchmark(run, []))["benchmarks"] == []
+
+
+def test_without_pyarrow_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    really = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name.startswith("pyarrow"):
+            raise ImportError(name)
+        return really(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingLibrary, match="carousel-bench\\[parquet\\]"):
+        samples_as_parquet(*sampled())
+
+
+def test_the_figures_are_those_of_pytest_benchmark() -> None:
+    run, (first,) = sampled()
+    samples = tuple(float(value) for value in np.random.default_rng(0).lognormal(-9, 1, 41))
+    measured = Measurement(metric="step_seconds", at={"position": 16}, samples=samples)
+    whole = first.model_copy(update={"measurements": (measured,)})
+    (benchmark,) = json.loads(timings_as_pytest_benchmark(run, [whole]))["benchmarks"]
+    oracle = Stats()
+    for sample in samples:
+        oracle.update(sample)
+    expected = oracle.as_dict()
+    found = benchmark["stats"]
+    assert found["data"] == list(samples)
+    assert found["rounds"] == 41
+    for name in ("min", "max", "mean", "stddev", "median", "total", "ops"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-12), name
+    assert set(expected) <= set(found)
+
+
+def test_pytest_benchmark_compares_two_exports(tmp_path: Path) -> None:
+    for name, factor in (("base", 1.0), ("new", 2.0)):
+        run, (first,) = sampled()
+        measured = Measurement(metric="step_seconds", at={"position": 16}, samples=(1e-5 * factor, 3e-5 * factor))
+        score = Measurement(metric="accuracy", at={"length": 32}, samples=(0.9,))
+        whole = first.model_copy(update={"measurements": (measured, score)})
+        (tmp_path / f"{name}.json").write_text(timings_as_pytest_benchmark(run, [whole]))
+    command = [sys.executable, "-m", "pytest_benchmark", "compare", "base.json", "new.json", "--csv=compared.csv"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    rows = list(csv.DictReader((tmp_path / "compared.csv").read_text().splitlines()))
+    assert len(rows) == 2
+    medians = sorted(float(row["median"]) for row in rows)
+    assert medians == pytest.approx([2e-5, 4e-5])
+    assert all("accuracy" not in row["name"] for row in rows)

@@ -1,0 +1,106 @@
+"""History as a line, a figure and a page."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+import pytest
+
+from reports.figures.history import MOST_PANELS, history_figure
+from reports.html.history import history_page
+from reports.text.history import LONGEST_SPARK, change_in_words, levels, spark, value_with_interval
+from results import Interval, Seen, Series
+
+
+def series(*values: float, changes: tuple[int, ...] = (), arch: str = "lstm", metric: str = "accuracy") -> Series:
+    seen = tuple(
+        Seen(
+            run=f"run-{place}",
+            created=f"2026-01-{place + 1:02}T00:00:00Z",
+            commit=None,
+            value=Interval(value - 0.01, value, value + 0.01),
+            units=3,
+        )
+        for place, value in enumerate(values)
+    )
+    return Series(
+        arch=arch,
+        task="first_last",
+        length=32,
+        protocol="0123456789",
+        metric=metric,
+        at={"length": 32},
+        environment="cpu a processor",
+        seen=seen,
+        changes=changes,
+    )
+
+
+def test_bars_go_from_lowest_to_highest_with_a_stroke_where_it_changes() -> None:
+    assert spark(series(0.0, 0.5, 1.0)) == "▁▅█"
+    assert spark(series(0.5, 0.5)) == "▁▁"
+    assert spark(series(0.0, 0.0, 1.0, 1.0, changes=(2,))) == "▁▁│██"
+    long = spark(series(*[0.0] * 60, 1.0))
+    assert (len(long), long[0], long[-1]) == (LONGEST_SPARK + 1, "…", "█")
+
+
+def test_a_change_is_told_by_the_levels_beside_it() -> None:
+    changed = series(0.9, 0.8, 0.9, 0.5, 0.4, 0.4, 0.7, 0.7, changes=(3, 6))
+    assert levels(changed, 3) == (0.9, 0.4)
+    assert levels(changed, 6) == (0.4, 0.7)
+    assert change_in_words(changed, 3) == "0.900 → 0.400 (−55.6%) from run-3"
+    slower = series(1e-5, 1e-5, 2e-5, 2e-5, changes=(2,), metric="step_seconds")
+    assert change_in_words(slower, 2) == "10.0 µs → 20.0 µs (+100.0%) from run-2"
+
+
+def test_an_interval_without_bounds_is_not_written() -> None:
+    whole = series(0.9)
+    assert value_with_interval(whole, 0) == "0.900 (0.890–0.910)"
+    alone = whole.seen[0].__class__(
+        run="r", created="2026", commit=None, value=Interval(-float("inf"), 0.9, float("inf")), units=1
+    )
+    single = Series(**{name: getattr(whole, name) for name in Series.__slots__ if name != "seen"}, seen=(alone,))
+    assert value_with_interval(single, 0) == "0.900"
+
+
+def test_the_figure_names_every_case_and_its_changes() -> None:
+    figure = history_figure([series(0.9, 0.9, 0.5, 0.5, changes=(2,)), series(0.1, 0.1, arch="gru")])
+    assert figure is not None
+    assert ElementTree.fromstring(figure.svg).tag.endswith("svg")
+    assert "0.900 → 0.500" in figure.alternative
+    assert "gru/first_last/32, 2 runs: no change" in figure.alternative
+    again = history_figure([series(0.9, 0.9, 0.5, 0.5, changes=(2,)), series(0.1, 0.1, arch="gru")])
+    assert again is not None
+    assert again.svg == figure.svg
+    assert history_figure([]) is None
+
+
+class Elements(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [f"{name}={value}" for name, value in attrs]
+
+
+@pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '" onload="alert(1)', "</style><img src=x>"])
+def test_the_page_shows_hostile_text_as_text_and_loads_nothing(hostile: str) -> None:
+    plain, found = Elements(), Elements()
+    plain.feed(history_page([series(0.9, 0.8, arch="lstm")]))
+    page = history_page([series(0.9, 0.8, arch=hostile)])
+    found.feed(page)
+    assert found.tags == plain.tags
+    assert not any(attribute.startswith("on") for attribute in found.attributes)
+    assert "default-src 'none'" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_more_series_than_panels_stand_in_the_table() -> None:
+    many = [series(0.9, 0.8, arch=f"a{number}") for number in range(MOST_PANELS + 2)]
+    page = history_page(many)
+    assert "2 further series stand in the table alone" in page
+    assert page.count("<td>a") == len(many)

@@ -1,0 +1,159 @@
+"""One case over all runs: which runs stand together, what their values are, and where they changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+import ruptures
+
+from results import Measurement, Record, RunFile, change_points, history
+from results.comparison.history import FALSE_ALARMS, strongest_split
+from tests.results.examples import case, record, run_file
+
+SIMULATED = 1000
+LARGEST_COUNT_OF_ALARMS = 22
+"""Of 1,000 series at 1% each: a binomial count is larger in one of 5,000 tests."""
+
+
+def run_of(day: int, *seeds: int, score: float = 0.75, torch: str = "2.13.0") -> tuple[RunFile, list[Record]]:
+    first = run_file(f"202601{day:02}-000000-quick-abc123", *(case(seed=seed) for seed in seeds))
+    environment = first.environment.model_copy(update={"torch": torch})
+    file = first.model_copy(update={"created": f"2026-01-{day:02}T00:00:00Z", "environment": environment})
+    measured = [
+        Measurement(metric="accuracy", at={"length": 32}, samples=(score,)),
+        Measurement(metric="accuracy", at={"length": 64}, samples=(0.5,)),
+        Measurement(metric="step_seconds", at={"position": 1}, samples=(9.0,) * 9),
+        Measurement(metric="step_seconds", at={"position": 16}, samples=tuple(1.0 + i for i in range(9))),
+    ]
+    return file, [record(case(seed=seed), measurements=tuple(measured)) for seed in seeds]
+
+
+def test_runs_stand_in_order_of_creation_with_the_mean_over_seeds() -> None:
+    file, records = run_of(2, 0, 1, 2)
+    wide = [
+        each.model_copy(update={"measurements": (each.measurements[0].model_copy(update={"samples": (score,)}),)})
+        for each, score in zip(records, (0.5, 0.6, 0.7), strict=True)
+    ]
+    (series,) = history([(file, wide), run_of(1, 0)])
+    assert [seen.created[:10] for seen in series.seen] == ["2026-01-01", "2026-01-02"]
+    first, second = series.seen
+    assert (first.value.middle, first.units, second.units) == (0.75, 1, 3)
+    assert not math.isfinite(first.value.low)
+    assert second.value.middle == pytest.approx(0.6)
+    # Student's t of 2 degrees of freedom at 97.5% is 4.30265; the standard error is 0.1/sqrt(3).
+    assert second.value.high == pytest.approx(0.6 + 4.30265 * 0.1 / math.sqrt(3), rel=1e-5)
+    assert (series.label, series.place) == ("lstm:forget_bias=1/first_last/32", "length 32")
+
+
+def test_runs_that_cannot_be_compared_stand_apart() -> None:
+    found = history([run_of(1, 0), run_of(2, 0, torch="2.14.0"), run_of(3, 0)])
+    assert sorted(len(series.seen) for series in found) == [1, 2]
+    assert {"torch 2.13.0" in series.environment for series in found} == {True, False}
+
+
+def test_a_timing_is_taken_at_the_farthest_place_unless_another_is_asked_for() -> None:
+    (series,) = history([run_of(1, 0)], metric="step_seconds")
+    assert dict(series.at) == {"position": 16}
+    # Of nine sorted samples the 2nd and the 8th bound the median with at least 95%.
+    assert tuple(series.seen[0].value) == (2.0, 5.0, 8.0)
+    (near,) = history([run_of(1, 0)], metric="step_seconds", at={"position": 1})
+    assert near.seen[0].value.middle == 9.0
+    assert history([run_of(1, 0)], metric="step_seconds", at={"position": 2}) == []
+
+
+def test_fresh_processes_are_the_units_of_a_timing() -> None:
+    file, (first,) = run_of(1, 0)
+    twice = tuple(
+        Measurement(metric="step_seconds", at={"position": 4}, samples=(value, value, 99.0), process=process)
+        for process, value in enumerate((1.0, 3.0))
+    )
+    (series,) = history([(file, [first.model_copy(update={"measurements": twice})])], metric="step_seconds")
+    assert (series.seen[0].value.middle, series.seen[0].units) == (2.0, 2)
+
+
+def test_seeds_that_a_process_timed_in_turn_are_one_unit() -> None:
+    file, records = run_of(1, 0, 1)
+    timed = {(0, 0): 1.0, (0, 1): 2.0, (1, 0): 3.0, (1, 1): 4.0, (2, 0): 99.0}  # by process and seed; one was cut off
+    repeated = [
+        each.model_copy(
+            update={
+                "measurements": tuple(
+                    Measurement(metric="step_seconds", at={"position": 4}, samples=(value,), process=process)
+                    for (process, seed), value in timed.items()
+                    if seed == each.case.seed
+                )
+            }
+        )
+        for each in records
+    ]
+    (series,) = history([(file, repeated)], metric="step_seconds")
+    (seen,) = series.seen
+    assert (seen.value.middle, seen.units) == (2.5, 2)
+    # Student's t of 1 degree of freedom at 97.5% is 12.7062; the standard error of 1.5 and 3.5 is 1.
+    assert seen.value.high == pytest.approx(2.5 + 12.7062, rel=1e-5)
+
+
+@pytest.mark.parametrize("glob", ["*", "lstm*", "lstm", "lstm:forget_bias=1", "lstm/*", "*/first_last/32", "*.L32.*"])
+def test_a_glob_names_a_case_by_its_parts(glob: str) -> None:
+    assert len(history([run_of(1, 0)], glob=glob)) == 1
+
+
+@pytest.mark.parametrize("glob", ["gru*", "*/adding/*", "lstm/first_last/64", "forget"])
+def test_a_glob_leaves_others_out(glob: str) -> None:
+    assert history([run_of(1, 0)], glob=glob) == []
+
+
+def test_a_change_is_found_where_it_is() -> None:
+    low, high = [0.9 + 0.001 * (i % 3) for i in range(8)], [0.8 + 0.001 * (i % 3) for i in range(7)]
+    assert change_points([*low, *high]) == (8,)
+    (series,) = history([run_of(1 + i, 0, score=score) for i, score in enumerate([*low, *high])])
+    assert series.changes == (8,)
+
+
+def test_two_changes_are_both_found() -> None:
+    noise = np.random.default_rng(3).normal(0, 0.02, 36)
+    assert change_points(np.repeat([1.0, 1.3, 0.9], 12) + noise) == (12, 24)
+
+
+def test_no_change_is_seen_in_few_equal_or_wild_values() -> None:
+    assert change_points([]) == ()
+    assert change_points([1.0]) == ()
+    assert change_points([1.0] * 30) == ()
+    assert change_points([1, 1, 1, 2, 2, 2]) == ()
+    wild = [1.0, 1.1] * 10
+    wild[7] = 50.0
+    assert change_points(wild) == ()
+
+
+def test_the_strongest_split_is_that_of_an_exhaustive_search() -> None:
+    generator = np.random.default_rng(5)
+    for count in (4, 5, 9, 20, 33):
+        values = generator.normal(size=count)
+        expected = ruptures.Dynp(model="l2", min_size=2, jump=1).fit(values).predict(1)[0]
+        assert strongest_split(values)[0] == expected
+
+
+NOISE: dict[str, Callable[[np.random.Generator], Iterable[float]]] = {
+    "normal": lambda generator: generator.normal(1, 0.05, 20),
+    "log-normal": lambda generator: generator.lognormal(0, 1, 20),
+    "outliers": lambda generator: generator.normal(1, 0.05, 20) + 5 * (generator.random(20) < 0.05),
+    "two modes": lambda generator: generator.normal(1, 0.01, 20) + 0.2 * (generator.random(20) < 0.5),
+}
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_false_alarms_are_as_rare_as_is_said(noise: str) -> None:
+    generator = np.random.default_rng(11)
+    alarms = sum(bool(change_points(list(NOISE[noise](generator)))) for _ in range(SIMULATED))
+    assert FALSE_ALARMS == 0.01
+    assert alarms <= LARGEST_COUNT_OF_ALARMS
+
+
+def test_a_change_of_a_fifth_is_found_among_a_dozen_runs() -> None:
+    generator = np.random.default_rng(13)
+    slower = np.repeat([1.0, 1.2], 6)
+    found = sum(bool(change_points(slower * generator.normal(1, 0.05, 12))) for _ in range(200))
+    assert found >= 180
