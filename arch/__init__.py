@@ -2,7 +2,7 @@
 
 from arch.core.build import build
 from arch.core.layer import Layer, RecurrentLayer
-from arch.core.meta import sketched
+from arch.core.meta import meta_device
 from arch.core.model import SequenceModel, parameter_count
 from arch.core.registry import Arch, UnknownName, add, built_in, defined_in, disable, get, names, parse, remove
 from arch.core.state import State, copy_state, state_bytes
@@ -21,10 +21,10 @@ __all__ = [
     "defined_in",
     "disable",
     "get",
+    "meta_device",
     "names",
     "parameter_count",
     "parse",
     "remove",
-    "sketched",
     "state_bytes",
 ]

@@ -28,7 +28,7 @@ from arch.core.backend import Backend
 from arch.core.initialisation import Initialisation, initialise
 from arch.core.layer import RecurrentLayer
 from arch.core.state import number_bytes
-from arch.core.streaming_spec import Streamed, bind_tensors
+from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class GRUState(NamedTuple):
@@ -122,11 +122,11 @@ class GRU(RecurrentLayer):
             outputs_TBH, h_BH = gru.scan_after(of_inputs, x_TBD, *weights, state.h_BH)
         return outputs_TBH, GRUState(h_BH)
 
-    def streamed(self) -> Streamed | None:
+    def streamed(self) -> StreamingSpec | None:
         if type(self) is not GRU:
             return None
         width = self.width
-        return Streamed(
+        return StreamingSpec(
             kind="gru",
             numbers=(self.W_GD.shape[1], width, int(self.reset == "after")),
             weights=(

@@ -30,7 +30,7 @@ from arch.core.backend import Backend
 from arch.core.initialisation import Initialisation, initialise
 from arch.core.layer import RecurrentLayer
 from arch.core.state import number_bytes
-from arch.core.streaming_spec import Streamed, bind_tensors
+from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class LSTMState(NamedTuple):
@@ -114,12 +114,12 @@ class LSTM(RecurrentLayer):
         outputs_TBH, h_BH, c_BH = lstm.scan(reference, x_TBD, self.W_GD, bias_G, self.U_GH, *state)
         return outputs_TBH, LSTMState(h_BH, c_BH)
 
-    def streamed(self) -> Streamed | None:
+    def streamed(self) -> StreamingSpec | None:
         if type(self) is not LSTM:
             return None
         width, bias = self.width, None if self.b_G is None else "b_G"
         bias = bias if self.offset_G is None else "offset_G"
-        return Streamed(
+        return StreamingSpec(
             kind="lstm",
             numbers=(self.W_GD.shape[1], width),
             weights=((self, "W_GD"), None if bias is None else (self, bias), (self, "U_GH")),

@@ -23,7 +23,7 @@ from arch.core.backend import Backend
 from arch.core.initialisation import RectifiedInitialisation, initialise
 from arch.core.layer import RecurrentLayer
 from arch.core.state import number_bytes
-from arch.core.streaming_spec import Streamed, bind_tensors
+from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class RNNState(NamedTuple):
@@ -92,11 +92,11 @@ class RNN(RecurrentLayer):
         outputs_TBH, h_BH = rnn.scan(reference, self.nonlinearity == "tanh", *inputs)
         return outputs_TBH, RNNState(h_BH)
 
-    def streamed(self) -> Streamed | None:
+    def streamed(self) -> StreamingSpec | None:
         if type(self) is not RNN:
             return None
         width = self.width
-        return Streamed(
+        return StreamingSpec(
             kind="rnn",
             numbers=(self.W_HD.shape[1], width, int(self.nonlinearity == "tanh")),
             weights=((self, "W_HD"), None if self.b_H is None else (self, "b_H"), (self, "U_HH")),

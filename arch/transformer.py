@@ -30,7 +30,7 @@ from arch.core.backend import Backend, obstacle_to_kernels
 from arch.core.layer import Layer
 from arch.core.positions import alibi_slopes, rotate, rotation, sinusoids
 from arch.core.state import copy_state, number_bytes
-from arch.core.streaming_spec import Place, Streamed
+from arch.core.streaming_spec import Place, StreamingSpec
 
 MASKED_BLOCK = 512
 """Steps that one masked attention handles at once, so that its mask stays small."""
@@ -176,7 +176,7 @@ class Transformer(Layer):
             raise ValueError(f"backend=fused cannot run here: {obstacle}; use backend=auto")
         return "reference" if obstacle is not None else "fused"
 
-    def streamed(self) -> Streamed | None:
+    def streamed(self) -> StreamingSpec | None:
         if type(self) is not Transformer:
             return None
         modules: list[nn.Module] = [self.attention_norm, self.W_qkv, self.W_o, self.perceptron_norm, self.W_1, self.W_2]
@@ -184,7 +184,7 @@ class Transformer(Layer):
             modules.append(self.final_norm)
         weights: list[Place] = [(module, name) for module in modules for name in ("weight", "bias")]
         D, N, E = self.width, self.heads, self.W_1.out_features
-        return Streamed(
+        return StreamingSpec(
             kind="transformer",
             numbers=(D, N, E, int(self.positions == "rotary"), int(self.positions == "alibi")),
             weights=tuple(weights),

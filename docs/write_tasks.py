@@ -69,7 +69,7 @@ def _about(task: object) -> list[str]:
         lines.append("- Presets: " + ", ".join(f"`preset={name}`" for name in task.presets))
     if task.data_digest is None:  # what is read from files may differ from one machine to another
         shortest = task.min_length
-        blind = task.blind_to_the_past(shortest)
+        blind = task.memoryless_score(shortest)
         past = "" if blind is None else f", and blind to the past {blind:.3f}"
         lines.append(f"- Chance at {shortest} steps, the shortest: {task.chance(shortest):.3f}{past}")
     lines.append(f"- Version {task.version} of the samples")

@@ -93,7 +93,7 @@ class ControlCharts(Task):
         _, classes_N = self._part("test")
         return classes_N.bincount().max().item() / len(classes_N)
 
-    def blind_to_the_past(self, length: int) -> float | None:
+    def memoryless_score(self, length: int) -> float | None:
         """The last value alone, to a sixteenth, with the best answer to each."""
         values_NT, classes_N = self._part("test")
         last_N = (values_NT[:, -1] * LEVELS).round().clamp(-LEVELS, LEVELS).long() + LEVELS

@@ -68,7 +68,7 @@ class Majority(Task):
     def chance(self, length: int) -> float:
         return 0.5
 
-    def blind_to_the_past(self, length: int) -> float:
+    def memoryless_score(self, length: int) -> float:
         return 0.5 + math.comb(length - 1, (length - 1) // 2) / math.ldexp(1, length)  # (1)
 
     def collision(self, length: int) -> float:

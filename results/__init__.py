@@ -11,13 +11,13 @@ from results.schema.metrics import METRICS, Metric
 from results.schema.record import (
     SCHEMA_VERSION,
     Block,
-    Line,
+    EvalPoint,
     Measurement,
     Model,
-    Point,
     Probe,
     ProbeRun,
     Record,
+    ReferenceScores,
     Span,
     Status,
     Training,
@@ -35,7 +35,15 @@ from results.statistics.growth import (
     growth,
 )
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_median, interval_of_quantile
-from results.statistics.noise import BUSY_LOAD, SLOW_PULSE, STOLEN, WAITED, disturbances, disturbed, median_pulse
+from results.statistics.noise import (
+    BUSY_LOAD,
+    SLOW_CALIBRATION,
+    STOLEN,
+    WAITED,
+    disturbances,
+    disturbed,
+    median_calibration,
+)
 from results.statistics.roofline import Limits, attainable
 from results.store.document import StoreError, write_aside, write_bytes_aside
 from results.store.merge import Merged, merge
@@ -50,7 +58,7 @@ __all__ = [
     "LEFT_OUT",
     "METRICS",
     "SCHEMA_VERSION",
-    "SLOW_PULSE",
+    "SLOW_CALIBRATION",
     "STOLEN",
     "WAITED",
     "Against",
@@ -63,6 +71,7 @@ __all__ = [
     "Damage",
     "Entry",
     "Environment",
+    "EvalPoint",
     "Finding",
     "Flaw",
     "Growth",
@@ -70,17 +79,16 @@ __all__ = [
     "Interval",
     "Key",
     "Limits",
-    "Line",
     "Measurement",
     "Merged",
     "Metric",
     "Model",
-    "Point",
     "Probe",
     "ProbeRun",
     "Protocol",
     "Quantity",
     "Record",
+    "ReferenceScores",
     "Run",
     "RunFile",
     "Seen",
@@ -117,7 +125,7 @@ __all__ = [
     "judge",
     "load",
     "load_traces",
-    "median_pulse",
+    "median_calibration",
     "merge",
     "sample_frame",
     "samples",

@@ -91,7 +91,7 @@ class Brackets(Task):
         balanced = self._balanced_share(length)
         return max(balanced, 1 - balanced)
 
-    def blind_to_the_past(self, length: int) -> float | None:
+    def memoryless_score(self, length: int) -> float | None:
         """An opening bracket in the last place says that the string is spoilt; the end mark says nothing."""
         if length % 2:
             return None

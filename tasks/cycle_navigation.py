@@ -75,7 +75,7 @@ class CycleNavigation(Task):
     def chance(self, length: int) -> float:
         return max(self._likelihood(place, length) for place in range(self.places))
 
-    def blind_to_the_past(self, length: int) -> float | None:
+    def memoryless_score(self, length: int) -> float | None:
         """The last move is known, so one move fewer is uncertain."""
         score = self.chance(length - 1)
         return score if score - self.chance(length) > VISIBLE else None

@@ -83,7 +83,7 @@ class Digits(Task):
         _, labels_N = self._part("test")
         return labels_N.bincount().max().item() / len(labels_N)
 
-    def blind_to_the_past(self, length: int) -> float | None:
+    def memoryless_score(self, length: int) -> float | None:
         """The last pixel alone, with the best answer to each of its values."""
         pixels_NP, labels_N = self._part("test")
         together = torch.zeros(LEVELS + 1, 10).index_put_((pixels_NP[:, -1], labels_N), torch.ones(()), accumulate=True)

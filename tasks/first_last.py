@@ -68,7 +68,7 @@ class FirstLast(Task):
     def chance(self, length: int) -> float:
         return 0.5
 
-    def blind_to_the_past(self, length: int) -> float | None:
+    def memoryless_score(self, length: int) -> float | None:
         return LAST_ELEMENT_ALONE if self.rule == "sum" else None
 
     def collision(self, length: int) -> float:

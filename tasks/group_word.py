@@ -81,7 +81,7 @@ class GroupWord(Task):
     def chance(self, length: int) -> float:
         return 1 / self.order
 
-    def blind_to_the_past(self, length: int) -> float | None:
+    def memoryless_score(self, length: int) -> float | None:
         """The first element is its own product; every later product is as likely as any."""
         return (1 + (length - 1) / self.order) / length
 

@@ -44,7 +44,7 @@ from tasks.core.expressions import OPERATORS, acceptance, answer_shares, draw_ex
 from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens, asked_at_the_end
 
 CLOSE, BLANK, ANSWER = 14, 15, 16
-SHORTEST_EXPRESSION = 4
+MIN_EXPRESSION = 4
 RAREST = 1e-4
 """Under this share of fitting expressions, drawing until one fits would take too long."""
 
@@ -90,11 +90,11 @@ class ListOps(Task):
 
     @property
     def min_length(self) -> int:
-        return SHORTEST_EXPRESSION + 1
+        return MIN_EXPRESSION + 1
 
     def sizes(self, length: int) -> tuple[int, int]:
         """The fewest and the most tokens of an expression."""
-        return max(SHORTEST_EXPRESSION, math.ceil(self.shortest * length)), length - 1
+        return max(MIN_EXPRESSION, math.ceil(self.shortest * length)), length - 1
 
     def check_length(self, length: int) -> None:
         super().check_length(length)

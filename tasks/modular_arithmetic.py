@@ -90,7 +90,7 @@ class ModularArithmetic(Task):
         count = (length + 1) // 2
         return float(_values(self.modulus, _states(self.modulus, count)).max())
 
-    def blind_to_the_past(self, length: int) -> float | None:
+    def memoryless_score(self, length: int) -> float | None:
         """The last number is known: a last factor of 0 leaves only the finished terms. "=" tells nothing."""
         if length % 2 == 0:
             return None

@@ -62,7 +62,7 @@ class Parity(Task):
     def chance(self, length: int) -> float:
         return 0.5
 
-    def blind_to_the_past(self, length: int) -> float | None:
+    def memoryless_score(self, length: int) -> float | None:
         """A single bit is its own parity; every longer prefix is a coin toss."""
         if length == 1:
             return 1.0

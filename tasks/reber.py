@@ -120,7 +120,7 @@ class Reber(Task):
         """The walk's distribution over nodes is followed; at each step the symbol most often legal is named."""
         return float(_legal_shares(length).sum(1).max(-1).mean())
 
-    def blind_to_the_past(self, length: int) -> float | None:
+    def memoryless_score(self, length: int) -> float | None:
         """As `chance`, with the symbol just read known."""
         return float(_legal_shares(length).max(-1).sum(1).mean())
 

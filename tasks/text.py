@@ -38,7 +38,7 @@ from torch import Tensor
 from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens
 
 PARTS: dict[Split, tuple[float, float]] = {"train": (0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1)}
-FEWEST_CHARACTERS = 100
+MIN_CHARACTERS = 100
 HASH_BASE, HASH_SIZE = 0x9E3779B97F4A7C15, 2**64
 """Windows are hashed whole, as polynomials in an odd base modulo 2⁶⁴."""
 
@@ -109,7 +109,7 @@ class Text(Task):
         weights_N = self._weights(length)
         return float(np.bincount(self._part("test")[1:].numpy(), weights_N).max())
 
-    def blind_to_the_past(self, length: int) -> float | None:
+    def memoryless_score(self, length: int) -> float | None:
         part_N, size = self._part("test").numpy(), self.targets.size
         pairs, places = np.unique(part_N[:-1] * size + part_N[1:], return_inverse=True)
         best = np.zeros(size)
@@ -164,8 +164,8 @@ class Text(Task):
 def corpus_of(path: str) -> Corpus:
     """The text of a file, or the default one. Raises `ValueError` where it cannot be read as text."""
     text = _read(path) if path else _documentation()
-    if len(text) < FEWEST_CHARACTERS:
-        raise ValueError(f"{path!r} holds {len(text)} characters: give a text of at least {FEWEST_CHARACTERS}")
+    if len(text) < MIN_CHARACTERS:
+        raise ValueError(f"{path!r} holds {len(text)} characters: give a text of at least {MIN_CHARACTERS}")
     alphabet = "".join(sorted(set(text)))
     place = {character: i for i, character in enumerate(alphabet)}
     numbers = torch.tensor([place[character] for character in text])

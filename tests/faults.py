@@ -41,7 +41,7 @@ from tests.results.hostile import write_hostile
 HOME = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 600.0
 SEEDS = 3
-MOST_SECONDS, MOST_BYTES = 2.0, 256 << 20
+MAX_SECONDS, MAX_BYTES = 2.0, 256 << 20
 
 
 def main() -> int:
@@ -88,16 +88,16 @@ def hostile(folder: Path) -> str:
         told = json.loads(_output([sys.executable, "-m", "tests.results.hostile", kind, str(folder)]))
         for name, found in told["files"].items():
             assert found["reason"] and "\n" not in found["reason"], f"{name} as a {kind}: {found['reason']}"
-            assert found["seconds"] < MOST_SECONDS, f"{name} as a {kind}: {found['seconds']:.1f} s"
+            assert found["seconds"] < MAX_SECONDS, f"{name} as a {kind}: {found['seconds']:.1f} s"
             worst = max(worst, found["seconds"])
         peak = max(peak, told["peak_bytes"])
-    assert peak < MOST_BYTES, f"{peak >> 20} MiB"
+    assert peak < MAX_BYTES, f"{peak >> 20} MiB"
     return f"{len(names)} files, each refused in at most {worst:.2f} s; {peak >> 20} MiB at most"
 
 
 def full(folder: Path) -> str:
     """The disk is full at the n-th write, for every n until a run needs no more."""
-    with mock.patch("bench.runner.run.Lanes", Inline()):
+    with mock.patch("bench.runner.run.LocalExecutor", Inline()):
         expected = everything(run_quietly(request_for(folder / "undisturbed")).run)
         for place in itertools.count():
             here = folder / str(place)
@@ -151,7 +151,7 @@ def kills(folder: Path, count: int, generator: random.Random) -> str:
 
 
 def _start(plan: Path, store: Path, folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "bench", "run", str(plan), "--store", str(store), "--lanes", "1", "-q"]
+    command = [sys.executable, "-m", "bench", "run", str(plan), "--store", str(store), "--workers", "1", "-q"]
     environment = os.environ | {"TMPDIR": str(folder)}  # a lock of its own, whoever else is timing here
     return subprocess.Popen(command, cwd=HOME, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 

@@ -24,7 +24,7 @@ from torch import Tensor
 import arch
 from bench.machine.timer import seconds_a_call
 from bench.probes.stream import ByHand, Replayed, stream_of
-from bench.validation import ARCH_LAWS, LEVELS, Subject, Trial
+from bench.validation import ARCH_CHECKS, LEVELS, Subject, Trial
 
 DEVICE = torch.device("cuda")
 SPECS = ("rnn", "lstm", "gru", "transformer", "transformer:window=8")
@@ -75,7 +75,7 @@ class OnDevice(Trial):
 def laws() -> Iterator[str]:
     for spec in SPECS:
         for level in LEVELS:
-            for name, law in ARCH_LAWS.items():
+            for name, law in ARCH_CHECKS.items():
                 try:
                     law(OnDevice(package=arch, spec=spec, level=level, width=WIDTH))
                 except (AssertionError, RuntimeError, ValueError) as error:
@@ -137,7 +137,7 @@ def plan() -> Iterator[str]:
         store = str(Path(folder) / "runs")
         for words in (
             ("run", str(path), "--device", "cuda", "--store", store, "--quiet"),
-            ("run", str(path), "--device", "cuda", "--store", store, "--quiet", "--new"),
+            ("run", str(path), "--device", "cuda", "--store", store, "--quiet", "--no-resume"),
             ("verify", store),
             ("gates", "latest", "--store", store),
             ("report", "latest", "--store", store),

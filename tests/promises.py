@@ -33,8 +33,8 @@ SIDE = 6
 QUICK = 168
 """Comparisons of timings that plan `quick` makes: 4 architectures, 3 tasks, 2 lengths, 7 timings each."""
 NOISE = 0.05
-MOST_ALONE, MOST_REPORTS, LEAST_POWER = 0.01, 0.05, 0.99
-LEAST_COVERAGE, MOST_COVERAGE = 0.93, 0.97
+MAX_ALONE, MAX_REPORTS, MIN_POWER = 0.01, 0.05, 0.99
+MIN_COVERAGE, MAX_COVERAGE = 0.93, 0.97
 SURE = 3.0
 """Standard errors of a simulated share that are not held against a promise: of a fair one, 1 in 700 fails."""
 SIMULATIONS = 4000
@@ -103,7 +103,7 @@ def _ar1(generator: np.random.Generator, steps: int, comparisons: int) -> Floats
 
 
 STEADY: tuple[Draw, ...] = (normal, coarse, log_normal, bimodal, outliers, uneven, shared, autocorrelated_blocks)
-RESTLESS: tuple[Draw, ...] = (autocorrelated, drift)
+AUTOCORRELATED: tuple[Draw, ...] = (autocorrelated, drift)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +162,7 @@ def false_alarms(draw: Draw, pairs: int, reports: int, size: int = QUICK, seed: 
     alone = [verdicts(draw(generator, 2 * SIDE, 1))[0][0] for _ in range(pairs)]
     whole = [verdicts(draw(generator, 2 * SIDE, size)) for _ in range(reports)]
     alarms, unchanged = ([found_of.count(one) for found_of, _ in whole] for one in ("regressed", "unchanged"))
-    name, most = _name(draw), MOST_ALONE if draw in STEADY else 1.0
+    name, most = _name(draw), MAX_ALONE if draw in STEADY else 1.0
     alarmed, unstable = _share([count > 0 for count in alarms]), _share([flag for _, flag in whole])
     return [
         Promise(
@@ -171,8 +171,8 @@ def false_alarms(draw: Draw, pairs: int, reports: int, size: int = QUICK, seed: 
             trials=pairs,
             high=most,
         ),
-        by_report(f"{name}: the same, of those in a report", alarms, size, high=MOST_ALONE),
-        Promise(what=f"{name}: reports with a false alarm", share=alarmed, trials=reports, high=MOST_REPORTS),
+        by_report(f"{name}: the same, of those in a report", alarms, size, high=MAX_ALONE),
+        Promise(what=f"{name}: reports with a false alarm", share=alarmed, trials=reports, high=MAX_REPORTS),
         Promise(what=f"{name}: reports called unstable", share=unstable, trials=reports),
         by_report(f"{name}: comparisons called unchanged", unchanged, size),
     ]
@@ -182,7 +182,7 @@ def small_reports(draw: Draw, reports: int, seed: int = 1) -> Promise:
     """Reports of one case with a false alarm."""
     generator = _generator(seed, 7, draw)
     alarmed = [_regressed(draw(generator, 2 * SIDE, FEW)) > 0 for _ in range(reports)]
-    most = MOST_REPORTS if draw in STEADY else 1.0
+    most = MAX_REPORTS if draw in STEADY else 1.0
     what = f"{_name(draw)}: reports of {FEW} with a false alarm"
     return Promise(what=what, share=_share(alarmed), trials=reports, high=most)
 
@@ -192,7 +192,7 @@ def drift_seen(pairs: int, seed: int = 1) -> Promise:
     generator, beat = np.random.default_rng((seed, 6)), math.log(1.2) * SIDE / (2 * SIDE - 1)
     alarmed = [_regressed(drift(generator, 2 * SIDE, 1), beat) > 0 for _ in range(pairs)]
     what = "drift seen by the pulse: false alarms, one comparison"
-    return Promise(what=what, share=_share(alarmed), trials=pairs, high=MOST_ALONE)
+    return Promise(what=what, share=_share(alarmed), trials=pairs, high=MAX_ALONE)
 
 
 def power(slower: float, reports: int, *, affected: int = 1, size: int = QUICK, seed: int = 1) -> Promise:
@@ -203,7 +203,7 @@ def power(slower: float, reports: int, *, affected: int = 1, size: int = QUICK, 
         values_UC = normal(generator, 2 * SIDE, size)
         values_UC[SIDE:, :affected] += math.log1p(slower)
         hits.append(verdicts(values_UC)[0][:affected].count("regressed"))
-    least = LEAST_POWER if slower >= 0.2 and size > 1 else 0.0
+    least = MIN_POWER if slower >= 0.2 and size > 1 else 0.0
     what = f"found, {slower:.0%} slower in {affected} of {size}"
     if affected == 1:
         return Promise(what=what, share=sum(hits) / reports, trials=reports, low=least)
@@ -216,7 +216,7 @@ def coverage(draw: Draw, simulations: int, side: int = SIDE, seed: int = 1) -> P
     values_UC = np.concatenate([draw(generator, 2 * side, 1) for _ in range(simulations)], axis=1)
     bounds = resample.shift(values_UC, side)
     share = float(np.mean((bounds.low <= 0) & (bounds.high >= 0)))
-    low, high = (LEAST_COVERAGE, MOST_COVERAGE) if draw in STEADY else (0.0, 1.0)
+    low, high = (MIN_COVERAGE, MAX_COVERAGE) if draw in STEADY else (0.0, 1.0)
     what = f"coverage, {_name(draw)}, {side} a side"
     return Promise(what=what, share=share, trials=simulations, low=low, high=high)
 
@@ -243,7 +243,7 @@ def _share(flags: Sequence[bool]) -> float:
 
 def _generator(seed: int, purpose: int, draw: Draw) -> np.random.Generator:
     """Of its own for each kind of noise: with one for all, one unlucky draw would speak for every kind."""
-    return np.random.default_rng((seed, purpose, (*STEADY, *RESTLESS).index(draw)))
+    return np.random.default_rng((seed, purpose, (*STEADY, *AUTOCORRELATED).index(draw)))
 
 
 def _name(draw: Draw) -> str:
@@ -258,12 +258,12 @@ def main() -> int:
     given = parser.parse_args()
     pairs, reports, seed = given.pairs, given.reports, given.seed
     kept = True
-    for draw in (*STEADY, *RESTLESS):
+    for draw in (*STEADY, *AUTOCORRELATED):
         kept &= _print([*false_alarms(draw, pairs, reports, seed=seed), small_reports(draw, reports, seed)])
     kept &= _print([drift_seen(pairs, seed)])
     kept &= _print([power(slower, reports, seed=seed) for slower in (0.05, 0.1, 0.2)])
     kept &= _print([power(0.2, reports, affected=QUICK // 4, seed=seed), power(0.2, pairs, size=1, seed=seed)])
-    kept &= _print([coverage(draw, SIMULATIONS, seed=seed) for draw in (*STEADY, *RESTLESS)])
+    kept &= _print([coverage(draw, SIMULATIONS, seed=seed) for draw in (*STEADY, *AUTOCORRELATED)])
     kept &= _print([coverage(normal, SIMULATIONS, side, seed) for side in (5, 8, 12)])
     for follows in (0.0, 0.5, 1.0):
         what = f"noise, pulse divided out, {follows:.0%} of it shared"

@@ -28,7 +28,7 @@ from typing import Any
 from bench.errors import FAILED, OK, REGRESSED
 
 HOME = Path(__file__).resolve().parents[1]
-ROOMS = ("arch", "tasks", "bench", "results", "reports")
+PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 KERNEL = Path("arch", "kernels", "streaming", "recurrent_step.py")
 SOUND = "    apply(floats(weights[0]), 0, weights[1], 4 * H, D, x, 0, D, B, sums, 0, 4 * H, False)\n"
 """The projection of an LSTM's inputs; the sums that are planted before it are written over by it."""
@@ -79,7 +79,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         copy, plan, store = scratch / "copy", scratch / "planted.toml", scratch / "store"
-        for room in ROOMS:
+        for room in PACKAGES:
             shutil.copytree(HOME / room, copy / room)
         kernel = copy / KERNEL
         kernel.write_text(planted(kernel.read_text(encoding="utf-8")), encoding="utf-8")
@@ -87,7 +87,7 @@ def main() -> int:
         runs = []
         for home in (HOME, copy, HOME):
             print(f"measuring {'the slower copy' if home == copy else 'the original'}", flush=True)
-            ended = _carousel(home, "run", str(plan), "--repeat", str(repeat), "--new", "--quiet", store=store)
+            ended = _carousel(home, "run", str(plan), "--repeat", str(repeat), "--no-resume", "--quiet", store=store)
             if ended.returncode != OK:
                 print(f"the run ended with exit code {ended.returncode}: {ended.stdout[-2000:]}{ended.stderr[-2000:]}")
                 return 1

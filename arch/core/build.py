@@ -8,11 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from arch.core.meta import sketched
+from arch.core.meta import meta_device
 from arch.core.model import SequenceModel, parameter_count
 from arch.core.registry import Arch, get
 
-WIDEST_UNIT = 256
+MAX_UNIT = 256
 """How far the search for a layer's smallest width goes."""
 
 solved_widths: dict[tuple[object, ...], int] = {}
@@ -85,11 +85,11 @@ def _width_nearest(budget: int, model_of: Callable[[int], SequenceModel], arch: 
     """
 
     def count(width: int) -> int:
-        with sketched():
+        with meta_device():
             return parameter_count(model_of(width))
 
     unit, refusal = None, ""
-    for width in range(1, WIDEST_UNIT + 1):
+    for width in range(1, MAX_UNIT + 1):
         try:
             count(width)
         except ValueError as error:
@@ -98,7 +98,7 @@ def _width_nearest(budget: int, model_of: Callable[[int], SequenceModel], arch: 
             unit = width
             break
     if unit is None:
-        raise ValueError(f"{arch} accepts no width up to {WIDEST_UNIT}: {refusal}")
+        raise ValueError(f"{arch} accepts no width up to {MAX_UNIT}: {refusal}")
     multiples = range(1, budget // unit + 2)
     above = bisect.bisect_left(multiples, budget, key=lambda multiple: count(multiple * unit))
     neighbours = [multiple * unit for multiple in multiples[max(0, above - 1) : above + 1]]

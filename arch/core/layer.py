@@ -25,7 +25,7 @@ from torch.utils import _pytree as pytree
 
 from arch.core.backend import Backend, obstacle_to_kernels
 from arch.core.state import State
-from arch.core.streaming_spec import Streamed
+from arch.core.streaming_spec import StreamingSpec
 
 
 class Layer(nn.Module, ABC):
@@ -101,7 +101,7 @@ class Layer(nn.Module, ABC):
         """Bytes that one `step` of one stream moves after `position` steps; None where they are not stated."""
         return None
 
-    def streamed(self) -> Streamed | None:
+    def streamed(self) -> StreamingSpec | None:
         """What the compiled step of a model must know of this layer; None where the equations are all there is."""
         return None
 

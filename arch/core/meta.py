@@ -19,7 +19,7 @@ FILLS = frozenset({"__setitem__", "add_", "copy_", "fill_", "mul_", "normal_", "
 
 
 @contextlib.contextmanager
-def sketched() -> Iterator[None]:
+def meta_device() -> Iterator[None]:
     """Whatever is built in here has shapes and no memory."""
     with torch.device("meta"), _Unfilled():
         yield

@@ -12,18 +12,33 @@ from __future__ import annotations
 import operator
 import threading
 from array import array
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from arch.core.model import SequenceModel
     from arch.core.state import State
-from arch.core.streaming_spec import Place, Streamed
+from arch.core.streaming_spec import Place, StreamingSpec
 
-LARGEST_BATCH = 64
+MAX_BATCH = 64
 """Streams that the kernel takes at once: beyond, the reference's own matrix products are as fast."""
+
+
+class StreamableModel(Protocol):
+    """What the compiled step reads of a `SequenceModel`."""
+
+    encoder: nn.Module
+    layers: nn.ModuleList
+    readout: nn.Module
+    dropout: nn.Dropout
+    training: bool
+    _modules: dict[str, nn.Module | None]
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All parameters, as `nn.Module` gives them."""
+        ...
 
 
 class Stepper:
@@ -40,7 +55,7 @@ class Stepper:
     def __reduce__(self) -> tuple[type[Stepper], tuple[()]]:
         return Stepper, ()
 
-    def step(self, model: SequenceModel, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]] | None:
+    def step(self, model: StreamableModel, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]] | None:
         """What `model.step` gives, or None where the equations must be asked."""
         if torch.compiler.is_dynamo_compiling() or torch.is_autocast_enabled("cpu"):
             return None
@@ -65,7 +80,7 @@ class Stepper:
 
 class _Program:
     def __init__(
-        self, model: SequenceModel, layers: list[Streamed], encoder: tuple[int, int, int, list[Place]]
+        self, model: StreamableModel, layers: list[StreamingSpec], encoder: tuple[int, int, int, list[Place]]
     ) -> None:
         from arch.kernels.streaming import model_step as kernel
 
@@ -113,7 +128,7 @@ class _Program:
             return None
         shape = x.shape
         B = shape[0]
-        if not 0 < B <= LARGEST_BATCH or (self.dimensions == 2 and shape[1] != self.inputs) or not self.weights_stand():
+        if not 0 < B <= MAX_BATCH or (self.dimensions == 2 and shape[1] != self.inputs) or not self.weights_stand():
             return None
         if self.batch != B or len(state) != len(self.known) or not all(map(operator.is_, state, self.known)):
             self.known, self.batch = [], 0
@@ -173,7 +188,7 @@ class _Program:
         return after
 
 
-def program_of(model: SequenceModel) -> _Program | None:
+def program_of(model: StreamableModel) -> _Program | None:
     """The program of a model, where the kernel knows every module of it."""
     encoder, readout = model.encoder, model.readout
     layers = [layer.streamed() for layer in model.layers]  # type: ignore[operator]

@@ -17,7 +17,7 @@ Place = tuple[nn.Module, str] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Streamed:
+class StreamingSpec:
     """How one layer is told to the kernel. `bind` gives the addresses of a state that was made ready for one more
     step, and the state after that step; None where the kernel cannot take it."""
 

@@ -35,7 +35,7 @@ def compare(
 ) -> None:
     """What changed from one run to another, case by case: effect, interval and verdict."""
     from bench.commands.compare import compared, show_comparison
-    from results.comparison.verdict import Thresholds
+    from results.comparison import Thresholds
 
     comparison = compared(store, base, new, thresholds=Thresholds(), allow=allow)
     raise typer.Exit(show_comparison(comparison, "json" if as_json else format))

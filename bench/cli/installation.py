@@ -7,16 +7,16 @@ from pathlib import Path
 
 from bench.errors import UsageError
 
-ROOMS = ("arch", "tasks", "results", "reports")
+PACKAGES = ("arch", "tasks", "results", "reports")
 
 
-def check_own_rooms() -> None:
+def check_installation() -> None:
     """Raises `UsageError` where importing a room would find somebody else's package.
 
     Nothing is imported: the finders are only asked where they would look.
     """
     home = Path(__file__).resolve().parents[2]
-    for room in ROOMS:
+    for room in PACKAGES:
         found = importlib.util.find_spec(room)
         origin = Path(found.origin).resolve() if found and found.origin else None
         if origin is None:

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from bench.cli import compare, doctor, listing, report, run, store, validate, version
-from bench.cli.installation import check_own_rooms
+from bench.cli.installation import check_installation
 from bench.errors import INTERRUPTED, OK, USAGE, UsageError
 
 app = typer.Typer(
@@ -42,7 +42,7 @@ WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
 def main() -> None:
     """The `carousel` command. A user's mistake is one line on standard error, never a traceback."""
     try:
-        check_own_rooms()
+        check_installation()
         code = app(prog_name="carousel", standalone_mode=False)
     except typer.Abort:
         raise SystemExit(INTERRUPTED) from None

@@ -7,7 +7,7 @@ import re
 from bench.errors import UsageError
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-LEAST_BYTES = 256 << 20
+MIN_BYTES = 256 << 20
 """A lane holds about this much before it has done anything."""
 
 
@@ -17,6 +17,6 @@ def bytes_of(text: str) -> int:
     if found is None:
         raise UsageError(f"--memory takes an amount such as 4GiB or 500MB, not {text!r}")
     amount = int(float(found[1]) * UNITS[found[2].upper()])
-    if amount < LEAST_BYTES:
-        raise UsageError(f"--memory {text}: a lane needs at least {LEAST_BYTES >> 20} MiB to begin with")
+    if amount < MIN_BYTES:
+        raise UsageError(f"--memory {text}: a lane needs at least {MIN_BYTES >> 20} MiB to begin with")
     return amount

@@ -42,7 +42,7 @@ def run(
     width: Annotated[int | None, typer.Option(help="Width of the layers, instead of a budget.")] = None,
     measure: Annotated[str | None, typer.Option(help="Probes, such as accuracy,latency,streaming.")] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda where there is one.")] = "cpu",
-    lanes: Annotated[int | None, typer.Option(help="Cases trained at once; one a core unless said.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of training workers (default: one per core).")] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="A dask scheduler whose workers are the lanes, such as tcp://host:8786.")
     ] = None,
@@ -50,11 +50,13 @@ def run(
     timeout: Annotated[float | None, typer.Option(help="Most seconds that one case may take.")] = None,
     memory: Annotated[str | None, typer.Option(help="Most memory that one lane may hold, such as 4GiB.")] = None,
     store: StoreOption = DEFAULT_STORE,
-    new: Annotated[bool, typer.Option("--new", help="Do not take up an unfinished run.")] = False,
+    no_resume: Annotated[bool, typer.Option("--no-resume", help="Start a new run instead of resuming.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     plugin_files: PluginOption = None,
     as_json: JsonOption = False,
+    lanes: Annotated[int | None, typer.Option(hidden=True, help="Old name of --workers.")] = None,
+    new: Annotated[bool, typer.Option("--new", hidden=True, help="Old name of --no-resume.")] = False,
 ) -> None:
     """Train, test and time the cases of a plan, and write a report."""
     from rich.console import Console
@@ -67,10 +69,13 @@ def run(
     from bench.runner.run import describe, execute
 
     check_device(device)
-    if lanes is not None and lanes < 1:
-        raise UsageError(f"--lanes must be at least 1, not {lanes}")
-    if lanes is not None and scheduler is not None:
-        raise UsageError("give --lanes, for this machine, or --scheduler, whose workers have lanes of their own")
+    if workers is not None and lanes is not None:
+        raise UsageError("give --workers or its old name --lanes, not both")
+    workers = lanes if workers is None else workers
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers must be at least 1, not {workers}")
+    if workers is not None and scheduler is not None:
+        raise UsageError("give --workers, for this machine, or --scheduler, which brings its own workers")
     if repeat < 1:
         raise UsageError(f"--repeat must be at least 1, not {repeat}")
     if timeout is not None and not timeout > 0:
@@ -92,12 +97,12 @@ def run(
         store=store,
         command=command_line(sys.argv[1:]),
         device=device,
-        lanes=lanes or available_cores(),
+        workers=workers or available_cores(),
         scheduler=scheduler,
         repeat=repeat,
         timeout=timeout,
         memory_bytes=None if memory is None else bytes_of(memory),
-        new=new,
+        resume=not (new or no_resume),
         plugins=loaded.plugins,
     )
     console = Console(stderr=as_json)

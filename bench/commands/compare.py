@@ -12,20 +12,17 @@ from rich.console import Console
 
 from bench.commands.stored_run import read_run
 from bench.errors import FAILED, NOT_COMPARABLE, NOTHING_SELECTED, OK, REGRESSED, UsageError
-from reports.export.comparison import (
+from reports.export import (
     comparison_as_csv,
     comparison_as_document,
     comparison_as_latex,
     comparison_as_markdown,
     render_comparison,
 )
-from reports.text.comparison import change_of, headline, name_of
+from reports.text import change_of, headline, name_of
 from results import Store
-from results.comparison.compare import Comparison, Row, compare
-from results.comparison.pairing import ENVIRONMENT
-from results.comparison.units import JUDGED
-from results.comparison.verdict import Thresholds
-from results.store.document import reading_many
+from results.comparison import ENVIRONMENT, JUDGED, Comparison, Row, Thresholds, compare
+from results.store import reading_many
 
 FAMILIES = {
     "accuracy": ("accuracy", "early_stopped_accuracy"),
@@ -36,7 +33,7 @@ FAMILIES = {
 }
 """What `--fail-on` can name."""
 ALLOWABLE = (*ENVIRONMENT, "timing samples", "timing blocks", "task version", "task data")
-LONGEST_SUMMARY = 60_000
+MAX_SUMMARY = 60_000
 """Characters; GitHub takes comments of 65,536."""
 WRITERS: dict[str, Callable[[Comparison], str]] = {
     "markdown": comparison_as_markdown,
@@ -133,7 +130,7 @@ def show_check(
 
 def write_summary(comparison: Comparison, code: int, path: Path) -> None:
     """Markdown for a pull-request comment. Raises `UsageError` where it cannot be written."""
-    said = comparison_as_markdown(comparison, longest=LONGEST_SUMMARY)
+    said = comparison_as_markdown(comparison, longest=MAX_SUMMARY)
     _write(path, f"### Carousel check: {'passed' if code == OK else 'failed'}\n\n{said}")
 
 

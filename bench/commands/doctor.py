@@ -11,11 +11,11 @@ from rich.console import Console
 
 from bench.machine import hardware
 from bench.machine.advice import advise
-from bench.machine.diagnosis import more_pulses, take_pulses, vitals_of
+from bench.machine.diagnosis import counter_increase, take_calibrations, vitals_of
 from bench.machine.environment import environment, gpu_name
 from bench.machine.memory import has_high_water_mark
 from bench.machine.provenance import checkout, code_digest
-from results import SLOW_PULSE
+from results import SLOW_CALIBRATION
 
 LOOK_SECONDS = 10.0
 
@@ -29,8 +29,8 @@ def examine(*, as_json: bool, seconds: float = LOOK_SECONDS) -> None:
         print(f"taking the pulse for {seconds:g} s", file=sys.stderr)
     counters = hardware.heat_events, hardware.quota_stops
     before = [count() for count in counters]
-    beats, block = take_pulses(seconds)
-    heat, stops = (more_pulses(first, count()) for first, count in zip(before, counters, strict=True))
+    beats, block = take_calibrations(seconds)
+    heat, stops = (counter_increase(first, count()) for first, count in zip(before, counters, strict=True))
     vitals = vitals_of(beats, block, heat, stops)
     fingerprint, code, advice = environment("cpu", threads=1), checkout(), advise(vitals)
     if as_json:
@@ -42,7 +42,7 @@ def examine(*, as_json: bool, seconds: float = LOOK_SECONDS) -> None:
             "relative_drift": vitals.drift,
             "slow_share": vitals.slow_share,
         }
-        around = block.model_dump(mode="json", exclude={"pulse_seconds"})
+        around = block.model_dump(mode="json", exclude={"calibration_seconds"})
         throttling = {"heat_events": heat, "quota_stops": stops}
         document = {
             "environment": fingerprint.model_dump(mode="json"),
@@ -63,7 +63,7 @@ def examine(*, as_json: bool, seconds: float = LOOK_SECONDS) -> None:
     console.print(
         f"[bold]{'pulse':14}[/] {statistics.median(beats) * 1e3:.2f} ms ± {vitals.spread:.1%}, "
         f"drift {vitals.drift:+.1%}, over {len(beats)} products in {seconds:g} s, "
-        f"{vitals.slow_share:.0%} of them above {SLOW_PULSE:g} times the median"
+        f"{vitals.slow_share:.0%} of them above {SLOW_CALIBRATION:g} times the median"
     )
     for name, share in (("load of others", vitals.load), ("stolen", vitals.steal), ("waiting", vitals.waiting)):
         console.print(f"[bold]{name:14}[/] {'not told by this system' if share is None else f'{share:.1%}'}")

@@ -13,9 +13,9 @@ import reports
 from bench.errors import UsageError
 from results import Case, Record, RunFile
 
-MOST_LISTED = 8
+MAX_LISTED = 8
 """Cases in one message; more are counted."""
-MOST_SUGGESTED = 3
+MAX_SUGGESTED = 3
 NAME = re.compile(
     r"(?P<arch>.+?)(?: on (?P<task>.+?))?(?: at (?P<length>[0-9][0-9,]*))?(?:,? seed (?P<seed>[0-9]+))?", re.DOTALL
 )
@@ -51,7 +51,7 @@ def named_cases(file: RunFile, records: Sequence[Record]) -> list[Named]:
     ]
 
 
-def meant(cases: Sequence[Named], words: str) -> list[Named]:
+def matching_cases(cases: Sequence[Named], words: str) -> list[Named]:
     """The cases that `words` may stand for: a whole key, a name, else part of a key. Raises `UsageError` if none."""
     found = (
         [one for one in cases if one.record.key == words]
@@ -64,15 +64,15 @@ def meant(cases: Sequence[Named], words: str) -> list[Named]:
     return found
 
 
-def the_one_meant(cases: Sequence[Named], words: str) -> Record:
+def matching_case(cases: Sequence[Named], words: str) -> Record:
     """The one case that `words` stand for. Raises `UsageError` where there is none, or where there are several."""
-    found = meant(cases, words)
+    found = matching_cases(cases, words)
     if len(found) == 1:
         return found[0].record
     told = differences([one.record.case for one in found])
     listed = [f"{one.digest} ({tell})" for one, tell in zip(found, told, strict=True)]
-    if len(found) > MOST_LISTED:
-        listed[MOST_LISTED:] = [f"and {len(found) - MOST_LISTED} more: `carousel gates RUN CASE --list` names them"]
+    if len(found) > MAX_LISTED:
+        listed[MAX_LISTED:] = [f"and {len(found) - MAX_LISTED} more: `carousel gates RUN CASE --list` names them"]
     raise UsageError(f"{words!r} is {len(found)} cases of this run; name one by its digest: {'; '.join(listed)}")
 
 
@@ -140,7 +140,7 @@ def _nearest(cases: Sequence[Named], words: str) -> str:
         for one in cases
         for name in (one.record.key, one.arch, one.record.case.arch, f"{one.arch} on {one.task}", one.title)
     }
-    close = difflib.get_close_matches(words.lower(), known, n=MOST_SUGGESTED)
+    close = difflib.get_close_matches(words.lower(), known, n=MAX_SUGGESTED)
     return f"; the nearest are {', '.join(repr(known[name]) for name in close)}" if close else ""
 
 

@@ -13,9 +13,9 @@ from rich.text import Text
 from bench.commands.output import print_json, write_output
 from bench.commands.stored_run import read_run
 from bench.errors import NothingSelected, UsageError
-from reports.figures.history import history_figure
-from reports.html.history import history_page
-from reports.text.history import history_rows, levels, value_with_interval
+from reports.figures import history_figure
+from reports.html import history_page
+from reports.text import history_rows, levels, value_with_interval
 from results import (
     FALSE_ALARMS,
     METRICS,
@@ -26,9 +26,9 @@ from results import (
     StoreError,
     history,
 )
-from results.store.document import reading_many
+from results.store import reading_many
 
-FEWEST_FOR_A_CHANGE = 10
+MIN_FOR_A_CHANGE = 10
 """Below this many runs no order of them is rare enough to be called a change at the stated rate."""
 
 
@@ -62,10 +62,10 @@ def _show_series(series: Sequence[Series], console: Console) -> None:
             console.print(Text(f"  changed: {change}", style="yellow"), soft_wrap=True)
     if len(series) == 1:
         _show_runs(series[0], console)
-    few = min(len(each.seen) for each in series) < FEWEST_FOR_A_CHANGE
+    few = min(len(each.seen) for each in series) < MIN_FOR_A_CHANGE
     console.print(
         f"a change that is none: at most {FALSE_ALARMS:.0%} of series"
-        + (f"; a change can be told from {FEWEST_FOR_A_CHANGE} runs on" if few else ""),
+        + (f"; a change can be told from {MIN_FOR_A_CHANGE} runs on" if few else ""),
         soft_wrap=True,
     )
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from rich.console import Console
 
 import reports
-from bench.commands.find_case import meant, named_cases, the_one_meant
+from bench.commands.find_case import matching_case, matching_cases, named_cases
 from bench.commands.stored_run import as_document, read_run
 from bench.errors import UsageError
 from bench.plans.plan import load
 from results import Record, Run, RunFile, Store, StoreError, Traces, load_traces
 
 PAGE = "report.html"
-MOST_RUNS = 2
+MAX_RUNS = 2
 """In a report: a baseline and the run that is held against it."""
 
 
@@ -39,7 +39,7 @@ def report_runs(
     The run is judged by the claims that it kept, or by those of the plan `claims_of` as they are now. Raises
     `UsageError` where there is no such plan, where it brings no claims, or where nothing can be written.
     """
-    if len(names) > MOST_RUNS:
+    if len(names) > MAX_RUNS:
         raise UsageError(f"a report holds one run or two, not {len(names)}; name the baseline, then the run")
     *before, name = names
     run = Store(store).find(name)
@@ -67,7 +67,7 @@ def draw_gates(store: Path, name: str, case: str | None, output: Path | None) ->
     """Write the figures of one case as SVG and PNG, and say where. Raises `UsageError`."""
     run = Store(store).find(name)
     file, records = read_run(run)
-    record = _first_with_traces(records) if case is None else the_one_meant(named_cases(file, records), case)
+    record = _first_with_traces(records) if case is None else matching_case(named_cases(file, records), case)
     drawings = reports.case_figures(file, records, record.key, load_traces(run, record))
     if not drawings:
         raise UsageError(f"{record.key} has no curves and no traces to draw; plan `seed` measures them")
@@ -81,7 +81,7 @@ def draw_gates(store: Path, name: str, case: str | None, output: Path | None) ->
 def list_cases(store: Path, name: str, case: str | None) -> list[str]:
     """A line for each case that `draw_gates` can be asked for: its digest, and its name on the page."""
     found = named_cases(*read_run(Store(store).find(name)))
-    return [f"{one.digest}  {one.title}" for one in (found if case is None else meant(found, case))]
+    return [f"{one.digest}  {one.title}" for one in (found if case is None else matching_cases(found, case))]
 
 
 def _first_with_traces(records: Sequence[Record]) -> Record:

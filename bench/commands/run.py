@@ -28,7 +28,7 @@ from bench.plugins.loader import Loaded
 from bench.runner.run import Outcome
 from results import Probe
 
-LONGEST_COMMAND = 4000
+MAX_COMMAND = 4000
 """Characters of a command that are kept: enough to repeat any that a person typed."""
 
 PRIVATE_OPTIONS = ("--store",)
@@ -84,7 +84,7 @@ def command_line(arguments: Sequence[str]) -> str:
         elif not word.startswith(tuple(f"{option}=" for option in PRIVATE_OPTIONS)):
             option, sign, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
             kept.append(f"{option}{sign}{Path(value).name}" if value.endswith((".toml", ".py")) else word)
-    return shlex.join(["carousel", *kept])[:LONGEST_COMMAND]
+    return shlex.join(["carousel", *kept])[:MAX_COMMAND]
 
 
 def finish_run(outcome: Outcome, console: Console, *, as_json: bool) -> None:

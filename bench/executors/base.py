@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from bench.executors.jobs import Advance, Begun, Failure
-from bench.executors.worker_process import Lane
+from bench.executors.jobs import Failure, JobProgress, JobStarted
+from bench.executors.worker_process import WorkerProcess
 from bench.machine.lock import Stopping, Work, held
 from results import Span
 
 if TYPE_CHECKING:
     from bench.executors.jobs import Job
-from bench.executors.jobs import Ended, work_of
+from bench.executors.jobs import JobResult, work_of
 
 TRIES = 3
 """A job whose lane ended by itself is tried again so many times in all."""
@@ -26,7 +26,7 @@ class Executor(Protocol):
     """Lanes, wherever they are."""
 
     @property
-    def lanes(self) -> int:
+    def workers(self) -> int:
         """How many trainings can go on at once."""
         ...
 
@@ -42,10 +42,10 @@ class Executor(Protocol):
         timeout: float | None,
         fresh: bool,
         on_start: Callable[[str, Job], None],
-        on_begin: Callable[[Begun], None],
-        on_advance: Callable[[Advance], None],
+        on_begin: Callable[[JobStarted], None],
+        on_advance: Callable[[JobProgress], None],
         on_wait: Callable[[str, Work], None],
-    ) -> Iterator[Ended]:
+    ) -> Iterator[JobResult]:
         """Do the jobs in their order, as lanes become free, and give each back when it has ended.
 
         A job that times has its machine alone; `fresh` gives each such job a process of its own.
@@ -56,16 +56,16 @@ class Executor(Protocol):
 
 
 def attend(
-    lane: Lane,
+    worker: WorkerProcess,
     job: Job,
     *,
     timeout: float | None,
     fresh: bool,
     stopping: Stopping,
-    on_begin: Callable[[Begun], None],
-    on_advance: Callable[[Advance], None],
+    on_begin: Callable[[JobStarted], None],
+    on_advance: Callable[[JobProgress], None],
     on_wait: Callable[[Work], None],
-) -> Ended:
+) -> JobResult:
     """Have one lane do one job while it holds the machine, once more where the lane ended by itself.
 
     A process that times has not trained before; with `fresh` it has done nothing before.
@@ -74,14 +74,14 @@ def attend(
     work = work_of(job)
     for left in reversed(range(TRIES)):
         with held(work, stopping=stopping, on_wait=lambda: on_wait(work)):
-            if work == "timing" and (fresh or "training" in lane.did):
-                lane.end()
-            lane.did.add(work)
-            attempt = lane.run(job, timeout, on_begin, on_advance, stopping)
+            if work == "timing" and (fresh or "training" in worker.did):
+                worker.end()
+            worker.did.add(work)
+            attempt = worker.run(job, timeout, on_begin, on_advance, stopping)
         result = attempt.result
-        if not (isinstance(result, Failure) and result.lane_ended) or stopping.is_set():
+        if not (isinstance(result, Failure) and result.worker_exited) or stopping.is_set():
             break
         if not left:
             result = replace(result, reason=f"{result.reason}, {TRIES} times")
-    span = Span(work=work, lane=lane.name, began=EPOCH + attempt.began, ended=EPOCH + attempt.ended)
-    return Ended(lane.name, job, result, span)
+    span = Span(work=work, worker=worker.name, began=EPOCH + attempt.began, ended=EPOCH + attempt.ended)
+    return JobResult(worker.name, job, result, span)

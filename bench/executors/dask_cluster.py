@@ -24,7 +24,7 @@ from distributed import Client, Future, KilledWorker
 
 from bench.errors import UsageError
 from bench.executors.dask_worker import RESOURCE, WHOLE, Identity, Member, do, identify, stop
-from bench.executors.jobs import Advance, Begun, Ended, Failure, work_of
+from bench.executors.jobs import Failure, JobProgress, JobResult, JobStarted, work_of
 from bench.machine.lock import Work
 from bench.plugins.loader import Plugin
 from results import Environment, Span
@@ -40,7 +40,7 @@ OF_ONE_MACHINE = ("host", "memory_bytes")
 """What may differ between hosts whose timings stand in one run."""
 
 
-class Cluster:
+class DaskExecutor:
     """An executor over the workers of a running dask cluster; a context that leaves no job behind."""
 
     def __init__(
@@ -89,7 +89,7 @@ class Cluster:
             self._client.close()
 
     @property
-    def lanes(self) -> int:
+    def workers(self) -> int:
         return sum(self._workers().values())
 
     @property
@@ -103,10 +103,10 @@ class Cluster:
         timeout: float | None,
         fresh: bool,
         on_start: Callable[[str, Job], None],
-        on_begin: Callable[[Begun], None],
-        on_advance: Callable[[Advance], None],
+        on_begin: Callable[[JobStarted], None],
+        on_advance: Callable[[JobProgress], None],
         on_wait: Callable[[str, Work], None],
-    ) -> Iterator[Ended]:
+    ) -> Iterator[JobResult]:
         """As `Executor.work` says."""
         all_jobs: dict[int, Job] = {}
         shown: dict[str, int] = {}
@@ -122,11 +122,11 @@ class Cluster:
             elif what == "start":
                 on_start(name, all_jobs[number])
             elif what == "begin":
-                on_begin(Begun(name, content))
+                on_begin(JobStarted(name, content))
             elif what == "wait":
                 on_wait(name, content)
             else:
-                on_advance(Advance(name, *content))
+                on_advance(JobProgress(name, *content))
 
         waiting = enumerate(jobs)
         following = next(waiting, None)
@@ -147,10 +147,10 @@ class Cluster:
             elif content in self._futures:
                 number, job = self._futures.pop(content)
                 ended = self._ended(content, job)
-                if shown.pop(ended.lane, None) != number:
-                    on_start(ended.lane, job)
+                if shown.pop(ended.worker, None) != number:
+                    on_start(ended.worker, job)
                 yield ended
-                for told in later.pop(ended.lane, []):
+                for told in later.pop(ended.worker, []):
                     hear(told)
 
     def _submit(self, number: int, job: Job, timeout: float | None, fresh: bool) -> None:
@@ -170,18 +170,18 @@ class Cluster:
         self._futures[future] = (number, job)
         future.add_done_callback(lambda done: self._events.put(("done", done)))
 
-    def _ended(self, future: Future[Any], job: Job) -> Ended:
+    def _ended(self, future: Future[Any], job: Job) -> JobResult:
         try:
             address: str
-            ended: Ended
+            ended: JobResult
             address, ended = future.result()
         except KilledWorker as error:
             lost = Failure("crashed", f"the workers that tried were lost: {_line(error)}")
-            return Ended(NO_LANE, job, lost, Span(work=work_of(job), lane=NO_LANE, began=0.0, ended=0.0))
+            return JobResult(NO_LANE, job, lost, Span(work=work_of(job), worker=NO_LANE, began=0.0, ended=0.0))
         except CancelledError:
             raise UsageError(LOST) from None
-        name = f"{self._place(address)}/{ended.lane}"
-        return replace(ended, lane=name, job=job, span=ended.span.model_copy(update={"lane": name}))
+        name = f"{self._place(address)}/{ended.worker}"
+        return replace(ended, worker=name, job=job, span=ended.span.model_copy(update={"worker": name}))
 
     def _room(self, job: Job) -> int:
         workers = self._workers()

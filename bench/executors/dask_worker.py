@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from distributed import Worker, WorkerPlugin, get_worker
 
 from bench.executors.base import attend
-from bench.executors.jobs import Advance, Begun, Ended, work_of
-from bench.executors.worker_process import Lane
+from bench.executors.jobs import JobProgress, JobResult, JobStarted, work_of
+from bench.executors.worker_process import WorkerProcess
 from bench.machine.environment import environment
 from bench.machine.lock import Work
 from bench.machine.provenance import code_digest
@@ -34,8 +34,8 @@ TELL_EVERY_SECONDS = 1.0
 LOADED = code_digest()
 """Of the code as this process has it, however the files are edited later."""
 
-_lanes: queue.SimpleQueue[Lane] = queue.SimpleQueue()
-_made: list[Lane] = []
+_lanes: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
+_made: list[WorkerProcess] = []
 _making = threading.Lock()
 _unwanted: set[str] = set()
 
@@ -74,7 +74,7 @@ class Member(WorkerPlugin):
 
 def do(
     number: int, job: Job, topic: str, timeout: float | None, fresh: bool, memory_bytes: int | None
-) -> tuple[str, Ended]:
+) -> tuple[str, JobResult]:
     """Do one job in a lane of this worker, telling `topic` how it goes. Gives the worker's address, too."""
     worker = get_worker()
     key = worker.get_current_task()
@@ -91,13 +91,13 @@ def do(
 
     told = -TELL_EVERY_SECONDS
 
-    def advanced(advance: Advance) -> None:
+    def advanced(advance: JobProgress) -> None:
         nonlocal told
         if time.monotonic() - told >= TELL_EVERY_SECONDS:
             told = time.monotonic()
             tell("advance", (advance.done, advance.total, advance.score))
 
-    def begins(begun: Begun) -> None:
+    def begins(begun: JobStarted) -> None:
         tell("begin", begun.compiling_seconds)
 
     def waits(work: Work) -> None:
@@ -127,10 +127,10 @@ def stop(topic: str) -> None:
     _unwanted.add(topic)
 
 
-def _take(threads: int) -> Lane:
+def _take(threads: int) -> WorkerProcess:
     """A free lane: there are as many as threads, so one is."""
     with _making:
         if len(_made) < threads and _lanes.empty():
-            _made.append(Lane(str(len(_made)), code=LOADED))
+            _made.append(WorkerProcess(str(len(_made)), code=LOADED))
             return _made[-1]
     return _lanes.get()

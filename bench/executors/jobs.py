@@ -17,33 +17,33 @@ class Failure:
 
     status: Literal["crashed", "timeout", "out_of_memory"]
     reason: str
-    lane_ended: bool = False
+    worker_exited: bool = False
     """Whether the process ended by itself, so that another try may fare better."""
 
 
 @dataclass(frozen=True, slots=True)
-class Advance:
+class JobProgress:
     """How far a lane has come with its job: training steps done and in all, latest validation score."""
 
-    lane: str
+    worker: str
     done: int
     total: int
     score: float
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class JobStarted:
     """A lane has taken up its job; `compiling_seconds` is what its start has spent on compiling kernels."""
 
-    lane: str
+    worker: str
     compiling_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class JobResult:
     """A job that has ended, where, how and when."""
 
-    lane: str
+    worker: str
     job: Job
     result: Any
     span: Span
@@ -79,7 +79,7 @@ Job = TrainJob | TimeJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
+class TrainingResult:
     """A record after training, the trained weights as safetensors, and what else the probes keep, likewise."""
 
     record: Record
@@ -88,7 +88,7 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timed:
+class TimingResult:
     """What the timing probes found of one case, to be added to its record."""
 
     measurements: tuple[Measurement, ...]

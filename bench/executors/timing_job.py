@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 import tasks
-from bench.executors.jobs import Timed, TimeJob
+from bench.executors.jobs import TimeJob, TimingResult
 from bench.machine.denormals import flushes_denormals
 from bench.plans.plan import Timing
 from bench.plugins.loader import install
@@ -22,18 +22,18 @@ from bench.probes.consistency import refusal
 from bench.training.model import build_model
 from results import Case, Measurement, Probe, ProbeRun
 
-GATE_LENGTH = 64
+CONSISTENCY_LENGTH = 64
 """Steps over which the gate compares step and scan; longer cases are compared on their beginning."""
 
 
-def do_time(job: TimeJob) -> dict[str, Timed]:
+def run_timing_job(job: TimeJob) -> dict[str, TimingResult]:
     """Time a group, by case key. A model that fails the gate is refused and not timed."""
     install(job.plugins)
     subjects = [load_subject(case, weights, job.device) for case, weights in zip(job.cases, job.weights, strict=True)]
     refused: dict[str, str] = {}
     first_calls = {subject.case.key: latency.first_call(subject) for subject in subjects if "latency" in job.probes}
     for subject in subjects:
-        inputs = subject.test_inputs(1, min(subject.case.length, _gate_length(subject.task)))
+        inputs = subject.test_inputs(1, min(subject.case.length, _consistency_length(subject.task)))
         if (reason := refusal(subject.model.eval(), inputs)) is not None:
             refused[subject.case.key] = reason
     fit = [subject for subject in subjects if subject.case.key not in refused]
@@ -56,7 +56,7 @@ def do_time(job: TimeJob) -> dict[str, Timed]:
         for key, measurements in measured.items():
             found[key] += measurements
     return {
-        key: Timed(
+        key: TimingResult(
             measurements=tuple(found[key]),
             probes={
                 probe: ProbeRun(status="refused", reason=refused[key], seconds=0.0)
@@ -92,5 +92,5 @@ def load_subject(case: Case, weights: bytes, device: str) -> Subject:
     return Subject(case=case, task=task, model=model.to(torch.device(device)))
 
 
-def _gate_length(task: tasks.Task) -> int:
-    return max(GATE_LENGTH, task.min_length)
+def _consistency_length(task: tasks.Task) -> int:
+    return max(CONSISTENCY_LENGTH, task.min_length)

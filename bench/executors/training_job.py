@@ -9,7 +9,7 @@ import torch
 
 import arch
 import tasks
-from bench.executors.jobs import Trained, TrainJob
+from bench.executors.jobs import TrainingResult, TrainJob
 from bench.machine.memory import watch_memory
 from bench.plugins.loader import install
 from bench.probes import Subject, accuracy, gates
@@ -18,7 +18,7 @@ from bench.training.model import build_model
 from results import Measurement, Model, ProbeRun, Record
 
 
-def do_train(job: TrainJob, report: Report) -> Trained:
+def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
     """Train and test one case. A model whose numbers are not finite is recorded as diverged, without a score."""
     install(job.plugins)
     task = tasks.build(job.case.task)
@@ -58,7 +58,7 @@ def do_train(job: TrainJob, report: Report) -> Trained:
         if "gates" in job.probes:
             record, artifacts = _look_inside(record, subject)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    return Trained(record=record, weights=safetensors.torch.save(state), artifacts=artifacts)
+    return TrainingResult(record=record, weights=safetensors.torch.save(state), artifacts=artifacts)
 
 
 def _look_inside(record: Record, subject: Subject) -> tuple[Record, dict[str, bytes]]:

@@ -26,7 +26,7 @@ from bench.machine.lock import Stopping
 
 if TYPE_CHECKING:
     from bench.executors.jobs import Job
-from bench.executors.jobs import Advance, Begun, Failure
+from bench.executors.jobs import Failure, JobProgress, JobStarted
 
 POLL_SECONDS = 0.2
 STARTUP_SECONDS = 300.0
@@ -44,7 +44,7 @@ class Attempt:
     ended: float
 
 
-class Lane:
+class WorkerProcess:
     """One child process, started when the first job needs it. `run` blocks until the job has ended in some way."""
 
     def __init__(self, name: str, threads: int = 1, memory_bytes: int | None = None, code: str | None = None) -> None:
@@ -58,8 +58,8 @@ class Lane:
         self,
         job: Job,
         timeout: float | None,
-        on_begin: Callable[[Begun], None],
-        on_advance: Callable[[Advance], None],
+        on_begin: Callable[[JobStarted], None],
+        on_advance: Callable[[JobProgress], None],
         stopping: Stopping,
     ) -> Attempt:
         """The job's result, or a `Failure`; after a failure of the process the next job gets another one.
@@ -81,9 +81,9 @@ class Lane:
                         began = time.monotonic()
                         deadline = began + (math.inf if timeout is None else timeout)
                         late = f"no result within {timeout:g} s" if timeout is not None else ""
-                        on_begin(Begun(self.name, content))
+                        on_begin(JobStarted(self.name, content))
                     else:
-                        on_advance(Advance(self.name, *content))
+                        on_advance(JobProgress(self.name, *content))
                 if time.monotonic() > deadline:
                     self.end()
                     return Attempt(Failure("timeout", late), began, time.monotonic())
@@ -152,7 +152,7 @@ def death(code: int | None) -> Failure:
     """Describe why a worker process ended by itself."""
     if code is not None and code == -getattr(signal, "SIGKILL", 9):
         return Failure("out_of_memory", "the lane was killed, as the system does when memory runs out")
-    return Failure("crashed", f"the lane ended with exit code {code}", lane_ended=True)
+    return Failure("crashed", f"the lane ended with exit code {code}", worker_exited=True)
 
 
 def _serve(connection: Connection, threads: int, code: str | None) -> None:
@@ -189,13 +189,13 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
 def run_job(job: Job, connection: Connection) -> Any:
     """Run one job in this process. Returns its result, or a `Failure`."""
     from bench.executors.jobs import TrainJob
-    from bench.executors.timing_job import do_time
-    from bench.executors.training_job import do_train
+    from bench.executors.timing_job import run_timing_job
+    from bench.executors.training_job import run_training_job
 
     try:
         if isinstance(job, TrainJob):
-            return do_train(job, lambda *progress: connection.send(("advance", progress)))
-        return do_time(job)
+            return run_training_job(job, lambda *progress: connection.send(("advance", progress)))
+        return run_timing_job(job)
     except MemoryError:
         return Failure("out_of_memory", "the case needs more memory than there is")
     except Exception as error:

@@ -53,7 +53,7 @@ def advise(vitals: Vitals) -> list[str]:
             vitals.quota is not None and vitals.quota < vitals.cores,
             lambda: (
                 f"a quota allows {vitals.quota:g} of {vitals.cores} cores: the system stops processes that use "
-                "more; raise it, or give --lanes no more than that"
+                "more; raise it, or give --workers no more than that"
             ),
         ),
         (

@@ -12,7 +12,7 @@ import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt (malloc.h)."""
-LARGEST_KEPT_BYTES = 32 << 20
+MAX_KEPT_BYTES = 32 << 20
 """What a lane takes at once is smaller, and glibc allows no more; what is larger is handed back as it is freed."""
 KEPT_BYTES = (1 << 31) - 1
 
@@ -22,5 +22,5 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             library = ctypes.CDLL(None)
-            library.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
+            library.mallopt(M_MMAP_THRESHOLD, MAX_KEPT_BYTES)
             library.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)

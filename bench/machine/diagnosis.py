@@ -14,10 +14,10 @@ from bench.machine.denormals import can_flush
 from bench.machine.environment import available_cores
 from bench.machine.noise import Machine, pulse
 from bench.machine.timer import clock_overhead
-from results import SLOW_PULSE, Block
+from results import SLOW_CALIBRATION, Block
 
 
-def take_pulses(
+def take_calibrations(
     seconds: float,
     *,
     beat: Callable[[], float] | None = None,
@@ -50,7 +50,7 @@ def drift_of(beats: list[float]) -> float:
     return statistics.median(beats[-third:]) / statistics.median(beats[:third]) - 1
 
 
-def more_pulses(before: int | None, after: int | None) -> int | None:
+def counter_increase(before: int | None, after: int | None) -> int | None:
     """Return how much a counter grew; None if it cannot be read."""
     return None if before is None or after is None else max(0, after - before)
 
@@ -63,7 +63,7 @@ def vitals_of(beats: list[float], block: Block, heat: int | None, stops: int | N
         cores=available_cores(),
         spread=spread_of(beats),
         drift=drift_of(beats),
-        slow_share=sum(beat > SLOW_PULSE * median for beat in beats) / len(beats),
+        slow_share=sum(beat > SLOW_CALIBRATION * median for beat in beats) / len(beats),
         load=block.load,
         steal=block.steal_share,
         waiting=block.waiting_share,

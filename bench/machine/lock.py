@@ -67,7 +67,7 @@ def held(work: Work, *, stopping: Stopping | None = None, on_wait: Callable[[], 
         yield
 
 
-def unguarded() -> str | None:
+def reason_unlocked() -> str | None:
     """Why nothing keeps other runs of this machine from disturbing timings, or None where something does."""
     if fcntl is None:
         return "this system has no shared file locks"

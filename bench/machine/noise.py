@@ -22,7 +22,7 @@ from results import Block
 if sys.platform != "win32":
     import resource
 
-PULSE_SIZE = {"cpu": 640, "cuda": 4096}
+CALIBRATION_SIZE = {"cpu": 640, "cuda": 4096}
 """A product of matrices this wide takes 3 to 10 ms on a core, or on a GPU."""
 WINDOW_SECONDS = 0.25
 """The system counts the work of all in hundredths of a second. Over a shorter block they would say little, so the load
@@ -73,7 +73,7 @@ class Machine:
         after = self._read()
         window = self._window_before(before, after)
         return result, Block(
-            pulse_seconds=beat,
+            calibration_seconds=beat,
             load=self._load(window, after),
             steal_share=self._share(window.stolen, after.stolen, window, after),
             waiting_share=self._waiting(before, after),
@@ -139,7 +139,7 @@ def pulse(clock: Clock = time.perf_counter_ns, device: torch.device = CPU) -> fl
 
 def _matrices(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     with torch.inference_mode(False):  # so that they serve in either mode
-        matrix = torch.full((PULSE_SIZE[device.type],) * 2, 0.5, device=device)
+        matrix = torch.full((CALIBRATION_SIZE[device.type],) * 2, 0.5, device=device)
         return matrix, torch.zeros_like(matrix)
 
 

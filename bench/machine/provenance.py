@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-MEASURING_ROOMS = ("arch", "tasks", "bench", "results")
+MEASURING_PACKAGES = ("arch", "tasks", "bench", "results")
 """The rooms whose code decides what a record says; a change in `reports` makes no record stale."""
 
 HOME = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ def checkout(home: Path = HOME) -> Checkout:
 def code_digest() -> str:
     """Ten hexadecimal digits that change with any source file that has a part in measuring."""
     content = hashlib.sha256()
-    for room in MEASURING_ROOMS:
+    for room in MEASURING_PACKAGES:
         for path in sorted((HOME / room).rglob("*.py")):
             content.update(f"{path.relative_to(HOME).as_posix()}\n".encode())
             content.update(hashlib.sha256(path.read_bytes()).digest())

@@ -19,7 +19,7 @@ TIMED: frozenset[Probe] = frozenset(("latency", "streaming"))
 """The probes that need a quiet machine; the others run where a case is trained."""
 STREAMED_SHARE = 5
 """Of several streams together a fifth of the steps is timed: their mean is asked, not their rarest step."""
-LARGEST_FILE_BYTES = 16 << 10
+MAX_FILE_BYTES = 16 << 10
 """The cost of dotted keys is quadratic in the reader of TOML; this much takes it under a second."""
 
 Spec = Annotated[str, Field(min_length=1, max_length=400)]
@@ -145,8 +145,8 @@ def load(name: str) -> Plan:
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UsageError(f"no plan {name!r}{hint}; there are {', '.join(names())}, or give a .toml file")
-    if path.stat().st_size > LARGEST_FILE_BYTES:
-        raise UsageError(f"the plan {path} is larger than {LARGEST_FILE_BYTES >> 10} KiB")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise UsageError(f"the plan {path} is larger than {MAX_FILE_BYTES >> 10} KiB")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         plan = Plan.model_validate_json(json.dumps(content))

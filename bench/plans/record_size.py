@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from bench.errors import UsageError
 from bench.plans.plan import STREAMED_SHARE, Plan
 from bench.training.schedule import total_steps
-from results import Block, Case, Measurement, Point, Protocol, Record
-from results.store.document import MOST_QUOTES, MOST_VALUES
+from results import Block, Case, EvalPoint, Measurement, Protocol, Record
+from results.store import MAX_QUOTES, MAX_VALUES
 
 FULL = 0.9
 """Share of a record that timings and training may take: the rest of it is scores, lines, traces and names."""
@@ -36,9 +36,9 @@ def _size(text: str) -> _Size:
     return _Size(values=text.count(",") + 1, quotes=text.count('"'))
 
 
-BLOCK = _size(Block(pulse_seconds=1, load=0, steal_share=0, waiting_share=0, switches=0).model_dump_json())
+BLOCK = _size(Block(calibration_seconds=1, load=0, steal_share=0, waiting_share=0, switches=0).model_dump_json())
 MEASUREMENT = _size(Measurement(metric="m", at={"position": 1, "streams": 1}, samples=()).model_dump_json())
-POINT = _size(Point(step=1, train_loss=0, validation_loss=0, validation_score=0).model_dump_json())
+POINT = _size(EvalPoint(step=1, train_loss=0, validation_loss=0, validation_score=0).model_dump_json())
 
 
 def check_record_size(plan: Plan, cases: list[Case], repeat: int) -> None:
@@ -88,4 +88,4 @@ def _looks(protocol: Protocol) -> int:
 
 
 def _share(size: _Size) -> float:
-    return max(size.values / MOST_VALUES, size.quotes / MOST_QUOTES[Record])
+    return max(size.values / MAX_VALUES, size.quotes / MAX_QUOTES[Record])

@@ -14,12 +14,12 @@ import tasks
 from bench.probes.subject import Subject
 from bench.training.data import can_be_asked, to_device
 from bench.training.evaluation import evaluate
-from results import Line, Measurement
+from results import Measurement, ReferenceScores
 
 Weights = dict[str, torch.Tensor]
 
 
-def measure(subject: Subject) -> tuple[list[Measurement], list[Line]]:
+def measure(subject: Subject) -> tuple[list[Measurement], list[ReferenceScores]]:
     """Scores and losses at every evaluated length that the model can read, and what to compare them with."""
     case, task = subject.case, subject.task
     measurements, lines = [], []
@@ -35,7 +35,9 @@ def measure(subject: Subject) -> tuple[list[Measurement], list[Line]]:
             for metric, value in seen.metrics.items()
             if abs(value) < float("inf")
         ]
-        lines.append(Line(length=length, chance=task.chance(length), blind_to_the_past=task.blind_to_the_past(length)))
+        lines.append(
+            ReferenceScores(length=length, chance=task.chance(length), memoryless_score=task.memoryless_score(length))
+        )
     return measurements, lines
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 import arch
 
 SEGMENT_STEPS = 8
-GATE_TOLERANCE = 1e-3
+CONSISTENCY_TOLERANCE = 1e-3
 """Largest difference allowed, relative to the outputs' largest magnitude (at least 1), in float32."""
 
 
@@ -51,6 +51,6 @@ def _stepped(model: arch.SequenceModel, segment: Tensor, state: list[arch.State]
 def refusal(model: arch.SequenceModel, inputs: Tensor) -> str | None:
     """Why this model's timings must not be reported; None where they may."""
     difference = largest_difference(model, inputs)
-    if difference <= GATE_TOLERANCE:
+    if difference <= CONSISTENCY_TOLERANCE:
         return None
-    return f"step and scan differ by {difference:.2g} of the outputs' size, more than {GATE_TOLERANCE:g}"
+    return f"step and scan differ by {difference:.2g} of the outputs' size, more than {CONSISTENCY_TOLERANCE:g}"

@@ -22,7 +22,7 @@ from results import Measurement, Traces, save_traces
 STORED_SEQUENCES = 4
 STORED_UNITS = 8
 """The first ones, not chosen: a chosen unit would show what it was chosen for."""
-MOST_STEPS = 64
+MAX_STEPS = 64
 """Steps of a long sequence at which traces are measured, evenly spread, first and last among them."""
 BETWEEN = slice(1, -1)
 CONTRASTED: dict[str, tuple[slice | int, slice | int]] = {
@@ -35,7 +35,7 @@ BINS = 20
 SHARE_FROM, SHARE_TO = 0.8, 1.0
 FIT, CHOOSE, TELL = 4, 1, 2
 """How held-out sequences are shared out, in sevenths: see `decodability`."""
-MOST_SEQUENCES, MOST_GATED, LEAST_SEQUENCES, LEAST_GATED = 3584, 256, 448, 8
+MAX_SEQUENCES, MAX_GATED, MIN_SEQUENCES, MIN_GATED = 3584, 256, 448, 8
 SEQUENCE_STEPS, GATED_STEPS = 1 << 17, 1 << 13
 """Steps of all sequences together; longer sequences are fewer, so that the probe's cost stays bounded."""
 
@@ -44,11 +44,11 @@ def measure(subject: Subject) -> tuple[list[Measurement], bytes]:
     """Summaries as measurements, and the traces of a few sequences as a file."""
     case, task, model = subject.case, subject.task, subject.model
     T = case.length
-    count = min(MOST_SEQUENCES, max(LEAST_SEQUENCES, SEQUENCE_STEPS // T))
-    gated = min(MOST_GATED, max(LEAST_GATED, GATED_STEPS // T))
+    count = min(MAX_SEQUENCES, max(MIN_SEQUENCES, SEQUENCE_STEPS // T))
+    gated = min(MAX_GATED, max(MIN_GATED, GATED_STEPS // T))
     whole = to_device(task.sample(tasks.generator(case.seed, "test"), count, T, "test"), subject.device)
     part = tasks.Batch(inputs=whole.inputs[:gated], targets=whole.targets[:gated], mask=whole.mask[:gated])
-    steps = sorted({round(place) for place in torch.linspace(0, T - 1, min(T, MOST_STEPS)).tolist()})
+    steps = sorted({round(place) for place in torch.linspace(0, T - 1, min(T, MAX_STEPS)).tolist()})
     gates = watch_gates(model, part.inputs)
     untrained = build_model(case, task).to(subject.device)
     found = [

@@ -14,7 +14,7 @@ import arch
 
 ATTENTION = "attention"
 """The gate that says how much each step read weighs: (B, N, S), the newest of them last."""
-MOST_FEATURES = 1024
+MAX_FEATURES = 1024
 """A state with more numbers is decoded through a random projection to this many."""
 PROJECTION_SEED = 5
 
@@ -80,9 +80,9 @@ def _placed(weight_BNS: Tensor, step: int, T: int) -> Tensor:
 
 def _narrowed(state_BF: Tensor) -> Tensor:
     width = state_BF.shape[1]
-    if width <= MOST_FEATURES:
+    if width <= MAX_FEATURES:
         return state_BF
     generator = torch.Generator().manual_seed(PROJECTION_SEED)
-    signs = torch.randint(2, (width, MOST_FEATURES), generator=generator).to(state_BF) * 2 - 1
+    signs = torch.randint(2, (width, MAX_FEATURES), generator=generator).to(state_BF) * 2 - 1
     projected_BF: Tensor = state_BF @ signs / width**0.5
     return projected_BF

@@ -37,7 +37,7 @@ reads all before it, so a kernel that holds no table of pairs reads the whole: s
 WARMING_STEPS = 4
 """After a state was copied the second step still costs 15 to 40% more than usual, the third 5%, the fifth 1%. Short
 bursts hold more of such steps than long ones: were they timed, a flat cost would seem to fall with the position."""
-SHORTEST_BURST, LONGEST_BURST = 4, 64
+MIN_BURST, MAX_BURST = 4, 64
 
 
 @dataclass(slots=True)
@@ -189,4 +189,4 @@ def _time_steps(place: _Place, steps: int, clock: Clock) -> list[float]:
 
 def _burst(position: int) -> int:
     """Timed steps in a row from one copy: few enough to stay near the position."""
-    return max(SHORTEST_BURST, min(LONGEST_BURST, position // 8))
+    return max(MIN_BURST, min(MAX_BURST, position // 8))

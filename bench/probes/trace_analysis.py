@@ -32,7 +32,7 @@ import tasks
 
 STRENGTHS = (1e-8, 1e-6, 1e-4, 1e-2, 1.0, 100.0)
 """Of the ridge, relative to the features' mean variance."""
-LONGEST_HALF_LIFE = 1e6
+MAX_HALF_LIFE = 1e6
 """A gate that rounds to 1 never forgets; records hold finite numbers only."""
 STANDING_STILL = 1e-12
 """A target whose variance is below this does not vary, and cannot be decoded."""
@@ -46,7 +46,7 @@ def retention(hold_BTH: Tensor) -> Tensor:
 def half_life(hold_BTH: Tensor) -> Tensor:
     """Equation (2), (H,): at most `LONGEST_HALF_LIFE` steps; 0 where a gate is shut."""
     decay_H = -hold_BTH.double().log().mean((0, 1))
-    return (math.log(2) / decay_H.clamp_min(math.log(2) / LONGEST_HALF_LIFE)).clamp_max(LONGEST_HALF_LIFE)
+    return (math.log(2) / decay_H.clamp_min(math.log(2) / MAX_HALF_LIFE)).clamp_max(MAX_HALF_LIFE)
 
 
 def histogram(activation: Tensor, bins: int) -> Tensor:

@@ -17,9 +17,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bench.executors.jobs import Advance, Begun
+from bench.executors.jobs import JobProgress, JobStarted
 from bench.machine.lock import Work
-from bench.progress.eta import Pace, Sort
+from bench.progress.eta import EtaEstimator, Sort
 from results import Case
 
 PLAIN_EVERY_SECONDS = 10.0
@@ -27,7 +27,7 @@ LONG_WAIT_SECONDS = 15.0
 """After so much waiting for another run even a quiet one says why it does nothing."""
 WORTH_TELLING_SECONDS = 1.0
 """Of compiling kernels."""
-MOST_SCORES = 12
+MAX_SCORES = 12
 """Rows of scores in the live view: the latest, so that a long plan does not push the lanes off the screen."""
 
 
@@ -91,7 +91,7 @@ class Progress(AbstractContextManager["Progress"]):
     def __init__(
         self,
         console: Console,
-        pace: Pace,
+        pace: EtaEstimator,
         *,
         quiet: bool,
         errors: Console | None = None,
@@ -99,7 +99,7 @@ class Progress(AbstractContextManager["Progress"]):
     ) -> None:
         self._console, self._pace, self._quiet, self._clock = console, pace, quiet, clock
         self._errors = errors or Console(stderr=True)
-        self._lanes: dict[str, Doing] = {}
+        self._workers: dict[str, Doing] = {}
         self._scores: dict[tuple[str, str], _Scores] = {}
         self._phase = _Phase(began=clock())
         self._began, self._told = clock(), _Told(plain=clock())
@@ -119,7 +119,7 @@ class Progress(AbstractContextManager["Progress"]):
     @property
     def running(self) -> list[str]:
         """What the lanes are doing."""
-        return [str(doing) for doing in self._lanes.values()]
+        return [str(doing) for doing in self._workers.values()]
 
     def phase(self, name: str, cases: int) -> None:
         """Begin a phase of the run, in which `cases` cases are worked through."""
@@ -129,54 +129,54 @@ class Progress(AbstractContextManager["Progress"]):
         """So much is left of this sort of work, whatever was expected before."""
         self._pace.expect(sort, seconds)
 
-    def start(self, lane: str, cases: tuple[Case, ...], sort: Sort, expected_seconds: float) -> None:
+    def start(self, worker: str, cases: tuple[Case, ...], sort: Sort, expected_seconds: float) -> None:
         """A lane has got a job that is expected to take so long."""
         # A job that begins again elsewhere was lost with its worker.
-        for lost in [other for other, doing in self._lanes.items() if doing.cases == cases and other != lane]:
-            del self._lanes[lost]
+        for lost in [other for other, doing in self._workers.items() if doing.cases == cases and other != worker]:
+            del self._workers[lost]
             self._pace.drop(lost)
-        self._lanes[lane] = Doing(cases, self._clock())
-        self._pace.start(lane, sort, expected_seconds)
+        self._workers[worker] = Doing(cases, self._clock())
+        self._pace.start(worker, sort, expected_seconds)
         self._show()
 
-    def begin(self, begun: Begun) -> None:
+    def begin(self, begun: JobStarted) -> None:
         """A lane has taken up its job: its own start, and waiting for the machine, are over."""
-        if (doing := self._lanes.get(begun.lane)) is None:
+        if (doing := self._workers.get(begun.worker)) is None:
             return
         doing.began, doing.note = self._clock(), ""
-        self._pace.begin(begun.lane)
+        self._pace.begin(begun.worker)
         self._told.waits.clear()
-        host = begun.lane.rpartition("/")[0]
+        host = begun.worker.rpartition("/")[0]
         if begun.compiling_seconds >= WORTH_TELLING_SECONDS and host not in self._told.compiled and not self._quiet:
             self._told.compiled.add(host)
             took = humanised(begun.compiling_seconds)
             self._console.print(f"kernels compiled in {took}, once per machine", highlight=False, soft_wrap=True)
 
-    def advance(self, advance: Advance) -> None:
+    def advance(self, advance: JobProgress) -> None:
         """A lane has come further with its job."""
-        if (doing := self._lanes.get(advance.lane)) is None:
+        if (doing := self._workers.get(advance.worker)) is None:
             return
         doing.done, doing.total, doing.note = advance.done, advance.total, f"score {advance.score:.3f}"
-        self._pace.advance(advance.lane, doing.share)
+        self._pace.advance(advance.worker, doing.share)
         scores = self._scores.setdefault((doing.cases[0].arch, doing.cases[0].task), _Scores())
         scores.best, scores.latest = max(scores.best, advance.score), advance.score
         self._show()
 
-    def wait(self, lane: str, work: Work) -> None:
+    def wait(self, worker: str, work: Work) -> None:
         """A lane waits for another run on this machine."""
         other = "the timings" if work == "training" else "the trainings and timings"
         note = f"waiting for {other} of another run on this machine to end"
-        if (doing := self._lanes.get(lane)) is not None:
+        if (doing := self._workers.get(worker)) is not None:
             doing.note = note
         waited = self._clock() - self._told.waits.setdefault(note, self._clock())
         if note not in self._told.notes and (not self._quiet or waited >= LONG_WAIT_SECONDS):
             self._told.notes.add(note)
             (self._errors if self._quiet else self._console).print(note, soft_wrap=True)
 
-    def finish(self, lane: str) -> None:
+    def finish(self, worker: str) -> None:
         """A lane has ended its job."""
-        self._pace.finish(lane)
-        self._phase.done += len(self._lanes.pop(lane).cases)
+        self._pace.finish(worker)
+        self._phase.done += len(self._workers.pop(worker).cases)
         self._show()
 
     def _show(self) -> None:
@@ -188,7 +188,7 @@ class Progress(AbstractContextManager["Progress"]):
 
     def _headline(self) -> str:
         phase, now = self._phase, self._clock()
-        running = sum(len(doing.cases) for doing in self._lanes.values())
+        running = sum(len(doing.cases) for doing in self._workers.values())
         left = phase.cases - phase.done - running
         elapsed = now - phase.began
         speed = f", {60 * phase.done / elapsed:.1f} a minute" if phase.done and elapsed > 0 else ""
@@ -198,15 +198,15 @@ class Progress(AbstractContextManager["Progress"]):
         )
 
     def _view(self) -> Group:
-        lanes = Table.grid(padding=(0, 1))
-        for lane, doing in sorted(self._lanes.items()):
+        workers = Table.grid(padding=(0, 1))
+        for worker, doing in sorted(self._workers.items()):
             seconds = max(1e-9, self._clock() - doing.began)
             speed = f"{doing.done / seconds:.0f} steps/s" if doing.done else ""
             bar = ProgressBar(total=1.0, completed=doing.share, width=20)
-            lanes.add_row(
-                f"lane {lane}", bar, str(doing), humanised(seconds), Text(speed, "dim"), Text(doing.note, "dim")
+            workers.add_row(
+                f"lane {worker}", bar, str(doing), humanised(seconds), Text(speed, "dim"), Text(doing.note, "dim")
             )
         scores = Table.grid(padding=(0, 1))
-        for (arch, task), score in list(self._scores.items())[-MOST_SCORES:]:
+        for (arch, task), score in list(self._scores.items())[-MAX_SCORES:]:
             scores.add_row(Text(f"{arch} on {task}"), Text(f"best {score.best:.3f}, latest {score.latest:.3f}", "dim"))
-        return Group(Text(self._headline()), lanes, scores)
+        return Group(Text(self._headline()), workers, scores)

@@ -24,7 +24,7 @@ EVERY = "*"
 """Stands for all architectures; none is called so."""
 
 
-class Expectation:
+class DurationEstimator:
     """Expected seconds of cases, learned from records of the same architecture, task, length and size.
 
     What no record is like is guessed by the amount of its work, times what such guesses were off by: for that

@@ -44,19 +44,19 @@ class _Sort:
     """Seconds that these took."""
 
 
-class Pace:
+class EtaEstimator:
     """The pace of trainings, which share the lanes, and of timings, which go one at a time in each place."""
 
     def __init__(
         self,
         expected: Mapping[Sort, float],
-        lanes: int,
+        workers: int,
         *,
         timing_places: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sorts = {sort: _Sort(seconds) for sort, seconds in expected.items()}
-        self._at_once: dict[Work, int] = {"training": max(1, lanes), "timing": max(1, timing_places)}
+        self._at_once: dict[Work, int] = {"training": max(1, workers), "timing": max(1, timing_places)}
         self._running: dict[str, _Job] = {}
         self._clock = clock
 
@@ -64,26 +64,26 @@ class Pace:
         """So much is left of a sort, whatever was expected before."""
         self._sorts.setdefault(sort, _Sort()).left = seconds
 
-    def start(self, lane: str, sort: Sort, expected_seconds: float) -> None:
+    def start(self, worker: str, sort: Sort, expected_seconds: float) -> None:
         """A lane gets a job."""
-        self._running[lane] = _Job(sort, expected_seconds)
+        self._running[worker] = _Job(sort, expected_seconds)
         self._sorts.setdefault(sort, _Sort(expected_seconds))
 
-    def begin(self, lane: str) -> None:
+    def begin(self, worker: str) -> None:
         """The lane takes it up."""
-        self._running[lane].began = self._clock()
+        self._running[worker].began = self._clock()
 
-    def advance(self, lane: str, share: float) -> None:
+    def advance(self, worker: str, share: float) -> None:
         """So much of it is done."""
-        self._running[lane].share = share
+        self._running[worker].share = share
 
-    def drop(self, lane: str) -> None:
+    def drop(self, worker: str) -> None:
         """A job was lost, and begins anew elsewhere."""
-        del self._running[lane]
+        del self._running[worker]
 
-    def finish(self, lane: str) -> None:
+    def finish(self, worker: str) -> None:
         """A job has ended."""
-        job = self._running.pop(lane)
+        job = self._running.pop(worker)
         sort = self._sorts[job.sort]
         sort.left = max(0.0, sort.left - job.expected)
         if job.began is not None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bench.executors.base import Executor
-from bench.executors.jobs import Ended, Failure, Job, Timed, TimeJob, Trained, TrainJob
+from bench.executors.jobs import Failure, Job, JobResult, TimeJob, TimingResult, TrainingResult, TrainJob
 from bench.progress.display import Progress
-from bench.progress.estimates import Expectation, family
+from bench.progress.estimates import DurationEstimator, family
 from bench.progress.eta import Sort
-from bench.progress.utilization import Use
+from bench.progress.utilization import Utilization
 from bench.runner.pending import TIMINGS, WEIGHTS, Group, timing_probes, untimed, untrained
 from bench.runner.request import Request
 from results import Case, Probe, ProbeRun, Record, Run, RunFile, Span, StoreError
@@ -22,11 +22,11 @@ class Execution:
     """Which jobs are left, and what becomes of their results."""
 
     def __init__(
-        self, request: Request, file: RunFile, run: Run, records: dict[str, Record], expectation: Expectation
+        self, request: Request, file: RunFile, run: Run, records: dict[str, Record], expectation: DurationEstimator
     ) -> None:
         self.request, self.file, self.run, self.records, self.expectation = request, file, run, records, expectation
         self.timing_probes: tuple[Probe, ...] = timing_probes(file)
-        self.use = Use()
+        self.use = Utilization()
 
     def work(self, executor: Executor, progress: Progress) -> None:
         """Do all that is left."""
@@ -43,9 +43,9 @@ class Execution:
             self._drive(executor, map(self._time_job, round_), progress)
 
     def _drive(self, executor: Executor, jobs: Iterable[Job], progress: Progress) -> None:
-        def started(lane: str, job: Job) -> None:
+        def started(worker: str, job: Job) -> None:
             sort: Sort = ("training", family(job.case)) if isinstance(job, TrainJob) else TIMINGS
-            progress.start(lane, job.cases, sort, self._expected(job))
+            progress.start(worker, job.cases, sort, self._expected(job))
 
         for ended in executor.work(
             jobs,
@@ -58,22 +58,22 @@ class Execution:
         ):
             self.use.add(ended)
             self._keep(ended)
-            progress.finish(ended.lane)
+            progress.finish(ended.worker)
 
     def _expected(self, job: Job) -> float:
         if isinstance(job, TrainJob):
             return self.expectation.training_seconds(job.case)
         return sum(self.expectation.timing_seconds(case, self.timing_probes) for case in job.cases)
 
-    def _keep(self, ended: Ended) -> None:
-        check_there(self.run)
+    def _keep(self, ended: JobResult) -> None:
+        check_run_exists(self.run)
         if isinstance(ended.job, TrainJob):
             self._keep_trained(ended.job.case, ended.result, ended.span)
         else:
             for case in ended.job.cases:
                 self._keep_timed(case, ended.result, ended.span)
 
-    def _keep_trained(self, case: Case, result: Trained | Failure, span: Span) -> None:
+    def _keep_trained(self, case: Case, result: TrainingResult | Failure, span: Span) -> None:
         if isinstance(result, Failure):
             record = Record(key=case.key, case=case, status=result.status, reason=result.reason, spans=(span,))
             self._write(record)
@@ -81,7 +81,7 @@ class Execution:
         record = self.run.with_artifacts(result.record, {"weights": result.weights, **result.artifacts})
         self._write(record.model_copy(update={"spans": (span,)}))
 
-    def _keep_timed(self, case: Case, result: dict[str, Timed] | Failure, span: Span) -> None:
+    def _keep_timed(self, case: Case, result: dict[str, TimingResult] | Failure, span: Span) -> None:
         record = self.records[case.key]
         spans = (*record.spans, span)
         if isinstance(result, Failure):
@@ -122,7 +122,7 @@ class Execution:
         )
 
 
-def check_there(run: Run) -> None:
+def check_run_exists(run: Run) -> None:
     """Raises `StoreError` where a run's folder was removed, or its disk taken away, rather than begin another there."""
     if not (run.folder / "run.json").exists():
         raise StoreError(f"{run.folder} is gone, and what was in it; the same command begins anew")

@@ -10,7 +10,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from bench.plans.plan import TIMED
-from bench.progress.estimates import Expectation, family
+from bench.progress.estimates import DurationEstimator, family
 from bench.progress.eta import Sort
 from results import Case, Probe, Record, Run, RunFile
 
@@ -68,7 +68,7 @@ def times_timed(record: Record, timing: tuple[Probe, ...]) -> int:
     return record.repetitions if all(probe in record.probes for probe in timing) else 0
 
 
-def expected_seconds(file: RunFile, records: dict[str, Record], expectation: Expectation) -> dict[Sort, float]:
+def expected_seconds(file: RunFile, records: dict[str, Record], expectation: DurationEstimator) -> dict[Sort, float]:
     """Expected seconds of the trainings and of the timings that are left, each as if done one after the other."""
     training = untrained(file, records)
     timing = [case for group in untimed(file, records) for case in group.cases] + training * file.repeat

@@ -18,7 +18,7 @@ class Request:
     store: Path
     command: str
     device: str = "cpu"
-    lanes: int = 1
+    workers: int = 1
     scheduler: str | None = None
     """Address of a dask scheduler whose workers take the place of this machine's lanes."""
     repeat: int = 1
@@ -26,5 +26,6 @@ class Request:
     timeout: float | None = None
     memory_bytes: int | None = None
     """The most that one lane may hold."""
-    new: bool = False
+    resume: bool = True
+    """Whether to continue an unfinished run of the same work."""
     plugins: tuple[Plugin, ...] = ()

@@ -40,7 +40,7 @@ def planned(request: Request, measured_in: Environment | None = None) -> RunFile
         cases=tuple(found),
         probes=request.plan.measure,
         claims=request.plan.claims,
-        lanes=request.lanes,
+        workers=request.workers,
         repeat=request.repeat,
         created=created,
     )
@@ -48,7 +48,7 @@ def planned(request: Request, measured_in: Environment | None = None) -> RunFile
 
 def unfinished(request: Request, file: RunFile) -> Run | None:
     """The newest unfinished run of the same work, code and environment that nobody is working on."""
-    if request.new:
+    if not request.resume:
         return None
     for run in reversed(Store(request.store).runs()):
         try:
@@ -60,7 +60,7 @@ def unfinished(request: Request, file: RunFile) -> Run | None:
     return None
 
 
-def passed_over(request: Request, file: RunFile) -> str | None:
+def reason_not_resumed(request: Request, file: RunFile) -> str | None:
     """Why the newest unfinished run of the same plan's name is not taken up, in one line; None where there is none."""
     for run in reversed(Store(request.store).runs()):
         try:
@@ -76,14 +76,14 @@ def passed_over(request: Request, file: RunFile) -> str | None:
 
 
 @contextlib.contextmanager
-def sole_writer(run: Run) -> Iterator[None]:
+def run_lock(run: Run) -> Iterator[None]:
     """Raises `UsageError` where another process writes to this run."""
     try:
         with FileLock(run.folder / ".lock", timeout=0):
             yield
     except Timeout:
         raise UsageError(
-            f"another process is working on run {run.id}; wait for it, or start apart with --new"
+            f"another process is working on run {run.id}; wait for it, or start apart with --no-resume"
         ) from None
 
 

@@ -18,7 +18,7 @@ from bench.training.data import batches, fit_batch, to_device
 from bench.training.evaluation import evaluate, solved_bar
 from bench.training.optimizer import optimizer_of
 from bench.training.schedule import learning_rate_factor, total_steps
-from results import Case, Point, Training, digest
+from results import Case, EvalPoint, Training, digest
 
 Report = Callable[[int, int, float], None]
 """Called with steps done, steps in all, and the latest validation score."""
@@ -48,7 +48,7 @@ def train(
     )
     fit = None if protocol.fit_sequences == 0 else to_device(fit_batch(task, case), device)
     bar, best = solved_bar(task, case.length), -math.inf
-    curve: list[Point] = []
+    curve: list[EvalPoint] = []
     stopped: Literal["solved", "budget", "diverged"] = "budget"
     step, sequences, solved_in_a_row = 0, 0, 0
     losses: list[float] = []
@@ -73,7 +73,7 @@ def train(
             fitted = None if fit is None else evaluate(model, task, fit)
             loss_name = next(iter(seen.metrics))
             curve.append(
-                Point(
+                EvalPoint(
                     step=step,
                     train_loss=_finite(sum(losses) / len(losses)),
                     validation_loss=_finite(seen.metrics[loss_name]),

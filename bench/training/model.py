@@ -26,7 +26,7 @@ def train_step_flops(case: Case, task: tasks.Task, length: int) -> int | None:
 def _sketch(
     spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: int | None, width: int | None
 ) -> arch.SequenceModel:
-    with arch.sketched():
+    with arch.meta_device():
         return _build(spec, task, depth=depth, params=params, width=width, seed=None)
 
 

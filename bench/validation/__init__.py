@@ -1,14 +1,14 @@
 """The laws that architectures and tasks obey, for the tests and for `carousel validate`."""
 
-from bench.validation.arch_checks import LAWS as ARCH_LAWS
-from bench.validation.memoryless import blind_score
+from bench.validation.arch_checks import CHECKS as ARCH_CHECKS
+from bench.validation.memoryless import memoryless_score
 from bench.validation.subjects import (
     CHANNELS,
     EXACTNESS,
     LEVELS,
     MODES,
     VOCABULARY,
-    Broken,
+    CheckFailed,
     Level,
     Subject,
     Trial,
@@ -16,24 +16,24 @@ from bench.validation.subjects import (
     repeat_step,
     scan_chunks,
 )
-from bench.validation.task_checks import LAWS as TASK_LAWS
+from bench.validation.task_checks import CHECKS as TASK_CHECKS
 from bench.validation.task_checks import TaskTrial, lengths_of
 
 __all__ = [
-    "ARCH_LAWS",
+    "ARCH_CHECKS",
     "CHANNELS",
     "EXACTNESS",
     "LEVELS",
     "MODES",
-    "TASK_LAWS",
+    "TASK_CHECKS",
     "VOCABULARY",
-    "Broken",
+    "CheckFailed",
     "Level",
     "Subject",
     "TaskTrial",
     "Trial",
-    "blind_score",
     "lengths_of",
+    "memoryless_score",
     "model",
     "repeat_step",
     "scan_chunks",

@@ -17,7 +17,7 @@ from bench.validation.subjects import (
     EXACTNESS,
     MODES,
     OUTPUTS,
-    Broken,
+    CheckFailed,
     Subject,
     Trial,
     another,
@@ -43,7 +43,7 @@ def shapes(trial: Trial) -> None:
     x = it.draw(trial.batch, trial.steps)
     wide = it.module.width if trial.level == "layer" else OUTPUTS
     if trial.level == "layer" and wide != trial.width:
-        raise Broken(f"its `width` is {wide}, but it was built with {trial.width}")
+        raise CheckFailed(f"its `width` is {wide}, but it was built with {trial.width}")
     whole = (trial.batch, trial.steps, wide)
     found = {
         "forward": (it.module(x), whole),
@@ -52,11 +52,11 @@ def shapes(trial: Trial) -> None:
     }
     for form, (outputs, expected) in found.items():
         if tuple(outputs.shape) != expected:
-            raise Broken(f"`{form}` gives outputs of the shape {tuple(outputs.shape)}, not {expected}")
+            raise CheckFailed(f"`{form}` gives outputs of the shape {tuple(outputs.shape)}, not {expected}")
         if outputs.dtype != torch.float64:
-            raise Broken(f"`{form}` gives {outputs.dtype} although weights and inputs are torch.float64")
+            raise CheckFailed(f"`{form}` gives {outputs.dtype} although weights and inputs are torch.float64")
         if not outputs.isfinite().all():
-            raise Broken(f"`{form}` gives outputs that are not finite")
+            raise CheckFailed(f"`{form}` gives outputs that are not finite")
 
 
 def scan_equals_step(trial: Trial) -> None:
@@ -94,9 +94,9 @@ def future_inputs_change_no_past_output(trial: Trial) -> None:
     for step, actual in _changed_from(it, x):
         try:
             same_outputs(actual[:, :step], expected[:, :step], "")
-        except Broken as broken:
+        except CheckFailed as broken:
             place = str(broken).split(" differs")[0]
-            raise Broken(f"{place} changed when the input at step {step + 1} was changed") from None
+            raise CheckFailed(f"{place} changed when the input at step {step + 1} was changed") from None
 
 
 def the_present_input_shows(trial: Trial) -> None:
@@ -106,7 +106,7 @@ def the_present_input_shows(trial: Trial) -> None:
     expected = it.module(x)
     for step, actual in _changed_from(it, x):
         if not (actual[:, step] - expected[:, step]).abs().max() > CHANGE:
-            raise Broken(f"output at step {step + 1} stays as it is when the input at step {step + 1} is changed")
+            raise CheckFailed(f"output at step {step + 1} stays as it is when the input at step {step + 1} is changed")
 
 
 def sequences_of_a_batch_are_independent(trial: Trial) -> None:
@@ -176,10 +176,10 @@ def gates_keep_the_state(trial: Trial) -> None:
             before = trial.package.copy_state(state)
             first = it.module.gates(further[:, 0], state)
             if not _equal(state, before):
-                raise Broken(f"`gates` changed the state that it read, after {trial.steps} steps, under {mode}")
+                raise CheckFailed(f"`gates` changed the state that it read, after {trial.steps} steps, under {mode}")
             second = it.module.gates(further[:, 0], state)
             if list(first) != list(second) or not _equal(first, second):
-                raise Broken(f"`gates` read twice gives two things, under {mode}")
+                raise CheckFailed(f"`gates` read twice gives two things, under {mode}")
             unread, _ = repeat_step(it.module, further, before)
             after, _ = repeat_step(it.module, further, state)
             same_outputs(after, unread, f"after `gates` was read, under {mode}", first=trial.steps + 1)
@@ -191,9 +191,9 @@ def gradients_reach_everything_that_is_learned(trial: Trial) -> None:
     _loss(it.module(it.draw(trial.batch, trial.steps))).backward()
     for name, parameter in it.module.named_parameters():
         if parameter.grad is None or not parameter.grad.any():
-            raise Broken(f"the parameter {name} gets no gradient")
+            raise CheckFailed(f"the parameter {name} gets no gradient")
         if not parameter.grad.isfinite().all():
-            raise Broken(f"the gradient of the parameter {name} is not finite")
+            raise CheckFailed(f"the gradient of the parameter {name} is not finite")
 
 
 def gradients_are_the_same_in_any_chunking(trial: Trial) -> None:
@@ -207,7 +207,9 @@ def gradients_are_the_same_in_any_chunking(trial: Trial) -> None:
         for name, one, other in zip(names, actual, expected, strict=True):
             if not torch.allclose(one, other, rtol=EXACTNESS, atol=EXACTNESS):
                 apart = (one - other).abs().max().item()
-                raise Broken(f"the gradient by {name} differs by {apart:.2g} when `scan` is fed {_written(chunks)}")
+                raise CheckFailed(
+                    f"the gradient by {name} differs by {apart:.2g} when `scan` is fed {_written(chunks)}"
+                )
 
 
 def gradients_are_the_slopes_of_the_outputs(trial: Trial) -> None:
@@ -224,10 +226,10 @@ def gradients_are_the_slopes_of_the_outputs(trial: Trial) -> None:
     try:
         torch.autograd.gradcheck(outputs, learned, fast_mode=True)
     except GradcheckError:
-        raise Broken("the gradients are not the slopes of the outputs: finite differences give others") from None
+        raise CheckFailed("the gradients are not the slopes of the outputs: finite differences give others") from None
 
 
-LAWS: dict[str, Callable[[Trial], None]] = {
+CHECKS: dict[str, Callable[[Trial], None]] = {
     "shapes": shapes,
     "step_is_scan": scan_equals_step,
     "forward_is_scan": forward_is_scan_from_the_empty_state,

@@ -13,7 +13,7 @@ import torch
 import arch
 import tasks
 from bench.plugins.sanity import what_happened
-from bench.validation import ARCH_LAWS, LEVELS, TASK_LAWS, Broken, TaskTrial, Trial, lengths_of
+from bench.validation import ARCH_CHECKS, LEVELS, TASK_CHECKS, CheckFailed, TaskTrial, Trial, lengths_of
 
 SIZES = ((11, 2), (1, 2), (5, 1))
 """Steps and batches at which every law is held: an odd length, a single step, and one in all its chunkings."""
@@ -64,7 +64,7 @@ def validate_arch(spec: str) -> Verdict:
     width = next((width for width in widths if width >= USUAL_WIDTH), widths[-1])
     sizes = _readable_sizes(found, width)
     findings = []
-    for name, law in ARCH_LAWS.items():
+    for name, law in ARCH_CHECKS.items():
         trials = (
             Trial(package=arch, spec=str(found), level=level, width=width, batch=batch, steps=steps)
             for level in LEVELS
@@ -82,7 +82,7 @@ def validate_task(spec: str) -> Verdict:
     file = inspect.getfile(type(task))
     lengths = _lengths(task)
     findings = []
-    for name, law in TASK_LAWS.items():
+    for name, law in TASK_CHECKS.items():
         trials = (TaskTrial(task=task, length=length) for length in (lengths[:2] if name in ONLY_SHORT else lengths))
         findings.append(_first_broken(name, _task_shrinkings(name), law, trials, file))
     return Verdict(name=str(task), kind="task", findings=tuple(findings))
@@ -112,7 +112,7 @@ def _first_broken(
 def _broken(law: Callable[[Any], None], trial: Any, file: str) -> str | None:
     try:
         law(trial)
-    except Broken as broken:
+    except CheckFailed as broken:
         return str(broken)
     except Exception as error:  # whatever a plugin raises breaks the law that asked for it
         return f"raised {what_happened(error, file)}"

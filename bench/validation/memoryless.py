@@ -17,7 +17,7 @@ REAL_LEVELS = 16
 """Real inputs are told apart in steps of one sixteenth, and within one of zero."""
 
 
-def blind_score(task: tasks.Task, length: int, *, sees_the_present: bool, sequences: int) -> tuple[float, float]:
+def memoryless_score(task: tasks.Task, length: int, *, sees_the_present: bool, sequences: int) -> tuple[float, float]:
     """The score of the best answer to each step (and present input), chosen on one sample and scored on another.
 
     The standard deviation is that over sequences: binomial where each is asked once.

@@ -40,7 +40,7 @@ MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 """Ways to run, which a state may tell apart: memory is reused only where no gradient needs it."""
 
 
-class Broken(AssertionError):
+class CheckFailed(AssertionError):
     """A law does not hold; the message says in words what was seen."""
 
 
@@ -130,13 +130,13 @@ def repeat_step(module: Any, x: Tensor, state: Any = None) -> tuple[Tensor, Any]
 def same_outputs(actual: Tensor, expected: Tensor, when: str, *, first: int = 1) -> None:
     """Raises `Broken` where outputs (B, T, ...) differ, naming the first such step, the steps counted from `first`."""
     if actual.shape != expected.shape:
-        raise Broken(f"outputs have the shape {tuple(actual.shape)}, not {tuple(expected.shape)}, {when}")
+        raise CheckFailed(f"outputs have the shape {tuple(actual.shape)}, not {tuple(expected.shape)}, {when}")
     if torch.allclose(actual, expected, rtol=EXACTNESS, atol=EXACTNESS):
         return
     apart = (actual - expected).abs().transpose(0, 1).flatten(1).nan_to_num(nan=torch.inf)
     wrong = apart.max(1).values > EXACTNESS
     step = int(wrong.int().argmax())
-    raise Broken(f"output at step {first + step} differs by {apart[step].max().item():.2g} {when}")
+    raise CheckFailed(f"output at step {first + step} differs by {apart[step].max().item():.2g} {when}")
 
 
 def another(x: Tensor) -> Tensor:

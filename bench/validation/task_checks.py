@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 import tasks
-from bench.validation.memoryless import blind_score
-from bench.validation.subjects import Broken
+from bench.validation.memoryless import memoryless_score
+from bench.validation.subjects import CheckFailed
 
 SPLITS: tuple[tasks.Split, ...] = ("train", "validation", "test")
 CHANCE_SEQUENCES = 8_000
@@ -19,7 +19,7 @@ DEVIATIONS = 4.5
 """Normal deviations; wide enough that hundreds of comparisons all hold when nothing is wrong."""
 ANSWERS_LOST = 0.01
 """What choosing the best answers from a finite sample may cost: thousands of cells for a text's pairs of letters."""
-LONGEST_SUMMARY = 120
+MAX_SUMMARY = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,24 +42,28 @@ def form(trial: TaskTrial) -> None:
         shape = (trial.batch, trial.length) if tokens else (trial.batch, trial.length, kind.size)
         dtype = torch.int64 if tokens else torch.float32
         if tuple(values.shape) != shape:
-            raise Broken(f"{name} have the shape {tuple(values.shape)}, not {shape}")
+            raise CheckFailed(f"{name} have the shape {tuple(values.shape)}, not {shape}")
         if values.dtype != dtype:
-            raise Broken(f"{name} are {values.dtype}, not {dtype}")
+            raise CheckFailed(f"{name} are {values.dtype}, not {dtype}")
         if tokens and not (values.min() >= 0 and values.max() < kind.size):
-            raise Broken(f"{name} lie in {values.min().item()} to {values.max().item()}, not in 0 to {kind.size - 1}")
+            raise CheckFailed(
+                f"{name} lie in {values.min().item()} to {values.max().item()}, not in 0 to {kind.size - 1}"
+            )
         if not values.isfinite().all():
-            raise Broken(f"{name} are not all finite")
+            raise CheckFailed(f"{name} are not all finite")
         if not values.is_contiguous():
-            raise Broken(f"{name} share memory between steps or sequences; return them contiguous")
+            raise CheckFailed(f"{name} share memory between steps or sequences; return them contiguous")
     if batch.mask.dtype != torch.bool or tuple(batch.mask.shape) != (trial.batch, trial.length):
-        raise Broken(f"mask is {batch.mask.dtype} of the shape {tuple(batch.mask.shape)}, not one torch.bool a step")
+        raise CheckFailed(
+            f"mask is {batch.mask.dtype} of the shape {tuple(batch.mask.shape)}, not one torch.bool a step"
+        )
 
 
 def asks_something(trial: TaskTrial) -> None:
     """Every sequence is asked at one step at least."""
     asked = trial.sample().mask.any(1)
     if not asked.all():
-        raise Broken(f"sequence {int(asked.int().argmin()) + 1} is asked nothing: its mask is empty")
+        raise CheckFailed(f"sequence {int(asked.int().argmin()) + 1} is asked nothing: its mask is empty")
 
 
 def solver_is_right(trial: TaskTrial) -> None:
@@ -69,12 +73,12 @@ def solver_is_right(trial: TaskTrial) -> None:
         unseen = dataclasses.replace(batch, targets=torch.full_like(batch.targets, 1))
         answers = trial.task.solve(unseen)
         if answers.shape != batch.targets.shape:
-            raise Broken(f"`solve` gives the shape {tuple(answers.shape)}, not {tuple(batch.targets.shape)}")
+            raise CheckFailed(f"`solve` gives the shape {tuple(answers.shape)}, not {tuple(batch.targets.shape)}")
         right = trial.task.right(answers, batch)
         wrong = (trial.task.solvable(batch) & ~right).nonzero()
         if len(wrong):
             row, step = wrong[0].tolist()
-            raise Broken(
+            raise CheckFailed(
                 f"`solve` answers {answers[row, step].tolist()} at step {step + 1} of {split} sequence {row + 1}, "
                 f"where {batch.targets[row, step].tolist()} is right"
             )
@@ -94,41 +98,43 @@ def scores_tell_right_from_wrong(trial: TaskTrial) -> None:
         ("wrong", task.score(wrong, batch), 0.0),
     ):
         if score != expected:
-            raise Broken(f"answers that are all {said} score {score:.3f}, not {expected:.0f}")
+            raise CheckFailed(f"answers that are all {said} score {score:.3f}, not {expected:.0f}")
     loss = task.loss(outputs, batch).item()
     if not -1e-9 < loss < 1e-9:
-        raise Broken(f"the loss of answers that are all right is {loss:.3g}, not 0")
+        raise CheckFailed(f"the loss of answers that are all right is {loss:.3g}, not 0")
 
 
 def lines_are_sound(trial: TaskTrial) -> None:
     """Chance, what the present alone gives, and the risk of meeting a sequence twice lie where they can."""
     task, length = trial.task, trial.length
-    chance, blind, collision = task.chance(length), task.blind_to_the_past(length), task.collision(length)
+    chance, blind, collision = task.chance(length), task.memoryless_score(length), task.collision(length)
     if not 0 < chance <= 1:
-        raise Broken(f"chance is {chance}, which is not in (0, 1]")
+        raise CheckFailed(f"chance is {chance}, which is not in (0, 1]")
     if blind is not None and not chance < blind <= 1 + 1e-12:
-        raise Broken(f"blind_to_the_past is {blind}, which is not over chance, {chance}, and at most 1")
+        raise CheckFailed(f"memoryless_score is {blind}, which is not over chance, {chance}, and at most 1")
     if not 0 <= collision <= 1:
-        raise Broken(f"collision is {collision}, which is not in [0, 1]")
+        raise CheckFailed(f"collision is {collision}, which is not in [0, 1]")
 
 
 def chance_holds(trial: TaskTrial) -> None:
     """The best answers that do not look, found by sampling, score `chance`."""
-    score, deviation = blind_score(trial.task, trial.length, sees_the_present=False, sequences=CHANCE_SEQUENCES)
+    score, deviation = memoryless_score(trial.task, trial.length, sees_the_present=False, sequences=CHANCE_SEQUENCES)
     stated, margin = trial.task.chance(trial.length), DEVIATIONS * deviation + 1 / CHANCE_SEQUENCES
     if abs(score - stated) > margin:
-        raise Broken(f"chance is stated as {stated:.4f}, but the best answer that does not look scores {score:.4f}")
+        raise CheckFailed(
+            f"chance is stated as {stated:.4f}, but the best answer that does not look scores {score:.4f}"
+        )
 
 
 def present_alone_gives_what_is_stated(trial: TaskTrial) -> None:
-    """The best answers from the present input alone score `blind_to_the_past`, or no more than `chance`."""
-    score, deviation = blind_score(trial.task, trial.length, sees_the_present=True, sequences=CHANCE_SEQUENCES)
-    blind, margin = trial.task.blind_to_the_past(trial.length), DEVIATIONS * deviation + 1 / CHANCE_SEQUENCES
+    """The best answers from the present input alone score `memoryless_score`, or no more than `chance`."""
+    score, deviation = memoryless_score(trial.task, trial.length, sees_the_present=True, sequences=CHANCE_SEQUENCES)
+    blind, margin = trial.task.memoryless_score(trial.length), DEVIATIONS * deviation + 1 / CHANCE_SEQUENCES
     stated = trial.task.chance(trial.length) if blind is None else blind
     low = -1.0 if blind is None else stated - margin - ANSWERS_LOST
     if not low <= score <= stated + margin:
-        what = "chance, with no blind_to_the_past," if blind is None else "blind_to_the_past"
-        raise Broken(f"{what} is stated as {stated:.4f}, but the present input alone scores {score:.4f}")
+        what = "chance, with no memoryless_score," if blind is None else "memoryless_score"
+        raise CheckFailed(f"{what} is stated as {stated:.4f}, but the present input alone scores {score:.4f}")
 
 
 def seeds_decide_everything(trial: TaskTrial) -> None:
@@ -137,13 +143,13 @@ def seeds_decide_everything(trial: TaskTrial) -> None:
     first, again = trial.sample(), trial.sample()
     for name in ("inputs", "targets", "mask"):
         if not torch.equal(getattr(first, name), getattr(again, name)):
-            raise Broken(f"one seed sampled two batches: their {name} differ")
+            raise CheckFailed(f"one seed sampled two batches: their {name} differ")
     if not torch.equal(before, torch.random.get_rng_state()):
-        raise Broken("sampling moved torch's global generator; draw from the generator that is given")
+        raise CheckFailed("sampling moved torch's global generator; draw from the generator that is given")
     generator = tasks.generator(0, "train")
     one, other = (trial.task.sample(generator, 12, trial.length).inputs for _ in range(2))
     if torch.equal(one, other):
-        raise Broken("a generator gave the same sequences twice; draw from the generator that is given")
+        raise CheckFailed("a generator gave the same sequences twice; draw from the generator that is given")
 
 
 def splits_differ(trial: TaskTrial) -> None:
@@ -152,43 +158,43 @@ def splits_differ(trial: TaskTrial) -> None:
     others = {f"split {split}": trial.sample(split=split) for split in SPLITS[1:]} | {"seed 1": trial.sample(seed=1)}
     for name, other in others.items():
         if torch.equal(first.inputs, other.inputs):
-            raise Broken(f"{name} has the same sequences as split train, seed 0")
+            raise CheckFailed(f"{name} has the same sequences as split train, seed 0")
 
 
 def too_short_is_refused(trial: TaskTrial) -> None:
     """Lengths under `min_length` are refused, and `min_length` is not."""
     least = trial.task.min_length
     if not isinstance(least, int) or least < 1:
-        raise Broken(f"min_length is {least!r}, not a whole number of at least 1")
+        raise CheckFailed(f"min_length is {least!r}, not a whole number of at least 1")
     trial.task.check_length(least)
     for length in range(max(1, least - 2), least):
         try:
             trial.task.sample(tasks.generator(0, "train"), 1, length)
         except tasks.ImpossibleLength:
             continue
-        raise Broken(f"{length} steps are accepted, although min_length is {least}")
+        raise CheckFailed(f"{length} steps are accepted, although min_length is {least}")
 
 
 def is_well_described(trial: TaskTrial) -> None:
     """A spec, a source, one line of summary, and a name for each token."""
     task = trial.task
     if tasks.build(str(task)) != task:
-        raise Broken(f"the spec {task} builds another task than this one")
+        raise CheckFailed(f"the spec {task} builds another task than this one")
     for kind, names in (("input", task.input_names), ("target", task.target_names)):
         size = task.inputs.size if kind == "input" else task.targets.size
         if len(names) != size:
-            raise Broken(f"{kind}_names are {len(names)} for {size} {kind}s")
+            raise CheckFailed(f"{kind}_names are {len(names)} for {size} {kind}s")
     if len(set(task.input_names)) != len(task.input_names):
-        raise Broken("two inputs have one name in input_names")
+        raise CheckFailed("two inputs have one name in input_names")
     summary = task.summary()
-    if not summary.endswith(".") or len(summary) > LONGEST_SUMMARY:
-        raise Broken(f"the first line of its docstring must be one sentence of at most {LONGEST_SUMMARY} characters")
+    if not summary.endswith(".") or len(summary) > MAX_SUMMARY:
+        raise CheckFailed(f"the first line of its docstring must be one sentence of at most {MAX_SUMMARY} characters")
     if not task.source:
-        raise Broken("source is empty")
+        raise CheckFailed("source is empty")
     tasks.describe(task, trial.length)
 
 
-LAWS: dict[str, Callable[[TaskTrial], None]] = {
+CHECKS: dict[str, Callable[[TaskTrial], None]] = {
     "lengths": too_short_is_refused,
     "form": form,
     "mask": asks_something,

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from reports.analysis.labels import Labels
-from results import Case, Limits, Line, Measurement, Probe, Record, RunFile
+from results import Case, Limits, Measurement, Probe, Record, ReferenceScores, RunFile
 
 STEP_QUANTILES = (0.5, 0.9, 0.99, 1.0)
 SOLVED_SHARE = 0.99
@@ -76,13 +76,13 @@ class Seed:
         measured = [] if self.record is None else self.record.of("step_seconds")
         return [one for one in measured if "position" in one.at]
 
-    def line(self, length: int | None = None) -> Line | None:
+    def reference(self, length: int | None = None) -> ReferenceScores | None:
         """What the score at `length` must be compared with."""
-        return None if self.record is None else self.record.line(self.case.length if length is None else length)
+        return None if self.record is None else self.record.reference_at(self.case.length if length is None else length)
 
     @property
     def solved(self) -> bool:
-        score, line = self.score(), self.line()
+        score, line = self.score(), self.reference()
         return score is not None and line is not None and score >= solved_from(line.chance)
 
 
@@ -103,9 +103,9 @@ class Group:
         """The scores of the seeds that have one, in the order of the seeds."""
         return [score for seed in self.seeds if (score := seed.score(length)) is not None]
 
-    def line(self, length: int | None = None) -> Line | None:
+    def reference(self, length: int | None = None) -> ReferenceScores | None:
         """What a score at `length` must be compared with."""
-        return next((line for seed in self.seeds if (line := seed.line(length)) is not None), None)
+        return next((line for seed in self.seeds if (line := seed.reference(length)) is not None), None)
 
     def evaluated_lengths(self) -> list[int]:
         """The lengths at which the trained models were tested."""

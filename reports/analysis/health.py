@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from reports.analysis.groups import Group, Seed
 from reports.format.numbers import listed, plural
-from results import Record, disturbances, median_pulse
+from results import Record, disturbances, median_calibration
 
 NOT_RUN = " not run"
 """Ends what is said of a probe that was planned for a case without fault, and has no entry in its record."""
@@ -103,7 +103,7 @@ def problems_of(group: Group) -> list[Problem]:
 
 def noisy_keys(records: Sequence[Record]) -> set[str]:
     """The cases one of whose timings was taken while something else disturbed the machine."""
-    pulse = median_pulse(records)
+    pulse = median_calibration(records)
     if pulse is None:
         return set()
     return {record.key for record in records if disturbances(record, pulse)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from reports.analysis.groups import Group
-from reports.analysis.memory_share import remembered
+from reports.analysis.memory_share import memory_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ def _cells(group: Group) -> dict[int, Cell]:
     cells = {}
     for length in group.evaluated_lengths():
         scores = group.scores(length)
-        shares = remembered(group, length)
+        shares = memory_share(group, length)
         cells[length] = Cell(
             score=fmean(scores), share=fmean(shares) if shares else 0.0, trained=length == group.length
         )

@@ -10,7 +10,7 @@ from reports.analysis.groups import Group, groups
 from reports.analysis.health import problems_of
 from reports.analysis.ranking import Estimate, Rank, ranks
 from reports.analysis.step_costs import StepCost, nearest, step_costs, step_costs_by_arch
-from results import Interval, Line, Record, RunFile, interval_of_mean
+from results import Interval, Record, ReferenceScores, RunFile, interval_of_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class LeaderboardRow:
     """Two architectures that share a letter are not told apart."""
     seed_scores: tuple[float, ...]
     chance: float | None
-    blind_to_the_past: float | None
+    memoryless_score: float | None
     seeds: int
     """Planned seeds, the failed and the missing among them."""
     solved: int
@@ -58,7 +58,7 @@ def leaderboard(run: RunFile, records: Sequence[Record]) -> list[LeaderboardRow]
 
 def leaderboard_of(found: Sequence[Group]) -> list[LeaderboardRow]:
     """The leaderboard of groups that are already at hand."""
-    lines = {(group.task, group.length): line for group in found if (line := group.line()) is not None}
+    lines = {(group.task, group.length): line for group in found if (line := group.reference()) is not None}
     places = ranks_by_place(found)
     rows = [
         _row(group, lines.get((group.task, group.length)), places[group.task, group.length].get(group.arch))
@@ -91,7 +91,7 @@ def ranks_by_place(found: Sequence[Group]) -> dict[tuple[str, int], dict[str, Ra
     return {place: ranks(estimates) for place, estimates in scores.items()}
 
 
-def _row(group: Group, line: Line | None, rank: Rank | None) -> LeaderboardRow:
+def _row(group: Group, line: ReferenceScores | None, rank: Rank | None) -> LeaderboardRow:
     scores = group.scores()
     low = middle = high = None
     if scores:
@@ -112,7 +112,7 @@ def _row(group: Group, line: Line | None, rank: Rank | None) -> LeaderboardRow:
         ties=rank.ties if rank else None,
         seed_scores=tuple(scores),
         chance=line.chance if line else None,
-        blind_to_the_past=line.blind_to_the_past if line else None,
+        memoryless_score=line.memoryless_score if line else None,
         seeds=len(group.seeds),
         solved=sum(seed.solved for seed in group.seeds),
         parameters=_agreed(model.parameters for model in models),

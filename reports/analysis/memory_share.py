@@ -11,26 +11,26 @@ from itertools import combinations
 
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.ranking import Estimate
-from results import Line
+from results import ReferenceScores
 
 CLEAR_SHARE = 0.05
 """A remembered share below this cannot be told from nothing, however narrow its interval:
 the interval leaves out the sampling error of the test set."""
-MOST_PAIRED = 20
+MAX_PAIRED = 20
 """With more different sets of architectures than this, what two of them have in common is not tried too."""
 
 Place = tuple[str, int]
 """A task and a trained length."""
 
 
-def baseline(line: Line) -> float:
+def baseline(line: ReferenceScores) -> float:
     """The score that needs no memory: a model must pass it to have used the past."""
-    return max(line.chance, line.blind_to_the_past or 0.0)
+    return max(line.chance, line.memoryless_score or 0.0)
 
 
-def remembered(group: Group, length: int | None = None) -> list[float]:
+def memory_share(group: Group, length: int | None = None) -> list[float]:
     """The remembered share of each seed at `length`, the trained one by default; never below 0."""
-    line = group.line(length)
+    line = group.reference(length)
     if line is None or baseline(line) >= 1:
         return []
     base = baseline(line)
@@ -45,7 +45,7 @@ def settings(found: Sequence[Group]) -> dict[Place, dict[str, Estimate]]:
     """
     table: dict[Place, dict[str, Estimate]] = {}
     for group in found:
-        if len(shares := remembered(group)) > 1:
+        if len(shares := memory_share(group)) > 1:
             table.setdefault((group.task, group.length), {})[group.arch] = Estimate.of(shares)
     best: dict[Place, dict[str, Estimate]] = {}
     for archs in _candidates(found, table):
@@ -68,7 +68,7 @@ def beyond(found: Sequence[Group], shared: dict[Place, dict[str, Estimate]]) -> 
     multiple = max(common)
     kept: dict[str, list[float]] = {}
     for group in here:
-        if shares := remembered(group, multiple * group.length):
+        if shares := memory_share(group, multiple * group.length):
             kept.setdefault(group.arch, []).append(sum(shares) / len(shares))
     if any(len(means) < len(shared) for means in kept.values()):
         return None, {}
@@ -78,7 +78,7 @@ def beyond(found: Sequence[Group], shared: dict[Place, dict[str, Estimate]]) -> 
 def _candidates(found: Sequence[Group], table: dict[Place, dict[str, Estimate]]) -> list[tuple[str, ...]]:
     """Every set of architectures that some setting has, and what two of these have in common."""
     sets = list(dict.fromkeys(frozenset(row) for row in table.values()))
-    if len(sets) <= MOST_PAIRED:
+    if len(sets) <= MAX_PAIRED:
         sets = list(dict.fromkeys([*sets, *(a & b for a, b in combinations(sets, 2))]))
     order = archs_of(found)
     return [tuple(arch for arch in order if arch in kept) for kept in sets if kept]

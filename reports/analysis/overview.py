@@ -15,7 +15,7 @@ NEARLY_BEST = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Glance:
+class OverviewRow:
     """One architecture over all settings."""
 
     arch: str
@@ -42,7 +42,7 @@ class Glance:
         return self.costs[-1].p50_seconds / first if first else None
 
 
-def glance(found: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[Glance]:
+def overview_rows(found: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[OverviewRow]:
     """One row an architecture, the most remembered first; empty where no setting is shared.
 
     What steps cost is worked out where it is not at hand.
@@ -59,7 +59,7 @@ def glance(found: Sequence[Group], costs: dict[str, list[StepCost]] | None = Non
     for arch, rank in ranks(overall).items():
         low, middle, high = overall[arch].interval()
         rows.append(
-            Glance(
+            OverviewRow(
                 arch=arch,
                 share=middle,
                 low=max(low, 0.0),

@@ -62,7 +62,7 @@ class Rank:
 def ranks(estimates: Mapping[str, Estimate]) -> dict[str, Rank]:
     """A rank for each, best first."""
     best_first = sorted(estimates, key=lambda name: -estimates[name].mean)
-    apart = told_apart(estimates)
+    apart = are_distinguishable(estimates)
     letters = _letters(best_first, apart)
     return {
         name: Rank(
@@ -74,10 +74,10 @@ def ranks(estimates: Mapping[str, Estimate]) -> dict[str, Rank]:
     }
 
 
-def told_apart(estimates: Mapping[str, Estimate]) -> set[tuple[str, str]]:
+def are_distinguishable(estimates: Mapping[str, Estimate]) -> set[tuple[str, str]]:
     """The pairs (better, worse) that the seeds tell apart."""
     pairs = [(a, b) if estimates[a].mean >= estimates[b].mean else (b, a) for a, b in combinations(estimates, 2)]
-    tested = sorted((_by_chance(estimates[better], estimates[worse]), (better, worse)) for better, worse in pairs)
+    tested = sorted((_p_value(estimates[better], estimates[worse]), (better, worse)) for better, worse in pairs)
     found: set[tuple[str, str]] = set()
     for place, (chance, (better, worse)) in enumerate(tested):
         if chance > LEVEL / (len(tested) - place):
@@ -87,7 +87,7 @@ def told_apart(estimates: Mapping[str, Estimate]) -> set[tuple[str, str]]:
     return found
 
 
-def _by_chance(a: Estimate, b: Estimate) -> float:
+def _p_value(a: Estimate, b: Estimate) -> float:
     """The two-sided p-value of Welch's test (Welch 1947)."""
     parts, difference = a.parts + b.parts, abs(a.mean - b.mean)
     if _variance(parts) == 0:

@@ -1,1 +1,17 @@
 """Files for other programs and for the terminal: CSV, Parquet, Markdown, LaTeX, JSON."""
+
+from reports.export.comparison import (
+    comparison_as_csv,
+    comparison_as_document,
+    comparison_as_latex,
+    comparison_as_markdown,
+    render_comparison,
+)
+
+__all__ = [
+    "comparison_as_csv",
+    "comparison_as_document",
+    "comparison_as_latex",
+    "comparison_as_markdown",
+    "render_comparison",
+]

@@ -13,13 +13,12 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from reports.format import numbers as written
+from reports.format import numbers
 from reports.format.escape import in_ascii, latex_text, markdown_text, neutral
 from reports.text.comparison import cells, headline, notes
-from results.comparison.compare import Comparison, Row
-from results.comparison.pairing import Loss
+from results.comparison import Comparison, MissingCase, Row
 
-MOST_ROWS = 12
+MAX_ROWS = 12
 """Rows of each verdict that the terminal shows."""
 WIDE_ENOUGH = 1_000
 STYLES = {"regressed": "red", "improved": "green", "inconclusive": "yellow", "not comparable": "yellow"}
@@ -33,7 +32,7 @@ def render_comparison(comparison: Comparison, *, console: Console | None = None)
     changed = bool(comparison.count("regressed"))
     console.print(Text(headline(comparison), style="bold red" if changed else "bold"), soft_wrap=True)
     console.print(Text(f"base {comparison.base.id}, new {comparison.new.id}", style="dim"), soft_wrap=True)
-    kept = [row for verdict in SHOWN for row in [r for r in comparison.rows if r.verdict == verdict][:MOST_ROWS]]
+    kept = [row for verdict in SHOWN for row in [r for r in comparison.rows if r.verdict == verdict][:MAX_ROWS]]
     if kept:
         table = _table(kept)
         if not console.is_terminal:
@@ -41,14 +40,14 @@ def render_comparison(comparison: Comparison, *, console: Console | None = None)
             table.width = Measurement.get(console, options, table).maximum
         console.print(table, soft_wrap=not console.is_terminal)
     for reason, rows in _reasons(comparison.rows).items():
-        console.print(Text(f"— {reason}: {written.plural(rows, 'row')}", style="yellow"), soft_wrap=True)
+        console.print(Text(f"— {reason}: {numbers.plural(rows, 'row')}", style="yellow"), soft_wrap=True)
     said = notes(comparison)
-    for line in said[:MOST_ROWS]:
-        console.print(Text(f"— {written.shortened(line, 200)}", style="yellow"), soft_wrap=True)
-    if len(said) > MOST_ROWS:
-        console.print(Text(f"— and {len(said) - MOST_ROWS} more; --json has all", style="yellow"))
+    for line in said[:MAX_ROWS]:
+        console.print(Text(f"— {numbers.shortened(line, 200)}", style="yellow"), soft_wrap=True)
+    if len(said) > MAX_ROWS:
+        console.print(Text(f"— and {len(said) - MAX_ROWS} more; --json has all", style="yellow"))
     if len(comparison.rows) > len(kept):
-        rest = written.plural(len(comparison.rows) - len(kept), "further row")
+        rest = numbers.plural(len(comparison.rows) - len(kept), "further row")
         console.print(Text(f"{rest} not shown; --format csv or --json has all", style="dim"), soft_wrap=True)
 
 
@@ -166,7 +165,7 @@ def _table(rows: Sequence[Row]) -> Table:
             table.add_row(Text(verdict, style=f"bold {STYLES[verdict]}"))
         for row in ones:
             case, metric, base, new, change, _ = cells(row)
-            table.add_row(Text(f"  {written.shortened(case, 60)}: {metric}"), base, new, change)
+            table.add_row(Text(f"  {numbers.shortened(case, 60)}: {metric}"), base, new, change)
     return table
 
 
@@ -184,7 +183,7 @@ def _markdown_table(rows: Sequence[Row]) -> list[str]:
     return [_line(HEADINGS), f"| {' | '.join(align)} |", *(_line(cells(row)) for row in rows)]
 
 
-def _loss(loss: Loss) -> dict[str, object]:
+def _loss(loss: MissingCase) -> dict[str, object]:
     case = loss.case
     return {"arch": case.arch, "task": case.task, "length": case.length, "seed": case.seed, "reason": loss.reason}
 

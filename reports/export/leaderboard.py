@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 
 from reports.analysis.groups import groups
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
-from reports.format import numbers as written
+from reports.format import numbers
 from reports.format.escape import in_ascii, latex_text, markdown_text, neutral
 from results import Record, RunFile
 
@@ -100,23 +100,23 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
         return text if row.far_position is None or len(far) == 1 else f"{text} at {row.far_position:,}"
 
     def near(row: LeaderboardRow) -> str:
-        text = written.microseconds(row.near_step_seconds)
+        text = numbers.microseconds(row.near_step_seconds)
         return text if row.near_position in (None, row.length) else f"{text} at {row.near_position:,}"
 
     columns: list[tuple[str, Callable[[LeaderboardRow], str]]] = [
         ("task", lambda row: row.task),
-        ("length", lambda row: written.count(row.length)),
+        ("length", lambda row: numbers.count(row.length)),
         ("architecture", lambda row: row.arch),
-        ("score (95% interval)", lambda row: written.estimate(row.score, row.score_low, row.score_high)),
-        ("chance", lambda row: written.score(row.chance)),
-        ("blind to the past", lambda row: written.score(row.blind_to_the_past)),
+        ("score (95% interval)", lambda row: numbers.estimate(row.score, row.score_low, row.score_high)),
+        ("chance", lambda row: numbers.score(row.chance)),
+        ("blind to the past", lambda row: numbers.score(row.memoryless_score)),
         ("seeds solved", lambda row: f"{row.solved}/{row.seeds}"),
         ("seeds scored", lambda row: f"{row.scored}/{row.seeds}"),
-        ("parameters", lambda row: written.count(row.parameters)),
-        (f"state{far_title}", lambda row: at(row, written.size(row.state_bytes))),
+        ("parameters", lambda row: numbers.count(row.parameters)),
+        (f"state{far_title}", lambda row: at(row, numbers.size(row.state_bytes))),
         ("step p50 near the length, µs", near),
-        (f"step p50{far_title}, µs", lambda row: at(row, written.microseconds(row.far_step_seconds))),
-        (f"step p99{far_title}, µs", lambda row: at(row, written.microseconds(row.far_step_p99_seconds))),
+        (f"step p50{far_title}, µs", lambda row: at(row, numbers.microseconds(row.far_step_seconds))),
+        (f"step p99{far_title}, µs", lambda row: at(row, numbers.microseconds(row.far_step_p99_seconds))),
     ]
     return Table(
         headings=tuple(heading for heading, _ in columns),

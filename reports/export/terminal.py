@@ -14,13 +14,13 @@ from rich.text import Text
 from reports.analysis.groups import groups, specifications
 from reports.analysis.health import health
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
-from reports.format import numbers as written
+from reports.format import numbers
 from reports.text.claims import ledger, summary
 from reports.text.conclusions import clears, conclusions
 from reports.text.recommendation import choice
 from results import Record, RunFile
 
-MOST_PROBLEMS = 12
+MAX_PROBLEMS = 12
 WIDE_ENOUGH = 1_000
 """More letters than any row has: tables are measured at this width."""
 
@@ -33,11 +33,11 @@ def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console
     state = health(found, finished=run.finished is not None)
     if rows:
         _print_table(console, rows)
-    for problem in state.problems[:MOST_PROBLEMS]:
+    for problem in state.problems[:MAX_PROBLEMS]:
         where = f"{problem.arch} on {problem.task} at {problem.length:,}"
         console.print(Text(f"— {where}: {problem.brief}", style="yellow"), soft_wrap=True)
-    if len(state.problems) > MOST_PROBLEMS:
-        rest = len(state.problems) - MOST_PROBLEMS
+    if len(state.problems) > MAX_PROBLEMS:
+        rest = len(state.problems) - MAX_PROBLEMS
         console.print(Text(f"— and {rest} more, all of them in the report", style="yellow"))
     if claims := ledger(run, records):
         console.print(Text(summary(claims)), soft_wrap=True)
@@ -77,9 +77,9 @@ def _table(console: Console, rows: Sequence[LeaderboardRow], kept: Sequence[str]
     for place in dict.fromkeys((row.task, row.length) for row in rows):
         rivals = [row for row in rows if (row.task, row.length) == place]
         table.add_section()
-        table.add_row(f"[bold]{escape(written.shortened(place[0], 24))} {place[1]:,}[/]")
+        table.add_row(f"[bold]{escape(numbers.shortened(place[0], 24))} {place[1]:,}[/]")
         for row in rivals:
-            name = f"  {escape(written.shortened(row.arch, 24))}"
+            name = f"  {escape(numbers.shortened(row.arch, 24))}"
             table.add_row(name, *(COLUMNS[heading][1](row) for heading in kept))
         for name, line in _lines(rivals).items():
             table.add_row(f"[dim]  {name}[/]", f"[dim]{line:.2f}{' ' * 12}[/]")
@@ -93,31 +93,31 @@ def _table(console: Console, rows: Sequence[LeaderboardRow], kept: Sequence[str]
 
 def _lines(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
     """What the scores above are to be compared with, written as rows below them."""
-    blind = next((row.blind_to_the_past for row in rivals if row.blind_to_the_past is not None), None)
+    blind = next((row.memoryless_score for row in rivals if row.memoryless_score is not None), None)
     chance = next((row.chance for row in rivals if row.chance is not None), None)
     found = {"blind to the past": blind, "chance": chance}
     return {name: line for name, line in found.items() if line is not None}
 
 
 def _coloured(row: LeaderboardRow) -> str:
-    text = f"{written.score(row.score, 2)}{' ' * 12}"
+    text = f"{numbers.score(row.score, 2)}{' ' * 12}"
     if row.score_low is not None:
-        text = f"{written.score(row.score, 2)} ({written.score(row.score_low, 2)}–{written.score(row.score_high, 2)})"
+        text = f"{numbers.score(row.score, 2)} ({numbers.score(row.score_low, 2)}–{numbers.score(row.score_high, 2)})"
     if row.score is None or row.chance is None:
         return text
     if row.solved == row.seeds:
         return f"[green]{text}[/]"
-    line = max(row.chance, row.blind_to_the_past or 0.0)
+    line = max(row.chance, row.memoryless_score or 0.0)
     return text if row.score_low is None or clears(row.score, row.score_low, line) else f"[red]{text}[/]"
 
 
 COLUMNS: dict[str, tuple[str, Callable[[LeaderboardRow], str]]] = {
     "score": ("score (95%)    ", _coloured),
     "solved": ("solved", lambda row: f"{row.solved}/{row.seeds}"),
-    "params": ("params", lambda row: written.count(row.parameters)),
-    "state": ("state\nend", lambda row: written.size(row.state_bytes)),
-    "step": ("step\nµs", lambda row: written.microseconds(row.near_step_seconds)),
-    "step end": ("step end\nµs", lambda row: written.microseconds(row.far_step_seconds)),
-    "p99 end": ("p99 end\nµs", lambda row: written.microseconds(row.far_step_p99_seconds)),
+    "params": ("params", lambda row: numbers.count(row.parameters)),
+    "state": ("state\nend", lambda row: numbers.size(row.state_bytes)),
+    "step": ("step\nµs", lambda row: numbers.microseconds(row.near_step_seconds)),
+    "step end": ("step end\nµs", lambda row: numbers.microseconds(row.far_step_seconds)),
+    "p99 end": ("p99 end\nµs", lambda row: numbers.microseconds(row.far_step_p99_seconds)),
 }
 DROPPED_IN_ORDER = ("p99 end", "step", "state", "params")

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, groups
 from reports.figures.axes import grid, interval_bar, reference_lines, score_axis
-from reports.figures.canvas import PALE, Drawing, Mark, legend, marks, positions_axis, style, to_svg
-from reports.format import numbers as written
+from reports.figures.canvas import PALE, Figure, PlotStyle, legend, plot_styles, positions_axis, style, to_svg
+from reports.format import numbers
 from results import Record, RunFile, interval_of_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def accuracy_against_length(run: RunFile, records: Sequence[Record]) -> Drawing | None:
+def accuracy_against_length(run: RunFile, records: Sequence[Record]) -> Figure | None:
     """Score against evaluated length, one panel per task and trained length; None without scores."""
     return accuracy_against_length_of(groups(run, records))
 
 
-def accuracy_against_length_of(found: Sequence[Group], *, across: float | None = None) -> Drawing | None:
+def accuracy_against_length_of(found: Sequence[Group], *, across: float | None = None) -> Figure | None:
     """The figure of groups that are already at hand, `across` inches wide where that is given."""
     kept = [group for group in found if any(group.scores(length) for length in group.evaluated_lengths())]
     if not kept:
         return None
-    colours = marks(archs_of(found))
+    colours = plot_styles(archs_of(found))
     shown = {arch: mark for arch, mark in colours.items() if arch in archs_of(kept)}
     title = "Score against length"
     with style():
@@ -34,13 +34,13 @@ def accuracy_against_length_of(found: Sequence[Group], *, across: float | None =
         for (task, length), axes in panels.items():
             rivals = [group for group in kept if (group.task, group.length) == (task, length)]
             _accuracy_panel(axes, rivals, colours)
-            axes.set_title(f"{written.shortened(task, 30)}, trained at {length:,}")
+            axes.set_title(f"{numbers.shortened(task, 30)}, trained at {length:,}")
         drawn.supxlabel("length at which the trained model is tested (steps)", fontsize=9)
         drawn.supylabel("score (share answered rightly)", fontsize=9)
         legend(drawn, shown)
         alternative = f"{title}: {_told_scores(kept)}"
         svg = to_svg(drawn, title=title, alternative=alternative)
-    return Drawing(
+    return Figure(
         name="accuracy-against-length",
         title=title,
         svg=svg,
@@ -53,7 +53,7 @@ def accuracy_against_length_of(found: Sequence[Group], *, across: float | None =
     )
 
 
-def _accuracy_panel(axes: Axes, rivals: Sequence[Group], colours: dict[str, Mark]) -> None:
+def _accuracy_panel(axes: Axes, rivals: Sequence[Group], colours: dict[str, PlotStyle]) -> None:
     trained = rivals[0].length
     lengths = sorted({length for group in rivals for length in group.evaluated_lengths()})
     reference_lines(axes, rivals, lengths)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from reports.analysis.groups import Group
 from reports.figures.canvas import INK, figure, line_labels
-from reports.format import numbers as written
+from reports.format import numbers
 from reports.format.numbers import short_score
 from results import Interval
 
@@ -21,9 +21,9 @@ WIDTH = 8.2
 WIDER = 10.2
 """Inches across, with three columns and more."""
 PANEL_HEIGHT = 2.15
-MOST_COLUMNS = 4
-LEAST_SPAN = 10
-MOST_DECADES = 8
+MAX_COLUMNS = 4
+MIN_SPAN = 10
+MAX_DECADES = 8
 TICKS_IN_A_DECADE = {"x": (1, 3), "y": (1, 2, 5)}
 """As many as there is room for."""
 LABEL_GAP = 0.15
@@ -36,7 +36,7 @@ def grid(
     """A panel per task and length: tasks side by side where they fit, else lengths; `across` inches where given."""
     tasks = list(dict.fromkeys(group.task for group in found))
     lengths = sorted({group.length for group in found})
-    across_tasks = len(tasks) <= MOST_COLUMNS
+    across_tasks = len(tasks) <= MAX_COLUMNS
     columns, rows = (len(tasks), len(lengths)) if across_tasks else (len(lengths), len(tasks))
     width = WIDER if columns > 2 else WIDTH if columns > 1 else 5.4
     drawn = figure(across or max(width, 2.0 * columns), 0.75 + height * rows * (1.3 if rows == 1 else 1))
@@ -56,7 +56,7 @@ def grid(
 
 def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int]) -> None:
     """Chance and the answer blind to the past, drawn from edge to edge and named beside it."""
-    lines = [line for length in lengths for group in rivals if (line := group.line(length)) is not None]
+    lines = [line for length in lengths for group in rivals if (line := group.reference(length)) is not None]
     by_length = {line.length: line for line in lines}
     labels = []
     for name, dash, heights in (
@@ -64,7 +64,7 @@ def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int])
         (
             "blind to\nthe past",
             (0, (4, 2)),
-            {n: line.blind_to_the_past for n, line in by_length.items() if line.blind_to_the_past is not None},
+            {n: line.memoryless_score for n, line in by_length.items() if line.memoryless_score is not None},
         ),
     ):
         if heights:
@@ -94,8 +94,8 @@ def decades_axis(axes: Axes) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator
 
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(numticks=MOST_DECADES))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: written.power_of_ten(value)))
+    axes.yaxis.set_major_locator(LogLocator(numticks=MAX_DECADES))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.power_of_ten(value)))
     axes.minorticks_off()
 
 
@@ -108,12 +108,12 @@ def time_axis(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> 
     if not kept:
         return
     low, high = min(kept) / 1.4, max(kept) * 1.4
-    widening = max(1.0, (LEAST_SPAN * low / high) ** 0.5)
+    widening = max(1.0, (MIN_SPAN * low / high) ** 0.5)
     low, high = low / widening, high * widening
     decades = range(floor(log10(low)), ceil(log10(high)) + 1)
     ticks = [step * 10.0**decade for decade in decades for step in TICKS_IN_A_DECADE[which]]
     shown = [tick for tick in ticks if low <= tick <= high]
-    labels = [written.significant(tick, 1) for tick in shown]
+    labels = [numbers.significant(tick, 1) for tick in shown]
     if which == "x":
         axes.set_xscale("log")
         axes.set_xticks(shown, labels=labels)

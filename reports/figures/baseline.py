@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.step_costs import step_costs_by_arch
 from reports.figures.axes import interval_bar, score_axis, time_axis
-from reports.figures.canvas import INK, PALE, Drawing, figure, finished, legend, marks, positions_axis, style
-from reports.format import numbers as written
+from reports.figures.canvas import INK, PALE, Figure, figure, finished, legend, plot_styles, positions_axis, style
+from reports.format import numbers
 from reports.text.baseline import Versus
 from results import Interval
 
 
-def scores_of_both(versus: Versus, found: Sequence[Group]) -> Drawing | None:
+def scores_of_both(versus: Versus, found: Sequence[Group]) -> Figure | None:
     """A mark for each architecture, task and length: above the diagonal the new run is better; None without pairs."""
     pairs = [pair for pair in versus.pairs if pair.base.score is not None and pair.new.score is not None]
     if not pairs:
         return None
-    colours = {arch: mark for arch, mark in marks(archs_of(found)).items() if arch in {p.new.arch for p in pairs}}
+    colours = {arch: mark for arch, mark in plot_styles(archs_of(found)).items() if arch in {p.new.arch for p in pairs}}
     title = "Scores of both runs"
     with style():
         drawn = figure(5.4, 4.9)
@@ -43,7 +43,7 @@ def scores_of_both(versus: Versus, found: Sequence[Group]) -> Drawing | None:
         legend(drawn, colours, line=False)
         told = "; ".join(
             f"{pair.new.arch} on {pair.new.task} at {pair.new.length}: "
-            f"{written.score(pair.base.score, 2)} before, {written.score(pair.new.score, 2)} now"
+            f"{numbers.score(pair.base.score, 2)} before, {numbers.score(pair.new.score, 2)} now"
             for pair in pairs
         )
         return finished(
@@ -58,10 +58,10 @@ def scores_of_both(versus: Versus, found: Sequence[Group]) -> Drawing | None:
         )
 
 
-def steps_of_both(before: Sequence[Group], found: Sequence[Group]) -> Drawing | None:
+def steps_of_both(before: Sequence[Group], found: Sequence[Group]) -> Figure | None:
     """The p50 of a streamed step against position, the baseline hollow; None where not both were streamed."""
     now, then = step_costs_by_arch(found), step_costs_by_arch(before)
-    shared = {arch: mark for arch, mark in marks(archs_of(found)).items() if arch in now and arch in then}
+    shared = {arch: mark for arch, mark in plot_styles(archs_of(found)).items() if arch in now and arch in then}
     if not shared:
         return None
     title = "Cost of a streamed step in both runs"
@@ -89,8 +89,8 @@ def steps_of_both(before: Sequence[Group], found: Sequence[Group]) -> Drawing | 
         axes.set_title("filled: this run; hollow: the baseline", color=INK)
         legend(drawn, shared)
         told = "; ".join(
-            f"{arch} at position {now[arch][-1].position}: {written.microseconds(then[arch][-1].p50_seconds)} before, "
-            f"{written.microseconds(now[arch][-1].p50_seconds)} now"
+            f"{arch} at position {now[arch][-1].position}: {numbers.microseconds(then[arch][-1].p50_seconds)} before, "
+            f"{numbers.microseconds(now[arch][-1].p50_seconds)} now"
             for arch in shared
         )
         return finished(

@@ -20,7 +20,7 @@ from reports.format.numbers import stacked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as MplFigure
     from matplotlib.transforms import Bbox
 
 STYLE = Path(__file__).with_name("carousel.mplstyle")
@@ -32,7 +32,7 @@ LETTER_INCHES = 0.08
 LINE_INCHES = 0.175
 EXPECTED_LINES = 3
 """Of a legend, for which figures have room."""
-MOST_LETTERS = 38
+MAX_LETTERS = 38
 """In a line of the legend: a longer name is broken and not cut, since names may differ in their ends."""
 DARK_INK, DARK_PALE = "#e6edf3", "#768390"
 
@@ -44,7 +44,7 @@ Dash = Literal["solid", "none"] | tuple[int, tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class PlotStyle:
     """How one architecture is drawn."""
 
     colour: str
@@ -53,7 +53,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
+class Figure:
     """A figure as SVG text, with what a reader needs who cannot see it, and how to read it."""
 
     name: str
@@ -66,26 +66,26 @@ class Drawing:
 
 
 _KNOWN = {
-    "lstm": Mark("#0072B2", "o", "solid"),
-    "gru": Mark("#009E73", "s", (0, (5, 1.5))),
-    "rnn": Mark("#D55E00", "^", (0, (1.2, 1.2))),
-    "transformer": Mark("#CC79A7", "D", (0, (6, 1.5, 1.2, 1.5))),
+    "lstm": PlotStyle("#0072B2", "o", "solid"),
+    "gru": PlotStyle("#009E73", "s", (0, (5, 1.5))),
+    "rnn": PlotStyle("#D55E00", "^", (0, (1.2, 1.2))),
+    "transformer": PlotStyle("#CC79A7", "D", (0, (6, 1.5, 1.2, 1.5))),
 }
 _OTHERS = (
-    Mark("#E69F00", "v", (0, (3, 1.2))),
-    Mark("#56B4E9", "P", (0, (8, 2))),
-    Mark("#999999", "X", (0, (3, 1, 1, 1, 1, 1))),
-    Mark("#0072B2", "h", (0, (2, 2))),
-    Mark("#009E73", "*", (0, (6, 2, 2, 2))),
-    Mark("#D55E00", "<", (0, (4, 1, 1, 1))),
-    Mark("#CC79A7", ">", (0, (1, 2))),
-    Mark("#E69F00", "d", "solid"),
+    PlotStyle("#E69F00", "v", (0, (3, 1.2))),
+    PlotStyle("#56B4E9", "P", (0, (8, 2))),
+    PlotStyle("#999999", "X", (0, (3, 1, 1, 1, 1, 1))),
+    PlotStyle("#0072B2", "h", (0, (2, 2))),
+    PlotStyle("#009E73", "*", (0, (6, 2, 2, 2))),
+    PlotStyle("#D55E00", "<", (0, (4, 1, 1, 1))),
+    PlotStyle("#CC79A7", ">", (0, (1, 2))),
+    PlotStyle("#E69F00", "d", "solid"),
 )
 
 
-def marks(archs: Sequence[str]) -> dict[str, Mark]:
+def plot_styles(archs: Sequence[str]) -> dict[str, PlotStyle]:
     """A mark for each label: fixed for the four first architectures, the others in their order."""
-    found: dict[str, Mark] = {}
+    found: dict[str, PlotStyle] = {}
     spare = 0
     for arch in archs:
         base = re.split(r"[: ]", arch, maxsplit=1)[0]
@@ -108,16 +108,16 @@ def style() -> Iterator[None]:
         yield
 
 
-def figure(width: float, height: float) -> Figure:
+def figure(width: float, height: float) -> MplFigure:
     """An empty figure of that many inches."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as MplFigure
 
-    made = Figure(figsize=(width, height), layout="constrained")
+    made = MplFigure(figsize=(width, height), layout="constrained")
     made.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05)  # type: ignore[union-attr, call-arg]
     return made
 
 
-def legend(drawn: Figure, archs: dict[str, Mark], *, line: bool = True) -> None:
+def legend(drawn: MplFigure, archs: dict[str, PlotStyle], *, line: bool = True) -> None:
     """Above the panels, the name of every architecture: in one row where it fits; the panels keep their height."""
     from matplotlib.lines import Line2D
 
@@ -128,7 +128,7 @@ def legend(drawn: Figure, archs: dict[str, Mark], *, line: bool = True) -> None:
             color=mark.colour,
             marker=mark.marker,
             linestyle=mark.dash if line else "none",
-            label=stacked(arch, MOST_LETTERS),
+            label=stacked(arch, MAX_LETTERS),
         )
         for arch, mark in archs.items()
     ]
@@ -167,7 +167,7 @@ def line_labels(axes: Axes, lines: Sequence[tuple[float, str]], *, gap: float) -
         )
 
 
-def finished(drawn: Figure, *, name: str, title: str, told: str, how_to_read: str) -> Drawing:
+def finished(drawn: MplFigure, *, name: str, title: str, told: str, how_to_read: str) -> Figure:
     """A figure as a drawing, which can be had as a file with a heading too. Called within `style()`."""
     alternative = f"{title}: {told}"
 
@@ -187,11 +187,11 @@ def finished(drawn: Figure, *, name: str, title: str, told: str, how_to_read: st
         return out.getvalue()
 
     svg = to_svg(drawn, title=title, alternative=alternative)
-    return Drawing(name=name, title=title, svg=svg, alternative=alternative, how_to_read=how_to_read, file=file)
+    return Figure(name=name, title=title, svg=svg, alternative=alternative, how_to_read=how_to_read, file=file)
 
 
 @contextmanager
-def _headed(drawn: Figure, heading: str) -> Iterator[Bbox]:
+def _headed(drawn: MplFigure, heading: str) -> Iterator[Bbox]:
     """A figure with a heading over it, and the inches that hold both: its panels stay as they are on a page."""
     from matplotlib.transforms import Bbox
 
@@ -216,7 +216,7 @@ def _headed(drawn: Figure, heading: str) -> Iterator[Bbox]:
         text.remove()
 
 
-def to_svg(drawn: Figure, *, title: str, alternative: str, whole: Bbox | None = None) -> str:
+def to_svg(drawn: MplFigure, *, title: str, alternative: str, whole: Bbox | None = None) -> str:
     """SVG text: the same figure gives the same bytes; it names itself to screen readers and follows dark mode."""
     out = io.StringIO()
     drawn.savefig(out, format="svg", bbox_inches=whole)

@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING
 from reports.analysis.groups import Group, archs_of, groups
 from reports.analysis.step_costs import StepCost, step_costs
 from reports.figures.axes import grid, interval_bar, reference_lines, score_axis, time_axis
-from reports.figures.canvas import Drawing, Mark, legend, marks, style, to_svg
-from reports.format import numbers as written
+from reports.figures.canvas import Figure, PlotStyle, legend, plot_styles, style, to_svg
+from reports.format import numbers
 from results import Record, RunFile, interval_of_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def accuracy_against_cost(run: RunFile, records: Sequence[Record]) -> Drawing | None:
+def accuracy_against_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
     """Score against the p50 of a step at the longest position; None where no case has both."""
     return accuracy_against_cost_of(groups(run, records))
 
 
-def accuracy_against_cost_of(found: Sequence[Group]) -> Drawing | None:
+def accuracy_against_cost_of(found: Sequence[Group]) -> Figure | None:
     """The figure of groups that are already at hand."""
     both = [(group, costs[-1]) for group in found if group.scores() and (costs := step_costs(group.seeds))]
     if not both:
         return None
-    colours = marks(archs_of(found))
+    colours = plot_styles(archs_of(found))
     states = {arch: [cost.state_bytes for group, cost in both if group.arch == arch] for arch in archs_of(found)}
     position = max(cost.position for _, cost in both)
     title = "Score against cost"
@@ -37,18 +37,18 @@ def accuracy_against_cost_of(found: Sequence[Group]) -> Drawing | None:
         for (task, length), axes in panels.items():
             rivals = [(group, cost) for group, cost in both if (group.task, group.length) == (task, length)]
             _cost_panel(axes, rivals, colours)
-            axes.set_title(f"{written.shortened(task, 30)}, length {length:,}")
+            axes.set_title(f"{numbers.shortened(task, 30)}, length {length:,}")
         drawn.supxlabel(f"time per step at position {position:,}, p50 (µs)", fontsize=9)
         drawn.supylabel("score (share answered rightly)", fontsize=9)
-        named = {f"{arch}, {written.sizes(kept)} of state": colours[arch] for arch, kept in states.items() if kept}
+        named = {f"{arch}, {numbers.sizes(kept)} of state": colours[arch] for arch, kept in states.items() if kept}
         legend(drawn, named, line=False)
         told = "; ".join(
             f"{group.task} at {group.length}, {group.arch}: {fmean(group.scores()):.2f} for "
-            f"{written.microseconds(cost.p50_seconds)} µs and {written.size(cost.state_bytes)}"
+            f"{numbers.microseconds(cost.p50_seconds)} µs and {numbers.size(cost.state_bytes)}"
             for group, cost in both
         )
         svg = to_svg(drawn, title=title, alternative=f"{title}: {told}")
-    return Drawing(
+    return Figure(
         name="accuracy-against-cost",
         title=title,
         svg=svg,
@@ -60,7 +60,7 @@ def accuracy_against_cost_of(found: Sequence[Group]) -> Drawing | None:
     )
 
 
-def _cost_panel(axes: Axes, rivals: Sequence[tuple[Group, StepCost]], colours: dict[str, Mark]) -> None:
+def _cost_panel(axes: Axes, rivals: Sequence[tuple[Group, StepCost]], colours: dict[str, PlotStyle]) -> None:
     reference_lines(axes, [group for group, _ in rivals], [rivals[0][0].length])
     seconds = [cost.p50_seconds * 1e6 for _, cost in rivals]
     for group, cost in rivals:

@@ -7,17 +7,15 @@ from pathlib import Path
 
 from reports.analysis.groups import groups
 from reports.figures.accuracy import accuracy_against_length
-from reports.figures.canvas import Drawing
 from reports.figures.cost import accuracy_against_cost
-from reports.figures.headline import MOST_PANELS, few_panels, signature_of
+from reports.figures.headline import MAX_PANELS, few_panels, headline_figures_of
 from reports.figures.model_internals import inside_of
-from reports.figures.overview_cost import remembered_against_cost_of
+from reports.figures.overview_cost import memory_share_against_cost_of
 from reports.figures.streaming import streaming_cost
 from reports.figures.training import training_curves
 from results import Record, RunFile, Traces
 
 __all__ = [
-    "Drawing",
     "accuracy_against_cost",
     "accuracy_against_length",
     "streaming_cost",
@@ -36,9 +34,9 @@ def write_figures(
     folder.mkdir(parents=True, exist_ok=True)
     found = groups(run, records)
     drawn = [draw(run, records) for draw in (accuracy_against_length, streaming_cost, accuracy_against_cost)]
-    drawn += [training_curves(run, records), *signature_of(found)]
-    if not few_panels(found, MOST_PANELS):
-        drawn.append(remembered_against_cost_of(found))
+    drawn += [training_curves(run, records), *headline_figures_of(found)]
+    if not few_panels(found, MAX_PANELS):
+        drawn.append(memory_share_against_cost_of(found))
     drawn += inside_of(found, traces or {})
     written: dict[Path, None] = {}
     for drawing in drawn:

@@ -8,22 +8,22 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
-from reports.figures.canvas import INK, PALE, Drawing, figure, finished, style
-from reports.format import numbers as written
+from reports.figures.canvas import INK, PALE, Figure, figure, finished, style
+from reports.format import numbers
 from results import FALSE_ALARMS, METRICS, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 from reports.text.history import change_in_words, is_timing
 
-MOST_PANELS = 24
+MAX_PANELS = 24
 PANEL_INCHES = 1.9
 WIDTH_INCHES = 9.0
 
 
-def history_figure(series: Sequence[Series]) -> Drawing | None:
+def history_figure(series: Sequence[Series]) -> Figure | None:
     """One panel a series: each run's value with its interval, the level between changes; None without series."""
-    shown = list(series[:MOST_PANELS])
+    shown = list(series[:MAX_PANELS])
     if not shown:
         return None
     title = f"{_title(shown[0].metric)} over stored runs"
@@ -34,7 +34,7 @@ def history_figure(series: Sequence[Series]) -> Drawing | None:
             _panel(each, axes)
         drawn.supxlabel("stored runs, oldest first", fontsize=9)
         told = "; ".join(
-            f"{each.label}, {written.plural(len(each.seen), 'run')}: "
+            f"{each.label}, {numbers.plural(len(each.seen), 'run')}: "
             + (", ".join(change_in_words(each, change) for change in each.changes) or "no change")
             for each in shown
         )
@@ -66,8 +66,8 @@ def _panel(series: Series, axes: Axes) -> None:
     axes.set_xlim(-0.5, len(values) - 0.5)
     ticks = sorted({0, len(values) - 1, *series.changes})
     axes.set_xticks(ticks, labels=[series.seen[tick].created[:10] for tick in ticks], fontsize=7)
-    axes.set_title(written.shortened(f"{series.label} {series.place} · {series.environment}", 110), fontsize=8)
-    axes.set_ylabel(f"{written.shortened(series.metric, 24)}{', µs' if scale != 1.0 else ''}", fontsize=7)
+    axes.set_title(numbers.shortened(f"{series.label} {series.place} · {series.environment}", 110), fontsize=8)
+    axes.set_ylabel(f"{numbers.shortened(series.metric, 24)}{', µs' if scale != 1.0 else ''}", fontsize=7)
 
 
 def _title(metric: str) -> str:

@@ -11,17 +11,17 @@ import numpy as np
 from reports.analysis.groups import Group
 from reports.analysis.traces import slug
 from reports.figures.axes import WIDTH, score_axis
-from reports.figures.canvas import INK, Dash, Drawing, figure, finished, style
-from reports.format import numbers as written
+from reports.figures.canvas import INK, Dash, Figure, figure, finished, style
+from reports.format import numbers
 from results import Case, Training, epoch_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HELD_OUT, FITTED = "#D55E00", "#0072B2"
-MOST_COLUMNS = 4
+MAX_COLUMNS = 4
 ROW_INCHES = 1.45
-MOST_LETTERS = 28
+MAX_LETTERS = 28
 """In a line above a panel."""
 SERIES: tuple[tuple[str, str, Dash, str], ...] = (
     ("fit", FITTED, "solid", "training set"),
@@ -29,12 +29,12 @@ SERIES: tuple[tuple[str, str, Dash, str], ...] = (
 )
 
 
-def learning_of(found: Sequence[Group], *, task: str, length: int) -> Drawing | None:
+def learning_of(found: Sequence[Group], *, task: str, length: int) -> Figure | None:
     """A column of two panels for each architecture: loss above, score below. None where the fit was not measured."""
     kept = [group for group in found if (group.task, group.length) == (task, length) and _trainings(group)]
     if not kept:
         return None
-    bands = ceil(len(kept) / MOST_COLUMNS)
+    bands = ceil(len(kept) / MAX_COLUMNS)
     columns, rows = ceil(len(kept) / bands), 2 * bands
     title = f"Learning and fitting, {task} at {length:,}"
     highest = max(loss for group in kept for _, training in _trainings(group) for loss in _losses(training))
@@ -80,11 +80,11 @@ def _column(above: Axes, below: Axes, group: Group, highest: float, *, labelled:
         axes.set_xlim(0, None)
         axes.locator_params(axis="x", nbins=4)
     above.set_ylim(0, highest * 1.05)
-    above.set_title(written.stacked(group.arch, MOST_LETTERS), fontsize=7.5)
+    above.set_title(numbers.stacked(group.arch, MAX_LETTERS), fontsize=7.5)
     above.tick_params(labelbottom=False)
-    line = group.line()
+    line = group.reference()
     if line is not None:
-        below.axhline(max(line.chance, line.blind_to_the_past or 0), color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
+        below.axhline(max(line.chance, line.memoryless_score or 0), color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
     score_axis(below)
     below.set_ylim(0.45 if line is not None and line.chance >= 0.45 else -0.02, 1.02)
     if labelled:
@@ -93,10 +93,10 @@ def _column(above: Axes, below: Axes, group: Group, highest: float, *, labelled:
 
 
 def _legend(drawn: object) -> None:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as MplFigure
     from matplotlib.lines import Line2D
 
-    assert isinstance(drawn, Figure)
+    assert isinstance(drawn, MplFigure)
     handles = [Line2D([], [], color=colour, linestyle=dash, label=label) for _, colour, dash, label in SERIES]
     handles.append(Line2D([], [], color=INK, linestyle=(0, (4, 2)), linewidth=0.9, label="without the past"))
     drawn.legend(handles=handles, loc="outside upper left", ncols=3)
@@ -132,7 +132,7 @@ def _axis(kept: Sequence[Group]) -> str:
 def _told(group: Group) -> str:
     ends = [training.curve[-1] for _, training in _trainings(group)]
     fitted, held_out = (
-        written.listed([written.score(getattr(point, field), 2) for point in ends])
+        numbers.listed([numbers.score(getattr(point, field), 2) for point in ends])
         for field in ("fit_score", "validation_score")
     )
     return f"{group.arch} ends at {fitted} on the training set and {held_out} on held-out data"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from reports.analysis.groups import Group, Seed, groups
 from reports.analysis.traces import one_case, places, slug
-from reports.figures.canvas import Drawing, Form
+from reports.figures.canvas import Figure, Form
 from reports.figures.gates import attention_map, gates_over_steps
 from reports.figures.learning import learning_of
 from reports.figures.overfitting import overfitting_of, trained_otherwise
-from reports.figures.retention import holding_of
+from reports.figures.retention import retention_of
 from reports.figures.traces import gradient_of, memory_of
 from results import Record, RunFile, Traces
 
@@ -35,18 +35,18 @@ def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
     return list(kept.values())
 
 
-def inside_of(found: Sequence[Group], traces: Mapping[str, Traces]) -> list[Drawing]:
+def inside_of(found: Sequence[Group], traces: Mapping[str, Traces]) -> list[Figure]:
     """The figures of a run, those that compare architectures first."""
     other = trained_otherwise(found)
     plain = [group for group in found if group not in other]
-    drawings: list[Drawing | None] = []
+    drawings: list[Figure | None] = []
     for task, length in places(found):
         drawings += [
             learning_of(plain, task=task, length=length),
             overfitting_of(found, task=task, length=length),
         ]
     drawings += [memory_of(plain), gradient_of(plain)]
-    drawings += [holding_of(plain, task=task, length=length) for task, length in places(plain)]
+    drawings += [retention_of(plain, task=task, length=length) for task, length in places(plain)]
     for group in found:
         for seed in group.seeds:
             if seed.key in traces:
@@ -54,7 +54,7 @@ def inside_of(found: Sequence[Group], traces: Mapping[str, Traces]) -> list[Draw
     return [drawing for drawing in drawings if drawing is not None]
 
 
-def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Traces | None) -> list[Drawing]:
+def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Traces | None) -> list[Figure]:
     """The figures of one case alone, called and coloured as on the page of its run, each title naming the case.
 
     Each has a file name of its own, so that many cases can be drawn into one folder.
@@ -68,7 +68,7 @@ def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Trac
                     "learning": learning_of(alone, task=group.task, length=group.length),
                     "gates": gates,
                     "attention": attention,
-                    "holding": holding_of(alone, task=group.task, length=group.length),
+                    "holding": retention_of(alone, task=group.task, length=group.length),
                     "memory-trace": memory_of(alone),
                     "gradient-trace": gradient_of(alone),
                 }
@@ -81,7 +81,7 @@ def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Trac
     return []
 
 
-def write_case_figures(drawings: Sequence[Drawing], folder: Path) -> list[Path]:
+def write_case_figures(drawings: Sequence[Figure], folder: Path) -> list[Path]:
     """Each figure as SVG and as PNG, its title above it. Raises `OSError` where `folder` cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -94,7 +94,7 @@ def write_case_figures(drawings: Sequence[Drawing], folder: Path) -> list[Path]:
     return written
 
 
-def _titled(drawing: Drawing, arch: str, seed: int) -> Drawing:
+def _titled(drawing: Figure, arch: str, seed: int) -> Figure:
     """With the case in its title; gates and attention name theirs already."""
     named = arch in drawing.title and drawing.title.endswith(f"seed {seed}")
     return drawing if named else replace(drawing, title=f"{drawing.title}: {arch}, seed {seed}")
@@ -106,7 +106,7 @@ def _file_name(seed: Seed) -> str:
     return f"{arch}-{task}-{seed.case.seed}-{seed.key.rpartition('.')[2]}"
 
 
-def _of_traces(group: Group, seed: int, traces: Traces) -> tuple[Drawing | None, Drawing | None]:
+def _of_traces(group: Group, seed: int, traces: Traces) -> tuple[Figure | None, Figure | None]:
     of = f"{group.arch} on {group.task}, seed {seed}"
     name = f"{group.arch} {group.task} {seed}"
     return gates_over_steps(traces, of=of, name=name), attention_map(traces, of=of, name=name)

@@ -11,8 +11,8 @@ import numpy as np
 from reports.analysis.groups import Group
 from reports.analysis.traces import places, slug
 from reports.figures.axes import WIDTH
-from reports.figures.canvas import INK, Dash, Drawing, figure, finished, style
-from reports.format import numbers as written
+from reports.figures.canvas import INK, Dash, Figure, figure, finished, style
+from reports.format import numbers
 from results import Case
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Variant(NamedTuple):
         return set(self.scores) & set(self.gaps) if self.gaps else set(self.scores)
 
 
-def overfitting_of(found: Sequence[Group], *, task: str, length: int) -> Drawing | None:
+def overfitting_of(found: Sequence[Group], *, task: str, length: int) -> Figure | None:
     """Gap between held-out and training loss, and test scores, of one model trained in several ways; None without."""
     here = [group for group in found if (group.task, group.length) == (task, length)]
     variants = [variant for variant in _variants(here) if variant.scores or variant.group.records]
@@ -125,7 +125,7 @@ def _told(variants: Sequence[Variant], shared: Sequence[int]) -> str:
         if variant.scores and (not shared or variant.measured)
     }
     of = f"test score of {_seeds(shared)}" if shared else "test scores of different seeds, which are no comparison"
-    return f"{of}: " + "; ".join(f"{name} {written.score(mean)}" for name, mean in means.items())
+    return f"{of}: " + "; ".join(f"{name} {numbers.score(mean)}" for name, mean in means.items())
 
 
 def _how_to_read(variants: Sequence[Variant], shared: Sequence[int]) -> str:
@@ -156,7 +156,7 @@ def _how_to_read(variants: Sequence[Variant], shared: Sequence[int]) -> str:
 def _seeds(seeds: Sequence[int]) -> str:
     if not seeds:
         return ""
-    return f"seed{'s' if len(seeds) > 1 else ''} {written.listed([str(seed) for seed in seeds])}"
+    return f"seed{'s' if len(seeds) > 1 else ''} {numbers.listed([str(seed) for seed in seeds])}"
 
 
 def trained_otherwise(found: Sequence[Group]) -> list[Group]:

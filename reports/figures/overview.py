@@ -6,32 +6,32 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.memory_share import remembered
+from reports.analysis.memory_share import memory_share
 from reports.analysis.ranking import Estimate
 from reports.figures.axes import interval_bar, score_axis
-from reports.figures.canvas import PALE, Drawing, Mark, figure, finished, legend, marks, positions_axis, style
+from reports.figures.canvas import PALE, Figure, PlotStyle, figure, finished, legend, plot_styles, positions_axis, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PANEL_WIDTH, PANEL_HEIGHT, LEAST_WIDTH = 2.6, 4.1, 5.4
-MOST_PANELS = 4
+PANEL_WIDTH, PANEL_HEIGHT, MIN_WIDTH = 2.6, 4.1, 5.4
+MAX_PANELS = 4
 
 Means = dict[str, dict[int, Estimate]]
 """By architecture and tested length."""
 
 
-def remembered_over_tasks_of(found: Sequence[Group]) -> Drawing | None:
+def memory_share_over_tasks_of(found: Sequence[Group]) -> Figure | None:
     """A panel per trained length, the longest where there are many; None where no setting is shared."""
     panels = {length: _means([group for group in found if group.length == length]) for length in _lengths(found)}
     kept = {length: panel for length, (_, panel) in panels.items() if panel}
     if not kept:
         return None
-    colours = marks(archs_of(found))
+    colours = plot_styles(archs_of(found))
     shown = {arch: mark for arch, mark in colours.items() if any(arch in means for means in kept.values())}
     title = "What is remembered against length, all tasks together"
     with style():
-        drawn = figure(max(LEAST_WIDTH, PANEL_WIDTH * len(kept)), PANEL_HEIGHT)
+        drawn = figure(max(MIN_WIDTH, PANEL_WIDTH * len(kept)), PANEL_HEIGHT)
         every = drawn.subplots(1, len(kept), squeeze=False, sharey=True)[0]
         for axes, (trained, means) in zip(every, kept.items(), strict=True):
             _panel(axes, trained, means, colours)
@@ -58,7 +58,7 @@ def remembered_over_tasks_of(found: Sequence[Group]) -> Drawing | None:
 
 
 def _lengths(found: Sequence[Group]) -> list[int]:
-    return sorted({group.length for group in found})[-MOST_PANELS:]
+    return sorted({group.length for group in found})[-MAX_PANELS:]
 
 
 def _means(rivals: Sequence[Group]) -> tuple[int, Means]:
@@ -66,7 +66,7 @@ def _means(rivals: Sequence[Group]) -> tuple[int, Means]:
     archs = archs_of(rivals)
     shares: dict[str, Means] = {}
     for group in rivals:
-        by_length = {length: remembered(group, length) for length in group.evaluated_lengths()}
+        by_length = {length: memory_share(group, length) for length in group.evaluated_lengths()}
         shares.setdefault(group.task, {})[group.arch] = {
             length: Estimate.of(kept) for length, kept in by_length.items() if len(kept) > 1
         }
@@ -79,7 +79,7 @@ def _means(rivals: Sequence[Group]) -> tuple[int, Means]:
     }
 
 
-def _panel(axes: Axes, trained: int, means: Means, colours: dict[str, Mark]) -> None:
+def _panel(axes: Axes, trained: int, means: Means, colours: dict[str, PlotStyle]) -> None:
     axes.axvline(trained, color=PALE, linewidth=1.0)
     lengths = sorted({length for by_length in means.values() for length in by_length})
     for place, (arch, by_length) in enumerate(means.items()):

@@ -7,19 +7,19 @@ from math import log2
 
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.memory_share import settings
-from reports.analysis.overview import Glance, glance
+from reports.analysis.overview import OverviewRow, overview_rows
 from reports.figures.axes import interval_bar, score_axis, time_axis
-from reports.figures.canvas import Drawing, figure, finished, legend, marks, style
-from reports.format import numbers as written
+from reports.figures.canvas import Figure, figure, finished, legend, plot_styles, style
+from reports.format import numbers
 from results import Interval
 
 
-def remembered_against_cost_of(found: Sequence[Group], at_hand: Sequence[Glance] | None = None) -> Drawing | None:
+def memory_share_against_cost_of(found: Sequence[Group], at_hand: Sequence[OverviewRow] | None = None) -> Figure | None:
     """The remembered share of each architecture against the p50 of its step at the longest position; None without."""
-    rows = [(row, row.cost) for row in (glance(found) if at_hand is None else at_hand) if row.cost is not None]
+    rows = [(row, row.cost) for row in (overview_rows(found) if at_hand is None else at_hand) if row.cost is not None]
     if not rows:
         return None
-    colours = marks(archs_of(found))
+    colours = plot_styles(archs_of(found))
     title = "What is remembered against cost"
     position = max(cost.position for _, cost in rows)
     with style():
@@ -34,11 +34,11 @@ def remembered_against_cost_of(found: Sequence[Group], at_hand: Sequence[Glance]
         score_axis(axes)
         axes.set_xlabel(f"time per step at position {position:,}, p50 (µs)")
         axes.set_ylabel("remembered share (mean over settings)")
-        named = {f"{row.arch}, {written.size(cost.state_bytes)} of state": colours[row.arch] for row, cost in rows}
+        named = {f"{row.arch}, {numbers.size(cost.state_bytes)} of state": colours[row.arch] for row, cost in rows}
         legend(drawn, named, line=False)
         told = "; ".join(
-            f"{row.arch}: {row.share:.2f} for {written.microseconds(cost.p50_seconds)} µs and "
-            f"{written.size(cost.state_bytes)}"
+            f"{row.arch}: {row.share:.2f} for {numbers.microseconds(cost.p50_seconds)} µs and "
+            f"{numbers.size(cost.state_bytes)}"
             for row, cost in rows
         )
         return finished(
@@ -47,7 +47,7 @@ def remembered_against_cost_of(found: Sequence[Group], at_hand: Sequence[Glance]
             title=title,
             told=told,
             how_to_read=(
-                f"Up and to the left is better. The mean over {written.plural(len(settings(found)), 'setting')} with "
+                f"Up and to the left is better. The mean over {numbers.plural(len(settings(found)), 'setting')} with "
                 "its 95% interval over seeds; a mark's area grows with each doubling of the state of a stream."
             ),
         )

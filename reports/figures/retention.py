@@ -11,15 +11,15 @@ import numpy as np
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.traces import by_place, layers, slug, units
 from reports.figures.axes import WIDTH, decades_axis
-from reports.figures.canvas import INK, PALE, Drawing, Mark, figure, finished, legend, marks, style
-from reports.format import numbers as written
+from reports.figures.canvas import INK, PALE, Figure, PlotStyle, figure, finished, legend, plot_styles, style
+from reports.format import numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CLAIMED_FROM = 0.8
 """The part of 0–1 in which forget gates are said to stay: shaded."""
-LEAST_KEPT = 1e-12
+MIN_KEPT = 1e-12
 """Shares below this are drawn here: so little of anything is nothing to the steps that come after."""
 ROW_INCHES = 2.2
 MARKS_A_LINE = 6
@@ -29,13 +29,13 @@ SPAN = 20
 """Half-lives are shown at least this many times below and above the sequence's length."""
 
 
-def holding_of(found: Sequence[Group], *, task: str, length: int) -> Drawing | None:
+def retention_of(found: Sequence[Group], *, task: str, length: int) -> Figure | None:
     """Histogram, retention and half-life of the hold gates, a row a layer; None where there are no such gates."""
     here = [group for group in found if (group.task, group.length) == (task, length)]
     kept = [group for group in here if layers([group], "forget_share")]
     if not kept:
         return None
-    colours = {arch: mark for arch, mark in marks(archs_of(found)).items() if arch in archs_of(kept)}
+    colours = {arch: mark for arch, mark in plot_styles(archs_of(found)).items() if arch in archs_of(kept)}
     title = f"How the gates hold, {task} at {length:,}"
     with style():
         rows = layers(kept, "forget_share")
@@ -45,14 +45,14 @@ def holding_of(found: Sequence[Group], *, task: str, length: int) -> Drawing | N
             for group in kept:
                 mark = colours[group.arch]
                 _histogram(histogram, group, layer, mark)
-                kept_shares = [max(share, LEAST_KEPT) for share in units(group, "retention", layer)]
+                kept_shares = [max(share, MIN_KEPT) for share in units(group, "retention", layer)]
                 _sorted_units(retention, kept_shares, mark)
                 _sorted_units(half_life, units(group, "half_life_steps", layer), mark)
             histogram.set_ylabel(f"layer {layer + 1}\nshare of activations")
             histogram.axvspan(CLAIMED_FROM, 1, color=PALE, alpha=0.18, linewidth=0)
             histogram.set_xlim(0, 1)
             decades_axis(retention)
-            retention.set_ylim(LEAST_KEPT / MARK_ROOM, MARK_ROOM)
+            retention.set_ylim(MIN_KEPT / MARK_ROOM, MARK_ROOM)
             decades_axis(half_life)
             low, high = half_life.get_ylim()
             half_life.set_ylim(min(low / MARK_ROOM, length / SPAN), max(high, length * SPAN))
@@ -74,13 +74,13 @@ def holding_of(found: Sequence[Group], *, task: str, length: int) -> Drawing | N
                 "Left: where the activations of the hold gate lie (an LSTM's forget gate, a GRU's update gate) on "
                 f"held-out sequences, the shaded part being {CLAIMED_FROM:g}–1. Middle: the product of a unit's hold "
                 "gate over all steps after the first, which is the share left at the end of what it wrote at the "
-                f"first; logarithmic, and shares below {written.power_of_ten(LEAST_KEPT)} are drawn there. Right: the "
+                f"first; logarithmic, and shares below {numbers.power_of_ten(MIN_KEPT)} are drawn there. Right: the "
                 "steps after which half is left; the dashed line is the sequence's length. Units of all seeds, sorted."
             ),
         )
 
 
-def _histogram(axes: Axes, group: Group, layer: int, mark: Mark) -> None:
+def _histogram(axes: Axes, group: Group, layer: int, mark: PlotStyle) -> None:
     shares = by_place(group, "hold_histogram", "from_percent", layer=layer)
     if shares is None:
         return
@@ -88,7 +88,7 @@ def _histogram(axes: Axes, group: Group, layer: int, mark: Mark) -> None:
     axes.stairs(shares.mean, edges, color=mark.colour, linestyle=mark.dash, linewidth=1.4)
 
 
-def _sorted_units(axes: Axes, values: Sequence[float], mark: Mark) -> None:
+def _sorted_units(axes: Axes, values: Sequence[float], mark: PlotStyle) -> None:
     if values:
         places = np.linspace(0, 1, len(values))
         every = max(1, len(values) // MARKS_A_LINE)
@@ -112,6 +112,6 @@ def _told(group: Group, rows: Sequence[int]) -> str:
             half_life = float(np.median(units(group, "half_life_steps", layer)))
             parts.append(
                 f"layer {layer + 1} {fmean(shares):.2f} of activations in {CLAIMED_FROM:g}–1, median half-life "
-                f"{written.significant(half_life)} steps"
+                f"{numbers.significant(half_life)} steps"
             )
     return f"{group.arch}: {', '.join(parts)}"

@@ -9,32 +9,32 @@ from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.memory_share import baseline
-from reports.figures.canvas import INK, Drawing, Mark, figure, finished, marks, style
-from reports.format import numbers as written
-from results import Line, interval_of_mean
+from reports.figures.canvas import INK, Figure, PlotStyle, figure, finished, plot_styles, style
+from reports.format import numbers
+from results import ReferenceScores, interval_of_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_COLUMNS = 2
+MAX_COLUMNS = 2
 ROW_HEIGHT = 0.27
 """Inches of a label of one line."""
 LABEL_LETTERS = 34
 
 
-def score_by_architecture_of(found: Sequence[Group], *, across: float) -> Drawing | None:
+def score_by_architecture_of(found: Sequence[Group], *, across: float) -> Figure | None:
     """A panel per task and length, in each the scores of every architecture; None without scores."""
     kept = [group for group in found if group.scores()]
     if not kept:
         return None
-    colours = marks(archs_of(found))
+    colours = plot_styles(archs_of(found))
     archs = archs_of(kept)
     places = list(dict.fromkeys((group.task, group.length) for group in kept))
-    columns = min(MOST_COLUMNS, len(places))
+    columns = min(MAX_COLUMNS, len(places))
     rows = ceil(len(places) / columns)
     title = "Score by architecture"
     with style():
-        labels = [written.stacked(arch, LABEL_LETTERS) for arch in archs]
+        labels = [numbers.stacked(arch, LABEL_LETTERS) for arch in archs]
         heights = [max(1.0, 0.25 + 0.6 * (1 + label.count("\n"))) for label in labels]
         ends = accumulate(heights)
         middles = {arch: end - height / 2 for arch, end, height in zip(archs, ends, heights, strict=True)}
@@ -43,7 +43,7 @@ def score_by_architecture_of(found: Sequence[Group], *, across: float) -> Drawin
         for number, place in enumerate(places):
             axes = every[number // columns, number % columns]
             _panel(axes, [group for group in kept if (group.task, group.length) == place], middles, colours)
-            axes.set_title(f"{written.shortened(place[0], 30)} at {place[1]:,}")
+            axes.set_title(f"{numbers.shortened(place[0], 30)} at {place[1]:,}")
             axes.set_yticks(list(middles.values()), labels=labels)
         for number in range(len(places), rows * columns):
             every[number // columns, number % columns].set_axis_off()
@@ -62,8 +62,8 @@ def score_by_architecture_of(found: Sequence[Group], *, across: float) -> Drawin
         )
 
 
-def _panel(axes: Axes, rivals: Sequence[Group], middles: dict[str, float], colours: dict[str, Mark]) -> None:
-    line = next((line for group in rivals if (line := group.line()) is not None), None)
+def _panel(axes: Axes, rivals: Sequence[Group], middles: dict[str, float], colours: dict[str, PlotStyle]) -> None:
+    line = next((line for group in rivals if (line := group.reference()) is not None), None)
     scores = [score for group in rivals for score in group.scores()]
     _lines(axes, line)
     for group in rivals:
@@ -77,7 +77,7 @@ def _panel(axes: Axes, rivals: Sequence[Group], middles: dict[str, float], colou
     axes.locator_params(axis="x", nbins=5)
 
 
-def _lines(axes: Axes, line: Line | None) -> None:
+def _lines(axes: Axes, line: ReferenceScores | None) -> None:
     if line is None:
         return
     axes.axvline(line.chance, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=1)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from reports.analysis.groups import Group, archs_of, groups
 from reports.analysis.step_costs import StepCost, step_costs_by_arch
 from reports.figures.axes import time_axis
-from reports.figures.canvas import Drawing, Mark, figure, legend, marks, positions_axis, style, to_svg
-from reports.format import numbers as written
+from reports.figures.canvas import Figure, PlotStyle, figure, legend, plot_styles, positions_axis, style, to_svg
+from reports.format import numbers
 from results import Record, RunFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def streaming_cost(run: RunFile, records: Sequence[Record]) -> Drawing | None:
+def streaming_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
     """Cost of one step against position, one line per architecture; None where nothing was streamed."""
     return streaming_cost_of(groups(run, records))
 
@@ -25,12 +25,12 @@ def streaming_cost_of(
     found: Sequence[Group],
     among: Sequence[Group] | None = None,
     costs: dict[str, list[StepCost]] | None = None,
-) -> Drawing | None:
+) -> Figure | None:
     """The figure of groups that are already at hand, in the colours that they have `among` others."""
     costs = step_costs_by_arch(found) if costs is None else costs
     if not costs:
         return None
-    colours = marks(archs_of(among or found))
+    colours = plot_styles(archs_of(among or found))
     title = "Cost of a streamed step against position"
     positions = sorted({cost.position for kept in costs.values() for cost in kept})
     with style():
@@ -47,7 +47,7 @@ def streaming_cost_of(
         legend(drawn, {arch: colours[arch] for arch in costs})
         alternative = f"{title}, p50 in microseconds: {_told_costs(costs)}"
         svg = to_svg(drawn, title=title, alternative=alternative)
-    return Drawing(
+    return Figure(
         name="streaming-cost",
         title=title,
         svg=svg,
@@ -59,7 +59,7 @@ def streaming_cost_of(
     )
 
 
-def _cost_line(axes: Axes, costs: Sequence[StepCost], mark: Mark) -> None:
+def _cost_line(axes: Axes, costs: Sequence[StepCost], mark: PlotStyle) -> None:
     positions = [cost.position for cost in costs]
     p50, p90, p99 = (
         [1e6 * seconds for seconds in column]
@@ -72,7 +72,7 @@ def _cost_line(axes: Axes, costs: Sequence[StepCost], mark: Mark) -> None:
 
 def _told_costs(costs: dict[str, list[StepCost]]) -> str:
     return "; ".join(
-        f"{arch} {written.microseconds(kept[0].p50_seconds)} at position {kept[0].position}, "
-        f"{written.microseconds(kept[-1].p50_seconds)} at {kept[-1].position}"
+        f"{arch} {numbers.microseconds(kept[0].p50_seconds)} at position {kept[0].position}, "
+        f"{numbers.microseconds(kept[-1].p50_seconds)} at {kept[-1].position}"
         for arch, kept in costs.items()
     )

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.traces import Trace, by_place, places
 from reports.figures.axes import WIDTH, decades_axis
-from reports.figures.canvas import INK, Drawing, Mark, figure, finished, legend, marks, style
-from reports.format import numbers as written
+from reports.figures.canvas import INK, Figure, PlotStyle, figure, finished, legend, plot_styles, style
+from reports.format import numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as MplFigure
 
 SIGN_ALONE = 2 / math.pi
 """R² of a standard normal number told by its sign alone: the squared correlation of the two, E|x|²."""
-LEAST_R_SQUARED = -0.1
+MIN_R_SQUARED = -0.1
 """Below 0 a decoding is worse than no answer; how much worse says nothing."""
 MARKS_A_LINE = 7
 PANEL_INCHES = 3.2
 
 
-def memory_of(found: Sequence[Group]) -> Drawing | None:
+def memory_of(found: Sequence[Group]) -> Figure | None:
     """R² of x_1 decoded from the state against the step, one panel per task; None where it was not measured."""
     traces = _traces(found, "memory_trace")
     if not traces:
@@ -38,7 +38,7 @@ def memory_of(found: Sequence[Group]) -> Drawing | None:
         drawn, panels = _panels(traces, found)
         for place, axes in panels.items():
             _lines(axes, [(group, trace) for group, trace in traces if (group.task, group.length) == place], found)
-            axes.set_ylim(LEAST_R_SQUARED, 1.04)
+            axes.set_ylim(MIN_R_SQUARED, 1.04)
             axes.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)))
         drawn.supylabel("R² of x₁ in the state", fontsize=9)
         return finished(
@@ -67,7 +67,7 @@ def _enough(drawn: Sequence[Group]) -> str:
     )
 
 
-def gradient_of(found: Sequence[Group]) -> Drawing | None:
+def gradient_of(found: Sequence[Group]) -> Figure | None:
     """Norm of ∂loss/∂x_t against the step, before and after training; None where it was not measured."""
     both = {
         "before training": _traces(found, "initial_gradient_trace"),
@@ -89,7 +89,7 @@ def gradient_of(found: Sequence[Group]) -> Drawing | None:
             for axes, (when, traces) in zip(row, both.items(), strict=True):
                 _lines(axes, [(group, trace) for group, trace in traces if (group.task, group.length) == place], found)
                 decades_axis(axes)
-                axes.set_title(f"{written.shortened(place[0], 24)} at {place[1]:,}, {when}")
+                axes.set_title(f"{numbers.shortened(place[0], 24)} at {place[1]:,}, {when}")
         drawn.supxlabel("step t", fontsize=9)
         drawn.supylabel("mean norm of ∂loss/∂xₜ", fontsize=9)
         legend(drawn, _shown(both["after training"], found))
@@ -109,7 +109,7 @@ def gradient_of(found: Sequence[Group]) -> Drawing | None:
 
 def _panels(
     traces: Sequence[tuple[Group, Trace]], found: Sequence[Group]
-) -> tuple[Figure, dict[tuple[str, int], Axes]]:
+) -> tuple[MplFigure, dict[tuple[str, int], Axes]]:
     where = places([group for group, _ in traces])
     drawn = figure(WIDTH if len(where) > 1 else 6.6, 0.9 + PANEL_INCHES * ((len(where) + 1) // 2))
     every = drawn.subplots((len(where) + 1) // 2, min(2, len(where)), squeeze=False, sharey=True).flatten()
@@ -117,14 +117,14 @@ def _panels(
         axes.set_axis_off()
     panels = dict(zip(where, every, strict=False))
     for (task, length), axes in panels.items():
-        axes.set_title(f"{written.shortened(task, 30)} at {length:,}")
+        axes.set_title(f"{numbers.shortened(task, 30)} at {length:,}")
     drawn.supxlabel("step t", fontsize=9)
     legend(drawn, _shown(traces, found))
     return drawn, panels
 
 
 def _lines(axes: Axes, traces: Sequence[tuple[Group, Trace]], found: Sequence[Group]) -> None:
-    colours = marks(archs_of(found))
+    colours = plot_styles(archs_of(found))
     for group, trace in traces:
         mark = colours[group.arch]
         every = max(1, len(trace.steps) // MARKS_A_LINE)
@@ -146,6 +146,6 @@ def _traces(found: Sequence[Group], metric: str) -> list[tuple[Group, Trace]]:
     return [(group, trace) for group, trace in gathered if trace is not None]
 
 
-def _shown(traces: Sequence[tuple[Group, Trace]], found: Sequence[Group]) -> dict[str, Mark]:
+def _shown(traces: Sequence[tuple[Group, Trace]], found: Sequence[Group]) -> dict[str, PlotStyle]:
     there = {group.arch for group, _ in traces}
-    return {arch: mark for arch, mark in marks(archs_of(found)).items() if arch in there}
+    return {arch: mark for arch, mark in plot_styles(archs_of(found)).items() if arch in there}

@@ -9,45 +9,45 @@ import numpy as np
 
 from reports.analysis.groups import Group, archs_of, groups
 from reports.figures.axes import grid, reference_lines, score_axis
-from reports.figures.canvas import Drawing, Mark, legend, marks, style, to_svg
-from reports.format import numbers as written
+from reports.figures.canvas import Figure, PlotStyle, legend, plot_styles, style, to_svg
+from reports.format import numbers
 from results import Record, RunFile, Training
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_SEED_CURVES = 600
+MAX_SEED_CURVES = 600
 """Above this many curves the seeds are left out and the means alone are drawn: the page stays small."""
-MOST_POINTS = 60
+MAX_POINTS = 60
 
 
-def training_curves(run: RunFile, records: Sequence[Record]) -> Drawing | None:
+def training_curves(run: RunFile, records: Sequence[Record]) -> Figure | None:
     """Validation score against training step, one panel per task and length; None without curves."""
     return training_curves_of(groups(run, records))
 
 
-def training_curves_of(found: Sequence[Group], among: Sequence[Group] | None = None) -> Drawing | None:
+def training_curves_of(found: Sequence[Group], among: Sequence[Group] | None = None) -> Figure | None:
     """The figure of groups that are already at hand, in the colours that they have `among` others."""
     kept = [group for group in found if _trainings(group)]
     if not kept:
         return None
-    colours = marks(archs_of(among or found))
+    colours = plot_styles(archs_of(among or found))
     shown = {arch: mark for arch, mark in colours.items() if arch in archs_of(kept)}
-    with_seeds = sum(len(_trainings(group)) for group in kept) <= MOST_SEED_CURVES
+    with_seeds = sum(len(_trainings(group)) for group in kept) <= MAX_SEED_CURVES
     title = "Training curves"
     with style():
         drawn, panels = grid(kept)
         for (task, length), axes in panels.items():
             rivals = [group for group in kept if (group.task, group.length) == (task, length)]
             _panel(axes, rivals, colours, with_seeds=with_seeds)
-            axes.set_title(f"{written.shortened(task, 30)}, length {length:,}")
+            axes.set_title(f"{numbers.shortened(task, 30)}, length {length:,}")
         drawn.supxlabel("training steps", fontsize=9)
         drawn.supylabel("score on validation data (share)", fontsize=9)
         legend(drawn, shown)
         told = "; ".join(_told(group) for group in kept)
         svg = to_svg(drawn, title=title, alternative=f"{title}: {told}")
     seeds = "A thin line is one seed" if with_seeds else "The seeds are too many to be drawn one by one"
-    return Drawing(
+    return Figure(
         name="training-curves",
         title=title,
         svg=svg,
@@ -59,7 +59,7 @@ def training_curves_of(found: Sequence[Group], among: Sequence[Group] | None = N
     )
 
 
-def _panel(axes: Axes, rivals: Sequence[Group], colours: dict[str, Mark], *, with_seeds: bool) -> None:
+def _panel(axes: Axes, rivals: Sequence[Group], colours: dict[str, PlotStyle], *, with_seeds: bool) -> None:
     reference_lines(axes, rivals, [rivals[0].length])
     last = 1
     for group in rivals:
@@ -95,7 +95,7 @@ def _trainings(group: Group) -> list[Training]:
 
 def _curve(training: Training) -> tuple[np.ndarray, np.ndarray]:
     """Steps and scores, thinned evenly to `MOST_POINTS`, first and last kept."""
-    places = np.unique(np.linspace(0, len(training.curve) - 1, MOST_POINTS).round().astype(int))
+    places = np.unique(np.linspace(0, len(training.curve) - 1, MAX_POINTS).round().astype(int))
     points = [training.curve[place] for place in places]
     return np.array([point.step for point in points]), np.array([point.validation_score for point in points])
 
@@ -115,4 +115,4 @@ def mean_curve(trainings: Sequence[Training]) -> tuple[np.ndarray, np.ndarray]:
 
 def _told(group: Group) -> str:
     ends = [f"{training.curve[-1].validation_score:.2f} ({training.stopped})" for training in _trainings(group)]
-    return f"{group.task} at {group.length}, {group.arch} ends at {written.listed(ends)}"
+    return f"{group.task} at {group.length}, {group.arch} ends at {numbers.listed(ends)}"

@@ -1,1 +1,5 @@
 """The self-contained HTML page."""
+
+from reports.html.history import history_page
+
+__all__ = ["history_page"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from results import Record, RunFile
 
 LEFT_OUT = ("step_seconds",)
-MOST_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
 """Of the attachment: a page must stay small enough to be sent."""
 GZIP = 31
 """The window of zlib's compressor that writes a gzip header without a date."""
@@ -58,10 +58,10 @@ def _packed(lines: Iterable[str]) -> str | None:
     packed = bytearray()
     for line in lines:
         packed += compressor.compress(f"{line}\n".encode())
-        if _encoded(len(packed)) > MOST_BYTES:
+        if _encoded(len(packed)) > MAX_BYTES:
             return None
     packed += compressor.flush()
-    return base64.b64encode(packed).decode() if _encoded(len(packed)) <= MOST_BYTES else None
+    return base64.b64encode(packed).decode() if _encoded(len(packed)) <= MAX_BYTES else None
 
 
 def _encoded(count: int) -> int:

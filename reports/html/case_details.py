@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.analysis.groups import Group, Seed
-from reports.format import numbers as written
+from reports.format import numbers
 
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90
 """Of the box that a curve is drawn in, in units of its own."""
-MOST_POINTS = 40
+MAX_POINTS = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class SeedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drill:
+class CaseDetails:
     """The cases of one architecture on one task at one length."""
 
     arch: str
@@ -59,12 +59,12 @@ class Drill:
     """Of the line that needs no memory, in the box."""
 
 
-def drills(found: Sequence[Group]) -> list[Drill]:
+def case_details(found: Sequence[Group]) -> list[CaseDetails]:
     """One for each group, in the order of the groups."""
     return [_drill(group) for group in found]
 
 
-def _drill(group: Group) -> Drill:
+def _drill(group: Group) -> CaseDetails:
     lengths = group.evaluated_lengths()
     positions = sorted({position for seed in group.seeds for position in seed.step_quantiles})
     trained = [
@@ -73,8 +73,8 @@ def _drill(group: Group) -> Drill:
         if seed.record is not None and seed.record.training is not None and seed.record.training.curve
     ]
     last = max((curve[-1].step for _, curve in trained), default=0)
-    line = group.line()
-    return Drill(
+    line = group.reference()
+    return CaseDetails(
         arch=group.arch,
         task=group.task,
         length=group.length,
@@ -93,7 +93,7 @@ def _drill(group: Group) -> Drill:
             for seed, curve in trained
         ),
         last_step=last,
-        line_height=_height(max(line.chance, line.blind_to_the_past or 0.0)) if line else None,
+        line_height=_height(max(line.chance, line.memoryless_score or 0.0)) if line else None,
     )
 
 
@@ -106,12 +106,12 @@ def _row(seed: Seed, lengths: Sequence[int], positions: Sequence[int]) -> SeedRo
         key=seed.key,
         status="missing" if record is None else record.status.replace("_", " "),
         reason=(record.reason or "") if record is not None else "no record was written",
-        score=written.score(seed.score()),
-        scores=tuple(written.score(seed.score(length), 4) for length in lengths),
+        score=numbers.score(seed.score()),
+        scores=tuple(numbers.score(seed.score(length), 4) for length in lengths),
         steps=training.steps if training else None,
         stopped=training.stopped if training else "",
         training_seconds=training.seconds if training else None,
-        step_p50=tuple(written.microseconds(p50.get(position)) for position in positions),
+        step_p50=tuple(numbers.microseconds(p50.get(position)) for position in positions),
         probes=tuple(
             f"{name} {probe.status}" + (f": {probe.reason}" if probe.reason else "")
             for name, probe in (record.probes.items() if record is not None else ())
@@ -143,6 +143,6 @@ def _height(score: float) -> float:
 
 def _thinned(count: int) -> list[int]:
     """At most `MOST_POINTS` places, spread evenly, first and last among them."""
-    if count <= MOST_POINTS:
+    if count <= MAX_POINTS:
         return list(range(count))
-    return [round(place * (count - 1) / (MOST_POINTS - 1)) for place in range(MOST_POINTS)]
+    return [round(place * (count - 1) / (MAX_POINTS - 1)) for place in range(MAX_POINTS)]

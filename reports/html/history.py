@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.figures.history import MOST_PANELS, history_figure
+from reports.figures.history import MAX_PANELS, history_figure
 from reports.text.history import history_rows
 from results import Series
 
@@ -33,5 +33,5 @@ def history_page(series: Sequence[Series]) -> str:
         drawing=drawing,
         image=image,
         rows=history_rows(series),
-        left_out=max(0, len(series) - MOST_PANELS),
+        left_out=max(0, len(series) - MAX_PANELS),
     )

@@ -23,7 +23,7 @@ from reports.analysis.heatmap import heat_maps
 from reports.analysis.latency import TimingRow, latency_of
 from reports.analysis.leaderboard import leaderboard_of
 from reports.analysis.memory_share import settings
-from reports.analysis.overview import Glance, glance
+from reports.analysis.overview import OverviewRow, overview_rows
 from reports.analysis.ranking import NEARLY_EQUAL
 from reports.analysis.roofline import EXPLANATION as LIMIT_EXPLANATION
 from reports.analysis.roofline import percent, shares_of
@@ -31,24 +31,24 @@ from reports.analysis.step_costs import StepCost, step_costs_by_arch
 from reports.analysis.throughput import Throughput, throughputs
 from reports.figures.axes import WIDTH
 from reports.figures.baseline import scores_of_both, steps_of_both
-from reports.figures.canvas import Drawing
+from reports.figures.canvas import Figure
 from reports.figures.cost import accuracy_against_cost_of
-from reports.figures.headline import MOST_PANELS, MOST_SHOWN, few_panels, signature_of
+from reports.figures.headline import MAX_PANELS, MAX_SHOWN, few_panels, headline_figures_of
 from reports.figures.model_internals import inside_of
 from reports.figures.overfitting import trained_otherwise
-from reports.figures.overview_cost import remembered_against_cost_of
+from reports.figures.overview_cost import memory_share_against_cost_of
 from reports.figures.streaming import streaming_cost_of
 from reports.figures.training import training_curves_of
-from reports.format import numbers as written
+from reports.format import numbers
 from reports.html.attachment import attachment
-from reports.html.case_details import drills
+from reports.html.case_details import case_details
 from reports.html.growth import growth_section
 from reports.text.baseline import Baseline, versus_of
 from reports.text.claims import ledger, summary
 from reports.text.conclusions import conclusions
 from reports.text.context import context, protocols, sizes
 from reports.text.recommendation import choice, exceptions, left_out
-from results import BUSY_LOAD, SLOW_PULSE, STOLEN, WAITED, Record, RunFile, Traces
+from results import BUSY_LOAD, SLOW_CALIBRATION, STOLEN, WAITED, Record, RunFile, Traces
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -96,10 +96,10 @@ def page(
         lstrip_blocks=True,
     )
     templates.filters |= {"image": _image, "inches": _inches, "broken": chunk_of}
-    templates.globals |= {"written": written}
+    templates.globals |= {"written": numbers}
     found = groups(run, records)
     costs = step_costs_by_arch(found)
-    rows = glance(found, costs)
+    rows = overview_rows(found, costs)
     script = SCRIPT.read_text(encoding="utf-8")
     return templates.get_template("page.html.jinja").render(
         run=run,
@@ -112,7 +112,12 @@ def page(
         **_tables(run, records, found, costs),
         **_figures(found, rows, costs, traces or {}),
         solved_share=SOLVED_SHARE,
-        noise={"pulse": SLOW_PULSE, "load": f"{BUSY_LOAD:.0%}", "stolen": f"{STOLEN:.0%}", "waited": f"{WAITED:.0%}"},
+        noise={
+            "pulse": SLOW_CALIBRATION,
+            "load": f"{BUSY_LOAD:.0%}",
+            "stolen": f"{STOLEN:.0%}",
+            "waited": f"{WAITED:.0%}",
+        },
         nearly_equal=NEARLY_EQUAL,
     )
 
@@ -127,10 +132,10 @@ def _against(
     return {"versus": versus, "versus_figures": [drawing for drawing in figures if drawing is not None]}
 
 
-def _summary(found: Sequence[Group], rows: Sequence[Glance], costs: dict[str, list[StepCost]]) -> dict[str, Any]:
+def _summary(found: Sequence[Group], rows: Sequence[OverviewRow], costs: dict[str, list[StepCost]]) -> dict[str, Any]:
     """The first screen's words."""
     return {
-        "glance": rows,
+        "overview_rows": rows,
         "settings": list(settings(found)),
         "choice": choice(found, rows),
         "exceptions": exceptions(found, rows),
@@ -158,7 +163,7 @@ def _tables(
         "percent": percent,
         "limit_explanation": LIMIT_EXPLANATION,
         "latency": _latency(latency_of(found)),
-        "drills": drills(found),
+        "case_details": case_details(found),
         "attachment": attachment(run, records),
         "specifications": specifications(found),
         "sizes": sizes(found),
@@ -168,11 +173,11 @@ def _tables(
 
 def _figures(
     found: Sequence[Group],
-    rows: Sequence[Glance],
+    rows: Sequence[OverviewRow],
     costs: dict[str, list[StepCost]],
     traces: Mapping[str, Traces],
 ) -> dict[str, Any]:
-    first, further = signature_of(found)
+    first, further = headline_figures_of(found)
     again = trained_otherwise(found)  # the same models, whose steps cost the same
     plain = [group for group in found if not any(group is other for other in again)]
     streamed = streaming_cost_of(plain, among=found, costs=None if again else costs)
@@ -182,11 +187,11 @@ def _figures(
         "beside": _beside(signature),
         "every_length": further,
         "panels": len({(group.task, group.length) for group in found}),
-        "most_panels": MOST_SHOWN,
+        "most_panels": MAX_SHOWN,
         "cost": accuracy_against_cost_of(found)
-        if few_panels(found, MOST_PANELS)
-        else remembered_against_cost_of(found, rows),
-        "training": training_curves_of(plain, among=found) if few_panels(found, MOST_SHOWN) else None,
+        if few_panels(found, MAX_PANELS)
+        else memory_share_against_cost_of(found, rows),
+        "training": training_curves_of(plain, among=found) if few_panels(found, MAX_SHOWN) else None,
         "inside": inside_of(found, traces),
         "gate_levels": gate_levels(plain),
         "gate_roles": ROLES,
@@ -194,11 +199,11 @@ def _figures(
     }
 
 
-def _image(drawing: Drawing) -> str:
+def _image(drawing: Figure) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(drawing.svg.encode()).decode()}"
 
 
-def _inches(drawing: Drawing) -> float:
+def _inches(drawing: Figure) -> float:
     """How wide a figure was drawn: the style sheet shows the text of all figures at about one size."""
     points = re.search(r'\bwidth="([0-9.]+)pt"', drawing.svg)
     return round(float(points[1]) / 72, 2) if points else WIDTH
@@ -211,7 +216,7 @@ def chunk_of(label: str) -> Markup:
     return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[:,])", label))
 
 
-def _beside(signature: Sequence[Drawing]) -> str:
+def _beside(signature: Sequence[Figure]) -> str:
     """The columns of the two signature figures, as wide as they were drawn; none where there is one only."""
     return " ".join(f"{_inches(drawing):g}fr" for drawing in signature) if len(signature) == 2 else ""
 

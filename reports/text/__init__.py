@@ -1,1 +1,13 @@
-"""Sentences and cells derived from the data."""
+"""Sentences and table cells derived from the data."""
+
+from reports.text.comparison import change_of, headline, name_of
+from reports.text.history import history_rows, levels, value_with_interval
+
+__all__ = [
+    "change_of",
+    "headline",
+    "history_rows",
+    "levels",
+    "name_of",
+    "value_with_interval",
+]

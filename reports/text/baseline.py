@@ -9,7 +9,7 @@ from reports.analysis.groups import Group, groups
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.text.comparison import cells, headline, notes
 from results import Record, RunFile
-from results.comparison.compare import Row, compare
+from results.comparison import Row, compare
 
 FINE = ("unchanged", "improved")
 

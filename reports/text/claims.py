@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from reports.format import numbers as written
+from reports.format import numbers
 from results import AGAINST, LEFT_OUT, Claim, Entry, Finding, Protocol, Record, RunFile, judge
 
 SINGLE = "judged on a single seed, which gives no interval"
-MOST_DECIMALS = 6
+MAX_DECIMALS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class LedgerFinding:
     condition: str
     value: str
     holds: bool
-    firm: bool
+    robust: bool
     """Whether more seeds would hardly change that."""
 
 
@@ -62,8 +62,8 @@ def summary(rows: Sequence[LedgerRow]) -> str:
     }
     told = ", ".join(f"{kinds[kind]} {word}" for kind, word in words.items() if kinds[kind])
     doubted = sum(bool(row.doubt) for row in rows)
-    doubt = f"; {written.plural(doubted, 'verdict')} not firm" if doubted else ""
-    return f"{written.plural(len(rows), 'claim')}: {told}{doubt}."
+    doubt = f"; {numbers.plural(doubted, 'verdict')} not firm" if doubted else ""
+    return f"{numbers.plural(len(rows), 'claim')}: {told}{doubt}."
 
 
 def _row(entry: Entry) -> LedgerRow:
@@ -82,7 +82,7 @@ def _row(entry: Entry) -> LedgerRow:
                 condition=_condition(finding, entry),
                 value=_value(finding, claim),
                 holds=finding.holds,
-                firm=entry.firm(finding),
+                robust=entry.robust(finding),
             )
             for finding in entry.findings
             if finding.holds is not None
@@ -94,14 +94,14 @@ def _row(entry: Entry) -> LedgerRow:
 def _doubt(entry: Entry) -> str:
     """Why a verdict is not firm: conditions in which more seeds could tip it."""
     measured = [finding for finding in entry.findings if finding.holds is not None]
-    firm = sum(entry.firm(finding) for finding in measured)
-    if firm == len(measured):
+    robust = sum(entry.robust(finding) for finding in measured)
+    if robust == len(measured):
         return ""
     if len(measured) == 1:
         return SINGLE if len(measured[0].values) == 1 else "more seeds could change this"
-    others = "the other" if firm == len(measured) - 1 else "the others"
-    return f"firm in {firm or 'none'} of {len(measured)} conditions" + (
-        f"; more seeds could change {others}" if firm else ": more seeds could change this"
+    others = "the other" if robust == len(measured) - 1 else "the others"
+    return f"firm in {robust or 'none'} of {len(measured)} conditions" + (
+        f"; more seeds could change {others}" if robust else ": more seeds could change this"
     )
 
 
@@ -123,7 +123,7 @@ def _value(finding: Finding, claim: Claim) -> str:
     if isfinite(interval.low) and not claim.exact:
         lowest, highest = claim.range
         text += f" ({_number(max(interval.low, lowest), claim)} to {_number(min(interval.high, highest), claim)})"
-    return f"{text}, {written.plural(count, 'seed')}" + ("" if count == finding.seeds else f" of {finding.seeds}")
+    return f"{text}, {numbers.plural(count, 'seed')}" + ("" if count == finding.seeds else f" of {finding.seeds}")
 
 
 def _number(value: float, claim: Claim) -> str:
@@ -131,8 +131,8 @@ def _number(value: float, claim: Claim) -> str:
     if value == int(value) and abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) >= 100:
-        return written.significant(value)
+        return numbers.significant(value)
     decimals = 3
-    while decimals < MOST_DECIMALS and claim.holds(round(value, decimals)) != claim.holds(value):
+    while decimals < MAX_DECIMALS and claim.holds(round(value, decimals)) != claim.holds(value):
         decimals += 1
     return f"{value:z.{decimals}f}"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.format import numbers as written
+from reports.format import numbers
 from results import METRICS
-from results.comparison.compare import Comparison, Row, place
-from results.comparison.pairing import Loss
+from results.comparison import Comparison, MissingCase, Row, place
 
 TITLES = {
     "parameters": "parameters",
@@ -24,7 +23,7 @@ def headline(comparison: Comparison) -> str:
     counts.append(f"{c.count('inconclusive'):,} inconclusive{_settled_by(c.rows)}")
     if c.count("not comparable"):
         counts.append(f"{c.count('not comparable'):,} not comparable")
-    counts.append(f"{c.count('unchanged'):,} unchanged of {written.plural(len(c.rows), 'comparison')}")
+    counts.append(f"{c.count('unchanged'):,} unchanged of {numbers.plural(len(c.rows), 'comparison')}")
     if c.missing:
         counts.append(f"{len(c.missing):,} missing")
     if c.failed:
@@ -44,7 +43,7 @@ def notes(comparison: Comparison) -> list[str]:
     lines += [f"newly failed: {_lost(one)}" for one in c.failed]
     lines += [f"failed in the base already: {_lost(one)}" for one in c.failed_in_base]
     if c.added:
-        lines.append(f"only in the new run: {written.plural(c.added, 'case')}")
+        lines.append(f"only in the new run: {numbers.plural(c.added, 'case')}")
     if c.not_asked:
         lines.append(f"not measured in the new run, nor asked for: {', '.join(c.not_asked)}")
     return lines
@@ -58,7 +57,7 @@ def name_of(row: Row) -> str:
 def change_of(row: Row) -> str:
     """The effect with its interval, as a share or a difference: `+20.1% (+15.2 to +25.3)`."""
     if row.effect is None:
-        return written.MISSING
+        return numbers.MISSING
     if row.kind == "score":
         bounds = "" if row.low is None or row.high is None else f" ({row.low:+.3f} to {row.high:+.3f})"
         return f"{row.effect:+.3f}{bounds}"
@@ -84,14 +83,14 @@ def _metric(row: Row) -> str:
 
 def _value(row: Row, value: float | None) -> str:
     if value is None:
-        return written.MISSING
+        return numbers.MISSING
     if row.kind == "score":
-        return written.score(value)
+        return numbers.score(value)
     if row.metric == "parameters":
         return f"{value:,.0f}"
     if row.kind == "size":
-        return written.size(value)
-    return f"{written.microseconds(value)} µs" if value < 1e-3 else f"{written.milliseconds(value)} ms"
+        return numbers.size(value)
+    return f"{numbers.microseconds(value)} µs" if value < 1e-3 else f"{numbers.milliseconds(value)} ms"
 
 
 def _verdict(row: Row) -> str:
@@ -109,5 +108,5 @@ def _settled_by(rows: Sequence[Row]) -> str:
     return f" (settled by {' and '.join(parts)})" if parts else ""
 
 
-def _lost(loss: Loss) -> str:
+def _lost(loss: MissingCase) -> str:
     return f"{loss.case.arch} on {loss.case.task} at {loss.case.length:,}, seed {loss.case.seed}: {loss.reason}"

@@ -9,9 +9,9 @@ from reports.analysis.groups import Group, solved_from
 from reports.analysis.memory_share import CLEAR_SHARE, baseline
 from reports.analysis.step_costs import StepCost, grown, step_costs_by_arch
 from reports.format.numbers import listed, microseconds, short_score
-from results import Line, interval_of_mean
+from results import ReferenceScores, interval_of_mean
 
-MOST_SHARE = 0.8
+MAX_SHARE = 0.8
 """With the whole interval above this share of the span, what is short of solved is told as nearly solving."""
 
 
@@ -39,7 +39,7 @@ def clears(mean: float, low: float, line: float) -> bool:
 
 def _of_place(rivals: Sequence[Group]) -> str:
     task, length = rivals[0].task, rivals[0].length
-    line = next((group.line() for group in rivals if group.line() is not None), None)
+    line = next((group.reference() for group in rivals if group.reference() is not None), None)
     scored = sorted((group for group in rivals if group.scores()), key=lambda group: -fmean(group.scores()))
     unscored = [group.arch for group in rivals if not group.scores()]
     parts = []
@@ -54,7 +54,7 @@ def _of_place(rivals: Sequence[Group]) -> str:
     return f"{task} at {length:,}: {'; '.join(parts)}."
 
 
-def _against_lines(scored: Sequence[Group], line: Line) -> list[str]:
+def _against_lines(scored: Sequence[Group], line: ReferenceScores) -> list[str]:
     kinds: dict[str, list[str]] = {"solved": [], "most": [], "some": [], "at": [], "below": []}
     for group in scored:
         kinds[_kind(group.scores(), line)].append(_with_mean(group))
@@ -69,18 +69,18 @@ def _against_lines(scored: Sequence[Group], line: Line) -> list[str]:
     return [f"{listed(archs)} {words[kind][len(archs) > 1]}" for kind, archs in kinds.items() if archs]
 
 
-def _kind(scores: Sequence[float], line: Line) -> str:
+def _kind(scores: Sequence[float], line: ReferenceScores) -> str:
     """What the interval of the mean allows to be said, not the mean alone."""
     bounds, least = interval_of_mean(scores), baseline(line)
     if clears(bounds.middle, bounds.low, least):
         if min(scores) >= solved_from(line.chance):
             return "solved"
-        return "most" if bounds.low >= least + MOST_SHARE * (1 - least) else "some"
+        return "most" if bounds.low >= least + MAX_SHARE * (1 - least) else "some"
     return "below" if bounds.high < least and bounds.middle < least - CLEAR_SHARE * (1 - least) else "at"
 
 
-def _name_of(line: Line) -> str:
-    blind_leads = line.blind_to_the_past is not None and line.blind_to_the_past > line.chance
+def _name_of(line: ReferenceScores) -> str:
+    blind_leads = line.memoryless_score is not None and line.memoryless_score > line.chance
     return f"the {short_score(baseline(line))} of {'an answer blind to the past' if blind_leads else 'chance'}"
 
 

@@ -20,7 +20,7 @@ def context(run: RunFile, found: Sequence[Group]) -> dict[str, str]:
     where = run.environment
     strip = {
         "machine": f"{where.cpu}, {plural(where.cores, 'core')}, {size(where.memory_bytes)}",
-        "lanes": f"{plural(run.lanes, 'lane')}"
+        "lanes": f"{plural(run.workers, 'lane')}"
         + (f" of {listed([plural(n, 'thread') for n in threads])}" if threads else ""),
         "timed with": plural(where.threads, "thread") if where.threads else "",
         "processes": f"{run.repeat} a timing" if run.repeat > 1 else "",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from reports.format import numbers as written
+from reports.format import numbers
 from results import METRICS, Series
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BARS = "▁▂▃▄▅▆▇█"
 
-LONGEST_SPARK = 48
+MAX_SPARK = 48
 """Runs of a series that a line shows; the newest are the ones that are asked about."""
 
 
@@ -53,7 +53,7 @@ def spark(series: Series) -> str:
     """The values as bars from lowest to highest, a stroke where they change: `▁▁▂▁│▇█▇`."""
     values = [each.value.middle for each in series.seen]
     low, span = min(values), max(values) - min(values)
-    first = max(0, len(values) - LONGEST_SPARK)
+    first = max(0, len(values) - MAX_SPARK)
     bars = [
         ("│" if place in series.changes and place > first else "")
         + BARS[min(len(BARS) - 1, int(len(BARS) * (values[place] - low) / span)) if span > 0 else 0]
@@ -86,8 +86,8 @@ def levels(series: Series, change: int) -> tuple[float, float]:
 
 def _number(series: Series, value: float) -> str:
     if is_timing(series):
-        return f"{written.microseconds(value)} µs"
-    return written.score(value) if series.metric in METRICS else written.significant(value)
+        return f"{numbers.microseconds(value)} µs"
+    return numbers.score(value) if series.metric in METRICS else numbers.significant(value)
 
 
 def is_timing(series: Series) -> bool:

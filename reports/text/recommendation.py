@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.memory_share import CLEAR_SHARE, settings
-from reports.analysis.overview import NEARLY_BEST, Glance, glance
-from reports.analysis.ranking import told_apart
+from reports.analysis.overview import NEARLY_BEST, OverviewRow, overview_rows
+from reports.analysis.ranking import are_distinguishable
 from reports.analysis.step_costs import grown
 from reports.format.numbers import listed, microseconds, significant, size
 
-MOST_PLACES = 3
+MAX_PLACES = 3
 """Settings or architectures that a sentence names before it only counts them."""
 
 
-def choice(found: Sequence[Group], rows: Sequence[Glance] | None = None) -> str | None:
+def choice(found: Sequence[Group], rows: Sequence[OverviewRow] | None = None) -> str | None:
     """Which architecture to stream, and why; None where fewer than two were streamed or seeds were not repeated."""
-    rows = glance(found) if rows is None else rows
+    rows = overview_rows(found) if rows is None else rows
     streamed = [row for row in rows if row.cost is not None]
     if len(streamed) < 2:
         return None
@@ -40,14 +40,14 @@ def choice(found: Sequence[Group], rows: Sequence[Glance] | None = None) -> str 
     return " ".join([*parts, *_lasting(best, streamed)])
 
 
-def exceptions(found: Sequence[Group], rows: Sequence[Glance]) -> str | None:
+def exceptions(found: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None:
     """Where another architecture clearly remembers more than the chosen one; None where nowhere or none is chosen."""
     best = next((row.arch for row in rows if row.chosen), None)
     if best is None:
         return None
     better: dict[str, list[str]] = {}
     for (task, length), row in settings(found).items():
-        for arch, other in told_apart(row):
+        for arch, other in are_distinguishable(row):
             if other == best:
                 better.setdefault(arch, []).append(
                     f"{task} at {length:,} ({row[arch].mean:.0%} against {row[best].mean:.0%})"
@@ -58,7 +58,7 @@ def exceptions(found: Sequence[Group], rows: Sequence[Glance]) -> str | None:
     return f"Setting by setting: {'; '.join(parts)}."
 
 
-def left_out(found: Sequence[Group], rows: Sequence[Glance]) -> str | None:
+def left_out(found: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None:
     """Which architectures have no row, and why; None where all have one or none has."""
     without = [arch for arch in archs_of(found) if arch not in {row.arch for row in rows}]
     if not without or not rows:
@@ -66,7 +66,7 @@ def left_out(found: Sequence[Group], rows: Sequence[Glance]) -> str | None:
     return f"Left out, without two scored seeds in every one of these settings: {_some(without)}."
 
 
-def _reason(best: Glance, streamed: Sequence[Glance]) -> str:
+def _reason(best: OverviewRow, streamed: Sequence[OverviewRow]) -> str:
     """The rule, and how it led to this choice."""
     points = f"{100 * NEARLY_BEST:.0f} points"
     most = max(streamed, key=lambda row: row.share)
@@ -85,7 +85,7 @@ def _reason(best: Glance, streamed: Sequence[Glance]) -> str:
     return f"For streaming, choose {best.arch}: it {told}, and no other comes within {points} of it."
 
 
-def _lasting(best: Glance, streamed: Sequence[Glance]) -> list[str]:
+def _lasting(best: OverviewRow, streamed: Sequence[OverviewRow]) -> list[str]:
     """What is left beyond the trained length, where a stream is longer than any sequence of the training."""
     if best.beyond is None:
         return []
@@ -96,23 +96,23 @@ def _lasting(best: Glance, streamed: Sequence[Glance]) -> list[str]:
     return [f"On sequences {best.multiple} times as long as those it was trained on, {best.beyond:.0%} is left{other}."]
 
 
-def _tied(a: Glance, b: Glance) -> bool:
+def _tied(a: OverviewRow, b: OverviewRow) -> bool:
     return bool(set(a.ties) & set(b.ties))
 
 
-def _cheap_but_less(row: Glance, best: Glance) -> bool:
+def _cheap_but_less(row: OverviewRow, best: OverviewRow) -> bool:
     assert row.cost is not None
     assert best.cost is not None
     return row.share < best.share and not _tied(row, best) and row.cost.p50_seconds < best.cost.p50_seconds
 
 
-def _beside(row: Glance, best: Glance) -> str:
+def _beside(row: OverviewRow, best: OverviewRow) -> str:
     """What a rival remembers and costs. One whose interval reaches nothing is never chosen, however cheap."""
     doubt = ", perhaps nothing" if row.low <= 0 else ""
     return f"{row.share:.0%}{doubt}, {_price(row, best)}"
 
 
-def _price(row: Glance, best: Glance) -> str:
+def _price(row: OverviewRow, best: OverviewRow) -> str:
     assert row.cost is not None
     assert best.cost is not None
     ratio = row.cost.p50_seconds / best.cost.p50_seconds
@@ -120,6 +120,6 @@ def _price(row: Glance, best: Glance) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    if len(names) <= MOST_PLACES + 1:
+    if len(names) <= MAX_PLACES + 1:
         return listed(list(names))
-    return listed([*names[:MOST_PLACES], f"{len(names) - MOST_PLACES} more"])
+    return listed([*names[:MAX_PLACES], f"{len(names) - MAX_PLACES} more"])

@@ -21,11 +21,11 @@ from results.statistics.intervals import Interval, interval_of_mean, interval_of
 Verdict = Literal["reproduced", "not reproduced", "depends on", "not measured"]
 Factors = dict[str, str]
 Condition = tuple[object, ...]
-MOST_FACTORS = 3
+MAX_FACTORS = 3
 """More differences than this together explain nothing to a reader."""
-MOST_ALTERNATIVES = 2
+MAX_ALTERNATIVES = 2
 """Equally good explanations that are told before they are only counted."""
-MOST_COMBINATIONS = 2
+MAX_COMBINATIONS = 2
 """Combinations of values that are told where several differences decide together: the findings list them all."""
 LEFT_OUT = "its default"
 AGAINST = "against "
@@ -65,9 +65,9 @@ class Entry:
     @property
     def settled(self) -> bool:
         """Whether every finding is firm: more seeds would hardly change the verdict."""
-        return all(self.firm(finding) for finding in self.findings)
+        return all(self.robust(finding) for finding in self.findings)
 
-    def firm(self, finding: Finding) -> bool:
+    def robust(self, finding: Finding) -> bool:
         """Whether the interval of a finding lies on one side of the bounds; True of what was not measured.
 
         A single seed has no interval. It is firm where it lies further from the bounds than seeds of the other
@@ -217,11 +217,11 @@ def _repeats(name: str, found: Sequence[Finding]) -> bool:
 def _deciding(measured: Sequence[Finding]) -> str:
     """The fewest factors whose values decide, with the values on either side; equally good ones all named."""
     names = list(measured[0].factors)
-    for size in range(1, MOST_FACTORS + 1):
+    for size in range(1, MAX_FACTORS + 1):
         told = [_sides(measured, chosen) for chosen in itertools.combinations(names, size)]
         if kept := [text for text in told if text is not None]:
-            more = len(kept) - MOST_ALTERNATIVES
-            return " or ".join(kept[:MOST_ALTERNATIVES]) + (f", or {more} other explanations" if more > 0 else "")
+            more = len(kept) - MAX_ALTERNATIVES
+            return " or ".join(kept[:MAX_ALTERNATIVES]) + (f", or {more} other explanations" if more > 0 else "")
     held = [finding.parts for finding in measured if finding.holds]
     return f"the case: it holds with {'; '.join(held)}"
 
@@ -239,7 +239,7 @@ def _sides(measured: Sequence[Finding], chosen: Sequence[str]) -> str | None:
     side = len(sides[True]) <= len(sides[False])
     fewer = [" and ".join(_setting(*pair) for pair in zip(chosen, values, strict=True)) for values in sides[side]]
     told = (
-        f" (holds {'only' if side else 'except'} with {'; or '.join(fewer)})" if len(fewer) <= MOST_COMBINATIONS else ""
+        f" (holds {'only' if side else 'except'} with {'; or '.join(fewer)})" if len(fewer) <= MAX_COMBINATIONS else ""
     )
     return f"{' and '.join(chosen)} together{told}"
 

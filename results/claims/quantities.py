@@ -9,7 +9,7 @@ from statistics import fmean
 from results.schema.case import Protocol
 from results.schema.claims import Quantity, Series
 from results.schema.metrics import middle_of
-from results.schema.record import Point, Record
+from results.schema.record import EvalPoint, Record
 
 
 def value_of(quantity: Quantity, record: Record) -> float | None:
@@ -36,7 +36,7 @@ def epoch_of(step: int, protocol: Protocol) -> float:
     return step / math.ceil(protocol.train_sequences / protocol.batch)
 
 
-def value_at(series: Series, point: Point) -> float | None:
+def value_at(series: Series, point: EvalPoint) -> float | None:
     """One value of a curve at one look."""
     if series == "loss_gap":
         return _less(point.validation_loss, point.fit_loss)

@@ -30,12 +30,12 @@ from statistics import fmean, median
 import numpy as np
 
 from results.comparison.evidence import Pool, evidence
-from results.comparison.pairing import Difference, Loss, Pair, conditions, environment_differences, paired
+from results.comparison.pairing import Difference, MissingCase, Pair, conditions, environment_differences, paired
 from results.comparison.units import HIGHER_IS_BETTER, JUDGED, At, Kind, Units, Unmeasured, units_of
 from results.comparison.verdict import ALONE, VERDICTS, Change, Evidence, Finding, Thresholds, found
 from results.schema.record import Record
 from results.schema.run import RunFile
-from results.statistics.permutation import least_chance
+from results.statistics.permutation import smallest_p_value
 
 EVERYWHERE = "all tasks and lengths"
 PROBES = {"forward_seconds": "latency", "train_step_seconds": "latency", "step_seconds": "streaming"}
@@ -76,10 +76,10 @@ class Comparison:
     new: RunFile
     rows: tuple[Row, ...]
     """Changed rows first, then what could not be judged, then the rest."""
-    missing: tuple[Loss, ...]
+    missing: tuple[MissingCase, ...]
     """Cases, and metrics of cases, that the base has."""
-    failed: tuple[Loss, ...]
-    failed_in_base: tuple[Loss, ...]
+    failed: tuple[MissingCase, ...]
+    failed_in_base: tuple[MissingCase, ...]
     added: int
     not_asked: tuple[str, ...]
     """Probes that measured in the base and that the new run was not asked for."""
@@ -202,9 +202,9 @@ def _pools(pairs: Sequence[Pair], units: Sequence[Units]) -> Iterator[tuple[str,
         new = tuple(np.mean([one.new for one in ones], axis=0) for ones in by_pair.values())
         fewest = min(min(len(side) for side in sides) for sides in (base, new))
         counts = [(len(before), len(after)) for before, after in zip(base, new, strict=True)]
-        if len(counts) < 2 or fewest < 2 or least_chance(*max(counts)) <= ALONE:
+        if len(counts) < 2 or fewest < 2 or smallest_p_value(*max(counts)) <= ALONE:
             continue
-        if math.prod(least_chance(*each) for each in counts) <= ALONE / len(scores):
+        if math.prod(smallest_p_value(*each) for each in counts) <= ALONE / len(scores):
             yield arch, Pool(arch=arch, base=base, new=new)
 
 
@@ -223,19 +223,21 @@ def _natural(known: Evidence, one: Units) -> tuple[float, float | None, float | 
         effect, low, high = -effect, -high, -low
     bounded = all(math.isfinite(value) for value in (known.low, known.high))
     chance = (known.worse if known.effect > 0 else known.better)[1]
-    tested = one.kind != "size" and least_chance(*known.units) <= ALONE
+    tested = one.kind != "size" and smallest_p_value(*known.units) <= ALONE
     return effect, low if bounded else None, high if bounded else None, chance if tested else None
 
 
-def _unmeasured(lost: Sequence[Unmeasured], pairs: Sequence[Pair], new: RunFile) -> tuple[list[Loss], tuple[str, ...]]:
+def _unmeasured(
+    lost: Sequence[Unmeasured], pairs: Sequence[Pair], new: RunFile
+) -> tuple[list[MissingCase], tuple[str, ...]]:
     """What the new run should have measured, and the probes that it was not asked for."""
-    missing: list[Loss] = []
+    missing: list[MissingCase] = []
     not_asked: set[str] = set()
     for one in lost:
         probe = PROBES.get(one.metric, "streaming" if one.metric == "state_bytes" else "accuracy")
         if probe in new.probes:
             reason = f"{one.metric}{place(one.at)} was not measured"
-            missing.append(Loss(case=pairs[one.pair].case, reason=reason))
+            missing.append(MissingCase(case=pairs[one.pair].case, reason=reason))
         else:
             not_asked.add(probe)
     return missing, tuple(sorted(not_asked))

@@ -15,9 +15,9 @@ from statistics import fmean
 import numpy as np
 
 from results.comparison.units import HIGHER_IS_BETTER, Units
-from results.comparison.verdict import ALONE, RESTLESS, Evidence, Thresholds
+from results.comparison.verdict import ALONE, AUTOCORRELATED, Evidence, Thresholds
 from results.statistics import permutation as resample
-from results.statistics.permutation import Floats, least_chance
+from results.statistics.permutation import Floats, smallest_p_value
 
 UNTESTED = (1.0, 1.0)
 
@@ -38,7 +38,7 @@ def evidence(
     families: dict[tuple[str, int, int], list[int]] = defaultdict(list)
     for index, one in enumerate(units):
         families[one.kind, len(one.base), len(one.new)].append(index)
-    tested = [family for family in families if family[0] != "size" and least_chance(*family[1:]) <= ALONE]
+    tested = [family for family in families if family[0] != "size" and smallest_p_value(*family[1:]) <= ALONE]
     shares = len(tested) + bool(pools)
     found: dict[int, Evidence] = {}
     for family, members in families.items():
@@ -52,11 +52,11 @@ def evidence(
         spread_C = resample.spread(values_UC, base)
         family_spread = float(np.median(spread_C))
         worse = better = None
-        restless, drift = False, resample.drift(values_UC, base) if kind == "timing" else 0.0
+        autocorrelated, drift = False, resample.drift(values_UC, base) if kind == "timing" else 0.0
         if family in tested:
             worse = resample.chances(values_UC, base, floor_C)
             better = resample.chances(-values_UC, base, floor_C)
-            restless = kind == "timing" and resample.order_chance(values_UC, base) <= RESTLESS
+            autocorrelated = kind == "timing" and resample.order_p_value(values_UC, base) <= AUTOCORRELATED
         for place, index in enumerate(members):
             one = units[index]
             found[index] = Evidence(
@@ -67,13 +67,13 @@ def evidence(
                 high=float(bounds.high[place]),
                 spread=float(spread_C[place]),
                 family_spread=family_spread,
-                worse=UNTESTED if worse is None else _chances(worse, place, shares),
-                better=UNTESTED if better is None else _chances(better, place, shares),
+                worse=UNTESTED if worse is None else _p_values(worse, place, shares),
+                better=UNTESTED if better is None else _p_values(better, place, shares),
                 threshold=floor_C[place],
                 comparisons=len(members),
                 equal=one.base == one.new,
                 noisy=one.noisy,
-                restless=restless,
+                autocorrelated=autocorrelated,
                 pulse=beat if kind == "timing" else 0.0,
                 drift=drift,
             )
@@ -87,7 +87,7 @@ def _worse(units: Units) -> tuple[float, ...]:
     return tuple(-value for value in values) if units.metric in HIGHER_IS_BETTER else values
 
 
-def _chances(found: resample.Chances, place: int, shares: int) -> tuple[float, float]:
+def _p_values(found: resample.PValues, place: int, shares: int) -> tuple[float, float]:
     return float(found.alone[place]), min(1.0, float(found.corrected[place]) * shares)
 
 
@@ -110,7 +110,7 @@ def _of_size(one: Units, thresholds: Thresholds) -> Evidence:
         comparisons=1,
         equal=one.base == one.new,
         noisy=one.noisy,
-        restless=False,
+        autocorrelated=False,
         pulse=0.0,
         drift=0.0,
     )
@@ -118,8 +118,8 @@ def _of_size(one: Units, thresholds: Thresholds) -> Evidence:
 
 def _of_pools(pools: Sequence[Pool], floor: float, shares: int) -> list[Evidence]:
     """Holm's correction over the few pools."""
-    worse = [_pool_chance(pool, floor, -1.0) for pool in pools]
-    better = [_pool_chance(pool, floor, 1.0) for pool in pools]
+    worse = [_pool_p_value(pool, floor, -1.0) for pool in pools]
+    better = [_pool_p_value(pool, floor, 1.0) for pool in pools]
     found = []
     for pool, down, down_corrected, up, up_corrected in zip(
         pools, worse, _holm(worse), better, _holm(better), strict=True
@@ -143,7 +143,7 @@ def _of_pools(pools: Sequence[Pool], floor: float, shares: int) -> list[Evidence
                 comparisons=len(pools),
                 equal=all(np.array_equal(*sides) for sides in zip(pool.base, pool.new, strict=True)),
                 noisy=0.0,
-                restless=False,
+                autocorrelated=False,
                 pulse=0.0,
                 drift=0.0,
             )
@@ -151,9 +151,9 @@ def _of_pools(pools: Sequence[Pool], floor: float, shares: int) -> list[Evidence
     return found
 
 
-def _pool_chance(pool: Pool, floor: float, sign: float) -> float:
+def _pool_p_value(pool: Pool, floor: float, sign: float) -> float:
     strata = [sign * np.concatenate(sides) for sides in zip(pool.base, pool.new, strict=True)]
-    return resample.pooled_chance(strata, [len(base) for base in pool.base], floor, seed=0)
+    return resample.pooled_p_value(strata, [len(base) for base in pool.base], floor, seed=0)
 
 
 def _holm(chances: list[float]) -> list[float]:

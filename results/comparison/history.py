@@ -30,7 +30,7 @@ from results.statistics.intervals import Interval, interval_of_mean, interval_of
 FALSE_ALARMS = 0.01
 """Share of series without a change that may show one."""
 SHUFFLES = 1999
-SHORTEST_STRETCH = 2
+MIN_STRETCH = 2
 """Runs on each side of a change: what was seen once is not yet a change."""
 COMPARABLE = ("host", "cpu", "cores", "threads", "torch", "device", "instructions")
 """Fields of an environment that must be equal for two runs to be compared."""
@@ -134,17 +134,17 @@ def _changes(ranks: np.ndarray, offset: int) -> Iterator[int]:
 def strongest_split(values: np.ndarray) -> tuple[int, float]:
     """Where one step explains most of the variance, and how much; 0 where there are too few values. (1)"""
     count = len(values)
-    if count < 2 * SHORTEST_STRETCH:
+    if count < 2 * MIN_STRETCH:
         return 0, 0.0
     gains = _gains(values[None])[0]
     best = int(np.argmax(gains))
-    return best + SHORTEST_STRETCH, float(gains[best])
+    return best + MIN_STRETCH, float(gains[best])
 
 
 def _gains(values_SN: np.ndarray) -> np.ndarray:
     """(1) for every split of every shuffle; S shuffles, N values."""
     count = values_SN.shape[1]
-    k = np.arange(SHORTEST_STRETCH, count - SHORTEST_STRETCH + 1)
+    k = np.arange(MIN_STRETCH, count - MIN_STRETCH + 1)
     sums = np.cumsum(values_SN - values_SN.mean(axis=1, keepdims=True), axis=1)[:, k - 1]
     return np.asarray(sums**2 / (k * (count - k)))
 

@@ -38,7 +38,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
+class MissingCase:
     """A case of the base that the new run does not have, or that failed in it."""
 
     case: Case
@@ -50,10 +50,10 @@ class Pairing:
     """All cases of both runs, each in one place."""
 
     pairs: tuple[Pair, ...]
-    missing: tuple[Loss, ...]
-    failed: tuple[Loss, ...]
+    missing: tuple[MissingCase, ...]
+    failed: tuple[MissingCase, ...]
     """Fine in the base, failed in the new run."""
-    failed_in_base: tuple[Loss, ...]
+    failed_in_base: tuple[MissingCase, ...]
     added: tuple[Case, ...]
 
 
@@ -71,9 +71,9 @@ def paired(base: Iterable[Record], new: Iterable[Record]) -> Pairing:
     """Cases by arch, task, length, size and terms; where only the terms differ, a pair that says so."""
     before, after = _grouped(base), _grouped(new)
     pairs: list[Pair] = []
-    missing: list[Loss] = []
-    failed: list[Loss] = []
-    failed_in_base: list[Loss] = []
+    missing: list[MissingCase] = []
+    failed: list[MissingCase] = []
+    failed_in_base: list[MissingCase] = []
     added: list[Case] = []
     for identity in sorted({*before, *after}, key=repr):
         ours, theirs = before.get(identity, {}), after.get(identity, {})
@@ -159,12 +159,12 @@ def _settings(case: Case) -> dict[str, object]:
     return sizes | {name: getattr(case.protocol, name) for name in Protocol.model_fields}
 
 
-def _missing(record: Record) -> Loss:
-    return Loss(case=record.case, reason="not in the new run")
+def _missing(record: Record) -> MissingCase:
+    return MissingCase(case=record.case, reason="not in the new run")
 
 
-def _failed(record: Record) -> Loss:
-    return Loss(case=record.case, reason=f"{record.status}{f': {record.reason}' if record.reason else ''}")
+def _failed(record: Record) -> MissingCase:
+    return MissingCase(case=record.case, reason=f"{record.status}{f': {record.reason}' if record.reason else ''}")
 
 
 def _written(value: object) -> str:

@@ -15,7 +15,7 @@ from typing import Literal
 from results.comparison.pairing import Difference, Pair
 from results.schema.metrics import METRICS
 from results.schema.record import Record
-from results.statistics.noise import disturbed, median_pulse
+from results.statistics.noise import disturbed, median_calibration
 
 Kind = Literal["score", "timing", "size"]
 At = tuple[tuple[str, int], ...]
@@ -30,7 +30,7 @@ JUDGED: dict[str, Kind] = {
     "parameters": "size",
 }
 """The metrics that are compared. The first call of a model is left out: one sample a process, and mostly compiling."""
-SHORTEST_SECONDS = 1e-12
+MIN_SECONDS = 1e-12
 """Less than a clock can tell: a time of 0 has a logarithm all the same."""
 HIGHER_IS_BETTER = {name for name in JUDGED if name in METRICS and METRICS[name].better == "higher"}
 
@@ -113,7 +113,7 @@ def _measured(records: dict[int, Record], pulse: float | None) -> dict[Place, _M
                 one.add(0, seed, fmean(samples))
                 continue
             blocks = measurement.blocks
-            one.add(measurement.process, seed, math.log(max(median(samples), SHORTEST_SECONDS)))
+            one.add(measurement.process, seed, math.log(max(median(samples), MIN_SECONDS)))
             one.plans.add((len(samples), len(blocks)))
             if pulse is not None:
                 one.blocks += len(blocks)
@@ -128,7 +128,7 @@ def units_of(
     pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Record]
 ) -> tuple[list[Units], list[Unmeasured], tuple[float | None, float | None]]:
     """All that both sides measured, what only the base did, and the pulse of each run."""
-    pulses = (median_pulse(base), median_pulse(new))
+    pulses = (median_calibration(base), median_calibration(new))
     found: list[Units] = []
     lost: list[Unmeasured] = []
     for index, pair in enumerate(pairs):

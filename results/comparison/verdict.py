@@ -18,7 +18,7 @@ from typing import Literal
 import scipy
 
 from results.comparison.units import JUDGED, Kind
-from results.statistics.permutation import least_chance
+from results.statistics.permutation import smallest_p_value
 
 Change = Literal["regressed", "improved", "unchanged", "inconclusive", "not comparable"]
 VERDICTS: tuple[Change, ...] = ("regressed", "improved", "not comparable", "inconclusive", "unchanged")
@@ -29,7 +29,7 @@ LEVEL = 0.05
 """Most reports with a false alarm, in each direction."""
 NOISY = 0.25
 """Share of disturbed blocks from which on a side cannot be judged: a median stands fewer, if they all lean one way."""
-RESTLESS = 0.002
+AUTOCORRELATED = 0.002
 """Chance at which the order of the units is taken to matter; each family of a report is looked at once."""
 WIDE_OF_DRIFT = 4.0
 """Spreads of the units that an effect must span where their order matters. A straight drift through both runs
@@ -77,7 +77,7 @@ class Evidence:
     equal: bool
     """Whether every unit has the same value on both sides."""
     noisy: float
-    restless: bool
+    autocorrelated: bool
     pulse: float
     """How much slower the machine's pulse was in the new run; on the scale of the test."""
     drift: float
@@ -105,13 +105,13 @@ def found(evidence: Evidence) -> Finding:
         return Finding(
             verdict="inconclusive", reason=f"noisy: {e.noisy:.0%} of blocks were disturbed; repeat on a quiet machine"
         )
-    if least_chance(*e.units) > ALONE:
-        further = further_to_reach(*e.units)
+    if smallest_p_value(*e.units) > ALONE:
+        further = additional_units_to_reach(*e.units)
         reason = f"too few: {e.units[0]} against {e.units[1]} {_plural(unit, max(e.units))}"
         return Finding(verdict="inconclusive", reason=reason, further=further)
     size = abs(e.effect)
     drift = WIDE_OF_DRIFT * max(e.spread, e.family_spread)
-    if e.restless and size <= drift and max(size, drift) > e.threshold:
+    if e.autocorrelated and size <= drift and max(size, drift) > e.threshold:
         return Finding(verdict="inconclusive", reason="unstable: successive processes resemble each other")
     if size > e.threshold:
         if _explains(e.pulse, e):
@@ -122,11 +122,11 @@ def found(evidence: Evidence) -> Finding:
         alone, corrected = e.worse if e.effect > 0 else e.better
         if alone <= ALONE and corrected <= LEVEL:
             return Finding(verdict="regressed" if e.effect > 0 else "improved")
-        return Finding(verdict="inconclusive", reason="may be chance", further=_further(e, size))
+        return Finding(verdict="inconclusive", reason="may be chance", further=_additional_units(e, size))
     twice = 2 * e.threshold
     if -twice < e.low and e.high < twice:
         return Finding(verdict="unchanged")
-    return Finding(verdict="inconclusive", reason="interval too wide", further=_further(e, twice - size))
+    return Finding(verdict="inconclusive", reason="interval too wide", further=_additional_units(e, twice - size))
 
 
 def _explains(moved: float, e: Evidence) -> bool:
@@ -138,15 +138,15 @@ def _slower(moved: float) -> str:
     return f"{abs(math.expm1(moved)):.0%} {'slower' if moved > 0 else 'faster'}"
 
 
-def further_to_reach(base: int, new: int) -> int:
+def additional_units_to_reach(base: int, new: int) -> int:
     """How many more units the smaller side needs, the other drawing level with it, to make `ALONE` reachable."""
     enough = min(base, new)
-    while least_chance(max(base, enough), max(new, enough)) > ALONE:
+    while smallest_p_value(max(base, enough), max(new, enough)) > ALONE:
         enough += 1
     return enough - min(base, new)
 
 
-def _further(e: Evidence, target: float) -> int:
+def _additional_units(e: Evidence, target: float) -> int:
     """How many more units a side show a difference of `target`, the spread being as it was."""
     needed = float(scipy.stats.norm.isf(LEVEL / max(1, e.comparisons)) + scipy.stats.norm.ppf(POWER))
     count = math.ceil(2 * (needed * e.spread / target) ** 2)

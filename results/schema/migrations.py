@@ -11,7 +11,7 @@ from results.schema.record import SCHEMA_VERSION
 Document = dict[str, Any]
 
 
-def upgraded(content: bytes) -> bytes | None:
+def migrated(content: bytes) -> bytes | None:
     """A document of an earlier version as one of the present; None where it is no such document."""
     try:
         document = json.loads(content, object_pairs_hook=once)
@@ -23,7 +23,7 @@ def upgraded(content: bytes) -> bytes | None:
         return None
     try:
         for earlier in range(version, SCHEMA_VERSION):
-            document = UPGRADES[earlier](document) | {"schema_version": earlier + 1}
+            document = MIGRATIONS[earlier](document) | {"schema_version": earlier + 1}
         return json.dumps(document).encode()
     except (AttributeError, KeyError, TypeError, RecursionError):  # damaged: the present models would say where
         return None
@@ -47,4 +47,32 @@ def _from_1(document: Document) -> Document:
     return document | ({"measurements": measurements} if "measurements" in document else {})
 
 
-UPGRADES: dict[int, Callable[[Document], Document]] = {1: _from_1}
+def _from_2(document: Document) -> Document:
+    """Fields of version 3 have other names."""
+    document = dict(document)
+    if "lanes" in document:
+        document["workers"] = document.pop("lanes")
+    if "lines" in document:
+        lines = document.pop("lines")
+        document["reference_scores"] = [_renamed(line, "blind_to_the_past", "memoryless_score") for line in lines]
+    if "measurements" in document:
+        document["measurements"] = [
+            measurement
+            | {
+                "blocks": [
+                    _renamed(block, "pulse_seconds", "calibration_seconds") for block in measurement.get("blocks", [])
+                ]
+            }
+            for measurement in document["measurements"]
+        ]
+    if "spans" in document:
+        document["spans"] = [_renamed(span, "lane", "worker") for span in document["spans"]]
+    return document
+
+
+def _renamed(part: Document, old: str, new: str) -> Document:
+    """Rename one field and keep the order of all."""
+    return {new if field == old else field: value for field, value in part.items()}
+
+
+MIGRATIONS: dict[int, Callable[[Document], Document]] = {1: _from_1, 2: _from_2}

@@ -13,7 +13,7 @@ from pydantic import FailFast, Field
 from results.schema.base import Count, Key, Name, RelativePath, Size, Strict, Text
 from results.schema.case import Case
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
 Probe = Literal["accuracy", "latency", "streaming", "gates"]
@@ -27,7 +27,7 @@ Moment = Annotated[float, Field(ge=0)]
 class Block(Strict):
     """What the machine did around one block of samples; None where the system does not tell."""
 
-    pulse_seconds: Annotated[float, Field(ge=0)]
+    calibration_seconds: Annotated[float, Field(ge=0)]
     """A fixed matrix product timed just before the block: the machine's pulse."""
     load: Share | None = None
     """Share of the machine's cores that were busy with anything else during the block."""
@@ -53,20 +53,20 @@ class Measurement(Strict):
     """Which fresh process measured: blocks within a process are not independent, processes are."""
 
     @property
-    def pulse_seconds(self) -> tuple[float, ...]:
+    def calibration_seconds(self) -> tuple[float, ...]:
         """The machine's pulse before each block."""
-        return tuple(block.pulse_seconds for block in self.blocks)
+        return tuple(block.calibration_seconds for block in self.blocks)
 
 
-class Line(Strict):
+class ReferenceScores(Strict):
     """What a score must be compared with at one length."""
 
     length: Size
     chance: float
-    blind_to_the_past: float | None = None
+    memoryless_score: float | None = None
 
 
-class Point(Strict):
+class EvalPoint(Strict):
     """One look at the validation data during training. A loss that is not finite is None."""
 
     step: Count
@@ -88,7 +88,7 @@ class Training(Strict):
     threads: Size
     flushes_denormals: bool
     backend: Name = "reference"
-    curve: Annotated[tuple[Point, ...], First]
+    curve: Annotated[tuple[EvalPoint, ...], First]
 
 
 class Model(Strict):
@@ -116,7 +116,7 @@ class Span(Strict):
     """When a lane worked on a case: what shows that nothing ran beside a timing."""
 
     work: Literal["training", "timing"]
-    lane: Name
+    worker: Name
     """Which lane of which host, such as `0` or `worker-1`; names no host."""
     began: Moment
     ended: Moment
@@ -125,14 +125,14 @@ class Span(Strict):
 class Record(Strict):
     """What one case yielded. It grows: training first, timings when the machine is quiet."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     key: Key
     case: Case
     status: Status
     reason: Text | None = None
     model: Model | None = None
     training: Training | None = None
-    lines: Annotated[tuple[Line, ...], First] = ()
+    reference_scores: Annotated[tuple[ReferenceScores, ...], First] = ()
     measurements: Annotated[tuple[Measurement, ...], First] = ()
     probes: dict[Probe, ProbeRun] = Field(default_factory=dict)
     artifacts: dict[Name, RelativePath] = Field(default_factory=dict)
@@ -156,9 +156,9 @@ class Record(Strict):
         """The measurements of one metric, one a place and process."""
         return [measurement for measurement in self.measurements if measurement.metric == metric]
 
-    def line(self, length: int) -> Line | None:
+    def reference_at(self, length: int) -> ReferenceScores | None:
         """What a score at `length` must be compared with."""
-        return next((line for line in self.lines if line.length == length), None)
+        return next((line for line in self.reference_scores if line.length == length), None)
 
 
 def _together(same: list[Measurement]) -> Measurement:

@@ -41,7 +41,7 @@ class Environment(Strict):
 class RunFile(Strict):
     """`run.json`: what was planned, how, where, and by which code."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     id: Key
     plan: Name
     plan_digest: Name
@@ -59,7 +59,7 @@ class RunFile(Strict):
     probes: tuple[Probe, ...]
     claims: Annotated[tuple[Claim, ...], First] = ()
     """What the plan expects to find, judged by the ledger."""
-    lanes: Size
+    workers: Size
     repeat: Size = 1
     """Fresh processes in which every timing is to be taken."""
     created: Text

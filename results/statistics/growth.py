@@ -42,7 +42,7 @@ DRAWN_AT_ONCE = 500_000
 MIDDLING = 3.0
 """Square roots of the number of curves to both sides of the middle one: the median of as many drawn lies farther off
 less than once in ten million (Hoeffding 1963), as the number drawn from one half is binomial."""
-LEAST_CURVES = 6
+MIN_CURVES = 6
 """With fewer, a percentile bootstrap over curves covers less than it says: of 95%, about 75% with three."""
 FLAT_GROWTH = 0.02
 """Growth of the cost per doubling of the position that counts as none."""
@@ -131,7 +131,7 @@ def costs_of(curves: Sequence[Curve], *, resamples: int = RESAMPLES, seed: int =
         return None
     generator = np.random.default_rng(seed)
     medians_CP = np.stack([_medians([curve[position] for curve in curves]) for position in positions], 1)
-    unit: Literal["curves", "blocks"] = "curves" if len(curves) >= LEAST_CURVES else "blocks"
+    unit: Literal["curves", "blocks"] = "curves" if len(curves) >= MIN_CURVES else "blocks"
     cost_RP: Floats | None = None
     if unit == "curves":
         cost_RP = _medians_of_drawn(medians_CP, resamples, generator)

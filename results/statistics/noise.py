@@ -11,7 +11,7 @@ from statistics import median
 
 from results.schema.record import Block, Record
 
-SLOW_PULSE = 1.25
+SLOW_CALIBRATION = 1.25
 """Times the median pulse. The pulse itself varies by a few per cent on a quiet machine; at a quarter more, something
 else used the core, its memory or its clock."""
 BUSY_LOAD = 0.10
@@ -23,10 +23,10 @@ WAITED = 0.05
 effect that a comparison calls a regression."""
 
 
-def disturbed(block: Block, median_pulse: float) -> str | None:
+def disturbed(block: Block, median_calibration: float) -> str | None:
     """What disturbed a block, in words; None where nothing did. What the system did not tell is not held against it."""
-    if block.pulse_seconds > SLOW_PULSE * median_pulse:
-        return f"the pulse was {block.pulse_seconds / median_pulse:.2f} times its median"
+    if block.calibration_seconds > SLOW_CALIBRATION * median_calibration:
+        return f"the pulse was {block.calibration_seconds / median_calibration:.2f} times its median"
     if block.steal_share is not None and block.steal_share > STOLEN:
         return f"another machine had the processor for {block.steal_share:.0%} of the time"
     if block.waiting_share is not None and block.waiting_share > WAITED:
@@ -36,10 +36,13 @@ def disturbed(block: Block, median_pulse: float) -> str | None:
     return None
 
 
-def median_pulse(records: Iterable[Record]) -> float | None:
+def median_calibration(records: Iterable[Record]) -> float | None:
     """The pulse of a run: the median over all blocks of its records; None where nothing was timed."""
     pulses = [
-        block.pulse_seconds for record in records for measurement in record.measurements for block in measurement.blocks
+        block.calibration_seconds
+        for record in records
+        for measurement in record.measurements
+        for block in measurement.blocks
     ]
     return median(pulses) if pulses else None
 

@@ -32,7 +32,7 @@ from results.statistics.intervals import LEVEL
 
 Floats = NDArray[np.float64]
 
-MOST_LABELLINGS = 4000
+MAX_LABELLINGS = 4000
 """All labellings up to this many (7 against 7 has 3,432), else a sample of them."""
 CHUNK = 1 << 11
 """Comparisons whose labellings are held in memory together."""
@@ -41,7 +41,7 @@ TIE = 1e-9
 ORDERS = 2000
 
 
-class Chances(NamedTuple):
+class PValues(NamedTuple):
     """How often chance alone gives as much: for each comparison by itself, and corrected for all of them."""
 
     alone: Floats
@@ -56,28 +56,28 @@ class Bounds(NamedTuple):
     high: Floats
 
 
-def least_chance(base: int, new: int) -> float:
+def smallest_p_value(base: int, new: int) -> float:
     """The smallest p of (4) and (5)."""
     if min(base, new) < 1 or base + new < 3:
         return 1.0
-    return max(1 / math.comb(base + new, base), 1 / MOST_LABELLINGS)
+    return max(1 / math.comb(base + new, base), 1 / MAX_LABELLINGS)
 
 
 def labellings(base: int, new: int, seed: int) -> Floats:
     """Rows of 0 and 1, 1 where a unit is called new; the true labelling first."""
     units = base + new
     true_U = np.repeat([0.0, 1.0], [base, new])
-    if math.comb(units, new) <= MOST_LABELLINGS:
+    if math.comb(units, new) <= MAX_LABELLINGS:
         chosen = np.array(list(itertools.combinations(range(units), new)))[::-1]
         rows_LU = np.zeros((len(chosen), units))
         np.put_along_axis(rows_LU, chosen, 1.0, axis=1)
         return rows_LU
-    rows_LU = np.random.default_rng(seed).permuted(np.tile(true_U, (MOST_LABELLINGS, 1)), axis=1)
+    rows_LU = np.random.default_rng(seed).permuted(np.tile(true_U, (MAX_LABELLINGS, 1)), axis=1)
     rows_LU[0] = true_U
     return rows_LU
 
 
-def chances(values_UC: Floats, base: int, floor_C: Floats, seed: int = 0) -> Chances:
+def chances(values_UC: Floats, base: int, floor_C: Floats, seed: int = 0) -> PValues:
     """(4) and (5) for all comparisons of one family: time linear in their number, memory bounded."""
     comparisons = values_UC.shape[1]
     labels_LU = labellings(base, len(values_UC) - base, seed)
@@ -92,10 +92,10 @@ def chances(values_UC: Floats, base: int, floor_C: Floats, seed: int = 0) -> Cha
         alone[chunk], corrected[chunk] = found
     descending = ascending[::-1]
     corrected[descending] = np.maximum.accumulate(corrected[descending])
-    return Chances(alone, corrected)
+    return PValues(alone, corrected)
 
 
-def step_down(drawn_LC: Floats, highest_L: Floats) -> tuple[Chances, Floats]:
+def step_down(drawn_LC: Floats, highest_L: Floats) -> tuple[PValues, Floats]:
     """(4) and (5), before its outer maximum, of columns in ascending order; the first row is the true labelling.
 
     `highest_L` is the highest of each labelling over the columns before these; the second result is the next such.
@@ -103,17 +103,17 @@ def step_down(drawn_LC: Floats, highest_L: Floats) -> tuple[Chances, Floats]:
     reached_C = drawn_LC[0] - TIE * np.abs(drawn_LC[0])
     alone_C = np.mean(drawn_LC >= reached_C, axis=0)
     running_LC = np.maximum.accumulate(np.column_stack([highest_L, drawn_LC]), axis=1)[:, 1:]
-    return Chances(alone_C, np.mean(running_LC >= reached_C, axis=0)), running_LC[:, -1].copy()
+    return PValues(alone_C, np.mean(running_LC >= reached_C, axis=0)), running_LC[:, -1].copy()
 
 
-def pooled_chance(strata: list[Floats], base: list[int], floor: float, seed: int) -> float:
+def pooled_p_value(strata: list[Floats], base: list[int], floor: float, seed: int) -> float:
     """(4) of the mean over strata, whose units are labelled apart from one another: one value each, larger is worse."""
     generator = np.random.default_rng(seed)
-    apart_L, variance_L = np.zeros(MOST_LABELLINGS), np.zeros(MOST_LABELLINGS)
+    apart_L, variance_L = np.zeros(MAX_LABELLINGS), np.zeros(MAX_LABELLINGS)
     for values_U, count in zip(strata, base, strict=True):
         new = len(values_U) - count
         true_U = np.repeat([0.0, 1.0], [count, new])
-        labels_LU = generator.permuted(np.tile(true_U, (MOST_LABELLINGS, 1)), axis=1)
+        labels_LU = generator.permuted(np.tile(true_U, (MAX_LABELLINGS, 1)), axis=1)
         labels_LU[0] = true_U
         d_L, s_L = _parts(labels_LU, values_U[:, None], count, np.array([floor]))
         apart_L += d_L[:, 0]
@@ -172,7 +172,7 @@ def drift(values_UC: Floats, base: int) -> float:
     return float(np.median(products_C)) / squares * len(values_UC) / 2 if squares else 0.0
 
 
-def order_chance(values_UC: Floats, base: int, seed: int = 0) -> float:
+def order_p_value(values_UC: Floats, base: int, seed: int = 0) -> float:
     """How often units in a random order look as restless as these in theirs, all comparisons together.
 
     Two statistics, each over the comparisons' residuals e and products e eᵀ: the lag-1 autocorrelation within the

@@ -1,1 +1,29 @@
 """Read, write, merge and verify runs on disk."""
+
+from results.store.document import MAX_QUOTES, MAX_VALUES, StoreError, reading_many, write_aside, write_bytes_aside
+from results.store.merge import Merged, merge
+from results.store.store import Damage, Run, Store, artifact_digest
+from results.store.traces import Traces, load_traces, save_traces
+from results.store.verify import Flaw, Inspection, clean, verify
+
+__all__ = [
+    "MAX_QUOTES",
+    "MAX_VALUES",
+    "Damage",
+    "Flaw",
+    "Inspection",
+    "Merged",
+    "Run",
+    "Store",
+    "StoreError",
+    "Traces",
+    "artifact_digest",
+    "clean",
+    "load_traces",
+    "merge",
+    "reading_many",
+    "save_traces",
+    "verify",
+    "write_aside",
+    "write_bytes_aside",
+]

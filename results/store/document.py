@@ -20,28 +20,30 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from results.schema.base import Strict
-from results.schema.migrations import once, upgraded
+from results.schema.migrations import migrated, once
 from results.schema.record import SCHEMA_VERSION, Record
 from results.schema.run import RunFile
 
-LARGEST_DOCUMENT_BYTES = 16 << 20
-MOST_VALUES = 500_000
+MAX_DOCUMENT_BYTES = 16 << 20
+MAX_VALUES = 500_000
 """Commas of a document: a value of JSON takes about 160 bytes while it is validated."""
-MOST_QUOTES: dict[type[Strict], int] = {Record: 100_000, RunFile: 2_000_000}
+MAX_QUOTES: dict[type[Strict], int] = {Record: 100_000, RunFile: 2_000_000}
 """Quotation marks of a document, two a string: each unknown name in a file costs a kilobyte of complaint."""
-LARGEST_PLAIN_BYTES = 1 << 17
+MAX_PLAIN_BYTES = 1 << 17
 """From here on a document is looked over before it is validated: each complaint may hold the whole of it."""
-MOST_MEMBERS = 1000
+MAX_MEMBERS = 1000
 """Members of any one object."""
-MOST_COMPLAINTS = 1000
-LONGEST_TEXT = 10_000
+MAX_COMPLAINTS = 1000
+MAX_TEXT = 10_000
 """As the longest `Text` of the schema."""
-LARGEST_UNSEALED_BYTES = 1 << 20
+MAX_UNCHECKED_BYTES = 1 << 20
 """What has lost its seal is looked into for a reason only if it is small."""
-SEAL = b',\n "seal": "'
+CHECKSUM = b',\n "checksum": "'
 """The last member of every file is a digest of all that stands before it."""
+OLD_CHECKSUM = b',\n "seal": "'
+"""How schema versions 1 and 2 named it."""
 _BEGINNING = f'{{\n "schema_version": {SCHEMA_VERSION},'.encode()
-_SEAL_END = b'"\n}\n'
+_CHECKSUM_END = b'"\n}\n'
 
 Document = TypeVar("Document", Record, RunFile)
 
@@ -60,7 +62,7 @@ def write_aside(path: Path, document: Strict) -> None:
     reason = _too_much(text, type(document))
     if reason is not None:
         raise StoreError(f"cannot write {path}: {reason}; plan fewer cases or fewer timed steps")
-    write_bytes_aside(path, sealed(text))
+    write_bytes_aside(path, with_checksum(text))
 
 
 def write_bytes_aside(path: Path, content: bytes) -> None:
@@ -87,7 +89,7 @@ def _take_away(aside: Path) -> None:
 
 def read_document(path: Path, kind: type[Document]) -> Document:
     """A document from disk. Raises `StoreError` in one line for anything that is not one."""
-    return parsed(read_bytes(path, LARGEST_DOCUMENT_BYTES), kind)
+    return parsed(read_bytes(path, MAX_DOCUMENT_BYTES), kind)
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -105,8 +107,8 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 def parsed(content: bytes, kind: type[Document]) -> Document:
     """A document from a file's bytes. Raises `StoreError` in one line for anything that is not one."""
-    text = _unsealed(content)
-    if text is None and len(content) > LARGEST_UNSEALED_BYTES:
+    text = without_checksum(content)
+    if text is None and len(content) > MAX_UNCHECKED_BYTES:
         raise StoreError("damaged: its seal does not fit its content")
     whole = content if text is None else text
     try:
@@ -136,15 +138,15 @@ def reading_many() -> Iterator[None]:
 
 def _too_much(text: bytes, kind: type[Strict]) -> str | None:
     """Why a document would cost too much to read; None where it would not."""
-    if len(text) > LARGEST_DOCUMENT_BYTES:
-        return f"larger than {LARGEST_DOCUMENT_BYTES >> 20} MiB"
-    if len(text) <= LARGEST_PLAIN_BYTES:
+    if len(text) > MAX_DOCUMENT_BYTES:
+        return f"larger than {MAX_DOCUMENT_BYTES >> 20} MiB"
+    if len(text) <= MAX_PLAIN_BYTES:
         return None  # too small to cost much, whatever it holds
-    if text.count(b",") > MOST_VALUES:
-        return f"more than {MOST_VALUES:,} values"
+    if text.count(b",") > MAX_VALUES:
+        return f"more than {MAX_VALUES:,} values"
     quotes = text.count(b'"')
-    if quotes > MOST_QUOTES.get(kind, MOST_QUOTES[Record]):
-        return f"more than {MOST_QUOTES.get(kind, MOST_QUOTES[Record]) // 2:,} strings"
+    if quotes > MAX_QUOTES.get(kind, MAX_QUOTES[Record]):
+        return f"more than {MAX_QUOTES.get(kind, MAX_QUOTES[Record]) // 2:,} strings"
     return None
 
 
@@ -170,15 +172,15 @@ def _misshapen(text: bytes, kind: type[Strict]) -> str | None:
     while left:
         value = left.pop()
         if isinstance(value, dict):
-            if len(value) > MOST_MEMBERS:
-                return f"an object of more than {MOST_MEMBERS:,} members"
-            if max(map(len, value), default=0) > LONGEST_TEXT:
-                return f"a name of more than {LONGEST_TEXT:,} characters"
+            if len(value) > MAX_MEMBERS:
+                return f"an object of more than {MAX_MEMBERS:,} members"
+            if max(map(len, value), default=0) > MAX_TEXT:
+                return f"a name of more than {MAX_TEXT:,} characters"
             left += [each for each in value.values() if isinstance(each, (dict, list, str))]
         elif isinstance(value, list):
             left += [each for each in value if isinstance(each, (dict, list, str))]
-        elif isinstance(value, str) and len(value) > LONGEST_TEXT:
-            return f"a text of more than {LONGEST_TEXT:,} characters"
+        elif isinstance(value, str) and len(value) > MAX_TEXT:
+            return f"a text of more than {MAX_TEXT:,} characters"
     return None
 
 
@@ -190,8 +192,8 @@ def _validated(kind: type[Document], text: bytes) -> Document:
         if version is not None and version > SCHEMA_VERSION:
             raise NewerSchema(f"written by a newer Carousel (schema {version}); update to read it")
         if version is not None and version < SCHEMA_VERSION:
-            present = upgraded(text) or text
-    if len(present) > LARGEST_PLAIN_BYTES:
+            present = migrated(text) or text
+    if len(present) > MAX_PLAIN_BYTES:
         _refuse(_misshapen(present, kind))
     document = kind.model_validate_json(present)
     # A field that is written twice would be read as its last: only what is not written as we write is looked at.
@@ -222,7 +224,7 @@ def _refuse_duplicates(text: bytes) -> None:
 
 
 def _complaint(error: ValidationError) -> str:
-    if error.error_count() > MOST_COMPLAINTS:
+    if error.error_count() > MAX_COMPLAINTS:
         return f"damaged: {error.error_count():,} of its values are not what they should be"
     # Without what was given: it may be the whole document, once for each complaint.
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
@@ -230,16 +232,16 @@ def _complaint(error: ValidationError) -> str:
     return f"damaged{f' at {where[:200]}' if where else ''}: {first['msg'].lower()}"
 
 
-def sealed(text: bytes) -> bytes:
+def with_checksum(text: bytes) -> bytes:
     """A JSON object with its digest as its last member."""
-    return text.removesuffix(b"\n}") + SEAL + hashlib.sha256(text).hexdigest()[:16].encode() + _SEAL_END
+    return text.removesuffix(b"\n}") + CHECKSUM + hashlib.sha256(text).hexdigest()[:16].encode() + _CHECKSUM_END
 
 
-def _unsealed(content: bytes) -> bytes | None:
-    """What was sealed; None where a byte of it is not as it was written."""
-    place = content.rfind(SEAL)
-    if place < 0:
-        return None
-    text = content[:place] + b"\n}"
-    seal = hashlib.sha256(text).hexdigest()[:16].encode()
-    return text if content[place:] == SEAL + seal + _SEAL_END else None
+def without_checksum(content: bytes) -> bytes | None:
+    """Return the document that the checksum covers; None if the checksum does not match."""
+    for name in (CHECKSUM, OLD_CHECKSUM):
+        place = content.rfind(name)
+        text = content[:place] + b"\n}"
+        if place >= 0 and content[place:] == name + hashlib.sha256(text).hexdigest()[:16].encode() + _CHECKSUM_END:
+            return text
+    return None

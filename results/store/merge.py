@@ -14,7 +14,7 @@ from pathlib import Path
 from results.schema.record import Record
 from results.schema.run import RunFile
 from results.store.document import (
-    LARGEST_DOCUMENT_BYTES,
+    MAX_DOCUMENT_BYTES,
     NewerSchema,
     StoreError,
     parsed,
@@ -22,7 +22,7 @@ from results.store.document import (
     read_document,
     write_bytes_aside,
 )
-from results.store.store import LARGEST_FILE_BYTES, Damage, Run, Store, artifact_digest, check_place
+from results.store.store import MAX_FILE_BYTES, Damage, Run, Store, artifact_digest, check_place
 from results.store.verify import Flaw, Kind, damage_of_artifact
 
 
@@ -67,7 +67,7 @@ def _merge_run(run: Run, store: Store, merged: Merged) -> None:
     path = run.folder / "run.json"
     try:
         _check_inside(path, run.folder)
-        content = read_bytes(path, LARGEST_DOCUMENT_BYTES)
+        content = read_bytes(path, MAX_DOCUMENT_BYTES)
         file = parsed(content, RunFile)
     except StoreError as error:
         kind: Kind = "newer" if isinstance(error, NewerSchema) else "damaged"
@@ -103,7 +103,7 @@ def _merge_run_file(target: Run, content: bytes, file: RunFile, merged: Merged) 
 def _merge_record(run: Run, path: Path, planned: set[str], target: Run, merged: Merged) -> None:
     try:
         _check_inside(path, run.folder)
-        content = read_bytes(path, LARGEST_DOCUMENT_BYTES)
+        content = read_bytes(path, MAX_DOCUMENT_BYTES)
         record = parsed(content, Record)
         check_place(record, path)
         if record.key not in planned:
@@ -115,7 +115,7 @@ def _merge_record(run: Run, path: Path, planned: set[str], target: Run, merged: 
     for name, place in record.artifacts.items():
         reason = damage_of_artifact(run, record, name)
         if reason is None:
-            _put(target, place, read_bytes(run.folder / place, LARGEST_FILE_BYTES), merged)
+            _put(target, place, read_bytes(run.folder / place, MAX_FILE_BYTES), merged)
         else:
             merged.left_out.append(Flaw(path=run.folder / place, kind="damaged", reason=reason))
     own = target.record_path(record.key)
@@ -141,7 +141,7 @@ def _put(target: Run, relative: str, content: bytes, merged: Merged) -> None:
     if not place.exists():
         write_bytes_aside(place, content)
         merged.copied.append(place)
-    elif read_bytes(place, LARGEST_FILE_BYTES) == content:
+    elif read_bytes(place, MAX_FILE_BYTES) == content:
         merged.same += 1
     else:
         beside = place.with_name(f"{place.name}.{artifact_digest(content)}.conflict")

@@ -20,7 +20,7 @@ from results.schema.record import Record
 from results.schema.run import RunFile
 from results.store.document import NewerSchema, StoreError, read_document, reading_many, write_aside, write_bytes_aside
 
-LARGEST_FILE_BYTES = 64 << 20
+MAX_FILE_BYTES = 64 << 20
 """An artifact is far smaller; a larger file is not one of ours, and is not read into memory."""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from results.schema.record import Record
 from results.store.document import StoreError
-from results.store.store import LARGEST_FILE_BYTES, Run
+from results.store.store import MAX_FILE_BYTES, Run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,8 +54,8 @@ def load_traces(run: Run, record: Record) -> Traces | None:
         return None
     path = run.folder / record.artifacts[ARTIFACT]
     try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise StoreError(f"{path} is larger than {LARGEST_FILE_BYTES >> 20} MiB")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise StoreError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB")
         named = safetensors.numpy.load(path.read_bytes())
         gates = {name.removeprefix(_GATE): named[name] for name in sorted(named) if name.startswith(_GATE)}
         attention = {

@@ -14,7 +14,7 @@ import psutil
 from results.schema.record import Record
 from results.schema.run import RunFile
 from results.store.document import NewerSchema, StoreError, read_bytes, read_document, reading_many
-from results.store.store import LARGEST_FILE_BYTES, Run, Store, artifact_digest, check_place
+from results.store.store import MAX_FILE_BYTES, Run, Store, artifact_digest, check_place
 
 Kind = Literal["damaged", "newer", "missing", "misplaced", "left over", "set aside", "conflict", "unclaimed"]
 HARMLESS: frozenset[Kind] = frozenset(("left over", "set aside", "conflict", "unclaimed"))
@@ -170,7 +170,7 @@ def damage_of_artifact(run: Run, record: Record, name: str) -> str | None:
     try:
         if not path.resolve().is_relative_to(run.folder.resolve()):
             return "it leads out of its run's folder"
-        content = read_bytes(path, LARGEST_FILE_BYTES)
+        content = read_bytes(path, MAX_FILE_BYTES)
     except (OSError, RuntimeError):
         return "it cannot be read"
     except StoreError as error:

@@ -27,7 +27,7 @@ def describe(task: Task, length: int, seed: int = 0) -> str:
     """
     batch = task.sample(generator(seed, "train"), 1, length)
     guessing = f"At {length} steps chance is {task.chance(length):.3f}"
-    blind = task.blind_to_the_past(length)
+    blind = task.memoryless_score(length)
     if blind is not None:
         guessing += f", and the best answer from the present step alone scores {blind:.3f}"
     return f"{task}: {task.summary()}\n{guessing}.\n\n{show(task, batch, 0)}"

@@ -134,7 +134,7 @@ class Task(ABC):
         """Where the inputs tell the answer, bool (B, T): wherever one is asked, unless a task says otherwise."""
         return batch.mask
 
-    def blind_to_the_past(self, length: int) -> float | None:
+    def memoryless_score(self, length: int) -> float | None:
         """The score of the best answer from the present input (and step) alone, where it beats chance."""
         return None
 

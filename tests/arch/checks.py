@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bench.validation import ARCH_LAWS, LEVELS, Level, Trial
+from bench.validation import ARCH_CHECKS, LEVELS, Level, Trial
 from tests.arch import oracles, softmax
 from tests.arch.oracles import chosen
 from tests.arch.subjects import every_spec, trial
 
-LAWS = tuple(ARCH_LAWS.values())
+CONTRACT = tuple(ARCH_CHECKS.values())
 ORACLES = oracles.ORACLES | softmax.ORACLES
 
 
@@ -40,9 +40,9 @@ def oracle_checks() -> Iterator[Check]:
                 yield Check(of=oracle, arch=name, name=f"{oracle.__name__}-{spec}", run=partial(oracle, spec))
 
 
-def law_checks() -> Iterator[Check]:
+def contract_checks() -> Iterator[Check]:
     """Every law for every spec at every level."""
-    for law in LAWS:
+    for law in CONTRACT:
         for spec in every_spec():
             for level in LEVELS:
                 name = f"{law.__name__}-{spec}-{level}"

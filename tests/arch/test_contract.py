@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import arch
 from bench.validation import MODES, repeat_step, scan_chunks
-from tests.arch.checks import Check, law_checks
+from tests.arch.checks import Check, contract_checks
 from tests.arch.oracles import chosen
 from tests.arch.softmax import plain_softmax
 from tests.arch.subjects import BATCH, WIDTH, close, every_spec, model, subject
@@ -20,7 +20,7 @@ FLOAT64_BYTES = 8
 RECURRENT = [spec for spec in every_spec() if "transformer" not in spec]
 
 
-@pytest.mark.parametrize("check", list(law_checks()), ids=str)
+@pytest.mark.parametrize("check", list(contract_checks()), ids=str)
 def test_law(check: Check) -> None:
     check.run()
 

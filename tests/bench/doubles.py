@@ -26,7 +26,7 @@ class CountingClock:
         return self.now
 
 
-LOADED_BLOCK = Block(pulse_seconds=0.003, load=0.25, steal_share=0.0625, waiting_share=0.5, switches=3)
+LOADED_BLOCK = Block(calibration_seconds=0.003, load=0.25, steal_share=0.0625, waiting_share=0.5, switches=3)
 """What a `loaded_machine` does around every block."""
 
 

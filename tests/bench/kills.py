@@ -76,7 +76,19 @@ def survives(folder: Path, kills: int, moments: random.Random) -> bool:
 
 
 def _start(folder: Path, plan: Path, store: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "bench", "run", str(plan), "--store", str(store), "--lanes", "2", "--repeat", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "run",
+        str(plan),
+        "--store",
+        str(store),
+        "--workers",
+        "2",
+        "--repeat",
+        "2",
+    ]
     environment = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(HOME)}
     return subprocess.Popen(
         [*command, "-q"], env=environment, cwd=HOME, start_new_session=True, stdout=subprocess.DEVNULL

@@ -26,10 +26,10 @@ def as_in_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     torch.set_flush_denormal(False)
 
 
-def request_for(folder: Path, *, new: bool = False, repeat: int = 1, **changes: Any) -> Request:
+def request_for(folder: Path, *, resume: bool = True, repeat: int = 1, **changes: Any) -> Request:
     plan = tiny_plan(folder, **changes)
     store, command = folder / "runs", "carousel run tiny.toml"
-    return Request(plan_name="tiny", plan=plan, store=store, command=command, new=new, repeat=repeat)
+    return Request(plan_name="tiny", plan=plan, store=store, command=command, resume=resume, repeat=repeat)
 
 
 def run_quietly(request: Request) -> Outcome:

@@ -16,9 +16,9 @@ from tests.reports import second_run, synthetic
 from tests.reports.html.test_render import HOSTILE
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
-FEWEST_PASSES = 20
+MIN_PASSES = 20
 """Rules that axe must have found something to judge by, so that an empty page cannot pass."""
-LARGEST_PDF_BYTES = 5_000_000
+MAX_PDF_BYTES = 5_000_000
 
 
 def column(page: Page, number: int) -> list[str]:
@@ -146,7 +146,7 @@ def test_it_prints_every_section_and_no_controls(seen: Seen, report: Path) -> No
     assert page.locator("#leaderboard-table").is_visible()
     printed = page.pdf(format="A4", landscape=True)
     assert printed.startswith(b"%PDF-")
-    assert 20_000 < len(printed) < LARGEST_PDF_BYTES
+    assert 20_000 < len(printed) < MAX_PDF_BYTES
 
 
 def test_without_scripts_every_row_and_reason_can_be_read_and_no_dead_control_is_shown(
@@ -172,7 +172,7 @@ def test_axe_finds_nothing_wrong(seen: Seen, report: Path, scheme: str, width: i
     page.locator("details summary").first.click()
     found = Axe().run(page, options=RULES).response
     assert [(one["id"], [node["html"][:200] for node in one["nodes"]][:5]) for one in found["violations"]] == []
-    assert len(found["passes"]) > FEWEST_PASSES
+    assert len(found["passes"]) > MIN_PASSES
 
 
 def test_two_runs_sort_filter_and_pass_axe(seen: Seen, run: RunFile, records: list[Record], tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOMS = ("arch", "tasks", "bench", "results", "reports")
+PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 NOT_SHIPPED = (".pyc", ".pyo", ".nbi", ".nbc")
 
 
 def belonging(home: Path) -> Iterator[str]:
     """The files of the rooms in a checkout, by their places."""
-    for room in ROOMS:
+    for room in PACKAGES:
         for path in (home / room).rglob("*"):
             if path.is_file() and path.suffix not in NOT_SHIPPED and "__pycache__" not in path.parts:
                 yield path.relative_to(home).as_posix()

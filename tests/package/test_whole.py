@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from setuptools import find_packages
 
-from tests.package.__main__ import ROOMS, belonging, main, missing
+from tests.package.__main__ import PACKAGES, belonging, main, missing
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -30,11 +30,11 @@ def test_every_file_of_the_rooms_is_in_a_declared_package() -> None:
 
 
 def test_every_room_says_that_it_is_typed() -> None:
-    assert {f"{room}/py.typed" for room in ROOMS} <= set(belonging(HOME))
+    assert {f"{room}/py.typed" for room in PACKAGES} <= set(belonging(HOME))
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    for room in ROOMS:
+    for room in PACKAGES:
         shutil.copytree(HOME / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     assert missing(HOME, tmp_path) == []
     (tmp_path / "bench" / "plans" / "quick.toml").unlink()

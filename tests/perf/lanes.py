@@ -52,26 +52,26 @@ def main() -> int:
     given, options = parser.parse_known_args()
     _run([sys.executable, "-c", "from arch import kernels; kernels.warm()"])
     print(f"{'lanes':>5} {'wall (s)':>9} {'share':>6} {'training (s)':>13} {'timing (s)':>11}")
-    rans: dict[int, list[Ran]] = {1: [], given.lanes: []}
+    rans: dict[int, list[Ran]] = {1: [], given.workers: []}
     for turn in range(given.rounds):
-        for lanes, before in rans.items():
+        for workers, before in rans.items():
             with tempfile.TemporaryDirectory() as folder:
-                store = given.keep / f"{lanes}-lanes-{turn + 1}" if given.keep else Path(folder)
-                ran = timed(given.plan, options, lanes, store)
+                store = given.keep / f"{workers}-lanes-{turn + 1}" if given.keep else Path(folder)
+                ran = timed(given.plan, options, workers, store)
             before.append(ran)
-            row = f"{lanes:5} {ran.wall_seconds:9.1f} {ran.share:>6} {ran.training_seconds:13.1f}"
+            row = f"{workers:5} {ran.wall_seconds:9.1f} {ran.share:>6} {ran.training_seconds:13.1f}"
             print(f"{row} {ran.timing_seconds:11.1f}", flush=True)
-    alone, together = (min(rans[lanes], key=lambda ran: ran.wall_seconds) for lanes in (1, given.lanes))
+    alone, together = (min(rans[workers], key=lambda ran: ran.wall_seconds) for workers in (1, given.workers))
     ratio = alone.wall_seconds / together.wall_seconds
-    bound = most(alone.training_seconds, alone.timing_seconds, given.lanes)
+    bound = most(alone.training_seconds, alone.timing_seconds, given.workers)
     verdict = "as promised" if ratio >= given.at_least else f"less than {given.at_least:g} times"
-    print(f"{ratio:.2f} times as fast on {given.lanes} lanes as on one, of {bound:.2f} that are possible: {verdict}")
+    print(f"{ratio:.2f} times as fast on {given.workers} lanes as on one, of {bound:.2f} that are possible: {verdict}")
     return 0 if ratio >= given.at_least else 1
 
 
-def timed(plan: str, options: list[str], lanes: int, store: Path) -> Ran:
+def timed(plan: str, options: list[str], workers: int, store: Path) -> Ran:
     """Run a plan in an empty store."""
-    words = ["run", plan, *options, "--lanes", str(lanes), "--store", str(store)]
+    words = ["run", plan, *options, "--workers", str(workers), "--store", str(store)]
     began = time.monotonic()
     output = _run([sys.executable, "-m", "bench", *words])
     wall = time.monotonic() - began
@@ -91,9 +91,9 @@ def worked(records: list[Record]) -> tuple[float, float]:
     return training, timing
 
 
-def most(training_seconds: float, timing_seconds: float, lanes: int) -> float:
+def most(training_seconds: float, timing_seconds: float, workers: int) -> float:
     """How many times as fast as on one lane a run can be; (1)."""
-    return (training_seconds + timing_seconds) / (training_seconds / lanes + timing_seconds)
+    return (training_seconds + timing_seconds) / (training_seconds / workers + timing_seconds)
 
 
 def _run(command: list[str]) -> str:

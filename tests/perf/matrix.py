@@ -3,8 +3,8 @@
     python -m tests.perf.matrix [--plan quick] [--sample N]
 
 The loop trains the same networks of torch.nn (the same width, batches, steps, optimiser and evaluations) with torch's
-default threads, one case after the other. Carousel is `carousel run PLAN --measure accuracy --new` with a store of its
-own, its start and the compiling of kernels included where they are not cached. A case that Carousel stops early
+default threads, one case after the other. Carousel is `carousel run PLAN --measure accuracy --no-resume` with a store
+of its own, its start and the compiling of kernels included where they are not cached. A case that Carousel stops early
 because it is solved, the loop stops at the same step, so that both do one amount of training.
 
 `--sample N` has the loop train N cases, spread evenly over the plan; the rest are taken to cost what the sampled
@@ -57,7 +57,18 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as store:
         begun = time.perf_counter()
-        command = [sys.executable, "-m", "bench", "run", given.plan, "--measure", "accuracy", "--store", store, "--new"]
+        command = [
+            sys.executable,
+            "-m",
+            "bench",
+            "run",
+            given.plan,
+            "--measure",
+            "accuracy",
+            "--store",
+            store,
+            "--no-resume",
+        ]
         ran = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
         carousel_seconds = time.perf_counter() - begun
         if ran.returncode != 0:

@@ -53,7 +53,7 @@ class Costs:
     misjudged: float = MISJUDGED
 
 
-def simulate(durations: Sequence[float], lanes: int, costs: Costs, seed: int = 0) -> float:
+def simulate(durations: Sequence[float], workers: int, costs: Costs, seed: int = 0) -> float:
     """Wall-clock seconds until the last record is written."""
     order = random.Random(seed)
     expected = [(seconds * order.lognormvariate(0, costs.misjudged), seconds) for seconds in durations]
@@ -69,7 +69,7 @@ def simulate(durations: Sequence[float], lanes: int, costs: Costs, seed: int = 0
             scheduler = max(scheduler, driver) + costs.scheduler_messages / 2
             heapq.heappush(ends, (scheduler + startup + seconds, len(ends)))
 
-    for _ in range(lanes):
+    for _ in range(workers):
         hand_out(0.0, costs.lane_startup)
     while ends:
         ended, _ = heapq.heappop(ends)
@@ -79,9 +79,9 @@ def simulate(durations: Sequence[float], lanes: int, costs: Costs, seed: int = 0
     return max(driver, scheduler)
 
 
-def bottleneck(durations: Sequence[float], lanes: int, costs: Costs) -> tuple[str, float]:
+def bottleneck(durations: Sequence[float], workers: int, costs: Costs) -> tuple[str, float]:
     """The cost without which the run would gain most, and the share of its wall time that this is."""
-    wall = simulate(durations, lanes, costs)
+    wall = simulate(durations, workers, costs)
     without = {
         "record writes": replace(costs, driver_writes=0.0),
         "driver messages": replace(costs, driver_messages=0.0),
@@ -89,9 +89,9 @@ def bottleneck(durations: Sequence[float], lanes: int, costs: Costs) -> tuple[st
         "starting lanes": replace(costs, lane_startup=0.0),
         "misjudged durations": replace(costs, misjudged=0.0),
     }
-    gains = {name: 1 - simulate(durations, lanes, changed) / wall for name, changed in without.items()}
-    ideal = max(sum(durations) / lanes, max(durations))
-    gains["the longest case"] = (ideal - sum(durations) / lanes) / wall
+    gains = {name: 1 - simulate(durations, workers, changed) / wall for name, changed in without.items()}
+    ideal = max(sum(durations) / workers, max(durations))
+    gains["the longest case"] = (ideal - sum(durations) / workers) / wall
     name = max(gains, key=lambda one: gains[one])
     return name, gains[name]
 
@@ -99,9 +99,9 @@ def bottleneck(durations: Sequence[float], lanes: int, costs: Costs) -> tuple[st
 def seconds_of_a_write(rounds: int = 50) -> float:
     """Median time in which a record and its weights are on disk."""
     from bench.executors.jobs import TrainJob
-    from bench.executors.training_job import do_train
+    from bench.executors.training_job import run_training_job
 
-    record = do_train(TrainJob(case=tiny_case()), lambda *_: None).record
+    record = run_training_job(TrainJob(case=tiny_case()), lambda *_: None).record
     weights, taken = bytes(WEIGHTS_BYTES), []
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder))
@@ -155,10 +155,10 @@ def main() -> int:
         f"messages {1e3 * driver:.1f} ms in the driver and {1e3 * scheduler:.1f} ms in the scheduler"
     )
     print("lanes  wall time (h)  efficiency  costs most")
-    for lanes in LANES:
-        wall = simulate(durations, lanes, costs)
-        name, gain = bottleneck(durations, lanes, costs)
-        print(f"{lanes:5}  {wall / 3600:13.2f}  {sum(durations) / lanes / wall:10.1%}  {name} ({gain:.1%})")
+    for workers in LANES:
+        wall = simulate(durations, workers, costs)
+        name, gain = bottleneck(durations, workers, costs)
+        print(f"{workers:5}  {wall / 3600:13.2f}  {sum(durations) / workers / wall:10.1%}  {name} ({gain:.1%})")
     return 0
 
 

@@ -17,7 +17,7 @@ def test_trainings_share_the_lanes_and_timings_do_not() -> None:
 
 
 def test_a_group_that_was_timed_together_is_counted_once() -> None:
-    timing = Span(work="timing", lane="0", began=10.0, ended=14.0)
-    trainings = [Span(work="training", lane=lane, began=0.0, ended=5.0) for lane in "01"]
+    timing = Span(work="timing", worker="0", began=10.0, ended=14.0)
+    trainings = [Span(work="training", worker=worker, began=0.0, ended=5.0) for worker in "01"]
     records = [record().model_copy(update={"spans": (training, timing)}) for training in trainings]
     assert worked(records) == (10.0, 4.0)

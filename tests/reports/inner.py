@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from results import Case, Claim, Line, Measurement, Model, Point, ProbeRun, Protocol, Record, RunFile, Traces, Training
+from results import (
+    Case,
+    Claim,
+    EvalPoint,
+    Measurement,
+    Model,
+    ProbeRun,
+    Protocol,
+    Record,
+    ReferenceScores,
+    RunFile,
+    Traces,
+    Training,
+)
 from tests.reports import synthetic
 
 LENGTH = 6
@@ -42,7 +55,7 @@ def run(**changes: object) -> RunFile:
 def record(one: Case) -> Record:
     score = SCORES[one.arch] + (0.01 if one.protocol.weight_decay else 0.0) + 0.01 * one.seed
     curve = tuple(
-        Point(
+        EvalPoint(
             step=step,
             train_loss=0.5,
             validation_loss=0.5 + 0.02 * step,
@@ -60,7 +73,7 @@ def record(one: Case) -> Record:
         training=Training(
             steps=8, sequences=256, seconds=1.0, stopped="budget", threads=1, flushes_denormals=True, curve=curve
         ),
-        lines=(Line(length=LENGTH, chance=0.5, blind_to_the_past=0.75),),
+        reference_scores=(ReferenceScores(length=LENGTH, chance=0.5, memoryless_score=0.75),),
         measurements=(
             Measurement(metric="accuracy", at={"length": LENGTH}, samples=(score,)),
             Measurement(metric="early_stopped_accuracy", at={"length": LENGTH}, samples=(score + 0.005,)),

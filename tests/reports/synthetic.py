@@ -9,13 +9,13 @@ from results import (
     Block,
     Case,
     Environment,
-    Line,
+    EvalPoint,
     Measurement,
     Model,
-    Point,
     ProbeRun,
     Protocol,
     Record,
+    ReferenceScores,
     RunFile,
     Training,
 )
@@ -89,7 +89,7 @@ def run(planned: list[Case] | None = None, **changes: object) -> RunFile:
         ),
         "cases": tuple(cases() if planned is None else planned),
         "probes": ("accuracy", "latency", "streaming"),
-        "lanes": 2,
+        "workers": 2,
         "created": "2026-01-01T12:00:00+00:00",
         "finished": "2026-01-01T12:04:10+00:00",
     }
@@ -104,9 +104,9 @@ def score(one: Case, length: int) -> float:
     return round(min(1.0, floor + (trained - floor) * float(kept) + 0.03 * (one.seed - 1) * (trained < 0.98)), 4)
 
 
-def lines(one: Case) -> tuple[Line, ...]:
+def reference_scores(one: Case) -> tuple[ReferenceScores, ...]:
     return tuple(
-        Line(length=length, chance=CHANCE[base(one.task)], blind_to_the_past=BLIND.get(base(one.task)))
+        ReferenceScores(length=length, chance=CHANCE[base(one.task)], memoryless_score=BLIND.get(base(one.task)))
         for length in (one.length, 2 * one.length, 4 * one.length)
     )
 
@@ -118,7 +118,7 @@ def step_samples(one: Case, position: int, count: int = 60) -> tuple[float, ...]
     return tuple(middle * (1 + 0.02 * one.seed) * math.exp(abs(noise.gauss(0, 0.12))) for _ in range(count))
 
 
-def curve(one: Case, stopped: str) -> tuple[Point, ...]:
+def curve(one: Case, stopped: str) -> tuple[EvalPoint, ...]:
     final, chance = score(one, one.length), CHANCE[base(one.task)]
     noise = random.Random(one.key)
     ends = {"solved": 500, "diverged": 300}.get(stopped, 800)
@@ -128,7 +128,7 @@ def curve(one: Case, stopped: str) -> tuple[Point, ...]:
         reached = chance + (final - chance) * share + noise.gauss(0, 0.01)
         broken = stopped == "diverged" and step == ends
         points.append(
-            Point(
+            EvalPoint(
                 step=step,
                 train_loss=None if broken else 1 - 0.8 * share,
                 validation_loss=None if broken else 1 - 0.75 * share,
@@ -145,14 +145,14 @@ def record(one: Case) -> Record:
     measurements = [
         *(
             Measurement(metric="accuracy", at={"length": line.length}, samples=(score(one, line.length),))
-            for line in lines(one)
+            for line in reference_scores(one)
         ),
         *(
             Measurement(
                 metric="forward_seconds",
                 at={"batch": batch},
                 samples=tuple(STEP_SECONDS[arch] * one.length * batch**0.5 * (1 + 0.01 * n) for n in range(5)),
-                blocks=(Block(pulse_seconds=PULSE_SECONDS),) * 5,
+                blocks=(Block(calibration_seconds=PULSE_SECONDS),) * 5,
             )
             for batch in (1, 32)
         ),
@@ -161,7 +161,7 @@ def record(one: Case) -> Record:
                 metric="step_seconds",
                 at={"position": position},
                 samples=step_samples(one, position),
-                blocks=(Block(pulse_seconds=PULSE_SECONDS),),
+                blocks=(Block(calibration_seconds=PULSE_SECONDS),),
             )
             for position in POSITIONS
         ),
@@ -177,7 +177,7 @@ def record(one: Case) -> Record:
         status="ok",
         model=Model(parameters=20_000 + len(arch), width=40, depth=2),
         training=training(one, "solved" if solved else "budget"),
-        lines=lines(one),
+        reference_scores=reference_scores(one),
         measurements=tuple(measurements),
         probes={
             "accuracy": ProbeRun(status="ok", seconds=0.5),

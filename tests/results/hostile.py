@@ -23,10 +23,10 @@ LARGEST = 16 * MIB - 1000
 """As much as is read at all."""
 
 
-def sealed(text: bytes) -> bytes:
+def with_checksum(text: bytes) -> bytes:
     """With a seal that fits: whoever means harm can compute one. The text is a JSON object that ends a line."""
     seal = hashlib.sha256(text).hexdigest()[:16].encode()
-    return text.removesuffix(b"\n}") + b',\n "seal": "' + seal + b'"\n}\n'
+    return text.removesuffix(b"\n}") + b',\n "checksum": "' + seal + b'"\n}\n'
 
 
 def _repeated(start: bytes, unit: bytes, size: int) -> bytes:
@@ -64,7 +64,7 @@ def documents() -> dict[str, bytes]:
         "a key that climbs": whole.replace(b'"key": "', b'"key": "../../'),
     }
     assert all(text.endswith(b"\n}") for text in found.values())
-    files = {name: sealed(text) for name, text in found.items()}
+    files = {name: with_checksum(text) for name, text in found.items()}
     files["a pickle"] = (
         b"\x80\x04\x95\x21\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x8c\x06system\x93\x8c\x06exit 9\x85R."
     )

@@ -79,7 +79,7 @@ def run_of(
                         metric=metric,
                         at={kind: value},
                         samples=tuple(middle * (1 + 0.01 * (i - samples // 2)) for i in range(samples)),
-                        blocks=(Block(pulse_seconds=pulse),),
+                        blocks=(Block(calibration_seconds=pulse),),
                         process=process,
                     )
                 )
@@ -116,7 +116,7 @@ def run_of(
         ),
         cases=tuple(cases),
         probes=("accuracy", "latency", "streaming"),
-        lanes=2,
+        workers=2,
         repeat=processes,
         created="2026-01-02T03:04:05Z",
         finished="2026-01-02T03:05:05Z",

@@ -89,7 +89,7 @@ def test_a_path_without_a_run_is_one_line(tmp_path: Path) -> None:
 def test_one_row_a_sample_with_process_block_and_every_field_of_the_case(tmp_path: Path) -> None:
     run, _ = stored(tmp_path)
     first = record()
-    blocks = (Block(pulse_seconds=0.1, load=0.5), Block(pulse_seconds=0.2))
+    blocks = (Block(calibration_seconds=0.1, load=0.5), Block(calibration_seconds=0.2))
     timed = Measurement(
         metric="step_seconds", at={"position": 16}, samples=(1.0, 2.0, 3.0, 4.0), blocks=blocks, process=3
     )
@@ -99,7 +99,7 @@ def test_one_row_a_sample_with_process_block_and_every_field_of_the_case(tmp_pat
     assert list(last["value"]) == [1.0, 2.0, 3.0, 4.0]
     assert list(last["sample"]) == [0, 1, 2, 3]
     assert list(last["block"]) == [0, 0, 1, 1]
-    assert list(last["block_pulse_seconds"]) == [0.1, 0.1, 0.2, 0.2]
+    assert list(last["block_calibration_seconds"]) == [0.1, 0.1, 0.2, 0.2]
     assert list(last["block_load"])[:2] == [0.5, 0.5]
     assert set(last["process"]) == {3}
     assert set(last["unit"]) == {"s"}
@@ -112,7 +112,7 @@ def test_one_row_a_sample_with_process_block_and_every_field_of_the_case(tmp_pat
 
 
 def test_blocks_of_unequal_size_are_cut_evenly_and_in_order() -> None:
-    blocks = tuple(Block(pulse_seconds=float(number)) for number in range(3))
+    blocks = tuple(Block(calibration_seconds=float(number)) for number in range(3))
     measured = Measurement(metric="step_seconds", samples=(0.0,) * 7, blocks=blocks)
     table = sample_frame(run_file(), [record(measurements=(measured,))])
     assert list(table["block"]) == [0, 0, 0, 1, 1, 2, 2]
@@ -143,7 +143,7 @@ def test_one_row_a_case_and_a_planned_case_without_a_record_is_missing() -> None
 
 
 def test_the_examples_of_the_docstrings_are_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(FIXTURES / "schema-2", tmp_path / "carousel-runs")
+    shutil.copytree(FIXTURES / "schema-3", tmp_path / "carousel-runs")
     monkeypatch.chdir(tmp_path)
     ran = doctest.testmod(frames, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert ran.failed == 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.validation import blind_score, lengths_of
+from bench.validation import lengths_of, memoryless_score
 from tasks import Task
 from tests.tasks.specs import of_every_task
 
@@ -16,15 +16,15 @@ ANSWERS_LOST = 0.004
 @of_every_task()
 def test_the_best_answers_that_do_not_look_score_chance(task: Task) -> None:
     for length in two_lengths(task):
-        score, deviation = blind_score(task, length, sees_the_present=False, sequences=SEQUENCES)
+        score, deviation = memoryless_score(task, length, sees_the_present=False, sequences=SEQUENCES)
         assert score == pytest.approx(task.chance(length), abs=DEVIATIONS * deviation + 1 / SEQUENCES)
 
 
 @of_every_task()
 def test_the_best_answers_from_the_present_score_what_is_declared(task: Task) -> None:
     for length in two_lengths(task):
-        score, deviation = blind_score(task, length, sees_the_present=True, sequences=SEQUENCES)
-        declared = task.blind_to_the_past(length)
+        score, deviation = memoryless_score(task, length, sees_the_present=True, sequences=SEQUENCES)
+        declared = task.memoryless_score(length)
         margin = DEVIATIONS * deviation + 1 / SEQUENCES
         assert score <= (task.chance(length) if declared is None else declared) + margin
         if declared is not None:

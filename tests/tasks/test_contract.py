@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import tasks
-from bench.validation import TASK_LAWS, TaskTrial, lengths_of
+from bench.validation import TASK_CHECKS, TaskTrial, lengths_of
 from tasks import Split, Task, Tokens
 from tests.tasks.specs import of_every_task
 
 BATCH = 12
-SAMPLED_LAWS = ("chance", "present_input")
+SAMPLED_CHECKS = ("chance", "present_input")
 """Held against more sequences in `test_chance.py`."""
 SAME_WINDOW = 0.01
 """How many windows of the default text may have several successors, so that no solver can tell which."""
@@ -32,10 +32,10 @@ def test_the_worked_examples_run(module: str) -> None:
 
 
 @of_every_task()
-@pytest.mark.parametrize("law", [name for name in TASK_LAWS if name not in SAMPLED_LAWS])
+@pytest.mark.parametrize("law", [name for name in TASK_CHECKS if name not in SAMPLED_CHECKS])
 def test_law(task: Task, law: str) -> None:
     for length in lengths_of(task):
-        TASK_LAWS[law](TaskTrial(task=task, length=length, batch=BATCH))
+        TASK_CHECKS[law](TaskTrial(task=task, length=length, batch=BATCH))
 
 
 @of_every_task()

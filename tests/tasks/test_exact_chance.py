@@ -29,7 +29,7 @@ def test_cycle_navigation_counts_all_walks(places: int, length: int) -> None:
     ends = Counter(sum(walk) % places for walk in itertools.product((-1, 0, 1), repeat=length))
     assert task.chance(length) == pytest.approx(float(best(ends)), abs=ROUNDING)
     before = Counter(sum(walk) % places for walk in itertools.product((-1, 0, 1), repeat=length - 1))
-    blind = task.blind_to_the_past(length) or task.chance(length)
+    blind = task.memoryless_score(length) or task.chance(length)
     assert blind == pytest.approx(float(best(before)), abs=ROUNDING if length < 5 else 2e-3)
 
 
@@ -48,11 +48,11 @@ def test_modular_arithmetic_counts_all_expressions(modulus: int, length: int) ->
     assert task.chance(length) == pytest.approx(float(best(values)), abs=ROUNDING)
     if length % 2:
         knowing = sum(best(counts) for counts in by_last.values()) / modulus
-        line = task.chance(length) if knowing == best(values) else task.blind_to_the_past(length)
+        line = task.chance(length) if knowing == best(values) else task.memoryless_score(length)
         assert line == pytest.approx(float(knowing), abs=ROUNDING)
-        assert (task.blind_to_the_past(length) is None) == (knowing == best(values))
+        assert (task.memoryless_score(length) is None) == (knowing == best(values))
     else:
-        assert task.blind_to_the_past(length) is None
+        assert task.memoryless_score(length) is None
 
 
 @pytest.mark.parametrize("length", [2, 4, 6, 8])
@@ -68,7 +68,7 @@ def test_brackets_counts_all_ways_to_spoil_a_valid_string(length: int) -> None:
     ) / len(valid)
     balanced = 0.5 + 0.5 * still
     assert task.chance(length) == pytest.approx(balanced, abs=ROUNDING)
-    assert task.blind_to_the_past(length) == pytest.approx(balanced + 0.1, abs=ROUNDING)
+    assert task.memoryless_score(length) == pytest.approx(balanced + 0.1, abs=ROUNDING)
 
 
 def test_listops_counts_all_flat_lists() -> None:

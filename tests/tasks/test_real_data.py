@@ -96,7 +96,7 @@ def test_the_lines_of_the_text_count_every_window_of_the_test_part(missing: int)
         after.update(itertools.pairwise(part[start : start + length + 1]))
     best_successor = [max(count for (first, _), count in after.items() if first == c) for c in {c for c, _ in after}]
     assert task.chance(length) == pytest.approx(max(asked.values()) / (missing * length), rel=1e-12)
-    assert task.blind_to_the_past(length) == pytest.approx(sum(best_successor) / (missing * length), rel=1e-12)
+    assert task.memoryless_score(length) == pytest.approx(sum(best_successor) / (missing * length), rel=1e-12)
 
 
 def test_digests_name_the_data() -> None:

@@ -31,9 +31,9 @@ PLAIN = 20
 EFFECTS = {0.05: 21, 0.10: 22, 0.20: 24}
 PLAIN_A_ROUND = 3
 BUSY_PROCESSES = 3
-LEAST_ROUNDS = 5
+MIN_ROUNDS = 5
 """With fewer, no interval of five processes and fifteen can be as sure as a planted effect asks."""
-LEAST_WIDTH = 120
+MIN_WIDTH = 120
 
 
 def main() -> int:
@@ -41,13 +41,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=8, help="fresh processes of each planted effect (default 8)")
     parser.add_argument("--minutes", type=float, default=11, help="begin no further round after these (default 11)")
     given = parser.parse_args()
-    if given.rounds < LEAST_ROUNDS:
-        parser.error(f"--rounds must be at least {LEAST_ROUNDS} for an interval, not {given.rounds}")
+    if given.rounds < MIN_ROUNDS:
+        parser.error(f"--rounds must be at least {MIN_ROUNDS} for an interval, not {given.rounds}")
     console, started, generator = Console(), time.perf_counter(), random.Random(0)
-    console.width = max(console.width, LEAST_WIDTH)
+    console.width = max(console.width, MIN_WIDTH)
     found: dict[int, list[Process]] = {times: [] for times in (PLAIN, *EFFECTS.values())}
     for number in range(given.rounds):
-        if number >= LEAST_ROUNDS and time.perf_counter() - started > 60 * given.minutes:
+        if number >= MIN_ROUNDS and time.perf_counter() - started > 60 * given.minutes:
             break
         turns = [PLAIN] * PLAIN_A_ROUND + list(EFFECTS.values())
         for times in generator.sample(turns, len(turns)):

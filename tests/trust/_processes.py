@@ -31,7 +31,7 @@ class Process:
         return {place_of(m.metric, m.at): median(m.samples) for m in self.measurements if m.blocks}
 
     def pulses(self) -> list[float]:
-        return [pulse for m in self.measurements for pulse in m.pulse_seconds]
+        return [pulse for m in self.measurements for pulse in m.calibration_seconds]
 
     def reasons(self, pulse: float) -> list[str | None]:
         """What disturbed each block; None of a quiet one."""

@@ -48,7 +48,7 @@ def _run(processes: Sequence[Process]) -> tuple[RunFile, list[Record]]:
         environment=_here(),
         cases=(CASE,),
         probes=("latency", "streaming"),
-        lanes=1,
+        workers=1,
         repeat=len(processes),
         created="",
     )

@@ -25,8 +25,8 @@ from tests.trust._runs import compared, ratio
 from tests.trust._subject import measured, subject
 
 PULSE = 0.004
-QUIET = Block(pulse_seconds=PULSE, load=0.01, waiting_share=0.0)
-BUSY = Block(pulse_seconds=PULSE, load=0.5, waiting_share=0.0)
+QUIET = Block(calibration_seconds=PULSE, load=0.01, waiting_share=0.0)
+BUSY = Block(calibration_seconds=PULSE, load=0.5, waiting_share=0.0)
 SMALL = Timing(positions=(1, 4), steps=10, blocks=2, block_seconds=1e-4, batch=2, streams=())
 EXACT = 1e-12
 """Relative: a few operations in float64."""

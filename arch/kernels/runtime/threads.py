@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-LEAST_WORK = 1 << 17
+MIN_WORK = 1 << 17
 """Products, or numbers of an elementwise function, below which a thread of its own costs more than it brings."""
 
 TILED = 16
@@ -28,7 +28,7 @@ _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 def over_rows(rows: int, work: int, run: Callable[[int, int], object], multiple: int = 16) -> None:
     """run(first, last) for shares of `rows` that are a `multiple` of rows each, on as many threads as torch uses."""
-    threads = min(torch.get_num_threads(), work // LEAST_WORK, -(-rows // multiple))
+    threads = min(torch.get_num_threads(), work // MIN_WORK, -(-rows // multiple))
     if threads <= 1:
         run(0, rows)
         return

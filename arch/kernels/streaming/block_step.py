@@ -14,7 +14,7 @@ from numba import njit
 from arch.kernels.simd.activation import exponential
 from arch.kernels.simd.matvec import apply, floats
 from arch.kernels.simd.vector import LANES, fused, lane_max, lane_sum, larger, load_first, ramp, splat, store_first
-from arch.kernels.training.gelu import LEAST_EXPONENT, gelu
+from arch.kernels.training.gelu import MIN_EXPONENT, gelu
 from arch.kernels.training.layer_norm import EPSILON
 
 
@@ -66,7 +66,7 @@ def attend(q, q_at, keys, values, at, S, K, slope, weights, result, result_at): 
     top = lane_max(highest)
     for s in range(whole, S):
         top = max(top, weights[s])
-    lowest, sums = splat(LEAST_EXPONENT), splat(0.0)
+    lowest, sums = splat(MIN_EXPONENT), splat(0.0)
     for s in range(0, S, LANES):
         weight = exponential(larger(load_first(weights, s, S - s) - splat(top), lowest))
         store_first(weights, s, S - s, weight)

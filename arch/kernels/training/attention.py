@@ -46,7 +46,7 @@ from arch.kernels.simd.vector import (
     write,
 )
 
-LEAST_EXPONENT = -87.0
+MIN_EXPONENT = -87.0
 """e^x is 0 to every purpose from here down."""
 GROUP = 64
 """Rows whose p and dl are held at once on the way back, for the products (3) that run over them."""
@@ -127,7 +127,7 @@ def forward_rows(q, k, v, result, kept, T, N, K, first, last):  # type: ignore[n
                 top = splat(lane_max(highest)) * scale
                 sums = splat(0.0)
                 for s in range(0, panels * LANES, LANES):
-                    weight = exponential(larger(fused(load(p, row + s), scale, -top), splat(LEAST_EXPONENT)))
+                    weight = exponential(larger(fused(load(p, row + s), scale, -top), splat(MIN_EXPONENT)))
                     weight = first_or(weight, t + 1 - s, splat(0.0))
                     store(p, row + s, weight)
                     sums += weight
@@ -184,7 +184,7 @@ def backward_rows(q, k, v, result, kept, d_result, d_q, d_k, d_v, T, N, K, first
                             along = fused(a, load(d_rows, t * wide + unit), along)
                         along = splat(lane_sum(along))
                     for s in range(0, panels * LANES, LANES):
-                        exponent = larger(fused(load(p, row + s), scale, -top), splat(LEAST_EXPONENT))
+                        exponent = larger(fused(load(p, row + s), scale, -top), splat(MIN_EXPONENT))
                         weight = exponential(exponent) * share
                         slope = weight * (load(d_l, row + s) - along) * scale  # (2)
                         store(p, row + s, first_or(weight, seen_now - s, splat(0.0)))

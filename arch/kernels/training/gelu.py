@@ -28,9 +28,9 @@ MAXIMUM_ERROR = 4e-7
 
 A_0, A_1, A_2, A_3, A_4, A_5 = 0.3275911, 0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429
 SQRT_HALF, INVERSE_SQRT_2_PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
-LEAST_EXPONENT = -87.0
+MIN_EXPONENT = -87.0
 """e^x is 0 to every purpose from here down."""
-LARGEST_SIZE = 1e4
+MAX_SIZE = 1e4
 """Beyond this |x|/√2, equation (3) is 0 to every purpose; a reciprocal must not meet what is infinite."""
 
 
@@ -38,8 +38,8 @@ LARGEST_SIZE = 1e4
 def parts(x):  # type: ignore[no-untyped-def]
     """Φ(x) and e^(-x²/2)."""
     scaled = x * splat(SQRT_HALF)
-    size = smaller(larger(scaled, -scaled), splat(LARGEST_SIZE))
-    bell = exponential(larger(-(size * size), splat(LEAST_EXPONENT)))
+    size = smaller(larger(scaled, -scaled), splat(MAX_SIZE))
+    bell = exponential(larger(-(size * size), splat(MIN_EXPONENT)))
     t = reciprocal(fused(splat(A_0), size, splat(1.0)))
     p = fused(t, splat(A_5), splat(A_4))
     p = fused(t, p, splat(A_3))

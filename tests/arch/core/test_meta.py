@@ -30,7 +30,7 @@ class Dispatched(TorchDispatchMode):
 @pytest.mark.parametrize("spec", every_spec())
 def test_a_sketch_has_the_shapes_of_the_model_and_is_filled_with_nothing(spec: str, inputs: dict[str, int]) -> None:
     sizes: dict[str, Any] = {**inputs, "outputs": 2, "width": 8}
-    with Dispatched() as dispatched, arch.sketched():
+    with Dispatched() as dispatched, arch.meta_device():
         sketch = arch.build(spec, **sizes)
     filled = {name for name in dispatched.names if name.rstrip("_") in ("normal", "uniform", "add", "mul", "copy")}
     assert not filled

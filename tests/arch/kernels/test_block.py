@@ -59,7 +59,7 @@ def compare(spec: str, batch: int, steps: int, width: int) -> None:
 def test_outputs_and_gradients_are_the_equations(
     spec: str, sizes: tuple[int, int, int], threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_threads, "LEAST_WORK", 1)
+    monkeypatch.setattr(_threads, "MIN_WORK", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     compare(spec, *sizes)
 
@@ -85,7 +85,7 @@ def test_threads_change_no_bit_of_what_the_kernels_compute(monkeypatch: pytest.M
     layer = block_of("transformer", 32)
     x_BTD = torch.randn(9, 67, 32, generator=torch.Generator().manual_seed(1), requires_grad=True)
     found = []
-    monkeypatch.setattr(_threads, "LEAST_WORK", 1)
+    monkeypatch.setattr(_threads, "MIN_WORK", 1)
     for threads in (1, 2, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         output_BTD = layer(x_BTD)

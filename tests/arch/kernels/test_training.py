@@ -137,7 +137,7 @@ def test_inputs_in_any_layout(spec: str) -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("spec", SPECS)
 def test_the_same_twice_bit_for_bit(spec: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_threads, "LEAST_WORK", 1)
+    monkeypatch.setattr(_threads, "MIN_WORK", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     generator = torch.Generator().manual_seed(3)
     layer = layer_of(spec, 3, 37)
@@ -159,7 +159,7 @@ def test_a_retained_graph_gives_the_same_again(spec: str) -> None:
 @pytest.mark.parametrize("spec", SPECS)
 def test_threads_change_no_bit(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row's sums run in one order, whichever thread it is in, and whatever is in the tile with it."""
-    monkeypatch.setattr(_threads, "LEAST_WORK", 1)
+    monkeypatch.setattr(_threads, "MIN_WORK", 1)
     layer = layer_of(spec, 3, 37)
     shares: list[tuple[int, int]] = []
 
@@ -180,7 +180,7 @@ def test_threads_change_no_bit(spec: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_two_threads_are_the_equations(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_threads, "LEAST_WORK", 1)
+    monkeypatch.setattr(_threads, "MIN_WORK", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     compare(spec, batch=21, steps=4, inputs=3, width=18, seed=0)
 

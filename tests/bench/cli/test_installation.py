@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.installation import ROOMS, check_own_rooms
+from bench.cli.installation import PACKAGES, check_installation
 
 HOME = Path(__file__).resolve().parents[3]
 
@@ -49,16 +49,16 @@ def test_a_foreign_folder_or_module_is_found_too(tmp_path: Path, monkeypatch: py
         content.write_text("")
         monkeypatch.delitem(sys.modules, "tasks", raising=False)
         with pytest.raises(ValueError, match="`import tasks` finds"):
-            check_own_rooms()
+            check_installation()
         content.unlink()
 
 
 def test_a_missing_room_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.cli.installation.ROOMS", ("a_room_that_is_not_there",))
+    monkeypatch.setattr("bench.cli.installation.PACKAGES", ("a_room_that_is_not_there",))
     with pytest.raises(ValueError, match="`a_room_that_is_not_there` of Carousel is missing"):
-        check_own_rooms()
+        check_installation()
 
 
 def test_our_own_rooms_pass() -> None:
-    assert set(ROOMS) == {"arch", "tasks", "results", "reports"}
-    check_own_rooms()
+    assert set(PACKAGES) == {"arch", "tasks", "results", "reports"}
+    check_installation()

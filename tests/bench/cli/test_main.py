@@ -45,8 +45,8 @@ BAD_INPUT = {
     "a length that is no number": (["run", "tiny.toml", "-L", "8,x"], 2, "whole numbers, not 'x'"),
     "a length left out": (["run", "tiny.toml", "-L", "8,"], 2, "whole numbers"),
     "a length beyond all": (["run", "tiny.toml", "-L", "99999999999"], 2, "lengths"),
-    "no lanes": (["run", "tiny.toml", "--lanes", "0"], 2, "--lanes must be at least 1, not 0"),
-    "negative lanes": (["run", "tiny.toml", "--lanes", "-2"], 2, "--lanes must be at least 1"),
+    "no lanes": (["run", "tiny.toml", "--workers", "0"], 2, "--workers must be at least 1, not 0"),
+    "negative lanes": (["run", "tiny.toml", "--workers", "-2"], 2, "--workers must be at least 1"),
     "no seeds": (["run", "tiny.toml", "--seeds", "0"], 2, "--seeds must be at least 1"),
     "seeds beyond all": (["run", "tiny.toml", "--seeds", "99999999999"], 2, "seeds"),
     "no width": (["run", "tiny.toml", "--width", "0"], 2, "width: "),
@@ -210,7 +210,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, carousel: Carousel, inlin
 
 
 def test_a_dry_run_writes_nothing_and_trains_nothing(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
-    ended = carousel("run", "tiny.toml", "--dry-run", "--lanes", "2")
+    ended = carousel("run", "tiny.toml", "--dry-run", "--workers", "2")
     assert ended.code == 0
     assert "4 cases, 0 done before, 4 to run on 2 lanes" in ended.out
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]

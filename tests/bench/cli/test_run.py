@@ -19,7 +19,7 @@ __all__ = ["carousel", "inline"]
     ("words", "says"),
     [
         (("--repeat", "0"), "--repeat must be at least 1, not 0"),
-        (("--lanes", "2", "--scheduler", "tcp://head:8786"), "give --lanes, for this machine, or --scheduler"),
+        (("--workers", "2", "--scheduler", "tcp://head:8786"), "give --workers, for this machine, or --scheduler"),
         (("--memory", "a lot"), "--memory takes an amount such as 4GiB or 500MB, not 'a lot'"),
         (("--memory", "10MB"), "a lane needs at least 256 MiB to begin with"),
     ],

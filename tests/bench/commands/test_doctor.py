@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.machine.advice import Vitals, advise
-from bench.machine.diagnosis import drift_of, spread_of, take_pulses
+from bench.machine.diagnosis import drift_of, spread_of, take_calibrations
 from bench.machine.provenance import Checkout
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.doubles import LOADED_BLOCK, loaded_machine
@@ -45,7 +45,7 @@ def test_nothing_limits_trust_on_a_sound_machine() -> None:
     ("changes", "says", "do"),
     [
         ({"cores": 1, "quota": None}, "one core", "close it"),
-        ({"quota": 1.5}, "a quota allows 1.5 of 2 cores", "--lanes"),
+        ({"quota": 1.5}, "a quota allows 1.5 of 2 cores", "--workers"),
         ({"spread": 0.25}, "the pulse varies by ±25%", "repeat the run"),
         ({"drift": 0.08}, "the pulse slowed by 8%", "let it cool"),
         ({"heat_events": 3}, "heat slowed the processor 3 times", "let it cool"),
@@ -93,7 +93,7 @@ def test_the_pulse_is_taken_for_as_long_as_the_clock_says(seconds: float, count:
         now[0] = next(taken)  # the first beat, at second 0, does not count
         return 0.004
 
-    beats, block = take_pulses(seconds, beat=beat, clock=lambda: now[0], machine=loaded_machine())
+    beats, block = take_calibrations(seconds, beat=beat, clock=lambda: now[0], machine=loaded_machine())
     assert beats == [0.004] * count
     assert block == LOADED_BLOCK
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bench.commands.find_case import MOST_LISTED, Named, meant, named_cases, the_one_meant
+from bench.commands.find_case import MAX_LISTED, Named, matching_case, matching_cases, named_cases
 from bench.errors import UsageError
 from results import Case, Protocol
 from tests.results.examples import record, run_file
@@ -62,21 +62,21 @@ def test_a_case_goes_by_its_key_its_name_on_the_page_and_its_specification(
     named: list[Named], words: str, places: list[int]
 ) -> None:
     if places:
-        assert [one.record.key for one in meant(named, words)] == [PLANNED[place].key for place in places]
+        assert [one.record.key for one in matching_cases(named, words)] == [PLANNED[place].key for place in places]
     else:
         with pytest.raises(UsageError, match="no case"):
-            meant(named, words)
+            matching_cases(named, words)
 
 
 def test_every_case_is_found_by_its_title_and_by_its_digest(named: list[Named]) -> None:
     for one in named:
-        assert the_one_meant(named, one.title) == one.record
-        assert the_one_meant(named, one.digest) == one.record
+        assert matching_case(named, one.title) == one.record
+        assert matching_case(named, one.digest) == one.record
 
 
 def message(named: list[Named], words: str) -> str:
     with pytest.raises(UsageError) as caught:
-        the_one_meant(named, words)
+        matching_case(named, words)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -98,8 +98,8 @@ def test_several_cases_are_told_apart_each_with_the_digest_to_type(named: list[N
 
 def test_many_cases_are_counted_and_not_all_listed(named: list[Named]) -> None:
     text = message(named, "first_last")
-    assert len(re.findall(r"[0-9a-f]{10} \(", text)) == MOST_LISTED
-    assert f"and {len(PLANNED) - MOST_LISTED} more" in text
+    assert len(re.findall(r"[0-9a-f]{10} \(", text)) == MAX_LISTED
+    assert f"and {len(PLANNED) - MAX_LISTED} more" in text
 
 
 @pytest.mark.parametrize(

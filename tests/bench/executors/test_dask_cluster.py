@@ -32,7 +32,7 @@ def disturbed(records: dict[str, Record]) -> list[tuple[Span, Span]]:
         (one, other)
         for one, other in itertools.combinations(sorted(spans, key=lambda span: span.began), 2)
         if "timing" in (one.work, other.work)
-        and one.lane.partition("/")[0] == other.lane.partition("/")[0]
+        and one.worker.partition("/")[0] == other.worker.partition("/")[0]
         and other.began < one.ended - EXACT_SECONDS
     ]
 
@@ -41,7 +41,7 @@ def test_a_timing_beside_anything_would_be_seen(tmp_path: Path, inline: Inline) 
     (record, *_) = run_quietly(request_for(tmp_path, seeds=1)).records
 
     def of(*spans: tuple[str, str, float, float]) -> dict[str, Record]:
-        made = tuple(Span(work=w, lane=lane, began=began, ended=ended) for w, lane, began, ended in spans)  # type: ignore[arg-type]
+        made = tuple(Span(work=w, worker=worker, began=began, ended=ended) for w, worker, began, ended in spans)  # type: ignore[arg-type]
         return {record.key: record.model_copy(update={"spans": made})}
 
     timing = ("timing", "host0/worker0/0", 10.0, 20.0)
@@ -71,8 +71,8 @@ def test_a_worker_is_killed_and_the_run_completes(tmp_path: Path, inline: Inline
     records, damaged = run.read()
     assert damaged == []
     assert {record.repetitions for record in records.values()} == {2}
-    lanes = {span.lane for record in records.values() for span in record.spans}
-    assert lanes == {"host0/worker0/0", "host0/worker1/0"}, "both took part"
+    workers = {span.worker for record in records.values() for span in record.spans}
+    assert workers == {"host0/worker0/0", "host0/worker1/0"}, "both took part"
     assert disturbed(records) == []
     assert everything(run) == everything(run_quietly(request_for(tmp_path, repeat=2)).run)
 

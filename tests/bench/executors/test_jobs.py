@@ -11,8 +11,8 @@ import safetensors.torch
 import torch
 
 from bench.executors.jobs import TimeJob, TrainJob
-from bench.executors.timing_job import do_time
-from bench.executors.training_job import do_train
+from bench.executors.timing_job import run_timing_job
+from bench.executors.training_job import run_training_job
 from bench.machine.denormals import flushes_denormals
 from results import Case, Probe
 from tests.bench.carousel import Carousel, carousel
@@ -50,7 +50,7 @@ def timed(case: Case, probe: Probe) -> TimeJob:
     ],
 )
 def test_each_probe_says_what_it_timed_and_with_what(arch: str, probe: Probe, backend: str) -> None:
-    (found,) = do_time(timed(tiny_case(arch), probe)).values()
+    (found,) = run_timing_job(timed(tiny_case(arch), probe)).values()
     ran = found.probes[probe]
     assert (ran.status, ran.backend, ran.threads) == ("ok", backend, torch.get_num_threads())
     assert ran.flushes_denormals is flushes_denormals()
@@ -58,7 +58,7 @@ def test_each_probe_says_what_it_timed_and_with_what(arch: str, probe: Probe, ba
 
 def test_all_that_is_timed_has_blocks_and_nothing_else_has() -> None:
     for probe in PROBES:
-        (found,) = do_time(timed(tiny_case("gru"), probe)).values()
+        (found,) = run_timing_job(timed(tiny_case("gru"), probe)).values()
         with_blocks = {m.metric for m in found.measurements if m.blocks}
         without = {m.metric for m in found.measurements if not m.blocks}
         assert (
@@ -77,7 +77,7 @@ def test_all_that_is_timed_has_blocks_and_nothing_else_has() -> None:
 
 
 def test_training_says_how_much_memory_it_held() -> None:
-    record = do_train(TrainJob(case=tiny_case()), lambda *_: None).record
+    record = run_training_job(TrainJob(case=tiny_case()), lambda *_: None).record
     (peak,), (added,) = (record.of(f"training_{what}_bytes")[0].samples for what in ("peak", "added"))
     assert 0 <= added < peak
 

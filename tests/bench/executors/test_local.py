@@ -17,9 +17,19 @@ import psutil
 import pytest
 
 from bench.executors.base import TRIES
-from bench.executors.jobs import Advance, Begun, Ended, Failure, Job, TimeJob, Trained, TrainJob, work_of
-from bench.executors.local import Lanes
-from bench.executors.worker_process import EDITED, Attempt, Lane, death
+from bench.executors.jobs import (
+    Failure,
+    Job,
+    JobProgress,
+    JobResult,
+    JobStarted,
+    TimeJob,
+    TrainingResult,
+    TrainJob,
+    work_of,
+)
+from bench.executors.local import LocalExecutor
+from bench.executors.worker_process import EDITED, Attempt, WorkerProcess, death
 from bench.machine import lock
 from bench.plans.plan import Timing
 from results import Span
@@ -54,19 +64,19 @@ def has_ended(pid: int) -> bool:
 
 
 def work(
-    pool: Lanes,
+    pool: LocalExecutor,
     jobs: Iterable[Job],
     timeout: float | None,
     *,
     fresh: bool = False,
     on_start: Callable[[Job], Any] = lambda job: None,
-    on_begin: Callable[[Begun], Any] = lambda begun: None,
-    on_advance: Callable[[Advance], Any] = lambda advance: None,
-) -> Iterator[Ended]:
-    def started(lane: str, job: Job) -> None:
+    on_begin: Callable[[JobStarted], Any] = lambda begun: None,
+    on_advance: Callable[[JobProgress], Any] = lambda advance: None,
+) -> Iterator[JobResult]:
+    def started(worker: str, job: Job) -> None:
         on_start(job)
 
-    def waits(lane: str, work: str) -> None:
+    def waits(worker: str, work: str) -> None:
         pass
 
     return pool.work(
@@ -103,13 +113,13 @@ def worked() -> dict[str, Any]:
     jobs = ending | endless
     names = {id(job): name for name, job in jobs.items()}
     started: list[str] = []
-    begun: list[Begun] = []
-    advances: list[Advance] = []
+    begun: list[JobStarted] = []
+    advances: list[JobProgress] = []
     results: dict[str, Any] = {}
     spans: dict[str, Span] = {}
     seen: set[int] = set()
     before = lanes_of_this_process()
-    with Lanes(2) as pool:
+    with LocalExecutor(2) as pool:
         for some, timeout in ((ending, None), (endless, TIMEOUT_SECONDS)):
             for ended in work(
                 pool,
@@ -167,7 +177,7 @@ def test_a_lane_that_holds_too_much_is_ended_and_one_that_died_once_is_tried_aga
 ) -> None:
     monkeypatch.setenv("CAROUSEL_TEST_MARKER", str(tmp_path / "marker"))
     allowed = 1 << 30
-    with Lanes(2, memory_bytes=allowed) as pool:
+    with LocalExecutor(2, memory_bytes=allowed) as pool:
         results = {ended.job.cases[0]: ended for ended in work(pool, map(trap, ("grows", "dies once")), None)}
     grown, again = (next(e.result for c, e in results.items() if c == trap(k).case) for k in ("grows", "dies once"))
     assert isinstance(grown, Failure)
@@ -179,7 +189,7 @@ def test_a_lane_that_holds_too_much_is_ended_and_one_that_died_once_is_tried_aga
 
 
 def test_a_lane_that_starts_after_the_code_was_edited_measures_nothing() -> None:
-    with Lanes(1, code="0000000000") as pool:
+    with LocalExecutor(1, code="0000000000") as pool:
         (ended,) = work(pool, [TrainJob(case=tiny_case())], None)
     assert ended.result == Failure("crashed", EDITED)
 
@@ -187,22 +197,22 @@ def test_a_lane_that_starts_after_the_code_was_edited_measures_nothing() -> None
 def test_a_process_that_times_has_not_trained_and_is_fresh_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     born: list[str] = []
 
-    def attempts(lane: Any, job: Job, timeout: float | None, *_: object) -> Attempt:
-        born.append("old" if lane.did - {work_of(job)} or lane.alive else "new")
-        lane.alive = True
+    def attempts(worker: Any, job: Job, timeout: float | None, *_: object) -> Attempt:
+        born.append("old" if worker.did - {work_of(job)} or worker.alive else "new")
+        worker.alive = True
         return Attempt(None, 0.0, 1.0)
 
-    def ends(lane: Any) -> None:
-        lane.alive, lane.did = False, set()
+    def ends(worker: Any) -> None:
+        worker.alive, worker.did = False, set()
 
-    monkeypatch.setattr(Lane, "alive", False, raising=False)
-    monkeypatch.setattr(Lane, "run", attempts)
-    monkeypatch.setattr(Lane, "end", ends)
+    monkeypatch.setattr(WorkerProcess, "alive", False, raising=False)
+    monkeypatch.setattr(WorkerProcess, "run", attempts)
+    monkeypatch.setattr(WorkerProcess, "end", ends)
     train = TrainJob(case=tiny_case())
     time_ = TimeJob(cases=(tiny_case(),), weights=(b"",), probes=("latency",), timing=Timing())
     for fresh, expected in ((False, ["new", "old", "new", "old"]), (True, ["new", "old", "new", "new"])):
         born.clear()
-        with Lanes(1) as pool:
+        with LocalExecutor(1) as pool:
             for job in (train, train, time_, time_):
                 list(work(pool, [job], None, fresh=fresh))
         assert born == expected
@@ -211,7 +221,7 @@ def test_a_process_that_times_has_not_trained_and_is_fresh_where_asked(monkeypat
 def test_the_other_cases_are_trained_all_the_same(worked: dict[str, Any]) -> None:
     for name in ("first", "last"):
         trained = worked["results"][name]
-        assert isinstance(trained, Trained)
+        assert isinstance(trained, TrainingResult)
         assert trained.record.key == worked["jobs"][name].case.key
         assert trained.record.status == "ok"
         assert trained.record.training is not None
@@ -239,7 +249,7 @@ def test_no_lane_is_left_behind_by_an_exception_or_in_the_middle_of_a_job() -> N
         started.append(job)
         1 // (3 - len(started))
 
-    with pytest.raises(ZeroDivisionError), Lanes(3) as pool:
+    with pytest.raises(ZeroDivisionError), LocalExecutor(3) as pool:
         for _ in work(pool, [trap("hangs")] * 3, None, on_start=fails_at_the_third):
             raise AssertionError("no job ends here")
     assert len(started) == 3
@@ -249,15 +259,15 @@ def test_no_lane_is_left_behind_by_an_exception_or_in_the_middle_of_a_job() -> N
 PARENT = """
 import threading
 import time
-from bench.executors.local import Lanes
+from bench.executors.local import LocalExecutor
 from tests.bench.misbehaving_jobs import trap
 
 if __name__ == "__main__":
-    with Lanes(1) as pool:
+    with LocalExecutor(1) as pool:
         def tell():
-            while getattr(pool._lanes[0]._process, "pid", None) is None:
+            while getattr(pool._workers[0]._process, "pid", None) is None:
                 time.sleep(0.01)
-            print(pool._lanes[0]._process.pid, flush=True)
+            print(pool._workers[0]._process.pid, flush=True)
         ignore = lambda *_: None
         calls = dict.fromkeys(("on_start", "on_begin", "on_advance", "on_wait"), ignore)
         threading.Thread(target=tell, daemon=True).start()
@@ -272,12 +282,12 @@ def test_a_lane_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         try:
-            lane = int(parent.stdout.readline())
-            assert not has_ended(lane)
+            worker = int(parent.stdout.readline())
+            assert not has_ended(worker)
         finally:
             parent.send_signal(signal.SIGKILL)
         parent.wait()
-        assert eventually(lambda: has_ended(lane))
+        assert eventually(lambda: has_ended(worker))
 
 
 @pytest.mark.parametrize(
@@ -290,15 +300,15 @@ def test_a_killed_lane_is_taken_for_one_without_memory(code: int | None, status:
 
 
 def test_a_mistake_in_driving_a_lane_is_raised_and_not_waited_for() -> None:
-    class Broken:
+    class CheckFailed:
         name = "0"
         did: ClassVar[set[str]] = set()
 
         def run(self, *_: object) -> None:
             raise RuntimeError("cannot be sent")
 
-    pool = Lanes(0)
-    pool._lanes = [Broken()]  # type: ignore[list-item]
+    pool = LocalExecutor(0)
+    pool._workers = [CheckFailed()]  # type: ignore[list-item]
     raised: list[BaseException] = []
 
     def wait() -> None:

@@ -25,16 +25,16 @@ PATIENCE_SECONDS = 120.0
 ENDLESS = TINY.replace("steps = 1\n", "steps = 1000000\n").replace("evaluate_every = 1\n", "evaluate_every = 1000000\n")
 
 
-def busy_lanes_of(parent: subprocess.Popen[Any]) -> list[psutil.Process]:
+def busy_workers_of(parent: subprocess.Popen[Any]) -> list[psutil.Process]:
     """The lanes of a process, once the first has begun to work."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    lanes: list[psutil.Process] = []
-    while not lanes or lanes[0].cpu_times().user < 0.2:
+    workers: list[psutil.Process] = []
+    while not workers or workers[0].cpu_times().user < 0.2:
         assert parent.poll() is None
         assert time.monotonic() < deadline
-        lanes = [child for child in psutil.Process(parent.pid).children() if is_lane(child)]
+        workers = [child for child in psutil.Process(parent.pid).children() if is_lane(child)]
         time.sleep(0.02)
-    return lanes
+    return workers
 
 
 def is_lane(child: psutil.Process) -> bool:
@@ -44,22 +44,22 @@ def is_lane(child: psutil.Process) -> bool:
         return False
 
 
-def lives(lane: psutil.Process) -> bool:
+def lives(worker: psutil.Process) -> bool:
     try:
-        return lane.status() != psutil.STATUS_ZOMBIE
+        return worker.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
 def test_ctrl_c_names_what_was_running_and_leaves_no_lane_behind(tmp_path: Path) -> None:
     plan, store = write_plan(tmp_path, ENDLESS), tmp_path / "runs"
-    command = [sys.executable, "-m", "bench", "run", str(plan), "--store", str(store), "--lanes", "1"]
+    command = [sys.executable, "-m", "bench", "run", str(plan), "--store", str(store), "--workers", "1"]
     environment = os.environ | {"TMPDIR": str(tmp_path), "COLUMNS": "400"}
     with subprocess.Popen(
         command, cwd=HOME, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
-            lanes = busy_lanes_of(process)
+            workers = busy_workers_of(process)
             process.send_signal(signal.SIGINT)
             output, _ = process.communicate(timeout=PATIENCE_SECONDS)
         finally:
@@ -69,7 +69,7 @@ def test_ctrl_c_names_what_was_running_and_leaves_no_lane_behind(tmp_path: Path)
     assert "0 of 4 cases are done" in output
     assert "the same command goes on from there" in output
     assert "Traceback" not in output
-    assert [lane for lane in lanes if lives(lane)] == []
+    assert [worker for worker in workers if lives(worker)] == []
     (run,) = Store(store).runs()
     assert run.file().finished is None
     assert run.read() == ({}, [])
@@ -79,16 +79,16 @@ def test_ctrl_c_names_what_was_running_and_leaves_no_lane_behind(tmp_path: Path)
 def test_a_worker_ends_the_jobs_of_a_driver_that_is_gone(tmp_path: Path, how: signal.Signals) -> None:
     plan, store = write_plan(tmp_path, ENDLESS), tmp_path / "runs"
     with loopback_cluster(tmp_path) as cluster:
-        worker = cluster.worker("--no-nanny")
+        dask_worker = cluster.worker("--no-nanny")
         driver = cluster.carousel(str(plan), "--store", str(store))
-        (lane,) = busy_lanes_of(worker)
+        (worker,) = busy_workers_of(dask_worker)
         driver.send_signal(how)
         output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while lives(lane):
+        while lives(worker):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert worker.poll() is None
+        assert dask_worker.poll() is None
     if how == signal.SIGINT:
         assert driver.returncode == INTERRUPTED, output.decode()
         assert "0 of 4 cases are done" in output.decode()

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[3]
-ROOMS = ("arch", "tasks", "bench", "results", "reports")
+PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 OF_THE_WALL = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"), ("date", "today")}
 
 
@@ -23,7 +23,7 @@ def readings(source: str) -> set[str]:
 
 
 def test_the_wall_clock_is_read_for_dates_and_once_to_place_spans() -> None:
-    paths = [path for room in ROOMS for path in (HOME / room).rglob("*.py")]
+    paths = [path for room in PACKAGES for path in (HOME / room).rglob("*.py")]
     found = {
         path.relative_to(HOME).as_posix(): seen
         for path in paths

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bench.machine import lock
-from bench.machine.lock import Stopped, Work, held, unguarded
+from bench.machine.lock import Stopped, Work, held, reason_unlocked
 
 HOME = Path(__file__).resolve().parents[3]
 SOON_SECONDS = 0.1
@@ -123,9 +123,9 @@ def test_the_hold_of_a_killed_process_is_free(locks: Path, holders: list[Holder]
 def test_a_folder_that_cannot_be_written_is_said_and_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert unguarded() is None
+    assert reason_unlocked() is None
     monkeypatch.setattr(lock, "_folder", lambda: tmp_path / "missing")
-    assert unguarded() == f"cannot lock files in {tmp_path / 'missing'}"
+    assert reason_unlocked() == f"cannot lock files in {tmp_path / 'missing'}"
     for work in ("training", "timing"):
         with held(work), held("timing"):
             pass
@@ -136,6 +136,6 @@ def test_a_system_without_shared_locks_is_said_and_stops_nobody(monkeypatch: pyt
     monkeypatch.setattr(lock, "fcntl", None)
     for flag in ("O_NOFOLLOW", "O_CLOEXEC"):
         monkeypatch.delattr(os, flag)
-    assert unguarded() == "this system has no shared file locks"
+    assert reason_unlocked() == "this system has no shared file locks"
     with held("training"), held("timing"):
         pass

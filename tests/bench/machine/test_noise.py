@@ -83,7 +83,7 @@ def test_a_long_block_is_its_own_window() -> None:
 def test_what_the_system_does_not_tell_is_left_open(lost: str) -> None:
     readings = [reading(second, **{lost: None}) for second in (0.0, 1.0, 2.0)]
     block = machine_of(readings).around(int)[1]
-    found = block.model_dump(exclude={"pulse_seconds"})
+    found = block.model_dump(exclude={"calibration_seconds"})
     open_fields = {
         "thread": {"waiting_share"},
         "own": {"load"},

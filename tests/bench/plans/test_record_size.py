@@ -12,8 +12,8 @@ from bench.plans.grid import cases
 from bench.plans.plan import STREAMED_SHARE, Plan, Timing, load, names
 from bench.plans.record_size import BLOCK, FULL, MEASUREMENT, check_record_size, timed_bytes
 from bench.runner.resume import planned
-from results import Block, Measurement, Point, Record, Training
-from results.store.document import MOST_QUOTES, MOST_VALUES
+from results import Block, EvalPoint, Measurement, Record, Training
+from results.store.document import MAX_QUOTES, MAX_VALUES
 from tests.bench.runs import request_for
 from tests.bench.tiny import tiny_case, tiny_plan
 
@@ -25,7 +25,10 @@ def plan_of(folder: Path, **timing: Any) -> Plan:
 
 def record_of(plan: Plan, repeat: int) -> Record:
     """A record with the samples and blocks of the plan's timings, as the probes would give them."""
-    timing, block = plan.timing, Block(pulse_seconds=0.01, load=0.1, steal_share=0.1, waiting_share=0.1, switches=10)
+    timing, block = (
+        plan.timing,
+        Block(calibration_seconds=0.01, load=0.1, steal_share=0.1, waiting_share=0.1, switches=10),
+    )
     places = [("step_seconds", position, timing.steps) for position in timing.positions]
     places += [("forward_seconds", 1, timing.blocks), ("forward_seconds", 2, timing.blocks)]
     places += [("train_step_seconds", 2, timing.blocks)]
@@ -40,7 +43,7 @@ def record_of(plan: Plan, repeat: int) -> Record:
 def share_of(record: Record) -> float:
     """How full a record is by what the store counts when it writes one."""
     text = record.model_dump_json(indent=1)
-    return max(text.count(",") / MOST_VALUES, text.count('"') / MOST_QUOTES[Record])
+    return max(text.count(",") / MAX_VALUES, text.count('"') / MAX_QUOTES[Record])
 
 
 @pytest.mark.parametrize("name", names())
@@ -80,7 +83,7 @@ def test_looks_at_validation_data_are_counted_too(tmp_path: Path) -> None:
     def looking(steps: int) -> list[Any]:
         return [tiny_case(steps=steps, evaluate_every=1)]
 
-    point = Point(step=1, train_loss=0.5, validation_loss=0.5, validation_score=0.5)
+    point = EvalPoint(step=1, train_loss=0.5, validation_loss=0.5, validation_score=0.5)
     training = Training(
         steps=1, sequences=1, seconds=1.0, stopped="budget", threads=1, flushes_denormals=True, curve=(point,) * 6000
     )

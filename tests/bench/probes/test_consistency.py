@@ -12,10 +12,10 @@ import arch
 import tasks
 from arch import SequenceModel
 from bench.executors.jobs import TimeJob, TrainJob
-from bench.executors.timing_job import do_time, load_subject
-from bench.executors.training_job import do_train
+from bench.executors.timing_job import load_subject, run_timing_job
+from bench.executors.training_job import run_training_job
 from bench.probes import Subject, latency
-from bench.probes.consistency import GATE_TOLERANCE, SEGMENT_STEPS, largest_difference, refusal
+from bench.probes.consistency import CONSISTENCY_TOLERANCE, SEGMENT_STEPS, largest_difference, refusal
 from bench.training.model import build_model
 from results import Measurement
 from tests.bench.doubles import Drifting
@@ -27,7 +27,7 @@ FLOAT32 = 1e-5
 
 def trained(name: str, *, seed: int = 0, length: int = 20) -> TimeJob:
     case = tiny_case(name, seed=seed, length=length)
-    weights = do_train(TrainJob(case=case), lambda done, total, score: None).weights
+    weights = run_training_job(TrainJob(case=case), lambda done, total, score: None).weights
     return TimeJob(cases=(case,), weights=(weights,), probes=("latency", "streaming"), timing=TIMING)
 
 
@@ -48,7 +48,7 @@ def drift(monkeypatch: pytest.MonkeyPatch, error: float, *, of: int | None = Non
 @pytest.mark.parametrize("name", arch.names())
 def test_every_architecture_passes_after_training(name: str) -> None:
     job = trained(name)
-    (timed,) = do_time(job).values()
+    (timed,) = run_timing_job(job).values()
     assert {probe: ran.status for probe, ran in timed.probes.items()} == {"latency": "ok", "streaming": "ok"}
     assert {"step_seconds", "forward_seconds"} <= {measurement.metric for measurement in timed.measurements}
 
@@ -56,7 +56,7 @@ def test_every_architecture_passes_after_training(name: str) -> None:
 def test_a_model_whose_step_differs_is_refused_and_has_no_timings(monkeypatch: pytest.MonkeyPatch) -> None:
     job = trained("lstm")
     drift(monkeypatch, 0.5)
-    (timed,) = do_time(job).values()
+    (timed,) = run_timing_job(job).values()
     assert timed.measurements == ()
     assert {ran.status for ran in timed.probes.values()} == {"refused"}
     for ran in timed.probes.values():
@@ -70,7 +70,7 @@ def test_a_layer_that_forgets_its_state_is_refused(monkeypatch: pytest.MonkeyPat
     layer = arch.get("gru").layer
     really = layer.step
     monkeypatch.setattr(layer, "step", lambda self, x_BD, state: really(self, x_BD, self.init_state(len(x_BD))))
-    (timed,) = do_time(job).values()
+    (timed,) = run_timing_job(job).values()
     assert timed.measurements == ()
     assert {ran.status for ran in timed.probes.values()} == {"refused"}
 
@@ -84,7 +84,7 @@ def test_a_refused_model_leaves_the_others_of_its_group_timed(monkeypatch: pytes
         probes=("streaming",),
         timing=TIMING,
     )
-    timed = do_time(group)
+    timed = run_timing_job(group)
     assert timed[first.cases[0].key].probes["streaming"].status == "ok"
     assert timed[second.cases[0].key].probes["streaming"].status == "refused"
     assert timed[first.cases[0].key].measurements != ()
@@ -96,12 +96,12 @@ def test_the_gate_closes_at_its_tolerance(share: float, passes: bool) -> None:
     task = tasks.build("first_last")
     model = build_model(tiny_case("rnn"), task).eval()
     model.__class__ = Drifting
-    model.error = share * GATE_TOLERANCE  # type: ignore[assignment]
+    model.error = share * CONSISTENCY_TOLERANCE  # type: ignore[assignment]
     inputs = task.sample(tasks.generator(0, "test"), 2, 20).inputs
     with torch.no_grad():
         for parameter in model.readout.parameters():
             parameter.mul_(0.1)  # outputs below 1, so that the difference counts as it is
-    assert largest_difference(model, inputs) == pytest.approx(share * GATE_TOLERANCE, abs=FLOAT32)
+    assert largest_difference(model, inputs) == pytest.approx(share * CONSISTENCY_TOLERANCE, abs=FLOAT32)
     assert (refusal(model, inputs) is None) is passes
 
 
@@ -158,7 +158,7 @@ def test_the_first_call_is_timed_before_anything_else_runs_the_model(monkeypatch
         return really_first(subject)
 
     monkeypatch.setattr(latency, "first_call", first_call)
-    (timed,) = do_time(job).values()
+    (timed,) = run_timing_job(job).values()
     assert ran[:2] == ["forward", "scan"]
     assert [m.at for m in timed.measurements if m.metric == "first_call_seconds"] == [{"batch": 1}]
 

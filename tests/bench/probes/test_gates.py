@@ -13,7 +13,7 @@ import arch
 import tasks
 from bench.executors import training_job
 from bench.executors.jobs import TrainJob
-from bench.executors.training_job import do_train
+from bench.executors.training_job import run_training_job
 from bench.plans.grid import cases
 from bench.plans.plan import load
 from bench.probes import Subject, gates, trace_analysis
@@ -81,7 +81,7 @@ def test_contrasts_hold_the_steps_of_each_role_against_the_steps_between(monkeyp
     made = {"0.input": write_T, "0.forget": hold_T, "0.output": read_T, "1.update": hold_T}
     gates_BTH = {name: torch.tensor(level_T)[None, :, None].expand(2, LENGTH, 3) for name, level_T in made.items()}
     monkeypatch.setattr(gates, "watch_gates", lambda model, inputs: gates_BTH)
-    monkeypatch.setattr(gates, "MOST_SEQUENCES", gates.LEAST_SEQUENCES)
+    monkeypatch.setattr(gates, "MAX_SEQUENCES", gates.MIN_SEQUENCES)
     measured, _ = gates.measure(shut_lstm())
     contrasts = {(one.at["layer"], one.metric): one.samples[0] for one in measured if one.metric.endswith("_contrast")}
     assert contrasts == pytest.approx(
@@ -101,9 +101,9 @@ def test_contrasts_hold_the_steps_of_each_role_against_the_steps_between(monkeyp
 def test_every_analysis_reads_test_sequences_and_none_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = shut_lstm()
     case, task = subject.case, subject.task
-    monkeypatch.setattr(gates, "MOST_SEQUENCES", gates.LEAST_SEQUENCES)
+    monkeypatch.setattr(gates, "MAX_SEQUENCES", gates.MIN_SEQUENCES)
     expected, trained = (
-        task.sample(tasks.generator(case.seed, split), gates.LEAST_SEQUENCES, LENGTH, split).inputs
+        task.sample(tasks.generator(case.seed, split), gates.MIN_SEQUENCES, LENGTH, split).inputs
         for split in ("test", "train")
     )
     splits: list[tasks.Split] = []
@@ -128,7 +128,7 @@ def test_every_analysis_reads_test_sequences_and_none_of_training(monkeypatch: p
     _, file = gates.measure(subject)
     assert splits == ["test"]
     stored = torch.from_numpy(safetensors.numpy.load(file)["inputs"])
-    assert sorted(len(inputs) for inputs in read) == [256, 256, 256, gates.LEAST_SEQUENCES]
+    assert sorted(len(inputs) for inputs in read) == [256, 256, 256, gates.MIN_SEQUENCES]
     for inputs in (*read, stored):
         assert torch.equal(inputs, expected[: len(inputs)])
         assert not (inputs[:, None] == trained[None]).all((2, 3)).any()
@@ -152,7 +152,7 @@ def test_an_update_gate_holds_and_writes_the_rest() -> None:
 @pytest.mark.parametrize("rule", ["sum", "equal"])
 def test_every_architecture_can_be_looked_into(name: str, rule: str) -> None:
     case = tiny_case(name, f"first_last:rule={rule}", length=LENGTH).model_copy(update={"width": 8})
-    done = do_train(TrainJob(case=case, probes=("accuracy", "gates")), lambda *_: None)
+    done = run_training_job(TrainJob(case=case, probes=("accuracy", "gates")), lambda *_: None)
     assert {probe: ran.status for probe, ran in done.record.probes.items()} == {"accuracy": "ok", "gates": "ok"}
     assert [one.at["step"] for one in done.record.of("memory_trace")] == list(range(1, LENGTH + 1))
     assert done.record.of("memory_trace")[0].samples[0] > 0.9
@@ -165,7 +165,7 @@ def test_a_long_sequence_is_measured_at_some_steps_the_first_and_the_last_among_
     model = arch.build("rnn", channels=1, outputs=2, width=4, depth=1, seed=0)
     measured, _ = gates.measure(Subject(case=case, task=tasks.build(case.task), model=model))
     steps = [one.at["step"] for one in measured if one.metric == "memory_trace"]
-    assert len(steps) == gates.MOST_STEPS
+    assert len(steps) == gates.MAX_STEPS
     assert (steps[0], steps[-1]) == (1, 200)
 
 
@@ -174,7 +174,7 @@ def test_a_probe_that_fails_leaves_the_trained_case(monkeypatch: pytest.MonkeyPa
         raise RuntimeError("a gate is stuck\nand more")
 
     monkeypatch.setattr(training_job.gates, "measure", broken)
-    done = do_train(TrainJob(case=tiny_case(), probes=("accuracy", "gates")), lambda *_: None)
+    done = run_training_job(TrainJob(case=tiny_case(), probes=("accuracy", "gates")), lambda *_: None)
     assert done.record.status == "ok"
     assert done.record.of("accuracy")
     assert (done.record.probes["gates"].status, done.record.probes["gates"].reason) == (
@@ -215,7 +215,7 @@ def test_zero_evaluations_never_end_training() -> None:
 def test_early_stopping_tests_the_weights_that_validation_liked_best() -> None:
     case = fixed_case(keep_best=True, epochs=6, learning_rate=0.5)
     task = tasks.build(case.task)
-    done = do_train(TrainJob(case=case), lambda *_: None)
+    done = run_training_job(TrainJob(case=case), lambda *_: None)
     assert done.record.training is not None
     scores = [point.validation_score for point in done.record.training.curve]
     until = done.record.training.curve[scores.index(max(scores))].step
@@ -234,7 +234,7 @@ def test_early_stopping_tests_the_weights_that_validation_liked_best() -> None:
     test = task.sample(tasks.generator(case.seed, "test"), 8, case.length, "test")
     (measured,) = done.record.of("early_stopped_accuracy")
     assert measured.samples == (evaluate(model, task, test).score,)
-    assert do_train(TrainJob(case=fixed_case()), lambda *_: None).record.of("early_stopped_accuracy") == []
+    assert run_training_job(TrainJob(case=fixed_case()), lambda *_: None).record.of("early_stopped_accuracy") == []
 
 
 EXTRA = TINY.replace("[protocol]", "[protocol]\nweight_decay = 0.0", 1) + (

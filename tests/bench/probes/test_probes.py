@@ -33,7 +33,7 @@ class TestLatency:
         found = latency.measure(group, TIMING, random.Random(0))
         assert set(found) == {one.case.key for one in group}
         for measurements in found.values():
-            shapes = {(m.metric, m.at["batch"]): (len(m.samples), len(m.pulse_seconds)) for m in measurements}
+            shapes = {(m.metric, m.at["batch"]): (len(m.samples), len(m.calibration_seconds)) for m in measurements}
             assert shapes == {
                 ("forward_seconds", 1): (2, 2),
                 ("forward_seconds", 2): (2, 2),
@@ -114,8 +114,8 @@ class TestAccuracy:
         length = max(24, task.min_length)
         one = subject("gru", name, length=length, evaluate_at=("1x", "2x", "4x"))
         measurements, lines = accuracy.measure(one)
-        assert [(line.length, line.chance, line.blind_to_the_past) for line in lines] == [
-            (multiple * length, task.chance(multiple * length), task.blind_to_the_past(multiple * length))
+        assert [(line.length, line.chance, line.memoryless_score) for line in lines] == [
+            (multiple * length, task.chance(multiple * length), task.memoryless_score(multiple * length))
             for multiple in (1, 2, 4)
         ]
         scores = [m for m in measurements if m.metric == "accuracy"]

@@ -59,7 +59,7 @@ class TestStreaming:
         seconds = [one for one in found if one.metric == "step_seconds"]
         assert [one.at for one in seconds] == [{"position": 1}, {"position": 16}]
         assert [one.samples for one in seconds] == [(7e-06,) * 10] * 2
-        assert all(len(one.pulse_seconds) == 1 for one in seconds)
+        assert all(len(one.calibration_seconds) == 1 for one in seconds)
 
     def test_blocks_share_the_steps_and_are_given_what_the_machine_did(self) -> None:
         timing = Timing(positions=(4,), steps=10, blocks=3, streams=(1, 8))

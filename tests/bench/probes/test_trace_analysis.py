@@ -11,7 +11,7 @@ from torch import Tensor
 import arch
 import tasks
 from bench.probes import trace_analysis
-from bench.probes.recording import MOST_FEATURES, has_fixed_state, watch_gates, watch_states
+from bench.probes.recording import MAX_FEATURES, has_fixed_state, watch_gates, watch_states
 
 EXACT = 1e-12
 """Float64 arithmetic on a handful of numbers."""
@@ -41,7 +41,7 @@ def test_retention_is_averaged_over_sequences_after_the_product() -> None:
 def test_half_life_of_a_constant_gate() -> None:
     hold_BTH = torch.tensor([0.5, 0.25, 0.5**0.1, 1.0, 0.0], dtype=torch.float64).expand(2, 3, 5)
     assert trace_analysis.half_life(hold_BTH).tolist() == pytest.approx(
-        [1, 0.5, 10, trace_analysis.LONGEST_HALF_LIFE, 0], rel=EXACT
+        [1, 0.5, 10, trace_analysis.MAX_HALF_LIFE, 0], rel=EXACT
     )
 
 
@@ -150,10 +150,10 @@ def test_states_are_those_of_all_layers_and_of_growing_ones_the_outputs() -> Non
 
 
 def test_a_wide_state_is_projected_and_keeps_its_size() -> None:
-    wide = arch.build("rnn", channels=1, outputs=1, width=MOST_FEATURES + 8, depth=1, seed=0)
+    wide = arch.build("rnn", channels=1, outputs=1, width=MAX_FEATURES + 8, depth=1, seed=0)
     (state_BF,) = watch_states(wide, noise(2, 1, 1).float())
     (again_BF,) = watch_states(wide, noise(2, 1, 1).float())
-    assert state_BF.shape == (2, MOST_FEATURES)
+    assert state_BF.shape == (2, MAX_FEATURES)
     torch.testing.assert_close(state_BF, again_BF)
 
 

@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from bench.executors.jobs import Advance, Begun
+from bench.executors.jobs import JobProgress, JobStarted
 from bench.progress.display import LONG_WAIT_SECONDS, PLAIN_EVERY_SECONDS, Progress, humanised
-from bench.progress.eta import Pace, Sort
+from bench.progress.eta import EtaEstimator, Sort
 from bench.runner.pending import TIMINGS
 from tests.bench.tiny import tiny_case
 
@@ -32,32 +32,32 @@ def test_durations_for_people() -> None:
 
 def test_before_anything_is_seen_the_expectation_is_the_estimate() -> None:
     expected: dict[Sort, float] = {LSTM: 60.0, RNN: 40.0, TIMINGS: 30.0}
-    assert Pace(expected, 2).left_seconds == pytest.approx(100 / 2 + 30)
-    assert Pace(expected, 4, timing_places=2).left_seconds == pytest.approx(100 / 4 + 30 / 2)
+    assert EtaEstimator(expected, 2).left_seconds == pytest.approx(100 / 2 + 30)
+    assert EtaEstimator(expected, 4, timing_places=2).left_seconds == pytest.approx(100 / 4 + 30 / 2)
 
 
 def test_jobs_under_way_count_by_what_they_have_done() -> None:
     """Four equal jobs on two lanes, three times slower than expected: known long before the first one ends."""
     clock = Clock()
-    pace = Pace({LSTM: 400.0}, 2, clock=clock)
-    for lane in "ab":
-        pace.start(lane, LSTM, 100.0)
-        pace.begin(lane)
+    pace = EtaEstimator({LSTM: 400.0}, 2, clock=clock)
+    for worker in "ab":
+        pace.start(worker, LSTM, 100.0)
+        pace.begin(worker)
     clock.now = 150.0
-    for lane in "ab":
-        pace.advance(lane, 0.5)
+    for worker in "ab":
+        pace.advance(worker, 0.5)
     assert pace.left_seconds == pytest.approx(450.0, rel=0.1)
     clock.now = 300.0
-    for lane in "ab":
-        pace.finish(lane)
-        pace.start(lane, LSTM, 100.0)
+    for worker in "ab":
+        pace.finish(worker)
+        pace.start(worker, LSTM, 100.0)
     assert pace.left_seconds == pytest.approx(300.0, rel=0.1)
 
 
 def test_the_start_of_a_lane_and_a_wait_for_the_machine_say_nothing_of_the_pace() -> None:
     """Half a minute until the first job is taken up, then a twentieth of it at the expected pace."""
     clock = Clock()
-    pace = Pace({LSTM: 4000.0}, 1, clock=clock)
+    pace = EtaEstimator({LSTM: 4000.0}, 1, clock=clock)
     pace.start("0", LSTM, 200.0)
     clock.now = 30.0
     assert pace.left_seconds == pytest.approx(4000.0)
@@ -70,7 +70,7 @@ def test_the_start_of_a_lane_and_a_wait_for_the_machine_say_nothing_of_the_pace(
 def test_a_misjudged_architecture_moves_its_own_estimate_and_that_of_the_others_by_half() -> None:
     """Four times slower than expected, for long enough to be believed: the other is taken for twice as slow."""
     clock = Clock()
-    pace = Pace({LSTM: 1e6 + 1.0, RNN: 100.0}, 1, clock=clock)
+    pace = EtaEstimator({LSTM: 1e6 + 1.0, RNN: 100.0}, 1, clock=clock)
     pace.start("0", LSTM, 1e6)
     pace.begin("0")
     clock.now = 4e6
@@ -81,25 +81,25 @@ def test_a_misjudged_architecture_moves_its_own_estimate_and_that_of_the_others_
 def test_the_first_moments_hardly_move_the_estimate() -> None:
     """A slow first step, five times what was expected, as caches are cold: no eighth more is expected of the run."""
     clock = Clock()
-    pace = Pace({LSTM: 4000.0}, 2, clock=clock)
-    for lane in "ab":
-        pace.start(lane, LSTM, 100.0)
-        pace.begin(lane)
+    pace = EtaEstimator({LSTM: 4000.0}, 2, clock=clock)
+    for worker in "ab":
+        pace.start(worker, LSTM, 100.0)
+        pace.begin(worker)
     clock.now = 1.0
-    for lane in "ab":
-        pace.advance(lane, 0.002)
+    for worker in "ab":
+        pace.advance(worker, 0.002)
     assert 2000.0 < pace.left_seconds < 2250.0
 
 
 def test_what_need_not_be_done_any_more_is_not_waited_for() -> None:
-    pace = Pace({TIMINGS: 30.0}, 1)
+    pace = EtaEstimator({TIMINGS: 30.0}, 1)
     pace.expect(TIMINGS, 10.0)
     assert pace.left_seconds == 10.0
 
 
 def test_the_longest_running_job_bounds_the_estimate() -> None:
     clock = Clock()
-    pace = Pace({LSTM: 110.0}, 10, clock=clock)
+    pace = EtaEstimator({LSTM: 110.0}, 10, clock=clock)
     pace.start("long", LSTM, 100.0)
     pace.start("short", LSTM, 10.0)
     assert pace.left_seconds == pytest.approx(100.0)
@@ -107,7 +107,7 @@ def test_the_longest_running_job_bounds_the_estimate() -> None:
 
 def test_the_estimate_falls_as_a_job_goes_on_and_ends_at_zero() -> None:
     clock = Clock()
-    pace = Pace({LSTM: 50.0}, 1, clock=clock)
+    pace = EtaEstimator({LSTM: 50.0}, 1, clock=clock)
     pace.start("0", LSTM, 50.0)
     pace.begin("0")
     seen = []
@@ -130,19 +130,19 @@ def follow(console: Console, *, quiet: bool = False, errors: Console | None = No
     """Two cases on two lanes: one ends after 30 seconds, one is half done after 40."""
     clock = Clock()
     first, second = tiny_case("rnn"), tiny_case("lstm", length=8)
-    pace = Pace({RNN: 60.0, LSTM: 60.0}, 2, clock=clock)
+    pace = EtaEstimator({RNN: 60.0, LSTM: 60.0}, 2, clock=clock)
     with Progress(console, pace, quiet=quiet, errors=errors, clock=clock) as progress:
         progress.phase("training", 2)
-        for lane, case, sort in (("0", first, RNN), ("1", second, LSTM)):
-            progress.start(lane, (case,), sort, 60.0)
-            progress.begin(Begun(lane, 40.2))
+        for worker, case, sort in (("0", first, RNN), ("1", second, LSTM)):
+            progress.start(worker, (case,), sort, 60.0)
+            progress.begin(JobStarted(worker, 40.2))
         clock.now = PLAIN_EVERY_SECONDS / 2
-        progress.advance(Advance("0", 1, 6, 0.25))
+        progress.advance(JobProgress("0", 1, 6, 0.25))
         clock.now = 30.0
         progress.finish("0")
         clock.now = 40.0
         for score in (0.9, 0.75):
-            progress.advance(Advance("1", 200, 400, score))
+            progress.advance(JobProgress("1", 200, 400, score))
         assert progress.running == ["lstm on first_last at 8, seed 0"]
         if console.is_terminal and not quiet:
             console.print(progress._view())
@@ -184,24 +184,24 @@ def test_quiet_is_silent() -> None:
 
 def test_waiting_for_another_run_is_said_once() -> None:
     console = Console(file=io.StringIO(), width=60)
-    with Progress(console, Pace({RNN: 1.0}, 2), quiet=False) as progress:
+    with Progress(console, EtaEstimator({RNN: 1.0}, 2), quiet=False) as progress:
         progress.phase("training", 2)
-        for lane in "01":
-            progress.start(lane, (tiny_case(),), RNN, 1.0)
-            progress.wait(lane, "training")
+        for worker in "01":
+            progress.start(worker, (tiny_case(),), RNN, 1.0)
+            progress.wait(worker, "training")
     assert shown(console) == WAITS
 
 
 def test_a_quiet_run_says_what_it_waits_for_once_and_only_where_that_takes_long() -> None:
     console, errors, clock = Console(file=io.StringIO()), Console(file=io.StringIO(), width=60), Clock()
-    with Progress(console, Pace({RNN: 1.0}, 1), quiet=True, errors=errors, clock=clock) as progress:
+    with Progress(console, EtaEstimator({RNN: 1.0}, 1), quiet=True, errors=errors, clock=clock) as progress:
         for began in (0.0, 100.0):  # two short waits do not add up
             clock.now = began
             progress.start("0", (tiny_case(),), RNN, 1.0)
             progress.wait("0", "training")
             clock.now = began + LONG_WAIT_SECONDS - 1
             progress.wait("0", "training")
-            progress.begin(Begun("0"))
+            progress.begin(JobStarted("0"))
             progress.finish("0")
         assert shown(errors) == ""
         progress.start("0", (tiny_case(),), RNN, 1.0)
@@ -215,8 +215,8 @@ def test_a_quiet_run_says_what_it_waits_for_once_and_only_where_that_takes_long(
 
 def test_kernels_that_were_there_are_not_spoken_of() -> None:
     console = Console(file=io.StringIO())
-    with Progress(console, Pace({RNN: 1.0}, 1), quiet=False) as progress:
+    with Progress(console, EtaEstimator({RNN: 1.0}, 1), quiet=False) as progress:
         progress.phase("training", 1)
         progress.start("0", (tiny_case(),), RNN, 1.0)
-        progress.begin(Begun("0", 0.0))
+        progress.begin(JobStarted("0", 0.0))
     assert shown(console) == ""

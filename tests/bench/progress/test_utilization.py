@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bench.executors.jobs import Ended, Failure, Timed, TimeJob, Trained, TrainJob
+from bench.executors.jobs import Failure, JobResult, TimeJob, TimingResult, TrainingResult, TrainJob
 from bench.machine.lock import Work
 from bench.plans.plan import Timing
-from bench.progress.utilization import Use
+from bench.progress.utilization import Utilization
 from results import ProbeRun, Record, Span, Training
 from tests.bench.tiny import tiny_case
 
@@ -18,12 +18,12 @@ TRAIN = TrainJob(case=CASE)
 TIME = TimeJob(cases=(CASE,), weights=(b"",), probes=("latency",), timing=Timing())
 
 
-def ended(work: Work, began: float, end: float, result: Any) -> Ended:
+def ended(work: Work, began: float, end: float, result: Any) -> JobResult:
     job = TRAIN if work == "training" else TIME
-    return Ended("0", job, result, Span(work=work, lane="0", began=began, ended=end))
+    return JobResult("0", job, result, Span(work=work, worker="0", began=began, ended=end))
 
 
-def trained(training_seconds: float, testing_seconds: float) -> Trained:
+def trained(training_seconds: float, testing_seconds: float) -> TrainingResult:
     training = Training(
         steps=1,
         sequences=1,
@@ -37,20 +37,20 @@ def trained(training_seconds: float, testing_seconds: float) -> Trained:
     record = Record.model_validate(
         {"key": CASE.key, "case": CASE, "status": "ok", "training": training, "probes": probes}
     )
-    return Trained(record=record, weights=b"")
+    return TrainingResult(record=record, weights=b"")
 
 
-def timed(seconds: float) -> dict[str, Timed]:
-    return {CASE.key: Timed(measurements=(), probes={"latency": ProbeRun(status="ok", seconds=seconds)})}
+def timed(seconds: float) -> dict[str, TimingResult]:
+    return {CASE.key: TimingResult(measurements=(), probes={"latency": ProbeRun(status="ok", seconds=seconds)})}
 
 
 def test_nothing_done_has_no_share() -> None:
-    assert Use().share(2) is None
+    assert Utilization().share(2) is None
 
 
 def test_trainings_use_a_lane_and_timings_all_of_them() -> None:
     """Two lanes: 6 + 2 of 8 seconds on one, 4 of 8 on the other; then 3 of 4 seconds of timing, on both."""
-    use = Use()
+    use = Utilization()
     use.add(ended("training", 100.0, 108.0, trained(6.0, 2.0)))
     use.add(ended("training", 100.0, 108.0, trained(4.0, 0.0)))
     use.add(ended("timing", 108.0, 112.0, timed(3.0)))
@@ -58,7 +58,7 @@ def test_trainings_use_a_lane_and_timings_all_of_them() -> None:
 
 
 def test_failed_jobs_count_as_long_as_they_ran_and_lost_ones_not_at_all() -> None:
-    use = Use()
+    use = Utilization()
     failed = Failure("timeout", "too slow")
     use.add(ended("training", 50.0, 55.0, failed))
     use.add(ended("timing", 55.0, 60.0, failed))
@@ -67,7 +67,7 @@ def test_failed_jobs_count_as_long_as_they_ran_and_lost_ones_not_at_all() -> Non
 
 
 def test_two_machines_time_at_once() -> None:
-    use = Use()
+    use = Utilization()
     for _ in range(2):
         use.add(ended("timing", 10.0, 20.0, timed(10.0)))
     assert use.share(8, 2) == pytest.approx(1.0)

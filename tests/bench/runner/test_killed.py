@@ -29,7 +29,7 @@ def records_of(store: Path) -> list[Path]:
 def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_records(tmp_path: Path, inline: Inline) -> None:
     plan = write_plan(tmp_path, TINY.replace("seeds = 2", "seeds = 3"))
     store = tmp_path / "killed"
-    command = [sys.executable, "-m", "bench", "run", str(plan), "--store", str(store), "--lanes", "1", "-q"]
+    command = [sys.executable, "-m", "bench", "run", str(plan), "--store", str(store), "--workers", "1", "-q"]
     moments = [lambda k=k: len(records_of(store)) >= k for k in (1, 2, 4, 6)]
     moments.append(lambda: any(b"step_seconds" in path.read_bytes() for path in records_of(store)))
 

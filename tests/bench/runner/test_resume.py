@@ -19,7 +19,7 @@ from bench.machine.environment import environment
 from bench.runner import resume
 from bench.runner.run import describe, execute
 from results import Record, Run, Store, StoreError
-from results.store.document import sealed
+from results.store.document import with_checksum
 from tests.bench.inline_executor import Inline, inline
 from tests.bench.runs import as_in_a_lane, everything, files_of, request_for, run_quietly
 from tests.bench.tiny import tiny_plan
@@ -87,7 +87,7 @@ def test_a_stopped_run_says_what_of_it_is_done(tmp_path: Path, inline: Inline, m
         with monkeypatch.context() as patched:
             StopAfter(patched, written)
             with pytest.raises(KeyboardInterrupt):
-                execute(request_for(tmp_path, new=True), console, quiet=True)
+                execute(request_for(tmp_path, resume=False), console, quiet=True)
         assert console.file.getvalue().endswith(says)
 
 
@@ -142,14 +142,16 @@ def test_a_run_with_a_newer_record_is_refused_and_left_as_it_is(
 ) -> None:
     run = interrupted(tmp_path, monkeypatch, 2)
     newer, damaged = sorted((run.folder / "records").iterdir())[:2]
-    newer.write_bytes(sealed(b'{\n "schema_version": 99,\n "unheard_of": []\n}'))
+    newer.write_bytes(with_checksum(b'{\n "schema_version": 99,\n "unheard_of": []\n}'))
     damaged.write_bytes(b"half a rec")
     before = files_of(run)
-    with pytest.raises(StoreError, match=r"newer Carousel \(schema 99\); update to read it, or .* --new") as caught:
+    with pytest.raises(
+        StoreError, match=r"newer Carousel \(schema 99\); update to read it, or .* --no-resume"
+    ) as caught:
         run_quietly(request_for(tmp_path))
     assert str(newer) in str(caught.value)
     assert files_of(run) == before
-    outcome = run_quietly(request_for(tmp_path, new=True))
+    outcome = run_quietly(request_for(tmp_path, resume=False))
     assert outcome.complete
     assert files_of(run) == before
 
@@ -172,7 +174,7 @@ def test_lost_weights_are_trained_again_before_they_are_timed(
     assert everything(outcome.run) == everything(run_quietly(request_for(tmp_path / "apart")).run)
 
 
-@pytest.mark.parametrize("what", ["code", "environment", "plan", "timing", "probes", "repeat", "new", "run.json"])
+@pytest.mark.parametrize("what", ["code", "environment", "plan", "timing", "probes", "repeat", "no_resume", "run.json"])
 def test_a_run_of_something_else_is_not_taken_up(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -194,8 +196,8 @@ def test_a_run_of_something_else_is_not_taken_up(
             changes = {"measure": ("accuracy",)}
         case "repeat":
             changes = {"repeat": 2}
-        case "new":
-            changes = {"new": True}
+        case "no_resume":
+            changes = {"resume": False}
         case "run.json":
             (run.folder / "run.json").write_bytes((run.folder / "run.json").read_bytes()[:-30])
     console = Console(file=io.StringIO(), width=1000)
@@ -206,7 +208,7 @@ def test_a_run_of_something_else_is_not_taken_up(
     assert files_of(run) == before
     said = {"timing": "plan", "probes": "plan", "repeat": "--repeat"}.get(what, what)
     expected = f"run {run.id} is unfinished, but of another {said}: a new run begins\n"
-    assert console.file.getvalue() == ("" if what in ("new", "run.json") else expected)
+    assert console.file.getvalue() == ("" if what in ("no_resume", "run.json") else expected)
     assert len(Store(tmp_path / "runs").runs()) == 2
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.plugins.loader import install, load
-from bench.validation import ARCH_LAWS, TASK_LAWS, checker
+from bench.validation import ARCH_CHECKS, TASK_CHECKS, checker
 from bench.validation.checker import validate_arch, validate_task
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.plugin_files import ARCH, TASK, write
@@ -131,7 +131,7 @@ BROKEN_TASKS = {
     "chance": (("return 0.5", "return 0.4"), "chance is stated as 0.4000, but", "length 2, batch 12"),
     "present_input": (
         ("        mask = torch", "        inputs[:, -1] = inputs[:, 0]\n        mask = torch"),
-        "chance, with no blind_to_the_past, is stated as 0.5000, but the present input alone scores 1.0000",
+        "chance, with no memoryless_score, is stated as 0.5000, but the present input alone scores 1.0000",
         "length 2, batch 12",
     ),
 }
@@ -143,7 +143,7 @@ def changed(text: str, change: tuple[str, str]) -> str:
     return text.replace(there, instead)
 
 
-@pytest.mark.parametrize("law", ARCH_LAWS)
+@pytest.mark.parametrize("law", ARCH_CHECKS)
 def test_a_law_of_architectures_catches_who_breaks_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, law: str
 ) -> None:
@@ -160,17 +160,17 @@ def test_a_law_of_architectures_catches_who_breaks_it(
             )
             + BOX
         )
-    monkeypatch.setattr(checker, "ARCH_LAWS", {law: ARCH_LAWS[law]})
+    monkeypatch.setattr(checker, "ARCH_CHECKS", {law: ARCH_CHECKS[law]})
     load([write(tmp_path, "scaled", text)])
     (finding,) = validate_arch("scaled").broken
     assert str(finding).startswith(f"law `{law}`: ") and said in str(finding)
     assert str(finding).endswith(f"; smallest: {smallest}")
 
 
-@pytest.mark.parametrize("law", TASK_LAWS)
+@pytest.mark.parametrize("law", TASK_CHECKS)
 def test_a_law_of_tasks_catches_who_breaks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, law: str) -> None:
     change, said, smallest = BROKEN_TASKS[law]
-    monkeypatch.setattr(checker, "TASK_LAWS", {law: TASK_LAWS[law]})
+    monkeypatch.setattr(checker, "TASK_CHECKS", {law: TASK_CHECKS[law]})
     load([write(tmp_path, "first_bit", changed(TASK, change))])
     (finding,) = validate_task("first_bit").broken
     assert str(finding).startswith(f"law `{law}`: ") and said in str(finding)
@@ -180,7 +180,7 @@ def test_a_law_of_tasks_catches_who_breaks_it(tmp_path: Path, monkeypatch: pytes
 def test_what_keeps_every_law_breaks_none(tmp_path: Path) -> None:
     load([write(tmp_path, "scaled", ARCH), write(tmp_path, "first_bit", TASK)])
     assert validate_arch("scaled").broken == [] and validate_task("first_bit").broken == []
-    assert [finding.law for finding in validate_arch("scaled:start=0").findings] == list(ARCH_LAWS)
+    assert [finding.law for finding in validate_arch("scaled:start=0").findings] == list(ARCH_CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_what_keeps_every_law_breaks_none(tmp_path: Path) -> None:
     ],
 )
 def test_the_growth_of_a_state_is_measured(monkeypatch: pytest.MonkeyPatch, spec: str, state: str) -> None:
-    monkeypatch.setattr(checker, "ARCH_LAWS", {})
+    monkeypatch.setattr(checker, "ARCH_CHECKS", {})
     assert (validate_arch(spec).state or "").startswith(state)
 
 
@@ -209,7 +209,7 @@ def test_built_in_variants_keep_every_law(spec: str) -> None:
 
 
 def test_an_exception_is_a_broken_law_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checker, "ARCH_LAWS", {"shapes": ARCH_LAWS["shapes"]})
+    monkeypatch.setattr(checker, "ARCH_CHECKS", {"shapes": ARCH_CHECKS["shapes"]})
     load([write(tmp_path, "scaled", changed(ARCH, ("0.5 * state", "0.5 * stat")))])
     verdict = validate_arch("scaled")
     assert "law `shapes`: raised NameError at line 22: name 'stat' is not defined" in str(verdict.broken[0])

@@ -86,8 +86,8 @@ def test_the_score_of_a_diverged_case_is_not_counted_even_if_one_was_stored(run:
 
 def test_lines_to_compare_with(rows: list[LeaderboardRow]) -> None:
     row = pick(rows, "gru", "first_last", 128)
-    assert (row.chance, row.blind_to_the_past) == (0.5, 0.75)
-    assert pick(rows, "gru", "adding", 128).blind_to_the_past is None
+    assert (row.chance, row.memoryless_score) == (0.5, 0.75)
+    assert pick(rows, "gru", "adding", 128).memoryless_score is None
 
 
 def test_chance_is_known_from_a_rival_where_all_seeds_of_a_group_are_missing() -> None:
@@ -206,7 +206,7 @@ def test_a_slow_pulse_makes_a_case_noisy_and_a_refused_probe_makes_it_failed() -
     cases = synthetic.cases()[:3]
     sound = [synthetic.record(one) for one in cases]
     slow = Measurement(
-        metric="step_seconds", at={"position": 1}, samples=(1e-6,), blocks=(Block(pulse_seconds=0.0063),)
+        metric="step_seconds", at={"position": 1}, samples=(1e-6,), blocks=(Block(calibration_seconds=0.0063),)
     )
     sound[0] = sound[0].model_copy(update={"measurements": (*sound[0].measurements, slow)})
     refused = {"streaming": ProbeRun(status="refused", reason="scan and step differ", seconds=0.1)}

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from matplotlib import image
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as MplFigure
 
 import reports
 from reports.analysis.groups import groups
 from reports.figures import retention as _hold_figure
-from reports.figures.canvas import PNG_DOTS_PER_INCH, Drawing, finished
+from reports.figures.canvas import PNG_DOTS_PER_INCH, Figure, finished
 from reports.figures.gates import gates_over_steps
 from results import Record, Traces
 from tests.reports import inner
 
 SVG = "{http://www.w3.org/2000/svg}"
 POINTS_PER_INCH = 72
-MOST_SIDEWAYS = 8
+MAX_SIDEWAYS = 8
 """More labels than this stand upright."""
 ROUNDED_POINTS = 0.5
 """A file is a whole number of pixels high."""
@@ -33,7 +33,7 @@ def record() -> Record:
 
 
 @pytest.fixture(scope="module")
-def drawings(record: Record) -> dict[str, Drawing]:
+def drawings(record: Record) -> dict[str, Figure]:
     found = reports.case_figures(inner.run(), [record], record.key, inner.traces(record.case.arch))
     return {drawing.name.partition("-")[0]: drawing for drawing in found}
 
@@ -47,7 +47,7 @@ def height(svg: bytes | str) -> float:
 
 
 def test_every_title_of_a_case_names_architecture_task_and_seed_once(
-    record: Record, drawings: dict[str, Drawing]
+    record: Record, drawings: dict[str, Figure]
 ) -> None:
     arch = next(group.arch for group in groups(inner.run(), [record]) if group.records)
     assert {name: drawing.title for name, drawing in drawings.items()} == {
@@ -71,7 +71,7 @@ def heights(svg: bytes | str) -> dict[tuple[str, str, int], float]:
 
 @pytest.mark.parametrize("name", ["gates", "holding"])
 def test_a_file_carries_its_title_above_the_panels_and_the_page_does_not(
-    name: str, drawings: dict[str, Drawing]
+    name: str, drawings: dict[str, Figure]
 ) -> None:
     drawing = drawings[name]
     assert drawing.file is not None
@@ -83,14 +83,14 @@ def test_a_file_carries_its_title_above_the_panels_and_the_page_does_not(
     before, after = heights(drawing.svg), heights(written)
     ((_, heading),) = [(key, after.pop(key)) for key in list(after) if key[0] == drawing.title]
     assert 0 < heading < added
-    assert len(before) > MOST_SIDEWAYS
+    assert len(before) > MAX_SIDEWAYS
     assert after == pytest.approx({key: y + added for key, y in before.items()}, abs=ROUNDED_POINTS)
     pixels = image.imread(io.BytesIO(drawing.file("png", drawing.title)))
     assert len(pixels) * POINTS_PER_INCH / PNG_DOTS_PER_INCH == pytest.approx(height(written), abs=ROUNDED_POINTS)
     assert drawing.file("svg", drawing.title) == written
 
 
-def test_a_long_title_is_broken_into_lines(drawings: dict[str, Drawing]) -> None:
+def test_a_long_title_is_broken_into_lines(drawings: dict[str, Figure]) -> None:
     drawing = drawings["gates"]
     assert drawing.file is not None
     words = " ".join(["word"] * 40)
@@ -115,7 +115,7 @@ def test_what_is_kept_is_drawn_by_its_powers_of_ten_down_to_a_floor(
 ) -> None:
     panels: list[Axes] = []
 
-    def kept(drawn: Figure, *, name: str, title: str, told: str, how_to_read: str) -> Drawing:
+    def kept(drawn: MplFigure, *, name: str, title: str, told: str, how_to_read: str) -> Figure:
         panels.extend(drawn.axes)
         return finished(drawn, name=name, title=title, told=told, how_to_read=how_to_read)
 
@@ -128,7 +128,7 @@ def test_what_is_kept_is_drawn_by_its_powers_of_ten_down_to_a_floor(
             )
         }
     )
-    drawing = _hold_figure.holding_of(groups(inner.run(), [tiny]), task="first_last", length=inner.LENGTH)
+    drawing = _hold_figure.retention_of(groups(inner.run(), [tiny]), task="first_last", length=inner.LENGTH)
     assert drawing is not None
     retention = panels[1]
     assert retention.get_yscale() == "log"

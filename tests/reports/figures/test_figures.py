@@ -10,17 +10,17 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as MplFigure
 
 import reports
 from reports.figures.axes import interval_bar, time_axis
-from reports.figures.canvas import Drawing, marks
+from reports.figures.canvas import Figure, plot_styles
 from reports.figures.training import mean_curve
 from results import Record, RunFile, interval_of_mean
 from tests.reports import synthetic
 
 SVG = "{http://www.w3.org/2000/svg}"
-DRAW: dict[str, Callable[[RunFile, Sequence[Record]], Drawing | None]] = {
+DRAW: dict[str, Callable[[RunFile, Sequence[Record]], Figure | None]] = {
     "accuracy-against-length": reports.accuracy_against_length,
     "streaming-cost": reports.streaming_cost,
     "accuracy-against-cost": reports.accuracy_against_cost,
@@ -41,7 +41,7 @@ CLOSE = 1e-12
 """Means of a few doubles."""
 
 
-def drawn(name: str, run: RunFile, records: Sequence[Record]) -> Drawing:
+def drawn(name: str, run: RunFile, records: Sequence[Record]) -> Figure:
     drawing = DRAW[name](run, records)
     assert drawing is not None
     return drawing
@@ -103,15 +103,15 @@ def test_the_same_records_give_the_same_bytes(name: str, run: RunFile, records: 
 @pytest.mark.parametrize("arch", ["", "a_very_long_architecture:with=many,options=that,are="])
 def test_no_label_is_clipped(name: str, arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     outside = []
-    save = Figure.savefig
+    save = MplFigure.savefig
 
-    def measured(self: Figure, *arguments: object, **options: object) -> None:
+    def measured(self: MplFigure, *arguments: object, **options: object) -> None:
         save(self, *arguments, **options)  # type: ignore[arg-type]
         extent = self.get_tightbbox(FigureCanvasAgg(self).get_renderer())  # type: ignore[no-untyped-call]
         width, height = self.get_size_inches()
         outside.append(max(-extent.x0, -extent.y0, extent.x1 - width, extent.y1 - height))
 
-    monkeypatch.setattr(Figure, "savefig", measured)
+    monkeypatch.setattr(MplFigure, "savefig", measured)
     names = {one.arch: arch + one.arch.partition(":")[0] for one in synthetic.cases()} if arch else {}
     kept = [one for one in synthetic.cases() if one.length == 32 or not arch]
     made = [synthetic.renamed(one, arch=names.get(one.arch, one.arch)) for one in kept]
@@ -134,9 +134,9 @@ def test_letters_that_mean_something_elsewhere_are_text(run: RunFile) -> None:
 
 def test_every_architecture_has_a_mark_of_its_own_and_the_first_four_a_fixed_one() -> None:
     names = ["mine", "lstm", "rnn", "transformer", "gru", "lstm:forget_bias=2", *(f"other_{n}" for n in range(6))]
-    found = marks(names)
+    found = plot_styles(names)
     assert len({(mark.colour, mark.marker, mark.dash) for mark in found.values()}) == len(names)
-    assert found["lstm"] == marks(["lstm"])["lstm"]
+    assert found["lstm"] == plot_styles(["lstm"])["lstm"]
     assert len({mark.marker for mark in found.values()}) == len(names)
 
 
@@ -145,7 +145,7 @@ def test_nothing_measured_gives_no_figure(run: RunFile) -> None:
 
 
 def test_one_seed_has_no_interval_to_be_drawn() -> None:
-    axes = Figure().subplots()
+    axes = MplFigure().subplots()
     interval_bar(axes, 1.0, interval_of_mean([0.5]), "black")
     assert not axes.lines
     interval_bar(axes, 1.0, interval_of_mean([0.2, 0.9]), "black")
@@ -153,7 +153,7 @@ def test_one_seed_has_no_interval_to_be_drawn() -> None:
 
 
 def test_a_time_axis_spans_a_decade_and_repeats_no_tick() -> None:
-    axes = Figure().subplots()
+    axes = MplFigure().subplots()
     time_axis(axes, "y", [50.0, 55.0])
     low, high = axes.get_ylim()
     assert high / low == pytest.approx(10)

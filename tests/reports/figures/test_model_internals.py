@@ -12,11 +12,11 @@ import pytest
 import reports
 from reports.analysis.groups import groups
 from reports.analysis.traces import by_place
-from reports.figures.canvas import Drawing
+from reports.figures.canvas import Figure
 from reports.figures.model_internals import inside_of
 from reports.figures.overfitting import trained_otherwise
 from reports.figures.traces import SIGN_ALONE, memory_of
-from reports.format import numbers as written
+from reports.format import numbers
 from results import Measurement, Record, Traces
 from tests.reports import inner, synthetic
 
@@ -40,16 +40,16 @@ def traces(records: list[Record]) -> dict[str, Traces]:
 
 
 @pytest.fixture(scope="module")
-def drawings(records: list[Record], traces: dict[str, Traces]) -> dict[str, Drawing]:
+def drawings(records: list[Record], traces: dict[str, Traces]) -> dict[str, Figure]:
     return {drawing.name: drawing for drawing in inside_of(groups(inner.run(), records), traces)}
 
 
-def texts(drawing: Drawing) -> str:
+def texts(drawing: Figure) -> str:
     root = ElementTree.fromstring(drawing.svg)
     return " ".join("".join(text.itertext()).strip() for text in root.iter(f"{SVG}text"))
 
 
-def test_every_figure_is_there_once(drawings: dict[str, Drawing]) -> None:
+def test_every_figure_is_there_once(drawings: dict[str, Figure]) -> None:
     assert list(drawings) == [
         "learning-first-last-6",
         "overfitting-first-last-6",
@@ -67,7 +67,7 @@ def test_every_figure_is_there_once(drawings: dict[str, Drawing]) -> None:
         assert drawing.how_to_read.endswith(".")
 
 
-def test_alternatives_tell_the_numbers(drawings: dict[str, Drawing]) -> None:
+def test_alternatives_tell_the_numbers(drawings: dict[str, Figure]) -> None:
     assert "transformer: R² 1.00 at step 1, 0.95 at step 6" in drawings["memory-trace"].alternative
     assert "rnn, after training: 5.5e-06 at step 1, 5.5e-01 at step 6" in drawings["gradient-trace"].alternative
     assert "rnn, before training: 5.5e-07 at step 1" in drawings["gradient-trace"].alternative
@@ -88,7 +88,7 @@ def test_alternatives_tell_the_numbers(drawings: dict[str, Drawing]) -> None:
     )
 
 
-def test_figures_name_axes_units_and_models(drawings: dict[str, Drawing]) -> None:
+def test_figures_name_axes_units_and_models(drawings: dict[str, Figure]) -> None:
     assert {"R² of x₁ in the state", "step t", "transformer"} <= set(_labels(drawings["memory-trace"]))
     assert "mean norm of ∂loss/∂xₜ" in _labels(drawings["gradient-trace"])
     assert "10⁻⁶" in texts(drawings["gradient-trace"])
@@ -99,13 +99,13 @@ def test_figures_name_axes_units_and_models(drawings: dict[str, Drawing]) -> Non
     ] == ["input", "forget", "candidate"]
 
 
-def _labels(drawing: Drawing) -> list[str]:
+def _labels(drawing: Figure) -> list[str]:
     root = ElementTree.fromstring(drawing.svg)
     return ["".join(text.itertext()).strip() for text in root.iter(f"{SVG}text")]
 
 
 def test_other_trainings_of_a_model_are_shown_in_the_overfitting_figure_alone(
-    records: list[Record], drawings: dict[str, Drawing]
+    records: list[Record], drawings: dict[str, Figure]
 ) -> None:
     found = groups(inner.run(), records)
     assert [group.arch for group in trained_otherwise(found)] == [
@@ -180,7 +180,7 @@ def test_one_case_is_drawn_alone_and_written_twice(
 def test_the_ledger_is_on_the_page_with_its_verdicts(records: list[Record], traces: dict[str, Traces]) -> None:
     first, second = reports.ledger(inner.run(), records)
     assert first.verdict.startswith("depends on init (holds with orthogonal; not with its default)")
-    assert [(found.value, found.holds, found.firm) for found in first.findings] == [
+    assert [(found.value, found.holds, found.robust) for found in first.findings] == [
         ("0.765 (0.701 to 0.829), 2 seeds", False, True),
         ("0.925 (0.861 to 0.989), 2 seeds", True, False),
         ("0.935 (0.871 to 0.999), 2 seeds", True, False),
@@ -203,7 +203,7 @@ def test_a_verdict_on_one_seed_says_so_and_shares_stay_within_their_bounds(recor
     assert reports.ledger(inner.run(), alone)[0].doubt == "judged on a single seed, which gives no interval"
     assert first.findings[0].value == "0.760, 1 seed of 2"
     mixed = [record for record in records if record.case.seed == 0 or record.case.arch == "lstm:bias=False"]
-    assert [found.firm for found in reports.ledger(inner.run(), mixed)[0].findings] == [True, False, False]
+    assert [found.robust for found in reports.ledger(inner.run(), mixed)[0].findings] == [True, False, False]
     wide = [record for record in records if record.case.arch == inner.LSTM]
     spread = [
         one.model_copy(
@@ -231,11 +231,11 @@ def _scored(measurement: Measurement, score: float) -> Measurement:
 
 
 def test_figures_as_files_are_those_of_the_page(
-    records: list[Record], traces: dict[str, Traces], drawings: dict[str, Drawing], tmp_path: Path
+    records: list[Record], traces: dict[str, Traces], drawings: dict[str, Figure], tmp_path: Path
 ) -> None:
-    written = reports.write_figures(inner.run(), records, tmp_path / "figures", traces)
-    assert set(drawings) <= {path.stem for path in written}
-    assert len(written) == len(set(written)) == len(list((tmp_path / "figures").iterdir()))
+    numbers = reports.write_figures(inner.run(), records, tmp_path / "figures", traces)
+    assert set(drawings) <= {path.stem for path in numbers}
+    assert len(numbers) == len(set(numbers)) == len(list((tmp_path / "figures").iterdir()))
     one = drawings["memory-trace"]
     assert one.file is not None
     assert (tmp_path / "figures" / "memory-trace.svg").read_bytes() == one.file("svg", "Memory trace")
@@ -245,12 +245,12 @@ def test_figures_as_files_are_those_of_the_page(
     ("value", "text"), [(1.0, "1"), (1000.0, "1,000"), (0.01, "0.01"), (1e-6, "10⁻⁶"), (1e5, "10⁵")]
 )
 def test_powers_of_ten(value: float, text: str) -> None:
-    assert written.power_of_ten(value) == text
+    assert numbers.power_of_ten(value) == text
 
 
 def test_a_label_is_broken_at_its_separators() -> None:
-    assert written.stacked("lstm:forget_bias=1.0,init=orthogonal weight_decay=0.1", 28) == (
+    assert numbers.stacked("lstm:forget_bias=1.0,init=orthogonal weight_decay=0.1", 28) == (
         "lstm:forget_bias=1.0,\ninit=orthogonal\nweight_decay=0.1"
     )
-    assert written.stacked("x" * 30, 10) == "x" * 9 + "…"
-    assert written.stacked("gru, 544 B of state", 40) == "gru, 544 B of state"
+    assert numbers.stacked("x" * 30, 10) == "x" * 9 + "…"
+    assert numbers.stacked("gru, 544 B of state", 40) == "gru, 544 B of state"

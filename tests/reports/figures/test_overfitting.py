@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as MplFigure
 
 from reports.analysis.groups import groups
 from reports.figures import overfitting
-from reports.figures.canvas import Drawing, finished
+from reports.figures.canvas import Figure, finished
 from reports.figures.overfitting import COLOURS, overfitting_of
 from results import Record
 from tests.reports import inner
@@ -50,7 +50,7 @@ def watched() -> Iterator[list[Axes]]:
     """The two panels of the figure that is drawn meanwhile."""
     seen: list[Axes] = []
 
-    def kept(drawn: Figure, *, name: str, title: str, told: str, how_to_read: str) -> Drawing:
+    def kept(drawn: MplFigure, *, name: str, title: str, told: str, how_to_read: str) -> Figure:
         seen.extend(drawn.axes)
         return finished(drawn, name=name, title=title, told=told, how_to_read=how_to_read)
 
@@ -59,7 +59,7 @@ def watched() -> Iterator[list[Axes]]:
         yield seen
 
 
-def drawn(kept: dict[int, tuple[int, ...]]) -> tuple[Drawing, Axes, Axes]:
+def drawn(kept: dict[int, tuple[int, ...]]) -> tuple[Figure, Axes, Axes]:
     made = records(kept)
     with watched() as panels:
         drawing = overfitting_of(groups(inner.run(), made), task="first_last", length=6)

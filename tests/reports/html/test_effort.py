@@ -46,6 +46,6 @@ def test_a_page_asks_every_case_once(
 
 def test_records_that_are_too_many_to_attach_are_not_written_to_the_last() -> None:
     noise = random.Random(0)
-    lines = iter([noise.randbytes(attachment.MOST_BYTES // 10).hex() for _ in range(30)])
+    lines = iter([noise.randbytes(attachment.MAX_BYTES // 10).hex() for _ in range(30)])
     assert attachment._packed(lines) is None
     assert len(list(lines)) > 10

@@ -16,12 +16,12 @@ import pytest
 
 import reports
 from reports.figures import headline
-from reports.figures.headline import MOST_SHOWN
+from reports.figures.headline import MAX_SHOWN
 from reports.html.render import chunk_of
 from results import Record, RunFile
 from tests.reports import synthetic
 
-MOST_BYTES = 5_000_000
+MAX_BYTES = 5_000_000
 HOSTILE = (
     "<script>alert(1)</script>",
     "</script><img src=x onerror=alert(1)>",
@@ -214,7 +214,7 @@ def test_the_same_records_in_any_order_give_the_same_page(text: str, run: RunFil
 def test_the_page_is_small_and_written_whole(text: str, run: RunFile, records: list[Record], tmp_path: Path) -> None:
     target = reports.write_page(run, records, tmp_path / "report.html")
     assert target.read_text(encoding="utf-8") == text
-    assert target.stat().st_size < MOST_BYTES
+    assert target.stat().st_size < MAX_BYTES
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
@@ -228,7 +228,7 @@ def test_an_empty_run_and_one_without_records_give_sensible_pages(run: RunFile) 
     assert "nothing was measured of rnn, lstm, gru and transformer" in pending.text
 
 
-@pytest.mark.parametrize(("tasks", "drawn"), [(MOST_SHOWN, True), (MOST_SHOWN + 1, False)])
+@pytest.mark.parametrize(("tasks", "drawn"), [(MAX_SHOWN, True), (MAX_SHOWN + 1, False)])
 def test_figures_of_more_panels_than_anyone_looks_through_are_told_and_not_drawn(
     tasks: int, drawn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

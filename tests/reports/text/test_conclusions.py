@@ -9,9 +9,9 @@ import pytest
 
 from reports.analysis.groups import groups
 from reports.analysis.memory_share import beyond, settings
-from reports.analysis.overview import glance
+from reports.analysis.overview import overview_rows
 from reports.export import comparison
-from reports.format import numbers as written
+from reports.format import numbers
 from reports.text.conclusions import conclusions
 from reports.text.context import budget, context, protocols
 from reports.text.recommendation import choice, exceptions, left_out
@@ -25,7 +25,7 @@ from tests.reports import synthetic
     [(0.0, "0"), (33.249, "33.2"), (1234.5, "1,230"), (0.04567, "0.0457"), (9.999, "10.0"), (999.9, "1,000")],
 )
 def test_significant_digits(number: float, text: str) -> None:
-    assert written.significant(number) == text
+    assert numbers.significant(number) == text
 
 
 @pytest.mark.parametrize(
@@ -33,18 +33,18 @@ def test_significant_digits(number: float, text: str) -> None:
     [(0, "0 B"), (640, "640 B"), (1536, "1.5 KiB"), (8 * 2**20, "8.0 MiB"), (300 * 2**10, "300 KiB"), (None, "—")],
 )
 def test_bytes(number: float | None, text: str) -> None:
-    assert written.size(number) == text
+    assert numbers.size(number) == text
 
 
 def test_a_range_of_bytes() -> None:
-    assert written.sizes([648, None, 544]) == "544–648 B"
-    assert written.sizes([640, 640]) == "640 B"
-    assert written.sizes([640, 2048]) == "640 B–2.0 KiB"
-    assert written.sizes([None]) == "—"
+    assert numbers.sizes([648, None, 544]) == "544–648 B"
+    assert numbers.sizes([640, 640]) == "640 B"
+    assert numbers.sizes([640, 2048]) == "640 B–2.0 KiB"
+    assert numbers.sizes([None]) == "—"
 
 
 def test_a_name_becomes_one_short_printable_line() -> None:
-    assert written.shortened("a\nb\x00c" + "d" * 50, 10) == "a�b�cdddd…"
+    assert numbers.shortened("a\nb\x00c" + "d" * 50, 10) == "a�b�cdddd…"
 
 
 def told(run: RunFile, records: list[Record]) -> list[str]:
@@ -118,7 +118,7 @@ def test_the_cheapest_of_those_that_remember_nearly_as_much_as_the_best_is_chose
     run: RunFile, records: list[Record]
 ) -> None:
     found = groups(run, records)
-    rows = glance(found)
+    rows = overview_rows(found)
     assert [(row.arch, row.chosen) for row in rows] == [
         ("transformer", False),
         ("gru", True),
@@ -150,7 +150,7 @@ def test_the_remembered_share_is_the_mean_over_settings_and_never_below_nothing(
         *scored("gru", "first_last", [0.6, 0.5, 0.7]),
         *scored("gru", "adding", [1.0, 1.0, 1.0]),
     ]
-    rows = {row.arch: row for row in glance(groups(synthetic.run([record.case for record in records]), records))}
+    rows = {row.arch: row for row in overview_rows(groups(synthetic.run([record.case for record in records]), records))}
     # Above the 0.75 of first_last lie shares of 0, ½ and 1; scores below the line of adding are shares of 0.
     assert rows["lstm"].share == pytest.approx(0.25)
     assert rows["gru"].share == pytest.approx(0.5)
@@ -191,7 +191,7 @@ def test_settings_are_those_that_keep_the_most_and_who_is_left_out_is_said() -> 
         ("adding", 32): ["lstm", "gru"],
         ("copy_memory", 32): ["lstm", "gru"],
     }
-    assert left_out(found, glance(found)) == (
+    assert left_out(found, overview_rows(found)) == (
         "Left out, without two scored seeds in every one of these settings: rnn and transformer."
     )
     # 3 pairs with `adding` alone, 2 with both.
@@ -211,7 +211,7 @@ def test_what_is_left_beyond_the_trained_length_is_the_mean_over_settings(run: R
         for floor in [synthetic.BLIND.get(group.task, synthetic.CHANCE[group.task])]
     ]
     assert kept["gru"] == pytest.approx(fmean(by_hand), abs=1e-9)
-    assert {row.arch: row.beyond for row in glance(found)} == kept
+    assert {row.arch: row.beyond for row in overview_rows(found)} == kept
     short = [record for record in records if record.case.length == 32 or record.case.arch != "gru"]
     assert beyond(groups(run, []), {}) == (None, {})
     assert beyond(groups(run, short), settings(groups(run, short)))[0] == 4

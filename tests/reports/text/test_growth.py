@@ -26,7 +26,7 @@ def streamed(arch: str, cost: Callable[[int], float]) -> list[Record]:
             at = {"position": position}
             samples = (cost(position) * (1 + seed / 1000),)
             kept += [
-                Measurement(metric="step_seconds", at=at, samples=samples, blocks=(Block(pulse_seconds=0.005),)),
+                Measurement(metric="step_seconds", at=at, samples=samples, blocks=(Block(calibration_seconds=0.005),)),
                 Measurement(metric="step_flops", at=at, samples=(1000.0,)),
                 Measurement(metric="step_bytes", at=at, samples=(2000.0,)),
                 Measurement(metric="read_bytes_per_second", at=at, samples=(1e9,)),

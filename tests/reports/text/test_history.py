@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from reports.figures.history import MOST_PANELS, history_figure
+from reports.figures.history import MAX_PANELS, history_figure
 from reports.html.history import history_page
-from reports.text.history import LONGEST_SPARK, change_in_words, levels, spark, value_with_interval
+from reports.text.history import MAX_SPARK, change_in_words, levels, spark, value_with_interval
 from results import Interval, Seen, Series
 
 
@@ -42,7 +42,7 @@ def test_bars_go_from_lowest_to_highest_with_a_stroke_where_it_changes() -> None
     assert spark(series(0.5, 0.5)) == "▁▁"
     assert spark(series(0.0, 0.0, 1.0, 1.0, changes=(2,))) == "▁▁│██"
     long = spark(series(*[0.0] * 60, 1.0))
-    assert (len(long), long[0], long[-1]) == (LONGEST_SPARK + 1, "…", "█")
+    assert (len(long), long[0], long[-1]) == (MAX_SPARK + 1, "…", "█")
 
 
 def test_a_change_is_told_by_the_levels_beside_it() -> None:
@@ -100,7 +100,7 @@ def test_the_page_shows_hostile_text_as_text_and_loads_nothing(hostile: str) -> 
 
 
 def test_more_series_than_panels_stand_in_the_table() -> None:
-    many = [series(0.9, 0.8, arch=f"a{number}") for number in range(MOST_PANELS + 2)]
+    many = [series(0.9, 0.8, arch=f"a{number}") for number in range(MAX_PANELS + 2)]
     page = history_page(many)
     assert "2 further series stand in the table alone" in page
     assert page.count("<td>a") == len(many)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from results import Case, Claim, Entry, Measurement, Point, Protocol, Quantity, Record, epoch_of, judge
+from results import Case, Claim, Entry, EvalPoint, Measurement, Protocol, Quantity, Record, epoch_of, judge
 from tests.results import examples
 
 CLOSE = 1e-12
@@ -88,13 +88,13 @@ def test_an_interval_over_both_bounds_settles_nothing() -> None:
 def test_a_single_seed_is_firm_where_it_lies_further_off_than_other_seeds_lie_apart() -> None:
     """Three seeds that spread by 0.01: Student's t of two degrees of freedom is 4.303, so a seed reaches 0.043."""
     three = seeds("lstm", 0.94, 0.95, 0.96)
-    for score, firm in ((0.94, False), (0.944, True), (0.86, False), (0.856, True)):
+    for score, robust in ((0.94, False), (0.944, True), (0.86, False), (0.856, True)):
         entry = judged(claim(), [*three, *seeds("gru", score)])
-        assert [entry.firm(finding) for finding in entry.findings] == [True, firm]
+        assert [entry.robust(finding) for finding in entry.findings] == [True, robust]
     widest = [*three, *seeds("rnn", 0.1, 0.5, 0.3), *seeds("gru", 0.856)]
     assert not judged(claim(), widest).settled
     fewer = [*three, *seeds("rnn", 0.1, 0.5), *seeds("gru", 0.856)]
-    assert judged(claim(), fewer).firm(judged(claim(), fewer).findings[-1])
+    assert judged(claim(), fewer).robust(judged(claim(), fewer).findings[-1])
 
 
 def test_values_stay_within_what_they_can_be() -> None:
@@ -201,7 +201,7 @@ def test_two_places_of_one_case_are_compared() -> None:
 
 def curved(*fits: float) -> Record:
     points = tuple(
-        Point(
+        EvalPoint(
             step=2 * (number + 1),
             train_loss=None,
             validation_loss=0.5,

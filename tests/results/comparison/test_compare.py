@@ -66,7 +66,7 @@ class TestTimings:
 
     def test_disturbed_blocks_make_no_regression(self) -> None:
         base, (file, records) = run_of(CASES, 1), run_of(CASES, 2, slower=slow_lstm)
-        busy = Block(pulse_seconds=0.005, waiting_share=0.5)
+        busy = Block(calibration_seconds=0.005, waiting_share=0.5)
         disturbed = [
             record.model_copy(
                 update={

@@ -14,7 +14,7 @@ from results.comparison.history import FALSE_ALARMS, strongest_split
 from tests.results.examples import case, record, run_file
 
 SIMULATED = 1000
-LARGEST_COUNT_OF_ALARMS = 22
+MAX_COUNT_OF_ALARMS = 22
 """Of 1,000 series at 1% each: a binomial count is larger in one of 5,000 tests."""
 
 
@@ -149,7 +149,7 @@ def test_false_alarms_are_as_rare_as_is_said(noise: str) -> None:
     generator = np.random.default_rng(11)
     alarms = sum(bool(change_points(list(NOISE[noise](generator)))) for _ in range(SIMULATED))
     assert FALSE_ALARMS == 0.01
-    assert alarms <= LARGEST_COUNT_OF_ALARMS
+    assert alarms <= MAX_COUNT_OF_ALARMS
 
 
 def test_a_change_of_a_fifth_is_found_among_a_dozen_runs() -> None:

@@ -60,7 +60,7 @@ REFUSED = [
     ("measurements.0.samples", ["0.5"]),
     ("measurements.0.samples", 0.5),
     ("measurements.0.at", {"length": 1.5}),
-    ("lines.0.chance", float("nan")),
+    ("reference_scores.0.chance", float("nan")),
     ("artifacts", {"weights": "../weights.safetensors"}),
     ("artifacts", {"weights": "artifacts/../../weights.safetensors"}),
     ("artifacts", {"weights": "/etc/passwd"}),
@@ -73,7 +73,7 @@ REFUSED = [
     ("training.flushes_denormals", 1),
     ("training.curve.0.validation_score", None),
     ("reason", "x" * 10_001),
-    ("schema_version", 3),
+    ("schema_version", 4),
     ("schema_version", "1"),
 ]
 
@@ -199,7 +199,7 @@ def test_measurements_and_lines_are_found_by_name_and_length() -> None:
     whole = record()
     assert [measurement.samples for measurement in whole.of("accuracy")] == [(0.875,), (0.625,)]
     assert whole.of("mse") == []
-    first, none = whole.line(32), whole.line(33)
+    first, none = whole.reference_at(32), whole.reference_at(33)
     assert first is not None
-    assert (first.chance, first.blind_to_the_past) == (0.5, 0.75)
+    assert (first.chance, first.memoryless_score) == (0.5, 0.75)
     assert none is None

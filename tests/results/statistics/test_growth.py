@@ -219,7 +219,7 @@ def test_the_same_curves_give_the_same_intervals() -> None:
 
 
 def test_curves_are_processes_and_cases_and_their_blocks() -> None:
-    beat = Block(pulse_seconds=0.005)
+    beat = Block(calibration_seconds=0.005)
     at = {"position": 16}
     made = record().model_copy(
         update={
@@ -275,7 +275,7 @@ def test_medians_of_drawn_curves_are_those_that_sorting_gives(
 def test_medians_of_blocks_are_those_of_samples_split_evenly(samples: int, blocks: int) -> None:
     values = tuple(np.random.default_rng(samples).lognormal(size=samples).tolist())
     streamed = Measurement(
-        metric="step_seconds", at={"position": 16}, samples=values, blocks=(Block(pulse_seconds=0.005),) * blocks
+        metric="step_seconds", at={"position": 16}, samples=values, blocks=(Block(calibration_seconds=0.005),) * blocks
     )
     ((found,),) = (curve.values() for curve in curves_of([record().model_copy(update={"measurements": (streamed,)})]))
     parts = np.array_split(np.array(values), max(1, blocks))

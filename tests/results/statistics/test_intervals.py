@@ -19,7 +19,7 @@ SIMULATIONS = 1000
 T_COVERAGE = (0.93, 0.97)
 """95% of 1,000 has a standard deviation of 0.7%: a right interval stays within,
 and a percentile bootstrap, with about 83% at n = 3, does not."""
-LEAST_EXACT_COVERAGE = 0.95 - 2 * math.sqrt(0.95 * 0.05 / SIMULATIONS)
+MIN_EXACT_COVERAGE = 0.95 - 2 * math.sqrt(0.95 * 0.05 / SIMULATIONS)
 """Order statistics cover at least 95%; a simulation of 1,000 may fall two standard deviations short of it."""
 
 
@@ -110,4 +110,4 @@ def test_the_order_statistics_cover_at_least_what_they_say(quantile: float, coun
     draws = np.random.default_rng(2003 + count).lognormal(0, 1, (SIMULATIONS, count))
     true = math.exp(stats.norm.ppf(quantile))
     intervals = [interval_of_quantile(draw, quantile) for draw in draws.tolist()]
-    assert np.mean([low <= true <= high for low, _, high in intervals]) >= LEAST_EXACT_COVERAGE
+    assert np.mean([low <= true <= high for low, _, high in intervals]) >= MIN_EXACT_COVERAGE

@@ -59,8 +59,8 @@ def test_the_least_chance_is_that_of_full_separation() -> None:
     found = resample.chances(values, 6, np.full(200, 0.1))
     assert found.alone == pytest.approx(np.full(200, 1 / 924), abs=ROUNDING)
     assert found.corrected == pytest.approx(np.full(200, 1 / 924), abs=ROUNDING)
-    assert resample.least_chance(6, 6) == 1 / math.comb(12, 6)
-    assert resample.least_chance(1, 1) == resample.least_chance(0, 9) == 1.0
+    assert resample.smallest_p_value(6, 6) == 1 / math.comb(12, 6)
+    assert resample.smallest_p_value(1, 1) == resample.smallest_p_value(0, 9) == 1.0
 
 
 def test_many_units_are_labelled_by_a_seeded_sample() -> None:
@@ -99,9 +99,9 @@ def test_the_difference_of_means_has_welchs_interval() -> None:
 def test_an_order_is_seen_where_neighbours_are_alike_and_only_there() -> None:
     steady = drawn(12, 50)
     rising = steady + 0.5 * np.tile(np.arange(6), 2)[:, None]
-    assert resample.order_chance(rising, 6) <= 3 / resample.ORDERS
-    assert resample.order_chance(steady, 6) > 0.01
-    assert resample.order_chance(np.ones((12, 3)), 6) == 1.0
+    assert resample.order_p_value(rising, 6) <= 3 / resample.ORDERS
+    assert resample.order_p_value(steady, 6) > 0.01
+    assert resample.order_p_value(np.ones((12, 3)), 6) == 1.0
 
 
 @pytest.mark.parametrize(("base", "new"), [(6, 6), (4, 9)])
@@ -117,6 +117,6 @@ def test_a_drift_is_the_slope_that_both_sides_share_over_the_distance_of_their_m
 
 def test_strata_are_pooled_by_labelling_each_apart() -> None:
     separate = np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
-    assert resample.pooled_chance([separate], [3], 0.02, 0) == pytest.approx(1 / 20, abs=0.02)
-    assert resample.pooled_chance([separate] * 2, [3] * 2, 0.02, 0) == pytest.approx(1 / 400, abs=0.003)
-    assert resample.pooled_chance([-separate] * 2, [3] * 2, 0.02, 0) == pytest.approx(1.0, abs=0.01)
+    assert resample.pooled_p_value([separate], [3], 0.02, 0) == pytest.approx(1 / 20, abs=0.02)
+    assert resample.pooled_p_value([separate] * 2, [3] * 2, 0.02, 0) == pytest.approx(1 / 400, abs=0.003)
+    assert resample.pooled_p_value([-separate] * 2, [3] * 2, 0.02, 0) == pytest.approx(1.0, abs=0.01)

@@ -27,7 +27,7 @@ def test_no_truncation_and_no_flipped_bit_is_accepted_silently(kind: type[Record
 
 def test_a_change_that_would_be_accepted_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "results.store.document._unsealed", lambda content: content.rpartition(b',\n "seal"')[0] + b"\n}"
+        "results.store.document.without_checksum", lambda content: content.rpartition(b',\n "checksum"')[0] + b"\n}"
     )
     assert len(accepted_after_any_change(record(), every=13)) > 5
 

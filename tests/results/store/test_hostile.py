@@ -13,12 +13,12 @@ import pytest
 
 from results import Store
 from tests.results.examples import FIXTURES, case, record, run_file
-from tests.results.hostile import sealed, write_hostile
+from tests.results.hostile import with_checksum, write_hostile
 
 HOME = Path(__file__).resolve().parents[3]
-MOST_SECONDS = 2.0
-MOST_BYTES = 256 << 20
-ROOMS = ("arch", "tasks", "bench", "results", "reports")
+MAX_SECONDS = 2.0
+MAX_BYTES = 256 << 20
+PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 
 
 @pytest.mark.parametrize("kind", ["record", "run"])
@@ -33,17 +33,17 @@ def test_a_hostile_file_is_refused_in_one_line_soon_and_in_little_memory(tmp_pat
         assert found["reason"], f"{name} was accepted"
         assert "\n" not in found["reason"], name
         assert len(found["reason"]) < 500, name
-        assert found["seconds"] < MOST_SECONDS, name
-    assert told["peak_bytes"] < MOST_BYTES
+        assert found["seconds"] < MAX_SECONDS, name
+    assert told["peak_bytes"] < MAX_BYTES
 
 
 def test_a_field_that_is_written_twice_is_refused_though_the_seal_fits(tmp_path: Path) -> None:
     run = Store(tmp_path).create(run_file())
     path = run.record_path(case().key)
     text = record().model_dump_json(indent=1).encode()
-    path.write_bytes(sealed(text))
+    path.write_bytes(with_checksum(text))
     assert list(run.read()[0]) == [case().key]
-    path.write_bytes(sealed(text.replace(b'"status": "ok"', b'"status": "crashed",\n "status": "ok"')))
+    path.write_bytes(with_checksum(text.replace(b'"status": "ok"', b'"status": "crashed",\n "status": "ok"')))
     found, (damage,) = run.read()
     assert (found, damage.reason) == ({}, "damaged: an object names a field twice")
 
@@ -51,7 +51,7 @@ def test_a_field_that_is_written_twice_is_refused_though_the_seal_fits(tmp_path:
 def test_another_layout_of_a_whole_document_is_no_damage(tmp_path: Path) -> None:
     run = Store(tmp_path).create(run_file())
     compact = json.dumps(json.loads(record().model_dump_json()), sort_keys=True).encode()
-    run.record_path(case().key).write_bytes(sealed(compact.removesuffix(b"}") + b"\n}"))
+    run.record_path(case().key).write_bytes(with_checksum(compact.removesuffix(b"}") + b"\n}"))
     assert run.read() == ({case().key: record()}, [])
 
 
@@ -102,7 +102,7 @@ def unsafe(source: str) -> Iterator[str]:
 RUNS_THE_USERS_OWN_CODE = {"bench/plugins/loader.py": {"exec_module", "exec", "compile"}}
 
 
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("room", PACKAGES)
 def test_no_file_is_read_by_anything_that_could_run_it(room: str) -> None:
     files = sorted((HOME / room).rglob("*.py"))
     assert files
@@ -163,7 +163,7 @@ def test_reading_and_reporting_runs_no_code_that_a_record_names(tmp_path: Path) 
 def test_every_reader_leaves_a_newer_schema_untouched(tmp_path: Path) -> None:
     from results import merge, verify
 
-    newer = sealed(b'{\n "schema_version": 99,\n "key": "k",\n "unheard_of": []\n}')
+    newer = with_checksum(b'{\n "schema_version": 99,\n "key": "k",\n "unheard_of": []\n}')
     run = Store(tmp_path / "a").create(run_file())
     run.record_path(case().key).write_bytes(newer)
     (flaw,) = verify(Store(tmp_path / "a")).flaws

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import pytest
 
 from results import Record, Run, Store, StoreError, write_aside
-from results.store.document import sealed
+from results.store.document import with_checksum
 from tests.results.examples import FIXTURES, case, record, run_file, stored
 
 SCHEMAS = sorted(FIXTURES.glob("schema-*"))
@@ -204,7 +204,7 @@ def test_a_newer_schema_is_refused_with_its_own_message_and_left_untouched(tmp_p
     run, (first,) = stored(tmp_path, 0)
     path = run.record_path(first.key)
     newer = first.model_dump(mode="json") | {"schema_version": 7, "unheard_of": {}}
-    path.write_bytes(sealed(json.dumps(newer, indent=1).encode()))
+    path.write_bytes(with_checksum(json.dumps(newer, indent=1).encode()))
     _, (damage,) = run.read()
     assert (damage.reason, damage.is_newer) == ("written by a newer Carousel (schema 7); update to read it", True)
     path.write_text(json.dumps(newer))
@@ -212,8 +212,8 @@ def test_a_newer_schema_is_refused_with_its_own_message_and_left_untouched(tmp_p
     assert "seal" in damage.reason and "newer Carousel (schema 7)" in damage.reason
     assert not damage.is_newer, "a turned bit must not make a record untouchable"
     file = run.folder / "run.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 3}))
-    with pytest.raises(StoreError, match=r"newer Carousel \(schema 3\)"):
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 4}))
+    with pytest.raises(StoreError, match=r"newer Carousel \(schema 4\)"):
         run.file()
 
 
@@ -319,7 +319,7 @@ def test_a_run_file_that_is_missing_or_damaged_is_one_line(tmp_path: Path) -> No
     run, _ = stored(tmp_path, 0)
     path = run.folder / "run.json"
     whole = path.read_bytes()
-    for content in (whole[:100], b"", b"[" * 100_000, whole.replace(b'"lanes": 2', b'"lanes": 0')):
+    for content in (whole[:100], b"", b"[" * 100_000, whole.replace(b'"workers": 2', b'"workers": 0')):
         path.write_bytes(content)
         with pytest.raises(StoreError) as caught:
             run.file()
@@ -369,4 +369,4 @@ def test_every_past_schema_loads_with_its_values(folder: Path) -> None:
     assert found.training is not None
     assert found.training.curve[0].train_loss is None
     assert found.case.protocol.learning_rate == 3e-3
-    assert found.lines[0].blind_to_the_past == 0.75
+    assert found.reference_scores[0].memoryless_score == 0.75

@@ -1,0 +1,39 @@
+"""A spec names an architecture or a task with options: `name:option=value,option=value`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class SpecError(ValueError):
+    """A text that is not a spec."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A name with options. `str()` writes it as a spec, options sorted by name."""
+
+    name: str
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """Parse a spec that a user wrote. Raises `SpecError` if it is malformed or repeats an option."""
+        spec = cls.parse_stored(text)
+        rest = text.partition(":")[2]
+        items = rest.split(",") if rest else []
+        if not spec.name or not all("=" in item for item in items) or len(spec.options) != len(items):
+            raise SpecError(f"{text!r} is not of the form name:option=value,option=value, with each option once")
+        return spec
+
+    @classmethod
+    def parse_stored(cls, text: str) -> Spec:
+        """Parse a spec from a record. Never raises: an item without `=` becomes an option without a value."""
+        name, _, rest = text.partition(":")
+        pairs = [item.partition("=") for item in rest.split(",")] if rest else []
+        return cls(name.strip(), {option.strip(): value.strip() for option, _, value in pairs})
+
+    def __str__(self) -> str:
+        options = ",".join(f"{option}={value}" for option, value in sorted(self.options.items()))
+        return f"{self.name}:{options}" if options else self.name
