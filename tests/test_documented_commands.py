@@ -99,7 +99,7 @@ def blocks(title: str) -> list[str]:
 
 
 def test_the_architecture_of_the_readme_keeps_every_law(tmp_path: Path) -> None:
-    (code,) = blocks("Your own, in one file")
+    (code,) = blocks("Your own architecture")
     name = code.partition('"""')[2].partition(":")[0]
     (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
     try:
@@ -111,7 +111,7 @@ def test_the_architecture_of_the_readme_keeps_every_law(tmp_path: Path) -> None:
 
 
 def test_the_session_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = blocks("Use")
+    (code,) = blocks("Reference")
     stored(tmp_path / "carousel-runs", 0, 1)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
