@@ -100,7 +100,7 @@ class _Program:
         for layer, streamed in enumerate(layers):
             start = kernel.HEADER + layer * kernel.RECORD
             self.numbers[start] = kinds[streamed.kind]
-            for at, number in enumerate(streamed.numbers, start + kernel.NUMBERS):
+            for at, number in enumerate(streamed.numbers, start + kernel.SIZES):
                 self.numbers[at] = number
             table += list(enumerate(streamed.weights, start + kernel.WEIGHTS))
             self.states.append((streamed.bind, start + kernel.STATE))

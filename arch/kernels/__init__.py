@@ -1,7 +1,12 @@
-"""Whole sequences in one call: the recurrences compiled for this machine, with their derivatives.
+"""Compiled kernels for training and streaming on a CPU, written in Python and compiled by Numba.
 
-The readable equations in `arch/*.py` are the definition; the tests hold each kernel to them.
-A kernel is compiled when its file is first imported, and kept on disk from then on.
+    simd/       vectors, matrix products and activations, from which all kernels are built
+    runtime/    compiling, caching, launching, threads
+    training/   forward and backward passes over whole sequences
+    streaming/  one step of a stream
+
+The equations in `arch/*.py` are the definition, and the tests hold each kernel to them.
+A kernel is compiled when its module is first imported, and then cached on disk.
 """
 
 from __future__ import annotations
@@ -10,10 +15,10 @@ import importlib
 import pkgutil
 
 
-def warm() -> float:
-    """Compile every kernel, or load what was compiled before, so that no later call pays for it.
+def compile_all() -> float:
+    """Compile every kernel, or load it from the cache, so that no later call includes compilation.
 
-    Returns the seconds that were spent compiling; 0 where all was loaded.
+    Returns the seconds spent compiling: 0 if everything was cached.
     """
     for module in pkgutil.walk_packages(__path__, prefix=f"{__name__}."):
         importlib.import_module(module.name)

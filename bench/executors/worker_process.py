@@ -174,7 +174,7 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
     torch.set_flush_denormal(True)
-    compiling_seconds = kernels.warm()
+    compiling_seconds = kernels.compile_all()
     while True:
         try:
             job = connection.recv()

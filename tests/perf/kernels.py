@@ -24,7 +24,7 @@ from itertools import product
 import torch
 
 import arch
-from tests.perf._against import (
+from tests.perf.baselines import (
     DEPTH,
     RECURRENT,
     Cells,
@@ -41,7 +41,7 @@ from tests.perf._against import (
 ARCHS = ("rnn", "lstm", "gru", "transformer")
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 POSITION = 1024
-"""Where a cached step is compared with recomputing."""
+"""Positions at which a cached step is compared with recomputing."""
 FIGURES = {
     ("rnn", "training"): 2.0,
     ("lstm", "training"): 1.3,
@@ -58,7 +58,7 @@ TRAINING_SHARE, STREAMING_SHARE = 0.6, 0.5
 
 @dataclass
 class Figure:
-    """One line of the table at the end."""
+    """One line of the final table."""
 
     cells: list[tuple[str, float, float, float]] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
@@ -162,7 +162,7 @@ def _conclude(figures: Figures) -> int:
 
 
 def _forward_operations(name: str, batch: int, length: int, width: int) -> float:
-    """Multiplications and additions of the matrix products of one forward pass, a third of a training step's."""
+    """Return FLOPs of the matrix products of one forward pass, a third of a training step's."""
     steps = batch * length
     if name == "transformer":
         attention = 4 * width * (length + 1) / 2  # the causal half of two products
@@ -171,7 +171,7 @@ def _forward_operations(name: str, batch: int, length: int, width: int) -> float
 
 
 def _best_product(clock: Clock) -> float:
-    """Operations a second of the best of some large matrix products, with the threads that are set."""
+    """Measure FLOP/s of the best of several large matrix products, with the current number of threads."""
     one, other = torch.randn(1024, 1024), torch.randn(1024, 1024)
     one @ other
     seconds = []
@@ -183,7 +183,7 @@ def _best_product(clock: Clock) -> float:
 
 
 def _bandwidth(size: int, clock: Clock) -> float:
-    """Bytes a second at which memory of `size` bytes is read again and again by one thread."""
+    """Measure bytes per second of repeated reads of `size` bytes by one thread."""
     numbers = torch.randn(size // 4)
     repeats, seconds = max(1, int(2e7 // size)), []
     for _ in range(7):

@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--at-least", type=float, default=PROMISED)
     parser.add_argument("--keep", type=Path, help="a folder that does not exist, for the stores of these runs")
     given, options = parser.parse_known_args()
-    _run([sys.executable, "-c", "from arch import kernels; kernels.warm()"])
+    _run([sys.executable, "-c", "from arch import kernels; kernels.compile_all()"])
     print(f"{'lanes':>5} {'wall (s)':>9} {'share':>6} {'training (s)':>13} {'timing (s)':>11}")
     rans: dict[int, list[Ran]] = {1: [], given.workers: []}
     for turn in range(given.rounds):

@@ -32,7 +32,7 @@ from bench.training.data import batches
 from bench.training.schedule import learning_rate_factor
 from results import Case, Record, Store
 from tasks import Reals, Task
-from tests.perf._against import theirs
+from tests.perf.baselines import theirs
 
 AIM = 3.0
 

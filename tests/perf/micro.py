@@ -1,4 +1,4 @@
-"""Our own hot paths, through pytest-benchmark: `tox -e perf`, or `python -m pytest tests/perf/micro.py`.
+"""Benchmark our own hot paths with pytest-benchmark: `tox -e perf`, or `python -m pytest tests/perf/micro.py`.
 
 A training step and a streamed step of each architecture stand beside their `torch.nn` twins in one group, so the
 last column but one reads as a ratio. pytest-benchmark times one after the other and cannot take turns: on a machine
@@ -29,7 +29,7 @@ from tests.reports import synthetic
 
 BATCH, LENGTH, WIDTH, DEPTH, CHANNELS = 32, 128, 64, 2, 1
 PAST = 256
-"""Steps that a stream has seen before the timed one."""
+"""Position of the timed step."""
 STORED = 200
 TWINS: dict[str, Callable[[], nn.Module]] = {
     "rnn": lambda: nn.RNN(CHANNELS, WIDTH, DEPTH, batch_first=True),
@@ -55,7 +55,7 @@ def one_thread() -> Iterator[None]:
 
 
 class Twin(nn.Module):
-    """Layers of torch between a linear input and a readout."""
+    """torch layers between a linear input and a readout."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def model_of(name: str, who: str) -> nn.Module:
 @pytest.mark.parametrize("who", ["carousel", "torch"])
 @pytest.mark.parametrize("name", arch.names())
 def test_a_training_step(benchmark: Any, name: str, who: str) -> None:
-    """Forward, backward, clipped, Adam."""
+    """Time forward, backward, clipping and Adam."""
     if who == "torch" and name not in TWINS:
         who = "carousel"  # an architecture that torch does not have is timed alone
     benchmark.group = f"training step, {name}"
@@ -103,7 +103,7 @@ def test_a_training_step(benchmark: Any, name: str, who: str) -> None:
 @pytest.mark.parametrize("who", ["carousel", "torch"])
 @pytest.mark.parametrize("name", arch.names())
 def test_a_streamed_step(benchmark: Any, name: str, who: str) -> None:
-    """One step of one stream that has seen 256."""
+    """Time one step of one stream at position 256."""
     if who == "torch" and name not in TWINS:
         who = "carousel"
     benchmark.group = f"streamed step, {name}"
@@ -140,7 +140,7 @@ def _twins_step(name: str, past_BTD: Tensor) -> Callable[[], Tensor]:
 
 @pytest.mark.parametrize("name", tasks.names())
 def test_sampling(benchmark: Any, name: str) -> None:
-    """A batch of the shortest length above 64 that the task can have."""
+    """Sample a batch of the task's shortest length above 64."""
     benchmark.group = "sampling"
     task, generator = tasks.build(name), tasks.generator(0, "train")
     length = next(length for length in range(64, 200) if _is_possible(task, length))
@@ -157,7 +157,7 @@ def _is_possible(task: Any, length: int) -> bool:
 
 
 def test_loading_a_store(benchmark: Any) -> None:
-    """Two hundred records of 7.5 kB."""
+    """Load two hundred records of 7.5 kB."""
     benchmark.group = "store"
     with tempfile.TemporaryDirectory() as folder:
         stores.fill(Path(folder), STORED)
@@ -167,7 +167,7 @@ def test_loading_a_store(benchmark: Any) -> None:
 
 
 def test_a_report(benchmark: Any) -> None:
-    """The page of the synthetic run of the reports' own tests."""
+    """Render the page of the synthetic run."""
     benchmark.group = "report"
     page = benchmark.pedantic(lambda: reports.page(synthetic.run(), synthetic.records()), rounds=2)
     assert page.startswith("<!DOCTYPE html>")

@@ -1,8 +1,8 @@
-"""Kernels are compiled once a machine, and again when any file of this folder changes.
+"""Compile kernels once per machine, and again when any file of `arch/kernels` changes.
 
-Numba keeps compiled functions beside this file, or in the user's cache where this folder is not
-writable. By itself it notices a change in a function's own file alone, so each kernel carries
-a digest of the whole folder, which Numba makes part of the key.
+Numba caches compiled functions next to the source, or in the user's cache folder if that is not writable. By itself
+it notices only changes in the function's own file. So each kernel captures a digest of the whole folder, which
+becomes part of Numba's cache key.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ SOURCES_DIGEST = reduce(
 
 
 compiling_seconds: list[float] = []
-"""What each kernel cost that was compiled in this process, and not loaded."""
+"""Seconds per kernel that this process compiled rather than loaded from the cache."""
 
 
 def kernel(signature: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Compile a function for one signature, or load it from the cache; it runs without the interpreter's lock."""
+    """Compile a function for one signature, or load it from the cache. The kernel releases the GIL."""
 
     def compiled(function: Callable[..., None]) -> Callable[..., None]:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         cached: Any = numba.njit(signature, cache=True, nogil=True)(_stamped(function))
         if cached.stats.cache_misses:
-            compiling_seconds.append(time.perf_counter() - begun)
+            compiling_seconds.append(time.perf_counter() - started)
         return cached  # type: ignore[no-any-return]
 
     return compiled
 
 
 def _stamped(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with the digest as a captured variable that it does not use: these count in the cache's key."""
+    """Return a copy of the function that captures the digest. Captured variables are part of Numba's cache key."""
     assert isinstance(function, types.FunctionType)
     code = function.__code__.replace(co_freevars=("sources_digest",))
     captured = (types.CellType(SOURCES_DIGEST),)

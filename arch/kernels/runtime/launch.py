@@ -1,4 +1,4 @@
-"""Between tensors and kernels: flat arrays of the same memory."""
+"""Launch kernels on tensors: addresses, flat arrays, sums over rows, second derivatives."""
 
 from __future__ import annotations
 
@@ -10,39 +10,44 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arch.kernels.runtime.threads import over_rows
+from arch.kernels.runtime.threads import split_rows
 from arch.kernels.simd.matmul import ROWS
 
 CONTIGUOUS = torch.contiguous_format
 
 Reference = Callable[..., tuple[Tensor, ...]]
-"""The same scan by the readable equations."""
+"""The same function, computed by the equations in torch."""
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 
 def flat(tensor: Tensor) -> Floats:
-    """A tensor's numbers, row after row; its own memory where they lie so."""
+    """Return a tensor as a flat array. It shares memory if the tensor is contiguous."""
     array: Floats = tensor.detach().contiguous().view(-1).numpy()
     return array
 
 
 def of_blocks(sums: Tensor, blocks: int, H: int) -> Tensor:
-    """The gradient (blocks · H, D) of weights in (D, blocks · padded) sums."""
+    """Extract a weight gradient, (blocks · H, D), from padded transposed sums, (D, blocks · padded)."""
     return sums.view(len(sums), blocks, -1)[..., :H].reshape(len(sums), blocks * H).T.clone(memory_format=CONTIGUOUS)
 
 
 def run_rows(
     kernel: Callable[..., None], tensors: Sequence[Tensor | None], sizes: Sequence[int], work: int, multiple: int = 1
 ) -> None:
-    """A kernel that reads and writes at addresses, 0 for None, over all rows: the last of its `sizes`, see `over_rows`.
+    """Run a kernel on the addresses of tensors, with its rows split over threads.
 
-    Inputs may lie in any layout; what is written must lie row after row.
+    Args:
+        kernel: called with the addresses, all sizes but the last, and the first and last row.
+        tensors: inputs in any layout and contiguous outputs. None is passed as address 0.
+        sizes: integers for the kernel. The last one is the number of rows.
+        work: products or elementwise results in total, which decides how many threads are worthwhile.
+        multiple: shares of the rows are multiples of this.
     """
-    held = [None if tensor is None else tensor.contiguous() for tensor in tensors]
-    addresses = [0 if tensor is None else tensor.data_ptr() for tensor in held]
+    contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
+    addresses = [0 if tensor is None else tensor.data_ptr() for tensor in contiguous]
     *others, rows = sizes
-    over_rows(rows, work, partial(kernel, *addresses, *others), multiple)
+    split_rows(rows, work, partial(kernel, *addresses, *others), multiple)
 
 
 def sum_rows(
@@ -52,64 +57,65 @@ def sum_rows(
     work: int,
     sums: tuple[int, ...],
 ) -> Tensor:
-    """As `run_rows`, for a kernel that also adds to sums of this shape: those of all rows.
+    """Run a kernel as `run_rows` does, and return the sums over all rows that it accumulates.
 
-    Each share of the rows has sums of its own, which are added in the order of the rows.
+    Each share of the rows has its own sums of shape `sums`. They are added in the order of the rows, so the result
+    does not depend on timing.
     """
     parts: dict[int, Tensor] = {}
-    held = [None if tensor is None else tensor.contiguous() for tensor in tensors]
-    addresses = [0 if tensor is None else tensor.data_ptr() for tensor in held]
+    contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
+    addresses = [0 if tensor is None else tensor.data_ptr() for tensor in contiguous]
     *others, rows = sizes
 
     def share(first: int, last: int) -> None:
         parts[first] = torch.zeros(sums, dtype=torch.float32)
         kernel(*addresses, parts[first].data_ptr(), *others, first, last)
 
-    over_rows(rows, work, share, ROWS)
+    split_rows(rows, work, share, ROWS)
     return reduce(Tensor.add_, (parts[first] for first in sorted(parts)))
 
 
-def gradients_wanted(*tensors: Tensor) -> bool:
-    """Whether a backward pass may follow. A function's own forward pass cannot tell: it runs without gradients."""
+def needs_gradients(*tensors: Tensor) -> bool:
+    """Return whether a backward pass may follow. Inside `Function.forward` this is unknown: gradients are off there."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
-class Cut(torch.autograd.Function):
-    """A tensor itself, which passes no gradient on while `closed` holds anything."""
+class GradientGate(torch.autograd.Function):
+    """An identity that passes no gradient on while the list `blocked` is not empty."""
 
     @staticmethod
-    def forward(ctx: Any, closed: list[bool], tensor: Tensor) -> Tensor:
-        ctx.closed = closed
+    def forward(ctx: Any, blocked: list[bool], tensor: Tensor) -> Tensor:
+        ctx.blocked = blocked
         return tensor.view_as(tensor)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor | None]:
-        return None, None if ctx.closed else gradient
+        return None, None if ctx.blocked else gradient
 
 
-def through_reference(
+def reference_gradients(
     reference: Reference, inputs: Sequence[Tensor], gradients: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """The inputs' gradients as differentiable tensors: what a kernel's own backward pass cannot give.
+    """Compute differentiable gradients of the inputs by the equations. A kernel's backward pass is not differentiable.
 
-    An input may be made from another one, as a state is from the weights; that way is not the kernel's, and is
-    closed until the gradients themselves are differentiated.
+    One input may depend on another, as a state depends on weights. That path is not the kernel's, so it is blocked
+    until the gradients themselves are differentiated.
     """
-    closed: list[bool] = []
+    blocked: list[bool] = []
     with torch.enable_grad():
-        own = [tensor if tensor.is_leaf else Cut.apply(closed, tensor) for tensor in inputs]  # type: ignore[no-untyped-call]
+        own = [tensor if tensor.is_leaf else GradientGate.apply(blocked, tensor) for tensor in inputs]  # type: ignore[no-untyped-call]
         outputs = reference(*own)
         needed = [tensor for tensor in own if tensor.requires_grad]
-        closed.append(True)
+        blocked.append(True)
         found: Any = iter(torch.autograd.grad(outputs, needed, gradients, create_graph=True))
-        closed.clear()
+        blocked.clear()
     return [next(found) if tensor.requires_grad else None for tensor in inputs]
 
 
 def weight_gradient(d_sums_TBG: Tensor, h_BH: Tensor, outputs_TBH: Tensor) -> Tensor:
-    """Σ_t d_sums_t h_t^T, where h_0 is the state at the start and h_t the output before step t.
+    """Return Σ_t d_sums_t h_t^T, (G, H), where h_0 is the initial state and h_t the output before step t.
 
-    Its transpose is computed, which is up to 1.4 times as fast at small widths.
+    The transpose is computed, which is up to 1.4 times as fast at small widths.
     """
     d_U_HG = h_BH.T @ d_sums_TBG[0]
     if len(d_sums_TBG) > 1:

@@ -1,9 +1,8 @@
-"""Rows of a batch over threads: one fork and one join for a whole sequence.
+"""Split the rows of a batch over threads, with one fork and one join per sequence.
 
-The rows are independent, so that what is computed for each does not depend on how many threads there are; sums over
-rows are made a share at a time, and do not depend on which thread is first. Kernels run without the interpreter's
-lock; the calling thread takes the first share, and a pool of Carousel's own the others (torch's threads wait in a
-spin between its operations, and are not ours to use).
+Rows are independent, so their results do not depend on the number of threads. Sums over rows are made per share and do
+not depend on which thread is first. Kernels release the GIL. The calling thread runs the first share and a pool
+of Carousel's own runs the others: torch's threads spin between its operations and cannot be used.
 """
 
 from __future__ import annotations
@@ -17,17 +16,19 @@ import numpy as np
 import torch
 
 MIN_WORK = 1 << 17
-"""Products, or numbers of an elementwise function, below which a thread of its own costs more than it brings."""
+"""Products or elementwise results per thread, below which another thread costs more than it gains."""
 
 TILED = 16
-"""Products in tiles that take as long as other work of size 1: handing a share over and waiting for it takes 25 µs,
-in which tiles make 1.6 million products."""
+"""Tiled products that count as one unit of work. Handing over a share takes 25 µs, as long as 1.6 million of them."""
 
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
-def over_rows(rows: int, work: int, run: Callable[[int, int], object], multiple: int = 16) -> None:
-    """run(first, last) for shares of `rows` that are a `multiple` of rows each, on as many threads as torch uses."""
+def split_rows(rows: int, work: int, run: Callable[[int, int], object], multiple: int = 16) -> None:
+    """Call run(first, last) for shares of `rows`, on at most as many threads as torch uses.
+
+    All shares but the last are multiples of `multiple`. `work` decides how many threads are worthwhile.
+    """
     threads = min(torch.get_num_threads(), work // MIN_WORK, -(-rows // multiple))
     if threads <= 1:
         run(0, rows)
@@ -49,12 +50,12 @@ def _run(run: Callable[[int, int], object], first: int, last: int, flushes: bool
 
 
 def _flushes_denormals() -> bool:
-    """Whether this thread takes denormal numbers for zero: those of the pool do as their caller."""
+    """Return whether this thread flushes denormals to zero. Pool threads follow their caller."""
     return float(np.float32(1e-38) * np.float32(1e-3)) == 0.0
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """The pool of this process: threads do not survive a fork."""
+    """Return the thread pool of this process. Threads do not survive a fork, so the process id is part of the key."""
     key = os.getpid(), threads
     if key not in _pools:
         _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="carousel")

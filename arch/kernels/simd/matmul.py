@@ -1,9 +1,9 @@
-"""Matrix products of small float32 matrices, held in registers tile by tile.
+"""Products of small float32 matrices, accumulated in registers tile by tile.
 
-A tile is `rows` rows by `panels` vectors of the result; each step of its loop reads one number a
-row and one vector a panel, and adds their products. A right-hand matrix that is used often is packed
-beforehand: a panel is LANES of its columns, stored row after row, padded with zeros. The sums run in one order
-whatever the tile, so a row's result does not depend on the batch that it is in.
+A tile is `rows` rows by `panels` vectors of the result. Each step of its loop reads one number per row and one vector
+per panel, and adds their products. A right-hand matrix that is used often is packed beforehand: a panel holds LANES of
+its columns, row after row, padded with zeros. The order of summation does not depend on the tile, so the result of a
+row does not depend on its batch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from arch.kernels.simd.vector import (
 )
 
 ROWS = 8
-"""Rows of a full tile: with 3 panels, 24 sums, 3 vectors and a spare fill the 32 registers of AVX-512."""
+"""Rows of a full tile. With 3 panels, 24 sums, 3 vectors and temporaries fit the 32 registers of AVX-512."""
 
 
 def _tile(rows: int, panels: int, adds: bool = False) -> Any:
@@ -49,9 +49,9 @@ def _tile(rows: int, panels: int, adds: bool = False) -> Any:
         right_step: types.Integer,
         depth: types.Integer,
     ) -> Any:
-        """result[row, panel] = Σ_k left[row, k] · right[panel, k], for k below `depth`; or that much more.
+        """Compute result[row, panel] = Σ_k left[row, k] · right[panel, k] for k < `depth`, or add it to the result.
 
-        Rows are a stride apart, panels are `apart`, and both sides take a step with each k.
+        Consecutive rows, panels and values of k are a stride, `right_apart` and a step apart.
         """
 
         def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
@@ -114,13 +114,16 @@ _more_1x1 = _tile(1, 1, adds=True)
 
 @njit(forceinline=True)
 def panels_at_once(left_over):  # type: ignore[no-untyped-def]
-    """How many panels the next tile takes: of four, 2 and 2, since a single panel takes as long as two."""
+    """Return how many panels the next tile covers. Four are split 2 and 2: a single panel takes as long as two."""
     return 2 if left_over == 4 else min(3, left_over)
 
 
 @njit
 def multiply(result, result_at, width, left, left_at, left_stride, packed, depth, rows, panels):  # type: ignore[no-untyped-def]
-    """result (rows, panels · LANES; `width` apart) = left (rows, depth; `left_stride` apart) times the packed one."""
+    """Multiply `left`, (rows, depth) with row stride `left_stride`, by a packed matrix.
+
+    The result is (rows, panels · LANES) with row stride `width`.
+    """
     apart = LANES * depth
     panel = 0
     while panel < panels:
@@ -150,7 +153,7 @@ def multiply(result, result_at, width, left, left_at, left_stride, packed, depth
 
 @njit
 def eight_rows(result, to, width, left, left_at, stride, right, at, apart, step, depth, panels):  # type: ignore[no-untyped-def]
-    """ROWS rows of a product, `width` apart, whose right-hand matrix may lie in panels or as it is."""
+    """Compute ROWS rows of a product, with row stride `width`. The right-hand matrix may be packed or not."""
     panel = 0
     while panel < panels:
         several = panels_at_once(panels - panel)
@@ -166,7 +169,7 @@ def eight_rows(result, to, width, left, left_at, stride, right, at, apart, step,
 
 @njit
 def eight_rows_more(result, to, width, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
-    """Adds ROWS columns of `left`, whose rows are `stride` apart, transposed, times `right` as it lies."""
+    """Add the product of ROWS transposed columns of `left`, with row stride `stride`, and the unpacked `right`."""
     panel = 0
     while panel < panels:
         several = panels_at_once(panels - panel)
@@ -182,25 +185,25 @@ def eight_rows_more(result, to, width, left, left_at, stride, right, at, step, d
 
 @njit
 def one_row_more(result, to, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
-    """As `eight_rows_more`, for one column of `left`."""
+    """Do the same as `eight_rows_more` for one column of `left`."""
     for column in range(0, panels * LANES, LANES):
         _more_1x1(result, to + column, 0, left, left_at, 0, stride, right, at + column, 0, step, depth)
 
 
 @njit
 def panels_of(width):  # type: ignore[no-untyped-def]
-    """How many vectors hold `width` numbers."""
+    """Return how many vectors hold `width` numbers."""
     return (width + LANES - 1) // LANES
 
 
 @njit
-def pack(matrix, first, last, columns, height, room):  # type: ignore[no-untyped-def]
-    """The panels of rows `first` to `last` of a flat (., columns) matrix.
+def pack(matrix, first, last, columns, height, padded_height):  # type: ignore[no-untyped-def]
+    """Pack rows `first` to `last` of a flat matrix with `columns` columns into panels.
 
-    Each block of `height` rows is followed by zeros, so that it takes `room` rows.
+    Each block of `height` rows is padded with zeros to `padded_height` rows.
     """
     blocks = (last - first) // height
-    depth = blocks * room
+    depth = blocks * padded_height
     panels = panels_of(columns)
     packed = np.zeros(panels * depth * LANES, np.float32)
     for panel in range(panels):
@@ -209,15 +212,15 @@ def pack(matrix, first, last, columns, height, room):  # type: ignore[no-untyped
             for k in range(height):
                 row = first + block * height + k
                 vector = load_first(matrix, row * columns + column, columns - column)
-                store(packed, (panel * depth + block * room + k) * LANES, vector)
+                store(packed, (panel * depth + block * padded_height + k) * LANES, vector)
     return packed
 
 
 @njit
 def pack_transposed(matrix, first, last, width, depth):  # type: ignore[no-untyped-def]
-    """The panels of the transpose of rows `first` to `last` of a flat (., depth) matrix.
+    """Pack the transpose of rows `first` to `last` of a flat matrix with `depth` columns into panels.
 
-    Each block of `width` rows starts a panel of its own, so that a unit has one lane in all gates.
+    Each block of `width` rows starts a new panel, so that a unit has the same lane in all gates.
     """
     groups = panels_of(width)
     blocks = (last - first) // width

@@ -1,10 +1,9 @@
-"""Products of a matrix with few vectors, the matrix read where it lies, row after row.
+"""Products of a matrix with few vectors. The matrix is read in place, row after row.
 
-Streaming reads every weight once a step, so the time is that of the memory, and nothing is gained by
-another layout. Read where they lie, weights cannot be out of date: there is no packed copy.
+Streaming reads every weight once per step, so memory bandwidth decides the time and another layout gains nothing.
+Without a packed copy, weights cannot be out of date.
 
-LANES rows are summed side by side, each in a register of its own; a tree of shuffles then adds up
-the lanes of all of them at once.
+LANES rows are accumulated in parallel, each in its own register. A tree of shuffles then adds up the lanes of all.
 """
 
 from __future__ import annotations
@@ -52,18 +51,18 @@ def _pointer_to_integers(typing: Any, number: types.Integer) -> Any:
 
 @njit(forceinline=True)
 def floats(number):  # type: ignore[no-untyped-def]
-    """The float32 numbers at an address in memory; reads and writes are not checked."""
+    """View the memory at an address as float32 numbers. Accesses are not checked."""
     return carray(_pointer_to_floats(number), 0)
 
 
 @njit(forceinline=True)
 def integers(number, count):  # type: ignore[no-untyped-def]
-    """The int64 numbers at an address in memory."""
+    """View `count` int64 numbers at an address in memory."""
     return carray(_pointer_to_integers(number), count)
 
 
 def _halved(builder: ir.IRBuilder, sums: list[ir.Value], width: int) -> list[ir.Value]:
-    """Each two vectors added into one: blocks of `width` lanes of the first and of the second in turn."""
+    """Add pairs of vectors into one each, alternating blocks of `width` lanes of the first and the second."""
     lanes = range(LANES)
     low = [lane if lane & width == 0 else LANES + lane - width for lane in lanes]
     high = [lane + width if lane & width == 0 else LANES + lane for lane in lanes]
@@ -84,7 +83,7 @@ def row_sums(
     numbers_at: types.Integer,
     depth: types.Integer,
 ) -> Any:
-    """Σ_k matrix[matrix_at + row · depth + k] · numbers[numbers_at + k], a lane a row.
+    """Return Σ_k matrix[matrix_at + row · depth + k] · numbers[numbers_at + k], one lane per row.
 
     Lanes from `rows` on repeat the last row.
     """
@@ -156,10 +155,10 @@ def _masked_read(builder: ir.IRBuilder, pointer: ir.Value, mask: ir.Value) -> ir
 
 @njit
 def apply(matrix, matrix_at, bias, rows, depth, numbers, numbers_at, apart, batch, result, result_at, stride, adds):  # type: ignore[no-untyped-def]
-    """result[b] = bias + matrix (rows, depth) · numbers[b], for each b of the batch; `adds` it where that is set.
+    """Compute result[b] = bias + matrix (rows, depth) · numbers[b] for each b of the batch.
 
-    `apart` is how far the vectors lie from each other, `stride` how far the results do.
-    `bias` is an address, 0 where there is none. A block of rows serves the whole batch while it is in the cache.
+    Vectors are `apart` numbers apart and results `stride`. `bias` is an address, or 0 for none. `adds` adds to the
+    result. A block of rows is used for the whole batch while it is in the cache.
     """
     biases = floats(bias)
     for row in range(0, rows, LANES):

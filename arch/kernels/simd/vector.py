@@ -1,9 +1,8 @@
-"""Vectors of LANES float32 numbers as a Numba type, so that a kernel says which instructions it means.
+"""Vectors of LANES float32 numbers as a Numba type, so that kernels choose their instructions explicitly.
 
-A loop over scalars leaves the choice of vectors to the compiler, which prefers half of what the
-machine has and gives up where a loop is nested or a function is called. Here `load`, `store`, the
-four signs and `fused` become one instruction each. Numbers are never reordered, so that results
-are the same on every call, and no operation assumes that NaN does not occur.
+A compiler that vectorises scalar loops prefers half of the available width, and gives up on nested loops and calls.
+Here `load`, `store`, the four arithmetic operators and `fma` become one instruction each. Operations are never
+reordered, so results are the same on every call, and no operation assumes that NaN does not occur.
 
 Memory is a flat float32 array and an offset into it. Offsets are not checked.
 """
@@ -22,7 +21,7 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global, signatur
 from numba.np import arrayobj
 
 LANES = 16 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 8
-"""Numbers in a vector: 512 bits where the machine has them, else 256."""
+"""Numbers per vector: 512 bits if the machine has AVX-512, else 256."""
 
 FLOAT = ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -32,7 +31,7 @@ MANTISSA_BITS, ONE = 23, 0x3F800000
 
 
 class VectorType(types.Type):
-    """A vector register, by value."""
+    """The Numba type of one vector register, passed by value."""
 
     def __init__(self) -> None:
         super().__init__(name=f"float32x{LANES}")
@@ -67,12 +66,12 @@ _arithmetic(operator.neg, "fneg", 1)
 
 
 def instruction(function: Callable[..., Any]) -> Any:
-    """`intrinsic`, for type checkers: they miss that no caller gives its first parameter, the typing context."""
+    """Wrap `intrinsic` for type checkers, which expect callers to pass its first parameter, the typing context."""
     return intrinsic(function)
 
 
 def address(context: Any, builder: ir.IRBuilder, array: types.Array, value: ir.Value, at: ir.Value) -> ir.Value:
-    """The pointer to element `at` of a flat array."""
+    """Return the pointer to element `at` of a flat array."""
     data = arrayobj.make_array(array)(context, builder, value).data
     return builder.gep(data, [at])
 
@@ -88,14 +87,14 @@ def write(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
 
 
 def spread(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """A vector with one number in all lanes."""
+    """Build a vector with one number in all lanes."""
     lanes = ir.VectorType(value.type, LANES)
     first = builder.insert_element(ir.Constant(lanes, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(first, ir.Constant(lanes, ir.Undefined), ir.Constant(BITS, [0] * LANES))
 
 
 def multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    """a·b + c, rounded once where the machine can."""
+    """Build a·b + c, rounded once if the machine has fused multiply-add."""
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
     return builder.call(function, [a, b, c])
@@ -108,7 +107,7 @@ def _mask(builder: ir.IRBuilder, count: ir.Value) -> ir.Value:
 
 @instruction
 def load(typing: Any, array: types.Array, at: types.Integer) -> Any:
-    """array[at : at + LANES]"""
+    """Return array[at : at + LANES]."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         return read(builder, address(context, builder, kind.args[0], *values))
@@ -118,7 +117,7 @@ def load(typing: Any, array: types.Array, at: types.Integer) -> Any:
 
 @instruction
 def store(typing: Any, array: types.Array, at: types.Integer, value: VectorType) -> Any:
-    """array[at : at + LANES] = value"""
+    """Set array[at : at + LANES] = value."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         write(builder, values[2], address(context, builder, kind.args[0], *values[:2]))
@@ -129,7 +128,7 @@ def store(typing: Any, array: types.Array, at: types.Integer, value: VectorType)
 
 @instruction
 def load_first(typing: Any, array: types.Array, at: types.Integer, count: types.Integer) -> Any:
-    """array[at : at + count] and zeros after it; all lanes where `count` is LANES or more."""
+    """Return array[at : at + count] followed by zeros. `count` may exceed LANES."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         pointer = builder.bitcast(address(context, builder, kind.args[0], *values[:2]), VECTOR.as_pointer())
@@ -146,7 +145,7 @@ def load_first(typing: Any, array: types.Array, at: types.Integer, count: types.
 
 @instruction
 def store_first(typing: Any, array: types.Array, at: types.Integer, count: types.Integer, value: VectorType) -> Any:
-    """array[at : at + count] = the first lanes of `value`; all where `count` is LANES or more."""
+    """Set array[at : at + count] to the first lanes of `value`. `count` may exceed LANES."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         pointer = builder.bitcast(address(context, builder, kind.args[0], *values[:2]), VECTOR.as_pointer())
@@ -162,8 +161,8 @@ def store_first(typing: Any, array: types.Array, at: types.Integer, count: types
 
 
 @instruction
-def store_past(typing: Any, array: types.Array, at: types.Integer, value: VectorType) -> Any:
-    """array[at : at + LANES] = value, past the caches; its address must be a multiple of a vector's size."""
+def store_nontemporal(typing: Any, array: types.Array, at: types.Integer, value: VectorType) -> Any:
+    """Set array[at : at + LANES] = value with a non-temporal store. The address must be aligned to a vector."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         pointer = address(context, builder, kind.args[0], *values[:2])
@@ -176,7 +175,7 @@ def store_past(typing: Any, array: types.Array, at: types.Integer, value: Vector
 
 @instruction
 def first_or(typing: Any, a: VectorType, count: types.Integer, b: VectorType) -> Any:
-    """The first `count` lanes of `a`, then those of `b`."""
+    """Return the first `count` lanes of `a`, then those of `b`."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         return builder.select(_mask(builder, values[1]), values[0], values[2])
@@ -186,7 +185,7 @@ def first_or(typing: Any, a: VectorType, count: types.Integer, b: VectorType) ->
 
 @instruction
 def splat(typing: Any, number: types.Float) -> Any:
-    """A vector with `number` in all lanes."""
+    """Return a vector with `number` in all lanes."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         return spread(builder, values[0])
@@ -196,9 +195,9 @@ def splat(typing: Any, number: types.Float) -> Any:
 
 @instruction
 def reciprocal(typing: Any, a: VectorType) -> Any:
-    """1 / a within 2 units in the last place, for 1e-37 ≤ |a| ≤ 8e37; NaN where `a` is.
+    """Return 1 / a within 2 units in the last place, for 1e-37 ≤ |a| ≤ 8e37. NaN stays NaN.
 
-    Where the machine has it, a guess of 14 bits is refined once by Newton's rule, at a fifth of a division's cost.
+    With AVX-512, an approximation of 14 bits is refined by one Newton step, at a fifth of a division's cost.
     """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
@@ -217,7 +216,7 @@ def reciprocal(typing: Any, a: VectorType) -> Any:
 
 @instruction
 def ramp(typing: Any) -> Any:
-    """0, 1, 2, ... in the lanes."""
+    """Return a vector of 0, 1, 2, …"""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         return ir.Constant(VECTOR, [float(lane) for lane in range(LANES)])
@@ -226,8 +225,8 @@ def ramp(typing: Any) -> Any:
 
 
 @instruction
-def fused(typing: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
-    """a·b + c"""
+def fma(typing: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
+    """Return the fused multiply-add a·b + c."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         return multiply_add(builder, *values)
@@ -237,7 +236,7 @@ def fused(typing: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
 
 @instruction
 def smaller(typing: Any, a: VectorType, b: VectorType) -> Any:
-    """The smaller of `a` and `b`; NaN where `a` is."""
+    """Return the smaller of `a` and `b`; NaN if `a` is."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         a, b = values
@@ -248,7 +247,7 @@ def smaller(typing: Any, a: VectorType, b: VectorType) -> Any:
 
 @instruction
 def larger(typing: Any, a: VectorType, b: VectorType) -> Any:
-    """The larger of `a` and `b`; NaN where `a` is."""
+    """Return the larger of `a` and `b`; NaN if `a` is."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         a, b = values
@@ -259,7 +258,7 @@ def larger(typing: Any, a: VectorType, b: VectorType) -> Any:
 
 @instruction
 def positive(typing: Any, a: VectorType, b: VectorType) -> Any:
-    """`b` where a > 0 or a is NaN, else 0."""
+    """Return `b` in lanes with a > 0 or a NaN, else 0."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         zeros = ir.Constant(VECTOR, [0.0] * LANES)
@@ -270,7 +269,7 @@ def positive(typing: Any, a: VectorType, b: VectorType) -> Any:
 
 @instruction
 def power_of_two(typing: Any, shifted: VectorType) -> Any:
-    """2^n, where n is the integer in the low mantissa bits of `shifted`, -126 ≤ n ≤ 127."""
+    """Return 2^n for the integer n in the low mantissa bits of `shifted`, -126 ≤ n ≤ 127."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         bits = builder.bitcast(values[0], BITS)
@@ -280,11 +279,11 @@ def power_of_two(typing: Any, shifted: VectorType) -> Any:
     return vector(vector), lower
 
 
-def _folded(name: str, kind: str, flags: tuple[str, ...]) -> Any:
-    """One number from all lanes; `flags` free the order, which is then that of the machine's own tree."""
+def _reduction(name: str, kind: str, flags: tuple[str, ...]) -> Any:
+    """Build a reduction of all lanes to one number. `flags` allow the machine's own order of operations."""
 
     @instruction
-    def fold(typing: Any, a: VectorType) -> Any:
+    def reduce_lanes(typing: Any, a: VectorType) -> Any:
         def lower(context: Any, builder: ir.IRBuilder, _: Any, values: list[ir.Value]) -> ir.Value:
             first = [ir.Constant(FLOAT, -0.0)] if kind == "fadd" else []
             form = ir.FunctionType(FLOAT, [*(number.type for number in first), VECTOR])
@@ -293,9 +292,9 @@ def _folded(name: str, kind: str, flags: tuple[str, ...]) -> Any:
 
         return types.float32(vector), lower
 
-    fold.__name__ = name
-    return fold
+    reduce_lanes.__name__ = name
+    return reduce_lanes
 
 
-lane_sum = _folded("lane_sum", "fadd", ("reassoc",))
-lane_max = _folded("lane_max", "fmax", ())
+lane_sum = _reduction("lane_sum", "fadd", ("reassoc",))
+lane_max = _reduction("lane_max", "fmax", ())

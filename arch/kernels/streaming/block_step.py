@@ -11,16 +11,16 @@ import math
 import numpy as np
 from numba import njit
 
-from arch.kernels.simd.activation import exponential
+from arch.kernels.simd.activation import exp
 from arch.kernels.simd.matvec import apply, floats
-from arch.kernels.simd.vector import LANES, fused, lane_max, lane_sum, larger, load_first, ramp, splat, store_first
+from arch.kernels.simd.vector import LANES, fma, lane_max, lane_sum, larger, load_first, ramp, splat, store_first
 from arch.kernels.training.gelu import MIN_EXPONENT, gelu
 from arch.kernels.training.layer_norm import EPSILON
 
 
 @njit
 def normalise(y, gain, offset, D, B, result):  # type: ignore[no-untyped-def]
-    """Layer norm of each of B rows; `gain` and `offset` are addresses."""
+    """Apply layer norm to each of B rows. `gain` and `offset` are addresses."""
     gains, offsets = floats(gain), floats(offset)
     for b in range(0, B * D, D):
         total, whole = splat(0.0), D - D % LANES
@@ -30,36 +30,36 @@ def normalise(y, gain, offset, D, B, result):  # type: ignore[no-untyped-def]
         squares = splat(0.0)
         for d in range(0, whole, LANES):
             apart = load_first(y, b + d, D - d) - mean
-            squares = fused(apart, apart, squares)
+            squares = fma(apart, apart, squares)
         variance = lane_sum(squares)
         for d in range(whole, D):
             variance += (y[b + d] - lane_max(mean)) ** 2
         scale = splat(np.float32(1) / math.sqrt(variance / np.float32(D) + EPSILON))
         for d in range(0, D, LANES):
             normal = (load_first(y, b + d, D - d) - mean) * scale
-            store_first(result, b + d, D - d, fused(normal, load_first(gains, d, D - d), load_first(offsets, d, D - d)))
+            store_first(result, b + d, D - d, fma(normal, load_first(gains, d, D - d), load_first(offsets, d, D - d)))
 
 
 @njit
-def rotate(qkv, at, turns, pairs):  # type: ignore[no-untyped-def]
-    """Neighbouring pairs of one head's numbers, turned by the cosines and sines in `turns`."""
+def rotate(qkv, at, rotates, pairs):  # type: ignore[no-untyped-def]
+    """Rotate adjacent pairs of a head's numbers by the alternating cosines and sines in `rotary`."""
     for j in range(pairs):
         one, other = qkv[at + 2 * j], qkv[at + 2 * j + 1]
-        cosine, sine = turns[2 * j], turns[2 * j + 1]
+        cosine, sine = rotates[2 * j], rotates[2 * j + 1]
         qkv[at + 2 * j] = one * cosine - other * sine
         qkv[at + 2 * j + 1] = one * sine + other * cosine
 
 
 @njit
 def attend(q, q_at, keys, values, at, S, K, slope, weights, result, result_at):  # type: ignore[no-untyped-def]
-    """Equation (3) of one head for one query, over S steps of the cache that begin at `at`."""
+    """Compute equation (3) for one query of one head, over S steps of the cache from offset `at`."""
     apply(keys, at, 0, S, K, q, q_at, K, 1, weights, 0, S, False)
     scale, whole = np.float32(1 / math.sqrt(K)), S - S % LANES
     highest = splat(-math.inf)
     for s in range(0, S, LANES):
         logit = load_first(weights, s, S - s) * splat(scale)
         if slope != 0:
-            logit = fused(splat(slope), ramp() + splat(s + 1 - S), logit)
+            logit = fma(splat(slope), ramp() + splat(s + 1 - S), logit)
         store_first(weights, s, S - s, logit)
         if s < whole:
             highest = larger(highest, logit)
@@ -68,7 +68,7 @@ def attend(q, q_at, keys, values, at, S, K, slope, weights, result, result_at): 
         top = max(top, weights[s])
     lowest, sums = splat(MIN_EXPONENT), splat(0.0)
     for s in range(0, S, LANES):
-        weight = exponential(larger(load_first(weights, s, S - s) - splat(top), lowest))
+        weight = exp(larger(load_first(weights, s, S - s) - splat(top), lowest))
         store_first(weights, s, S - s, weight)
         if s < whole:
             sums += weight
@@ -79,23 +79,28 @@ def attend(q, q_at, keys, values, at, S, K, slope, weights, result, result_at): 
         count = K - k
         even, odd = splat(0.0), splat(0.0)
         for s in range(0, S - 1, 2):
-            even = fused(splat(weights[s]), load_first(values, at + s * K + k, count), even)
-            odd = fused(splat(weights[s + 1]), load_first(values, at + (s + 1) * K + k, count), odd)
+            even = fma(splat(weights[s]), load_first(values, at + s * K + k, count), even)
+            odd = fma(splat(weights[s + 1]), load_first(values, at + (s + 1) * K + k, count), odd)
         if S % 2 == 1:
-            even = fused(splat(weights[S - 1]), load_first(values, at + (S - 1) * K + k, count), even)
+            even = fma(splat(weights[S - 1]), load_first(values, at + (S - 1) * K + k, count), even)
         store_first(result, result_at + k, count, (even + odd) * splat(np.float32(1) / total))
 
 
 @njit
-def block_step(numbers, weights, cache, y, room, B):  # type: ignore[no-untyped-def]
-    """The residual stream `y` (B, D) after one block; its keys and values are added to the cache.
+def block_step(sizes, weights, cache, y, workspace, B):  # type: ignore[no-untyped-def]
+    """Apply one block to the residual stream `y` (B, D) in place, and append keys and values to the cache.
 
-    `numbers` are D, N, E, whether positions turn, whether they are slopes. `weights` are addresses, in the order
-    of the class's attributes. `cache` are the addresses of keys, values and turns, the cache's room, its length,
-    and the first step that is read. `room` is memory for B · (5D + E) numbers and one more a cached step.
+    Args:
+        sizes: D, N, E, whether positions are rotary, whether they are ALiBi slopes.
+        weights: addresses in the order of the layer's modules; 0 for none.
+        cache: addresses of keys, values and rotary cosines and sines, the capacity of the cache, its length, and the
+            first step that is read.
+        y: the residual stream.
+        workspace: memory for B · (5D + E) numbers and one more per cached step.
+        B: batch size.
     """
-    D, N, E, turns, slopes = numbers[0], numbers[1], numbers[2], numbers[3] != 0, numbers[4] != 0
-    keys, values, turn, slots, length, first = (
+    D, N, E, rotates, slopes = sizes[0], sizes[1], sizes[2], sizes[3] != 0, sizes[4] != 0
+    keys, values, rotary, slots, length, first = (
         floats(cache[0]),
         floats(cache[1]),
         cache[2],
@@ -104,16 +109,16 @@ def block_step(numbers, weights, cache, y, room, B):  # type: ignore[no-untyped-
         cache[5],
     )
     K = D // N
-    normal, qkv, wide, logits = room, room[B * D :], room[B * 4 * D :], room[B * (5 * D + E) :]
-    attended = room[B * (4 * D + E) :]
+    normal, qkv, wide, logits = workspace, workspace[B * D :], workspace[B * 4 * D :], workspace[B * (5 * D + E) :]
+    attended = workspace[B * (4 * D + E) :]
     normalise(y, weights[0], weights[1], D, B, normal)
     apply(floats(weights[2]), 0, weights[3], 3 * D, D, normal, 0, D, B, qkv, 0, 3 * D, False)
     for b in range(B):
         for n in range(N):
             q_at = b * 3 * D + n * K
-            if turns:
-                rotate(qkv, q_at, floats(turn), K // 2)
-                rotate(qkv, q_at + D, floats(turn), K // 2)
+            if rotates:
+                rotate(qkv, q_at, floats(rotary), K // 2)
+                rotate(qkv, q_at + D, floats(rotary), K // 2)
             start = (b * N + n) * slots * K
             new = start + length * K
             for k in range(K):

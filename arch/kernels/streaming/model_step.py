@@ -1,7 +1,7 @@
 """One step of a whole model in one call: encoder, layers, readout.
 
-A program says what to do: HEADER numbers about the model, then RECORD numbers for each layer. They are
-sizes and addresses, so that a step costs no conversion of tensors.
+A program is an array of sizes and addresses: HEADER numbers for the model, then RECORD numbers per layer. So a step
+converts no tensors.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from arch.kernels.streaming.block_step import block_step
 from arch.kernels.streaming.recurrent_step import gru_step, lstm_step, rnn_step
 
 HEADER = 10
-"""Number of layers, kind of encoder, its inputs, its outputs, its weight and bias or table, readout's W, b, outputs;
-room for the widest layer's working memory, in numbers."""
+"""Number of layers; the encoder's kind, inputs, outputs, weight (or table) and bias; the readout's W, b and outputs;
+the size of the workspace in numbers."""
 REALS, LINEAR, TOKENS = 0, 1, 2
 """Kinds of encoder."""
 
 RECORD = 32
-"""A layer's kind, where its state begins in the record, its numbers, the addresses of its weights, its state."""
-NUMBERS, WEIGHTS, STATE = 1, 7, 22
+"""Per layer: its kind, its sizes, the addresses of its weights, and its state."""
+SIZES, WEIGHTS, STATE = 1, 7, 22
 RNN, LSTM, GRU, BLOCK = 0, 1, 2, 3
 """Kinds of layer."""
 
@@ -36,10 +36,10 @@ def _copy(source, count, target):  # type: ignore[no-untyped-def]
 
 @kernel(int64(*[int64] * 5))
 def step(program_at, program_length, x_at, output_at, B):  # type: ignore[no-untyped-def]
-    """Output (B, O) from the inputs of one step; the states are written over. -1 for a token that is unknown."""
+    """Compute the output (B, O) of one step and update the states in place. Returns -1 for an unknown token, else 0."""
     program = integers(program_at, program_length)
     D = program[3]
-    room = np.empty(program[9], np.float32)
+    workspace = np.empty(program[9], np.float32)
     x = np.empty(B * max(D, 1), np.float32)
     if program[1] == TOKENS:
         tokens, table = integers(x_at, B), floats(program[4])
@@ -54,7 +54,7 @@ def step(program_at, program_length, x_at, output_at, B):  # type: ignore[no-unt
         _copy(floats(x_at), B * D, x)
     for layer in range(program[0]):
         record = program[HEADER + layer * RECORD : HEADER + (layer + 1) * RECORD]
-        numbers, weights, state = record[NUMBERS:WEIGHTS], record[WEIGHTS:STATE], record[STATE:]
+        sizes, weights, state = record[SIZES:WEIGHTS], record[WEIGHTS:STATE], record[STATE:]
         kind = record[0]
         if kind == BLOCK:
             if state[6] != 0:
@@ -62,15 +62,15 @@ def step(program_at, program_length, x_at, output_at, B):  # type: ignore[no-unt
                 for b in range(B):
                     for d in range(D):
                         x[b * D + d] += positions[d]
-            block_step(numbers, weights, state, x, room, B)
+            block_step(sizes, weights, state, x, workspace, B)
             continue
-        H, h = numbers[1], floats(state[0])
+        H, h = sizes[1], floats(state[0])
         if kind == RNN:
-            rnn_step(numbers[2] != 0, D, H, weights, x, h, room, B)
+            rnn_step(sizes[2] != 0, D, H, weights, x, h, workspace, B)
         elif kind == LSTM:
-            lstm_step(D, H, weights, x, h, floats(state[1]), room, B)
+            lstm_step(D, H, weights, x, h, floats(state[1]), workspace, B)
         else:
-            gru_step(numbers[2] != 0, D, H, weights, x, h, room, B)
+            gru_step(sizes[2] != 0, D, H, weights, x, h, workspace, B)
         if H != D:
             D, x = H, np.empty(B * H, np.float32)
         _copy(h, B * H, x)

@@ -1,6 +1,6 @@
-"""One step of `rnn`, `lstm` and `gru` for a small batch, written over the state that it was given.
+"""One step of `rnn`, `lstm` and `gru` for a small batch. The state is updated in place.
 
-The numbers are those of equations (1) to (6) of `arch/*.py`; the state's arrays hold (B, H) each.
+Equation numbers refer to `arch/rnn.py`, `arch/lstm.py` and `arch/gru.py`. The arrays of the state are (B, H).
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from numba import njit
 
 from arch.kernels.simd.activation import sigmoid, tanh
 from arch.kernels.simd.matvec import apply, floats
-from arch.kernels.simd.vector import LANES, fused, larger, load_first, splat, store_first
+from arch.kernels.simd.vector import LANES, fma, larger, load_first, splat, store_first
 
 
 @njit
 def rnn_step(is_tanh, D, H, weights, x, h, sums, B):  # type: ignore[no-untyped-def]
-    """`weights` are the addresses of W, b and U; `sums` has room for B · H numbers."""
+    """Step an RNN. `weights` are the addresses of W, b and U, and `sums` is workspace for B · H numbers."""
     apply(floats(weights[0]), 0, weights[1], H, D, x, 0, D, B, sums, 0, H, False)
     apply(floats(weights[2]), 0, 0, H, H, h, 0, H, B, sums, 0, H, True)
     for at in range(0, B * H, LANES):
@@ -24,7 +24,7 @@ def rnn_step(is_tanh, D, H, weights, x, h, sums, B):  # type: ignore[no-untyped-
 
 @njit
 def lstm_step(D, H, weights, x, h, c, sums, B):  # type: ignore[no-untyped-def]
-    """`weights` are the addresses of W, b and U; `sums` has room for B · 4H numbers."""
+    """Step an LSTM. `weights` are the addresses of W, b and U, and `sums` is workspace for B · 4H numbers."""
     apply(floats(weights[0]), 0, weights[1], 4 * H, D, x, 0, D, B, sums, 0, 4 * H, False)
     apply(floats(weights[2]), 0, 0, 4 * H, H, h, 0, H, B, sums, 0, 4 * H, True)
     for b in range(B):
@@ -34,16 +34,16 @@ def lstm_step(D, H, weights, x, h, c, sums, B):  # type: ignore[no-untyped-def]
             f = sigmoid(load_first(sums, at + H, count))  # (2)
             g = tanh(load_first(sums, at + 2 * H, count))  # (3)
             o = sigmoid(load_first(sums, at + 3 * H, count))  # (4)
-            c_new = fused(f, load_first(c, here, count), i * g)  # (5)
+            c_new = fma(f, load_first(c, here, count), i * g)  # (5)
             store_first(c, here, count, c_new)
             store_first(h, here, count, o * tanh(c_new))  # (6)
 
 
 @njit
 def gru_step(is_after, D, H, weights, x, h, sums, B):  # type: ignore[no-untyped-def]
-    """`weights` are the addresses of W, b, U and b_u; `sums` has room for B · 4H numbers.
+    """Step a GRU. `weights` are the addresses of W, b, U and b_u, and `sums` is workspace for B · 4H numbers.
 
-    Its last B · H hold what U_n is multiplied with or gives: r * h by (3b), U_n h + b_u by (3a).
+    The last B · H of these hold r * h for (3b), or U_n h + b_u for (3a).
     """
     G, U, side = 3 * H, floats(weights[2]), B * 3 * H
     apply(floats(weights[0]), 0, weights[1], G, D, x, 0, D, B, sums, 0, G, False)
@@ -64,6 +64,6 @@ def gru_step(is_after, D, H, weights, x, h, sums, B):  # type: ignore[no-untyped
             total = load_first(sums, at + 2 * H, count)
             if is_after:
                 r = sigmoid(load_first(sums, at, count))  # (1)
-                total = fused(r, load_first(sums, side + here, count), total)
+                total = fma(r, load_first(sums, side + here, count), total)
             n = tanh(total)  # (3a), (3b)
-            store_first(h, here, count, fused(z, load_first(h, here, count) - n, n))  # (4)
+            store_first(h, here, count, fma(z, load_first(h, here, count) - n, n))  # (4)

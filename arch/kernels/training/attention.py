@@ -1,11 +1,11 @@
-"""Causal attention of whole sequences: equation (3) of `arch/transformer.py` without a bias, and its derivatives.
+"""Causal attention over whole sequences: equation (3) of `arch/transformer.py` without a bias, and its derivatives.
 
-    l = q·k / √K,  p = e^(l - top) / total,  a_t = Σ_s p_ts v_s            (1)  top, total: of row t, over s ≤ t
+    l = q·k / √K,  p = e^(l - top) / total,  a_t = Σ_s p_ts v_s            (1)  top and total over s ≤ t
     dp = da·v,  dl = p (dp - da·a)                                         (2)
     dq_t = Σ_s dl_ts k_s / √K,  dk_s = Σ_t dl_ts q_t / √K,  dv_s = Σ_t p_ts da_t   (3)
 
-One head is one task of a thread. Its numbers are copied into rows that are padded with zeros to whole
-vectors and tiles, which stay in the cache; of p only the rows at hand exist, and the way back computes them again.
+A thread processes one head at a time. Its numbers are copied into rows padded with zeros to whole vectors and tiles,
+which stay in the cache. Only the current rows of p exist, and the backward pass recomputes them.
 """
 
 # Shape suffixes: B batch, T time, D model width, N heads, K head width
@@ -23,8 +23,8 @@ from numba.core import types
 from torch import Tensor
 
 from arch.kernels.runtime.jit import kernel
-from arch.kernels.runtime.launch import Reference, run_rows, through_reference
-from arch.kernels.simd.activation import exponential
+from arch.kernels.runtime.launch import Reference, reference_gradients, run_rows
+from arch.kernels.simd.activation import exp
 from arch.kernels.simd.matmul import ROWS, eight_rows, eight_rows_more
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import (
@@ -32,7 +32,7 @@ from arch.kernels.simd.vector import (
     LANES,
     address,
     first_or,
-    fused,
+    fma,
     instruction,
     lane_max,
     lane_sum,
@@ -47,23 +47,23 @@ from arch.kernels.simd.vector import (
 )
 
 MIN_EXPONENT = -87.0
-"""e^x is 0 to every purpose from here down."""
+"""e^x is treated as 0 below this."""
 GROUP = 64
-"""Rows whose p and dl are held at once on the way back, for the products (3) that run over them."""
+"""Rows whose p and dl are stored at a time in the backward pass, for the products (3) over them."""
 
 
 @instruction
 def transpose(
     typing: Any, source: types.Array, at: types.Integer, stride: types.Integer, target: types.Array, to: types.Integer
 ) -> Any:
-    """LANES rows of LANES numbers, `stride` apart, as columns; these lie one after the other."""
+    """Transpose LANES rows of LANES numbers, with row stride `stride`, into contiguous columns."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         index, lanes = values[1].type, range(LANES)
         begin = address(context, builder, kind.args[0], *values[:2])
         rows = [read(builder, builder.gep(begin, [builder.mul(values[2], ir.Constant(index, lane))])) for lane in lanes]
         apart = LANES // 2
-        while apart:  # blocks of `apart` numbers change places across the diagonal
+        while apart:  # swap blocks of `apart` numbers across the diagonal
             low = ir.Constant(BITS, [lane if lane & apart == 0 else LANES + lane - apart for lane in lanes])
             high = ir.Constant(BITS, [lane + apart if lane & apart == 0 else LANES + lane for lane in lanes])
             for lane in lanes:
@@ -81,88 +81,101 @@ def transpose(
 
 
 @njit
-def padded(source, at, stride, T, K, target, room, wide):  # type: ignore[no-untyped-def]
-    """T rows of K numbers, `stride` apart, as `room` rows of `wide`."""
-    for t in range(room):
-        for unit in range(0, wide, LANES):
+def pad(source, at, stride, T, K, target, T_pad, K_pad):  # type: ignore[no-untyped-def]
+    """Copy T rows of K numbers, with row stride `stride`, into `T_pad` rows of `K_pad` numbers."""
+    for t in range(T_pad):
+        for unit in range(0, K_pad, LANES):
             count = K - unit if t < T else 0
-            store(target, t * wide + unit, load_first(source, at + t * stride + unit, count))
+            store(target, t * K_pad + unit, load_first(source, at + t * stride + unit, count))
 
 
 @njit
-def packed(source, room, wide, target):  # type: ignore[no-untyped-def]
-    """The panels, each LANES columns, of the transpose of `room` rows of `wide` numbers."""
-    for t in range(0, room, LANES):
-        for unit in range(0, wide, LANES):
-            transpose(source, t * wide + unit, wide, target, t * wide + unit * LANES)
+def pack_transposed_rows(source, T_pad, K_pad, target):  # type: ignore[no-untyped-def]
+    """Pack the transpose of `T_pad` rows of `K_pad` numbers into panels of LANES columns."""
+    for t in range(0, T_pad, LANES):
+        for unit in range(0, K_pad, LANES):
+            transpose(source, t * K_pad + unit, K_pad, target, t * K_pad + unit * LANES)
 
 
 @kernel(void(*[int64] * 10))
-def forward_rows(q, k, v, result, kept, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """Heads `first` to `last` of B · N: from q, k, v (B, N, T, K) the result (B, T, N, K).
+def forward_rows(q, k, v, result, saved, T, N, K, first, last):  # type: ignore[no-untyped-def]
+    """Compute heads `first` to `last` of B · N: the result (B, T, N, K) from q, k and v (B, N, T, K).
 
-    Keeps top / √K and 1 / total of each row, (B, N, T, 2).
+    Saves top / √K and 1 / total of each row, (B, N, T, 2).
     """
-    queries, keys, values, results, moments = floats(q), floats(k), floats(v), floats(result), floats(kept)
-    room, wide = -(-T // LANES) * LANES, -(-K // LANES) * LANES
-    q_rows, k_panels = np.empty(room * wide, np.float32), np.empty(room * wide, np.float32)
-    v_rows, out = np.empty(room * wide, np.float32), np.empty(ROWS * wide, np.float32)
-    p = np.empty(ROWS * room, np.float32)
+    queries, keys, values, results, moments = floats(q), floats(k), floats(v), floats(result), floats(saved)
+    T_pad, K_pad = -(-T // LANES) * LANES, -(-K // LANES) * LANES
+    q_rows, k_panels = np.empty(T_pad * K_pad, np.float32), np.empty(T_pad * K_pad, np.float32)
+    v_rows, out = np.empty(T_pad * K_pad, np.float32), np.empty(ROWS * K_pad, np.float32)
+    p = np.empty(ROWS * T_pad, np.float32)
     scale = splat(np.float32(1 / math.sqrt(K)))
     for head in range(first, last):
-        padded(keys, head * T * K, K, T, K, v_rows, room, wide)
-        packed(v_rows, room, wide, k_panels)
-        padded(queries, head * T * K, K, T, K, q_rows, room, wide)
-        padded(values, head * T * K, K, T, K, v_rows, room, wide)
+        pad(keys, head * T * K, K, T, K, v_rows, T_pad, K_pad)
+        pack_transposed_rows(v_rows, T_pad, K_pad, k_panels)
+        pad(queries, head * T * K, K, T, K, q_rows, T_pad, K_pad)
+        pad(values, head * T * K, K, T, K, v_rows, T_pad, K_pad)
         result_at = (head // N * T * N + head % N) * K
         for start in range(0, T, ROWS):
             seen = start + ROWS
             panels = -(-seen // LANES)
-            eight_rows(p, 0, room, q_rows, start * wide, wide, k_panels, 0, wide * LANES, LANES, wide, panels)
+            eight_rows(
+                p,
+                0,
+                T_pad,
+                q_rows,
+                start * K_pad,
+                K_pad,
+                k_panels,
+                0,
+                K_pad * LANES,
+                LANES,
+                K_pad,
+                panels,
+            )
             for t in range(start, min(seen, T)):
-                row = (t - start) * room
+                row = (t - start) * T_pad
                 highest = splat(-np.inf)
                 for s in range(0, t + 1, LANES):
                     highest = larger(highest, first_or(load(p, row + s), t + 1 - s, splat(-np.inf)))
                 top = splat(lane_max(highest)) * scale
                 sums = splat(0.0)
                 for s in range(0, panels * LANES, LANES):
-                    weight = exponential(larger(fused(load(p, row + s), scale, -top), splat(MIN_EXPONENT)))
+                    weight = exp(larger(fma(load(p, row + s), scale, -top), splat(MIN_EXPONENT)))
                     weight = first_or(weight, t + 1 - s, splat(0.0))
                     store(p, row + s, weight)
                     sums += weight
                 moments[2 * (head * T + t)] = lane_max(top)
                 moments[2 * (head * T + t) + 1] = np.float32(1) / lane_sum(sums)
-            eight_rows(out, 0, wide, p, 0, room, v_rows, 0, LANES, wide, seen, wide // LANES)
+            eight_rows(out, 0, K_pad, p, 0, T_pad, v_rows, 0, LANES, K_pad, seen, K_pad // LANES)
             for t in range(start, min(seen, T)):
                 share = splat(moments[2 * (head * T + t) + 1])
                 for unit in range(0, K, LANES):
-                    value = load(out, (t - start) * wide + unit) * share
+                    value = load(out, (t - start) * K_pad + unit) * share
                     store_first(results, result_at + t * N * K + unit, K - unit, value)  # (1)
 
 
 @kernel(void(*[int64] * 14))
-def backward_rows(q, k, v, result, kept, d_result, d_q, d_k, d_v, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """Heads `first` to `last` of B · N: from what `forward_rows` read and wrote, d_q, d_k, d_v (B, N, T, K)."""
-    queries, keys, values, results, moments = floats(q), floats(k), floats(v), floats(result), floats(kept)
+def backward_rows(q, k, v, result, saved, d_result, d_q, d_k, d_v, T, N, K, first, last):  # type: ignore[no-untyped-def]
+    """Compute d_q, d_k and d_v (B, N, T, K) of heads `first` to `last` from what `forward_rows` read and wrote."""
+    queries, keys, values, results, moments = floats(q), floats(k), floats(v), floats(result), floats(saved)
     d_results, d_queries, d_keys, d_values = floats(d_result), floats(d_q), floats(d_k), floats(d_v)
-    room, wide = -(-T // LANES) * LANES, -(-K // LANES) * LANES
-    q_rows, k_rows = np.empty(room * wide, np.float32), np.empty(room * wide, np.float32)
-    d_rows, out = np.empty(room * wide, np.float32), np.empty(ROWS * wide, np.float32)
-    k_panels, v_panels = np.empty(room * wide, np.float32), np.empty(room * wide, np.float32)
-    d_k_rows, d_v_rows = np.empty(room * wide, np.float32), np.empty(room * wide, np.float32)
-    stride = room + LANES  # apart from powers of two, whose columns would share few places of the cache
+    T_pad, K_pad = -(-T // LANES) * LANES, -(-K // LANES) * LANES
+    q_rows, k_rows = np.empty(T_pad * K_pad, np.float32), np.empty(T_pad * K_pad, np.float32)
+    d_rows, out = np.empty(T_pad * K_pad, np.float32), np.empty(ROWS * K_pad, np.float32)
+    k_panels, v_panels = np.empty(T_pad * K_pad, np.float32), np.empty(T_pad * K_pad, np.float32)
+    d_k_rows, d_v_rows = np.empty(T_pad * K_pad, np.float32), np.empty(T_pad * K_pad, np.float32)
+    stride = T_pad + LANES  # no power of two: columns at such strides share few cache sets
     p, d_l = np.empty(GROUP * stride, np.float32), np.empty(GROUP * stride, np.float32)
     scale = splat(np.float32(1 / math.sqrt(K)))
-    whole = wide // LANES
+    whole = K_pad // LANES
     for head in range(first, last):
-        padded(values, head * T * K, K, T, K, k_rows, room, wide)
-        packed(k_rows, room, wide, v_panels)
-        padded(keys, head * T * K, K, T, K, k_rows, room, wide)
-        packed(k_rows, room, wide, k_panels)
-        padded(queries, head * T * K, K, T, K, q_rows, room, wide)
+        pad(values, head * T * K, K, T, K, k_rows, T_pad, K_pad)
+        pack_transposed_rows(k_rows, T_pad, K_pad, v_panels)
+        pad(keys, head * T * K, K, T, K, k_rows, T_pad, K_pad)
+        pack_transposed_rows(k_rows, T_pad, K_pad, k_panels)
+        pad(queries, head * T * K, K, T, K, q_rows, T_pad, K_pad)
         result_at = (head // N * T * N + head % N) * K
-        padded(d_results, result_at, N * K, T, K, d_rows, room, wide)
+        pad(d_results, result_at, N * K, T, K, d_rows, T_pad, K_pad)
         d_k_rows[:] = 0
         d_v_rows[:] = 0
         for begin in range(0, T, GROUP):
@@ -170,9 +183,9 @@ def backward_rows(q, k, v, result, kept, d_result, d_q, d_k, d_v, T, N, K, first
             for start in range(begin, end, ROWS):
                 seen, here = start + ROWS, (start - begin) * stride
                 panels = -(-seen // LANES)
-                at = start * wide
-                eight_rows(p, here, stride, q_rows, at, wide, k_panels, 0, wide * LANES, LANES, wide, panels)
-                eight_rows(d_l, here, stride, d_rows, at, wide, v_panels, 0, wide * LANES, LANES, wide, panels)
+                at = start * K_pad
+                eight_rows(p, here, stride, q_rows, at, K_pad, k_panels, 0, K_pad * LANES, LANES, K_pad, panels)
+                eight_rows(d_l, here, stride, d_rows, at, K_pad, v_panels, 0, K_pad * LANES, LANES, K_pad, panels)
                 for t in range(start, seen):
                     row = here + (t - start) * stride
                     seen_now = t + 1 if t < T else 0
@@ -181,33 +194,33 @@ def backward_rows(q, k, v, result, kept, d_result, d_q, d_k, d_v, T, N, K, first
                         top, share = splat(moments[2 * (head * T + t)]), splat(moments[2 * (head * T + t) + 1])
                         for unit in range(0, K, LANES):
                             a = load_first(results, result_at + t * N * K + unit, K - unit)
-                            along = fused(a, load(d_rows, t * wide + unit), along)
+                            along = fma(a, load(d_rows, t * K_pad + unit), along)
                         along = splat(lane_sum(along))
                     for s in range(0, panels * LANES, LANES):
-                        exponent = larger(fused(load(p, row + s), scale, -top), splat(MIN_EXPONENT))
-                        weight = exponential(exponent) * share
+                        exponent = larger(fma(load(p, row + s), scale, -top), splat(MIN_EXPONENT))
+                        weight = exp(exponent) * share
                         slope = weight * (load(d_l, row + s) - along) * scale  # (2)
                         store(p, row + s, first_or(weight, seen_now - s, splat(0.0)))
                         store(d_l, row + s, first_or(slope, seen_now - s, splat(0.0)))
-                eight_rows(out, 0, wide, d_l, here, stride, k_rows, 0, LANES, wide, seen, whole)
+                eight_rows(out, 0, K_pad, d_l, here, stride, k_rows, 0, LANES, K_pad, seen, whole)
                 for t in range(start, min(seen, T)):
                     for unit in range(0, K, LANES):
-                        value = load(out, (t - start) * wide + unit)
+                        value = load(out, (t - start) * K_pad + unit)
                         store_first(d_queries, (head * T + t) * K + unit, K - unit, value)  # (3)
             for s in range(0, end, ROWS):
                 t = max(begin, s)
                 column, depth = (t - begin) * stride + s, end - t
-                eight_rows_more(d_k_rows, s * wide, wide, d_l, column, stride, q_rows, t * wide, wide, depth, whole)
-                eight_rows_more(d_v_rows, s * wide, wide, p, column, stride, d_rows, t * wide, wide, depth, whole)
+                eight_rows_more(d_k_rows, s * K_pad, K_pad, d_l, column, stride, q_rows, t * K_pad, K_pad, depth, whole)
+                eight_rows_more(d_v_rows, s * K_pad, K_pad, p, column, stride, d_rows, t * K_pad, K_pad, depth, whole)
         for t in range(T):
             for unit in range(0, K, LANES):
                 at = (head * T + t) * K + unit
-                store_first(d_keys, at, K - unit, load(d_k_rows, t * wide + unit))
-                store_first(d_values, at, K - unit, load(d_v_rows, t * wide + unit))
+                store_first(d_keys, at, K - unit, load(d_k_rows, t * K_pad + unit))
+                store_first(d_values, at, K - unit, load(d_v_rows, t * K_pad + unit))
 
 
 class Attention(torch.autograd.Function):
-    """a (B, T, D) from q, k and v (B, N, T, K)."""
+    """The map from q, k and v (B, N, T, K) to a (B, T, D)."""
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, *inputs: Tensor) -> Tensor:
@@ -222,7 +235,7 @@ class Attention(torch.autograd.Function):
     def backward(ctx: Any, d_result_BTD: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, result_BTD, moments = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, *through_reference(ctx.reference, inputs, [d_result_BTD])
+            return None, *reference_gradients(ctx.reference, inputs, [d_result_BTD])
         B, N, T, K = inputs[0].shape
         gradients = [part.new_empty(B, N, T, K) for part in inputs]
         tensors = (*inputs, result_BTD, moments, d_result_BTD, *gradients)
@@ -231,6 +244,6 @@ class Attention(torch.autograd.Function):
 
 
 def attend(reference: Reference, *inputs: Tensor) -> Tensor:
-    """See `Attention`. `reference` is the same function by torch, for derivatives of derivatives."""
+    """Apply `Attention`. `reference` computes the same in torch, for second derivatives."""
     result_BTD: Tensor = Attention.apply(reference, *inputs)  # type: ignore[no-untyped-call]
     return result_BTD

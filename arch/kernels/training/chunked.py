@@ -1,12 +1,12 @@
-"""Products over a few steps of a sequence at once, while what they read is still in the cache.
+"""Matrix products over a chunk of time steps, while their operands are still in the cache.
 
-    p  = W x                  (1)  before the loop over the steps reads p
-    dx = W^T dp               (2)  after it wrote dp, as are the others
-    dW = Σ dp x^T,  db = Σ dp (3)  so too dU, from h in place of x
+    p  = W x                  (1)  before the loop over the steps of a chunk, which reads p
+    dx = W^T dp               (2)  after that loop, which writes dp
+    dW = Σ dp x^T,  db = Σ dp (3)  likewise; dU as dW, with h in place of x
 
-A sequence lies in time order, (T, B, ·), and a thread has some rows of the batch: they lie together within a step,
-and over all steps where they are the whole batch. dp lies in memory of the loop's own, row after row, each block of H
-padded with zeros to whole vectors. Weights' gradients are added up transposed, (D, padded): dp needs no turning then.
+Sequences are in time order, (T, B, ·). A thread processes some rows of the batch. These are contiguous within a step,
+and over all steps if they are the whole batch. dp is in scratch memory, each block of H numbers padded with zeros to
+whole vectors. Weight gradients are accumulated transposed, (D, padded), so that dp need not be transposed.
 """
 
 # Shape suffixes: T time, B batch, D input width
@@ -17,46 +17,46 @@ import numpy as np
 from numba import njit
 
 from arch.kernels.simd.matmul import ROWS, eight_rows_more, multiply, one_row_more, panels_at_once, panels_of
-from arch.kernels.simd.vector import LANES, load, load_first, splat, store, store_first, store_past
+from arch.kernels.simd.vector import LANES, load, load_first, splat, store, store_first, store_nontemporal
 
-AT_ONCE = 128
-"""Rows of all the steps that are taken at once: the sums of (3) are read and written once for so many products,
-and a row of 1,024 sums for each still fits into half of a core's second cache."""
+MAX_ROWS = 128
+"""Rows of a chunk, counted over its steps. The sums of (3) are read and written once per chunk, and a row of 1,024
+numbers per row of the chunk still fits into half of a core's L2 cache."""
 
-FITS = 1 << 19
-"""Numbers that stay in a core's second cache until the way back reads them."""
-
-
-@njit(forceinline=True)
-def goes_past(address, T, B, numbers, H):  # type: ignore[no-untyped-def]
-    """Whether what is kept at `address`, some numbers for each of T · B rows, only drives weights from the caches."""
-    return T * B * numbers > FITS and H % LANES == 0 and address % (4 * LANES) == 0
+L2_FLOATS = 1 << 19
+"""Numbers that stay in a core's L2 cache until the backward pass reads them."""
 
 
 @njit(forceinline=True)
-def keep(kept, at, count, value, past):  # type: ignore[no-untyped-def]
-    """kept[at : at + count] = the first lanes of `value`, which the loop does not read again."""
-    if past:
-        store_past(kept, at, value)
+def bypasses_cache(address, T, B, numbers, H):  # type: ignore[no-untyped-def]
+    """Return whether saving `numbers` values for each of T · B rows would only evict weights from the caches."""
+    return T * B * numbers > L2_FLOATS and H % LANES == 0 and address % (4 * LANES) == 0
+
+
+@njit(forceinline=True)
+def save(saved, at, count, value, bypass):  # type: ignore[no-untyped-def]
+    """Set saved[at : at + count] to the first lanes of `value`. The loop does not read them again."""
+    if bypass:
+        store_nontemporal(saved, at, value)
     else:
-        store_first(kept, at, count, value)
+        store_first(saved, at, count, value)
 
 
 @njit
 def steps_at_once(rows, T):  # type: ignore[no-untyped-def]
     """Return how many of T time steps one matrix product covers, so that its operands stay in the cache."""
-    return min(T, max(1, AT_ONCE // rows))
+    return min(T, max(1, MAX_ROWS // rows))
 
 
 @njit
 def stride_of(panels):  # type: ignore[no-untyped-def]
-    """How far rows of dp lie apart: not a power of two, as columns of these share few places of the cache."""
+    """Return the row stride of dp. It is no power of two: columns at such strides share few cache sets."""
     return (panels + 1) * LANES
 
 
 @njit
 def _rows_of(x, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
-    """Rows `first` to `last` of steps `begin` to `end`, one after the other: where they begin, and in what."""
+    """Return an array that holds rows `first` to `last` of steps `begin` to `end` contiguously, and their offset."""
     rows = (last - first) * D
     if last - first == B:
         return x, begin * B * D
@@ -70,14 +70,14 @@ def _rows_of(x, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
 
 @njit
 def project(result, x, packed, begin, end, B, D, first, last, panels):  # type: ignore[no-untyped-def]
-    """(1) of steps `begin` to `end`, rows `first` to `last`, one after the other in `result`."""
+    """Compute (1) for steps `begin` to `end` and rows `first` to `last`, contiguously in `result`."""
     left, left_at = _rows_of(x, begin, end, B, D, first, last)
     multiply(result, 0, panels * LANES, left, left_at, D, packed, D, (end - begin) * (last - first), panels)
 
 
 @njit
 def project_back(d_x, d_sums, stride, packed, depth, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
-    """(2) of steps `begin` to `end`, rows `first` to `last`; `depth` numbers of a row of `d_sums` count."""
+    """Compute (2) for steps `begin` to `end` and rows `first` to `last`, from `depth` numbers per row of `d_sums`."""
     rows, panels = last - first, panels_of(D)
     padded = panels * LANES
     fits = padded == D and rows == B
@@ -98,7 +98,7 @@ def project_back(d_x, d_sums, stride, packed, depth, begin, end, B, D, first, la
 def _add_product(sums, at, x, x_at, D, d_sums, sums_at, stride, depth, panels):  # type: ignore[no-untyped-def]
     width, whole = panels * LANES, D - D % ROWS
     panel = 0
-    while panel < panels:  # a few panels of d_sums stay in the first cache for all of D
+    while panel < panels:  # a few panels of d_sums stay in the L1 cache for all of D
         several = panels_at_once(panels - panel)
         to, right_at = at + panel * LANES, sums_at + panel * LANES
         for d in range(0, whole, ROWS):
@@ -110,7 +110,7 @@ def _add_product(sums, at, x, x_at, D, d_sums, sums_at, stride, depth, panels): 
 
 @njit
 def add_weights(sums, at, x, begin, end, B, D, d_sums, sums_at, stride, first, last, panels):  # type: ignore[no-untyped-def]
-    """(3) of steps `begin` to `end`, added to (D, panels · LANES) numbers of `sums`."""
+    """Add (3) for steps `begin` to `end` to the (D, panels · LANES) numbers of `sums`."""
     if end > begin:
         left, left_at = _rows_of(x, begin, end, B, D, first, last)
         _add_product(sums, at, left, left_at, D, d_sums, sums_at, stride, (end - begin) * (last - first), panels)
@@ -118,7 +118,7 @@ def add_weights(sums, at, x, begin, end, B, D, d_sums, sums_at, stride, first, l
 
 @njit
 def add_recurrent(sums, at, h_0, outputs, begin, end, B, H, d_sums, sums_at, stride, first, last, panels):  # type: ignore[no-untyped-def]
-    """(3) for U: the state before step t is the output of step t - 1, and h_0 before the first."""
+    """Add (3) for U. The state before step t is the output of step t - 1, or h_0 before the first step."""
     if begin == 0:
         add_weights(sums, at, h_0, 0, 1, B, H, d_sums, sums_at, stride, first, last, panels)
         begin, sums_at = 1, sums_at + (last - first) * stride
@@ -127,7 +127,7 @@ def add_recurrent(sums, at, h_0, outputs, begin, end, B, H, d_sums, sums_at, str
 
 @njit
 def add_biases(sums, at, d_sums, sums_at, stride, count, panels):  # type: ignore[no-untyped-def]
-    """(3) for b: the sum of `count` rows of `d_sums`."""
+    """Add (3) for b: the sum of `count` rows of `d_sums`."""
     for unit in range(0, panels * LANES, LANES):
         total = splat(0.0)
         for row in range(count):

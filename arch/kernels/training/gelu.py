@@ -1,4 +1,4 @@
-"""gelu of rows of sums and a bias, with its slope, which is all that the way back needs.
+"""GELU of rows plus a bias, together with its slope, which is all that the backward pass needs.
 
     gelu(x) = x Φ(x)                                                                  (1)
     dgelu   = Φ(x) + x e^(-x²/2) / √(2π)                                              (2)
@@ -18,47 +18,47 @@ from torch import Tensor
 
 from arch.kernels.runtime.jit import kernel
 from arch.kernels.runtime.launch import run_rows
-from arch.kernels.simd.activation import exponential
+from arch.kernels.simd.activation import exp
 from arch.kernels.simd.matvec import floats
-from arch.kernels.simd.vector import LANES, fused, larger, load_first, positive, reciprocal, smaller, splat, store_first
-from arch.kernels.training.layer_norm import SUMMED, add_first
+from arch.kernels.simd.vector import LANES, fma, larger, load_first, positive, reciprocal, smaller, splat, store_first
+from arch.kernels.training.layer_norm import ROWS_PER_SUM, add_first
 
-MAXIMUM_ERROR = 4e-7
-"""The largest error of gelu(x), as a share of max(|x|, 1), and of its derivative likewise."""
+MAX_ERROR = 4e-7
+"""Largest error of gelu(x), relative to max(|x|, 1), and of its derivative."""
 
 A_0, A_1, A_2, A_3, A_4, A_5 = 0.3275911, 0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429
 SQRT_HALF, INVERSE_SQRT_2_PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 MIN_EXPONENT = -87.0
-"""e^x is 0 to every purpose from here down."""
+"""e^x is treated as 0 below this."""
 MAX_SIZE = 1e4
-"""Beyond this |x|/√2, equation (3) is 0 to every purpose; a reciprocal must not meet what is infinite."""
+"""|x|/√2 is clipped here, where equation (3) is already 0, so that no infinity reaches a reciprocal."""
 
 
 @njit(forceinline=True)
 def parts(x):  # type: ignore[no-untyped-def]
-    """Φ(x) and e^(-x²/2)."""
+    """Return Φ(x) and e^(-x²/2)."""
     scaled = x * splat(SQRT_HALF)
     size = smaller(larger(scaled, -scaled), splat(MAX_SIZE))
-    bell = exponential(larger(-(size * size), splat(MIN_EXPONENT)))
-    t = reciprocal(fused(splat(A_0), size, splat(1.0)))
-    p = fused(t, splat(A_5), splat(A_4))
-    p = fused(t, p, splat(A_3))
-    p = fused(t, p, splat(A_2))
-    p = fused(t, p, splat(A_1))
+    bell = exp(larger(-(size * size), splat(MIN_EXPONENT)))
+    t = reciprocal(fma(splat(A_0), size, splat(1.0)))
+    p = fma(t, splat(A_5), splat(A_4))
+    p = fma(t, p, splat(A_3))
+    p = fma(t, p, splat(A_2))
+    p = fma(t, p, splat(A_1))
     beyond = p * t * bell * splat(0.5)  # (3)
     return positive(x, splat(1.0) - beyond - beyond) + beyond, bell
 
 
 @njit(forceinline=True)
 def gelu(x):  # type: ignore[no-untyped-def]
-    """Equation (1)."""
+    """Return gelu(x), by equation (1)."""
     below, _ = parts(x)
     return x * below
 
 
 @kernel(void(*[int64] * 6))
 def forward_rows(sums, bias, result, E, first, last):  # type: ignore[no-untyped-def]
-    """result = gelu(sums + bias), and the slope in place of the sums, for rows `first` to `last`."""
+    """Write gelu(sums + bias) to `result` and the slope over the sums, for rows `first` to `last`."""
     numbers, biases, results = floats(sums), floats(bias), floats(result)
     for row in range(first, last):
         for unit in range(0, E, LANES):
@@ -66,36 +66,36 @@ def forward_rows(sums, bias, result, E, first, last):  # type: ignore[no-untyped
             x = load_first(numbers, at, count) + load_first(biases, unit, count)
             below, bell = parts(x)
             store_first(results, at, count, x * below)  # (1)
-            store_first(numbers, at, count, fused(x * splat(INVERSE_SQRT_2_PI), bell, below))  # (2)
+            store_first(numbers, at, count, fma(x * splat(INVERSE_SQRT_2_PI), bell, below))  # (2)
 
 
 @kernel(void(*[int64] * 6))
 def backward_rows(slope, d_result, sums, E, first, last):  # type: ignore[no-untyped-def]
-    """d_result times the slope, in its place, for rows `first` to `last`; and sums (S, E) of that over rows."""
-    slopes, found, summed = floats(slope), floats(d_result), floats(sums)
+    """Multiply d_result by the slope in place, for rows `first` to `last`, and write its sums over rows, (S, E)."""
+    slopes, d_results, summed = floats(slope), floats(d_result), floats(sums)
     for row in range(first, last):
-        block = row // SUMMED * E
-        if row % SUMMED == 0:
+        block = row // ROWS_PER_SUM * E
+        if row % ROWS_PER_SUM == 0:
             for at in range(block, block + E):
                 summed[at] = 0
         for unit in range(0, E, LANES):
             at, count = row * E + unit, E - unit
-            value = load_first(found, at, count) * load_first(slopes, at, count)
-            store_first(found, at, count, value)
+            value = load_first(d_results, at, count) * load_first(slopes, at, count)
+            store_first(d_results, at, count, value)
             add_first(summed, block + unit, count, value)
 
 
 def apply(sums_NE: Tensor, bias_E: Tensor) -> Tensor:
-    """gelu(sums + bias). The sums are written over by the slope."""
+    """Return gelu(sums + bias), (N, E). Overwrites the sums by the slope."""
     result_NE = sums_NE.new_empty(sums_NE.shape)
     N, E = sums_NE.shape
-    run_rows(forward_rows, (sums_NE, bias_E, result_NE), (E, N), N * E, SUMMED)
+    run_rows(forward_rows, (sums_NE, bias_E, result_NE), (E, N), N * E, ROWS_PER_SUM)
     return result_NE
 
 
 def go_back(slope_NE: Tensor, d_result_NE: Tensor) -> Tensor:
-    """Turns d_result into the derivative of the sums; returns that of the bias, (E)."""
+    """Turn d_result into the gradient of the sums, in place. Returns the gradient of the bias, (E,)."""
     N, E = slope_NE.shape
-    sums_SE = slope_NE.new_empty(-(-N // SUMMED), E)
-    run_rows(backward_rows, (slope_NE, d_result_NE, sums_SE), (E, N), N * E, SUMMED)
+    sums_SE = slope_NE.new_empty(-(-N // ROWS_PER_SUM), E)
+    run_rows(backward_rows, (slope_NE, d_result_NE, sums_SE), (E, N), N * E, ROWS_PER_SUM)
     return sums_SE.sum(0)

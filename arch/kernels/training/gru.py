@@ -1,22 +1,22 @@
 """GRU over a whole sequence: equations (1) to (4) of `arch/gru.py`, and their derivatives.
 
-With d· for the loss's derivative by ·, s for U_n h + b_u of equation (3a), and dh what the later steps
-and the output ask of h':
+d· is the derivative of the loss with respect to ·, and s is U_n h + b_u of equation (3a). dh collects the contributions
+of later steps and of the output:
 
-    dn  = dh (1 - z) (1 - n²)              (5)  the sum inside tanh
-    dz  = dh (h - n) z (1 - z)             (6)  the sum inside σ
-    dr  = dn s r (1 - r),  ds = dn r       (7a) the sum inside σ
+    dn  = dh (1 - z) (1 - n²)              (5)  pre-activation of tanh
+    dz  = dh (h - n) z (1 - z)             (6)  pre-activation of σ
+    dr  = dn s r (1 - r),  ds = dn r       (7a) pre-activation of σ
     dh  ← dh z + U^T (dr, dz, ds)          (8a)
     dU  = Σ_t (dr, dz, ds)_t h_t^T,  dW = Σ_t (dr, dz, dn)_t x_t^T         (9a)
     db  = Σ_t (dr, dz, dn)_t,  db_u = Σ_t ds_t
     dx  = W^T (dr, dz, dn)                 (10)
-    da  = U_n^T dn                         (7b) a = r * h, where r is applied before the product
+    da  = U_n^T dn                         (7b) a = r * h, if r is applied before the product
     dr  = da h r (1 - r)                   (7b)
     dh  ← dh z + da r + U_rz^T (dr, dz)    (8b)
     dU  = Σ_t (dr, dz)_t h_t^T, dn_t a_t^T (9b)
 
-By (3a), W x and its derivatives exist for a few steps at a time only: what is moved costs as much as what is
-computed. These derivatives lie in the order dn, dr, dz, ds, so that those for W and those for U lie together.
+With (3a), W x and its derivatives exist for a chunk of steps only, because moving them costs as much as computing them.
+They are stored in the order dn, dr, dz, ds, so that those for W and those for U are contiguous.
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width, G = 3H gate rows
@@ -36,41 +36,41 @@ from arch.kernels.runtime.launch import (
     CONTIGUOUS,
     Reference,
     flat,
-    gradients_wanted,
+    needs_gradients,
     of_blocks,
+    reference_gradients,
     run_rows,
     sum_rows,
-    through_reference,
     weight_gradient,
 )
-from arch.kernels.runtime.threads import TILED, over_rows
+from arch.kernels.runtime.threads import TILED, split_rows
 from arch.kernels.simd.activation import sigmoid, tanh
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats
-from arch.kernels.simd.vector import LANES, fused, load, load_first, splat, store, store_first
+from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.chunked import (
     add_biases,
     add_recurrent,
     add_weights,
-    goes_past,
-    keep,
+    bypasses_cache,
     project,
     project_back,
+    save,
     steps_at_once,
     stride_of,
 )
 
-KEPT = 4
-"""Vectors that a group of units keeps for the way back where r is applied before the product: r, z, n, h."""
+SAVED_VECTORS = 4
+"""Vectors saved per group of units for the backward pass of `reset=before`: r, z, n, h."""
 
 
 @kernel(void(*[int64] * 16))
-def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, keeps, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """`reset=after`, rows `first` to `last` of the batch. Writes outputs (T, B, H).
+def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, saves, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
+    """Run rows `first` to `last` of the batch forward, for `reset=after`. Arguments but sizes are addresses.
 
-    Where `keeps` is set, writes gates (T, B, G) and s (T, B, H). All but sizes are addresses.
+    Writes outputs (T, B, H). If `saves`, writes gates (T, B, G) and s (T, B, H).
     """
-    past = goes_past(gates, T, B, 4 * H, H) and goes_past(sums, T, B, 4 * H, H)
+    bypass = bypasses_cache(gates, T, B, 4 * H, H) and bypasses_cache(sums, T, B, 4 * H, H)
     x, W, bias, U, u, h_0 = floats(x), floats(W), floats(bias), floats(U), floats(u), floats(h_0)
     outputs, gates, sums = floats(outputs), floats(gates), floats(sums)
     rows, panels = last - first, panels_of(H)
@@ -96,25 +96,25 @@ def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, keeps, T, B, D, H,
                 r = sigmoid(r + load_first(bias, unit, count))  # (1)
                 z = sigmoid(z + load_first(bias, H + unit, count))  # (2)
                 s = load(recurrent, of_h + 2 * padded) + load_first(u, unit, count)
-                n = tanh(fused(r, s, n))  # (3a)
+                n = tanh(fma(r, s, n))  # (3a)
                 h = load_first(before, before_at + b * H + unit, count)
-                store_first(outputs, here, count, fused(z, h - n, n))  # (4)
-                if keeps:
-                    keep(gates, at, count, r, past)
-                    keep(gates, at + H, count, z, past)
-                    keep(gates, at + 2 * H, count, n, past)
-                    keep(sums, here, count, s, past)
+                store_first(outputs, here, count, fma(z, h - n, n))  # (4)
+                if saves:
+                    save(gates, at, count, r, bypass)
+                    save(gates, at + H, count, z, bypass)
+                    save(gates, at + 2 * H, count, n, bypass)
+                    save(sums, here, count, s, bypass)
 
 
 @kernel(void(*[int64] * 17))
-def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_kept, d_outputs, d_h, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """`reset=after`, rows `first` to `last`. Writes d_x where it is given, and adds to `sums`: see `backward`.
+def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_saved, d_outputs, d_h, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
+    """Run rows `first` to `last` backward, for `reset=after`. Adds to `sums`: see `ScanAfter.backward`.
 
-    Turns d_h (B, H) of the end into that of the start.
+    Writes d_x unless its address is 0. Replaces d_h (B, H) of the last step by that of the initial state.
     """
     wants_d_x = d_x != 0
     x, W_nrz, U, h_0, outputs = floats(x), floats(W_nrz), floats(U), floats(h_0), floats(outputs)
-    gates, s_kept, d_outputs, d_h = floats(gates), floats(s_kept), floats(d_outputs), floats(d_h)
+    gates, s_saved, d_outputs, d_h = floats(gates), floats(s_saved), floats(d_outputs), floats(d_h)
     d_x, sums = floats(d_x), floats(sums)
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
@@ -135,7 +135,7 @@ def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_kept, d_outputs, d_h, d_x,
                     at, later = (t * B + b) * H + unit, (b - first) * padded + unit
                     gate, here = (t * B + b) * 3 * H + unit, now + (b - first) * stride + unit
                     r, z = load_first(gates, gate, count), load_first(gates, gate + H, count)
-                    n, s = load_first(gates, gate + 2 * H, count), load_first(s_kept, at, count)
+                    n, s = load_first(gates, gate + 2 * H, count), load_first(s_saved, at, count)
                     h = load_first(before, before_at + b * H + unit, count)
                     dh = load_first(d_h, b * H + unit, count) + load(carried, later)
                     dh += load_first(d_outputs, at, count)
@@ -160,8 +160,8 @@ def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_kept, d_outputs, d_h, d_x,
 
 
 @kernel(void(*[float32[::1]] * 6, boolean, *[int64] * 5))
-def forward_rows_before(projected, U, h_0, outputs, reset, kept, keeps, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """`reset=before`, rows `first` to `last`. Writes outputs and a = r * h (T, B, H), and `kept`."""
+def forward_rows_before(projected, U, h_0, outputs, reset, saved, saves, T, B, H, first, last):  # type: ignore[no-untyped-def]
+    """Run rows `first` to `last` forward, for `reset=before`. Writes outputs, a = r * h (T, B, H), and `saved`."""
     panels = panels_of(H)
     padded = panels * LANES
     packed_rz, packed_n = pack_transposed(U, 0, 2 * H, H, H), pack_transposed(U, 2 * H, 3 * H, H, H)
@@ -180,11 +180,11 @@ def forward_rows_before(projected, U, h_0, outputs, reset, kept, keeps, T, B, H,
                 h = load_first(before, before_at + b * H + unit, count)
                 store_first(reset, (t * B + b) * H + unit, count, r * h)
                 store(recurrent, sums + padded, z)
-                if keeps:
-                    place = ((t * B + b) * padded + unit) * KEPT
-                    store(kept, place, r)
-                    store(kept, place + LANES, z)
-                    store(kept, place + 3 * LANES, h)
+                if saves:
+                    place = ((t * B + b) * padded + unit) * SAVED_VECTORS
+                    store(saved, place, r)
+                    store(saved, place + LANES, z)
+                    store(saved, place + 3 * LANES, h)
         multiply(candidate, 0, padded, reset, (t * B + first) * H, H, packed_n, H, last - first, panels)
         for b in range(first, last):
             for unit in range(0, padded, LANES):
@@ -194,16 +194,16 @@ def forward_rows_before(projected, U, h_0, outputs, reset, kept, keeps, T, B, H,
                 n = tanh(total)  # (3b)
                 z = load(recurrent, (b - first) * 2 * padded + padded + unit)
                 h = load_first(before, before_at + b * H + unit, count)
-                store_first(outputs, (t * B + b) * H + unit, count, fused(z, h - n, n))  # (4)
-                if keeps:
-                    store(kept, ((t * B + b) * padded + unit) * KEPT + 2 * LANES, n)
+                store_first(outputs, (t * B + b) * H + unit, count, fma(z, h - n, n))  # (4)
+                if saves:
+                    store(saved, ((t * B + b) * padded + unit) * SAVED_VECTORS + 2 * LANES, n)
 
 
 @kernel(void(*[float32[::1]] * 5, *[int64] * 5))
-def backward_rows_before(kept, U, d_outputs, d_h, d_projected, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """`reset=before`, rows `first` to `last`. Writes d_projected (T, B, G).
+def backward_rows_before(saved, U, d_outputs, d_h, d_projected, T, B, H, first, last):  # type: ignore[no-untyped-def]
+    """Run rows `first` to `last` backward, for `reset=before`. Writes d_projected (T, B, G).
 
-    Turns d_h (B, H) of the end into that of the start.
+    Replaces d_h (B, H) of the last step by that of the initial state.
     """
     panels = panels_of(H)
     padded = panels * LANES
@@ -215,9 +215,9 @@ def backward_rows_before(kept, U, d_outputs, d_h, d_projected, T, B, H, first, l
         for b in range(first, last):
             for unit in range(0, padded, LANES):
                 count = H - unit
-                place = ((t * B + b) * padded + unit) * KEPT
-                z = load(kept, place + LANES)
-                n, h = load(kept, place + 2 * LANES), load(kept, place + 3 * LANES)
+                place = ((t * B + b) * padded + unit) * SAVED_VECTORS
+                z = load(saved, place + LANES)
+                n, h = load(saved, place + 2 * LANES), load(saved, place + 3 * LANES)
                 dh = load_first(d_h, b * H + unit, count) + load(carried, (b - first) * padded + unit)
                 dh += load_first(d_outputs, (t * B + b) * H + unit, count)
                 at = (t * B + b) * 3 * H + unit
@@ -229,11 +229,11 @@ def backward_rows_before(kept, U, d_outputs, d_h, d_projected, T, B, H, first, l
         for b in range(first, last):
             for unit in range(0, padded, LANES):
                 count = H - unit
-                place = ((t * B + b) * padded + unit) * KEPT
-                r, h = load(kept, place), load(kept, place + 3 * LANES)
+                place = ((t * B + b) * padded + unit) * SAVED_VECTORS
+                r, h = load(saved, place), load(saved, place + 3 * LANES)
                 da = load(d_reset, (b - first) * padded + unit)
                 store_first(d_projected, (t * B + b) * 3 * H + unit, count, da * h * (r * (one - r)))  # (7b)
-                store_first(d_h, b * H + unit, count, fused(da, r, load_first(d_h, b * H + unit, count)))
+                store_first(d_h, b * H + unit, count, fma(da, r, load_first(d_h, b * H + unit, count)))
         multiply(carried, 0, padded, d_projected, start, 3 * H, packed_rz, 2 * H, last - first, panels)  # (8b)
     for b in range(first, last):
         for unit in range(0, padded, LANES):
@@ -243,16 +243,16 @@ def backward_rows_before(kept, U, d_outputs, d_h, d_projected, T, B, H, first, l
 
 
 class ScanAfter(torch.autograd.Function):
-    """Outputs (T, B, H) and h_T (B, H) from x (T, B, D), W, b, U, b_u and h_0, by (3a)."""
+    """The map from x (T, B, D), W, b, U, b_u and h_0 to outputs (T, B, H) and h_T (B, H), with (3a)."""
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         x_TBD, U_GH = inputs[0], inputs[3]
         (T, B, D), H = x_TBD.shape, U_GH.shape[1]
-        outputs_TBH, s_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if keeps else 0, B, H)
-        gates_TBG = x_TBD.new_empty(T if keeps else 0, B, 3 * H)
+        outputs_TBH, s_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if saves else 0, B, H)
+        gates_TBG = x_TBD.new_empty(T if saves else 0, B, 3 * H)
         tensors = (*inputs, outputs_TBH, gates_TBG, s_TBH)
-        run_rows(forward_rows, tensors, (keeps, T, B, D, H, B), 3 * T * B * H * (D + H) // TILED, ROWS)
+        run_rows(forward_rows, tensors, (saves, T, B, D, H, B), 3 * T * B * H * (D + H) // TILED, ROWS)
         ctx.reference = reference
         ctx.save_for_backward(*inputs, outputs_TBH, gates_TBG, s_TBH)
         return outputs_TBH, outputs_TBH[-1].clone()
@@ -261,7 +261,7 @@ class ScanAfter(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, outputs_TBH, gates_TBG, s_TBH = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, None, *through_reference(ctx.reference, inputs, gradients)
+            return None, None, *reference_gradients(ctx.reference, inputs, gradients)
         x_TBD, W_GD, _, U_GH, _, h_BH = inputs
         (T, B, D), H = x_TBD.shape, U_GH.shape[1]
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
@@ -283,33 +283,33 @@ class ScanAfter(torch.autograd.Function):
 
 
 class ScanBefore(torch.autograd.Function):
-    """Outputs (T, B, H) and h_T (B, H) from the projected inputs (T, B, G), U and h_0, by (3b)."""
+    """The map from projected inputs (T, B, G), U and h_0 to outputs (T, B, H) and h_T (B, H), with (3b)."""
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         projected_TBG, U_GH, h_BH = inputs
         T, B, H = *projected_TBG.shape[:2], U_GH.shape[1]
         outputs_TBH, reset_TBH = projected_TBG.new_empty(T, B, H), projected_TBG.new_empty(T, B, H)
-        kept = projected_TBG.new_empty(T * B * panels_of(H) * LANES * KEPT if keeps else 0)
-        arrays = (projected_TBG, U_GH, h_BH, outputs_TBH, reset_TBH, kept)
-        over_rows(B, T * B * U_GH.numel(), partial(forward_rows_before, *map(flat, arrays), keeps, T, B, H), ROWS)
+        saved = projected_TBG.new_empty(T * B * panels_of(H) * LANES * SAVED_VECTORS if saves else 0)
+        arrays = (projected_TBG, U_GH, h_BH, outputs_TBH, reset_TBH, saved)
+        split_rows(B, T * B * U_GH.numel(), partial(forward_rows_before, *map(flat, arrays), saves, T, B, H), ROWS)
         ctx.reference = reference
-        ctx.save_for_backward(*inputs, outputs_TBH, reset_TBH, kept)
+        ctx.save_for_backward(*inputs, outputs_TBH, reset_TBH, saved)
         return outputs_TBH, outputs_TBH[-1].clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, outputs_TBH, reset_TBH, kept = ctx.saved_tensors
+        *inputs, outputs_TBH, reset_TBH, saved = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, None, *through_reference(ctx.reference, inputs, gradients)
+            return None, None, *reference_gradients(ctx.reference, inputs, gradients)
         projected_TBG, U_GH, h_BH = inputs
         T, B, H = outputs_TBH.shape
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
         d_projected_TBG = projected_TBG.new_empty(projected_TBG.shape)
-        over_rows(
+        split_rows(
             B,
             T * B * U_GH.numel(),
-            partial(backward_rows_before, *map(flat, (kept, U_GH, d_outputs_TBH, d_h_BH, d_projected_TBG)), T, B, H),
+            partial(backward_rows_before, *map(flat, (saved, U_GH, d_outputs_TBH, d_h_BH, d_projected_TBG)), T, B, H),
             ROWS,
         )
         d_rz, d_n = d_projected_TBG.split([2 * H, H], 2)
@@ -319,12 +319,12 @@ class ScanBefore(torch.autograd.Function):
 
 
 def scan_after(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """See `ScanAfter`. `reference` is the same function by the readable equations, for derivatives of derivatives."""
-    outputs: tuple[Tensor, ...] = ScanAfter.apply(reference, gradients_wanted(*inputs), *inputs)  # type: ignore[no-untyped-call]
+    """Apply `ScanAfter`. `reference` computes the same by the equations, for second derivatives."""
+    outputs: tuple[Tensor, ...] = ScanAfter.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs
 
 
 def scan_before(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """See `ScanBefore`. `reference` is the same function by the readable equations, for derivatives of derivatives."""
-    outputs: tuple[Tensor, ...] = ScanBefore.apply(reference, gradients_wanted(*inputs), *inputs)  # type: ignore[no-untyped-call]
+    """Apply `ScanBefore`. `reference` computes the same by the equations, for second derivatives."""
+    outputs: tuple[Tensor, ...] = ScanBefore.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs

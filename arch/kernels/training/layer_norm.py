@@ -1,12 +1,12 @@
-"""Layer norm of rows in one pass with what stands around it: the sum that it reads, and on the way back that sum's.
+"""Layer norm of rows, in one pass with the residual sum before it; likewise in the backward pass.
 
-    y  = x + p + b                                                           (1)  the stream, a product, its bias
+    y  = x + p + b                                                           (1)  stream, product, its bias
     n  = ŷ g + o,  ŷ = (y - mean(y)) s,  s = 1 / √(variance(y) + ε)            (2)
-    dy = e + s (g dn - mean(g dn) - ŷ mean(g dn ŷ))                           (3)  e: what else asks of the stream
+    dy = e + s (g dn - mean(g dn) - ŷ mean(g dn ŷ))                           (3)  e: other gradients of the stream
     dg = Σ ŷ dn,  do = Σ dn,  over the rows                                   (4)
 
-The derivatives of biases are sums over rows too. All such sums are made in blocks of `SUMMED` rows, so that
-they do not depend on how many threads there are.
+The gradients of biases are sums over rows too. All these sums are made in blocks of `ROWS_PER_SUM` rows, so that they
+do not depend on the number of threads.
 """
 
 # Shape suffixes: N rows, D model width, M two moments, S blocks of rows
@@ -22,29 +22,29 @@ from torch import Tensor
 from arch.kernels.runtime.jit import kernel
 from arch.kernels.runtime.launch import run_rows
 from arch.kernels.simd.matvec import floats
-from arch.kernels.simd.vector import LANES, first_or, fused, lane_sum, load_first, splat, store_first
+from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
 
 EPSILON = np.float32(1e-5)
-"""What layer norm adds to the variance."""
+"""Added to the variance."""
 
-SUMMED = 64
-"""Rows whose derivatives are summed before they meet those of other rows."""
+ROWS_PER_SUM = 64
+"""Rows that are summed before their sum is added to that of other rows."""
 
 
 @njit(forceinline=True)
 def add_first(sums, at, count, value):  # type: ignore[no-untyped-def]
-    """sums[at : at + count] += the first lanes of `value`."""
+    """Add the first lanes of `value` to sums[at : at + count]."""
     store_first(sums, at, count, load_first(sums, at, count) + value)
 
 
 @kernel(void(*[int64] * 11))
 def forward_rows(x, product, bias, gain, offset, y, normal, moments, D, first, last):  # type: ignore[no-untyped-def]
-    """(1) where there is a product, (2) where there is a gain, for rows `first` to `last`.
+    """Compute (1) if there is a product and (2) if there is a gain, for rows `first` to `last`.
 
-    All but sizes are addresses.
+    Arguments but sizes are addresses; 0 stands for none.
     """
     stream, products, biases, sums = floats(x), floats(product), floats(bias), floats(y)
-    gains, offsets, normals, kept = floats(gain), floats(offset), floats(normal), floats(moments)
+    gains, offsets, normals, saved = floats(gain), floats(offset), floats(normal), floats(moments)
     for row in range(first, last):
         total = splat(0.0)
         for d in range(0, D, LANES):
@@ -60,35 +60,35 @@ def forward_rows(x, product, bias, gain, offset, y, normal, moments, D, first, l
         squares = splat(0.0)
         for d in range(0, D, LANES):
             apart = first_or(load_first(sums, row * D + d, D - d) - splat(mean), D - d, splat(0.0))
-            squares = fused(apart, apart, squares)
+            squares = fma(apart, apart, squares)
         scale = np.float32(1 / math.sqrt(lane_sum(squares) / np.float32(D) + EPSILON))
-        kept[2 * row], kept[2 * row + 1] = mean, scale
+        saved[2 * row], saved[2 * row + 1] = mean, scale
         for d in range(0, D, LANES):
             at, count = row * D + d, D - d
             apart = (load_first(sums, at, count) - splat(mean)) * splat(scale)
-            store_first(normals, at, count, fused(apart, load_first(gains, d, count), load_first(offsets, d, count)))
+            store_first(normals, at, count, fma(apart, load_first(gains, d, count), load_first(offsets, d, count)))
 
 
 @kernel(void(*[int64] * 10))
 def backward_rows(d_normal, y, moments, gain, above, d_y, sums, D, first, last):  # type: ignore[no-untyped-def]
-    """(3) and (4) for rows `first` to `last`; `above` is e, or 0. All but sizes are addresses.
+    """Compute (3) and (4) for rows `first` to `last`. `above` is e, or 0. Arguments but sizes are addresses.
 
-    Sums (S, 4, D) are dg, do, and those of e and of dy over rows, which are the derivatives of biases.
+    `sums` (S, 4, D) receives dg, do and the sums of e and dy over rows, which are gradients of biases.
     """
-    d_normals, stream, kept, gains = floats(d_normal), floats(y), floats(moments), floats(gain)
-    others, found, summed = floats(above), floats(d_y), floats(sums)
+    d_normals, stream, saved, gains = floats(d_normal), floats(y), floats(moments), floats(gain)
+    others, d_streams, summed = floats(above), floats(d_y), floats(sums)
     for row in range(first, last):
-        block = row // SUMMED * 4 * D
-        if row % SUMMED == 0:
+        block = row // ROWS_PER_SUM * 4 * D
+        if row % ROWS_PER_SUM == 0:
             for at in range(block, block + 4 * D):
                 summed[at] = 0
-        mean, scale = splat(kept[2 * row]), splat(kept[2 * row + 1])
+        mean, scale = splat(saved[2 * row]), splat(saved[2 * row + 1])
         total, aligned = splat(0.0), splat(0.0)
         for d in range(0, D, LANES):
             at, count = row * D + d, D - d
             asked = load_first(d_normals, at, count) * load_first(gains, d, count)
             total += asked
-            aligned = fused(asked, (load_first(stream, at, count) - mean) * scale, aligned)
+            aligned = fma(asked, (load_first(stream, at, count) - mean) * scale, aligned)
         level = splat(lane_sum(total) / np.float32(D))
         slope = splat(lane_sum(aligned) / np.float32(D))
         for d in range(0, D, LANES):
@@ -102,35 +102,35 @@ def backward_rows(d_normal, y, moments, gain, above, d_y, sums, D, first, last):
                 result += other
                 add_first(summed, block + 2 * D + d, count, other)
                 add_first(summed, block + 3 * D + d, count, result)
-            store_first(found, at, count, result)
+            store_first(d_streams, at, count, result)
 
 
 def add(x_ND: Tensor, product_ND: Tensor, bias_D: Tensor) -> Tensor:
-    """Equation (1) alone."""
+    """Return y (N, D), by equation (1)."""
     N, D = x_ND.shape
     y_ND = x_ND.new_empty(N, D)
-    run_rows(forward_rows, (x_ND, product_ND, bias_D, None, None, y_ND, None, None), (D, N), N * D, SUMMED)
+    run_rows(forward_rows, (x_ND, product_ND, bias_D, None, None, y_ND, None, None), (D, N), N * D, ROWS_PER_SUM)
     return y_ND
 
 
 def normalise(
     x_ND: Tensor, gain_D: Tensor, offset_D: Tensor, product_ND: Tensor | None = None, bias_D: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """y, n, and the mean and scale of each row of y."""
+    """Return y (N, D), n (N, D), and the mean and scale of each row of y, (N, 2)."""
     N, D = x_ND.shape
     y_ND = x_ND if product_ND is None else x_ND.new_empty(N, D)
     normal_ND, moments_NM = x_ND.new_empty(N, D), x_ND.new_empty(N, 2)
     tensors = (x_ND, product_ND, bias_D, gain_D, offset_D, y_ND, normal_ND, moments_NM)
-    run_rows(forward_rows, tensors, (D, N), N * D, SUMMED)
+    run_rows(forward_rows, tensors, (D, N), N * D, ROWS_PER_SUM)
     return y_ND, normal_ND, moments_NM
 
 
 def denormalise(
     d_normal_ND: Tensor, y_ND: Tensor, moments_NM: Tensor, gain_D: Tensor, above_ND: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """dy, and the four sums (4, D) of `backward_rows`; the last two are made only where there is an e."""
+    """Return dy (N, D) and the four sums (4, D) of `backward_rows`. The last two are set only if there is an e."""
     N, D = y_ND.shape
-    d_y_ND, sums_S4D = y_ND.new_empty(N, D), y_ND.new_empty(-(-N // SUMMED), 4, D)
+    d_y_ND, sums_S4D = y_ND.new_empty(N, D), y_ND.new_empty(-(-N // ROWS_PER_SUM), 4, D)
     tensors = (d_normal_ND, y_ND, moments_NM, gain_D, above_ND, d_y_ND, sums_S4D)
-    run_rows(backward_rows, tensors, (D, N), N * D, SUMMED)
+    run_rows(backward_rows, tensors, (D, N), N * D, ROWS_PER_SUM)
     return d_y_ND, sums_S4D.sum(0)

@@ -1,18 +1,18 @@
 """LSTM over a whole sequence: equations (1) to (6) of `arch/lstm.py`, and their derivatives.
 
-With d· for the loss's derivative by ·, and dh, dc what the later steps and the output ask of h', c':
+d· is the derivative of the loss with respect to ·. dh and dc collect the contributions of later steps and the output:
 
     dc  ← dc + dh o (1 - tanh²c')         (7)
     do  = dh tanh(c')                     (8)
     di, dg, df = dc g, dc i, dc c         (9)
-    dp  = d· · (1 - ·) for i, f, o;  dg (1 - g²) for g    (10)  p are the sums inside σ and tanh
+    dp  = d· · (1 - ·) for i, f, o;  dg (1 - g²) for g    (10)  p are the pre-activations
     dc  ← dc f                            (11)
     dh  ← U^T dp                          (12)
     dU  = Σ_t dp_t h_t^T,  dW = Σ_t dp_t x_t^T,  db = Σ_t dp_t    (13)
     dx  = W^T dp                          (14)
 
-W x and dp exist for a few steps at a time only: at these sizes a sequence does not fit into the cache, and
-what is moved costs as much as what is computed.
+W x and dp exist for a chunk of steps only. A whole sequence does not fit into the cache, and moving them would cost as
+much as computing them.
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width, G = 4H gate rows
@@ -30,37 +30,37 @@ from arch.kernels.runtime.jit import kernel
 from arch.kernels.runtime.launch import (
     CONTIGUOUS,
     Reference,
-    gradients_wanted,
+    needs_gradients,
     of_blocks,
+    reference_gradients,
     run_rows,
     sum_rows,
-    through_reference,
 )
 from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.activation import sigmoid, tanh
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats
-from arch.kernels.simd.vector import LANES, fused, load, load_first, splat, store, store_first
+from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.chunked import (
     add_biases,
     add_recurrent,
     add_weights,
-    goes_past,
-    keep,
+    bypasses_cache,
     project,
     project_back,
+    save,
     steps_at_once,
     stride_of,
 )
 
 
 @kernel(void(*[int64] * 16))
-def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, keeps, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Rows `first` to `last` of the batch. Writes outputs (T, B, H), and where `keeps` is set gates (T, B, G).
+def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, saves, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
+    """Run rows `first` to `last` of the batch forward. Arguments but sizes are addresses.
 
-    Writes c' (T, B, H), or the last c' (B, H) alone. All but sizes are addresses.
+    Writes outputs (T, B, H). If `saves`, writes gates (T, B, G) and c' (T, B, H), otherwise only the last c' (B, H).
     """
-    past = goes_past(gates, T, B, 4 * H, H)
+    bypass = bypasses_cache(gates, T, B, 4 * H, H)
     x, W, bias, U, h_0, c_0 = floats(x), floats(W), floats(bias), floats(U), floats(h_0), floats(c_0)
     outputs, gates, cells = floats(outputs), floats(gates), floats(cells)
     rows, panels = last - first, panels_of(H)
@@ -73,8 +73,8 @@ def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, keeps, T, B, D,
             project(projected, x, packed_W, t, min(T, t + steps), B, D, first, last, 4 * panels)
         before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * H)
         multiply(recurrent, 0, 4 * padded, before, before_at + first * H, H, packed_U, H, rows, 4 * panels)
-        cell_before, cell_at = (c_0, 0) if t == 0 else (cells, (t - 1) * B * H if keeps else 0)
-        cell_now = t * B * H if keeps else 0
+        cell_before, cell_at = (c_0, 0) if t == 0 else (cells, (t - 1) * B * H if saves else 0)
+        cell_now = t * B * H if saves else 0
         for b in range(first, last):
             for unit in range(0, padded, LANES):
                 count = H - unit
@@ -89,21 +89,21 @@ def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, keeps, T, B, D,
                 f = sigmoid(f + load_first(bias, H + unit, count))  # (2)
                 g = tanh(g + load_first(bias, 2 * H + unit, count))  # (3)
                 o = sigmoid(o + load_first(bias, 3 * H + unit, count))  # (4)
-                c = fused(f, load_first(cell_before, cell_at + b * H + unit, count), i * g)  # (5)
+                c = fma(f, load_first(cell_before, cell_at + b * H + unit, count), i * g)  # (5)
                 store_first(cells, cell_now + b * H + unit, count, c)
                 store_first(outputs, (t * B + b) * H + unit, count, o * tanh(c))  # (6)
-                if keeps:
-                    keep(gates, at, count, i, past)
-                    keep(gates, at + H, count, f, past)
-                    keep(gates, at + 2 * H, count, g, past)
-                    keep(gates, at + 3 * H, count, o, past)
+                if saves:
+                    save(gates, at, count, i, bypass)
+                    save(gates, at + H, count, f, bypass)
+                    save(gates, at + 2 * H, count, g, bypass)
+                    save(gates, at + 3 * H, count, o, bypass)
 
 
 @kernel(void(*[int64] * 19))
 def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Rows `first` to `last`. Writes d_x where it is given, and adds to `sums`, see `Scan.backward`.
+    """Run rows `first` to `last` backward. Adds to `sums`: see `Scan.backward`.
 
-    Turns d_h and d_c (B, H) of the end into those of the start.
+    Writes d_x unless its address is 0. Replaces d_h and d_c (B, H) of the last step by those of the initial state.
     """
     wants_d_x = d_x != 0
     x, W, U, h_0, c_0, outputs = floats(x), floats(W), floats(U), floats(h_0), floats(c_0), floats(outputs)
@@ -133,7 +133,7 @@ def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c,
                     dh = load_first(d_h, b * H + unit, count) if t == T - 1 else load(carried, later)
                     dh += load_first(d_outputs, (t * B + b) * H + unit, count)
                     dc = load_first(d_c, b * H + unit, count)
-                    dc = fused(dh * o, one - tanh_c * tanh_c, dc)  # (7)
+                    dc = fma(dh * o, one - tanh_c * tanh_c, dc)  # (7)
                     store(d_sums, here, dc * g * (i * (one - i)))  # (8) to (10)
                     store(d_sums, here + padded, dc * c * (f * (one - f)))
                     store(d_sums, here + 2 * padded, dc * i * (one - g * g))
@@ -151,16 +151,16 @@ def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c,
 
 
 class Scan(torch.autograd.Function):
-    """Outputs (T, B, H), h_T and c_T (B, H) from x (T, B, D), W, b, U, h_0 and c_0."""
+    """The map from x (T, B, D), W, b, U, h_0 and c_0 to outputs (T, B, H), h_T and c_T (B, H)."""
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         x_TBD, U_GH = inputs[0], inputs[3]
         (T, B, D), H = x_TBD.shape, U_GH.shape[1]
-        outputs_TBH, cells_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if keeps else 1, B, H)
-        gates_TBG = x_TBD.new_empty(T if keeps else 0, B, 4 * H)
+        outputs_TBH, cells_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if saves else 1, B, H)
+        gates_TBG = x_TBD.new_empty(T if saves else 0, B, 4 * H)
         tensors = (*inputs, outputs_TBH, gates_TBG, cells_TBH)
-        run_rows(forward_rows, tensors, (keeps, T, B, D, H, B), 4 * T * B * H * (D + H) // TILED, ROWS)
+        run_rows(forward_rows, tensors, (saves, T, B, D, H, B), 4 * T * B * H * (D + H) // TILED, ROWS)
         ctx.reference = reference
         ctx.save_for_backward(*inputs, outputs_TBH, gates_TBG, cells_TBH)
         return outputs_TBH, outputs_TBH[-1].clone(), cells_TBH[-1].clone()
@@ -169,7 +169,7 @@ class Scan(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, outputs_TBH, gates_TBG, cells_TBH = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, None, *through_reference(ctx.reference, inputs, gradients)
+            return None, None, *reference_gradients(ctx.reference, inputs, gradients)
         x_TBD, W_GD, _, *rest = inputs
         (T, B, D), H = x_TBD.shape, W_GD.shape[0] // 4
         d_outputs_TBH, d_h_BH, d_c_BH = gradients
@@ -188,6 +188,6 @@ class Scan(torch.autograd.Function):
 
 
 def scan(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """See `Scan`. `reference` is the same function by the readable equations, for derivatives of derivatives."""
-    outputs: tuple[Tensor, ...] = Scan.apply(reference, gradients_wanted(*inputs), *inputs)  # type: ignore[no-untyped-call]
+    """Apply `Scan`. `reference` computes the same by the equations, for second derivatives."""
+    outputs: tuple[Tensor, ...] = Scan.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs

@@ -1,12 +1,12 @@
-"""The second half of a `transformer` block: what was attended joins the residual stream, then the perceptron.
+"""The second half of a `transformer` block: add the attention output to the residual stream, then the MLP.
 
     y = x + W_o a + b_o                             (1)
-    z = y + W_2 gelu(W_1 norm(y) + b_1) + b_2       (2)  after it, in the last block, another norm
+    z = y + W_2 gelu(W_1 norm(y) + b_1) + b_2       (2)  followed by a final norm in the last block
 
-The products are torch's; what stands between two of them is one pass (`layer_norm.py`, `gelu.py`).
+The matrix products are torch's. The operations between two products are one pass each (`layer_norm.py`, `gelu.py`).
 """
 
-# Shape suffixes: B batch, T time, Y rows of all sequences, D model width, E width of the perceptron, M two moments
+# Shape suffixes: B batch, T time, Y rows of all sequences, D model width, E MLP width, M two moments
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arch.kernels.runtime.launch import Reference, through_reference
+from arch.kernels.runtime.launch import Reference, reference_gradients
 from arch.kernels.training import gelu
 from arch.kernels.training.layer_norm import add, denormalise, normalise
 
 
-class Perceptron(torch.autograd.Function):
-    """z (B, T, D) from x and a (B, T, D) and the weights in their order; a last norm's may follow."""
+class ResidualMLP(torch.autograd.Function):
+    """The map from x and a (B, T, D) and the weights, optionally with those of a final norm, to z (B, T, D)."""
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, *inputs: Tensor) -> Tensor:
@@ -31,24 +31,24 @@ class Perceptron(torch.autograd.Function):
         slope_YE = normal_YD @ W_1.T
         wide_YE = gelu.apply(slope_YE, b_1)
         product_YD = wide_YE @ W_2.T
-        kept = [a_YD, y_YD, normal_YD, moments_YM, slope_YE, wide_YE]
+        saved = [a_YD, y_YD, normal_YD, moments_YM, slope_YE, wide_YE]
         if final:
             sum_YD, z_YD, final_YM = normalise(y_YD, final[0], final[1], product_YD, b_2)  # (2)
-            kept += [sum_YD, final_YM]
+            saved += [sum_YD, final_YM]
         else:
             z_YD = add(y_YD, product_YD, b_2)
         ctx.reference = reference
-        ctx.save_for_backward(*inputs, *kept)
+        ctx.save_for_backward(*inputs, *saved)
         ctx.inputs = len(inputs)
         return z_YD.view_as(x_BTD)
 
     @staticmethod
     def backward(ctx: Any, d_z_BTD: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, kept = ctx.saved_tensors[: ctx.inputs], ctx.saved_tensors[ctx.inputs :]
+        inputs, saved = ctx.saved_tensors[: ctx.inputs], ctx.saved_tensors[ctx.inputs :]
         if torch.is_grad_enabled():
-            return None, *through_reference(ctx.reference, inputs, [d_z_BTD])
+            return None, *reference_gradients(ctx.reference, inputs, [d_z_BTD])
         x_BTD, _, W_o, _, gain_D, _, W_1, _, W_2, _, *final = inputs
-        a_YD, y_YD, normal_YD, moments_YM, slope_YE, wide_YE, *of_final = kept
+        a_YD, y_YD, normal_YD, moments_YM, slope_YE, wide_YE, *of_final = saved
         d_z_YD, of_final_norm = d_z_BTD.reshape(y_YD.shape), d_z_BTD.new_empty(0, len(gain_D))
         if final:
             d_z_YD, sums_4D = denormalise(d_z_YD, of_final[0], of_final[1], final[0])
@@ -68,6 +68,6 @@ class Perceptron(torch.autograd.Function):
 
 
 def finish(reference: Reference, *inputs: Tensor) -> Tensor:
-    """See `Perceptron`. `reference` is the same function by torch, for derivatives of derivatives."""
-    z_BTD: Tensor = Perceptron.apply(reference, *inputs)  # type: ignore[no-untyped-call]
+    """Apply `ResidualMLP`. `reference` computes the same in torch, for second derivatives."""
+    z_BTD: Tensor = ResidualMLP.apply(reference, *inputs)  # type: ignore[no-untyped-call]
     return z_BTD

@@ -1,13 +1,13 @@
-"""The first half of a `transformer` block: queries, keys and values by head, from the residual stream.
+"""The first half of a `transformer` block: queries, keys and values per head, from the residual stream.
 
     (q, k, v) = W norm(x) + b                    (1)
-    (a, b) → (a cos - b sin, b cos + a sin)      (2)  neighbouring numbers of a head of q or k: their position
+    (a, b) → (a cos - b sin, b cos + a sin)      (2)  rotary position: adjacent numbers of a head of q or k
 
-Bias, position and the order by heads are one pass over the product, and one pass on the way back, which turns
-the other way.
+Bias, rotary position and the transposition to heads are one pass over the matrix product. The backward pass is one
+pass that rotates in the other direction.
 """
 
-# Shape suffixes: B batch, T time, D model width, N heads, K head width, M two moments, Y rows of all sequences
+# Shape suffixes: B batch, T time, D model width, N heads, K head width, M two moments, Y all rows, J rotary pairs
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from numba import boolean, int64, void
 from torch import Tensor
 
 from arch.kernels.runtime.jit import kernel
-from arch.kernels.runtime.launch import Reference, run_rows, through_reference
+from arch.kernels.runtime.launch import Reference, reference_gradients, run_rows
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import (
     BITS,
@@ -37,18 +37,21 @@ from arch.kernels.training.layer_norm import add_first, denormalise, normalise
 
 
 @instruction
-def turned(typing: Any, x: VectorType, turn: VectorType, direction: VectorType) -> Any:
-    """Equation (2); `turn` holds cosines and sines in turns, `direction` is 1 or -1 in all lanes."""
+def rotated(typing: Any, x: VectorType, rotary_row: VectorType, direction: VectorType) -> Any:
+    """Rotate by equation (2). `rotary_row` alternates cosines and sines, and `direction` is 1 or -1 in all lanes."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
-        x, turn, direction = values
+        x, rotary_row, direction = values
 
         def picked(source: ir.Value, places: list[int]) -> ir.Value:
             return builder.shuffle_vector(source, ir.Constant(VECTOR, ir.Undefined), ir.Constant(BITS, places))
 
         lanes = range(LANES)
         signs = ir.Constant(VECTOR, [-1.0 if lane % 2 == 0 else 1.0 for lane in lanes])
-        cosine, sine = picked(turn, [lane & -2 for lane in lanes]), picked(turn, [lane | 1 for lane in lanes])
+        cosine, sine = (
+            picked(rotary_row, [lane & -2 for lane in lanes]),
+            picked(rotary_row, [lane | 1 for lane in lanes]),
+        )
         sine = builder.fmul(builder.fmul(sine, signs), direction)
         return multiply_add(builder, x, cosine, builder.fmul(picked(x, [lane ^ 1 for lane in lanes]), sine))
 
@@ -56,12 +59,13 @@ def turned(typing: Any, x: VectorType, turn: VectorType, direction: VectorType) 
 
 
 @kernel(void(*[int64] * 6, boolean, *[int64] * 5))
-def move_rows(qkv, bias, q, k, v, turns, back, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """From qkv + bias (B, T, 3, N, K) to q, k and v (B, N, T, K), turned where there are turns; or `back`.
+def move_rows(qkv, bias, q, k, v, rotary, back, T, N, K, first, last):  # type: ignore[no-untyped-def]
+    """Transpose qkv + bias (B, T, 3, N, K) to q, k and v (B, N, T, K) for rows `first` to `last` of the batch.
 
-    On the way back, `bias` (B, 3, N, K) receives the sums of qkv over time. For rows `first` to `last` of the batch.
+    Rotates q and k unless the address of `rotary` is 0. With `back`, does the reverse for gradients, and `bias`,
+    then (B, 3, N, K), receives the sums of qkv over time.
     """
-    together, biases, turn = floats(qkv), floats(bias), floats(turns)
+    together, biases, rotary_row = floats(qkv), floats(bias), floats(rotary)
     direction, width = splat(-1.0) if back else splat(1.0), 3 * N * K
     for b in range(first, last):
         if back:
@@ -70,7 +74,7 @@ def move_rows(qkv, bias, q, k, v, turns, back, T, N, K, first, last):  # type: i
         for t in range(T):
             for part in range(3):
                 side = floats(q if part == 0 else k if part == 1 else v)
-                turns_it = turns != 0 and part < 2
+                rotates = rotary != 0 and part < 2
                 for n in range(N):
                     for unit in range(0, K, LANES):
                         count, column = K - unit, (part * N + n) * K + unit
@@ -79,8 +83,8 @@ def move_rows(qkv, bias, q, k, v, turns, back, T, N, K, first, last):  # type: i
                             x = load_first(side, apart, count)
                         else:
                             x = load_first(together, at, count) + load_first(biases, column, count)
-                        if turns_it:
-                            x = turned(x, load_first(turn, t * K + unit, count), direction)  # (2)
+                        if rotates:
+                            x = rotated(x, load_first(rotary_row, t * K + unit, count), direction)  # (2)
                         if back:
                             store_first(together, at, count, x)
                             add_first(biases, b * width + column, count, x)
@@ -89,19 +93,19 @@ def move_rows(qkv, bias, q, k, v, turns, back, T, N, K, first, last):  # type: i
 
 
 class Heads(torch.autograd.Function):
-    """q, k and v (B, N, T, K) from x (B, T, D), the norm's gain and offset, W and b."""
+    """The map from x (B, T, D), the gain and offset of the norm, W and b to q, k and v (B, N, T, K)."""
 
     @staticmethod
     def forward(
-        ctx: Any, reference: Reference, heads: int, turns_TJ: Tensor | None, *inputs: Tensor
+        ctx: Any, reference: Reference, heads: int, rotary_TJ: Tensor | None, *inputs: Tensor
     ) -> tuple[Tensor, ...]:
         x_BTD, gain_D, offset_D, W_GD, b_G = inputs
         B, T, D = x_BTD.shape
         x_YD, normal_YD, moments_YM = normalise(x_BTD.reshape(B * T, D), gain_D, offset_D)
         qkv_YG = normal_YD @ W_GD.T
         parts = tuple(x_BTD.new_empty(B, heads, T, D // heads) for _ in range(3))
-        _move(qkv_YG, b_G, parts, turns_TJ, back=False)
-        ctx.reference, ctx.turns_TJ = reference, turns_TJ
+        _move(qkv_YG, b_G, parts, rotary_TJ, back=False)
+        ctx.reference, ctx.rotary_TJ = reference, rotary_TJ
         ctx.save_for_backward(*inputs, x_YD, normal_YD, moments_YM)
         return parts
 
@@ -109,22 +113,22 @@ class Heads(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, x_YD, normal_YD, moments_YM = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, None, None, *through_reference(ctx.reference, inputs, gradients)
+            return None, None, None, *reference_gradients(ctx.reference, inputs, gradients)
         x_BTD, gain_D, _, W_GD, b_G = inputs
         d_qkv_YG, sums_BG = x_BTD.new_empty(len(x_YD), len(b_G)), x_BTD.new_empty(len(x_BTD), len(b_G))
-        _move(d_qkv_YG, sums_BG, gradients, ctx.turns_TJ, back=True)
+        _move(d_qkv_YG, sums_BG, gradients, ctx.rotary_TJ, back=True)
         d_W_GD = (normal_YD.T @ d_qkv_YG).T
         d_x_YD, sums_4D = denormalise(d_qkv_YG @ W_GD, x_YD, moments_YM, gain_D)
         return None, None, None, d_x_YD.view_as(x_BTD), sums_4D[0], sums_4D[1], d_W_GD, sums_BG.sum(0)
 
 
-def _move(qkv_YG: Tensor, bias: Tensor, parts: tuple[Tensor, ...], turns_TJ: Tensor | None, back: bool) -> None:
+def _move(qkv_YG: Tensor, bias: Tensor, parts: tuple[Tensor, ...], rotary_TJ: Tensor | None, back: bool) -> None:
     B, N, T, K = parts[0].shape
-    turns = None if turns_TJ is None else torch.view_as_real(turns_TJ)
-    run_rows(move_rows, (qkv_YG, bias, *parts, turns), (back, T, N, K, B), qkv_YG.numel())
+    rotary = None if rotary_TJ is None else torch.view_as_real(rotary_TJ)
+    run_rows(move_rows, (qkv_YG, bias, *parts, rotary), (back, T, N, K, B), qkv_YG.numel())
 
 
-def project(reference: Reference, heads: int, turns_TJ: Tensor | None, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """See `Heads`. `reference` is the same function by torch, for derivatives of derivatives."""
-    parts: tuple[Tensor, ...] = Heads.apply(reference, heads, turns_TJ, *inputs)  # type: ignore[no-untyped-call]
+def project(reference: Reference, heads: int, rotary_TJ: Tensor | None, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Apply `Heads`. `reference` computes the same in torch, for second derivatives."""
+    parts: tuple[Tensor, ...] = Heads.apply(reference, heads, rotary_TJ, *inputs)  # type: ignore[no-untyped-call]
     return parts

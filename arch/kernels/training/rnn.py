@@ -1,13 +1,13 @@
 """RNN over a whole sequence: equation (1) of `arch/rnn.py`, and its derivatives.
 
-With d· for the loss's derivative by ·, and dh what the later steps and the output ask of h':
+d· is the derivative of the loss with respect to ·. dh collects the contributions of later steps and of the output:
 
-    dp  = dh (1 - h'²) for tanh;  dh where h' > 0, else 0, for relu    (2)  p is the sum inside φ
+    dp  = dh (1 - h'²) for tanh;  dh where h' > 0, else 0, for relu    (2)  p is the pre-activation
     dh  ← U^T dp                                                       (3)
     dU  = Σ_t dp_t h_t^T,  dW = Σ_t dp_t x_t^T,  db = Σ_t dp_t         (4)
     dx  = W^T dp                                                       (5)
 
-W x and dp exist for a few steps at a time only: what is moved costs as much as what is computed.
+W x and dp exist for a chunk of steps only, because moving them costs as much as computing them.
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width
@@ -22,7 +22,7 @@ from numba import int64, void
 from torch import Tensor
 
 from arch.kernels.runtime.jit import kernel
-from arch.kernels.runtime.launch import CONTIGUOUS, Reference, of_blocks, run_rows, sum_rows, through_reference
+from arch.kernels.runtime.launch import CONTIGUOUS, Reference, of_blocks, reference_gradients, run_rows, sum_rows
 from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.activation import tanh
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
@@ -41,7 +41,7 @@ from arch.kernels.training.chunked import (
 
 @kernel(void(*[int64] * 13))
 def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Rows `first` to `last` of the batch. Writes outputs (T, B, H). All but sizes are addresses."""
+    """Run rows `first` to `last` of the batch forward. Writes outputs (T, B, H). Arguments but sizes are addresses."""
     x, W, bias, U = floats(x), floats(W), floats(bias), floats(U)
     h_0, outputs = floats(h_0), floats(outputs)
     rows, panels = last - first, panels_of(H)
@@ -64,9 +64,9 @@ def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):
 
 @kernel(void(*[int64] * 16))
 def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Rows `first` to `last`. Writes d_x where it is given, and adds to `sums`, see `Scan.backward`.
+    """Run rows `first` to `last` backward. Adds to `sums`: see `Scan.backward`.
 
-    Turns d_h (B, H) of the end into that of the start.
+    Writes d_x unless its address is 0. Replaces d_h (B, H) of the last step by that of the initial state.
     """
     wants_d_x = d_x != 0
     x, W, U, h_0, outputs = floats(x), floats(W), floats(U), floats(h_0), floats(outputs)
@@ -100,7 +100,7 @@ def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, 
 
 
 class Scan(torch.autograd.Function):
-    """Outputs (T, B, H) and h_T (B, H) from x (T, B, D), W, b, U and h_0."""
+    """The map from x (T, B, D), W, b, U and h_0 to outputs (T, B, H) and h_T (B, H)."""
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -115,7 +115,7 @@ class Scan(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, outputs_TBH = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, None, *through_reference(ctx.reference, inputs, gradients)
+            return None, None, *reference_gradients(ctx.reference, inputs, gradients)
         x_TBD, W_HD, _, U_HH, h_BH = inputs
         (T, B, D), H = x_TBD.shape, len(U_HH)
         d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
@@ -128,6 +128,6 @@ class Scan(torch.autograd.Function):
 
 
 def scan(reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """See `Scan`. `reference` is the same function by the readable equations, for derivatives of derivatives."""
+    """Apply `Scan`. `reference` computes the same by the equations, for second derivatives."""
     outputs: tuple[Tensor, ...] = Scan.apply(reference, is_tanh, *inputs)  # type: ignore[no-untyped-call]
     return outputs

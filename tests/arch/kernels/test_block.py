@@ -1,4 +1,4 @@
-"""The transformer's kernels in training against its equations: same outputs, same gradients, same cache."""
+"""Compare the transformer's training kernels with its equations: outputs, gradients, cache."""
 
 # Shape suffixes: B batch, T time, D model width
 
@@ -32,7 +32,7 @@ def block_of(spec: str, width: int) -> Transformer:
 
 
 def results(layer: Transformer, backend: str, x_BTD: Tensor) -> list[Tensor]:
-    """Outputs of two chunks, the cache, and gradients by the input and all that is learned."""
+    """Return outputs of two chunks, the cache, and the gradients of the input and all parameters."""
     layer.backend = backend  # type: ignore[assignment]
     assert layer.backend_for(x_BTD) == backend
     first = x_BTD.shape[1] - 3  # the last three steps read what the first have left in the cache
@@ -56,7 +56,7 @@ def compare(spec: str, batch: int, steps: int, width: int) -> None:
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("sizes", [(1, 5, 6), (3, 9, 12), (2, 7, 36), (5, 6, 96), (2, 83, 32)], ids=str)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_outputs_and_gradients_are_the_equations(
+def test_outputs_and_gradients_equal_the_equations(
     spec: str, sizes: tuple[int, int, int], threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_threads, "MIN_WORK", 1)
@@ -65,8 +65,8 @@ def test_outputs_and_gradients_are_the_equations(
 
 
 @pytest.mark.parametrize("backend", ["fused", "reference"])
-def test_the_same_twice_and_again_from_a_retained_graph(backend: str) -> None:
-    """Bit for bit, at sizes that two threads share."""
+def test_repeated_and_retained_backward_passes_are_identical(backend: str) -> None:
+    """Results are bit-identical at sizes that two threads split."""
     layer = block_of("transformer", 32)
     layer.backend = backend  # type: ignore[assignment]
     x_BTD = torch.randn(9, 67, 32, generator=torch.Generator().manual_seed(1), requires_grad=True)
@@ -80,8 +80,8 @@ def test_the_same_twice_and_again_from_a_retained_graph(backend: str) -> None:
         assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
 
 
-def test_threads_change_no_bit_of_what_the_kernels_compute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The products between them are torch's, and stay on one thread here."""
+def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's matrix products between the kernels run on one thread here."""
     layer = block_of("transformer", 32)
     x_BTD = torch.randn(9, 67, 32, generator=torch.Generator().manual_seed(1), requires_grad=True)
     found = []
@@ -94,7 +94,7 @@ def test_threads_change_no_bit_of_what_the_kernels_compute(monkeypatch: pytest.M
         assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
 
 
-def test_the_future_is_not_seen() -> None:
+def test_attention_is_causal() -> None:
     layer = block_of("transformer", 32)
     x_BTD = torch.randn(2, 40, 32, generator=torch.Generator().manual_seed(1))
     before_BTD = layer(x_BTD)
@@ -107,7 +107,7 @@ def test_the_future_is_not_seen() -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_gradients_of_gradients_come_from_the_equations(spec: str) -> None:
+def test_second_derivatives_use_the_equations(spec: str) -> None:
     layer, found = block_of(spec, 12), {}
     x_BTD = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(1), requires_grad=True)
     for backend in ("fused", "reference"):
@@ -119,7 +119,7 @@ def test_gradients_of_gradients_come_from_the_equations(spec: str) -> None:
     assert_same(found["fused"], found["reference"])
 
 
-def test_fused_is_refused_where_it_cannot_be() -> None:
+def test_backend_fused_is_refused_if_unsupported() -> None:
     layer = block_of("transformer", 8).double()
     assert layer.backend_for(torch.randn(1, 3, 8, dtype=torch.float64)) == "reference"
     layer.backend = "fused"

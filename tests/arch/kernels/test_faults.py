@@ -1,4 +1,4 @@
-"""The kernels' tests are tested: a fault planted in a kernel must make the comparison with the equations fail."""
+"""Plant a fault in a kernel: the comparison with the equations must fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Fault:
     instead: str
     spec: str
     loads: tuple[str, ...] = ()
-    """The files that are made of this one, in the order of their imports."""
+    """Modules that import this one, in import order."""
 
     def __str__(self) -> str:
         return f"{self.file}: {self.there}"
@@ -45,10 +45,8 @@ FAULTS = [
         "lstm",
     ),
     Fault("training.gru", "store(d_sums, here + 3 * padded, dn * r)", "store(d_sums, here + 3 * padded, dn)", "gru"),
-    Fault("training.gru", "fused(da, r, load_first(d_h", "fused(da, h, load_first(d_h", "gru:reset=before"),
-    Fault(
-        "training.gelu", "fused(x * splat(INVERSE_SQRT_2_PI), bell, below)", "below", "transformer", ("training.mlp",)
-    ),
+    Fault("training.gru", "fma(da, r, load_first(d_h", "fma(da, h, load_first(d_h", "gru:reset=before"),
+    Fault("training.gelu", "fma(x * splat(INVERSE_SQRT_2_PI), bell, below)", "below", "transformer", ("training.mlp",)),
     Fault(
         "training.layer_norm",
         "apart * slope) * scale",
@@ -68,8 +66,8 @@ FAULTS = [
 STREAMING_FAULTS = [
     Fault(
         "streaming.recurrent_step",
-        "fused(z, load_first(h, here, count) - n, n)",
-        "fused(z, n, n)",
+        "fma(z, load_first(h, here, count) - n, n)",
+        "fma(z, n, n)",
         "gru",
         ("streaming.model_step",),
     ),
@@ -91,7 +89,7 @@ STREAMING_FAULTS = [
 
 
 def planted(fault: Fault, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package's kernels, as they would be with the fault, until the test ends."""
+    """Load the kernels with the fault until the test ends."""
     text = (SOURCE / path_of(fault.file)).read_text(encoding="utf-8")
     assert text.count(fault.there) == 1, f"{fault.there!r} must stand in {fault.file}.py exactly once"
     _loaded(fault.file, text.replace(fault.there, fault.instead), folder, monkeypatch)
@@ -132,7 +130,7 @@ def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("fault", STREAMING_FAULTS, ids=str)
 def test_a_fault_in_streaming_is_caught(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def check() -> None:
-        test_streaming.test_steps_are_the_equations(fault.spec, tokens=False, batch=3)
+        test_streaming.test_steps_equal_the_equations(fault.spec, tokens=False, batch=3)
 
     _is_caught(check, fault, tmp_path, monkeypatch)
 

@@ -1,4 +1,4 @@
-"""The compiled step against the equations: same numbers, never out of date, and left alone where it does not apply."""
+"""Compare the compiled step with the equations: same numbers, current weights, and a fallback to the equations."""
 
 # Shape suffixes: B batch, T time
 
@@ -38,7 +38,7 @@ SPECS = [
     "transformer:positions=sinusoidal",
 ]
 TOLERANCE = 1e-5
-"""Of the largest number: float32 sums in another order differ by about 1e-7 a step; a wrong term shows at 1e-2."""
+"""Relative to the largest number. Reordered float32 sums differ by about 1e-7 per step; a wrong term shows at 1e-2."""
 WIDTHS = (4, 8, 16, 20, 36, 64)
 VOCABULARY, CHANNELS, OUTPUTS, STEPS = 7, 3, 5, 9
 
@@ -60,7 +60,7 @@ def inputs(batch: int, tokens: bool = False, steps: int = STEPS) -> Tensor:
 
 
 def compiled(model: SequenceModel, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-    """The compiled step repeated. Fails where the equations ran instead."""
+    """Repeat the compiled step. Fails if the equations ran instead."""
     outputs = []
     with torch.inference_mode():
         state = model.init_state(len(x)) if state is None else state
@@ -87,7 +87,7 @@ def assert_close(actual: Tensor, expected: Tensor) -> None:
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("tokens", [False, True], ids=["reals", "tokens"])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_steps_are_the_equations(spec: str, tokens: bool, batch: int) -> None:
+def test_steps_equal_the_equations(spec: str, tokens: bool, batch: int) -> None:
     model, x = model_of(spec, tokens=tokens), inputs(batch, tokens)
     assert_close(compiled(model, x)[0], by_equations(model, x))
 
@@ -113,7 +113,7 @@ def test_odd_widths(spec: str, width: int) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_it_takes_up_where_a_scan_ended_and_the_other_way_round(spec: str) -> None:
+def test_steps_continue_a_scan_and_a_scan_continues_steps(spec: str) -> None:
     model, x = model_of(spec), inputs(2, steps=12)
     expected = by_equations(model, x)
     with torch.inference_mode():
@@ -124,7 +124,7 @@ def test_it_takes_up_where_a_scan_ended_and_the_other_way_round(spec: str) -> No
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_streams_and_copies_never_touch(spec: str) -> None:
+def test_streams_and_copies_share_no_memory(spec: str) -> None:
     model, x = model_of(spec), inputs(4)
     expected = by_equations(model, x)
     with torch.inference_mode():
@@ -178,7 +178,7 @@ CHANGES: dict[str, Callable[[SequenceModel], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("spec", ["rnn", "gru", "lstm", "transformer"])
-def test_weights_are_never_out_of_date(spec: str, change: str) -> None:
+def test_changed_weights_take_effect(spec: str, change: str) -> None:
     model, x = model_of(spec), inputs(2)
     before = compiled(model, x)[0]
     CHANGES[change](model)
@@ -190,7 +190,7 @@ def test_weights_are_never_out_of_date(spec: str, change: str) -> None:
 @pytest.mark.parametrize(
     "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copy", "pickle"]
 )
-def test_a_copy_has_weights_of_its_own(copied: Callable[[SequenceModel], SequenceModel]) -> None:
+def test_a_copied_model_has_its_own_weights(copied: Callable[[SequenceModel], SequenceModel]) -> None:
     model, x = model_of("lstm"), inputs(2)
     before = compiled(model, x)[0]
     other = copied(model)
@@ -243,7 +243,7 @@ REFUSED: dict[str, Callable[[SequenceModel], SequenceModel]] = {
 
 @pytest.mark.parametrize("late", [False, True], ids=["first", "after a compiled step"])
 @pytest.mark.parametrize("why", REFUSED)
-def test_the_equations_run_where_it_does_not_apply(why: str, late: bool) -> None:
+def test_fallback_to_the_equations(why: str, late: bool) -> None:
     model, x = model_of("lstm"), inputs(2)
     if late:
         compiled(model, x)
@@ -260,7 +260,7 @@ def test_the_equations_run_where_it_does_not_apply(why: str, late: bool) -> None
         torch.testing.assert_close(output, model.readout(hidden))
 
 
-def test_other_inputs_and_states_are_left_to_the_equations() -> None:
+def test_unsupported_inputs_and_states_run_the_equations() -> None:
     model, x = model_of("lstm"), inputs(2)[:, 0]
     (h_BH, c_BH), second = model.init_state(2)
     State = type(second)
@@ -280,14 +280,14 @@ def test_other_inputs_and_states_are_left_to_the_equations() -> None:
         assert_close(found[0], model.scan(x[:, None], model.init_state(2))[0][:, 0])
 
 
-def test_operations_that_are_counted_are_those_of_the_equations() -> None:
+def test_counted_operations_are_those_of_the_equations() -> None:
     model, x = model_of("lstm"), inputs(1)[:, 0]
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model.step(x, model.init_state(1))
     assert counter.get_total_flops() > 0
 
 
-def test_a_token_that_is_unknown_is_refused() -> None:
+def test_an_unknown_token_is_refused() -> None:
     model = model_of("gru", tokens=True)
     for token in (VOCABULARY, -1):
         with torch.inference_mode(), pytest.raises(IndexError):
@@ -306,7 +306,7 @@ def test_gradients_flow_through_steps() -> None:
         assert_close(one, other)
 
 
-def test_two_threads_with_one_model() -> None:
+def test_two_threads_share_one_model() -> None:
     model, x = model_of("gru"), inputs(2, steps=200)
     expected = by_equations(model, x)
     found: list[Tensor] = [torch.empty(0)] * 2
@@ -322,7 +322,7 @@ def test_two_threads_with_one_model() -> None:
     assert_close(torch.cat(found), expected)
 
 
-def test_a_step_needs_no_more_memory_than_its_state() -> None:
+def test_a_step_allocates_no_more_than_its_state() -> None:
     model, x = model_of("lstm"), inputs(1)
     state = model.init_state(1)
     before = arch.state_bytes(state)

@@ -1,4 +1,4 @@
-"""The kernels against the equations: same outputs, same gradients, and a clear rule for which of them runs."""
+"""Compare the training kernels with the equations: outputs, gradients, threads, edge cases."""
 
 # Shape suffixes: B batch, T time, D input width, H hidden width, N numbers
 
@@ -29,7 +29,7 @@ from arch.kernels.training import chunked, gelu
 from tests.arch.fused import SPECS, assert_same, layer_of
 
 SIZES = [(1, 1, 1, 1), (1, 2, 3, 16), (2, 1, 4, 5), (3, 7, 1, 17), (8, 5, 4, 48), (9, 6, 2, 34), (33, 4, 3, 65)]
-"""Batch, steps, inputs and width: below, at and above a whole tile and a whole vector in each."""
+"""Batch, steps, inputs and width, each below, at and above a whole tile or vector."""
 
 
 def random_state(layer: RecurrentLayer, batch: int, generator: torch.Generator) -> State:
@@ -38,7 +38,7 @@ def random_state(layer: RecurrentLayer, batch: int, generator: torch.Generator) 
 
 
 def results(layer: RecurrentLayer, backend: str, x_BTD: Tensor, state: State, sees: list[Tensor]) -> list[Tensor]:
-    """Output, final state, and the gradients of a random sum of them by every input and parameter."""
+    """Return outputs, final state, and the gradients of a random weighted sum of them."""
     layer.backend = backend  # type: ignore[assignment]
     output_BTH, final = layer.scan(x_BTD, state)
     found = [output_BTH, *final]
@@ -61,7 +61,7 @@ def compare(spec: str, batch: int, steps: int, inputs: int, width: int, seed: in
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("spec", SPECS)
-def test_outputs_and_gradients_are_the_equations(spec: str, sizes: tuple[int, int, int, int]) -> None:
+def test_outputs_and_gradients_equal_the_equations(spec: str, sizes: tuple[int, int, int, int]) -> None:
     compare(spec, *sizes, seed=0)
 
 
@@ -79,9 +79,9 @@ def test_random_sizes(spec: str, batch: int, steps: int, inputs: int, width: int
 
 
 @pytest.mark.parametrize("spec", ["gru", "lstm"])
-def test_what_is_kept_past_the_caches(spec: str) -> None:
+def test_non_temporal_stores(spec: str) -> None:
     batch, steps, width = 64, 40, 64
-    assert batch * steps * 4 * width > chunked.FITS and width % LANES == 0
+    assert batch * steps * 4 * width > chunked.L2_FLOATS and width % LANES == 0
     compare(spec, batch, steps, 3, width, seed=0)
 
 
@@ -136,7 +136,7 @@ def test_inputs_in_any_layout(spec: str) -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("spec", SPECS)
-def test_the_same_twice_bit_for_bit(spec: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_calls_are_bit_identical(spec: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_threads, "MIN_WORK", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     generator = torch.Generator().manual_seed(3)
@@ -149,7 +149,7 @@ def test_the_same_twice_bit_for_bit(spec: str, threads: int, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_a_retained_graph_gives_the_same_again(spec: str) -> None:
+def test_a_retained_graph_gives_the_same_gradients(spec: str) -> None:
     layer, x_BTD = layer_of(spec, 3, 20), torch.randn(5, 6, 3, requires_grad=True)
     total = layer(x_BTD).square().sum()
     first, second = (torch.autograd.grad(total, [x_BTD, *layer.parameters()], retain_graph=True) for _ in range(2))
@@ -157,8 +157,8 @@ def test_a_retained_graph_gives_the_same_again(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_threads_change_no_bit(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each row's sums run in one order, whichever thread it is in, and whatever is in the tile with it."""
+def test_results_do_not_depend_on_the_number_of_threads(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of summation of a row depends neither on its thread nor on its tile."""
     monkeypatch.setattr(_threads, "MIN_WORK", 1)
     layer = layer_of(spec, 3, 37)
     shares: list[tuple[int, int]] = []
@@ -179,19 +179,19 @@ def test_threads_change_no_bit(spec: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_two_threads_are_the_equations(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_threads_equal_the_equations(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_threads, "MIN_WORK", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     compare(spec, batch=21, steps=4, inputs=3, width=18, seed=0)
 
 
-def test_the_other_threads_flush_as_their_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pool_threads_flush_denormals_as_their_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     seen = []
     try:
         for flushes in (True, False):
             torch.set_flush_denormal(flushes)
-            _threads.over_rows(2, 1 << 30, lambda first, last: seen.append(_threads._flushes_denormals()), 1)
+            _threads.split_rows(2, 1 << 30, lambda first, last: seen.append(_threads._flushes_denormals()), 1)
     finally:
         torch.set_flush_denormal(False)
     assert seen == [True, True, False, False]
@@ -208,7 +208,7 @@ def test_a_sequence_does_not_depend_on_its_batch(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_no_gradients_same_outputs(spec: str) -> None:
+def test_outputs_are_the_same_without_gradients(spec: str) -> None:
     layer, x_BTD = layer_of(spec, 3, 21), torch.randn(6, 8, 3)
     with_gradients = layer(x_BTD).detach()
     for without in (torch.no_grad, torch.inference_mode):
@@ -218,7 +218,7 @@ def test_no_gradients_same_outputs(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_the_state_passed_in_and_the_output_keep_their_numbers(spec: str) -> None:
+def test_inputs_and_outputs_are_not_modified(spec: str) -> None:
     layer, x_BTD = layer_of(spec, 3, 21), torch.randn(6, 8, 3)
     state = random_state(layer, 6, torch.Generator().manual_seed(0))
     kept = arch.copy_state(state)
@@ -232,7 +232,7 @@ def test_the_state_passed_in_and_the_output_keep_their_numbers(spec: str) -> Non
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_numbers_that_are_not_numbers_stay_in_sight(spec: str, bad: float) -> None:
+def test_nan_and_infinity_propagate(spec: str, bad: float) -> None:
     layer, x_BTD = layer_of(spec, 2, 20), torch.randn(5, 6, 2)
     x_BTD[3, 2, 1] = bad
     x_BTD.requires_grad_()
@@ -251,7 +251,7 @@ def test_numbers_that_are_not_numbers_stay_in_sight(spec: str, bad: float) -> No
 
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if "relu" not in spec])
 @pytest.mark.parametrize("huge", [1e4, 1e30, -1e4, -1e30])
-def test_huge_sums_saturate(spec: str, huge: float) -> None:
+def test_huge_pre_activations_saturate(spec: str, huge: float) -> None:
     layer, x_BTD = layer_of(spec, 2, 20), torch.full((3, 4, 2), huge, requires_grad=True)
     output_BTH = layer(x_BTD)
     assert output_BTH.isfinite().all() and (output_BTH.abs() <= 1).all()
@@ -260,7 +260,7 @@ def test_huge_sums_saturate(spec: str, huge: float) -> None:
 
 
 def applied(function: Any, x_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A function of vectors, applied to numbers."""
+    """Apply a function of vectors to an array."""
 
     @numba.njit
     def loop(x_N, y_N):  # type: ignore[no-untyped-def]
@@ -278,17 +278,17 @@ EXACT: dict[str, Callable[[Any], Any]] = {"sigmoid": lambda x_N: 1 / (1 + np.exp
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_the_stated_error_of_sigmoid_and_tanh(name: str) -> None:
+def test_stated_error_of_sigmoid_and_tanh(name: str) -> None:
     small_N = np.geomspace(1e-30, 1, 20_000)
     x_N = np.concatenate([np.linspace(-85, 85, 400_000), np.linspace(-2, 2, 100_000), small_N, -small_N])
     x_N = x_N.astype(np.float32)
     exact_N = EXACT[name](x_N.astype(np.float64))
     error_N = np.abs(applied(getattr(activation, name), x_N) - exact_N) / np.abs(exact_N)
-    assert error_N.max() <= activation.MAXIMUM_ERROR
-    assert error_N.max() > activation.MAXIMUM_ERROR / 4, "the stated error is far too wide"
+    assert error_N.max() <= activation.MAX_ERROR
+    assert error_N.max() > activation.MAX_ERROR / 4, "the stated error is far too wide"
 
 
-def test_the_stated_error_of_gelu() -> None:
+def test_stated_error_of_gelu() -> None:
     sums_NE, bias_E = torch.linspace(-12, 12, 300_003).view(-1, 3), torch.tensor([0.25, -0.5, 0.0])
     exact_NE = (sums_NE + bias_E).double().requires_grad_()
     expected_NE = torch.nn.functional.gelu(exact_NE)
@@ -297,15 +297,15 @@ def test_the_stated_error_of_gelu() -> None:
     found_NE = gelu.apply(slope_NE, bias_E)
     for found, expected in ((found_NE, expected_NE), (slope_NE, expected_slope_NE)):
         error_NE = (found.double() - expected.detach()).abs() / exact_NE.detach().abs().clamp(min=1)
-        assert gelu.MAXIMUM_ERROR / 8 < error_NE.max() <= gelu.MAXIMUM_ERROR
+        assert gelu.MAX_ERROR / 8 < error_NE.max() <= gelu.MAX_ERROR
 
 
-def test_gelu_of_what_is_not_a_number() -> None:
+def test_gelu_of_nan_and_infinity() -> None:
     found = gelu.apply(torch.tensor([[math.nan, math.inf, 1e30, -1e30]]), torch.zeros(4))
     torch.testing.assert_close(found, torch.tensor([[math.nan, math.inf, 1e30, 0.0]]), equal_nan=True)
 
 
-def test_sigmoid_and_tanh_at_the_edges() -> None:
+def test_sigmoid_and_tanh_at_extreme_inputs() -> None:
     x_N = np.array([np.nan, np.inf, -np.inf, 1e38, -1e38, 0.0, -0.0], np.float32)
     sigmoid_N, tanh_N = (applied(function, x_N) for function in (activation.sigmoid, activation.tanh))
     assert np.isnan(sigmoid_N[0]) and np.isnan(tanh_N[0])
@@ -322,7 +322,7 @@ def flush_restored() -> Iterator[None]:
 
 @pytest.mark.usefixtures("flush_restored")
 def test_denormals_are_flushed_with_the_thread() -> None:
-    """Bits are compared, since a flushing thread takes a denormal for 0 when it compares numbers."""
+    """Compare bits: a flushing thread treats a denormal as 0 in comparisons."""
     denormal_N = np.full(LANES, 1000, np.uint32).view(np.float32)
 
     @numba.njit
@@ -335,7 +335,7 @@ def test_denormals_are_flushed_with_the_thread() -> None:
     assert (kept == 2000).all() and (flushed == 0).all()
 
 
-def test_numba_is_imported_by_the_first_kernel_alone() -> None:
+def test_numba_is_imported_with_the_first_kernel_only() -> None:
     script = """
 import sys, torch, arch
 model = arch.build("lstm", channels=1, outputs=1, width=4)
@@ -344,38 +344,38 @@ assert "numba" not in sys.modules
 model(torch.zeros(1, 2, 1))
 assert "numba" in sys.modules and "arch.kernels.training.lstm" in sys.modules
 assert "arch.kernels.training.gru" not in sys.modules
-arch.kernels.warm()
+arch.kernels.compile_all()
 assert {"arch.kernels.training.rnn", "arch.kernels.training.gru"} <= set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(arch.__file__).parents[1])
 
 
-def test_machines_without_the_widest_vectors() -> None:
-    """The kernels again with 8 lanes, as on a machine without AVX-512."""
+def test_kernels_with_8_lanes() -> None:
+    """Run the comparisons with 8 lanes, as on a machine without AVX-512."""
     script = """
 import llvmlite.binding
 features = llvmlite.binding.get_host_cpu_features()
 features.update((name, False) for name in features if "avx512" in name or "amx" in name or "avx10" in name)
 llvmlite.binding.get_host_cpu_features = lambda: features
-from arch.kernels import warm
+from arch.kernels import compile_all
 from arch.kernels.simd.vector import LANES
 assert LANES == 8
-assert isinstance(warm(), float) and warm() == warm()
+assert isinstance(compile_all(), float) and compile_all() == compile_all()
 from tests.arch.kernels import test_block, test_streaming, test_training
 for spec in test_training.SPECS:
     test_training.compare(spec, 9, 6, 2, 34, 0)
     test_training.compare(spec, 3, 7, 1, 17, 0)
 for name in test_training.EXACT:
-    test_training.test_the_stated_error_of_sigmoid_and_tanh(name)
-test_training.test_the_stated_error_of_gelu()
+    test_training.test_stated_error_of_sigmoid_and_tanh(name)
+test_training.test_stated_error_of_gelu()
 for spec in test_streaming.SPECS:
-    test_streaming.test_steps_are_the_equations(spec, True, 3)
+    test_streaming.test_steps_equal_the_equations(spec, True, 3)
 test_block.compare("transformer", 2, 21, 20)
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(arch.__file__).parents[1])
 
 
-def test_a_change_in_any_kernel_file_compiles_all_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_changed_kernel_file_invalidates_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jit, "SOURCES_DIGEST", 1)
     one = jit._stamped(applied)
     monkeypatch.setattr(jit, "SOURCES_DIGEST", 2)

@@ -1,4 +1,4 @@
-"""Carousel's models beside the same networks of torch.nn, and how the two are timed."""
+"""Carousel's models, equivalent networks of torch.nn, and how both are timed."""
 
 # Shape suffixes: B batch, T time, D channels, H width, O outputs
 
@@ -44,7 +44,7 @@ class Sequences(nn.Module):
 
 
 class Cells(nn.Module):
-    """nn.RNNCell, nn.LSTMCell or nn.GRUCell, one a layer, with a readout."""
+    """nn.RNNCell, nn.LSTMCell or nn.GRUCell, one per layer, with a readout."""
 
     def __init__(self, name: str, channels: int, width: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def theirs(name: str, channels: int, width: int, outputs: int = OUTPUTS) -> nn.M
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Seconds of each contestant, block by block; the blocks of one index ran one after the other."""
+    """Seconds per contestant and block. Blocks with the same index ran in succession."""
 
     seconds: tuple[tuple[float, ...], ...]
 
@@ -95,7 +95,7 @@ class Timed:
         return statistics.median(self.seconds[contestant])
 
     def ratio(self, contestant: int, by: int = 0) -> tuple[float, float, float]:
-        """How many times as long as `by`: the median over blocks, and its bootstrap interval (95%)."""
+        """Return the ratio to `by`: the median over blocks and its 95% bootstrap interval."""
         ratios = np.array(self.seconds[contestant]) / np.array(self.seconds[by])
         draws = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
         low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
@@ -111,7 +111,7 @@ def interleaved(
     clock: Clock,
     block: float = 0.02,
 ) -> Timed:
-    """Blocks in turns until `budget` seconds are spent, at least `least` of each and at most `most`."""
+    """Time blocks in turns for `budget` seconds, at least `least` and at most `most` per contestant."""
     repeats = []
     started = time.perf_counter()
     for run in contestants:
@@ -130,7 +130,7 @@ def interleaved(
 
 
 def training_step(model: nn.Module, x_BTD: Tensor, y_BTO: Tensor) -> Callable[[], None]:
-    """Forward, backward, clipped gradients, Adam."""
+    """Run forward, backward, clipping and Adam."""
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
 
     def step() -> None:
@@ -143,7 +143,7 @@ def training_step(model: nn.Module, x_BTD: Tensor, y_BTO: Tensor) -> Callable[[]
 
 
 def streaming_step(model: Any, x_BD: Tensor, state: Any) -> Callable[[], None]:
-    """One step after the other of one stream."""
+    """Step one stream repeatedly."""
     kept = [state]
 
     def step() -> None:
