@@ -1,13 +1,12 @@
-"""Carousel's kernels against torch.nn: ratios of times in one process, and shares of the machine's limit.
+"""Compare Carousel's kernels with torch.nn: ratios of times in one process, and shares of the machine's limit.
 
     python -m tests.perf.kernels [--archs lstm,gru] [--widths 32,64] [--lengths 32] [--batches 32] [--threads 1]
                                  [--only training|streaming] [--seconds 480] [--clock wall|cpu]
 
-The two take turns, block by block; a cell's ratio is the median over blocks with its bootstrap interval, a
-figure the geometric mean over the grid, with the worst cell beside it. `cpu` counts processor time, for a
-machine that does other things too; with more than one thread it does not show what they save.
-The limit in training is the best large matrix product, in streaming the bandwidth at which a matrix of the
-weights' size is read again and again.
+Both sides take turns, block by block. The ratio of a cell is the median over blocks, with its bootstrap interval. A
+figure is the geometric mean over the grid, with the worst cell. `--clock cpu` counts processor time, for a machine
+that is not idle; with several threads it does not show the time they save. The limit in training is the best large
+matrix product. In streaming it is the bandwidth of repeatedly reading a matrix of the weights' size.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """Benchmark our own hot paths with pytest-benchmark: `tox -e perf`, or `python -m pytest tests/perf/micro.py`.
 
-A training step and a streamed step of each architecture stand beside their `torch.nn` twins in one group, so the
-last column but one reads as a ratio. pytest-benchmark times one after the other and cannot take turns: on a machine
-that is busy at times a ratio here is a hint, and `carousel compare` or the kernels' own table is the measurement.
+Each group holds a training step or a streamed step of one architecture and of its `torch.nn` counterpart.
+pytest-benchmark times them one after the other and cannot take turns. On a busy machine its ratios are only a hint: use
+`python -m tests.perf.kernels` to measure.
 
-A twin has the layers and the training step of ours, but not our embedding of a task: same input, same width, depth,
-batch and length. torch has no streamed Transformer, so its twin reads the whole past again, which is what a user of
-`nn.TransformerEncoder` would do.
+A counterpart has the same layers, width, depth, batch, length and training step, but no embedding of a task. torch has
+no streamed Transformer, so its counterpart recomputes the whole past, as a user of `nn.TransformerEncoder` would.
 """
 
 from __future__ import annotations
