@@ -34,19 +34,19 @@ IMPOSSIBLE = {
     "selective_copy:alphabet=1": "alphabet at least 2",
     "temporal_order:symbols=4": "symbols must be 2 or 3, not 4",
     "text:path=/no/such/file": "cannot read the text '/no/such/file': No such file or directory",
-    "adding:marks": "name:parameter=value",
-    "adding:marks=halves,marks=anywhere": "each parameter once",
-    ":marks=halves": "name:parameter=value",
+    "adding:marks": "name:option=value",
+    "adding:marks=halves,marks=anywhere": "repeats an option; give each option once",
+    ":marks=halves": "name:option=value",
 }
 UNKNOWN = {
     "ading": "did you mean 'adding'",
-    "": "name:parameter=value",
+    "": "name:option=value",
     "recal:pairs=2": "did you mean 'recall'",
-    "recall:pair=2": "has no parameter 'pair'; did you mean 'pairs'?; it has pairs, vocabulary, power, filler, preset",
+    "recall:pair=2": "has no option 'pair'; did you mean 'pairs'? Available: pairs, vocabulary, power, filler, preset",
     "first_last:rules=sum": "did you mean 'rule'",
-    "copy_memory:preset=unnn": "has no preset 'unnn'; did you mean 'urnn'?; it has urnn, tcn",
-    "group_word:preset=any": "group_word has no preset 'any'; it has none",
-    "even_pairs:length=3": "even_pairs has no parameter 'length'; it has preset",
+    "copy_memory:preset=unnn": "has no preset 'unnn'; did you mean 'urnn'? Available: urnn, tcn",
+    "group_word:preset=any": "group_word has no preset 'any'; available: none",
+    "even_pairs:length=3": "even_pairs has no option 'length'; available: preset",
     "_contract": "no task '_contract'",
 }
 PRESETS = [f"{name}:preset={preset}" for name in tasks.names() for preset in tasks.get(name).presets]
