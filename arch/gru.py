@@ -1,17 +1,17 @@
-"""GRU: one state, which an update gate moves towards a candidate.
+"""GRU: a single state that an update gate moves towards a candidate.
 
-Cho et al. 2014. Two forms are in use, and they are different functions:
+Cho et al. 2014. Two variants are in use, and they compute different functions:
 
-    r  = σ(W_r x + U_r h + b_r)                   (1)  how much of the past the candidate sees
-    z  = σ(W_z x + U_z h + b_z)                   (2)  keep
-    n  = tanh(W_n x + b_n + r * (U_n h + b_u))    (3a) `reset=after` the product: cuDNN, torch
-    n  = tanh(W_n x + b_n + U_n (r * h))          (3b) `reset=before` the product: Cho et al.
-    h' = (1 - z) * n + z * h                      (4)
+    r  = σ(W_r x + U_r h + b_r)                   (1)  reset gate
+    z  = σ(W_z x + U_z h + b_z)                   (2)  update gate
+    n  = tanh(W_n x + b_n + r * (U_n h + b_u))    (3a) candidate with `reset=after`: cuDNN, torch
+    n  = tanh(W_n x + b_n + U_n (r * h))          (3b) candidate with `reset=before`: Cho et al.
+    h' = (1 - z) * n + z * h                      (4)  output
 
-    FLOPs of a step: 6 H (D + H), in either form                                (5)
-    numbers that a step moves: 3 H (D + H + 1) + H weights, 2 H of state        (6)
+    FLOPs per step: 6 H (D + H), in both variants                              (5)
+    numbers moved per step: 3 H (D + H + 1) + H weights, 2 H of state          (6)
 
-W, U and b hold their three blocks in the order r, z, n; b_u, the last H of (6), exists only in (3a).
+W, U and b contain three blocks of H rows each, in the order r, z, n. b_u exists only in (3a); (6) counts it as H.
 """
 
 # Shape suffixes: B batch, D input width, H hidden width, G = 3H gate rows
@@ -38,10 +38,12 @@ class GRUState(NamedTuple):
 class GRU(RecurrentLayer):
     """A gated recurrent unit layer.
 
-    `reset`    whether r is applied `after` the recurrent product (3a) or `before` it (3b).
-    `bias`     whether the biases are learned, or left out.
-    `init`     see `arch.core.initialisation`.
-    `backend`  how `scan` runs, see `arch.core.layer`.
+    Options:
+        reset: Whether r is applied `after` the recurrent product (3a) or `before` it (3b).
+        bias: Whether to learn the biases. `False` omits them.
+        init: Initialisation of the weights: `default` or `orthogonal` (see `arch.core.initialisation`).
+        backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
+            (see `arch.core.backend`).
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class GRU(RecurrentLayer):
         return functional.linear(x, self.W_GD, self.b_G)
 
     def read(self, projected_BG: Tensor, state: GRUState) -> tuple[Tensor, Tensor, Tensor]:
-        """The gates r, z and the candidate n of equations (1) to (3), each (B, H)."""
+        """Return r, z and n of equations (1) to (3), each (B, H)."""
         h_BH, H = state.h_BH, self.width
         if self.reset == "after":
             r_x, z_x, n_x = projected_BG.chunk(3, 1)
@@ -122,20 +124,20 @@ class GRU(RecurrentLayer):
             outputs_TBH, h_BH = gru.scan_after(of_inputs, x_TBD, *weights, state.h_BH)
         return outputs_TBH, GRUState(h_BH)
 
-    def streamed(self) -> StreamingSpec | None:
+    def streaming_spec(self) -> StreamingSpec | None:
         if type(self) is not GRU:
             return None
         width = self.width
         return StreamingSpec(
             kind="gru",
-            numbers=(self.W_GD.shape[1], width, int(self.reset == "after")),
+            sizes=(self.W_GD.shape[1], width, int(self.reset == "after")),
             weights=(
                 (self, "W_GD"),
                 None if self.b_G is None else (self, "b_G"),
                 (self, "U_GH"),
                 None if self.u_H is None else (self, "u_H"),
             ),
-            room=4 * width,
+            workspace=4 * width,
             bind=lambda state, batch: bind_tensors(state, batch, width),
         )
 

@@ -13,10 +13,10 @@ from arch.core.model import SequenceModel, parameter_count
 from arch.core.registry import Arch, get
 
 MAX_UNIT = 256
-"""How far the search for a layer's smallest width goes."""
+"""Largest width that the search for a layer's smallest width tries."""
 
 solved_widths: dict[tuple[object, ...], int] = {}
-"""Widths by architecture and sizes: a run asks for each many times, and each search builds dozens of models."""
+"""Cached results of the width search, by architecture and sizes. Each search builds dozens of models."""
 
 
 def build(
@@ -30,13 +30,19 @@ def build(
     depth: int = 2,
     seed: int | None = None,
 ) -> SequenceModel:
-    """A model of `depth` layers of the architecture that `spec` names.
+    """Return a model with `depth` layers of the architecture that `spec` names.
 
-    Give `vocabulary` for token inputs or `channels` for real ones, and `width` or a budget `params`,
-    for which the width is solved_widths: the one whose parameter count is nearest. Initial
-    weights are drawn from `seed` where it is given; the global generator is left as it was.
+    Args:
+        spec: A spec such as `lstm:bias=False`, or a selected architecture.
+        outputs: Numbers per step that the readout returns.
+        vocabulary: Number of different tokens. Give either `vocabulary` or `channels`.
+        channels: Real numbers per step of the input.
+        width: Width of the layers. Give either `width` or `params`.
+        params: Parameter budget. The width with the nearest parameter count is used.
+        depth: Number of layers.
+        seed: Seed of the initial weights. None uses the global generator; a seed leaves that generator unchanged.
 
-    Raises `ValueError` where the sizes are impossible or contradict each other.
+    Raises `ValueError` if the sizes are impossible or contradict each other.
 
     >>> model = build("lstm:bias=False", channels=1, outputs=2, width=128, depth=2)
     >>> sum(parameter.numel() for parameter in model.parameters())
@@ -44,9 +50,9 @@ def build(
     """
     arch = get(spec) if isinstance(spec, str) else spec
     if (vocabulary is None) == (channels is None):
-        raise ValueError("give either vocabulary, for token inputs, or channels, for real ones")
+        raise ValueError("give either vocabulary (token inputs) or channels (real inputs)")
     if (width is None) == (params is None):
-        raise ValueError("give either width or params, a budget of parameters")
+        raise ValueError("give either width or params (a parameter budget)")
     sizes = {"vocabulary": vocabulary, "channels": channels, "outputs": outputs, "depth": depth}
     for name, size in (sizes | {"width": width, "params": params}).items():
         if size is not None and size < 1:
@@ -79,9 +85,9 @@ def build(
 
 
 def _width_nearest(budget: int, model_of: Callable[[int], SequenceModel], arch: Arch) -> int:
-    """The width whose parameter count is nearest to `budget`, so that no architecture is starved by rounding.
+    """Return the width whose parameter count is nearest to `budget`.
 
-    The widths that a layer accepts are the multiples of the smallest one that it accepts.
+    The accepted widths of a layer are assumed to be the multiples of its smallest accepted width.
     """
 
     def count(width: int) -> int:
@@ -105,6 +111,6 @@ def _width_nearest(budget: int, model_of: Callable[[int], SequenceModel], arch: 
     width = min(neighbours, key=lambda width: abs(count(width) - budget))
     if count(width) > 2 * budget:
         raise ValueError(
-            f"{arch} has {count(unit):,} parameters at its least width {unit}, over the budget of {budget:,}"
+            f"{arch} has at least {count(unit):,} parameters (at width {unit}), over the budget of {budget:,}"
         )
     return width

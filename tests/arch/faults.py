@@ -182,7 +182,7 @@ FAULTS = [
                 "self._added_positions(state.position,",
                 "self._added_positions(max(0, state.position - 1),",
             ),
-            "position counted from the window": ("self._turns(cache.position,", "self._turns(cache.length,"),
+            "position counted from the window": ("self._rotary(cache.position,", "self._rotary(cache.length,"),
             "step forgets the past": (
                 "self.scan(x_BD.unsqueeze(1), state)",
                 "self.scan(x_BD.unsqueeze(1), self.init_state(len(x_BD)))",
