@@ -27,11 +27,13 @@ from torch.nn import functional
 from arch.core.backend import Backend
 from arch.core.initialisation import Initialisation, initialise
 from arch.core.layer import RecurrentLayer
-from arch.core.state import number_bytes
+from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class GRUState(NamedTuple):
+    """The last output h."""
+
     h_BH: Tensor
 
 
@@ -75,7 +77,7 @@ class GRU(RecurrentLayer):
     def step_bytes(self, position: int) -> int:
         H, D = self.width, self.W_GD.shape[1]
         weights = 3 * H * (D + H + (self.b_G is not None)) + H * (self.u_H is not None)
-        return (weights + 2 * H) * number_bytes(self)  # (6)
+        return (weights + 2 * H) * element_bytes(self)  # (6)
 
     def init_state(self, batch: int) -> GRUState:
         return GRUState(self.empty(batch, self.width))
@@ -83,7 +85,7 @@ class GRU(RecurrentLayer):
     def project(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.W_GD, self.b_G)
 
-    def read(self, projected_BG: Tensor, state: GRUState) -> tuple[Tensor, Tensor, Tensor]:
+    def activations(self, projected_BG: Tensor, state: GRUState) -> tuple[Tensor, Tensor, Tensor]:
         """Return r, z and n of equations (1) to (3), each (B, H)."""
         h_BH, H = state.h_BH, self.width
         if self.reset == "after":
@@ -100,28 +102,28 @@ class GRU(RecurrentLayer):
         return r_BH, z_BH, n_BH
 
     def update(self, projected_BG: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
-        _, z_BH, n_BH = self.read(projected_BG, state)  # (1)-(3)
+        _, z_BH, n_BH = self.activations(projected_BG, state)  # (1)-(3)
         h_BH = (1 - z_BH) * n_BH + z_BH * state.h_BH  # (4)
         return h_BH, GRUState(h_BH)
 
     def fuse(self, x_TBD: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         from arch.kernels.training import gru
 
-        def of_projected(projected_TBG: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        def from_projected(projected_TBG: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
             outputs_TBH, (h_BH,) = self.unroll(projected_TBG, GRUState(inputs[-1]), 0)
             return outputs_TBH, h_BH
 
         if self.reset == "before":
-            outputs_TBH, h_BH = gru.scan_before(of_projected, self.project(x_TBD), self.U_GH, state.h_BH)
+            outputs_TBH, h_BH = gru.scan_before(from_projected, self.project(x_TBD), self.U_GH, state.h_BH)
         else:
             b_G = self.empty(3 * self.width) if self.b_G is None else self.b_G
             u_H = self.empty(self.width) if self.u_H is None else self.u_H
             weights = (self.W_GD, b_G, self.U_GH, u_H)
 
-            def of_inputs(x_TBD: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-                return of_projected(self.project(x_TBD), *inputs)
+            def reference(x_TBD: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+                return from_projected(self.project(x_TBD), *inputs)
 
-            outputs_TBH, h_BH = gru.scan_after(of_inputs, x_TBD, *weights, state.h_BH)
+            outputs_TBH, h_BH = gru.scan_after(reference, x_TBD, *weights, state.h_BH)
         return outputs_TBH, GRUState(h_BH)
 
     def streaming_spec(self) -> StreamingSpec | None:
@@ -143,4 +145,4 @@ class GRU(RecurrentLayer):
 
     def gates(self, x_BD: Tensor, state: GRUState) -> dict[str, Tensor]:
         names = ("reset", "update", "candidate")
-        return dict(zip(names, self.read(self.project(x_BD), state), strict=True))
+        return dict(zip(names, self.activations(self.project(x_BD), state), strict=True))

@@ -28,11 +28,13 @@ from torch.nn import functional
 from arch.core.backend import Backend
 from arch.core.initialisation import Initialisation, initialise
 from arch.core.layer import RecurrentLayer
-from arch.core.state import number_bytes
+from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class LSTMState(NamedTuple):
+    """The last output h and the cell c."""
+
     h_BH: Tensor
     c_BH: Tensor
 
@@ -84,7 +86,7 @@ class LSTM(RecurrentLayer):
     def step_bytes(self, position: int) -> int:
         H, D = self.width, self.W_GD.shape[1]
         has_offsets = self.b_G is not None or self.offset_G is not None
-        return (4 * H * (D + H + has_offsets) + 4 * H) * number_bytes(self)  # (8)
+        return (4 * H * (D + H + has_offsets) + 4 * H) * element_bytes(self)  # (8)
 
     def init_state(self, batch: int) -> LSTMState:
         return LSTMState(self.empty(batch, self.width), self.empty(batch, self.width))
@@ -92,13 +94,13 @@ class LSTM(RecurrentLayer):
     def project(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.W_GD, self.b_G if self.offset_G is None else self.offset_G)
 
-    def read(self, projected_BG: Tensor, state: LSTMState) -> tuple[Tensor, ...]:
+    def activations(self, projected_BG: Tensor, state: LSTMState) -> tuple[Tensor, ...]:
         """Return i, f, g and o of equations (1) to (4), each (B, H)."""
         i, f, g, o = torch.addmm(projected_BG, state.h_BH, self.U_GH.T).chunk(4, 1)
         return i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
 
     def update(self, projected_BG: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        i_BH, f_BH, g_BH, o_BH = self.read(projected_BG, state)  # (1)-(4)
+        i_BH, f_BH, g_BH, o_BH = self.activations(projected_BG, state)  # (1)-(4)
         c_BH = f_BH * state.c_BH + i_BH * g_BH  # (5)
         h_BH = o_BH * c_BH.tanh()  # (6)
         return h_BH, LSTMState(h_BH, c_BH)
@@ -130,4 +132,4 @@ class LSTM(RecurrentLayer):
 
     def gates(self, x_BD: Tensor, state: LSTMState) -> dict[str, Tensor]:
         names = ("input", "forget", "candidate", "output")
-        return dict(zip(names, self.read(self.project(x_BD), state), strict=True))
+        return dict(zip(names, self.activations(self.project(x_BD), state), strict=True))

@@ -22,11 +22,13 @@ from torch.nn import functional
 from arch.core.backend import Backend
 from arch.core.initialisation import RectifiedInitialisation, initialise
 from arch.core.layer import RecurrentLayer
-from arch.core.state import number_bytes
+from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class RNNState(NamedTuple):
+    """The last output h."""
+
     h_BH: Tensor
 
 
@@ -69,7 +71,7 @@ class RNN(RecurrentLayer):
     def step_bytes(self, position: int) -> int:
         H, D = self.W_HD.shape
         weights = H * (D + H + (self.b_H is not None))
-        return (weights + 2 * H) * number_bytes(self)  # (3)
+        return (weights + 2 * H) * element_bytes(self)  # (3)
 
     def init_state(self, batch: int) -> RNNState:
         return RNNState(self.empty(batch, self.width))

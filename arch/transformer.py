@@ -30,7 +30,7 @@ from torch.nn import functional
 from arch.core.backend import Backend, obstacle_to_kernels
 from arch.core.layer import Layer
 from arch.core.positions import alibi_slopes, apply_rotary, rotary_table, sinusoids
-from arch.core.state import copy_state, number_bytes
+from arch.core.state import copy_state, element_bytes
 from arch.core.streaming_spec import ParameterRef, StreamingSpec
 
 MASKED_BLOCK = 512
@@ -118,20 +118,21 @@ class Transformer(Layer):
         return layers
 
     def step_flops(self, position: int) -> int:
-        return self._map_flops() + 4 * self.width * self._steps_read(position)  # (4)
+        return self._linear_flops() + 4 * self.width * self._steps_read(position)  # (4)
 
     def scan_flops(self, batch: int, length: int) -> int:
-        filling = length if self.window is None else min(length, self.window)
-        read = filling * (filling + 1) // 2 + (length - filling) * filling
-        return batch * (length * self._map_flops() + 4 * self.width * read)  # (4), summed over the steps
+        growing = length if self.window is None else min(length, self.window)  # steps until the window is full
+        steps_read = growing * (growing + 1) // 2 + (length - growing) * growing
+        return batch * (length * self._linear_flops() + 4 * self.width * steps_read)  # (4), summed over the steps
 
     def step_bytes(self, position: int) -> int:
         D, e = self.width, self.expansion
         weights = (4 + 2 * e) * D**2 + (9 + e) * D
         weights += 2 * D * (not isinstance(self.final_norm, nn.Identity)) + D * (self.position_SD is not None)
-        return (weights + 2 * D * (self._steps_read(position) + 1)) * number_bytes(self)  # (5)
+        return (weights + 2 * D * (self._steps_read(position) + 1)) * element_bytes(self)  # (5)
 
-    def _map_flops(self) -> int:
+    def _linear_flops(self) -> int:
+        """Return the part of (4) that does not depend on the step."""
         return (8 + 4 * self.expansion) * self.width**2
 
     def _steps_read(self, position: int) -> int:
@@ -259,22 +260,22 @@ class Transformer(Layer):
     ) -> tuple[Tensor, Cache]:
         """Apply equation (3) to a chunk of steps, and append their keys and values to the cache."""
         T = q_BNTK.shape[2]
-        plain = self.positions != "alibi" and (self.window is None or self.window >= T)
-        if fused and plain and T > 1 and cache.length == 0:
+        is_plain_causal = self.positions != "alibi" and (self.window is None or self.window >= T)
+        if fused and is_plain_causal and T > 1 and cache.length == 0:
             from arch.kernels.training import attention
 
             return attention.attend(_causal, q_BNTK, k_BNTK, v_BNTK), _append(cache, k_BNTK, v_BNTK, self.window)
         blocks = []
-        for start in range(0, T, T if plain else MASKED_BLOCK):
-            block = slice(start, T if plain else start + MASKED_BLOCK)
+        for start in range(0, T, T if is_plain_causal else MASKED_BLOCK):
+            block = slice(start, T if is_plain_causal else start + MASKED_BLOCK)
             cache = _append(cache, k_BNTK[:, :, block], v_BNTK[:, :, block], self.window)
-            blocks.append(self._read(q_BNTK[:, :, block], cache))
-        if not plain:
+            blocks.append(self._cached_attention(q_BNTK[:, :, block], cache))
+        if not is_plain_causal:
             cache = _trim(cache, self.window)
         attended_BNTK = blocks[0] if len(blocks) == 1 else torch.cat(blocks, 2)
         return attended_BNTK.transpose(1, 2).flatten(2), cache
 
-    def _read(self, q_BNTK: Tensor, cache: Cache) -> Tensor:
+    def _cached_attention(self, q_BNTK: Tensor, cache: Cache) -> Tensor:
         """Apply equation (3) to queries that belong to the last T steps of the cache."""
         T = q_BNTK.shape[2]
         first = 0 if self.window is None else max(0, cache.length - T - self.window + 1)
@@ -285,11 +286,11 @@ class Transformer(Layer):
         if self.positions != "alibi" and fits and (T in (1, S)):
             return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, is_causal=T > 1)
         age_TS = torch.arange(S - T, S, device=q_BNTK.device)[:, None] - torch.arange(S, device=q_BNTK.device)
-        seen_TS = (age_TS >= 0) & (age_TS < (self.window or S + 1))
-        bias: Tensor = seen_TS
+        visible_TS = (age_TS >= 0) & (age_TS < (self.window or S + 1))
+        bias: Tensor = visible_TS
         if self.positions == "alibi":
             slope_N11 = alibi_slopes(self.heads, q_BNTK)[:, None, None]
-            bias = (-slope_N11 * age_TS).masked_fill(~seen_TS, -math.inf)
+            bias = (-slope_N11 * age_TS).masked_fill(~visible_TS, -math.inf)
         return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, attn_mask=bias)
 
     def _rotary(self, start: int, steps: int, like: Tensor) -> Tensor:

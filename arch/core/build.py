@@ -12,7 +12,7 @@ from arch.core.meta import meta_device
 from arch.core.model import SequenceModel, parameter_count
 from arch.core.registry import Arch, get
 
-MAX_UNIT = 256
+MAX_SMALLEST_WIDTH = 256
 """Largest width that the search for a layer's smallest width tries."""
 
 solved_widths: dict[tuple[object, ...], int] = {}
@@ -58,7 +58,7 @@ def build(
         if size is not None and size < 1:
             raise ValueError(f"{name} must be at least 1, not {size}")
 
-    def model_of(width: int) -> SequenceModel:
+    def build_model(width: int) -> SequenceModel:
         options = dict(arch.options)
         dropout = options.pop("dropout", 0.0)
         encoder: nn.Module = nn.Identity()
@@ -73,18 +73,18 @@ def build(
 
     if width is None:
         assert params is not None
-        budgeted = (str(arch), arch.layer, params, *sizes.values())
-        width = solved_widths.get(budgeted) or solved_widths.setdefault(
-            budgeted, _width_nearest(params, model_of, arch)
+        cache_key = (str(arch), arch.layer, params, *sizes.values())
+        width = solved_widths.get(cache_key) or solved_widths.setdefault(
+            cache_key, _width_nearest(params, build_model, arch)
         )
     if seed is None:
-        return model_of(width)
+        return build_model(width)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return model_of(width)
+        return build_model(width)
 
 
-def _width_nearest(budget: int, model_of: Callable[[int], SequenceModel], arch: Arch) -> int:
+def _width_nearest(budget: int, build_model: Callable[[int], SequenceModel], arch: Arch) -> int:
     """Return the width whose parameter count is nearest to `budget`.
 
     The accepted widths of a layer are assumed to be the multiples of its smallest accepted width.
@@ -92,25 +92,25 @@ def _width_nearest(budget: int, model_of: Callable[[int], SequenceModel], arch: 
 
     def count(width: int) -> int:
         with meta_device():
-            return parameter_count(model_of(width))
+            return parameter_count(build_model(width))
 
-    unit, refusal = None, ""
-    for width in range(1, MAX_UNIT + 1):
+    smallest, refusal = None, ""
+    for width in range(1, MAX_SMALLEST_WIDTH + 1):
         try:
             count(width)
         except ValueError as error:
             refusal = str(error)
         else:
-            unit = width
+            smallest = width
             break
-    if unit is None:
-        raise ValueError(f"{arch} accepts no width up to {MAX_UNIT}: {refusal}")
-    multiples = range(1, budget // unit + 2)
-    above = bisect.bisect_left(multiples, budget, key=lambda multiple: count(multiple * unit))
-    neighbours = [multiple * unit for multiple in multiples[max(0, above - 1) : above + 1]]
+    if smallest is None:
+        raise ValueError(f"{arch} accepts no width up to {MAX_SMALLEST_WIDTH}: {refusal}")
+    multiples = range(1, budget // smallest + 2)
+    above = bisect.bisect_left(multiples, budget, key=lambda multiple: count(multiple * smallest))
+    neighbours = [multiple * smallest for multiple in multiples[max(0, above - 1) : above + 1]]
     width = min(neighbours, key=lambda width: abs(count(width) - budget))
     if count(width) > 2 * budget:
         raise ValueError(
-            f"{arch} has at least {count(unit):,} parameters (at width {unit}), over the budget of {budget:,}"
+            f"{arch} has at least {count(smallest):,} parameters (at width {smallest}), over the budget of {budget:,}"
         )
     return width

@@ -119,7 +119,7 @@ class Layer(nn.Module, ABC):
         return None
 
     def empty(self, *shape: int) -> Tensor:
-        """Return zeros of the layer's dtype and device."""
+        """Return zeros of the layer's dtype and device, for an empty state."""
         parameter = next(self.parameters())
         return torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
 

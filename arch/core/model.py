@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from arch.core.layer import Layer
-from arch.core.state import State, copy_state, number_bytes
+from arch.core.state import State, copy_state, element_bytes
 from arch.core.stepper import Stepper
 
 
@@ -120,7 +120,7 @@ class SequenceModel(nn.Module):
             return None
         embedded = isinstance(self.encoder, nn.Embedding)
         encoder = self.width if embedded else parameter_count(self.encoder)
-        return layers + (encoder + parameter_count(self.readout)) * number_bytes(self)
+        return layers + (encoder + parameter_count(self.readout)) * element_bytes(self)
 
     def forward_flops(self, batch: int, length: int) -> int | None:
         """Return the FLOPs of `forward`."""

@@ -11,7 +11,7 @@ State = Any
 """A pytree of tensors and plain numbers, built from named tuples, tuples and lists."""
 
 
-def number_bytes(module: nn.Module) -> int:
+def element_bytes(module: nn.Module) -> int:
     """Return the size of one parameter element in bytes."""
     return next(module.parameters()).element_size()
 

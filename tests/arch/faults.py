@@ -84,8 +84,8 @@ FAULTS = [
         laws.gates_keep_the_state,
         {
             "reading the gates moves the state": (
-                "self.read(self.project(x_BD), state), strict",
-                "self.read(self.project(x_BD), GRUState(state.h_BH.add_(1))), strict",
+                "self.activations(self.project(x_BD), state), strict",
+                "self.activations(self.project(x_BD), GRUState(state.h_BH.add_(1))), strict",
             ),
         },
     ),
