@@ -1,4 +1,4 @@
-"""Wrong names, impossible parameters and lengths: one clear line each, and the registry's help."""
+"""Unknown names, invalid options and impossible lengths: each gives a one-line message. Also the published presets."""
 
 from __future__ import annotations
 
@@ -79,52 +79,52 @@ def one_line(error: pytest.ExceptionInfo[ValueError]) -> str:
 
 
 @pytest.mark.parametrize(("spec", "message"), IMPOSSIBLE.items())
-def test_an_impossible_parameter_is_named(spec: str, message: str) -> None:
+def test_invalid_options_are_refused_in_one_line(spec: str, message: str) -> None:
     with pytest.raises(ValueError) as error:
         tasks.build(spec)
     assert message in one_line(error)
 
 
 @pytest.mark.parametrize(("spec", "message"), UNKNOWN.items())
-def test_an_unknown_name_is_answered_with_the_nearest(spec: str, message: str) -> None:
+def test_unknown_names_get_a_suggestion(spec: str, message: str) -> None:
     with pytest.raises(ValueError) as error:
         tasks.build(spec)
     assert message in one_line(error)
     assert spec == "" or isinstance(error.value, UnknownName)
 
 
-def test_every_preset_is_the_published_protocol() -> None:
+def test_presets_select_the_published_options() -> None:
     assert {spec: str(tasks.build(spec)) for spec in PRESETS} == PUBLISHED
 
 
 @pytest.mark.parametrize("spec", PRESETS)
-def test_every_preset_is_solved_at_512_steps(spec: str) -> None:
+def test_presets_can_be_solved_at_512_steps(spec: str) -> None:
     task = tasks.build(spec)
     batch = task.sample(tasks.generator(0, "test"), 8, 512, "test")
     assert task.score(task.solve(batch), batch) == 1.0
     assert 0 <= task.collision(512) < 1e-8
 
 
-def test_parameters_beside_a_preset_win() -> None:
+def test_options_take_precedence_over_a_preset() -> None:
     assert str(tasks.build("copy_memory:preset=tcn,symbols=3")) == (
         "copy_memory:delimiter=throughout,supervised=all,symbols=3"
     )
 
 
-def test_the_folder_listing_is_the_registry() -> None:
+def test_names_are_the_public_files_of_the_folder() -> None:
     folder = Path(tasks.__file__).parent
     assert tasks.names() == sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
     assert [tasks.get(name).__module__ for name in tasks.names()] == [f"tasks.{name}" for name in tasks.names()]
 
 
 @of_every_task()
-def test_one_step_too_few_is_refused_and_the_smallest_length_works(task: Task) -> None:
-    least = task.min_length
-    assert task.sample(tasks.generator(0, "train"), 2, least).inputs.shape[1] == least
-    for length in (least - 1, 0, -5):
+def test_the_minimum_length_works_and_shorter_ones_are_refused(task: Task) -> None:
+    minimum = task.min_length
+    assert task.sample(tasks.generator(0, "train"), 2, minimum).inputs.shape[1] == minimum
+    for length in (minimum - 1, 0, -5):
         with pytest.raises(TooShort) as error:
             task.sample(tasks.generator(0, "train"), 2, length)
-        assert one_line(error) == f"{task} needs at least {least} steps, not {length}"
+        assert one_line(error) == f"{task} needs at least {minimum} steps, not {length}"
 
 
 @of_every_task()
@@ -141,7 +141,7 @@ def test_an_empty_batch_is_refused(task: Task) -> None:
         ("text", 10**6, "room for"),
     ],
 )
-def test_a_length_at_which_a_task_cannot_be_asked_is_refused(spec: str, length: int, message: str) -> None:
+def test_impossible_lengths_are_refused(spec: str, length: int, message: str) -> None:
     with pytest.raises(ImpossibleLength) as error:
         tasks.build(spec).sample(tasks.generator(0, "train"), 2, length)
     assert message in one_line(error)
