@@ -1,4 +1,4 @@
-"""Unknown names, invalid options and impossible lengths: each gives a one-line message. Also the published presets."""
+"""Wrong names, impossible parameters and lengths: one clear line each, and the registry's help."""
 
 from __future__ import annotations
 
@@ -118,13 +118,13 @@ def test_names_are_the_public_files_of_the_folder() -> None:
 
 
 @of_every_task()
-def test_the_minimum_length_works_and_shorter_ones_are_refused(task: Task) -> None:
-    minimum = task.min_length
-    assert task.sample(tasks.generator(0, "train"), 2, minimum).inputs.shape[1] == minimum
-    for length in (minimum - 1, 0, -5):
+def test_one_step_too_few_is_refused_and_the_smallest_length_works(task: Task) -> None:
+    least = task.min_length
+    assert task.sample(tasks.generator(0, "train"), 2, least).inputs.shape[1] == least
+    for length in (least - 1, 0, -5):
         with pytest.raises(TooShort) as error:
             task.sample(tasks.generator(0, "train"), 2, length)
-        assert one_line(error) == f"{task} needs at least {minimum} steps, not {length}"
+        assert one_line(error) == f"{task} needs at least {least} steps, not {length}"
 
 
 @of_every_task()
@@ -141,7 +141,7 @@ def test_an_empty_batch_is_refused(task: Task) -> None:
         ("text", 10**6, "room for"),
     ],
 )
-def test_impossible_lengths_are_refused(spec: str, length: int, message: str) -> None:
+def test_a_length_at_which_a_task_cannot_be_asked_is_refused(spec: str, length: int, message: str) -> None:
     with pytest.raises(ImpossibleLength) as error:
         tasks.build(spec).sample(tasks.generator(0, "train"), 2, length)
     assert message in one_line(error)

@@ -122,7 +122,7 @@ def test_costs_equal_values_computed_by_hand() -> None:
 @pytest.mark.parametrize("inputs", ["tokens", "reals"])
 @pytest.mark.parametrize("spec", ALL_SPECS)
 def test_step_bytes_equal_the_measured_sizes(spec: str, inputs: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step reads and writes a recurrent state as a whole. It reads attention's part of a cache and writes one step."""
+    """A step reads and writes a whole recurrent state. Of a cache, it reads attention's part and writes one step."""
     model, position = build(spec, inputs, ALL_SPECS[spec]).eval(), 7
     for layer in model.layers:  # only the reference implementation calls the patched function
         layer.backend = "reference"
