@@ -40,7 +40,9 @@ class GRUState(NamedTuple):
 class GRU(RecurrentLayer):
     """A gated recurrent unit layer.
 
-    Options:
+    Args:
+        inputs: Input width D.
+        width: Output width H.
         reset: Whether r is applied `after` the recurrent product (3a) or `before` it (3b).
         bias: Whether to learn the biases. `False` omits them.
         init: Initialisation of the weights: `default` or `orthogonal` (see `arch.core.initialisation`).

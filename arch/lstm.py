@@ -42,7 +42,9 @@ class LSTMState(NamedTuple):
 class LSTM(RecurrentLayer):
     """A long short-term memory layer.
 
-    Options:
+    Args:
+        inputs: Input width D.
+        width: Output width H.
         forget_bias: Number added to the forget gate's argument (Gers et al. 2000; Jozefowicz et al. 2015 recommend 1).
             With `bias=True` it is added to the initial value of b_f. Otherwise it stays constant.
         bias: Whether to learn b. `False` omits it.

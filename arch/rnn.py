@@ -35,7 +35,9 @@ class RNNState(NamedTuple):
 class RNN(RecurrentLayer):
     """A plain recurrent layer.
 
-    Options:
+    Args:
+        inputs: Input width D.
+        width: Output width H.
         nonlinearity: φ in equation (1): `tanh` or `relu`.
         bias: Whether to learn b. `False` omits it.
         init: Initialisation of the weights: `default`, `orthogonal` or `identity` (see `arch.core.initialisation`).

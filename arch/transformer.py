@@ -49,7 +49,9 @@ class Cache(NamedTuple):
 class Transformer(Layer):
     """A block of causal multi-head self-attention and a two-layer perceptron (MLP).
 
-    Options:
+    Args:
+        inputs: Input width. It must equal `width`, because the block is residual.
+        width: Model width D.
         heads: Number of attention heads N. The width must be a multiple of N, or of 2N with rotary positions.
         positions: `rotary` rotates queries and keys (Su et al. 2021). `alibi` sets bias(t - s) in equation (3)
             (Press et al. 2022). `sinusoidal` (Vaswani et al. 2017) and `learned` are added to the input of the first
@@ -172,7 +174,7 @@ class Transformer(Layer):
         return mlp.finish(reference, x_BTD, attended_BTD, *weights)
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
-        """Return what computes equations (1) to (3). Raises `ValueError` if `backend=fused` is set but cannot run."""
+        """Return which implementation `scan` uses. Raises `ValueError` if `backend=fused` is set but cannot run."""
         if self.backend == "reference":
             return "reference"
         obstacle = obstacle_to_kernels([x_BTD, *self.parameters()])

@@ -34,9 +34,9 @@ def build(
 
     Args:
         spec: A spec such as `lstm:bias=False`, or a selected architecture.
-        outputs: Numbers per step that the readout returns.
-        vocabulary: Number of different tokens. Give either `vocabulary` or `channels`.
-        channels: Real numbers per step of the input.
+        outputs: Output size per time step.
+        vocabulary: Number of different tokens, for token inputs. Give either `vocabulary` or `channels`.
+        channels: Input size per time step, for real inputs.
         width: Width of the layers. Give either `width` or `params`.
         params: Parameter budget. The width with the nearest parameter count is used.
         depth: Number of layers.

@@ -17,14 +17,24 @@ from typing import Literal
 from torch import Tensor, nn
 
 Initialisation = Literal["default", "orthogonal"]
+"""The initialisations of gated layers."""
+
 RectifiedInitialisation = Literal["default", "orthogonal", "identity"]
+"""The initialisations of plain recurrent layers."""
 
 IRNN_INPUT_DEVIATION = 1e-3
 """Standard deviation of the input weights of `identity`."""
 
 
 def initialise(init: RectifiedInitialisation, input_GD: Tensor, recurrent_GH: Tensor, *biases: Tensor | None) -> None:
-    """Initialise the weights of a recurrent layer in place, one block of H rows at a time."""
+    """Initialise the weights of a recurrent layer in place, one block of H rows at a time.
+
+    Args:
+        init: Initialisation, as listed in the module docstring.
+        input_GD: Input weights.
+        recurrent_GH: Recurrent weights.
+        biases: Bias vectors. None stands for a bias that the layer does not have.
+    """
     width = recurrent_GH.shape[1]
     present = [bias for bias in biases if bias is not None]
     if init == "default":

@@ -77,12 +77,12 @@ class Layer(nn.Module, ABC):
     def gates(self, x_BD: Tensor, state: State) -> dict[str, Tensor]:
         """Return the gate activations of this step by name, or {} if the layer has no gates. `state` is not changed.
 
-        Some names have a fixed meaning. The activations of the first four have the shape (B, H) and lie in [0, 1]:
+        Some names have a fixed meaning. The first four activations have the shape (B, H) and lie in [0, 1]:
 
         `input`      how much of the new value is written.
         `forget`     how much of the memory is kept.
         `output`     how much of the memory is read.
-        `update`     how much of the memory is kept, where one minus it is written.
+        `update`     how much of the memory is kept. The rest is replaced by the new value.
         `attention`  the weight of each step that is read, (B, heads, steps), with the current step last.
         """
         return {}

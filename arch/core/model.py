@@ -108,7 +108,7 @@ class SequenceModel(nn.Module):
     def step_flops(self, position: int) -> int | None:
         """Return the FLOPs of one `step` of one stream after `position` steps, as defined in `arch.core.layer`.
 
-        This and the following costs are None if a layer does not know its own.
+        This and the following costs are None if the cost of a layer is unknown.
         """
         layers = _sum(layer.step_flops(position) for layer in self._stack())
         return None if layers is None else layers + self._encoder_flops() + self._readout_flops()
@@ -129,7 +129,7 @@ class SequenceModel(nn.Module):
         return None if layers is None else layers + batch * length * ends
 
     def train_step_flops(self, batch: int, length: int) -> int | None:
-        """Return the FLOPs of `forward` and its backward pass, without the gradient of the inputs.
+        """Return the FLOPs of `forward` and its backward pass, without the gradient of the model inputs.
 
         Loss, gradient clipping and optimiser are element-wise and count as 0.
         """

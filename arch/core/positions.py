@@ -7,13 +7,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-ROTARY_BASE = 10_000.0
+FREQUENCY_BASE = 10_000.0
+"""Base of the geometric sequence of frequencies."""
 
 
 def _angles(start: int, steps: int, pairs: int, device: torch.device) -> Tensor:
     """Return the angles (T, K/2) position · base^(-2j/K) in float64 (Vaswani et al. 2017, section 3.5)."""
     position_T = torch.arange(start, start + steps, dtype=torch.float64, device=device)
-    frequency_J = ROTARY_BASE ** (-torch.arange(pairs, dtype=torch.float64, device=device) / pairs)
+    frequency_J = FREQUENCY_BASE ** (-torch.arange(pairs, dtype=torch.float64, device=device) / pairs)
     return torch.outer(position_T, frequency_J)
 
 
