@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.validation import arch_checks
+from bench.validation import arch_checks as laws
 from tests.arch import oracles, softmax
 
 Check = Callable[..., None]
@@ -89,7 +89,7 @@ FAULTS = [
     ),
     *_table(
         "gru.py",
-        arch_checks.gates_keep_the_state,
+        laws.gates_keep_the_state,
         {
             "gates() changes the state": (
                 "self.activations(self.project(x_BD), state), strict",
@@ -115,14 +115,14 @@ FAULTS = [
     ),
     *_table(
         "rnn.py",
-        arch_checks.shapes,
+        laws.shapes,
         {
             "outputs in single precision": ("return h_BH, RNNState(h_BH)", "return h_BH.float(), RNNState(h_BH)"),
         },
     ),
     *_table(
         "lstm.py",
-        arch_checks.the_present_input_shows,
+        laws.the_present_input_shows,
         {
             "output ignores the current input": (
                 "return h_BH, LSTMState(h_BH, c_BH)",
@@ -142,14 +142,14 @@ FAULTS = [
     ),
     *_table(
         "rnn.py",
-        arch_checks.sequences_of_a_batch_are_independent,
+        laws.sequences_of_a_batch_are_independent,
         {
             "batch averaged": ("projected_BG, state.h_BH, self", "projected_BG, state.h_BH - state.h_BH.mean(0), self"),
         },
     ),
     *_table(
         "rnn.py",
-        arch_checks.streams_never_touch,
+        laws.streams_never_touch,
         {
             "streams share one buffer": (
                 "return h_BH, RNNState(h_BH)",
@@ -159,14 +159,14 @@ FAULTS = [
     ),
     *_table(
         "rnn.py",
-        arch_checks.gradients_are_the_slopes_of_the_outputs,
+        laws.gradients_are_the_slopes_of_the_outputs,
         {
             "no gradient through time": ("projected_BG, state.h_BH, self", "projected_BG, state.h_BH.detach(), self"),
         },
     ),
     *_table(
         "transformer.py",
-        arch_checks.future_inputs_change_no_past_output,
+        laws.future_inputs_change_no_past_output,
         {
             "causal mask missing": ("is_causal=T > 1", "is_causal=False"),
             "causal mask missing in a window": ("(age_TS >= 0) & (age_TS <", "(age_TS <"),
@@ -174,7 +174,7 @@ FAULTS = [
     ),
     *_table(
         "transformer.py",
-        arch_checks.scan_equals_step,
+        laws.scan_equals_step,
         {
             "values not cached": (
                 "values_BNSK[:, :, length : length + T] = v_BNTK",
@@ -243,14 +243,14 @@ FAULTS = [
     ),
     *_table(
         "transformer.py",
-        arch_checks.gradients_reach_everything_that_is_learned,
+        laws.gradients_reach_everything_that_is_learned,
         {
             "attention gets no gradient": ("self.W_o(attended_BTD)", "self.W_o(attended_BTD.detach())"),
         },
     ),
     *_table(
         "transformer.py",
-        arch_checks.gradients_are_the_same_in_any_chunking,
+        laws.gradients_are_the_same_in_any_chunking,
         {
             "gradient does not cross chunks": (
                 "torch.cat([old_keys, k_BNTK], 2)",
@@ -260,7 +260,7 @@ FAULTS = [
     ),
     *_table(
         "core/layer.py",
-        arch_checks.scan_equals_step,
+        laws.scan_equals_step,
         {
             "scan never advances its state": ("h_BH, state = self.update", "h_BH, _ = self.update"),
         },
@@ -268,7 +268,7 @@ FAULTS = [
     ),
     *_table(
         "core/state.py",
-        arch_checks.a_copied_state_is_independent,
+        laws.a_copied_state_is_independent,
         {
             "copied state shares memory": ("lambda tensor: tensor.clone()", "lambda tensor: tensor"),
         },
@@ -276,7 +276,7 @@ FAULTS = [
     ),
     *_table(
         "core/layer.py",
-        arch_checks.forward_is_scan_from_the_empty_state,
+        laws.forward_is_scan_from_the_empty_state,
         {
             "forward starts from its final state": (
                 "self.scan(x_BTD, self.init_state(len(x_BTD)))[0]",
@@ -287,7 +287,7 @@ FAULTS = [
     ),
     *_table(
         "core/model.py",
-        arch_checks.scan_equals_step,
+        laws.scan_equals_step,
         {
             "all layers use the state of the first": (
                 "layer.scan(hidden if i == 0 else self.dropout(hidden), state[i])",

@@ -79,7 +79,7 @@ def one_line(error: pytest.ExceptionInfo[ValueError]) -> str:
 
 
 @pytest.mark.parametrize(("spec", "message"), IMPOSSIBLE.items())
-def test_invalid_options_are_refused_in_one_line(spec: str, message: str) -> None:
+def test_an_impossible_parameter_is_named(spec: str, message: str) -> None:
     with pytest.raises(ValueError) as error:
         tasks.build(spec)
     assert message in one_line(error)
@@ -93,19 +93,19 @@ def test_unknown_names_get_a_suggestion(spec: str, message: str) -> None:
     assert spec == "" or isinstance(error.value, UnknownName)
 
 
-def test_presets_select_the_published_options() -> None:
+def test_every_preset_is_the_published_protocol() -> None:
     assert {spec: str(tasks.build(spec)) for spec in PRESETS} == PUBLISHED
 
 
 @pytest.mark.parametrize("spec", PRESETS)
-def test_presets_can_be_solved_at_512_steps(spec: str) -> None:
+def test_every_preset_is_solved_at_512_steps(spec: str) -> None:
     task = tasks.build(spec)
     batch = task.sample(tasks.generator(0, "test"), 8, 512, "test")
     assert task.score(task.solve(batch), batch) == 1.0
     assert 0 <= task.collision(512) < 1e-8
 
 
-def test_options_take_precedence_over_a_preset() -> None:
+def test_parameters_beside_a_preset_win() -> None:
     assert str(tasks.build("copy_memory:preset=tcn,symbols=3")) == (
         "copy_memory:delimiter=throughout,supervised=all,symbols=3"
     )
