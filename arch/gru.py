@@ -1,17 +1,17 @@
-"""GRU: one state, which an update gate moves towards a candidate.
+"""GRU: a single state that an update gate moves towards a candidate.
 
-Cho et al. 2014. Two forms are in use, and they are different functions:
+Cho et al. 2014. Two variants are in use, and they compute different functions:
 
-    r  = σ(W_r x + U_r h + b_r)                   (1)  how much of the past the candidate sees
-    z  = σ(W_z x + U_z h + b_z)                   (2)  keep
-    n  = tanh(W_n x + b_n + r * (U_n h + b_u))    (3a) `reset=after` the product: cuDNN, torch
-    n  = tanh(W_n x + b_n + U_n (r * h))          (3b) `reset=before` the product: Cho et al.
-    h' = (1 - z) * n + z * h                      (4)
+    r  = σ(W_r x + U_r h + b_r)                   (1)  reset gate
+    z  = σ(W_z x + U_z h + b_z)                   (2)  update gate
+    n  = tanh(W_n x + b_n + r * (U_n h + b_u))    (3a) candidate with `reset=after`: cuDNN, torch
+    n  = tanh(W_n x + b_n + U_n (r * h))          (3b) candidate with `reset=before`: Cho et al.
+    h' = (1 - z) * n + z * h                      (4)  output
 
-    FLOPs of a step: 6 H (D + H), in either form                                (5)
-    numbers that a step moves: 3 H (D + H + 1) + H weights, 2 H of state        (6)
+    FLOPs per step: 6 H (D + H), in both variants                              (5)
+    numbers moved per step: 3 H (D + H + 1) + H weights, 2 H of state          (6)
 
-W, U and b hold their three blocks in the order r, z, n; b_u, the last H of (6), exists only in (3a).
+W, U and b contain three blocks of H rows each, in the order r, z, n. b_u exists only in (3a); (6) counts it as H.
 """
 
 # Shape suffixes: B batch, D input width, H hidden width, G = 3H gate rows
@@ -27,21 +27,27 @@ from torch.nn import functional
 from arch.core.backend import Backend
 from arch.core.initialisation import Initialisation, initialise
 from arch.core.layer import RecurrentLayer
-from arch.core.state import number_bytes
+from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class GRUState(NamedTuple):
+    """The last output h."""
+
     h_BH: Tensor
 
 
 class GRU(RecurrentLayer):
     """A gated recurrent unit layer.
 
-    `reset`    whether r is applied `after` the recurrent product (3a) or `before` it (3b).
-    `bias`     whether the biases are learned, or left out.
-    `init`     see `arch.core.initialisation`.
-    `backend`  how `scan` runs, see `arch.core.layer`.
+    Args:
+        inputs: Input width D.
+        width: Output width H.
+        reset: Whether r is applied `after` the recurrent product (3a) or `before` it (3b).
+        bias: Whether to learn the biases. `False` omits them.
+        init: Initialisation of the weights: `default` or `orthogonal` (see `arch.core.initialisation`).
+        backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
+            (see `arch.core.backend`).
     """
 
     def __init__(
@@ -73,7 +79,7 @@ class GRU(RecurrentLayer):
     def step_bytes(self, position: int) -> int:
         H, D = self.width, self.W_GD.shape[1]
         weights = 3 * H * (D + H + (self.b_G is not None)) + H * (self.u_H is not None)
-        return (weights + 2 * H) * number_bytes(self)  # (6)
+        return (weights + 2 * H) * element_bytes(self)  # (6)
 
     def init_state(self, batch: int) -> GRUState:
         return GRUState(self.empty(batch, self.width))
@@ -81,8 +87,8 @@ class GRU(RecurrentLayer):
     def project(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.W_GD, self.b_G)
 
-    def read(self, projected_BG: Tensor, state: GRUState) -> tuple[Tensor, Tensor, Tensor]:
-        """The gates r, z and the candidate n of equations (1) to (3), each (B, H)."""
+    def activations(self, projected_BG: Tensor, state: GRUState) -> tuple[Tensor, Tensor, Tensor]:
+        """Return r, z and n of equations (1) to (3), each (B, H)."""
         h_BH, H = state.h_BH, self.width
         if self.reset == "after":
             r_x, z_x, n_x = projected_BG.chunk(3, 1)
@@ -98,47 +104,47 @@ class GRU(RecurrentLayer):
         return r_BH, z_BH, n_BH
 
     def update(self, projected_BG: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
-        _, z_BH, n_BH = self.read(projected_BG, state)  # (1)-(3)
+        _, z_BH, n_BH = self.activations(projected_BG, state)  # (1)-(3)
         h_BH = (1 - z_BH) * n_BH + z_BH * state.h_BH  # (4)
         return h_BH, GRUState(h_BH)
 
     def fuse(self, x_TBD: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         from arch.kernels.training import gru
 
-        def of_projected(projected_TBG: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        def from_projected(projected_TBG: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
             outputs_TBH, (h_BH,) = self.unroll(projected_TBG, GRUState(inputs[-1]), 0)
             return outputs_TBH, h_BH
 
         if self.reset == "before":
-            outputs_TBH, h_BH = gru.scan_before(of_projected, self.project(x_TBD), self.U_GH, state.h_BH)
+            outputs_TBH, h_BH = gru.scan_before(from_projected, self.project(x_TBD), self.U_GH, state.h_BH)
         else:
             b_G = self.empty(3 * self.width) if self.b_G is None else self.b_G
             u_H = self.empty(self.width) if self.u_H is None else self.u_H
             weights = (self.W_GD, b_G, self.U_GH, u_H)
 
-            def of_inputs(x_TBD: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-                return of_projected(self.project(x_TBD), *inputs)
+            def reference(x_TBD: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+                return from_projected(self.project(x_TBD), *inputs)
 
-            outputs_TBH, h_BH = gru.scan_after(of_inputs, x_TBD, *weights, state.h_BH)
+            outputs_TBH, h_BH = gru.scan_after(reference, x_TBD, *weights, state.h_BH)
         return outputs_TBH, GRUState(h_BH)
 
-    def streamed(self) -> StreamingSpec | None:
+    def streaming_spec(self) -> StreamingSpec | None:
         if type(self) is not GRU:
             return None
         width = self.width
         return StreamingSpec(
             kind="gru",
-            numbers=(self.W_GD.shape[1], width, int(self.reset == "after")),
+            sizes=(self.W_GD.shape[1], width, int(self.reset == "after")),
             weights=(
                 (self, "W_GD"),
                 None if self.b_G is None else (self, "b_G"),
                 (self, "U_GH"),
                 None if self.u_H is None else (self, "u_H"),
             ),
-            room=4 * width,
+            workspace=4 * width,
             bind=lambda state, batch: bind_tensors(state, batch, width),
         )
 
     def gates(self, x_BD: Tensor, state: GRUState) -> dict[str, Tensor]:
         names = ("reset", "update", "candidate")
-        return dict(zip(names, self.read(self.project(x_BD), state), strict=True))
+        return dict(zip(names, self.activations(self.project(x_BD), state), strict=True))

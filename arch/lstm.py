@@ -1,19 +1,18 @@
-"""LSTM: an additive memory that gates decide when to write, keep and read.
+"""LSTM: an additive memory cell with gates for writing, forgetting and reading.
 
-Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000 and
-without peepholes.
+Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000 and without peepholes.
 
-    i  = σ(W_i x + U_i h + b_i)           (1)  write
-    f  = σ(W_f x + U_f h + b_f)           (2)  keep
-    g  = tanh(W_g x + U_g h + b_g)        (3)  what to write
-    o  = σ(W_o x + U_o h + b_o)           (4)  read
-    c' = f * c + i * g                    (5)  the constant error carousel
-    h' = o * tanh(c')                     (6)
+    i  = σ(W_i x + U_i h + b_i)           (1)  input gate
+    f  = σ(W_f x + U_f h + b_f)           (2)  forget gate
+    g  = tanh(W_g x + U_g h + b_g)        (3)  candidate
+    o  = σ(W_o x + U_o h + b_o)           (4)  output gate
+    c' = f * c + i * g                    (5)  cell, the constant error carousel
+    h' = o * tanh(c')                     (6)  output
 
-    FLOPs of a step: 8 H (D + H)                                        (7)
-    numbers that a step moves: 4 H (D + H + 1) weights, 4 H of state    (8)
+    FLOPs per step: 8 H (D + H)                                        (7)
+    numbers moved per step: 4 H (D + H + 1) weights, 4 H of state      (8)
 
-W, U and b hold their four blocks in the order i, f, g, o.
+W, U and b contain four blocks of H rows each, in the order i, f, g, o.
 """
 
 # Shape suffixes: B batch, D input width, H hidden width, G = 4H gate rows
@@ -29,11 +28,13 @@ from torch.nn import functional
 from arch.core.backend import Backend
 from arch.core.initialisation import Initialisation, initialise
 from arch.core.layer import RecurrentLayer
-from arch.core.state import number_bytes
+from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class LSTMState(NamedTuple):
+    """The last output h and the cell c."""
+
     h_BH: Tensor
     c_BH: Tensor
 
@@ -41,11 +42,15 @@ class LSTMState(NamedTuple):
 class LSTM(RecurrentLayer):
     """A long short-term memory layer.
 
-    `forget_bias`  added to the forget gate (Gers et al. 2000; 1 after Jozefowicz et al. 2015):
-                   with `bias` to what b_f starts from, else as a constant.
-    `bias`         whether b is learned, or left out.
-    `init`         see `arch.core.initialisation`.
-    `backend`      how `scan` runs, see `arch.core.layer`.
+    Args:
+        inputs: Input width D.
+        width: Output width H.
+        forget_bias: Number added to the forget gate's argument (Gers et al. 2000; Jozefowicz et al. 2015 recommend 1).
+            With `bias=True` it is added to the initial value of b_f. Otherwise it stays constant.
+        bias: Whether to learn b. `False` omits it.
+        init: Initialisation of the weights: `default` or `orthogonal` (see `arch.core.initialisation`).
+        backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
+            (see `arch.core.backend`).
     """
 
     def __init__(
@@ -83,7 +88,7 @@ class LSTM(RecurrentLayer):
     def step_bytes(self, position: int) -> int:
         H, D = self.width, self.W_GD.shape[1]
         has_offsets = self.b_G is not None or self.offset_G is not None
-        return (4 * H * (D + H + has_offsets) + 4 * H) * number_bytes(self)  # (8)
+        return (4 * H * (D + H + has_offsets) + 4 * H) * element_bytes(self)  # (8)
 
     def init_state(self, batch: int) -> LSTMState:
         return LSTMState(self.empty(batch, self.width), self.empty(batch, self.width))
@@ -91,13 +96,13 @@ class LSTM(RecurrentLayer):
     def project(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.W_GD, self.b_G if self.offset_G is None else self.offset_G)
 
-    def read(self, projected_BG: Tensor, state: LSTMState) -> tuple[Tensor, ...]:
-        """The gates i, f, g, o of equations (1) to (4), each (B, H)."""
+    def activations(self, projected_BG: Tensor, state: LSTMState) -> tuple[Tensor, ...]:
+        """Return i, f, g and o of equations (1) to (4), each (B, H)."""
         i, f, g, o = torch.addmm(projected_BG, state.h_BH, self.U_GH.T).chunk(4, 1)
         return i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
 
     def update(self, projected_BG: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        i_BH, f_BH, g_BH, o_BH = self.read(projected_BG, state)  # (1)-(4)
+        i_BH, f_BH, g_BH, o_BH = self.activations(projected_BG, state)  # (1)-(4)
         c_BH = f_BH * state.c_BH + i_BH * g_BH  # (5)
         h_BH = o_BH * c_BH.tanh()  # (6)
         return h_BH, LSTMState(h_BH, c_BH)
@@ -114,19 +119,19 @@ class LSTM(RecurrentLayer):
         outputs_TBH, h_BH, c_BH = lstm.scan(reference, x_TBD, self.W_GD, bias_G, self.U_GH, *state)
         return outputs_TBH, LSTMState(h_BH, c_BH)
 
-    def streamed(self) -> StreamingSpec | None:
+    def streaming_spec(self) -> StreamingSpec | None:
         if type(self) is not LSTM:
             return None
         width, bias = self.width, None if self.b_G is None else "b_G"
         bias = bias if self.offset_G is None else "offset_G"
         return StreamingSpec(
             kind="lstm",
-            numbers=(self.W_GD.shape[1], width),
+            sizes=(self.W_GD.shape[1], width),
             weights=((self, "W_GD"), None if bias is None else (self, bias), (self, "U_GH")),
-            room=4 * width,
+            workspace=4 * width,
             bind=lambda state, batch: bind_tensors(state, batch, width),
         )
 
     def gates(self, x_BD: Tensor, state: LSTMState) -> dict[str, Tensor]:
         names = ("input", "forget", "candidate", "output")
-        return dict(zip(names, self.read(self.project(x_BD), state), strict=True))
+        return dict(zip(names, self.activations(self.project(x_BD), state), strict=True))

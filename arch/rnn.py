@@ -1,12 +1,12 @@
-"""RNN: the plain recurrent network, whose whole memory is its last output.
+"""RNN: the plain recurrent network, whose only memory is its last output.
 
-Elman 1990, "Finding structure in time"; with relu and identity weights the IRNN of
-Le, Jaitly & Hinton 2015.
+Elman 1990, "Finding structure in time". With `nonlinearity=relu,init=identity` it is the IRNN of Le, Jaitly & Hinton
+2015.
 
     h' = φ(W x + U h + b)                 (1)  φ is tanh or relu
 
-    FLOPs of a step: 2 H (D + H)                                        (2)
-    numbers that a step moves: H (D + H + 1) weights, 2 H of state      (3)
+    FLOPs per step: 2 H (D + H)                                        (2)
+    numbers moved per step: H (D + H + 1) weights, 2 H of state        (3)
 """
 
 # Shape suffixes: B batch, D input width, H hidden width
@@ -22,21 +22,27 @@ from torch.nn import functional
 from arch.core.backend import Backend
 from arch.core.initialisation import RectifiedInitialisation, initialise
 from arch.core.layer import RecurrentLayer
-from arch.core.state import number_bytes
+from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class RNNState(NamedTuple):
+    """The last output h."""
+
     h_BH: Tensor
 
 
 class RNN(RecurrentLayer):
     """A plain recurrent layer.
 
-    `nonlinearity`  φ of equation (1).
-    `bias`          whether b is learned, or left out.
-    `init`          see `arch.core.initialisation`.
-    `backend`       how `scan` runs, see `arch.core.layer`.
+    Args:
+        inputs: Input width D.
+        width: Output width H.
+        nonlinearity: φ in equation (1): `tanh` or `relu`.
+        bias: Whether to learn b. `False` omits it.
+        init: Initialisation of the weights: `default`, `orthogonal` or `identity` (see `arch.core.initialisation`).
+        backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
+            (see `arch.core.backend`).
     """
 
     def __init__(
@@ -67,7 +73,7 @@ class RNN(RecurrentLayer):
     def step_bytes(self, position: int) -> int:
         H, D = self.W_HD.shape
         weights = H * (D + H + (self.b_H is not None))
-        return (weights + 2 * H) * number_bytes(self)  # (3)
+        return (weights + 2 * H) * element_bytes(self)  # (3)
 
     def init_state(self, batch: int) -> RNNState:
         return RNNState(self.empty(batch, self.width))
@@ -92,14 +98,14 @@ class RNN(RecurrentLayer):
         outputs_TBH, h_BH = rnn.scan(reference, self.nonlinearity == "tanh", *inputs)
         return outputs_TBH, RNNState(h_BH)
 
-    def streamed(self) -> StreamingSpec | None:
+    def streaming_spec(self) -> StreamingSpec | None:
         if type(self) is not RNN:
             return None
         width = self.width
         return StreamingSpec(
             kind="rnn",
-            numbers=(self.W_HD.shape[1], width, int(self.nonlinearity == "tanh")),
+            sizes=(self.W_HD.shape[1], width, int(self.nonlinearity == "tanh")),
             weights=((self, "W_HD"), None if self.b_H is None else (self, "b_H"), (self, "U_HH")),
-            room=width,
+            workspace=width,
             bind=lambda state, batch: bind_tensors(state, batch, width),
         )

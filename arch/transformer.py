@@ -1,4 +1,4 @@
-"""Transformer: no memory but the past itself, which every step reads again.
+"""Transformer: attention over all past steps, which are kept in a cache.
 
 A causal pre-norm block (Vaswani et al. 2017; Xiong et al. 2020):
 
@@ -6,13 +6,14 @@ A causal pre-norm block (Vaswani et al. 2017; Xiong et al. 2020):
     x' = y + W_2 gelu(W_1 norm(y))        (2)
     attention_t = Σ_s softmax_s(q_t·k_s / √K + bias(t - s)) v_s    over s ≤ t, t - s < window   (3)
 
-The state is a cache of all keys and values read so far, or of the last `window` of them.
-Where the perceptron is e model widths wide and step t = 0, 1, … reads S_t = min(t + 1, window) steps:
+The state is a cache of the keys and values of all past steps, or of the last `window` steps.
+Step t = 0, 1, … attends to S_t = min(t + 1, window) steps, and the MLP is e model widths wide:
 
     FLOPs of step t: (8 + 4e) D² + 4 D S_t                                                       (4)
-    numbers that step t moves: (4 + 2e) D² + (9 + e) D weights, 2 D S_t read and 2 D written     (5)
+    numbers moved by step t: (4 + 2e) D² + (9 + e) D weights, 2 D S_t read and 2 D written       (5)
 
-The last block has 2 D weights more, for its norm; a step reads D of the positions that are learned.
+The last block has 2 D more weights, for its final norm. With learned positions, a step of the first block also reads
+D position weights.
 """
 
 # Shape suffixes: B batch, T time, S cached time, D model width, N heads, K head width
@@ -28,16 +29,16 @@ from torch.nn import functional
 
 from arch.core.backend import Backend, obstacle_to_kernels
 from arch.core.layer import Layer
-from arch.core.positions import alibi_slopes, rotate, rotation, sinusoids
-from arch.core.state import copy_state, number_bytes
-from arch.core.streaming_spec import Place, StreamingSpec
+from arch.core.positions import alibi_slopes, apply_rotary, rotary_table, sinusoids
+from arch.core.state import copy_state, element_bytes
+from arch.core.streaming_spec import ParameterRef, StreamingSpec
 
 MASKED_BLOCK = 512
-"""Steps that one masked attention handles at once, so that its mask stays small."""
+"""Queries per masked attention call, which limits the size of the mask."""
 
 
 class Cache(NamedTuple):
-    """Keys and values in slots 0 to `length`; the last of them belongs to step `position` - 1."""
+    """Keys and values in slots 0 to `length` - 1. The last of these slots belongs to step `position` - 1."""
 
     keys_BNSK: Tensor
     values_BNSK: Tensor
@@ -46,16 +47,20 @@ class Cache(NamedTuple):
 
 
 class Transformer(Layer):
-    """A block of causal multi-head self-attention and a two-layer perceptron.
+    """A block of causal multi-head self-attention and a two-layer perceptron (MLP).
 
-    `heads`       N; the width must be a multiple of it (and of 2N where positions are rotary).
-    `positions`   `rotary` (Su et al. 2021) turns queries and keys; `alibi` (Press et al. 2022) is
-                  bias(t - s); `sinusoidal` (Vaswani et al. 2017) and `learned` are added to the
-                  stack's input; `none` leaves the order to the causal mask.
-    `window`      how many steps back attention reads, itself included; all where it is None.
-    `expansion`   width of the perceptron's hidden layer, in model widths.
-    `max_length`  how many positions are learned, where positions are `learned`.
-    `backend`     how `scan` and a model's `step` run, see `arch.core.layer`.
+    Args:
+        inputs: Input width. It must equal `width`, because the block is residual.
+        width: Model width D.
+        heads: Number of attention heads N. The width must be a multiple of N, or of 2N with rotary positions.
+        positions: `rotary` rotates queries and keys (Su et al. 2021). `alibi` sets bias(t - s) in equation (3)
+            (Press et al. 2022). `sinusoidal` (Vaswani et al. 2017) and `learned` are added to the input of the first
+            block. `none` adds nothing: the causal mask alone carries the order.
+        window: Number of steps that attention reads, including the current one. None reads all steps.
+        expansion: Width of the hidden layer of the MLP, in model widths.
+        max_length: Number of learned positions. Only used with `positions=learned`.
+        backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
+            (see `arch.core.backend`).
     """
 
     residual: ClassVar[bool] = True
@@ -78,13 +83,13 @@ class Transformer(Layer):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if window is not None and window < 1:
-            raise ValueError(f"window must be at least 1 step, not {window}; leave it out to read all steps")
+            raise ValueError(f"window must be at least 1 step, not {window}; omit it to attend to all steps")
         multiple = 2 * heads if positions == "rotary" else heads
         if width % multiple:
             below = max(width // multiple, 1) * multiple
             raise ValueError(
-                f"width {width} is not a multiple of {multiple}, which {heads} heads with {positions} "
-                f"positions need; try width {below} or {below + multiple}"
+                f"width {width} is not a multiple of {multiple}, as required by {heads} heads with "
+                f"positions={positions}; try width {below} or {below + multiple}"
             )
         assert inputs == width
         self.width, self.heads, self.positions, self.window = width, heads, positions, window
@@ -98,13 +103,13 @@ class Transformer(Layer):
         self.W_2 = nn.Linear(expansion * width, width)
         self.adds_positions = False
         self.position_SD: Tensor | None = None
-        self.turns_SJ: Tensor | None = None
+        self.rotary_SJ: Tensor | None = None
         self.added_TD: Tensor | None = None
         self.final_norm: nn.Module = nn.Identity()
 
     @classmethod
     def stack(cls, inputs: int, width: int, depth: int, **options: Any) -> list[Self]:
-        """`depth` blocks; the first adds positions where they are added, the last ends in a norm."""
+        """Return `depth` blocks. The first adds sinusoidal or learned positions, and the last ends with a norm."""
         layers = super().stack(inputs, width, depth, **options)
         first, last = layers[0], layers[-1]
         first.adds_positions = first.positions in ("sinusoidal", "learned")
@@ -115,24 +120,25 @@ class Transformer(Layer):
         return layers
 
     def step_flops(self, position: int) -> int:
-        return self._map_flops() + 4 * self.width * self._steps_read(position)  # (4)
+        return self._linear_flops() + 4 * self.width * self._steps_read(position)  # (4)
 
     def scan_flops(self, batch: int, length: int) -> int:
-        filling = length if self.window is None else min(length, self.window)
-        read = filling * (filling + 1) // 2 + (length - filling) * filling
-        return batch * (length * self._map_flops() + 4 * self.width * read)  # (4), summed over the steps
+        growing = length if self.window is None else min(length, self.window)  # steps until the window is full
+        steps_read = growing * (growing + 1) // 2 + (length - growing) * growing
+        return batch * (length * self._linear_flops() + 4 * self.width * steps_read)  # (4), summed over the steps
 
     def step_bytes(self, position: int) -> int:
         D, e = self.width, self.expansion
         weights = (4 + 2 * e) * D**2 + (9 + e) * D
         weights += 2 * D * (not isinstance(self.final_norm, nn.Identity)) + D * (self.position_SD is not None)
-        return (weights + 2 * D * (self._steps_read(position) + 1)) * number_bytes(self)  # (5)
+        return (weights + 2 * D * (self._steps_read(position) + 1)) * element_bytes(self)  # (5)
 
-    def _map_flops(self) -> int:
+    def _linear_flops(self) -> int:
+        """Return the part of (4) that does not depend on the step."""
         return (8 + 4 * self.expansion) * self.width**2
 
     def _steps_read(self, position: int) -> int:
-        """S of equations (4) and (5)."""
+        """Return S_t of equations (4) and (5)."""
         return position + 1 if self.window is None else min(position + 1, self.window)
 
     def init_state(self, batch: int) -> Cache:
@@ -152,7 +158,7 @@ class Transformer(Layer):
         return self._finish(x_BTD, attended_BTD, fused), state
 
     def _finish(self, x_BTD: Tensor, attended_BTD: Tensor, fused: bool) -> Tensor:
-        """Equations (1) and (2) from the attended values on."""
+        """Apply equations (1) and (2) to the result of attention."""
 
         def reference(x_BTD: Tensor, attended_BTD: Tensor, *_: Tensor) -> tuple[Tensor]:
             y_BTD = x_BTD + self.W_o(attended_BTD)  # (1)
@@ -168,7 +174,7 @@ class Transformer(Layer):
         return mlp.finish(reference, x_BTD, attended_BTD, *weights)
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
-        """What computes equations (1) to (3). Raises `ValueError` where `fused` is asked for and cannot be."""
+        """Return which implementation `scan` uses. Raises `ValueError` if `backend=fused` is set but cannot run."""
         if self.backend == "reference":
             return "reference"
         obstacle = obstacle_to_kernels([x_BTD, *self.parameters()])
@@ -176,45 +182,48 @@ class Transformer(Layer):
             raise ValueError(f"backend=fused cannot run here: {obstacle}; use backend=auto")
         return "reference" if obstacle is not None else "fused"
 
-    def streamed(self) -> StreamingSpec | None:
+    def streaming_spec(self) -> StreamingSpec | None:
         if type(self) is not Transformer:
             return None
         modules: list[nn.Module] = [self.attention_norm, self.W_qkv, self.W_o, self.perceptron_norm, self.W_1, self.W_2]
         if not isinstance(self.final_norm, nn.Identity):
             modules.append(self.final_norm)
-        weights: list[Place] = [(module, name) for module in modules for name in ("weight", "bias")]
+        weights: list[ParameterRef] = [(module, name) for module in modules for name in ("weight", "bias")]
         D, N, E = self.width, self.heads, self.W_1.out_features
         return StreamingSpec(
             kind="transformer",
-            numbers=(D, N, E, int(self.positions == "rotary"), int(self.positions == "alibi")),
+            sizes=(D, N, E, int(self.positions == "rotary"), int(self.positions == "alibi")),
             weights=tuple(weights),
-            room=5 * D + E,
+            workspace=5 * D + E,
             bind=self._bind,
         )
 
     def _bind(self, cache: Cache, batch: int) -> tuple[tuple[int, ...], Cache] | None:
-        """See `Streamed.bind`: addresses of keys, values and turns, then room, length, first step read, position."""
+        """Prepare the cache for one step of the kernel. See `StreamingSpec.bind`.
+
+        The kernel receives the addresses of the keys, the values and the rotary factors, then the number of slots, the
+        number of cached steps, the first slot to read, and the address of the added positions.
+        """
         for part in (cache.keys_BNSK, cache.values_BNSK):
             if part.dtype is not torch.float32 or part.requires_grad or not part.is_contiguous() or not part.is_cpu:
                 return None
         D, N = self.width, self.heads
-        room = cache.keys_BNSK.shape[2]
-        if not cache.keys_BNSK.shape == cache.values_BNSK.shape == (batch, N, room, D // N):
+        slots = cache.keys_BNSK.shape[2]
+        if not cache.keys_BNSK.shape == cache.values_BNSK.shape == (batch, N, slots, D // N):
             return None
-        cache = _with_room(cache, 1, self.window)
-        keys_BNSK, values_BNSK, length, position = cache
-        turn = added = 0
+        keys_BNSK, values_BNSK, length, position = _reserve(cache, 1, self.window)
+        rotary = added = 0
         if self.positions == "rotary":
-            turn = self._turns(position, 1, keys_BNSK).data_ptr()
+            rotary = self._rotary(position, 1, keys_BNSK).data_ptr()
         if self.adds_positions:
             self.added_TD = self._added_positions(position, 1, keys_BNSK.new_empty(0, D))
             added = self.added_TD.data_ptr()
         first = 0 if self.window is None else max(0, length + 1 - self.window)
-        addresses = (keys_BNSK.data_ptr(), values_BNSK.data_ptr(), turn, keys_BNSK.shape[2], length, first, added)
+        addresses = (keys_BNSK.data_ptr(), values_BNSK.data_ptr(), rotary, keys_BNSK.shape[2], length, first, added)
         return addresses, Cache(keys_BNSK, values_BNSK, length + 1, position + 1)
 
     def gates(self, x_BD: Tensor, state: Cache) -> dict[str, Tensor]:
-        """`attention`: the weights of equation (3) over the steps that this step reads, (B, N, S), itself last."""
+        """Return `attention`: the softmax weights of equation (3), (B, N, S), with the current step last."""
         x_BTD, cache = x_BD.unsqueeze(1), copy_state(state)
         if self.adds_positions:
             x_BTD = x_BTD + self._added_positions(cache.position, 1, x_BTD)
@@ -229,14 +238,14 @@ class Transformer(Layer):
         return {"attention": logit_BNS.softmax(2)}
 
     def _project(self, x_BTD: Tensor, cache: Cache, fused: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of the chunk of steps that follows the cache, from the residual stream."""
+        """Return queries, keys and values (B, N, T, K) of a chunk that follows the cached steps."""
         (B, T, D), N = x_BTD.shape, self.heads
-        turns_TJ = self._turns(cache.position, T, x_BTD) if self.positions == "rotary" else None
+        rotary_TJ = self._rotary(cache.position, T, x_BTD) if self.positions == "rotary" else None
 
         def reference(x_BTD: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
             qkv_BTD = self.W_qkv(self.attention_norm(x_BTD))
             qk_2BNTK, v_1BNTK = qkv_BTD.view(B, T, 3, N, D // N).permute(2, 0, 3, 1, 4).split([2, 1])
-            qk_2BNTK = qk_2BNTK if turns_TJ is None else rotate(qk_2BNTK, turns_TJ)
+            qk_2BNTK = qk_2BNTK if rotary_TJ is None else apply_rotary(qk_2BNTK, rotary_TJ)
             return qk_2BNTK[0], qk_2BNTK[1], v_1BNTK[0]
 
         if not fused:
@@ -245,31 +254,31 @@ class Transformer(Layer):
             from arch.kernels.training import qkv
 
             weights = (*self.attention_norm.parameters(), *self.W_qkv.parameters())
-            q_BNTK, k_BNTK, v_BNTK = qkv.project(reference, N, turns_TJ, x_BTD, *weights)
+            q_BNTK, k_BNTK, v_BNTK = qkv.project(reference, N, rotary_TJ, x_BTD, *weights)
         return q_BNTK, k_BNTK, v_BNTK
 
     def _attend(
         self, q_BNTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor, cache: Cache, fused: bool
     ) -> tuple[Tensor, Cache]:
-        """Equation (3) for a chunk of steps, and the cache with their keys and values."""
+        """Apply equation (3) to a chunk of steps, and append their keys and values to the cache."""
         T = q_BNTK.shape[2]
-        plain = self.positions != "alibi" and (self.window is None or self.window >= T)
-        if fused and plain and T > 1 and cache.length == 0:
+        is_plain_causal = self.positions != "alibi" and (self.window is None or self.window >= T)
+        if fused and is_plain_causal and T > 1 and cache.length == 0:
             from arch.kernels.training import attention
 
             return attention.attend(_causal, q_BNTK, k_BNTK, v_BNTK), _append(cache, k_BNTK, v_BNTK, self.window)
         blocks = []
-        for start in range(0, T, T if plain else MASKED_BLOCK):
-            block = slice(start, T if plain else start + MASKED_BLOCK)
+        for start in range(0, T, T if is_plain_causal else MASKED_BLOCK):
+            block = slice(start, T if is_plain_causal else start + MASKED_BLOCK)
             cache = _append(cache, k_BNTK[:, :, block], v_BNTK[:, :, block], self.window)
-            blocks.append(self._read(q_BNTK[:, :, block], cache))
-        if not plain:
+            blocks.append(self._cached_attention(q_BNTK[:, :, block], cache))
+        if not is_plain_causal:
             cache = _trim(cache, self.window)
         attended_BNTK = blocks[0] if len(blocks) == 1 else torch.cat(blocks, 2)
         return attended_BNTK.transpose(1, 2).flatten(2), cache
 
-    def _read(self, q_BNTK: Tensor, cache: Cache) -> Tensor:
-        """Equation (3), where the queries are the last T steps of the cache."""
+    def _cached_attention(self, q_BNTK: Tensor, cache: Cache) -> Tensor:
+        """Apply equation (3) to queries that belong to the last T steps of the cache."""
         T = q_BNTK.shape[2]
         first = 0 if self.window is None else max(0, cache.length - T - self.window + 1)
         k_BNSK = cache.keys_BNSK[:, :, first : cache.length]
@@ -279,22 +288,22 @@ class Transformer(Layer):
         if self.positions != "alibi" and fits and (T in (1, S)):
             return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, is_causal=T > 1)
         age_TS = torch.arange(S - T, S, device=q_BNTK.device)[:, None] - torch.arange(S, device=q_BNTK.device)
-        seen_TS = (age_TS >= 0) & (age_TS < (self.window or S + 1))
-        bias: Tensor = seen_TS
+        visible_TS = (age_TS >= 0) & (age_TS < (self.window or S + 1))
+        bias: Tensor = visible_TS
         if self.positions == "alibi":
             slope_N11 = alibi_slopes(self.heads, q_BNTK)[:, None, None]
-            bias = (-slope_N11 * age_TS).masked_fill(~seen_TS, -math.inf)
+            bias = (-slope_N11 * age_TS).masked_fill(~visible_TS, -math.inf)
         return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, attn_mask=bias)
 
-    def _turns(self, start: int, steps: int, like: Tensor) -> Tensor:
-        """The rotary turns (T, K/2) of some steps, from a table that grows by doubling."""
+    def _rotary(self, start: int, steps: int, like: Tensor) -> Tensor:
+        """Return the rotary factors (T, K/2) of some steps, from a cached table that grows by doubling."""
         pairs = self.width // self.heads // 2
-        table_SJ, dtype = self.turns_SJ, like.dtype.to_complex()
+        table_SJ, dtype = self.rotary_SJ, like.dtype.to_complex()
         known = 0 if table_SJ is None or (table_SJ.dtype, table_SJ.device) != (dtype, like.device) else len(table_SJ)
         if table_SJ is None or known < start + steps:
-            with torch.inference_mode(False):  # so that training may use what an evaluation made
-                table_SJ = rotation(_power_of_two(start + steps), pairs, like.device).to(dtype)
-            self.turns_SJ = table_SJ
+            with torch.inference_mode(False):  # training may use a table that an evaluation made
+                table_SJ = rotary_table(_power_of_two(start + steps), pairs, like.device).to(dtype)
+            self.rotary_SJ = table_SJ
         return table_SJ[start : start + steps]
 
     def _added_positions(self, start: int, steps: int, like: Tensor) -> Tensor:
@@ -302,61 +311,61 @@ class Transformer(Layer):
             return sinusoids(start, steps, like)
         if start + steps > len(self.position_SD):
             raise ValueError(
-                f"learned positions end at step {len(self.position_SD)}, but step {start + steps} was read; "
-                f"set transformer:max_length={start + steps} or use other positions"
+                f"step {start + steps} is beyond the {len(self.position_SD)} learned positions; "
+                f"set transformer:max_length={start + steps} or choose other positions"
             )
         return self.position_SD[start : start + steps]
 
 
 def _causal(q_BNTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor) -> tuple[Tensor]:
-    """Equation (3) in a form that torch can differentiate twice."""
+    """Apply equation (3) with operations that torch can differentiate twice."""
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         attended_BNTK = functional.scaled_dot_product_attention(q_BNTK, k_BNTK, v_BNTK, is_causal=True)
     return (attended_BNTK.transpose(1, 2).flatten(2),)
 
 
 def _append(cache: Cache, k_BNTK: Tensor, v_BNTK: Tensor, window: int | None) -> Cache:
-    """The cache with T more steps. Room grows by doubling; a window's oldest steps make room first."""
+    """Return the cache with T more steps. Without gradients, the tensors are extended in place if slots are free."""
     T, length, position = k_BNTK.shape[2], cache.length, cache.position + k_BNTK.shape[2]
     if length == 0:
-        return Cache(_own(k_BNTK), _own(v_BNTK), T, position)
+        return Cache(_own_memory(k_BNTK), _own_memory(v_BNTK), T, position)
     if k_BNTK.requires_grad or cache.keys_BNSK.requires_grad:  # autograd needs the old values unchanged
-        keep = _kept(length, window)
+        keep = _steps_to_keep(length, window)
         old_keys, old_values = (old[:, :, length - keep : length] for old in (cache.keys_BNSK, cache.values_BNSK))
         return Cache(torch.cat([old_keys, k_BNTK], 2), torch.cat([old_values, v_BNTK], 2), keep + T, position)
-    keys_BNSK, values_BNSK, length, _ = _with_room(cache, T, window)
+    keys_BNSK, values_BNSK, length, _ = _reserve(cache, T, window)
     keys_BNSK[:, :, length : length + T] = k_BNTK
     values_BNSK[:, :, length : length + T] = v_BNTK
     return Cache(keys_BNSK, values_BNSK, length + T, position)
 
 
-def _own(new: Tensor) -> Tensor:
-    """The tensor in memory of its own; itself where it is that already."""
-    alone = new.is_contiguous() and new.untyped_storage().nbytes() == new.nbytes
-    return new if alone else new.clone(memory_format=torch.contiguous_format)
+def _own_memory(tensor: Tensor) -> Tensor:
+    """Return the tensor, cloned if it is not contiguous or shares its storage."""
+    alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor if alone else tensor.clone(memory_format=torch.contiguous_format)
 
 
-def _with_room(cache: Cache, T: int, window: int | None) -> Cache:
-    """The cache with room for T more steps, as it is where it has that."""
+def _reserve(cache: Cache, T: int, window: int | None) -> Cache:
+    """Return the cache with at least T free slots. If it must grow, steps outside the window are dropped."""
     keys_BNSK, values_BNSK, length, position = cache
     if length + T <= keys_BNSK.shape[2]:
         return cache
-    keep = _kept(length, window)
-    room = _power_of_two(keep + (T if window is None else max(T, window)))
+    keep = _steps_to_keep(length, window)
+    slots = _power_of_two(keep + (T if window is None else max(T, window)))
     keys_BNSK, values_BNSK = (
-        torch.cat([old[:, :, length - keep : length], old.new_empty(*old.shape[:2], room - keep, old.shape[3])], 2)
+        torch.cat([old[:, :, length - keep : length], old.new_empty(*old.shape[:2], slots - keep, old.shape[3])], 2)
         for old in (keys_BNSK, values_BNSK)
     )
     return Cache(keys_BNSK, values_BNSK, keep, position)
 
 
-def _kept(length: int, window: int | None) -> int:
-    """How many of the cached steps the next one still reads."""
+def _steps_to_keep(length: int, window: int | None) -> int:
+    """Return how many of the cached steps the next step still reads."""
     return length if window is None else min(length, window - 1)
 
 
 def _trim(cache: Cache, window: int | None) -> Cache:
-    """The cache without the steps that a window has left behind, in memory of its own."""
+    """Return a copy of the cache without the steps outside the window, or the cache itself if there are none."""
     if window is None or cache.length < window:
         return cache
     keys_BNSK, values_BNSK = (
@@ -365,5 +374,6 @@ def _trim(cache: Cache, window: int | None) -> Cache:
     return Cache(keys_BNSK, values_BNSK, window - 1, cache.position)
 
 
-def _power_of_two(at_least: int) -> int:
-    return 1 << (at_least - 1).bit_length()
+def _power_of_two(minimum: int) -> int:
+    """Return the smallest power of two that is at least `minimum`."""
+    return 1 << (minimum - 1).bit_length()

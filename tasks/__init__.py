@@ -1,8 +1,9 @@
 """Parameterised long-range tasks: one file a task, what is sampled, what is asked, what chance scores."""
 
+from results.specs import UnknownName
 from tasks.core.describe import describe, show
 from tasks.core.overlap import declared_overlap, overlap
-from tasks.core.registry import UnknownName, add, build, built_in, defined_in, disable, get, names, remove
+from tasks.core.registry import add, build, built_in, defined_in, disable, get, names, remove
 from tasks.core.task import REAL_TOLERANCE, Batch, ImpossibleLength, Reals, Split, Task, Tokens, TooShort, generator
 
 __all__ = [

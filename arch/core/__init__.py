@@ -1,1 +1,1 @@
-"""What all architectures share: the layer contract, models, states, the registry."""
+"""What all architectures share: the layer contract, whole models, states, costs and the registry."""

@@ -1,4 +1,10 @@
-"""Choose between the compiled kernels and the reference equations."""
+"""The choice between compiled kernels and the reference implementation.
+
+`reference`  run the equations as written, with torch operations.
+`fused`      run the compiled kernel. `scan` raises `ValueError` if the kernel does not support the inputs.
+`auto`       run the kernel if it supports the inputs, else the reference implementation. `scan` of a recurrent layer
+             also uses the reference implementation for a single step.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +16,27 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 Backend = Literal["auto", "reference", "fused"]
-"""How `scan` and a model's `step` run: the equations, a kernel made from them, or that kernel where it applies."""
+"""Implementation of a layer's `scan` and of a model's `step`."""
 
 
 def obstacle_to_kernels(tensors: Iterable[Any]) -> str | None:
-    """Why a kernel cannot read these tensors, where it cannot."""
+    """Return why a kernel cannot process these tensors, or None if it can. Values of other types are ignored."""
     if torch.compiler.is_compiling():
-        return "torch.compile traces the equations themselves"
+        return "torch.compile traces the reference implementation"
     if torch.is_autocast_enabled("cpu"):
         return "the kernel computes in float32, but autocast is on"
     for tensor in tensors:
         if not isinstance(tensor, Tensor):
             continue
         if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or tensor.layout != torch.strided:
-            return f"the kernel reads float32 on the CPU, not {tensor.dtype} on {tensor.device}"
-        if not _has_memory(tensor):
-            return "the kernel reads memory, which tensors inside a transform do not have"
+            return f"the kernel needs dense float32 tensors on the CPU, not {tensor.dtype} on {tensor.device}"
+        if not _is_plain(tensor):
+            return "the kernel does not support functorch transforms or forward-mode AD"
     return None
 
 
-def _has_memory(tensor: Tensor) -> bool:
-    """Whether a tensor is plain memory, rather than batched, traced or a pair with its tangent."""
+def _is_plain(tensor: Tensor) -> bool:
+    """Return False for batched tensors, traced tensors and dual tensors of forward-mode AD."""
     if forward_ad.unpack_dual(tensor).tangent is not None:
         return False
     try:

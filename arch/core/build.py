@@ -12,11 +12,11 @@ from arch.core.meta import meta_device
 from arch.core.model import SequenceModel, parameter_count
 from arch.core.registry import Arch, get
 
-MAX_UNIT = 256
-"""How far the search for a layer's smallest width goes."""
+MAX_SMALLEST_WIDTH = 256
+"""Largest width that the search for a layer's smallest width tries."""
 
 solved_widths: dict[tuple[object, ...], int] = {}
-"""Widths by architecture and sizes: a run asks for each many times, and each search builds dozens of models."""
+"""Cached results of the width search, by architecture and sizes. Each search builds dozens of models."""
 
 
 def build(
@@ -30,13 +30,19 @@ def build(
     depth: int = 2,
     seed: int | None = None,
 ) -> SequenceModel:
-    """A model of `depth` layers of the architecture that `spec` names.
+    """Return a model with `depth` layers of the architecture that `spec` names.
 
-    Give `vocabulary` for token inputs or `channels` for real ones, and `width` or a budget `params`,
-    for which the width is solved_widths: the one whose parameter count is nearest. Initial
-    weights are drawn from `seed` where it is given; the global generator is left as it was.
+    Args:
+        spec: A spec such as `lstm:bias=False`, or a selected architecture.
+        outputs: Output size per time step.
+        vocabulary: Number of different tokens, for token inputs. Give either `vocabulary` or `channels`.
+        channels: Input size per time step, for real inputs.
+        width: Width of the layers. Give either `width` or `params`.
+        params: Parameter budget. The width with the nearest parameter count is used.
+        depth: Number of layers.
+        seed: Seed of the initial weights. None uses the global generator; a seed leaves that generator unchanged.
 
-    Raises `ValueError` where the sizes are impossible or contradict each other.
+    Raises `ValueError` if the sizes are impossible or contradict each other.
 
     >>> model = build("lstm:bias=False", channels=1, outputs=2, width=128, depth=2)
     >>> sum(parameter.numel() for parameter in model.parameters())
@@ -44,15 +50,15 @@ def build(
     """
     arch = get(spec) if isinstance(spec, str) else spec
     if (vocabulary is None) == (channels is None):
-        raise ValueError("give either vocabulary, for token inputs, or channels, for real ones")
+        raise ValueError("give either vocabulary (token inputs) or channels (real inputs)")
     if (width is None) == (params is None):
-        raise ValueError("give either width or params, a budget of parameters")
+        raise ValueError("give either width or params (a parameter budget)")
     sizes = {"vocabulary": vocabulary, "channels": channels, "outputs": outputs, "depth": depth}
     for name, size in (sizes | {"width": width, "params": params}).items():
         if size is not None and size < 1:
             raise ValueError(f"{name} must be at least 1, not {size}")
 
-    def model_of(width: int) -> SequenceModel:
+    def build_model(width: int) -> SequenceModel:
         options = dict(arch.options)
         dropout = options.pop("dropout", 0.0)
         encoder: nn.Module = nn.Identity()
@@ -67,44 +73,44 @@ def build(
 
     if width is None:
         assert params is not None
-        budgeted = (str(arch), arch.layer, params, *sizes.values())
-        width = solved_widths.get(budgeted) or solved_widths.setdefault(
-            budgeted, _width_nearest(params, model_of, arch)
+        cache_key = (str(arch), arch.layer, params, *sizes.values())
+        width = solved_widths.get(cache_key) or solved_widths.setdefault(
+            cache_key, _width_nearest(params, build_model, arch)
         )
     if seed is None:
-        return model_of(width)
+        return build_model(width)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return model_of(width)
+        return build_model(width)
 
 
-def _width_nearest(budget: int, model_of: Callable[[int], SequenceModel], arch: Arch) -> int:
-    """The width whose parameter count is nearest to `budget`, so that no architecture is starved by rounding.
+def _width_nearest(budget: int, build_model: Callable[[int], SequenceModel], arch: Arch) -> int:
+    """Return the width whose parameter count is nearest to `budget`.
 
-    The widths that a layer accepts are the multiples of the smallest one that it accepts.
+    The accepted widths of a layer are assumed to be the multiples of its smallest accepted width.
     """
 
     def count(width: int) -> int:
         with meta_device():
-            return parameter_count(model_of(width))
+            return parameter_count(build_model(width))
 
-    unit, refusal = None, ""
-    for width in range(1, MAX_UNIT + 1):
+    smallest, refusal = None, ""
+    for width in range(1, MAX_SMALLEST_WIDTH + 1):
         try:
             count(width)
         except ValueError as error:
             refusal = str(error)
         else:
-            unit = width
+            smallest = width
             break
-    if unit is None:
-        raise ValueError(f"{arch} accepts no width up to {MAX_UNIT}: {refusal}")
-    multiples = range(1, budget // unit + 2)
-    above = bisect.bisect_left(multiples, budget, key=lambda multiple: count(multiple * unit))
-    neighbours = [multiple * unit for multiple in multiples[max(0, above - 1) : above + 1]]
+    if smallest is None:
+        raise ValueError(f"{arch} accepts no width up to {MAX_SMALLEST_WIDTH}: {refusal}")
+    multiples = range(1, budget // smallest + 2)
+    above = bisect.bisect_left(multiples, budget, key=lambda multiple: count(multiple * smallest))
+    neighbours = [multiple * smallest for multiple in multiples[max(0, above - 1) : above + 1]]
     width = min(neighbours, key=lambda width: abs(count(width) - budget))
     if count(width) > 2 * budget:
         raise ValueError(
-            f"{arch} has {count(unit):,} parameters at its least width {unit}, over the budget of {budget:,}"
+            f"{arch} has at least {count(smallest):,} parameters (at width {smallest}), over the budget of {budget:,}"
         )
     return width

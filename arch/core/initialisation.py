@@ -1,10 +1,10 @@
-"""How recurrent weights start. It decides what a network can learn to remember, so it is an option.
+"""Initial recurrent weights. They strongly affect what a network can learn to remember, so they are an option.
 
-`default`      every weight and bias uniform in ±1/√H, as `torch.nn` does.
-`orthogonal`   each H×H recurrent block orthogonal (Saxe et al. 2014), input weights uniform after
-               Glorot & Bengio (2010), biases zero.
-`identity`     recurrent weights the identity, input weights N(0, 0.001²), biases zero: the relu
-               network of Le, Jaitly & Hinton (2015), section 3.
+`default`      every weight and bias uniform in ±1/√H, as in `torch.nn`.
+`orthogonal`   each H×H recurrent block orthogonal (Saxe et al. 2014), input weights uniform (Glorot & Bengio 2010),
+               biases zero.
+`identity`     recurrent weights the identity matrix, input weights N(0, 0.001²), biases zero: the ReLU network of
+               Le, Jaitly & Hinton (2015), section 3.
 """
 
 # Shape suffixes: D input width, H hidden width, G gate rows (a multiple of H)
@@ -17,13 +17,24 @@ from typing import Literal
 from torch import Tensor, nn
 
 Initialisation = Literal["default", "orthogonal"]
+"""The initialisations of gated layers."""
+
 RectifiedInitialisation = Literal["default", "orthogonal", "identity"]
+"""The initialisations of plain recurrent layers."""
 
 IRNN_INPUT_DEVIATION = 1e-3
+"""Standard deviation of the input weights of `identity`."""
 
 
 def initialise(init: RectifiedInitialisation, input_GD: Tensor, recurrent_GH: Tensor, *biases: Tensor | None) -> None:
-    """Fill the weights of a recurrent layer in place, block by block of H rows."""
+    """Initialise the weights of a recurrent layer in place, one block of H rows at a time.
+
+    Args:
+        init: Initialisation, as listed in the module docstring.
+        input_GD: Input weights.
+        recurrent_GH: Recurrent weights.
+        biases: Bias vectors. None stands for a bias that the layer does not have.
+    """
     width = recurrent_GH.shape[1]
     present = [bias for bias in biases if bias is not None]
     if init == "default":

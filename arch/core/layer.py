@@ -1,14 +1,13 @@
-"""What every architecture promises: a causal sequence mixer whose `step` and `scan` agree.
+"""The contract of every architecture: a causal sequence mixer with equivalent `step` and `scan` methods.
 
-`step` is the streaming form, one time step at a time; `scan` is the training form, a chunk of
-steps at once. Both take a state and give the next one, so a sequence may be fed in any chunking
-and must give the same outputs and the same final state (to 1e-9 in float64; the contract tests
-hold every architecture to it).
+`step` processes one time step (streaming). `scan` processes a chunk of steps (training). Both take a state and return
+the next one. Any chunking of a sequence must give the same outputs and final state, to 1e-9 in float64.
 
-What the equations cost is stated in closed form, by one convention for all. FLOPs: a multiply-add of
-a matrix product is 2, attention's two products among them; element-wise work (biases, gates,
-activations, norms, softmax, positions) and look-ups are not counted, nor is what a mask throws away.
-Bytes of a step: each weight read once, the state that is read, and the state that is written.
+Costs are closed-form functions with one convention for all architectures:
+
+FLOPs   A multiply-add of a matrix product counts as 2, including the two products of attention. Element-wise work
+        (biases, gates, activations, norms, softmax, positions), look-ups and masked products count as 0.
+Bytes   A step reads each weight once, reads the state that it needs, and writes the state that it changes.
 """
 
 # Shape suffixes: B batch, T time, D input width, H hidden width, G gate rows (a multiple of H)
@@ -29,109 +28,123 @@ from arch.core.streaming_spec import StreamingSpec
 
 
 class Layer(nn.Module, ABC):
-    """A causal sequence mixer: `inputs` numbers a step in, `width` numbers a step out.
+    """A causal sequence mixer: (B, T, D) in, (B, T, H) out.
 
-    The keyword-only parameters of a subclass's constructor are the architecture's options; their
-    annotations say which values are allowed. A constructor raises `ValueError` where a width or an
-    option is impossible.
+    The constructor takes the input width `inputs`, the output width `width` and, as keyword-only parameters, the
+    architecture's options. The annotations of the options define their allowed values. The constructor raises
+    `ValueError` if a width or an option is impossible.
     """
 
     residual: ClassVar[bool] = False
-    """Whether the output is added to the input, so that both have one width."""
+    """Whether the output is added to the input. If so, both have the same width."""
 
     width: int
-    """H, the numbers a step that come out."""
+    """H, the output width."""
 
     backend: Backend = "reference"
+    """The implementation that `scan` and a model's `step` use."""
 
     max_length: int | None = None
-    """The longest sequence that the layer can read, where there is one."""
+    """The longest sequence that the layer can process, or None if there is no limit."""
 
     @classmethod
     def stack(cls, inputs: int, width: int, depth: int, **options: Any) -> list[Self]:
-        """`depth` layers, the first of which reads `inputs` numbers a step."""
+        """Return `depth` layers. The first one has input width `inputs`."""
         return [cls(inputs if i == 0 else width, width, **options) for i in range(depth)]
 
     @abstractmethod
     def init_state(self, batch: int) -> State:
-        """The empty state of `batch` independent streams."""
+        """Return the empty state of `batch` independent streams."""
 
     @abstractmethod
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
-        """One time step: output (B, H) and the next state. The state passed in is used up."""
+        """Return the output (B, H) of one time step and the next state.
+
+        `state` may be modified in place; do not reuse it.
+        """
 
     @abstractmethod
     def scan(self, x_BTD: Tensor, state: State) -> tuple[Tensor, State]:
-        """A chunk of T ≥ 1 steps: outputs (B, T, H) and the state after the last of them."""
+        """Return the outputs (B, T, H) of T ≥ 1 steps and the state after the last one.
+
+        `state` may be modified in place; do not reuse it.
+        """
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """Outputs (B, T, H) of whole sequences: `scan` from the empty state."""
+        """Return the outputs (B, T, H) of `scan` from the empty state."""
         return self.scan(x_BTD, self.init_state(len(x_BTD)))[0]
 
     def gates(self, x_BD: Tensor, state: State) -> dict[str, Tensor]:
-        """What the gates of this step read, by name; nothing where there are none. Keeps `state`.
+        """Return the gate activations of this step by name, or {} if the layer has no gates. `state` is not changed.
 
-        Some names mean the same everywhere: `input` is how much is written, `forget` how much is kept,
-        `output` how much is read, `update` how much is kept with the rest written, each (B, H) in [0, 1];
-        `attention` is how much each step counts that is read, (B, heads, steps), the present one last.
+        Some names have a fixed meaning. The first four activations have the shape (B, H) and lie in [0, 1]:
+
+        `input`      how much of the new value is written.
+        `forget`     how much of the memory is kept.
+        `output`     how much of the memory is read.
+        `update`     how much of the memory is kept. The rest is replaced by the new value.
+        `attention`  the weight of each step that is read, (B, heads, steps), with the current step last.
         """
         return {}
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
-        """Whether `scan` of these inputs runs the equations themselves or a kernel made from them."""
+        """Return which implementation `scan` uses for these inputs."""
         return "reference"
 
     def step_flops(self, position: int) -> int | None:
-        """FLOPs of one `step` of one stream that has read `position` steps; None where they are not stated."""
+        """Return the FLOPs of one `step` of one stream after `position` steps, or None if they are unknown."""
         return None
 
     def scan_flops(self, batch: int, length: int) -> int | None:
-        """FLOPs of `scan` from the empty state; None where they are not stated."""
+        """Return the FLOPs of `scan` from the empty state, or None if they are unknown."""
         return None
 
     def backward_flops(self, batch: int, length: int, *, inputs_learn: bool) -> int | None:
-        """FLOPs of the backward pass of that `scan`: for each product those of its two gradients.
+        """Return the FLOPs of the backward pass of `scan`: two products per product of the forward pass.
 
-        Where parameters lie before the layer, `inputs_learn`; else the gradient of its inputs may be left out.
+        Args:
+            batch: Number of sequences.
+            length: Number of steps.
+            inputs_learn: Whether the gradient of the inputs is needed, because there are parameters before the layer.
         """
         forward = self.scan_flops(batch, length)
         return None if forward is None else 2 * forward
 
     def step_bytes(self, position: int) -> int | None:
-        """Bytes that one `step` of one stream moves after `position` steps; None where they are not stated."""
+        """Return the bytes that one `step` of one stream moves after `position` steps, or None if they are unknown."""
         return None
 
-    def streamed(self) -> StreamingSpec | None:
-        """What the compiled step of a model must know of this layer; None where the equations are all there is."""
+    def streaming_spec(self) -> StreamingSpec | None:
+        """Return the description for the compiled step of a model, or None if the kernel does not support the layer."""
         return None
 
     def empty(self, *shape: int) -> Tensor:
-        """Zeros of the layer's own dtype and device."""
+        """Return zeros of the layer's dtype and device, for an empty state."""
         parameter = next(self.parameters())
         return torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
 
 
 class RecurrentLayer(Layer):
-    """A layer given by an update rule h' = f(x, h).
+    """A layer defined by an update rule h' = f(x, h).
 
-    A subclass writes its equations once, in two halves: `project` holds what depends on the input
-    alone, so that `scan` can do it for all steps in one matrix product; `update` holds the rest.
+    A subclass splits its equations into two parts. `project` computes what depends on the input alone, which `scan`
+    does for all steps in one matrix product. `update` computes the rest.
     """
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
-        """The input's share of the gates, (..., D) to (..., G)."""
+        """Return the part of the gates that depends on the input alone: (..., D) to (..., G)."""
 
     @abstractmethod
     def update(self, projected_BG: Tensor, state: State) -> tuple[Tensor, State]:
-        """The recurrence: output (B, H) and the next state."""
+        """Return the output (B, H) and the next state."""
 
     def project_flops(self) -> int | None:
-        """FLOPs of `project` for one step; None where they are not stated."""
+        """Return the FLOPs of `project` for one step, or None if they are unknown."""
         return None
 
     def update_flops(self) -> int | None:
-        """FLOPs of `update` for one stream; None where they are not stated."""
+        """Return the FLOPs of `update` for one step of one stream, or None if they are unknown."""
         return None
 
     def step_flops(self, position: int) -> int | None:
@@ -158,7 +171,7 @@ class RecurrentLayer(Layer):
         return outputs_TBH.transpose(0, 1), state
 
     def unroll(self, projected_BG: Iterable[Tensor], state: State, time: int) -> tuple[Tensor, State]:
-        """`update` for each step in turn: the outputs, their steps along dimension `time`, and the last state."""
+        """Apply `update` to each step. Returns the outputs, stacked along dimension `time`, and the last state."""
         outputs = []
         for step_BG in projected_BG:
             h_BH, state = self.update(step_BG, state)
@@ -166,11 +179,14 @@ class RecurrentLayer(Layer):
         return torch.stack(outputs, time), state
 
     def fuse(self, x_TBD: Tensor, state: State) -> tuple[Tensor, State]:
-        """All steps in one kernel: outputs (T, B, H) and the last state. Overridden where there is such a kernel."""
+        """Run all steps in one kernel. Returns the outputs (T, B, H) and the last state.
+
+        Layers with a kernel override this method.
+        """
         raise NotImplementedError
 
     def backend_for(self, x_BTD: Tensor, state: State | None = None) -> Literal["reference", "fused"]:
-        """What `scan` of these inputs runs. Raises `ValueError` where `fused` is asked for and cannot be."""
+        """Return which implementation `scan` uses. Raises `ValueError` if `backend=fused` is set but cannot run."""
         if self.backend == "reference":
             return "reference"
         obstacle = self._obstacle([x_BTD, *self.parameters(), *pytree.tree_leaves(state)])
@@ -181,7 +197,7 @@ class RecurrentLayer(Layer):
         return "reference" if obstacle is not None or x_BTD.shape[1] == 1 else "fused"
 
     def _obstacle(self, tensors: list[Any]) -> str | None:
-        """Why the kernel cannot read these tensors, where it cannot."""
+        """Return why the kernel cannot process these tensors, or None if it can."""
         if type(self).fuse is RecurrentLayer.fuse:
             return f"{type(self).__name__} has no kernel"
         return obstacle_to_kernels(tensors)

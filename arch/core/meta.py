@@ -1,7 +1,7 @@
-"""Models without numbers: their sizes are counted before anything is allocated.
+"""Models on the meta device, to count parameters without allocating memory.
 
-On device `meta` a tensor is its shape alone, and to fill it changes nothing; but torch does even that with stand-ins
-written in Python, which import its compiler. That takes a second, in each process that builds a model.
+A tensor on the meta device has a shape but no data, so filling it has no effect. torch still runs each fill through a
+Python implementation that imports its compiler, which takes a second per process. `meta_device` skips the fills.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 FILLS = frozenset({"__setitem__", "add_", "copy_", "fill_", "mul_", "normal_", "uniform_", "zero_"})
-"""What writes numbers into a tensor, and leaves its shape."""
+"""Tensor methods that write data without changing the shape."""
 
 
 @contextlib.contextmanager
 def meta_device() -> Iterator[None]:
-    """Whatever is built in here has shapes and no memory."""
-    with torch.device("meta"), _Unfilled():
+    """Create all tensors on the meta device within this context."""
+    with torch.device("meta"), _SkipFills():
         yield
 
 
-class _Unfilled(TorchFunctionMode):
+class _SkipFills(TorchFunctionMode):
+    """A mode in which fills and initialisers return their tensor unchanged."""
+
     def __torch_function__(
         self,
         function: Callable[..., Any],
@@ -33,8 +35,8 @@ class _Unfilled(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        named = kwargs or {}
+        keywords = kwargs or {}
         initialises = getattr(function, "__module__", None) == nn.init.__name__
         if not initialises and getattr(function, "__name__", "") not in FILLS:
-            return function(*args, **named)
-        return args[0] if args else named["tensor"]
+            return function(*args, **keywords)
+        return args[0] if args else keywords["tensor"]

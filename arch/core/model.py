@@ -1,4 +1,4 @@
-"""A whole model: an encoder, a stack of layers, a readout, with the same four methods as a layer."""
+"""A whole model: an encoder, a stack of layers and a readout, with the same methods as a layer."""
 
 # Shape suffixes: B batch, T time, D input channels, H width, O outputs
 
@@ -11,16 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from arch.core.layer import Layer
-from arch.core.state import State, copy_state, number_bytes
+from arch.core.state import State, copy_state, element_bytes
 from arch.core.stepper import Stepper
 
 
 class SequenceModel(nn.Module):
-    """Tokens (B, T) or reals (B, T, D) in, logits or reals (B, T, O) out, one a step.
+    """A sequence model: tokens (B, T) or reals (B, T, D) in, logits or reals (B, T, O) out.
 
-    Tokens are embedded at the model's width. Reals go straight into the first layer, except where
-    the layers are residual and need their own width: there a linear map comes first. Dropout stands
-    between the layers (Zaremba et al. 2014).
+    Tokens are embedded at the model's width. Reals go straight into the first layer, or through a linear map if the
+    layers are residual. Dropout is applied between layers only (Zaremba et al. 2014).
+
+    Args:
+        encoder: Module from inputs to the first layer's inputs.
+        layers: The layers, from input to output.
+        readout: Module from the last layer's outputs to the model's outputs.
+        dropout: Dropout probability between layers, in [0, 1).
     """
 
     def __init__(self, encoder: nn.Module, layers: list[Layer], readout: nn.Module, dropout: float = 0.0) -> None:
@@ -40,19 +45,22 @@ class SequenceModel(nn.Module):
 
     @property
     def max_length(self) -> int | None:
-        """The longest sequence that every layer can read, where there is one."""
+        """The longest sequence that every layer can process, or None if there is no limit."""
         return min((layer.max_length for layer in self._stack() if layer.max_length is not None), default=None)
 
     def init_state(self, batch: int) -> list[State]:
-        """The empty state of `batch` independent streams: one state a layer."""
+        """Return the empty state of `batch` independent streams: one state per layer."""
         return [layer.init_state(batch) for layer in self._stack()]
 
     def step(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
-        """One time step: tokens (B,) or reals (B, D) in, (B, O) out. The state passed in is used up."""
+        """Return the output (B, O) of one time step, from tokens (B,) or reals (B, D), and the next state.
+
+        `state` may be modified in place; do not reuse it.
+        """
         if not torch.is_grad_enabled():
-            found = self._stepper.step(self, x, state)
-            if found is not None:
-                return found
+            compiled = self._stepper.step(self, x, state)
+            if compiled is not None:
+                return compiled
         hidden, states = self.encoder(x), []
         for i, layer in enumerate(self._stack()):
             hidden, after = layer.step(hidden if i == 0 else self.dropout(hidden), state[i])
@@ -60,63 +68,70 @@ class SequenceModel(nn.Module):
         return self.readout(hidden), states
 
     def scan(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
-        """A chunk of T steps: (B, T) or (B, T, D) in, (B, T, O) out. The state passed in is used up."""
+        """Return the outputs (B, T, O) of a chunk of T steps, from (B, T) or (B, T, D), and the next state.
+
+        `state` may be modified in place; do not reuse it.
+        """
         hidden, states = self.encoder(x), []
         for i, layer in enumerate(self._stack()):
             hidden, after = layer.scan(hidden if i == 0 else self.dropout(hidden), state[i])
             states.append(after)
         by_time = hidden.transpose(0, 1)
-        if by_time.is_contiguous():  # as recurrent kernels leave it: the few outputs change their order, not the layers
+        if by_time.is_contiguous():  # time-major, as recurrent kernels return it: reorder the few outputs instead
             return self.readout(by_time).transpose(0, 1), states
         return self.readout(hidden), states
 
     def forward(self, x: Tensor) -> Tensor:
-        """Whole sequences from the empty state: (B, T) or (B, T, D) in, (B, T, O) out."""
+        """Return the outputs (B, T, O) of whole sequences, (B, T) or (B, T, D), from the empty state."""
         return self.scan(x, self.init_state(len(x)))[0]
 
     def gates(self, x: Tensor, state: list[State]) -> dict[str, Tensor]:
-        """What the gates of this step read, as `layer.gate`; advances a copy, so `state` is kept."""
-        read: dict[str, Tensor] = {}
+        """Return the gate activations of this step, with keys `LAYER.GATE`. `state` is not changed."""
+        activations: dict[str, Tensor] = {}
         hidden = self.encoder(x)
         for i, layer in enumerate(self._stack()):
-            read |= {f"{i}.{name}": gate for name, gate in layer.gates(hidden, state[i]).items()}
+            activations |= {f"{i}.{name}": gate for name, gate in layer.gates(hidden, state[i]).items()}
             hidden, _ = layer.step(hidden, copy_state(state[i]))
-        return read
+        return activations
 
     def backend_for(self, x: Tensor) -> Literal["reference", "fused"]:
-        """What `scan` of these inputs, (B, T) or (B, T, D), runs in the layers."""
+        """Return which implementation `scan` uses for these inputs, (B, T) or (B, T, D)."""
         return next(self._stack()).backend_for(self.encoder(x))
 
     def step_backend_for(self, x: Tensor, state: list[State]) -> Literal["reference", "fused"]:
-        """What a `step` of these inputs, (B,) or (B, D), runs where gradients are off. Keeps `state`."""
+        """Return which implementation `step` uses without gradients for these inputs, (B,) or (B, D).
+
+        `state` is not changed.
+        """
         return "reference" if self._stepper.step(self, x, copy_state(state)) is None else "fused"
 
     def step_flops(self, position: int) -> int | None:
-        """FLOPs of one `step` of one stream that has read `position` steps, by the convention of `arch.core.layer`.
+        """Return the FLOPs of one `step` of one stream after `position` steps, as defined in `arch.core.layer`.
 
-        None where a layer does not state its own; and likewise below.
+        This and the following costs are None if the cost of a layer is unknown.
         """
         layers = _sum(layer.step_flops(position) for layer in self._stack())
         return None if layers is None else layers + self._encoder_flops() + self._readout_flops()
 
     def step_bytes(self, position: int) -> int | None:
-        """Bytes that one `step` of one stream moves: weights read once, the state read and written."""
+        """Return the bytes that one `step` of one stream moves: weights and state read, state written."""
         layers = _sum(layer.step_bytes(position) for layer in self._stack())
         if layers is None:
             return None
         embedded = isinstance(self.encoder, nn.Embedding)
         encoder = self.width if embedded else parameter_count(self.encoder)
-        return layers + (encoder + parameter_count(self.readout)) * number_bytes(self)
+        return layers + (encoder + parameter_count(self.readout)) * element_bytes(self)
 
     def forward_flops(self, batch: int, length: int) -> int | None:
-        """FLOPs of `forward`."""
+        """Return the FLOPs of `forward`."""
         layers = _sum(layer.scan_flops(batch, length) for layer in self._stack())
         ends = self._encoder_flops() + self._readout_flops()
         return None if layers is None else layers + batch * length * ends
 
     def train_step_flops(self, batch: int, length: int) -> int | None:
-        """FLOPs of `forward` and of its backward pass; inputs have no gradient. Loss, clipping and optimiser are
-        element-wise.
+        """Return the FLOPs of `forward` and its backward pass, without the gradient of the model inputs.
+
+        Loss, gradient clipping and optimiser are element-wise and count as 0.
         """
         forward = self.forward_flops(batch, length)
         encoder_learns = parameter_count(self.encoder) > 0
@@ -142,12 +157,12 @@ class SequenceModel(nn.Module):
 
 
 def parameter_count(model: nn.Module) -> int:
-    """How many numbers are learned."""
+    """Return the number of learned parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _sum(stated: Iterable[int | None]) -> int | None:
-    """The sum, where every term is stated."""
-    terms = list(stated)
+def _sum(costs: Iterable[int | None]) -> int | None:
+    """Return the sum of the costs, or None if one is unknown."""
+    terms = list(costs)
     known = [term for term in terms if term is not None]
     return sum(known) if len(known) == len(terms) else None

@@ -1,4 +1,4 @@
-"""Recurrent state: what may be one, copying it, and measuring its bytes."""
+"""Recurrent state: its type, its size in bytes, and copies of it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 State = Any
-"""A tree of tensors and plain numbers: named tuples, tuples and lists of them."""
+"""A pytree of tensors and plain numbers, built from named tuples, tuples and lists."""
 
 
-def number_bytes(module: nn.Module) -> int:
-    """Bytes of one number of a module's parameters."""
+def element_bytes(module: nn.Module) -> int:
+    """Return the size of one parameter element in bytes."""
     return next(module.parameters()).element_size()
 
 
 def state_bytes(state: State) -> int:
-    """The memory that a state holds, measured from its tensors' storages, in bytes."""
+    """Return the memory of a state in bytes. Each storage counts once and as a whole."""
     storages = {
         leaf.untyped_storage().data_ptr(): leaf.untyped_storage().nbytes()
         for leaf in pytree.tree_leaves(state)
@@ -27,5 +27,5 @@ def state_bytes(state: State) -> int:
 
 
 def copy_state(state: State) -> State:
-    """A state of its own, so that one stream can be taken up twice from one place."""
+    """Return a copy that shares no memory with `state`, so that a stream can be continued twice from one point."""
     return pytree.tree_map_only(Tensor, lambda tensor: tensor.clone(), state)

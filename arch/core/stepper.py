@@ -1,8 +1,8 @@
-"""A model's step as one compiled call: what the kernel must be told, and when it may run.
+"""The compiled step of a whole model: one kernel call instead of a dozen torch calls per layer.
 
-Sizes and addresses are written into a program once; before each step the addresses are compared with
-those of the parameters that the model has now, and nothing is copied, so that weights are never out of date.
-Whatever the kernel does not know (gradients, other types, hooks, modules of another class) runs by the equations.
+The kernel reads a program of 64-bit words: sizes and memory addresses. Sizes are written once. Before each step the
+weight addresses are compared with those of the current parameters, so the kernel never uses outdated weights.
+Unsupported inputs, such as other dtypes, hooks or modules of another class, fall back to the reference implementation.
 """
 
 # Shape suffixes: B batch, D input channels, H hidden width, O outputs
@@ -13,21 +13,21 @@ import operator
 import threading
 from array import array
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from arch.core.state import State
-from arch.core.streaming_spec import Place, StreamingSpec
+from arch.core.streaming_spec import ParameterRef, StreamingSpec
 
 MAX_BATCH = 64
-"""Streams that the kernel takes at once: beyond, the reference's own matrix products are as fast."""
+"""Largest number of streams for the kernel. Above it, the matrix products of torch are as fast."""
 
 
 class StreamableModel(Protocol):
-    """What the compiled step reads of a `SequenceModel`."""
+    """The attributes of a `SequenceModel` that the compiled step reads."""
 
     encoder: nn.Module
     layers: nn.ModuleList
@@ -37,12 +37,15 @@ class StreamableModel(Protocol):
     _modules: dict[str, nn.Module | None]
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """All parameters, as `nn.Module` gives them."""
+        """Return all parameters, as `nn.Module.parameters` does."""
         ...
 
 
 class Stepper:
-    """The compiled step of one model. It is made when it is first needed, and copied with a model as an empty one."""
+    """The compiled step of one model.
+
+    The program is built at the first step. A copied or unpickled stepper starts without one.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -56,83 +59,100 @@ class Stepper:
         return Stepper, ()
 
     def step(self, model: StreamableModel, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]] | None:
-        """What `model.step` gives, or None where the equations must be asked."""
+        """Return the output and next state of `model.step`, or None if only the reference implementation can run."""
         if torch.compiler.is_dynamo_compiling() or torch.is_autocast_enabled("cpu"):
             return None
-        if torch._C._len_torch_dispatch_stack():  # someone looks at the operations, to count or to trace them
+        if torch._C._len_torch_dispatch_stack():  # a dispatch mode counts or traces operations, which a kernel hides
             return None
-        children = model._modules  # attributes of a module are found ten times as slowly
+        children = model._modules  # ten times as fast as attribute access through nn.Module.__getattr__
         modules: list[Any] = [children["encoder"], children["readout"], *children["layers"]._modules.values()]  # type: ignore[union-attr]
         with self._lock:
-            modules = [*modules, *map(type, modules)]  # a parametrisation gives a module another class
+            modules = [*modules, *map(type, modules)]  # a parametrization changes the class of a module
             if modules != self._modules:
                 if any(parameter.dtype is not torch.float32 for parameter in model.parameters()):
                     return None
-                self._program, self._modules = program_of(model), modules
+                self._program, self._modules = _build_program(model), modules
             program = self._program
             if program is None or (model.training and model.dropout.p > 0):
                 return None
             try:
                 return program.step(x, state)
-            except RuntimeError:  # a tensor without memory, as inside a transform
+            except RuntimeError:  # raised by data_ptr() of a tensor without memory, as inside a functorch transform
                 return None
 
 
+class _Encoder(NamedTuple):
+    """The encoder, as the kernel needs it."""
+
+    kind: int
+    inputs: int
+    """Vocabulary size for tokens, else channels."""
+    outputs: int
+    weight: ParameterRef | None
+    bias: ParameterRef | None
+
+
 class _Program:
-    def __init__(
-        self, model: StreamableModel, layers: list[StreamingSpec], encoder: tuple[int, int, int, list[Place]]
-    ) -> None:
+    """The kernel's program for one model, and the checks that a step needs before it may run."""
+
+    def __init__(self, model: StreamableModel, layers: list[StreamingSpec], encoder: _Encoder) -> None:
         from arch.kernels.streaming import model_step as kernel
 
         self._step = kernel.step
-        self.ends = (model.encoder, model.readout)
-        self.kind, self.inputs, width, places = encoder
         readout = model.readout
         assert isinstance(readout, nn.Linear)
-        self.outputs, self.tokens = readout.out_features, self.kind == kernel.TOKENS
-        self.numbers = array("q", [0] * (kernel.HEADER + kernel.RECORD * len(layers)))
-        self.numbers[:4] = array("q", [len(layers), self.kind, self.inputs, width])
-        self.numbers[8] = self.outputs
+        self.inputs, self.outputs = encoder.inputs, readout.out_features
+        self.words = array("q", [0] * (kernel.HEADER + kernel.RECORD * len(layers)))
+        self.words[:4] = array("q", [len(layers), encoder.kind, encoder.inputs, encoder.outputs])
+        self.words[8] = self.outputs
         kinds = {"rnn": kernel.RNN, "lstm": kernel.LSTM, "gru": kernel.GRU, "transformer": kernel.BLOCK}
-        table: list[tuple[int, Place]] = list(zip((4, 5), places, strict=True))
-        table += [(6, (readout, "weight")), (7, None if readout.bias is None else (readout, "bias"))]
-        self.states = []
-        for layer, streamed in enumerate(layers):
+        weights: list[tuple[int, ParameterRef | None]] = [(4, encoder.weight), (5, encoder.bias)]
+        weights += [(6, (readout, "weight")), (7, None if readout.bias is None else (readout, "bias"))]
+        self.bindings = []
+        for layer, spec in enumerate(layers):
             start = kernel.HEADER + layer * kernel.RECORD
-            self.numbers[start] = kinds[streamed.kind]
-            for at, number in enumerate(streamed.numbers, start + kernel.SIZES):
-                self.numbers[at] = number
-            table += list(enumerate(streamed.weights, start + kernel.WEIGHTS))
-            self.states.append((streamed.bind, start + kernel.STATE))
-        present = [(at, *place) for at, place in table if place is not None]
-        self.owners: list[tuple[dict[str, Any], str]] = [
+            self.words[start] = kinds[spec.kind]
+            for index, size in enumerate(spec.sizes, start + kernel.SIZES):
+                self.words[index] = size
+            weights += list(enumerate(spec.weights, start + kernel.WEIGHTS))
+            self.bindings.append((spec.bind, start + kernel.STATE))
+        present = [(index, *reference) for index, reference in weights if reference is not None]
+        self.weight_owners: list[tuple[dict[str, Any], str]] = [
             (vars(module)["_parameters" if name in module._parameters else "_buffers"], name)
             for _, module, name in present
         ]
-        self.places = [at for at, _, _ in present]
-        self.shapes = [owner[name].shape for owner, name in self.owners]
-        self.addresses: list[int] = []
-        self.known: list[State] = []
-        self.layers = [vars(layer) for layer in model.layers]
-        self.batch = 0
-        self.room = max(streamed.room for streamed in layers)
-        self.dimensions = 1 if self.tokens else 2
-        self.dtype = torch.int64 if self.tokens else torch.float32
-        self.hooks = [hooks for module in self.ends for hooks in (module._forward_hooks, module._forward_pre_hooks)]
-        self.address, self.length = self.numbers.buffer_info()
+        self.weight_indices = [index for index, _, _ in present]
+        self.weight_shapes = [owner[name].shape for owner, name in self.weight_owners]
+        self.weight_addresses: list[int] = []
+        self.bound_states: list[State] = []
+        self.bound_batch = 0
+        self.layer_attributes = [vars(layer) for layer in model.layers]
+        self.workspace = max(spec.workspace for spec in layers)
+        reads_tokens = encoder.kind == kernel.TOKENS
+        self.dimensions = 1 if reads_tokens else 2
+        self.dtype = torch.int64 if reads_tokens else torch.float32
+        self.hooks = [
+            hooks for module in (model.encoder, readout) for hooks in (module._forward_hooks, module._forward_pre_hooks)
+        ]
+        self.address, self.length = self.words.buffer_info()
 
     def step(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]] | None:
-        if any(self.hooks) or "reference" in [layer["backend"] for layer in self.layers]:
+        """Run one step, or return None if the kernel does not support these inputs."""
+        if any(self.hooks) or "reference" in [attributes["backend"] for attributes in self.layer_attributes]:
             return None
         if x.dtype is not self.dtype or not x.is_cpu or x.dim() != self.dimensions:
             return None
         shape = x.shape
         B = shape[0]
-        if not 0 < B <= MAX_BATCH or (self.dimensions == 2 and shape[1] != self.inputs) or not self.weights_stand():
+        if not 0 < B <= MAX_BATCH or (self.dimensions == 2 and shape[1] != self.inputs) or not self.bind_weights():
             return None
-        if self.batch != B or len(state) != len(self.known) or not all(map(operator.is_, state, self.known)):
-            self.known, self.batch = [], 0
-            after = self.bind(state, B)
+        if (
+            self.bound_batch != B
+            or len(state) != len(self.bound_states)
+            or not all(map(operator.is_, state, self.bound_states))
+        ):
+            self.bound_states, self.bound_batch = [], 0
+            after = self.bind_states(state, B)
             if after is None:
                 return None
             state = after
@@ -143,68 +163,69 @@ class _Program:
             return None
         return output_BO, state
 
-    def weights_stand(self) -> bool:
-        """Whether the kernel can read the model's weights; their addresses are in the program then."""
-        weights = [owner[name] for owner, name in self.owners]
+    def bind_weights(self) -> bool:
+        """Write the addresses of the current weights. Returns False if the kernel cannot read the weights."""
+        weights = [owner[name] for owner, name in self.weight_owners]
         if not all(map(Tensor.is_contiguous, weights)) or {weight.dtype for weight in weights} != {torch.float32}:
             return False
         addresses = list(map(Tensor.data_ptr, weights))
-        if addresses != self.addresses:
-            self.addresses = []
+        if addresses != self.weight_addresses:
+            self.weight_addresses = []
             if any(
                 weight.shape != shape or not weight.is_cpu or weight.layout is not torch.strided
-                for weight, shape in zip(weights, self.shapes, strict=True)
+                for weight, shape in zip(weights, self.weight_shapes, strict=True)
             ):
                 return False
-            for at, address in zip(self.places, addresses, strict=True):
-                self.numbers[at] = address
-            self.addresses = addresses
+            for index, address in zip(self.weight_indices, addresses, strict=True):
+                self.words[index] = address
+            self.weight_addresses = addresses
         return True
 
-    def bind(self, state: list[State], B: int) -> list[State] | None:
-        """The states after one more step, whose addresses are in the program then; None where it cannot take them.
+    def bind_states(self, state: list[State], B: int) -> list[State] | None:
+        """Write the addresses of the states. Returns the states after the step, or None if the kernel cannot use them.
 
-        A state that is written over is known by identity in the next step, and is not looked at again.
+        If every layer updates its state in place, the states are remembered: the next step recognises them by identity
+        and skips the binding.
         """
-        tensors, longest, after, lasts = 0, 0, [], True
+        tensors, longest, after, in_place = 0, 0, [], True
         memory: set[int] = set()
-        for (bind, at), part in zip(self.states, state, strict=True):
-            found = bind(part, B)
-            if found is None:
+        for (bind, index), part in zip(self.bindings, state, strict=True):
+            bound = bind(part, B)
+            if bound is None:
                 return None
-            addresses, following = found
-            self.numbers[at : at + len(addresses)] = array("q", addresses)
+            addresses, following = bound
+            self.words[index : index + len(addresses)] = array("q", addresses)
             if len(addresses) > 2:
                 longest = max(longest, addresses[4] + 1)
             tensors += min(len(addresses), 2)
             memory.update(addresses[:2])
-            lasts = lasts and following is part
+            in_place = in_place and following is part
             after.append(following)
         if len(memory) < tensors:
-            return None  # two parts of the state are one memory, which must not be written twice
-        self.numbers[9] = B * self.room + longest
-        if lasts:
-            self.known, self.batch = list(after), B
+            return None  # two parts of the state share memory, which the kernel would update twice
+        self.words[9] = B * self.workspace + longest
+        if in_place:
+            self.bound_states, self.bound_batch = list(after), B
         return after
 
 
-def program_of(model: StreamableModel) -> _Program | None:
-    """The program of a model, where the kernel knows every module of it."""
+def _build_program(model: StreamableModel) -> _Program | None:
+    """Return the program of a model, or None if the kernel does not support one of its modules."""
     encoder, readout = model.encoder, model.readout
-    layers = [layer.streamed() for layer in model.layers]  # type: ignore[operator]
-    known = [layer for layer in layers if layer is not None]
-    if type(readout) is not nn.Linear or not layers or len(known) < len(layers):
+    specs = [layer.streaming_spec() for layer in model.layers]  # type: ignore[operator]
+    layers = [spec for spec in specs if spec is not None]
+    if type(readout) is not nn.Linear or not specs or len(layers) < len(specs):
         return None
     from arch.kernels.streaming import model_step as kernel
 
-    inputs = known[0].numbers[0]
+    inputs = layers[0].sizes[0]
     if type(encoder) is nn.Identity:
-        found: tuple[int, int, int, list[Place]] = (kernel.REALS, inputs, inputs, [None, None])
+        source = _Encoder(kernel.REALS, inputs, inputs, None, None)
     elif type(encoder) is nn.Embedding and encoder.max_norm is None:
-        found = (kernel.TOKENS, encoder.num_embeddings, inputs, [(encoder, "weight"), None])
+        source = _Encoder(kernel.TOKENS, encoder.num_embeddings, inputs, (encoder, "weight"), None)
     elif type(encoder) is nn.Linear:
-        bias: Place = None if encoder.bias is None else (encoder, "bias")
-        found = (kernel.LINEAR, encoder.in_features, inputs, [(encoder, "weight"), bias])
+        bias = None if encoder.bias is None else (encoder, "bias")
+        source = _Encoder(kernel.LINEAR, encoder.in_features, inputs, (encoder, "weight"), bias)
     else:
         return None
-    return _Program(model, known, found)
+    return _Program(model, layers, source)

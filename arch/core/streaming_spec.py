@@ -1,4 +1,4 @@
-"""What a layer declares so that its step can run in the compiled streaming program."""
+"""What a layer declares so that its step can run in the compiled streaming kernel."""
 
 from __future__ import annotations
 
@@ -12,25 +12,31 @@ from torch import nn
 if TYPE_CHECKING:
     from arch.core.state import State
 
-Place = tuple[nn.Module, str] | None
-"""A parameter or buffer by its owner and name; None where the equations have none there."""
+ParameterRef = tuple[nn.Module, str]
+"""A parameter or buffer, given by its module and attribute name."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamingSpec:
-    """How one layer is told to the kernel. `bind` gives the addresses of a state that was made ready for one more
-    step, and the state after that step; None where the kernel cannot take it."""
+    """Description of one layer for `arch.kernels.streaming.model_step`."""
 
     kind: Literal["rnn", "lstm", "gru", "transformer"]
-    numbers: tuple[int, ...]
-    weights: tuple[Place, ...]
-    room: int
-    """Working memory for each stream, in numbers."""
+    sizes: tuple[int, ...]
+    """Sizes and flags, in the order that the kernel of this kind expects. The first is D, the input width."""
+    weights: tuple[ParameterRef | None, ...]
+    """Weights in the kernel's order. None stands for a weight that the layer does not have, such as a bias."""
+    workspace: int
+    """Scratch memory per stream, in floats."""
     bind: Callable[[State, int], tuple[tuple[int, ...], State] | None]
+    """Prepare a state of `batch` streams for one step.
+
+    Returns the addresses to pass to the kernel and the state after the step, or None if the kernel cannot use the
+    state.
+    """
 
 
 def bind_tensors(state: Any, batch: int, width: int) -> tuple[tuple[int, ...], State] | None:
-    """`Streamed.bind` of a state of (B, H) tensors, which the step writes over."""
+    """Bind a state of (B, H) tensors that the step updates in place. See `StreamingSpec.bind`."""
     addresses = []
     for part in state:
         if part.dtype is not torch.float32 or part.requires_grad or not part.is_contiguous() or not part.is_cpu:

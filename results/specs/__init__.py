@@ -1,5 +1,10 @@
-"""How architectures and tasks are named. Every record names them, so all packages share this."""
+"""How architectures and tasks are named, registered and given options.
 
+Stored records contain specs, so this is the one package that `arch`, `tasks`, `results` and `reports` all share.
+It imports neither torch nor any other part of `results`.
+"""
+
+from results.specs.registry import Option, Registry, UnknownName, parse_options, suggestion
 from results.specs.spec import Spec, SpecError
 
-__all__ = ["Spec", "SpecError"]
+__all__ = ["Option", "Registry", "Spec", "SpecError", "UnknownName", "parse_options", "suggestion"]

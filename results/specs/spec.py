@@ -7,24 +7,30 @@ from dataclasses import dataclass, field
 
 
 class SpecError(ValueError):
-    """A text that is not a spec."""
+    """Text that is not a valid spec."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A name with options. `str()` writes it as a spec, options sorted by name."""
+    """A name with options. `str()` returns the spec as text, with the options sorted by name."""
 
     name: str
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def parse(cls, text: str) -> Spec:
-        """Parse a spec that a user wrote. Raises `SpecError` if it is malformed or repeats an option."""
+        """Parse a spec that a user wrote. Raises `SpecError` if it is malformed or repeats an option.
+
+        >>> Spec.parse("lstm:bias=False,forget_bias=1").options
+        {'bias': 'False', 'forget_bias': '1'}
+        """
         spec = cls.parse_stored(text)
         rest = text.partition(":")[2]
         items = rest.split(",") if rest else []
-        if not spec.name or not all("=" in item for item in items) or len(spec.options) != len(items):
-            raise SpecError(f"{text!r} is not of the form name:option=value,option=value, with each option once")
+        if not spec.name or not all("=" in item for item in items):
+            raise SpecError(f"{text!r} is not a spec of the form name:option=value,option=value")
+        if len(spec.options) != len(items):
+            raise SpecError(f"{text!r} repeats an option; give each option once")
         return spec
 
     @classmethod

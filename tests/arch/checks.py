@@ -1,4 +1,4 @@
-"""Every check that an architecture is put through: the laws at each level, and the oracles that are its own."""
+"""All tests of an architecture: the contract checks at each level, and the oracles that apply to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.validation import ARCH_CHECKS, LEVELS, Level, Trial
 from tests.arch import oracles, softmax
-from tests.arch.oracles import chosen
+from tests.arch.oracles import name_and_options
 from tests.arch.subjects import every_spec, trial
 
 CONTRACT = tuple(ARCH_CHECKS.values())
@@ -18,13 +18,14 @@ ORACLES = oracles.ORACLES | softmax.ORACLES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One law or oracle for one spec; `run` raises where it is broken."""
+    """One contract check or oracle for one spec. `run` raises if it fails."""
 
-    of: Callable[..., None]
-    """The law or the oracle."""
+    function: Callable[..., None]
+    """The contract check or oracle."""
     arch: str
     """The architecture's name."""
     name: str
+    """The test id."""
     run: Callable[[], Any]
 
     def __str__(self) -> str:
@@ -32,22 +33,23 @@ class Check:
 
 
 def oracle_checks() -> Iterator[Check]:
-    """Every oracle for every spec that it knows."""
-    for oracle, knows in ORACLES.items():
+    """Yield each oracle for each spec that it applies to."""
+    for oracle, applies in ORACLES.items():
         for spec in every_spec():
-            name, options = chosen(spec)
-            if knows(name, options):
-                yield Check(of=oracle, arch=name, name=f"{oracle.__name__}-{spec}", run=partial(oracle, spec))
+            name, options = name_and_options(spec)
+            if applies(name, options):
+                yield Check(function=oracle, arch=name, name=f"{oracle.__name__}-{spec}", run=partial(oracle, spec))
 
 
 def contract_checks() -> Iterator[Check]:
-    """Every law for every spec at every level."""
-    for law in CONTRACT:
+    """Yield each contract check for each spec at each level."""
+    for check in CONTRACT:
         for spec in every_spec():
             for level in LEVELS:
-                name = f"{law.__name__}-{spec}-{level}"
-                yield Check(of=law, arch=chosen(spec)[0], name=name, run=partial(_hold, law, spec, level))
+                name = f"{check.__name__}-{spec}-{level}"
+                arch = name_and_options(spec)[0]
+                yield Check(function=check, arch=arch, name=name, run=partial(_run_on_trial, check, spec, level))
 
 
-def _hold(law: Callable[[Trial], None], spec: str, level: Level) -> None:
-    law(trial(spec, level))
+def _run_on_trial(check: Callable[[Trial], None], spec: str, level: Level) -> None:
+    check(trial(spec, level))

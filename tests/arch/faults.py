@@ -1,4 +1,4 @@
-"""Faults to plant: one exact snippet of a source file, what stands there instead, and the check that must notice."""
+"""Faults to plant: an exact snippet of a source file, its replacement, and the check that must fail."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ Check = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`arch` is the architecture to look at; where it is not given, the one whose file is changed."""
+    """A fault in one file of `arch`."""
 
     name: str
     file: str
-    there: str
-    instead: str
+    original: str
+    replacement: str
     caught_by: Check
     arch: str = ""
+    """The architecture to check. By default it is the one that the file defines."""
 
     @property
     def subject(self) -> str:
+        """The name of the architecture to check."""
         return self.arch or Path(self.file).stem
 
     def __str__(self) -> str:
@@ -32,7 +34,7 @@ class Fault:
 
 
 def _table(file: str, caught_by: Check, rows: dict[str, tuple[str, str]], arch: str = "") -> list[Fault]:
-    return [Fault(name, file, there, instead, caught_by, arch) for name, (there, instead) in rows.items()]
+    return [Fault(name, file, original, replacement, caught_by, arch) for name, (original, replacement) in rows.items()]
 
 
 FAULTS = [
@@ -43,18 +45,21 @@ FAULTS = [
             "input and forget gates swapped": ("i, f, g, o = torch.addmm", "f, i, g, o = torch.addmm"),
             "blocks in the wrong order": ("i, f, g, o = torch.addmm", "i, f, o, g = torch.addmm"),
             "forget offset on the input gate": ("offset_G[1] = forget_bias", "offset_G[0] = forget_bias"),
-            "cell forgotten": ("f_BH * state.c_BH + i_BH * g_BH", "i_BH * g_BH"),
+            "cell not carried over": ("f_BH * state.c_BH + i_BH * g_BH", "i_BH * g_BH"),
             "cell not squashed": ("o_BH * c_BH.tanh()", "o_BH * c_BH"),
-            "output is one step late": (
+            "output one step late": (
                 "return h_BH, LSTMState(h_BH, c_BH)",
                 "return state.h_BH, LSTMState(h_BH, c_BH)",
             ),
-            "parts of the state swapped": ("return h_BH, LSTMState(h_BH, c_BH)", "return h_BH, LSTMState(c_BH, h_BH)"),
+            "h and c swapped in the state": (
+                "return h_BH, LSTMState(h_BH, c_BH)",
+                "return h_BH, LSTMState(c_BH, h_BH)",
+            ),
         },
     ),
     *_table(
         "lstm.py",
-        oracles.gates_are_what_the_update_reads,
+        oracles.gates_equal_their_equations,
         {
             "gate names swapped": ('("input", "forget", ', '("forget", "input", '),
         },
@@ -65,7 +70,7 @@ FAULTS = [
         {
             "update gate inverted": ("(1 - z_BH) * n_BH + z_BH * state", "z_BH * n_BH + (1 - z_BH) * state"),
             "reset and update gates swapped": ("r_h, z_h, n_h = functional", "z_h, r_h, n_h = functional"),
-            "recurrent bias not reset": (
+            "reset gate skips the recurrent bias": (
                 "r_BH * (n_h if self.u_H is None else n_h + self.u_H)",
                 "r_BH * n_h + (0 if self.u_H is None else self.u_H)",
             ),
@@ -73,19 +78,22 @@ FAULTS = [
     ),
     *_table(
         "gru.py",
-        oracles.reset_before_equals_single_numbers,
+        oracles.reset_before_equals_scalar_equations,
         {
-            "reset left out": ("r_BH * h_BH, U_n.T", "h_BH, U_n.T"),
-            "reset after the product": ("torch.addmm(n_x, r_BH * h_BH, U_n.T)", "(n_x + r_BH * (h_BH @ U_n.T))"),
+            "reset gate omitted": ("r_BH * h_BH, U_n.T", "h_BH, U_n.T"),
+            "reset gate applied after the product": (
+                "torch.addmm(n_x, r_BH * h_BH, U_n.T)",
+                "(n_x + r_BH * (h_BH @ U_n.T))",
+            ),
         },
     ),
     *_table(
         "gru.py",
         laws.gates_keep_the_state,
         {
-            "reading the gates moves the state": (
-                "self.read(self.project(x_BD), state), strict",
-                "self.read(self.project(x_BD), GRUState(state.h_BH.add_(1))), strict",
+            "gates() changes the state": (
+                "self.activations(self.project(x_BD), state), strict",
+                "self.activations(self.project(x_BD), GRUState(state.h_BH.add_(1))), strict",
             ),
         },
     ),
@@ -95,9 +103,9 @@ FAULTS = [
         {
             "bias ignored": ("functional.linear(x, self.W_HD, self.b_H)", "functional.linear(x, self.W_HD)"),
             "recurrent weights transposed": ("state.h_BH, self.U_HH.T)", "state.h_BH, self.U_HH)"),
-            "first state kept for ever": (
+            "first state reused forever": (
                 "torch.addmm(projected_BG, state.h_BH",
-                'torch.addmm(projected_BG, self.__dict__.setdefault("kept", state).h_BH',
+                'torch.addmm(projected_BG, self.__dict__.setdefault("first", state).h_BH',
             ),
             "nonlinearities swapped": (
                 'tanh() if self.nonlinearity == "tanh"',
@@ -116,7 +124,7 @@ FAULTS = [
         "lstm.py",
         laws.the_present_input_shows,
         {
-            "output is one step late for ever": (
+            "output ignores the current input": (
                 "return h_BH, LSTMState(h_BH, c_BH)",
                 "return state.h_BH, LSTMState(h_BH, c_BH)",
             ),
@@ -126,7 +134,7 @@ FAULTS = [
         "rnn.py",
         oracles.recurrent_layers_start_from_zero,
         {
-            "empty state not empty": (
+            "empty state not zero": (
                 "RNNState(self.empty(batch, self.width))",
                 "RNNState(self.empty(batch, self.width) + 1)",
             ),
@@ -143,9 +151,9 @@ FAULTS = [
         "rnn.py",
         laws.streams_never_touch,
         {
-            "one buffer for all streams": (
+            "streams share one buffer": (
                 "return h_BH, RNNState(h_BH)",
-                'return h_BH, RNNState(self.__dict__.setdefault("kept", h_BH.detach().clone()).copy_(h_BH.detach()))',
+                'return h_BH, RNNState(self.__dict__.setdefault("buffer", h_BH.detach().clone()).copy_(h_BH.detach()))',
             ),
         },
     ),
@@ -177,13 +185,16 @@ FAULTS = [
                 "keys_BNSK[:, :, length - 1 : length + T - 1] = k_BNTK",
             ),
             "window one too short": ("cache.length - T - self.window + 1)", "cache.length - T - self.window + 2)"),
-            "window drops a step too many": ("min(length, window - 1)", "max(0, min(length, window - 2))"),
-            "position off by one after the first chunk": (
+            "window drops one step too many": ("min(length, window - 1)", "max(0, min(length, window - 2))"),
+            "positions off by one after the first chunk": (
                 "self._added_positions(state.position,",
                 "self._added_positions(max(0, state.position - 1),",
             ),
-            "position counted from the window": ("self._turns(cache.position,", "self._turns(cache.length,"),
-            "step forgets the past": (
+            "positions counted from the start of the window": (
+                "self._rotary(cache.position,",
+                "self._rotary(cache.length,",
+            ),
+            "step starts from the empty state": (
                 "self.scan(x_BD.unsqueeze(1), state)",
                 "self.scan(x_BD.unsqueeze(1), self.init_state(len(x_BD)))",
             ),
@@ -198,16 +209,19 @@ FAULTS = [
                 "self._added_positions(state.position,",
                 "self._added_positions(1 + state.position,",
             ),
-            "keys not turned": (
+            "keys not rotated": (
                 "return qk_2BNTK[0], qk_2BNTK[1],",
                 "return qk_2BNTK[0], qkv_BTD.view(B, T, 3, self.heads, -1)[:, :, 1].transpose(1, 2),",
             ),
-            "near steps penalised": ("(-slope_N11 * age_TS)", "(slope_N11 * age_TS)"),
+            "near steps penalised instead of far ones": ("(-slope_N11 * age_TS)", "(slope_N11 * age_TS)"),
             "positions added in every layer": (
                 "self.adds_positions = False",
                 'self.adds_positions = positions == "sinusoidal"',
             ),
-            "cache reused where gradients need it": ("k_BNTK.requires_grad or cache.keys_BNSK.requires_grad", "False"),
+            "cache updated in place although gradients need it": (
+                "k_BNTK.requires_grad or cache.keys_BNSK.requires_grad",
+                "False",
+            ),
         },
     ),
     *_table(
@@ -223,7 +237,7 @@ FAULTS = [
         softmax.transformer_equals_torch_encoder,
         {
             "scores not scaled": ("is_causal=T > 1)", "is_causal=T > 1, scale=1.0)"),
-            "residual left out": ("x_BTD + self.W_o(attended_BTD)", "self.W_o(attended_BTD)"),
+            "residual omitted": ("x_BTD + self.W_o(attended_BTD)", "self.W_o(attended_BTD)"),
             "no norm before attention": ("self.W_qkv(self.attention_norm(x_BTD))", "self.W_qkv(x_BTD)"),
         },
     ),
@@ -231,14 +245,14 @@ FAULTS = [
         "transformer.py",
         laws.gradients_reach_everything_that_is_learned,
         {
-            "attention learns nothing": ("self.W_o(attended_BTD)", "self.W_o(attended_BTD.detach())"),
+            "attention gets no gradient": ("self.W_o(attended_BTD)", "self.W_o(attended_BTD.detach())"),
         },
     ),
     *_table(
         "transformer.py",
         laws.gradients_are_the_same_in_any_chunking,
         {
-            "gradient stops between chunks": (
+            "gradient does not cross chunks": (
                 "torch.cat([old_keys, k_BNTK], 2)",
                 "torch.cat([old_keys.detach(), k_BNTK], 2)",
             ),
@@ -248,7 +262,7 @@ FAULTS = [
         "core/layer.py",
         laws.scan_equals_step,
         {
-            "scan stays at its first state": ("h_BH, state = self.update", "h_BH, _ = self.update"),
+            "scan never advances its state": ("h_BH, state = self.update", "h_BH, _ = self.update"),
         },
         arch="rnn",
     ),
@@ -256,7 +270,7 @@ FAULTS = [
         "core/state.py",
         laws.a_copied_state_is_independent,
         {
-            "copy shares memory": ("lambda tensor: tensor.clone()", "lambda tensor: tensor"),
+            "copied state shares memory": ("lambda tensor: tensor.clone()", "lambda tensor: tensor"),
         },
         arch="transformer",
     ),
@@ -264,7 +278,7 @@ FAULTS = [
         "core/layer.py",
         laws.forward_is_scan_from_the_empty_state,
         {
-            "forward goes on from its own end": (
+            "forward starts from its final state": (
                 "self.scan(x_BTD, self.init_state(len(x_BTD)))[0]",
                 "self.scan(x_BTD, self.scan(x_BTD, self.init_state(len(x_BTD)))[1])[0]",
             ),
@@ -275,7 +289,7 @@ FAULTS = [
         "core/model.py",
         laws.scan_equals_step,
         {
-            "state of the first layer for all": (
+            "all layers use the state of the first": (
                 "layer.scan(hidden if i == 0 else self.dropout(hidden), state[i])",
                 "layer.scan(hidden if i == 0 else self.dropout(hidden), state[0])",
             ),
@@ -284,13 +298,13 @@ FAULTS = [
     ),
     *_table(
         "core/model.py",
-        oracles.model_is_its_parts,
+        oracles.model_equals_its_parts,
         {
             "dropout on the input": (
                 "layer.scan(hidden if i == 0 else self.dropout(hidden), state[i])",
                 "layer.scan(self.dropout(hidden), state[i])",
             ),
-            "no dropout in single steps": (
+            "no dropout in step": (
                 "layer.step(hidden if i == 0 else self.dropout(hidden), state[i])",
                 "layer.step(hidden, state[i])",
             ),
@@ -299,9 +313,9 @@ FAULTS = [
     ),
     *_table(
         "core/initialisation.py",
-        oracles.recurrent_weights_start_as_named,
+        oracles.initial_weights_match_the_option,
         {
-            "blocks orthogonal only together": (
+            "recurrent matrix orthogonal as a whole, not by block": (
                 "nn.init.orthogonal_(recurrent_HH)",
                 "nn.init.orthogonal_(recurrent_GH)",
             ),
@@ -312,9 +326,9 @@ FAULTS = [
     ),
     *_table(
         "core/initialisation.py",
-        oracles.recurrent_weights_start_as_named,
+        oracles.initial_weights_match_the_option,
         {
-            "identity full": ("nn.init.eye_(recurrent_HH)", "nn.init.ones_(recurrent_HH)"),
+            "identity weights all ones": ("nn.init.eye_(recurrent_HH)", "nn.init.ones_(recurrent_HH)"),
         },
         arch="rnn",
     ),

@@ -1,4 +1,4 @@
-"""What the tests of the kernels share: layers with a kernel, and when two results are the same."""
+"""Shared parts of the kernel tests: specs with a kernel, and the comparison of fused and reference results."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ SPECS = [
 ]
 
 RELATIVE_TOLERANCE = 1e-5
-"""Of each tensor's largest number. The two ways of summing differ by about √(terms) roundings of 6e-8; the
-worst of the sums here has some thousand terms. A wrong factor or a missing term shows at 1e-2 and more."""
+"""Tolerance relative to the largest absolute value of a tensor.
+
+The implementations sum in different orders, which differs by about √(terms) roundings of 6e-8. The longest sums here
+have a few thousand terms. A wrong factor or a missing term causes an error of at least 1e-2.
+"""
 
 
 def layer_of(spec: str, inputs: int, width: int, backend: str = "fused") -> RecurrentLayer:
-    chosen = arch.get(f"{spec}{',' if ':' in spec else ':'}backend={backend}")
-    layer = chosen.layer(inputs, width, **chosen.options)
+    """Return a recurrent layer with the given backend."""
+    selected = arch.get(spec).with_options({"backend": backend})
+    layer = selected.layer(inputs, width, **selected.options)
     assert isinstance(layer, RecurrentLayer)
     return layer
 
 
 def assert_same(fused: list[Tensor], reference: list[Tensor]) -> None:
-    for ours, theirs in zip(fused, reference, strict=True):
-        tolerance = RELATIVE_TOLERANCE * max(float(theirs.abs().max()), 1e-3)
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
+    """Compare tensors pairwise within `RELATIVE_TOLERANCE`."""
+    for actual, expected in zip(fused, reference, strict=True):
+        tolerance = RELATIVE_TOLERANCE * max(float(expected.abs().max()), 1e-3)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)

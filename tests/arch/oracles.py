@@ -1,7 +1,7 @@
-"""Each recurrent architecture, and the model around it, against another way to compute the same.
+"""Oracles for the recurrent architectures and the model around them: independent computations of the same result.
 
-An oracle raises where they differ. `torch.nn` is the oracle wherever it has a counterpart; the
-reset-before form of the GRU, which it lacks, is spelled out here number by number.
+An oracle raises if the results differ. The oracle is `torch.nn` if it has a counterpart. For the reset-before variant
+of the GRU, which it lacks, the equations are evaluated here with scalars.
 """
 
 # Shape suffixes: B batch, T time, D input width, H hidden width, L layers, P parts of a state
@@ -20,10 +20,10 @@ from tests.arch import subjects
 from tests.arch.subjects import BATCH, WIDTH, model
 
 AGREEMENT = 1e-10
-"""Two programs for one function in float64 differ by rounding: about 1e-15 here."""
+"""Tolerance in float64. Rounding differences are about 1e-15 here."""
 
 SINGLE_PRECISION = 1e-5
-"""Weights start in float32, whose rounding is about 1e-7 a product."""
+"""Tolerance of initial weights, which are float32: rounding is about 1e-7 per product."""
 
 STEPS = 11
 CHUNKS = (3, 1, 7)
@@ -31,9 +31,9 @@ DEPTH = 2
 
 COUNTERPARTS: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 WEIGHTS = {"rnn": ("W_HD", "U_HH", "b_H"), "lstm": ("W_GD", "U_GH", "b_G"), "gru": ("W_GD", "U_GH", "b_G")}
-"""Input weights, recurrent weights and bias, by the names that each architecture gives them."""
+"""Attribute names of the input weights, recurrent weights and bias."""
 GATES = {"lstm": ("input", "forget", "candidate", "output"), "gru": ("reset", "update", "candidate")}
-"""The blocks of the weights in their order, which is also that of `torch.nn`."""
+"""Gates in the order of the weight blocks, which is also the order of `torch.nn`."""
 
 
 def close(actual: Any, expected: Any) -> None:
@@ -41,8 +41,8 @@ def close(actual: Any, expected: Any) -> None:
 
 
 def recurrent_layers_equal_torch(spec: str) -> None:
-    """Outputs, last state and every gradient equal those of `torch.nn`, from a state that is not empty."""
-    name, options = chosen(spec)
+    """Check that outputs, final state and all gradients equal those of `torch.nn`, from a non-zero state."""
+    name, options = name_and_options(spec)
     layers = list(model(spec, depth=DEPTH).layers)
     theirs, shared = _counterpart(name, options, layers)
     x_BTD = reals(BATCH, STEPS, CHANNELS, seed=3).requires_grad_()
@@ -67,8 +67,8 @@ def recurrent_layers_equal_torch(spec: str) -> None:
 
 
 def recurrent_layers_start_from_zero(spec: str) -> None:
-    """The empty state is that of `torch.nn`, which starts from zeros where it is given none."""
-    name, options = chosen(spec)
+    """Check that the empty state equals the default state of `torch.nn`, which is zero."""
+    name, options = name_and_options(spec)
     layers = list(model(spec, depth=DEPTH).layers)
     theirs, _ = _counterpart(name, options, layers)
     x_BTD = outputs = reals(BATCH, STEPS, CHANNELS, seed=3)
@@ -77,21 +77,21 @@ def recurrent_layers_start_from_zero(spec: str) -> None:
     close(outputs, theirs(x_BTD)[0])
 
 
-def reset_before_equals_single_numbers(spec: str) -> None:
-    """Cho et al. 2014, equations (5) to (8), one number at a time: outputs and every gradient."""
+def reset_before_equals_scalar_equations(spec: str) -> None:
+    """Check outputs and all gradients against equations (5) to (8) of Cho et al. 2014, evaluated with scalars."""
     layer = model(spec, depth=1).layers[0]
     x_BTD, h_BH = reals(BATCH, 4, CHANNELS, seed=3), reals(BATCH, WIDTH, seed=4)
     learned = [x_BTD.requires_grad_(), h_BH.requires_grad_(), *layer.parameters()]
     outputs, _ = scan_chunks(layer, x_BTD, (3, 1), type(layer.init_state(BATCH))(h_BH))
 
-    blocks = [_numbers(weight) for weight in (layer.W_GD, layer.U_GH)]
+    blocks = [_scalars(weight) for weight in (layer.W_GD, layer.U_GH)]
     (W_r, W_z, W_n), (U_r, U_z, U_n) = ([rows[i : i + WIDTH] for i in (0, WIDTH, 2 * WIDTH)] for rows in blocks)
     zero = x_BTD.new_zeros(())
     b = [zero] * 3 * WIDTH if layer.b_G is None else list(layer.b_G.unbind())
     b_r, b_z, b_n = b[:WIDTH], b[WIDTH : 2 * WIDTH], b[2 * WIDTH :]
     units = range(WIDTH)
     rows = []
-    for x_TD, h_H in zip(_numbers(x_BTD), _numbers(h_BH), strict=True):
+    for x_TD, h_H in zip(_scalars(x_BTD), _scalars(h_BH), strict=True):
         for x in x_TD:
             r = [_sigmoid(_dot(W_r[j], x) + _dot(U_r[j], h_H) + b_r[j]) for j in units]
             z = [_sigmoid(_dot(W_z[j], x) + _dot(U_z[j], h_H) + b_z[j]) for j in units]
@@ -105,9 +105,9 @@ def reset_before_equals_single_numbers(spec: str) -> None:
     close(gradients([outputs], learned), gradients([expected], learned))
 
 
-def gates_are_what_the_update_reads(spec: str) -> None:
-    """Each gate equals its own equation, and the next state follows from the gates."""
-    name, options = chosen(spec)
+def gates_equal_their_equations(spec: str) -> None:
+    """Check that each gate equals its equation, and that the next state follows from the gates."""
+    name, options = name_and_options(spec)
     layer = model(spec, depth=1).layers[0]
     x_BD, h_BH, c_BH = reals(BATCH, CHANNELS, seed=3), reals(BATCH, WIDTH, seed=4), reals(BATCH, WIDTH, seed=5)
     state = type(layer.init_state(BATCH))(*((h_BH, c_BH) if name == "lstm" else (h_BH,)))
@@ -133,9 +133,9 @@ def gates_are_what_the_update_reads(spec: str) -> None:
     close(output_BH, after[0])
 
 
-def recurrent_weights_start_as_named(spec: str) -> None:
-    """`default` draws what `torch.nn` draws from one seed; `orthogonal` and `identity` are what they say."""
-    name, options = chosen(spec)
+def initial_weights_match_the_option(spec: str) -> None:
+    """Check `default` against `torch.nn` with the same seed, and the other initialisations by their definitions."""
+    name, options = name_and_options(spec)
     inputs, width = 5, 32
     own = {key: value for key, value in options.items() if key != "dropout"}
     with torch.random.fork_rng(devices=[]):
@@ -165,70 +165,71 @@ def recurrent_weights_start_as_named(spec: str) -> None:
         torch.testing.assert_close(b_G, started_b_G, rtol=0, atol=SINGLE_PRECISION)
 
 
-def model_is_its_parts(spec: str) -> None:
-    """Encoder, layers, dropout between them while training, readout: in scans, and step by step."""
+def model_equals_its_parts(spec: str) -> None:
+    """Check scans and steps of a model against its encoder, layers, dropout in training mode, and readout."""
     for vocabulary in (None, subjects.VOCABULARY):
-        it = model(f"{spec}{',' if ':' in spec else ':'}dropout=0.5", depth=3, vocabulary=vocabulary)
+        whole = model(str(subjects.arch.get(spec).with_options({"dropout": 0.5})), depth=3, vocabulary=vocabulary)
         x = reals(BATCH, STEPS, CHANNELS, seed=3) if vocabulary is None else torch.arange(22).view(2, 11) % vocabulary
         for training in (True, False):
-            it.train(training)
+            whole.train(training)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(7)
-                actual, states = it.scan(x, it.init_state(BATCH))
+                actual, states = whole.scan(x, whole.init_state(BATCH))
                 torch.manual_seed(7)
-                hidden = it.encoder(x)
+                hidden = whole.encoder(x)
                 expected_states = []
-                for i, layer in enumerate(it.layers):
+                for i, layer in enumerate(whole.layers):
                     if i > 0 and training:
                         hidden = hidden * (torch.empty_like(hidden).bernoulli_(0.5) / 0.5)
                     hidden, state = layer.scan(hidden, layer.init_state(BATCH))
                     expected_states.append(state)
-                close(actual, it.readout(hidden))
+                close(actual, whole.readout(hidden))
                 subjects.assert_same_state(states, expected_states, close)
                 torch.manual_seed(7)
-                one_step, _ = it.step(x[:, 0], it.init_state(BATCH))
+                one_step, _ = whole.step(x[:, 0], whole.init_state(BATCH))
                 torch.manual_seed(7)
-                close(one_step, it(x[:, :1])[:, 0])
+                close(one_step, whole(x[:, :1])[:, 0])
 
 
 ORACLES: dict[Callable[[str], None], Callable[[str, dict[str, Any]], bool]] = {
     recurrent_layers_equal_torch: lambda name, options: name in COUNTERPARTS and options.get("reset") != "before",
     recurrent_layers_start_from_zero: lambda name, options: name in COUNTERPARTS and options.get("reset") != "before",
-    reset_before_equals_single_numbers: lambda name, options: name == "gru" and options["reset"] == "before",
-    gates_are_what_the_update_reads: lambda name, options: name in GATES,
-    recurrent_weights_start_as_named: lambda name, options: name in COUNTERPARTS,
-    model_is_its_parts: lambda name, options: True,
+    reset_before_equals_scalar_equations: lambda name, options: name == "gru" and options["reset"] == "before",
+    gates_equal_their_equations: lambda name, options: name in GATES,
+    initial_weights_match_the_option: lambda name, options: name in COUNTERPARTS,
+    model_equals_its_parts: lambda name, options: True,
 }
-"""Each oracle, and of which name and options it is one."""
+"""Each oracle, with a predicate on the name and options that it applies to."""
 
 
-def chosen(spec: str) -> tuple[str, dict[str, Any]]:
-    """The name, and every option with the value that it has in this spec."""
+def name_and_options(spec: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and all option values of a spec, including defaults."""
     arch = subjects.arch.get(spec)
     return arch.name, {key: default for key, (_, default) in arch.parameters.items()} | dict(arch.options)
 
 
 def reals(*shape: int, seed: int) -> Tensor:
+    """Return normally distributed numbers in float64."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def gradients(results: Iterable[Tensor], by: list[Tensor]) -> list[Tensor]:
-    """Of a loss that weighs every result differently and not linearly."""
+def gradients(results: Iterable[Tensor], inputs: list[Tensor]) -> list[Tensor]:
+    """Return the gradients of a loss that is non-linear and weights each result differently."""
     loss = torch.zeros((), dtype=torch.float64)
     for result in results:
         weights = torch.linspace(-1, 1, result.numel(), dtype=torch.float64).view_as(result)
         loss = loss + (weights * result + result.square()).sum()
-    return list(torch.autograd.grad(loss, by))
+    return list(torch.autograd.grad(loss, inputs))
 
 
 def _counterpart(
     name: str, options: dict[str, Any], layers: list[Any]
 ) -> tuple[Any, list[tuple[Tensor, Tensor, slice]]]:
-    """The module of `torch.nn` with the layers' weights, and which of its weights' rows are which of ours."""
+    """Return the module of `torch.nn` with the layers' weights, and triples (our weight, its weight, rows of it)."""
     constant = 0.0 if options["bias"] else options.get("forget_bias", 0.0)
-    further = {"nonlinearity": options["nonlinearity"]} if name == "rnn" else {}
+    extra = {"nonlinearity": options["nonlinearity"]} if name == "rnn" else {}
     theirs = COUNTERPARTS[name](
-        CHANNELS, WIDTH, DEPTH, bias=options["bias"] or constant != 0, batch_first=True, dtype=torch.float64, **further
+        CHANNELS, WIDTH, DEPTH, bias=options["bias"] or constant != 0, batch_first=True, dtype=torch.float64, **extra
     )
     shared = []
     for i, layer in enumerate(layers):
@@ -249,9 +250,9 @@ def _counterpart(
     return theirs, shared
 
 
-def _numbers(tensor: Tensor) -> Any:
-    """Nested lists of tensors that hold one number each."""
-    return list(tensor.unbind()) if tensor.dim() == 1 else [_numbers(part) for part in tensor.unbind()]
+def _scalars(tensor: Tensor) -> Any:
+    """Return nested lists of scalar tensors."""
+    return list(tensor.unbind()) if tensor.dim() == 1 else [_scalars(part) for part in tensor.unbind()]
 
 
 def _dot(one: list[Tensor], other: list[Tensor]) -> Tensor:

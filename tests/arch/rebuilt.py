@@ -1,4 +1,4 @@
-"""A second `arch` package, imported from a copied folder in which files were changed, added or broken."""
+"""A second `arch` package, imported from a copy of the folder with changed or added files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SOURCE = Path(arch.__file__).parent
 
 @contextmanager
 def rebuilt(folder: Path, changes: Mapping[str, str]) -> Iterator[ModuleType]:
-    """The package as it would be with these files, `{"lstm.py": text}`; nothing of it is left afterwards.
+    """Import a copy of the package with these files, `{"lstm.py": text}`, and restore the original on exit.
 
-    The kernels stay those that are imported already, since compiling them again takes long.
+    Kernels that are already imported are reused, because compiling them again takes long.
     """
     shutil.copytree(SOURCE, folder / "arch", ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in changes.items():
@@ -42,5 +42,5 @@ def rebuilt(folder: Path, changes: Mapping[str, str]) -> Iterator[ModuleType]:
 
 
 def _modules() -> dict[str, ModuleType]:
-    """The package and all that is imported of it."""
+    """Return the imported modules of the package, by name."""
     return {name: module for name, module in sys.modules.items() if name == "arch" or name.startswith("arch.")}

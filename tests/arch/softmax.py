@@ -1,7 +1,7 @@
-"""The Transformer against plain softmax attention, written from the papers one head at a time.
+"""Oracles for the Transformer: plain softmax attention, written from the papers one head at a time.
 
-Whole sequences, one table of scores a head, no cache, no fused attention: what is slow here is plain.
-An oracle raises where the two differ, in outputs or in gradients.
+It processes whole sequences with one score matrix per head, without a cache or fused attention. An oracle raises if
+outputs or gradients differ.
 """
 
 # Shape suffixes: B batch, T time, S time that is read, D model width, K head width
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.validation import repeat_step, scan_chunks
-from tests.arch.oracles import chosen, close, gradients, reals
+from tests.arch.oracles import close, gradients, name_and_options, reals
 from tests.arch.subjects import BATCH, WIDTH, model
 
 STEPS = 13
@@ -27,7 +27,7 @@ NORM_EPSILON = 1e-5
 
 
 def transformer_equals_plain_softmax(spec: str) -> None:
-    """Outputs and every gradient, however the sequence is fed."""
+    """Check outputs and all gradients for several chunkings, and outputs step by step."""
     x_BTD = reals(BATCH, STEPS, WIDTH, seed=3).requires_grad_()
     layers = model(spec, depth=DEPTH).layers
     learned = [x_BTD, *layers.parameters()]
@@ -47,8 +47,8 @@ def transformer_equals_plain_softmax(spec: str) -> None:
 
 
 def transformer_equals_torch_encoder(spec: str) -> None:
-    """`nn.TransformerEncoderLayer`, norm first, gelu, causal mask: it has no positions of its own."""
-    _, options = chosen(spec)
+    """Check against `nn.TransformerEncoderLayer` with pre-norm, GELU and a causal mask. It has no position encoding."""
+    _, options = name_and_options(spec)
     x_BTD = reals(BATCH, STEPS, WIDTH, seed=3).requires_grad_()
     layers = model(spec, depth=DEPTH).layers
     theirs = nn.TransformerEncoder(
@@ -99,23 +99,23 @@ ORACLES: dict[Callable[[str], None], Callable[[str, dict[str, Any]], bool]] = {
         name == "transformer" and options["positions"] == "none" and options["window"] is None
     ),
 }
-"""Each oracle, and of which name and options it is one."""
+"""Each oracle, with a predicate on the name and options that it applies to."""
 
 
 def plain_softmax(spec: str, layers: Any, x_BTD: Tensor) -> Tensor:
-    """What a stack of pre-norm blocks gives for whole sequences (Vaswani et al. 2017; Xiong et al. 2020)."""
-    _, options = chosen(spec)
+    """Return the outputs of a stack of pre-norm blocks (Vaswani et al. 2017; Xiong et al. 2020)."""
+    _, options = name_and_options(spec)
     heads, positions, steps = options["heads"], options["positions"], x_BTD.shape[1]
     ages_TS = torch.tensor([[t - s for s in range(steps)] for t in range(steps)], dtype=torch.float64)
-    unseen_TS = (ages_TS < 0) | (ages_TS >= (options["window"] or math.inf))
+    masked_TS = (ages_TS < 0) | (ages_TS >= (options["window"] or math.inf))
     if positions == "sinusoidal":
-        x_BTD = x_BTD + _sines_and_cosines(steps, WIDTH)
+        x_BTD = x_BTD + _sinusoids(steps, WIDTH)
     if positions == "learned":
         x_BTD = x_BTD + layers[0].position_SD[:steps]
     for layer in layers:
         W_q, W_k, W_v = layer.W_qkv.weight.split(WIDTH)
         b_q, b_k, b_v = layer.W_qkv.bias.split(WIDTH)
-        normed_BTD = _normed(x_BTD, layer.attention_norm)
+        normed_BTD = _layer_norm(x_BTD, layer.attention_norm)
         attended = []
         for head in range(heads):
             rows = slice(head * WIDTH // heads, (head + 1) * WIDTH // heads)
@@ -123,29 +123,29 @@ def plain_softmax(spec: str, layers: Any, x_BTD: Tensor) -> Tensor:
             k_BTK = normed_BTD @ W_k[rows].T + b_k[rows]
             v_BTK = normed_BTD @ W_v[rows].T + b_v[rows]
             if positions == "rotary":
-                q_BTK, k_BTK = _turned(q_BTK), _turned(k_BTK)
+                q_BTK, k_BTK = _rotated(q_BTK), _rotated(k_BTK)
             scores_BTS = q_BTK @ k_BTK.mT / math.sqrt(WIDTH // heads)
             if positions == "alibi":
                 scores_BTS = scores_BTS - ages_TS / 2 ** (8 * (head + 1) / heads)
-            raised_BTS = scores_BTS.exp().masked_fill(unseen_TS, 0.0)
-            attended.append(raised_BTS / raised_BTS.sum(2, keepdim=True) @ v_BTK)
+            exponential_BTS = scores_BTS.exp().masked_fill(masked_TS, 0.0)
+            attended.append(exponential_BTS / exponential_BTS.sum(2, keepdim=True) @ v_BTK)
         y_BTD = x_BTD + torch.cat(attended, 2) @ layer.W_o.weight.T + layer.W_o.bias
-        z_BTD = _normed(y_BTD, layer.perceptron_norm) @ layer.W_1.weight.T + layer.W_1.bias
-        raised_BTD = z_BTD * (1 + torch.erf(z_BTD / math.sqrt(2))) / 2
-        x_BTD = y_BTD + raised_BTD @ layer.W_2.weight.T + layer.W_2.bias
-    return _normed(x_BTD, layers[-1].final_norm)
+        z_BTD = _layer_norm(y_BTD, layer.perceptron_norm) @ layer.W_1.weight.T + layer.W_1.bias
+        activated_BTD = z_BTD * (1 + torch.erf(z_BTD / math.sqrt(2))) / 2
+        x_BTD = y_BTD + activated_BTD @ layer.W_2.weight.T + layer.W_2.bias
+    return _layer_norm(x_BTD, layers[-1].final_norm)
 
 
-def _normed(x_BTD: Tensor, gains: Any) -> Tensor:
-    """Ba et al. 2016."""
+def _layer_norm(x_BTD: Tensor, gains: Any) -> Tensor:
+    """Apply layer normalisation (Ba et al. 2016)."""
     centred_BTD = x_BTD - x_BTD.mean(-1, keepdim=True)
     variance_BT1 = centred_BTD.square().mean(-1, keepdim=True)
     scaled: Tensor = centred_BTD / (variance_BT1 + NORM_EPSILON).sqrt() * gains.weight + gains.bias
     return scaled
 
 
-def _turned(x_BTK: Tensor) -> Tensor:
-    """Su et al. 2021, equation (34): pair j of position t turned by t · 10000^(-2j/K)."""
+def _rotated(x_BTK: Tensor) -> Tensor:
+    """Rotate pair j of step t by the angle t · 10000^(-2j/K) (Su et al. 2021, equation 34)."""
     _, steps, width = x_BTK.shape
     columns = []
     for j in range(width // 2):
@@ -157,8 +157,8 @@ def _turned(x_BTK: Tensor) -> Tensor:
     return torch.stack(columns, 2)
 
 
-def _sines_and_cosines(steps: int, width: int) -> Tensor:
-    """Vaswani et al. 2017, section 3.5, with all the sines before all the cosines."""
+def _sinusoids(steps: int, width: int) -> Tensor:
+    """Return position encodings with all sines before all cosines (Vaswani et al. 2017, section 3.5)."""
     angles = [[t / BASE ** (2 * j / width) for j in range(width // 2)] for t in range(steps)]
     rows = [[*map(math.sin, row), *map(math.cos, row)] for row in angles]
     return torch.tensor(rows, dtype=torch.float64)

@@ -1,7 +1,7 @@
-"""What the laws and the oracles look at: an architecture as a layer, and as a model of reals or of tokens.
+"""The subjects of contract checks and oracles: an architecture as a layer, or as a model of reals or tokens.
 
-Laws and oracles reach the architectures through this module alone: `arch` below is the package under
-test, and the fault tests put a faulty copy of the package in its place.
+All checks and oracles access the architectures through `arch` of this module. The fault tests replace it with a
+faulty copy of the package.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.validation import (
     repeat_step,
     scan_chunks,
 )
-from bench.validation import model as drawn_model
+from bench.validation import model as random_model
 
 __all__ = ["BATCH", "CHANNELS", "LEVELS", "MODES", "VOCABULARY", "WIDTH", "repeat_step", "scan_chunks", "subject"]
 
@@ -47,47 +47,49 @@ SPECS = (
     "transformer:positions=alibi,window=3",
     "transformer:positions=learned,max_length=16,window=1",
 )
-"""Variants that take another way through an architecture's file than its defaults do."""
+"""Variants that run other code paths than the defaults."""
 
-WIDTH = 8  # the least that four heads accept
+WIDTH = 8  # the smallest width for four heads with rotary positions
 BATCH = 2
 
 
 def every_spec() -> list[str]:
-    """Each architecture by name, so that a new file is tested by existing, and the variants."""
+    """Return all architectures by name, so that a new file is tested without a change here, and the variants."""
     return [*arch.names(), *SPECS]
 
 
 def trial(spec: str, level: Level) -> Trial:
-    """The architecture at the size at which the laws are tested."""
+    """Return the architecture at the size that the contract checks use."""
     return Trial(package=arch, spec=spec, level=level, width=WIDTH, batch=BATCH, same_state=same_state)
 
 
 def subject(spec: str, level: Level) -> Subject:
-    """The architecture as one layer, or as a model of two layers that reads reals or tokens."""
+    """Return the architecture as one layer, or as a model of two layers that reads reals or tokens."""
     return trial(spec, level).subject()
 
 
 def model(spec: str, *, depth: int = 2, vocabulary: int | None = None) -> Any:
-    """A model in float64 whose every weight has been moved at random."""
-    return drawn_model(arch, spec, WIDTH, depth=depth, vocabulary=vocabulary)
+    """Return a model in float64 with random weights."""
+    return random_model(arch, spec, WIDTH, depth=depth, vocabulary=vocabulary)
 
 
 def same_state(actual: Any, expected: Any) -> None:
+    """Raise `AssertionError` if two states differ by more than `EXACTNESS`."""
     assert_same_state(actual, expected, close)
 
 
 def close(actual: Any, expected: Any) -> None:
+    """Raise `AssertionError` if two results differ by more than `EXACTNESS`."""
     torch.testing.assert_close(actual, expected, rtol=EXACTNESS, atol=EXACTNESS)
 
 
 def assert_same_state(actual: Any, expected: Any, close: Callable[[Any, Any], None]) -> None:
-    """Two states are the same up to a cache's free room and the steps that its window has left behind."""
+    """Compare two states. Free slots of a cache and steps outside its window are ignored."""
     if type(actual).__name__ == "Cache":
         assert actual.position == expected.position
         live = min(actual.length, expected.length)
-        for slots in ("keys_BNSK", "values_BNSK"):
-            pair = ((getattr(cache, slots), cache.length) for cache in (actual, expected))
+        for field in ("keys_BNSK", "values_BNSK"):
+            pair = ((getattr(cache, field), cache.length) for cache in (actual, expected))
             close(*(tensor[:, :, length - live : length] for tensor, length in pair))
     elif isinstance(actual, (tuple, list)):
         assert len(actual) == len(expected)

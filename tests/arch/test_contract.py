@@ -1,4 +1,4 @@
-"""Every architecture keeps the contract: one test a law, a spec and a level; and what states weigh."""
+"""Every architecture fulfils the contract: one test per check, spec and level. Also the size of states and caches."""
 
 # Shape suffixes: B batch, T time, N heads, S slots, K head width
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import arch
 from bench.validation import MODES, repeat_step, scan_chunks
 from tests.arch.checks import Check, contract_checks
-from tests.arch.oracles import chosen
+from tests.arch.oracles import name_and_options
 from tests.arch.softmax import plain_softmax
 from tests.arch.subjects import BATCH, WIDTH, close, every_spec, model, subject
 
@@ -21,13 +21,13 @@ RECURRENT = [spec for spec in every_spec() if "transformer" not in spec]
 
 
 @pytest.mark.parametrize("check", list(contract_checks()), ids=str)
-def test_law(check: Check) -> None:
+def test_contract(check: Check) -> None:
     check.run()
 
 
 @pytest.mark.parametrize("chunks", [(1100,), (513, 587), (1, 1099)], ids=str)
 @pytest.mark.parametrize("spec", ["transformer:window=3", "transformer:positions=alibi", "transformer:window=600"])
-def test_attention_longer_than_one_masked_block(spec: str, chunks: tuple[int, ...]) -> None:
+def test_attention_across_several_masked_blocks_equals_plain_softmax(spec: str, chunks: tuple[int, ...]) -> None:
     layers = model(spec, depth=1).layers
     x = torch.randn(1, 1100, WIDTH, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = plain_softmax(spec, layers, x)
@@ -42,8 +42,10 @@ def test_attention_longer_than_one_masked_block(spec: str, chunks: tuple[int, ..
     positions=st.sampled_from(["rotary", "sinusoidal", "learned", "alibi"]),
     pieces=st.lists(st.tuples(st.integers(1, 9), st.sampled_from(["enable_grad", "no_grad"])), min_size=1, max_size=8),
 )
-def test_a_cache_may_be_filled_in_any_way(window: int | None, positions: str, pieces: list[tuple[int, str]]) -> None:
-    """Chunks of any lengths, some with gradients and some without, before and after a window is full."""
+def test_a_cache_can_be_filled_by_chunks_of_any_length_and_mode(
+    window: int | None, positions: str, pieces: list[tuple[int, str]]
+) -> None:
+    """Mix chunks with and without gradients, before and after the window is full."""
     spec = f"transformer:positions={positions},window={window}"
     layers = model(spec, depth=1).layers
     steps = sum(length for length, _ in pieces)
@@ -57,51 +59,51 @@ def test_a_cache_may_be_filled_in_any_way(window: int | None, positions: str, pi
 
 
 @pytest.mark.parametrize("spec", RECURRENT)
-def test_a_recurrent_state_weighs_the_same_at_every_step(spec: str) -> None:
-    it = subject(spec, "reals").module
-    state = it.init_state(BATCH)
-    numbers_a_unit = 2 if chosen(spec)[0] == "lstm" else 1
-    expected = numbers_a_unit * len(it.layers) * BATCH * WIDTH * FLOAT64_BYTES
+def test_the_size_of_a_recurrent_state_is_constant(spec: str) -> None:
+    model = subject(spec, "reals").module
+    state = model.init_state(BATCH)
+    numbers_per_unit = 2 if name_and_options(spec)[0] == "lstm" else 1
+    expected = numbers_per_unit * len(model.layers) * BATCH * WIDTH * FLOAT64_BYTES
     x = subject(spec, "reals").draw(BATCH, 5)
     with torch.no_grad():
         for step in range(5):
             assert arch.state_bytes(state) == expected
-            _, state = it.step(x[:, step], state)
+            _, state = model.step(x[:, step], state)
         assert arch.state_bytes(state) == expected
 
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("positions", ["rotary", "sinusoidal", "learned", "alibi", "none"])
-def test_a_cache_weighs_its_slots_and_doubles(positions: str, batch: int) -> None:
-    """A key and a value of the model's width for each slot, and a power of two of slots."""
-    it = subject(f"transformer:positions={positions}", "layer")
-    x, state, slots = it.draw(batch, 40), it.module.init_state(batch), []
+def test_a_cache_stores_a_key_and_a_value_per_slot_and_grows_by_doubling(positions: str, batch: int) -> None:
+    """Without a window, the number of slots is the smallest power of two that fits all steps."""
+    layer = subject(f"transformer:positions={positions}", "layer")
+    x, state, slots = layer.draw(batch, 40), layer.module.init_state(batch), []
     with torch.inference_mode():
         for step in range(40):
-            _, state = it.module.step(x[:, step], state)
+            _, state = layer.module.step(x[:, step], state)
             slots.append(arch.state_bytes(state) / (2 * batch * WIDTH * FLOAT64_BYTES))
     assert slots == [1, 2] + [4] * 2 + [8] * 4 + [16] * 8 + [32] * 16 + [64] * 8
 
 
 @pytest.mark.parametrize("window", [1, 3, 4, 5])
-def test_a_window_bounds_the_cache(window: int) -> None:
-    it = subject(f"transformer:window={window}", "layer")
-    state, most = it.module.init_state(BATCH), 0
+def test_a_window_limits_the_cache(window: int) -> None:
+    layer = subject(f"transformer:window={window}", "layer")
+    state, max_slots = layer.module.init_state(BATCH), 0
     with torch.inference_mode():
         for _ in range(5):
-            _, state = repeat_step(it.module, it.draw(BATCH, 9), state)
-            _, state = it.module.scan(it.draw(BATCH, 30), state)
-            most = max(most, state.keys_BNSK.shape[2])
-    assert most < 4 * window
+            _, state = repeat_step(layer.module, layer.draw(BATCH, 9), state)
+            _, state = layer.module.scan(layer.draw(BATCH, 30), state)
+            max_slots = max(max_slots, state.keys_BNSK.shape[2])
+    assert max_slots < 4 * window
 
 
-def test_state_bytes_counts_each_memory_once_and_whole() -> None:
+def test_state_bytes_counts_each_storage_once_and_as_a_whole() -> None:
     ten, four = torch.zeros(10, dtype=torch.float64), torch.zeros(4)
     assert arch.state_bytes([(ten[:2], 7), {"other": ten[5:]}, four]) == 10 * 8 + 4 * 4
     assert arch.state_bytes((3, [])) == 0
 
 
-def test_a_copied_state_shares_no_memory_and_keeps_its_kind() -> None:
+def test_a_copied_state_has_its_own_memory_and_the_same_type() -> None:
     layer = subject("lstm", "layer").module
     state = layer.init_state(BATCH)
     copy = arch.copy_state([state, 3])

@@ -1,6 +1,6 @@
-"""The tests are tested: faults are planted in the architectures one at a time, and each must be caught.
+"""Tests of the tests: each planted fault must make a contract check or an oracle fail.
 
-The faulty package is built anew and put through the same laws and oracles as the real one.
+A copy of the package with one fault is imported and passed to the same checks and oracles as the real one.
 """
 
 from __future__ import annotations
@@ -22,26 +22,28 @@ CHECKS = [*oracle_checks(), *contract_checks()]
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_fault_is_caught(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = (SOURCE / fault.file).read_text(encoding="utf-8")
-    assert source.count(fault.there) == 1, f"{fault.there!r} must stand in {fault.file} exactly once"
-    with rebuilt(tmp_path, {fault.file: source.replace(fault.there, fault.instead)}) as package:
+    assert source.count(fault.original) == 1, f"{fault.file} must contain {fault.original!r} exactly once"
+    with rebuilt(tmp_path, {fault.file: source.replace(fault.original, fault.replacement)}) as package:
         monkeypatch.setattr(subjects, "arch", package)
-        for spec in subjects.every_spec():  # a fault that cannot even be built would be no test of the checks
+        for spec in subjects.every_spec():  # a fault that breaks `build` would not test the checks
             assert package.build(spec, channels=1, outputs=1, width=subjects.WIDTH).layers
-        assert any(broken(fault.subject, {fault.caught_by})), f"{fault.caught_by.__name__} does not catch it"
+        assert any(failed_checks(fault.subject, {fault.caught_by})), (
+            f"{fault.caught_by.__name__} does not catch the fault"
+        )
 
 
 @pytest.mark.parametrize("name", sorted({fault.subject for fault in FAULTS}))
-def test_the_unchanged_source_breaks_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_unchanged_copy_passes_all_checks(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with rebuilt(tmp_path, {}) as package:
         monkeypatch.setattr(subjects, "arch", package)
-        assert list(broken(name, {fault.caught_by for fault in FAULTS if fault.subject == name})) == []
+        assert list(failed_checks(name, {fault.caught_by for fault in FAULTS if fault.subject == name})) == []
 
 
-def test_every_law_and_every_oracle_catches_some_fault() -> None:
+def test_every_check_and_every_oracle_catches_a_fault() -> None:
     assert {fault.caught_by for fault in FAULTS} == {*CONTRACT, *ORACLES}
 
 
-def test_the_real_package_is_back_afterwards(tmp_path: Path) -> None:
+def test_the_real_package_is_restored(tmp_path: Path) -> None:
     with rebuilt(tmp_path, {}) as package:
         assert package is not arch
         assert package.get("lstm").layer is not arch.Layer
@@ -49,11 +51,11 @@ def test_the_real_package_is_back_afterwards(tmp_path: Path) -> None:
     assert issubclass(arch.get("lstm").layer, arch.Layer)
 
 
-def broken(name: str, checks: set[Callable[..., None]]) -> Iterator[str]:
-    """Which of these laws and oracles an architecture breaks. An error of another kind is let through."""
+def failed_checks(name: str, checks: set[Callable[..., None]]) -> Iterator[str]:
+    """Yield the names of the checks and oracles that an architecture fails. Errors of other kinds propagate."""
     for check in CHECKS:
-        if check.arch == name and check.of in checks:
+        if check.arch == name and check.function in checks:
             try:
                 check.run()
-            except (AssertionError, RuntimeError):  # autograd and gradcheck complain with the latter
+            except (AssertionError, RuntimeError):  # the latter is what autograd and gradcheck raise
                 yield check.name

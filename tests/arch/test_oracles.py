@@ -1,4 +1,4 @@
-"""Every architecture equals another way to compute the same, in outputs and in gradients."""
+"""Every architecture equals its oracles in outputs and gradients."""
 
 # Shape suffixes: B batch, T time, D input width, G gate rows
 
@@ -21,10 +21,10 @@ def test_oracle(check: Check) -> None:
     check.run()
 
 
-def test_oracles_know_every_spec_of_the_four_architectures() -> None:
-    """Three at least for a recurrent spec, two for a Transformer's: none is left out by a slip in a condition."""
-    known = [check.name.partition("-")[2].partition(":")[0] for check in oracle_checks()]
-    assert {name: known.count(name) for name in ("rnn", "lstm", "gru", "transformer")} == {
+def test_the_oracles_cover_every_spec_of_the_four_architectures() -> None:
+    """The counts catch a predicate that excludes a spec by mistake."""
+    archs = [check.arch for check in oracle_checks()]
+    assert {name: archs.count(name) for name in ("rnn", "lstm", "gru", "transformer")} == {
         "rnn": 4 * 3,
         "lstm": 5 * 3,
         "gru": 5 * 2 + 4 * 2,
@@ -32,12 +32,12 @@ def test_oracles_know_every_spec_of_the_four_architectures() -> None:
     }
 
 
-def test_the_lstm_of_the_literature_has_its_parameters() -> None:
+def test_the_lstm_of_the_literature_has_the_published_parameter_count() -> None:
     model = arch.build("lstm:bias=False", channels=1, outputs=2, width=128, depth=2)
     assert arch.parameter_count(model) == 197_378
 
 
-def test_a_constant_forget_offset_equals_a_learned_bias_of_that_value() -> None:
+def test_a_constant_forget_bias_equals_a_learned_bias_of_that_value() -> None:
     constant = model("lstm:bias=False,forget_bias=1.5", depth=1).layers[0]
     learned = model("lstm", depth=1).layers[0]
     offset_G = torch.zeros(4 * WIDTH, dtype=torch.float64)
@@ -53,23 +53,23 @@ def test_a_constant_forget_offset_equals_a_learned_bias_of_that_value() -> None:
     assert "b_G" not in dict(constant.named_parameters())
 
 
-def test_a_constant_forget_offset_is_saved_with_the_weights_or_known_from_the_spec() -> None:
+def test_a_model_with_a_constant_forget_bias_is_restored_from_its_weights() -> None:
     one, other = (arch.build("lstm:bias=False,forget_bias=1", channels=1, outputs=1, width=4, seed=s) for s in (0, 1))
     other.load_state_dict(one.state_dict())
     x_BTD = torch.ones(1, 5, 1)
     torch.testing.assert_close(other(x_BTD), one(x_BTD), rtol=0, atol=0)
 
 
-def test_the_two_forms_of_the_gru_are_different_functions() -> None:
+def test_the_two_variants_of_the_gru_compute_different_functions() -> None:
     after, before = (model(f"gru:reset={reset},bias=False", depth=1).layers[0] for reset in ("after", "before"))
     before.load_state_dict(after.state_dict())
     x_BTD = reals(BATCH, 5, CHANNELS, seed=0)
-    close(after(x_BTD)[:, 0], before(x_BTD)[:, 0])  # the first candidate sees an empty state in both
+    close(after(x_BTD)[:, 0], before(x_BTD)[:, 0])  # the first step starts from a zero state in both
     assert (after(x_BTD) - before(x_BTD)).abs().max() > 1e-3
 
 
-def test_learned_positions_start_no_larger_than_a_token() -> None:
+def test_learned_positions_start_with_a_deviation_of_one_over_root_width() -> None:
     width = 64
-    table_SD = arch.build("transformer:positions=learned", channels=1, outputs=1, width=width, seed=0).layers[0]
-    assert isinstance(table_SD.position_SD, torch.nn.Parameter) and table_SD.position_SD.shape == (4096, width)
-    assert table_SD.position_SD.std().item() == pytest.approx(1 / math.sqrt(width), rel=0.01)
+    layer = arch.build("transformer:positions=learned", channels=1, outputs=1, width=width, seed=0).layers[0]
+    assert isinstance(layer.position_SD, torch.nn.Parameter) and layer.position_SD.shape == (4096, width)
+    assert layer.position_SD.std().item() == pytest.approx(1 / math.sqrt(width), rel=0.01)

@@ -34,19 +34,19 @@ IMPOSSIBLE = {
     "selective_copy:alphabet=1": "alphabet at least 2",
     "temporal_order:symbols=4": "symbols must be 2 or 3, not 4",
     "text:path=/no/such/file": "cannot read the text '/no/such/file': No such file or directory",
-    "adding:marks": "name:parameter=value",
-    "adding:marks=halves,marks=anywhere": "each parameter once",
-    ":marks=halves": "name:parameter=value",
+    "adding:marks": "name:option=value",
+    "adding:marks=halves,marks=anywhere": "repeats an option; give each option once",
+    ":marks=halves": "name:option=value",
 }
 UNKNOWN = {
     "ading": "did you mean 'adding'",
-    "": "name:parameter=value",
+    "": "name:option=value",
     "recal:pairs=2": "did you mean 'recall'",
-    "recall:pair=2": "has no parameter 'pair'; did you mean 'pairs'?; it has pairs, vocabulary, power, filler, preset",
+    "recall:pair=2": "has no option 'pair'; did you mean 'pairs'? Available: pairs, vocabulary, power, filler, preset",
     "first_last:rules=sum": "did you mean 'rule'",
-    "copy_memory:preset=unnn": "has no preset 'unnn'; did you mean 'urnn'?; it has urnn, tcn",
-    "group_word:preset=any": "group_word has no preset 'any'; it has none",
-    "even_pairs:length=3": "even_pairs has no parameter 'length'; it has preset",
+    "copy_memory:preset=unnn": "has no preset 'unnn'; did you mean 'urnn'? Available: urnn, tcn",
+    "group_word:preset=any": "group_word has no preset 'any'; available: none",
+    "even_pairs:length=3": "even_pairs has no option 'length'; available: preset",
     "_contract": "no task '_contract'",
 }
 PRESETS = [f"{name}:preset={preset}" for name in tasks.names() for preset in tasks.get(name).presets]
@@ -86,7 +86,7 @@ def test_an_impossible_parameter_is_named(spec: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(("spec", "message"), UNKNOWN.items())
-def test_an_unknown_name_is_answered_with_the_nearest(spec: str, message: str) -> None:
+def test_unknown_names_get_a_suggestion(spec: str, message: str) -> None:
     with pytest.raises(ValueError) as error:
         tasks.build(spec)
     assert message in one_line(error)
@@ -111,7 +111,7 @@ def test_parameters_beside_a_preset_win() -> None:
     )
 
 
-def test_the_folder_listing_is_the_registry() -> None:
+def test_names_are_the_public_files_of_the_folder() -> None:
     folder = Path(tasks.__file__).parent
     assert tasks.names() == sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
     assert [tasks.get(name).__module__ for name in tasks.names()] == [f"tasks.{name}" for name in tasks.names()]

@@ -1,4 +1,4 @@
-"""Which of the two runs: the equations themselves, or the kernel made from them."""
+"""The choice of the backend: the reference implementation or the fused kernel."""
 
 # Shape suffixes: B batch, T time, D input width, H hidden width, N independent batches
 
@@ -20,7 +20,7 @@ def lstm() -> RecurrentLayer:
     return layer_of("lstm", 3, 8, "auto")
 
 
-def test_auto_is_fused_where_it_can_be(lstm: RecurrentLayer) -> None:
+def test_auto_uses_the_kernel_except_for_single_steps(lstm: RecurrentLayer) -> None:
     assert lstm.backend_for(torch.randn(2, 5, 3)) == "fused"
     assert lstm.backend_for(torch.randn(2, 1, 3)) == "reference"
     lstm.backend = "fused"
@@ -37,7 +37,7 @@ OBSTACLES: dict[str, Callable[[RecurrentLayer], tuple[RecurrentLayer, Tensor]]] 
 
 
 @pytest.mark.parametrize("obstacle", OBSTACLES)
-def test_other_tensors_fall_back_or_are_refused(lstm: RecurrentLayer, obstacle: str) -> None:
+def test_auto_falls_back_and_fused_refuses_unsupported_tensors(lstm: RecurrentLayer, obstacle: str) -> None:
     layer, x_BTD = OBSTACLES[obstacle](lstm)
     assert layer.backend_for(x_BTD) == "reference"
     assert layer(x_BTD).shape == (2, 5, 8)
@@ -46,18 +46,18 @@ def test_other_tensors_fall_back_or_are_refused(lstm: RecurrentLayer, obstacle: 
         layer(x_BTD)
 
 
-def test_a_state_of_another_type_falls_back(lstm: RecurrentLayer) -> None:
+def test_auto_falls_back_for_a_state_of_another_dtype(lstm: RecurrentLayer) -> None:
     x_BTD, state = torch.randn(2, 5, 3), lstm.init_state(2)
     assert lstm.backend_for(x_BTD, state) == "fused"
     assert lstm.backend_for(x_BTD, type(state)(*(part.double() for part in state))) == "reference"
 
 
-def test_autocast_falls_back(lstm: RecurrentLayer) -> None:
+def test_auto_falls_back_under_autocast(lstm: RecurrentLayer) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert lstm.backend_for(torch.randn(2, 5, 3)) == "reference"
 
 
-def test_a_layer_without_a_kernel_says_so(lstm: RecurrentLayer) -> None:
+def test_fused_refuses_a_layer_without_a_kernel(lstm: RecurrentLayer) -> None:
     class Sum(RecurrentLayer):
         """h' = h + x"""
 
@@ -83,8 +83,8 @@ def test_a_layer_without_a_kernel_says_so(lstm: RecurrentLayer) -> None:
         layer(x_BTD)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, inside jvp
-def test_transforms_run_the_equations(lstm: RecurrentLayer) -> None:
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # raised by torch inside jvp
+def test_functorch_transforms_use_the_reference_implementation(lstm: RecurrentLayer) -> None:
     torch.manual_seed(4)
     x_NBTD = torch.randn(3, 2, 5, 3)
     parameters: dict[str, Tensor] = dict(lstm.named_parameters())
@@ -94,32 +94,34 @@ def test_transforms_run_the_equations(lstm: RecurrentLayer) -> None:
         return output.square().sum()
 
     expected = [torch.autograd.grad(lstm(x_BTD).square().sum(), parameters["U_GH"])[0] for x_BTD in x_NBTD]
-    of_each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, x_NBTD)["U_GH"]
-    assert_same([of_each.detach()], [torch.stack(expected)])
+    gradients_N = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, x_NBTD)["U_GH"]
+    assert_same([gradients_N.detach()], [torch.stack(expected)])
     tangents = {name: torch.ones_like(parameter) for name, parameter in parameters.items()}
-    slope = torch.func.jvp(lambda given: loss(given, x_NBTD[0]), (parameters,), (tangents,))[1]
+    slope = torch.func.jvp(lambda weights: loss(weights, x_NBTD[0]), (parameters,), (tangents,))[1]
     gradients = torch.func.grad(loss)(parameters, x_NBTD[0])
     assert_same([slope.detach()], [torch.stack([gradient.sum() for gradient in gradients.values()]).sum().detach()])
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_gradients_of_gradients_come_from_the_equations(spec: str) -> None:
+def test_second_derivatives_equal_the_reference_implementation(spec: str) -> None:
     torch.manual_seed(5)
     layer, x_BTD = layer_of(spec, 3, 18), torch.randn(4, 5, 3, requires_grad=True)
-    found = {}
+    results = {}
     for backend in ("fused", "reference"):
         layer.backend = backend
-        first_BTH, state = layer.scan(x_BTD[:, :2], layer.init_state(4))  # the second state is made with the weights
+        first_BTH, state = layer.scan(
+            x_BTD[:, :2], layer.init_state(4)
+        )  # so that the second state depends on the weights
         second_BTH, final = layer.scan(x_BTD[:, 2:], state)
         output_BTH = torch.cat([first_BTH, second_BTH], 1)
         total = output_BTH.pow(3).sum() + final[-1].square().sum()
         (slope_BTD,) = torch.autograd.grad(total, x_BTD, create_graph=True)
         penalty = slope_BTD.square().sum()
-        found[backend] = [slope_BTD.detach(), *torch.autograd.grad(penalty, [x_BTD, *layer.parameters()])]
-    assert_same(found["fused"], found["reference"])
+        results[backend] = [slope_BTD.detach(), *torch.autograd.grad(penalty, [x_BTD, *layer.parameters()])]
+    assert_same(results["fused"], results["reference"])
 
 
-def test_the_specification_names_a_chosen_backend() -> None:
+def test_the_spec_names_a_backend_other_than_the_default() -> None:
     assert str(arch.get("lstm:backend=auto")) == "lstm"
     assert str(arch.get("lstm:backend=reference")) == "lstm:backend=reference"
     with pytest.raises(ValueError, match="backend=fast is not allowed"):

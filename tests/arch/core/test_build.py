@@ -1,11 +1,10 @@
-"""Building a model: seeds, budgets, dropout, inputs, and what is said of sizes that are impossible."""
+"""Building a model: seeds, parameter budgets, dropout, inputs, and messages for impossible sizes."""
 
 # Shape suffixes: B batch, T time, O outputs
 
 from __future__ import annotations
 
 import copy
-import re
 from typing import Any
 
 import pytest
@@ -23,14 +22,17 @@ def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return dict(model.named_parameters())
 
 
-def equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    ours, theirs = weights(one), weights(other)
+def equal(model: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Return whether two models have the same weights."""
+    ours, theirs = weights(model), weights(other)
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 @pytest.mark.parametrize("inputs", [{"channels": 3}, {"vocabulary": 5}], ids=str)
 @pytest.mark.parametrize("spec", every_spec())
-def test_a_seed_fixes_the_weights_and_leaves_the_global_generator(spec: str, inputs: dict[str, int]) -> None:
+def test_a_seed_determines_the_weights_and_leaves_the_global_generator_unchanged(
+    spec: str, inputs: dict[str, int]
+) -> None:
     sizes: dict[str, Any] = {**inputs, "outputs": 2, "width": 8}
     torch.manual_seed(99)
     before = torch.get_rng_state()
@@ -44,8 +46,8 @@ def test_a_seed_fixes_the_weights_and_leaves_the_global_generator(spec: str, inp
 
 
 @pytest.mark.parametrize("spec", every_spec())
-def test_a_budget_gives_the_nearest_width_and_the_same_weights(spec: str) -> None:
-    """Against a search through every width; solving for the width draws nothing from the generator."""
+def test_a_budget_gives_the_nearest_width_and_the_weights_of_that_width(spec: str) -> None:
+    """The oracle is a search over all widths. The search must not advance the global generator."""
     counts = {}
     for width in range(1, 65):
         try:
@@ -68,22 +70,21 @@ def test_the_four_architectures_meet_a_budget_closely(name: str) -> None:
 
 
 @pytest.mark.parametrize("spec", every_spec())
-def test_dropout_is_between_layers_and_only_while_training(spec: str) -> None:
-    dropping = f"{spec}{',' if ':' in spec else ':'}dropout=0.5"
+def test_dropout_is_applied_between_layers_in_training_mode_only(spec: str) -> None:
+    dropping = str(arch.get(spec).with_options({"dropout": 0.5}))
     x_BTD = torch.randn(2, 5, 1, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
-    plain, model = (arch.build(one, **SIZES, width=8, seed=3) for one in (spec, dropping))
+    plain, model = (arch.build(name, **SIZES, width=8, seed=3) for name in (spec, dropping))
     expected = plain.eval()(x_BTD)
     assert equal(plain, model)
     assert not torch.equal(model.train()(x_BTD), expected)
     torch.testing.assert_close(model.eval()(x_BTD), expected, rtol=0, atol=0)
-    alone = arch.build(dropping, **SIZES, width=8, depth=1, seed=3)
-    torch.testing.assert_close(alone.train()(x_BTD), copy.deepcopy(alone).eval()(x_BTD), rtol=0, atol=0)
+    single = arch.build(dropping, **SIZES, width=8, depth=1, seed=3)
+    torch.testing.assert_close(single.train()(x_BTD), copy.deepcopy(single).eval()(x_BTD), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("spec", every_spec())
-def test_tokens_are_looked_up_and_reals_are_read(spec: str) -> None:
-    """Tokens are embedded at the model's width; reals enter as they are, or through a map to the width."""
+def test_tokens_are_embedded_and_reals_enter_directly_or_through_a_linear_map(spec: str) -> None:
     tokens = arch.build(spec, vocabulary=5, outputs=7, width=8)
     reals = arch.build(spec, channels=3, outputs=7, width=8)
     assert tokens(torch.tensor([[0, 4, 2]])).shape == (1, 3, 7) == reals(torch.zeros(1, 3, 3)).shape
@@ -91,12 +92,12 @@ def test_tokens_are_looked_up_and_reals_are_read(spec: str) -> None:
     assert arch.parameter_count(reals.encoder) == ((3 + 1) * 8 if arch.get(spec).layer.residual else 0)
 
 
-def test_a_model_states_the_longest_sequence_that_it_reads() -> None:
+def test_max_length_is_the_number_of_learned_positions() -> None:
     assert arch.build("transformer:positions=learned,max_length=9", **SIZES, width=8).max_length == 9
     assert arch.build("transformer", **SIZES, width=8).max_length is None
 
 
-def test_gates_are_named_by_layer() -> None:
+def test_gate_names_start_with_the_layer() -> None:
     model = arch.build("gru", **SIZES, width=8)
     gates = model.gates(torch.zeros(1, 1), model.init_state(1))
     assert list(gates) == [f"{layer}.{gate}" for layer in (0, 1) for gate in ("reset", "update", "candidate")]
@@ -112,7 +113,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("transformer:heads=0", {"width": 8}, "heads must be at least 1, not 0"),
     ("transformer:expansion=0", {"width": 8}, "expansion must be at least 1, not 0"),
     ("transformer:positions=learned,max_length=0", {"width": 8}, "max_length must be at least 1, not 0"),
-    ("transformer:window=0", {"width": 8}, "window must be at least 1 step, not 0; leave it out"),
+    ("transformer:window=0", {"width": 8}, "window must be at least 1 step, not 0; omit it"),
     ("lstm", {"params": 10}, "over the budget of 10"),
     ("lstm", {"params": 0}, "params must be at least 1, not 0"),
     ("lstm", {"width": -3}, "width must be at least 1, not -3"),
@@ -131,22 +132,22 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "sizes", "said"), IMPOSSIBLE, ids=str)
-def test_impossible_sizes_are_refused_in_one_line(spec: str, sizes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said) as refusal:
+@pytest.mark.parametrize(("spec", "sizes", "message"), IMPOSSIBLE, ids=str)
+def test_impossible_sizes_are_refused_in_one_line(spec: str, sizes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as refusal:
         arch.build(spec, **{**SIZES, **sizes})
     assert "\n" not in str(refusal.value)
 
 
-def test_learned_positions_end_and_say_how_to_go_on() -> None:
+def test_too_long_a_sequence_for_learned_positions_gets_a_helpful_message() -> None:
     model = arch.build("transformer:positions=learned,max_length=4", **SIZES, width=8)
     x_BTD = torch.zeros(1, 5, 1)
-    said = re.escape("learned positions end at step 4, but step 5 was read; set transformer:max_length=5")
+    message = "step 5 is beyond the 4 learned positions; set transformer:max_length=5"
     assert model(x_BTD[:, :4]).shape == (1, 4, 2)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         model(x_BTD)
     _, state = model.scan(x_BTD[:, :4], model.init_state(1))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         model.step(x_BTD[:, 4], state)
     longer = arch.build("transformer:positions=learned,max_length=5", **SIZES, width=8)
     assert longer(x_BTD).shape == (1, 5, 2)

@@ -1,4 +1,4 @@
-"""The closed forms against torch's own count of what was multiplied, and against measured bytes."""
+"""The closed-form costs equal the FLOPs that torch counts and the measured sizes of weights and states."""
 
 # Shape suffixes: B batch, T time, D model width
 
@@ -20,7 +20,7 @@ import arch
 BATCH, LENGTH, DEPTH = 3, 11, 2
 VOCABULARY, CHANNELS, OUTPUTS = 7, 5, 3
 FLOAT32_BYTES = 4
-UNROLLED = {
+RECURRENT = {
     "rnn:backend=reference": 9,
     "rnn:nonlinearity=relu,bias=False,backend=reference": 9,
     "lstm:backend=reference": 9,
@@ -29,7 +29,7 @@ UNROLLED = {
     "gru:bias=False,backend=reference": 9,
     "gru:reset=before,backend=reference": 9,
 }
-"""Specs by a width that is odd; the counter sees into no kernel, so the equations themselves run."""
+"""Recurrent specs with odd widths. They run the reference implementation: the FLOP counter cannot see into kernels."""
 ATTENTION = {
     "transformer": 12,
     "transformer:positions=learned,max_length=64,heads=3,dropout=0.5": 15,
@@ -39,73 +39,76 @@ ATTENTION = {
     "transformer:window=4": 12,
     "transformer:window=1,positions=alibi": 6,
 }
-EVERY = UNROLLED | ATTENTION
+"""Transformer specs with their widths."""
+ALL_SPECS = RECURRENT | ATTENTION
 
 
 @pytest.fixture(autouse=True)
-def _attention_by_two_products() -> Iterator[None]:
-    """Fused attention on a CPU is not counted; the two products of the plain form are."""
+def _use_math_attention() -> Iterator[None]:
+    """Use the math backend of attention, because the FLOP counter does not count the fused CPU backend."""
     with sdpa_kernel(SDPBackend.MATH):
         yield
 
 
-def model(spec: str, reads: str, width: int) -> arch.SequenceModel:
-    sizes = {"vocabulary": VOCABULARY} if reads == "tokens" else {"channels": CHANNELS}
+def build(spec: str, inputs: str, width: int) -> arch.SequenceModel:
+    sizes = {"vocabulary": VOCABULARY} if inputs == "tokens" else {"channels": CHANNELS}
     return arch.build(spec, outputs=OUTPUTS, width=width, depth=DEPTH, seed=0, **sizes)
 
 
-def inputs(reads: str, batch: int = BATCH, length: int = LENGTH) -> Tensor:
+def sample(inputs: str, batch: int = BATCH, length: int = LENGTH) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    if reads == "tokens":
+    if inputs == "tokens":
         return torch.randint(VOCABULARY, (batch, length), generator=generator)
     return torch.randn(batch, length, CHANNELS, generator=generator)
 
 
-def masked_flops(it: arch.SequenceModel, batch: int, length: int) -> int:
-    """What plain attention multiplies only for the mask to throw away: both products of each later step."""
-    window = it.layers[0].window
+def masked_flops(model: arch.SequenceModel, batch: int, length: int) -> int:
+    """Return the FLOPs of math attention whose results are masked: both products of each future step."""
+    window = model.layers[0].window
     assert window is None
-    return DEPTH * 4 * it.width * batch * length * (length - 1) // 2
+    return DEPTH * 4 * model.width * batch * length * (length - 1) // 2
 
 
-@pytest.mark.parametrize("reads", ["tokens", "reals"])
-@pytest.mark.parametrize("spec", EVERY)
-def test_a_step_costs_what_is_counted(spec: str, reads: str) -> None:
-    it = model(spec, reads, EVERY[spec]).eval()
-    state, x = it.init_state(1), inputs(reads, batch=1)
+@pytest.mark.parametrize("inputs", ["tokens", "reals"])
+@pytest.mark.parametrize("spec", ALL_SPECS)
+def test_step_flops_equal_the_counted_flops(spec: str, inputs: str) -> None:
+    model = build(spec, inputs, ALL_SPECS[spec]).eval()
+    state, x = model.init_state(1), sample(inputs, batch=1)
     with torch.inference_mode():
         for position in range(LENGTH):
             with FlopCounterMode(display=False) as counter:
-                _, state = it.step(x[:, position], state)
-            assert it.step_flops(position) == counter.get_total_flops()
+                _, state = model.step(x[:, position], state)
+            assert model.step_flops(position) == counter.get_total_flops()
 
 
 @pytest.mark.parametrize("length", [1, LENGTH])
-@pytest.mark.parametrize("spec", EVERY)
-def test_a_forward_pass_costs_its_steps(spec: str, length: int) -> None:
-    it = model(spec, "reals", EVERY[spec])
-    steps = [it.step_flops(position) for position in range(length)]
-    assert it.forward_flops(BATCH, length) == BATCH * sum(step for step in steps if step is not None)
+@pytest.mark.parametrize("spec", ALL_SPECS)
+def test_forward_flops_are_the_sum_of_the_step_flops(spec: str, length: int) -> None:
+    model = build(spec, "reals", ALL_SPECS[spec])
+    steps = [model.step_flops(position) for position in range(length)]
+    assert model.forward_flops(BATCH, length) == BATCH * sum(step for step in steps if step is not None)
 
 
-@pytest.mark.parametrize("reads", ["tokens", "reals"])
-@pytest.mark.parametrize("spec", [*UNROLLED, *(spec for spec in ATTENTION if "window" not in spec)])
-def test_a_forward_pass_and_a_training_step_cost_what_is_counted(spec: str, reads: str) -> None:
-    it = model(spec, reads, EVERY[spec])
-    for layer in it.layers:  # the counter does not see into a kernel
+@pytest.mark.parametrize("inputs", ["tokens", "reals"])
+@pytest.mark.parametrize("spec", [*RECURRENT, *(spec for spec in ATTENTION if "window" not in spec)])
+def test_forward_and_training_flops_equal_the_counted_flops(spec: str, inputs: str) -> None:
+    model = build(spec, inputs, ALL_SPECS[spec])
+    for layer in model.layers:  # the FLOP counter cannot see into kernels
         layer.backend = "reference"
-    asks = "transformer" not in spec
-    state = pytree.tree_map_only(Tensor, lambda one: one.requires_grad_(asks), it.init_state(BATCH))
+    state_needs_gradient = "transformer" not in spec
+    state = pytree.tree_map_only(
+        Tensor, lambda tensor: tensor.requires_grad_(state_needs_gradient), model.init_state(BATCH)
+    )
     with FlopCounterMode(display=False) as counter:
-        outputs, _ = it.scan(inputs(reads), state)
+        outputs, _ = model.scan(sample(inputs), state)
         forward = counter.get_total_flops()
         outputs.sum().backward()
-    thrown_away = 0 if asks else masked_flops(it, BATCH, LENGTH)
-    assert it.forward_flops(BATCH, LENGTH) == forward - thrown_away
-    assert it.train_step_flops(BATCH, LENGTH) == counter.get_total_flops() - 3 * thrown_away
+    masked = 0 if state_needs_gradient else masked_flops(model, BATCH, LENGTH)
+    assert model.forward_flops(BATCH, LENGTH) == forward - masked
+    assert model.train_step_flops(BATCH, LENGTH) == counter.get_total_flops() - 3 * masked
 
 
-def test_costs_by_hand() -> None:
+def test_costs_equal_values_computed_by_hand() -> None:
     lstm = arch.build("lstm", channels=2, outputs=3, width=10, depth=1)
     assert lstm.step_flops(77) == 8 * 10 * (2 + 10) + 2 * 10 * 3
     assert lstm.step_bytes(77) == 4 * (40 * 2 + 40 * 10 + 40 + 2 * 20 + 10 * 3 + 3)
@@ -116,16 +119,14 @@ def test_costs_by_hand() -> None:
     assert windowed.forward_flops(1, 6) == 6 * 2460 + 40 * (1 + 2 + 3 + 4 + 4 + 4)
 
 
-@pytest.mark.parametrize("reads", ["tokens", "reals"])
-@pytest.mark.parametrize("spec", EVERY)
-def test_a_step_moves_the_weights_and_the_state_that_are_measured(
-    spec: str, reads: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A recurrent state is read and written whole; of a cache what attention is given is read, and one step written."""
-    it, position = model(spec, reads, EVERY[spec]).eval(), 7
-    for layer in it.layers:  # what attention is given can be seen in the equations alone
+@pytest.mark.parametrize("inputs", ["tokens", "reals"])
+@pytest.mark.parametrize("spec", ALL_SPECS)
+def test_step_bytes_equal_the_measured_sizes(spec: str, inputs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step reads and writes a whole recurrent state. Of a cache, it reads attention's part and writes one step."""
+    model, position = build(spec, inputs, ALL_SPECS[spec]).eval(), 7
+    for layer in model.layers:  # only the reference implementation calls the patched function
         layer.backend = "reference"
-    state, x, read = it.init_state(1), inputs(reads, batch=1), []
+    state, x, read = model.init_state(1), sample(inputs, batch=1), []
     attention = functional.scaled_dot_product_attention
 
     def measured(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
@@ -136,33 +137,33 @@ def test_a_step_moves_the_weights_and_the_state_that_are_measured(
     with torch.inference_mode():
         for step in range(position + 1):
             read.clear()
-            _, state = it.step(x[:, step], state)
-    tables = [it.encoder.weight] if reads == "tokens" else []
-    tables += [layer.position_SD for layer in it.layers if getattr(layer, "position_SD", None) is not None]
-    weights = sum(one.nbytes for one in [*it.parameters(), *it.buffers()])
-    weights -= sum(one.nbytes - one[0].nbytes for one in tables)
-    written = DEPTH * 2 * it.width * FLOAT32_BYTES if read else arch.state_bytes(state)
-    assert it.step_bytes(position) == weights + (sum(read) or arch.state_bytes(state)) + written
+            _, state = model.step(x[:, step], state)
+    tables = [model.encoder.weight] if inputs == "tokens" else []
+    tables += [layer.position_SD for layer in model.layers if getattr(layer, "position_SD", None) is not None]
+    weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+    weights -= sum(table.nbytes - table[0].nbytes for table in tables)
+    written = DEPTH * 2 * model.width * FLOAT32_BYTES if read else arch.state_bytes(state)
+    assert model.step_bytes(position) == weights + (sum(read) or arch.state_bytes(state)) + written
 
 
-def test_a_full_cache_is_what_its_next_step_reads() -> None:
-    it = model("transformer", "tokens", 12)
-    first = it.step_bytes(0)
+def test_a_step_reads_the_whole_cache() -> None:
+    model = build("transformer", "tokens", 12)
+    first = model.step_bytes(0)
     with torch.inference_mode():
-        _, state = it.scan(inputs("tokens", batch=1, length=8), it.init_state(1))
+        _, state = model.scan(sample("tokens", batch=1, length=8), model.init_state(1))
     assert first is not None
-    assert it.step_bytes(7) == first + arch.state_bytes(state) * 7 // 8
+    assert model.step_bytes(7) == first + arch.state_bytes(state) * 7 // 8
 
 
-def test_bytes_follow_the_precision() -> None:
-    it = model("gru", "tokens", 9)
-    single = it.step_bytes(3)
+def test_step_bytes_double_in_float64() -> None:
+    model = build("gru", "tokens", 9)
+    single = model.step_bytes(3)
     assert single is not None
-    assert it.double().step_bytes(3) == 2 * single
+    assert model.double().step_bytes(3) == 2 * single
 
 
-class Unstated(arch.RecurrentLayer):
-    """An architecture that says nothing of its costs."""
+class UnknownCost(arch.RecurrentLayer):
+    """A layer without cost functions."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -180,9 +181,9 @@ class Unstated(arch.RecurrentLayer):
         return h_BH, h_BH
 
 
-def test_what_is_not_stated_is_none() -> None:
-    stated = arch.build("rnn", vocabulary=5, outputs=2, width=4, depth=1)
-    layers = [stated.layers[0], Unstated(4, 4)]
-    it = arch.SequenceModel(stated.encoder, layers, stated.readout)  # type: ignore[arg-type]
-    found = (it.step_flops(3), it.step_bytes(3), it.forward_flops(2, 3), it.train_step_flops(2, 3))
-    assert found == (None, None, None, None)
+def test_unknown_costs_are_none() -> None:
+    known = arch.build("rnn", vocabulary=5, outputs=2, width=4, depth=1)
+    layers = [known.layers[0], UnknownCost(4, 4)]
+    model = arch.SequenceModel(known.encoder, layers, known.readout)  # type: ignore[arg-type]
+    costs = (model.step_flops(3), model.step_bytes(3), model.forward_flops(2, 3), model.train_step_flops(2, 3))
+    assert costs == (None, None, None, None)

@@ -1,4 +1,4 @@
-"""A sketch of a model has its sizes and no numbers, and nothing is computed for it."""
+"""A model on the meta device has the right shapes, and building it runs no initialisation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.arch.subjects import every_spec
 BUDGET = 3_000
 
 
-class Dispatched(TorchDispatchMode):
-    """Keeps the names of what torch is asked to do."""
+class RecordOperations(TorchDispatchMode):
+    """A mode that records the names of all dispatched operations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,32 +28,32 @@ class Dispatched(TorchDispatchMode):
 
 @pytest.mark.parametrize("inputs", [{"channels": 3}, {"vocabulary": 5}], ids=str)
 @pytest.mark.parametrize("spec", every_spec())
-def test_a_sketch_has_the_shapes_of_the_model_and_is_filled_with_nothing(spec: str, inputs: dict[str, int]) -> None:
+def test_a_model_on_the_meta_device_has_the_same_shapes_and_is_not_filled(spec: str, inputs: dict[str, int]) -> None:
     sizes: dict[str, Any] = {**inputs, "outputs": 2, "width": 8}
-    with Dispatched() as dispatched, arch.meta_device():
-        sketch = arch.build(spec, **sizes)
-    filled = {name for name in dispatched.names if name.rstrip("_") in ("normal", "uniform", "add", "mul", "copy")}
+    with RecordOperations() as recorded, arch.meta_device():
+        meta_model = arch.build(spec, **sizes)
+    filled = {name for name in recorded.names if name.rstrip("_") in ("normal", "uniform", "add", "mul", "copy")}
     assert not filled
     model = arch.build(spec, **sizes)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    assert {name: tensor.shape for name, tensor in sketch.state_dict().items()} == shapes
-    assert all(parameter.is_meta for parameter in sketch.parameters())
+    assert {name: tensor.shape for name, tensor in meta_model.state_dict().items()} == shapes
+    assert all(parameter.is_meta for parameter in meta_model.parameters())
     assert not any(parameter.is_meta for parameter in model.parameters())
 
 
-def test_a_width_is_searched_once_for_the_same_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_width_search_runs_once_for_the_same_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, built = arch.get("lstm").layer, []
     stack = layer.stack
-    monkeypatch.setattr(layer, "stack", lambda *given, **options: built.append(given) or stack(*given, **options))
+    monkeypatch.setattr(layer, "stack", lambda *sizes, **options: built.append(sizes) or stack(*sizes, **options))
     solved_widths.clear()
 
-    def models_for(spec: str, **sizes: int) -> int:
+    def models_built(spec: str, **sizes: int) -> int:
         built.clear()
         arch.build(spec, **({"channels": 1, "outputs": 2, "params": BUDGET} | sizes))
         return len(built)
 
-    assert models_for("lstm") > 1
-    assert models_for("lstm") == 1
+    assert models_built("lstm") > 1
+    assert models_built("lstm") == 1
     for spec, sizes in (("lstm:bias=False", {}), ("lstm", {"outputs": 3}), ("lstm", {"params": 2 * BUDGET})):
-        assert models_for(spec, **sizes) > 1
-    assert models_for("lstm", depth=1) > 1
+        assert models_built(spec, **sizes) > 1
+    assert models_built("lstm", depth=1) > 1

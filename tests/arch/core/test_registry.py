@@ -1,4 +1,4 @@
-"""The folder listing is the registry: names, specs, suggestions, and neighbours that do not matter."""
+"""The architecture registry: names from files, specs, options, suggestions, and isolation from broken files."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ class {name}(Layer):
 '''
 
 
-def test_the_names_are_the_files() -> None:
+def test_names_are_the_public_files_of_the_folder() -> None:
     assert {"gru", "lstm", "rnn", "transformer"} <= set(arch.names())
     assert arch.names() == sorted(file.stem for file in SOURCE.glob("[!_]*.py"))
 
 
 @pytest.mark.parametrize("name", arch.names())
-def test_a_name_gives_its_layer_with_its_defaults(name: str) -> None:
-    found = arch.get(name)
-    assert found.name == name == str(found)
-    assert issubclass(found.layer, arch.Layer) and found.layer.__module__ == f"arch.{name}"
-    assert found.options == {}
-    assert found.summary.endswith(".") and "\n" not in found.summary
-    assert "dropout" in found.parameters
+def test_a_bare_name_gives_the_layer_with_default_options(name: str) -> None:
+    selected = arch.get(name)
+    assert selected.name == name == str(selected)
+    assert issubclass(selected.layer, arch.Layer) and selected.layer.__module__ == f"arch.{name}"
+    assert selected.options == {}
+    assert selected.summary.endswith(".") and "\n" not in selected.summary
+    assert "dropout" in selected.parameters
 
 
 @pytest.mark.parametrize("spec", every_spec())
-def test_a_spec_survives_being_written(spec: str) -> None:
-    found = arch.get(spec)
-    assert arch.get(str(found)) == found
-    assert str(arch.get(str(found))) == str(found)
+def test_a_written_spec_gives_the_same_architecture(spec: str) -> None:
+    selected = arch.get(spec)
+    assert arch.get(str(selected)) == selected
+    assert str(arch.get(str(selected))) == str(selected)
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,11 @@ def test_a_spec_survives_being_written(spec: str) -> None:
         ("transformer:positions=none", "transformer:positions=none"),
     ],
 )
-def test_a_spec_is_written_in_order_and_without_defaults(given: str, written: str) -> None:
+def test_specs_are_written_sorted_and_without_defaults(given: str, written: str) -> None:
     assert str(arch.get(given)) == written
 
 
-def test_options_are_values_of_the_annotated_kinds() -> None:
+def test_options_have_the_annotated_types() -> None:
     assert dict(arch.get("lstm:bias=false,forget_bias=2,dropout=.5").options) == {
         "bias": False,
         "forget_bias": 2.0,
@@ -82,47 +82,42 @@ def test_options_are_values_of_the_annotated_kinds() -> None:
     assert options == {"window": 8, "heads": 4} and {type(value) for value in options.values()} == {int}
 
 
-def test_further_options_replace_earlier_ones() -> None:
+def test_later_options_replace_earlier_ones() -> None:
     chosen = arch.get("lstm:forget_bias=1,bias=False")
     assert str(chosen.with_options({"forget_bias": "2"})) == "lstm:bias=False,forget_bias=2.0"
     assert str(chosen.with_options({"forget_bias": 0.0})) == "lstm:bias=False"
     assert str(chosen) == "lstm:bias=False,forget_bias=1.0"
 
 
-def test_parse_takes_a_spec_apart() -> None:
-    assert arch.parse("lstm") == ("lstm", {})
-    assert arch.parse("lstm:bias=False,forget_bias=1") == ("lstm", {"bias": "False", "forget_bias": "1"})
-
-
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
-        ("transfomer", "no architecture 'transfomer'; did you mean 'transformer'?; there are "),
+        ("transfomer", "no architecture 'transfomer'; did you mean 'transformer'? Available: gru, lstm, "),
         ("ltsm", "did you mean 'lstm'?"),
         ("LSTM", "no architecture 'LSTM'"),
         ("_contract", "no architecture '_contract'"),
         ("kernels", "no architecture 'kernels'"),
         ("../tasks/adding", "no architecture"),
-        ("lstm:forgetbias=1", "lstm has no option 'forgetbias'; did you mean 'forget_bias'?; it has "),
+        ("lstm:forgetbias=1", "lstm has no option 'forgetbias'; did you mean 'forget_bias'? Available: "),
         ("gru:forget_bias=1", "gru has no option 'forget_bias'"),
         ("lstm:inputs=1", "lstm has no option 'inputs'"),
     ],
 )
-def test_an_unknown_name_suggests_the_nearest(spec: str, said: str) -> None:
+def test_unknown_names_get_a_suggestion(spec: str, message: str) -> None:
     with pytest.raises(arch.UnknownName) as refusal:
         arch.get(spec)
-    assert said in str(refusal.value) and "\n" not in str(refusal.value)
+    assert message in str(refusal.value) and "\n" not in str(refusal.value)
     assert isinstance(refusal.value, ValueError)
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
-        ("", "'' is not of the form name:option=value"),
-        (":bias=True", "is not of the form"),
-        ("lstm:bias", "is not of the form"),
-        ("lstm:bias=True,", "is not of the form"),
-        ("lstm:bias=True,bias=False", "each option once"),
+        ("", "'' is not a spec of the form name:option=value"),
+        (":bias=True", "is not a spec of the form"),
+        ("lstm:bias", "is not a spec of the form"),
+        ("lstm:bias=True,", "is not a spec of the form"),
+        ("lstm:bias=True,bias=False", "repeats an option; give each option once"),
         ("lstm:bias=perhaps", "lstm:bias=perhaps is not allowed: "),
         ("lstm:forget_bias=nan", "lstm:forget_bias=nan is not allowed: "),
         ("lstm:forget_bias=inf", "lstm:forget_bias=inf is not allowed: "),
@@ -134,14 +129,14 @@ def test_an_unknown_name_suggests_the_nearest(spec: str, said: str) -> None:
         ("transformer:window=wide", "transformer:window=wide is not allowed: "),
     ],
 )
-def test_a_wrong_value_is_refused_in_one_line(spec: str, said: str) -> None:
+def test_invalid_specs_are_refused_in_one_line(spec: str, message: str) -> None:
     with pytest.raises(ValueError) as refusal:
         arch.get(spec)
-    assert said in str(refusal.value) and "\n" not in str(refusal.value)
+    assert message in str(refusal.value) and "\n" not in str(refusal.value)
     assert not isinstance(refusal.value, arch.UnknownName)
 
 
-def test_only_the_named_file_is_imported(tmp_path: Path) -> None:
+def test_get_imports_only_the_named_file(tmp_path: Path) -> None:
     with rebuilt(tmp_path, {}) as package:
         neighbours = [f"arch.{name}" for name in package.names()]
         assert not set(neighbours) & set(sys.modules)
@@ -150,7 +145,7 @@ def test_only_the_named_file_is_imported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["raise RuntimeError('broken')", "def (", "import no_such_module", ""], ids=repr)
-def test_a_broken_neighbour_breaks_nobody_else(text: str, tmp_path: Path) -> None:
+def test_a_broken_file_breaks_no_other_architecture(text: str, tmp_path: Path) -> None:
     with rebuilt(tmp_path, {"broken.py": text}) as package:
         assert package.names() == sorted([*arch.names(), "broken"])
         for name in arch.names():
@@ -159,10 +154,10 @@ def test_a_broken_neighbour_breaks_nobody_else(text: str, tmp_path: Path) -> Non
             package.get("broken")
 
 
-def test_adding_a_file_adds_an_architecture(tmp_path: Path) -> None:
+def test_a_new_file_adds_an_architecture(tmp_path: Path) -> None:
     with rebuilt(tmp_path, {"last.py": LAST.format(name="Last"), "_hidden.py": ""}) as package:
-        found = package.get("last:delay=3")
-        assert str(found) == "last:delay=3" and found.summary == "remembers one step."
+        last = package.get("last:delay=3")
+        assert str(last) == "last:delay=3" and last.summary == "remembers one step."
         assert package.names() == sorted([*arch.names(), "last"])
     assert "last" not in arch.names()
 
@@ -172,8 +167,8 @@ def test_adding_a_file_adds_an_architecture(tmp_path: Path) -> None:
     [("x = 1\n", 0), ("from arch.rnn import RNN\n", 0), (LAST.format(name="One") + LAST.format(name="Two"), 2)],
     ids=["none", "imported", "two"],
 )
-def test_a_file_defines_exactly_one_layer(text: str, count: int, tmp_path: Path) -> None:
+def test_a_file_must_define_exactly_one_layer(text: str, count: int, tmp_path: Path) -> None:
     with rebuilt(tmp_path, {"odd.py": text}) as package:
-        said = f"arch/odd.py must define exactly one Layer, but defines {count}"
-        with pytest.raises(ValueError, match=said):
+        message = f"arch/odd.py must define exactly one Layer, but defines {count}"
+        with pytest.raises(ValueError, match=message):
             package.get("odd")

@@ -96,8 +96,8 @@ def test_a_lane_keeps_what_it_has(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("lstm", ARCH, "there is an architecture 'lstm' already"),
-        ("parity", TASK, "there is a task 'parity' already"),
+        ("lstm", ARCH, "architecture 'lstm' already exists"),
+        ("parity", TASK, "task 'parity' already exists"),
         ("lstm", "1 / 0", "--plugin lstm.py: ZeroDivisionError at line 1"),
     ],
 )
@@ -180,7 +180,7 @@ def test_entry_points_add_names_and_disable_only_themselves(tmp_path: Path, monk
     assert [plugin.name for plugin in loaded.plugins] == ["scaled"]
     assert arch.get("scaled").layer.__module__ == "extras.scaled"
     assert {one.name: one.reason for one in loaded.disabled} == {
-        "lstm": "there is an architecture 'lstm' already; give the plugin's file another name",
+        "lstm": "architecture 'lstm' already exists; rename the plugin",
         "sinking": "ZeroDivisionError: division by zero",
     }
     assert arch.get("lstm").layer.__module__ == "arch.lstm"

@@ -1,0 +1,113 @@
+"""One registry serves architectures and tasks: names from files, plugins, suggestions and options."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from results.specs import Option, Registry, UnknownName, parse_options, suggestion
+
+HOME = Path(__file__).resolve().parents[3]
+SIGNATURE = {
+    "rate": Option(float, 1.0),
+    "window": Option(int | None, None),
+    "mode": Option(Literal["fast", "exact"], "exact"),
+}
+
+
+class Shape:
+    """The base class of the registered shapes."""
+
+
+class Circle(Shape):
+    """A plugin's class."""
+
+
+@pytest.fixture
+def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[Shape]:
+    """A registry of a package with one working module, one without a shape and one that does not compile."""
+    folder = tmp_path / "carousel_shapes"
+    (folder / "subpackage").mkdir(parents=True)
+    importing = f"from {__name__} import Circle, Shape\n"
+    files = {
+        "__init__.py": "",
+        "subpackage/__init__.py": "",
+        "_private.py": "",
+        "square.py": f"{importing}\n\nclass Square(Shape): ...\n",
+        "empty.py": importing,
+        "broken.py": "def (",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name.startswith("carousel_shapes")]:
+        monkeypatch.delitem(sys.modules, name)
+    return Registry(package="carousel_shapes", folder=folder, base=Shape, kind="shape")
+
+
+def test_names_are_the_public_modules_and_the_plugins(shapes: Registry[Shape]) -> None:
+    shapes.add("circle", Circle)
+    assert shapes.names() == ["broken", "circle", "empty", "square"]
+    assert shapes.built_in() == ["broken", "empty", "square"]
+    shapes.remove("circle")
+    assert shapes.names() == shapes.built_in()
+
+
+def test_get_returns_the_class_that_the_module_defines(shapes: Registry[Shape]) -> None:
+    assert shapes.get("square").__name__ == "Square"
+    shapes.add("circle", Circle)
+    assert shapes.get("circle") is Circle
+    with pytest.raises(ValueError, match=r"carousel_shapes/empty\.py must define exactly one Shape, but defines 0"):
+        shapes.get("empty")
+
+
+def test_unknown_and_taken_names_are_refused(shapes: Registry[Shape]) -> None:
+    with pytest.raises(UnknownName) as refusal:
+        shapes.get("sqare")
+    assert str(refusal.value) == "no shape 'sqare'; did you mean 'square'? Available: broken, empty, square"
+    with pytest.raises(ValueError, match="shape 'square' already exists; rename the plugin"):
+        shapes.add("square", Circle)
+
+
+def test_a_disabled_name_gives_its_reason_until_it_is_removed(shapes: Registry[Shape]) -> None:
+    shapes.disable("square", "the plugin square is disabled: broken")
+    with pytest.raises(ValueError, match="the plugin square is disabled: broken"):
+        shapes.get("square")
+    shapes.remove("square")
+    assert shapes.get("square").__name__ == "Square"
+
+
+def test_options_become_values_of_the_annotated_types() -> None:
+    given = {"rate": "2", "window": "None", "mode": "fast"}
+    assert parse_options("shape", SIGNATURE, given) == {"rate": 2.0, "window": None, "mode": "fast"}
+    assert parse_options("shape", SIGNATURE, {"window": 3}) == {"window": 3}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("rate", "nan", "shape:rate=nan is not allowed: "),
+        ("rate", "none", "shape:rate=none is not allowed: "),
+        ("mode", "slow", "shape:mode=slow is not allowed: input should be 'fast' or 'exact'"),
+        ("widow", "3", "shape has no option 'widow'; did you mean 'window'? Available: rate, window, mode"),
+    ],
+)
+def test_invalid_options_are_refused(option: str, value: str, message: str) -> None:
+    with pytest.raises(ValueError) as refusal:
+        parse_options("shape", SIGNATURE, {option: value})
+    assert str(refusal.value).startswith(message)
+
+
+def test_a_suggestion_lists_the_known_names() -> None:
+    assert suggestion("sqare", ["circle", "square"]) == "; did you mean 'square'? Available: circle, square"
+    assert suggestion("x", ["circle", "square"]) == "; available: circle, square"
+    assert suggestion("x", []) == "; available: none"
+
+
+def test_specs_need_no_torch() -> None:
+    code = "import sys, results.specs; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=HOME, check=False).returncode == 0
