@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bench.validation import ARCH_CHECKS, LEVELS, Level, Trial
+from bench.validation import ARCH_CHECKS, LEVELS, ArchExample, Level
 from tests.arch import oracles, softmax
 from tests.arch.oracles import chosen
 from tests.arch.subjects import every_spec, trial
@@ -49,5 +49,5 @@ def contract_checks() -> Iterator[Check]:
                 yield Check(of=law, arch=chosen(spec)[0], name=name, run=partial(_hold, law, spec, level))
 
 
-def _hold(law: Callable[[Trial], None], spec: str, level: Level) -> None:
+def _hold(law: Callable[[ArchExample], None], spec: str, level: Level) -> None:
     law(trial(spec, level))
