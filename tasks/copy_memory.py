@@ -9,7 +9,7 @@ after it was shown (the papers count T - 2S). A model without memory can only gu
 is ln 8 nats per symbol, or 10·ln 8 / T averaged over all steps: the memoryless baseline of Arjovsky, Shah &
 Bengio 2016, section 5.1. Presets:
 
-    urnn   as shown above, lengths 120 to 520             Arjovsky, Shah & Bengio 2016
+    urnn   as shown above, lengths 120 to 520               Arjovsky, Shah & Bengio 2016
     tcn    the delimiter is repeated at every scored step,  Bai, Kolter & Koltun 2018
            lengths 520 to 2020
 

@@ -6,7 +6,7 @@ sequential-MNIST protocol of Le, Jaitly & Hinton 2015, but without a download. `
 fixed permutation to the pixels. At length 64·r every pixel is repeated for r steps.
 
 One fixed shuffle splits the images of each digit into 70% for training, 15% for validation and 15% for
-testing. The same writers occur in all three parts. Images are sampled without replacement until all have
+testing. Images by one writer may be in several parts. Images are sampled without replacement until all have
 been used, so a batch of 267 test sequences is the whole test set. Chance and the memoryless baseline are
 exact for that set.
 

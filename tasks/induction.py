@@ -1,4 +1,4 @@
-"""induction: which token followed the trigger the first time?
+"""induction: which token followed the first trigger?
 
     input    4 0 * 7 2 2 9 *        * is the trigger
     answer                 7

@@ -8,7 +8,7 @@
     SM         the sum modulo 10
 
 An argument is an operator with probability 1/4 and otherwise a digit; at the maximum depth it is always a
-digit. An operator has 2 to 10 arguments, each number equally likely. Expressions are sampled until one has
+digit. An operator has 2 to `arguments` arguments, each number equally likely. Expressions are sampled until one has
 at least `shortest` times the length in tokens and leaves the last step free. The task is from Nangia &
 Bowman 2018, generated as in the Long Range Arena of Tay et al. 2020. The preset `lra` (depth 10, 10
 arguments) at length 2,000 yields expressions of 500 to 1,999 tokens.

@@ -61,7 +61,7 @@ blocks = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnDevice(ArchExample):
-    """A trial whose module and inputs are on the GPU."""
+    """An example whose module and inputs are on the GPU."""
 
     def build(self) -> ModuleUnderTest:
         here = super(OnDevice, self).build()
