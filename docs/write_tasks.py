@@ -1,4 +1,4 @@
-"""Writes docs/tasks.md from the docstrings of the tasks: python3 docs/write_tasks.py."""
+"""Write docs/tasks.md from the docstrings of the tasks. Run it as `python docs/write_tasks.py`."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from pathlib import Path
 HOME = Path(__file__).resolve().parent.parent
 PAGE = HOME / "docs" / "tasks.md"
 
-BEGINNING = """\
+INTRODUCTION = """\
 # The tasks
 
 <!-- Written by docs/write_tasks.py from the docstrings in tasks/; edit those, then run it again. -->
 
-`length` is the number of steps fed, and each task derives its delays from it. A *score* is the share of asked positions
-that are answered rightly. *Chance* is the score of the best answer that does not look at the input; *blind to the past*
-is that of the best answer from the present step alone, where it is better. How models are trained and tested on them is
-in [method.md](method.md); adding one of your own, in one file, is in [the README](../README.md).
+`length` is the number of time steps fed to the model; each task derives its delays from it. The *score* is the share of
+scored positions with a correct answer. *Chance* is the best score without reading the input. The *memoryless baseline*
+is the best score from the present step alone; it is given only if it exceeds chance. [method.md](method.md) describes
+how models are trained and tested, and [the README](../README.md) how to add a task in one file.
 
-A task is named with its parameters, `recall:pairs=4,vocabulary=32`, or with the parameters of a published protocol,
-`copy_memory:preset=urnn`. `carousel show-task NAME` prints a sequence in words.
+A task spec is a name with optional parameters, such as `recall:pairs=4,vocabulary=32`. A preset sets the parameters of
+a published protocol, as in `copy_memory:preset=urnn`. `carousel show-task NAME` prints one sequence.
 
-| task | what is asked | shortest | source |
+| task | description | minimum length | source |
 |---|---|---|---|
 """
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the page in Markdown."""
     import tasks
 
     built = [tasks.build(name) for name in tasks.built_in()]
@@ -40,7 +40,7 @@ def page() -> str:
         f"| [`{task}`](#{task}) | {_cell(task.summary())} | {task.min_length} | {_cell(task.source)} |"
         for task in built
     ]
-    return BEGINNING + "\n".join(rows) + "\n" + "".join(f"\n{_section(task)}" for task in built)
+    return INTRODUCTION + "\n".join(rows) + "\n" + "".join(f"\n{_section(task)}" for task in built)
 
 
 def _section(task: object) -> str:
@@ -49,14 +49,14 @@ def _section(task: object) -> str:
     assert isinstance(task, tasks.Task)
     module = importlib.import_module(type(task).__module__)
     text, _, example = (inspect.getdoc(module) or "").partition("\n>>> ")
-    question, _, story = text.partition("\n\n")
-    parts = [f"## {task}", _sentence(question.partition(": ")[2]), _prose(story.strip("\n")), *_about(task)]
+    question, _, details = text.partition("\n\n")
+    parts = [f"## {task}", _sentence(question.partition(": ")[2]), _prose(details.strip("\n")), *_facts(task)]
     if example:
         parts.append(f"```python\n>>> {example.strip()}\n```")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _about(task: object) -> list[str]:
+def _facts(task: object) -> list[str]:
     import tasks
 
     assert isinstance(task, tasks.Task)
@@ -67,24 +67,25 @@ def _about(task: object) -> list[str]:
         )
     if task.presets:
         lines.append("- Presets: " + ", ".join(f"`preset={name}`" for name in task.presets))
-    if task.data_digest is None:  # what is read from files may differ from one machine to another
-        shortest = task.min_length
-        blind = task.memoryless_score(shortest)
-        past = "" if blind is None else f", and blind to the past {blind:.3f}"
-        lines.append(f"- Chance at {shortest} steps, the shortest: {task.chance(shortest):.3f}{past}")
-    lines.append(f"- Version {task.version} of the samples")
-    return ["\n".join(lines), *_parameters_explained(task)]
+    if task.data_digest is None:  # a data set on disk may differ between machines
+        length = task.min_length
+        memoryless = task.memoryless_score(length)
+        baseline = "" if memoryless is None else f", memoryless baseline {memoryless:.3f}"
+        steps = "1 step" if length == 1 else f"{length} steps"
+        lines.append(f"- Reference scores at the minimum length of {steps}: chance {task.chance(length):.3f}{baseline}")
+    lines.append(f"- Data version: {task.version}")
+    return ["\n".join(lines), *_parameter_descriptions(task)]
 
 
-def _parameters_explained(task: object) -> list[str]:
-    """What the class says of its parameters, after its summary."""
+def _parameter_descriptions(task: object) -> list[str]:
+    """Return the list of parameters from the class docstring, in Markdown; empty if there are none."""
     _, _, rest = (inspect.getdoc(type(task)) or "").partition("\n\n")
     rows = re.findall(r"^`(\w+)` +(.+(?:\n +.+)*)", rest, re.MULTILINE)
     return ["\n".join(f"- `{name}`: {_sentence(' '.join(words.split()))}" for name, words in rows)] if rows else []
 
 
 def _prose(text: str) -> str:
-    """Paragraphs as they are; blocks that are set off by blanks stay as they stand."""
+    """Return paragraphs unchanged and indented blocks as fenced code blocks."""
     blocks = [block for block in text.split("\n\n") if block.strip()]
     return "\n\n".join(
         f"```text\n{textwrap.dedent(block).rstrip()}\n```" if block.startswith("    ") else block for block in blocks

@@ -5,7 +5,7 @@ from results.claims.quantities import epoch_of
 from results.comparison.history import FALSE_ALARMS, Seen, Series, change_points, history
 from results.frames import case_frame, cases, frame, load, sample_frame, samples
 from results.schema.base import Key, Strict, digest
-from results.schema.case import Case, Protocol
+from results.schema.case import SOLVED_SHARE, Case, Protocol, solved_score
 from results.schema.claims import Against, Cases, Claim, Quantity
 from results.schema.metrics import METRICS, Metric
 from results.schema.record import (
@@ -59,6 +59,7 @@ __all__ = [
     "METRICS",
     "SCHEMA_VERSION",
     "SLOW_CALIBRATION",
+    "SOLVED_SHARE",
     "STOLEN",
     "WAITED",
     "Against",
@@ -130,6 +131,7 @@ __all__ = [
     "sample_frame",
     "samples",
     "save_traces",
+    "solved_score",
     "verify",
     "write_aside",
     "write_bytes_aside",

@@ -1,4 +1,4 @@
-"""Parameterised long-range tasks: one file a task, what is sampled, what is asked, what chance scores."""
+"""Parameterised long-range tasks, one file per task."""
 
 from results.specs import UnknownName
 from tasks.core.describe import describe, show

@@ -1,13 +1,13 @@
 """adding: add the two marked numbers.
 
-Channel 0 holds values drawn from U[0, 1]; channel 1 is 1 at two places and 0 elsewhere. The answer is
-a real number, right within 0.04, so the marked values must be kept and not only their order.
-Hochreiter & Schmidhuber 1997, section 5.4, in two later forms:
+Channel 0 holds values sampled from U[0, 1]. Channel 1 is 1 at two steps and 0 at all others. The answer
+is a real number and counts as correct within 0.04, so the marked values themselves must be remembered.
+The task is from Hochreiter & Schmidhuber 1997, section 5.4. The presets are two later variants:
 
     urnn   one mark in each half      Arjovsky, Shah & Bengio 2016, lengths 100 to 750
     tcn    two marks anywhere         Bai, Kolter & Koltun 2018, lengths 200 to 600
 
-The best constant, 1, is right with probability 2·0.04 - 0.04² and has a mean squared error of 1/6.
+The best constant answer, 1, is correct with probability 2·0.04 - 0.04². Its mean squared error is 1/6.
 
 >>> import torch, tasks
 >>> batch = tasks.build("adding").sample(tasks.generator(0, "train"), batch=1, length=4)
@@ -27,14 +27,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tasks.core.task import REAL_TOLERANCE, Batch, Reals, Split, Task, asked_at_the_end
+from tasks.core.task import REAL_TOLERANCE, Batch, Reals, Split, Task, last_step_mask
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adding(Task):
-    """Add two marked numbers; asked at the last step, one real. The mean squared error is recorded too.
+    """Add the two marked numbers; scored at the last step, one real number. The mean squared error is recorded too.
 
-    `marks`  whether there is one mark in each of the `halves`, or two `anywhere`.
+    `marks`  one mark in each of the two `halves`, or two marks `anywhere`.
     """
 
     source: ClassVar[str] = "Hochreiter & Schmidhuber 1997; Arjovsky, Shah & Bengio 2016"
@@ -62,11 +62,11 @@ class Adding(Task):
             second_B1 = torch.randint(half, length, (batch, 1), generator=generator)
         else:
             first_B1 = torch.randint(length, (batch, 1), generator=generator)
-            apart_B1 = torch.randint(1, length, (batch, 1), generator=generator)
-            second_B1 = (first_B1 + apart_B1) % length
+            distance_B1 = torch.randint(1, length, (batch, 1), generator=generator)
+            second_B1 = (first_B1 + distance_B1) % length
         marks_BT = torch.zeros(batch, length).scatter_(1, first_B1, 1).scatter_(1, second_B1, 1)
         inputs_BTD = torch.stack([values_BT, marks_BT], -1)
-        mask_BT = asked_at_the_end(batch, length)
+        mask_BT = last_step_mask(batch, length)
         targets_BTD = (self._sum(inputs_BTD)[:, None] * mask_BT)[..., None]
         return Batch(inputs=inputs_BTD, targets=targets_BTD, mask=mask_BT)
 

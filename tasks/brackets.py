@@ -1,26 +1,26 @@
 """brackets: is every bracket closed, and none before it is opened?
 
-One type of bracket (Dyck-1). Half of the strings are valid, drawn evenly from all valid ones of their
-length; the others begin as such a string, and then each place is drawn anew with probability
-`resampled`. The label is worked out afterwards, so a string that is still valid counts as valid.
-A valid string has an even number of brackets. At an odd length the last step is an end mark, so that
-every length can be asked.
+There is one type of bracket (Dyck-1). Half of the strings are balanced, sampled uniformly from all
+balanced strings of their length. The others start as such a string, and each of their brackets is then
+resampled with probability `resampled`. Labels are computed afterwards, so a string that is still
+balanced is labelled as balanced. A balanced string has an even number of brackets. At an odd length the
+last step is an end mark, so the task supports every length.
 
-A valid string at height h with m brackets to come goes up with probability
+A uniformly sampled balanced string at height h with m brackets remaining rises with probability
 
     u(h, m) = (h + 2)(m - h) / (2 m (h + 1))                                    (1)
 
-and following the heights before and after the resampling together gives the share of valid strings
-exactly. The last bracket alone is worth something: no valid string ends with an opening one.
+The joint distribution of the heights before and after resampling gives the share of balanced strings
+exactly. The last bracket alone carries some information: no balanced string ends with an opening one.
 
 >>> import tasks
 >>> task = tasks.build("brackets")
 >>> batch = task.sample(tasks.generator(0, "train"), batch=1, length=12)
 >>> "".join(task.input_names[i] for i in batch.inputs[0]), task.target_names[batch.targets[0, -1]]
-('(()()())))()', 'spoilt')
+('(()()())))()', 'unbalanced')
 """
 
-# Shape suffixes: B batch, T time, L brackets, H heights before and G heights after the resampling
+# Shape suffixes: B batch, T time, L brackets, H heights before and G heights after resampling
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 
 OPENING, CLOSING, END = range(3)
 SORTED_BITS = 62
-HIGHEST = 4.5
-"""A random valid string of length L rises above 4.5·√L with probability below 1e-16."""
+MAX_HEIGHT = 4.5
+"""In units of √L: a random balanced string of length L rises higher with probability below 1e-16."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Brackets(Task):
-    """Say whether a string of brackets is balanced; asked at the last step, two classes.
+    """Say whether a string of brackets is balanced; scored at the last step, two classes.
 
-    `resampled`  the probability that a place of a spoilt string is drawn anew.
+    `resampled`  the probability with which each bracket of an unbalanced string is resampled.
     """
 
     source: ClassVar[str] = "the Dyck-1 language, Chomsky & Schützenberger 1963; Gers & Schmidhuber 2001"
@@ -54,7 +54,7 @@ class Brackets(Task):
 
     def __post_init__(self) -> None:
         if not 0 < self.resampled <= 1:
-            raise ValueError(f"resampled must lie above 0 and at most at 1, not {self.resampled}")
+            raise ValueError(f"resampled must be above 0 and at most 1, not {self.resampled}")
 
     @property
     def inputs(self) -> Tokens:
@@ -70,7 +70,7 @@ class Brackets(Task):
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        return ("spoilt", "balanced")
+        return ("unbalanced", "balanced")
 
     @property
     def min_length(self) -> int:
@@ -79,12 +79,12 @@ class Brackets(Task):
     def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
         L = length - length % 2
         brackets_BL = _balanced_strings(generator, batch, L)
-        spoil_BL = torch.rand(batch, L, generator=generator) < self.resampled
-        spoil_BL &= torch.rand(batch, 1, generator=generator) < 0.5
-        brackets_BL = torch.where(spoil_BL, torch.randint(2, (batch, L), generator=generator), brackets_BL)
+        is_resampled_BL = torch.rand(batch, L, generator=generator) < self.resampled
+        is_resampled_BL &= torch.rand(batch, 1, generator=generator) < 0.5
+        brackets_BL = torch.where(is_resampled_BL, torch.randint(2, (batch, L), generator=generator), brackets_BL)
         inputs_BT = torch.full((batch, length), END)
         inputs_BT[:, :L] = brackets_BL
-        mask_BT = asked_at_the_end(batch, length)
+        mask_BT = last_step_mask(batch, length)
         return Batch(inputs=inputs_BT, targets=_is_balanced(inputs_BT) * mask_BT, mask=mask_BT)
 
     def chance(self, length: int) -> float:
@@ -92,7 +92,10 @@ class Brackets(Task):
         return max(balanced, 1 - balanced)
 
     def memoryless_score(self, length: int) -> float | None:
-        """An opening bracket in the last place says that the string is spoilt; the end mark says nothing."""
+        """Return the score that uses the last bracket: an opening one proves the string unbalanced.
+
+        At an odd length the last step is the end mark, which carries no information.
+        """
         if length % 2:
             return None
         opening_at_the_end = 0.5 * self.resampled / 2
@@ -100,7 +103,7 @@ class Brackets(Task):
         return opening_at_the_end + max(balanced, 1 - opening_at_the_end - balanced)
 
     def collision(self, length: int) -> float:
-        """A bound: no string is likelier than one of the valid ones, evenly drawn."""
+        """Return a bound: no string is more likely than each balanced string is under uniform sampling."""
         pairs = length // 2
         return (pairs + 1) / math.comb(2 * pairs, pairs)
 
@@ -108,15 +111,15 @@ class Brackets(Task):
         return _is_balanced(batch.inputs).expand(batch.mask.shape)
 
     def _balanced_share(self, length: int) -> float:
-        return 0.5 + 0.5 * _still_balanced(length - length % 2, self.resampled / 2)
+        return 0.5 + 0.5 * _stays_balanced(length - length % 2, self.resampled / 2)
 
 
 def _balanced_strings(generator: torch.Generator, batch: int, length: int) -> Tensor:
-    """Valid strings, each as likely as any: (B, L).
+    """Sample balanced strings (B, L) uniformly, by the cycle lemma (Dvoretzky & Motzkin 1947).
 
-    Cycle lemma: of the rotations of a string with one closing bracket too many, exactly one is a valid
-    string followed by a closing bracket: the one that starts after the first lowest point.
-    Sorting random numbers whose last bit is the bracket shuffles the brackets.
+    Of the rotations of a string with one surplus closing bracket, exactly one is a balanced string followed
+    by a closing bracket. It starts after the first lowest point. The brackets are shuffled by sorting random
+    numbers that carry the bracket in their last bit.
     """
     random = torch.randint(2**SORTED_BITS, (batch, length + 1), generator=generator)
     labels = torch.arange(length + 1) % 2 == 0
@@ -132,14 +135,14 @@ def _is_balanced(inputs_BT: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4096)
-def _still_balanced(length: int, flipped: float) -> float:
-    """The probability that a random valid string is valid after each bracket was turned with `flipped`."""
-    top = min(length // 2, math.ceil(HIGHEST * math.sqrt(length))) + 1
+def _stays_balanced(length: int, flipped: float) -> float:
+    """Return the probability that a random balanced string stays balanced if each bracket flips with `flipped`."""
+    top = min(length // 2, math.ceil(MAX_HEIGHT * math.sqrt(length))) + 1
     heights_H1 = np.arange(top)[:, None]
     weight_HG = np.zeros((top, top))
     weight_HG[0, 0] = 1.0
-    for to_come in range(length, 0, -1):
-        rises_H1 = np.maximum((heights_H1 + 2) * (to_come - heights_H1) / (2 * to_come * (heights_H1 + 1)), 0)
+    for remaining in range(length, 0, -1):
+        rises_H1 = np.maximum((heights_H1 + 2) * (remaining - heights_H1) / (2 * remaining * (heights_H1 + 1)), 0)
         rising_HG, falling_HG = (weight_HG * rises_H1)[:-1], (weight_HG * (1 - rises_H1))[1:]
         weight_HG = np.zeros((top, top))
         weight_HG[1:, 1:] += (1 - flipped) * rising_HG[:, :-1]

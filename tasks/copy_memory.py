@@ -1,16 +1,16 @@
-"""copy_memory: repeat ten symbols after a long silence.
+"""copy_memory: repeat ten symbols after a long delay.
 
     step       1 … 10     then blanks    then the delimiter    and 10 more blanks
     input      s1 … s10   0 0 … 0        9                     0 0 … 0
-    asked                                                      s1 … s10
+    answer                                                     s1 … s10
 
-With S symbols to copy and length T there are T - 2S - 1 blanks before the delimiter, and the delay
-between a symbol and its copy is T - S for all of them (the papers count T - 2S). A model without
-memory can do no better than guess each symbol: ln 8 nats each, or 10·ln 8 / T averaged over all
-steps, the loss of the memoryless answer in Arjovsky, Shah & Bengio 2016, section 5.1.
+With S symbols and length T, T - 2S - 1 blanks precede the delimiter. Every symbol is repeated T - S steps
+after it was shown (the papers count T - 2S). A model without memory can only guess each symbol. Its loss
+is ln 8 nats per symbol, or 10·ln 8 / T averaged over all steps: the memoryless baseline of Arjovsky, Shah &
+Bengio 2016, section 5.1. Presets:
 
-    urnn   as drawn above, lengths 120 to 520             Arjovsky, Shah & Bengio 2016
-    tcn    the delimiter goes on through the asked steps,  Bai, Kolter & Koltun 2018
+    urnn   as shown above, lengths 120 to 520               Arjovsky, Shah & Bengio 2016
+    tcn    the delimiter is repeated at every scored step,  Bai, Kolter & Koltun 2018
            lengths 520 to 2020
 
 >>> import tasks
@@ -39,15 +39,17 @@ BLANK = 0
 
 @dataclass(frozen=True, kw_only=True)
 class CopyMemory(Task):
-    """Copy `symbols` symbols of an `alphabet` after a delay; asked at the last steps.
+    """Repeat `symbols` symbols of an `alphabet` after a delay; scored at the last `symbols` steps.
 
-    `delimiter`   whether it is shown `once`, or from then on `throughout` the asked steps.
-    `supervised`  whether training lowers the loss at the `asked` steps only or at `all` of them,
+    `symbols`     number of symbols to repeat.
+    `alphabet`    number of different symbols.
+    `delimiter`   shown `once` before the scored steps, or `throughout` them as well.
+    `supervised`  the steps that enter the training loss: the `asked` ones, which are scored, or `all` of them,
                   blanks included, as published.
     """
 
     version: ClassVar[int] = 2
-    """2: the delimiter comes before the asked steps, as published, and no longer on the first of them."""
+    """Since version 2 the delimiter precedes the scored steps, as published; it used to be at the first of them."""
     source: ClassVar[str] = "Arjovsky, Shah & Bengio 2016; after Hochreiter & Schmidhuber 1997"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "urnn": {"symbols": 10, "alphabet": 8, "delimiter": "once", "supervised": "all"},
@@ -101,9 +103,9 @@ class CopyMemory(Task):
         return 1 / self.alphabet
 
     def memoryless_loss(self, length: int) -> float:
-        """The loss, in nats, of the best answer that remembers nothing but the place in the sequence."""
-        share_asked = self.symbols / length if self.supervised == "all" else 1.0
-        return share_asked * math.log(self.alphabet)
+        """Return the loss in nats of the best answer that depends on the step number alone."""
+        scored_share = self.symbols / length if self.supervised == "all" else 1.0
+        return scored_share * math.log(self.alphabet)
 
     def collision(self, length: int) -> float:
         return float(self.alphabet) ** -self.symbols

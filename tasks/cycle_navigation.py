@@ -1,14 +1,14 @@
 """cycle_navigation: where on the ring does the walk end?
 
-Moves of -1, 0 and +1, drawn evenly, from place 0 on a ring of five. Delétang et al. 2022 train on
-lengths 1 to 40 and test on 41 to 500 (preset `deletang`).
+A walk starts at position 0 of a ring of five positions. Each move is -1, 0 or +1 with equal
+probability. Delétang et al. 2022 train on lengths 1 to 40 and test on 41 to 500 (preset `deletang`).
 
-A short walk ends near its start more often than elsewhere. With λ_k = (1 + 2·cos(2πk/n)) / 3 the
-likeliest place after T moves, place 0, has
+A short walk is most likely to end at its start. With λ_k = (1 + 2·cos(2πk/n)) / 3, the probability of
+position 0 after T moves on a ring of n positions is
 
     P(0) = (1 + λ_1^T + … + λ_{n-1}^T) / n                                      (1)
 
-which is the chance line; on five places it falls below .201 at 9 steps.
+This is the chance level. On a ring of five it falls below .201 at 9 steps.
 
 >>> import tasks
 >>> task = tasks.build("cycle_navigation")
@@ -29,17 +29,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 
-VISIBLE = 1e-3
-"""A line that lies nearer than this to the chance line says nothing more."""
+MIN_ADVANTAGE = 1e-3
+"""A memoryless baseline closer than this to chance is not reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CycleNavigation(Task):
-    """Say where a walk on a ring ends; asked at the last step, one class a place.
+    """Say where a walk on a ring ends; scored at the last step, one class per position.
 
-    `places`  how many the ring has.
+    `places`  number of positions on the ring.
     """
 
     source: ClassVar[str] = "Delétang et al. 2022"
@@ -49,7 +49,7 @@ class CycleNavigation(Task):
 
     def __post_init__(self) -> None:
         if self.places < 3:
-            raise ValueError(f"places must be at least 3, so that all moves differ, not {self.places}")
+            raise ValueError(f"places must be at least 3, not {self.places}: on a smaller ring some moves are equal")
 
     @property
     def inputs(self) -> Tokens:
@@ -69,27 +69,27 @@ class CycleNavigation(Task):
 
     def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
         inputs_BT = torch.randint(3, (batch, length), generator=generator)
-        mask_BT = asked_at_the_end(batch, length)
-        return Batch(inputs=inputs_BT, targets=self._place(inputs_BT) * mask_BT, mask=mask_BT)
+        mask_BT = last_step_mask(batch, length)
+        return Batch(inputs=inputs_BT, targets=self._end(inputs_BT) * mask_BT, mask=mask_BT)
 
     def chance(self, length: int) -> float:
-        return max(self._likelihood(place, length) for place in range(self.places))
+        return max(self._probability(position, length) for position in range(self.places))
 
     def memoryless_score(self, length: int) -> float | None:
-        """The last move is known, so one move fewer is uncertain."""
+        """Return the chance level of a walk one move shorter, since the last move is known."""
         score = self.chance(length - 1)
-        return score if score - self.chance(length) > VISIBLE else None
+        return score if score - self.chance(length) > MIN_ADVANTAGE else None
 
     def collision(self, length: int) -> float:
         return 3.0**-length
 
     def solve(self, batch: Batch) -> Tensor:
-        return self._place(batch.inputs).expand(batch.mask.shape)
+        return self._end(batch.inputs).expand(batch.mask.shape)
 
-    def _place(self, inputs_BT: Tensor) -> Tensor:
+    def _end(self, inputs_BT: Tensor) -> Tensor:
         return (inputs_BT - 1).sum(1, keepdim=True) % self.places
 
-    def _likelihood(self, place: int, moves: int) -> float:
-        """Equation (1), for any place."""
+    def _probability(self, position: int, moves: int) -> float:
+        """Return the probability that a walk ends at `position`: equation (1), generalised to any position."""
         angles = [2 * math.pi * k / self.places for k in range(self.places)]
-        return sum(((1 + 2 * math.cos(a)) / 3) ** moves * math.cos(a * place) for a in angles) / self.places
+        return sum(((1 + 2 * math.cos(a)) / 3) ** moves * math.cos(a * position) for a in angles) / self.places

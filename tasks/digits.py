@@ -1,13 +1,14 @@
-"""digits: which handwritten digit do these pixels, read one by one, make up?
+"""digits: which handwritten digit is shown, one pixel per step?
 
-The 1,797 images of 8 by 8 pixels that scikit-learn ships (Alpaydin & Kaynak 1998, the test part of the
-UCI set), read row by row as 64 numbers in [0, 1]: the sequential-MNIST protocol of Le, Jaitly & Hinton
-2015, small enough to need no download. With `permuted=True` one fixed permutation scatters neighbours.
-At a length of 64·r every pixel is held for r steps.
+The data are the 1,797 images of 8 by 8 pixels that ship with scikit-learn (Alpaydin & Kaynak 1998, the
+test part of the UCI set). An image is read row by row as 64 numbers in [0, 1], following the
+sequential-MNIST protocol of Le, Jaitly & Hinton 2015, but without a download. `permuted=True` applies one
+fixed permutation to the pixels. At length 64·r every pixel is repeated for r steps.
 
-One fixed shuffle parts the images of every digit, 70% to train on, 15% to validate and 15% to test, so
-writers occur in all parts. Batches are drawn without replacement as far as the images go: a batch of
-267 test sequences is the test set. The chance lines are exact for that set.
+One fixed shuffle splits the images of each digit into 70% for training, 15% for validation and 15% for
+testing. Images by one writer may be in several parts. Images are sampled without replacement until all have
+been used, so a batch of 267 test sequences is the whole test set. Chance and the memoryless baseline are
+exact for that set.
 
 >>> import tasks
 >>> batch = tasks.build("digits").sample(tasks.generator(0, "train"), batch=1, length=64)
@@ -27,20 +28,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, ImpossibleLength, Reals, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, ImpossibleLength, Reals, Split, Task, Tokens, last_step_mask
 
 PIXELS, LEVELS = 64, 16
 PARTS: dict[Split, tuple[int, int]] = {"train": (0, 14), "validation": (14, 17), "test": (17, 20)}
-"""Of every twenty images of a digit, the first and the last plus one that belong to a part."""
+"""Each part's half-open range among every twenty images of a digit."""
 SHUFFLE, PERMUTATION = 1998, 2015
-"""The seeds of the fixed shuffle of images and permutation of pixels."""
+"""Seeds of the fixed shuffle of the images and of the fixed permutation of the pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Digits(Task):
-    """Name the handwritten digit; asked at the last step, ten classes. Real data, by scikit-learn.
+    """Name the handwritten digit; scored at the last step, ten classes. Real data from scikit-learn.
 
-    `permuted`  whether the pixels come in one fixed random order.
+    `permuted`  whether one fixed permutation reorders the pixels.
     """
 
     source: ClassVar[str] = "Le, Jaitly & Hinton 2015; images by Alpaydin & Kaynak 1998"
@@ -67,16 +68,16 @@ class Digits(Task):
     def check_length(self, length: int) -> None:
         super().check_length(length)
         if length % PIXELS:
-            raise ImpossibleLength(f"{self} holds each of {PIXELS} pixels equally long: give a multiple, not {length}")
+            raise ImpossibleLength(f"{self} needs a multiple of {PIXELS} steps, not {length}")
 
     def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
         pixels_NP, labels_N = self._part(split)
         count = len(labels_N)
         rounds = [torch.randperm(count, generator=generator) for _ in range(-(-batch // count))]
-        chosen_B = torch.cat(rounds)[:batch]
-        inputs_BT = pixels_NP[chosen_B].repeat_interleave(length // PIXELS, 1)
-        mask_BT = asked_at_the_end(batch, length)
-        targets_BT = labels_N[chosen_B][:, None] * mask_BT
+        image_B = torch.cat(rounds)[:batch]
+        inputs_BT = pixels_NP[image_B].repeat_interleave(length // PIXELS, 1)
+        mask_BT = last_step_mask(batch, length)
+        targets_BT = labels_N[image_B][:, None] * mask_BT
         return Batch(inputs=inputs_BT[..., None] / LEVELS, targets=targets_BT, mask=mask_BT)
 
     def chance(self, length: int) -> float:
@@ -84,21 +85,21 @@ class Digits(Task):
         return labels_N.bincount().max().item() / len(labels_N)
 
     def memoryless_score(self, length: int) -> float | None:
-        """The last pixel alone, with the best answer to each of its values."""
+        """Return the score of the most frequent digit for each value of the last pixel."""
         pixels_NP, labels_N = self._part("test")
-        together = torch.zeros(LEVELS + 1, 10).index_put_((pixels_NP[:, -1], labels_N), torch.ones(()), accumulate=True)
-        return together.max(1).values.sum().item() / len(labels_N)
+        counts = torch.zeros(LEVELS + 1, 10).index_put_((pixels_NP[:, -1], labels_N), torch.ones(()), accumulate=True)
+        return counts.max(1).values.sum().item() / len(labels_N)
 
     def collision(self, length: int) -> float:
-        """The share of pairs of a training and a test image that are pixel by pixel the same."""
+        """Return the share of pairs of a training and a test image that are identical."""
         (train_NP, _), (test_NP, _) = self._part("train"), self._part("test")
         return (torch.cdist(train_NP.double(), test_NP.double()) == 0).double().mean().item()
 
     def solve(self, batch: Batch) -> Tensor:
-        """The label of the nearest image there is, which is the image itself."""
+        """Return the label of the nearest image of the data set, which is the image itself."""
         pixels_NP, labels_N = images()
-        seen_BP = batch.inputs[:, :: batch.inputs.shape[1] // PIXELS, 0].double() * LEVELS
-        nearest_B = torch.cdist(seen_BP, pixels_NP[:, self._order()].double()).argmin(1)
+        pixels_BP = batch.inputs[:, :: batch.inputs.shape[1] // PIXELS, 0].double() * LEVELS
+        nearest_B = torch.cdist(pixels_BP, pixels_NP[:, self._order()].double()).argmin(1)
         return labels_N[nearest_B][:, None].expand(batch.mask.shape)
 
     def _order(self) -> Tensor:
@@ -111,18 +112,22 @@ class Digits(Task):
         shuffled_N = torch.randperm(len(labels_N), generator=torch.Generator().manual_seed(SHUFFLE))
         by_label_N = shuffled_N[labels_N[shuffled_N].argsort(stable=True)]
         first, last = PARTS[split]
-        seat_N = torch.arange(len(labels_N)) % PARTS["test"][1]
-        part_N = by_label_N[(seat_N >= first) & (seat_N < last)]
+        slot_N = torch.arange(len(labels_N)) % PARTS["test"][1]
+        part_N = by_label_N[(slot_N >= first) & (slot_N < last)]
         return pixels_NP[part_N][:, self._order()], labels_N[part_N]
 
 
 @lru_cache
 def images() -> tuple[Tensor, Tensor]:
-    """All pixels (N, P), whole numbers from 0 to 16, and labels (N,). Raises `ValueError` without scikit-learn."""
+    """Return all pixels (N, P), integers from 0 to 16, and all labels (N,).
+
+    Raises:
+        ValueError: If scikit-learn is not installed.
+    """
     try:
         from sklearn.datasets import load_digits  # type: ignore[import-untyped]
     except ImportError:
-        message = "the task digits reads scikit-learn's images: install it with pip install 'carousel-bench[real]'"
+        message = "the task digits needs scikit-learn for its images: pip install 'carousel-bench[real]'"
         raise ValueError(message) from None
     data = load_digits()
     return torch.from_numpy(data.data).long(), torch.from_numpy(data.target).long()

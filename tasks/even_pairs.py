@@ -1,8 +1,8 @@
-"""even_pairs: is the number of ab and ba, taken together, even?
+"""even_pairs: is the total number of the pairs ab and ba even?
 
-Every change of letter is one such pair, so the number is even exactly where the first letter and the
-last are the same: what looks like counting asks for one bit of memory. Delétang et al. 2022 train on
-lengths 1 to 40 and test on 41 to 500 (preset `deletang`, which sets nothing).
+Every change of letter is one such pair, so the number is even if and only if the first and last letters are
+equal. The task looks like counting but needs only one bit of memory. Delétang et al. 2022 train on lengths
+1 to 40 and test on 41 to 500. The preset `deletang` sets no parameter.
 
 >>> import tasks
 >>> task = tasks.build("even_pairs")
@@ -22,12 +22,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvenPairs(Task):
-    """Say whether the number of ab and ba is even; asked at the last step, two classes."""
+    """Say whether the number of the pairs ab and ba is even; scored at the last step, two classes."""
 
     source: ClassVar[str] = "Delétang et al. 2022"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"deletang": {}}
@@ -54,7 +54,7 @@ class EvenPairs(Task):
 
     def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
         inputs_BT = torch.randint(2, (batch, length), generator=generator)
-        mask_BT = asked_at_the_end(batch, length)
+        mask_BT = last_step_mask(batch, length)
         is_even_B1 = (inputs_BT[:, :1] == inputs_BT[:, -1:]).long()
         return Batch(inputs=inputs_BT, targets=is_even_B1 * mask_BT, mask=mask_BT)
 

@@ -1,13 +1,13 @@
-"""first_last: what did the first step and the last step say together?
+"""first_last: how does the first element compare with the last?
 
-Sequences of independent draws, of which only the first and the last matter; the first must be kept
-across everything between. Rules, with x_1 the first element and x_T the last:
+The elements are independent. Only the first, x_1, and the last, x_T, matter, so the first must be
+remembered across the whole sequence. The rules are:
 
     sum       x_t ~ N(0, 1), one channel; is x_1 + x_T > 0?
-    product   the same draws; is x_1 · x_T > 0?
+    product   x_t ~ N(0, 1), one channel; is x_1 · x_T > 0?
     equal     fair bits as tokens; is x_1 = x_T?
 
-The last element alone gives 3/4 under `sum`, and nothing under the other rules.
+The last element alone scores 3/4 under `sum` and gives no advantage under the other rules.
 
 >>> import torch, tasks
 >>> task = tasks.build("first_last:rule=equal")
@@ -26,15 +26,18 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Reals, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, Reals, Split, Task, Tokens, last_step_mask
 
-LAST_ELEMENT_ALONE = 0.75
-"""P(sign(x_1 + x_T) = sign(x_T)) for independent N(0, 1): the signs agree, or |x_T| is the larger."""
+LAST_ELEMENT_SCORE = 0.75
+"""P(sign(x_1 + x_T) = sign(x_T)) for independent N(0, 1): either the signs agree or |x_T| > |x_1|."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FirstLast(Task):
-    """Compare the first element with the last; asked at the last step, two classes."""
+    """Compare the first element with the last; scored at the last step, two classes.
+
+    `rule`  the comparison: `sum`, `product` or `equal`.
+    """
 
     source: ClassVar[str] = "the study “LSTMs from scratch” (length 30, 5,000 training sequences)"
 
@@ -61,7 +64,7 @@ class FirstLast(Task):
             inputs = torch.randint(2, (batch, length), generator=generator)
         else:
             inputs = torch.randn(batch, length, 1, generator=generator)
-        mask_BT = asked_at_the_end(batch, length)
+        mask_BT = last_step_mask(batch, length)
         targets_BT = self._classes(inputs)[:, None] * mask_BT
         return Batch(inputs=inputs, targets=targets_BT, mask=mask_BT)
 
@@ -69,7 +72,7 @@ class FirstLast(Task):
         return 0.5
 
     def memoryless_score(self, length: int) -> float | None:
-        return LAST_ELEMENT_ALONE if self.rule == "sum" else None
+        return LAST_ELEMENT_SCORE if self.rule == "sum" else None
 
     def collision(self, length: int) -> float:
         return 2.0**-length if self.rule == "equal" else 0.0
@@ -81,5 +84,5 @@ class FirstLast(Task):
         first, last = inputs[:, 0], inputs[:, -1]
         if self.rule == "equal":
             return (first == last).long()
-        together_BD = first + last if self.rule == "sum" else first * last
-        return (together_BD[:, 0] > 0).long()
+        value_BD = first + last if self.rule == "sum" else first * last
+        return (value_BD[:, 0] > 0).long()

@@ -1,16 +1,16 @@
 """group_word: the product of all group elements so far.
 
-    input   x1   x2      x3           …
-    asked   x1   x1·x2   x1·x2·x3     …
+    input    x1   x2      x3           …
+    answer   x1   x1·x2   x1·x2·x3     …
 
-The word problem of a group, as Merrill, Petty & Sabharwal 2024 and Liu et al. 2023 ask it: `S5`, the
-120 permutations of five things; `A5`, the 60 even ones; `Z60`, addition modulo 60, which is as large
-as A5 but can be solved by counting. S5 and A5 are not solvable, so no fixed stack of attention
-layers with log-precision follows them at every length unless TC⁰ = NC¹.
+This is the word problem of a group, as in Merrill, Petty & Sabharwal 2024 and Liu et al. 2023. The groups
+are `S5`, the 120 permutations of five items; `A5`, the 60 even ones; and `Z60`, addition modulo 60, which
+has as many elements as A5 but can be solved by counting. S5 and A5 are not solvable groups, so no
+fixed-depth transformer with log-precision solves them at every length unless TC⁰ = NC¹.
 
-A product (p·q)(i) = p(q(i)); elements are numbered in the lexicographic order of their permutations.
-Prefix products of independent, evenly drawn elements are themselves independent and evenly drawn, so
-they are drawn first, and the elements follow: x_t = p_{t-1}⁻¹ · p_t.
+The product is (p·q)(i) = p(q(i)). Elements are numbered in the lexicographic order of their permutations.
+The prefix products p_t of independent uniform elements are themselves independent and uniform. They are
+therefore sampled first, and the elements follow from them: x_t = p_{t-1}⁻¹ · p_t.
 
 >>> import tasks
 >>> batch = tasks.build("group_word:group=Z60").sample(tasks.generator(0, "train"), batch=1, length=5)
@@ -35,7 +35,10 @@ from tasks.core.task import Batch, Split, Task, Tokens
 
 @dataclass(frozen=True, kw_only=True)
 class GroupWord(Task):
-    """Multiply all elements so far; asked at every step, one class an element."""
+    """Multiply all group elements so far; scored at every step, one class per element.
+
+    `group`  the group: `S5`, `A5` or `Z60`.
+    """
 
     source: ClassVar[str] = "Merrill, Petty & Sabharwal 2024; Liu et al. 2023"
 
@@ -43,7 +46,7 @@ class GroupWord(Task):
 
     @property
     def order(self) -> int:
-        """How many elements the group has."""
+        """The number of elements of the group."""
         return 120 if self.group == "S5" else 60
 
     @property
@@ -82,7 +85,7 @@ class GroupWord(Task):
         return 1 / self.order
 
     def memoryless_score(self, length: int) -> float | None:
-        """The first element is its own product; every later product is as likely as any."""
+        """Return the mean over steps: 1 at the first step, whose answer is its input, and chance at all others."""
         return (1 + (length - 1) / self.order) / length
 
     def collision(self, length: int) -> float:
@@ -97,14 +100,14 @@ class GroupWord(Task):
 
 
 def permutations_of(group: str) -> list[tuple[int, ...]]:
-    """The elements of S5, or of A5 with an even number of inversions, the identity first."""
-    every = itertools.permutations(range(5))
-    return [p for p in every if group == "S5" or sum(a > b for a, b in itertools.combinations(p, 2)) % 2 == 0]
+    """Return the elements of S5 or A5 as permutations of 0 to 4, in lexicographic order: the identity is first."""
+    candidates = itertools.permutations(range(5))
+    return [p for p in candidates if group == "S5" or sum(a > b for a, b in itertools.combinations(p, 2)) % 2 == 0]
 
 
 @lru_cache
 def products_of(group: str) -> Tensor:
-    """The number of p·q at row p and column q; the identity is number 0."""
+    """Return the multiplication table (G, G): the number of p·q at row p and column q. The identity is 0."""
     if group == "Z60":
         numbers_G = torch.arange(60)
         return (numbers_G[:, None] + numbers_G) % 60

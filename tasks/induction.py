@@ -1,12 +1,14 @@
-"""induction: what followed the trigger the last time?
+"""induction: which token followed the first trigger?
 
-    input   4 0 * 7 2 2 9 *        * is the trigger
-    asked                 7
+    input    4 0 * 7 2 2 9 *        * is the trigger
+    answer                 7
 
-Every other token is drawn evenly from the vocabulary, and the first trigger stands anywhere from
-which its successor can be seen. A head that finds the earlier occurrence and copies its successor
-(Olsson et al. 2022) solves it at any length. Presets: `h3`, vocabulary 20, length 30 (Fu et al.
-2023); `mamba`, vocabulary 16, trained at length 256 and tested up to 2^20 (Gu & Dao 2023).
+The first trigger is at a random step before the last two. All other tokens are sampled uniformly from the
+vocabulary. An attention head that finds the earlier trigger and copies its successor (an induction head,
+Olsson et al. 2022) solves the task at any length. Presets:
+
+    h3      vocabulary 20, length 30                                Fu et al. 2023
+    mamba   vocabulary 16, trained at length 256, tested to 2^20    Gu & Dao 2023
 
 >>> import tasks
 >>> batch = tasks.build("induction").sample(tasks.generator(0, "train"), batch=1, length=8)
@@ -25,14 +27,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 
 
 @dataclass(frozen=True, kw_only=True)
 class Induction(Task):
-    """Give the token that followed the trigger; asked where the trigger comes again, at the last step.
+    """Name the token that followed the first trigger; scored at the last step, where the trigger repeats.
 
-    `vocabulary`  how many tokens there are beside the trigger.
+    `vocabulary`  number of tokens, not counting the trigger.
     """
 
     source: ClassVar[str] = "Olsson et al. 2022; Fu et al. 2023"
@@ -65,7 +67,7 @@ class Induction(Task):
         first_B1 = torch.randint(length - 2, (batch, 1), generator=generator)
         inputs_BT.scatter_(1, first_B1, self.vocabulary)
         inputs_BT[:, -1] = self.vocabulary
-        mask_BT = asked_at_the_end(batch, length)
+        mask_BT = last_step_mask(batch, length)
         return Batch(inputs=inputs_BT, targets=inputs_BT.gather(1, first_B1 + 1) * mask_BT, mask=mask_BT)
 
     def chance(self, length: int) -> float:

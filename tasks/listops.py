@@ -1,25 +1,26 @@
-"""listops: work out a nested expression of lists of digits.
+"""listops: evaluate a nested expression of lists of digits.
 
-    input   [MAX 2 9 [MIN 4 7 ] 0 ] _ _ =       blanks fill up to the answer step
-    asked                               9
+    input    [MAX 2 9 [MIN 4 7 ] 0 ] _ _ =       blanks pad up to the last step
+    answer                               9
 
     MIN, MAX   the smallest and the largest argument
     MED        the median, rounded down
     SM         the sum modulo 10
 
-An argument is an operator with probability 1/4, else a digit, and only a digit at the greatest depth; an
-operator has 2 to 10 arguments, each number as likely. Expressions are drawn until their tokens fill at
-least `shortest` of the length and leave the answer step free. Nangia & Bowman 2018, as Tay et al. 2020
-draw it (Long Range Arena; preset `lra` at length 2,000: depth 10, 10 arguments, 500 to 2,000 tokens).
+An argument is an operator with probability 1/4 and otherwise a digit; at the maximum depth it is always a
+digit. An operator has 2 to `arguments` arguments, each number equally likely. Expressions are sampled until one has
+at least `shortest` times the length in tokens and leaves the last step free. The task is from Nangia &
+Bowman 2018, generated as in the Long Range Arena of Tay et al. 2020. The preset `lra` (depth 10, 10
+arguments) at length 2,000 yields expressions of 500 to 1,999 tokens.
 
-With p_v(x) the generating function of the sizes of arguments of value v, an operator of k arguments has
+Let p_v(x) be the generating function of the sizes of arguments of value v. An operator with k arguments has
 
     MAX    P(≤ v) = (Σ_{u ≤ v} p_u)^k                                           (1)
     MIN    P(≥ v) = (Σ_{u ≥ v} p_u)^k                                           (2)
     SM     the k-th power of p under convolution modulo 10                      (3)
-    MED    order statistics: P(at least j arguments ≤ v), binomially            (4)
+    MED    order statistics: P(at least j arguments ≤ v), a binomial sum        (4)
 
-so that the share of each answer among expressions of the drawn sizes, and so chance, is exact.
+These equations give the exact share of each answer among expressions of the sampled sizes, and so chance.
 
 >>> import tasks
 >>> task = tasks.build("listops")
@@ -40,25 +41,25 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.core.expressions import OPERATORS, acceptance, answer_shares, draw_expressions
-from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens, asked_at_the_end
+from tasks.core.expressions import OPERATORS, acceptance, answer_shares, sample_expressions
+from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens, last_step_mask
 
 CLOSE, BLANK, ANSWER = 14, 15, 16
 MIN_EXPRESSION = 4
-RAREST = 1e-4
-"""Under this share of fitting expressions, drawing until one fits would take too long."""
+MIN_ACCEPTANCE = 1e-4
+"""Smallest share of expressions that must fit the length: rejection sampling would take too long below it."""
 
-LARGEST = 20
-"""Of depth and arguments: the lengths are worked out for every depth, at a cost quadratic in the arguments."""
+MAX_NESTING = 20
+"""Largest `depth` and `arguments`: computing chance takes time linear in the one, quadratic in the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListOps(Task):
-    """Work out a nested expression of MIN, MAX, MED and SM; asked at the last step, ten classes.
+    """Evaluate a nested expression of MIN, MAX, MED and SM; scored at the last step, ten classes.
 
-    `depth`      the greatest depth of an expression, its digits counted.
-    `arguments`  the most that one operator has.
-    `shortest`   the least share of the length that the expression fills.
+    `depth`      maximum depth of an expression, counting the level of the digits.
+    `arguments`  maximum number of arguments of an operator.
+    `shortest`   minimum size of an expression, as a share of the length.
     """
 
     source: ClassVar[str] = "Nangia & Bowman 2018; Tay et al. 2020"
@@ -71,10 +72,12 @@ class ListOps(Task):
     def __post_init__(self) -> None:
         if self.depth < 2 or self.arguments < 2:
             raise ValueError(f"depth and arguments must be at least 2, not {self.depth} and {self.arguments}")
-        if self.depth > LARGEST or self.arguments > LARGEST:
-            raise ValueError(f"depth and arguments must be at most {LARGEST}, not {self.depth} and {self.arguments}")
+        if self.depth > MAX_NESTING or self.arguments > MAX_NESTING:
+            raise ValueError(
+                f"depth and arguments must be at most {MAX_NESTING}, not {self.depth} and {self.arguments}"
+            )
         if not 0 <= self.shortest <= 0.9:
-            raise ValueError(f"shortest must lie between 0 and 0.9, not {self.shortest}")
+            raise ValueError(f"shortest must be between 0 and 0.9, not {self.shortest}")
 
     @property
     def inputs(self) -> Tokens:
@@ -93,31 +96,32 @@ class ListOps(Task):
         return MIN_EXPRESSION + 1
 
     def sizes(self, length: int) -> tuple[int, int]:
-        """The fewest and the most tokens of an expression."""
+        """Return the minimum and maximum number of tokens of an expression."""
         return max(MIN_EXPRESSION, math.ceil(self.shortest * length)), length - 1
 
     def check_length(self, length: int) -> None:
         super().check_length(length)
         low, high = self.sizes(length)
-        if acceptance(self.depth, self.arguments, low, high) < RAREST:
+        if acceptance(self.depth, self.arguments, low, high) < MIN_ACCEPTANCE:
             advice = "choose a shorter length, or raise depth or arguments"
-            raise ImpossibleLength(f"{self} at length {length}: hardly any expression fills {low} to {high}; {advice}")
+            problem = f"too few expressions have {low} to {high} tokens"
+            raise ImpossibleLength(f"{self} at length {length}: {problem}; {advice}")
 
     def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
         seed = torch.randint(2**62, (), generator=generator).item()
-        tokens, values = draw_expressions(int(seed), batch, self.depth, self.arguments, *self.sizes(length))
+        tokens, values = sample_expressions(int(seed), batch, self.depth, self.arguments, *self.sizes(length))
         inputs_BT = torch.full((batch, length), BLANK)
         inputs_BT[:, -1] = ANSWER
-        for (trees, places), symbols in tokens:
-            inputs_BT[torch.from_numpy(trees), torch.from_numpy(places)] = torch.from_numpy(symbols)
-        mask_BT = asked_at_the_end(batch, length)
+        for (trees, positions), symbols in tokens:
+            inputs_BT[torch.from_numpy(trees), torch.from_numpy(positions)] = torch.from_numpy(symbols)
+        mask_BT = last_step_mask(batch, length)
         return Batch(inputs=inputs_BT, targets=torch.from_numpy(values)[:, None] * mask_BT, mask=mask_BT)
 
     def chance(self, length: int) -> float:
         return float(answer_shares(self.depth, self.arguments, *self.sizes(length)).max())
 
     def collision(self, length: int) -> float:
-        """A bound: n tokens hold at least (n + 2) / 3 digits, which agree one time in ten each."""
+        """Return a bound: n tokens contain at least (n + 2) / 3 digits, each of which agrees with probability 1/10."""
         return 10.0 ** -math.ceil((self.sizes(length)[0] + 2) / 3)
 
     def solve(self, batch: Batch) -> Tensor:
@@ -126,7 +130,7 @@ class ListOps(Task):
 
 
 def _value(tokens: list[int]) -> int:
-    """The value of an expression, read from the left with a stack of open lists."""
+    """Evaluate an expression from left to right with a stack of open lists."""
     open_lists: list[list[int]] = []
     for token in tokens:
         if token == CLOSE:

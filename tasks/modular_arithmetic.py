@@ -1,20 +1,19 @@
-"""modular_arithmetic: what does the expression come to, modulo five?
+"""modular_arithmetic: what is the value of the expression modulo five?
 
-    input   3 - 2 * 4 + 1          numbers and operators drawn evenly; * binds before + and -
-    asked               1          the value, at the last step
+    input    3 - 2 * 4 + 1          numbers and operators are uniform; * binds before + and -
+    answer               1          the value, at the last step
 
-An expression has an odd number of symbols. At an even length the last step is "=", so that every
-length can be asked. Delétang et al. 2022 train on lengths 1 to 40 and test on 41 to 500 (preset
-`deletang`).
+An expression has an odd number of symbols. At an even length the last step is "=", so the task supports
+every length. Delétang et al. 2022 train on lengths 1 to 40 and test on 41 to 500 (preset `deletang`).
 
-A reader needs the sum s of the finished terms and the running product p of the last, signed: with
-the next number d the state (s, p) becomes
+It suffices to track the sum s of the finished terms and the signed running product p of the current term.
+The next number d turns the state (s, p) into
 
     (s, p·d)        after *                                                     (1)
     (s + p, ±d)     after + or -                                                (2)
 
-and the value is s + p. As zero absorbs products, 0 is a little likelier than the others; the chance
-line follows from n applications of the Markov chain (1), (2).
+The value is s + p. Products of zero are zero, so the answer 0 is slightly more likely than the others. The
+chance level follows from iterating the Markov chain (1), (2).
 
 >>> import tasks
 >>> task = tasks.build("modular_arithmetic")
@@ -37,19 +36,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 
 PLUS, MINUS, TIMES, EQUALS = range(4)
-"""The operators, counted from the modulus upwards."""
-VISIBLE = 1e-3
-"""A line that lies nearer than this to the chance line says nothing more."""
+"""Tokens of the operators and of the last symbol, as offsets from the modulus."""
+MIN_ADVANTAGE = 1e-3
+"""A memoryless baseline closer than this to chance is not reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModularArithmetic(Task):
-    """Work out an expression with + - * modulo a number; asked at the last step, one class a remainder.
+    """Evaluate an expression of +, - and * modulo a number; scored at the last step, one class per remainder.
 
-    `modulus`  5: numbers and values lie in 0 to 4.
+    `modulus`  the modulus: numbers and answers range from 0 to `modulus` - 1.
     """
 
     source: ClassVar[str] = "Delétang et al. 2022"
@@ -59,7 +58,7 @@ class ModularArithmetic(Task):
 
     def __post_init__(self) -> None:
         if not 2 <= self.modulus <= 20:
-            raise ValueError(f"modulus must lie between 2 and 20, not {self.modulus}")
+            raise ValueError(f"modulus must be between 2 and 20, not {self.modulus}")
 
     @property
     def inputs(self) -> Tokens:
@@ -83,7 +82,7 @@ class ModularArithmetic(Task):
         inputs_BT[:, : 2 * count : 2] = torch.randint(self.modulus, (batch, count), generator=generator)
         operators = torch.randint(3, (batch, count - 1), generator=generator)
         inputs_BT[:, 1 : 2 * count - 1 : 2] = self.modulus + operators
-        mask_BT = asked_at_the_end(batch, length)
+        mask_BT = last_step_mask(batch, length)
         return Batch(inputs=inputs_BT, targets=self._value(inputs_BT) * mask_BT, mask=mask_BT)
 
     def chance(self, length: int) -> float:
@@ -91,7 +90,10 @@ class ModularArithmetic(Task):
         return float(_values(self.modulus, _states(self.modulus, count)).max())
 
     def memoryless_score(self, length: int) -> float | None:
-        """The last number is known: a last factor of 0 leaves only the finished terms. "=" tells nothing."""
+        """Return the score that uses the last number: a last factor of 0 leaves only the finished terms.
+
+        At an even length the last step is "=", which carries no information.
+        """
         if length % 2 == 0:
             return None
         M, count = self.modulus, (length + 1) // 2
@@ -100,7 +102,7 @@ class ModularArithmetic(Task):
         before_S = _states(M, count - 1)
         after = [_values(M, before_S @ _step(M, (number,))).max() for number in range(M)]
         score = float(np.mean(after))
-        return score if score - self.chance(length) > VISIBLE else None
+        return score if score - self.chance(length) > MIN_ADVANTAGE else None
 
     def collision(self, length: int) -> float:
         count = (length + 1) // 2
@@ -110,7 +112,7 @@ class ModularArithmetic(Task):
         return self._value(batch.inputs).expand(batch.mask.shape)
 
     def _value(self, inputs_BT: Tensor) -> Tensor:
-        """Products of runs of factors by doubling, then the sum of the products that end a run: (B, 1)."""
+        """Return the values (B, 1): products of runs of factors by doubling, then the sum of these products."""
         count = (inputs_BT.shape[1] + 1) // 2
         numbers_BN = inputs_BT[:, : 2 * count : 2]
         operators_BN = torch.zeros_like(numbers_BN)
@@ -130,7 +132,7 @@ class ModularArithmetic(Task):
 
 
 def _step(modulus: int, numbers: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """How states go over, (S, S): an even operator, then an even one of `numbers`; equations (1) and (2)."""
+    """Return the transition matrix (S, S) for a uniform operator and a uniform one of `numbers`: (1) and (2)."""
     total, product = np.divmod(np.arange(modulus**2), modulus)
     step_SS = np.zeros((modulus**2, modulus**2))
     for number in numbers:
@@ -143,7 +145,7 @@ def _step(modulus: int, numbers: tuple[int, ...]) -> npt.NDArray[np.float64]:
 
 @lru_cache(maxsize=4096)
 def _states(modulus: int, count: int) -> npt.NDArray[np.float64]:
-    """The distribution (S,) of the state after `count` numbers."""
+    """Return the distribution (S,) of the state after `count` numbers."""
     first_S = np.zeros(modulus**2)
     first_S[:modulus] = 1 / modulus
     step_SS = _step(modulus, tuple(range(modulus)))
@@ -152,7 +154,7 @@ def _states(modulus: int, count: int) -> npt.NDArray[np.float64]:
 
 
 def _values(modulus: int, states_S: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The distribution (M,) of the value s + p."""
+    """Return the distribution (M,) of the value s + p."""
     total_S, product_S = np.divmod(np.arange(modulus**2), modulus)
     values_M = np.zeros(modulus)
     np.add.at(values_M, (total_S + product_S) % modulus, states_S)

@@ -1,7 +1,7 @@
 """parity: is the number of ones odd?
 
-One bit flipped anywhere turns the answer over, so nothing may be forgotten and no average will do.
-Delétang et al. 2022 train on lengths 1 to 40 and test on 41 to 500 (preset `deletang`).
+Flipping any single bit changes the answer, so every step matters and no approximation helps. Delétang et
+al. 2022 train on lengths 1 to 40 and test on 41 to 500 (preset `deletang`).
 
 >>> import tasks
 >>> batch = tasks.build("parity:every_step=True").sample(tasks.generator(0, "train"), batch=1, length=6)
@@ -20,14 +20,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parity(Task):
-    """Say whether the number of ones is odd; asked at the last step, two classes.
+    """Say whether the number of ones is odd; scored at the last step, two classes.
 
-    `every_step`  whether every prefix is asked.
+    `every_step`  whether every prefix is scored, not only the whole sequence.
     """
 
     source: ClassVar[str] = "Delétang et al. 2022; after Minsky & Papert 1969"
@@ -56,14 +56,14 @@ class Parity(Task):
         if self.every_step:
             mask_BT = torch.ones(batch, length, dtype=torch.bool)
             return Batch(inputs=inputs_BT, targets=inputs_BT.cumsum(1) % 2, mask=mask_BT)
-        mask_BT = asked_at_the_end(batch, length)
+        mask_BT = last_step_mask(batch, length)
         return Batch(inputs=inputs_BT, targets=inputs_BT.sum(1, keepdim=True) % 2 * mask_BT, mask=mask_BT)
 
     def chance(self, length: int) -> float:
         return 0.5
 
     def memoryless_score(self, length: int) -> float | None:
-        """A single bit is its own parity; every longer prefix is a coin toss."""
+        """Return the mean over scored steps: a single bit is its own parity, and longer prefixes score 1/2."""
         if length == 1:
             return 1.0
         return 0.5 + 0.5 / length if self.every_step else None

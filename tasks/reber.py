@@ -1,18 +1,19 @@
 """reber: which symbol may come next? (embedded Reber grammar)
 
-A Reber string is a walk through this automaton, both ways out of a node equally likely:
+A Reber string is a walk through this automaton. Both edges out of a node are equally likely:
 
     node   1             2         3         4         5         6         7
     B to 2               T to 3    S to 3    T to 4    X to 4    P to 5    E, the end
                          P to 4    X to 5    V to 6    S to 7    V to 7
 
-An embedded one is B T (Reber string) T E or B P (Reber string) P E: the last but one symbol can only
-be known by remembering the second. Whole strings follow each other until the length is reached, which
-may cut the last. Every step asks for the next symbol: any legal one counts as right, and the step
-before the last but one symbol is scored apart, as `memory_score`. A memory of the present string's
-place alone scores .5 there.
+An embedded Reber string is B T (Reber string) T E or B P (Reber string) P E. Its second-to-last symbol can
+be predicted only by remembering the second. Strings are concatenated up to the length; the last one may be
+cut off. The answer at each step is the next symbol, and any legal symbol is correct. The metric
+`memory_score` covers only the predictions of second-to-last symbols. A model that knows its node in the
+inner automaton but not the second symbol scores 0.5 on it.
 
-Reber 1967; Hochreiter & Schmidhuber 1997, section 5.1; strings in a row as in Gers et al. 2000.
+The grammar is from Reber 1967, the task from Hochreiter & Schmidhuber 1997, section 5.1. Strings are
+concatenated as in Gers et al. 2000.
 
 >>> import tasks
 >>> task = tasks.build("reber")
@@ -49,7 +50,7 @@ INNER = {
 
 
 def _embedded() -> list[tuple[tuple[str, int], ...]]:
-    """The edges of each node: outer nodes 0, 1 and 18, the upper inner ones 2 to 9, the lower 10 to 17."""
+    """Return the edges of each node: outer nodes 0, 1 and 18; inner nodes 2 to 9 after T and 10 to 17 after P."""
     edges: list[tuple[tuple[str, int], ...]] = [(("B", 1),), (("T", 2), ("P", 10))]
     for symbol, first in (("T", 2), ("P", 10)):
         edges += [tuple((read, first + node - 1) for read, node in INNER[n]) for n in INNER]
@@ -58,8 +59,8 @@ def _embedded() -> list[tuple[tuple[str, int], ...]]:
 
 
 NODES = _embedded()
-REMEMBERS = torch.tensor([9, 17])
-"""The nodes whose way out depends on the second symbol of the string."""
+MEMORY_NODES = torch.tensor([9, 17])
+"""Nodes whose next symbol depends on the second symbol of the string."""
 SYMBOL_NE = np.array([[SYMBOLS.index((e * 2)[i][0]) for i in (0, 1)] for e in NODES])
 NEXT_NE = np.array([[(e * 2)[i][1] for i in (0, 1)] for e in NODES])
 LEGAL_NS = np.zeros((len(NODES), len(SYMBOLS)), dtype=bool)
@@ -71,7 +72,7 @@ for _edge in (0, 1):
 
 @dataclass(frozen=True, kw_only=True)
 class Reber(Task):
-    """Name a legal next symbol of an embedded Reber string; asked at every step, seven classes."""
+    """Name a legal next symbol of an embedded Reber string; scored at every step, seven classes."""
 
     source: ClassVar[str] = "Reber 1967; Hochreiter & Schmidhuber 1997"
 
@@ -93,22 +94,22 @@ class Reber(Task):
 
     @property
     def min_length(self) -> int:
-        """The shortest embedded string: B T, five symbols, T E."""
+        """The length of the shortest embedded string: B T, five inner symbols, T E."""
         return 9
 
     def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
         edges = torch.randint(2, (length + 1, batch), generator=generator).numpy()
-        next_flat, ways = NEXT_NE.ravel(), np.empty((length + 1, batch), dtype=np.int64)
+        next_flat, taken = NEXT_NE.ravel(), np.empty((length + 1, batch), dtype=np.int64)
         node_B = np.zeros(batch, dtype=np.int64)
         for step in range(length + 1):
-            ways[step] = 2 * node_B + edges[step]
-            node_B = next_flat[ways[step]]
-        symbols_BT = torch.from_numpy(SYMBOL_NE.ravel()[ways].T.copy())
+            taken[step] = 2 * node_B + edges[step]
+            node_B = next_flat[taken[step]]
+        symbols_BT = torch.from_numpy(SYMBOL_NE.ravel()[taken].T.copy())
         mask_BT = torch.ones(batch, length, dtype=torch.bool)
         return Batch(inputs=symbols_BT[:, :-1].contiguous(), targets=symbols_BT[:, 1:].contiguous(), mask=mask_BT)
 
     def nodes(self, inputs_BT: Tensor) -> Tensor:
-        """The node reached after each step: (B, T)."""
+        """Return the node reached after each step: (B, T)."""
         after_flat, symbols_TB = AFTER_NS.ravel(), inputs_BT.T.numpy()
         nodes_TB, node_B = np.empty_like(symbols_TB), np.zeros(symbols_TB.shape[1], dtype=np.int64)
         for step, symbol_B in enumerate(symbols_TB):
@@ -117,30 +118,30 @@ class Reber(Task):
         return torch.from_numpy(nodes_TB.T)
 
     def chance(self, length: int) -> float:
-        """The walk's distribution over nodes is followed; at each step the symbol most often legal is named."""
+        """Return the mean over steps of the probability of the symbol that is most often legal there."""
         return float(_legal_shares(length).sum(1).max(-1).mean())
 
     def memoryless_score(self, length: int) -> float | None:
-        """As `chance`, with the symbol just read known."""
+        """Return the same as `chance`, but with the best symbol chosen for each symbol just read."""
         return float(_legal_shares(length).max(-1).sum(1).mean())
 
     def collision(self, length: int) -> float:
-        """Squared likelihoods, summed over all walks; different walks write different strings."""
-        meet_NN = np.zeros((len(NODES), len(NODES)))
+        """Return the sum of squared probabilities of all walks; different walks produce different strings."""
+        squared_NN = np.zeros((len(NODES), len(NODES)))
         for node, edges in enumerate(NODES):
             for _, after in edges:
-                meet_NN[node, after] += len(edges) ** -2
-        return float(np.linalg.matrix_power(meet_NN, length)[0].sum())
+                squared_NN[node, after] += len(edges) ** -2
+        return float(np.linalg.matrix_power(squared_NN, length)[0].sum())
 
-    def right(self, answers: Tensor, batch: Batch) -> Tensor:
+    def correct(self, answers: Tensor, batch: Batch) -> Tensor:
         return torch.from_numpy(LEGAL_NS)[self.nodes(batch.inputs), answers]
 
     def metrics(self, outputs: Tensor, batch: Batch) -> dict[str, float]:
         measured = super().metrics(outputs, batch)
-        needs_memory_BT = torch.isin(self.nodes(batch.inputs), REMEMBERS)
+        needs_memory_BT = torch.isin(self.nodes(batch.inputs), MEMORY_NODES)
         if needs_memory_BT.any():
-            right_BT = self.right(self.answer(outputs), batch)
-            measured["memory_score"] = right_BT[needs_memory_BT].double().mean().item()
+            correct_BT = self.correct(self.answer(outputs), batch)
+            measured["memory_score"] = correct_BT[needs_memory_BT].double().mean().item()
         return measured
 
     def solve(self, batch: Batch) -> Tensor:
@@ -149,7 +150,7 @@ class Reber(Task):
 
 @lru_cache(maxsize=4096)
 def _legal_shares(length: int) -> npt.NDArray[np.float64]:
-    """P(the symbol read at step t is s, and symbol r is legal next), as (T, S, S)."""
+    """Return P(the symbol read at step t is s, and symbol r is legal next) as (T, S, S)."""
     node_N = np.zeros(len(NODES))
     node_N[0] = 1.0
     shares = np.zeros((length, len(SYMBOLS), len(SYMBOLS)))

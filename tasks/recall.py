@@ -1,13 +1,13 @@
-"""recall: which value stood beside this key? (multi-query associative recall, MQAR)
+"""recall: which value was paired with this key? (multi-query associative recall, MQAR)
 
-    input   k1 v1 k2 v2 0 0 k2 0 0 0 k1 0      pairs first, then every key once more
-    asked                   v2       v1
+    input    k1 v1 k2 v2 0 0 k2 0 0 0 k1 0      pairs first, then every key once more
+    answer                   v2       v1
 
-Keys and values come from the two halves of the vocabulary (token 0 is the filler), without
-replacement. The queries stand at even distances after the pairs; the i-th such place is chosen with
-p(i) ∝ i^(a-1), without replacement, as gaps between repetitions in language follow a power law.
-Arora et al. 2023 (Zoology), figure 2: vocabulary 8,192, a = 0.01, and 4, 8, 16, 64 pairs at lengths
-64, 128, 256, 512 (presets `zoology_64` to `zoology_512`).
+Keys are sampled without replacement from the first half of the vocabulary, values from the second half.
+Token 0 is the filler. Every second step after the pairs is a slot for a query. Slot i is chosen without
+replacement with p(i) ∝ i^(a-1), because gaps between repetitions in language follow a power law.
+Arora et al. 2023 (Zoology), figure 2, use vocabulary 8,192, a = 0.01, and 4, 8, 16 and 64 pairs at lengths
+64, 128, 256 and 512 (presets `zoology_64` to `zoology_512`).
 
 >>> import tasks
 >>> batch = tasks.build("recall:pairs=2,vocabulary=8").sample(tasks.generator(0, "train"), batch=1, length=12)
@@ -15,7 +15,7 @@ Arora et al. 2023 (Zoology), figure 2: vocabulary 8,192, a = 0.01, and 4, 8, 16,
 ([3, 6, 1, 7, 1, 0, 3, 0, 0, 0, 0, 0], [7, 6])
 """
 
-# Shape suffixes: B batch, T time, P pairs, G places for queries, K keys, V values
+# Shape suffixes: B batch, T time, P pairs, G slots for queries, K tokens
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ FILLER = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Recall(Task):
-    """Give the value that stood beside a key; asked wherever a key comes again.
+    """Name the value that was paired with a key; scored wherever a key is repeated.
 
-    `pairs`       how many keys and values there are to keep.
-    `vocabulary`  how many tokens: the filler, the keys, and as second half the values.
-    `power`       the exponent a of the gaps: 1 spreads the queries evenly, 0.01 puts them early.
-    `filler`      what stands elsewhere after the pairs: `blank`, or `random` tokens that nothing is asked of.
+    `pairs`       number of key-value pairs.
+    `vocabulary`  number of tokens: the filler and the keys in the first half, the values in the second.
+    `power`       exponent a of the gaps: 1 spreads the queries evenly, 0.01 places them early.
+    `filler`      content of the other steps after the pairs: `blank`, or `random` tokens, which are not scored.
     """
 
     source: ClassVar[str] = "Arora et al. 2023"
@@ -56,7 +56,7 @@ class Recall(Task):
     def __post_init__(self) -> None:
         if self.pairs < 1 or self.vocabulary % 2 or self.vocabulary < 4:
             given = f"{self.pairs} and {self.vocabulary}"
-            raise ValueError(f"pairs must be at least 1 and vocabulary an even number from 4, not {given}")
+            raise ValueError(f"pairs must be at least 1 and vocabulary an even number of at least 4, not {given}")
         if self.pairs >= self.vocabulary // 2:
             most = self.vocabulary // 2 - 1
             raise ValueError(f"a vocabulary of {self.vocabulary} has {most} keys, too few for {self.pairs} pairs")
@@ -89,21 +89,21 @@ class Recall(Task):
         keys_BP = 1 + _without_replacement(torch.zeros(half - 1), batch, P, generator)
         values_BP = half + _without_replacement(torch.zeros(half), batch, P, generator)
         log_weights_G = (self.power - 1) * torch.arange(1, (length - 2 * P) // 2 + 1).log()
-        places_BP = 2 * P + 2 * _without_replacement(log_weights_G, batch, P, generator)
+        positions_BP = 2 * P + 2 * _without_replacement(log_weights_G, batch, P, generator)
         inputs_BT = torch.full((batch, length), FILLER)
         if self.filler == "random":
             inputs_BT = torch.randint(self.vocabulary, (batch, length), generator=generator)
         inputs_BT[:, : 2 * P : 2] = keys_BP
         inputs_BT[:, 1 : 2 * P : 2] = values_BP
-        inputs_BT.scatter_(1, places_BP, keys_BP)
-        targets_BT = torch.zeros_like(inputs_BT).scatter_(1, places_BP, values_BP)
+        inputs_BT.scatter_(1, positions_BP, keys_BP)
+        targets_BT = torch.zeros_like(inputs_BT).scatter_(1, positions_BP, values_BP)
         return Batch(inputs=inputs_BT, targets=targets_BT, mask=targets_BT > 0)
 
     def chance(self, length: int) -> float:
         return 2 / self.vocabulary
 
     def collision(self, length: int) -> float:
-        """A bound: the pairs alone must agree."""
+        """Return a bound: the probability that the pairs are identical."""
         half = self.vocabulary // 2
         return 1 / (math.perm(half - 1, self.pairs) * math.perm(half, self.pairs))
 
@@ -115,9 +115,15 @@ class Recall(Task):
 
 
 def _without_replacement(log_weights: Tensor, batch: int, count: int, generator: torch.Generator) -> Tensor:
-    """`count` different indices a row, each drawn in proportion to its weight among those left.
+    """Sample indices (batch, count) without replacement, in proportion to their weights.
 
-    The largest of log weights plus Gumbel noise, in falling order, are such a draw (Vieira 2014).
+    The indices of the largest log weights plus Gumbel noise are such a sample (Vieira 2014).
+
+    Args:
+        log_weights: Logarithm of the weight of each index, one-dimensional.
+        batch: Number of independent rows.
+        count: Number of different indices per row.
+        generator: The source of randomness.
     """
     exponential = -torch.log1p(-torch.rand(batch, len(log_weights), generator=generator))
     return (log_weights - exponential.log()).topk(count).indices

@@ -1,11 +1,11 @@
-"""selective_copy: repeat the symbols that were strewn among blanks, in their order.
+"""selective_copy: repeat the symbols scattered among blanks, in order.
 
-    input   0 3 0 0 1 0 0 9 9      two symbols at random places, then two markers
-    asked                 3 1
+    input    0 3 0 0 1 0 0 9 9      two symbols at random positions, then two markers
+    answer                 3 1
 
-Unlike in `copy_memory` the places vary, so counting steps does not help: what is kept must depend on
-what is read. Gu & Dao 2023, section 4.1.1: 16 symbols out of 14, with the blank and the marker a
-vocabulary of 16, at 4,096 steps of symbols and blanks (preset `mamba`, length 4,112).
+Unlike in `copy_memory`, the positions vary, so counting steps does not help: the memory must select by
+content. Gu & Dao 2023, section 4.1.1, use 16 symbols from an alphabet of 14, a vocabulary of 16 with the
+blank and the marker, and 4,096 steps before the markers (preset `mamba`, length 4,112).
 
 >>> import tasks
 >>> batch = tasks.build("selective_copy:symbols=2").sample(tasks.generator(0, "train"), batch=1, length=9)
@@ -32,10 +32,10 @@ BLANK = 0
 
 @dataclass(frozen=True, kw_only=True)
 class SelectiveCopy(Task):
-    """Copy the symbols that stand at random places among blanks; asked at the markers, in order.
+    """Repeat the symbols scattered among blanks, in order; scored at the markers.
 
-    `symbols`   how many there are to copy.
-    `alphabet`  how many different ones there are.
+    `symbols`   number of symbols to repeat.
+    `alphabet`  number of different symbols.
     """
 
     source: ClassVar[str] = "Gu & Dao 2023; after Jing et al. 2019"
@@ -68,9 +68,9 @@ class SelectiveCopy(Task):
     def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
         S, L = self.symbols, length - self.symbols
         symbols_BS = torch.randint(1, self.alphabet + 1, (batch, S), generator=generator)
-        places_BS = torch.rand(batch, L, generator=generator).topk(S, sorted=False).indices.sort().values
+        positions_BS = torch.rand(batch, L, generator=generator).topk(S, sorted=False).indices.sort().values
         inputs_BT = torch.full((batch, length), BLANK)
-        inputs_BT.scatter_(1, places_BS, symbols_BS)
+        inputs_BT.scatter_(1, positions_BS, symbols_BS)
         inputs_BT[:, L:] = self.alphabet + 1
         targets_BT = torch.full((batch, length), BLANK)
         targets_BT[:, L:] = symbols_BS

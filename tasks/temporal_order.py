@@ -1,12 +1,12 @@
-"""temporal_order: in which order did the two (or three) signals come?
+"""temporal_order: in which order did the two (or three) signals occur?
 
-A start, an end, and between them distractors a to d, but for signals X or Y that stand somewhere in
-their own windows, given in shares of the length:
+A sequence consists of a start symbol, distractors a to d, and an end symbol. Two or three signals, each X or
+Y, replace a distractor. Each is at a random step of its own window, given as shares of the length:
 
     symbols=2   .10 to .20   .50 to .60                  4 classes    experiment 6a
     symbols=3   .10 to .20   .33 to .43   .66 to .76     8 classes    experiment 6b
 
-Hochreiter & Schmidhuber 1997, section 5.6, with lengths 100 to 110 (presets `6a` and `6b`).
+Hochreiter & Schmidhuber 1997, section 5.6, use lengths 100 to 110 (presets `6a` and `6b`).
 
 >>> import tasks
 >>> task = tasks.build("temporal_order")
@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens, asked_at_the_end
+from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 
 DISTRACTORS = 4
 SIGNAL, START, END = 4, 6, 7
@@ -36,9 +36,9 @@ WINDOW_PERCENT = {2: ((10, 20), (50, 60)), 3: ((10, 20), (33, 43), (66, 76))}
 
 @dataclass(frozen=True, kw_only=True)
 class TemporalOrder(Task):
-    """Say which signals came in which order; asked at the last step, 4 classes (8 with three signals).
+    """Name the signals in their order; scored at the last step, 4 classes (8 with three signals).
 
-    `symbols`  how many signals there are, 2 or 3.
+    `symbols`  number of signals, 2 or 3.
     """
 
     source: ClassVar[str] = "Hochreiter & Schmidhuber 1997, experiments 6a and 6b"
@@ -71,7 +71,7 @@ class TemporalOrder(Task):
         return 10
 
     def windows(self, length: int) -> list[tuple[int, int]]:
-        """The first and the last step, counted from 0, at which each signal may stand."""
+        """Return the first and last step, counted from 0, of each signal's window."""
         return [(length * low // 100, length * high // 100) for low, high in WINDOW_PERCENT[self.symbols]]
 
     def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
@@ -79,20 +79,20 @@ class TemporalOrder(Task):
         inputs_BT[:, 0], inputs_BT[:, -1] = START, END
         classes_B = torch.randint(2**self.symbols, (batch,), generator=generator)
         for i, (low, high) in enumerate(self.windows(length)):
-            place_B1 = torch.randint(low, high + 1, (batch, 1), generator=generator)
+            position_B1 = torch.randint(low, high + 1, (batch, 1), generator=generator)
             bit_B = classes_B >> (self.symbols - 1 - i) & 1
-            inputs_BT.scatter_(1, place_B1, SIGNAL + bit_B[:, None])
-        mask_BT = asked_at_the_end(batch, length)
+            inputs_BT.scatter_(1, position_B1, SIGNAL + bit_B[:, None])
+        mask_BT = last_step_mask(batch, length)
         return Batch(inputs=inputs_BT, targets=classes_B[:, None] * mask_BT, mask=mask_BT)
 
     def chance(self, length: int) -> float:
         return 0.5**self.symbols
 
     def collision(self, length: int) -> float:
-        likelihood = 0.5**self.symbols * float(DISTRACTORS) ** (self.symbols + 2 - length)
+        probability = 0.5**self.symbols * float(DISTRACTORS) ** (self.symbols + 2 - length)
         for low, high in self.windows(length):
-            likelihood /= high + 1 - low
-        return likelihood
+            probability /= high + 1 - low
+        return probability
 
     def solve(self, batch: Batch) -> Tensor:
         is_signal_BT = (batch.inputs == SIGNAL) | (batch.inputs == SIGNAL + 1)

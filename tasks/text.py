@@ -1,14 +1,14 @@
 """text: which character comes next?
 
-Windows of a UTF-8 text, `path=FILE`, or by default the documentation that ships inside CPython
-(`pydoc_data.topics`, whose wording changes a little with every release of Python: `data_digest` says
-which one was read). The first 80% of the characters are for training, the next 10% for validation and
-the last 10% for testing, so that no window lies in two parts. The alphabet is that of the whole text.
-A path must hold no comma.
+Sequences are windows of a UTF-8 text file, `path=FILE`. The default text is the documentation that ships
+with CPython, `pydoc_data.topics`. Its wording changes slightly with every Python release; `data_digest`
+identifies it. The first 80% of the characters are for training, the next 10% for validation and the last
+10% for testing, so no window spans two parts. The alphabet is that of the whole text. The path must not
+contain a comma.
 
-Every step is asked: accuracy, and bits per character (Graves 2013, section 3) as a metric. Both chance
-lines are exact for the test part: `chance` names the commonest character always, and the line that is
-blind to the past names the commonest successor of the present one.
+Every step is scored. The metric `bits_per_character` (Graves 2013, section 3) is recorded too. Both
+reference scores are exact for the test part: `chance` always predicts the most frequent character, and the
+memoryless baseline predicts the most frequent successor of the present character.
 
 >>> import tasks
 >>> task = tasks.build("text")
@@ -40,23 +40,26 @@ from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens
 PARTS: dict[Split, tuple[float, float]] = {"train": (0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1)}
 MIN_CHARACTERS = 100
 HASH_BASE, HASH_SIZE = 0x9E3779B97F4A7C15, 2**64
-"""Windows are hashed whole, as polynomials in an odd base modulo 2⁶⁴."""
+"""A window's hash is a polynomial in this odd base modulo 2⁶⁴."""
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A text as numbers: `characters` int64 (N,), places in `alphabet`; `digest` is the SHA-256 of its bytes."""
+    """A text as token numbers."""
 
     characters: Tensor
+    """int64 (N,): the index of each character in `alphabet`."""
     alphabet: str
+    """The different characters of the text, sorted."""
     digest: str
+    """SHA-256 of the text in UTF-8."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Text(Task):
-    """Predict the next character of a real text; asked at every step, one class a character.
+    """Predict the next character of a real text; scored at every step, one class per character.
 
-    `path`  a UTF-8 file; by default the documentation inside CPython.
+    `path`  a UTF-8 file (default: the documentation that ships with CPython).
     """
 
     source: ClassVar[str] = "Graves 2013; the text is CPython's pydoc_data.topics"
@@ -96,7 +99,7 @@ class Text(Task):
         super().check_length(length)
         longest = min(len(self._part(split)) for split in PARTS) - 1
         if length > longest:
-            raise ImpossibleLength(f"{self}: the test part of the text has room for {longest} steps, not {length}")
+            raise ImpossibleLength(f"{self} supports at most {longest} steps, not {length}")
 
     def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
         part_N = self._part(split)
@@ -111,26 +114,28 @@ class Text(Task):
 
     def memoryless_score(self, length: int) -> float | None:
         part_N, size = self._part("test").numpy(), self.targets.size
-        pairs, places = np.unique(part_N[:-1] * size + part_N[1:], return_inverse=True)
+        pairs, pair_of_N = np.unique(part_N[:-1] * size + part_N[1:], return_inverse=True)
         best = np.zeros(size)
-        np.maximum.at(best, pairs // size, np.bincount(places, self._weights(length)))
+        np.maximum.at(best, pairs // size, np.bincount(pair_of_N, self._weights(length)))
         return float(best.sum())
 
     def collision(self, length: int) -> float:
-        """The share of pairs of a training and a test window that read the same, by their 64-bit hashes."""
+        """Return the share of pairs of a training and a test window that are identical, by their 64-bit hashes."""
         train, test = (_window_hashes(self._part(split).numpy(), length) for split in ("train", "test"))
-        (kinds, often), (other, seldom) = (np.unique(h, return_counts=True) for h in (train, test))
-        _, here, there = np.intersect1d(kinds, other, assume_unique=True, return_indices=True)
-        return float(often[here] @ seldom[there]) / (len(train) * len(test))
+        (train_hashes, train_counts), (test_hashes, test_counts) = (
+            np.unique(hashes, return_counts=True) for hashes in (train, test)
+        )
+        _, in_train, in_test = np.intersect1d(train_hashes, test_hashes, assume_unique=True, return_indices=True)
+        return float(train_counts[in_train] @ test_counts[in_test]) / (len(train) * len(test))
 
     def metrics(self, outputs: Tensor, batch: Batch) -> dict[str, float]:
         measured = super().metrics(outputs, batch)
         return {**measured, "bits_per_character": measured["cross_entropy"] / math.log(2)}
 
     def solve(self, batch: Batch) -> Tensor:
-        """Each character's successor stands in the input; the last one's is looked up in the text.
+        """Shift the input by one step, and look up the successor of the whole window in the text.
 
-        Where a window occurs twice with two successors, the first is given: nothing else could tell them apart.
+        If a window occurs with different successors, the first one is returned.
         """
         corpus = corpus_of(self.path)
         text = "".join(corpus.alphabet[i] for i in corpus.characters.tolist())
@@ -141,7 +146,7 @@ class Text(Task):
         return torch.cat([batch.inputs[:, 1:], torch.tensor(last)[:, None]], 1)
 
     def solvable(self, batch: Batch) -> Tensor:
-        """Everywhere but at the last step: a window that occurs twice may go on in two ways."""
+        """Return all positions but the last: a window that occurs twice may have two successors."""
         solvable_BT = batch.mask.clone()
         solvable_BT[:, -1] = False
         return solvable_BT
@@ -152,23 +157,27 @@ class Text(Task):
         return characters_N[first:last]
 
     def _weights(self, length: int) -> np.typing.NDArray[np.float64]:
-        """How often each character of the test part is asked, as a share: ends are in fewer windows."""
-        asked = len(self._part("test")) - 1
-        from_the_ends = np.minimum(np.arange(1, asked + 1), np.arange(asked, 0, -1))
-        windows = asked + 1 - length
-        covering: np.typing.NDArray[np.float64] = np.minimum(from_the_ends, min(length, windows)) / (windows * length)
-        return covering
+        """Return the share of scored positions of each test character: those near the ends are in fewer windows."""
+        targets = len(self._part("test")) - 1
+        distance_to_end = np.minimum(np.arange(1, targets + 1), np.arange(targets, 0, -1))
+        windows = targets + 1 - length
+        shares: np.typing.NDArray[np.float64] = np.minimum(distance_to_end, min(length, windows)) / (windows * length)
+        return shares
 
 
 @lru_cache
 def corpus_of(path: str) -> Corpus:
-    """The text of a file, or the default one. Raises `ValueError` where it cannot be read as text."""
+    """Read the text file at `path`, or the default text if `path` is empty.
+
+    Raises:
+        ValueError: If the file cannot be read as UTF-8 text or is too short.
+    """
     text = _read(path) if path else _documentation()
     if len(text) < MIN_CHARACTERS:
-        raise ValueError(f"{path!r} holds {len(text)} characters: give a text of at least {MIN_CHARACTERS}")
+        raise ValueError(f"{path!r} has {len(text)} characters: a text needs at least {MIN_CHARACTERS}")
     alphabet = "".join(sorted(set(text)))
-    place = {character: i for i, character in enumerate(alphabet)}
-    numbers = torch.tensor([place[character] for character in text])
+    index = {character: i for i, character in enumerate(alphabet)}
+    numbers = torch.tensor([index[character] for character in text])
     return Corpus(numbers, alphabet, hashlib.sha256(text.encode()).hexdigest())
 
 
@@ -181,16 +190,16 @@ def _read(path: str) -> str:
     try:
         text = Path(path).read_bytes().decode("utf-8")
     except OSError as error:
-        raise ValueError(f"cannot read the text {path!r}: {error.strerror}") from None
+        raise ValueError(f"cannot read {path!r}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path!r} is not UTF-8 text: byte {error.start} cannot be read") from None
+        raise ValueError(f"{path!r} is not UTF-8 text: byte {error.start} is invalid") from None
     if "\0" in text:
-        raise ValueError(f"{path!r} is not text: it holds a null character")
+        raise ValueError(f"{path!r} is not text: it contains a null character")
     return text
 
 
 def _window_hashes(characters_N: np.typing.NDArray[np.int64], length: int) -> np.typing.NDArray[np.uint64]:
-    """One hash for each window of `length` characters that has a successor."""
+    """Return one hash for each window of `length` characters that has a successor."""
     windows = len(characters_N) - length
     hashes = np.zeros(windows, dtype=np.uint64)
     block, span, done, base = (characters_N + 1).astype(np.uint64), 1, 0, HASH_BASE

@@ -24,7 +24,7 @@ from torch import Tensor
 import arch
 from bench.machine.timer import seconds_a_call
 from bench.probes.stream import ByHand, Replayed, stream_of
-from bench.validation import ARCH_CHECKS, LEVELS, Subject, Trial
+from bench.validation import ARCH_CHECKS, LEVELS, ArchExample, ModuleUnderTest
 
 DEVICE = torch.device("cuda")
 SPECS = ("rnn", "lstm", "gru", "transformer", "transformer:window=8")
@@ -60,16 +60,16 @@ blocks = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OnDevice(Trial):
-    """A trial whose module and inputs are on the GPU."""
+class OnDevice(ArchExample):
+    """An example whose module and inputs are on the GPU."""
 
-    def subject(self) -> Subject:
-        here = super(OnDevice, self).subject()
+    def build(self) -> ModuleUnderTest:
+        here = super(OnDevice, self).build()
 
         def draw(batch: int, steps: int, seed: int = 0) -> Tensor:
             return here.draw(batch, steps, seed).to(DEVICE)
 
-        return Subject(module=here.module.to(DEVICE), draw=draw)
+        return ModuleUnderTest(module=here.module.to(DEVICE), draw=draw)
 
 
 def laws() -> Iterator[str]:

@@ -105,7 +105,7 @@ def test_the_architecture_of_the_readme_keeps_every_law(tmp_path: Path) -> None:
     try:
         assert [plugin.name for plugin in load([tmp_path / f"{name}.py"]).plugins] == ["indrnn"]
         verdict = validate_arch("indrnn:keep=0.9")
-        assert verdict.broken == [] and verdict.state == "state constant: 16 bytes a stream at width 4"
+        assert verdict.failed == [] and verdict.state == "state constant: 16 bytes per stream at width 4"
     finally:
         install(())
 

@@ -48,13 +48,13 @@ def test_an_architecture_keeps_every_law_in_every_variant(name: str) -> None:
     load([plugin(name)])
     for spec in (name, f"{name}:bias=False"):
         verdict = validate_arch(spec)
-        assert verdict.broken == [] and (verdict.state or "").startswith("state constant")
+        assert verdict.failed == [] and (verdict.state or "").startswith("state constant")
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_keeps_every_law(name: str) -> None:
     load([plugin(name)])
-    assert validate_task(name).broken == []
+    assert validate_task(name).failed == []
 
 
 def test_the_worked_example_of_a_task_runs() -> None:

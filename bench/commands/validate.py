@@ -40,7 +40,7 @@ def validate(names: Sequence[str], files: Sequence[Path], *, as_json: bool) -> i
         torch.set_num_threads(before)
     if as_json:
         print(json.dumps({"validated": [dataclasses.asdict(verdict) for verdict in verdicts]}, indent=1))
-    return FAILED if any(verdict.broken for verdict in verdicts) else OK
+    return FAILED if any(verdict.failed for verdict in verdicts) else OK
 
 
 def _verdicts(names: Sequence[str], given: set[str], loaded: Loaded) -> Iterator[Verdict]:
@@ -63,9 +63,9 @@ def _verdicts(names: Sequence[str], given: set[str], loaded: Loaded) -> Iterator
 
 
 def _tell(verdict: Verdict) -> None:
-    count = len(verdict.findings)
+    count = len(verdict.results)
     who = verdict.name if verdict.plugin is None else f"{verdict.name} (plugin {verdict.plugin})"
-    held = f"all {count} laws hold" if not verdict.broken else f"{len(verdict.broken)} of {count} laws are broken"
+    held = f"all {count} checks passed" if not verdict.failed else f"{len(verdict.failed)} of {count} checks failed"
     typer.echo(f"{who}: {held}" + ("" if verdict.state is None else f"; {verdict.state}"))
-    for finding in verdict.broken:
-        typer.echo(f"  {finding}")
+    for result in verdict.failed:
+        typer.echo(f"  {result}")

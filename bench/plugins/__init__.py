@@ -1,1 +1,1 @@
-"""Load plugin files and entry points, and check them before a run."""
+"""Load plugins from files and entry points, and check that they can be used."""

@@ -1,10 +1,10 @@
-"""Plugins: one file adds one architecture or one task, and the file's name is the name.
+"""Plugins: one file adds one architecture or one task under the file's name.
 
-A plugin is a file that a command names with `--plugin`, or a module that an installed package
-declares as an entry point of the group `carousel.archs` or `carousel.tasks`. A file's bytes travel
-with every job, so that a lane on any machine runs exactly what was read here; an entry point's
-module must be installed there, and its digest must be the same. Whatever goes wrong inside a plugin
-disables that plugin alone. Nothing that reads or reports results comes here.
+A plugin is a file given with `--plugin`, or a module that an installed package declares as an entry
+point of the group `carousel.archs` or `carousel.tasks`. The bytes of a file travel with every job, so
+that a worker on any machine runs the same code. An entry point's module must be installed on that
+machine with the same digest. An error inside a plugin disables only that plugin. Commands that only
+read or report results load no plugins.
 """
 
 from __future__ import annotations
@@ -19,35 +19,31 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
-from bench.plugins.sanity import PluginError, refuse, try_layer, try_task
+from bench.plugins.sanity import PluginError, check_arch, check_task, refuse
 
-if TYPE_CHECKING:
-    pass
-
-GROUPS = ("carousel.archs", "carousel.tasks")
+ENTRY_POINT_GROUPS = ("carousel.archs", "carousel.tasks")
 PACKAGE = "carousel_plugins"
-"""What the modules of plugin files are called before the dot; no such package exists."""
+"""The package name of plugin files in `sys.modules`; no such package exists on disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plugin:
-    """A name to add, and what a lane needs to add it too."""
+    """A plugin with everything that a worker needs to load it."""
 
     name: str
     digest: str
-    """Ten hexadecimal digits of its file."""
+    """The first ten hexadecimal digits of the SHA-256 of its file."""
     source: bytes | None = field(default=None, repr=False)
-    """The file, where a command named one."""
+    """The content of a file given with `--plugin`; None for an entry point."""
     module: str | None = None
-    """The module, where an installed package declares one."""
+    """The module of an entry point; None for a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disabled:
-    """A plugin that cannot be used, and why."""
+    """A plugin that cannot be used, with the reason."""
 
     name: str
     reason: str
@@ -55,33 +51,34 @@ class Disabled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What `load` made of the plugins there are."""
+    """The result of `load`: the plugins in use and the disabled ones."""
 
     plugins: tuple[Plugin, ...] = ()
     disabled: tuple[Disabled, ...] = ()
 
 
 _installed: dict[str, str] = {}
-"""The digest of each plugin that this process has added, by its name."""
+"""The digest of each plugin in use in this process, by its name."""
 _added_or_disabled: set[str] = set()
 
 
 def load(files: Sequence[Path] = ()) -> Loaded:
-    """Add the plugins of these files and of the installed packages; those that do not work are disabled.
+    """Add the plugins of these files and of all installed packages, and disable those that do not work.
 
-    Raises `UsageError` for a file that cannot be read or whose name is taken.
+    Raises:
+        UsageError: If a file cannot be read or its name is taken.
     """
     given, declared = _read(files), list(_declared())
     for name in _added_or_disabled - {plugin.name for plugin in [*given, *declared]}:
         _forget(name)
     for name in {plugin.name for plugin in given} & {plugin.name for plugin in declared}:
         raise UsageError(
-            f"--plugin {name}.py: an installed package declares a plugin {name!r} already; give the file another name"
+            f"--plugin {name}.py: an installed package already declares a plugin {name!r}; rename the file"
         )
     working: list[Plugin] = []
     disabled: list[Disabled] = []
-    found: list[Plugin | Disabled] = [*given, *declared]
-    for plugin in found:
+    candidates: list[Plugin | Disabled] = [*given, *declared]
+    for plugin in candidates:
         try:
             if isinstance(plugin, Disabled):
                 raise PluginError(plugin.reason)
@@ -95,9 +92,10 @@ def load(files: Sequence[Path] = ()) -> Loaded:
 
 
 def install(plugins: Sequence[Plugin]) -> None:
-    """Make these the plugins of this process, as a lane does before a job; what is there already stays.
+    """Make these the only plugins of this process, as a worker does before a job; loaded ones are not reloaded.
 
-    Raises `PluginError` where one does not work here, or is not the same file.
+    Raises:
+        PluginError: If a plugin does not work in this process, or its file differs.
     """
     for name in _added_or_disabled - {plugin.name for plugin in plugins}:
         _forget(name)
@@ -105,32 +103,32 @@ def install(plugins: Sequence[Plugin]) -> None:
         try:
             _install(plugin)
         except PluginError as error:
-            raise PluginError(f"the plugin {plugin.name} does not work in this lane: {error}") from None
+            raise PluginError(f"the plugin {plugin.name} does not work in this worker: {error}") from None
 
 
 def digests(plugins: Sequence[Plugin]) -> dict[str, str]:
-    """What a run records of its plugins."""
+    """Return the digest of each plugin by its name, as a run records it."""
     return {plugin.name: plugin.digest for plugin in plugins}
 
 
 def _read(files: Sequence[Path]) -> list[Plugin]:
-    found: dict[str, Plugin] = {}
+    plugins: dict[str, Plugin] = {}
     for file in files:
         if file.suffix != ".py" or not file.stem.isidentifier() or file.stem.startswith("_"):
-            raise UsageError(f"--plugin {file}: a plugin is a file name.py, and its name is the name to be added")
+            raise UsageError(f"--plugin {file}: the file must be called NAME.py, where NAME is the name to add")
         try:
             source = file.read_bytes()
         except OSError as error:
-            raise UsageError(f"--plugin {file} cannot be read: {error.strerror}") from None
+            raise UsageError(f"--plugin {file}: cannot read the file: {error.strerror}") from None
         plugin = Plugin(name=file.stem, digest=_digest(source), source=source)
-        if found.setdefault(plugin.name, plugin) != plugin:
-            raise UsageError(f"--plugin {file}: another plugin is called {plugin.name!r}; give one another name")
-    return list(found.values())
+        if plugins.setdefault(plugin.name, plugin) != plugin:
+            raise UsageError(f"--plugin {file}: another plugin is already called {plugin.name!r}; rename one file")
+    return list(plugins.values())
 
 
 def _declared() -> Iterator[Plugin | Disabled]:
-    """What installed packages declare; only their parent packages are imported."""
-    points = [point for group in GROUPS for point in importlib.metadata.entry_points(group=group)]
+    """Yield the plugins that installed packages declare; only the parent packages are imported."""
+    points = [point for group in ENTRY_POINT_GROUPS for point in importlib.metadata.entry_points(group=group)]
     seen: set[str] = set()
     for point in sorted(points, key=lambda point: (point.name, point.value)):
         if point.name in seen:
@@ -144,12 +142,12 @@ def _declared() -> Iterator[Plugin | Disabled]:
 
 def _declared_plugin(point: importlib.metadata.EntryPoint) -> Plugin:
     if point.module.rpartition(".")[2] != point.name:
-        raise PluginError(f"its entry point names the module {point.module}, whose last part must be {point.name}")
+        raise PluginError(f"its entry point is the module {point.module}, which must end in .{point.name}")
     try:
-        found = importlib.util.find_spec(point.module)
-        if found is None or found.origin is None:
-            raise PluginError(f"its entry point names the module {point.module}, which is not installed")
-        content = Path(found.origin).read_bytes()
+        spec = importlib.util.find_spec(point.module)
+        if spec is None or spec.origin is None:
+            raise PluginError(f"its entry point is the module {point.module}, which is not installed")
+        content = Path(spec.origin).read_bytes()
     except Exception as error:
         refuse(error, point.module)
     return Plugin(name=point.name, digest=_digest(content), module=point.module)
@@ -163,25 +161,24 @@ def _install(plugin: Plugin) -> None:
         return
     _forget(plugin.name)
     module = _imported(plugin)
-    layers, kinds = arch.defined_in(module), tasks.defined_in(module)
-    if len(layers) + len(kinds) != 1:
-        raise PluginError(
-            f"it must define exactly one Layer or one Task, but defines {len(layers)} and {len(kinds)} of them"
-        )
+    layers, task_classes = arch.defined_in(module), tasks.defined_in(module)
+    if len(layers) + len(task_classes) != 1:
+        counts = f"{len(layers)} Layer and {len(task_classes)} Task classes"
+        raise PluginError(f"it must define exactly one Layer or one Task, but defines {counts}")
     try:
         if layers:
             arch.add(plugin.name, layers[0])
         else:
-            tasks.add(plugin.name, kinds[0])
+            tasks.add(plugin.name, task_classes[0])
     except ValueError as error:
         raise PluginError(str(error)) from None
     _installed[plugin.name] = plugin.digest
     _added_or_disabled.add(plugin.name)
     try:
         if layers:
-            try_layer(arch.get(plugin.name))
+            check_arch(arch.get(plugin.name))
         else:
-            try_task(kinds[0])
+            check_task(task_classes[0])
     except PluginError:
         _forget(plugin.name)
         raise
@@ -199,8 +196,8 @@ def _imported(plugin: Plugin) -> ModuleType:
             refuse(error, plugin.module)
         if _digest(content) != plugin.digest:
             raise PluginError(
-                f"the module {plugin.module} is not the same here: its digest is {_digest(content)}, "
-                f"not {plugin.digest}; install the same package"
+                f"the module {plugin.module} differs on this machine: its digest is {_digest(content)}, "
+                f"not {plugin.digest}; install the same version of the package"
             )
         return module
     assert plugin.source is not None
@@ -213,7 +210,7 @@ def _imported(plugin: Plugin) -> ModuleType:
     try:
         text = importlib.util.decode_source(plugin.source)
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-        exec(compile(text, file, "exec"), module.__dict__)  # noqa: S102  (a file that the user asks to be run)
+        exec(compile(text, file, "exec"), module.__dict__)  # noqa: S102  (the user names this file to run it)
     except (Exception, SystemExit) as error:
         refuse(error, file)
     return module
@@ -225,8 +222,8 @@ def _disable(name: str, reason: str) -> Disabled:
 
     if not _is_taken(name):
         _added_or_disabled.add(name)
-        for room in (arch, tasks):
-            room.disable(name, f"the plugin {name} is disabled: {reason}")
+        for package in (arch, tasks):
+            package.disable(name, f"the plugin {name} is disabled: {reason}")
     return Disabled(name=name, reason=reason)
 
 

@@ -1,6 +1,6 @@
-"""The first look at a plugin: can what it defines be asked for at all? Else the reason, in one line.
+"""Quick checks of a plugin: whether its architecture or task can be built at all.
 
-Whether it keeps its contract is another question, which `carousel validate` asks.
+`carousel validate` checks the full contract.
 """
 
 from __future__ import annotations
@@ -18,40 +18,41 @@ TRIAL_PARAMETERS = 10_000
 
 
 class PluginError(ValueError):
-    """A plugin that does not work, with the reason in one line."""
+    """An error that makes a plugin unusable; the message is one line."""
 
 
-def try_layer(found: arch.Arch) -> None:
-    """Raises where a layer cannot be asked for at all; an impossible size is no mistake."""
+def check_arch(candidate: arch.Arch) -> None:
+    """Raise if the architecture cannot be built at all; that it refuses some sizes is fine."""
     import torch
 
     import arch
 
-    _refuse_if_abstract(found.layer)
-    for option, (_, default) in found.parameters.items():
+    _refuse_if_abstract(candidate.layer)
+    for option, (_, default) in candidate.parameters.items():
         if default is inspect.Parameter.empty:
             raise PluginError(f"its option {option!r} has no default")
     with torch.device("meta"):
         try:
-            arch.build(found, channels=2, outputs=2, params=TRIAL_PARAMETERS, depth=1)
+            arch.build(candidate, channels=2, outputs=2, params=TRIAL_PARAMETERS, depth=1)
         except ValueError as error:
             if "accepts no width" in str(error):
                 raise PluginError(str(error)) from None
 
 
-def try_task(kind: type[tasks.Task]) -> None:
-    """Raises where a task cannot be asked for at all; data that is missing is no mistake."""
+def check_task(task_class: type[tasks.Task]) -> None:
+    """Raise if the task cannot be built and sampled at all; a missing data set is fine."""
     import tasks
 
-    _refuse_if_abstract(kind)
-    if not dataclasses.is_dataclass(kind) or "__init__" not in vars(kind):
-        raise PluginError(f"{kind.__name__} must be a frozen dataclass: @dataclass(frozen=True, kw_only=True)")
-    if not isinstance(getattr(kind, "source", None), str):
-        raise PluginError(f"{kind.__name__} must say its source, a text")
-    task = tasks.build(kind.__module__.rpartition(".")[2])
-    for name in ("inputs", "targets"):
-        if not isinstance(getattr(task, name), (tasks.Tokens, tasks.Reals)):
-            raise PluginError(f"{name} must be Tokens or Reals, not {getattr(task, name)!r}")
+    _refuse_if_abstract(task_class)
+    name = task_class.__name__
+    if not dataclasses.is_dataclass(task_class) or "__init__" not in vars(task_class):
+        raise PluginError(f"{name} must be a frozen dataclass: @dataclass(frozen=True, kw_only=True)")
+    if not isinstance(getattr(task_class, "source", None), str):
+        raise PluginError(f"{name} must have a class attribute `source`, a string")
+    task = tasks.build(task_class.__module__.rpartition(".")[2])
+    for attribute in ("inputs", "targets"):
+        if not isinstance(getattr(task, attribute), (tasks.Tokens, tasks.Reals)):
+            raise PluginError(f"{attribute} must be Tokens or Reals, not {getattr(task, attribute)!r}")
     try:
         task.sample(tasks.generator(0, "train"), 1, task.min_length)
         task.chance(task.min_length)
@@ -59,20 +60,20 @@ def try_task(kind: type[tasks.Task]) -> None:
         return
 
 
-def _refuse_if_abstract(kind: type) -> None:
-    if missing := getattr(kind, "__abstractmethods__", ()):
-        raise PluginError(f"{kind.__name__} lacks {', '.join(sorted(missing))}")
+def _refuse_if_abstract(candidate: type) -> None:
+    if missing := getattr(candidate, "__abstractmethods__", ()):
+        raise PluginError(f"{candidate.__name__} does not define {', '.join(sorted(missing))}")
 
 
-def what_happened(error: BaseException, file: str) -> str:
-    """An exception in one line, with the line of that file where it came up."""
+def describe_error(error: BaseException, file: str) -> str:
+    """Return an exception in one line, with the line number in `file` that raised it."""
     own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
-    said = (error.msg if isinstance(error, SyntaxError) else str(error)).strip().partition("\n")[0]
+    message = (error.msg if isinstance(error, SyntaxError) else str(error)).strip().partition("\n")[0]
     where = "" if line is None else f" at line {line}"
-    return f"{type(error).__name__}{where}: {said}".rstrip(": ")
+    return f"{type(error).__name__}{where}: {message}".rstrip(": ")
 
 
 def refuse(error: BaseException, file: str) -> NoReturn:
-    """Raise the error as a `PluginError` that names the file."""
-    raise error if isinstance(error, PluginError) else PluginError(what_happened(error, file)) from None
+    """Raise the error as a `PluginError` that names the line of `file`."""
+    raise error if isinstance(error, PluginError) else PluginError(describe_error(error, file)) from None

@@ -12,7 +12,7 @@ import torch
 
 import tasks
 from bench.probes.subject import Subject
-from bench.training.data import can_be_asked, to_device
+from bench.training.data import to_device
 from bench.training.evaluation import evaluate
 from results import Measurement, ReferenceScores
 
@@ -54,4 +54,4 @@ def measure_early_stopped(subject: Subject, weights: Weights) -> list[Measuremen
 def _is_possible(subject: Subject, length: int) -> bool:
     if subject.model.max_length is not None and length > subject.model.max_length:
         return False
-    return can_be_asked(subject.task, length)
+    return subject.task.supports_length(length)

@@ -1,1 +1,1 @@
-"""Train one model: data, schedule, optimizer, loop, evaluation."""
+"""Train and evaluate one model: data, model, optimizer, schedule, loop and evaluation."""

@@ -1,4 +1,4 @@
-"""Training: fresh batches or a fixed set, Adam, clipped gradients, a schedule, a look at validation now and then."""
+"""The training loop: optimizer steps with clipped gradients, regular evaluation, early stopping when solved."""
 
 # Shape suffixes: B batch, T time
 
@@ -15,13 +15,13 @@ import arch
 import tasks
 from bench.machine.denormals import flushes_denormals
 from bench.training.data import batches, fit_batch, to_device
-from bench.training.evaluation import evaluate, solved_bar
+from bench.training.evaluation import evaluate
 from bench.training.optimizer import optimizer_of
 from bench.training.schedule import learning_rate_factor, total_steps
-from results import Case, EvalPoint, Training, digest
+from results import Case, EvalPoint, Training, digest, solved_score
 
 Report = Callable[[int, int, float], None]
-"""Called with steps done, steps in all, and the latest validation score."""
+"""A progress callback: it receives the steps done, the total steps and the latest validation score."""
 
 
 def train(
@@ -33,10 +33,17 @@ def train(
     report: Report = lambda done, total, score: None,
     on_best: Callable[[], None] = lambda: None,
 ) -> Training:
-    """Train `model` in place by the case's protocol and say what happened.
+    """Train `model` in place as the case's protocol says, and return the training record.
 
-    `on_best` is called whenever the validation score is higher than ever before. A loss or gradient
-    that is not finite ends training as `diverged`.
+    A loss or gradient that is not finite stops training as `diverged`, before the weights are updated.
+
+    Args:
+        model: The untrained model, on the device to train on.
+        task: The task to sample from.
+        case: The length, seed and protocol.
+        clock: A monotonic clock in seconds.
+        report: Called after each evaluation.
+        on_best: Called whenever the validation score is higher than ever before.
     """
     protocol, device = case.protocol, next(model.parameters()).device
     total = total_steps(protocol)
@@ -47,7 +54,7 @@ def train(
         device,
     )
     fit = None if protocol.fit_sequences == 0 else to_device(fit_batch(task, case), device)
-    bar, best = solved_bar(task, case.length), -math.inf
+    solved_at, best = solved_score(task.chance(case.length)), -math.inf
     curve: list[EvalPoint] = []
     stopped: Literal["solved", "budget", "diverged"] = "budget"
     step, sequences, solved_in_a_row = 0, 0, 0
@@ -69,25 +76,25 @@ def train(
         optimizer.step()
         schedule.step()
         if step % protocol.evaluate_every == 0 or step == total:
-            seen = evaluate(model, task, validation)
+            validated = evaluate(model, task, validation)
             fitted = None if fit is None else evaluate(model, task, fit)
-            loss_name = next(iter(seen.metrics))
+            loss_name = next(iter(validated.metrics))
             curve.append(
                 EvalPoint(
                     step=step,
                     train_loss=_finite(sum(losses) / len(losses)),
-                    validation_loss=_finite(seen.metrics[loss_name]),
-                    validation_score=seen.score,
+                    validation_loss=_finite(validated.metrics[loss_name]),
+                    validation_score=validated.score,
                     fit_loss=None if fitted is None else _finite(fitted.metrics[loss_name]),
                     fit_score=None if fitted is None else fitted.score,
                 )
             )
             losses = []
-            if seen.score > best:
-                best = seen.score
+            if validated.score > best:
+                best = validated.score
                 on_best()
-            report(step, total, seen.score)
-            solved_in_a_row = solved_in_a_row + 1 if seen.score >= bar else 0
+            report(step, total, validated.score)
+            solved_in_a_row = solved_in_a_row + 1 if validated.score >= solved_at else 0
             if protocol.solved_after and solved_in_a_row >= protocol.solved_after:
                 stopped = "solved"
                 break

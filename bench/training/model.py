@@ -1,4 +1,4 @@
-"""A case's model: where the words of a task meet the sizes of an architecture."""
+"""Build the model of a case: an architecture with the inputs and outputs of a task."""
 
 from __future__ import annotations
 
@@ -8,22 +8,36 @@ from results import Case
 
 
 def build_model(case: Case, task: tasks.Task) -> arch.SequenceModel:
-    """The untrained model of a case, its weights drawn from the case's seed."""
+    """Build the untrained model of a case; its weights are initialised from the case's seed."""
     return _build(case.arch, task, depth=case.depth, params=case.params, width=case.width, seed=case.seed)
 
 
 def check_model(spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: int | None, width: int | None) -> int:
-    """How many parameters the model would have; nothing is allocated. Raises `ValueError` where it is impossible."""
-    return arch.parameter_count(_sketch(spec, task, depth=depth, params=params, width=width))
+    """Return the number of parameters of a model without allocating it.
+
+    Args:
+        spec: The architecture.
+        task: The task, which determines inputs and outputs.
+        depth: Number of layers.
+        params: Number of parameters to match; None if `width` is given.
+        width: Width of the layers; None if `params` is given.
+
+    Raises:
+        ValueError: If no such model can be built.
+    """
+    return arch.parameter_count(_build_on_meta(spec, task, depth=depth, params=params, width=width))
 
 
 def train_step_flops(case: Case, task: tasks.Task, length: int) -> int | None:
-    """FLOPs of one training step of the case's model, where its architecture states them; nothing is allocated."""
-    model = _sketch(case.arch, task, depth=case.depth, params=case.params, width=case.width)
+    """Return the FLOPs of one training step at `length` without allocating the model.
+
+    Returns None if the architecture does not state its FLOPs.
+    """
+    model = _build_on_meta(case.arch, task, depth=case.depth, params=case.params, width=case.width)
     return model.train_step_flops(case.protocol.batch, length)
 
 
-def _sketch(
+def _build_on_meta(
     spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: int | None, width: int | None
 ) -> arch.SequenceModel:
     with arch.meta_device():
@@ -33,12 +47,12 @@ def _sketch(
 def _build(
     spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: int | None, width: int | None, seed: int | None
 ) -> arch.SequenceModel:
-    reads = task.inputs
+    inputs = task.inputs
     return arch.build(
         spec,
         outputs=task.targets.size,
-        vocabulary=reads.size if isinstance(reads, tasks.Tokens) else None,
-        channels=reads.size if isinstance(reads, tasks.Reals) else None,
+        vocabulary=inputs.size if isinstance(inputs, tasks.Tokens) else None,
+        channels=inputs.size if isinstance(inputs, tasks.Reals) else None,
         width=width,
         params=params,
         depth=depth,

@@ -1,4 +1,4 @@
-"""Training steps, epochs and the learning-rate schedule."""
+"""Numbers of training steps and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from results import Protocol
 
 
 def steps_per_epoch(protocol: Protocol) -> int | None:
-    """Steps in one pass over the fixed training set; None where batches are fresh."""
+    """Return the steps of one pass over the fixed training set, or None if batches are sampled afresh."""
     return None if protocol.train_sequences is None else math.ceil(protocol.train_sequences / protocol.batch)
 
 
 def total_steps(protocol: Protocol) -> int:
-    """The most steps that training takes."""
+    """Return the number of steps of a training that does not stop early."""
     if protocol.steps is not None:
         return protocol.steps
     per_epoch = steps_per_epoch(protocol)
@@ -22,7 +22,10 @@ def total_steps(protocol: Protocol) -> int:
 
 
 def learning_rate_factor(protocol: Protocol, step: int) -> float:
-    """What the learning rate is multiplied with at `step`, counted from 0."""
+    """Return the factor of the learning rate at `step`, counted from 0.
+
+    Warm-up is linear. The cosine schedule falls to zero over all steps; the halving schedule counts epochs.
+    """
     if step < protocol.warmup_steps:
         return (step + 1) / (protocol.warmup_steps + 1)
     if protocol.schedule == "cosine":

@@ -1,4 +1,4 @@
-"""`carousel validate`: does an architecture or a task keep its contract? If not, which law, where, at what size?"""
+"""Check an architecture or a task against its contract; shrink each failure to the smallest example."""
 
 from __future__ import annotations
 
@@ -12,205 +12,228 @@ import torch
 
 import arch
 import tasks
-from bench.plugins.sanity import what_happened
-from bench.validation import ARCH_CHECKS, LEVELS, TASK_CHECKS, CheckFailed, TaskTrial, Trial, lengths_of
+from bench.plugins.sanity import describe_error
+from bench.validation import ARCH_CHECKS, LEVELS, TASK_CHECKS, ArchExample, CheckFailed, TaskExample, lengths_to_check
 
 SIZES = ((11, 2), (1, 2), (5, 1))
-"""Steps and batches at which every law is held: an odd length, a single step, and one in all its chunkings."""
-ONLY_LONG = ("gradients_reach",)
-"""At its first step a memory is empty, and what reads it has no gradient yet."""
-ONLY_TOGETHER = ("batch_independence",)
-ONLY_SHORT = ("chance", "present_input")
-"""Laws of tasks that are held against thousands of sequences, at the two smallest lengths."""
-USUAL_WIDTH, WIDEST = 4, 64
+"""(steps, batch) of the examples: an odd length, a single step, and a length cut into chunks in every way."""
+NEEDS_LENGTH = ("gradients_reach_parameters",)
+"""Checks of the first size only: the initial state is empty, so some weights get no gradient at the first step."""
+NEEDS_BATCH = ("batch_independence",)
+"""Checks of the first size only, whose batch is not shrunk."""
+STATISTICAL = ("chance", "memoryless_score")
+"""Checks of tasks that sample thousands of sequences; they run at the two shortest lengths only."""
+PREFERRED_WIDTH, MAX_WIDTH = 4, 64
 STATE_STEPS = 256
+"""Steps over which the size of a state is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One law: None where it holds, else what was seen, and the smallest example found."""
+class CheckResult:
+    """The result of one check on all examples."""
 
-    law: str
-    broken: str | None = None
+    check: str
+    failure: str | None = None
+    """What was observed; None if the check passed."""
     smallest: dict[str, Any] | None = None
+    """The size of the smallest example that fails; None if the check passed."""
 
     def __str__(self) -> str:
         assert self.smallest is not None
         size = ", ".join(str(value) if key == "form" else f"{key} {value}" for key, value in self.smallest.items())
-        return f"law `{self.law}`: {self.broken}; smallest: {size}"
+        return f"check `{self.check}`: {self.failure}; smallest example: {size}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What was found of one architecture or task."""
+    """The results of all checks of one architecture or task."""
 
     name: str
     kind: str
-    findings: tuple[Finding, ...]
+    results: tuple[CheckResult, ...]
     state: str | None = None
-    """How much an architecture's state weighs, and whether it grows."""
+    """The size of an architecture's state, and whether it grows."""
     plugin: str | None = None
+    """The digest of the plugin that defines it; None if built in."""
 
     @property
-    def broken(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.broken is not None]
+    def failed(self) -> list[CheckResult]:
+        """The results of the checks that failed."""
+        return [result for result in self.results if result.failure is not None]
 
 
 def validate_arch(spec: str) -> Verdict:
-    """An architecture against every law, in every form, at several sizes. Raises `ValueError` for a wrong spec."""
-    found = arch.get(spec)
-    file = inspect.getfile(found.layer)
-    widths = _accepted_widths(found)
-    width = next((width for width in widths if width >= USUAL_WIDTH), widths[-1])
-    sizes = _readable_sizes(found, width)
-    findings = []
-    for name, law in ARCH_CHECKS.items():
-        trials = (
-            Trial(package=arch, spec=str(found), level=level, width=width, batch=batch, steps=steps)
+    """Run every check of an architecture at every level and several sizes.
+
+    Raises:
+        ValueError: If the spec is wrong.
+    """
+    parsed = arch.get(spec)
+    file = inspect.getfile(parsed.layer)
+    widths = _accepted_widths(parsed)
+    width = next((width for width in widths if width >= PREFERRED_WIDTH), widths[-1])
+    sizes = _accepted_sizes(parsed, width)
+    results = []
+    for name, check in ARCH_CHECKS.items():
+        examples = (
+            ArchExample(package=arch, spec=str(parsed), level=level, width=width, batch=batch, steps=steps)
             for level in LEVELS
-            for steps, batch in (sizes[:1] if name in ONLY_LONG + ONLY_TOGETHER else sizes)
+            for steps, batch in (sizes[:1] if name in NEEDS_LENGTH + NEEDS_BATCH else sizes)
         )
-        findings.append(_first_broken(name, _arch_shrinkings(name, widths), law, trials, file))
-    return Verdict(
-        name=str(found), kind="architecture", findings=tuple(findings), state=_state_growth(found, width, file)
-    )
+        results.append(_run_check(name, check, examples, _arch_shrinkings(name, widths), file))
+    state = _describe_state_size(parsed, width, file)
+    return Verdict(name=str(parsed), kind="architecture", results=tuple(results), state=state)
 
 
 def validate_task(spec: str) -> Verdict:
-    """A task against every law, at several lengths. Raises `ValueError` for a wrong spec."""
+    """Run every check of a task at several lengths.
+
+    Raises:
+        ValueError: If the spec is wrong.
+    """
     task = tasks.build(spec)
     file = inspect.getfile(type(task))
     lengths = _lengths(task)
-    findings = []
-    for name, law in TASK_CHECKS.items():
-        trials = (TaskTrial(task=task, length=length) for length in (lengths[:2] if name in ONLY_SHORT else lengths))
-        findings.append(_first_broken(name, _task_shrinkings(name), law, trials, file))
-    return Verdict(name=str(task), kind="task", findings=tuple(findings))
+    results = []
+    for name, check in TASK_CHECKS.items():
+        examples = (
+            TaskExample(task=task, length=length) for length in (lengths[:2] if name in STATISTICAL else lengths)
+        )
+        results.append(_run_check(name, check, examples, _task_shrinkings(name), file))
+    return Verdict(name=str(task), kind="task", results=tuple(results))
 
 
-def _first_broken(
+def _run_check(
     name: str,
+    check: Callable[[Any], None],
+    examples: Iterator[Any],
     shrinkings: Callable[[Any], Iterator[Iterator[Any]]],
-    law: Callable[[Any], None],
-    trials: Iterator[Any],
     file: str,
-) -> Finding:
-    """The finding of the first of these trials that breaks the law, made as small as it stays broken."""
-    for trial in trials:
-        if (said := _broken(law, trial, file)) is None:
+) -> CheckResult:
+    """Run a check until an example fails, and shrink that example while it still fails.
+
+    Args:
+        name: The name of the check.
+        check: The check.
+        examples: The examples to run it on, in order.
+        shrinkings: Yields, for an example, the smaller values to try for one field after another.
+        file: The source file whose line numbers are shown for exceptions.
+    """
+    for example in examples:
+        if (failure := _failure(check, example, file)) is None:
             continue
-        for smaller in shrinkings(trial):
-            for candidate in smaller:
-                candidate = _keep(trial, candidate)
-                if (now := _broken(law, candidate, file)) is not None:
-                    trial, said = candidate, now
+        for changes in shrinkings(example):
+            for change in changes:
+                smaller = dataclasses.replace(example, **change)
+                if (smaller_failure := _failure(check, smaller, file)) is not None:
+                    example, failure = smaller, smaller_failure
                     break
-        return Finding(law=name, broken=said, smallest=_size(trial))
-    return Finding(law=name)
+        return CheckResult(check=name, failure=failure, smallest=_size(example))
+    return CheckResult(check=name)
 
 
-def _broken(law: Callable[[Any], None], trial: Any, file: str) -> str | None:
+def _failure(check: Callable[[Any], None], example: Any, file: str) -> str | None:
     try:
-        law(trial)
-    except CheckFailed as broken:
-        return str(broken)
-    except Exception as error:  # whatever a plugin raises breaks the law that asked for it
-        return f"raised {what_happened(error, file)}"
+        check(example)
+    except CheckFailed as failure:
+        return str(failure)
+    except Exception as error:  # a plugin may raise anything, which fails the check
+        return f"raised {describe_error(error, file)}"
     return None
 
 
-def _keep(trial: Any, change: dict[str, Any]) -> Any:
-    return dataclasses.replace(trial, **change)
-
-
-def _arch_shrinkings(name: str, widths: list[int]) -> Callable[[Trial], Iterator[Iterator[dict[str, Any]]]]:
-    def shrinkings(trial: Trial) -> Iterator[Iterator[dict[str, Any]]]:
-        if name not in ONLY_LONG:
-            yield ({"steps": steps} for steps in range(1, trial.steps))
-        if name not in ONLY_TOGETHER:
-            yield ({"batch": batch} for batch in range(1, trial.batch))
-        yield ({"width": width} for width in widths if 1 < width < trial.width)
+def _arch_shrinkings(name: str, widths: list[int]) -> Callable[[ArchExample], Iterator[Iterator[dict[str, Any]]]]:
+    def shrinkings(example: ArchExample) -> Iterator[Iterator[dict[str, Any]]]:
+        if name not in NEEDS_LENGTH:
+            yield ({"steps": steps} for steps in range(1, example.steps))
+        if name not in NEEDS_BATCH:
+            yield ({"batch": batch} for batch in range(1, example.batch))
+        yield ({"width": width} for width in widths if 1 < width < example.width)
 
     return shrinkings
 
 
-def _task_shrinkings(name: str) -> Callable[[TaskTrial], Iterator[Iterator[dict[str, Any]]]]:
-    def shrinkings(trial: TaskTrial) -> Iterator[Iterator[dict[str, Any]]]:
-        least = trial.task.min_length
-        yield ({"length": length} for length in _possible(trial.task, range(least, trial.length)))
-        if name not in ONLY_SHORT and name != "determinism":
-            yield ({"batch": batch} for batch in range(1, trial.batch))
+def _task_shrinkings(name: str) -> Callable[[TaskExample], Iterator[Iterator[dict[str, Any]]]]:
+    def shrinkings(example: TaskExample) -> Iterator[Iterator[dict[str, Any]]]:
+        shortest = example.task.min_length
+        yield ({"length": length} for length in _accepted_lengths(example.task, range(shortest, example.length)))
+        if name not in STATISTICAL and name != "determinism":
+            yield ({"batch": batch} for batch in range(1, example.batch))
 
     return shrinkings
 
 
-def _size(trial: Any) -> dict[str, Any]:
-    if isinstance(trial, Trial):
-        form = f"as {LEVELS[trial.level]}"
-        return {"length": trial.steps, "batch": trial.batch, "width": trial.width, "form": form}
-    return {"length": trial.length, "batch": trial.batch}
+def _size(example: Any) -> dict[str, Any]:
+    if isinstance(example, ArchExample):
+        form = f"as {LEVELS[example.level]}"
+        return {"length": example.steps, "batch": example.batch, "width": example.width, "form": form}
+    return {"length": example.length, "batch": example.batch}
 
 
 def _lengths(task: tasks.Task) -> list[int]:
     try:
-        return lengths_of(task)
-    except Exception:  # the law `lengths` says what is wrong with them
+        return lengths_to_check(task)
+    except Exception:  # the check `lengths` reports what is wrong
         return [1]
 
 
-def _possible(task: tasks.Task, lengths: range) -> Iterator[int]:
+def _accepted_lengths(task: tasks.Task, lengths: range) -> Iterator[int]:
     for length in lengths:
         try:
             task.check_length(length)
-        except ValueError:
+        except ValueError:  # a plugin may raise any, not only ImpossibleLength
             continue
         yield length
 
 
-def _accepted_widths(found: arch.Arch) -> list[int]:
+def _accepted_widths(parsed: arch.Arch) -> list[int]:
     def accepts(width: int) -> bool:
         try:
-            arch.build(found, channels=1, outputs=1, width=width, depth=1)
+            arch.build(parsed, channels=1, outputs=1, width=width, depth=1)
         except ValueError:
             return False
         return True
 
     with torch.device("meta"):
-        widths = [width for width in range(1, WIDEST + 1) if accepts(width)]
+        widths = [width for width in range(1, MAX_WIDTH + 1) if accepts(width)]
     if not widths:
-        raise ValueError(f"{found} accepts no width up to {WIDEST}")
+        raise ValueError(f"{parsed} accepts no width up to {MAX_WIDTH}")
     return widths
 
 
-def _readable_sizes(found: arch.Arch, width: int) -> list[tuple[int, int]]:
-    """`SIZES`, no longer than what the architecture can read. Raises `ValueError` where that is a single step."""
+def _accepted_sizes(parsed: arch.Arch, width: int) -> list[tuple[int, int]]:
+    """Return `SIZES` with lengths limited to the architecture's maximum.
+
+    Raises:
+        ValueError: If that is a single step.
+    """
     with torch.device("meta"):
-        longest = arch.build(found, channels=1, outputs=1, width=width, depth=1).max_length
-    if longest is None:
+        max_length = arch.build(parsed, channels=1, outputs=1, width=width, depth=1).max_length
+    if max_length is None:
         return list(SIZES)
-    if longest < 2:
-        raise ValueError(f"{found} reads sequences of at most {longest} step, which leaves nothing to remember")
-    return [(min(steps, longest), batch) for steps, batch in SIZES]
+    if max_length < 2:
+        raise ValueError(f"{parsed} reads at most {max_length} step: nothing to remember; choose a larger maximum")
+    return [(min(steps, max_length), batch) for steps, batch in SIZES]
 
 
-def _state_growth(found: arch.Arch, width: int, file: str) -> str:
-    """What one stream's state weighs as steps are fed to one layer, measured."""
-    layer = arch.build(found, channels=1, outputs=1, width=width, depth=1, seed=0).layers[0]
+def _describe_state_size(parsed: arch.Arch, width: int, file: str) -> str:
+    """Return, in words, the measured size of one layer's state per stream as steps are fed."""
+    layer = arch.build(parsed, channels=1, outputs=1, width=width, depth=1, seed=0).layers[0]
     assert isinstance(layer, arch.Layer)
     x_BTD = torch.zeros(1, STATE_STEPS, width if layer.residual else 1)
-    weighed: list[int] = []
+    sizes: list[int] = []
     try:
         with torch.inference_mode():
             state = layer.init_state(1)
             for x_BD in x_BTD[:, : layer.max_length].unbind(1):
                 _, state = layer.step(x_BD, state)
-                weighed.append(arch.state_bytes(state))
-    except Exception as error:  # a plugin may raise anything, which the laws say too
-        return f"its state could not be weighed: {what_happened(error, file)}"
-    first, last = weighed[0], weighed[-1]
-    sizes = f"{first:,} bytes a stream after step 1, {last:,} after step {len(weighed)}, at width {width}"
-    if first == last == max(weighed):
-        return f"state constant: {last:,} bytes a stream at width {width}"
-    if weighed[len(weighed) // 4] == last:
-        return f"state constant from step {weighed.index(last) + 1} on: {sizes}"
-    return f"state grows by {(last - first) / (len(weighed) - 1):,.0f} bytes a step: {sizes}"
+                sizes.append(arch.state_bytes(state))
+    except Exception as error:  # a plugin may raise anything, which the checks report too
+        return f"state size unknown: {describe_error(error, file)}"
+    first, last = sizes[0], sizes[-1]
+    details = f"{first:,} bytes per stream after step 1, {last:,} after step {len(sizes)}, at width {width}"
+    if first == last == max(sizes):
+        return f"state constant: {last:,} bytes per stream at width {width}"
+    if sizes[len(sizes) // 4] == last:
+        return f"state constant from step {sizes.index(last) + 1}: {details}"
+    return f"state grows by {(last - first) / (len(sizes) - 1):,.0f} bytes per step: {details}"

@@ -1,4 +1,4 @@
-"""The laws that every task obeys, at one length. A law raises where it is broken."""
+"""The checks that every task must pass, at one length. A check raises if it fails."""
 
 from __future__ import annotations
 
@@ -10,36 +10,53 @@ import torch
 from torch import Tensor
 
 import tasks
-from bench.validation.memoryless import memoryless_score
-from bench.validation.subjects import CheckFailed
+from bench.validation.examples import CheckFailed
+from bench.validation.memoryless import measure_reference_score
 
 SPLITS: tuple[tasks.Split, ...] = ("train", "validation", "test")
-CHANCE_SEQUENCES = 8_000
+REFERENCE_SEQUENCES = 8_000
+"""Sequences per sample for measuring chance and the memoryless baseline."""
 DEVIATIONS = 4.5
-"""Normal deviations; wide enough that hundreds of comparisons all hold when nothing is wrong."""
-ANSWERS_LOST = 0.01
-"""What choosing the best answers from a finite sample may cost: thousands of cells for a text's pairs of letters."""
+"""Tolerance in standard deviations; hundreds of comparisons all pass if nothing is wrong."""
+SELECTION_LOSS = 0.01
+"""Largest loss from choosing the best answers on a finite sample; a text has thousands of pairs of letters."""
 MAX_SUMMARY = 120
+"""Characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskTrial:
-    """A task at one length."""
+class TaskExample:
+    """A task at one length, as the input of a check."""
 
     task: tasks.Task
     length: int
     batch: int = 12
 
     def sample(self, seed: int = 0, split: tasks.Split = "train") -> tasks.Batch:
+        """Sample a batch; the same seed and split give the same batch."""
         return self.task.sample(tasks.generator(seed, split), self.batch, self.length, split)
 
 
-def form(trial: TaskTrial) -> None:
-    """Inputs, targets and mask have exactly `length` steps, and the kinds that the task states."""
-    batch, task = trial.sample(), trial.task
+def lengths(example: TaskExample) -> None:
+    """Check that `min_length` is supported and shorter lengths are refused."""
+    shortest = example.task.min_length
+    if not isinstance(shortest, int) or shortest < 1:
+        raise CheckFailed(f"min_length is {shortest!r}, not an integer of at least 1")
+    example.task.check_length(shortest)
+    for length in range(max(1, shortest - 2), shortest):
+        try:
+            example.task.sample(tasks.generator(0, "train"), 1, length)
+        except tasks.ImpossibleLength:
+            continue
+        raise CheckFailed(f"length {length} is accepted although min_length is {shortest}")
+
+
+def batch_format(example: TaskExample) -> None:
+    """Check the shapes, dtypes and values of inputs, targets and mask."""
+    batch, task = example.sample(), example.task
     for name, values, kind in (("inputs", batch.inputs, task.inputs), ("targets", batch.targets, task.targets)):
         tokens = isinstance(kind, tasks.Tokens)
-        shape = (trial.batch, trial.length) if tokens else (trial.batch, trial.length, kind.size)
+        shape = (example.batch, example.length) if tokens else (example.batch, example.length, kind.size)
         dtype = torch.int64 if tokens else torch.float32
         if tuple(values.shape) != shape:
             raise CheckFailed(f"{name} have the shape {tuple(values.shape)}, not {shape}")
@@ -47,179 +64,167 @@ def form(trial: TaskTrial) -> None:
             raise CheckFailed(f"{name} are {values.dtype}, not {dtype}")
         if tokens and not (values.min() >= 0 and values.max() < kind.size):
             raise CheckFailed(
-                f"{name} lie in {values.min().item()} to {values.max().item()}, not in 0 to {kind.size - 1}"
+                f"{name} range from {values.min().item()} to {values.max().item()}, not within 0 to {kind.size - 1}"
             )
         if not values.isfinite().all():
             raise CheckFailed(f"{name} are not all finite")
         if not values.is_contiguous():
-            raise CheckFailed(f"{name} share memory between steps or sequences; return them contiguous")
-    if batch.mask.dtype != torch.bool or tuple(batch.mask.shape) != (trial.batch, trial.length):
-        raise CheckFailed(
-            f"mask is {batch.mask.dtype} of the shape {tuple(batch.mask.shape)}, not one torch.bool a step"
-        )
+            raise CheckFailed(f"{name} are not contiguous; return contiguous tensors")
+    shape = (example.batch, example.length)
+    if batch.mask.dtype != torch.bool or tuple(batch.mask.shape) != shape:
+        raise CheckFailed(f"mask is {batch.mask.dtype} of the shape {tuple(batch.mask.shape)}, not torch.bool {shape}")
 
 
-def asks_something(trial: TaskTrial) -> None:
-    """Every sequence is asked at one step at least."""
-    asked = trial.sample().mask.any(1)
-    if not asked.all():
-        raise CheckFailed(f"sequence {int(asked.int().argmin()) + 1} is asked nothing: its mask is empty")
+def mask(example: TaskExample) -> None:
+    """Check that every sequence has at least one scored position."""
+    has_scored = example.sample().mask.any(1)
+    if not has_scored.all():
+        raise CheckFailed(f"sequence {int(has_scored.int().argmin()) + 1} has no scored position: its mask is empty")
 
 
-def solver_is_right(trial: TaskTrial) -> None:
-    """`solve` scores 1.0, from the inputs alone."""
+def solver(example: TaskExample) -> None:
+    """Check that `solve` is correct at every solvable position without seeing the targets."""
     for split in SPLITS:
-        batch = trial.sample(split=split)
-        unseen = dataclasses.replace(batch, targets=torch.full_like(batch.targets, 1))
-        answers = trial.task.solve(unseen)
+        batch = example.sample(split=split)
+        without_targets = dataclasses.replace(batch, targets=torch.full_like(batch.targets, 1))
+        answers = example.task.solve(without_targets)
         if answers.shape != batch.targets.shape:
-            raise CheckFailed(f"`solve` gives the shape {tuple(answers.shape)}, not {tuple(batch.targets.shape)}")
-        right = trial.task.right(answers, batch)
-        wrong = (trial.task.solvable(batch) & ~right).nonzero()
+            raise CheckFailed(f"`solve` returns the shape {tuple(answers.shape)}, not {tuple(batch.targets.shape)}")
+        correct = example.task.correct(answers, batch)
+        wrong = (example.task.solvable(batch) & ~correct).nonzero()
         if len(wrong):
             row, step = wrong[0].tolist()
             raise CheckFailed(
                 f"`solve` answers {answers[row, step].tolist()} at step {step + 1} of {split} sequence {row + 1}, "
-                f"where {batch.targets[row, step].tolist()} is right"
+                f"but the target is {batch.targets[row, step].tolist()}"
             )
 
 
-def scores_tell_right_from_wrong(trial: TaskTrial) -> None:
-    """Right answers as a model's outputs score 1 and cost nothing; wrong ones score 0."""
-    batch, task = trial.sample(), trial.task
+def scores(example: TaskExample) -> None:
+    """Check that correct outputs score 1 with a loss of 0, and that wrong answers score 0."""
+    batch, task = example.sample(), example.task
     outputs: Tensor = batch.targets
     wrong: Tensor = batch.targets + 2 * tasks.REAL_TOLERANCE
     if isinstance(task.targets, tasks.Tokens):
         outputs = 1e3 * torch.nn.functional.one_hot(batch.targets, task.targets.size).float()
-        everywhere = [torch.full_like(batch.targets, answer) for answer in range(task.targets.size)]
-        wrong = torch.stack([task.right(answers, batch) for answers in everywhere]).int().argmin(0)
-    for said, score, expected in (
-        ("right", task.score(task.answer(outputs), batch), 1.0),
+        constants = [torch.full_like(batch.targets, answer) for answer in range(task.targets.size)]
+        wrong = torch.stack([task.correct(answers, batch) for answers in constants]).int().argmin(0)
+    for description, score, expected in (
+        ("correct", task.score(task.answer(outputs), batch), 1.0),
         ("wrong", task.score(wrong, batch), 0.0),
     ):
         if score != expected:
-            raise CheckFailed(f"answers that are all {said} score {score:.3f}, not {expected:.0f}")
+            raise CheckFailed(f"answers that are all {description} score {score:.3f}, not {expected:.0f}")
     loss = task.loss(outputs, batch).item()
     if not -1e-9 < loss < 1e-9:
-        raise CheckFailed(f"the loss of answers that are all right is {loss:.3g}, not 0")
+        raise CheckFailed(f"the loss of answers that are all correct is {loss:.3g}, not 0")
 
 
-def lines_are_sound(trial: TaskTrial) -> None:
-    """Chance, what the present alone gives, and the risk of meeting a sequence twice lie where they can."""
-    task, length = trial.task, trial.length
-    chance, blind, collision = task.chance(length), task.memoryless_score(length), task.collision(length)
+def reference_scores(example: TaskExample) -> None:
+    """Check that chance, the memoryless baseline and the collision probability are in their valid ranges."""
+    task, length = example.task, example.length
+    chance, memoryless, collision = task.chance(length), task.memoryless_score(length), task.collision(length)
     if not 0 < chance <= 1:
         raise CheckFailed(f"chance is {chance}, which is not in (0, 1]")
-    if blind is not None and not chance < blind <= 1 + 1e-12:
-        raise CheckFailed(f"memoryless_score is {blind}, which is not over chance, {chance}, and at most 1")
+    if memoryless is not None and not chance < memoryless <= 1 + 1e-12:
+        raise CheckFailed(f"memoryless_score is {memoryless}, which is not above chance ({chance}) and at most 1")
     if not 0 <= collision <= 1:
         raise CheckFailed(f"collision is {collision}, which is not in [0, 1]")
 
 
-def chance_holds(trial: TaskTrial) -> None:
-    """The best answers that do not look, found by sampling, score `chance`."""
-    score, deviation = memoryless_score(trial.task, trial.length, sees_the_present=False, sequences=CHANCE_SEQUENCES)
-    stated, margin = trial.task.chance(trial.length), DEVIATIONS * deviation + 1 / CHANCE_SEQUENCES
-    if abs(score - stated) > margin:
-        raise CheckFailed(
-            f"chance is stated as {stated:.4f}, but the best answer that does not look scores {score:.4f}"
-        )
-
-
-def present_alone_gives_what_is_stated(trial: TaskTrial) -> None:
-    """The best answers from the present input alone score `memoryless_score`, or no more than `chance`."""
-    score, deviation = memoryless_score(trial.task, trial.length, sees_the_present=True, sequences=CHANCE_SEQUENCES)
-    blind, margin = trial.task.memoryless_score(trial.length), DEVIATIONS * deviation + 1 / CHANCE_SEQUENCES
-    stated = trial.task.chance(trial.length) if blind is None else blind
-    low = -1.0 if blind is None else stated - margin - ANSWERS_LOST
-    if not low <= score <= stated + margin:
-        what = "chance, with no memoryless_score," if blind is None else "memoryless_score"
-        raise CheckFailed(f"{what} is stated as {stated:.4f}, but the present input alone scores {score:.4f}")
-
-
-def seeds_decide_everything(trial: TaskTrial) -> None:
-    """One seed samples one batch, and touches no other source of randomness; a generator goes on."""
+def determinism(example: TaskExample) -> None:
+    """Check that sampling depends on the given generator alone, and advances it."""
     before = torch.random.get_rng_state()
-    first, again = trial.sample(), trial.sample()
+    first, again = example.sample(), example.sample()
     for name in ("inputs", "targets", "mask"):
         if not torch.equal(getattr(first, name), getattr(again, name)):
-            raise CheckFailed(f"one seed sampled two batches: their {name} differ")
+            raise CheckFailed(f"the same seed sampled two different batches: their {name} differ")
     if not torch.equal(before, torch.random.get_rng_state()):
-        raise CheckFailed("sampling moved torch's global generator; draw from the generator that is given")
+        raise CheckFailed("sampling changed torch's global generator; use the given generator")
     generator = tasks.generator(0, "train")
-    one, other = (trial.task.sample(generator, 12, trial.length).inputs for _ in range(2))
-    if torch.equal(one, other):
-        raise CheckFailed("a generator gave the same sequences twice; draw from the generator that is given")
+    first_inputs, next_inputs = (example.task.sample(generator, 12, example.length).inputs for _ in range(2))
+    if torch.equal(first_inputs, next_inputs):
+        raise CheckFailed("a generator sampled the same sequences twice; use the given generator")
 
 
-def splits_differ(trial: TaskTrial) -> None:
-    """Other splits and other seeds give other sequences."""
-    first = trial.sample()
-    others = {f"split {split}": trial.sample(split=split) for split in SPLITS[1:]} | {"seed 1": trial.sample(seed=1)}
+def splits(example: TaskExample) -> None:
+    """Check that different splits and different seeds give different sequences."""
+    first = example.sample()
+    others = {f"split {split}": example.sample(split=split) for split in SPLITS[1:]}
+    others["seed 1"] = example.sample(seed=1)
     for name, other in others.items():
         if torch.equal(first.inputs, other.inputs):
             raise CheckFailed(f"{name} has the same sequences as split train, seed 0")
 
 
-def too_short_is_refused(trial: TaskTrial) -> None:
-    """Lengths under `min_length` are refused, and `min_length` is not."""
-    least = trial.task.min_length
-    if not isinstance(least, int) or least < 1:
-        raise CheckFailed(f"min_length is {least!r}, not a whole number of at least 1")
-    trial.task.check_length(least)
-    for length in range(max(1, least - 2), least):
-        try:
-            trial.task.sample(tasks.generator(0, "train"), 1, length)
-        except tasks.ImpossibleLength:
-            continue
-        raise CheckFailed(f"{length} steps are accepted, although min_length is {least}")
-
-
-def is_well_described(trial: TaskTrial) -> None:
-    """A spec, a source, one line of summary, and a name for each token."""
-    task = trial.task
+def description(example: TaskExample) -> None:
+    """Check the spec, the source, the summary and the token names."""
+    task = example.task
     if tasks.build(str(task)) != task:
-        raise CheckFailed(f"the spec {task} builds another task than this one")
+        raise CheckFailed(f"the spec {task} builds a different task")
     for kind, names in (("input", task.input_names), ("target", task.target_names)):
         size = task.inputs.size if kind == "input" else task.targets.size
         if len(names) != size:
-            raise CheckFailed(f"{kind}_names are {len(names)} for {size} {kind}s")
+            raise CheckFailed(f"{kind}_names has {len(names)} names for {size} {kind}s")
     if len(set(task.input_names)) != len(task.input_names):
-        raise CheckFailed("two inputs have one name in input_names")
+        raise CheckFailed("input_names contains a name twice")
     summary = task.summary()
     if not summary.endswith(".") or len(summary) > MAX_SUMMARY:
         raise CheckFailed(f"the first line of its docstring must be one sentence of at most {MAX_SUMMARY} characters")
     if not task.source:
         raise CheckFailed("source is empty")
-    tasks.describe(task, trial.length)
+    tasks.describe(task, example.length)
 
 
-CHECKS: dict[str, Callable[[TaskTrial], None]] = {
-    "lengths": too_short_is_refused,
-    "form": form,
-    "mask": asks_something,
-    "solver": solver_is_right,
-    "scores": scores_tell_right_from_wrong,
-    "lines": lines_are_sound,
-    "determinism": seeds_decide_everything,
-    "splits": splits_differ,
-    "described": is_well_described,
-    "chance": chance_holds,
-    "present_input": present_alone_gives_what_is_stated,
+def chance(example: TaskExample) -> None:
+    """Check the stated chance level against a measured one."""
+    score, margin = _measure(example, sees_input=False)
+    stated = example.task.chance(example.length)
+    if abs(score - stated) > margin:
+        raise CheckFailed(f"the stated chance is {stated:.4f}, but the best answer without input scores {score:.4f}")
+
+
+def memoryless_score(example: TaskExample) -> None:
+    """Check the stated memoryless baseline against a measured one; if none is stated, it must not exceed chance."""
+    score, margin = _measure(example, sees_input=True)
+    memoryless = example.task.memoryless_score(example.length)
+    if memoryless is None:
+        stated, low, name = example.task.chance(example.length), -1.0, "chance (without memoryless_score)"
+    else:
+        stated, low, name = memoryless, memoryless - margin - SELECTION_LOSS, "memoryless_score"
+    if not low <= score <= stated + margin:
+        raise CheckFailed(f"the stated {name} is {stated:.4f}, but the present input alone scores {score:.4f}")
+
+
+CHECKS: dict[str, Callable[[TaskExample], None]] = {
+    check.__name__: check
+    for check in (
+        lengths,
+        batch_format,
+        mask,
+        solver,
+        scores,
+        reference_scores,
+        determinism,
+        splits,
+        description,
+        chance,
+        memoryless_score,
+    )
 }
-"""By the names under which `carousel validate` speaks of them."""
+"""The checks by their names, as `carousel validate` prints them."""
 
 
-def lengths_of(task: tasks.Task) -> list[int]:
-    """The smallest length, the next ones, and two longer ones, as far as the task can be asked there."""
-    least = task.min_length
-    wanted = dict.fromkeys((least, least + 1, least + 2, 2 * least + 9, 192))
-    return [length for length in wanted if length >= least and _can_be_asked(task, length)]
+def lengths_to_check(task: tasks.Task) -> list[int]:
+    """Return the supported ones of a few lengths: the shortest, the next two, and two longer ones."""
+    shortest = task.min_length
+    candidates = dict.fromkeys((shortest, shortest + 1, shortest + 2, 2 * shortest + 9, 192))
+    return [length for length in candidates if length >= shortest and task.supports_length(length)]
 
 
-def _can_be_asked(task: tasks.Task, length: int) -> bool:
-    try:
-        task.check_length(length)
-    except tasks.ImpossibleLength:
-        return False
-    return True
+def _measure(example: TaskExample, *, sees_input: bool) -> tuple[float, float]:
+    """Return the measured reference score and its tolerance."""
+    score, deviation = measure_reference_score(
+        example.task, example.length, sees_input=sees_input, sequences=REFERENCE_SEQUENCES
+    )
+    return score, DEVIATIONS * deviation + 1 / REFERENCE_SEQUENCES

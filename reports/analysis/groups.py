@@ -14,11 +14,9 @@ from functools import cached_property
 import numpy as np
 
 from reports.analysis.labels import Labels
-from results import Case, Limits, Measurement, Probe, Record, ReferenceScores, RunFile
+from results import Case, Limits, Measurement, Probe, Record, ReferenceScores, RunFile, solved_score
 
 STEP_QUANTILES = (0.5, 0.9, 0.99, 1.0)
-SOLVED_SHARE = 0.99
-"""A task counts as solved at this share of the span from chance to a perfect score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +81,7 @@ class Seed:
     @property
     def solved(self) -> bool:
         score, line = self.score(), self.reference()
-        return score is not None and line is not None and score >= solved_from(line.chance)
+        return score is not None and line is not None and score >= solved_score(line.chance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +108,6 @@ class Group:
     def evaluated_lengths(self) -> list[int]:
         """The lengths at which the trained models were tested."""
         return sorted({length for seed in self.seeds for length in seed.scores})
-
-
-def solved_from(chance: float) -> float:
-    """The least score that solves a task."""
-    return chance + SOLVED_SHARE * (1 - chance)
 
 
 def groups(run: RunFile, records: Sequence[Record]) -> list[Group]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.analysis.gate_levels import EXPLANATION as GATE_EXPLANATION
 from reports.analysis.gate_levels import ROLES, gate_levels
-from reports.analysis.groups import SOLVED_SHARE, Group, groups, specifications
+from reports.analysis.groups import Group, groups, specifications
 from reports.analysis.health import health
 from reports.analysis.heatmap import heat_maps
 from reports.analysis.latency import TimingRow, latency_of
@@ -48,7 +48,7 @@ from reports.text.claims import ledger, summary
 from reports.text.conclusions import conclusions
 from reports.text.context import context, protocols, sizes
 from reports.text.recommendation import choice, exceptions, left_out
-from results import BUSY_LOAD, SLOW_CALIBRATION, STOLEN, WAITED, Record, RunFile, Traces
+from results import BUSY_LOAD, SLOW_CALIBRATION, SOLVED_SHARE, STOLEN, WAITED, Record, RunFile, Traces
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from reports.analysis.groups import Group, solved_from
+from reports.analysis.groups import Group
 from reports.analysis.memory_share import CLEAR_SHARE, baseline
 from reports.analysis.step_costs import StepCost, grown, step_costs_by_arch
 from reports.format.numbers import listed, microseconds, short_score
-from results import ReferenceScores, interval_of_mean
+from results import ReferenceScores, interval_of_mean, solved_score
 
 MAX_SHARE = 0.8
 """With the whole interval above this share of the span, what is short of solved is told as nearly solving."""
@@ -73,7 +73,7 @@ def _kind(scores: Sequence[float], line: ReferenceScores) -> str:
     """What the interval of the mean allows to be said, not the mean alone."""
     bounds, least = interval_of_mean(scores), baseline(line)
     if clears(bounds.middle, bounds.low, least):
-        if min(scores) >= solved_from(line.chance):
+        if min(scores) >= solved_score(line.chance):
             return "solved"
         return "most" if bounds.low >= least + MAX_SHARE * (1 - least) else "some"
     return "below" if bounds.high < least and bounds.middle < least - CLEAR_SHARE * (1 - least) else "at"

@@ -59,6 +59,15 @@ class Protocol(Strict):
         return tuple(sorted(lengths))
 
 
+SOLVED_SHARE = 0.99
+"""A task counts as solved at this share of the span from chance to a perfect score."""
+
+
+def solved_score(chance: float) -> float:
+    """Return the lowest score at which a task with this chance level counts as solved."""
+    return chance + SOLVED_SHARE * (1 - chance)
+
+
 class Case(Strict):
     """One grid point: arch × task × length × size × seed × protocol."""
 

@@ -1,1 +1,1 @@
-"""What all tasks share: the task contract, the registry, descriptions."""
+"""The task contract, the registry, and descriptions of samples."""

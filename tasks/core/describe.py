@@ -1,4 +1,4 @@
-"""One sample in words, so that a reader sees what is fed and what is asked."""
+"""Describe a task in words and print one of its sequences as a table."""
 
 # Shape suffixes: D channels
 
@@ -6,42 +6,43 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tasks.core.task import Batch, Task, Tokens, generator
+from tasks.core.task import Batch, Reals, Task, Tokens, generator
 
 LINE_WIDTH = 100
-"""How wide a line of steps may grow before it wraps."""
-NOT_ASKED = "·"
+"""Characters per line before the table wraps."""
+NOT_SCORED = "·"
+"""The entry of the answer row at steps that are not scored."""
 
 
 def describe(task: Task, length: int, seed: int = 0) -> str:
-    """The task, what guessing scores at `length`, and one training sequence of it.
+    """Return the task's summary, its reference scores at `length`, and one training sequence.
 
     >>> import tasks
     >>> print(describe(tasks.build("parity"), length=5))
-    parity: Say whether the number of ones is odd; asked at the last step, two classes.
-    At 5 steps chance is 0.500.
+    parity: Say whether the number of ones is odd; scored at the last step, two classes.
+    At 5 steps, chance is 0.500.
     <BLANKLINE>
     step    1 2 3 4   5
     input   0 0 1 0   0
     answer  · · · · odd
     """
     batch = task.sample(generator(seed, "train"), 1, length)
-    guessing = f"At {length} steps chance is {task.chance(length):.3f}"
-    blind = task.memoryless_score(length)
-    if blind is not None:
-        guessing += f", and the best answer from the present step alone scores {blind:.3f}"
-    return f"{task}: {task.summary()}\n{guessing}.\n\n{show(task, batch, 0)}"
+    references = f"At {length} steps, chance is {task.chance(length):.3f}"
+    memoryless = task.memoryless_score(length)
+    if memoryless is not None:
+        references += f" and the best score from the present step alone is {memoryless:.3f}"
+    return f"{task}: {task.summary()}\n{references}.\n\n{show(task, batch, 0)}"
 
 
 def show(task: Task, batch: Batch, row: int) -> str:
-    """One sequence of a batch: a column for each step, with its input and the answer where one is asked."""
-    asked = batch.mask[row].tolist()
-    inputs = [_written(value, task.inputs, task.input_names) for value in batch.inputs[row]]
+    """Return sequence `row` of a batch as a table: one column per step, with its input and its scored answer."""
+    mask = batch.mask[row].tolist()
+    inputs = [_cell(value, task.inputs, task.input_names) for value in batch.inputs[row]]
     answers = [
-        _written(value, task.targets, task.target_names) if is_asked else NOT_ASKED
-        for value, is_asked in zip(batch.targets[row], asked, strict=True)
+        _cell(value, task.targets, task.target_names) if is_scored else NOT_SCORED
+        for value, is_scored in zip(batch.targets[row], mask, strict=True)
     ]
-    columns = [(str(step), *column) for step, *column in zip(range(1, len(asked) + 1), inputs, answers, strict=True)]
+    columns = [(str(step), *column) for step, *column in zip(range(1, len(mask) + 1), inputs, answers, strict=True)]
     lines: list[list[str]] = []
     for column in columns:
         width = max(len(cell) for cell in column)
@@ -53,7 +54,7 @@ def show(task: Task, batch: Batch, row: int) -> str:
     return "\n\n".join(blocks)
 
 
-def _written(value: Tensor, kind: object, names: tuple[str, ...]) -> str:
+def _cell(value: Tensor, kind: Tokens | Reals, names: tuple[str, ...]) -> str:
     if isinstance(kind, Tokens):
         return names[int(value)]
     return "/".join(f"{number:.2f}".removesuffix(".00") for number in value.tolist())

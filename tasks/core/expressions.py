@@ -1,4 +1,4 @@
-"""Random nested expressions for `listops`, drawn level by level in bulk, and the exact law of their answers."""
+"""Sample nested expressions for `listops` level by level, and compute the exact distribution of their values."""
 
 # Shape suffixes: O operators and C arguments of one level of all trees; V values, N sizes, F frequencies
 
@@ -16,61 +16,79 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Complexes = npt.NDArray[np.complex128]
-Placed = tuple[tuple[Ints, Ints], Ints]
+Symbols = tuple[tuple[Ints, Ints], Ints]
+"""Symbols with their positions: ((tree numbers, positions in the tree), symbols), three arrays of one length."""
 
 OPERATORS = ("MIN", "MAX", "MED", "SM")
 VALUES = 10
 OPERATOR_SHARE = 0.25
-"""How often an argument is an operator (Tay et al. 2020)."""
+"""The probability that an argument is an operator (Tay et al. 2020)."""
 CLOSE = VALUES + len(OPERATORS)
-SMALLEST_TABLE = 64
-OVERSAMPLING, WRAPPED_ROUND = 4, 1e-14
-"""Points of the Fourier transform for each size in the table, and what is left of sizes that wrap round."""
+MIN_TABLE_SIZE = 64
+OVERSAMPLING, ALIASING = 4, 1e-14
+"""Points of the Fourier transform per size in the table, and the factor by which aliased sizes are damped."""
 BAND = 2048
-"""Frequencies worked on at a time, so that their powers stay in the cache."""
+"""Frequencies processed together, so that their powers stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The operators of one depth in all trees, and which of their arguments are operators in turn.
+    """The operators at one depth of all trees, and their arguments.
 
-    Arguments stand in the order of their operators; those that are operators make up the next level.
+    Arguments are in the order of their operators. Those that are operators make up the next level.
     """
 
     tree_O: Ints
+    """The tree of each operator."""
     count_O: Ints
+    """The number of arguments of each operator."""
     nests_C: Bools
+    """Whether each argument is an operator."""
 
-    def kept(self, is_kept: Bools, number: Ints) -> Level:
-        """The level without the trees that are not kept, which get new numbers."""
-        keep_O = is_kept[self.tree_O]
+    def select(self, is_selected: Bools, number: Ints) -> Level:
+        """Return the level of the selected trees only, renumbered: tree i becomes `number[i]`."""
+        keep_O = is_selected[self.tree_O]
         keep_C = np.repeat(keep_O, self.count_O)
         return Level(number[self.tree_O[keep_O]], self.count_O[keep_O], self.nests_C[keep_C])
 
 
-def draw_expressions(
-    seed: int, count: int, depth: int, arguments: int, fewest: int, most: int
-) -> tuple[list[Placed], Ints]:
-    """`count` expressions of `fewest` to `most` tokens: symbols with their trees and places, and the values."""
+def sample_expressions(
+    seed: int, count: int, depth: int, arguments: int, min_tokens: int, max_tokens: int
+) -> tuple[list[Symbols], Ints]:
+    """Sample expressions by rejection; return their symbols and their values (count,).
+
+    Args:
+        seed: Seed of the random numbers.
+        count: Number of expressions.
+        depth: Maximum depth, counting the level of the digits.
+        arguments: Maximum number of arguments of an operator.
+        min_tokens: Minimum number of tokens of an expression.
+        max_tokens: Maximum number of tokens of an expression.
+    """
     random = np.random.Generator(np.random.PCG64(seed))
-    share = acceptance(depth, arguments, fewest, most)
-    placed, values, drawn = [], np.empty(count, dtype=np.int64), 0
-    while drawn < count:
-        trees = math.ceil(1.1 * (count - drawn) / share) + 8
-        levels, sizes = _grow(random, trees, depth, arguments, most)
-        fits = (sizes >= fewest) & (sizes <= most)
-        fits &= np.cumsum(fits) <= count - drawn
-        numbers = drawn + np.cumsum(fits) - 1
-        kept = [level.kept(fits, numbers) for level in levels]
-        symbols, results = _fill(random, [level for level in kept if len(level.tree_O)])
-        placed += symbols
-        values[drawn : drawn + len(results)] = results
-        drawn += len(results)
-    return placed, values
+    share = acceptance(depth, arguments, min_tokens, max_tokens)
+    symbols, values, done = [], np.empty(count, dtype=np.int64), 0
+    while done < count:
+        trees = math.ceil(1.1 * (count - done) / share) + 8
+        levels, sizes = _grow(random, trees, depth, arguments, max_tokens)
+        fits = (sizes >= min_tokens) & (sizes <= max_tokens)
+        fits &= np.cumsum(fits) <= count - done
+        numbers = done + np.cumsum(fits) - 1
+        selected = [level.select(fits, numbers) for level in levels]
+        new_symbols, new_values = _fill(random, [level for level in selected if len(level.tree_O)])
+        symbols += new_symbols
+        values[done : done + len(new_values)] = new_values
+        done += len(new_values)
+    return symbols, values
 
 
-def _grow(random: np.random.Generator, trees: int, depth: int, arguments: int, most: int) -> tuple[list[Level], Ints]:
-    """The shapes of random trees, and their tokens. One that passes `most` tokens grows no further."""
+def _grow(
+    random: np.random.Generator, trees: int, depth: int, arguments: int, max_tokens: int
+) -> tuple[list[Level], Ints]:
+    """Sample the shapes of `trees` trees; return their levels and token counts (trees,).
+
+    A tree with more than `max_tokens` tokens stops growing, since it will be rejected.
+    """
     levels, tree_O = [], np.arange(trees)
     tokens = np.full(trees, 2)
     for below in range(depth - 1, 0, -1):
@@ -78,7 +96,7 @@ def _grow(random: np.random.Generator, trees: int, depth: int, arguments: int, m
         tree_C = np.repeat(tree_O, count_O)
         nests_C = random.random(len(tree_C)) < (OPERATOR_SHARE if below > 1 else 0)
         tokens += np.bincount(tree_C, minlength=trees) + np.bincount(tree_C[nests_C], minlength=trees)
-        nests_C &= (tokens <= most)[tree_C]
+        nests_C &= (tokens <= max_tokens)[tree_C]
         levels.append(Level(tree_O, count_O, nests_C))
         tree_O = tree_C[nests_C]
         if not len(tree_O):
@@ -86,8 +104,8 @@ def _grow(random: np.random.Generator, trees: int, depth: int, arguments: int, m
     return levels, tokens
 
 
-def _fill(random: np.random.Generator, levels: list[Level]) -> tuple[list[Placed], Ints]:
-    """Digits and operators for the shapes, each symbol's place, and each tree's value."""
+def _fill(random: np.random.Generator, levels: list[Level]) -> tuple[list[Symbols], Ints]:
+    """Sample the digits and operators of the trees; return the symbols and the value of each tree."""
     sizes, values = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     filled = []
     for level in reversed(levels):
@@ -99,21 +117,21 @@ def _fill(random: np.random.Generator, levels: list[Level]) -> tuple[list[Placed
         sizes = 2 + np.add.reduceat(size_C, first_O)
         values = _apply(operator_O, value_C, first_O, level.count_O)
         filled.append((level, operator_O, size_C, value_C, first_O, sizes))
-    place_O, placed = np.zeros(len(values), dtype=np.int64), []
+    position_O, symbols = np.zeros(len(values), dtype=np.int64), []
     for level, operator_O, size_C, value_C, first_O, size_O in reversed(filled):
         before_C = np.cumsum(size_C) - size_C
-        place_C = before_C + np.repeat(place_O + 1 - before_C[first_O], level.count_O)
+        position_C = before_C + np.repeat(position_O + 1 - before_C[first_O], level.count_O)
         is_digit_C = ~level.nests_C
         tree_C = np.repeat(level.tree_O, level.count_O)
-        placed.append(((level.tree_O, place_O), VALUES + operator_O))
-        placed.append(((level.tree_O, place_O + size_O - 1), np.full_like(place_O, CLOSE)))
-        placed.append(((tree_C[is_digit_C], place_C[is_digit_C]), value_C[is_digit_C]))
-        place_O = place_C[level.nests_C]
-    return placed, values
+        symbols.append(((level.tree_O, position_O), VALUES + operator_O))
+        symbols.append(((level.tree_O, position_O + size_O - 1), np.full_like(position_O, CLOSE)))
+        symbols.append(((tree_C[is_digit_C], position_C[is_digit_C]), value_C[is_digit_C]))
+        position_O = position_C[level.nests_C]
+    return symbols, values
 
 
 def _apply(operator_O: Ints, value_C: Ints, first_O: Ints, count_O: Ints) -> Ints:
-    """The value of each operator; siblings are sorted together by sorting (operator, value) pairs as numbers."""
+    """Return the value of each operator. One sort of (operator, value) pairs, as numbers, sorts all siblings."""
     owner_C = np.repeat(np.arange(len(count_O)) * VALUES, count_O)
     sorted_C = np.sort(owner_C + value_C) - owner_C
     median_O = (sorted_C[first_O + (count_O - 1) // 2] + sorted_C[first_O + count_O // 2]) // 2
@@ -122,80 +140,104 @@ def _apply(operator_O: Ints, value_C: Ints, first_O: Ints, count_O: Ints) -> Int
     return np.choose(operator_O, choices)
 
 
-def acceptance(depth: int, arguments: int, fewest: int, most: int) -> float:
-    """How likely a random expression has `fewest` to `most` tokens."""
-    return float(_law(depth, arguments, _table_size(most))[:, fewest : most + 1].sum())
+def acceptance(depth: int, arguments: int, min_tokens: int, max_tokens: int) -> float:
+    """Return the probability that a random expression has an accepted size.
+
+    Args:
+        depth: Maximum depth, counting the level of the digits.
+        arguments: Maximum number of arguments of an operator.
+        min_tokens: Minimum number of tokens of an expression.
+        max_tokens: Maximum number of tokens of an expression.
+    """
+    table_VN = _expression_distribution(depth, arguments, _table_size(max_tokens))
+    return float(table_VN[:, min_tokens : max_tokens + 1].sum())
 
 
-def answer_shares(depth: int, arguments: int, fewest: int, most: int) -> Floats:
-    """The distribution (V,) of the value of such an expression."""
-    mass_V = _law(depth, arguments, _table_size(most))[:, fewest : most + 1].sum(1)
+def answer_shares(depth: int, arguments: int, min_tokens: int, max_tokens: int) -> Floats:
+    """Return the distribution (V,) of the value of an expression of accepted size.
+
+    Args:
+        depth: Maximum depth, counting the level of the digits.
+        arguments: Maximum number of arguments of an operator.
+        min_tokens: Minimum number of tokens of an expression.
+        max_tokens: Maximum number of tokens of an expression.
+    """
+    table_VN = _expression_distribution(depth, arguments, _table_size(max_tokens))
+    mass_V = table_VN[:, min_tokens : max_tokens + 1].sum(1)
     shares_V: Floats = mass_V / mass_V.sum()
     return shares_V
 
 
-def _table_size(most: int) -> int:
-    return max(SMALLEST_TABLE, 1 << most.bit_length())
+def _table_size(max_tokens: int) -> int:
+    return max(MIN_TABLE_SIZE, 1 << max_tokens.bit_length())
 
 
 @lru_cache
-def _law(depth: int, arguments: int, largest: int) -> Floats:
-    """The probability of each value and number of tokens, up to `largest`, of an expression: (V, N)."""
+def _expression_distribution(depth: int, arguments: int, largest: int) -> Floats:
+    """Return the joint distribution (V, N) of the value and the number of tokens, up to `largest`, of an expression."""
     digit_VN = np.zeros((VALUES, largest + 1))
     digit_VN[:, 1] = 1 / VALUES
     argument_VN = digit_VN
     for _ in range(depth - 2):
-        nested_VN = _operator_law(argument_VN, arguments)
+        nested_VN = _operator_distribution(argument_VN, arguments)
         argument_VN = (1 - OPERATOR_SHARE) * digit_VN + OPERATOR_SHARE * nested_VN
-    return _operator_law(argument_VN, arguments)
+    return _operator_distribution(argument_VN, arguments)
 
 
-def _operator_law(argument_VN: Floats, arguments: int) -> Floats:
-    """One operator over arguments of that law: equations (1) to (4) of `listops` at every frequency of the sizes.
+def _operator_distribution(argument_VN: Floats, arguments: int) -> Floats:
+    """Return the distribution (V, N) of an operator whose arguments have the distribution `argument_VN`.
 
-    Sizes beyond the table would wrap round into it, so they are damped by a factor for each token.
+    Equations (1) to (4) of `listops` are applied at every frequency of the sizes. Sizes beyond the table alias
+    into it, so each token damps its size by a factor.
     """
     largest = argument_VN.shape[1] - 1
     points = OVERSAMPLING * (largest + 1)
-    damping_N = WRAPPED_ROUND ** (np.arange(largest + 1) / points)
+    damping_N = ALIASING ** (np.arange(largest + 1) / points)
     p_VF = np.fft.rfft(argument_VN * damping_N, points)
-    law_VF = np.empty_like(p_VF)
+    result_VF = np.empty_like(p_VF)
     for start in range(0, p_VF.shape[1], BAND):
         band = slice(start, start + BAND)
-        law_VF[:, band] = _generating_function(p_VF[:, band], arguments)
-    law_VN = np.zeros_like(argument_VN)
-    law_VN[:, 2:] = np.fft.irfft(law_VF, points)[:, : largest - 1] / damping_N[: largest - 1]
-    return law_VN
+        result_VF[:, band] = _generating_function(p_VF[:, band], arguments)
+    result_VN = np.zeros_like(argument_VN)
+    result_VN[:, 2:] = np.fft.irfft(result_VF, points)[:, : largest - 1] / damping_N[: largest - 1]
+    return result_VN
 
 
 def _generating_function(p_VF: Complexes, arguments: int) -> Complexes:
-    """The value of a random operator with a random number of arguments, each of law p."""
+    """Return the generating functions (V, F) of a random operator with 2 to `arguments` arguments distributed as p."""
     at_most, at_least = (_powers(x, arguments) for x in (np.cumsum(p_VF, 0), np.cumsum(p_VF[::-1], 0)[::-1]))
     above = _powers(at_most[1][-1] - at_most[1], arguments)
     modulo = _powers(np.fft.fft(p_VF, axis=0), arguments)
-    law_VF = np.zeros_like(p_VF)
+    result_VF = np.zeros_like(p_VF)
     for k in range(2, arguments + 1):
-        law_VF += np.diff(at_most[k], axis=0, prepend=0)  # (1)
-        law_VF -= np.diff(at_least[k], axis=0, append=0)  # (2)
-        law_VF += np.fft.ifft(modulo[k], axis=0)  # (3)
+        result_VF += np.diff(at_most[k], axis=0, prepend=0)  # (1)
+        result_VF -= np.diff(at_least[k], axis=0, append=0)  # (2)
+        result_VF += np.fft.ifft(modulo[k], axis=0)  # (3)
         rank = (k + 1) // 2
         enough_VF = sum(math.comb(k, j) * at_most[j] * above[k - j] for j in range(rank, k + 1))
-        law_VF += np.diff(enough_VF, axis=0, prepend=0)  # (4), the lower of the middle two
+        result_VF += np.diff(enough_VF, axis=0, prepend=0)  # (4), the lower middle argument
         if k % 2 == 0:
-            law_VF += _upward(math.comb(k, rank) * at_most[rank], at_least[rank])
-    return law_VF / (len(OPERATORS) * (arguments - 1))
+            result_VF += _median_correction(math.comb(k, rank) * at_most[rank], at_least[rank])
+    return result_VF / (len(OPERATORS) * (arguments - 1))
 
 
 def _powers(x_VF: Complexes, highest: int) -> list[Complexes]:
+    """Return the elementwise powers of `x_VF` from 0 to `highest`."""
     return list(itertools.accumulate(range(highest), lambda power_VF, _: power_VF * x_VF, initial=np.ones_like(x_VF)))
 
 
-def _upward(ends_VF: Complexes, begins_VF: Complexes) -> Complexes:
-    """What moves from the lower of the middle two to their mean: half the arguments end at the one, half begin
-    at the other."""
-    ends_at_VF = np.diff(ends_VF, axis=0, prepend=0)
-    begins_at_VF = -np.diff(begins_VF, axis=0, append=0)
-    moved_VF = np.zeros_like(ends_VF)
+def _median_correction(lower_half_VF: Complexes, upper_half_VF: Complexes) -> Complexes:
+    """Return the probability (V, F) to move from the lower of the two middle arguments to their rounded mean.
+
+    Half of the arguments are at most the lower one, the other half at least the upper one.
+
+    Args:
+        lower_half_VF: Generating functions of half of the arguments being at most v.
+        upper_half_VF: Generating functions of the other half being at least v.
+    """
+    ends_at_VF = np.diff(lower_half_VF, axis=0, prepend=0)
+    begins_at_VF = -np.diff(upper_half_VF, axis=0, append=0)
+    moved_VF = np.zeros_like(lower_half_VF)
     for low, high in itertools.combinations(range(VALUES), 2):
         both_F = ends_at_VF[low] * begins_at_VF[high]
         moved_VF[low] -= both_F

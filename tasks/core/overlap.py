@@ -1,4 +1,4 @@
-"""How much of the test data a model may have seen: measured on samples, and bounded beforehand."""
+"""Overlap of training and test data: the share measured on samples, and an upper bound."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ from tasks.core.task import Batch, Split, Task, generator
 
 
 def overlap(task: Task, length: int, sequences: int, seed: int = 0) -> float:
-    """The share of `sequences` test sequences that also occur among as many training ones."""
-    train, test = (_rows(_draw(task, length, sequences, seed, split)) for split in ("train", "test"))
+    """Return the share of test sequences that also occur in the training data.
+
+    Args:
+        task: The task to sample.
+        length: Steps per sequence.
+        sequences: Number of sequences sampled from each of the two splits.
+        seed: Seed of both generators.
+    """
+    train, test = (_rows(_sample(task, length, sequences, seed, split)) for split in ("train", "test"))
     seen = set(train)
     return sum(row in seen for row in test) / sequences
 
 
 def declared_overlap(task: Task, length: int, sequences: int) -> float:
-    """At most what `overlap` is expected to be: the union bound over the training sequences."""
+    """Return an upper bound on the expected `overlap`: the union bound over the training sequences."""
     return min(1.0, sequences * task.collision(length))
 
 
-def _draw(task: Task, length: int, sequences: int, seed: int, split: Split) -> Batch:
+def _sample(task: Task, length: int, sequences: int, seed: int, split: Split) -> Batch:
     return task.sample(generator(seed, split), sequences, length, split)
 
 

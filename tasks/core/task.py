@@ -1,7 +1,7 @@
-"""What every task promises: it samples sequences, says what is asked, what guessing scores, and solves them.
+"""The task contract: sample sequences, mark the scored positions, state the reference scores and solve exactly.
 
-A task is a frozen dataclass of its parameters; the first value of each is the default. `length` is
-always the number of steps fed to the model, and delays and counts are derived from it.
+A task is a frozen dataclass of its parameters. `length` is always the number of time steps fed to the
+model; a task derives its delays and counts from it.
 """
 
 # Shape suffixes: B batch, T time, D channels, C classes
@@ -21,32 +21,32 @@ from torch import Tensor
 from torch.nn import functional
 
 REAL_TOLERANCE = 0.04
-"""How near a real answer must be to count as right (Hochreiter & Schmidhuber 1997, adding)."""
+"""Largest absolute error of a correct real-valued answer (Hochreiter & Schmidhuber 1997, section 5.4)."""
 
 Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """One of `size` symbols a step."""
+    """One of `size` symbols per step."""
 
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reals:
-    """`size` real numbers a step."""
+    """`size` real numbers per step."""
 
     size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Sampled sequences, what is asked of them, and where.
+    """Sampled sequences with their targets and scored positions.
 
-    `inputs`   int64 (B, T) where the task reads tokens, float32 (B, T, D) where it reads reals.
-    `targets`  int64 (B, T) or float32 (B, T, D); only positions in the mask mean anything.
-    `mask`     bool (B, T): the asked positions.
+    `inputs`   int64 (B, T) for a task that reads tokens, float32 (B, T, D) for one that reads reals.
+    `targets`  int64 (B, T) or float32 (B, T, D); only the scored positions carry meaning.
+    `mask`     bool (B, T): the scored positions.
     """
 
     inputs: Tensor
@@ -55,31 +55,31 @@ class Batch:
 
 
 class ImpossibleLength(ValueError):
-    """A length at which the task cannot be asked."""
+    """A length that the task does not support."""
 
 
 class TooShort(ImpossibleLength):
-    """A length under the task's smallest."""
+    """A length below the task's `min_length`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
-    """A parameterised distribution of sequences, with its chance line and its exact solver.
+    """A parameterised distribution of sequences, with its chance level and an exact solver.
 
-    Raises `ValueError` where parameters are impossible.
+    Constructing a task with impossible parameters raises `ValueError`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(allow_inf_nan=False)
 
     version: ClassVar[int] = 1
-    """Raised whenever the same parameters and seed would sample other data."""
+    """Raised whenever the same parameters and seed would sample different data."""
     source: ClassVar[str]
-    """Where the task comes from."""
+    """The publications or data that the task is based on."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Published protocols by name: the parameters that they set."""
+    """Published protocols: the parameters that each one sets, by its name."""
 
     def __str__(self) -> str:
-        """The spec that builds this task, defaults left out."""
+        """Return the spec that builds this task, without parameters at their defaults."""
         name = type(self).__module__.rpartition(".")[2]
         values = {field.name: (getattr(self, field.name), field.default) for field in dataclasses.fields(self)}
         written = ",".join(f"{key}={value}" for key, (value, default) in sorted(values.items()) if value != default)
@@ -87,67 +87,85 @@ class Task(ABC):
 
     @classmethod
     def summary(cls) -> str:
-        """What is asked, in one line."""
+        """Return the first line of the class docstring, which describes the task."""
         return (cls.__doc__ or "").strip().partition("\n")[0]
 
     @property
     @abstractmethod
-    def inputs(self) -> Tokens | Reals: ...
+    def inputs(self) -> Tokens | Reals:
+        """The kind and size of the input at each step."""
 
     @property
     @abstractmethod
-    def targets(self) -> Tokens | Reals: ...
+    def targets(self) -> Tokens | Reals:
+        """The kind and size of the answer at each step."""
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """What a reader is shown for each input token."""
+        """A display name for each input token."""
         return tuple(str(token) for token in range(self.inputs.size))
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """What a reader is shown for each answer."""
+        """A display name for each class."""
         return tuple(str(token) for token in range(self.targets.size))
 
     @property
     def data_digest(self) -> str | None:
-        """The SHA-256 of the data that the task reads; None where it makes its own."""
+        """The SHA-256 of the data set that the task reads; None if the task generates its data."""
         return None
 
     @property
     @abstractmethod
     def min_length(self) -> int:
-        """The smallest length at which the task can be asked."""
+        """The shortest length that the task supports."""
 
     @abstractmethod
     def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
-        """`sample` without its checks. Only a task that reads data looks at `split`."""
+        """Sample a batch without checking the arguments; `sample` calls this.
+
+        Args:
+            generator: The only source of randomness.
+            batch: Number of sequences, at least 1.
+            length: Steps per sequence, a supported length.
+            split: The part to sample from. Tasks that generate their data ignore it.
+        """
 
     @abstractmethod
     def chance(self, length: int) -> float:
-        """The score of the best answer that does not look at the input, though it may count the steps."""
+        """Return the chance level: the best score without reading the input, though the step may be known."""
 
     @abstractmethod
     def solve(self, batch: Batch) -> Tensor:
-        """The right answers, worked out from the inputs: (B, T) or (B, T, D), as `targets`."""
+        """Compute the correct answers from the inputs alone, in the shape of `batch.targets`."""
 
     def solvable(self, batch: Batch) -> Tensor:
-        """Where the inputs tell the answer, bool (B, T): wherever one is asked, unless a task says otherwise."""
+        """Return the positions whose answer follows from the inputs, bool (B, T): by default every scored one."""
         return batch.mask
 
     def memoryless_score(self, length: int) -> float | None:
-        """The score of the best answer from the present input (and step) alone, where it beats chance."""
+        """Return the memoryless baseline, or None if it does not exceed chance.
+
+        It is the best score that can be reached from the input at the present step and the step number.
+        """
         return None
 
     @abstractmethod
     def collision(self, length: int) -> float:
-        """At most how likely it is that a training and a test draw are one and the same input sequence."""
+        """Return an upper bound on the probability that a training and a test sequence are identical."""
 
     def sample(self, generator: torch.Generator, batch: int, length: int, split: Split = "train") -> Batch:
-        """`batch` sequences of exactly `length` steps.
+        """Sample a batch of sequences.
 
-        Where the task reads data, `split` says from which of three disjoint parts; otherwise the
-        generator alone keeps the splits apart. Raises `ImpossibleLength` where the task cannot be
-        asked at that length, `TooShort` under its smallest.
+        Args:
+            generator: The only source of randomness. It keeps the splits of generated data apart.
+            batch: Number of sequences, at least 1.
+            length: Steps per sequence.
+            split: The part to sample from, for tasks that read a data set. The three parts are disjoint.
+
+        Raises:
+            ImpossibleLength: If the task does not support this length (`TooShort` if below `min_length`).
+            ValueError: If `batch` is below 1.
         """
         if batch < 1:
             raise ValueError(f"a batch needs at least 1 sequence, not {batch}")
@@ -155,44 +173,52 @@ class Task(ABC):
         return self.draw(generator, batch, length, split)
 
     def check_length(self, length: int) -> None:
-        """Raises `ImpossibleLength` where the task cannot be asked, `TooShort` under its smallest length."""
+        """Raise `ImpossibleLength` if the task does not support this length, `TooShort` if below `min_length`."""
         if length < self.min_length:
             raise TooShort(f"{self} needs at least {self.min_length} steps, not {length}")
 
+    def supports_length(self, length: int) -> bool:
+        """Return whether `check_length` accepts this length."""
+        try:
+            self.check_length(length)
+        except ImpossibleLength:
+            return False
+        return True
+
     def answer(self, outputs: Tensor) -> Tensor:
-        """A model's outputs (B, T, C) as answers: the likeliest class, or the reals as they are."""
+        """Convert model outputs (B, T, C) to answers: the most likely class, or the real numbers unchanged."""
         return outputs.argmax(-1) if isinstance(self.targets, Tokens) else outputs
 
-    def right(self, answers: Tensor, batch: Batch) -> Tensor:
-        """Whether each answer is right, bool (B, T); only asked positions mean anything."""
+    def correct(self, answers: Tensor, batch: Batch) -> Tensor:
+        """Return whether each answer is correct, bool (B, T); only scored positions carry meaning."""
         if isinstance(self.targets, Tokens):
             return answers == batch.targets
         return ((answers - batch.targets).abs() <= REAL_TOLERANCE).all(-1)
 
     def score(self, answers: Tensor, batch: Batch) -> float:
-        """The share of asked positions that are answered rightly, in [0, 1]."""
-        return self.right(answers, batch)[batch.mask].double().mean().item()
+        """Return the share of scored positions with a correct answer, in [0, 1]."""
+        return self.correct(answers, batch)[batch.mask].double().mean().item()
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """What training lowers: cross-entropy in nats, or squared error, averaged over asked positions."""
-        asked, targets = outputs[batch.mask], batch.targets[batch.mask]
+        """Return the training loss: cross-entropy in nats or squared error, averaged over the scored positions."""
+        scored, targets = outputs[batch.mask], batch.targets[batch.mask]
         measure = functional.cross_entropy if isinstance(self.targets, Tokens) else functional.mse_loss
-        return measure(asked, targets)
+        return measure(scored, targets)
 
     def metrics(self, outputs: Tensor, batch: Batch) -> dict[str, float]:
-        """What is recorded beside the score: the loss, and what a task adds."""
+        """Return the metrics recorded with the score, by name: the loss first, then those the task adds."""
         name = "cross_entropy" if isinstance(self.targets, Tokens) else "mse"
         return {name: self.loss(outputs, batch).item()}
 
 
-def asked_at_the_end(batch: int, length: int) -> Tensor:
-    """The mask (B, T) of a task that asks at the last step only."""
+def last_step_mask(batch: int, length: int) -> Tensor:
+    """Return the mask (B, T) of a task that scores only the last step."""
     mask_BT = torch.zeros(batch, length, dtype=torch.bool)
     mask_BT[:, -1] = True
     return mask_BT
 
 
 def generator(seed: int, split: Split) -> torch.Generator:
-    """The source of randomness of one split of one seed; no two share a stream."""
+    """Return the generator of one split of one seed; its stream differs from that of every other pair."""
     digest = hashlib.sha256(f"carousel {split} {seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bench.validation import ARCH_CHECKS, LEVELS, Level, Trial
+from bench.validation import ARCH_CHECKS, LEVELS, ArchExample, Level
 from tests.arch import oracles, softmax
 from tests.arch.oracles import name_and_options
 from tests.arch.subjects import every_spec, trial
@@ -51,5 +51,5 @@ def contract_checks() -> Iterator[Check]:
                 yield Check(function=check, arch=arch, name=name, run=partial(_run_on_trial, check, spec, level))
 
 
-def _run_on_trial(check: Callable[[Trial], None], spec: str, level: Level) -> None:
+def _run_on_trial(check: Callable[[ArchExample], None], spec: str, level: Level) -> None:
     check(trial(spec, level))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.validation import arch_checks as laws
+from bench.validation import arch_checks
 from tests.arch import oracles, softmax
 
 Check = Callable[..., None]
@@ -89,7 +89,7 @@ FAULTS = [
     ),
     *_table(
         "gru.py",
-        laws.gates_keep_the_state,
+        arch_checks.gates_read_only,
         {
             "gates() changes the state": (
                 "self.activations(self.project(x_BD), state), strict",
@@ -115,14 +115,14 @@ FAULTS = [
     ),
     *_table(
         "rnn.py",
-        laws.shapes,
+        arch_checks.shapes,
         {
             "outputs in single precision": ("return h_BH, RNNState(h_BH)", "return h_BH.float(), RNNState(h_BH)"),
         },
     ),
     *_table(
         "lstm.py",
-        laws.the_present_input_shows,
+        arch_checks.input_dependence,
         {
             "output ignores the current input": (
                 "return h_BH, LSTMState(h_BH, c_BH)",
@@ -142,14 +142,14 @@ FAULTS = [
     ),
     *_table(
         "rnn.py",
-        laws.sequences_of_a_batch_are_independent,
+        arch_checks.batch_independence,
         {
             "batch averaged": ("projected_BG, state.h_BH, self", "projected_BG, state.h_BH - state.h_BH.mean(0), self"),
         },
     ),
     *_table(
         "rnn.py",
-        laws.streams_never_touch,
+        arch_checks.stream_independence,
         {
             "streams share one buffer": (
                 "return h_BH, RNNState(h_BH)",
@@ -159,14 +159,14 @@ FAULTS = [
     ),
     *_table(
         "rnn.py",
-        laws.gradients_are_the_slopes_of_the_outputs,
+        arch_checks.gradients_match_finite_differences,
         {
             "no gradient through time": ("projected_BG, state.h_BH, self", "projected_BG, state.h_BH.detach(), self"),
         },
     ),
     *_table(
         "transformer.py",
-        laws.future_inputs_change_no_past_output,
+        arch_checks.causality,
         {
             "causal mask missing": ("is_causal=T > 1", "is_causal=False"),
             "causal mask missing in a window": ("(age_TS >= 0) & (age_TS <", "(age_TS <"),
@@ -174,7 +174,7 @@ FAULTS = [
     ),
     *_table(
         "transformer.py",
-        laws.scan_equals_step,
+        arch_checks.step_equals_scan,
         {
             "values not cached": (
                 "values_BNSK[:, :, length : length + T] = v_BNTK",
@@ -243,14 +243,14 @@ FAULTS = [
     ),
     *_table(
         "transformer.py",
-        laws.gradients_reach_everything_that_is_learned,
+        arch_checks.gradients_reach_parameters,
         {
             "attention gets no gradient": ("self.W_o(attended_BTD)", "self.W_o(attended_BTD.detach())"),
         },
     ),
     *_table(
         "transformer.py",
-        laws.gradients_are_the_same_in_any_chunking,
+        arch_checks.gradients_across_chunks,
         {
             "gradient does not cross chunks": (
                 "torch.cat([old_keys, k_BNTK], 2)",
@@ -260,7 +260,7 @@ FAULTS = [
     ),
     *_table(
         "core/layer.py",
-        laws.scan_equals_step,
+        arch_checks.step_equals_scan,
         {
             "scan never advances its state": ("h_BH, state = self.update", "h_BH, _ = self.update"),
         },
@@ -268,7 +268,7 @@ FAULTS = [
     ),
     *_table(
         "core/state.py",
-        laws.a_copied_state_is_independent,
+        arch_checks.state_copies,
         {
             "copied state shares memory": ("lambda tensor: tensor.clone()", "lambda tensor: tensor"),
         },
@@ -276,7 +276,7 @@ FAULTS = [
     ),
     *_table(
         "core/layer.py",
-        laws.forward_is_scan_from_the_empty_state,
+        arch_checks.forward_equals_scan,
         {
             "forward starts from its final state": (
                 "self.scan(x_BTD, self.init_state(len(x_BTD)))[0]",
@@ -287,7 +287,7 @@ FAULTS = [
     ),
     *_table(
         "core/model.py",
-        laws.scan_equals_step,
+        arch_checks.step_equals_scan,
         {
             "all layers use the state of the first": (
                 "layer.scan(hidden if i == 0 else self.dropout(hidden), state[i])",

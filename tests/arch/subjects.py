@@ -19,9 +19,9 @@ from bench.validation import (
     LEVELS,
     MODES,
     VOCABULARY,
+    ArchExample,
     Level,
-    Subject,
-    Trial,
+    ModuleUnderTest,
     repeat_step,
     scan_chunks,
 )
@@ -58,14 +58,14 @@ def every_spec() -> list[str]:
     return [*arch.names(), *SPECS]
 
 
-def trial(spec: str, level: Level) -> Trial:
+def trial(spec: str, level: Level) -> ArchExample:
     """Return the architecture at the size that the contract checks use."""
-    return Trial(package=arch, spec=spec, level=level, width=WIDTH, batch=BATCH, same_state=same_state)
+    return ArchExample(package=arch, spec=spec, level=level, width=WIDTH, batch=BATCH, same_state=same_state)
 
 
-def subject(spec: str, level: Level) -> Subject:
+def subject(spec: str, level: Level) -> ModuleUnderTest:
     """Return the architecture as one layer, or as a model of two layers that reads reals or tokens."""
-    return trial(spec, level).subject()
+    return trial(spec, level).build()
 
 
 def model(spec: str, *, depth: int = 2, vocabulary: int | None = None) -> Any:

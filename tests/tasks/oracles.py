@@ -1,4 +1,4 @@
-"""The answers of each task, worked out from one sequence in plain Python, the way a person would."""
+"""Independent solutions of each task in plain Python, one sequence at a time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import statistics
 from typing import Any
 
 Answers = dict[int, Any]
+"""The answer at each scored step."""
 
 INNER = "B(?:TS*X(?:XT*VP)*(?:S|XT*VV)|PT*V(?:V|P(?:XT*VP)*(?:S|XT*VV)))E"
 EMBEDDED = f"B(?:T{INNER}T|P{INNER}P)E"
-"""The automaton of the Reber grammar, written out by hand as regular expressions."""
+"""The embedded Reber grammar as a hand-written regular expression."""
 
 
 def words(task: Any, row: list[int]) -> list[str]:
-    """The names of the tokens of one sequence."""
+    """Return the names of the tokens of one sequence."""
     return [task.input_names[token] for token in row]
 
 
@@ -73,11 +74,13 @@ def listops(task: Any, row: list[int]) -> Answers:
     text = " ".join(words(task, row)).rstrip("_= ")
     innermost = re.compile(r"\[(MIN|MAX|MED|SM)((?: \d)+) \]")
     while "[" in text:
-        text = innermost.sub(lambda found: str(_operate(found[1], [int(digit) for digit in found[2].split()])), text)
+        text = innermost.sub(
+            lambda match: str(apply_operator(match[1], [int(digit) for digit in match[2].split()])), text
+        )
     return {len(row) - 1: int(text)}
 
 
-def _operate(operator: str, numbers: list[int]) -> int:
+def apply_operator(operator: str, numbers: list[int]) -> int:
     if operator == "SM":
         return sum(numbers) % 10
     if operator == "MED":

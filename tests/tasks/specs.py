@@ -1,13 +1,13 @@
-"""The tasks under test: every file of the room with its defaults, and variants that take another path through it."""
+"""The tasks under test: every task with its defaults, and variants that exercise other code paths."""
 
 from pathlib import Path
 
 import pytest
 
 import tasks
-from bench.validation import lengths_of
+from bench.validation import lengths_to_check
 
-__all__ = ["lengths_of", "of_every_task"]
+__all__ = ["for_every_task", "lengths_to_check"]
 
 SAMPLE = Path(__file__).with_name("sample.txt")
 VARIANTS = [
@@ -33,12 +33,12 @@ VARIANTS = [
 SPECS = [*tasks.names(), *VARIANTS]
 
 
-def of_every_task() -> pytest.MarkDecorator:
-    """Runs a test once for each task and variant, given as `task`."""
+def for_every_task() -> pytest.MarkDecorator:
+    """Return a mark that runs a test for each task and variant, passed as `task`."""
     built = [pytest.param(tasks.build(spec), id=short(spec)) for spec in SPECS]
     return pytest.mark.parametrize("task", built)
 
 
 def short(spec: str) -> str:
-    """A spec without the folder that a path in it lies in."""
+    """Return the spec without the folder of the sample text."""
     return spec.replace(f"{SAMPLE.parent}/", "")

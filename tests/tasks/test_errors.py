@@ -1,4 +1,4 @@
-"""Wrong names, impossible parameters and lengths: one clear line each, and the registry's help."""
+"""Unknown names, invalid parameters and unsupported lengths: each gives a clear message of one line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 
 import tasks
 from tasks import ImpossibleLength, Task, TooShort, UnknownName
-from tests.tasks.specs import of_every_task
+from tests.tasks.specs import for_every_task
 
 IMPOSSIBLE = {
     "adding:marks=everywhere": "'halves' or 'anywhere'",
-    "brackets:resampled=0": "resampled must lie above 0 and at most at 1, not 0.0",
+    "brackets:resampled=0": "resampled must be above 0 and at most 1, not 0.0",
     "brackets:resampled=nan": "finite number",
     "copy_memory:symbols=0": "symbols must be at least 1",
     "copy_memory:alphabet=1": "alphabet at least 2, not 10 and 1",
@@ -23,17 +23,17 @@ IMPOSSIBLE = {
     "group_word:group=S6": "'S5', 'A5' or 'Z60'",
     "induction:vocabulary=1": "vocabulary must be at least 2, not 1",
     "listops:depth=1": "depth and arguments must be at least 2",
-    "listops:shortest=0.95": "shortest must lie between 0 and 0.9",
-    "modular_arithmetic:modulus=1": "modulus must lie between 2 and 20",
+    "listops:shortest=0.95": "shortest must be between 0 and 0.9",
+    "modular_arithmetic:modulus=1": "modulus must be between 2 and 20",
     "modular_arithmetic:modulus=five": "valid integer",
     "parity:every_step=2": "boolean",
     "recall:pairs=0": "pairs must be at least 1",
-    "recall:vocabulary=9": "an even number from 4, not 8 and 9",
+    "recall:vocabulary=9": "an even number of at least 4, not 8 and 9",
     "recall:pairs=8,vocabulary=16": "a vocabulary of 16 has 7 keys, too few for 8 pairs",
     "recall:power=0": "power must be above 0",
     "selective_copy:alphabet=1": "alphabet at least 2",
     "temporal_order:symbols=4": "symbols must be 2 or 3, not 4",
-    "text:path=/no/such/file": "cannot read the text '/no/such/file': No such file or directory",
+    "text:path=/no/such/file": "cannot read '/no/such/file': No such file or directory",
     "adding:marks": "name:option=value",
     "adding:marks=halves,marks=anywhere": "repeats an option; give each option once",
     ":marks=halves": "name:option=value",
@@ -79,7 +79,7 @@ def one_line(error: pytest.ExceptionInfo[ValueError]) -> str:
 
 
 @pytest.mark.parametrize(("spec", "message"), IMPOSSIBLE.items())
-def test_an_impossible_parameter_is_named(spec: str, message: str) -> None:
+def test_an_invalid_parameter_is_named(spec: str, message: str) -> None:
     with pytest.raises(ValueError) as error:
         tasks.build(spec)
     assert message in one_line(error)
@@ -93,19 +93,19 @@ def test_unknown_names_get_a_suggestion(spec: str, message: str) -> None:
     assert spec == "" or isinstance(error.value, UnknownName)
 
 
-def test_every_preset_is_the_published_protocol() -> None:
+def test_presets_set_the_published_parameters() -> None:
     assert {spec: str(tasks.build(spec)) for spec in PRESETS} == PUBLISHED
 
 
 @pytest.mark.parametrize("spec", PRESETS)
-def test_every_preset_is_solved_at_512_steps(spec: str) -> None:
+def test_presets_are_solved_exactly_at_512_steps(spec: str) -> None:
     task = tasks.build(spec)
     batch = task.sample(tasks.generator(0, "test"), 8, 512, "test")
     assert task.score(task.solve(batch), batch) == 1.0
     assert 0 <= task.collision(512) < 1e-8
 
 
-def test_parameters_beside_a_preset_win() -> None:
+def test_explicit_parameters_override_a_preset() -> None:
     assert str(tasks.build("copy_memory:preset=tcn,symbols=3")) == (
         "copy_memory:delimiter=throughout,supervised=all,symbols=3"
     )
@@ -117,17 +117,17 @@ def test_names_are_the_public_files_of_the_folder() -> None:
     assert [tasks.get(name).__module__ for name in tasks.names()] == [f"tasks.{name}" for name in tasks.names()]
 
 
-@of_every_task()
-def test_one_step_too_few_is_refused_and_the_smallest_length_works(task: Task) -> None:
-    least = task.min_length
-    assert task.sample(tasks.generator(0, "train"), 2, least).inputs.shape[1] == least
-    for length in (least - 1, 0, -5):
+@for_every_task()
+def test_min_length_is_accepted_and_shorter_lengths_are_refused(task: Task) -> None:
+    shortest = task.min_length
+    assert task.sample(tasks.generator(0, "train"), 2, shortest).inputs.shape[1] == shortest
+    for length in (shortest - 1, 0, -5):
         with pytest.raises(TooShort) as error:
             task.sample(tasks.generator(0, "train"), 2, length)
-        assert one_line(error) == f"{task} needs at least {least} steps, not {length}"
+        assert one_line(error) == f"{task} needs at least {shortest} steps, not {length}"
 
 
-@of_every_task()
+@for_every_task()
 def test_an_empty_batch_is_refused(task: Task) -> None:
     with pytest.raises(ValueError, match="a batch needs at least 1 sequence, not 0"):
         task.sample(tasks.generator(0, "train"), 0, task.min_length)
@@ -136,12 +136,12 @@ def test_an_empty_batch_is_refused(task: Task) -> None:
 @pytest.mark.parametrize(
     ("spec", "length", "message"),
     [
-        ("digits", 100, "holds each of 64 pixels equally long: give a multiple, not 100"),
-        ("listops:depth=2", 200, "hardly any expression fills 50 to 199"),
-        ("text", 10**6, "room for"),
+        ("digits", 100, "digits needs a multiple of 64 steps, not 100"),
+        ("listops:depth=2", 200, "too few expressions have 50 to 199 tokens"),
+        ("text", 10**6, "text supports at most "),
     ],
 )
-def test_a_length_at_which_a_task_cannot_be_asked_is_refused(spec: str, length: int, message: str) -> None:
+def test_an_unsupported_length_is_refused(spec: str, length: int, message: str) -> None:
     with pytest.raises(ImpossibleLength) as error:
         tasks.build(spec).sample(tasks.generator(0, "train"), 2, length)
     assert message in one_line(error)

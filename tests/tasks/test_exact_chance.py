@@ -1,4 +1,4 @@
-"""Chance lines that follow from a formula, against every case counted one by one."""
+"""Chance and memoryless baselines from formulas, against an enumeration of all sequences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.core.expressions import answer_shares
 from tests.tasks import oracles
 
 ROUNDING = 1e-9
-"""Of a few thousand float64 additions, and of the damped Fourier transform of `listops`."""
+"""Absolute rounding error of a few thousand float64 additions and of the damped Fourier transform of `listops`."""
 
 
 def best(counts: Counter[int]) -> Fraction:
@@ -24,74 +24,74 @@ def best(counts: Counter[int]) -> Fraction:
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 6, 7])
 @pytest.mark.parametrize("places", [3, 5, 6])
-def test_cycle_navigation_counts_all_walks(places: int, length: int) -> None:
+def test_cycle_navigation_matches_all_walks(places: int, length: int) -> None:
     task = tasks.build(f"cycle_navigation:places={places}")
     ends = Counter(sum(walk) % places for walk in itertools.product((-1, 0, 1), repeat=length))
     assert task.chance(length) == pytest.approx(float(best(ends)), abs=ROUNDING)
     before = Counter(sum(walk) % places for walk in itertools.product((-1, 0, 1), repeat=length - 1))
-    blind = task.memoryless_score(length) or task.chance(length)
-    assert blind == pytest.approx(float(best(before)), abs=ROUNDING if length < 5 else 2e-3)
+    memoryless = task.memoryless_score(length) or task.chance(length)
+    assert memoryless == pytest.approx(float(best(before)), abs=ROUNDING if length < 5 else 2e-3)
 
 
 @pytest.mark.parametrize("modulus", [2, 4, 5])
 @pytest.mark.parametrize("length", [1, 3, 4, 5])
-def test_modular_arithmetic_counts_all_expressions(modulus: int, length: int) -> None:
+def test_modular_arithmetic_matches_all_expressions(modulus: int, length: int) -> None:
     task = tasks.build(f"modular_arithmetic:modulus={modulus}")
     numbers, operators = range(modulus), range(modulus, modulus + 3)
-    written = [numbers if t % 2 == 0 else operators for t in range(length - (length + 1) % 2)]
+    symbols = [numbers if t % 2 == 0 else operators for t in range(length - (length + 1) % 2)]
     values: Counter[int] = Counter()
     by_last: dict[int, Counter[int]] = {number: Counter() for number in numbers}
-    for expression in itertools.product(*written):
+    for expression in itertools.product(*symbols):
         (value,) = oracles.modular_arithmetic(task, list(expression)).values()
         values[value] += 1
         by_last[expression[-1]][value] += 1
     assert task.chance(length) == pytest.approx(float(best(values)), abs=ROUNDING)
     if length % 2:
-        knowing = sum(best(counts) for counts in by_last.values()) / modulus
-        line = task.chance(length) if knowing == best(values) else task.memoryless_score(length)
-        assert line == pytest.approx(float(knowing), abs=ROUNDING)
-        assert (task.memoryless_score(length) is None) == (knowing == best(values))
+        expected = sum(best(counts) for counts in by_last.values()) / modulus
+        score = task.chance(length) if expected == best(values) else task.memoryless_score(length)
+        assert score == pytest.approx(float(expected), abs=ROUNDING)
+        assert (task.memoryless_score(length) is None) == (expected == best(values))
     else:
         assert task.memoryless_score(length) is None
 
 
 @pytest.mark.parametrize("length", [2, 4, 6, 8])
-def test_brackets_counts_all_ways_to_spoil_a_valid_string(length: int) -> None:
+def test_brackets_matches_all_resamplings_of_all_balanced_strings(length: int) -> None:
     task = tasks.build("brackets:resampled=0.4")
     strings = itertools.product((0, 1), repeat=length)
-    valid = [string for string in strings if oracles.brackets(task, list(string))[length - 1]]
-    still = sum(
+    balanced_strings = [string for string in strings if oracles.brackets(task, list(string))[length - 1]]
+    stays_balanced = sum(
         0.2 ** sum(a != b for a, b in zip(string, other, strict=True))
         * 0.8 ** sum(a == b for a, b in zip(string, other, strict=True))
-        for string in valid
-        for other in valid
-    ) / len(valid)
-    balanced = 0.5 + 0.5 * still
+        for string in balanced_strings
+        for other in balanced_strings
+    ) / len(balanced_strings)
+    balanced = 0.5 + 0.5 * stays_balanced
     assert task.chance(length) == pytest.approx(balanced, abs=ROUNDING)
     assert task.memoryless_score(length) == pytest.approx(balanced + 0.1, abs=ROUNDING)
 
 
-def test_listops_counts_all_flat_lists() -> None:
+def test_listops_matches_all_flat_lists() -> None:
     shares = dict.fromkeys(range(10), 0.0)
     for count in (2, 3, 4):
         for digits in itertools.product(range(10), repeat=count):
             for operator in ("MIN", "MAX", "MED", "SM"):
-                value = oracles._operate(operator, list(digits))
+                value = oracles.apply_operator(operator, list(digits))
                 shares[value] += 1 / (3 * 4 * 10**count)
     assert answer_shares(2, 4, 4, 6).tolist() == pytest.approx([shares[v] for v in range(10)], abs=ROUNDING)
 
 
-def test_listops_weighs_nested_lists_of_two_by_their_size() -> None:
-    """With two arguments at most and depth 3, an expression of 7 tokens nests exactly one list."""
+def test_listops_matches_all_lists_nested_once() -> None:
+    """With at most two arguments and depth 3, an expression of 7 tokens contains exactly one nested list."""
     flat = answer_shares(2, 2, 4, 4)
     shares = torch.zeros(10, dtype=torch.float64)
     for inner, digit in itertools.product(range(10), repeat=2):
         for operator in ("MIN", "MAX", "MED", "SM"):
-            shares[oracles._operate(operator, [inner, digit])] += flat[inner] / 40
+            shares[oracles.apply_operator(operator, [inner, digit])] += flat[inner] / 40
     assert answer_shares(3, 2, 7, 7).tolist() == pytest.approx(shares.tolist(), abs=ROUNDING)
 
 
-def test_the_memoryless_loss_of_copy_memory_is_the_papers() -> None:
+def test_copy_memory_has_the_published_memoryless_loss() -> None:
     task = CopyMemory(supervised="all")
     batch = task.sample(tasks.generator(0, "train"), 64, 120)
     outputs = torch.full((64, 120, 9), -1e4)
@@ -101,7 +101,7 @@ def test_the_memoryless_loss_of_copy_memory_is_the_papers() -> None:
     assert task.memoryless_loss(120) == pytest.approx(10 * 2.0794415 / 120, rel=1e-6)
 
 
-def test_the_mean_squared_error_of_addings_best_constant_is_a_sixth() -> None:
+def test_the_best_constant_for_adding_has_a_mean_squared_error_of_one_sixth() -> None:
     task = tasks.build("adding")
     batch = task.sample(tasks.generator(0, "train"), 20_000, 10)
     assert task.metrics(torch.ones(20_000, 10, 1), batch)["mse"] == pytest.approx(1 / 6, abs=0.005)

@@ -1,4 +1,4 @@
-"""How much of the test data was seen in training: measured, and declared beforehand."""
+"""The overlap of training and test data: measured, and bounded by `declared_overlap`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import math
 import pytest
 
 import tasks
-from bench.validation import lengths_of
+from bench.validation import lengths_to_check
 from tasks import Task
-from tests.tasks.specs import of_every_task
+from tests.tasks.specs import for_every_task
 
 SEQUENCES = 400
 DEVIATIONS = 5
-"""Of the count of repeated sequences, taken as Poisson; times two, since a likely sequence repeats more than once."""
+"""Of the number of repeated sequences, taken as Poisson; doubled below, since a likely one repeats several times."""
 EXACT = {
     "parity": 10,
     "even_pairs": 10,
@@ -26,12 +26,12 @@ EXACT = {
     "group_word:group=A5": 2,
     "temporal_order": 10,
 }
-"""Tasks whose sequences are all equally likely, with a length at which there are few of them."""
+"""Tasks whose sequences are all equally likely, each with a length that has few different sequences."""
 
 
-@of_every_task()
-def test_the_measured_overlap_stays_under_the_declared(task: Task) -> None:
-    for length in lengths_of(task):
+@for_every_task()
+def test_measured_overlap_is_below_the_declared_bound(task: Task) -> None:
+    for length in lengths_to_check(task):
         declared = tasks.declared_overlap(task, length, SEQUENCES)
         measured = tasks.overlap(task, length, SEQUENCES)
         margin = 2 * DEVIATIONS * math.sqrt(declared / SEQUENCES)
@@ -39,24 +39,24 @@ def test_the_measured_overlap_stays_under_the_declared(task: Task) -> None:
 
 
 @pytest.mark.parametrize(("spec", "length"), EXACT.items())
-def test_where_all_sequences_are_equally_likely_the_overlap_is_what_their_number_says(spec: str, length: int) -> None:
+def test_overlap_of_equally_likely_sequences_follows_from_their_number(spec: str, length: int) -> None:
     task = tasks.build(spec)
     expected = 1 - (1 - task.collision(length)) ** SEQUENCES
     measured = sum(tasks.overlap(task, length, SEQUENCES, seed) for seed in range(20)) / 20
     assert measured == pytest.approx(expected, abs=0.03)
 
 
-def test_reals_never_repeat_and_tiny_spaces_always_do() -> None:
+def test_reals_never_overlap_and_tiny_spaces_always_do() -> None:
     assert tasks.overlap(tasks.build("adding"), 8, SEQUENCES) == 0
     assert tasks.declared_overlap(tasks.build("adding"), 8, SEQUENCES) == 0
     assert tasks.overlap(tasks.build("parity"), 2, SEQUENCES) == 1
     assert tasks.declared_overlap(tasks.build("parity"), 2, SEQUENCES) == 1
 
 
-def test_reber_collides_as_often_as_its_strings_say() -> None:
-    """Both draws of 9 symbols meet node for node: counted over all walks by hand, two at a time."""
+def test_reber_collision_matches_sampled_pairs() -> None:
+    """The share of identical sequences among sampled pairs of 9 symbols is the stated probability."""
     task = tasks.build("reber")
     generator = tasks.generator(0, "train")
     first, second = (task.sample(generator, 200_000, 9).inputs for _ in range(2))
-    met = (first == second).all(1).double().mean().item()
-    assert task.collision(9) == pytest.approx(met, rel=0.1)
+    identical = (first == second).all(1).double().mean().item()
+    assert task.collision(9) == pytest.approx(identical, rel=0.1)

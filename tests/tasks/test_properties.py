@@ -1,4 +1,4 @@
-"""What is true of every sequence of a task, for any seed, length and parameters."""
+"""Properties of every sequence of a task, for any seed, length and parameters."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.tasks import oracles
 SEEDS = st.integers(0, 2**32)
 SHARES = st.sampled_from([0.05, 0.2, 0.5, 1.0])
 FLOAT32_SUM = 1e-6
-"""Two float32 numbers below 1 are added with at most half an ulp of 2 as error, 1.2e-7."""
+"""The sum of two float32 numbers below 1 has an error of at most half an ulp of 2, which is 1.2e-7."""
 
 
 def specs_of(name: str, **parameters: st.SearchStrategy[Any]) -> st.SearchStrategy[str]:
-    """Specs of a task with each parameter drawn from a strategy."""
-    written = st.fixed_dictionaries(parameters).map(lambda drawn: ",".join(f"{k}={v}" for k, v in drawn.items()))
-    return written.map(lambda text: f"{name}:{text}" if text else name)
+    """Return a strategy for specs of a task, given a strategy for each parameter."""
+    texts = st.fixed_dictionaries(parameters).map(lambda values: ",".join(f"{k}={v}" for k, v in values.items()))
+    return texts.map(lambda text: f"{name}:{text}" if text else name)
 
 
 ANY = {
@@ -43,38 +43,38 @@ ANY = {
     "selective_copy": specs_of("selective_copy", symbols=st.integers(1, 12), alphabet=st.integers(2, 9)),
     "temporal_order": specs_of("temporal_order", symbols=st.sampled_from([2, 3])),
 }
-"""Every task that makes its own data and has one right answer; `reber` and the real data have their own files."""
+"""Every task with generated data and unique answers; `reber` and real data have test files of their own."""
 
 
-def drawn(spec: str, seed: int, extra: int) -> tuple[Task, Batch, int]:
+def sample(spec: str, seed: int, extra: int) -> tuple[Task, Batch, int]:
     task = tasks.build(spec)
     length = task.min_length + extra
     return task, task.sample(tasks.generator(seed, "train"), 4, length), length
 
 
 @pytest.mark.parametrize("name", sorted(ANY))
-def test_targets_are_what_a_person_would_answer(name: str) -> None:
+def test_targets_equal_the_answers_of_the_oracle(name: str) -> None:
     @settings(max_examples=25, deadline=None, database=None, derandomize=True)
     @given(ANY[name], SEEDS, st.integers(0, 40))
     def check(spec: str, seed: int, extra: int) -> None:
-        task, batch, _ = drawn(spec, seed, extra)
+        task, batch, _ = sample(spec, seed, extra)
         oracle = getattr(oracles, name)
         for row, targets, mask in zip(batch.inputs, batch.targets, batch.mask, strict=True):
             expected = oracle(task, row.tolist())
             assert sorted(expected) == mask.nonzero().flatten().tolist()
-            got = targets[mask].flatten().tolist()
-            assert got == pytest.approx([expected[step] for step in sorted(expected)], abs=FLOAT32_SUM)
+            actual = targets[mask].flatten().tolist()
+            assert actual == pytest.approx([expected[step] for step in sorted(expected)], abs=FLOAT32_SUM)
 
     check()
 
 
-def holds(name: str, check: Callable[[Any, torch.Tensor, int], None]) -> None:
-    """Runs a check of one row for many tasks of that name, seeds and lengths."""
+def check_all(name: str, check: Callable[[Any, torch.Tensor, int], None]) -> None:
+    """Run `check(task, row, length)` for many parameters, seeds and lengths of a task."""
 
     @settings(max_examples=25, deadline=None, database=None, derandomize=True)
     @given(ANY[name], SEEDS, st.integers(0, 40))
     def run(spec: str, seed: int, extra: int) -> None:
-        task, batch, length = drawn(spec, seed, extra)
+        task, batch, length = sample(spec, seed, extra)
         for row in batch.inputs:
             check(task, row, length)
 
@@ -85,36 +85,36 @@ def test_adding_marks_two_values() -> None:
     def check(task: Any, row: torch.Tensor, length: int) -> None:
         values, marks = row.T
         assert values.min() >= 0 and values.max() < 1
-        places = marks.nonzero().flatten().tolist()
-        assert len(places) == 2 and marks.sum() == 2
+        steps = marks.nonzero().flatten().tolist()
+        assert len(steps) == 2 and marks.sum() == 2
         if task.marks == "halves":
-            assert places[0] < length // 2 <= places[1]
+            assert steps[0] < length // 2 <= steps[1]
 
-    holds("adding", check)
+    check_all("adding", check)
 
 
-def test_brackets_carry_an_end_mark_at_odd_lengths_only() -> None:
+def test_brackets_end_with_an_end_mark_at_odd_lengths_only() -> None:
     def check(task: Any, row: torch.Tensor, length: int) -> None:
         assert re.fullmatch(r"[()]+\.?", text := "".join(oracles.words(task, row.tolist())))
         assert text.endswith(".") == (length % 2 == 1)
 
-    holds("brackets", check)
+    check_all("brackets", check)
 
 
-def test_copy_memory_is_silent_between_the_symbols_and_the_delimiter() -> None:
+def test_copy_memory_has_only_blanks_between_symbols_and_delimiter() -> None:
     def check(task: Any, row: torch.Tensor, length: int) -> None:
         text = " ".join(oracles.words(task, row.tolist()))
         assert re.fullmatch(rf"(\d ){{{task.symbols}}}(_ )*\|( _){{{task.symbols}}}", text)
 
-    holds("copy_memory", check)
+    check_all("copy_memory", check)
 
 
 def test_induction_shows_the_trigger_twice() -> None:
     def check(task: Any, row: torch.Tensor, length: int) -> None:
-        places = [t for t, word in enumerate(oracles.words(task, row.tolist())) if word == "*"]
-        assert len(places) == 2 and places[1] == length - 1 and places[0] < length - 2
+        steps = [t for t, word in enumerate(oracles.words(task, row.tolist())) if word == "*"]
+        assert len(steps) == 2 and steps[1] == length - 1 and steps[0] < length - 2
 
-    holds("induction", check)
+    check_all("induction", check)
 
 
 def test_listops_is_one_expression_then_blanks_then_the_answer_step() -> None:
@@ -136,17 +136,17 @@ def test_listops_is_one_expression_then_blanks_then_the_answer_step() -> None:
                 depth += 1
         assert depth == 1 and deepest <= task.depth
 
-    holds("listops", check)
+    check_all("listops", check)
 
 
-def test_listops_fills_the_asked_share() -> None:
+def test_listops_fills_the_requested_share() -> None:
     task = tasks.build("listops:shortest=0.6")
     batch = task.sample(tasks.generator(0, "train"), 200, 50)
     tokens = (batch.inputs < task.input_names.index("_")).sum(1)
     assert tokens.min() >= 30 and tokens.max() <= 49
 
 
-def test_recall_asks_for_every_key_once() -> None:
+def test_recall_repeats_every_key_once() -> None:
     def check(task: Any, row: torch.Tensor, length: int) -> None:
         words = oracles.words(task, row.tolist())
         pairs, rest = words[: 2 * task.pairs], words[2 * task.pairs :]
@@ -156,10 +156,10 @@ def test_recall_asks_for_every_key_once() -> None:
         assert sorted(word for word in rest if word != "_") == sorted(keys)
         assert all(word == "_" for word in rest[1::2])
 
-    holds("recall", check)
+    check_all("recall", check)
 
 
-def test_recall_puts_queries_early_in_proportion_to_the_power_of_the_gap() -> None:
+def test_recall_query_positions_follow_the_power_law() -> None:
     task = tasks.build("recall:pairs=1,power=0.01")
     batch = task.sample(tasks.generator(0, "train"), 20_000, 10)
     shares = batch.mask.double().mean(0)[2::2]
@@ -167,40 +167,40 @@ def test_recall_puts_queries_early_in_proportion_to_the_power_of_the_gap() -> No
     assert shares.tolist() == pytest.approx((weights / weights.sum()).tolist(), abs=0.015)
 
 
-def test_selective_copy_strews_its_symbols_before_the_markers() -> None:
+def test_selective_copy_scatters_its_symbols_before_the_markers() -> None:
     def check(task: Any, row: torch.Tensor, length: int) -> None:
         text = " ".join(oracles.words(task, row.tolist()))
         assert re.fullmatch(r"[_\d ]*( \?|\?)+", text) and text.count("?") == task.symbols
         assert len(re.findall(r"\d+", text)) == task.symbols
 
-    holds("selective_copy", check)
+    check_all("selective_copy", check)
 
 
-def test_temporal_order_keeps_its_signals_in_their_windows() -> None:
+def test_temporal_order_signals_are_in_their_windows() -> None:
     def check(task: Any, row: torch.Tensor, length: int) -> None:
         words = oracles.words(task, row.tolist())
         assert re.fullmatch("<[abcdXY]*>", "".join(words))
-        places = [t for t, word in enumerate(words) if word in "XY"]
+        steps = [t for t, word in enumerate(words) if word in "XY"]
         starts = {2: (0.1, 0.5), 3: (0.1, 0.33, 0.66)}[task.symbols]
-        for place, start in zip(places, starts, strict=True):
-            assert start * length - 1 < place <= (start + 0.1) * length
+        for step, start in zip(steps, starts, strict=True):
+            assert start * length - 1 < step <= (start + 0.1) * length
 
-    holds("temporal_order", check)
+    check_all("temporal_order", check)
 
 
 @pytest.mark.parametrize("group", ["S5", "A5", "Z60"])
-def test_a_group_is_a_group(group: str) -> None:
+def test_group_tables_satisfy_the_group_axioms(group: str) -> None:
     from tasks.group_word import products_of
 
     product = products_of(group)
-    everything = torch.arange(len(product))
-    assert torch.equal(product[0], everything) and torch.equal(product[:, 0], everything)
-    assert all(torch.equal(row.sort().values, everything) for row in torch.cat([product, product.T]))
+    elements = torch.arange(len(product))
+    assert torch.equal(product[0], elements) and torch.equal(product[:, 0], elements)
+    assert all(torch.equal(row.sort().values, elements) for row in torch.cat([product, product.T]))
     for element in (1, 7, 59):
         assert torch.equal(product[product[:, element]], product[:, product[element]])
 
 
-def test_balanced_brackets_are_drawn_evenly() -> None:
+def test_balanced_brackets_are_uniform() -> None:
     task = tasks.build("brackets:resampled=0.000001")
     batch = task.sample(tasks.generator(0, "train"), 14_000, 8)
     counts = torch.unique(batch.inputs, dim=0, return_counts=True)[1]

@@ -1,4 +1,4 @@
-"""The embedded Reber grammar, against regular expressions and the strings of the literature."""
+"""The embedded Reber grammar, against regular expressions and published strings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.tasks import oracles
 
 LEGAL = ["BTSSXXTVVE", "BPVVE", "BTXXVPSE", "BPVPXVPXVPXVVE", "BTSXXVPSE"]
 ILLEGAL = ["BTSSPXSE", "BPTVVB", "BTXXVVSE", "BPVSPSE", "BTSSSE"]
-"""The examples of the two lists that accompany the grammar in teaching (N. Schraudolph, G. Orr)."""
+"""Published legal and illegal strings (teaching material of N. Schraudolph and G. Orr)."""
 
 
 def legal_after(text: str) -> set[str]:
@@ -24,7 +24,7 @@ def legal_after(text: str) -> set[str]:
 
 @pytest.mark.parametrize("inner", LEGAL)
 @pytest.mark.parametrize("outer", "TP")
-def test_known_strings_are_legal_all_the_way(inner: str, outer: str) -> None:
+def test_legal_strings_are_legal_at_every_step(inner: str, outer: str) -> None:
     text = f"B{outer}{inner}{outer}E"
     assert re.fullmatch(oracles.EMBEDDED, text)
     for i in range(1, len(text)):
@@ -33,14 +33,14 @@ def test_known_strings_are_legal_all_the_way(inner: str, outer: str) -> None:
 
 
 @pytest.mark.parametrize("inner", ILLEGAL)
-def test_known_false_strings_break_somewhere(inner: str) -> None:
+def test_illegal_strings_contain_an_illegal_symbol(inner: str) -> None:
     text = f"BT{inner}TE"
     assert not re.fullmatch(oracles.EMBEDDED, text)
     first_wrong = next(i for i in range(1, len(text)) if text[i] not in legal_after(text[:i]))
     assert first_wrong >= 3
 
 
-def test_samples_are_whole_strings_but_for_the_last() -> None:
+def test_samples_are_whole_strings_except_for_the_last() -> None:
     task = Reber()
     batch = task.sample(tasks.generator(0, "train"), 50, 120)
     for row in batch.inputs:
@@ -51,7 +51,7 @@ def test_samples_are_whole_strings_but_for_the_last() -> None:
         assert all(symbol in legal_after(text[:i]) for i, symbol in enumerate(text) if i)
 
 
-def test_both_ways_out_of_a_node_are_equally_likely() -> None:
+def test_both_edges_out_of_a_node_are_equally_likely() -> None:
     task = Reber()
     batch = task.sample(tasks.generator(0, "train"), 400, 200)
     nodes = task.nodes(batch.inputs)
@@ -61,7 +61,7 @@ def test_both_ways_out_of_a_node_are_equally_likely() -> None:
         assert shares == pytest.approx([1 / len(shares)] * len(shares), abs=0.05)
 
 
-def test_any_legal_symbol_counts_and_the_memory_symbol_is_scored_apart() -> None:
+def test_any_legal_symbol_is_correct_and_memory_symbols_have_their_own_score() -> None:
     task = Reber()
     batch = task.sample(tasks.generator(0, "train"), 100, 60)
     legal = torch.from_numpy(LEGAL_NS)[task.nodes(batch.inputs)]
@@ -72,11 +72,11 @@ def test_any_legal_symbol_counts_and_the_memory_symbol_is_scored_apart() -> None
     share_of_t = (batch.targets[needs_memory] == SYMBOLS.index("T")).double().mean().item()
     metrics = task.metrics(outputs, batch)
     assert 0.4 < share_of_t < 0.6 and metrics["memory_score"] == pytest.approx(share_of_t)
-    missed = (needs_memory.sum() * (1 - share_of_t)).item()
-    assert task.score(task.answer(outputs), batch) == pytest.approx(1 - missed / needs_memory.numel())
+    wrong = (needs_memory.sum() * (1 - share_of_t)).item()
+    assert task.score(task.answer(outputs), batch) == pytest.approx(1 - wrong / needs_memory.numel())
 
 
-def test_without_a_memory_symbol_there_is_no_memory_score() -> None:
+def test_memory_score_is_absent_without_memory_symbols() -> None:
     task = Reber()
     batch = task.sample(tasks.generator(0, "train"), 1, 9)
     cut = tasks.Batch(inputs=batch.inputs[:, :5], targets=batch.targets[:, :5], mask=batch.mask[:, :5])

@@ -261,7 +261,7 @@ def test_a_stored_command_can_be_repeated_and_names_no_folder(words: list[str], 
 def test_show_task_says_what_is_fed_and_what_is_asked(carousel: Carousel) -> None:
     ended = carousel("show-task", "parity", "-L", "5")
     assert ended.code == 0
-    assert "At 5 steps chance is 0.500." in ended.out
+    assert "At 5 steps, chance is 0.500." in ended.out
     assert [line.split()[0] for line in ended.out.splitlines()[3:6]] == ["step", "input", "answer"]
 
 

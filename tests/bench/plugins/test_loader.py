@@ -1,4 +1,4 @@
-"""One file adds one name: what is recorded of it, what is refused, and that nothing broken spreads."""
+"""Plugins: loading, refused files, disabled plugins, and what a run records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOME = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
-def _none_left() -> Iterator[None]:
+def _remove_plugins() -> Iterator[None]:
     yield
     install(())
     for name in [name for name in sys.modules if name.partition(".")[0] == "extras"]:
@@ -38,18 +38,18 @@ def _none_left() -> Iterator[None]:
     assert "scaled" not in arch.names() and "first_bit" not in tasks.names()
 
 
-def test_a_file_adds_the_one_architecture_that_it_defines(tmp_path: Path) -> None:
+def test_a_file_adds_its_architecture(tmp_path: Path) -> None:
     loaded = load([write(tmp_path, "scaled", ARCH)])
     assert "scaled" in arch.names() and "scaled" not in arch.built_in()
-    found = arch.get("scaled:start=2")
-    assert str(found) == "scaled:start=2.0"
-    assert found.summary == "the last step, scaled."
+    scaled = arch.get("scaled:start=2")
+    assert str(scaled) == "scaled:start=2.0"
+    assert scaled.summary == "the last step, scaled."
     model = arch.build("scaled:start=2", channels=1, outputs=2, width=3)
     assert model.layers[0].linear.bias.tolist() == [2, 2, 2]
     assert digests(loaded.plugins) == {"scaled": loaded.plugins[0].digest}
 
 
-def test_a_file_adds_the_one_task_that_it_defines(tmp_path: Path) -> None:
+def test_a_file_adds_its_task(tmp_path: Path) -> None:
     load([write(tmp_path, "first_bit", TASK)])
     task = tasks.build("first_bit")
     assert str(task) == "first_bit" and tasks.get("first_bit") is type(task)
@@ -57,14 +57,14 @@ def test_a_file_adds_the_one_task_that_it_defines(tmp_path: Path) -> None:
     assert task.score(task.solve(batch), batch) == 1.0
 
 
-def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
+def test_the_digest_depends_on_the_content_alone(tmp_path: Path) -> None:
     (before,) = load([write(tmp_path, "scaled", ARCH)]).plugins
     (again,) = load([write(tmp_path / "elsewhere", "scaled", ARCH)]).plugins
     (changed,) = load([write(tmp_path, "scaled", ARCH + "\n")]).plugins
     assert before == again and before.digest != changed.digest
 
 
-def test_an_edited_file_takes_the_place_of_what_it_was(tmp_path: Path) -> None:
+def test_an_edited_file_replaces_the_plugin(tmp_path: Path) -> None:
     load([write(tmp_path, "scaled", ARCH)])
     load([write(tmp_path, "scaled", ARCH.replace("start: float = 1.0", "start: float = 7.0"))])
     assert arch.get("scaled").parameters["start"][1] == 7.0
@@ -72,7 +72,7 @@ def test_an_edited_file_takes_the_place_of_what_it_was(tmp_path: Path) -> None:
     assert "scaled" not in arch.names()
 
 
-def test_a_lane_gets_the_bytes_and_checks_them(tmp_path: Path) -> None:
+def test_a_worker_gets_the_content_and_checks_its_digest(tmp_path: Path) -> None:
     file = write(tmp_path, "scaled", ARCH)
     (plugin,) = load([file]).plugins
     install(())
@@ -82,11 +82,11 @@ def test_a_lane_gets_the_bytes_and_checks_them(tmp_path: Path) -> None:
     file.unlink()
     install([pickle.loads(pickle.dumps(plugin))])
     assert arch.get("scaled").layer.__name__ == "Scaled"
-    with pytest.raises(PluginError, match=r"scaled does not work in this lane: its digest is .*, not 0123456789"):
+    with pytest.raises(PluginError, match=r"scaled does not work in this worker: its digest is .*, not 0123456789"):
         install([dataclasses.replace(plugin, digest="0123456789")])
 
 
-def test_a_lane_keeps_what_it_has(tmp_path: Path) -> None:
+def test_a_worker_does_not_reload_a_plugin(tmp_path: Path) -> None:
     (plugin,) = load([write(tmp_path, "scaled", ARCH)]).plugins
     layer = arch.get("scaled").layer
     install([plugin])
@@ -94,30 +94,30 @@ def test_a_lane_keeps_what_it_has(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("lstm", ARCH, "architecture 'lstm' already exists"),
         ("parity", TASK, "task 'parity' already exists"),
         ("lstm", "1 / 0", "--plugin lstm.py: ZeroDivisionError at line 1"),
     ],
 )
-def test_a_name_that_is_taken_is_refused(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_a_name_that_is_taken_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
     built_in = arch.get("lstm"), tasks.get("parity")
     with pytest.raises(UsageError) as caught:
         load([write(tmp_path, name, text)])
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
     assert (arch.get("lstm"), tasks.get("parity")) == built_in
 
 
-def test_two_files_of_one_name_are_refused_and_one_given_twice_is_one(tmp_path: Path) -> None:
+def test_two_files_with_one_name_are_refused_but_one_file_may_be_given_twice(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a", "same", ARCH), write(tmp_path / "b", "same", TASK)
     assert len(load([first, first]).plugins) == 1
-    with pytest.raises(UsageError, match="another plugin is called 'same'"):
+    with pytest.raises(UsageError, match="another plugin is already called 'same'"):
         load([first, second])
 
 
 @pytest.mark.parametrize("name", ["two words.py", "_hidden.py", "scaled.txt", "1st.py", "missing.py", "folder.py"])
-def test_what_is_no_plugin_file_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_file_that_cannot_be_a_plugin_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder.py").mkdir()
     if "missing" not in name and "folder" not in name:
         (tmp_path / name).write_text(ARCH, encoding="utf-8")
@@ -131,11 +131,11 @@ BROKEN = {
     "exits": ("import sys\nsys.exit(0)\n", "SystemExit at line 2: 0"),
     "syntax": ("class Broken(:\n", "SyntaxError at line 1: invalid syntax"),
     "not text": ("\0", "null bytes"),
-    "empty": ("", "it must define exactly one Layer or one Task, but defines 0 and 0 of them"),
-    "two": (ARCH + "\n\nclass Other(Scaled):\n    pass\n", "defines 2 and 0"),
-    "both": (ARCH + "\n\n" + TASK, "defines 1 and 1"),
-    "abstract": (ARCH.replace("def scan", "def scna"), "Scaled lacks scan"),
-    "abstract task": (TASK.replace("def solve", "def slove"), "FirstBit lacks solve"),
+    "empty": ("", "it must define exactly one Layer or one Task, but defines 0 Layer and 0 Task classes"),
+    "two": (ARCH + "\n\nclass Other(Scaled):\n    pass\n", "defines 2 Layer and 0 Task classes"),
+    "both": (ARCH + "\n\n" + TASK, "defines 1 Layer and 1 Task classes"),
+    "abstract": (ARCH.replace("def scan", "def scna"), "Scaled does not define scan"),
+    "abstract task": (TASK.replace("def solve", "def slove"), "FirstBit does not define solve"),
     "option without default": (ARCH.replace("start: float = 1.0", "start: float"), "option 'start' has no default"),
     "constructor": (ARCH.replace("self.width = width", "self.width = widht"), "NameError at line 14: name 'widht'"),
     "no width": (
@@ -143,23 +143,26 @@ BROKEN = {
         "accepts no width up to 256: not at this width",
     ),
     "no dataclass": (TASK.replace("@dataclass(frozen=True, kw_only=True)", ""), "must be a frozen dataclass"),
-    "no source": (TASK.replace('    source: ClassVar[str] = "this test"\n', ""), "must say its source"),
+    "no source": (
+        TASK.replace('    source: ClassVar[str] = "this test"\n', ""),
+        "must have a class attribute `source`",
+    ),
     "wrong kind": (TASK.replace("return Tokens(2)", "return 2"), "inputs must be Tokens or Reals, not 2"),
     "draw": (TASK.replace("generator=generator", "generatr=generator"), "TypeError at line 30: randint"),
 }
 
 
-@pytest.mark.parametrize(("text", "said"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_plugin_disables_only_itself_and_says_why(tmp_path: Path, text: str, said: str) -> None:
+@pytest.mark.parametrize(("text", "reason"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_plugin_disables_only_itself_and_gives_the_reason(tmp_path: Path, text: str, reason: str) -> None:
     loaded = load([write(tmp_path, "broken", text), write(tmp_path, "scaled", ARCH)])
     assert [plugin.name for plugin in loaded.plugins] == ["scaled"]
     (disabled,) = loaded.disabled
-    assert said in disabled.reason and "\n" not in disabled.reason
+    assert reason in disabled.reason and "\n" not in disabled.reason
     assert arch.names() == sorted([*arch.built_in(), "scaled"]) and tasks.names() == tasks.built_in()
-    for ask in (arch.get, tasks.build):
+    for use in (arch.get, tasks.build):
         with pytest.raises(ValueError, match="the plugin broken is disabled: ") as caught:
-            ask("broken")
-        assert said in str(caught.value)
+            use("broken")
+        assert reason in str(caught.value)
     load([])
     with pytest.raises(arch.UnknownName):
         arch.get("broken")
@@ -173,40 +176,42 @@ def test_an_error_inside_a_plugin_shows_its_line(tmp_path: Path) -> None:
     assert caught.traceback[-1].path and caught.traceback[-1].statement.lines[0].strip().startswith("h_BH = (self")
 
 
-def test_entry_points_add_names_and_disable_only_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_points_add_names_and_broken_ones_disable_only_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install_package(tmp_path, "carousel.archs", {"scaled": ARCH, "sinking": "1 / 0", "lstm": ARCH})
     monkeypatch.syspath_prepend(str(tmp_path))
     loaded = load([])
     assert [plugin.name for plugin in loaded.plugins] == ["scaled"]
     assert arch.get("scaled").layer.__module__ == "extras.scaled"
-    assert {one.name: one.reason for one in loaded.disabled} == {
+    assert {plugin.name: plugin.reason for plugin in loaded.disabled} == {
         "lstm": "architecture 'lstm' already exists; rename the plugin",
         "sinking": "ZeroDivisionError: division by zero",
     }
     assert arch.get("lstm").layer.__module__ == "arch.lstm"
-    with pytest.raises(UsageError, match="an installed package declares a plugin 'scaled' already"):
+    with pytest.raises(UsageError, match="an installed package already declares a plugin 'scaled'"):
         load([write(tmp_path, "scaled", ARCH)])
 
 
-def test_an_entry_point_must_be_the_same_file_in_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_point_must_have_the_same_content_in_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_package(tmp_path, "carousel.tasks", {"first_bit": TASK})
     monkeypatch.syspath_prepend(str(tmp_path))
     (plugin,) = load([]).plugins
     assert plugin.source is None and plugin.module == "extras.first_bit"
     install(())
     (tmp_path / "extras" / "first_bit.py").write_text(TASK + "\n", encoding="utf-8")
-    with pytest.raises(PluginError, match=r"the module extras\.first_bit is not the same here: its digest is"):
+    with pytest.raises(PluginError, match=r"the module extras\.first_bit differs on this machine: its digest is"):
         install([plugin])
 
 
-def test_a_run_records_its_plugins_and_trains_them(carousel: Carousel, tmp_path: Path, inline: Inline) -> None:
+def test_a_run_trains_plugins_and_records_them(carousel: Carousel, tmp_path: Path, inline: Inline) -> None:
     write(tmp_path, "scaled", ARCH)
     write(tmp_path, "first_bit", TASK)
     write(tmp_path, "broken", "1 / 0")
     words = ["--plugin", "scaled.py", "--plugin", "first_bit.py", "--plugin", "broken.py", "--measure", "accuracy"]
-    ended = carousel("run", "tiny.toml", *words, "-a", "+scaled", "-t", "first_bit", "--seeds", "1")
-    assert ended.code == 0, ended.err
-    assert "the plugin broken is disabled: ZeroDivisionError at line 1" in ended.out
+    result = carousel("run", "tiny.toml", *words, "-a", "+scaled", "-t", "first_bit", "--seeds", "1")
+    assert result.code == 0, result.err
+    assert "the plugin broken is disabled: ZeroDivisionError at line 1" in result.out
     run = Store(tmp_path / "carousel-runs").find("latest")
     file = run.file()
     assert file.plugins.keys() == {"scaled", "first_bit"}
@@ -220,7 +225,7 @@ def test_a_run_records_its_plugins_and_trains_them(carousel: Carousel, tmp_path:
     assert carousel("show", "latest").code == 0
 
 
-def test_a_run_is_taken_up_only_with_the_same_plugins(carousel: Carousel, tmp_path: Path, inline: Inline) -> None:
+def test_a_run_is_resumed_only_with_the_same_plugins(carousel: Carousel, tmp_path: Path, inline: Inline) -> None:
     command = ["run", "tiny.toml", "--plugin", "scaled.py", "-a", "scaled", "--dry-run"]
     write(tmp_path, "scaled", ARCH)
     assert carousel(*command[:-1]).code == 0
@@ -229,31 +234,33 @@ def test_a_run_is_taken_up_only_with_the_same_plugins(carousel: Carousel, tmp_pa
     assert "2 done before" in carousel(*command).out
     write(tmp_path, "scaled", ARCH + "\n")
     assert "0 done before" in carousel(*command).out
-    began = carousel(*command[:-1])
-    assert f"run {run.id} is unfinished, but of another version of the plugins: a new run begins" in began.out
-    # Two runs of one second have names in no order, so that the new one need not be the latest.
-    (other,) = (one for one in Store(tmp_path / "carousel-runs").runs() if one.id != run.id)
+    started = carousel(*command[:-1])
+    assert f"run {run.id} is unfinished, but of another version of the plugins: a new run begins" in started.out
+    # Two runs started in the same second have names in no order, so the new one need not be the latest.
+    (other,) = (stored for stored in Store(tmp_path / "carousel-runs").runs() if stored.id != run.id)
     assert other.file().plugins != run.file().plugins
     assert all(record.status == "ok" for record in other.read()[0].values())
 
 
-def test_a_case_that_asks_for_a_broken_plugin_is_a_usage_error(carousel: Carousel, tmp_path: Path) -> None:
+def test_using_a_disabled_plugin_is_a_usage_error(carousel: Carousel, tmp_path: Path) -> None:
     write(tmp_path, "broken", "1 / 0")
     for option in ("-a", "-t"):
-        ended = carousel("run", "tiny.toml", "--plugin", "broken.py", option, "+broken")
-        assert (ended.code, ended.out) == (2, "")
-        assert ended.err == ("carousel: the plugin broken is disabled: ZeroDivisionError at line 1: division by zero\n")
+        result = carousel("run", "tiny.toml", "--plugin", "broken.py", option, "+broken")
+        assert (result.code, result.out) == (2, "")
+        assert result.err == (
+            "carousel: the plugin broken is disabled: ZeroDivisionError at line 1: division by zero\n"
+        )
 
 
-def test_a_plugin_that_no_case_asks_for_is_remarked(carousel: Carousel, tmp_path: Path) -> None:
+def test_an_unused_plugin_is_mentioned(carousel: Carousel, tmp_path: Path) -> None:
     write(tmp_path, "scaled", ARCH)
     write(tmp_path, "first_bit", TASK)
-    ended = carousel("run", "tiny.toml", "--plugin", "scaled.py", "--plugin", "first_bit.py", "--dry-run")
-    assert "no case asks for the plugin scaled; -a +scaled adds it to the plan's own" in ended.out
-    assert "-t +first_bit adds it" in ended.out
+    result = carousel("run", "tiny.toml", "--plugin", "scaled.py", "--plugin", "first_bit.py", "--dry-run")
+    assert "no case asks for the plugin scaled; -a +scaled adds it to the plan's own" in result.out
+    assert "-t +first_bit adds it" in result.out
 
 
-def test_list_and_show_task_know_plugins(carousel: Carousel, tmp_path: Path) -> None:
+def test_list_and_show_task_include_plugins(carousel: Carousel, tmp_path: Path) -> None:
     write(tmp_path, "scaled", ARCH)
     write(tmp_path, "first_bit", TASK)
     write(tmp_path, "broken", "1 / 0")
@@ -267,15 +274,15 @@ def test_list_and_show_task_know_plugins(carousel: Carousel, tmp_path: Path) -> 
     assert "first_bit: Say the first bit again" in carousel("show-task", "first_bit", *plugins).out
 
 
-def test_a_stored_command_names_plugins_without_their_folders() -> None:
+def test_a_stored_command_contains_no_folders_of_plugins() -> None:
     from bench.commands.run import command_line
 
     words = ["run", "--plugin", "/home/someone/mine.py", "--plugin=../other.py", "/home/someone/plan.toml"]
     assert command_line(words) == "carousel run --plugin mine.py --plugin=other.py plan.toml"
 
 
-def test_reading_results_imports_no_plugin(tmp_path: Path) -> None:
-    install_package(tmp_path, "carousel.archs", {"told": f"open({str(tmp_path / 'imported')!r}, 'w').close()\n"})
+def test_commands_that_read_results_import_no_plugin(tmp_path: Path) -> None:
+    install_package(tmp_path, "carousel.archs", {"marker": f"open({str(tmp_path / 'imported')!r}, 'w').close()\n"})
     readers = [["show"], ["report"], ["gates"], ["compare", "latest"], ["history"], ["list", "runs"], ["list", "plans"]]
     program = (
         "import pathlib, sys; from bench.cli.main import main\n"
@@ -287,18 +294,18 @@ def test_reading_results_imports_no_plugin(tmp_path: Path) -> None:
         "        print('>', *words, pathlib.Path('imported').exists())\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(HOME)])}
-    ran = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
-    said = [line for line in ran.stdout.splitlines() if line.startswith(">")]
-    assert said == [f"> {' '.join(words)} False" for words in readers] + ["> list archs True"]
+    lines = [line for line in process.stdout.splitlines() if line.startswith(">")]
+    assert lines == [f"> {' '.join(words)} False" for words in readers] + ["> list archs True"]
 
 
-def test_nothing_that_reads_results_comes_to_the_plugins() -> None:
+def test_modules_that_read_results_do_not_import_the_loader() -> None:
     importers = {
         str(path.relative_to(HOME))
-        for room in ("results", "reports", "bench")
-        for path in (HOME / room).rglob("*.py")
+        for package in ("results", "reports", "bench")
+        for path in (HOME / package).rglob("*.py")
         if "bench.plugins" in path.read_text(encoding="utf-8")
     }
     assert "bench/executors/training_job.py" in importers

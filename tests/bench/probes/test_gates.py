@@ -206,7 +206,7 @@ def test_zero_evaluations_never_end_training() -> None:
     case = tiny_case(steps=5, solved_after=0)
     model = arch.build("rnn", channels=1, outputs=2, width=4, depth=1, seed=0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.training.loop.solved_bar", lambda *_: -1.0)
+        patch.setattr("bench.training.loop.solved_score", lambda *_: -1.0)
         assert (train(model, tasks.build(case.task), case).stopped) == "budget"
         stopping = case.model_copy(update={"protocol": case.protocol.model_copy(update={"solved_after": 2})})
         assert (train(model, tasks.build(case.task), stopping).steps) == 2

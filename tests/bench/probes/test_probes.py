@@ -125,7 +125,7 @@ class TestAccuracy:
             for score, loss in zip(scores, losses, strict=True):
                 batch = task.sample(tasks.generator(one.case.seed, "test"), 8, score.at["length"], "test")
                 outputs = one.model.eval()(batch.inputs)
-                right = task.right(task.answer(outputs), batch)[batch.mask]
+                right = task.correct(task.answer(outputs), batch)[batch.mask]
                 assert score.samples == (right.sum().item() / right.numel(),)
                 assert loss.samples == pytest.approx((task.loss(outputs, batch).item(),), abs=CHUNKED)
 

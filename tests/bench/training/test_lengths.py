@@ -1,4 +1,4 @@
-"""What a case trains on and where it is tested: lengths, one or many, and answers that were passed round."""
+"""The lengths of training and evaluation, and training on shuffled targets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tasks
 from bench.errors import UsageError
 from bench.plans.grid import cases
 from bench.probes import Subject, accuracy
-from bench.training.data import batches, trained_lengths
+from bench.training.data import batches, training_lengths
 from bench.training.evaluation import evaluate
 from bench.training.loop import train
 from bench.training.model import build_model
@@ -20,20 +20,20 @@ from results import Protocol
 from tests.bench.tiny import tiny_case, tiny_plan
 
 BINOMIAL_DEVIATIONS = 4.5
-"""Of the score of a constant answer on the test set; a right model would miss it once in 100,000 times."""
+"""Tolerance in standard deviations of the score of a constant answer; exceeded by chance once in 100,000 runs."""
 
 
-def test_up_to_draws_every_length_that_the_task_can_be_asked_at() -> None:
+def test_up_to_samples_every_supported_length() -> None:
     case = tiny_case(length=5, train_lengths="up_to", steps=200)
-    drawn = [batch.inputs.shape[1] for batch in batches(tasks.build("first_last"), case)]
-    assert set(drawn) == {2, 3, 4, 5}
+    lengths = [batch.inputs.shape[1] for batch in batches(tasks.build("first_last"), case)]
+    assert set(lengths) == {2, 3, 4, 5}
     again = itertools.islice(batches(tasks.build("first_last"), case), 20)
-    assert drawn[:20] == [batch.inputs.shape[1] for batch in again]
+    assert lengths[:20] == [batch.inputs.shape[1] for batch in again]
 
 
-def test_up_to_leaves_out_lengths_that_are_impossible() -> None:
+def test_up_to_skips_unsupported_lengths() -> None:
     case = tiny_case(task="digits", length=130, train_lengths="up_to")
-    assert trained_lengths(tasks.build("digits"), case) == [64, 128]
+    assert training_lengths(tasks.build("digits"), case) == [64, 128]
 
 
 def test_up_to_needs_fresh_batches(tmp_path: Path) -> None:
@@ -42,26 +42,26 @@ def test_up_to_needs_fresh_batches(tmp_path: Path) -> None:
         cases(plan)
 
 
-def test_multiples_and_numbers_of_steps_are_evaluated_once_each_in_order() -> None:
+def test_evaluated_lengths_are_unique_and_sorted() -> None:
     protocol = Protocol(steps=1, evaluate_at=("2x", 7, "1x", 8, 100))
     assert protocol.evaluated_lengths(4) == (4, 7, 8, 100)
 
 
-def test_each_evaluated_length_has_its_own_chance_line() -> None:
+def test_each_evaluated_length_has_its_own_reference_scores() -> None:
     case = tiny_case(task="cycle_navigation", length=4, evaluate_at=("1x", 2, 9))
     task = tasks.build("cycle_navigation")
-    measured, lines = accuracy.measure(Subject(case=case, task=task, model=build_model(case, task)))
-    assert [one.at["length"] for one in measured if one.metric == "accuracy"] == [2, 4, 9]
-    assert [(line.length, line.chance) for line in lines] == [(at, task.chance(at)) for at in (2, 4, 9)]
+    measurements, references = accuracy.measure(Subject(case=case, task=task, model=build_model(case, task)))
+    assert [measured.at["length"] for measured in measurements if measured.metric == "accuracy"] == [2, 4, 9]
+    assert [(at.length, at.chance) for at in references] == [(length, task.chance(length)) for length in (2, 4, 9)]
 
 
-def test_a_length_that_cannot_be_evaluated_is_refused_before_anything_runs(tmp_path: Path) -> None:
+def test_an_unsupported_evaluation_length_is_refused_before_the_run(tmp_path: Path) -> None:
     plan = tiny_plan(tmp_path, protocol={"steps": 1, "evaluate_at": [1]})
     with pytest.raises(UsageError, match="first_last needs at least 2 steps, not 1"):
         cases(plan)
 
 
-def test_passed_round_answers_stay_in_their_batch_and_leave_the_inputs() -> None:
+def test_shuffled_targets_stay_in_their_batch_and_leave_the_inputs() -> None:
     task, plain = tasks.build("recall"), tiny_case(task="recall", length=32, batch=8)
     shuffled = tiny_case(task="recall", length=32, batch=8, control="shuffled_targets")
     (before,), (after,) = list(batches(task, plain)), list(batches(task, shuffled))
@@ -71,18 +71,18 @@ def test_passed_round_answers_stay_in_their_batch_and_leave_the_inputs() -> None
 
 
 @pytest.mark.parametrize("name", ["first_last:rule=product", "copy_memory", "parity", "temporal_order"])
-def test_nothing_is_learned_from_answers_that_were_passed_round(name: str) -> None:
+def test_shuffled_targets_teach_nothing_beyond_chance(name: str) -> None:
     task, length = tasks.build(name), {"copy_memory": 24}.get(name, 12)
     case = tiny_case(task=name, length=length, steps=150, batch=32, learning_rate=1e-2, control="shuffled_targets")
     model = build_model(case, task)
     train(model, task, case)
     test = task.sample(tasks.generator(0, "test"), 1000, length, "test")
-    chance, asked = task.chance(length), int(test.mask.sum())
-    deviation = (chance * (1 - chance) / asked) ** 0.5
+    chance, scored = task.chance(length), int(test.mask.sum())
+    deviation = (chance * (1 - chance) / scored) ** 0.5
     assert evaluate(model, task, test).score <= chance + BINOMIAL_DEVIATIONS * deviation
 
 
-def test_the_same_training_with_its_own_answers_does_learn() -> None:
+def test_the_same_training_without_shuffling_learns() -> None:
     task = tasks.build("first_last")
     case = tiny_case(length=3, steps=300, batch=32, learning_rate=1e-2)
     model = build_model(case, task)

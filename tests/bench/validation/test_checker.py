@@ -1,4 +1,4 @@
-"""Each law of the contract catches a plugin that breaks it, and says so in words, with the smallest example."""
+"""Every check fails for a plugin that breaks it, with a clear message and the smallest example."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ __all__ = ["carousel"]
 
 
 @pytest.fixture(autouse=True)
-def _none_left() -> Iterator[None]:
+def _remove_plugins() -> Iterator[None]:
     yield
     install(())
 
 
-CARRIED = "        h_BH = (self.linear(x_BD) + 0.5 * state).tanh()\n"
+UPDATE = "        h_BH = (self.linear(x_BD) + 0.5 * state).tanh()\n"
 BOX = "\n\nclass Box:\n    def __init__(self, h):\n        self.h = h\n"
 
 BROKEN_ARCHS = {
     "shapes": (
         ("return h_BH, h_BH", "return h_BH.float(), h_BH"),
-        "`forward` gives torch.float32 although weights and inputs are torch.float64",
+        "`forward` returns torch.float32 although weights and inputs are torch.float64",
         "length 1, batch 1, width 2, as one layer",
     ),
-    "step_is_scan": (
+    "step_equals_scan": (
         ("h_BH, state = self.step(x_BD, state)", "h_BH, _ = self.step(x_BD, state)"),
         "output at step 2 differs by",
         "length 1, batch 1, width 2, as one layer",
     ),
-    "forward_is_scan": (
+    "forward_equals_scan": (
         (
             "    def step(",
             "    def forward(self, x):\n        return self.scan(x, self.init_state(len(x)) + 1)[0]\n\n    def step(",
@@ -50,28 +50,28 @@ BROKEN_ARCHS = {
         "output at step 1 changed when the input at step 2 was changed",
         "length 2, batch 1, width 2, as one layer",
     ),
-    "present_input": (
+    "input_dependence": (
         ("return h_BH, h_BH", "return state, h_BH"),
-        "output at step 1 stays as it is when the input at step 1 is changed",
+        "output at step 1 does not change with the input at step 1",
         "length 1, batch 1, width 2, as one layer",
     ),
     "batch_independence": (
-        (CARRIED, CARRIED.replace("x_BD)", "x_BD - x_BD.mean(0))")),
+        (UPDATE, UPDATE.replace("x_BD)", "x_BD - x_BD.mean(0))")),
         "output at step 1 differs by 0.",
         "length 1, batch 2, width 2, as one layer",
     ),
-    "streams_apart": (
+    "stream_independence": (
         (
-            CARRIED,
-            "        state = self.__dict__.get('kept', state)\n" + CARRIED + "        self.kept = h_BH.detach()\n",
+            UPDATE,
+            "        state = self.__dict__.get('kept', state)\n" + UPDATE + "        self.kept = h_BH.detach()\n",
         ),
-        "when three streams are fed in turn rather than one alone, under enable_grad",
+        "when three streams are interleaved instead of one being fed alone, under enable_grad",
         "length 1, batch 1, width 2, as one layer",
     ),
-    "copied_state": (
+    "state_copies": (
         (
-            CARRIED + "        return h_BH, h_BH\n",
-            CARRIED.replace("state)", "state.h)") + "        state.h = h_BH\n        return h_BH, state\n",
+            UPDATE + "        return h_BH, h_BH\n",
+            UPDATE.replace("state)", "state.h)") + "        state.h = h_BH\n        return h_BH, state\n",
         ),
         "output at step 2 differs by",
         "length 1, batch 1, width 2, as one layer",
@@ -81,45 +81,53 @@ BROKEN_ARCHS = {
             "    def step(",
             "    def gates(self, x_BD, state):\n        state.data.add_(1)\n        return {}\n\n    def step(",
         ),
-        "`gates` changed the state that it read, after 1 steps, under enable_grad",
+        "`gates` changed the state after 1 steps, under enable_grad",
         "length 1, batch 1, width 2, as one layer",
     ),
-    "gradients_reach": (
+    "gradients_reach_parameters": (
         ("nn.init.constant_(self", "self.spare = nn.Parameter(torch.ones(1))\n        nn.init.constant_(self"),
         "the parameter spare gets no gradient",
         "length 11, batch 1, width 2, as one layer",
     ),
-    "gradients_chunked": (
+    "gradients_across_chunks": (
         ("        outputs = []\n", "        outputs = []\n        state = state.detach()\n"),
-        "when `scan` is fed chunks of 1, 1",
+        "when `scan` reads chunks of 1, 1",
         "length 2, batch 1, width 2, as one layer",
     ),
-    "gradients_true": (
+    "gradients_match_finite_differences": (
         ("0.5 * state", "0.5 * state.detach()"),
-        "finite differences give others",
+        "the gradients do not match finite differences",
         "length 2, batch 1, width 2, as one layer",
     ),
 }
-"""By law: what is changed in the plugin, words of the finding, and the smallest example."""
+"""By check: a change to the plugin that breaks it, part of the message, and the smallest example."""
 
 BROKEN_TASKS = {
     "lengths": (
         ("    def chance(", "    def check_length(self, length):\n        pass\n\n    def chance("),
-        "1 steps are accepted, although min_length is 2",
+        "length 1 is accepted although min_length is 2",
         "length 2, batch 1",
     ),
-    "form": (("inputs[:, :1] * mask", "(inputs[:, :1] * mask).int()"), "targets are torch.int32", "length 2, batch 1"),
-    "mask": (("mask[:, -1]", "mask[1:, -1]"), "sequence 1 is asked nothing", "length 2, batch 1"),
+    "batch_format": (
+        ("inputs[:, :1] * mask", "(inputs[:, :1] * mask).int()"),
+        "targets are torch.int32",
+        "length 2, batch 1",
+    ),
+    "mask": (("mask[:, -1]", "mask[1:, -1]"), "sequence 1 has no scored position", "length 2, batch 1"),
     "solver": (("batch.inputs[:, :1].expand", "batch.inputs[:, 1:2].expand"), "`solve` answers ", "length 2, batch "),
     "scores": (
-        ("    def chance(", "    def right(self, answers, batch):\n        return batch.mask\n\n    def chance("),
+        ("    def chance(", "    def correct(self, answers, batch):\n        return batch.mask\n\n    def chance("),
         "answers that are all wrong score 1.000, not 0",
         "length 2, batch 1",
     ),
-    "lines": (("return 2.0**-length", "return 2.0"), "collision is 2.0, which is not in [0, 1]", "length 2, batch 1"),
+    "reference_scores": (
+        ("return 2.0**-length", "return 2.0"),
+        "collision is 2.0, which is not in [0, 1]",
+        "length 2, batch 1",
+    ),
     "determinism": (
         ("(batch, length), generator=generator", "(batch, length)"),
-        "one seed sampled two batches: their inputs differ",
+        "the same seed sampled two different batches: their inputs differ",
         "length 2, batch 12",
     ),
     "splits": (
@@ -127,29 +135,29 @@ BROKEN_TASKS = {
         "split validation has the same sequences as split train, seed 0",
         "length 2, batch 1",
     ),
-    "described": (("two classes.", "two classes"), "must be one sentence", "length 2, batch 1"),
-    "chance": (("return 0.5", "return 0.4"), "chance is stated as 0.4000, but", "length 2, batch 12"),
-    "present_input": (
+    "description": (("two classes.", "two classes"), "must be one sentence", "length 2, batch 1"),
+    "chance": (("return 0.5", "return 0.4"), "the stated chance is 0.4000, but", "length 2, batch 12"),
+    "memoryless_score": (
         ("        mask = torch", "        inputs[:, -1] = inputs[:, 0]\n        mask = torch"),
-        "chance, with no memoryless_score, is stated as 0.5000, but the present input alone scores 1.0000",
+        "the stated chance (without memoryless_score) is 0.5000, but the present input alone scores 1.0000",
         "length 2, batch 12",
     ),
 }
 
 
 def changed(text: str, change: tuple[str, str]) -> str:
-    there, instead = change
-    assert text.count(there) == 1, there
-    return text.replace(there, instead)
+    old, new = change
+    assert text.count(old) == 1, old
+    return text.replace(old, new)
 
 
-@pytest.mark.parametrize("law", ARCH_CHECKS)
-def test_a_law_of_architectures_catches_who_breaks_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, law: str
+@pytest.mark.parametrize("check", ARCH_CHECKS)
+def test_every_architecture_check_fails_for_an_architecture_that_breaks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: str
 ) -> None:
-    change, said, smallest = BROKEN_ARCHS[law]
+    change, message, smallest = BROKEN_ARCHS[check]
     text = changed(ARCH, change)
-    if law == "copied_state":
+    if check == "state_copies":
         text = (
             changed(
                 text,
@@ -160,38 +168,40 @@ def test_a_law_of_architectures_catches_who_breaks_it(
             )
             + BOX
         )
-    monkeypatch.setattr(checker, "ARCH_CHECKS", {law: ARCH_CHECKS[law]})
+    monkeypatch.setattr(checker, "ARCH_CHECKS", {check: ARCH_CHECKS[check]})
     load([write(tmp_path, "scaled", text)])
-    (finding,) = validate_arch("scaled").broken
-    assert str(finding).startswith(f"law `{law}`: ") and said in str(finding)
-    assert str(finding).endswith(f"; smallest: {smallest}")
+    (result,) = validate_arch("scaled").failed
+    assert str(result).startswith(f"check `{check}`: ") and message in str(result)
+    assert str(result).endswith(f"; smallest example: {smallest}")
 
 
-@pytest.mark.parametrize("law", TASK_CHECKS)
-def test_a_law_of_tasks_catches_who_breaks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, law: str) -> None:
-    change, said, smallest = BROKEN_TASKS[law]
-    monkeypatch.setattr(checker, "TASK_CHECKS", {law: TASK_CHECKS[law]})
+@pytest.mark.parametrize("check", TASK_CHECKS)
+def test_every_task_check_fails_for_a_task_that_breaks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: str
+) -> None:
+    change, message, smallest = BROKEN_TASKS[check]
+    monkeypatch.setattr(checker, "TASK_CHECKS", {check: TASK_CHECKS[check]})
     load([write(tmp_path, "first_bit", changed(TASK, change))])
-    (finding,) = validate_task("first_bit").broken
-    assert str(finding).startswith(f"law `{law}`: ") and said in str(finding)
-    assert f"; smallest: {smallest}" in str(finding)
+    (result,) = validate_task("first_bit").failed
+    assert str(result).startswith(f"check `{check}`: ") and message in str(result)
+    assert f"; smallest example: {smallest}" in str(result)
 
 
-def test_what_keeps_every_law_breaks_none(tmp_path: Path) -> None:
+def test_correct_plugins_pass_every_check(tmp_path: Path) -> None:
     load([write(tmp_path, "scaled", ARCH), write(tmp_path, "first_bit", TASK)])
-    assert validate_arch("scaled").broken == [] and validate_task("first_bit").broken == []
-    assert [finding.law for finding in validate_arch("scaled:start=0").findings] == list(ARCH_CHECKS)
+    assert validate_arch("scaled").failed == [] and validate_task("first_bit").failed == []
+    assert [result.check for result in validate_arch("scaled:start=0").results] == list(ARCH_CHECKS)
 
 
 @pytest.mark.parametrize(
     ("spec", "state"),
     [
-        ("lstm", "state constant: 32 bytes a stream at width 4"),
-        ("transformer", "state grows by 32 bytes a step: 32 bytes a stream after step 1, 8,192 after step 256"),
+        ("lstm", "state constant: 32 bytes per stream at width 4"),
+        ("transformer", "state grows by 32 bytes per step: 32 bytes per stream after step 1, 8,192 after step 256"),
         ("transformer:window=3", "state constant from step "),
     ],
 )
-def test_the_growth_of_a_state_is_measured(monkeypatch: pytest.MonkeyPatch, spec: str, state: str) -> None:
+def test_state_growth_is_measured(monkeypatch: pytest.MonkeyPatch, spec: str, state: str) -> None:
     monkeypatch.setattr(checker, "ARCH_CHECKS", {})
     assert (validate_arch(spec).state or "").startswith(state)
 
@@ -204,59 +214,59 @@ def test_the_growth_of_a_state_is_measured(monkeypatch: pytest.MonkeyPatch, spec
         "transformer:positions=learned,max_length=3",
     ],
 )
-def test_built_in_variants_keep_every_law(spec: str) -> None:
-    assert validate_arch(spec).broken == []
+def test_variants_of_built_in_architectures_pass_every_check(spec: str) -> None:
+    assert validate_arch(spec).failed == []
 
 
-def test_an_exception_is_a_broken_law_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_fails_the_check_and_shows_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checker, "ARCH_CHECKS", {"shapes": ARCH_CHECKS["shapes"]})
     load([write(tmp_path, "scaled", changed(ARCH, ("0.5 * state", "0.5 * stat")))])
     verdict = validate_arch("scaled")
-    assert "law `shapes`: raised NameError at line 22: name 'stat' is not defined" in str(verdict.broken[0])
-    assert verdict.state == "its state could not be weighed: NameError at line 22: name 'stat' is not defined"
+    assert "check `shapes`: raised NameError at line 22: name 'stat' is not defined" in str(verdict.failed[0])
+    assert verdict.state == "state size unknown: NameError at line 22: name 'stat' is not defined"
 
 
-def test_the_command_says_what_holds_and_what_is_broken(carousel: Carousel, tmp_path: Path) -> None:
+def test_the_command_reports_passed_and_failed_checks(carousel: Carousel, tmp_path: Path) -> None:
     write(tmp_path, "first_bit", TASK)
-    held = carousel("validate", "--plugin", "first_bit.py")
-    assert held.code == 0 and held.err == ""
-    assert held.out.startswith("first_bit (plugin ") and held.out.endswith("): all 11 laws hold\n")
+    result = carousel("validate", "--plugin", "first_bit.py")
+    assert result.code == 0 and result.err == ""
+    assert result.out.startswith("first_bit (plugin ") and result.out.endswith("): all 11 checks passed\n")
     write(tmp_path, "first_bit", changed(TASK, ("return 0.5", "return 0.4")))
-    ended = carousel("validate", "first_bit", "--plugin", "first_bit.py")
-    assert ended.code == 3
-    assert "2 of 11 laws are broken\n  law `chance`: chance is stated as 0.4000" in ended.out
+    result = carousel("validate", "first_bit", "--plugin", "first_bit.py")
+    assert result.code == 3
+    assert "2 of 11 checks failed\n  check `chance`: the stated chance is 0.4000" in result.out
 
 
-def test_json_is_one_document(carousel: Carousel, tmp_path: Path) -> None:
+def test_json_output_is_one_document(carousel: Carousel, tmp_path: Path) -> None:
     write(tmp_path, "first_bit", changed(TASK, ("mask[:, -1]", "mask[1:, -1]")))
-    ended = carousel("validate", "first_bit", "parity", "--plugin", "first_bit.py", "--json")
-    mine, parity = json.loads(ended.out)["validated"]
-    assert ended.code == 3
-    assert parity["kind"] == "task" and parity["plugin"] is None and len(mine["plugin"]) == 10
-    assert {finding["broken"] for finding in parity["findings"]} == {None}
-    found = {finding["law"]: finding for finding in mine["findings"]}
-    assert found["mask"]["smallest"] == {"length": 2, "batch": 1}
-    assert found["lengths"] == {"law": "lengths", "broken": None, "smallest": None}
+    result = carousel("validate", "first_bit", "parity", "--plugin", "first_bit.py", "--json")
+    plugin, parity = json.loads(result.out)["validated"]
+    assert result.code == 3
+    assert parity["kind"] == "task" and parity["plugin"] is None and len(plugin["plugin"]) == 10
+    assert {check["failure"] for check in parity["results"]} == {None}
+    checks = {check["check"]: check for check in plugin["results"]}
+    assert checks["mask"]["smallest"] == {"length": 2, "batch": 1}
+    assert checks["lengths"] == {"check": "lengths", "failure": None, "smallest": None}
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["lsmt"], "no architecture or task 'lsmt'; there are "),
         (["lstm:forget=1"], "lstm has no option 'forget'"),
         (
             ["transformer:positions=learned,max_length=1"],
-            "transformer:max_length=1,positions=learned reads sequences of",
+            "transformer:max_length=1,positions=learned reads at most 1 step",
         ),
-        (["--plugin", "missing.py"], "--plugin missing.py cannot be read"),
+        (["--plugin", "missing.py"], "--plugin missing.py: cannot read the file"),
         (["--plugin", "broken.py"], "the plugin broken is disabled: ZeroDivisionError at line 1"),
         (["parity", "--plugin", "broken.py"], "the plugin broken is disabled: ZeroDivisionError at line 1"),
     ],
 )
-def test_what_cannot_be_validated_is_a_mistake_of_use(
-    carousel: Carousel, tmp_path: Path, words: list[str], said: str
+def test_validating_an_unusable_name_is_a_usage_error(
+    carousel: Carousel, tmp_path: Path, words: list[str], message: str
 ) -> None:
     write(tmp_path, "broken", "1 / 0")
-    ended = carousel("validate", *words)
-    assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith(f"carousel: {said}") and len(ended.err.splitlines()) == 1
+    result = carousel("validate", *words)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"carousel: {message}") and len(result.err.splitlines()) == 1

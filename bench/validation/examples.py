@@ -1,0 +1,179 @@
+"""What the architecture checks examine: one layer, or a model of reals or tokens, at one size.
+
+Everything is in float64, so that differences larger than rounding are errors. All weights are perturbed
+at random, so that no bias stays at zero and no gain at one.
+"""
+
+# Shape suffixes: B batch, T time, D input width
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+EXACTNESS = 1e-9
+"""Tolerance in float64. Two correct computations of the same equations differ by about 1e-14."""
+
+WEIGHT_NOISE = 0.2
+"""Standard deviation of the perturbation of the weights."""
+
+CHANNELS, VOCABULARY, OUTPUTS = 3, 5, 4
+
+Level = Literal["layer", "reals", "tokens"]
+LEVELS: dict[Level, str] = {
+    "layer": "one layer",
+    "reals": "a model of two layers that reads reals",
+    "tokens": "a model of two layers that reads tokens",
+}
+
+MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "enable_grad": torch.enable_grad,
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+}
+"""Gradient modes to check, since a state may reuse memory only if no gradient needs it."""
+
+
+class CheckFailed(AssertionError):
+    """A failed check; the message says what was observed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleUnderTest:
+    """A layer or a model in float64, with a function that samples its inputs."""
+
+    module: Any
+    draw: Callable[..., Tensor]
+    """Called as `draw(batch, steps, seed=0)`; the same seed gives the same inputs."""
+
+    def steps_left(self, steps: int, wanted: int) -> int:
+        """Return how many of `wanted` more steps the module can read after `steps` steps."""
+        max_length: int | None = self.module.max_length
+        return wanted if max_length is None else min(wanted, max_length - steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchExample:
+    """An architecture at one size, as the input of a check."""
+
+    package: ModuleType
+    """The package `arch`, or a copy of it under test."""
+    spec: str
+    level: Level
+    width: int
+    batch: int = 2
+    steps: int = 11
+    same_state: Callable[[Any, Any], None] | None = None
+    """Raises if two states differ. If None, states are compared only through the outputs that follow from them."""
+
+    def build(self) -> ModuleUnderTest:
+        """Build the module; its weights are the same every time."""
+        if self.level == "layer":
+            layer = model(self.package, self.spec, self.width, depth=1).layers[0]
+            return ModuleUnderTest(module=layer, draw=_real_inputs(self.width if layer.residual else CHANNELS))
+        if self.level == "reals":
+            return ModuleUnderTest(module=model(self.package, self.spec, self.width), draw=_real_inputs(CHANNELS))
+        module = model(self.package, self.spec, self.width, vocabulary=VOCABULARY)
+        return ModuleUnderTest(module=module, draw=_token_inputs)
+
+    def compare_states(self, actual: Any, expected: Any) -> None:
+        """Raise if the two states differ, provided that `same_state` is given."""
+        if self.same_state is not None:
+            self.same_state(actual, expected)
+
+
+def model(package: Any, spec: str, width: int, *, depth: int = 2, vocabulary: int | None = None) -> Any:
+    """Build a model in float64 with perturbed weights.
+
+    Args:
+        package: The package `arch`, or a copy of it under test.
+        spec: The architecture.
+        width: Width of the layers.
+        depth: Number of layers.
+        vocabulary: Number of tokens; None for a model that reads reals.
+    """
+    channels = CHANNELS if vocabulary is None else None
+    built = package.build(
+        spec, outputs=OUTPUTS, vocabulary=vocabulary, channels=channels, width=width, depth=depth, seed=1
+    ).double()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.add_(WEIGHT_NOISE * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+    return built
+
+
+def scan_chunks(module: Any, x: Tensor, chunks: Sequence[int] | int, state: Any = None) -> tuple[Tensor, Any]:
+    """Feed inputs to `scan` in chunks; return the outputs and the final state.
+
+    Args:
+        module: A layer or a model.
+        x: Inputs (B, T, D) or tokens (B, T). If T is 0, `x` itself is returned as the outputs.
+        chunks: The lengths of the chunks, or one length for all of them.
+        state: The state to start from; None for the initial state.
+    """
+    state = module.init_state(len(x)) if state is None else state
+    if not x.shape[1]:
+        return x, state
+    outputs = []
+    for chunk in x.split(chunks if isinstance(chunks, int) else list(chunks), 1):
+        output, state = module.scan(chunk, state)
+        outputs.append(output)
+    return torch.cat(outputs, 1), state
+
+
+def repeat_step(module: Any, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    """Feed inputs (B, T, ...) to `step` one at a time; return the outputs and the final state.
+
+    If T is 0, `x` itself is returned as the outputs.
+    """
+    state = module.init_state(len(x)) if state is None else state
+    if not x.shape[1]:
+        return x, state
+    outputs = []
+    for x_BD in x.unbind(1):
+        output, state = module.step(x_BD, state)
+        outputs.append(output)
+    return torch.stack(outputs, 1), state
+
+
+def same_outputs(actual: Tensor, expected: Tensor, when: str, *, first: int = 1) -> None:
+    """Raise `CheckFailed` if outputs (B, T, ...) differ; the message names the first such step.
+
+    Args:
+        actual: The outputs to check.
+        expected: The outputs to compare with.
+        when: The circumstances, as the end of the message.
+        first: The number of the first step.
+    """
+    if actual.shape != expected.shape:
+        raise CheckFailed(f"outputs have the shape {tuple(actual.shape)}, not {tuple(expected.shape)}, {when}")
+    if torch.allclose(actual, expected, rtol=EXACTNESS, atol=EXACTNESS):
+        return
+    difference = (actual - expected).abs().transpose(0, 1).flatten(1).nan_to_num(nan=torch.inf)
+    wrong = difference.max(1).values > EXACTNESS
+    step = int(wrong.int().argmax())
+    raise CheckFailed(f"output at step {first + step} differs by {difference[step].max().item():.2g} {when}")
+
+
+def changed_inputs(x: Tensor) -> Tensor:
+    """Return inputs that differ from `x` at every step, and not only by a shift or scale that a norm would undo."""
+    return x.roll(1, -1) if x.is_floating_point() else (x + 1) % VOCABULARY
+
+
+def _real_inputs(channels: int) -> Callable[..., Tensor]:
+    def draw(batch: int, steps: int, seed: int = 0) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(batch, steps, channels, generator=generator, dtype=torch.float64)
+
+    return draw
+
+
+def _token_inputs(batch: int, steps: int, seed: int = 0) -> Tensor:
+    return torch.randint(VOCABULARY, (batch, steps), generator=torch.Generator().manual_seed(seed))
