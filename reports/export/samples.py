@@ -91,11 +91,11 @@ def timings_as_pytest_benchmark(run: RunFile, records: Sequence[Record]) -> str:
 
 def _benchmark(record: Record, measurement: Measurement) -> dict[str, Any]:
     case = record.case
-    place = "".join(f"-{name}={value}" for name, value in measurement.at.items())
+    suffix = "".join(f"-{name}={value}" for name, value in measurement.at.items())
     return {
         "group": f"{measurement.metric} {case.task} L{case.length}",
-        "name": f"{measurement.metric}[{case.arch}-{case.task}-L{case.length}-s{case.seed}{place}]",
-        "fullname": f"{record.key}::{measurement.metric}{place}",
+        "name": f"{measurement.metric}[{case.arch}-{case.task}-L{case.length}-s{case.seed}{suffix}]",
+        "fullname": f"{record.key}::{measurement.metric}{suffix}",
         "params": {
             "arch": case.arch,
             "task": case.task,

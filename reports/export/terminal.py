@@ -35,8 +35,8 @@ def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console
     if rows:
         _print_table(console, rows)
     for problem in run_health.problems[:MAX_PROBLEMS]:
-        where = f"{problem.arch} on {problem.task} at {problem.length:,}"
-        console.print(Text(f"— {where}: {problem.brief}", style="yellow"), soft_wrap=True)
+        label = f"{problem.arch} on {problem.task} at {problem.length:,}"
+        console.print(Text(f"— {label}: {problem.brief}", style="yellow"), soft_wrap=True)
     if len(run_health.problems) > MAX_PROBLEMS:
         rest = len(run_health.problems) - MAX_PROBLEMS
         console.print(Text(f"— and {rest} more; the report lists them all", style="yellow"))

@@ -120,7 +120,7 @@ def _streaming(data: PageData) -> Values | None:
     return {
         "costs_by_arch": data.step_costs,
         "limit_explanation": LIMIT_EXPLANATION,
-        "rates_by_place": rates,
+        "rates_by_position": rates,
         "stream_counts": sorted({count for row in rates.values() for count in row}),
     }
 

@@ -18,7 +18,7 @@ import reports
 from reports.figures import headline
 from reports.figures.headline import MAX_SHOWN
 from reports.html import sections
-from reports.html.environment import breakable
+from reports.html.environment import FOLDER, breakable
 from results import Record, RunFile
 from tests.reports import synthetic
 
@@ -138,6 +138,13 @@ def test_signature_figures_are_side_by_side(outline: Outline, records: list[Reco
     assert figure_grids(Outline(reports.page(synthetic.run([r.case for r in few]), unstreamed))) == [single, single]
 
 
+def test_section_ids_are_unique_and_their_templates_exist() -> None:
+    ids = [section.id for section in sections.SECTIONS]
+    assert len(ids) == len(set(ids))
+    for section in sections.SECTIONS:
+        assert (FOLDER / "templates" / f"{section.template}.html.jinja").is_file(), section.id
+
+
 def test_heading_levels_are_not_skipped(outline: Outline) -> None:
     assert outline.headings[0] == 1
     assert outline.headings.count(1) == 1
@@ -237,9 +244,9 @@ def test_run_without_cases_or_records_gives_a_page(run: RunFile) -> None:
 
 @pytest.mark.parametrize(("tasks", "is_drawn"), [(MAX_SHOWN, True), (MAX_SHOWN + 1, False)])
 def test_figures_with_too_many_panels_are_omitted(tasks: int, is_drawn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(headline, "accuracy_against_length_of", lambda found: None)  # slow, and tested elsewhere
+    monkeypatch.setattr(headline, "accuracy_against_length_of", lambda groups: None)  # slow, and tested elsewhere
     curves: list[object] = []
-    monkeypatch.setattr(sections, "training_curves_of", lambda found, among: curves.append(found))
+    monkeypatch.setattr(sections, "training_curves_of", lambda groups, among: curves.append(groups))
     case = synthetic.case("gru", "adding", 32, 0)
     records = [synthetic.renamed(case, arch="gru", task=f"task_{number}") for number in range(tasks)]
     text = reports.page(synthetic.run([record.case for record in records]), records)

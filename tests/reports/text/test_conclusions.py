@@ -94,8 +94,8 @@ def scored(arch: str, task: str, scores: Sequence[float]) -> list[Record]:
     ],
 )
 def test_statement_is_supported_by_the_interval(scores: tuple[float, ...], words: str) -> None:
-    kept = scored("lstm", "first_last", scores)
-    assert findings(synthetic.run([record.case for record in kept]), kept)[0] == f"first_last at 32: {words}."
+    records = scored("lstm", "first_last", scores)
+    assert findings(synthetic.run([record.case for record in records]), records)[0] == f"first_last at 32: {words}."
 
 
 def test_single_seeds_and_missing_scores_are_named() -> None:
@@ -115,15 +115,15 @@ def test_cost_of_a_step_is_given_with_its_growth(run: RunFile, records: list[Rec
 
 
 def test_cheapest_architecture_near_the_best_memory_share_is_recommended(run: RunFile, records: list[Record]) -> None:
-    found = groups(run, records)
-    rows = overview_rows(found)
+    run_groups = groups(run, records)
+    rows = overview_rows(run_groups)
     assert [(row.arch, row.chosen) for row in rows] == [
         ("transformer", False),
         ("gru", True),
         ("lstm", False),
         ("rnn", False),
     ]
-    assert recommendation(found, rows) == (
+    assert recommendation(run_groups, rows) == (
         "For streaming, choose gru: its step is the cheapest among the architectures that clearly use memory and whose "
         "memory share is within 10 points of the highest (transformer, 88%). "
         "Its memory share at the trained length is 82% (78–86%). "
@@ -132,8 +132,8 @@ def test_cheapest_architecture_near_the_best_memory_share_is_recommended(run: Ru
         "Cheaper, but significantly lower memory share: lstm (65%, 91% of the cost) and rnn (25%, 65% of the cost). "
         "On sequences 4 times the trained length, its memory share is 52%."
     )
-    assert left_out(found, rows) is None
-    assert exceptions(found, rows) == (
+    assert left_out(run_groups, rows) is None
+    assert exceptions(run_groups, rows) == (
         "Exceptions: transformer has a significantly higher memory share than gru on copy_memory at 32 (100% against "
         "90%) and copy_memory at 128 (100% against 31%)."
     )
@@ -184,32 +184,34 @@ def test_settings_maximise_pairs_and_left_out_architectures_are_named() -> None:
     pair = [record for arch in ("lstm", "gru") for record in scored(arch, "copy_memory", [0.9, 0.8])]
     lone = scored("transformer", "adding", [1.0])
     # Both tasks give 4 pairs of architecture and setting, `adding` alone gives 3.
-    found = groups(synthetic.run([one.case for one in most + pair + lone]), most + pair + lone)
-    assert {place: list(row) for place, row in settings(found).items()} == {
+    run_groups = groups(synthetic.run([record.case for record in most + pair + lone]), most + pair + lone)
+    assert {setting: list(row) for setting, row in settings(run_groups).items()} == {
         ("adding", 32): ["lstm", "gru"],
         ("copy_memory", 32): ["lstm", "gru"],
     }
-    assert left_out(found, overview_rows(found)) == (
+    assert left_out(run_groups, overview_rows(run_groups)) == (
         "Left out, with fewer than two scored seeds in one of these settings: rnn and transformer."
     )
     # `adding` alone gives 3 pairs, both tasks give 2.
     few = [record for record in pair if record.case.arch == "gru"]
-    found = groups(synthetic.run([one.case for one in most + few]), most + few)
-    assert {place: list(row) for place, row in settings(found).items()} == {("adding", 32): ["lstm", "gru", "rnn"]}
+    run_groups = groups(synthetic.run([record.case for record in most + few]), most + few)
+    assert {setting: list(row) for setting, row in settings(run_groups).items()} == {
+        ("adding", 32): ["lstm", "gru", "rnn"]
+    }
 
 
 def test_memory_share_beyond_the_trained_length_is_the_mean_over_settings(run: RunFile, records: list[Record]) -> None:
-    found = groups(run, records)
-    multiple, kept = beyond(found, settings(found))
+    run_groups = groups(run, records)
+    multiple, shares = beyond(run_groups, settings(run_groups))
     assert multiple == 4
-    rows = [group for group in found if group.arch == "gru"]
+    rows = [group for group in run_groups if group.arch == "gru"]
     by_hand = [
         (fmean(group.scores(4 * group.length)) - floor) / (1 - floor)
         for group in rows
         for floor in [synthetic.BLIND.get(group.task, synthetic.CHANCE[group.task])]
     ]
-    assert kept["gru"] == pytest.approx(fmean(by_hand), abs=1e-9)
-    assert {row.arch: row.beyond for row in overview_rows(found)} == kept
+    assert shares["gru"] == pytest.approx(fmean(by_hand), abs=1e-9)
+    assert {row.arch: row.beyond for row in overview_rows(run_groups)} == shares
     short = [record for record in records if record.case.length == 32 or record.case.arch != "gru"]
     assert beyond(groups(run, []), {}) == (None, {})
     assert beyond(groups(run, short), settings(groups(run, short)))[0] == 4

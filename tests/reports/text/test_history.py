@@ -91,12 +91,12 @@ class Elements(HTMLParser):
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '" onload="alert(1)', "</style><img src=x>"])
 def test_page_shows_hostile_text_as_text_and_loads_nothing(hostile: str) -> None:
-    plain, found = Elements(), Elements()
-    plain.feed(history_page([series(0.9, 0.8, arch="lstm")]))
+    plain_page, hostile_page = Elements(), Elements()
+    plain_page.feed(history_page([series(0.9, 0.8, arch="lstm")]))
     page = history_page([series(0.9, 0.8, arch=hostile)])
-    found.feed(page)
-    assert found.tags == plain.tags
-    assert not any(attribute.startswith("on") for attribute in found.attributes)
+    hostile_page.feed(page)
+    assert hostile_page.tags == plain_page.tags
+    assert not any(attribute.startswith("on") for attribute in hostile_page.attributes)
     assert "default-src 'none'" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
