@@ -1,4 +1,4 @@
-"""Files for other programs and for the terminal: CSV, Parquet, Markdown, LaTeX, JSON."""
+"""Exports for the terminal and for other programs: CSV, Parquet, Markdown, LaTeX, JSON."""
 
 from reports.export.comparison import (
     comparison_as_csv,

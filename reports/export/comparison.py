@@ -1,4 +1,4 @@
-"""Two runs compared, for people: the verdict in one line, changed rows first, the rest counted."""
+"""The comparison of two runs, for the terminal and as Markdown, CSV, LaTeX and JSON."""
 
 from __future__ import annotations
 
@@ -19,83 +19,96 @@ from reports.text.comparison import cells, headline, notes
 from results.comparison import Comparison, MissingCase, Row
 
 MAX_ROWS = 12
-"""Rows of each verdict that the terminal shows."""
-WIDE_ENOUGH = 1_000
+"""The terminal shows at most this many rows per verdict, and as many notes."""
+MEASURING_WIDTH = 1_000
+"""Console width for measuring a table: more than any row has."""
 STYLES = {"regressed": "red", "improved": "green", "inconclusive": "yellow", "not comparable": "yellow"}
-SHOWN = ("regressed", "improved", "not comparable", "inconclusive")
+SHOWN_VERDICTS = ("regressed", "improved", "not comparable", "inconclusive")
 HEADINGS = ("case", "metric", "base", "new", "change (95%)", "verdict")
 
 
 def render_comparison(comparison: Comparison, *, console: Console | None = None) -> None:
-    """The verdict line, the changed rows, the reasons, and how many there are of the rest."""
+    """Print the headline, the changed rows, the reasons and notes, and the number of rows not shown."""
     console = console or Console()
-    changed = bool(comparison.count("regressed"))
-    console.print(Text(headline(comparison), style="bold red" if changed else "bold"), soft_wrap=True)
+    style = "bold red" if comparison.count("regressed") else "bold"
+    console.print(Text(headline(comparison), style=style), soft_wrap=True)
     console.print(Text(f"base {comparison.base.id}, new {comparison.new.id}", style="dim"), soft_wrap=True)
-    kept = [row for verdict in SHOWN for row in [r for r in comparison.rows if r.verdict == verdict][:MAX_ROWS]]
-    if kept:
-        table = _table(kept)
+    shown = [
+        row for verdict in SHOWN_VERDICTS for row in [r for r in comparison.rows if r.verdict == verdict][:MAX_ROWS]
+    ]
+    if shown:
+        table = _table(shown)
         if not console.is_terminal:
-            options = console.options.update(width=WIDE_ENOUGH)
+            options = console.options.update(width=MEASURING_WIDTH)
             table.width = Measurement.get(console, options, table).maximum
         console.print(table, soft_wrap=not console.is_terminal)
     for reason, rows in _reasons(comparison.rows).items():
         console.print(Text(f"— {reason}: {numbers.plural(rows, 'row')}", style="yellow"), soft_wrap=True)
-    said = notes(comparison)
-    for line in said[:MAX_ROWS]:
+    lines = notes(comparison)
+    for line in lines[:MAX_ROWS]:
         console.print(Text(f"— {numbers.shortened(line, 200)}", style="yellow"), soft_wrap=True)
-    if len(said) > MAX_ROWS:
-        console.print(Text(f"— and {len(said) - MAX_ROWS} more; --json has all", style="yellow"))
-    if len(comparison.rows) > len(kept):
-        rest = numbers.plural(len(comparison.rows) - len(kept), "further row")
-        console.print(Text(f"{rest} not shown; --format csv or --json has all", style="dim"), soft_wrap=True)
+    if len(lines) > MAX_ROWS:
+        console.print(Text(f"— and {len(lines) - MAX_ROWS} more; see --json", style="yellow"))
+    if len(comparison.rows) > len(shown):
+        rest = numbers.plural(len(comparison.rows) - len(shown), "more row")
+        console.print(Text(f"{rest} not shown; see --format csv or --json", style="dim"), soft_wrap=True)
 
 
 def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None) -> str:
-    """A summary for a pull request: the verdict, changed rows, and the rest folded away.
+    """Return a summary for a pull request: the headline, the changed rows, and the other rows folded away.
 
-    With `longest`, rows that would make it longer than about so many characters are counted and left out.
+    Args:
+        comparison: The comparison to summarise.
+        longest: Approximate limit in characters. Rows beyond it are left out and counted.
     """
     c = comparison
-    room = _Room(longest)
+    budget = _Budget(longest)
     lines = [f"**{_safe(headline(c))}**", "", _safe(f"base {c.base.id}, new {c.new.id}"), ""]
     changed = [row for row in c.rows if row.verdict in ("regressed", "improved")]
     if changed:
-        lines += [*room.cut(_markdown_table(changed), len(HEADINGS)), ""]
-    lines += room.cut([f"- {_safe(line)}" for line in notes(c)])
+        lines += [*budget.cut(_markdown_table(changed), len(HEADINGS)), ""]
+    lines += budget.cut([f"- {_safe(line)}" for line in notes(c)])
     for verdict in ("not comparable", "inconclusive", "unchanged"):
         rows = [row for row in c.rows if row.verdict == verdict]
         if rows:
             title = f"{len(rows):,} {verdict}"
-            table = room.cut(_markdown_table(rows), len(HEADINGS))
+            table = budget.cut(_markdown_table(rows), len(HEADINGS))
             lines += ["", f"<details><summary>{title}</summary>", "", *table, "", "</details>"]
     return "\n".join(lines) + "\n"
 
 
-class _Room:
-    """How many characters are left for lists and tables; None for as many as they take."""
+class _Budget:
+    """The number of characters that are left for lists and tables; None for no limit."""
 
     def __init__(self, characters: int | None) -> None:
         self.left = characters
 
     def cut(self, lines: list[str], columns: int = 0) -> list[str]:
-        """The first lines, as many as there is room for, and how many there are further."""
+        """Return the leading lines that fit, followed by the number of the others.
+
+        Args:
+            lines: A list, or a table whose first two lines are its head.
+            columns: The number of columns of the table; 0 for a list.
+        """
         head = 2 if columns else 0
-        kept: list[str] = []
+        fitting: list[str] = []
         for line in lines:
             if self.left is not None:
                 self.left -= len(line) + 1
                 if self.left < 0:
-                    told = f"and {len(lines) - max(head, len(kept)):,} more"
-                    return (
-                        [*kept, f"| {told} |{' |' * (columns - 1)}"] if len(kept) > head > 0 else [*kept[head:], told]
-                    )
-            kept.append(line)
-        return kept
+                    rest = f"and {len(lines) - max(head, len(fitting)):,} more"
+                    if len(fitting) > head > 0:
+                        return [*fitting, f"| {rest} |{' |' * (columns - 1)}"]
+                    return [*fitting[head:], rest]
+            fitting.append(line)
+        return fitting
 
 
 def comparison_as_csv(comparison: Comparison) -> str:
-    """All rows with unrounded numbers; every text in quotes, none of it a formula."""
+    """Return all rows as CSV with unrounded numbers.
+
+    Every text is quoted, and no text can be read as a formula by a spreadsheet.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     names = list(Row.__dataclass_fields__)
@@ -110,8 +123,8 @@ def comparison_as_csv(comparison: Comparison) -> str:
 
 
 def comparison_as_latex(comparison: Comparison) -> str:
-    """Changed rows as a `booktabs` table, the verdict line in its caption."""
-    rows = [row for row in comparison.rows if row.verdict in SHOWN]
+    """Return the rows that are not unchanged as a `booktabs` table, with the headline as caption."""
+    rows = [row for row in comparison.rows if row.verdict in SHOWN_VERDICTS]
     lines = [" & ".join(map(latex_text, cells(row))) + r" \\" for row in rows]
     text = "\n".join(
         [
@@ -134,19 +147,19 @@ def comparison_as_latex(comparison: Comparison) -> str:
 
 
 def comparison_as_document(comparison: Comparison) -> dict[str, object]:
-    """Everything, for programs."""
+    """Return the whole comparison as a JSON-serialisable document."""
     c = comparison
     rows = [asdict(row) | {"at": dict(row.at)} for row in c.rows]
     return {
         "headline": headline(c),
         "base": c.base.id,
         "new": c.new.id,
-        "counts": {verdict: c.count(verdict) for verdict in (*SHOWN, "unchanged")},  # type: ignore[arg-type]
-        "differences": [asdict(one) for one in c.differences],
-        "allowed": [asdict(one) for one in c.allowed],
-        "missing": [_loss(one) for one in c.missing],
-        "failed": [_loss(one) for one in c.failed],
-        "failed_in_base": [_loss(one) for one in c.failed_in_base],
+        "counts": {verdict: c.count(verdict) for verdict in (*SHOWN_VERDICTS, "unchanged")},  # type: ignore[arg-type]
+        "differences": [asdict(difference) for difference in c.differences],
+        "allowed": [asdict(difference) for difference in c.allowed],
+        "missing": [_missing_case(case) for case in c.missing],
+        "failed": [_missing_case(case) for case in c.failed],
+        "failed_in_base": [_missing_case(case) for case in c.failed_in_base],
         "added": c.added,
         "not_asked": list(c.not_asked),
         "rows": rows,
@@ -158,24 +171,25 @@ def _table(rows: Sequence[Row]) -> Table:
     table.add_column("case, metric", overflow="ellipsis", ratio=1)
     for heading in ("base", "new", "change (95%)"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for verdict in SHOWN:
-        ones = [row for row in rows if row.verdict == verdict]
-        if ones:
+    for verdict in SHOWN_VERDICTS:
+        of_verdict = [row for row in rows if row.verdict == verdict]
+        if of_verdict:
             table.add_section()
             table.add_row(Text(verdict, style=f"bold {STYLES[verdict]}"))
-        for row in ones:
+        for row in of_verdict:
             case, metric, base, new, change, _ = cells(row)
             table.add_row(Text(f"  {numbers.shortened(case, 60)}: {metric}"), base, new, change)
     return table
 
 
 def _reasons(rows: Sequence[Row]) -> dict[str, int]:
-    found: dict[str, int] = {}
+    """Return the number of rows by the reason for which they could not be judged."""
+    counts: dict[str, int] = {}
     for row in rows:
         if row.reason and row.verdict in ("inconclusive", "not comparable"):
             reason = f"{row.verdict}, {row.reason}"
-            found[reason] = found.get(reason, 0) + 1
-    return found
+            counts[reason] = counts.get(reason, 0) + 1
+    return counts
 
 
 def _markdown_table(rows: Sequence[Row]) -> list[str]:
@@ -183,9 +197,9 @@ def _markdown_table(rows: Sequence[Row]) -> list[str]:
     return [_line(HEADINGS), f"| {' | '.join(align)} |", *(_line(cells(row)) for row in rows)]
 
 
-def _loss(loss: MissingCase) -> dict[str, object]:
-    case = loss.case
-    return {"arch": case.arch, "task": case.task, "length": case.length, "seed": case.seed, "reason": loss.reason}
+def _missing_case(missing: MissingCase) -> dict[str, object]:
+    case = missing.case
+    return {"arch": case.arch, "task": case.task, "length": case.length, "seed": case.seed, "reason": missing.reason}
 
 
 def _line(texts: Sequence[str]) -> str:
@@ -193,6 +207,9 @@ def _line(texts: Sequence[str]) -> str:
 
 
 def _safe(text: str) -> str:
-    """As Markdown that shows it, also where a reader of HTML looks first: no bracket is left, and no control."""
-    shown = markdown_text("".join(letter for letter in text if letter.isprintable() or letter.isspace()))
+    """Return the text escaped for Markdown.
+
+    Angle brackets become HTML entities, because GitHub may read them as HTML. Control characters are removed.
+    """
+    shown = markdown_text("".join(character for character in text if character.isprintable() or character.isspace()))
     return shown.replace("\\<", "&lt;").replace("\\>", "&gt;")

@@ -1,4 +1,4 @@
-"""The leaderboard for other programs: Markdown, CSV, LaTeX."""
+"""The leaderboard as Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from reports.format.escape import in_ascii, latex_text, markdown_text, neutral
 from results import Record, RunFile
 
 _LATEX_COLUMNS = (
-    *("task", "length", "architecture", "score (95% interval)", "chance", "blind to the past"),
+    *("task", "length", "architecture", "score (95% interval)", "chance", "memoryless baseline"),
     *("seeds solved", "parameters"),
 )
-
-_AS_WIDE_AS_THE_TEXT = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
+"""Headings of the LaTeX columns, besides the state and the step times at the last position."""
+_SHRINK_TO_LINE_WIDTH = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
 
 
 def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
-    """The leaderboard as a Markdown table, what is missing listed below it."""
+    """Return the leaderboard as a Markdown table, followed by a list of failed and missing seeds."""
     rows = leaderboard_of(groups(run, records))
     table = leaderboard_table(rows)
-    align = [":--" if place < table.names else "--:" for place in range(len(table.headings))]
+    align = [":--" if i < table.word_columns else "--:" for i in range(len(table.headings))]
     lines = [_markdown_line(table.headings), f"| {' | '.join(align)} |", *map(_markdown_line, table.rows)]
     missing = [f"- {markdown_text(note)}" for note in notes(rows)]
     return "\n".join([*lines, *(["", "Failed or missing:", "", *missing] if missing else [])]) + "\n"
 
 
 def as_csv(run: RunFile, records: Sequence[Record]) -> str:
-    """The leaderboard with unrounded numbers, one line a row; every text in quotes, none of it a formula."""
+    """Return the leaderboard as CSV with unrounded numbers.
+
+    Every text is quoted, and no text can be read as a formula by a spreadsheet.
+    """
     names = [field.name for field in fields(LeaderboardRow)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
@@ -47,18 +50,18 @@ def as_csv(run: RunFile, records: Sequence[Record]) -> str:
 
 
 def as_latex(run: RunFile, records: Sequence[Record]) -> str:
-    """The leaderboard as a `booktabs` table; what is missing stands in the caption."""
+    """Return the leaderboard as a `booktabs` table, with failed and missing seeds in the caption."""
     import pandas
 
     rows = leaderboard_of(groups(run, records))
     table = leaderboard_table(rows)
-    kept = [
-        place
-        for place, heading in enumerate(table.headings)
+    columns = [
+        i
+        for i, heading in enumerate(table.headings)
         if heading in _LATEX_COLUMNS or (heading.startswith(("state", "step ")) and " near " not in heading)
     ]
     frame = pandas.DataFrame(
-        [[row[place] for place in kept] for row in table.rows], columns=[table.headings[place] for place in kept]
+        [[row[i] for i in columns] for row in table.rows], columns=[table.headings[i] for i in columns]
     )
     styler = frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
     missing = " ".join(f"{note}." for note in notes(rows))
@@ -69,11 +72,11 @@ def as_latex(run: RunFile, records: Sequence[Record]) -> str:
         hrules=True,
         position="tbp",
         position_float="centering",
-        column_format="".join("l" if place < table.names else "r" for place in kept),
+        column_format="".join("l" if i < table.word_columns else "r" for i in columns),
         caption=latex_text(caption),
         label="tab:carousel",
     )
-    text = text.replace("\\begin{tabular}", f"{_AS_WIDE_AS_THE_TEXT}\\begin{{tabular}}", 1)
+    text = text.replace("\\begin{tabular}", f"{_SHRINK_TO_LINE_WIDTH}\\begin{{tabular}}", 1)
     text = "\\end{tabular}}".join(text.rsplit("\\end{tabular}", 1))
     return "% needs \\usepackage{booktabs,graphicx}\n" + in_ascii(text)
 
@@ -84,15 +87,19 @@ def _markdown_line(cells: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Headings with one written cell each per row. The first `names` columns hold words, the others numbers."""
+    """A table of formatted cells."""
 
     headings: tuple[str, ...]
-    names: int
+    word_columns: int
+    """Number of leading columns that contain words; the other columns contain numbers."""
     rows: tuple[tuple[str, ...], ...]
 
 
 def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
-    """The leaderboard. The streamed positions stand in the headings where all rows share them, else in the cells."""
+    """Return the leaderboard as formatted cells.
+
+    Streamed positions are in the headings if all rows share them, and in the cells otherwise.
+    """
     far = {row.far_position for row in rows if row.far_position is not None}
     far_title = f" at {min(far):,}" if len(far) == 1 else ""
 
@@ -109,7 +116,7 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
         ("architecture", lambda row: row.arch),
         ("score (95% interval)", lambda row: numbers.estimate(row.score, row.score_low, row.score_high)),
         ("chance", lambda row: numbers.score(row.chance)),
-        ("blind to the past", lambda row: numbers.score(row.memoryless_score)),
+        ("memoryless baseline", lambda row: numbers.score(row.memoryless_score)),
         ("seeds solved", lambda row: f"{row.solved}/{row.seeds}"),
         ("seeds scored", lambda row: f"{row.scored}/{row.seeds}"),
         ("parameters", lambda row: numbers.count(row.parameters)),
@@ -120,11 +127,11 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
     ]
     return Table(
         headings=tuple(heading for heading, _ in columns),
-        names=3,
+        word_columns=3,
         rows=tuple(tuple(cell(row) for _, cell in columns) for row in rows),
     )
 
 
 def notes(rows: Sequence[LeaderboardRow]) -> list[str]:
-    """What the dashes stand for: every failed or missing seed with its reason."""
+    """Return every failed or missing seed with its reason: these explain the dashes in the table."""
     return [f"{row.arch} on {row.task} at {row.length:,}: {problem}" for row in rows for problem in row.problems]

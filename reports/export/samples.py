@@ -1,4 +1,4 @@
-"""Every sample for other programs: CSV for spreadsheets, Parquet for data frames, pytest-benchmark's JSON."""
+"""Every raw sample as CSV, as Parquet, and as JSON of pytest-benchmark."""
 
 from __future__ import annotations
 
@@ -10,47 +10,55 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.format.escape import FORMULA_STARTS
+from reports.format.escape import neutral
 from results import METRICS, Measurement, Record, RunFile, sample_frame
 
 if TYPE_CHECKING:
     import pandas
 
 BENCHMARK_FORMAT = "5.3.0"
-"""The release of pytest-benchmark whose file this is; its readers need no more than the fields below."""
+"""The release of pytest-benchmark whose file format is written."""
 WHISKER = 1.5
-"""Interquartile ranges beyond which a sample is an outlier (Tukey 1977), as pytest-benchmark counts them."""
+"""A sample is an outlier if it is this many interquartile ranges outside the quartiles (Tukey 1977)."""
 
 
 class MissingLibrary(ValueError):
-    """An export that needs a library which is not installed."""
+    """An error for an export that needs a library which is not installed."""
 
 
 def samples_as_csv(run: RunFile, records: Sequence[Record]) -> str:
-    """One line a sample; every text in quotes, none of it a formula, every number as it was measured."""
+    """Return one line per sample as CSV, with unrounded numbers.
+
+    Every text is quoted, and no text can be read as a formula by a spreadsheet.
+    """
     table = sample_frame(run, records)
     for name in table.columns:
         if table[name].dtype.kind == "b":
             table[name] = table[name].astype(str)
         elif table[name].dtype.kind not in "iuf":
-            table[name] = table[name].map(neutral)
+            table[name] = table[name].map(_safe)
     out = io.StringIO()
     table.to_csv(out, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     return out.getvalue()
 
 
 def samples_as_parquet(run: RunFile, records: Sequence[Record]) -> bytes:
-    """One row a sample, repeated texts stored once. Raises `MissingLibrary` without pyarrow."""
+    """Return one row per sample as Parquet, with dictionary-encoded texts.
+
+    Raises `MissingLibrary` if pyarrow is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise MissingLibrary("Parquet needs pyarrow: pip install 'carousel-bench[parquet]', or use csv") from None
+        raise MissingLibrary(
+            "Parquet needs pyarrow: run pip install 'carousel-bench[parquet]', or choose csv"
+        ) from None
     table = sample_frame(run, records)
     for name in table.columns:
         if table[name].dtype.kind not in "iufb":
-            table[name] = _one_kind(table[name])
-    # Arrow's own buffer and one thread: with Python's file objects its threads may outlive the interpreter, and abort.
+            table[name] = _single_type(table[name])
+    # A buffer of Arrow and one thread: threads that write to a Python file may outlive the interpreter and abort.
     out = pyarrow.BufferOutputStream()
     arrow = pyarrow.Table.from_pandas(table, preserve_index=False, nthreads=1)
     pyarrow.parquet.write_table(arrow, out, compression="zstd")
@@ -59,7 +67,10 @@ def samples_as_parquet(run: RunFile, records: Sequence[Record]) -> bytes:
 
 
 def timings_as_pytest_benchmark(run: RunFile, records: Sequence[Record]) -> str:
-    """The timings as a file of pytest-benchmark: one benchmark a case, metric and place, with all samples."""
+    """Return the timings in the file format of pytest-benchmark.
+
+    There is one benchmark per case, metric and place of measurement, with all samples.
+    """
     benchmarks = [
         _benchmark(record, measurement)
         for record in records
@@ -80,11 +91,11 @@ def timings_as_pytest_benchmark(run: RunFile, records: Sequence[Record]) -> str:
 
 def _benchmark(record: Record, measurement: Measurement) -> dict[str, Any]:
     case = record.case
-    place = "".join(f"-{name}={value}" for name, value in measurement.at.items())
+    suffix = "".join(f"-{name}={value}" for name, value in measurement.at.items())
     return {
         "group": f"{measurement.metric} {case.task} L{case.length}",
-        "name": f"{measurement.metric}[{case.arch}-{case.task}-L{case.length}-s{case.seed}{place}]",
-        "fullname": f"{record.key}::{measurement.metric}{place}",
+        "name": f"{measurement.metric}[{case.arch}-{case.task}-L{case.length}-s{case.seed}{suffix}]",
+        "fullname": f"{record.key}::{measurement.metric}{suffix}",
         "params": {
             "arch": case.arch,
             "task": case.task,
@@ -107,14 +118,14 @@ def _benchmark(record: Record, measurement: Measurement) -> dict[str, Any]:
 
 
 def _statistics(samples: Sequence[float]) -> dict[str, Any]:
-    """The figures that pytest-benchmark keeps of a benchmark."""
+    """Return the statistics that pytest-benchmark stores for a benchmark."""
     ordered = np.sort(samples)
     first, middle, third = (float(value) for value in np.quantile(ordered, (0.25, 0.5, 0.75)))
     mean, spread = float(ordered.mean()), float(ordered.std(ddof=1)) if len(ordered) > 1 else 0.0
     low, high = first - WHISKER * (third - first), third + WHISKER * (third - first)
     within = ordered[(ordered >= low) & (ordered <= high)]
-    beyond_whisker = int(len(ordered) - len(within))
-    beyond_deviation = int(np.sum(np.abs(ordered - mean) > spread))
+    iqr_outliers = int(len(ordered) - len(within))
+    stddev_outliers = int(np.sum(np.abs(ordered - mean) > spread))
     return {
         "min": float(ordered[0]),
         "max": float(ordered[-1]),
@@ -125,9 +136,9 @@ def _statistics(samples: Sequence[float]) -> dict[str, Any]:
         "iqr": third - first,
         "q1": first,
         "q3": third,
-        "iqr_outliers": beyond_whisker,
-        "stddev_outliers": beyond_deviation,
-        "outliers": f"{beyond_deviation};{beyond_whisker}",
+        "iqr_outliers": iqr_outliers,
+        "stddev_outliers": stddev_outliers,
+        "outliers": f"{stddev_outliers};{iqr_outliers}",
         "ld15iqr": float(within[0]),
         "hd15iqr": float(within[-1]),
         "ops": 1 / mean if mean > 0 else 0.0,
@@ -148,20 +159,18 @@ def _machine(run: RunFile) -> dict[str, Any]:
     }
 
 
-def neutral(value: object) -> object:
-    """Keep a spreadsheet from reading a text as a formula; booleans become text."""
-    if isinstance(value, bool):
-        return str(value)
-    return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS) else value
+def _safe(value: object) -> object:
+    """Return a value that no spreadsheet reads as a formula; booleans become text."""
+    return str(value) if isinstance(value, bool) else neutral(value)
 
 
-def _one_kind(column: pandas.Series[Any]) -> pandas.Series[Any]:
-    """A column that holds truth values stays so, any other of mixed kinds becomes text: Parquet knows one kind each."""
-    kinds = {type(value) for value in column.dropna()}
-    if kinds <= {str}:
+def _single_type(column: pandas.Series[Any]) -> pandas.Series[Any]:
+    """Return the column with a single type, as Parquet requires: mixed types become text."""
+    types = {type(value) for value in column.dropna()}
+    if types <= {str}:
         return column.astype("string").astype("category")
-    if kinds <= {bool}:
+    if types <= {bool}:
         return column.astype("boolean")
-    if kinds <= {int, float}:
+    if types <= {int, float}:
         return column.astype("Float64")
     return column.map(lambda value: None if value is None else str(value)).astype("string")

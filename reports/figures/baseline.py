@@ -9,11 +9,11 @@ from reports.analysis.step_costs import step_costs_by_arch
 from reports.figures.axes import interval_bar, score_axis, time_axis
 from reports.figures.canvas import INK, PALE, Figure, figure, finished, legend, plot_styles, positions_axis, style
 from reports.format import numbers
-from reports.text.baseline import Versus
+from reports.text.baseline import BaselineComparison
 from results import Interval
 
 
-def scores_of_both(versus: Versus, found: Sequence[Group]) -> Figure | None:
+def scores_of_both(versus: BaselineComparison, found: Sequence[Group]) -> Figure | None:
     """A mark for each architecture, task and length: above the diagonal the new run is better; None without pairs."""
     pairs = [pair for pair in versus.pairs if pair.base.score is not None and pair.new.score is not None]
     if not pairs:

@@ -1,4 +1,4 @@
-"""The self-contained HTML page."""
+"""The self-contained HTML pages."""
 
 from reports.html.history import history_page
 

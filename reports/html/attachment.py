@@ -1,6 +1,6 @@
-"""The records inside the page: one compressed file that a reader can save from it.
+"""The records of a run as a compressed file inside the page, for readers to download.
 
-Streamed steps are thousands of samples a case; in the page they are counted and left out, and the store keeps them.
+Streamed steps have thousands of samples per case. They are left out of the file; the store has them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from results import Record, RunFile
 
-LEFT_OUT = ("step_seconds",)
+OMITTED_METRICS = ("step_seconds",)
 MAX_BYTES = 1_000_000
-"""Of the attachment: a page must stay small enough to be sent."""
-GZIP = 31
-"""The window of zlib's compressor that writes a gzip header without a date."""
+"""Largest attachment in base64, so that the page stays small enough to send."""
+GZIP_WBITS = 31
+"""Window size for which zlib writes a gzip header, without a date."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,45 +25,50 @@ class Attachment:
 
     name: str
     link: str
+    """The content as a data URI."""
     records: int
     left_out: int
-    """Samples that only the store has."""
+    """Number of samples that only the store has."""
 
 
 def attachment(run: RunFile, records: Sequence[Record]) -> Attachment | None:
-    """One JSON document a line, the run first, compressed; None where there is nothing or it would be too large."""
+    """Return the run and its records as compressed JSON lines; None if there are no records or the file is too large.
+
+    The first line is the run. Each other line is a record.
+    """
     if not records:
         return None
     packed = _packed(_lines(run, records))
     if packed is None:
         return None
+    measurements = [measurement for record in records for measurement in record.measurements]
     return Attachment(
         name=f"{run.id}.jsonl.gz",
         link=f"data:application/gzip;base64,{packed}",
         records=len(records),
-        left_out=sum(len(one.samples) for record in records for one in record.measurements if one.metric in LEFT_OUT),
+        left_out=sum(len(each.samples) for each in measurements if each.metric in OMITTED_METRICS),
     )
 
 
 def _lines(run: RunFile, records: Sequence[Record]) -> Iterable[str]:
     yield run.model_dump_json()
     for record in sorted(records, key=lambda record: record.key):
-        kept = tuple(one for one in record.measurements if one.metric not in LEFT_OUT)
-        yield record.model_copy(update={"measurements": kept}).model_dump_json(exclude_defaults=True)
+        included = tuple(each for each in record.measurements if each.metric not in OMITTED_METRICS)
+        yield record.model_copy(update={"measurements": included}).model_dump_json(exclude_defaults=True)
 
 
 def _packed(lines: Iterable[str]) -> str | None:
-    """As base64; no line more is written once they are too many."""
-    compressor = zlib.compressobj(9, wbits=GZIP)
+    """Return the compressed lines in base64; None as soon as they exceed `MAX_BYTES`."""
+    compressor = zlib.compressobj(9, wbits=GZIP_WBITS)
     packed = bytearray()
     for line in lines:
         packed += compressor.compress(f"{line}\n".encode())
-        if _encoded(len(packed)) > MAX_BYTES:
+        if _base64_length(len(packed)) > MAX_BYTES:
             return None
     packed += compressor.flush()
-    return base64.b64encode(packed).decode() if _encoded(len(packed)) <= MAX_BYTES else None
+    return base64.b64encode(packed).decode() if _base64_length(len(packed)) <= MAX_BYTES else None
 
 
-def _encoded(count: int) -> int:
-    """Letters of that many bytes in base64."""
-    return 4 * -(-count // 3)
+def _base64_length(size: int) -> int:
+    """Return the number of base64 characters for `size` bytes."""
+    return 4 * -(-size // 3)

@@ -1,4 +1,4 @@
-"""Every case in full: its seeds one by one, their curves, and how they were configured."""
+"""The details of every case: its configuration, and the score, training curve and step cost of each seed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from reports.analysis.groups import Group, Seed
 from reports.format import numbers
 
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90
-"""Of the box that a curve is drawn in, in units of its own."""
+"""Size of the box around the training curves, in SVG user units."""
 MAX_POINTS = 40
+"""Largest number of points of a curve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """The validation score of one seed as the points of a polyline."""
+    """The validation score of one seed as the points of an SVG polyline."""
 
     seed: int
     points: str
@@ -23,48 +24,49 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedRow:
-    """What came of one seed."""
+    """The results of one seed, formatted."""
 
     seed: int
     key: str
     status: str
     reason: str
     score: str
-    """At the trained length, in the line above the table."""
+    """The score at the trained length."""
     scores: tuple[str, ...]
-    """By the lengths of all seeds."""
+    """The score at each of `CaseDetails.lengths`."""
     steps: int | None
     stopped: str
     training_seconds: float | None
     step_p50: tuple[str, ...]
-    """Microseconds, by the positions of all seeds."""
+    """Microseconds at each of `CaseDetails.positions`."""
     probes: tuple[str, ...]
-    """Probes that did not measure, each with its reason."""
+    """Probes that did not succeed, each with its reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseDetails:
-    """The cases of one architecture on one task at one length."""
+    """All seeds of one architecture on one task at one length."""
 
     arch: str
     task: str
     length: int
     configuration: tuple[tuple[str, str], ...]
+    """Names and values."""
     lengths: tuple[int, ...]
     positions: tuple[int, ...]
     seeds: tuple[SeedRow, ...]
     curves: tuple[Curve, ...]
     last_step: int
-    line_height: float | None
-    """Of the line that needs no memory, in the box."""
+    reference_height: float | None
+    """The best score without memory, as a y coordinate in the box of the curves."""
 
 
-def case_details(found: Sequence[Group]) -> list[CaseDetails]:
-    """One for each group, in the order of the groups."""
-    return [_drill(group) for group in found]
+def case_details(groups: Sequence[Group]) -> list[CaseDetails]:
+    """Return the details of each group, in the same order."""
+    return [_details(group) for group in groups]
 
 
-def _drill(group: Group) -> CaseDetails:
+def _details(group: Group) -> CaseDetails:
     lengths = group.evaluated_lengths()
     positions = sorted({position for seed in group.seeds for position in seed.step_quantiles})
     trained = [
@@ -72,8 +74,8 @@ def _drill(group: Group) -> CaseDetails:
         for seed in group.seeds
         if seed.record is not None and seed.record.training is not None and seed.record.training.curve
     ]
-    last = max((curve[-1].step for _, curve in trained), default=0)
-    line = group.reference()
+    last_step = max((curve[-1].step for _, curve in trained), default=0)
+    reference = group.reference()
     return CaseDetails(
         arch=group.arch,
         task=group.task,
@@ -86,14 +88,14 @@ def _drill(group: Group) -> CaseDetails:
             Curve(
                 seed=seed,
                 points=" ".join(
-                    f"{CURVE_WIDTH * curve[place].step / max(last, 1):.0f},{_height(curve[place].validation_score):g}"
-                    for place in _thinned(len(curve))
+                    f"{CURVE_WIDTH * curve[i].step / max(last_step, 1):.0f},{_y(curve[i].validation_score):g}"
+                    for i in _thinned_indices(len(curve))
                 ),
             )
             for seed, curve in trained
         ),
-        last_step=last,
-        line_height=_height(max(line.chance, line.memoryless_score or 0.0)) if line else None,
+        last_step=last_step,
+        reference_height=_y(max(reference.chance, reference.memoryless_score or 0.0)) if reference else None,
     )
 
 
@@ -123,26 +125,30 @@ def _row(seed: Seed, lengths: Sequence[int], positions: Sequence[int]) -> SeedRo
 def _configuration(group: Group) -> tuple[tuple[str, str], ...]:
     case = group.seeds[0].case
     model = next((record.model for record in group.records if record.model is not None), None)
-    wanted = f"{case.params:,} parameters wanted" if case.params is not None else f"width {case.width} wanted"
-    told = {
-        "architecture": case.arch,
-        "task": f"{case.task}, version {case.task_version}",
-        "size": f"depth {case.depth}, {wanted}" + (f"; width {model.width}, {model.parameters:,} had" if model else ""),
-        "protocol": ", ".join(
-            f"{name}={value}"
-            for name, value in case.protocol.model_dump(mode="json").items()
-            if value not in (None, "none", 0, 0.0, False)
-        ),
+    size = f"depth {case.depth}, "
+    size += f"requested {case.params:,} parameters" if case.params is not None else f"requested width {case.width}"
+    if model is not None:
+        size += f"; actual width {model.width}, {model.parameters:,} parameters"
+    protocol = {
+        name: value
+        for name, value in case.protocol.model_dump(mode="json").items()
+        if value not in (None, "none", 0, 0.0, False)
     }
-    return tuple(told.items())
+    return (
+        ("architecture", case.arch),
+        ("task", f"{case.task}, version {case.task_version}"),
+        ("size", size),
+        ("protocol", ", ".join(f"{name}={value}" for name, value in protocol.items())),
+    )
 
 
-def _height(score: float) -> float:
+def _y(score: float) -> float:
+    """Return the y coordinate of a score, clipped to the box."""
     return round(CURVE_HEIGHT * (1 - min(max(score, 0.0), 1.0)), 1)
 
 
-def _thinned(count: int) -> list[int]:
-    """At most `MOST_POINTS` places, spread evenly, first and last among them."""
+def _thinned_indices(count: int) -> list[int]:
+    """Return at most `MAX_POINTS` evenly spread indices below `count`, including the first and the last."""
     if count <= MAX_POINTS:
         return list(range(count))
-    return [round(place * (count - 1) / (MAX_POINTS - 1)) for place in range(MAX_POINTS)]
+    return [round(i * (count - 1) / (MAX_POINTS - 1)) for i in range(MAX_POINTS)]

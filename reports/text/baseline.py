@@ -1,4 +1,4 @@
-"""One run beside another: what both measured, paired, and the verdicts on it."""
+"""A run compared with a baseline run, as the page shows it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from reports.text.comparison import cells, headline, notes
 from results import Record, RunFile
 from results.comparison import Row, compare
 
-FINE = ("unchanged", "improved")
+GOOD_VERDICTS = ("unchanged", "improved")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """The run that another is held against."""
+    """A run that another run is compared with."""
 
     run: RunFile
     records: Sequence[Record]
@@ -24,27 +24,27 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A row of the leaderboard in both runs."""
+    """The same leaderboard row in both runs."""
 
     base: LeaderboardRow
     new: LeaderboardRow
 
     @property
     def gain(self) -> float | None:
-        """What was gained in score."""
+        """The new score minus the baseline score; None if either is missing."""
         return None if self.base.score is None or self.new.score is None else self.new.score - self.base.score
 
     @property
     def step_ratio(self) -> float | None:
-        """The new cost of a step over the old; None where the two were not measured at one position."""
+        """The new step time divided by the baseline step time; None unless both were measured at the same position."""
         before, after = self.base.far_step_seconds, self.new.far_step_seconds
-        same = self.base.far_position == self.new.far_position
-        return after / before if same and before and after is not None else None
+        same_position = self.base.far_position == self.new.far_position
+        return after / before if same_position and before and after is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenRow:
-    """A judged row as the page shows it."""
+class VerdictRow:
+    """A row of the comparison, formatted."""
 
     case: str
     metric: str
@@ -52,51 +52,63 @@ class WrittenRow:
     new: str
     change: str
     effect: float | None
+    """The change as a number, for sorting."""
     verdict: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Versus:
-    """What the page says of two runs."""
+class BaselineComparison:
+    """The content of the page's section on the baseline."""
 
     base: str
+    """Run ID of the baseline."""
     verdict: str
     good: bool
+    """True if no row is worse or undecided, and no case is missing or newly failed."""
     notes: tuple[str, ...]
     pairs: tuple[Pair, ...]
     unpaired: tuple[str, ...]
-    """What one of the two runs alone has."""
-    rows: tuple[WrittenRow, ...]
+    """Leaderboard rows that only one of the runs has."""
+    rows: tuple[VerdictRow, ...]
 
 
-def versus_of(run: RunFile, records: Sequence[Record], found: Sequence[Group], baseline: Baseline) -> Versus:
-    """The comparison of a run, whose groups are at hand, with its baseline."""
+def compare_with_baseline(
+    run: RunFile, records: Sequence[Record], run_groups: Sequence[Group], baseline: Baseline
+) -> BaselineComparison:
+    """Compare a run with its baseline.
+
+    Args:
+        run: The new run.
+        records: Its records.
+        run_groups: The groups of these records.
+        baseline: The run to compare with.
+    """
     comparison = compare((baseline.run, baseline.records), (run, records))
-    before = {_place(row): row for row in leaderboard_of(groups(baseline.run, baseline.records))}
-    after = {_place(row): row for row in leaderboard_of(found)}
-    only = [("in this run", place) for place in after if place not in before]
-    only += [("in the baseline", place) for place in before if place not in after]
-    return Versus(
+    before = {_key(row): row for row in leaderboard_of(groups(baseline.run, baseline.records))}
+    after = {_key(row): row for row in leaderboard_of(run_groups)}
+    unpaired = [(key, "in this run") for key in after if key not in before]
+    unpaired += [(key, "in the baseline") for key in before if key not in after]
+    return BaselineComparison(
         base=baseline.run.id,
-        verdict=f"Against {baseline.run.id}: {headline(comparison)}.",
+        verdict=f"Compared with {baseline.run.id}: {headline(comparison)}.",
         good=bool(comparison.rows)
-        and all(row.verdict in FINE for row in comparison.rows)
+        and all(row.verdict in GOOD_VERDICTS for row in comparison.rows)
         and not (comparison.missing or comparison.failed),
         notes=tuple(notes(comparison)),
-        pairs=tuple(Pair(base=before[place], new=after[place]) for place in after if place in before),
-        unpaired=tuple(f"{arch} on {task} at {length:,} ({where})" for where, (arch, task, length) in only),
-        rows=tuple(_written(row) for row in comparison.rows),
+        pairs=tuple(Pair(base=before[key], new=after[key]) for key in after if key in before),
+        unpaired=tuple(f"{arch} on {task} at {length:,} ({where})" for (arch, task, length), where in unpaired),
+        rows=tuple(_verdict_row(row) for row in comparison.rows),
     )
 
 
-def _place(row: LeaderboardRow) -> tuple[str, str, int]:
+def _key(row: LeaderboardRow) -> tuple[str, str, int]:
     return row.arch, row.task, row.length
 
 
-def _written(row: Row) -> WrittenRow:
+def _verdict_row(row: Row) -> VerdictRow:
     case, metric, base, new, change, _ = cells(row)
-    return WrittenRow(
+    return VerdictRow(
         case=case,
         metric=metric,
         base=base,

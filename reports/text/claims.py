@@ -1,4 +1,4 @@
-"""The ledger as people read it: claims, what was measured, and verdicts, for page and terminal."""
+"""The ledger of claims in words, for the page and the terminal."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from math import isfinite
 from reports.format import numbers
 from results import AGAINST, LEFT_OUT, Claim, Entry, Finding, Protocol, Record, RunFile, judge
 
-SINGLE = "judged on a single seed, which gives no interval"
+SINGLE_SEED = "judged on a single seed, which gives no interval"
 MAX_DECIMALS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerFinding:
-    """A condition, its value with interval, and whether the claim holds there."""
+    """The result of a claim in one condition."""
 
     condition: str
     value: str
+    """The value with its interval and number of seeds."""
     holds: bool
     robust: bool
-    """Whether more seeds would hardly change that."""
+    """True if more seeds would hardly change `holds`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,37 +34,43 @@ class LedgerRow:
     text: str
     source: str
     measured: str
+    """What was measured."""
     rule: str
+    """The bound that the value must satisfy."""
     verdict: str
     """`reproduced`, `not reproduced`, `depends on …` or `not measured`."""
     kind: str
     """The verdict without what it depends on."""
     doubt: str
-    """Why the verdict is not firm; empty where it is."""
+    """Why the verdict is not robust; empty if it is."""
     findings: tuple[LedgerFinding, ...]
-    """What was found in each condition that was measured."""
+    """One per measured condition."""
     unmeasured: tuple[str, ...]
     """Conditions that were planned and not measured."""
 
 
 def ledger(run: RunFile, records: Sequence[Record]) -> list[LedgerRow]:
-    """The claims of a run, judged, in their order; empty where its plan brings none."""
+    """Judge the claims of a run, in order; an empty list if its plan has none."""
     return [_row(entry) for entry in judge(run.claims, run.cases, records)]
 
 
 def summary(rows: Sequence[LedgerRow]) -> str:
-    """`21 claims: 9 reproduced, 5 not reproduced, 4 depending on something, 3 not measured; 2 verdicts not firm.`"""
+    """Return the number of claims per verdict, in one sentence.
+
+    Example: `21 claims: 9 reproduced, 5 not reproduced, 4 depending on the condition, 3 not measured; 2 verdicts not
+    robust.`
+    """
     kinds = Counter(row.kind for row in rows)
     words = {
         "reproduced": "reproduced",
         "not reproduced": "not reproduced",
-        "depends on": "depending on something",
+        "depends on": "depending on the condition",
         "not measured": "not measured",
     }
-    told = ", ".join(f"{kinds[kind]} {word}" for kind, word in words.items() if kinds[kind])
-    doubted = sum(bool(row.doubt) for row in rows)
-    doubt = f"; {numbers.plural(doubted, 'verdict')} not firm" if doubted else ""
-    return f"{numbers.plural(len(rows), 'claim')}: {told}{doubt}."
+    counts = ", ".join(f"{kinds[kind]} {word}" for kind, word in words.items() if kinds[kind])
+    doubtful = sum(bool(row.doubt) for row in rows)
+    doubt = f"; {numbers.plural(doubtful, 'verdict')} not robust" if doubtful else ""
+    return f"{numbers.plural(len(rows), 'claim')}: {counts}{doubt}."
 
 
 def _row(entry: Entry) -> LedgerRow:
@@ -92,28 +99,28 @@ def _row(entry: Entry) -> LedgerRow:
 
 
 def _doubt(entry: Entry) -> str:
-    """Why a verdict is not firm: conditions in which more seeds could tip it."""
+    """Return in how many conditions the verdict is robust; empty if in all of them."""
     measured = [finding for finding in entry.findings if finding.holds is not None]
     robust = sum(entry.robust(finding) for finding in measured)
     if robust == len(measured):
         return ""
     if len(measured) == 1:
-        return SINGLE if len(measured[0].values) == 1 else "more seeds could change this"
+        return SINGLE_SEED if len(measured[0].values) == 1 else "more seeds could change this"
     others = "the other" if robust == len(measured) - 1 else "the others"
-    return f"firm in {robust or 'none'} of {len(measured)} conditions" + (
-        f"; more seeds could change {others}" if robust else ": more seeds could change this"
+    return f"robust in {robust or 'none'} of {len(measured)} conditions" + (
+        f"; more seeds could change {others}" if robust else "; more seeds could change this"
     )
 
 
 def _condition(finding: Finding, entry: Entry) -> str:
-    """What is special about a condition: its options that are no defaults, and protocol fields that are not usual."""
-    told = []
+    """Return the options and protocol fields that set a condition apart from the defaults and from the other ones."""
+    parts = []
     for name, value in finding.factors.items():
         others = [other.factors[name] for other in entry.findings]
         usual = name.removeprefix(AGAINST) in Protocol.model_fields and 2 * others.count(value) > len(others)
         if value != LEFT_OUT and not usual:
-            told.append(f"{name}={value}")
-    return ", ".join(told) or (finding.arch if len(entry.findings) == 1 else "all at their defaults")
+            parts.append(f"{name}={value}")
+    return ", ".join(parts) or (finding.arch if len(entry.findings) == 1 else "all defaults")
 
 
 def _value(finding: Finding, claim: Claim) -> str:
@@ -127,7 +134,7 @@ def _value(finding: Finding, claim: Claim) -> str:
 
 
 def _number(value: float, claim: Claim) -> str:
-    """With three decimals, or as many as show on which side of a bound it lies."""
+    """Return the value with three decimals, or with as many as show on which side of the bound it is."""
     if value == int(value) and abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) >= 100:

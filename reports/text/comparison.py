@@ -1,4 +1,4 @@
-"""Word the rows, verdicts and headline of a comparison."""
+"""The rows, headline and notes of a comparison of two runs, in words."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from reports.format import numbers
 from results import METRICS
 from results.comparison import Comparison, MissingCase, Row, place
 
-TITLES = {
+SHORT_TITLES = {
     "parameters": "parameters",
     "step_seconds": "step",
     "forward_seconds": "forward",
     "train_step_seconds": "train",
 }
+"""Titles of metrics in comparison tables; other metrics have the title from `METRICS`."""
 
 
 def headline(comparison: Comparison) -> str:
-    """The whole comparison in one line."""
+    """Return the number of rows per verdict in one line: `1 regressed, 0 improved, …`."""
     c = comparison
     counts = [f"{c.count('regressed'):,} regressed", f"{c.count('improved'):,} improved"]
-    counts.append(f"{c.count('inconclusive'):,} inconclusive{_settled_by(c.rows)}")
+    counts.append(f"{c.count('inconclusive'):,} inconclusive{_needed_to_decide(c.rows)}")
     if c.count("not comparable"):
         counts.append(f"{c.count('not comparable'):,} not comparable")
     counts.append(f"{c.count('unchanged'):,} unchanged of {numbers.plural(len(c.rows), 'comparison')}")
@@ -32,30 +33,33 @@ def headline(comparison: Comparison) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What a reader must know beside the rows: differences, losses, what was left out."""
+    """Return everything besides the rows: differences between the runs, and cases that could not be compared."""
     c = comparison
-    lines = [f"differs: {one}" for one in c.differences]
-    lines += [f"allowed to differ: {one}" for one in c.allowed]
+    lines = [f"differs: {difference}" for difference in c.differences]
+    lines += [f"allowed to differ: {difference}" for difference in c.allowed]
     for name, before in c.base.plugins.items():
         if (after := c.new.plugins.get(name, before)) != before:
-            lines.append(f"the plugin {name} is another version of its file: {before} against {after}")
-    lines += [f"missing: {_lost(one)}" for one in c.missing]
-    lines += [f"newly failed: {_lost(one)}" for one in c.failed]
-    lines += [f"failed in the base already: {_lost(one)}" for one in c.failed_in_base]
+            lines.append(f"differs: plugin {name}: {before} against {after}")
+    lines += [f"missing: {_missing_case(case)}" for case in c.missing]
+    lines += [f"newly failed: {_missing_case(case)}" for case in c.failed]
+    lines += [f"already failed in the base: {_missing_case(case)}" for case in c.failed_in_base]
     if c.added:
         lines.append(f"only in the new run: {numbers.plural(c.added, 'case')}")
     if c.not_asked:
-        lines.append(f"not measured in the new run, nor asked for: {', '.join(c.not_asked)}")
+        lines.append(f"not requested in the new run: {', '.join(c.not_asked)}")
     return lines
 
 
 def name_of(row: Row) -> str:
-    """The row's case and metric in one line."""
+    """Return the row's case and metric in one line."""
     return f"{_case(row)}: {row.metric}{place(row.at)}"
 
 
 def change_of(row: Row) -> str:
-    """The effect with its interval, as a share or a difference: `+20.1% (+15.2 to +25.3)`."""
+    """Return the effect with its interval, as a percentage or as a difference of scores.
+
+    Examples: `+20.1% (+15.2 to +25.3)` and `-0.100 (-0.150 to -0.050)`.
+    """
     if row.effect is None:
         return numbers.MISSING
     if row.kind == "score":
@@ -67,7 +71,7 @@ def change_of(row: Row) -> str:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """Case, metric, base, new, change and verdict as people read them."""
+    """Return case, metric, base, new, change and verdict as table cells."""
     return (_case(row), _metric(row), _value(row, row.base), _value(row, row.new), change_of(row), _verdict(row))
 
 
@@ -77,7 +81,7 @@ def _case(row: Row) -> str:
 
 
 def _metric(row: Row) -> str:
-    title = TITLES.get(row.metric) or METRICS[row.metric].title
+    title = SHORT_TITLES.get(row.metric) or METRICS[row.metric].title
     return f"{title}{''.join(f', {name} {value:,}' for name, value in row.at)}"
 
 
@@ -97,16 +101,17 @@ def _verdict(row: Row) -> str:
     return f"{row.verdict}{f' ({row.reason})' if row.reason and row.verdict != 'regressed' else ''}"
 
 
-def _settled_by(rows: Sequence[Row]) -> str:
-    """How many further units would settle what is inconclusive: half of such rows, and all of them."""
+def _needed_to_decide(rows: Sequence[Row]) -> str:
+    """Return how many more repetitions or seeds the inconclusive rows need: ` (to decide: 2 to 5 more --repeat)`."""
     parts = []
-    for kind, what in (("timing", "--repeat"), ("score", "--seeds")):
+    for kind, option in (("timing", "--repeat"), ("score", "--seeds")):
         needed = [row.further for row in rows if row.verdict == "inconclusive" and row.kind == kind and row.further]
         if needed:
-            few, most = min(needed), max(needed)
-            parts.append(f"{few:,}{f' to {most:,}' if most > few else ''} further {what}")
-    return f" (settled by {' and '.join(parts)})" if parts else ""
+            fewest, most = min(needed), max(needed)
+            parts.append(f"{fewest:,}{f' to {most:,}' if most > fewest else ''} more {option}")
+    return f" (to decide: {' and '.join(parts)})" if parts else ""
 
 
-def _lost(loss: MissingCase) -> str:
-    return f"{loss.case.arch} on {loss.case.task} at {loss.case.length:,}, seed {loss.case.seed}: {loss.reason}"
+def _missing_case(missing: MissingCase) -> str:
+    case = missing.case
+    return f"{case.arch} on {case.task} at {case.length:,}, seed {case.seed}: {missing.reason}"

@@ -1,4 +1,4 @@
-"""What the numbers say, in plain words computed from them: who uses the past, who does not, what a step costs."""
+"""Findings in words, computed from the scores and timings: who uses the past, who does not, what a step costs."""
 
 from __future__ import annotations
 
@@ -11,80 +11,88 @@ from reports.analysis.step_costs import StepCost, grown, step_costs_by_arch
 from reports.format.numbers import listed, microseconds, short_score
 from results import ReferenceScores, interval_of_mean, solved_score
 
-MAX_SHARE = 0.8
-"""With the whole interval above this share of the span, what is short of solved is told as nearly solving."""
+NEARLY_SOLVED_SHARE = 0.8
+"""An unsolved task counts as nearly solved if the whole interval of the memory share is above this."""
 
 
-def conclusions(found: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[str]:
-    """One line per task and length, then one on what a streamed step costs."""
-    places = dict.fromkeys((group.task, group.length) for group in found)
-    lines = [_of_place([group for group in found if (group.task, group.length) == place]) for place in places]
-    return lines + streaming_conclusions(step_costs_by_arch(found) if costs is None else costs)
+def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[str]:
+    """Return one sentence per task and length, followed by one on the cost of a streamed step."""
+    settings = dict.fromkeys((group.task, group.length) for group in groups)
+    lines = [_of_setting([group for group in groups if (group.task, group.length) == setting]) for setting in settings]
+    return lines + streaming_conclusions(step_costs_by_arch(groups) if costs is None else costs)
 
 
 def streaming_conclusions(costs: dict[str, list[StepCost]]) -> list[str]:
-    """What a step costs at the longest position."""
+    """Return the sentence on the cost of a step at the last position; an empty list if nothing was streamed."""
     if not costs:
         return []
-    ranked = sorted(costs, key=lambda arch: costs[arch][-1].p50_seconds)
-    position = max(costs[arch][-1].position for arch in ranked)
-    parts = [f"{arch} {microseconds(costs[arch][-1].p50_seconds)} µs ({grown(costs[arch])})" for arch in ranked]
-    return [f"A streamed step at position {position:,} costs: {', '.join(parts)}."]
+    cheapest_first = sorted(costs, key=lambda arch: costs[arch][-1].p50_seconds)
+    position = max(costs[arch][-1].position for arch in cheapest_first)
+    parts = [f"{arch} {microseconds(costs[arch][-1].p50_seconds)} µs ({grown(costs[arch])})" for arch in cheapest_first]
+    return [f"Cost of a streamed step at position {position:,}: {', '.join(parts)}."]
 
 
-def clears(mean: float, low: float, line: float) -> bool:
-    """Whether a score has used the past: its interval is above the line, and its mean not by a hair only."""
-    return low > line and mean > line + CLEAR_SHARE * (1 - line)
+def clears(mean: float, low: float, floor: float) -> bool:
+    """Return whether a score proves use of the past.
+
+    Args:
+        mean: Mean score over seeds.
+        low: Lower bound of its interval, which must exceed `floor`.
+        floor: The best score without memory. The mean must exceed it by `CLEAR_SHARE` of the span up to 1.
+    """
+    return low > floor and mean > floor + CLEAR_SHARE * (1 - floor)
 
 
-def _of_place(rivals: Sequence[Group]) -> str:
+def _of_setting(rivals: Sequence[Group]) -> str:
+    """Return the sentence on all architectures at one task and length."""
     task, length = rivals[0].task, rivals[0].length
-    line = next((group.reference() for group in rivals if group.reference() is not None), None)
+    reference = next((group.reference() for group in rivals if group.reference() is not None), None)
     scored = sorted((group for group in rivals if group.scores()), key=lambda group: -fmean(group.scores()))
     unscored = [group.arch for group in rivals if not group.scores()]
     parts = []
-    if line is None and scored:
+    if reference is None and scored:
         parts.append(listed([_with_mean(group) for group in scored]))
-    elif line is not None:
-        parts += _against_lines([group for group in scored if len(group.scores()) > 1], line)
+    elif reference is not None:
+        parts += _against_reference([group for group in scored if len(group.scores()) > 1], reference)
         if single := [_with_mean(group) for group in scored if len(group.scores()) == 1]:
-            parts.append(f"one seed, so no interval: {listed(single)}, beside {_name_of(line)}")
+            parts.append(f"single seed, no interval: {listed(single)}, compared with {_reference_name(reference)}")
     if unscored:
-        parts.append(f"nothing was measured of {listed(unscored)}")
+        parts.append(f"no scores for {listed(unscored)}")
     return f"{task} at {length:,}: {'; '.join(parts)}."
 
 
-def _against_lines(scored: Sequence[Group], line: ReferenceScores) -> list[str]:
-    kinds: dict[str, list[str]] = {"solved": [], "most": [], "some": [], "at": [], "below": []}
+def _against_reference(scored: Sequence[Group], reference: ReferenceScores) -> list[str]:
+    kinds: dict[str, list[str]] = {"solved": [], "nearly": [], "some": [], "at": [], "below": []}
     for group in scored:
-        kinds[_kind(group.scores(), line)].append(_with_mean(group))
-    name = _name_of(line)
+        kinds[_kind(group.scores(), reference)].append(_with_mean(group))
+    name = _reference_name(reference)
     words = {
-        "solved": ("solves it", "solve it"),
-        "most": ("nearly solves it", "nearly solve it"),
+        "solved": ("solves the task", "solve the task"),
+        "nearly": ("nearly solves the task", "nearly solve the task"),
         "some": ("uses some of the past", "use some of the past"),
-        "at": (f"cannot be told from {name}", f"cannot be told from {name}"),
+        "at": (f"is indistinguishable from {name}", f"are indistinguishable from {name}"),
         "below": (f"falls below {name}", f"fall below {name}"),
     }
     return [f"{listed(archs)} {words[kind][len(archs) > 1]}" for kind, archs in kinds.items() if archs]
 
 
-def _kind(scores: Sequence[float], line: ReferenceScores) -> str:
-    """What the interval of the mean allows to be said, not the mean alone."""
-    bounds, least = interval_of_mean(scores), baseline(line)
-    if clears(bounds.middle, bounds.low, least):
-        if min(scores) >= solved_score(line.chance):
+def _kind(scores: Sequence[float], reference: ReferenceScores) -> str:
+    """Return the strongest statement that the interval of the mean supports."""
+    interval, floor = interval_of_mean(scores), baseline(reference)
+    if clears(interval.middle, interval.low, floor):
+        if min(scores) >= solved_score(reference.chance):
             return "solved"
-        return "most" if bounds.low >= least + MAX_SHARE * (1 - least) else "some"
-    return "below" if bounds.high < least and bounds.middle < least - CLEAR_SHARE * (1 - least) else "at"
+        return "nearly" if interval.low >= floor + NEARLY_SOLVED_SHARE * (1 - floor) else "some"
+    return "below" if interval.high < floor and interval.middle < floor - CLEAR_SHARE * (1 - floor) else "at"
 
 
-def _name_of(line: ReferenceScores) -> str:
-    blind_leads = line.memoryless_score is not None and line.memoryless_score > line.chance
-    return f"the {short_score(baseline(line))} of {'an answer blind to the past' if blind_leads else 'chance'}"
+def _reference_name(reference: ReferenceScores) -> str:
+    memoryless_leads = reference.memoryless_score is not None and reference.memoryless_score > reference.chance
+    kind = "memoryless baseline" if memoryless_leads else "chance level"
+    return f"the {kind} ({short_score(baseline(reference))})"
 
 
 def _with_mean(group: Group) -> str:
     scores = group.scores()
-    partly = "" if len(scores) == len(group.seeds) else f", {len(scores)} of {len(group.seeds)} seeds"
-    return f"{group.arch} ({fmean(scores):.2f}{partly})"
+    partial = "" if len(scores) == len(group.seeds) else f", {len(scores)} of {len(group.seeds)} seeds"
+    return f"{group.arch} ({fmean(scores):.2f}{partial})"

@@ -1,4 +1,4 @@
-"""What an architecture remembers and costs over the whole run, in one row each, and which one to stream."""
+"""The architecture that a run recommends for streaming, and why."""
 
 from __future__ import annotations
 
@@ -11,104 +11,135 @@ from reports.analysis.ranking import are_distinguishable
 from reports.analysis.step_costs import grown
 from reports.format.numbers import listed, microseconds, significant, size
 
-MAX_PLACES = 3
-"""Settings or architectures that a sentence names before it only counts them."""
+MAX_NAMES = 3
+"""A sentence lists at most this many settings or architectures and counts the others."""
 
 
-def choice(found: Sequence[Group], rows: Sequence[OverviewRow] | None = None) -> str | None:
-    """Which architecture to stream, and why; None where fewer than two were streamed or seeds were not repeated."""
-    rows = overview_rows(found) if rows is None else rows
+def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None = None) -> str | None:
+    """Return which architecture to stream, and why.
+
+    Returns None if fewer than two architectures were streamed, or if there are too few seeds for an overview.
+
+    Args:
+        groups: The groups of the run.
+        rows: Their overview; computed if None.
+    """
+    rows = overview_rows(groups) if rows is None else rows
     streamed = [row for row in rows if row.cost is not None]
     if len(streamed) < 2:
         return None
     best = next((row for row in rows if row.chosen), None)
     if best is None or best.cost is None:
-        return "No streamed architecture clearly used the past in this run, so none is to be preferred."
-    state = f" and {size(best.cost.state_bytes)} of state" if best.cost.state_bytes is not None else ""
-    parts = [
+        return "No streamed architecture clearly used its memory in this run, so none is recommended."
+    state = f" and needs {size(best.cost.state_bytes)} of state" if best.cost.state_bytes is not None else ""
+    sentences = [
         _reason(best, streamed),
-        f"A step costs {microseconds(best.cost.p50_seconds)} µs{state} at position {best.cost.position:,}, "
-        f"{grown(best.costs)}.",
+        f"A step at position {best.cost.position:,} takes {microseconds(best.cost.p50_seconds)} µs"
+        f" ({grown(best.costs)}){state}.",
     ]
-    for words, rivals in (
-        ("Clearly more is remembered by", [row for row in streamed if row.share > best.share and not _tied(row, best)]),
-        ("Not told apart from it in memory:", [row for row in streamed if row is not best and _tied(row, best)]),
-        ("Cheaper, but clearly less memory:", [row for row in streamed if _cheap_but_less(row, best)]),
+    for label, rivals in (
+        (
+            "Significantly higher memory share",
+            [row for row in streamed if row.share > best.share and not _tied(row, best)],
+        ),
+        (
+            "Statistically indistinguishable memory share",
+            [row for row in streamed if row is not best and _tied(row, best)],
+        ),
+        (
+            "Cheaper, but significantly lower memory share",
+            [row for row in streamed if _is_cheaper_but_worse(row, best)],
+        ),
     ):
         if rivals:
-            parts.append(f"{words} {listed([f'{row.arch} ({_beside(row, best)})' for row in rivals])}.")
-    return " ".join([*parts, *_lasting(best, streamed)])
+            sentences.append(f"{label}: {listed([f'{row.arch} ({_share_and_price(row, best)})' for row in rivals])}.")
+    return " ".join([*sentences, *_beyond_trained_length(best, streamed)])
 
 
-def exceptions(found: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None:
-    """Where another architecture clearly remembers more than the chosen one; None where nowhere or none is chosen."""
+def exceptions(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None:
+    """Return the settings in which another architecture beats the recommended one; None if there are none.
+
+    Args:
+        groups: The groups of the run.
+        rows: Their overview.
+    """
     best = next((row.arch for row in rows if row.chosen), None)
     if best is None:
         return None
     better: dict[str, list[str]] = {}
-    for (task, length), row in settings(found).items():
-        for arch, other in are_distinguishable(row):
-            if other == best:
+    for (task, length), estimates in settings(groups).items():
+        for arch, worse in are_distinguishable(estimates):
+            if worse == best:
                 better.setdefault(arch, []).append(
-                    f"{task} at {length:,} ({row[arch].mean:.0%} against {row[best].mean:.0%})"
+                    f"{task} at {length:,} ({estimates[arch].mean:.0%} against {estimates[best].mean:.0%})"
                 )
     if not better:
         return None
-    parts = [f"{arch} clearly remembers more than {best} on {_some(places)}" for arch, places in better.items()]
-    return f"Setting by setting: {'; '.join(parts)}."
+    parts = [
+        f"{arch} has a significantly higher memory share than {best} on {_first_few(names)}"
+        for arch, names in better.items()
+    ]
+    return f"Exceptions: {'; '.join(parts)}."
 
 
-def left_out(found: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None:
-    """Which architectures have no row, and why; None where all have one or none has."""
-    without = [arch for arch in archs_of(found) if arch not in {row.arch for row in rows}]
-    if not without or not rows:
+def left_out(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None:
+    """Return which architectures the overview leaves out, and why; None if it shows all or is empty."""
+    shown = {row.arch for row in rows}
+    hidden = [arch for arch in archs_of(groups) if arch not in shown]
+    if not hidden or not rows:
         return None
-    return f"Left out, without two scored seeds in every one of these settings: {_some(without)}."
+    return f"Left out, with fewer than two scored seeds in one of these settings: {_first_few(hidden)}."
 
 
 def _reason(best: OverviewRow, streamed: Sequence[OverviewRow]) -> str:
-    """The rule, and how it led to this choice."""
+    """Return the rule by which `best` was chosen."""
     points = f"{100 * NEARLY_BEST:.0f} points"
-    most = max(streamed, key=lambda row: row.share)
+    highest = max(streamed, key=lambda row: row.share)
     share = f"{best.share:.0%} ({100 * best.low:.0f}–{100 * best.high:.0f}%)"
-    told = f"remembers {share} of what there is to remember at the trained length"
-    if most is not best:
+    if highest is not best:
         return (
-            f"For streaming, choose {best.arch}: its step is the cheapest of those that surely use the past and "
-            f"remember at most {points} less than the best, {most.arch} ({most.share:.0%}). It {told}."
+            f"For streaming, choose {best.arch}: its step is the cheapest among the architectures that clearly use "
+            f"memory and whose memory share is within {points} of the highest ({highest.arch}, {highest.share:.0%}). "
+            f"Its memory share at the trained length is {share}."
         )
     if any(row is not best and row.share >= best.share - NEARLY_BEST for row in streamed):
         return (
-            f"For streaming, choose {best.arch}: it {told}, more than any other, and its step is the cheapest of those "
-            f"that surely use the past and come within {points} of it."
+            f"For streaming, choose {best.arch}: its memory share at the trained length, {share}, is the highest. Its "
+            f"step is the cheapest among the architectures that clearly use memory and come within {points} of it."
         )
-    return f"For streaming, choose {best.arch}: it {told}, and no other comes within {points} of it."
+    return (
+        f"For streaming, choose {best.arch}: its memory share at the trained length, {share}, is the highest, and no "
+        f"other comes within {points} of it."
+    )
 
 
-def _lasting(best: OverviewRow, streamed: Sequence[OverviewRow]) -> list[str]:
-    """What is left beyond the trained length, where a stream is longer than any sequence of the training."""
+def _beyond_trained_length(best: OverviewRow, streamed: Sequence[OverviewRow]) -> list[str]:
+    """Return a sentence on the memory share beyond the trained length; an empty list if it was not measured."""
     if best.beyond is None:
         return []
-    most = max((row for row in streamed if row.beyond is not None), key=lambda row: row.beyond or 0.0)
-    assert most.beyond is not None
-    clearly = most.beyond > best.beyond + CLEAR_SHARE
-    other = f"; the most is left to {most.arch}, {most.beyond:.0%}" if clearly else ""
-    return [f"On sequences {best.multiple} times as long as those it was trained on, {best.beyond:.0%} is left{other}."]
+    highest = max((row for row in streamed if row.beyond is not None), key=lambda row: row.beyond or 0.0)
+    assert highest.beyond is not None
+    clearly_higher = highest.beyond > best.beyond + CLEAR_SHARE
+    other = f"; the highest is {highest.arch}, {highest.beyond:.0%}" if clearly_higher else ""
+    return [f"On sequences {best.multiple} times the trained length, its memory share is {best.beyond:.0%}{other}."]
 
 
 def _tied(a: OverviewRow, b: OverviewRow) -> bool:
     return bool(set(a.ties) & set(b.ties))
 
 
-def _cheap_but_less(row: OverviewRow, best: OverviewRow) -> bool:
+def _is_cheaper_but_worse(row: OverviewRow, best: OverviewRow) -> bool:
     assert row.cost is not None
     assert best.cost is not None
     return row.share < best.share and not _tied(row, best) and row.cost.p50_seconds < best.cost.p50_seconds
 
 
-def _beside(row: OverviewRow, best: OverviewRow) -> str:
-    """What a rival remembers and costs. One whose interval reaches nothing is never chosen, however cheap."""
-    doubt = ", perhaps nothing" if row.low <= 0 else ""
+def _share_and_price(row: OverviewRow, best: OverviewRow) -> str:
+    """Return a rival's memory share and cost.
+
+    A rival whose interval includes 0% is marked, because it is never recommended, however cheap it is.
+    """
+    doubt = ", interval includes 0%" if row.low <= 0 else ""
     return f"{row.share:.0%}{doubt}, {_price(row, best)}"
 
 
@@ -119,7 +150,7 @@ def _price(row: OverviewRow, best: OverviewRow) -> str:
     return f"{significant(ratio, 2)} times the cost" if ratio >= 1 else f"{100 * ratio:.0f}% of the cost"
 
 
-def _some(names: Sequence[str]) -> str:
-    if len(names) <= MAX_PLACES + 1:
+def _first_few(names: Sequence[str]) -> str:
+    if len(names) <= MAX_NAMES + 1:
         return listed(list(names))
-    return listed([*names[:MAX_PLACES], f"{len(names) - MAX_PLACES} more"])
+    return listed([*names[:MAX_NAMES], f"{len(names) - MAX_NAMES} more"])

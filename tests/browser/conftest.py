@@ -1,4 +1,4 @@
-"""A headless Chromium of the system, and a page in it that notes every error and every request."""
+"""Fixtures: a headless Chromium, and a page in it that records every error and every request."""
 
 from __future__ import annotations
 
@@ -20,44 +20,45 @@ WIDE = {"width": 1280, "height": 900}
 
 
 @dataclass
-class Seen:
-    """A page, and what happened in it that nobody asked for."""
+class WatchedPage:
+    """A page with its errors, messages and requests."""
 
     page: Page
-    complaints: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
     def open(self, path: Path) -> Page:
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
+        """Open a file and record everything that it does."""
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.messages.append(dialog.message), dialog.dismiss()))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(path.as_uri())
         return self.page
 
-    def elsewhere(self, path: Path) -> list[str]:
-        """Requests for anything but the page and what it holds."""
+    def external_requests(self, path: Path) -> list[str]:
+        """Return the requests for anything other than the page and its embedded data."""
         return [url for url in self.requests if url != path.as_uri() and not url.startswith("data:")]
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Missing on a developer's machine it is a reason to skip; in continuous integration it is a failure."""
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        reason = f"none of {', '.join(NAMES)} is installed: apt-get install chromium"
+    """Start Chromium. If it is missing, skip the test; in continuous integration, fail."""
+    executable = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if executable is None:
+        reason = f"none of {', '.join(NAMES)} is installed; run apt-get install chromium"
         assert not os.environ.get("CI"), reason
         pytest.skip(reason)
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        opened = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
         yield opened
         opened.close()
 
 
 @pytest.fixture
-def seen(browser: Browser) -> Iterator[Seen]:
+def watched(browser: Browser) -> Iterator[WatchedPage]:
     page = browser.new_page(viewport=WIDE)  # type: ignore[arg-type]
-    yield Seen(page)
+    yield WatchedPage(page)
     page.close()
 
 

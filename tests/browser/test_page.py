@@ -1,4 +1,4 @@
-"""The page in a real browser: it opens from disk in silence, sorts, filters, folds, prints, and all by keyboard."""
+"""The page in a real browser: it opens from disk without errors, sorts, filters, folds, prints, and is accessible."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from playwright.sync_api import Browser, Page
 
 import reports
 from results import Record, RunFile
-from tests.browser.conftest import Seen
+from tests.browser.conftest import WatchedPage
 from tests.reports import second_run, synthetic
 from tests.reports.html.test_render import HOSTILE
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 MIN_PASSES = 20
-"""Rules that axe must have found something to judge by, so that an empty page cannot pass."""
+"""Number of rules that axe must have applied, so that an empty page cannot pass."""
 MAX_PDF_BYTES = 5_000_000
 
 
 def column(page: Page, number: int) -> list[str]:
-    """What stands in a column of the leaderboard, from the top, in the rows that are shown."""
+    """Return the visible values of a leaderboard column, from top to bottom."""
     return page.eval_on_selector_all(
         "#leaderboard-table tbody:not([hidden]) tr:first-child",
         f"rows => rows.map(row => row.cells[{number}].dataset.value ?? row.cells[{number}].textContent.trim())",
@@ -33,20 +33,27 @@ def numbers(texts: Sequence[str]) -> list[float]:
     return [float(text) for text in texts if text]
 
 
-def test_it_opens_from_disk_without_a_complaint_or_a_request(seen: Seen, report: Path) -> None:
-    page = seen.open(report)
+def test_page_opens_from_disk_without_errors_or_requests(watched: WatchedPage, report: Path) -> None:
+    page = watched.open(report)
     page.wait_for_load_state("networkidle")
     assert "Carousel: quick" in page.title()
-    assert seen.complaints == []
-    assert seen.elsewhere(report) == []
+    assert watched.messages == []
+    assert watched.external_requests(report) == []
     assert page.locator("figure img").count() == 4
     for image in page.locator("figure img").all():
-        assert image.evaluate("one => one.complete && one.naturalWidth > 0")
+        assert image.evaluate("image => image.complete && image.naturalWidth > 0")
 
 
-def test_the_first_screen_holds_verdict_choice_context_and_the_top_of_both_figures(seen: Seen, report: Path) -> None:
-    page = seen.open(report)
-    for selector in (".verdict", ".choice", ".context", "#glance", "#accuracy-against-length h3", "#streaming-cost h3"):
+def test_first_screen_shows_verdict_recommendation_context_and_both_figures(watched: WatchedPage, report: Path) -> None:
+    page = watched.open(report)
+    for selector in (
+        ".verdict",
+        ".recommendation",
+        ".context",
+        "#overview",
+        "#accuracy-against-length h3",
+        "#streaming-cost h3",
+    ):
         box = page.locator(selector).first.bounding_box()
         assert box is not None
         assert box["y"] + box["height"] <= 600, selector
@@ -55,14 +62,14 @@ def test_the_first_screen_holds_verdict_choice_context_and_the_top_of_both_figur
 
 
 @pytest.mark.parametrize("width", [1280, 400])
-def test_nothing_makes_the_page_scroll_sideways(seen: Seen, report: Path, width: int) -> None:
-    page = seen.open(report)
+def test_page_does_not_scroll_sideways(watched: WatchedPage, report: Path, width: int) -> None:
+    page = watched.open(report)
     page.set_viewport_size({"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_a_heading_sorts_and_says_so(seen: Seen, report: Path) -> None:
-    page = seen.open(report)
+def test_heading_sorts_the_table_and_announces_it(watched: WatchedPage, report: Path) -> None:
+    page = watched.open(report)
     head = page.locator("#leaderboard-table thead th").nth(4)
     before = column(page, 4)
     head.locator("button").click()
@@ -76,14 +83,12 @@ def test_a_heading_sorts_and_says_so(seen: Seen, report: Path) -> None:
     page.locator("#leaderboard-table thead th").first.locator("button").click()
     assert head.get_attribute("aria-sort") is None
     assert column(page, 0) == sorted(column(page, 0))
-    assert seen.complaints == []
+    assert watched.messages == []
 
 
-def test_what_was_not_measured_stays_last_and_its_reason_stays_below_it(
-    seen: Seen, run: RunFile, tmp_path: Path
-) -> None:
-    kept = [record for record in synthetic.records() if record.case.arch != "gru"]
-    page = seen.open(reports.write_page(run, kept, tmp_path / "report.html"))
+def test_missing_values_sort_last_with_their_reasons_below(watched: WatchedPage, run: RunFile, tmp_path: Path) -> None:
+    records = [record for record in synthetic.records() if record.case.arch != "gru"]
+    page = watched.open(reports.write_page(run, records, tmp_path / "report.html"))
     button = page.locator("#leaderboard-table thead th").nth(4).locator("button")
     for _ in range(2):
         button.click()
@@ -94,42 +99,42 @@ def test_what_was_not_measured_stays_last_and_its_reason_stays_below_it(
         assert "— gru, seeds 0, 1 and 2 missing" in last.inner_text()
 
 
-def test_the_keyboard_alone_sorts_filters_and_folds(seen: Seen, report: Path) -> None:
-    page = seen.open(report)
+def test_keyboard_sorts_filters_and_folds(watched: WatchedPage, report: Path) -> None:
+    page = watched.open(report)
     page.locator("#filter-leaderboard").focus()
     page.keyboard.type("gru adding")
     assert page.locator("[data-controls=leaderboard-table] [role=status]").inner_text() == "2 of 24 shown."
     assert set(column(page, 0)) == {"gru"}
     assert set(column(page, 1)) == {"adding"}
-    page.keyboard.press("Tab")  # the region of the table, which scrolls
+    page.keyboard.press("Tab")  # the scrollable region of the table
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.tagName") == "BUTTON"
     page.keyboard.press("Enter")
     assert page.locator("#leaderboard-table thead th").first.get_attribute("aria-sort") == "ascending"
     page.locator("details summary").first.focus()
     page.keyboard.press("Enter")
-    assert page.locator("details").first.evaluate("one => one.open")
+    assert page.locator("details").first.evaluate("details => details.open")
     page.keyboard.press("Enter")
-    assert not page.locator("details").first.evaluate("one => one.open")
+    assert not page.locator("details").first.evaluate("details => details.open")
 
 
-def test_words_after_a_minus_sign_are_left_out(seen: Seen, report: Path) -> None:
-    page = seen.open(report)
+def test_filter_excludes_words_after_a_minus_sign(watched: WatchedPage, report: Path) -> None:
+    page = watched.open(report)
     page.fill("#filter-leaderboard", "first_last -128 -lstm")
     assert sorted(column(page, 0)) == ["gru", "rnn", "transformer"]
     page.fill("#filter-leaderboard", "")
     assert len(column(page, 0)) == 24
 
 
-def test_cases_unfold_to_their_seeds_and_all_of_them_at_once(seen: Seen, report: Path) -> None:
-    page = seen.open(report)
+def test_cases_unfold_one_by_one_and_all_together(watched: WatchedPage, report: Path) -> None:
+    page = watched.open(report)
     page.fill("#filter-cases", "rnn adding 128")
-    (kept,) = [one for one in page.locator("details").all() if one.is_visible()]
-    kept.locator("summary").click()
-    text = kept.inner_text()
+    (case,) = [details for details in page.locator("details").all() if details.is_visible()]
+    case.locator("summary").click()
+    text = case.inner_text()
     assert "Seed 1 diverged: the loss was not finite at step 300" in text
     assert "rnn:init=orthogonal" in text
-    assert kept.locator("polyline").count() == 3
+    assert case.locator("polyline").count() == 3
     page.get_by_role("button", name="Open all").click()
     assert page.locator("details[open]").count() == 1
     page.fill("#filter-cases", "")
@@ -139,8 +144,8 @@ def test_cases_unfold_to_their_seeds_and_all_of_them_at_once(seen: Seen, report:
     assert page.locator("details[open]").count() == 0
 
 
-def test_it_prints_every_section_and_no_controls(seen: Seen, report: Path) -> None:
-    page = seen.open(report)
+def test_print_shows_tables_and_no_controls(watched: WatchedPage, report: Path) -> None:
+    page = watched.open(report)
     page.emulate_media(media="print")
     assert not page.locator("#filter-leaderboard").is_visible()
     assert page.locator("#leaderboard-table").is_visible()
@@ -149,9 +154,7 @@ def test_it_prints_every_section_and_no_controls(seen: Seen, report: Path) -> No
     assert 20_000 < len(printed) < MAX_PDF_BYTES
 
 
-def test_without_scripts_every_row_and_reason_can_be_read_and_no_dead_control_is_shown(
-    browser: Browser, report: Path
-) -> None:
+def test_page_without_scripts_shows_all_rows_and_no_controls(browser: Browser, report: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(report.as_uri())
@@ -164,47 +167,49 @@ def test_without_scripts_every_row_and_reason_can_be_read_and_no_dead_control_is
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
-def test_axe_finds_nothing_wrong(seen: Seen, report: Path, scheme: str, width: int) -> None:
-    page = seen.open(report)
+def test_page_passes_axe(watched: WatchedPage, report: Path, scheme: str, width: int) -> None:
+    page = watched.open(report)
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.set_viewport_size({"width": width, "height": 900})
     page.locator("#leaderboard-table thead button").first.click()
     page.locator("details summary").first.click()
-    found = Axe().run(page, options=RULES).response
-    assert [(one["id"], [node["html"][:200] for node in one["nodes"]][:5]) for one in found["violations"]] == []
-    assert len(found["passes"]) > MIN_PASSES
+    response = Axe().run(page, options=RULES).response
+    assert [(each["id"], [node["html"][:200] for node in each["nodes"]][:5]) for each in response["violations"]] == []
+    assert len(response["passes"]) > MIN_PASSES
 
 
-def test_two_runs_sort_filter_and_pass_axe(seen: Seen, run: RunFile, records: list[Record], tmp_path: Path) -> None:
+def test_page_with_a_baseline_sorts_filters_and_passes_axe(
+    watched: WatchedPage, run: RunFile, records: list[Record], tmp_path: Path
+) -> None:
     path = reports.write_page(run, records, tmp_path / "report.html", baseline=second_run.baseline())
-    page = seen.open(path)
+    page = watched.open(path)
     page.fill("#filter-verdicts", "gru adding score 512")
     assert page.locator("#verdict-table tbody:not([hidden])").count() == 1
     page.locator("#pair-table thead button").nth(5).click()
     first = page.locator("#pair-table tbody").last.inner_text().split("\t")
     assert (first[0].strip(), first[5].strip()) == ("gru", "-0.100")
-    found = Axe().run(page, options=RULES).response
-    assert [(one["id"], [node["html"][:200] for node in one["nodes"]][:5]) for one in found["violations"]] == []
-    assert seen.complaints == []
-    assert seen.elsewhere(path) == []
+    response = Axe().run(page, options=RULES).response
+    assert [(each["id"], [node["html"][:200] for node in each["nodes"]][:5]) for each in response["violations"]] == []
+    assert watched.messages == []
+    assert watched.external_requests(path) == []
 
 
 @pytest.mark.parametrize("string", HOSTILE)
-def test_a_hostile_string_runs_nothing_adds_nothing_and_loads_nothing(seen: Seen, string: str, tmp_path: Path) -> None:
-    page = seen.open(hostile := _named(string, tmp_path))
+def test_hostile_string_runs_adds_and_loads_nothing(watched: WatchedPage, string: str, tmp_path: Path) -> None:
+    page = watched.open(hostile := _page_named(string, tmp_path))
     page.fill("#filter-leaderboard", string[:8])
     page.locator("#leaderboard-table thead button").first.click()
     page.get_by_role("button", name="Open all").click()
     page.wait_for_timeout(50)
-    assert seen.complaints == []
-    assert seen.elsewhere(hostile) == []
+    assert watched.messages == []
+    assert watched.external_requests(hostile) == []
     assert page.locator("script").count() == 1
     assert page.locator("[onerror], [onmouseover], a[href^=javascript]").count() == 0
     assert page.locator("body").inner_text().count(string) > 5
 
 
-def test_what_slips_through_the_escaping_is_stopped_by_the_policy(seen: Seen, report: Path, tmp_path: Path) -> None:
-    """Were autoescape ever lost: a script of another digest, an event attribute and a remote image do nothing."""
+def test_policy_stops_what_escaping_would_miss(watched: WatchedPage, report: Path, tmp_path: Path) -> None:
+    """Without autoescape, a script with another digest, an event attribute and a remote image would do nothing."""
     broken = report.read_text(encoding="utf-8").replace(
         "<main>",
         "<main><script>document.title='run'</script><img src='x' onerror=\"document.title='run'\">"
@@ -212,13 +217,14 @@ def test_what_slips_through_the_escaping_is_stopped_by_the_policy(seen: Seen, re
     )
     path = tmp_path / "broken.html"
     path.write_text(broken, encoding="utf-8")
-    page = seen.open(path)
+    page = watched.open(path)
     page.wait_for_timeout(50)
     assert page.title() != "run"
-    assert len([text for text in seen.complaints if "Content Security Policy" in text]) >= 3
+    assert len([text for text in watched.messages if "Content Security Policy" in text]) >= 3
 
 
-def _named(name: str, folder: Path) -> Path:
+def _page_named(name: str, folder: Path) -> Path:
+    """Write the page of a run with one sound and one crashed case, in which the free texts are `name`."""
     sound, failed = (synthetic.renamed(synthetic.case("gru", "adding", 32, n), arch=name, task=name) for n in (0, 1))
     failed = failed.model_copy(update={"status": "crashed", "reason": name, "measurements": ()})
     run = synthetic.run([sound.case, failed.case], plan=name, command=name, code=name, created=name)

@@ -83,7 +83,7 @@ def test_too_few_processes_pass_loudly_and_fail_where_strict(carousel: Carousel,
     new = stored(run_of(CASES, 2, processes=1))
     ended = carousel("check", base, new)
     assert ended.code == 0
-    assert "10 inconclusive (settled by 3 further --repeat)" in ended.out.splitlines()[0]
+    assert "10 inconclusive (to decide: 3 more --repeat)" in ended.out.splitlines()[0]
     assert carousel("check", base, new, "--strict").code == 1
 
 

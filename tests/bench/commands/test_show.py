@@ -123,8 +123,8 @@ class TestShow:
         page = Path(ended.out.strip())
         assert page == Path("carousel-runs") / stored / f"against-{stored}.html"
         text = page.read_text(encoding="utf-8")
-        assert f"Against {stored}: 0 regressed, 0 improved" in text
-        assert "Side by side" in text
+        assert f"Compared with {stored}: 0 regressed, 0 improved" in text
+        assert "Scores and step costs in both runs" in text
 
     def test_a_run_is_judged_by_the_claims_of_another_plan(
         self, tmp_path: Path, carousel: Carousel, stored: str

@@ -260,7 +260,7 @@ def test_the_command_draws_one_case(tmp_path: Path, carousel: Carousel, inline: 
     write_plan(tmp_path, GATED + CLAIM)
     ended = carousel("run", "tiny.toml", "-q")
     assert ended.code == 0, ended.err
-    assert "1 claim: 1 reproduced; 1 verdict not firm." in ended.out
+    assert "1 claim: 1 reproduced; 1 verdict not robust." in ended.out
     (run,) = Store(tmp_path / "carousel-runs").runs()
     records, _ = run.read()
     assert [claim.name for claim in run.file().claims] == ["learns"]

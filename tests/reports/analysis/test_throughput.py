@@ -30,5 +30,5 @@ def test_steps_a_second_are_of_all_streams_together() -> None:
     arch = found[0][0]
     assert found == [(arch, 1024, 1, 1, 100_000), (arch, 1024, 8, 2, 200_000)]
     text = page(synthetic.run([first, second]), records)
-    assert "Many streams at once" in text and "200,000" in text
+    assert "Parallel streams" in text and "200,000" in text
     assert "step of all streams together" not in text

@@ -1,4 +1,4 @@
-"""Samples for other programs: each number as it was measured, no text a formula, each format read by its own reader."""
+"""Exports of raw samples: numbers are exact, no text is a formula, and each format is read by its own reader."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ SAMPLES = (3e-05, 1.0000000000000002e-05, -2.5, 1e300, 0.1, 4e-05)
 
 
 def sampled(arch: str = "lstm", **changes: Any) -> tuple[RunFile, list[Record]]:
-    of = case(arch)
+    """Return a run with one record that has `SAMPLES` of one step."""
+    sampled_case = case(arch)
     measured = Measurement(metric="step_seconds", at={"position": 16}, samples=SAMPLES)
-    return run_file("a-run", of, **changes), [record(of, measurements=(measured,))]
+    return run_file("a-run", sampled_case, **changes), [record(sampled_case, measurements=(measured,))]
 
 
 def rows_of(text: str) -> list[dict[str, Any]]:
     return list(csv.DictReader(io.StringIO(text), quoting=csv.QUOTE_NONNUMERIC))
 
 
-def test_csv_has_a_line_for_each_sample_with_its_exact_number() -> None:
+def test_csv_has_one_line_per_sample_with_its_exact_value() -> None:
     rows = rows_of(samples_as_csv(*sampled()))
     assert [row["value"].hex() for row in rows] == [sample.hex() for sample in SAMPLES]
     assert [row["sample"] for row in rows] == list(range(len(SAMPLES)))
@@ -43,7 +44,7 @@ def test_csv_has_a_line_for_each_sample_with_its_exact_number() -> None:
 
 
 @pytest.mark.parametrize("start", FORMULA_STARTS)
-def test_no_text_of_csv_is_a_formula_and_numbers_stay_numbers(start: str) -> None:
+def test_csv_has_no_formulas_and_keeps_numbers(start: str) -> None:
     hostile = f'{start}cmd|"/c calc"!A1'
     run, records = sampled(hostile, plan=hostile)
     text = samples_as_csv(run, records)
@@ -59,13 +60,13 @@ def test_no_text_of_csv_is_a_formula_and_numbers_stay_numbers(start: str) -> Non
                 assert not cell.lstrip(" ").startswith(FORMULA_STARTS)
 
 
-def test_the_headings_of_csv_cannot_be_formulas_either() -> None:
+def test_csv_headings_are_no_formulas() -> None:
     run, (first,) = sampled()
     evil = first.model_copy(update={"measurements": (Measurement(metric="m", at={"=1+1": 3}, samples=(1.0,)),)})
     assert '"at_=1+1"' in samples_as_csv(run, [evil]).splitlines()[0]
 
 
-def test_parquet_holds_the_same_values_with_their_kinds(tmp_path: Path) -> None:
+def test_parquet_has_the_same_values_with_their_types(tmp_path: Path) -> None:
     run, records = sampled()
     more = record(case(seed=1))
     path = tmp_path / "samples.parquet"
@@ -79,7 +80,7 @@ def test_parquet_holds_the_same_values_with_their_kinds(tmp_path: Path) -> None:
     assert set(table["arch"]) == {"lstm", "lstm:forget_bias=1"}
 
 
-def test_nothing_measured_is_a_file_without_rows() -> None:
+def test_run_without_records_gives_files_without_rows() -> None:
     run, _ = sampled()
     assert rows_of(samples_as_csv(run, [])) == []
     empty = pyarrow.parquet.read_table(pyarrow.BufferReader(samples_as_parquet(run, [])), use_threads=False)
@@ -87,20 +88,20 @@ def test_nothing_measured_is_a_file_without_rows() -> None:
     assert json.loads(timings_as_pytest_benchmark(run, []))["benchmarks"] == []
 
 
-def test_without_pyarrow_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    really = builtins.__import__
+def test_missing_pyarrow_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = builtins.__import__
 
-    def without(name: str, *rest: Any) -> Any:
+    def import_without_pyarrow(name: str, *rest: Any) -> Any:
         if name.startswith("pyarrow"):
             raise ImportError(name)
-        return really(name, *rest)
+        return original(name, *rest)
 
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr(builtins, "__import__", import_without_pyarrow)
     with pytest.raises(MissingLibrary, match="carousel-bench\\[parquet\\]"):
         samples_as_parquet(*sampled())
 
 
-def test_the_figures_are_those_of_pytest_benchmark() -> None:
+def test_statistics_match_pytest_benchmark() -> None:
     run, (first,) = sampled()
     samples = tuple(float(value) for value in np.random.default_rng(0).lognormal(-9, 1, 41))
     measured = Measurement(metric="step_seconds", at={"position": 16}, samples=samples)
@@ -110,15 +111,15 @@ def test_the_figures_are_those_of_pytest_benchmark() -> None:
     for sample in samples:
         oracle.update(sample)
     expected = oracle.as_dict()
-    found = benchmark["stats"]
-    assert found["data"] == list(samples)
-    assert found["rounds"] == 41
+    stats = benchmark["stats"]
+    assert stats["data"] == list(samples)
+    assert stats["rounds"] == 41
     for name in ("min", "max", "mean", "stddev", "median", "total", "ops"):
-        assert found[name] == pytest.approx(expected[name], rel=1e-12), name
-    assert set(expected) <= set(found)
+        assert stats[name] == pytest.approx(expected[name], rel=1e-12), name
+    assert set(expected) <= set(stats)
 
 
-def test_pytest_benchmark_compares_two_exports(tmp_path: Path) -> None:
+def test_pytest_benchmark_can_compare_two_exports(tmp_path: Path) -> None:
     for name, factor in (("base", 1.0), ("new", 2.0)):
         run, (first,) = sampled()
         measured = Measurement(metric="step_seconds", at={"position": 16}, samples=(1e-5 * factor, 3e-5 * factor))

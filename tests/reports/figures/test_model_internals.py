@@ -185,10 +185,10 @@ def test_the_ledger_is_on_the_page_with_its_verdicts(records: list[Record], trac
         ("0.925 (0.861 to 0.989), 2 seeds", True, False),
         ("0.935 (0.871 to 0.999), 2 seeds", True, False),
     ]
-    assert first.doubt == "firm in 1 of 3 conditions; more seeds could change the others"
+    assert first.doubt == "robust in 1 of 3 conditions; more seeds could change the others"
     assert (second.verdict, second.findings, second.doubt) == ("not measured", (), "")
     page = reports.page(inner.run(), records, traces)
-    assert "2 claims: 1 depending on something, 1 not measured; 1 verdict not firm." in page
+    assert "2 claims: 1 depending on the condition, 1 not measured; 1 verdict not robust." in page
     assert "The &lt;LSTM&gt; learns." in page
     assert "<LSTM>" not in page
     assert page.index('id="claim-learns"') < page.index('id="inside"') < page.index('id="names"')
@@ -198,7 +198,7 @@ def test_the_ledger_is_on_the_page_with_its_verdicts(records: list[Record], trac
 def test_a_verdict_on_one_seed_says_so_and_shares_stay_within_their_bounds(records: list[Record]) -> None:
     lone = [record for record in records if record.case.seed == 0]
     first = reports.ledger(inner.run(), lone)[0]
-    assert first.doubt == "firm in none of 3 conditions: more seeds could change this"
+    assert first.doubt == "robust in none of 3 conditions; more seeds could change this"
     alone = [record for record in lone if record.case.arch == "lstm:bias=False"]
     assert reports.ledger(inner.run(), alone)[0].doubt == "judged on a single seed, which gives no interval"
     assert first.findings[0].value == "0.760, 1 seed of 2"
@@ -213,7 +213,7 @@ def test_a_verdict_on_one_seed_says_so_and_shares_stay_within_their_bounds(recor
     ]
     values = [found.value for found in reports.ledger(inner.run(), spread)[0].findings]
     assert "0.950 (0.315 to 1.000), 2 seeds" in values  # Student's t of one degree of freedom: ± 12.706 times 0.05
-    assert reports.ledger(inner.run(), spread)[0].unmeasured == ("all at their defaults",)
+    assert reports.ledger(inner.run(), spread)[0].unmeasured == ("all defaults",)
 
 
 def test_a_value_is_written_with_the_decimals_that_show_its_side_of_the_bound(records: list[Record]) -> None:

@@ -1,4 +1,4 @@
-"""What a page of thousands of records works out once: counted, since a clock would tell of the machine."""
+"""The page computes everything once per case. Calls are counted, because times would depend on the machine."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from tests.reports import synthetic
 
 
 @pytest.fixture
-def count(monkeypatch: pytest.MonkeyPatch) -> Callable[[object, str], list[object]]:
-    """Notes the first argument of each call of a function from now on."""
+def count_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[object, str], list[object]]:
+    """Return a function that records the first argument of every later call of an attribute."""
 
-    def counted(where: object, name: str) -> list[object]:
+    def record_calls(owner: object, name: str) -> list[object]:
         calls: list[object] = []
-        true = getattr(where, name)
+        original = getattr(owner, name)
 
-        def noted(*arguments: Any, **options: Any) -> Any:
-            calls.append(arguments[0])
-            return true(*arguments, **options)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            calls.append(args[0])
+            return original(*args, **kwargs)
 
-        monkeypatch.setattr(where, name, noted)
+        monkeypatch.setattr(owner, name, wrapper)
         return calls
 
-    return counted
+    return record_calls
 
 
-def test_a_page_asks_every_case_once(
-    run: RunFile, records: list[Record], count: Callable[[object, str], list[object]]
+def test_page_computes_each_case_once(
+    run: RunFile, records: list[Record], count_calls: Callable[[object, str], list[object]]
 ) -> None:
-    keys, sorted_steps = count(Case, "digest"), count(groups, "_quantiles")
-    costs = count(step_costs, "step_costs")
+    keys, sorted_steps = count_calls(Case, "digest"), count_calls(groups, "_quantiles")
+    costs = count_calls(step_costs, "step_costs")
     reports.page(run, records)
     assert len(keys) == len(run.cases)
     assert len(sorted_steps) == len(run.cases)
     assert len(costs) == len(synthetic.ARCHS)
 
 
-def test_records_that_are_too_many_to_attach_are_not_written_to_the_last() -> None:
+def test_attachment_stops_serializing_records_at_the_size_limit() -> None:
     noise = random.Random(0)
     lines = iter([noise.randbytes(attachment.MAX_BYTES // 10).hex() for _ in range(30)])
     assert attachment._packed(lines) is None

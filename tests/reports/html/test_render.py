@@ -1,4 +1,4 @@
-"""The page: complete, self-contained, safe for any string that a record may hold."""
+"""The page is complete, self-contained, and safe for any string in a record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import pytest
 import reports
 from reports.figures import headline
 from reports.figures.headline import MAX_SHOWN
-from reports.html.render import chunk_of
+from reports.html import sections
+from reports.html.environment import FOLDER, breakable
 from results import Record, RunFile
 from tests.reports import synthetic
 
@@ -33,7 +34,7 @@ HOSTILE = (
 
 
 class Outline(HTMLParser):
-    """Elements with their attributes, headings, and the text that a reader sees."""
+    """The elements of a page with their attributes, its headings, and its visible text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -69,7 +70,7 @@ def outline(text: str) -> Outline:
     return Outline(text)
 
 
-def test_first_screen_has_verdict_choice_context_and_figures(outline: Outline) -> None:
+def test_verdict_recommendation_context_and_figures_come_first(outline: Outline) -> None:
     for expected in (
         "72 cases: 68 ok, 3 failed (1 inconsistent, 1 diverged and 1 timeout), 1 missing.",
         "For streaming, choose gru:",
@@ -88,66 +89,75 @@ def test_first_screen_has_verdict_choice_context_and_figures(outline: Outline) -
     ]
 
 
-def test_numbers_problems_and_names_are_on_the_page(outline: Outline) -> None:
+def test_page_shows_numbers_problems_and_names(outline: Outline) -> None:
     for expected in (
         "0.760",
         "0.685–0.835",
         "lstm on first_last at 128",
-        "0.750 blind",
         "— rnn, seed 1 diverged: the loss was not finite at step 300",
         "no answer within 120 s; the lane was replaced",
         "lstm:forget_bias=1",
         "At most 800 steps on fresh batches of 32",
     ):
         assert expected in outline.text
+    titles = [attributes.get("title") for tag, attributes in outline.elements if tag == "abbr"]
+    assert "Memoryless baseline; the chance level is 0.500." in titles
 
 
-def test_a_long_name_may_be_broken_and_is_escaped() -> None:
-    assert chunk_of("lstm:a=1,b=2 <x>") == "lstm:<wbr>a=1,<wbr>b=2 &lt;x&gt;"
+def test_long_name_is_breakable_and_escaped() -> None:
+    assert breakable("lstm:a=1,b=2 <x>") == "lstm:<wbr>a=1,<wbr>b=2 &lt;x&gt;"
 
 
-def test_the_method_claims_no_more_than_was_done(outline: Outline) -> None:
+def test_method_states_what_was_checked(outline: Outline) -> None:
     for expected in (
-        "step and scan were found to agree over the trained model's first 64 steps",
+        "step and scan must agree over the trained model's first 64 steps",
         "Student's 95% interval over seeds",
         "Seeds that agree exactly give an interval of width zero",
     ):
         assert expected in outline.text
 
 
-def test_a_figure_is_shown_at_a_width_that_goes_with_the_width_it_was_drawn_at(outline: Outline) -> None:
+def test_figure_width_on_the_page_follows_its_drawn_width(outline: Outline) -> None:
     styles = [attributes.get("style") for tag, attributes in outline.elements if tag == "figure"]
     assert styles == ["--inches:7.4", "--inches:5.4", "--inches:10.2", "--inches:10.2"]
 
 
-def test_signature_figures_stand_side_by_side(outline: Outline, records: list[Record]) -> None:
-    def placed(found: Outline) -> list[tuple[str | None, str | None]]:
-        kept = [attributes for tag, attributes in found.elements if tag == "div"]
-        return [(a.get("class"), a.get("style")) for a in kept if (a.get("class") or "").startswith("figures")]
+def test_signature_figures_are_side_by_side(outline: Outline, records: list[Record]) -> None:
+    def figure_grids(page: Outline) -> list[tuple[str | None, str | None]]:
+        divs = [attributes for tag, attributes in page.elements if tag == "div"]
+        return [(a.get("class"), a.get("style")) for a in divs if (a.get("class") or "").startswith("figures")]
 
-    assert placed(outline) == [("figures two", "--columns:7.4fr 5.4fr")]
+    single = ("figures", None)
+    assert figure_grids(outline) == [("figures two", "--columns:7.4fr 5.4fr"), single, single]
     few = [record for record in records if (record.case.task, record.case.length) == ("adding", 32)]
-    one = Outline(reports.page(synthetic.run([record.case for record in few]), few))
-    assert placed(one) == [("figures two", "--columns:5.4fr 5.4fr")]
+    one_panel = Outline(reports.page(synthetic.run([record.case for record in few]), few))
+    assert figure_grids(one_panel) == [("figures two", "--columns:5.4fr 5.4fr"), single, single]
     unstreamed = [
         record.model_copy(update={"measurements": tuple(record.of("accuracy")), "probes": {}}) for record in few
     ]
-    assert placed(Outline(reports.page(synthetic.run([r.case for r in few]), unstreamed))) == [("figures", None)]
+    assert figure_grids(Outline(reports.page(synthetic.run([r.case for r in few]), unstreamed))) == [single, single]
 
 
-def test_headings_go_down_one_level_at_a_time(outline: Outline) -> None:
+def test_section_ids_are_unique_and_their_templates_exist() -> None:
+    ids = [section.id for section in sections.SECTIONS]
+    assert len(ids) == len(set(ids))
+    for section in sections.SECTIONS:
+        assert (FOLDER / "templates" / f"{section.template}.html.jinja").is_file(), section.id
+
+
+def test_heading_levels_are_not_skipped(outline: Outline) -> None:
     assert outline.headings[0] == 1
     assert outline.headings.count(1) == 1
     assert all(after - before <= 1 for before, after in zip(outline.headings, outline.headings[1:], strict=False))
 
 
-def test_every_image_has_its_alternative_text(outline: Outline) -> None:
+def test_every_image_has_alternative_text(outline: Outline) -> None:
     alternatives = [attributes.get("alt") for tag, attributes in outline.elements if tag == "img"]
     assert len(alternatives) == 4
     assert all(alternative and "transformer" in alternative for alternative in alternatives)
 
 
-def test_nothing_is_loaded_from_elsewhere_and_only_the_known_script_runs(text: str, outline: Outline) -> None:
+def test_page_loads_nothing_and_allows_only_its_own_script(text: str, outline: Outline) -> None:
     tags = [tag for tag, _ in outline.elements]
     assert not set(tags) & {"link", "iframe", "object", "embed", "base", "form"}
     for tag, attributes in outline.elements:
@@ -171,94 +181,94 @@ def test_nothing_is_loaded_from_elsewhere_and_only_the_known_script_runs(text: s
     assert not re.search(r"innerHTML|eval|document\.write|Function\(|fetch|XMLHttp", script)
 
 
-def test_the_records_can_be_saved_from_the_page(
+def test_records_can_be_downloaded_from_the_page(
     text: str, outline: Outline, run: RunFile, records: list[Record]
 ) -> None:
     (link,) = [attributes for tag, attributes in outline.elements if tag == "a"]
     assert link["download"] == "20260101-120000-quick.jsonl.gz"
     lines = gzip.decompress(base64.b64decode((link["href"] or "").split(",", 1)[1])).decode().splitlines()
     assert RunFile.model_validate_json(lines[0]) == run
-    kept = {record.key: record for record in map(Record.model_validate_json, lines[1:])}
-    assert set(kept) == {record.key for record in records}
+    attached = {record.key: record for record in map(Record.model_validate_json, lines[1:])}
+    assert set(attached) == {record.key for record in records}
     for record in records:
-        assert kept[record.key].training == record.training
-        assert kept[record.key].of("accuracy") == record.of("accuracy")
-        assert not kept[record.key].of("step_seconds")
-    samples = sum(len(one.samples) for record in records for one in record.of("step_seconds"))
-    assert f"{samples:,} streamed steps are in the run's folder only" in outline.text
+        assert attached[record.key].training == record.training
+        assert attached[record.key].of("accuracy") == record.of("accuracy")
+        assert not attached[record.key].of("step_seconds")
+    samples = sum(len(each.samples) for record in records for each in record.of("step_seconds"))
+    assert f"{samples:,} streamed steps are only in the run folder" in outline.text
 
 
-def named(name: str) -> Outline:
-    """The page of a run in which every free text is `name`: one case is sound, one crashed."""
+def page_named(name: str) -> Outline:
+    """Return the page of a run with one sound and one crashed case, in which every free text is `name`."""
     sound, failed = (synthetic.renamed(synthetic.case("gru", "adding", 32, n), arch=name, task=name) for n in (0, 1))
     failed = failed.model_copy(update={"status": "crashed", "reason": name, "measurements": ()})
-    where = synthetic.run().environment.model_copy(update={"cpu": name, "torch": name, "system": name, "device": name})
-    texts = {"plan": name, "command": name, "code": name, "created": name, "finished": name, "environment": where}
+    environment = synthetic.run().environment.model_copy(
+        update={"cpu": name, "torch": name, "system": name, "device": name}
+    )
+    texts = {"plan": name, "command": name, "code": name, "created": name, "finished": name, "environment": environment}
     return Outline(reports.page(synthetic.run([sound.case, failed.case], **texts), [sound, failed]))
 
 
 @pytest.mark.parametrize("string", HOSTILE)
-def test_a_hostile_string_is_shown_as_text(string: str) -> None:
-    twin = "harmless:one" if ":" in string else "harmless one!"  # not what a key would keep as it is
-    hostile, harmless = named(string), named(twin)
+def test_hostile_string_is_shown_as_text(string: str) -> None:
+    twin = (
+        "harmless:one" if ":" in string else "harmless one!"
+    )  # a case key would replace the space and the exclamation mark
+    hostile, harmless = page_named(string), page_named(twin)
     assert hostile.shape() == harmless.shape()
     assert hostile.text.count(string) == harmless.text.count(twin)
     for image in hostile.images():
         assert not [element for element in ElementTree.fromstring(image).iter() if "script" in element.tag]
 
 
-def test_the_same_records_in_any_order_give_the_same_page(text: str, run: RunFile, records: list[Record]) -> None:
+def test_order_of_records_does_not_change_the_page(text: str, run: RunFile, records: list[Record]) -> None:
     assert reports.page(run, records[::-1]) == text
 
 
-def test_the_page_is_small_and_written_whole(text: str, run: RunFile, records: list[Record], tmp_path: Path) -> None:
+def test_page_is_small_and_written_atomically(text: str, run: RunFile, records: list[Record], tmp_path: Path) -> None:
     target = reports.write_page(run, records, tmp_path / "report.html")
     assert target.read_text(encoding="utf-8") == text
     assert target.stat().st_size < MAX_BYTES
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_an_empty_run_and_one_without_records_give_sensible_pages(run: RunFile) -> None:
+def test_run_without_cases_or_records_gives_a_page(run: RunFile) -> None:
     empty = Outline(reports.page(synthetic.run([], finished=None), []))
     assert "No cases: nothing was planned and nothing was measured." in empty.text
     assert "There is nothing to show: the run has no cases." in empty.text
     assert not empty.images()
     pending = Outline(reports.page(run, []))
     assert "72 cases: 0 ok, 0 failed, 72 missing." in pending.text
-    assert "nothing was measured of rnn, lstm, gru and transformer" in pending.text
+    assert "no scores for rnn, lstm, gru and transformer" in pending.text
 
 
-@pytest.mark.parametrize(("tasks", "drawn"), [(MAX_SHOWN, True), (MAX_SHOWN + 1, False)])
-def test_figures_of_more_panels_than_anyone_looks_through_are_told_and_not_drawn(
-    tasks: int, drawn: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(headline, "accuracy_against_length_of", lambda found: None)  # slow, and drawn elsewhere
+@pytest.mark.parametrize(("tasks", "is_drawn"), [(MAX_SHOWN, True), (MAX_SHOWN + 1, False)])
+def test_figures_with_too_many_panels_are_omitted(tasks: int, is_drawn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headline, "accuracy_against_length_of", lambda groups: None)  # slow, and tested elsewhere
     curves: list[object] = []
-    monkeypatch.setattr(
-        sys.modules["reports.html.render"], "training_curves_of", lambda found, among: curves.append(found)
-    )
-    one = synthetic.case("gru", "adding", 32, 0)
-    kept = [synthetic.renamed(one, arch="gru", task=f"task_{number}") for number in range(tasks)]
-    text = reports.page(synthetic.run([record.case for record in kept]), kept)
-    assert (f"of {tasks} panels nobody finds one" in text) is not drawn
-    assert bool(curves) is drawn
+    monkeypatch.setattr(sections, "training_curves_of", lambda groups, among: curves.append(groups))
+    case = synthetic.case("gru", "adding", 32, 0)
+    records = [synthetic.renamed(case, arch="gru", task=f"task_{number}") for number in range(tasks)]
+    text = reports.page(synthetic.run([record.case for record in records]), records)
+    assert (f"{tasks} panels would be unreadable" in text) is not is_drawn
+    assert bool(curves) is is_drawn
 
 
-def test_reports_import_neither_torch_nor_what_only_figures_and_tables_need() -> None:
+def test_import_of_reports_loads_no_heavy_library() -> None:
     check = (
         "import sys, reports; loaded = {'torch', 'matplotlib', 'pandas', 'jinja2', 'arch', 'tasks', 'bench'};"
         "print(sorted(loaded & set(sys.modules)))"
     )
     root = Path(reports.__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    ended = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
 
 
-def test_a_page_is_made_without_torch() -> None:
+def test_page_is_rendered_without_torch() -> None:
     check = (
         "import sys, reports; from tests.reports import synthetic;"
         "reports.page(synthetic.run(), synthetic.records()[:6]); print('torch' in sys.modules)"
     )
     root = Path(reports.__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    ended = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "False"

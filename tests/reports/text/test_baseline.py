@@ -1,4 +1,4 @@
-"""Two runs side by side: pairs, ratios, verdicts as text, and figures that hold both."""
+"""The comparison with a baseline: pairs, ratios, verdicts in words, and the page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 import reports
 from reports.analysis.groups import groups
-from reports.text.baseline import versus_of
+from reports.text.baseline import compare_with_baseline
 from reports.text.comparison import headline
 from results import Record, RunFile
 from results.comparison.compare import compare
@@ -16,18 +16,18 @@ from tests.reports import second_run, synthetic
 from tests.reports.html.test_render import HOSTILE, Outline
 
 
-def test_pairs_hold_what_both_runs_have_and_name_what_one_lacks(run: RunFile, records: list[Record]) -> None:
-    found = versus_of(run, records, groups(run, records), second_run.baseline())
-    assert len(found.pairs) == 18
-    (pair,) = [p for p in found.pairs if (p.new.arch, p.new.task, p.new.length) == ("gru", "adding", 128)]
+def test_shared_rows_are_paired_and_other_rows_are_listed(run: RunFile, records: list[Record]) -> None:
+    comparison = compare_with_baseline(run, records, groups(run, records), second_run.baseline())
+    assert len(comparison.pairs) == 18
+    (pair,) = [p for p in comparison.pairs if (p.new.arch, p.new.task, p.new.length) == ("gru", "adding", 128)]
     assert (pair.base.score, pair.new.score) == pytest.approx((1.0, 0.9))
     assert pair.gain == pytest.approx(-0.1)
     assert pair.step_ratio == pytest.approx(1.0)
-    assert found.unpaired[0] == "rnn on first_last at 32 (in this run)"
-    assert len(found.unpaired) == 6
+    assert comparison.unpaired[0] == "rnn on first_last at 32 (in this run)"
+    assert len(comparison.unpaired) == 6
 
 
-def test_a_ratio_needs_one_position(run: RunFile, records: list[Record]) -> None:
+def test_step_ratio_requires_equal_positions(run: RunFile, records: list[Record]) -> None:
     shorter = [
         record.model_copy(
             update={
@@ -40,26 +40,26 @@ def test_a_ratio_needs_one_position(run: RunFile, records: list[Record]) -> None
         )
         for record in records
     ]
-    found = versus_of(run, records, groups(run, records), reports.Baseline(run=run, records=shorter))
-    assert {pair.step_ratio for pair in found.pairs} == {None}
+    comparison = compare_with_baseline(run, records, groups(run, records), reports.Baseline(run=run, records=shorter))
+    assert {pair.step_ratio for pair in comparison.pairs} == {None}
 
 
-def test_every_row_of_the_comparison_is_written_out(run: RunFile, records: list[Record]) -> None:
+def test_every_row_of_the_comparison_is_formatted(run: RunFile, records: list[Record]) -> None:
     base = second_run.baseline()
     comparison = compare((base.run, base.records), (run, records))
-    found = versus_of(run, records, groups(run, records), base)
-    assert len(found.rows) == len(comparison.rows) > 100
-    (row,) = [r for r in found.rows if r.case == "gru on adding 128" and r.metric == "score, length 128"]
+    written = compare_with_baseline(run, records, groups(run, records), base)
+    assert len(written.rows) == len(comparison.rows) > 100
+    (row,) = [r for r in written.rows if r.case == "gru on adding 128" and r.metric == "score, length 128"]
     assert (row.base, row.new, row.effect) == ("1.000", "0.900", pytest.approx(-0.1))
     assert row.verdict == "inconclusive"
     assert row.change.startswith("-0.100 (")
-    assert not found.good
+    assert not written.good
 
 
-def test_a_page_says_the_verdict_first_and_holds_both_runs(run: RunFile, records: list[Record]) -> None:
+def test_page_shows_the_verdict_first_and_both_runs(run: RunFile, records: list[Record]) -> None:
     outline = Outline(reports.page(run, records, baseline=second_run.baseline()))
     base = second_run.baseline()
-    verdict = f"Against {base.run.id}: {headline(compare((base.run, base.records), (run, records)))}."
+    verdict = f"Compared with {base.run.id}: {headline(compare((base.run, base.records), (run, records)))}."
     assert outline.text.index(verdict) < outline.text.index("Leaderboard")
     assert "only in the new run: 18 cases" in outline.text
     titles = [ElementTree.fromstring(one).findtext("{http://www.w3.org/2000/svg}title") for one in outline.images()]
@@ -67,20 +67,20 @@ def test_a_page_says_the_verdict_first_and_holds_both_runs(run: RunFile, records
     assert all(after - before <= 1 for before, after in zip(outline.headings, outline.headings[1:], strict=False))
 
 
-def test_runs_that_share_nothing_make_a_page_too(run: RunFile, records: list[Record]) -> None:
+def test_runs_without_shared_cases_give_a_page(run: RunFile, records: list[Record]) -> None:
     other = synthetic.renamed(synthetic.case("gru", "adding", 32, 0), arch="else", task="other")
     baseline = reports.Baseline(run=synthetic.run([other.case]), records=[other])
     text = Outline(reports.page(run, records, baseline=baseline)).text
     assert "else on other at 32 (in the baseline)" in text
-    assert "Side by side" not in text
+    assert "Scores and step costs in both runs" not in text
 
 
 @pytest.mark.parametrize("string", HOSTILE)
-def test_a_hostile_name_in_both_runs_is_shown_as_text(string: str) -> None:
+def test_hostile_name_in_both_runs_is_shown_as_text(string: str) -> None:
     def shown(name: str) -> Outline:
-        kept = [synthetic.renamed(synthetic.case("gru", "adding", 32, n), arch=name, task=name) for n in range(2)]
-        run = synthetic.run([record.case for record in kept], id="one")
-        return Outline(reports.page(run, kept, baseline=reports.Baseline(run=run, records=kept)))
+        records = [synthetic.renamed(synthetic.case("gru", "adding", 32, n), arch=name, task=name) for n in range(2)]
+        run = synthetic.run([record.case for record in records], id="one")
+        return Outline(reports.page(run, records, baseline=reports.Baseline(run=run, records=records)))
 
     twin = "harmless:one" if ":" in string else "harmless one!"
     hostile, harmless = shown(string), shown(twin)

@@ -1,4 +1,4 @@
-"""Sentences and written numbers follow from the data."""
+"""Sentences and formatted numbers follow from the data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reports.export import comparison
 from reports.format import numbers
 from reports.text.conclusions import conclusions
 from reports.text.context import budget, context, protocols
-from reports.text.recommendation import choice, exceptions, left_out
+from reports.text.recommendation import exceptions, left_out, recommendation
 from results import Measurement, Protocol, Record, RunFile
 from results.comparison.compare import compare
 from tests.reports import synthetic
@@ -32,118 +32,114 @@ def test_significant_digits(number: float, text: str) -> None:
     ("number", "text"),
     [(0, "0 B"), (640, "640 B"), (1536, "1.5 KiB"), (8 * 2**20, "8.0 MiB"), (300 * 2**10, "300 KiB"), (None, "—")],
 )
-def test_bytes(number: float | None, text: str) -> None:
+def test_sizes_in_bytes(number: float | None, text: str) -> None:
     assert numbers.size(number) == text
 
 
-def test_a_range_of_bytes() -> None:
+def test_range_of_sizes_in_bytes() -> None:
     assert numbers.sizes([648, None, 544]) == "544–648 B"
     assert numbers.sizes([640, 640]) == "640 B"
     assert numbers.sizes([640, 2048]) == "640 B–2.0 KiB"
     assert numbers.sizes([None]) == "—"
 
 
-def test_a_name_becomes_one_short_printable_line() -> None:
+def test_name_is_shortened_to_one_printable_line() -> None:
     assert numbers.shortened("a\nb\x00c" + "d" * 50, 10) == "a�b�cdddd…"
 
 
-def told(run: RunFile, records: list[Record]) -> list[str]:
+def findings(run: RunFile, records: list[Record]) -> list[str]:
     return conclusions(groups(run, records))
 
 
-def test_a_line_per_task_and_length_says_who_uses_the_past(run: RunFile, records: list[Record]) -> None:
-    lines = told(run, records)
+def test_each_task_and_length_has_a_sentence_on_who_uses_the_past(run: RunFile, records: list[Record]) -> None:
+    lines = findings(run, records)
     assert lines[1] == (
         "first_last at 128: transformer (0.97), gru (0.96) and lstm (0.95) use some of the past; "
-        "rnn (0.76) cannot be told from the 0.75 of an answer blind to the past."
+        "rnn (0.76) is indistinguishable from the memoryless baseline (0.75)."
     )
     assert lines[3] == (
-        "adding at 128: gru (0.90) nearly solves it; lstm (0.71) and transformer (0.60) use some of the past; "
-        "rnn (0.09, 2 of 3 seeds) cannot be told from the 0.078 of chance."
+        "adding at 128: gru (0.90) nearly solves the task; lstm (0.71) and transformer (0.60) use some of the past; "
+        "rnn (0.09, 2 of 3 seeds) is indistinguishable from the chance level (0.078)."
     )
-    assert lines[5].startswith("copy_memory at 128: transformer (1.00, 2 of 3 seeds) solves it; ")
+    assert lines[5].startswith("copy_memory at 128: transformer (1.00, 2 of 3 seeds) solves the task; ")
 
 
 def scored(arch: str, task: str, scores: Sequence[float]) -> list[Record]:
-    """One record a seed, all else as in the synthetic run."""
-    made = []
+    """Return one record per score, with everything else as in the synthetic run."""
+    records = []
     for seed, score in enumerate(scores):
         sound = synthetic.record(synthetic.case(arch, task, 32, seed))
-        kept = [one for one in sound.measurements if one.metric != "accuracy"]
-        kept.append(Measurement(metric="accuracy", at={"length": 32}, samples=(score,)))
-        made.append(sound.model_copy(update={"measurements": tuple(kept)}))
-    return made
+        measurements = [each for each in sound.measurements if each.metric != "accuracy"]
+        measurements.append(Measurement(metric="accuracy", at={"length": 32}, samples=(score,)))
+        records.append(sound.model_copy(update={"measurements": tuple(measurements)}))
+    return records
 
 
 @pytest.mark.parametrize(
     ("scores", "words"),
     [
         # Student's intervals: 0.05 to 1.32, 0.42 to 1.28, 0.70 to 0.77, 0.65 to 0.71, 0.755 to 0.86, 0.945 to 0.99.
-        ((0.9, 0.75, 0.4), "lstm (0.68) cannot be told from the 0.75 of an answer blind to the past"),
-        ((0.95, 0.95, 0.65), "lstm (0.85) cannot be told from the 0.75 of an answer blind to the past"),
-        ((0.72, 0.73, 0.75), "lstm (0.73) cannot be told from the 0.75 of an answer blind to the past"),
-        ((0.67, 0.67, 0.69), "lstm (0.68) falls below the 0.75 of an answer blind to the past"),
+        ((0.9, 0.75, 0.4), "lstm (0.68) is indistinguishable from the memoryless baseline (0.75)"),
+        ((0.95, 0.95, 0.65), "lstm (0.85) is indistinguishable from the memoryless baseline (0.75)"),
+        ((0.72, 0.73, 0.75), "lstm (0.73) is indistinguishable from the memoryless baseline (0.75)"),
+        ((0.67, 0.67, 0.69), "lstm (0.68) falls below the memoryless baseline (0.75)"),
         ((0.79, 0.80, 0.83), "lstm (0.81) uses some of the past"),
         ((0.96, 0.97, 0.98), "lstm (0.97) uses some of the past"),
-        ((0.97, 0.97, 0.98), "lstm (0.97) nearly solves it"),
-        ((1.0, 1.0, 0.999), "lstm (1.00) solves it"),
-        # All seeds tie: the width of zero is no licence, the mean must be clear of the line too.
-        ((0.755, 0.755, 0.755), "lstm (0.76) cannot be told from the 0.75 of an answer blind to the past"),
-        ((0.745, 0.745, 0.745), "lstm (0.74) cannot be told from the 0.75 of an answer blind to the past"),
-        ((0.9,), "one seed, so no interval: lstm (0.90), beside the 0.75 of an answer blind to the past"),
+        ((0.97, 0.97, 0.98), "lstm (0.97) nearly solves the task"),
+        ((1.0, 1.0, 0.999), "lstm (1.00) solves the task"),
+        # All seeds are equal, so the interval has zero width. The mean must still be clearly above the baseline.
+        ((0.755, 0.755, 0.755), "lstm (0.76) is indistinguishable from the memoryless baseline (0.75)"),
+        ((0.745, 0.745, 0.745), "lstm (0.74) is indistinguishable from the memoryless baseline (0.75)"),
+        ((0.9,), "single seed, no interval: lstm (0.90), compared with the memoryless baseline (0.75)"),
     ],
 )
-def test_what_is_said_is_what_the_interval_allows(scores: tuple[float, ...], words: str) -> None:
-    kept = scored("lstm", "first_last", scores)
-    assert told(synthetic.run([record.case for record in kept]), kept)[0] == f"first_last at 32: {words}."
+def test_statement_is_supported_by_the_interval(scores: tuple[float, ...], words: str) -> None:
+    records = scored("lstm", "first_last", scores)
+    assert findings(synthetic.run([record.case for record in records]), records)[0] == f"first_last at 32: {words}."
 
 
-def test_one_seed_and_unmeasured_are_said() -> None:
+def test_single_seeds_and_missing_scores_are_named() -> None:
     cases = [synthetic.case(arch, "first_last", 32, 0) for arch in synthetic.ARCHS[1:]]
     (low,) = scored("lstm:forget_bias=1", "first_last", [0.6])
-    assert told(synthetic.run(cases), [low])[0] == (
-        "first_last at 32: one seed, so no interval: lstm (0.60), beside the 0.75 of an answer blind to the past; "
-        "nothing was measured of gru and transformer."
+    assert findings(synthetic.run(cases), [low])[0] == (
+        "first_last at 32: single seed, no interval: lstm (0.60), compared with the memoryless baseline (0.75); "
+        "no scores for gru and transformer."
     )
 
 
-def test_streaming_is_told_with_its_growth(run: RunFile, records: list[Record]) -> None:
-    line = told(run, records)[-1]
-    assert line.startswith("A streamed step at position 16,384 costs: rnn ")
+def test_cost_of_a_step_is_given_with_its_growth(run: RunFile, records: list[Record]) -> None:
+    line = findings(run, records)[-1]
+    assert line.startswith("Cost of a streamed step at position 16,384: rnn ")
     assert line.count("flat from position 1") == 3
     assert "times its cost at position 1)" in line
 
 
-def test_the_cheapest_of_those_that_remember_nearly_as_much_as_the_best_is_chosen(
-    run: RunFile, records: list[Record]
-) -> None:
-    found = groups(run, records)
-    rows = overview_rows(found)
+def test_cheapest_architecture_near_the_best_memory_share_is_recommended(run: RunFile, records: list[Record]) -> None:
+    run_groups = groups(run, records)
+    rows = overview_rows(run_groups)
     assert [(row.arch, row.chosen) for row in rows] == [
         ("transformer", False),
         ("gru", True),
         ("lstm", False),
         ("rnn", False),
     ]
-    chosen = choice(found, rows)
-    assert chosen is not None
-    assert chosen == (
-        "For streaming, choose gru: its step is the cheapest of those that surely use the past and remember at most "
-        "10 points less than the best, transformer (88%). "
-        "It remembers 82% (78–86%) of what there is to remember at the trained length. "
-        "A step costs 56.2 µs and 640 B of state at position 16,384, flat from position 1. "
-        "Clearly more is remembered by transformer (88%, 16 times the cost). "
-        "Cheaper, but clearly less memory: lstm (65%, 91% of the cost) and rnn (25%, 65% of the cost). "
-        "On sequences 4 times as long as those it was trained on, 52% is left."
+    assert recommendation(run_groups, rows) == (
+        "For streaming, choose gru: its step is the cheapest among the architectures that clearly use memory and whose "
+        "memory share is within 10 points of the highest (transformer, 88%). "
+        "Its memory share at the trained length is 82% (78–86%). "
+        "A step at position 16,384 takes 56.2 µs (flat from position 1) and needs 640 B of state. "
+        "Significantly higher memory share: transformer (88%, 16 times the cost). "
+        "Cheaper, but significantly lower memory share: lstm (65%, 91% of the cost) and rnn (25%, 65% of the cost). "
+        "On sequences 4 times the trained length, its memory share is 52%."
     )
-    assert left_out(found, rows) is None
-    assert exceptions(found, rows) == (
-        "Setting by setting: transformer clearly remembers more than gru on copy_memory at 32 (100% against 90%) "
-        "and copy_memory at 128 (100% against 31%)."
+    assert left_out(run_groups, rows) is None
+    assert exceptions(run_groups, rows) == (
+        "Exceptions: transformer has a significantly higher memory share than gru on copy_memory at 32 (100% against "
+        "90%) and copy_memory at 128 (100% against 31%)."
     )
 
 
-def test_the_remembered_share_is_the_mean_over_settings_and_never_below_nothing() -> None:
+def test_memory_share_is_the_mean_over_settings_and_never_negative() -> None:
     records = [
         *scored("lstm", "first_last", [0.75, 0.875, 1.0]),
         *scored("lstm", "adding", [0.02, 0.03, 0.04]),
@@ -151,88 +147,92 @@ def test_the_remembered_share_is_the_mean_over_settings_and_never_below_nothing(
         *scored("gru", "adding", [1.0, 1.0, 1.0]),
     ]
     rows = {row.arch: row for row in overview_rows(groups(synthetic.run([record.case for record in records]), records))}
-    # Above the 0.75 of first_last lie shares of 0, ½ and 1; scores below the line of adding are shares of 0.
+    # On first_last, the shares above 0.75 are 0, ½ and 1. On adding, scores below chance are shares of 0.
     assert rows["lstm"].share == pytest.approx(0.25)
     assert rows["gru"].share == pytest.approx(0.5)
     assert (rows["gru"].low, rows["gru"].high) == pytest.approx((0.5, 0.5))
-    # Half of Student's interval of three values with the standard deviation ½, 4.303 times ½ / √3.
+    # Half of Student's interval for three values with standard deviation ½: 4.303 times ½ / √3.
     assert rows["lstm"].high == pytest.approx(0.25 + 4.3027 * 0.5 / 3**0.5 / 2, abs=1e-3)
     assert rows["lstm"].low == 0.0
 
 
-def chosen_of(*rivals: list[Record]) -> str | None:
-    kept = [record for rival in rivals for record in rival]
-    return choice(groups(synthetic.run([record.case for record in kept]), kept))
+def recommended(*rivals: list[Record]) -> str | None:
+    records = [record for rival in rivals for record in rival]
+    return recommendation(groups(synthetic.run([record.case for record in records]), records))
 
 
-def test_no_architecture_is_chosen_where_the_best_interval_does_not_clear_the_line() -> None:
-    chosen = chosen_of(scored("lstm", "adding", [0.9, 0.1, 0.1]), scored("gru", "adding", [0.1, 0.1, 0.1]))
-    assert chosen is not None
-    assert "none is to be preferred" in chosen
-    cleared = chosen_of(scored("lstm", "adding", [0.9, 0.8, 0.9]), scored("gru", "adding", [0.1, 0.1, 0.1]))
+def test_recommendation_needs_an_interval_above_zero() -> None:
+    none = recommended(scored("lstm", "adding", [0.9, 0.1, 0.1]), scored("gru", "adding", [0.1, 0.1, 0.1]))
+    assert none is not None
+    assert "none is recommended" in none
+    cleared = recommended(scored("lstm", "adding", [0.9, 0.8, 0.9]), scored("gru", "adding", [0.1, 0.1, 0.1]))
     assert cleared is not None
-    assert cleared.startswith("For streaming, choose lstm: it remembers 86% (70–100%) of what there is to remember")
+    assert cleared.startswith(
+        "For streaming, choose lstm: its memory share at the trained length, 86% (70–100%), is the"
+    )
     assert "and no other comes within 10 points of it." in cleared
-    near = chosen_of(scored("lstm", "adding", [0.9, 0.8, 0.9]), scored("transformer", "adding", [0.8, 0.8, 0.81]))
+    near = recommended(scored("lstm", "adding", [0.9, 0.8, 0.9]), scored("transformer", "adding", [0.8, 0.8, 0.81]))
     assert near is not None
-    assert "more than any other, and its step is the cheapest of those that surely use the past and come" in near
-    unsure = chosen_of(scored("rnn", "adding", [0.9, 0.1, 0.1]), scored("transformer", "adding", [0.4, 0.41, 0.4]))
+    assert "is the highest. Its step is the cheapest among the architectures that clearly use memory and come" in near
+    unsure = recommended(scored("rnn", "adding", [0.9, 0.1, 0.1]), scored("transformer", "adding", [0.4, 0.41, 0.4]))
     assert unsure is not None
-    assert "Not told apart from it in memory: rnn (31%, perhaps nothing," in unsure
+    assert "Statistically indistinguishable memory share: rnn (31%, interval includes 0%," in unsure
 
 
-def test_settings_are_those_that_keep_the_most_and_who_is_left_out_is_said() -> None:
+def test_settings_maximise_pairs_and_left_out_architectures_are_named() -> None:
     most = [record for arch in ("lstm", "gru", "rnn") for record in scored(arch, "adding", [0.9, 0.8])]
     pair = [record for arch in ("lstm", "gru") for record in scored(arch, "copy_memory", [0.9, 0.8])]
     lone = scored("transformer", "adding", [1.0])
-    # 4 pairs with both tasks, 3 with `adding` alone.
-    found = groups(synthetic.run([one.case for one in most + pair + lone]), most + pair + lone)
-    assert {place: list(row) for place, row in settings(found).items()} == {
+    # Both tasks give 4 pairs of architecture and setting, `adding` alone gives 3.
+    run_groups = groups(synthetic.run([record.case for record in most + pair + lone]), most + pair + lone)
+    assert {setting: list(row) for setting, row in settings(run_groups).items()} == {
         ("adding", 32): ["lstm", "gru"],
         ("copy_memory", 32): ["lstm", "gru"],
     }
-    assert left_out(found, overview_rows(found)) == (
-        "Left out, without two scored seeds in every one of these settings: rnn and transformer."
+    assert left_out(run_groups, overview_rows(run_groups)) == (
+        "Left out, with fewer than two scored seeds in one of these settings: rnn and transformer."
     )
-    # 3 pairs with `adding` alone, 2 with both.
+    # `adding` alone gives 3 pairs, both tasks give 2.
     few = [record for record in pair if record.case.arch == "gru"]
-    found = groups(synthetic.run([one.case for one in most + few]), most + few)
-    assert {place: list(row) for place, row in settings(found).items()} == {("adding", 32): ["lstm", "gru", "rnn"]}
+    run_groups = groups(synthetic.run([record.case for record in most + few]), most + few)
+    assert {setting: list(row) for setting, row in settings(run_groups).items()} == {
+        ("adding", 32): ["lstm", "gru", "rnn"]
+    }
 
 
-def test_what_is_left_beyond_the_trained_length_is_the_mean_over_settings(run: RunFile, records: list[Record]) -> None:
-    found = groups(run, records)
-    multiple, kept = beyond(found, settings(found))
+def test_memory_share_beyond_the_trained_length_is_the_mean_over_settings(run: RunFile, records: list[Record]) -> None:
+    run_groups = groups(run, records)
+    multiple, shares = beyond(run_groups, settings(run_groups))
     assert multiple == 4
-    rows = [group for group in found if group.arch == "gru"]
+    rows = [group for group in run_groups if group.arch == "gru"]
     by_hand = [
         (fmean(group.scores(4 * group.length)) - floor) / (1 - floor)
         for group in rows
         for floor in [synthetic.BLIND.get(group.task, synthetic.CHANCE[group.task])]
     ]
-    assert kept["gru"] == pytest.approx(fmean(by_hand), abs=1e-9)
-    assert {row.arch: row.beyond for row in overview_rows(found)} == kept
+    assert shares["gru"] == pytest.approx(fmean(by_hand), abs=1e-9)
+    assert {row.arch: row.beyond for row in overview_rows(run_groups)} == shares
     short = [record for record in records if record.case.length == 32 or record.case.arch != "gru"]
     assert beyond(groups(run, []), {}) == (None, {})
     assert beyond(groups(run, short), settings(groups(run, short)))[0] == 4
 
 
-def test_one_seed_chooses_nothing() -> None:
-    assert chosen_of(scored("lstm", "adding", [0.9]), scored("gru", "adding", [0.1])) is None
-    # A single lucky seed on top is no rival, so there are not two to choose from.
-    assert chosen_of(scored("lstm", "adding", [0.99]), scored("gru", "adding", [0.5, 0.5, 0.51])) is None
+def test_single_seeds_give_no_recommendation() -> None:
+    assert recommended(scored("lstm", "adding", [0.9]), scored("gru", "adding", [0.1])) is None
+    # A single seed does not count, however good, so there are not two architectures to choose from.
+    assert recommended(scored("lstm", "adding", [0.99]), scored("gru", "adding", [0.5, 0.5, 0.51])) is None
 
 
-def test_nothing_is_chosen_where_there_is_no_choice() -> None:
+def test_single_architecture_gives_no_recommendation() -> None:
     one = synthetic.case("gru", "adding", 32, 0)
-    assert choice(groups(synthetic.run([one]), [synthetic.record(one)])) is None
-    assert choice(groups(synthetic.run([one]), [])) is None
+    assert recommendation(groups(synthetic.run([one]), [synthetic.record(one)])) is None
+    assert recommendation(groups(synthetic.run([one]), [])) is None
 
 
-def test_context_names_what_is_needed_to_repeat_the_run(run: RunFile, records: list[Record]) -> None:
+def test_context_has_what_is_needed_to_repeat_the_run(run: RunFile, records: list[Record]) -> None:
     strip = context(run, groups(run, records))
     assert strip["machine"] == "Imagined CPU at 2.0 GHz, 2 cores, 8.0 GiB"
-    assert strip["lanes"] == "2 lanes of 1 thread"
+    assert strip["workers"] == "2, 1 thread each"
     assert strip["date"] == "2026-01-01 12:00 UTC"
     assert (strip["seeds"], strip["budget"]) == ("3 (0–2)", "20,000 parameters, 2 layers")
     assert (strip["code"], strip["command"]) == ("0123456789", "carousel run quick")
@@ -241,18 +241,18 @@ def test_context_names_what_is_needed_to_repeat_the_run(run: RunFile, records: l
     assert context(extended, [])["plugins"] == "mine aaaaaaaaaa and other bbbbbbbbbb"
 
 
-def test_a_comparison_says_which_plugins_are_other_files(run: RunFile) -> None:
-    def said(before: dict[str, str], after: dict[str, str]) -> list[str]:
+def test_comparison_notes_changed_plugins(run: RunFile) -> None:
+    def notes(before: dict[str, str], after: dict[str, str]) -> list[str]:
         base, new = (run.model_copy(update={"plugins": plugins}) for plugins in (before, after))
         return comparison.notes(compare((base, []), (new, [])))
 
-    assert said({"mine": "aaaaaaaaaa", "gone": "cccccccccc"}, {"mine": "aaaaaaaaaa", "added": "dddddddddd"}) == []
-    assert said({"mine": "aaaaaaaaaa"}, {"mine": "bbbbbbbbbb"}) == [
-        "the plugin mine is another version of its file: aaaaaaaaaa against bbbbbbbbbb"
+    assert notes({"mine": "aaaaaaaaaa", "gone": "cccccccccc"}, {"mine": "aaaaaaaaaa", "added": "dddddddddd"}) == []
+    assert notes({"mine": "aaaaaaaaaa"}, {"mine": "bbbbbbbbbb"}) == [
+        "differs: plugin mine: aaaaaaaaaa against bbbbbbbbbb"
     ]
 
 
-def test_protocols_are_told_apart() -> None:
+def test_different_protocols_are_listed_with_their_cases() -> None:
     one = synthetic.case("gru", "adding", 32, 0)
     fixed = Protocol(train_sequences=5_000, epochs=100, schedule="halving", solved_after=None, weight_decay=0.1)
     other = one.model_copy(update={"task": "copy_memory", "length": 64, "protocol": fixed})
@@ -264,7 +264,7 @@ def test_protocols_are_told_apart() -> None:
     assert "100 epochs over 5,000 fixed sequences in batches of 32" in second[1]
     assert "halved every 20 epochs" in second[1]
     assert "weight decay 0.1" in second[1]
-    assert "stopped early" not in second[1]
+    assert "early stop" not in second[1]
     assert budget([]) == ""
     decayed = one.model_copy(update={"protocol": one.protocol.model_copy(update={"weight_decay": 0.1})})
     plain, odd = protocols(groups(synthetic.run([one, synthetic.case("rnn", "adding", 32, 0), decayed]), []))

@@ -1,4 +1,4 @@
-"""History as a line, a figure and a page."""
+"""The history of a case as a line of text, a figure and a page."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import pytest
 
 from reports.figures.history import MAX_PANELS, history_figure
 from reports.html.history import history_page
-from reports.text.history import MAX_SPARK, change_in_words, levels, spark, value_with_interval
+from reports.text.history import MAX_BARS, change_in_words, levels, spark, value_with_interval
 from results import Interval, Seen, Series
 
 
 def series(*values: float, changes: tuple[int, ...] = (), arch: str = "lstm", metric: str = "accuracy") -> Series:
     seen = tuple(
         Seen(
-            run=f"run-{place}",
-            created=f"2026-01-{place + 1:02}T00:00:00Z",
+            run=f"run-{i}",
+            created=f"2026-01-{i + 1:02}T00:00:00Z",
             commit=None,
             value=Interval(value - 0.01, value, value + 0.01),
             units=3,
         )
-        for place, value in enumerate(values)
+        for i, value in enumerate(values)
     )
     return Series(
         arch=arch,
@@ -37,15 +37,15 @@ def series(*values: float, changes: tuple[int, ...] = (), arch: str = "lstm", me
     )
 
 
-def test_bars_go_from_lowest_to_highest_with_a_stroke_where_it_changes() -> None:
+def test_sparkline_spans_the_values_and_marks_changes() -> None:
     assert spark(series(0.0, 0.5, 1.0)) == "▁▅█"
     assert spark(series(0.5, 0.5)) == "▁▁"
     assert spark(series(0.0, 0.0, 1.0, 1.0, changes=(2,))) == "▁▁│██"
     long = spark(series(*[0.0] * 60, 1.0))
-    assert (len(long), long[0], long[-1]) == (MAX_SPARK + 1, "…", "█")
+    assert (len(long), long[0], long[-1]) == (MAX_BARS + 1, "…", "█")
 
 
-def test_a_change_is_told_by_the_levels_beside_it() -> None:
+def test_change_is_described_by_the_levels_before_and_after() -> None:
     changed = series(0.9, 0.8, 0.9, 0.5, 0.4, 0.4, 0.7, 0.7, changes=(3, 6))
     assert levels(changed, 3) == (0.9, 0.4)
     assert levels(changed, 6) == (0.4, 0.7)
@@ -54,7 +54,7 @@ def test_a_change_is_told_by_the_levels_beside_it() -> None:
     assert change_in_words(slower, 2) == "10.0 µs → 20.0 µs (+100.0%) from run-2"
 
 
-def test_an_interval_without_bounds_is_not_written() -> None:
+def test_infinite_interval_is_left_out() -> None:
     whole = series(0.9)
     assert value_with_interval(whole, 0) == "0.900 (0.890–0.910)"
     alone = whole.seen[0].__class__(
@@ -64,7 +64,7 @@ def test_an_interval_without_bounds_is_not_written() -> None:
     assert value_with_interval(single, 0) == "0.900"
 
 
-def test_the_figure_names_every_case_and_its_changes() -> None:
+def test_figure_names_every_case_and_its_changes() -> None:
     figure = history_figure([series(0.9, 0.9, 0.5, 0.5, changes=(2,)), series(0.1, 0.1, arch="gru")])
     assert figure is not None
     assert ElementTree.fromstring(figure.svg).tag.endswith("svg")
@@ -77,6 +77,8 @@ def test_the_figure_names_every_case_and_its_changes() -> None:
 
 
 class Elements(HTMLParser):
+    """The tags and attributes of a page."""
+
     def __init__(self) -> None:
         super().__init__()
         self.tags: list[str] = []
@@ -88,19 +90,19 @@ class Elements(HTMLParser):
 
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '" onload="alert(1)', "</style><img src=x>"])
-def test_the_page_shows_hostile_text_as_text_and_loads_nothing(hostile: str) -> None:
-    plain, found = Elements(), Elements()
-    plain.feed(history_page([series(0.9, 0.8, arch="lstm")]))
+def test_page_shows_hostile_text_as_text_and_loads_nothing(hostile: str) -> None:
+    plain_page, hostile_page = Elements(), Elements()
+    plain_page.feed(history_page([series(0.9, 0.8, arch="lstm")]))
     page = history_page([series(0.9, 0.8, arch=hostile)])
-    found.feed(page)
-    assert found.tags == plain.tags
-    assert not any(attribute.startswith("on") for attribute in found.attributes)
+    hostile_page.feed(page)
+    assert hostile_page.tags == plain_page.tags
+    assert not any(attribute.startswith("on") for attribute in hostile_page.attributes)
     assert "default-src 'none'" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_more_series_than_panels_stand_in_the_table() -> None:
+def test_series_without_a_panel_are_in_the_table() -> None:
     many = [series(0.9, 0.8, arch=f"a{number}") for number in range(MAX_PANELS + 2)]
     page = history_page(many)
-    assert "2 further series stand in the table alone" in page
+    assert "2 more series are only in the table" in page
     assert page.count("<td>a") == len(many)

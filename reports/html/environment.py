@@ -1,0 +1,62 @@
+"""The jinja environment of the report page and the history page."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reports.analysis.roofline import percent
+from reports.figures.axes import WIDTH
+from reports.figures.canvas import Figure
+from reports.format import numbers
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+FOLDER = Path(__file__).parent
+
+
+def jinja_environment() -> Environment:
+    """Return an environment for `templates/` that escapes every value and rejects undefined names."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([FOLDER / "templates", FOLDER]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "breakable": breakable,
+        "css_percent": _css_percent,
+        "data_uri": _data_uri,
+        "inches": _inches,
+        "limit_share": percent,
+    }
+    environment.globals |= {"numbers": numbers}
+    return environment
+
+
+def breakable(label: str) -> Markup:
+    """Return an escaped label with line breaks allowed after its separators, so that it cannot widen a table."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[:,])", label))
+
+
+def _css_percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def _data_uri(figure: Figure) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(figure.svg.encode()).decode()}"
+
+
+def _inches(figure: Figure) -> float:
+    """Return the width of a figure: the style sheet scales figures so that their text has about one size."""
+    points = re.search(r'\bwidth="([0-9.]+)pt"', figure.svg)
+    return round(float(points[1]) / 72, 2) if points else WIDTH

@@ -1,0 +1,73 @@
+"""The data of a report page, each part computed at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from reports.analysis.groups import Group, groups
+from reports.analysis.health import Health, health
+from reports.analysis.overview import OverviewRow, overview_rows
+from reports.analysis.step_costs import StepCost, step_costs_by_arch
+from reports.figures.canvas import Figure
+from reports.figures.headline import headline_figures_of
+from reports.figures.overfitting import trained_otherwise
+from reports.text.baseline import Baseline, BaselineComparison, compare_with_baseline
+from results import Record, RunFile, Traces
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageData:
+    """A run with its records and everything that several sections derive from them.
+
+    The class has no slots because `cached_property` needs a `__dict__`.
+    """
+
+    run: RunFile
+    records: Sequence[Record]
+    traces: Mapping[str, Traces]
+    """Gate traces by case key."""
+    baseline: Baseline | None
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """All groups of the run."""
+        return groups(self.run, self.records)
+
+    @cached_property
+    def health(self) -> Health:
+        """Counts of cases by outcome, and their problems."""
+        return health(self.groups, finished=self.run.finished is not None)
+
+    @cached_property
+    def variants(self) -> list[Group]:
+        """Groups that train a plainly trained model in another way: their steps cost the same as its steps."""
+        return trained_otherwise(self.groups)
+
+    @cached_property
+    def plain_groups(self) -> list[Group]:
+        """All groups except the variants."""
+        return [group for group in self.groups if not any(group is variant for variant in self.variants)]
+
+    @cached_property
+    def step_costs(self) -> dict[str, list[StepCost]]:
+        """The cost of a streamed step, by architecture."""
+        return step_costs_by_arch(self.groups)
+
+    @cached_property
+    def overview(self) -> list[OverviewRow]:
+        """One row per architecture over all settings."""
+        return overview_rows(self.groups, self.step_costs)
+
+    @cached_property
+    def headline_figures(self) -> tuple[Figure | None, Figure | None]:
+        """The first figure, and the figure with a panel per task if the first one leaves tasks out."""
+        return headline_figures_of(self.groups)
+
+    @cached_property
+    def comparison(self) -> BaselineComparison | None:
+        """The comparison with the baseline; None without a baseline."""
+        if self.baseline is None:
+            return None
+        return compare_with_baseline(self.run, self.records, self.groups, self.baseline)

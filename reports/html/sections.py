@@ -1,0 +1,222 @@
+"""The sections of the report page, in the order in which they appear.
+
+To add a section, add a row to `SECTIONS` and a template to `templates/`. To add a figure on its own, add a row with
+the template `figures`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from reports.analysis.gate_levels import EXPLANATION as GATE_EXPLANATION
+from reports.analysis.gate_levels import ROLES, gate_levels
+from reports.analysis.groups import groups, specifications
+from reports.analysis.growth import crossover_rows, growth_rows, stream_costs
+from reports.analysis.heatmap import heat_maps
+from reports.analysis.latency import TimingRow, latency_of
+from reports.analysis.leaderboard import leaderboard_of
+from reports.analysis.ranking import NEARLY_EQUAL
+from reports.analysis.roofline import EXPLANATION as LIMIT_EXPLANATION
+from reports.analysis.roofline import shares_of
+from reports.analysis.throughput import Throughput, throughputs
+from reports.figures.baseline import scores_of_both, steps_of_both
+from reports.figures.canvas import Figure
+from reports.figures.cost import accuracy_against_cost_of
+from reports.figures.headline import MAX_PANELS, MAX_SHOWN, few_panels
+from reports.figures.model_internals import inside_of
+from reports.figures.overview_cost import memory_share_against_cost_of
+from reports.figures.streaming import streaming_cost_of
+from reports.figures.training import training_curves_of
+from reports.html.attachment import attachment
+from reports.html.case_details import case_details
+from reports.html.page_data import PageData
+from reports.text import growth as growth_text
+from reports.text.claims import ledger, summary
+from reports.text.conclusions import conclusions
+from reports.text.context import protocols, sizes
+from results import BUSY_LOAD, SLOW_CALIBRATION, SOLVED_SHARE, STOLEN, WAITED
+
+Values = dict[str, Any]
+"""The variables of a template."""
+
+
+class Section(NamedTuple):
+    """A section of the page."""
+
+    id: str
+    """Anchor of the heading."""
+    title: str
+    template: str
+    """Name in `templates/`, without `.html.jinja`."""
+    values: Callable[[PageData], Values | None]
+    """Return the template's variables, or None to leave the section out."""
+
+
+def _signature(data: PageData) -> Values | None:
+    costs = None if data.variants else data.step_costs
+    return _figures(data.headline_figures[0], streaming_cost_of(data.plain_groups, among=data.groups, costs=costs))
+
+
+def _baseline(data: PageData) -> Values | None:
+    if data.baseline is None or data.comparison is None:
+        return None
+    before = groups(data.baseline.run, data.baseline.records)
+    figures = _shown(scores_of_both(data.comparison, data.groups), steps_of_both(before, data.groups))
+    return {"comparison": data.comparison, "figures": figures}
+
+
+def _conclusions(data: PageData) -> Values | None:
+    lines = conclusions(data.groups, data.step_costs)
+    return {"lines": lines} if lines else None
+
+
+def _cost(data: PageData) -> Values | None:
+    if few_panels(data.groups, MAX_PANELS):
+        return _figures(accuracy_against_cost_of(data.groups))
+    return _figures(memory_share_against_cost_of(data.groups, data.overview))
+
+
+def _leaderboard(data: PageData) -> Values:
+    rows = leaderboard_of(data.groups)
+    return {
+        "rows": rows,
+        "near_differs": any(row.near_position not in (None, row.length) for row in rows),
+        "far": sorted({row.far_position for row in rows if row.far_position is not None}),
+        "shares": shares_of(data.groups),
+    }
+
+
+def _heat_maps(data: PageData) -> Values | None:
+    maps = heat_maps(data.groups)
+    return {"maps": maps} if maps else None
+
+
+def _score_against_length(data: PageData) -> Values | None:
+    return _figures(data.headline_figures[1])
+
+
+def _omitted(data: PageData) -> Values | None:
+    panels = len({(group.task, group.length) for group in data.groups})
+    return {"panels": panels} if panels > MAX_SHOWN else None
+
+
+def _claims(data: PageData) -> Values | None:
+    rows = ledger(data.run, data.records)
+    return {"rows": rows, "summary": summary(rows)} if rows else None
+
+
+def _inside(data: PageData) -> Values | None:
+    figures, levels = inside_of(data.groups, data.traces), gate_levels(data.plain_groups)
+    if not figures and not levels:
+        return None
+    return {"figures": figures, "gate_levels": levels, "roles": ROLES, "explanation": GATE_EXPLANATION}
+
+
+def _streaming(data: PageData) -> Values | None:
+    if not data.step_costs:
+        return None
+    rates = _rates_by_streams(throughputs(data.groups))
+    return {
+        "costs_by_arch": data.step_costs,
+        "limit_explanation": LIMIT_EXPLANATION,
+        "rates_by_position": rates,
+        "stream_counts": sorted({count for row in rates.values() for count in row}),
+    }
+
+
+def _growth(data: PageData) -> Values | None:
+    costs = stream_costs(data.groups)
+    if not costs:
+        return None
+    rows = growth_rows(costs)
+    return {
+        "rows": rows,
+        "sentences": growth_text.growth_sentences(rows, crossover_rows(costs, rows)),
+        "text": growth_text,
+    }
+
+
+def _latency(data: PageData) -> Values | None:
+    timings = _timings_by_arch(latency_of(data.groups))
+    archs = [arch for arch in specifications(data.groups) if any(arch in rows for rows in timings.values())]
+    return {"timings": timings, "archs": archs} if timings else None
+
+
+def _training(data: PageData) -> Values | None:
+    if not few_panels(data.groups, MAX_SHOWN):
+        return None
+    return _figures(training_curves_of(data.plain_groups, among=data.groups))
+
+
+def _problems(data: PageData) -> Values:
+    return {"problems": data.health.problems}
+
+
+def _cases(data: PageData) -> Values | None:
+    cases = case_details(data.groups)
+    return {"cases": cases, "attachment": attachment(data.run, data.records)} if cases else None
+
+
+def _names(data: PageData) -> Values | None:
+    names = specifications(data.groups)
+    return {"specifications": names, "sizes": sizes(data.groups)} if names else None
+
+
+def _method(data: PageData) -> Values:
+    return {
+        "protocols": protocols(data.groups),
+        "solved_share": SOLVED_SHARE,
+        "nearly_equal": NEARLY_EQUAL,
+        "slow_calibration": SLOW_CALIBRATION,
+        "busy_load": BUSY_LOAD,
+        "stolen_share": STOLEN,
+        "waiting_share": WAITED,
+    }
+
+
+SECTIONS = (
+    Section("signature", "Memory and cost per step", "figures", _signature),
+    Section("baseline", "Comparison with the baseline", "baseline", _baseline),
+    Section("conclusions", "Findings", "conclusions", _conclusions),
+    Section("cost", "Memory against cost", "figures", _cost),
+    Section("leaderboard", "Leaderboard", "leaderboard", _leaderboard),
+    Section("heat", "Beyond the trained length", "heat_map", _heat_maps),
+    Section("lengths", "Score against length, by task", "figures", _score_against_length),
+    Section("omitted", "Omitted figures", "omitted", _omitted),
+    Section("claims", "Claims", "claims", _claims),
+    Section("inside", "Inside the models", "inside", _inside),
+    Section("streaming", "Streaming costs", "streaming", _streaming),
+    Section("growth", "Growth of the step cost", "growth", _growth),
+    Section("latency", "Whole sequences", "latency", _latency),
+    Section("training", "Training", "figures", _training),
+    Section("problems", "Failed and missing cases", "problems", _problems),
+    Section("cases", "All cases", "cases", _cases),
+    Section("names", "Names in full", "names", _names),
+    Section("method", "Method", "method", _method),
+)
+
+
+def _figures(*figures: Figure | None) -> Values | None:
+    shown = _shown(*figures)
+    return {"figures": shown} if shown else None
+
+
+def _shown(*figures: Figure | None) -> list[Figure]:
+    return [figure for figure in figures if figure is not None]
+
+
+def _rates_by_streams(rows: Sequence[Throughput]) -> dict[tuple[str, int], dict[int, float]]:
+    """Return steps per second by (architecture, position), then by number of streams."""
+    table: dict[tuple[str, int], dict[int, float]] = {}
+    for row in rows:
+        table.setdefault((row.arch, row.position), {})[row.streams] = row.steps_per_second
+    return table
+
+
+def _timings_by_arch(rows: Sequence[TimingRow]) -> dict[tuple[str, int, int | None], dict[str, TimingRow]]:
+    """Return the rows by (timing, length, batch), then by architecture."""
+    table: dict[tuple[str, int, int | None], dict[str, TimingRow]] = {}
+    for row in rows:
+        table.setdefault((row.what, row.length, row.batch), {})[row.arch] = row
+    return table
