@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from reports.analysis.groups import Group
-from reports.analysis.traces import by_place, layers, places
+from reports.analysis.traces import layers, metric_trace, places
 
 ROLES = ("hold", "write", "read")
 EXPLANATION = (
@@ -72,10 +72,10 @@ def _rows(group: Group) -> tuple[LevelRow, ...]:
 
 
 def _levels(group: Group, role: str, layer: int) -> Levels | None:
-    trace = by_place(group, f"{role}_gate", "step", layer=layer)
+    trace = metric_trace(group, f"{role}_gate", "step", layer=layer)
     if trace is None:
         return None
-    contrast = by_place(group, f"{role}_contrast", "layer", layer=layer)
+    contrast = metric_trace(group, f"{role}_contrast", "layer", layer=layer)
     return Levels(
         first=trace.mean[0],
         between=fmean(trace.mean[1:-1]) if len(trace.mean) > 2 else None,

@@ -117,7 +117,7 @@ def solved_from(chance: float) -> float:
     return chance + SOLVED_SHARE * (1 - chance)
 
 
-def groups(run: RunFile, records: Sequence[Record]) -> list[Group]:
+def group_cases(run: RunFile, records: Sequence[Record]) -> list[Group]:
     """All groups: tasks and architectures in the order of the plan, lengths ascending.
 
     A record that the plan does not name is grouped too, after the planned ones.
@@ -175,4 +175,4 @@ def _order(labels: Iterable[str]) -> dict[str, int]:
 
 def short_names(run: RunFile, records: Sequence[Record]) -> dict[str, tuple[str, str]]:
     """What a page calls the architecture and the task of each case, by key."""
-    return {seed.key: (group.arch, group.task) for group in groups(run, records) for seed in group.seeds}
+    return {seed.key: (group.arch, group.task) for group in group_cases(run, records) for seed in group.seeds}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from reports.analysis.groups import Group, archs_of, groups
+from reports.analysis.groups import Group, archs_of, group_cases
 from reports.analysis.leaderboard import bounds
 from results import METRICS, Limits, Record, RunFile, interval_of_median
 
@@ -31,7 +31,7 @@ class TimingRow:
 
 def latency(run: RunFile, records: Sequence[Record]) -> list[TimingRow]:
     """One row per timing, length, batch and architecture: whole sequences, not single steps."""
-    return latency_of(groups(run, records))
+    return latency_of(group_cases(run, records))
 
 
 def latency_of(found: Sequence[Group]) -> list[TimingRow]:

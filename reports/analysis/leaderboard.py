@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from reports.analysis.groups import Group, groups
+from reports.analysis.groups import Group, group_cases
 from reports.analysis.health import problems_of
 from reports.analysis.ranking import Estimate, Rank, ranks
 from reports.analysis.step_costs import StepCost, nearest, step_costs, step_costs_by_arch
@@ -53,13 +53,13 @@ class LeaderboardRow:
 
 def leaderboard(run: RunFile, records: Sequence[Record]) -> list[LeaderboardRow]:
     """One row per task, length and architecture: tasks as planned, then the best score first, unscored rows last."""
-    return leaderboard_of(groups(run, records))
+    return leaderboard_of(group_cases(run, records))
 
 
 def leaderboard_of(found: Sequence[Group]) -> list[LeaderboardRow]:
     """The leaderboard of groups that are already at hand."""
     lines = {(group.task, group.length): line for group in found if (line := group.reference()) is not None}
-    places = ranks_by_place(found)
+    places = ranks_by_setting(found)
     rows = [
         _row(group, lines.get((group.task, group.length)), places[group.task, group.length].get(group.arch))
         for group in found
@@ -78,10 +78,10 @@ def leaderboard_of(found: Sequence[Group]) -> list[LeaderboardRow]:
 
 def streaming(run: RunFile, records: Sequence[Record]) -> dict[str, list[StepCost]]:
     """For each architecture that was streamed, what a step costs by ascending position."""
-    return step_costs_by_arch(groups(run, records))
+    return step_costs_by_arch(group_cases(run, records))
 
 
-def ranks_by_place(found: Sequence[Group]) -> dict[tuple[str, int], dict[str, Rank]]:
+def ranks_by_setting(found: Sequence[Group]) -> dict[tuple[str, int], dict[str, Rank]]:
     """By task and length, the rank of every architecture with two seeds or more."""
     scores: dict[tuple[str, int], dict[str, Estimate]] = {}
     for group in found:

@@ -23,7 +23,7 @@ Place = tuple[str, int]
 """A task and a trained length."""
 
 
-def baseline(line: ReferenceScores) -> float:
+def no_memory_score(line: ReferenceScores) -> float:
     """The score that needs no memory: a model must pass it to have used the past."""
     return max(line.chance, line.memoryless_score or 0.0)
 
@@ -31,13 +31,13 @@ def baseline(line: ReferenceScores) -> float:
 def memory_share(group: Group, length: int | None = None) -> list[float]:
     """The remembered share of each seed at `length`, the trained one by default; never below 0."""
     line = group.reference(length)
-    if line is None or baseline(line) >= 1:
+    if line is None or no_memory_score(line) >= 1:
         return []
-    base = baseline(line)
+    base = no_memory_score(line)
     return [max(0.0, (score - base) / (1 - base)) for score in group.scores(length)]
 
 
-def settings(found: Sequence[Group]) -> dict[Place, dict[str, Estimate]]:
+def shared_settings(found: Sequence[Group]) -> dict[Place, dict[str, Estimate]]:
     """What each architecture remembers, by task and length: the settings that these architectures share.
 
     Each has at least two seeds in each setting. Of all ways to leave out architectures or settings so that this
@@ -55,7 +55,9 @@ def settings(found: Sequence[Group]) -> dict[Place, dict[str, Estimate]]:
     return best
 
 
-def beyond(found: Sequence[Group], shared: dict[Place, dict[str, Estimate]]) -> tuple[int | None, dict[str, float]]:
+def shares_beyond_training(
+    found: Sequence[Group], shared: dict[Place, dict[str, Estimate]]
+) -> tuple[int | None, dict[str, float]]:
     """The largest whole multiple of the trained length at which all were tested, and the mean share kept there."""
     here = [group for group in found if group.arch in shared.get((group.task, group.length), {})]
     multiples = [

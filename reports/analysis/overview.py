@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.analysis.groups import Group
-from reports.analysis.memory_share import CLEAR_SHARE, beyond, settings
+from reports.analysis.memory_share import CLEAR_SHARE, shared_settings, shares_beyond_training
 from reports.analysis.ranking import Estimate, ranks
 from reports.analysis.step_costs import StepCost, step_costs_by_arch
 
@@ -47,12 +47,12 @@ def overview_rows(found: Sequence[Group], costs: dict[str, list[StepCost]] | Non
 
     What steps cost is worked out where it is not at hand.
     """
-    shared = settings(found)
+    shared = shared_settings(found)
     if not shared:
         return []
     archs = next(iter(shared.values()))
     overall = {arch: Estimate.over([row[arch] for row in shared.values()]) for arch in archs}
-    multiple, kept = beyond(found, shared)
+    multiple, kept = shares_beyond_training(found, shared)
     costs = step_costs_by_arch(found) if costs is None else costs
     chosen = _chosen(overall, costs)
     rows = []

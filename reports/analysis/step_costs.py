@@ -81,7 +81,7 @@ def nearest(costs: list[StepCost], position: int) -> StepCost:
     return min(costs, key=lambda cost: (abs(log(max(cost.position, 1) / position)), cost.position))
 
 
-def grown(costs: Sequence[StepCost]) -> str:
+def describe_growth(costs: Sequence[StepCost]) -> str:
     """`flat from position 1`, or `6.5 times its cost at position 1`."""
     ratio = costs[-1].p50_seconds / costs[0].p50_seconds if costs[0].p50_seconds else 1.0
     flat = f"flat from position {costs[0].position:,}"

@@ -19,7 +19,7 @@ class Trace(NamedTuple):
     high: list[float]
 
 
-def by_place(group: Group, metric: str, place: str, **at: int) -> Trace | None:
+def metric_trace(group: Group, metric: str, place: str, **at: int) -> Trace | None:
     """A metric against one of the numbers that say where it was measured; None where it was not."""
     found: defaultdict[int, list[float]] = defaultdict(list)
     for record in group.records:

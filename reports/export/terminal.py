@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from reports.analysis.groups import groups, specifications
+from reports.analysis.groups import group_cases, specifications
 from reports.analysis.health import health
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.format import numbers
@@ -28,7 +28,7 @@ WIDE_ENOUGH = 1_000
 def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console | None = None) -> None:
     """Print verdict, leaderboard, what failed, and the conclusions."""
     console = console or Console()
-    found = groups(run, records)
+    found = group_cases(run, records)
     rows = leaderboard_of(found)
     state = health(found, finished=run.finished is not None)
     if rows:

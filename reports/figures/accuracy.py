@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from reports.analysis.groups import Group, archs_of, groups
+from reports.analysis.groups import Group, archs_of, group_cases
 from reports.figures.axes import grid, interval_bar, reference_lines, score_axis
 from reports.figures.canvas import PALE, Figure, PlotStyle, legend, plot_styles, positions_axis, style, to_svg
 from reports.format import numbers
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def accuracy_against_length(run: RunFile, records: Sequence[Record]) -> Figure | None:
     """Score against evaluated length, one panel per task and trained length; None without scores."""
-    return accuracy_against_length_of(groups(run, records))
+    return accuracy_against_length_figure(group_cases(run, records))
 
 
-def accuracy_against_length_of(found: Sequence[Group], *, across: float | None = None) -> Figure | None:
+def accuracy_against_length_figure(found: Sequence[Group], *, across: float | None = None) -> Figure | None:
     """The figure of groups that are already at hand, `across` inches wide where that is given."""
     kept = [group for group in found if any(group.scores(length) for length in group.evaluated_lengths())]
     if not kept:

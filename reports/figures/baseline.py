@@ -13,7 +13,7 @@ from reports.text.baseline import Versus
 from results import Interval
 
 
-def scores_of_both(versus: Versus, found: Sequence[Group]) -> Figure | None:
+def baseline_scores_figure(versus: Versus, found: Sequence[Group]) -> Figure | None:
     """A mark for each architecture, task and length: above the diagonal the new run is better; None without pairs."""
     pairs = [pair for pair in versus.pairs if pair.base.score is not None and pair.new.score is not None]
     if not pairs:
@@ -58,7 +58,7 @@ def scores_of_both(versus: Versus, found: Sequence[Group]) -> Figure | None:
         )
 
 
-def steps_of_both(before: Sequence[Group], found: Sequence[Group]) -> Figure | None:
+def baseline_step_costs_figure(before: Sequence[Group], found: Sequence[Group]) -> Figure | None:
     """The p50 of a streamed step against position, the baseline hollow; None where not both were streamed."""
     now, then = step_costs_by_arch(found), step_costs_by_arch(before)
     shared = {arch: mark for arch, mark in plot_styles(archs_of(found)).items() if arch in now and arch in then}

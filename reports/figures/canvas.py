@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from reports.format.numbers import stacked
+from reports.format.numbers import wrap_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,7 +128,7 @@ def legend(drawn: MplFigure, archs: dict[str, PlotStyle], *, line: bool = True) 
             color=mark.colour,
             marker=mark.marker,
             linestyle=mark.dash if line else "none",
-            label=stacked(arch, MAX_LETTERS),
+            label=wrap_label(arch, MAX_LETTERS),
         )
         for arch, mark in archs.items()
     ]
@@ -199,7 +199,7 @@ def _headed(drawn: MplFigure, heading: str) -> Iterator[Bbox]:
     for one in drawn.legends:  # they would else follow the upper edge of what is written
         one.set_bbox_to_anchor(Bbox.unit(), transform=drawn.transFigure)
     width, height = drawn.get_size_inches()
-    lines = stacked(heading, int(width / HEADING_LETTER_INCHES))
+    lines = wrap_label(heading, int(width / HEADING_LETTER_INCHES))
     added = HEADING_LINE_INCHES * (lines.count("\n") + 1) + HEADING_LINE_INCHES / 2
     text = drawn.text(
         0.06 / width,

@@ -7,7 +7,7 @@ from math import log2
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from reports.analysis.groups import Group, archs_of, groups
+from reports.analysis.groups import Group, archs_of, group_cases
 from reports.analysis.step_costs import StepCost, step_costs
 from reports.figures.axes import grid, interval_bar, reference_lines, score_axis, time_axis
 from reports.figures.canvas import Figure, PlotStyle, legend, plot_styles, style, to_svg
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 def accuracy_against_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
     """Score against the p50 of a step at the longest position; None where no case has both."""
-    return accuracy_against_cost_of(groups(run, records))
+    return accuracy_against_cost_figure(group_cases(run, records))
 
 
-def accuracy_against_cost_of(found: Sequence[Group]) -> Figure | None:
+def accuracy_against_cost_figure(found: Sequence[Group]) -> Figure | None:
     """The figure of groups that are already at hand."""
     both = [(group, costs[-1]) for group in found if group.scores() and (costs := step_costs(group.seeds))]
     if not both:

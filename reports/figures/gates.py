@@ -21,7 +21,7 @@ LINES = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#555
 """One colour a unit: Okabe & Ito's, and two more."""
 
 
-def gates_over_steps(traces: Traces, *, of: str, name: str) -> Figure | None:
+def gates_figure(traces: Traces, *, of: str, name: str) -> Figure | None:
     """A panel for each gate of the first layer, a line a unit, on the first stored sequence; None without gates."""
     if not traces.gates:
         return None
@@ -66,7 +66,7 @@ def gates_over_steps(traces: Traces, *, of: str, name: str) -> Figure | None:
         )
 
 
-def attention_map(traces: Traces, *, of: str, name: str) -> Figure | None:
+def attention_figure(traces: Traces, *, of: str, name: str) -> Figure | None:
     """A panel for each head of each layer: the weight of each step read at each step; None without attention."""
     if not traces.attention:
         return None

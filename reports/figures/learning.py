@@ -29,7 +29,7 @@ SERIES: tuple[tuple[str, str, Dash, str], ...] = (
 )
 
 
-def learning_of(found: Sequence[Group], *, task: str, length: int) -> Figure | None:
+def learning_figure(found: Sequence[Group], *, task: str, length: int) -> Figure | None:
     """A column of two panels for each architecture: loss above, score below. None where the fit was not measured."""
     kept = [group for group in found if (group.task, group.length) == (task, length) and _trainings(group)]
     if not kept:
@@ -80,7 +80,7 @@ def _column(above: Axes, below: Axes, group: Group, highest: float, *, labelled:
         axes.set_xlim(0, None)
         axes.locator_params(axis="x", nbins=4)
     above.set_ylim(0, highest * 1.05)
-    above.set_title(numbers.stacked(group.arch, MAX_LETTERS), fontsize=7.5)
+    above.set_title(numbers.wrap_label(group.arch, MAX_LETTERS), fontsize=7.5)
     above.tick_params(labelbottom=False)
     line = group.reference()
     if line is not None:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from reports.analysis.groups import Group, Seed, groups
+from reports.analysis.groups import Group, Seed, group_cases
 from reports.analysis.traces import one_case, places, slug
 from reports.figures.canvas import Figure, Form
-from reports.figures.gates import attention_map, gates_over_steps
-from reports.figures.learning import learning_of
-from reports.figures.overfitting import overfitting_of, trained_otherwise
-from reports.figures.retention import retention_of
-from reports.figures.traces import gradient_of, memory_of
+from reports.figures.gates import attention_figure, gates_figure
+from reports.figures.learning import learning_figure
+from reports.figures.overfitting import alternative_trainings, overfitting_figure
+from reports.figures.retention import retention_figure
+from reports.figures.traces import gradient_trace_figure, memory_trace_figure
 from results import Record, RunFile, Traces
 
 FORMS: tuple[Form, ...] = ("svg", "png")
@@ -24,8 +24,8 @@ def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
 
     The others are drawn one by one on demand: a page of all of them would be too long to be read.
     """
-    found = groups(run, records)
-    other = trained_otherwise(found)
+    found = group_cases(run, records)
+    other = alternative_trainings(found)
     kept: dict[str, str] = {}
     for group in found:
         if (group.task, group.length) == (found[0].task, found[0].length) and group not in other:
@@ -35,18 +35,18 @@ def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
     return list(kept.values())
 
 
-def inside_of(found: Sequence[Group], traces: Mapping[str, Traces]) -> list[Figure]:
+def model_internals_figures(found: Sequence[Group], traces: Mapping[str, Traces]) -> list[Figure]:
     """The figures of a run, those that compare architectures first."""
-    other = trained_otherwise(found)
+    other = alternative_trainings(found)
     plain = [group for group in found if group not in other]
     drawings: list[Figure | None] = []
     for task, length in places(found):
         drawings += [
-            learning_of(plain, task=task, length=length),
-            overfitting_of(found, task=task, length=length),
+            learning_figure(plain, task=task, length=length),
+            overfitting_figure(found, task=task, length=length),
         ]
-    drawings += [memory_of(plain), gradient_of(plain)]
-    drawings += [retention_of(plain, task=task, length=length) for task, length in places(plain)]
+    drawings += [memory_trace_figure(plain), gradient_trace_figure(plain)]
+    drawings += [retention_figure(plain, task=task, length=length) for task, length in places(plain)]
     for group in found:
         for seed in group.seeds:
             if seed.key in traces:
@@ -59,18 +59,18 @@ def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Trac
 
     Each has a file name of its own, so that many cases can be drawn into one folder.
     """
-    for group in groups(run, records):
+    for group in group_cases(run, records):
         for seed in group.seeds:
             if seed.key == key:
                 alone = [one_case(group, seed)]
                 gates, attention = (None, None) if traces is None else _of_traces(group, seed.case.seed, traces)
                 drawings = {
-                    "learning": learning_of(alone, task=group.task, length=group.length),
+                    "learning": learning_figure(alone, task=group.task, length=group.length),
                     "gates": gates,
                     "attention": attention,
-                    "holding": retention_of(alone, task=group.task, length=group.length),
-                    "memory-trace": memory_of(alone),
-                    "gradient-trace": gradient_of(alone),
+                    "holding": retention_figure(alone, task=group.task, length=group.length),
+                    "memory-trace": memory_trace_figure(alone),
+                    "gradient-trace": gradient_trace_figure(alone),
                 }
                 name = _file_name(seed)
                 return [
@@ -109,4 +109,4 @@ def _file_name(seed: Seed) -> str:
 def _of_traces(group: Group, seed: int, traces: Traces) -> tuple[Figure | None, Figure | None]:
     of = f"{group.arch} on {group.task}, seed {seed}"
     name = f"{group.arch} {group.task} {seed}"
-    return gates_over_steps(traces, of=of, name=name), attention_map(traces, of=of, name=name)
+    return gates_figure(traces, of=of, name=name), attention_figure(traces, of=of, name=name)

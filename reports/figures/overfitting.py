@@ -42,7 +42,7 @@ class Variant(NamedTuple):
         return set(self.scores) & set(self.gaps) if self.gaps else set(self.scores)
 
 
-def overfitting_of(found: Sequence[Group], *, task: str, length: int) -> Figure | None:
+def overfitting_figure(found: Sequence[Group], *, task: str, length: int) -> Figure | None:
     """Gap between held-out and training loss, and test scores, of one model trained in several ways; None without."""
     here = [group for group in found if (group.task, group.length) == (task, length)]
     variants = [variant for variant in _variants(here) if variant.scores or variant.group.records]
@@ -159,7 +159,7 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {numbers.listed([str(seed) for seed in seeds])}"
 
 
-def trained_otherwise(found: Sequence[Group]) -> list[Group]:
+def alternative_trainings(found: Sequence[Group]) -> list[Group]:
     """The groups that are there for this figure alone: other trainings of a model that is trained plainly too."""
     return [
         variant.group

@@ -21,7 +21,7 @@ Means = dict[str, dict[int, Estimate]]
 """By architecture and tested length."""
 
 
-def memory_share_over_tasks_of(found: Sequence[Group]) -> Figure | None:
+def memory_share_against_length_figure(found: Sequence[Group]) -> Figure | None:
     """A panel per trained length, the longest where there are many; None where no setting is shared."""
     panels = {length: _means([group for group in found if group.length == length]) for length in _lengths(found)}
     kept = {length: panel for length, (_, panel) in panels.items() if panel}

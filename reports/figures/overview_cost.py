@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import log2
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.memory_share import settings
+from reports.analysis.memory_share import shared_settings
 from reports.analysis.overview import OverviewRow, overview_rows
 from reports.figures.axes import interval_bar, score_axis, time_axis
 from reports.figures.canvas import Figure, figure, finished, legend, plot_styles, style
@@ -14,7 +14,9 @@ from reports.format import numbers
 from results import Interval
 
 
-def memory_share_against_cost_of(found: Sequence[Group], at_hand: Sequence[OverviewRow] | None = None) -> Figure | None:
+def memory_share_against_cost_figure(
+    found: Sequence[Group], at_hand: Sequence[OverviewRow] | None = None
+) -> Figure | None:
     """The remembered share of each architecture against the p50 of its step at the longest position; None without."""
     rows = [(row, row.cost) for row in (overview_rows(found) if at_hand is None else at_hand) if row.cost is not None]
     if not rows:
@@ -47,7 +49,7 @@ def memory_share_against_cost_of(found: Sequence[Group], at_hand: Sequence[Overv
             title=title,
             told=told,
             how_to_read=(
-                f"Up and to the left is better. The mean over {numbers.plural(len(settings(found)), 'setting')} with "
-                "its 95% interval over seeds; a mark's area grows with each doubling of the state of a stream."
+                f"Up and to the left is better. The mean over {numbers.plural(len(shared_settings(found)), 'setting')} "
+                "with its 95% interval over seeds; a mark's area grows with each doubling of the state of a stream."
             ),
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.traces import by_place, layers, slug, units
+from reports.analysis.traces import layers, metric_trace, slug, units
 from reports.figures.axes import WIDTH, decades_axis
 from reports.figures.canvas import INK, PALE, Figure, PlotStyle, figure, finished, legend, plot_styles, style
 from reports.format import numbers
@@ -29,7 +29,7 @@ SPAN = 20
 """Half-lives are shown at least this many times below and above the sequence's length."""
 
 
-def retention_of(found: Sequence[Group], *, task: str, length: int) -> Figure | None:
+def retention_figure(found: Sequence[Group], *, task: str, length: int) -> Figure | None:
     """Histogram, retention and half-life of the hold gates, a row a layer; None where there are no such gates."""
     here = [group for group in found if (group.task, group.length) == (task, length)]
     kept = [group for group in here if layers([group], "forget_share")]
@@ -81,7 +81,7 @@ def retention_of(found: Sequence[Group], *, task: str, length: int) -> Figure | 
 
 
 def _histogram(axes: Axes, group: Group, layer: int, mark: PlotStyle) -> None:
-    shares = by_place(group, "hold_histogram", "from_percent", layer=layer)
+    shares = metric_trace(group, "hold_histogram", "from_percent", layer=layer)
     if shares is None:
         return
     edges = np.append(np.array(shares.steps) / 100, 1.0)

@@ -8,7 +8,7 @@ from math import ceil, isfinite
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.memory_share import baseline
+from reports.analysis.memory_share import no_memory_score
 from reports.figures.canvas import INK, Figure, PlotStyle, figure, finished, plot_styles, style
 from reports.format import numbers
 from results import ReferenceScores, interval_of_mean
@@ -22,7 +22,7 @@ ROW_HEIGHT = 0.27
 LABEL_LETTERS = 34
 
 
-def score_by_architecture_of(found: Sequence[Group], *, across: float) -> Figure | None:
+def score_by_architecture_figure(found: Sequence[Group], *, across: float) -> Figure | None:
     """A panel per task and length, in each the scores of every architecture; None without scores."""
     kept = [group for group in found if group.scores()]
     if not kept:
@@ -34,7 +34,7 @@ def score_by_architecture_of(found: Sequence[Group], *, across: float) -> Figure
     rows = ceil(len(places) / columns)
     title = "Score by architecture"
     with style():
-        labels = [numbers.stacked(arch, LABEL_LETTERS) for arch in archs]
+        labels = [numbers.wrap_label(arch, LABEL_LETTERS) for arch in archs]
         heights = [max(1.0, 0.25 + 0.6 * (1 + label.count("\n"))) for label in labels]
         ends = accumulate(heights)
         middles = {arch: end - height / 2 for arch, end, height in zip(archs, ends, heights, strict=True)}
@@ -81,8 +81,8 @@ def _lines(axes: Axes, line: ReferenceScores | None) -> None:
     if line is None:
         return
     axes.axvline(line.chance, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=1)
-    if baseline(line) > line.chance:
-        axes.axvline(baseline(line), color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
+    if no_memory_score(line) > line.chance:
+        axes.axvline(no_memory_score(line), color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
 
 
 def _told(group: Group) -> str:

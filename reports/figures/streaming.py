@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from reports.analysis.groups import Group, archs_of, groups
+from reports.analysis.groups import Group, archs_of, group_cases
 from reports.analysis.step_costs import StepCost, step_costs_by_arch
 from reports.figures.axes import time_axis
 from reports.figures.canvas import Figure, PlotStyle, figure, legend, plot_styles, positions_axis, style, to_svg
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def streaming_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
     """Cost of one step against position, one line per architecture; None where nothing was streamed."""
-    return streaming_cost_of(groups(run, records))
+    return streaming_cost_figure(group_cases(run, records))
 
 
-def streaming_cost_of(
+def streaming_cost_figure(
     found: Sequence[Group],
     among: Sequence[Group] | None = None,
     costs: dict[str, list[StepCost]] | None = None,

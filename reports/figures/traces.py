@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.traces import Trace, by_place, places
+from reports.analysis.traces import Trace, metric_trace, places
 from reports.figures.axes import WIDTH, decades_axis
 from reports.figures.canvas import INK, Figure, PlotStyle, figure, finished, legend, plot_styles, style
 from reports.format import numbers
@@ -24,7 +24,7 @@ MARKS_A_LINE = 7
 PANEL_INCHES = 3.2
 
 
-def memory_of(found: Sequence[Group]) -> Figure | None:
+def memory_trace_figure(found: Sequence[Group]) -> Figure | None:
     """R² of x_1 decoded from the state against the step, one panel per task; None where it was not measured."""
     traces = _traces(found, "memory_trace")
     if not traces:
@@ -67,7 +67,7 @@ def _enough(drawn: Sequence[Group]) -> str:
     )
 
 
-def gradient_of(found: Sequence[Group]) -> Figure | None:
+def gradient_trace_figure(found: Sequence[Group]) -> Figure | None:
     """Norm of ∂loss/∂x_t against the step, before and after training; None where it was not measured."""
     both = {
         "before training": _traces(found, "initial_gradient_trace"),
@@ -142,7 +142,7 @@ def _lines(axes: Axes, traces: Sequence[tuple[Group, Trace]], found: Sequence[Gr
 
 
 def _traces(found: Sequence[Group], metric: str) -> list[tuple[Group, Trace]]:
-    gathered = [(group, by_place(group, metric, "step")) for group in found]
+    gathered = [(group, metric_trace(group, metric, "step")) for group in found]
     return [(group, trace) for group, trace in gathered if trace is not None]
 
 

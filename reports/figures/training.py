@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reports.analysis.groups import Group, archs_of, groups
+from reports.analysis.groups import Group, archs_of, group_cases
 from reports.figures.axes import grid, reference_lines, score_axis
 from reports.figures.canvas import Figure, PlotStyle, legend, plot_styles, style, to_svg
 from reports.format import numbers
@@ -23,10 +23,10 @@ MAX_POINTS = 60
 
 def training_curves(run: RunFile, records: Sequence[Record]) -> Figure | None:
     """Validation score against training step, one panel per task and length; None without curves."""
-    return training_curves_of(groups(run, records))
+    return training_curves_figure(group_cases(run, records))
 
 
-def training_curves_of(found: Sequence[Group], among: Sequence[Group] | None = None) -> Figure | None:
+def training_curves_figure(found: Sequence[Group], among: Sequence[Group] | None = None) -> Figure | None:
     """The figure of groups that are already at hand, in the colours that they have `among` others."""
     kept = [group for group in found if _trainings(group)]
     if not kept:

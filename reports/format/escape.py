@@ -8,7 +8,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 """A spreadsheet takes a text cell that begins with one of these for a formula."""
 
 
-def neutral(value: object) -> object:
+def escape_formula(value: object) -> object:
     """Keep a spreadsheet from reading a text as a formula."""
     return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS) else value
 
@@ -25,7 +25,7 @@ def latex_text(text: str) -> str:
     return "".join(escapes.get(letter, letter) for letter in " ".join(text.split()))
 
 
-def in_ascii(text: str) -> str:
+def to_ascii(text: str) -> str:
     """Letters that an installation may have no font for are written by their number in Unicode."""
     for letter, command in {"±": r"$\pm$", "—": "---", "–": "--", "µ": r"$\mu$", "…": r"\dots{}"}.items():
         text = text.replace(letter, command)

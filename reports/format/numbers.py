@@ -69,7 +69,7 @@ def power_of_ten(value: float) -> str:
     return "10" + str(exponent).translate(RAISED)
 
 
-def stacked(label: str, limit: int) -> str:
+def wrap_label(label: str, limit: int) -> str:
     """A label in lines of at most `limit` characters, broken at its separators."""
     lines = [""]
     for part in re.findall(r"[^:, ]+[:,]? ?", label):

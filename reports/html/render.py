@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from reports.analysis.gate_levels import EXPLANATION as GATE_EXPLANATION
 from reports.analysis.gate_levels import ROLES, gate_levels
-from reports.analysis.groups import SOLVED_SHARE, Group, groups, specifications
+from reports.analysis.groups import SOLVED_SHARE, Group, group_cases, specifications
 from reports.analysis.health import health
 from reports.analysis.heatmap import heat_maps
 from reports.analysis.latency import TimingRow, latency_of
 from reports.analysis.leaderboard import leaderboard_of
-from reports.analysis.memory_share import settings
+from reports.analysis.memory_share import shared_settings
 from reports.analysis.overview import OverviewRow, overview_rows
 from reports.analysis.ranking import NEARLY_EQUAL
 from reports.analysis.roofline import EXPLANATION as LIMIT_EXPLANATION
@@ -30,15 +30,15 @@ from reports.analysis.roofline import percent, shares_of
 from reports.analysis.step_costs import StepCost, step_costs_by_arch
 from reports.analysis.throughput import Throughput, throughputs
 from reports.figures.axes import WIDTH
-from reports.figures.baseline import scores_of_both, steps_of_both
+from reports.figures.baseline import baseline_scores_figure, baseline_step_costs_figure
 from reports.figures.canvas import Figure
-from reports.figures.cost import accuracy_against_cost_of
-from reports.figures.headline import MAX_PANELS, MAX_SHOWN, few_panels, headline_figures_of
-from reports.figures.model_internals import inside_of
-from reports.figures.overfitting import trained_otherwise
-from reports.figures.overview_cost import memory_share_against_cost_of
-from reports.figures.streaming import streaming_cost_of
-from reports.figures.training import training_curves_of
+from reports.figures.cost import accuracy_against_cost_figure
+from reports.figures.headline import MAX_PANELS, MAX_SHOWN, few_panels, headline_figures
+from reports.figures.model_internals import model_internals_figures
+from reports.figures.overfitting import alternative_trainings
+from reports.figures.overview_cost import memory_share_against_cost_figure
+from reports.figures.streaming import streaming_cost_figure
+from reports.figures.training import training_curves_figure
 from reports.format import numbers
 from reports.html.attachment import attachment
 from reports.html.case_details import case_details
@@ -97,7 +97,7 @@ def page(
     )
     templates.filters |= {"image": _image, "inches": _inches, "broken": chunk_of}
     templates.globals |= {"written": numbers}
-    found = groups(run, records)
+    found = group_cases(run, records)
     costs = step_costs_by_arch(found)
     rows = overview_rows(found, costs)
     script = SCRIPT.read_text(encoding="utf-8")
@@ -128,7 +128,10 @@ def _against(
     if baseline is None:
         return {"versus": None, "versus_figures": []}
     versus = versus_of(run, records, found, baseline)
-    figures = [scores_of_both(versus, found), steps_of_both(groups(baseline.run, baseline.records), found)]
+    figures = [
+        baseline_scores_figure(versus, found),
+        baseline_step_costs_figure(group_cases(baseline.run, baseline.records), found),
+    ]
     return {"versus": versus, "versus_figures": [drawing for drawing in figures if drawing is not None]}
 
 
@@ -136,7 +139,7 @@ def _summary(found: Sequence[Group], rows: Sequence[OverviewRow], costs: dict[st
     """The first screen's words."""
     return {
         "overview_rows": rows,
-        "settings": list(settings(found)),
+        "settings": list(shared_settings(found)),
         "choice": choice(found, rows),
         "exceptions": exceptions(found, rows),
         "left_out": left_out(found, rows),
@@ -177,10 +180,10 @@ def _figures(
     costs: dict[str, list[StepCost]],
     traces: Mapping[str, Traces],
 ) -> dict[str, Any]:
-    first, further = headline_figures_of(found)
-    again = trained_otherwise(found)  # the same models, whose steps cost the same
+    first, further = headline_figures(found)
+    again = alternative_trainings(found)  # the same models, whose steps cost the same
     plain = [group for group in found if not any(group is other for other in again)]
-    streamed = streaming_cost_of(plain, among=found, costs=None if again else costs)
+    streamed = streaming_cost_figure(plain, among=found, costs=None if again else costs)
     signature = [drawing for drawing in (first, streamed) if drawing is not None]
     return {
         "signature": signature,
@@ -188,11 +191,11 @@ def _figures(
         "every_length": further,
         "panels": len({(group.task, group.length) for group in found}),
         "most_panels": MAX_SHOWN,
-        "cost": accuracy_against_cost_of(found)
+        "cost": accuracy_against_cost_figure(found)
         if few_panels(found, MAX_PANELS)
-        else memory_share_against_cost_of(found, rows),
-        "training": training_curves_of(plain, among=found) if few_panels(found, MAX_SHOWN) else None,
-        "inside": inside_of(found, traces),
+        else memory_share_against_cost_figure(found, rows),
+        "training": training_curves_figure(plain, among=found) if few_panels(found, MAX_SHOWN) else None,
+        "inside": model_internals_figures(found, traces),
         "gate_levels": gate_levels(plain),
         "gate_roles": ROLES,
         "gate_explanation": GATE_EXPLANATION,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.analysis.groups import Group, groups
+from reports.analysis.groups import Group, group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.text.comparison import cells, headline, notes
 from results import Record, RunFile
@@ -73,7 +73,7 @@ class Versus:
 def versus_of(run: RunFile, records: Sequence[Record], found: Sequence[Group], baseline: Baseline) -> Versus:
     """The comparison of a run, whose groups are at hand, with its baseline."""
     comparison = compare((baseline.run, baseline.records), (run, records))
-    before = {_place(row): row for row in leaderboard_of(groups(baseline.run, baseline.records))}
+    before = {_place(row): row for row in leaderboard_of(group_cases(baseline.run, baseline.records))}
     after = {_place(row): row for row in leaderboard_of(found)}
     only = [("in this run", place) for place in after if place not in before]
     only += [("in the baseline", place) for place in before if place not in after]

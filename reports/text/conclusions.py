@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from reports.analysis.groups import Group, solved_from
-from reports.analysis.memory_share import CLEAR_SHARE, baseline
-from reports.analysis.step_costs import StepCost, grown, step_costs_by_arch
+from reports.analysis.memory_share import CLEAR_SHARE, no_memory_score
+from reports.analysis.step_costs import StepCost, describe_growth, step_costs_by_arch
 from reports.format.numbers import listed, microseconds, short_score
 from results import ReferenceScores, interval_of_mean
 
@@ -28,7 +28,9 @@ def streaming_conclusions(costs: dict[str, list[StepCost]]) -> list[str]:
         return []
     ranked = sorted(costs, key=lambda arch: costs[arch][-1].p50_seconds)
     position = max(costs[arch][-1].position for arch in ranked)
-    parts = [f"{arch} {microseconds(costs[arch][-1].p50_seconds)} µs ({grown(costs[arch])})" for arch in ranked]
+    parts = [
+        f"{arch} {microseconds(costs[arch][-1].p50_seconds)} µs ({describe_growth(costs[arch])})" for arch in ranked
+    ]
     return [f"A streamed step at position {position:,} costs: {', '.join(parts)}."]
 
 
@@ -71,7 +73,7 @@ def _against_lines(scored: Sequence[Group], line: ReferenceScores) -> list[str]:
 
 def _kind(scores: Sequence[float], line: ReferenceScores) -> str:
     """What the interval of the mean allows to be said, not the mean alone."""
-    bounds, least = interval_of_mean(scores), baseline(line)
+    bounds, least = interval_of_mean(scores), no_memory_score(line)
     if clears(bounds.middle, bounds.low, least):
         if min(scores) >= solved_from(line.chance):
             return "solved"
@@ -81,7 +83,7 @@ def _kind(scores: Sequence[float], line: ReferenceScores) -> str:
 
 def _name_of(line: ReferenceScores) -> str:
     blind_leads = line.memoryless_score is not None and line.memoryless_score > line.chance
-    return f"the {short_score(baseline(line))} of {'an answer blind to the past' if blind_leads else 'chance'}"
+    return f"the {short_score(no_memory_score(line))} of {'an answer blind to the past' if blind_leads else 'chance'}"
 
 
 def _with_mean(group: Group) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.memory_share import CLEAR_SHARE, settings
+from reports.analysis.memory_share import CLEAR_SHARE, shared_settings
 from reports.analysis.overview import NEARLY_BEST, OverviewRow, overview_rows
 from reports.analysis.ranking import are_distinguishable
-from reports.analysis.step_costs import grown
+from reports.analysis.step_costs import describe_growth
 from reports.format.numbers import listed, microseconds, significant, size
 
 MAX_PLACES = 3
@@ -28,7 +28,7 @@ def choice(found: Sequence[Group], rows: Sequence[OverviewRow] | None = None) ->
     parts = [
         _reason(best, streamed),
         f"A step costs {microseconds(best.cost.p50_seconds)} µs{state} at position {best.cost.position:,}, "
-        f"{grown(best.costs)}.",
+        f"{describe_growth(best.costs)}.",
     ]
     for words, rivals in (
         ("Clearly more is remembered by", [row for row in streamed if row.share > best.share and not _tied(row, best)]),
@@ -46,7 +46,7 @@ def exceptions(found: Sequence[Group], rows: Sequence[OverviewRow]) -> str | Non
     if best is None:
         return None
     better: dict[str, list[str]] = {}
-    for (task, length), row in settings(found).items():
+    for (task, length), row in shared_settings(found).items():
         for arch, other in are_distinguishable(row):
             if other == best:
                 better.setdefault(arch, []).append(

@@ -9,7 +9,7 @@ import pytest
 
 import reports
 from reports.analysis.gate_levels import EXPLANATION, gate_levels
-from reports.analysis.groups import groups
+from reports.analysis.groups import group_cases
 from results import Measurement, Record
 from tests.reports import inner
 
@@ -23,9 +23,11 @@ def records() -> list[Record]:
 
 
 def test_levels_and_contrasts_are_means_over_seeds_by_layer(records: list[Record]) -> None:
-    (table,) = gate_levels(groups(inner.run(), records))
+    (table,) = gate_levels(group_cases(inner.run(), records))
     assert (table.task, table.length) == ("first_last", inner.LENGTH)
-    assert {arch for arch, _, _ in table.archs} == {g.arch for g in groups(inner.run(), records) if "lstm" in g.arch}
+    assert {arch for arch, _, _ in table.archs} == {
+        g.arch for g in group_cases(inner.run(), records) if "lstm" in g.arch
+    }
     for _, seeds, rows in table.archs:
         assert seeds == 2
         assert [row.layer for row in rows] == [0, 1]
@@ -53,7 +55,7 @@ def test_two_steps_have_nothing_between_and_no_contrast(records: list[Record]) -
         for one in records
         if one.case.arch == inner.LSTM
     ]
-    (table,) = gate_levels(groups(inner.run(), short))
+    (table,) = gate_levels(group_cases(inner.run(), short))
     levels = table.archs[0][2][0].levels["read"]
     assert (levels.first, levels.between, levels.last, levels.contrast) == (0.25, None, 0.5, None)
 

@@ -7,7 +7,7 @@ import pytest
 
 import reports
 from reports import LeaderboardRow
-from reports.analysis.groups import STEP_QUANTILES, groups
+from reports.analysis.groups import STEP_QUANTILES, group_cases
 from reports.analysis.health import health
 from results import Block, Measurement, ProbeRun, Record, RunFile
 from tests.reports import synthetic
@@ -127,7 +127,7 @@ def test_quantiles_lie_between_order_statistics_however_many_samples_each_positi
     counts = {1: 1, 2: 2, 4: 7, 8: 60, 16: 7}
     samples = {n: tuple(np.random.default_rng(n).lognormal(size=count).tolist()) for n, count in counts.items()}
     one = streamed(0, samples, {})
-    ((seed,),) = (group.seeds for group in groups(synthetic.run([one.case]), [one]))
+    ((seed,),) = (group.seeds for group in group_cases(synthetic.run([one.case]), [one]))
     assert seed.step_quantiles.keys() == samples.keys()
     for position, found in seed.step_quantiles.items():
         assert found == pytest.approx(np.quantile(samples[position], STEP_QUANTILES).tolist(), rel=EXACT)
@@ -161,7 +161,7 @@ def test_whole_sequence_timings_are_medians_of_medians(run: RunFile, records: li
 def test_names_are_short_only_where_one_variant_is_in_the_run() -> None:
     specifications = ["lstm", "lstm:forget_bias=2", "gru:reset=before"]
     cases = [synthetic.case(arch, "adding:width=1", 32, 0) for arch in specifications]
-    found = groups(synthetic.run(cases), [])
+    found = group_cases(synthetic.run(cases), [])
     assert [group.arch for group in found] == ["lstm", "lstm:forget_bias=2", "gru"]
     assert {group.task for group in found} == {"adding"}
 
@@ -170,16 +170,16 @@ def test_cases_that_differ_in_size_or_protocol_are_never_taken_for_seeds_of_one_
     one = synthetic.case("gru", "adding", 32, 0)
     wide = one.model_copy(update={"params": None, "width": 64})
     fast = one.model_copy(update={"protocol": synthetic.PROTOCOL.model_copy(update={"learning_rate": 0.01})})
-    assert [group.arch for group in groups(synthetic.run([one, wide]), [])] == [
+    assert [group.arch for group in group_cases(synthetic.run([one, wide]), [])] == [
         "gru depth 2, 20,000 params",
         "gru depth 2, width 64",
     ]
-    assert [group.arch for group in groups(synthetic.run([one, fast]), [])] == [
+    assert [group.arch for group in group_cases(synthetic.run([one, fast]), [])] == [
         "gru learning_rate=0.001",
         "gru learning_rate=0.01",
     ]
     newer = one.model_copy(update={"task_version": 2})
-    assert [group.task for group in groups(synthetic.run([one, newer]), [])] == ["adding v1", "adding v2"]
+    assert [group.task for group in group_cases(synthetic.run([one, newer]), [])] == ["adding v1", "adding v2"]
 
 
 def test_a_record_that_was_not_planned_is_shown_too() -> None:
@@ -189,7 +189,7 @@ def test_a_record_that_was_not_planned_is_shown_too() -> None:
 
 
 def test_health_counts_every_case_once(run: RunFile, records: list[Record]) -> None:
-    state = health(groups(run, records))
+    state = health(group_cases(run, records))
     assert (state.cases, state.ok, state.failed, state.missing, state.noisy) == (72, 68, 3, 1, 0)
     assert state.verdict == "72 cases: 68 ok, 3 failed (1 inconsistent, 1 diverged and 1 timeout), 1 missing."
 
@@ -197,7 +197,7 @@ def test_health_counts_every_case_once(run: RunFile, records: list[Record]) -> N
 def test_health_of_a_sound_run_and_of_one_that_was_cut_short() -> None:
     cases = synthetic.cases()[:3]
     kept = [synthetic.record(one) for one in cases]
-    found = groups(synthetic.run(cases), kept)
+    found = group_cases(synthetic.run(cases), kept)
     assert health(found).verdict == "All 3 cases ok, none failed, none missing."
     assert health(found, finished=False).verdict.endswith("The run has not finished.")
 
@@ -211,7 +211,7 @@ def test_a_slow_pulse_makes_a_case_noisy_and_a_refused_probe_makes_it_failed() -
     sound[0] = sound[0].model_copy(update={"measurements": (*sound[0].measurements, slow)})
     refused = {"streaming": ProbeRun(status="refused", reason="scan and step differ", seconds=0.1)}
     sound[1] = sound[1].model_copy(update={"probes": sound[1].probes | refused})
-    state = health(groups(synthetic.run(cases), sound))
+    state = health(group_cases(synthetic.run(cases), sound))
     assert (state.ok, state.failed, state.noisy) == (2, 1, 1)
     assert state.problems[0].brief == "seed 1 streaming refused: scan and step differ"
 
@@ -220,7 +220,7 @@ def test_a_case_without_fault_whose_probe_never_ran_is_neither_fine_nor_failed()
     cases = synthetic.cases()[:3]
     kept = [synthetic.record(one) for one in cases]
     kept[2] = kept[2].model_copy(update={"probes": {"accuracy": kept[2].probes["accuracy"]}})
-    state = health(groups(synthetic.run(cases), kept))
+    state = health(group_cases(synthetic.run(cases), kept))
     assert (state.ok, state.failed, state.incomplete, state.missing) == (2, 0, 1, 0)
     assert state.verdict == "3 cases: 2 ok, 0 failed, 1 without all measurements, 0 missing."
     assert [problem.brief for problem in state.problems] == ["seed 2 latency not run", "seed 2 streaming not run"]

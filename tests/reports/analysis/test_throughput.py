@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.analysis.groups import groups
+from reports.analysis.groups import group_cases
 from reports.analysis.throughput import throughputs
 from reports.html.render import page
 from results import Measurement, Record
@@ -25,7 +25,7 @@ def test_steps_a_second_are_of_all_streams_together() -> None:
         streamed(synthetic.record(first), (8, 2e-5), (1, 1e-5)),
         streamed(synthetic.record(second), (8, 6e-5)),
     ]
-    rows = throughputs(groups(synthetic.run([first, second]), records))
+    rows = throughputs(group_cases(synthetic.run([first, second]), records))
     found = [(row.arch, row.position, row.streams, row.cases, round(row.steps_per_second)) for row in rows]
     arch = found[0][0]
     assert found == [(arch, 1024, 1, 1, 100_000), (arch, 1024, 8, 2, 200_000)]

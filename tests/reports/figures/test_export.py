@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 
 import reports
-from reports.analysis.groups import groups
+from reports.analysis.groups import group_cases
 from reports.figures import retention as _hold_figure
 from reports.figures.canvas import PNG_DOTS_PER_INCH, Figure, finished
-from reports.figures.gates import gates_over_steps
+from reports.figures.gates import gates_figure
 from results import Record, Traces
 from tests.reports import inner
 
@@ -49,7 +49,7 @@ def height(svg: bytes | str) -> float:
 def test_every_title_of_a_case_names_architecture_task_and_seed_once(
     record: Record, drawings: dict[str, Figure]
 ) -> None:
-    arch = next(group.arch for group in groups(inner.run(), [record]) if group.records)
+    arch = next(group.arch for group in group_cases(inner.run(), [record]) if group.records)
     assert {name: drawing.title for name, drawing in drawings.items()} == {
         "learning": f"Learning and fitting, first_last at 6: {arch}, seed 0",
         "gates": f"Gates over the steps, {arch} on first_last, seed 0",
@@ -103,7 +103,7 @@ def test_a_long_title_is_broken_into_lines(drawings: dict[str, Figure]) -> None:
 def test_the_lowest_panel_of_each_column_has_its_steps_written(count: int) -> None:
     values = np.full((4, 6, 3), 0.5, np.float32)
     gates = {f"gate{n}": values for n in range(count)}
-    drawing = gates_over_steps(Traces(inputs_STD=np.zeros((4, 6, 1), np.float32), gates=gates), of="x", name="x")
+    drawing = gates_figure(Traces(inputs_STD=np.zeros((4, 6, 1), np.float32), gates=gates), of="x", name="x")
     assert drawing is not None
     found = texts(drawing.svg)
     assert found.count("6") == min(count, 2)
@@ -128,7 +128,7 @@ def test_what_is_kept_is_drawn_by_its_powers_of_ten_down_to_a_floor(
             )
         }
     )
-    drawing = _hold_figure.retention_of(groups(inner.run(), [tiny]), task="first_last", length=inner.LENGTH)
+    drawing = _hold_figure.retention_figure(group_cases(inner.run(), [tiny]), task="first_last", length=inner.LENGTH)
     assert drawing is not None
     retention = panels[1]
     assert retention.get_yscale() == "log"

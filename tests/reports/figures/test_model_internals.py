@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 import pytest
 
 import reports
-from reports.analysis.groups import groups
-from reports.analysis.traces import by_place
+from reports.analysis.groups import group_cases
+from reports.analysis.traces import metric_trace
 from reports.figures.canvas import Figure
-from reports.figures.model_internals import inside_of
-from reports.figures.overfitting import trained_otherwise
-from reports.figures.traces import SIGN_ALONE, memory_of
+from reports.figures.model_internals import model_internals_figures
+from reports.figures.overfitting import alternative_trainings
+from reports.figures.traces import SIGN_ALONE, memory_trace_figure
 from reports.format import numbers
 from results import Measurement, Record, Traces
 from tests.reports import inner, synthetic
@@ -41,7 +41,7 @@ def traces(records: list[Record]) -> dict[str, Traces]:
 
 @pytest.fixture(scope="module")
 def drawings(records: list[Record], traces: dict[str, Traces]) -> dict[str, Figure]:
-    return {drawing.name: drawing for drawing in inside_of(groups(inner.run(), records), traces)}
+    return {drawing.name: drawing for drawing in model_internals_figures(group_cases(inner.run(), records), traces)}
 
 
 def texts(drawing: Figure) -> str:
@@ -107,8 +107,8 @@ def _labels(drawing: Figure) -> list[str]:
 def test_other_trainings_of_a_model_are_shown_in_the_overfitting_figure_alone(
     records: list[Record], drawings: dict[str, Figure]
 ) -> None:
-    found = groups(inner.run(), records)
-    assert [group.arch for group in trained_otherwise(found)] == [
+    found = group_cases(inner.run(), records)
+    assert [group.arch for group in alternative_trainings(found)] == [
         "lstm:dropout=0.3,init=orthogonal",
         "lstm:init=orthogonal weight_decay=0.1",
     ]
@@ -120,16 +120,18 @@ def test_other_trainings_of_a_model_are_shown_in_the_overfitting_figure_alone(
 
 
 def test_a_trace_is_the_mean_between_the_lowest_and_the_highest_seed(records: list[Record]) -> None:
-    group = next(group for group in groups(inner.run(), records) if group.arch == "rnn")
-    trace = by_place(group, "gradient_trace", "step")
+    group = next(group for group in group_cases(inner.run(), records) if group.arch == "rnn")
+    trace = metric_trace(group, "gradient_trace", "step")
     assert trace is not None
     assert trace.steps == [1, 2, 3, 4, 5, 6]
     assert (trace.mean[-1], trace.low[-1], trace.high[-1]) == pytest.approx((0.55, 0.1, 1.0), abs=CLOSE)
-    assert by_place(group, "retention", "layer") is None
+    assert metric_trace(group, "retention", "layer") is None
 
 
 def test_the_same_records_give_the_same_bytes(records: list[Record], traces: dict[str, Traces]) -> None:
-    first, again = (inside_of(groups(inner.run(), some), traces) for some in (records, records[::-1]))
+    first, again = (
+        model_internals_figures(group_cases(inner.run(), some), traces) for some in (records, records[::-1])
+    )
     assert first == again
 
 
@@ -146,7 +148,7 @@ def test_of_a_product_the_sign_is_enough(records: list[Record], task: str, told:
     plain = [one for one in records if one.case.arch == "rnn"]
     cases = [one.case.model_copy(update={"task": task}) for one in plain]
     moved = [one.model_copy(update={"case": case, "key": case.key}) for one, case in zip(plain, cases, strict=True)]
-    drawing = memory_of(groups(inner.run().model_copy(update={"cases": tuple(cases)}), moved))
+    drawing = memory_trace_figure(group_cases(inner.run().model_copy(update={"cases": tuple(cases)}), moved))
     assert drawing is not None
     assert ("a state that holds just the sign has R² 2/π = 0.64." in drawing.how_to_read) == told
 
@@ -157,8 +159,8 @@ def test_the_sign_of_a_normal_number_tells_two_pi_ths_of_it() -> None:
 
 
 def test_a_run_that_looked_into_nothing_has_none_of_these_figures() -> None:
-    found = groups(synthetic.run(), synthetic.records())
-    assert inside_of(found, {}) == []
+    found = group_cases(synthetic.run(), synthetic.records())
+    assert model_internals_figures(found, {}) == []
     assert reports.shown_cases(synthetic.run(), synthetic.records()) == []
 
 
@@ -249,8 +251,8 @@ def test_powers_of_ten(value: float, text: str) -> None:
 
 
 def test_a_label_is_broken_at_its_separators() -> None:
-    assert numbers.stacked("lstm:forget_bias=1.0,init=orthogonal weight_decay=0.1", 28) == (
+    assert numbers.wrap_label("lstm:forget_bias=1.0,init=orthogonal weight_decay=0.1", 28) == (
         "lstm:forget_bias=1.0,\ninit=orthogonal\nweight_decay=0.1"
     )
-    assert numbers.stacked("x" * 30, 10) == "x" * 9 + "…"
-    assert numbers.stacked("gru, 544 B of state", 40) == "gru, 544 B of state"
+    assert numbers.wrap_label("x" * 30, 10) == "x" * 9 + "…"
+    assert numbers.wrap_label("gru, 544 B of state", 40) == "gru, 544 B of state"

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as MplFigure
 
-from reports.analysis.groups import groups
+from reports.analysis.groups import group_cases
 from reports.figures import overfitting
 from reports.figures.canvas import Figure, finished
-from reports.figures.overfitting import COLOURS, overfitting_of
+from reports.figures.overfitting import COLOURS, overfitting_figure
 from results import Record
 from tests.reports import inner
 
@@ -62,7 +62,7 @@ def watched() -> Iterator[list[Axes]]:
 def drawn(kept: dict[int, tuple[int, ...]]) -> tuple[Figure, Axes, Axes]:
     made = records(kept)
     with watched() as panels:
-        drawing = overfitting_of(groups(inner.run(), made), task="first_last", length=6)
+        drawing = overfitting_figure(group_cases(inner.run(), made), task="first_last", length=6)
     assert drawing is not None
     left, right = panels
     return drawing, left, right

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 import reports
-from reports.analysis.groups import groups
+from reports.analysis.groups import group_cases
 from reports.text.baseline import versus_of
 from reports.text.comparison import headline
 from results import Record, RunFile
@@ -17,7 +17,7 @@ from tests.reports.html.test_render import HOSTILE, Outline
 
 
 def test_pairs_hold_what_both_runs_have_and_name_what_one_lacks(run: RunFile, records: list[Record]) -> None:
-    found = versus_of(run, records, groups(run, records), second_run.baseline())
+    found = versus_of(run, records, group_cases(run, records), second_run.baseline())
     assert len(found.pairs) == 18
     (pair,) = [p for p in found.pairs if (p.new.arch, p.new.task, p.new.length) == ("gru", "adding", 128)]
     assert (pair.base.score, pair.new.score) == pytest.approx((1.0, 0.9))
@@ -40,14 +40,14 @@ def test_a_ratio_needs_one_position(run: RunFile, records: list[Record]) -> None
         )
         for record in records
     ]
-    found = versus_of(run, records, groups(run, records), reports.Baseline(run=run, records=shorter))
+    found = versus_of(run, records, group_cases(run, records), reports.Baseline(run=run, records=shorter))
     assert {pair.step_ratio for pair in found.pairs} == {None}
 
 
 def test_every_row_of_the_comparison_is_written_out(run: RunFile, records: list[Record]) -> None:
     base = second_run.baseline()
     comparison = compare((base.run, base.records), (run, records))
-    found = versus_of(run, records, groups(run, records), base)
+    found = versus_of(run, records, group_cases(run, records), base)
     assert len(found.rows) == len(comparison.rows) > 100
     (row,) = [r for r in found.rows if r.case == "gru on adding 128" and r.metric == "score, length 128"]
     assert (row.base, row.new, row.effect) == ("1.000", "0.900", pytest.approx(-0.1))

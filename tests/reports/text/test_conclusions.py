@@ -7,8 +7,8 @@ from statistics import fmean
 
 import pytest
 
-from reports.analysis.groups import groups
-from reports.analysis.memory_share import beyond, settings
+from reports.analysis.groups import group_cases
+from reports.analysis.memory_share import shared_settings, shares_beyond_training
 from reports.analysis.overview import overview_rows
 from reports.export import comparison
 from reports.format import numbers
@@ -48,7 +48,7 @@ def test_a_name_becomes_one_short_printable_line() -> None:
 
 
 def told(run: RunFile, records: list[Record]) -> list[str]:
-    return conclusions(groups(run, records))
+    return conclusions(group_cases(run, records))
 
 
 def test_a_line_per_task_and_length_says_who_uses_the_past(run: RunFile, records: list[Record]) -> None:
@@ -117,7 +117,7 @@ def test_streaming_is_told_with_its_growth(run: RunFile, records: list[Record]) 
 def test_the_cheapest_of_those_that_remember_nearly_as_much_as_the_best_is_chosen(
     run: RunFile, records: list[Record]
 ) -> None:
-    found = groups(run, records)
+    found = group_cases(run, records)
     rows = overview_rows(found)
     assert [(row.arch, row.chosen) for row in rows] == [
         ("transformer", False),
@@ -150,7 +150,9 @@ def test_the_remembered_share_is_the_mean_over_settings_and_never_below_nothing(
         *scored("gru", "first_last", [0.6, 0.5, 0.7]),
         *scored("gru", "adding", [1.0, 1.0, 1.0]),
     ]
-    rows = {row.arch: row for row in overview_rows(groups(synthetic.run([record.case for record in records]), records))}
+    rows = {
+        row.arch: row for row in overview_rows(group_cases(synthetic.run([record.case for record in records]), records))
+    }
     # Above the 0.75 of first_last lie shares of 0, ½ and 1; scores below the line of adding are shares of 0.
     assert rows["lstm"].share == pytest.approx(0.25)
     assert rows["gru"].share == pytest.approx(0.5)
@@ -162,7 +164,7 @@ def test_the_remembered_share_is_the_mean_over_settings_and_never_below_nothing(
 
 def chosen_of(*rivals: list[Record]) -> str | None:
     kept = [record for rival in rivals for record in rival]
-    return choice(groups(synthetic.run([record.case for record in kept]), kept))
+    return choice(group_cases(synthetic.run([record.case for record in kept]), kept))
 
 
 def test_no_architecture_is_chosen_where_the_best_interval_does_not_clear_the_line() -> None:
@@ -186,8 +188,8 @@ def test_settings_are_those_that_keep_the_most_and_who_is_left_out_is_said() -> 
     pair = [record for arch in ("lstm", "gru") for record in scored(arch, "copy_memory", [0.9, 0.8])]
     lone = scored("transformer", "adding", [1.0])
     # 4 pairs with both tasks, 3 with `adding` alone.
-    found = groups(synthetic.run([one.case for one in most + pair + lone]), most + pair + lone)
-    assert {place: list(row) for place, row in settings(found).items()} == {
+    found = group_cases(synthetic.run([one.case for one in most + pair + lone]), most + pair + lone)
+    assert {place: list(row) for place, row in shared_settings(found).items()} == {
         ("adding", 32): ["lstm", "gru"],
         ("copy_memory", 32): ["lstm", "gru"],
     }
@@ -196,13 +198,15 @@ def test_settings_are_those_that_keep_the_most_and_who_is_left_out_is_said() -> 
     )
     # 3 pairs with `adding` alone, 2 with both.
     few = [record for record in pair if record.case.arch == "gru"]
-    found = groups(synthetic.run([one.case for one in most + few]), most + few)
-    assert {place: list(row) for place, row in settings(found).items()} == {("adding", 32): ["lstm", "gru", "rnn"]}
+    found = group_cases(synthetic.run([one.case for one in most + few]), most + few)
+    assert {place: list(row) for place, row in shared_settings(found).items()} == {
+        ("adding", 32): ["lstm", "gru", "rnn"]
+    }
 
 
 def test_what_is_left_beyond_the_trained_length_is_the_mean_over_settings(run: RunFile, records: list[Record]) -> None:
-    found = groups(run, records)
-    multiple, kept = beyond(found, settings(found))
+    found = group_cases(run, records)
+    multiple, kept = shares_beyond_training(found, shared_settings(found))
     assert multiple == 4
     rows = [group for group in found if group.arch == "gru"]
     by_hand = [
@@ -213,8 +217,8 @@ def test_what_is_left_beyond_the_trained_length_is_the_mean_over_settings(run: R
     assert kept["gru"] == pytest.approx(fmean(by_hand), abs=1e-9)
     assert {row.arch: row.beyond for row in overview_rows(found)} == kept
     short = [record for record in records if record.case.length == 32 or record.case.arch != "gru"]
-    assert beyond(groups(run, []), {}) == (None, {})
-    assert beyond(groups(run, short), settings(groups(run, short)))[0] == 4
+    assert shares_beyond_training(group_cases(run, []), {}) == (None, {})
+    assert shares_beyond_training(group_cases(run, short), shared_settings(group_cases(run, short)))[0] == 4
 
 
 def test_one_seed_chooses_nothing() -> None:
@@ -225,12 +229,12 @@ def test_one_seed_chooses_nothing() -> None:
 
 def test_nothing_is_chosen_where_there_is_no_choice() -> None:
     one = synthetic.case("gru", "adding", 32, 0)
-    assert choice(groups(synthetic.run([one]), [synthetic.record(one)])) is None
-    assert choice(groups(synthetic.run([one]), [])) is None
+    assert choice(group_cases(synthetic.run([one]), [synthetic.record(one)])) is None
+    assert choice(group_cases(synthetic.run([one]), [])) is None
 
 
 def test_context_names_what_is_needed_to_repeat_the_run(run: RunFile, records: list[Record]) -> None:
-    strip = context(run, groups(run, records))
+    strip = context(run, group_cases(run, records))
     assert strip["machine"] == "Imagined CPU at 2.0 GHz, 2 cores, 8.0 GiB"
     assert strip["lanes"] == "2 lanes of 1 thread"
     assert strip["date"] == "2026-01-01 12:00 UTC"
@@ -256,10 +260,10 @@ def test_protocols_are_told_apart() -> None:
     one = synthetic.case("gru", "adding", 32, 0)
     fixed = Protocol(train_sequences=5_000, epochs=100, schedule="halving", solved_after=None, weight_decay=0.1)
     other = one.model_copy(update={"task": "copy_memory", "length": 64, "protocol": fixed})
-    ((everywhere, words),) = protocols(groups(synthetic.run([one]), []))
+    ((everywhere, words),) = protocols(group_cases(synthetic.run([one]), []))
     assert everywhere == "All cases"
     assert words.startswith("At most 800 steps on fresh batches of 32; Adam, learning rate 0.001 (cosine)")
-    first, second = protocols(groups(synthetic.run([one, other]), []))
+    first, second = protocols(group_cases(synthetic.run([one, other]), []))
     assert (first[0], second[0]) == ("adding at 32", "copy_memory at 64")
     assert "100 epochs over 5,000 fixed sequences in batches of 32" in second[1]
     assert "halved every 20 epochs" in second[1]
@@ -267,5 +271,5 @@ def test_protocols_are_told_apart() -> None:
     assert "stopped early" not in second[1]
     assert budget([]) == ""
     decayed = one.model_copy(update={"protocol": one.protocol.model_copy(update={"weight_decay": 0.1})})
-    plain, odd = protocols(groups(synthetic.run([one, synthetic.case("rnn", "adding", 32, 0), decayed]), []))
+    plain, odd = protocols(group_cases(synthetic.run([one, synthetic.case("rnn", "adding", 32, 0), decayed]), []))
     assert (plain[0], odd[0]) == ("adding at 32", "gru weight_decay=0.1 on adding at 32")

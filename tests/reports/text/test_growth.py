@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reports import page
-from reports.analysis.groups import Group, groups
+from reports.analysis.groups import Group, group_cases
 from reports.analysis.growth import crossover_rows, growth_rows, stream_costs
 from reports.analysis.roofline import percent, shares_of
 from reports.analysis.step_costs import step_costs_by_arch
@@ -43,7 +43,7 @@ def found() -> list[Group]:
         *streamed("transformer", lambda position: 20e-6 + 50e-9 * position),
         *streamed("transformer:window=256", lambda position: 20e-6 + 50e-9 * min(position, 256)),
     ]
-    return groups(synthetic.run([record.case for record in records]), records)
+    return group_cases(synthetic.run([record.case for record in records]), records)
 
 
 def test_verdicts_of_every_architecture() -> None:
@@ -60,7 +60,7 @@ def test_verdicts_of_every_architecture() -> None:
 
 def test_a_window_that_costs_nothing_is_flat_and_says_what_was_not_seen() -> None:
     records = streamed("transformer:window=256", lambda position: 20e-6)
-    costs = stream_costs(groups(synthetic.run([record.case for record in records]), records))
+    costs = stream_costs(group_cases(synthetic.run([record.case for record in records]), records))
     (told,) = growth_sentences(growth_rows(costs), [])
     assert "is flat from position 256 to 4,096: " in told
     assert told.endswith("; no growth up to its window of 256 is seen: 0.0% (0.0% to 0.0%).")
