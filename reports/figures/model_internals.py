@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reports.analysis.groups import Group, Seed, group_cases
-from reports.analysis.traces import one_case, places, slug
+from reports.analysis.traces import settings_of, single_seed_group, slug
 from reports.figures.canvas import Figure, Form
 from reports.figures.gates import attention_figure, gates_figure
 from reports.figures.learning import learning_figure
@@ -40,13 +40,13 @@ def model_internals_figures(found: Sequence[Group], traces: Mapping[str, Traces]
     other = alternative_trainings(found)
     plain = [group for group in found if group not in other]
     drawings: list[Figure | None] = []
-    for task, length in places(found):
+    for task, length in settings_of(found):
         drawings += [
             learning_figure(plain, task=task, length=length),
             overfitting_figure(found, task=task, length=length),
         ]
     drawings += [memory_trace_figure(plain), gradient_trace_figure(plain)]
-    drawings += [retention_figure(plain, task=task, length=length) for task, length in places(plain)]
+    drawings += [retention_figure(plain, task=task, length=length) for task, length in settings_of(plain)]
     for group in found:
         for seed in group.seeds:
             if seed.key in traces:
@@ -62,7 +62,7 @@ def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Trac
     for group in group_cases(run, records):
         for seed in group.seeds:
             if seed.key == key:
-                alone = [one_case(group, seed)]
+                alone = [single_seed_group(group, seed)]
                 gates, attention = (None, None) if traces is None else _of_traces(group, seed.case.seed, traces)
                 drawings = {
                     "learning": learning_figure(alone, task=group.task, length=group.length),

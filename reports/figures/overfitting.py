@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from reports.analysis.groups import Group
-from reports.analysis.traces import places, slug
+from reports.analysis.traces import settings_of, slug
 from reports.figures.axes import WIDTH
 from reports.figures.canvas import INK, Dash, Figure, figure, finished, style
 from reports.format import numbers
@@ -163,7 +163,7 @@ def alternative_trainings(found: Sequence[Group]) -> list[Group]:
     """The groups that are there for this figure alone: other trainings of a model that is trained plainly too."""
     return [
         variant.group
-        for task, length in places(found)
+        for task, length in settings_of(found)
         for variants in [_variants([group for group in found if (group.task, group.length) == (task, length)])]
         for variant in variants
         if variant.group is not variants[0].group

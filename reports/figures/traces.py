@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.traces import Trace, metric_trace, places
+from reports.analysis.traces import Trace, metric_trace, settings_of
 from reports.figures.axes import WIDTH, decades_axis
 from reports.figures.canvas import INK, Figure, PlotStyle, figure, finished, legend, plot_styles, style
 from reports.format import numbers
@@ -73,7 +73,9 @@ def gradient_trace_figure(found: Sequence[Group]) -> Figure | None:
         "before training": _traces(found, "initial_gradient_trace"),
         "after training": _traces(found, "gradient_trace"),
     }
-    where = [place for place in places(found) if any((g.task, g.length) == place for g, _ in both["after training"])]
+    where = [
+        place for place in settings_of(found) if any((g.task, g.length) == place for g, _ in both["after training"])
+    ]
     if not where:
         return None
     told = "; ".join(
@@ -110,7 +112,7 @@ def gradient_trace_figure(found: Sequence[Group]) -> Figure | None:
 def _panels(
     traces: Sequence[tuple[Group, Trace]], found: Sequence[Group]
 ) -> tuple[MplFigure, dict[tuple[str, int], Axes]]:
-    where = places([group for group, _ in traces])
+    where = settings_of([group for group, _ in traces])
     drawn = figure(WIDTH if len(where) > 1 else 6.6, 0.9 + PANEL_INCHES * ((len(where) + 1) // 2))
     every = drawn.subplots((len(where) + 1) // 2, min(2, len(where)), squeeze=False, sharey=True).flatten()
     for axes in every[len(where) :]:

@@ -77,7 +77,7 @@ def _told_growth(row: GrowthRow) -> str:
 
 def _told_crossovers(rows: Sequence[CrossoverRow]) -> list[str]:
     told = [
-        f"{row.one} becomes {'cheaper' if row.crossover.dearer_first else 'dearer'} than {row.other} at position "
+        f"{row.arch} becomes {'cheaper' if row.crossover.dearer_first else 'dearer'} than {row.other} at position "
         f"{position_interval(row)}."
         for row in rows
         if row.crossover.position is not None
@@ -86,7 +86,7 @@ def _told_crossovers(rows: Sequence[CrossoverRow]) -> list[str]:
         outside: dict[tuple[str, int, int], list[str]] = {}
         for row in rows:
             if row.crossover.position is None and row.crossover.dearer_first == dearer:
-                outside.setdefault((row.one, row.first, row.last), []).append(row.other)
+                outside.setdefault((row.arch, row.first, row.last), []).append(row.other)
         told += [
             f"{one} is {'dearer' if dearer else 'cheaper'} than {listed(others)} at every position from {first:,} to "
             f"{last:,}: a crossover lies outside the measured range."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.memory_share import CLEAR_SHARE, shared_settings
 from reports.analysis.overview import NEARLY_BEST, OverviewRow, overview_rows
-from reports.analysis.ranking import are_distinguishable
+from reports.analysis.ranking import distinguishable_pairs
 from reports.analysis.step_costs import describe_growth
 from reports.format.numbers import listed, microseconds, significant, size
 
@@ -47,7 +47,7 @@ def exceptions(found: Sequence[Group], rows: Sequence[OverviewRow]) -> str | Non
         return None
     better: dict[str, list[str]] = {}
     for (task, length), row in shared_settings(found).items():
-        for arch, other in are_distinguishable(row):
+        for arch, other in distinguishable_pairs(row):
             if other == best:
                 better.setdefault(arch, []).append(
                     f"{task} at {length:,} ({row[arch].mean:.0%} against {row[best].mean:.0%})"

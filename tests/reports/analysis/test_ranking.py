@@ -7,7 +7,7 @@ import random
 import pytest
 from scipy import stats
 
-from reports.analysis.ranking import Estimate, are_distinguishable, ranks
+from reports.analysis.ranking import Estimate, distinguishable_pairs, ranks
 from results import interval_of_mean
 
 CLOSE = 1e-9
@@ -33,7 +33,7 @@ def test_two_are_told_apart_exactly_where_welch_says_so() -> None:
         a = [noise.gauss(0.5 + shift, 0.05) for _ in range(4)]
         b = [noise.gauss(0.5, 0.15) for _ in range(3)]
         expected = stats.ttest_ind(a, b, equal_var=False).pvalue < 0.05
-        assert bool(are_distinguishable(of(a=a, b=b))) == expected
+        assert bool(distinguishable_pairs(of(a=a, b=b))) == expected
         verdicts.add(expected)
     assert verdicts == {True, False}
 
@@ -60,15 +60,15 @@ def test_ranks_leave_open_what_the_seeds_leave_open() -> None:
 
 
 def test_seeds_that_agree_exactly_are_told_apart_by_more_than_a_hair_only() -> None:
-    assert are_distinguishable(of(a=[1.0, 1.0], b=[0.97, 0.97])) == {("a", "b")}
-    assert are_distinguishable(of(a=[1.0, 1.0], b=[0.985, 0.985])) == set()
-    assert are_distinguishable(of(a=[1.0, 1.0], b=[1.0, 1.0])) == set()
+    assert distinguishable_pairs(of(a=[1.0, 1.0], b=[0.97, 0.97])) == {("a", "b")}
+    assert distinguishable_pairs(of(a=[1.0, 1.0], b=[0.985, 0.985])) == set()
+    assert distinguishable_pairs(of(a=[1.0, 1.0], b=[1.0, 1.0])) == set()
 
 
 def test_equals_are_seldom_told_apart_however_many_they_are() -> None:
     noise = random.Random(3)
     alarms = sum(
-        bool(are_distinguishable({str(n): Estimate.of([noise.gauss(0.5, 0.1) for _ in range(5)]) for n in range(4)}))
+        bool(distinguishable_pairs({str(n): Estimate.of([noise.gauss(0.5, 0.1) for _ in range(5)]) for n in range(4)}))
         for _ in range(1000)
     )
     assert alarms / 1000 <= FALSE_ALARMS + BINOMIAL_SLACK
@@ -78,7 +78,7 @@ def test_two_share_a_letter_exactly_where_they_are_not_told_apart() -> None:
     noise = random.Random(11)
     for _ in range(50):
         estimates = {str(n): Estimate.of([noise.gauss(0.15 * (n % 5), 0.04) for _ in range(3)]) for n in range(8)}
-        apart, found = are_distinguishable(estimates), ranks(estimates)
+        apart, found = distinguishable_pairs(estimates), ranks(estimates)
         for a in estimates:
             for b in estimates:
                 if a != b:
