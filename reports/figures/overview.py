@@ -1,4 +1,4 @@
-"""What is remembered at and beyond the trained length, all tasks together: for more tasks than fit a screen."""
+"""Memory share against test length, as a mean over tasks: for runs with too many tasks for one screen."""
 
 from __future__ import annotations
 
@@ -8,88 +8,105 @@ from typing import TYPE_CHECKING
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.memory_share import memory_share
 from reports.analysis.ranking import Estimate
+from reports.figures.alternative_text import extreme, name_all
 from reports.figures.axes import interval_bar, score_axis
-from reports.figures.canvas import PALE, Figure, PlotStyle, figure, finished, legend, plot_styles, positions_axis, style
+from reports.figures.canvas import (
+    PALE,
+    Figure,
+    PlotStyle,
+    empty_figure,
+    figure_style,
+    finish_figure,
+    legend,
+    plot_styles,
+    positions_axis,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANEL_WIDTH, PANEL_HEIGHT, MIN_WIDTH = 2.6, 4.1, 5.4
+"""In inches; `MIN_WIDTH` is the smallest width of the figure."""
 MAX_PANELS = 4
 
 Means = dict[str, dict[int, Estimate]]
-"""By architecture and tested length."""
+"""Mean memory shares by architecture and test length."""
 
 
-def memory_share_against_length_figure(found: Sequence[Group]) -> Figure | None:
-    """A panel per trained length, the longest where there are many; None where no setting is shared."""
-    panels = {length: _means([group for group in found if group.length == length]) for length in _lengths(found)}
-    kept = {length: panel for length, (_, panel) in panels.items() if panel}
-    if not kept:
+def memory_share_against_length_figure(groups: Sequence[Group]) -> Figure | None:
+    """Draw one panel per trained length, for the longest ones; returns None if the architectures share no task."""
+    trained_lengths = sorted({group.length for group in groups})[-MAX_PANELS:]
+    means_by_length = {
+        length: _means([group for group in groups if group.length == length]) for length in trained_lengths
+    }
+    panels = {length: means for length, (_, means) in means_by_length.items() if means}
+    if not panels:
         return None
-    colours = plot_styles(archs_of(found))
-    shown = {arch: mark for arch, mark in colours.items() if any(arch in means for means in kept.values())}
-    title = "What is remembered against length, all tasks together"
-    with style():
-        drawn = figure(max(MIN_WIDTH, PANEL_WIDTH * len(kept)), PANEL_HEIGHT)
-        every = drawn.subplots(1, len(kept), squeeze=False, sharey=True)[0]
-        for axes, (trained, means) in zip(every, kept.items(), strict=True):
-            _panel(axes, trained, means, colours)
-            axes.set_title(f"trained at {trained:,}: {panels[trained][0]} tasks")
-        drawn.supxlabel("length at which the trained model is tested (steps)", fontsize=9)
-        drawn.supylabel("remembered share (mean over tasks)", fontsize=9)
-        legend(drawn, shown)
-        told = "; ".join(
-            f"trained at {trained}, {arch}: "
-            + ", ".join(f"{estimate.mean:.2f} at {length}" for length, estimate in by_length.items())
-            for trained, means in kept.items()
-            for arch, by_length in means.items()
-        )
-        return finished(
-            drawn,
-            name="remembered-against-length",
-            title=title,
-            told=told,
+    all_styles = plot_styles(archs_of(groups))
+    styles = {arch: style for arch, style in all_styles.items() if any(arch in means for means in panels.values())}
+    with figure_style():
+        figure = empty_figure(max(MIN_WIDTH, PANEL_WIDTH * len(panels)), PANEL_HEIGHT)
+        all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for axes, (trained, means) in zip(all_axes, panels.items(), strict=True):
+            _draw_panel(axes, trained, means, styles)
+            axes.set_title(f"trained at {trained:,}: {means_by_length[trained][0]} tasks")
+        figure.supxlabel("test length (steps)", fontsize=9)
+        figure.supylabel("memory share (mean over tasks)", fontsize=9)
+        legend(figure, styles)
+        longest = [
+            {arch: by_length[max(by_length)].mean for arch, by_length in means.items()} for means in panels.values()
+        ]
+        return finish_figure(
+            figure,
+            name="memory-share-against-length",
+            title="Memory share against length, mean over tasks",
+            alternative=(
+                f"Mean memory share over tasks of {name_all(styles)} against test length; at the longest test length, "
+                f"it is {extreme(longest)}."
+            ),
+            description="; ".join(
+                f"trained at {trained}, {arch}: "
+                + ", ".join(f"{estimate.mean:.2f} at {length}" for length, estimate in by_length.items())
+                for trained, means in panels.items()
+                for arch, by_length in means.items()
+            ),
             how_to_read=(
-                "0 is the score that needs no memory, 1 a perfect score; the mean over tasks with the 95% interval of "
-                "that mean over seeds. The vertical line marks the trained length. Each task by itself stands below."
+                "A memory share of 0 is the best score without memory, and 1 is a perfect score. Lines are means over "
+                "tasks, with the 95% interval over seeds. The vertical line marks the trained length. The leaderboard "
+                "has the score on each task."
             ),
         )
 
 
-def _lengths(found: Sequence[Group]) -> list[int]:
-    return sorted({group.length for group in found})[-MAX_PANELS:]
-
-
 def _means(rivals: Sequence[Group]) -> tuple[int, Means]:
-    """The number of tasks that all architectures share at all their lengths, and the means over these."""
+    """Return the number of tasks that all architectures share at all their test lengths, and the means over these."""
     archs = archs_of(rivals)
-    shares: dict[str, Means] = {}
+    by_task: dict[str, Means] = {}
     for group in rivals:
         by_length = {length: memory_share(group, length) for length in group.evaluated_lengths()}
-        shares.setdefault(group.task, {})[group.arch] = {
-            length: Estimate.of(kept) for length, kept in by_length.items() if len(kept) > 1
+        by_task.setdefault(group.task, {})[group.arch] = {
+            length: Estimate.of(shares) for length, shares in by_length.items() if len(shares) > 1
         }
-    lengths = sorted({length for row in shares.values() for means in row.values() for length in means})
-    shared = [row for row in shares.values() if all(set(lengths) <= set(row.get(arch, {})) for arch in archs)]
+    lengths = sorted({length for means in by_task.values() for row in means.values() for length in row})
+    shared = [means for means in by_task.values() if all(set(lengths) <= set(means.get(arch, {})) for arch in archs)]
     if not shared or not lengths:
         return 0, {}
     return len(shared), {
-        arch: {length: Estimate.over([row[arch][length] for row in shared]) for length in lengths} for arch in archs
+        arch: {length: Estimate.over([means[arch][length] for means in shared]) for length in lengths} for arch in archs
     }
 
 
-def _panel(axes: Axes, trained: int, means: Means, colours: dict[str, PlotStyle]) -> None:
+def _draw_panel(axes: Axes, trained: int, means: Means, styles: dict[str, PlotStyle]) -> None:
     axes.axvline(trained, color=PALE, linewidth=1.0)
     lengths = sorted({length for by_length in means.values() for length in by_length})
-    for place, (arch, by_length) in enumerate(means.items()):
-        mark = colours[arch]
-        beside = 1 + min(0.07, 0.4 / len(means)) * (place - (len(means) - 1) / 2)
-        across = [length * beside for length in by_length]
+    for index, (arch, by_length) in enumerate(means.items()):
+        style = styles[arch]
+        offset = 1 + min(0.07, 0.4 / len(means)) * (index - (len(means) - 1) / 2)
+        xs = [length * offset for length in by_length]
         heights = [estimate.mean for estimate in by_length.values()]
-        axes.plot(across, heights, color=mark.colour, marker=mark.marker, linestyle=mark.dash, zorder=3)
-        for x, estimate in zip(across, by_length.values(), strict=True):
-            interval_bar(axes, x, estimate.interval(), mark.colour)
+        axes.plot(xs, heights, color=style.colour, marker=style.marker, linestyle=style.dash, zorder=3)
+        for x, estimate in zip(xs, by_length.values(), strict=True):
+            interval_bar(axes, x, estimate.interval(), style.colour)
     positions_axis(axes, lengths)
     axes.set_xlim(lengths[0] / 1.35, lengths[-1] * 1.35)
     score_axis(axes)
