@@ -93,9 +93,9 @@ def retention_figure(groups: Sequence[Group], *, task: str, length: int) -> Figu
                 "Left: the distribution of the hold gate's activations (an LSTM's forget gate, a GRU's update gate) "
                 f"on held-out sequences; the range {CLAIMED_FROM:g}–1 is shaded. Middle: the product of a unit's hold "
                 "gate over all steps after the first one, which is the share of what it wrote at the first step that "
-                f"remains at the last step; shares below {numbers.power_of_ten(MIN_RETAINED)} are drawn at that value. Right: "
-                "the number of steps after which half remains; the dashed line is the length of the sequence. Units "
-                "of all seeds are sorted together."
+                f"remains at the last step; shares below {numbers.power_of_ten(MIN_RETAINED)} are drawn at that value. "
+                "Right: the number of steps after which half remains; the dashed line is the length of the sequence. "
+                "Units of all seeds are sorted together."
             ),
         )
 
