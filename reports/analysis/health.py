@@ -53,7 +53,7 @@ class Health:
     def verdict(self) -> str:
         """One sentence that sums up the counts."""
         if not self.cases:
-            return "No cases: the run planned and measured nothing."
+            return "No cases: nothing was planned and nothing was measured."
         kinds: Counter[str] = Counter()
         for problem in self.problems:
             if problem.what != "missing" and not problem.what.endswith(NOT_RUN):

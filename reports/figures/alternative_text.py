@@ -44,6 +44,7 @@ def extreme(
     )
     most = max(wins.values())
     winners = [arch for arch, count in wins.items() if count == most]
+    if most == len(filled):
+        return f"{superlative} for {name_all(winners)} in every panel"
     each = " each" if len(winners) > 1 else ""
-    count = f"all {most}" if most == len(filled) else f"{most} of {len(filled)}"
-    return f"{superlative} for {name_all(winners)} in {count} panels{each}"
+    return f"{superlative} for {name_all(winners)} in {most} of {len(filled)} panels{each}"

@@ -43,7 +43,7 @@ def accuracy_against_cost_figure(groups: Sequence[Group]) -> Figure | None:
             seconds.append({group.arch: cost.p50_seconds for group, cost in rivals})
         figure.supxlabel(f"time per step at position {position:,}, p50 (µs)", fontsize=9)
         figure.supylabel(SCORE_LABEL, fontsize=9)
-        labelled = {f"{arch}, {numbers.sizes(sizes)} of state": styles[arch] for arch, sizes in states.items() if sizes}
+        labelled = {f"{arch}, state {numbers.sizes(sizes)}": styles[arch] for arch, sizes in states.items() if sizes}
         legend(figure, labelled, line=False)
         return finish_figure(
             figure,

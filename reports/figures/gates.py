@@ -70,7 +70,7 @@ def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
         return finish_figure(
             figure,
             name=f"gates-{slug(name)}",
-            title=f"Gates over the steps, {subject}",
+            title=f"Gate activations, {subject}",
             alternative=(
                 f"Gate activations of {subject}, over {plural(len(steps), 'step')}; the mean of the {changed} gate "
                 f"changes most, from {first:.2f} at the first step to {last:.2f} at the last."

@@ -75,6 +75,7 @@ def overfitting_figure(groups: Sequence[Group], *, task: str, length: int) -> Fi
         scores.set_ylim(len(variants) - 0.5, -0.5)
         scores.set_xlabel(SCORE_LABEL)
         scores.margins(x=0.12)
+        scores.locator_params(axis="x", nbins=5)
         return finish_figure(
             figure,
             name=f"overfitting-{slug(task)}-{length}",

@@ -40,9 +40,7 @@ def memory_share_against_cost_figure(
         score_axis(axes)
         axes.set_xlabel(f"time per step at position {position:,}, p50 (µs)")
         axes.set_ylabel("memory share (mean over settings)")
-        labelled = {
-            f"{row.arch}, {numbers.size(cost.state_bytes)} of state": styles[row.arch] for row, cost in streamed
-        }
+        labelled = {f"{row.arch}, state {numbers.size(cost.state_bytes)}": styles[row.arch] for row, cost in streamed}
         legend(figure, labelled, line=False)
         shares = [{row.arch: row.share for row, _ in streamed}]
         seconds = [{row.arch: cost.p50_seconds for row, cost in streamed}]

@@ -95,7 +95,7 @@ def test_numbers_problems_and_names_are_on_the_page(outline: Outline) -> None:
         "lstm on first_last at 128",
         "0.750 blind",
         "— rnn, seed 1 diverged: the loss was not finite at step 300",
-        "no answer within 120 s; the lane was replaced",
+        "no result within 120 s",
         "lstm:forget_bias=1",
         "At most 800 steps on fresh batches of 32",
     ):
@@ -232,10 +232,10 @@ def test_an_empty_run_and_one_without_records_give_sensible_pages(run: RunFile) 
 def test_figures_of_more_panels_than_anyone_looks_through_are_told_and_not_drawn(
     tasks: int, drawn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(headline, "accuracy_against_length_of", lambda found: None)  # slow, and drawn elsewhere
+    monkeypatch.setattr(headline, "accuracy_against_length_figure", lambda found: None)  # slow, and drawn elsewhere
     curves: list[object] = []
     monkeypatch.setattr(
-        sys.modules["reports.html.render"], "training_curves_of", lambda found, among: curves.append(found)
+        sys.modules["reports.html.render"], "training_curves_figure", lambda found, among: curves.append(found)
     )
     one = synthetic.case("gru", "adding", 32, 0)
     kept = [synthetic.renamed(one, arch="gru", task=f"task_{number}") for number in range(tasks)]

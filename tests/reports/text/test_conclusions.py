@@ -212,7 +212,7 @@ def test_what_is_left_beyond_the_trained_length_is_the_mean_over_settings(run: R
     by_hand = [
         (fmean(group.scores(4 * group.length)) - floor) / (1 - floor)
         for group in rows
-        for floor in [synthetic.BLIND.get(group.task, synthetic.CHANCE[group.task])]
+        for floor in [synthetic.MEMORYLESS.get(group.task, synthetic.CHANCE[group.task])]
     ]
     assert kept["gru"] == pytest.approx(fmean(by_hand), abs=1e-9)
     assert {row.arch: row.beyond for row in overview_rows(found)} == kept

@@ -82,7 +82,7 @@ def test_crossovers_inside_and_outside_are_told() -> None:
 def test_two_flat_lines_are_not_crossed() -> None:
     costs = stream_costs(found())
     rows = crossover_rows(costs, growth_rows(costs))
-    assert rows and not [row for row in rows if {row.one, row.other} == {"gru", "lstm"}]
+    assert rows and not [row for row in rows if {row.arch, row.other} == {"gru", "lstm"}]
 
 
 def test_shares_of_the_limit_are_those_of_the_records() -> None:
