@@ -9,8 +9,8 @@ from reports.analysis.groups import group_cases
 from reports.figures.accuracy import accuracy_against_length_figure
 from reports.figures.cost import accuracy_against_cost_figure
 from reports.figures.headline import MAX_PANELS, few_panels, headline_figures
+from reports.figures.memory_share import memory_share_against_cost_figure
 from reports.figures.model_internals import model_internals_figures
-from reports.figures.overview_cost import memory_share_against_cost_figure
 from reports.figures.streaming import streaming_cost_figure
 from reports.figures.training import training_curves_figure
 from results import Record, RunFile, Traces

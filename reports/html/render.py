@@ -34,9 +34,9 @@ from reports.figures.baseline import baseline_scores_figure, baseline_step_costs
 from reports.figures.canvas import Figure
 from reports.figures.cost import accuracy_against_cost_figure
 from reports.figures.headline import MAX_PANELS, MAX_SHOWN, few_panels, headline_figures
+from reports.figures.memory_share import memory_share_against_cost_figure
 from reports.figures.model_internals import model_internals_figures
 from reports.figures.overfitting import alternative_trainings
-from reports.figures.overview_cost import memory_share_against_cost_figure
 from reports.figures.streaming import streaming_cost_figure
 from reports.figures.training import training_curves_figure
 from reports.format import numbers
