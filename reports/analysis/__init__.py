@@ -1,1 +1,1 @@
-"""Rows and series computed from records; nothing here draws or formats."""
+"""Compute the rows and series that reports show; nothing here draws or formats."""

@@ -1,4 +1,4 @@
-"""How high the gates stand at the first step, between, and at the last, in numbers: a table for each task."""
+"""Tables of gate levels: mean activations at the first step, at the steps between and at the last step."""
 
 from __future__ import annotations
 
@@ -7,75 +7,79 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from reports.analysis.groups import Group
-from reports.analysis.traces import by_place, layers, places
+from reports.analysis.traces import layers, metric_trace, settings_of
 
 ROLES = ("hold", "write", "read")
 EXPLANATION = (
-    "Mean activation of all units of a layer on held-out sequences, mean over seeds: at the first step, over the "
-    "steps between, and at the last. An LSTM's forget, input and output gates hold, write and read; a GRU's update "
-    "gate holds what it keeps and writes the rest. The contrast is how many times higher a gate stands where it "
-    "should be high, if the first element is carried to the end, than where it should be low: hold between against "
-    "first, write first against between, read last against between. It is taken seed by seed; 1 is no difference. "
-    "Without biases, a first layer that starts from h = 0 reads only its input at the first step, and where that lies "
-    "evenly about 0 its gates average 0.5 there whatever was learned (0.73 where 1 is added to a gate's argument): a "
-    "ratio to the first step then says little of layer 1."
+    "Levels are mean activations on held-out sequences, over all units of a layer and over seeds: at the first step, "
+    "at the steps between, and at the last step. An LSTM's forget gate holds, its input gate writes and its output "
+    "gate reads. A GRU's update gate holds with its activation and writes with the rest. To carry the first element "
+    "to the end, a hold gate should be high between, a write gate at the first step and a read gate at the last step. "
+    "The contrast is the level there divided by the level elsewhere: between over first for hold, first over between "
+    "for write, last over between for read. It is computed per seed, and 1 means no difference. Layer 1 needs care: "
+    "it starts from h = 0, so without biases its gates see only the input at the first step. If the inputs are "
+    "symmetric about 0, these gates average 0.5 there whatever the model learned, or 0.73 if 1 is added to the gate's "
+    "argument. Ratios to the first step then say little about layer 1."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Levels:
-    """Of the gates of one role in one layer: means over the seeds; None where there is nothing between."""
+    """Mean gate levels over seeds, for one role in one layer."""
 
     first: float
     between: float | None
+    """None if the sequence has fewer than three measured steps."""
     last: float
     contrast: float | None
+    """None if it was not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelRow:
-    """One layer of one architecture; a role that it has no gate for is not among the levels."""
+    """The gate levels of one layer of one architecture."""
 
     layer: int
     """Counted from 0."""
     levels: dict[str, Levels]
+    """By role; a role without a gate is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelTable:
-    """One task at one length."""
+    """The gate levels of all architectures on one task at one length."""
 
     task: str
     length: int
     archs: tuple[tuple[str, int, tuple[LevelRow, ...]], ...]
-    """Label, seeds that were measured, rows by layer."""
+    """Label, number of measured seeds, and rows by layer, per architecture."""
 
 
-def gate_levels(found: Sequence[Group]) -> list[LevelTable]:
-    """A table for each task and length at which the gates of a model were measured."""
+def gate_levels(groups: Sequence[Group]) -> list[LevelTable]:
+    """Return one table per task and length for which gates were measured."""
     tables = []
-    for task, length in places(found):
-        here = [group for group in found if (group.task, group.length) == (task, length)]
-        measured = [(group.arch, _seeds(group), _rows(group)) for group in here]
-        if archs := tuple(row for row in measured if row[2]):
+    for task, length in settings_of(groups):
+        rivals = [group for group in groups if (group.task, group.length) == (task, length)]
+        measured = [(group.arch, _measured_seeds(group), _rows(group)) for group in rivals]
+        if archs := tuple(entry for entry in measured if entry[2]):
             tables.append(LevelTable(task=task, length=length, archs=archs))
     return tables
 
 
 def _rows(group: Group) -> tuple[LevelRow, ...]:
-    there = sorted({layer for role in ROLES for layer in layers([group], f"{role}_gate")})
-    every = [(layer, {role: _levels(group, role, layer) for role in ROLES}) for layer in there]
+    measured_layers = sorted({layer for role in ROLES for layer in layers([group], f"{role}_gate")})
+    by_layer = [(layer, {role: _levels(group, role, layer) for role in ROLES}) for layer in measured_layers]
     return tuple(
-        LevelRow(layer=layer, levels={role: levels for role, levels in kept.items() if levels is not None})
-        for layer, kept in every
+        LevelRow(layer=layer, levels={role: levels for role, levels in by_role.items() if levels is not None})
+        for layer, by_role in by_layer
     )
 
 
 def _levels(group: Group, role: str, layer: int) -> Levels | None:
-    trace = by_place(group, f"{role}_gate", "step", layer=layer)
+    trace = metric_trace(group, f"{role}_gate", "step", layer=layer)
     if trace is None:
         return None
-    contrast = by_place(group, f"{role}_contrast", "layer", layer=layer)
+    contrast = metric_trace(group, f"{role}_contrast", "layer", layer=layer)
     return Levels(
         first=trace.mean[0],
         between=fmean(trace.mean[1:-1]) if len(trace.mean) > 2 else None,
@@ -84,5 +88,5 @@ def _levels(group: Group, role: str, layer: int) -> Levels | None:
     )
 
 
-def _seeds(group: Group) -> int:
+def _measured_seeds(group: Group) -> int:
     return sum(any(record.of(f"{role}_gate") for role in ROLES) for record in group.records)

@@ -1,4 +1,4 @@
-"""Who pays more the longer a stream has run, and from where on who is the cheaper: in words and rows."""
+"""Rows on how step costs grow with the position in a stream, and where the costs of two architectures cross."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from reports.analysis.groups import Group, archs_of
-from reports.format.numbers import plural
 from results import (
     CostLine,
     Crossover,
@@ -24,71 +23,66 @@ from results import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrowthRow:
-    """How one architecture's step cost depends on the position."""
+    """How the step cost of one architecture depends on the position."""
 
     arch: str
     growth: Growth
     line: CostLine
     window: int | None
-    drawn: str
-    """What the intervals are over: `18 curves`, `blocks of 3 curves`."""
+    """The attention window in steps; None without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossoverRow:
-    """From where on `one`, whose cost grows, is the dearer of two."""
+    """The position at which the step costs of two architectures cross; the cost of `arch` rises faster."""
 
-    one: str
+    arch: str
     other: str
     crossover: Crossover
     first: int
+    """The first position at which both were measured."""
     last: int
+    """The last position at which both were measured."""
 
 
 Costs = dict[str, tuple[StreamCosts, int | None]]
-"""What each architecture's steps cost, and its window."""
+"""The step costs of each architecture, with its attention window in steps."""
 
 
 def growth_rows(costs: Costs) -> list[GrowthRow]:
-    """One row for each architecture that was streamed at two positions or more."""
+    """Return one row per architecture in `costs`."""
     return [
-        GrowthRow(
-            arch=arch,
-            growth=growth(own, window),
-            line=cost_line(own, window),
-            window=window,
-            drawn=plural(own.curves, "curve") if own.unit == "curves" else f"blocks of {plural(own.curves, 'curve')}",
-        )
+        GrowthRow(arch=arch, growth=growth(own, window), line=cost_line(own, window), window=window)
         for arch, (own, window) in costs.items()
     ]
 
 
 def crossover_rows(costs: Costs, growths: Sequence[GrowthRow]) -> list[CrossoverRow]:
-    """One row for each pair of which one grows or saturates; between two flat lines there is nothing to cross."""
+    """Return one row per pair of architectures in which at least one cost grows or saturates."""
     grows = {row.arch: row.growth.verdict in ("growing", "saturating") for row in growths}
     rows = []
     for pair in combinations(costs, 2):
         if not any(grows[arch] for arch in pair):
             continue
-        one, other = sorted(pair, key=lambda arch: -_slope(*costs[arch]))
-        (costs_one, window_one), (costs_other, window_other) = costs[one], costs[other]
+        arch, other = sorted(pair, key=lambda name: -_slope(*costs[name]))
+        (own_costs, own_window), (other_costs, other_window) = costs[arch], costs[other]
         rows.append(
             CrossoverRow(
-                one=one,
+                arch=arch,
                 other=other,
-                crossover=crossover(costs_one, costs_other, (window_one, window_other)),
-                first=int(max(costs_one.positions_P[0], costs_other.positions_P[0])),
-                last=int(min(costs_one.positions_P[-1], costs_other.positions_P[-1])),
+                crossover=crossover(own_costs, other_costs, (own_window, other_window)),
+                first=int(max(own_costs.positions_P[0], other_costs.positions_P[0])),
+                last=int(min(own_costs.positions_P[-1], other_costs.positions_P[-1])),
             )
         )
     return rows
 
 
-def stream_costs(found: Sequence[Group]) -> Costs:
-    """What steps cost in a stream, of each architecture that was streamed at two positions or more."""
+def stream_costs(groups: Sequence[Group]) -> Costs:
+    """Return the step costs of each architecture that was streamed at two or more positions."""
     table = {}
-    for arch in archs_of(found):
-        own = [group for group in found if group.arch == arch]
+    for arch in archs_of(groups):
+        own = [group for group in groups if group.arch == arch]
         costs = costs_of(curves_of(record for group in own for record in group.records))
         if costs is not None:
             option = re.search(r"[:,]window=(\d+)", own[0].seeds[0].case.arch)

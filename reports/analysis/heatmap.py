@@ -1,4 +1,4 @@
-"""Length generalisation in numbers: for each task, what every architecture scores at every length it was tested at."""
+"""Length generalisation: for each task, the score of every architecture at every test length."""
 
 from __future__ import annotations
 
@@ -12,27 +12,31 @@ from reports.analysis.memory_share import memory_share
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """The mean score over seeds at one length, and how deep its colour is: the mean remembered share."""
+    """The results of one architecture at one test length: means over seeds."""
 
     score: float
     share: float
+    """The memory share, shown as the depth of the colour."""
     trained: bool
+    """Whether this is the trained length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeatMap:
-    """One task: rows by architecture and trained length, columns by tested length."""
+    """The heat map of one task: rows are architectures at a trained length, columns are test lengths."""
 
     task: str
     lengths: tuple[int, ...]
+    """The test lengths, ascending."""
     rows: tuple[tuple[str, int, dict[int, Cell]], ...]
+    """Label, trained length, and cells by test length."""
 
 
-def heat_maps(found: Sequence[Group]) -> list[HeatMap]:
-    """A map for each task of which a model was tested at more than one length."""
+def heat_maps(groups: Sequence[Group]) -> list[HeatMap]:
+    """Return one map per task on which a model was tested at more than one length."""
     maps = []
-    for task in dict.fromkeys(group.task for group in found):
-        rivals = [group for group in found if group.task == task]
+    for task in dict.fromkeys(group.task for group in groups):
+        rivals = [group for group in groups if group.task == task]
         rows = [(group.arch, group.length, _cells(group)) for group in rivals]
         if any(len(cells) > 1 for _, _, cells in rows):
             lengths = sorted({length for _, _, cells in rows for length in cells})

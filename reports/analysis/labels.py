@@ -1,4 +1,4 @@
-"""Short, unambiguous labels for cases in tables and figures."""
+"""Give cases short, unambiguous labels for tables and figures."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from results import Case, Protocol
 
 
 class Labels:
-    """Short names: `lstm` where only one variant of it is in the run, else the options that not all variants share.
+    """Short names of the architectures and tasks of a run.
 
-    Sizes and protocol fields are added only where cases differ in them that would otherwise carry one name, and
-    a protocol field only where it is not what most of the cases have.
+    An architecture with one variant in the run is called by its plain name: `lstm`. With several variants, the
+    label adds the options that not all of them share. The size is added if the cases of the run differ in size.
+    A protocol field is added if cases differ in nothing else; cases with its usual value leave it out.
     """
 
     def __init__(self, cases: Iterable[Case]) -> None:
-        kept = list(cases)
-        self._archs = _variants(case.arch for case in kept)
-        self._tasks = _variants(case.task for case in kept)
-        self._sizes_differ = len({_size(case) for case in kept}) > 1
+        all_cases = list(cases)
+        self._archs = _variants(case.arch for case in all_cases)
+        self._tasks = _variants(case.task for case in all_cases)
+        self._sizes_differ = len({_size(case) for case in all_cases}) > 1
         versions: defaultdict[str, set[int]] = defaultdict(set)
-        for case in kept:
+        for case in all_cases:
             versions[case.task].add(case.task_version)
-        self._versioned = {task for task, found in versions.items() if len(found) > 1}
-        self._protocol_fields = _differing_fields(kept)
+        self._versioned = {task for task, numbers in versions.items() if len(numbers) > 1}
+        self._protocol_fields = _differing_fields(all_cases)
 
     def arch(self, case: Case) -> str:
+        """Return the label of the architecture, such as `lstm:forget_bias=2`."""
         extra = [_size(case)] if self._sizes_differ else []
         extra += [
             f"{field}={value}"
@@ -36,6 +38,7 @@ class Labels:
         return " ".join([_short(case.arch, self._archs), *extra])
 
     def task(self, case: Case) -> str:
+        """Return the label of the task, with its version if the run has several versions."""
         name = _short(case.task, self._tasks)
         return f"{name} v{case.task_version}" if case.task in self._versioned else name
 
@@ -45,10 +48,11 @@ def _base(specification: str) -> str:
 
 
 def _variants(specifications: Iterable[str]) -> dict[str, set[str]]:
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    """Return the specifications by plain name."""
+    variants: defaultdict[str, set[str]] = defaultdict(set)
     for specification in specifications:
-        found[_base(specification)].add(specification)
-    return dict(found)
+        variants[_base(specification)].add(specification)
+    return dict(variants)
 
 
 def _short(specification: str, variants: dict[str, set[str]]) -> str:
@@ -56,8 +60,8 @@ def _short(specification: str, variants: dict[str, set[str]]) -> str:
     if not base:
         return specification
     shared = set.intersection(*(set(_options(variant)) for variant in variants[base]))
-    kept = [option for option in _options(specification) if len(variants[base]) > 1 and option not in shared]
-    return f"{base}:{','.join(kept)}" if kept else base
+    distinctive = [option for option in _options(specification) if len(variants[base]) > 1 and option not in shared]
+    return f"{base}:{','.join(distinctive)}" if distinctive else base
 
 
 def _options(specification: str) -> list[str]:
@@ -65,26 +69,27 @@ def _options(specification: str) -> list[str]:
 
 
 def _size(case: Case) -> str:
-    wide = f"{case.params:,} params" if case.params is not None else f"width {case.width}"
-    return f"depth {case.depth}, {wide}"
+    width = f"{case.params:,} params" if case.params is not None else f"width {case.width}"
+    return f"depth {case.depth}, {width}"
 
 
 def _differing_fields(cases: Sequence[Case]) -> dict[str, object]:
-    """Protocol fields that tell cases apart, each with the value of more than half of all cases, else None."""
+    """Return the protocol fields in which otherwise equal cases differ, each with its usual value or None."""
     protocols: defaultdict[tuple[object, ...], set[Protocol]] = defaultdict(set)
     for case in cases:
-        place = (case.arch, _size(case), case.task, case.task_version, case.length)
-        protocols[place].add(case.protocol)
-    mixed = [together for together in protocols.values() if len(together) > 1]
+        model_and_task = (case.arch, _size(case), case.task, case.task_version, case.length)
+        protocols[model_and_task].add(case.protocol)
+    mixed = [variants for variants in protocols.values() if len(variants) > 1]
     differ = [
         field
         for field in (type(cases[0].protocol).model_fields if cases else {})
-        if any(len({str(getattr(protocol, field)) for protocol in together}) > 1 for together in mixed)
+        if any(len({str(getattr(protocol, field)) for protocol in variants}) > 1 for variants in mixed)
     ]
     return {field: _usual(getattr(case.protocol, field) for case in cases) for field in differ}
 
 
 def _usual(values: Iterable[object]) -> object:
-    counted = Counter(values)
-    value, number = counted.most_common(1)[0]
-    return value if 2 * number > counted.total() else None
+    """Return the value that more than half of the cases have; None if there is none."""
+    counts = Counter(values)
+    value, count = counts.most_common(1)[0]
+    return value if 2 * count > counts.total() else None

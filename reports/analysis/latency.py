@@ -1,4 +1,4 @@
-"""Rows of the latency table: forward passes and training steps."""
+"""Rows of the latency table: forward passes and training steps over whole sequences."""
 
 from __future__ import annotations
 
@@ -6,49 +6,54 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from reports.analysis.groups import Group, archs_of, groups
+from reports.analysis.groups import Group, archs_of, group_cases
 from reports.analysis.leaderboard import bounds
 from results import METRICS, Limits, Record, RunFile, interval_of_median
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingRow:
-    """A whole-sequence timing of one architecture at one length: the median over cases of their median blocks."""
+    """One timing of one architecture at one length and batch size: medians over cases."""
 
     arch: str
     what: str
+    """The title of the metric: `forward pass`."""
     length: int
     batch: int | None
+    """None if the measurement states no batch size."""
     cases: int
     median_seconds: float
+    """The median over cases of the median of each case."""
     low_seconds: float | None
+    """The lower end of the 95% interval of the median over cases; None with fewer than six cases."""
     high_seconds: float | None
-    """95% interval of the median over cases; None with fewer than six cases."""
+    """The upper end of that interval."""
     least_seconds: float
+    """The fastest sample of all cases."""
     limit_share: float | None = None
-    """Of what the machine can do, the median over cases; None where the architecture or the run does not say."""
+    """The median share of the machine's limit; None if the limit or the cost of the architecture is unknown."""
 
 
 def latency(run: RunFile, records: Sequence[Record]) -> list[TimingRow]:
-    """One row per timing, length, batch and architecture: whole sequences, not single steps."""
-    return latency_of(groups(run, records))
+    """Return one row per timing, length, batch size and architecture."""
+    return latency_of(group_cases(run, records))
 
 
-def latency_of(found: Sequence[Group]) -> list[TimingRow]:
-    """The latency table of groups that are already at hand."""
+def latency_of(groups: Sequence[Group]) -> list[TimingRow]:
+    """Return the rows of `latency` for groups that exist already."""
     timings = ("forward_seconds", "train_step_seconds", "first_call_seconds")
     samples: dict[tuple[int, int, int, str], list[tuple[float, ...]]] = {}
     shares: dict[tuple[int, int, int, str], list[float]] = {}
-    archs = archs_of(found)
-    for group in found:
+    archs = archs_of(groups)
+    for group in groups:
         for record in group.records:
             limits = Limits(record)
-            for measurement in (one for one in record.measurements if one.metric in timings and one.samples):
+            for measurement in (m for m in record.measurements if m.metric in timings and m.samples):
                 length, batch = measurement.at.get("length", group.length), measurement.at.get("batch", 0)
-                place = (timings.index(measurement.metric), length, batch, group.arch)
-                samples.setdefault(place, []).append(measurement.samples)
+                key = (timings.index(measurement.metric), length, batch, group.arch)
+                samples.setdefault(key, []).append(measurement.samples)
                 if (share := limits.share(measurement)) is not None:
-                    shares.setdefault(place, []).append(share)
+                    shares.setdefault(key, []).append(share)
     rows = []
     for (metric, length, batch, arch), cases in sorted(
         samples.items(), key=lambda item: (*item[0][:3], archs.index(item[0][3]))
@@ -66,7 +71,7 @@ def latency_of(found: Sequence[Group]) -> list[TimingRow]:
                 low_seconds=low,
                 high_seconds=high,
                 least_seconds=min(min(case) for case in cases),
-                limit_share=median(reached) if (reached := shares.get((metric, length, batch, arch))) else None,
+                limit_share=median(values) if (values := shares.get((metric, length, batch, arch))) else None,
             )
         )
     return rows

@@ -1,4 +1,4 @@
-"""The tables, as rows of plain values: pure functions of a run and its records."""
+"""Rows of the leaderboard: scores, ranks, sizes and step costs per architecture, task and length."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from reports.analysis.groups import Group, groups
+from reports.analysis.groups import Group, group_cases
 from reports.analysis.health import problems_of
 from reports.analysis.ranking import Estimate, Rank, ranks
 from reports.analysis.step_costs import StepCost, nearest, step_costs, step_costs_by_arch
@@ -15,60 +15,69 @@ from results import Interval, Record, ReferenceScores, RunFile, interval_of_mean
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaderboardRow:
-    """One architecture on one task at one length. None where nothing was measured."""
+    """One architecture on one task at one length; fields without a measurement are None."""
 
     arch: str
     task: str
     length: int
     score: float | None
+    """The mean over seeds."""
     score_low: float | None
     score_high: float | None
+    """The 95% interval of the mean; None with one seed."""
     rank_first: int | None
-    """The best place among the architectures of its task and length that the seeds allow; None with one seed."""
+    """The best rank on this task and length that the seeds allow; None with one seed."""
     rank_last: int | None
+    """The worst rank that the seeds allow."""
     ties: str | None
-    """Two architectures that share a letter are not told apart."""
+    """Letters; architectures that share one are statistically indistinguishable."""
     seed_scores: tuple[float, ...]
     chance: float | None
     memoryless_score: float | None
     seeds: int
-    """Planned seeds, the failed and the missing among them."""
+    """The number of planned seeds, including failed and missing ones."""
     solved: int
+    """The number of seeds that solved the task."""
     parameters: int | None
     width: int | None
     state_bytes: float | None
-    """At `far_position`."""
+    """The state size of one stream at `far_position`."""
     near_position: int | None
     """The streamed position nearest to `length`."""
     near_step_seconds: float | None
     far_position: int | None
+    """The last streamed position."""
     far_step_seconds: float | None
     far_step_p99_seconds: float | None
     problems: tuple[str, ...]
 
     @property
     def scored(self) -> int:
+        """The number of seeds with a score."""
         return len(self.seed_scores)
 
 
 def leaderboard(run: RunFile, records: Sequence[Record]) -> list[LeaderboardRow]:
-    """One row per task, length and architecture: tasks as planned, then the best score first, unscored rows last."""
-    return leaderboard_of(groups(run, records))
+    """Return one row per task, length and architecture.
+
+    Tasks keep the order of the plan. Within a task and length the best score comes first and unscored rows last.
+    """
+    return leaderboard_of(group_cases(run, records))
 
 
-def leaderboard_of(found: Sequence[Group]) -> list[LeaderboardRow]:
-    """The leaderboard of groups that are already at hand."""
-    lines = {(group.task, group.length): line for group in found if (line := group.reference()) is not None}
-    places = ranks_by_place(found)
+def leaderboard_of(groups: Sequence[Group]) -> list[LeaderboardRow]:
+    """Return the rows of `leaderboard` for groups that exist already."""
+    references = {(group.task, group.length): scores for group in groups if (scores := group.reference()) is not None}
+    ranks_of = ranks_by_setting(groups)
     rows = [
-        _row(group, lines.get((group.task, group.length)), places[group.task, group.length].get(group.arch))
-        for group in found
+        _row(group, references.get((group.task, group.length)), ranks_of[group.task, group.length].get(group.arch))
+        for group in groups
     ]
-    place = {task: number for number, task in enumerate(dict.fromkeys(row.task for row in rows))}
+    task_order = {task: number for number, task in enumerate(dict.fromkeys(row.task for row in rows))}
     return sorted(
         rows,
         key=lambda row: (
-            place[row.task],
+            task_order[row.task],
             row.length,
             math.inf if row.score is None else -row.score,
             math.inf if row.far_step_seconds is None else row.far_step_seconds,
@@ -77,21 +86,21 @@ def leaderboard_of(found: Sequence[Group]) -> list[LeaderboardRow]:
 
 
 def streaming(run: RunFile, records: Sequence[Record]) -> dict[str, list[StepCost]]:
-    """For each architecture that was streamed, what a step costs by ascending position."""
-    return step_costs_by_arch(groups(run, records))
+    """Return the step costs of each streamed architecture, by ascending position."""
+    return step_costs_by_arch(group_cases(run, records))
 
 
-def ranks_by_place(found: Sequence[Group]) -> dict[tuple[str, int], dict[str, Rank]]:
-    """By task and length, the rank of every architecture with two seeds or more."""
-    scores: dict[tuple[str, int], dict[str, Estimate]] = {}
-    for group in found:
-        place = scores.setdefault((group.task, group.length), {})
-        if len(kept := group.scores()) > 1:
-            place[group.arch] = Estimate.of(kept)
-    return {place: ranks(estimates) for place, estimates in scores.items()}
+def ranks_by_setting(groups: Sequence[Group]) -> dict[tuple[str, int], dict[str, Rank]]:
+    """Return the ranks by task and length, for every architecture with two or more seeds."""
+    by_setting: dict[tuple[str, int], dict[str, Estimate]] = {}
+    for group in groups:
+        estimates = by_setting.setdefault((group.task, group.length), {})
+        if len(scores := group.scores()) > 1:
+            estimates[group.arch] = Estimate.of(scores)
+    return {setting: ranks(estimates) for setting, estimates in by_setting.items()}
 
 
-def _row(group: Group, line: ReferenceScores | None, rank: Rank | None) -> LeaderboardRow:
+def _row(group: Group, reference: ReferenceScores | None, rank: Rank | None) -> LeaderboardRow:
     scores = group.scores()
     low = middle = high = None
     if scores:
@@ -111,12 +120,12 @@ def _row(group: Group, line: ReferenceScores | None, rank: Rank | None) -> Leade
         rank_last=rank.last if rank else None,
         ties=rank.ties if rank else None,
         seed_scores=tuple(scores),
-        chance=line.chance if line else None,
-        memoryless_score=line.memoryless_score if line else None,
+        chance=reference.chance if reference else None,
+        memoryless_score=reference.memoryless_score if reference else None,
         seeds=len(group.seeds),
         solved=sum(seed.solved for seed in group.seeds),
-        parameters=_agreed(model.parameters for model in models),
-        width=_agreed(model.width for model in models),
+        parameters=_shared(model.parameters for model in models),
+        width=_shared(model.width for model in models),
         state_bytes=far.state_bytes if far else None,
         near_position=near.position if near else None,
         near_step_seconds=near.p50_seconds if near else None,
@@ -136,6 +145,6 @@ def bounds(
     return max(interval.low, floor), min(interval.high, ceiling)
 
 
-def _agreed(values: Iterable[int]) -> int | None:
-    """The seeds of a group share one model size; the largest is told should they ever not."""
+def _shared(values: Iterable[int]) -> int | None:
+    """Return the model size that the seeds share; the largest if they differ, and None without models."""
     return max(values, default=None)

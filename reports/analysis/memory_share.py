@@ -1,7 +1,7 @@
-"""What a seed remembers, and the settings in which architectures can be compared by it.
+"""The memory share of a seed, and the settings in which architectures can be compared by it.
 
-The *remembered share* of a seed is where its score lies between the line that needs no memory (0%: chance, or an
-answer blind to the past where that is better) and a perfect score (100%).
+The *memory share* places a score between the best score without memory (0%) and a perfect score (100%). The best
+score without memory is chance or the memoryless baseline, whichever is higher. Papers call this a scaled accuracy.
 """
 
 from __future__ import annotations
@@ -14,76 +14,84 @@ from reports.analysis.ranking import Estimate
 from results import ReferenceScores
 
 CLEAR_SHARE = 0.05
-"""A remembered share below this cannot be told from nothing, however narrow its interval:
-the interval leaves out the sampling error of the test set."""
+"""A lower memory share does not count as memory, even if its interval is narrow.
+The interval does not include the sampling error of the test set."""
 MAX_PAIRED = 20
-"""With more different sets of architectures than this, what two of them have in common is not tried too."""
+"""With more sets of architectures than this, their pairwise intersections are not tried."""
 
-Place = tuple[str, int]
+Setting = tuple[str, int]
 """A task and a trained length."""
 
 
-def baseline(line: ReferenceScores) -> float:
-    """The score that needs no memory: a model must pass it to have used the past."""
-    return max(line.chance, line.memoryless_score or 0.0)
+def no_memory_score(reference: ReferenceScores) -> float:
+    """Return the best score without memory; only a higher score shows that a model uses the past."""
+    return max(reference.chance, reference.memoryless_score or 0.0)
 
 
 def memory_share(group: Group, length: int | None = None) -> list[float]:
-    """The remembered share of each seed at `length`, the trained one by default; never below 0."""
-    line = group.reference(length)
-    if line is None or baseline(line) >= 1:
+    """Return the memory share of each seed at `length`, by default the trained length; shares are at least 0."""
+    reference = group.reference(length)
+    if reference is None or no_memory_score(reference) >= 1:
         return []
-    base = baseline(line)
+    base = no_memory_score(reference)
     return [max(0.0, (score - base) / (1 - base)) for score in group.scores(length)]
 
 
-def settings(found: Sequence[Group]) -> dict[Place, dict[str, Estimate]]:
-    """What each architecture remembers, by task and length: the settings that these architectures share.
+def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate]]:
+    """Return the memory share of each architecture in each setting, for settings that these architectures share.
 
-    Each has at least two seeds in each setting. Of all ways to leave out architectures or settings so that this
-    holds, the one that keeps the most pairs of both is taken, and of equal ones that with more architectures.
+    Every architecture has at least two seeds in every setting. If this requires leaving out architectures or
+    settings, the choice keeps the most pairs of both, and with equal numbers of pairs the most architectures.
     """
-    table: dict[Place, dict[str, Estimate]] = {}
-    for group in found:
+    table: dict[Setting, dict[str, Estimate]] = {}
+    for group in groups:
         if len(shares := memory_share(group)) > 1:
             table.setdefault((group.task, group.length), {})[group.arch] = Estimate.of(shares)
-    best: dict[Place, dict[str, Estimate]] = {}
-    for archs in _candidates(found, table):
-        kept = {place: {arch: row[arch] for arch in archs} for place, row in table.items() if set(archs) <= set(row)}
-        if _kept(kept) > _kept(best):
-            best = kept
+    best: dict[Setting, dict[str, Estimate]] = {}
+    for archs in _candidates(groups, table):
+        candidate = {
+            setting: {arch: row[arch] for arch in archs} for setting, row in table.items() if set(archs) <= set(row)
+        }
+        if _pairs_and_archs(candidate) > _pairs_and_archs(best):
+            best = candidate
     return best
 
 
-def beyond(found: Sequence[Group], shared: dict[Place, dict[str, Estimate]]) -> tuple[int | None, dict[str, float]]:
-    """The largest whole multiple of the trained length at which all were tested, and the mean share kept there."""
-    here = [group for group in found if group.arch in shared.get((group.task, group.length), {})]
+def shares_beyond_training(
+    groups: Sequence[Group], shared: dict[Setting, dict[str, Estimate]]
+) -> tuple[int | None, dict[str, float]]:
+    """Return the largest multiple of the trained length at which all were tested, and the memory shares there.
+
+    The memory shares are means over the `shared` settings, by architecture. Returns (None, {}) if there is no
+    common multiple, or if a share is missing.
+    """
+    compared = [group for group in groups if group.arch in shared.get((group.task, group.length), {})]
     multiples = [
         {length // group.length for length in group.evaluated_lengths() if length % group.length == 0} - {1}
-        for group in here
+        for group in compared
     ]
     common = set.intersection(*multiples) if multiples else set()
     if not common:
         return None, {}
     multiple = max(common)
-    kept: dict[str, list[float]] = {}
-    for group in here:
+    by_arch: dict[str, list[float]] = {}
+    for group in compared:
         if shares := memory_share(group, multiple * group.length):
-            kept.setdefault(group.arch, []).append(sum(shares) / len(shares))
-    if any(len(means) < len(shared) for means in kept.values()):
+            by_arch.setdefault(group.arch, []).append(sum(shares) / len(shares))
+    if any(len(means) < len(shared) for means in by_arch.values()):
         return None, {}
-    return multiple, {arch: sum(means) / len(means) for arch, means in kept.items()}
+    return multiple, {arch: sum(means) / len(means) for arch, means in by_arch.items()}
 
 
-def _candidates(found: Sequence[Group], table: dict[Place, dict[str, Estimate]]) -> list[tuple[str, ...]]:
-    """Every set of architectures that some setting has, and what two of these have in common."""
+def _candidates(groups: Sequence[Group], table: dict[Setting, dict[str, Estimate]]) -> list[tuple[str, ...]]:
+    """Return the sets of architectures of single settings, and the intersections of two such sets."""
     sets = list(dict.fromkeys(frozenset(row) for row in table.values()))
     if len(sets) <= MAX_PAIRED:
         sets = list(dict.fromkeys([*sets, *(a & b for a, b in combinations(sets, 2))]))
-    order = archs_of(found)
-    return [tuple(arch for arch in order if arch in kept) for kept in sets if kept]
+    order = archs_of(groups)
+    return [tuple(arch for arch in order if arch in candidate) for candidate in sets if candidate]
 
 
-def _kept(shared: dict[Place, dict[str, Estimate]]) -> tuple[int, int]:
+def _pairs_and_archs(shared: dict[Setting, dict[str, Estimate]]) -> tuple[int, int]:
     archs = len(next(iter(shared.values()), {}))
     return archs * len(shared), archs

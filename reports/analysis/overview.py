@@ -1,4 +1,4 @@
-"""One overview row per architecture, and the choice that follows from them."""
+"""The overview: one row per architecture over all settings, and the architecture chosen for streaming."""
 
 from __future__ import annotations
 
@@ -6,54 +6,58 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.analysis.groups import Group
-from reports.analysis.memory_share import CLEAR_SHARE, beyond, settings
+from reports.analysis.memory_share import CLEAR_SHARE, shared_settings, shares_beyond_training
 from reports.analysis.ranking import Estimate, ranks
 from reports.analysis.step_costs import StepCost, step_costs_by_arch
 
 NEARLY_BEST = 0.1
-"""The cheapest step is chosen among the architectures that remember at most this much less than the best of them."""
+"""The largest distance to the best memory share at which an architecture can still be chosen for its cheap step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverviewRow:
-    """One architecture over all settings."""
+    """The memory share and the step costs of one architecture over all settings."""
 
     arch: str
     share: float
+    """The mean memory share over settings."""
     low: float
     high: float
+    """The 95% interval of that mean."""
     ties: str
+    """Letters; architectures that share one are statistically indistinguishable."""
     beyond: float | None
-    """The share at `multiple` times the trained length."""
+    """The mean memory share at `multiple` times the trained length; None if not all were tested there."""
     multiple: int | None
     costs: tuple[StepCost, ...]
-    """By ascending position; empty where it was not streamed."""
+    """By ascending position; empty if the architecture was not streamed."""
     chosen: bool
+    """Whether this architecture is the recommended one."""
 
     @property
     def cost(self) -> StepCost | None:
-        """At the longest streamed position."""
+        """The step cost at the last streamed position."""
         return self.costs[-1] if self.costs else None
 
     @property
     def growth(self) -> float | None:
-        """That cost over the cost at the first position."""
+        """The ratio of the median step cost at the last position to that at the first one."""
         first = self.costs[0].p50_seconds if self.costs else 0.0
         return self.costs[-1].p50_seconds / first if first else None
 
 
-def overview_rows(found: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[OverviewRow]:
-    """One row an architecture, the most remembered first; empty where no setting is shared.
+def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[OverviewRow]:
+    """Return one row per architecture, highest memory share first; empty if the architectures share no setting.
 
-    What steps cost is worked out where it is not at hand.
+    `costs` are the results of `step_costs_by_arch`, which is called if they are not given.
     """
-    shared = settings(found)
+    shared = shared_settings(groups)
     if not shared:
         return []
     archs = next(iter(shared.values()))
     overall = {arch: Estimate.over([row[arch] for row in shared.values()]) for arch in archs}
-    multiple, kept = beyond(found, shared)
-    costs = step_costs_by_arch(found) if costs is None else costs
+    multiple, shares_beyond = shares_beyond_training(groups, shared)
+    costs = step_costs_by_arch(groups) if costs is None else costs
     chosen = _chosen(overall, costs)
     rows = []
     for arch, rank in ranks(overall).items():
@@ -65,7 +69,7 @@ def overview_rows(found: Sequence[Group], costs: dict[str, list[StepCost]] | Non
                 low=max(low, 0.0),
                 high=min(high, 1.0),
                 ties=rank.ties,
-                beyond=kept.get(arch),
+                beyond=shares_beyond.get(arch),
                 multiple=multiple,
                 costs=tuple(costs.get(arch, ())),
                 chosen=arch == chosen,
@@ -75,14 +79,17 @@ def overview_rows(found: Sequence[Group], costs: dict[str, list[StepCost]] | Non
 
 
 def _chosen(overall: dict[str, Estimate], costs: dict[str, list[StepCost]]) -> str | None:
-    """The cheapest step among those of the streamed architectures that remember nearly as much as the best."""
+    """Return the architecture with the cheapest step among those whose memory share is nearly the best.
+
+    Returns None if fewer than two architectures were streamed, or if none of them clearly uses the past.
+    """
     streamed = {arch: estimate for arch, estimate in overall.items() if arch in costs}
     if len(streamed) < 2:
         return None
     best = max(estimate.mean for estimate in streamed.values())
-    kept = [
+    eligible = [
         arch
         for arch, estimate in streamed.items()
         if estimate.mean >= max(CLEAR_SHARE, best - NEARLY_BEST) and estimate.interval().low > 0
     ]
-    return min(kept, key=lambda arch: costs[arch][-1].p50_seconds, default=None)
+    return min(eligible, key=lambda arch: costs[arch][-1].p50_seconds, default=None)

@@ -1,8 +1,8 @@
-"""Who can be told apart: ranks with their intervals and groups of ties, as far as the seeds allow.
+"""Rank architectures as far as the seeds allow, with letters for statistically indistinguishable ones.
 
-Two architectures are told apart where Welch's test on their seeds' scores says so after Holm's correction
-over all pairs of their contest, and their means differ by more than `NEARLY_EQUAL`. Seeds that agree exactly
-have no spread to test with; such means are told apart by `NEARLY_EQUAL` alone.
+Two architectures are distinguishable if Welch's test on the scores of their seeds is significant after Holm's
+correction over all pairs, and if their means differ by more than `NEARLY_EQUAL`. If all seeds of both agree
+exactly, there is no variance to test with, and the difference of the means decides alone.
 """
 
 from __future__ import annotations
@@ -19,76 +19,86 @@ from scipy.special import stdtr, stdtrit
 from results import Interval
 
 LEVEL = 0.05
+"""The significance level of the family of tests; one minus it is the coverage of intervals."""
 NEARLY_EQUAL = 0.02
 """Mean scores this close count as equal, as in the comparison of runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A mean, and the variance of each independent part that it is put together from, with its degrees of freedom."""
+    """A mean with what its interval needs: the variances of its independent parts."""
 
     mean: float
     parts: tuple[tuple[float, int], ...]
+    """Variance and degrees of freedom of each part; the variance of the mean is their sum."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Estimate:
-        """The mean of at least two values."""
+        """Return the mean of at least two values."""
         return cls(mean=float(np.mean(values)), parts=((float(np.var(values, ddof=1)) / len(values), len(values) - 1),))
 
     @classmethod
     def over(cls, estimates: Sequence[Estimate]) -> Estimate:
-        """The mean of estimates that share no values: of settings that are what they are, not a sample of others."""
+        """Return the mean of independent estimates.
+
+        The variance is that of the seeds only: the estimates are not a sample from a larger population.
+        """
         count = len(estimates)
         return cls(
-            mean=sum(one.mean for one in estimates) / count,
-            parts=tuple((variance / count**2, freedom) for one in estimates for variance, freedom in one.parts),
+            mean=sum(estimate.mean for estimate in estimates) / count,
+            parts=tuple(
+                (variance / count**2, freedom) for estimate in estimates for variance, freedom in estimate.parts
+            ),
         )
 
     def interval(self) -> Interval:
-        """Student's 95% interval, with the degrees of freedom of Satterthwaite (1946)."""
+        """Return Student's 95% interval with the degrees of freedom of Satterthwaite (1946)."""
         half = float(stdtrit(_freedom(self.parts), 1 - LEVEL / 2)) * math.sqrt(_variance(self.parts))
         return Interval(self.mean - half, self.mean, self.mean + half)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rank:
-    """A place in a contest: between `first` and `last`, and the letters of the ties that it belongs to."""
+    """The range of ranks that the seeds allow."""
 
     first: int
+    """The best rank, counted from 1."""
     last: int
+    """The worst rank."""
     ties: str
+    """Letters; names that share one are statistically indistinguishable."""
 
 
 def ranks(estimates: Mapping[str, Estimate]) -> dict[str, Rank]:
-    """A rank for each, best first."""
+    """Return the rank of each name, highest mean first."""
     best_first = sorted(estimates, key=lambda name: -estimates[name].mean)
-    apart = are_distinguishable(estimates)
-    letters = _letters(best_first, apart)
+    distinguishable = distinguishable_pairs(estimates)
+    letters = _letters(best_first, distinguishable)
     return {
         name: Rank(
-            first=1 + sum((other, name) in apart for other in estimates),
-            last=len(estimates) - sum((name, other) in apart for other in estimates),
+            first=1 + sum((other, name) in distinguishable for other in estimates),
+            last=len(estimates) - sum((name, other) in distinguishable for other in estimates),
             ties=letters[name],
         )
         for name in best_first
     }
 
 
-def are_distinguishable(estimates: Mapping[str, Estimate]) -> set[tuple[str, str]]:
-    """The pairs (better, worse) that the seeds tell apart."""
+def distinguishable_pairs(estimates: Mapping[str, Estimate]) -> set[tuple[str, str]]:
+    """Return the pairs (better, worse) whose difference is significant by Welch's test with Holm's correction."""
     pairs = [(a, b) if estimates[a].mean >= estimates[b].mean else (b, a) for a, b in combinations(estimates, 2)]
     tested = sorted((_p_value(estimates[better], estimates[worse]), (better, worse)) for better, worse in pairs)
-    found: set[tuple[str, str]] = set()
-    for place, (chance, (better, worse)) in enumerate(tested):
-        if chance > LEVEL / (len(tested) - place):
+    significant: set[tuple[str, str]] = set()
+    for position, (p_value, (better, worse)) in enumerate(tested):
+        if p_value > LEVEL / (len(tested) - position):
             break
         if estimates[better].mean - estimates[worse].mean > NEARLY_EQUAL:
-            found.add((better, worse))
-    return found
+            significant.add((better, worse))
+    return significant
 
 
 def _p_value(a: Estimate, b: Estimate) -> float:
-    """The two-sided p-value of Welch's test (Welch 1947)."""
+    """Return the two-sided p-value of Welch's test (Welch 1947)."""
     parts, difference = a.parts + b.parts, abs(a.mean - b.mean)
     if _variance(parts) == 0:
         return 1.0 if difference == 0 else 0.0
@@ -100,14 +110,18 @@ def _variance(parts: Sequence[tuple[float, int]]) -> float:
 
 
 def _freedom(parts: Sequence[tuple[float, int]]) -> float:
+    """Return the effective degrees of freedom of a sum of variances (Satterthwaite 1946)."""
     spread = sum(variance**2 / freedom for variance, freedom in parts)
     return _variance(parts) ** 2 / spread if spread else float(sum(freedom for _, freedom in parts))
 
 
-def _letters(best_first: Sequence[str], apart: set[tuple[str, str]]) -> dict[str, str]:
-    """Compact letters by insertion and absorption (Piepho 2004): two share one where they are not told apart."""
+def _letters(best_first: Sequence[str], distinguishable: set[tuple[str, str]]) -> dict[str, str]:
+    """Return a compact letter display by insertion and absorption (Piepho 2004).
+
+    Two names share a letter if and only if they are not distinguishable.
+    """
     columns = [set(best_first)] if best_first else []
-    for better, worse in apart:
+    for better, worse in distinguishable:
         for column in [column for column in columns if {better, worse} <= column]:
             columns.remove(column)
             for smaller in (column - {better}, column - {worse}):
@@ -115,10 +129,10 @@ def _letters(best_first: Sequence[str], apart: set[tuple[str, str]]) -> dict[str
                     columns = [other for other in columns if not other <= smaller] + [smaller]
     order = sorted(columns, key=lambda column: sorted(best_first.index(name) for name in column))
     return {
-        name: "".join(_letter(place) for place, column in enumerate(order) if name in column) for name in best_first
+        name: "".join(_letter(index) for index, column in enumerate(order) if name in column) for name in best_first
     }
 
 
-def _letter(place: int) -> str:
-    """One character for each place, however many there are: past the English alphabet comes the rest of Latin."""
-    return ascii_letters[place] if place < len(ascii_letters) else chr(0x100 + place)
+def _letter(index: int) -> str:
+    """Return one character per index: a–z, A–Z, then further Latin letters."""
+    return ascii_letters[index] if index < len(ascii_letters) else chr(0x100 + index)

@@ -1,4 +1,7 @@
-"""What share of the machine's limit each timing reaches: tells a slow architecture from a slow implementation."""
+"""The share of the machine's limit that a streamed step reaches.
+
+The share shows whether a slow step is due to the architecture or to its implementation.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,29 @@ from reports.analysis.groups import Group
 from reports.format.numbers import MISSING, significant
 
 EXPLANATION = (
-    "Share of the limit is what a timing achieved of what the machine can do at the same sizes: for whole sequences "
-    "the best matrix product of a step of the batch or of all its steps, for a streamed step the lesser of that and of "
-    "its FLOPs a byte times the bandwidth of reading as many bytes. A low share is the implementation's or the "
-    "interpreter's, and not the architecture's. Only matrix products count as FLOPs; an architecture that does not "
-    "state its own has a dash."
+    "The share of the limit is the measured FLOP rate divided by the best rate of this machine at the same sizes (the "
+    "roofline model of Williams, Waterman and Patterson, 2009). For whole sequences the limit is the fastest matrix "
+    "product of one step of the batch or of all its steps. For a streamed step the limit is the lower of that rate and "
+    "the step's FLOPs per byte times the measured read bandwidth. A low share is due to the implementation or the "
+    "interpreter, not to the architecture. Only matrix products count as FLOPs. A dash means that the architecture "
+    "does not state its FLOPs."
 )
 
 
-def shares_of(found: Sequence[Group]) -> dict[tuple[str, str, int], float]:
-    """The share of the limit of a streamed step at the last position, by architecture, task and length."""
+def shares_of(groups: Sequence[Group]) -> dict[tuple[str, str, int], float]:
+    """Return the limit shares of a streamed step at the last position, by architecture, task and length.
+
+    Each is the median over seeds. A group without a share is left out.
+    """
     shares = {}
-    for group in found:
+    for group in groups:
         last = max((position for seed in group.seeds for position in seed.step_quantiles), default=None)
-        reached = [share for seed in group.seeds for position, share in seed.limit_shares if position == last]
-        if reached:
-            shares[group.arch, group.task, group.length] = median(reached)
+        last_shares = [share for seed in group.seeds for position, share in seed.limit_shares if position == last]
+        if last_shares:
+            shares[group.arch, group.task, group.length] = median(last_shares)
     return shares
 
 
 def percent(share: float | None) -> str:
-    """`12%`, `0.85%`."""
+    """Return a share as a percentage with two significant digits: `12%`, `0.85%`."""
     return MISSING if share is None else f"{significant(100 * share, 2)}%"

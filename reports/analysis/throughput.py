@@ -1,4 +1,4 @@
-"""Many streams at once: how many steps a second one core takes for all of them together."""
+"""Throughput of parallel streams: steps per second over all streams of a batch."""
 
 from __future__ import annotations
 
@@ -12,30 +12,35 @@ from reports.analysis.groups import Group
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throughput:
-    """Steps a second of so many streams, one step of each at a time: the median over cases of their medians."""
+    """The throughput of one architecture at one position with one number of streams."""
 
     arch: str
     streams: int
     position: int
     cases: int
     steps_per_second: float
+    """Steps of all streams together, from the median over cases of their median step times."""
 
 
-def throughputs(found: Sequence[Group]) -> list[Throughput]:
-    """By architecture in the order of the run, then by position and number of streams."""
+def throughputs(groups: Sequence[Group]) -> list[Throughput]:
+    """Return the throughputs by architecture in the order of the plan, then by position and number of streams."""
     seconds: defaultdict[tuple[str, int, int], list[float]] = defaultdict(list)
-    for group in found:
+    for group in groups:
         for record in group.records:
             for measurement in record.of("stream_step_seconds"):
                 if measurement.samples and {"position", "streams"} <= measurement.at.keys():
-                    place = group.arch, measurement.at["position"], measurement.at["streams"]
-                    seconds[place].append(median(measurement.samples))
-    order = {group.arch: i for i, group in reversed(list(enumerate(found)))}
+                    key = group.arch, measurement.at["position"], measurement.at["streams"]
+                    seconds[key].append(median(measurement.samples))
+    order = {group.arch: i for i, group in reversed(list(enumerate(groups)))}
     return [
         Throughput(
-            arch=arch, position=position, streams=streams, cases=len(kept), steps_per_second=streams / median(kept)
+            arch=arch,
+            position=position,
+            streams=streams,
+            cases=len(medians),
+            steps_per_second=streams / median(medians),
         )
-        for (arch, position, streams), kept in sorted(
+        for (arch, position, streams), medians in sorted(
             seconds.items(), key=lambda item: (order[item[0][0]], *item[0][1:])
         )
     ]

@@ -1,4 +1,4 @@
-"""What the `gates` probe measured, gathered over the seeds of a group."""
+"""Collect the measurements of the `gates` probe over the seeds of a group."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reports.analysis.groups import Group, Seed
 
 
 class Trace(NamedTuple):
-    """Means over seeds, with the lowest and highest seed, by step."""
+    """Means over seeds, with the lowest and the highest seed, by step or by another coordinate."""
 
     steps: list[int]
     mean: list[float]
@@ -19,26 +19,33 @@ class Trace(NamedTuple):
     high: list[float]
 
 
-def by_place(group: Group, metric: str, place: str, **at: int) -> Trace | None:
-    """A metric against one of the numbers that say where it was measured; None where it was not."""
-    found: defaultdict[int, list[float]] = defaultdict(list)
+def metric_trace(group: Group, metric: str, coordinate: str, **at: int) -> Trace | None:
+    """Return a metric along one coordinate of its measurements; None if it was not measured.
+
+    Args:
+        group: The seeds to average.
+        metric: The name of the metric, such as `memory_trace`.
+        coordinate: The coordinate to follow, such as `step`.
+        at: Further coordinates that a measurement must match, such as `layer=0`.
+    """
+    values: defaultdict[int, list[float]] = defaultdict(list)
     for record in group.records:
         for measurement in record.of(metric):
-            if place in measurement.at and measurement.samples and at.items() <= measurement.at.items():
-                found[measurement.at[place]].append(fmean(measurement.samples))
-    if not found:
+            if coordinate in measurement.at and measurement.samples and at.items() <= measurement.at.items():
+                values[measurement.at[coordinate]].append(fmean(measurement.samples))
+    if not values:
         return None
-    steps = sorted(found)
+    steps = sorted(values)
     return Trace(
         steps,
-        [fmean(found[step]) for step in steps],
-        [min(found[step]) for step in steps],
-        [max(found[step]) for step in steps],
+        [fmean(values[step]) for step in steps],
+        [min(values[step]) for step in steps],
+        [max(values[step]) for step in steps],
     )
 
 
 def units(group: Group, metric: str, layer: int) -> list[float]:
-    """A metric of all units of a layer, of all seeds together."""
+    """Return the values of a metric for all units of one layer, of all seeds together."""
     return [
         sample
         for record in group.records
@@ -48,29 +55,29 @@ def units(group: Group, metric: str, layer: int) -> list[float]:
     ]
 
 
-def layers(found: Sequence[Group], metric: str) -> list[int]:
-    """The layers in which a metric was measured."""
+def layers(groups: Sequence[Group], metric: str) -> list[int]:
+    """Return the layers for which a metric was measured."""
     return sorted(
         {
-            one.at["layer"]
-            for group in found
+            measurement.at["layer"]
+            for group in groups
             for record in group.records
-            for one in record.of(metric)
-            if "layer" in one.at
+            for measurement in record.of(metric)
+            if "layer" in measurement.at
         }
     )
 
 
-def places(found: Sequence[Group]) -> list[tuple[str, int]]:
-    """Tasks and lengths, in the order of the groups."""
-    return list(dict.fromkeys((group.task, group.length) for group in found))
+def settings_of(groups: Sequence[Group]) -> list[tuple[str, int]]:
+    """Return the pairs of task and trained length, in the order of the groups."""
+    return list(dict.fromkeys((group.task, group.length) for group in groups))
 
 
-def one_case(group: Group, seed: Seed) -> Group:
-    """A group of one seed alone, for the figures of a single case."""
+def single_seed_group(group: Group, seed: Seed) -> Group:
+    """Return a group that holds one seed only, for the figures of a single case."""
     return Group(arch=group.arch, task=group.task, length=group.length, seeds=(seed,))
 
 
 def slug(text: str) -> str:
-    """A task or architecture as part of a figure's name, which is also a file's and an element's."""
+    """Return a label in a form that is safe in a file name and in an element id."""
     return "-".join("".join(letter if letter.isalnum() else " " for letter in text).split()) or "unnamed"

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.format import numbers
-from reports.format.escape import in_ascii, latex_text, markdown_text, neutral
+from reports.format.escape import escape_formula, latex_text, markdown_text, to_ascii
 from reports.text.comparison import cells, headline, notes
 from results.comparison import Comparison, MissingCase, Row
 
@@ -118,7 +118,7 @@ def comparison_as_csv(comparison: Comparison) -> str:
             "at": " ".join(f"{name}={value}" for name, value in row.at),
             "units": f"{row.units[0]} against {row.units[1]}",
         }
-        writer.writerow(["" if values[name] is None else neutral(values[name]) for name in names])
+        writer.writerow(["" if values[name] is None else escape_formula(values[name]) for name in names])
     return out.getvalue()
 
 
@@ -143,7 +143,7 @@ def comparison_as_latex(comparison: Comparison) -> str:
             r"\end{table}",
         ]
     )
-    return in_ascii(text) + "\n"
+    return to_ascii(text) + "\n"
 
 
 def comparison_as_document(comparison: Comparison) -> dict[str, object]:

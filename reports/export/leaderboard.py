@@ -7,10 +7,10 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 
-from reports.analysis.groups import groups
+from reports.analysis.groups import group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.format import numbers
-from reports.format.escape import in_ascii, latex_text, markdown_text, neutral
+from reports.format.escape import escape_formula, latex_text, markdown_text, to_ascii
 from results import Record, RunFile
 
 _LATEX_COLUMNS = (
@@ -23,7 +23,7 @@ _SHRINK_TO_LINE_WIDTH = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else
 
 def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
     """Return the leaderboard as a Markdown table, followed by a list of failed and missing seeds."""
-    rows = leaderboard_of(groups(run, records))
+    rows = leaderboard_of(group_cases(run, records))
     table = leaderboard_table(rows)
     align = [":--" if i < table.word_columns else "--:" for i in range(len(table.headings))]
     lines = [_markdown_line(table.headings), f"| {' | '.join(align)} |", *map(_markdown_line, table.rows)]
@@ -40,12 +40,12 @@ def as_csv(run: RunFile, records: Sequence[Record]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(names)
-    for row in leaderboard_of(groups(run, records)):
+    for row in leaderboard_of(group_cases(run, records)):
         values = asdict(row) | {
             "seed_scores": " ".join(f"{score!r}" for score in row.seed_scores),
             "problems": "; ".join(row.problems),
         }
-        writer.writerow([neutral(values[name]) for name in names])
+        writer.writerow([escape_formula(values[name]) for name in names])
     return out.getvalue()
 
 
@@ -53,7 +53,7 @@ def as_latex(run: RunFile, records: Sequence[Record]) -> str:
     """Return the leaderboard as a `booktabs` table, with failed and missing seeds in the caption."""
     import pandas
 
-    rows = leaderboard_of(groups(run, records))
+    rows = leaderboard_of(group_cases(run, records))
     table = leaderboard_table(rows)
     columns = [
         i
@@ -78,7 +78,7 @@ def as_latex(run: RunFile, records: Sequence[Record]) -> str:
     )
     text = text.replace("\\begin{tabular}", f"{_SHRINK_TO_LINE_WIDTH}\\begin{{tabular}}", 1)
     text = "\\end{tabular}}".join(text.rsplit("\\end{tabular}", 1))
-    return "% needs \\usepackage{booktabs,graphicx}\n" + in_ascii(text)
+    return "% needs \\usepackage{booktabs,graphicx}\n" + to_ascii(text)
 
 
 def _markdown_line(cells: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.format.escape import neutral
+from reports.format.escape import escape_formula
 from results import METRICS, Measurement, Record, RunFile, sample_frame
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _machine(run: RunFile) -> dict[str, Any]:
 
 def _safe(value: object) -> object:
     """Return a value that no spreadsheet reads as a formula; booleans become text."""
-    return str(value) if isinstance(value, bool) else neutral(value)
+    return str(value) if isinstance(value, bool) else escape_formula(value)
 
 
 def _single_type(column: pandas.Series[Any]) -> pandas.Series[Any]:

@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from reports.analysis.groups import groups, specifications
+from reports.analysis.groups import group_cases, specifications
 from reports.analysis.health import health
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.format import numbers
@@ -29,7 +29,7 @@ MEASURING_WIDTH = 1_000
 def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console | None = None) -> None:
     """Print the leaderboard, the problems, the claims, the findings and the verdict."""
     console = console or Console()
-    run_groups = groups(run, records)
+    run_groups = group_cases(run, records)
     rows = leaderboard_of(run_groups)
     run_health = health(run_groups, finished=run.finished is not None)
     if rows:

@@ -1,4 +1,4 @@
-"""Figures, drawn by matplotlib as SVG."""
+"""Draw figures as SVG with matplotlib."""
 
 from reports.figures.history import history_figure
 

@@ -1,4 +1,4 @@
-"""Score against length: who remembers, over what distance, and beyond what it was trained on."""
+"""Score against test length, at and beyond the trained length."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from reports.analysis.groups import Group, archs_of, groups
-from reports.figures.axes import grid, interval_bar, reference_lines, score_axis
-from reports.figures.canvas import PALE, Figure, PlotStyle, legend, plot_styles, positions_axis, style, to_svg
+from reports.analysis.groups import Group, archs_of, group_cases
+from reports.figures.alternative_text import extreme, name_all
+from reports.figures.axes import SCORE_LABEL, grid, interval_bar, reference_lines, score_axis
+from reports.figures.canvas import (
+    PALE,
+    Figure,
+    PlotStyle,
+    figure_style,
+    finish_figure,
+    legend,
+    plot_styles,
+    positions_axis,
+)
 from reports.format import numbers
 from results import Record, RunFile, interval_of_mean
 
@@ -17,71 +27,80 @@ if TYPE_CHECKING:
 
 
 def accuracy_against_length(run: RunFile, records: Sequence[Record]) -> Figure | None:
-    """Score against evaluated length, one panel per task and trained length; None without scores."""
-    return accuracy_against_length_of(groups(run, records))
+    """Draw score against test length, one panel per task and trained length; returns None without scores."""
+    return accuracy_against_length_figure(group_cases(run, records))
 
 
-def accuracy_against_length_of(found: Sequence[Group], *, across: float | None = None) -> Figure | None:
-    """The figure of groups that are already at hand, `across` inches wide where that is given."""
-    kept = [group for group in found if any(group.scores(length) for length in group.evaluated_lengths())]
-    if not kept:
+def accuracy_against_length_figure(groups: Sequence[Group], *, width: float | None = None) -> Figure | None:
+    """Draw score against test length; returns None without scores. `width` in inches overrides the usual width."""
+    scored = [group for group in groups if any(group.scores(length) for length in group.evaluated_lengths())]
+    if not scored:
         return None
-    colours = plot_styles(archs_of(found))
-    shown = {arch: mark for arch, mark in colours.items() if arch in archs_of(kept)}
-    title = "Score against length"
-    with style():
-        drawn, panels = grid(kept, across=across)
+    styles = plot_styles(archs_of(groups))
+    with figure_style():
+        figure, panels = grid(scored, width=width)
+        longest = []
         for (task, length), axes in panels.items():
-            rivals = [group for group in kept if (group.task, group.length) == (task, length)]
-            _accuracy_panel(axes, rivals, colours)
+            rivals = [group for group in scored if (group.task, group.length) == (task, length)]
+            _draw_panel(axes, rivals, styles)
             axes.set_title(f"{numbers.shortened(task, 30)}, trained at {length:,}")
-        drawn.supxlabel("length at which the trained model is tested (steps)", fontsize=9)
-        drawn.supylabel("score (share answered rightly)", fontsize=9)
-        legend(drawn, shown)
-        alternative = f"{title}: {_told_scores(kept)}"
-        svg = to_svg(drawn, title=title, alternative=alternative)
-    return Figure(
-        name="accuracy-against-length",
-        title=title,
-        svg=svg,
-        alternative=alternative,
-        how_to_read=(
-            "Each line is the mean over seeds with its 95% interval, each dot a seed; the vertical line marks the "
-            "trained length, everything right of it is longer than any sequence seen in training. A model that stays "
-            "on the line of chance, or of an answer blind to the past, has not used its memory."
-        ),
-    )
+            longest.append(_scores_at_longest(rivals))
+        figure.supxlabel("test length (steps)", fontsize=9)
+        figure.supylabel(SCORE_LABEL, fontsize=9)
+        legend(figure, {arch: style for arch, style in styles.items() if arch in archs_of(scored)})
+        return finish_figure(
+            figure,
+            name="accuracy-against-length",
+            title="Score against length",
+            alternative=(
+                f"Score of {name_all(archs_of(scored))} against test length; at the longest test length, the mean "
+                f"score is {extreme(longest)}."
+            ),
+            description=_describe(scored),
+            how_to_read=(
+                "Lines are means over seeds with 95% intervals, and dots are single seeds. The vertical line marks "
+                "the trained length; longer sequences do not occur in training. A model whose score stays at "
+                "chance or at the memoryless baseline does not use its memory."
+            ),
+            headed=False,
+        )
 
 
-def _accuracy_panel(axes: Axes, rivals: Sequence[Group], colours: dict[str, PlotStyle]) -> None:
+def _draw_panel(axes: Axes, rivals: Sequence[Group], styles: dict[str, PlotStyle]) -> None:
     trained = rivals[0].length
     lengths = sorted({length for group in rivals for length in group.evaluated_lengths()})
     reference_lines(axes, rivals, lengths)
     axes.axvline(trained, color=PALE, linewidth=1.0)
-    for place, group in enumerate(rivals):
-        mark = colours[group.arch]
+    for index, group in enumerate(rivals):
+        style = styles[group.arch]
         scored = [length for length in group.evaluated_lengths() if group.scores(length)]
-        beside = 1 + min(0.07, 0.4 / len(rivals)) * (place - (len(rivals) - 1) / 2)
-        across = [length * beside for length in scored]
+        offset = 1 + min(0.07, 0.4 / len(rivals)) * (index - (len(rivals) - 1) / 2)
+        xs = [length * offset for length in scored]
         means = [interval_of_mean(group.scores(length)) for length in scored]
         axes.plot(
-            across,
+            xs,
             [mean.middle for mean in means],
-            color=mark.colour,
-            marker=mark.marker,
-            linestyle=mark.dash,
+            color=style.colour,
+            marker=style.marker,
+            linestyle=style.dash,
             zorder=3,
         )
-        for x, mean in zip(across, means, strict=True):
-            interval_bar(axes, x, mean, mark.colour)
-        dots = [(1.035 * x, score) for x, length in zip(across, scored, strict=True) for score in group.scores(length)]
-        axes.plot(*zip(*dots, strict=True), ".", color=mark.colour, markersize=3.5, alpha=0.75, zorder=2)
+        for x, mean in zip(xs, means, strict=True):
+            interval_bar(axes, x, mean, style.colour)
+        dots = [(1.035 * x, score) for x, length in zip(xs, scored, strict=True) for score in group.scores(length)]
+        axes.plot(*zip(*dots, strict=True), ".", color=style.colour, markersize=3.5, alpha=0.75, zorder=2)
     positions_axis(axes, lengths)
     axes.set_xlim(lengths[0] / 1.35, lengths[-1] * 1.35)
     score_axis(axes)
 
 
-def _told_scores(found: Sequence[Group]) -> str:
+def _scores_at_longest(rivals: Sequence[Group]) -> dict[str, float]:
+    """Return the mean scores at the longest test length of a panel, by architecture."""
+    longest = max(length for group in rivals for length in group.evaluated_lengths())
+    return {group.arch: fmean(scores) for group in rivals if (scores := group.scores(longest))}
+
+
+def _describe(groups: Sequence[Group]) -> str:
     return "; ".join(
         f"{group.task} trained at {group.length}, {group.arch}: "
         + ", ".join(
@@ -89,5 +108,5 @@ def _told_scores(found: Sequence[Group]) -> str:
             for length in group.evaluated_lengths()
             if (scores := group.scores(length))
         )
-        for group in found
+        for group in groups
     )

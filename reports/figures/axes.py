@@ -1,4 +1,4 @@
-"""What the panels of the figures share: their grid, their axes, and the lines that a score is held against."""
+"""Shared parts of panels: the grid of panels, axes, reference lines and interval bars."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import ceil, floor, isfinite, log10
 from typing import TYPE_CHECKING, Literal
 
 from reports.analysis.groups import Group
-from reports.figures.canvas import INK, figure, line_labels
+from reports.figures.canvas import INK, empty_figure, line_labels
 from reports.format import numbers
 from reports.format.numbers import short_score
 from results import Interval
@@ -17,54 +17,67 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 8.2
-"""Inches across, of a figure as wide as the page."""
+"""The width in inches of a figure that is as wide as the page."""
 WIDER = 10.2
-"""Inches across, with three columns and more."""
+"""The width in inches with three or more columns."""
 PANEL_HEIGHT = 2.15
+"""In inches."""
 MAX_COLUMNS = 4
+"""With more tasks than this, columns are lengths and rows are tasks."""
 MIN_SPAN = 10
+"""The smallest ratio between the ends of a time axis."""
 MAX_DECADES = 8
+"""The largest number of ticks on a logarithmic axis of powers of ten."""
+SCORE_LABEL = "score (share correct)"
+SCORE_TICKS = {0: "0", 0.25: ".25", 0.5: ".5", 0.75: ".75", 1: "1"}
 TICKS_IN_A_DECADE = {"x": (1, 3), "y": (1, 2, 5)}
-"""As many as there is room for."""
+"""The multiples of a power of ten with a tick; a vertical axis has room for more of them."""
 LABEL_GAP = 0.15
-"""The least distance between two line labels on the score axis: one of them has two rows."""
+"""The smallest distance between two line labels on the score axis, as one of them has two rows."""
 
 
 def grid(
-    found: Sequence[Group], *, across: float | None = None, height: float = PANEL_HEIGHT
+    groups: Sequence[Group], *, width: float | None = None, height: float = PANEL_HEIGHT
 ) -> tuple[Figure, dict[tuple[str, int], Axes]]:
-    """A panel per task and length: tasks side by side where they fit, else lengths; `across` inches where given."""
-    tasks = list(dict.fromkeys(group.task for group in found))
-    lengths = sorted({group.length for group in found})
-    across_tasks = len(tasks) <= MAX_COLUMNS
-    columns, rows = (len(tasks), len(lengths)) if across_tasks else (len(lengths), len(tasks))
-    width = WIDER if columns > 2 else WIDTH if columns > 1 else 5.4
-    drawn = figure(across or max(width, 2.0 * columns), 0.75 + height * rows * (1.3 if rows == 1 else 1))
-    every = drawn.subplots(rows, columns, squeeze=False)
+    """Return a figure with one panel per task and length, and the panels by task and length.
+
+    Columns are tasks if they fit, otherwise lengths. `width` overrides the usual width; both sizes are in inches.
+    """
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    lengths = sorted({group.length for group in groups})
+    columns_are_tasks = len(tasks) <= MAX_COLUMNS
+    columns, rows = (len(tasks), len(lengths)) if columns_are_tasks else (len(lengths), len(tasks))
+    usual_width = WIDER if columns > 2 else WIDTH if columns > 1 else 5.4
+    figure = empty_figure(width or max(usual_width, 2.0 * columns), 0.75 + height * rows * (1.3 if rows == 1 else 1))
+    all_axes = figure.subplots(rows, columns, squeeze=False)
     panels = {}
-    present = {(group.task, group.length) for group in found}
+    present = {(group.task, group.length) for group in groups}
     for i, task in enumerate(tasks):
         for j, length in enumerate(lengths):
-            axes = every[j, i] if across_tasks else every[i, j]
+            axes = all_axes[j, i] if columns_are_tasks else all_axes[i, j]
             if (task, length) in present:
                 panels[task, length] = axes
-                axes.tick_params(labelleft=(i if across_tasks else j) == 0)
+                axes.tick_params(labelleft=(i if columns_are_tasks else j) == 0)
             else:
                 axes.set_axis_off()
-    return drawn, panels
+    return figure, panels
 
 
 def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int]) -> None:
-    """Chance and the answer blind to the past, drawn from edge to edge and named beside it."""
-    lines = [line for length in lengths for group in rivals if (line := group.reference(length)) is not None]
-    by_length = {line.length: line for line in lines}
+    """Draw chance and the memoryless baseline from edge to edge, with their names at the right edge."""
+    references = [group.reference(length) for length in lengths for group in rivals]
+    by_length = {reference.length: reference for reference in references if reference is not None}
     labels = []
     for name, dash, heights in (
-        ("chance", (0, (1, 1.5)), {length: line.chance for length, line in by_length.items()}),
+        ("chance", (0, (1, 1.5)), {length: reference.chance for length, reference in by_length.items()}),
         (
-            "blind to\nthe past",
+            "memoryless\nbaseline",
             (0, (4, 2)),
-            {n: line.memoryless_score for n, line in by_length.items() if line.memoryless_score is not None},
+            {
+                length: reference.memoryless_score
+                for length, reference in by_length.items()
+                if reference.memoryless_score is not None
+            },
         ),
     ):
         if heights:
@@ -78,19 +91,19 @@ def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int])
 
 
 def score_axis(axes: Axes) -> None:
-    """From 0 to 1, always, so that panels and runs can be compared by eye: axes that share limits are slow to draw."""
-    axes.set_ylim(-0.02, 1.04)
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], labels=["0", ".25", ".5", ".75", "1"])
+    """Make the vertical axis run from 0 to 1, so that panels and runs can be compared by eye."""
+    axes.set_ylim(-0.02, 1.04)  # set per panel: axes that share their limits are slow to draw
+    axes.set_yticks(list(SCORE_TICKS), labels=list(SCORE_TICKS.values()))
 
 
 def interval_bar(axes: Axes, x: float, interval: Interval, colour: str) -> None:
-    """The interval of a score as a vertical bar; nothing where the samples cannot give one."""
+    """Draw the interval of a score as a vertical bar; draws nothing if an end is infinite."""
     if isfinite(interval.low) and isfinite(interval.high):
         axes.plot([x, x], [max(interval.low, 0), min(interval.high, 1)], color=colour, linewidth=1.0, zorder=2)
 
 
 def decades_axis(axes: Axes) -> None:
-    """A logarithmic vertical axis with a few whole powers of ten, written as text: `0.01`, `10⁻⁶`."""
+    """Make the vertical axis logarithmic, with ticks at a few powers of ten: `0.01`, `10⁻⁶`."""
     from matplotlib.ticker import FuncFormatter, LogLocator
 
     axes.set_yscale("log")
@@ -100,14 +113,14 @@ def decades_axis(axes: Axes) -> None:
 
 
 def time_axis(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> None:
-    """A logarithmic axis around `values`, in microseconds, written as plain numbers.
+    """Make an axis logarithmic around `values`, with plain numbers as tick labels.
 
-    It spans a decade at least, so that noise is not blown up into something that looks like an effect.
+    The axis spans at least one decade, so that noise does not look like an effect.
     """
-    kept = [value for value in values if value > 0]
-    if not kept:
+    positive = [value for value in values if value > 0]
+    if not positive:
         return
-    low, high = min(kept) / 1.4, max(kept) * 1.4
+    low, high = min(positive) / 1.4, max(positive) * 1.4
     widening = max(1.0, (MIN_SPAN * low / high) ** 0.5)
     low, high = low / widening, high * widening
     decades = range(floor(log10(low)), ceil(log10(high)) + 1)

@@ -1,4 +1,4 @@
-"""Two runs in one figure: scores of the one against scores of the other, and the cost of their streamed steps."""
+"""Figures that compare a run with a baseline run: scores and step costs."""
 
 from __future__ import annotations
 
@@ -6,100 +6,123 @@ from collections.abc import Sequence
 
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.step_costs import step_costs_by_arch
-from reports.figures.axes import interval_bar, score_axis, time_axis
-from reports.figures.canvas import INK, PALE, Figure, figure, finished, legend, plot_styles, positions_axis, style
+from reports.figures.alternative_text import name_all
+from reports.figures.axes import SCORE_TICKS, interval_bar, score_axis, time_axis
+from reports.figures.canvas import (
+    INK,
+    PALE,
+    Figure,
+    empty_figure,
+    figure_style,
+    finish_figure,
+    legend,
+    plot_styles,
+    positions_axis,
+    thinned,
+)
 from reports.format import numbers
 from reports.text.baseline import BaselineComparison
 from results import Interval
 
 
-def scores_of_both(versus: BaselineComparison, found: Sequence[Group]) -> Figure | None:
-    """A mark for each architecture, task and length: above the diagonal the new run is better; None without pairs."""
+def baseline_scores_figure(versus: BaselineComparison, groups: Sequence[Group]) -> Figure | None:
+    """Draw the scores of this run against those of the baseline run; returns None if no score is in both."""
     pairs = [pair for pair in versus.pairs if pair.base.score is not None and pair.new.score is not None]
     if not pairs:
         return None
-    colours = {arch: mark for arch, mark in plot_styles(archs_of(found)).items() if arch in {p.new.arch for p in pairs}}
-    title = "Scores of both runs"
-    with style():
-        drawn = figure(5.4, 4.9)
-        axes = drawn.subplots()
+    archs = {pair.new.arch for pair in pairs}
+    styles = {arch: style for arch, style in plot_styles(archs_of(groups)).items() if arch in archs}
+    gains = [
+        pair.new.score - pair.base.score for pair in pairs if pair.new.score is not None and pair.base.score is not None
+    ]
+    with figure_style():
+        figure = empty_figure(5.4, 4.9)
+        axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=PALE, linewidth=1.0, zorder=1)
         for pair in pairs:
             assert pair.base.score is not None
             assert pair.new.score is not None
-            mark = colours[pair.new.arch]
+            style = styles[pair.new.arch]
             if pair.new.score_low is not None and pair.new.score_high is not None:
-                upright = Interval(pair.new.score_low, pair.new.score, pair.new.score_high)
-                interval_bar(axes, pair.base.score, upright, mark.colour)
+                interval = Interval(pair.new.score_low, pair.new.score, pair.new.score_high)
+                interval_bar(axes, pair.base.score, interval, style.colour)
             if pair.base.score_low is not None and pair.base.score_high is not None:
-                level = [pair.base.score_low, pair.base.score_high]
-                axes.plot(level, [pair.new.score] * 2, color=mark.colour, linewidth=1.0, zorder=2)
-            axes.plot([pair.base.score], [pair.new.score], marker=mark.marker, color=mark.colour, clip_on=False)
+                ends = [pair.base.score_low, pair.base.score_high]
+                axes.plot(ends, [pair.new.score] * 2, color=style.colour, linewidth=1.0, zorder=2)
+            axes.plot([pair.base.score], [pair.new.score], marker=style.marker, color=style.colour, clip_on=False)
         score_axis(axes)
         axes.set_xlim(-0.02, 1.04)
-        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", ".25", ".5", ".75", "1"])
-        axes.set_xlabel("score in the baseline (share answered rightly)")
-        axes.set_ylabel("score in this run (share answered rightly)")
-        legend(drawn, colours, line=False)
-        told = "; ".join(
-            f"{pair.new.arch} on {pair.new.task} at {pair.new.length}: "
-            f"{numbers.score(pair.base.score, 2)} before, {numbers.score(pair.new.score, 2)} now"
-            for pair in pairs
-        )
-        return finished(
-            drawn,
-            name="scores-of-both",
-            title=title,
-            told=told,
+        axes.set_xticks(list(SCORE_TICKS), labels=list(SCORE_TICKS.values()))
+        axes.set_xlabel("score in the baseline run (share correct)")
+        axes.set_ylabel("score in this run (share correct)")
+        legend(figure, styles, line=False)
+        return finish_figure(
+            figure,
+            name="baseline-scores",
+            title="Scores of both runs",
+            alternative=(
+                f"Mean scores of this run against those of the baseline run in {numbers.plural(len(gains), 'pair')}: "
+                f"{sum(gain > 0 for gain in gains)} higher, {sum(gain == 0 for gain in gains)} equal and "
+                f"{sum(gain < 0 for gain in gains)} lower in this run."
+            ),
+            description="; ".join(
+                f"{pair.new.arch} on {pair.new.task} at {pair.new.length}: "
+                f"{numbers.score(pair.base.score, 2)} before, {numbers.score(pair.new.score, 2)} now"
+                for pair in pairs
+            ),
             how_to_read=(
-                "A mark is one architecture on one task at its trained length, with both 95% intervals. On the line "
-                "both runs score the same; above it this run scores more."
+                "Each marker is one architecture on one task at its trained length, with the 95% intervals of both "
+                "runs. On the diagonal both runs score the same; above it this run scores higher."
             ),
         )
 
 
-def steps_of_both(before: Sequence[Group], found: Sequence[Group]) -> Figure | None:
-    """The p50 of a streamed step against position, the baseline hollow; None where not both were streamed."""
-    now, then = step_costs_by_arch(found), step_costs_by_arch(before)
-    shared = {arch: mark for arch, mark in plot_styles(archs_of(found)).items() if arch in now and arch in then}
+def baseline_step_costs_figure(baseline_groups: Sequence[Group], groups: Sequence[Group]) -> Figure | None:
+    """Draw the p50 of a streamed step in both runs; returns None if no architecture was streamed in both."""
+    new, base = step_costs_by_arch(groups), step_costs_by_arch(baseline_groups)
+    shared = {arch: style for arch, style in plot_styles(archs_of(groups)).items() if arch in new and arch in base}
     if not shared:
         return None
-    title = "Cost of a streamed step in both runs"
-    with style():
-        drawn = figure(5.4, 4.9)
-        axes = drawn.subplots()
-        for arch, mark in shared.items():
-            for costs, filled in ((then[arch], False), (now[arch], True)):
+    faster = sum(new[arch][-1].p50_seconds < base[arch][-1].p50_seconds for arch in shared)
+    with figure_style():
+        figure = empty_figure(5.4, 4.9)
+        axes = figure.subplots()
+        for arch, style in shared.items():
+            for costs, filled in ((base[arch], False), (new[arch], True)):
                 axes.plot(
                     [cost.position for cost in costs],
                     [1e6 * cost.p50_seconds for cost in costs],
-                    color=mark.colour,
-                    marker=mark.marker,
+                    color=style.colour,
+                    marker=style.marker,
                     markersize=4.5 if filled else 6.5,
                     linewidth=1.7 if filled else 0.9,
-                    linestyle=mark.dash if filled else (0, (1, 1)),
+                    linestyle=style.dash if filled else (0, (1, 1)),
                     fillstyle="full" if filled else "none",
                 )
-        every = [cost for arch in shared for cost in (*now[arch], *then[arch])]
-        positions = sorted({cost.position for cost in every})
-        positions_axis(axes, positions[:: -max(1, -(-len(positions) // 7))][::-1])
-        time_axis(axes, "y", [1e6 * cost.p50_seconds for cost in every])
+        all_costs = [cost for arch in shared for cost in (*new[arch], *base[arch])]
+        positions_axis(axes, thinned(sorted({cost.position for cost in all_costs})))
+        time_axis(axes, "y", [1e6 * cost.p50_seconds for cost in all_costs])
         axes.set_xlabel("position in the stream (steps)")
         axes.set_ylabel("time per step, p50 (µs)")
-        axes.set_title("filled: this run; hollow: the baseline", color=INK)
-        legend(drawn, shared)
-        told = "; ".join(
-            f"{arch} at position {now[arch][-1].position}: {numbers.microseconds(then[arch][-1].p50_seconds)} before, "
-            f"{numbers.microseconds(now[arch][-1].p50_seconds)} now"
+        axes.set_title("filled: this run; hollow: baseline run", color=INK)
+        legend(figure, shared)
+        described = "; ".join(
+            f"{arch} at position {new[arch][-1].position}: {numbers.microseconds(base[arch][-1].p50_seconds)} before, "
+            f"{numbers.microseconds(new[arch][-1].p50_seconds)} now"
             for arch in shared
         )
-        return finished(
-            drawn,
-            name="steps-of-both",
-            title=title,
-            told=f"p50 in microseconds: {told}",
+        return finish_figure(
+            figure,
+            name="baseline-step-costs",
+            title="Cost of a streamed step in both runs",
+            alternative=(
+                f"Median time per streamed step of {name_all(shared)} in both runs; at the last position, this run is "
+                f"faster for {faster} of {numbers.plural(len(shared), 'architecture')}."
+            ),
+            description=f"p50 in microseconds: {described}",
             how_to_read=(
-                "Filled marks are this run, hollow ones the baseline: medians over cases. Runs of another machine or "
-                "another day differ for many reasons; the table says which differences count."
+                "Filled markers are this run and hollow markers the baseline run; both are medians over cases. Runs "
+                "on different machines or days differ for many reasons. The table of verdicts says which differences "
+                "are significant."
             ),
         )

@@ -1,7 +1,7 @@
-"""What the figures share: the marks of an architecture, the way to SVG, dark mode.
+"""Shared parts of all figures: plot styles, legends, SVG output and dark mode.
 
-Each architecture has a colour (Okabe & Ito's colour-blind-safe palette), a marker and a dash of its
-own, so that a figure can be read in grey and by colour-blind readers.
+Each architecture has its own colour (from Okabe and Ito's colour-blind-safe palette), marker and dash pattern,
+so that figures can be read in greyscale and by colour-blind readers.
 """
 
 from __future__ import annotations
@@ -16,28 +16,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from reports.format.numbers import stacked
+from reports.format.numbers import wrap_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MplFigure
     from matplotlib.transforms import Bbox
 
-STYLE = Path(__file__).with_name("carousel.mplstyle")
+STYLE_FILE = Path(__file__).with_name("carousel.mplstyle")
 INK, PALE = "#24292f", "#8c959f"
-"""Text, and everything that stands back: the style file names the same two."""
+"""The colours of text and of secondary lines; the style file uses the same two."""
 PNG_DOTS_PER_INCH = 160
 LETTER_INCHES = 0.08
-"""About the width of a letter in the legend."""
+"""The approximate width of a letter in a legend."""
 LINE_INCHES = 0.175
+"""The height of a line in a legend."""
 EXPECTED_LINES = 3
-"""Of a legend, for which figures have room."""
+"""The number of legend lines for which figures have room; they grow with further ones."""
+MAX_TICKS = 7
+"""The largest number of ticks on an axis of positions."""
 MAX_LETTERS = 38
-"""In a line of the legend: a longer name is broken and not cut, since names may differ in their ends."""
+"""The length of a legend line. Longer names are broken, not cut, because names may differ only in their ends."""
 DARK_INK, DARK_PALE = "#e6edf3", "#768390"
 
 HEADING_SIZE, HEADING_LINE_INCHES, HEADING_LETTER_INCHES = 10.5, 0.2, 0.1
-"""Points, inches between lines, and about the width of a bold letter, of the heading of a file."""
+"""The heading of a file: font size in points, line height, and approximate width of a bold letter."""
 
 Form = Literal["svg", "png"]
 Dash = Literal["solid", "none"] | tuple[int, tuple[float, ...]]
@@ -45,7 +48,7 @@ Dash = Literal["solid", "none"] | tuple[int, tuple[float, ...]]
 
 @dataclass(frozen=True, slots=True)
 class PlotStyle:
-    """How one architecture is drawn."""
+    """The colour, marker and dash pattern of one architecture."""
 
     colour: str
     marker: str
@@ -54,24 +57,29 @@ class PlotStyle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A figure as SVG text, with what a reader needs who cannot see it, and how to read it."""
+    """A figure as SVG text, with its title, alternative text and caption."""
 
     name: str
+    """The name of its file and the id of its element on the page."""
     title: str
     svg: str
     alternative: str
+    """One sentence for readers who cannot see the figure: what it shows, and its main result."""
+    description: str
+    """The numbers of the figure as text, which the SVG carries as its `<desc>`."""
     how_to_read: str
-    file: Callable[[Form, str], bytes] | None = field(default=None, repr=False, compare=False)
-    """Draws the same figure under a heading, as a file that is seen on its own: SVG, or pixels on white."""
+    """The caption."""
+    render_file: Callable[[Form, str], bytes] | None = field(default=None, repr=False, compare=False)
+    """Renders the figure under a heading, as SVG or as PNG on white; None if files carry no heading."""
 
 
-_KNOWN = {
+_FIXED_STYLES = {
     "lstm": PlotStyle("#0072B2", "o", "solid"),
     "gru": PlotStyle("#009E73", "s", (0, (5, 1.5))),
     "rnn": PlotStyle("#D55E00", "^", (0, (1.2, 1.2))),
     "transformer": PlotStyle("#CC79A7", "D", (0, (6, 1.5, 1.2, 1.5))),
 }
-_OTHERS = (
+_SPARE_STYLES = (
     PlotStyle("#E69F00", "v", (0, (3, 1.2))),
     PlotStyle("#56B4E9", "P", (0, (8, 2))),
     PlotStyle("#999999", "X", (0, (3, 1, 1, 1, 1, 1))),
@@ -84,74 +92,80 @@ _OTHERS = (
 
 
 def plot_styles(archs: Sequence[str]) -> dict[str, PlotStyle]:
-    """A mark for each label: fixed for the four first architectures, the others in their order."""
-    found: dict[str, PlotStyle] = {}
+    """Return a style per label: fixed for four well-known architectures, in order of appearance for the others."""
+    styles: dict[str, PlotStyle] = {}
     spare = 0
     for arch in archs:
         base = re.split(r"[: ]", arch, maxsplit=1)[0]
-        known = _KNOWN.get(base)
-        if known is not None and known not in found.values():
-            found[arch] = known
+        known = _FIXED_STYLES.get(base)
+        if known is not None and known not in styles.values():
+            styles[arch] = known
         else:
-            found[arch] = _OTHERS[spare % len(_OTHERS)]
+            styles[arch] = _SPARE_STYLES[spare % len(_SPARE_STYLES)]
             spare += 1
-    return found
+    return styles
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """The style file, and silence about letters that the font lacks: the reader's fonts draw the text."""
+def figure_style() -> Iterator[None]:
+    """Apply the style file, and ignore warnings about missing glyphs: the reader's fonts draw the text."""
     import matplotlib
 
-    with matplotlib.rc_context(fname=STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context(fname=STYLE_FILE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
-def figure(width: float, height: float) -> MplFigure:
-    """An empty figure of that many inches."""
+def empty_figure(width: float, height: float) -> MplFigure:
+    """Return an empty figure of the given size in inches."""
     from matplotlib.figure import Figure as MplFigure
 
-    made = MplFigure(figsize=(width, height), layout="constrained")
-    made.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05)  # type: ignore[union-attr, call-arg]
-    return made
+    figure = MplFigure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05)  # type: ignore[union-attr, call-arg]
+    return figure
 
 
-def legend(drawn: MplFigure, archs: dict[str, PlotStyle], *, line: bool = True) -> None:
-    """Above the panels, the name of every architecture: in one row where it fits; the panels keep their height."""
+def legend(figure: MplFigure, styles: dict[str, PlotStyle], *, line: bool = True) -> None:
+    """Draw a legend above the panels, in one row if it fits; the figure grows so that the panels keep their height."""
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D(
             [],
             [],
-            color=mark.colour,
-            marker=mark.marker,
-            linestyle=mark.dash if line else "none",
-            label=stacked(arch, MAX_LETTERS),
+            color=style.colour,
+            marker=style.marker,
+            linestyle=style.dash if line else "none",
+            label=wrap_label(arch, MAX_LETTERS),
         )
-        for arch, mark in archs.items()
+        for arch, style in styles.items()
     ]
     letters = [max(map(len, str(handle.get_label()).splitlines()), default=0) for handle in handles]
     widths = [LETTER_INCHES * (count + 7) for count in letters]
-    one_row = sum(widths) <= drawn.get_figwidth()
-    columns = len(handles) if one_row else max(1, int(drawn.get_figwidth() / max(widths)))
+    one_row = sum(widths) <= figure.get_figwidth()
+    columns = len(handles) if one_row else max(1, int(figure.get_figwidth() / max(widths)))
     rows = -(-len(handles) // columns) if handles else 0
     lines = [str(handle.get_label()).count("\n") + 1 for handle in handles]
     tallest = max((sum(lines[start : start + rows]) for start in range(0, len(lines), max(rows, 1))), default=0)
-    drawn.set_figheight(drawn.get_figheight() + LINE_INCHES * max(0, tallest - EXPECTED_LINES))
-    drawn.legend(handles=handles, loc="outside upper left", ncols=columns)
+    figure.set_figheight(figure.get_figheight() + LINE_INCHES * max(0, tallest - EXPECTED_LINES))
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns)
 
 
 def positions_axis(axes: Axes, ticks: Sequence[int]) -> None:
-    """A logarithmic axis of whole numbers, every tick written out."""
+    """Make the horizontal axis logarithmic, with the given ticks as plain numbers."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(ticks), labels=[f"{tick:,}" for tick in ticks])
     axes.minorticks_off()
 
 
+def thinned(positions: Sequence[int]) -> list[int]:
+    """Return at most `MAX_TICKS` evenly spaced positions, always including the last one."""
+    stride = max(1, -(-len(positions) // MAX_TICKS))
+    return list(positions[::-stride][::-1])
+
+
 def line_labels(axes: Axes, lines: Sequence[tuple[float, str]], *, gap: float) -> None:
-    """Names of horizontal lines beside the right edge, at least `gap` apart in data units."""
+    """Write the names of horizontal lines at the right edge, at least `gap` apart in data units."""
     previous = -float("inf")
     for height, text in sorted(lines):
         previous = max(height, previous + gap)
@@ -167,16 +181,35 @@ def line_labels(axes: Axes, lines: Sequence[tuple[float, str]], *, gap: float) -
         )
 
 
-def finished(drawn: MplFigure, *, name: str, title: str, told: str, how_to_read: str) -> Figure:
-    """A figure as a drawing, which can be had as a file with a heading too. Called within `style()`."""
-    alternative = f"{title}: {told}"
+def finish_figure(
+    figure: MplFigure,
+    *,
+    name: str,
+    title: str,
+    alternative: str,
+    description: str,
+    how_to_read: str,
+    headed: bool = True,
+) -> Figure:
+    """Return a drawn figure as SVG with its texts; must be called within `figure_style()`.
 
-    def file(form: Form, heading: str) -> bytes:
-        with style(), _headed(drawn, heading) as whole:
+    Args:
+        figure: The drawn matplotlib figure.
+        name: The name of the file and of the element on the page.
+        title: The heading on the page.
+        alternative: One sentence that states what the figure shows and its main result.
+        description: The plotted numbers as text, which the SVG carries after the title.
+        how_to_read: The caption.
+        headed: Whether the figure's file carries its title.
+    """
+    description = f"{title}: {description}"
+
+    def render_file(form: Form, heading: str) -> bytes:
+        with figure_style(), _headed(figure, heading) as whole:
             if form == "svg":
-                return to_svg(drawn, title=heading, alternative=alternative, whole=whole).encode()
+                return to_svg(figure, title=heading, description=description, whole=whole).encode()
             out = io.BytesIO()
-            drawn.savefig(
+            figure.savefig(
                 out,
                 format="png",
                 dpi=PNG_DOTS_PER_INCH,
@@ -186,22 +219,29 @@ def finished(drawn: MplFigure, *, name: str, title: str, told: str, how_to_read:
             )
         return out.getvalue()
 
-    svg = to_svg(drawn, title=title, alternative=alternative)
-    return Figure(name=name, title=title, svg=svg, alternative=alternative, how_to_read=how_to_read, file=file)
+    return Figure(
+        name=name,
+        title=title,
+        svg=to_svg(figure, title=title, description=description),
+        alternative=alternative,
+        description=description,
+        how_to_read=how_to_read,
+        render_file=render_file if headed else None,
+    )
 
 
 @contextmanager
-def _headed(drawn: MplFigure, heading: str) -> Iterator[Bbox]:
-    """A figure with a heading over it, and the inches that hold both: its panels stay as they are on a page."""
+def _headed(figure: MplFigure, heading: str) -> Iterator[Bbox]:
+    """Put a heading above a figure, and yield the box in inches that contains both; the panels do not move."""
     from matplotlib.transforms import Bbox
 
-    drawn.set_layout_engine("none")  # it has been laid out for the page
-    for one in drawn.legends:  # they would else follow the upper edge of what is written
-        one.set_bbox_to_anchor(Bbox.unit(), transform=drawn.transFigure)
-    width, height = drawn.get_size_inches()
-    lines = stacked(heading, int(width / HEADING_LETTER_INCHES))
+    figure.set_layout_engine("none")  # the layout for the page is final
+    for each in figure.legends:  # otherwise legends would move to the upper edge of the larger box
+        each.set_bbox_to_anchor(Bbox.unit(), transform=figure.transFigure)
+    width, height = figure.get_size_inches()
+    lines = wrap_label(heading, int(width / HEADING_LETTER_INCHES))
     added = HEADING_LINE_INCHES * (lines.count("\n") + 1) + HEADING_LINE_INCHES / 2
-    text = drawn.text(
+    text = figure.text(
         0.06 / width,
         1 + (added - HEADING_LINE_INCHES / 2) / height,
         lines,
@@ -216,25 +256,28 @@ def _headed(drawn: MplFigure, heading: str) -> Iterator[Bbox]:
         text.remove()
 
 
-def to_svg(drawn: MplFigure, *, title: str, alternative: str, whole: Bbox | None = None) -> str:
-    """SVG text: the same figure gives the same bytes; it names itself to screen readers and follows dark mode."""
+def to_svg(figure: MplFigure, *, title: str, description: str, whole: Bbox | None = None) -> str:
+    """Return a figure as SVG text with a title, a description and colours for dark mode.
+
+    The same figure gives the same bytes. `whole` is the box in inches to save, by default the whole figure.
+    """
     out = io.StringIO()
-    drawn.savefig(out, format="svg", bbox_inches=whole)
+    figure.savefig(out, format="svg", bbox_inches=whole)
     text = out.getvalue()
     text = text[text.index("<svg ") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = _PLACES.sub(lambda found: _LONG.sub(r"\1", found[0]), text)
+    text = _COORDINATES.sub(lambda match: _EXTRA_DIGITS.sub(r"\1", match[0]), text)
     text = text.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
     head, rest = text.split(">", 1)
     return (
         f'{head} role="img" aria-label="{html.escape(title)}">\n'
-        f" <title>{html.escape(title)}</title>\n <desc>{html.escape(alternative)}</desc>\n <style>{_DARK}</style>{rest}"
+        f" <title>{html.escape(title)}</title>\n <desc>{html.escape(description)}</desc>\n <style>{_DARK}</style>{rest}"
     )
 
 
-_PLACES = re.compile(r'\b(?:d|x|y|points)="[^"]*"')
-_LONG = re.compile(r"(\.\d\d)\d+")
-"""A hundredth of a point is finer than any screen or printer shows."""
+_COORDINATES = re.compile(r'\b(?:d|x|y|points)="[^"]*"')
+_EXTRA_DIGITS = re.compile(r"(\.\d\d)\d+")
+"""Digits beyond a hundredth of a point, which no screen or printer resolves."""
 
 
 def _recoloured(light: str, dark: str) -> str:

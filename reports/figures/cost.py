@@ -1,4 +1,4 @@
-"""Score against cost: what a step must cost for what is remembered."""
+"""Score against the cost of a streamed step."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from math import log2
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from reports.analysis.groups import Group, archs_of, groups
+from reports.analysis.groups import Group, archs_of, group_cases
 from reports.analysis.step_costs import StepCost, step_costs
-from reports.figures.axes import grid, interval_bar, reference_lines, score_axis, time_axis
-from reports.figures.canvas import Figure, PlotStyle, legend, plot_styles, style, to_svg
+from reports.figures.alternative_text import extreme, name_all
+from reports.figures.axes import SCORE_LABEL, grid, interval_bar, reference_lines, score_axis, time_axis
+from reports.figures.canvas import Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
 from reports.format import numbers
 from results import Record, RunFile, interval_of_mean
 
@@ -19,63 +20,68 @@ if TYPE_CHECKING:
 
 
 def accuracy_against_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
-    """Score against the p50 of a step at the longest position; None where no case has both."""
-    return accuracy_against_cost_of(groups(run, records))
+    """Draw score against the p50 of a step at the last position; returns None if no case has both."""
+    return accuracy_against_cost_figure(group_cases(run, records))
 
 
-def accuracy_against_cost_of(found: Sequence[Group]) -> Figure | None:
-    """The figure of groups that are already at hand."""
-    both = [(group, costs[-1]) for group in found if group.scores() and (costs := step_costs(group.seeds))]
-    if not both:
+def accuracy_against_cost_figure(groups: Sequence[Group]) -> Figure | None:
+    """Draw score against step cost, one panel per task and length; returns None if no case has both."""
+    measured = [(group, costs[-1]) for group in groups if group.scores() and (costs := step_costs(group.seeds))]
+    if not measured:
         return None
-    colours = plot_styles(archs_of(found))
-    states = {arch: [cost.state_bytes for group, cost in both if group.arch == arch] for arch in archs_of(found)}
-    position = max(cost.position for _, cost in both)
-    title = "Score against cost"
-    with style():
-        drawn, panels = grid([group for group, _ in both])
+    styles = plot_styles(archs_of(groups))
+    states = {arch: [cost.state_bytes for group, cost in measured if group.arch == arch] for arch in styles}
+    position = max(cost.position for _, cost in measured)
+    with figure_style():
+        figure, panels = grid([group for group, _ in measured])
+        scores, seconds = [], []
         for (task, length), axes in panels.items():
-            rivals = [(group, cost) for group, cost in both if (group.task, group.length) == (task, length)]
-            _cost_panel(axes, rivals, colours)
+            rivals = [(group, cost) for group, cost in measured if (group.task, group.length) == (task, length)]
+            _draw_panel(axes, rivals, styles)
             axes.set_title(f"{numbers.shortened(task, 30)}, length {length:,}")
-        drawn.supxlabel(f"time per step at position {position:,}, p50 (µs)", fontsize=9)
-        drawn.supylabel("score (share answered rightly)", fontsize=9)
-        named = {f"{arch}, {numbers.sizes(kept)} of state": colours[arch] for arch, kept in states.items() if kept}
-        legend(drawn, named, line=False)
-        told = "; ".join(
-            f"{group.task} at {group.length}, {group.arch}: {fmean(group.scores()):.2f} for "
-            f"{numbers.microseconds(cost.p50_seconds)} µs and {numbers.size(cost.state_bytes)}"
-            for group, cost in both
+            scores.append({group.arch: fmean(group.scores()) for group, _ in rivals})
+            seconds.append({group.arch: cost.p50_seconds for group, cost in rivals})
+        figure.supxlabel(f"time per step at position {position:,}, p50 (µs)", fontsize=9)
+        figure.supylabel(SCORE_LABEL, fontsize=9)
+        labelled = {f"{arch}, state {numbers.sizes(sizes)}": styles[arch] for arch, sizes in states.items() if sizes}
+        legend(figure, labelled, line=False)
+        return finish_figure(
+            figure,
+            name="accuracy-against-cost",
+            title="Score against cost",
+            alternative=(
+                f"Score of {name_all(group.arch for group, _ in measured)} against time per step; the mean score is "
+                f"{extreme(scores)}, and the time per step is "
+                f"{extreme(seconds, 'lowest', choose=min, write=lambda value: f'{numbers.microseconds(value)} µs')}."
+            ),
+            description="; ".join(
+                f"{group.task} at {group.length}, {group.arch}: {fmean(group.scores()):.2f} for "
+                f"{numbers.microseconds(cost.p50_seconds)} µs and {numbers.size(cost.state_bytes)}"
+                for group, cost in measured
+            ),
+            how_to_read=(
+                "Up and to the left is better: a higher score for a cheaper step. The area of a marker grows with "
+                "each doubling of the state of a stream. Vertical bars are 95% intervals over seeds."
+            ),
+            headed=False,
         )
-        svg = to_svg(drawn, title=title, alternative=f"{title}: {told}")
-    return Figure(
-        name="accuracy-against-cost",
-        title=title,
-        svg=svg,
-        alternative=f"{title}: {told}",
-        how_to_read=(
-            "Up and to the left is better: a higher score for a cheaper step. A mark's area grows with each doubling "
-            "of the state that a stream must carry; vertical bars are 95% intervals over seeds."
-        ),
-    )
 
 
-def _cost_panel(axes: Axes, rivals: Sequence[tuple[Group, StepCost]], colours: dict[str, PlotStyle]) -> None:
+def _draw_panel(axes: Axes, rivals: Sequence[tuple[Group, StepCost]], styles: dict[str, PlotStyle]) -> None:
     reference_lines(axes, [group for group, _ in rivals], [rivals[0][0].length])
-    seconds = [cost.p50_seconds * 1e6 for _, cost in rivals]
     for group, cost in rivals:
-        mark, interval = colours[group.arch], interval_of_mean(group.scores())
+        style, interval = styles[group.arch], interval_of_mean(group.scores())
         x = cost.p50_seconds * 1e6
-        interval_bar(axes, x, interval, mark.colour)
+        interval_bar(axes, x, interval, style.colour)
         axes.plot(
             [x],
             [interval.middle],
-            marker=mark.marker,
+            marker=style.marker,
             markersize=(6 * log2(2 + (cost.state_bytes or 0))) ** 0.5,
-            color=mark.colour,
+            color=style.colour,
             zorder=3,
             alpha=0.85,
             clip_on=False,
         )
-    time_axis(axes, "x", seconds)
+    time_axis(axes, "x", [cost.p50_seconds * 1e6 for _, cost in rivals])
     score_axis(axes)

@@ -1,4 +1,4 @@
-"""The gates of one trained model over the steps of a sequence, and the attention map of one that has no gates."""
+"""The gates of one trained model over the steps of a sequence, and the attention maps of a model without gates."""
 
 from __future__ import annotations
 
@@ -8,79 +8,98 @@ import numpy as np
 
 from reports.analysis.traces import slug
 from reports.figures.axes import WIDTH
-from reports.figures.canvas import INK, PALE, Figure, figure, finished, style
+from reports.figures.canvas import INK, PALE, Figure, empty_figure, figure_style, finish_figure
 from reports.format.numbers import plural
 from results import Traces
 
 COLUMNS = 2
 ORDER = ("input", "forget", "output", "update", "reset", "candidate")
-"""Of the panels; gates of other names come after these."""
+"""The order of panels; gates with other names follow."""
 ROW_INCHES = 1.75
 ATTENTION_INCHES = 2.1
-LINES = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#555555", "#999933")
-"""One colour a unit: Okabe & Ito's, and two more."""
+"""The width and the height of an attention map."""
+UNIT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#555555", "#999933")
+"""One colour per unit: those of Okabe and Ito, and two more."""
 
 
-def gates_over_steps(traces: Traces, *, of: str, name: str) -> Figure | None:
-    """A panel for each gate of the first layer, a line a unit, on the first stored sequence; None without gates."""
+def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
+    """Draw one panel per gate of the first layer and one line per unit, on the first stored sequence.
+
+    Returns None without gates. `subject` names the model in the title, and `name` in the name of the figure.
+    """
     if not traces.gates:
         return None
-    gates = {gate: traces.gates[gate] for gate in sorted(traces.gates, key=_place)}
+    gates = {gate: traces.gates[gate] for gate in sorted(traces.gates, key=_panel_order)}
     steps = np.arange(1, traces.inputs_STD.shape[1] + 1)
     count = next(iter(gates.values())).shape[2]
-    mean = f"mean of {plural(count, 'unit')}, {plural(len(traces.inputs_STD), 'sequence')}"
-    title = f"Gates over the steps, {of}"
-    with style():
+    sequences = plural(len(traces.inputs_STD), "sequence")
+    with figure_style():
         rows = ceil(len(gates) / COLUMNS)
-        drawn = figure(WIDTH, 0.8 + ROW_INCHES * rows)
-        every = drawn.subplots(rows, COLUMNS, squeeze=False, sharex=True).flatten()
-        for axes in every[len(gates) :]:
+        figure = empty_figure(WIDTH, 0.8 + ROW_INCHES * rows)
+        all_axes = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True).flatten()
+        for axes in all_axes[len(gates) :]:
             axes.set_axis_off()
-        for axes, (gate, values_STU) in zip(every, gates.items(), strict=False):
+        for axes, (gate, values_STU) in zip(all_axes, gates.items(), strict=False):
             signed = values_STU.min() < 0
             for unit in range(count):
-                axes.plot(steps, values_STU[0, :, unit], color=LINES[unit % len(LINES)], linewidth=1.2)
-            axes.plot(steps, values_STU.mean((0, 2)), color=INK, linewidth=2.0, linestyle=(0, (4, 1.5)), label=mean)
+                colour = UNIT_COLOURS[unit % len(UNIT_COLOURS)]
+                axes.plot(steps, values_STU[0, :, unit], color=colour, linewidth=1.2)
+            axes.plot(
+                steps,
+                values_STU.mean((0, 2)),
+                color=INK,
+                linewidth=2.0,
+                linestyle=(0, (4, 1.5)),
+                label=f"mean of {plural(count, 'unit')}, {sequences}",
+            )
             axes.set_title(gate)
             axes.set_ylim(-1.04 if signed else -0.02, 1.04)
-        for axes in every[max(0, len(gates) - COLUMNS) : len(gates)]:
-            axes.tick_params(labelbottom=True)  # the last of its column, which need not be in the last row
-        every[0].legend(loc="best", fontsize=7.5)
-        drawn.supxlabel("step", fontsize=9)
-        drawn.supylabel("activation", fontsize=9)
-        told = "; ".join(
+        for axes in all_axes[max(0, len(gates) - COLUMNS) : len(gates)]:
+            axes.tick_params(labelbottom=True)  # the lowest panel of a column need not be in the last row
+        all_axes[0].legend(loc="best", fontsize=7.5)
+        figure.supxlabel("step", fontsize=9)
+        figure.supylabel("activation", fontsize=9)
+        description = "; ".join(
             f"{gate} {values[:, 0].mean():.2f} at the first step, {values[:, 1:-1].mean():.2f} between, "
             f"{values[:, -1].mean():.2f} at the last"
             for gate, values in gates.items()
             if values.shape[1] > 2
         )
-        return finished(
-            drawn,
+        changed = max(gates, key=lambda gate: abs(float(gates[gate][:, -1].mean() - gates[gate][:, 0].mean())))
+        first, last = (float(gates[changed][:, step].mean()) for step in (0, -1))
+        return finish_figure(
+            figure,
             name=f"gates-{slug(name)}",
-            title=title,
-            told=told or f"{len(steps)} steps",
+            title=f"Gate activations, {subject}",
+            alternative=(
+                f"Gate activations of {subject}, over {plural(len(steps), 'step')}; the mean of the {changed} gate "
+                f"changes most, from {first:.2f} at the first step to {last:.2f} at the last."
+            ),
+            description=description or f"{len(steps)} steps",
             how_to_read=(
-                f"The first {count} units of the first layer, a line each, on the first held-out sequence; they were "
-                f"not chosen. The dashed line is the mean over these units and {len(traces.inputs_STD)} sequences."
+                f"Solid lines are the first {count} units of the first layer, without selection, on the first "
+                f"held-out sequence. The dashed line is the mean over these units and {sequences}."
             ),
         )
 
 
-def attention_map(traces: Traces, *, of: str, name: str) -> Figure | None:
-    """A panel for each head of each layer: the weight of each step read at each step; None without attention."""
+def attention_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
+    """Draw the attention weights, one panel per layer and head; returns None without attention.
+
+    `subject` names the model in the title, and `name` in the name of the figure.
+    """
     if not traces.attention:
         return None
     heads = max(weights.shape[1] for weights in traces.attention.values())
     T = traces.inputs_STD.shape[1]
-    title = f"Attention, {of}"
-    with style():
+    with figure_style():
         from matplotlib.colors import LinearSegmentedColormap
 
-        drawn = figure(max(4.6, 0.8 + ATTENTION_INCHES * heads), 0.8 + ATTENTION_INCHES * len(traces.attention))
-        every = drawn.subplots(len(traces.attention), heads, squeeze=False, sharex=True, sharey=True)
+        figure = empty_figure(max(4.6, 0.8 + ATTENTION_INCHES * heads), 0.8 + ATTENTION_INCHES * len(traces.attention))
+        all_axes = figure.subplots(len(traces.attention), heads, squeeze=False, sharex=True, sharey=True)
         shades = LinearSegmentedColormap.from_list("weight", ["#ffffff", "#56B4E9", "#0072B2", "#08306b"])
         image = None
-        for row, (layer, weights_SNTT) in zip(every, traces.attention.items(), strict=True):
+        for row, (layer, weights_SNTT) in zip(all_axes, traces.attention.items(), strict=True):
             for head, axes in enumerate(row):
                 axes.set_title(f"layer {layer + 1}, head {head + 1}")
                 axes.grid(visible=False)
@@ -93,28 +112,35 @@ def attention_map(traces: Traces, *, of: str, name: str) -> Figure | None:
                     interpolation="none",
                 )
         assert image is not None
-        bar = drawn.colorbar(image, ax=every, shrink=0.7, label="weight")
+        bar = figure.colorbar(image, ax=all_axes, shrink=0.7, label="attention weight")
         bar.outline.set_edgecolor(PALE)
-        drawn.supxlabel("step read", fontsize=9)
-        drawn.supylabel("at step", fontsize=9)
-        told = "; ".join(
-            f"at the last step layer {layer + 1}, head {head + 1} gives the first step "
-            f"{weights[:, head, -1, 0].mean():.2f}"
+        figure.supxlabel("attended step (key)", fontsize=9)
+        figure.supylabel("current step (query)", fontsize=9)
+        first_step_weights = {
+            f"layer {layer + 1}, head {head + 1}": float(weights[:, head, -1, 0].mean())
             for layer, weights in traces.attention.items()
             for head in range(weights.shape[1])
-        )
-        return finished(
-            drawn,
+        }
+        strongest = max(first_step_weights, key=lambda head: first_step_weights[head])
+        return finish_figure(
+            figure,
             name=f"attention-{slug(name)}",
-            title=title,
-            told=told,
+            title=f"Attention, {subject}",
+            alternative=(
+                f"Attention weights of {subject}; at the last step, the weight of the first step is largest in "
+                f"{strongest} ({first_step_weights[strongest]:.2f})."
+            ),
+            description="; ".join(
+                f"at the last step {head} gives the first step {weight:.2f}"
+                for head, weight in first_step_weights.items()
+            ),
             how_to_read=(
-                "A row is a step, a column a step that it reads; each row sums to 1 over the steps up to itself. "
-                f"Means over {len(traces.inputs_STD)} held-out sequences. A dark cell at the lower left is the last "
-                "step looking back at the first."
+                "Rows are steps, and columns are the steps that they attend to. Each row sums to 1 over the steps up "
+                f"to itself. Weights are means over {plural(len(traces.inputs_STD), 'held-out sequence')}. A dark cell "
+                "at the lower left means that the last step attends to the first one."
             ),
         )
 
 
-def _place(gate: str) -> tuple[int, str]:
+def _panel_order(gate: str) -> tuple[int, str]:
     return (ORDER.index(gate) if gate in ORDER else len(ORDER)), gate

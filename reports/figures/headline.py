@@ -1,35 +1,36 @@
-"""The figure that a reader sees first: who remembers over what distance, in as few panels as fit one screen."""
+"""The first figure of a page: scores or memory shares in as few panels as fit one screen."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from reports.analysis.groups import Group
-from reports.figures.accuracy import accuracy_against_length_of
+from reports.figures.accuracy import accuracy_against_length_figure
 from reports.figures.canvas import Figure
-from reports.figures.overview import memory_share_over_tasks_of
-from reports.figures.scores import score_by_architecture_of
+from reports.figures.memory_share import memory_share_against_length_figure
+from reports.figures.scores import score_by_architecture_figure
 
 MAX_PANELS = 6
+"""With more panels than this, the first figure shows means over tasks instead of every task."""
 MAX_SHOWN = 60
-"""With more panels than this nobody finds one: the tables have the numbers, and each case its curve."""
+"""With more panels than this, a figure is omitted because it would be unreadable."""
 WIDTH = 7.4
-"""Inches across, of a figure with the streaming figure at its side."""
+"""The width in inches of a figure next to the streaming figure."""
 
 
-def headline_figures_of(found: Sequence[Group]) -> tuple[Figure | None, Figure | None]:
-    """The first figure of the page, and the figure of every task where the first one cannot show them all."""
-    scored = [group for group in found if group.evaluated_lengths()]
+def headline_figures(groups: Sequence[Group]) -> tuple[Figure | None, Figure | None]:
+    """Return the first figure of the page, and a figure of every task if the first one shows only means over tasks."""
+    scored = [group for group in groups if group.evaluated_lengths()]
     if not scored:
         return None, None
     if all(len(group.evaluated_lengths()) == 1 for group in scored):
-        return score_by_architecture_of(found, across=WIDTH), None
+        return score_by_architecture_figure(groups, width=WIDTH), None
     if few_panels(scored, MAX_PANELS):
-        return accuracy_against_length_of(found, across=None if few_panels(scored, 1) else WIDTH), None
-    first = memory_share_over_tasks_of(found)
-    return first, accuracy_against_length_of(found) if few_panels(scored, MAX_SHOWN) else None
+        return accuracy_against_length_figure(groups, width=None if few_panels(scored, 1) else WIDTH), None
+    first = memory_share_against_length_figure(groups)
+    return first, accuracy_against_length_figure(groups) if few_panels(scored, MAX_SHOWN) else None
 
 
-def few_panels(found: Sequence[Group], most: int) -> bool:
-    """Whether a panel for each task and trained length makes no more than `most`."""
-    return len({(group.task, group.length) for group in found}) <= most
+def few_panels(groups: Sequence[Group], limit: int) -> bool:
+    """Return whether a figure with one panel per task and trained length has at most `limit` panels."""
+    return len({(group.task, group.length) for group in groups}) <= limit

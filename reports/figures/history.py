@@ -1,4 +1,4 @@
-"""Cases over all stored runs: a line for the terminal, a figure and a page, with the changes marked."""
+"""A case over all stored runs, one panel per series, with changes marked."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
-from reports.figures.canvas import INK, PALE, Figure, figure, finished, style
+from reports.figures.canvas import INK, PALE, Figure, empty_figure, figure_style, finish_figure
 from reports.format import numbers
+from reports.text.history import change_in_words, is_timing
 from results import FALSE_ALARMS, METRICS, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-from reports.text.history import change_in_words, is_timing
 
 MAX_PANELS = 24
 PANEL_INCHES = 1.9
@@ -22,41 +22,44 @@ WIDTH_INCHES = 9.0
 
 
 def history_figure(series: Sequence[Series]) -> Figure | None:
-    """One panel a series: each run's value with its interval, the level between changes; None without series."""
+    """Draw one panel per series: each run with its interval, and the level between changes; None without series."""
     shown = list(series[:MAX_PANELS])
     if not shown:
         return None
     title = f"{_title(shown[0].metric)} over stored runs"
-    with style():
-        drawn = figure(WIDTH_INCHES, PANEL_INCHES * len(shown) + 0.4)
-        panels = drawn.subplots(len(shown), 1, squeeze=False)[:, 0]
-        for each, axes in zip(shown, panels, strict=True):
-            _panel(each, axes)
-        drawn.supxlabel("stored runs, oldest first", fontsize=9)
-        told = "; ".join(
-            f"{each.label}, {numbers.plural(len(each.seen), 'run')}: "
-            + (", ".join(change_in_words(each, change) for change in each.changes) or "no change")
-            for each in shown
-        )
-        return finished(
-            drawn,
+    changed = sum(bool(each.changes) for each in shown)
+    with figure_style():
+        figure = empty_figure(WIDTH_INCHES, PANEL_INCHES * len(shown) + 0.4)
+        for each, axes in zip(shown, figure.subplots(len(shown), 1, squeeze=False)[:, 0], strict=True):
+            _draw_panel(each, axes)
+        figure.supxlabel("stored runs, oldest first", fontsize=9)
+        return finish_figure(
+            figure,
             name="history",
             title=title,
-            told=told,
+            alternative=(
+                f"{title} in {numbers.plural(len(shown), 'panel')}; {changed} of {len(shown)} series "
+                f"{'shows' if changed == 1 else 'show'} a change."
+            ),
+            description="; ".join(
+                f"{each.label}, {numbers.plural(len(each.seen), 'run')}: "
+                + (", ".join(change_in_words(each, change) for change in each.changes) or "no change")
+                for each in shown
+            ),
             how_to_read=(
-                "A point is a run, its bar the 95% interval. The line is the median between changes; a dashed stroke "
-                f"marks a change, which at most {FALSE_ALARMS:.0%} of series without one would show. "
-                "Runs of another machine or torch stand in a panel of their own."
+                "Each point is a run with its 95% interval. Horizontal lines are medians between changes, and dashed "
+                f"vertical lines mark changes. At most {FALSE_ALARMS:.0%} of the series without a change would show "
+                "one. Runs on another machine or torch version have a panel of their own."
             ),
         )
 
 
-def _panel(series: Series, axes: Axes) -> None:
+def _draw_panel(series: Series, axes: Axes) -> None:
     scale = 1e6 if is_timing(series) else 1.0
     values = [scale * each.value.middle for each in series.seen]
-    for place, each in enumerate(series.seen):
+    for index, each in enumerate(series.seen):
         if math.isfinite(each.value.low + each.value.high):
-            axes.plot([place, place], [scale * each.value.low, scale * each.value.high], color=PALE, linewidth=1.2)
+            axes.plot([index, index], [scale * each.value.low, scale * each.value.high], color=PALE, linewidth=1.2)
     axes.plot(range(len(values)), values, "o", color="#0072B2", markersize=4)
     edges = [0, *series.changes, len(values)]
     for first, end in itertools.pairwise(edges):

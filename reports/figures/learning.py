@@ -1,77 +1,87 @@
-"""Loss and score over the epochs, on the training set and on held-out data: learning, and where it turns to rote."""
+"""Loss and score on the training set and on held-out data, which show when a model starts to memorise."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reports.analysis.groups import Group
+from reports.analysis.memory_share import no_memory_score
 from reports.analysis.traces import slug
+from reports.figures.alternative_text import name_all
 from reports.figures.axes import WIDTH, score_axis
-from reports.figures.canvas import INK, Dash, Figure, figure, finished, style
+from reports.figures.canvas import INK, Dash, Figure, empty_figure, figure_style, finish_figure
 from reports.format import numbers
 from results import Case, Training, epoch_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as MplFigure
 
 HELD_OUT, FITTED = "#D55E00", "#0072B2"
 MAX_COLUMNS = 4
 ROW_INCHES = 1.45
 MAX_LETTERS = 28
-"""In a line above a panel."""
+"""The length of a line above a panel."""
 SERIES: tuple[tuple[str, str, Dash, str], ...] = (
     ("fit", FITTED, "solid", "training set"),
     ("validation", HELD_OUT, (0, (4, 1.5)), "held-out"),
 )
+"""The prefix of the fields of a curve, with colour, dash and label."""
+REFERENCE_DASH: Dash = (0, (4, 2))
 
 
-def learning_of(found: Sequence[Group], *, task: str, length: int) -> Figure | None:
-    """A column of two panels for each architecture: loss above, score below. None where the fit was not measured."""
-    kept = [group for group in found if (group.task, group.length) == (task, length) and _trainings(group)]
-    if not kept:
+def learning_figure(groups: Sequence[Group], *, task: str, length: int) -> Figure | None:
+    """Draw a loss panel and a score panel per architecture; returns None if the fit was not measured."""
+    fitted = [group for group in groups if (group.task, group.length) == (task, length) and _trainings(group)]
+    if not fitted:
         return None
-    bands = ceil(len(kept) / MAX_COLUMNS)
-    columns, rows = ceil(len(kept) / bands), 2 * bands
-    title = f"Learning and fitting, {task} at {length:,}"
-    highest = max(loss for group in kept for _, training in _trainings(group) for loss in _losses(training))
-    with style():
-        drawn = figure(WIDTH if columns > 1 else 5.4, 0.9 + ROW_INCHES * rows)
-        every = drawn.subplots(rows, columns, squeeze=False)
-        for place in range(columns * rows // 2):
-            above, below = (
-                every[2 * (place // columns), place % columns],
-                every[2 * (place // columns) + 1, place % columns],
-            )
-            if place >= len(kept):
-                above.set_axis_off()
-                below.set_axis_off()
-                continue
-            _column(above, below, kept[place], highest, labelled=place % columns == 0)
-        _legend(drawn)
-        drawn.supxlabel(_axis(kept), fontsize=9)
-        told = "; ".join(_told(group) for group in kept)
-        return finished(
-            drawn,
+    bands = ceil(len(fitted) / MAX_COLUMNS)
+    columns = ceil(len(fitted) / bands)
+    highest = max(loss for group in fitted for _, training in _trainings(group) for loss in _losses(training))
+    with figure_style():
+        figure = empty_figure(WIDTH if columns > 1 else 5.4, 0.9 + ROW_INCHES * 2 * bands)
+        all_axes = figure.subplots(2 * bands, columns, squeeze=False)
+        for index in range(columns * bands):
+            band, column = divmod(index, columns)
+            loss_axes, score_axes = all_axes[2 * band, column], all_axes[2 * band + 1, column]
+            if index < len(fitted):
+                _draw_column(loss_axes, score_axes, fitted[index], highest, labelled=column == 0)
+            else:
+                loss_axes.set_axis_off()
+                score_axes.set_axis_off()
+        reference = _reference_name(fitted[0])
+        _draw_legend(figure, reference)
+        figure.supxlabel(_step_label(fitted), fontsize=9)
+        gaps = {group.arch: _final_gap(group) for group in fitted}
+        widest = max(gaps, key=lambda arch: gaps[arch])
+        return finish_figure(
+            figure,
             name=f"learning-{slug(task)}-{length}",
-            title=title,
-            told=told,
+            title=f"Learning curves, {task} at {length:,}",
+            alternative=(
+                f"Loss and score of {name_all(gaps)} on {task} at {length:,}, on the training set and on held-out "
+                f"data; the final gap between the two scores is largest for {widest} ({gaps[widest]:.2f})."
+            ),
+            description="; ".join(_describe(group) for group in fitted),
             how_to_read=(
-                "Above the loss (nats), below the score, on training sequences (solid) and on held-out ones "
-                "(dashed), both without dropout; thin lines are seeds, bold lines their mean. Where the two part, "
-                "the model learns its training set by heart; the horizontal line is what an answer blind to the past "
-                "scores, or chance."
+                "Upper panels show the loss and lower panels the score, on the training set (solid) and on held-out "
+                "data (dashed); both are evaluated without dropout. Thin lines are seeds, and bold lines are means. "
+                "Where the solid and the dashed line separate, the model memorises its training set. The horizontal "
+                "line is "
+                f"{'the memoryless baseline' if reference == 'memoryless baseline' else 'chance'}."
             ),
         )
 
 
-def _column(above: Axes, below: Axes, group: Group, highest: float, *, labelled: bool) -> None:
-    for axes, what in ((above, "loss"), (below, "score")):
-        for kind, colour, dash, _ in SERIES:
-            curves = [_curve(case, training, f"{kind}_{what}") for case, training in _trainings(group)]
+def _draw_column(loss_axes: Axes, score_axes: Axes, group: Group, highest: float, *, labelled: bool) -> None:
+    for axes, quantity in ((loss_axes, "loss"), (score_axes, "score")):
+        for prefix, colour, dash, _ in SERIES:
+            curves = [_curve(case, training, f"{prefix}_{quantity}") for case, training in _trainings(group)]
             if len(curves) > 1:
                 for epochs, values in curves:
                     axes.plot(epochs, values, color=colour, linewidth=0.6, alpha=0.45)
@@ -79,31 +89,37 @@ def _column(above: Axes, below: Axes, group: Group, highest: float, *, labelled:
             axes.plot(epochs, values, color=colour, linestyle=dash, linewidth=1.6)
         axes.set_xlim(0, None)
         axes.locator_params(axis="x", nbins=4)
-    above.set_ylim(0, highest * 1.05)
-    above.set_title(numbers.stacked(group.arch, MAX_LETTERS), fontsize=7.5)
-    above.tick_params(labelbottom=False)
-    line = group.reference()
-    if line is not None:
-        below.axhline(max(line.chance, line.memoryless_score or 0), color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
-    score_axis(below)
-    below.set_ylim(0.45 if line is not None and line.chance >= 0.45 else -0.02, 1.02)
+    loss_axes.set_ylim(0, highest * 1.05)
+    loss_axes.set_title(numbers.wrap_label(group.arch, MAX_LETTERS), fontsize=7.5)
+    loss_axes.tick_params(labelbottom=False)
+    reference = group.reference()
+    if reference is not None:
+        score_axes.axhline(no_memory_score(reference), color=INK, linewidth=0.9, linestyle=REFERENCE_DASH)
+    score_axis(score_axes)
+    score_axes.set_ylim(0.45 if reference is not None and reference.chance >= 0.45 else -0.02, 1.02)
     if labelled:
-        above.set_ylabel("loss")
-        below.set_ylabel("score")
+        loss_axes.set_ylabel("loss")
+        score_axes.set_ylabel("score")
 
 
-def _legend(drawn: object) -> None:
-    from matplotlib.figure import Figure as MplFigure
+def _draw_legend(figure: MplFigure, reference: str) -> None:
     from matplotlib.lines import Line2D
 
-    assert isinstance(drawn, MplFigure)
     handles = [Line2D([], [], color=colour, linestyle=dash, label=label) for _, colour, dash, label in SERIES]
-    handles.append(Line2D([], [], color=INK, linestyle=(0, (4, 2)), linewidth=0.9, label="without the past"))
-    drawn.legend(handles=handles, loc="outside upper left", ncols=3)
+    handles.append(Line2D([], [], color=INK, linestyle=REFERENCE_DASH, linewidth=0.9, label=reference))
+    figure.legend(handles=handles, loc="outside upper left", ncols=3)
+
+
+def _reference_name(group: Group) -> str:
+    """Return the name of the horizontal line, which is the better one of the two reference scores."""
+    reference = group.reference()
+    return (
+        "memoryless baseline" if reference is not None and no_memory_score(reference) > reference.chance else "chance"
+    )
 
 
 def _trainings(group: Group) -> list[tuple[Case, Training]]:
-    """The trainings of seeds that measured their fit and did not diverge."""
+    """Return the trainings of the seeds that measured their fit and did not diverge."""
     return [
         (record.case, record.training)
         for record in group.records
@@ -115,21 +131,30 @@ def _trainings(group: Group) -> list[tuple[Case, Training]]:
 
 def _curve(case: Case, training: Training, field: str) -> tuple[np.ndarray, np.ndarray]:
     points = [(epoch_of(point.step, case.protocol), getattr(point, field)) for point in training.curve]
-    kept = [(epoch, value) for epoch, value in points if value is not None]
-    return np.array([epoch for epoch, _ in kept]), np.array([value for _, value in kept])
+    measured = [(epoch, value) for epoch, value in points if value is not None]
+    return np.array([epoch for epoch, _ in measured]), np.array([value for _, value in measured])
 
 
 def _losses(training: Training) -> list[float]:
-    both = [loss for point in training.curve for loss in (point.fit_loss, point.validation_loss)]
-    return [loss for loss in both if loss is not None]
+    losses = [loss for point in training.curve for loss in (point.fit_loss, point.validation_loss)]
+    return [loss for loss in losses if loss is not None]
 
 
-def _axis(kept: Sequence[Group]) -> str:
-    fixed = all(case.protocol.train_sequences is not None for group in kept for case, _ in _trainings(group))
+def _final_gap(group: Group) -> float:
+    """Return the mean over seeds of the last measured training score minus the validation score at that point."""
+    gaps = []
+    for _, training in _trainings(group):
+        point = next(point for point in reversed(training.curve) if point.fit_score is not None)
+        gaps.append((point.fit_score or 0.0) - point.validation_score)
+    return fmean(gaps)
+
+
+def _step_label(groups: Sequence[Group]) -> str:
+    fixed = all(case.protocol.train_sequences is not None for group in groups for case, _ in _trainings(group))
     return "epochs (passes over the training set)" if fixed else "training steps"
 
 
-def _told(group: Group) -> str:
+def _describe(group: Group) -> str:
     ends = [training.curve[-1] for _, training in _trainings(group)]
     fitted, held_out = (
         numbers.listed([numbers.score(getattr(point, field), 2) for point in ends])

@@ -1,4 +1,4 @@
-"""Inside the memory: every figure that the `gates` probe and the fit of a fixed training set make possible."""
+"""Figures of model internals: everything that the `gates` probe and a measured training fit make possible."""
 
 from __future__ import annotations
 
@@ -6,107 +6,111 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from reports.analysis.groups import Group, Seed, groups
-from reports.analysis.traces import one_case, places, slug
+from reports.analysis.groups import Group, Seed, group_cases
+from reports.analysis.traces import settings_of, single_seed_group, slug
 from reports.figures.canvas import Figure, Form
-from reports.figures.gates import attention_map, gates_over_steps
-from reports.figures.learning import learning_of
-from reports.figures.overfitting import overfitting_of, trained_otherwise
-from reports.figures.retention import retention_of
-from reports.figures.traces import gradient_of, memory_of
+from reports.figures.gates import attention_figure, gates_figure
+from reports.figures.learning import learning_figure
+from reports.figures.overfitting import alternative_trainings, overfitting_figure
+from reports.figures.retention import retention_figure
+from reports.figures.traces import gradient_trace_figure, memory_trace_figure
 from results import Record, RunFile, Traces
 
 FORMS: tuple[Form, ...] = ("svg", "png")
 
 
 def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
-    """The keys of the cases whose gates a page shows: on the first task and length, each model's first traced seed.
+    """Return the keys of the cases whose gates a page shows: the first traced seed of each model on the first setting.
 
-    The others are drawn one by one on demand: a page of all of them would be too long to be read.
+    `case_figures` draws the figures of any other case; a page with all of them would be too long.
     """
-    found = groups(run, records)
-    other = trained_otherwise(found)
-    kept: dict[str, str] = {}
-    for group in found:
-        if (group.task, group.length) == (found[0].task, found[0].length) and group not in other:
+    groups = group_cases(run, records)
+    alternatives = alternative_trainings(groups)
+    keys: dict[str, str] = {}
+    for group in groups:
+        if (group.task, group.length) == (groups[0].task, groups[0].length) and group not in alternatives:
             for record in group.records:
                 if "traces" in record.artifacts:
-                    kept.setdefault(group.arch, record.key)
-    return list(kept.values())
+                    keys.setdefault(group.arch, record.key)
+    return list(keys.values())
 
 
-def inside_of(found: Sequence[Group], traces: Mapping[str, Traces]) -> list[Figure]:
-    """The figures of a run, those that compare architectures first."""
-    other = trained_otherwise(found)
-    plain = [group for group in found if group not in other]
-    drawings: list[Figure | None] = []
-    for task, length in places(found):
-        drawings += [
-            learning_of(plain, task=task, length=length),
-            overfitting_of(found, task=task, length=length),
+def model_internals_figures(groups: Sequence[Group], traces: Mapping[str, Traces]) -> list[Figure]:
+    """Return the figures of a run: first those that compare architectures, then those of the cases in `traces`."""
+    alternatives = alternative_trainings(groups)
+    plain = [group for group in groups if group not in alternatives]
+    figures: list[Figure | None] = []
+    for task, length in settings_of(groups):
+        figures += [
+            learning_figure(plain, task=task, length=length),
+            overfitting_figure(groups, task=task, length=length),
         ]
-    drawings += [memory_of(plain), gradient_of(plain)]
-    drawings += [retention_of(plain, task=task, length=length) for task, length in places(plain)]
-    for group in found:
+    figures += [memory_trace_figure(plain), gradient_trace_figure(plain)]
+    figures += [retention_figure(plain, task=task, length=length) for task, length in settings_of(plain)]
+    for group in groups:
         for seed in group.seeds:
             if seed.key in traces:
-                drawings += _of_traces(group, seed.case.seed, traces[seed.key])
-    return [drawing for drawing in drawings if drawing is not None]
+                figures += _traces_figures(group, seed.case.seed, traces[seed.key])
+    return [figure for figure in figures if figure is not None]
 
 
 def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Traces | None) -> list[Figure]:
-    """The figures of one case alone, called and coloured as on the page of its run, each title naming the case.
+    """Return the figures of one case, with its label and plot style from the page of the run.
 
-    Each has a file name of its own, so that many cases can be drawn into one folder.
+    Every title names the case. The names of the figures are unique, so that many cases fit into one folder.
+    Returns an empty list if no case has this key.
     """
-    for group in groups(run, records):
+    for group in group_cases(run, records):
         for seed in group.seeds:
             if seed.key == key:
-                alone = [one_case(group, seed)]
-                gates, attention = (None, None) if traces is None else _of_traces(group, seed.case.seed, traces)
-                drawings = {
-                    "learning": learning_of(alone, task=group.task, length=group.length),
+                single = [single_seed_group(group, seed)]
+                gates, attention = (None, None) if traces is None else _traces_figures(group, seed.case.seed, traces)
+                figures = {
+                    "learning": learning_figure(single, task=group.task, length=group.length),
                     "gates": gates,
                     "attention": attention,
-                    "holding": retention_of(alone, task=group.task, length=group.length),
-                    "memory-trace": memory_of(alone),
-                    "gradient-trace": gradient_of(alone),
+                    "retention": retention_figure(single, task=group.task, length=group.length),
+                    "memory-trace": memory_trace_figure(single),
+                    "gradient-trace": gradient_trace_figure(single),
                 }
                 name = _file_name(seed)
                 return [
-                    replace(_titled(one, group.arch, seed.case.seed), name=f"{kind}-{name}")
-                    for kind, one in drawings.items()
-                    if one is not None
+                    replace(_with_case_in_title(figure, group.arch, seed.case.seed), name=f"{kind}-{name}")
+                    for kind, figure in figures.items()
+                    if figure is not None
                 ]
     return []
 
 
-def write_case_figures(drawings: Sequence[Figure], folder: Path) -> list[Path]:
-    """Each figure as SVG and as PNG, its title above it. Raises `OSError` where `folder` cannot be written."""
+def write_case_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
+    """Write each figure with its title as SVG and as PNG, and return the paths.
+
+    Raises `OSError` if `folder` cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for drawing in drawings:
-        assert drawing.file is not None
+    for figure in figures:
+        assert figure.render_file is not None
         for form in FORMS:
-            path = folder / f"{drawing.name}.{form}"
-            path.write_bytes(drawing.file(form, drawing.title))
+            path = folder / f"{figure.name}.{form}"
+            path.write_bytes(figure.render_file(form, figure.title))
             written.append(path)
     return written
 
 
-def _titled(drawing: Figure, arch: str, seed: int) -> Figure:
-    """With the case in its title; gates and attention name theirs already."""
-    named = arch in drawing.title and drawing.title.endswith(f"seed {seed}")
-    return drawing if named else replace(drawing, title=f"{drawing.title}: {arch}, seed {seed}")
+def _with_case_in_title(figure: Figure, arch: str, seed: int) -> Figure:
+    """Return a figure whose title names the case; those of gates and attention do already."""
+    named = arch in figure.title and figure.title.endswith(f"seed {seed}")
+    return figure if named else replace(figure, title=f"{figure.title}: {arch}, seed {seed}")
 
 
 def _file_name(seed: Seed) -> str:
-    """Readable and short first, exact last: the key's digest tells variants, sizes and protocols apart."""
+    """Return a short name whose last part, the digest of the case, distinguishes variants, sizes and protocols."""
     arch, task = (slug(spec.partition(":")[0]) for spec in (seed.case.arch, seed.case.task))
     return f"{arch}-{task}-{seed.case.seed}-{seed.key.rpartition('.')[2]}"
 
 
-def _of_traces(group: Group, seed: int, traces: Traces) -> tuple[Figure | None, Figure | None]:
-    of = f"{group.arch} on {group.task}, seed {seed}"
+def _traces_figures(group: Group, seed: int, traces: Traces) -> tuple[Figure | None, Figure | None]:
+    subject = f"{group.arch} on {group.task}, seed {seed}"
     name = f"{group.arch} {group.task} {seed}"
-    return gates_over_steps(traces, of=of, name=name), attention_map(traces, of=of, name=name)
+    return gates_figure(traces, subject=subject, name=name), attention_figure(traces, subject=subject, name=name)

@@ -1,14 +1,25 @@
-"""Cost of a streamed step against position: who pays more the longer the stream has run."""
+"""The cost of a streamed step against the position in the stream."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from reports.analysis.groups import Group, archs_of, groups
+from reports.analysis.groups import Group, archs_of, group_cases
 from reports.analysis.step_costs import StepCost, step_costs_by_arch
+from reports.figures.alternative_text import extreme, name_all
 from reports.figures.axes import time_axis
-from reports.figures.canvas import Figure, PlotStyle, figure, legend, plot_styles, positions_axis, style, to_svg
+from reports.figures.canvas import (
+    Figure,
+    PlotStyle,
+    empty_figure,
+    figure_style,
+    finish_figure,
+    legend,
+    plot_styles,
+    positions_axis,
+    thinned,
+)
 from reports.format import numbers
 from results import Record, RunFile
 
@@ -17,62 +28,75 @@ if TYPE_CHECKING:
 
 
 def streaming_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
-    """Cost of one step against position, one line per architecture; None where nothing was streamed."""
-    return streaming_cost_of(groups(run, records))
+    """Draw the cost of one step against position, one line per architecture; returns None if none was streamed."""
+    return streaming_cost_figure(group_cases(run, records))
 
 
-def streaming_cost_of(
-    found: Sequence[Group],
+def streaming_cost_figure(
+    groups: Sequence[Group],
     among: Sequence[Group] | None = None,
     costs: dict[str, list[StepCost]] | None = None,
 ) -> Figure | None:
-    """The figure of groups that are already at hand, in the colours that they have `among` others."""
-    costs = step_costs_by_arch(found) if costs is None else costs
+    """Draw the cost of one step against position; returns None if no architecture was streamed.
+
+    Args:
+        groups: The groups to draw.
+        among: All groups of the run, which determine the plot styles; by default `groups`.
+        costs: The results of `step_costs_by_arch(groups)`, which is called if they are not given.
+    """
+    costs = step_costs_by_arch(groups) if costs is None else costs
     if not costs:
         return None
-    colours = plot_styles(archs_of(among or found))
-    title = "Cost of a streamed step against position"
-    positions = sorted({cost.position for kept in costs.values() for cost in kept})
-    with style():
-        drawn = figure(5.4, 4.9)
-        axes = drawn.subplots()
-        for arch, kept in costs.items():
-            _cost_line(axes, kept, colours[arch])
-        positions_axis(axes, positions[:: -max(1, -(-len(positions) // 7))][::-1])
-        shown = [cost for kept in costs.values() for cost in kept]
-        time_axis(axes, "y", [1e6 * s for cost in shown for s in (cost.p50_seconds, cost.p99_seconds)])
+    styles = plot_styles(archs_of(among or groups))
+    all_costs = [cost for own_costs in costs.values() for cost in own_costs]
+    with figure_style():
+        figure = empty_figure(5.4, 4.9)
+        axes = figure.subplots()
+        for arch, own_costs in costs.items():
+            _draw_line(axes, own_costs, styles[arch])
+        positions_axis(axes, thinned(sorted({cost.position for cost in all_costs})))
+        time_axis(axes, "y", [1e6 * s for cost in all_costs for s in (cost.p50_seconds, cost.p99_seconds)])
         axes.set_xlabel("position in the stream (steps)")
         axes.set_ylabel("time per step (µs)")
         axes.set_title("one step, batch 1")
-        legend(drawn, {arch: colours[arch] for arch in costs})
-        alternative = f"{title}, p50 in microseconds: {_told_costs(costs)}"
-        svg = to_svg(drawn, title=title, alternative=alternative)
-    return Figure(
-        name="streaming-cost",
-        title=title,
-        svg=svg,
-        alternative=alternative,
-        how_to_read=(
-            "The line is the median step (p50), the darker band reaches to p90, the lighter one to p99. "
-            "A flat line costs the same however long the stream has run."
-        ),
-    )
+        legend(figure, {arch: styles[arch] for arch in costs})
+        last = [{arch: own_costs[-1].p50_seconds for arch, own_costs in costs.items()}]
+        return finish_figure(
+            figure,
+            name="streaming-cost",
+            title="Cost of a streamed step against position",
+            alternative=(
+                f"Time per streamed step of {name_all(costs)} against position; at the last position, the median is "
+                f"{extreme(last, 'lowest', choose=min, write=_microseconds)} and "
+                f"{extreme(last, 'highest', write=_microseconds)}."
+            ),
+            description=f"p50 in microseconds: {_describe(costs)}",
+            how_to_read=(
+                "The line is the median step (p50). The darker band reaches up to p90 and the lighter one up to p99. "
+                "A flat line means that the cost of a step does not depend on the length of the stream."
+            ),
+            headed=False,
+        )
 
 
-def _cost_line(axes: Axes, costs: Sequence[StepCost], mark: PlotStyle) -> None:
+def _draw_line(axes: Axes, costs: Sequence[StepCost], style: PlotStyle) -> None:
     positions = [cost.position for cost in costs]
     p50, p90, p99 = (
         [1e6 * seconds for seconds in column]
         for column in zip(*((cost.p50_seconds, cost.p90_seconds, cost.p99_seconds) for cost in costs), strict=True)
     )
-    axes.fill_between(positions, p50, p90, color=mark.colour, alpha=0.28, linewidth=0)
-    axes.fill_between(positions, p90, p99, color=mark.colour, alpha=0.12, linewidth=0)
-    axes.plot(positions, p50, color=mark.colour, marker=mark.marker, linestyle=mark.dash, markersize=4.5)
+    axes.fill_between(positions, p50, p90, color=style.colour, alpha=0.28, linewidth=0)
+    axes.fill_between(positions, p90, p99, color=style.colour, alpha=0.12, linewidth=0)
+    axes.plot(positions, p50, color=style.colour, marker=style.marker, linestyle=style.dash, markersize=4.5)
 
 
-def _told_costs(costs: dict[str, list[StepCost]]) -> str:
+def _microseconds(seconds: float) -> str:
+    return f"{numbers.microseconds(seconds)} µs"
+
+
+def _describe(costs: dict[str, list[StepCost]]) -> str:
     return "; ".join(
-        f"{arch} {numbers.microseconds(kept[0].p50_seconds)} at position {kept[0].position}, "
-        f"{numbers.microseconds(kept[-1].p50_seconds)} at {kept[-1].position}"
-        for arch, kept in costs.items()
+        f"{arch} {numbers.microseconds(own_costs[0].p50_seconds)} at position {own_costs[0].position}, "
+        f"{numbers.microseconds(own_costs[-1].p50_seconds)} at {own_costs[-1].position}"
+        for arch, own_costs in costs.items()
     )

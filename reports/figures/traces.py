@@ -7,9 +7,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.traces import Trace, by_place, places
+from reports.analysis.traces import Trace, metric_trace, settings_of
+from reports.figures.alternative_text import extreme, name_all
 from reports.figures.axes import WIDTH, decades_axis
-from reports.figures.canvas import INK, Figure, PlotStyle, figure, finished, legend, plot_styles, style
+from reports.figures.canvas import (
+    INK,
+    Figure,
+    PlotStyle,
+    empty_figure,
+    figure_style,
+    finish_figure,
+    legend,
+    plot_styles,
+)
 from reports.format import numbers
 
 if TYPE_CHECKING:
@@ -17,135 +27,152 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure
 
 SIGN_ALONE = 2 / math.pi
-"""R² of a standard normal number told by its sign alone: the squared correlation of the two, E|x|²."""
+"""R² of a standard normal number decoded from its sign alone: the squared correlation of the two, (E|x|)²."""
 MIN_R_SQUARED = -0.1
-"""Below 0 a decoding is worse than no answer; how much worse says nothing."""
-MARKS_A_LINE = 7
+"""The lower end of the axis. Below 0 a decoding is worse than none; how much worse is irrelevant."""
+MARKERS_PER_LINE = 7
 PANEL_INCHES = 3.2
 
+GroupTraces = list[tuple[Group, Trace]]
 
-def memory_of(found: Sequence[Group]) -> Figure | None:
-    """R² of x_1 decoded from the state against the step, one panel per task; None where it was not measured."""
-    traces = _traces(found, "memory_trace")
+
+def memory_trace_figure(groups: Sequence[Group]) -> Figure | None:
+    """Draw R² of x_1 decoded from the state against the step, one panel per task; None if it was not measured."""
+    traces = _traces(groups, "memory_trace")
     if not traces:
         return None
-    told = "; ".join(
-        f"{group.task}, {group.arch}: R² {trace.mean[0]:.2f} at step {trace.steps[0]}, {trace.mean[-1]:.2f} at step "
-        f"{trace.steps[-1]}"
-        for group, trace in traces
-    )
-    with style():
-        drawn, panels = _panels(traces, found)
-        for place, axes in panels.items():
-            _lines(axes, [(group, trace) for group, trace in traces if (group.task, group.length) == place], found)
+    settings = settings_of([group for group, _ in traces])
+    with figure_style():
+        figure, panels = _panels(traces, groups)
+        for setting, axes in panels.items():
+            _draw_lines(axes, _in_setting(traces, setting), groups)
             axes.set_ylim(MIN_R_SQUARED, 1.04)
             axes.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)))
-        drawn.supylabel("R² of x₁ in the state", fontsize=9)
-        return finished(
-            drawn,
+        figure.supylabel("R² of x₁ in the state", fontsize=9)
+        last = [{group.arch: trace.mean[-1] for group, trace in _in_setting(traces, setting)} for setting in settings]
+        return finish_figure(
+            figure,
             name="memory-trace",
             title="Memory trace",
-            told=told,
+            alternative=(
+                f"How well x₁ can be decoded from the state of {name_all(group.arch for group, _ in traces)} at each "
+                f"step; at the last step, R² is {extreme(last, write=lambda value: f'{value:.2f}')}."
+            ),
+            description="; ".join(
+                f"{group.task}, {group.arch}: R² {trace.mean[0]:.2f} at step {trace.steps[0]}, {trace.mean[-1]:.2f} at "
+                f"step {trace.steps[-1]}"
+                for group, trace in traces
+            ),
             how_to_read=(
-                "How well a linear map of the state after each step gives the first element of the sequence, on "
-                "sequences that it was not fitted to: 1 is perfect, 0 is nothing. The state is that of all layers; "
-                "where it grows with the steps read, as a Transformer's cache does, the layers' outputs at that step "
-                "are decoded instead. Lines are means over seeds, bands reach from the lowest to the highest seed."
-                f"{_enough([group for group, _ in traces])}"
+                "R² of a linear map from the state after each step to the first element of the sequence, on sequences "
+                "that the map was not fitted to. 1 is perfect; 0 is no better than a constant. The state is that of "
+                "all layers. If the state grows with the steps, like a Transformer's cache, the layers' outputs at "
+                "that step are decoded instead. Lines are means over seeds; bands span the lowest to the highest seed."
+                f"{_sign_note([group for group, _ in traces])}"
             ),
         )
 
 
-def _enough(drawn: Sequence[Group]) -> str:
-    """What a task needs of x_1, where that is less than its value."""
-    specifications = [group.seeds[0].case.task.partition(":") for group in drawn]
+def _sign_note(groups: Sequence[Group]) -> str:
+    """Return a note if a task needs only the sign of x_1, else an empty text."""
+    specifications = [group.seeds[0].case.task.partition(":") for group in groups]
     if not any(name == "first_last" and "rule=product" in options.split(",") for name, _, options in specifications):
         return ""
     return (
-        " A rule may need less than the value itself: of a product only the sign of x₁ matters, and a state that "
-        f"holds just the sign has R² 2/π = {SIGN_ALONE:.2f}."
+        " A task may need less than the value itself: for a product only the sign of x₁ matters, and a state that "
+        f"holds only the sign has R² 2/π = {SIGN_ALONE:.2f}."
     )
 
 
-def gradient_of(found: Sequence[Group]) -> Figure | None:
-    """Norm of ∂loss/∂x_t against the step, before and after training; None where it was not measured."""
-    both = {
-        "before training": _traces(found, "initial_gradient_trace"),
-        "after training": _traces(found, "gradient_trace"),
+def gradient_trace_figure(groups: Sequence[Group]) -> Figure | None:
+    """Draw the norm of ∂loss/∂x_t against the step, before and after training; None if it was not measured."""
+    traces_by_time = {
+        "before training": _traces(groups, "initial_gradient_trace"),
+        "after training": _traces(groups, "gradient_trace"),
     }
-    where = [place for place in places(found) if any((g.task, g.length) == place for g, _ in both["after training"])]
-    if not where:
+    trained = traces_by_time["after training"]
+    settings = settings_of([group for group, _ in trained])
+    if not settings:
         return None
-    told = "; ".join(
-        f"{group.task}, {group.arch}, {when}: {trace.mean[0]:.1e} at step {trace.steps[0]}, {trace.mean[-1]:.1e} at "
-        f"step {trace.steps[-1]}"
-        for when, traces in both.items()
-        for group, trace in traces
-    )
-    with style():
-        drawn = figure(WIDTH, 0.9 + 2.5 * len(where))
-        every = drawn.subplots(len(where), 2, squeeze=False, sharey=True)
-        for row, place in zip(every, where, strict=True):
-            for axes, (when, traces) in zip(row, both.items(), strict=True):
-                _lines(axes, [(group, trace) for group, trace in traces if (group.task, group.length) == place], found)
+    with figure_style():
+        figure = empty_figure(WIDTH, 0.9 + 2.5 * len(settings))
+        all_axes = figure.subplots(len(settings), 2, squeeze=False, sharey=True)
+        for row, setting in zip(all_axes, settings, strict=True):
+            for axes, (when, traces) in zip(row, traces_by_time.items(), strict=True):
+                _draw_lines(axes, _in_setting(traces, setting), groups)
                 decades_axis(axes)
-                axes.set_title(f"{numbers.shortened(place[0], 24)} at {place[1]:,}, {when}")
-        drawn.supxlabel("step t", fontsize=9)
-        drawn.supylabel("mean norm of ∂loss/∂xₜ", fontsize=9)
-        legend(drawn, _shown(both["after training"], found))
-        return finished(
-            drawn,
+                axes.set_title(f"{numbers.shortened(setting[0], 24)} at {setting[1]:,}, {when}")
+        figure.supxlabel("step t", fontsize=9)
+        figure.supylabel("mean norm of ∂loss/∂xₜ", fontsize=9)
+        legend(figure, _styles(trained, groups))
+        first = [{group.arch: trace.mean[0] for group, trace in _in_setting(trained, setting)} for setting in settings]
+        weakest = extreme(first, "smallest", choose=min, write=lambda value: f"{value:.1e}")
+        return finish_figure(
+            figure,
             name="gradient-trace",
             title="Gradient trace",
-            told=told,
+            alternative=(
+                f"Gradient of the loss with respect to the input at each step, before and after training, of "
+                f"{name_all(group.arch for group, _ in trained)}; after training, the gradient at the first step is "
+                f"{weakest}."
+            ),
+            description="; ".join(
+                f"{group.task}, {group.arch}, {when}: {trace.mean[0]:.1e} at step {trace.steps[0]}, "
+                f"{trace.mean[-1]:.1e} at step {trace.steps[-1]}"
+                for when, traces in traces_by_time.items()
+                for group, trace in traces
+            ),
             how_to_read=(
-                "How strongly the loss, asked at the end, depends on the input at each step. A line that falls "
-                "steeply to the left is a vanishing gradient: training cannot learn from the first step what it "
-                "cannot feel. After training only the steps that matter should stand out. Logarithmic; bands reach "
-                "over the seeds."
+                "How strongly the loss depends on the input at each step, on a logarithmic scale. A line that falls "
+                "steeply to the left is a vanishing gradient: training gets almost no signal from early steps. After "
+                "training, only the relevant steps should stand out. Lines are means over seeds; bands span the "
+                "lowest to the highest seed."
             ),
         )
 
 
-def _panels(
-    traces: Sequence[tuple[Group, Trace]], found: Sequence[Group]
-) -> tuple[MplFigure, dict[tuple[str, int], Axes]]:
-    where = places([group for group, _ in traces])
-    drawn = figure(WIDTH if len(where) > 1 else 6.6, 0.9 + PANEL_INCHES * ((len(where) + 1) // 2))
-    every = drawn.subplots((len(where) + 1) // 2, min(2, len(where)), squeeze=False, sharey=True).flatten()
-    for axes in every[len(where) :]:
+def _panels(traces: GroupTraces, groups: Sequence[Group]) -> tuple[MplFigure, dict[tuple[str, int], Axes]]:
+    settings = settings_of([group for group, _ in traces])
+    rows = (len(settings) + 1) // 2
+    figure = empty_figure(WIDTH if len(settings) > 1 else 6.6, 0.9 + PANEL_INCHES * rows)
+    all_axes = figure.subplots(rows, min(2, len(settings)), squeeze=False, sharey=True).flatten()
+    for axes in all_axes[len(settings) :]:
         axes.set_axis_off()
-    panels = dict(zip(where, every, strict=False))
+    panels = dict(zip(settings, all_axes, strict=False))
     for (task, length), axes in panels.items():
         axes.set_title(f"{numbers.shortened(task, 30)} at {length:,}")
-    drawn.supxlabel("step t", fontsize=9)
-    legend(drawn, _shown(traces, found))
-    return drawn, panels
+    figure.supxlabel("step t", fontsize=9)
+    legend(figure, _styles(traces, groups))
+    return figure, panels
 
 
-def _lines(axes: Axes, traces: Sequence[tuple[Group, Trace]], found: Sequence[Group]) -> None:
-    colours = plot_styles(archs_of(found))
+def _draw_lines(axes: Axes, traces: GroupTraces, groups: Sequence[Group]) -> None:
+    styles = plot_styles(archs_of(groups))
     for group, trace in traces:
-        mark = colours[group.arch]
-        every = max(1, len(trace.steps) // MARKS_A_LINE)
-        axes.fill_between(trace.steps, trace.low, trace.high, color=mark.colour, alpha=0.15, linewidth=0)
+        style = styles[group.arch]
+        axes.fill_between(trace.steps, trace.low, trace.high, color=style.colour, alpha=0.15, linewidth=0)
         axes.plot(
             trace.steps,
             trace.mean,
-            color=mark.colour,
-            linestyle=mark.dash,
-            marker=mark.marker,
-            markevery=every,
+            color=style.colour,
+            linestyle=style.dash,
+            marker=style.marker,
+            markevery=max(1, len(trace.steps) // MARKERS_PER_LINE),
             markersize=4,
             linewidth=1.4,
         )
 
 
-def _traces(found: Sequence[Group], metric: str) -> list[tuple[Group, Trace]]:
-    gathered = [(group, by_place(group, metric, "step")) for group in found]
-    return [(group, trace) for group, trace in gathered if trace is not None]
+def _traces(groups: Sequence[Group], metric: str) -> GroupTraces:
+    traces = [(group, metric_trace(group, metric, "step")) for group in groups]
+    return [(group, trace) for group, trace in traces if trace is not None]
 
 
-def _shown(traces: Sequence[tuple[Group, Trace]], found: Sequence[Group]) -> dict[str, PlotStyle]:
-    there = {group.arch for group, _ in traces}
-    return {arch: mark for arch, mark in plot_styles(archs_of(found)).items() if arch in there}
+def _in_setting(traces: GroupTraces, setting: tuple[str, int]) -> GroupTraces:
+    return [(group, trace) for group, trace in traces if (group.task, group.length) == setting]
+
+
+def _styles(traces: GroupTraces, groups: Sequence[Group]) -> dict[str, PlotStyle]:
+    """Return the styles of the architectures that have traces."""
+    archs = {group.arch for group, _ in traces}
+    return {arch: style for arch, style in plot_styles(archs_of(groups)).items() if arch in archs}

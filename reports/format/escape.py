@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""A spreadsheet takes a text cell that begins with one of these for a formula."""
+"""A spreadsheet reads a text cell that starts with one of these as a formula."""
 
 
-def neutral(value: object) -> object:
-    """Keep a spreadsheet from reading a text as a formula."""
+def escape_formula(value: object) -> object:
+    """Prefix a text that a spreadsheet would read as a formula with an apostrophe; return other values unchanged."""
     return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS) else value
 
 
@@ -25,8 +25,8 @@ def latex_text(text: str) -> str:
     return "".join(escapes.get(letter, letter) for letter in " ".join(text.split()))
 
 
-def in_ascii(text: str) -> str:
-    """Letters that an installation may have no font for are written by their number in Unicode."""
+def to_ascii(text: str) -> str:
+    """Replace non-ASCII letters by LaTeX commands, or by their code points if there is no command."""
     for letter, command in {"±": r"$\pm$", "—": "---", "–": "--", "µ": r"$\mu$", "…": r"\dots{}"}.items():
         text = text.replace(letter, command)
-    return "".join(one if one in "\n\t" or " " <= one <= "~" else f"U+{ord(one):04X}" for one in text)
+    return "".join(letter if letter in "\n\t" or " " <= letter <= "~" else f"U+{ord(letter):04X}" for letter in text)

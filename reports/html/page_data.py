@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reports.analysis.groups import Group, groups
+from reports.analysis.groups import Group, group_cases
 from reports.analysis.health import Health, health
 from reports.analysis.overview import OverviewRow, overview_rows
 from reports.analysis.step_costs import StepCost, step_costs_by_arch
 from reports.figures.canvas import Figure
-from reports.figures.headline import headline_figures_of
-from reports.figures.overfitting import trained_otherwise
+from reports.figures.headline import headline_figures
+from reports.figures.overfitting import alternative_trainings
 from reports.text.baseline import Baseline, BaselineComparison, compare_with_baseline
 from results import Record, RunFile, Traces
 
@@ -33,7 +33,7 @@ class PageData:
     @cached_property
     def groups(self) -> list[Group]:
         """All groups of the run."""
-        return groups(self.run, self.records)
+        return group_cases(self.run, self.records)
 
     @cached_property
     def health(self) -> Health:
@@ -43,7 +43,7 @@ class PageData:
     @cached_property
     def variants(self) -> list[Group]:
         """Groups that train a plainly trained model in another way: their steps cost the same as its steps."""
-        return trained_otherwise(self.groups)
+        return alternative_trainings(self.groups)
 
     @cached_property
     def plain_groups(self) -> list[Group]:
@@ -63,7 +63,7 @@ class PageData:
     @cached_property
     def headline_figures(self) -> tuple[Figure | None, Figure | None]:
         """The first figure, and the figure with a panel per task if the first one leaves tasks out."""
-        return headline_figures_of(self.groups)
+        return headline_figures(self.groups)
 
     @cached_property
     def comparison(self) -> BaselineComparison | None:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reports.analysis.memory_share import settings
+from reports.analysis.memory_share import shared_settings
 from reports.html.environment import FOLDER, jinja_environment
 from reports.html.page_data import PageData
 from reports.html.sections import SECTIONS
@@ -83,7 +83,7 @@ def page(
         comparison=data.comparison,
         context=context(run, data.groups),
         overview=data.overview,
-        settings=list(settings(data.groups)),
+        settings=list(shared_settings(data.groups)),
         recommendation=recommendation(data.groups, data.overview),
         exceptions=exceptions(data.groups, data.overview),
         left_out=left_out(data.groups, data.overview),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from reports.analysis.gate_levels import EXPLANATION as GATE_EXPLANATION
 from reports.analysis.gate_levels import ROLES, gate_levels
-from reports.analysis.groups import groups, specifications
+from reports.analysis.groups import group_cases, specifications
 from reports.analysis.growth import crossover_rows, growth_rows, stream_costs
 from reports.analysis.heatmap import heat_maps
 from reports.analysis.latency import TimingRow, latency_of
@@ -20,14 +20,14 @@ from reports.analysis.ranking import NEARLY_EQUAL
 from reports.analysis.roofline import EXPLANATION as LIMIT_EXPLANATION
 from reports.analysis.roofline import shares_of
 from reports.analysis.throughput import Throughput, throughputs
-from reports.figures.baseline import scores_of_both, steps_of_both
+from reports.figures.baseline import baseline_scores_figure, baseline_step_costs_figure
 from reports.figures.canvas import Figure
-from reports.figures.cost import accuracy_against_cost_of
+from reports.figures.cost import accuracy_against_cost_figure
 from reports.figures.headline import MAX_PANELS, MAX_SHOWN, few_panels
-from reports.figures.model_internals import inside_of
-from reports.figures.overview_cost import memory_share_against_cost_of
-from reports.figures.streaming import streaming_cost_of
-from reports.figures.training import training_curves_of
+from reports.figures.memory_share import memory_share_against_cost_figure
+from reports.figures.model_internals import model_internals_figures
+from reports.figures.streaming import streaming_cost_figure
+from reports.figures.training import training_curves_figure
 from reports.html.attachment import attachment
 from reports.html.case_details import case_details
 from reports.html.page_data import PageData
@@ -55,14 +55,16 @@ class Section(NamedTuple):
 
 def _signature(data: PageData) -> Values | None:
     costs = None if data.variants else data.step_costs
-    return _figures(data.headline_figures[0], streaming_cost_of(data.plain_groups, among=data.groups, costs=costs))
+    return _figures(data.headline_figures[0], streaming_cost_figure(data.plain_groups, among=data.groups, costs=costs))
 
 
 def _baseline(data: PageData) -> Values | None:
     if data.baseline is None or data.comparison is None:
         return None
-    before = groups(data.baseline.run, data.baseline.records)
-    figures = _shown(scores_of_both(data.comparison, data.groups), steps_of_both(before, data.groups))
+    before = group_cases(data.baseline.run, data.baseline.records)
+    figures = _shown(
+        baseline_scores_figure(data.comparison, data.groups), baseline_step_costs_figure(before, data.groups)
+    )
     return {"comparison": data.comparison, "figures": figures}
 
 
@@ -73,8 +75,8 @@ def _conclusions(data: PageData) -> Values | None:
 
 def _cost(data: PageData) -> Values | None:
     if few_panels(data.groups, MAX_PANELS):
-        return _figures(accuracy_against_cost_of(data.groups))
-    return _figures(memory_share_against_cost_of(data.groups, data.overview))
+        return _figures(accuracy_against_cost_figure(data.groups))
+    return _figures(memory_share_against_cost_figure(data.groups, data.overview))
 
 
 def _leaderboard(data: PageData) -> Values:
@@ -107,7 +109,7 @@ def _claims(data: PageData) -> Values | None:
 
 
 def _inside(data: PageData) -> Values | None:
-    figures, levels = inside_of(data.groups, data.traces), gate_levels(data.plain_groups)
+    figures, levels = model_internals_figures(data.groups, data.traces), gate_levels(data.plain_groups)
     if not figures and not levels:
         return None
     return {"figures": figures, "gate_levels": levels, "roles": ROLES, "explanation": GATE_EXPLANATION}
@@ -146,7 +148,7 @@ def _latency(data: PageData) -> Values | None:
 def _training(data: PageData) -> Values | None:
     if not few_panels(data.groups, MAX_SHOWN):
         return None
-    return _figures(training_curves_of(data.plain_groups, among=data.groups))
+    return _figures(training_curves_figure(data.plain_groups, among=data.groups))
 
 
 def _problems(data: PageData) -> Values:

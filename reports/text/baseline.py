@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.analysis.groups import Group, groups
+from reports.analysis.groups import Group, group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.text.comparison import cells, headline, notes
 from results import Record, RunFile
@@ -85,7 +85,7 @@ def compare_with_baseline(
         baseline: The run to compare with.
     """
     comparison = compare((baseline.run, baseline.records), (run, records))
-    before = {_key(row): row for row in leaderboard_of(groups(baseline.run, baseline.records))}
+    before = {_key(row): row for row in leaderboard_of(group_cases(baseline.run, baseline.records))}
     after = {_key(row): row for row in leaderboard_of(run_groups)}
     unpaired = [(key, "in this run") for key in after if key not in before]
     unpaired += [(key, "in the baseline") for key in before if key not in after]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from reports.analysis.groups import Group
-from reports.analysis.memory_share import CLEAR_SHARE, baseline
-from reports.analysis.step_costs import StepCost, grown, step_costs_by_arch
+from reports.analysis.memory_share import CLEAR_SHARE, no_memory_score
+from reports.analysis.step_costs import StepCost, describe_growth, step_costs_by_arch
 from reports.format.numbers import listed, microseconds, short_score
 from results import ReferenceScores, interval_of_mean, solved_score
 
@@ -28,7 +28,10 @@ def streaming_conclusions(costs: dict[str, list[StepCost]]) -> list[str]:
         return []
     cheapest_first = sorted(costs, key=lambda arch: costs[arch][-1].p50_seconds)
     position = max(costs[arch][-1].position for arch in cheapest_first)
-    parts = [f"{arch} {microseconds(costs[arch][-1].p50_seconds)} µs ({grown(costs[arch])})" for arch in cheapest_first]
+    parts = [
+        f"{arch} {microseconds(costs[arch][-1].p50_seconds)} µs ({describe_growth(costs[arch])})"
+        for arch in cheapest_first
+    ]
     return [f"Cost of a streamed step at position {position:,}: {', '.join(parts)}."]
 
 
@@ -78,7 +81,7 @@ def _against_reference(scored: Sequence[Group], reference: ReferenceScores) -> l
 
 def _kind(scores: Sequence[float], reference: ReferenceScores) -> str:
     """Return the strongest statement that the interval of the mean supports."""
-    interval, floor = interval_of_mean(scores), baseline(reference)
+    interval, floor = interval_of_mean(scores), no_memory_score(reference)
     if clears(interval.middle, interval.low, floor):
         if min(scores) >= solved_score(reference.chance):
             return "solved"
@@ -89,7 +92,7 @@ def _kind(scores: Sequence[float], reference: ReferenceScores) -> str:
 def _reference_name(reference: ReferenceScores) -> str:
     memoryless_leads = reference.memoryless_score is not None and reference.memoryless_score > reference.chance
     kind = "memoryless baseline" if memoryless_leads else "chance level"
-    return f"the {kind} ({short_score(baseline(reference))})"
+    return f"the {kind} ({short_score(no_memory_score(reference))})"
 
 
 def _with_mean(group: Group) -> str:

@@ -78,7 +78,7 @@ def _growth_sentence(row: GrowthRow) -> str:
 
 def _crossover_sentences(rows: Sequence[CrossoverRow]) -> list[str]:
     sentences = [
-        f"{row.one} becomes {'cheaper' if row.crossover.dearer_first else 'more expensive'} than {row.other} at "
+        f"{row.arch} becomes {'cheaper' if row.crossover.dearer_first else 'more expensive'} than {row.other} at "
         f"position {position_interval(row)}."
         for row in rows
         if row.crossover.position is not None
@@ -87,7 +87,7 @@ def _crossover_sentences(rows: Sequence[CrossoverRow]) -> list[str]:
         outside: dict[tuple[str, int, int], list[str]] = {}
         for row in rows:
             if row.crossover.position is None and row.crossover.dearer_first == dearer:
-                outside.setdefault((row.one, row.first, row.last), []).append(row.other)
+                outside.setdefault((row.arch, row.first, row.last), []).append(row.other)
         sentences += [
             f"{one} is {'more expensive' if dearer else 'cheaper'} than {listed(others)} at every position from "
             f"{first:,} to {last:,}: no crossover in the measured range."

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.memory_share import CLEAR_SHARE, settings
+from reports.analysis.memory_share import CLEAR_SHARE, shared_settings
 from reports.analysis.overview import NEARLY_BEST, OverviewRow, overview_rows
-from reports.analysis.ranking import are_distinguishable
-from reports.analysis.step_costs import grown
+from reports.analysis.ranking import distinguishable_pairs
+from reports.analysis.step_costs import describe_growth
 from reports.format.numbers import listed, microseconds, significant, size
 
 MAX_NAMES = 3
@@ -35,7 +35,7 @@ def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None =
     sentences = [
         _reason(best, streamed),
         f"A step at position {best.cost.position:,} takes {microseconds(best.cost.p50_seconds)} µs"
-        f" ({grown(best.costs)}){state}.",
+        f" ({describe_growth(best.costs)}){state}.",
     ]
     for label, rivals in (
         (
@@ -67,8 +67,8 @@ def exceptions(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | No
     if best is None:
         return None
     better: dict[str, list[str]] = {}
-    for (task, length), estimates in settings(groups).items():
-        for arch, worse in are_distinguishable(estimates):
+    for (task, length), estimates in shared_settings(groups).items():
+        for arch, worse in distinguishable_pairs(estimates):
             if worse == best:
                 better.setdefault(arch, []).append(
                     f"{task} at {length:,} ({estimates[arch].mean:.0%} against {estimates[best].mean:.0%})"

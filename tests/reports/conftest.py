@@ -1,4 +1,4 @@
-"""The synthetic run, made once."""
+"""The synthetic run and its records, built once per session."""
 
 import pytest
 

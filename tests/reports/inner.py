@@ -1,4 +1,4 @@
-"""A run of a fixed training set whose models were looked into, made of numbers that are known."""
+"""A synthetic run on a fixed training set with known measurements of the `gates` probe."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DECAYED = PLAIN.model_copy(update={"weight_decay": 0.1})
 LSTM, DROPPED = "lstm:bias=False,init=orthogonal", "lstm:bias=False,dropout=0.3,init=orthogonal"
 SCORES = {"lstm:bias=False": 0.76, LSTM: 0.92, "rnn": 0.75, "transformer": 0.97, DROPPED: 0.94}
 MEMORY = {"lstm:bias=False": 0.1, LSTM: 0.9, "rnn": -0.4, "transformer": 0.95, DROPPED: 0.9}
-"""R² at the last step; 1 at the first, straight between."""
+"""R² at the last step; it is 1 at the first step and linear between."""
 CLAIMS = (
     Claim.model_validate_json(
         '{"name": "learns", "text": "The <LSTM> learns.", "source": "a paper", "what": "accuracy",'
@@ -40,10 +40,10 @@ CLAIMS = (
 
 
 def cases() -> list[Case]:
-    made = [(arch, protocol) for arch in SCORES for protocol in [PLAIN]] + [(LSTM, DECAYED)]
+    models = [(arch, PLAIN) for arch in SCORES] + [(LSTM, DECAYED)]
     return [
         Case(arch=arch, task="first_last", length=LENGTH, width=8, seed=seed, protocol=protocol)
-        for arch, protocol in made
+        for arch, protocol in models
         for seed in range(2)
     ]
 
@@ -52,8 +52,8 @@ def run(**changes: object) -> RunFile:
     return synthetic.run(cases(), **({"claims": CLAIMS, "plan": "seed", "probes": ("accuracy", "gates")} | changes))
 
 
-def record(one: Case) -> Record:
-    score = SCORES[one.arch] + (0.01 if one.protocol.weight_decay else 0.0) + 0.01 * one.seed
+def record(case: Case) -> Record:
+    score = SCORES[case.arch] + (0.01 if case.protocol.weight_decay else 0.0) + 0.01 * case.seed
     curve = tuple(
         EvalPoint(
             step=step,
@@ -66,8 +66,8 @@ def record(one: Case) -> Record:
         for step in range(1, 9)
     )
     return Record(
-        key=one.key,
-        case=one,
+        key=case.key,
+        case=case,
         status="ok",
         model=Model(parameters=100, width=8, depth=2),
         training=Training(
@@ -77,26 +77,26 @@ def record(one: Case) -> Record:
         measurements=(
             Measurement(metric="accuracy", at={"length": LENGTH}, samples=(score,)),
             Measurement(metric="early_stopped_accuracy", at={"length": LENGTH}, samples=(score + 0.005,)),
-            *inner(one),
+            *inner(case),
         ),
         probes={"accuracy": ProbeRun(status="ok", seconds=0.1), "gates": ProbeRun(status="ok", seconds=0.1)},
-        artifacts={"traces": f"artifacts/{one.key}/traces.safetensors"},
+        artifacts={"traces": f"artifacts/{case.key}/traces.safetensors"},
     )
 
 
-def inner(one: Case) -> list[Measurement]:
+def inner(case: Case) -> list[Measurement]:
     made = []
     for step in range(1, LENGTH + 1):
-        told = 1 + (MEMORY[one.arch] - 1) * (step - 1) / (LENGTH - 1)
-        gradient = 10.0 ** (step - LENGTH - one.seed)
+        r_squared = 1 + (MEMORY[case.arch] - 1) * (step - 1) / (LENGTH - 1)
+        gradient = 10.0 ** (step - LENGTH - case.seed)
         made += [
-            Measurement(metric="memory_trace", at={"step": step}, samples=(told,)),
+            Measurement(metric="memory_trace", at={"step": step}, samples=(r_squared,)),
             Measurement(metric="gradient_trace", at={"step": step}, samples=(gradient,)),
             Measurement(metric="initial_gradient_trace", at={"step": step}, samples=(gradient / 10,)),
         ]
-    for layer in (0, 1) if one.arch.startswith("lstm") else ():
+    for layer in (0, 1) if case.arch.startswith("lstm") else ():
         at = {"layer": layer}
-        made += levels(one, layer)
+        made += levels(case, layer)
         made += [
             Measurement(metric="forget_share", at=at, samples=(0.25,)),
             Measurement(metric="retention", at=at, samples=(0.5, 0.1, 0.9)),
@@ -109,10 +109,10 @@ def inner(one: Case) -> list[Measurement]:
     return made
 
 
-def levels(one: Case, layer: int) -> list[Measurement]:
-    """A hold gate that falls at the last step, a tenth higher in the second layer and in the second seed."""
-    higher = 0.1 * (layer + one.seed)
-    heights = [0.5 + higher, *[0.3 + higher] * (LENGTH - 2), 0.2 + higher]
+def levels(case: Case, layer: int) -> list[Measurement]:
+    """Return the levels of a hold gate that falls at the last step; it is 0.1 higher per layer and per seed."""
+    offset = 0.1 * (layer + case.seed)
+    heights = [0.5 + offset, *[0.3 + offset] * (LENGTH - 2), 0.2 + offset]
     return [
         *(
             Measurement(metric="hold_gate", at={"layer": layer, "step": step}, samples=(height,))
@@ -123,7 +123,7 @@ def levels(one: Case, layer: int) -> list[Measurement]:
 
 
 def traces(arch: str) -> Traces | None:
-    """Gates that rise from 0 to 1, or attention to the first step alone."""
+    """Return gates that rise from 0 to 1, or attention to the first step only; no gates for an RNN."""
     inputs = np.zeros((2, LENGTH, 1), np.float32)
     if arch == "transformer":
         first = np.zeros((2, 2, LENGTH, LENGTH), np.float32)

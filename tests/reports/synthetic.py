@@ -1,4 +1,4 @@
-"""A run as a bench would write it, made of numbers that are known: for tests of tables, figures and page."""
+"""A synthetic run with known numbers, for tests of tables, figures and the page."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ LENGTHS = (32, 128)
 SEEDS = 3
 POSITIONS = tuple(2**power for power in range(15))
 CHANCE = {"first_last": 0.5, "adding": 0.0784, "copy_memory": 0.125}
-BLIND = {"first_last": 0.75}
+MEMORYLESS = {"first_last": 0.75}
 PROTOCOL = Protocol(steps=800, solved_after=3)
-PULSE_SECONDS = 0.005
+CALIBRATION_SECONDS = 0.005
 
 SCORES = {
     ("rnn", "first_last"): (0.97, 0.76),
@@ -44,6 +44,7 @@ SCORES = {
     ("transformer", "adding"): (0.9, 0.6),
     ("transformer", "copy_memory"): (0.999, 0.999),
 }
+"""The mean score at each of `LENGTHS`."""
 STEP_SECONDS = {"rnn": 33e-6, "lstm": 46e-6, "gru": 51e-6, "transformer": 70e-6}
 STATE_BYTES = {"rnn": 640, "lstm": 1024, "gru": 640, "transformer": 512}
 
@@ -96,63 +97,63 @@ def run(planned: list[Case] | None = None, **changes: object) -> RunFile:
     return RunFile(**(fields | changes))  # type: ignore[arg-type]
 
 
-def score(one: Case, length: int) -> float:
-    """Known by heart: the table's value, less with each doubling beyond the trained length, ± .03 over the seeds."""
-    trained = SCORES[base(one.arch), base(one.task)][LENGTHS.index(one.length)]
-    floor = max(CHANCE[base(one.task)], BLIND.get(base(one.task), 0.0))
-    kept = {"transformer": 0.35, "rnn": 0.6}.get(base(one.arch), 0.8) ** math.log2(length / one.length)
-    return round(min(1.0, floor + (trained - floor) * float(kept) + 0.03 * (one.seed - 1) * (trained < 0.98)), 4)
+def score(case: Case, length: int) -> float:
+    """Return the score in `SCORES`, ± 0.03 over the seeds, which decreases with each doubling of the length."""
+    trained = SCORES[base(case.arch), base(case.task)][LENGTHS.index(case.length)]
+    floor = max(CHANCE[base(case.task)], MEMORYLESS.get(base(case.task), 0.0))
+    remaining = {"transformer": 0.35, "rnn": 0.6}.get(base(case.arch), 0.8) ** math.log2(length / case.length)
+    return round(min(1.0, floor + (trained - floor) * float(remaining) + 0.03 * (case.seed - 1) * (trained < 0.98)), 4)
 
 
-def reference_scores(one: Case) -> tuple[ReferenceScores, ...]:
+def reference_scores(case: Case) -> tuple[ReferenceScores, ...]:
     return tuple(
-        ReferenceScores(length=length, chance=CHANCE[base(one.task)], memoryless_score=BLIND.get(base(one.task)))
-        for length in (one.length, 2 * one.length, 4 * one.length)
+        ReferenceScores(length=length, chance=CHANCE[base(case.task)], memoryless_score=MEMORYLESS.get(base(case.task)))
+        for length in (case.length, 2 * case.length, 4 * case.length)
     )
 
 
-def step_samples(one: Case, position: int, count: int = 60) -> tuple[float, ...]:
-    arch = base(one.arch)
+def step_samples(case: Case, position: int, count: int = 60) -> tuple[float, ...]:
+    arch = base(case.arch)
     middle = STEP_SECONDS[arch] + (45e-9 * position if arch == "transformer" else 0.0)
-    noise = random.Random(f"{one.key} {position}")
-    return tuple(middle * (1 + 0.02 * one.seed) * math.exp(abs(noise.gauss(0, 0.12))) for _ in range(count))
+    noise = random.Random(f"{case.key} {position}")
+    return tuple(middle * (1 + 0.02 * case.seed) * math.exp(abs(noise.gauss(0, 0.12))) for _ in range(count))
 
 
-def curve(one: Case, stopped: str) -> tuple[EvalPoint, ...]:
-    final, chance = score(one, one.length), CHANCE[base(one.task)]
-    noise = random.Random(one.key)
-    ends = {"solved": 500, "diverged": 300}.get(stopped, 800)
+def curve(case: Case, stopped: str) -> tuple[EvalPoint, ...]:
+    final, chance = score(case, case.length), CHANCE[base(case.task)]
+    noise = random.Random(case.key)
+    last_step = {"solved": 500, "diverged": 300}.get(stopped, 800)
     points = []
-    for step in range(0, ends + 1, 50):
-        share = 1 / (1 + math.exp(-(step - 250 - 40 * one.seed) / 60))
+    for step in range(0, last_step + 1, 50):
+        share = 1 / (1 + math.exp(-(step - 250 - 40 * case.seed) / 60))
         reached = chance + (final - chance) * share + noise.gauss(0, 0.01)
-        broken = stopped == "diverged" and step == ends
+        not_finite = stopped == "diverged" and step == last_step
         points.append(
             EvalPoint(
                 step=step,
-                train_loss=None if broken else 1 - 0.8 * share,
-                validation_loss=None if broken else 1 - 0.75 * share,
+                train_loss=None if not_finite else 1 - 0.8 * share,
+                validation_loss=None if not_finite else 1 - 0.75 * share,
                 validation_score=min(1.0, max(0.0, reached)),
             )
         )
     return tuple(points)
 
 
-def record(one: Case) -> Record:
-    """A sound record of a case."""
-    arch = base(one.arch)
-    grows = POSITIONS if arch == "transformer" else [1] * len(POSITIONS)
+def record(case: Case) -> Record:
+    """Return a record without problems."""
+    arch = base(case.arch)
+    state_factors = POSITIONS if arch == "transformer" else [1] * len(POSITIONS)
     measurements = [
         *(
-            Measurement(metric="accuracy", at={"length": line.length}, samples=(score(one, line.length),))
-            for line in reference_scores(one)
+            Measurement(metric="accuracy", at={"length": n}, samples=(score(case, n),))
+            for n in (reference.length for reference in reference_scores(case))
         ),
         *(
             Measurement(
                 metric="forward_seconds",
                 at={"batch": batch},
-                samples=tuple(STEP_SECONDS[arch] * one.length * batch**0.5 * (1 + 0.01 * n) for n in range(5)),
-                blocks=(Block(calibration_seconds=PULSE_SECONDS),) * 5,
+                samples=tuple(STEP_SECONDS[arch] * case.length * batch**0.5 * (1 + 0.01 * n) for n in range(5)),
+                blocks=(Block(calibration_seconds=CALIBRATION_SECONDS),) * 5,
             )
             for batch in (1, 32)
         ),
@@ -160,24 +161,24 @@ def record(one: Case) -> Record:
             Measurement(
                 metric="step_seconds",
                 at={"position": position},
-                samples=step_samples(one, position),
-                blocks=(Block(calibration_seconds=PULSE_SECONDS),),
+                samples=step_samples(case, position),
+                blocks=(Block(calibration_seconds=CALIBRATION_SECONDS),),
             )
             for position in POSITIONS
         ),
         *(
-            Measurement(metric="state_bytes", at={"position": position}, samples=(float(STATE_BYTES[arch] * grown),))
-            for position, grown in zip(POSITIONS, grows, strict=True)
+            Measurement(metric="state_bytes", at={"position": position}, samples=(float(STATE_BYTES[arch] * factor),))
+            for position, factor in zip(POSITIONS, state_factors, strict=True)
         ),
     ]
-    solved = score(one, one.length) >= 0.99
+    solved = score(case, case.length) >= 0.99
     return Record(
-        key=one.key,
-        case=one,
+        key=case.key,
+        case=case,
         status="ok",
         model=Model(parameters=20_000 + len(arch), width=40, depth=2),
-        training=training(one, "solved" if solved else "budget"),
-        reference_scores=reference_scores(one),
+        training=training(case, "solved" if solved else "budget"),
+        reference_scores=reference_scores(case),
         measurements=tuple(measurements),
         probes={
             "accuracy": ProbeRun(status="ok", seconds=0.5),
@@ -187,14 +188,14 @@ def record(one: Case) -> Record:
     )
 
 
-def renamed(one: Case, *, arch: str, task: str | None = None) -> Record:
-    """The record of a case as it would be under other names."""
-    case = one.model_copy(update={"arch": arch, "task": one.task if task is None else task})
-    return record(one).model_copy(update={"case": case, "key": case.key})
+def renamed(case: Case, *, arch: str, task: str | None = None) -> Record:
+    """Return the record of a case under other names."""
+    other = case.model_copy(update={"arch": arch, "task": case.task if task is None else task})
+    return record(case).model_copy(update={"case": other, "key": other.key})
 
 
-def training(one: Case, stopped: str) -> Training:
-    points = curve(one, stopped)
+def training(case: Case, stopped: str) -> Training:
+    points = curve(case, stopped)
     return Training(
         steps=points[-1].step,
         sequences=32 * points[-1].step,
@@ -207,34 +208,34 @@ def training(one: Case, stopped: str) -> Training:
 
 
 def records() -> list[Record]:
-    """All records of the run: one diverged, one timed out, one whose streaming was refused, one missing."""
+    """Return the records of the run: one diverged, one timed out, one with refused timings, and one is missing."""
     made = []
-    for one in cases():
-        place = (one.arch, one.task, one.length, one.seed)
-        sound = record(one)
-        if place == MISSING:
+    for case in cases():
+        identity = (case.arch, case.task, case.length, case.seed)
+        sound = record(case)
+        if identity == MISSING:
             continue
-        if place == DIVERGED:
-            kept = {
+        if identity == DIVERGED:
+            changes = {
                 "status": "diverged",
                 "reason": "the loss was not finite at step 300",
-                "training": training(one, "diverged"),
+                "training": training(case, "diverged"),
                 "measurements": (),
                 "probes": {},
             }
-        elif place == TIMEOUT:
-            kept = {
+        elif identity == TIMEOUT:
+            changes = {
                 "status": "timeout",
-                "reason": "no answer within 120 s; the lane was replaced",
+                "reason": "no result within 120 s",
                 "model": None,
                 "training": None,
-                "lines": (),
+                "reference_scores": (),
                 "measurements": (),
                 "probes": {},
             }
-        elif place == REFUSED:
+        elif identity == REFUSED:
             reason = "scan and step differ by 3e-2 at position 7 (allowed: 1e-4)"
-            kept = {
+            changes = {
                 "status": "inconsistent",
                 "reason": reason,
                 "measurements": tuple(sound.of("accuracy")),
@@ -245,6 +246,6 @@ def records() -> list[Record]:
                 },
             }
         else:
-            kept = {}
-        made.append(sound.model_copy(update=kept))
+            changes = {}
+        made.append(sound.model_copy(update=changes))
     return made

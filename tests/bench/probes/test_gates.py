@@ -268,7 +268,7 @@ def test_the_command_draws_one_case(tmp_path: Path, carousel: Carousel, inline: 
     written = {Path(line).name for line in ended.out.split()}
     (drawn,) = (record.case for record in records.values() if record.key.startswith("lstm.first_last.L4.s1"))
     name = f"lstm-first-last-1-{drawn.digest()}"
-    kinds = ("gates", "holding", "memory-trace", "gradient-trace")
+    kinds = ("gates", "retention", "memory-trace", "gradient-trace")
     assert written == {f"{kind}-{name}.{suffix}" for kind in kinds for suffix in ("svg", "png")}
     for name in written:
         begin = (tmp_path / "drawn" / name).read_bytes()[:5]

@@ -1,4 +1,4 @@
-"""The rows hold the numbers that a person with pencil and paper finds in the records."""
+"""Leaderboard, step costs, latency and health agree with values computed by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 import reports
 from reports import LeaderboardRow
-from reports.analysis.groups import STEP_QUANTILES, groups
+from reports.analysis.groups import STEP_QUANTILES, group_cases
 from reports.analysis.health import health
 from results import Block, Measurement, ProbeRun, Record, RunFile
 from tests.reports import synthetic
@@ -26,11 +26,11 @@ def rows(run: RunFile, records: list[Record]) -> list[LeaderboardRow]:
 
 
 def pick(rows: list[LeaderboardRow], arch: str, task: str, length: int) -> LeaderboardRow:
-    (found,) = [row for row in rows if (row.arch, row.task, row.length) == (arch, task, length)]
-    return found
+    (selected,) = [row for row in rows if (row.arch, row.task, row.length) == (arch, task, length)]
+    return selected
 
 
-def test_there_is_a_row_for_every_architecture_task_and_length(rows: list[LeaderboardRow]) -> None:
+def test_every_architecture_task_and_length_has_a_row(rows: list[LeaderboardRow]) -> None:
     assert len(rows) == 4 * 3 * 2
     assert [(row.task, row.length) for row in rows[::4]] == [(task, n) for task in synthetic.TASKS for n in (32, 128)]
 
@@ -43,7 +43,7 @@ def test_score_is_the_mean_over_seeds_with_students_interval(rows: list[Leaderbo
     assert (row.score_low, row.score_high) == pytest.approx((0.91 - half, 0.91 + half), abs=TABLE_DIGITS)
 
 
-def test_an_interval_of_a_score_stays_between_0_and_1(rows: list[LeaderboardRow]) -> None:
+def test_interval_of_a_score_stays_between_0_and_1(rows: list[LeaderboardRow]) -> None:
     assert pick(rows, "rnn", "adding", 128).score_low == 0.0
     assert pick(rows, "lstm", "adding", 32).score_high == 1.0
 
@@ -77,20 +77,20 @@ def test_failed_and_missing_seeds_count_in_the_denominator_and_never_as_zero(row
     assert (missing.scored, missing.seeds, missing.problems) == (2, 3, ("seed 2 missing",))
 
 
-def test_the_score_of_a_diverged_case_is_not_counted_even_if_one_was_stored(run: RunFile) -> None:
-    one = synthetic.case("gru", "adding", 32, 0)
-    stored = synthetic.record(one).model_copy(update={"status": "diverged"})
-    (row,) = reports.leaderboard(synthetic.run([one]), [stored])
+def test_stored_score_of_a_diverged_case_is_not_counted(run: RunFile) -> None:
+    case = synthetic.case("gru", "adding", 32, 0)
+    stored = synthetic.record(case).model_copy(update={"status": "diverged"})
+    (row,) = reports.leaderboard(synthetic.run([case]), [stored])
     assert (row.score, row.scored, row.solved, row.seeds) == (None, 0, 0, 1)
 
 
-def test_lines_to_compare_with(rows: list[LeaderboardRow]) -> None:
+def test_rows_have_the_reference_scores(rows: list[LeaderboardRow]) -> None:
     row = pick(rows, "gru", "first_last", 128)
     assert (row.chance, row.memoryless_score) == (0.5, 0.75)
     assert pick(rows, "gru", "adding", 128).memoryless_score is None
 
 
-def test_chance_is_known_from_a_rival_where_all_seeds_of_a_group_are_missing() -> None:
+def test_chance_comes_from_another_architecture_if_all_seeds_are_missing() -> None:
     cases = [synthetic.case("gru", "adding", 32, 0), synthetic.case("transformer", "adding", 32, 0)]
     rows = reports.leaderboard(synthetic.run(cases), [synthetic.record(cases[0])])
     assert [row.arch for row in rows] == ["gru", "transformer"]
@@ -98,24 +98,24 @@ def test_chance_is_known_from_a_rival_where_all_seeds_of_a_group_are_missing() -
 
 
 def streamed(seed: int, samples: dict[int, tuple[float, ...]], state: dict[int, float]) -> Record:
-    one = synthetic.case("gru", "adding", 32, seed)
-    steps = [Measurement(metric="step_seconds", at={"position": n}, samples=kept) for n, kept in samples.items()]
-    sizes = [Measurement(metric="state_bytes", at={"position": n}, samples=(kept,)) for n, kept in state.items()]
-    return synthetic.record(one).model_copy(update={"measurements": (*steps, *sizes)})
+    case = synthetic.case("gru", "adding", 32, seed)
+    steps = [Measurement(metric="step_seconds", at={"position": n}, samples=row) for n, row in samples.items()]
+    sizes = [Measurement(metric="state_bytes", at={"position": n}, samples=(size,)) for n, size in state.items()]
+    return synthetic.record(case).model_copy(update={"measurements": (*steps, *sizes)})
 
 
 def test_step_costs_are_medians_over_cases_of_each_cases_own_quantiles() -> None:
-    kept = [
+    records = [
         streamed(0, {32: (1e-6, 2e-6, 3e-6), 64: (5e-6,)}, {64: 100.0}),
         streamed(1, {32: (4e-6, 5e-6, 90e-6), 64: (7e-6,)}, {64: 100.0}),
         streamed(2, {32: (6e-6, 7e-6, 8e-6), 64: (9e-6,)}, {64: 300.0}),
     ]
-    run = synthetic.run([record.case for record in kept])
-    (row,) = reports.leaderboard(run, kept)
+    run = synthetic.run([record.case for record in records])
+    (row,) = reports.leaderboard(run, records)
     assert (row.near_position, row.far_position, row.state_bytes) == (32, 64, 100.0)
     assert row.near_step_seconds == pytest.approx(5e-6, rel=EXACT)
     assert row.far_step_seconds == pytest.approx(7e-6, rel=EXACT)
-    near, far = reports.streaming(run, kept)["gru"]
+    near, far = reports.streaming(run, records)["gru"]
     assert (near.p50_lowest_seconds, near.p50_highest_seconds) == pytest.approx((2e-6, 7e-6), rel=EXACT)
     # Each case's p90, by linear interpolation between the second and the third sample: 2.8, 73 and 7.8 µs.
     assert near.p90_seconds == pytest.approx(7.8e-6, rel=EXACT)
@@ -123,23 +123,23 @@ def test_step_costs_are_medians_over_cases_of_each_cases_own_quantiles() -> None
     assert (far.position, far.cases) == (64, 3)
 
 
-def test_quantiles_lie_between_order_statistics_however_many_samples_each_position_has() -> None:
+def test_quantiles_are_interpolated_for_any_number_of_samples_per_position() -> None:
     counts = {1: 1, 2: 2, 4: 7, 8: 60, 16: 7}
     samples = {n: tuple(np.random.default_rng(n).lognormal(size=count).tolist()) for n, count in counts.items()}
-    one = streamed(0, samples, {})
-    ((seed,),) = (group.seeds for group in groups(synthetic.run([one.case]), [one]))
+    record = streamed(0, samples, {})
+    ((seed,),) = (group.seeds for group in group_cases(synthetic.run([record.case]), [record]))
     assert seed.step_quantiles.keys() == samples.keys()
-    for position, found in seed.step_quantiles.items():
-        assert found == pytest.approx(np.quantile(samples[position], STEP_QUANTILES).tolist(), rel=EXACT)
+    for position, quantiles in seed.step_quantiles.items():
+        assert quantiles == pytest.approx(np.quantile(samples[position], STEP_QUANTILES).tolist(), rel=EXACT)
 
 
 def test_nearest_position_is_nearest_as_a_ratio() -> None:
-    one = streamed(0, {8: (1e-6,), 64: (2e-6,)}, {})
-    (row,) = reports.leaderboard(synthetic.run([one.case]), [one])
+    record = streamed(0, {8: (1e-6,), 64: (2e-6,)}, {})
+    (row,) = reports.leaderboard(synthetic.run([record.case]), [record])
     assert (row.near_position, row.state_bytes) == (64, None)
 
 
-def test_a_case_whose_timings_were_refused_keeps_its_score_and_has_no_timings(
+def test_case_with_refused_timings_keeps_its_score(
     run: RunFile, records: list[Record], rows: list[LeaderboardRow]
 ) -> None:
     row = pick(rows, "gru", "first_last", 32)
@@ -149,80 +149,80 @@ def test_a_case_whose_timings_were_refused_keeps_its_score_and_has_no_timings(
 
 
 def test_whole_sequence_timings_are_medians_of_medians(run: RunFile, records: list[Record]) -> None:
-    found = reports.latency(run, records)
-    assert {row.what for row in found} == {"forward pass"}
-    (row,) = [row for row in found if (row.arch, row.length, row.batch) == ("rnn", 32, 1)]
+    rows = reports.latency(run, records)
+    assert {row.what for row in rows} == {"forward pass"}
+    (row,) = [row for row in rows if (row.arch, row.length, row.batch) == ("rnn", 32, 1)]
     assert row.cases == 9
     assert row.median_seconds == pytest.approx(33e-6 * 32 * 1.02, rel=EXACT)
     assert row.least_seconds == pytest.approx(33e-6 * 32, rel=EXACT)
     assert row.low_seconds == pytest.approx(row.median_seconds, rel=EXACT)
 
 
-def test_names_are_short_only_where_one_variant_is_in_the_run() -> None:
+def test_labels_are_short_if_the_run_has_one_variant() -> None:
     specifications = ["lstm", "lstm:forget_bias=2", "gru:reset=before"]
     cases = [synthetic.case(arch, "adding:width=1", 32, 0) for arch in specifications]
-    found = groups(synthetic.run(cases), [])
-    assert [group.arch for group in found] == ["lstm", "lstm:forget_bias=2", "gru"]
-    assert {group.task for group in found} == {"adding"}
+    groups = group_cases(synthetic.run(cases), [])
+    assert [group.arch for group in groups] == ["lstm", "lstm:forget_bias=2", "gru"]
+    assert {group.task for group in groups} == {"adding"}
 
 
-def test_cases_that_differ_in_size_or_protocol_are_never_taken_for_seeds_of_one_another() -> None:
-    one = synthetic.case("gru", "adding", 32, 0)
-    wide = one.model_copy(update={"params": None, "width": 64})
-    fast = one.model_copy(update={"protocol": synthetic.PROTOCOL.model_copy(update={"learning_rate": 0.01})})
-    assert [group.arch for group in groups(synthetic.run([one, wide]), [])] == [
+def test_cases_that_differ_in_size_or_protocol_are_in_different_groups() -> None:
+    case = synthetic.case("gru", "adding", 32, 0)
+    wide = case.model_copy(update={"params": None, "width": 64})
+    fast = case.model_copy(update={"protocol": synthetic.PROTOCOL.model_copy(update={"learning_rate": 0.01})})
+    assert [group.arch for group in group_cases(synthetic.run([case, wide]), [])] == [
         "gru depth 2, 20,000 params",
         "gru depth 2, width 64",
     ]
-    assert [group.arch for group in groups(synthetic.run([one, fast]), [])] == [
+    assert [group.arch for group in group_cases(synthetic.run([case, fast]), [])] == [
         "gru learning_rate=0.001",
         "gru learning_rate=0.01",
     ]
-    newer = one.model_copy(update={"task_version": 2})
-    assert [group.task for group in groups(synthetic.run([one, newer]), [])] == ["adding v1", "adding v2"]
+    newer = case.model_copy(update={"task_version": 2})
+    assert [group.task for group in group_cases(synthetic.run([case, newer]), [])] == ["adding v1", "adding v2"]
 
 
-def test_a_record_that_was_not_planned_is_shown_too() -> None:
+def test_record_that_was_not_planned_is_shown_too() -> None:
     planned, other = synthetic.case("gru", "adding", 32, 0), synthetic.case("rnn", "adding", 128, 0)
     rows = reports.leaderboard(synthetic.run([planned]), [synthetic.record(planned), synthetic.record(other)])
     assert [(row.arch, row.length, row.scored) for row in rows] == [("gru", 32, 1), ("rnn", 128, 1)]
 
 
 def test_health_counts_every_case_once(run: RunFile, records: list[Record]) -> None:
-    state = health(groups(run, records))
+    state = health(group_cases(run, records))
     assert (state.cases, state.ok, state.failed, state.missing, state.noisy) == (72, 68, 3, 1, 0)
     assert state.verdict == "72 cases: 68 ok, 3 failed (1 inconsistent, 1 diverged and 1 timeout), 1 missing."
 
 
-def test_health_of_a_sound_run_and_of_one_that_was_cut_short() -> None:
+def test_health_of_a_complete_and_of_an_unfinished_run() -> None:
     cases = synthetic.cases()[:3]
-    kept = [synthetic.record(one) for one in cases]
-    found = groups(synthetic.run(cases), kept)
-    assert health(found).verdict == "All 3 cases ok, none failed, none missing."
-    assert health(found, finished=False).verdict.endswith("The run has not finished.")
+    records = [synthetic.record(case) for case in cases]
+    groups = group_cases(synthetic.run(cases), records)
+    assert health(groups).verdict == "All 3 cases ok, none failed, none missing."
+    assert health(groups, finished=False).verdict.endswith("The run has not finished.")
 
 
-def test_a_slow_pulse_makes_a_case_noisy_and_a_refused_probe_makes_it_failed() -> None:
+def test_slow_calibration_makes_a_case_noisy_and_a_refused_probe_makes_it_failed() -> None:
     cases = synthetic.cases()[:3]
-    sound = [synthetic.record(one) for one in cases]
+    records = [synthetic.record(case) for case in cases]
     slow = Measurement(
         metric="step_seconds", at={"position": 1}, samples=(1e-6,), blocks=(Block(calibration_seconds=0.0063),)
     )
-    sound[0] = sound[0].model_copy(update={"measurements": (*sound[0].measurements, slow)})
+    records[0] = records[0].model_copy(update={"measurements": (*records[0].measurements, slow)})
     refused = {"streaming": ProbeRun(status="refused", reason="scan and step differ", seconds=0.1)}
-    sound[1] = sound[1].model_copy(update={"probes": sound[1].probes | refused})
-    state = health(groups(synthetic.run(cases), sound))
+    records[1] = records[1].model_copy(update={"probes": records[1].probes | refused})
+    state = health(group_cases(synthetic.run(cases), records))
     assert (state.ok, state.failed, state.noisy) == (2, 1, 1)
     assert state.problems[0].brief == "seed 1 streaming refused: scan and step differ"
 
 
-def test_a_case_without_fault_whose_probe_never_ran_is_neither_fine_nor_failed() -> None:
+def test_case_whose_probe_never_ran_is_incomplete() -> None:
     cases = synthetic.cases()[:3]
-    kept = [synthetic.record(one) for one in cases]
-    kept[2] = kept[2].model_copy(update={"probes": {"accuracy": kept[2].probes["accuracy"]}})
-    state = health(groups(synthetic.run(cases), kept))
+    records = [synthetic.record(case) for case in cases]
+    records[2] = records[2].model_copy(update={"probes": {"accuracy": records[2].probes["accuracy"]}})
+    state = health(group_cases(synthetic.run(cases), records))
     assert (state.ok, state.failed, state.incomplete, state.missing) == (2, 0, 1, 0)
-    assert state.verdict == "3 cases: 2 ok, 0 failed, 1 without all measurements, 0 missing."
+    assert state.verdict == "3 cases: 2 ok, 0 failed, 1 incomplete, 0 missing."
     assert [problem.brief for problem in state.problems] == ["seed 2 latency not run", "seed 2 streaming not run"]
-    row = reports.leaderboard(synthetic.run(cases), kept)[0]
+    row = reports.leaderboard(synthetic.run(cases), records)[0]
     assert row.problems == ("seed 2 latency not run", "seed 2 streaming not run")

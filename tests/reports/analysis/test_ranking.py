@@ -1,4 +1,4 @@
-"""Who is told apart: against values worked out by scipy, and on cases that can be seen by eye."""
+"""Ranks and ties, against scipy and on small examples."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import random
 import pytest
 from scipy import stats
 
-from reports.analysis.ranking import Estimate, are_distinguishable, ranks
+from reports.analysis.ranking import Estimate, distinguishable_pairs, ranks
 from results import interval_of_mean
 
 CLOSE = 1e-9
-"""Two ways to the same doubles."""
+"""Two formulas for the same double."""
 FALSE_ALARMS = 0.05
 BINOMIAL_SLACK = 0.02
 """Three standard errors of a share of 5% in a thousand trials."""
@@ -26,21 +26,21 @@ def test_one_sample_has_students_interval() -> None:
     assert Estimate.of(values).interval() == pytest.approx(interval_of_mean(values), abs=CLOSE)
 
 
-def test_two_are_told_apart_exactly_where_welch_says_so() -> None:
+def test_pair_is_distinguishable_if_and_only_if_welchs_test_is_significant() -> None:
     noise = random.Random(7)
     verdicts = set()
     for shift in (0.0, 0.1, 0.2, 0.3, 0.4):
         a = [noise.gauss(0.5 + shift, 0.05) for _ in range(4)]
         b = [noise.gauss(0.5, 0.15) for _ in range(3)]
         expected = stats.ttest_ind(a, b, equal_var=False).pvalue < 0.05
-        assert bool(are_distinguishable(of(a=a, b=b))) == expected
+        assert bool(distinguishable_pairs(of(a=a, b=b))) == expected
         verdicts.add(expected)
     assert verdicts == {True, False}
 
 
 def test_the_mean_over_settings_adds_their_variances() -> None:
-    one, other = Estimate.of([0.0, 1.0]), Estimate.of([0.2, 0.4, 0.6])
-    both = Estimate.over([one, other])
+    first, second = Estimate.of([0.0, 1.0]), Estimate.of([0.2, 0.4, 0.6])
+    both = Estimate.over([first, second])
     assert both.mean == pytest.approx(0.45)
     half = both.interval().high - both.mean
     # Variances of the two means are 1/4 and 0.04/3; a quarter of their sum, with Satterthwaite's degrees of freedom.
@@ -49,38 +49,38 @@ def test_the_mean_over_settings_adds_their_variances() -> None:
     assert half == pytest.approx(stats.t.ppf(0.975, freedom) * sum(variances) ** 0.5, abs=CLOSE)
 
 
-def test_ranks_leave_open_what_the_seeds_leave_open() -> None:
-    found = ranks(of(low=[0.1, 0.1, 0.11], vague=[0.2, 0.5, 0.95], high=[0.9, 0.9, 0.91]))
-    assert {name: (rank.first, rank.last, rank.ties) for name, rank in found.items()} == {
+def test_ranks_overlap_if_the_seeds_do_not_decide() -> None:
+    by_name = ranks(of(low=[0.1, 0.1, 0.11], vague=[0.2, 0.5, 0.95], high=[0.9, 0.9, 0.91]))
+    assert {name: (rank.first, rank.last, rank.ties) for name, rank in by_name.items()} == {
         "high": (1, 2, "a"),
         "vague": (1, 3, "ab"),
         "low": (2, 3, "b"),
     }
-    assert list(found) == ["high", "vague", "low"]
+    assert list(by_name) == ["high", "vague", "low"]
 
 
-def test_seeds_that_agree_exactly_are_told_apart_by_more_than_a_hair_only() -> None:
-    assert are_distinguishable(of(a=[1.0, 1.0], b=[0.97, 0.97])) == {("a", "b")}
-    assert are_distinguishable(of(a=[1.0, 1.0], b=[0.985, 0.985])) == set()
-    assert are_distinguishable(of(a=[1.0, 1.0], b=[1.0, 1.0])) == set()
+def test_seeds_that_agree_exactly_are_distinguished_by_the_difference_of_means() -> None:
+    assert distinguishable_pairs(of(a=[1.0, 1.0], b=[0.97, 0.97])) == {("a", "b")}
+    assert distinguishable_pairs(of(a=[1.0, 1.0], b=[0.985, 0.985])) == set()
+    assert distinguishable_pairs(of(a=[1.0, 1.0], b=[1.0, 1.0])) == set()
 
 
-def test_equals_are_seldom_told_apart_however_many_they_are() -> None:
+def test_equal_architectures_are_rarely_distinguishable() -> None:
     noise = random.Random(3)
     alarms = sum(
-        bool(are_distinguishable({str(n): Estimate.of([noise.gauss(0.5, 0.1) for _ in range(5)]) for n in range(4)}))
+        bool(distinguishable_pairs({str(n): Estimate.of([noise.gauss(0.5, 0.1) for _ in range(5)]) for n in range(4)}))
         for _ in range(1000)
     )
     assert alarms / 1000 <= FALSE_ALARMS + BINOMIAL_SLACK
 
 
-def test_two_share_a_letter_exactly_where_they_are_not_told_apart() -> None:
+def test_names_share_a_letter_if_and_only_if_they_are_indistinguishable() -> None:
     noise = random.Random(11)
     for _ in range(50):
         estimates = {str(n): Estimate.of([noise.gauss(0.15 * (n % 5), 0.04) for _ in range(3)]) for n in range(8)}
-        apart, found = are_distinguishable(estimates), ranks(estimates)
+        pairs, by_name = distinguishable_pairs(estimates), ranks(estimates)
         for a in estimates:
             for b in estimates:
                 if a != b:
-                    assert bool(set(found[a].ties) & set(found[b].ties)) == (not {(a, b), (b, a)} & apart)
+                    assert bool(set(by_name[a].ties) & set(by_name[b].ties)) == (not {(a, b), (b, a)} & pairs)
     assert ranks({}) == {}

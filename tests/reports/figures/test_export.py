@@ -1,4 +1,4 @@
-"""Figures as files carry their title, which names the case; on a page the heading beside them does."""
+"""Figures written to files carry their title; on a page, the heading of the page does."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 
 import reports
-from reports.analysis.groups import groups
-from reports.figures import retention as _hold_figure
-from reports.figures.canvas import PNG_DOTS_PER_INCH, Figure, finished
-from reports.figures.gates import gates_over_steps
+from reports.analysis.groups import group_cases
+from reports.figures import retention
+from reports.figures.canvas import PNG_DOTS_PER_INCH, Figure, finish_figure
+from reports.figures.gates import gates_figure
 from results import Record, Traces
 from tests.reports import inner
 
 SVG = "{http://www.w3.org/2000/svg}"
 POINTS_PER_INCH = 72
-MAX_SIDEWAYS = 8
-"""More labels than this stand upright."""
+MIN_UPRIGHT = 8
+"""More labels than this are upright."""
 ROUNDED_POINTS = 0.5
 """A file is a whole number of pixels high."""
 
@@ -33,9 +33,9 @@ def record() -> Record:
 
 
 @pytest.fixture(scope="module")
-def drawings(record: Record) -> dict[str, Figure]:
-    found = reports.case_figures(inner.run(), [record], record.key, inner.traces(record.case.arch))
-    return {drawing.name.partition("-")[0]: drawing for drawing in found}
+def figures(record: Record) -> dict[str, Figure]:
+    made = reports.case_figures(inner.run(), [record], record.key, inner.traces(record.case.arch))
+    return {figure.name.partition("-")[0]: figure for figure in made}
 
 
 def texts(svg: bytes | str) -> list[str]:
@@ -46,91 +46,91 @@ def height(svg: bytes | str) -> float:
     return float(ElementTree.fromstring(svg).get("height", "").removesuffix("pt"))
 
 
-def test_every_title_of_a_case_names_architecture_task_and_seed_once(
-    record: Record, drawings: dict[str, Figure]
-) -> None:
-    arch = next(group.arch for group in groups(inner.run(), [record]) if group.records)
-    assert {name: drawing.title for name, drawing in drawings.items()} == {
-        "learning": f"Learning and fitting, first_last at 6: {arch}, seed 0",
-        "gates": f"Gates over the steps, {arch} on first_last, seed 0",
-        "holding": f"How the gates hold, first_last at 6: {arch}, seed 0",
+def test_titles_of_a_case_name_architecture_and_seed_once(record: Record, figures: dict[str, Figure]) -> None:
+    arch = next(group.arch for group in group_cases(inner.run(), [record]) if group.records)
+    assert {name: figure.title for name, figure in figures.items()} == {
+        "learning": f"Learning curves, first_last at 6: {arch}, seed 0",
+        "gates": f"Gate activations, {arch} on first_last, seed 0",
+        "retention": f"Hold gates, first_last at 6: {arch}, seed 0",
         "memory": f"Memory trace: {arch}, seed 0",
         "gradient": f"Gradient trace: {arch}, seed 0",
     }
 
 
 def heights(svg: bytes | str) -> dict[tuple[str, str, int], float]:
-    """How far below the upper edge each upright text is written, by its words and its distance from the left."""
-    found: dict[tuple[str, str, int], float] = {}
+    """Return the distance from the top of each upright text, by its words and its distance from the left."""
+    tops: dict[tuple[str, str, int], float] = {}
     for text in ElementTree.fromstring(svg).iter(f"{SVG}text"):
         if (y := text.get("y")) is not None:
             words, left = "".join(text.itertext()).strip(), text.get("x", "")
-            found[words, left, sum(key[:2] == (words, left) for key in found)] = float(y)
-    return found
+            tops[words, left, sum(key[:2] == (words, left) for key in tops)] = float(y)
+    return tops
 
 
-@pytest.mark.parametrize("name", ["gates", "holding"])
-def test_a_file_carries_its_title_above_the_panels_and_the_page_does_not(
-    name: str, drawings: dict[str, Figure]
+@pytest.mark.parametrize("name", ["gates", "retention"])
+def test_file_has_its_title_above_the_panels_and_the_page_figure_has_none(
+    name: str, figures: dict[str, Figure]
 ) -> None:
-    drawing = drawings[name]
-    assert drawing.file is not None
-    written = drawing.file("svg", drawing.title)
-    assert " ".join(texts(written)).count(drawing.title) == 1
-    assert ElementTree.fromstring(written).findtext(f"{SVG}title") == drawing.title
-    assert drawing.title not in " ".join(texts(drawing.svg))
-    added = height(written) - height(drawing.svg)
-    before, after = heights(drawing.svg), heights(written)
-    ((_, heading),) = [(key, after.pop(key)) for key in list(after) if key[0] == drawing.title]
+    figure = figures[name]
+    assert figure.render_file is not None
+    written = figure.render_file("svg", figure.title)
+    assert " ".join(texts(written)).count(figure.title) == 1
+    assert ElementTree.fromstring(written).findtext(f"{SVG}title") == figure.title
+    assert figure.title not in " ".join(texts(figure.svg))
+    added = height(written) - height(figure.svg)
+    before, after = heights(figure.svg), heights(written)
+    ((_, heading),) = [(key, after.pop(key)) for key in list(after) if key[0] == figure.title]
     assert 0 < heading < added
-    assert len(before) > MAX_SIDEWAYS
+    assert len(before) > MIN_UPRIGHT
     assert after == pytest.approx({key: y + added for key, y in before.items()}, abs=ROUNDED_POINTS)
-    pixels = image.imread(io.BytesIO(drawing.file("png", drawing.title)))
+    pixels = image.imread(io.BytesIO(figure.render_file("png", figure.title)))
     assert len(pixels) * POINTS_PER_INCH / PNG_DOTS_PER_INCH == pytest.approx(height(written), abs=ROUNDED_POINTS)
-    assert drawing.file("svg", drawing.title) == written
+    assert figure.render_file("svg", figure.title) == written
 
 
-def test_a_long_title_is_broken_into_lines(drawings: dict[str, Figure]) -> None:
-    drawing = drawings["gates"]
-    assert drawing.file is not None
+def test_long_title_is_broken_into_lines(figures: dict[str, Figure]) -> None:
+    figure = figures["gates"]
+    assert figure.render_file is not None
     words = " ".join(["word"] * 40)
-    broken, short = drawing.file("svg", words), drawing.file("svg", "word")
+    broken, short = figure.render_file("svg", words), figure.render_file("svg", "word")
     assert " ".join(texts(broken)).count("word") == 40
     assert height(broken) > height(short)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
-def test_the_lowest_panel_of_each_column_has_its_steps_written(count: int) -> None:
+def test_lowest_panel_of_each_column_has_tick_labels(count: int) -> None:
     values = np.full((4, 6, 3), 0.5, np.float32)
     gates = {f"gate{n}": values for n in range(count)}
-    drawing = gates_over_steps(Traces(inputs_STD=np.zeros((4, 6, 1), np.float32), gates=gates), of="x", name="x")
-    assert drawing is not None
-    found = texts(drawing.svg)
-    assert found.count("6") == min(count, 2)
-    assert "mean of 3 units, 4 sequences" in found
+    figure = gates_figure(Traces(inputs_STD=np.zeros((4, 6, 1), np.float32), gates=gates), subject="x", name="x")
+    assert figure is not None
+    labels = texts(figure.svg)
+    assert labels.count("6") == min(count, 2)
+    assert "mean of 3 units, 4 sequences" in labels
 
 
-def test_what_is_kept_is_drawn_by_its_powers_of_ten_down_to_a_floor(
+def test_retained_shares_are_drawn_on_a_logarithmic_axis_with_a_floor(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     panels: list[Axes] = []
 
-    def kept(drawn: MplFigure, *, name: str, title: str, told: str, how_to_read: str) -> Figure:
-        panels.extend(drawn.axes)
-        return finished(drawn, name=name, title=title, told=told, how_to_read=how_to_read)
+    def record_panels(figure: MplFigure, **texts: str) -> Figure:
+        panels.extend(figure.axes)
+        return finish_figure(figure, **texts)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_hold_figure, "finished", kept)
+    monkeypatch.setattr(retention, "finish_figure", record_panels)
     tiny = record.model_copy(
         update={
             "measurements": tuple(
-                one.model_copy(update={"samples": (0.0, 0.5, 1e-30, 1e-6)}) if one.metric == "retention" else one
-                for one in record.measurements
+                measurement.model_copy(update={"samples": (0.0, 0.5, 1e-30, 1e-6)})
+                if measurement.metric == "retention"
+                else measurement
+                for measurement in record.measurements
             )
         }
     )
-    drawing = _hold_figure.retention_of(groups(inner.run(), [tiny]), task="first_last", length=inner.LENGTH)
-    assert drawing is not None
-    retention = panels[1]
-    assert retention.get_yscale() == "log"
-    assert np.asarray(retention.lines[0].get_ydata()).tolist() == [1e-12, 1e-12, 1e-6, 0.5]
-    assert "shares below 10⁻¹² are drawn there" in drawing.how_to_read
+    figure = retention.retention_figure(group_cases(inner.run(), [tiny]), task="first_last", length=inner.LENGTH)
+    assert figure is not None
+    middle = panels[1]
+    assert middle.get_yscale() == "log"
+    assert np.asarray(middle.lines[0].get_ydata()).tolist() == [1e-12, 1e-12, 1e-6, 0.5]
+    assert "shares below 10⁻¹² are drawn at that value" in figure.how_to_read

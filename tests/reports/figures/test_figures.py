@@ -1,4 +1,4 @@
-"""The figures name their axes, units and lines, hold every label inside, and are the same each time."""
+"""Figures name their axes, units and lines, clip no label, and are reproducible."""
 
 from __future__ import annotations
 
@@ -28,23 +28,27 @@ DRAW: dict[str, Callable[[RunFile, Sequence[Record]], Figure | None]] = {
 }
 LABELS = {
     "accuracy-against-length": (
-        "length at which the trained model is tested (steps)",
-        "score (share answered rightly)",
+        "test length (steps)",
+        "score (share correct)",
     ),
     "streaming-cost": ("position in the stream (steps)", "time per step (µs)"),
-    "accuracy-against-cost": ("time per step at position 16,384, p50 (µs)", "score (share answered rightly)"),
-    "training-curves": ("training steps", "score on validation data (share)"),
+    "accuracy-against-cost": ("time per step at position 16,384, p50 (µs)", "score (share correct)"),
+    "training-curves": ("training steps", "validation score (share correct)"),
 }
 CLIPPED_INCHES = 0.02
-"""Antialiasing and the rounding of text extents, about two pixels at 100 a inch."""
+"""About two pixels at 100 dots per inch, for antialiasing and rounded text extents."""
 CLOSE = 1e-12
 """Means of a few doubles."""
 
 
-def drawn(name: str, run: RunFile, records: Sequence[Record]) -> Figure:
-    drawing = DRAW[name](run, records)
-    assert drawing is not None
-    return drawing
+def draw(name: str, run: RunFile, records: Sequence[Record]) -> Figure:
+    figure = DRAW[name](run, records)
+    assert figure is not None
+    return figure
+
+
+def is_one_sentence(text: str) -> bool:
+    return text.endswith(".") and not re.search(r"[.!?]\s", text)
 
 
 def texts(svg: str) -> list[str]:
@@ -52,49 +56,49 @@ def texts(svg: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", DRAW)
-def test_a_figure_names_itself_its_axes_and_every_architecture(name: str, run: RunFile, records: list[Record]) -> None:
-    drawing = drawn(name, run, records)
-    root = ElementTree.fromstring(drawing.svg)
-    assert drawing.name == name
-    assert root.findtext(f"{SVG}title") == drawing.title
-    assert root.findtext(f"{SVG}desc") == drawing.alternative
-    found = texts(drawing.svg)
-    assert set(LABELS[name]) <= set(found)
+def test_figure_names_itself_its_axes_and_every_architecture(name: str, run: RunFile, records: list[Record]) -> None:
+    figure = draw(name, run, records)
+    root = ElementTree.fromstring(figure.svg)
+    assert figure.name == name
+    assert root.findtext(f"{SVG}title") == figure.title
+    assert root.findtext(f"{SVG}desc") == figure.description
+    labels = texts(figure.svg)
+    assert set(LABELS[name]) <= set(labels)
     for arch in ("rnn", "lstm", "gru", "transformer"):
-        assert any(text == arch or text.startswith(f"{arch}, ") for text in found)
-        assert arch in drawing.alternative
-    assert drawing.how_to_read.endswith(".")
+        assert any(text == arch or text.startswith(f"{arch}, ") for text in labels)
+        assert arch in figure.alternative
+        assert arch in figure.description
+    assert figure.how_to_read.endswith(".")
+    assert is_one_sentence(figure.alternative)
 
 
 @pytest.mark.parametrize("name", ["accuracy-against-length", "accuracy-against-cost", "training-curves"])
-def test_chance_and_the_answer_blind_to_the_past_are_named_in_every_panel(
-    name: str, run: RunFile, records: list[Record]
-) -> None:
-    found = texts(drawn(name, run, records).svg)
-    assert [found.count(label) for label in ("chance 0.5", "chance 0.078", "chance 0.125")] == [2, 2, 2]
-    assert sum("the past 0.75" in text for text in found) == 2
+def test_every_panel_names_chance_and_the_memoryless_baseline(name: str, run: RunFile, records: list[Record]) -> None:
+    labels = texts(draw(name, run, records).svg)
+    assert [labels.count(label) for label in ("chance 0.5", "chance 0.078", "chance 0.125")] == [2, 2, 2]
+    assert sum("baseline 0.75" in text for text in labels) == 2
 
 
-def test_trained_and_longer_lengths_are_on_the_axis_and_in_the_alternative(run: RunFile, records: list[Record]) -> None:
-    drawing = drawn("accuracy-against-length", run, records)
-    assert {"32", "64", "128", "256", "512"} <= set(texts(drawing.svg))
-    assert "first_last trained at 128, transformer: 0.97 at 128, 0.83 at 256, 0.78 at 512" in drawing.alternative
+def test_trained_and_longer_lengths_are_on_the_axis_and_in_the_description(run: RunFile, records: list[Record]) -> None:
+    figure = draw("accuracy-against-length", run, records)
+    assert {"32", "64", "128", "256", "512"} <= set(texts(figure.svg))
+    assert "first_last trained at 128, transformer: 0.97 at 128, 0.83 at 256, 0.78 at 512" in figure.description
 
 
-def test_the_legend_of_costs_spans_the_state_of_all_tasks() -> None:
-    kept = []
+def test_legend_of_costs_spans_the_state_sizes_of_all_tasks() -> None:
+    records = []
     for task, size in (("adding", 648.0), ("copy_memory", 544.0)):
         sound = synthetic.record(synthetic.case("gru", task, 32, 0))
-        others = [one for one in sound.measurements if one.metric != "state_bytes"]
-        others += [one.model_copy(update={"samples": (size,)}) for one in sound.of("state_bytes")]
-        kept.append(sound.model_copy(update={"measurements": tuple(others)}))
-    drawing = drawn("accuracy-against-cost", synthetic.run([record.case for record in kept]), kept)
-    assert "gru, 544–648 B of state" in texts(drawing.svg)
+        measurements = [m for m in sound.measurements if m.metric != "state_bytes"]
+        measurements += [m.model_copy(update={"samples": (size,)}) for m in sound.of("state_bytes")]
+        records.append(sound.model_copy(update={"measurements": tuple(measurements)}))
+    figure = draw("accuracy-against-cost", synthetic.run([record.case for record in records]), records)
+    assert "gru, state 544–648 B" in texts(figure.svg)
 
 
 @pytest.mark.parametrize("name", DRAW)
-def test_the_same_records_give_the_same_bytes(name: str, run: RunFile, records: list[Record]) -> None:
-    first, again = drawn(name, run, records), drawn(name, run, records[::-1])
+def test_same_records_give_the_same_bytes(name: str, run: RunFile, records: list[Record]) -> None:
+    first, again = draw(name, run, records), draw(name, run, records[::-1])
     assert first == again
     assert not re.search(r"<dc:date>|\d{4}-\d\d-\d\dT", first.svg)
 
@@ -112,39 +116,39 @@ def test_no_label_is_clipped(name: str, arch: str, monkeypatch: pytest.MonkeyPat
         outside.append(max(-extent.x0, -extent.y0, extent.x1 - width, extent.y1 - height))
 
     monkeypatch.setattr(MplFigure, "savefig", measured)
-    names = {one.arch: arch + one.arch.partition(":")[0] for one in synthetic.cases()} if arch else {}
-    kept = [one for one in synthetic.cases() if one.length == 32 or not arch]
-    made = [synthetic.renamed(one, arch=names.get(one.arch, one.arch)) for one in kept]
-    drawn(name, synthetic.run([one.case for one in made]), made)
+    names = {case.arch: arch + case.arch.partition(":")[0] for case in synthetic.cases()} if arch else {}
+    cases = [case for case in synthetic.cases() if case.length == 32 or not arch]
+    records = [synthetic.renamed(case, arch=names.get(case.arch, case.arch)) for case in cases]
+    draw(name, synthetic.run([record.case for record in records]), records)
     assert outside
     assert max(outside) <= CLIPPED_INCHES
 
 
-def test_letters_that_mean_something_elsewhere_are_text(run: RunFile) -> None:
-    name = r"$\frac{1}{2}$ <script>alert(1)</script> 漢 &amp;"
-    one = synthetic.renamed(synthetic.case("gru", "adding", 32, 0), arch=name, task=name)
-    for draw in DRAW:
-        drawing = drawn(draw, synthetic.run([one.case]), [one])
-        root = ElementTree.fromstring(drawing.svg)
+def test_markup_in_names_is_drawn_as_text(run: RunFile) -> None:
+    label = r"$\frac{1}{2}$ <script>alert(1)</script> 漢 &amp;"
+    record = synthetic.renamed(synthetic.case("gru", "adding", 32, 0), arch=label, task=label)
+    for name in DRAW:
+        figure = draw(name, synthetic.run([record.case]), [record])
+        root = ElementTree.fromstring(figure.svg)
         assert not [element for element in root.iter() if "script" in element.tag]
-        assert r"$\frac{1}{2}$ <script>alert" in " ".join(texts(drawing.svg))
+        assert r"$\frac{1}{2}$ <script>alert" in " ".join(texts(figure.svg))
         links = [value for element in root.iter() for key, value in element.items() if key.endswith("href")]
         assert all(link.startswith("#") for link in links)
 
 
-def test_every_architecture_has_a_mark_of_its_own_and_the_first_four_a_fixed_one() -> None:
+def test_every_architecture_has_its_own_style_and_four_have_a_fixed_one() -> None:
     names = ["mine", "lstm", "rnn", "transformer", "gru", "lstm:forget_bias=2", *(f"other_{n}" for n in range(6))]
-    found = plot_styles(names)
-    assert len({(mark.colour, mark.marker, mark.dash) for mark in found.values()}) == len(names)
-    assert found["lstm"] == plot_styles(["lstm"])["lstm"]
-    assert len({mark.marker for mark in found.values()}) == len(names)
+    styles = plot_styles(names)
+    assert len({(style.colour, style.marker, style.dash) for style in styles.values()}) == len(names)
+    assert styles["lstm"] == plot_styles(["lstm"])["lstm"]
+    assert len({style.marker for style in styles.values()}) == len(names)
 
 
-def test_nothing_measured_gives_no_figure(run: RunFile) -> None:
-    assert [draw(run, []) for draw in DRAW.values()] == [None] * 4
+def test_run_without_measurements_gives_no_figure(run: RunFile) -> None:
+    assert [function(run, []) for function in DRAW.values()] == [None] * 4
 
 
-def test_one_seed_has_no_interval_to_be_drawn() -> None:
+def test_single_seed_has_no_interval_bar() -> None:
     axes = MplFigure().subplots()
     interval_bar(axes, 1.0, interval_of_mean([0.5]), "black")
     assert not axes.lines
@@ -152,7 +156,7 @@ def test_one_seed_has_no_interval_to_be_drawn() -> None:
     assert [np.asarray(line.get_ydata()).tolist() for line in axes.lines] == [[0.0, 1.0]]
 
 
-def test_a_time_axis_spans_a_decade_and_repeats_no_tick() -> None:
+def test_time_axis_spans_a_decade_and_repeats_no_tick() -> None:
     axes = MplFigure().subplots()
     time_axis(axes, "y", [50.0, 55.0])
     low, high = axes.get_ylim()
@@ -164,12 +168,12 @@ def test_a_time_axis_spans_a_decade_and_repeats_no_tick() -> None:
 
 
 def test_mean_curve_keeps_a_solved_seed_and_leaves_out_a_diverged_one() -> None:
-    one = synthetic.case("gru", "adding", 32, 0)
-    points = synthetic.curve(one, "budget")
+    case = synthetic.case("gru", "adding", 32, 0)
+    points = synthetic.curve(case, "budget")
 
     def curve(scores: dict[int, float], stopped: str) -> object:
-        kept = tuple(points[0].model_copy(update={"step": n, "validation_score": s}) for n, s in scores.items())
-        return synthetic.training(one, "budget").model_copy(update={"curve": kept, "stopped": stopped})
+        changed = tuple(points[0].model_copy(update={"step": n, "validation_score": s}) for n, s in scores.items())
+        return synthetic.training(case, "budget").model_copy(update={"curve": changed, "stopped": stopped})
 
     trainings = [
         curve({0: 0.0, 10: 1.0}, "solved"),
@@ -181,14 +185,14 @@ def test_mean_curve_keeps_a_solved_seed_and_leaves_out_a_diverged_one() -> None:
     assert scores.tolist() == pytest.approx([0.1, 0.7, 0.8], abs=CLOSE)
 
 
-def test_every_figure_is_written_as_the_file_of_its_name(tmp_path: Path, run: RunFile, records: list[Record]) -> None:
+def test_every_figure_is_written_to_a_file_with_its_name(tmp_path: Path, run: RunFile, records: list[Record]) -> None:
     written = reports.write_figures(run, records, tmp_path / "new" / "folder")
     assert [path.name for path in written] == [f"{name}.svg" for name in DRAW]
-    for path, draw in zip(written, DRAW.values(), strict=True):
-        drawing = draw(run, records)
-        assert drawing is not None and path.read_text(encoding="utf-8") == drawing.svg
+    for path, function in zip(written, DRAW.values(), strict=True):
+        figure = function(run, records)
+        assert figure is not None and path.read_text(encoding="utf-8") == figure.svg
 
 
-def test_a_run_without_measurements_has_no_figure_files(tmp_path: Path, run: RunFile) -> None:
+def test_run_without_measurements_has_no_figure_files(tmp_path: Path, run: RunFile) -> None:
     assert reports.write_figures(run, [], tmp_path) == []
     assert list(tmp_path.iterdir()) == []

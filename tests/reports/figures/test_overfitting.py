@@ -1,4 +1,4 @@
-"""Remedies against overfitting are compared on the seeds that all of them have, and on no others."""
+"""The overfitting figure compares remedies only on the seeds that all of them have."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as MplFigure
 
-from reports.analysis.groups import groups
+from reports.analysis.groups import group_cases
 from reports.figures import overfitting
-from reports.figures.canvas import Figure, finished
-from reports.figures.overfitting import COLOURS, overfitting_of
+from reports.figures.canvas import Figure, finish_figure
+from reports.figures.overfitting import COLOURS, overfitting_figure
 from results import Record
 from tests.reports import inner
 
@@ -22,55 +22,54 @@ PLAIN, DROPPED, DECAYED = range(3)
 CLOSE = 1e-12
 """Means of a few doubles."""
 BOLD = 1.5
-"""Points across: what is compared is drawn broader than this, what is not thinner."""
+"""Line width in points: compared seeds are drawn broader than this, other seeds thinner."""
 STEPS = 8
 
 
-def records(kept: dict[int, tuple[int, ...]]) -> list[Record]:
-    """Plain, with dropout and with weight decay, each with the seeds of `kept`; the gap of seed n is n steeper."""
+def records(seeds: dict[int, tuple[int, ...]]) -> list[Record]:
+    """Return records of three ways to train with the given seeds; the gap grows with the number of the seed."""
     made = []
-    for one in inner.cases():
-        if one.arch not in (inner.LSTM, inner.DROPPED):
+    for planned in inner.cases():
+        if planned.arch not in (inner.LSTM, inner.DROPPED):
             continue
-        way = DROPPED if one.arch == inner.DROPPED else DECAYED if one.protocol.weight_decay else PLAIN
-        for seed in kept[way] if one.seed == 0 else ():
-            case = one.model_copy(update={"seed": seed})
-            found = inner.record(case)
-            assert found.training is not None
+        way = DROPPED if planned.arch == inner.DROPPED else DECAYED if planned.protocol.weight_decay else PLAIN
+        for seed in seeds[way] if planned.seed == 0 else ():
+            record = inner.record(planned.model_copy(update={"seed": seed}))
+            assert record.training is not None
             curve = tuple(
                 point.model_copy(update={"fit_loss": 0.0, "validation_loss": (1.0 + seed + way / 4) * point.step})
-                for point in found.training.curve
+                for point in record.training.curve
             )
-            made.append(found.model_copy(update={"training": found.training.model_copy(update={"curve": curve})}))
+            made.append(record.model_copy(update={"training": record.training.model_copy(update={"curve": curve})}))
     return made
 
 
 @contextmanager
-def watched() -> Iterator[list[Axes]]:
-    """The two panels of the figure that is drawn meanwhile."""
-    seen: list[Axes] = []
+def recorded_panels() -> Iterator[list[Axes]]:
+    """Yield a list that receives the two panels of the next figure."""
+    panels: list[Axes] = []
 
-    def kept(drawn: MplFigure, *, name: str, title: str, told: str, how_to_read: str) -> Figure:
-        seen.extend(drawn.axes)
-        return finished(drawn, name=name, title=title, told=told, how_to_read=how_to_read)
+    def record_panels(figure: MplFigure, **texts: str) -> Figure:
+        panels.extend(figure.axes)
+        return finish_figure(figure, **texts)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(overfitting, "finished", kept)
-        yield seen
+        patch.setattr(overfitting, "finish_figure", record_panels)
+        yield panels
 
 
-def drawn(kept: dict[int, tuple[int, ...]]) -> tuple[Figure, Axes, Axes]:
-    made = records(kept)
-    with watched() as panels:
-        drawing = overfitting_of(groups(inner.run(), made), task="first_last", length=6)
-    assert drawing is not None
+def draw(seeds: dict[int, tuple[int, ...]]) -> tuple[Figure, Axes, Axes]:
+    made = records(seeds)
+    with recorded_panels() as panels:
+        figure = overfitting_figure(group_cases(inner.run(), made), task="first_last", length=6)
+    assert figure is not None
     left, right = panels
-    return drawing, left, right
+    return figure, left, right
 
 
 def ends(axes: Axes, way: int, *, bold: bool) -> list[float]:
-    """The gap at the last step of every bold, or every thin, line of one way to train."""
-    colour = COLOURS[way + (way > PLAIN)]  # early stopping has the second row and colour, and no line
+    """Return the gap at the last step of every bold or every thin line of one way to train."""
+    colour = COLOURS[way + (way > PLAIN)]  # early stopping has the second row and colour, but no line
     return [
         float(np.asarray(line.get_ydata())[-1])
         for line in axes.lines
@@ -78,8 +77,8 @@ def ends(axes: Axes, way: int, *, bold: bool) -> list[float]:
     ]
 
 
-def marks(axes: Axes, *, row: int) -> list[tuple[float, bool]]:
-    """The scores in a row, each with whether its mark is filled."""
+def markers(axes: Axes, *, row: int) -> list[tuple[float, bool]]:
+    """Return the scores in a row, each with whether its marker is filled."""
     return [
         (float(np.asarray(line.get_xdata())[0]), line.get_markerfacecolor() != "none")
         for line in axes.lines
@@ -87,8 +86,8 @@ def marks(axes: Axes, *, row: int) -> list[tuple[float, bool]]:
     ]
 
 
-def test_the_bold_curves_are_of_the_seeds_that_all_have() -> None:
-    drawing, left, right = drawn({PLAIN: (0, 1, 2), DROPPED: (0,), DECAYED: (0,)})
+def test_bold_curves_show_the_seeds_that_all_variants_have() -> None:
+    figure, left, right = draw({PLAIN: (0, 1, 2), DROPPED: (0,), DECAYED: (0,)})
     assert [ends(left, way, bold=True) for way in (PLAIN, DROPPED, DECAYED)] == [
         pytest.approx([STEPS * (1 + way / 4)], abs=CLOSE) for way in (PLAIN, DROPPED, DECAYED)
     ]
@@ -96,34 +95,36 @@ def test_the_bold_curves_are_of_the_seeds_that_all_have() -> None:
     assert ends(left, DROPPED, bold=False) == ends(left, DECAYED, bold=False) == []
     legend = left.get_legend()
     assert legend is not None and legend.get_title().get_text() == "seed 0"
-    assert drawing.alternative.endswith(
+    assert figure.alternative.endswith("; on seed 0, the mean test score is highest for dropout 0.3 (0.940).")
+    assert figure.description.endswith(
         "test score of seed 0: plain 0.920; early stopping 0.925; dropout 0.3 0.940; weight decay 0.1 0.930"
     )
-    assert [score for score, filled in marks(right, row=0) if filled] == pytest.approx([0.92], abs=CLOSE)
-    assert [score for score, filled in marks(right, row=0) if not filled] == pytest.approx([0.93, 0.94], abs=CLOSE)
-    assert "Compared on seed 0, the only one that all rows have." in drawing.how_to_read
-    assert "Thin lines and hollow marks, seeds 1 and 2, are of some rows only" in drawing.how_to_read
-    assert "A single seed shows a difference" in drawing.how_to_read
+    assert [score for score, filled in markers(right, row=0) if filled] == pytest.approx([0.92], abs=CLOSE)
+    assert [score for score, filled in markers(right, row=0) if not filled] == pytest.approx([0.93, 0.94], abs=CLOSE)
+    assert "Compared on seed 0, the only seed that all rows have." in figure.how_to_read
+    assert "Thin lines and hollow markers are seeds 1 and 2, which some rows lack" in figure.how_to_read
+    assert "A difference on a single seed may not hold for other seeds." in figure.how_to_read
 
 
 def test_two_shared_seeds_are_averaged_on_both_sides() -> None:
-    drawing, left, right = drawn({PLAIN: (0, 1, 2), DROPPED: (0, 2), DECAYED: (2, 0, 3)})
+    figure, left, right = draw({PLAIN: (0, 1, 2), DROPPED: (0, 2), DECAYED: (2, 0, 3)})
     assert ends(left, PLAIN, bold=True) == pytest.approx([STEPS * 2], abs=CLOSE)
     assert ends(left, DECAYED, bold=True) == pytest.approx([STEPS * 2.5], abs=CLOSE)
     assert ends(left, DECAYED, bold=False) == pytest.approx([STEPS * 4.5], abs=CLOSE)
     bars = [float(np.asarray(line.get_xdata())[0]) for line in right.lines if line.get_marker() == "|"]
     assert bars == pytest.approx([0.93, 0.935, 0.95, 0.94], abs=CLOSE)
-    assert "Compared on seeds 0 and 2, the 2 that all rows have." in drawing.how_to_read
-    assert "seeds 1 and 3, are of some rows only" in drawing.how_to_read
-    assert "single seed" not in drawing.how_to_read
+    assert "Compared on seeds 0 and 2, the 2 seeds that all rows have." in figure.how_to_read
+    assert "seeds 1 and 3, which some rows lack" in figure.how_to_read
+    assert "single seed" not in figure.how_to_read
 
 
-def test_where_no_seed_is_shared_nothing_is_compared() -> None:
-    drawing, left, right = drawn({PLAIN: (0, 1), DROPPED: (1,), DECAYED: (2,)})
+def test_without_shared_seeds_nothing_is_compared() -> None:
+    figure, left, right = draw({PLAIN: (0, 1), DROPPED: (1,), DECAYED: (2,)})
     assert [ends(left, way, bold=True) for way in (PLAIN, DROPPED, DECAYED)] == [[], [], []]
     assert not [line for line in right.lines if line.get_marker() == "|"]
-    assert "none can be compared with another" in drawing.how_to_read
-    assert "test scores of different seeds, which are no comparison: plain 0.925;" in drawing.alternative
+    assert "they cannot be compared" in figure.how_to_read
+    assert "test scores of different seeds, which cannot be compared: plain 0.925;" in figure.description
+    assert "they cannot be compared" in figure.alternative
     legend = left.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["plain", "dropout 0.3", "weight decay 0.1"]

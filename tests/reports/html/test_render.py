@@ -95,7 +95,7 @@ def test_page_shows_numbers_problems_and_names(outline: Outline) -> None:
         "0.685–0.835",
         "lstm on first_last at 128",
         "— rnn, seed 1 diverged: the loss was not finite at step 300",
-        "no answer within 120 s; the lane was replaced",
+        "no result within 120 s",
         "lstm:forget_bias=1",
         "At most 800 steps on fresh batches of 32",
     ):
@@ -244,9 +244,9 @@ def test_run_without_cases_or_records_gives_a_page(run: RunFile) -> None:
 
 @pytest.mark.parametrize(("tasks", "is_drawn"), [(MAX_SHOWN, True), (MAX_SHOWN + 1, False)])
 def test_figures_with_too_many_panels_are_omitted(tasks: int, is_drawn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(headline, "accuracy_against_length_of", lambda groups: None)  # slow, and tested elsewhere
+    monkeypatch.setattr(headline, "accuracy_against_length_figure", lambda groups: None)  # slow, and tested elsewhere
     curves: list[object] = []
-    monkeypatch.setattr(sections, "training_curves_of", lambda groups, among: curves.append(groups))
+    monkeypatch.setattr(sections, "training_curves_figure", lambda groups, among: curves.append(groups))
     case = synthetic.case("gru", "adding", 32, 0)
     records = [synthetic.renamed(case, arch="gru", task=f"task_{number}") for number in range(tasks)]
     text = reports.page(synthetic.run([record.case for record in records]), records)

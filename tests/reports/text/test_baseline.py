@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 import reports
-from reports.analysis.groups import groups
+from reports.analysis.groups import group_cases
 from reports.text.baseline import compare_with_baseline
 from reports.text.comparison import headline
 from results import Record, RunFile
@@ -17,7 +17,7 @@ from tests.reports.html.test_render import HOSTILE, Outline
 
 
 def test_shared_rows_are_paired_and_other_rows_are_listed(run: RunFile, records: list[Record]) -> None:
-    comparison = compare_with_baseline(run, records, groups(run, records), second_run.baseline())
+    comparison = compare_with_baseline(run, records, group_cases(run, records), second_run.baseline())
     assert len(comparison.pairs) == 18
     (pair,) = [p for p in comparison.pairs if (p.new.arch, p.new.task, p.new.length) == ("gru", "adding", 128)]
     assert (pair.base.score, pair.new.score) == pytest.approx((1.0, 0.9))
@@ -40,14 +40,16 @@ def test_step_ratio_requires_equal_positions(run: RunFile, records: list[Record]
         )
         for record in records
     ]
-    comparison = compare_with_baseline(run, records, groups(run, records), reports.Baseline(run=run, records=shorter))
+    comparison = compare_with_baseline(
+        run, records, group_cases(run, records), reports.Baseline(run=run, records=shorter)
+    )
     assert {pair.step_ratio for pair in comparison.pairs} == {None}
 
 
 def test_every_row_of_the_comparison_is_formatted(run: RunFile, records: list[Record]) -> None:
     base = second_run.baseline()
     comparison = compare((base.run, base.records), (run, records))
-    written = compare_with_baseline(run, records, groups(run, records), base)
+    written = compare_with_baseline(run, records, group_cases(run, records), base)
     assert len(written.rows) == len(comparison.rows) > 100
     (row,) = [r for r in written.rows if r.case == "gru on adding 128" and r.metric == "score, length 128"]
     assert (row.base, row.new, row.effect) == ("1.000", "0.900", pytest.approx(-0.1))

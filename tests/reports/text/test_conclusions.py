@@ -7,8 +7,8 @@ from statistics import fmean
 
 import pytest
 
-from reports.analysis.groups import groups
-from reports.analysis.memory_share import beyond, settings
+from reports.analysis.groups import group_cases
+from reports.analysis.memory_share import shared_settings, shares_beyond_training
 from reports.analysis.overview import overview_rows
 from reports.export import comparison
 from reports.format import numbers
@@ -48,7 +48,7 @@ def test_name_is_shortened_to_one_printable_line() -> None:
 
 
 def findings(run: RunFile, records: list[Record]) -> list[str]:
-    return conclusions(groups(run, records))
+    return conclusions(group_cases(run, records))
 
 
 def test_each_task_and_length_has_a_sentence_on_who_uses_the_past(run: RunFile, records: list[Record]) -> None:
@@ -115,7 +115,7 @@ def test_cost_of_a_step_is_given_with_its_growth(run: RunFile, records: list[Rec
 
 
 def test_cheapest_architecture_near_the_best_memory_share_is_recommended(run: RunFile, records: list[Record]) -> None:
-    run_groups = groups(run, records)
+    run_groups = group_cases(run, records)
     rows = overview_rows(run_groups)
     assert [(row.arch, row.chosen) for row in rows] == [
         ("transformer", False),
@@ -146,7 +146,9 @@ def test_memory_share_is_the_mean_over_settings_and_never_negative() -> None:
         *scored("gru", "first_last", [0.6, 0.5, 0.7]),
         *scored("gru", "adding", [1.0, 1.0, 1.0]),
     ]
-    rows = {row.arch: row for row in overview_rows(groups(synthetic.run([record.case for record in records]), records))}
+    rows = {
+        row.arch: row for row in overview_rows(group_cases(synthetic.run([record.case for record in records]), records))
+    }
     # On first_last, the shares above 0.75 are 0, ½ and 1. On adding, scores below chance are shares of 0.
     assert rows["lstm"].share == pytest.approx(0.25)
     assert rows["gru"].share == pytest.approx(0.5)
@@ -158,7 +160,7 @@ def test_memory_share_is_the_mean_over_settings_and_never_negative() -> None:
 
 def recommended(*rivals: list[Record]) -> str | None:
     records = [record for rival in rivals for record in rival]
-    return recommendation(groups(synthetic.run([record.case for record in records]), records))
+    return recommendation(group_cases(synthetic.run([record.case for record in records]), records))
 
 
 def test_recommendation_needs_an_interval_above_zero() -> None:
@@ -184,8 +186,8 @@ def test_settings_maximise_pairs_and_left_out_architectures_are_named() -> None:
     pair = [record for arch in ("lstm", "gru") for record in scored(arch, "copy_memory", [0.9, 0.8])]
     lone = scored("transformer", "adding", [1.0])
     # Both tasks give 4 pairs of architecture and setting, `adding` alone gives 3.
-    run_groups = groups(synthetic.run([record.case for record in most + pair + lone]), most + pair + lone)
-    assert {setting: list(row) for setting, row in settings(run_groups).items()} == {
+    run_groups = group_cases(synthetic.run([record.case for record in most + pair + lone]), most + pair + lone)
+    assert {setting: list(row) for setting, row in shared_settings(run_groups).items()} == {
         ("adding", 32): ["lstm", "gru"],
         ("copy_memory", 32): ["lstm", "gru"],
     }
@@ -194,27 +196,27 @@ def test_settings_maximise_pairs_and_left_out_architectures_are_named() -> None:
     )
     # `adding` alone gives 3 pairs, both tasks give 2.
     few = [record for record in pair if record.case.arch == "gru"]
-    run_groups = groups(synthetic.run([record.case for record in most + few]), most + few)
-    assert {setting: list(row) for setting, row in settings(run_groups).items()} == {
+    run_groups = group_cases(synthetic.run([record.case for record in most + few]), most + few)
+    assert {setting: list(row) for setting, row in shared_settings(run_groups).items()} == {
         ("adding", 32): ["lstm", "gru", "rnn"]
     }
 
 
 def test_memory_share_beyond_the_trained_length_is_the_mean_over_settings(run: RunFile, records: list[Record]) -> None:
-    run_groups = groups(run, records)
-    multiple, shares = beyond(run_groups, settings(run_groups))
+    run_groups = group_cases(run, records)
+    multiple, shares = shares_beyond_training(run_groups, shared_settings(run_groups))
     assert multiple == 4
     rows = [group for group in run_groups if group.arch == "gru"]
     by_hand = [
         (fmean(group.scores(4 * group.length)) - floor) / (1 - floor)
         for group in rows
-        for floor in [synthetic.BLIND.get(group.task, synthetic.CHANCE[group.task])]
+        for floor in [synthetic.MEMORYLESS.get(group.task, synthetic.CHANCE[group.task])]
     ]
     assert shares["gru"] == pytest.approx(fmean(by_hand), abs=1e-9)
     assert {row.arch: row.beyond for row in overview_rows(run_groups)} == shares
     short = [record for record in records if record.case.length == 32 or record.case.arch != "gru"]
-    assert beyond(groups(run, []), {}) == (None, {})
-    assert beyond(groups(run, short), settings(groups(run, short)))[0] == 4
+    assert shares_beyond_training(group_cases(run, []), {}) == (None, {})
+    assert shares_beyond_training(group_cases(run, short), shared_settings(group_cases(run, short)))[0] == 4
 
 
 def test_single_seeds_give_no_recommendation() -> None:
@@ -225,12 +227,12 @@ def test_single_seeds_give_no_recommendation() -> None:
 
 def test_single_architecture_gives_no_recommendation() -> None:
     one = synthetic.case("gru", "adding", 32, 0)
-    assert recommendation(groups(synthetic.run([one]), [synthetic.record(one)])) is None
-    assert recommendation(groups(synthetic.run([one]), [])) is None
+    assert recommendation(group_cases(synthetic.run([one]), [synthetic.record(one)])) is None
+    assert recommendation(group_cases(synthetic.run([one]), [])) is None
 
 
 def test_context_has_what_is_needed_to_repeat_the_run(run: RunFile, records: list[Record]) -> None:
-    strip = context(run, groups(run, records))
+    strip = context(run, group_cases(run, records))
     assert strip["machine"] == "Imagined CPU at 2.0 GHz, 2 cores, 8.0 GiB"
     assert strip["workers"] == "2, 1 thread each"
     assert strip["date"] == "2026-01-01 12:00 UTC"
@@ -256,10 +258,10 @@ def test_different_protocols_are_listed_with_their_cases() -> None:
     one = synthetic.case("gru", "adding", 32, 0)
     fixed = Protocol(train_sequences=5_000, epochs=100, schedule="halving", solved_after=None, weight_decay=0.1)
     other = one.model_copy(update={"task": "copy_memory", "length": 64, "protocol": fixed})
-    ((everywhere, words),) = protocols(groups(synthetic.run([one]), []))
+    ((everywhere, words),) = protocols(group_cases(synthetic.run([one]), []))
     assert everywhere == "All cases"
     assert words.startswith("At most 800 steps on fresh batches of 32; Adam, learning rate 0.001 (cosine)")
-    first, second = protocols(groups(synthetic.run([one, other]), []))
+    first, second = protocols(group_cases(synthetic.run([one, other]), []))
     assert (first[0], second[0]) == ("adding at 32", "copy_memory at 64")
     assert "100 epochs over 5,000 fixed sequences in batches of 32" in second[1]
     assert "halved every 20 epochs" in second[1]
@@ -267,5 +269,5 @@ def test_different_protocols_are_listed_with_their_cases() -> None:
     assert "early stop" not in second[1]
     assert budget([]) == ""
     decayed = one.model_copy(update={"protocol": one.protocol.model_copy(update={"weight_decay": 0.1})})
-    plain, odd = protocols(groups(synthetic.run([one, synthetic.case("rnn", "adding", 32, 0), decayed]), []))
+    plain, odd = protocols(group_cases(synthetic.run([one, synthetic.case("rnn", "adding", 32, 0), decayed]), []))
     assert (plain[0], odd[0]) == ("adding at 32", "gru weight_decay=0.1 on adding at 32")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reports import page
-from reports.analysis.groups import Group, groups
+from reports.analysis.groups import Group, group_cases
 from reports.analysis.growth import crossover_rows, growth_rows, stream_costs
 from reports.analysis.roofline import percent, shares_of
 from reports.analysis.step_costs import step_costs_by_arch
@@ -44,7 +44,7 @@ def streamed_groups() -> list[Group]:
         *streamed("transformer", lambda position: 20e-6 + 50e-9 * position),
         *streamed("transformer:window=256", lambda position: 20e-6 + 50e-9 * min(position, 256)),
     ]
-    return groups(synthetic.run([record.case for record in records]), records)
+    return group_cases(synthetic.run([record.case for record in records]), records)
 
 
 def test_each_architecture_has_its_verdict() -> None:
@@ -61,7 +61,7 @@ def test_each_architecture_has_its_verdict() -> None:
 
 def test_window_without_growth_is_flat() -> None:
     records = streamed("transformer:window=256", lambda position: 20e-6)
-    costs = stream_costs(groups(synthetic.run([record.case for record in records]), records))
+    costs = stream_costs(group_cases(synthetic.run([record.case for record in records]), records))
     (sentence,) = growth_sentences(growth_rows(costs), [])
     assert "is flat from position 256 to 4,096: " in sentence
     assert sentence.endswith("; no growth detected up to its window of 256: 0.0% (0.0% to 0.0%).")
@@ -81,7 +81,7 @@ def test_crossovers_inside_and_outside_the_range_are_described() -> None:
 def test_flat_costs_have_no_crossover() -> None:
     costs = stream_costs(streamed_groups())
     rows = crossover_rows(costs, growth_rows(costs))
-    assert rows and not [row for row in rows if {row.one, row.other} == {"gru", "lstm"}]
+    assert rows and not [row for row in rows if {row.arch, row.other} == {"gru", "lstm"}]
 
 
 def test_limit_shares_come_from_the_records() -> None:

@@ -68,8 +68,8 @@ def test_figure_names_every_case_and_its_changes() -> None:
     figure = history_figure([series(0.9, 0.9, 0.5, 0.5, changes=(2,)), series(0.1, 0.1, arch="gru")])
     assert figure is not None
     assert ElementTree.fromstring(figure.svg).tag.endswith("svg")
-    assert "0.900 → 0.500" in figure.alternative
-    assert "gru/first_last/32, 2 runs: no change" in figure.alternative
+    assert "0.900 → 0.500" in figure.description
+    assert "gru/first_last/32, 2 runs: no change" in figure.description
     again = history_figure([series(0.9, 0.9, 0.5, 0.5, changes=(2,)), series(0.1, 0.1, arch="gru")])
     assert again is not None
     assert again.svg == figure.svg

@@ -1,0 +1,50 @@
+"""Parts of alternative texts: one sentence that says what a figure shows and what its main result is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from reports.format.numbers import listed, score
+
+MAX_NAMES = 5
+"""Longer lists of names are only counted."""
+
+
+def name_all(names: Iterable[str], noun: str = "architectures") -> str:
+    """Return the distinct names as a phrase, or their number with `noun` if there are more than `MAX_NAMES`."""
+    distinct = list(dict.fromkeys(names))
+    return listed(distinct) if len(distinct) <= MAX_NAMES else f"{len(distinct)} {noun}"
+
+
+def extreme(
+    panels: Sequence[Mapping[str, float]],
+    superlative: str = "highest",
+    *,
+    choose: Callable[[Iterable[float]], float] = max,
+    write: Callable[[float], str] = score,
+) -> str:
+    """Say which architecture has the extreme value: `highest for gru (0.950)`.
+
+    With several panels, say where that is most often the case: `highest for gru in 4 of 6 panels`.
+
+    Args:
+        panels: The values by architecture, per panel; empty panels are ignored.
+        superlative: The word for the extreme value.
+        choose: Picks the extreme value, `max` or `min`.
+        write: Formats the value, which is only shown with a single panel.
+    """
+    filled = [panel for panel in panels if panel]
+    extremes = [choose(panel.values()) for panel in filled]
+    if len(filled) == 1:
+        winners = [arch for arch, value in filled[0].items() if value == extremes[0]]
+        return f"{superlative} for {name_all(winners)} ({write(extremes[0])})"
+    wins = Counter(
+        arch for panel, value in zip(filled, extremes, strict=True) for arch in panel if panel[arch] == value
+    )
+    most = max(wins.values())
+    winners = [arch for arch, count in wins.items() if count == most]
+    if most == len(filled):
+        return f"{superlative} for {name_all(winners)} in every panel"
+    each = " each" if len(winners) > 1 else ""
+    return f"{superlative} for {name_all(winners)} in {most} of {len(filled)} panels{each}"
