@@ -143,12 +143,13 @@ def comparison_as_document(comparison: Comparison) -> dict[str, object]:
         "new": c.new.id,
         "counts": {verdict: c.count(verdict) for verdict in (*SHOWN, "unchanged")},  # type: ignore[arg-type]
         "differences": [asdict(one) for one in c.differences],
+        "reported_differences": [asdict(one) for one in c.reported_differences],
         "allowed": [asdict(one) for one in c.allowed],
         "missing": [_loss(one) for one in c.missing],
         "failed": [_loss(one) for one in c.failed],
         "failed_in_base": [_loss(one) for one in c.failed_in_base],
         "added": c.added,
-        "not_asked": list(c.not_asked),
+        "not_requested": list(c.not_requested),
         "rows": rows,
     }
 

@@ -27,6 +27,7 @@ def latex_text(text: str) -> str:
 
 def in_ascii(text: str) -> str:
     """Letters that an installation may have no font for are written by their number in Unicode."""
-    for letter, command in {"±": r"$\pm$", "—": "---", "–": "--", "µ": r"$\mu$", "…": r"\dots{}"}.items():
+    commands = {"±": r"$\pm$", "—": "---", "–": "--", "µ": r"$\mu$", "…": r"\dots{}", "→": r"$\to$"}
+    for letter, command in commands.items():
         text = text.replace(letter, command)
     return "".join(one if one in "\n\t" or " " <= one <= "~" else f"U+{ord(one):04X}" for one in text)

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.format import numbers
-from results import METRICS
-from results.comparison import Comparison, MissingCase, Row, place
-
-TITLES = {
-    "parameters": "parameters",
-    "step_seconds": "step",
-    "forward_seconds": "forward",
-    "train_step_seconds": "train",
-}
+from results.comparison import COMPARED_METRICS, Comparison, MissingCase, Row, location_text
 
 
 def headline(comparison: Comparison) -> str:
@@ -34,7 +26,7 @@ def headline(comparison: Comparison) -> str:
 def notes(comparison: Comparison) -> list[str]:
     """What a reader must know beside the rows: differences, losses, what was left out."""
     c = comparison
-    lines = [f"differs: {one}" for one in c.differences]
+    lines = [f"not comparable: {one}" for one in c.differences]
     lines += [f"allowed to differ: {one}" for one in c.allowed]
     for name, before in c.base.plugins.items():
         if (after := c.new.plugins.get(name, before)) != before:
@@ -44,14 +36,17 @@ def notes(comparison: Comparison) -> list[str]:
     lines += [f"failed in the base already: {_lost(one)}" for one in c.failed_in_base]
     if c.added:
         lines.append(f"only in the new run: {numbers.plural(c.added, 'case')}")
-    if c.not_asked:
-        lines.append(f"not measured in the new run, nor asked for: {', '.join(c.not_asked)}")
+    if c.not_requested:
+        lines.append(f"not requested in the new run: {', '.join(c.not_requested)}")
+    if c.reported_differences:
+        differs = ", ".join(f"{each.field} {each.base} → {each.new}" for each in c.reported_differences)
+        lines.append(f"differs: {differs}")
     return lines
 
 
 def name_of(row: Row) -> str:
     """The row's case and metric in one line."""
-    return f"{_case(row)}: {row.metric}{place(row.at)}"
+    return f"{_case(row)}: {row.metric}{location_text(row.at)}"
 
 
 def change_of(row: Row) -> str:
@@ -77,7 +72,8 @@ def _case(row: Row) -> str:
 
 
 def _metric(row: Row) -> str:
-    title = TITLES.get(row.metric) or METRICS[row.metric].title
+    metric = COMPARED_METRICS[row.metric]
+    title = metric.short_title or metric.title
     return f"{title}{''.join(f', {name} {value:,}' for name, value in row.at)}"
 
 
@@ -101,7 +97,11 @@ def _settled_by(rows: Sequence[Row]) -> str:
     """How many further units would settle what is inconclusive: half of such rows, and all of them."""
     parts = []
     for kind, what in (("timing", "--repeat"), ("score", "--seeds")):
-        needed = [row.further for row in rows if row.verdict == "inconclusive" and row.kind == kind and row.further]
+        needed = [
+            row.additional_units
+            for row in rows
+            if row.verdict == "inconclusive" and row.kind == kind and row.additional_units
+        ]
         if needed:
             few, most = min(needed), max(needed)
             parts.append(f"{few:,}{f' to {most:,}' if most > few else ''} further {what}")

@@ -38,11 +38,11 @@ def history_rows(series: Sequence[Series]) -> list[HistoryRow]:
     return [
         HistoryRow(
             case=each.label,
-            place=each.place,
+            place=each.location,
             environment=each.environment,
-            runs=len(each.seen),
+            runs=len(each.points),
             spark=spark(each),
-            last=value_with_interval(each, len(each.seen) - 1),
+            last=value_with_interval(each, len(each.points) - 1),
             changes=tuple(change_in_words(each, change) for change in each.changes),
         )
         for each in series
@@ -51,7 +51,7 @@ def history_rows(series: Sequence[Series]) -> list[HistoryRow]:
 
 def spark(series: Series) -> str:
     """The values as bars from lowest to highest, a stroke where they change: `▁▁▂▁│▇█▇`."""
-    values = [each.value.middle for each in series.seen]
+    values = [each.value.middle for each in series.points]
     low, span = min(values), max(values) - min(values)
     first = max(0, len(values) - MAX_SPARK)
     bars = [
@@ -64,7 +64,7 @@ def spark(series: Series) -> str:
 
 def value_with_interval(series: Series, place: int) -> str:
     """The value of one run with its interval, where it has one."""
-    value = series.seen[place].value
+    value = series.points[place].value
     middle, low, high = (_number(series, number) for number in (value.middle, value.low, value.high))
     return f"{middle} ({low}–{high})" if math.isfinite(value.low + value.high) else middle
 
@@ -73,12 +73,12 @@ def change_in_words(series: Series, change: int) -> str:
     """From which run on, and by how much: `0.912 → 0.874 (−4.2%) from 20260102-…`."""
     before, after = levels(series, change)
     share = f" ({(after - before) / abs(before):+.1%})".replace("-", "−") if before else ""
-    return f"{_number(series, before)} → {_number(series, after)}{share} from {series.seen[change].run}"
+    return f"{_number(series, before)} → {_number(series, after)}{share} from {series.points[change].run}"
 
 
 def levels(series: Series, change: int) -> tuple[float, float]:
     """The middle value of the stretch before a change, and of the one after it."""
-    values = [each.value.middle for each in series.seen]
+    values = [each.value.middle for each in series.points]
     edges = [0, *series.changes, len(values)]
     here = edges.index(change)
     return median(values[edges[here - 1] : change]), median(values[change : edges[here + 1]])
