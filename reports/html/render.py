@@ -48,7 +48,7 @@ from reports.text.claims import ledger, summary
 from reports.text.conclusions import conclusions
 from reports.text.context import context, protocols, sizes
 from reports.text.recommendation import choice, exceptions, left_out
-from results import BUSY_LOAD, SLOW_CALIBRATION, STOLEN, WAITED, Record, RunFile, Traces
+from results import BUSY_LOAD, MAX_STEAL_SHARE, MAX_WAITING_SHARE, SLOW_CALIBRATION, Record, RunFile, Traces
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -115,8 +115,8 @@ def page(
         noise={
             "pulse": SLOW_CALIBRATION,
             "load": f"{BUSY_LOAD:.0%}",
-            "stolen": f"{STOLEN:.0%}",
-            "waited": f"{WAITED:.0%}",
+            "stolen": f"{MAX_STEAL_SHARE:.0%}",
+            "waited": f"{MAX_WAITING_SHARE:.0%}",
         },
         nearly_equal=NEARLY_EQUAL,
     )
