@@ -1,1 +1,1 @@
-"""Judge the claims of a plan by the records of a run."""
+"""Judge the claims of a plan against the records of a run."""

@@ -183,18 +183,21 @@ def growth(costs: StreamCosts, window: int | None = None) -> Growth:
     return Growth(per_doubling=per_doubling, first=int(first), last=int(last), rise=rise, verdict=verdict)
 
 
-def crossover(one: StreamCosts, other: StreamCosts, windows: tuple[int | None, int | None] = (None, None)) -> Crossover:
+def crossover(
+    first: StreamCosts, second: StreamCosts, windows: tuple[int | None, int | None] = (None, None)
+) -> Crossover:
     """Return where the lines of equation (1) of two architectures cross, within the positions that both have.
 
     Args:
-        one: Costs of the first architecture.
-        other: Costs of the second architecture.
+        first: Costs of the first architecture.
+        second: Costs of the second architecture.
         windows: Attention window of each, in steps; None without a window.
     """
-    first = max(one.positions_P[0], other.positions_P[0])
-    last = min(one.positions_P[-1], other.positions_P[-1])
-    ends_E = np.unique([first, last, *(float(window) for window in windows if window and first < window < last)])
-    lines = [_fit(costs, window) for costs, window in zip((one, other), windows, strict=True)]
+    nearest = max(first.positions_P[0], second.positions_P[0])
+    farthest = min(first.positions_P[-1], second.positions_P[-1])
+    inner = [float(window) for window in windows if window and nearest < window < farthest]
+    ends_E = np.unique([nearest, farthest, *inner])
+    lines = [_fit(costs, window) for costs, window in zip((first, second), windows, strict=True)]
     rows = min(len(start) for start, _ in lines)
     costs_2RE = [
         start[:rows, None] + slope[:rows, None] * _steps_read(ends_E, window)
@@ -202,10 +205,10 @@ def crossover(one: StreamCosts, other: StreamCosts, windows: tuple[int | None, i
     ]
     excess_RE = costs_2RE[0] - costs_2RE[1]
     crossed_R = _first_crossing(excess_RE, ends_E, bool(excess_RE[0, 0] > 0))
-    inside = first < crossed_R[0] < last
+    inside = nearest < crossed_R[0] < farthest
     return Crossover(
         dearer_first=bool(excess_RE[0, 0] > 0),
-        position=_interval(crossed_R[0], crossed_R[1:], min(one.tail, other.tail)) if inside else None,
+        position=_interval(crossed_R[0], crossed_R[1:], min(first.tail, second.tail)) if inside else None,
     )
 
 

@@ -22,7 +22,7 @@ from results.store.document import (
     read_document,
     write_atomically,
 )
-from results.store.store import MAX_FILE_BYTES, Damage, Run, Store, artifact_digest, check_place
+from results.store.store import MAX_FILE_BYTES, Damage, Run, Store, artifact_digest, check_file_name
 from results.store.verify import Flaw, Kind, damage_of_artifact
 
 
@@ -107,7 +107,7 @@ def _merge_record(run: Run, path: Path, planned: set[str], target: Run, result: 
         _check_inside(path, run.folder)
         content = read_bytes(path, MAX_DOCUMENT_BYTES)
         record = parsed(content, Record)
-        check_place(record, path)
+        check_file_name(record, path)
         if record.key not in planned:
             raise StoreError("the run has no such case")
     except StoreError as error:

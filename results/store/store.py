@@ -105,7 +105,7 @@ class Run:
             for path in self.record_paths():
                 try:
                     record = read_document(path, Record)
-                    check_place(record, path)
+                    check_file_name(record, path)
                 except StoreError as error:
                     damaged.append(Damage(path=path, reason=str(error), is_newer=isinstance(error, NewerSchema)))
                 else:
@@ -171,7 +171,7 @@ def artifact_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def check_place(record: Record, path: Path) -> None:
+def check_file_name(record: Record, path: Path) -> None:
     """Raise `StoreError` if the key, the case and the file name of a record do not match."""
     if not record.key == record.case.key == path.stem:
         raise StoreError("the file name or key does not match the case")

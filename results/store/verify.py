@@ -14,7 +14,7 @@ import psutil
 from results.schema.record import Record
 from results.schema.run import RunFile
 from results.store.document import NewerSchema, StoreError, read_bytes, read_document, reading_many
-from results.store.store import MAX_FILE_BYTES, Run, Store, artifact_digest, check_place
+from results.store.store import MAX_FILE_BYTES, Run, Store, artifact_digest, check_file_name
 
 Kind = Literal["damaged", "newer", "missing", "misplaced", "left over", "set aside", "conflict", "unclaimed"]
 HARMLESS: frozenset[Kind] = frozenset(("left over", "set aside", "conflict", "unclaimed"))
@@ -111,7 +111,7 @@ class _RunVerifier:
             yield Flaw(path=path, kind="damaged", reason=str(error))
             return
         try:
-            check_place(record, path)
+            check_file_name(record, path)
         except StoreError as error:
             yield Flaw(path=path, kind="misplaced", reason=str(error))
             return

@@ -75,8 +75,10 @@ class TestTimings:
             record.model_copy(
                 update={
                     "measurements": tuple(
-                        one.model_copy(update={"blocks": (busy,)}) if one.metric == "step_seconds" else one
-                        for one in record.measurements
+                        measurement.model_copy(update={"blocks": (busy,)})
+                        if measurement.metric == "step_seconds"
+                        else measurement
+                        for measurement in record.measurements
                     )
                 }
             )
@@ -200,8 +202,10 @@ class TestPairing:
             record.model_copy(
                 update={
                     "measurements": tuple(
-                        one.model_copy(update={"samples": (520.0,)}) if one.metric == "state_bytes" else one
-                        for one in record.measurements
+                        measurement.model_copy(update={"samples": (520.0,)})
+                        if measurement.metric == "state_bytes"
+                        else measurement
+                        for measurement in record.measurements
                     )
                 }
             )
