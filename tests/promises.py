@@ -250,7 +250,7 @@ def coverage(draw: Draw, simulations: int, side: int = SIDE, seed: int = 1) -> P
     bounds = permutation.shift(values_UC, side)
     share = float(np.mean((bounds.low <= 0) & (bounds.high >= 0)))
     low, high = (MIN_COVERAGE, MAX_COVERAGE) if draw in STEADY else (0.0, 1.0)
-    title = f"coverage, {_name(draw)}, {side} a side"
+    title = f"coverage, {_name(draw)}, {side} per side"
     return Promise(title=title, share=share, trials=simulations, low=low, high=high)
 
 
