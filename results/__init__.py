@@ -1,8 +1,8 @@
-"""Measurements that last: the record's schema, the store, statistics, tables for pandas."""
+"""Stored measurements: schema, store, statistics, comparisons and pandas tables."""
 
-from results.claims.judge import AGAINST, LEFT_OUT, Entry, Finding, Verdict, judge
+from results.claims.judge import AGAINST_PREFIX, DEFAULT_OPTION, Entry, Finding, Verdict, judge
 from results.claims.quantities import epoch_of
-from results.comparison.history import FALSE_ALARMS, Seen, Series, change_points, history
+from results.comparison.history import FALSE_ALARMS, HistoryPoint, Series, change_points, history
 from results.frames import case_frame, cases, frame, load, sample_frame, samples
 from results.schema.base import Key, Strict, digest
 from results.schema.case import SOLVED_SHARE, Case, Protocol, solved_score
@@ -37,31 +37,31 @@ from results.statistics.growth import (
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_median, interval_of_quantile
 from results.statistics.noise import (
     BUSY_LOAD,
+    MAX_STEAL_SHARE,
+    MAX_WAITING_SHARE,
     SLOW_CALIBRATION,
-    STOLEN,
-    WAITED,
     disturbances,
     disturbed,
     median_calibration,
 )
 from results.statistics.roofline import Limits, attainable
-from results.store.document import StoreError, write_aside, write_bytes_aside
-from results.store.merge import Merged, merge
+from results.store.document import StoreError, write_atomically, write_document
+from results.store.merge import MergeResult, merge
 from results.store.store import Damage, Run, Store, artifact_digest
 from results.store.traces import Traces, load_traces, save_traces
 from results.store.verify import Flaw, Inspection, clean, verify
 
 __all__ = [
-    "AGAINST",
+    "AGAINST_PREFIX",
     "BUSY_LOAD",
+    "DEFAULT_OPTION",
     "FALSE_ALARMS",
-    "LEFT_OUT",
+    "MAX_STEAL_SHARE",
+    "MAX_WAITING_SHARE",
     "METRICS",
     "SCHEMA_VERSION",
     "SLOW_CALIBRATION",
     "SOLVED_SHARE",
-    "STOLEN",
-    "WAITED",
     "Against",
     "Block",
     "Case",
@@ -76,12 +76,13 @@ __all__ = [
     "Finding",
     "Flaw",
     "Growth",
+    "HistoryPoint",
     "Inspection",
     "Interval",
     "Key",
     "Limits",
     "Measurement",
-    "Merged",
+    "MergeResult",
     "Metric",
     "Model",
     "Probe",
@@ -92,7 +93,6 @@ __all__ = [
     "ReferenceScores",
     "Run",
     "RunFile",
-    "Seen",
     "Series",
     "Span",
     "Status",
@@ -133,6 +133,6 @@ __all__ = [
     "save_traces",
     "solved_score",
     "verify",
-    "write_aside",
-    "write_bytes_aside",
+    "write_atomically",
+    "write_document",
 ]

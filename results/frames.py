@@ -1,4 +1,4 @@
-"""Records as pandas tables, for a reader who wants to ask questions of their own."""
+"""Load records as pandas tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.schema.metrics import METRICS, middle_of
+from results.schema.metrics import METRICS, central_value
 from results.schema.record import Block, Measurement, Record
 from results.schema.run import RunFile
 from results.store.store import Run, Store
@@ -16,17 +16,16 @@ from results.store.store import Run, Store
 if TYPE_CHECKING:
     import pandas
 
-
 COLUMNS = ("key", "arch", "task", "length", "seed", "status", "parameters", "metric")
 SAMPLE_COLUMNS = ("run", "key", "metric", "process", "block", "sample", "value", "unit")
 
 
 def load(path: str | Path) -> pandas.DataFrame:
-    """One row a measurement of the run at `path`, or of the latest run for `<store>/latest`.
+    """Load a run as a table with one row per measurement.
 
-    Columns: the case's identity, the metric, where it was measured (`at_length` and its like), the number of samples,
-    their median, and the samples. Raises `StoreError` where there is no such run, and warns of damaged records, as all
-    three readers do: these are left out.
+    `path` is the folder of a run, or `<store>/latest`. The columns are the identity of the case, the metric, its
+    location (`at_length`, `at_position` and others), the samples, their number and their median. Raises `StoreError` if
+    there is no such run. Damaged records are omitted with a warning.
 
     >>> import results
     >>> frame = results.load("carousel-runs/latest")
@@ -40,11 +39,11 @@ def load(path: str | Path) -> pandas.DataFrame:
 
 
 def samples(path: str | Path) -> pandas.DataFrame:
-    """One row a sample of the run at `path`, or of the latest run for `<store>/latest`, with its case's full identity.
+    """Load a run as a table with one row per sample.
 
-    Columns: the run, its code and its environment; the case and every field of its protocol; the metric, where it was
-    measured, and in which process and block; the place of the sample in its measurement, its value and unit.
-    Raises `StoreError` where there is no such run.
+    `path` is the folder of a run, or `<store>/latest`. The columns are the run with its code and environment, the case
+    with every field of its protocol, the metric and its location, the process and block, and the index, value and unit
+    of the sample. Raises `StoreError` if there is no such run. Damaged records are omitted with a warning.
 
     >>> import results
     >>> steps = results.samples("carousel-runs/latest").query("metric == 'step_seconds'")
@@ -59,11 +58,12 @@ def samples(path: str | Path) -> pandas.DataFrame:
 
 
 def cases(path: str | Path) -> pandas.DataFrame:
-    """One row a case of the run at `path`, or of the latest run for `<store>/latest`.
+    """Load a run as a table with one row per case.
 
-    Columns: the case's identity, its status and reason, its training, and for each metric and place its middle: the
-    median of a timing, the mean of anything else. A case that was planned and has no record is `missing`.
-    Raises `StoreError` where there is no such run.
+    `path` is the folder of a run, or `<store>/latest`. The columns are the identity of the case, its status and reason,
+    its training, and one column per metric and location, with the median of a timing or the mean of any other metric. A
+    planned case without a record has the status `missing`. Raises `StoreError` if there is no such run. Damaged records
+    are omitted with a warning.
 
     >>> import results
     >>> table = results.cases("carousel-runs/latest")
@@ -79,15 +79,15 @@ def _records_of(run: Run) -> dict[str, Record]:
     records, damaged = run.read()
     if damaged:
         warnings.warn(
-            f"{len(damaged)} of {len(records) + len(damaged)} records of {run.folder} cannot be read and are left out; "
-            f"carousel verify {run.folder.parent} names them",
+            f"omitted {len(damaged)} of {len(records) + len(damaged)} records of {run.folder}: they cannot be read; "
+            f"run `carousel verify {run.folder.parent}` to list them",
             stacklevel=3,
         )
     return records
 
 
 def frame(records: Iterable[Record]) -> pandas.DataFrame:
-    """One row a measurement."""
+    """Return a table of records with one row per measurement."""
     import numpy as np
     import pandas
 
@@ -114,7 +114,7 @@ def frame(records: Iterable[Record]) -> pandas.DataFrame:
 
 
 def sample_frame(file: RunFile, records: Iterable[Record]) -> pandas.DataFrame:
-    """One row a sample, with all that tells it from any other."""
+    """Return a table of records with one row per sample, including the full identity of run and case."""
     import numpy as np
     import pandas
 
@@ -134,17 +134,17 @@ def sample_frame(file: RunFile, records: Iterable[Record]) -> pandas.DataFrame:
     counts = [len(measurement.samples) for measurement in measurements]
     table = pandas.DataFrame({name: _column([row.get(name) for row in rows]) for name in _names(rows)})
     table = table.loc[table.index.repeat(counts)].reset_index(drop=True)
-    places = [_blocks_of(measurement) for measurement in measurements]
-    table["block"] = pandas.array([number for found in places for number, _ in found], dtype="Int64")
+    blocks = [block for measurement in measurements for block in _blocks_of(measurement)]
+    table["block"] = pandas.array([index for index, _ in blocks], dtype="Int64")
     for field in Block.model_fields:
-        table[f"block_{field}"] = _column([getattr(block, field, None) for found in places for _, block in found])
+        table[f"block_{field}"] = _column([getattr(block, field, None) for _, block in blocks])
     table["sample"] = np.concatenate([np.arange(count) for count in counts])
     table["value"] = np.array([sample for measurement in measurements for sample in measurement.samples], dtype=float)
     return table
 
 
 def case_frame(file: RunFile, records: dict[str, Record]) -> pandas.DataFrame:
-    """One row a planned case."""
+    """Return a table of a run with one row per planned case."""
     import pandas
 
     rows = []
@@ -163,8 +163,8 @@ def case_frame(file: RunFile, records: dict[str, Record]) -> pandas.DataFrame:
         for metric in dict.fromkeys(measurement.metric for measurement in record.measurements):
             for measurement in record.of(metric):
                 if measurement.samples:
-                    where = "".join(f" {name}={value}" for name, value in measurement.at.items())
-                    row[f"{metric}{where}"] = middle_of(metric, measurement.samples)
+                    location = "".join(f" {name}={value}" for name, value in measurement.at.items())
+                    row[f"{metric}{location}"] = central_value(metric, measurement.samples)
         rows.append(row)
     return pandas.DataFrame({name: _column([row.get(name) for row in rows]) for name in _names(rows)})
 
@@ -209,11 +209,11 @@ def _plain(value: Any) -> Any:
 
 
 def _blocks_of(measurement: Measurement) -> list[tuple[int | None, Block | None]]:
-    """Which block each sample fell into: samples fall into blocks evenly and in order."""
+    """Return the index and block of each sample. Samples are distributed over the blocks evenly and in order."""
     count, blocks = len(measurement.samples), measurement.blocks
     if not blocks:
         return [(None, None)] * count
-    return [(place, blocks[place]) for place in (sample * len(blocks) // count for sample in range(count))]
+    return [(index, blocks[index]) for index in (sample * len(blocks) // count for sample in range(count))]
 
 
 def _names(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -221,12 +221,12 @@ def _names(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _column(values: Sequence[Any]) -> Any:
-    """Whole numbers stay whole where some are missing; those that 64 bits do not hold are written out as text."""
+    """Return the values of a column. Integers stay integers if some are missing; those beyond 64 bits become text."""
     import pandas
 
-    given = [value for value in values if value is not None]
-    if not given or not all(type(value) is int for value in given):
+    known = [value for value in values if value is not None]
+    if not known or not all(type(value) is int for value in known):
         return list(values)
-    if any(abs(value) >= 1 << 63 for value in given):
+    if any(abs(value) >= 1 << 63 for value in known):
         return [None if value is None else str(value) for value in values]
-    return pandas.array(list(values), dtype="Int64") if len(given) < len(values) else list(values)
+    return pandas.array(list(values), dtype="Int64") if len(known) < len(values) else list(values)

@@ -21,18 +21,10 @@ from reports.export import (
 )
 from reports.text import change_of, headline, name_of
 from results import Store
-from results.comparison import ENVIRONMENT, JUDGED, Comparison, Row, Thresholds, compare
+from results.comparison import COMPARED_AS, METRIC_FAMILIES, REQUIRED_EQUAL, Comparison, Row, Thresholds, compare
 from results.store import reading_many
 
-FAMILIES = {
-    "accuracy": ("accuracy", "early_stopped_accuracy"),
-    "latency": ("forward_seconds", "train_step_seconds"),
-    "streaming": ("step_seconds",),
-    "state": ("state_bytes",),
-    **{metric: (metric,) for metric in JUDGED if metric != "accuracy"},
-}
-"""What `--fail-on` can name."""
-ALLOWABLE = (*ENVIRONMENT, "timing samples", "timing blocks", "task version", "task data")
+ALLOWABLE = (*REQUIRED_EQUAL, "timing samples", "timing blocks", "task version", "task data")
 MAX_SUMMARY = 60_000
 """Characters; GitHub takes comments of 65,536."""
 WRITERS: dict[str, Callable[[Comparison], str]] = {
@@ -57,14 +49,14 @@ class FailOn:
 def fail_on(text: str | None) -> FailOn:
     """Reads `accuracy:-0.02,streaming:10%`: what is named fails, all else is only shown. Raises `UsageError`."""
     if text is None:
-        return FailOn(thresholds=Thresholds(), metrics=frozenset(JUDGED))
+        return FailOn(thresholds=Thresholds(), metrics=frozenset(COMPARED_AS))
     by_metric: dict[str, float] = {}
     for part in text.split(","):
         name, colon, effect = (piece.strip() for piece in part.partition(":"))
-        if name not in FAMILIES:
-            raise UsageError(f"--fail-on: nothing is called {name!r}; there are {', '.join(FAMILIES)}")
-        for metric in FAMILIES[name]:
-            by_metric[metric] = _threshold(name, effect, JUDGED[metric]) if colon else Thresholds().of(metric)
+        if name not in METRIC_FAMILIES:
+            raise UsageError(f"--fail-on: nothing is called {name!r}; there are {', '.join(METRIC_FAMILIES)}")
+        for metric in METRIC_FAMILIES[name]:
+            by_metric[metric] = _threshold(name, effect, COMPARED_AS[metric]) if colon else Thresholds().of(metric)
     return FailOn(thresholds=Thresholds(by_metric=by_metric), metrics=frozenset(by_metric))
 
 

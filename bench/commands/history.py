@@ -62,7 +62,7 @@ def _show_series(series: Sequence[Series], console: Console) -> None:
             console.print(Text(f"  changed: {change}", style="yellow"), soft_wrap=True)
     if len(series) == 1:
         _show_runs(series[0], console)
-    few = min(len(each.seen) for each in series) < MIN_FOR_A_CHANGE
+    few = min(len(each.points) for each in series) < MIN_FOR_A_CHANGE
     console.print(
         f"a change that is none: at most {FALSE_ALARMS:.0%} of series"
         + (f"; a change can be told from {MIN_FOR_A_CHANGE} runs on" if few else ""),
@@ -72,7 +72,7 @@ def _show_series(series: Sequence[Series], console: Console) -> None:
 
 def _show_runs(series: Series, console: Console) -> None:
     table = Table("run", "value (95% interval)", "over", "", box=None)
-    for place, seen in enumerate(series.seen):
+    for place, seen in enumerate(series.points):
         change = "changed" if place in series.changes else ""
         table.add_row(Text(seen.run), value_with_interval(series, place), str(seen.units), change)
     console.print(table)
@@ -104,10 +104,10 @@ def _series(series: Series) -> dict[str, Any]:
                 "high": _finite(seen.value.high),
                 "units": seen.units,
             }
-            for seen in series.seen
+            for seen in series.points
         ],
         "changes": [
-            {"run": series.seen[change].run, "before": before, "after": after}
+            {"run": series.points[change].run, "before": before, "after": after}
             for change in series.changes
             for before, after in [levels(series, change)]
         ],

@@ -9,14 +9,14 @@ from typing import Any
 from bench.errors import UsageError
 from results import (
     StoreError,
-    write_bytes_aside,
+    write_atomically,
 )
 
 
 def write_output(path: Path, content: bytes) -> None:
     """Write `content` to `path`. Raises `UsageError` if that fails."""
     try:
-        write_bytes_aside(path, content)
+        write_atomically(path, content)
     except StoreError as error:
         raise UsageError(f"{error}; give another with -o") from None
 

@@ -44,7 +44,7 @@ def merge_stores(sources: Sequence[Path], store: Path, *, as_json: bool) -> int:
             console.print(Text(f"conflict: {place} stays as it was; the other is kept as {beside}"))
         for flaw in merged.left_out:
             console.print(Text(f"left out: {flaw.path}: {flaw.reason}"))
-    return OK if merged.is_whole else FAILED
+    return OK if merged.is_complete else FAILED
 
 
 def export_run(store: Path, name: str, format: Format, output: Path | None) -> None:

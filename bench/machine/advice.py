@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from results import BUSY_LOAD, STOLEN, WAITED
+from results import BUSY_LOAD, MAX_STEAL_SHARE, MAX_WAITING_SHARE
 
 UNSTEADY_SPREAD = 0.05
 """Half the spread between the tenth and ninetieth percentile of the pulse, relative to its median; a quiet machine
@@ -89,14 +89,14 @@ def advise(vitals: Vitals) -> list[str]:
             lambda: f"other work keeps {vitals.load:.0%} of the cores busy: end it, or wait, before timing",
         ),
         (
-            vitals.steal is not None and vitals.steal > STOLEN,
+            vitals.steal is not None and vitals.steal > MAX_STEAL_SHARE,
             lambda: (
                 f"another machine takes {vitals.steal:.0%} of the processor's time: ask for one of your own, "
                 "or time at a quieter hour"
             ),
         ),
         (
-            vitals.waiting is not None and vitals.waiting > WAITED,
+            vitals.waiting is not None and vitals.waiting > MAX_WAITING_SHARE,
             lambda: (
                 f"a thread that only computes stood still for {vitals.waiting:.0%} of the time: "
                 "something takes its core; end it before timing"

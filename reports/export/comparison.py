@@ -156,12 +156,13 @@ def comparison_as_document(comparison: Comparison) -> dict[str, object]:
         "new": c.new.id,
         "counts": {verdict: c.count(verdict) for verdict in (*SHOWN_VERDICTS, "unchanged")},  # type: ignore[arg-type]
         "differences": [asdict(difference) for difference in c.differences],
+        "reported_differences": [asdict(difference) for difference in c.reported_differences],
         "allowed": [asdict(difference) for difference in c.allowed],
         "missing": [_missing_case(case) for case in c.missing],
         "failed": [_missing_case(case) for case in c.failed],
         "failed_in_base": [_missing_case(case) for case in c.failed_in_base],
         "added": c.added,
-        "not_asked": list(c.not_asked),
+        "not_requested": list(c.not_requested),
         "rows": rows,
     }
 

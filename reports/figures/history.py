@@ -42,7 +42,7 @@ def history_figure(series: Sequence[Series]) -> Figure | None:
                 f"{'shows' if changed == 1 else 'show'} a change."
             ),
             description="; ".join(
-                f"{each.label}, {numbers.plural(len(each.seen), 'run')}: "
+                f"{each.label}, {numbers.plural(len(each.points), 'run')}: "
                 + (", ".join(change_in_words(each, change) for change in each.changes) or "no change")
                 for each in shown
             ),
@@ -56,8 +56,8 @@ def history_figure(series: Sequence[Series]) -> Figure | None:
 
 def _draw_panel(series: Series, axes: Axes) -> None:
     scale = 1e6 if is_timing(series) else 1.0
-    values = [scale * each.value.middle for each in series.seen]
-    for index, each in enumerate(series.seen):
+    values = [scale * each.value.middle for each in series.points]
+    for index, each in enumerate(series.points):
         if math.isfinite(each.value.low + each.value.high):
             axes.plot([index, index], [scale * each.value.low, scale * each.value.high], color=PALE, linewidth=1.2)
     axes.plot(range(len(values)), values, "o", color="#0072B2", markersize=4)
@@ -68,8 +68,8 @@ def _draw_panel(series: Series, axes: Axes) -> None:
         axes.axvline(change - 0.5, color="#D55E00", linestyle="--", linewidth=1.2)
     axes.set_xlim(-0.5, len(values) - 0.5)
     ticks = sorted({0, len(values) - 1, *series.changes})
-    axes.set_xticks(ticks, labels=[series.seen[tick].created[:10] for tick in ticks], fontsize=7)
-    axes.set_title(numbers.shortened(f"{series.label} {series.place} · {series.environment}", 110), fontsize=8)
+    axes.set_xticks(ticks, labels=[series.points[tick].created[:10] for tick in ticks], fontsize=7)
+    axes.set_title(numbers.shortened(f"{series.label} {series.location} · {series.environment}", 110), fontsize=8)
     axes.set_ylabel(f"{numbers.shortened(series.metric, 24)}{', µs' if scale != 1.0 else ''}", fontsize=7)
 
 

@@ -27,6 +27,13 @@ def latex_text(text: str) -> str:
 
 def to_ascii(text: str) -> str:
     """Replace non-ASCII letters by LaTeX commands, or by their code points if there is no command."""
-    for letter, command in {"±": r"$\pm$", "—": "---", "–": "--", "µ": r"$\mu$", "…": r"\dots{}"}.items():
+    for letter, command in {
+        "±": r"$\pm$",
+        "—": "---",
+        "–": "--",
+        "µ": r"$\mu$",
+        "…": r"\dots{}",
+        "→": r"$\to$",
+    }.items():
         text = text.replace(letter, command)
     return "".join(letter if letter in "\n\t" or " " <= letter <= "~" else f"U+{ord(letter):04X}" for letter in text)

@@ -35,7 +35,7 @@ from reports.text import growth as growth_text
 from reports.text.claims import ledger, summary
 from reports.text.conclusions import conclusions
 from reports.text.context import protocols, sizes
-from results import BUSY_LOAD, SLOW_CALIBRATION, SOLVED_SHARE, STOLEN, WAITED
+from results import BUSY_LOAD, MAX_STEAL_SHARE, MAX_WAITING_SHARE, SLOW_CALIBRATION, SOLVED_SHARE
 
 Values = dict[str, Any]
 """The variables of a template."""
@@ -172,8 +172,8 @@ def _method(data: PageData) -> Values:
         "nearly_equal": NEARLY_EQUAL,
         "slow_calibration": SLOW_CALIBRATION,
         "busy_load": BUSY_LOAD,
-        "stolen_share": STOLEN,
-        "waiting_share": WAITED,
+        "stolen_share": MAX_STEAL_SHARE,
+        "waiting_share": MAX_WAITING_SHARE,
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from reports.format import numbers
-from results import AGAINST, LEFT_OUT, Claim, Entry, Finding, Protocol, Record, RunFile, judge
+from results import AGAINST_PREFIX, DEFAULT_OPTION, Claim, Entry, Finding, Protocol, Record, RunFile, judge
 
 SINGLE_SEED = "judged on a single seed, which gives no interval"
 MAX_DECIMALS = 6
@@ -117,8 +117,8 @@ def _condition(finding: Finding, entry: Entry) -> str:
     parts = []
     for name, value in finding.factors.items():
         others = [other.factors[name] for other in entry.findings]
-        usual = name.removeprefix(AGAINST) in Protocol.model_fields and 2 * others.count(value) > len(others)
-        if value != LEFT_OUT and not usual:
+        usual = name.removeprefix(AGAINST_PREFIX) in Protocol.model_fields and 2 * others.count(value) > len(others)
+        if value != DEFAULT_OPTION and not usual:
             parts.append(f"{name}={value}")
     return ", ".join(parts) or (finding.arch if len(entry.findings) == 1 else "all defaults")
 

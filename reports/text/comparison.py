@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.format import numbers
-from results import METRICS
-from results.comparison import Comparison, MissingCase, Row, place
-
-SHORT_TITLES = {
-    "parameters": "parameters",
-    "step_seconds": "step",
-    "forward_seconds": "forward",
-    "train_step_seconds": "train",
-}
-"""Titles of metrics in comparison tables; other metrics have the title from `METRICS`."""
+from results.comparison import COMPARED_METRICS, Comparison, MissingCase, Row, location_text
 
 
 def headline(comparison: Comparison) -> str:
@@ -35,7 +26,7 @@ def headline(comparison: Comparison) -> str:
 def notes(comparison: Comparison) -> list[str]:
     """Return everything besides the rows: differences between the runs, and cases that could not be compared."""
     c = comparison
-    lines = [f"differs: {difference}" for difference in c.differences]
+    lines = [f"not comparable: {difference}" for difference in c.differences]
     lines += [f"allowed to differ: {difference}" for difference in c.allowed]
     for name, before in c.base.plugins.items():
         if (after := c.new.plugins.get(name, before)) != before:
@@ -45,14 +36,17 @@ def notes(comparison: Comparison) -> list[str]:
     lines += [f"already failed in the base: {_missing_case(case)}" for case in c.failed_in_base]
     if c.added:
         lines.append(f"only in the new run: {numbers.plural(c.added, 'case')}")
-    if c.not_asked:
-        lines.append(f"not requested in the new run: {', '.join(c.not_asked)}")
+    if c.not_requested:
+        lines.append(f"not requested in the new run: {', '.join(c.not_requested)}")
+    if c.reported_differences:
+        fields = ", ".join(f"{each.field} {each.base} → {each.new}" for each in c.reported_differences)
+        lines.append(f"differs: {fields}")
     return lines
 
 
 def name_of(row: Row) -> str:
     """Return the row's case and metric in one line."""
-    return f"{_case(row)}: {row.metric}{place(row.at)}"
+    return f"{_case(row)}: {row.metric}{location_text(row.at)}"
 
 
 def change_of(row: Row) -> str:
@@ -81,7 +75,8 @@ def _case(row: Row) -> str:
 
 
 def _metric(row: Row) -> str:
-    title = SHORT_TITLES.get(row.metric) or METRICS[row.metric].title
+    metric = COMPARED_METRICS[row.metric]
+    title = metric.short_title or metric.title
     return f"{title}{''.join(f', {name} {value:,}' for name, value in row.at)}"
 
 
@@ -105,7 +100,11 @@ def _needed_to_decide(rows: Sequence[Row]) -> str:
     """Return how many more repetitions or seeds the inconclusive rows need: ` (to decide: 2 to 5 more --repeat)`."""
     parts = []
     for kind, option in (("timing", "--repeat"), ("score", "--seeds")):
-        needed = [row.further for row in rows if row.verdict == "inconclusive" and row.kind == kind and row.further]
+        needed = [
+            row.additional_units
+            for row in rows
+            if row.verdict == "inconclusive" and row.kind == kind and row.additional_units
+        ]
         if needed:
             fewest, most = min(needed), max(needed)
             parts.append(f"{fewest:,}{f' to {most:,}' if most > fewest else ''} more {option}")

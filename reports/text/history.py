@@ -35,11 +35,11 @@ def history_rows(series: Sequence[Series]) -> list[HistoryRow]:
     return [
         HistoryRow(
             case=each.label,
-            place=each.place,
+            place=each.location,
             environment=each.environment,
-            runs=len(each.seen),
+            runs=len(each.points),
             spark=spark(each),
-            last=value_with_interval(each, len(each.seen) - 1),
+            last=value_with_interval(each, len(each.points) - 1),
             changes=tuple(change_in_words(each, change) for change in each.changes),
         )
         for each in series
@@ -48,7 +48,7 @@ def history_rows(series: Sequence[Series]) -> list[HistoryRow]:
 
 def spark(series: Series) -> str:
     """Return the values as bars from lowest to highest, with a stroke before each change: `▁▁▂▁│▇█▇`."""
-    values = [run.value.middle for run in series.seen]
+    values = [run.value.middle for run in series.points]
     low, span = min(values), max(values) - min(values)
     first = max(0, len(values) - MAX_BARS)
     bars = [
@@ -61,7 +61,7 @@ def spark(series: Series) -> str:
 
 def value_with_interval(series: Series, index: int) -> str:
     """Return the value of the run at `index`, with its interval if it has one: `0.948 (0.921–0.975)`."""
-    value = series.seen[index].value
+    value = series.points[index].value
     middle, low, high = (_number(series, number) for number in (value.middle, value.low, value.high))
     return f"{middle} ({low}–{high})" if math.isfinite(value.low + value.high) else middle
 
@@ -70,12 +70,12 @@ def change_in_words(series: Series, change: int) -> str:
     """Return the size of a change and its first run: `0.912 → 0.874 (−4.2%) from 20260102-…`."""
     before, after = levels(series, change)
     share = f" ({(after - before) / abs(before):+.1%})".replace("-", "−") if before else ""
-    return f"{_number(series, before)} → {_number(series, after)}{share} from {series.seen[change].run}"
+    return f"{_number(series, before)} → {_number(series, after)}{share} from {series.points[change].run}"
 
 
 def levels(series: Series, change: int) -> tuple[float, float]:
     """Return the median values before and after a change, each up to the neighbouring change."""
-    values = [run.value.middle for run in series.seen]
+    values = [run.value.middle for run in series.points]
     edges = [0, *series.changes, len(values)]
     i = edges.index(change)
     return median(values[edges[i - 1] : change]), median(values[change : edges[i + 1]])

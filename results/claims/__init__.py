@@ -1,1 +1,1 @@
-"""Judge the claims of a plan by its records."""
+"""Judge the claims of a plan against the records of a run."""

@@ -1,7 +1,8 @@
-"""The ledger: every claim of a run with what was measured of it, and a verdict.
+"""Judge the claims of a run: measured values and a verdict for each.
 
-A claim is judged in every condition that its cases differ in, by the mean over seeds. Where it holds in some
-conditions and not in others, the ledger looks for the fewest differences between them that decide.
+A claim is judged by the mean over seeds, separately in every condition. A condition is a group of cases that differ in
+the seed only. If a claim holds in some conditions but not in all, the smallest set of factors that separates them is
+reported.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from results.claims.quantities import value_of
@@ -20,35 +21,37 @@ from results.statistics.intervals import Interval, interval_of_mean, interval_of
 
 Verdict = Literal["reproduced", "not reproduced", "depends on", "not measured"]
 Factors = dict[str, str]
-Condition = tuple[object, ...]
+"""Everything that a result may depend on, such as `{"architecture": "lstm", "init": "orthogonal"}`."""
 MAX_FACTORS = 3
-"""More differences than this together explain nothing to a reader."""
+"""Maximum number of factors in an explanation. Larger combinations do not help a reader."""
 MAX_ALTERNATIVES = 2
-"""Equally good explanations that are told before they are only counted."""
+"""Number of equally good explanations that are written out; the others are counted."""
 MAX_COMBINATIONS = 2
-"""Combinations of values that are told where several differences decide together: the findings list them all."""
-LEFT_OUT = "its default"
-AGAINST = "against "
+"""Maximum number of value combinations that are written out; the findings list all of them."""
+DEFAULT_OPTION = "its default"
+"""Value of an option that the specification does not mention."""
+AGAINST_PREFIX = "against "
+"""Prefix of the factors of the other architecture in a comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What was measured of a claim in one condition; `interval` is None where nothing was."""
+    """The result of a claim in one condition. `interval` and `holds` are None if nothing was measured."""
 
     arch: str
     task: str
     against: str | None
-    """The other architecture of a comparison between architectures."""
+    """The other architecture, if the claim compares two architectures."""
     factors: Factors
     seeds: int
-    """How many were planned."""
+    """Number of planned seeds."""
     values: tuple[float, ...]
     interval: Interval | None
     holds: bool | None
 
     @property
     def parts(self) -> str:
-        """The condition in words: every way in which it differs from the others."""
+        """The condition as text: all factors in which it differs from the other conditions."""
         return ", ".join(f"{name}={value}" for name, value in self.factors.items())
 
 
@@ -59,19 +62,19 @@ class Entry:
     claim: Claim
     verdict: Verdict
     depends_on: str
-    """On what, and how; empty unless that is the verdict."""
+    """The factors that decide, with their values; empty unless the verdict is `depends on`."""
     findings: tuple[Finding, ...]
 
     @property
     def settled(self) -> bool:
-        """Whether every finding is firm: more seeds would hardly change the verdict."""
+        """Whether every finding is robust, so that more seeds would hardly change the verdict."""
         return all(self.robust(finding) for finding in self.findings)
 
     def robust(self, finding: Finding) -> bool:
-        """Whether the interval of a finding lies on one side of the bounds; True of what was not measured.
+        """Return whether the interval of a finding is entirely within or entirely outside the bounds.
 
-        A single seed has no interval. It is firm where it lies further from the bounds than seeds of the other
-        conditions lie apart: see `interval_of_one`.
+        A single seed has no interval of its own. It gets the widest interval of the other conditions: see
+        `interval_of_one`. A finding that was not measured counts as robust.
         """
         claim, interval = self.claim, finding.interval
         if claim.exact or interval is None:
@@ -86,14 +89,14 @@ class Entry:
 
 
 def judge(claims: Sequence[Claim], cases: Sequence[Case], records: Sequence[Record]) -> list[Entry]:
-    """Every claim judged, in order. A case without a record counts as planned and not measured."""
+    """Judge claims, in order. A case without a record counts as planned but not measured."""
     by_key = {record.key: record for record in records}
     return [_judge(claim, cases, by_key) for claim in claims]
 
 
 def _judge(claim: Claim, cases: Sequence[Case], records: dict[str, Record]) -> Entry:
-    found = _without_shared(_findings(claim, cases, records))
-    measured = [finding for finding in found if finding.holds is not None]
+    findings = _distinguished(_findings(claim, cases, records))
+    measured = [finding for finding in findings if finding.holds is not None]
     depends_on = ""
     verdict: Verdict
     if not measured:
@@ -104,26 +107,35 @@ def _judge(claim: Claim, cases: Sequence[Case], records: dict[str, Record]) -> E
         verdict = "not reproduced"
     else:
         verdict, depends_on = "depends on", _deciding(measured)
-    return Entry(claim=claim, verdict=verdict, depends_on=depends_on, findings=tuple(found))
+    return Entry(claim=claim, verdict=verdict, depends_on=depends_on, findings=tuple(findings))
 
 
 def _findings(claim: Claim, cases: Sequence[Case], records: dict[str, Record]) -> list[Finding]:
-    mine = _conditions(claim.cases, cases)
+    groups = _conditions(claim.cases, cases)
     against = claim.against
     if against is None or against.cases is None:
-        return [_finding(claim, group, group, None, records) for group in mine]
+        return [_finding(claim, group, group, None, records) for group in groups]
     others = _conditions(against.cases, cases)
     return [
         _finding(claim, group, other, other[0], records)
-        for group in mine
+        for group in groups
         for other in others
         if (group[0].task, group[0].length) == (other[0].task, other[0].length)
     ]
 
 
 def _finding(
-    claim: Claim, group: Sequence[Case], other: Sequence[Case], named: Case | None, records: dict[str, Record]
+    claim: Claim, group: Sequence[Case], other: Sequence[Case], opponent: Case | None, records: dict[str, Record]
 ) -> Finding:
+    """Return the finding of one condition.
+
+    Args:
+        claim: The claim to judge.
+        group: Cases of the condition, one per seed.
+        other: Cases that the group is compared with, seed by seed; the group itself if there are none.
+        opponent: A case of `other` if the claim compares cases, else None.
+        records: All records by key.
+    """
     of_seed = {case.seed: records.get(case.key) for case in other}
     values = []
     for case in group:
@@ -132,12 +144,12 @@ def _finding(
             values.append(value)
     interval = interval_of_mean(values) if values else None
     factors = _factors(group[0])
-    if named is not None:
-        factors |= {f"{AGAINST}{name}": value for name, value in _factors(named).items()}
+    if opponent is not None:
+        factors |= {f"{AGAINST_PREFIX}{name}": value for name, value in _factors(opponent).items()}
     return Finding(
         arch=group[0].arch,
         task=group[0].task,
-        against=None if named is None or named.arch == group[0].arch else named.arch,
+        against=None if opponent is None or opponent.arch == group[0].arch else opponent.arch,
         factors=factors,
         seeds=len(group),
         values=tuple(values),
@@ -158,18 +170,18 @@ def _compared(claim: Claim, record: Record | None, other: Record | None) -> floa
     return value / base if base != 0 else None
 
 
-def _conditions(wanted: Cases, cases: Sequence[Case]) -> list[list[Case]]:
-    """The matching cases, the seeds of one condition together."""
-    found: defaultdict[Condition, list[Case]] = defaultdict(list)
+def _conditions(selection: Cases, cases: Sequence[Case]) -> list[list[Case]]:
+    """Return the selected cases, grouped by condition."""
+    groups: defaultdict[str, list[Case]] = defaultdict(list)
     for case in cases:
-        settings = all(getattr(case.protocol, field, None) == value for field, value in wanted.protocol.items())
-        if settings and wanted.names(case.arch, case.task):
-            found[case.model_copy(update={"seed": 0}).digest(),].append(case)
-    return list(found.values())
+        has_settings = all(getattr(case.protocol, name, None) == value for name, value in selection.protocol.items())
+        if has_settings and selection.selects(case.arch, case.task):
+            groups[case.model_copy(update={"seed": 0}).digest()].append(case)
+    return list(groups.values())
 
 
 def _factors(case: Case) -> Factors:
-    """Everything that a condition could depend on."""
+    """Return everything that the result of a case may depend on, except for the seed."""
     architecture, options = _parsed(case.arch)
     task, parameters = _parsed(case.task)
     sizes = {"length": case.length, "depth": case.depth, "params": case.params, "width": case.width}
@@ -184,49 +196,45 @@ def _parsed(specification: str) -> tuple[str, dict[str, str]]:
     return name, {key: value for key, _, value in pairs}
 
 
-def _without_shared(found: Sequence[Finding]) -> list[Finding]:
-    """The findings with only those factors that differ among them."""
-    names = dict.fromkeys(name for finding in found for name in finding.factors)
-    differ = [
+def _distinguished(findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings with only those factors in which they differ."""
+    names = dict.fromkeys(name for finding in findings for name in finding.factors)
+    differing = [
         name
         for name in names
-        if len({finding.factors.get(name, LEFT_OUT) for finding in found}) > 1 and not _repeats(name, found)
+        if len({finding.factors.get(name, DEFAULT_OPTION) for finding in findings}) > 1
+        and not _is_redundant(name, findings)
     ]
     return [
-        Finding(
-            arch=finding.arch,
-            task=finding.task,
-            against=finding.against,
-            factors={name: finding.factors.get(name, LEFT_OUT) for name in differ},
-            seeds=finding.seeds,
-            values=finding.values,
-            interval=finding.interval,
-            holds=finding.holds,
-        )
-        for finding in found
+        replace(finding, factors={name: finding.factors.get(name, DEFAULT_OPTION) for name in differing})
+        for finding in findings
     ]
 
 
-def _repeats(name: str, found: Sequence[Finding]) -> bool:
-    """Whether a factor of the other side says no more than the same factor of this side: the task, say."""
-    own = name.removeprefix(AGAINST)
-    factors = [finding.factors for finding in found]
-    return own != name and all(one.get(name, LEFT_OUT) == one.get(own, LEFT_OUT) for one in factors)
+def _is_redundant(name: str, findings: Sequence[Finding]) -> bool:
+    """Return whether a factor of the other architecture always equals the same factor of this one, like the task."""
+    own_name = name.removeprefix(AGAINST_PREFIX)
+    return own_name != name and all(
+        finding.factors.get(name, DEFAULT_OPTION) == finding.factors.get(own_name, DEFAULT_OPTION)
+        for finding in findings
+    )
 
 
 def _deciding(measured: Sequence[Finding]) -> str:
-    """The fewest factors whose values decide, with the values on either side; equally good ones all named."""
+    """Describe the smallest set of factors that decides whether the claim holds, and equally small alternatives."""
     names = list(measured[0].factors)
     for size in range(1, MAX_FACTORS + 1):
-        told = [_sides(measured, chosen) for chosen in itertools.combinations(names, size)]
-        if kept := [text for text in told if text is not None]:
-            more = len(kept) - MAX_ALTERNATIVES
-            return " or ".join(kept[:MAX_ALTERNATIVES]) + (f", or {more} other explanations" if more > 0 else "")
-    held = [finding.parts for finding in measured if finding.holds]
-    return f"the case: it holds with {'; '.join(held)}"
+        descriptions = [_separation(measured, chosen) for chosen in itertools.combinations(names, size)]
+        if explanations := [text for text in descriptions if text is not None]:
+            more = len(explanations) - MAX_ALTERNATIVES
+            shown = " or ".join(explanations[:MAX_ALTERNATIVES])
+            return shown + (f", or {more} other explanations" if more > 0 else "")
+    holding = [finding.parts for finding in measured if finding.holds]
+    return f"the case: it holds with {'; '.join(holding)}"
 
 
-def _sides(measured: Sequence[Finding], chosen: Sequence[str]) -> str | None:
+def _separation(measured: Sequence[Finding], chosen: Sequence[str]) -> str | None:
+    """Describe how the chosen factors separate conditions in which the claim holds; None if they do not."""
     sides: dict[bool, dict[tuple[str, ...], None]] = {True: {}, False: {}}
     for finding in measured:
         assert finding.holds is not None
@@ -237,12 +245,15 @@ def _sides(measured: Sequence[Finding], chosen: Sequence[str]) -> str | None:
         holds, fails = (" / ".join(value for (value,) in sides[side]) for side in (True, False))
         return f"{chosen[0]} (holds with {holds}; not with {fails})"
     side = len(sides[True]) <= len(sides[False])
-    fewer = [" and ".join(_setting(*pair) for pair in zip(chosen, values, strict=True)) for values in sides[side]]
-    told = (
-        f" (holds {'only' if side else 'except'} with {'; or '.join(fewer)})" if len(fewer) <= MAX_COMBINATIONS else ""
-    )
-    return f"{' and '.join(chosen)} together{told}"
+    combinations = [
+        " and ".join(_setting(name, value) for name, value in zip(chosen, values, strict=True))
+        for values in sides[side]
+    ]
+    text = f"{' and '.join(chosen)} together"
+    if len(combinations) > MAX_COMBINATIONS:
+        return text
+    return f"{text} (holds {'only' if side else 'except'} with {'; or '.join(combinations)})"
 
 
 def _setting(name: str, value: str) -> str:
-    return f"{name} at {value}" if value == LEFT_OUT else f"{name}={value}"
+    return f"{name} at {value}" if value == DEFAULT_OPTION else f"{name}={value}"

@@ -1,19 +1,18 @@
-"""What a claim's quantity is in one record: a number, or None where it was not measured."""
+"""Evaluate the quantity of a claim on one record."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from statistics import fmean
 
 from results.schema.case import Protocol
-from results.schema.claims import Quantity, Series
-from results.schema.metrics import middle_of
+from results.schema.claims import CurveName, Quantity
+from results.schema.metrics import central_value
 from results.schema.record import EvalPoint, Record
 
 
 def value_of(quantity: Quantity, record: Record) -> float | None:
-    """The quantity in a record; None of a case that diverged or did not measure it."""
+    """Return the quantity of a record, or None if the case diverged or did not measure it."""
     if record.status == "diverged":
         return None
     if quantity.model is not None:
@@ -21,29 +20,29 @@ def value_of(quantity: Quantity, record: Record) -> float | None:
     if quantity.curve is not None:
         return _of_curve(quantity, record)
     assert quantity.metric is not None
-    found = [
-        middle_of(quantity.metric, measurement.samples)
+    values = [
+        central_value(quantity.metric, measurement.samples)
         for measurement in record.of(quantity.metric)
         if measurement.samples and quantity.at.items() <= measurement.at.items()
     ]
-    return fmean(found) if found else None
+    return fmean(values) if values else None
 
 
 def epoch_of(step: int, protocol: Protocol) -> float:
-    """How many passes over the fixed training set `step` steps are; steps themselves where batches are fresh."""
+    """Return the number of epochs after `step` steps, or `step` itself if the protocol uses fresh batches."""
     if protocol.train_sequences is None:
         return float(step)
     return step / math.ceil(protocol.train_sequences / protocol.batch)
 
 
-def value_at(series: Series, point: EvalPoint) -> float | None:
-    """One value of a curve at one look."""
-    if series == "loss_gap":
-        return _less(point.validation_loss, point.fit_loss)
-    if series == "score_gap":
-        return _less(point.fit_score, point.validation_score)
-    found: float | None = getattr(point, series)
-    return found
+def value_at(curve: CurveName, point: EvalPoint) -> float | None:
+    """Return the value of a curve at one evaluation."""
+    if curve == "loss_gap":
+        return _gap(point.validation_loss, point.fit_loss)
+    if curve == "score_gap":
+        return _gap(point.fit_score, point.validation_score)
+    value: float | None = getattr(point, curve)
+    return value
 
 
 def _of_curve(quantity: Quantity, record: Record) -> float | None:
@@ -52,20 +51,16 @@ def _of_curve(quantity: Quantity, record: Record) -> float | None:
     assert quantity.curve is not None
     first = -math.inf if quantity.from_epoch is None else quantity.from_epoch
     last = math.inf if quantity.until_epoch is None else quantity.until_epoch
-    series = [
+    values = [
         value_at(quantity.curve, point)
         for point in record.training.curve
         if first <= epoch_of(point.step, record.case.protocol) <= last
     ]
-    kept = list(_present(series))
-    if not kept:
+    known = [value for value in values if value is not None]
+    if not known:
         return None
-    return {"last": kept[-1], "highest": max(kept), "lowest": min(kept)}[quantity.reduce]
+    return {"last": known[-1], "highest": max(known), "lowest": min(known)}[quantity.reduce]
 
 
-def _present(values: Iterable[float | None]) -> Iterable[float]:
-    return (value for value in values if value is not None)
-
-
-def _less(value: float | None, taken: float | None) -> float | None:
-    return None if value is None or taken is None else value - taken
+def _gap(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other

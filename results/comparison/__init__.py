@@ -1,23 +1,34 @@
 """Compare two runs, and follow a case over many runs."""
 
-from results.comparison.compare import Comparison, Row, compare, place
-from results.comparison.history import FALSE_ALARMS, Seen, Series, change_points, history
-from results.comparison.pairing import ENVIRONMENT, MissingCase
-from results.comparison.units import JUDGED
+from results.comparison.comparability import (
+    REQUIRED_EQUAL,
+    Difference,
+    EnvironmentDifferences,
+    environment_differences,
+)
+from results.comparison.compare import Comparison, Row, compare, location_text
+from results.comparison.history import FALSE_ALARMS, HistoryPoint, Series, change_points, history
+from results.comparison.pairing import MissingCase
+from results.comparison.units import COMPARED_AS, COMPARED_METRICS, METRIC_FAMILIES
 from results.comparison.verdict import Thresholds
 
 __all__ = [
-    "ENVIRONMENT",
+    "COMPARED_AS",
+    "COMPARED_METRICS",
     "FALSE_ALARMS",
-    "JUDGED",
+    "METRIC_FAMILIES",
+    "REQUIRED_EQUAL",
     "Comparison",
+    "Difference",
+    "EnvironmentDifferences",
+    "HistoryPoint",
     "MissingCase",
     "Row",
-    "Seen",
     "Series",
     "Thresholds",
     "change_points",
     "compare",
+    "environment_differences",
     "history",
-    "place",
+    "location_text",
 ]

@@ -1,23 +1,23 @@
-"""Did it change? Two runs, case by case and metric by metric, each with an effect, an interval and one verdict.
+"""Compare two runs, case by case and metric by metric. Each row has an effect, an interval and a verdict.
 
-The unit of a score is a seed, the unit of a timing a fresh process (`carousel run --repeat`), the seeds of a case
-taken together. `verdict.py` says what each verdict needs, `permutation.py` how chances are found.
+The unit of a score is a seed. The unit of a timing is a fresh process (`carousel run --repeat`), averaged over the
+seeds of a case. `verdict.py` defines the verdicts; `permutation.py` computes the p-values.
 
-Many comparisons, few units. A report of plan `quick` makes 168 comparisons of timings and 72 of scores. Six units
-a side cannot give a p below 1/924, so that Holm's correction over 168 could never find anything. The correction is
-therefore Westfall and Young's, over all comparisons of a family at once: the processes of a run are the same for all
-its cases, so their labels are exchanged for all cases together, and the share of labellings whose largest statistic
-is as large is the corrected p. `results/comparison/evidence.py` says which comparisons make a family.
+There are many comparisons and few units. A report of plan `quick` makes 168 comparisons of timings and 72 of scores.
+With six units per side, p is at least 1/924, so Holm's correction over 168 comparisons could never find a change. The
+correction is therefore that of Westfall and Young over all comparisons of a family. The processes of a run are the same
+for all its cases, so their labels are permuted for all cases together. The corrected p is the share of labellings whose
+largest statistic is at least as large. `evidence.py` defines the families.
 
-What five units a side cannot be asked for a single case, all cases of an architecture can: its scores over
-all tasks and lengths are compared together, as one row, the seeds of each case labelled apart (with three seeds
-and two cases there are 400 labellings). So three seeds are enough to see that an architecture broke everywhere.
+Three seeds per side are too few for a single case, but not for all cases of an architecture. Its scores over all tasks
+and lengths are therefore compared in one additional row, with the seeds of each case permuted separately. (Three seeds
+and two cases give 400 labellings.) So three seeds suffice to detect that an architecture broke everywhere.
 
-The pulse of the machine is not divided out: where it follows the timings only in part it adds as much noise as
-it removes (`python -m tests.promises` shows it). It is a witness: a change that a change of the pulse
-may explain is not called one.
+Timings are not divided by the calibration time. Calibration follows timings only in part, so the division would add as
+much noise as it removes (see `python -m tests.promises`). Instead, a change that machine speed could explain is
+reported as inconclusive.
 
-Nothing is drawn from the clock or the machine: same data, same verdicts.
+Verdicts depend on the data only: all random numbers have fixed seeds.
 """
 
 from __future__ import annotations
@@ -29,66 +29,78 @@ from statistics import fmean, median
 
 import numpy as np
 
+from results.comparison.comparability import Difference, environment_differences
 from results.comparison.evidence import Pool, evidence
-from results.comparison.pairing import Difference, MissingCase, Pair, conditions, environment_differences, paired
-from results.comparison.units import HIGHER_IS_BETTER, JUDGED, At, Kind, Units, Unmeasured, units_of
-from results.comparison.verdict import ALONE, VERDICTS, Change, Evidence, Finding, Thresholds, found
+from results.comparison.pairing import MissingCase, Pair, distinguishing_settings, pair_records
+from results.comparison.units import COMPARED_AS, COMPARED_METRICS, At, Units, Unmeasured, paired_units
+from results.comparison.verdict import ALONE, VERDICTS, Change, Decision, Evidence, Thresholds, decide
+from results.schema.metrics import ComparedAs
 from results.schema.record import Record
 from results.schema.run import RunFile
 from results.statistics.permutation import smallest_p_value
 
 EVERYWHERE = "all tasks and lengths"
-PROBES = {"forward_seconds": "latency", "train_step_seconds": "latency", "step_seconds": "streaming"}
+"""Task of the row that compares all cases of an architecture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One metric of one case at one place. `base` and `new` are middles over units, in the metric's own unit.
+    """The comparison of one metric of one case at one location.
 
-    The effect and its bounds are a share of the base for timings and sizes, a difference for scores.
+    `base` and `new` are central values over units, in the unit of the metric. The effect and its bounds are relative to
+    the base for timings and sizes, and absolute differences for scores.
     """
 
     arch: str
     task: str
     length: int | None
+    """None in rows over all tasks and lengths."""
     condition: str
+    """Settings that distinguish the case from others of its architecture, task and length; often empty."""
     metric: str
     at: At
-    kind: Kind
+    kind: ComparedAs
     base: float | None
     new: float | None
     effect: float | None
     low: float | None
     high: float | None
-    chance: float | None
-    """Corrected over the report, in the direction of the effect; None where nothing was tested."""
+    p_value: float | None
+    """Corrected over the report, in the direction of the effect; None if nothing was tested."""
     units: tuple[int, int]
+    """Number of units of the base and of the new run."""
     verdict: Change
     reason: str
-    further: int | None
+    additional_units: int | None
+    """Additional units per side that would settle an inconclusive verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two runs compared."""
+    """The comparison of two runs."""
 
     base: RunFile
     new: RunFile
     rows: tuple[Row, ...]
-    """Changed rows first, then what could not be judged, then the rest."""
+    """Changed rows first, then rows without a clear verdict, then unchanged rows."""
     missing: tuple[MissingCase, ...]
-    """Cases, and metrics of cases, that the base has."""
+    """Cases, and metrics of cases, that only the base run has."""
     failed: tuple[MissingCase, ...]
+    """Cases that succeeded in the base run and failed in the new run."""
     failed_in_base: tuple[MissingCase, ...]
     added: int
-    not_asked: tuple[str, ...]
-    """Probes that measured in the base and that the new run was not asked for."""
+    """Number of cases that only the new run has."""
+    not_requested: tuple[str, ...]
+    """Probes of the base run that were not requested in the new run."""
     differences: tuple[Difference, ...]
-    """Of the environments, none of them allowed."""
+    """Differences of the environments that prevent the comparison."""
+    reported_differences: tuple[Difference, ...]
+    """Differences of the environments that do not prevent the comparison."""
     allowed: tuple[Difference, ...]
-    """All that differ and that the reader allowed to."""
+    """Differences that would prevent the comparison if the user had not allowed them."""
 
     def count(self, verdict: Change) -> int:
+        """Return the number of rows with a verdict."""
         return sum(row.verdict == verdict for row in self.rows)
 
 
@@ -99,25 +111,39 @@ def compare(
     thresholds: Thresholds | None = None,
     allow: frozenset[str] = frozenset(),
 ) -> Comparison:
-    """Every case and metric that both runs have. `allow` names fields in which the two may differ."""
+    """Compare every metric of every case that both runs have.
+
+    Args:
+        base: Run file and records of the base run.
+        new: Run file and records of the new run.
+        thresholds: Smallest relevant effects; the defaults of `Thresholds` if None.
+        allow: Fields in which the runs may differ and are compared nevertheless.
+    """
     thresholds = thresholds or Thresholds()
-    pairing = paired(base[1], new[1])
-    units, lost, pulses = units_of(pairing.pairs, base[1], new[1])
-    environment = environment_differences(base[0], new[0])
-    in_way = [[*environment, *pairing.pairs[one.pair].differences, *one.differences] for one in units]
-    refused = [[one for one in each if one.field not in allow] for each in in_way]
-    fair = [index for index, each in enumerate(refused) if not each]
-    pools = list(_pools(pairing.pairs, [units[index] for index in fair]))
-    beat = math.log(pulses[1] / pulses[0]) if pulses[0] and pulses[1] else 0.0
-    judged, pooled = evidence([units[index] for index in fair], [pool for _, pool in pools], thresholds, beat)
-    by_index = dict(zip(fair, judged, strict=True))
-    labels = conditions(pairing.pairs)
-    rows = [
-        _row(one, pairing.pairs[one.pair], labels[one.pair], by_index.get(index), refused[index])
-        for index, one in enumerate(units)
+    pairing = pair_records(base[1], new[1])
+    paired = paired_units(pairing.pairs, base[1], new[1])
+    units = paired.units
+    environment = environment_differences(base[0].environment, new[0].environment)
+    differences = [
+        [*environment.forbidding, *pairing.pairs[unit.pair].differences, *unit.differences] for unit in units
     ]
-    rows += [_pooled_row(pool, each) for (_, pool), each in zip(pools, pooled, strict=True)]
-    missing, not_asked = _unmeasured(lost, pairing.pairs, new[0])
+    forbidding = [[each for each in of_unit if each.field not in allow] for of_unit in differences]
+    comparable = [index for index, of_unit in enumerate(forbidding) if not of_unit]
+    pools = list(_pools(pairing.pairs, [units[index] for index in comparable]))
+    before, after = paired.calibrations
+    calibration_change = math.log(after / before) if before and after else 0.0
+    unit_evidence, pool_evidence = evidence(
+        [units[index] for index in comparable], [pool for _, pool in pools], thresholds, calibration_change
+    )
+    by_index = dict(zip(comparable, unit_evidence, strict=True))
+    conditions = distinguishing_settings(pairing.pairs)
+    rows = [
+        _row(unit, pairing.pairs[unit.pair], conditions[unit.pair], by_index.get(index), forbidding[index])
+        for index, unit in enumerate(units)
+    ]
+    rows += [_pooled_row(pool, known) for (_, pool), known in zip(pools, pool_evidence, strict=True)]
+    missing, not_requested = _unmeasured(paired.unmeasured, pairing.pairs, new[0])
+    found = [each for of_unit in [environment.forbidding, *differences] for each in of_unit]
     return Comparison(
         base=base[0],
         new=new[0],
@@ -126,50 +152,50 @@ def compare(
         failed=pairing.failed,
         failed_in_base=pairing.failed_in_base,
         added=len(pairing.added),
-        not_asked=not_asked,
-        differences=tuple(one for one in environment if one.field not in allow),
-        allowed=tuple(dict.fromkeys(one for each in [environment, *in_way] for one in each if one.field in allow)),
+        not_requested=not_requested,
+        differences=tuple(each for each in environment.forbidding if each.field not in allow),
+        reported_differences=environment.reported,
+        allowed=tuple(dict.fromkeys(each for each in found if each.field in allow)),
     )
 
 
-def place(at: At) -> str:
-    """` at length 64`, or nothing."""
+def location_text(at: At) -> str:
+    """Return a location as ` at length 64`, or an empty string if there is none."""
     return f" at {', '.join(f'{name} {value:,}' for name, value in at)}" if at else ""
 
 
-def _row(one: Units, pair: Pair, condition: str, known: Evidence | None, refused: Sequence[Difference]) -> Row:
-    before, after = (_middle(one, side) for side in (one.base, one.new))
-    finding = Finding(verdict="not comparable", reason="; ".join(map(str, refused)))
+def _row(units: Units, pair: Pair, condition: str, known: Evidence | None, forbidding: Sequence[Difference]) -> Row:
+    decision = Decision(verdict="not comparable", reason="; ".join(map(str, forbidding)))
     effect: float | None = None
-    low = high = chance = None
+    low = high = p_value = None
     if known is not None:
-        finding = found(known)
-        effect, low, high, chance = _natural(known, one)
+        decision = decide(known)
+        effect, low, high, p_value = _shown_effect(known, units)
     case = pair.case
     return Row(
         arch=case.arch,
         task=case.task,
         length=case.length,
         condition=condition,
-        metric=one.metric,
-        at=one.at,
-        kind=one.kind,
-        base=before,
-        new=after,
+        metric=units.metric,
+        at=units.at,
+        kind=units.kind,
+        base=_central(units, units.base),
+        new=_central(units, units.new),
         effect=effect,
         low=low,
         high=high,
-        chance=chance,
-        units=(len(one.base), len(one.new)),
-        verdict=finding.verdict,
-        reason=finding.reason,
-        further=finding.further,
+        p_value=p_value,
+        units=(len(units.base), len(units.new)),
+        verdict=decision.verdict,
+        reason=decision.reason,
+        additional_units=decision.additional_units,
     )
 
 
 def _pooled_row(pool: Pool, known: Evidence) -> Row:
     before, after = (float(np.mean([side.mean() for side in sides])) for sides in (pool.base, pool.new))
-    finding = found(known)
+    decision = decide(known)
     return Row(
         arch=pool.arch,
         task=EVERYWHERE,
@@ -183,68 +209,69 @@ def _pooled_row(pool: Pool, known: Evidence) -> Row:
         effect=-known.effect,
         low=-known.high,
         high=-known.low,
-        chance=(known.worse if known.effect > 0 else known.better)[1],
+        p_value=(known.worse if known.effect > 0 else known.better)[1],
         units=known.units,
-        verdict=finding.verdict,
-        reason=finding.reason,
-        further=finding.further,
+        verdict=decision.verdict,
+        reason=decision.reason,
+        additional_units=decision.additional_units,
     )
 
 
 def _pools(pairs: Sequence[Pair], units: Sequence[Units]) -> Iterator[tuple[str, Pool]]:
-    """The scores of each architecture with several cases, where no case by itself has seeds enough."""
+    """Yield the scores of each architecture that has several cases, none of which has enough seeds by itself."""
     scores: dict[str, dict[int, list[Units]]] = {}
-    for one in units:
-        if one.metric == "accuracy":
-            scores.setdefault(pairs[one.pair].case.arch, {}).setdefault(one.pair, []).append(one)
+    for unit in units:
+        if unit.metric == "accuracy":
+            scores.setdefault(pairs[unit.pair].case.arch, {}).setdefault(unit.pair, []).append(unit)
     for arch, by_pair in sorted(scores.items()):
-        base = tuple(np.mean([one.base for one in ones], axis=0) for ones in by_pair.values())
-        new = tuple(np.mean([one.new for one in ones], axis=0) for ones in by_pair.values())
+        base = tuple(np.mean([unit.base for unit in lengths], axis=0) for lengths in by_pair.values())
+        new = tuple(np.mean([unit.new for unit in lengths], axis=0) for lengths in by_pair.values())
         fewest = min(min(len(side) for side in sides) for sides in (base, new))
         counts = [(len(before), len(after)) for before, after in zip(base, new, strict=True)]
         if len(counts) < 2 or fewest < 2 or smallest_p_value(*max(counts)) <= ALONE:
             continue
-        if math.prod(smallest_p_value(*each) for each in counts) <= ALONE / len(scores):
+        if math.prod(smallest_p_value(*count) for count in counts) <= ALONE / len(scores):
             yield arch, Pool(arch=arch, base=base, new=new)
 
 
-def _middle(one: Units, side: Sequence[float]) -> float | None:
+def _central(units: Units, side: Sequence[float]) -> float | None:
     if not side:
         return None
-    return math.exp(median(side)) if one.kind == "timing" else fmean(side)
+    return math.exp(median(side)) if units.kind == "timing" else fmean(side)
 
 
-def _natural(known: Evidence, one: Units) -> tuple[float, float | None, float | None, float | None]:
-    """Effect, bounds and chance as a reader takes them: larger is more, and infinite bounds are none."""
+def _shown_effect(known: Evidence, units: Units) -> tuple[float, float | None, float | None, float | None]:
+    """Return effect, bounds and p-value for readers: positive means larger, and infinite bounds become None."""
     effect, low, high = known.effect, known.low, known.high
-    if one.kind == "timing":
+    if units.kind == "timing":
         effect, low, high = (math.expm1(value) for value in (effect, low, high))
-    elif one.metric in HIGHER_IS_BETTER:
+    elif units.higher_is_better:
         effect, low, high = -effect, -high, -low
     bounded = all(math.isfinite(value) for value in (known.low, known.high))
-    chance = (known.worse if known.effect > 0 else known.better)[1]
-    tested = one.kind != "size" and smallest_p_value(*known.units) <= ALONE
-    return effect, low if bounded else None, high if bounded else None, chance if tested else None
+    p_value = (known.worse if known.effect > 0 else known.better)[1]
+    tested = units.kind != "size" and smallest_p_value(*known.units) <= ALONE
+    return effect, low if bounded else None, high if bounded else None, p_value if tested else None
 
 
 def _unmeasured(
-    lost: Sequence[Unmeasured], pairs: Sequence[Pair], new: RunFile
+    unmeasured: Sequence[Unmeasured], pairs: Sequence[Pair], new: RunFile
 ) -> tuple[list[MissingCase], tuple[str, ...]]:
-    """What the new run should have measured, and the probes that it was not asked for."""
+    """Return the metrics that the new run should have measured, and the probes that were not requested in it."""
     missing: list[MissingCase] = []
-    not_asked: set[str] = set()
-    for one in lost:
-        probe = PROBES.get(one.metric, "streaming" if one.metric == "state_bytes" else "accuracy")
+    not_requested: set[str] = set()
+    for each in unmeasured:
+        probe = COMPARED_METRICS[each.metric].probe
+        assert probe is not None
         if probe in new.probes:
-            reason = f"{one.metric}{place(one.at)} was not measured"
-            missing.append(MissingCase(case=pairs[one.pair].case, reason=reason))
+            reason = f"{each.metric}{location_text(each.at)} was not measured"
+            missing.append(MissingCase(case=pairs[each.pair].case, reason=reason))
         else:
-            not_asked.add(probe)
-    return missing, tuple(sorted(not_asked))
+            not_requested.add(probe)
+    return missing, tuple(sorted(not_requested))
 
 
 def _order(row: Row) -> tuple[object, ...]:
-    metrics = list(JUDGED)
+    metrics = list(COMPARED_AS)
     return (
         VERDICTS.index(row.verdict),
         metrics.index(row.metric),

@@ -1,7 +1,8 @@
-"""The evidence for each comparison of a report: families of like comparisons, tested together.
+"""Compute the evidence for every comparison of a report. Comparisons of one family are tested together.
 
-A family is what has the same kind and the same number of units a side. The level of the report is divided evenly
-among its families (Bonferroni); one whose units are too few to reach the level is not tested and takes nothing away.
+A family has one kind of metric and one number of units per side. The level of the report is divided evenly among its
+families (Bonferroni). A family with too few units to reach the level is not tested and does not reduce the level of the
+others.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from statistics import fmean
 
 import numpy as np
 
-from results.comparison.units import HIGHER_IS_BETTER, Units
+from results.comparison.units import Units
 from results.comparison.verdict import ALONE, AUTOCORRELATED, Evidence, Thresholds
-from results.statistics import permutation as resample
+from results.statistics import permutation
 from results.statistics.permutation import Floats, smallest_p_value
 
 UNTESTED = (1.0, 1.0)
@@ -24,7 +25,7 @@ UNTESTED = (1.0, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """The scores of one architecture over several cases: the mean over lengths of each seed, by case."""
+    """The scores of one architecture over several cases. Each case has one value per seed, the mean over lengths."""
 
     arch: str
     base: tuple[Floats, ...]
@@ -32,73 +33,81 @@ class Pool:
 
 
 def evidence(
-    units: Sequence[Units], pools: Sequence[Pool], thresholds: Thresholds, beat: float
+    units: Sequence[Units], pools: Sequence[Pool], thresholds: Thresholds, calibration_change: float
 ) -> tuple[list[Evidence], list[Evidence]]:
-    """For each of the units, and for each of the pools. `beat` says how much slower the pulse of the new run was."""
+    """Return the evidence for each of the units and for each of the pools.
+
+    Args:
+        units: Comparisons of single cases.
+        pools: Comparisons of whole architectures.
+        thresholds: Smallest relevant effects.
+        calibration_change: Logarithm of the ratio of calibration seconds, new to base.
+    """
     families: dict[tuple[str, int, int], list[int]] = defaultdict(list)
-    for index, one in enumerate(units):
-        families[one.kind, len(one.base), len(one.new)].append(index)
+    for index, unit in enumerate(units):
+        families[unit.kind, len(unit.base), len(unit.new)].append(index)
     tested = [family for family in families if family[0] != "size" and smallest_p_value(*family[1:]) <= ALONE]
     shares = len(tested) + bool(pools)
-    found: dict[int, Evidence] = {}
+    by_index: dict[int, Evidence] = {}
     for family, members in families.items():
         kind, base, new = family
         if not base or not new or kind == "size":
-            found |= {index: _of_size(units[index], thresholds) for index in members}
+            by_index |= {index: _of_size(units[index], thresholds) for index in members}
             continue
-        values_UC = np.array([_worse(units[index]) for index in members]).T
+        values_UC = np.array([_larger_is_worse(units[index]) for index in members]).T
         floor_C = np.array([thresholds.on_scale(units[index].metric) for index in members])
-        bounds = (resample.shift if kind == "timing" else resample.difference)(values_UC, base)
-        spread_C = resample.spread(values_UC, base)
+        bounds = (permutation.shift if kind == "timing" else permutation.difference)(values_UC, base)
+        spread_C = permutation.spread(values_UC, base)
         family_spread = float(np.median(spread_C))
         worse = better = None
-        autocorrelated, drift = False, resample.drift(values_UC, base) if kind == "timing" else 0.0
+        autocorrelated, drift = False, permutation.drift(values_UC, base) if kind == "timing" else 0.0
         if family in tested:
-            worse = resample.chances(values_UC, base, floor_C)
-            better = resample.chances(-values_UC, base, floor_C)
-            autocorrelated = kind == "timing" and resample.order_p_value(values_UC, base) <= AUTOCORRELATED
-        for place, index in enumerate(members):
-            one = units[index]
-            found[index] = Evidence(
-                kind=one.kind,
+            worse = permutation.p_values(values_UC, base, floor_C)
+            better = permutation.p_values(-values_UC, base, floor_C)
+            autocorrelated = kind == "timing" and permutation.order_p_value(values_UC, base) <= AUTOCORRELATED
+        for column, index in enumerate(members):
+            unit = units[index]
+            by_index[index] = Evidence(
+                kind=unit.kind,
                 units=(base, new),
-                effect=float(bounds.middle[place]),
-                low=float(bounds.low[place]),
-                high=float(bounds.high[place]),
-                spread=float(spread_C[place]),
+                effect=float(bounds.middle[column]),
+                low=float(bounds.low[column]),
+                high=float(bounds.high[column]),
+                spread=float(spread_C[column]),
                 family_spread=family_spread,
-                worse=UNTESTED if worse is None else _p_values(worse, place, shares),
-                better=UNTESTED if better is None else _p_values(better, place, shares),
-                threshold=floor_C[place],
+                worse=UNTESTED if worse is None else _p_values(worse, column, shares),
+                better=UNTESTED if better is None else _p_values(better, column, shares),
+                threshold=floor_C[column],
                 comparisons=len(members),
-                equal=one.base == one.new,
-                noisy=one.noisy,
+                equal=unit.base == unit.new,
+                noisy=unit.noisy,
                 autocorrelated=autocorrelated,
-                pulse=beat if kind == "timing" else 0.0,
+                calibration_change=calibration_change if kind == "timing" else 0.0,
                 drift=drift,
             )
     floor = thresholds.on_scale("accuracy")
-    return [found[index] for index in range(len(units))], _of_pools(pools, floor, shares)
+    return [by_index[index] for index in range(len(units))], _of_pools(pools, floor, shares)
 
 
-def _worse(units: Units) -> tuple[float, ...]:
-    """The units of both sides, larger being worse."""
+def _larger_is_worse(units: Units) -> tuple[float, ...]:
+    """Return the units of both sides, negated if a higher value is better."""
     values = (*units.base, *units.new)
-    return tuple(-value for value in values) if units.metric in HIGHER_IS_BETTER else values
+    return tuple(-value for value in values) if units.higher_is_better else values
 
 
-def _p_values(found: resample.PValues, place: int, shares: int) -> tuple[float, float]:
-    return float(found.alone[place]), min(1.0, float(found.corrected[place]) * shares)
+def _p_values(family: permutation.PValues, column: int, shares: int) -> tuple[float, float]:
+    """Return the p-values of one comparison: alone, and corrected over the family and over all families."""
+    return float(family.alone[column]), min(1.0, float(family.corrected[column]) * shares)
 
 
-def _of_size(one: Units, thresholds: Thresholds) -> Evidence:
-    """A count: no chance is in it. One side without units is judged as too few."""
-    before, after = (fmean(side) if side else math.nan for side in (one.base, one.new))
+def _of_size(units: Units, thresholds: Thresholds) -> Evidence:
+    """Return the evidence of an exact count, or of a metric without units on one side, which counts as too few."""
+    before, after = (fmean(side) if side else math.nan for side in (units.base, units.new))
     effect = 0.0 if before == after else (after / before - 1 if before else math.inf)
     effect = 0.0 if math.isnan(effect) else effect
     return Evidence(
-        kind=one.kind,
-        units=(len(one.base), len(one.new)),
+        kind=units.kind,
+        units=(len(units.base), len(units.new)),
         effect=effect,
         low=effect,
         high=effect,
@@ -106,29 +115,29 @@ def _of_size(one: Units, thresholds: Thresholds) -> Evidence:
         family_spread=0.0,
         worse=UNTESTED,
         better=UNTESTED,
-        threshold=thresholds.of(one.metric),
+        threshold=thresholds.of(units.metric),
         comparisons=1,
-        equal=one.base == one.new,
-        noisy=one.noisy,
+        equal=units.base == units.new,
+        noisy=units.noisy,
         autocorrelated=False,
-        pulse=0.0,
+        calibration_change=0.0,
         drift=0.0,
     )
 
 
 def _of_pools(pools: Sequence[Pool], floor: float, shares: int) -> list[Evidence]:
-    """Holm's correction over the few pools."""
+    """Return the evidence of the pools, with Holm's correction over them."""
     worse = [_pool_p_value(pool, floor, -1.0) for pool in pools]
     better = [_pool_p_value(pool, floor, 1.0) for pool in pools]
-    found = []
-    for pool, down, down_corrected, up, up_corrected in zip(
+    evidences = []
+    for pool, worse_alone, worse_corrected, better_alone, better_corrected in zip(
         pools, worse, _holm(worse), better, _holm(better), strict=True
     ):
-        apart = [float(before.mean() - after.mean()) for before, after in zip(pool.base, pool.new, strict=True)]
-        errors = [side.var(ddof=1) / len(side) for sides in (pool.base, pool.new) for side in sides]
-        effect, error = float(np.mean(apart)), math.sqrt(sum(errors)) / len(apart)
+        losses = [float(before.mean() - after.mean()) for before, after in zip(pool.base, pool.new, strict=True)]
+        variances = [side.var(ddof=1) / len(side) for sides in (pool.base, pool.new) for side in sides]
+        effect, error = float(np.mean(losses)), math.sqrt(sum(variances)) / len(losses)
         units = sum(map(len, pool.base)), sum(map(len, pool.new))
-        found.append(
+        evidences.append(
             Evidence(
                 kind="score",
                 units=units,
@@ -137,29 +146,30 @@ def _of_pools(pools: Sequence[Pool], floor: float, shares: int) -> list[Evidence
                 high=effect + 1.96 * error,
                 spread=error * math.sqrt(min(units) / 2),
                 family_spread=0.0,
-                worse=(down, min(1.0, down_corrected * shares)),
-                better=(up, min(1.0, up_corrected * shares)),
+                worse=(worse_alone, min(1.0, worse_corrected * shares)),
+                better=(better_alone, min(1.0, better_corrected * shares)),
                 threshold=floor,
                 comparisons=len(pools),
                 equal=all(np.array_equal(*sides) for sides in zip(pool.base, pool.new, strict=True)),
                 noisy=0.0,
                 autocorrelated=False,
-                pulse=0.0,
+                calibration_change=0.0,
                 drift=0.0,
             )
         )
-    return found
+    return evidences
 
 
 def _pool_p_value(pool: Pool, floor: float, sign: float) -> float:
     strata = [sign * np.concatenate(sides) for sides in zip(pool.base, pool.new, strict=True)]
-    return resample.pooled_p_value(strata, [len(base) for base in pool.base], floor, seed=0)
+    return permutation.pooled_p_value(strata, [len(base) for base in pool.base], floor, seed=0)
 
 
-def _holm(chances: list[float]) -> list[float]:
-    corrected = [0.0] * len(chances)
-    highest = 0.0
-    for rank, place in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
-        highest = max(highest, min(1.0, chances[place] * (len(chances) - rank)))
-        corrected[place] = highest
+def _holm(p_values: list[float]) -> list[float]:
+    """Return p-values after Holm's correction."""
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        corrected[index] = largest
     return corrected

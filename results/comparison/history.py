@@ -1,12 +1,12 @@
-"""One case over all stored runs: what was measured in each, and where it changed for good.
+"""Follow one metric of a case over all stored runs, and find the runs at which it changed permanently.
 
-Only runs that may be compared stand in one series: another machine, thread count or torch begins a
-series of its own. A change point is looked for in a series' ranks, so that one wild run moves little:
+A series contains comparable runs only. Another machine, number of threads or torch version starts a separate series.
+Change points are detected on ranks, so that one outlier has little influence:
 
-    G(k) = (sum of the first k centred ranks)^2 / (k (n - k))        (1)  what a step after run k explains
+    G(k) = (sum of the first k centred ranks)^2 / (k (n - k))        (1)  variance explained by a step after run k
 
-The largest G over all k is compared with those of the same values in random order, of which at most
-`FALSE_ALARMS` may be as large. What is found splits the series, and both parts are looked at again.
+The largest G over all k is compared with that of the same values in random order. At most the share `FALSE_ALARMS` of
+the orders may reach it. A change point splits the series, and both parts are searched again.
 """
 
 from __future__ import annotations
@@ -19,59 +19,58 @@ from functools import lru_cache
 from statistics import fmean
 
 import numpy as np
-import scipy
 
+from results.comparison.comparability import comparable_environment
 from results.schema.case import Case
-from results.schema.metrics import METRICS, middle_of
+from results.schema.metrics import METRICS, central_value
 from results.schema.record import Measurement, Record
-from results.schema.run import Environment, RunFile
+from results.schema.run import RunFile
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_median
 
 FALSE_ALARMS = 0.01
-"""Share of series without a change that may show one."""
+"""Maximum share of series without a change in which one is reported."""
 SHUFFLES = 1999
+"""Random orders that set the threshold of (1)."""
 MIN_STRETCH = 2
-"""Runs on each side of a change: what was seen once is not yet a change."""
-COMPARABLE = ("host", "cpu", "cores", "threads", "torch", "device", "instructions")
-"""Fields of an environment that must be equal for two runs to be compared."""
+"""Minimum number of runs on each side of a change, so that a single outlier is not a change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What one run measured."""
+class HistoryPoint:
+    """The value of one run in a series."""
 
     run: str
     created: str
     commit: str | None
     value: Interval
     units: int
-    """Seeds of a score, fresh processes of a timing: what the interval is over, where there are several."""
+    """Number of seeds of a score, or of fresh processes of a timing. The interval is over them if there are several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """One case, metric and place on one kind of machine, oldest run first."""
+    """The history of one case, metric and location on comparable machines, oldest run first."""
 
     arch: str
     task: str
     length: int
     protocol: str
-    """Digest of all else that tells the case from others: size, task version, protocol."""
+    """Digest of the other properties of the case: size, task version and protocol."""
     metric: str
     at: Mapping[str, int]
     environment: str
-    seen: tuple[Seen, ...]
+    points: tuple[HistoryPoint, ...]
     changes: tuple[int, ...]
-    """Places in `seen` from which on the value is another."""
+    """Indices in `points` at which the value changed."""
 
     @property
     def label(self) -> str:
-        """The case as the user names it."""
+        """The case as `arch/task/length`."""
         return f"{self.arch}/{self.task}/{self.length}"
 
     @property
-    def place(self) -> str:
-        """Where it was measured."""
+    def location(self) -> str:
+        """The location of the measurement, such as `position 16`."""
         return ", ".join(f"{name} {value:,}" for name, value in self.at.items())
 
 
@@ -82,57 +81,52 @@ def history(
     metric: str = "accuracy",
     at: Mapping[str, int] | None = None,
 ) -> list[Series]:
-    """The series of all cases that `glob` names; a score at the trained length, all else at the farthest place.
+    """Return the series of all cases that match `glob`.
 
-    `glob` is matched with `arch/task/length`, `arch` alone, or a case's key. `at` chooses another place.
+    Args:
+        runs: Run files with their records, in any order.
+        glob: Pattern for `arch/task/length`, for `arch` alone, or for a case's key.
+        metric: Name of the metric.
+        at: Location of the measurement. By default a score is taken at the trained length, and any other metric at the
+            farthest location.
     """
-    found: dict[tuple[object, ...], list[Seen]] = {}
-    kept: dict[tuple[object, ...], tuple[Case, Mapping[str, int], str]] = {}
+    points: dict[tuple[object, ...], list[HistoryPoint]] = {}
+    series: dict[tuple[object, ...], tuple[Case, Mapping[str, int], str]] = {}
     for file, records in sorted(runs, key=lambda run: (run[0].created, run[0].id)):
-        environment = _environment_of(file.environment)
+        environment = comparable_environment(file.environment)
         groups: dict[tuple[object, ...], list[Measurement]] = {}
         for record in records:
-            if not names(glob, record.case):
+            if not matches(glob, record.case):
                 continue
-            for measurement in _at_one_place(record, metric, at or {}):
+            for measurement in _at_location(record, metric, at or {}):
                 identity: tuple[object, ...] = (
                     _grid_point(record.case),
                     tuple(sorted(measurement.at.items())),
                     environment,
                 )
                 groups.setdefault(identity, []).append(measurement)
-                kept.setdefault(identity, (record.case, measurement.at, environment))
+                series.setdefault(identity, (record.case, measurement.at, environment))
         for identity, measurements in groups.items():
             value, units = _value(metric, measurements)
-            seen = Seen(run=file.id, created=file.created, commit=file.commit, value=value, units=units)
-            found.setdefault(identity, []).append(seen)
-    return [_series(*kept[identity], metric, seen) for identity, seen in found.items()]
+            point = HistoryPoint(run=file.id, created=file.created, commit=file.commit, value=value, units=units)
+            points.setdefault(identity, []).append(point)
+    return [_series(*series[identity], metric, of_series) for identity, of_series in points.items()]
 
 
-def names(glob: str, case: Case) -> bool:
-    """Whether a glob means a case."""
+def matches(glob: str, case: Case) -> bool:
+    """Return whether a glob matches any of the names of a case."""
     arch = case.arch.partition(":")[0]
-    spelled = (f"{case.arch}/{case.task}/{case.length}", f"{arch}/{case.task}/{case.length}", case.arch, arch, case.key)
-    return any(fnmatchcase(name, glob) for name in spelled)
+    names = (f"{case.arch}/{case.task}/{case.length}", f"{arch}/{case.task}/{case.length}", case.arch, arch, case.key)
+    return any(fnmatchcase(name, glob) for name in names)
 
 
 def change_points(values: Sequence[float]) -> tuple[int, ...]:
-    """Places from which on the values are others, ascending; (1)."""
-    ranks = scipy.stats.rankdata(values)
-    return tuple(_changes(ranks, 0))
-
-
-def _changes(ranks: np.ndarray, offset: int) -> Iterator[int]:
-    place, gain = strongest_split(ranks)
-    if not place or gain <= _threshold(tuple(sorted(scipy.stats.rankdata(ranks).tolist()))):
-        return
-    yield from _changes(scipy.stats.rankdata(ranks[:place]), offset)
-    yield offset + place
-    yield from _changes(scipy.stats.rankdata(ranks[place:]), offset + place)
+    """Return the indices at which the values change permanently, in ascending order, by (1)."""
+    return tuple(_changes(_ranks(values), 0))
 
 
 def strongest_split(values: np.ndarray) -> tuple[int, float]:
-    """Where one step explains most of the variance, and how much; 0 where there are too few values. (1)"""
+    """Return the index at which one step explains most of the variance, and G of (1); (0, 0) for too few values."""
     count = len(values)
     if count < 2 * MIN_STRETCH:
         return 0, 0.0
@@ -141,8 +135,23 @@ def strongest_split(values: np.ndarray) -> tuple[int, float]:
     return best + MIN_STRETCH, float(gains[best])
 
 
+def _changes(ranks: np.ndarray, offset: int) -> Iterator[int]:
+    split, gain = strongest_split(ranks)
+    if not split or gain <= _threshold(tuple(sorted(_ranks(ranks).tolist()))):
+        return
+    yield from _changes(_ranks(ranks[:split]), offset)
+    yield offset + split
+    yield from _changes(_ranks(ranks[split:]), offset + split)
+
+
+def _ranks(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(values))
+
+
 def _gains(values_SN: np.ndarray) -> np.ndarray:
-    """(1) for every split of every shuffle; S shuffles, N values."""
+    """Return (1) for every split of every shuffle, where S is the number of shuffles and N that of values."""
     count = values_SN.shape[1]
     k = np.arange(MIN_STRETCH, count - MIN_STRETCH + 1)
     sums = np.cumsum(values_SN - values_SN.mean(axis=1, keepdims=True), axis=1)[:, k - 1]
@@ -151,14 +160,14 @@ def _gains(values_SN: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=512)
 def _threshold(values: tuple[float, ...]) -> float:
-    """The gain that at most `FALSE_ALARMS` of the orders of these values pass."""
+    """Return the gain that at most the share `FALSE_ALARMS` of the orders of these values exceeds."""
     shuffled = np.random.default_rng(0).permuted(np.tile(values, (SHUFFLES, 1)), axis=1)
     largest = np.sort(_gains(shuffled).max(axis=1))
     allowed = math.floor(FALSE_ALARMS * (SHUFFLES + 1)) - 1
     return float(largest[SHUFFLES - 1 - allowed])
 
 
-def _series(case: Case, at: Mapping[str, int], environment: str, metric: str, seen: list[Seen]) -> Series:
+def _series(case: Case, at: Mapping[str, int], environment: str, metric: str, points: list[HistoryPoint]) -> Series:
     return Series(
         arch=case.arch,
         task=case.task,
@@ -167,46 +176,41 @@ def _series(case: Case, at: Mapping[str, int], environment: str, metric: str, se
         metric=metric,
         at=at,
         environment=environment,
-        seen=tuple(seen),
-        changes=change_points([each.value.middle for each in seen]),
+        points=tuple(points),
+        changes=change_points([point.value.middle for point in points]),
     )
 
 
 def _grid_point(case: Case) -> str:
-    """The case whatever its seed."""
+    """Return a digest of the case that does not depend on its seed."""
     return case.model_copy(update={"seed": 0}).digest()
 
 
-def _environment_of(environment: Environment) -> str:
-    told = {name: getattr(environment, name) for name in COMPARABLE}
-    return ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
-
-
-def _at_one_place(record: Record, metric: str, at: Mapping[str, int]) -> list[Measurement]:
-    """What each process measured at the trained length where there is such a place, else at the farthest."""
-    found = [each for each in record.by_process(metric) if each.samples and at.items() <= each.at.items()]
-    trained = {"length": record.case.length}
-    own = [each for each in found if each.at == trained]
-    if own and not at:
-        return own
-    farthest = max((tuple(each.at.values()) for each in found), default=())
-    return [each for each in found if tuple(each.at.values()) == farthest]
+def _at_location(record: Record, metric: str, at: Mapping[str, int]) -> list[Measurement]:
+    """Return what each process measured at the trained length if there is such a location, else at the farthest one."""
+    measurements = [each for each in record.by_process(metric) if each.samples and at.items() <= each.at.items()]
+    at_trained_length = [each for each in measurements if each.at == {"length": record.case.length}]
+    if at_trained_length and not at:
+        return at_trained_length
+    farthest = max((tuple(each.at.values()) for each in measurements), default=())
+    return [each for each in measurements if tuple(each.at.values()) == farthest]
 
 
 def _value(metric: str, measurements: Sequence[Measurement]) -> tuple[Interval, int]:
-    """Over processes or seeds where there are several; else over the samples; a single score has no interval.
+    """Return the value with its interval over processes or seeds, and their number.
 
-    Seeds that a process timed in turn share its noise: where there are several processes, their mean is one unit.
+    A timing of a single process has an interval over its samples. A single score has no interval. Seeds that one
+    process timed in turn share its noise, so with several processes the mean over seeds is one unit.
     """
-    middles = [middle_of(metric, each.samples) for each in measurements]
+    values = [central_value(metric, each.samples) for each in measurements]
     known = METRICS.get(metric)
     if known is not None and known.kind == "timing":
-        if len(middles) == 1:
+        if len(values) == 1:
             return interval_of_median(measurements[0].samples), 1
         by_process: dict[int, list[float]] = {}
-        for each, middle in zip(measurements, middles, strict=True):
-            by_process.setdefault(each.process, []).append(middle)
+        for each, value in zip(measurements, values, strict=True):
+            by_process.setdefault(each.process, []).append(value)
         if len(by_process) > 1:
             seeds = max(map(len, by_process.values()))
-            middles = [fmean(of) for of in by_process.values() if len(of) == seeds]
-    return interval_of_mean(middles), len(middles)
+            values = [fmean(of_process) for of_process in by_process.values() if len(of_process) == seeds]
+    return interval_of_mean(values), len(values)

@@ -1,45 +1,34 @@
-"""Which cases of two runs are the same case, and in what two runs differ that would make a comparison unfair."""
+"""Pair the cases of two runs, and find differences between paired cases that make a comparison unfair."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from results.comparison.comparability import Difference, difference
 from results.schema.case import Case, Protocol
 from results.schema.record import Record
-from results.schema.run import RunFile
 
-ENVIRONMENT = ("host", "cpu", "cores", "threads", "device", "torch")
-"""What must be the same on both sides. The code may differ: it is what a comparison is about."""
-Identity = tuple[str, str, int, int, int | None, int | None]
-Terms = tuple[Protocol, int, str | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """A field in which two sides differ."""
-
-    field: str
-    base: str
-    new: str
-
-    def __str__(self) -> str:
-        return f"{self.field}: {self.base} against {self.new}"
+GridPoint = tuple[str, str, int, int, int | None, int | None]
+"""Architecture, task, length, depth, parameter budget and width."""
+Conditions = tuple[Protocol, int, str | None]
+"""Protocol, task version and digest of the task's data."""
+BySeed = dict[int, Record]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """The seeds of one case on both sides, by seed, those that are fine on both; and how the cases differ."""
+    """One case in both runs: the records of the seeds that succeeded in both, and the differences of the cases."""
 
     case: Case
-    base: dict[int, Record] = field(default_factory=dict)
-    new: dict[int, Record] = field(default_factory=dict)
+    base: BySeed = field(default_factory=dict)
+    new: BySeed = field(default_factory=dict)
     differences: tuple[Difference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingCase:
-    """A case of the base that the new run does not have, or that failed in it."""
+    """A case of the base run that is missing or failed in the new run."""
 
     case: Case
     reason: str
@@ -47,58 +36,53 @@ class MissingCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairing:
-    """All cases of both runs, each in one place."""
+    """The cases of both runs, sorted into pairs and unpaired cases."""
 
     pairs: tuple[Pair, ...]
     missing: tuple[MissingCase, ...]
     failed: tuple[MissingCase, ...]
-    """Fine in the base, failed in the new run."""
+    """Cases that succeeded in the base run and failed in the new run."""
     failed_in_base: tuple[MissingCase, ...]
     added: tuple[Case, ...]
+    """Cases that only the new run has."""
 
 
-def environment_differences(base: RunFile, new: RunFile) -> list[Difference]:
-    """Fields of the environments that differ. One that only one side recorded differs; one that none did does not."""
-    found = []
-    for name in ENVIRONMENT:
-        before, after = getattr(base.environment, name), getattr(new.environment, name)
-        if before != after:
-            found.append(Difference(field=name, base=_written(before), new=_written(after)))
-    return found
+def pair_records(base: Iterable[Record], new: Iterable[Record]) -> Pairing:
+    """Pair the records of two runs by architecture, task, length and size, protocol and task version.
 
-
-def paired(base: Iterable[Record], new: Iterable[Record]) -> Pairing:
-    """Cases by arch, task, length, size and terms; where only the terms differ, a pair that says so."""
-    before, after = _grouped(base), _grouped(new)
+    If a grid point has one protocol and task version per run and these differ, it is paired and the differences are
+    listed in the pair.
+    """
+    base_groups, new_groups = _grouped(base), _grouped(new)
     pairs: list[Pair] = []
     missing: list[MissingCase] = []
     failed: list[MissingCase] = []
     failed_in_base: list[MissingCase] = []
     added: list[Case] = []
-    for identity in sorted({*before, *after}, key=repr):
-        ours, theirs = before.get(identity, {}), after.get(identity, {})
-        matched = [(ours.pop(terms), theirs.pop(terms), ()) for terms in list(ours) if terms in theirs]
-        partners: list[tuple[dict[int, Record], dict[int, Record], tuple[Difference, ...]]] = [*matched]
-        if len(ours) == len(theirs) == 1:
-            (one_terms, one), (other_terms, other) = ours.popitem(), theirs.popitem()
-            partners.append((one, other, tuple(_terms_differences(one_terms, other_terms))))
-        missing += [_missing(record) for seeds in ours.values() for record in seeds.values()]
-        added += [record.case for seeds in theirs.values() for record in seeds.values()]
-        for one, other, differences in partners:
-            missing += [_missing(record) for seed, record in one.items() if seed not in other]
-            added += [record.case for seed, record in other.items() if seed not in one]
-            shared = [seed for seed in sorted(one) if seed in other]
-            failed_in_base += [_failed(one[seed]) for seed in shared if one[seed].status != "ok"]
-            failed += [
-                _failed(other[seed]) for seed in shared if one[seed].status == "ok" and other[seed].status != "ok"
-            ]
-            fine = [seed for seed in shared if one[seed].status == other[seed].status == "ok"]
-            if fine:
+    for grid_point in sorted({*base_groups, *new_groups}, key=repr):
+        before, after = base_groups.get(grid_point, {}), new_groups.get(grid_point, {})
+        partners: list[tuple[BySeed, BySeed, tuple[Difference, ...]]] = [
+            (before.pop(conditions), after.pop(conditions), ()) for conditions in list(before) if conditions in after
+        ]
+        if len(before) == len(after) == 1:
+            (base_conditions, base_seeds), (new_conditions, new_seeds) = before.popitem(), after.popitem()
+            partners.append((base_seeds, new_seeds, tuple(_differences(base_conditions, new_conditions))))
+        missing += [_missing(record) for seeds in before.values() for record in seeds.values()]
+        added += [record.case for seeds in after.values() for record in seeds.values()]
+        for base_seeds, new_seeds, differences in partners:
+            missing += [_missing(record) for seed, record in base_seeds.items() if seed not in new_seeds]
+            added += [record.case for seed, record in new_seeds.items() if seed not in base_seeds]
+            shared = [seed for seed in sorted(base_seeds) if seed in new_seeds]
+            succeeded = [seed for seed in shared if base_seeds[seed].status == "ok"]
+            failed_in_base += [_failed(base_seeds[seed]) for seed in shared if base_seeds[seed].status != "ok"]
+            failed += [_failed(new_seeds[seed]) for seed in succeeded if new_seeds[seed].status != "ok"]
+            seeds_ok = [seed for seed in succeeded if new_seeds[seed].status == "ok"]
+            if seeds_ok:
                 pairs.append(
                     Pair(
-                        case=one[fine[0]].case,
-                        base={seed: one[seed] for seed in fine},
-                        new={seed: other[seed] for seed in fine},
+                        case=base_seeds[seeds_ok[0]].case,
+                        base={seed: base_seeds[seed] for seed in seeds_ok},
+                        new={seed: new_seeds[seed] for seed in seeds_ok},
                         differences=differences,
                     )
                 )
@@ -111,47 +95,46 @@ def paired(base: Iterable[Record], new: Iterable[Record]) -> Pairing:
     )
 
 
-def conditions(pairs: Sequence[Pair]) -> list[str]:
-    """What tells a pair from the others of its arch, task and length; empty where nothing needs to."""
-    found: list[str] = []
-    rivals: dict[tuple[str, str, int], list[Pair]] = {}
+def distinguishing_settings(pairs: Sequence[Pair]) -> list[str]:
+    """Return, per pair, the settings that distinguish it from other pairs of its architecture, task and length.
+
+    The text is empty if there are no such pairs.
+    """
+    rivals: dict[tuple[str, str, int], list[dict[str, object]]] = {}
     for pair in pairs:
-        rivals.setdefault((pair.case.arch, pair.case.task, pair.case.length), []).append(pair)
+        case = pair.case
+        rivals.setdefault((case.arch, case.task, case.length), []).append(_settings(case))
+    labels: list[str] = []
     for pair in pairs:
-        same = rivals[pair.case.arch, pair.case.task, pair.case.length]
-        if len(same) == 1:
-            found.append("")
-            continue
-        settings = [_settings(other.case) for other in same]
-        own = _settings(pair.case)
-        found.append(
-            ", ".join(
-                f"{name}={value}"
-                for name, value in own.items()
-                if len({str(setting.get(name)) for setting in settings}) > 1
-            )
-        )
-    return found
+        case = pair.case
+        candidates = rivals[case.arch, case.task, case.length]
+        distinct = [
+            f"{name}={value}"
+            for name, value in _settings(case).items()
+            if len({str(settings[name]) for settings in candidates}) > 1
+        ]
+        labels.append(", ".join(distinct))
+    return labels
 
 
-def _grouped(records: Iterable[Record]) -> dict[Identity, dict[Terms, dict[int, Record]]]:
-    found: dict[Identity, dict[Terms, dict[int, Record]]] = {}
+def _grouped(records: Iterable[Record]) -> dict[GridPoint, dict[Conditions, BySeed]]:
+    groups: dict[GridPoint, dict[Conditions, BySeed]] = {}
     for record in records:
         case = record.case
-        identity = (case.arch, case.task, case.length, case.depth, case.params, case.width)
-        terms = (case.protocol, case.task_version, case.task_data)
-        found.setdefault(identity, {}).setdefault(terms, {})[case.seed] = record
-    return found
+        grid_point = (case.arch, case.task, case.length, case.depth, case.params, case.width)
+        conditions = (case.protocol, case.task_version, case.task_data)
+        groups.setdefault(grid_point, {}).setdefault(conditions, {})[case.seed] = record
+    return groups
 
 
-def _terms_differences(base: Terms, new: Terms) -> Iterable[Difference]:
+def _differences(base: Conditions, new: Conditions) -> Iterable[Difference]:
     for name, before, after in (("task version", base[1], new[1]), ("task data", base[2], new[2])):
         if before != after:
-            yield Difference(field=name, base=_written(before), new=_written(after))
+            yield difference(name, before, after)
     for name in Protocol.model_fields:
         before, after = getattr(base[0], name), getattr(new[0], name)
         if before != after:
-            yield Difference(field=f"protocol {name}", base=_written(before), new=_written(after))
+            yield difference(f"protocol {name}", before, after)
 
 
 def _settings(case: Case) -> dict[str, object]:
@@ -165,7 +148,3 @@ def _missing(record: Record) -> MissingCase:
 
 def _failed(record: Record) -> MissingCase:
     return MissingCase(case=record.case, reason=f"{record.status}{f': {record.reason}' if record.reason else ''}")
-
-
-def _written(value: object) -> str:
-    return "not recorded" if value is None else str(value)

@@ -1,7 +1,7 @@
-"""What two runs measured of each metric, by independent unit: a seed for a score, a fresh process for a timing.
+"""Reduce the measurements of two runs to independent units: seeds for scores, fresh processes for timings.
 
-The value of a process is the mean over seeds of the logarithm of each seed's median sample: blocks within
-a process are not independent, and seeds that a process timed in turn are not either.
+The value of a process is the mean over seeds of the logarithm of each seed's median sample. Blocks within a process are
+not independent, and neither are seeds that one process timed in turn.
 """
 
 from __future__ import annotations
@@ -10,65 +10,86 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Literal
 
-from results.comparison.pairing import Difference, Pair
-from results.schema.metrics import METRICS
+from results.comparison.comparability import Difference
+from results.comparison.pairing import Pair
+from results.schema.metrics import METRICS, ComparedAs, Metric
 from results.schema.record import Record
 from results.statistics.noise import disturbed, median_calibration
 
-Kind = Literal["score", "timing", "size"]
 At = tuple[tuple[str, int], ...]
-Place = tuple[str, At]
-JUDGED: dict[str, Kind] = {
-    "accuracy": "score",
-    "early_stopped_accuracy": "score",
-    "forward_seconds": "timing",
-    "train_step_seconds": "timing",
-    "step_seconds": "timing",
-    "state_bytes": "size",
-    "parameters": "size",
+"""Location of a measurement, such as `(("length", 64),)`."""
+MetricLocation = tuple[str, At]
+PARAMETERS = Metric(title="parameters", unit="", better="lower", kind="size", compared_as="size", probe="accuracy")
+"""The parameter count, which is a property of the model and not measured by a probe."""
+COMPARED_METRICS: dict[str, Metric] = {
+    name: metric for name, metric in METRICS.items() if metric.compared_as is not None
+} | {"parameters": PARAMETERS}
+"""The metrics that are compared, in the order of the rows."""
+COMPARED_AS: dict[str, ComparedAs] = {
+    name: metric.compared_as for name, metric in COMPARED_METRICS.items() if metric.compared_as is not None
 }
-"""The metrics that are compared. The first call of a model is left out: one sample a process, and mostly compiling."""
+"""How each metric is compared."""
+METRIC_FAMILIES: dict[str, tuple[str, ...]] = {
+    family: tuple(name for name, metric in COMPARED_METRICS.items() if family in (metric.family, name))
+    for family in dict.fromkeys([*(metric.family for metric in COMPARED_METRICS.values()), *COMPARED_METRICS])
+    if family is not None
+}
+"""The metrics that each name of `--fail-on` selects: families, and single metrics."""
 MIN_SECONDS = 1e-12
-"""Less than a clock can tell: a time of 0 has a logarithm all the same."""
-HIGHER_IS_BETTER = {name for name in JUDGED if name in METRICS and METRICS[name].better == "higher"}
+"""Below the resolution of any clock. A duration of 0 is replaced by it, so that its logarithm exists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Units:
-    """One metric of one pair at one place, with one value a unit: logarithms of seconds for timings."""
+    """One metric of one pair at one location, with one value per unit. Timings are logarithms of seconds."""
 
     pair: int
+    """Index of the pair."""
     metric: str
     at: At
-    kind: Kind
+    kind: ComparedAs
     base: tuple[float, ...]
     new: tuple[float, ...]
     noisy: float
-    """Share of disturbed blocks, of the side that has more."""
+    """Share of disturbed blocks, of the side with the larger share."""
     differences: tuple[Difference, ...] = ()
-    """In how it was measured."""
+    """Differences in the number of samples or blocks."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        return COMPARED_METRICS[self.metric].better == "higher"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmeasured:
-    """What the base measured of a pair and the new run did not."""
+    """A metric that the base run measured of a pair and the new run did not."""
 
     pair: int
     metric: str
     at: At
 
 
-class _Measured:
-    """What one run measured of one pair at one place."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedUnits:
+    """All units of two runs."""
 
-    __slots__ = ("blocks", "disturbed", "plans", "values")
+    units: tuple[Units, ...]
+    unmeasured: tuple[Unmeasured, ...]
+    calibrations: tuple[float | None, float | None]
+    """Median calibration seconds of the base and of the new run; None if nothing was timed."""
+
+
+class _Samples:
+    """The values of one metric of one pair at one location in one run."""
+
+    __slots__ = ("blocks", "counts", "disturbed", "values")
 
     def __init__(self) -> None:
         self.values: dict[int, dict[int, float]] = {}
         """By process and seed."""
-        self.plans: set[tuple[int, int]] = set()
+        self.counts: set[tuple[int, int]] = set()
+        """Numbers of samples and of blocks."""
         self.disturbed = self.blocks = 0
 
     def add(self, process: int, seed: int, value: float) -> None:
@@ -81,15 +102,15 @@ class _Measured:
     def seeds(self) -> set[int]:
         return set().union(*self.values.values())
 
-    def units(self, kind: Kind, seeds: Sequence[int]) -> tuple[float, ...]:
-        """One value a seed, or of timings one a process that measured all these seeds; in their order."""
+    def units(self, kind: ComparedAs, seeds: Sequence[int]) -> tuple[float, ...]:
+        """Return one value per seed or, for timings, one per process that measured all `seeds`."""
         if kind != "timing":
             return tuple(self.values[0][seed] for seed in seeds if seed in self.values[0])
-        wanted = set(seeds)
+        required = set(seeds)
         return tuple(
             fmean([by_seed[seed] for seed in seeds])
             for _, by_seed in sorted(self.values.items())
-            if wanted <= by_seed.keys()
+            if required <= by_seed.keys()
         )
 
     @property
@@ -97,73 +118,81 @@ class _Measured:
         return self.disturbed / self.blocks if self.blocks else 0.0
 
 
-def _measured(records: dict[int, Record], pulse: float | None) -> dict[Place, _Measured]:
-    """By place. A large run passes here by the hundred thousand measurements: nothing is looked up twice."""
-    found: dict[Place, _Measured] = {}
-    for seed, record in records.items():
-        for measurement in record.measurements:
-            kind, samples, at = JUDGED.get(measurement.metric), measurement.samples, measurement.at
-            if kind is None or not samples:
-                continue
-            place = (measurement.metric, tuple(at.items()) if len(at) < 2 else tuple(sorted(at.items())))
-            one = found.get(place)
-            if one is None:
-                one = found[place] = _Measured()
-            if kind != "timing":
-                one.add(0, seed, fmean(samples))
-                continue
-            blocks = measurement.blocks
-            one.add(measurement.process, seed, math.log(max(median(samples), MIN_SECONDS)))
-            one.plans.add((len(samples), len(blocks)))
-            if pulse is not None:
-                one.blocks += len(blocks)
-                for block in blocks:
-                    one.disturbed += disturbed(block, pulse) is not None
-        if record.model is not None:
-            found.setdefault(("parameters", ()), _Measured()).add(0, seed, float(record.model.parameters))
-    return found
+def paired_units(pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Record]) -> PairedUnits:
+    """Return the units that both runs measured, and the metrics that only the base run measured.
 
-
-def units_of(
-    pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Record]
-) -> tuple[list[Units], list[Unmeasured], tuple[float | None, float | None]]:
-    """All that both sides measured, what only the base did, and the pulse of each run."""
-    pulses = (median_calibration(base), median_calibration(new))
-    found: list[Units] = []
-    lost: list[Unmeasured] = []
+    Args:
+        pairs: Paired cases of the two runs.
+        base: All records of the base run, for its median calibration.
+        new: All records of the new run.
+    """
+    calibrations = (median_calibration(base), median_calibration(new))
+    units: list[Units] = []
+    unmeasured: list[Unmeasured] = []
     for index, pair in enumerate(pairs):
-        before, after = _measured(pair.base, pulses[0]), _measured(pair.new, pulses[1])
-        for place in sorted(before):
-            metric, at = place
-            kind, one, other = JUDGED[metric], before[place], after.get(place)
-            if other is None:
-                lost.append(Unmeasured(pair=index, metric=metric, at=at))
+        base_samples = _samples_by_location(pair.base, calibrations[0])
+        new_samples = _samples_by_location(pair.new, calibrations[1])
+        for location in sorted(base_samples):
+            metric, at = location
+            kind, before, after = COMPARED_AS[metric], base_samples[location], new_samples.get(location)
+            if after is None:
+                unmeasured.append(Unmeasured(pair=index, metric=metric, at=at))
                 continue
-            shared = one.seeds() & other.seeds()
+            shared = before.seeds() & after.seeds()
             seeds = [seed for seed in pair.base if seed in shared]
-            found.append(
+            units.append(
                 Units(
                     pair=index,
                     metric=metric,
                     at=at,
                     kind=kind,
-                    base=one.units(kind, seeds),
-                    new=other.units(kind, seeds),
-                    noisy=max(one.noisy, other.noisy),
-                    differences=tuple(_plan_differences(one.plans, other.plans)),
+                    base=before.units(kind, seeds),
+                    new=after.units(kind, seeds),
+                    noisy=max(before.noisy, after.noisy),
+                    differences=tuple(_count_differences(before.counts, after.counts)),
                 )
             )
-    return found, lost, pulses
+    return PairedUnits(units=tuple(units), unmeasured=tuple(unmeasured), calibrations=calibrations)
 
 
-def _plan_differences(base: set[tuple[int, int]], new: set[tuple[int, int]]) -> Iterable[Difference]:
+def _samples_by_location(records: dict[int, Record], calibration: float | None) -> dict[MetricLocation, _Samples]:
+    """Return the samples of one pair in one run by location.
+
+    A large run has hundreds of thousands of measurements, so the loop avoids repeated look-ups.
+    """
+    by_location: dict[MetricLocation, _Samples] = {}
+    for seed, record in records.items():
+        for measurement in record.measurements:
+            kind, samples, at = COMPARED_AS.get(measurement.metric), measurement.samples, measurement.at
+            if kind is None or not samples:
+                continue
+            location = (measurement.metric, tuple(at.items()) if len(at) < 2 else tuple(sorted(at.items())))
+            entry = by_location.get(location)
+            if entry is None:
+                entry = by_location[location] = _Samples()
+            if kind != "timing":
+                entry.add(0, seed, fmean(samples))
+                continue
+            blocks = measurement.blocks
+            entry.add(measurement.process, seed, math.log(max(median(samples), MIN_SECONDS)))
+            entry.counts.add((len(samples), len(blocks)))
+            if calibration is not None:
+                entry.blocks += len(blocks)
+                for block in blocks:
+                    entry.disturbed += disturbed(block, calibration) is not None
+        if record.model is not None:
+            by_location.setdefault(("parameters", ()), _Samples()).add(0, seed, float(record.model.parameters))
+    return by_location
+
+
+def _count_differences(base: set[tuple[int, int]], new: set[tuple[int, int]]) -> Iterable[Difference]:
     if base == new:
         return
-    for place, name in enumerate(("timing samples", "timing blocks")):
-        before, after = ({plan[place] for plan in plans} for plans in (base, new))
+    for index, name in enumerate(("timing samples", "timing blocks")):
+        before, after = ({counts[index] for counts in side} for side in (base, new))
         if before != after:
-            yield Difference(field=name, base=_numbers(before), new=_numbers(after))
+            yield Difference(field=name, base=_listed(before), new=_listed(after))
 
 
-def _numbers(found: set[int]) -> str:
-    return " and ".join(str(number) for number in sorted(found))
+def _listed(numbers: set[int]) -> str:
+    return " and ".join(str(number) for number in sorted(numbers))

@@ -1,11 +1,10 @@
-"""One verdict for one comparison, from its effect, its interval and its chances.
+"""Decide the verdict of one comparison from its effect, interval and p-values.
 
-regressed       the effect is beyond the threshold, chance alone gives as much in at most `ALONE` of labellings,
-                and in at most `LEVEL` after the correction over the report
+regressed       the effect exceeds the threshold, p is at most `ALONE`, and p corrected over the report at most `LEVEL`
 improved        the same in the better direction
-unchanged       the effect is within the threshold, and its interval rules out twice the threshold
-inconclusive    everything else: too few units for the levels to be reached, too wide an interval, a disturbed machine
-not comparable  the two sides were not measured alike
+unchanged       the effect is within the threshold, and its interval excludes twice the threshold
+inconclusive    everything else: too few units to reach the levels, a wide interval, or a disturbed machine
+not comparable  the two sides were measured under different conditions
 """
 
 from __future__ import annotations
@@ -15,32 +14,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import scipy
-
-from results.comparison.units import JUDGED, Kind
+from results.comparison.units import COMPARED_AS
+from results.schema.metrics import ComparedAs
 from results.statistics.permutation import smallest_p_value
 
 Change = Literal["regressed", "improved", "unchanged", "inconclusive", "not comparable"]
 VERDICTS: tuple[Change, ...] = ("regressed", "improved", "not comparable", "inconclusive", "unchanged")
+"""All verdicts in the order of the rows."""
 
 ALONE = 0.01
-"""Most false alarms a comparison."""
+"""Maximum rate of false alarms per comparison."""
 LEVEL = 0.05
-"""Most reports with a false alarm, in each direction."""
+"""Maximum rate of reports with a false alarm, per direction."""
 NOISY = 0.25
-"""Share of disturbed blocks from which on a side cannot be judged: a median stands fewer, if they all lean one way."""
+"""Maximum share of disturbed blocks. A median tolerates fewer if they are all disturbed in one direction."""
 AUTOCORRELATED = 0.002
-"""Chance at which the order of the units is taken to matter; each family of a report is looked at once."""
-WIDE_OF_DRIFT = 4.0
-"""Spreads of the units that an effect must span where their order matters. A straight drift through both runs
-makes a difference of 2.7 spreads of six units."""
+"""p-value from which on the order of the units is taken to matter; each family of a report is tested once."""
+MIN_SPREADS_OF_AUTOCORRELATED = 4.0
+"""Minimum effect on autocorrelated units, in spreads of the units. A linear drift through two runs of six units causes
+a difference of 2.7 spreads."""
 POWER = 0.9
-"""With which the further units are to settle a comparison."""
+"""Probability with which the suggested additional units settle a comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """The least effect that matters: a share of a timing or a size, a difference of a score."""
+    """The smallest relevant effects: a share of a timing or a size, a difference of a score."""
 
     timing: float = 0.10
     score: float = 0.02
@@ -48,115 +47,130 @@ class Thresholds:
     by_metric: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, metric: str) -> float:
-        return self.by_metric.get(metric, getattr(self, JUDGED[metric]))
+        """Return the threshold of a metric."""
+        return self.by_metric.get(metric, getattr(self, COMPARED_AS[metric]))
 
     def on_scale(self, metric: str) -> float:
-        """As (3) takes it: of timings the logarithm, and never quite zero."""
+        """Return the threshold on the scale of the test, which is logarithmic for timings. It is never zero."""
         threshold = self.of(metric)
-        return max(math.log1p(threshold) if JUDGED[metric] == "timing" else threshold, 1e-6)
+        return max(math.log1p(threshold) if COMPARED_AS[metric] == "timing" else threshold, 1e-6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known of one comparison. Effects are on the scale of the test, larger is worse."""
+    """The statistics of one comparison. Effects are on the scale of the test, and positive effects are worse."""
 
-    kind: Kind
+    kind: ComparedAs
     units: tuple[int, int]
+    """Number of units of the base and of the new run."""
     effect: float
     low: float
     high: float
     spread: float
+    """Standard deviation of the units within both sides."""
     family_spread: float
-    """The median of its family: few units may agree by chance."""
+    """Median spread of the family, since a few units may be close to each other by chance."""
     worse: tuple[float, float]
-    """The chance of so bad a difference: alone, and corrected over the report; 1 where none was tested."""
+    """p-values for the worse direction: alone, and corrected over the report. They are 1 if nothing was tested."""
     better: tuple[float, float]
+    """p-values for the better direction."""
     threshold: float
     comparisons: int
-    """In the report, of its kind."""
+    """Number of comparisons of the same family in the report."""
     equal: bool
     """Whether every unit has the same value on both sides."""
     noisy: float
+    """Share of disturbed blocks."""
     autocorrelated: bool
-    pulse: float
-    """How much slower the machine's pulse was in the new run; on the scale of the test."""
+    """Whether successive units resemble each other more than a random order explains."""
+    calibration_change: float
+    """Slow-down of the calibration product in the new run, on the scale of the test."""
     drift: float
-    """How much slower the new run would be by the drift within the runs alone; on the scale of the test."""
+    """Slow-down of the new run that a linear drift within both runs would cause, on the scale of the test."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """A verdict, why, and how many further units a side would settle an inconclusive one."""
+class Decision:
+    """A verdict with its reason."""
 
     verdict: Change
     reason: str = ""
-    further: int | None = None
+    additional_units: int | None = None
+    """Additional units per side that would settle an inconclusive verdict; None if units would not help."""
 
 
-def found(evidence: Evidence) -> Finding:
-    """The verdict on comparable sides."""
+def decide(evidence: Evidence) -> Decision:
+    """Return the verdict of a comparison whose sides are comparable."""
     e = evidence
     if e.kind == "size":
-        return _of_size(e)
+        return _decide_size(e)
     if e.kind == "score" and e.equal:
-        return Finding(verdict="unchanged", reason="equal on every seed")
+        return Decision(verdict="unchanged", reason="equal on every seed")
     unit = "seed" if e.kind == "score" else "process"
     if e.noisy > NOISY:
-        return Finding(
-            verdict="inconclusive", reason=f"noisy: {e.noisy:.0%} of blocks were disturbed; repeat on a quiet machine"
-        )
+        reason = f"noisy: {e.noisy:.0%} of blocks were disturbed; repeat on a quiet machine"
+        return Decision(verdict="inconclusive", reason=reason)
     if smallest_p_value(*e.units) > ALONE:
-        further = additional_units_to_reach(*e.units)
         reason = f"too few: {e.units[0]} against {e.units[1]} {_plural(unit, max(e.units))}"
-        return Finding(verdict="inconclusive", reason=reason, further=further)
+        return Decision(
+            verdict="inconclusive", reason=reason, additional_units=additional_units_to_reach_alone(*e.units)
+        )
     size = abs(e.effect)
-    drift = WIDE_OF_DRIFT * max(e.spread, e.family_spread)
-    if e.autocorrelated and size <= drift and max(size, drift) > e.threshold:
-        return Finding(verdict="inconclusive", reason="unstable: successive processes resemble each other")
+    tolerated = MIN_SPREADS_OF_AUTOCORRELATED * max(e.spread, e.family_spread)
+    if e.autocorrelated and size <= tolerated and max(size, tolerated) > e.threshold:
+        return Decision(verdict="inconclusive", reason="unstable: timings of successive processes are correlated")
     if size > e.threshold:
-        if _explains(e.pulse, e):
-            return Finding(verdict="inconclusive", reason=f"unstable: the machine's pulse was {_slower(e.pulse)}")
-        if _explains(e.drift, e):
-            reason = f"unstable: a drift within the runs would make the new one {_slower(e.drift)}"
-            return Finding(verdict="inconclusive", reason=reason)
+        if _may_explain(e.calibration_change, e):
+            reason = f"unstable: the machine itself was {_slower(e.calibration_change)} (calibration)"
+            return Decision(verdict="inconclusive", reason=reason)
+        if _may_explain(e.drift, e):
+            reason = f"unstable: a drift within the runs would make the new run {_slower(e.drift)}"
+            return Decision(verdict="inconclusive", reason=reason)
         alone, corrected = e.worse if e.effect > 0 else e.better
         if alone <= ALONE and corrected <= LEVEL:
-            return Finding(verdict="regressed" if e.effect > 0 else "improved")
-        return Finding(verdict="inconclusive", reason="may be chance", further=_additional_units(e, size))
-    twice = 2 * e.threshold
-    if -twice < e.low and e.high < twice:
-        return Finding(verdict="unchanged")
-    return Finding(verdict="inconclusive", reason="interval too wide", further=_additional_units(e, twice - size))
+            return Decision(verdict="regressed" if e.effect > 0 else "improved")
+        return Decision(verdict="inconclusive", reason="not significant", additional_units=_additional_units(e, size))
+    limit = 2 * e.threshold
+    if -limit < e.low and e.high < limit:
+        return Decision(verdict="unchanged")
+    reason = "the interval is too wide"
+    return Decision(verdict="inconclusive", reason=reason, additional_units=_additional_units(e, limit - size))
 
 
-def _explains(moved: float, e: Evidence) -> bool:
-    """Whether half of the effect or more may be what moved the whole machine."""
-    return abs(moved) > e.threshold / 2 and moved * e.effect > 0 and abs(e.effect) <= 2 * abs(moved)
+def additional_units_to_reach_alone(base: int, new: int) -> int:
+    """Return how many more units the smaller side needs until p can be as small as `ALONE`.
 
-
-def _slower(moved: float) -> str:
-    return f"{abs(math.expm1(moved)):.0%} {'slower' if moved > 0 else 'faster'}"
-
-
-def additional_units_to_reach(base: int, new: int) -> int:
-    """How many more units the smaller side needs, the other drawing level with it, to make `ALONE` reachable."""
+    The larger side is assumed to grow only if the smaller side overtakes it.
+    """
     enough = min(base, new)
     while smallest_p_value(max(base, enough), max(new, enough)) > ALONE:
         enough += 1
     return enough - min(base, new)
 
 
+def _decide_size(e: Evidence) -> Decision:
+    if abs(e.effect) <= e.threshold:
+        return Decision(verdict="unchanged", reason="" if e.equal else "within the threshold")
+    return Decision(verdict="regressed" if e.effect > 0 else "improved", reason="exact count")
+
+
+def _may_explain(machine_change: float, e: Evidence) -> bool:
+    """Return whether a change of the machine may account for at least half of the effect."""
+    same_direction = machine_change * e.effect > 0
+    return abs(machine_change) > e.threshold / 2 and same_direction and abs(e.effect) <= 2 * abs(machine_change)
+
+
+def _slower(log_ratio: float) -> str:
+    return f"{abs(math.expm1(log_ratio)):.0%} {'slower' if log_ratio > 0 else 'faster'}"
+
+
 def _additional_units(e: Evidence, target: float) -> int:
-    """How many more units a side show a difference of `target`, the spread being as it was."""
-    needed = float(scipy.stats.norm.isf(LEVEL / max(1, e.comparisons)) + scipy.stats.norm.ppf(POWER))
+    """Return how many more units per side would show a difference of `target` at the present spread."""
+    from scipy.stats import norm
+
+    needed = float(norm.isf(LEVEL / max(1, e.comparisons)) + norm.ppf(POWER))
     count = math.ceil(2 * (needed * e.spread / target) ** 2)
     return max(1, count - min(e.units))
-
-
-def _of_size(e: Evidence) -> Finding:
-    if abs(e.effect) <= e.threshold:
-        return Finding(verdict="unchanged", reason="" if e.equal else "within the threshold")
-    return Finding(verdict="regressed" if e.effect > 0 else "improved", reason="counted, not sampled")
 
 
 def _plural(unit: str, number: int) -> str:

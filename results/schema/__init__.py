@@ -1,1 +1,1 @@
-"""Pydantic models of everything stored on disk."""
+"""Pydantic models of every document that is stored on disk."""

@@ -1,4 +1,4 @@
-"""What everything that is read from disk is made of: strict models, and values that cannot be too large."""
+"""Strict base model and bounded field types of all stored documents."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ RelativePath = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9_=-][A-Za-z0-9_.=-]*(/[A-Za-z0-9_=-][A-Za-z0-9_.=-]*)*$", max_length=400),
 ]
-"""No part begins with a dot, so no path climbs out of its folder."""
+"""A path below a run's folder. No part starts with a dot, so `..` cannot lead out of the folder."""
 
 
 class Strict(BaseModel):
+    """Immutable model that rejects wrong types, unknown fields, NaN and infinity."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     def digest(self) -> str:
-        """Ten hexadecimal digits that change with any field."""
+        """Return the `digest` of all fields."""
         return digest(self.model_dump(mode="json"))
 
 
 def digest(value: Any) -> str:
-    """Ten hexadecimal digits of a JSON value, the same whatever the order of its keys."""
+    """Return ten hexadecimal digits of the SHA-256 of a JSON value. The order of object keys does not matter."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -1,4 +1,4 @@
-"""A case: one grid point, and the protocol by which it is trained. Its digest names its files."""
+"""A case (one grid point) and its training protocol. The digest of a case is part of its file names."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, StringCons
 from results.schema.base import Count, Name, Size, Strict
 
 Multiple = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,3}x$")]
+"""A multiple of the trained length, such as `2x`."""
 
 
 class Protocol(Strict):
-    """How a case is trained and evaluated.
+    """The training and evaluation settings of a case.
 
-    Training draws fresh batches for `steps` steps, or goes through a fixed set of `train_sequences`
-    for `epochs` epochs. It stops early when validation has been solved `solved_after` times running.
+    Training uses fresh batches for `steps` steps, or a fixed set of `train_sequences` for `epochs` epochs.
+    It stops early after `solved_after` consecutive evaluations that solve the task.
     """
 
     batch: Size = 32
@@ -26,35 +27,35 @@ class Protocol(Strict):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     schedule: Literal["constant", "halving", "cosine"] = "cosine"
     halve_every: Size = 20
-    """Epochs between two halvings, where the schedule is `halving`."""
+    """Epochs between two halvings of the learning rate; used by the `halving` schedule only."""
     warmup_steps: Count = 0
     clip: Annotated[float, Field(gt=0)] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     evaluate_every: Size = 100
-    """Steps between two looks at validation data."""
+    """Training steps between two evaluations on validation data."""
     validation_sequences: Size = 256
     test_sequences: Size = 1024
     train_lengths: Literal["fixed", "up_to"] = "fixed"
-    """Whether every batch has the case's length, or one drawn from all lengths up to it."""
+    """With `fixed`, every batch has the case's length. With `up_to`, each batch has a random length up to it."""
     evaluate_at: Annotated[tuple[Multiple | Size, ...], Field(min_length=1)] = ("1x", "2x", "4x")
-    """Lengths at which the trained model is tested: multiples of the trained one, or numbers of steps."""
+    """Test lengths: multiples of the trained length such as `2x`, or numbers of time steps."""
     control: Literal["none", "shuffled_targets"] = "none"
-    """With `shuffled_targets` the answers of a batch are passed round among its asked places, so that training
-    can teach nothing but how often each answer comes."""
+    """With `shuffled_targets`, targets are permuted within the batch, over its scored positions. Training can then
+    learn only the frequencies of the answers."""
     solved_after: Count | None = 3
-    """Evaluations in a row, at ≥ 0.99 of the span from chance to 1, that end training; never if None or 0."""
+    """Consecutive evaluations at ≥ 0.99 of the span from chance to 1 that end training; None or 0 disables this."""
     fit_sequences: Count = 0
-    """Sequences of the fixed training set on which each evaluation measures the fit; not measured if 0."""
+    """Sequences of the fixed training set on which each evaluation measures the fit; 0 disables this."""
     keep_best: bool = False
-    """Whether the weights of the best validation score are tested too, as early stopping would keep them."""
+    """Whether to also test the weights with the best validation score, which early stopping would return."""
 
     @model_serializer(mode="wrap")
     def _as_first_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Fields that came later are left out at their defaults, so that the keys of older cases still hold."""
+        """Omit later fields at their default values, so that the keys of older cases do not change."""
         return _without_defaults(write(self), self, ("fit_sequences", "keep_best"))
 
     def evaluated_lengths(self, length: int) -> tuple[int, ...]:
-        """The lengths of `evaluate_at`, shortest first, for a case that is trained at `length`."""
+        """Return the test lengths of a case that is trained at `length`, in ascending order."""
         lengths = {int(at[:-1]) * length if isinstance(at, str) else at for at in self.evaluate_at}
         return tuple(sorted(lengths))
 
@@ -75,7 +76,7 @@ class Case(Strict):
     task: Name
     task_version: Size = 1
     task_data: Name | None = None
-    """Digest of the data that the task reads, where it makes none of its own."""
+    """Digest of the data set that the task reads; None if the task generates its data."""
     length: Size
     depth: Size = 2
     params: Size | None = None
@@ -85,7 +86,7 @@ class Case(Strict):
 
     @property
     def key(self) -> str:
-        """The case's name among files: readable first, exact last."""
+        """The case's file name: a readable prefix, then the digest that identifies the case."""
         return f"{_slug(self.arch)}.{_slug(self.task)}.L{self.length}.s{self.seed}.{self.digest()}"
 
 
@@ -98,4 +99,5 @@ def _without_defaults(written: dict[str, Any], document: BaseModel, fields: tupl
 
 
 def _slug(spec: str) -> str:
+    """Return a specification with characters that are unsafe in file names replaced by underscores."""
     return re.sub(r"[^A-Za-z0-9_=-]+", "_", spec)[:60]

@@ -1,6 +1,6 @@
-"""Claims: sentences of a paper, each with the quantity that would show it and the rule it is judged by.
+"""Claims of a paper, each with a measurable quantity and the bounds that it must meet.
 
-A plan brings them in TOML, and a run keeps them, so that a report needs nothing else:
+A plan defines claims in TOML, and `run.json` stores them, so that a report needs no other file:
 
     [[claims]]
     name = "peak"
@@ -25,34 +25,34 @@ from results.schema.base import Key, Name, Strict, Text
 from results.schema.metrics import METRICS
 
 ROUNDING = 1e-9
-"""Far less than one of a million tests, and far more than doubles lose in a difference."""
+"""Tolerance of bounds: more than the rounding error of a difference, less than one in a million test sequences."""
 
-Pattern = Annotated[tuple[Name, ...], Field(min_length=1)]
+Patterns = Annotated[tuple[Name, ...], Field(min_length=1)]
 Setting = bool | int | float | str | None
-Series = Literal["fit_loss", "fit_score", "validation_loss", "validation_score", "loss_gap", "score_gap"]
-"""`loss_gap` is held-out less fitted loss, `score_gap` fitted less held-out score: both are above 0 in overfitting."""
+CurveName = Literal["fit_loss", "fit_score", "validation_loss", "validation_score", "loss_gap", "score_gap"]
+"""`loss_gap` is validation - fit loss; `score_gap` is fit - validation score. Overfitting makes both positive."""
 
 
 class Cases(Strict):
-    """Which cases are meant: globs over full specifications, each of which takes away where it begins with `!`."""
+    """A selection of cases by glob patterns over full specifications. A pattern that starts with `!` excludes."""
 
-    arch: Pattern = ("*",)
-    task: Pattern = ("*",)
+    arch: Patterns = ("*",)
+    task: Patterns = ("*",)
     protocol: dict[Name, Setting] = Field(default_factory=dict)
-    """Fields of the protocol, and the values they must have."""
+    """Required values of protocol fields."""
 
-    def names(self, arch: str, task: str) -> bool:
-        """Whether both patterns match."""
+    def selects(self, arch: str, task: str) -> bool:
+        """Return whether the patterns match both the architecture and the task."""
         return _matches(self.arch, arch) and _matches(self.task, task)
 
 
 class Quantity(Strict):
-    """One number of one case: of a measured metric, of a training curve, or of the model."""
+    """One number per case: a metric, a value of a training curve, or a property of the model."""
 
     metric: Name | None = None
     at: dict[Name, int] = Field(default_factory=dict)
-    """Where the metric was measured; places left out are averaged over."""
-    curve: Series | None = None
+    """Location of the measurement. The quantity averages over all measurements that match."""
+    curve: CurveName | None = None
     reduce: Literal["last", "highest", "lowest"] = "last"
     from_epoch: Annotated[int, Field(ge=0)] | None = None
     until_epoch: Annotated[int, Field(ge=0)] | None = None
@@ -61,14 +61,14 @@ class Quantity(Strict):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if sum(source is not None for source in (self.metric, self.curve, self.model)) != 1:
-            raise ValueError("a quantity is one of metric, curve and model")
+            raise ValueError("a quantity needs exactly one of metric, curve and model")
         if self.metric is not None and self.metric not in METRICS:
-            raise ValueError(f"there is no metric {self.metric!r}; there are {', '.join(METRICS)}")
+            raise ValueError(f"unknown metric {self.metric!r}; choose one of {', '.join(METRICS)}")
         return self
 
 
 class Against(Strict):
-    """What a quantity is compared with: that of other cases, or another quantity of the same case."""
+    """The other side of a comparison: other cases, another quantity of the same case, or both."""
 
     cases: Cases | None = None
     quantity: Quantity | None = None
@@ -82,13 +82,13 @@ class Against(Strict):
 
 
 class Claim(Strict):
-    """A sentence, where it stands, and how it is judged: by the mean over seeds, between the bounds."""
+    """A claim with its source and bounds. It holds if the mean over seeds lies within the bounds."""
 
     name: Key
     text: Text
     source: Text
     what: Text
-    """The measured quantity in words."""
+    """Description of the quantity for readers."""
     cases: Cases = Cases()
     quantity: Quantity
     against: Against | None = None
@@ -102,20 +102,20 @@ class Claim(Strict):
         return self
 
     def holds(self, value: float) -> bool:
-        """Whether a value lies within the bounds, but for rounding: 0.813 - 0.808 is 0.005."""
+        """Return whether a value lies within the bounds, up to rounding: 0.813 - 0.808 counts as 0.005."""
         return (self.at_least is None or value >= self.at_least - ROUNDING) and (
             self.at_most is None or value <= self.at_most + ROUNDING
         )
 
     @property
     def exact(self) -> bool:
-        """Whether no seed has a part in the value: numbers of parameters, bytes and operations."""
+        """Whether the value is independent of the seed: counts of parameters, bytes and operations."""
         quantity = self.quantity
         return quantity.model is not None or (quantity.metric is not None and METRICS[quantity.metric].kind == "size")
 
     @property
     def range(self) -> tuple[float, float]:
-        """Between which numbers a value always lies: shares in 0 to 1, R² under 1."""
+        """The possible range of the value: 0 to 1 for shares, at most 1 for R²."""
         quantity = self.quantity
         unit = METRICS[quantity.metric].unit if quantity.metric is not None else ""
         if self.against is not None:
@@ -126,7 +126,7 @@ class Claim(Strict):
 
     @property
     def rule(self) -> str:
-        """The bounds in words."""
+        """The bounds as text, such as `at least 0.9`."""
         if self.at_least is None:
             return f"at most {self.at_most:g}"
         if self.at_most is None:
@@ -137,8 +137,8 @@ class Claim(Strict):
 
 
 def _matches(patterns: tuple[str, ...], text: str) -> bool:
-    wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
-    unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-    return any(fnmatchcase(text, pattern) for pattern in wanted or ["*"]) and not any(
-        fnmatchcase(text, pattern) for pattern in unwanted
+    included = [pattern for pattern in patterns if not pattern.startswith("!")]
+    excluded = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    return any(fnmatchcase(text, pattern) for pattern in included or ["*"]) and not any(
+        fnmatchcase(text, pattern) for pattern in excluded
     )

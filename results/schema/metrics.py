@@ -1,4 +1,4 @@
-"""The metrics: their units, and which direction is better. A reader never guesses either."""
+"""The measured metrics: unit, better direction, and how two runs are compared."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Literal
+
+ComparedAs = Literal["score", "timing", "size"]
+"""Scores are compared per seed, timings per fresh process. Sizes are exact, so any growth counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,21 +19,82 @@ class Metric:
     unit: str
     better: Literal["higher", "lower"]
     kind: Literal["score", "loss", "timing", "size", "memory", "limit", "trace"]
-    """A `size` is exact; `memory` is what a process held, and varies. A `limit` is what the machine can do with
-    any model. A `trace` says what goes on inside a model; whether more of it is better depends on what is asked."""
+    """A `size` is exact, while `memory` is measured on a process and varies. A `limit` belongs to the machine, not the
+    model. A `trace` describes the inside of a model, so `better` only sets the direction of its axis."""
+    compared_as: ComparedAs | None = None
+    """How `carousel compare` treats the metric; None if it is not compared."""
+    family: str | None = None
+    """Name under which `--fail-on` selects the metric together with others; None if only its own name selects it."""
+    probe: Literal["accuracy", "latency", "streaming"] | None = None
+    """Probe that measures a compared metric: the metric may be missing if the probe was not requested."""
+    short_title: str | None = None
+    """Title in the rows of a comparison; `title` if None."""
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric(title="score", unit="share of asked positions", better="higher", kind="score"),
+    "accuracy": Metric(
+        title="score",
+        unit="share of scored positions",
+        better="higher",
+        kind="score",
+        compared_as="score",
+        family="accuracy",
+        probe="accuracy",
+    ),
+    "early_stopped_accuracy": Metric(
+        title="score of the best validated weights",
+        unit="share of scored positions",
+        better="higher",
+        kind="score",
+        compared_as="score",
+        family="accuracy",
+        probe="accuracy",
+    ),
     "cross_entropy": Metric(title="cross-entropy", unit="nats", better="lower", kind="loss"),
     "mse": Metric(title="mean squared error", unit="", better="lower", kind="loss"),
-    "forward_seconds": Metric(title="forward pass", unit="s", better="lower", kind="timing"),
-    "train_step_seconds": Metric(title="training step", unit="s", better="lower", kind="timing"),
+    "forward_seconds": Metric(
+        title="forward pass",
+        unit="s",
+        better="lower",
+        kind="timing",
+        compared_as="timing",
+        family="latency",
+        probe="latency",
+        short_title="forward",
+    ),
+    "train_step_seconds": Metric(
+        title="training step",
+        unit="s",
+        better="lower",
+        kind="timing",
+        compared_as="timing",
+        family="latency",
+        probe="latency",
+        short_title="train",
+    ),
+    # Not compared: there is one sample per process, and most of it is compilation.
     "first_call_seconds": Metric(title="first forward pass", unit="s", better="lower", kind="timing"),
-    "step_seconds": Metric(title="streamed step", unit="s", better="lower", kind="timing"),
+    "step_seconds": Metric(
+        title="streamed step",
+        unit="s",
+        better="lower",
+        kind="timing",
+        compared_as="timing",
+        family="streaming",
+        probe="streaming",
+        short_title="step",
+    ),
     "stream_step_seconds": Metric(title="step of all streams together", unit="s", better="lower", kind="timing"),
     "clock_seconds": Metric(title="clock reading", unit="s", better="lower", kind="timing"),
-    "state_bytes": Metric(title="state", unit="B", better="lower", kind="size"),
+    "state_bytes": Metric(
+        title="state",
+        unit="B",
+        better="lower",
+        kind="size",
+        compared_as="size",
+        family="state",
+        probe="streaming",
+    ),
     "training_peak_bytes": Metric(title="peak memory while training", unit="B", better="lower", kind="memory"),
     "training_added_bytes": Metric(title="memory that training added", unit="B", better="lower", kind="memory"),
     "streaming_peak_bytes": Metric(title="peak memory while streaming", unit="B", better="lower", kind="memory"),
@@ -41,9 +105,6 @@ METRICS: dict[str, Metric] = {
     "step_bytes": Metric(title="moved by a streamed step", unit="B", better="lower", kind="size"),
     "matmul_flops_per_second": Metric(title="matrix product", unit="FLOP/s", better="higher", kind="limit"),
     "read_bytes_per_second": Metric(title="read bandwidth", unit="B/s", better="higher", kind="limit"),
-    "early_stopped_accuracy": Metric(
-        title="score of the best validated weights", unit="share of asked positions", better="higher", kind="score"
-    ),
     "memory_trace": Metric(title="x_1 decoded from the state", unit="R²", better="higher", kind="trace"),
     "gradient_trace": Metric(title="gradient at the input", unit="norm", better="higher", kind="trace"),
     "initial_gradient_trace": Metric(
@@ -60,13 +121,22 @@ METRICS: dict[str, Metric] = {
     "hold_contrast": Metric(title="hold gate, middle against first step", unit="", better="higher", kind="trace"),
     "read_contrast": Metric(title="read gate, last against middle steps", unit="", better="higher", kind="trace"),
 }
-"""`step_seconds` and `state_bytes` are measured at a `position`, `accuracy` at a `length`, `forward_seconds` at
-a `batch`, `matmul_flops_per_second` with so many `rows` of a `batch`, `stream_step_seconds` at a `position` and
-with so many `streams` in one step, traces at a `step` counted from 1, gates in a `layer` counted from 0,
-a histogram's parts each `from_percent` on. A task may record further losses under names of its own."""
+"""Metrics by name. Tasks may record additional losses under other names.
+
+Each measurement also has a location:
+
+- `accuracy`: a `length`
+- `forward_seconds`: a `batch`
+- `step_seconds` and `state_bytes`: a `position`
+- `stream_step_seconds`: a `position` and the number of `streams` per step
+- `matmul_flops_per_second`: the number of `rows` and the `batch`
+- traces: a `step`, counted from 1
+- gates: a `layer`, counted from 0
+- histograms: `from_percent`, the lower edge of the bin
+"""
 
 
-def middle_of(metric: str, samples: Sequence[float]) -> float:
-    """The median of a timing, the mean of anything else."""
+def central_value(metric: str, samples: Sequence[float]) -> float:
+    """Return the median of a timing, and the mean of any other metric."""
     known = METRICS.get(metric)
     return median(samples) if known is not None and known.kind == "timing" else fmean(samples)

@@ -1,4 +1,4 @@
-"""How files of earlier schema versions are read: each entry takes a document one version on."""
+"""Migrations from earlier schema versions. Each function converts a document to the next version."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Document = dict[str, Any]
 
 
 def migrated(content: bytes) -> bytes | None:
-    """A document of an earlier version as one of the present; None where it is no such document."""
+    """Return a document of an earlier version in the current version, or None if `content` is not such a document."""
     try:
-        document = json.loads(content, object_pairs_hook=once)
+        document = json.loads(content, object_pairs_hook=unique_fields)
     except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or type(version := document.get("schema_version")) is not int:
@@ -25,20 +25,25 @@ def migrated(content: bytes) -> bytes | None:
         for earlier in range(version, SCHEMA_VERSION):
             document = MIGRATIONS[earlier](document) | {"schema_version": earlier + 1}
         return json.dumps(document).encode()
-    except (AttributeError, KeyError, TypeError, RecursionError):  # damaged: the present models would say where
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ):  # validation reports the error
         return None
 
 
-def once(pairs: list[tuple[str, Any]]) -> Document:
-    """A JSON object, each of whose names must stand in it once. Raises `ValueError`."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("an object names a field twice")
-    return found
+def unique_fields(pairs: list[tuple[str, Any]]) -> Document:
+    """Return a JSON object as a dict. Raises `ValueError` if a field occurs twice."""
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise ValueError("an object has a duplicate field")
+    return document
 
 
 def _from_1(document: Document) -> Document:
-    """A measurement had only the pulses of its blocks."""
+    """Convert the list of calibration times per measurement, `pulse_seconds`, to a list of blocks."""
     measurements = [
         {**{field: value for field, value in measurement.items() if field != "pulse_seconds"}, "blocks": blocks}
         for measurement in document.get("measurements", [])
@@ -48,7 +53,7 @@ def _from_1(document: Document) -> Document:
 
 
 def _from_2(document: Document) -> Document:
-    """Fields of version 3 have other names."""
+    """Rename the fields that have new names in version 3."""
     document = dict(document)
     if "lanes" in document:
         document["workers"] = document.pop("lanes")
@@ -71,7 +76,7 @@ def _from_2(document: Document) -> Document:
 
 
 def _renamed(part: Document, old: str, new: str) -> Document:
-    """Rename one field and keep the order of all."""
+    """Rename one field and keep the order of the fields."""
     return {new if field == old else field: value for field, value in part.items()}
 
 

@@ -1,7 +1,7 @@
-"""What a record says. Everything that is read from disk passes through these models.
+"""The schema of a record, which is the result of one case.
 
-They are strict: a wrong type, an unknown field, NaN or infinity is refused. A change of meaning
-raises `SCHEMA_VERSION`, and `results/schema/migrations.py` says how the version before is read.
+The models are strict: they reject wrong types, unknown fields, NaN and infinity. Any change of a field's name or
+meaning raises `SCHEMA_VERSION` and adds a migration to `results/schema/migrations.py`.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ SCHEMA_VERSION = 3
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
 Probe = Literal["accuracy", "latency", "streaming", "gates"]
 Share = Annotated[float, Field(ge=0)]
-First = FailFast()
-"""Of a long list the first wrong element is told, and no other: a million complaints fill memory."""
+FAIL_FAST = FailFast()
+"""Validation of a list stops at its first wrong element, since a million error messages would fill the memory."""
 Moment = Annotated[float, Field(ge=0)]
-"""Seconds since 1970, by the clock of the host. Durations are taken from monotonic clocks instead."""
+"""Seconds since 1970 by the host's clock. Durations are measured with monotonic clocks instead."""
 
 
 class Block(Strict):
-    """What the machine did around one block of samples; None where the system does not tell."""
+    """The state of the machine around one block of samples. A field is None if the system does not report it."""
 
     calibration_seconds: Annotated[float, Field(ge=0)]
-    """A fixed matrix product timed just before the block: the machine's pulse."""
+    """Duration of a fixed matrix product just before the block; shows changes of machine speed."""
     load: Share | None = None
-    """Share of the machine's cores that were busy with anything else during the block."""
+    """Share of the machine's cores that other work kept busy during the block."""
     steal_share: Share | None = None
-    """Share of the block's time in which the hypervisor ran another machine."""
+    """Share of the block's time in which the hypervisor ran other virtual machines."""
     waiting_share: Share | None = None
     """Share of the block's wall time in which the measuring thread did not run: (wall - CPU) / wall."""
     switches: Count | None = None
@@ -40,34 +40,37 @@ class Block(Strict):
 
 
 class Measurement(Strict):
-    """Raw samples of one metric at one place, such as a length or a position in a stream.
+    """Raw samples of one metric at one location.
 
-    Where there are blocks, the samples fall into them evenly and in order.
+    The samples are distributed over the blocks in order and as evenly as possible.
     """
 
     metric: Name
     at: dict[Name, int] = Field(default_factory=dict)
-    samples: Annotated[tuple[float, ...], First]
-    blocks: Annotated[tuple[Block, ...], First] = ()
+    """Location of the measurement, such as `{"length": 64}` or `{"position": 16}`."""
+    samples: Annotated[tuple[float, ...], FAIL_FAST]
+    blocks: Annotated[tuple[Block, ...], FAIL_FAST] = ()
     process: Count = 0
-    """Which fresh process measured: blocks within a process are not independent, processes are."""
+    """Index of the fresh process that measured. Processes are independent; blocks within one process are not."""
 
     @property
     def calibration_seconds(self) -> tuple[float, ...]:
-        """The machine's pulse before each block."""
+        """Duration of the calibration product before each block."""
         return tuple(block.calibration_seconds for block in self.blocks)
 
 
 class ReferenceScores(Strict):
-    """What a score must be compared with at one length."""
+    """Scores of trivial strategies at one length, for comparison with a measured score."""
 
     length: Size
     chance: float
+    """Best score without reading the input."""
     memoryless_score: float | None = None
+    """Best score from the present input alone; None if it is not above chance."""
 
 
 class EvalPoint(Strict):
-    """One look at the validation data during training. A loss that is not finite is None."""
+    """One evaluation during training. A loss is None if it is not finite."""
 
     step: Count
     train_loss: float | None
@@ -75,11 +78,11 @@ class EvalPoint(Strict):
     validation_score: float
     fit_loss: float | None = None
     fit_score: float | None = None
-    """On training sequences, evaluated as validation data is: without dropout, all at one moment."""
+    """Loss and score on training sequences, evaluated like validation data: without dropout and with fixed weights."""
 
 
 class Training(Strict):
-    """What training did."""
+    """Summary of a training."""
 
     steps: Count
     sequences: Count
@@ -88,11 +91,12 @@ class Training(Strict):
     threads: Size
     flushes_denormals: bool
     backend: Name = "reference"
-    curve: Annotated[tuple[EvalPoint, ...], First]
+    """Implementation of the recurrence: `reference` or `fused`."""
+    curve: Annotated[tuple[EvalPoint, ...], FAIL_FAST]
 
 
 class Model(Strict):
-    """The model that was measured."""
+    """Size of a trained model."""
 
     parameters: Count
     width: Size
@@ -100,30 +104,30 @@ class Model(Strict):
 
 
 class ProbeRun(Strict):
-    """Whether a probe has measured this case, and what it cost."""
+    """Status and duration of one probe of a case."""
 
     status: Literal["ok", "refused", "failed"]
     reason: Text | None = None
     seconds: float
     threads: Size | None = None
-    """Threads that the measured code could use."""
+    """Threads available to the measured code."""
     flushes_denormals: bool | None = None
     backend: Name | None = None
-    """What ran the recurrence: `reference` or `fused`; a stream's steps `reference`, or `graph` where replayed."""
+    """Implementation of the recurrence: `reference` or `fused`; for streams `reference`, or `graph` (a CUDA graph)."""
 
 
 class Span(Strict):
-    """When a lane worked on a case: what shows that nothing ran beside a timing."""
+    """The time span in which a worker worked on a case. Spans prove that nothing else ran during a timing."""
 
     work: Literal["training", "timing"]
     worker: Name
-    """Which lane of which host, such as `0` or `worker-1`; names no host."""
+    """Worker that did the work, such as `0` or `worker-1`. It does not contain a host name."""
     began: Moment
     ended: Moment
 
 
 class Record(Strict):
-    """What one case yielded. It grows: training first, timings when the machine is quiet."""
+    """The result of one case. Training is stored first; timings are added when the machine is quiet."""
 
     schema_version: Literal[3] = 3
     key: Key
@@ -132,42 +136,42 @@ class Record(Strict):
     reason: Text | None = None
     model: Model | None = None
     training: Training | None = None
-    reference_scores: Annotated[tuple[ReferenceScores, ...], First] = ()
-    measurements: Annotated[tuple[Measurement, ...], First] = ()
+    reference_scores: Annotated[tuple[ReferenceScores, ...], FAIL_FAST] = ()
+    measurements: Annotated[tuple[Measurement, ...], FAIL_FAST] = ()
     probes: dict[Probe, ProbeRun] = Field(default_factory=dict)
     artifacts: dict[Name, RelativePath] = Field(default_factory=dict)
     artifact_digests: dict[Name, Name] = Field(default_factory=dict)
-    """SHA-256 of each artifact's bytes, 16 hexadecimal digits."""
-    spans: Annotated[tuple[Span, ...], First] = ()
+    """First 16 hexadecimal digits of the SHA-256 of each artifact."""
+    spans: Annotated[tuple[Span, ...], FAIL_FAST] = ()
     repetitions: Size = 1
-    """Fresh processes that have timed this case."""
+    """Number of fresh processes that have timed this case."""
 
     def of(self, metric: str) -> list[Measurement]:
-        """The measurements of one metric, one a place: what fresh processes measured there is put together."""
-        kept = self.by_process(metric)
-        if len(kept) < 2:
-            return kept
-        found: dict[tuple[tuple[str, int], ...], list[Measurement]] = {}
-        for measurement in kept:
-            found.setdefault(tuple(sorted(measurement.at.items())), []).append(measurement)
-        return [_together(same) for same in found.values()]
+        """Return the measurements of one metric, one per location, with the samples of all processes merged."""
+        measurements = self.by_process(metric)
+        if len(measurements) < 2:
+            return measurements
+        by_location: dict[tuple[tuple[str, int], ...], list[Measurement]] = {}
+        for measurement in measurements:
+            by_location.setdefault(tuple(sorted(measurement.at.items())), []).append(measurement)
+        return [_merged(group) for group in by_location.values()]
 
     def by_process(self, metric: str) -> list[Measurement]:
-        """The measurements of one metric, one a place and process."""
+        """Return the measurements of one metric, one per location and process."""
         return [measurement for measurement in self.measurements if measurement.metric == metric]
 
     def reference_at(self, length: int) -> ReferenceScores | None:
-        """What a score at `length` must be compared with."""
-        return next((line for line in self.reference_scores if line.length == length), None)
+        """Return the reference scores at `length`, or None if there are none."""
+        return next((scores for scores in self.reference_scores if scores.length == length), None)
 
 
-def _together(same: list[Measurement]) -> Measurement:
-    first = same[0]
-    if len(same) == 1:
+def _merged(group: list[Measurement]) -> Measurement:
+    first = group[0]
+    if len(group) == 1:
         return first
     return first.model_copy(
         update={
-            "samples": tuple(sample for measurement in same for sample in measurement.samples),
-            "blocks": tuple(block for measurement in same for block in measurement.blocks),
+            "samples": tuple(sample for measurement in group for sample in measurement.samples),
+            "blocks": tuple(block for measurement in group for block in measurement.blocks),
         }
     )

@@ -9,11 +9,11 @@ from pydantic import Field
 from results.schema.base import Count, Key, Name, Size, Strict, Text
 from results.schema.case import Case
 from results.schema.claims import Claim
-from results.schema.record import First, Probe
+from results.schema.record import FAIL_FAST, Probe
 
 
 class Environment(Strict):
-    """The machine and the software that measured, with nothing that names a person or a host."""
+    """The hardware and software of a measurement. No field identifies a person or a host by name."""
 
     cpu: Text
     cores: Size
@@ -24,22 +24,22 @@ class Environment(Strict):
     device: Text
     packages: dict[Name, Text] = Field(default_factory=dict)
     host: Name | None = None
-    """A digest that tells machines apart and names none."""
+    """Digest that distinguishes machines without revealing their names."""
     threads: Size | None = None
-    """Threads that timed code could use."""
+    """Threads available to timed code."""
     caches: dict[Name, Count] = Field(default_factory=dict)
-    """Bytes of each level that one core sees, such as `L2`."""
+    """Cache size in bytes per level available to one core, such as `L2`."""
     blas: Text | None = None
     onednn: Text | None = None
     instructions: Text | None = None
-    """The widest vector instructions that torch uses here."""
+    """Widest vector instruction set that torch uses on this machine."""
     governor: Text | None = None
     virtual: Text | None = None
-    """`container`, `virtual machine`, both, or `none` where neither was found."""
+    """`container`, `virtual machine`, both, or `none` if neither was detected."""
 
 
 class RunFile(Strict):
-    """`run.json`: what was planned, how, where, and by which code."""
+    """The content of `run.json`: the plan, the environment and the code version."""
 
     schema_version: Literal[3] = 3
     id: Key
@@ -47,20 +47,21 @@ class RunFile(Strict):
     plan_digest: Name
     command: Text
     code: Name
-    """Digest of the source files that measured."""
+    """Digest of Carousel's source files."""
     commit: Name | None = None
-    """The commit of Carousel's repository, where it ran from one."""
+    """Commit of Carousel's repository; None if Carousel did not run from a checkout."""
     modified: bool | None = None
-    """Whether files differed from that commit."""
+    """Whether files in the checkout differed from `commit`."""
     plugins: dict[Name, Name] = Field(default_factory=dict)
-    """Digest of each file that added an architecture or a task, by its name."""
+    """Digest of each plugin file by file name."""
     environment: Environment
-    cases: Annotated[tuple[Case, ...], First]
+    cases: Annotated[tuple[Case, ...], FAIL_FAST]
     probes: tuple[Probe, ...]
-    claims: Annotated[tuple[Claim, ...], First] = ()
-    """What the plan expects to find, judged by the ledger."""
+    claims: Annotated[tuple[Claim, ...], FAIL_FAST] = ()
+    """Claims of the plan, judged in the ledger of the report."""
     workers: Size
+    """Number of training workers."""
     repeat: Size = 1
-    """Fresh processes in which every timing is to be taken."""
+    """Number of fresh processes in which every timing is repeated."""
     created: Text
     finished: Text | None = None

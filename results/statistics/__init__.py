@@ -1,1 +1,1 @@
-"""Intervals, permutation tests, growth fits, noise and roofline formulas."""
+"""Intervals, permutation tests, growth fits, noise detection and the roofline model."""

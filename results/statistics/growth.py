@@ -1,21 +1,22 @@
-"""What a streamed step costs as its stream goes on: lines, growth and crossovers, each with an interval.
+"""The cost of a streamed step as a function of its position: cost lines, growth and crossovers, with intervals.
 
     cost(t) = a + b · min(t, window)                             (1)  least squares of relative errors
     log cost(t) = α + β log2 t                                   (2)  growth per doubling: exp(β) - 1
-    cost(t) = a + b · min(t, window) + c · max(t - window, 0)    (3)  as (1), its slope free beyond the window
+    cost(t) = a + b · min(t, window) + c · max(t - window, 0)    (3)  as (1), with a free slope beyond the window
 
-Attention with a window reads more steps each time until the window is full, and then as many for ever. So (2) is
-fitted from the window on, and (3) says by how much the cost has risen until then: what is read there is little beside
-the fixed cost, and comes mostly in the last doubling, so that (2) below the window would call nearly anything flat.
+Attention with a window reads more steps each time until the window is full, and a constant number from then on. So (2)
+is fitted beyond the window only, and (3) gives the rise of the cost until the window is full. The cost of reading is
+small relative to the fixed cost and rises mostly in the last doubling, so (2) below the window would call almost any
+cost flat.
 
-The cost at a position is the median over curves, each a process of a case, of the p50 of its blocks. Intervals
-are percentile bootstraps: from six curves on whole curves are drawn, so that what differs from process to process
-is in the interval, and the percentiles are expanded for their small number (Hesterberg 2015, section 3.1). Of fewer,
-blocks are drawn within each curve and position, which leaves that out. Where there
-is only one block at a position nothing can be drawn, and the bounds are infinite.
+The cost at a position is the median over curves of the p50 of their blocks, where a curve is one process of one case.
+Intervals are percentile bootstraps. With six or more curves, whole curves are resampled, so that the interval includes
+the variation between processes. The percentiles are then expanded for the small number of curves (Hesterberg 2015,
+section 3.1). With fewer curves, blocks are resampled within each curve and position, which excludes that variation.
+With a single block per position nothing can be resampled, and the bounds are infinite.
 """
 
-# Shape suffixes: R resamples, C curves, W those of middling cost, K blocks, P positions, E ends of a stretch
+# Shape suffixes: R resamples, C curves, W curves of medium cost, K blocks, P positions, E ends of a linear piece
 
 from __future__ import annotations
 
@@ -26,7 +27,6 @@ from itertools import accumulate, islice, pairwise
 from typing import Literal
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from results.schema.record import Measurement, Record
@@ -34,97 +34,103 @@ from results.statistics.intervals import LEVEL, Interval
 
 Floats = NDArray[np.float64]
 Curve = Mapping[int, tuple[float, ...]]
-"""The p50 of each block in seconds, by position: one process of one case."""
+"""One process of one case: the p50 of each block in seconds, by position."""
 
 RESAMPLES = 10_000
-DRAWN_AT_ONCE = 500_000
-"""Curves drawn before their medians are taken, so that thousands of them stay in the processor's cache."""
-MIDDLING = 3.0
-"""Square roots of the number of curves to both sides of the middle one: the median of as many drawn lies farther off
-less than once in ten million (Hoeffding 1963), as the number drawn from one half is binomial."""
+CHUNK_CURVES = 500_000
+"""Number of curves that are resampled together, so that the data stay in the processor's cache."""
+MEDIUM_RANGE = 3.0
+"""Curves of medium cost on either side of the median curve, in units of √C. The median of C resampled curves lies
+outside with a probability below 1e-7 (Hoeffding 1963), since the number of resampled curves from one half is
+binomial."""
 MIN_CURVES = 6
-"""With fewer, a percentile bootstrap over curves covers less than it says: of 95%, about 75% with three."""
+"""With fewer curves, a percentile bootstrap covers less than its nominal level: about 75% instead of 95% with three."""
 FLAT_GROWTH = 0.02
-"""Growth of the cost per doubling of the position that counts as none."""
-TELLING_GROWTH = 0.10
-"""An interval that holds both no growth and this much decides nothing."""
+"""Growth per doubling of the position below which a cost counts as flat."""
+MAX_UNCERTAIN_GROWTH = 0.10
+"""An interval that contains both zero and this growth is undecided."""
 
 Verdict = Literal["flat", "growing", "saturating", "undecided"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamCosts:
-    """StreamCosts at common positions, as estimated and as resampled."""
+    """The costs at the positions that all curves share, with bootstrap resamples."""
 
     positions_P: Floats
     cost_P: Floats
     cost_RP: Floats | None
-    """None where nothing can be drawn."""
+    """Resampled costs; None if nothing can be resampled."""
     unit: Literal["curves", "blocks"]
+    """What is resampled."""
     curves: int
+    """Number of curves."""
 
     @property
     def tail(self) -> float:
-        """The share of resamples that lies beyond each bound."""
+        """The share of resamples beyond each bound."""
+        from scipy import stats
+
         half = (1 - LEVEL) / 2
         if self.unit == "blocks":
             return half
         widening = math.sqrt(self.curves / (self.curves - 1))
-        return float(scipy.stats.norm.cdf(widening * scipy.stats.t.ppf(half, self.curves - 1)))
+        return float(stats.norm.cdf(widening * stats.t.ppf(half, self.curves - 1)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostLine:
-    """Equation (1)."""
+    """The line of equation (1)."""
 
     start_seconds: Interval
-    """a"""
+    """Fixed cost a."""
     seconds_per_step: Interval
-    """b"""
+    """Slope b."""
     misfit: float
-    """The largest distance of a cost from the line, relative to the cost."""
+    """Largest distance of a cost from the line, relative to the cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """Equation (2) between two positions, and what it amounts to."""
+    """The growth of equation (2) between two positions, with a verdict."""
 
     per_doubling: Interval
     first: int
-    """The window, or the first position beyond, where two positions or more lie from there on; else the very first."""
+    """First position of the fit. It is at or beyond the window if there are at least two such positions."""
     last: int
+    """Last position of the fit."""
     rise: Interval | None
-    """By how much a step at the window is dearer than one at the first position, as a share of that one, by (3).
-    None where there is no window, or not two positions on both sides of it."""
+    """Relative rise of the cost from the first position to the window, by (3). None if there is no window, or fewer
+    than two positions on either side of it."""
     verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossover:
-    """From which position on the one costs more than the other; `position` is None where the lines do not cross
-    between the first and the last measured one. A bound of the interval is infinite where it lies outside.
-    """
+    """The position at which the cost lines of two architectures cross."""
 
     dearer_first: bool
-    """Whether the one is the dearer at the first position."""
+    """Whether the first architecture costs more at the first position."""
     position: Interval | None
+    """None if the lines do not cross between the first and the last measured position. A bound is infinite if it lies
+    outside that range."""
 
 
 def curves_of(records: Iterable[Record]) -> list[Curve]:
-    """One curve for each process of each record that streamed."""
-    found: dict[tuple[str, int], dict[int, tuple[float, ...]]] = {}
+    """Return one curve per process and record with streaming measurements."""
+    curves: dict[tuple[str, int], dict[int, tuple[float, ...]]] = {}
     for record in records:
-        streamed = [one for one in record.by_process("step_seconds") if one.at.keys() == {"position"} and one.samples]
-        blocks = [_blocks(one) for one in streamed]
-        medians = iter(_medians([block for kept in blocks for block in kept]).tolist())
-        for measurement, kept in zip(streamed, blocks, strict=True):
-            curve = found.setdefault((record.key, measurement.process), {})
-            curve[measurement.at["position"]] = tuple(islice(medians, len(kept)))
-    return list(found.values())
+        steps = [each for each in record.by_process("step_seconds") if each.at.keys() == {"position"} and each.samples]
+        blocks = [_blocks(measurement) for measurement in steps]
+        medians = iter(_medians([block for of_measurement in blocks for block in of_measurement]).tolist())
+        for measurement, of_measurement in zip(steps, blocks, strict=True):
+            curve = curves.setdefault((record.key, measurement.process), {})
+            curve[measurement.at["position"]] = tuple(islice(medians, len(of_measurement)))
+    return list(curves.values())
 
 
 def costs_of(curves: Sequence[Curve], *, resamples: int = RESAMPLES, seed: int = 0) -> StreamCosts | None:
-    """The costs at the positions that all curves have; None with fewer than two."""
+    """Return the costs at the positions that all curves share, or None if there are fewer than two positions."""
     shared = set.intersection(*(set(curve) for curve in curves)) if curves else set()
     positions = sorted(position for position in shared if position > 0)
     if len(positions) < 2:
@@ -134,16 +140,22 @@ def costs_of(curves: Sequence[Curve], *, resamples: int = RESAMPLES, seed: int =
     unit: Literal["curves", "blocks"] = "curves" if len(curves) >= MIN_CURVES else "blocks"
     cost_RP: Floats | None = None
     if unit == "curves":
-        cost_RP = _medians_of_drawn(medians_CP, resamples, generator)
+        cost_RP = _resampled_medians(medians_CP, resamples, generator)
     elif min(len(curve[position]) for curve in curves for position in positions) > 1:
-        cost_RP = np.stack([_drawn(curves, position, resamples, generator) for position in positions], 1)
-    return StreamCosts(np.array(positions, float), np.median(medians_CP, axis=0), cost_RP, unit, len(curves))
+        cost_RP = np.stack([_resampled_blocks(curves, position, resamples, generator) for position in positions], 1)
+    return StreamCosts(
+        positions_P=np.array(positions, float),
+        cost_P=np.median(medians_CP, axis=0),
+        cost_RP=cost_RP,
+        unit=unit,
+        curves=len(curves),
+    )
 
 
 def cost_line(costs: StreamCosts, window: int | None = None) -> CostLine:
-    """The line of equation (1) through the costs."""
+    """Fit the line of equation (1)."""
     start, slope = _fit(costs, window)
-    fitted_P = start[0] + slope[0] * _read(costs.positions_P, window)
+    fitted_P = start[0] + slope[0] * _steps_read(costs.positions_P, window)
     return CostLine(
         start_seconds=_interval(start[0], start[1:], costs.tail),
         seconds_per_step=_interval(slope[0], slope[1:], costs.tail),
@@ -152,65 +164,82 @@ def cost_line(costs: StreamCosts, window: int | None = None) -> CostLine:
 
 
 def growth(costs: StreamCosts, window: int | None = None) -> Growth:
-    """Whether the cost grows with the position: flat where the interval contains 0, or it is below 2% per doubling.
+    """Judge whether the cost grows with the position.
 
-    With a window it is `saturating` where it is flat from there on and has risen until there, by more than 2%.
+    The cost is `growing` if the interval lies above 0 and the growth is at least 2% per doubling. Otherwise it is
+    `flat` if the interval lies below 10%, and `undecided` if not. With a window, the cost is `saturating` if it is flat
+    beyond the window and rises by at least 2% before it.
     """
     limit = math.inf if window is None else window
     before_P, after_P = costs.positions_P <= limit, costs.positions_P >= limit
-    kept_P = next(some_P for some_P in (after_P, before_P, before_P | after_P) if some_P.sum() > 1)
-    per_doubling, rise = _growth(costs, kept_P), None
-    verdict = _judged(per_doubling)
+    fitted_P = next(mask_P for mask_P in (after_P, before_P, before_P | after_P) if mask_P.sum() > 1)
+    per_doubling, rise = _growth(costs, fitted_P), None
+    verdict = _verdict(per_doubling)
     if window is not None and min(before_P.sum(), after_P.sum()) > 1:
         rise = _rise(costs, window)
-        if verdict == "flat" and _judged(rise) == "growing":
+        if verdict == "flat" and _verdict(rise) == "growing":
             verdict = "saturating"
-    first, last = costs.positions_P[kept_P][[0, -1]]
+    first, last = costs.positions_P[fitted_P][[0, -1]]
     return Growth(per_doubling=per_doubling, first=int(first), last=int(last), rise=rise, verdict=verdict)
 
 
-def crossover(one: StreamCosts, other: StreamCosts, windows: tuple[int | None, int | None] = (None, None)) -> Crossover:
-    """Where the lines of equation (1) of two architectures cross, within the positions that both have."""
-    first = max(one.positions_P[0], other.positions_P[0])
-    last = min(one.positions_P[-1], other.positions_P[-1])
-    ends_E = np.unique([first, last, *(float(window) for window in windows if window and first < window < last)])
-    lines = [_fit(costs, window) for costs, window in zip((one, other), windows, strict=True)]
+def crossover(
+    first: StreamCosts, second: StreamCosts, windows: tuple[int | None, int | None] = (None, None)
+) -> Crossover:
+    """Return where the lines of equation (1) of two architectures cross, within the positions that both have.
+
+    Args:
+        first: Costs of the first architecture.
+        second: Costs of the second architecture.
+        windows: Attention window of each, in steps; None without a window.
+    """
+    nearest = max(first.positions_P[0], second.positions_P[0])
+    farthest = min(first.positions_P[-1], second.positions_P[-1])
+    inner = [float(window) for window in windows if window and nearest < window < farthest]
+    ends_E = np.unique([nearest, farthest, *inner])
+    lines = [_fit(costs, window) for costs, window in zip((first, second), windows, strict=True)]
     rows = min(len(start) for start, _ in lines)
     costs_2RE = [
-        start[:rows, None] + slope[:rows, None] * _read(ends_E, window)
+        start[:rows, None] + slope[:rows, None] * _steps_read(ends_E, window)
         for (start, slope), window in zip(lines, windows, strict=True)
     ]
     excess_RE = costs_2RE[0] - costs_2RE[1]
     crossed_R = _first_crossing(excess_RE, ends_E, bool(excess_RE[0, 0] > 0))
-    inside = first < crossed_R[0] < last
+    inside = nearest < crossed_R[0] < farthest
     return Crossover(
         dearer_first=bool(excess_RE[0, 0] > 0),
-        position=_interval(crossed_R[0], crossed_R[1:], min(one.tail, other.tail)) if inside else None,
+        position=_interval(crossed_R[0], crossed_R[1:], min(first.tail, second.tail)) if inside else None,
     )
 
 
 def _first_crossing(excess_RE: Floats, ends_E: Floats, dearer_first: bool) -> Floats:
-    """The first position from which the excess has the other sign than the estimate has at first.
+    """Return the first position per resample at which the excess changes its sign.
 
-    Minus infinity where it has it from the start, infinity where it never does.
+    It is minus infinity if the sign differs from that of the estimate at the first position, and infinity if it never
+    changes.
+
+    Args:
+        excess_RE: Cost of the first architecture minus that of the second, with the estimate in row 0.
+        ends_E: Positions between which the excess is linear.
+        dearer_first: Whether the estimate is positive at the first position.
     """
     turned_RE = (excess_RE <= 0) if dearer_first else (excess_RE >= 0)
-    stretch_R = np.argmax(turned_RE, axis=1)
-    before_R = np.maximum(stretch_R - 1, 0)
+    after_R = np.argmax(turned_RE, axis=1)
+    before_R = np.maximum(after_R - 1, 0)
     rows = np.arange(len(excess_RE))
-    left_R, right_R = excess_RE[rows, before_R], excess_RE[rows, stretch_R]
+    left_R, right_R = excess_RE[rows, before_R], excess_RE[rows, after_R]
     with np.errstate(divide="ignore", invalid="ignore"):
         share_R = left_R / (left_R - right_R)
-        crossed_R = ends_E[before_R] + share_R * (ends_E[stretch_R] - ends_E[before_R])
-    found: Floats = np.where(turned_RE[:, 0], -np.inf, np.where(turned_RE.any(axis=1), crossed_R, np.inf))
-    return found
+        crossed_R = ends_E[before_R] + share_R * (ends_E[after_R] - ends_E[before_R])
+    position_R: Floats = np.where(turned_RE[:, 0], -np.inf, np.where(turned_RE.any(axis=1), crossed_R, np.inf))
+    return position_R
 
 
 def _fit(costs: StreamCosts, window: int | None) -> tuple[Floats, Floats]:
-    """a and b of equation (1), of the estimate first, then of every resample."""
+    """Return a and b of equation (1), for the estimate first, then for every resample."""
     rows = _rows(costs)
     weight_P = 1 / costs.cost_P**2
-    read_P = _read(costs.positions_P, window)
+    read_P = _steps_read(costs.positions_P, window)
     centred_P = read_P - np.average(read_P, weights=weight_P)
     spread = float(np.sum(weight_P * centred_P**2))
     slope = rows @ (weight_P * centred_P) / spread if spread > 0 else np.zeros(len(rows))
@@ -219,7 +248,7 @@ def _fit(costs: StreamCosts, window: int | None) -> tuple[Floats, Floats]:
 
 
 def _rise(costs: StreamCosts, window: int) -> Interval:
-    """The share of equation (3) that the first position's cost rises by until the window is full."""
+    """Return the relative rise from the first position to the window, by equation (3)."""
     first = costs.positions_P[0]
     filling_P = np.minimum(costs.positions_P, window) - first
     beyond_P = np.maximum(costs.positions_P - window, 0)
@@ -229,100 +258,110 @@ def _rise(costs: StreamCosts, window: int) -> Interval:
     return _interval(rise_R[0], rise_R[1:], costs.tail)
 
 
-def _growth(costs: StreamCosts, kept_P: NDArray[np.bool_]) -> Interval:
+def _growth(costs: StreamCosts, fitted_P: NDArray[np.bool_]) -> Interval:
+    """Return the growth per doubling by equation (2), fitted to some of the positions."""
     rows = _rows(costs)
-    doublings = np.log2(costs.positions_P[kept_P])
+    doublings = np.log2(costs.positions_P[fitted_P])
     centred = doublings - doublings.mean()
-    per_doubling = np.expm1(np.log(rows[:, kept_P]) @ centred / np.sum(centred**2))
+    per_doubling = np.expm1(np.log(rows[:, fitted_P]) @ centred / np.sum(centred**2))
     return _interval(per_doubling[0], per_doubling[1:], costs.tail)
 
 
 def _rows(costs: StreamCosts) -> Floats:
-    """The estimate first, then every resample, (1 + R, P)."""
+    """Return the estimate, then every resample, (1 + R, P)."""
     return costs.cost_P[None] if costs.cost_RP is None else np.vstack([costs.cost_P, costs.cost_RP])
 
 
-def _judged(per_doubling: Interval) -> Verdict:
-    low, middle, high = per_doubling
+def _verdict(growth: Interval) -> Verdict:
+    low, middle, high = growth
     if low > 0 and middle >= FLAT_GROWTH:
         return "growing"
-    return "flat" if high < TELLING_GROWTH else "undecided"
+    return "flat" if high < MAX_UNCERTAIN_GROWTH else "undecided"
 
 
-def _read(positions: Floats, window: int | None) -> Floats:
+def _steps_read(positions: Floats, window: int | None) -> Floats:
+    """Return how many steps attention reads at each position."""
     return positions if window is None else np.minimum(positions, window)
 
 
-def _drawn(curves: Sequence[Curve], position: int, resamples: int, generator: np.random.Generator) -> Floats:
-    """The cost at a position, its blocks drawn anew within every curve."""
+def _resampled_blocks(curves: Sequence[Curve], position: int, resamples: int, generator: np.random.Generator) -> Floats:
+    """Return resampled costs at a position, (R,), with blocks resampled within every curve."""
     medians = []
     for curve in curves:
         blocks_K = np.array(curve[position])
         medians.append(np.median(blocks_K[generator.integers(0, len(blocks_K), (resamples, len(blocks_K)))], axis=1))
-    drawn: Floats = np.median(medians, axis=0)
-    return drawn
+    resampled: Floats = np.median(medians, axis=0)
+    return resampled
 
 
-def _medians_of_drawn(medians_CP: Floats, resamples: int, generator: np.random.Generator) -> Floats:
-    """The median over as many curves as there are, drawn with replacement, (R, P).
+def _resampled_medians(medians_CP: Floats, resamples: int, generator: np.random.Generator) -> Floats:
+    """Return medians over C curves that are drawn with replacement, (R, P).
 
-    How often each curve was drawn is counted in the order of its cost, so that nothing is sorted but the curves. Of
-    many curves only those of middling cost are gone through one by one, and the cheaper ones counted together.
+    The median follows from how often each curve was drawn, with the curves in order of their cost. So only the curves
+    are sorted, and not every resample. If there are many curves, only those of medium cost are counted one by one.
     """
     C = len(medians_CP)
     order_CP = np.argsort(medians_CP, axis=0)
-    found = []
-    for some in np.array_split(np.arange(resamples), -(-resamples * C // DRAWN_AT_ONCE)):
-        chosen_RC = generator.integers(0, C, (len(some), C))
-        places_RC = chosen_RC * len(some) + np.arange(len(some))[:, None]
-        times_CR = np.bincount(places_RC.ravel(), minlength=C * len(some)).reshape(C, len(some)).astype(np.float32)
-        medians_RP = _medians_of_times(medians_CP, order_CP, times_CR, math.ceil(MIDDLING * math.sqrt(C)))
+    chunks = []
+    for chunk in np.array_split(np.arange(resamples), -(-resamples * C // CHUNK_CURVES)):
+        chosen_RC = generator.integers(0, C, (len(chunk), C))
+        flat_RC = chosen_RC * len(chunk) + np.arange(len(chunk))[:, None]
+        counts_CR = np.bincount(flat_RC.ravel(), minlength=C * len(chunk)).reshape(C, len(chunk)).astype(np.float32)
+        medians_RP = _medians_from_counts(medians_CP, order_CP, counts_CR, math.ceil(MEDIUM_RANGE * math.sqrt(C)))
         if medians_RP is None:
-            medians_RP = _medians_of_times(medians_CP, order_CP, times_CR, C)
+            medians_RP = _medians_from_counts(medians_CP, order_CP, counts_CR, C)
         assert medians_RP is not None
-        found.append(medians_RP)
-    return np.concatenate(found)
+        chunks.append(medians_RP)
+    return np.concatenate(chunks)
 
 
-def _medians_of_times(
-    medians_CP: Floats, order_CP: NDArray[np.intp], times_CR: NDArray[np.float32], reach: int
+def _medians_from_counts(
+    medians_CP: Floats, order_CP: NDArray[np.intp], counts_CR: NDArray[np.float32], reach: int
 ) -> Floats | None:
-    """The medians where each curve was drawn so many times; None where one is not within `reach` of the middle."""
+    """Return the medians of resampled curves, (R, P), or None if one is farther than `reach` from the median curve.
+
+    Args:
+        medians_CP: Cost of each curve.
+        order_CP: Curves in ascending order of their cost, per position.
+        counts_CR: How often each resample contains each curve.
+        reach: Number of curves on either side of the median curve that are counted one by one.
+    """
     C, P = medians_CP.shape
     first = max(C // 2 - reach, 0)
-    found = []
+    medians = []
     for p in range(P):
-        middling_W = order_CP[first : C // 2 + reach + 1, p]
-        below_R = times_CR[order_CP[:first, p]].sum(axis=0)  # whole numbers, which float32 holds exactly
-        reached_WR = below_R + np.cumsum(times_CR[middling_W], axis=0)
+        medium_W = order_CP[first : C // 2 + reach + 1, p]
+        below_R = counts_CR[order_CP[:first, p]].sum(axis=0)  # integers, which float32 represents exactly
+        reached_WR = below_R + np.cumsum(counts_CR[medium_W], axis=0)
         if (below_R > (C - 1) // 2).any() or (reached_WR[-1] <= C // 2).any():
             return None
-        low_R, high_R = (middling_W[(reached_WR > middle).argmax(axis=0)] for middle in ((C - 1) // 2, C // 2))
-        found.append((medians_CP[low_R, p] + medians_CP[high_R, p]) / 2)
-    return np.stack(found, 1)
+        low_R, high_R = (medium_W[(reached_WR > rank).argmax(axis=0)] for rank in ((C - 1) // 2, C // 2))
+        medians.append((medians_CP[low_R, p] + medians_CP[high_R, p]) / 2)
+    return np.stack(medians, 1)
 
 
 def _blocks(measurement: Measurement) -> list[tuple[float, ...]]:
-    """The samples of each block: as even as can be, the longer ones first."""
+    """Split the samples of a measurement into its blocks as evenly as possible, with longer blocks first."""
     count = len(measurement.blocks)
     if count < 2:
         return [measurement.samples]
-    least, longer = divmod(len(measurement.samples), count)
-    ends = [0, *accumulate([least + 1] * longer + [least] * (count - longer))]
+    size, longer = divmod(len(measurement.samples), count)
+    ends = [0, *accumulate([size + 1] * longer + [size] * (count - longer))]
     return [measurement.samples[start:end] for start, end in pairwise(ends) if end > start]
 
 
 def _medians(rows_K: Sequence[Sequence[float]]) -> Floats:
-    """The median of each row; of all rows of one length at once."""
+    """Return the median of each row. Rows of equal length share one call of `np.median`."""
     lengths_K = np.array([len(row) for row in rows_K])
-    found_K = np.empty(len(rows_K))
+    medians_K = np.empty(len(rows_K))
     for length in np.unique(lengths_K):
-        places = np.flatnonzero(lengths_K == length).tolist()
-        found_K[places] = np.median(np.array([rows_K[place] for place in places]), axis=1)
-    return found_K
+        indices = np.flatnonzero(lengths_K == length).tolist()
+        medians_K[indices] = np.median(np.array([rows_K[index] for index in indices]), axis=1)
+    return medians_K
 
 
 def _interval(middle: float, resampled: Floats, tail: float) -> Interval:
+    """Return the percentile interval of an estimate. The bounds are infinite without resamples."""
     if not len(resampled):
         return Interval(-math.inf, float(middle), math.inf)
     low, high = np.quantile(resampled, (tail, 1 - tail), method="inverted_cdf")

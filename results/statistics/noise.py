@@ -1,7 +1,7 @@
-"""Which blocks of a timing something else disturbed: the one judgement, for all readers.
+"""Detect blocks of a timing that other activity on the machine disturbed.
 
-A disturbed block is kept and its case called noisy. Involuntary switches are stored and not judged:
-what they cost is in the waiting share.
+Disturbed blocks stay in the data, and their case is marked as noisy. Involuntary context switches are stored but have
+no threshold, since the waiting share contains their cost.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ from statistics import median
 from results.schema.record import Block, Record
 
 SLOW_CALIBRATION = 1.25
-"""Times the median pulse. The pulse itself varies by a few per cent on a quiet machine; at a quarter more, something
-else used the core, its memory or its clock."""
+"""Maximum calibration time, relative to the run's median. It varies by a few per cent on a quiet machine. At 25% more,
+other work used the core or its memory, or the clock rate fell."""
 BUSY_LOAD = 0.10
-"""Of the machine's cores. An idle system and the run's own display stay below 3%; one neighbour at work on one of
-eight cores is 12%, and takes cache, bandwidth and clock rate even from a core that it does not use."""
-STOLEN = 0.05
-WAITED = 0.05
-"""Of the block's time. A block that stood still for this share reads 5% too long: half of the least
-effect that a comparison calls a regression."""
+"""Maximum share of the machine's cores in use by other work. An idle system and the run's own display stay below 3%.
+One process on one of eight cores is 12%, and it reduces cache, bandwidth and clock rate of the other cores too."""
+MAX_STEAL_SHARE = 0.05
+"""Maximum share of the block's time in which the hypervisor ran other virtual machines."""
+MAX_WAITING_SHARE = 0.05
+"""Maximum share of the block's time in which the thread waited. At 5%, a timing is 5% too long, which is half of the
+smallest effect that a comparison reports."""
 
 
 def disturbed(block: Block, median_calibration: float) -> str | None:
-    """What disturbed a block, in words; None where nothing did. What the system did not tell is not held against it."""
+    """Return the reason why a block is disturbed, or None. Values that the system does not report are ignored."""
     if block.calibration_seconds > SLOW_CALIBRATION * median_calibration:
-        return f"the pulse was {block.calibration_seconds / median_calibration:.2f} times its median"
-    if block.steal_share is not None and block.steal_share > STOLEN:
-        return f"another machine had the processor for {block.steal_share:.0%} of the time"
-    if block.waiting_share is not None and block.waiting_share > WAITED:
+        return f"calibration took {block.calibration_seconds / median_calibration:.2f} times its median"
+    if block.steal_share is not None and block.steal_share > MAX_STEAL_SHARE:
+        return f"the hypervisor ran other machines for {block.steal_share:.0%} of the time"
+    if block.waiting_share is not None and block.waiting_share > MAX_WAITING_SHARE:
         return f"the measuring thread waited for {block.waiting_share:.0%} of the time"
     if block.load is not None and block.load > BUSY_LOAD:
         return f"other work kept {block.load:.0%} of the machine's cores busy"
@@ -37,21 +38,21 @@ def disturbed(block: Block, median_calibration: float) -> str | None:
 
 
 def median_calibration(records: Iterable[Record]) -> float | None:
-    """The pulse of a run: the median over all blocks of its records; None where nothing was timed."""
-    pulses = [
+    """Return the median calibration time over all blocks of a run, or None if nothing was timed."""
+    calibrations = [
         block.calibration_seconds
         for record in records
         for measurement in record.measurements
         for block in measurement.blocks
     ]
-    return median(pulses) if pulses else None
+    return median(calibrations) if calibrations else None
 
 
-def disturbances(record: Record, pulse: float) -> list[str]:
-    """What disturbed each disturbed block of a record."""
+def disturbances(record: Record, median_calibration: float) -> list[str]:
+    """Return the reason for each disturbed block of a record."""
     return [
         reason
         for measurement in record.measurements
         for block in measurement.blocks
-        if (reason := disturbed(block, pulse)) is not None
+        if (reason := disturbed(block, median_calibration)) is not None
     ]

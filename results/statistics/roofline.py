@@ -1,11 +1,11 @@
-"""How near a timing comes to what the machine can do (Williams, Waterman & Patterson 2009, the roofline).
+"""The roofline model: how close a timing is to the limits of the machine (Williams, Waterman & Patterson 2009).
 
-    attainable = min(peak, flops / bytes · bandwidth)         (1)  FLOPs a second
+    attainable = min(peak, flops / bytes · bandwidth)         (1)  FLOP/s
     share = (flops / seconds) / attainable                    (2)
 
-Whole sequences reuse their weights at every step, so for them the peak alone is the limit. The peak is the
-best matrix product at the case's own shapes, a step of the batch or all steps at once; the bandwidth is that of
-reading as much memory as a step moves. A share is of the best that was measured, so noise may lift it above 1.
+A pass over a whole sequence reuses its weights at every step, so its only limit is the peak. The peak is that of the
+fastest matrix product with the shapes of the case, for one step of the batch or all steps together. The bandwidth is
+measured by reading as much memory as a step moves. Both limits are measured, so noise may raise a share above 1.
 """
 
 from __future__ import annotations
@@ -16,46 +16,55 @@ from statistics import median
 from results.schema.record import Measurement, Record
 
 FLOPS_OF = {"forward_seconds": "forward_flops", "train_step_seconds": "train_step_flops", "step_seconds": "step_flops"}
-"""The closed form of each timing."""
-STATED = {*FLOPS_OF.values(), "step_bytes"}
+"""Metric with the analytic FLOP count of each timing."""
+ANALYTIC = {*FLOPS_OF.values(), "step_bytes"}
+"""Metrics with values from formulas instead of measurements."""
 
 At = frozenset[tuple[str, int]]
 
 
 def attainable(flops: float, moved_bytes: float | None, peak: float, bandwidth: float | None) -> float:
-    """Equation (1), in FLOPs a second; the peak alone where no bytes or no bandwidth is given."""
+    """Return the attainable FLOP/s, by equation (1).
+
+    Args:
+        flops: FLOPs of the operation.
+        moved_bytes: Bytes that the operation moves; None if memory is not a limit.
+        peak: Peak rate in FLOP/s.
+        bandwidth: Memory bandwidth in bytes/s; None if memory is not a limit.
+    """
     if moved_bytes is None or bandwidth is None:
         return peak
     return min(peak, flops / moved_bytes * bandwidth)
 
 
 class Limits:
-    """What one record says of the machine's limits, looked up once for all of its timings."""
+    """The machine limits in one record, indexed once for all its timings."""
 
     def __init__(self, record: Record) -> None:
-        self._stated: dict[tuple[str, At], float] = {}
+        self._analytic: dict[tuple[str, At], float] = {}
         self._peaks: list[Measurement] = []
         self._bandwidths: list[Measurement] = []
         rates = {"matmul_flops_per_second": self._peaks, "read_bytes_per_second": self._bandwidths}
-        for one in record.measurements:
-            if not one.samples:
+        for measurement in record.measurements:
+            metric, samples = measurement.metric, measurement.samples
+            if not samples:
                 continue
-            if one.metric in STATED:
-                self._stated.setdefault((one.metric, frozenset(one.at.items())), one.samples[0])
-            elif one.metric in rates:
-                rates[one.metric].append(one)
+            if metric in ANALYTIC:
+                self._analytic.setdefault((metric, frozenset(measurement.at.items())), samples[0])
+            elif metric in rates:
+                rates[metric].append(measurement)
 
     def share(self, measurement: Measurement) -> float | None:
-        """Equation (2) of a timing's median; None where the architecture or the run states no limit."""
-        name, place = FLOPS_OF.get(measurement.metric), frozenset(measurement.at.items())
-        if name is None or not measurement.samples or not (flops := self._stated.get((name, place))):
+        """Return the share of equation (2) for the median of a timing, or None if a FLOP count or limit is unknown."""
+        name, location = FLOPS_OF.get(measurement.metric), frozenset(measurement.at.items())
+        if name is None or not measurement.samples or not (flops := self._analytic.get((name, location))):
             return None
-        # The best product of a batch as large; of a single stream's where there is no batch.
+        # A measurement without a batch size is of a single stream, so its peak is that of batch 1.
         if not (peak := _best(self._peaks, {"batch": measurement.at.get("batch", 1)})):
             return None
         moved = bandwidth = None
         if measurement.metric == "step_seconds":
-            moved, bandwidth = self._stated.get(("step_bytes", place)), _best(self._bandwidths, measurement.at)
+            moved, bandwidth = self._analytic.get(("step_bytes", location)), _best(self._bandwidths, measurement.at)
             if not moved or not bandwidth:
                 return None
         seconds = median(measurement.samples)
@@ -63,4 +72,5 @@ class Limits:
 
 
 def _best(rates: Sequence[Measurement], at: dict[str, int]) -> float | None:
-    return max((max(one.samples) for one in rates if at.items() <= one.at.items()), default=None)
+    """Return the highest rate that was measured at a location, or None."""
+    return max((max(rate.samples) for rate in rates if at.items() <= rate.at.items()), default=None)

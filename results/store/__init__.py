@@ -1,7 +1,7 @@
 """Read, write, merge and verify runs on disk."""
 
-from results.store.document import MAX_QUOTES, MAX_VALUES, StoreError, reading_many, write_aside, write_bytes_aside
-from results.store.merge import Merged, merge
+from results.store.document import MAX_QUOTES, MAX_VALUES, StoreError, reading_many, write_atomically, write_document
+from results.store.merge import MergeResult, merge
 from results.store.store import Damage, Run, Store, artifact_digest
 from results.store.traces import Traces, load_traces, save_traces
 from results.store.verify import Flaw, Inspection, clean, verify
@@ -12,7 +12,7 @@ __all__ = [
     "Damage",
     "Flaw",
     "Inspection",
-    "Merged",
+    "MergeResult",
     "Run",
     "Store",
     "StoreError",
@@ -24,6 +24,6 @@ __all__ = [
     "reading_many",
     "save_traces",
     "verify",
-    "write_aside",
-    "write_bytes_aside",
+    "write_atomically",
+    "write_document",
 ]

@@ -1,8 +1,8 @@
-"""One document on disk: sealed, written aside and renamed into place, and read with distrust.
+"""Read and write one document: checksummed, written atomically, and read without trusting its content.
 
-A file may come from anywhere, so what reading it costs is bounded before it is parsed: its size, the
-number of its values, and the number of its strings. A legitimate file is far below each bound, and
-what is above one is refused when it is written, so nothing is ever stored that could not be read.
+A file may come from anywhere, so the cost of reading it is bounded before it is parsed. There are limits on its size
+and on the number of its values and strings. Valid files are far below these limits. Writing enforces the same limits,
+so nothing is stored that could not be read again.
 """
 
 from __future__ import annotations
@@ -20,113 +20,124 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from results.schema.base import Strict
-from results.schema.migrations import migrated, once
+from results.schema.migrations import migrated, unique_fields
 from results.schema.record import SCHEMA_VERSION, Record
 from results.schema.run import RunFile
 
 MAX_DOCUMENT_BYTES = 16 << 20
+"""Maximum size of a document."""
 MAX_VALUES = 500_000
-"""Commas of a document: a value of JSON takes about 160 bytes while it is validated."""
+"""Maximum number of commas. A JSON value takes about 160 bytes of memory during validation."""
 MAX_QUOTES: dict[type[Strict], int] = {Record: 100_000, RunFile: 2_000_000}
-"""Quotation marks of a document, two a string: each unknown name in a file costs a kilobyte of complaint."""
-MAX_PLAIN_BYTES = 1 << 17
-"""From here on a document is looked over before it is validated: each complaint may hold the whole of it."""
+"""Maximum number of quotation marks, which is two per string. Each unknown field costs a kilobyte of error messages."""
+MAX_UNSCREENED_BYTES = 1 << 17
+"""Larger documents are screened before validation, since each validation error may contain the whole document."""
 MAX_MEMBERS = 1000
-"""Members of any one object."""
-MAX_COMPLAINTS = 1000
+"""Maximum number of fields of one object."""
+MAX_ERRORS = 1000
+"""Above this number, validation errors are only counted."""
 MAX_TEXT = 10_000
-"""As the longest `Text` of the schema."""
+"""Maximum length of a string; equals that of `Text` in the schema."""
 MAX_UNCHECKED_BYTES = 1 << 20
-"""What has lost its seal is looked into for a reason only if it is small."""
+"""A larger file with a wrong checksum is rejected without further diagnosis."""
 CHECKSUM = b',\n "checksum": "'
-"""The last member of every file is a digest of all that stands before it."""
+"""The last field of every file is a digest of everything before it."""
 OLD_CHECKSUM = b',\n "seal": "'
-"""How schema versions 1 and 2 named it."""
+"""Name of that field in schema versions 1 and 2. Both names are accepted in every version."""
 _BEGINNING = f'{{\n "schema_version": {SCHEMA_VERSION},'.encode()
 _CHECKSUM_END = b'"\n}\n'
+CHECKSUM_MISMATCH = "corrupt: checksum mismatch"
 
 Document = TypeVar("Document", Record, RunFile)
 
 
 class StoreError(ValueError):
-    """A store that cannot be read or written, or a run that is not there."""
+    """Error for a store that cannot be read or written, or a run that does not exist."""
 
 
 class NewerSchema(StoreError):
-    """A whole file that a newer Carousel wrote: not to be read, and not to be touched either."""
+    """Error for a valid file of a newer schema version, which must be neither read nor modified."""
 
 
-def write_aside(path: Path, document: Strict) -> None:
-    """Write a document so that the name only ever holds a whole one. Raises `StoreError`."""
+def write_document(path: Path, document: Strict) -> None:
+    """Write a document atomically, with its checksum.
+
+    Raises `StoreError` if the document is too large to be read again or the file cannot be written.
+    """
     text = document.model_dump_json(indent=1).encode()
-    reason = _too_much(text, type(document))
+    reason = _limit_exceeded(text, type(document))
     if reason is not None:
         raise StoreError(f"cannot write {path}: {reason}; plan fewer cases or fewer timed steps")
-    write_bytes_aside(path, with_checksum(text))
+    write_atomically(path, with_checksum(text))
 
 
-def write_bytes_aside(path: Path, content: bytes) -> None:
-    """Write a file's bytes so that the name only ever holds all of them. Raises `StoreError`."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that no reader sees a partial file.
+
+    Raises `StoreError` if the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        temporary.replace(path)
     except OSError as error:
-        _take_away(aside)
-        raise StoreError(f"cannot write {path}: {error.strerror}; what was written before is intact") from None
+        _remove(temporary)
+        raise StoreError(f"cannot write {path}: {error.strerror}; earlier files are unchanged") from None
 
 
-def _take_away(aside: Path) -> None:
+def _remove(temporary: Path) -> None:
     try:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     except OSError:
-        return  # the disk that refused the file refuses this too; `carousel verify` names what is left
+        return  # a disk that rejects writes may reject this too; `carousel verify` reports the file
 
 
 def read_document(path: Path, kind: type[Document]) -> Document:
-    """A document from disk. Raises `StoreError` in one line for anything that is not one."""
+    """Read a document. Raises `StoreError` with a one-line message if the file is not a valid document."""
     return parsed(read_bytes(path, MAX_DOCUMENT_BYTES), kind)
 
 
-def read_bytes(path: Path, most: int) -> bytes:
-    """A regular file's bytes. Raises `StoreError` for one that is larger, is no file, or cannot be read."""
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file. Raises `StoreError` if it is larger than `max_bytes` or cannot be read."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise StoreError(f"cannot read {path}: it is not a file")
-        if found.st_size > most:
-            raise StoreError(f"larger than {most >> 20} MiB")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreError(f"cannot read {path}: not a regular file")
+        if status.st_size > max_bytes:
+            raise StoreError(f"larger than {max_bytes >> 20} MiB")
         return path.read_bytes()
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from None
 
 
 def parsed(content: bytes, kind: type[Document]) -> Document:
-    """A document from a file's bytes. Raises `StoreError` in one line for anything that is not one."""
+    """Return a document from the content of its file.
+
+    Raises `StoreError` with a one-line message if the content is not a valid document.
+    """
     text = without_checksum(content)
     if text is None and len(content) > MAX_UNCHECKED_BYTES:
-        raise StoreError("damaged: its seal does not fit its content")
-    whole = content if text is None else text
+        raise StoreError(CHECKSUM_MISMATCH)
     try:
-        document = _validated(kind, whole)
+        document = _validated(kind, content if text is None else text)
     except NewerSchema as error:
-        if text is None:  # a turned bit makes a version newer too: every version ends with its seal
-            raise StoreError(f"damaged: its seal does not fit its content, though it says {error}") from None
+        if text is None:  # a flipped bit can also make the version newer
+            raise StoreError(f"{CHECKSUM_MISMATCH} in a file {error}") from None
         raise
     except ValidationError as error:
-        raise StoreError(_complaint(error)) from None
+        raise StoreError(_first_error(error)) from None
     if text is None:
-        raise StoreError("damaged: its seal does not fit its content")
+        raise StoreError(CHECKSUM_MISMATCH)
     return document
 
 
 @contextmanager
 def reading_many() -> Iterator[None]:
-    """No search for cycles meanwhile: documents have none, and looking for them takes half of the time."""
+    """Pause the search for reference cycles. Documents have none, and the search takes half of the reading time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -136,12 +147,12 @@ def reading_many() -> Iterator[None]:
             gc.enable()
 
 
-def _too_much(text: bytes, kind: type[Strict]) -> str | None:
-    """Why a document would cost too much to read; None where it would not."""
+def _limit_exceeded(text: bytes, kind: type[Strict]) -> str | None:
+    """Return which limit a document exceeds, or None."""
     if len(text) > MAX_DOCUMENT_BYTES:
         return f"larger than {MAX_DOCUMENT_BYTES >> 20} MiB"
-    if len(text) <= MAX_PLAIN_BYTES:
-        return None  # too small to cost much, whatever it holds
+    if len(text) <= MAX_UNSCREENED_BYTES:
+        return None  # small enough for any content
     if text.count(b",") > MAX_VALUES:
         return f"more than {MAX_VALUES:,} values"
     quotes = text.count(b'"')
@@ -150,55 +161,55 @@ def _too_much(text: bytes, kind: type[Strict]) -> str | None:
     return None
 
 
-def _refuse(reason: str | None) -> None:
+def _reject(reason: str | None) -> None:
     if reason is not None:
-        raise StoreError(f"damaged: {reason}")
+        raise StoreError(f"corrupt: {reason}")
 
 
-def _misshapen(text: bytes, kind: type[Strict]) -> str | None:
-    """What is wrong with a large document at first sight."""
+def _screening_error(text: bytes, kind: type[Strict]) -> str | None:
+    """Return an obvious error of a large document, or None. The check is cheaper than validation."""
     from pydantic_core import from_json
 
     try:
-        whole = from_json(text, cache_strings="none")
+        document = from_json(text, cache_strings="none")
     except ValueError:
-        return None  # validation says better what is no JSON
-    if not isinstance(whole, dict):
-        return "it is no object"
+        return None  # validation gives a better message
+    if not isinstance(document, dict):
+        return "not a JSON object"
     for name, field in kind.model_fields.items():
-        if field.is_required() and name not in whole:
-            return f"it has no {name}"
-    left: list[Any] = [whole]
-    while left:
-        value = left.pop()
+        if field.is_required() and name not in document:
+            return f"missing field {name}"
+    unchecked: list[Any] = [document]
+    while unchecked:
+        value = unchecked.pop()
         if isinstance(value, dict):
             if len(value) > MAX_MEMBERS:
-                return f"an object of more than {MAX_MEMBERS:,} members"
+                return f"an object has more than {MAX_MEMBERS:,} fields"
             if max(map(len, value), default=0) > MAX_TEXT:
-                return f"a name of more than {MAX_TEXT:,} characters"
-            left += [each for each in value.values() if isinstance(each, (dict, list, str))]
+                return f"a field name has more than {MAX_TEXT:,} characters"
+            unchecked += [each for each in value.values() if isinstance(each, (dict, list, str))]
         elif isinstance(value, list):
-            left += [each for each in value if isinstance(each, (dict, list, str))]
+            unchecked += [each for each in value if isinstance(each, (dict, list, str))]
         elif isinstance(value, str) and len(value) > MAX_TEXT:
-            return f"a text of more than {MAX_TEXT:,} characters"
+            return f"a string has more than {MAX_TEXT:,} characters"
     return None
 
 
 def _validated(kind: type[Document], text: bytes) -> Document:
-    _refuse(_too_much(text, kind))
-    present = text
+    _reject(_limit_exceeded(text, kind))
+    current = text
     if not text.startswith(_BEGINNING):
         version = _version_of(text)
         if version is not None and version > SCHEMA_VERSION:
-            raise NewerSchema(f"written by a newer Carousel (schema {version}); update to read it")
+            raise NewerSchema(f"written by a newer version of Carousel (schema {version}); update Carousel to read it")
         if version is not None and version < SCHEMA_VERSION:
-            present = migrated(text) or text
-    if len(present) > MAX_PLAIN_BYTES:
-        _refuse(_misshapen(present, kind))
-    document = kind.model_validate_json(present)
-    # A field that is written twice would be read as its last: only what is not written as we write is looked at.
-    if present is text and document.model_dump_json(indent=1, exclude_unset=True).encode() != text:
-        _refuse_duplicates(text)
+            current = migrated(text) or text
+    if len(current) > MAX_UNSCREENED_BYTES:
+        _reject(_screening_error(current, kind))
+    document = kind.model_validate_json(current)
+    # The parser would silently use the last of duplicate fields. A file in our own layout cannot have any.
+    if current is text and document.model_dump_json(indent=1, exclude_unset=True).encode() != text:
+        _reject_duplicates(text)
     return document
 
 
@@ -214,34 +225,36 @@ def _version_of(text: bytes) -> int | None:
         return None
 
 
-def _refuse_duplicates(text: bytes) -> None:
+def _reject_duplicates(text: bytes) -> None:
     try:
-        json.loads(text, object_pairs_hook=once)
+        json.loads(text, object_pairs_hook=unique_fields)
     except RecursionError:
-        raise StoreError("damaged: nested too deeply") from None
+        raise StoreError("corrupt: nested too deeply") from None
     except ValueError as error:
-        raise StoreError(f"damaged: {error}") from None
+        raise StoreError(f"corrupt: {error}") from None
 
 
-def _complaint(error: ValidationError) -> str:
-    if error.error_count() > MAX_COMPLAINTS:
-        return f"damaged: {error.error_count():,} of its values are not what they should be"
-    # Without what was given: it may be the whole document, once for each complaint.
+def _first_error(error: ValidationError) -> str:
+    if error.error_count() > MAX_ERRORS:
+        return f"corrupt: {error.error_count():,} invalid values"
+    # Exclude the input, since each error may contain the whole document.
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"]).encode("unicode_escape").decode()
-    return f"damaged{f' at {where[:200]}' if where else ''}: {first['msg'].lower()}"
+    if error.error_count() == 1 and first["loc"] in (("checksum",), ("seal",)):
+        return CHECKSUM_MISMATCH  # a checksum that matches is removed before validation
+    location = ".".join(str(part) for part in first["loc"]).encode("unicode_escape").decode()
+    return f"corrupt{f' at {location[:200]}' if location else ''}: {first['msg'].lower()}"
 
 
 def with_checksum(text: bytes) -> bytes:
-    """A JSON object with its digest as its last member."""
+    """Return a JSON object with the digest of its text as its last field."""
     return text.removesuffix(b"\n}") + CHECKSUM + hashlib.sha256(text).hexdigest()[:16].encode() + _CHECKSUM_END
 
 
 def without_checksum(content: bytes) -> bytes | None:
-    """Return the document that the checksum covers; None if the checksum does not match."""
+    """Return the document without its checksum, or None if the checksum does not match."""
     for name in (CHECKSUM, OLD_CHECKSUM):
-        place = content.rfind(name)
-        text = content[:place] + b"\n}"
-        if place >= 0 and content[place:] == name + hashlib.sha256(text).hexdigest()[:16].encode() + _CHECKSUM_END:
+        start = content.rfind(name)
+        text = content[:start] + b"\n}"
+        if start >= 0 and content[start:] == name + hashlib.sha256(text).hexdigest()[:16].encode() + _CHECKSUM_END:
             return text
     return None

@@ -1,7 +1,7 @@
-"""Stores put together: every record that either has, byte for byte, and nothing taken from any.
+"""Merge stores without changing or dropping a record.
 
-Merging is the same in either order and may be repeated. Where two stores hold different content under
-one run and one name, the store's own stays in its place, the other is kept beside it, and it is said.
+The result does not depend on the order of the sources, and merging again changes nothing. If two stores have different
+files under the same run and name, the file of the target store stays, and the other is stored beside it as a conflict.
 """
 
 from __future__ import annotations
@@ -20,38 +20,40 @@ from results.store.document import (
     parsed,
     read_bytes,
     read_document,
-    write_bytes_aside,
+    write_atomically,
 )
-from results.store.store import MAX_FILE_BYTES, Damage, Run, Store, artifact_digest, check_place
+from results.store.store import MAX_FILE_BYTES, Damage, Run, Store, artifact_digest, check_file_name
 from results.store.verify import Flaw, Kind, damage_of_artifact
 
 
 @dataclass(slots=True)
-class Merged:
-    """What became of the files of the sources."""
+class MergeResult:
+    """The files that a merge copied, and the files that it could not."""
 
     copied: list[Path] = field(default_factory=list)
     same: int = 0
+    """Number of files that the target store already had."""
     conflicts: list[tuple[Path, Path]] = field(default_factory=list)
-    """What stayed in its place, and where the other is kept."""
+    """Each file that stayed in the target store, with the copy of the different file beside it."""
     left_out: list[Flaw] = field(default_factory=list)
-    """Files of the sources that are damaged or lead out of them; they stay where they are."""
+    """Files of the sources that were not merged because they are damaged or outside their run's folder."""
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
+        """Whether all files were merged without conflicts."""
         return not self.conflicts and not self.left_out
 
 
-def merge(sources: list[Path], store: Store) -> Merged:
-    """Put the runs of stores, or single runs, into `store`, each file written whole.
+def merge(sources: list[Path], store: Store) -> MergeResult:
+    """Merge stores or single runs into `store`.
 
-    Raises `StoreError` where a source is neither, the store cannot be written, or a run is being worked on.
+    Raises `StoreError` if a source is neither a store nor a run, if the store cannot be written, or if a run is in use.
     """
     runs = [run for source in sources for run in _runs_of(source)]
-    merged = Merged()
+    result = MergeResult()
     for run in runs:
-        _merge_run(run, store, merged)
-    return merged
+        _merge_run(run, store, result)
+    return result
 
 
 def _runs_of(source: Path) -> list[Run]:
@@ -59,11 +61,11 @@ def _runs_of(source: Path) -> list[Run]:
         return [Run(source)]
     runs = Store(source).runs()
     if not runs:
-        raise StoreError(f"{source} is neither a store nor a run; give a folder of runs, or one run's folder")
+        raise StoreError(f"{source} is neither a store nor a run: pass a folder of runs, or the folder of one run")
     return runs
 
 
-def _merge_run(run: Run, store: Store, merged: Merged) -> None:
+def _merge_run(run: Run, store: Store, result: MergeResult) -> None:
     path = run.folder / "run.json"
     try:
         _check_inside(path, run.folder)
@@ -71,57 +73,57 @@ def _merge_run(run: Run, store: Store, merged: Merged) -> None:
         file = parsed(content, RunFile)
     except StoreError as error:
         kind: Kind = "newer" if isinstance(error, NewerSchema) else "damaged"
-        merged.left_out.append(Flaw(path=path, kind=kind, reason=f"{error}; its run is left out"))
+        result.left_out.append(Flaw(path=path, kind=kind, reason=f"{error}; the run is not merged"))
         return
     target = Run(store.folder / file.id)
     if target.folder.resolve() == run.folder.resolve():
-        raise StoreError(f"{run.folder} is in the store {store.folder} already; give another store to merge from")
+        raise StoreError(f"{run.folder} is already in the store {store.folder}: pass a different source")
     if target.folder.resolve().parent != store.folder.resolve():
-        raise StoreError(f"{target.folder} leads out of the store {store.folder}; take it away first")
-    with _alone(target):
-        _merge_run_file(target, content, file, merged)
+        raise StoreError(f"{target.folder} is a link out of the store {store.folder}: remove it first")
+    with _locked(target):
+        _merge_run_file(target, content, file, result)
         planned = {case.key for case in file.cases}
         for path in run.record_paths():
-            _merge_record(run, path, planned, target, merged)
+            _merge_record(run, path, planned, target, result)
 
 
-def _merge_run_file(target: Run, content: bytes, file: RunFile, merged: Merged) -> None:
-    place = target.folder / "run.json"
-    if not place.exists():
-        _put(target, "run.json", content, merged)
+def _merge_run_file(target: Run, content: bytes, file: RunFile, result: MergeResult) -> None:
+    path = target.folder / "run.json"
+    if not path.exists():
+        _put(target, "run.json", content, result)
         return
-    own = target.file()
-    if own.model_copy(update={"finished": None}) != file.model_copy(update={"finished": None}):
-        _put(target, "run.json", content, merged)  # a conflict
-    elif (own.finished or "") < (file.finished or ""):  # a copy from before the run had ended says less, not other
-        write_bytes_aside(place, content)
-        merged.copied.append(place)
+    present = target.file()
+    if present.model_copy(update={"finished": None}) != file.model_copy(update={"finished": None}):
+        _put(target, "run.json", content, result)  # a conflict
+    elif (present.finished or "") < (file.finished or ""):  # the present file is a copy of the unfinished run
+        write_atomically(path, content)
+        result.copied.append(path)
     else:
-        merged.same += 1
+        result.same += 1
 
 
-def _merge_record(run: Run, path: Path, planned: set[str], target: Run, merged: Merged) -> None:
+def _merge_record(run: Run, path: Path, planned: set[str], target: Run, result: MergeResult) -> None:
     try:
         _check_inside(path, run.folder)
         content = read_bytes(path, MAX_DOCUMENT_BYTES)
         record = parsed(content, Record)
-        check_place(record, path)
+        check_file_name(record, path)
         if record.key not in planned:
-            raise StoreError("its run has no such case")
+            raise StoreError("the run has no such case")
     except StoreError as error:
         kind: Kind = "newer" if isinstance(error, NewerSchema) else "damaged"
-        merged.left_out.append(Flaw(path=path, kind=kind, reason=str(error)))
+        result.left_out.append(Flaw(path=path, kind=kind, reason=str(error)))
         return
-    for name, place in record.artifacts.items():
+    for name, relative in record.artifacts.items():
         reason = damage_of_artifact(run, record, name)
         if reason is None:
-            _put(target, place, read_bytes(run.folder / place, MAX_FILE_BYTES), merged)
+            _put(target, relative, read_bytes(run.folder / relative, MAX_FILE_BYTES), result)
         else:
-            merged.left_out.append(Flaw(path=run.folder / place, kind="damaged", reason=reason))
-    own = target.record_path(record.key)
-    if own.exists() and _is_damaged(own):
-        target.set_aside(Damage(own, "damaged"))
-    _put(target, f"records/{path.name}", content, merged)
+            result.left_out.append(Flaw(path=run.folder / relative, kind="damaged", reason=reason))
+    present = target.record_path(record.key)
+    if present.exists() and _is_damaged(present):
+        target.set_aside(Damage(path=present, reason="damaged"))
+    _put(target, f"records/{path.name}", content, result)
 
 
 def _is_damaged(path: Path) -> bool:
@@ -134,35 +136,35 @@ def _is_damaged(path: Path) -> bool:
     return False
 
 
-def _put(target: Run, relative: str, content: bytes, merged: Merged) -> None:
-    """Where nothing stands yet, put it; where the same stands, leave it; where another stands, keep both."""
-    place = target.folder / relative
-    _check_inside(place, target.folder)
-    if not place.exists():
-        write_bytes_aside(place, content)
-        merged.copied.append(place)
-    elif read_bytes(place, MAX_FILE_BYTES) == content:
-        merged.same += 1
+def _put(target: Run, relative: str, content: bytes, result: MergeResult) -> None:
+    """Write a file unless it exists. If it exists with different content, store the new content beside it."""
+    path = target.folder / relative
+    _check_inside(path, target.folder)
+    if not path.exists():
+        write_atomically(path, content)
+        result.copied.append(path)
+    elif read_bytes(path, MAX_FILE_BYTES) == content:
+        result.same += 1
     else:
-        beside = place.with_name(f"{place.name}.{artifact_digest(content)}.conflict")
-        if not beside.exists():
-            write_bytes_aside(beside, content)
-        merged.conflicts.append((place, beside))
+        conflict = path.with_name(f"{path.name}.{artifact_digest(content)}.conflict")
+        if not conflict.exists():
+            write_atomically(conflict, content)
+        result.conflicts.append((path, conflict))
 
 
 def _check_inside(path: Path, folder: Path) -> None:
-    """No link may lead a reader or a writer out of a run's folder. Raises `StoreError`."""
+    """Raise `StoreError` if a symbolic link leads out of a run's folder."""
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):
         inside = False
     if not inside:
-        raise StoreError(f"{path} leads out of its run's folder")
+        raise StoreError(f"{path} is outside its run's folder")
 
 
 @contextmanager
-def _alone(run: Run) -> Iterator[None]:
-    """Nobody else writes into the run meanwhile."""
+def _locked(run: Run) -> Iterator[None]:
+    """Hold the lock of a run, so that no other process writes to it. Raises `StoreError` if it is in use."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(run.folder / ".lock", timeout=0)
@@ -170,9 +172,9 @@ def _alone(run: Run) -> Iterator[None]:
         run.folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise StoreError(f"another process is working on run {run.id}; merge when it has ended") from None
+        raise StoreError(f"run {run.id} is in use by another process: wait, then merge again") from None
     except OSError as error:
-        raise StoreError(f"cannot write to {run.folder}: {error.strerror}; give another with --store") from None
+        raise StoreError(f"cannot write to {run.folder}: {error.strerror}; choose another store with --store") from None
     try:
         yield
     finally:

@@ -1,10 +1,10 @@
-"""The store: runs in folders, records in files, each written aside and renamed into place.
+"""A store of runs: one folder per run and one file per record, all written atomically.
 
-    <store>/<run-id>/run.json                  what was planned, how, where
-                     records/<case-key>.json   one file a case
+    <store>/<run-id>/run.json                  plan, command, environment, code version
+                     records/<case-key>.json   one file per case
                      artifacts/<case-key>/     curves, traces, weights
 
-A reader never sees half a file: a name exists only once its content is whole and on disk.
+A reader never sees a partial file: a name exists only after its complete content is on disk.
 """
 
 from __future__ import annotations
@@ -18,27 +18,34 @@ from pathlib import Path
 
 from results.schema.record import Record
 from results.schema.run import RunFile
-from results.store.document import NewerSchema, StoreError, read_document, reading_many, write_aside, write_bytes_aside
+from results.store.document import (
+    NewerSchema,
+    StoreError,
+    read_document,
+    reading_many,
+    write_atomically,
+    write_document,
+)
 
 MAX_FILE_BYTES = 64 << 20
-"""An artifact is far smaller; a larger file is not one of ours, and is not read into memory."""
+"""Maximum size of an artifact. Larger files were not written by Carousel and are not read into memory."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """A file that is not what it should be, and why."""
+    """A file that is not a valid record, with the reason."""
 
     path: Path
     reason: str
     is_newer: bool = False
-    """Whether it is whole, and a newer Carousel's: then it stays where it is."""
+    """Whether the file is a valid record of a newer schema version. Such a file must stay in place."""
 
     def __str__(self) -> str:
         return f"{self.path.name}: {self.reason}"
 
 
 class Run:
-    """One run's folder."""
+    """The folder of one run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,71 +55,73 @@ class Run:
         return self.folder.name
 
     def file(self) -> RunFile:
-        """What `run.json` says. Raises `StoreError` where it is missing or damaged."""
+        """Read `run.json`. Raises `StoreError` if it is missing or damaged."""
         path = self.folder / "run.json"
         try:
             return read_document(path, RunFile)
         except StoreError as error:
-            raise StoreError(f"{path}: {error}; `carousel list runs` shows what else there is") from None
+            raise StoreError(f"{path}: {error}; see `carousel list runs` for other runs") from None
 
     def write_file(self, file: RunFile) -> None:
-        write_aside(self.folder / "run.json", file)
+        """Write `run.json`. Raises `StoreError`."""
+        write_document(self.folder / "run.json", file)
 
     def write(self, record: Record) -> None:
-        """Put a record in its place, over an earlier one of the same case."""
-        write_aside(self.record_path(record.key), record)
+        """Write a record and replace an earlier one of the same case. Raises `StoreError`."""
+        write_document(self.record_path(record.key), record)
 
     def record_path(self, key: str) -> Path:
+        """Return the path of a case's record."""
         return self.folder / "records" / f"{key}.json"
 
     def artifacts(self, key: str) -> Path:
-        """The folder of a case's artifacts, made if it is not there. Raises `StoreError`."""
+        """Return the folder of a case's artifacts, and create it if needed. Raises `StoreError`."""
         folder = self.folder / "artifacts" / key
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot make {folder}: {error.strerror}") from None
+            raise StoreError(f"cannot create {folder}: {error.strerror}") from None
         return folder
 
     def write_artifact(self, key: str, name: str, content: bytes) -> str:
-        """Put an artifact of a case in its place, and say where in the run's folder. Raises `StoreError`."""
+        """Write an artifact of a case and return its path relative to the run's folder. Raises `StoreError`."""
         path = self.folder / "artifacts" / key / name
-        write_bytes_aside(path, content)
+        write_atomically(path, content)
         return path.relative_to(self.folder).as_posix()
 
     def with_artifacts(self, record: Record, artifacts: Mapping[str, bytes]) -> Record:
-        """Put safetensors files of a record in their places by name; the record then says where, and their digests."""
-        places = {
+        """Write safetensors files by name, and return the record with their paths and digests."""
+        paths = {
             name: self.write_artifact(record.key, f"{name}.safetensors", content) for name, content in artifacts.items()
         }
         digests = {name: artifact_digest(content) for name, content in artifacts.items()}
-        return record.model_copy(update={"artifacts": places, "artifact_digests": digests})
+        return record.model_copy(update={"artifacts": paths, "artifact_digests": digests})
 
     def read(self) -> tuple[dict[str, Record], list[Damage]]:
-        """All records by key, and the files that are not records, each with its reason."""
+        """Return all records by key, and the files that are not valid records."""
         records: dict[str, Record] = {}
         damaged: list[Damage] = []
         with reading_many():
             for path in self.record_paths():
                 try:
                     record = read_document(path, Record)
-                    check_place(record, path)
+                    check_file_name(record, path)
                 except StoreError as error:
-                    damaged.append(Damage(path, str(error), isinstance(error, NewerSchema)))
+                    damaged.append(Damage(path=path, reason=str(error), is_newer=isinstance(error, NewerSchema)))
                 else:
                     records[record.key] = record
         return records, damaged
 
     def record_paths(self) -> list[Path]:
-        """Everything that stands where a record stands, whole or not, by name."""
+        """Return the paths of all record files, valid or not, sorted by name."""
         return sorted((self.folder / "records").glob("*.json"), key=lambda path: path.name)
 
     def set_aside(self, damage: Damage) -> None:
-        """Take a damaged file out of the way, so that its case runs again and nothing is lost."""
-        damage.path.replace(next(place for place in _places_aside(damage.path) if not os.path.lexists(place)))
+        """Rename a damaged file, so that its case runs again and the content is preserved."""
+        damage.path.replace(next(path for path in _names_aside(damage.path) if not os.path.lexists(path)))
 
 
-def _places_aside(path: Path) -> Iterator[Path]:
+def _names_aside(path: Path) -> Iterator[Path]:
     yield path.with_suffix(".damaged")
     for number in itertools.count(2):
         yield path.with_suffix(f".{number}.damaged")
@@ -125,46 +134,44 @@ class Store:
         self.folder = folder
 
     def runs(self) -> list[Run]:
-        """All runs, oldest first: a run's id begins with the moment of its creation."""
+        """Return all runs, oldest first. The id of a run starts with its time of creation."""
         return sorted((Run(path.parent) for path in self.folder.glob("*/run.json")), key=lambda run: run.id)
 
     def create(self, file: RunFile) -> Run:
-        """A new run's folder, with its `run.json`. Raises `StoreError` where it cannot be written."""
+        """Create the folder of a new run with its `run.json`. Raises `StoreError` if it cannot be written."""
         run = Run(self.folder / file.id)
         try:
             (run.folder / "records").mkdir(parents=True)
         except OSError as error:
             raise StoreError(
-                f"cannot write to the store {self.folder}: {error.strerror}; give another with --store"
+                f"cannot write to the store {self.folder}: {error.strerror}; choose another with --store"
             ) from None
         run.write_file(file)
         return run
 
     def find(self, name: str) -> Run:
-        """The run that an id, a unique prefix, `latest` or a path names. Raises `StoreError`."""
-        if os.path.isfile(Path(name) / "run.json"):  # noqa: PTH113  (it takes any name, however long)
+        """Return a run by id, unique prefix, `latest` or path. Raises `StoreError` if there is none."""
+        if os.path.isfile(Path(name) / "run.json"):  # noqa: PTH113  (Path.is_file fails for very long names)
             return Run(Path(name))
         runs = self.runs()
         if not runs:
-            raise StoreError(f"no runs in {self.folder}; `carousel run` makes one")
+            raise StoreError(f"no runs in {self.folder}: start one with `carousel run`")
         if name == "latest":
             return runs[-1]
         matching = [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]
         if len(matching) == 1:
             return matching[0]
         if matching:
-            raise StoreError(
-                f"{name!r} is the beginning of {len(matching)} runs: {', '.join(run.id for run in matching)}"
-            )
-        raise StoreError(f"no run {name!r} in {self.folder}; the latest is {runs[-1].id}")
+            raise StoreError(f"{name!r} is ambiguous: it matches {', '.join(run.id for run in matching)}")
+        raise StoreError(f"no run {name!r} in {self.folder}; the latest run is {runs[-1].id}")
 
 
 def artifact_digest(content: bytes) -> str:
-    """Of an artifact's bytes, as its record keeps it."""
+    """Return the digest of an artifact as stored in its record."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def check_place(record: Record, path: Path) -> None:
-    """Raises `StoreError` where a record stands under a name that is not its own."""
+def check_file_name(record: Record, path: Path) -> None:
+    """Raise `StoreError` if the key, the case and the file name of a record do not match."""
     if not record.key == record.case.key == path.stem:
-        raise StoreError("its key does not belong to its case")
+        raise StoreError("the file name or key does not match the case")

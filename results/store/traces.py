@@ -1,6 +1,6 @@
-"""Gate traces of one trained model on a few held-out sequences: an artifact beside its record, as safetensors."""
+"""Gate and attention traces of one trained model on a few test sequences, stored as a safetensors artifact."""
 
-# Shape suffixes: S sequences, T time, D input channels, U units, N heads
+# Shape suffixes: S sequences, T time steps, D input channels, U units, N heads
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _INPUTS, _GATE, _ATTENTION = "inputs", "gate.", "attention."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traces:
-    """What was read, and what the gates of the first layer and the attention of every layer made of it.
+    """Inputs, gate activations and attention weights of a few sequences.
 
-    `inputs_STD`  what the model read; tokens as one channel of whole numbers.
-    `gates`       by name, (S, T, U): the first layer's gates of its first U units.
-    `attention`   by layer, (S, N, T, T): the weight of each step read (last axis) at each step.
+    `inputs_STD`  model inputs; tokens are stored as one channel of integers.
+    `gates`       gate activations by gate name, (S, T, U), of the first U units of the first layer.
+    `attention`   attention weights by layer, (S, N, T, T), with the attended step on the last axis.
     """
 
     inputs_STD: np.ndarray
@@ -33,7 +33,7 @@ class Traces:
 
 
 def save_traces(traces: Traces) -> bytes:
-    """The traces as a safetensors file."""
+    """Return the content of a safetensors file with the traces."""
     import numpy as np
     import safetensors.numpy
 
@@ -46,7 +46,7 @@ def save_traces(traces: Traces) -> bytes:
 
 
 def load_traces(run: Run, record: Record) -> Traces | None:
-    """The traces of a record, None where it has none. Raises `StoreError` where the file cannot be read."""
+    """Return the traces of a record, or None if it has none. Raises `StoreError` if the file cannot be read."""
     import safetensors
     import safetensors.numpy
 
@@ -67,18 +67,18 @@ def load_traces(run: Run, record: Record) -> Traces | None:
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         if isinstance(error, StoreError):
             raise
-        raise StoreError(f"{path} does not hold gate traces; run its case again to have them") from None
+        raise StoreError(f"{path} does not contain gate traces; run the case again to create them") from None
     _check_shapes(traces, str(path))
     return traces
 
 
-def _check_shapes(traces: Traces, where: str) -> None:
-    """Every trace covers the sequences and steps of the inputs. Raises `StoreError`."""
+def _check_shapes(traces: Traces, path: str) -> None:
+    """Raise `StoreError` if a trace does not cover the sequences and steps of the inputs."""
     if traces.inputs_STD.ndim == 3:
         S, T, _ = traces.inputs_STD.shape
-        sound = all(gate.ndim == 3 and gate.shape[:2] == (S, T) for gate in traces.gates.values())
-        sound &= all(map_.ndim == 4 and map_.shape[::2] == (S, T) for map_ in traces.attention.values())
-        sound &= all(map_.shape[-1] == T for map_ in traces.attention.values())
-        if sound:
+        fits = all(gate.ndim == 3 and gate.shape[:2] == (S, T) for gate in traces.gates.values())
+        fits &= all(weights.ndim == 4 and weights.shape[::2] == (S, T) for weights in traces.attention.values())
+        fits &= all(weights.shape[-1] == T for weights in traces.attention.values())
+        if fits:
             return
-    raise StoreError(f"{where}: its traces do not fit the inputs; run its case again to have them")
+    raise StoreError(f"{path}: the shapes of traces and inputs do not match; run the case again to create them")

@@ -1,4 +1,4 @@
-"""Whether a store still says what was written: every file's seal, schema, key, place and artifacts."""
+"""Verify the checksum, schema, key, location and artifacts of every file in a store."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import psutil
 from results.schema.record import Record
 from results.schema.run import RunFile
 from results.store.document import NewerSchema, StoreError, read_bytes, read_document, reading_many
-from results.store.store import MAX_FILE_BYTES, Run, Store, artifact_digest, check_place
+from results.store.store import MAX_FILE_BYTES, Run, Store, artifact_digest, check_file_name
 
 Kind = Literal["damaged", "newer", "missing", "misplaced", "left over", "set aside", "conflict", "unclaimed"]
 HARMLESS: frozenset[Kind] = frozenset(("left over", "set aside", "conflict", "unclaimed"))
-"""What stands beside a sound store and takes nothing from it."""
-ASIDE = re.compile(r"\.(?P<name>.+)\.(?P<writer>[0-9]+)")
-"""What a writer's file is called before it is renamed into place."""
+"""Kinds of flaws that do not affect the records of a store."""
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<writer>[0-9]+)")
+"""Name of a file that is being written, before it is renamed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flaw:
-    """A file that is not as it should be, and why."""
+    """A file with a problem, and the reason."""
 
     path: Path
     kind: Kind
@@ -33,12 +33,13 @@ class Flaw:
 
     @property
     def is_harmless(self) -> bool:
+        """Whether the records of the store are unaffected."""
         return self.kind in HARMLESS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What was looked at, and what was found."""
+    """The number of verified files, and all flaws."""
 
     runs: int
     records: int
@@ -47,24 +48,27 @@ class Inspection:
 
     @property
     def is_sound(self) -> bool:
+        """Whether all flaws are harmless."""
         return all(flaw.is_harmless for flaw in self.flaws)
 
 
 def verify(store: Store) -> Inspection:
-    """Look at every file of every run. Raises `StoreError` where the store is no folder that can be read."""
+    """Verify every file of every run. Raises `StoreError` if the store is not a readable folder."""
     try:
         folders = sorted(path for path in store.folder.iterdir() if path.is_dir())
     except OSError as error:
-        raise StoreError(f"cannot read the store {store.folder}: {error.strerror}; give another with --store") from None
+        raise StoreError(
+            f"cannot read the store {store.folder}: {error.strerror}; choose another with --store"
+        ) from None
     runs = [Run(path) for path in folders if _looks_like_a_run(path)]
-    looks = [_Look(run) for run in runs]
+    verifiers = [_RunVerifier(run) for run in runs]
     with reading_many():
-        flaws = [flaw for look in looks for flaw in look.flaws()]
+        flaws = [flaw for verifier in verifiers for flaw in verifier.flaws()]
     flaws += [flaw for path in store.folder.glob(".*") if path.is_file() for flaw in _left_over(path)]
     return Inspection(
         runs=len(runs),
-        records=sum(look.records for look in looks),
-        artifacts=sum(look.artifacts for look in looks),
+        records=sum(verifier.records for verifier in verifiers),
+        artifacts=sum(verifier.artifacts for verifier in verifiers),
         flaws=tuple(flaws),
     )
 
@@ -73,8 +77,8 @@ def _looks_like_a_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("run.json", "records", "artifacts"))
 
 
-class _Look:
-    """One run's folder, file by file."""
+class _RunVerifier:
+    """Verifier of the files of one run."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.records, self.artifacts = run, 0, 0
@@ -87,14 +91,14 @@ class _Look:
             file = read_document(path, RunFile)
             planned = {case.key for case in file.cases}
             if file.id != self.run.id:
-                yield Flaw(path=path, kind="misplaced", reason=f"it is the file of run {file.id}")
+                yield Flaw(path=path, kind="misplaced", reason=f"it belongs to run {file.id}")
         except NewerSchema as error:
             yield Flaw(path=path, kind="newer", reason=str(error))
         except StoreError as error:
             yield Flaw(path=path, kind="damaged" if path.exists() else "missing", reason=str(error))
         for path in self.run.record_paths():
             yield from self._of_record(path, planned)
-        yield from self._beside()
+        yield from self._other_files()
 
     def _of_record(self, path: Path, planned: set[str] | None) -> Iterator[Flaw]:
         self.records += 1
@@ -107,39 +111,39 @@ class _Look:
             yield Flaw(path=path, kind="damaged", reason=str(error))
             return
         try:
-            check_place(record, path)
+            check_file_name(record, path)
         except StoreError as error:
             yield Flaw(path=path, kind="misplaced", reason=str(error))
             return
         if planned is not None and record.key not in planned:
-            yield Flaw(path=path, kind="misplaced", reason="its run has no such case")
-        for name, place in record.artifacts.items():
-            artifact = self.run.folder / place
+            yield Flaw(path=path, kind="misplaced", reason="the run has no such case")
+        for name, relative in record.artifacts.items():
+            artifact = self.run.folder / relative
             self.artifacts += 1
             self.claimed.add(artifact)
             reason = damage_of_artifact(self.run, record, name)
             if reason is not None:
                 yield Flaw(path=artifact, kind="damaged" if artifact.exists() else "missing", reason=reason)
 
-    def _beside(self) -> Iterator[Flaw]:
+    def _other_files(self) -> Iterator[Flaw]:
         for folder, _, names in os.walk(self.run.folder):
             is_artifacts = (self.run.folder / "artifacts") in (Path(folder), *Path(folder).parents)
             for name in sorted(names):
                 path = Path(folder) / name
                 if name.endswith(".damaged"):
-                    yield Flaw(path=path, kind="set aside", reason="a damaged record that was set aside before")
+                    yield Flaw(path=path, kind="set aside", reason="a damaged record that was set aside")
                 elif name.endswith(".conflict"):
-                    yield Flaw(path=path, kind="conflict", reason="kept by a merge beside another of the same name")
-                elif ASIDE.fullmatch(name):
+                    yield Flaw(path=path, kind="conflict", reason="a merge found a different file with the same name")
+                elif TEMPORARY.fullmatch(name):
                     yield from _left_over(path)
                 elif is_artifacts and path not in self.claimed:
-                    yield Flaw(path=path, kind="unclaimed", reason="no record names it")
+                    yield Flaw(path=path, kind="unclaimed", reason="no record refers to it")
 
 
 def _left_over(path: Path) -> Iterator[Flaw]:
-    found = ASIDE.fullmatch(path.name)
-    if found is not None and not _is_alive(int(found["writer"])):
-        reason = f"a writer that was stopped left it in place of {found['name']}"
+    match = TEMPORARY.fullmatch(path.name)
+    if match is not None and not _is_alive(int(match["writer"])):
+        reason = f"a process was stopped while it wrote {match['name']}"
         yield Flaw(path=path, kind="left over", reason=reason)
 
 
@@ -151,7 +155,7 @@ def _is_alive(process: int) -> bool:
 
 
 def clean(flaws: tuple[Flaw, ...]) -> list[Path]:
-    """Remove what killed writers left over, and say which. Raises `StoreError`."""
+    """Remove the files that stopped processes left over, and return their paths. Raises `StoreError`."""
     removed = [flaw.path for flaw in flaws if flaw.kind == "left over"]
     for path in removed:
         try:
@@ -162,19 +166,19 @@ def clean(flaws: tuple[Flaw, ...]) -> list[Path]:
 
 
 def damage_of_artifact(run: Run, record: Record, name: str) -> str | None:
-    """Why an artifact is not what its record says; None where it is."""
-    place, expected = record.artifacts[name], record.artifact_digests.get(name)
-    path = run.folder / place
-    if not place.startswith(f"artifacts/{record.key}/"):
-        return "it does not stand in its record's own folder"
+    """Return why an artifact does not match its record, or None if it does."""
+    relative, expected = record.artifacts[name], record.artifact_digests.get(name)
+    path = run.folder / relative
+    if not relative.startswith(f"artifacts/{record.key}/"):
+        return "outside the artifact folder of its record"
     try:
         if not path.resolve().is_relative_to(run.folder.resolve()):
-            return "it leads out of its run's folder"
+            return "outside its run's folder"
         content = read_bytes(path, MAX_FILE_BYTES)
     except (OSError, RuntimeError):
-        return "it cannot be read"
+        return "cannot be read"
     except StoreError as error:
         return str(error)
     if expected is not None and artifact_digest(content) != expected:
-        return "damaged: its digest is not the one that its record keeps"
+        return "corrupt: digest differs from the record"
     return None

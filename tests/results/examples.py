@@ -1,4 +1,4 @@
-"""Documents for the tests of this room: one of each kind, with values that a test may check by hand."""
+"""Example documents for the tests of `results`, with known values."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def case(arch: str = "lstm:forget_bias=1", *, seed: int = 0, length: int = 32) -> Case:
+    """Return an example case."""
     protocol = Protocol(steps=100, batch=8, learning_rate=3e-3)
     return Case(arch=arch, task="first_last", length=length, width=16, seed=seed, protocol=protocol)
 
 
 def record(of: Case | None = None, **changes: Any) -> Record:
+    """Return an example record of a case, with some fields changed."""
     of = of or case()
     whole = Record(
         key=of.key,
@@ -66,6 +68,7 @@ def record(of: Case | None = None, **changes: Any) -> Record:
 
 
 def run_file(id: str = "20260102-030405-quick-abc123", *cases: Case, **changes: Any) -> RunFile:
+    """Return an example run file, with some fields changed."""
     whole = RunFile(
         id=id,
         plan="quick",
@@ -91,7 +94,7 @@ def run_file(id: str = "20260102-030405-quick-abc123", *cases: Case, **changes: 
 
 
 def stored(store: Path, *seeds: int) -> tuple[Any, list[Record]]:
-    """A run in `store` with one record a seed, and those records."""
+    """Create a run with one record per seed, and return it with its records."""
     records = [record(case(seed=seed)) for seed in seeds]
     run = Store(store).create(run_file("20260102-030405-quick-abc123", *(each.case for each in records)))
     for each in records:

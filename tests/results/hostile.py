@@ -1,9 +1,9 @@
-"""Files that mean harm, and a child process that reads them and says what that cost.
+"""Hostile files, and a child process that reads them and measures the cost.
 
     python -m tests.results.hostile record FOLDER
 
-reads every file of a folder as a record (`run`: as a run file, `plan`: as a plan) and prints, as JSON, what each was
-refused with, the processor's seconds that took, and the process's peak memory.
+Reads every file of a folder as a record (with `run`, as a run file; with `plan`, as a plan). Prints the error message
+and the processor time of each file, and the peak memory of the process, as JSON.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tests.results.examples import record, run_file
 MIB = 1 << 20
 GIGABYTE = 1 << 30
 LARGEST = 16 * MIB - 1000
-"""As much as is read at all."""
+"""Size of a file just below the limit of what is read."""
 
 
 def with_checksum(text: bytes) -> bytes:
-    """With a seal that fits: whoever means harm can compute one. The text is a JSON object that ends a line."""
-    seal = hashlib.sha256(text).hexdigest()[:16].encode()
-    return text.removesuffix(b"\n}") + b',\n "checksum": "' + seal + b'"\n}\n'
+    """Add a valid checksum, which an attacker can compute too, to a JSON object that ends with a newline and `}`."""
+    checksum = hashlib.sha256(text).hexdigest()[:16].encode()
+    return text.removesuffix(b"\n}") + b',\n "checksum": "' + checksum + b'"\n}\n'
 
 
 def _repeated(start: bytes, unit: bytes, size: int) -> bytes:
@@ -34,11 +34,11 @@ def _repeated(start: bytes, unit: bytes, size: int) -> bytes:
 
 
 def documents() -> dict[str, bytes]:
-    """Hostile documents by name, each with a seal that fits; what is refused unread is not among them."""
+    """Return hostile documents by name, most of them with a valid checksum and below the size limit."""
     whole = record().model_dump_json(indent=1).encode()
     many = b",\n".join(b' "%d": 0' % number for number in range(49_000))
     half_a_million = _repeated(b"", b"0,", 999_000)
-    found = {
+    texts = {
         "deep lists": _repeated(b'{"key": ', b"[", LARGEST) + b"\n}",
         "deep objects": _repeated(b'{"key": ', b'{"a":', 200_000) + b"\n}",
         "deep lists of version 1": b'{"schema_version": 1, "x": ' + b"[" * 400_000 + b"]" * 400_000 + b"\n}",
@@ -52,19 +52,19 @@ def documents() -> dict[str, bytes]:
         "many wrong measurements": b'{"measurements": [' + half_a_million + b"0]\n}",
         "many wrong cases": b'{"cases": [' + half_a_million + b"0]\n}",
         "many unknown fields": b"{\n" + many + b"\n}",
-        "many wrong places": b'{"measurements": [{"metric": "m", "samples": [], "at": {' + many + b"}}]\n}",
+        "many wrong locations": b'{"measurements": [{"metric": "m", "samples": [], "at": {' + many + b"}}]\n}",
         "too many unknown fields": b"{" + b",".join(b'"%d":0' % number for number in range(499_000)) + b"\n}",
         "many of version 1": b'{"schema_version": 1, "measurements": [' + b'{"samples":[]},' * 30_000 + b"{}]\n}",
         "NaN": whole.replace(b"0.875", b"NaN"),
         "infinity": whole.replace(b"0.875", b"-Infinity"),
         "a field twice": whole.replace(b'"status": "ok",', b'"status": "crashed",\n "status": "ok",'),
         "a field twice inside": whole.replace(b'"seed": 0,', b'"seed": 1,\n  "seed": 0,'),
-        "a path that climbs": whole.replace(b"artifacts/", b"../../artifacts/"),
+        "a path out of the folder": whole.replace(b"artifacts/", b"../../artifacts/"),
         "an absolute path": whole.replace(b'"artifacts/', b'"/etc/artifacts/'),
-        "a key that climbs": whole.replace(b'"key": "', b'"key": "../../'),
+        "a key out of the folder": whole.replace(b'"key": "', b'"key": "../../'),
     }
-    assert all(text.endswith(b"\n}") for text in found.values())
-    files = {name: with_checksum(text) for name, text in found.items()}
+    assert all(text.endswith(b"\n}") for text in texts.values())
+    files = {name: with_checksum(text) for name, text in texts.items()}
     files["a pickle"] = (
         b"\x80\x04\x95\x21\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x8c\x06system\x93\x8c\x06exit 9\x85R."
     )
@@ -73,7 +73,7 @@ def documents() -> dict[str, bytes]:
 
 
 def write_hostile(folder: Path) -> list[str]:
-    """Put every hostile file into a folder, one of a gigabyte among them, and say their names."""
+    """Write every hostile file and a file of one gigabyte into a folder, and return their names."""
     folder.mkdir(parents=True, exist_ok=True)
     files = documents()
     for name, content in files.items():
@@ -108,23 +108,23 @@ def _read_plan(path: Path) -> str | None:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process held; `ru_maxrss` would tell that of the process that started it."""
+    """Return the peak memory of this process. (`ru_maxrss` would include that of the parent process.)"""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) << 10
 
 
 def main() -> None:
-    """Read what the first argument says from the folder of the second."""
+    """Read every file of a folder (second argument) as the kind of the first argument."""
     kind, folder = sys.argv[1], Path(sys.argv[2])
     read = _read_plan if kind == "plan" else lambda path: _read(kind, path)
-    told: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     run_file()
     for path in sorted(folder.iterdir()):
         began = time.process_time()
         reason = read(path)
-        told[path.name] = {"reason": reason, "seconds": time.process_time() - began}
-    print(json.dumps({"files": told, "peak_bytes": peak_bytes()}))
+        results[path.name] = {"reason": reason, "seconds": time.process_time() - began}
+    print(json.dumps({"files": results, "peak_bytes": peak_bytes()}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Two runs made by code, alike but for what a test plants in the second."""
+"""Synthetic runs. They are equal up to noise, except for the changes that a test plants."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import numpy as np
 
 from results import Block, Case, Environment, Measurement, Model, Protocol, Record, RunFile
 
-PULSE_SECONDS = 0.005
+CALIBRATION_SECONDS = 0.005
 PROTOCOL = Protocol(steps=100)
 Slower = Callable[[Case, str], float]
+"""Slow-down of a case's metric as a logarithm."""
 Scored = Callable[[Case, np.random.Generator], float]
+"""Score of a case."""
 
 
 def nothing(case: Case, metric: str) -> float:
+    """Slow nothing down."""
     return 0.0
 
 
 def solved(case: Case, generator: np.random.Generator) -> float:
+    """Return a score that depends on the seed only."""
     return 0.9 + 0.1 * case.seed / 10
 
 
@@ -33,7 +37,7 @@ def case_of(arch: str, task: str = "first_last", length: int = 32, seed: int = 0
 def grid(
     archs: Sequence[str] = ("rnn", "lstm"), tasks: int = 2, lengths: Sequence[int] = (32,), seeds: int = 2
 ) -> list[Case]:
-    """A plan's cases; plan `quick` is `grid(("rnn", "lstm", "gru", "transformer"), 3, (32, 128), 3)`."""
+    """Return the cases of a plan. `grid(("rnn", "lstm", "gru", "transformer"), 3, (32, 128), 3)` is plan `quick`."""
     return [
         case_of(arch, f"task{task}", length, seed)
         for arch in archs
@@ -53,44 +57,59 @@ def run_of(
     scored: Scored = solved,
     positions: Sequence[int] = (16, 128),
     samples: int = 3,
-    pulse: float = PULSE_SECONDS,
+    calibration: float = CALIBRATION_SECONDS,
     **environment: Any,
 ) -> tuple[RunFile, list[Record]]:
-    """A run and its records. Timings are log-normal over processes, whose seeds share their noise."""
+    """Return a run file and its records.
+
+    Timings are log-normal over processes, and the seeds of a process share its noise.
+
+    Args:
+        cases: Cases of the run.
+        draw: Seed of the noise, and part of the run's id.
+        processes: Number of fresh processes per timing.
+        noise: Standard deviation of the logarithm of timings over processes.
+        slower: Slow-down of each case and metric.
+        scored: Score of each case.
+        positions: Positions of the streaming measurements.
+        samples: Samples per timing and process.
+        calibration: Calibration seconds of every block.
+        **environment: Fields of the environment that differ from the defaults.
+    """
     cases = list(cases)
     generator = np.random.default_rng(draw)
-    places = [("forward_seconds", "batch", 1), ("forward_seconds", "batch", 32), ("train_step_seconds", "batch", 32)]
-    places += [("step_seconds", "position", position) for position in positions]
+    locations = [("forward_seconds", "batch", 1), ("forward_seconds", "batch", 32), ("train_step_seconds", "batch", 32)]
+    locations += [("step_seconds", "position", position) for position in positions]
     shared: dict[tuple[object, ...], np.ndarray[Any, Any]] = {}
     records = []
     for case in cases:
-        found = [
+        measurements = [
             Measurement(metric="accuracy", at={"length": times * case.length}, samples=(scored(case, generator),))
             for times in (1, 2, 4)
         ]
-        for metric, kind, value in places:
+        for metric, kind, value in locations:
             group = (case.arch, case.task, case.length, metric, value)
             if group not in shared:
                 shared[group] = noise * generator.standard_normal(processes)
             for process in range(processes):
                 middle = 1e-4 * math.exp(shared[group][process] + slower(case, metric))
-                found.append(
+                measurements.append(
                     Measurement(
                         metric=metric,
                         at={kind: value},
                         samples=tuple(middle * (1 + 0.01 * (i - samples // 2)) for i in range(samples)),
-                        blocks=(Block(calibration_seconds=pulse),),
+                        blocks=(Block(calibration_seconds=calibration),),
                         process=process,
                     )
                 )
-        found.append(Measurement(metric="state_bytes", at={"position": 16}, samples=(512.0,)))
+        measurements.append(Measurement(metric="state_bytes", at={"position": 16}, samples=(512.0,)))
         records.append(
             Record(
                 key=case.key,
                 case=case,
                 status="ok",
                 model=Model(parameters=1000, width=16, depth=2),
-                measurements=tuple(found),
+                measurements=tuple(measurements),
                 repetitions=processes,
             )
         )

@@ -1,4 +1,4 @@
-"""The table for pandas: one row a measurement, and the values that the records hold."""
+"""Test the pandas tables: rows, columns and values."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ COLUMNS = {"key", "arch", "task", "length", "seed", "status", "parameters", "met
 
 
 @pytest.mark.parametrize("reader", [load, samples, cases])
-def test_damaged_records_are_left_out_with_a_warning(reader: Callable[[Path], object], tmp_path: Path) -> None:
+def test_damaged_records_are_omitted_with_a_warning(reader: Callable[[Path], object], tmp_path: Path) -> None:
     run, _ = stored(tmp_path / "runs", 0, 1)
     run.record_paths()[1].write_text("{}", encoding="utf-8")
     with pytest.warns(
-        UserWarning, match=r"^1 of 2 records of .* left out; carousel verify .*runs names them$"
+        UserWarning, match=r"^omitted 1 of 2 records of .*; run `carousel verify .*runs` to list them$"
     ) as warned:
         reader(run.folder)
     assert warned[0].filename == __file__
 
 
-def test_one_row_a_measurement_with_its_values() -> None:
+def test_load_has_one_row_per_measurement() -> None:
     first, crashed = record(), record(case("gru", seed=3), status="crashed", measurements=(), model=None)
     table = frame([first, crashed, record(case("gru", seed=4), model=None)])
     assert len(table) == 6
@@ -68,7 +68,7 @@ def test_no_records_give_an_empty_table_with_its_columns() -> None:
         assert set(table.columns) >= COLUMNS
 
 
-def test_a_run_is_loaded_by_path_and_as_the_latest(tmp_path: Path) -> None:
+def test_a_run_is_loaded_by_path_and_as_latest(tmp_path: Path) -> None:
     run, records = stored(tmp_path, 0, 1)
     from results import Store
 
@@ -79,14 +79,14 @@ def test_a_run_is_loaded_by_path_and_as_the_latest(tmp_path: Path) -> None:
         assert set(table["key"]) == {each.key for each in records}
 
 
-def test_a_path_without_a_run_is_one_line(tmp_path: Path) -> None:
+def test_a_path_without_a_run_raises_an_error(tmp_path: Path) -> None:
     stored(tmp_path, 0)
     for path in (tmp_path / "nothing", tmp_path / "20260102", tmp_path / "missing" / "latest"):
         with pytest.raises(StoreError, match="no run"):
             load(path)
 
 
-def test_one_row_a_sample_with_process_block_and_every_field_of_the_case(tmp_path: Path) -> None:
+def test_samples_has_one_row_per_sample_with_process_block_and_case(tmp_path: Path) -> None:
     run, _ = stored(tmp_path)
     first = record()
     blocks = (Block(calibration_seconds=0.1, load=0.5), Block(calibration_seconds=0.2))
@@ -111,14 +111,14 @@ def test_one_row_a_sample_with_process_block_and_every_field_of_the_case(tmp_pat
     assert (row["protocol_evaluate_at"], row["environment_packages"]) == ("1x 2x 4x", '{"numpy": "2.0.0"}')
 
 
-def test_blocks_of_unequal_size_are_cut_evenly_and_in_order() -> None:
+def test_samples_are_assigned_to_blocks_evenly_and_in_order() -> None:
     blocks = tuple(Block(calibration_seconds=float(number)) for number in range(3))
     measured = Measurement(metric="step_seconds", samples=(0.0,) * 7, blocks=blocks)
     table = sample_frame(run_file(), [record(measurements=(measured,))])
     assert list(table["block"]) == [0, 0, 0, 1, 1, 2, 2]
 
 
-def test_whole_numbers_stay_whole_where_some_are_missing_and_the_largest_become_text() -> None:
+def test_integers_stay_integers_with_missing_values_and_large_ones_become_text() -> None:
     far = Measurement(metric="accuracy", at={"length": 10**30}, samples=(0.5,))
     table = sample_frame(run_file(), [record(), record(case(seed=1), measurements=(far,))])
     assert list(table["at_length"].dropna()) == ["32", "64", str(10**30)]
@@ -132,7 +132,7 @@ def test_no_samples_give_an_empty_table() -> None:
     assert {"run", "key", "metric", "value"} <= set(table.columns)
 
 
-def test_one_row_a_case_and_a_planned_case_without_a_record_is_missing() -> None:
+def test_cases_has_one_row_per_planned_case() -> None:
     timed = Measurement(metric="step_seconds", at={"position": 16}, samples=(1.0, 5.0, 9.0, 100.0, 2.0))
     scored = Measurement(metric="accuracy", at={"length": 32}, samples=(0.5, 0.75))
     first = record(measurements=(timed, scored))
@@ -142,7 +142,7 @@ def test_one_row_a_case_and_a_planned_case_without_a_record_is_missing() -> None
     assert (table["train_steps"][0], table["stopped"][0], table["seed"][1]) == (100, "budget", 1)
 
 
-def test_the_examples_of_the_docstrings_are_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_docstring_examples_are_correct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(FIXTURES / "schema-3", tmp_path / "carousel-runs")
     monkeypatch.chdir(tmp_path)
     ran = doctest.testmod(frames, optionflags=doctest.NORMALIZE_WHITESPACE)

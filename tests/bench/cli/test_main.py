@@ -62,7 +62,7 @@ BAD_INPUT = {
     "a store that is a file": (["run", "tiny.toml", "--store", "tiny.toml"], 2, "cannot write to the store"),
     "a store below a file": (["run", "tiny.toml", "--store", "tiny.toml/runs"], 2, "--store"),
     "a run that does not exist": (["show", "nothing"], 2, "no runs in carousel-runs"),
-    "a report of nothing": (["report"], 2, "`carousel run` makes one"),
+    "a report of nothing": (["report"], 2, "start one with `carousel run`"),
     "architectures that select nothing": (["run", "tiny.toml", "-a", "x*"], 5, "no architecture matches x*"),
     "tasks that select nothing": (["run", "tiny.toml", "-t", "!*"], 5, "no task matches !*"),
     "everything taken away": (["run", "tiny.toml", "-a", "!rnn", "-a", "!lstm"], 5, "no architecture matches"),

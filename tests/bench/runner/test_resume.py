@@ -146,7 +146,7 @@ def test_a_run_with_a_newer_record_is_refused_and_left_as_it_is(
     damaged.write_bytes(b"half a rec")
     before = files_of(run)
     with pytest.raises(
-        StoreError, match=r"newer Carousel \(schema 99\); update to read it, or .* --no-resume"
+        StoreError, match=r"newer version of Carousel \(schema 99\); update Carousel to read it, or .* --no-resume"
     ) as caught:
         run_quietly(request_for(tmp_path))
     assert str(newer) in str(caught.value)

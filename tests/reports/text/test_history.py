@@ -10,12 +10,12 @@ import pytest
 from reports.figures.history import MAX_PANELS, history_figure
 from reports.html.history import history_page
 from reports.text.history import MAX_BARS, change_in_words, levels, spark, value_with_interval
-from results import Interval, Seen, Series
+from results import HistoryPoint, Interval, Series
 
 
 def series(*values: float, changes: tuple[int, ...] = (), arch: str = "lstm", metric: str = "accuracy") -> Series:
     seen = tuple(
-        Seen(
+        HistoryPoint(
             run=f"run-{i}",
             created=f"2026-01-{i + 1:02}T00:00:00Z",
             commit=None,
@@ -32,7 +32,7 @@ def series(*values: float, changes: tuple[int, ...] = (), arch: str = "lstm", me
         metric=metric,
         at={"length": 32},
         environment="cpu a processor",
-        seen=seen,
+        points=seen,
         changes=changes,
     )
 
@@ -57,10 +57,10 @@ def test_change_is_described_by_the_levels_before_and_after() -> None:
 def test_infinite_interval_is_left_out() -> None:
     whole = series(0.9)
     assert value_with_interval(whole, 0) == "0.900 (0.890–0.910)"
-    alone = whole.seen[0].__class__(
+    alone = whole.points[0].__class__(
         run="r", created="2026", commit=None, value=Interval(-float("inf"), 0.9, float("inf")), units=1
     )
-    single = Series(**{name: getattr(whole, name) for name in Series.__slots__ if name != "seen"}, seen=(alone,))
+    single = Series(**{name: getattr(whole, name) for name in Series.__slots__ if name != "points"}, points=(alone,))
     assert value_with_interval(single, 0) == "0.900"
 
 

@@ -1,4 +1,4 @@
-"""The ledger's verdicts follow from records whose numbers are known."""
+"""Test the verdicts on claims for records with known numbers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from results import Case, Claim, Entry, EvalPoint, Measurement, Protocol, Quantity, Record, epoch_of, judge
 from tests.results import examples
 
-CLOSE = 1e-12
-"""Sums of a few doubles."""
+ROUNDING = 1e-12
+"""Rounding error of sums of a few doubles."""
 FIXED = Protocol(train_sequences=100, epochs=8, batch=50)
 
 
@@ -38,27 +38,29 @@ def scored(of: Case, *scores: float, metric: str = "accuracy", **at: int) -> Rec
     return examples.record(of, measurements=tuple(Measurement(metric=metric, at=at, samples=(x,)) for x in scores))
 
 
-def judged(one: Claim, records: Sequence[Record], planned: Sequence[Case] = ()) -> Entry:
-    (entry,) = judge([one], [*(record.case for record in records), *planned], records)
+def judged(of: Claim, records: Sequence[Record], planned: Sequence[Case] = ()) -> Entry:
+    """Judge one claim. `planned` are cases without records."""
+    (entry,) = judge([of], [*(record.case for record in records), *planned], records)
     return entry
 
 
 def seeds(arch: str, *scores: float, **changes: Any) -> list[Record]:
+    """Return one record per score, with seeds from 0."""
     return [scored(case(arch, seed, **changes), score) for seed, score in enumerate(scores)]
 
 
-def test_the_mean_over_seeds_decides() -> None:
+def test_the_mean_over_seeds_decides_the_verdict() -> None:
     entry = judged(claim(), seeds("lstm", 0.85, 0.95, 0.93))
     assert (entry.verdict, entry.depends_on, entry.settled) == ("reproduced", "", False)
     (finding,) = entry.findings
     assert finding.values == (0.85, 0.95, 0.93)
     assert finding.interval is not None
-    assert finding.interval.middle == pytest.approx(0.91, abs=CLOSE)
+    assert finding.interval.middle == pytest.approx(0.91, abs=ROUNDING)
     entry = judged(claim(), seeds("lstm", 0.80, 0.81, 0.82))
     assert (entry.verdict, entry.settled) == ("not reproduced", True)
 
 
-def test_both_bounds_count() -> None:
+def test_a_value_must_be_within_both_bounds() -> None:
     between = claim(at_least=0.6, at_most=0.7)
     assert [judged(between, seeds("rnn", x, x)).verdict for x in (0.59, 0.6, 0.7, 0.71)] == [
         "not reproduced",
@@ -68,13 +70,13 @@ def test_both_bounds_count() -> None:
     ]
 
 
-def test_rounding_decides_nothing() -> None:
+def test_rounding_does_not_change_the_verdict() -> None:
     assert 0.813 - 0.808 < 0.005
     assert claim(at_least=0.005).holds(0.813 - 0.808) and claim(at_least=None, at_most=0.3).holds(0.1 + 0.2)
     assert not claim(at_least=0.005).holds(0.004999)
 
 
-def test_an_interval_over_both_bounds_settles_nothing() -> None:
+def test_a_verdict_is_not_settled_if_the_interval_contains_a_bound() -> None:
     between = claim(at_least=0.6, at_most=0.7)
     assert [judged(between, seeds("rnn", *scores)).settled for scores in ((0.1, 0.9), (0.5,), (0.65, 0.65))] == [
         False,
@@ -85,8 +87,8 @@ def test_an_interval_over_both_bounds_settles_nothing() -> None:
     assert claim(quantity={"metric": "state_bytes"}).exact and not claim(quantity={"metric": "accuracy"}).exact
 
 
-def test_a_single_seed_is_firm_where_it_lies_further_off_than_other_seeds_lie_apart() -> None:
-    """Three seeds that spread by 0.01: Student's t of two degrees of freedom is 4.303, so a seed reaches 0.043."""
+def test_a_single_seed_is_robust_if_the_widest_interval_of_other_conditions_excludes_the_bound() -> None:
+    """The standard deviation of three seeds is 0.01. With t = 4.303 (two degrees of freedom), that is ±0.043."""
     three = seeds("lstm", 0.94, 0.95, 0.96)
     for score, robust in ((0.94, False), (0.944, True), (0.86, False), (0.856, True)):
         entry = judged(claim(), [*three, *seeds("gru", score)])
@@ -97,14 +99,14 @@ def test_a_single_seed_is_firm_where_it_lies_further_off_than_other_seeds_lie_ap
     assert judged(claim(), fewer).robust(judged(claim(), fewer).findings[-1])
 
 
-def test_values_stay_within_what_they_can_be() -> None:
+def test_the_range_depends_on_the_unit() -> None:
     assert claim().range == (0, 1) == claim(quantity={"curve": "fit_score"}).range
     assert claim(quantity={"metric": "memory_trace"}).range == (-math.inf, 1)
     assert claim(quantity={"curve": "loss_gap"}).range == (-math.inf, math.inf)
     assert claim(against={"cases": {"arch": ["lstm"]}}).range == (-math.inf, math.inf)
 
 
-def test_what_decides_is_found() -> None:
+def test_the_deciding_factor_is_reported() -> None:
     records = [
         *seeds("lstm", 0.5, 0.6),
         *seeds("lstm:forget_bias=1.0", 0.5, 0.6),
@@ -117,7 +119,7 @@ def test_what_decides_is_found() -> None:
     assert [finding.holds for finding in entry.findings] == [False, False, True, True]
 
 
-def test_two_differences_that_decide_together_are_named_together() -> None:
+def test_two_factors_that_decide_together_are_reported_together() -> None:
     records = [
         *seeds("lstm", 0.5),
         *seeds("lstm:init=orthogonal", 0.95),
@@ -130,14 +132,14 @@ def test_two_differences_that_decide_together_are_named_together() -> None:
     )
 
 
-def test_differences_that_cannot_be_told_apart_are_both_named() -> None:
+def test_alternative_explanations_are_all_reported() -> None:
     records = [*seeds("lstm", 0.5), *seeds("gru:init=orthogonal", 0.95)]
     assert judged(claim(), records).depends_on == (
         "architecture (holds with gru; not with lstm) or init (holds with orthogonal; not with its default)"
     )
 
 
-def test_what_is_planned_and_not_measured_is_said() -> None:
+def test_planned_cases_without_records_are_not_measured() -> None:
     entry = judged(claim(), [], planned=[case(seed=0), case(seed=1)])
     assert entry.verdict == "not measured"
     assert [(finding.seeds, finding.values) for finding in entry.findings] == [(2, ())]
@@ -150,7 +152,7 @@ def test_a_diverged_case_has_no_value() -> None:
     assert judged(claim(), [broken]).verdict == "not measured"
 
 
-def test_patterns_choose_and_take_away() -> None:
+def test_patterns_include_and_exclude_cases() -> None:
     records = [*seeds("lstm", 0.95), *seeds("lstm:dropout=0.3", 0.5), *seeds("gru", 0.4)]
     assert judged(claim(cases={"arch": ["lstm*", "!*dropout*"]}), records).verdict == "reproduced"
     decayed = FIXED.model_copy(update={"weight_decay": 0.1})
@@ -159,7 +161,7 @@ def test_patterns_choose_and_take_away() -> None:
     assert judged(claim(cases={"protocol": {"weight_decay": 0.1}}), records).verdict == "not reproduced"
 
 
-def test_a_comparison_is_made_seed_by_seed_on_one_task() -> None:
+def test_architectures_are_compared_per_seed_on_the_same_task() -> None:
     records = [
         *seeds("gru", 0.90, 0.80),
         *seeds("lstm", 0.80, 0.85),
@@ -167,24 +169,24 @@ def test_a_comparison_is_made_seed_by_seed_on_one_task() -> None:
     ]
     against = claim(cases={"arch": ["gru"]}, against={"cases": {"arch": ["lstm"]}}, at_least=0.0)
     (finding,) = judged(against, records).findings
-    assert finding.values == pytest.approx((0.10, -0.05), abs=CLOSE)
+    assert finding.values == pytest.approx((0.10, -0.05), abs=ROUNDING)
     assert (finding.arch, finding.against) == ("gru", "lstm")
     share = claim(cases={"arch": ["gru"]}, against={"cases": {"arch": ["lstm"]}, "by": "ratio"}, at_least=1.0)
-    assert judged(share, records).findings[0].values == pytest.approx((0.9 / 0.8, 0.8 / 0.85), abs=CLOSE)
+    assert judged(share, records).findings[0].values == pytest.approx((0.9 / 0.8, 0.8 / 0.85), abs=ROUNDING)
 
 
-def test_what_both_sides_share_is_named_once() -> None:
+def test_a_factor_that_both_sides_share_is_reported_once() -> None:
     records = [
-        one
+        record
         for task, score in (("first_last", 0.9), ("first_last:rule=product", 0.5))
-        for one in (*seeds("gru", score, task=task), *seeds("lstm", 0.8, task=task))
+        for record in (*seeds("gru", score, task=task), *seeds("lstm", 0.8, task=task))
     ]
     against = claim(cases={"arch": ["gru"]}, against={"cases": {"arch": ["lstm"]}}, at_least=0.0)
     assert judged(against, records).depends_on == "rule (holds with its default; not with product)"
 
 
-def test_two_places_of_one_case_are_compared() -> None:
-    one = examples.record(
+def test_two_locations_of_one_case_are_compared() -> None:
+    record = examples.record(
         case(),
         measurements=tuple(
             Measurement(metric="step_seconds", at={"position": position}, samples=samples)
@@ -196,10 +198,11 @@ def test_two_places_of_one_case_are_compared() -> None:
         against={"quantity": {"metric": "step_seconds", "at": {"position": 1}}, "by": "ratio"},
         at_least=2.9,
     )
-    assert judged(grows, [one]).findings[0].values == pytest.approx((3.0,), abs=CLOSE)
+    assert judged(grows, [record]).findings[0].values == pytest.approx((3.0,), abs=ROUNDING)
 
 
 def curved(*fits: float) -> Record:
+    """Return a record with one evaluation per fit score, every two steps."""
     points = tuple(
         EvalPoint(
             step=2 * (number + 1),
@@ -211,9 +214,9 @@ def curved(*fits: float) -> Record:
         )
         for number, fit in enumerate(fits)
     )
-    one = examples.record(case())
-    assert one.training is not None
-    return one.model_copy(update={"training": one.training.model_copy(update={"curve": points})})
+    record = examples.record(case())
+    assert record.training is not None
+    return record.model_copy(update={"training": record.training.model_copy(update={"curve": points})})
 
 
 @pytest.mark.parametrize(
@@ -228,38 +231,38 @@ def curved(*fits: float) -> Record:
         ({"model": "parameters"}, 3538.0),
     ],
 )
-def test_curves_are_read_by_epoch(quantity: dict[str, Any], value: float) -> None:
-    """Two steps are an epoch: 100 sequences in batches of 50."""
+def test_curves_are_reduced_by_epoch(quantity: dict[str, Any], value: float) -> None:
+    """An epoch has two steps: 100 sequences in batches of 50."""
     entry = judged(claim(quantity=quantity, at_least=-9.0), [curved(0.6, 0.9, 1.0, 0.8)])
-    assert entry.findings[0].values == pytest.approx((value,), abs=CLOSE)
+    assert entry.findings[0].values == pytest.approx((value,), abs=ROUNDING)
 
 
-def test_nothing_after_the_last_epoch_is_nothing() -> None:
+def test_a_curve_without_evaluations_in_range_is_not_measured() -> None:
     assert judged(claim(quantity={"curve": "fit_score", "from_epoch": 5}), [curved(0.6)]).verdict == "not measured"
 
 
-def test_an_epoch_ends_with_its_last_batch_however_small() -> None:
+def test_an_epoch_includes_its_incomplete_last_batch() -> None:
     assert epoch_of(79 * 30, Protocol(train_sequences=5000, epochs=100, batch=64)) == 30
     assert epoch_of(7, Protocol(steps=9)) == 7
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"at_least": None}, "at_least, at_most or both"),
-        ({"quantity": {"metric": "acuracy"}}, "no metric 'acuracy'"),
+        ({"quantity": {"metric": "acuracy"}}, "unknown metric 'acuracy'"),
         ({"quantity": {}}, "one of metric, curve and model"),
         ({"quantity": {"metric": "accuracy", "model": "parameters"}}, "one of metric, curve and model"),
         ({"against": {}}, "other cases or another quantity"),
         ({"colour": "red"}, "Extra inputs"),
     ],
 )
-def test_a_claim_that_cannot_be_judged_is_refused(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValidationError, match=words):
+def test_an_invalid_claim_is_rejected(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         claim(**changes)
 
 
-def test_rules_are_told_in_words() -> None:
+def test_rules_are_written_as_text() -> None:
     assert claim().rule == "at least 0.9"
     assert claim(at_least=None, at_most=0.5).rule == "at most 0.5"
     assert claim(at_least=0.6, at_most=0.7).rule == "between 0.6 and 0.7"

@@ -1,4 +1,4 @@
-"""Verdicts of whole comparisons, on runs with something planted in them."""
+"""Test the verdicts of comparisons on synthetic runs with planted changes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 from results import Block, Case, Protocol
 from results.comparison.compare import EVERYWHERE, Comparison, compare
 from results.comparison.verdict import Thresholds
-from results.statistics import permutation as resample
+from results.statistics import permutation
 from tests import promises
 from tests.results.planted import PROTOCOL, case_of, grid, run_of
 
 CASES = grid(tasks=2, seeds=2)
 STEP_20 = math.log(1.2)
 FEW = 7
-"""Timings of one case: too few for the order of the processes alone to tell much."""
+"""Timings of one case: too few for the test of order to detect a drift."""
 
 
 def slow_lstm(case: Case, metric: str) -> float:
@@ -31,67 +31,73 @@ def verdicts(comparison: Comparison, **of: Any) -> set[str]:
 
 
 class TestTimings:
-    def test_the_same_twice_is_unchanged(self) -> None:
-        found = compare(run_of(CASES, 1), run_of(CASES, 2))
-        assert verdicts(found, kind="timing") == {"unchanged"}
-        assert len([row for row in found.rows if row.kind == "timing"]) == 2 * 2 * 5
+    def test_two_runs_without_a_change_are_unchanged(self) -> None:
+        comparison = compare(run_of(CASES, 1), run_of(CASES, 2))
+        assert verdicts(comparison, kind="timing") == {"unchanged"}
+        assert len([row for row in comparison.rows if row.kind == "timing"]) == 2 * 2 * 5
 
-    def test_a_planted_slow_down_is_found_where_it_is_and_nowhere_else(self) -> None:
-        found = compare(run_of(CASES, 1), run_of(CASES, 2, slower=slow_lstm))
-        regressed = {(row.arch, row.metric) for row in found.rows if row.verdict == "regressed"}
+    def test_a_planted_slow_down_is_the_only_regression(self) -> None:
+        comparison = compare(run_of(CASES, 1), run_of(CASES, 2, slower=slow_lstm))
+        regressed = {(row.arch, row.metric) for row in comparison.rows if row.verdict == "regressed"}
         assert regressed == {("lstm", "step_seconds")}
-        assert found.rows[0].verdict == "regressed"
-        for row in found.rows:
+        assert comparison.rows[0].verdict == "regressed"
+        for row in comparison.rows:
             if row.verdict == "regressed":
-                assert row.effect == pytest.approx(0.2, abs=0.15)  # five standard errors at 5% noise, six a side
+                assert row.effect == pytest.approx(
+                    0.2, abs=0.15
+                )  # five standard errors at 5% noise with six units per side
                 assert row.low is not None and row.effect is not None and row.high is not None
                 assert row.low < row.effect < row.high
 
-    def test_the_other_way_round_it_is_improved(self) -> None:
-        found = compare(run_of(CASES, 2, slower=slow_lstm), run_of(CASES, 1))
-        assert {(row.arch, row.metric) for row in found.rows if row.verdict == "improved"} == {("lstm", "step_seconds")}
-        assert not found.count("regressed")
+    def test_a_slow_down_in_the_base_is_an_improvement(self) -> None:
+        comparison = compare(run_of(CASES, 2, slower=slow_lstm), run_of(CASES, 1))
+        assert {(row.arch, row.metric) for row in comparison.rows if row.verdict == "improved"} == {
+            ("lstm", "step_seconds")
+        }
+        assert not comparison.count("regressed")
 
-    def test_too_few_processes_are_inconclusive_and_say_how_many_more(self) -> None:
-        found = compare(run_of(CASES, 1), run_of(CASES, 2, processes=1, slower=slow_lstm))
-        rows = [row for row in found.rows if row.kind == "timing"]
-        assert {(row.verdict, row.further) for row in rows} == {("inconclusive", 3)}
+    def test_too_few_processes_are_inconclusive_with_the_number_of_additional_units(self) -> None:
+        comparison = compare(run_of(CASES, 1), run_of(CASES, 2, processes=1, slower=slow_lstm))
+        rows = [row for row in comparison.rows if row.kind == "timing"]
+        assert {(row.verdict, row.additional_units) for row in rows} == {("inconclusive", 3)}
         enough = compare(run_of(CASES, 1), run_of(CASES, 2, processes=4))
         assert "inconclusive" not in verdicts(enough, kind="timing", reason="too few: 6 against 4 processes")
 
-    def test_a_threshold_of_ones_own_decides(self) -> None:
+    def test_a_custom_threshold_decides_the_verdict(self) -> None:
         runs = run_of(CASES, 1, noise=0.01), run_of(CASES, 2, noise=0.01, slower=slow_lstm)
         assert compare(*runs, thresholds=Thresholds(by_metric={"step_seconds": 0.5})).count("regressed") == 0
         assert compare(*runs, thresholds=Thresholds(by_metric={"step_seconds": 0.05})).count("regressed") == 4
 
-    def test_disturbed_blocks_make_no_regression(self) -> None:
+    def test_disturbed_blocks_are_inconclusive(self) -> None:
         base, (file, records) = run_of(CASES, 1), run_of(CASES, 2, slower=slow_lstm)
         busy = Block(calibration_seconds=0.005, waiting_share=0.5)
         disturbed = [
             record.model_copy(
                 update={
                     "measurements": tuple(
-                        one.model_copy(update={"blocks": (busy,)}) if one.metric == "step_seconds" else one
-                        for one in record.measurements
+                        measurement.model_copy(update={"blocks": (busy,)})
+                        if measurement.metric == "step_seconds"
+                        else measurement
+                        for measurement in record.measurements
                     )
                 }
             )
             for record in records
         ]
-        found = compare(base, (file, disturbed))
-        assert verdicts(found, metric="step_seconds") == {"inconclusive"}
-        assert verdicts(found, metric="forward_seconds") == {"unchanged"}
-        assert "quiet machine" in next(row.reason for row in found.rows if row.metric == "step_seconds")
+        comparison = compare(base, (file, disturbed))
+        assert verdicts(comparison, metric="step_seconds") == {"inconclusive"}
+        assert verdicts(comparison, metric="forward_seconds") == {"unchanged"}
+        assert "quiet machine" in next(row.reason for row in comparison.rows if row.metric == "step_seconds")
 
-    def test_a_slower_machine_is_not_a_slower_kernel(self) -> None:
+    def test_a_slower_calibration_makes_a_slow_down_inconclusive(self) -> None:
         everywhere = {"slower": lambda case, metric: STEP_20, "noise": 0.01}
         base = run_of(CASES, 1, noise=0.01)
         steady = compare(base, run_of(CASES, 2, **everywhere))
         assert verdicts(steady, kind="timing") == {"regressed"}
-        slowed = compare(base, run_of(CASES, 2, **everywhere, pulse=0.006))
+        slowed = compare(base, run_of(CASES, 2, **everywhere, calibration=0.006))
         assert verdicts(slowed, kind="timing") == {"inconclusive"}
 
-    def test_a_drift_is_called_unstable(self) -> None:
+    def test_a_drift_is_reported_as_unstable(self) -> None:
         generator = np.random.default_rng(5)
         drifting, unstable = promises.verdicts(promises.drift(generator, 12, 40))
         assert unstable
@@ -100,102 +106,106 @@ class TestTimings:
         assert not unstable
         assert set(steady) == {"unchanged"}
 
-    def test_a_drift_that_one_case_shows_explains_its_change_and_a_step_is_no_drift(self) -> None:
-        places, within = np.arange(12.0), np.array([0.05, -0.06, 0.01, 0.01, -0.06, 0.05] * 2)
-        drifting = within + 0.02 * places  # by itself this puts the sides 6 * 0.02 = 12% apart
-        judged = promises.findings(np.column_stack([drifting + 0.01 * case for case in range(FEW)]))
-        assert {one.verdict for one in judged} == {"inconclusive"}
-        assert {one.reason for one in judged} == {"unstable: a drift within the runs would make the new one 13% slower"}
-        stepped = within + 0.12 * (places >= 6)
-        judged = promises.findings(np.column_stack([stepped + 0.01 * case for case in range(FEW)]))
-        assert {one.verdict for one in judged} == {"regressed"}
+    def test_a_drift_explains_the_change_of_one_case_and_a_step_does_not(self) -> None:
+        times, within = np.arange(12.0), np.array([0.05, -0.06, 0.01, 0.01, -0.06, 0.05] * 2)
+        drifting = within + 0.02 * times  # the drift alone separates the sides by 6 * 0.02 = 12%
+        decisions = promises.decisions_on(np.column_stack([drifting + 0.01 * case for case in range(FEW)]))
+        assert {decision.verdict for decision in decisions} == {"inconclusive"}
+        assert {decision.reason for decision in decisions} == {
+            "unstable: a drift within the runs would make the new run 13% slower"
+        }
+        stepped = within + 0.12 * (times >= 6)
+        decisions = promises.decisions_on(np.column_stack([stepped + 0.01 * case for case in range(FEW)]))
+        assert {decision.verdict for decision in decisions} == {"regressed"}
 
 
 class TestScores:
     def test_equal_scores_of_few_seeds_are_unchanged(self) -> None:
         assert verdicts(compare(run_of(CASES, 1), run_of(CASES, 2)), kind="score") == {"unchanged"}
 
-    def test_a_broken_architecture_is_found_by_three_seeds_over_its_cases(self) -> None:
+    def test_three_seeds_detect_an_architecture_that_broke_in_all_cases(self) -> None:
         cases = grid(tasks=3, seeds=3)
         broken = run_of(cases, 2, scored=lambda case, _: 0.5 if case.arch == "lstm" else 0.9 + 0.01 * case.seed)
-        found = compare(run_of(cases, 1), broken)
-        (row,) = [row for row in found.rows if row.verdict == "regressed"]
+        comparison = compare(run_of(cases, 1), broken)
+        (row,) = [row for row in comparison.rows if row.verdict == "regressed"]
         assert (row.arch, row.task, row.metric) == ("lstm", EVERYWHERE, "accuracy")
         assert row.effect == pytest.approx(0.5 - (0.9 + 0.9 + 0.01 + 0.9 + 0.02) / 3, abs=0.1)
-        assert verdicts(found, arch="rnn", kind="score") == {"unchanged"}
+        assert verdicts(comparison, arch="rnn", kind="score") == {"unchanged"}
 
-    def test_seeds_enough_judge_a_case_by_itself(self) -> None:
+    def test_six_seeds_judge_a_single_case(self) -> None:
         cases = grid(tasks=1, seeds=6)
         worse = run_of(cases, 2, scored=lambda case, _: 0.7 if case.arch == "rnn" else 0.9 + 0.01 * case.seed)
-        found = compare(run_of(cases, 1), worse)
-        assert verdicts(found, arch="rnn", kind="score") == {"regressed"}
-        assert not [row for row in found.rows if row.task == EVERYWHERE]
+        comparison = compare(run_of(cases, 1), worse)
+        assert verdicts(comparison, arch="rnn", kind="score") == {"regressed"}
+        assert not [row for row in comparison.rows if row.task == EVERYWHERE]
 
-    def test_a_small_loss_is_within_the_threshold(self) -> None:
+    def test_a_small_loss_of_score_is_within_the_threshold(self) -> None:
         cases = grid(tasks=1, seeds=6)
-        found = compare(run_of(cases, 1, scored=lambda *_: 0.99), run_of(cases, 2, scored=lambda *_: 0.98))
-        assert verdicts(found, kind="score") == {"unchanged"}
+        comparison = compare(run_of(cases, 1, scored=lambda *_: 0.99), run_of(cases, 2, scored=lambda *_: 0.98))
+        assert verdicts(comparison, kind="score") == {"unchanged"}
 
 
 class TestPairing:
     @pytest.mark.parametrize(
         ("field", "value"), [("host", "xyz"), ("cpu", "another"), ("cores", 8), ("threads", 2), ("torch", "2.12.0")]
     )
-    def test_another_environment_is_not_comparable_and_named(self, field: str, value: object) -> None:
+    def test_a_different_environment_is_not_comparable_and_reported(self, field: str, value: object) -> None:
         base, new = run_of(CASES, 1), run_of(CASES, 2, **{field: value})
         refused = compare(base, new)
         assert verdicts(refused) == {"not comparable"}
         assert refused.rows[0].reason.startswith(f"{field}: ")
-        assert [one.field for one in refused.differences] == [field]
+        assert [each.field for each in refused.differences] == [field]
         allowed = compare(base, new, allow=frozenset([field]))
         assert verdicts(allowed) == {"unchanged"}
-        assert ([one.field for one in allowed.allowed], allowed.differences) == ([field], ())
+        assert ([each.field for each in allowed.allowed], allowed.differences) == ([field], ())
 
-    def test_another_task_version_or_protocol_is_not_comparable_and_named(self) -> None:
+    def test_a_different_task_version_or_protocol_is_not_comparable_and_reported(self) -> None:
         other = Protocol(steps=PROTOCOL.steps, batch=64)
         for changes, field in (({"task_version": 2}, "task version"), ({"protocol": other}, "protocol batch")):
-            found = compare(run_of([case_of("rnn")], 1), run_of([case_of("rnn", **changes)], 2))
-            assert verdicts(found) == {"not comparable"}
-            assert found.rows[0].reason.startswith(f"{field}: ")
-            assert not found.missing
+            comparison = compare(run_of([case_of("rnn")], 1), run_of([case_of("rnn", **changes)], 2))
+            assert verdicts(comparison) == {"not comparable"}
+            assert comparison.rows[0].reason.startswith(f"{field}: ")
+            assert not comparison.missing
 
-    def test_another_timing_plan_is_not_comparable_and_scores_are(self) -> None:
-        found = compare(run_of(CASES, 1), run_of(CASES, 2, samples=5))
-        assert verdicts(found, kind="timing") == {"not comparable"}
-        assert verdicts(found, kind="score") == {"unchanged"}
-        assert found.rows[0].reason == "timing samples: 3 against 5"
+    def test_a_different_number_of_samples_affects_timings_only(self) -> None:
+        comparison = compare(run_of(CASES, 1), run_of(CASES, 2, samples=5))
+        assert verdicts(comparison, kind="timing") == {"not comparable"}
+        assert verdicts(comparison, kind="score") == {"unchanged"}
+        assert comparison.rows[0].reason == "timing samples: 3 → 5"
 
     def test_missing_failed_and_added_cases_are_counted(self) -> None:
         base, (file, records) = run_of(CASES, 1), run_of([*CASES, case_of("gru")], 2)
         changed = [records[1].model_copy(update={"status": "crashed", "reason": "out of luck"}), *records[2:]]
-        found = compare(base, (file, changed))
-        assert [loss.case for loss in found.missing] == [CASES[0]]
-        assert [(loss.case, loss.reason) for loss in found.failed] == [(CASES[1], "crashed: out of luck")]
-        assert found.added == 1
+        comparison = compare(base, (file, changed))
+        assert [missing.case for missing in comparison.missing] == [CASES[0]]
+        assert [(missing.case, missing.reason) for missing in comparison.failed] == [(CASES[1], "crashed: out of luck")]
+        assert comparison.added == 1
         assert compare((base[0], changed), (file, changed)).failed == ()
         assert len(compare((base[0], changed), (file, changed)).failed_in_base) == 1
 
-    def test_a_metric_that_was_not_measured_is_missing_and_one_not_asked_for_is_named(self) -> None:
+    def test_an_unmeasured_metric_is_missing_unless_its_probe_was_not_requested(self) -> None:
         base, (file, records) = run_of(CASES, 1), run_of(CASES, 2)
         without = [
             record.model_copy(update={"measurements": [m for m in record.measurements if m.metric != "step_seconds"]})
             for record in records
         ]
-        assert {loss.reason for loss in compare(base, (file, without)).missing} == {
+        assert {missing.reason for missing in compare(base, (file, without)).missing} == {
             "step_seconds at position 16 was not measured",
             "step_seconds at position 128 was not measured",
         }
         unasked = compare(base, (file.model_copy(update={"probes": ("accuracy", "latency")}), without))
-        assert (unasked.missing, unasked.not_asked) == ((), ("streaming",))
+        assert (unasked.missing, unasked.not_requested) == ((), ("streaming",))
 
-    def test_larger_states_regress_whatever_the_chance(self) -> None:
+    def test_a_larger_state_is_a_regression(self) -> None:
         base, (file, records) = run_of(CASES, 1), run_of(CASES, 2)
         larger = [
             record.model_copy(
                 update={
                     "measurements": tuple(
-                        one.model_copy(update={"samples": (520.0,)}) if one.metric == "state_bytes" else one
-                        for one in record.measurements
+                        measurement.model_copy(update={"samples": (520.0,)})
+                        if measurement.metric == "state_bytes"
+                        else measurement
+                        for measurement in record.measurements
                     )
                 }
             )
@@ -205,13 +215,15 @@ class TestPairing:
         assert verdicts(compare((file, larger), base), metric="state_bytes") == {"improved"}
 
 
-def test_same_data_same_verdicts_in_any_order() -> None:
+def test_verdicts_do_not_depend_on_the_order_of_records() -> None:
     base, (file, records) = run_of(CASES, 1), run_of(CASES, 2, slower=slow_lstm)
     shuffled = random.Random(0).sample(records, len(records))
     assert compare(base, (file, records)) == compare(base, (file, shuffled))
 
 
-def test_what_a_family_shares_is_found_once_however_many_are_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_of_a_family_are_computed_once_for_any_number_of_comparisons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     medians, calls = np.median, []
 
     def counted(*given: Any, **options: Any) -> Any:
@@ -222,12 +234,12 @@ def test_what_a_family_shares_is_found_once_however_many_are_in_it(monkeypatch: 
     of_size = []
     for size in (5, 50):
         calls.clear()
-        promises.findings(promises.normal(np.random.default_rng(0), 12, size))
+        promises.decisions_on(promises.normal(np.random.default_rng(0), 12, size))
         of_size.append(len(calls))
     assert 0 < of_size[0] == of_size[1]
 
 
-def test_what_is_promised_holds_in_a_short_simulation() -> None:
+def test_the_promises_hold_in_a_short_simulation() -> None:
     for draw in (promises.normal, promises.outliers):
         for promise in promises.false_alarms(draw, 60, 10, size=60):
             assert promise.kept, promise
@@ -235,9 +247,9 @@ def test_what_is_promised_holds_in_a_short_simulation() -> None:
         assert promise.kept, promise
 
 
-def test_a_promise_that_is_not_kept_is_said_to_be_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    narrow = resample.shift
-    monkeypatch.setattr(resample, "shift", lambda values, base: narrow(values, base, level=0.8))
+def test_a_broken_promise_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    shift = permutation.shift
+    monkeypatch.setattr(permutation, "shift", lambda values, base: shift(values, base, level=0.8))
     assert not promises.coverage(promises.shared, 1000).kept
     assert not promises.by_report("alarms", [0, 0, 3, 1, 2, 0, 4, 1] * 4, 20, high=0.01).kept
     assert promises.by_report("alarms", [0, 0, 0, 0, 0, 0, 0, 1] * 4, 20, high=0.01).kept

@@ -1,4 +1,4 @@
-"""One case over all runs: which runs stand together, what their values are, and where they changed."""
+"""Test the history of a case over all runs: grouping of runs, values with intervals, and change points."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from tests.results.examples import case, record, run_file
 
 SIMULATED = 1000
 MAX_COUNT_OF_ALARMS = 22
-"""Of 1,000 series at 1% each: a binomial count is larger in one of 5,000 tests."""
+"""A binomial count of 1,000 series at 1% exceeds this number with a probability of 1 in 5,000."""
 
 
 def run_of(day: int, *seeds: int, score: float = 0.75, torch: str = "2.13.0") -> tuple[RunFile, list[Record]]:
+    """Return a run of one day in January with a record per seed."""
     first = run_file(f"202601{day:02}-000000-quick-abc123", *(case(seed=seed) for seed in seeds))
     environment = first.environment.model_copy(update={"torch": torch})
     file = first.model_copy(update={"created": f"2026-01-{day:02}T00:00:00Z", "environment": environment})
@@ -31,36 +32,36 @@ def run_of(day: int, *seeds: int, score: float = 0.75, torch: str = "2.13.0") ->
     return file, [record(case(seed=seed), measurements=tuple(measured)) for seed in seeds]
 
 
-def test_runs_stand_in_order_of_creation_with_the_mean_over_seeds() -> None:
+def test_runs_are_sorted_by_creation_and_have_the_mean_over_seeds() -> None:
     file, records = run_of(2, 0, 1, 2)
     wide = [
         each.model_copy(update={"measurements": (each.measurements[0].model_copy(update={"samples": (score,)}),)})
         for each, score in zip(records, (0.5, 0.6, 0.7), strict=True)
     ]
     (series,) = history([(file, wide), run_of(1, 0)])
-    assert [seen.created[:10] for seen in series.seen] == ["2026-01-01", "2026-01-02"]
-    first, second = series.seen
+    assert [point.created[:10] for point in series.points] == ["2026-01-01", "2026-01-02"]
+    first, second = series.points
     assert (first.value.middle, first.units, second.units) == (0.75, 1, 3)
     assert not math.isfinite(first.value.low)
     assert second.value.middle == pytest.approx(0.6)
-    # Student's t of 2 degrees of freedom at 97.5% is 4.30265; the standard error is 0.1/sqrt(3).
+    # Student's t for 2 degrees of freedom at 97.5% is 4.30265; the standard error is 0.1/sqrt(3).
     assert second.value.high == pytest.approx(0.6 + 4.30265 * 0.1 / math.sqrt(3), rel=1e-5)
-    assert (series.label, series.place) == ("lstm:forget_bias=1/first_last/32", "length 32")
+    assert (series.label, series.location) == ("lstm:forget_bias=1/first_last/32", "length 32")
 
 
-def test_runs_that_cannot_be_compared_stand_apart() -> None:
-    found = history([run_of(1, 0), run_of(2, 0, torch="2.14.0"), run_of(3, 0)])
-    assert sorted(len(series.seen) for series in found) == [1, 2]
-    assert {"torch 2.13.0" in series.environment for series in found} == {True, False}
+def test_incomparable_runs_are_in_separate_series() -> None:
+    both = history([run_of(1, 0), run_of(2, 0, torch="2.14.0"), run_of(3, 0)])
+    assert sorted(len(series.points) for series in both) == [1, 2]
+    assert {"torch 2.13.0" in series.environment for series in both} == {True, False}
 
 
-def test_a_timing_is_taken_at_the_farthest_place_unless_another_is_asked_for() -> None:
+def test_a_timing_is_taken_at_the_farthest_location_by_default() -> None:
     (series,) = history([run_of(1, 0)], metric="step_seconds")
     assert dict(series.at) == {"position": 16}
-    # Of nine sorted samples the 2nd and the 8th bound the median with at least 95%.
-    assert tuple(series.seen[0].value) == (2.0, 5.0, 8.0)
+    # The 2nd and the 8th of nine sorted samples bound the median with at least 95%.
+    assert tuple(series.points[0].value) == (2.0, 5.0, 8.0)
     (near,) = history([run_of(1, 0)], metric="step_seconds", at={"position": 1})
-    assert near.seen[0].value.middle == 9.0
+    assert near.points[0].value.middle == 9.0
     assert history([run_of(1, 0)], metric="step_seconds", at={"position": 2}) == []
 
 
@@ -71,12 +72,13 @@ def test_fresh_processes_are_the_units_of_a_timing() -> None:
         for process, value in enumerate((1.0, 3.0))
     )
     (series,) = history([(file, [first.model_copy(update={"measurements": twice})])], metric="step_seconds")
-    assert (series.seen[0].value.middle, series.seen[0].units) == (2.0, 2)
+    assert (series.points[0].value.middle, series.points[0].units) == (2.0, 2)
 
 
-def test_seeds_that_a_process_timed_in_turn_are_one_unit() -> None:
+def test_seeds_of_one_process_are_one_unit() -> None:
     file, records = run_of(1, 0, 1)
-    timed = {(0, 0): 1.0, (0, 1): 2.0, (1, 0): 3.0, (1, 1): 4.0, (2, 0): 99.0}  # by process and seed; one was cut off
+    # By process and seed; process 2 was stopped before it timed seed 1.
+    timed = {(0, 0): 1.0, (0, 1): 2.0, (1, 0): 3.0, (1, 1): 4.0, (2, 0): 99.0}
     repeated = [
         each.model_copy(
             update={
@@ -90,45 +92,45 @@ def test_seeds_that_a_process_timed_in_turn_are_one_unit() -> None:
         for each in records
     ]
     (series,) = history([(file, repeated)], metric="step_seconds")
-    (seen,) = series.seen
-    assert (seen.value.middle, seen.units) == (2.5, 2)
-    # Student's t of 1 degree of freedom at 97.5% is 12.7062; the standard error of 1.5 and 3.5 is 1.
-    assert seen.value.high == pytest.approx(2.5 + 12.7062, rel=1e-5)
+    (point,) = series.points
+    assert (point.value.middle, point.units) == (2.5, 2)
+    # Student's t for 1 degree of freedom at 97.5% is 12.7062; the standard error of 1.5 and 3.5 is 1.
+    assert point.value.high == pytest.approx(2.5 + 12.7062, rel=1e-5)
 
 
 @pytest.mark.parametrize("glob", ["*", "lstm*", "lstm", "lstm:forget_bias=1", "lstm/*", "*/first_last/32", "*.L32.*"])
-def test_a_glob_names_a_case_by_its_parts(glob: str) -> None:
+def test_a_glob_matches_the_names_of_a_case(glob: str) -> None:
     assert len(history([run_of(1, 0)], glob=glob)) == 1
 
 
 @pytest.mark.parametrize("glob", ["gru*", "*/adding/*", "lstm/first_last/64", "forget"])
-def test_a_glob_leaves_others_out(glob: str) -> None:
+def test_a_glob_excludes_other_cases(glob: str) -> None:
     assert history([run_of(1, 0)], glob=glob) == []
 
 
-def test_a_change_is_found_where_it_is() -> None:
+def test_a_change_is_detected_at_its_index() -> None:
     low, high = [0.9 + 0.001 * (i % 3) for i in range(8)], [0.8 + 0.001 * (i % 3) for i in range(7)]
     assert change_points([*low, *high]) == (8,)
     (series,) = history([run_of(1 + i, 0, score=score) for i, score in enumerate([*low, *high])])
     assert series.changes == (8,)
 
 
-def test_two_changes_are_both_found() -> None:
+def test_two_changes_are_detected() -> None:
     noise = np.random.default_rng(3).normal(0, 0.02, 36)
     assert change_points(np.repeat([1.0, 1.3, 0.9], 12) + noise) == (12, 24)
 
 
-def test_no_change_is_seen_in_few_equal_or_wild_values() -> None:
+def test_few_equal_or_outlying_values_are_not_a_change() -> None:
     assert change_points([]) == ()
     assert change_points([1.0]) == ()
     assert change_points([1.0] * 30) == ()
     assert change_points([1, 1, 1, 2, 2, 2]) == ()
-    wild = [1.0, 1.1] * 10
-    wild[7] = 50.0
-    assert change_points(wild) == ()
+    outlier = [1.0, 1.1] * 10
+    outlier[7] = 50.0
+    assert change_points(outlier) == ()
 
 
-def test_the_strongest_split_is_that_of_an_exhaustive_search() -> None:
+def test_the_strongest_split_equals_that_of_an_exhaustive_search() -> None:
     generator = np.random.default_rng(5)
     for count in (4, 5, 9, 20, 33):
         values = generator.normal(size=count)
@@ -145,15 +147,15 @@ NOISE: dict[str, Callable[[np.random.Generator], Iterable[float]]] = {
 
 
 @pytest.mark.parametrize("noise", NOISE)
-def test_false_alarms_are_as_rare_as_is_said(noise: str) -> None:
+def test_the_rate_of_false_alarms_is_at_most_the_stated_one(noise: str) -> None:
     generator = np.random.default_rng(11)
     alarms = sum(bool(change_points(list(NOISE[noise](generator)))) for _ in range(SIMULATED))
     assert FALSE_ALARMS == 0.01
     assert alarms <= MAX_COUNT_OF_ALARMS
 
 
-def test_a_change_of_a_fifth_is_found_among_a_dozen_runs() -> None:
+def test_a_change_of_20_per_cent_is_detected_in_twelve_runs() -> None:
     generator = np.random.default_rng(13)
     slower = np.repeat([1.0, 1.2], 6)
-    found = sum(bool(change_points(slower * generator.normal(1, 0.05, 12))) for _ in range(200))
-    assert found >= 180
+    detected = sum(bool(change_points(slower * generator.normal(1, 0.05, 12))) for _ in range(200))
+    assert detected >= 180

@@ -1,8 +1,11 @@
-"""The border to disk: what is refused, and that what is written is read back unchanged."""
+"""Test the schema: invalid documents are rejected, and valid documents survive a round trip."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,26 +14,27 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from results import Case, Environment, Measurement, Protocol, Record, RunFile, digest
+from results.schema.migrations import migrated
 from tests.results.examples import case, record, run_file
 
 EXACT_DIGEST = "43258cff78"
-"""The first ten hexadecimal digits of SHA-256 of {"a":1,"b":2}, by sha256sum."""
+"""First ten hexadecimal digits of the SHA-256 of {"a":1,"b":2}, computed with sha256sum."""
 EXACT_KEY = "lstm_forget_bias=1.first_last.L32.s0.de6e3612ba"
-"""Records are found by key: another key for the same case orphans what was stored, and needs a new schema version."""
+"""Records are looked up by key, so a different key for this case would orphan stored records."""
 
 
 def changed(path: str, value: Any) -> str:
-    """The example record as JSON with one field replaced, named by its dotted path."""
+    """Return the example record as JSON with the field at a dotted path replaced."""
     document = json.loads(record().model_dump_json())
-    *way, last = path.split(".")
-    place = document
-    for part in way:
-        place = place[int(part)] if part.isdigit() else place[part]
-    place[last] = value
+    *parents, field = path.split(".")
+    parent = document
+    for part in parents:
+        parent = parent[int(part)] if part.isdigit() else parent[part]
+    parent[field] = value
     return json.dumps(document)
 
 
-REFUSED = [
+INVALID = [
     ("surprise", 1),
     ("case.protocol.surprise", 1),
     ("measurements.0.surprise", None),
@@ -78,28 +82,28 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value"), REFUSED, ids=[f"{path}={str(value)[:20]!r}" for path, value in REFUSED])
-def test_a_record_with_a_wrong_field_is_refused_at_that_field(path: str, value: Any) -> None:
+@pytest.mark.parametrize(("path", "value"), INVALID, ids=[f"{path}={str(value)[:20]!r}" for path, value in INVALID])
+def test_an_invalid_field_is_rejected_with_its_location(path: str, value: Any) -> None:
     text = changed(path, value)
     with pytest.raises(ValidationError) as caught:
         Record.model_validate_json(text)
-    places = [".".join(str(part) for part in error["loc"]) for error in caught.value.errors()]
-    assert any(place.startswith(path) for place in places)
+    locations = [".".join(str(part) for part in error["loc"]) for error in caught.value.errors()]
+    assert any(location.startswith(path) for location in locations)
 
 
-def test_a_missing_field_is_refused() -> None:
+def test_a_missing_field_is_rejected() -> None:
     document = json.loads(record().model_dump_json())
     for field in ("key", "case", "status"):
         with pytest.raises(ValidationError):
             Record.model_validate({name: value for name, value in document.items() if name != field})
 
 
-def test_documents_cannot_be_changed_in_place() -> None:
+def test_documents_are_immutable() -> None:
     with pytest.raises(ValidationError):
         record().status = "crashed"  # type: ignore[misc]
 
 
-def test_a_record_and_a_run_file_come_back_as_they_went() -> None:
+def test_records_and_run_files_survive_a_round_trip() -> None:
     for kind, document in ((Record, record()), (RunFile, run_file(finished="2026-01-02T04:00:00Z"))):
         again = kind.model_validate_json(document.model_dump_json(indent=1))
         assert again == document
@@ -112,7 +116,7 @@ text = st.text(st.characters(codec="utf-8"), max_size=40)
 
 @settings(deadline=None)
 @given(samples=st.lists(finite, max_size=5), at=st.dictionaries(text.filter(bool), st.integers(), max_size=3))
-def test_every_finite_sample_and_place_survives_exactly(samples: list[float], at: dict[str, int]) -> None:
+def test_finite_samples_and_locations_survive_exactly(samples: list[float], at: dict[str, int]) -> None:
     measurement = Measurement(metric="accuracy", at=at, samples=tuple(samples))
     again = Measurement.model_validate_json(measurement.model_dump_json())
     assert [value.hex() for value in again.samples] == [value.hex() for value in samples]
@@ -121,7 +125,7 @@ def test_every_finite_sample_and_place_survives_exactly(samples: list[float], at
 
 @settings(deadline=None)
 @given(cpu=text)
-def test_every_text_survives_exactly(cpu: str) -> None:
+def test_text_survives_exactly(cpu: str) -> None:
     whole = run_file().environment.model_copy(update={"cpu": cpu})
     assert Environment.model_validate_json(whole.model_dump_json()).cpu == cpu
 
@@ -141,7 +145,7 @@ def test_a_digest_does_not_depend_on_the_order_of_keys(value: dict[str, Any], ra
     assert digest({name: value[name] for name in names}) == digest(value)
 
 
-def test_a_digest_is_part_of_a_sha256_and_changes_with_the_value() -> None:
+def test_a_digest_is_a_prefix_of_sha256_and_changes_with_the_value() -> None:
     assert digest({"b": 2, "a": 1}) == EXACT_DIGEST
     values = [{"a": 1}, {"a": "1"}, {"a": 1.5}, {"a": None}, {"a": [1]}, {"a": [1, 2]}, {"a": [2, 1]}, {"b": 1}, {}]
     assert len({digest(value) for value in values}) == len(values)
@@ -188,18 +192,65 @@ def test_every_key_is_a_safe_file_name(arch: str, task: str) -> None:
     try:
         of = Case(arch=arch, task=task, length=1, width=1, seed=0, protocol=Protocol(steps=1))
         key = of.key
-    except (ValidationError, UnicodeEncodeError):  # lone surrogates are no text
+    except (ValidationError, UnicodeEncodeError):  # lone surrogates are not valid text
         return
     assert Record(key=key, case=of, status="crashed").key == key
     assert "/" not in key
     assert not key.startswith(".")
 
 
-def test_measurements_and_lines_are_found_by_name_and_length() -> None:
+def test_measurements_and_reference_scores_are_looked_up_by_name_and_length() -> None:
     whole = record()
     assert [measurement.samples for measurement in whole.of("accuracy")] == [(0.875,), (0.625,)]
     assert whole.of("mse") == []
-    first, none = whole.reference_at(32), whole.reference_at(33)
+    first, missing = whole.reference_at(32), whole.reference_at(33)
     assert first is not None
     assert (first.chance, first.memoryless_score) == (0.5, 0.75)
-    assert none is None
+    assert missing is None
+
+
+def test_importing_results_loads_no_heavy_package() -> None:
+    heavy = "{'scipy', 'pandas', 'torch', 'matplotlib'}"
+    code = f"import sys, results, results.comparison; print(sorted({heavy} & set(sys.modules)))"
+    root = Path(__file__).resolve().parents[3]
+    completed = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert completed.stdout.strip() == "[]"
+
+
+def test_version_2_documents_get_the_field_names_of_version_3() -> None:
+    record_2 = {
+        "schema_version": 2,
+        "lines": [{"length": 32, "chance": 0.5, "blind_to_the_past": 0.75}],
+        "measurements": [{"metric": "m", "samples": [1.0], "blocks": [{"pulse_seconds": 0.1, "load": 0.5}]}],
+        "spans": [{"work": "timing", "lane": "0", "began": 1.0, "ended": 2.0}],
+    }
+    assert json.loads(migrated(json.dumps(record_2).encode()) or b"") == {
+        "schema_version": 3,
+        "reference_scores": [{"length": 32, "chance": 0.5, "memoryless_score": 0.75}],
+        "measurements": [{"metric": "m", "samples": [1.0], "blocks": [{"calibration_seconds": 0.1, "load": 0.5}]}],
+        "spans": [{"work": "timing", "worker": "0", "began": 1.0, "ended": 2.0}],
+    }
+    run_2 = {"schema_version": 2, "lanes": 4, "repeat": 2}
+    assert json.loads(migrated(json.dumps(run_2).encode()) or b"") == {"schema_version": 3, "workers": 4, "repeat": 2}
+
+
+def test_version_1_documents_get_blocks_and_the_field_names_of_version_3() -> None:
+    record_1 = {
+        "schema_version": 1,
+        "measurements": [{"metric": "m", "samples": [1.0, 2.0], "pulse_seconds": [0.1, 0.2]}],
+    }
+    assert json.loads(migrated(json.dumps(record_1).encode()) or b"") == {
+        "schema_version": 3,
+        "measurements": [
+            {
+                "metric": "m",
+                "samples": [1.0, 2.0],
+                "blocks": [{"calibration_seconds": 0.1}, {"calibration_seconds": 0.2}],
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"{", b'{"schema_version": 3}', b'{"schema_version": 0}'])
+def test_documents_of_no_earlier_version_are_not_migrated(content: bytes) -> None:
+    assert migrated(content) is None

@@ -1,4 +1,4 @@
-"""Whatever stands in a file: it is refused in one line, soon, in little memory, and nothing of it is run."""
+"""Test that hostile files are rejected with one line, in little time and memory, and that no code in them is run."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from results import Store
 from tests.results.examples import FIXTURES, case, record, run_file
 from tests.results.hostile import with_checksum, write_hostile
 
-HOME = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[3]
 MAX_SECONDS = 2.0
 MAX_BYTES = 256 << 20
 PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 
 
 @pytest.mark.parametrize("kind", ["record", "run"])
-def test_a_hostile_file_is_refused_in_one_line_soon_and_in_little_memory(tmp_path: Path, kind: str) -> None:
+def test_hostile_files_are_rejected_with_one_line_in_little_time_and_memory(tmp_path: Path, kind: str) -> None:
     names = write_hostile(tmp_path)
     command = [sys.executable, "-m", "tests.results.hostile", kind, str(tmp_path)]
-    ended = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr[-2000:]
-    told = json.loads(ended.stdout)
-    assert sorted(told["files"]) == names
-    for name, found in told["files"].items():
-        assert found["reason"], f"{name} was accepted"
-        assert "\n" not in found["reason"], name
-        assert len(found["reason"]) < 500, name
-        assert found["seconds"] < MAX_SECONDS, name
-    assert told["peak_bytes"] < MAX_BYTES
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr[-2000:]
+    output = json.loads(completed.stdout)
+    assert sorted(output["files"]) == names
+    for name, result in output["files"].items():
+        assert result["reason"], f"{name} was accepted"
+        assert "\n" not in result["reason"], name
+        assert len(result["reason"]) < 500, name
+        assert result["seconds"] < MAX_SECONDS, name
+    assert output["peak_bytes"] < MAX_BYTES
 
 
-def test_a_field_that_is_written_twice_is_refused_though_the_seal_fits(tmp_path: Path) -> None:
+def test_a_duplicate_field_is_rejected_despite_a_valid_checksum(tmp_path: Path) -> None:
     run = Store(tmp_path).create(run_file())
     path = run.record_path(case().key)
     text = record().model_dump_json(indent=1).encode()
@@ -45,24 +45,24 @@ def test_a_field_that_is_written_twice_is_refused_though_the_seal_fits(tmp_path:
     assert list(run.read()[0]) == [case().key]
     path.write_bytes(with_checksum(text.replace(b'"status": "ok"', b'"status": "crashed",\n "status": "ok"')))
     found, (damage,) = run.read()
-    assert (found, damage.reason) == ({}, "damaged: an object names a field twice")
+    assert (found, damage.reason) == ({}, "corrupt: an object has a duplicate field")
 
 
-def test_another_layout_of_a_whole_document_is_no_damage(tmp_path: Path) -> None:
+def test_a_valid_document_in_another_layout_is_read(tmp_path: Path) -> None:
     run = Store(tmp_path).create(run_file())
     compact = json.dumps(json.loads(record().model_dump_json()), sort_keys=True).encode()
     run.record_path(case().key).write_bytes(with_checksum(compact.removesuffix(b"}") + b"\n}"))
     assert run.read() == ({case().key: record()}, [])
 
 
-def test_a_pipe_in_a_records_place_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_instead_of_a_record_does_not_block(tmp_path: Path) -> None:
     import os
 
     run = Store(tmp_path).create(run_file())
     os.mkfifo(run.folder / "records" / "pipe.json")
     found, (damage,) = run.read()
     assert (found, damage.path.name) == ({}, "pipe.json")
-    assert "not a file" in damage.reason
+    assert "not a regular file" in damage.reason
 
 
 UNSAFE_MODULES = {
@@ -82,7 +82,7 @@ UNSAFE_ATTRIBUTES = {("torch", "load"), ("numpy", "load"), ("np", "load"), ("os"
 
 
 def unsafe(source: str) -> Iterator[str]:
-    """Every way to run what a file says."""
+    """Yield every construct that could run the content of a file."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from ({alias.name.partition(".")[0] for alias in node.names} & UNSAFE_MODULES)
@@ -98,17 +98,17 @@ def unsafe(source: str) -> Iterator[str]:
             yield node.arg
 
 
-# A plugin is code that the user names on the command line, and running it is what is asked for.
-RUNS_THE_USERS_OWN_CODE = {"bench/plugins/loader.py": {"exec_module", "exec", "compile"}}
+RUNS_PLUGINS = {"bench/plugins/loader.py": {"exec_module", "exec", "compile"}}
+"""A plugin is code that the user names on the command line in order to run it."""
 
 
-@pytest.mark.parametrize("room", PACKAGES)
-def test_no_file_is_read_by_anything_that_could_run_it(room: str) -> None:
-    files = sorted((HOME / room).rglob("*.py"))
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_source_file_uses_an_unsafe_reader(package: str) -> None:
+    files = sorted((ROOT / package).rglob("*.py"))
     assert files
     for path in files:
-        name = str(path.relative_to(HOME))
-        found = set(unsafe(path.read_text(encoding="utf-8"))) - RUNS_THE_USERS_OWN_CODE.get(name, set())
+        name = str(path.relative_to(ROOT))
+        found = set(unsafe(path.read_text(encoding="utf-8"))) - RUNS_PLUGINS.get(name, set())
         assert not found, f"{name}: {', '.join(sorted(found))}"
 
 
@@ -124,7 +124,7 @@ def test_no_file_is_read_by_anything_that_could_run_it(room: str) -> None:
         "numpy.lib.format.read_array(f, allow_pickle=True)",
     ],
 )
-def test_the_reader_of_sources_sees_every_form(source: str) -> None:
+def test_every_unsafe_construct_is_detected(source: str) -> None:
     assert list(unsafe(source))
 
 
@@ -135,11 +135,11 @@ import reports, results
 run = results.Store(Path("runs")).find("latest")
 file, (records, damaged) = run.file(), run.read()
 assert len(records) == 3 and not damaged, damaged
-kept = list(records.values())
-page = reports.page(file, kept)
+records = list(records.values())
+page = reports.page(file, records)
 assert "malice" in page
-reports.samples_as_csv(file, kept)
-results.history([(file, kept)])
+reports.samples_as_csv(file, records)
+results.history([(file, records)])
 assert not results.verify(results.Store(Path("runs"))).is_sound  # its artifacts are missing
 loaded = {"malice", "arch", "tasks", "bench", "torch"} & set(sys.modules)
 assert not loaded, loaded
@@ -147,7 +147,7 @@ assert not Path("ran").exists()
 """
 
 
-def test_reading_and_reporting_runs_no_code_that_a_record_names(tmp_path: Path) -> None:
+def test_reading_and_reporting_runs_no_code_named_in_a_record(tmp_path: Path) -> None:
     (tmp_path / "malice.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
     cases = [case(name) for name in ("malice", "malice:init=1", "lstm")]
     plugins = {"plugins": {"malice.py": "0123456789"}}
@@ -155,12 +155,12 @@ def test_reading_and_reporting_runs_no_code_that_a_record_names(tmp_path: Path) 
     for each in cases:
         run.write(record(each))
     command = [sys.executable, "-c", NOTHING_LOADED]
-    environment = {"PYTHONPATH": f"{tmp_path}:{HOME}", "MPLCONFIGDIR": str(tmp_path), "PATH": ""}
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "MPLCONFIGDIR": str(tmp_path), "PATH": ""}
+    completed = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr[-2000:]
 
 
-def test_every_reader_leaves_a_newer_schema_untouched(tmp_path: Path) -> None:
+def test_files_of_a_newer_schema_are_left_untouched(tmp_path: Path) -> None:
     from results import merge, verify
 
     newer = with_checksum(b'{\n "schema_version": 99,\n "key": "k",\n "unheard_of": []\n}')
@@ -169,7 +169,7 @@ def test_every_reader_leaves_a_newer_schema_untouched(tmp_path: Path) -> None:
     (flaw,) = verify(Store(tmp_path / "a")).flaws
     (left_out,) = merge([tmp_path / "a"], Store(tmp_path / "b")).left_out
     for reason in (flaw.reason, left_out.reason):
-        assert reason == "written by a newer Carousel (schema 99); update to read it"
+        assert reason == "written by a newer version of Carousel (schema 99); update Carousel to read it"
     assert (flaw.kind, left_out.kind) == ("newer", "newer")
     assert run.record_path(case().key).read_bytes() == newer
     assert Store(tmp_path / "b").find("latest").read() == ({}, [])
@@ -179,5 +179,5 @@ def test_every_reader_leaves_a_newer_schema_untouched(tmp_path: Path) -> None:
     assert conflict[0].read_bytes() == newer
 
 
-def test_the_fixtures_of_every_version_are_within_what_is_read() -> None:
+def test_the_fixtures_are_small() -> None:
     assert all(path.stat().st_size < 1 << 20 for path in FIXTURES.rglob("*.json"))

@@ -1,4 +1,4 @@
-"""Stores put together: in either order, twice, with conflicts, and with sources that mean harm."""
+"""Test merging: in any order, repeatedly, with conflicts, and with hostile sources."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHER_ID = "20260103-030405-quick-def456"
 
 
 def filled(store: Path, *seeds: int, id: str = ID, status: str = "ok", finished: str | None = None) -> Run:
-    """A run that plans seeds 0 to 3 and has records of some."""
+    """Create a run that plans seeds 0 to 3 and has records of `seeds`."""
     run = Store(store).create(run_file(id, *(case(seed=seed) for seed in range(4)), finished=finished))
     for seed in seeds:
         run.write(run.with_artifacts(record(case(seed=seed), status=status), {"weights": WEIGHTS + bytes([seed])}))
@@ -32,19 +32,19 @@ def contents(store: Path) -> dict[str, bytes]:
     }
 
 
-def test_in_either_order_and_twice_it_is_the_same_store(tmp_path: Path) -> None:
+def test_the_result_does_not_depend_on_order_or_repetition(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     filled(a, 0, 1)
     filled(a, 3, id=OTHER_ID)
     filled(b, 1, 2, finished="2026-01-02T04:00:00Z")
     one, other = Store(tmp_path / "one"), Store(tmp_path / "other")
-    assert merge([a, b], one).is_whole
-    assert merge([b], other).is_whole
-    assert merge([a], other).is_whole
+    assert merge([a, b], one).is_complete
+    assert merge([b], other).is_complete
+    assert merge([a], other).is_complete
     assert contents(one.folder) == contents(other.folder)
     before = {path: path.stat().st_mtime_ns for path in one.folder.rglob("*.json")}
     again = merge([b, a, a], one)
-    assert (again.copied, again.is_whole) == ([], True)
+    assert (again.copied, again.is_complete) == ([], True)
     assert {path: path.stat().st_mtime_ns for path in one.folder.rglob("*.json")} == before
     run = one.find(ID)
     assert run.file().finished == "2026-01-02T04:00:00Z"
@@ -53,40 +53,40 @@ def test_in_either_order_and_twice_it_is_the_same_store(tmp_path: Path) -> None:
     assert {each.case.seed for each in one.find(OTHER_ID).read()[0].values()} == {3}
 
 
-def test_a_conflict_keeps_both_and_says_where_however_often(tmp_path: Path) -> None:
+def test_a_conflict_preserves_both_files_in_every_repetition(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     own, other = filled(a, 0), filled(b, 0, 1, status="inconsistent")
     key = case(seed=0).key
     mine, theirs = own.record_path(key).read_bytes(), other.record_path(key).read_bytes()
     for _ in range(2):
         merged = merge([b], Store(a))
-        ((place, beside),) = merged.conflicts
-        assert place == own.record_path(key)
-        assert (place.read_bytes(), beside.read_bytes()) == (mine, theirs)
+        ((path, conflict),) = merged.conflicts
+        assert path == own.record_path(key)
+        assert (path.read_bytes(), conflict.read_bytes()) == (mine, theirs)
     assert len(list((own.folder / "records").glob("*.conflict"))) == 1
-    found, damaged = own.read()
-    assert (found[key].status, damaged) == ("ok", [])
-    assert set(found) == {key, case(seed=1).key}
+    records, damaged = own.read()
+    assert (records[key].status, damaged) == ("ok", [])
+    assert set(records) == {key, case(seed=1).key}
 
 
-def test_runs_of_one_id_and_other_plans_conflict(tmp_path: Path) -> None:
+def test_runs_with_the_same_id_and_different_code_conflict(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     own = filled(a, 0)
     other = filled(b)
     other.write_file(other.file().model_copy(update={"code": "another"}))
-    ((place, beside),) = merge([b], Store(a)).conflicts
-    assert place == own.folder / "run.json"
+    ((path, conflict),) = merge([b], Store(a)).conflicts
+    assert path == own.folder / "run.json"
     assert own.file().code != "another"
-    assert beside.read_bytes() == (other.folder / "run.json").read_bytes()
+    assert conflict.read_bytes() == (other.folder / "run.json").read_bytes()
 
 
-def test_a_single_run_may_be_the_source(tmp_path: Path) -> None:
+def test_a_single_run_can_be_merged(tmp_path: Path) -> None:
     run = filled(tmp_path / "a", 0)
-    assert merge([run.folder], Store(tmp_path / "b")).is_whole
+    assert merge([run.folder], Store(tmp_path / "b")).is_complete
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-def test_damage_is_left_where_it_is_and_a_damaged_own_record_makes_way(tmp_path: Path) -> None:
+def test_damaged_records_are_not_merged_and_a_damaged_target_record_is_replaced(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     own, other = filled(a, 0), filled(b, 0, 1)
     other.record_path(case(seed=1).key).write_bytes(b"half a rec")
@@ -97,52 +97,52 @@ def test_damage_is_left_where_it_is_and_a_damaged_own_record_makes_way(tmp_path:
     assert [path.read_bytes() for path in (own.folder / "records").glob("*.damaged")] == [b"damaged here"]
 
 
-def test_nothing_leads_out_of_a_run(tmp_path: Path) -> None:
+def test_links_out_of_a_run_are_not_followed(tmp_path: Path) -> None:
     source, target, secret = tmp_path / "a", tmp_path / "b", tmp_path / "secret"
-    secret.write_text("not yours")
+    secret.write_text("secret")
     run = filled(source, 0, 1, 2)
-    linked, climbing, intruding = (case(seed=seed).key for seed in range(3))
+    linked, escaping, intruding = (case(seed=seed).key for seed in range(3))
     run.record_path(linked).unlink()
     run.record_path(linked).symlink_to(secret)
-    weights = run.artifacts(climbing) / "weights.safetensors"
+    weights = run.artifacts(escaping) / "weights.safetensors"
     weights.unlink()
     weights.symlink_to(secret)
     whole = run.read()[0][intruding]
     run.write(whole.model_copy(update={"artifacts": {"weights": "run.json"}, "artifact_digests": {}}))
     merged = merge([source], Store(target))
     assert len(merged.left_out) == 3
-    assert "not yours" not in b"".join(contents(target).values()).decode(errors="replace")
-    assert not (target / ID / "artifacts" / climbing / "weights.safetensors").exists()
+    assert "secret" not in b"".join(contents(target).values()).decode(errors="replace")
+    assert not (target / ID / "artifacts" / escaping / "weights.safetensors").exists()
 
 
-def test_a_store_whose_folders_lead_out_is_not_written_through(tmp_path: Path) -> None:
+def test_links_out_of_the_target_store_are_not_written_through(tmp_path: Path) -> None:
     source, target, outside = tmp_path / "a", tmp_path / "b", tmp_path / "outside"
     filled(source, 0)
     outside.mkdir()
     target.mkdir()
     (target / ID).symlink_to(outside)
-    with pytest.raises(StoreError, match="leads out of the store"):
+    with pytest.raises(StoreError, match="is a link out of the store"):
         merge([source], Store(target))
     (target / ID).unlink()
     (target / ID).mkdir()
     (target / ID / "records").symlink_to(outside)
-    with pytest.raises(StoreError, match="leads out"):
+    with pytest.raises(StoreError, match="is outside its run's folder"):
         merge([source], Store(target))
     assert list(outside.iterdir()) == []
 
 
-def test_a_run_that_is_being_worked_on_is_waited_for(tmp_path: Path) -> None:
+def test_a_run_in_use_is_not_merged(tmp_path: Path) -> None:
     filled(tmp_path / "a", 0)
     own = filled(tmp_path / "b", 1)
-    with FileLock(own.folder / ".lock"), pytest.raises(StoreError, match="another process"):
+    with FileLock(own.folder / ".lock"), pytest.raises(StoreError, match="in use by another process"):
         merge([tmp_path / "a"], Store(tmp_path / "b"))
     assert {each.case.seed for each in own.read()[0].values()} == {1}
 
 
-def test_what_cannot_be_merged_is_one_line(tmp_path: Path) -> None:
+def test_invalid_sources_give_a_one_line_error(tmp_path: Path) -> None:
     run = filled(tmp_path / "a", 0)
-    for sources, words in (([tmp_path / "nothing"], "neither a store nor a run"), ([tmp_path / "a"], "already")):
-        with pytest.raises(StoreError, match=words) as caught:
+    for sources, message in (([tmp_path / "nothing"], "neither a store nor a run"), ([tmp_path / "a"], "already")):
+        with pytest.raises(StoreError, match=message) as caught:
             merge(sources, Store(tmp_path / "a"))
         assert "\n" not in str(caught.value)
     assert set(run.read()[0]) == {case(seed=0).key}
@@ -153,7 +153,7 @@ def test_an_older_schema_is_merged_byte_for_byte(tmp_path: Path) -> None:
 
     shutil.copytree(FIXTURES / "schema-1", tmp_path / "old")
     merged = merge([tmp_path / "old"], Store(tmp_path / "new"))
-    assert [flaw.path.name for flaw in merged.left_out] == ["weights.safetensors"]  # the fixture has none
+    assert [flaw.path.name for flaw in merged.left_out] == ["weights.safetensors"]  # the fixture does not contain it
     assert contents(tmp_path / "new") == contents(tmp_path / "old")
-    (kept,) = Store(tmp_path / "new").find("latest").read()[0].values()
-    assert isinstance(kept, Record)
+    (loaded,) = Store(tmp_path / "new").find("latest").read()[0].values()
+    assert isinstance(loaded, Record)

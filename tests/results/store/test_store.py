@@ -1,4 +1,4 @@
-"""The store: nothing half-written, nothing damaged accepted, nothing lost, and runs found by their names."""
+"""Test the store: atomic writes, rejection of damaged files, and look-up of runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from typing import Any, NoReturn
 
 import pytest
 
-from results import Record, Run, Store, StoreError, write_aside
-from results.store.document import with_checksum
+from results import Record, Run, Store, StoreError, write_document
+from results.store.document import CHECKSUM, OLD_CHECKSUM, with_checksum
 from tests.results.examples import FIXTURES, case, record, run_file, stored
 
 SCHEMAS = sorted(FIXTURES.glob("schema-*"))
 EVERY_NTH_BYTE = 7
+NEWER = "written by a newer version of Carousel (schema 7); update Carousel to read it"
 
 
 def one_line(error: BaseException) -> str:
@@ -39,25 +40,25 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+def test_records_survive_a_round_trip(tmp_path: Path) -> None:
     run, records = stored(tmp_path, 0, 1, 2)
-    found, damaged = Run(run.folder).read()
-    assert found == {each.key: each for each in records}
+    loaded, damaged = Run(run.folder).read()
+    assert loaded == {each.key: each for each in records}
     assert damaged == []
     assert run.file().cases == tuple(each.case for each in records)
 
 
-def test_a_record_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
+def test_a_record_replaces_the_earlier_one(tmp_path: Path) -> None:
     run, (first,) = stored(tmp_path, 0)
     run.write(first.model_copy(update={"status": "inconsistent", "reason": "step and scan differ"}))
-    found, _ = run.read()
-    assert found[first.key].reason == "step and scan differ"
+    records, _ = run.read()
+    assert records[first.key].reason == "step and scan differ"
     assert len(list((run.folder / "records").iterdir())) == 1
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
 @pytest.mark.parametrize("where", ["fsync", "replace", "write"])
-def test_a_write_that_fails_names_the_path_and_leaves_all_as_it_was(
+def test_a_failed_write_reports_the_path_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: int
 ) -> None:
     run, (first,) = stored(tmp_path, 0)
@@ -83,7 +84,7 @@ def test_a_write_that_fails_names_the_path_and_leaves_all_as_it_was(
     assert len(run.read()[0]) == 2
 
 
-def test_a_reader_meanwhile_sees_the_old_record_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_sees_the_complete_old_record_during_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, (first,) = stored(tmp_path, 0)
     seen: list[tuple[dict[str, Record], list[Any]]] = []
     really = os.fsync
@@ -96,11 +97,16 @@ def test_a_reader_meanwhile_sees_the_old_record_whole(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "fsync", fsync)
     run.write(first.model_copy(update={"status": "crashed"}))
     run.write(record(case(seed=1)))
-    assert [[each.status for each in found.values()] for found, _ in seen] == [["ok"], ["ok"], ["crashed"], ["crashed"]]
+    assert [[each.status for each in records.values()] for records, _ in seen] == [
+        ["ok"],
+        ["ok"],
+        ["crashed"],
+        ["crashed"],
+    ]
     assert all(damaged == [] for _, damaged in seen)
 
 
-def test_a_store_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_created_gives_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for store in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(StoreError, match=r"cannot write to the store .*--store"):
@@ -108,14 +114,14 @@ def test_a_store_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_record_truncated_anywhere_is_damage_and_the_others_load(tmp_path: Path) -> None:
+def test_a_truncated_record_is_damaged_and_other_records_load(tmp_path: Path) -> None:
     run, (first, second) = stored(tmp_path, 0, 1)
     path = run.record_path(first.key)
     whole = path.read_bytes()
     for length in range(0, len(whole.rstrip()), EVERY_NTH_BYTE):
         path.write_bytes(whole[:length])
-        found, damaged = run.read()
-        assert found == {second.key: second}, length
+        records, damaged = run.read()
+        assert records == {second.key: second}, length
         assert [damage.path for damage in damaged] == [path], length
         assert damaged[0].reason
         one_line(StoreError(str(damaged[0])))
@@ -123,21 +129,21 @@ def test_a_record_truncated_anywhere_is_damage_and_the_others_load(tmp_path: Pat
     assert run.read() == ({first.key: first, second.key: second}, [])
 
 
-def test_no_flipped_bit_changes_a_record_silently(tmp_path: Path) -> None:
+def test_no_flipped_bit_changes_a_record(tmp_path: Path) -> None:
     run, (first, second) = stored(tmp_path, 0, 1)
     path = run.record_path(first.key)
     whole = path.read_bytes()
     accepted = []
-    for place in range(0, len(whole), 2):
+    for index in range(0, len(whole), 2):
         flipped = bytearray(whole)
-        flipped[place] ^= 1 << (place // 2 % 8)
+        flipped[index] ^= 1 << (index // 2 % 8)
         path.write_bytes(flipped)
-        found, damaged = run.read()
-        assert found[second.key] == second
-        assert len(found) + len(damaged) == 2
-        if first.key in found and found[first.key] != first:
-            accepted.append((place, bytes(flipped[place - 20 : place + 20])))
-    assert not accepted, f"{len(accepted)} damaged records were taken for whole ones, such as {accepted[:3]}"
+        records, damaged = run.read()
+        assert records[second.key] == second
+        assert len(records) + len(damaged) == 2
+        if first.key in records and records[first.key] != first:
+            accepted.append((index, bytes(flipped[index - 20 : index + 20])))
+    assert not accepted, f"{len(accepted)} damaged records were accepted, such as {accepted[:3]}"
 
 
 HOSTILE = {
@@ -156,22 +162,22 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_content_is_damage_in_one_short_line(tmp_path: Path, name: str) -> None:
+def test_hostile_content_is_reported_as_damage_in_one_short_line(tmp_path: Path, name: str) -> None:
     run, (first,) = stored(tmp_path, 0)
     hostile = run.folder / "records" / "hostile.json"
     hostile.write_bytes(HOSTILE[name])
-    found, damaged = run.read()
-    assert found == {first.key: first}
+    records, damaged = run.read()
+    assert records == {first.key: first}
     assert [damage.path for damage in damaged] == [hostile]
     assert len(one_line(StoreError(str(damaged[0])))) < 300
 
 
-def test_a_duplicated_field_is_damage(tmp_path: Path) -> None:
+def test_a_duplicate_field_is_damage(tmp_path: Path) -> None:
     run, (first,) = stored(tmp_path, 0)
     path = run.record_path(first.key)
     path.write_text(path.read_text().replace('"status": "ok",', '"status": "crashed",\n "status": "ok",'))
-    found, damaged = run.read()
-    assert (found, [damage.path for damage in damaged]) == ({}, [path])
+    records, damaged = run.read()
+    assert (records, [damage.path for damage in damaged]) == ({}, [path])
 
 
 def test_a_file_too_large_to_be_a_record_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,8 +192,8 @@ def test_a_file_too_large_to_be_a_record_is_not_read(tmp_path: Path, monkeypatch
         return read(path)
 
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    found, damaged = run.read()
-    assert list(found) == [first.key]
+    records, damaged = run.read()
+    assert list(records) == [first.key]
     assert [damage.reason for damage in damaged] == ["larger than 16 MiB"]
 
 
@@ -195,36 +201,39 @@ def test_an_unreadable_record_is_damage(tmp_path: Path) -> None:
     run, (first,) = stored(tmp_path, 0)
     (run.folder / "records" / "folder.json").mkdir()
     (run.folder / "records" / "dangling.json").symlink_to(tmp_path / "nowhere")
-    found, damaged = run.read()
-    assert list(found) == [first.key]
+    records, damaged = run.read()
+    assert list(records) == [first.key]
     assert sorted(damage.path.name for damage in damaged) == ["dangling.json", "folder.json"]
 
 
-def test_a_newer_schema_is_refused_with_its_own_message_and_left_untouched(tmp_path: Path) -> None:
+def test_a_newer_schema_has_its_own_message(tmp_path: Path) -> None:
     run, (first,) = stored(tmp_path, 0)
     path = run.record_path(first.key)
     newer = first.model_dump(mode="json") | {"schema_version": 7, "unheard_of": {}}
     path.write_bytes(with_checksum(json.dumps(newer, indent=1).encode()))
     _, (damage,) = run.read()
-    assert (damage.reason, damage.is_newer) == ("written by a newer Carousel (schema 7); update to read it", True)
+    assert (damage.reason, damage.is_newer) == (NEWER, True)
     path.write_text(json.dumps(newer))
     _, (damage,) = run.read()
-    assert "seal" in damage.reason and "newer Carousel (schema 7)" in damage.reason
-    assert not damage.is_newer, "a turned bit must not make a record untouchable"
+    assert damage.reason.startswith("corrupt: checksum mismatch")
+    assert "newer version of Carousel (schema 7)" in damage.reason
+    assert not damage.is_newer, "a flipped bit must not make a record untouchable"
     file = run.folder / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 4}))
-    with pytest.raises(StoreError, match=r"newer Carousel \(schema 4\)"):
+    with pytest.raises(StoreError, match=r"newer version of Carousel \(schema 4\)"):
         run.file()
 
 
-def test_a_record_in_a_wrong_place_is_damage(tmp_path: Path) -> None:
+def test_a_record_under_a_wrong_name_is_damage(tmp_path: Path) -> None:
     run, (first,) = stored(tmp_path, 0)
     path = run.record_path(first.key)
     elsewhere = path.with_name("elsewhere.json")
     shutil.copy(path, elsewhere)
-    found, damaged = run.read()
-    assert list(found) == [first.key]
-    assert [(damage.path, damage.reason) for damage in damaged] == [(elsewhere, "its key does not belong to its case")]
+    records, damaged = run.read()
+    assert list(records) == [first.key]
+    assert [(damage.path, damage.reason) for damage in damaged] == [
+        (elsewhere, "the file name or key does not match the case")
+    ]
     elsewhere.unlink()
     edited = json.loads(path.read_text())
     edited["case"]["seed"] = 5
@@ -232,7 +241,7 @@ def test_a_record_in_a_wrong_place_is_damage(tmp_path: Path) -> None:
     assert run.read()[0] == {}
 
 
-def test_a_damaged_file_is_set_aside_and_kept(tmp_path: Path) -> None:
+def test_a_damaged_file_is_renamed_and_preserved(tmp_path: Path) -> None:
     run, (first,) = stored(tmp_path, 0)
     path = run.record_path(first.key)
     path.write_bytes(b"half a rec")
@@ -244,15 +253,15 @@ def test_a_damaged_file_is_set_aside_and_kept(tmp_path: Path) -> None:
     assert run.read() == ({first.key: first}, [])
 
 
-def test_files_written_aside_by_a_killed_writer_are_not_records(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_writer_are_not_records(tmp_path: Path) -> None:
     killed = (
         "import os, sys\nfrom pathlib import Path\nfrom results import Run\nfrom tests.results.examples import record\n"
         "os.fsync = lambda _: os.kill(os.getpid(), 9)\nRun(Path(sys.argv[1])).write(record(status='crashed'))\n"
     )
     run, (first,) = stored(tmp_path, 0)
-    home = Path(__file__).resolve().parents[3]
-    ended = subprocess.run([sys.executable, "-c", killed, str(run.folder)], cwd=home, check=False)
-    assert ended.returncode == -9
+    root = Path(__file__).resolve().parents[3]
+    completed = subprocess.run([sys.executable, "-c", killed, str(run.folder)], cwd=root, check=False)
+    assert completed.returncode == -9
     assert len(list((run.folder / "records").iterdir())) == 2
     assert run.read() == ({first.key: first}, [])
 
@@ -280,18 +289,18 @@ class TestFind:
             (IDS[1], 1),
         ],
     )
-    def test_by_latest_prefix_and_id(self, store: Store, name: str, expected: int) -> None:
+    def test_a_run_is_found_by_latest_prefix_and_id(self, store: Store, name: str, expected: int) -> None:
         assert store.find(name).id == self.IDS[expected]
 
-    def test_by_path_even_into_another_store(self, store: Store, tmp_path: Path) -> None:
+    def test_a_run_is_found_by_path_in_another_store(self, store: Store, tmp_path: Path) -> None:
         other = Store(tmp_path / "other").create(run_file("elsewhere"))
         assert store.find(str(other.folder)).folder == other.folder
 
-    def test_an_id_wins_over_longer_ones_that_begin_with_it(self, store: Store) -> None:
+    def test_an_exact_id_has_priority_over_prefixes(self, store: Store) -> None:
         store.create(run_file(f"{self.IDS[0]}-2"))
         assert store.find(self.IDS[0]).id == self.IDS[0]
 
-    def test_an_ambiguous_prefix_names_the_candidates(self, store: Store) -> None:
+    def test_an_ambiguous_prefix_lists_the_candidates(self, store: Store) -> None:
         with pytest.raises(StoreError) as caught:
             store.find("20260101")
         message = one_line(caught.value)
@@ -302,12 +311,12 @@ class TestFind:
     @pytest.mark.parametrize(
         "name", ["nothing", "/nowhere/at/all", "..", "x" * 300, "a\0b", "20260101-000000-quick-aaaaaaa"]
     )
-    def test_a_run_that_is_not_there_is_one_line(self, store: Store, name: str) -> None:
+    def test_a_missing_run_gives_a_one_line_error(self, store: Store, name: str) -> None:
         with pytest.raises(StoreError, match="no run") as caught:
             store.find(name)
         assert "latest" in one_line(caught.value)
 
-    def test_an_empty_or_missing_store_says_how_to_make_a_run(self, tmp_path: Path) -> None:
+    def test_an_empty_or_missing_store_suggests_carousel_run(self, tmp_path: Path) -> None:
         for folder in (tmp_path, tmp_path / "missing"):
             for name in ("latest", "20260101"):
                 with pytest.raises(StoreError, match="carousel run"):
@@ -315,7 +324,7 @@ class TestFind:
         assert not (tmp_path / "missing").exists()
 
 
-def test_a_run_file_that_is_missing_or_damaged_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_run_file_gives_a_one_line_error(tmp_path: Path) -> None:
     run, _ = stored(tmp_path, 0)
     path = run.folder / "run.json"
     whole = path.read_bytes()
@@ -329,16 +338,16 @@ def test_a_run_file_that_is_missing_or_damaged_is_one_line(tmp_path: Path) -> No
         run.file()
 
 
-def test_a_run_is_never_created_over_another(tmp_path: Path) -> None:
+def test_a_run_does_not_replace_another(tmp_path: Path) -> None:
     run, records = stored(tmp_path, 0)
     with pytest.raises(StoreError):
         Store(tmp_path).create(run_file())
     assert run.read()[0] == {records[0].key: records[0]}
 
 
-def test_a_document_may_be_written_where_no_folder_is_yet(tmp_path: Path) -> None:
+def test_writing_a_document_creates_its_folder(tmp_path: Path) -> None:
     run = Run(tmp_path / "a" / "b")
-    write_aside(run.record_path(record().key), record())
+    write_document(run.record_path(record().key), record())
     assert run.read() == ({record().key: record()}, [])
 
 
@@ -357,16 +366,34 @@ def test_every_past_schema_loads_with_its_values(folder: Path) -> None:
     assert damaged == []
     assert file.id == run.id == "20260102-030405-quick-abc123"
     assert [each.key for each in file.cases] == list(records)
-    (found,) = records.values()
-    assert found.status == "ok"
-    assert found.model is not None
-    assert (found.model.parameters, found.model.width, found.model.depth) == (3_538, 16, 2)
-    assert [(each.metric, each.at, each.samples) for each in found.measurements] == [
+    (loaded,) = records.values()
+    assert loaded.status == "ok"
+    assert loaded.model is not None
+    assert (loaded.model.parameters, loaded.model.width, loaded.model.depth) == (3_538, 16, 2)
+    assert [(each.metric, each.at, each.samples) for each in loaded.measurements] == [
         ("accuracy", {"length": 32}, (0.875,)),
         ("accuracy", {"length": 64}, (0.625,)),
         ("step_seconds", {"position": 16}, (1e-05, 3e-05, 2e-05)),
     ]
-    assert found.training is not None
-    assert found.training.curve[0].train_loss is None
-    assert found.case.protocol.learning_rate == 3e-3
-    assert found.reference_scores[0].memoryless_score == 0.75
+    assert loaded.training is not None
+    assert loaded.training.curve[0].train_loss is None
+    assert loaded.case.protocol.learning_rate == 3e-3
+    assert loaded.reference_scores[0].memoryless_score == 0.75
+
+
+@pytest.mark.parametrize("folder", SCHEMAS, ids=[folder.name for folder in SCHEMAS])
+def test_fixtures_have_the_checksum_name_of_their_version(folder: Path) -> None:
+    name = CHECKSUM if folder.name == "schema-3" else OLD_CHECKSUM
+    assert all(content.count(name) == 1 for content in files_of(folder).values())
+
+
+@pytest.mark.parametrize("name", [CHECKSUM, OLD_CHECKSUM])
+def test_the_current_version_accepts_both_checksum_names(tmp_path: Path, name: bytes) -> None:
+    run, (first,) = stored(tmp_path, 0)
+    path = run.record_path(first.key)
+    content = path.read_bytes().replace(CHECKSUM, name)
+    path.write_bytes(content)
+    assert run.read() == ({first.key: first}, [])
+    path.write_bytes(content.replace(b"0.875", b"0.125"))
+    records, (damage,) = run.read()
+    assert (records, damage.reason) == ({}, "corrupt: checksum mismatch")

@@ -1,4 +1,4 @@
-"""Gate traces on disk: what is written is read, and a file that is none is one clear line."""
+"""Test gate traces on disk: a round trip, and one-line errors for invalid files."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ def traces() -> Traces:
     return Traces(inputs_STD=numbers[:, :, :1], gates={"input": numbers, "forget": -numbers}, attention={1: weights})
 
 
-def kept(run: Run, content: bytes) -> Record:
+def record_with_traces(run: Run, content: bytes) -> Record:
+    """Write a traces artifact and return its record."""
     record = examples.record()
     path = run.write_artifact(record.key, "traces.safetensors", content)
     return record.model_copy(update={"artifacts": {"traces": path}})
 
 
-def test_what_is_written_is_read(run: Run) -> None:
+def test_traces_survive_a_round_trip(run: Run) -> None:
     written = traces()
-    read = load_traces(run, kept(run, save_traces(written)))
+    read = load_traces(run, record_with_traces(run, save_traces(written)))
     assert read is not None
     np.testing.assert_array_equal(read.inputs_STD, written.inputs_STD)
     assert set(read.gates) == {"input", "forget"}
@@ -66,14 +67,14 @@ INPUTS = np.zeros((2, 3, 1), np.float32)
         lambda: save(inputs=np.zeros(3, np.float32)),
     ],
 )
-def test_a_file_that_holds_no_traces_is_refused_in_one_line(run: Run, content: Callable[[], bytes]) -> None:
-    with pytest.raises(StoreError, match="run its case again") as raised:
-        load_traces(run, kept(run, content()))
+def test_an_invalid_file_gives_a_one_line_error(run: Run, content: Callable[[], bytes]) -> None:
+    with pytest.raises(StoreError, match="run the case again") as raised:
+        load_traces(run, record_with_traces(run, content()))
     assert "\n" not in str(raised.value)
 
 
-def test_a_missing_file_is_named(run: Run) -> None:
-    record = kept(run, save_traces(traces()))
+def test_a_missing_file_is_reported_with_its_path(run: Run) -> None:
+    record = record_with_traces(run, save_traces(traces()))
     (run.folder / record.artifacts["traces"]).unlink()
     with pytest.raises(StoreError, match=r"cannot read .*traces\.safetensors"):
         load_traces(run, record)

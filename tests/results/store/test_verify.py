@@ -1,4 +1,4 @@
-"""What `verify` names, with its reason, and what it leaves in peace."""
+"""Test which flaws `verify` reports, and which files it ignores."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.results.examples import FIXTURES, case, record, run_file, stored
 WEIGHTS = b"the bytes of some weights"
 
 
-def whole(store: Path, *seeds: int) -> tuple[Run, list[Record]]:
-    """A run whose records name artifacts that are there."""
+def run_with_artifacts(store: Path, *seeds: int) -> tuple[Run, list[Record]]:
+    """Create a run whose records have artifacts, and return it with its records."""
     cases = [case(seed=seed) for seed in seeds]
     run = Store(store).create(run_file("20260102-030405-quick-abc123", *cases))
     records = [run.with_artifacts(record(of), {"weights": WEIGHTS}) for of in cases]
@@ -26,12 +26,12 @@ def whole(store: Path, *seeds: int) -> tuple[Run, list[Record]]:
     return run, records
 
 
-def found(store: Path) -> set[tuple[str, str, str]]:
+def flaws_of(store: Path) -> set[tuple[str, str, str]]:
     return {(flaw.path.name, flaw.kind, flaw.reason) for flaw in verify(Store(store)).flaws}
 
 
-def test_a_store_as_it_was_written_has_no_flaws(tmp_path: Path) -> None:
-    run, records = whole(tmp_path, 0, 1)
+def test_an_intact_store_has_no_flaws(tmp_path: Path) -> None:
+    run, records = run_with_artifacts(tmp_path, 0, 1)
     inspection = verify(Store(tmp_path))
     assert (inspection.runs, inspection.records, inspection.artifacts, inspection.flaws) == (1, 2, 2, ())
     assert inspection.is_sound
@@ -39,8 +39,8 @@ def test_a_store_as_it_was_written_has_no_flaws(tmp_path: Path) -> None:
     assert (run.folder / records[0].artifacts["weights"]).read_bytes() == WEIGHTS
 
 
-def test_one_flipped_bit_in_a_record_or_an_artifact_or_the_run_file_is_named(tmp_path: Path) -> None:
-    run, records = whole(tmp_path, 0, 1)
+def test_a_flipped_bit_in_any_kind_of_file_is_reported(tmp_path: Path) -> None:
+    run, records = run_with_artifacts(tmp_path, 0, 1)
     files = [run.folder / "run.json", run.record_path(records[0].key), run.folder / records[1].artifacts["weights"]]
     for path in files:
         content = path.read_bytes()
@@ -52,43 +52,43 @@ def test_one_flipped_bit_in_a_record_or_an_artifact_or_the_run_file_is_named(tmp
         assert [(flaw.path, flaw.kind) for flaw in harmful] == [(path, "damaged")]
         assert not inspection.is_sound
         path.write_bytes(content)
-    assert found(tmp_path) == set()
+    assert flaws_of(tmp_path) == set()
 
 
-def test_what_is_missing_or_misplaced_is_named(tmp_path: Path) -> None:
-    run, (first, second) = whole(tmp_path, 0, 1)
+def test_missing_and_misplaced_files_are_reported(tmp_path: Path) -> None:
+    run, (first, second) = run_with_artifacts(tmp_path, 0, 1)
     (run.folder / first.artifacts["weights"]).unlink()
     shutil.copy(run.record_path(second.key), run.folder / "records" / "elsewhere.json")
     run.write(record(case(seed=7), artifacts={}))
-    assert {(name, kind) for name, kind, _ in found(tmp_path)} == {
+    assert {(name, kind) for name, kind, _ in flaws_of(tmp_path)} == {
         ("weights.safetensors", "missing"),
         ("elsewhere.json", "misplaced"),
         (f"{case(seed=7).key}.json", "misplaced"),
     }
     (run.folder / "run.json").unlink()
-    assert ("run.json", "missing") in {(name, kind) for name, kind, _ in found(tmp_path)}
+    assert ("run.json", "missing") in {(name, kind) for name, kind, _ in flaws_of(tmp_path)}
 
 
 def test_a_run_under_another_name_is_misplaced(tmp_path: Path) -> None:
-    run, _ = whole(tmp_path, 0)
+    run, _ = run_with_artifacts(tmp_path, 0)
     run.folder.rename(tmp_path / "another")
-    assert found(tmp_path) == {("run.json", "misplaced", f"it is the file of run {run.id}")}
+    assert flaws_of(tmp_path) == {("run.json", "misplaced", f"it belongs to run {run.id}")}
 
 
-def test_artifacts_may_not_lead_out_of_their_records_folder(tmp_path: Path) -> None:
-    run, (first, second) = whole(tmp_path, 0, 1)
+def test_artifacts_outside_their_folder_are_reported(tmp_path: Path) -> None:
+    run, (first, second) = run_with_artifacts(tmp_path, 0, 1)
     secret = tmp_path / "secret"
     secret.write_bytes(WEIGHTS)
     weights = run.folder / first.artifacts["weights"]
     weights.unlink()
     weights.symlink_to(secret)
     run.write(second.model_copy(update={"artifacts": {"weights": "run.json"}, "artifact_digests": {}}))
-    reasons = {reason for _, kind, reason in found(tmp_path) if kind == "damaged"}
-    assert reasons == {"it leads out of its run's folder", "it does not stand in its record's own folder"}
+    reasons = {reason for _, kind, reason in flaws_of(tmp_path) if kind == "damaged"}
+    assert reasons == {"outside its run's folder", "outside the artifact folder of its record"}
 
 
-def test_what_a_killed_writer_left_is_named_and_cleaned_and_nothing_else(tmp_path: Path) -> None:
-    run, (first,) = whole(tmp_path, 0)
+def test_only_files_of_killed_writers_are_cleaned(tmp_path: Path) -> None:
+    run, (first,) = run_with_artifacts(tmp_path, 0)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     left = run.folder / "records" / f".{first.key}.json.{ended.pid}"
@@ -99,12 +99,12 @@ def test_what_a_killed_writer_left_is_named_and_cleaned_and_nothing_else(tmp_pat
     assert [(flaw.path, flaw.kind) for flaw in inspection.flaws] == [(left, "left over")]
     assert inspection.is_sound
     assert clean(inspection.flaws) == [left]
-    assert found(tmp_path) == set()
+    assert flaws_of(tmp_path) == set()
     assert being_written.read_bytes() == b"soon whole"
 
 
-def test_what_stands_beside_is_told_and_does_no_harm(tmp_path: Path) -> None:
-    run, (first,) = whole(tmp_path, 0)
+def test_extra_files_are_reported_as_harmless(tmp_path: Path) -> None:
+    run, (first,) = run_with_artifacts(tmp_path, 0)
     (run.folder / "records" / "x.damaged").write_bytes(b"")
     (run.folder / "records" / "x.json.0123.conflict").write_bytes(b"")
     (run.folder / "artifacts" / first.key / "more").write_bytes(b"")
@@ -114,17 +114,17 @@ def test_what_stands_beside_is_told_and_does_no_harm(tmp_path: Path) -> None:
     assert inspection.is_sound
 
 
-def test_every_past_schema_is_sound_but_for_its_weights_which_no_fixture_has() -> None:
+def test_the_fixtures_of_every_schema_lack_only_their_weights() -> None:
     for folder in sorted(FIXTURES.glob("schema-*")):
-        assert {kind for _, kind, _ in found(folder)} == {"missing"}, folder.name
+        assert {kind for _, kind, _ in flaws_of(folder)} == {"missing"}, folder.name
 
 
-def test_a_store_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_store_gives_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="--store"):
         verify(Store(tmp_path / "nowhere"))
 
 
-def test_a_record_damaged_twice_loses_neither(tmp_path: Path) -> None:
+def test_a_record_that_is_damaged_twice_is_preserved_twice(tmp_path: Path) -> None:
     run, (first,) = stored(tmp_path, 0)
     for content in (b"once", b"twice"):
         run.record_path(first.key).write_bytes(content)
