@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
+import tasks
 from bench.executors.jobs import TimeJob, TrainJob
 from bench.executors.timing_job import run_timing_job
 from bench.executors.training_job import run_training_job
@@ -74,6 +75,13 @@ def test_all_that_is_timed_has_blocks_and_nothing_else_has() -> None:
         }
         assert without == own[probe] | LIMITS
         assert all(len(m.samples) % len(m.blocks) == 0 for m in found.measurements if m.blocks)
+
+
+def test_training_stores_the_reference_scores_of_every_tested_length() -> None:
+    record = run_training_job(TrainJob(case=tiny_case(evaluate_at=("1x", "2x"))), lambda *_: None).record
+    task = tasks.build(record.case.task)
+    assert [score.length for score in record.reference_scores] == [4, 8]
+    assert [score.chance for score in record.reference_scores] == [task.chance(4), task.chance(8)]
 
 
 def test_training_says_how_much_memory_it_held() -> None:
