@@ -226,11 +226,11 @@ def test_a_run_is_taken_up_only_with_the_same_plugins(carousel: Carousel, tmp_pa
     assert carousel(*command[:-1]).code == 0
     run = Store(tmp_path / "carousel-runs").find("latest")
     run.write_file(run.file().model_copy(update={"finished": None}))
-    assert "2 done before" in carousel(*command).out
+    assert "2 done," in carousel(*command).out
     write(tmp_path, "scaled", ARCH + "\n")
-    assert "0 done before" in carousel(*command).out
+    assert "0 done," in carousel(*command).out
     began = carousel(*command[:-1])
-    assert f"run {run.id} is unfinished, but of another version of the plugins: a new run begins" in began.out
+    assert f"not resuming run {run.id} (plugins changed): starting a new run" in began.out
     # Two runs of one second have names in no order, so that the new one need not be the latest.
     (other,) = (one for one in Store(tmp_path / "carousel-runs").runs() if one.id != run.id)
     assert other.file().plugins != run.file().plugins
