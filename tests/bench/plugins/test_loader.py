@@ -263,8 +263,8 @@ def test_list_and_show_task_know_plugins(carousel: Carousel, tmp_path: Path) -> 
     assert len(archs["scaled"]["plugin"]) == 10 and "plugin" not in archs["lstm"]
     assert archs["broken"]["summary"] == "disabled plugin: ZeroDivisionError at line 1: division by zero"
     listed = carousel("list", "tasks", *plugins).out
-    assert "first_bit: Say the first bit again" in listed and "broken: disabled plugin: Zero" in listed
-    assert "first_bit: Say the first bit again" in carousel("show-task", "first_bit", *plugins).out
+    assert "first_bit: Repeat the first bit" in listed and "broken: disabled plugin: Zero" in listed
+    assert "first_bit: Repeat the first bit" in carousel("show-task", "first_bit", *plugins).out
 
 
 def test_a_stored_command_names_plugins_without_their_folders() -> None:
