@@ -32,7 +32,7 @@ class LocalExecutor:
             count: number of worker processes.
             threads: torch threads per process.
             memory_bytes: resident memory at which a process is ended; None for no limit.
-            code: digest of the source that the run began with; a process that finds other source refuses its jobs.
+            code: digest of the source that the run began with; a process that finds other source fails its jobs.
         """
         self._workers = [WorkerProcess(str(number), threads, memory_bytes, code) for number in range(count)]
         self.workers, self.machines = count, 1

@@ -1,6 +1,6 @@
-"""Run a timing job: check that each trained model is consistent, and time the group in this process.
+"""What a lane does: train a case, or time a group of trained ones. Nothing here touches the store.
 
-Weights travel as bytes, so a worker needs no access to the store.
+Weights travel as bytes, so that a lane needs no disk in common with the one who keeps the records.
 """
 
 from __future__ import annotations
@@ -23,14 +23,11 @@ from bench.training.model import build_model
 from results import Case, Measurement, Probe, ProbeRun
 
 CONSISTENCY_LENGTH = 64
-"""Number of steps over which `step` and `scan` are compared; of longer cases, only the beginning is compared."""
+"""Steps over which the gate compares step and scan; longer cases are compared on their beginning."""
 
 
 def run_timing_job(job: TimeJob) -> dict[str, TimingResult]:
-    """Time the cases of a job, and return the results by case key.
-
-    A model that fails the consistency check is refused and not timed.
-    """
+    """Time a group, by case key. A model that fails the gate is refused and not timed."""
     install(job.plugins)
     subjects = [load_subject(case, weights, job.device) for case, weights in zip(job.cases, job.weights, strict=True)]
     refused: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Run a training job: train a case, test it, and record the gates of the trained model."""
+"""Run one training job: train a case, test it, and look inside the trained model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ from results import Measurement, Model, ProbeRun, Record
 
 
 def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
-    """Train and test one case.
-
-    If the loss or a gradient becomes NaN or infinite, the case is recorded as diverged, without a score.
-    """
+    """Train and test one case. A model whose numbers are not finite is recorded as diverged, without a score."""
     install(job.plugins)
     task = tasks.build(job.case.task)
     model = build_model(job.case, task).to(job.device)
@@ -63,13 +60,13 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
             }
         )
         if "gates" in job.probes:
-            record, artifacts = _with_gates(record, subject)
+            record, artifacts = _look_inside(record, subject)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     return TrainingResult(record=record, weights=safetensors.torch.save(state), artifacts=artifacts)
 
 
-def _with_gates(record: Record, subject: Subject) -> tuple[Record, dict[str, bytes]]:
-    """Add the measurements and traces of the `gates` probe. If it fails, record that, and keep the trained case."""
+def _look_inside(record: Record, subject: Subject) -> tuple[Record, dict[str, bytes]]:
+    """The record with what `gates` measured. Should the probe fail, the trained case is kept without it."""
     started = time.perf_counter()
     measurements: list[Measurement] = []
     artifacts: dict[str, bytes] = {}

@@ -51,13 +51,13 @@ class WorkerProcess:
             name: how events, results and spans refer to the worker.
             threads: torch threads of the process.
             memory_bytes: resident memory at which the process is ended; None for no limit.
-            code: digest of the source that the run began with; a process that finds other source refuses its jobs.
+            code: digest of the source that the run began with; a process that finds other source fails its jobs.
         """
         self.name, self.threads, self.memory_bytes, self.code = name, threads, memory_bytes, code
         self.past_work: set[Work] = set()
         """Kinds of work that the current process has done."""
         self._process: multiprocessing.process.BaseProcess | None = None
-        self._stopped, self._changing = False, threading.Lock()
+        self._stopped, self._lock = False, threading.Lock()
 
     def run(self, job: Job, timeout: float | None, events: Events, stopping: Stopping) -> Attempt:
         """Run a job and block until it has ended. The result is a `Failure` if the process had to be ended or exited.
@@ -99,7 +99,7 @@ class WorkerProcess:
 
     def end(self) -> None:
         """Kill the process. The next job starts a new one."""
-        with self._changing:
+        with self._lock:
             if self._process is None:
                 return
             self._process.kill()
@@ -114,7 +114,7 @@ class WorkerProcess:
         self.end()
 
     def _started(self) -> Connection:
-        with self._changing:
+        with self._lock:
             if self._stopped:
                 raise EOFError
             if self._process is None:

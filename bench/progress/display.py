@@ -103,7 +103,7 @@ class Progress(AbstractContextManager["Progress"]):
 
         Args:
             console: where progress is printed.
-            eta: estimates the remaining time; it is told of every event.
+            eta: estimates the remaining time; every event is passed on to it.
             expected_seconds: returns the expected duration of a job.
             quiet: whether to print only long waits, on `errors`.
             errors: console for a quiet run; None for standard error.

@@ -47,7 +47,7 @@ class Pending:
             self._update(case)
 
     def add(self, record: Record) -> None:
-        """Take over a new record of a case."""
+        """Add or replace the record of a case."""
         self.records[record.key] = record
         self._update(record.case)
 

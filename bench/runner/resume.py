@@ -104,7 +104,7 @@ def _unfinished_runs(request: Request) -> Iterator[tuple[Run, RunFile]]:
 
 
 def _changes(old: RunFile, new: RunFile) -> list[str]:
-    """Describe what keeps the records of two runs from being combined; empty if nothing does."""
+    """List the differences that prevent resuming `old` as `new`; empty if there are none."""
     changes = []
     if (old.plan_digest, old.cases, old.probes) != (new.plan_digest, new.cases, new.probes):
         changes.append("plan changed")

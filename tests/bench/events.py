@@ -27,7 +27,7 @@ class NoEvents:
 
 @dataclass
 class RecordedEvents(NoEvents):
-    """`Events` that are kept for the test to look at."""
+    """`Events` that are recorded for assertions."""
 
     assigned: list[Job] = field(default_factory=list)
     started: list[JobStarted] = field(default_factory=list)

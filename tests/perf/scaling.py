@@ -44,7 +44,7 @@ STARTUP_SECONDS = 2.5
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Costs of a run beside the durations of its cases."""
+    """Costs of a run in addition to the durations of its cases."""
 
     driver_writes: float
     """Seconds per case in the driver, for writing its record and weights."""
@@ -62,7 +62,7 @@ def simulate(durations: Sequence[float], workers: int, costs: Costs, seed: int =
     Args:
         durations: seconds that each case takes.
         workers: number of workers.
-        costs: the costs beside the durations.
+        costs: the costs in addition to the durations.
         seed: seed of the errors of the expected durations.
     """
     order = random.Random(seed)
