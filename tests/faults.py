@@ -47,9 +47,9 @@ MAX_SECONDS, MAX_BYTES = 2.0, 256 << 20
 def main() -> int:
     """Run the long fault tests one after the other."""
     parser = argparse.ArgumentParser(description="Run the long fault tests.")
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=["kills", "damage", "full", "two", "hostile"])
+    parser.add_argument("--kills", type=int, default=100, help="Number of kills.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the moments of the kills.")
+    parser.add_argument("--only", choices=["kills", "damage", "full", "two", "hostile"], help="Run only this test.")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     tests: dict[str, Callable[[Path], str]] = {

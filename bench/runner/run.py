@@ -185,7 +185,7 @@ def _run_pending(execution: Execution, cluster: DaskExecutor | None, console: Co
         share = execution.utilization.share(executor.workers, executor.machines)
     if share is not None and not quiet:
         line = f"{share:.0%} of worker time was spent training and measuring, the rest starting up and waiting"
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _print_interrupted(console: Console, pending: Pending, running: list[str]) -> None:

@@ -29,9 +29,11 @@ PLAN = TINY.replace("steps = 1\n", "steps = 20\n")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Kill a run at random moments and compare.")
-    parser.add_argument("kills", type=int, nargs="?", default=20)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = argparse.ArgumentParser(
+        description="Kill a run at random moments, and compare its records with an undisturbed run."
+    )
+    parser.add_argument("kills", type=int, nargs="?", default=20, help="Number of kills.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the moments of the kills.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         return 0 if survives(Path(folder), options.kills, random.Random(options.seed)) else 1

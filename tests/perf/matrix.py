@@ -53,7 +53,7 @@ class Embedded(nn.Module):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compare Carousel with a plain loop with torch.nn.")
-    parser.add_argument("--plan", default="quick")
+    parser.add_argument("--plan", default="quick", help="Plan to run.")
     parser.add_argument("--sample", type=int, help="Number of cases that the loop trains (default: all).")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as store:

@@ -150,8 +150,8 @@ def message_seconds(tasks: int = 300) -> tuple[float, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Simulate a run on many workers.")
-    parser.add_argument("--cases", type=int, default=10_000)
-    parser.add_argument("--store", type=Path)
+    parser.add_argument("--cases", type=int, default=10_000, help="Number of training jobs.")
+    parser.add_argument("--store", type=Path, help="Store from which durations are taken.")
     parser.add_argument("--no-dask", action="store_true", help="Simulate workers of one machine, without messages.")
     options = parser.parse_args()
     recorded = RECORDED_SECONDS if options.store is None else _durations(options.store)

@@ -45,9 +45,9 @@ def main() -> int:
     """Print a row per run and the speed-up, and return 1 if it is below the promised one."""
     parser = argparse.ArgumentParser(description="Compare a plan on one worker and on several.")
     parser.add_argument("plan", nargs="?", default="quick")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--at-least", type=float, default=PROMISED)
+    parser.add_argument("--workers", type=int, default=2, help="Number of workers to compare with one.")
+    parser.add_argument("--rounds", type=int, default=1, help="Number of runs per number of workers.")
+    parser.add_argument("--at-least", type=float, default=PROMISED, help="Smallest speed-up that passes.")
     parser.add_argument("--keep", type=Path, help="Folder to create for the stores of these runs.")
     options, run_options = parser.parse_known_args()
     _run([sys.executable, "-c", "from arch import kernels; kernels.warm()"])
