@@ -1,87 +1,83 @@
-"""The executor protocol, and the retries, locking and scheduling that all executors share."""
+"""The executor protocol, and the locking and retries that all executors share."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from bench.executors.jobs import Failure, JobProgress, JobStarted
+from bench.executors.events import Events
+from bench.executors.jobs import Failure, Job, JobResult
 from bench.executors.worker_process import WorkerProcess
-from bench.machine.lock import Stopping, Work, held
+from bench.machine.lock import Stopping, held
 from results import Span
 
-if TYPE_CHECKING:
-    from bench.executors.jobs import Job
-from bench.executors.jobs import JobResult, work_of
+MAX_TRIES = 3
+"""Number of times a job is run if its worker process exits by itself each time."""
 
-TRIES = 3
-"""A job whose lane ended by itself is tried again so many times in all."""
-
-EPOCH = time.time() - time.monotonic()  # taken once: a wall clock that jumps later moves no span against another
+WALL_CLOCK_OFFSET = time.time() - time.monotonic()
+"""Seconds from the monotonic clock to the wall clock. Read once: a later jump of the wall clock moves no span."""
 
 
 class Executor(Protocol):
-    """Lanes, wherever they are."""
+    """Runner of jobs in worker processes, on one machine or many."""
 
     @property
     def workers(self) -> int:
-        """How many trainings can go on at once."""
+        """Number of training jobs that can run in parallel."""
         ...
 
     @property
     def machines(self) -> int:
-        """How many timings can."""
+        """Number of timing jobs that can run in parallel: one per machine."""
         ...
 
-    def work(
-        self,
-        jobs: Iterable[Job],
-        *,
-        timeout: float | None,
-        fresh: bool,
-        on_start: Callable[[str, Job], None],
-        on_begin: Callable[[JobStarted], None],
-        on_advance: Callable[[JobProgress], None],
-        on_wait: Callable[[str, Work], None],
-    ) -> Iterator[JobResult]:
-        """Do the jobs in their order, as lanes become free, and give each back when it has ended.
+    def run(self, jobs: Iterable[Job], *, timeout: float | None, fresh: bool, events: Events) -> Iterator[JobResult]:
+        """Start jobs in order as workers become free, and yield each result when its job has ended.
 
-        A job that times has its machine alone; `fresh` gives each such job a process of its own.
-        `on_start` tells which lane got a job; `on_begin` that it took it up, started and with the machine to itself.
-        `on_wait` tells which lane waits for another run to leave the machine to a job of that kind.
+        A timing job has its machine to itself.
+
+        Args:
+            jobs: read lazily, by the thread that iterates over the results.
+            timeout: seconds that a job may take after it has started; None for no limit.
+            fresh: whether each timing job gets a new process.
+            events: receives what happens meanwhile, in the thread that iterates over the results.
         """
         ...
 
 
-def attend(
-    worker: WorkerProcess,
-    job: Job,
-    *,
-    timeout: float | None,
-    fresh: bool,
-    stopping: Stopping,
-    on_begin: Callable[[JobStarted], None],
-    on_advance: Callable[[JobProgress], None],
-    on_wait: Callable[[Work], None],
+def run_with_retries(
+    worker: WorkerProcess, job: Job, *, timeout: float | None, fresh: bool, stopping: Stopping, events: Events
 ) -> JobResult:
-    """Have one lane do one job while it holds the machine, once more where the lane ended by itself.
+    """Run a job under the machine lock, and retry it if the worker process exits by itself.
 
-    A process that times has not trained before; with `fresh` it has done nothing before.
-    Raises `Stopped` where that comes before the machine is free.
+    A timing job never runs in a process that has trained. Raises `Stopped` if `stopping` is set before the lock is
+    acquired.
+
+    Args:
+        worker: the process that runs the job; it is replaced if necessary.
+        job: the job to run.
+        timeout: seconds that each try may take after it has started; None for no limit.
+        fresh: whether a timing job gets a new process.
+        stopping: ends the job early when set.
+        events: receives the start, the progress and any wait for the machine lock.
     """
-    work = work_of(job)
-    for left in reversed(range(TRIES)):
-        with held(work, stopping=stopping, on_wait=lambda: on_wait(work)):
-            if work == "timing" and (fresh or "training" in worker.did):
+    for tries_left in reversed(range(MAX_TRIES)):
+        with held(job.work, stopping=stopping, on_wait=lambda: events.waiting_for_machine(worker.name, job.work)):
+            if job.work == "timing" and (fresh or "training" in worker.past_work):
                 worker.end()
-            worker.did.add(work)
-            attempt = worker.run(job, timeout, on_begin, on_advance, stopping)
+            worker.past_work.add(job.work)
+            attempt = worker.run(job, timeout, events, stopping)
         result = attempt.result
         if not (isinstance(result, Failure) and result.worker_exited) or stopping.is_set():
             break
-        if not left:
-            result = replace(result, reason=f"{result.reason}, {TRIES} times")
-    span = Span(work=work, worker=worker.name, began=EPOCH + attempt.began, ended=EPOCH + attempt.ended)
-    return JobResult(worker.name, job, result, span)
+        if not tries_left:
+            result = replace(result, reason=f"{result.reason}, {MAX_TRIES} times")
+    span = Span(
+        work=job.work,
+        worker=worker.name,
+        began=WALL_CLOCK_OFFSET + attempt.began,
+        ended=WALL_CLOCK_OFFSET + attempt.ended,
+    )
+    return JobResult(worker=worker.name, job=job, result=result, span=span)

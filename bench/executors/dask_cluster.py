@@ -1,13 +1,13 @@
-"""The lanes of many machines: dask.distributed chooses which worker does a job, and does it elsewhere if one is lost.
+"""Run jobs on the workers of a dask cluster. Dask chooses a worker for each job, and another one if it is lost.
 
-One worker a host, with as many threads as it is to have lanes:
+Start one dask worker per host, with one thread per worker process it is to have:
 
     dask scheduler
     dask worker tcp://SCHEDULER:8786 --nthreads 8 --no-nanny       on each host
     carousel run standard --scheduler tcp://SCHEDULER:8786
 
-Records are written here, where the store is. On one machine `local.py` does the same without dask, whose event loop
-and import cost more there than they give.
+Records are written by the driver, which is the process that runs this code. On a single machine `local.py` does the
+same without the cost of importing dask and running its event loop.
 """
 
 from __future__ import annotations
@@ -15,33 +15,40 @@ from __future__ import annotations
 import logging
 import queue
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from distributed import Client, Future, KilledWorker
 
 from bench.errors import UsageError
-from bench.executors.dask_worker import RESOURCE, WHOLE, Identity, Member, do, identify, stop
-from bench.executors.jobs import Failure, JobProgress, JobResult, JobStarted, work_of
-from bench.machine.lock import Work
+from bench.executors.dask_worker import (
+    ALL_SHARES,
+    RESOURCE,
+    DaskWorkerInfo,
+    Message,
+    ResourcePlugin,
+    inspect_worker,
+    run_on_dask_worker,
+    stop_jobs,
+)
+from bench.executors.events import Events, JobProgress, JobStarted
+from bench.executors.jobs import Failure, Job, JobResult
 from bench.plugins.loader import Plugin
 from results import Environment, Span
 
-if TYPE_CHECKING:
-    from bench.executors.jobs import Job
-
 CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.2
-NO_LANE = "none"
-"""Of a job that was lost with every worker that tried it."""
-OF_ONE_MACHINE = ("host", "memory_bytes")
-"""What may differ between hosts whose timings stand in one run."""
+NO_WORKER = "none"
+"""Worker's name in the result of a job that was lost with every dask worker that tried it."""
+MAY_DIFFER = ("host", "memory_bytes")
+"""Fields of the environment in which hosts of one timed run may differ."""
+LOST = "lost the dask scheduler: finished cases are saved; rerun to resume"
 
 
 class DaskExecutor:
-    """An executor over the workers of a running dask cluster; a context that leaves no job behind."""
+    """Executor over the workers of a running dask cluster. Leaving its context cancels unfinished jobs."""
 
     def __init__(
         self,
@@ -53,26 +60,38 @@ class DaskExecutor:
         memory_bytes: int | None = None,
         timed: bool = True,
     ) -> None:
-        """Raises `UsageError` where the cluster cannot be reached, or a worker does not fit."""
+        """Connect to a scheduler. Raises `UsageError` if that fails or a dask worker cannot take part.
+
+        Args:
+            address: the scheduler's address, or the path of its scheduler file (`*.json`).
+            code: digest of the source here, which every dask worker must have.
+            plugins: plugins that every dask worker must be able to install.
+            device: torch device of the jobs.
+            memory_bytes: resident memory at which a worker process is ended; None for no limit.
+            timed: whether the run has timings, so that the hosts must have equal environments.
+        """
         self._memory_bytes = memory_bytes
         self._topic = f"carousel-{secrets.token_hex(6)}"
-        self._places: dict[str, str] = {}
+        self._names: dict[str, str] = {}
         self._futures: dict[Future[Any], tuple[int, Job]] = {}
-        self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         logging.getLogger("tornado.application").addFilter(is_no_late_cancel)
+        is_file = address.endswith(".json")
         try:
-            where = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
+            where = {"scheduler_file": address} if is_file else {"address": address}
             self._client = Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
         except (TimeoutError, OSError, ValueError) as error:
-            raise UsageError(f"--scheduler {address}: no dask scheduler answers there ({_line(error)})") from None
+            reason = f"no dask scheduler answers at this address ({_one_line(error)})"
+            raise UsageError(f"--scheduler {address}: {reason}") from None
         try:
             self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-            self.environment = self._agreed(code, plugins, device, timed)
-            self._client.register_plugin(Member(code))
-            self._client.subscribe_topic(self._topic, lambda event: self._events.put(("told", event[1])))
+            self.environment = self._common_environment(code, plugins, device, timed)
+            self._client.register_plugin(ResourcePlugin(code))
+            self._client.subscribe_topic(self._topic, lambda event: self._inbox.put(("event", event[1])))
         except (TimeoutError, OSError):
             self._client.close()
-            raise UsageError(f"--scheduler {address}: it has no workers; start `dask worker {address}`") from None
+            command = f"dask worker {'--scheduler-file ' if is_file else ''}{address} --no-nanny"
+            raise UsageError(f"--scheduler {address}: it has no workers; start one with `{command}`") from None
         except BaseException:
             self._client.close()
             raise
@@ -84,161 +103,173 @@ class DaskExecutor:
         try:
             if self._futures:
                 self._client.cancel(list(self._futures), force=True)
-                self._client.run(stop, self._topic, on_error="ignore")
+                self._client.run(stop_jobs, self._topic, on_error="ignore")
         finally:
             self._client.close()
 
     @property
     def workers(self) -> int:
-        return sum(self._workers().values())
+        return sum(self._dask_workers().values())
 
     @property
     def machines(self) -> int:
-        return len({self._place(address).partition("/")[0] for address in self._workers()})
+        return len({self._name(address).partition("/")[0] for address in self._dask_workers()})
 
-    def work(
-        self,
-        jobs: Iterable[Job],
-        *,
-        timeout: float | None,
-        fresh: bool,
-        on_start: Callable[[str, Job], None],
-        on_begin: Callable[[JobStarted], None],
-        on_advance: Callable[[JobProgress], None],
-        on_wait: Callable[[str, Work], None],
-    ) -> Iterator[JobResult]:
-        """As `Executor.work` says."""
-        all_jobs: dict[int, Job] = {}
-        shown: dict[str, int] = {}
-        later: dict[str, list[Any]] = {}  # a worker may begin its next job before the end of its last is known here
-
-        def hear(told: Any) -> None:
-            what, address, lane, number, content = told
-            name = f"{self._place(address)}/{lane}"
-            if number not in {n for n, _ in self._futures.values()}:
-                return
-            if shown.setdefault(name, number) != number:
-                later.setdefault(name, []).append(told)
-            elif what == "start":
-                on_start(name, all_jobs[number])
-            elif what == "begin":
-                on_begin(JobStarted(name, content))
-            elif what == "wait":
-                on_wait(name, content)
-            else:
-                on_advance(JobProgress(name, *content))
-
-        waiting = enumerate(jobs)
-        following = next(waiting, None)
+    def run(self, jobs: Iterable[Job], *, timeout: float | None, fresh: bool, events: Events) -> Iterator[JobResult]:
+        """Run jobs as `Executor.run` specifies."""
+        ordered = _OrderedEvents(events)
+        numbered = enumerate(jobs)
+        following = next(numbered, None)
         while self._futures or following is not None:
-            # No more at a time than can run: what waits in a worker's queue stays there when another falls idle.
-            while following is not None and len(self._futures) < self._room(following[1]):
-                number, job = following
-                all_jobs[number] = job
-                self._submit(number, job, timeout, fresh)
-                following = next(waiting, None)
+            # Submit only what can start: dask would leave a job in the queue of one worker while another is idle.
+            while following is not None and len(self._futures) < self._capacity(following[1]):
+                self._submit(*following, timeout, fresh)
+                following = next(numbered, None)
             try:
-                kind, content = self._events.get(timeout=POLL_SECONDS)
+                kind, content = self._inbox.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 self._check_connection()
                 continue
-            if kind == "told":
-                hear(content)
+            if kind == "event":
+                self._deliver(content, ordered)
             elif content in self._futures:
                 number, job = self._futures.pop(content)
-                ended = self._ended(content, job)
-                if shown.pop(ended.worker, None) != number:
-                    on_start(ended.worker, job)
-                yield ended
-                for told in later.pop(ended.worker, []):
-                    hear(told)
+                result = self._result(content, job)
+                delayed = ordered.finish(result.worker, number, job)
+                yield result
+                for message in delayed:
+                    self._deliver(message, ordered)
+
+    def _deliver(self, message: Message, ordered: _OrderedEvents) -> None:
+        _, address, worker_process, number, _ = message
+        running = dict(self._futures.values())
+        if number in running:
+            ordered.receive(f"{self._name(address)}/{worker_process}", running[number], message)
 
     def _submit(self, number: int, job: Job, timeout: float | None, fresh: bool) -> None:
-        shares = WHOLE if work_of(job) == "timing" else 1
+        shares = ALL_SHARES if job.work == "timing" else 1
         future = self._client.submit(
-            do,
+            run_on_dask_worker,
             number,
             job,
             self._topic,
             timeout,
             fresh,
             self._memory_bytes,
-            key=f"{self._topic}-{work_of(job)}-{secrets.token_hex(6)}",
+            key=f"{self._topic}-{job.work}-{secrets.token_hex(6)}",
             resources={RESOURCE: shares},
             pure=False,
         )
         self._futures[future] = (number, job)
-        future.add_done_callback(lambda done: self._events.put(("done", done)))
+        future.add_done_callback(lambda done: self._inbox.put(("done", done)))
 
-    def _ended(self, future: Future[Any], job: Job) -> JobResult:
+    def _result(self, future: Future[Any], job: Job) -> JobResult:
         try:
             address: str
-            ended: JobResult
-            address, ended = future.result()
+            result: JobResult
+            address, result = future.result()
         except KilledWorker as error:
-            lost = Failure("crashed", f"the workers that tried were lost: {_line(error)}")
-            return JobResult(NO_LANE, job, lost, Span(work=work_of(job), worker=NO_LANE, began=0.0, ended=0.0))
+            lost = Failure("crashed", f"every dask worker that tried this job was lost: {_one_line(error)}")
+            span = Span(work=job.work, worker=NO_WORKER, began=0.0, ended=0.0)
+            return JobResult(worker=NO_WORKER, job=job, result=lost, span=span)
         except CancelledError:
             raise UsageError(LOST) from None
-        name = f"{self._place(address)}/{ended.worker}"
-        return replace(ended, worker=name, job=job, span=ended.span.model_copy(update={"worker": name}))
+        name = f"{self._name(address)}/{result.worker}"
+        return replace(result, worker=name, job=job, span=result.span.model_copy(update={"worker": name}))
 
-    def _room(self, job: Job) -> int:
-        workers = self._workers()
-        return len(workers) if work_of(job) == "timing" else sum(workers.values())
+    def _capacity(self, job: Job) -> int:
+        """Number of jobs of this kind that the cluster can run in parallel."""
+        dask_workers = self._dask_workers()
+        return len(dask_workers) if job.work == "timing" else sum(dask_workers.values())
 
-    def _workers(self) -> dict[str, int]:
-        """The threads of each worker that takes part, by its address."""
+    def _dask_workers(self) -> dict[str, int]:
+        """Number of threads of each dask worker that takes part, by its address."""
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
         return {address: worker["nthreads"] for address, worker in workers.items() if RESOURCE in worker["resources"]}
 
-    def _place(self, address: str) -> str:
-        """A worker and its host by numbers: an address would name a machine of the user's."""
-        if address not in self._places:
+    def _name(self, address: str) -> str:
+        """Return a dask worker's name, made of numbers: its address would name one of the user's machines."""
+        if address not in self._names:
             host = address.rpartition(":")[0]
-            hosts = list(dict.fromkeys([*(known.rpartition(":")[0] for known in self._places), host]))
-            self._places[address] = f"host{hosts.index(host)}/worker{len(self._places)}"
-        return self._places[address]
+            hosts = list(dict.fromkeys([*(known.rpartition(":")[0] for known in self._names), host]))
+            self._names[address] = f"host{hosts.index(host)}/worker{len(self._names)}"
+        return self._names[address]
 
     def _check_connection(self) -> None:
         if self._client.status not in ("running", "connecting"):
             raise UsageError(LOST)
 
-    def _agreed(self, code: str, plugins: Sequence[Plugin], device: str, timed: bool) -> Environment:
-        """The environment of all workers. Raises `UsageError` for one that does not fit."""
-        found: dict[str, Identity] = {}
-        for address, answer in self._client.run(identify, device, plugins, on_error="return").items():
-            if not isinstance(answer, Identity):
-                reason = f"cannot run this Carousel ({_line(answer)}); install the same version there"
-                raise UsageError(f"the worker {address} {reason}")
+    def _common_environment(self, code: str, plugins: Sequence[Plugin], device: str, timed: bool) -> Environment:
+        """Return the environment that all dask workers share. Raises `UsageError` if one cannot take part."""
+        infos: dict[str, DaskWorkerInfo] = {}
+        for address, answer in self._client.run(inspect_worker, device, plugins, on_error="return").items():
+            if not isinstance(answer, DaskWorkerInfo):
+                reason = f"cannot load Carousel ({_one_line(answer)}); install the same version there"
+                raise UsageError(f"dask worker {address} {reason}")
             if answer.code != code:
-                reason = f"has other code ({answer.code}) than this ({code}); install the same and start it again"
-                raise UsageError(f"the worker {address} {reason}")
-            if not answer.can_have_lanes:
-                raise UsageError(f"the worker {address} may not start lanes; start it with --no-nanny")
-            found[address] = answer
-        first = next(iter(found.values())).environment
-        same = first.model_dump(exclude=set(OF_ONE_MACHINE))
-        for address, answer in found.items():
-            other = answer.environment.model_dump(exclude=set(OF_ONE_MACHINE))
-            different = [field for field in same if same[field] != other[field]]
+                reason = f"runs different code ({answer.code}, here {code}); install the same version and restart it"
+                raise UsageError(f"dask worker {address} {reason}")
+            if not answer.can_start_processes:
+                raise UsageError(f"dask worker {address} cannot start child processes; restart it with --no-nanny")
+            infos[address] = answer
+        first = next(iter(infos.values())).environment
+        expected = first.model_dump(exclude=set(MAY_DIFFER))
+        for address, info in infos.items():
+            fields = info.environment.model_dump(exclude=set(MAY_DIFFER))
+            different = [field for field in expected if expected[field] != fields[field]]
             if different and timed:
                 raise UsageError(
-                    f"the worker {address} differs from the others in {', '.join(different)}: timings of unlike "
-                    "machines do not belong into one run; use like workers, or --measure accuracy"
+                    f"dask worker {address} differs from the others in {', '.join(different)}: timings need identical "
+                    "hardware and software; use identical hosts, or pass --measure accuracy"
                 )
-        hosts = {answer.environment.host for answer in found.values()}
+        hosts = {info.environment.host for info in infos.values()}
         return first if len(hosts) == 1 else first.model_copy(update={"host": None})
 
 
-LOST = "the dask scheduler is gone; what had ended is kept, and the same command goes on once it is back"
+class _OrderedEvents:
+    """Events of dask workers, delivered for one job at a time per worker process.
+
+    A worker process may start its next job before the result of its previous job arrives. The events of the next job
+    are delayed until then.
+    """
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._current: dict[str, int] = {}
+        self._delayed: dict[str, list[Message]] = {}
+
+    def receive(self, worker: str, job: Job, message: Message) -> None:
+        """Deliver an event of a worker process, or delay it."""
+        kind, _, _, number, content = message
+        if self._current.setdefault(worker, number) != number:
+            self._delayed.setdefault(worker, []).append(message)
+            return
+        match kind:
+            case "assigned":
+                self._events.job_assigned(worker, job)
+            case "started":
+                self._events.job_started(JobStarted(worker=worker, compiling_seconds=content))
+            case "progressed":
+                step, total_steps, score = content
+                self._events.job_progressed(JobProgress(worker=worker, step=step, total_steps=total_steps, score=score))
+            case "waiting":
+                self._events.waiting_for_machine(worker, content)
+
+    def finish(self, worker: str, number: int, job: Job) -> list[Message]:
+        """Note that a job has ended, and return the events that were delayed until then."""
+        if self._current.pop(worker, None) != number:  # its events were lost with another dask worker
+            self._events.job_assigned(worker, job)
+        return self._delayed.pop(worker, [])
 
 
 def is_no_late_cancel(record: logging.LogRecord) -> bool:
-    """False for what dask's `sync` logs where Ctrl-C comes before it has begun: it cancels a name without value."""
+    """Return False for the error that dask's `sync` logs if Ctrl-C arrives before it has begun.
+
+    It then cancels a future that has not been assigned yet.
+    """
     error = record.exc_info[1] if record.exc_info else None
     return not (isinstance(error, NameError) and error.name == "future")
 
 
-def _line(error: object) -> str:
+def _one_line(error: object) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0]

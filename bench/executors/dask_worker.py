@@ -1,7 +1,7 @@
-"""What runs inside a dask worker: its lanes, one a thread, and what it is asked before it gets any work.
+"""Code that runs inside a dask worker: it reports what the worker is, and runs jobs in worker processes.
 
-Dask only chooses where a job goes. The lanes are child processes as everywhere: a model that crashes or hangs ends
-a lane and not the worker.
+Dask only decides where a job runs. A dask worker has one worker process per thread, so a model that crashes or hangs
+ends a worker process and not the dask worker.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from distributed import Worker, WorkerPlugin, get_worker
 
-from bench.executors.base import attend
-from bench.executors.jobs import JobProgress, JobResult, JobStarted, work_of
+from bench.executors.base import run_with_retries
+from bench.executors.events import JobProgress, JobStarted
+from bench.executors.jobs import Job, JobResult
 from bench.executors.worker_process import WorkerProcess
 from bench.machine.environment import environment
 from bench.machine.lock import Work
@@ -25,41 +26,45 @@ from bench.machine.provenance import code_digest
 from bench.plugins.loader import Plugin, install
 from results import Environment
 
-if TYPE_CHECKING:
-    from bench.executors.jobs import Job
+RESOURCE = "carousel-machine"
+"""Dask resource of a worker that takes part in runs."""
+ALL_SHARES = 1 << 20
+"""Amount of the resource per dask worker. A training job takes 1 of it, a timing job all of it."""
+PROGRESS_SECONDS = 1.0
+"""Shortest interval between two progress events of a job."""
+LOADED_CODE = code_digest()
+"""Digest of the source that this process has loaded, even if the files are edited later."""
 
-RESOURCE, WHOLE = "carousel-machine", 1 << 20
-"""A training takes one of a worker's many shares, a timing all of them."""
-TELL_EVERY_SECONDS = 1.0
-LOADED = code_digest()
-"""Of the code as this process has it, however the files are edited later."""
+EventKind = Literal["assigned", "started", "progressed", "waiting"]
+Message = tuple[EventKind, str, str, int, Any]
+"""Event sent to the driver: kind, dask worker address, worker process name, job number, content."""
 
-_lanes: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
-_made: list[WorkerProcess] = []
-_making = threading.Lock()
-_unwanted: set[str] = set()
+_free_workers: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
+_workers: list[WorkerProcess] = []
+_workers_lock = threading.Lock()
+_stopped_topics: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What a worker is: what must agree before it takes part in a run."""
+class DaskWorkerInfo:
+    """Properties that decide whether a dask worker can take part in a run."""
 
     code: str
     environment: Environment
-    can_have_lanes: bool
+    can_start_processes: bool
 
 
-def identify(device: str, plugins: Sequence[Plugin] = ()) -> Identity:
-    """Asked of every worker. Raises `PluginError` where a plugin does not work there."""
+def inspect_worker(device: str, plugins: Sequence[Plugin] = ()) -> DaskWorkerInfo:
+    """Return the properties of this dask worker. Raises `PluginError` if a plugin does not work here."""
     if plugins:
         install(plugins)
-    alone = not multiprocessing.current_process().daemon
-    code = LOADED if code_digest() == LOADED else f"{LOADED}, and edited since"
-    return Identity(code, environment(device), can_have_lanes=alone)
+    code = LOADED_CODE if code_digest() == LOADED_CODE else f"{LOADED_CODE}, edited since"
+    has_no_nanny = not multiprocessing.current_process().daemon
+    return DaskWorkerInfo(code, environment(device), can_start_processes=has_no_nanny)
 
 
-class Member(WorkerPlugin):
-    """Makes a worker part of runs of this code; one of other code never gets work, whenever it joins."""
+class ResourcePlugin(WorkerPlugin):
+    """Dask plugin that gives `RESOURCE` to workers with the driver's code, including those that join later."""
 
     name = "carousel"
 
@@ -67,70 +72,92 @@ class Member(WorkerPlugin):
         self.code = code
 
     async def setup(self, worker: Worker) -> None:
-        mine = identify("cpu")
-        if mine.code == self.code and mine.can_have_lanes:
-            await worker.set_resources(**{RESOURCE: WHOLE})
+        info = inspect_worker("cpu")
+        if info.code == self.code and info.can_start_processes:
+            await worker.set_resources(**{RESOURCE: ALL_SHARES})
 
 
-def do(
+def run_on_dask_worker(
     number: int, job: Job, topic: str, timeout: float | None, fresh: bool, memory_bytes: int | None
 ) -> tuple[str, JobResult]:
-    """Do one job in a lane of this worker, telling `topic` how it goes. Gives the worker's address, too."""
-    worker = get_worker()
-    key = worker.get_current_task()
+    """Run a job in a worker process of this dask worker. Return the dask worker's address and the result.
 
-    class Unwanted:
-        """The driver has stopped, or is gone: dask then forgets the task, but cannot end its thread."""
-
-        def is_set(self) -> bool:
-            task = worker.state.tasks.get(key)
-            return topic in _unwanted or task is None or task.state == "cancelled"
-
-    def tell(kind: str, content: Any) -> None:
-        worker.log_event(topic, (kind, worker.address, lane.name, number, content))
-
-    told = -TELL_EVERY_SECONDS
-
-    def advanced(advance: JobProgress) -> None:
-        nonlocal told
-        if time.monotonic() - told >= TELL_EVERY_SECONDS:
-            told = time.monotonic()
-            tell("advance", (advance.done, advance.total, advance.score))
-
-    def begins(begun: JobStarted) -> None:
-        tell("begin", begun.compiling_seconds)
-
-    def waits(work: Work) -> None:
-        tell("wait", work)
-
-    lane = _take(worker.state.nthreads)
-    lane.memory_bytes = memory_bytes
+    Args:
+        number: identifies the job in its events.
+        job: the job to run.
+        topic: dask topic to which the job's events are sent.
+        timeout: seconds that the job may take after it has started; None for no limit.
+        fresh: whether a timing job gets a new process.
+        memory_bytes: resident memory at which the worker process is ended; None for no limit.
+    """
+    dask_worker = get_worker()
+    worker_process = _take_worker_process(dask_worker.state.nthreads)
+    worker_process.memory_bytes = memory_bytes
+    events = _SentEvents(dask_worker, worker_process.name, topic, number)
     try:
-        tell("start", work_of(job))
-        ended = attend(
-            lane,
+        events.job_assigned(worker_process.name, job)
+        result = run_with_retries(
+            worker_process,
             job,
             timeout=timeout,
             fresh=fresh,
-            stopping=Unwanted(),
-            on_begin=begins,
-            on_advance=advanced,
-            on_wait=waits,
+            stopping=_Stopping(dask_worker, topic),
+            events=events,
         )
-        return worker.address, ended
+        return dask_worker.address, result
     finally:
-        _lanes.put(lane)
+        _free_workers.put(worker_process)
 
 
-def stop(topic: str) -> None:
-    """Have this worker end its jobs of one run."""
-    _unwanted.add(topic)
+def stop_jobs(topic: str) -> None:
+    """Make this dask worker end its jobs of the run that uses `topic`."""
+    _stopped_topics.add(topic)
 
 
-def _take(threads: int) -> WorkerProcess:
-    """A free lane: there are as many as threads, so one is."""
-    with _making:
-        if len(_made) < threads and _lanes.empty():
-            _made.append(WorkerProcess(str(len(_made)), code=LOADED))
-            return _made[-1]
-    return _lanes.get()
+class _Stopping:
+    """Stop signal that is set if the driver has stopped or is gone.
+
+    Dask forgets the task of a lost driver, but cannot end the thread that runs it.
+    """
+
+    def __init__(self, dask_worker: Worker, topic: str) -> None:
+        self._dask_worker, self._topic, self._key = dask_worker, topic, dask_worker.get_current_task()
+
+    def is_set(self) -> bool:
+        task = self._dask_worker.state.tasks.get(self._key)
+        return self._topic in _stopped_topics or task is None or task.state == "cancelled"
+
+
+class _SentEvents:
+    """`Events` of one job that are sent to the driver."""
+
+    def __init__(self, dask_worker: Worker, worker: str, topic: str, number: int) -> None:
+        self._dask_worker, self._worker, self._topic, self._number = dask_worker, worker, topic, number
+        self._last_progress = -PROGRESS_SECONDS
+
+    def job_assigned(self, worker: str, job: Job) -> None:
+        self._send("assigned", job.work)
+
+    def job_started(self, event: JobStarted) -> None:
+        self._send("started", event.compiling_seconds)
+
+    def job_progressed(self, event: JobProgress) -> None:
+        if time.monotonic() - self._last_progress >= PROGRESS_SECONDS:
+            self._last_progress = time.monotonic()
+            self._send("progressed", (event.step, event.total_steps, event.score))
+
+    def waiting_for_machine(self, worker: str, work: Work) -> None:
+        self._send("waiting", work)
+
+    def _send(self, kind: EventKind, content: Any) -> None:
+        message: Message = (kind, self._dask_worker.address, self._worker, self._number, content)
+        self._dask_worker.log_event(self._topic, message)
+
+
+def _take_worker_process(threads: int) -> WorkerProcess:
+    """Return a free worker process. One is always free, because there are as many as threads."""
+    with _workers_lock:
+        if len(_workers) < threads and _free_workers.empty():
+            _workers.append(WorkerProcess(str(len(_workers)), code=LOADED_CODE))
+            return _workers[-1]
+    return _free_workers.get()

@@ -1,9 +1,9 @@
-"""Jobs that an executor runs, the events of a running job, and its result."""
+"""Jobs that an executor runs, and their results."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from bench.machine.lock import Work
 from bench.plans.plan import Timing
@@ -11,48 +11,11 @@ from bench.plugins.loader import Plugin
 from results import Case, Measurement, Probe, ProbeRun, Record, Span
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a job gave no result."""
-
-    status: Literal["crashed", "timeout", "out_of_memory"]
-    reason: str
-    worker_exited: bool = False
-    """Whether the process ended by itself, so that another try may fare better."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobProgress:
-    """How far a lane has come with its job: training steps done and in all, latest validation score."""
-
-    worker: str
-    done: int
-    total: int
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class JobStarted:
-    """A lane has taken up its job; `compiling_seconds` is what its start has spent on compiling kernels."""
-
-    worker: str
-    compiling_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    """A job that has ended, where, how and when."""
-
-    worker: str
-    job: Job
-    result: Any
-    span: Span
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainJob:
-    """Train one case, test it, and look inside where `probes` name `gates`."""
+    """Train one case, test it, and record its gates if `probes` contains `gates`."""
 
+    work: ClassVar[Work] = "training"
     case: Case
     device: str = "cpu"
     probes: tuple[Probe, ...] = ("accuracy",)
@@ -65,10 +28,12 @@ class TrainJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeJob:
-    """Time a group of trained cases in turns."""
+    """Time a group of trained cases, alternating between them."""
 
+    work: ClassVar[Work] = "timing"
     cases: tuple[Case, ...]
     weights: tuple[bytes, ...] = field(repr=False)
+    """Trained weights of each case, as safetensors bytes."""
     probes: tuple[Probe, ...]
     timing: Timing
     device: str = "cpu"
@@ -80,22 +45,39 @@ Job = TrainJob | TimeJob
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
-    """A record after training, the trained weights as safetensors, and what else the probes keep, likewise."""
+    """Result of a `TrainJob`."""
 
     record: Record
     weights: bytes = field(repr=False)
+    """Trained weights, as safetensors bytes."""
     artifacts: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """Further safetensors files by name, such as the traces of the `gates` probe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingResult:
-    """What the timing probes found of one case, to be added to its record."""
+    """Measurements of one case in a `TimeJob`, to be added to its record."""
 
     measurements: tuple[Measurement, ...]
     probes: dict[Probe, ProbeRun]
 
 
-def work_of(job: Job) -> Work:
-    """What a job does to its machine."""
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Reason why a job has no result."""
 
-    return "training" if isinstance(job, TrainJob) else "timing"
+    status: Literal["crashed", "timeout", "out_of_memory"]
+    reason: str
+    worker_exited: bool = False
+    """Whether the worker process exited by itself, so that a retry may succeed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """A job that has ended: where, when, and with what result."""
+
+    worker: str
+    job: Job
+    result: Any
+    """`TrainingResult`, `TimingResult` by case key, or `Failure`."""
+    span: Span

@@ -1,30 +1,39 @@
-"""Run jobs on this machine: several worker processes, each driven by a thread; `dask_cluster.py` uses many machines."""
+"""Run jobs on this machine, in several worker processes that are each driven by a thread."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Self
+from operator import methodcaller
+from typing import Self
 
-from bench.executors.jobs import JobProgress, JobStarted
+from bench.executors.base import run_with_retries
+from bench.executors.events import Events, JobProgress, JobStarted
+from bench.executors.jobs import Job, JobResult
 from bench.executors.worker_process import WorkerProcess
 from bench.machine.lock import Work
 
-if TYPE_CHECKING:
-    from bench.executors.jobs import Job
-from bench.executors.base import attend
-from bench.executors.jobs import JobResult, work_of
-
 POLL_SECONDS = 0.2
+"""Longest wait for a message, so that Ctrl-C is noticed."""
+
+Message = Callable[[Events], None] | Exception | tuple[WorkerProcess, JobResult]
 
 
 class LocalExecutor:
-    """Several lanes, working through jobs; a context that leaves no process behind."""
+    """Executor over worker processes of this machine. Leaving its context ends them all."""
 
     def __init__(
         self, count: int, *, threads: int = 1, memory_bytes: int | None = None, code: str | None = None
     ) -> None:
+        """Create an executor whose processes start when they get their first job.
+
+        Args:
+            count: number of worker processes.
+            threads: torch threads per process.
+            memory_bytes: resident memory at which a process is ended; None for no limit.
+            code: digest of the source that the run began with; a process that finds other source fails its jobs.
+        """
         self._workers = [WorkerProcess(str(number), threads, memory_bytes, code) for number in range(count)]
         self.workers, self.machines = count, 1
 
@@ -35,64 +44,62 @@ class LocalExecutor:
         for worker in self._workers:
             worker.stop()
 
-    def work(
-        self,
-        jobs: Iterable[Job],
-        *,
-        timeout: float | None,
-        fresh: bool,
-        on_start: Callable[[str, Job], None],
-        on_begin: Callable[[JobStarted], None],
-        on_advance: Callable[[JobProgress], None],
-        on_wait: Callable[[str, Work], None],
-    ) -> Iterator[JobResult]:
-        """As `Executor.work` says; the thread that iterates reads `jobs` and calls all of `on_...`."""
-        events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    def run(self, jobs: Iterable[Job], *, timeout: float | None, fresh: bool, events: Events) -> Iterator[JobResult]:
+        """Run jobs as `Executor.run` specifies."""
+        messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         stopping = threading.Event()
 
         def drive(worker: WorkerProcess, job: Job) -> None:
             try:
-                ended = attend(
-                    worker,
-                    job,
-                    timeout=timeout,
-                    fresh=fresh,
-                    stopping=stopping,
-                    on_begin=lambda begun: events.put(("begin", begun)),
-                    on_advance=lambda advance: events.put(("advance", advance)),
-                    on_wait=lambda work: events.put(("wait", (worker.name, work))),
+                result = run_with_retries(
+                    worker, job, timeout=timeout, fresh=fresh, stopping=stopping, events=_QueuedEvents(messages)
                 )
-            except Exception as error:  # our own mistake: raised where the results are waited for
-                events.put(("broken", error))
+            except Exception as error:  # a bug of ours: raise it in the thread that waits for results
+                messages.put(error)
             else:
-                events.put(("end", (worker, ended)))
+                messages.put((worker, result))
 
         free, running = list(reversed(self._workers)), 0
         waiting = iter(jobs)
         job = next(waiting, None)
         try:
             while running or job is not None:
-                while job is not None and free and not (running and work_of(job) == "timing"):
+                while job is not None and free and not (running and job.work == "timing"):
                     worker = free.pop()
-                    on_start(worker.name, job)
+                    events.job_assigned(worker.name, job)
                     threading.Thread(target=drive, args=(worker, job), daemon=True).start()
                     running, job = running + 1, next(waiting, None)
                 try:
-                    kind, content = events.get(timeout=POLL_SECONDS)  # so that Ctrl-C is heard
+                    message = messages.get(timeout=POLL_SECONDS)
                 except queue.Empty:
                     continue
-                if kind == "begin":
-                    on_begin(content)
-                elif kind == "advance":
-                    on_advance(content)
-                elif kind == "wait":
-                    on_wait(*content)
-                elif kind == "broken":
-                    raise content
-                else:
-                    worker, ended = content
+                if isinstance(message, Exception):
+                    raise message
+                if isinstance(message, tuple):
+                    worker, result = message
                     free.append(worker)
                     running -= 1
-                    yield ended
+                    yield result
+                else:
+                    message(events)
         finally:
             stopping.set()
+
+
+class _QueuedEvents:
+    """`Events` that are queued, for another thread to deliver."""
+
+    def __init__(self, messages: queue.SimpleQueue[Message]) -> None:
+        self._messages = messages
+
+    def job_assigned(self, worker: str, job: Job) -> None:
+        self._messages.put(methodcaller("job_assigned", worker, job))
+
+    def job_started(self, event: JobStarted) -> None:
+        self._messages.put(methodcaller("job_started", event))
+
+    def job_progressed(self, event: JobProgress) -> None:
+        self._messages.put(methodcaller("job_progressed", event))
+
+    def waiting_for_machine(self, worker: str, work: Work) -> None:
+        self._messages.put(methodcaller("waiting_for_machine", worker, work))

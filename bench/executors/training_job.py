@@ -47,13 +47,17 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
     if record.status == "ok":
         subject = Subject(case=job.case, task=task, model=model)
         started = time.perf_counter()
-        measurements, lines = accuracy.measure(subject)
+        measurements, reference_scores = accuracy.measure(subject)
         if best:
             measurements += accuracy.measure_early_stopped(subject, best)
         measurements += memory.measurements("training")
         ran = ProbeRun(status="ok", seconds=time.perf_counter() - started)
         record = record.model_copy(
-            update={"measurements": tuple(measurements), "lines": tuple(lines), "probes": {"accuracy": ran}}
+            update={
+                "measurements": tuple(measurements),
+                "reference_scores": tuple(reference_scores),
+                "probes": {"accuracy": ran},
+            }
         )
         if "gates" in job.probes:
             record, artifacts = _look_inside(record, subject)

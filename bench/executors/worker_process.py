@@ -1,7 +1,7 @@
-"""A lane: a child process that does one job at a time, replaced when a job hangs, crashes or takes too much.
+"""A child process that runs one job at a time, and is replaced if a job hangs, crashes or uses too much memory.
 
-A lane imports torch once and lives for many jobs. It has its own thread count, flushes denormal
-numbers (they slow training many times over), keeps the memory that it frees, and dies with its parent.
+The process imports torch once and runs many jobs. It sets its own thread count, flushes denormal numbers (they slow
+down training many times over), keeps the memory that it frees, and dies with its parent.
 """
 
 from __future__ import annotations
@@ -13,31 +13,28 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
+from bench.executors.events import Events, JobProgress, JobStarted
+from bench.executors.jobs import Failure, Job, TrainJob
 from bench.machine.allocator import keep_freed_memory
-from bench.machine.lock import Stopping
-
-if TYPE_CHECKING:
-    from bench.executors.jobs import Job
-from bench.executors.jobs import Failure, JobProgress, JobStarted
+from bench.machine.lock import Stopping, Work
 
 POLL_SECONDS = 0.2
 STARTUP_SECONDS = 300.0
-"""A lane that has not taken up a job by then, torch imported and kernels compiled, never will."""
+"""Time limit for importing torch and compiling kernels before the first job starts."""
 MIB = 1 << 20
-EDITED = "the code was edited while the run went on; the same command begins a new run of the present code"
+SOURCE_CHANGED = "source changed during the run: rerun to start a new run with the current code"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What came of a job, and when it was begun and had ended by the monotonic clock."""
+    """Result of one try to run a job, and its start and end by the monotonic clock."""
 
     result: Any
     began: float
@@ -45,100 +42,109 @@ class Attempt:
 
 
 class WorkerProcess:
-    """One child process, started when the first job needs it. `run` blocks until the job has ended in some way."""
+    """A child process that is started when a job needs it, and replaced after it has ended."""
 
     def __init__(self, name: str, threads: int = 1, memory_bytes: int | None = None, code: str | None = None) -> None:
+        """Create a worker without starting its process.
+
+        Args:
+            name: how events, results and spans refer to the worker.
+            threads: torch threads of the process.
+            memory_bytes: resident memory at which the process is ended; None for no limit.
+            code: digest of the source that the run began with; a process that finds other source fails its jobs.
+        """
         self.name, self.threads, self.memory_bytes, self.code = name, threads, memory_bytes, code
-        self.did: set[str] = set()
-        """The kinds of work that the present process has done."""
+        self.past_work: set[Work] = set()
+        """Kinds of work that the current process has done."""
         self._process: multiprocessing.process.BaseProcess | None = None
-        self._stopped, self._changing = False, threading.Lock()
+        self._stopped, self._lock = False, threading.Lock()
 
-    def run(
-        self,
-        job: Job,
-        timeout: float | None,
-        on_begin: Callable[[JobStarted], None],
-        on_advance: Callable[[JobProgress], None],
-        stopping: Stopping,
-    ) -> Attempt:
-        """The job's result, or a `Failure`; after a failure of the process the next job gets another one.
+    def run(self, job: Job, timeout: float | None, events: Events, stopping: Stopping) -> Attempt:
+        """Run a job and block until it has ended. The result is a `Failure` if the process had to be ended or exited.
 
-        The timeout counts from the moment at which the lane, its imports done, takes up the job.
-        The process is ended where `stopping` is set.
+        Args:
+            job: the job to run.
+            timeout: seconds that the job may take after it has started; None for no limit.
+            events: receives the start and the progress of the job.
+            stopping: ends the process when set.
         """
         began = time.monotonic()
         try:
             connection = self._started()
             connection.send(job)
-            deadline, late = began + STARTUP_SECONDS, f"the lane did not start within {STARTUP_SECONDS:g} s"
+            deadline, overdue = began + STARTUP_SECONDS, f"the worker did not start within {STARTUP_SECONDS:g} s"
             while True:
                 if connection.poll(POLL_SECONDS):
                     kind, content = connection.recv()
-                    if kind == "done":
+                    if kind == "result":
                         return Attempt(content, began, time.monotonic())
-                    if kind == "begun":
+                    if kind == "started":
                         began = time.monotonic()
                         deadline = began + (math.inf if timeout is None else timeout)
-                        late = f"no result within {timeout:g} s" if timeout is not None else ""
-                        on_begin(JobStarted(self.name, content))
+                        overdue = f"no result within {timeout:g} s" if timeout is not None else ""
+                        events.job_started(JobStarted(worker=self.name, compiling_seconds=content))
                     else:
-                        on_advance(JobProgress(self.name, *content))
-                if time.monotonic() > deadline:
+                        step, total_steps, score = content
+                        events.job_progressed(
+                            JobProgress(worker=self.name, step=step, total_steps=total_steps, score=score)
+                        )
+                failure = self._reason_to_end(deadline, overdue, stopping)
+                if failure is not None:
                     self.end()
-                    return Attempt(Failure("timeout", late), began, time.monotonic())
-                if stopping.is_set():
-                    self.end()
-                    return Attempt(Failure("crashed", "the run was stopped"), began, time.monotonic())
-                if (used := self._too_much_memory()) is not None:
-                    self.end()
-                    return Attempt(used, began, time.monotonic())
+                    return Attempt(failure, began, time.monotonic())
         except (EOFError, OSError):
-            code = self._exit_code()
+            exit_code = self._exit_code()
             self.end()
-            return Attempt(death(code), began, time.monotonic())
+            return Attempt(exit_failure(exit_code), began, time.monotonic())
 
     def end(self) -> None:
-        """End the process, whatever it is doing; the next job gets another one."""
-        with self._changing:
+        """Kill the process. The next job starts a new one."""
+        with self._lock:
             if self._process is None:
                 return
             self._process.kill()
             self._process.join()
             self._connection.close()
             self._process = None
-            self.did = set()
+            self.past_work = set()
 
     def stop(self) -> None:
-        """End the process for good."""
+        """Kill the process and refuse to start another."""
         self._stopped = True
         self.end()
 
     def _started(self) -> Connection:
-        with self._changing:
+        with self._lock:
             if self._stopped:
                 raise EOFError
             if self._process is None:
                 context = multiprocessing.get_context("spawn")
                 self._connection, child = context.Pipe()
                 self._process = context.Process(
-                    target=_serve, args=(child, self.threads, self.code), name=f"lane-{self.name}", daemon=True
+                    target=_serve, args=(child, self.threads, self.code), name=f"worker-{self.name}", daemon=True
                 )
                 self._process.start()
                 child.close()
             return self._connection
 
-    def _too_much_memory(self) -> Failure | None:
+    def _reason_to_end(self, deadline: float, overdue: str, stopping: Stopping) -> Failure | None:
+        if time.monotonic() > deadline:
+            return Failure("timeout", overdue)
+        if stopping.is_set():
+            return Failure("crashed", "the run was stopped")
+        return self._memory_failure()
+
+    def _memory_failure(self) -> Failure | None:
         if self.memory_bytes is None or (process := self._process) is None or process.pid is None:
             return None
         try:
             used = psutil.Process(process.pid).memory_info().rss
-        except psutil.Error:  # it has just ended, which shows elsewhere
+        except psutil.Error:  # the process has just exited, which the connection reports
             return None
         if used <= self.memory_bytes:
             return None
-        reason = f"the lane held {used // MIB:,} MiB of memory, more than the {self.memory_bytes // MIB:,} MiB allowed"
-        return Failure("out_of_memory", reason)
+        allowed = f"{self.memory_bytes // MIB:,} MiB allowed"
+        return Failure("out_of_memory", f"the worker used {used // MIB:,} MiB of memory, more than the {allowed}")
 
     def _exit_code(self) -> int | None:
         process = self._process
@@ -148,17 +154,20 @@ class WorkerProcess:
         return process.exitcode
 
 
-def death(code: int | None) -> Failure:
-    """Describe why a worker process ended by itself."""
-    if code is not None and code == -getattr(signal, "SIGKILL", 9):
-        return Failure("out_of_memory", "the lane was killed, as the system does when memory runs out")
-    return Failure("crashed", f"the lane ended with exit code {code}", worker_exited=True)
+def exit_failure(exit_code: int | None) -> Failure:
+    """Return the failure of a job whose worker process exited by itself.
+
+    SIGKILL counts as out of memory, because that is how Linux ends a process when memory runs out.
+    """
+    if exit_code is not None and exit_code == -getattr(signal, "SIGKILL", 9):
+        return Failure("out_of_memory", "the worker was killed, probably because the machine ran out of memory")
+    return Failure("crashed", f"the worker ended with exit code {exit_code}", worker_exited=True)
 
 
 def _serve(connection: Connection, threads: int, code: str | None) -> None:
-    """The child's life: set the machine up, then do jobs until the parent is gone.
+    """Set up the child process, then run jobs until the parent is gone.
 
-    `code` is the digest of the code that the run began with: a lane that starts later may find it edited.
+    `code` is the digest of the source that the run began with. A process that starts later may find it edited.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -166,11 +175,11 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
     keep_freed_memory()
     import torch
 
-    import bench.executors.timing_job  # noqa: F401  (so that no job pays for the import)
+    import bench.executors.timing_job  # noqa: F401  (imported here, so that no job pays for it)
     from arch import kernels
     from bench.machine.provenance import code_digest
 
-    edited = code is not None and code_digest() != code
+    source_changed = code is not None and code_digest() != code
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
     torch.set_flush_denormal(True)
@@ -180,24 +189,23 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
             job = connection.recv()
         except EOFError:
             return
-        connection.send(("begun", compiling_seconds))
+        connection.send(("started", compiling_seconds))
         compiling_seconds = 0.0
-        result = Failure("crashed", EDITED) if edited else run_job(job, connection)
-        connection.send(("done", result))
+        result = Failure("crashed", SOURCE_CHANGED) if source_changed else run_job(job, connection)
+        connection.send(("result", result))
 
 
 def run_job(job: Job, connection: Connection) -> Any:
-    """Run one job in this process. Returns its result, or a `Failure`."""
-    from bench.executors.jobs import TrainJob
+    """Run a job in this process and return its result, or a `Failure` if it raises."""
     from bench.executors.timing_job import run_timing_job
     from bench.executors.training_job import run_training_job
 
     try:
         if isinstance(job, TrainJob):
-            return run_training_job(job, lambda *progress: connection.send(("advance", progress)))
+            return run_training_job(job, lambda *progress: connection.send(("progress", progress)))
         return run_timing_job(job)
     except MemoryError:
-        return Failure("out_of_memory", "the case needs more memory than there is")
+        return Failure("out_of_memory", "the case needs more memory than is available")
     except Exception as error:
         if "out of memory" in str(error) or "can't allocate memory" in str(error):
             return Failure("out_of_memory", str(error).partition("\n")[0])

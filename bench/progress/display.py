@@ -1,6 +1,6 @@
-"""What is seen while a run goes on: a live view on a terminal, plain lines elsewhere.
+"""Display the progress of a run: a live view on a terminal, plain lines elsewhere.
 
-Quiet, nothing; but a run that waits long for the machine says so on standard error, or it would seem to hang.
+A quiet run displays nothing, except on standard error if it waits long for the machine: it would seem to hang.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bench.executors.jobs import JobProgress, JobStarted
+from bench.executors.events import JobProgress, JobStarted
+from bench.executors.jobs import Job
 from bench.machine.lock import Work
-from bench.progress.eta import EtaEstimator, Sort
+from bench.progress.estimates import arch_name, job_kind
+from bench.progress.eta import EtaEstimator, JobKind
 from results import Case
 
-PLAIN_EVERY_SECONDS = 10.0
+PLAIN_LINE_SECONDS = 10.0
+"""Shortest interval between two plain lines."""
 LONG_WAIT_SECONDS = 15.0
-"""After so much waiting for another run even a quiet one says why it does nothing."""
-WORTH_TELLING_SECONDS = 1.0
-"""Of compiling kernels."""
+"""Time after which a quiet run reports that it waits for another run."""
+MIN_REPORTED_COMPILING_SECONDS = 1.0
 MAX_SCORES = 12
-"""Rows of scores in the live view: the latest, so that a long plan does not push the lanes off the screen."""
+"""Most rows of scores in the live view. The latest are kept, so that the workers stay on the screen."""
 
 
-def humanised(seconds: float) -> str:
-    """A duration for people: `8 s`, `4 min 05 s`, `2 h 10 min`."""
+def format_duration(seconds: float) -> str:
+    """Return a duration for people: `8 s`, `4 min 05 s`, `2 h 10 min`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -42,23 +44,21 @@ def humanised(seconds: float) -> str:
 
 
 @dataclass(slots=True)
-class Doing:
-    """What a lane does at present."""
-
+class _RunningJob:
     cases: tuple[Case, ...]
-    began: float
-    done: int = 0
-    total: int = 0
+    started: float
+    step: int = 0
+    total_steps: int = 0
     note: str = "starting"
 
     def __str__(self) -> str:
         first = self.cases[0]
-        who = first.arch.partition(":")[0] if len(self.cases) == 1 else f"{len(self.cases)} models"
-        return f"{who} on {first.task} at {first.length}, seed {first.seed}"
+        models = arch_name(first) if len(self.cases) == 1 else f"{len(self.cases)} models"
+        return f"{models} on {first.task}, length {first.length}, seed {first.seed}"
 
     @property
-    def share(self) -> float:
-        return self.done / self.total if self.total else 0.0
+    def fraction(self) -> float:
+        return self.step / self.total_steps if self.total_steps else 0.0
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class _Phase:
     name: str = ""
     cases: int = 0
     done: int = 0
-    began: float = 0.0
+    started: float = 0.0
 
 
 @dataclass(slots=True)
@@ -76,35 +76,48 @@ class _Scores:
 
 
 @dataclass(slots=True)
-class _Told:
-    plain: float
-    waits: dict[str, float] = field(default_factory=dict)
-    """When each reason to wait was first heard since a lane last began."""
-    notes: set[str] = field(default_factory=set)
-    compiled: set[str] = field(default_factory=set)
-    """Hosts."""
+class _Reported:
+    """Messages that have been printed, and when."""
+
+    plain_line: float
+    waiting_since: dict[str, float] = field(default_factory=dict)
+    """Start of the current wait, by its message."""
+    waits: set[str] = field(default_factory=set)
+    compiling_hosts: set[str] = field(default_factory=set)
 
 
 class Progress(AbstractContextManager["Progress"]):
-    """Follows a run's jobs. Nothing here decides anything."""
+    """Display of a run's progress. It receives the `Events` of the jobs and decides nothing."""
 
     def __init__(
         self,
         console: Console,
-        pace: EtaEstimator,
+        eta: EtaEstimator,
+        expected_seconds: Callable[[Job], float],
         *,
         quiet: bool,
         errors: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console, self._pace, self._quiet, self._clock = console, pace, quiet, clock
+        """Create a display; entering its context starts the live view.
+
+        Args:
+            console: where progress is printed.
+            eta: estimates the remaining time; every event is passed on to it.
+            expected_seconds: returns the expected duration of a job.
+            quiet: whether to print only long waits, on `errors`.
+            errors: console for a quiet run; None for standard error.
+            clock: returns the current time in seconds.
+        """
+        self._console, self._eta, self._quiet, self._clock = console, eta, quiet, clock
+        self._expected_seconds = expected_seconds
         self._errors = errors or Console(stderr=True)
-        self._workers: dict[str, Doing] = {}
+        self._jobs: dict[str, _RunningJob] = {}
         self._scores: dict[tuple[str, str], _Scores] = {}
-        self._phase = _Phase(began=clock())
-        self._began, self._told = clock(), _Told(plain=clock())
+        self._phase = _Phase(started=clock())
+        self._started, self._reported = clock(), _Reported(plain_line=clock())
         self._live: Live | None = None
-        if console.is_terminal and not quiet:  # asked at every refresh, so that clocks move between events
+        if console.is_terminal and not quiet:  # a function is rendered at every refresh, so durations advance
             self._live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._view)
 
     def __enter__(self) -> Self:
@@ -118,93 +131,94 @@ class Progress(AbstractContextManager["Progress"]):
 
     @property
     def running(self) -> list[str]:
-        """What the lanes are doing."""
-        return [str(doing) for doing in self._workers.values()]
+        """Descriptions of the running jobs."""
+        return [str(job) for job in self._jobs.values()]
 
-    def phase(self, name: str, cases: int) -> None:
-        """Begin a phase of the run, in which `cases` cases are worked through."""
+    def start_phase(self, name: str, cases: int) -> None:
+        """Begin a phase of the run, with a number of cases to work through."""
         self._phase = _Phase(name, cases, 0, self._clock())
 
-    def expect(self, sort: Sort, seconds: float) -> None:
-        """So much is left of this sort of work, whatever was expected before."""
-        self._pace.expect(sort, seconds)
+    def set_remaining(self, kind: JobKind, seconds: float) -> None:
+        """Replace the expected seconds of the unfinished jobs of a kind."""
+        self._eta.set_remaining(kind, seconds)
 
-    def start(self, worker: str, cases: tuple[Case, ...], sort: Sort, expected_seconds: float) -> None:
-        """A lane has got a job that is expected to take so long."""
-        # A job that begins again elsewhere was lost with its worker.
-        for lost in [other for other, doing in self._workers.items() if doing.cases == cases and other != worker]:
-            del self._workers[lost]
-            self._pace.drop(lost)
-        self._workers[worker] = Doing(cases, self._clock())
-        self._pace.start(worker, sort, expected_seconds)
-        self._show()
+    def job_assigned(self, worker: str, job: Job) -> None:
+        """Show a job, and drop it from the worker that lost it, if any."""
+        for other in [name for name, running in self._jobs.items() if running.cases == job.cases and name != worker]:
+            del self._jobs[other]
+            self._eta.discard(other)
+        self._jobs[worker] = _RunningJob(job.cases, self._clock())
+        self._eta.assign(worker, job_kind(job), self._expected_seconds(job))
+        self._print_line()
 
-    def begin(self, begun: JobStarted) -> None:
-        """A lane has taken up its job: its own start, and waiting for the machine, are over."""
-        if (doing := self._workers.get(begun.worker)) is None:
+    def job_started(self, event: JobStarted) -> None:
+        """Show that a worker runs its job: its start-up and its wait for the machine are over."""
+        if (job := self._jobs.get(event.worker)) is None:
             return
-        doing.began, doing.note = self._clock(), ""
-        self._pace.begin(begun.worker)
-        self._told.waits.clear()
-        host = begun.worker.rpartition("/")[0]
-        if begun.compiling_seconds >= WORTH_TELLING_SECONDS and host not in self._told.compiled and not self._quiet:
-            self._told.compiled.add(host)
-            took = humanised(begun.compiling_seconds)
-            self._console.print(f"kernels compiled in {took}, once per machine", highlight=False, soft_wrap=True)
+        job.started, job.note = self._clock(), ""
+        self._eta.start(event.worker)
+        self._reported.waiting_since.clear()
+        host, seconds = event.worker.rpartition("/")[0], event.compiling_seconds
+        is_new = host not in self._reported.compiling_hosts
+        if seconds >= MIN_REPORTED_COMPILING_SECONDS and is_new and not self._quiet:
+            self._reported.compiling_hosts.add(host)
+            line = f"kernels compiled in {format_duration(seconds)}, once per machine"
+            self._console.print(line, highlight=False, soft_wrap=True)
 
-    def advance(self, advance: JobProgress) -> None:
-        """A lane has come further with its job."""
-        if (doing := self._workers.get(advance.worker)) is None:
+    def job_progressed(self, event: JobProgress) -> None:
+        """Show how far a job has come, and its score."""
+        if (job := self._jobs.get(event.worker)) is None:
             return
-        doing.done, doing.total, doing.note = advance.done, advance.total, f"score {advance.score:.3f}"
-        self._pace.advance(advance.worker, doing.share)
-        scores = self._scores.setdefault((doing.cases[0].arch, doing.cases[0].task), _Scores())
-        scores.best, scores.latest = max(scores.best, advance.score), advance.score
-        self._show()
+        job.step, job.total_steps, job.note = event.step, event.total_steps, f"score {event.score:.3f}"
+        self._eta.advance(event.worker, job.fraction)
+        scores = self._scores.setdefault((job.cases[0].arch, job.cases[0].task), _Scores())
+        scores.best, scores.latest = max(scores.best, event.score), event.score
+        self._print_line()
 
-    def wait(self, worker: str, work: Work) -> None:
-        """A lane waits for another run on this machine."""
-        other = "the timings" if work == "training" else "the trainings and timings"
-        note = f"waiting for {other} of another run on this machine to end"
-        if (doing := self._workers.get(worker)) is not None:
-            doing.note = note
-        waited = self._clock() - self._told.waits.setdefault(note, self._clock())
-        if note not in self._told.notes and (not self._quiet or waited >= LONG_WAIT_SECONDS):
-            self._told.notes.add(note)
-            (self._errors if self._quiet else self._console).print(note, soft_wrap=True)
+    def waiting_for_machine(self, worker: str, work: Work) -> None:
+        """Report once that a worker waits for another run on this machine."""
+        other = "timing jobs" if work == "training" else "training and timing jobs"
+        message = f"waiting for another run on this machine to finish its {other}"
+        if (job := self._jobs.get(worker)) is not None:
+            job.note = message
+        waited = self._clock() - self._reported.waiting_since.setdefault(message, self._clock())
+        if message not in self._reported.waits and (not self._quiet or waited >= LONG_WAIT_SECONDS):
+            self._reported.waits.add(message)
+            (self._errors if self._quiet else self._console).print(message, soft_wrap=True)
 
     def finish(self, worker: str) -> None:
-        """A lane has ended its job."""
-        self._pace.finish(worker)
-        self._phase.done += len(self._workers.pop(worker).cases)
-        self._show()
+        """Show that a worker's job has ended."""
+        self._eta.finish(worker)
+        self._phase.done += len(self._jobs.pop(worker).cases)
+        self._print_line()
 
-    def _show(self) -> None:
+    def _print_line(self) -> None:
         if self._quiet or self._live is not None:
             return
-        if self._clock() - self._told.plain >= PLAIN_EVERY_SECONDS or self._phase.done == self._phase.cases:
-            self._told.plain = self._clock()
+        is_due = self._clock() - self._reported.plain_line >= PLAIN_LINE_SECONDS
+        if is_due or self._phase.done == self._phase.cases:
+            self._reported.plain_line = self._clock()
             self._console.print(self._headline(), highlight=False, soft_wrap=True)
 
     def _headline(self) -> str:
         phase, now = self._phase, self._clock()
-        running = sum(len(doing.cases) for doing in self._workers.values())
-        left = phase.cases - phase.done - running
-        elapsed = now - phase.began
-        speed = f", {60 * phase.done / elapsed:.1f} a minute" if phase.done and elapsed > 0 else ""
+        running = sum(len(job.cases) for job in self._jobs.values())
+        queued = phase.cases - phase.done - running
+        elapsed = now - phase.started
+        speed = f", {60 * phase.done / elapsed:.1f} per minute" if phase.done and elapsed > 0 else ""
         return (
-            f"{phase.name}: {phase.done} of {phase.cases} cases done, {running} running, {left} left{speed}; "
-            f"{humanised(now - self._began)} so far, about {humanised(self._pace.left_seconds)} to go"
+            f"{phase.name}: {phase.done} of {phase.cases} cases done, {running} running, {queued} queued{speed}; "
+            f"{format_duration(now - self._started)} elapsed, about {format_duration(self._eta.remaining_seconds)} left"
         )
 
     def _view(self) -> Group:
         workers = Table.grid(padding=(0, 1))
-        for worker, doing in sorted(self._workers.items()):
-            seconds = max(1e-9, self._clock() - doing.began)
-            speed = f"{doing.done / seconds:.0f} steps/s" if doing.done else ""
-            bar = ProgressBar(total=1.0, completed=doing.share, width=20)
+        for name, job in sorted(self._jobs.items()):
+            seconds = max(1e-9, self._clock() - job.started)
+            speed = f"{job.step / seconds:.0f} steps/s" if job.step else ""
+            bar = ProgressBar(total=1.0, completed=job.fraction, width=20)
             workers.add_row(
-                f"lane {worker}", bar, str(doing), humanised(seconds), Text(speed, "dim"), Text(doing.note, "dim")
+                f"worker {name}", bar, str(job), format_duration(seconds), Text(speed, "dim"), Text(job.note, "dim")
             )
         scores = Table.grid(padding=(0, 1))
         for (arch, task), score in list(self._scores.items())[-MAX_SCORES:]:

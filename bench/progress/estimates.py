@@ -1,4 +1,4 @@
-"""How long a run will take: from what earlier runs in the store took, else from the amount of work."""
+"""Expected durations of jobs: measured in earlier runs, or derived from the amount of work."""
 
 from __future__ import annotations
 
@@ -7,69 +7,90 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from bench.executors.jobs import Job, TrainJob
 from bench.plans.plan import TIMED
+from bench.progress.eta import TIMING, JobKind
 from bench.training.schedule import total_steps
 from results import Case, Probe, Record
+from results.specs import Spec
 
-ShapeKey = tuple[str, str, int, int | None, int | None, int]
+CaseShape = tuple[str, str, int, int | None, int | None, int]
+"""Properties of cases that take equally long: arch, task, length, parameters, width and training steps."""
 
 SECONDS_PER_STEP = 45e-6
+"""Fixed cost of a training step per step of the sequence: a first guess, measured on one machine."""
 SECONDS_PER_FLOP = 1e-11
-"""What a training step costs: for each step of the sequence, and for its products. Two numbers from one machine;
-only a first guess, until the store knows better."""
-FLOPS_PER_NUMBER = 6
-"""Of a training step, for each parameter and step of a sequence, where the architecture does not say."""
+"""Cost of a training step per FLOP: a first guess, measured on the same machine."""
+FLOPS_PER_PARAMETER = 6
+"""FLOPs of a training step per parameter and step of the sequence, if the architecture states no number."""
 SECONDS_PER_TIMED_CASE = 0.6
-EVERY = "*"
-"""Stands for all architectures; none is called so."""
+ALL_ARCHS = "*"
+"""Key of the corrections of all architectures; no architecture has this name."""
 
 
 class DurationEstimator:
-    """Expected seconds of cases, learned from records of the same architecture, task, length and size.
+    """Expected seconds of jobs, from earlier records of the same architecture, task, length and size.
 
-    What no record is like is guessed by the amount of its work, times what such guesses were off by: for that
-    architecture, or else for all.
+    Without such a record, training time is derived from the amount of work, and multiplied by the median error of such
+    values in earlier records: those of the architecture, or else all records.
     """
 
     def __init__(self, history: Iterable[Record] = ()) -> None:
-        self._training: dict[ShapeKey, list[float]] = defaultdict(list)
-        self._timing: dict[ShapeKey, list[float]] = defaultdict(list)
-        self._off_by: dict[str, list[float]] = defaultdict(list)
+        self._training: dict[CaseShape, list[float]] = defaultdict(list)
+        self._timing: dict[CaseShape, list[float]] = defaultdict(list)
+        self._corrections: dict[str, list[float]] = defaultdict(list)
         for record in history:
             if record.training is not None:
-                tested = sum(ran.seconds for probe, ran in record.probes.items() if probe not in TIMED)
-                self._training[_shape(record.case)].append(record.training.seconds + tested)
+                testing = sum(ran.seconds for probe, ran in record.probes.items() if probe not in TIMED)
+                seconds = record.training.seconds + testing
+                self._training[_shape(record.case)].append(seconds)
                 share = record.training.steps / total_steps(record.case.protocol)
-                if share > 0:  # training that stopped early says what its steps took, too
-                    off = (record.training.seconds + tested) / (_guess(record.case) * share)
-                    self._off_by[family(record.case)].append(off)
-                    self._off_by[EVERY].append(off)
+                if share > 0:  # if training stopped early, compare it with the work it has done
+                    correction = seconds / (_seconds_by_work(record.case) * share)
+                    self._corrections[arch_name(record.case)].append(correction)
+                    self._corrections[ALL_ARCHS].append(correction)
             timed = [ran.seconds for probe, ran in record.probes.items() if probe in TIMED]
             if timed:
                 self._timing[_shape(record.case)].append(sum(timed) / record.repetitions)
 
+    def job_seconds(self, job: Job) -> float:
+        """Return the expected seconds of a job."""
+        if isinstance(job, TrainJob):
+            return self.training_seconds(job.case)
+        return sum(self.timing_seconds(case, job.probes) for case in job.cases)
+
     def training_seconds(self, case: Case) -> float:
-        """Expected seconds of training and testing."""
-        seen = self._training.get(_shape(case))
-        if seen:
-            return statistics.median(seen)
-        off_by = self._off_by.get(family(case)) or self._off_by.get(EVERY) or [1.0]
-        return _guess(case) * statistics.median(off_by)
+        """Return the expected seconds of training and testing a case."""
+        earlier = self._training.get(_shape(case))
+        if earlier:
+            return statistics.median(earlier)
+        corrections = self._corrections.get(arch_name(case)) or self._corrections.get(ALL_ARCHS) or [1.0]
+        return _seconds_by_work(case) * statistics.median(corrections)
 
     def timing_seconds(self, case: Case, probes: Sequence[Probe]) -> float:
-        """Expected seconds of all timing probes in one process."""
+        """Return the expected seconds that one process spends on the timing probes of a case."""
         if not any(probe in TIMED for probe in probes):
             return 0.0
-        seen = self._timing.get(_shape(case))
-        return statistics.median(seen) if seen else SECONDS_PER_TIMED_CASE
+        earlier = self._timing.get(_shape(case))
+        return statistics.median(earlier) if earlier else SECONDS_PER_TIMED_CASE
 
 
-def family(case: Case) -> str:
-    """The architecture's name, without its options."""
-    return case.arch.partition(":")[0]
+def job_kind(job: Job) -> JobKind:
+    """Return the kind of a job, whose jobs share one slowdown."""
+    return training_kind(job.case) if isinstance(job, TrainJob) else TIMING
 
 
-def _guess(case: Case) -> float:
+def training_kind(case: Case) -> JobKind:
+    """Return the kind of a case's training job."""
+    return "training", arch_name(case)
+
+
+def arch_name(case: Case) -> str:
+    """Return the name of a case's architecture, without its options."""
+    return Spec.parse_stored(case.arch).name
+
+
+def _seconds_by_work(case: Case) -> float:
     length = max(1, case.length // 2) if case.protocol.train_lengths == "up_to" else case.length
     step = length * SECONDS_PER_STEP + _flops(_without_seed(case), length) * SECONDS_PER_FLOP
     return total_steps(case.protocol) * step
@@ -81,17 +102,17 @@ def _without_seed(case: Case) -> Case:
 
 @functools.cache
 def _flops(case: Case, length: int) -> float:
-    """FLOPs of a training step: by the architecture's closed form, else by the number of parameters."""
+    """Return the FLOPs of a training step: as the architecture states them, or else by the number of parameters."""
     import tasks
     from bench.training.model import train_step_flops
 
     try:
         stated = train_step_flops(case, tasks.build(case.task), length)
-    except ValueError:  # a record of an architecture or a task that is not here
+    except ValueError:  # an earlier record names an architecture or a task that is not installed
         stated = None
-    numbers = case.params or 8 * case.depth * (case.width or 0) ** 2
-    return stated or FLOPS_PER_NUMBER * numbers * case.protocol.batch * length
+    parameters = case.params or 8 * case.depth * (case.width or 0) ** 2
+    return stated or FLOPS_PER_PARAMETER * parameters * case.protocol.batch * length
 
 
-def _shape(case: Case) -> ShapeKey:
+def _shape(case: Case) -> CaseShape:
     return case.arch, case.task, case.length, case.params, case.width, total_steps(case.protocol)

@@ -1,13 +1,15 @@
-"""How fast a run goes: what is left of it, by what its jobs were expected to take and what they took.
+"""Estimate the remaining time of a run from the expected and the measured durations of its jobs.
 
-The pace of an architecture is seconds spent over seconds expected, of jobs that have ended and of parts of those that
-run. Until much has been seen it leans on what all architectures have in common, and that on 1:
+Jobs are grouped by kind: training jobs by architecture, and all timing jobs together. The slowdown of a kind is the
+time it took over the time that was expected, of finished jobs and of the finished parts of running jobs. It is shrunk
+towards a slowdown that all kinds have in common, which is shrunk towards 1:
 
-    pace  = (spent + TRUST · common) / (done + TRUST)                       (1)
-    trust = done / (done + TRUST)                                           (2)
-    common = exp(Σ trust · ln(spent / done) / (1 + Σ trust))                (3)  over architectures
+    slowdown = (spent + PRIOR · common) / (done + PRIOR)                          (1)
+    weight   = done / (done + PRIOR)                                              (2)
+    common   = exp(Σ weight · ln(spent / done) / (1 + Σ weight))                  (3)  over kinds
 
-So one architecture that was misjudged moves its own estimate fully, and that of the others by half.
+`done` and `spent` are expected and measured seconds of finished work, and PRIOR is `PRIOR_SECONDS`. If one architecture
+is misjudged by a factor, its own estimate is soon corrected by that factor, and all others by its square root.
 """
 
 from __future__ import annotations
@@ -19,118 +21,131 @@ from dataclasses import dataclass
 
 from bench.machine.lock import Work
 
-TRUST_SECONDS = 20.0
-"""Seconds of work that must have been done before the measured pace counts as much as the expected one."""
-Sort = tuple[Work, str]
-"""A kind of work, and what of it goes at one pace: the name of an architecture, or nothing for timings."""
+PRIOR_SECONDS = 20.0
+"""Expected seconds of finished work at which the measured slowdown of a kind weighs as much as the common one."""
+JobKind = tuple[Work, str]
+"""Jobs with one slowdown: the kind of work, and the name of the architecture (empty for timing jobs)."""
+TIMING: JobKind = ("timing", "")
 
 
 @dataclass(slots=True)
-class _Job:
-    sort: Sort
+class _RunningJob:
+    kind: JobKind
     expected: float
-    began: float | None = None
-    """When a lane took it up: what comes before, its start or a wait for the machine, says nothing of the pace."""
-    share: float = 0.0
+    started: float | None = None
+    """None until the worker has started up and holds the machine lock; that time is no part of the slowdown."""
+    fraction: float = 0.0
 
 
 @dataclass(slots=True)
-class _Sort:
-    left: float = 0.0
-    """Expected seconds of jobs that have not ended."""
+class _KindTotals:
+    remaining: float = 0.0
+    """Expected seconds of unfinished jobs."""
     done: float = 0.0
-    """Expected seconds of jobs that have ended."""
+    """Expected seconds of finished jobs."""
     spent: float = 0.0
-    """Seconds that these took."""
+    """Measured seconds of finished jobs."""
 
 
 class EtaEstimator:
-    """The pace of trainings, which share the lanes, and of timings, which go one at a time in each place."""
+    """Estimator of a run's remaining time.
+
+    Training jobs run in parallel on all workers, timing jobs one at a time per machine.
+    """
 
     def __init__(
         self,
-        expected: Mapping[Sort, float],
+        expected: Mapping[JobKind, float],
         workers: int,
         *,
-        timing_places: int = 1,
+        machines: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sorts = {sort: _Sort(seconds) for sort, seconds in expected.items()}
-        self._at_once: dict[Work, int] = {"training": max(1, workers), "timing": max(1, timing_places)}
-        self._running: dict[str, _Job] = {}
+        """Create an estimator for a run that is about to start.
+
+        Args:
+            expected: expected seconds of each kind of job, run one after the other.
+            workers: number of training jobs that run in parallel.
+            machines: number of timing jobs that run in parallel.
+            clock: returns the current time in seconds.
+        """
+        self._totals = {kind: _KindTotals(seconds) for kind, seconds in expected.items()}
+        self._parallel: dict[Work, int] = {"training": max(1, workers), "timing": max(1, machines)}
+        self._running: dict[str, _RunningJob] = {}
         self._clock = clock
 
-    def expect(self, sort: Sort, seconds: float) -> None:
-        """So much is left of a sort, whatever was expected before."""
-        self._sorts.setdefault(sort, _Sort()).left = seconds
+    def set_remaining(self, kind: JobKind, seconds: float) -> None:
+        """Replace the expected seconds of the unfinished jobs of a kind."""
+        self._totals.setdefault(kind, _KindTotals()).remaining = seconds
 
-    def start(self, worker: str, sort: Sort, expected_seconds: float) -> None:
-        """A lane gets a job."""
-        self._running[worker] = _Job(sort, expected_seconds)
-        self._sorts.setdefault(sort, _Sort(expected_seconds))
+    def assign(self, worker: str, kind: JobKind, expected_seconds: float) -> None:
+        """Note that a worker has been given a job."""
+        self._running[worker] = _RunningJob(kind, expected_seconds)
+        self._totals.setdefault(kind, _KindTotals(expected_seconds))
 
-    def begin(self, worker: str) -> None:
-        """The lane takes it up."""
-        self._running[worker].began = self._clock()
+    def start(self, worker: str) -> None:
+        """Note that a worker has begun to run its job."""
+        self._running[worker].started = self._clock()
 
-    def advance(self, worker: str, share: float) -> None:
-        """So much of it is done."""
-        self._running[worker].share = share
+    def advance(self, worker: str, fraction: float) -> None:
+        """Note which fraction of a worker's job is done."""
+        self._running[worker].fraction = fraction
 
-    def drop(self, worker: str) -> None:
-        """A job was lost, and begins anew elsewhere."""
+    def discard(self, worker: str) -> None:
+        """Forget a job that was lost with its worker, and that another worker will run from the beginning."""
         del self._running[worker]
 
     def finish(self, worker: str) -> None:
-        """A job has ended."""
+        """Note that a worker's job has ended."""
         job = self._running.pop(worker)
-        sort = self._sorts[job.sort]
-        sort.left = max(0.0, sort.left - job.expected)
-        if job.began is not None:
-            sort.done += job.expected
-            sort.spent += self._clock() - job.began
+        totals = self._totals[job.kind]
+        totals.remaining = max(0.0, totals.remaining - job.expected)
+        if job.started is not None:
+            totals.done += job.expected
+            totals.spent += self._clock() - job.started
 
     @property
-    def left_seconds(self) -> float:
-        """Expected seconds to the end, corrected by the pace so far, running jobs included."""
-        return self._left("training") + self._left("timing")
+    def remaining_seconds(self) -> float:
+        """Estimated seconds until all jobs have ended."""
+        return self._remaining("training") + self._remaining("timing")
 
-    def _left(self, work: Work) -> float:
+    def _remaining(self, work: Work) -> float:
         now = self._clock()
-        sorts = [sort for sort in self._sorts if sort[0] == work]
-        paces = self._paces(sorts, now)
-        waiting, behind = 0.0, []
-        for sort in sorts:
-            running = [job for job in self._running.values() if job.sort == sort]
-            waiting += max(0.0, self._sorts[sort].left - sum(job.expected for job in running)) * paces[sort]
-            behind += [_job_left(job, paces[sort], now) for job in running]
-        return max([(waiting + sum(behind)) / self._at_once[work], *behind])
+        kinds = [kind for kind in self._totals if kind[0] == work]
+        slowdowns = self._slowdowns(kinds, now)
+        queued, running = 0.0, []
+        for kind in kinds:
+            jobs = [job for job in self._running.values() if job.kind == kind]
+            queued += max(0.0, self._totals[kind].remaining - sum(job.expected for job in jobs)) * slowdowns[kind]
+            running += [_remaining_of(job, slowdowns[kind], now) for job in jobs]
+        return max([(queued + sum(running)) / self._parallel[work], *running])
 
-    def _paces(self, sorts: list[Sort], now: float) -> dict[Sort, float]:
-        seen = {sort: self._seen(sort, now) for sort in sorts}
-        trusts = {sort: done / (done + TRUST_SECONDS) for sort, (done, _) in seen.items()}  # (2)
-        logs = sum(trusts[sort] * math.log(spent / done) for sort, (done, spent) in seen.items() if done and spent)
-        common = math.exp(logs / (1 + sum(trusts.values())))  # (3)
+    def _slowdowns(self, kinds: list[JobKind], now: float) -> dict[JobKind, float]:
+        measured = {kind: self._measured(kind, now) for kind in kinds}
+        weights = {kind: done / (done + PRIOR_SECONDS) for kind, (done, _) in measured.items()}  # (2)
+        logs = sum(weights[kind] * math.log(spent / done) for kind, (done, spent) in measured.items() if done and spent)
+        common = math.exp(logs / (1 + sum(weights.values())))  # (3)
         return {
-            sort: (spent + TRUST_SECONDS * common) / (done + TRUST_SECONDS)  # (1)
-            for sort, (done, spent) in seen.items()
+            kind: (spent + PRIOR_SECONDS * common) / (done + PRIOR_SECONDS)  # (1)
+            for kind, (done, spent) in measured.items()
         }
 
-    def _seen(self, sort: Sort, now: float) -> tuple[float, float]:
-        """Of the jobs of a sort: expected seconds of what is done, and seconds spent on it."""
-        done, spent = self._sorts[sort].done, self._sorts[sort].spent
+    def _measured(self, kind: JobKind, now: float) -> tuple[float, float]:
+        """Return the expected and the measured seconds of the finished work of a kind."""
+        done, spent = self._totals[kind].done, self._totals[kind].spent
         for job in self._running.values():
-            if job.sort == sort and job.began is not None and job.share:
-                done, spent = done + job.expected * job.share, spent + now - job.began
+            if job.kind == kind and job.started is not None and job.fraction:
+                done, spent = done + job.expected * job.fraction, spent + now - job.started
         return done, spent
 
 
-def _job_left(job: _Job, pace: float, now: float) -> float:
-    by_others = job.expected * pace
-    if job.began is None:
-        return by_others
-    elapsed = now - job.began
-    if not job.share:
-        return max(by_others - elapsed, 0.0)
-    by_itself = elapsed / job.share  # the further a job has come, the better it knows its own pace
-    return (job.share * by_itself + (1 - job.share) * by_others) * (1 - job.share)
+def _remaining_of(job: _RunningJob, slowdown: float, now: float) -> float:
+    total_by_kind = job.expected * slowdown
+    if job.started is None:
+        return total_by_kind
+    elapsed = now - job.started
+    if not job.fraction:
+        return max(total_by_kind - elapsed, 0.0)
+    total_by_itself = elapsed / job.fraction
+    # The further a job has come, the more its own speed says about its remaining time.
+    return (job.fraction * total_by_itself + (1 - job.fraction) * total_by_kind) * (1 - job.fraction)

@@ -1,4 +1,4 @@
-"""How much of its lanes' time a run spent on what it is for: training and measuring, inside the probes."""
+"""Share of a run's worker time that is spent on training and measuring."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from bench.executors.jobs import JobResult, TrainingResult, TrainJob
 
 @dataclass(slots=True)
 class Utilization:
-    """Seconds of trainings and of timings, and the wall time from the first job's beginning to the last one's end.
+    """Seconds of useful work, and the wall time from the start of the first job to the end of the last.
 
-    Installation and the first import come before. A timing has its machine alone, so it uses all lanes.
+    Starting the command and its first imports come before. A timing job counts for all workers of its machine, because
+    they must be idle meanwhile.
     """
 
     training: float = 0.0
@@ -19,28 +20,26 @@ class Utilization:
     began: float | None = None
     ended: float = 0.0
 
-    def add(self, ended: JobResult) -> None:
-        """Count a job. One that was lost with its worker left nothing to count."""
-        if ended.span.ended == 0:
+    def add(self, result: JobResult) -> None:
+        """Count a job, unless it was lost with its dask worker and has no times."""
+        if result.span.ended == 0:
             return
-        self.began = ended.span.began if self.began is None else min(self.began, ended.span.began)
-        self.ended = max(self.ended, ended.span.ended)
-        result = ended.result
-        if isinstance(result, TrainingResult):
-            training = result.record.training
-            probes = sum(ran.seconds for ran in result.record.probes.values())
+        self.began = result.span.began if self.began is None else min(self.began, result.span.began)
+        self.ended = max(self.ended, result.span.ended)
+        content = result.result
+        if isinstance(content, TrainingResult):
+            training = content.record.training
+            probes = sum(ran.seconds for ran in content.record.probes.values())
             self.training += probes + (training.seconds if training is not None else 0.0)
-        elif isinstance(ended.job, TrainJob) or not isinstance(result, dict):
-            seconds = ended.span.ended - ended.span.began  # it failed: what it used is all that is known
-            if isinstance(ended.job, TrainJob):
-                self.training += seconds
-            else:
-                self.timing += seconds
+        elif isinstance(content, dict):
+            self.timing += sum(ran.seconds for timed in content.values() for ran in timed.probes.values())
+        elif isinstance(result.job, TrainJob):  # a failed job: only its whole duration is known
+            self.training += result.span.ended - result.span.began
         else:
-            self.timing += sum(ran.seconds for timed in result.values() for ran in timed.probes.values())
+            self.timing += result.span.ended - result.span.began
 
     def share(self, workers: int, machines: int = 1) -> float | None:
-        """Of lanes times wall time; None where nothing was done."""
+        """Return useful time over workers times wall time, or None if no job was counted."""
         if self.began is None or self.ended <= self.began:
             return None
         return (self.training + self.timing * workers / machines) / (workers * (self.ended - self.began))

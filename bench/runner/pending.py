@@ -1,92 +1,125 @@
-"""What of a run is still to be done, and how long that will take."""
+"""The work of a run that is not done yet."""
 
 from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import safetensors.torch
-from safetensors import SafetensorError
-
 from bench.plans.plan import TIMED
-from bench.progress.estimates import DurationEstimator, family
-from bench.progress.eta import Sort
-from results import Case, Probe, Record, Run, RunFile
+from bench.progress.estimates import DurationEstimator, training_kind
+from bench.progress.eta import TIMING, JobKind
+from results import Case, Probe, Record, RunFile
 
-WEIGHTS = "weights.safetensors"
 FAILED_STATUSES = ("crashed", "timeout", "out_of_memory")
-"""What a run that is taken up again tries once more."""
-TIMINGS: Sort = ("timing", "")
+"""Statuses of records whose cases are trained again when a run is resumed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Cases that are timed in turns by one fresh process: one task, length and seed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimingGroup:
+    """Cases of one task, length and seed that one fresh process times, alternating between them."""
 
     repetition: int
-    """How many processes have timed these cases before."""
+    """Number of processes that have timed these cases before."""
     cases: tuple[Case, ...]
 
 
-def timing_probes(file: RunFile) -> tuple[Probe, ...]:
-    """The probes of a run that need a quiet machine."""
-    return tuple(probe for probe in file.probes if probe in TIMED)
+class Pending:
+    """The cases of a run that are untrained or untimed, kept up to date as records arrive."""
 
+    def __init__(self, file: RunFile, records: Mapping[str, Record], estimator: DurationEstimator) -> None:
+        """Find the pending work of a run.
 
-def untrained(file: RunFile, records: dict[str, Record]) -> list[Case]:
-    """The cases that have no record yet, or one that says that they failed."""
-    return [case for case in file.cases if case.key not in records or records[case.key].status in FAILED_STATUSES]
+        Args:
+            file: the run's `run.json`, which lists its cases.
+            records: the records that the run has so far, by case key.
+            estimator: estimates the duration of jobs.
+        """
+        self.file, self.estimator = file, estimator
+        self.timing_probes: tuple[Probe, ...] = tuple(probe for probe in file.probes if probe in TIMED)
+        """Probes of the run that need a quiet machine."""
+        self.records = dict(records)
+        """Current record of each case, by its key."""
+        self._untrained: set[str] = set()
+        self._missing_repetitions: dict[str, range] = {}
+        for case in file.cases:
+            self._update(case)
 
+    def add(self, record: Record) -> None:
+        """Add or replace the record of a case."""
+        self.records[record.key] = record
+        self._update(record.case)
 
-def untimed(file: RunFile, records: dict[str, Record]) -> list[Group]:
-    """The timings that trained cases lack, round by round: every group once, then every group again.
+    def discard_record(self, case: Case) -> None:
+        """Drop the record of a case, which becomes untrained."""
+        del self.records[case.key]
+        self._update(case)
 
-    Rounds lie apart in time, so that a machine that is slow for a while is slow for one round of many groups and
-    not for all rounds of one.
-    """
-    timing = timing_probes(file)
-    left = [
-        (repetition, case)
-        for case in file.cases
-        if (record := records.get(case.key)) is not None and record.status == "ok" and not _has_failed(record, timing)
-        for repetition in range(times_timed(record, timing), file.repeat if timing else 0)
-    ]
+    def _update(self, case: Case) -> None:
+        record = self.records.get(case.key)
+        self._untrained.discard(case.key)
+        self._missing_repetitions.pop(case.key, None)
+        if record is None or record.status in FAILED_STATUSES:
+            self._untrained.add(case.key)
+        elif missing := self._missing_repetitions_of(record):
+            self._missing_repetitions[case.key] = missing
 
-    def group_of(one: tuple[int, Case]) -> tuple[int, str, int, int]:
-        repetition, case = one
-        return repetition, case.task, case.length, case.seed
+    def _missing_repetitions_of(self, record: Record) -> range:
+        """Return the repetitions of the timings that a trained case lacks: none if one has failed."""
+        ran = [record.probes[probe] for probe in self.timing_probes if probe in record.probes]
+        if record.status != "ok" or not self.timing_probes or any(probe.status != "ok" for probe in ran):
+            return range(0)
+        times_timed = record.repetitions if len(ran) == len(self.timing_probes) else 0
+        return range(times_timed, self.file.repeat)
 
-    return [
-        Group(repetition=key[0], cases=tuple(case for _, case in group))
-        for key, group in itertools.groupby(sorted(left, key=group_of), key=group_of)
-    ]
+    @property
+    def untrained(self) -> list[Case]:
+        """Cases without a record, or whose record says that they failed."""
+        return [case for case in self.file.cases if case.key in self._untrained]
 
+    @property
+    def untimed(self) -> list[Case]:
+        """Trained cases that lack timings."""
+        return [case for case in self.file.cases if case.key in self._missing_repetitions]
 
-def times_timed(record: Record, timing: tuple[Probe, ...]) -> int:
-    """Fresh processes that have timed this case."""
-    return record.repetitions if all(probe in record.probes for probe in timing) else 0
+    @property
+    def count(self) -> int:
+        """Number of cases that are untrained or untimed."""
+        return len(self._untrained) + len(self._missing_repetitions)
 
+    @property
+    def timing_groups(self) -> list[TimingGroup]:
+        """Missing timings in rounds: every group once, then every group again.
 
-def expected_seconds(file: RunFile, records: dict[str, Record], expectation: DurationEstimator) -> dict[Sort, float]:
-    """Expected seconds of the trainings and of the timings that are left, each as if done one after the other."""
-    training = untrained(file, records)
-    timing = [case for group in untimed(file, records) for case in group.cases] + training * file.repeat
-    left: dict[Sort, float] = defaultdict(float)
-    for case in training:
-        left["training", family(case)] += expectation.training_seconds(case)
-    for case in timing:
-        left[TIMINGS] += expectation.timing_seconds(case, file.probes)
-    return left
+        Rounds are spread over time, so that a slow phase of the machine affects one round of many groups instead of
+        all rounds of one group.
+        """
+        missing = [(repetition, case) for case in self.untimed for repetition in self._missing_repetitions[case.key]]
 
+        def group_key(entry: tuple[int, Case]) -> tuple[int, str, int, int]:
+            repetition, case = entry
+            return repetition, case.task, case.length, case.seed
 
-def has_weights(run: Run, case: Case) -> bool:
-    """Whether the trained weights of a case can be read."""
-    try:
-        return bool(safetensors.torch.load((run.artifacts(case.key) / WEIGHTS).read_bytes()))
-    except (OSError, SafetensorError):
-        return False
+        return [
+            TimingGroup(repetition=key[0], cases=tuple(case for _, case in group))
+            for key, group in itertools.groupby(sorted(missing, key=group_key), key=group_key)
+        ]
 
+    @property
+    def timing_seconds(self) -> float:
+        """Expected seconds of the missing timings of trained cases, run one after the other."""
+        return sum(
+            len(self._missing_repetitions[case.key]) * self.estimator.timing_seconds(case, self.timing_probes)
+            for case in self.untimed
+        )
 
-def _has_failed(record: Record, timing: tuple[Probe, ...]) -> bool:
-    return any(record.probes[probe].status != "ok" for probe in timing if probe in record.probes)
+    @property
+    def expected_seconds(self) -> dict[JobKind, float]:
+        """Expected seconds of all pending jobs of each kind, run one after the other."""
+        expected: dict[JobKind, float] = defaultdict(float)
+        expected[TIMING] = self.timing_seconds
+        for case in self.untrained:
+            expected[training_kind(case)] += self.estimator.training_seconds(case)
+            expected[TIMING] += self.file.repeat * self.estimator.timing_seconds(case, self.timing_probes)
+        return dict(expected)

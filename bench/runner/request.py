@@ -1,4 +1,4 @@
-"""What the user asked `carousel run` for."""
+"""The options of `carousel run`, after parsing."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ from bench.plugins.loader import Plugin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the user asked for."""
+    """A plan to run, and how and where to run it."""
 
     plan_name: str
     plan: Plan
+    """The plan, with the user's changes applied."""
     store: Path
+    """Folder of the store."""
     command: str
+    """The command line, as it is stored in the run."""
     device: str = "cpu"
+    """Torch device on which cases are trained and timed."""
     workers: int = 1
+    """Number of worker processes on this machine. Ignored if `scheduler` is given."""
     scheduler: str | None = None
-    """Address of a dask scheduler whose workers take the place of this machine's lanes."""
+    """Address of a dask scheduler whose workers are used instead of this machine's."""
     repeat: int = 1
-    """Fresh processes in which every timing is taken."""
+    """Number of fresh processes in which each timing is taken."""
     timeout: float | None = None
+    """Seconds that one job may take; None for no limit."""
     memory_bytes: int | None = None
-    """The most that one lane may hold."""
+    """Memory that one worker process may use; None for no limit."""
     resume: bool = True
     """Whether to continue an unfinished run of the same work."""
     plugins: tuple[Plugin, ...] = ()

@@ -1,4 +1,4 @@
-"""Which run a request goes on with: an unfinished one of the same work, or a new one. One process writes to a run."""
+"""Find the unfinished run that a request continues, or describe a new one. Only one process writes to a run."""
 
 from __future__ import annotations
 
@@ -19,25 +19,33 @@ from bench.plugins.loader import digests
 from bench.runner.request import Request
 from results import Environment, Run, RunFile, Store, StoreError
 
-NOT_IN_KEYS = r"[^A-Za-z0-9_=-]+"
+FORBIDDEN_IN_ID = r"[^A-Za-z0-9_=-]+"
+LOCK_FILE = ".lock"
 
 
-def planned(request: Request, measured_in: Environment | None = None) -> RunFile:
-    """The `run.json` of a new run of this request, measured here unless said. Raises `UsageError`."""
-    found, created, code, at = cases(request.plan), now(), code_digest(), checkout()
-    check_record_size(request.plan, found, request.repeat)
-    moment = created.replace("-", "").replace(":", "").replace("T", "-")[:15]
+class RunInUse(UsageError):
+    """A run that another process is writing to."""
+
+
+def new_run_file(request: Request, measured_in: Environment | None = None) -> RunFile:
+    """Return the `run.json` of a new run. Raises `UsageError` if the plan is impossible.
+
+    `measured_in` is the environment of the cluster that will measure; None for this machine.
+    """
+    planned, created, code, commit = cases(request.plan), now(), code_digest(), checkout()
+    check_record_size(request.plan, planned, request.repeat)
+    timestamp = created.replace("-", "").replace(":", "").replace("T", "-")[:15]
     return RunFile(
-        id=f"{moment}-{re.sub(NOT_IN_KEYS, '_', request.plan_name)[:60]}-{secrets.token_hex(3)}",
+        id=f"{timestamp}-{re.sub(FORBIDDEN_IN_ID, '_', request.plan_name)[:60]}-{secrets.token_hex(3)}",
         plan=request.plan_name,
         plan_digest=request.plan.digest(),
         command=request.command,
         code=code,
-        commit=at.commit,
-        modified=at.modified,
+        commit=commit.commit,
+        modified=commit.modified,
         plugins=digests(request.plugins),
         environment=measured_in or environment(request.device),
-        cases=tuple(found),
+        cases=tuple(planned),
         probes=request.plan.measure,
         claims=request.plan.claims,
         workers=request.workers,
@@ -46,66 +54,75 @@ def planned(request: Request, measured_in: Environment | None = None) -> RunFile
     )
 
 
-def unfinished(request: Request, file: RunFile) -> Run | None:
-    """The newest unfinished run of the same work, code and environment that nobody is working on."""
+def find_resumable_run(request: Request, file: RunFile) -> Run | None:
+    """Return the newest unfinished run that equals `file` and is not in use, or None if there is none."""
     if not request.resume:
         return None
-    for run in reversed(Store(request.store).runs()):
-        try:
-            other = run.file()
-        except StoreError:
-            continue
-        if other.finished is None and _identity(other) == _identity(file) and _is_free(run):
+    for run, other in _unfinished_runs(request):
+        if not _changes(other, file) and not _is_in_use(run):
             return run
     return None
 
 
 def reason_not_resumed(request: Request, file: RunFile) -> str | None:
-    """Why the newest unfinished run of the same plan's name is not taken up, in one line; None where there is none."""
-    for run in reversed(Store(request.store).runs()):
-        try:
-            other = run.file()
-        except StoreError:
-            continue
-        if other.finished is None and other.plan == file.plan and other.id != file.id:
-            ours, theirs = _identity(file), _identity(other)
-            if different := [name for name in ours if ours[name] != theirs[name]]:
-                return f"run {run.id} is unfinished, but of another {' and '.join(different)}: a new run begins"
+    """Explain in one line why the newest unfinished run of the same plan name is not resumed.
+
+    Returns None if there is no such run, or if it does not differ from `file`.
+    """
+    for run, other in _unfinished_runs(request):
+        if other.plan == file.plan and other.id != file.id:
+            if changes := _changes(other, file):
+                return f"not resuming run {run.id} ({'; '.join(changes)}): starting a new run"
             return None
     return None
 
 
 @contextlib.contextmanager
 def run_lock(run: Run) -> Iterator[None]:
-    """Raises `UsageError` where another process writes to this run."""
+    """Hold the lock of a run. Raises `RunInUse` if another process holds it."""
     try:
-        with FileLock(run.folder / ".lock", timeout=0):
+        with FileLock(run.folder / LOCK_FILE, timeout=0):
             yield
     except Timeout:
-        raise UsageError(
-            f"another process is working on run {run.id}; wait for it, or start apart with --no-resume"
-        ) from None
+        raise RunInUse(f"run {run.id} is in use by another process: wait, or pass --no-resume") from None
 
 
 def now() -> str:
-    """The present moment, as run files write it."""
+    """Return the current time in the format of `run.json`."""
     return datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
-def _identity(file: RunFile) -> dict[str, object]:
-    """What must be equal for records of one run to belong into another, under the names that people know."""
-    return {
-        "plan": (file.plan_digest, file.cases, file.probes),
-        "--repeat": file.repeat,
-        "code": file.code,
-        "version of the plugins": file.plugins,
-        "environment": file.environment,
-    }
+def _unfinished_runs(request: Request) -> Iterator[tuple[Run, RunFile]]:
+    """Yield the unfinished runs of the store with their `run.json`, newest first. Skip unreadable ones."""
+    for run in reversed(Store(request.store).runs()):
+        try:
+            file = run.file()
+        except StoreError:
+            continue
+        if file.finished is None:
+            yield run, file
 
 
-def _is_free(run: Run) -> bool:
+def _changes(old: RunFile, new: RunFile) -> list[str]:
+    """List the differences that prevent resuming `old` as `new`; empty if there are none."""
+    changes = []
+    if (old.plan_digest, old.cases, old.probes) != (new.plan_digest, new.cases, new.probes):
+        changes.append("plan changed")
+    if old.repeat != new.repeat:
+        changes.append("--repeat changed")
+    if old.code != new.code:
+        changes.append("code changed")
+    if old.plugins != new.plugins:
+        changes.append("plugins changed")
+    if fields := [field for field, value in old.environment if getattr(new.environment, field) != value]:
+        changes.append(f"environment changed: {', '.join(fields)}")
+    return changes
+
+
+def _is_in_use(run: Run) -> bool:
+    """Return whether another process holds the lock of a run, or the lock file cannot be written."""
     try:
-        with FileLock(run.folder / ".lock", timeout=0):
-            return True
-    except (Timeout, OSError):
-        return False
+        with run_lock(run):
+            return False
+    except (RunInUse, OSError):
+        return True

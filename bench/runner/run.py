@@ -1,4 +1,4 @@
-"""A run: take up what is unfinished, train on all lanes, time on a quiet machine, keep every record."""
+"""Run a plan: resume an unfinished run or start a new one, and execute its pending work."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from bench.errors import UsageError
 from bench.executors.base import Executor
 from bench.executors.local import LocalExecutor
 from bench.machine.lock import reason_unlocked
 from bench.machine.provenance import code_digest
 from bench.plans.plan import TIMED
-from bench.progress.display import Progress, humanised
+from bench.progress.display import Progress, format_duration
 from bench.progress.estimates import DurationEstimator
 from bench.progress.eta import EtaEstimator
-from bench.runner.execution import Execution, check_run_exists
-from bench.runner.pending import expected_seconds, has_weights, untimed, untrained
+from bench.runner.execution import Execution, check_run_exists, has_weights
+from bench.runner.pending import Pending
 from bench.runner.request import Request
-from bench.runner.resume import now, planned, reason_not_resumed, run_lock, unfinished
+from bench.runner.resume import find_resumable_run, new_run_file, now, reason_not_resumed, run_lock
 from results import Record, Run, RunFile, Store, StoreError
 
 if TYPE_CHECKING:
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "Request", "describe", "execute"]
 
+HISTORY_RUNS = 3
+"""Number of earlier runs in the store from which durations are estimated."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A finished run."""
+    """A finished run and its records."""
 
     run: Run
     file: RunFile
@@ -43,51 +47,57 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """Whether every case was measured as planned; a diverged model is a result, a crashed one is not."""
+        """Whether every case was measured as planned. A diverged model is a result, a crashed one is not."""
         measured = all(record.status in ("ok", "diverged", "inconsistent") for record in self.records)
         failed = any(ran.status == "failed" for record in self.records for ran in record.probes.values())
         return measured and not failed and len(self.records) == len(self.file.cases)
 
 
 def describe(request: Request, console: Console) -> None:
-    """Say what `execute` would do: what is cached, what is to run, how long it expects."""
-    with _machines(request) as cluster:
-        request = _with_workers_of(request, cluster)
-        file = planned(request, None if cluster is None else cluster.environment)
-        run = unfinished(request, file)
+    """Print what `execute` would do: finished and pending cases, and the expected duration."""
+    with _cluster(request) as cluster:
+        request = _with_cluster_workers(request, cluster)
+        file = new_run_file(request, None if cluster is None else cluster.environment)
+        run = find_resumable_run(request, file)
         records = {} if run is None else run.read()[0]
-        _announce(console, request, file, run, records, _expectation(request.store), cluster)
+        pending = Pending(file, records, _duration_estimator(request.store))
+        _print_plan(console, request, pending, cluster, resumed=run)
 
 
 def execute(request: Request, console: Console, *, quiet: bool = False) -> Outcome:
-    """Run what is left of the request's cases and keep every record as it comes.
+    """Run the pending cases of a request, and store each record as soon as it is complete.
 
-    Raises `UsageError` for an impossible plan and `StoreError` for a store that cannot be written;
-    what was recorded before stays.
+    Raises `UsageError` for an impossible plan, and `StoreError` if the store cannot be written. Records that were
+    written before are kept.
     """
-    with _machines(request) as cluster:
-        request = _with_workers_of(request, cluster)
-        plan = planned(request, None if cluster is None else cluster.environment)
-        run = unfinished(request, plan) or Store(request.store).create(plan)
+    with _cluster(request) as cluster:
+        request = _with_cluster_workers(request, cluster)
+        new_file = new_run_file(request, None if cluster is None else cluster.environment)
+        resumed = find_resumable_run(request, new_file)
+        run = resumed or Store(request.store).create(new_file)
         with run_lock(run):
             file = run.file()
-            records = _usable(run, file, console)
-            expectation = _expectation(request.store)
-            if run.id == plan.id and request.resume and (reason := reason_not_resumed(request, plan)) is not None:
+            pending = _load_pending(run, file, request, console)
+            if resumed is None and request.resume and (reason := reason_not_resumed(request, file)) is not None:
                 console.print(reason, style="yellow", highlight=False, soft_wrap=True)
             if not quiet:
-                _announce(console, request, plan, run, records, expectation, cluster)
-            _work(Execution(request, file, run, records, expectation), cluster, console, quiet)
+                _print_plan(console, request, pending, cluster, resumed=resumed)
+            _run_pending(Execution(request, run, pending), cluster, console, quiet)
             check_run_exists(run)
             file = file.model_copy(update={"finished": now()})
             run.write_file(file)
-    return Outcome(run=run, file=file, records=[records[case.key] for case in file.cases if case.key in records])
+    records = [pending.records[case.key] for case in file.cases if case.key in pending.records]
+    return Outcome(run=run, file=file, records=records)
 
 
-def _machines(request: Request) -> AbstractContextManager[DaskExecutor | None]:
-    """The cluster that the request names; None for this machine."""
+def _cluster(request: Request) -> AbstractContextManager[DaskExecutor | None]:
+    """Return the dask cluster that the request names, or None for this machine."""
     if request.scheduler is None:
         return nullcontext()
+    try:
+        import distributed  # noqa: F401
+    except ModuleNotFoundError:
+        raise UsageError("--scheduler needs dask: pip install 'carousel-bench[cluster]'") from None
     from bench.executors.dask_cluster import DaskExecutor
 
     return DaskExecutor(
@@ -100,103 +110,92 @@ def _machines(request: Request) -> AbstractContextManager[DaskExecutor | None]:
     )
 
 
-def _with_workers_of(request: Request, cluster: DaskExecutor | None) -> Request:
+def _with_cluster_workers(request: Request, cluster: DaskExecutor | None) -> Request:
     return request if cluster is None else replace(request, workers=max(1, cluster.workers))
 
 
-def _work(execution: Execution, cluster: DaskExecutor | None, console: Console, quiet: bool) -> None:
-    file, records, request = execution.file, execution.records, execution.request
-    training, timing = untrained(file, records), untimed(file, records)
-    if not training and not timing:
-        return
-    if cluster is None and execution.timing_probes and (reason := reason_unlocked()) is not None:
-        console.print(f"[yellow]{reason}[/]: nothing keeps other runs from disturbing the timings of this one")
-    with contextlib.ExitStack() as stack:
-        workers = max(1, min(request.workers, len(training)))
-        executor: Executor = cluster or stack.enter_context(
-            LocalExecutor(workers, memory_bytes=request.memory_bytes, code=file.code)
-        )
-        seconds = expected_seconds(file, records, execution.expectation)
-        pace = EtaEstimator(seconds, executor.workers, timing_places=executor.machines)
-        progress = stack.enter_context(Progress(console, pace, quiet=quiet))
-        try:
-            execution.work(executor, progress)
-        except KeyboardInterrupt:
-            _say_what_stopped(console, execution, progress.running)
-            raise
-        share = execution.use.share(executor.workers, executor.machines)
-    if share is not None and not quiet:
-        console.print(
-            f"{share:.0%} of the lanes' time went into training and measuring, the rest into starting and waiting",
-            highlight=False,
-        )
+def _duration_estimator(store: Path) -> DurationEstimator:
+    """Return an estimator that has learned from the newest runs in the store."""
+
+    def history() -> Iterator[Record]:
+        for run in Store(store).runs()[-HISTORY_RUNS:]:
+            yield from run.read()[0].values()
+
+    return DurationEstimator(history())
 
 
-def _say_what_stopped(console: Console, execution: Execution, running: list[str]) -> None:
-    file, records = execution.file, execution.records
-    to_train = {case.key for case in untrained(file, records)}
-    to_time = {case.key for group in untimed(file, records) for case in group.cases}
-    if running:
-        console.print(f"stopped, to begin anew: {'; '.join(running)}", highlight=False, soft_wrap=True)
-    done, trained = len(file.cases) - len(to_train | to_time), len(to_time - to_train)
-    further = f", {trained} more trained but not timed" if trained else ""
-    console.print(f"{done} of {len(file.cases)} cases are done{further}", highlight=False)
+def _load_pending(run: Run, file: RunFile, request: Request, console: Console) -> Pending:
+    """Return the pending work of a run. A damaged record, or one without readable weights, makes its case pending.
 
-
-def _usable(run: Run, file: RunFile, console: Console) -> dict[str, Record]:
-    """What earlier attempts have left, without what is damaged or cannot be timed any more.
-
-    Raises `StoreError` where a newer Carousel has worked on the run: its records are neither read nor run again.
+    Raises `StoreError` if a newer Carousel has written to the run: its records are neither read nor replaced.
     """
     records, damaged = run.read()
     for damage in damaged:
         if damage.is_newer:
-            raise StoreError(f"{damage.path} was {damage.reason}, or begin a run of its own with --no-resume")
+            raise StoreError(f"{damage.path} was {damage.reason}, or pass --no-resume to start a new run")
     for damage in damaged:
-        console.print(f"[yellow]set aside[/] {damage}; its case runs again")
+        console.print(f"[yellow]set aside[/] {damage}; its case will run again")
         run.set_aside(damage)
-    for case in {case for group in untimed(file, records) for case in group.cases}:
+    pending = Pending(file, records, _duration_estimator(request.store))
+    for case in pending.untimed:
         if not has_weights(run, case):
-            console.print(f"[yellow]lost[/] the weights of {case.key}; its case runs again")
-            del records[case.key]
-    return records
+            console.print(f"[yellow]cannot read the weights[/] of {case.key}; its case will run again")
+            pending.discard_record(case)
+    return pending
 
 
-def _announce(
-    console: Console,
-    request: Request,
-    file: RunFile,
-    run: Run | None,
-    records: dict[str, Record],
-    expectation: DurationEstimator,
-    cluster: DaskExecutor | None,
+def _print_plan(
+    console: Console, request: Request, pending: Pending, cluster: DaskExecutor | None, *, resumed: Run | None
 ) -> None:
-    left = {case.key for case in untrained(file, records)} | {
-        case.key for group in untimed(file, records) for case in group.cases
-    }
-    workers, machines = request.workers, 1 if cluster is None else cluster.machines
-    pace = EtaEstimator(
-        expected_seconds(file, records, expectation), max(1, min(workers, len(left))), timing_places=machines
-    )
-    taken_up = f", taking up run {run.id}" if run is not None and run.id != file.id else ""
-    where = "" if cluster is None else f" of {machines} host{'s' if machines > 1 else ''}"
-    repeated = f", every timing in {file.repeat} processes" if file.repeat > 1 else ""
+    """Print one line with the number of cases, the workers and the expected duration."""
+    count, left, workers = len(pending.file.cases), pending.count, request.workers
+    machines = 1 if cluster is None else cluster.machines
+    eta = EtaEstimator(pending.expected_seconds, max(1, min(workers, left)), machines=machines)
+    hosts = "" if cluster is None else f" on {_counted(machines, 'host')}"
+    repeated = f", each timing in {pending.file.repeat} processes" if pending.file.repeat > 1 else ""
+    resuming = f"; resuming run {resumed.id}" if resumed is not None else ""
     console.print(
         Text.assemble(
             (request.plan_name, "bold"),
-            f": {len(file.cases)} case{'s' if len(file.cases) > 1 else ''}, {len(file.cases) - len(left)} done before, "
-            f"{len(left)} to run on {workers} lane{'s' if workers > 1 else ''}{where}{repeated}, "
-            f"about {humanised(pace.left_seconds)}{taken_up}",
+            f": {_counted(count, 'case')}, {count - left} done, {left} to run on {_counted(workers, 'worker')}{hosts}"
+            f"{repeated}, about {format_duration(eta.remaining_seconds)}{resuming}",
         ),
         soft_wrap=True,
     )
 
 
-def _expectation(store: Path) -> DurationEstimator:
-    """What the newest few runs of the store tell about durations."""
+def _run_pending(execution: Execution, cluster: DaskExecutor | None, console: Console, quiet: bool) -> None:
+    pending, request = execution.pending, execution.request
+    if pending.count == 0:
+        return
+    if cluster is None and pending.timing_probes and (reason := reason_unlocked()) is not None:
+        console.print(f"[yellow]{reason}[/]: other runs on this machine may disturb the timings of this run")
+    with contextlib.ExitStack() as stack:
+        workers = max(1, min(request.workers, len(pending.untrained)))
+        executor: Executor = cluster or stack.enter_context(
+            LocalExecutor(workers, memory_bytes=request.memory_bytes, code=pending.file.code)
+        )
+        eta = EtaEstimator(pending.expected_seconds, executor.workers, machines=executor.machines)
+        progress = stack.enter_context(Progress(console, eta, pending.estimator.job_seconds, quiet=quiet))
+        try:
+            execution.run_pending(executor, progress)
+        except KeyboardInterrupt:
+            _print_interrupted(console, pending, progress.running)
+            raise
+        share = execution.utilization.share(executor.workers, executor.machines)
+    if share is not None and not quiet:
+        line = f"{share:.0%} of worker time was spent training and measuring, the rest starting up and waiting"
+        console.print(line, highlight=False, soft_wrap=True)
 
-    def history() -> Iterator[Record]:
-        for run in Store(store).runs()[-3:]:
-            yield from run.read()[0].values()
 
-    return DurationEstimator(history())
+def _print_interrupted(console: Console, pending: Pending, running: list[str]) -> None:
+    """Print which jobs were interrupted, and how many cases are done."""
+    if running:
+        console.print(f"interrupted, to be run again: {'; '.join(running)}", highlight=False, soft_wrap=True)
+    count, trained = len(pending.file.cases), len(pending.untimed)
+    untimed = f", {trained} more trained but not timed" if trained else ""
+    console.print(f"{count - pending.count} of {count} cases done{untimed}", highlight=False)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

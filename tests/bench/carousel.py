@@ -1,4 +1,4 @@
-"""The `carousel` command, run in this process."""
+"""A fixture that runs the `carousel` command in this process."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from bench.machine import lock
 from tests.bench.tiny import write_plan
 
 
-class Ended(NamedTuple):
+class Completed(NamedTuple):
+    """Exit code and output of a command."""
+
     code: int
     out: str
     err: str
 
 
-Carousel = Callable[..., Ended]
+Carousel = Callable[..., Completed]
 
 
 @pytest.fixture
 def carousel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Carousel:
-    """Runs the command in this process, in an empty folder, with `tiny.toml` beside it."""
+    """Return a function that runs the command in an empty folder that contains `tiny.toml`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CAROUSEL_STORE", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(lock, "_folder", lambda: tmp_path)
     write_plan(tmp_path)
 
-    def run(*words: str) -> Ended:
+    def run(*words: str) -> Completed:
         monkeypatch.setattr(sys, "argv", ["carousel", *words])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exited:
             main.main()
         out, err = capsys.readouterr()
-        code = ended.value.code
-        return Ended(code if isinstance(code, int) else 0 if code is None else 1, out, err)
+        code = exited.value.code
+        return Completed(code if isinstance(code, int) else 0 if code is None else 1, out, err)
 
     return run

@@ -1,4 +1,4 @@
-"""Stand-ins: models, tasks and clocks whose every answer is known."""
+"""Test doubles: clocks, machines, models and tasks with known results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks import Batch, Reals, Split, Task
 
 
 class CountingClock:
-    """A clock that moves on by `tick` whenever it is read."""
+    """A clock that advances by `tick` each time it is read."""
 
     def __init__(self, tick: int = 1) -> None:
         self.now, self.tick = 0, tick
@@ -26,13 +26,26 @@ class CountingClock:
         return self.now
 
 
+class SettableClock:
+    """A clock that shows `now`, which the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 LOADED_BLOCK = Block(calibration_seconds=0.003, load=0.25, steal_share=0.0625, waiting_share=0.5, switches=3)
-"""What a `loaded_machine` does around every block."""
+"""The block that is recorded on a `loaded_machine`."""
 
 
 def loaded_machine() -> Machine:
-    """A machine of two cores on which, between any two readings, a second passes, in which this thread has half a core,
-    another of our threads a quarter, others half a core, and the hypervisor takes an eighth."""
+    """Return a machine with two cores on which one second passes between any two readings.
+
+    In that second this thread uses half a core, another thread of this process a quarter, other processes half a core,
+    and the hypervisor takes an eighth.
+    """
     seconds = itertools.count()
 
     def read() -> Reading:
@@ -43,7 +56,7 @@ def loaded_machine() -> Machine:
 
 
 class Scripted(nn.Module):
-    """A model whose output at every step is its one weight: a loss by its square is worked out by hand."""
+    """A model whose output at every step is its single weight, so that a squared loss is easy to compute by hand."""
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
@@ -60,14 +73,14 @@ class Scripted(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Scores(Task):
-    """A task that asks nothing, loses `scale` times the answer squared, and scores by a list."""
+    """A task whose loss is `scale` times the squared output, and whose scores come from a list."""
 
     source = "made for a test"
     scale: float = 1.0
     poison_after: int = 1 << 30
-    """Batches after which the loss is NaN."""
+    """Number of batches after which the loss is NaN."""
     scores: tuple[float, ...] = ()
-    drawn: list[int] = field(default_factory=list)
+    batch_sizes: list[int] = field(default_factory=list)
     scored: Iterator[float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,16 +113,16 @@ class Scores(Task):
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         if outputs.requires_grad:
-            self.drawn.append(len(batch.inputs))
+            self.batch_sizes.append(len(batch.inputs))
         loss = self.scale * outputs.square().mean()
-        return loss * float("nan") if len(self.drawn) > self.poison_after else loss
+        return loss * float("nan") if len(self.batch_sizes) > self.poison_after else loss
 
     def score(self, answers: Tensor, batch: Batch) -> float:
         return next(self.scored, 0.0)
 
 
 class Drifting(arch.SequenceModel):
-    """A model whose `step` is off by `error` from its `scan`."""
+    """A model whose `step` differs from its `scan` by `error`."""
 
     error = 0.1
 

@@ -1,4 +1,4 @@
-"""Lanes without processes: jobs are done one after the other where they stand, and counted."""
+"""An executor without worker processes: it runs jobs one after the other in this process, and counts them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any, Self
 
 import pytest
 
-from bench.executors.base import EPOCH
-from bench.executors.jobs import Job, JobProgress, JobResult, JobStarted, work_of
+from bench.executors.base import WALL_CLOCK_OFFSET
+from bench.executors.events import Events, JobProgress, JobStarted
+from bench.executors.jobs import Job, JobResult
 from bench.executors.worker_process import run_job
-from bench.machine.lock import Work
 from results import Span
 
 
 class Inline:
-    """Takes the place of `Lanes`; `failing` says what comes of a job instead of doing it, or None."""
+    """Replacement for `LocalExecutor`. `failing` returns the result to use instead of running a job, or None."""
 
     workers = machines = 1
 
@@ -35,35 +35,26 @@ class Inline:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def work(
-        self,
-        jobs: Iterable[Job],
-        *,
-        timeout: float | None,
-        fresh: bool,
-        on_start: Callable[[str, Job], None],
-        on_begin: Callable[[JobStarted], None],
-        on_advance: Callable[[JobProgress], None],
-        on_wait: Callable[[str, Work], None],
-    ) -> Iterator[JobResult]:
+    def run(self, jobs: Iterable[Job], *, timeout: float | None, fresh: bool, events: Events) -> Iterator[JobResult]:
         class Connection:
             def send(self, message: Any) -> None:
-                on_advance(JobProgress("0", *message[1]))
+                step, total_steps, score = message[1]
+                events.job_progressed(JobProgress(worker="0", step=step, total_steps=total_steps, score=score))
 
         for job in jobs:
-            on_start("0", job)
-            on_begin(JobStarted("0"))
-            work = work_of(job)
-            (self.trained if work == "training" else self.timed).extend(case.key for case in job.cases)
-            self.fresh += [fresh] if work == "timing" else []
+            events.job_assigned("0", job)
+            events.job_started(JobStarted(worker="0"))
+            (self.trained if job.work == "training" else self.timed).extend(case.key for case in job.cases)
+            self.fresh += [fresh] if job.work == "timing" else []
             failure = self.failing(job)
-            began = EPOCH + time.monotonic()
+            began = WALL_CLOCK_OFFSET + time.monotonic()
             result = run_job(job, Connection()) if failure is None else failure  # type: ignore[arg-type]
-            yield JobResult("0", job, result, Span(work=work, worker="0", began=began, ended=EPOCH + time.monotonic()))
+            span = Span(work=job.work, worker="0", began=began, ended=WALL_CLOCK_OFFSET + time.monotonic())
+            yield JobResult(worker="0", job=job, result=result, span=span)
 
 
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> Inline:
-    workers = Inline()
-    monkeypatch.setattr("bench.runner.run.LocalExecutor", workers)
-    return workers
+    executor = Inline()
+    monkeypatch.setattr("bench.runner.run.LocalExecutor", executor)
+    return executor

@@ -1,4 +1,4 @@
-"""A dask cluster of this machine alone: a scheduler and workers, each a process."""
+"""A dask cluster on this machine: a scheduler and workers, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 300.0
-"""How long a test waits for what must come, before it fails."""
+"""Longest wait for an event that must happen, before the test fails."""
 
 
 class LoopbackCluster:
-    """Starts processes with a home of their own, and ends those that are left."""
+    """A running scheduler, and the workers and drivers that a test starts. They are killed when `stack` closes."""
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self.folder, self._stack = folder, stack
@@ -42,9 +42,9 @@ class LoopbackCluster:
         return self._popen(command, subprocess.DEVNULL, self.environment | environment, self.folder)
 
     def _popen(
-        self, command: list[str], output: int, environment: dict[str, str], home: Path
+        self, command: list[str], output: int, environment: dict[str, str], folder: Path
     ) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(command, cwd=home, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
         def end() -> None:
             process.kill()

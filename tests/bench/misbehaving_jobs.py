@@ -1,4 +1,7 @@
-"""Jobs that misbehave in a lane: reading the task of their case sets them off. Importable, so that a lane can."""
+"""Training jobs that misbehave when a worker process reads the task of their case.
+
+They live in a module of their own, so that worker processes can import them.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ from bench.executors.jobs import TrainJob
 from tests.bench.tiny import tiny_case
 
 SLOW_IMPORTS = ("scipy.stats", "pandas", "matplotlib", "setuptools", "rich", "distributed")
-"""Which a lane that trains has no use for, and would wait for each time it starts."""
+"""Modules that training does not need, and that would delay the start of every worker process."""
 
 
 @dataclass(frozen=True)
 class Trap:
-    """Takes the place of a case."""
+    """Replacement for a case. Reading its task sets it off."""
 
     kind: str
 
@@ -28,7 +31,7 @@ class Trap:
         match self.kind:
             case "raises":
                 raise LookupError("the first line\nthe second line")
-            case "looks":
+            case "reports imports":
                 raise LookupError(f"imported {[name for name in SLOW_IMPORTS if name in sys.modules]}")
             case "exits":
                 os._exit(7)
@@ -41,9 +44,9 @@ class Trap:
                     os.kill(os.getpid(), signal.SIGSEGV)
                 return "first_last"
             case "grows":
-                hoard = []
+                blocks = []
                 while True:
-                    hoard.append(bytearray(32 << 20))
+                    blocks.append(bytearray(32 << 20))
                     time.sleep(0.01)
             case "has no memory":
                 raise MemoryError
@@ -58,5 +61,5 @@ def trap(kind: str) -> TrainJob:
 
 
 def chattering() -> TrainJob:
-    """Trains for far longer than any test waits, and tells of its progress at every step."""
+    """Return a job that trains for far longer than any test waits, and reports progress at every step."""
     return TrainJob(case=tiny_case(steps=20_000, batch=1, validation_sequences=1, solved_after=None))

@@ -1,4 +1,4 @@
-"""Plugin files for tests: the smallest architecture and task, and an installed package that declares some."""
+"""Plugins for tests: the smallest architecture and task, as files and in an installed package."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from tasks import Batch, Task, Tokens
 
 @dataclass(frozen=True, kw_only=True)
 class FirstBit(Task):
-    """Say the first bit again; asked at the last step, two classes."""
+    """Repeat the first bit at the last step; two classes."""
 
     source: ClassVar[str] = "this test"
 
@@ -82,7 +82,7 @@ class FirstBit(Task):
 
 
 def write(folder: Path, name: str, text: str) -> Path:
-    """A file `name.py` in the folder; `{name}` in the text becomes its name."""
+    """Write the file `name.py`, with `{name}` in the text replaced by the name."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.py"
     path.write_text(text.replace("{name}", name), encoding="utf-8")
@@ -90,7 +90,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def install_package(folder: Path, group: str, modules: dict[str, str]) -> None:
-    """A package `extras` in the folder, as though installed there, that declares each module under its name."""
+    """Write an installed package `extras` that declares each module as an entry point of `group`, under its name."""
     (folder / "extras").mkdir(parents=True)
     (folder / "extras" / "__init__.py").write_text("", encoding="utf-8")
     for name, text in modules.items():

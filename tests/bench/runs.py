@@ -1,4 +1,4 @@
-"""Tiny runs in a folder, and what of them must be the same every time."""
+"""Tiny runs in a folder, and the part of their content that must be the same every time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tests.bench.tiny import tiny_plan
 
 
 @pytest.fixture(autouse=True)
-def as_in_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def like_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Use a machine lock of the test's own, and flush denormals as worker processes do."""
     monkeypatch.setattr(lock, "_folder", lambda: tmp_path)
     torch.set_flush_denormal(True)
     yield
@@ -40,8 +41,8 @@ def files_of(run: Run) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (run.folder / "records").iterdir()}
 
 
-def lasting(record: Record) -> dict[str, Any]:
-    """A record without what a clock measured."""
+def without_timings(record: Record) -> dict[str, Any]:
+    """Return a record without the values that a clock or a memory counter measured."""
     document = record.model_dump(mode="json")
     del document["spans"]
     if document["training"]:
@@ -55,11 +56,11 @@ def lasting(record: Record) -> dict[str, Any]:
     return document
 
 
-def everything(run: Run) -> dict[str, Any]:
-    """What must be the same of two runs of the same plan: records without timings, and weights."""
+def reproducible_content(run: Run) -> dict[str, Any]:
+    """Return what two runs of one plan must have in common: records without timings, and weights."""
     records, damaged = run.read()
     assert damaged == []
     return {
-        key: (lasting(record), (run.artifacts(key) / "weights.safetensors").read_bytes())
+        key: (without_timings(record), (run.artifacts(key) / "weights.safetensors").read_bytes())
         for key, record in records.items()
     }

@@ -1,4 +1,4 @@
-"""The smallest plan that goes through every stage, as a file and as cases."""
+"""The smallest plan that goes through every stage, as a file, a plan, cases and trained models."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ what = "accuracy"
 quantity = { metric = "accuracy" }
 at_least = 0.0
 """
-"""To be added to `TINY`: a claim that holds of any run."""
+"""Text to append to `TINY`: a claim that holds for every run."""
 
 
 def write_plan(folder: Path, text: str = TINY) -> Path:
@@ -75,5 +75,5 @@ def subject(name: str = "rnn", task: str = "first_last", *, length: int = 4, dep
     return Subject(case=case, task=built, model=build_model(case, built))
 
 
-def weights_of(one: Subject) -> list[torch.Tensor]:
-    return [value.clone() for value in one.model.state_dict().values()]
+def weights_of(subject: Subject) -> list[torch.Tensor]:
+    return [value.clone() for value in subject.model.state_dict().values()]

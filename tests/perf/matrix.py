@@ -1,14 +1,14 @@
-"""The cases of a plan by Carousel against a plain loop with torch.nn: how many times as long the loop takes.
+"""Compare the time that Carousel and a plain loop with torch.nn take for the cases of a plan.
 
     python -m tests.perf.matrix [--plan quick] [--sample N]
 
-The loop trains the same networks of torch.nn (the same width, batches, steps, optimiser and evaluations) with torch's
-default threads, one case after the other. Carousel is `carousel run PLAN --measure accuracy --no-resume` with a store
-of its own, its start and the compiling of kernels included where they are not cached. A case that Carousel stops early
-because it is solved, the loop stops at the same step, so that both do one amount of training.
+The loop trains the same networks from torch.nn (with equal width, batches, steps, optimiser and evaluations) with
+torch's default threads, one case after the other. Carousel runs `carousel run PLAN --measure accuracy --no-resume` with
+a new store. Its time includes start-up, and compiling kernels if they are not cached. If Carousel stops a case early
+because it is solved, the loop stops at the same step, so that both do the same amount of training.
 
-`--sample N` has the loop train N cases, spread evenly over the plan; the rest are taken to cost what the sampled
-cases of their architecture and length cost by the step, or of their architecture where there is none.
+With `--sample N` the loop trains N cases, spread evenly over the plan. The time of the others is estimated from the
+time per step of sampled cases with the same architecture and length, or else with the same architecture.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ from tasks import Reals, Task
 from tests.perf.baselines import theirs
 
 AIM = 3.0
+"""Ratio of the loop's time to Carousel's below which the command fails."""
 
 
 class Embedded(nn.Module):
-    """A network of torch.nn that reads tokens."""
+    """A network from torch.nn with an embedding for tokens."""
 
     def __init__(self, name: str, vocabulary: int, width: int, outputs: int) -> None:
         super().__init__()
@@ -51,34 +52,34 @@ class Embedded(nn.Module):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="A plan by Carousel against a plain loop with torch.nn.")
-    parser.add_argument("--plan", default="quick")
-    parser.add_argument("--sample", type=int, help="cases that the loop trains; all where it is left out")
-    given = parser.parse_args()
+    parser = argparse.ArgumentParser(description="Compare Carousel with a plain loop with torch.nn.")
+    parser.add_argument("--plan", default="quick", help="Plan to run.")
+    parser.add_argument("--sample", type=int, help="Number of cases that the loop trains (default: all).")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as store:
-        begun = time.perf_counter()
+        began = time.perf_counter()
         command = [
             sys.executable,
             "-m",
             "bench",
             "run",
-            given.plan,
+            options.plan,
             "--measure",
             "accuracy",
             "--store",
             store,
             "--no-resume",
         ]
-        ran = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
-        carousel_seconds = time.perf_counter() - begun
-        if ran.returncode != 0:
-            print(f"carousel run ended with exit code {ran.returncode}")
+        completed = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+        carousel_seconds = time.perf_counter() - began
+        if completed.returncode != 0:
+            print(f"carousel run ended with exit code {completed.returncode}")
             return 1
         records = [record for record in _records(store) if record.training is not None]
-    print(f"carousel run {given.plan}: {len(records)} cases in {carousel_seconds:.0f} s on {os.cpu_count()} cores")
-    loop_seconds = _loop(records, len(records) if given.sample is None else min(given.sample, len(records)))
+    print(f"carousel run {options.plan}: {len(records)} cases in {carousel_seconds:.0f} s on {os.cpu_count()} cores")
+    loop_seconds = _loop(records, len(records) if options.sample is None else min(options.sample, len(records)))
     ratio = loop_seconds / carousel_seconds
-    print(f"a plain loop with torch.nn: {loop_seconds:.0f} s; {ratio:.2f} times as long (aim: {AIM:g})")
+    print(f"a plain loop with torch.nn: {loop_seconds:.0f} s, {ratio:.2f} times as long (at least {AIM:g} expected)")
     return 0 if ratio >= AIM else 1
 
 
@@ -89,7 +90,7 @@ def _records(store: str) -> list[Record]:
 
 
 def _loop(records: list[Record], sample: int) -> float:
-    """Seconds of the plain loop over all cases, or those of some scaled up by the rule above."""
+    """Return the seconds of the plain loop over all cases. Those of cases outside the sample are estimated."""
     chosen = {round(i * (len(records) - 1) / max(1, sample - 1)) for i in range(sample)}
     by_length: dict[tuple[str, int], list[float]] = defaultdict(list)
     by_arch: dict[str, list[float]] = defaultdict(list)
@@ -97,9 +98,9 @@ def _loop(records: list[Record], sample: int) -> float:
     for i, record in enumerate(records):
         if i not in chosen:
             continue
-        begun = time.perf_counter()
+        began = time.perf_counter()
         steps = _train(record)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - began
         total += seconds
         name = record.case.arch.partition(":")[0]
         by_length[name, record.case.length].append(seconds / steps)
@@ -115,7 +116,7 @@ def _loop(records: list[Record], sample: int) -> float:
 
 
 def _train(record: Record) -> int:
-    """Train and test one case as a plain script would. Returns the number of steps."""
+    """Train and test one case as a plain script would, and return the number of steps."""
     assert record.training is not None and record.model is not None
     case, task = record.case, tasks.build(record.case.task)
     model = _network(case, task, record.model.width)

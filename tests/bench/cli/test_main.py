@@ -212,7 +212,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, carousel: Carousel, inlin
 def test_a_dry_run_writes_nothing_and_trains_nothing(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
     ended = carousel("run", "tiny.toml", "--dry-run", "--workers", "2")
     assert ended.code == 0
-    assert "4 cases, 0 done before, 4 to run on 2 lanes" in ended.out
+    assert "4 cases, 0 done, 4 to run on 2 workers, about" in ended.out
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
     assert inline.trained == []
 

@@ -1,9 +1,10 @@
-"""Two workers on loopback, one killed in the middle: the run completes, and nothing was timed beside anything."""
+"""A dask cluster on this machine: a run survives the loss of a worker, and unsuitable workers are refused."""
 
 from __future__ import annotations
 
 import itertools
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,55 +17,55 @@ from results import Record, Span, Store
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline_executor import Inline, inline
 from tests.bench.loopback_cluster import HOME, PATIENCE_SECONDS, LoopbackCluster, loopback_cluster
-from tests.bench.runs import as_in_a_lane, everything, request_for, run_quietly
+from tests.bench.runs import like_a_worker, reproducible_content, request_for, run_quietly
 from tests.bench.tiny import write_plan
 
-__all__ = ["as_in_a_lane", "carousel", "inline"]
+__all__ = ["carousel", "inline", "like_a_worker"]
 
-EXACT_SECONDS = 1e-3
-"""Spans of two processes are placed by two readings of the wall clock; a lane's start alone takes far longer."""
+CLOCK_TOLERANCE_SECONDS = 1e-3
+"""Tolerance for spans of two processes, whose wall clocks are read separately. A process takes far longer to start."""
 
 
-def disturbed(records: dict[str, Record]) -> list[tuple[Span, Span]]:
-    """Pairs of spans of which one is a timing, and both went on at once on one host."""
+def overlapping_timings(records: dict[str, Record]) -> list[tuple[Span, Span]]:
+    """Return the pairs of spans on one host that overlap, and of which at least one is a timing."""
     spans = {span for record in records.values() for span in record.spans}
     return [
-        (one, other)
-        for one, other in itertools.combinations(sorted(spans, key=lambda span: span.began), 2)
-        if "timing" in (one.work, other.work)
-        and one.worker.partition("/")[0] == other.worker.partition("/")[0]
-        and other.began < one.ended - EXACT_SECONDS
+        (first, second)
+        for first, second in itertools.combinations(sorted(spans, key=lambda span: span.began), 2)
+        if "timing" in (first.work, second.work)
+        and first.worker.partition("/")[0] == second.worker.partition("/")[0]
+        and second.began < first.ended - CLOCK_TOLERANCE_SECONDS
     ]
 
 
-def test_a_timing_beside_anything_would_be_seen(tmp_path: Path, inline: Inline) -> None:
+def test_overlapping_timings_are_detected(tmp_path: Path, inline: Inline) -> None:
     (record, *_) = run_quietly(request_for(tmp_path, seeds=1)).records
 
-    def of(*spans: tuple[str, str, float, float]) -> dict[str, Record]:
-        made = tuple(Span(work=w, worker=worker, began=began, ended=ended) for w, worker, began, ended in spans)  # type: ignore[arg-type]
-        return {record.key: record.model_copy(update={"spans": made})}
+    def records_with(*spans: tuple[str, str, float, float]) -> dict[str, Record]:
+        made_spans = tuple(Span(work=w, worker=worker, began=began, ended=ended) for w, worker, began, ended in spans)  # type: ignore[arg-type]
+        return {record.key: record.model_copy(update={"spans": made_spans})}
 
     timing = ("timing", "host0/worker0/0", 10.0, 20.0)
-    assert disturbed(of(timing, timing)) == [], "two cases of one group"
-    assert disturbed(of(timing, ("training", "host1/worker1/0", 12.0, 15.0))) == []
-    assert disturbed(of(timing, ("training", "host0/worker1/0", 5.0, 10.0))) == []
-    assert len(disturbed(of(timing, ("training", "host0/worker1/0", 5.0, 11.0)))) == 1
-    assert len(disturbed(of(timing, ("timing", "host0/worker1/0", 15.0, 16.0)))) == 1
+    assert overlapping_timings(records_with(timing, timing)) == [], "two cases of one group"
+    assert overlapping_timings(records_with(timing, ("training", "host1/worker1/0", 12.0, 15.0))) == []
+    assert overlapping_timings(records_with(timing, ("training", "host0/worker1/0", 5.0, 10.0))) == []
+    assert len(overlapping_timings(records_with(timing, ("training", "host0/worker1/0", 5.0, 11.0)))) == 1
+    assert len(overlapping_timings(records_with(timing, ("timing", "host0/worker1/0", 15.0, 16.0)))) == 1
     both_train = [("training", f"host0/worker{n}/0", 0.0, 9.0) for n in range(2)]
-    assert disturbed(of(*both_train)) == []
+    assert overlapping_timings(records_with(*both_train)) == []
 
 
-def test_a_worker_is_killed_and_the_run_completes(tmp_path: Path, inline: Inline) -> None:
+def test_a_run_completes_after_a_dask_worker_is_killed(tmp_path: Path, inline: Inline) -> None:
     plan, store = write_plan(tmp_path), tmp_path / "runs"
     with loopback_cluster(tmp_path) as cluster:
-        workers = [cluster.worker("--no-nanny") for _ in range(2)]
+        dask_workers = [cluster.worker("--no-nanny") for _ in range(2)]
         driver = cluster.carousel(str(plan), "--store", str(store), "--repeat", "2")
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not any(b'"timing"' in path.read_bytes() for path in store.glob("*/records/*.json")):
             assert driver.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        workers[1].kill()
+        dask_workers[1].kill()
         output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
     assert driver.returncode == OK, output.decode()
     (run,) = Store(store).runs()
@@ -72,15 +73,15 @@ def test_a_worker_is_killed_and_the_run_completes(tmp_path: Path, inline: Inline
     assert damaged == []
     assert {record.repetitions for record in records.values()} == {2}
     workers = {span.worker for record in records.values() for span in record.spans}
-    assert workers == {"host0/worker0/0", "host0/worker1/0"}, "both took part"
-    assert disturbed(records) == []
-    assert everything(run) == everything(run_quietly(request_for(tmp_path, repeat=2)).run)
+    assert workers == {"host0/worker0/0", "host0/worker1/0"}, "both dask workers took part"
+    assert overlapping_timings(records) == []
+    assert reproducible_content(run) == reproducible_content(run_quietly(request_for(tmp_path, repeat=2)).run)
 
 
 def edited_copy(folder: Path) -> Path:
-    """A Carousel in which one file that measures is not as it is here."""
-    for room in ("arch", "tasks", "bench", "results", "reports"):
-        shutil.copytree(HOME / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+    """Copy Carousel, and edit a source file that counts for its digest."""
+    for package in ("arch", "tasks", "bench", "results", "reports"):
+        shutil.copytree(HOME / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     with (folder / "arch" / "rnn.py").open("a") as file:
         file.write("# edited\n")
     return folder
@@ -93,42 +94,53 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackCluste
 
 
 @pytest.mark.parametrize(
-    ("what", "says"),
+    ("problem", "message"),
     [
-        ("nobody", "no dask scheduler answers there"),
-        ("no worker", "it has no workers"),
-        ("a nanny", "start it with --no-nanny"),
-        ("other code", "install the same and start it again"),
+        ("no scheduler", "no dask scheduler answers at this address"),
+        ("no worker", "it has no workers; start one with `dask worker tcp://"),
+        ("a nanny", "cannot start child processes; restart it with --no-nanny"),
+        ("different code", "install the same version and restart it"),
     ],
 )
-def test_what_does_not_fit_is_one_line_before_anything_runs(
+def test_an_unsuitable_cluster_is_a_one_line_error_before_anything_runs(
     tmp_path: Path,
     cluster: LoopbackCluster,
     carousel: Carousel,
     monkeypatch: pytest.MonkeyPatch,
-    what: str,
-    says: str,
+    problem: str,
+    message: str,
 ) -> None:
-    """One scheduler serves all; whoever does not fit has left it before the next one comes."""
+    """All cases share one scheduler. An unsuitable worker leaves it before the next case begins."""
     address, worker = cluster.address, None
-    if what.startswith("no"):
-        monkeypatch.setattr(dask_cluster, "CONNECT_SECONDS", 1.0)  # nobody comes, however long one waits
-    match what:
-        case "nobody":
+    if problem.startswith("no "):
+        monkeypatch.setattr(dask_cluster, "CONNECT_SECONDS", 1.0)  # nothing answers, however long the wait
+    match problem:
+        case "no scheduler":
             address = "tcp://127.0.0.1:1"
         case "a nanny":
             worker = cluster.worker("--nanny")
-        case "other code":
+        case "different code":
             worker = cluster.worker("--no-nanny", PYTHONPATH=str(edited_copy(tmp_path / "other")))
     try:
-        ended = carousel("run", "tiny.toml", "--store", "runs", "--scheduler", address)
+        completed = carousel("run", "tiny.toml", "--store", "runs", "--scheduler", address)
     finally:
         if worker is not None:
             worker.terminate()
             worker.wait(PATIENCE_SECONDS)
-    assert ended.code == USAGE
-    assert says in ended.err
-    assert ended.err.startswith("carousel: ")
-    assert ended.err.count("\n") == 1
-    assert ended.out == ""
+    assert completed.code == USAGE
+    assert message in completed.err
+    assert completed.err.startswith("carousel: ")
+    assert completed.err.count("\n") == 1
+    assert completed.out == ""
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_scheduler_needs_the_cluster_extra(
+    tmp_path: Path, carousel: Carousel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    completed = carousel("run", "tiny.toml", "--store", "runs", "--scheduler", "tcp://127.0.0.1:1")
+    assert completed.code == USAGE
+    assert completed.err == "carousel: --scheduler needs dask: pip install 'carousel-bench[cluster]'\n"
+    assert completed.out == ""
     assert not (tmp_path / "runs").exists()

@@ -1,4 +1,4 @@
-"""What a lane says of its own work: threads, backend, denormals, memory; and that nothing shared names anybody."""
+"""Results of jobs: threads, backend, denormals and memory are recorded; people, hosts and paths are not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
+import tasks
 from bench.executors.jobs import TimeJob, TrainJob
 from bench.executors.timing_job import run_timing_job
 from bench.executors.training_job import run_training_job
@@ -22,7 +23,7 @@ from tests.bench.tiny import TIMING, subject, tiny_case
 __all__ = ["carousel", "inline"]
 
 PROBES: tuple[Probe, ...] = ("latency", "streaming")
-LIMITS = {
+ROOFLINE_METRICS = {
     "forward_flops",
     "train_step_flops",
     "step_flops",
@@ -32,7 +33,7 @@ LIMITS = {
 }
 
 
-def timed(case: Case, probe: Probe) -> TimeJob:
+def timing_job(case: Case, probe: Probe) -> TimeJob:
     trained = subject(case.arch).model.state_dict()
     weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in trained.items()})
     return TimeJob(cases=(case.model_copy(update={"depth": 2}),), weights=(weights,), probes=(probe,), timing=TIMING)
@@ -49,18 +50,18 @@ def timed(case: Case, probe: Probe) -> TimeJob:
         ("transformer:backend=reference", "streaming", "reference"),
     ],
 )
-def test_each_probe_says_what_it_timed_and_with_what(arch: str, probe: Probe, backend: str) -> None:
-    (found,) = run_timing_job(timed(tiny_case(arch), probe)).values()
-    ran = found.probes[probe]
+def test_each_probe_records_its_backend_and_threads(arch: str, probe: Probe, backend: str) -> None:
+    (result,) = run_timing_job(timing_job(tiny_case(arch), probe)).values()
+    ran = result.probes[probe]
     assert (ran.status, ran.backend, ran.threads) == ("ok", backend, torch.get_num_threads())
     assert ran.flushes_denormals is flushes_denormals()
 
 
-def test_all_that_is_timed_has_blocks_and_nothing_else_has() -> None:
+def test_exactly_the_timed_metrics_have_blocks() -> None:
     for probe in PROBES:
-        (found,) = run_timing_job(timed(tiny_case("gru"), probe)).values()
-        with_blocks = {m.metric for m in found.measurements if m.blocks}
-        without = {m.metric for m in found.measurements if not m.blocks}
+        (result,) = run_timing_job(timing_job(tiny_case("gru"), probe)).values()
+        with_blocks = {m.metric for m in result.measurements if m.blocks}
+        without = {m.metric for m in result.measurements if not m.blocks}
         assert (
             with_blocks
             == {
@@ -72,28 +73,35 @@ def test_all_that_is_timed_has_blocks_and_nothing_else_has() -> None:
             "latency": {"first_call_seconds"},
             "streaming": {"clock_seconds", "state_bytes", "streaming_peak_bytes", "streaming_added_bytes"},
         }
-        assert without == own[probe] | LIMITS
-        assert all(len(m.samples) % len(m.blocks) == 0 for m in found.measurements if m.blocks)
+        assert without == own[probe] | ROOFLINE_METRICS
+        assert all(len(m.samples) % len(m.blocks) == 0 for m in result.measurements if m.blocks)
 
 
-def test_training_says_how_much_memory_it_held() -> None:
+def test_training_stores_the_reference_scores_of_every_tested_length() -> None:
+    record = run_training_job(TrainJob(case=tiny_case(evaluate_at=("1x", "2x"))), lambda *_: None).record
+    task = tasks.build(record.case.task)
+    assert [score.length for score in record.reference_scores] == [4, 8]
+    assert [score.chance for score in record.reference_scores] == [task.chance(4), task.chance(8)]
+
+
+def test_training_records_its_peak_memory() -> None:
     record = run_training_job(TrainJob(case=tiny_case()), lambda *_: None).record
-    (peak,), (added,) = (record.of(f"training_{what}_bytes")[0].samples for what in ("peak", "added"))
+    (peak,), (added,) = (record.of(f"training_{kind}_bytes")[0].samples for kind in ("peak", "added"))
     assert 0 <= added < peak
 
 
-def test_nothing_that_is_shared_names_a_person_a_host_or_a_path(
+def test_stored_files_name_no_person_host_or_path(
     carousel: Carousel, inline: Inline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Names that occur nowhere by chance are planted wherever a name could be read from."""
+    """Plant recognisable names wherever a name could be read from, and look for them in every file."""
     monkeypatch.setattr(platform, "node", lambda: "zebra-host")
     monkeypatch.setattr("socket.gethostname", lambda: "zebra-host")
     monkeypatch.setattr(getpass, "getuser", lambda: "zebra-user")
     for variable in ("USER", "LOGNAME", "USERNAME", "HOME", "HOSTNAME"):
         monkeypatch.setenv(variable, str(tmp_path / "zebra"))
     plan = (tmp_path / "tiny.toml").rename(tmp_path / "zebra-plan.toml").rename(tmp_path / "own.toml")
-    ended = carousel("run", str(plan), "-q", "--store", str(tmp_path / "zebra-store"))
-    assert ended.code == 0
+    completed = carousel("run", str(plan), "-q", "--store", str(tmp_path / "zebra-store"))
+    assert completed.code == 0
     files = sorted((tmp_path / "zebra-store").rglob("*.json"))
     assert len(files) == 1 + 4
     for path in files:

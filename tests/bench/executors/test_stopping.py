@@ -1,9 +1,10 @@
-"""Ctrl-C once: the running cases are named and ended, what is done is kept, and the same command goes on."""
+"""A single Ctrl-C: running jobs are named and ended, finished cases are kept, and no process remains."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,32 +27,32 @@ ENDLESS = TINY.replace("steps = 1\n", "steps = 1000000\n").replace("evaluate_eve
 
 
 def busy_workers_of(parent: subprocess.Popen[Any]) -> list[psutil.Process]:
-    """The lanes of a process, once the first has begun to work."""
+    """Return the worker processes of a process, as soon as the first one is busy."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     workers: list[psutil.Process] = []
     while not workers or workers[0].cpu_times().user < 0.2:
         assert parent.poll() is None
         assert time.monotonic() < deadline
-        workers = [child for child in psutil.Process(parent.pid).children() if is_lane(child)]
+        workers = [child for child in psutil.Process(parent.pid).children() if is_worker_process(child)]
         time.sleep(0.02)
     return workers
 
 
-def is_lane(child: psutil.Process) -> bool:
+def is_worker_process(child: psutil.Process) -> bool:
     try:
         return "spawn_main" in " ".join(child.cmdline())
     except psutil.Error:  # a short-lived child that has just ended
         return False
 
 
-def lives(worker: psutil.Process) -> bool:
+def is_alive(worker: psutil.Process) -> bool:
     try:
         return worker.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
-def test_ctrl_c_names_what_was_running_and_leaves_no_lane_behind(tmp_path: Path) -> None:
+def test_ctrl_c_names_the_running_jobs_and_no_process_remains(tmp_path: Path) -> None:
     plan, store = write_plan(tmp_path, ENDLESS), tmp_path / "runs"
     command = [sys.executable, "-m", "bench", "run", str(plan), "--store", str(store), "--workers", "1"]
     environment = os.environ | {"TMPDIR": str(tmp_path), "COLUMNS": "400"}
@@ -65,18 +66,19 @@ def test_ctrl_c_names_what_was_running_and_leaves_no_lane_behind(tmp_path: Path)
         finally:
             process.kill()  # leaving the block waits for its end
     assert process.returncode == INTERRUPTED == 130
-    assert "stopped, to begin anew: lstm on first_last at 4, seed 0" in output or "begin anew: rnn" in output
-    assert "0 of 4 cases are done" in output
+    interrupted = re.search(r"^interrupted, to be run again: (rnn|lstm) on first_last, length 4, seed 0$", output, re.M)
+    assert interrupted is not None, output
+    assert "0 of 4 cases done" in output
     assert "the same command goes on from there" in output
     assert "Traceback" not in output
-    assert [worker for worker in workers if lives(worker)] == []
+    assert [worker for worker in workers if is_alive(worker)] == []
     (run,) = Store(store).runs()
     assert run.file().finished is None
     assert run.read() == ({}, [])
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_worker_ends_the_jobs_of_a_driver_that_is_gone(tmp_path: Path, how: signal.Signals) -> None:
+def test_a_dask_worker_ends_the_jobs_of_a_lost_driver(tmp_path: Path, how: signal.Signals) -> None:
     plan, store = write_plan(tmp_path, ENDLESS), tmp_path / "runs"
     with loopback_cluster(tmp_path) as cluster:
         dask_worker = cluster.worker("--no-nanny")
@@ -85,18 +87,18 @@ def test_a_worker_ends_the_jobs_of_a_driver_that_is_gone(tmp_path: Path, how: si
         driver.send_signal(how)
         output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while lives(worker):
+        while is_alive(worker):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         assert dask_worker.poll() is None
     if how == signal.SIGINT:
         assert driver.returncode == INTERRUPTED, output.decode()
-        assert "0 of 4 cases are done" in output.decode()
+        assert "0 of 4 cases done" in output.decode()
         assert "Traceback" not in output.decode()
 
 
-def test_ctrl_c_in_the_middle_of_a_message_to_dask_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """What the loop does after Ctrl-C, where the wait ends before the message has begun."""
+def test_ctrl_c_before_a_message_to_dask_begins_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Reproduce dask's error after Ctrl-C: it cancels a future that has not been assigned yet."""
 
     def sync() -> Any:
         def cancel() -> None:

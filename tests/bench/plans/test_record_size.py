@@ -11,7 +11,7 @@ from bench.errors import UsageError
 from bench.plans.grid import cases
 from bench.plans.plan import STREAMED_SHARE, Plan, Timing, load, names
 from bench.plans.record_size import BLOCK, FULL, MEASUREMENT, check_record_size, timed_bytes
-from bench.runner.resume import planned
+from bench.runner.resume import new_run_file
 from results import Block, EvalPoint, Measurement, Record, Training
 from results.store.document import MAX_QUOTES, MAX_VALUES
 from tests.bench.runs import request_for
@@ -97,5 +97,5 @@ def test_looks_at_validation_data_are_counted_too(tmp_path: Path) -> None:
 def test_a_run_refuses_before_anything_is_trained(tmp_path: Path) -> None:
     request = request_for(tmp_path, repeat=100_000)
     with pytest.raises(UsageError, match="smaller --repeat"):
-        planned(request)
+        new_run_file(request)
     assert not (tmp_path / "runs").exists()

@@ -231,11 +231,11 @@ def test_a_run_is_resumed_only_with_the_same_plugins(carousel: Carousel, tmp_pat
     assert carousel(*command[:-1]).code == 0
     run = Store(tmp_path / "carousel-runs").find("latest")
     run.write_file(run.file().model_copy(update={"finished": None}))
-    assert "2 done before" in carousel(*command).out
+    assert "2 done," in carousel(*command).out
     write(tmp_path, "scaled", ARCH + "\n")
-    assert "0 done before" in carousel(*command).out
+    assert "0 done," in carousel(*command).out
     started = carousel(*command[:-1])
-    assert f"run {run.id} is unfinished, but of another version of the plugins: a new run begins" in started.out
+    assert f"not resuming run {run.id} (plugins changed): starting a new run" in started.out
     # Two runs started in the same second have names in no order, so the new one need not be the latest.
     (other,) = (stored for stored in Store(tmp_path / "carousel-runs").runs() if stored.id != run.id)
     assert other.file().plugins != run.file().plugins
@@ -270,8 +270,8 @@ def test_list_and_show_task_include_plugins(carousel: Carousel, tmp_path: Path) 
     assert len(archs["scaled"]["plugin"]) == 10 and "plugin" not in archs["lstm"]
     assert archs["broken"]["summary"] == "disabled plugin: ZeroDivisionError at line 1: division by zero"
     listed = carousel("list", "tasks", *plugins).out
-    assert "first_bit: Say the first bit again" in listed and "broken: disabled plugin: Zero" in listed
-    assert "first_bit: Say the first bit again" in carousel("show-task", "first_bit", *plugins).out
+    assert "first_bit: Repeat the first bit" in listed and "broken: disabled plugin: Zero" in listed
+    assert "first_bit: Repeat the first bit" in carousel("show-task", "first_bit", *plugins).out
 
 
 def test_a_stored_command_contains_no_folders_of_plugins() -> None:

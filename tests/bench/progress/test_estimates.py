@@ -1,4 +1,4 @@
-"""What cases are expected to take: as those before them, else by their work and by what such guesses were off by."""
+"""Expected durations: of similar records, or else by the amount of work and the errors of such values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from results import Case, ProbeRun, Record, Training
 from tests.bench.tiny import tiny_case
 
 
-def taking(case: Case, seconds: float, *, share: float = 1.0, timing: float = 0.0, repetitions: int = 1) -> Record:
+def record_with(case: Case, seconds: float, *, share: float = 1.0, timing: float = 0.0, repetitions: int = 1) -> Record:
     assert case.protocol.steps is not None
     training = Training(
         steps=round(case.protocol.steps * share),
@@ -33,38 +33,39 @@ def taking(case: Case, seconds: float, *, share: float = 1.0, timing: float = 0.
     )
 
 
-def test_a_case_takes_what_its_like_took() -> None:
-    history = [taking(tiny_case(seed=seed), seconds) for seed, seconds in enumerate((3.0, 90.0, 4.0))]
+def test_a_case_is_expected_to_take_the_median_of_similar_records() -> None:
+    history = [record_with(tiny_case(seed=seed), seconds) for seed, seconds in enumerate((3.0, 90.0, 4.0))]
     assert DurationEstimator(history).training_seconds(tiny_case(seed=7)) == 4.0
 
 
-def test_longer_sequences_take_longer_in_proportion() -> None:
+def test_without_records_the_duration_is_proportional_to_the_length() -> None:
     short, long = (DurationEstimator().training_seconds(tiny_case(length=length)) for length in (16, 160))
     assert long == pytest.approx(10 * short)
 
 
-def test_a_guess_is_corrected_by_what_guesses_were_off_by() -> None:
-    """An lstm that took 7 times as long as guessed makes other lstms 7 times as long, and 3 times what is neither."""
-    guess = DurationEstimator().training_seconds
+def test_durations_by_work_are_corrected_by_earlier_errors() -> None:
+    """Use the median factor of the same architecture: 7 and 2.5. Other architectures get the overall median of 3."""
+    by_work = DurationEstimator().training_seconds
     lstm, rnn = tiny_case("lstm", steps=100), tiny_case("rnn", steps=100)
-    history = [taking(lstm, 7 * guess(lstm)), taking(rnn, 2 * guess(rnn)), taking(rnn, 3 * guess(rnn))]
-    expect = DurationEstimator(history).training_seconds
+    factors = ((lstm, 7), (rnn, 2), (rnn, 3))
+    history = [record_with(case, factor * by_work(case)) for case, factor in factors]
+    expected = DurationEstimator(history).training_seconds
     for name, factor in (("lstm:forget_bias=1", 7.0), ("rnn", 2.5), ("gru", 3.0)):
         other = tiny_case(name, length=64, steps=100)
-        assert expect(other) == pytest.approx(factor * guess(other))
+        assert expected(other) == pytest.approx(factor * by_work(other))
 
 
-def test_training_that_stopped_early_tells_of_its_steps() -> None:
-    guess = DurationEstimator().training_seconds
+def test_training_that_stopped_early_counts_by_its_steps() -> None:
+    by_work = DurationEstimator().training_seconds
     early, other = tiny_case(steps=100), tiny_case(length=8, steps=100)
-    assert DurationEstimator([taking(early, guess(early), share=0.25)]).training_seconds(other) == pytest.approx(
-        4 * guess(other)
+    assert DurationEstimator([record_with(early, by_work(early), share=0.25)]).training_seconds(other) == pytest.approx(
+        4 * by_work(other)
     )
 
 
-def test_timings_are_expected_for_each_process() -> None:
+def test_timing_seconds_are_per_process() -> None:
     case = tiny_case()
-    history = [taking(case, 1.0, timing=6.0, repetitions=3)]
+    history = [record_with(case, 1.0, timing=6.0, repetitions=3)]
     assert DurationEstimator(history).timing_seconds(case, ("streaming",)) == 2.0
     assert DurationEstimator().timing_seconds(case, ("streaming",)) == SECONDS_PER_TIMED_CASE
     assert DurationEstimator(history).timing_seconds(case, ("accuracy",)) == 0.0

@@ -1,4 +1,4 @@
-"""The share of the lanes' time that went into training and measuring, worked out by hand."""
+"""The share of worker time spent on training and measuring, computed by hand."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ TRAIN = TrainJob(case=CASE)
 TIME = TimeJob(cases=(CASE,), weights=(b"",), probes=("latency",), timing=Timing())
 
 
-def ended(work: Work, began: float, end: float, result: Any) -> JobResult:
+def result_of(work: Work, began: float, end: float, content: Any) -> JobResult:
     job = TRAIN if work == "training" else TIME
-    return JobResult("0", job, result, Span(work=work, worker="0", began=began, ended=end))
+    span = Span(work=work, worker="0", began=began, ended=end)
+    return JobResult(worker="0", job=job, result=content, span=span)
 
 
 def trained(training_seconds: float, testing_seconds: float) -> TrainingResult:
@@ -44,30 +45,30 @@ def timed(seconds: float) -> dict[str, TimingResult]:
     return {CASE.key: TimingResult(measurements=(), probes={"latency": ProbeRun(status="ok", seconds=seconds)})}
 
 
-def test_nothing_done_has_no_share() -> None:
+def test_without_jobs_there_is_no_share() -> None:
     assert Utilization().share(2) is None
 
 
-def test_trainings_use_a_lane_and_timings_all_of_them() -> None:
-    """Two lanes: 6 + 2 of 8 seconds on one, 4 of 8 on the other; then 3 of 4 seconds of timing, on both."""
-    use = Utilization()
-    use.add(ended("training", 100.0, 108.0, trained(6.0, 2.0)))
-    use.add(ended("training", 100.0, 108.0, trained(4.0, 0.0)))
-    use.add(ended("timing", 108.0, 112.0, timed(3.0)))
-    assert use.share(2) == pytest.approx((6 + 2 + 4 + 2 * 3) / (2 * 12))
+def test_training_uses_one_worker_and_timing_uses_all_workers() -> None:
+    """Two workers train for 6 + 2 and for 4 of 8 seconds; then 3 of 4 seconds of timing count for both."""
+    utilization = Utilization()
+    utilization.add(result_of("training", 100.0, 108.0, trained(6.0, 2.0)))
+    utilization.add(result_of("training", 100.0, 108.0, trained(4.0, 0.0)))
+    utilization.add(result_of("timing", 108.0, 112.0, timed(3.0)))
+    assert utilization.share(2) == pytest.approx((6 + 2 + 4 + 2 * 3) / (2 * 12))
 
 
-def test_failed_jobs_count_as_long_as_they_ran_and_lost_ones_not_at_all() -> None:
-    use = Utilization()
+def test_failed_jobs_count_with_their_duration_and_lost_jobs_do_not_count() -> None:
+    utilization = Utilization()
     failed = Failure("timeout", "too slow")
-    use.add(ended("training", 50.0, 55.0, failed))
-    use.add(ended("timing", 55.0, 60.0, failed))
-    use.add(ended("training", 0.0, 0.0, failed))
-    assert use.share(1) == pytest.approx(1.0)
+    utilization.add(result_of("training", 50.0, 55.0, failed))
+    utilization.add(result_of("timing", 55.0, 60.0, failed))
+    utilization.add(result_of("training", 0.0, 0.0, failed))
+    assert utilization.share(1) == pytest.approx(1.0)
 
 
-def test_two_machines_time_at_once() -> None:
-    use = Utilization()
+def test_two_machines_time_in_parallel() -> None:
+    utilization = Utilization()
     for _ in range(2):
-        use.add(ended("timing", 10.0, 20.0, timed(10.0)))
-    assert use.share(8, 2) == pytest.approx(1.0)
+        utilization.add(result_of("timing", 10.0, 20.0, timed(10.0)))
+    assert utilization.share(8, 2) == pytest.approx(1.0)

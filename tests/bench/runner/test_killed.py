@@ -1,4 +1,4 @@
-"""Killed at any moment, a run goes on where it was, and ends as if nothing had happened."""
+"""A run that is killed at any moment resumes, and ends with the records of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path
 
 from results import Store
 from tests.bench.inline_executor import Inline, inline
-from tests.bench.runs import as_in_a_lane, everything, request_for, run_quietly
+from tests.bench.runs import like_a_worker, reproducible_content, request_for, run_quietly
 from tests.bench.tiny import TINY, write_plan
 
-__all__ = ["as_in_a_lane", "inline"]
+__all__ = ["inline", "like_a_worker"]
 
 HOME = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 120.0
-"""How long the test waits for what must come, before it fails."""
+"""Longest wait for an event that must happen, before the test fails."""
 
 
 def records_of(store: Path) -> list[Path]:
     return list(store.glob("*/records/*.json"))
 
 
-def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_records(tmp_path: Path, inline: Inline) -> None:
+def test_a_killed_and_restarted_run_ends_with_the_same_records(tmp_path: Path, inline: Inline) -> None:
     plan = write_plan(tmp_path, TINY.replace("seeds = 2", "seeds = 3"))
     store = tmp_path / "killed"
     command = [sys.executable, "-m", "bench", "run", str(plan), "--store", str(store), "--workers", "1", "-q"]
@@ -34,10 +34,10 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_records(tm
     moments.append(lambda: any(b"step_seconds" in path.read_bytes() for path in records_of(store)))
 
     def start() -> subprocess.Popen[bytes]:
-        environment = os.environ | {"TMPDIR": str(tmp_path)}  # a lock of its own, whoever else is timing here
+        environment = os.environ | {"TMPDIR": str(tmp_path)}  # its own machine lock, independent of other runs here
         return subprocess.Popen(command, cwd=HOME, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
-    kept: dict[str, str] = {}
+    training_by_file: dict[str, str] = {}
     for moment in moments:
         with start() as process:
             deadline = time.monotonic() + PATIENCE_SECONDS
@@ -47,7 +47,8 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_records(tm
             process.send_signal(signal.SIGKILL)
         for path in records_of(store):
             training = json.dumps(json.loads(path.read_bytes())["training"])
-            assert kept.setdefault(path.name, training) == training, "a case was trained twice"
+            first = training_by_file.setdefault(path.name, training)
+            assert first == training, "a case was trained twice"
     with start() as process:
         output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, output.decode()
@@ -56,7 +57,7 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_records(tm
     assert unfinished == []
     reference = run_quietly(request_for(tmp_path, seeds=3))
     for run in runs:
-        assert everything(run) == everything(reference.run)
-    assert len(runs) == 1, "a kill came too late, and the run had already ended"
-    for name, training in kept.items():
+        assert reproducible_content(run) == reproducible_content(reference.run)
+    assert len(runs) == 1, "the run had ended before the last kill"
+    for name, training in training_by_file.items():
         assert json.dumps(json.loads((runs[0].folder / "records" / name).read_bytes())["training"]) == training

@@ -1,4 +1,4 @@
-"""What an interrupted run leaves, and what takes it up: the same work only, nothing lost, nothing twice."""
+"""Resuming an interrupted run: only by a request for the same work, without losing or repeating anything."""
 
 from __future__ import annotations
 
@@ -17,45 +17,46 @@ from rich.console import Console
 from bench.errors import UsageError
 from bench.machine.environment import environment
 from bench.runner import resume
+from bench.runner.resume import LOCK_FILE
 from bench.runner.run import describe, execute
 from results import Record, Run, Store, StoreError
 from results.store.document import with_checksum
 from tests.bench.inline_executor import Inline, inline
-from tests.bench.runs import as_in_a_lane, everything, files_of, request_for, run_quietly
+from tests.bench.runs import files_of, like_a_worker, reproducible_content, request_for, run_quietly
 from tests.bench.tiny import tiny_plan
 
-__all__ = ["as_in_a_lane", "inline"]
+__all__ = ["inline", "like_a_worker"]
 
 
 class StopAfter:
-    """Ends the process, as Ctrl-C does, before the record after `count` is written."""
+    """Interrupts a run, as Ctrl-C does, instead of writing another record after `count` records."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-        self.left, self.really = count, Run.write
+        self.left, self.original = count, Run.write
         monkeypatch.setattr(Run, "write", lambda run, record: self.write(run, record))
 
     def write(self, run: Run, record: Record) -> None:
         if self.left == 0:
             raise KeyboardInterrupt
         self.left -= 1
-        self.really(run, record)
+        self.original(run, record)
 
 
-def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, written: int, **asked: Any) -> Run:
-    """A run that ended after so many records were written."""
+def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, written: int, **changes: Any) -> Run:
+    """Return a run that was interrupted after `written` writes of a record."""
     with monkeypatch.context() as patched:
         StopAfter(patched, written)
         with pytest.raises(KeyboardInterrupt):
-            run_quietly(request_for(folder, **asked))
+            run_quietly(request_for(folder, **changes))
     (run,) = Store(folder / "runs").runs()
     return run
 
 
 @pytest.mark.parametrize("written", range(8))
-def test_an_interrupted_run_is_taken_up_where_it_stopped(
+def test_an_interrupted_run_resumes_where_it_stopped(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
-    """Eight writes make the whole run: four of trained cases, four with their timings."""
+    """The whole run makes eight writes: four of trained cases, four that add their timings."""
     run = interrupted(tmp_path, monkeypatch, written)
     before, trained = files_of(run), len(inline.trained)
     assert len(before) == min(4, written)
@@ -71,16 +72,18 @@ def test_an_interrupted_run_is_taken_up_where_it_stopped(
     assert {name: entry for name, entry in files_of(run).items() if name in whole} == {
         name: before[name] for name in whole
     }
-    reference = run_quietly(request_for(tmp_path / "apart"))
-    assert everything(outcome.run) == everything(reference.run)
+    reference = run_quietly(request_for(tmp_path / "other"))
+    assert reproducible_content(outcome.run) == reproducible_content(reference.run)
 
 
-def test_a_stopped_run_says_what_of_it_is_done(tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped with all trained and one timed; then, of another run, with one trained."""
-    for written, says in (
-        (5, "1 of 4 cases are done, 3 more trained but not timed\n"),
-        (1, "0 of 4 cases are done, 1 more trained but not timed\n"),
-        (0, "0 of 4 cases are done\n"),
+def test_an_interrupted_run_reports_how_many_cases_are_done(
+    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupt a run with all cases trained and one timed, then runs with one case and with none trained."""
+    for written, message in (
+        (5, "1 of 4 cases done, 3 more trained but not timed\n"),
+        (1, "0 of 4 cases done, 1 more trained but not timed\n"),
+        (0, "0 of 4 cases done\n"),
     ):
         console = Console(file=io.StringIO(), width=1000)
         assert isinstance(console.file, io.StringIO)
@@ -88,10 +91,10 @@ def test_a_stopped_run_says_what_of_it_is_done(tmp_path: Path, inline: Inline, m
             StopAfter(patched, written)
             with pytest.raises(KeyboardInterrupt):
                 execute(request_for(tmp_path, resume=False), console, quiet=True)
-        assert console.file.getvalue().endswith(says)
+        assert console.file.getvalue().endswith(message)
 
 
-def test_what_was_trained_before_is_not_rewritten_by_training_the_rest(
+def test_resuming_does_not_rewrite_finished_records(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = interrupted(tmp_path, monkeypatch, 2, measure=("accuracy",))
@@ -134,10 +137,10 @@ def test_a_damaged_record_is_set_aside_and_its_case_runs_again(
         assert [each.stem for each in aside] == [path.stem]
         assert "set aside" in console.file.getvalue()
         assert path.name in console.file.getvalue()
-    assert everything(outcome.run) == everything(run_quietly(request_for(tmp_path / "apart")).run)
+    assert reproducible_content(outcome.run) == reproducible_content(run_quietly(request_for(tmp_path / "other")).run)
 
 
-def test_a_run_with_a_newer_record_is_refused_and_left_as_it_is(
+def test_a_run_with_a_record_of_a_newer_version_is_refused_unchanged(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = interrupted(tmp_path, monkeypatch, 2)
@@ -171,11 +174,11 @@ def test_lost_weights_are_trained_again_before_they_are_timed(
     outcome = run_quietly(request_for(tmp_path))
     assert inline.trained[before:] == [lost]
     assert outcome.complete
-    assert everything(outcome.run) == everything(run_quietly(request_for(tmp_path / "apart")).run)
+    assert reproducible_content(outcome.run) == reproducible_content(run_quietly(request_for(tmp_path / "other")).run)
 
 
 @pytest.mark.parametrize("what", ["code", "environment", "plan", "timing", "probes", "repeat", "no_resume", "run.json"])
-def test_a_run_of_something_else_is_not_taken_up(
+def test_a_run_of_different_work_is_not_resumed(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     run = interrupted(tmp_path, monkeypatch, 2)
@@ -206,86 +209,92 @@ def test_a_run_of_something_else_is_not_taken_up(
     assert outcome.run.id != run.id
     assert outcome.complete
     assert files_of(run) == before
-    said = {"timing": "plan", "probes": "plan", "repeat": "--repeat"}.get(what, what)
-    expected = f"run {run.id} is unfinished, but of another {said}: a new run begins\n"
+    change = {
+        "timing": "plan changed",
+        "probes": "plan changed",
+        "repeat": "--repeat changed",
+        "environment": "environment changed: torch",
+    }.get(what, f"{what} changed")
+    expected = f"not resuming run {run.id} ({change}): starting a new run\n"
     assert console.file.getvalue() == ("" if what in ("no_resume", "run.json") else expected)
     assert len(Store(tmp_path / "runs").runs()) == 2
 
 
-def test_a_run_that_another_process_works_on_is_left_alone(
+def test_a_run_in_use_by_another_process_is_not_resumed(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = interrupted(tmp_path, monkeypatch, 2)
     before = files_of(run)
-    with FileLock(run.folder / ".lock"):
+    with FileLock(run.folder / LOCK_FILE):
         outcome = run_quietly(request_for(tmp_path))
     assert outcome.run.id != run.id
     assert files_of(run) == before
 
 
-def test_two_that_take_up_one_run_at_once_do_not_both_write(
+def test_two_processes_that_resume_one_run_do_not_both_write(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = interrupted(tmp_path, monkeypatch, 2)
-    monkeypatch.setattr(resume, "_is_free", lambda run: True)  # both look before either locks
-    with FileLock(run.folder / ".lock"), pytest.raises(UsageError, match="another process is working"):
+    monkeypatch.setattr(resume, "_is_in_use", lambda run: False)  # both check before either locks
+    message = f"run {run.id} is in use by another process: wait, or pass --no-resume"
+    with FileLock(run.folder / LOCK_FILE), pytest.raises(UsageError, match=message):
         run_quietly(request_for(tmp_path))
 
 
-@pytest.mark.parametrize("place", range(12))
-def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
-    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, place: int
+@pytest.mark.parametrize("failing_write", range(12))
+def test_a_full_disk_is_a_one_line_error_and_the_run_resumes(
+    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, failing_write: int
 ) -> None:
-    """Of the writes of a run, whichever they are, the one at `place` finds the disk full."""
+    """The disk is full at one of the writes of a run, of whichever kind."""
     counter = itertools.count()
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def guard(really: Any) -> Any:
-        def guarded(*arguments: Any, **options: Any) -> Any:
-            if next(counter) == place:
+    def fail_once(original: Any) -> Any:
+        def patched_write(*arguments: Any, **options: Any) -> Any:
+            if next(counter) == failing_write:
                 raise full
-            return really(*arguments, **options)
+            return original(*arguments, **options)
 
-        return guarded
+        return patched_write
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", guard(os.fsync))
-        patched.setattr(Path, "write_bytes", guard(Path.write_bytes))
+        patched.setattr(os, "fsync", fail_once(os.fsync))
+        patched.setattr(Path, "write_bytes", fail_once(Path.write_bytes))
         with pytest.raises(StoreError) as caught:
             run_quietly(request_for(tmp_path))
     assert str(tmp_path / "runs") in str(caught.value)
     assert "\n" not in str(caught.value)
     outcome = run_quietly(request_for(tmp_path))
     assert outcome.complete
-    assert everything(outcome.run) == everything(run_quietly(request_for(tmp_path / "apart")).run)
+    assert reproducible_content(outcome.run) == reproducible_content(run_quietly(request_for(tmp_path / "other")).run)
     assert len(set(inline.trained)) == 4
 
 
-@pytest.mark.parametrize("after", [1, 3, 4])
-def test_a_run_whose_folder_is_taken_away_is_one_line_and_puts_nothing_there(
-    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, after: int
+@pytest.mark.parametrize("removed_after", [1, 3, 4])
+def test_a_removed_run_folder_is_a_one_line_error_and_is_not_recreated(
+    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, removed_after: int
 ) -> None:
-    """Four writes make this run; after the last one there is only its end to be written."""
-    really, written = Run.write, itertools.count(1)
+    """This run writes four records; after the last one, only `run.json` is written again."""
+    original, written = Run.write, itertools.count(1)
 
     def write(run: Run, record: Record) -> None:
-        really(run, record)
-        if next(written) == after:
+        original(run, record)
+        if next(written) == removed_after:
             shutil.rmtree(run.folder)
 
     with monkeypatch.context() as patched:
         patched.setattr(Run, "write", write)
-        with pytest.raises(StoreError, match="is gone, and what was in it; the same command begins anew"):
+        with pytest.raises(StoreError, match="has disappeared: rerun to start a new run"):
             run_quietly(request_for(tmp_path, measure=("accuracy",)))
     assert list((tmp_path / "runs").iterdir()) == []
     assert run_quietly(request_for(tmp_path, measure=("accuracy",))).complete
 
 
 @pytest.mark.parametrize("written", [4, 7, 9])
-def test_an_interrupted_run_goes_on_with_the_missing_repetitions(
+def test_a_resumed_run_makes_only_the_missing_repetitions(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
-    """Twelve writes: four of trained cases, and two rounds of timings for each."""
+    """The whole run makes twelve writes: four of trained cases, and two rounds of timings for each."""
     run = interrupted(tmp_path, monkeypatch, written, repeat=2)
     before = {key: record.measurements for key, record in run.read()[0].items()}
     timed = len(inline.timed)
@@ -294,20 +303,21 @@ def test_an_interrupted_run_goes_on_with_the_missing_repetitions(
     assert len(inline.timed) - timed == 8 - (written - 4)
     for record in outcome.records:
         assert record.repetitions == 2
-        assert record.measurements[: len(before[record.key])] == before[record.key], "kept as they were"
+        assert record.measurements[: len(before[record.key])] == before[record.key], "unchanged"
         assert [m.process for m in record.by_process("step_seconds")] == [0, 0, 1, 1]
-    assert everything(outcome.run) == everything(run_quietly(request_for(tmp_path / "apart", repeat=2)).run)
+    reference = run_quietly(request_for(tmp_path / "other", repeat=2))
+    assert reproducible_content(outcome.run) == reproducible_content(reference.run)
 
 
 def test_describing_a_run_writes_nothing(tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), width=1000)
     assert isinstance(console.file, io.StringIO)
     describe(request_for(tmp_path), console)
-    assert "4 cases, 0 done before, 4 to run on 1 lane" in console.file.getvalue()
+    assert "4 cases, 0 done, 4 to run on 1 worker, about" in console.file.getvalue()
     assert not (tmp_path / "runs").exists()
     run = interrupted(tmp_path, monkeypatch, 2)
     before = files_of(run)
     describe(request_for(tmp_path), console)
-    assert "2 records" in console.file.getvalue() or f"taking up run {run.id}" in console.file.getvalue()
+    assert f"resuming run {run.id}" in console.file.getvalue()
     assert files_of(run) == before
     assert inline.timed == []

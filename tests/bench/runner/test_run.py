@@ -1,4 +1,4 @@
-"""A run from plan to records: whole, interrupted, damaged, changed, and killed."""
+"""A run from plan to records: complete, with failed cases, and with repeated timings."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bench.runner.run import Outcome
 from bench.training.model import build_model
 from results import Store
 from tests.bench.inline_executor import Inline, inline
-from tests.bench.runs import as_in_a_lane, everything, request_for, run_quietly
+from tests.bench.runs import like_a_worker, reproducible_content, request_for, run_quietly
 from tests.bench.tiny import tiny_plan
 
-__all__ = ["as_in_a_lane", "inline"]
+__all__ = ["inline", "like_a_worker"]
 
 PATIENCE_SECONDS = 120.0
 
 
-def test_a_tiny_plan_from_end_to_end(tmp_path: Path, inline: Inline) -> None:
+def test_a_tiny_plan_runs_from_end_to_end(tmp_path: Path, inline: Inline) -> None:
     request = request_for(tmp_path)
     outcome = run_quietly(request)
     planned = cases(request.plan)
@@ -54,12 +54,12 @@ def test_a_tiny_plan_from_end_to_end(tmp_path: Path, inline: Inline) -> None:
     assert not list(outcome.run.folder.rglob(".*.json.*"))
 
 
-def test_a_second_run_is_another_one_with_the_same_results(tmp_path: Path, inline: Inline) -> None:
+def test_a_second_run_is_a_new_run_with_the_same_results(tmp_path: Path, inline: Inline) -> None:
     first = run_quietly(request_for(tmp_path))
     second = run_quietly(request_for(tmp_path))
     assert first.run.id != second.run.id
     assert [run.id for run in Store(tmp_path / "runs").runs()] == sorted([first.run.id, second.run.id])
-    assert everything(first.run) == everything(second.run)
+    assert reproducible_content(first.run) == reproducible_content(second.run)
     assert len(inline.trained) == 8
 
 
@@ -82,7 +82,7 @@ def test_a_failed_case_is_recorded_with_its_reason_and_the_others_finish(
     assert outcome.run.file().finished is not None
 
 
-def test_a_failed_timing_keeps_the_scores_and_is_not_a_complete_run(tmp_path: Path, inline: Inline) -> None:
+def test_a_failed_timing_keeps_the_scores_but_the_run_is_not_complete(tmp_path: Path, inline: Inline) -> None:
     inline.failing = lambda job: Failure("timeout", "no result within 1 s") if isinstance(job, TimeJob) else None
     outcome = run_quietly(request_for(tmp_path))
     for record in outcome.records:
@@ -124,7 +124,7 @@ def test_a_model_that_diverges_has_no_score_and_no_timings(tmp_path: Path, inlin
         assert record.key not in inline.timed
 
 
-def test_a_run_says_when_each_case_was_worked_on_and_what_its_artifacts_hold(tmp_path: Path, inline: Inline) -> None:
+def test_records_have_spans_and_the_digests_of_their_artifacts(tmp_path: Path, inline: Inline) -> None:
     outcome = run_quietly(request_for(tmp_path, seeds=1))
     for record in outcome.records:
         assert [span.work for span in record.spans] == ["training", "timing"]
@@ -132,10 +132,10 @@ def test_a_run_says_when_each_case_was_worked_on_and_what_its_artifacts_hold(tmp
         content = (outcome.run.folder / record.artifacts["weights"]).read_bytes()
         assert record.artifact_digests == {"weights": hashlib.sha256(content).hexdigest()[:16]}
     first, second = (record.spans[1] for record in outcome.records)
-    assert first == second, "both were timed in turns, by one process"
+    assert first == second, "both were timed by one process"
 
 
-def test_repeated_timings_are_of_fresh_processes_in_rounds(tmp_path: Path, inline: Inline) -> None:
+def test_repeated_timings_use_fresh_processes_in_rounds(tmp_path: Path, inline: Inline) -> None:
     outcome = run_quietly(request_for(tmp_path, repeat=3))
     assert outcome.complete
     assert outcome.file.repeat == 3
@@ -168,10 +168,10 @@ def test_a_case_whose_timing_failed_is_not_timed_in_later_rounds(tmp_path: Path,
     assert sorted(inline.timed) == sorted(failed + 2 * [r.key for r in outcome.records if r.key not in failed])
 
 
-def test_the_wall_clock_may_jump_and_durations_stay(
+def test_durations_are_independent_of_the_wall_clock(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Days back and forth at every look: nothing that is a duration is taken from that clock."""
+    """The wall clock jumps by years each time it is read."""
     jumps = itertools.cycle([1e9, 5.0, 2e9, 1.0])
     monkeypatch.setattr(time, "time", lambda: next(jumps))
     outcome = run_quietly(request_for(tmp_path, repeat=2))
@@ -189,19 +189,19 @@ def test_the_wall_clock_may_jump_and_durations_stay(
         )
 
 
-def test_two_runs_into_one_store_at_once_lose_nothing(tmp_path: Path, inline: Inline) -> None:
-    """One begins while the other is between two records; both end whole, and neither has read half a file."""
+def test_two_simultaneous_runs_in_one_store_lose_nothing(tmp_path: Path, inline: Inline) -> None:
+    """One run starts while the other is between two records. Both are complete, and neither reads a partial file."""
     others: list[Outcome] = []
 
-    def begin_another(job: Job) -> None:
+    def start_another(job: Job) -> None:
         if len(inline.trained) == 2 and not others:
             others.append(run_quietly(request_for(tmp_path)))
 
-    inline.failing = begin_another
+    inline.failing = start_another
     first = run_quietly(request_for(tmp_path))
     assert len(others) == 1
     assert others[0].run.id != first.run.id
     assert first.complete
     assert others[0].complete
-    assert everything(first.run) == everything(others[0].run)
+    assert reproducible_content(first.run) == reproducible_content(others[0].run)
     assert len(inline.trained) == len(inline.timed) == 8

@@ -99,11 +99,11 @@ class TestSteps:
         task = Scores()
         reports: list[tuple[int, int, float]] = []
         training = train(Scripted(), task, case, report=lambda *progress: reports.append(progress))  # type: ignore[arg-type]
-        assert task.drawn == [4, 4, 2, 4, 4, 2]
+        assert task.batch_sizes == [4, 4, 2, 4, 4, 2]
         assert (training.steps, training.stopped) == (6, "budget")
         assert [point.step for point in training.curve] == [4, 6]
         assert reports == [(4, 6, 0.0), (6, 6, 0.0)]
-        assert training.sequences == sum(task.drawn)
+        assert training.sequences == sum(task.batch_sizes)
 
 
 class TestSchedule:
@@ -207,7 +207,7 @@ class TestStopping:
         assert model.weight.item() == 1.5
 
     def test_a_validation_loss_that_is_not_finite_is_recorded_as_none(self) -> None:
-        training = train(Scripted(2.0), Scores(poison_after=0, drawn=[1]), tiny_case(steps=1))  # type: ignore[arg-type]
+        training = train(Scripted(2.0), Scores(poison_after=0, batch_sizes=[1]), tiny_case(steps=1))  # type: ignore[arg-type]
         assert training.stopped == "diverged"
         task = PoisonedValidation()
         training = train(Scripted(2.0), task, tiny_case(steps=1))  # type: ignore[arg-type]

@@ -1,0 +1,46 @@
+"""Events of running jobs, and the protocol of their receiver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from bench.executors.jobs import Job
+from bench.machine.lock import Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStarted:
+    """A worker has begun to run its job: it has started up and holds the machine lock."""
+
+    worker: str
+    compiling_seconds: float = 0.0
+    """Seconds that the worker spent on compiling kernels while starting up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobProgress:
+    """Progress of a training job."""
+
+    worker: str
+    step: int
+    """Training steps done so far."""
+    total_steps: int
+    score: float
+    """Latest validation score."""
+
+
+class Events(Protocol):
+    """Receiver of the events of an executor's jobs."""
+
+    def job_assigned(self, worker: str, job: Job) -> None:
+        """Handle that `worker` has been given a job, which it will start when it is ready."""
+
+    def job_started(self, event: JobStarted) -> None:
+        """Handle that a worker has begun to run its job."""
+
+    def job_progressed(self, event: JobProgress) -> None:
+        """Handle that a training job has advanced."""
+
+    def waiting_for_machine(self, worker: str, work: Work) -> None:
+        """Handle that `worker` waits until another run allows `work` on its machine."""
