@@ -36,6 +36,8 @@ PRIVATE_OPTIONS = ("--store",)
 
 MIN_WORKER_BYTES = 256 << 20
 """About what a worker uses before its first job."""
+MAX_WORKER_BYTES = 1 << 60
+"""Larger than the memory of any machine, and accepted by the operating system as a limit."""
 
 AMOUNT = re.compile(r"[0-9._]+\s*[a-z]*", re.IGNORECASE)
 """A number with an optional unit; `pydantic.ByteSize` alone would ignore whatever follows the unit."""
@@ -149,7 +151,7 @@ def parse_memory(text: str) -> int:
         size = int(TypeAdapter(ByteSize).validate_python(text)) if AMOUNT.fullmatch(text.strip()) else None
     except (ValidationError, OverflowError):
         size = None
-    if size is None:
+    if size is None or size > MAX_WORKER_BYTES:
         raise UsageError(f"--memory takes an amount such as 4GiB or 500MB, not {text!r}")
     if size < MIN_WORKER_BYTES:
         raise UsageError(f"--memory {text} is too little: a worker needs at least {MIN_WORKER_BYTES >> 20}MiB")

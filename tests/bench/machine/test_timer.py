@@ -9,7 +9,7 @@ from typing import Any, Self
 import pytest
 import torch
 
-from bench.cli.run import check_device
+from bench.commands.run import check_device
 from bench.errors import UsageError
 from bench.machine.memory import watch_memory
 from bench.machine.timer import seconds_a_call, synchronise
