@@ -67,7 +67,7 @@ def test_ctrl_c_names_what_was_running_and_leaves_no_lane_behind(tmp_path: Path)
     assert process.returncode == INTERRUPTED == 130
     assert "stopped, to begin anew: lstm on first_last at 4, seed 0" in output or "begin anew: rnn" in output
     assert "0 of 4 cases are done" in output
-    assert "the same command goes on from there" in output
+    assert "rerun the same command to resume" in output
     assert "Traceback" not in output
     assert [worker for worker in workers if lives(worker)] == []
     (run,) = Store(store).runs()

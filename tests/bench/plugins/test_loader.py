@@ -249,8 +249,8 @@ def test_a_plugin_that_no_case_asks_for_is_remarked(carousel: Carousel, tmp_path
     write(tmp_path, "scaled", ARCH)
     write(tmp_path, "first_bit", TASK)
     ended = carousel("run", "tiny.toml", "--plugin", "scaled.py", "--plugin", "first_bit.py", "--dry-run")
-    assert "no case asks for the plugin scaled; -a +scaled adds it to the plan's own" in ended.out
-    assert "-t +first_bit adds it" in ended.out
+    assert "the plan does not use the plugin scaled; add it with -a +scaled" in ended.out
+    assert "add it with -t +first_bit" in ended.out
 
 
 def test_list_and_show_task_know_plugins(carousel: Carousel, tmp_path: Path) -> None:

@@ -220,11 +220,11 @@ def test_the_command_says_what_holds_and_what_is_broken(carousel: Carousel, tmp_
     write(tmp_path, "first_bit", TASK)
     held = carousel("validate", "--plugin", "first_bit.py")
     assert held.code == 0 and held.err == ""
-    assert held.out.startswith("first_bit (plugin ") and held.out.endswith("): all 11 laws hold\n")
+    assert held.out.startswith("first_bit (plugin ") and held.out.endswith("): all 11 checks passed\n")
     write(tmp_path, "first_bit", changed(TASK, ("return 0.5", "return 0.4")))
     ended = carousel("validate", "first_bit", "--plugin", "first_bit.py")
     assert ended.code == 3
-    assert "2 of 11 laws are broken\n  law `chance`: chance is stated as 0.4000" in ended.out
+    assert "2 of 11 checks failed\n  law `chance`: chance is stated as 0.4000" in ended.out
 
 
 def test_json_is_one_document(carousel: Carousel, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_json_is_one_document(carousel: Carousel, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["lsmt"], "no architecture or task 'lsmt'; there are "),
+        (["lsmt"], "no architecture or task 'lsmt'; choose from "),
         (["lstm:forget=1"], "lstm has no option 'forget'"),
         (
             ["transformer:positions=learned,max_length=1"],
