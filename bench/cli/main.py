@@ -51,8 +51,9 @@ def main() -> None:
         raise SystemExit(INTERRUPTED) from None
     except CommandLineError as error:
         message = error.format_message()  # type: ignore[attr-defined]
-        is_help = not sys.argv[1:]
-        typer.echo(message if is_help else f"carousel: {' '.join(message.split())}; see carousel --help", err=True)
+        if sys.argv[1:]:
+            message = f"carousel: {' '.join(message.split()).removesuffix('.')}; see carousel --help"
+        typer.echo(message, err=True)  # without arguments, the message is the help text
         raise SystemExit(USAGE) from None
     except ValueError as error:
         if not _is_user_mistake(error):

@@ -190,6 +190,6 @@ def _check_overrides(plan: Plan, path: Path) -> None:
 def first_error(error: ValidationError) -> str:
     """Return the first error that pydantic found, in one line."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    where = where.encode("unicode_escape").decode()
-    return f"{where}: {first['msg'].lower()}" if where else first["msg"].lower()
+    field = ".".join(str(part) for part in first["loc"])
+    field = field.encode("unicode_escape").decode()
+    return f"{field}: {first['msg'].lower()}" if field else first["msg"].lower()

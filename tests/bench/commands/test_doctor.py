@@ -76,9 +76,9 @@ def test_several_limits_are_all_reported() -> None:
 
 
 def test_spread_and_drift_match_values_computed_by_hand() -> None:
-    beats = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0]
-    assert spread_of(beats) == pytest.approx((1.9 - 1.1) / 2 / 1.5)
-    assert drift_of(beats) == pytest.approx(1.9 / 1.1 - 1)
+    durations = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0]
+    assert spread_of(durations) == pytest.approx((1.9 - 1.1) / 2 / 1.5)
+    assert drift_of(durations) == pytest.approx(1.9 / 1.1 - 1)
     assert drift_of([2.0, 1.0, 1.0]) == -0.5
     assert spread_of([3.0] * 9) == drift_of([3.0] * 9) == 0
 
