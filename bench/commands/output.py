@@ -15,8 +15,8 @@ from results import Record, RunFile, StoreError, write_bytes_aside
 def write_output(path: Path, content: bytes, *, option: str = "-o") -> None:
     """Write `content` to `path`. Raises `UsageError`, which names `option`, if that fails."""
     try:
-        if path.exists() and not path.is_file():
-            path.write_bytes(content)  # a pipe or a device such as /dev/stdout must not be replaced by a file
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            path.write_bytes(content)  # a link, a pipe or a device such as /dev/stdout must not be replaced by a file
         else:
             write_bytes_aside(path, content)
     except (OSError, StoreError) as error:

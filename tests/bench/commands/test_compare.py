@@ -139,6 +139,22 @@ def test_run_is_found_by_path(carousel: Carousel, base: str) -> None:
     assert carousel("check", f"elsewhere/{base}", f"elsewhere/{base}").code == 0
 
 
+def test_unwritable_files_are_reported_with_their_option(carousel: Carousel, base: str) -> None:
+    Path("file").write_text("")
+    for option in ("--junit", "--summary"):
+        ended = carousel("check", base, base, option, "file/below")
+        assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+        assert "cannot write file/below" in ended.err and f"choose another file with {option}" in ended.err
+
+
+def test_link_is_written_through(carousel: Carousel, base: str) -> None:
+    Path("target.md").write_text("old")
+    Path("summary.md").symlink_to("target.md")
+    assert carousel("check", base, base, "--summary", "summary.md").code == 0
+    assert Path("summary.md").is_symlink()
+    assert Path("target.md").read_text(encoding="utf-8").startswith("### Carousel check: passed")
+
+
 def test_shortened_summary_counts_the_omitted_rows() -> None:
     cases = grid(tasks=4, seeds=2)
     found = compare(run_of(cases, 1, noise=0.02), run_of(cases, 2, noise=0.02, slower=slow_lstm))
