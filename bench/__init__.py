@@ -1,1 +1,1 @@
-"""Plans, training, probes, lanes and the command line: the room that knows all the others."""
+"""Plans, training, probes, runs and the command line. This package uses all the others."""

@@ -1,4 +1,4 @@
-"""`python -m bench` is `carousel`."""
+"""Run the `carousel` command with `python -m bench`."""
 
 from bench.cli.main import main
 

@@ -1,4 +1,4 @@
-"""What a user can do wrong, as exceptions that become one line and an exit code."""
+"""Exit codes, and the exceptions that report a user's mistake as one line."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ OK, REGRESSED, USAGE, FAILED, NOT_COMPARABLE, NOTHING_SELECTED, INTERRUPTED = 0,
 
 
 class UsageError(ValueError):
-    """Something that the user asked for is wrong; the message says what, and what to do."""
+    """A mistake in what the user passed. The message says what is wrong and what to do."""
 
     exit_code: ClassVar[int] = USAGE
 
 
 class NothingSelected(UsageError):
-    """A filter that leaves no case."""
+    """A filter that selects nothing."""
 
     exit_code: ClassVar[int] = NOTHING_SELECTED

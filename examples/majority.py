@@ -1,8 +1,7 @@
 """majority: were there more ones than zeros?
 
-Fair bits at an odd length, so that there is no tie. To answer is to count: every step matters equally,
-and none of them for itself. The last bit alone is right a little more often than chance, since it is one
-of the bits that are counted:
+The input is a sequence of fair bits. Its length is odd, so that there is no tie. The answer requires counting, and
+every step matters equally. The last bit alone predicts it slightly better than chance, because it is counted too:
 
     P(last = majority) = 1/2 + C(T-1, (T-1)/2) / 2^T                  (1)
 
@@ -34,9 +33,9 @@ from tasks import Batch, ImpossibleLength, Split, Task, Tokens
 
 @dataclass(frozen=True, kw_only=True)
 class Majority(Task):
-    """Say whether there were more ones than zeros; asked at the last step, two classes."""
+    """Say at the last step whether there were more ones than zeros: two classes."""
 
-    source: ClassVar[str] = "an example of Carousel's"
+    source: ClassVar[str] = "an example in Carousel"
 
     @property
     def inputs(self) -> Tokens:
@@ -57,13 +56,13 @@ class Majority(Task):
     def check_length(self, length: int) -> None:
         super().check_length(length)
         if length % 2 == 0:
-            raise ImpossibleLength(f"{self} needs an odd length, so that there is no tie, not {length}")
+            raise ImpossibleLength(f"{self} needs an odd length, so that there is no tie; {length} is even")
 
     def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
         inputs_BT = torch.randint(2, (batch, length), generator=generator)
         mask_BT = torch.zeros(batch, length, dtype=torch.bool)
         mask_BT[:, -1] = True
-        return Batch(inputs=inputs_BT, targets=self._answers(inputs_BT) * mask_BT, mask=mask_BT)
+        return Batch(inputs=inputs_BT, targets=self._majority(inputs_BT) * mask_BT, mask=mask_BT)
 
     def chance(self, length: int) -> float:
         return 0.5
@@ -75,8 +74,8 @@ class Majority(Task):
         return 2.0**-length
 
     def solve(self, batch: Batch) -> Tensor:
-        return self._answers(batch.inputs).expand(batch.mask.shape)
+        return self._majority(batch.inputs).expand(batch.mask.shape)
 
-    def _answers(self, inputs_BT: Tensor) -> Tensor:
-        """One answer a sequence, (B, 1)."""
+    def _majority(self, inputs_BT: Tensor) -> Tensor:
+        """Return the majority of each sequence, with shape (B, 1)."""
         return (2 * inputs_BT.sum(1, keepdim=True) > inputs_BT.shape[1]).long()

@@ -1,16 +1,16 @@
-"""minGRU: a GRU whose gates read the input alone, so that a whole sequence is one scan.
+"""minGRU: a GRU whose gates depend only on the input, so that a whole sequence is one parallel scan.
 
-Feng et al. 2024, "Were RNNs All We Needed?", the form in log space (their appendix B). With
+Feng et al. 2024, "Were RNNs All We Needed?", in the log-space form of their appendix B. With
 
-    g(x) = x + 1/2 where x ≥ 0, else σ(x)
+    g(x) = x + 1/2 if x ≥ 0, else σ(x)
 
 a step is
 
-    z  = σ(W_z x + b_z)                  (1)  write
+    z  = σ(W_z x + b_z)                  (1)  write gate
     n  = g(W_n x + b_n)                  (2)  candidate, positive
-    h' = (1 - z) * h + z * n             (3)  from the empty state h = g(0) = 1/2
+    h' = (1 - z) * h + z * n             (3)  initial state h = g(0) = 1/2
 
-Because (3) is linear in h, all steps together are one sum, which is taken in log space:
+Equation (3) is linear in h, so all steps together are one sum. It is computed in log space:
 
     a_t      = Σ_{s ≤ t} log(1 - z_s)                                          (4)
     log h_t  = a_t + log(h_0 + Σ_{s ≤ t} exp(log z_s + log n_s - a_s))         (5)
@@ -41,7 +41,7 @@ class MinGRUState(NamedTuple):
 class MinGRU(Layer):
     """A minimal gated recurrent unit layer.
 
-    `bias`  whether b_z and b_n are learned, or left out.
+    `bias`  whether the layer has biases b_z and b_n.
     """
 
     def __init__(self, inputs: int, width: int, *, bias: bool = True) -> None:
@@ -62,7 +62,7 @@ class MinGRU(Layer):
     def scan(self, x_BTD: Tensor, state: MinGRUState) -> tuple[Tensor, MinGRUState]:
         write_BTH, candidate_BTH = self.gates_and_candidate(x_BTD).chunk(2, -1)
         log_z_BTH, log_keep_BTH = functional.logsigmoid(write_BTH), functional.logsigmoid(-write_BTH)
-        log_n_BTH = torch.where(  # (2); the relu keeps the branch that is not taken away from log(0)
+        log_n_BTH = torch.where(  # (2); relu keeps log(0) out of the gradient of the unused branch
             candidate_BTH >= 0, (candidate_BTH.relu() + 0.5).log(), functional.logsigmoid(candidate_BTH)
         )
         a_BTH = log_keep_BTH.cumsum(1)  # (4)

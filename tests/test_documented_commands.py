@@ -1,4 +1,4 @@
-"""What the documents tell a reader to type: each command has the options that it is given, and the code runs."""
+"""Commands and code in the documents: every command line is accepted, and the Python code runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from bench.cli.main import WrongWords, app
+from bench.cli.main import CommandLineError, app
 from bench.plugins.loader import install, load
 from bench.validation.checker import validate_arch
 from tests.results.examples import stored
@@ -22,13 +22,13 @@ SOURCES = sorted({*PAGES, *EXAMPLES})
 TYPED = re.compile(r"^(?:    | {10}|#   |\$ )?(?:run: )?(carousel -?-?[a-z].*)$", re.MULTILINE)
 INLINE = re.compile(r"`(carousel [^`\n]+)`")
 NAMED_ONLY = re.compile(r"carousel [a-z-]+(?: --[a-z-]+)?")
-"""Inside a sentence a command may be named without the arguments that it needs."""
+"""A command named inside a sentence, which may lack its required arguments."""
 EXPLANATION = re.compile(r"(?: {3,}| +# )\S.*$")
-"""What stands after a command, set off by blanks or as a comment."""
+"""Text after a command, separated by spaces or written as a comment."""
 
 
 def commands(text: str) -> Iterator[str]:
-    """The commands of a text, without what is said of them."""
+    """Yield the commands of a text, without explanations."""
     for found in TYPED.findall(text):
         yield EXPLANATION.sub("", found).strip()
     for found in INLINE.findall(text):
@@ -37,37 +37,37 @@ def commands(text: str) -> Iterator[str]:
 
 
 def names_of_commands(text: str) -> Iterator[str]:
-    """The commands that a text names inside its sentences."""
+    """Yield the names of the commands that a text mentions."""
     return (found.split()[1] for found in INLINE.findall(text) if not found.split()[1].startswith("-"))
 
 
-def refused(command: str) -> str | None:
-    """Why the command line does not take these words; None where it does.
+def rejection(command: str) -> str | None:
+    """Return why the command line rejects a command; None if it accepts it.
 
-    Nothing is run: options that act when they are read, such as --install-completion, are only looked up.
+    Nothing is run: options that act when they are parsed, such as --install-completion, are only looked up.
     """
     _, name, *words = shlex.split(command)
     group: Any = typer.main.get_command(app)
     if name.startswith("-"):
-        return None if any(name in option.opts for option in group.params) else f"there is no option {name!r}"
+        return None if any(name in option.opts for option in group.params) else f"no option {name!r}"
     if name not in group.commands:
-        return f"there is no command {name!r}"
+        return f"no command {name!r}"
     try:
         group.commands[name].make_context(name, words).close()
-    except WrongWords as error:
+    except CommandLineError as error:
         return str(error.format_message())  # type: ignore[attr-defined]
     return None
 
 
 @pytest.mark.parametrize("page", SOURCES, ids=lambda page: page.relative_to(HOME).as_posix())
-def test_every_command_has_the_options_that_it_is_given(page: Path) -> None:
+def test_every_documented_command_is_accepted(page: Path) -> None:
     for command in commands(page.read_text(encoding="utf-8")):
-        assert refused(command) is None, command
+        assert rejection(command) is None, command
     for name in names_of_commands(page.read_text(encoding="utf-8")):
-        assert refused(f"carousel {name}") != f"there is no command {name!r}"
+        assert rejection(f"carousel {name}") != f"no command {name!r}"
 
 
-def test_there_are_commands_to_read() -> None:
+def test_documents_contain_commands() -> None:
     found = {page: list(commands(page.read_text(encoding="utf-8"))) for page in SOURCES}
     readme = found[HOME / "README.md"]
     assert "carousel compare BASE NEW" in readme and "carousel run quick -a lstm -a gru -L 64,256" in readme
@@ -75,30 +75,30 @@ def test_there_are_commands_to_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("    carousel run --archs lstm    trains", "No such option: --archs"),
-        ("say `carousel shw latest`", "there is no command 'shw'"),
+        ("say `carousel shw latest`", "no command 'shw'"),
         ("    carousel run --seeds many", "'--seeds'"),
-        ("    carousel --verison", "there is no option '--verison'"),
+        ("    carousel --verison", "no option '--verison'"),
         ("    carousel compare", "BASE"),
         ("    carousel show latest --format markdown         also: table, csv", None),
         ("`carousel compare` needs two", None),
     ],
 )
-def test_the_reader_of_commands_sees_what_is_wrong(text: str, said: str | None) -> None:
-    reasons = [reason for command in commands(text) if (reason := refused(command)) is not None]
-    assert reasons == [] if said is None else said in reasons[0]
+def test_wrong_commands_are_rejected(text: str, reason: str | None) -> None:
+    reasons = [found for command in commands(text) if (found := rejection(command)) is not None]
+    assert reasons == [] if reason is None else reason in reasons[0]
 
 
 def blocks(title: str) -> list[str]:
-    """The blocks of Python in a section of the README."""
+    """Return the blocks of Python code in a section of the README."""
     readme = (HOME / "README.md").read_text(encoding="utf-8")
     section = readme.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     return re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
 
 
-def test_the_architecture_of_the_readme_keeps_every_law(tmp_path: Path) -> None:
+def test_architecture_of_the_readme_passes_every_check(tmp_path: Path) -> None:
     (code,) = blocks("Your own architecture")
     name = code.partition('"""')[2].partition(":")[0]
     (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
@@ -110,7 +110,7 @@ def test_the_architecture_of_the_readme_keeps_every_law(tmp_path: Path) -> None:
         install(())
 
 
-def test_the_session_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_session_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = blocks("Reference")
     stored(tmp_path / "carousel-runs", 0, 1)
     monkeypatch.chdir(tmp_path)

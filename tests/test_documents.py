@@ -1,4 +1,4 @@
-"""The documents: links lead somewhere, and what is written from docstrings is what the docstrings say."""
+"""The documents: every link resolves, and generated pages are up to date."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ ELSEWHERE = ("http://", "https://", "mailto:")
 
 
 def links(text: str) -> Iterator[str]:
-    """Where a page's links lead, code left out."""
+    """Yield the targets of a page's links, except those in code."""
     yield from LINK.findall(re.sub(r"`[^`\n]*`", "`code`", CODE.sub("", text)))
 
 
 def anchors(text: str) -> set[str]:
-    """The names of a page's headings, as GitHub makes them."""
-    found: set[str] = set()
+    """Return the anchors of a page's headings, as GitHub generates them."""
+    names: set[str] = set()
     for heading in re.findall(r"^#{1,6} +(.+?) *#*$", CODE.sub("", text), re.MULTILINE):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
         anchor = "".join(sign for sign in plain if sign.isalnum() or sign in " -_").replace(" ", "-")
-        count = sum(1 for one in found if one == anchor or re.fullmatch(re.escape(anchor) + r"-\d+", one))
-        found.add(f"{anchor}-{count}" if count else anchor)
-    return found
+        count = sum(1 for name in names if name == anchor or re.fullmatch(re.escape(anchor) + r"-\d+", name))
+        names.add(f"{anchor}-{count}" if count else anchor)
+    return names
 
 
 def broken(page: Path) -> list[str]:
-    """The links of a page that lead nowhere."""
+    """Return the links of a page that do not resolve."""
     wrong = []
     for link in links(page.read_text(encoding="utf-8")):
         if link.startswith(ELSEWHERE):
             continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
-        leads = target.exists() and HOME in (target, *target.parents)
-        if not leads or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+        exists = target.exists() and HOME in (target, *target.parents)
+        if not exists or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
             wrong.append(link)
     return wrong
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(HOME).as_posix())
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_resolves(page: Path) -> None:
     assert broken(page) == []
 
 
-def test_there_are_pages_and_links() -> None:
+def test_documents_contain_links() -> None:
     names = {page.relative_to(HOME).as_posix() for page in PAGES}
     assert {"README.md", "CONTRIBUTING.md", "docs/method.md", "docs/tasks.md", "docs/statistics.md"} <= names
     assert sum(1 for page in PAGES for _ in links(page.read_text(encoding="utf-8"))) > 20
@@ -74,21 +74,19 @@ def test_there_are_pages_and_links() -> None:
         ("[a](https://example.org/missing)", []),
     ],
 )
-def test_the_reader_of_links_sees_what_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, wrong: list[str]
-) -> None:
+def test_broken_links_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, wrong: list[str]) -> None:
     monkeypatch.setitem(globals(), "HOME", tmp_path)
     (tmp_path / "README.md").write_text("# Readme\n", encoding="utf-8")
     (tmp_path / "page.md").write_text(text, encoding="utf-8")
     assert broken(tmp_path / "page.md") == wrong
 
 
-def test_the_page_of_tasks_is_up_to_date() -> None:
+def test_page_of_tasks_is_up_to_date() -> None:
     written = (HOME / "docs" / "tasks.md").read_text(encoding="utf-8")
     assert written == writer().page(), "run: python3 docs/write_tasks.py"
 
 
-def test_every_task_has_its_section_with_its_parameters() -> None:
+def test_every_task_has_a_section_with_its_parameters() -> None:
     import tasks
 
     page = writer().page()

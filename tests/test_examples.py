@@ -1,4 +1,4 @@
-"""The examples do what they say, with budgets small enough for every day."""
+"""The examples work as documented, here with small training budgets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SMALL |= {"_sequences = 512": "_sequences = 8", "evaluate_every = 50": "evaluate
 
 
 @pytest.fixture(autouse=True)
-def _none_left() -> Iterator[None]:
+def _no_plugins_remain() -> Iterator[None]:
     yield
     install(())
 
@@ -44,7 +44,7 @@ def test_every_example_is_tested_here() -> None:
 
 
 @pytest.mark.parametrize("name", ARCHS)
-def test_an_architecture_keeps_every_law_in_every_variant(name: str) -> None:
+def test_architecture_passes_every_check_in_every_variant(name: str) -> None:
     load([plugin(name)])
     for spec in (name, f"{name}:bias=False"):
         verdict = validate_arch(spec)
@@ -52,12 +52,12 @@ def test_an_architecture_keeps_every_law_in_every_variant(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_task_keeps_every_law(name: str) -> None:
+def test_task_passes_every_check(name: str) -> None:
     load([plugin(name)])
     assert validate_task(name).failed == []
 
 
-def test_the_worked_example_of_a_task_runs() -> None:
+def test_doctest_of_a_task_runs() -> None:
     ran = doctest.testmod(importlib.import_module("examples.majority"))
     assert ran.failed == 0 and ran.attempted > 0
 
@@ -76,20 +76,20 @@ def test_min_gru_computes_its_equations() -> None:
         expected.append(h)
     x_BTD = torch.tensor(inputs, dtype=torch.float64)[None, :, None]
     assert layer(x_BTD).flatten().tolist() == pytest.approx(expected, abs=1e-12)
-    assert {w_n * x + b_n >= 0 for x in inputs} == {True, False}, "both branches of g are needed"
+    assert {w_n * x + b_n >= 0 for x in inputs} == {True, False}, "the inputs must reach both branches of g"
 
 
-def test_the_charts_are_the_published_ones_in_kind() -> None:
+def test_charts_have_the_published_patterns() -> None:
     values, classes = importlib.import_module("examples.control_charts").charts(None)
     assert classes.bincount().tolist() == [100] * 6
     rise = values[:, 45:].mean(1) - values[:, :15].mean(1)
-    means = [rise[classes == one].mean().item() for one in range(6)]
+    means = [rise[classes == pattern].mean().item() for pattern in range(6)]
     assert means[2] > 0.4 < means[4] and means[3] < -0.4 > means[5]
     assert abs(means[0]) < 0.05 and abs(means[1]) < 0.1
     assert values[classes == 1].std() > 2 * values[classes == 0].std()
 
 
-def test_charts_are_read_from_a_file_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+def test_charts_are_read_from_a_file_and_invalid_files_are_refused(tmp_path: Path) -> None:
     load([plugin("control_charts")])
     path = tmp_path / "charts.tsv"
     path.write_text("".join(f"{1 + i % 2}\t{i}\t{i % 3}\t{i % 5}\n" for i in range(60)), encoding="utf-8")
@@ -98,18 +98,18 @@ def test_charts_are_read_from_a_file_and_a_wrong_one_is_refused(tmp_path: Path) 
     batch = task.sample(tasks.generator(0, "test"), 50, 3, "test")
     assert task.score(task.solve(batch), batch) == 1.0
     wrong = {"1 2 x\n": "could not convert", "1,2\n" * 40: "at least two", "1 2 3\n2 3 4\n": "20 charts of each class"}
-    for text, said in wrong.items():
+    for text, message in wrong.items():
         (tmp_path / "wrong.tsv").write_text(text, encoding="utf-8")
-        with pytest.raises(ValueError, match=said) as caught:
+        with pytest.raises(ValueError, match=message) as caught:
             tasks.build(f"control_charts:path={tmp_path / 'wrong.tsv'}").check_length(3)
         assert "\n" not in str(caught.value)
 
 
-def test_the_plan_runs_with_its_plugins(carousel: Carousel, inline: Inline, tmp_path: Path) -> None:
+def test_plan_runs_with_its_plugins(carousel: Carousel, inline: Inline, tmp_path: Path) -> None:
     text = (EXAMPLES / "counting.toml").read_text(encoding="utf-8")
-    for usual, small in SMALL.items():
-        assert usual in text
-        text = text.replace(usual, small)
+    for original, small in SMALL.items():
+        assert original in text
+        text = text.replace(original, small)
     (tmp_path / "counting.toml").write_text(text, encoding="utf-8")
     plugins = [word for name in ("min_gru", "majority") for word in ("--plugin", str(plugin(name)))]
     ended = carousel("run", "counting.toml", *plugins, "--seeds", "1", "--measure", "accuracy")
@@ -118,10 +118,10 @@ def test_the_plan_runs_with_its_plugins(carousel: Carousel, inline: Inline, tmp_
     assert len(file.cases) == 12 and file.plugins.keys() == {"min_gru", "majority"}
     assert "min_gru" in ended.out
     session = importlib.import_module("examples.session")
-    session.look(tmp_path / "carousel-runs" / "latest")
+    session.show(tmp_path / "carousel-runs" / "latest")
 
 
-def test_the_plan_is_strict_about_its_keys(carousel: Carousel, tmp_path: Path) -> None:
+def test_plan_with_a_wrong_key_is_refused(carousel: Carousel, tmp_path: Path) -> None:
     text = (EXAMPLES / "counting.toml").read_text(encoding="utf-8")
     for right, wrong in (("depth = 2", "deepness = 2"), ("batch = 32", "batches = 32"), ("seeds = 3", 'seeds = "3"')):
         (tmp_path / "wrong.toml").write_text(text.replace(right, wrong), encoding="utf-8")
@@ -130,25 +130,25 @@ def test_the_plan_is_strict_about_its_keys(carousel: Carousel, tmp_path: Path) -
         assert wrong.split(" ")[0] in ended.err
 
 
-def test_the_plan_says_which_plugin_is_missing(carousel: Carousel, tmp_path: Path) -> None:
+def test_plan_without_its_plugin_reports_which_is_missing(carousel: Carousel, tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / "counting.toml", tmp_path)
     ended = carousel("run", "counting.toml", "--plugin", str(plugin("majority")))
     assert ended.code == 2 and ended.err.startswith("carousel: no architecture 'min_gru'")
 
 
-def test_the_shipped_plan_quick_takes_the_plugin(carousel: Carousel) -> None:
+def test_shipped_plan_accepts_the_plugin(carousel: Carousel) -> None:
     ended = carousel("run", "quick", "--plugin", str(plugin("min_gru")), "-a", "+min_gru", "--dry-run")
     assert ended.code == 0 and "90 cases" in ended.out
     ended = carousel("run", "quick", "--plugin", str(plugin("min_gru")), "-a", "min_gru", "--dry-run")
     assert "18 cases" in ended.out
 
 
-def test_the_session_trains_scores_and_streams(capsys: pytest.CaptureFixture[str]) -> None:
+def test_session_trains_scores_and_streams(capsys: pytest.CaptureFixture[str]) -> None:
     before = torch.random.get_rng_state()
     importlib.import_module("examples.session").main([], steps=2)
     torch.random.set_rng_state(before)
     out = capsys.readouterr().out
     (score,) = re.findall(r"score (0\.\d{3}), chance 0\.500", out)
     assert 0 < float(score) < 1
-    (state,) = re.findall(r"step by step: \[(.*)\]", out)
+    (state,) = re.findall(r"after each step: \[(.*)\]", out)
     assert len(set(state.split(", "))) == 1

@@ -1,6 +1,6 @@
-"""The structure of the packages: who imports whom, and how large files and folders may grow.
+"""The structure of the packages: imports, and limits on the size of files and folders.
 
-`pyproject.toml` declares the layers for import-linter. The rest is read from the syntax trees.
+import-linter checks the layers declared in `pyproject.toml`. The other tests read the syntax trees.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 MAX_FILE_LINES = 400
 MAX_FOLDER_FILES = 20
 MAX_CROSS_PACKAGE_DEPTH = 2
-"""Another package is imported through its face (`results`) or the face of a folder in it (`results.comparison`)."""
+"""Another package is imported by its name (`results`) or by that of one of its folders (`results.comparison`)."""
 
 
 def sources(*folders: str) -> Iterator[Path]:
@@ -35,40 +35,40 @@ def imports(source: str) -> Iterator[tuple[str, str]]:
             yield from ((module, alias.name) for alias in node.names)
 
 
-def names(path: Path) -> str:
+def relative(path: Path) -> str:
     return path.relative_to(HOME).as_posix()
 
 
-def test_the_layers_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_are_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HOME)
     assert lint_imports(config_filename="pyproject.toml", no_cache=True) == 0
 
 
 @pytest.mark.parametrize("folder", [*PACKAGES, "tests", "examples"])
-def test_nothing_private_is_imported(folder: str) -> None:
+def test_no_private_name_is_imported(folder: str) -> None:
     for path in sources(folder):
         for module, name in imports(path.read_text(encoding="utf-8")):
             parts = [*module.split("."), name]
             if parts[0] in PACKAGES:
                 private = [part for part in parts if part.startswith("_") and not part.startswith("__")]
-                assert not private, f"{names(path)} imports {module}.{name}"
+                assert not private, f"{relative(path)} imports {module}.{name}"
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_other_packages_are_imported_through_their_faces(package: str) -> None:
+def test_other_packages_are_imported_by_their_public_modules(package: str) -> None:
     for path in sources(package):
         for module, _ in imports(path.read_text(encoding="utf-8")):
-            assert not module.startswith("."), f"{names(path)} has a relative import"
+            assert not module.startswith("."), f"{relative(path)} has a relative import"
             parts = module.split(".")
             if parts[0] in PACKAGES and parts[0] != package:
-                assert len(parts) <= MAX_CROSS_PACKAGE_DEPTH, f"{names(path)} imports {module}"
+                assert len(parts) <= MAX_CROSS_PACKAGE_DEPTH, f"{relative(path)} imports {module}"
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_do_not_import_tests(package: str) -> None:
     for path in sources(package):
         modules = {module.partition(".")[0] for module, _ in imports(path.read_text(encoding="utf-8"))}
-        assert "tests" not in modules, names(path)
+        assert "tests" not in modules, relative(path)
 
 
 @pytest.mark.parametrize(
@@ -80,18 +80,18 @@ def test_packages_do_not_import_tests(package: str) -> None:
         ("note = 'import torch'", []),
     ],
 )
-def test_every_form_of_import_is_read(source: str, expected: list[tuple[str, str]]) -> None:
+def test_imports_finds_every_form_of_import(source: str, expected: list[tuple[str, str]]) -> None:
     assert list(imports(source)) == expected
 
 
 def test_no_file_is_too_long() -> None:
     files = list(sources(*PACKAGES, "tests"))
-    lengths = {names(path): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    lengths = {relative(path): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
     assert len(lengths) > 200
     assert {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES} == {}
 
 
-def test_no_folder_is_too_full() -> None:
+def test_no_folder_has_too_many_files() -> None:
     folders = {path.parent for path in sources(*PACKAGES)}
-    counts = {names(folder): len(list(folder.glob("*.py"))) for folder in folders}
+    counts = {relative(folder): len(list(folder.glob("*.py"))) for folder in folders}
     assert {name: count for name, count in counts.items() if count > MAX_FOLDER_FILES} == {}

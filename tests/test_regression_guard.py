@@ -1,4 +1,4 @@
-"""The example that guards a repository: its commands run as they are written, on the smallest plan."""
+"""The regression guard in `examples/`: its commands run as written, on the smallest plan."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ __all__ = ["carousel", "inline"]
 
 HOME = Path(__file__).resolve().parent.parent
 EXAMPLE = HOME / "examples" / "regression-guard"
-SAY_THE_WORDS = 'carousel() { printf "%s\\0" "$@"; }\n'
-"""A `carousel` that says what the shell hands it, each word ended by a zero."""
+PRINT_WORDS = 'carousel() { printf "%s\\0" "$@"; }\n'
+"""A shell function named `carousel` that prints its arguments, each followed by a null character."""
 
 
-def commands_of_the_page() -> list[str]:
-    page = (EXAMPLE / "README.md").read_text(encoding="utf-8")
-    return [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+def commands_of_readme() -> list[str]:
+    readme = (EXAMPLE / "README.md").read_text(encoding="utf-8")
+    return [line for block in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) for line in block.splitlines()]
 
 
-def commands_of_the_workflow() -> list[str]:
+def commands_of_workflow() -> list[str]:
     workflow = (EXAMPLE / "guard.yml").read_text(encoding="utf-8")
     return [line.strip() for line in workflow.splitlines() if line.strip().startswith("carousel ")]
 
 
-def as_the_shell_reads_it(command: str, folder: Path) -> list[str]:
-    """The words of a command after its first, globs, quotes and `$(ls base)` read by a real shell in that folder."""
-    said = subprocess.run(
-        ["bash", "-euc", SAY_THE_WORDS + command], cwd=folder, capture_output=True, text=True, check=True
+def split_by_shell(command: str, folder: Path) -> list[str]:
+    """Return the arguments of a command. A shell in `folder` expands globs, quotes and `$(ls base)`."""
+    printed = subprocess.run(
+        ["bash", "-euc", PRINT_WORDS + command], cwd=folder, capture_output=True, text=True, check=True
     )
-    return said.stdout.split("\0")[:-1]
+    return printed.stdout.split("\0")[:-1]
 
 
-def test_the_workflow_runs_the_commands_of_the_page() -> None:
-    commands = commands_of_the_workflow()
+def test_workflow_runs_the_commands_of_the_readme() -> None:
+    commands = commands_of_workflow()
     assert [command.split()[1] for command in commands] == ["run", "run", "merge", "verify", "check"]
-    assert commands == commands_of_the_page()[: len(commands)]
+    assert commands == commands_of_readme()[: len(commands)]
 
 
-def test_the_plan_is_one_that_can_be_run() -> None:
+def test_plan_is_valid() -> None:
     plan = load(str(EXAMPLE / "guard.toml"))
     assert len(cases(plan)) == 6
     assert set(plan.measure) == {"accuracy", "latency", "streaming"}
 
 
-def test_the_commands_of_the_page_run_and_an_unchanged_repository_passes(
+def test_commands_of_the_readme_run_and_an_unchanged_repository_passes(
     carousel: Carousel, inline: Inline, tmp_path: Path
 ) -> None:
-    """On the smallest plan, with two processes a side and the lanes in this process, which changes no word of them."""
+    """To be fast, the test uses the smallest plan, two repetitions, and an executor without processes."""
     write_plan(tmp_path).rename(tmp_path / "guard.toml")
-    for command in commands_of_the_page():
+    for command in commands_of_readme():
         assert command.startswith("carousel ")
-        ended = carousel(*as_the_shell_reads_it(command.replace("--repeat 6", "--repeat 2"), tmp_path))
+        ended = carousel(*split_by_shell(command.replace("--repeat 6", "--repeat 2"), tmp_path))
         assert ended.code == 0, f"{command}: {ended.out}{ended.err}"
     base, new = Store(tmp_path / "runs").runs()
     assert base.file().repeat == new.file().repeat == 2

@@ -1,1 +1,1 @@
-"""Declare the command line. Each module declares one group of commands; `main` registers them."""
+"""Declarations of the command line. Each module declares one group of commands; `main` registers them."""

@@ -1,44 +1,43 @@
-"""`carousel compare` and `carousel check`."""
+"""Declare `carousel compare` and `carousel check`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from bench.cli import completion
-from bench.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from bench.cli.options import DEFAULT_STORE, RUN_HELP, FormatOption, JsonOption, StoreOption
 
 BaseArgument = Annotated[
-    str,
-    typer.Argument(metavar="BASE", help="An id, a unique prefix, `latest`, or a path.", autocompletion=completion.runs),
+    str, typer.Argument(metavar="BASE", help=f"The baseline. {RUN_HELP}", autocompletion=completion.runs)
 ]
 NewArgument = Annotated[
-    str,
-    typer.Argument(metavar="[NEW]", help="Likewise; the latest run unless said.", autocompletion=completion.runs),
+    str, typer.Argument(metavar="NEW", help="The run to compare with it.", autocompletion=completion.runs)
 ]
 AllowOption = Annotated[
-    str | None, typer.Option(help="Fields in which the runs may differ, such as cpu,torch; the output says so.")
+    str | None,
+    typer.Option(metavar="FIELD,...", help="Fields in which the runs may differ, such as cpu,torch."),
 ]
 
 
 def compare(
     base: BaseArgument,
     new: NewArgument = "latest",
-    format: Annotated[
-        Literal["table", "markdown", "csv", "latex", "json"], typer.Option(help="How to write it.")
-    ] = "table",
+    format: FormatOption = "table",
     allow: AllowOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """What changed from one run to another, case by case: effect, interval and verdict."""
-    from bench.commands.compare import compared, show_comparison
-    from results.comparison import Thresholds
+    """Compare two runs case by case.
 
-    comparison = compared(store, base, new, thresholds=Thresholds(), allow=allow)
-    raise typer.Exit(show_comparison(comparison, "json" if as_json else format))
+    Prints the effect, its 95% interval and a verdict for each metric. Changes do not affect the exit code. Exits with
+    4 if nothing is comparable and with 5 if the runs share no case.
+    """
+    from bench.commands.compare import compare_runs
+
+    raise typer.Exit(compare_runs(store, base, new, allow=allow, format="json" if as_json else format))
 
 
 def check(
@@ -46,28 +45,36 @@ def check(
     new: NewArgument = "latest",
     fail_on: Annotated[
         str | None,
-        typer.Option(help="What fails, and from which effect on: accuracy:-0.02,streaming:10%. All unless said."),
+        typer.Option(
+            metavar="METRIC[:EFFECT],...",
+            help="Metrics that fail the check, with the smallest effect that counts, such as "
+            "accuracy:-0.02,streaming:10% (default: all metrics).",
+        ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail, with exit code 1, on what is inconclusive.")] = False,
-    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
-    summary: Annotated[Path | None, typer.Option(help="Write a Markdown summary here.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Also fail if a result is inconclusive.")] = False,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JUnit XML.")] = None,
+    summary: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a summary as Markdown.")] = None,
     allow: AllowOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Whether a run may replace another: exit code 1 where anything regressed, 3 failed or missing, 4 not comparable.
+    """Check a run for regressions against a baseline.
 
-    What is inconclusive passes and is counted in the first line, with the repetitions that would settle it.
+    Exits with 1 if a metric regressed, with 3 if a case failed or is missing, with 4 if the runs are not comparable,
+    and with 5 if there is nothing to compare. Inconclusive results pass; the first line says how many repetitions
+    would settle them.
     """
-    from bench.commands import compare as _check
+    from bench.commands.compare import check_run
 
-    criterion = _check.fail_on(fail_on)
-    comparison = _check.compared(store, base, new, thresholds=criterion.thresholds, allow=allow)
-    failing = criterion.failing(comparison)
-    code = _check.exit_code(comparison, failing, strict=strict)
-    if junit is not None:
-        _check.write_junit(comparison, failing, junit, strict=strict)
-    if summary is not None:
-        _check.write_summary(comparison, code, summary)
-    _check.show_check(comparison, failing, code=code, as_json=as_json)
+    code = check_run(
+        store,
+        base,
+        new,
+        allow=allow,
+        fail_on=fail_on,
+        strict=strict,
+        junit=junit,
+        summary=summary,
+        as_json=as_json,
+    )
     raise typer.Exit(code)

@@ -1,6 +1,7 @@
-"""What a shell may complete: plans, architectures, tasks and runs, read off folders; a shell cannot wait for torch.
+"""Shell completion for plans, architectures, tasks and runs.
 
-Plugins are left out: to know their names they would have to be run.
+Names are read from folders, because importing torch would take too long. Plugins are not offered: their names are
+known only once they run.
 """
 
 from __future__ import annotations
@@ -12,43 +13,44 @@ import typer
 
 HOME = Path(__file__).resolve().parents[2]
 SIGNS = ("+", "!")
+"""Prefixes of a pattern: an addition and an exclusion."""
 
 
 def plans(incomplete: str) -> list[str]:
-    """Plans that are shipped; where none matches, the shell offers files."""
-    return _beginning(incomplete, _names("bench/plans", ".toml"))
+    """Return the shipped plans that match; if there are none, the shell offers files."""
+    return _starting_with(incomplete, _file_stems("bench/plans", ".toml"))
 
 
 def archs(incomplete: str) -> list[str]:
-    """Architectures, behind the sign that was typed."""
-    return _signed(incomplete, _names("arch", ".py"))
+    """Return the architectures that match, after the sign that was typed."""
+    return _with_sign(incomplete, _file_stems("arch", ".py"))
 
 
 def tasks(incomplete: str) -> list[str]:
-    """Tasks, behind the sign that was typed."""
-    return _signed(incomplete, _names("tasks", ".py"))
+    """Return the tasks that match, after the sign that was typed."""
+    return _with_sign(incomplete, _file_stems("tasks", ".py"))
 
 
 def archs_and_tasks(incomplete: str) -> list[str]:
-    """Whatever has a contract."""
+    """Return the architectures and the tasks that match."""
     return archs(incomplete) + tasks(incomplete)
 
 
 def runs(context: typer.Context, incomplete: str) -> list[str]:
-    """The runs of the store that was named, newest first after `latest`."""
+    """Return `latest` and the runs of the store given by `--store`, newest first."""
     store = Path(context.params["store"])
     ids = sorted((path.parent.name for path in store.glob("*/run.json")), reverse=True)
-    return _beginning(incomplete, ["latest", *ids])
+    return _starting_with(incomplete, ["latest", *ids])
 
 
-def _names(folder: str, suffix: str) -> list[str]:
+def _file_stems(folder: str, suffix: str) -> list[str]:
     return sorted(path.stem for path in (HOME / folder).glob(f"[!_]*{suffix}"))
 
 
-def _beginning(incomplete: str, words: Iterable[str]) -> list[str]:
-    return [word for word in words if word.startswith(incomplete)]
+def _starting_with(prefix: str, words: Iterable[str]) -> list[str]:
+    return [word for word in words if word.startswith(prefix)]
 
 
-def _signed(incomplete: str, words: Iterable[str]) -> list[str]:
-    sign = incomplete[:1] if incomplete.startswith(SIGNS) else ""
-    return _beginning(incomplete, (sign + word for word in words))
+def _with_sign(prefix: str, words: Iterable[str]) -> list[str]:
+    sign = prefix[:1] if prefix.startswith(SIGNS) else ""
+    return _starting_with(prefix, (sign + word for word in words))

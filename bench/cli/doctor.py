@@ -7,16 +7,16 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import JsonOption
-from bench.errors import UsageError
 
 
 def doctor(
-    seconds: Annotated[float, typer.Option(help="How long to take the machine's pulse.")] = 10.0,
+    seconds: Annotated[float, typer.Option(metavar="SECONDS", help="Duration of the calibration, at most 600.")] = 10.0,
     as_json: JsonOption = False,
 ) -> None:
-    """What this machine is, and what limits trust in timings here."""
-    from bench.commands.doctor import examine
+    """Describe this machine and what limits its timings.
 
-    if not 0 < seconds <= 600:
-        raise UsageError(f"--seconds must be more than 0 and at most 600, not {seconds:g}")
-    examine(as_json=as_json, seconds=seconds)
+    Runs a calibration loop for some seconds and reports how steady it is.
+    """
+    from bench.commands.doctor import diagnose
+
+    diagnose(seconds, as_json=as_json)

@@ -1,4 +1,7 @@
-"""The five rooms have plain names, and PyPI has an unrelated package that is also called `arch`."""
+"""Check that Carousel's packages are the ones Python imports.
+
+PyPI has an unrelated package that is also imported as `arch`.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,15 @@ PACKAGES = ("arch", "tasks", "results", "reports")
 
 
 def check_installation() -> None:
-    """Raises `UsageError` where importing a room would find somebody else's package.
-
-    Nothing is imported: the finders are only asked where they would look.
-    """
+    """Raise `UsageError` if one of the packages is missing or belongs to another project. Import none of them."""
     home = Path(__file__).resolve().parents[2]
-    for room in PACKAGES:
-        found = importlib.util.find_spec(room)
-        origin = Path(found.origin).resolve() if found and found.origin else None
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        origin = Path(spec.origin).resolve() if spec and spec.origin else None
         if origin is None:
-            raise UsageError(f"the package `{room}` of Carousel is missing; install carousel-bench again")
-        if origin != home / room / "__init__.py":
+            raise UsageError(f"Carousel's package `{package}` is missing; reinstall carousel-bench")
+        if origin != home / package / "__init__.py":
             raise UsageError(
-                f"`import {room}` finds {origin}, which is not Carousel's; another package is called `{room}` too: "
-                "install carousel-bench into an environment of its own (python3 -m venv)"
+                f"`import {package}` finds {origin}, which is not part of Carousel; "
+                "install carousel-bench into its own environment (python3 -m venv)"
             )

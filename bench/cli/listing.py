@@ -11,32 +11,34 @@ from bench.cli.options import DEFAULT_STORE, JsonOption, PluginOption, StoreOpti
 
 
 def list_(
-    what: Annotated[Literal["archs", "tasks", "plans", "runs"], typer.Argument(help="What to list.")],
-    glob: Annotated[str, typer.Argument(metavar="[GLOB]", help="Only names that match.")] = "*",
+    kind: Annotated[Literal["archs", "tasks", "plans", "runs"], typer.Argument(metavar="KIND", help="What to list.")],
+    glob: Annotated[str, typer.Argument(metavar="GLOB", help="List only names that match this pattern.")] = "*",
     store: StoreOption = DEFAULT_STORE,
     plugin_files: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Architectures, tasks, plans, or the runs of a store."""
-    from bench.commands.listing import list_archs, list_plans, list_runs, list_tasks, show_listing
+    """List architectures, tasks, plans or stored runs."""
+    from bench.commands.listing import list_names
 
-    if what in ("archs", "tasks"):
-        from bench.plugins.loader import load
-
-        loaded = load(plugin_files or [])
-        rows = (list_archs if what == "archs" else list_tasks)(loaded)
-    else:
-        rows = list_runs(store) if what == "runs" else list_plans()
-    show_listing(what, rows, glob, as_json=as_json)
+    list_names(kind, glob, store=store, plugin_files=plugin_files or [], as_json=as_json)
 
 
 def show_task(
-    task: Annotated[str, typer.Argument(help="A task, such as recall:pairs=4.", autocompletion=completion.tasks)],
-    length: Annotated[int | None, typer.Option("-L", "--length", help="Steps; a short length unless said.")] = None,
-    seed: Annotated[int, typer.Option(help="Another seed shows another sequence.")] = 0,
+    task: Annotated[
+        str,
+        typer.Argument(metavar="TASK", help="A task, such as recall:pairs=4.", autocompletion=completion.tasks),
+    ],
+    length: Annotated[
+        int | None,
+        typer.Option("-L", "--length", metavar="N", help="Length of the sequence in steps (default: a short one)."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sequence.")] = 0,
     plugin_files: PluginOption = None,
 ) -> None:
-    """One sequence of a task in words: what is fed, what is asked, what guessing scores."""
+    """Explain a task by one example sequence.
+
+    Prints the inputs, the expected outputs and the chance level.
+    """
     from bench.commands.listing import describe_task
     from bench.plugins.loader import load
 

@@ -1,4 +1,7 @@
-"""The command line. Nothing heavy is imported before a command needs it, so that `--help` is quick."""
+"""The `carousel` command.
+
+Commands import heavy libraries only when they run, so that `carousel --help` is fast.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from bench.errors import INTERRUPTED, OK, USAGE, UsageError
 
 app = typer.Typer(
     name="carousel",
-    help="Which sequence architecture remembers what, over how long a distance, and at what cost per step?",
+    help="Benchmark what sequence architectures remember, over which distance, and at what cost per step.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
     rich_markup_mode=None,
 )
 
-app.callback()(version.about)
+app.callback()(version.global_options)
 app.command()(run.run)
 app.command(name="list")(listing.list_)
 app.command(name="show-task")(listing.show_task)
@@ -35,33 +38,32 @@ app.command()(store.verify)
 app.command()(validate.validate)
 app.command()(doctor.doctor)
 
-WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
-"""What typer raises for an option, a command or a value that there is not."""
+CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
+"""What typer raises for an unknown command, an unknown option or an invalid value."""
 
 
 def main() -> None:
-    """The `carousel` command. A user's mistake is one line on standard error, never a traceback."""
+    """Run the `carousel` command. Report a user's mistake as one line on standard error, without a traceback."""
     try:
         check_installation()
         code = app(prog_name="carousel", standalone_mode=False)
     except typer.Abort:
         raise SystemExit(INTERRUPTED) from None
-    except WrongWords as error:
+    except CommandLineError as error:
         message = error.format_message()  # type: ignore[attr-defined]
-        asks_for_help = not sys.argv[1:]
-        typer.echo(
-            message if asks_for_help else f"carousel: {' '.join(message.split())}; see carousel --help", err=True
-        )
+        if sys.argv[1:]:
+            message = f"carousel: {' '.join(message.split()).removesuffix('.')}; see carousel --help"
+        typer.echo(message, err=True)  # without arguments, the message is the help text
         raise SystemExit(USAGE) from None
     except ValueError as error:
-        if not _is_a_users_mistake(error):
+        if not _is_user_mistake(error):
             raise
         typer.echo(f"carousel: {error}", err=True)
         raise SystemExit(getattr(error, "exit_code", USAGE)) from None
     raise SystemExit(code or OK)
 
 
-def _is_a_users_mistake(error: ValueError) -> bool:
+def _is_user_mistake(error: ValueError) -> bool:
     if isinstance(error, UsageError):
         return True
     from results import StoreError

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from bench.cli import completion
 
+DEFAULT_STORE = Path("carousel-runs")
+RUN_HELP = "An id, a unique prefix of an id, `latest`, or a path."
+
+TableFormat = Literal["table", "markdown", "csv", "latex", "json"]
+
 StoreOption = Annotated[
-    Path, typer.Option("--store", envvar="CAROUSEL_STORE", help="Folder of runs.", show_default=True)
+    Path, typer.Option("--store", metavar="DIR", envvar="CAROUSEL_STORE", help="Folder of runs.", show_default=True)
 ]
 
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
-RunArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="[RUN]", help="An id, a unique prefix, `latest`, or a path.", autocompletion=completion.runs
-    ),
-]
+FormatOption = Annotated[TableFormat, typer.Option(help="Output format.")]
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP, autocompletion=completion.runs)]
 
 PluginOption = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", help="File that adds an architecture or a task under its own name; repeatable."),
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        help="Python file that adds an architecture or a task, named after the file; repeatable.",
+    ),
 ]
-
-DEFAULT_STORE = Path("carousel-runs")

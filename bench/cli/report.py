@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from bench.cli import completion
-from bench.cli.options import DEFAULT_STORE, RunArgument, StoreOption
+from bench.cli.options import DEFAULT_STORE, FormatOption, RunArgument, StoreOption
 
 
-def show(
-    run: RunArgument = "latest",
-    format: Annotated[
-        Literal["table", "markdown", "csv", "latex", "json"], typer.Option(help="How to write it.")
-    ] = "table",
-    store: StoreOption = DEFAULT_STORE,
-) -> None:
-    """The leaderboard of a run."""
+def show(run: RunArgument = "latest", format: FormatOption = "table", store: StoreOption = DEFAULT_STORE) -> None:
+    """Print the leaderboard of a run."""
     from bench.commands.report import show_run
 
     show_run(store, run, format)
@@ -28,24 +22,33 @@ def report(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN]...",
-            help="One run; with two, the second against the first.",
+            metavar="RUN",
+            help="One run, or a baseline and a run (default: latest).",
             autocompletion=completion.runs,
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the page.")] = None,
-    figures: Annotated[Path | None, typer.Option(help="Folder to write the figures of the page into, as SVG.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Path of the page (default: report.html in the run)."),
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write every figure of the page as SVG into this folder.")
+    ] = None,
     claims: Annotated[
         str | None,
         typer.Option(
             metavar="PLAN",
-            help="Judge by the claims of this plan, rather than by those that the run kept.",
+            help="Judge the claims of this plan (default: the claims stored with the run).",
             autocompletion=completion.plans,
         ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Write report.html of a run, or of one run against another, one page that opens from disk, and say where it is."""
+    """Write the HTML report of a run.
+
+    The page is one file that works offline. With two runs, it compares the second with the first. Prints the path of
+    each file written.
+    """
     from bench.commands.report import report_runs
 
     for path in report_runs(store, runs or ["latest"], output, figures, claims):
@@ -57,16 +60,22 @@ def gates(
     case: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CASE]",
-            help="A name as on the page, such as 'lstm on first_last, seed 0', or part of a key; "
-            "the first with traces unless said.",
+            metavar="CASE",
+            help="A name from the report, such as 'lstm on first_last, seed 0', or part of a case's key "
+            "(default: the first case with traces).",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write into.")] = None,
-    list_all: Annotated[bool, typer.Option("--list", help="Name the cases that there are, and stop.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder for the figures (default: inside the run)."),
+    ] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="List the matching cases and exit.")] = False,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Draw what happens inside one case's model, as SVG and PNG, and say where."""
+    """Draw gates, memory and gradients of one trained model.
+
+    Writes each figure as SVG and PNG and prints its path.
+    """
     from bench.commands.report import draw_gates, list_cases
 
     for line in list_cases(store, run, case) if list_all else draw_gates(store, run, case, output):

@@ -1,4 +1,4 @@
-"""The commands that look after a store: merge, export, verify, history."""
+"""Declare `carousel merge`, `carousel export`, `carousel verify` and `carousel history`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from bench.cli.options import DEFAULT_STORE, JsonOption, RunArgument, StoreOptio
 
 
 def merge(
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Stores, or single runs' folders.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Stores, or folders of single runs.")],
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Put the runs of other stores into one; what conflicts is kept beside and named."""
+    """Merge stores or single runs into one store.
+
+    No record is changed or dropped. If two files conflict, both are kept. Exits with 3 if a file conflicts or is
+    damaged.
+    """
     from bench.commands.store import merge_stores
 
     raise typer.Exit(merge_stores(sources, store, as_json=as_json))
@@ -25,38 +29,59 @@ def export(
     run: RunArgument = "latest",
     format: Annotated[
         Literal["csv", "parquet", "pytest-benchmark"],
-        typer.Option(help="One row a sample; or timings as pytest-benchmark writes them."),
+        typer.Option(help="csv and parquet have one row per sample; pytest-benchmark has the timings as JSON."),
     ] = "csv",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write; else standard output.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Output file (default: standard output)."),
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Every sample of a run for other programs, with its case's full identity."""
+    """Export every sample of a run for other programs."""
     from bench.commands.store import export_run
 
     export_run(store, run, format, output)
 
 
 def verify(
-    folder: Annotated[Path | None, typer.Argument(metavar="[STORE]", help="Folder of runs.")] = None,
-    clean: Annotated[bool, typer.Option("--clean", help="Remove what killed writers left over.")] = False,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="STORE", help="Folder of runs (default: the value of --store).")
+    ] = None,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Remove temporary files left by processes that were killed.")
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every file of a store, and name each that is not as it was written."""
+    """Verify every file of a store.
+
+    Checks checksums, schemas, names and artifacts. Exits with 3 if a file is not as it was written.
+    """
     from bench.commands.store import verify_store
 
-    raise typer.Exit(verify_store(folder or store, tidy=clean, as_json=as_json))
+    raise typer.Exit(verify_store(folder or store, remove_leftovers=clean, as_json=as_json))
 
 
 def history(
-    glob: Annotated[str, typer.Argument(metavar="[GLOB]", help="arch/task/length, or part of it.")] = "*",
-    metric: Annotated[str, typer.Option(help="A metric, such as accuracy or step_seconds.")] = "accuracy",
-    at: Annotated[list[str] | None, typer.Option(help="A place, such as position=1024; repeatable.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a page, or a figure (.svg).")] = None,
+    glob: Annotated[
+        str,
+        typer.Argument(metavar="GLOB", help="Pattern for an architecture, arch/task/length, or a case's key."),
+    ] = "*",
+    metric: Annotated[str, typer.Option(metavar="METRIC", help="A metric, such as accuracy or step_seconds.")] = (
+        "accuracy"
+    ),
+    at: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=N", help="Condition of the measurement, such as position=1024; repeatable."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write an HTML page, or a figure if FILE ends in .svg."),
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """One case over all stored runs, with the runs from which on it changed."""
+    """Show one metric over all stored runs and where it changed."""
     from bench.commands.history import show_history
 
     show_history(store, glob, metric, at or [], output, as_json=as_json)

@@ -1,4 +1,4 @@
-"""Commands for who extends Carousel, and which Carousel this is. The heavy imports are inside the commands."""
+"""Declare `carousel validate`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ def validate(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[ARCH|TASK]...",
-            help="Which; the plugins that are given, or all, unless said.",
+            metavar="ARCH|TASK",
+            help="Names or specs to check (default: the given plugins, otherwise everything).",
             autocompletion=completion.archs_and_tasks,
         ),
     ] = None,
     plugin_files: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold architectures and tasks to their contract, and name the law that is broken."""
-    from bench.commands.validate import validate as hold
+    """Check architectures and tasks against their contracts.
 
-    raise typer.Exit(hold(names or [], plugin_files or [], as_json=as_json))
+    Prints each failed check with its smallest example. Exits with 3 if a check fails.
+    """
+    from bench.commands.validate import validate_names
+
+    raise typer.Exit(validate_names(names or [], plugin_files or [], as_json=as_json))

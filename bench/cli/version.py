@@ -1,4 +1,4 @@
-"""Report the installed version."""
+"""Declare `carousel --version`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DISTRIBUTION = "carousel-bench"
 
 
 def version() -> str:
-    """The version that is installed, or that of the checkout that runs without being installed."""
+    """Return the installed version, or that of the checkout if Carousel is not installed."""
     try:
         return importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
@@ -21,15 +21,16 @@ def version() -> str:
         return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
 
 
-def _say_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"carousel {version()}")
         raise typer.Exit
 
 
-def about(
+def global_options(
     _: Annotated[
-        bool, typer.Option("--version", help="Name and version.", callback=_say_version, is_eager=True)
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """What stands before any command."""
+    """Accept the options that come before a command."""

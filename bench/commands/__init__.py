@@ -1,1 +1,1 @@
-"""What each command does once its arguments are parsed."""
+"""Implementations of the commands. Each takes parsed options and prints, writes, or returns an exit code."""

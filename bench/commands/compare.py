@@ -1,8 +1,7 @@
-"""What `compare` and `check` do: two stored runs side by side, and whether the second is allowed to pass."""
+"""`carousel compare` and `carousel check`: compare two stored runs, and decide whether the second may pass."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.commands.output import print_json, print_lines, write_output
 from bench.commands.stored_run import read_run
 from bench.errors import FAILED, NOT_COMPARABLE, NOTHING_SELECTED, OK, REGRESSED, UsageError
 from reports.export import (
@@ -25,53 +25,43 @@ from results.comparison import COMPARED_AS, METRIC_FAMILIES, REQUIRED_EQUAL, Com
 from results.store import reading_many
 
 ALLOWABLE = (*REQUIRED_EQUAL, "timing samples", "timing blocks", "task version", "task data")
+"""The fields that `--allow` accepts, besides those of the protocol."""
 MAX_SUMMARY = 60_000
-"""Characters; GitHub takes comments of 65,536."""
+"""Maximum length of a summary in characters; GitHub accepts comments of up to 65,536."""
 WRITERS: dict[str, Callable[[Comparison], str]] = {
     "markdown": comparison_as_markdown,
     "csv": comparison_as_csv,
     "latex": comparison_as_latex,
-    "json": lambda comparison: json.dumps(comparison_as_document(comparison), indent=1) + "\n",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FailOn:
-    """What fails a check, and from which effect on."""
+class FailureCriterion:
+    """The metrics that fail a check, and the smallest effect that counts for each."""
 
     thresholds: Thresholds
     metrics: frozenset[str]
 
     def failing(self, comparison: Comparison) -> list[Row]:
+        """Return the rows that fail the check."""
         return [row for row in comparison.rows if row.verdict == "regressed" and row.metric in self.metrics]
 
 
-def fail_on(text: str | None) -> FailOn:
-    """Reads `accuracy:-0.02,streaming:10%`: what is named fails, all else is only shown. Raises `UsageError`."""
-    if text is None:
-        return FailOn(thresholds=Thresholds(), metrics=frozenset(COMPARED_AS))
-    by_metric: dict[str, float] = {}
-    for part in text.split(","):
-        name, colon, effect = (piece.strip() for piece in part.partition(":"))
-        if name not in METRIC_FAMILIES:
-            raise UsageError(f"--fail-on: nothing is called {name!r}; there are {', '.join(METRIC_FAMILIES)}")
-        for metric in METRIC_FAMILIES[name]:
-            by_metric[metric] = _threshold(name, effect, COMPARED_AS[metric]) if colon else Thresholds().of(metric)
-    return FailOn(thresholds=Thresholds(by_metric=by_metric), metrics=frozenset(by_metric))
+def compare_runs(store: Path, base: str, new: str, *, allow: str | None, format: str) -> int:
+    """Compare two runs, print the comparison, and return the exit code. A change alone is not a failure.
 
-
-def compared(store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None) -> Comparison:
-    """Two runs of a store, or of anywhere by path, compared. Raises `UsageError`, `StoreError`."""
-    allowed = _allowed(allow)
-    with reading_many():
-        runs = [read_run(Store(store).find(name)) for name in (base, new)]
-        return compare(runs[0], runs[1], thresholds=thresholds, allow=allowed)
-
-
-def show_comparison(comparison: Comparison, format: str) -> int:
-    """Print it, and the exit code of `compare`: that something changed is an answer, and no failure."""
+    Args:
+        store: Folder of runs.
+        base: The baseline: an id, a unique prefix, `latest`, or a path.
+        new: The run to compare with it.
+        allow: Fields in which the runs may differ, separated by commas.
+        format: `table`, `json`, or a key of `WRITERS`.
+    """
+    comparison = _compare(store, base, new, thresholds=Thresholds(), allow=allow)
     if format == "table":
         render_comparison(comparison)
+    elif format == "json":
+        print_json(comparison_as_document(comparison))
     else:
         print(WRITERS[format](comparison), end="")
     if not comparison.rows:
@@ -79,10 +69,71 @@ def show_comparison(comparison: Comparison, format: str) -> int:
     return NOT_COMPARABLE if comparison.count("not comparable") == len(comparison.rows) else OK
 
 
-def exit_code(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -> int:
-    """The worst that was found: a regression, then what failed or is missing, then what cannot be compared.
+def check_run(
+    store: Path,
+    base: str,
+    new: str,
+    *,
+    allow: str | None,
+    fail_on: str | None,
+    strict: bool,
+    junit: Path | None,
+    summary: Path | None,
+    as_json: bool,
+) -> int:
+    """Check a run against a baseline, print the verdict, and return the exit code.
 
-    What is inconclusive passes, unless `strict`: then it fails as a regression would, after all others.
+    Args:
+        store: Folder of runs.
+        base: The baseline: an id, a unique prefix, `latest`, or a path.
+        new: The run to check.
+        allow: Fields in which the runs may differ, separated by commas.
+        fail_on: Metrics that fail the check, as `parse_fail_on` reads them.
+        strict: Whether inconclusive results fail the check.
+        junit: File for the results as JUnit XML, or None.
+        summary: File for a summary as Markdown, or None.
+        as_json: Print one JSON document instead of a table.
+    """
+    criterion = parse_fail_on(fail_on)
+    comparison = _compare(store, base, new, thresholds=criterion.thresholds, allow=allow)
+    failing = criterion.failing(comparison)
+    code = exit_code(comparison, failing, strict=strict)
+    if junit is not None:
+        write_output(junit, junit_xml(comparison, failing, strict=strict), option="--junit")
+    if summary is not None:
+        write_output(summary, markdown_summary(comparison, code).encode(), option="--summary")
+    if as_json:
+        document = {"passed": code == OK, "exit_code": code, "failing": [name_of(row) for row in failing]}
+        print_json(document | comparison_as_document(comparison))
+    else:
+        console = Console()
+        print_lines([verdict_line(comparison, code)], console)
+        render_comparison(comparison, console=console)
+    return code
+
+
+def parse_fail_on(text: str | None) -> FailureCriterion:
+    """Parse a value such as `accuracy:-0.02,streaming:10%`. Raises `UsageError`.
+
+    Metrics that are not named are shown but never fail a check. None names all metrics.
+    """
+    if text is None:
+        return FailureCriterion(thresholds=Thresholds(), metrics=frozenset(COMPARED_AS))
+    by_metric: dict[str, float] = {}
+    for part in text.split(","):
+        name, colon, effect = (piece.strip() for piece in part.partition(":"))
+        if name not in METRIC_FAMILIES:
+            raise UsageError(f"--fail-on: unknown metric {name!r}; choose from {', '.join(METRIC_FAMILIES)}")
+        for metric in METRIC_FAMILIES[name]:
+            by_metric[metric] = _threshold(name, effect, COMPARED_AS[metric]) if colon else Thresholds().of(metric)
+    return FailureCriterion(thresholds=Thresholds(by_metric=by_metric), metrics=frozenset(by_metric))
+
+
+def exit_code(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -> int:
+    """Return the exit code of the worst result.
+
+    A regression is worst, then a failed or missing case, then a result that cannot be compared. An inconclusive
+    result passes, unless `strict`: then it counts as a regression, but comes last.
     """
     if failing:
         return REGRESSED
@@ -96,98 +147,88 @@ def exit_code(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -
 
 
 def verdict_line(comparison: Comparison, code: int) -> str:
-    """The first line of a check."""
-    words = {
+    """Return the first line of a check."""
+    verdicts = {
         OK: "passed",
         REGRESSED: "failed",
         FAILED: "failed: cases are missing or failed",
         NOT_COMPARABLE: "not comparable",
-        NOTHING_SELECTED: "nothing to compare: no case is in both runs",
+        NOTHING_SELECTED: "nothing to compare: the runs have no case in common",
     }
-    return f"{words[code]}: {headline(comparison)}"
+    return f"{verdicts[code]}: {headline(comparison)}"
 
 
-def show_check(
-    comparison: Comparison, failing: Sequence[Row], *, code: int, as_json: bool, console: Console | None = None
-) -> None:
-    """Print the verdict and the comparison, or one JSON document."""
-    if as_json:
-        document = {"passed": code == OK, "exit_code": code, "failing": [name_of(row) for row in failing]}
-        print(json.dumps(document | comparison_as_document(comparison), indent=1))
-        return
-    console = console or Console()
-    console.print(verdict_line(comparison, code), markup=False, highlight=False, soft_wrap=True)
-    render_comparison(comparison, console=console)
+def markdown_summary(comparison: Comparison, code: int) -> str:
+    """Return a summary for a pull-request comment."""
+    table = comparison_as_markdown(comparison, longest=MAX_SUMMARY)
+    return f"### Carousel check: {'passed' if code == OK else 'failed'}\n\n{table}"
 
 
-def write_summary(comparison: Comparison, code: int, path: Path) -> None:
-    """Markdown for a pull-request comment. Raises `UsageError` where it cannot be written."""
-    said = comparison_as_markdown(comparison, longest=MAX_SUMMARY)
-    _write(path, f"### Carousel check: {'passed' if code == OK else 'failed'}\n\n{said}")
-
-
-def write_junit(comparison: Comparison, failing: Sequence[Row], path: Path, *, strict: bool) -> None:
-    """One test case a row and a loss, for what reads JUnit XML. Raises `UsageError` where it cannot be written."""
+def junit_xml(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -> bytes:
+    """Return the results as JUnit XML, with one test case per row and per missing or failed case."""
     from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
     suite = TestSuite("carousel check")
     failed = {id(row) for row in failing}
     for row in comparison.rows:
-        case = TestCase(_printable(f"{row.metric} {name_of(row)}"), _printable(f"{row.arch}.{row.task}"))
-        said = _printable(f"{row.verdict}: {change_of(row)}{f'; {row.reason}' if row.reason else ''}")
+        test = TestCase(_printable(f"{row.metric} {name_of(row)}"), _printable(f"{row.arch}.{row.task}"))
+        message = _printable(f"{row.verdict}: {change_of(row)}{f'; {row.reason}' if row.reason else ''}")
         if id(row) in failed or (strict and row.verdict == "inconclusive"):
-            case.result = [Failure(said, row.verdict)]
+            test.result = [Failure(message, row.verdict)]
         elif row.verdict == "not comparable":
-            case.result = [Error(said, row.verdict)]
+            test.result = [Error(message, row.verdict)]
         elif row.verdict == "inconclusive":
-            case.result = [Skipped(said, row.verdict)]
+            test.result = [Skipped(message, row.verdict)]
         else:
-            case.system_out = said
-        suite.add_testcase(case)
-    for loss in (*comparison.missing, *comparison.failed):
-        case = TestCase(_printable(loss.case.key), _printable(f"{loss.case.arch}.{loss.case.task}"))
-        case.result = [Error(_printable(loss.reason), "missing or failed")]
-        suite.add_testcase(case)
+            test.system_out = message
+        suite.add_testcase(test)
+    for missing in (*comparison.missing, *comparison.failed):
+        test = TestCase(_printable(missing.case.key), _printable(f"{missing.case.arch}.{missing.case.task}"))
+        test.result = [Error(_printable(missing.reason), "missing or failed")]
+        suite.add_testcase(test)
     document = JUnitXml("carousel")
     document.add_testsuite(suite)
     document.update_statistics()  # type: ignore[no-untyped-call]
-    _write(path, document.tostring().decode())  # type: ignore[no-untyped-call]
+    xml: bytes = document.tostring()  # type: ignore[no-untyped-call]
+    return xml
+
+
+def _compare(store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None) -> Comparison:
+    allowed = _parse_allow(allow)
+    with reading_many():
+        runs = [read_run(Store(store).find(name)) for name in (base, new)]
+        return compare(runs[0], runs[1], thresholds=thresholds, allow=allowed)
 
 
 def _threshold(name: str, text: str, kind: str) -> float:
-    is_share = text.endswith("%")
+    is_percentage = text.endswith("%")
     try:
         value = float(text.removesuffix("%"))
     except ValueError:
-        raise UsageError(f"--fail-on: {name}:{text} is no number, such as accuracy:-0.02 or streaming:10%") from None
+        raise UsageError(
+            f"--fail-on: the effect of {name} must be a number, as in accuracy:-0.02 or streaming:10%, not {text!r}"
+        ) from None
     if kind == "score":
-        if is_share or not -1 <= value <= 1 or text.startswith("+"):
-            raise UsageError(f"--fail-on: {name} takes a loss of score between 0 and 1, such as -0.02, not {text}")
+        if is_percentage or not -1 <= value <= 1 or text.startswith("+"):
+            raise UsageError(f"--fail-on: the effect of {name} must be a loss of score, such as -0.02, not {text!r}")
         return abs(value)
-    if not is_share or not 0 <= value <= 10_000:
-        raise UsageError(f"--fail-on: {name} takes an increase in per cent, such as 10%, not {text}")
+    if not is_percentage or not 0 <= value <= 10_000:
+        raise UsageError(f"--fail-on: the effect of {name} must be an increase in percent, such as 10%, not {text!r}")
     return value / 100
 
 
-def _allowed(text: str | None) -> frozenset[str]:
-    """Fields that may differ; words may be joined by `-`. Raises `UsageError`."""
+def _parse_allow(text: str | None) -> frozenset[str]:
+    """Return the named fields, with `-` read as a space. Raises `UsageError`."""
     if text is None:
         return frozenset()
-    wanted = [name.strip().replace("-", " ") for name in text.split(",")]
-    for name in wanted:
+    fields = [name.strip().replace("-", " ") for name in text.split(",")]
+    for name in fields:
         if name not in ALLOWABLE and not name.startswith("protocol "):
             known = ", ".join(field.replace(" ", "-") for field in ALLOWABLE)
-            raise UsageError(f"--allow: no field {name!r}; there are {known} and protocol-FIELD")
-    return frozenset(wanted)
+            raise UsageError(f"--allow: unknown field {name!r}; choose from {known} and protocol-FIELD")
+    return frozenset(fields)
 
 
 def _printable(text: str) -> str:
-    """Without the characters that XML has no way to write."""
+    """Replace the characters that XML cannot contain."""
     return re.sub(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", text)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; give another file") from None

@@ -1,4 +1,4 @@
-"""Which case of a run is meant: by part of its key, or by its name as a page or a plan spells it."""
+"""Find a case of a run by part of its key, or by its name as a report or a plan spells it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from bench.errors import UsageError
 from results import Case, Record, RunFile
 
 MAX_LISTED = 8
-"""Cases in one message; more are counted."""
+"""Maximum number of cases listed in one message; the others are counted."""
 MAX_SUGGESTED = 3
 NAME = re.compile(
     r"(?P<arch>.+?)(?: on (?P<task>.+?))?(?: at (?P<length>[0-9][0-9,]*))?(?:,? seed (?P<seed>[0-9]+))?", re.DOTALL
 )
-"""The name of a case above its figures, such as `lstm on first_last, seed 0`; all but the first part may miss."""
+"""The name of a case above its figures, such as `lstm on first_last, seed 0`. Only the architecture is required."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """A case with the short names that its run's page gives to its architecture and task."""
+class NamedCase:
+    """A case with the short names that its run's report gives to its architecture and task."""
 
     record: Record
     arch: str
@@ -37,112 +37,125 @@ class Named:
 
     @property
     def digest(self) -> str:
-        """The end of the key: no other case has it."""
+        """The end of the key, which is unique in a run."""
         return self.record.key.rpartition(".")[2]
 
 
-def named_cases(file: RunFile, records: Sequence[Record]) -> list[Named]:
-    """The cases of a run that have a record, in the order of `records`."""
+def named_cases(file: RunFile, records: Sequence[Record]) -> list[NamedCase]:
+    """Return the cases of a run that have a record, in the order of `records`."""
     short = reports.short_names(file, records)
     return [
-        Named(record=record, arch=short[record.key][0], task=short[record.key][1])
+        NamedCase(record=record, arch=short[record.key][0], task=short[record.key][1])
         for record in records
         if record.key in short
     ]
 
 
-def matching_cases(cases: Sequence[Named], words: str) -> list[Named]:
-    """The cases that `words` may stand for: a whole key, a name, else part of a key. Raises `UsageError` if none."""
-    found = (
-        [one for one in cases if one.record.key == words]
-        or _by_name(cases, words)
-        or [one for one in cases if words in one.record.key]
+def find_cases(cases: Sequence[NamedCase], text: str) -> list[NamedCase]:
+    """Return the cases that match `text`: as a whole key, else as a name, else as part of a key.
+
+    Raises `UsageError` if none matches.
+    """
+    matching = (
+        [named for named in cases if named.record.key == text]
+        or _by_name(cases, text)
+        or [named for named in cases if text in named.record.key]
     )
-    if not found:
-        near = _nearest(cases, words)
-        raise UsageError(f"no case {words!r} in this run{near}; `carousel gates RUN --list` names all {len(cases)}")
-    return found
+    if not matching:
+        hint = f"{_suggestion(cases, text)}; `carousel gates RUN --list` lists all {len(cases)}"
+        raise UsageError(f"no case {text!r} in this run{hint}")
+    return matching
 
 
-def matching_case(cases: Sequence[Named], words: str) -> Record:
-    """The one case that `words` stand for. Raises `UsageError` where there is none, or where there are several."""
-    found = matching_cases(cases, words)
-    if len(found) == 1:
-        return found[0].record
-    told = differences([one.record.case for one in found])
-    listed = [f"{one.digest} ({tell})" for one, tell in zip(found, told, strict=True)]
-    if len(found) > MAX_LISTED:
-        listed[MAX_LISTED:] = [f"and {len(found) - MAX_LISTED} more: `carousel gates RUN CASE --list` names them"]
-    raise UsageError(f"{words!r} is {len(found)} cases of this run; name one by its digest: {'; '.join(listed)}")
+def find_case(cases: Sequence[NamedCase], text: str) -> Record:
+    """Return the record of the only case that matches `text`. Raises `UsageError` if none or several match."""
+    matching = find_cases(cases, text)
+    if len(matching) == 1:
+        return matching[0].record
+    distinctions = differences([named.record.case for named in matching])
+    listed = [f"{named.digest} ({distinction})" for named, distinction in zip(matching, distinctions, strict=True)]
+    if len(matching) > MAX_LISTED:
+        listed[MAX_LISTED:] = [f"and {len(matching) - MAX_LISTED} more: `carousel gates RUN CASE --list` lists them"]
+    raise UsageError(f"{text!r} matches {len(matching)} cases; choose one by its digest: {'; '.join(listed)}")
 
 
 def differences(cases: Sequence[Case]) -> list[str]:
-    """For each case what tells it from the others: names, sizes and seed, and what is unusual in its protocol."""
+    """Describe what distinguishes each case from the others.
+
+    Names, sizes and seeds are given if they differ between any two cases. A field of the protocol is given for the
+    cases whose value is not the most common one.
+    """
     rows = [case.model_dump(exclude={"protocol"}) for case in cases]
-    plain = [field for field in rows[0] if len({str(row[field]) for row in rows}) > 1]
+    differing = [field for field in rows[0] if len({str(row[field]) for row in rows}) > 1]
     protocols = [dict(case.protocol) for case in cases]
-    usual = {field: _usual(protocol[field] for protocol in protocols) for field in protocols[0]}
+    common = {field: _most_common(protocol[field] for protocol in protocols) for field in protocols[0]}
     return [
         ", ".join(
             [
-                *(row[field] if field in ("arch", "task") else f"{field} {row[field]}" for field in plain),
-                *(f"{field}={value}" for field, value in protocol.items() if value != usual[field]),
+                *(row[field] if field in ("arch", "task") else f"{field} {row[field]}" for field in differing),
+                *(f"{field}={value}" for field, value in protocol.items() if value != common[field]),
             ]
         )
-        or "the usual protocol"
+        or "the most common protocol"
         for row, protocol in zip(rows, protocols, strict=True)
     ]
 
 
-def _by_name(cases: Sequence[Named], words: str) -> list[Named]:
-    parts = NAME.fullmatch(words.strip())
+def _by_name(cases: Sequence[NamedCase], text: str) -> list[NamedCase]:
+    parts = NAME.fullmatch(text.strip())
     if parts is None:
         return []
     length = None if parts["length"] is None else int(parts["length"].replace(",", ""))
-    placed = [
-        one
-        for one in cases
-        if length in (None, one.record.case.length)
-        and (parts["seed"] is None or int(parts["seed"]) == one.record.case.seed)
+    candidates = [
+        named
+        for named in cases
+        if length in (None, named.record.case.length)
+        and (parts["seed"] is None or int(parts["seed"]) == named.record.case.seed)
     ]
-    of_arch = _so_called(placed, "arch", parts["arch"])
-    return of_arch if parts["task"] is None else _so_called(of_arch, "task", parts["task"])
+    of_arch = _with_spec(candidates, "arch", parts["arch"])
+    return of_arch if parts["task"] is None else _with_spec(of_arch, "task", parts["task"])
 
 
-def _so_called(cases: Sequence[Named], what: Literal["arch", "task"], given: str) -> list[Named]:
-    """Those whose architecture or task is `given`, as the page or the case spells it, or in another spelling."""
+def _with_spec(cases: Sequence[NamedCase], kind: Literal["arch", "task"], spec: str) -> list[NamedCase]:
+    """Return the cases whose short name or stored spec is `spec`; if there are none, try its canonical spelling."""
 
-    def spelled(name: str) -> list[Named]:
-        return [one for one in cases if name in (getattr(one, what), getattr(one.record.case, what))]
+    def matching(name: str) -> list[NamedCase]:
+        return [named for named in cases if name in (getattr(named, kind), getattr(named.record.case, kind))]
 
-    return spelled(given) or spelled(_as_a_case_writes_it(what, given))
+    return matching(spec) or matching(_canonical(kind, spec))
 
 
-def _as_a_case_writes_it(what: Literal["arch", "task"], given: str) -> str:
-    """Options sorted, defaults left out, `1` as `1.0`; as given where nothing of that name is registered."""
-    if ":" not in given:
-        return given
+def _canonical(kind: Literal["arch", "task"], spec: str) -> str:
+    """Return `spec` as cases store it: options sorted, defaults omitted, `1` as `1.0`. Unknown specs are unchanged."""
+    if ":" not in spec:
+        return spec
     try:
-        if what == "arch":
+        if kind == "arch":
             import arch
 
-            return str(arch.get(given))
+            return str(arch.get(spec))
         import tasks
 
-        return str(tasks.build(given))
+        return str(tasks.build(spec))
     except ValueError:
-        return given
+        return spec
 
 
-def _nearest(cases: Sequence[Named], words: str) -> str:
+def _suggestion(cases: Sequence[NamedCase], text: str) -> str:
     known: Mapping[str, str] = {
         name.lower(): name
-        for one in cases
-        for name in (one.record.key, one.arch, one.record.case.arch, f"{one.arch} on {one.task}", one.title)
+        for named in cases
+        for name in (
+            named.record.key,
+            named.arch,
+            named.record.case.arch,
+            f"{named.arch} on {named.task}",
+            named.title,
+        )
     }
-    close = difflib.get_close_matches(words.lower(), known, n=MAX_SUGGESTED)
-    return f"; the nearest are {', '.join(repr(known[name]) for name in close)}" if close else ""
+    close = difflib.get_close_matches(text.lower(), known, n=MAX_SUGGESTED)
+    return f" (did you mean {' or '.join(repr(known[name]) for name in close)}?)" if close else ""
 
 
-def _usual(values: Iterable[object]) -> object:
+def _most_common(values: Iterable[object]) -> object:
     return Counter(values).most_common(1)[0][0]

@@ -1,49 +1,77 @@
-"""What there is to choose from, as a table for people or JSON for programs."""
+"""`carousel list` and `carousel show-task`: list what can be chosen, and explain a task."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from bench.commands.output import print_json
 from bench.errors import NothingSelected, UsageError
-from bench.plans import plan as _plan
+from bench.plans import plan as plans
 from results import Store, StoreError
 
 if TYPE_CHECKING:
     import tasks
     from bench.plugins.loader import Loaded
 
+Kind = Literal["archs", "tasks", "plans", "runs"]
 Row = dict[str, Any]
-LEGIBLE_LENGTH = 24
-"""Steps of a sequence that is shown, where the task has that length."""
+"""One listed item. The keys are those of the JSON document."""
+LABELS = {"smallest length": "shortest length", "chance there": "chance level at that length"}
+"""What tables call a key, if not by its name."""
+EXAMPLE_LENGTH = 24
+"""Steps of an example sequence that still fits on a terminal."""
+
+
+def list_names(kind: Kind, glob: str, *, store: Path, plugin_files: Sequence[Path], as_json: bool) -> None:
+    """Print the items whose name matches `glob`. Raises `NothingSelected` if none does.
+
+    Args:
+        kind: What to list.
+        glob: Pattern for the names; `*` may match nothing.
+        store: Folder of runs.
+        plugin_files: Plugins to load first, for architectures and tasks.
+        as_json: Print one JSON document instead of a table.
+    """
+    rows = _rows(kind, store, plugin_files)
+    matching = [row for row in rows if fnmatchcase(row["name"], glob)]
+    if not matching and glob != "*":
+        known = ", ".join(row["name"] for row in rows) or "none"
+        raise NothingSelected(f"no {kind} match {glob!r}; available: {known}")
+    if as_json:
+        print_json(matching)
+    elif not matching:
+        print(f"no {kind} yet")
+    elif kind == "runs":
+        _print_runs(matching)
+    else:
+        _print_rows(matching)
 
 
 def list_archs(loaded: Loaded) -> list[Row]:
-    """Name, one line, and options with their defaults; of a plugin its file's digest, or why it is disabled."""
+    """Return each architecture's name, summary and default options. Plugins have their file's digest."""
     import arch
 
-    found = [arch.get(name) for name in arch.names()]
     rows = [
         {
-            "name": one.name,
-            "summary": one.summary,
-            "options": {option: default for option, (_, default) in one.parameters.items()},
+            "name": each.name,
+            "summary": each.summary,
+            "options": {option: default for option, (_, default) in each.parameters.items()},
         }
-        for one in found
+        for each in map(arch.get, arch.names())
     ]
     return _with_plugins(rows, loaded)
 
 
 def list_tasks(loaded: Loaded) -> list[Row]:
-    """As `list_archs`: name, one line, parameters with their defaults, smallest length, chance there, and source."""
+    """Return each task's name, summary, default parameters, presets, shortest length, chance level and source."""
     import dataclasses
 
     import tasks
@@ -58,66 +86,30 @@ def list_tasks(loaded: Loaded) -> list[Row]:
                 "parameters": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
                 "presets": sorted(task.presets),
                 "smallest length": task.min_length,
-                "chance there": _chance_there(task),
+                "chance there": _chance_level(task),
                 "source": task.source,
             }
         )
     return _with_plugins(rows, loaded)
 
 
-def _with_plugins(rows: list[Row], loaded: Loaded) -> list[Row]:
-    digests = {plugin.name: plugin.digest for plugin in loaded.plugins}
-    told = [row | ({"plugin": digests[row["name"]]} if row["name"] in digests else {}) for row in rows]
-    return told + [{"name": one.name, "summary": f"disabled plugin: {one.reason}"} for one in loaded.disabled]
-
-
-def describe_task(spec: str, length: int | None, seed: int) -> str:
-    """One sequence of a task in words. Raises `UsageError` for an unknown task or an impossible length."""
-    import tasks
-
-    try:
-        task = tasks.build(spec)
-        return tasks.describe(task, _legible_length(task) if length is None else length, seed)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def _chance_there(task: tasks.Task) -> float | str:
-    """Chance at the smallest length, or why it cannot be told: a task's real data may be missing."""
-    try:
-        return round(task.chance(task.min_length), 4)
-    except ValueError as error:
-        return str(error)
-
-
-def _legible_length(task: tasks.Task) -> int:
-    import tasks
-
-    try:
-        task.check_length(LEGIBLE_LENGTH)
-    except tasks.ImpossibleLength:
-        return task.min_length
-    return LEGIBLE_LENGTH
-
-
 def list_plans() -> list[Row]:
-    """Name, one line, and the number of cases."""
-    plans = [(name, _plan.load(name)) for name in _plan.names()]
+    """Return each shipped plan's name, summary and number of cases."""
     return [
         {
             "name": name,
             "summary": plan.summary,
             "cases": sum(len(grid.archs) * len(grid.tasks) * len(grid.lengths) * grid.seeds for grid in plan.grids()),
         }
-        for name, plan in plans
+        for name, plan in ((name, plans.load(name)) for name in plans.names())
     ]
 
 
 def list_runs(store: Path) -> list[Row]:
-    """Id, plan, how many cases are recorded, and whether the run has ended."""
-    rows: list[Row] = []
+    """Return each run's id, plan, number of recorded cases and state."""
     if store.exists() and not store.is_dir():
-        raise UsageError(f"{store} is not a folder of runs; give another with --store")
+        raise UsageError(f"{store} is not a folder of runs; choose another with --store")
+    rows: list[Row] = []
     for run in Store(store).runs():
         try:
             file = run.file()
@@ -130,36 +122,79 @@ def list_runs(store: Path) -> list[Row]:
     return rows
 
 
-def show_listing(what: str, rows: Sequence[Row], glob: str, *, as_json: bool) -> None:
-    """Print the rows whose name matches. Raises `NothingSelected` where a glob matches none."""
-    matching = [row for row in rows if fnmatchcase(row["name"], glob)]
-    if not matching and glob != "*":
-        raise NothingSelected(f"no {what} match {glob!r}; there are {', '.join(row['name'] for row in rows) or 'none'}")
-    if as_json:
-        print(json.dumps(matching, indent=1))
-        return
+def describe_task(spec: str, length: int | None, seed: int) -> str:
+    """Return one example sequence of a task in words. Raises `UsageError` for a wrong spec or length.
+
+    If `length` is None, a short length is chosen.
+    """
+    import tasks
+
+    try:
+        task = tasks.build(spec)
+        return tasks.describe(task, _example_length(task) if length is None else length, seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _rows(kind: Kind, store: Path, plugin_files: Sequence[Path]) -> list[Row]:
+    if kind == "runs":
+        return list_runs(store)
+    if kind == "plans":
+        return list_plans()
+    from bench.plugins.loader import load
+
+    loaded = load(plugin_files)
+    return list_archs(loaded) if kind == "archs" else list_tasks(loaded)
+
+
+def _with_plugins(rows: list[Row], loaded: Loaded) -> list[Row]:
+    digests = {plugin.name: plugin.digest for plugin in loaded.plugins}
+    marked = [row | ({"plugin": digests[row["name"]]} if row["name"] in digests else {}) for row in rows]
+    return marked + [
+        {"name": plugin.name, "summary": f"disabled plugin: {plugin.reason}"} for plugin in loaded.disabled
+    ]
+
+
+def _chance_level(task: tasks.Task) -> float | str:
+    """Return the chance level at the shortest length, or why it is unknown: a task's data may not be installed."""
+    try:
+        return round(task.chance(task.min_length), 4)
+    except ValueError as error:
+        return str(error)
+
+
+def _example_length(task: tasks.Task) -> int:
+    import tasks
+
+    try:
+        task.check_length(EXAMPLE_LENGTH)
+    except tasks.ImpossibleLength:
+        return task.min_length
+    return EXAMPLE_LENGTH
+
+
+def _print_runs(rows: Sequence[Row]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("name", "plan", "recorded", "state"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console(highlight=False).print(table)
+
+
+def _print_rows(rows: Sequence[Row]) -> None:
     console = Console(highlight=False)
-    if not matching:
-        console.print(f"no {what} yet")
-        return
-    if what == "runs":
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in ("name", "plan", "recorded", "state"):
-            table.add_column(column, overflow="fold")
-        for row in matching:
-            table.add_row(*(str(value) for value in row.values()))
-        console.print(table)
-        return
-    for row in matching:
+    for row in rows:
         console.print(Text.assemble((row["name"], "bold"), ": ", row["summary"]), soft_wrap=True)
-        for label, value in row.items():
-            if label not in ("name", "summary"):
-                console.print(Padding(Text(f"{label}: {_written(value)}", "dim"), (0, 0, 0, 4), expand=False))
+        for key, value in row.items():
+            if key not in ("name", "summary"):
+                text = Text(f"{LABELS.get(key, key)}: {_as_text(value)}", "dim")
+                console.print(Padding(text, (0, 0, 0, 4), expand=False))
 
 
-def _written(value: object) -> str:
+def _as_text(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key}={one}" for key, one in value.items()) or "—"
+        return ", ".join(f"{key}={option}" for key, option in value.items()) or "—"
     if isinstance(value, list):
         return ", ".join(value) or "—"
     return str(value)

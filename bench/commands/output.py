@@ -1,26 +1,45 @@
-"""Write files and JSON documents for commands."""
+"""Print and write what commands produce."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from rich.console import Console
 
 from bench.errors import UsageError
-from results import (
-    StoreError,
-    write_atomically,
-)
+from results import Record, RunFile, StoreError, write_atomically
 
 
-def write_output(path: Path, content: bytes) -> None:
-    """Write `content` to `path`. Raises `UsageError` if that fails."""
+def write_output(path: Path, content: bytes, *, option: str = "-o") -> None:
+    """Write `content` to `path`. Raises `UsageError`, which names `option`, if that fails."""
     try:
-        write_atomically(path, content)
-    except StoreError as error:
-        raise UsageError(f"{error}; give another with -o") from None
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            path.write_bytes(content)  # a link, a pipe or a device such as /dev/stdout must not be replaced by a file
+        else:
+            write_atomically(path, content)
+    except (OSError, StoreError) as error:
+        message = str(error) if isinstance(error, StoreError) else f"cannot write {path}: {error.strerror}"
+        raise UsageError(f"{message}; choose another file with {option}") from None
 
 
-def print_json(document: dict[str, Any]) -> None:
+def print_json(document: Mapping[str, object] | Sequence[object]) -> None:
     """Print one JSON document on standard output."""
-    print(json.dumps(document, indent=1, allow_nan=False))
+    print(json.dumps(document, indent=1))
+
+
+def print_lines(lines: Iterable[object], console: Console, *, style: str | None = None) -> None:
+    """Print each line as it is, without markup, highlighting or line breaks."""
+    for line in lines:
+        console.print(str(line), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn_skipped(reason: object) -> None:
+    """Report on standard error that a file was skipped."""
+    print_lines([f"skipped {reason}"], Console(stderr=True), style="yellow")
+
+
+def run_document(file: RunFile, records: Sequence[Record]) -> dict[str, object]:
+    """Return a run and its records as one JSON document."""
+    return {"run": file.model_dump(mode="json"), "records": [record.model_dump(mode="json") for record in records]}

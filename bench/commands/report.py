@@ -1,22 +1,21 @@
-"""What the commands do once their words are parsed."""
+"""`carousel show`, `carousel report` and `carousel gates`: print and draw stored runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 import reports
-from bench.commands.find_case import matching_case, matching_cases, named_cases
-from bench.commands.stored_run import as_document, read_run
+from bench.commands.find_case import find_case, find_cases, named_cases
+from bench.commands.output import print_json, run_document
+from bench.commands.stored_run import read_run, read_traces
 from bench.errors import UsageError
 from bench.plans.plan import load
-from results import Record, Run, RunFile, Store, StoreError, Traces, load_traces
+from results import Record, Run, RunFile, Store, load_traces
 
 PAGE = "report.html"
 MAX_RUNS = 2
-"""In a report: a baseline and the run that is held against it."""
+"""Runs in one report: a baseline and a run."""
 
 
 def show_run(store: Path, name: str, format: str) -> None:
@@ -25,7 +24,7 @@ def show_run(store: Path, name: str, format: str) -> None:
     if format == "table":
         reports.render_terminal(file, records)
     elif format == "json":
-        print(as_document(file, records))
+        print_json(run_document(file, records))
     else:
         write = {"markdown": reports.as_markdown, "csv": reports.as_csv, "latex": reports.as_latex}[format]
         print(write(file, records), end="")
@@ -34,20 +33,26 @@ def show_run(store: Path, name: str, format: str) -> None:
 def report_runs(
     store: Path, names: Sequence[str], output: Path | None, figures: Path | None = None, claims_of: str | None = None
 ) -> list[Path]:
-    """Write the page of a stored run, held against another where two are named, its figures where asked, and say where.
+    """Write the report of a run and return the paths of all files written.
 
-    The run is judged by the claims that it kept, or by those of the plan `claims_of` as they are now. Raises
-    `UsageError` where there is no such plan, where it brings no claims, or where nothing can be written.
+    Args:
+        store: Folder of runs.
+        names: A run, or a baseline and a run.
+        output: Path of the page; None writes it into the run.
+        figures: Folder for the figures of the page; None writes no figures.
+        claims_of: Plan whose claims are judged; None judges the claims stored with the run.
+
+    Raises `UsageError` if the plan has no claims or a file cannot be written.
     """
     if len(names) > MAX_RUNS:
-        raise UsageError(f"a report holds one run or two, not {len(names)}; name the baseline, then the run")
+        raise UsageError(f"a report takes one run or two, not {len(names)}: give a baseline and a run")
     *before, name = names
     run = Store(store).find(name)
     file, records = read_run(run)
     if claims_of is not None:
         claims = load(claims_of).claims
         if not claims:
-            raise UsageError(f"the plan {claims_of} brings no claims; leave --claims out, or name one that does")
+            raise UsageError(f"the plan {claims_of} has no claims; name another plan or omit --claims")
         file = file.model_copy(update={"claims": claims})
     baseline = None
     if before:
@@ -57,31 +62,59 @@ def report_runs(
     written = [write_page(run, file, records, page, baseline)]
     if figures is not None:
         try:
-            written += reports.write_figures(file, records, figures, _read_traces(run, file, records))
+            written += reports.write_figures(file, records, figures, read_traces(run, file, records))
         except OSError as error:
-            raise UsageError(f"cannot write into {figures}: {error.strerror}; give another folder") from None
+            raise _cannot_write_into(figures, error, "--figures") from None
     return written
 
 
+def write_page(
+    run: Run, file: RunFile, records: Sequence[Record], page: Path, baseline: reports.Baseline | None = None
+) -> Path:
+    """Write the report of a run and return its path. Raises `UsageError` if that fails.
+
+    Args:
+        run: Where the run is stored; traces are read from there.
+        file: The run's description, whose claims are judged.
+        records: The records to report.
+        page: Path of the page.
+        baseline: Run to compare with, or None.
+    """
+    try:
+        return reports.write_page(file, records, page, read_traces(run, file, records), baseline)
+    except OSError as error:
+        raise UsageError(f"cannot write {page}: {error.strerror}; use `carousel report -o FILE`") from None
+
+
 def draw_gates(store: Path, name: str, case: str | None, output: Path | None) -> list[Path]:
-    """Write the figures of one case as SVG and PNG, and say where. Raises `UsageError`."""
+    """Draw the figures of one case as SVG and PNG and return their paths.
+
+    Args:
+        store: Folder of runs.
+        name: The run.
+        case: Name or key of the case; None draws the first case with traces.
+        output: Folder for the figures; None writes into the run.
+
+    Raises `UsageError` if the case is unknown or has nothing to draw, or if a figure cannot be written.
+    """
     run = Store(store).find(name)
     file, records = read_run(run)
-    record = _first_with_traces(records) if case is None else matching_case(named_cases(file, records), case)
+    record = _first_with_traces(records) if case is None else find_case(named_cases(file, records), case)
     drawings = reports.case_figures(file, records, record.key, load_traces(run, record))
     if not drawings:
-        raise UsageError(f"{record.key} has no curves and no traces to draw; plan `seed` measures them")
+        raise UsageError(f"{record.key} has no curves or traces to draw; run a plan that measures gates, such as seed")
     folder = output or run.folder / "figures" / record.key
     try:
         return reports.write_case_figures(drawings, folder)
     except OSError as error:
-        raise UsageError(f"cannot write into {folder}: {error.strerror}; give another folder with -o") from None
+        raise _cannot_write_into(folder, error, "-o") from None
 
 
 def list_cases(store: Path, name: str, case: str | None) -> list[str]:
-    """A line for each case that `draw_gates` can be asked for: its digest, and its name on the page."""
-    found = named_cases(*read_run(Store(store).find(name)))
-    return [f"{one.digest}  {one.title}" for one in (found if case is None else matching_cases(found, case))]
+    """Return one line per case that `draw_gates` accepts: its digest, and its name in the report."""
+    cases = named_cases(*read_run(Store(store).find(name)))
+    matching = cases if case is None else find_cases(cases, case)
+    return [f"{named.digest}  {named.title}" for named in matching]
 
 
 def _first_with_traces(records: Sequence[Record]) -> Record:
@@ -91,24 +124,5 @@ def _first_with_traces(records: Sequence[Record]) -> Record:
     raise UsageError("no case of this run has traces; run a plan that measures gates, such as seed-quick")
 
 
-def _read_traces(run: Run, file: RunFile, records: Sequence[Record]) -> dict[str, Traces]:
-    """The traces of the cases that a page shows; those that cannot be read are named on standard error."""
-    by_key = {record.key: record for record in records}
-    found: dict[str, Traces] = {}
-    for key in reports.shown_cases(file, records):
-        try:
-            if (traces := load_traces(run, by_key[key])) is not None:
-                found[key] = traces
-        except StoreError as error:
-            Console(stderr=True).print(f"[yellow]left out[/] {error}", highlight=False)
-    return found
-
-
-def write_page(
-    run: Run, file: RunFile, records: Sequence[Record], page: Path, baseline: reports.Baseline | None = None
-) -> Path:
-    """Write the page of a run. Raises `UsageError` if that fails."""
-    try:
-        return reports.write_page(file, records, page, _read_traces(run, file, records), baseline)
-    except OSError as error:
-        raise UsageError(f"cannot write {page}: {error.strerror}; `carousel report -o` writes it elsewhere") from None
+def _cannot_write_into(folder: Path, error: OSError, option: str) -> UsageError:
+    return UsageError(f"cannot write into {folder}: {error.strerror}; choose another folder with {option}")

@@ -1,118 +1,233 @@
-"""What `carousel run` does: choose the cases of a plan, execute them, print the leaderboard."""
+"""`carousel run`: choose the cases of a plan, execute them and print the leaderboard."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from bench.errors import UsageError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from bench.plans.plan import Plan
+import re
 import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.console import Console
 
+import arch
 import reports
+from bench.commands.output import print_json, print_lines, run_document
 from bench.commands.report import PAGE, write_page
-from bench.commands.stored_run import as_document
-from bench.plans.plan import Plan, first_line, load
+from bench.errors import FAILED, INTERRUPTED, OK, UsageError
+from bench.machine.environment import available_cores
+from bench.plans.plan import Plan, first_error, load
 from bench.plans.selection import select
+from bench.plugins import loader
 from bench.plugins.loader import Loaded
-from bench.runner.run import Outcome
+from bench.runner.request import Request
+from bench.runner.run import Outcome, describe, execute
 from results import Probe
+from results.specs import Spec
 
 MAX_COMMAND = 4000
-"""Characters of a command that are kept: enough to repeat any that a person typed."""
+"""Maximum length of a stored command in characters."""
 
 PRIVATE_OPTIONS = ("--store",)
-"""Options whose values are paths of this machine; a stored command leaves them out."""
+"""Options whose values are paths of this machine; a stored command omits them."""
+
+MIN_WORKER_BYTES = 256 << 20
+"""About what a worker uses before its first job."""
+MAX_WORKER_BYTES = 1 << 60
+"""Larger than the memory of any machine, and accepted by the operating system as a limit."""
+
+AMOUNT = re.compile(r"[0-9._]+\s*[a-z]*", re.IGNORECASE)
+"""A number with an optional unit; `pydantic.ByteSize` alone would ignore whatever follows the unit."""
 
 
-def choose(
-    plan_name: str,
-    *,
-    archs: Sequence[str],
-    tasks: Sequence[str],
-    lengths: str | None,
-    seeds: int | None,
-    params: int | None,
-    width: int | None,
-    measure: str | None,
-) -> Plan:
-    """The plan with the user's choices in place of its own. Raises `UsageError`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """The options of `carousel run`. None stands for the plan's or the machine's default."""
 
-    Architectures, tasks or lengths of the user's choice leave out the plan's further grids.
+    plan: str
+    """Name or path."""
+    archs: Sequence[str]
+    """Patterns: names, globs, additions and exclusions."""
+    tasks: Sequence[str]
+    """Patterns, like `archs`."""
+    lengths: str | None
+    """Numbers separated by commas."""
+    seeds: int | None
+    params: int | None
+    width: int | None
+    measure: str | None
+    """Names of probes separated by commas."""
+    device: str
+    workers: int | None
+    lanes: int | None
+    """Value of `--lanes`, the old name of `--workers`."""
+    scheduler: str | None
+    """Address of a dask scheduler."""
+    repeat: int
+    timeout: float | None
+    """Time limit per case in seconds."""
+    memory: str | None
+    """Memory limit per worker, as text."""
+    store: Path
+    resume: bool
+    dry_run: bool
+    quiet: bool
+    plugin_files: Sequence[Path]
+    as_json: bool
+
+
+def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
+    """Execute a plan and return the exit code. `arguments` are stored with the run as its command.
+
+    Raises `UsageError` if the options are invalid, before anything is executed.
     """
-    plan = load(plan_name)
+    _check(options)
+    memory_bytes = None if options.memory is None else parse_memory(options.memory)
+    loaded = loader.load(options.plugin_files)
+    plan = choose_plan(options)
+    request = Request(
+        plan_name=Path(options.plan).stem,
+        plan=plan,
+        store=options.store,
+        command=command_line(arguments),
+        device=options.device,
+        workers=options.workers or options.lanes or available_cores(),
+        scheduler=options.scheduler,
+        repeat=options.repeat,
+        timeout=options.timeout,
+        memory_bytes=memory_bytes,
+        resume=options.resume,
+        plugins=loaded.plugins,
+    )
+    console = Console(stderr=options.as_json)
+    print_lines(_plugin_warnings(loaded, plan), console, style="yellow")
+    if options.dry_run:
+        describe(request, console)
+        return OK
+    try:
+        outcome = execute(request, console, quiet=options.quiet or options.as_json)
+    except KeyboardInterrupt:
+        console.print("stopped: finished cases are saved; rerun the same command to resume")
+        return INTERRUPTED
+    finish_run(outcome, console, as_json=options.as_json)
+    return OK if outcome.complete else FAILED
+
+
+def choose_plan(options: RunOptions) -> Plan:
+    """Return the plan with the user's options in place of its own values. Raises `UsageError`.
+
+    Choosing architectures, tasks or lengths drops the plan's extra grids.
+    """
+    plan = load(options.plan)
     changes: dict[str, Any] = {}
-    if archs:
-        changes["archs"] = select("architecture", plan.archs, archs, _registered("arch"))
-    if tasks:
-        changes["tasks"] = select("task", plan.tasks, tasks, _registered("tasks"))
-    if lengths is not None:
-        changes["lengths"] = tuple(_whole_number("--lengths", text, 1) for text in lengths.split(","))
-    if seeds is not None:
-        changes["seeds"] = _whole_number("--seeds", seeds, 1)
-    if params is not None and width is not None:
-        raise UsageError("give --params, a budget, or --width, not both")
-    if params is not None or width is not None:
-        changes |= {"params": params, "width": width}
+    if options.archs:
+        changes["archs"] = select("architecture", plan.archs, options.archs, _names_in("arch"))
+    if options.tasks:
+        changes["tasks"] = select("task", plan.tasks, options.tasks, _names_in("tasks"))
+    if options.lengths is not None:
+        changes["lengths"] = tuple(_whole_number("--lengths", text) for text in options.lengths.split(","))
+    if options.seeds is not None:
+        changes["seeds"] = _whole_number("--seeds", options.seeds)
+    if options.params is not None and options.width is not None:
+        raise UsageError("--params and --width exclude each other: give one of them")
+    if options.params is not None or options.width is not None:
+        changes |= {"params": options.params, "width": options.width}
     if {"archs", "tasks", "lengths"} & changes.keys():
         changes["extra"] = ()
-    if measure is not None:
-        changes["measure"] = _probes(measure)
+    if options.measure is not None:
+        changes["measure"] = _probes(options.measure)
     try:
         return Plan.model_validate(dict(plan) | changes)
     except ValidationError as error:
-        raise UsageError(f"the plan {plan_name} with these options: {first_line(error)}") from None
+        raise UsageError(f"invalid options for the plan {options.plan}: {first_error(error)}") from None
+
+
+def parse_memory(text: str) -> int:
+    """Return the number of bytes in `4GiB`, `500 MB` or `1073741824`. Raises `UsageError`."""
+    try:
+        size = int(TypeAdapter(ByteSize).validate_python(text)) if AMOUNT.fullmatch(text.strip()) else None
+    except (ValidationError, OverflowError):
+        size = None
+    if size is None or size > MAX_WORKER_BYTES:
+        raise UsageError(f"--memory takes an amount such as 4GiB or 500MB, not {text!r}")
+    if size < MIN_WORKER_BYTES:
+        raise UsageError(f"--memory {text} is too little: a worker needs at least {MIN_WORKER_BYTES >> 20}MiB")
+    return size
+
+
+def check_device(device: str) -> None:
+    """Raise `UsageError` if `device` is unknown or not available."""
+    if device == "cpu":
+        return
+    if device.startswith("cuda:"):
+        raise UsageError(f"--device must be cpu or cuda, not {device!r}; select a GPU with CUDA_VISIBLE_DEVICES")
+    if device != "cuda":
+        raise UsageError(f"--device must be cpu or cuda, not {device!r}")
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA device on this machine; use --device cpu")
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """The command as a user can repeat it, without paths of this machine."""
-    kept: list[str] = []
+    """Return the command as text that a user can repeat, without paths of this machine."""
+    retained: list[str] = []
     words = iter(arguments)
     for word in words:
         if word in PRIVATE_OPTIONS:
             next(words, None)
         elif not word.startswith(tuple(f"{option}=" for option in PRIVATE_OPTIONS)):
             option, sign, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
-            kept.append(f"{option}{sign}{Path(value).name}" if value.endswith((".toml", ".py")) else word)
-    return shlex.join(["carousel", *kept])[:MAX_COMMAND]
+            retained.append(f"{option}{sign}{Path(value).name}" if value.endswith((".toml", ".py")) else word)
+    return shlex.join(["carousel", *retained])[:MAX_COMMAND]
 
 
 def finish_run(outcome: Outcome, console: Console, *, as_json: bool) -> None:
-    """Write the page, then print the leaderboard and the page's path, or one JSON document."""
+    """Write the report, then print the leaderboard and the report's path, or one JSON document."""
     page = write_page(outcome.run, outcome.file, outcome.records, outcome.run.folder / PAGE)
     if as_json:
-        print(as_document(outcome.file, outcome.records))
+        print_json(run_document(outcome.file, outcome.records))
         return
     reports.render_terminal(outcome.file, outcome.records, console=console)
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 
-def _registered(room: str) -> Any:
-    def names() -> list[str]:
+def _check(options: RunOptions) -> None:
+    check_device(options.device)
+    if options.workers is not None and options.lanes is not None:
+        raise UsageError("--lanes is the old name of --workers: give only --workers")
+    workers = options.lanes if options.workers is None else options.workers
+    if workers is not None:
+        _whole_number("--workers", workers)
+    if workers is not None and options.scheduler is not None:
+        raise UsageError("--workers and --scheduler exclude each other: a scheduler brings its own workers")
+    _whole_number("--repeat", options.repeat)
+    if options.timeout is not None and not options.timeout > 0:
+        raise UsageError(f"--timeout must be more than 0 seconds, not {options.timeout:g}")
+    if options.dry_run and options.as_json:
+        raise UsageError("--dry-run and --json exclude each other: a dry run has no results to print")
 
-        found: list[str] = importlib.import_module(room).names()
-        return found
+
+def _names_in(package: str) -> Callable[[], list[str]]:
+    """Return a function that lists the registered names; the package is imported only if it is called."""
+
+    def names() -> list[str]:
+        registered: list[str] = importlib.import_module(package).names()
+        return registered
 
     return names
 
 
-def _whole_number(option: str, given: str | int, least: int) -> int:
+def _whole_number(option: str, value: str | int) -> int:
     try:
-        number = int(given)
+        number = int(value)
     except ValueError:
-        raise UsageError(f"{option} takes whole numbers, not {given!r}") from None
-    if number < least:
-        raise UsageError(f"{option} must be at least {least}, not {number}")
+        raise UsageError(f"{option} takes whole numbers, not {value!r}") from None
+    if number < 1:
+        raise UsageError(f"{option} must be at least 1, not {number}")
     return number
 
 
@@ -121,19 +236,20 @@ def _probes(text: str) -> tuple[Probe, ...]:
     wanted = [name.strip() for name in text.split(",")]
     for name in wanted:
         if name not in known:
-            raise UsageError(f"--measure: no probe {name!r}; there are {', '.join(known)}")
+            raise UsageError(f"--measure: unknown probe {name!r}; choose from {', '.join(known)}")
     return tuple(probe for probe in known if probe in wanted)
 
 
-def remark(loaded: Loaded, plan: Plan, console: Console) -> None:
-    """Say which plugins are disabled, and which files were given that no case of the plan asks for."""
-    import arch
-
-    asked = {spec.partition(":")[0] for grid in plan.grids() for spec in (*grid.archs, *grid.tasks)}
-    said = [f"the plugin {one.name} is disabled: {one.reason}" for one in loaded.disabled if one.name not in asked]
+def _plugin_warnings(loaded: Loaded, plan: Plan) -> list[str]:
+    """Return a warning for each disabled plugin, and for each given plugin file that the plan does not use."""
+    used = {Spec.parse_stored(spec).name for grid in plan.grids() for spec in (*grid.archs, *grid.tasks)}
+    warnings = [
+        f"the plugin {plugin.name} is disabled: {plugin.reason}"
+        for plugin in loaded.disabled
+        if plugin.name not in used
+    ]
     for plugin in loaded.plugins:
-        if plugin.source is not None and plugin.name not in asked:
+        if plugin.source is not None and plugin.name not in used:
             option = "-a" if plugin.name in arch.names() else "-t"
-            said.append(f"no case asks for the plugin {plugin.name}; {option} +{plugin.name} adds it to the plan's own")
-    for line in said:
-        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            warnings.append(f"the plan does not use the plugin {plugin.name}; add it with {option} +{plugin.name}")
+    return warnings

@@ -1,27 +1,40 @@
-"""Read a stored run for the commands that show or report it."""
+"""Read stored runs. Unreadable files are skipped with a warning, so that one bad file does not hide a run."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from rich.console import Console
-
-from results import Record, Run, RunFile
-
-
-def as_document(file: RunFile, records: Sequence[Record]) -> str:
-    """A run and its records as one JSON document."""
-    return json.dumps(
-        {"run": file.model_dump(mode="json"), "records": [record.model_dump(mode="json") for record in records]},
-        indent=1,
-    )
+import reports
+from bench.commands.output import warn_skipped
+from results import Record, Run, RunFile, Store, StoreError, Traces, load_traces
 
 
 def read_run(run: Run) -> tuple[RunFile, list[Record]]:
-    """A run and its readable records in the order of its cases; damaged files are named on standard error."""
+    """Return a run and its readable records in the order of its cases."""
     file = run.file()
     records, damaged = run.read()
     for damage in damaged:
-        Console(stderr=True).print(f"[yellow]left out[/] {damage}", highlight=False)
+        warn_skipped(damage)
     return file, [records[case.key] for case in file.cases if case.key in records]
+
+
+def read_runs(store: Store) -> Iterator[tuple[RunFile, list[Record]]]:
+    """Yield every readable run of a store."""
+    for run in store.runs():
+        try:
+            yield read_run(run)
+        except StoreError as error:
+            warn_skipped(error)
+
+
+def read_traces(run: Run, file: RunFile, records: Sequence[Record]) -> dict[str, Traces]:
+    """Return the traces of the cases that a report shows, by case key."""
+    by_key = {record.key: record for record in records}
+    traces_by_key: dict[str, Traces] = {}
+    for key in reports.shown_cases(file, records):
+        try:
+            if (traces := load_traces(run, by_key[key])) is not None:
+                traces_by_key[key] = traces
+        except StoreError as error:
+            warn_skipped(error)
+    return traces_by_key

@@ -1,9 +1,8 @@
-"""What `carousel validate` does: check architectures and tasks, and print each verdict."""
+"""`carousel validate`: check architectures and tasks, and print each verdict."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,60 +11,65 @@ import typer
 
 import arch
 import tasks
+from bench.commands.output import print_json
 from bench.errors import FAILED, OK, UsageError
 from bench.plugins.loader import Loaded, load
 from bench.validation.checker import Verdict, validate_arch, validate_task
+from results.specs import Spec
 
 
-def validate(names: Sequence[str], files: Sequence[Path], *, as_json: bool) -> int:
-    """Print what was found of these names, or of the plugins, or of all there is; the exit code.
+def validate_names(specs: Sequence[str], files: Sequence[Path], *, as_json: bool) -> int:
+    """Validate `specs`, print the verdicts, and return the exit code.
 
-    Raises `UsageError` for a name there is not and a plugin that cannot be loaded.
+    Without specs, validate the plugins in `files`; without files, validate every architecture and task.
+    Raises `UsageError` for an unknown name and for a plugin in `files` that cannot be loaded.
     """
     loaded = load(files)
     given = {file.stem for file in files}
-    for one in loaded.disabled:
-        if one.name in given:
-            raise UsageError(f"the plugin {one.name} is disabled: {one.reason}")
-        typer.echo(f"carousel: the plugin {one.name} is disabled: {one.reason}", err=True)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # threads that wait for each other cost more than such small tensors bring
+    for plugin in loaded.disabled:
+        message = f"the plugin {plugin.name} is disabled: {plugin.reason}"
+        if plugin.name in given:
+            raise UsageError(message)
+        typer.echo(f"carousel: {message}", err=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on tensors this small, synchronising threads costs more than they save
     try:
         verdicts = []
-        for verdict in _verdicts(names, given, loaded):
+        for verdict in _verdicts(specs, given, loaded):
             verdicts.append(verdict)
             if not as_json:
-                _tell(verdict)
+                _print_verdict(verdict)
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
     if as_json:
-        print(json.dumps({"validated": [dataclasses.asdict(verdict) for verdict in verdicts]}, indent=1))
+        print_json({"validated": [dataclasses.asdict(verdict) for verdict in verdicts]})
     return FAILED if any(verdict.failed for verdict in verdicts) else OK
 
 
-def _verdicts(names: Sequence[str], given: set[str], loaded: Loaded) -> Iterator[Verdict]:
+def _verdicts(specs: Sequence[str], given: set[str], loaded: Loaded) -> Iterator[Verdict]:
+    """Yield a verdict per spec, after all names are known to exist."""
     digests = {plugin.name: plugin.digest for plugin in loaded.plugins}
-    wanted = list(names) or sorted(given) or [*arch.names(), *tasks.names()]
-    kinds: list[tuple[str, Callable[[str], Verdict]]] = []
-    for spec in dict.fromkeys(wanted):
-        name = spec.partition(":")[0].strip()
-        rooms = [check for room, check in ((arch, validate_arch), (tasks, validate_task)) if name in room.names()]
-        if not rooms:
+    pending: list[tuple[str, Callable[[str], Verdict]]] = []
+    for spec in dict.fromkeys(list(specs) or sorted(given) or [*arch.names(), *tasks.names()]):
+        name = Spec.parse_stored(spec).name
+        packages = ((arch, validate_arch), (tasks, validate_task))
+        checks = [check for package, check in packages if name in package.names()]
+        if not checks:
             known = ", ".join([*arch.names(), *tasks.names()])
-            raise UsageError(f"no architecture or task {name!r}; there are {known}")
-        kinds += [(spec, check) for check in rooms]
-    for spec, check in kinds:
+            raise UsageError(f"no architecture or task {name!r}; choose from {known}")
+        pending += [(spec, check) for check in checks]
+    for spec, check in pending:
         try:
             verdict = check(spec)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        yield dataclasses.replace(verdict, plugin=digests.get(verdict.name.partition(":")[0]))
+        yield dataclasses.replace(verdict, plugin=digests.get(Spec.parse_stored(verdict.name).name))
 
 
-def _tell(verdict: Verdict) -> None:
+def _print_verdict(verdict: Verdict) -> None:
     count = len(verdict.results)
-    who = verdict.name if verdict.plugin is None else f"{verdict.name} (plugin {verdict.plugin})"
-    held = f"all {count} checks passed" if not verdict.failed else f"{len(verdict.failed)} of {count} checks failed"
-    typer.echo(f"{who}: {held}" + ("" if verdict.state is None else f"; {verdict.state}"))
+    name = verdict.name if verdict.plugin is None else f"{verdict.name} (plugin {verdict.plugin})"
+    outcome = f"all {count} checks passed" if not verdict.failed else f"{len(verdict.failed)} of {count} checks failed"
+    typer.echo(f"{name}: {outcome}" + ("" if verdict.state is None else f"; {verdict.state}"))
     for result in verdict.failed:
         typer.echo(f"  {result}")

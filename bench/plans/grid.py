@@ -8,50 +8,48 @@ from results import Case
 
 
 def cases(plan: Plan) -> list[Case]:
-    """The plan's grids, every case checked: that its task can be asked, and that its model can be built.
+    """Return the cases of all grids of a plan, each once.
 
-    Raises `UsageError` for an unknown name, a wrong option or an impossible size.
+    Raises `UsageError` for an unknown name, an invalid option, or a size or length that is impossible.
     """
-    found = [case for grid in plan.grids() for case in _grid(grid)]
-    return list({case.key: case for case in found}.values())
+    all_cases = [case for grid in plan.grids() for case in _cases_of_grid(grid)]
+    return list({case.key: case for case in all_cases}.values())
 
 
-def _grid(plan: Plan) -> list[Case]:
+def _cases_of_grid(plan: Plan) -> list[Case]:
     import arch
     import tasks
     from bench.training.model import check_model
 
-    found = []
     try:
         archs = [arch.get(spec) for spec in plan.archs]
-        built = [tasks.build(spec) for spec in plan.tasks]
-        digests = [task.data_digest for task in built]
-        for task in built:
+        built_tasks = [tasks.build(spec) for spec in plan.tasks]
+        data_digests = [task.data_digest for task in built_tasks]
+        for task in built_tasks:
             for length in plan.lengths:
                 task.check_length(length)
-                for at in plan.protocol_of(str(task), length).evaluate_at:
-                    if isinstance(at, int):
-                        task.check_length(at)
-            for a in archs:
-                check_model(a, task, depth=plan.depth, params=plan.params, width=plan.width)
+                for tested_length in plan.protocol_of(str(task), length).evaluate_at:
+                    if isinstance(tested_length, int):
+                        task.check_length(tested_length)
+            for each in archs:
+                check_model(each, task, depth=plan.depth, params=plan.params, width=plan.width)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    for task, data in zip(built, digests, strict=True):
-        for length in plan.lengths:
-            for seed in range(plan.seeds):
-                found += [
-                    Case(
-                        arch=str(a),
-                        task=str(task),
-                        task_version=task.version,
-                        task_data=data,
-                        length=length,
-                        depth=plan.depth,
-                        params=plan.params,
-                        width=plan.width,
-                        seed=seed,
-                        protocol=plan.protocol_of(str(task), length),
-                    )
-                    for a in archs
-                ]
-    return found
+    return [
+        Case(
+            arch=str(each),
+            task=str(task),
+            task_version=task.version,
+            task_data=data_digest,
+            length=length,
+            depth=plan.depth,
+            params=plan.params,
+            width=plan.width,
+            seed=seed,
+            protocol=plan.protocol_of(str(task), length),
+        )
+        for task, data_digest in zip(built_tasks, data_digests, strict=True)
+        for length in plan.lengths
+        for seed in range(plan.seeds)
+        for each in archs
+    ]

@@ -1,4 +1,7 @@
-"""Plans: a named set of cases and probes, written in TOML. The folder `bench/plans/` is the registry."""
+"""Plans: named sets of cases and probes, written in TOML.
+
+Every `*.toml` file in this folder is a plan that ships with Carousel.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,17 @@ from pydantic import Field, ValidationError, model_validator
 
 from bench.errors import UsageError
 from results import Claim, Probe, Protocol, Strict
+from results.specs import Spec
 
 FOLDER = Path(__file__).parent
 TIMED: frozenset[Probe] = frozenset(("latency", "streaming"))
-"""The probes that need a quiet machine; the others run where a case is trained."""
+"""The probes that need a quiet machine. The others run right after training, in the same job."""
 STREAMED_SHARE = 5
-"""Of several streams together a fifth of the steps is timed: their mean is asked, not their rarest step."""
+"""Batches of streams are timed on one step in this many, because only their mean is reported."""
 MAX_FILE_BYTES = 16 << 10
-"""The cost of dotted keys is quadratic in the reader of TOML; this much takes it under a second."""
+"""The TOML parser takes quadratic time for dotted keys. A file of this size is parsed in under a second."""
 
-Spec = Annotated[str, Field(min_length=1, max_length=400)]
+SpecText = Annotated[str, Field(min_length=1, max_length=400)]
 Length = Annotated[int, Field(ge=1, le=1 << 24)]
 
 
@@ -30,50 +34,52 @@ class Timing(Strict):
     """How the timing probes measure."""
 
     positions: Annotated[tuple[Length, ...], Field(min_length=1)] = (1, 16, 128, 1024, 4096)
-    """Places in a stream at which a step is timed."""
+    """Positions in a stream at which a step is timed."""
     steps: Annotated[int, Field(ge=10, le=1_000_000)] = 1000
-    """Timed steps at each position, in as many blocks as there are."""
+    """Timed steps at each position, divided into `blocks`."""
     blocks: Annotated[int, Field(ge=1, le=1000)] = 5
-    """Times that everything is measured, the models of a group taking turns."""
+    """Number of times that everything is measured. The models of a group take turns, block by block."""
     streams: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...] = (1, 8, 64)
-    """How many streams are stepped together, as a batch."""
+    """Batch sizes at which a step is timed."""
     streams_position: Length = 128
-    """The place in each of those streams."""
+    """Position in each stream of a batch at which a step is timed."""
     block_seconds: Annotated[float, Field(gt=0, le=60)] = 0.02
+    """Target duration of one latency sample, in seconds."""
     batch: Length = 32
+    """Batch size of the timed forward passes and training steps."""
 
     @property
     def times_one_stream(self) -> bool:
-        """Whether a batch of one stream is timed where one stream is timed anyway."""
+        """Whether a batch of one stream is timed at a position where a single stream is timed anyway."""
         return 1 in self.streams and self.streams_position in self.positions
 
 
 class Override(Strict):
-    """What differs for the cases of some tasks or lengths."""
+    """Changes to the protocol for some tasks or lengths. An empty tuple stands for all of them."""
 
-    tasks: tuple[Spec, ...] = ()
+    tasks: tuple[SpecText, ...] = ()
     lengths: tuple[Length, ...] = ()
     protocol: dict[str, Any]
 
 
 class Extra(Strict):
-    """Further cases beside the grid; what is left out is as in the grid."""
+    """An additional grid of cases. Omitted fields have the values of the plan's own grid."""
 
-    archs: tuple[Spec, ...] = ()
-    tasks: tuple[Spec, ...] = ()
+    archs: tuple[SpecText, ...] = ()
+    tasks: tuple[SpecText, ...] = ()
     lengths: tuple[Length, ...] = ()
     seeds: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """The plan's number, or fewer; never more than the plan has."""
+    """Number of seeds, at most that of the plan; None for that of the plan."""
     protocol: dict[str, Any] = Field(default_factory=dict)
     """Fields that differ from the plan's protocol."""
 
 
 class Plan(Strict):
-    """A grid of cases and what is measured of each."""
+    """A grid of cases, and what is measured for each."""
 
     summary: str
-    archs: Annotated[tuple[Spec, ...], Field(min_length=1)]
-    tasks: Annotated[tuple[Spec, ...], Field(min_length=1)]
+    archs: Annotated[tuple[SpecText, ...], Field(min_length=1)]
+    tasks: Annotated[tuple[SpecText, ...], Field(min_length=1)]
     lengths: Annotated[tuple[Length, ...], Field(min_length=1)]
     seeds: Annotated[int, Field(ge=1, le=10_000)]
     depth: Annotated[int, Field(ge=1, le=1000)] = 2
@@ -87,17 +93,17 @@ class Plan(Strict):
     timing: Timing = Timing()
 
     @model_validator(mode="after")
-    def _claims_are_about_protocols_that_exist(self) -> Self:
+    def _claims_name_known_protocol_fields(self) -> Self:
         for claim in self.claims:
             against = claim.against.cases if claim.against is not None else None
             for cases in filter(None, (claim.cases, against)):
                 for field in cases.protocol.keys() - Protocol.model_fields.keys():
-                    raise ValueError(f"claim {claim.name}: a protocol has no {field!r}")
+                    raise ValueError(f"claim {claim.name}: a protocol has no field {field!r}")
         return self
 
     def grids(self) -> list[Plan]:
-        """The plan's grid, and each of the further ones as a plan of its own."""
-        further = [
+        """Return the plan's own grid and each extra grid, every one as a plan."""
+        extras = [
             self.model_copy(
                 update={
                     "archs": extra.archs or self.archs,
@@ -110,75 +116,80 @@ class Plan(Strict):
             )
             for extra in self.extra
         ]
-        return [self, *further]
+        return [self, *extras]
 
     def protocol_of(self, task: str, length: int) -> Protocol:
-        """The protocol of one task at one length. Raises `UsageError` for impossible values."""
+        """Return the protocol of one task at one length. Raises `UsageError` for invalid values."""
         fields = dict(self.protocol)
         for override in self.override:
-            named = not override.tasks or task in override.tasks or task.partition(":")[0] in override.tasks
-            if named and (not override.lengths or length in override.lengths):
+            applies = not override.tasks or task in override.tasks or Spec.parse_stored(task).name in override.tasks
+            if applies and (not override.lengths or length in override.lengths):
                 fields |= override.protocol
         try:
             protocol = Protocol.model_validate_json(json.dumps(fields))
         except ValidationError as error:
-            raise UsageError(f"the plan's protocol: {first_line(error)}") from None
-        fresh, fixed = protocol.steps, (protocol.train_sequences, protocol.epochs)
-        if (fresh is None) == (None in fixed) or (fresh is not None and fixed != (None, None)):
-            raise UsageError("the plan's protocol must give steps, or train_sequences and epochs")
+            raise UsageError(f"invalid protocol: {first_error(error)}") from None
+        steps, fixed_set = protocol.steps, (protocol.train_sequences, protocol.epochs)
+        if (steps is None) == (None in fixed_set) or (steps is not None and fixed_set != (None, None)):
+            raise UsageError("invalid protocol: give either steps, or train_sequences and epochs")
         if protocol.fit_sequences > (protocol.train_sequences or 0):
-            raise UsageError("the plan's protocol: fit_sequences are some of train_sequences, and cannot be more")
+            raise UsageError(
+                f"invalid protocol: fit_sequences ({protocol.fit_sequences:,}) must not exceed "
+                f"train_sequences ({protocol.train_sequences or 0:,})"
+            )
         if protocol.train_lengths == "up_to" and protocol.steps is None:
-            raise UsageError("the plan's protocol: train_lengths = up_to needs fresh batches; give steps")
+            raise UsageError("invalid protocol: train_lengths = 'up_to' needs fresh batches: give steps, not epochs")
         return protocol
 
 
 def names() -> list[str]:
-    """The plans that ship with Carousel."""
+    """Return the names of the plans that ship with Carousel."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def load(name: str) -> Plan:
-    """The plan of that name, or in that TOML file. Raises `UsageError`."""
+    """Return the shipped plan of that name, or the plan in that TOML file. Raises `UsageError`."""
     path = FOLDER / f"{name}.toml" if name in names() else Path(name)
-    if path.suffix != ".toml" or not os.path.isfile(path):  # noqa: PTH113  (it takes any name, however long)
+    if path.suffix != ".toml" or not os.path.isfile(path):  # noqa: PTH113  (accepts names of any length)
         close = difflib.get_close_matches(name, names(), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UsageError(f"no plan {name!r}{hint}; there are {', '.join(names())}, or give a .toml file")
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise UsageError(f"no plan {name!r}{hint}; choose from {', '.join(names())}, or give a .toml file")
     if path.stat().st_size > MAX_FILE_BYTES:
-        raise UsageError(f"the plan {path} is larger than {MAX_FILE_BYTES >> 10} KiB")
+        raise UsageError(f"the plan {path} is too large: at most {MAX_FILE_BYTES >> 10} KiB are read")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         plan = Plan.model_validate_json(json.dumps(content))
     except OSError as error:
         raise UsageError(f"cannot read the plan {path}: {error.strerror}") from None
     except ValidationError as error:
-        raise UsageError(f"the plan {path}: {first_line(error)}") from None
+        raise UsageError(f"invalid plan {path}: {first_error(error)}") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or an integer of thousands of digits
-        raise UsageError(f"the plan {path} is not TOML that can be read: {error}") from None
+        raise UsageError(f"the plan {path} is not valid TOML: {error}") from None
     except TypeError:
-        raise UsageError(f"the plan {path} holds a date or time, which no field of a plan takes") from None
+        raise UsageError(f"the plan {path} contains a date or time: no field accepts one") from None
     if (plan.params is None) == (plan.width is None):
-        raise UsageError(f"the plan {path} must give either params or width")
+        raise UsageError(f"invalid plan {path}: give either params or width")
     _check_overrides(plan, path)
     return plan
 
 
 def _check_overrides(plan: Plan, path: Path) -> None:
-    """Raises `UsageError` for an override that no case of the whole plan meets."""
+    """Raise `UsageError` if an override names a task or a length that the plan does not have."""
     specs = {spec for grid in plan.grids() for spec in grid.tasks}
-    known = specs | {spec.partition(":")[0] for spec in specs}
+    known = specs | {Spec.parse_stored(spec).name for spec in specs}
     lengths = {length for grid in plan.grids() for length in grid.lengths}
     for override in plan.override:
         for task in set(override.tasks) - known:
-            raise UsageError(f"the plan {path}: override names the task {task!r}, which is not in the plan")
+            raise UsageError(f"invalid plan {path}: an override names the task {task!r}, which the plan does not have")
         for length in set(override.lengths) - lengths:
-            raise UsageError(f"the plan {path}: override names the length {length}, which is not in the plan")
+            raise UsageError(
+                f"invalid plan {path}: an override names the length {length}, which the plan does not have"
+            )
 
 
-def first_line(error: ValidationError) -> str:
-    """What pydantic says first, in one line."""
+def first_error(error: ValidationError) -> str:
+    """Return the first error that pydantic found, in one line."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    where = where.encode("unicode_escape").decode()
-    return f"{where}: {first['msg'].lower()}" if where else first["msg"].lower()
+    field = ".".join(str(part) for part in first["loc"])
+    field = field.encode("unicode_escape").decode()
+    return f"{field}: {first['msg'].lower()}" if field else first["msg"].lower()

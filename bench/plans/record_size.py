@@ -1,7 +1,7 @@
-"""Whether what a plan measures of one case fits into a record: said before anything is trained, not after.
+"""Estimate the size of a record before a run starts, so that an oversized plan is refused before training.
 
-A record may hold so many values and so many strings (`results/store/document.py`). What it will hold follows
-from the plan: the samples and blocks of each timing in each process, and the looks at validation data.
+`results/store/document.py` limits the values and strings of a record. The estimate follows from the plan: the samples
+and blocks of each timing in each process, and the number of evaluations during training.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from results import Block, Case, EvalPoint, Measurement, Protocol, Record
 from results.store import MAX_QUOTES, MAX_VALUES
 
 FULL = 0.9
-"""Share of a record that timings and training may take: the rest of it is scores, lines, traces and names."""
-CLOCKED = 3
-"""A forward pass of one sequence and of a batch, and a training step."""
-BESIDE_A_POSITION = 5
-"""The size of the state; the FLOPs and bytes of a step, and how fast the machine can do and move them."""
-BESIDE_ALL = 10
-"""The first call, the clock's own cost, peaks of memory, FLOPs of whole sequences, likewise by process."""
+"""Share of a record available to timings and training. The rest holds scores, traces and names."""
+LATENCY_TIMINGS = 3
+"""Forward pass of one sequence, forward pass of a batch, and training step."""
+VALUES_PER_POSITION = 5
+"""Per position: state size, FLOPs and bytes of a step, and the machine's peak rates for both."""
+OTHER_MEASUREMENTS = 10
+"""First call, clock overhead, peak memory and FLOPs of whole sequences, per process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Size:
-    """What a part of a record takes, in commas and quotation marks of its file."""
+class Size:
+    """Size of a part of a record, counted as the store does: by commas and quotation marks in its file."""
 
     values: int
     quotes: int
 
 
-def _size(text: str) -> _Size:
-    return _Size(values=text.count(",") + 1, quotes=text.count('"'))
+def _size(text: str) -> Size:
+    return Size(values=text.count(",") + 1, quotes=text.count('"'))
 
 
 BLOCK = _size(Block(calibration_seconds=1, load=0, steal_share=0, waiting_share=0, switches=0).model_dump_json())
@@ -42,50 +42,50 @@ POINT = _size(EvalPoint(step=1, train_loss=0, validation_loss=0, validation_scor
 
 
 def check_record_size(plan: Plan, cases: list[Case], repeat: int) -> None:
-    """Raises `UsageError` where a case's record would be too large to be stored."""
-    timed = timed_bytes(plan, repeat)
+    """Raise `UsageError` if the record of a case would be too large to store."""
+    timed = timing_size(plan, repeat)
     if (share := _share(timed)) > FULL:
         timing = plan.timing
         raise UsageError(
-            f"the plan's timings would fill {share / FULL:.1f} times what a record can hold: {len(timing.positions)} "
-            f"positions of {timing.steps:,} steps in {timing.blocks:,} blocks, in {repeat:,} "
-            f"process{'es' if repeat > 1 else ''}; ask for fewer positions, steps or blocks, or a smaller --repeat"
+            f"the timings need {share / FULL:.1f} times the space of a record: {len(timing.positions)} positions of "
+            f"{timing.steps:,} steps in {timing.blocks:,} blocks, in {repeat:,} process{'es' if repeat > 1 else ''}; "
+            "use fewer positions, steps or blocks, or a smaller --repeat"
         )
     for protocol in {case.protocol for case in cases}:
-        looks = _looks(protocol)
-        trained = _Size(values=timed.values + looks * POINT.values, quotes=timed.quotes + looks * POINT.quotes)
-        if (share := _share(trained)) > FULL:
+        count = _evaluations(protocol)
+        total = Size(values=timed.values + count * POINT.values, quotes=timed.quotes + count * POINT.quotes)
+        if (share := _share(total)) > FULL:
             raise UsageError(
-                f"{looks:,} looks at validation data with the plan's timings would fill {share / FULL:.1f} times what "
-                f"a record can hold; evaluate_every is {protocol.evaluate_every:,} steps: let it be more"
+                f"{count:,} evaluations and the timings need {share / FULL:.1f} times the space of a record; "
+                f"raise evaluate_every, which is {protocol.evaluate_every:,} steps"
             )
 
 
-def timed_bytes(plan: Plan, repeat: int) -> _Size:
-    """Estimate what the timing probes add to a record."""
-    timing, samples, blocks, measurements = plan.timing, 0, 0, BESIDE_ALL
+def timing_size(plan: Plan, repeat: int) -> Size:
+    """Estimate what the timing probes add to a record if every timing is repeated in `repeat` processes."""
+    timing, samples, blocks, measurements = plan.timing, 0, 0, OTHER_MEASUREMENTS
     if "latency" in plan.measure:
-        samples += CLOCKED * timing.blocks
-        blocks += CLOCKED * timing.blocks
-        measurements += CLOCKED
+        samples += LATENCY_TIMINGS * timing.blocks
+        blocks += LATENCY_TIMINGS * timing.blocks
+        measurements += LATENCY_TIMINGS
     if "streaming" in plan.measure:
-        alone = int(timing.times_one_stream)  # it has the samples of the position
-        batched = len(timing.streams) - alone
-        places = ((len(timing.positions) + alone, timing.steps), (batched, -(-timing.steps // STREAMED_SHARE)))
-        for count, steps in places:
+        single = int(timing.times_one_stream)  # has as many samples as a position
+        batched = len(timing.streams) - single
+        groups = ((len(timing.positions) + single, timing.steps), (batched, -(-timing.steps // STREAMED_SHARE)))
+        for count, steps in groups:
             samples += count * -(-steps // timing.blocks) * timing.blocks
             blocks += count * timing.blocks
             measurements += count
-        measurements += BESIDE_A_POSITION * len(timing.positions)
-    return _Size(
+        measurements += VALUES_PER_POSITION * len(timing.positions)
+    return Size(
         values=repeat * (samples + blocks * BLOCK.values + measurements * MEASUREMENT.values),
         quotes=repeat * (blocks * BLOCK.quotes + measurements * MEASUREMENT.quotes),
     )
 
 
-def _looks(protocol: Protocol) -> int:
+def _evaluations(protocol: Protocol) -> int:
     return -(-total_steps(protocol) // protocol.evaluate_every)
 
 
-def _share(size: _Size) -> float:
+def _share(size: Size) -> float:
     return max(size.values / MAX_VALUES, size.quotes / MAX_QUOTES[Record])

@@ -1,4 +1,4 @@
-"""Which of a plan's architectures and tasks are meant: names, globs and exclusions."""
+"""Select architectures or tasks of a plan by names, globs, additions and exclusions."""
 
 from __future__ import annotations
 
@@ -6,38 +6,46 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from bench.errors import NothingSelected
+from results.specs import Spec
 
 
 def select(
-    what: str, planned: Sequence[str], patterns: Sequence[str], registered: Callable[[], Sequence[str]]
+    kind: str, planned: Sequence[str], patterns: Sequence[str], registered: Callable[[], Sequence[str]]
 ) -> tuple[str, ...]:
-    """The specs that `patterns` choose from what is planned, in their order.
+    """Return the specs that `patterns` select, in the order of the patterns.
 
-    A pattern is a name, a glob or a whole spec. It takes away where it begins with `!`, and is added
-    to what is planned or chosen where it begins with `+`. A name or glob chooses among the plan's own
-    specs first, then among all that are registered; a plain name that is neither is passed on, so that
-    the registry can say what is wrong with it.
+    A pattern is a name, a glob or a whole spec. With the prefix `!` it excludes; with the prefix `+` it adds to the
+    plan's specs, or to those selected by other patterns. A name or glob selects from the plan's specs, or if none
+    matches, from all registered names. A plain name that matches nothing is kept, so that the registry can report it.
 
-    Raises `NothingSelected` where nothing is left.
+    Args:
+        kind: What is selected, for the error message.
+        planned: Specs of the plan.
+        patterns: What the user typed.
+        registered: Returns all registered names; called only if needed.
+
+    Raises `NothingSelected` if no spec remains.
     """
     wanted = [pattern for pattern in patterns if not pattern.startswith(("!", "+"))]
-    further = [pattern[1:] for pattern in patterns if pattern.startswith("+")]
-    unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-    chosen: list[str] = [] if wanted else list(planned)
-    for pattern in wanted + further:
-        found = _matching(pattern, planned) or _matching(pattern, registered())
-        chosen += found or ([] if _is_glob(pattern) else [pattern])
-    left = [spec for spec in dict.fromkeys(chosen) if not any(_matching(pattern, [spec]) for pattern in unwanted)]
-    if not left:
-        raise NothingSelected(f"no {what} matches {' '.join(patterns)}; there are {', '.join(registered())}")
-    return tuple(left)
+    added = [pattern[1:] for pattern in patterns if pattern.startswith("+")]
+    excluded = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    selected: list[str] = [] if wanted else list(planned)
+    for pattern in wanted + added:
+        matching = _matching(pattern, planned) or _matching(pattern, registered())
+        selected += matching or ([] if _is_glob(pattern) else [pattern])
+    remaining = [
+        spec for spec in dict.fromkeys(selected) if not any(_matching(pattern, [spec]) for pattern in excluded)
+    ]
+    if not remaining:
+        raise NothingSelected(f"no {kind} matches {' '.join(patterns)}; available: {', '.join(registered())}")
+    return tuple(remaining)
 
 
 def _matching(pattern: str, specs: Sequence[str]) -> list[str]:
     return [
         spec
         for spec in specs
-        if spec == pattern or fnmatchcase(spec, pattern) or fnmatchcase(spec.partition(":")[0], pattern)
+        if spec == pattern or fnmatchcase(spec, pattern) or fnmatchcase(Spec.parse_stored(spec).name, pattern)
     ]
 
 

@@ -1,6 +1,6 @@
-"""Is what was installed whole? Run by `tox -e package` outside the checkout: python -m tests.package, its folder given.
+"""Check that an installation is complete. `tox -e package` runs this file outside the checkout and passes its folder.
 
-Every file of the five rooms must have come along, and every plan, template and style must be readable from there.
+Every file of the five packages must be installed, and the main commands must work.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 NOT_SHIPPED = (".pyc", ".pyo", ".nbi", ".nbc")
 
 
-def belonging(home: Path) -> Iterator[str]:
-    """The files of the rooms in a checkout, by their places."""
-    for room in PACKAGES:
-        for path in (home / room).rglob("*"):
+def package_files(home: Path) -> Iterator[str]:
+    """Yield the files of the packages in a checkout, as relative paths."""
+    for package in PACKAGES:
+        for path in (home / package).rglob("*"):
             if path.is_file() and path.suffix not in NOT_SHIPPED and "__pycache__" not in path.parts:
                 yield path.relative_to(home).as_posix()
 
 
 def missing(checkout: Path, installed: Path) -> list[str]:
-    """What belongs to the rooms of the checkout, and is not installed."""
-    return sorted(name for name in belonging(checkout) if not (installed / name).is_file())
+    """Return the files of the checkout that are not installed."""
+    return sorted(name for name in package_files(checkout) if not (installed / name).is_file())
 
 
 def main(checkout: Path) -> int:
-    """Say what is missing; the exit code."""
+    """Print what is missing, and return the exit code."""
     installed = Path(importlib.import_module("arch").__file__ or "").resolve().parent.parent
     if installed == checkout:
-        print(f"this looks at the checkout {checkout} and not at what was installed; run it elsewhere")
+        print(f"Python imports the checkout {checkout}, not an installation: run this outside the checkout")
         return 1
-    lacking = missing(checkout, installed)
-    for name in lacking:
+    absent = missing(checkout, installed)
+    for name in absent:
         print(f"missing: {name}")
     for words in (["--version"], ["--help"], ["list", "archs"], ["list", "plans"], ["validate", "rnn", "parity"]):
         ended = subprocess.run([sys.executable, "-m", "bench", *words], capture_output=True, text=True, check=False)
@@ -44,8 +44,9 @@ def main(checkout: Path) -> int:
         if ended.returncode:
             print(ended.stderr)
             return 1
-    print(f"{importlib.metadata.version('carousel-bench')} is installed with {len(list(belonging(checkout)))} files")
-    return 1 if lacking else 0
+    version = importlib.metadata.version("carousel-bench")
+    print(f"version {version} is installed; the checkout has {len(list(package_files(checkout)))} files")
+    return 1 if absent else 0
 
 
 if __name__ == "__main__":

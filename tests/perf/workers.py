@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--at-least", type=float, default=PROMISED, help="Smallest speed-up that passes.")
     parser.add_argument("--keep", type=Path, help="Folder to create for the stores of these runs.")
     options, run_options = parser.parse_known_args()
-    _run([sys.executable, "-c", "from arch import kernels; kernels.warm()"])
+    _run([sys.executable, "-c", "from arch import kernels; kernels.compile_all()"])
     print(f"{'workers':>7} {'wall (s)':>9} {'share':>6} {'training (s)':>13} {'timing (s)':>11}")
     runs: dict[int, list[TimedRun]] = {1: [], options.workers: []}
     for round_number in range(options.rounds):

@@ -1,4 +1,4 @@
-"""The guard against a foreign package with a room's name: one line, the cure in it, and exit code 2."""
+"""The check of the installation reports a foreign package in one line, with a remedy and exit code 2."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from bench.cli.installation import PACKAGES, check_installation
 HOME = Path(__file__).resolve().parents[3]
 
 
-def started_beside(foreign: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """`python -m bench list plans`, with a folder of foreign packages before Carousel on the path."""
+def run_with_foreign_packages(foreign: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run `python -m bench list plans` with a folder of foreign packages before Carousel on the path."""
     path = os.pathsep.join([str(foreign), str(HOME)])
     return subprocess.run(
         [sys.executable, "-m", "bench", "list", "plans"],
@@ -27,22 +27,22 @@ def started_beside(foreign: Path, cwd: Path) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.mark.parametrize("room", ["arch", "results"])
-def test_a_foreign_package_is_named_with_the_cure(tmp_path: Path, room: str) -> None:
-    stub = tmp_path / "foreign" / room / "__init__.py"
+@pytest.mark.parametrize("package", ["arch", "results"])
+def test_foreign_package_is_reported_with_a_remedy(tmp_path: Path, package: str) -> None:
+    stub = tmp_path / "foreign" / package / "__init__.py"
     stub.parent.mkdir(parents=True)
     stub.write_text("raise RuntimeError('the foreign package was imported')\n")
-    ended = started_beside(tmp_path / "foreign", tmp_path)
+    ended = run_with_foreign_packages(tmp_path / "foreign", tmp_path)
     assert ended.returncode == 2
     assert ended.stdout == ""
     (line,) = ended.stderr.splitlines()
     assert line.startswith("carousel: ")
-    assert f"`import {room}`" in line
+    assert f"`import {package}`" in line
     assert str(stub) in line
     assert "python3 -m venv" in line
 
 
-def test_a_foreign_folder_or_module_is_found_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_foreign_module_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     for content in (tmp_path / "tasks.py", tmp_path / "tasks" / "__init__.py"):
         content.parent.mkdir(exist_ok=True)
@@ -53,12 +53,12 @@ def test_a_foreign_folder_or_module_is_found_too(tmp_path: Path, monkeypatch: py
         content.unlink()
 
 
-def test_a_missing_room_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.cli.installation.PACKAGES", ("a_room_that_is_not_there",))
-    with pytest.raises(ValueError, match="`a_room_that_is_not_there` of Carousel is missing"):
+def test_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.cli.installation.PACKAGES", ("missing_package",))
+    with pytest.raises(ValueError, match="Carousel's package `missing_package` is missing"):
         check_installation()
 
 
-def test_our_own_rooms_pass() -> None:
+def test_own_packages_pass() -> None:
     assert set(PACKAGES) == {"arch", "tasks", "results", "reports"}
     check_installation()

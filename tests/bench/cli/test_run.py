@@ -1,4 +1,4 @@
-"""What `run` is asked for is checked before anything runs."""
+"""`carousel run` checks its options before anything runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.parsing import bytes_of
-from bench.errors import OK, USAGE, UsageError
+from bench.commands.run import parse_memory
+from bench.errors import INTERRUPTED, OK, USAGE, UsageError
 from results import Store
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline_executor import Inline, inline
@@ -16,37 +16,68 @@ __all__ = ["carousel", "inline"]
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (("--repeat", "0"), "--repeat must be at least 1, not 0"),
-        (("--workers", "2", "--scheduler", "tcp://head:8786"), "give --workers, for this machine, or --scheduler"),
+        (("--workers", "2", "--scheduler", "tcp://head:8786"), "--workers and --scheduler exclude each other"),
         (("--memory", "a lot"), "--memory takes an amount such as 4GiB or 500MB, not 'a lot'"),
-        (("--memory", "10MB"), "a lane needs at least 256 MiB to begin with"),
+        (("--memory", "10MB"), "--memory 10MB is too little: a worker needs at least 256MiB"),
+        (("--workers", "2", "--lanes", "2"), "--lanes is the old name of --workers"),
+        (("--lanes", "0"), "--workers must be at least 1, not 0"),
+        (("--dry-run", "--json"), "--dry-run and --json exclude each other"),
     ],
 )
-def test_an_impossible_request_is_one_line(
-    tmp_path: Path, carousel: Carousel, words: tuple[str, ...], says: str
+def test_invalid_options_are_reported_in_one_line(
+    tmp_path: Path, carousel: Carousel, words: tuple[str, ...], message: str
 ) -> None:
     ended = carousel("run", "tiny.toml", *words)
     assert ended.code == USAGE
-    assert says in ended.err
+    assert message in ended.err
     assert ended.err.count("\n") == 1
     assert not (tmp_path / "carousel-runs").exists()
 
 
-def test_repeat_reaches_the_run(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
+def test_repeat_is_stored_with_the_run(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
     assert carousel("run", "tiny.toml", "--repeat", "2", "--seeds", "1").code == OK
     (run,) = Store(tmp_path / "carousel-runs").runs()
     assert run.file().repeat == 2
     assert {record.repetitions for record in run.read()[0].values()} == {2}
 
 
-@pytest.mark.parametrize("text", ["many", "4 GiB more", "-1", "1e9", "100MB", "0", ""])
-def test_an_amount_of_memory_that_is_none_is_one_line(text: str) -> None:
+@pytest.mark.parametrize("text", ["many", "4 GiB more", "4GiB/2", "-1", "1e9", "100MB", "0", "", "9" * 400])
+def test_invalid_memory_limit_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--memory"):
-        bytes_of(text)
+        parse_memory(text)
 
 
-def test_amounts_of_memory() -> None:
-    gib = 1 << 30
-    assert [bytes_of(text) for text in ("4GiB", "4g", "0.5 GB", str(gib))] == [4 * gib, 4 * gib, gib // 2, gib]
+def test_units_of_memory() -> None:
+    sizes = [parse_memory(text) for text in ("4GiB", " 0.5 gib ", "4GB", "4g", "500 MB", str(1 << 30))]
+    assert sizes == [4 << 30, 1 << 29, 4 * 10**9, 4 * 10**9, 500 * 10**6, 1 << 30]
+
+
+def test_lanes_is_an_old_name_of_workers(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
+    assert carousel("run", "tiny.toml", "--lanes", "2").code == OK
+    (run,) = Store(tmp_path / "carousel-runs").runs()
+    assert run.file().workers == 2
+
+
+@pytest.mark.parametrize("flag", ["--no-resume", "--new"])
+def test_no_resume_and_its_old_name_start_a_new_run(
+    tmp_path: Path, carousel: Carousel, inline: Inline, flag: str
+) -> None:
+    def interrupt(job: object) -> None:
+        if len(inline.trained) == 2:
+            raise KeyboardInterrupt
+
+    inline.failing = interrupt
+    assert carousel("run", "tiny.toml", "-q").code == INTERRUPTED
+    inline.failing = lambda job: None
+    assert carousel("run", "tiny.toml", "-q", flag).code == OK
+    assert len(Store(tmp_path / "carousel-runs").runs()) == 2
+    assert len(inline.trained) == 2 + 4
+
+
+def test_old_names_are_hidden(carousel: Carousel) -> None:
+    shown = carousel("run", "--help").out
+    assert "--workers" in shown and "--no-resume" in shown
+    assert "--lanes" not in shown and "--new" not in shown

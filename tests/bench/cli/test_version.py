@@ -1,4 +1,4 @@
-"""What stands around the commands: the version, completion in a shell, and terminals that are narrow or plain."""
+"""The version, shell completion, and output on narrow or colourless terminals."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["carousel"]
 HOME = Path(__file__).resolve().parents[3]
 NARROW = 40
 NO_DETECTION = ("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
-"""So that the shell is the one that is named, and not the one that the tests were started from."""
+"""Makes typer use the shell that is named instead of the one that runs the tests."""
 ESCAPE = "\x1b["
 
 
 def completed(carousel: Carousel, monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
-    """What bash is offered in place of the last word."""
+    """Return what bash is offered for the last word."""
     with monkeypatch.context() as patched:
         patched.setenv("_CAROUSEL_COMPLETE", "complete_bash")
         patched.setenv("COMP_WORDS", " ".join(["carousel", *words]))
@@ -35,7 +35,7 @@ def completed(carousel: Carousel, monkeypatch: pytest.MonkeyPatch, *words: str) 
         return carousel().out.split()
 
 
-def test_the_version_is_that_of_the_project(carousel: Carousel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_version_is_that_of_the_project(carousel: Carousel, monkeypatch: pytest.MonkeyPatch) -> None:
     project = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
     def installed(name: str) -> str:
@@ -52,18 +52,8 @@ def test_the_version_is_that_of_the_project(carousel: Carousel, monkeypatch: pyt
     assert version() == project["version"]
 
 
-def test_neither_help_nor_version_loads_what_is_heavy() -> None:
-    code = (
-        "import sys, bench.cli.main; print([m for m in ('torch', 'pandas', 'scipy', 'matplotlib') if m in sys.modules])"
-    )
-    command = [sys.executable, "-c", code]
-    environment = os.environ | {"PYTHONPATH": str(HOME)}
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert ran.stdout == "[]\n"
-
-
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_installed_where_the_shell_looks(
+def test_completion_is_installed_for_the_shell(
     carousel: Carousel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -76,7 +66,7 @@ def test_completion_is_installed_where_the_shell_looks(
     assert any("_CAROUSEL_COMPLETE" in text for text in written)
 
 
-def test_bash_completes_with_the_script_that_is_shown(
+def test_bash_completes_with_the_printed_script(
     tmp_path: Path, carousel: Carousel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(*NO_DETECTION)
@@ -85,10 +75,10 @@ def test_bash_completes_with_the_script_that_is_shown(
     start = f"import sys; sys.path.insert(0, {str(HOME)!r}); from bench.cli.main import main"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{start}; main()"\n', encoding="utf-8")
     program.chmod(0o755)
-    asked = "COMP_WORDS=(carousel val); COMP_CWORD=1; _carousel_completion carousel; echo ${COMPREPLY[*]}"
+    completion = "COMP_WORDS=(carousel val); COMP_CWORD=1; _carousel_completion carousel; echo ${COMPREPLY[*]}"
     environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     ran = subprocess.run(
-        ["bash", "-euc", f". ./completion.sh; {asked}"],
+        ["bash", "-euc", f". ./completion.sh; {completion}"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -117,7 +107,7 @@ def test_bash_completes_with_the_script_that_is_shown(
         (["gates", "--store", "missing", "2"], []),
     ],
 )
-def test_completion_offers_what_there_is(
+def test_completion_offers_matching_names(
     carousel: Carousel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], offered: list[str]
 ) -> None:
     for folder, run in (("carousel-runs", "2026"), ("carousel-runs", "2027"), ("elsewhere", "2028")):
@@ -127,13 +117,13 @@ def test_completion_offers_what_there_is(
     assert completed(carousel, monkeypatch, *words) == offered
 
 
-def test_completion_offers_every_name(carousel: Carousel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_offers_all_names(carousel: Carousel, monkeypatch: pytest.MonkeyPatch) -> None:
     assert completed(carousel, monkeypatch, "run", "quick", "-a", "") == arch.built_in()
     assert completed(carousel, monkeypatch, "run", "quick", "-t", "") == tasks.built_in()
     assert completed(carousel, monkeypatch, "run", "") == names()
 
 
-def test_colour_is_left_out_where_it_is_not_wanted(carousel: Carousel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colour_follows_the_environment_variables(carousel: Carousel, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ESCAPE not in carousel("list", "plans").out
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -145,14 +135,14 @@ def test_colour_is_left_out_where_it_is_not_wanted(carousel: Carousel, monkeypat
 @pytest.mark.parametrize(
     "words", [("list", "archs"), ("list", "tasks"), ("list", "plans"), ("--help",), ("run", "--help")]
 )
-def test_a_narrow_terminal_loses_no_words(
+def test_narrow_terminal_loses_no_words(
     carousel: Carousel, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     wide = carousel(*words)
     monkeypatch.setenv("COLUMNS", str(NARROW))
     narrow = carousel(*words)
     assert narrow.code == wide.code == 0
-    if "--help" not in words:  # help shortens the summaries of commands by itself
+    if "--help" not in words:  # help shortens the summaries of commands
         assert "".join(narrow.out.split()) == "".join(wide.out.split())
     for name in ("transformer", "recall", "quick", "validate", "--plugin"):
         assert (name in narrow.out) == (name in wide.out)

@@ -1,4 +1,4 @@
-"""`carousel compare` and `carousel check`, end to end on stored runs: exit codes, files, formats."""
+"""`carousel compare` and `carousel check` on stored runs: exit codes, files and formats."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ HOSTILE = "x|<script>alert(1)</script>`*</details>\x1b&"
 
 def stored(run: tuple[RunFile, list[Record]]) -> str:
     file, records = run
-    place = Store(Path("carousel-runs")).create(file)
+    run_folder = Store(Path("carousel-runs")).create(file)
     for record in records:
-        place.write(record)
+        run_folder.write(record)
     return file.id
 
 
@@ -40,14 +40,14 @@ def base(carousel: Carousel) -> str:
     return stored(run_of(CASES, 1, noise=0.02))
 
 
-def test_an_unchanged_pair_passes(carousel: Carousel, base: str) -> None:
+def test_unchanged_pair_passes(carousel: Carousel, base: str) -> None:
     stored(run_of(CASES, 2, noise=0.02))
     ended = carousel("check", base)
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.startswith("passed: 0 regressed, 0 improved, 0 inconclusive")
 
 
-def test_a_regression_fails_with_1_and_leads_every_output(carousel: Carousel, base: str) -> None:
+def test_regression_exits_with_1_and_comes_first_in_every_output(carousel: Carousel, base: str) -> None:
     new = stored(run_of(CASES, 2, noise=0.02, slower=slow_lstm))
     ended = carousel("check", base, new, "--junit", "junit.xml", "--summary", "summary.md")
     assert ended.code == 1
@@ -65,7 +65,7 @@ def test_a_regression_fails_with_1_and_leads_every_output(carousel: Carousel, ba
     assert carousel("compare", base, new).code == 0
 
 
-def test_fail_on_names_what_fails_and_from_where_on(carousel: Carousel, base: str) -> None:
+def test_fail_on_selects_metrics_and_thresholds(carousel: Carousel, base: str) -> None:
     new = stored(run_of(CASES, 2, noise=0.02, slower=slow_lstm))
     assert carousel("check", base, new, "--fail-on", "accuracy:-0.02,latency:10%").code == 0
     assert carousel("check", base, new, "--fail-on", "streaming:100%").code == 0
@@ -73,13 +73,13 @@ def test_fail_on_names_what_fails_and_from_where_on(carousel: Carousel, base: st
 
 
 @pytest.mark.parametrize("wrong", ["speed:10%", "accuracy:2%", "streaming:0.1", "streaming:-10%", "streaming:x%", ""])
-def test_a_wrong_fail_on_is_one_line(carousel: Carousel, base: str, wrong: str) -> None:
+def test_invalid_fail_on_is_reported_in_one_line(carousel: Carousel, base: str, wrong: str) -> None:
     ended = carousel("check", base, base, "--fail-on", wrong)
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert "--fail-on" in ended.err
 
 
-def test_too_few_processes_pass_loudly_and_fail_where_strict(carousel: Carousel, base: str) -> None:
+def test_too_few_processes_are_inconclusive_and_fail_if_strict(carousel: Carousel, base: str) -> None:
     new = stored(run_of(CASES, 2, processes=1))
     ended = carousel("check", base, new)
     assert ended.code == 0
@@ -87,7 +87,7 @@ def test_too_few_processes_pass_loudly_and_fail_where_strict(carousel: Carousel,
     assert carousel("check", base, new, "--strict").code == 1
 
 
-def test_a_missing_case_is_3_unless_something_regressed(carousel: Carousel, base: str) -> None:
+def test_missing_case_exits_with_3_unless_another_regressed(carousel: Carousel, base: str) -> None:
     file, records = run_of(CASES, 2, noise=0.02)
     ended = carousel("check", base, stored((file, records[1:])))
     assert ended.code == 3
@@ -96,7 +96,7 @@ def test_a_missing_case_is_3_unless_something_regressed(carousel: Carousel, base
     assert carousel("check", base, stored((file, records[1:]))).code == 1
 
 
-def test_another_machine_is_4_unless_allowed(carousel: Carousel, base: str) -> None:
+def test_different_machine_exits_with_4_unless_allowed(carousel: Carousel, base: str) -> None:
     new = stored(run_of(CASES, 2, noise=0.02, cpu="another"))
     ended = carousel("check", base, new)
     assert ended.code == 4
@@ -109,13 +109,13 @@ def test_another_machine_is_4_unless_allowed(carousel: Carousel, base: str) -> N
     assert (wrong.code, len(wrong.err.splitlines())) == (2, 1)
 
 
-def test_nothing_in_common_is_5_for_compare_and_missing_for_check(carousel: Carousel, base: str) -> None:
+def test_no_common_case_exits_with_5_in_compare_and_3_in_check(carousel: Carousel, base: str) -> None:
     new = stored(run_of([case_of("gru")], 2))
     assert carousel("compare", base, new).code == 5
     assert carousel("check", base, new).code == 3
 
 
-def test_every_format_names_the_change_and_escapes_what_is_hostile(carousel: Carousel) -> None:
+def test_every_format_shows_the_change_and_escapes_hostile_names(carousel: Carousel) -> None:
     cases = [case_of(f"={HOSTILE}"), case_of("lstm")]
     base = stored(run_of(cases, 1, noise=0.02))
     new = stored(run_of(cases, 2, noise=0.02, slower=lambda case, metric: 0.5 if metric == "step_seconds" else 0.0))
@@ -134,12 +134,28 @@ def test_every_format_names_the_change_and_escapes_what_is_hostile(carousel: Car
     assert "<script" not in Path("summary.md").read_text(encoding="utf-8")
 
 
-def test_a_run_is_found_by_path_anywhere(carousel: Carousel, base: str) -> None:
+def test_run_is_found_by_path(carousel: Carousel, base: str) -> None:
     Path("carousel-runs").rename("elsewhere")
     assert carousel("check", f"elsewhere/{base}", f"elsewhere/{base}").code == 0
 
 
-def test_a_summary_that_would_be_too_long_for_a_comment_counts_what_it_leaves_out() -> None:
+def test_unwritable_files_are_reported_with_their_option(carousel: Carousel, base: str) -> None:
+    Path("file").write_text("")
+    for option in ("--junit", "--summary"):
+        ended = carousel("check", base, base, option, "file/below")
+        assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+        assert "cannot write file/below" in ended.err and f"choose another file with {option}" in ended.err
+
+
+def test_link_is_written_through(carousel: Carousel, base: str) -> None:
+    Path("target.md").write_text("old")
+    Path("summary.md").symlink_to("target.md")
+    assert carousel("check", base, base, "--summary", "summary.md").code == 0
+    assert Path("summary.md").is_symlink()
+    assert Path("target.md").read_text(encoding="utf-8").startswith("### Carousel check: passed")
+
+
+def test_shortened_summary_counts_the_omitted_rows() -> None:
     cases = grid(tasks=4, seeds=2)
     found = compare(run_of(cases, 1, noise=0.02), run_of(cases, 2, noise=0.02, slower=slow_lstm))
     whole, cut = comparison_as_markdown(found), comparison_as_markdown(found, longest=2_000)

@@ -1,4 +1,4 @@
-"""Advice names each limit and nothing else; the pulse is taken for as long as the clock says."""
+"""`carousel doctor`: each limit has one line of advice, and calibration lasts as long as requested."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ SOUND: dict[str, Any] = {
     "quota_stops": 0,
     "virtual": "none",
 }
-"""Everything at the last value that is sound."""
+"""Every field at the last value that gives no advice."""
 
 
-def test_nothing_limits_trust_on_a_sound_machine() -> None:
+def test_quiet_machine_gets_no_advice() -> None:
     assert advise(Vitals(**SOUND)) == ["nothing found that limits trust in timings here"]
-    silent = dict.fromkeys(("load", "steal", "waiting", "governor", "quota", "virtual"))
-    assert len(advise(Vitals(**SOUND | silent))) == 1
+    unknown = dict.fromkeys(("load", "steal", "waiting", "governor", "quota", "virtual"))
+    assert len(advise(Vitals(**SOUND | unknown))) == 1
 
 
 @pytest.mark.parametrize(
-    ("changes", "says", "do"),
+    ("changes", "limit", "remedy"),
     [
         ({"cores": 1, "quota": None}, "one core", "close it"),
         ({"quota": 1.5}, "a quota allows 1.5 of 2 cores", "--workers"),
@@ -60,37 +60,37 @@ def test_nothing_limits_trust_on_a_sound_machine() -> None:
         ({"virtual": "container"}, "container: neighbours", "ratios of one run"),
     ],
 )
-def test_each_limit_is_named_alone_with_what_to_do(changes: dict[str, Any], says: str, do: str) -> None:
+def test_each_limit_has_one_line_with_a_remedy(changes: dict[str, Any], limit: str, remedy: str) -> None:
     (line,) = advise(Vitals(**SOUND | changes))
-    assert says in line
-    assert do in line
+    assert limit in line
+    assert remedy in line
 
 
-def test_several_limits_are_all_named() -> None:
-    found = advise(Vitals(**SOUND | {"cores": 1, "quota": None, "load": 0.9, "governor": "ondemand"}))
-    assert [line.split(":")[0] for line in found] == [
+def test_several_limits_are_all_reported() -> None:
+    lines = advise(Vitals(**SOUND | {"cores": 1, "quota": None, "load": 0.9, "governor": "ondemand"}))
+    assert [line.split(":")[0] for line in lines] == [
         "one core",
         "other work keeps 90% of the cores busy",
         "the clock rate is governed by ondemand",
     ]
 
 
-def test_spread_and_drift_are_worked_out_by_hand() -> None:
-    beats = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0]
-    assert spread_of(beats) == pytest.approx((1.9 - 1.1) / 2 / 1.5)
-    assert drift_of(beats) == pytest.approx(1.9 / 1.1 - 1)
+def test_spread_and_drift_match_values_computed_by_hand() -> None:
+    durations = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0]
+    assert spread_of(durations) == pytest.approx((1.9 - 1.1) / 2 / 1.5)
+    assert drift_of(durations) == pytest.approx(1.9 / 1.1 - 1)
     assert drift_of([2.0, 1.0, 1.0]) == -0.5
     assert spread_of([3.0] * 9) == drift_of([3.0] * 9) == 0
 
 
 @pytest.mark.parametrize(("seconds", "count"), [(10.0, 10), (2.5, 3), (0.5, 3)])
-def test_the_pulse_is_taken_for_as_long_as_the_clock_says(seconds: float, count: int) -> None:
-    """A second passes with every beat; three beats are taken however short the time."""
+def test_calibration_lasts_as_long_as_requested(seconds: float, count: int) -> None:
+    """Each measurement takes a second of the fake clock. At least three are taken."""
     taken = itertools.count()
     now = [0]
 
     def beat() -> float:
-        now[0] = next(taken)  # the first beat, at second 0, does not count
+        now[0] = next(taken)  # the first measurement, at second 0, is discarded
         return 0.004
 
     beats, block = take_calibrations(seconds, beat=beat, clock=lambda: now[0], machine=loaded_machine())
@@ -103,20 +103,21 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.machine.diagnosis.pulse", lambda: 0.002)
 
 
-def test_doctor_prints_one_document(carousel: Carousel, steady: None) -> None:
+def test_doctor_prints_one_json_document(carousel: Carousel, steady: None) -> None:
     ended = carousel("doctor", "--json", "--seconds", "0.3")
     assert ended.code == 0
     document = json.loads(ended.out)
-    found = document["pulse"]
-    assert (found["median_seconds"], found["relative_spread"], found["slow_share"]) == (0.002, 0.0, 0.0)
+    calibration = document["calibration"]
+    assert calibration["median_seconds"] == 0.002
+    assert (calibration["relative_spread"], calibration["slow_share"]) == (0.0, 0.0)
     counted = {"load", "steal_share", "waiting_share", "switches", "clock_seconds", "heat_events", "quota_stops"}
-    assert set(document["around"]) == counted
+    assert set(document["machine"]) == counted
     assert set(document["code"]) == {"digest", "commit", "modified"}
     assert document["environment"]["torch"].partition("+")[0].count(".") == 2
     assert document["advice"]
 
 
-def test_doctor_tells_people(carousel: Carousel, steady: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_prints_a_table_and_advice(carousel: Carousel, steady: None, monkeypatch: pytest.MonkeyPatch) -> None:
     heat = itertools.count(5, 4)
     monkeypatch.setattr("bench.machine.hardware.heat_events", lambda: next(heat))
     monkeypatch.setattr("bench.machine.hardware.quota_stops", lambda: None)
@@ -126,16 +127,16 @@ def test_doctor_tells_people(carousel: Carousel, steady: None, monkeypatch: pyte
     assert ended.code == 0
     assert "2.00 ms ± 0.0%, drift +0.0%" in ended.out
     lines = dict(line.split(maxsplit=1) for line in ended.out.splitlines())
-    assert lines["gpu"] == "none that torch can use"
-    assert lines["commit"] == "0123456789 and changes"
-    assert lines["heat"] == "slowed the processor 4 times meanwhile"
-    assert lines["quota"] == "not told by this system"
+    assert lines["gpu"] == "none available to torch"
+    assert lines["commit"] == "0123456789 with local changes"
+    assert lines["heat"] == "slowed the processor 4 times"
+    assert lines["quota"] == "not reported by this system"
     assert lines["memory"].endswith(" GiB")
     assert "• heat slowed the processor 4 times while it was watched" in ended.out
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "601"])
-def test_an_impossible_time_is_refused(carousel: Carousel, seconds: str) -> None:
+def test_invalid_duration_is_refused(carousel: Carousel, seconds: str) -> None:
     ended = carousel("doctor", "--seconds", seconds)
     assert ended.code == 2
     assert "--seconds must be more than 0 and at most 600" in ended.err

@@ -1,4 +1,4 @@
-"""Which case words stand for: names as a page and as a plan spell them, digests, and what is said of other words."""
+"""Cases are found by key, digest, and name as a report or a plan spells it; other text gets a suggestion."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bench.commands.find_case import MAX_LISTED, Named, matching_case, matching_cases, named_cases
+from bench.commands.find_case import MAX_LISTED, NamedCase, find_case, find_cases, named_cases
 from bench.errors import UsageError
 from results import Case, Protocol
 from tests.results.examples import record, run_file
@@ -33,12 +33,12 @@ DECAYED, MORE = PLANNED[8], PLANNED[9]
 
 
 @pytest.fixture(scope="module")
-def named() -> list[Named]:
+def named() -> list[NamedCase]:
     return named_cases(run_file("r", *PLANNED), [record(one) for one in PLANNED])
 
 
 @pytest.mark.parametrize(
-    ("words", "places"),
+    ("text", "indices"),
     [
         (PLANNED[3].key, [3]),
         (PLANNED[3].digest(), [3]),
@@ -58,32 +58,30 @@ def named() -> list[Named]:
         (".first_last_rule=product.", [6, 7]),
     ],
 )
-def test_a_case_goes_by_its_key_its_name_on_the_page_and_its_specification(
-    named: list[Named], words: str, places: list[int]
-) -> None:
-    if places:
-        assert [one.record.key for one in matching_cases(named, words)] == [PLANNED[place].key for place in places]
+def test_case_is_found_by_key_name_and_spec(named: list[NamedCase], text: str, indices: list[int]) -> None:
+    if indices:
+        assert [case.record.key for case in find_cases(named, text)] == [PLANNED[index].key for index in indices]
     else:
         with pytest.raises(UsageError, match="no case"):
-            matching_cases(named, words)
+            find_cases(named, text)
 
 
-def test_every_case_is_found_by_its_title_and_by_its_digest(named: list[Named]) -> None:
-    for one in named:
-        assert matching_case(named, one.title) == one.record
-        assert matching_case(named, one.digest) == one.record
+def test_case_is_found_by_title_and_digest(named: list[NamedCase]) -> None:
+    for each in named:
+        assert find_case(named, each.title) == each.record
+        assert find_case(named, each.digest) == each.record
 
 
-def message(named: list[Named], words: str) -> str:
+def message(named: list[NamedCase], text: str) -> str:
     with pytest.raises(UsageError) as caught:
-        matching_case(named, words)
+        find_case(named, text)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_several_cases_are_told_apart_each_with_the_digest_to_type(named: list[Named]) -> None:
+def test_ambiguous_name_lists_cases_with_their_digests_and_differences(named: list[NamedCase]) -> None:
     text = message(named, "lstm:bias=False,forget_bias=1,init=orthogonal")
-    assert "is 6 cases" in text
+    assert "matches 6 cases" in text
     listed = dict(re.findall(r"([0-9a-f]{10}) \(([^)]*)\)", text))
     assert listed == {
         PLANNED[2].digest(): "first_last, seed 0",
@@ -96,24 +94,24 @@ def test_several_cases_are_told_apart_each_with_the_digest_to_type(named: list[N
     assert "(seed 0); " in message(named, "lstm on first_last")
 
 
-def test_many_cases_are_counted_and_not_all_listed(named: list[Named]) -> None:
+def test_long_list_of_cases_is_shortened_and_counted(named: list[NamedCase]) -> None:
     text = message(named, "first_last")
     assert len(re.findall(r"[0-9a-f]{10} \(", text)) == MAX_LISTED
     assert f"and {len(PLANNED) - MAX_LISTED} more" in text
 
 
 @pytest.mark.parametrize(
-    ("words", "near"),
+    ("text", "nearest"),
     [
         ("lstm:bias=False,forget_bias=2,init=orthogonal", [OPEN]),
         ("transfomer", ["transformer"]),
         (PLANNED[0].key[:-1] + "x", [PLANNED[0].key]),
-        ("nobody", []),
+        ("unlike any", []),
     ],
 )
-def test_an_unknown_case_is_one_short_line_with_the_nearest(named: list[Named], words: str, near: list[str]) -> None:
-    text = message(named, words)
-    suggested = re.findall("'([^']*)'", text)[1:]
-    assert suggested[: len(near)] == near
-    assert len(suggested) <= (3 if near else 0)
-    assert text.endswith("`carousel gates RUN --list` names all 11")
+def test_unknown_case_is_reported_with_the_nearest_names(named: list[NamedCase], text: str, nearest: list[str]) -> None:
+    line = message(named, text)
+    suggested = re.findall("'([^']*)'", line)[1:]
+    assert suggested[: len(nearest)] == nearest
+    assert len(suggested) <= (3 if nearest else 0)
+    assert line.endswith("`carousel gates RUN --list` lists all 11")

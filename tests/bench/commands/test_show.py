@@ -1,4 +1,4 @@
-"""What there is to choose from, and what was stored, as people and programs are shown it."""
+"""`carousel list`, `carousel show` and `carousel report`."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class TestList:
         assert row["name"] == run.id
         assert "damaged" in row["state"]
 
-    def test_a_glob_chooses(self, carousel: Carousel) -> None:
+    def test_glob_selects_names(self, carousel: Carousel) -> None:
         assert [row["name"] for row in json.loads(carousel("list", "archs", "l[s]*", "--json").out)] == ["lstm"]
 
-    def test_a_table_names_every_row(self, carousel: Carousel) -> None:
+    def test_table_has_every_name(self, carousel: Carousel) -> None:
         ended = carousel("list", "archs")
         assert ended.code == 0
         for name in arch.names():
@@ -85,21 +85,19 @@ class TestShow:
         assert shown["markdown"].out.count("|") > 10
         assert "\\begin{tabular}" in shown["latex"].out
 
-    def test_a_run_is_shown_by_latest_id_prefix_and_path(self, carousel: Carousel, stored: str) -> None:
+    def test_run_is_found_by_latest_id_prefix_and_path(self, carousel: Carousel, stored: str) -> None:
         shown = {carousel("show", *name).out for name in ([], ["latest"], [stored], [stored[:8]])}
         shown.add(carousel("show", f"carousel-runs/{stored}").out)
         shown.add(carousel("show", "latest", "--store", "carousel-runs").out)
         assert len(shown) == 1
 
-    def test_a_run_that_is_not_there_names_the_latest(self, carousel: Carousel, stored: str) -> None:
+    def test_unknown_run_is_reported_with_the_latest(self, carousel: Carousel, stored: str) -> None:
         ended = carousel("show", "nothing")
         assert ended.code == 2
         assert stored in ended.err
         assert len(ended.err.splitlines()) == 1
 
-    def test_a_damaged_record_is_named_and_the_rest_is_shown(
-        self, tmp_path: Path, carousel: Carousel, stored: str
-    ) -> None:
+    def test_damaged_record_is_reported_and_skipped(self, tmp_path: Path, carousel: Carousel, stored: str) -> None:
         damaged = sorted((tmp_path / "carousel-runs" / stored / "records").iterdir())[0]
         damaged.write_bytes(damaged.read_bytes()[:300])
         ended = carousel("show", "--format", "json")
@@ -107,7 +105,7 @@ class TestShow:
         assert len(json.loads(ended.out)["records"]) == 3
         assert damaged.name in ended.err
 
-    def test_report_writes_the_page_and_says_where(self, tmp_path: Path, carousel: Carousel, stored: str) -> None:
+    def test_report_writes_the_page_and_prints_its_path(self, tmp_path: Path, carousel: Carousel, stored: str) -> None:
         ended = carousel("report")
         assert (ended.code, ended.err) == (0, "")
         page = Path(ended.out.strip())
@@ -117,7 +115,7 @@ class TestShow:
         assert carousel("report", stored[:10], "-o", "page.html").out.strip() == "page.html"
         assert (tmp_path / "page.html").read_text(encoding="utf-8").count("lstm") == content.count("lstm")
 
-    def test_a_report_of_two_runs_holds_the_second_against_the_first(self, carousel: Carousel, stored: str) -> None:
+    def test_report_of_two_runs_compares_the_second_with_the_first(self, carousel: Carousel, stored: str) -> None:
         ended = carousel("report", stored, "latest")
         assert (ended.code, ended.err) == (0, "")
         page = Path(ended.out.strip())
@@ -126,23 +124,21 @@ class TestShow:
         assert f"Compared with {stored}: 0 regressed, 0 improved" in text
         assert "Scores and step costs in both runs" in text
 
-    def test_a_run_is_judged_by_the_claims_of_another_plan(
-        self, tmp_path: Path, carousel: Carousel, stored: str
-    ) -> None:
-        kept = Path(carousel("report").out.strip()).read_text(encoding="utf-8")
-        assert 'id="claims"' not in kept
+    def test_claims_of_another_plan_are_judged(self, tmp_path: Path, carousel: Carousel, stored: str) -> None:
+        stored_page = Path(carousel("report").out.strip()).read_text(encoding="utf-8")
+        assert 'id="claims"' not in stored_page
         (tmp_path / "paper.toml").write_text(TINY + CLAIM, encoding="utf-8")
         ended = carousel("report", "--claims", "paper.toml", "-o", "page.html")
         assert (ended.code, ended.err) == (0, "")
         assert "Everything is learned." in (tmp_path / "page.html").read_text(encoding="utf-8")
-        for plan, told in (
-            ("smoke", "the plan smoke brings no claims; leave --claims out"),
+        for plan, message in (
+            ("smoke", "the plan smoke has no claims; name another plan or omit --claims"),
             ("nope", "no plan 'nope'"),
         ):
             ended = carousel("report", "--claims", plan)
-            assert ended.code == 2 and told in ended.err and len(ended.err.splitlines()) == 1
+            assert ended.code == 2 and message in ended.err and len(ended.err.splitlines()) == 1
 
-    def test_a_report_of_three_runs_is_refused(self, carousel: Carousel, stored: str) -> None:
+    def test_report_of_three_runs_is_refused(self, carousel: Carousel, stored: str) -> None:
         ended = carousel("report", stored, stored, stored)
         assert ended.code == 2
         assert "one run or two, not 3" in ended.err

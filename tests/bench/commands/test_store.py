@@ -1,4 +1,4 @@
-"""The commands that look after a store: merge, export, verify, history."""
+"""The commands that maintain a store: merge, export, verify and history."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["carousel"]
 
 
 def fill(store: Path, *, runs: int = 1, slower_from: int = 99) -> list[Run]:
-    """Runs of one case, a day apart; from one of them on its steps take 30% longer."""
+    """Store runs of one case, one per day. From run number `slower_from` on, its steps take 30% longer."""
     made = []
     for number in range(runs):
         file = run_file(f"202601{number + 1:02}-000000-quick-abc123")
@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> Path:
 
 
 class TestVerify:
-    def test_a_sound_store_is_0_and_one_flipped_bit_is_3_and_named(self, store: Path, carousel: Carousel) -> None:
+    def test_intact_store_exits_with_0_and_a_flipped_bit_with_3(self, store: Path, carousel: Carousel) -> None:
         (run,) = fill(store)
         assert carousel("verify").code == 0
         path = run.record_path(case().key)
@@ -51,12 +51,12 @@ class TestVerify:
         ended = carousel("verify", str(store))
         assert ended.code == 3
         assert path.name in ended.out
-        assert "1 not as they should be" in ended.out
+        assert "1 problem found" in ended.out
         found = json.loads(carousel("verify", "--json").out)
         assert [Path(flaw["path"]).name for flaw in found["flaws"] if flaw["kind"] == "damaged"] == [path.name]
         assert (found["sound"], found["runs"], found["records"]) == (False, 1, 1)
 
-    def test_left_overs_are_named_and_removed_when_asked(self, store: Path, carousel: Carousel) -> None:
+    def test_leftovers_are_reported_and_removed_by_clean(self, store: Path, carousel: Carousel) -> None:
         (run,) = fill(store)
         ended = subprocess.Popen([sys.executable, "-c", ""])
         ended.wait()
@@ -67,21 +67,21 @@ class TestVerify:
         assert "removed" in carousel("verify", "--clean").out
         assert not left.exists()
 
-    def test_a_store_that_is_not_there_is_one_line(self, carousel: Carousel) -> None:
+    def test_missing_store_is_reported_in_one_line(self, carousel: Carousel) -> None:
         ended = carousel("verify", "nowhere")
         assert (ended.code, len(ended.err.splitlines())) == (2, 1)
 
 
 class TestMerge:
-    def test_merge_copies_and_a_second_time_changes_nothing(self, tmp_path: Path, carousel: Carousel) -> None:
+    def test_merge_copies_once_and_may_be_repeated(self, tmp_path: Path, carousel: Carousel) -> None:
         fill(tmp_path / "a", runs=2)
         first = json.loads(carousel("merge", "a", "--store", "b", "--json").out)
         assert (len(first["copied"]), first["conflicts"], first["left_out"]) == (6, [], [])
         ended = carousel("merge", "a", "--store", "b")
-        assert (ended.code, ended.out.strip()) == (0, "0 files copied into b, 6 were there already")
+        assert (ended.code, ended.out.strip()) == (0, "0 files copied into b, 6 already there")
         assert carousel("verify", "b").code == 0
 
-    def test_a_conflict_is_an_error_that_says_where_both_are(self, tmp_path: Path, carousel: Carousel) -> None:
+    def test_conflict_exits_with_3_and_reports_both_files(self, tmp_path: Path, carousel: Carousel) -> None:
         (own,) = fill(tmp_path / "a")
         (other,) = fill(tmp_path / "b")
         other.write(record(status="inconsistent"))
@@ -91,14 +91,14 @@ class TestMerge:
         assert beside.name in ended.out
         assert beside.read_bytes() == other.record_path(case().key).read_bytes()
 
-    def test_a_source_that_is_none_is_one_line(self, tmp_path: Path, carousel: Carousel) -> None:
+    def test_missing_source_is_reported_in_one_line(self, tmp_path: Path, carousel: Carousel) -> None:
         ended = carousel("merge", "nothing")
         assert (ended.code, len(ended.err.splitlines())) == (2, 1)
         assert not (tmp_path / "carousel-runs").exists()
 
 
 class TestExport:
-    def test_csv_goes_to_standard_output_or_a_file(self, tmp_path: Path, store: Path, carousel: Carousel) -> None:
+    def test_csv_is_written_to_standard_output_or_a_file(self, tmp_path: Path, store: Path, carousel: Carousel) -> None:
         fill(store)
         ended = carousel("export", "latest", "--format", "csv")
         rows = list(csv.DictReader(io.StringIO(ended.out)))
@@ -113,12 +113,12 @@ class TestExport:
         assert carousel("export", "--format", "parquet", "-o", "x.parquet").code == 0
         assert (tmp_path / "x.parquet").read_bytes()[:4] == b"PAR1"
 
-    def test_pytest_benchmark_holds_the_timings(self, store: Path, carousel: Carousel) -> None:
+    def test_pytest_benchmark_format_has_the_timings(self, store: Path, carousel: Carousel) -> None:
         fill(store)
         found = json.loads(carousel("export", "--format", "pytest-benchmark").out)
         assert [len(benchmark["stats"]["data"]) for benchmark in found["benchmarks"]] == [9]
 
-    def test_a_file_that_cannot_be_written_is_one_line(self, tmp_path: Path, store: Path, carousel: Carousel) -> None:
+    def test_unwritable_file_is_reported_in_one_line(self, tmp_path: Path, store: Path, carousel: Carousel) -> None:
         fill(store)
         (tmp_path / "file").write_text("")
         ended = carousel("export", "-o", "file/x.csv")
@@ -126,7 +126,7 @@ class TestExport:
 
 
 class TestHistory:
-    def test_a_change_is_shown_and_told(self, store: Path, carousel: Carousel) -> None:
+    def test_change_is_shown_in_both_formats(self, store: Path, carousel: Carousel) -> None:
         runs = fill(store, runs=14, slower_from=8)
         ended = carousel("history", "lstm*", "--metric", "step_seconds")
         assert (ended.code, ended.err) == (0, "")
@@ -139,10 +139,10 @@ class TestHistory:
         assert change["after"] / change["before"] == pytest.approx(1.3, rel=0.01)
         assert [seen["run"] for seen in series["runs"]] == [run.id for run in runs]
 
-    def test_few_runs_say_how_many_would_tell(self, store: Path, carousel: Carousel) -> None:
+    def test_too_few_runs_say_how_many_are_needed(self, store: Path, carousel: Carousel) -> None:
         fill(store, runs=2)
         ended = carousel("history")
-        assert "a change can be told from 10 runs on" in ended.out
+        assert "detecting a change takes at least 10 runs" in ended.out
         assert "0.875" in ended.out
 
     def test_a_page_and_a_figure_are_written(self, tmp_path: Path, store: Path, carousel: Carousel) -> None:
@@ -152,14 +152,14 @@ class TestHistory:
         carousel("history", "-o", "history.svg")
         assert ElementTree.parse(tmp_path / "history.svg").getroot().tag.endswith("svg")
 
-    def test_nothing_that_matches_is_5(self, store: Path, carousel: Carousel) -> None:
+    def test_no_match_exits_with_5(self, store: Path, carousel: Carousel) -> None:
         fill(store)
         assert carousel("history", "gru*").code == 5
         ended = carousel("history", "--metric", "speed")
         assert (ended.code, "step_seconds" in ended.err) == (5, True)
         assert carousel("history", "--at", "position").code == 2
 
-    def test_a_damaged_run_is_left_out_and_named(self, store: Path, carousel: Carousel) -> None:
+    def test_damaged_run_is_skipped_and_reported(self, store: Path, carousel: Carousel) -> None:
         runs = fill(store, runs=3)
         (runs[1].folder / "run.json").write_bytes(b"half")
         (series,) = json.loads(carousel("history", "--json").out)["series"]

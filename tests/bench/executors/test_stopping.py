@@ -69,7 +69,7 @@ def test_ctrl_c_names_the_running_jobs_and_no_process_remains(tmp_path: Path) ->
     interrupted = re.search(r"^interrupted, to be run again: (rnn|lstm) on first_last, length 4, seed 0$", output, re.M)
     assert interrupted is not None, output
     assert "0 of 4 cases done" in output
-    assert "the same command goes on from there" in output
+    assert "rerun the same command to resume" in output
     assert "Traceback" not in output
     assert [worker for worker in workers if is_alive(worker)] == []
     (run,) = Store(store).runs()

@@ -9,7 +9,7 @@ from typing import Any, Self
 import pytest
 import torch
 
-from bench.cli.run import check_device
+from bench.commands.run import check_device
 from bench.errors import UsageError
 from bench.machine.memory import watch_memory
 from bench.machine.timer import seconds_a_call, synchronise
@@ -20,12 +20,12 @@ CUDA = torch.device("cuda")
 
 def test_a_device_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UsageError, match=r"^--device cuda: this machine has no CUDA device .*; leave --device out$"):
+    with pytest.raises(UsageError, match=r"^--device cuda: torch finds no CUDA device .*; use --device cpu$"):
         check_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     check_device("cuda")
     for other in ("cuda:1", "CUDA", "mps", ""):
-        with pytest.raises(UsageError, match=r"^--device is cpu or cuda, not "):
+        with pytest.raises(UsageError, match=r"^--device must be cpu or cuda, not "):
             check_device(other)
 
 

@@ -1,4 +1,4 @@
-"""Plans: what ships loads and expands, what is wrong is one line, and a case keeps its key."""
+"""Shipped plans load and expand, invalid plans are reported in one line, and cases keep their keys."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from bench.plans.plan import FOLDER, load, names
 from bench.training.model import build_model
 from bench.training.optimizer import optimizer_of
 from bench.training.schedule import learning_rate_factor, total_steps
+from results.specs import Spec
 from tests.bench.tiny import TINY, write_plan
 
 GOLDEN_KEY = "lstm.first_last.L4.s1.b3c56b5c6d"
-"""What the tiny plan's last case has been called in every store so far."""
+"""Key of the last case of the tiny plan. It must never change, because stores refer to it."""
 
 
 def message_of(path: Path) -> str:
-    """The one line that a wrong plan gives, from loading it or from expanding it."""
+    """Return the one-line error from loading or expanding an invalid plan."""
     with pytest.raises(UsageError) as caught:
         cases(load(str(path)))
     text = str(caught.value)
@@ -32,7 +33,7 @@ def message_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_plan_of_the_folder_expands_to_its_whole_grid(name: str) -> None:
+def test_every_shipped_plan_expands_to_its_whole_grid(name: str) -> None:
     plan = load(name)
     found = cases(plan)
     grids = plan.grids()
@@ -46,26 +47,26 @@ def test_every_plan_of_the_folder_expands_to_its_whole_grid(name: str) -> None:
     assert all(case.task_version == tasks.build(case.task).version for case in found)
 
 
-def test_the_plans_are_the_files_of_the_folder() -> None:
+def test_plan_names_are_the_files_of_the_folder() -> None:
     assert names() == sorted(path.stem for path in FOLDER.iterdir() if path.suffix == ".toml")
     assert {"quick", "smoke"} <= set(names())
 
 
-def test_the_quick_plan_is_the_grid_that_was_promised() -> None:
+def test_quick_plan_has_the_documented_grid() -> None:
     plan = load("quick")
-    assert [spec.partition(":")[0] for spec in plan.archs] == ["rnn", "lstm", "gru", "transformer"]
+    assert [Spec.parse_stored(spec).name for spec in plan.archs] == ["rnn", "lstm", "gru", "transformer"]
     assert plan.tasks == ("first_last", "adding", "copy_memory")
     assert (len(plan.lengths), plan.seeds, plan.depth, plan.params) == (2, 3, 2, 20_000)
     assert plan.measure == ("accuracy", "latency", "streaming")
 
 
-def test_the_seed_plan_is_the_protocol_of_the_study() -> None:
+def test_seed_plan_has_the_protocol_of_the_study() -> None:
     """Two layers of 128 units on 5,000 sequences of 30, Adam at 1e-3 halved every 20 of 100 epochs, clipped at 1."""
     planned = cases(load("seed"))
     assert {(case.length, case.width, case.depth, case.params) for case in planned} == {(30, 128, 2, None)}
-    usual = planned[0].protocol
+    main = planned[0].protocol
     fields = ("batch", "train_sequences", "test_sequences", "epochs", "learning_rate", "clip", "steps")
-    assert {field: getattr(usual, field) for field in fields} == {
+    assert {field: getattr(main, field) for field in fields} == {
         "batch": 64,
         "train_sequences": 5000,
         "test_sequences": 1000,
@@ -74,20 +75,20 @@ def test_the_seed_plan_is_the_protocol_of_the_study() -> None:
         "clip": 1.0,
         "steps": None,
     }
-    assert (usual.weight_decay, usual.warmup_steps, usual.train_lengths, usual.control) == (0.0, 0, "fixed", "none")
+    assert (main.weight_decay, main.warmup_steps, main.train_lengths, main.control) == (0.0, 0, "fixed", "none")
     steps = 79 * 100
-    assert total_steps(usual) == steps
+    assert total_steps(main) == steps
     at_steps = (0, 79 * 20 - 1, 79 * 20, 79 * 40, 79 * 60, 79 * 80, steps - 1)
-    assert [learning_rate_factor(usual, step) for step in at_steps] == [1, 1, 0.5, 0.25, 0.125, 0.0625, 0.0625]
-    others = [case.protocol for case in planned if case.protocol != usual]
-    assert others == [
-        usual.model_copy(update={"weight_decay": 0.1}),
-        usual.model_copy(update={"train_sequences": 20_000, "epochs": 25, "halve_every": 5}),
+    assert [learning_rate_factor(main, step) for step in at_steps] == [1, 1, 0.5, 0.25, 0.125, 0.0625, 0.0625]
+    variants = [case.protocol for case in planned if case.protocol != main]
+    assert variants == [
+        main.model_copy(update={"weight_decay": 0.1}),
+        main.model_copy(update={"train_sequences": 20_000, "epochs": 25, "halve_every": 5}),
     ]
-    assert [total_steps(other) for other in others] == [steps, 313 * 25]
+    assert [total_steps(variant) for variant in variants] == [steps, 313 * 25]
 
 
-def test_the_seed_plan_trains_a_network_of_the_studys_size_with_adam() -> None:
+def test_seed_plan_trains_models_of_the_studied_size_with_adam() -> None:
     planned = [case for case in cases(load("seed")) if case.arch == "lstm:bias=False"]
     assert {(case.task, case.seed) for case in planned} == {
         *(("first_last", seed) for seed in range(3)),
@@ -101,20 +102,20 @@ def test_the_seed_plan_trains_a_network_of_the_studys_size_with_adam() -> None:
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (1e-3, (0.9, 0.999))
 
 
-def test_a_case_keeps_its_key_from_one_day_to_the_next(tmp_path: Path) -> None:
+def test_case_keys_are_stable(tmp_path: Path) -> None:
     first, second = (cases(load(str(write_plan(tmp_path / folder)))) for folder in "ab")
     assert first == second
     assert [case.key for case in first] == [case.key for case in second]
     assert first[-1].key == GOLDEN_KEY
 
 
-def test_the_order_is_task_length_seed_architecture(tmp_path: Path) -> None:
+def test_cases_are_ordered_by_task_length_seed_and_architecture(tmp_path: Path) -> None:
     text = TINY.replace("lengths = [4]", "lengths = [4, 8]")
     found = [(case.length, case.seed, case.arch) for case in cases(load(str(write_plan(tmp_path, text))))]
     assert found == [(length, seed, a) for length in (4, 8) for seed in (0, 1) for a in ("rnn", "lstm")]
 
 
-def test_two_spellings_of_one_case_are_one_case(tmp_path: Path) -> None:
+def test_two_spellings_of_one_case_are_merged(tmp_path: Path) -> None:
     text = TINY.replace('["rnn", "lstm"]', '["rnn", "lstm", "lstm", "lstm:bias=True", "rnn:nonlinearity=tanh"]')
     text = text.replace("lengths = [4]", "lengths = [4, 4]")
     plain, repeated = (cases(load(str(write_plan(tmp_path, t)))) for t in (TINY, text))
@@ -137,10 +138,12 @@ protocol = { clip = 2.0 }
 """
 
 
-def test_overrides_hold_for_their_tasks_and_lengths_and_the_later_wins(tmp_path: Path) -> None:
+def test_overrides_apply_to_their_tasks_and_lengths_and_the_last_wins(tmp_path: Path) -> None:
     text = TINY.replace('["first_last"]', '["first_last:rule=product", "adding"]').replace("[4]", "[4, 8]")
     found = cases(load(str(write_plan(tmp_path, text + OVERRIDES))))
-    seen = {(c.task.partition(":")[0], c.length): (c.protocol.steps, c.protocol.batch, c.protocol.clip) for c in found}
+    seen = {
+        (Spec.parse_stored(c.task).name, c.length): (c.protocol.steps, c.protocol.batch, c.protocol.clip) for c in found
+    }
     assert seen == {
         ("first_last", 4): (7, 3, 1.0),
         ("first_last", 8): (9, 3, 1.0),
@@ -155,11 +158,11 @@ WRONG = {
     "an unknown timing key": (TINY + "block = 3\n", "timing.block"),
     "an unknown override key": (TINY + "[[override]]\ntask = ['adding']\nprotocol = {}\n", "override.0"),
     "a wrong value in an override": (TINY + "[[override]]\nprotocol = { steps = 'many' }\n", "steps"),
-    "text for a number": (TINY.replace("seeds = 2", 'seeds = "2"'), "seeds"),
+    "a string for a number": (TINY.replace("seeds = 2", 'seeds = "2"'), "seeds"),
     "a fraction for a number": (TINY.replace("seeds = 2", "seeds = 2.5"), "seeds"),
-    "a truth for a number": (TINY.replace("seeds = 2", "seeds = true"), "seeds"),
-    "a date for a text": (TINY.replace('"two architectures', "2020-01-01 #"), "a date or time"),
-    "a text for a list": (TINY.replace('archs = ["rnn", "lstm"]', 'archs = "rnn"'), "archs"),
+    "a boolean for a number": (TINY.replace("seeds = 2", "seeds = true"), "seeds"),
+    "a date for a string": (TINY.replace('"two architectures', "2020-01-01 #"), "a date or time"),
+    "a string for a list": (TINY.replace('archs = ["rnn", "lstm"]', 'archs = "rnn"'), "archs"),
     "no architectures": (TINY.replace('["rnn", "lstm"]', "[]"), "archs"),
     "no seeds": (TINY.replace("seeds = 2", ""), "seeds"),
     "zero seeds": (TINY.replace("seeds = 2", "seeds = 0"), "seeds"),
@@ -177,13 +180,16 @@ WRONG = {
     "deep keys in the protocol": (TINY.replace("batch = 4", "a." * 5000 + "a = 1"), ""),
     "a line break in a key": (TINY.replace("seeds = 2", 'seeds = 2\n"a\\nb" = 1'), ""),
     "a line break in a protocol key": (TINY.replace("batch = 4", '"a\\nb" = 1'), ""),
-    "a key twice": (TINY.replace("seeds = 2", "seeds = 2\nseeds = 3"), "not TOML"),
-    "no TOML": ("{ json }", "not TOML"),
-    "nothing": ("", "summary"),
+    "a repeated key": (TINY.replace("seeds = 2", "seeds = 2\nseeds = 3"), "not valid TOML"),
+    "JSON": ("{ json }", "not valid TOML"),
+    "an empty file": ("", "summary"),
     "no steps": (TINY.replace("steps = 1\nbatch", "batch"), "steps, or train_sequences and epochs"),
     "half a fixed set": (TINY.replace("steps = 1\nbatch", "epochs = 2\nbatch"), "train_sequences and epochs"),
-    "steps and a fixed set": (TINY.replace("batch = 4", "epochs = 2\ntrain_sequences = 9"), "steps, or"),
-    "steps and half a fixed set": (TINY.replace("batch = 4", "epochs = 2"), "steps, or"),
+    "steps and a fixed set": (
+        TINY.replace("batch = 4", "epochs = 2\ntrain_sequences = 9"),
+        "steps, or train_sequences",
+    ),
+    "steps and half a fixed set": (TINY.replace("batch = 4", "epochs = 2"), "steps, or train_sequences"),
     "neither params nor width": (TINY.replace("width = 4", ""), "either params or width"),
     "params and width": (TINY.replace("width = 4", "width = 4\nparams = 9"), "either params or width"),
     "an unknown architecture": (TINY.replace('"lstm"', '"lsmt"'), "did you mean 'lstm'"),
@@ -199,29 +205,29 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_plan_is_one_line_that_names_what_is_wrong(tmp_path: Path, name: str) -> None:
+def test_invalid_plan_is_reported_in_one_line(tmp_path: Path, name: str) -> None:
     text, expected = WRONG[name]
     assert text != TINY
     assert expected in message_of(write_plan(tmp_path, text))
 
 
 @pytest.mark.parametrize("size", [(16 << 10) + 1, 10 << 30])
-def test_a_large_plan_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """A megabyte of dotted keys takes the reader of TOML an hour: its cost is quadratic."""
+def test_oversized_plan_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """The TOML parser takes quadratic time for dotted keys: a megabyte would take an hour."""
     path = tmp_path / "giant.toml"
     with path.open("wb") as file:
         file.truncate(size)
 
     def read_text(path: Path, **_: object) -> str:
-        raise AssertionError("it was read")
+        raise AssertionError("the file was read")
 
     monkeypatch.setattr(Path, "read_text", read_text)
-    assert "larger than 16 KiB" in message_of(path)
+    assert "at most 16 KiB are read" in message_of(path)
 
 
-def test_a_plan_that_is_not_text_or_not_there_is_one_line(tmp_path: Path) -> None:
+def test_binary_or_missing_plan_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    assert "not TOML" in message_of(tmp_path / "binary.toml")
+    assert "not valid TOML" in message_of(tmp_path / "binary.toml")
     (tmp_path / "folder.toml").mkdir()
     (tmp_path / "plan.yaml").write_text(TINY)
     for path in (
@@ -233,7 +239,7 @@ def test_a_plan_that_is_not_text_or_not_there_is_one_line(tmp_path: Path) -> Non
         assert "no plan" in message_of(path)
 
 
-def test_an_unreadable_plan_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_plan_is_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_plan(tmp_path)
 
     def read_text(path: Path, **_: object) -> str:
@@ -245,17 +251,17 @@ def test_an_unreadable_plan_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
     assert str(path) in text
 
 
-def test_an_unknown_plan_suggests_the_nearest() -> None:
-    with pytest.raises(UsageError, match=r"no plan 'quik'; did you mean 'quick'\?.*smoke"):
+def test_unknown_plan_suggests_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"no plan 'quik' \(did you mean 'quick'\?\); choose from .*smoke"):
         load("quik")
     with pytest.raises(UsageError, match=r"no plan '../plans/quick'"):
         load("../plans/quick")
 
 
 @pytest.mark.parametrize(
-    ("names", "says"), [('tasks = ["nonsense"]', "the task 'nonsense'"), ("lengths = [5]", "the length 5")]
+    ("names", "message"), [('tasks = ["nonsense"]', "the task 'nonsense'"), ("lengths = [5]", "the length 5")]
 )
-def test_an_override_that_no_case_meets_is_refused(tmp_path: Path, names: str, says: str) -> None:
+def test_override_that_applies_to_no_case_is_refused(tmp_path: Path, names: str, message: str) -> None:
     path = write_plan(tmp_path, TINY + f"\n[[override]]\n{names}\nprotocol = {{ batch = 2 }}\n")
-    with pytest.raises(UsageError, match=f"override names {says}, which is not in the plan"):
+    with pytest.raises(UsageError, match=f"override names {message}, which the plan does not have"):
         load(str(path))

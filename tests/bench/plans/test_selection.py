@@ -1,4 +1,4 @@
-"""Names, globs and exclusions."""
+"""Selection by names, globs, additions and exclusions."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ REGISTERED = ("gru", "lstm", "rnn", "transformer")
         (["+rnn"], PLANNED),
     ],
 )
-def test_patterns_choose_in_the_order_given(patterns: list[str], expected: tuple[str, ...]) -> None:
+def test_patterns_select_in_the_order_given(patterns: list[str], expected: tuple[str, ...]) -> None:
     assert select("architecture", PLANNED, patterns, lambda: REGISTERED) == expected
 
 
 @pytest.mark.parametrize("patterns", [["x*"], ["!*"], ["lstm", "!l*"], ["!rnn", "!lstm", "!transformer"]])
-def test_nothing_left_is_an_error_with_its_own_exit_code(patterns: list[str]) -> None:
+def test_empty_selection_has_its_own_exit_code(patterns: list[str]) -> None:
     with pytest.raises(NothingSelected) as caught:
         select("architecture", PLANNED, patterns, lambda: REGISTERED)
-    assert str(caught.value) == f"no architecture matches {' '.join(patterns)}; there are gru, lstm, rnn, transformer"
+    assert str(caught.value) == f"no architecture matches {' '.join(patterns)}; available: gru, lstm, rnn, transformer"
     assert caught.value.exit_code == 5

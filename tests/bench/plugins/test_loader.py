@@ -255,9 +255,9 @@ def test_using_a_disabled_plugin_is_a_usage_error(carousel: Carousel, tmp_path: 
 def test_an_unused_plugin_is_mentioned(carousel: Carousel, tmp_path: Path) -> None:
     write(tmp_path, "scaled", ARCH)
     write(tmp_path, "first_bit", TASK)
-    result = carousel("run", "tiny.toml", "--plugin", "scaled.py", "--plugin", "first_bit.py", "--dry-run")
-    assert "no case asks for the plugin scaled; -a +scaled adds it to the plan's own" in result.out
-    assert "-t +first_bit adds it" in result.out
+    ended = carousel("run", "tiny.toml", "--plugin", "scaled.py", "--plugin", "first_bit.py", "--dry-run")
+    assert "the plan does not use the plugin scaled; add it with -a +scaled" in ended.out
+    assert "add it with -t +first_bit" in ended.out
 
 
 def test_list_and_show_task_include_plugins(carousel: Carousel, tmp_path: Path) -> None:

@@ -287,7 +287,7 @@ def test_the_command_draws_one_case(tmp_path: Path, carousel: Carousel, inline: 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["first_last"], "is 4 cases of this run"),
+        (["first_last"], "matches 4 cases; choose one by its digest"),
         (["nobody"], "no case 'nobody' in this run"),
         (["-o", "tiny.toml"], "cannot write into tiny.toml"),
     ],
@@ -317,5 +317,5 @@ def test_damaged_traces_are_named_and_left_out(tmp_path: Path, carousel: Carouse
         path.write_bytes(b"half")
     ended = carousel("report", "latest")
     assert ended.code == 0
-    assert "left out" in ended.err
+    assert "skipped" in ended.err
     assert 'id="gates-lstm' not in (run.folder / "report.html").read_text()

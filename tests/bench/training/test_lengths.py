@@ -38,7 +38,7 @@ def test_up_to_skips_unsupported_lengths() -> None:
 
 def test_up_to_needs_fresh_batches(tmp_path: Path) -> None:
     plan = tiny_plan(tmp_path, protocol={"train_sequences": 4, "epochs": 1, "train_lengths": "up_to"})
-    with pytest.raises(UsageError, match="needs fresh batches; give steps"):
+    with pytest.raises(UsageError, match="needs fresh batches: give steps"):
         cases(plan)
 
 

@@ -252,7 +252,7 @@ def test_json_output_is_one_document(carousel: Carousel, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["lsmt"], "no architecture or task 'lsmt'; there are "),
+        (["lsmt"], "no architecture or task 'lsmt'; choose from "),
         (["lstm:forget=1"], "lstm has no option 'forget'"),
         (
             ["transformer:positions=learned,max_length=1"],
