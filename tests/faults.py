@@ -61,7 +61,7 @@ def main() -> int:
     }
     failed = 0
     for name in [given.only] if given.only else forms:
-        with tempfile.TemporaryDirectory() as folder, mock.patch.object(lock, "_folder", lambda: Path(folder)):
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(lock, "lock_folder", lambda: Path(folder)):
             try:
                 print(f"{name}: {forms[name](Path(folder))}", flush=True)
             except AssertionError as error:

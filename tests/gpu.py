@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 import arch
-from bench.machine.timer import seconds_a_call
+from bench.machine.timer import seconds_per_call
 from bench.probes.stream import ByHand, Replayed, stream_of
 from bench.validation import ARCH_CHECKS, LEVELS, Subject, Trial
 
@@ -122,9 +122,9 @@ def clocks() -> Iterator[str]:
     def product() -> Tensor:
         return square @ square
 
-    calls = max(1, round(1 / seconds_a_call(product, 10, DEVICE)))
+    calls = max(1, round(1 / seconds_per_call(product, 10, DEVICE)))
     started = time.perf_counter()
-    by_device = seconds_a_call(product, calls, DEVICE) * calls
+    by_device = seconds_per_call(product, calls, DEVICE) * calls
     by_processor = time.perf_counter() - started
     if not abs(by_device / by_processor - 1) <= CLOCKS:
         yield f"{by_device:.3f} s by the GPU's clock, {by_processor:.3f} s by the processor's"

@@ -26,7 +26,7 @@ def examine(*, as_json: bool, seconds: float = LOOK_SECONDS) -> None:
 
     torch.set_num_threads(1)
     if not as_json and sys.stderr.isatty():
-        print(f"taking the pulse for {seconds:g} s", file=sys.stderr)
+        print(f"calibrating for {seconds:g} s", file=sys.stderr)
     counters = hardware.heat_events, hardware.quota_stops
     before = [count() for count in counters]
     beats, block = take_calibrations(seconds)
@@ -48,7 +48,7 @@ def examine(*, as_json: bool, seconds: float = LOOK_SECONDS) -> None:
             "environment": fingerprint.model_dump(mode="json"),
             "gpu": gpu_name(),
             "code": {"digest": code_digest(), "commit": code.commit, "modified": code.modified},
-            "pulse": found,
+            "calibration": found,
             "around": {**around, **throttling, "clock_seconds": vitals.clock_seconds},
             "advice": advice,
         }
@@ -61,7 +61,7 @@ def examine(*, as_json: bool, seconds: float = LOOK_SECONDS) -> None:
     if code.commit is not None:
         console.print(f"[bold]{'commit':14}[/] {code.commit[:10]}{' and changes' if code.modified else ''}")
     console.print(
-        f"[bold]{'pulse':14}[/] {statistics.median(beats) * 1e3:.2f} ms ± {vitals.spread:.1%}, "
+        f"[bold]{'calibration':14}[/] {statistics.median(beats) * 1e3:.2f} ms ± {vitals.spread:.1%}, "
         f"drift {vitals.drift:+.1%}, over {len(beats)} products in {seconds:g} s, "
         f"{vitals.slow_share:.0%} of them above {SLOW_CALIBRATION:g} times the median"
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bench.executors.jobs import Failure, JobProgress, JobStarted
 from bench.executors.worker_process import WorkerProcess
-from bench.machine.lock import Stopping, Work, held
+from bench.machine.lock import Stopping, Work, machine_lock
 from results import Span
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def attend(
     """
     work = work_of(job)
     for left in reversed(range(TRIES)):
-        with held(work, stopping=stopping, on_wait=lambda: on_wait(work)):
+        with machine_lock(work, stopping=stopping, on_wait=lambda: on_wait(work)):
             if work == "timing" and (fresh or "training" in worker.did):
                 worker.end()
             worker.did.add(work)

@@ -15,8 +15,6 @@ from bench.errors import UsageError
 from results import Claim, Probe, Protocol, Strict
 
 FOLDER = Path(__file__).parent
-TIMED: frozenset[Probe] = frozenset(("latency", "streaming"))
-"""The probes that need a quiet machine; the others run where a case is trained."""
 STREAMED_SHARE = 5
 """Of several streams together a fifth of the steps is timed: their mean is asked, not their rarest step."""
 MAX_FILE_BYTES = 16 << 10

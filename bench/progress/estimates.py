@@ -7,7 +7,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from bench.plans.plan import TIMED
+from bench.probes.table import TIMING_PROBES
 from bench.training.schedule import total_steps
 from results import Case, Probe, Record
 
@@ -37,14 +37,14 @@ class DurationEstimator:
         self._off_by: dict[str, list[float]] = defaultdict(list)
         for record in history:
             if record.training is not None:
-                tested = sum(ran.seconds for probe, ran in record.probes.items() if probe not in TIMED)
+                tested = sum(ran.seconds for probe, ran in record.probes.items() if probe not in TIMING_PROBES)
                 self._training[_shape(record.case)].append(record.training.seconds + tested)
                 share = record.training.steps / total_steps(record.case.protocol)
                 if share > 0:  # training that stopped early says what its steps took, too
                     off = (record.training.seconds + tested) / (_guess(record.case) * share)
                     self._off_by[family(record.case)].append(off)
                     self._off_by[EVERY].append(off)
-            timed = [ran.seconds for probe, ran in record.probes.items() if probe in TIMED]
+            timed = [ran.seconds for probe, ran in record.probes.items() if probe in TIMING_PROBES]
             if timed:
                 self._timing[_shape(record.case)].append(sum(timed) / record.repetitions)
 
@@ -58,7 +58,7 @@ class DurationEstimator:
 
     def timing_seconds(self, case: Case, probes: Sequence[Probe]) -> float:
         """Expected seconds of all timing probes in one process."""
-        if not any(probe in TIMED for probe in probes):
+        if not any(probe in TIMING_PROBES for probe in probes):
             return 0.0
         seen = self._timing.get(_shape(case))
         return statistics.median(seen) if seen else SECONDS_PER_TIMED_CASE

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import safetensors.torch
 from safetensors import SafetensorError
 
-from bench.plans.plan import TIMED
+from bench.probes.table import TIMING_PROBES
 from bench.progress.estimates import DurationEstimator, family
 from bench.progress.eta import Sort
 from results import Case, Probe, Record, Run, RunFile
@@ -31,7 +31,7 @@ class Group:
 
 def timing_probes(file: RunFile) -> tuple[Probe, ...]:
     """The probes of a run that need a quiet machine."""
-    return tuple(probe for probe in file.probes if probe in TIMED)
+    return tuple(probe for probe in file.probes if probe in TIMING_PROBES)
 
 
 def untrained(file: RunFile, records: dict[str, Record]) -> list[Case]:

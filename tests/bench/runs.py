@@ -20,7 +20,7 @@ from tests.bench.tiny import tiny_plan
 
 @pytest.fixture(autouse=True)
 def as_in_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(lock, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(lock, "lock_folder", lambda: tmp_path)
     torch.set_flush_denormal(True)
     yield
     torch.set_flush_denormal(False)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench.machine.lock import held
+from bench.machine.lock import machine_lock
 from results import Measurement, disturbed
 
 HOME = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def place_of(metric: str, at: Mapping[str, int]) -> str:
 
 def fresh(times: int) -> Process:
     """Measure in a process of its own, while no run of Carousel trains on this machine."""
-    with held("timing"):
+    with machine_lock("timing"):
         ended = subprocess.run(
             [sys.executable, "-m", "tests.trust._subject", str(times)],
             capture_output=True,

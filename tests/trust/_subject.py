@@ -17,7 +17,8 @@ from torch import Tensor
 import arch
 import tasks
 from bench.plans.plan import Timing
-from bench.probes import Subject, latency, streaming
+from bench.probes import latency, streaming
+from bench.probes.subject import Subject
 from bench.training.model import build_model
 from results import Case, Measurement, Protocol
 

@@ -97,7 +97,7 @@ ENDING = ("exits", "raises", "looks", "has no memory", "allocates too much")
 def a_machine_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("locks")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(lock, "_folder", lambda: folder)
+        patched.setattr(lock, "lock_folder", lambda: folder)
         yield
 
 
