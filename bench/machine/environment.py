@@ -73,8 +73,8 @@ def onednn(build: str) -> str | None:
 
 def _between(text: str, before: str, after: str) -> str | None:
     """Return the text between two markers on one line; None if `before` is missing or nothing follows it."""
-    _, found, rest = text.partition(before)
-    return rest.partition("\n")[0].partition(after)[0].strip() or None if found else None
+    _, marker, rest = text.partition(before)
+    return rest.partition("\n")[0].partition(after)[0].strip() or None if marker else None
 
 
 def _version(package: str) -> str | None:

@@ -30,12 +30,12 @@ def wall_clock_calls(source: str) -> set[str]:
 
 def test_wall_clock_is_used_for_dates_and_once_for_spans() -> None:
     paths = [path for package in PACKAGES for path in (HOME / package).rglob("*.py")]
-    found = {
+    calls_by_file = {
         path.relative_to(HOME).as_posix(): calls
         for path in paths
         if (calls := wall_clock_calls(path.read_text(encoding="utf-8")))
     }
-    assert found == {"bench/executors/base.py": {"time.time"}, "bench/runner/resume.py": {"datetime.now"}}
+    assert calls_by_file == {"bench/executors/base.py": {"time.time"}, "bench/runner/resume.py": {"datetime.now"}}
 
 
 def test_every_form_of_use_is_found() -> None:

@@ -129,12 +129,12 @@ def test_libraries_are_read_from_torch_build_description() -> None:
 
 
 def test_fingerprint_of_this_machine_names_no_person_host_or_path() -> None:
-    found = environment("cpu", threads=3)
-    assert Environment.model_validate_json(found.model_dump_json()) == found
-    assert (found.device, found.threads) == ("cpu", 3)
-    assert found.torch == torch.__version__.partition("+")[0] or found.torch == torch.__version__
-    assert found.instructions == torch.backends.cpu.get_cpu_capability()
-    text = found.model_dump_json(exclude={"virtual"})  # one of four fixed phrases, which a folder may be named after
+    fingerprint = environment("cpu", threads=3)
+    assert Environment.model_validate_json(fingerprint.model_dump_json()) == fingerprint
+    assert (fingerprint.device, fingerprint.threads) == ("cpu", 3)
+    assert fingerprint.torch == torch.__version__.partition("+")[0] or fingerprint.torch == torch.__version__
+    assert fingerprint.instructions == torch.backends.cpu.get_cpu_capability()
+    text = fingerprint.model_dump_json(exclude={"virtual"})  # one of four fixed phrases, which a folder may be named after
     for secret in (getpass.getuser(), platform.node(), str(Path.home()), str(Path.cwd()), Path.cwd().name):
         # Short names, such as the user `root` or the folder `/`, occur in unrelated text.
         assert len(secret) < 5 or secret not in text

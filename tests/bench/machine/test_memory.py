@@ -1,4 +1,4 @@
-"""Tests of peak memory: short peaks are found, earlier phases do not count, and sampling is the fallback."""
+"""Tests of peak memory: short peaks are measurements, earlier phases do not count, and sampling is the fallback."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_earlier_phase_does_not_count(mode: str) -> None:
 
 
 def test_measurements_are_named_after_the_phase() -> None:
-    found = {m.metric: m.samples for m in Memory(before=100, peak=164).measurements("training")}
-    assert found == {"training_peak_bytes": (164.0,), "training_added_bytes": (64.0,)}
+    measurements = {m.metric: m.samples for m in Memory(before=100, peak=164).measurements("training")}
+    assert measurements == {"training_peak_bytes": (164.0,), "training_added_bytes": (64.0,)}
 
 
 def test_missing_high_water_mark_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from tests.bench.tiny import CLAIM, TINY, tiny_case, write_plan
 
 __all__ = ["carousel", "inline"]
 
-SINGLE = 1e-5
+FLOAT32 = 1e-5
 """Tolerance for float32 models with a few units."""
 FORGET = torch.tensor(2.0).sigmoid().item()
 LENGTH = 6
@@ -52,23 +52,23 @@ def test_constant_gates_give_values_computed_by_hand() -> None:
     measured = gates.measure(zero_lstm()).measurements
     for layer in (0, 1):
         (retention,) = samples_of(measured, "retention", layer=layer)
-        assert retention == pytest.approx([FORGET ** (LENGTH - 1)] * 4, rel=SINGLE)
+        assert retention == pytest.approx([FORGET ** (LENGTH - 1)] * 4, rel=FLOAT32)
         (half_lives,) = samples_of(measured, "half_life_steps", layer=layer)
         decay = -torch.tensor(FORGET, dtype=torch.float64).log().item()
-        assert half_lives == pytest.approx([torch.tensor(2.0).log().item() / decay] * 4, rel=SINGLE)
+        assert half_lives == pytest.approx([torch.tensor(2.0).log().item() / decay] * 4, rel=FLOAT32)
         assert samples_of(measured, "forget_share", layer=layer) == [(1.0,)]
         for role in ("write", "hold", "read"):
-            assert samples_of(measured, f"{role}_contrast", layer=layer)[0] == pytest.approx((1.0,), rel=SINGLE)
+            assert samples_of(measured, f"{role}_contrast", layer=layer)[0] == pytest.approx((1.0,), rel=FLOAT32)
             levels = [one.samples[0] for one in measured if one.metric == f"{role}_gate" and one.at["layer"] == layer]
-            assert levels == pytest.approx([FORGET if role == "hold" else 0.5] * LENGTH, rel=SINGLE)
+            assert levels == pytest.approx([FORGET if role == "hold" else 0.5] * LENGTH, rel=FLOAT32)
         shares = {
             one.at["from_percent"]: one.samples[0]
             for one in measured
             if one.metric == "hold_histogram" and one.at["layer"] == layer
         }
         assert len(shares) == gates.BINS
-        assert shares[85] == pytest.approx(1.0, abs=SINGLE)
-        assert sum(shares.values()) == pytest.approx(1.0, abs=SINGLE)
+        assert shares[85] == pytest.approx(1.0, abs=FLOAT32)
+        assert sum(shares.values()) == pytest.approx(1.0, abs=FLOAT32)
 
 
 def test_contrasts_compare_the_steps_of_each_role_with_the_inner_steps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,10 +92,10 @@ def test_contrasts_compare_the_steps_of_each_role_with_the_inner_steps(monkeypat
             (1, "hold_contrast"): 0.75 / 0.2,
             (1, "write_contrast"): 0.8 / 0.25,
         },
-        rel=SINGLE,
+        rel=FLOAT32,
     )
     levels = {one.at["step"]: one.samples[0] for one in measured if one.metric == "hold_gate" and one.at["layer"] == 0}
-    assert [levels[step] for step in range(1, LENGTH + 1)] == pytest.approx(hold_T, rel=SINGLE)
+    assert [levels[step] for step in range(1, LENGTH + 1)] == pytest.approx(hold_T, rel=FLOAT32)
 
 
 def test_all_analyses_read_test_sequences_and_no_training_sequences(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,25 +31,25 @@ def measured(name: str = "lstm") -> dict[tuple[str, tuple[tuple[str, int], ...]]
 
 
 def test_rates_are_work_over_seconds() -> None:
-    found = measured()
+    samples = measured()
     for batch, rows in ((1, 1), (1, 4), (2, 2), (2, 8)):
         flops = 2 * rows * 4 * 16
-        rates = found["matmul_flops_per_second", (("batch", batch), ("rows", rows))]
+        rates = samples["matmul_flops_per_second", (("batch", batch), ("rows", rows))]
         assert rates == pytest.approx((flops / CALL_SECONDS,) * roofline.BLOCKS, rel=ROUNDING)
     moved = subject("lstm").model.step_bytes(8)
     assert moved is not None
     passes = -(-roofline.MIN_READ_BYTES // moved)
-    assert found["read_bytes_per_second", (("position", 8),)] == pytest.approx(
+    assert samples["read_bytes_per_second", (("position", 8),)] == pytest.approx(
         (passes * moved / CALL_SECONDS,) * roofline.BLOCKS, rel=ROUNDING
     )
 
 
 def test_needs_are_the_closed_forms_of_the_model() -> None:
-    found, model = measured("transformer"), subject("transformer").model
-    assert found["forward_flops", (("batch", 2),)] == (model.forward_flops(2, 4),)
-    assert found["train_step_flops", (("batch", 2),)] == (model.train_step_flops(2, 4),)
-    assert found["step_flops", (("position", 8),)] == (model.step_flops(8),)
-    assert found["step_bytes", (("position", 8),)] == (model.step_bytes(8),)
+    samples, model = measured("transformer"), subject("transformer").model
+    assert samples["forward_flops", (("batch", 2),)] == (model.forward_flops(2, 4),)
+    assert samples["train_step_flops", (("batch", 2),)] == (model.train_step_flops(2, 4),)
+    assert samples["step_flops", (("position", 8),)] == (model.step_flops(8),)
+    assert samples["step_bytes", (("position", 8),)] == (model.step_bytes(8),)
 
 
 def test_each_size_is_measured_once() -> None:

@@ -17,7 +17,7 @@ EXACT = 1e-12
 """Tolerance for float64 arithmetic on a few numbers."""
 RIDGE = 1e-6
 """Largest distance from 1 to which the weakest ridge moves a perfect decoding."""
-SINGLE = 1e-5
+FLOAT32 = 1e-5
 """Tolerance for float32 models with a few units."""
 SAMPLING = 0.05
 """Largest sampling error of an R² over a few hundred sequences."""
@@ -35,7 +35,7 @@ def test_retention_of_a_constant_gate_is_its_power() -> None:
 
 def test_retention_is_averaged_over_sequences_after_the_product() -> None:
     hold_BTH = torch.tensor([[[1.0], [0.2]], [[0.5], [0.4]]])
-    assert trace_analysis.retention(hold_BTH).item() == pytest.approx((0.2 + 0.2) / 2, abs=SINGLE)
+    assert trace_analysis.retention(hold_BTH).item() == pytest.approx((0.2 + 0.2) / 2, abs=FLOAT32)
 
 
 def test_half_life_of_a_constant_gate_equals_the_formula() -> None:
@@ -48,12 +48,12 @@ def test_half_life_of_a_constant_gate_equals_the_formula() -> None:
 def test_histogram_and_share_count_every_activation_once() -> None:
     activation = torch.tensor([0.0, 0.24, 0.25, 0.5, 0.8, 1.0, 1.0, 0.79])
     assert trace_analysis.histogram(activation, 4).tolist() == [0.25, 0.125, 0.125, 0.5]
-    assert trace_analysis.share_between(activation, 0.8, 1.0) == pytest.approx(3 / 8, abs=SINGLE)
+    assert trace_analysis.share_between(activation, 0.8, 1.0) == pytest.approx(3 / 8, abs=FLOAT32)
 
 
 def test_contrast_is_a_ratio_of_means_and_none_for_a_closed_gate() -> None:
     level_T = torch.tensor([0.9, 0.2, 0.4, 0.6])
-    assert trace_analysis.contrast(level_T, 0, slice(1, -1)) == pytest.approx(3.0, abs=SINGLE)
+    assert trace_analysis.contrast(level_T, 0, slice(1, -1)) == pytest.approx(3.0, abs=FLOAT32)
     assert trace_analysis.contrast(torch.tensor([1.0, 0.0, 0.0]), 0, slice(1, -1)) is None
 
 
@@ -142,7 +142,7 @@ def test_watched_features_are_fixed_states_or_outputs_if_states_grow() -> None:
     assert not has_fixed_state(transformer, inputs)
     (*_, last_BF) = watch_states(lstm, inputs)
     h_and_c = torch.cat([part for layer in lstm.scan(inputs, lstm.init_state(4))[1] for part in layer], 1)
-    torch.testing.assert_close(last_BF, h_and_c, rtol=0, atol=SINGLE)
+    torch.testing.assert_close(last_BF, h_and_c, rtol=0, atol=FLOAT32)
     (*_, last_BF) = watch_states(transformer, inputs)
     assert last_BF.shape == (4, 2 * 4)
     with torch.no_grad():
@@ -165,7 +165,7 @@ def test_watched_gates_equal_the_gates_of_each_step() -> None:
     with torch.no_grad():
         _, state = model.scan(inputs[:, :3], state)
         for name, gate in model.gates(inputs[:, 3], state).items():
-            torch.testing.assert_close(gates[name][:, 3], gate, rtol=0, atol=SINGLE)
+            torch.testing.assert_close(gates[name][:, 3], gate, rtol=0, atol=FLOAT32)
 
 
 @pytest.mark.parametrize(
@@ -185,8 +185,8 @@ def test_watched_attention_times_values_equals_the_attended_output(options: str)
         attended_BTD, _ = layer._attend(*qkv, layer.init_state(2), fused=False)
         v_BNTK = qkv[2]
         expected_BTD = (weights_BNTT @ v_BNTK).transpose(1, 2).reshape(2, 5, 4)
-    torch.testing.assert_close(expected_BTD, attended_BTD, rtol=0, atol=SINGLE)
+    torch.testing.assert_close(expected_BTD, attended_BTD, rtol=0, atol=FLOAT32)
     rows = weights_BNTT.sum(3)
-    torch.testing.assert_close(rows, torch.ones_like(rows), rtol=0, atol=SINGLE)
+    torch.testing.assert_close(rows, torch.ones_like(rows), rtol=0, atol=FLOAT32)
     assert weights_BNTT.triu(1).abs().max() == 0
     assert math.isfinite(weights_BNTT.sum().item())
