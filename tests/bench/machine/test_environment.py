@@ -134,7 +134,8 @@ def test_fingerprint_of_this_machine_names_no_person_host_or_path() -> None:
     assert (fingerprint.device, fingerprint.threads) == ("cpu", 3)
     assert fingerprint.torch == torch.__version__.partition("+")[0] or fingerprint.torch == torch.__version__
     assert fingerprint.instructions == torch.backends.cpu.get_cpu_capability()
-    text = fingerprint.model_dump_json(exclude={"virtual"})  # one of four fixed phrases, which a folder may be named after
+    # `virtual` is one of four fixed phrases, and a folder may be called "machine".
+    text = fingerprint.model_dump_json(exclude={"virtual"})
     for secret in (getpass.getuser(), platform.node(), str(Path.home()), str(Path.cwd()), Path.cwd().name):
         # Short names, such as the user `root` or the folder `/`, occur in unrelated text.
         assert len(secret) < 5 or secret not in text
