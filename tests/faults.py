@@ -61,7 +61,7 @@ def main() -> int:
     }
     failed = 0
     for name in [options.only] if options.only else tests:
-        with tempfile.TemporaryDirectory() as folder, mock.patch.object(lock, "_folder", lambda: Path(folder)):
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(lock, "lock_folder", lambda: Path(folder)):
             try:
                 print(f"{name}: {tests[name](Path(folder))}", flush=True)
             except AssertionError as error:

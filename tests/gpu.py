@@ -1,11 +1,14 @@
-"""What must hold where there is a GPU: run it there, as no machine without one can.
+"""Checks that need a GPU.
 
     python -m tests.gpu
 
-The laws of every built-in architecture hold on the device, in float64; in float32 a model gives there what it gives
-on the processor. A step that keeps its shapes is replayed from a CUDA graph, one whose state grows is taken by hand.
-A GPU's clock agrees with the processor's for work that fills both. A small plan runs whole, is verified, and is
-compared with its own repetition. Prints a line a promise; exits with 1 where one is broken.
+- Every built-in architecture passes the architecture checks on the GPU, in float64.
+- A float32 model gives the same outputs and gradients on the GPU as on the CPU.
+- A step whose state keeps its shape is replayed from a CUDA graph, and one whose state grows runs eagerly.
+- The GPU's clock agrees with the CPU's over a second of work.
+- A small plan with every probe runs twice, and the store, the gate plots and the report can be read.
+
+Prints one line per check. The exit code is 1 if a check fails, and 2 if there is no GPU.
 """
 
 from __future__ import annotations
@@ -22,22 +25,22 @@ import torch
 from torch import Tensor
 
 import arch
-from bench.machine.timer import seconds_a_call
-from bench.probes.stream import ByHand, Replayed, stream_of
+from bench.machine.timer import seconds_per_call
+from bench.probes.stream import EagerStream, GraphStream, stream_of
 from bench.validation import ARCH_CHECKS, LEVELS, ArchExample, ModuleUnderTest
 
 DEVICE = torch.device("cuda")
 SPECS = ("rnn", "lstm", "gru", "transformer", "transformer:window=8")
 REPLAYED = ("rnn", "lstm", "gru")
-"""Whose state keeps its shapes and its values' places, so that a graph can hold a step."""
+"""Architectures whose state is tensors of constant shape, so that a CUDA graph can replay a step."""
 WIDTH, TOKENS, STEPS = 16, 10, 64
-SINGLE = 2e-4
-"""Float32 outputs of two devices: sums in other orders, over a hundred steps."""
-CLOCKS = 0.1
-"""Of the time that a second of products takes, by the two clocks."""
+FLOAT32_TOLERANCE = 2e-4
+"""Largest float32 difference between two devices, which add in different orders over 64 steps."""
+CLOCK_TOLERANCE = 0.1
+"""Largest relative difference between the two clocks over a second of matrix products."""
 
 PLAN = """
-summary = "every probe on a GPU"
+summary = "all probes on a GPU"
 archs = ["rnn", "lstm", "gru", "transformer", "transformer:window=16"]
 tasks = ["first_last"]
 lengths = [32]
@@ -64,111 +67,118 @@ class OnDevice(ArchExample):
     """An example whose module and inputs are on the GPU."""
 
     def build(self) -> ModuleUnderTest:
-        here = super(OnDevice, self).build()
+        on_cpu = super(OnDevice, self).build()
 
         def draw(batch: int, steps: int, seed: int = 0) -> Tensor:
-            return here.draw(batch, steps, seed).to(DEVICE)
+            return on_cpu.draw(batch, steps, seed).to(DEVICE)
 
-        return ModuleUnderTest(module=here.module.to(DEVICE), draw=draw)
+        return ModuleUnderTest(module=on_cpu.module.to(DEVICE), draw=draw)
 
 
-def laws() -> Iterator[str]:
+def architecture_checks_pass() -> Iterator[str]:
+    """Yield each architecture check that fails on the GPU."""
     for spec in SPECS:
         for level in LEVELS:
-            for name, law in ARCH_CHECKS.items():
+            for name, check in ARCH_CHECKS.items():
                 try:
-                    law(OnDevice(package=arch, spec=spec, level=level, width=WIDTH))
+                    check(OnDevice(package=arch, spec=spec, level=level, width=WIDTH))
                 except (AssertionError, RuntimeError, ValueError) as error:
                     yield f"{spec}, {LEVELS[level]}, {name}: {str(error).splitlines()[0]}"
 
 
-def same_as_the_processor() -> Iterator[str]:
+def float32_agrees_with_the_cpu() -> Iterator[str]:
+    """Yield each architecture whose outputs or gradients differ between the devices."""
     for spec in SPECS:
         model = arch.build(spec, outputs=TOKENS, vocabulary=TOKENS, width=WIDTH, seed=1)
         inputs = torch.randint(TOKENS, (4, STEPS), generator=torch.Generator().manual_seed(1))
-        expected = model(inputs)
-        expected.square().mean().backward()
-        gradients = [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+        cpu_outputs = model(inputs)
+        cpu_outputs.square().mean().backward()
+        cpu_gradients = [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
         model.zero_grad(set_to_none=True)
-        found = model.to(DEVICE)(inputs.to(DEVICE))
-        found.square().mean().backward()
-        there = [weight.grad for weight in model.parameters() if weight.grad is not None]
-        for what, ours, theirs in (
-            ("outputs", [found], [expected]),
-            ("gradients", there, gradients),
+        gpu_outputs = model.to(DEVICE)(inputs.to(DEVICE))
+        gpu_outputs.square().mean().backward()
+        gpu_gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        for name, on_gpu, on_cpu in (
+            ("outputs", [gpu_outputs], [cpu_outputs]),
+            ("gradients", gpu_gradients, cpu_gradients),
         ):
-            apart = max(
-                float((one.cpu() - other).abs().max().detach()) for one, other in zip(ours, theirs, strict=True)
-            )
-            if not apart <= SINGLE:
-                yield f"{spec}: {what} are {apart:.2g} apart"
+            difference = max(float((a.cpu() - b).abs().max().detach()) for a, b in zip(on_gpu, on_cpu, strict=True))
+            if not difference <= FLOAT32_TOLERANCE:
+                yield f"{spec}: {name} differ by {difference:.2g}"
 
 
-def replays() -> Iterator[str]:
+def steps_are_replayed_if_possible() -> Iterator[str]:
+    """Yield each architecture that uses the wrong kind of stream."""
     for spec in SPECS:
         model = arch.build(spec, outputs=TOKENS, vocabulary=TOKENS, width=WIDTH, seed=1).to(DEVICE).eval()
         x = torch.zeros(1, dtype=torch.long, device=DEVICE)
         with torch.inference_mode():
             _, state = model.step(x, model.init_state(1))
             stream = stream_of(model, x, state)
-        expected = Replayed if spec in REPLAYED else ByHand
+        expected = GraphStream if spec in REPLAYED else EagerStream
         if not isinstance(stream, expected):
-            yield f"{spec}: its steps are {type(stream).__name__}, not {expected.__name__}"
+            yield f"{spec}: uses {type(stream).__name__} instead of {expected.__name__}"
 
 
-def clocks() -> Iterator[str]:
+def clocks_agree() -> Iterator[str]:
+    """Yield the two durations if the clocks of GPU and CPU disagree."""
     square = torch.randn(4096, 4096, device=DEVICE)
 
     def product() -> Tensor:
         return square @ square
 
-    calls = max(1, round(1 / seconds_a_call(product, 10, DEVICE)))
+    calls = max(1, round(1 / seconds_per_call(product, 10, DEVICE)))
     started = time.perf_counter()
-    by_device = seconds_a_call(product, calls, DEVICE) * calls
-    by_processor = time.perf_counter() - started
-    if not abs(by_device / by_processor - 1) <= CLOCKS:
-        yield f"{by_device:.3f} s by the GPU's clock, {by_processor:.3f} s by the processor's"
+    gpu_seconds = seconds_per_call(product, calls, DEVICE) * calls
+    cpu_seconds = time.perf_counter() - started
+    if not abs(gpu_seconds / cpu_seconds - 1) <= CLOCK_TOLERANCE:
+        yield f"{gpu_seconds:.3f} s by the GPU's clock, {cpu_seconds:.3f} s by the CPU's"
 
 
-def plan() -> Iterator[str]:
+def plan_runs() -> Iterator[str]:
+    """Yield each command that fails on a small plan."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "small.toml"
         path.write_text(PLAN, encoding="utf-8")
         store = str(Path(folder) / "runs")
-        for words in (
+        for arguments in (
             ("run", str(path), "--device", "cuda", "--store", store, "--quiet"),
             ("run", str(path), "--device", "cuda", "--store", store, "--quiet", "--no-resume"),
             ("verify", store),
             ("gates", "latest", "--store", store),
             ("report", "latest", "--store", store),
         ):
-            done = subprocess.run((sys.executable, "-m", "bench", *words), capture_output=True, text=True, check=False)
-            if done.returncode:
-                yield f"{' '.join(words[:2])} ended with {done.returncode}: {(done.stderr or done.stdout)[-500:]}"
+            command = (sys.executable, "-m", "bench", *arguments)
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            if result.returncode:
+                output = (result.stderr or result.stdout)[-500:]
+                yield f"{' '.join(arguments[:2])} exited with code {result.returncode}: {output}"
 
 
-PROMISES: dict[str, Callable[[], Iterator[str]]] = {
-    "the laws hold on the GPU": laws,
-    "float32 there is float32 here": same_as_the_processor,
-    "steps are replayed where they can be": replays,
-    "the two clocks agree": clocks,
-    "a plan runs, is verified and drawn": plan,
+CHECKS: dict[str, Callable[[], Iterator[str]]] = {
+    "architecture checks pass on the GPU": architecture_checks_pass,
+    "float32 results agree with the CPU": float32_agrees_with_the_cpu,
+    "steps are replayed if possible": steps_are_replayed_if_possible,
+    "the clocks of GPU and CPU agree": clocks_agree,
+    "a plan runs, is verified and is plotted": plan_runs,
 }
+"""Each check by its name; it yields one line per failure."""
 
 
 def main() -> int:
+    """Run all checks, print their results, and return the exit code."""
     if not torch.cuda.is_available():
-        print("There is no CUDA device that torch can use.", file=sys.stderr)
+        print("torch can use no CUDA device on this machine", file=sys.stderr)
         return 2
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-    broken = 0
-    for promise, kept in PROMISES.items():
-        wrong = list(kept())
-        broken += bool(wrong)
-        print(f"{'BROKEN' if wrong else 'kept  '}  {promise}", flush=True)
-        for line in wrong:
+    failed = 0
+    for name, check in CHECKS.items():
+        failures = list(check())
+        failed += bool(failures)
+        print(f"{'FAILED' if failures else 'passed'}  {name}", flush=True)
+        for line in failures:
             print(f"        {line}", flush=True)
-    return 1 if broken else 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

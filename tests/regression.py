@@ -1,15 +1,17 @@
-"""A real regression, planted and caught: `tox -e regression`, or `python -m tests.regression [--repeat 6]`.
+"""Plant a real regression and check that it is found.
 
-The project is copied to a scratch folder, and in the copy the streaming kernel of the LSTM computes the sums of half
-of its gates twice: about a fifth of a step's time. A small plan is measured by the original, by the copy and
-by the original again, every timing in six fresh processes. Then
+    python -m tests.regression [--repeat 6]
 
-    check, original against original    must pass with exit code 0, and judge most timings unchanged
-    check, original against copy        must fail with exit code 1, and name the LSTM's streamed steps and nothing else
-    verify                              must pass, and after one bit of one record was turned name that file
+The project is copied to a temporary folder. In the copy, the LSTM's streaming kernel computes the sums of half of its
+gates twice, which adds about a fifth to the time of a step. The original, the copy and the original again measure a
+small plan, every timing in six fresh processes. Then
 
-It takes three to six minutes on two cores. Give it a quiet machine: on a busy one it says that it could not tell, with
-exit code 2. The copy is left nowhere.
+    check, original against original    must exit with code 0, and find most timings unchanged
+    check, original against copy        must exit with code 1, and report the LSTM's streamed steps and nothing else
+    verify                              must pass, and must name a record in which one bit was flipped
+
+This takes three to six minutes on two cores. Use a quiet machine: if timings are too noisy to judge, the exit code is
+2.
 """
 
 from __future__ import annotations
@@ -30,13 +32,13 @@ from bench.errors import FAILED, OK, REGRESSED
 HOME = Path(__file__).resolve().parents[1]
 PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 KERNEL = Path("arch", "kernels", "streaming", "recurrent_step.py")
-SOUND = "    apply(floats(weights[0]), 0, weights[1], 4 * H, D, x, 0, D, B, sums, 0, 4 * H, False)\n"
-"""The projection of an LSTM's inputs; the sums that are planted before it are written over by it."""
+ORIGINAL = "    apply(floats(weights[0]), 0, weights[1], 4 * H, D, x, 0, D, B, sums, 0, 4 * H, False)\n"
+"""The projection of an LSTM's inputs. It overwrites the sums of the lines that are planted before it."""
 PLANTED = """    apply(floats(weights[0]), 0, weights[1], 2 * H, D, x, 0, D, B, sums, 0, 4 * H, False)
     apply(floats(weights[2]), 0, 0, 2 * H, H, h, 0, H, B, sums, 0, 4 * H, True)
 """
 PLAN = """
-summary = "one network whose kernel is made slower, and one whose kernel is not"
+summary = "one network with a slower kernel, and one with an unchanged kernel"
 archs = ["lstm", "rnn"]
 tasks = ["first_last"]
 lengths = [32]
@@ -59,101 +61,107 @@ blocks = 10
 batch = 8
 streams = [1]
 """
-"""Two layers of 160 units: their weights stay in a cache of 2 MiB, and a step is mostly the kernel's."""
-COULD_NOT_TELL = 2
-TOO_FEW = "not all that was planted is found"
+"""Two layers of 160 units: the weights fit into a cache of 2 MiB, and most of a step is spent in the kernel."""
+INCONCLUSIVE = 2
+"""Exit code if timings are too noisy to judge."""
+TOO_FEW = "not every planted slowdown is found"
 
 
-def planted(source: str) -> str:
-    """The kernel's source with sums computed twice. Raises `ValueError` where the place is not found once."""
-    if source.count(SOUND) != 1:
-        raise ValueError(f"{KERNEL} does not hold once the line before which to plant: {SOUND.strip()}")
-    return source.replace(SOUND, PLANTED + SOUND)
+def plant(source: str) -> str:
+    """Return the kernel's source with sums computed twice. Raises `ValueError` unless the line occurs exactly once."""
+    if source.count(ORIGINAL) != 1:
+        raise ValueError(f"{KERNEL} must contain this line exactly once, to plant before it: {ORIGINAL.strip()}")
+    return source.replace(ORIGINAL, PLANTED + ORIGINAL)
 
 
 def main() -> int:
-    """Measure, compare and damage; say what was found, and whether it is what was planted."""
-    parser = argparse.ArgumentParser(description="A real regression, planted and caught.")
-    parser.add_argument("--repeat", type=int, default=6, help="fresh processes of each measurement (default 6)")
+    """Measure, compare and corrupt a record. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.regression", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--repeat", type=int, default=6, help="Fresh processes per measurement (default: %(default)s).")
     repeat = parser.parse_args().repeat
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         copy, plan, store = scratch / "copy", scratch / "planted.toml", scratch / "store"
-        for room in PACKAGES:
-            shutil.copytree(HOME / room, copy / room)
+        for package in PACKAGES:
+            shutil.copytree(HOME / package, copy / package)
         kernel = copy / KERNEL
-        kernel.write_text(planted(kernel.read_text(encoding="utf-8")), encoding="utf-8")
+        kernel.write_text(plant(kernel.read_text(encoding="utf-8")), encoding="utf-8")
         plan.write_text(PLAN, encoding="utf-8")
         runs = []
         for home in (HOME, copy, HOME):
             print(f"measuring {'the slower copy' if home == copy else 'the original'}", flush=True)
-            ended = _carousel(home, "run", str(plan), "--repeat", str(repeat), "--no-resume", "--quiet", store=store)
-            if ended.returncode != OK:
-                print(f"the run ended with exit code {ended.returncode}: {ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+            result = _carousel(home, "run", str(plan), "--repeat", str(repeat), "--no-resume", "--quiet", store=store)
+            if result.returncode != OK:
+                print(f"the run exited with code {result.returncode}: {result.stdout[-2000:]}{result.stderr[-2000:]}")
                 return 1
             runs.append(max(path.name for path in store.iterdir() if path.is_dir()))
-        failed = [*_unchanged(store, runs[0], runs[2]), *_slower(store, runs[0], runs[1]), *_one_bit(store)]
-    for line in failed:
-        print(f"NOT AS PLANTED: {line}")
-    undecided = [line for line in failed if "inconclusive" in line]
-    if undecided and all(line in undecided or line.startswith(TOO_FEW) for line in failed):
+        problems = [
+            *_check_unchanged(store, runs[0], runs[2]),
+            *_check_slower(store, runs[0], runs[1]),
+            *_check_verify(store),
+        ]
+    for line in problems:
+        print(f"UNEXPECTED: {line}")
+    inconclusive = [line for line in problems if "inconclusive" in line]
+    if inconclusive and all(line in inconclusive or line.startswith(TOO_FEW) for line in problems):
         print("timings were too noisy to judge: repeat on a quiet machine")
-        return COULD_NOT_TELL
-    return 1 if failed else 0
+        return INCONCLUSIVE
+    return 1 if problems else 0
 
 
-def _unchanged(store: Path, base: str, new: str) -> list[str]:
-    """What is wrong with the check of the original against itself."""
-    code, document = _checked(store, base, new)
+def _check_unchanged(store: Path, base: str, new: str) -> list[str]:
+    """Compare the original with itself. Returns the problems."""
+    code, document = _compare(store, base, new)
     verdicts = [row["verdict"] for row in document["rows"] if row["kind"] == "timing"]
-    judged = verdicts.count("unchanged")
-    print(f"original against original: exit code {code}, {judged} of {len(verdicts)} timings unchanged")
-    failed = [] if code == OK else [f"the unchanged pair ended with {code}: {', '.join(document['failing'])}"]
-    if 2 * judged <= len(verdicts):
-        failed.append(f"{verdicts.count('inconclusive')} of {len(verdicts)} timings without a change are inconclusive")
-    return failed
+    unchanged = verdicts.count("unchanged")
+    print(f"original against original: exit code {code}, {unchanged} of {len(verdicts)} timings unchanged")
+    problems = [] if code == OK else [f"the unchanged pair gave exit code {code}: {', '.join(document['failing'])}"]
+    if 2 * unchanged <= len(verdicts):
+        problems.append(f"{verdicts.count('inconclusive')} of {len(verdicts)} unchanged timings are inconclusive")
+    return problems
 
 
-def _slower(store: Path, base: str, new: str) -> list[str]:
-    """What is wrong with the check of the original against the slower copy."""
-    code, document = _checked(store, base, new)
+def _check_slower(store: Path, base: str, new: str) -> list[str]:
+    """Compare the original with the slower copy. Returns the problems."""
+    code, document = _compare(store, base, new)
     print(f"original against the slower copy: exit code {code}")
-    touched = [row for row in document["rows"] if row["arch"] == "lstm" and row["metric"] == "step_seconds"]
-    for row in touched:
+    slowed = [row for row in document["rows"] if row["arch"] == "lstm" and row["metric"] == "step_seconds"]
+    for row in slowed:
         print(f"  {row['arch']} {row['metric']} {row['at']}: {row['verdict']}, {row['effect']:+.0%}  {row['reason']}")
-    elsewhere = [row for row in document["rows"] if row["verdict"] == "regressed" and row not in touched]
-    failed = [f"{row['arch']} {row['metric']} {row['at']} is called regressed" for row in elsewhere]
-    failed += [
+    elsewhere = [row for row in document["rows"] if row["verdict"] == "regressed" and row not in slowed]
+    problems = [f"{row['arch']} {row['metric']} {row['at']} is reported as regressed" for row in elsewhere]
+    problems += [
         f"{row['arch']} {row['metric']} {row['at']} is {row['verdict']}: {row['reason']}"
-        for row in touched
+        for row in slowed
         if row["verdict"] != "regressed"
     ]
-    if code != REGRESSED or len(document["failing"]) != len(touched):
-        failed.append(f"{TOO_FEW}: exit code {code} with {len(document['failing'])} rows failing")
-    return failed
+    if code != REGRESSED or len(document["failing"]) != len(slowed):
+        problems.append(f"{TOO_FEW}: exit code {code} with {len(document['failing'])} failing rows")
+    return problems
 
 
-def _one_bit(store: Path) -> list[str]:
-    """What is wrong with `verify`, before and after one bit of a record is turned."""
-    sound = _carousel(HOME, "verify", store=store)
-    chosen = random.Random(0).choice(sorted(store.glob("*/records/*.json")))
-    content = bytearray(chosen.read_bytes())
+def _check_verify(store: Path) -> list[str]:
+    """Run `verify` before and after one bit of a record is flipped. Returns the problems."""
+    intact = _carousel(HOME, "verify", store=store)
+    path = random.Random(0).choice(sorted(store.glob("*/records/*.json")))
+    content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    chosen.write_bytes(content)
-    damaged = _carousel(HOME, "verify", store=store)
-    print(f"verify: exit code {sound.returncode}; with one bit turned: exit code {damaged.returncode}")
-    print(f"  {damaged.stdout.splitlines()[0]}")
-    failed = [] if sound.returncode == OK else [f"a sound store is not called so: {sound.stdout}"]
-    named = [line for line in damaged.stdout.splitlines() if line.startswith("damaged: ")]
-    if damaged.returncode != FAILED or len(named) != 1 or str(chosen) not in named[0]:
-        failed.append(f"{chosen.name} has one bit turned, and verify says: {damaged.stdout}")
-    return failed
+    path.write_bytes(content)
+    corrupt = _carousel(HOME, "verify", store=store)
+    print(f"verify: exit code {intact.returncode}; with one bit flipped: exit code {corrupt.returncode}")
+    print(f"  {corrupt.stdout.splitlines()[0]}")
+    problems = [] if intact.returncode == OK else [f"verify rejects an intact store: {intact.stdout}"]
+    reported = [line for line in corrupt.stdout.splitlines() if line.startswith("damaged: ")]
+    if corrupt.returncode != FAILED or len(reported) != 1 or str(path) not in reported[0]:
+        problems.append(f"one bit of {path.name} is flipped, but verify prints: {corrupt.stdout}")
+    return problems
 
 
-def _checked(store: Path, base: str, new: str) -> tuple[int, dict[str, Any]]:
-    ended = _carousel(HOME, "check", base, new, "--json", store=store)
-    document: dict[str, Any] = json.loads(ended.stdout)
-    return ended.returncode, document
+def _compare(store: Path, base: str, new: str) -> tuple[int, dict[str, Any]]:
+    """Run `carousel check`. Returns its exit code and its JSON document."""
+    result = _carousel(HOME, "check", base, new, "--json", store=store)
+    document: dict[str, Any] = json.loads(result.stdout)
+    return result.returncode, document
 
 
 def _carousel(home: Path, *arguments: str, store: Path) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The slow-down of `python -m tests.regression` can still be planted, and its plan be run."""
+"""Tests that the slowdown of `python -m tests.regression` can be planted and that its plan is valid."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import pytest
 
 from bench.plans.grid import cases
 from bench.plans.plan import load
-from tests.regression import HOME, KERNEL, PLAN, PLANTED, planted
+from tests.regression import HOME, KERNEL, PLAN, PLANTED, plant
 
 
-def test_the_plant_is_two_further_products_in_the_lstm_and_nothing_else() -> None:
+def test_planted_change_is_two_more_products_in_the_lstm() -> None:
     source = (HOME / KERNEL).read_text(encoding="utf-8")
-    slower = planted(source)
+    slower = plant(source)
     assert slower.replace(PLANTED, "") == source
     calls = [
         {
-            function.name: sum(isinstance(node, ast.Call) and ast.unparse(node.func) == "apply" for node in within)
+            function.name: sum(isinstance(node, ast.Call) and ast.unparse(node.func) == "apply" for node in nodes)
             for function in ast.parse(text).body
             if isinstance(function, ast.FunctionDef)
-            for within in [list(ast.walk(function))]
+            for nodes in [list(ast.walk(function))]
         }
         for text in (source, slower)
     ]
     assert calls[1] == calls[0] | {"lstm_step": calls[0]["lstm_step"] + 2}
 
 
-def test_a_kernel_that_was_rewritten_is_said_to_hold_no_such_place() -> None:
-    with pytest.raises(ValueError, match="does not hold once the line"):
-        planted("def lstm_step(): ...")
+def test_planting_into_a_rewritten_kernel_is_an_error() -> None:
+    with pytest.raises(ValueError, match="must contain this line exactly once"):
+        plant("def lstm_step(): ...")
 
 
-def test_its_plan_can_be_run(tmp_path: Path) -> None:
+def test_plan_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "planted.toml"
     path.write_text(PLAN, encoding="utf-8")
     assert [case.arch for case in cases(load(str(path)))] == ["lstm", "rnn"]

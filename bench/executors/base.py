@@ -10,7 +10,7 @@ from typing import Protocol
 from bench.executors.events import Events
 from bench.executors.jobs import Failure, Job, JobResult
 from bench.executors.worker_process import WorkerProcess
-from bench.machine.lock import Stopping, held
+from bench.machine.lock import Stopping, machine_lock
 from results import Span
 
 MAX_TRIES = 3
@@ -64,7 +64,9 @@ def run_with_retries(
         events: receives the start, the progress and any wait for the machine lock.
     """
     for tries_left in reversed(range(MAX_TRIES)):
-        with held(job.work, stopping=stopping, on_wait=lambda: events.waiting_for_machine(worker.name, job.work)):
+        with machine_lock(
+            job.work, stopping=stopping, on_wait=lambda: events.waiting_for_machine(worker.name, job.work)
+        ):
             if job.work == "timing" and (fresh or "training" in worker.past_work):
                 worker.end()
             worker.past_work.add(job.work)

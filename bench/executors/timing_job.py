@@ -1,13 +1,12 @@
-"""What a lane does: train a case, or time a group of trained ones. Nothing here touches the store.
+"""Run one timing job: time a group of trained cases. The job reads and writes no files of the store.
 
-Weights travel as bytes, so that a lane needs no disk in common with the one who keeps the records.
+Weights are passed as bytes, so that a worker needs no file system in common with the process that keeps the records.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
 
 import safetensors.torch
 import torch
@@ -15,73 +14,67 @@ import torch
 import tasks
 from bench.executors.jobs import TimeJob, TimingResult
 from bench.machine.denormals import flushes_denormals
-from bench.plans.plan import Timing
 from bench.plugins.loader import install
-from bench.probes import Subject, latency, roofline, streaming
-from bench.probes.consistency import refusal
+from bench.probes import roofline
+from bench.probes.consistency import consistency_failure
+from bench.probes.subject import Subject
+from bench.probes.table import timing_probe
 from bench.training.model import build_model
 from results import Case, Measurement, Probe, ProbeRun
 
 CONSISTENCY_LENGTH = 64
-"""Steps over which the gate compares step and scan; longer cases are compared on their beginning."""
+"""Steps over which the consistency check compares step and scan; of longer cases it reads only the first steps."""
 
 
 def run_timing_job(job: TimeJob) -> dict[str, TimingResult]:
-    """Time a group, by case key. A model that fails the gate is refused and not timed."""
+    """Time a group of cases. Returns results by case key. A model that fails the consistency check is not timed."""
     install(job.plugins)
     subjects = [load_subject(case, weights, job.device) for case, weights in zip(job.cases, job.weights, strict=True)]
-    refused: dict[str, str] = {}
-    first_calls = {subject.case.key: latency.first_call(subject) for subject in subjects if "latency" in job.probes}
+    probes = {probe: timing_probe(probe) for probe in job.probes}
+    first_calls = {
+        subject.case.key: [m for probe in probes.values() for m in probe.measure_first_call(subject)]
+        for subject in subjects
+    }
+    failures: dict[str, str] = {}
     for subject in subjects:
         inputs = subject.test_inputs(1, min(subject.case.length, _consistency_length(subject.task)))
-        if (reason := refusal(subject.model.eval(), inputs)) is not None:
-            refused[subject.case.key] = reason
-    fit = [subject for subject in subjects if subject.case.key not in refused]
-    found: dict[str, list[Measurement]] = {subject.case.key: [] for subject in subjects}
-    for key in first_calls.keys() - refused.keys():
-        found[key].append(first_calls[key])
-    seconds: dict[Probe, float] = {}
-    backends = {
-        (subject.case.key, probe): (streaming if probe == "streaming" else latency).backend_of(subject)
-        for subject in fit
-        for probe in job.probes
+        if (reason := consistency_failure(subject.model.eval(), inputs)) is not None:
+            failures[subject.case.key] = reason
+    consistent = [subject for subject in subjects if subject.case.key not in failures]
+    measurements: dict[str, list[Measurement]] = {
+        key: [] if key in failures else first_call for key, first_call in first_calls.items()
     }
-    for key, measurements in roofline.measure(fit, job.timing).items():
-        found[key] += measurements
+    backends = {
+        (subject.case.key, name): probe.backend_of(subject) for subject in consistent for name, probe in probes.items()
+    }
+    for key, measured in roofline.measure(consistent, job.timing).items():
+        measurements[key] += measured
     order = random.Random(" ".join(subject.case.key for subject in subjects))
-    for probe in job.probes:
+    seconds: dict[Probe, float] = {}
+    for name, probe in probes.items():
         started = time.perf_counter()
-        measured = _measure(probe, fit, job.timing, order) if fit else {}
-        seconds[probe] = (time.perf_counter() - started) / max(1, len(fit))
-        for key, measurements in measured.items():
-            found[key] += measurements
+        timed = probe.measure(consistent, job.timing, order) if consistent else {}
+        seconds[name] = (time.perf_counter() - started) / max(1, len(consistent))
+        for key, measured in timed.items():
+            measurements[key] += measured
     return {
         key: TimingResult(
-            measurements=tuple(found[key]),
+            measurements=tuple(measurements[key]),
             probes={
-                probe: ProbeRun(status="refused", reason=refused[key], seconds=0.0)
-                if key in refused
+                name: ProbeRun(status="refused", reason=failures[key], seconds=0.0)
+                if key in failures
                 else ProbeRun(
                     status="ok",
-                    seconds=seconds[probe],
+                    seconds=seconds[name],
                     threads=torch.get_num_threads(),
                     flushes_denormals=flushes_denormals(),
-                    backend=backends[key, probe],
+                    backend=backends[key, name],
                 )
-                for probe in job.probes
+                for name in job.probes
             },
         )
-        for key in found
+        for key in measurements
     }
-
-
-def _measure(
-    probe: Probe, subjects: Sequence[Subject], timing: Timing, order: random.Random
-) -> dict[str, list[Measurement]]:
-    if probe == "latency":
-        return latency.measure(subjects, timing, order)
-    assert probe == "streaming"
-    return streaming.measure(subjects, timing, order)
 
 
 def load_subject(case: Case, weights: bytes, device: str) -> Subject:

@@ -1,4 +1,4 @@
-"""Run one training job: train a case, test it, and look inside the trained model."""
+"""Run one training job: train a case, then run the probes that need no quiet machine."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ import tasks
 from bench.executors.jobs import TrainingResult, TrainJob
 from bench.machine.memory import watch_memory
 from bench.plugins.loader import install
-from bench.probes import Subject, accuracy, gates
+from bench.probes.subject import ProbeResult, Subject, Weights
+from bench.probes.table import TIMING_PROBES, trained_model_probe
 from bench.training.loop import Report, train
 from bench.training.model import build_model
-from results import Measurement, Model, ProbeRun, Record
+from results import Model, Probe, ProbeRun, Record
 
 
 def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
-    """Train and test one case. A model whose numbers are not finite is recorded as diverged, without a score."""
+    """Train and test one case. A model with a loss or gradient that is not finite is recorded as diverged, untested."""
     install(job.plugins)
     task = tasks.build(job.case.task)
     model = build_model(job.case, task).to(job.device)
-    best: dict[str, torch.Tensor] = {}
+    best_weights: Weights = {}
 
     def keep_best() -> None:
         if job.case.protocol.keep_best:
-            best.update((name, tensor.clone()) for name, tensor in model.state_dict().items())
+            best_weights.update((name, tensor.clone()) for name, tensor in model.state_dict().items())
 
     with watch_memory(torch.device(job.device)) as memory:
         training = train(model, task, job.case, report=report, on_best=keep_best)
@@ -45,39 +46,40 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
     )
     artifacts: dict[str, bytes] = {}
     if record.status == "ok":
-        subject = Subject(case=job.case, task=task, model=model)
+        subject = Subject(case=job.case, task=task, model=model, best_weights=best_weights)
         started = time.perf_counter()
-        measurements, reference_scores = accuracy.measure(subject)
-        if best:
-            measurements += accuracy.measure_early_stopped(subject, best)
-        measurements += memory.measurements("training")
-        ran = ProbeRun(status="ok", seconds=time.perf_counter() - started)
-        record = record.model_copy(
-            update={
-                "measurements": tuple(measurements),
-                "reference_scores": tuple(reference_scores),
-                "probes": {"accuracy": ran},
-            }
-        )
-        if "gates" in job.probes:
-            record, artifacts = _look_inside(record, subject)
+        result = trained_model_probe("accuracy").measure(subject)
+        record = _with_result(record, "accuracy", result, ProbeRun(status="ok", seconds=time.perf_counter() - started))
+        measurements = (*record.measurements, *memory.measurements("training"))
+        record = record.model_copy(update={"measurements": measurements})
+        artifacts |= result.artifacts
+        for probe in job.probes:
+            if probe != "accuracy" and probe not in TIMING_PROBES:
+                result, ran = _run_probe(probe, subject)
+                record = _with_result(record, probe, result, ran)
+                artifacts |= result.artifacts
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     return TrainingResult(record=record, weights=safetensors.torch.save(state), artifacts=artifacts)
 
 
-def _look_inside(record: Record, subject: Subject) -> tuple[Record, dict[str, bytes]]:
-    """The record with what `gates` measured. Should the probe fail, the trained case is kept without it."""
+def _run_probe(probe: Probe, subject: Subject) -> tuple[ProbeResult, ProbeRun]:
+    """Run a probe. If it fails, the result is empty, so that the trained case is kept without it."""
+    module = trained_model_probe(probe)
     started = time.perf_counter()
-    measurements: list[Measurement] = []
-    artifacts: dict[str, bytes] = {}
     try:
-        measurements, artifacts["traces"] = gates.measure(subject)
-        ran = ProbeRun(status="ok", seconds=time.perf_counter() - started)
+        result = module.measure(subject)
+        return result, ProbeRun(status="ok", seconds=time.perf_counter() - started)
     except (RuntimeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         ran = ProbeRun(status="failed", reason=reason, seconds=time.perf_counter() - started)
+        return ProbeResult(measurements=[]), ran
+
+
+def _with_result(record: Record, probe: Probe, result: ProbeResult, ran: ProbeRun) -> Record:
+    """Add what a probe measured to a record."""
     changes = {
-        "measurements": (*record.measurements, *measurements),
-        "probes": {**record.probes, "gates": ran},
+        "measurements": (*record.measurements, *result.measurements),
+        "reference_scores": (*record.reference_scores, *result.reference_scores),
+        "probes": {**record.probes, probe: ran},
     }
-    return record.model_copy(update=changes), artifacts
+    return record.model_copy(update=changes)

@@ -1,1 +1,1 @@
-"""The machine that measures: lock, clock, noise, memory, environment, provenance."""
+"""The machine that runs the measurements: its lock, timer, noise, memory, environment and the version of the code."""

@@ -1,4 +1,4 @@
-"""What limits trust in timings on a machine, and what to do about it."""
+"""Advice on what limits trust in timings on a machine."""
 
 from __future__ import annotations
 
@@ -7,127 +7,140 @@ from dataclasses import dataclass
 
 from results import BUSY_LOAD, MAX_STEAL_SHARE, MAX_WAITING_SHARE
 
-UNSTEADY_SPREAD = 0.05
-"""Half the spread between the tenth and ninetieth percentile of the pulse, relative to its median; a quiet machine
-stays at one or two per cent, and a block's timing varies as its pulse does."""
-DRIFTED = 0.05
-"""How much slower the last third of the pulses may be than the first, relative to it."""
+MAX_STEADY_SPREAD = 0.05
+"""Largest `Vitals.spread` of a steady machine. A quiet machine stays at 1 to 2%, and the time of a block varies as
+much as the calibration does."""
+MAX_STEADY_DRIFT = 0.05
+"""Largest `Vitals.drift` of a steady machine."""
 SLOW_CLOCK_SECONDS = 5e-7
-"""Streamed steps begin at about 10 µs; a clock that takes this long adds a twentieth to them."""
+"""Streamed steps take 10 µs or more, so a clock reading of this duration adds at most 5% to them."""
 FREE_GOVERNORS = ("performance", "schedutil")
-"""The first holds the clock rate up, the second raises it within milliseconds of work."""
+"""`performance` holds the clock rate up; `schedutil` raises it within milliseconds of work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vitals:
-    """What was found; None where the system does not tell."""
+    """How steady a machine was during a check; None for values that the system does not report."""
 
     cores: int
     spread: float
+    """Half the distance from the 10th to the 90th percentile of the calibration times, relative to their median."""
     drift: float
+    """How much slower the last third of the calibrations was than the first third, relative to the first."""
     slow_share: float
-    """Of pulses that a reader would call disturbed."""
+    """Share of calibrations that count as disturbed."""
     load: float | None = None
+    """Share of the cores that other processes kept busy."""
     steal: float | None = None
+    """Share of the processor time that the hypervisor gave to other virtual machines."""
     waiting: float | None = None
+    """Share of the time in which the measuring thread did not run."""
     clock_seconds: float = 0.0
+    """Duration of one clock reading."""
     clock_source: str | None = None
     governor: str | None = None
     quota: float | None = None
+    """Number of cores that the container's quota allows."""
     heat_events: int | None = None
+    """How often heat slowed the processor during the check."""
     quota_stops: int | None = None
-    """Both of the time that was watched."""
+    """How often the quota paused the container during the check."""
     virtual: str | None = None
+    """`container`, `virtual machine`, `container in a virtual machine`, or `none`."""
     unplugged: bool = False
     flushes: bool = True
+    """Whether denormal numbers can be flushed to zero."""
 
 
 def advise(vitals: Vitals) -> list[str]:
-    """What limits trust here, and what to do about it; one line where nothing does."""
-    told: list[tuple[bool, Callable[[], str]]] = [
+    """Return one line per problem that limits trust in timings, with its remedy; a single line if there is none."""
+    checks: list[tuple[bool, Callable[[], str]]] = [
         (
             vitals.cores == 1,
-            lambda: "one core: whatever else runs disturbs the timings; close it, or read ratios of one run only",
+            lambda: (
+                "only one core: any other process disturbs timings; "
+                "close other programs, or compare timings within one run only"
+            ),
         ),
         (
             vitals.quota is not None and vitals.quota < vitals.cores,
             lambda: (
-                f"a quota allows {vitals.quota:g} of {vitals.cores} cores: the system stops processes that use "
-                "more; raise it, or give --workers no more than that"
+                f"a quota allows {vitals.quota:g} of {vitals.cores} cores: processes that use more are throttled; "
+                "raise the quota, or set --workers no higher than the quota"
             ),
         ),
         (
-            vitals.spread > UNSTEADY_SPREAD,
+            vitals.spread > MAX_STEADY_SPREAD,
             lambda: (
-                f"the pulse varies by ±{vitals.spread:.0%}: another load or a clock rate that changes; "
-                "read ratios of one run only, and repeat the run"
+                f"calibration times vary by ±{vitals.spread:.0%}: other load or a changing clock rate; "
+                "compare timings within one run only, and repeat the run"
             ),
         ),
         (
-            vitals.drift > DRIFTED,
+            vitals.drift > MAX_STEADY_DRIFT,
             lambda: (
-                f"the pulse slowed by {vitals.drift:.0%} while it was watched: the processor throttles; "
+                f"calibration slowed by {vitals.drift:.0%} during the check: the processor is throttling; "
                 "let it cool, or limit its clock rate, before timing"
             ),
         ),
         (
             bool(vitals.heat_events),
             lambda: (
-                f"heat slowed the processor {vitals.heat_events} times while it was watched: "
+                f"heat slowed the processor {vitals.heat_events} times during the check: "
                 "let it cool, or limit its clock rate, before timing"
             ),
         ),
         (
             bool(vitals.quota_stops),
             lambda: (
-                f"the quota stopped this container {vitals.quota_stops} times while it was watched: "
-                "end what else runs in it, or raise the quota"
+                f"the quota paused this container {vitals.quota_stops} times during the check: "
+                "stop other processes in the container, or raise the quota"
             ),
         ),
         (
             vitals.load is not None and vitals.load > BUSY_LOAD,
-            lambda: f"other work keeps {vitals.load:.0%} of the cores busy: end it, or wait, before timing",
+            lambda: f"other processes use {vitals.load:.0%} of the cores: stop them, or wait, before timing",
         ),
         (
             vitals.steal is not None and vitals.steal > MAX_STEAL_SHARE,
             lambda: (
-                f"another machine takes {vitals.steal:.0%} of the processor's time: ask for one of your own, "
-                "or time at a quieter hour"
+                f"the hypervisor gives {vitals.steal:.0%} of the processor time to other virtual machines: "
+                "use a dedicated machine, or time when the host is less busy"
             ),
         ),
         (
             vitals.waiting is not None and vitals.waiting > MAX_WAITING_SHARE,
             lambda: (
-                f"a thread that only computes stood still for {vitals.waiting:.0%} of the time: "
-                "something takes its core; end it before timing"
+                f"a compute-only thread was paused for {vitals.waiting:.0%} of the time: "
+                "another process uses its core; stop that process before timing"
             ),
         ),
         (
             vitals.governor is not None and vitals.governor not in FREE_GOVERNORS,
             lambda: (
-                f"the clock rate is governed by {vitals.governor}: set it to performance before timing "
+                f"the frequency governor is {vitals.governor}: set it to performance before timing "
                 "(cpupower frequency-set -g performance)"
             ),
         ),
-        (vitals.unplugged, lambda: "on battery: plug the machine in before timing"),
+        (vitals.unplugged, lambda: "running on battery: plug the machine in before timing"),
         (
             vitals.clock_seconds > SLOW_CLOCK_SECONDS,
             lambda: (
                 f"reading the clock takes {vitals.clock_seconds * 1e6:.1f} µs"
                 + (f" (source {vitals.clock_source})" if vitals.clock_source else "")
-                + ": single steps read too long; compare them with each other only"
+                + ": times of single steps are too long; compare them only with each other"
             ),
         ),
         (
             not vitals.flushes,
-            lambda: "denormal numbers cannot be flushed here: training on long sequences may be many times slower",
+            lambda: "denormal numbers cannot be flushed to zero: training on long sequences may be many times slower",
         ),
         (
             vitals.virtual not in (None, "none"),
             lambda: (
-                f"{vitals.virtual}: neighbours on the same hardware cannot be seen from here; "
-                "trust ratios of one run more than figures of different days"
+                f"running in a {vitals.virtual}: load from other guests on the same hardware cannot be seen; "
+                "trust ratios within one run more than times from different days"
             ),
         ),
     ]
-    return [line() for holds, line in told if holds] or ["nothing found that limits trust in timings here"]
+    return [advice() for applies, advice in checks if applies] or ["found nothing that limits trust in timings"]

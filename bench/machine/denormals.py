@@ -1,4 +1,4 @@
-"""Flush denormal numbers to zero, and check that the processor does."""
+"""Denormal numbers: whether the processor can flush them to zero, and whether this thread does."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import torch
 
 
 def can_flush() -> bool:
-    """Whether denormal numbers can be flushed to zero here; leaves it as it was."""
-    import torch
-
+    """Return whether denormal numbers can be flushed to zero here. The current setting is restored."""
     was_flushing = flushes_denormals()
     can = bool(torch.set_flush_denormal(True))
     torch.set_flush_denormal(was_flushing)
@@ -16,5 +14,5 @@ def can_flush() -> bool:
 
 
 def flushes_denormals() -> bool:
-    """Whether this thread flushes denormal numbers to zero, found by making one."""
+    """Return whether this thread flushes denormal numbers to zero, by computing one."""
     return (torch.tensor([1e-38], dtype=torch.float32) * 1e-3).item() == 0.0

@@ -1,4 +1,4 @@
-"""Measure what limits trust in timings: calibration drift, clock, heat, denormals."""
+"""Diagnosis of what limits trust in timings: calibration drift, clock, heat, quota and denormals."""
 
 from __future__ import annotations
 
@@ -12,42 +12,54 @@ from bench.machine import hardware
 from bench.machine.advice import Vitals
 from bench.machine.denormals import can_flush
 from bench.machine.environment import available_cores
-from bench.machine.noise import Machine, pulse
+from bench.machine.noise import Machine, calibrate
 from bench.machine.timer import clock_overhead
 from results import SLOW_CALIBRATION, Block
+
+MIN_CALIBRATIONS = 3
 
 
 def take_calibrations(
     seconds: float,
     *,
-    beat: Callable[[], float] | None = None,
+    calibration: Callable[[], float] | None = None,
     clock: Callable[[], float] = time.perf_counter,
     machine: Machine | None = None,
 ) -> tuple[list[float], Block]:
-    """Pulses one after the other for so many seconds, three at least, and what the machine did meanwhile."""
-    beat = beat or pulse
-    beat()  # the first one sets the library up
+    """Repeat the calibration for a while and observe the machine meanwhile.
 
-    def look() -> list[float]:
-        beats: list[float] = []
-        until = clock() + seconds
-        while len(beats) < 3 or clock() < until:
-            beats.append(beat())
-        return beats
+    Args:
+        seconds: how long to repeat it; at least three calibrations are taken.
+        calibration: runs one calibration and returns its seconds; for tests.
+        clock: returns the current time in seconds; for tests.
+        machine: observes the calibrations; for tests.
 
-    return (machine or Machine(beat=beat)).around(look)
+    Returns:
+        The seconds of each calibration, and what happened on the machine during all of them.
+    """
+    calibration = calibration or calibrate
+    calibration()  # the first product also initialises the matrix library
+
+    def repeat() -> list[float]:
+        times: list[float] = []
+        deadline = clock() + seconds
+        while len(times) < MIN_CALIBRATIONS or clock() < deadline:
+            times.append(calibration())
+        return times
+
+    return (machine or Machine(calibration=calibration)).observe(repeat)
 
 
-def spread_of(beats: list[float]) -> float:
-    """Half the distance between the tenth and the ninetieth percentile, relative to the median."""
-    ordered, last = sorted(beats), len(beats) - 1
-    return (ordered[round(0.9 * last)] - ordered[round(0.1 * last)]) / 2 / statistics.median(beats)
+def spread_of(times: list[float]) -> float:
+    """Return half the distance from the 10th to the 90th percentile, relative to the median."""
+    ordered, last = sorted(times), len(times) - 1
+    return (ordered[round(0.9 * last)] - ordered[round(0.1 * last)]) / 2 / statistics.median(times)
 
 
-def drift_of(beats: list[float]) -> float:
-    """By how much the last third is slower than the first, medians, relative to it."""
-    third = len(beats) // 3
-    return statistics.median(beats[-third:]) / statistics.median(beats[:third]) - 1
+def drift_of(times: list[float]) -> float:
+    """Return how much slower the median of the last third is than that of the first third, relative to the first."""
+    third = len(times) // 3
+    return statistics.median(times[-third:]) / statistics.median(times[:third]) - 1
 
 
 def counter_increase(before: int | None, after: int | None) -> int | None:
@@ -55,15 +67,22 @@ def counter_increase(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None else max(0, after - before)
 
 
-def vitals_of(beats: list[float], block: Block, heat: int | None, stops: int | None) -> Vitals:
-    """Summarise calibration times, a block of counters, heat events and quota stops."""
-    median = statistics.median(beats)
+def vitals_of(times: list[float], block: Block, heat_events: int | None, quota_stops: int | None) -> Vitals:
+    """Summarise a check of the machine.
+
+    Args:
+        times: seconds of each calibration.
+        block: what happened on the machine during the calibrations.
+        heat_events: how often heat slowed the processor meanwhile; None if unknown.
+        quota_stops: how often the quota paused the container meanwhile; None if unknown.
+    """
+    median = statistics.median(times)
     battery = getattr(psutil, "sensors_battery", lambda: None)()
     return Vitals(
         cores=available_cores(),
-        spread=spread_of(beats),
-        drift=drift_of(beats),
-        slow_share=sum(beat > SLOW_CALIBRATION * median for beat in beats) / len(beats),
+        spread=spread_of(times),
+        drift=drift_of(times),
+        slow_share=sum(seconds > SLOW_CALIBRATION * median for seconds in times) / len(times),
         load=block.load,
         steal=block.steal_share,
         waiting=block.waiting_share,
@@ -71,8 +90,8 @@ def vitals_of(beats: list[float], block: Block, heat: int | None, stops: int | N
         clock_source=hardware.clock_source(),
         governor=hardware.governor(),
         quota=hardware.quota_cores(),
-        heat_events=heat,
-        quota_stops=stops,
+        heat_events=heat_events,
+        quota_stops=quota_stops,
         virtual=hardware.virtual(),
         unplugged=battery is not None and not battery.power_plugged,
         flushes=can_flush(),

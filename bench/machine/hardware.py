@@ -1,4 +1,4 @@
-"""What the system's own files say of the machine. Each answer is None, or empty, where a system keeps no such file."""
+"""Facts about the machine from the files in /proc and /sys. A fact is None or empty if the system has no such file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path("/")
 MACHINE_IDS = ("etc/machine-id", "var/lib/dbus/machine-id")
 SALT, ROUNDS = b"carousel: which machine", 100_000
-"""An address of a network card could be guessed from its plain digest; so many rounds make each guess dear."""
+"""A network card's address could be guessed from its plain digest. Many rounds of hashing make guessing expensive."""
 CPU = "sys/devices/system/cpu"
 CONTAINER_FILES = (".dockerenv", "run/.containerenv")
 CONTAINER_WORDS = ("docker", "kubepods", "containerd", "libpod", "lxc", "garden")
@@ -20,7 +20,7 @@ UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def cpu_name(root: Path = ROOT) -> str:
-    """The processor's model."""
+    """Return the processor's model name."""
     for line in _read(root / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name" and value.strip():
@@ -30,49 +30,52 @@ def cpu_name(root: Path = ROOT) -> str:
 
 @cache
 def host_digest(root: Path = ROOT) -> str | None:
-    """Twelve digits that tell this machine from others and name none: of its machine-id, else of its network card."""
-    known = next((text for name in MACHINE_IDS if (text := _read(root / name).strip())), None)
-    if known is None:
-        card = uuid.getnode()
-        if card >> 40 & 1:  # made up for want of a card, and another one next time
+    """Return twelve hexadecimal digits that identify this machine without naming it; None if nothing identifies it.
+
+    The digest is that of the machine-id or, if there is none, of the network card's address.
+    """
+    identity = next((text for name in MACHINE_IDS if (text := _read(root / name).strip())), None)
+    if identity is None:
+        address = uuid.getnode()
+        if address >> 40 & 1:  # this bit marks an address that Python made up; the next process gets another one
             return None
-        known = f"{card:012x}"
-    return hashlib.pbkdf2_hmac("sha256", known.encode(), SALT, ROUNDS).hex()[:12]
+        identity = f"{address:012x}"
+    return hashlib.pbkdf2_hmac("sha256", identity.encode(), SALT, ROUNDS).hex()[:12]
 
 
 def caches(root: Path = ROOT) -> dict[str, int]:
-    """Bytes of each level that the first core sees: `L1d`, `L1i`, `L2`, `L3`."""
-    found = {}
+    """Return the bytes of each cache of the first core, by level: `L1d`, `L1i`, `L2`, `L3`."""
+    sizes = {}
     for index in sorted((root / CPU / "cpu0/cache").glob("index*")):
         level, kind, size = (_read(index / name).strip() for name in ("level", "type", "size"))
         number, unit = size.rstrip("".join(UNITS)), size[-1:]
         if level.isdigit() and number.isdigit():
             suffix = {"Data": "d", "Instruction": "i"}.get(kind, "")
-            found[f"L{level}{suffix}"] = int(number) * UNITS.get(unit, 1)
-    return found
+            sizes[f"L{level}{suffix}"] = int(number) * UNITS.get(unit, 1)
+    return sizes
 
 
 def governor(root: Path = ROOT) -> str | None:
-    """What decides the first core's clock rate, such as `performance` or `powersave`."""
+    """Return the frequency governor of the first core, such as `performance` or `powersave`."""
     return _read(root / CPU / "cpu0/cpufreq/scaling_governor").strip() or None
 
 
 def clock_source(root: Path = ROOT) -> str | None:
-    """What the system reads the time from, such as `tsc`."""
+    """Return the name of the clock that the kernel reads the time from, such as `tsc`."""
     return _read(root / "sys/devices/system/clocksource/clocksource0/current_clocksource").strip() or None
 
 
 def quota_cores(root: Path = ROOT) -> float | None:
-    """How many cores' time a container's quota allows; None where it sets no limit."""
+    """Return the number of cores that the container's quota allows; None if there is no limit."""
     allowed, _, period = _read(root / "sys/fs/cgroup/cpu.max").strip().partition(" ")
-    if not (allowed.isdigit() and period.isdigit()):
+    if not (allowed.isdigit() and period.isdigit()):  # no version 2 of control groups: try version 1
         allowed = _read(root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us").strip()
         period = _read(root / "sys/fs/cgroup/cpu/cpu.cfs_period_us").strip()
     return int(allowed) / int(period) if allowed.isdigit() and period.isdigit() and int(period) else None
 
 
 def quota_stops(root: Path = ROOT) -> int | None:
-    """In how many periods so far a container's quota has stopped its processes."""
+    """Return in how many scheduling periods the container's quota has paused its processes so far."""
     for stat in ("sys/fs/cgroup/cpu.stat", "sys/fs/cgroup/cpu/cpu.stat"):
         for line in _read(root / stat).splitlines():
             name, _, count = line.partition(" ")
@@ -82,31 +85,31 @@ def quota_stops(root: Path = ROOT) -> int | None:
 
 
 def heat_events(root: Path = ROOT) -> int | None:
-    """How often so far heat has lowered the clock rate of a core or of the whole processor, as each core tells it."""
-    told = [_read(path).strip() for path in (root / CPU).glob("cpu[0-9]*/thermal_throttle/*_throttle_count")]
-    counts = [int(count) for count in told if count.isdigit()]
+    """Return how often heat has lowered the clock rate of a core or of the processor so far, summed over all cores."""
+    texts = [_read(path).strip() for path in (root / CPU).glob("cpu[0-9]*/thermal_throttle/*_throttle_count")]
+    counts = [int(count) for count in texts if count.isdigit()]
     return sum(counts) if counts else None
 
 
 def virtual(root: Path = ROOT) -> str | None:
-    """`container`, `virtual machine`, `container in a virtual machine`, or `none`; None where it cannot be told."""
+    """Return `container`, `virtual machine`, `container in a virtual machine` or `none`; None if it is unknown."""
     info = _read(root / "proc/cpuinfo")
     if not info:
         return None
     groups = _read(root / "proc/1/cgroup")
-    contained = (
+    in_container = (
         any((root / name).exists() for name in CONTAINER_FILES)
         or any(word in groups for word in CONTAINER_WORDS)
-        or (root == ROOT and bool(os.environ.get("container")))  # noqa: SIM112  (as systemd and podman write it)
+        or (root == ROOT and bool(os.environ.get("container")))  # noqa: SIM112  (systemd and podman write it in lower case)
     )
-    guest = any(line.startswith("flags") and "hypervisor" in line.split() for line in info.splitlines())
-    named = {
+    in_virtual_machine = any(line.startswith("flags") and "hypervisor" in line.split() for line in info.splitlines())
+    labels = {
         (True, True): "container in a virtual machine",
         (True, False): "container",
         (False, True): "virtual machine",
         (False, False): "none",
     }
-    return named[contained, guest]
+    return labels[in_container, in_virtual_machine]
 
 
 def _read(path: Path) -> str:

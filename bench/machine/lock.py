@@ -1,11 +1,12 @@
-"""Who has the machine: many trainings at once, of whichever runs, or one timing and nothing else.
+"""Machine-wide lock: shared by training jobs, exclusive for timing jobs.
 
-Two files in the host's temporary folder carry it, under locks that the system takes back when their holder dies:
+Two files in the system's temporary folder carry the lock. The operating system releases a file lock if its process
+dies.
 
-    carousel-machine.lock    shared by trainings, exclusive for a timing
-    carousel-turn.lock       held by whoever waits for the other, so that those who come later wait behind it
+    carousel-machine.lock    shared by training jobs, exclusive for a timing job
+    carousel-turn.lock       held by the first job in the queue, so that later jobs wait behind it
 
-Without the second, trainings that overlap each other would keep a timing out for ever.
+Without the second file, overlapping training jobs could keep a timing job waiting forever.
 """
 
 from __future__ import annotations
@@ -20,62 +21,75 @@ from typing import Literal, Protocol
 
 try:
     import fcntl
-except ImportError:  # Windows has no lock that can be shared: runs are kept apart by their users there
+except ImportError:  # Windows has no shared file locks, so users must not start two runs at the same time there
     fcntl = None  # type: ignore[assignment]
 
 Work = Literal["training", "timing"]
 POLL_SECONDS = 0.02
-TOLD_AFTER_SECONDS, TOLD_EVERY_SECONDS = 0.5, 5.0
-"""Lanes of one run wait for each other's turn for moments, which is nobody's concern."""
+FIRST_REPORT_SECONDS, REPORT_SECONDS = 0.5, 5.0
+"""Waits shorter than the first are not reported, because workers of one run often wait for each other briefly."""
 MACHINE, TURN = "carousel-machine.lock", "carousel-turn.lock"
 
 
 class Stopping(Protocol):
-    """Whether a job is still wanted; a `threading.Event` is one."""
+    """A flag that is set when a job is no longer wanted, such as a `threading.Event`."""
 
     def is_set(self) -> bool: ...
 
 
 class Stopped(Exception):
-    """The wait for the machine was called off."""
+    """The wait for the machine lock was cancelled."""
 
 
 @contextlib.contextmanager
-def held(work: Work, *, stopping: Stopping | None = None, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the machine for one job. `on_wait` is called now and then while another must end first.
+def machine_lock(
+    work: Work, *, stopping: Stopping | None = None, on_wait: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Hold the machine lock for one job. Does nothing on a system that cannot lock; see `reason_unlocked`.
 
-    Raises `Stopped` where `stopping` is set before the machine is free.
+    Args:
+        work: `training` shares the machine with other training jobs; `timing` has the machine to itself.
+        stopping: cancels the wait when it is set.
+        on_wait: called every few seconds while the job waits for the lock.
+
+    Raises:
+        Stopped: if `stopping` is set before the lock is free.
     """
     with contextlib.ExitStack() as files:
-        telling = time.monotonic() + TOLD_AFTER_SECONDS
+        next_report = time.monotonic() + FIRST_REPORT_SECONDS
 
-        def take(file: int, kind: int) -> None:
-            nonlocal telling
-            while not _locks(file, kind):
-                if time.monotonic() > telling:
+        def acquire(file: int, kind: int) -> None:
+            nonlocal next_report
+            while not _try_lock(file, kind):
+                if time.monotonic() > next_report:
                     on_wait()
-                    telling = time.monotonic() + TOLD_EVERY_SECONDS
+                    next_report = time.monotonic() + REPORT_SECONDS
                 if stopping is not None and stopping.is_set():
                     raise Stopped
                 time.sleep(POLL_SECONDS)
 
-        if fcntl is not None and (paths := _opened(files)) is not None:
-            turn, machine = paths
-            take(turn, fcntl.LOCK_EX)
-            take(machine, fcntl.LOCK_EX if work == "timing" else fcntl.LOCK_SH)
+        if fcntl is not None and (opened := _open_both(files)) is not None:
+            turn, machine = opened
+            acquire(turn, fcntl.LOCK_EX)
+            acquire(machine, fcntl.LOCK_EX if work == "timing" else fcntl.LOCK_SH)
             fcntl.flock(turn, fcntl.LOCK_UN)
         yield
 
 
 def reason_unlocked() -> str | None:
-    """Why nothing keeps other runs of this machine from disturbing timings, or None where something does."""
+    """Return why the machine cannot be locked, so that other runs may disturb timings; None if it can be locked."""
     if fcntl is None:
         return "this system has no shared file locks"
     with contextlib.ExitStack() as files:
-        return None if _opened(files) is not None else f"cannot lock files in {_folder()}"
+        return None if _open_both(files) is not None else f"cannot lock files in {lock_folder()}"
 
 
-def _locks(file: int, kind: int) -> bool:
+def lock_folder() -> Path:
+    """Return the folder of the lock files."""
+    return Path(tempfile.gettempdir())
+
+
+def _try_lock(file: int, kind: int) -> bool:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -83,10 +97,10 @@ def _locks(file: int, kind: int) -> bool:
     return True
 
 
-def _opened(files: contextlib.ExitStack) -> tuple[int, int] | None:
-    """Both files, open of their own, so that threads of one process exclude each other too."""
+def _open_both(files: contextlib.ExitStack) -> tuple[int, int] | None:
+    """Open both lock files anew, so that threads of one process exclude each other; None if that fails."""
     try:
-        turn, machine = (_open(_folder() / name) for name in (TURN, MACHINE))
+        turn, machine = (_open(lock_folder() / name) for name in (TURN, MACHINE))
     except OSError:
         return None
     files.callback(os.close, turn)
@@ -95,12 +109,8 @@ def _opened(files: contextlib.ExitStack) -> tuple[int, int] | None:
 
 
 def _open(path: Path) -> int:
-    # A file of another user in a shared folder may be opened, but not with the flag that would create it.
+    # Linux may refuse O_CREAT for another user's existing file in a shared folder, so try without it first.
     try:
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-
-
-def _folder() -> Path:
-    return Path(tempfile.gettempdir())

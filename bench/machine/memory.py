@@ -1,7 +1,7 @@
-"""The most memory that a phase of work held.
+"""Peak memory of a phase of work.
 
-On a GPU its allocator keeps count. On Linux the kernel keeps a high-water mark of the resident set, which is set back
-before the phase. Elsewhere the resident set is sampled beside the work, which may miss a short peak.
+On a GPU, the allocator of torch records the peak. On Linux, the kernel records the peak of the resident set, which is
+reset before the phase. On other systems a thread samples the resident set and may miss a short peak.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from results import Measurement
 
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 RESET_PEAK = "5"
-"""What `clear_refs` takes to set the high-water mark back (proc(5))."""
+"""Value to write to `clear_refs` to reset the high-water mark (proc(5))."""
 SAMPLE_SECONDS = 0.005
 
 
 @dataclass(slots=True)
 class Memory:
-    """Bytes before a phase, and the most during it."""
+    """Bytes before a phase, and the peak during it."""
 
     before: int = 0
     peak: int = 0
 
     def measurements(self, phase: str) -> list[Measurement]:
-        """The peak, and what the phase added to what was there before."""
+        """Return the peak, and the bytes that the phase added to those before it."""
         return [
             Measurement(metric=f"{phase}_peak_bytes", samples=(float(self.peak),)),
             Measurement(metric=f"{phase}_added_bytes", samples=(float(max(0, self.peak - self.before)),)),
@@ -42,9 +42,9 @@ class Memory:
 
 @contextlib.contextmanager
 def watch_memory(device: torch.device) -> Iterator[Memory]:
-    """Watches a phase; the memory is known when the phase is over.
+    """Measure the memory of the enclosed phase. The returned `Memory` is filled in when the phase ends.
 
-    What earlier phases freed is given back to the system first, as it would hide what this one takes.
+    Memory that earlier phases freed is returned to the system first. Otherwise this phase would reuse it unnoticed.
     """
     memory = Memory()
     if device.type == "cuda":
@@ -55,18 +55,18 @@ def watch_memory(device: torch.device) -> Iterator[Memory]:
         torch.cuda.synchronize(device)
         memory.peak = torch.cuda.max_memory_allocated(device)
         return
-    _give_back()
+    _release_freed_memory()
     memory.before = resident_bytes()
     if has_high_water_mark():
         yield memory
         memory.peak = max(memory.before, _high_water_mark())
         return
-    with _sampled(memory):
+    with _sample_resident_set(memory):
         yield memory
 
 
 def has_high_water_mark() -> bool:
-    """Whether the kernel keeps a high-water mark and lets it be set back, which is done."""
+    """Return whether the kernel records a resettable peak of the resident set. The peak is reset."""
     try:
         CLEAR_REFS.write_text(RESET_PEAK, encoding="ascii")
         return _high_water_mark() > 0
@@ -75,7 +75,7 @@ def has_high_water_mark() -> bool:
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is not swapped out, shared pages among it."""
+    """Return the bytes of this process that are in RAM, including shared pages."""
     return int(psutil.Process().memory_info().rss)
 
 
@@ -87,12 +87,13 @@ def _high_water_mark() -> int:
 
 
 @contextlib.contextmanager
-def _sampled(memory: Memory) -> Iterator[None]:
-    over = threading.Event()
+def _sample_resident_set(memory: Memory) -> Iterator[None]:
+    """Raise `memory.peak` from a background thread until the block ends."""
+    ended = threading.Event()
     memory.peak = memory.before
 
     def sample() -> None:
-        while not over.wait(SAMPLE_SECONDS):
+        while not ended.wait(SAMPLE_SECONDS):
             memory.peak = max(memory.peak, resident_bytes())
 
     thread = threading.Thread(target=sample, daemon=True)
@@ -100,13 +101,13 @@ def _sampled(memory: Memory) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        ended.set()
         thread.join()
         memory.peak = max(memory.peak, resident_bytes())
 
 
-def _give_back() -> None:
-    """Ask the C library to return what it holds and does not use; glibc alone can."""
+def _release_freed_memory() -> None:
+    """Make the C library return freed memory to the system. Only glibc supports this."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

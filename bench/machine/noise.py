@@ -1,6 +1,6 @@
-"""What the machine did around a block of samples: its pulse, the work of others, and how long the thread stood still.
+"""Noise around a block of samples: calibration time, load of other processes, and time the thread did not run.
 
-Both the readings and the pulse come from outside, so that the arithmetic is tested with a load that is made up.
+The counters and the calibration are arguments of `Machine`, so that tests can simulate any load.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if sys.platform != "win32":
     import resource
 
 CALIBRATION_SIZE = {"cpu": 640, "cuda": 4096}
-"""A product of matrices this wide takes 3 to 10 ms on a core, or on a GPU."""
+"""Width of the square matrices of the calibration. Their product takes 3 to 10 ms on one CPU core or on a GPU."""
 WINDOW_SECONDS = 0.25
-"""The system counts the work of all in hundredths of a second. Over a shorter block they would say little, so the load
-is that of the last quarter of a second up to the block's end, our own work between blocks left out as well."""
+"""Shortest window over which load is computed. The system counts processor time in hundredths of a second, too coarse
+for a shorter block. The window ends with the block and may begin before it; our own work in it is subtracted."""
 
 CPU = torch.device("cpu")
 Result = TypeVar("Result")
@@ -34,46 +34,54 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Counters at one moment, in seconds since some beginning; None where the system keeps none."""
+    """Counters at one moment, in seconds since an arbitrary start; None for counters that the system does not have."""
 
     wall: float
     thread: float | None
-    """Processor time of the thread that reads."""
+    """Processor time of the calling thread."""
     own: float | None
-    """Processor time of this process, all threads."""
+    """Processor time of all threads of this process."""
     busy: float | None
     """Processor time of all processes on all cores."""
     stolen: float | None
-    """Time that the hypervisor gave to others while a core here had work, on all cores."""
+    """Time on all cores in which a core had work, but the hypervisor ran another virtual machine."""
     switches: int | None
+    """Involuntary context switches of the calling thread."""
 
 
 class Machine:
-    """Watches the machine around blocks of samples."""
+    """Observer of the machine around blocks of samples.
+
+    Args:
+        device: `cpu` or `cuda`, the device that runs the calibration.
+        read: returns the counters at this moment.
+        calibration: runs one calibration and returns its seconds.
+        cores: number of cores that the load is a share of.
+    """
 
     def __init__(
         self,
         *,
         device: str = "cpu",
         read: Callable[[], Reading] | None = None,
-        beat: Callable[[], float] | None = None,
+        calibration: Callable[[], float] | None = None,
         cores: int | None = None,
     ) -> None:
         self._read = read or read_counters
-        self._beat = beat or functools.partial(pulse, device=torch.device(device))
+        self._calibration = calibration or functools.partial(calibrate, device=torch.device(device))
         self._cores = cores or psutil.cpu_count() or 1
         self._computes_here = torch.device(device).type == "cpu"
         self._past: deque[Reading] = deque([self._read()])
 
-    def around(self, work: Callable[[], Result]) -> tuple[Result, Block]:
-        """The result of one block, and what happened around it."""
-        beat = self._beat()
+    def observe(self, work: Callable[[], Result]) -> tuple[Result, Block]:
+        """Run one block of samples. Returns its result, and what happened on the machine around it."""
+        calibration_seconds = self._calibration()
         before = self._read()
         result = work()
         after = self._read()
-        window = self._window_before(before, after)
+        window = self._load_window_start(before, after)
         return result, Block(
-            calibration_seconds=beat,
+            calibration_seconds=calibration_seconds,
             load=self._load(window, after),
             steal_share=self._share(window.stolen, after.stolen, window, after),
             waiting_share=self._waiting(before, after),
@@ -82,27 +90,28 @@ class Machine:
             else max(0, after.switches - before.switches),
         )
 
-    def _window_before(self, before: Reading, after: Reading) -> Reading:
-        """The reading from which the load up to `after` is counted: the latest long enough ago, or the first."""
+    def _load_window_start(self, before: Reading, after: Reading) -> Reading:
+        """Return the reading at which the load window starts: the latest one early enough, or else the first."""
         self._past.append(before)
         while len(self._past) > 1 and after.wall - self._past[1].wall >= WINDOW_SECONDS:
             self._past.popleft()
         return self._past[0]
 
     def _load(self, first: Reading, last: Reading) -> float | None:
+        """Return the share of all cores that other processes kept busy; None if unknown."""
         if first.own is None or last.own is None or first.busy is None or last.busy is None:
             return None
         return self._share(first.busy - first.own, last.busy - last.own, first, last)
 
-    def _share(self, counted: float | None, then: float | None, first: Reading, last: Reading) -> float | None:
-        """What was counted between two readings, of all cores' time; None where the window is too short to tell."""
+    def _share(self, start: float | None, end: float | None, first: Reading, last: Reading) -> float | None:
+        """Return a counter's increase as a share of all cores' time; None if unknown or if the window is too short."""
         elapsed = last.wall - first.wall
-        if counted is None or then is None or elapsed < WINDOW_SECONDS:
+        if start is None or end is None or elapsed < WINDOW_SECONDS:
             return None
-        return min(1.0, max(0.0, (then - counted) / (elapsed * self._cores)))
+        return min(1.0, max(0.0, (end - start) / (elapsed * self._cores)))
 
     def _waiting(self, before: Reading, after: Reading) -> float | None:
-        """On another device the thread waits by design, and that says nothing."""
+        """Return the share of the time in which the thread did not run; None on a GPU, whose thread waits by design."""
         elapsed = after.wall - before.wall
         if not self._computes_here or before.thread is None or after.thread is None or elapsed <= 0:
             return None
@@ -110,26 +119,26 @@ class Machine:
 
 
 def read_counters() -> Reading:
-    """The counters of this system, of this process and of the calling thread."""
+    """Read the counters of the system, of this process and of the calling thread."""
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0)
     stolen: float | None = getattr(times, "steal", None)
     own = time.process_time()
-    # Guests are part of `user`, and counted there.
-    counted = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    # `user` already includes the time of guests.
+    total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
     return Reading(
         wall=time.perf_counter(),
         thread=time.thread_time() if hasattr(time, "thread_time") else None,
         own=own,
-        busy=counted - idle - (stolen or 0.0) if sum(times) > 0 else None,
+        busy=total - idle - (stolen or 0.0) if sum(times) > 0 else None,
         stolen=stolen,
         switches=_switches(),
     )
 
 
-def pulse(clock: Clock = time.perf_counter_ns, device: torch.device = CPU) -> float:
-    """Seconds that a fixed matrix product takes now: stored beside samples, so that drift can be seen."""
-    matrix, product = kept_matrices() if device.type == "cpu" else _matrices(device)
+def calibrate(clock: Clock = time.perf_counter_ns, device: torch.device = CPU) -> float:
+    """Time one fixed matrix product, in seconds. It is stored with the samples to reveal drift of the machine."""
+    matrix, product = calibration_matrices() if device.type == "cpu" else _matrices(device)
     synchronise(device)
     started = clock()
     torch.mm(matrix, matrix, out=product)
@@ -138,14 +147,18 @@ def pulse(clock: Clock = time.perf_counter_ns, device: torch.device = CPU) -> fl
 
 
 def _matrices(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    with torch.inference_mode(False):  # so that they serve in either mode
+    with torch.inference_mode(False):  # so that they can be used in either mode
         matrix = torch.full((CALIBRATION_SIZE[device.type],) * 2, 0.5, device=device)
         return matrix, torch.zeros_like(matrix)
 
 
 @functools.cache
-def kept_matrices() -> tuple[torch.Tensor, torch.Tensor]:
-    """Those of the processor: fresh memory takes a sixth as long as the product. On a GPU they would count as used."""
+def calibration_matrices() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the operand and the result of the CPU calibration, allocated once.
+
+    Allocating them anew would add a sixth to the time of the product. On a GPU they are not cached, because they would
+    count as memory of the measured model.
+    """
     return _matrices(CPU)
 
 

@@ -1,4 +1,4 @@
-"""Identify the code that measures: its git commit and a digest of its source files."""
+"""Identity of the code that measures: its git commit and a digest of its source files."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MEASURING_PACKAGES = ("arch", "tasks", "bench", "results")
-"""The rooms whose code decides what a record says; a change in `reports` makes no record stale."""
+"""The packages whose code can change a record. Records stay valid if only `reports` changes."""
 
 HOME = Path(__file__).resolve().parents[2]
 
 GIT_SECONDS = 5.0
-"""A repository on a sleeping disk may take this long; then a run goes on without its commit."""
+"""Time limit per git command. A run continues without its commit if git takes longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkout:
-    """The commit that the code is at, and whether files differ from it; None where it is no checkout."""
+    """Commit of the code, and whether files differ from it; None if the code is not in its own git repository."""
 
     commit: str | None = None
     modified: bool | None = None
 
 
 def checkout(home: Path = HOME) -> Checkout:
-    """What git says of Carousel's own repository. A repository that merely lies around an installed copy is not it."""
+    """Return the commit of Carousel's own repository. A repository around an installed copy is ignored."""
     if _git(home, "ls-files", "--error-unmatch", "--", str(Path(__file__).resolve().relative_to(HOME))) is None:
         return Checkout()
     commit = _git(home, "rev-parse", "HEAD")
@@ -38,25 +38,25 @@ def checkout(home: Path = HOME) -> Checkout:
 
 
 def code_digest() -> str:
-    """Ten hexadecimal digits that change with any source file that has a part in measuring."""
+    """Return ten hexadecimal digits that change with every source file of the measuring packages."""
     content = hashlib.sha256()
-    for room in MEASURING_PACKAGES:
-        for path in sorted((HOME / room).rglob("*.py")):
+    for package in MEASURING_PACKAGES:
+        for path in sorted((HOME / package).rglob("*.py")):
             content.update(f"{path.relative_to(HOME).as_posix()}\n".encode())
             content.update(hashlib.sha256(path.read_bytes()).digest())
     return content.hexdigest()[:10]
 
 
-def _git(home: Path, *words: str) -> str | None:
-    """What git prints; None where there is no git, no such repository, or no answer in time."""
+def _git(home: Path, *arguments: str) -> str | None:
+    """Return what git prints; None if git is missing, fails or times out."""
     program = shutil.which("git")
     if program is None:
         return None
-    # A hook of another repository would point git to that one.
+    # In a hook of another repository, GIT_DIR would point git to that repository.
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        ended = subprocess.run(  # noqa: S603  (fixed words)
-            [program, "--no-optional-locks", "-C", str(home), *words],
+        result = subprocess.run(  # noqa: S603  (fixed arguments)
+            [program, "--no-optional-locks", "-C", str(home), *arguments],
             capture_output=True,
             check=True,
             encoding="utf-8",
@@ -67,4 +67,4 @@ def _git(home: Path, *words: str) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return ended.stdout.strip()
+    return result.stdout.strip()

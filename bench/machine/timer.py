@@ -1,4 +1,4 @@
-"""Waiting for a device, and timing on it: what is queued there is not done yet."""
+"""Timing of calls on a CPU or a GPU, including the wait for work that is still queued on the GPU."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from collections.abc import Callable
 import torch
 
 Clock = Callable[[], int]
-"""Nanoseconds on a monotonic clock."""
+"""A monotonic clock that returns nanoseconds."""
 
 CLOCK_READINGS = 1001
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all that was asked of it; the processor always has."""
+    """Wait until the device has finished its queued work. A CPU has no queue."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def seconds_a_call(call: Callable[[], object], calls: int, device: torch.device) -> float:
-    """The mean of `calls` calls in a row: by the processor's clock, or on a GPU between two events of its own."""
+def seconds_per_call(call: Callable[[], object], calls: int, device: torch.device) -> float:
+    """Return the mean seconds of `calls` successive calls, by the CPU's clock or between two events of the GPU."""
     if device.type != "cuda":
-        # torch's own timer adds two untimed calls to each of these, which a probe makes only where they are needed.
+        # torch.utils.benchmark.Timer would add two untimed calls. Probes make such calls themselves where needed.
         return timeit.timeit(call, number=calls) / calls
-    began, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     synchronise(device)
-    began.record()
+    start.record()
     for _ in range(calls):
         call()
-    ended.record()
+    end.record()
     synchronise(device)
-    return float(began.elapsed_time(ended)) / 1e3 / calls
+    return float(start.elapsed_time(end)) / 1e3 / calls
 
 
 def clock_overhead(clock: Clock) -> float:
-    """Median seconds between two readings of the clock with nothing between them."""
+    """Return the median seconds between two immediately successive readings of the clock."""
     readings = [clock() for _ in range(CLOCK_READINGS)]
     return statistics.median(after - before for before, after in itertools.pairwise(readings)) / 1e9

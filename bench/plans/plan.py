@@ -19,8 +19,6 @@ from results import Claim, Probe, Protocol, Strict
 from results.specs import Spec
 
 FOLDER = Path(__file__).parent
-TIMED: frozenset[Probe] = frozenset(("latency", "streaming"))
-"""The probes that need a quiet machine. The others run right after training, in the same job."""
 STREAMED_SHARE = 5
 """Batches of streams are timed on one step in this many, because only their mean is reported."""
 MAX_FILE_BYTES = 16 << 10

@@ -1,54 +1,58 @@
-"""accuracy: what share of the asked positions the trained model answers rightly, on data it has never met.
+"""accuracy: the share of scored positions that the trained model gets right on held-out sequences.
 
-Measured once, after training, at the trained length and at others. A multiple of the trained length
-that the task cannot be asked at, or that the model cannot read, is left out.
+It is measured once, after training, at the trained length and at other lengths. A length is omitted if the task cannot
+sample it or the model cannot read it.
 """
 
 from __future__ import annotations
 
 import copy
-
-import torch
+import math
 
 import tasks
-from bench.probes.subject import Subject
+from bench.probes.subject import ProbeResult, Subject
 from bench.training.data import to_device
 from bench.training.evaluation import evaluate
 from results import Measurement, ReferenceScores
 
-Weights = dict[str, torch.Tensor]
 
-
-def measure(subject: Subject) -> tuple[list[Measurement], list[ReferenceScores]]:
-    """Scores and losses at every evaluated length that the model can read, and what to compare them with."""
+def measure(subject: Subject) -> ProbeResult:
+    """Measure scores and losses at every possible evaluation length, with the reference scores of each length."""
     case, task = subject.case, subject.task
-    measurements, lines = [], []
+    measurements, reference_scores = [], []
     for length in case.protocol.evaluated_lengths(case.length):
         if not _is_possible(subject, length):
             continue
-        batch = task.sample(tasks.generator(case.seed, "test"), case.protocol.test_sequences, length, "test")
-        seen = evaluate(subject.model, task, to_device(batch, subject.device))
+        batch = _test_batch(subject, length)
+        evaluation = evaluate(subject.model, task, batch)
         at = {"length": length}
-        measurements.append(Measurement(metric="accuracy", at=at, samples=(seen.score,)))
+        measurements.append(Measurement(metric="accuracy", at=at, samples=(evaluation.score,)))
         measurements += [
             Measurement(metric=metric, at=at, samples=(value,))
-            for metric, value in seen.metrics.items()
-            if abs(value) < float("inf")
+            for metric, value in evaluation.metrics.items()
+            if abs(value) < math.inf
         ]
-        lines.append(
+        reference_scores.append(
             ReferenceScores(length=length, chance=task.chance(length), memoryless_score=task.memoryless_score(length))
         )
-    return measurements, lines
+    if subject.best_weights:
+        measurements.append(_measure_early_stopped(subject))
+    return ProbeResult(measurements=measurements, reference_scores=reference_scores)
 
 
-def measure_early_stopped(subject: Subject, weights: Weights) -> list[Measurement]:
-    """The score at the trained length of the weights that validation liked best, on the same test data."""
-    case = subject.case
+def _measure_early_stopped(subject: Subject) -> Measurement:
+    """Measure the score of the best validated weights at the trained length, on the same test data."""
     model = copy.deepcopy(subject.model)
-    model.load_state_dict(weights)
-    batch = subject.task.sample(tasks.generator(case.seed, "test"), case.protocol.test_sequences, case.length, "test")
-    seen = evaluate(model, subject.task, to_device(batch, subject.device))
-    return [Measurement(metric="early_stopped_accuracy", at={"length": case.length}, samples=(seen.score,))]
+    model.load_state_dict(subject.best_weights)
+    length = subject.case.length
+    score = evaluate(model, subject.task, _test_batch(subject, length)).score
+    return Measurement(metric="early_stopped_accuracy", at={"length": length}, samples=(score,))
+
+
+def _test_batch(subject: Subject, length: int) -> tasks.Batch:
+    case = subject.case
+    generator = tasks.generator(case.seed, "test")
+    return to_device(subject.task.sample(generator, case.protocol.test_sequences, length, "test"), subject.device)
 
 
 def _is_possible(subject: Subject, length: int) -> bool:

@@ -1,9 +1,8 @@
-"""The gate before timing: a trained model's `scan` must do what its repeated `step` does.
+"""Consistency check before timing: the `scan` of a trained model must give the results of repeated `step`.
 
-The two are compared in short segments that start from the same state; the states that they end in
-are compared by what further steps make of them. A network may amplify
-rounding from step to step until it is visible; that is its own nature, not a difference between
-the forms, and over eight steps it stays far below the tolerance.
+Both forms run short segments from the same state. Their outputs are compared, and so are the outputs of further steps
+from the two final states. A network may amplify rounding errors over many steps, which is a property of the network and
+not a difference between the forms. Over eight steps such errors stay far below the tolerance.
 """
 
 # Shape suffixes: B batch, T time, O outputs
@@ -19,28 +18,31 @@ import arch
 
 SEGMENT_STEPS = 8
 CONSISTENCY_TOLERANCE = 1e-3
-"""Largest difference allowed, relative to the outputs' largest magnitude (at least 1), in float32."""
+"""Largest allowed float32 difference, relative to the largest magnitude of the outputs (at least 1)."""
 
 
 def largest_difference(model: arch.SequenceModel, inputs: Tensor) -> float:
-    """How far `scan` and `step` part on `inputs`, (B, T) or (B, T, D), relative to the outputs' size."""
+    """Return the largest difference between `scan` and `step`, relative to the magnitude of the outputs.
+
+    `inputs` has shape (B, T) or (B, T, D). The result is infinite if an output is NaN.
+    """
     largest, scale = 0.0, 1.0
     with torch.inference_mode():
         state = model.init_state(len(inputs))
         segments = inputs.split(SEGMENT_STEPS, dim=1)
-        for segment, following in zip(segments, (*segments[1:], segments[-1]), strict=True):
-            by_step, after_step = _stepped(model, segment, arch.copy_state(state))
-            by_scan, state = model.scan(segment, state)
-            then_by_step, _ = _stepped(model, following, after_step)
-            then_by_scan, _ = _stepped(model, following, arch.copy_state(state))
-            scale = max(scale, by_scan.abs().max().item())
-            for one_BTO, other_BTO in ((by_step, by_scan), (then_by_step, then_by_scan)):
-                difference = (one_BTO - other_BTO).abs().max().item()
+        for segment, next_segment in zip(segments, (*segments[1:], segments[-1]), strict=True):
+            by_step_BTO, state_after_steps = _run_steps(model, segment, arch.copy_state(state))
+            by_scan_BTO, state = model.scan(segment, state)
+            next_after_steps_BTO, _ = _run_steps(model, next_segment, state_after_steps)
+            next_after_scan_BTO, _ = _run_steps(model, next_segment, arch.copy_state(state))
+            scale = max(scale, by_scan_BTO.abs().max().item())
+            for y_BTO, other_BTO in ((by_step_BTO, by_scan_BTO), (next_after_steps_BTO, next_after_scan_BTO)):
+                difference = (y_BTO - other_BTO).abs().max().item()
                 largest = math.inf if math.isnan(difference) else max(largest, difference)
     return largest / scale
 
 
-def _stepped(model: arch.SequenceModel, segment: Tensor, state: list[arch.State]) -> tuple[Tensor, list[arch.State]]:
+def _run_steps(model: arch.SequenceModel, segment: Tensor, state: list[arch.State]) -> tuple[Tensor, list[arch.State]]:
     outputs = []
     for x in segment.unbind(1):
         y_BO, state = model.step(x, state)
@@ -48,9 +50,12 @@ def _stepped(model: arch.SequenceModel, segment: Tensor, state: list[arch.State]
     return torch.stack(outputs, 1), state
 
 
-def refusal(model: arch.SequenceModel, inputs: Tensor) -> str | None:
-    """Why this model's timings must not be reported; None where they may."""
+def consistency_failure(model: arch.SequenceModel, inputs: Tensor) -> str | None:
+    """Return why this model's timings must not be reported; None if `scan` and `step` agree."""
     difference = largest_difference(model, inputs)
     if difference <= CONSISTENCY_TOLERANCE:
         return None
-    return f"step and scan differ by {difference:.2g} of the outputs' size, more than {CONSISTENCY_TOLERANCE:g}"
+    return (
+        f"step and scan differ by {difference:.2g} relative to the outputs, above the tolerance of "
+        f"{CONSISTENCY_TOLERANCE:g}"
+    )

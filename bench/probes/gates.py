@@ -1,10 +1,10 @@
 """gates: what the trained model's gates do on held-out sequences, what its state remembers, where gradients reach.
 
-A gate has a role by its name: `input` writes, `forget` holds, `output` reads; `update` holds what
-it keeps and writes the rest. A gate of another name is stored and has no role.
+A gate's name decides its role. `input` is a write gate, `forget` a hold gate and `output` a read gate. `update` is a
+hold gate, and its complement is a write gate. Gates with other names are stored and have no role.
 """
 
-# Shape suffixes: B batch, T time, H units
+# Shape suffixes: B batch, T time, H units, N sequences, D channels, F features of a state, S stored sequences
 
 from __future__ import annotations
 
@@ -14,125 +14,134 @@ from torch import Tensor
 import tasks
 from bench.probes import trace_analysis
 from bench.probes.recording import ATTENTION, watch_gates, watch_states
-from bench.probes.subject import Subject
+from bench.probes.subject import ProbeResult, Subject
 from bench.training.data import to_device
 from bench.training.model import build_model
 from results import Measurement, Traces, save_traces
 
 STORED_SEQUENCES = 4
 STORED_UNITS = 8
-"""The first ones, not chosen: a chosen unit would show what it was chosen for."""
+"""The first sequences and units are stored. Selected ones would only show what they were selected for."""
 MAX_STEPS = 64
-"""Steps of a long sequence at which traces are measured, evenly spread, first and last among them."""
-BETWEEN = slice(1, -1)
-CONTRASTED: dict[str, tuple[slice | int, slice | int]] = {
-    "write": (0, BETWEEN),
-    "hold": (BETWEEN, 0),
-    "read": (-1, BETWEEN),
+"""Most steps at which traces are measured, evenly spaced and including the first and the last."""
+INNER_STEPS = slice(1, -1)
+CONTRASTED_STEPS: dict[str, tuple[slice | int, slice | int]] = {
+    "write": (0, INNER_STEPS),
+    "hold": (INNER_STEPS, 0),
+    "read": (-1, INNER_STEPS),
 }
-"""Where each role should stand high, and where low, if the first element is copied to the end."""
+"""Steps at which a role should be high, and steps at which it should be low, to copy the first element to the end."""
 BINS = 20
-SHARE_FROM, SHARE_TO = 0.8, 1.0
-FIT, CHOOSE, TELL = 4, 1, 2
-"""How held-out sequences are shared out, in sevenths: see `decodability`."""
-MAX_SEQUENCES, MAX_GATED, MIN_SEQUENCES, MIN_GATED = 3584, 256, 448, 8
-SEQUENCE_STEPS, GATED_STEPS = 1 << 17, 1 << 13
-"""Steps of all sequences together; longer sequences are fewer, so that the probe's cost stays bounded."""
+HIGH_FROM, HIGH_TO = 0.8, 1.0
+"""Activations that `forget_share` counts."""
+FIT_PARTS, SELECT_PARTS, TEST_PARTS = 4, 1, 2
+"""How held-out sequences are divided, in sevenths; see `trace_analysis.decodability`."""
+MIN_SEQUENCES, MAX_SEQUENCES, TOTAL_STEPS = 448, 3584, 1 << 17
+"""Limits on the sequences that are decoded, and their total number of steps, which bounds the cost of the probe."""
+MIN_GATED, MAX_GATED, TOTAL_GATED_STEPS = 8, 256, 1 << 13
+"""The same limits for the sequences whose gates and gradients are recorded."""
 
 
-def measure(subject: Subject) -> tuple[list[Measurement], bytes]:
-    """Summaries as measurements, and the traces of a few sequences as a file."""
+def measure(subject: Subject) -> ProbeResult:
+    """Measure gates, memory and gradients, and store the traces of a few sequences as the artifact `traces`."""
     case, task, model = subject.case, subject.task, subject.model
     T = case.length
-    count = min(MAX_SEQUENCES, max(MIN_SEQUENCES, SEQUENCE_STEPS // T))
-    gated = min(MAX_GATED, max(MIN_GATED, GATED_STEPS // T))
-    whole = to_device(task.sample(tasks.generator(case.seed, "test"), count, T, "test"), subject.device)
-    part = tasks.Batch(inputs=whole.inputs[:gated], targets=whole.targets[:gated], mask=whole.mask[:gated])
-    steps = sorted({round(place) for place in torch.linspace(0, T - 1, min(T, MAX_STEPS)).tolist()})
-    gates = watch_gates(model, part.inputs)
+    count = min(MAX_SEQUENCES, max(MIN_SEQUENCES, TOTAL_STEPS // T))
+    gated_count = min(MAX_GATED, max(MIN_GATED, TOTAL_GATED_STEPS // T))
+    batch = to_device(task.sample(tasks.generator(case.seed, "test"), count, T, "test"), subject.device)
+    gated = tasks.Batch(
+        inputs=batch.inputs[:gated_count], targets=batch.targets[:gated_count], mask=batch.mask[:gated_count]
+    )
+    steps = sorted({round(step) for step in torch.linspace(0, T - 1, min(T, MAX_STEPS)).tolist()})
+    gates = watch_gates(model, gated.inputs)
     untrained = build_model(case, task).to(subject.device)
-    found = [
-        *_memory(subject, whole.inputs, steps),
-        *_at_steps("gradient_trace", trace_analysis.gradient_trace(model, task, part), steps),
-        *_at_steps("initial_gradient_trace", trace_analysis.gradient_trace(untrained, task, part), steps),
+    measurements = [
+        *_measure_memory(subject, batch.inputs, steps),
+        *_trace("gradient_trace", trace_analysis.gradient_trace(model, task, gated), steps),
+        *_trace("initial_gradient_trace", trace_analysis.gradient_trace(untrained, task, gated), steps),
     ]
     for (layer, role), gate_BTH in roles(gates).items():
-        found += _of_role(layer, role, gate_BTH, steps)
-    return found, save_traces(_stored(part.inputs, gates))
+        measurements += _measure_role(layer, role, gate_BTH, steps)
+    traces = save_traces(_stored_traces(gated.inputs, gates))
+    return ProbeResult(measurements=measurements, artifacts={"traces": traces})
 
 
 def roles(gates: dict[str, Tensor]) -> dict[tuple[int, str], Tensor]:
-    """Gates (B, T, H) by layer and by what they do: write, hold or read."""
-    found: dict[tuple[int, str], Tensor] = {}
-    for full, gate_BTH in gates.items():
-        layer, _, name = full.partition(".")
+    """Map (layer, role) to gates (B, T, H), from gates by `layer.name`. The roles are write, hold and read."""
+    by_role: dict[tuple[int, str], Tensor] = {}
+    for full_name, gate_BTH in gates.items():
+        layer, _, name = full_name.partition(".")
         if name == "update":
-            found |= {(int(layer), "hold"): gate_BTH, (int(layer), "write"): 1 - gate_BTH}
+            by_role |= {(int(layer), "hold"): gate_BTH, (int(layer), "write"): 1 - gate_BTH}
         elif (role := {"input": "write", "forget": "hold", "output": "read"}.get(name)) is not None:
-            found[int(layer), role] = gate_BTH
-    return found
+            by_role[int(layer), role] = gate_BTH
+    return by_role
 
 
-def _of_role(layer: int, role: str, gate_BTH: Tensor, steps: list[int]) -> list[Measurement]:
+def _measure_role(layer: int, role: str, gate_BTH: Tensor, steps: list[int]) -> list[Measurement]:
     level_T = gate_BTH.double().mean((0, 2))
-    found = _at_steps(f"{role}_gate", level_T, steps, layer=layer)
-    if len(level_T) > 2 and (ratio := trace_analysis.contrast(level_T, *CONTRASTED[role])) is not None:
-        found.append(Measurement(metric=f"{role}_contrast", at={"layer": layer}, samples=(ratio,)))
+    measurements = _trace(f"{role}_gate", level_T, steps, layer=layer)
+    if len(level_T) > 2 and (ratio := trace_analysis.contrast(level_T, *CONTRASTED_STEPS[role])) is not None:
+        measurements.append(Measurement(metric=f"{role}_contrast", at={"layer": layer}, samples=(ratio,)))
     if role == "hold" and len(level_T) > 1:
-        found += _of_hold(layer, gate_BTH[:, 1:])
-    return found
+        measurements += _measure_hold(layer, gate_BTH[:, 1:])  # there is nothing to hold at the first step
+    return measurements
 
 
-def _of_hold(layer: int, hold_BTH: Tensor) -> list[Measurement]:
-    """From the second step on: at the first there is nothing to hold."""
+def _measure_hold(layer: int, hold_BTH: Tensor) -> list[Measurement]:
     at = {"layer": layer}
-    share = trace_analysis.share_between(hold_BTH, SHARE_FROM, SHARE_TO)
-    kept, half_lives = trace_analysis.retention(hold_BTH).tolist(), trace_analysis.half_life(hold_BTH).tolist()
+    share = trace_analysis.share_between(hold_BTH, HIGH_FROM, HIGH_TO)
+    retention_H, half_life_H = trace_analysis.retention(hold_BTH), trace_analysis.half_life(hold_BTH)
     return [
         Measurement(metric="forget_share", at=at, samples=(share,)),
-        Measurement(metric="retention", at=at, samples=tuple(kept)),
-        Measurement(metric="half_life_steps", at=at, samples=tuple(half_lives)),
+        Measurement(metric="retention", at=at, samples=tuple(retention_H.tolist())),
+        Measurement(metric="half_life_steps", at=at, samples=tuple(half_life_H.tolist())),
         *(
-            Measurement(metric="hold_histogram", at=at | {"from_percent": 100 * k // BINS}, samples=(share,))
-            for k, share in enumerate(trace_analysis.histogram(hold_BTH, BINS).tolist())
+            Measurement(metric="hold_histogram", at=at | {"from_percent": 100 * k // BINS}, samples=(bin_share,))
+            for k, bin_share in enumerate(trace_analysis.histogram(hold_BTH, BINS).tolist())
         ),
     ]
 
 
-def _memory(subject: Subject, inputs: Tensor, steps: list[int]) -> list[Measurement]:
-    fit, choose = (part * len(inputs) // (FIT + CHOOSE + TELL) for part in (FIT, CHOOSE))
+def _measure_memory(subject: Subject, inputs: Tensor, steps: list[int]) -> list[Measurement]:
+    """Measure how well the state gives the first element at each of `steps`; steps without a value are omitted."""
+    parts = FIT_PARTS + SELECT_PARTS + TEST_PARTS
+    fit, select = FIT_PARTS * len(inputs) // parts, SELECT_PARTS * len(inputs) // parts
     first_ND = _first_element(subject.task, inputs)
-    found = []
+    measurements = []
     for t, state_NF in enumerate(watch_states(subject.model, inputs)):
         if t not in steps:
             continue
-        told = trace_analysis.decodability(state_NF, first_ND, fit=fit, choose=choose)
-        if told is not None:
-            found.append(Measurement(metric="memory_trace", at={"step": t + 1}, samples=(told,)))
-    return found
+        r_squared = trace_analysis.decodability(state_NF, first_ND, fit=fit, select=select)
+        if r_squared is not None:
+            measurements.append(Measurement(metric="memory_trace", at={"step": t + 1}, samples=(r_squared,)))
+    return measurements
 
 
 def _first_element(task: tasks.Task, inputs: Tensor) -> Tensor:
-    """x_1 as numbers, (N, D): a token as one of as many channels as there are symbols."""
+    """Return the first element of each sequence as numbers, (N, D); tokens are one-hot encoded."""
     if isinstance(task.inputs, tasks.Tokens):
         return torch.nn.functional.one_hot(inputs[:, 0], task.inputs.size).double()
     return inputs[:, 0]
 
 
-def _at_steps(metric: str, trace_T: Tensor, steps: list[int], **at: int) -> list[Measurement]:
+def _trace(metric: str, trace_T: Tensor, steps: list[int], **at: int) -> list[Measurement]:
     return [Measurement(metric=metric, at=at | {"step": t + 1}, samples=(trace_T[t].item(),)) for t in steps]
 
 
-def _stored(inputs: Tensor, gates: dict[str, Tensor]) -> Traces:
-    shown = inputs[:STORED_SEQUENCES].cpu().float()
-    few = {name: gate[:STORED_SEQUENCES].cpu().float().numpy() for name, gate in gates.items()}
+def _stored_traces(inputs: Tensor, gates: dict[str, Tensor]) -> Traces:
+    """Select the traces to store: the gates of the first layer, and the attention of every layer."""
+    inputs_S = inputs[:STORED_SEQUENCES].cpu().float()
+    gates_S = {name: gate[:STORED_SEQUENCES].cpu().float().numpy() for name, gate in gates.items()}
     attention = f".{ATTENTION}"
     return Traces(
-        inputs_STD=(shown if shown.dim() == 3 else shown.unsqueeze(2)).numpy(),
+        inputs_STD=(inputs_S if inputs_S.dim() == 3 else inputs_S.unsqueeze(2)).numpy(),
         gates={
             name.removeprefix("0."): gate[:, :, :STORED_UNITS]
-            for name, gate in few.items()
+            for name, gate in gates_S.items()
             if name.startswith("0.") and not name.endswith(attention)
         },
-        attention={int(name.removesuffix(attention)): gate for name, gate in few.items() if name.endswith(attention)},
+        attention={
+            int(name.removesuffix(attention)): gate for name, gate in gates_S.items() if name.endswith(attention)
+        },
     )

@@ -1,9 +1,10 @@
-"""latency: how long a forward pass over a whole sequence takes, and a training step.
+"""latency: the time of a forward pass over a whole sequence, and of a training step.
 
-The models of a group take turns in random order, block by block, so that a drift of the machine
-falls on all of them alike. A sample is the mean of one block; blocks last `block_seconds` or one call.
-The pulse before a block takes the caches: the first call after it is not timed, as it takes up to twice as long as
-usual. The second takes 1% longer than usual, or up to 8% where it is one of many in a block.
+The models of a group are timed in blocks, in a new random order each round, so that drift of the machine affects all of
+them equally. A sample is the mean of one block. A block takes `block_seconds`, or one call if that is longer.
+
+The first call of a block is not timed: the calibration before the block evicts the caches, so that the call takes up to
+twice as long as usual. The second call takes 1% longer than usual, or up to 8% longer if a block has many calls.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from functools import partial
 import torch
 
 import tasks
-from bench.machine.noise import Machine, pulse
-from bench.machine.timer import seconds_a_call, synchronise
+from bench.machine.noise import Machine, calibrate
+from bench.machine.timer import seconds_per_call, synchronise
 from bench.plans.plan import Timing
 from bench.probes.subject import Subject
 from bench.training.data import to_device
@@ -28,14 +29,14 @@ from results import Block, Measurement
 
 
 @dataclass(slots=True)
-class _Clocked:
-    """One thing to time, and what was found."""
+class _TimedCall:
+    """A call to time, and its samples so far."""
 
     subject: Subject
     metric: str
     at: dict[str, int]
     call: Callable[[], object]
-    calls: int = 1
+    calls_per_block: int = 1
     samples: list[float] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
 
@@ -43,51 +44,61 @@ class _Clocked:
 def measure(
     subjects: Sequence[Subject], timing: Timing, order: random.Random, machine: Machine | None = None
 ) -> dict[str, list[Measurement]]:
-    """Measurements by case key: forward at batch 1 and B, a training step at batch B."""
+    """Time forward passes at batch sizes 1 and `timing.batch`, and training steps at `timing.batch`.
+
+    Args:
+        subjects: a group of trained models on one device.
+        timing: how many blocks to time, how long they are, and the batch size.
+        order: decides the order of the models and blocks.
+        machine: observes the blocks; for tests.
+
+    Returns:
+        Measurements by case key.
+    """
     machine = machine or Machine(device=subjects[0].device.type)
-    found: dict[str, list[Measurement]] = {subject.case.key: [] for subject in subjects}
-    clocked: list[_Clocked] = []
+    measurements: dict[str, list[Measurement]] = {subject.case.key: [] for subject in subjects}
+    timed_calls: list[_TimedCall] = []
     for subject in order.sample(subjects, len(subjects)):
-        clocked += [
-            _Clocked(subject, "forward_seconds", {"batch": 1}, _forward(subject, 1)),
-            _Clocked(subject, "forward_seconds", {"batch": timing.batch}, _forward(subject, timing.batch)),
-            _Clocked(subject, "train_step_seconds", {"batch": timing.batch}, _training_step(subject, timing.batch)),
+        timed_calls += [
+            _TimedCall(subject, "forward_seconds", {"batch": 1}, _forward(subject, 1)),
+            _TimedCall(subject, "forward_seconds", {"batch": timing.batch}, _forward(subject, timing.batch)),
+            _TimedCall(subject, "train_step_seconds", {"batch": timing.batch}, _training_step(subject, timing.batch)),
         ]
-    for one in clocked:
-        one.call()
-        once = seconds_a_call(one.call, 1, one.subject.device)
-        one.calls = max(1, round(timing.block_seconds / once)) if once > 0 else 1
+    for timed in timed_calls:
+        timed.call()
+        call_seconds = seconds_per_call(timed.call, 1, timed.subject.device)
+        timed.calls_per_block = max(1, round(timing.block_seconds / call_seconds)) if call_seconds > 0 else 1
     for _ in range(timing.blocks):
-        for one in order.sample(clocked, len(clocked)):
-            sample, block = machine.around(partial(_a_block, one))
-            one.samples.append(sample)
-            one.blocks.append(block)
-    for one in clocked:
-        found[one.subject.case.key].append(
-            Measurement(metric=one.metric, at=one.at, samples=tuple(one.samples), blocks=tuple(one.blocks))
+        for timed in order.sample(timed_calls, len(timed_calls)):
+            sample, block = machine.observe(partial(_time_block, timed))
+            timed.samples.append(sample)
+            timed.blocks.append(block)
+    for timed in timed_calls:
+        measurements[timed.subject.case.key].append(
+            Measurement(metric=timed.metric, at=timed.at, samples=tuple(timed.samples), blocks=tuple(timed.blocks))
         )
-    return found
+    return measurements
 
 
-def _a_block(one: _Clocked) -> float:
-    one.call()
-    return seconds_a_call(one.call, one.calls, one.subject.device)
-
-
-def first_call(subject: Subject) -> Measurement:
-    """The first forward pass of a model that was only just loaded; to be taken before anything else runs it."""
+def measure_first_call(subject: Subject) -> list[Measurement]:
+    """Time the first forward pass of a freshly loaded model. Nothing may have run the model before."""
     forward = _forward(subject, 1)
-    pulse()
+    calibrate()
     synchronise(subject.device)
     started = time.perf_counter()
     forward()
     synchronise(subject.device)
-    return Measurement(metric="first_call_seconds", at={"batch": 1}, samples=(time.perf_counter() - started,))
+    return [Measurement(metric="first_call_seconds", at={"batch": 1}, samples=(time.perf_counter() - started,))]
 
 
 def backend_of(subject: Subject) -> str:
-    """What runs the recurrence of a whole sequence: `reference` or `fused`."""
+    """Return the backend that scans a whole sequence: `reference` or `fused`."""
     return subject.model.backend_for(subject.test_inputs(1, subject.case.length))
+
+
+def _time_block(timed: _TimedCall) -> float:
+    timed.call()
+    return seconds_per_call(timed.call, timed.calls_per_block, timed.subject.device)
 
 
 def _forward(subject: Subject, batch: int) -> Callable[[], object]:
@@ -102,15 +113,15 @@ def _forward(subject: Subject, batch: int) -> Callable[[], object]:
 
 
 def _training_step(subject: Subject, batch: int) -> Callable[[], object]:
-    """Forward, backward, clip and Adam, on a copy of the model."""
+    """Return a call that runs forward, backward, gradient clipping and Adam on a copy of the model."""
     case, task, model = subject.case, subject.task, copy.deepcopy(subject.model).train()
-    sampled = task.sample(tasks.generator(case.seed, "train"), batch, case.length)
-    asked = to_device(sampled, subject.device)
+    sample = task.sample(tasks.generator(case.seed, "train"), batch, case.length)
+    training_batch = to_device(sample, subject.device)
     optimizer = optimizer_of(model, case.protocol)
 
     def training_step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        task.loss(model(asked.inputs), asked).backward()
+        task.loss(model(training_batch.inputs), training_batch).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), case.protocol.clip)
         optimizer.step()
 

@@ -1,10 +1,16 @@
-"""limits: what the machine can do at the sizes of a case, and what the case's equations ask of it.
+"""Roofline: what the machine can do at the sizes of a case, and what the case's architecture needs.
 
-The limits are measured by the lane that times, with the same threads, once for each size: FLOPs a second of the
-products that an architecture is made of, of one step of a batch and of all its steps at once, (rows × H) · (H × 4H);
-and bytes a second when as much memory is read over and over as a step moves. Every sample is the mean
-of a block; readers take the best. What is asked is in closed form: see `arch`.
+The limits are measured once per size, by the process that times the models and with the same number of threads:
+
+    matmul_flops_per_second    FLOP/s of a product (rows × H) · (H × 4H), the kind that architectures consist of; rows
+                               are the batch of one step, or of all steps of the sequence together
+    read_bytes_per_second      bytes per second of reading as much memory, over and over, as one step moves
+
+Every sample is the mean of one block, and readers use the best sample. What the architecture needs is computed from
+closed-form counts of FLOPs and bytes; see `arch.SequenceModel.step_flops`.
 """
+
+# Shape suffixes: P passes over the memory, N numbers
 
 from __future__ import annotations
 
@@ -13,89 +19,111 @@ from functools import lru_cache
 
 import torch
 
-from bench.machine.timer import seconds_a_call
+from bench.machine.timer import seconds_per_call
 from bench.plans.plan import Timing
 from bench.probes.subject import Subject
 from results import Measurement
 
 PRODUCT_COLUMNS = 4
-"""The products of gates and of perceptrons are mostly four times as wide as the model."""
+"""Width of the timed products in units of the model's width. Gates and perceptrons mostly have four times its width."""
 BLOCKS = 5
 BLOCK_SECONDS = 0.005
-PASS_BYTES = 8 << 20
-"""A call reads at least so much, so that its own cost, about a microsecond, is nothing beside it."""
+MIN_READ_BYTES = 8 << 20
+"""Fewest bytes that one timed call reads, so that the microsecond of the call itself is negligible."""
 
 Seconds = Callable[[Callable[[], object], int, torch.device], float]
-"""Mean seconds of a call, made so many times on a device."""
+"""Returns the mean seconds of a call that is repeated a number of times on a device."""
 
 
 def measure(
-    subjects: Sequence[Subject], timing: Timing, seconds: Seconds = seconds_a_call
+    subjects: Sequence[Subject], timing: Timing, seconds: Seconds = seconds_per_call
 ) -> dict[str, list[Measurement]]:
-    """Measurements by case key: limits at the case's sizes, and the closed forms where the architecture states them."""
-    return {subject.case.key: [*_asked(subject, timing), *_limits(subject, timing, seconds)] for subject in subjects}
+    """Measure the limits at the sizes of each case, and compute what its architecture needs. Returns them by case key.
+
+    The counts of an architecture that states no closed form are omitted.
+    """
+    return {subject.case.key: [*_needs(subject, timing), *_limits(subject, timing, seconds)] for subject in subjects}
 
 
-def _asked(subject: Subject, timing: Timing) -> list[Measurement]:
+def _needs(subject: Subject, timing: Timing) -> list[Measurement]:
     model, length = subject.model, subject.case.length
-    stated: list[tuple[str, dict[str, int], int | None]] = [
+    counts: list[tuple[str, dict[str, int], int | None]] = [
         ("forward_flops", {"batch": batch}, model.forward_flops(batch, length))
         for batch in dict.fromkeys((1, timing.batch))
     ]
-    stated.append(("train_step_flops", {"batch": timing.batch}, model.train_step_flops(timing.batch, length)))
+    counts.append(("train_step_flops", {"batch": timing.batch}, model.train_step_flops(timing.batch, length)))
     for position in timing.positions:
-        stated.append(("step_flops", {"position": position}, model.step_flops(position)))
-        stated.append(("step_bytes", {"position": position}, model.step_bytes(position)))
+        counts.append(("step_flops", {"position": position}, model.step_flops(position)))
+        counts.append(("step_bytes", {"position": position}, model.step_bytes(position)))
     return [
-        Measurement(metric=metric, at=at, samples=(float(number),))
-        for metric, at, number in stated
-        if number is not None
+        Measurement(metric=metric, at=at, samples=(float(count),)) for metric, at, count in counts if count is not None
     ]
 
 
 def _limits(subject: Subject, timing: Timing, seconds: Seconds) -> list[Measurement]:
     model, device, threads = subject.model, str(subject.device), torch.get_num_threads()
-    found = []
+    measurements = []
     for batch in dict.fromkeys((1, timing.batch)):
         for rows in dict.fromkeys((batch, batch * subject.case.length)):
             rates = product_rates(rows, model.width, device, threads, seconds)
             at = {"batch": batch, "rows": rows}
-            found.append(Measurement(metric="matmul_flops_per_second", at=at, samples=rates))
+            measurements.append(Measurement(metric="matmul_flops_per_second", at=at, samples=rates))
     for position in timing.positions:
-        moved = model.step_bytes(position)
-        if moved is not None:
-            rates = read_rates(moved, device, threads, seconds)
+        step_bytes = model.step_bytes(position)
+        if step_bytes is not None:
+            rates = read_rates(step_bytes, device, threads, seconds)
             at = {"position": position}
-            found.append(Measurement(metric="read_bytes_per_second", at=at, samples=rates))
-    return found
+            measurements.append(Measurement(metric="read_bytes_per_second", at=at, samples=rates))
+    return measurements
 
 
 @lru_cache(maxsize=1024)
 def product_rates(rows: int, width: int, device: str, threads: int, seconds: Seconds) -> tuple[float, ...]:
-    """FLOPs a second of (rows × width) · (width × 4 width), a block each; `threads` are those set in torch."""
-    where = torch.device(device)
-    left = torch.full((rows, width), 0.5, device=where)
-    right = torch.full((width, PRODUCT_COLUMNS * width), 0.5, device=where)
-    out = torch.empty(rows, PRODUCT_COLUMNS * width, device=where)
+    """Measure the rate of the product (rows × width) · (width × 4 width).
+
+    Args:
+        rows: rows of the left matrix.
+        width: columns of the left matrix; a quarter of the columns of the right one.
+        device: `cpu` or `cuda`.
+        threads: number of threads that torch uses; part of the cache key only.
+        seconds: times the calls.
+
+    Returns:
+        FLOP/s of each block.
+    """
+    torch_device = torch.device(device)
+    left = torch.full((rows, width), 0.5, device=torch_device)
+    right = torch.full((width, PRODUCT_COLUMNS * width), 0.5, device=torch_device)
+    out = torch.empty(rows, PRODUCT_COLUMNS * width, device=torch_device)
 
     def product() -> None:
         torch.mm(left, right, out=out)
 
     with torch.inference_mode():
-        return _rates(2 * rows * width * PRODUCT_COLUMNS * width, product, where, seconds)
+        return _rates(2 * rows * width * PRODUCT_COLUMNS * width, product, torch_device, seconds)
 
 
 @lru_cache(maxsize=1024)
 def read_rates(read_bytes: int, device: str, threads: int, seconds: Seconds) -> tuple[float, ...]:
-    """Bytes a second when so many are read over and over by a sum, a block each; `threads` as above."""
-    where, passes, count = torch.device(device), -(-PASS_BYTES // read_bytes), -(-read_bytes // 4)
-    numbers_PN = torch.ones(count, device=where).expand(passes, count)
+    """Measure the rate at which a sum reads the same memory over and over.
+
+    Args:
+        read_bytes: size of that memory in bytes.
+        device: `cpu` or `cuda`.
+        threads: number of threads that torch uses; part of the cache key only.
+        seconds: times the calls.
+
+    Returns:
+        Bytes per second of each block.
+    """
+    torch_device, passes, count = torch.device(device), -(-MIN_READ_BYTES // read_bytes), -(-read_bytes // 4)
+    numbers_PN = torch.ones(count, device=torch_device).expand(passes, count)
     with torch.inference_mode():
-        return _rates(4 * count * passes, lambda: numbers_PN.sum(1), where, seconds)
+        return _rates(4 * count * passes, lambda: numbers_PN.sum(1), torch_device, seconds)
 
 
 def _rates(work: int, call: Callable[[], object], device: torch.device, seconds: Seconds) -> tuple[float, ...]:
     call()
-    once = seconds(call, 1, device)
-    calls = max(1, round(BLOCK_SECONDS / once)) if once > 0 else 1
+    call_seconds = seconds(call, 1, device)
+    calls = max(1, round(BLOCK_SECONDS / call_seconds)) if call_seconds > 0 else 1
     return tuple(work / max(seconds(call, calls, device), 1e-9) for _ in range(BLOCKS))

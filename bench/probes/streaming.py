@@ -1,13 +1,13 @@
-"""streaming: what one more step costs, after so many steps have been read.
+"""streaming: the cost of one more step at given positions of a stream.
 
-One step at a time, a clock reading around each step. A position is reached by `scan`, and a copy of the state reached
-there is taken up again and again in short bursts, so that all samples belong to that position. The first steps of each
-burst are not timed: they warm the copy and the code, and a cache that is just full grows in them.
+Steps run one at a time, with a clock reading before and after each. `scan` advances the state to a position. Short
+bursts of steps then start from a copy of that state, so that all samples belong to that position. The first steps of
+every burst are not timed: they warm up the copied state and the code, and a cache that is just full grows in them.
 
-At each position the models of a group take turns in random order, block by block, so that a drift of the machine
-falls on all of them alike. One stream is timed at every position; at the plan's one place for it, several streams
-that are stepped together as a batch are timed as well. One stream is such a batch too: where its place is one of the
-positions, what was timed there stands for it.
+At each position the models of a group are timed in blocks, in a new random order each round, so that drift of the
+machine affects all of them equally. One stream is timed at every position of the plan. At the plan's
+`streams_position`, several streams that are stepped together as a batch are timed too. If that is one of the positions,
+the result for a batch of one stream is taken from there.
 """
 
 from __future__ import annotations
@@ -27,30 +27,44 @@ from bench.machine.memory import watch_memory
 from bench.machine.noise import Machine
 from bench.machine.timer import Clock, clock_overhead, synchronise
 from bench.plans.plan import STREAMED_SHARE, Timing
-from bench.probes.stream import Replayed, Stream, stream_of
+from bench.probes.stream import GraphStream, Stream, stream_of
 from bench.probes.subject import Subject
 from results import Block, Measurement
 
-PREFIX_CHUNK, KERNEL_STEPS = 1024, 1 << 15
-"""Steps of a prefix that are scanned at once, so that it takes little memory. A part of a sequence that is attended to
-reads all before it, so a kernel that holds no table of pairs reads the whole: so many steps of all streams together."""
-WARMING_STEPS = 4
-"""After a state was copied the second step still costs 15 to 40% more than usual, the third 5%, the fifth 1%. Short
-bursts hold more of such steps than long ones: were they timed, a flat cost would seem to fall with the position."""
+PREFIX_CHUNK = 1024
+"""Steps of a prefix that one `scan` reads, which limits its memory."""
+FUSED_PREFIX_STEPS = 1 << 15
+"""The same for fused attention, summed over all streams. Its memory does not grow with the square of the chunk, and
+every chunk reads all earlier steps again, so that few chunks are faster."""
+WARM_UP_STEPS = 4
+"""Untimed steps at the start of a burst. After the state was copied, the second step still takes 15 to 40% longer than
+usual, the third 5%, the fifth 1%. If they were timed, a constant cost would seem to fall with the position, because the
+bursts at early positions are shorter."""
 MIN_BURST, MAX_BURST = 4, 64
 
 
 @dataclass(slots=True)
-class _Place:
-    """One model at one position, and what was found there."""
+class _TimedStream:
+    """One model at one position of a stream, and its samples so far."""
 
     subject: Subject
     stream: Stream
     state: arch.State = field(repr=False)
+    """The state at the position, from which every burst starts."""
     inputs: Sequence[Tensor] = field(repr=False)
+    """Inputs of the steps, each (B,) or (B, D) for B streams."""
     position: int
     samples: list[float] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
+
+    @property
+    def burst_steps(self) -> int:
+        """Timed steps of one burst."""
+        return _burst_steps(self.position)
+
+    def step(self, index: int) -> None:
+        """Run one step on the input with that index; inputs repeat from the first."""
+        self.stream.step(self.inputs[index % len(self.inputs)])
 
 
 def measure(
@@ -60,90 +74,108 @@ def measure(
     clock: Clock = time.perf_counter_ns,
     machine: Machine | None = None,
 ) -> dict[str, list[Measurement]]:
-    """Measurements by case key: seconds of steps, bytes of state, the peak of memory, the clock's own cost."""
+    """Measure step times, state sizes, peak memory and the duration of a clock reading.
+
+    Args:
+        subjects: a group of trained models on one device.
+        timing: the positions, the numbers of streams, and how many steps and blocks to time.
+        order: decides the order of the models in each round.
+        clock: times the steps; for tests.
+        machine: observes the blocks; for tests.
+
+    Returns:
+        Measurements by case key.
+    """
     machine = machine or Machine(device=subjects[0].device.type)
     overhead = Measurement(metric="clock_seconds", samples=(clock_overhead(clock),))
-    found: dict[str, list[Measurement]] = {subject.case.key: [overhead] for subject in subjects}
+    measurements: dict[str, list[Measurement]] = {subject.case.key: [overhead] for subject in subjects}
     with torch.inference_mode():
         for position in timing.positions:
-            places = []
-            for one in _in_turn(subjects, order):
-                if not _can_read(one, position):
+            timed_streams = []
+            for subject in _shuffled(subjects, order):
+                if not _can_read(subject, position):
                     continue
-                if position < max(other for other in timing.positions if _can_read(one, other)):
-                    places.append(_reach(one, position, 1))
+                if position < max(other for other in timing.positions if _can_read(subject, other)):
+                    timed_streams.append(_open_stream(subject, position, 1))
                     continue
-                with watch_memory(one.device) as memory:
-                    places.append(_reach(one, position, 1))
-                    _walk(places[-1])
-                found[one.case.key] += memory.measurements("streaming")
-            _time_in_turns(places, timing.steps, timing.blocks, order, clock, machine)
-            for place in places:
-                state = float(arch.state_bytes(place.state))
-                found[place.subject.case.key] += [
-                    _seconds("step_seconds", place, {"position": position}),
-                    Measurement(metric="state_bytes", at={"position": position}, samples=(state,)),
+                with watch_memory(subject.device) as memory:
+                    timed_streams.append(_open_stream(subject, position, 1))
+                    _run_untimed_burst(timed_streams[-1])
+                measurements[subject.case.key] += memory.measurements("streaming")
+            _time_interleaved(timed_streams, timing.steps, timing.blocks, order, clock, machine)
+            for timed in timed_streams:
+                state_bytes = float(arch.state_bytes(timed.state))
+                measurements[timed.subject.case.key] += [
+                    _measurement("step_seconds", timed, {"position": position}),
+                    Measurement(metric="state_bytes", at={"position": position}, samples=(state_bytes,)),
                 ]
                 if position == timing.streams_position and timing.times_one_stream:
                     at = {"position": position, "streams": 1}
-                    found[place.subject.case.key].append(_seconds("stream_step_seconds", place, at))
+                    measurements[timed.subject.case.key].append(_measurement("stream_step_seconds", timed, at))
         position = timing.streams_position
-        places = [
-            _reach(one, position, streams)
-            for one in _in_turn(subjects, order)
-            if _can_read(one, position)
-            for streams in timing.streams
-            if streams > 1 or not timing.times_one_stream
+        timed_streams = [
+            _open_stream(subject, position, count)
+            for subject in _shuffled(subjects, order)
+            if _can_read(subject, position)
+            for count in timing.streams
+            if count > 1 or not timing.times_one_stream
         ]
-        _time_in_turns(places, -(-timing.steps // STREAMED_SHARE), timing.blocks, order, clock, machine)
-        for place in places:
-            at = {"position": position, "streams": len(place.inputs[0])}
-            found[place.subject.case.key].append(_seconds("stream_step_seconds", place, at))
-    return found
+        _time_interleaved(timed_streams, -(-timing.steps // STREAMED_SHARE), timing.blocks, order, clock, machine)
+        for timed in timed_streams:
+            at = {"position": position, "streams": len(timed.inputs[0])}
+            measurements[timed.subject.case.key].append(_measurement("stream_step_seconds", timed, at))
+    return measurements
+
+
+def measure_first_call(subject: Subject) -> list[Measurement]:
+    """Return nothing: the first call of a model is measured by `latency` only."""
+    return []
 
 
 def backend_of(subject: Subject) -> str:
-    """What runs a step of one stream: `graph` where a recorded one is replayed, else `fused` or `reference`."""
+    """Return the backend that steps one stream: `graph` for a replayed CUDA graph, else `fused` or `reference`."""
     with torch.inference_mode():
-        place = _reach(subject, 1, 1)
-        if isinstance(place.stream, Replayed):
+        opened = _open_stream(subject, 1, 1)
+        if isinstance(opened.stream, GraphStream):
             return "graph"
-        return subject.model.step_backend_for(place.inputs[0], place.state)
+        return subject.model.step_backend_for(opened.inputs[0], opened.state)
 
 
-def _seconds(metric: str, place: _Place, at: dict[str, int]) -> Measurement:
-    return Measurement(metric=metric, at=at, samples=tuple(place.samples), blocks=tuple(place.blocks))
+def _measurement(metric: str, timed: _TimedStream, at: dict[str, int]) -> Measurement:
+    return Measurement(metric=metric, at=at, samples=tuple(timed.samples), blocks=tuple(timed.blocks))
 
 
-def _in_turn(subjects: Sequence[Subject], order: random.Random) -> list[Subject]:
+def _shuffled(subjects: Sequence[Subject], order: random.Random) -> list[Subject]:
     return order.sample(subjects, len(subjects))
 
 
 def _can_read(subject: Subject, position: int) -> bool:
-    longest = subject.model.max_length
-    return longest is None or position + WARMING_STEPS + _burst(position) <= longest
+    """Return whether a model can read as far as one burst after `position`."""
+    max_length = subject.model.max_length
+    return max_length is None or position + WARM_UP_STEPS + _burst_steps(position) <= max_length
 
 
-def _reach(subject: Subject, position: int, streams: int) -> _Place:
+def _open_stream(subject: Subject, position: int, streams: int) -> _TimedStream:
+    """Advance a batch of `streams` streams to `position`."""
     state = _state_at(subject, position, streams)
     inputs = subject.test_inputs(streams, subject.case.length).unbind(1)
-    return _Place(subject, stream_of(subject.model, inputs[0], state), state, inputs, position)
+    return _TimedStream(subject, stream_of(subject.model, inputs[0], state), state, inputs, position)
 
 
-def _walk(place: _Place) -> None:
-    """One burst that is not timed: what its steps hold is part of the stream's memory."""
-    place.stream.take_up(place.state)
-    for i in range(WARMING_STEPS + _burst(place.position)):
-        place.stream.step(place.inputs[i % len(place.inputs)])
+def _run_untimed_burst(timed: _TimedStream) -> None:
+    """Run one burst without timing it, so that the memory of its steps is part of the stream's peak memory."""
+    timed.stream.restore(timed.state)
+    for i in range(WARM_UP_STEPS + timed.burst_steps):
+        timed.step(i)
 
 
 def _state_at(subject: Subject, position: int, streams: int = 1) -> arch.State:
-    """The state of streams after `position` steps, all but the last of them by `scan`."""
+    """Return the state of a batch of streams after `position` steps, of which all but the last run in `scan`."""
     model, state = subject.model.eval(), subject.model.init_state(streams)
     inputs = subject.test_inputs(streams, subject.case.length)
-    T, recurs = inputs.shape[1], all(isinstance(layer, arch.RecurrentLayer) for layer in model.layers)
-    whole = not recurs and model.backend_for(inputs) == "fused"
-    chunk = max(PREFIX_CHUNK, KERNEL_STEPS // streams) if whole else PREFIX_CHUNK
+    T, is_recurrent = inputs.shape[1], all(isinstance(layer, arch.RecurrentLayer) for layer in model.layers)
+    uses_fused_attention = not is_recurrent and model.backend_for(inputs) == "fused"
+    chunk = max(PREFIX_CHUNK, FUSED_PREFIX_STEPS // streams) if uses_fused_attention else PREFIX_CHUNK
     for start in range(0, position - 1, chunk):
         steps = torch.arange(start, min(start + chunk, position - 1), device=inputs.device) % T
         _, state = model.scan(inputs[:, steps], state)
@@ -151,32 +183,32 @@ def _state_at(subject: Subject, position: int, streams: int = 1) -> arch.State:
     return state
 
 
-def _time_in_turns(
-    places: Sequence[_Place], steps: int, blocks: int, order: random.Random, clock: Clock, machine: Machine
+def _time_interleaved(
+    timed_streams: Sequence[_TimedStream], steps: int, blocks: int, order: random.Random, clock: Clock, machine: Machine
 ) -> None:
-    """At least `steps` steps of each place, in as many blocks as are asked for, all of one size."""
-    a_block = -(-steps // blocks)
+    """Time at least `steps` steps of each stream, in `blocks` blocks of equal size."""
+    steps_per_block = -(-steps // blocks)
     for _ in range(blocks):
-        for place in order.sample(places, len(places)):
-            samples, block = machine.around(partial(_time_steps, place, a_block, clock))
-            place.samples += samples
-            place.blocks.append(block)
+        for timed in order.sample(timed_streams, len(timed_streams)):
+            samples, block = machine.observe(partial(_time_steps, timed, steps_per_block, clock))
+            timed.samples += samples
+            timed.blocks.append(block)
 
 
-def _time_steps(place: _Place, steps: int, clock: Clock) -> list[float]:
-    """Seconds of `steps` single steps, each taken near the place's position."""
-    stream, inputs, device = place.stream, place.inputs, place.subject.device
+def _time_steps(timed: _TimedStream, steps: int, clock: Clock) -> list[float]:
+    """Return the seconds of `steps` single steps, all of them near the stream's position."""
+    stream, inputs, device = timed.stream, timed.inputs, timed.subject.device
     samples: list[float] = []
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         while len(samples) < steps:
-            stream.take_up(place.state)
-            for i in range(WARMING_STEPS):
-                stream.step(inputs[i % len(inputs)])
+            stream.restore(timed.state)
+            for i in range(WARM_UP_STEPS):
+                timed.step(i)
             synchronise(device)
-            for i in range(min(_burst(place.position), steps - len(samples))):
-                x = inputs[(WARMING_STEPS + i) % len(inputs)]
+            for i in range(min(timed.burst_steps, steps - len(samples))):
+                x = inputs[(WARM_UP_STEPS + i) % len(inputs)]
                 started = clock()
                 stream.step(x)
                 synchronise(device)
@@ -187,6 +219,6 @@ def _time_steps(place: _Place, steps: int, clock: Clock) -> list[float]:
     return samples
 
 
-def _burst(position: int) -> int:
-    """Timed steps in a row from one copy: few enough to stay near the position."""
+def _burst_steps(position: int) -> int:
+    """Return how many steps to time from one copy of the state: few enough to stay near the position."""
     return max(MIN_BURST, min(MAX_BURST, position // 8))

@@ -1,29 +1,43 @@
-"""What a probe measures: a trained model with its case and task."""
+"""What a probe measures, and what a probe that runs right after training returns."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 import arch
 import tasks
-from results import Case
+from results import Case, Measurement, ReferenceScores
+
+Weights = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A trained model under measurement."""
+    """A trained model with its case and task."""
 
     case: Case
     task: tasks.Task
     model: arch.SequenceModel
+    best_weights: Weights = field(default_factory=dict, repr=False)
+    """Weights with the best validation score during training; empty if the protocol does not keep them."""
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
     def test_inputs(self, batch: int, length: int) -> torch.Tensor:
-        """Held-out inputs, (B, T) or (B, T, D)."""
+        """Return inputs of held-out sequences on the model's device, (B, T) or (B, T, D)."""
         generator = tasks.generator(self.case.seed, "test")
         return self.task.sample(generator, batch, length, "test").inputs.to(self.device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """What a probe adds to the record of one case."""
+
+    measurements: list[Measurement]
+    reference_scores: list[ReferenceScores] = field(default_factory=list)
+    artifacts: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """Contents of files to store with the record, by artifact name."""

@@ -1,20 +1,20 @@
-"""The analyses behind the `gates` probe: plain functions of tensors, each of which can be worked out by hand.
+"""Analyses of the `gates` probe, as plain functions of tensors.
 
-Retention: what a unit wrote is multiplied by its hold gate at every later step, so after T steps the share
+Retention: a unit multiplies what it has stored by its hold gate f_t at every step. The share that remains after T steps
+and the half-life in steps are
 
-    ∏ f_t                                              (1)
+    ∏ f_t                                                  (1)
+    ln 2 / -mean(ln f_t)                                   (2)
 
-is left, and half of it after
-
-    ln 2 / -mean(ln f_t)   steps                       (2)
-
-Memory trace: how well a linear map of the state s_t gives the first element x_1, on sequences it was not fitted to,
+Memory trace: how well a linear map of the state s_t predicts the first element x_1 on held-out sequences,
 
     R² = 1 - Σ (x_1 - A s_t - b)² / Σ (x_1 - mean x_1)²    (3)
 
-A, b by ridge regression, whose strength is chosen on sequences of a third kind.
+A and b come from ridge regression. Its strength is selected on a second set of sequences, and R² is that of a third.
 
-Gradient trace: the mean over sequences of ‖∂loss / ∂x_t‖   (4)
+Gradient trace: the mean over sequences of the gradient norm at each step,
+
+    ‖∂loss / ∂x_t‖                                         (4)
 """
 
 # Shape suffixes: B batch, T time, H units, N sequences, F features of a state, D channels, R ridge strengths
@@ -31,92 +31,99 @@ import arch
 import tasks
 
 STRENGTHS = (1e-8, 1e-6, 1e-4, 1e-2, 1.0, 100.0)
-"""Of the ridge, relative to the features' mean variance."""
+"""Ridge strengths to select from, relative to the mean variance of the features."""
 MAX_HALF_LIFE = 1e6
-"""A gate that rounds to 1 never forgets; records hold finite numbers only."""
-STANDING_STILL = 1e-12
-"""A target whose variance is below this does not vary, and cannot be decoded."""
+"""Upper limit, in steps. A gate that rounds to 1 never forgets, but records contain finite numbers only."""
+MIN_VARIANCE = 1e-12
+"""A target with a smaller variance counts as constant and cannot be decoded."""
 
 
 def retention(hold_BTH: Tensor) -> Tensor:
-    """Equation (1) over all T steps given, (H,): the mean over sequences."""
+    """Return equation (1) over all T steps, averaged over sequences, (H,)."""
     return hold_BTH.double().prod(1).mean(0)
 
 
 def half_life(hold_BTH: Tensor) -> Tensor:
-    """Equation (2), (H,): at most `LONGEST_HALF_LIFE` steps; 0 where a gate is shut."""
+    """Return equation (2), (H,): at most `MAX_HALF_LIFE` steps, and 0 for a closed gate."""
     decay_H = -hold_BTH.double().log().mean((0, 1))
     return (math.log(2) / decay_H.clamp_min(math.log(2) / MAX_HALF_LIFE)).clamp_max(MAX_HALF_LIFE)
 
 
 def histogram(activation: Tensor, bins: int) -> Tensor:
-    """Shares of activations in `bins` equal parts of [0, 1]; 1 itself belongs to the last."""
-    place = (activation.flatten().double() * bins).long().clamp(0, bins - 1)
-    return torch.bincount(place, minlength=bins) / place.numel()
+    """Return the share of activations in each of `bins` equal parts of [0, 1]; the last part includes 1."""
+    bin_index = (activation.flatten().double() * bins).long().clamp(0, bins - 1)
+    return torch.bincount(bin_index, minlength=bins) / bin_index.numel()
 
 
 def share_between(activation: Tensor, low: float, high: float) -> float:
-    """The share of activations in [low, high]."""
+    """Return the share of activations in [low, high]."""
     return ((activation >= low) & (activation <= high)).double().mean().item()
 
 
-def contrast(level_T: Tensor, over: slice | int, under: slice | int) -> float | None:
-    """How many times higher a gate stands at some steps than at others; None where it is shut at the others."""
-    base = level_T[under].mean().item()
-    return level_T[over].mean().item() / base if base > 0 else None
+def contrast(level_T: Tensor, high: slice | int, low: slice | int) -> float | None:
+    """Return the ratio of a gate's mean level at the steps `high` to that at `low`; None if it is closed at `low`."""
+    base = level_T[low].mean().item()
+    return level_T[high].mean().item() / base if base > 0 else None
 
 
-def decodability(state_NF: Tensor, target_ND: Tensor, *, fit: int, choose: int) -> float | None:
-    """Equation (3) of one step: the first `fit` sequences fit, the next `choose` choose the ridge, the rest tell.
+def decodability(state_NF: Tensor, target_ND: Tensor, *, fit: int, select: int) -> float | None:
+    """Return equation (3) for one step; None if the target is constant on the test sequences.
 
-    None where the target does not vary.
+    Args:
+        state_NF: the state after that step, one row per sequence.
+        target_ND: the first element of each sequence.
+        fit: number of sequences, the first ones, that the regression is fitted to.
+        select: number of sequences after those that select the ridge strength; the remaining ones are the test.
     """
     state_NF, target_ND = state_NF.double(), target_ND.double()
-    parts_F, parts_D = (whole.split([fit, choose, len(whole) - fit - choose]) for whole in (state_NF, target_ND))
-    if (parts_D[2] - parts_D[2].mean(0)).square().mean() < STANDING_STILL:
+    parts_F, parts_D = (rows.split([fit, select, len(rows) - fit - select]) for rows in (state_NF, target_ND))
+    if (parts_D[2] - parts_D[2].mean(0)).square().mean() < MIN_VARIANCE:
         return None
     centre_F, centre_D = parts_F[0].mean(0), parts_D[0].mean(0)
     centred_NF, centred_ND = parts_F[0] - centre_F, parts_D[0] - centre_D
     values_F, vectors_FF = torch.linalg.eigh(centred_NF.T @ centred_NF)
     values_F = values_F.clamp_min(0)
-    seen_FD = vectors_FF.T @ (centred_NF.T @ centred_ND)
+    projected_FD = vectors_FF.T @ (centred_NF.T @ centred_ND)
     scale = values_F.mean().clamp_min(torch.finfo(torch.float64).tiny)
 
-    def fitted(strength: float, part: int) -> float:
-        map_FD = vectors_FF @ (seen_FD / (values_F + strength * scale)[:, None])
-        told_ND = (parts_F[part] - centre_F) @ map_FD + centre_D
-        return r_squared(told_ND, parts_D[part])
+    def score(strength: float, part: int) -> float:
+        map_FD = vectors_FF @ (projected_FD / (values_F + strength * scale)[:, None])
+        predicted_ND = (parts_F[part] - centre_F) @ map_FD + centre_D
+        return r_squared(predicted_ND, parts_D[part])
 
-    best = max(STRENGTHS, key=lambda strength: fitted(strength, 1))
-    return fitted(best, 2)
+    best = max(STRENGTHS, key=lambda strength: score(strength, 1))
+    return score(best, 2)
 
 
-def r_squared(told_ND: Tensor, target_ND: Tensor) -> float:
-    """1 for a perfect answer, 0 for the mean, below 0 for worse."""
-    error = (told_ND - target_ND).square().sum()
+def r_squared(predicted_ND: Tensor, target_ND: Tensor) -> float:
+    """Return the R² of a prediction: 1 if it is perfect, 0 for predicting the mean, negative if it is worse."""
+    error = (predicted_ND - target_ND).square().sum()
     spread = (target_ND - target_ND.mean(0)).square().sum()
     return (1 - error / spread).item()
 
 
 def gradient_trace(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Batch) -> Tensor:
-    """Equation (4), (T,): with respect to real inputs, or to the embeddings of tokens. In float64, as it may vanish."""
-    model = copy.deepcopy(model).double().eval()
-    read: list[Tensor] = []
+    """Return equation (4), (T,), with respect to real inputs or to the embeddings of tokens.
 
-    def keep(_module: object, _inputs: object, output: Tensor) -> None:
+    It is computed in float64, because gradients may vanish.
+    """
+    model = copy.deepcopy(model).double().eval()
+    tracked: list[Tensor] = []
+
+    def record(_module: object, _inputs: object, output: Tensor) -> None:
         output.retain_grad()
-        read.append(output)
+        tracked.append(output)
 
     inputs = batch.inputs
     if inputs.is_floating_point():
         inputs = inputs.double().requires_grad_()
-        read.append(inputs)
+        tracked.append(inputs)
     else:
-        model.encoder.register_forward_hook(keep)
+        model.encoder.register_forward_hook(record)
     targets = batch.targets.double() if batch.targets.is_floating_point() else batch.targets
-    asked = tasks.Batch(inputs=inputs, targets=targets, mask=batch.mask)
-    (task.loss(model(inputs), asked) * len(inputs)).backward()
-    gradient_BTD = read[0].grad
+    batch = tasks.Batch(inputs=inputs, targets=targets, mask=batch.mask)
+    (task.loss(model(inputs), batch) * len(inputs)).backward()
+    gradient_BTD = tracked[0].grad
     assert gradient_BTD is not None
     norm_BT: Tensor = torch.linalg.vector_norm(gradient_BTD, dim=2)
     return norm_BT.mean(0)

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from bench.executors.jobs import Job, TrainJob
-from bench.plans.plan import TIMED
+from bench.probes.table import TIMING_PROBES
 from bench.progress.eta import TIMING, JobKind
 from bench.training.schedule import total_steps
 from results import Case, Probe, Record
@@ -41,7 +41,7 @@ class DurationEstimator:
         self._corrections: dict[str, list[float]] = defaultdict(list)
         for record in history:
             if record.training is not None:
-                testing = sum(ran.seconds for probe, ran in record.probes.items() if probe not in TIMED)
+                testing = sum(ran.seconds for probe, ran in record.probes.items() if probe not in TIMING_PROBES)
                 seconds = record.training.seconds + testing
                 self._training[_shape(record.case)].append(seconds)
                 share = record.training.steps / total_steps(record.case.protocol)
@@ -49,7 +49,7 @@ class DurationEstimator:
                     correction = seconds / (_seconds_by_work(record.case) * share)
                     self._corrections[arch_name(record.case)].append(correction)
                     self._corrections[ALL_ARCHS].append(correction)
-            timed = [ran.seconds for probe, ran in record.probes.items() if probe in TIMED]
+            timed = [ran.seconds for probe, ran in record.probes.items() if probe in TIMING_PROBES]
             if timed:
                 self._timing[_shape(record.case)].append(sum(timed) / record.repetitions)
 
@@ -69,7 +69,7 @@ class DurationEstimator:
 
     def timing_seconds(self, case: Case, probes: Sequence[Probe]) -> float:
         """Return the expected seconds that one process spends on the timing probes of a case."""
-        if not any(probe in TIMED for probe in probes):
+        if not any(probe in TIMING_PROBES for probe in probes):
             return 0.0
         earlier = self._timing.get(_shape(case))
         return statistics.median(earlier) if earlier else SECONDS_PER_TIMED_CASE

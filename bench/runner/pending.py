@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.plans.plan import TIMED
+from bench.probes.table import TIMING_PROBES
 from bench.progress.estimates import DurationEstimator, training_kind
 from bench.progress.eta import TIMING, JobKind
 from results import Case, Probe, Record, RunFile
@@ -37,7 +37,7 @@ class Pending:
             estimator: estimates the duration of jobs.
         """
         self.file, self.estimator = file, estimator
-        self.timing_probes: tuple[Probe, ...] = tuple(probe for probe in file.probes if probe in TIMED)
+        self.timing_probes: tuple[Probe, ...] = tuple(probe for probe in file.probes if probe in TIMING_PROBES)
         """Probes of the run that need a quiet machine."""
         self.records = dict(records)
         """Current record of each case, by its key."""

@@ -17,7 +17,7 @@ from bench.executors.base import Executor
 from bench.executors.local import LocalExecutor
 from bench.machine.lock import reason_unlocked
 from bench.machine.provenance import code_digest
-from bench.plans.plan import TIMED
+from bench.probes.table import TIMING_PROBES
 from bench.progress.display import Progress, format_duration
 from bench.progress.estimates import DurationEstimator
 from bench.progress.eta import EtaEstimator
@@ -106,7 +106,7 @@ def _cluster(request: Request) -> AbstractContextManager[DaskExecutor | None]:
         plugins=request.plugins,
         device=request.device,
         memory_bytes=request.memory_bytes,
-        timed=any(probe in TIMED for probe in request.plan.measure),
+        timed=any(probe in TIMING_PROBES for probe in request.plan.measure),
     )
 
 

@@ -31,7 +31,7 @@ def carousel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CAROUSEL_STORE", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(lock, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(lock, "lock_folder", lambda: tmp_path)
     write_plan(tmp_path)
 
     def run(*words: str) -> Completed:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import arch
-from bench.probes import Machine, Reading
+from bench.machine.noise import Machine, Reading
 from results import Block
 from tasks import Batch, Reals, Split, Task
 
@@ -52,7 +52,7 @@ def loaded_machine() -> Machine:
         now = next(seconds)
         return Reading(wall=now, thread=now / 2, own=now * 0.75, busy=now * 1.25, stolen=now / 8, switches=3 * now)
 
-    return Machine(read=read, beat=lambda: 0.003, cores=2)
+    return Machine(read=read, calibration=lambda: 0.003, cores=2)
 
 
 class Scripted(nn.Module):

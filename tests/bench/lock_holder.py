@@ -10,7 +10,7 @@ from bench.machine import lock
 
 if __name__ == "__main__":
     folder = Path(sys.argv[2])
-    lock._folder = lambda: folder
-    with lock.held(cast(lock.Work, sys.argv[1])):
+    lock.lock_folder = lambda: folder
+    with lock.machine_lock(cast(lock.Work, sys.argv[1])):
         print("held", flush=True)
         sys.stdin.read()

@@ -21,7 +21,7 @@ from tests.bench.tiny import tiny_plan
 @pytest.fixture(autouse=True)
 def like_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Use a machine lock of the test's own, and flush denormals as worker processes do."""
-    monkeypatch.setattr(lock, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(lock, "lock_folder", lambda: tmp_path)
     torch.set_flush_denormal(True)
     yield
     torch.set_flush_denormal(False)

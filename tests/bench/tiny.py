@@ -9,7 +9,7 @@ import torch
 
 import tasks
 from bench.plans.plan import Plan, Timing, load
-from bench.probes import Subject
+from bench.probes.subject import Subject
 from bench.training.model import build_model
 from results import Case, Protocol
 

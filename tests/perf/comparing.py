@@ -1,11 +1,11 @@
-"""What comparing two runs costs, and whether it grows with the number of records and no faster.
+"""Measure the time to compare two runs, and check that it grows linearly with the number of records.
 
     python -m tests.perf.comparing [--records 1000,10000,100000]
 
-Each case has five seeds, timed at five places in six fresh processes. Comparing is one thread, so the processor's
-seconds are what a quiet machine takes, and they are judged; the wall's stand beside them. The command fails where
-10,000 records a run take longer than `MOST_SECONDS`, or where a record of the largest runs costs over `MOST_GROWTH`
-times that of the smallest.
+Each case has five seeds, and each seed has five timings from six fresh processes. A comparison has one thread, so its
+CPU time is what it takes on a quiet machine. The limits apply to CPU time, and wall time is shown for information. The
+exit code is 1 if 10,000 records per run take longer than `MAX_SECONDS`, or if a record of the largest runs takes more
+than `MAX_GROWTH` times as long as one of the smallest.
 """
 
 from __future__ import annotations
@@ -20,42 +20,45 @@ from tests.results.planted import grid, run_of
 
 SEEDS = 5
 MAX_SECONDS = 5.0
-"""For 10,000 records a run; what is promised."""
+"""Limit for 10,000 records per run."""
 MAX_GROWTH = 1.8
-"""Of a record's cost from one size to the largest: memory that was never touched before costs more."""
+"""Limit on the ratio of the time per record, largest to smallest runs. Newly allocated memory makes it exceed 1."""
 
 
 def main() -> int:
-    """Print a row for each size, and say whether the promises hold."""
-    parser = argparse.ArgumentParser(description="What comparing two runs costs.")
-    parser.add_argument("--records", default="1000,10000,100000")
-    each: dict[int, float] = {}
-    failed = []
+    """Print one row per size and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.perf.comparing", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--records", default="1000,10000,100000", help="Records per run (default: %(default)s).")
+    seconds_per_record: dict[int, float] = {}
+    problems = []
     for number in map(int, parser.parse_args().records.split(",")):
         seconds, wall, rows = compare_seconds(number)
-        each[number] = seconds / number
+        seconds_per_record[number] = seconds / number
         print(
-            f"{number:>8,} records a run, {rows:>8,} comparisons: {wall:6.2f} s, {seconds:6.2f} s CPU, "
-            f"{1e6 * each[number]:4.0f} µs each",
+            f"{number:>8,} records per run, {rows:>8,} comparisons: {wall:6.2f} s, {seconds:6.2f} s CPU, "
+            f"{1e6 * seconds / number:4.0f} µs per record",
             flush=True,
         )
         if number == 10_000 and seconds > MAX_SECONDS:
-            failed.append(f"10,000 records took {seconds:.2f} s, over {MAX_SECONDS:g} s")
-    if each[max(each)] > MAX_GROWTH * each[min(each)]:
-        failed.append(f"a record of the largest runs costs {each[max(each)] / each[min(each)]:.2f} times as much")
-    for line in failed:
+            problems.append(f"10,000 records took {seconds:.2f} s; the limit is {MAX_SECONDS:g} s")
+    growth = seconds_per_record[max(seconds_per_record)] / seconds_per_record[min(seconds_per_record)]
+    if growth > MAX_GROWTH:
+        problems.append(f"a record of the largest runs took {growth:.2f} times as long; the limit is {MAX_GROWTH:g}")
+    for line in problems:
         print(line)
-    return 1 if failed else 0
+    return 1 if problems else 0
 
 
 def compare_seconds(number: int) -> tuple[float, float, int]:
-    """Seconds of the processor and of the wall to compare two runs of that many records, and the rows found."""
+    """Compare two runs of `number` records each. Returns CPU seconds, wall seconds and the number of rows."""
     cases = grid(("rnn", "lstm"), number // (2 * SEEDS), (32,), SEEDS)
     runs = [run_of(cases, draw, processes=6) for draw in (1, 2)]
-    began, wall_began = time.process_time(), time.perf_counter()
+    cpu_start, wall_start = time.process_time(), time.perf_counter()
     with reading_many():  # as `carousel compare` does
-        found = compare(runs[0], runs[1])
-    return time.process_time() - began, time.perf_counter() - wall_began, len(found.rows)
+        comparison = compare(runs[0], runs[1])
+    return time.process_time() - cpu_start, time.perf_counter() - wall_start, len(comparison.rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""How long a page takes and how large it is: `python -m tests.perf.reporting`.
+"""Measure the time to write the HTML report, and the size of the page.
 
-Made-up records of three sizes: the plan `quick`, the plan `standard` (17 tasks, 3 lengths, 5 seeds), and 10,000 cases.
+    python -m tests.perf.reporting [NAME...]
+
+The records are synthetic, in three sizes: the plan `quick`, the plan `standard` (17 tasks, 3 lengths, 5 seeds), and
+10,000 cases. Names select some of these sizes. The exit code is 1 if a page exceeds `MAX_SECONDS` or `MAX_BYTES`.
 """
 
 from __future__ import annotations
@@ -15,35 +18,36 @@ from results import Record, RunFile
 from tests.reports import synthetic
 
 STANDARD = (17, (64, 256, 1024), 5)
+"""Number of tasks, lengths, and number of seeds."""
 LARGE = (25, (32, 64, 128, 256, 512), 20)
 MAX_SECONDS = {"quick": 5.0, "10,000 cases": 20.0}
 MAX_BYTES = {"quick": 5_000_000, "standard": 5_000_000}
 
 
-def made(tasks: int, lengths: tuple[int, ...], seeds: int) -> tuple[RunFile, list[Record]]:
-    """A sound record of every case, its numbers borrowed from the tasks of the synthetic run."""
+def synthetic_run(tasks: int, lengths: tuple[int, ...], seeds: int) -> tuple[RunFile, list[Record]]:
+    """Build a run with a valid record per case, with measurements from the synthetic run of the tests."""
     records = []
     for number in range(tasks):
-        for place, length in enumerate(lengths):
+        for index, length in enumerate(lengths):
             for arch in synthetic.ARCHS:
                 for seed in range(seeds):
-                    known = synthetic.case(
-                        arch, synthetic.TASKS[number % 3], synthetic.LENGTHS[place % 2], seed % synthetic.SEEDS
+                    template = synthetic.case(
+                        arch, synthetic.TASKS[number % 3], synthetic.LENGTHS[index % 2], seed % synthetic.SEEDS
                     )
-                    case = known.model_copy(update={"task": f"task_{number}", "length": length, "seed": seed})
-                    stretch = length / known.length
-                    record = synthetic.record(known)
+                    case = template.model_copy(update={"task": f"task_{number}", "length": length, "seed": seed})
+                    scale = length / template.length
+                    record = synthetic.record(template)
                     records.append(
                         record.model_copy(
                             update={
                                 "case": case,
                                 "key": case.key,
-                                "lines": tuple(
-                                    line.model_copy(update={"length": round(line.length * stretch)})
-                                    for line in record.reference_scores
+                                "reference_scores": tuple(
+                                    scores.model_copy(update={"length": round(scores.length * scale)})
+                                    for scores in record.reference_scores
                                 ),
                                 "measurements": tuple(
-                                    one.model_copy(update={"at": {"length": round(one.at["length"] * stretch)}})
+                                    one.model_copy(update={"at": {"length": round(one.at["length"] * scale)}})
                                     if one.metric == "accuracy"
                                     else one
                                     for one in record.measurements
@@ -55,23 +59,23 @@ def made(tasks: int, lengths: tuple[int, ...], seeds: int) -> tuple[RunFile, lis
 
 
 def main() -> int:
-    """Print seconds and bytes of each page; 1 where a limit is passed."""
+    """Print the seconds and bytes of each page and return the exit code."""
     runs = {
         "quick": lambda: (synthetic.run(), synthetic.records()),
-        "standard": lambda: made(*STANDARD),
-        "10,000 cases": lambda: made(*LARGE),
+        "standard": lambda: synthetic_run(*STANDARD),
+        "10,000 cases": lambda: synthetic_run(*LARGE),
     }
-    passed = True
+    within_limits = True
     for name in sys.argv[1:] or list(runs):
         run, records = runs[name]()
         with tempfile.TemporaryDirectory() as folder:
-            start, busy = time.perf_counter(), time.process_time()
+            wall_start, cpu_start = time.perf_counter(), time.process_time()
             page = reports.write_page(run, records, Path(folder) / "report.html")
-            seconds, busy = time.perf_counter() - start, time.process_time() - busy
+            seconds, cpu_seconds = time.perf_counter() - wall_start, time.process_time() - cpu_start
             size = page.stat().st_size
-        print(f"{name}: {len(records):,} records, {seconds:.1f} s ({busy:.1f} s of CPU), {size / 1e6:.2f} MB")
-        passed &= seconds <= MAX_SECONDS.get(name, seconds) and size <= MAX_BYTES.get(name, size)
-    return 0 if passed else 1
+        print(f"{name}: {len(records):,} records, {seconds:.1f} s ({cpu_seconds:.1f} s CPU), {size / 1e6:.2f} MB")
+        within_limits &= seconds <= MAX_SECONDS.get(name, seconds) and size <= MAX_BYTES.get(name, size)
+    return 0 if within_limits else 1
 
 
 if __name__ == "__main__":

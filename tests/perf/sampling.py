@@ -1,10 +1,10 @@
-"""What sampling costs: each task's time for one batch, as a share of one training step of that shape.
+"""Measure each task's time to sample a batch, as a share of one training step on that batch.
 
     python -m tests.perf.sampling [--batch 64] [--length 1024] [--rounds 5]
 
-The training step is that of `lstm` with 2 layers of 64 units: forward, backward, clipped, Adam. Steps
-and samples take turns, so that a busy machine slows both, and medians are compared. Every task must
-stay under 15%; the command fails where one does not. Run it on a machine that does nothing else.
+The training step is that of `lstm` with 2 layers of 64 units: forward, backward, gradient clipping and Adam. Samples
+and steps alternate, so that a busy machine slows both, and their medians are compared. The exit code is 1 if a task
+takes more than 15% of a step. Use a quiet machine.
 """
 
 from __future__ import annotations
@@ -26,24 +26,28 @@ from tasks import Batch, ImpossibleLength, Task, Tokens
 
 Result = TypeVar("Result")
 MAX_SHARE = 0.15
+"""Limit on the share of a training step that sampling may take."""
 LAYERS, UNITS = 2, 64
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="What sampling costs beside training.")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--length", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    """Print one row per task and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.perf.sampling", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--batch", type=int, default=64, help="Sequences per batch (default: %(default)s).")
+    parser.add_argument("--length", type=int, default=1024, help="Time steps per sequence (default: %(default)s).")
+    parser.add_argument("--rounds", type=int, default=5, help="Timed repetitions (default: %(default)s).")
+    options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    print(f"batch {given.batch}, length {given.length}, one thread, median of {given.rounds} rounds")
+    print(f"batch {options.batch}, length {options.length}, one thread, median of {options.rounds} rounds")
     print(f"{'task':<20} {'sample':>10} {'LSTM step':>11} {'share':>7}")
     too_slow = []
     for name in tasks.names():
         task = tasks.build(name)
         try:
-            sample_seconds, step_seconds = measure(task, given.batch, given.length, given.rounds)
+            sample_seconds, step_seconds = measure(task, options.batch, options.length, options.rounds)
         except ImpossibleLength as error:
             print(f"{name:<20} {error}")
             continue
@@ -52,12 +56,19 @@ def main() -> int:
         if share > MAX_SHARE:
             too_slow.append(name)
     if too_slow:
-        print(f"over {MAX_SHARE:.0%}: {', '.join(too_slow)}")
+        print(f"above the limit of {MAX_SHARE:.0%}: {', '.join(too_slow)}")
     return 1 if too_slow else 0
 
 
 def measure(task: Task, batch: int, length: int, rounds: int) -> tuple[float, float]:
-    """Seconds to sample a batch and to train on it, medians after one round that does not count."""
+    """Time sampling and training on a batch. Returns the median seconds of each, after one untimed round.
+
+    Args:
+        task: the task to sample.
+        batch: sequences per batch.
+        length: time steps per sequence.
+        rounds: timed repetitions.
+    """
     generator = tasks.generator(0, "train")
     step = training_step(task)
     sampling, training = [], []
@@ -69,23 +80,25 @@ def measure(task: Task, batch: int, length: int, rounds: int) -> tuple[float, fl
 
 
 def training_step(task: Task) -> Callable[[Batch], Tensor]:
+    """Return a training step for a model that fits the task."""
     size = task.inputs.size
-    reads = {"vocabulary": size} if isinstance(task.inputs, Tokens) else {"channels": size}
-    model = arch.build("lstm", outputs=task.targets.size, width=UNITS, depth=LAYERS, seed=0, **reads)
-    optimiser = torch.optim.Adam(model.parameters())
+    inputs = {"vocabulary": size} if isinstance(task.inputs, Tokens) else {"channels": size}
+    model = arch.build("lstm", outputs=task.targets.size, width=UNITS, depth=LAYERS, seed=0, **inputs)
+    optimizer = torch.optim.Adam(model.parameters())
 
     def step(batch: Batch) -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = task.loss(model(batch.inputs), batch)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         return loss
 
     return step
 
 
 def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """Call `work`. Returns its result and the seconds it took."""
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start

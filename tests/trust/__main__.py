@@ -1,12 +1,13 @@
-"""Whether the instrument keeps its promises on this machine: a table, and an exit code other than 0 where it does not.
+"""Check whether timings on this machine can be trusted, and print a table of promises.
 
     python -m tests.trust [--rounds 8] [--minutes 11]
 
-It judges by what `carousel compare` judges by, so that the instrument that is tested is the one that is used.
+The exit code is 1 if a promise is broken. The verdicts come from the code of `carousel compare`, so that the instrument
+under test is the one that users get.
 
-Each round starts fresh processes in random order: three that time a model as it is, and one each that does 5, 10 and
-20% more work. Then a few are timed beside neighbours that keep one core, or all cores, busy. Give it a quiet machine:
-no training of Carousel's runs beside it, which is seen to, and nothing else should.
+Each round starts fresh processes in random order: three time a model as it is, and three time one that does 5, 10 or
+20% more work. Finally, a few processes are timed while neighbours keep one core, or all cores, busy. Use a quiet
+machine. Training jobs of other Carousel runs wait for a timed process, but no other program does.
 """
 
 from __future__ import annotations
@@ -23,61 +24,75 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.machine.environment import available_cores
-from tests.trust._processes import Process, fresh, neighbours
-from tests.trust._promises import Row, beside_neighbours, clock, coverage, planted, quiet, same_against_same
+from tests.trust.processes import Process, measure_in_fresh_process, neighbours
+from tests.trust.promises import (
+    Row,
+    clock_is_fast,
+    intervals_cover,
+    machine_is_quiet,
+    neighbours_are_noise,
+    planted_effect_is_recovered,
+    same_model_is_unchanged,
+)
 
 PLAIN = 20
-"""Times that the model as it is does its work, so that one more is 5%."""
+"""Repetitions of the work in a plain process, so that one more repetition is 5% more work."""
 EFFECTS = {0.05: 21, 0.10: 22, 0.20: 24}
-PLAIN_A_ROUND = 3
+"""Repetitions that plant each effect."""
+PLAIN_PER_ROUND = 3
 BUSY_PROCESSES = 3
 MIN_ROUNDS = 5
-"""With fewer, no interval of five processes and fifteen can be as sure as a planted effect asks."""
+"""With fewer, no interval of five against fifteen processes reaches the level required of a planted effect."""
 MIN_WIDTH = 120
 
 
 def main() -> int:
+    """Measure, print the table, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.trust", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=8, help="fresh processes of each planted effect (default 8)")
-    parser.add_argument("--minutes", type=float, default=11, help="begin no further round after these (default 11)")
-    given = parser.parse_args()
-    if given.rounds < MIN_ROUNDS:
-        parser.error(f"--rounds must be at least {MIN_ROUNDS} for an interval, not {given.rounds}")
+    parser.add_argument(
+        "--rounds", type=int, default=8, help="Fresh processes per planted effect (default: %(default)s)."
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=11, help="Start no new round after this time (default: %(default)s)."
+    )
+    options = parser.parse_args()
+    if options.rounds < MIN_ROUNDS:
+        parser.error(f"--rounds must be at least {MIN_ROUNDS} to compute intervals, not {options.rounds}")
     console, started, generator = Console(), time.perf_counter(), random.Random(0)
     console.width = max(console.width, MIN_WIDTH)
-    found: dict[int, list[Process]] = {times: [] for times in (PLAIN, *EFFECTS.values())}
-    for number in range(given.rounds):
-        if number >= MIN_ROUNDS and time.perf_counter() - started > 60 * given.minutes:
+    processes: dict[int, list[Process]] = {repetitions: [] for repetitions in (PLAIN, *EFFECTS.values())}
+    for number in range(options.rounds):
+        if number >= MIN_ROUNDS and time.perf_counter() - started > 60 * options.minutes:
             break
-        turns = [PLAIN] * PLAIN_A_ROUND + list(EFFECTS.values())
-        for times in generator.sample(turns, len(turns)):
-            found[times].append(fresh(times))
+        turns = [PLAIN] * PLAIN_PER_ROUND + list(EFFECTS.values())
+        for repetitions in generator.sample(turns, len(turns)):
+            processes[repetitions].append(measure_in_fresh_process(repetitions))
     busy = {}
     for name, count in {"a neighbour on one core": 1, "a neighbour on every core": available_cores()}.items():
         with neighbours(count):
-            busy[name] = [fresh(PLAIN) for _ in range(BUSY_PROCESSES)]
-    plain, every = found[PLAIN], list(itertools.chain(*found.values()))
-    pulse = median(beat for process in every for beat in process.pulses())
-    rows = [quiet(every, pulse), same_against_same(plain, generator)]
-    for effect, times in EFFECTS.items():
-        rows += planted(plain, found[times], effect)
-    rows += [beside_neighbours(name, processes, plain, pulse) for name, processes in busy.items()]
-    rows += [clock(plain, PLAIN), *coverage(np.random.default_rng(0))]
-    show(rows, console)
-    broken = sum(not row.kept for row in rows)
+            busy[name] = [measure_in_fresh_process(PLAIN) for _ in range(BUSY_PROCESSES)]
+    plain, undisturbed = processes[PLAIN], list(itertools.chain(*processes.values()))
+    median_calibration = median(seconds for process in undisturbed for seconds in process.calibration_times())
+    rows = [machine_is_quiet(undisturbed, median_calibration), same_model_is_unchanged(plain, generator)]
+    for effect, repetitions in EFFECTS.items():
+        rows += planted_effect_is_recovered(plain, processes[repetitions], effect)
+    rows += [neighbours_are_noise(name, group, plain, median_calibration) for name, group in busy.items()]
+    rows += [clock_is_fast(plain, PLAIN), *intervals_cover(np.random.default_rng(0))]
+    print_table(rows, console)
+    broken = sum(not row.passed for row in rows)
     console.print(
-        f"{len(rows) - broken} of {len(rows)} promises kept, {len(every)} processes, "
+        f"{len(rows) - broken} of {len(rows)} promises kept, {len(undisturbed)} processes, "
         f"{(time.perf_counter() - started) / 60:.1f} minutes"
-        + ("" if rows[0].kept else "; the machine was not quiet, so run this again when it is")
+        + ("" if rows[0].passed else "; the machine was not quiet: repeat on a quiet machine")
     )
     return 1 if broken else 0
 
 
-def show(rows: list[Row], console: Console) -> None:
-    """The table."""
-    table = Table("promise", "asked", "found", "kept")
+def print_table(rows: list[Row], console: Console) -> None:
+    """Print one row per promise."""
+    table = Table("promise", "required", "measured", "kept")
     for row in rows:
-        table.add_row(row.promise, row.asked, row.found, "[green]yes[/]" if row.kept else "[red]NO[/]")
+        table.add_row(row.promise, row.required, row.measured, "[green]yes[/]" if row.passed else "[red]NO[/]")
     console.print(table)
 
 

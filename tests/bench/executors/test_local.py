@@ -61,7 +61,7 @@ ENDING = ("exits", "raises", "reports imports", "has no memory", "allocates too 
 def own_machine_lock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("locks")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(lock, "_folder", lambda: folder)
+        patched.setattr(lock, "lock_folder", lambda: folder)
         yield
 
 

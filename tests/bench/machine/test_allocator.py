@@ -1,4 +1,4 @@
-"""A process that keeps what it frees does not ask the system for the same pages again."""
+"""Tests that a process that keeps freed memory does not request the same pages from the system again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 
-ROUNDS, ARRAYS, PAGES_OF_AN_ARRAY = 20, 10, 1024
+ROUNDS, ARRAYS, PAGES_PER_ARRAY = 20, 10, 1024
 SCRIPT = f"""
 import resource, sys
 import numpy
@@ -16,7 +16,7 @@ if sys.argv[1] == "kept":
     keep_freed_memory()
 
 def work():
-    arrays = [numpy.ones(4096 * {PAGES_OF_AN_ARRAY}, numpy.uint8) for _ in range({ARRAYS})]
+    arrays = [numpy.ones(4096 * {PAGES_PER_ARRAY}, numpy.uint8) for _ in range({ARRAYS})]
 
 work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -26,13 +26,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def test_pages_are_taken_once() -> None:
-    def faults(way: str) -> int:
-        ran = subprocess.run([sys.executable, "-c", SCRIPT, way], capture_output=True, text=True, check=True)
-        return int(ran.stdout)
+def test_freed_pages_are_reused() -> None:
+    def page_faults(mode: str) -> int:
+        result = subprocess.run([sys.executable, "-c", SCRIPT, mode], capture_output=True, text=True, check=True)
+        return int(result.stdout)
 
-    of_all = ROUNDS * ARRAYS * PAGES_OF_AN_ARRAY
-    kept, handed_back = faults("kept"), faults("handed back")
+    all_pages = ROUNDS * ARRAYS * PAGES_PER_ARRAY
+    kept, returned = page_faults("kept"), page_faults("returned")
     if platform.libc_ver()[0] == "glibc":
-        assert kept < of_all / 100
-        assert handed_back > of_all / 10
+        assert kept < all_pages / 100
+        assert returned > all_pages / 10

@@ -1,4 +1,4 @@
-"""The wall clock, which anybody may set, dates what is written; nothing waits or is measured by it."""
+"""Tests that the wall clock, which may jump, only dates files and places spans; it measures no duration."""
 
 from __future__ import annotations
 
@@ -7,34 +7,40 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[3]
 PACKAGES = ("arch", "tasks", "bench", "results", "reports")
-OF_THE_WALL = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"), ("date", "today")}
+WALL_CLOCK = {
+    ("time", "time"),
+    ("time", "time_ns"),
+    ("datetime", "now"),
+    ("datetime", "utcnow"),
+    ("date", "today"),
+}
 
 
-def readings(source: str) -> set[str]:
-    """What of the wall clock a source text reads, however its module is spelled."""
-    found = set()
+def wall_clock_calls(source: str) -> set[str]:
+    """Return the uses of the wall clock in a source text, however its module is imported."""
+    calls = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute):
             owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", None)
-            found |= {f"{owner}.{node.attr}"} if (owner, node.attr) in OF_THE_WALL else set()
+            calls |= {f"{owner}.{node.attr}"} if (owner, node.attr) in WALL_CLOCK else set()
         elif isinstance(node, ast.ImportFrom) and node.module == "time":
-            found |= {f"time.{name.name}" for name in node.names if ("time", name.name) in OF_THE_WALL}
-    return found
+            calls |= {f"time.{name.name}" for name in node.names if ("time", name.name) in WALL_CLOCK}
+    return calls
 
 
-def test_the_wall_clock_is_read_for_dates_and_once_to_place_spans() -> None:
-    paths = [path for room in PACKAGES for path in (HOME / room).rglob("*.py")]
-    found = {
-        path.relative_to(HOME).as_posix(): seen
+def test_wall_clock_is_used_for_dates_and_once_for_spans() -> None:
+    paths = [path for package in PACKAGES for path in (HOME / package).rglob("*.py")]
+    calls_by_file = {
+        path.relative_to(HOME).as_posix(): calls
         for path in paths
-        if (seen := readings(path.read_text(encoding="utf-8")))
+        if (calls := wall_clock_calls(path.read_text(encoding="utf-8")))
     }
-    assert found == {"bench/executors/base.py": {"time.time"}, "bench/runner/resume.py": {"datetime.now"}}
+    assert calls_by_file == {"bench/executors/base.py": {"time.time"}, "bench/runner/resume.py": {"datetime.now"}}
 
 
-def test_the_reader_sees_every_spelling() -> None:
-    assert readings("import time\ntime.time()") == {"time.time"}
-    assert readings("from time import time_ns") == {"time.time_ns"}
-    assert readings("import datetime\ndatetime.datetime.now()") == {"datetime.now"}
-    assert readings("from datetime import date\ndate.today()") == {"date.today"}
-    assert readings("import time\ntime.monotonic()") == set()
+def test_every_form_of_use_is_found() -> None:
+    assert wall_clock_calls("import time\ntime.time()") == {"time.time"}
+    assert wall_clock_calls("from time import time_ns") == {"time.time_ns"}
+    assert wall_clock_calls("import datetime\ndatetime.datetime.now()") == {"datetime.now"}
+    assert wall_clock_calls("from datetime import date\ndate.today()") == {"date.today"}
+    assert wall_clock_calls("import time\ntime.monotonic()") == set()

@@ -1,4 +1,4 @@
-"""The fingerprint, out of files that are made up; and that nothing in it names a person, a host or a path."""
+"""Tests of the fingerprint from synthetic system files, and that it names no person, host or path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.machine.provenance import Checkout, checkout
 from results import Environment
 
 MACHINE_ID = "0123456789abcdef0123456789abcdef"
-BUILT = """PyTorch built with:
+BUILD = """PyTorch built with:
   - Intel(R) oneAPI Math Kernel Library Version 2024.2-Product Build 20240605 for Intel(R) 64
   - Intel(R) MKL-DNN v3.12.0 (Git Hash 80afa71)
   - Build settings: BLAS_INFO=mkl, BUILD_TYPE=Release, LAPACK_INFO=mkl,
@@ -26,7 +26,7 @@ BUILT = """PyTorch built with:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The files of a machine: a virtual one with two levels of cache and nothing around it."""
+    """The system files of a virtual machine with two levels of cache, outside any container."""
     files = {
         "proc/cpuinfo": "processor\t: 0\nmodel name\t: A Processor @ 3 GHz\nflags\t\t: fpu avx hypervisor\n",
         "proc/1/cgroup": "0::/init.scope\n",
@@ -56,7 +56,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_hardware_is_what_its_files_say(root: Path) -> None:
+def test_hardware_is_read_from_system_files(root: Path) -> None:
     assert hardware.cpu_name(root) == "A Processor @ 3 GHz"
     assert hardware.caches(root) == {"L1d": 48 << 10, "L1i": 32 << 10, "L3": 2 << 20}
     assert hardware.governor(root) == "powersave"
@@ -68,7 +68,7 @@ def test_the_hardware_is_what_its_files_say(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "found"),
+    ("changes", "expected"),
     [
         ({".dockerenv": ""}, "container in a virtual machine"),
         ({"proc/1/cgroup": "0::/kubepods/burstable/pod1\n"}, "container in a virtual machine"),
@@ -77,17 +77,17 @@ def test_the_hardware_is_what_its_files_say(root: Path) -> None:
         ({"proc/cpuinfo": ""}, None),
     ],
 )
-def test_containers_and_virtual_machines(root: Path, changes: dict[str, str], found: str | None) -> None:
+def test_containers_and_virtual_machines_are_found(root: Path, changes: dict[str, str], expected: str | None) -> None:
     for name, content in changes.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content, encoding="utf-8")
-    assert hardware.virtual(root) == found
+    assert hardware.virtual(root) == expected
 
 
-def test_a_system_without_such_files_says_nothing(tmp_path: Path) -> None:
+def test_facts_are_none_without_system_files(tmp_path: Path) -> None:
     assert hardware.cpu_name(tmp_path) == (platform.processor() or platform.machine())
     assert hardware.caches(tmp_path) == {}
-    for ask in (
+    for fact in (
         hardware.governor,
         hardware.clock_source,
         hardware.quota_cores,
@@ -95,18 +95,18 @@ def test_a_system_without_such_files_says_nothing(tmp_path: Path) -> None:
         hardware.heat_events,
         hardware.quota_stops,
     ):
-        assert ask(tmp_path) is None
+        assert fact(tmp_path) is None
 
 
 @pytest.mark.parametrize(
     ("quota", "cores"), [("max 100000\n", None), ("50000 100000\n", 0.5), ("x\n", None), ("", None)]
 )
-def test_the_quota_of_a_container(root: Path, quota: str, cores: float | None) -> None:
+def test_container_quota_is_read_in_cores(root: Path, quota: str, cores: float | None) -> None:
     (root / "sys/fs/cgroup/cpu.max").write_text(quota, encoding="utf-8")
     assert hardware.quota_cores(root) == cores
 
 
-def test_the_host_is_told_from_others_and_not_named(
+def test_host_digest_identifies_machine_without_naming_it(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = hardware.host_digest(root)
@@ -115,32 +115,33 @@ def test_the_host_is_told_from_others_and_not_named(
     (root / "etc/machine-id").write_text("f" * 32, encoding="utf-8")
     other = hardware.host_digest.__wrapped__(root)
     assert other != first
-    (root / "etc/machine-id").write_text("\n", encoding="utf-8")  # as in the image of a container
+    (root / "etc/machine-id").write_text("\n", encoding="utf-8")  # as in a container image
     monkeypatch.setattr("uuid.getnode", lambda: 0x001122334455)
     assert hardware.host_digest.__wrapped__(root) not in (None, first, other)
-    monkeypatch.setattr("uuid.getnode", lambda: 0x011122334455)  # a made-up address has this bit set
+    monkeypatch.setattr("uuid.getnode", lambda: 0x011122334455)  # this bit marks an address that Python made up
     assert hardware.host_digest.__wrapped__(root) is None
 
 
-def test_what_torch_is_built_with() -> None:
-    assert (blas(BUILT), onednn(BUILT)) == ("mkl 2024.2", "3.12.0")
+def test_libraries_are_read_from_torch_build_description() -> None:
+    assert (blas(BUILD), onednn(BUILD)) == ("mkl 2024.2", "3.12.0")
     assert (blas("BLAS_INFO=accelerate, X=1"), onednn("")) == ("accelerate", None)
     assert blas("nothing") is None
 
 
-def test_the_fingerprint_of_this_machine_names_nobody() -> None:
-    found = environment("cpu", threads=3)
-    assert Environment.model_validate_json(found.model_dump_json()) == found
-    assert (found.device, found.threads) == ("cpu", 3)
-    assert found.torch == torch.__version__.partition("+")[0] or found.torch == torch.__version__
-    assert found.instructions == torch.backends.cpu.get_cpu_capability()
-    text = found.model_dump_json()
+def test_fingerprint_of_this_machine_names_no_person_host_or_path() -> None:
+    fingerprint = environment("cpu", threads=3)
+    assert Environment.model_validate_json(fingerprint.model_dump_json()) == fingerprint
+    assert (fingerprint.device, fingerprint.threads) == ("cpu", 3)
+    assert fingerprint.torch == torch.__version__.partition("+")[0] or fingerprint.torch == torch.__version__
+    assert fingerprint.instructions == torch.backends.cpu.get_cpu_capability()
+    # `virtual` is one of four fixed phrases, and a folder may be called "machine".
+    text = fingerprint.model_dump_json(exclude={"virtual"})
     for secret in (getpass.getuser(), platform.node(), str(Path.home()), str(Path.cwd()), Path.cwd().name):
-        # A user called `root` or a folder called `/` would be found in anything.
+        # Short names, such as the user `root` or the folder `/`, occur in unrelated text.
         assert len(secret) < 5 or secret not in text
 
 
-def test_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_includes_gpu_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu_name() is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -149,9 +150,9 @@ def test_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment("cpu").device == "cpu"
 
 
-def git(folder: Path, *words: str) -> None:
+def git(folder: Path, *arguments: str) -> None:
     identity = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org", "-c", "commit.gpgsign=false")
-    subprocess.run(["git", "-C", str(folder), *identity, *words], check=True, capture_output=True)
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_commit_and_whether_files_differ(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkout_gives_commit_and_whether_files_differ(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clean = checkout(repository)
     assert clean.commit is not None and len(clean.commit) == 40
     assert clean.modified is False
@@ -174,14 +175,14 @@ def test_the_commit_and_whether_files_differ(repository: Path, monkeypatch: pyte
     assert checkout(repository).commit == clean.commit
 
 
-def test_an_installed_copy_inside_another_repository_has_no_commit(repository: Path) -> None:
+def test_installed_copy_inside_another_repository_has_no_commit(repository: Path) -> None:
     installed = repository / "site-packages"
     (installed / "bench/machine").mkdir(parents=True)
     (installed / "bench/machine/provenance.py").write_text("", encoding="utf-8")
     assert checkout(installed) == Checkout()
 
 
-def test_no_git_no_repository_and_a_git_that_hangs(
+def test_checkout_is_empty_without_git_or_repository_or_if_git_hangs(
     repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert checkout(tmp_path_factory.mktemp("bare")) == Checkout()

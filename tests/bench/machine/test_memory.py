@@ -1,4 +1,4 @@
-"""The peak of a phase: found though it is over, not that of an earlier one, and sampled where there is no mark."""
+"""Tests of peak memory: short peaks are measurements, earlier phases do not count, and sampling is the fallback."""
 
 from __future__ import annotations
 
@@ -9,73 +9,73 @@ import numpy as np
 import pytest
 import torch
 
-from bench.machine import memory as _memory
+from bench.machine import memory as memory_module
 from bench.machine.memory import Memory, has_high_water_mark, resident_bytes, watch_memory
 
 CPU = torch.device("cpu")
 MEBIBYTE = 1 << 20
 SLACK = 8 * MEBIBYTE
-"""Pages that the interpreter takes or gives back beside the one block that a test asks for."""
+"""Memory that the interpreter itself may allocate or free during a test."""
 
 
 def touch(size: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    """Memory that is resident, as it was written to."""
+    """Allocate memory and make it resident by writing to it."""
     return np.ones(size, np.uint8)
 
 
-@pytest.fixture(params=["as it is", "sampled"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What this system offers, and sampling, which any system does."""
+@pytest.fixture(params=["default", "sampled"])
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The default of this system, or the sampling that works on any system."""
     if request.param == "sampled":
-        monkeypatch.setattr(_memory, "has_high_water_mark", lambda: False)
+        monkeypatch.setattr(memory_module, "has_high_water_mark", lambda: False)
     return str(request.param)
 
 
-def phase(size: int, way: str) -> Memory:
-    """A phase that holds `size` bytes for a while and lets them go; sampled, it waits until it was looked at."""
-    looked = threading.Event()
-    really = _memory.resident_bytes
+def phase(size: int, mode: str) -> Memory:
+    """Allocate `size` bytes and free them; in sampling mode, wait for a sample in between."""
+    sampled = threading.Event()
+    original = memory_module.resident_bytes
 
-    def look() -> int:
-        found = really()
-        looked.set()
-        return found
+    def sample() -> int:
+        size = original()
+        sampled.set()
+        return size
 
     with pytest.MonkeyPatch.context() as patched, watch_memory(CPU) as memory:
-        patched.setattr(_memory, "resident_bytes", look)
-        held = touch(size)
-        if way == "sampled" or not has_high_water_mark():
-            looked.clear()
-            looked.wait(timeout=60)
-            looked.clear()
-            looked.wait(timeout=60)
-        assert held[-1] == 1
-        del held
+        patched.setattr(memory_module, "resident_bytes", sample)
+        block = touch(size)
+        if mode == "sampled" or not has_high_water_mark():
+            sampled.clear()
+            sampled.wait(timeout=60)
+            sampled.clear()
+            sampled.wait(timeout=60)
+        assert block[-1] == 1
+        del block
     return memory
 
 
-def test_a_short_peak_is_found(way: str) -> None:
-    memory = phase(64 * MEBIBYTE, way)
+def test_short_peak_is_found(mode: str) -> None:
+    memory = phase(64 * MEBIBYTE, mode)
     assert memory.peak - memory.before == pytest.approx(64 * MEBIBYTE, abs=SLACK)
 
 
-def test_an_earlier_phase_does_not_count(way: str) -> None:
-    phase(64 * MEBIBYTE, way)
-    memory = phase(MEBIBYTE, way)
+def test_earlier_phase_does_not_count(mode: str) -> None:
+    phase(64 * MEBIBYTE, mode)
+    memory = phase(MEBIBYTE, mode)
     assert memory.peak - memory.before < SLACK
 
 
-def test_the_measurements_carry_the_phase() -> None:
-    found = {m.metric: m.samples for m in Memory(before=100, peak=164).measurements("training")}
-    assert found == {"training_peak_bytes": (164.0,), "training_added_bytes": (64.0,)}
+def test_measurements_are_named_after_the_phase() -> None:
+    measurements = {m.metric: m.samples for m in Memory(before=100, peak=164).measurements("training")}
+    assert measurements == {"training_peak_bytes": (164.0,), "training_added_bytes": (64.0,)}
 
 
-def test_a_system_without_the_mark_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_memory, "CLEAR_REFS", tmp_path / "missing" / "clear_refs")
+def test_missing_high_water_mark_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_module, "CLEAR_REFS", tmp_path / "missing" / "clear_refs")
     assert not has_high_water_mark()
-    monkeypatch.setattr(_memory, "CLEAR_REFS", tmp_path / "clear_refs")
+    monkeypatch.setattr(memory_module, "CLEAR_REFS", tmp_path / "clear_refs")
     status = tmp_path / "status"
-    monkeypatch.setattr(_memory, "STATUS", status)
+    monkeypatch.setattr(memory_module, "STATUS", status)
     status.write_text("VmRSS:\t    10 kB\n", encoding="ascii")
     assert not has_high_water_mark()
     status.write_text("VmHWM:\t    12 kB\nVmRSS:\t    10 kB\n", encoding="ascii")
@@ -83,14 +83,14 @@ def test_a_system_without_the_mark_says_so(tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "clear_refs").read_text(encoding="ascii") == "5"
 
 
-def test_resident_memory_grows_with_what_is_held() -> None:
+def test_resident_memory_grows_with_an_allocation() -> None:
     before = resident_bytes()
-    held = touch(64 * MEBIBYTE)
+    block = touch(64 * MEBIBYTE)
     assert resident_bytes() - before == pytest.approx(64 * MEBIBYTE, abs=SLACK)
-    assert held[0] == 1
+    assert block[0] == 1
 
 
-def test_a_failing_phase_is_not_hidden_and_leaves_no_thread(way: str) -> None:
+def test_failing_phase_raises_and_leaves_no_thread(mode: str) -> None:
     threads = threading.active_count()
     with pytest.raises(ZeroDivisionError), watch_memory(CPU):
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""What the machine did around a block, from counters that are made up: every share worked out by hand."""
+"""Tests of the noise around a block, with synthetic counters and shares computed by hand."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from bench.machine.noise import WINDOW_SECONDS, kept_matrices
-from bench.probes import Machine, Reading, pulse, read_counters
+from bench.machine.noise import WINDOW_SECONDS, Machine, Reading, calibrate, calibration_matrices, read_counters
 from results import disturbed
 from tests.bench.doubles import LOADED_BLOCK, CountingClock, loaded_machine
 
 EXACT = 1e-12
-"""Relative: shares of decimal numbers, to the last bits of a float64."""
-BEAT = 0.003
+"""Absolute tolerance for float64 shares of decimal numbers: rounding only."""
+CALIBRATION_SECONDS = 0.003
 
 
 def reading(wall: float, **counters: Any) -> Reading:
@@ -27,39 +26,43 @@ def reading(wall: float, **counters: Any) -> Reading:
 
 def machine_of(readings: Iterable[Reading], **options: Any) -> Machine:
     given = iter(readings)
-    return Machine(read=lambda: next(given), beat=lambda: BEAT, **{"cores": 2} | options)
+    return Machine(read=lambda: next(given), calibration=lambda: CALIBRATION_SECONDS, **{"cores": 2} | options)
 
 
-def test_the_result_and_every_share_of_a_loaded_machine() -> None:
-    result, block = loaded_machine().around(lambda: "the result")
+def test_result_and_every_share_of_a_loaded_machine() -> None:
+    result, block = loaded_machine().observe(lambda: "the result")
     assert result == "the result"
     assert block == LOADED_BLOCK
 
 
-def test_a_quiet_block_is_quiet_and_a_disturbed_one_says_by_what() -> None:
-    quiet = machine_of([reading(0), reading(1), reading(2)]).around(int)[1]
+def test_quiet_block_is_undisturbed_and_busy_block_has_a_reason() -> None:
+    quiet = machine_of([reading(0), reading(1), reading(2)]).observe(int)[1]
     assert (quiet.load, quiet.steal_share, quiet.waiting_share, quiet.switches) == (0, 0, 0, 0)
-    assert disturbed(quiet, BEAT) is None
-    neighbour = machine_of([reading(0), reading(1, busy=2), reading(2, busy=4)]).around(int)[1]
-    assert neighbour.load == 0.5
-    assert disturbed(neighbour, BEAT) == "other work kept 50% of the machine's cores busy"
+    assert disturbed(quiet, CALIBRATION_SECONDS) is None
+    busy = machine_of([reading(0), reading(1, busy=2), reading(2, busy=4)]).observe(int)[1]
+    assert busy.load == 0.5
+    assert disturbed(busy, CALIBRATION_SECONDS) == "other work kept 50% of the machine's cores busy"
 
 
-def test_the_pulse_is_taken_before_the_block_and_outside_it() -> None:
-    done: list[str] = []
+def test_calibration_runs_before_the_block_and_outside_it() -> None:
+    events: list[str] = []
     times = itertools.count()
 
     def read() -> Reading:
-        done.append("read")
+        events.append("read")
         return reading(next(times))
 
-    machine = Machine(read=read, beat=lambda: done.append("beat") or BEAT, cores=1)  # type: ignore[func-returns-value]
-    machine.around(lambda: done.append("work"))
-    assert done == ["read", "beat", "read", "work", "read"]
+    def calibration() -> float:
+        events.append("calibrate")
+        return CALIBRATION_SECONDS
+
+    machine = Machine(read=read, calibration=calibration, cores=1)
+    machine.observe(lambda: events.append("work"))
+    assert events == ["read", "calibrate", "read", "work", "read"]
 
 
-def test_the_load_of_short_blocks_is_that_of_the_last_moments() -> None:
-    """Ten blocks of a tenth of a second; others work in the fifth and sixth only, on one core of two."""
+def test_load_of_short_blocks_is_computed_over_a_window() -> None:
+    """Ten blocks take 0.1 s each. Other processes work during the fifth and sixth only, on one of two cores."""
     readings = [reading(0.0)]
     others = 0.0
     for block in range(10):
@@ -67,51 +70,51 @@ def test_the_load_of_short_blocks_is_that_of_the_last_moments() -> None:
         others += 0.1 * (block in (4, 5))
         readings.append(reading(block / 10 + 0.1, busy=block / 10 + 0.1 + others))
     machine = machine_of(readings)
-    loads = [machine.around(int)[1].load for _ in range(10)]
-    assert loads[:2] == [None, None]  # too soon to tell
-    # A window of three tenths reaches two blocks back.
+    loads = [machine.observe(int)[1].load for _ in range(10)]
+    assert loads[:2] == [None, None]  # shorter than the window
+    # The window of 0.3 s includes the two previous blocks.
     expected = [0, 0, 1, 2, 2, 1, 0, 0]
     assert loads[2:] == pytest.approx([share / 6 for share in expected], rel=1e-9, abs=EXACT)
 
 
-def test_a_long_block_is_its_own_window() -> None:
+def test_long_block_is_its_own_window() -> None:
     machine = machine_of([reading(0), reading(1, busy=2), reading(3, busy=4)])
-    assert machine.around(int)[1].load == 0.0  # what others did before it is not its load
+    assert machine.observe(int)[1].load == 0.0  # load before the block does not count
 
 
-@pytest.mark.parametrize("lost", ["thread", "own", "busy", "stolen", "switches"])
-def test_what_the_system_does_not_tell_is_left_open(lost: str) -> None:
-    readings = [reading(second, **{lost: None}) for second in (0.0, 1.0, 2.0)]
-    block = machine_of(readings).around(int)[1]
-    found = block.model_dump(exclude={"calibration_seconds"})
-    open_fields = {
+@pytest.mark.parametrize("missing", ["thread", "own", "busy", "stolen", "switches"])
+def test_share_of_a_missing_counter_is_none(missing: str) -> None:
+    readings = [reading(second, **{missing: None}) for second in (0.0, 1.0, 2.0)]
+    block = machine_of(readings).observe(int)[1]
+    fields = block.model_dump(exclude={"calibration_seconds"})
+    expected = {
         "thread": {"waiting_share"},
         "own": {"load"},
         "busy": {"load"},
         "stolen": {"steal_share"},
         "switches": {"switches"},
     }
-    assert {field for field, value in found.items() if value is None} == open_fields[lost]
+    assert {field for field, value in fields.items() if value is None} == expected[missing]
 
 
-def test_counters_that_run_apart_give_shares_between_nought_and_one() -> None:
-    ahead = machine_of([reading(0), reading(1), reading(2, thread=5, own=9, switches=0)]).around(int)[1]
+def test_shares_of_inconsistent_counters_lie_between_0_and_1() -> None:
+    ahead = machine_of([reading(0), reading(1), reading(2, thread=5, own=9, switches=0)]).observe(int)[1]
     assert (ahead.load, ahead.waiting_share) == (0, 0)
-    behind = machine_of([reading(0), reading(1), reading(2, thread=-5, busy=99)]).around(int)[1]
+    behind = machine_of([reading(0), reading(1), reading(2, thread=-5, busy=99)]).observe(int)[1]
     assert (behind.load, behind.waiting_share) == (1, 1)
 
 
-def test_a_thread_that_waits_for_a_gpu_is_not_held_up() -> None:
+def test_waiting_for_a_gpu_is_not_counted_as_waiting() -> None:
     readings = [reading(second, thread=0.0) for second in (0.0, 1.0, 2.0)]
-    assert machine_of(readings, device="cuda").around(int)[1].waiting_share is None
+    assert machine_of(readings, device="cuda").observe(int)[1].waiting_share is None
 
 
-def test_the_pulse_is_the_clocks() -> None:
-    assert pulse(CountingClock(tick=3_000_000)) == 0.003
+def test_calibration_time_is_read_from_the_clock() -> None:
+    assert calibrate(CountingClock(tick=3_000_000)) == 0.003
 
 
-def test_the_counters_of_this_system_count_this_thread() -> None:
-    """Work of our own moves our counters and sleep does not: nothing here depends on how fast the machine is."""
+def test_counters_of_this_system_count_this_thread() -> None:
+    """Counters grow with the work of this thread. The test does not depend on the speed of the machine."""
     before = read_counters()
     while time.thread_time() < (before.thread or 0) + 0.05:
         torch.ones(64, 64) @ torch.ones(64, 64)
@@ -122,25 +125,25 @@ def test_the_counters_of_this_system_count_this_thread() -> None:
     assert after.own - before.own >= 0.05
     assert after.wall > before.wall
 
-    seen: list[Reading] = []
-    thread = threading.Thread(target=lambda: seen.append(read_counters()))
+    readings: list[Reading] = []
+    thread = threading.Thread(target=lambda: readings.append(read_counters()))
     thread.start()
     thread.join()
-    assert seen[0].thread is not None
-    assert seen[0].thread < after.thread  # of the thread that asks, not of the process
+    assert readings[0].thread is not None
+    assert readings[0].thread < after.thread  # the counter is that of the calling thread, not of the process
 
 
-def test_sleep_is_waiting() -> None:
-    slept = Machine(beat=lambda: BEAT).around(lambda: time.sleep(2 * WINDOW_SECONDS))[1]
-    assert slept.waiting_share is not None
-    assert slept.waiting_share > 0.5
+def test_sleep_counts_as_waiting() -> None:
+    block = Machine(calibration=lambda: CALIBRATION_SECONDS).observe(lambda: time.sleep(2 * WINDOW_SECONDS))[1]
+    assert block.waiting_share is not None
+    assert block.waiting_share > 0.5
 
 
-def test_the_pulse_beats_in_either_mode() -> None:
-    """Its matrices are kept, and what was made for inference alone could not be written to elsewhere."""
-    kept_matrices.cache_clear()
+def test_calibration_works_inside_and_outside_inference_mode() -> None:
+    """Its matrices are cached. Tensors created in inference mode could not be written to outside it."""
+    calibration_matrices.cache_clear()
     with torch.inference_mode():
-        assert pulse(CountingClock(tick=2_000_000)) == 0.002
-    assert pulse(CountingClock(tick=3_000_000)) == 0.003
-    matrix, product = kept_matrices()
+        assert calibrate(CountingClock(tick=2_000_000)) == 0.002
+    assert calibrate(CountingClock(tick=3_000_000)) == 0.003
+    matrix, product = calibration_matrices()
     assert torch.equal(product, matrix @ matrix)

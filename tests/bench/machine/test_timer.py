@@ -1,4 +1,4 @@
-"""Timing and memory on a GPU, with one that is made up: what is queued, waited for, counted and recorded, in order."""
+"""Tests of timing, memory and graph recording on a simulated GPU, and of the check of `--device`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from bench.commands.run import check_device
 from bench.errors import UsageError
 from bench.machine.memory import watch_memory
-from bench.machine.timer import seconds_a_call, synchronise
-from bench.probes.stream import WARM_UPS, cuda_graph
+from bench.machine.timer import seconds_per_call, synchronise
+from bench.probes.stream import WARM_UP_STEPS, cuda_graph
 
 CUDA = torch.device("cuda")
 
 
-def test_a_device_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_device_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match=r"^--device cuda: torch finds no CUDA device .*; use --device cpu$"):
         check_device("cuda")
@@ -30,91 +30,91 @@ def test_a_device_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch)
 
 
 class Gpu:
-    """Keeps what it is asked in order, and a clock of its own that moves by 3 ms with every call to be timed."""
+    """A simulated GPU that logs its operations and has a clock that advances by 3 ms per timed call."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.log: list[str] = []
         self.now = 0.0
-        self.allocated, self.most = 100, 400
+        self.allocated, self.peak = 100, 400
 
     def call(self) -> None:
-        self.asked.append("call")
+        self.log.append("call")
         self.now += 3.0
 
-    def note(self, word: str) -> Any:
-        def noted(*_: Any) -> None:
-            self.asked.append(word)
+    def logger(self, operation: str) -> Any:
+        def log(*_: Any) -> None:
+            self.log.append(operation)
 
-        return noted
+        return log
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
-    found = Gpu()
+    simulated = Gpu()
 
     class Event:
         def __init__(self, *, enable_timing: bool) -> None:
             assert enable_timing
 
         def record(self) -> None:
-            found.asked.append("record")
-            self.at = found.now
+            simulated.log.append("record")
+            self.at = simulated.now
 
         def elapsed_time(self, ended: Self) -> float:
             return ended.at - self.at
 
     class Stream:
         def wait_stream(self, other: object) -> None:
-            found.asked.append("wait")
+            simulated.log.append("wait")
 
     class Graph:
-        replay = staticmethod(found.note("replay"))
+        replay = staticmethod(simulated.logger("replay"))
 
     @contextlib.contextmanager
-    def within(word: str) -> Iterator[None]:
-        found.asked.append(f"begin {word}")
+    def within(name: str) -> Iterator[None]:
+        simulated.log.append(f"begin {name}")
         yield
-        found.asked.append(f"end {word}")
+        simulated.log.append(f"end {name}")
 
-    for name, stand_in in {
+    for attribute, replacement in {
         "Event": Event,
-        "synchronize": found.note("synchronise"),
+        "synchronize": simulated.logger("synchronise"),
         "Stream": Stream,
         "current_stream": Stream,
-        "stream": lambda stream: within("aside"),
+        "stream": lambda stream: within("side stream"),
         "CUDAGraph": Graph,
         "graph": lambda graph: within("recording"),
-        "reset_peak_memory_stats": found.note("reset"),
-        "memory_allocated": lambda device: found.allocated,
-        "max_memory_allocated": lambda device: found.most,
+        "reset_peak_memory_stats": simulated.logger("reset"),
+        "memory_allocated": lambda device: simulated.allocated,
+        "max_memory_allocated": lambda device: simulated.peak,
     }.items():
-        monkeypatch.setattr(torch.cuda, name, stand_in)
-    return found
+        monkeypatch.setattr(torch.cuda, attribute, replacement)
+    return simulated
 
 
-def test_calls_are_timed_between_two_events_of_the_gpu(gpu: Gpu) -> None:
-    assert seconds_a_call(gpu.call, 4, CUDA) == 0.003
-    assert gpu.asked == ["synchronise", "record", *["call"] * 4, "record", "synchronise"]
+def test_gpu_calls_are_timed_between_two_events(gpu: Gpu) -> None:
+    assert seconds_per_call(gpu.call, 4, CUDA) == 0.003
+    assert gpu.log == ["synchronise", "record", *["call"] * 4, "record", "synchronise"]
 
 
-def test_the_processor_is_timed_without_a_gpu(gpu: Gpu) -> None:
+def test_cpu_calls_are_timed_without_the_gpu(gpu: Gpu) -> None:
     calls: list[int] = []
-    assert seconds_a_call(lambda: calls.append(1), 7, torch.device("cpu")) >= 0
+    assert seconds_per_call(lambda: calls.append(1), 7, torch.device("cpu")) >= 0
     assert len(calls) >= 7
     synchronise(torch.device("cpu"))
-    assert gpu.asked == []
+    assert gpu.log == []
 
 
-def test_memory_is_what_the_allocator_counts(gpu: Gpu) -> None:
+def test_gpu_memory_is_read_from_the_allocator(gpu: Gpu) -> None:
     with watch_memory(CUDA) as memory:
-        gpu.asked.append("work")
-    assert gpu.asked == ["synchronise", "reset", "work", "synchronise"]
+        gpu.log.append("work")
+    assert gpu.log == ["synchronise", "reset", "work", "synchronise"]
     assert (memory.before, memory.peak) == (100, 400)
 
 
-def test_a_step_is_warmed_up_aside_and_recorded_once(gpu: Gpu) -> None:
+def test_step_is_warmed_up_on_a_side_stream_and_recorded_once(gpu: Gpu) -> None:
     replay = cuda_graph(gpu.call)
-    warming = ["wait", "begin aside", *["call"] * WARM_UPS, "end aside", "wait"]
-    assert gpu.asked == [*warming, "begin recording", "call", "end recording"]
+    warm_up = ["wait", "begin side stream", *["call"] * WARM_UP_STEPS, "end side stream", "wait"]
+    assert gpu.log == [*warm_up, "begin recording", "call", "end recording"]
     replay()
-    assert gpu.asked[-1] == "replay"
+    assert gpu.log[-1] == "replay"

@@ -1,4 +1,4 @@
-"""The gate: a model whose forms differ is not timed; every architecture as it ships is."""
+"""Tests of the consistency check: a model whose step and scan differ is not timed; all built-in models pass."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from arch import SequenceModel
 from bench.executors.jobs import TimeJob, TrainJob
 from bench.executors.timing_job import load_subject, run_timing_job
 from bench.executors.training_job import run_training_job
-from bench.probes import Subject, latency
-from bench.probes.consistency import CONSISTENCY_TOLERANCE, SEGMENT_STEPS, largest_difference, refusal
+from bench.probes import latency
+from bench.probes.consistency import CONSISTENCY_TOLERANCE, SEGMENT_STEPS, consistency_failure, largest_difference
+from bench.probes.subject import Subject
 from bench.training.model import build_model
 from results import Measurement
 from tests.bench.doubles import Drifting
 from tests.bench.tiny import TIMING, tiny_case
 
 FLOAT32 = 1e-5
-"""Absolute, for outputs near 1."""
+"""Absolute tolerance for float32 outputs near 1."""
 
 
 def trained(name: str, *, seed: int = 0, length: int = 20) -> TimeJob:
@@ -31,13 +32,13 @@ def trained(name: str, *, seed: int = 0, length: int = 20) -> TimeJob:
     return TimeJob(cases=(case,), weights=(weights,), probes=("latency", "streaming"), timing=TIMING)
 
 
-def drift(monkeypatch: pytest.MonkeyPatch, error: float, *, of: int | None = None) -> None:
-    """Let `step` be off by `error`; of models with that seed only, where one is given."""
-    really = build_model
+def plant_drift(monkeypatch: pytest.MonkeyPatch, error: float, *, seed: int | None = None) -> None:
+    """Make `step` of loaded models wrong by `error`, for one seed or for all."""
+    original = build_model
 
     def build(case: object, task: tasks.Task) -> SequenceModel:
-        model = really(case, task)  # type: ignore[arg-type]
-        if of is None or case.seed == of:  # type: ignore[attr-defined]
+        model = original(case, task)  # type: ignore[arg-type]
+        if seed is None or case.seed == seed:  # type: ignore[attr-defined]
             model.__class__ = Drifting
             model.error = error  # type: ignore[assignment]
         return model
@@ -53,9 +54,9 @@ def test_every_architecture_passes_after_training(name: str) -> None:
     assert {"step_seconds", "forward_seconds"} <= {measurement.metric for measurement in timed.measurements}
 
 
-def test_a_model_whose_step_differs_is_refused_and_has_no_timings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_with_a_wrong_step_is_refused_and_has_no_timings(monkeypatch: pytest.MonkeyPatch) -> None:
     job = trained("lstm")
-    drift(monkeypatch, 0.5)
+    plant_drift(monkeypatch, 0.5)
     (timed,) = run_timing_job(job).values()
     assert timed.measurements == ()
     assert {ran.status for ran in timed.probes.values()} == {"refused"}
@@ -65,19 +66,19 @@ def test_a_model_whose_step_differs_is_refused_and_has_no_timings(monkeypatch: p
         assert "0.001" in ran.reason
 
 
-def test_a_layer_that_forgets_its_state_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layer_that_forgets_its_state_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     job = trained("gru:backend=reference")
     layer = arch.get("gru").layer
-    really = layer.step
-    monkeypatch.setattr(layer, "step", lambda self, x_BD, state: really(self, x_BD, self.init_state(len(x_BD))))
+    original = layer.step
+    monkeypatch.setattr(layer, "step", lambda self, x_BD, state: original(self, x_BD, self.init_state(len(x_BD))))
     (timed,) = run_timing_job(job).values()
     assert timed.measurements == ()
     assert {ran.status for ran in timed.probes.values()} == {"refused"}
 
 
-def test_a_refused_model_leaves_the_others_of_its_group_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_models_of_the_group_are_timed_if_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = trained("rnn", seed=0), trained("rnn", seed=1)
-    drift(monkeypatch, 0.5, of=1)
+    plant_drift(monkeypatch, 0.5, seed=1)
     group = TimeJob(
         cases=first.cases + second.cases,
         weights=first.weights + second.weights,
@@ -92,7 +93,7 @@ def test_a_refused_model_leaves_the_others_of_its_group_timed(monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("share", "passes"), [(0.5, True), (2.0, False)])
-def test_the_gate_closes_at_its_tolerance(share: float, passes: bool) -> None:
+def test_check_fails_above_its_tolerance(share: float, passes: bool) -> None:
     task = tasks.build("first_last")
     model = build_model(tiny_case("rnn"), task).eval()
     model.__class__ = Drifting
@@ -100,12 +101,12 @@ def test_the_gate_closes_at_its_tolerance(share: float, passes: bool) -> None:
     inputs = task.sample(tasks.generator(0, "test"), 2, 20).inputs
     with torch.no_grad():
         for parameter in model.readout.parameters():
-            parameter.mul_(0.1)  # outputs below 1, so that the difference counts as it is
+            parameter.mul_(0.1)  # outputs below 1, so that the difference is not scaled
     assert largest_difference(model, inputs) == pytest.approx(share * CONSISTENCY_TOLERANCE, abs=FLOAT32)
-    assert (refusal(model, inputs) is None) is passes
+    assert (consistency_failure(model, inputs) is None) is passes
 
 
-def test_a_difference_is_relative_to_large_outputs() -> None:
+def test_difference_is_relative_to_large_outputs() -> None:
     task = tasks.build("first_last")
     model = build_model(tiny_case("rnn"), task).eval()
     model.__class__ = Drifting
@@ -117,13 +118,13 @@ def test_a_difference_is_relative_to_large_outputs() -> None:
     assert largest_difference(model, inputs) == pytest.approx(1 / 250, rel=1e-4)
 
 
-def test_a_difference_after_the_first_segment_is_seen() -> None:
+def test_difference_after_the_first_segment_is_found() -> None:
     task = tasks.build("first_last")
     model = build_model(tiny_case("rnn"), task).eval()
-    really, steps = model.step, iter(range(1000))
+    original, steps = model.step, iter(range(1000))
 
     def step(x: torch.Tensor, state: list[arch.State]) -> tuple[torch.Tensor, list[arch.State]]:
-        y_BO, state = really(x, state)
+        y_BO, state = original(x, state)
         return (y_BO + 1 if next(steps) == 2 * SEGMENT_STEPS + 1 else y_BO), state
 
     model.step = step  # type: ignore[method-assign]
@@ -132,58 +133,58 @@ def test_a_difference_after_the_first_segment_is_seen() -> None:
 
 
 @pytest.mark.parametrize("name", arch.names())
-def test_a_scan_that_ends_in_a_wrong_state_is_refused(name: str) -> None:
+def test_scan_with_a_wrong_final_state_fails_the_check(name: str) -> None:
     task = tasks.build("first_last")
     model = build_model(tiny_case(name), task).eval()
-    really = model.scan
-    model.scan = lambda x, state: (really(x, state)[0], model.init_state(len(x)))  # type: ignore[method-assign]
+    original = model.scan
+    model.scan = lambda x, state: (original(x, state)[0], model.init_state(len(x)))  # type: ignore[method-assign]
     inputs = task.sample(tasks.generator(0, "test"), 2, 3 * SEGMENT_STEPS).inputs
-    assert refusal(model, inputs) is not None
+    assert consistency_failure(model, inputs) is not None
 
 
-def test_the_first_call_is_timed_before_anything_else_runs_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    job, ran = trained("gru"), []
+def test_first_call_is_timed_before_anything_else_runs_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    job, calls = trained("gru"), []
     for form in ("forward", "scan", "step"):
-        really = getattr(SequenceModel, form)
+        original = getattr(SequenceModel, form)
 
-        def counted(self: SequenceModel, *given: object, form: str = form, really: Any = really) -> Any:
-            ran.append(form)
-            return really(self, *given)
+        def counted(self: SequenceModel, *arguments: object, form: str = form, original: Any = original) -> Any:
+            calls.append(form)
+            return original(self, *arguments)
 
         monkeypatch.setattr(SequenceModel, form, counted)
-    really_first = latency.first_call
+    original_measure = latency.measure_first_call
 
-    def first_call(subject: Subject) -> Measurement:
-        assert ran == []
-        return really_first(subject)
+    def measure_first_call(subject: Subject) -> list[Measurement]:
+        assert calls == []
+        return original_measure(subject)
 
-    monkeypatch.setattr(latency, "first_call", first_call)
+    monkeypatch.setattr(latency, "measure_first_call", measure_first_call)
     (timed,) = run_timing_job(job).values()
-    assert ran[:2] == ["forward", "scan"]
+    assert calls[:2] == ["forward", "scan"]
     assert [m.at for m in timed.measurements if m.metric == "first_call_seconds"] == [{"batch": 1}]
 
 
-def test_outputs_that_are_not_numbers_are_refused() -> None:
+def test_nan_outputs_fail_the_check() -> None:
     task = tasks.build("first_last")
     model = build_model(tiny_case("rnn"), task).eval()
     with torch.no_grad():
         model.readout.weight.fill_(float("nan"))  # type: ignore[union-attr]
     inputs = task.sample(tasks.generator(0, "test"), 1, 4).inputs
     assert largest_difference(model, inputs) == float("inf")
-    assert refusal(model, inputs) is not None
+    assert consistency_failure(model, inputs) is not None
 
 
-def test_the_weights_that_are_timed_are_those_that_travelled() -> None:
+def test_timed_weights_are_the_weights_of_the_job() -> None:
     job = trained("rnn")
-    timed = load_subject(job.cases[0], job.weights[0], "cpu").model.state_dict()
-    travelled = safetensors.torch.load(job.weights[0])
-    assert set(timed) == set(travelled)
-    assert all(torch.equal(timed[name], travelled[name]) for name in timed)
+    loaded = load_subject(job.cases[0], job.weights[0], "cpu").model.state_dict()
+    weights = safetensors.torch.load(job.weights[0])
+    assert set(loaded) == set(weights)
+    assert all(torch.equal(loaded[name], weights[name]) for name in loaded)
 
 
-def test_the_weights_that_travel_are_the_trained_ones() -> None:
+def test_weights_of_a_training_result_are_the_trained_ones() -> None:
     job = trained("rnn")
-    again = safetensors.torch.load(job.weights[0])
+    weights = safetensors.torch.load(job.weights[0])
     untrained = build_model(job.cases[0], tasks.build("first_last")).state_dict()
-    assert set(again) == set(untrained)
-    assert any(not torch.equal(again[name], untrained[name]) for name in again)
+    assert set(weights) == set(untrained)
+    assert any(not torch.equal(weights[name], untrained[name]) for name in weights)

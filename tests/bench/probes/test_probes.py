@@ -1,4 +1,4 @@
-"""The probes against a counting clock and hand-computed sizes; and that they leave the models as they were."""
+"""Tests of `latency` and `accuracy` with simulated timing and scores computed by hand."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ import torch
 
 import arch
 import tasks
-from bench.machine.timer import seconds_a_call
+from bench.machine.noise import Machine, calibrate
+from bench.machine.timer import seconds_per_call
 from bench.plans.plan import Timing
-from bench.probes import Machine, Subject, accuracy, latency, pulse
+from bench.probes import accuracy, latency
+from bench.probes.subject import Subject
 from tests.bench.doubles import LOADED_BLOCK, CountingClock, loaded_machine
 from tests.bench.tiny import TIMING, subject, weights_of
 
 
-def test_seconds_of_a_call_are_those_of_as_many_as_are_asked_for() -> None:
+def test_seconds_per_call_makes_the_requested_number_of_calls() -> None:
     calls: list[None] = []
-    assert seconds_a_call(lambda: calls.append(None), 7, torch.device("cpu")) > 0
+    assert seconds_per_call(lambda: calls.append(None), 7, torch.device("cpu")) > 0
     assert len(calls) == 7
 
 
 CHUNKED = 1e-6
-"""Absolute: evaluation in parts adds in another order."""
+"""Absolute tolerance for losses that are summed in another order."""
 
 
 class TestLatency:
-    def test_what_is_timed_and_how_often(self) -> None:
+    def test_every_call_is_timed_once_per_block(self) -> None:
         group = [subject("rnn"), subject("lstm")]
-        found = latency.measure(group, TIMING, random.Random(0))
-        assert set(found) == {one.case.key for one in group}
-        for measurements in found.values():
+        by_case = latency.measure(group, TIMING, random.Random(0))
+        assert set(by_case) == {one.case.key for one in group}
+        for measurements in by_case.values():
             shapes = {(m.metric, m.at["batch"]): (len(m.samples), len(m.calibration_seconds)) for m in measurements}
             assert shapes == {
                 ("forward_seconds", 1): (2, 2),
@@ -48,52 +50,53 @@ class TestLatency:
             calls.append(count)
             return 0.25
 
-        monkeypatch.setattr(latency, "seconds_a_call", timed)
+        monkeypatch.setattr(latency, "seconds_per_call", timed)
         timing = Timing(blocks=3, block_seconds=10, batch=2)
         (measurements,) = latency.measure([subject()], timing, random.Random(0)).values()
         assert calls == [1] * 3 + [40] * 9
         assert [m.samples for m in measurements] == [(0.25,) * 3] * 3
 
-    def test_each_block_follows_one_call_that_is_not_timed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The pulse has taken the caches before it."""
-        heard: list[str] = []
+    def test_each_block_begins_with_an_untimed_call(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The calibration evicts the caches, so that the first call after it is slower."""
+        events: list[str] = []
 
         def timed(call: Any, count: int, device: torch.device) -> float:
-            heard.append(f"timed {count}")
+            events.append(f"timed {count}")
             return 0.25
 
-        def forward(one: Subject, batch: int) -> Any:
-            return lambda: heard.append("called")
+        def call(subject: Subject, batch: int) -> Any:
+            return lambda: events.append("called")
 
-        def beat() -> float:
-            heard.append("pulse")
+        def calibration() -> float:
+            events.append("calibrated")
             return 0.003
 
-        monkeypatch.setattr(latency, "seconds_a_call", timed)
-        monkeypatch.setattr(latency, "_forward", forward)
-        monkeypatch.setattr(latency, "_training_step", forward)
-        latency.measure([subject()], Timing(blocks=2, block_seconds=10), random.Random(0), Machine(beat=beat))
-        assert heard == ["called", "timed 1"] * 3 + ["pulse", "called", "timed 40"] * 6
+        monkeypatch.setattr(latency, "seconds_per_call", timed)
+        monkeypatch.setattr(latency, "_forward", call)
+        monkeypatch.setattr(latency, "_training_step", call)
+        machine = Machine(calibration=calibration)
+        latency.measure([subject()], Timing(blocks=2, block_seconds=10), random.Random(0), machine)
+        assert events == ["called", "timed 1"] * 3 + ["calibrated", "called", "timed 40"] * 6
 
-    @pytest.mark.parametrize(("once", "expected"), [(0.0, 1), (60.0, 1), (0.3, 33)])
-    def test_a_block_is_one_call_at_least(self, once: float, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(("seconds", "expected"), [(0.0, 1), (60.0, 1), (0.3, 33)])
+    def test_block_has_at_least_one_call(self, seconds: float, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
         calls: list[int] = []
-        monkeypatch.setattr(latency, "seconds_a_call", lambda call, count, device: calls.append(count) or once)
+        monkeypatch.setattr(latency, "seconds_per_call", lambda call, count, device: calls.append(count) or seconds)
         latency.measure([subject()], Timing(blocks=1, block_seconds=10), random.Random(0))
         assert calls[3:] == [expected] * 3
 
-    def test_every_block_is_given_what_the_machine_did(self) -> None:
-        found = latency.measure([subject()], TIMING, random.Random(0), loaded_machine())
-        assert [one.blocks for measurements in found.values() for one in measurements] == [(LOADED_BLOCK,) * 2] * 3
+    def test_every_block_records_the_noise_around_it(self) -> None:
+        by_case = latency.measure([subject()], TIMING, random.Random(0), loaded_machine())
+        assert [one.blocks for measurements in by_case.values() for one in measurements] == [(LOADED_BLOCK,) * 2] * 3
 
     @pytest.mark.parametrize("name", arch.names())
-    def test_the_training_step_trains_a_copy(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_training_step_trains_a_copy(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         one, stepped = subject(name), []
-        really = torch.optim.Adam.step
+        original = torch.optim.Adam.step
         monkeypatch.setattr(
             torch.optim.Adam,
             "step",
-            lambda self, *a: stepped.append(self.param_groups[0]["params"]) or really(self, *a),
+            lambda self, *a: stepped.append(self.param_groups[0]["params"]) or original(self, *a),
         )
         before = weights_of(one)
         latency.measure([one], TIMING, random.Random(0))
@@ -103,23 +106,24 @@ class TestLatency:
         own = {parameter.data_ptr() for parameter in one.model.parameters()}
         assert not any(parameter.data_ptr() in own for parameter in stepped[0])
 
-    def test_the_pulse_is_the_clocks(self) -> None:
-        assert pulse(CountingClock(tick=3_000_000)) == 0.003
+    def test_calibration_time_is_read_from_the_clock(self) -> None:
+        assert calibrate(CountingClock(tick=3_000_000)) == 0.003
 
 
 class TestAccuracy:
     @pytest.mark.parametrize("name", tasks.names())
-    def test_each_multiple_of_the_length_with_its_chance(self, name: str) -> None:
+    def test_every_multiple_of_the_length_is_scored_beside_its_reference_scores(self, name: str) -> None:
         task = tasks.build(name)
         length = max(24, task.min_length)
         one = subject("gru", name, length=length, evaluate_at=("1x", "2x", "4x"))
-        measurements, lines = accuracy.measure(one)
-        assert [(line.length, line.chance, line.memoryless_score) for line in lines] == [
+        result = accuracy.measure(one)
+        references = [(scores.length, scores.chance, scores.memoryless_score) for scores in result.reference_scores]
+        assert references == [
             (multiple * length, task.chance(multiple * length), task.memoryless_score(multiple * length))
             for multiple in (1, 2, 4)
         ]
-        scores = [m for m in measurements if m.metric == "accuracy"]
-        losses = [m for m in measurements if m.metric in ("cross_entropy", "mse")]
+        scores = [m for m in result.measurements if m.metric == "accuracy"]
+        losses = [m for m in result.measurements if m.metric in ("cross_entropy", "mse")]
         assert [m.at for m in scores] == [m.at for m in losses] == [{"length": i * length} for i in (1, 2, 4)]
         with torch.inference_mode():
             for score, loss in zip(scores, losses, strict=True):
@@ -129,7 +133,7 @@ class TestAccuracy:
                 assert score.samples == (right.sum().item() / right.numel(),)
                 assert loss.samples == pytest.approx((task.loss(outputs, batch).item(),), abs=CHUNKED)
 
-    def test_a_model_that_solves_the_task_scores_one(self) -> None:
+    def test_model_that_solves_the_task_scores_one(self) -> None:
         one = subject(task="first_last", evaluate_at=("1x", "2x"))
 
         class Solver(torch.nn.Module):
@@ -144,17 +148,17 @@ class TestAccuracy:
                 return torch.nn.functional.one_hot(classes_BT, 2).float()
 
         solver = Subject(case=one.case, task=one.task, model=Solver())  # type: ignore[arg-type]
-        assert [m.samples for m in accuracy.measure(solver)[0] if m.metric == "accuracy"] == [(1.0,)] * 2
+        assert [m.samples for m in accuracy.measure(solver).measurements if m.metric == "accuracy"] == [(1.0,)] * 2
 
-    def test_lengths_that_a_model_cannot_read_are_left_out(self) -> None:
+    def test_lengths_that_a_model_cannot_read_are_omitted(self) -> None:
         one = subject("transformer:positions=learned,max_length=8", evaluate_at=("1x", "2x", "4x"))
-        measurements, lines = accuracy.measure(one)
-        assert [line.length for line in lines] == [4, 8]
-        assert {m.at["length"] for m in measurements} == {4, 8}
+        result = accuracy.measure(one)
+        assert [scores.length for scores in result.reference_scores] == [4, 8]
+        assert {m.at["length"] for m in result.measurements} == {4, 8}
 
-    def test_a_loss_that_is_not_finite_is_left_out_and_the_score_stays(self) -> None:
+    def test_loss_that_is_not_finite_is_omitted_and_the_score_is_kept(self) -> None:
         one = subject()
         with torch.no_grad():
             one.model.readout.bias[0] = float("inf")  # type: ignore[index]
-        measurements, _ = accuracy.measure(one)
-        assert {m.metric for m in measurements} == {"accuracy"}
+        result = accuracy.measure(one)
+        assert {m.metric for m in result.measurements} == {"accuracy"}

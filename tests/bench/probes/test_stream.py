@@ -1,4 +1,4 @@
-"""Streams stepped by hand and replayed: both give the same numbers, and what cannot be replayed is stepped by hand."""
+"""Tests that eager and replayed streams give the same numbers, and that eager steps are the fallback."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 import arch
-from bench.probes import Subject
-from bench.probes.stream import ByHand, Replayed, stream_of
+from bench.probes.stream import EagerStream, GraphStream, stream_of
+from bench.probes.subject import Subject
 from tests.bench.tiny import subject
 
 RECURRENT = ["rnn", "lstm", "gru"]
 
 
-def recorded(call: Callable[[], None]) -> Callable[[], object]:
-    """In place of a graph: does the call once while it is recorded, as the device does, and again at each replay."""
+def record(call: Callable[[], None]) -> Callable[[], object]:
+    """Simulate a CUDA graph: run the call once while recording, as the device does, and again at each replay."""
     call()
     return call
 
 
-def forgetful(call: Callable[[], None]) -> Callable[[], object]:
-    """A recording that does nothing when it is replayed."""
+def record_nothing(call: Callable[[], None]) -> Callable[[], object]:
+    """Simulate a broken recording whose replay does nothing."""
     call()
     return lambda: None
 
 
-def refusing(call: Callable[[], None]) -> Callable[[], object]:
+def fail_to_record(call: Callable[[], None]) -> Callable[[], object]:
     raise RuntimeError("operation not permitted when stream is capturing")
 
 
-def begun(name: str, T: int = 6) -> tuple[Subject, torch.Tensor, Any]:
+def start(name: str, T: int = 6) -> tuple[Subject, torch.Tensor, Any]:
     one = subject(name, length=T)
     inputs = one.test_inputs(3, T)
     with torch.inference_mode():
@@ -41,29 +41,29 @@ def begun(name: str, T: int = 6) -> tuple[Subject, torch.Tensor, Any]:
 
 
 @pytest.mark.parametrize("name", RECURRENT)
-def test_a_replayed_stream_goes_through_the_states_of_one_by_hand(name: str) -> None:
-    one, inputs, state = begun(name)
+def test_replayed_stream_equals_eager_steps(name: str) -> None:
+    one, inputs, state = start(name)
     with torch.inference_mode():
-        replayed = stream_of(one.model, inputs[:, 0], state, recorded)
-        assert isinstance(replayed, Replayed)
-        for _ in range(2):  # taken up twice from one state
-            replayed.take_up(state)
+        replayed = stream_of(one.model, inputs[:, 0], state, record)
+        assert isinstance(replayed, GraphStream)
+        for _ in range(2):  # restored twice from one state
+            replayed.restore(state)
             expected = arch.copy_state(state)
             for t in range(2, 6):
                 replayed.step(inputs[:, t])
                 y_BO, expected = one.model.step(inputs[:, t], expected)
                 torch.testing.assert_close(replayed.y_BO, y_BO, rtol=0, atol=0)
-            for ours, theirs in zip(replayed._leaves, tree_leaves(expected), strict=True):
-                torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+            for leaf, expected_leaf in zip(replayed._leaves, tree_leaves(expected), strict=True):
+                torch.testing.assert_close(leaf, expected_leaf, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", RECURRENT)
-def test_recording_and_replaying_leave_the_state_that_is_taken_up_alone(name: str) -> None:
-    one, inputs, state = begun(name)
+def test_recording_and_replaying_do_not_modify_the_restored_state(name: str) -> None:
+    one, inputs, state = start(name)
     before = [leaf.clone() for leaf in tree_leaves(state)]
     with torch.inference_mode():
-        stream = stream_of(one.model, inputs[:, 0], state, recorded)
-        stream.take_up(state)
+        stream = stream_of(one.model, inputs[:, 0], state, record)
+        stream.restore(state)
         stream.step(inputs[:, 3])
     assert all(torch.equal(a, b) for a, b in zip(before, tree_leaves(state), strict=True))
 
@@ -71,27 +71,27 @@ def test_recording_and_replaying_leave_the_state_that_is_taken_up_alone(name: st
 @pytest.mark.parametrize(
     ("name", "capture"),
     [
-        ("transformer", recorded),  # its cache grows and counts
-        ("transformer:window=2", recorded),
-        ("lstm", forgetful),  # recorded wrongly: its state does not move
-        ("lstm", refusing),
-        ("lstm", None),  # no GPU, nothing to record with
+        ("transformer", record),  # its cache grows and counts steps
+        ("transformer:window=2", record),
+        ("lstm", record_nothing),  # replayed steps differ from eager ones
+        ("lstm", fail_to_record),
+        ("lstm", None),  # no GPU to record on
     ],
 )
-def test_what_does_not_hold_is_stepped_by_hand(name: str, capture: Any) -> None:
-    one, inputs, state = begun(name)
+def test_steps_that_cannot_be_replayed_run_eagerly(name: str, capture: Any) -> None:
+    one, inputs, state = start(name)
     with torch.inference_mode():
         stream = stream_of(one.model, inputs[:, 0], state, capture)
-        assert isinstance(stream, ByHand)
-        stream.take_up(state)
+        assert isinstance(stream, EagerStream)
+        stream.restore(state)
         stream.step(inputs[:, 3])
 
 
-def test_a_mistake_of_our_own_is_not_swallowed() -> None:
-    one, inputs, state = begun("lstm")
+def test_programming_errors_are_not_swallowed() -> None:
+    one, inputs, state = start("lstm")
 
     def broken(call: Callable[[], None]) -> Callable[[], object]:
-        raise TypeError("ours")
+        raise TypeError("a bug")
 
-    with pytest.raises(TypeError, match="ours"):
+    with pytest.raises(TypeError, match="a bug"):
         stream_of(one.model, inputs[:, 0], state, broken)

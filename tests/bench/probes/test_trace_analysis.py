@@ -1,4 +1,4 @@
-"""The analyses of the gates probe, against values worked out by hand on models small enough for that."""
+"""Tests of the analyses of the `gates` probe, against values computed by hand on tiny models."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bench.probes import trace_analysis
 from bench.probes.recording import MAX_FEATURES, has_fixed_state, watch_gates, watch_states
 
 EXACT = 1e-12
-"""Float64 arithmetic on a handful of numbers."""
+"""Tolerance for float64 arithmetic on a few numbers."""
 RIDGE = 1e-6
-"""The weakest ridge pulls a perfect decoding this far from 1 at most."""
-SINGLE = 1e-5
-"""Float32 models of a few units."""
-NOTHING = 0.05
-"""How far an R² over some hundreds of sequences lies from that of all."""
-FIT, CHOOSE = 900, 300
+"""Largest distance from 1 to which the weakest ridge moves a perfect decoding."""
+FLOAT32 = 1e-5
+"""Tolerance for float32 models with a few units."""
+SAMPLING = 0.05
+"""Largest sampling error of an R² over a few hundred sequences."""
+FIT, SELECT = 900, 300
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -35,10 +35,10 @@ def test_retention_of_a_constant_gate_is_its_power() -> None:
 
 def test_retention_is_averaged_over_sequences_after_the_product() -> None:
     hold_BTH = torch.tensor([[[1.0], [0.2]], [[0.5], [0.4]]])
-    assert trace_analysis.retention(hold_BTH).item() == pytest.approx((0.2 + 0.2) / 2, abs=SINGLE)
+    assert trace_analysis.retention(hold_BTH).item() == pytest.approx((0.2 + 0.2) / 2, abs=FLOAT32)
 
 
-def test_half_life_of_a_constant_gate() -> None:
+def test_half_life_of_a_constant_gate_equals_the_formula() -> None:
     hold_BTH = torch.tensor([0.5, 0.25, 0.5**0.1, 1.0, 0.0], dtype=torch.float64).expand(2, 3, 5)
     assert trace_analysis.half_life(hold_BTH).tolist() == pytest.approx(
         [1, 0.5, 10, trace_analysis.MAX_HALF_LIFE, 0], rel=EXACT
@@ -48,45 +48,45 @@ def test_half_life_of_a_constant_gate() -> None:
 def test_histogram_and_share_count_every_activation_once() -> None:
     activation = torch.tensor([0.0, 0.24, 0.25, 0.5, 0.8, 1.0, 1.0, 0.79])
     assert trace_analysis.histogram(activation, 4).tolist() == [0.25, 0.125, 0.125, 0.5]
-    assert trace_analysis.share_between(activation, 0.8, 1.0) == pytest.approx(3 / 8, abs=SINGLE)
+    assert trace_analysis.share_between(activation, 0.8, 1.0) == pytest.approx(3 / 8, abs=FLOAT32)
 
 
-def test_contrast_is_a_ratio_of_means() -> None:
+def test_contrast_is_a_ratio_of_means_and_none_for_a_closed_gate() -> None:
     level_T = torch.tensor([0.9, 0.2, 0.4, 0.6])
-    assert trace_analysis.contrast(level_T, 0, slice(1, -1)) == pytest.approx(3.0, abs=SINGLE)
+    assert trace_analysis.contrast(level_T, 0, slice(1, -1)) == pytest.approx(3.0, abs=FLOAT32)
     assert trace_analysis.contrast(torch.tensor([1.0, 0.0, 0.0]), 0, slice(1, -1)) is None
 
 
-def test_a_state_that_holds_the_first_element_gives_it_back_whole() -> None:
+def test_state_that_contains_the_first_element_is_decoded_perfectly() -> None:
     x_ND = noise(1500, 1)
     state_NF = torch.cat([noise(1500, 1, seed=1), 3 - 2 * x_ND], 1)
-    assert trace_analysis.decodability(state_NF, x_ND, fit=FIT, choose=CHOOSE) == pytest.approx(1.0, abs=RIDGE)
+    assert trace_analysis.decodability(state_NF, x_ND, fit=FIT, select=SELECT) == pytest.approx(1.0, abs=RIDGE)
 
 
-def test_half_of_the_variance_is_half_of_the_r_squared() -> None:
+def test_state_with_half_noise_gives_half_the_r_squared() -> None:
     x_ND, other_ND = noise(20_000, 1), noise(20_000, 1, seed=1)
-    told = trace_analysis.decodability(x_ND + other_ND, x_ND, fit=8_000, choose=2_000)
-    assert told == pytest.approx(0.5, abs=NOTHING)
+    r_squared = trace_analysis.decodability(x_ND + other_ND, x_ND, fit=8_000, select=2_000)
+    assert r_squared == pytest.approx(0.5, abs=SAMPLING)
 
 
-def test_a_state_of_noise_gives_nothing_and_a_constant_cannot_be_decoded() -> None:
+def test_noise_decodes_to_zero_and_a_constant_target_to_none() -> None:
     noise_NF = noise(1500, 300, seed=1)
-    told = trace_analysis.decodability(noise_NF, noise(1500, 1), fit=FIT, choose=CHOOSE)
-    assert told == pytest.approx(0.0, abs=NOTHING)
-    assert trace_analysis.decodability(noise_NF, torch.ones(1500, 1), fit=FIT, choose=CHOOSE) is None
+    r_squared = trace_analysis.decodability(noise_NF, noise(1500, 1), fit=FIT, select=SELECT)
+    assert r_squared == pytest.approx(0.0, abs=SAMPLING)
+    assert trace_analysis.decodability(noise_NF, torch.ones(1500, 1), fit=FIT, select=SELECT) is None
 
 
-def test_decoding_is_told_on_sequences_that_it_was_not_fitted_to() -> None:
-    """The state gives x_1 where it is fitted and something else where it is not."""
+def test_r_squared_is_computed_on_held_out_sequences() -> None:
+    """The state equals x_1 on the sequences for fitting and -x_1 on the test sequences."""
     x_ND = noise(1500, 1)
     state_NF = x_ND.clone()
-    state_NF[FIT + CHOOSE :] *= -1
-    told = trace_analysis.decodability(state_NF, x_ND, fit=FIT, choose=CHOOSE)
-    assert told == pytest.approx(-3.0, abs=NOTHING)
+    state_NF[FIT + SELECT :] *= -1
+    r_squared = trace_analysis.decodability(state_NF, x_ND, fit=FIT, select=SELECT)
+    assert r_squared == pytest.approx(-3.0, abs=SAMPLING)
 
 
 def linear_network(recurrent: float, readout: float) -> arch.SequenceModel:
-    """h' = x + u h with relu, so that it is linear for inputs above 0; the output is its multiple."""
+    """Build h' = relu(x + u h) with output v h. It is linear for positive inputs and u."""
     model = arch.build("rnn:nonlinearity=relu,bias=False", channels=1, outputs=1, width=1, depth=1)
     layer = model.layers[0]
     with torch.no_grad():
@@ -97,8 +97,8 @@ def linear_network(recurrent: float, readout: float) -> arch.SequenceModel:
     return model
 
 
-def test_gradient_trace_of_a_linear_network_is_a_power_of_its_weight() -> None:
-    """y = v Σ u^(T-t) x_t, and loss (y - z)²: the gradient at step t is 2 |y - z| v u^(T-t)."""
+def test_gradient_trace_of_a_linear_network_equals_the_formula() -> None:
+    """With y = v Σ u^(T-t) x_t and loss (y - z)², the gradient at step t is 2 |y - z| v u^(T-t)."""
     u, v, T = 0.5, 2.0, 6
     task = tasks.build("adding")
     inputs = noise(3, T, 1).abs().float()
@@ -113,7 +113,7 @@ def test_gradient_trace_of_a_linear_network_is_a_power_of_its_weight() -> None:
     assert trace_T.tolist() == pytest.approx(expected.tolist(), rel=EXACT)
 
 
-def test_gradient_trace_of_tokens_is_taken_at_their_embeddings() -> None:
+def test_gradient_trace_of_tokens_is_that_of_their_embeddings() -> None:
     task = tasks.build("first_last:rule=equal")
     model = arch.build("gru", vocabulary=2, outputs=2, width=4, depth=1, seed=0)
     batch = task.sample(tasks.generator(0, "test"), 5, 4)
@@ -123,18 +123,18 @@ def test_gradient_trace_of_tokens_is_taken_at_their_embeddings() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_network_that_copies_its_first_input_has_a_memory_trace_of_one() -> None:
-    """Relu with u = 1 sums its inputs; with every later input 0 the state is x_1 at all steps."""
+def test_network_that_copies_its_first_input_has_a_memory_trace_of_one() -> None:
+    """A relu network with u = 1 sums its inputs. All later inputs are 0, so the state is x_1 at every step."""
     inputs = torch.zeros(1500, 5, 1)
     inputs[:, 0, 0] = noise(1500).abs().float()
     states = list(watch_states(linear_network(1.0, 1.0), inputs))
     assert len(states) == 5
     for state_NF in states:
-        told = trace_analysis.decodability(state_NF, inputs[:, 0], fit=FIT, choose=CHOOSE)
-        assert told == pytest.approx(1.0, abs=RIDGE)
+        r_squared = trace_analysis.decodability(state_NF, inputs[:, 0], fit=FIT, select=SELECT)
+        assert r_squared == pytest.approx(1.0, abs=RIDGE)
 
 
-def test_states_are_those_of_all_layers_and_of_growing_ones_the_outputs() -> None:
+def test_watched_features_are_fixed_states_or_outputs_if_states_grow() -> None:
     inputs = noise(4, 3, 1).float()
     lstm = arch.build("lstm", channels=1, outputs=1, width=3, depth=2, seed=0)
     transformer = arch.build("transformer", channels=1, outputs=1, width=4, depth=2, seed=0)
@@ -142,22 +142,22 @@ def test_states_are_those_of_all_layers_and_of_growing_ones_the_outputs() -> Non
     assert not has_fixed_state(transformer, inputs)
     (*_, last_BF) = watch_states(lstm, inputs)
     h_and_c = torch.cat([part for layer in lstm.scan(inputs, lstm.init_state(4))[1] for part in layer], 1)
-    torch.testing.assert_close(last_BF, h_and_c, rtol=0, atol=SINGLE)
+    torch.testing.assert_close(last_BF, h_and_c, rtol=0, atol=FLOAT32)
     (*_, last_BF) = watch_states(transformer, inputs)
     assert last_BF.shape == (4, 2 * 4)
     with torch.no_grad():
         torch.testing.assert_close(transformer.readout(last_BF[:, 4:]), transformer(inputs)[:, -1])
 
 
-def test_a_wide_state_is_projected_and_keeps_its_size() -> None:
+def test_wide_state_is_projected_reproducibly_to_the_maximum_width() -> None:
     wide = arch.build("rnn", channels=1, outputs=1, width=MAX_FEATURES + 8, depth=1, seed=0)
     (state_BF,) = watch_states(wide, noise(2, 1, 1).float())
-    (again_BF,) = watch_states(wide, noise(2, 1, 1).float())
+    (repeated_BF,) = watch_states(wide, noise(2, 1, 1).float())
     assert state_BF.shape == (2, MAX_FEATURES)
-    torch.testing.assert_close(state_BF, again_BF)
+    torch.testing.assert_close(state_BF, repeated_BF)
 
 
-def test_watched_gates_are_those_of_each_step() -> None:
+def test_watched_gates_equal_the_gates_of_each_step() -> None:
     model = arch.build("lstm", channels=1, outputs=1, width=3, depth=1, seed=0)
     inputs = noise(2, 4, 1).float()
     gates = watch_gates(model, inputs)
@@ -165,14 +165,14 @@ def test_watched_gates_are_those_of_each_step() -> None:
     with torch.no_grad():
         _, state = model.scan(inputs[:, :3], state)
         for name, gate in model.gates(inputs[:, 3], state).items():
-            torch.testing.assert_close(gates[name][:, 3], gate, rtol=0, atol=SINGLE)
+            torch.testing.assert_close(gates[name][:, 3], gate, rtol=0, atol=FLOAT32)
 
 
 @pytest.mark.parametrize(
     "options", ["", ":positions=alibi", ":window=3", ":positions=alibi,window=2", ":positions=learned"]
 )
-def test_attention_gives_back_what_the_layer_attends_to(options: str) -> None:
-    """The weights times the values of all steps are what the layer's own attention yields."""
+def test_watched_attention_times_values_equals_the_attended_output(options: str) -> None:
+    """The recorded weights, multiplied by the values of all steps, give the output of the layer's own attention."""
     model = arch.build(f"transformer{options}", channels=1, outputs=1, width=4, depth=1, seed=0)
     layer, inputs = model.layers[0], noise(2, 5, 1).float()
     with torch.no_grad():
@@ -184,9 +184,9 @@ def test_attention_gives_back_what_the_layer_attends_to(options: str) -> None:
         qkv = layer._project(x_BTD, layer.init_state(2), fused=False)
         attended_BTD, _ = layer._attend(*qkv, layer.init_state(2), fused=False)
         v_BNTK = qkv[2]
-        own_BTD = (weights_BNTT @ v_BNTK).transpose(1, 2).reshape(2, 5, 4)
-    torch.testing.assert_close(own_BTD, attended_BTD, rtol=0, atol=SINGLE)
+        expected_BTD = (weights_BNTT @ v_BNTK).transpose(1, 2).reshape(2, 5, 4)
+    torch.testing.assert_close(expected_BTD, attended_BTD, rtol=0, atol=FLOAT32)
     rows = weights_BNTT.sum(3)
-    torch.testing.assert_close(rows, torch.ones_like(rows), rtol=0, atol=SINGLE)
+    torch.testing.assert_close(rows, torch.ones_like(rows), rtol=0, atol=FLOAT32)
     assert weights_BNTT.triu(1).abs().max() == 0
     assert math.isfinite(weights_BNTT.sum().item())

@@ -98,7 +98,7 @@ def test_a_refused_model_is_recorded_as_inconsistent_without_timings(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "bench.executors.timing_job.refusal",
+        "bench.executors.timing_job.consistency_failure",
         lambda model, inputs: "step and scan differ" if len(model.layers) else None,
     )
     outcome = run_quietly(request_for(tmp_path))

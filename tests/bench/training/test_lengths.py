@@ -11,7 +11,8 @@ import torch
 import tasks
 from bench.errors import UsageError
 from bench.plans.grid import cases
-from bench.probes import Subject, accuracy
+from bench.probes import accuracy
+from bench.probes.subject import Subject
 from bench.training.data import batches, training_lengths
 from bench.training.evaluation import evaluate
 from bench.training.loop import train
@@ -50,9 +51,11 @@ def test_evaluated_lengths_are_unique_and_sorted() -> None:
 def test_each_evaluated_length_has_its_own_reference_scores() -> None:
     case = tiny_case(task="cycle_navigation", length=4, evaluate_at=("1x", 2, 9))
     task = tasks.build("cycle_navigation")
-    measurements, references = accuracy.measure(Subject(case=case, task=task, model=build_model(case, task)))
-    assert [measured.at["length"] for measured in measurements if measured.metric == "accuracy"] == [2, 4, 9]
-    assert [(at.length, at.chance) for at in references] == [(length, task.chance(length)) for length in (2, 4, 9)]
+    result = accuracy.measure(Subject(case=case, task=task, model=build_model(case, task)))
+    assert [one.at["length"] for one in result.measurements if one.metric == "accuracy"] == [2, 4, 9]
+    assert [(line.length, line.chance) for line in result.reference_scores] == [
+        (at, task.chance(at)) for at in (2, 4, 9)
+    ]
 
 
 def test_an_unsupported_evaluation_length_is_refused_before_the_run(tmp_path: Path) -> None:

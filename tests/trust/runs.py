@@ -1,6 +1,7 @@
-"""Processes as the two runs that `carousel compare` is given: the verdicts are those that users get, by the same code.
+"""Comparison of processes by the code of `carousel compare`, so that its verdicts are those that users get.
 
-A side's units are its fresh processes, each the median of its samples; see `results.comparison.compare`.
+Each side of a comparison becomes a run. Its units are the fresh processes, each with the median of its samples; see
+`results.comparison.compare`.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ from results import Environment, Interval, Record, RunFile
 from results.comparison.compare import Row, compare
 from results.statistics.intervals import LEVEL
 from results.statistics.permutation import shift
-from tests.trust._processes import Process, place_of
-from tests.trust._subject import CASE
+from tests.trust.processes import Process, label
+from tests.trust.subject import CASE
 
 
-def compared(base: Sequence[Process], new: Sequence[Process]) -> dict[str, Row]:
-    """Effect and verdict of every metric at every place."""
-    rows = {place_of(row.metric, dict(row.at)): row for row in compare(_run(base), _run(new)).rows}
-    return {place: rows[place] for place in base[0].timings()}
+def compare_processes(base: Sequence[Process], new: Sequence[Process]) -> dict[str, Row]:
+    """Return the effect and verdict of every timing, by its label."""
+    rows = {label(row.metric, dict(row.at)): row for row in compare(_run_of(base), _run_of(new)).rows}
+    return {name: rows[name] for name in base[0].timings()}
 
 
-def ratio(base: Sequence[float], new: Sequence[float], level: float = LEVEL) -> Interval:
-    """How many times as long the new side takes, with the interval of a comparison at a level of one's own."""
+def ratio_interval(base: Sequence[float], new: Sequence[float], level: float = LEVEL) -> Interval:
+    """Return how many times longer the new side takes, with the interval of a comparison at any level."""
     bounds = shift(np.log([*base, *new])[:, None], len(base), level)
     return Interval(*(math.exp(bound[0]) for bound in bounds))
 
 
-def _run(processes: Sequence[Process]) -> tuple[RunFile, list[Record]]:
+def _run_of(processes: Sequence[Process]) -> tuple[RunFile, list[Record]]:
     measurements = tuple(
         measurement.model_copy(update={"process": number})
         for number, process in enumerate(processes)
@@ -45,7 +46,7 @@ def _run(processes: Sequence[Process]) -> tuple[RunFile, list[Record]]:
         plan_digest="trust",
         command="python -m tests.trust",
         code="trust",
-        environment=_here(),
+        environment=_this_environment(),
         cases=(CASE,),
         probes=("latency", "streaming"),
         workers=1,
@@ -56,5 +57,5 @@ def _run(processes: Sequence[Process]) -> tuple[RunFile, list[Record]]:
 
 
 @cache
-def _here() -> Environment:
+def _this_environment() -> Environment:
     return environment("cpu", threads=1)

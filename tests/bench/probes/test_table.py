@@ -1,0 +1,88 @@
+"""Tests of the table of probes: it agrees with the stored vocabulary and with what the probes yield."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from bench.executors.jobs import TimeJob, TrainJob
+from bench.executors.timing_job import run_timing_job
+from bench.executors.training_job import run_training_job
+from bench.probes.table import PROBES, TIMING_PROBES
+from results import METRICS, Measurement, Probe, Record
+from tests.bench.tiny import TIMING, tiny_case
+
+HOME = Path(__file__).resolve().parents[3]
+CASE = tiny_case("lstm", length=8, keep_best=True)
+MEMORY_OF_TRAINING = {"training_peak_bytes", "training_added_bytes"}
+"""Measured by the training job itself."""
+ROOFLINE = {
+    "forward_flops",
+    "matmul_flops_per_second",
+    "read_bytes_per_second",
+    "step_bytes",
+    "step_flops",
+    "train_step_flops",
+}
+"""Measured by every timing job."""
+
+
+def metrics_of(measurements: tuple[Measurement, ...]) -> set[str]:
+    return {measurement.metric for measurement in measurements}
+
+
+def train(*probes: Probe) -> tuple[Record, bytes]:
+    result = run_training_job(TrainJob(case=CASE, probes=probes), lambda *_: None)
+    return result.record, result.weights
+
+
+def test_table_lists_the_stored_vocabulary() -> None:
+    assert tuple(sorted(PROBES)) == tuple(sorted(get_args(Probe)))
+    assert sorted(TIMING_PROBES) == ["latency", "streaming"]
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_every_metric_of_a_probe_is_a_known_metric(probe: Probe) -> None:
+    assert PROBES[probe].metrics <= METRICS.keys()
+
+
+def test_no_two_probes_yield_the_same_metric() -> None:
+    listed = [metric for info in PROBES.values() for metric in info.metrics]
+    assert len(listed) == len(set(listed))
+
+
+@pytest.mark.parametrize("probe", sorted(PROBES.keys() - TIMING_PROBES))
+def test_training_job_yields_the_metrics_of_its_probes(probe: Probe) -> None:
+    record, _ = train("accuracy", probe)
+    listed = PROBES["accuracy"].metrics | PROBES[probe].metrics
+    assert set(record.probes) == {"accuracy", probe}
+    assert metrics_of(record.measurements) - MEMORY_OF_TRAINING == listed - {"mse"}  # the task has classes
+
+
+@pytest.mark.parametrize("probe", sorted(TIMING_PROBES))
+def test_timing_job_yields_the_metrics_of_its_probe(probe: Probe) -> None:
+    _, weights = train("accuracy")
+    job = TimeJob(cases=(CASE,), weights=(weights,), probes=(probe,), timing=TIMING)
+    (result,) = run_timing_job(job).values()
+    assert set(result.probes) == {probe}
+    assert metrics_of(result.measurements) - ROOFLINE == PROBES[probe].metrics
+
+
+def test_training_job_ignores_timing_probes() -> None:
+    record, _ = train("accuracy", *sorted(TIMING_PROBES))
+    assert set(record.probes) == {"accuracy"}
+
+
+def test_training_job_records_the_reference_scores_of_every_length() -> None:
+    record, _ = train("accuracy")
+    lengths = [measurement.at["length"] for measurement in record.of("accuracy")]
+    assert [scores.length for scores in record.reference_scores] == lengths != []
+
+
+def test_importing_the_table_does_not_load_torch() -> None:
+    code = "import sys, bench.probes.table; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=HOME, check=False).returncode == 0

@@ -1,0 +1,70 @@
+"""Fresh processes that measure, and neighbour processes that keep cores busy."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from bench.machine.lock import machine_lock
+from results import Measurement, disturbed
+
+HOME = Path(__file__).resolve().parents[2]
+SPIN = "while True: pass"
+PROCESS_SECONDS = 300
+"""Time limit per process: far longer than one takes, even if the machine were ten times slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """The measurements of one fresh process."""
+
+    measurements: tuple[Measurement, ...]
+
+    def timings(self) -> dict[str, float]:
+        """Return the median of each timed metric at each position or batch size."""
+        return {label(m.metric, m.at): median(m.samples) for m in self.measurements if m.blocks}
+
+    def calibration_times(self) -> list[float]:
+        """Return the seconds of the calibration before each block."""
+        return [seconds for m in self.measurements for seconds in m.calibration_seconds]
+
+    def disturbances(self, median_calibration: float) -> list[str | None]:
+        """Return what disturbed each block; None for an undisturbed one."""
+        return [disturbed(block, median_calibration) for m in self.measurements for block in m.blocks]
+
+
+def label(metric: str, at: Mapping[str, int]) -> str:
+    """Return a label such as `step_seconds position 256`."""
+    return " ".join([metric, *(f"{name} {value}" for name, value in at.items())])
+
+
+def measure_in_fresh_process(repetitions: int) -> Process:
+    """Time a model that repeats its work, in a process of its own, while no Carousel run trains on this machine."""
+    with machine_lock("timing"):
+        result = subprocess.run(
+            [sys.executable, "-m", "tests.trust.subject", str(repetitions)],
+            capture_output=True,
+            check=True,
+            cwd=HOME,
+            encoding="utf-8",
+            timeout=PROCESS_SECONDS,
+        )
+    return Process(tuple(Measurement.model_validate_json(json.dumps(one)) for one in json.loads(result.stdout)))
+
+
+@contextlib.contextmanager
+def neighbours(count: int) -> Iterator[None]:
+    """Run `count` processes that each keep a core busy, until the block ends."""
+    processes = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()

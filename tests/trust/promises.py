@@ -1,0 +1,162 @@
+"""The promises of the measuring instrument, as rows of a table."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from results import interval_of_mean, interval_of_median, interval_of_quantile
+from tests.trust.processes import Process
+from tests.trust.runs import compare_processes, ratio_interval
+
+SPLITS = 250
+MAX_ALARM_SHARE = 0.01
+"""Largest share of false alarms when a model is compared with itself."""
+MIN_UNCHANGED_SHARE = 0.90
+"""Smallest share of `unchanged` in the same comparisons; without any verdict there would be no alarms either."""
+RECOVERY_LEVEL = 0.999
+"""Level of the interval in which a planted effect must lie. Twelve effects are planted, and a correct instrument must
+not break a promise by chance in more than one of a hundred executions."""
+MIN_DETECTED_EFFECT = 0.10
+"""Effects of this size or more must be detected: the 95% interval that `compare` shows must exclude zero."""
+MIN_REGRESSION = 0.20
+"""Effects of this size or more, twice the smallest that counts, must be reported as regressions. Effects below
+`MIN_DETECTED_EFFECT` must not."""
+MAX_NOISY_SHARE = 0.10
+"""Largest share of disturbed blocks on a machine that counts as quiet."""
+MAX_CLOCK_SHARE = 0.01
+"""Largest duration of a clock reading, relative to one repetition in the shortest timed step."""
+SIMULATIONS, MIN_COVERAGE = 1000, 0.93
+"""A correct 95% interval covers the truth in less than 93% of 1,000 simulations once in 500 executions."""
+ALARMS = ("regressed", "improved")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One promise, and whether it is kept."""
+
+    promise: str
+    required: str
+    measured: str
+    passed: bool
+
+
+def same_model_is_unchanged(plain: Sequence[Process], generator: random.Random) -> Row:
+    """Compare random halves of the same processes many times, and count the verdicts."""
+    verdicts: Counter[str] = Counter()
+    half = len(plain) // 2
+    for _ in range(SPLITS):
+        shuffled = generator.sample(plain, len(plain))
+        verdicts.update(row.verdict for row in compare_processes(shuffled[:half], shuffled[half:]).values())
+    total = verdicts.total()
+    alarms, unchanged = sum(verdicts[verdict] for verdict in ALARMS) / total, verdicts["unchanged"] / total
+    return Row(
+        "the same model is unchanged",
+        f"≥ {MIN_UNCHANGED_SHARE:.0%} of {total:,} comparisons, ≤ {MAX_ALARM_SHARE:.0%} alarms",
+        f"{unchanged:.1%} unchanged, {alarms:.2%} alarms",
+        alarms <= MAX_ALARM_SHARE and unchanged >= MIN_UNCHANGED_SHARE,
+    )
+
+
+def planted_effect_is_recovered(plain: Sequence[Process], slowed: Sequence[Process], effect: float) -> list[Row]:
+    """Compare plain processes with processes that do a known share of extra work. Returns one row per timing."""
+    rows = []
+    for name, row in compare_processes(plain, slowed).items():
+        before, after = ([process.timings()[name] for process in side] for side in (plain, slowed))
+        low, middle, high = ratio_interval(before, after, RECOVERY_LEVEL)
+        required, passed = f"{1 + effect:.2f} inside {RECOVERY_LEVEL:.1%}", low <= 1 + effect <= high
+        if effect >= MIN_DETECTED_EFFECT:
+            required, passed = f"{required}, 1 outside 95%", passed and (row.low or 0.0) > 0
+        else:
+            required, passed = f"{required}, no alarm", passed and row.verdict not in ALARMS
+        if effect >= MIN_REGRESSION:
+            required, passed = f"{required}, regressed", passed and row.verdict == "regressed"
+        shown = "" if row.low is None or row.high is None else f"{1 + row.low:.3f}–{1 + row.high:.3f}, "
+        measured = f"{middle:.3f} ({shown}{RECOVERY_LEVEL:.1%}: {low:.3f}–{high:.3f}), {row.verdict}"
+        rows.append(Row(f"{effect:.0%} more work: {name}", required, measured, passed))
+    return rows
+
+
+def neighbours_are_noise(
+    name: str, busy: Sequence[Process], plain: Sequence[Process], median_calibration: float
+) -> Row:
+    """Compare plain processes with those timed next to busy neighbours: noise must not be called a regression."""
+    reasons = [reason for process in busy for reason in process.disturbances(median_calibration)]
+    share = sum(reason is not None for reason in reasons) / len(reasons)
+    rows = compare_processes(plain, busy).values()
+    verdicts = Counter(row.reason.partition(":")[0] or row.verdict for row in rows)
+    ratios = [1 + (row.effect or 0.0) for row in rows]
+    return Row(
+        f"{name} is noise, not a regression",
+        "noisy or unchanged",
+        f"{', '.join(f'{count} {verdict}' for verdict, count in verdicts.items())}; {share:.0%} of blocks disturbed; "
+        f"times {min(ratios):.2f} to {max(ratios):.2f} as long",
+        all(row.verdict == "unchanged" or row.reason.startswith("noisy") for row in rows),
+    )
+
+
+def machine_is_quiet(processes: Sequence[Process], median_calibration: float) -> Row:
+    """Check the condition for all other promises: few blocks were disturbed."""
+    reasons = [reason for process in processes for reason in process.disturbances(median_calibration)]
+    share = sum(reason is not None for reason in reasons) / len(reasons)
+    return Row(
+        "the machine is quiet",
+        f"≤ {MAX_NOISY_SHARE:.0%} of blocks disturbed",
+        f"{share:.1%} of {len(reasons):,}",
+        share <= MAX_NOISY_SHARE,
+    )
+
+
+def clock_is_fast(processes: Sequence[Process], repetitions: int) -> Row:
+    """Compare a clock reading with the shortest step; a timed step consists of `repetitions` plain ones."""
+    overhead = median(m.samples[0] for p in processes for m in p.measurements if m.metric == "clock_seconds")
+    shortest = min(min(m.samples) for p in processes for m in p.measurements if m.metric == "step_seconds")
+    step_seconds = shortest / repetitions
+    return Row(
+        "reading the clock is fast",
+        f"≤ {MAX_CLOCK_SHARE:.0%} of a step",
+        f"{overhead * 1e9:.0f} ns, {overhead / step_seconds:.2%} of {step_seconds * 1e6:.0f} µs",
+        overhead <= MAX_CLOCK_SHARE * step_seconds,
+    )
+
+
+def intervals_cover(generator: np.random.Generator) -> list[Row]:
+    """Count how often each 95% interval covers the true value, over samples of a known distribution."""
+
+    def normal(size: int) -> list[float]:
+        return generator.normal(10, 1, size).tolist()
+
+    def skewed(size: int) -> list[float]:
+        return generator.lognormal(0, 0.5, size).tolist()
+
+    def timings(size: int, scale: float) -> list[float]:
+        return (scale * generator.lognormal(0, 0.05, size)).tolist()
+
+    ninetieth = float(np.exp(0.5 * 1.2815515655446004))
+    cases = {
+        "a mean of 5": lambda: (interval_of_mean(normal(5)), 10.0),
+        "a median of 30, skewed": lambda: (interval_of_median(skewed(30)), 1.0),
+        "a 90th percentile of 1,000": lambda: (interval_of_quantile(skewed(1000), 0.9), ninetieth),
+        "a ratio of 6 and 6 processes": lambda: (ratio_interval(timings(6, 1.0), timings(6, 1.2)), 1.2),
+    }
+    rows = []
+    for name, simulate in cases.items():
+        covered = 0
+        for _ in range(SIMULATIONS):
+            (low, _, high), truth = simulate()
+            covered += low <= truth <= high
+        share = covered / SIMULATIONS
+        rows.append(
+            Row(
+                f"intervals cover: {name}",
+                f"≥ {MIN_COVERAGE:.0%} of {SIMULATIONS:,}",
+                f"{share:.1%}",
+                share >= MIN_COVERAGE,
+            )
+        )
+    return rows

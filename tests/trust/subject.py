@@ -1,0 +1,79 @@
+"""One fresh process: time a model that repeats its work, and print the measurements as JSON.
+
+    python -m tests.trust.subject REPETITIONS
+
+Repeating whole units of work plants an effect of exactly known size: 21 repetitions are 5% more than 20.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+
+import torch
+from torch import Tensor
+
+import arch
+import tasks
+from bench.plans.plan import Timing
+from bench.probes import latency, streaming
+from bench.probes.subject import Subject
+from bench.training.model import build_model
+from results import Case, Measurement, Protocol
+
+TASK, LENGTH = "first_last", 16
+TIMING = Timing(positions=(1, 256), steps=100, blocks=6, block_seconds=0.06, batch=8, streams=())
+CASE = Case(
+    arch="lstm:backend=reference",
+    task=TASK,
+    length=LENGTH,
+    depth=2,
+    width=32,
+    seed=0,
+    protocol=Protocol(steps=1, batch=TIMING.batch),
+)
+"""An LSTM in its reference implementation, so that no kernel must be compiled."""
+
+
+class RepeatingModel(arch.SequenceModel):
+    """A model that runs every step and every forward pass several times, each time from the given state."""
+
+    repetitions = 1
+
+    def step(self, x: Tensor, state: list[arch.State]) -> tuple[Tensor, list[arch.State]]:
+        for _ in range(self.repetitions - 1):
+            super().step(x, arch.copy_state(state))
+        return super().step(x, arch.copy_state(state))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(self.repetitions - 1):
+            super().forward(x)
+        return super().forward(x)
+
+
+def repeating_subject(repetitions: int) -> Subject:
+    """Build the model of the case so that it runs its work `repetitions` times."""
+    task = tasks.build(CASE.task)
+    model = build_model(CASE, task)
+    model.__class__ = RepeatingModel
+    model.repetitions = repetitions  # type: ignore[assignment]
+    return Subject(case=CASE, task=task, model=model)
+
+
+def measure(repetitions: int, timing: Timing = TIMING) -> list[Measurement]:
+    """Time forward passes and streamed steps with the probes of every run."""
+    subject, order = repeating_subject(repetitions), random.Random(0)
+    key = subject.case.key
+    measurements = latency.measure([subject], timing, order)[key] + streaming.measure([subject], timing, order)[key]
+    return [m for m in measurements if m.metric in ("forward_seconds", "step_seconds", "clock_seconds")]
+
+
+def main(arguments: list[str]) -> None:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    print(json.dumps([measurement.model_dump(mode="json") for measurement in measure(int(arguments[0]))]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
