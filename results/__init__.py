@@ -7,14 +7,14 @@ from results.frames import case_frame, cases, frame, load, sample_frame, samples
 from results.schema.base import Key, Strict, digest
 from results.schema.case import SOLVED_SHARE, Case, Protocol, solved_score
 from results.schema.claims import Against, Cases, Claim, Quantity
-from results.schema.metrics import METRICS, Metric
+from results.schema.metrics import METRICS, Metric, metrics_of
+from results.schema.probes import PROBES, TIMING_PROBES, Probe, ProbeInfo
 from results.schema.record import (
     SCHEMA_VERSION,
     Block,
     EvalPoint,
     Measurement,
     Model,
-    Probe,
     ProbeRun,
     Record,
     ReferenceScores,
@@ -59,9 +59,11 @@ __all__ = [
     "MAX_STEAL_SHARE",
     "MAX_WAITING_SHARE",
     "METRICS",
+    "PROBES",
     "SCHEMA_VERSION",
     "SLOW_CALIBRATION",
     "SOLVED_SHARE",
+    "TIMING_PROBES",
     "Against",
     "Block",
     "Case",
@@ -86,6 +88,7 @@ __all__ = [
     "Metric",
     "Model",
     "Probe",
+    "ProbeInfo",
     "ProbeRun",
     "Protocol",
     "Quantity",
@@ -128,6 +131,7 @@ __all__ = [
     "load_traces",
     "median_calibration",
     "merge",
+    "metrics_of",
     "sample_frame",
     "samples",
     "save_traces",

@@ -17,8 +17,8 @@ from bench.machine.denormals import flushes_denormals
 from bench.plugins.loader import install
 from bench.probes import roofline
 from bench.probes.consistency import consistency_failure
+from bench.probes.lookup import timing_probe
 from bench.probes.subject import Subject
-from bench.probes.table import timing_probe
 from bench.training.model import build_model
 from results import Case, Measurement, Probe, ProbeRun
 

@@ -12,11 +12,11 @@ import tasks
 from bench.executors.jobs import TrainingResult, TrainJob
 from bench.machine.memory import watch_memory
 from bench.plugins.loader import install
+from bench.probes.lookup import trained_model_probe
 from bench.probes.subject import ProbeResult, Subject, Weights
-from bench.probes.table import TIMING_PROBES, trained_model_probe
 from bench.training.loop import Report, train
 from bench.training.model import build_model
-from results import Model, Probe, ProbeRun, Record
+from results import TIMING_PROBES, Model, Probe, ProbeRun, Record
 
 
 def run_training_job(job: TrainJob, report: Report) -> TrainingResult:

@@ -8,10 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from bench.executors.jobs import Job, TrainJob
-from bench.probes.table import TIMING_PROBES
 from bench.progress.eta import TIMING, JobKind
 from bench.training.schedule import total_steps
-from results import Case, Probe, Record
+from results import TIMING_PROBES, Case, Probe, Record
 from results.specs import Spec
 
 CaseShape = tuple[str, str, int, int | None, int | None, int]

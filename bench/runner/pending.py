@@ -7,10 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.probes.table import TIMING_PROBES
 from bench.progress.estimates import DurationEstimator, training_kind
 from bench.progress.eta import TIMING, JobKind
-from results import Case, Probe, Record, RunFile
+from results import TIMING_PROBES, Case, Probe, Record, RunFile
 
 FAILED_STATUSES = ("crashed", "timeout", "out_of_memory")
 """Statuses of records whose cases are trained again when a run is resumed."""

@@ -17,7 +17,6 @@ from bench.executors.base import Executor
 from bench.executors.local import LocalExecutor
 from bench.machine.lock import reason_unlocked
 from bench.machine.provenance import code_digest
-from bench.probes.table import TIMING_PROBES
 from bench.progress.display import Progress, format_duration
 from bench.progress.estimates import DurationEstimator
 from bench.progress.eta import EtaEstimator
@@ -25,7 +24,7 @@ from bench.runner.execution import Execution, check_run_exists, has_weights
 from bench.runner.pending import Pending
 from bench.runner.request import Request
 from bench.runner.resume import find_resumable_run, new_run_file, now, reason_not_resumed, run_lock
-from results import Record, Run, RunFile, Store, StoreError
+from results import TIMING_PROBES, Record, Run, RunFile, Store, StoreError
 
 if TYPE_CHECKING:
     from bench.executors.dask_cluster import DaskExecutor

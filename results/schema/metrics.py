@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Literal
 
+from results.schema.probes import Probe
+
 ComparedAs = Literal["score", "timing", "size"]
 """Scores are compared per seed, timings per fresh process. Sizes are exact, so any growth counts."""
 
@@ -25,8 +27,8 @@ class Metric:
     """How `carousel compare` treats the metric; None if it is not compared."""
     family: str | None = None
     """Name under which `--fail-on` selects the metric together with others; None if only its own name selects it."""
-    probe: Literal["accuracy", "latency", "streaming"] | None = None
-    """Probe that measures a compared metric: the metric may be missing if the probe was not requested."""
+    probe: Probe | None = None
+    """Probe that measures the metric. None if every training or timing job measures it."""
     short_title: str | None = None
     """Title in the rows of a comparison; `title` if None."""
 
@@ -50,8 +52,8 @@ METRICS: dict[str, Metric] = {
         family="accuracy",
         probe="accuracy",
     ),
-    "cross_entropy": Metric(title="cross-entropy", unit="nats", better="lower", kind="loss"),
-    "mse": Metric(title="mean squared error", unit="", better="lower", kind="loss"),
+    "cross_entropy": Metric(title="cross-entropy", unit="nats", better="lower", kind="loss", probe="accuracy"),
+    "mse": Metric(title="mean squared error", unit="", better="lower", kind="loss", probe="accuracy"),
     "forward_seconds": Metric(
         title="forward pass",
         unit="s",
@@ -73,7 +75,7 @@ METRICS: dict[str, Metric] = {
         short_title="train",
     ),
     # Not compared: there is one sample per process, and most of it is compilation.
-    "first_call_seconds": Metric(title="first forward pass", unit="s", better="lower", kind="timing"),
+    "first_call_seconds": Metric(title="first forward pass", unit="s", better="lower", kind="timing", probe="latency"),
     "step_seconds": Metric(
         title="streamed step",
         unit="s",
@@ -84,8 +86,10 @@ METRICS: dict[str, Metric] = {
         probe="streaming",
         short_title="step",
     ),
-    "stream_step_seconds": Metric(title="step of all streams together", unit="s", better="lower", kind="timing"),
-    "clock_seconds": Metric(title="clock reading", unit="s", better="lower", kind="timing"),
+    "stream_step_seconds": Metric(
+        title="step of all streams together", unit="s", better="lower", kind="timing", probe="streaming"
+    ),
+    "clock_seconds": Metric(title="clock reading", unit="s", better="lower", kind="timing", probe="streaming"),
     "state_bytes": Metric(
         title="state",
         unit="B",
@@ -97,29 +101,41 @@ METRICS: dict[str, Metric] = {
     ),
     "training_peak_bytes": Metric(title="peak memory while training", unit="B", better="lower", kind="memory"),
     "training_added_bytes": Metric(title="memory that training added", unit="B", better="lower", kind="memory"),
-    "streaming_peak_bytes": Metric(title="peak memory while streaming", unit="B", better="lower", kind="memory"),
-    "streaming_added_bytes": Metric(title="memory that streaming added", unit="B", better="lower", kind="memory"),
+    "streaming_peak_bytes": Metric(
+        title="peak memory while streaming", unit="B", better="lower", kind="memory", probe="streaming"
+    ),
+    "streaming_added_bytes": Metric(
+        title="memory that streaming added", unit="B", better="lower", kind="memory", probe="streaming"
+    ),
     "forward_flops": Metric(title="forward pass", unit="FLOP", better="lower", kind="size"),
     "train_step_flops": Metric(title="training step", unit="FLOP", better="lower", kind="size"),
     "step_flops": Metric(title="streamed step", unit="FLOP", better="lower", kind="size"),
     "step_bytes": Metric(title="moved by a streamed step", unit="B", better="lower", kind="size"),
     "matmul_flops_per_second": Metric(title="matrix product", unit="FLOP/s", better="higher", kind="limit"),
     "read_bytes_per_second": Metric(title="read bandwidth", unit="B/s", better="higher", kind="limit"),
-    "memory_trace": Metric(title="x_1 decoded from the state", unit="R²", better="higher", kind="trace"),
-    "gradient_trace": Metric(title="gradient at the input", unit="norm", better="higher", kind="trace"),
+    "memory_trace": Metric(title="x_1 decoded from the state", unit="R²", better="higher", kind="trace", probe="gates"),
+    "gradient_trace": Metric(title="gradient at the input", unit="norm", better="higher", kind="trace", probe="gates"),
     "initial_gradient_trace": Metric(
-        title="gradient at the input before training", unit="norm", better="higher", kind="trace"
+        title="gradient at the input before training", unit="norm", better="higher", kind="trace", probe="gates"
     ),
-    "forget_share": Metric(title="forget gates in 0.8–1.0", unit="share", better="higher", kind="trace"),
-    "retention": Metric(title="retention to the last step", unit="share", better="higher", kind="trace"),
-    "half_life_steps": Metric(title="half-life of memory", unit="steps", better="higher", kind="trace"),
-    "hold_histogram": Metric(title="hold gates in this part of 0–1", unit="share", better="higher", kind="trace"),
-    "write_gate": Metric(title="write gate", unit="mean activation", better="higher", kind="trace"),
-    "hold_gate": Metric(title="hold gate", unit="mean activation", better="higher", kind="trace"),
-    "read_gate": Metric(title="read gate", unit="mean activation", better="higher", kind="trace"),
-    "write_contrast": Metric(title="write gate, first against middle steps", unit="", better="higher", kind="trace"),
-    "hold_contrast": Metric(title="hold gate, middle against first step", unit="", better="higher", kind="trace"),
-    "read_contrast": Metric(title="read gate, last against middle steps", unit="", better="higher", kind="trace"),
+    "forget_share": Metric(title="forget gates in 0.8–1.0", unit="share", better="higher", kind="trace", probe="gates"),
+    "retention": Metric(title="retention to the last step", unit="share", better="higher", kind="trace", probe="gates"),
+    "half_life_steps": Metric(title="half-life of memory", unit="steps", better="higher", kind="trace", probe="gates"),
+    "hold_histogram": Metric(
+        title="hold gates in this part of 0–1", unit="share", better="higher", kind="trace", probe="gates"
+    ),
+    "write_gate": Metric(title="write gate", unit="mean activation", better="higher", kind="trace", probe="gates"),
+    "hold_gate": Metric(title="hold gate", unit="mean activation", better="higher", kind="trace", probe="gates"),
+    "read_gate": Metric(title="read gate", unit="mean activation", better="higher", kind="trace", probe="gates"),
+    "write_contrast": Metric(
+        title="write gate, first against middle steps", unit="", better="higher", kind="trace", probe="gates"
+    ),
+    "hold_contrast": Metric(
+        title="hold gate, middle against first step", unit="", better="higher", kind="trace", probe="gates"
+    ),
+    "read_contrast": Metric(
+        title="read gate, last against middle steps", unit="", better="higher", kind="trace", probe="gates"
+    ),
 }
 """Metrics by name. Tasks may record additional losses under other names.
 
@@ -134,6 +150,11 @@ Each measurement also has a location:
 - gates: a `layer`, counted from 0
 - histograms: `from_percent`, the lower edge of the bin
 """
+
+
+def metrics_of(probe: Probe) -> frozenset[str]:
+    """Return the names of all metrics that a probe can yield."""
+    return frozenset(name for name, metric in METRICS.items() if metric.probe == probe)
 
 
 def central_value(metric: str, samples: Sequence[float]) -> float:

@@ -12,11 +12,11 @@ from pydantic import FailFast, Field
 
 from results.schema.base import Count, Key, Name, RelativePath, Size, Strict, Text
 from results.schema.case import Case
+from results.schema.probes import Probe
 
 SCHEMA_VERSION = 3
 
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
-Probe = Literal["accuracy", "latency", "streaming", "gates"]
 Share = Annotated[float, Field(ge=0)]
 FAIL_FAST = FailFast()
 """Validation of a list stops at its first wrong element, since a million error messages would fill the memory."""

@@ -9,7 +9,8 @@ from pydantic import Field
 from results.schema.base import Count, Key, Name, Size, Strict, Text
 from results.schema.case import Case
 from results.schema.claims import Claim
-from results.schema.record import FAIL_FAST, Probe
+from results.schema.probes import Probe
+from results.schema.record import FAIL_FAST
 
 
 class Environment(Strict):
