@@ -44,7 +44,7 @@ class CopyMemory(Task):
     `symbols`     number of symbols to repeat.
     `alphabet`    number of different symbols.
     `delimiter`   shown `once` before the scored steps, or `throughout` them as well.
-    `supervised`  the steps that enter the training loss: the `asked` ones, which are scored, or `all` of them,
+    `supervised`  the steps that enter the training loss: the `scored` ones, or `all` of them,
                   blanks included, as published.
     """
 
@@ -59,7 +59,7 @@ class CopyMemory(Task):
     symbols: int = 10
     alphabet: int = 8
     delimiter: Literal["once", "throughout"] = "once"
-    supervised: Literal["asked", "all"] = "asked"
+    supervised: Literal["scored", "all"] = "scored"
 
     def __post_init__(self) -> None:
         if self.symbols < 1 or self.alphabet < 2:
@@ -111,7 +111,7 @@ class CopyMemory(Task):
         return float(self.alphabet) ** -self.symbols
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        if self.supervised == "asked":
+        if self.supervised == "scored":
             return super().loss(outputs, batch)
         return functional.cross_entropy(outputs.flatten(0, 1), batch.targets.flatten())
 

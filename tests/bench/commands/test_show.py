@@ -54,7 +54,7 @@ class TestList:
         (run.folder / "run.json").write_bytes(b"half")
         (row,) = json.loads(carousel("list", "runs", "--json").out)
         assert row["name"] == run.id
-        assert "damaged" in row["state"]
+        assert "corrupt" in row["state"]
 
     def test_glob_selects_names(self, carousel: Carousel) -> None:
         assert [row["name"] for row in json.loads(carousel("list", "archs", "l[s]*", "--json").out)] == ["lstm"]
