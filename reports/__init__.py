@@ -9,8 +9,8 @@ from reports.export.leaderboard import as_csv, as_latex, as_markdown
 from reports.export.samples import MissingLibrary, samples_as_csv, samples_as_parquet, timings_as_pytest_benchmark
 from reports.export.terminal import render_terminal
 from reports.figures.accuracy import accuracy_against_length
-from reports.figures.canvas import Figure
 from reports.figures.cost import accuracy_against_cost
+from reports.figures.drawing.canvas import Figure
 from reports.figures.export import write_figures
 from reports.figures.model_internals import case_figures, shown_cases, write_case_figures
 from reports.figures.streaming import streaming_cost

@@ -7,9 +7,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, group_cases
-from reports.figures.alternative_text import extreme, name_all
-from reports.figures.axes import SCORE_LABEL, grid, interval_bar, reference_lines, score_axis
-from reports.figures.canvas import (
+from reports.figures.drawing.alternative_text import extreme, name_all
+from reports.figures.drawing.axes import SCORE_LABEL, grid, interval_bar, reference_lines, score_axis
+from reports.figures.drawing.canvas import (
     PALE,
     Figure,
     PlotStyle,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.step_costs import step_costs_by_arch
-from reports.figures.alternative_text import name_all
-from reports.figures.axes import SCORE_TICKS, interval_bar, score_axis, time_axis
-from reports.figures.canvas import (
+from reports.figures.drawing.alternative_text import name_all
+from reports.figures.drawing.axes import SCORE_TICKS, interval_bar, score_axis, time_axis
+from reports.figures.drawing.canvas import (
     INK,
     PALE,
     Figure,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, group_cases
 from reports.analysis.step_costs import StepCost, step_costs
-from reports.figures.alternative_text import extreme, name_all
-from reports.figures.axes import SCORE_LABEL, grid, interval_bar, reference_lines, score_axis, time_axis
-from reports.figures.canvas import Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
+from reports.figures.drawing.alternative_text import extreme, name_all
+from reports.figures.drawing.axes import SCORE_LABEL, grid, interval_bar, reference_lines, score_axis, time_axis
+from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
 from reports.format import numbers
 from results import Record, RunFile, interval_of_mean
 

@@ -7,8 +7,8 @@ from math import ceil
 import numpy as np
 
 from reports.analysis.traces import slug
-from reports.figures.axes import WIDTH
-from reports.figures.canvas import INK, PALE, Figure, empty_figure, figure_style, finish_figure
+from reports.figures.drawing.axes import WIDTH
+from reports.figures.drawing.canvas import INK, PALE, Figure, empty_figure, figure_style, finish_figure
 from reports.format.numbers import plural
 from results import Traces
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reports.analysis.groups import Group
 from reports.figures.accuracy import accuracy_against_length_figure
-from reports.figures.canvas import Figure
+from reports.figures.drawing.canvas import Figure
 from reports.figures.memory_share import memory_share_against_length_figure
 from reports.figures.scores import score_by_architecture_figure
 

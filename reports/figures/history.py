@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
-from reports.figures.canvas import INK, PALE, Figure, empty_figure, figure_style, finish_figure
+from reports.figures.drawing.canvas import INK, PALE, Figure, empty_figure, figure_style, finish_figure
 from reports.format import numbers
 from reports.text.history import change_in_words, is_timing
 from results import FALSE_ALARMS, METRICS, Series

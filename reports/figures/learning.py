@@ -12,9 +12,9 @@ import numpy as np
 from reports.analysis.groups import Group
 from reports.analysis.memory_share import no_memory_score
 from reports.analysis.traces import slug
-from reports.figures.alternative_text import name_all
-from reports.figures.axes import WIDTH, score_axis
-from reports.figures.canvas import INK, Dash, Figure, empty_figure, figure_style, finish_figure
+from reports.figures.drawing.alternative_text import name_all
+from reports.figures.drawing.axes import WIDTH, score_axis
+from reports.figures.drawing.canvas import INK, Dash, Figure, empty_figure, figure_style, finish_figure
 from reports.format import numbers
 from results import Case, Training, epoch_of
 

@@ -10,9 +10,9 @@ from reports.analysis.groups import Group, archs_of
 from reports.analysis.memory_share import memory_share, shared_settings
 from reports.analysis.overview import OverviewRow, overview_rows
 from reports.analysis.ranking import Estimate
-from reports.figures.alternative_text import extreme, name_all
-from reports.figures.axes import interval_bar, score_axis, time_axis
-from reports.figures.canvas import (
+from reports.figures.drawing.alternative_text import extreme, name_all
+from reports.figures.drawing.axes import interval_bar, score_axis, time_axis
+from reports.figures.drawing.canvas import (
     PALE,
     Figure,
     PlotStyle,

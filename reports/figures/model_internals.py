@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reports.analysis.groups import Group, Seed, group_cases
 from reports.analysis.traces import settings_of, single_seed_group, slug
-from reports.figures.canvas import Figure, Form
+from reports.figures.drawing.canvas import Figure, Form
 from reports.figures.gates import attention_figure, gates_figure
 from reports.figures.learning import learning_figure
 from reports.figures.overfitting import alternative_trainings, overfitting_figure

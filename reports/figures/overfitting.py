@@ -10,9 +10,9 @@ import numpy as np
 
 from reports.analysis.groups import Group
 from reports.analysis.traces import settings_of, slug
-from reports.figures.alternative_text import extreme
-from reports.figures.axes import SCORE_LABEL, WIDTH
-from reports.figures.canvas import INK, Dash, Figure, empty_figure, figure_style, finish_figure
+from reports.figures.drawing.alternative_text import extreme
+from reports.figures.drawing.axes import SCORE_LABEL, WIDTH
+from reports.figures.drawing.canvas import INK, Dash, Figure, empty_figure, figure_style, finish_figure
 from reports.format import numbers
 from results import Case
 

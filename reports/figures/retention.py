@@ -10,9 +10,9 @@ import numpy as np
 
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.traces import layers, metric_trace, slug, units
-from reports.figures.alternative_text import extreme, name_all
-from reports.figures.axes import WIDTH, decades_axis
-from reports.figures.canvas import (
+from reports.figures.drawing.alternative_text import extreme, name_all
+from reports.figures.drawing.axes import WIDTH, decades_axis
+from reports.figures.drawing.canvas import (
     INK,
     PALE,
     Figure,

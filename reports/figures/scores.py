@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.memory_share import no_memory_score
-from reports.figures.alternative_text import extreme, name_all
-from reports.figures.axes import SCORE_LABEL
-from reports.figures.canvas import INK, Figure, PlotStyle, empty_figure, figure_style, finish_figure, plot_styles
+from reports.figures.drawing.alternative_text import extreme, name_all
+from reports.figures.drawing.axes import SCORE_LABEL
+from reports.figures.drawing.canvas import (
+    INK,
+    Figure,
+    PlotStyle,
+    empty_figure,
+    figure_style,
+    finish_figure,
+    plot_styles,
+)
 from reports.format import numbers
 from results import ReferenceScores, interval_of_mean
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, group_cases
 from reports.analysis.step_costs import StepCost, step_costs_by_arch
-from reports.figures.alternative_text import extreme, name_all
-from reports.figures.axes import time_axis
-from reports.figures.canvas import (
+from reports.figures.drawing.alternative_text import extreme, name_all
+from reports.figures.drawing.axes import time_axis
+from reports.figures.drawing.canvas import (
     Figure,
     PlotStyle,
     empty_figure,

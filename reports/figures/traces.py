@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.traces import Trace, metric_trace, settings_of
-from reports.figures.alternative_text import extreme, name_all
-from reports.figures.axes import WIDTH, decades_axis
-from reports.figures.canvas import (
+from reports.figures.drawing.alternative_text import extreme, name_all
+from reports.figures.drawing.axes import WIDTH, decades_axis
+from reports.figures.drawing.canvas import (
     INK,
     Figure,
     PlotStyle,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports.analysis.groups import Group, archs_of, group_cases
-from reports.figures.alternative_text import name_all
-from reports.figures.axes import grid, reference_lines, score_axis
-from reports.figures.canvas import Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
+from reports.figures.drawing.alternative_text import name_all
+from reports.figures.drawing.axes import grid, reference_lines, score_axis
+from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
 from reports.format import numbers
 from results import Record, RunFile, Training
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.analysis.roofline import percent
-from reports.figures.axes import WIDTH
-from reports.figures.canvas import Figure
+from reports.figures.drawing.axes import WIDTH
+from reports.figures.drawing.canvas import Figure
 from reports.format import numbers
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from reports.analysis.groups import Group, group_cases
 from reports.analysis.health import Health, health
 from reports.analysis.overview import OverviewRow, overview_rows
 from reports.analysis.step_costs import StepCost, step_costs_by_arch
-from reports.figures.canvas import Figure
+from reports.figures.drawing.canvas import Figure
 from reports.figures.headline import headline_figures
 from reports.figures.overfitting import alternative_trainings
 from reports.text.baseline import Baseline, BaselineComparison, compare_with_baseline

@@ -21,8 +21,8 @@ from reports.analysis.roofline import EXPLANATION as LIMIT_EXPLANATION
 from reports.analysis.roofline import shares_of
 from reports.analysis.throughput import Throughput, throughputs
 from reports.figures.baseline import baseline_scores_figure, baseline_step_costs_figure
-from reports.figures.canvas import Figure
 from reports.figures.cost import accuracy_against_cost_figure
+from reports.figures.drawing.canvas import Figure
 from reports.figures.headline import MAX_PANELS, MAX_SHOWN, few_panels
 from reports.figures.memory_share import memory_share_against_cost_figure
 from reports.figures.model_internals import model_internals_figures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.figures.alternative_text import extreme, name_all
+from reports.figures.drawing.alternative_text import extreme, name_all
 
 A, B = {"gru": 0.9, "rnn": 0.5}, {"gru": 0.4, "rnn": 0.8}
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as MplFigure
 import reports
 from reports.analysis.groups import group_cases
 from reports.figures import retention
-from reports.figures.canvas import PNG_DOTS_PER_INCH, Figure, finish_figure
+from reports.figures.drawing.canvas import PNG_DOTS_PER_INCH, Figure, finish_figure
 from reports.figures.gates import gates_figure
 from results import Record, Traces
 from tests.reports import inner

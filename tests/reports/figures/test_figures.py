@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as MplFigure
 
 import reports
-from reports.figures.axes import interval_bar, time_axis
-from reports.figures.canvas import Figure, plot_styles
+from reports.figures.drawing.axes import interval_bar, time_axis
+from reports.figures.drawing.canvas import Figure, plot_styles
 from reports.figures.training import mean_curve
 from results import Record, RunFile, interval_of_mean
 from tests.reports import synthetic

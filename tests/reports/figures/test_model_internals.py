@@ -13,7 +13,7 @@ import pytest
 import reports
 from reports.analysis.groups import group_cases
 from reports.analysis.traces import metric_trace
-from reports.figures.canvas import Figure
+from reports.figures.drawing.canvas import Figure
 from reports.figures.model_internals import model_internals_figures
 from reports.figures.overfitting import alternative_trainings
 from reports.figures.traces import SIGN_ALONE, memory_trace_figure

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as MplFigure
 
 from reports.analysis.groups import group_cases
 from reports.figures import overfitting
-from reports.figures.canvas import Figure, finish_figure
+from reports.figures.drawing.canvas import Figure, finish_figure
 from reports.figures.overfitting import COLOURS, overfitting_figure
 from results import Record
 from tests.reports import inner

@@ -7,7 +7,7 @@ from math import ceil, floor, isfinite, log10
 from typing import TYPE_CHECKING, Literal
 
 from reports.analysis.groups import Group
-from reports.figures.canvas import INK, empty_figure, line_labels
+from reports.figures.drawing.canvas import INK, empty_figure, line_labels
 from reports.format import numbers
 from reports.format.numbers import short_score
 from results import Interval

@@ -1,0 +1,1 @@
+"""What all figures share: canvas, styles, axes, alternative texts."""
