@@ -1,6 +1,7 @@
 """LSTM: an additive memory cell with gates for writing, forgetting and reading.
 
-Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000 and without peepholes.
+The source is Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000. There are no
+peepholes.
 
     i  = σ(W_i x + U_i h + b_i)           (1)  input gate
     f  = σ(W_f x + U_f h + b_f)           (2)  forget gate
@@ -33,7 +34,7 @@ from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class LSTMState(NamedTuple):
-    """The last output h and the cell c."""
+    """The state of an LSTM layer: the last output h and the cell c."""
 
     h_BH: Tensor
     c_BH: Tensor
@@ -45,7 +46,7 @@ class LSTM(RecurrentLayer):
     Args:
         inputs: Input width D.
         width: Output width H.
-        forget_bias: Number added to the forget gate's argument (Gers et al. 2000; Jozefowicz et al. 2015 recommend 1).
+        forget_bias: Number added to the forget gate's pre-activation (Gers et al. 2000). Jozefowicz et al. 2015 use 1.
             With `bias=True` it is added to the initial value of b_f. Otherwise it stays constant.
         bias: Whether to learn b. `False` omits it.
         init: Initialisation of the weights: `default` or `orthogonal` (see `arch.core.initialisation`).

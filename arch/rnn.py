@@ -1,7 +1,7 @@
 """RNN: the plain recurrent network, whose only memory is its last output.
 
-Elman 1990, "Finding structure in time". With `nonlinearity=relu,init=identity` it is the IRNN of Le, Jaitly & Hinton
-2015.
+The source is Elman 1990, "Finding structure in time". The options `nonlinearity=relu,init=identity` give the IRNN of
+Le, Jaitly & Hinton 2015.
 
     h' = φ(W x + U h + b)                 (1)  φ is tanh or relu
 
@@ -27,7 +27,7 @@ from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class RNNState(NamedTuple):
-    """The last output h."""
+    """The state of an RNN layer: the last output h."""
 
     h_BH: Tensor
 

@@ -109,7 +109,10 @@ class Transformer(Layer):
 
     @classmethod
     def stack(cls, inputs: int, width: int, depth: int, **options: Any) -> list[Self]:
-        """Return `depth` blocks. The first adds sinusoidal or learned positions, and the last ends with a norm."""
+        """Return `depth` blocks. The last one ends with a norm.
+
+        If positions are sinusoidal or learned, the first block adds them to its input.
+        """
         layers = super().stack(inputs, width, depth, **options)
         first, last = layers[0], layers[-1]
         first.adds_positions = first.positions in ("sinusoidal", "learned")
@@ -158,7 +161,7 @@ class Transformer(Layer):
         return self._finish(x_BTD, attended_BTD, fused), state
 
     def _finish(self, x_BTD: Tensor, attended_BTD: Tensor, fused: bool) -> Tensor:
-        """Apply equations (1) and (2) to the result of attention."""
+        """Apply equations (1) and (2) to the result of attention, and the final norm if the block has one."""
 
         def reference(x_BTD: Tensor, attended_BTD: Tensor, *_: Tensor) -> tuple[Tensor]:
             y_BTD = x_BTD + self.W_o(attended_BTD)  # (1)
@@ -174,7 +177,10 @@ class Transformer(Layer):
         return mlp.finish(reference, x_BTD, attended_BTD, *weights)
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
-        """Return which implementation `scan` uses. Raises `ValueError` if `backend=fused` is set but cannot run."""
+        """Return which implementation `scan` uses.
+
+        Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
+        """
         if self.backend == "reference":
             return "reference"
         obstacle = obstacle_to_kernels([x_BTD, *self.parameters()])
@@ -201,8 +207,9 @@ class Transformer(Layer):
     def _bind(self, cache: Cache, batch: int) -> tuple[tuple[int, ...], Cache] | None:
         """Prepare the cache for one step of the kernel. See `StreamingSpec.bind`.
 
-        The kernel receives the addresses of the keys, the values and the rotary factors, then the number of slots, the
-        number of cached steps, the first slot to read, and the address of the added positions.
+        The kernel receives, in this order: the addresses of the keys, the values and the rotary factors; the number of
+        slots; the number of cached steps; the first slot to read; the address of the added positions. The address of
+        rotary factors or added positions is 0 if the block has none.
         """
         for part in (cache.keys_BNSK, cache.values_BNSK):
             if part.dtype is not torch.float32 or part.requires_grad or not part.is_contiguous() or not part.is_cpu:
@@ -260,7 +267,10 @@ class Transformer(Layer):
     def _attend(
         self, q_BNTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor, cache: Cache, fused: bool
     ) -> tuple[Tensor, Cache]:
-        """Apply equation (3) to a chunk of steps, and append their keys and values to the cache."""
+        """Return the result of equation (3) for a chunk of steps, (B, T, D), and the cache with these steps.
+
+        `fused` allows the compiled kernel.
+        """
         T = q_BNTK.shape[2]
         is_plain_causal = self.positions != "alibi" and (self.window is None or self.window >= T)
         if fused and is_plain_causal and T > 1 and cache.length == 0:
@@ -296,12 +306,12 @@ class Transformer(Layer):
         return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, attn_mask=bias)
 
     def _rotary(self, start: int, steps: int, like: Tensor) -> Tensor:
-        """Return the rotary factors (T, K/2) of some steps, from a cached table that grows by doubling."""
+        """Return the rotary factors (T, K/2) of `steps` steps from `start` on. Their cached table grows by doubling."""
         pairs = self.width // self.heads // 2
         table_SJ, dtype = self.rotary_SJ, like.dtype.to_complex()
         known = 0 if table_SJ is None or (table_SJ.dtype, table_SJ.device) != (dtype, like.device) else len(table_SJ)
         if table_SJ is None or known < start + steps:
-            with torch.inference_mode(False):  # training may use a table that an evaluation made
+            with torch.inference_mode(False):  # training may use a table made in inference mode
                 table_SJ = rotary_table(_power_of_two(start + steps), pairs, like.device).to(dtype)
             self.rotary_SJ = table_SJ
         return table_SJ[start : start + steps]
@@ -340,13 +350,13 @@ def _append(cache: Cache, k_BNTK: Tensor, v_BNTK: Tensor, window: int | None) ->
 
 
 def _own_memory(tensor: Tensor) -> Tensor:
-    """Return the tensor, cloned if it is not contiguous or shares its storage."""
+    """Return the tensor, or a contiguous clone if the tensor is not contiguous or is only a part of its storage."""
     alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
     return tensor if alone else tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _reserve(cache: Cache, T: int, window: int | None) -> Cache:
-    """Return the cache with at least T free slots. If it must grow, steps outside the window are dropped."""
+    """Return a cache with at least T free slots. If the cache must grow, steps outside the window are dropped."""
     keys_BNSK, values_BNSK, length, position = cache
     if length + T <= keys_BNSK.shape[2]:
         return cache
@@ -360,12 +370,12 @@ def _reserve(cache: Cache, T: int, window: int | None) -> Cache:
 
 
 def _steps_to_keep(length: int, window: int | None) -> int:
-    """Return how many of the cached steps the next step still reads."""
+    """Return the number of cached steps that the next step still reads."""
     return length if window is None else min(length, window - 1)
 
 
 def _trim(cache: Cache, window: int | None) -> Cache:
-    """Return a copy of the cache without the steps outside the window, or the cache itself if there are none."""
+    """Return the cache without the steps that no later step reads. The result is a copy if there are such steps."""
     if window is None or cache.length < window:
         return cache
     keys_BNSK, values_BNSK = (

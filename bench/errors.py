@@ -8,7 +8,7 @@ OK, REGRESSED, USAGE, FAILED, NOT_COMPARABLE, NOTHING_SELECTED, INTERRUPTED = 0,
 
 
 class UsageError(ValueError):
-    """A mistake in what the user passed. The message says what is wrong and what to do."""
+    """A mistake in the user's input. The message says what is wrong and what to do."""
 
     exit_code: ClassVar[int] = USAGE
 

@@ -18,10 +18,11 @@ INTRODUCTION = """\
 
 <!-- Written by docs/write_tasks.py from the docstrings in tasks/; edit those, then run it again. -->
 
-`length` is the number of time steps fed to the model; each task derives its delays from it. The *score* is the share of
-scored positions with a correct answer. *Chance* is the best score without reading the input. The *memoryless baseline*
-is the best score from the present step alone; it is given only if it exceeds chance. [method.md](method.md) describes
-how models are trained and tested, and [the README](../README.md) how to add a task in one file.
+`length` is the number of time steps that the model reads; each task derives its delays from it. The *score* is the
+share of scored positions with a correct answer. *Chance* is the score of the best answer that does not read the input.
+The *memoryless baseline* is the score of the best answer from the current input alone; it is given only if it exceeds
+chance. [method.md](method.md) describes how models are trained and tested, and [the README](../README.md) how to add a
+task in one file.
 
 A task spec is a name with optional parameters, such as `recall:pairs=4,vocabulary=32`. A preset sets the parameters of
 a published protocol, as in `copy_memory:preset=urnn`. `carousel show-task NAME` prints one sequence.

@@ -19,7 +19,7 @@ LENGTH, BATCH, LEARNING_RATE = 12, 32, 1e-2
 
 
 def train(task: tasks.Task, model: arch.SequenceModel, steps: int) -> None:
-    """Train on fresh sequences. `carousel run` does more, see docs/method.md."""
+    """Train a model on new sequences at each step. docs/method.md describes how `carousel run` trains."""
     generator = tasks.generator(0, "train")
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
     for _ in range(steps):
@@ -31,7 +31,7 @@ def train(task: tasks.Task, model: arch.SequenceModel, steps: int) -> None:
 
 
 def score(task: tasks.Task, model: arch.SequenceModel, sequences: int = 512) -> float:
-    """Return the accuracy on test sequences."""
+    """Return the share of test sequences with a correct answer."""
     batch = task.sample(tasks.generator(0, "test"), sequences, LENGTH, "test")
     with torch.inference_mode():
         return task.score(task.answer(model(batch.inputs)), batch)
@@ -50,14 +50,14 @@ def stream(task: tasks.Task, model: arch.SequenceModel) -> list[int]:
 
 
 def show(run: Path) -> None:
-    """Print the mean accuracy of each architecture and task of a stored run, over its seeds."""
+    """Print the mean accuracy over seeds, for each task, architecture and length of a stored run."""
     frame = results.load(run)
     scores = frame[frame["metric"] == "accuracy"]
     print(scores.groupby(["task", "arch", "at_length"])["median"].mean().to_string())
 
 
 def main(runs: list[str], steps: int = 300) -> None:
-    """Train a GRU to compare the first step with the last, then show the given runs."""
+    """Train, test and stream a GRU on the task `first_last`, then show the given runs."""
     task = tasks.build("first_last:rule=sum")
     print(tasks.describe(task, LENGTH), end="\n\n")
     model = arch.build("gru:init=orthogonal", channels=1, outputs=2, params=2_000, depth=1, seed=0)

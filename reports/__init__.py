@@ -1,4 +1,4 @@
-"""Reports: tables, figures and the page, all pure functions of a run and its records."""
+"""Tables, figures and the page of a run, computed only from stored results."""
 
 from reports.analysis.groups import short_names
 from reports.analysis.health import Health, Problem

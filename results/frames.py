@@ -23,9 +23,9 @@ SAMPLE_COLUMNS = ("run", "key", "metric", "process", "block", "sample", "value",
 def load(path: str | Path) -> pandas.DataFrame:
     """Load a run as a table with one row per measurement.
 
-    `path` is the folder of a run, or `<store>/latest`. The columns are the identity of the case, the metric, its
-    location (`at_length`, `at_position` and others), the samples, their number and their median. Raises `StoreError` if
-    there is no such run. Damaged records are omitted with a warning.
+    `path` is the folder of a run, or `<store>/latest`. Each row has the case with its status and parameter count, the
+    metric and its location (`at_length`, `at_position` and others). Each row also has the samples with their number and
+    median. Raises `StoreError` if there is no such run. Damaged records are omitted with a warning.
 
     >>> import results
     >>> frame = results.load("carousel-runs/latest")
@@ -41,9 +41,14 @@ def load(path: str | Path) -> pandas.DataFrame:
 def samples(path: str | Path) -> pandas.DataFrame:
     """Load a run as a table with one row per sample.
 
-    `path` is the folder of a run, or `<store>/latest`. The columns are the run with its code and environment, the case
-    with every field of its protocol, the metric and its location, the process and block, and the index, value and unit
-    of the sample. Raises `StoreError` if there is no such run. Damaged records are omitted with a warning.
+    `path` is the folder of a run, or `<store>/latest`. Raises `StoreError` if there is no such run. Damaged records are
+    omitted with a warning. The columns are, in groups:
+
+    - the run, its code and its environment
+    - the case and every field of its protocol
+    - the metric, its unit and its location
+    - the process and the block that measured the sample
+    - the index and the value of the sample
 
     >>> import results
     >>> steps = results.samples("carousel-runs/latest").query("metric == 'step_seconds'")
@@ -60,10 +65,10 @@ def samples(path: str | Path) -> pandas.DataFrame:
 def cases(path: str | Path) -> pandas.DataFrame:
     """Load a run as a table with one row per case.
 
-    `path` is the folder of a run, or `<store>/latest`. The columns are the identity of the case, its status and reason,
-    its training, and one column per metric and location, with the median of a timing or the mean of any other metric. A
-    planned case without a record has the status `missing`. Raises `StoreError` if there is no such run. Damaged records
-    are omitted with a warning.
+    `path` is the folder of a run, or `<store>/latest`. The columns are the case, its status with the reason, and a
+    summary of its training. In addition, there is one column per metric and location. This column contains the
+    median of a timing, or the mean of any other metric. A planned case without a record has the status `missing`.
+    Raises `StoreError` if there is no such run. Damaged records are omitted with a warning.
 
     >>> import results
     >>> table = results.cases("carousel-runs/latest")
@@ -209,7 +214,10 @@ def _plain(value: Any) -> Any:
 
 
 def _blocks_of(measurement: Measurement) -> list[tuple[int | None, Block | None]]:
-    """Return the index and block of each sample. Samples are distributed over the blocks evenly and in order."""
+    """Return the index and block of each sample; both are None without blocks.
+
+    Samples are distributed over the blocks evenly and in order.
+    """
     count, blocks = len(measurement.samples), measurement.blocks
     if not blocks:
         return [(None, None)] * count
@@ -221,7 +229,10 @@ def _names(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _column(values: Sequence[Any]) -> Any:
-    """Return the values of a column. Integers stay integers if some are missing; those beyond 64 bits become text."""
+    """Return the values of a column.
+
+    Integers stay integers even if some values are missing. If any integer needs more than 64 bits, all become text.
+    """
     import pandas
 
     known = [value for value in values if value is not None]

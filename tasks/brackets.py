@@ -1,17 +1,19 @@
-"""brackets: is every bracket closed, and none before it is opened?
+"""brackets: is the string of brackets balanced?
 
-There is one type of bracket (Dyck-1). Half of the strings are balanced, sampled uniformly from all
-balanced strings of their length. The others start as such a string, and each of their brackets is then
-resampled with probability `resampled`. Labels are computed afterwards, so a string that is still
-balanced is labelled as balanced. A balanced string has an even number of brackets. At an odd length the
-last step is an end mark, so the task supports every length.
+There is one type of bracket (Dyck-1). A string is balanced if every bracket is closed, and none is closed
+before it was opened. Half of the strings are sampled uniformly from all balanced strings of their length.
+The others start as balanced strings, and each of their brackets is then resampled with probability
+`resampled`. Labels are computed afterwards, so a string that is still balanced is labelled as balanced. A
+balanced string has an even number of brackets. At an odd length the last step is an end mark, so the task
+supports every length.
 
-A uniformly sampled balanced string at height h with m brackets remaining rises with probability
+The height h is the number of open brackets. If m brackets remain in a uniformly sampled balanced string, the
+next bracket is an opening bracket with probability
 
     u(h, m) = (h + 2)(m - h) / (2 m (h + 1))                                    (1)
 
 The joint distribution of the heights before and after resampling gives the share of balanced strings
-exactly. The last bracket alone carries some information: no balanced string ends with an opening one.
+exactly. The last bracket alone carries some information: no balanced string ends with an opening bracket.
 
 >>> import tasks
 >>> task = tasks.build("brackets")
@@ -38,14 +40,14 @@ from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 OPENING, CLOSING, END = range(3)
 SORTED_BITS = 62
 MAX_HEIGHT = 4.5
-"""In units of √L: a random balanced string of length L rises higher with probability below 1e-16."""
+"""Maximum height in units of √L. A random balanced string of length L rises higher with probability below 1e-16."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Brackets(Task):
     """Say whether a string of brackets is balanced; scored at the last step, two classes.
 
-    `resampled`  the probability with which each bracket of an unbalanced string is resampled.
+    `resampled`  probability of resampling a bracket, in the half of the strings that is not kept balanced.
     """
 
     source: ClassVar[str] = "the Dyck-1 language, Chomsky & Schützenberger 1963; Gers & Schmidhuber 2001"
@@ -92,7 +94,7 @@ class Brackets(Task):
         return max(balanced, 1 - balanced)
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the score that uses the last bracket: an opening one proves the string unbalanced.
+        """Return the best score from the last bracket: an opening bracket proves that the string is unbalanced.
 
         At an odd length the last step is the end mark, which carries no information.
         """
@@ -103,7 +105,7 @@ class Brackets(Task):
         return opening_at_the_end + max(balanced, 1 - opening_at_the_end - balanced)
 
     def collision(self, length: int) -> float:
-        """Return a bound: no string is more likely than each balanced string is under uniform sampling."""
+        """Return the probability of a balanced string under uniform sampling: no string is more likely."""
         pairs = length // 2
         return (pairs + 1) / math.comb(2 * pairs, pairs)
 
@@ -118,8 +120,8 @@ def _balanced_strings(generator: torch.Generator, batch: int, length: int) -> Te
     """Sample balanced strings (B, L) uniformly, by the cycle lemma (Dvoretzky & Motzkin 1947).
 
     Of the rotations of a string with one surplus closing bracket, exactly one is a balanced string followed
-    by a closing bracket. It starts after the first lowest point. The brackets are shuffled by sorting random
-    numbers that carry the bracket in their last bit.
+    by a closing bracket. This rotation starts after the first lowest point. The brackets are shuffled by
+    sorting random numbers that carry the bracket in their last bit.
     """
     random = torch.randint(2**SORTED_BITS, (batch, length + 1), generator=generator)
     labels = torch.arange(length + 1) % 2 == 0
@@ -136,7 +138,10 @@ def _is_balanced(inputs_BT: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4096)
 def _stays_balanced(length: int, flipped: float) -> float:
-    """Return the probability that a random balanced string stays balanced if each bracket flips with `flipped`."""
+    """Return the probability that a random balanced string stays balanced if its brackets are flipped at random.
+
+    `flipped` is the probability that a bracket is flipped.
+    """
     top = min(length // 2, math.ceil(MAX_HEIGHT * math.sqrt(length))) + 1
     heights_H1 = np.arange(top)[:, None]
     weight_HG = np.zeros((top, top))

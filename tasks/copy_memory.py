@@ -6,8 +6,8 @@
 
 With S symbols and length T, T - 2S - 1 blanks precede the delimiter. Every symbol is repeated T - S steps
 after it was shown (the papers count T - 2S). A model without memory can only guess each symbol. Its loss
-is ln 8 nats per symbol, or 10·ln 8 / T averaged over all steps: the memoryless baseline of Arjovsky, Shah &
-Bengio 2016, section 5.1. Presets:
+is ln 8 nats per symbol, or 10·ln 8 / T averaged over all steps, as in section 5.1 of Arjovsky, Shah &
+Bengio 2016. Presets:
 
     urnn   as shown above, lengths 120 to 520               Arjovsky, Shah & Bengio 2016
     tcn    the delimiter is repeated at every scored step,  Bai, Kolter & Koltun 2018
@@ -43,13 +43,13 @@ class CopyMemory(Task):
 
     `symbols`     number of symbols to repeat.
     `alphabet`    number of different symbols.
-    `delimiter`   shown `once` before the scored steps, or `throughout` them as well.
-    `supervised`  the steps that enter the training loss: the `scored` ones, or `all` of them,
-                  blanks included, as published.
+    `delimiter`   shown `once` before the scored steps, or also `throughout` them.
+    `supervised`  steps in the training loss: the `scored` ones, or `all` steps including blanks,
+                  as published.
     """
 
     version: ClassVar[int] = 2
-    """Since version 2 the delimiter precedes the scored steps, as published; it used to be at the first of them."""
+    """Since version 2 the delimiter precedes the scored steps, as published. In version 1 it was at the first one."""
     source: ClassVar[str] = "Arjovsky, Shah & Bengio 2016; after Hochreiter & Schmidhuber 1997"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "urnn": {"symbols": 10, "alphabet": 8, "delimiter": "once", "supervised": "all"},

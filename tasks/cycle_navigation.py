@@ -8,7 +8,7 @@ position 0 after T moves on a ring of n positions is
 
     P(0) = (1 + λ_1^T + … + λ_{n-1}^T) / n                                      (1)
 
-This is the chance level. On a ring of five it falls below .201 at 9 steps.
+This is the chance level. On a ring of five, the chance level falls below .201 at 9 steps.
 
 >>> import tasks
 >>> task = tasks.build("cycle_navigation")
@@ -76,7 +76,7 @@ class CycleNavigation(Task):
         return max(self._probability(position, length) for position in range(self.places))
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the chance level of a walk one move shorter, since the last move is known."""
+        """Return the chance level of a walk that is one move shorter, since the last move is known."""
         score = self.chance(length - 1)
         return score if score - self.chance(length) > MIN_ADVANTAGE else None
 

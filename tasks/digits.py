@@ -1,9 +1,9 @@
 """digits: which handwritten digit is shown, one pixel per step?
 
-The data are the 1,797 images of 8 by 8 pixels that ship with scikit-learn (Alpaydin & Kaynak 1998, the
-test part of the UCI set). An image is read row by row as 64 numbers in [0, 1], following the
-sequential-MNIST protocol of Le, Jaitly & Hinton 2015, but without a download. `permuted=True` applies one
-fixed permutation to the pixels. At length 64·r every pixel is repeated for r steps.
+The data are the 1,797 images of 8 by 8 pixels that ship with scikit-learn, so nothing is downloaded. They are
+the test part of the UCI set of Alpaydin & Kaynak 1998. An image is read row by row as 64 numbers in [0, 1],
+as in the sequential-MNIST protocol of Le, Jaitly & Hinton 2015. `permuted=True` applies one fixed permutation
+to the pixels. At length 64·r every pixel is repeated for r steps.
 
 One fixed shuffle splits the images of each digit into 70% for training, 15% for validation and 15% for
 testing. Images by one writer may be in several parts. Images are sampled without replacement until all have
@@ -32,7 +32,7 @@ from tasks.core.task import Batch, ImpossibleLength, Reals, Split, Task, Tokens,
 
 PIXELS, LEVELS = 64, 16
 PARTS: dict[Split, tuple[int, int]] = {"train": (0, 14), "validation": (14, 17), "test": (17, 20)}
-"""Each part's half-open range among every twenty images of a digit."""
+"""Each part's half-open range among every twenty images, which are sorted by digit."""
 SHUFFLE, PERMUTATION = 1998, 2015
 """Seeds of the fixed shuffle of the images and of the fixed permutation of the pixels."""
 
@@ -96,7 +96,7 @@ class Digits(Task):
         return (torch.cdist(train_NP.double(), test_NP.double()) == 0).double().mean().item()
 
     def solve(self, batch: Batch) -> Tensor:
-        """Return the label of the nearest image of the data set, which is the image itself."""
+        """Return the label of the nearest image of the data set: the image itself."""
         pixels_NP, labels_N = images()
         pixels_BP = batch.inputs[:, :: batch.inputs.shape[1] // PIXELS, 0].double() * LEVELS
         nearest_B = torch.cdist(pixels_BP, pixels_NP[:, self._order()].double()).argmin(1)

@@ -1,6 +1,6 @@
 """even_pairs: is the total number of the pairs ab and ba even?
 
-Every change of letter is one such pair, so the number is even if and only if the first and last letters are
+Every change of letter is one of these pairs, so the number is even if and only if the first and last letters are
 equal. The task looks like counting but needs only one bit of memory. Delétang et al. 2022 train on lengths
 1 to 40 and test on 41 to 500. The preset `deletang` sets no parameter.
 

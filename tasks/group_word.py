@@ -3,14 +3,14 @@
     input    x1   x2      x3           …
     answer   x1   x1·x2   x1·x2·x3     …
 
-This is the word problem of a group, as in Merrill, Petty & Sabharwal 2024 and Liu et al. 2023. The groups
-are `S5`, the 120 permutations of five items; `A5`, the 60 even ones; and `Z60`, addition modulo 60, which
-has as many elements as A5 but can be solved by counting. S5 and A5 are not solvable groups, so no
-fixed-depth transformer with log-precision solves them at every length unless TC⁰ = NC¹.
+This is the word problem of a group, as in Merrill, Petty & Sabharwal 2024 and Liu et al. 2023. `S5` are the
+120 permutations of five items, and `A5` are the 60 even permutations. `Z60` is addition modulo 60: it has as
+many elements as A5, but its word problem can be solved by counting. S5 and A5 are not solvable groups. So no
+fixed-depth transformer with log-precision solves their word problems at every length unless TC⁰ = NC¹.
 
 The product is (p·q)(i) = p(q(i)). Elements are numbered in the lexicographic order of their permutations.
-The prefix products p_t of independent uniform elements are themselves independent and uniform. They are
-therefore sampled first, and the elements follow from them: x_t = p_{t-1}⁻¹ · p_t.
+The prefix products p_t of independent uniform elements are themselves independent and uniform. So the prefix
+products are sampled first, and the elements follow: x_t = p_{t-1}⁻¹ · p_t.
 
 >>> import tasks
 >>> batch = tasks.build("group_word:group=Z60").sample(tasks.generator(0, "train"), batch=1, length=5)

@@ -32,7 +32,7 @@ from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 
 @dataclass(frozen=True, kw_only=True)
 class Induction(Task):
-    """Name the token that followed the first trigger; scored at the last step, where the trigger repeats.
+    """Name the token that followed the first trigger; scored at the last step, which repeats the trigger.
 
     `vocabulary`  number of tokens, not counting the trigger.
     """

@@ -8,8 +8,9 @@
     SM         the sum modulo 10
 
 An argument is an operator with probability 1/4 and otherwise a digit; at the maximum depth it is always a
-digit. An operator has 2 to `arguments` arguments, each number equally likely. Expressions are sampled until one has
-at least `shortest` times the length in tokens and leaves the last step free. The task is from Nangia &
+digit. An operator has 2 to `arguments` arguments, and each number of arguments is equally likely. Expressions
+are sampled until one has at least `shortest` times the length in tokens and leaves the last step free. The task
+is from Nangia &
 Bowman 2018, generated as in the Long Range Arena of Tay et al. 2020. The preset `lra` (depth 10, 10
 arguments) at length 2,000 yields expressions of 500 to 1,999 tokens.
 
@@ -47,10 +48,10 @@ from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens, last_s
 CLOSE, BLANK, ANSWER = 14, 15, 16
 MIN_EXPRESSION = 4
 MIN_ACCEPTANCE = 1e-4
-"""Smallest share of expressions that must fit the length: rejection sampling would take too long below it."""
+"""Smallest share of expressions that must fit the length. With less, rejection sampling would take too long."""
 
 MAX_NESTING = 20
-"""Largest `depth` and `arguments`: computing chance takes time linear in the one, quadratic in the other."""
+"""Largest `depth` and `arguments`. Computing chance takes time linear in `depth` and quadratic in `arguments`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +122,7 @@ class ListOps(Task):
         return float(answer_shares(self.depth, self.arguments, *self.sizes(length)).max())
 
     def collision(self, length: int) -> float:
-        """Return a bound: n tokens contain at least (n + 2) / 3 digits, each of which agrees with probability 1/10."""
+        """Return an upper bound: n tokens have at least (n + 2) / 3 digits, and each agrees with probability 1/10."""
         return 10.0 ** -math.ceil((self.sizes(length)[0] + 2) / 3)
 
     def solve(self, batch: Batch) -> Tensor:

@@ -1,6 +1,6 @@
 """modular_arithmetic: what is the value of the expression modulo five?
 
-    input    3 - 2 * 4 + 1          numbers and operators are uniform; * binds before + and -
+    input    3 - 2 * 4 + 1          sampled uniformly; * binds before + and -
     answer               1          the value, at the last step
 
 An expression has an odd number of symbols. At an even length the last step is "=", so the task supports
@@ -90,7 +90,7 @@ class ModularArithmetic(Task):
         return float(_values(self.modulus, _states(self.modulus, count)).max())
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the score that uses the last number: a last factor of 0 leaves only the finished terms.
+        """Return the best score from the last number: a last factor of 0 leaves only the finished terms.
 
         At an even length the last step is "=", which carries no information.
         """
@@ -132,7 +132,7 @@ class ModularArithmetic(Task):
 
 
 def _step(modulus: int, numbers: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Return the transition matrix (S, S) for a uniform operator and a uniform one of `numbers`: (1) and (2)."""
+    """Return the transition matrix (S, S) of (1) and (2) for a uniform operator and a uniform number of `numbers`."""
     total, product = np.divmod(np.arange(modulus**2), modulus)
     step_SS = np.zeros((modulus**2, modulus**2))
     for number in numbers:

@@ -10,7 +10,7 @@ An embedded Reber string is B T (Reber string) T E or B P (Reber string) P E. It
 be predicted only by remembering the second. Strings are concatenated up to the length; the last one may be
 cut off. The answer at each step is the next symbol, and any legal symbol is correct. The metric
 `memory_score` covers only the predictions of second-to-last symbols. A model that knows its node in the
-inner automaton but not the second symbol scores 0.5 on it.
+inner automaton but not the second symbol has a `memory_score` of 0.5.
 
 The grammar is from Reber 1967, the task from Hochreiter & Schmidhuber 1997, section 5.1. Strings are
 concatenated as in Gers et al. 2000.
@@ -118,11 +118,11 @@ class Reber(Task):
         return torch.from_numpy(nodes_TB.T)
 
     def chance(self, length: int) -> float:
-        """Return the mean over steps of the probability of the symbol that is most often legal there."""
+        """Return the mean over steps of the probability that the most often legal symbol of the step is legal."""
         return float(_legal_shares(length).sum(1).max(-1).mean())
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the same as `chance`, but with the best symbol chosen for each symbol just read."""
+        """Return the mean over steps of the probability that the best guess from the symbol just read is legal."""
         return float(_legal_shares(length).max(-1).sum(1).mean())
 
     def collision(self, length: int) -> float:

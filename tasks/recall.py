@@ -59,7 +59,10 @@ class Recall(Task):
             raise ValueError(f"pairs must be at least 1 and vocabulary an even number of at least 4, not {given}")
         if self.pairs >= self.vocabulary // 2:
             most = self.vocabulary // 2 - 1
-            raise ValueError(f"a vocabulary of {self.vocabulary} has {most} keys, too few for {self.pairs} pairs")
+            raise ValueError(
+                f"a vocabulary of {self.vocabulary} has {most} keys, too few for {self.pairs} pairs; "
+                f"raise vocabulary to {2 * self.pairs + 2} or lower pairs to {most}"
+            )
         if self.power <= 0:
             raise ValueError(f"power must be above 0, not {self.power}")
 
@@ -103,7 +106,7 @@ class Recall(Task):
         return 2 / self.vocabulary
 
     def collision(self, length: int) -> float:
-        """Return a bound: the probability that the pairs are identical."""
+        """Return an upper bound: the probability that the pairs of both sequences are identical."""
         half = self.vocabulary // 2
         return 1 / (math.perm(half - 1, self.pairs) * math.perm(half, self.pairs))
 

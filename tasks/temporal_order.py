@@ -1,7 +1,8 @@
 """temporal_order: in which order did the two (or three) signals occur?
 
 A sequence consists of a start symbol, distractors a to d, and an end symbol. Two or three signals, each X or
-Y, replace a distractor. Each is at a random step of its own window, given as shares of the length:
+Y, replace a distractor. Each signal is at a random step of its own window. In shares of the length, the
+windows are:
 
     symbols=2   .10 to .20   .50 to .60                  4 classes    experiment 6a
     symbols=3   .10 to .20   .33 to .43   .66 to .76     8 classes    experiment 6b

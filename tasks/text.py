@@ -1,14 +1,15 @@
 """text: which character comes next?
 
 Sequences are windows of a UTF-8 text file, `path=FILE`. The default text is the documentation that ships
-with CPython, `pydoc_data.topics`. Its wording changes slightly with every Python release; `data_digest`
-identifies it. The first 80% of the characters are for training, the next 10% for validation and the last
-10% for testing, so no window spans two parts. The alphabet is that of the whole text. The path must not
-contain a comma.
+with CPython, `pydoc_data.topics`. Its wording changes slightly with every Python release, so `data_digest`
+identifies the text. The first 80% of the characters are for training, the next 10% for validation and the
+last 10% for testing. No window spans two parts. The alphabet consists of the characters of the whole text.
+The path must not contain a comma.
 
 Every step is scored. The metric `bits_per_character` (Graves 2013, section 3) is recorded too. Both
-reference scores are exact for the test part: `chance` always predicts the most frequent character, and the
-memoryless baseline predicts the most frequent successor of the present character.
+reference scores are exact for the test part. Chance is the score of always predicting the most frequent
+character. The memoryless baseline is the score of predicting the most frequent successor of the current
+character.
 
 >>> import tasks
 >>> task = tasks.build("text")
@@ -157,7 +158,7 @@ class Text(Task):
         return characters_N[first:last]
 
     def _weights(self, length: int) -> np.typing.NDArray[np.float64]:
-        """Return the share of scored positions of each test character: those near the ends are in fewer windows."""
+        """Return each test character's share of the scored positions. Characters near the ends are in fewer windows."""
         targets = len(self._part("test")) - 1
         distance_to_end = np.minimum(np.arange(1, targets + 1), np.arange(targets, 0, -1))
         windows = targets + 1 - length
@@ -192,9 +193,9 @@ def _read(path: str) -> str:
     except OSError as error:
         raise ValueError(f"cannot read {path!r}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path!r} is not UTF-8 text: byte {error.start} is invalid") from None
+        raise ValueError(f"{path!r} is not UTF-8 text: byte {error.start} is invalid; give a UTF-8 text file") from None
     if "\0" in text:
-        raise ValueError(f"{path!r} is not text: it contains a null character")
+        raise ValueError(f"{path!r} is not text: it contains a null character; give a UTF-8 text file")
     return text
 
 

@@ -1,6 +1,7 @@
-"""One thread, so that a test gives the same numbers on every machine and leaves the others their cores.
+"""Settings of all tests: one torch thread, and a working Ctrl-C.
 
-And Ctrl-C works: a shell that puts the tests into the background has them, and what they start, ignore it.
+With one thread, a test gives the same numbers on every machine and leaves the other cores to other tests. A shell that
+starts the tests in the background makes them and their child processes ignore Ctrl-C.
 """
 
 import signal

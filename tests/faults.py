@@ -1,12 +1,12 @@
 """Long fault tests: `tox -e faults`, or `python -m tests.faults [--kills 100] [--only NAME]`.
 
-    kills    kill a run repeatedly at random moments: it ends with the records of an undisturbed run, none repeated
+    kills    kill a run repeatedly at random moments: the run ends with the records of an undisturbed run
     damage   truncate a record and a run file at every byte, and flip every bit: nothing is accepted
-    full     the disk is full at the n-th write, for every n of a run: a one-line error, and the run resumes
-    two      two runs write to one store at the same time while a reader reads it
-    hostile  malicious files: each is refused with a one-line error, in under 2 s and 256 MB
+    full     fill the disk at the n-th write, for every n: the run ends with a one-line error, and then resumes
+    two      start two runs in one store at the same time, while a reader reads it: no reader sees a damaged file
+    hostile  read malicious files: each is refused with a one-line error, within 2 s and 256 MiB
 
-Each test prints what it did, and the command fails if a test fails. The moments of the kills depend on --seed.
+Each test prints a summary, and the command fails if a test fails. The moments of the kills depend on --seed.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def damage(folder: Path) -> str:
 
 
 def hostile(folder: Path) -> str:
-    """Check that every hostile file is refused, in a separate process."""
+    """Check that a separate process refuses every hostile file, within the limits on time and memory."""
     names = write_hostile(folder)
     slowest, peak = 0.0, 0
     for kind in ("record", "run"):
@@ -126,7 +126,7 @@ def _fsync_full_at(failing_write: int, counter: Any, original: Callable[[int], N
 
 
 def two(folder: Path) -> str:
-    """Check two simultaneous runs in one store, which a reader reads meanwhile."""
+    """Check two simultaneous runs in one store while a reader reads it."""
     plan = write_plan(folder, TINY.replace("seeds = 2", f"seeds = {SEEDS}"))
     store, reads = folder / "store", 0
     processes = [_start(plan, store, folder) for _ in range(2)]

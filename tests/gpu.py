@@ -8,7 +8,7 @@
 - The GPU's clock agrees with the CPU's over a second of work.
 - A small plan with every probe runs twice, and the store, the gate plots and the report can be read.
 
-Prints one line per check. The exit code is 1 if a check fails, and 2 if there is no GPU.
+The command prints one line per check. The exit code is 1 if a check fails, and 2 if there is no GPU.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ REPLAYED = ("rnn", "lstm", "gru")
 """Architectures whose state is tensors of constant shape, so that a CUDA graph can replay a step."""
 WIDTH, TOKENS, STEPS = 16, 10, 64
 FLOAT32_TOLERANCE = 2e-4
-"""Largest float32 difference between two devices, which add in different orders over 64 steps."""
+"""Largest float32 difference after 64 steps between two devices, which add numbers in different orders."""
 CLOCK_TOLERANCE = 0.1
-"""Largest relative difference between the two clocks over a second of matrix products."""
+"""Largest relative difference between the clocks of GPU and CPU over a second of matrix products."""
 
 PLAN = """
 summary = "all probes on a GPU"
@@ -162,7 +162,7 @@ CHECKS: dict[str, Callable[[], Iterator[str]]] = {
     "the clocks of GPU and CPU agree": clocks_agree,
     "a plan runs, is verified and is plotted": plan_runs,
 }
-"""Each check by its name; it yields one line per failure."""
+"""Checks by name. Each check yields one line per failure."""
 
 
 def main() -> int:

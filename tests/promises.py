@@ -2,16 +2,18 @@
 
     python -m tests.promises [--seed 1] [--pairs 2000] [--reports 300]
 
-Without a change, at most 1% of comparisons and 5% of reports raise a false alarm, for any kind of noise. If successive
-processes resemble each other, this holds for reports of many comparisons only. A single comparison has six units per
-side, which are too few to detect a drift that calibration does not show; the table gives the rate.
+Without a change, at most 1% of comparisons and 5% of reports raise a false alarm, if the processes are independent. If
+successive processes resemble each other, this holds only for reports of many comparisons. A single comparison has six
+units per side, too few to detect a drift that calibration does not show. The table shows its rate of false alarms.
 
 With 5% noise and six processes per side, a kernel that is 20% slower is detected in at least 99% of reports of the size
 of plan `quick`. Intervals contain the true ratio in 93 to 97% of simulations. Each interval is simulated separately,
 since intervals with shared noise would be right or wrong together.
 
-Noise is the noise of the logarithm of a process's median. The exit code is 1 if a promise is broken.
+Noise is the standard deviation of the logarithm of a process's median. The exit code is 1 if a promise is broken.
 """
+
+# Shape suffixes: U units of both sides, C comparisons, T steps of a series
 
 from __future__ import annotations
 
@@ -34,9 +36,10 @@ Draw = Callable[[np.random.Generator, int, int], Floats]
 SIDE = 6
 """Units per side."""
 QUICK = 168
-"""Comparisons of timings in plan `quick`: 4 architectures, 3 tasks, 2 lengths, 7 timings each."""
+"""Comparisons of timings in plan `quick`, except those of the Transformer with a window: 4 architectures, 3 tasks, 2
+lengths, 7 timings each."""
 NOISE = 0.05
-"""Standard deviation of the logarithm."""
+"""Standard deviation of the logarithm of a process's median."""
 MAX_ALONE, MAX_REPORTS, MIN_POWER = 0.01, 0.05, 0.99
 MIN_COVERAGE, MAX_COVERAGE = 0.93, 0.97
 TOLERANCE = 3.0
@@ -85,17 +88,17 @@ def shared(generator: np.random.Generator, units: int, comparisons: int) -> Floa
 
 
 def autocorrelated_blocks(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Draw blocks from an AR(1) process with coefficient 0.5. A process is the median of five blocks."""
+    """Draw blocks from an AR(1) series with coefficient 0.5. The value of a process is the median of five blocks."""
     return np.median(_ar1(generator, 5 * units, comparisons).reshape(units, 5, comparisons), axis=1)
 
 
 def autocorrelated(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Draw processes from an AR(1) process with coefficient 0.5, separately for each side."""
+    """Draw the values of processes from an AR(1) series with coefficient 0.5, separately for each side."""
     return np.concatenate([_ar1(generator, units // 2, comparisons) for _ in range(2)])
 
 
 def drift(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Slow the machine down by 20% from the first process to the last, which is 10% between the sides."""
+    """Slow the machine down by 20% from the first process to the last, so that the sides differ by 10%."""
     return normal(generator, units, comparisons) + np.linspace(0.0, math.log(1.2), units)[:, None]
 
 
@@ -137,7 +140,7 @@ def by_report(title: str, counts: Sequence[int], size: int, low: float = 0.0, hi
 
     Args:
         title: Description of the share.
-        counts: Number of comparisons that count, per report.
+        counts: Number of comparisons with the counted verdict, per report.
         size: Number of comparisons per report.
         low: Smallest share that keeps the promise.
         high: Largest share that keeps the promise.
@@ -204,7 +207,7 @@ def false_alarms(draw: Draw, pairs: int, reports: int, size: int = QUICK, seed: 
 
 
 def small_reports(draw: Draw, reports: int, seed: int = 1) -> Promise:
-    """Simulate how many reports of one case raise a false alarm."""
+    """Simulate the share of reports of a single case that raise a false alarm."""
     generator = _generator(seed, 7, draw)
     alarmed = [_regressed(draw(generator, 2 * SIDE, FEW)) > 0 for _ in range(reports)]
     most = MAX_REPORTS if draw in STEADY else 1.0
@@ -221,7 +224,7 @@ def calibrated_drift(pairs: int, seed: int = 1) -> Promise:
 
 
 def power(slower: float, reports: int, *, affected: int = 1, size: int = QUICK, seed: int = 1) -> Promise:
-    """Simulate how many of the affected comparisons are detected at 5% noise.
+    """Simulate the share of the affected comparisons that are detected at 5% noise.
 
     Args:
         slower: Relative slow-down of the affected comparisons.
@@ -244,7 +247,14 @@ def power(slower: float, reports: int, *, affected: int = 1, size: int = QUICK, 
 
 
 def coverage(draw: Draw, simulations: int, side: int = SIDE, seed: int = 1) -> Promise:
-    """Simulate how often an interval contains the true ratio of 1, with separate noise for each interval."""
+    """Simulate the share of intervals that contain the true ratio of 1, with separate noise for each interval.
+
+    Args:
+        draw: Kind of noise.
+        simulations: Number of intervals.
+        side: Units per side.
+        seed: Seed of the noise.
+    """
     generator = _generator(seed, 3, draw)
     values_UC = np.concatenate([draw(generator, 2 * side, 1) for _ in range(simulations)], axis=1)
     bounds = permutation.shift(values_UC, side)
@@ -255,7 +265,7 @@ def coverage(draw: Draw, simulations: int, side: int = SIDE, seed: int = 1) -> P
 
 
 def noise_after_division(shared_variance: float, trials: int, seed: int = 1) -> float:
-    """Return the noise of timings that are divided by calibration, relative to their noise before.
+    """Return the noise of timings after division by calibration, relative to their noise before division.
 
     Division helps if the result is below 1. Timings and calibration have 5% noise each.
 
@@ -280,7 +290,7 @@ def _share(flags: Sequence[bool]) -> float:
 
 
 def _generator(seed: int, purpose: int, draw: Draw) -> np.random.Generator:
-    """Return a generator for each kind of noise, so that one unlucky draw does not affect every kind."""
+    """Return a separate generator for this kind of noise, so that an unlucky draw does not affect all kinds."""
     return np.random.default_rng((seed, purpose, (*STEADY, *AUTOCORRELATED).index(draw)))
 
 

@@ -3,12 +3,12 @@
     python -m tests.regression [--repeat 6]
 
 The project is copied to a temporary folder. In the copy, the LSTM's streaming kernel computes the sums of half of its
-gates twice, which adds about a fifth to the time of a step. The original, the copy and the original again measure a
-small plan, every timing in six fresh processes. Then
+gates twice. A step takes about a fifth longer. A small plan is run with the original, with the copy, and with the
+original again, and takes every timing in six fresh processes. Three commands then examine the runs:
 
     check, original against original    must exit with code 0, and find most timings unchanged
     check, original against copy        must exit with code 1, and report the LSTM's streamed steps and nothing else
-    verify                              must pass, and must name a record in which one bit was flipped
+    verify                              must pass, and must name a record after one of its bits is flipped
 
 This takes three to six minutes on two cores. Use a quiet machine: if timings are too noisy to judge, the exit code is
 2.
@@ -68,7 +68,7 @@ TOO_FEW = "not every planted slowdown is found"
 
 
 def plant(source: str) -> str:
-    """Return the kernel's source with sums computed twice. Raises `ValueError` unless the line occurs exactly once."""
+    """Return the kernel's source with sums computed twice. Raises `ValueError` unless `ORIGINAL` occurs once."""
     if source.count(ORIGINAL) != 1:
         raise ValueError(f"{KERNEL} must contain this line exactly once, to plant before it: {ORIGINAL.strip()}")
     return source.replace(ORIGINAL, PLANTED + ORIGINAL)

@@ -42,7 +42,7 @@ def names_of_commands(text: str) -> Iterator[str]:
 
 
 def rejection(command: str) -> str | None:
-    """Return why the command line rejects a command; None if it accepts it.
+    """Return the reason why the command line rejects a command, or None if the command is accepted.
 
     Nothing is run: options that act when they are parsed, such as --install-completion, are only looked up.
     """

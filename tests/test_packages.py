@@ -1,6 +1,6 @@
 """The structure of the packages: imports, and limits on the size of files and folders.
 
-import-linter checks the layers declared in `pyproject.toml`. The other tests read the syntax trees.
+import-linter checks the layers declared in `pyproject.toml`. The other tests read the source files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 MAX_FILE_LINES = 400
 MAX_FOLDER_FILES = 20
 MAX_CROSS_PACKAGE_DEPTH = 2
-"""Another package is imported by its name (`results`) or by that of one of its folders (`results.comparison`)."""
+"""Maximum number of parts in the module name of an import from another package, such as `results.comparison`."""
 
 
 def sources(*folders: str) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""The regression guard in `examples/`: its commands run as written, on the smallest plan."""
+"""The regression guard in `examples/`: its commands run on the smallest plan."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What all architectures share: the layer contract, whole models, states, costs and the registry."""
+"""Shared parts of all architectures: the layer contract, whole models, states, costs and the registry."""

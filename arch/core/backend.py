@@ -20,7 +20,7 @@ Backend = Literal["auto", "reference", "fused"]
 
 
 def obstacle_to_kernels(tensors: Iterable[Any]) -> str | None:
-    """Return why a kernel cannot process these tensors, or None if it can. Values of other types are ignored."""
+    """Return why no kernel can process `tensors` now, or None if kernels can. Values of other types are ignored."""
     if torch.compiler.is_compiling():
         return "torch.compile traces the reference implementation"
     if torch.is_autocast_enabled("cpu"):
@@ -36,7 +36,7 @@ def obstacle_to_kernels(tensors: Iterable[Any]) -> str | None:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Return False for batched tensors, traced tensors and dual tensors of forward-mode AD."""
+    """Return False for a batched, traced or dual tensor (functorch, forward-mode AD), and True for any other."""
     if forward_ad.unpack_dual(tensor).tangent is not None:
         return False
     try:

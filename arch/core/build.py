@@ -87,7 +87,8 @@ def build(
 def _width_nearest(budget: int, build_model: Callable[[int], SequenceModel], arch: Arch) -> int:
     """Return the width whose parameter count is nearest to `budget`.
 
-    The accepted widths of a layer are assumed to be the multiples of its smallest accepted width.
+    The accepted widths of a layer are assumed to be the multiples of its smallest accepted width. Raises `ValueError`
+    if the layer accepts no width, or if the nearest width has more than twice the budget.
     """
 
     def count(width: int) -> int:

@@ -1,4 +1,6 @@
-"""Initial recurrent weights. They strongly affect what a network can learn to remember, so they are an option.
+"""Initialisations of recurrent layers, selected by the option `init`.
+
+Initial weights strongly affect how long a network learns to remember.
 
 `default`      every weight and bias uniform in ±1/√H, as in `torch.nn`.
 `orthogonal`   each H×H recurrent block orthogonal (Saxe et al. 2014), input weights uniform (Glorot & Bengio 2010),

@@ -7,7 +7,8 @@ Costs are closed-form functions with one convention for all architectures:
 
 FLOPs   A multiply-add of a matrix product counts as 2, including the two products of attention. Element-wise work
         (biases, gates, activations, norms, softmax, positions), look-ups and masked products count as 0.
-Bytes   A step reads each weight once, reads the state that it needs, and writes the state that it changes.
+Bytes   A step reads each weight once, but only one row of an embedding or position table. It reads the needed part of
+        the state, and writes the changed part.
 """
 
 # Shape suffixes: B batch, T time, D input width, H hidden width, G gate rows (a multiple of H)
@@ -36,7 +37,7 @@ class Layer(nn.Module, ABC):
     """
 
     residual: ClassVar[bool] = False
-    """Whether the output is added to the input. If so, both have the same width."""
+    """Whether the layer contains residual connections. If so, its input and output have the same width."""
 
     width: int
     """H, the output width."""
@@ -49,7 +50,7 @@ class Layer(nn.Module, ABC):
 
     @classmethod
     def stack(cls, inputs: int, width: int, depth: int, **options: Any) -> list[Self]:
-        """Return `depth` layers. The first one has input width `inputs`."""
+        """Return `depth` layers. The first one has input width `inputs`, the others have input width `width`."""
         return [cls(inputs if i == 0 else width, width, **options) for i in range(depth)]
 
     @abstractmethod
@@ -77,13 +78,13 @@ class Layer(nn.Module, ABC):
     def gates(self, x_BD: Tensor, state: State) -> dict[str, Tensor]:
         """Return the gate activations of this step by name, or {} if the layer has no gates. `state` is not changed.
 
-        Some names have a fixed meaning. The first four activations have the shape (B, H) and lie in [0, 1]:
+        Some names have a fixed meaning. The first four activations below have the shape (B, H) and lie in [0, 1]:
 
-        `input`      how much of the new value is written.
-        `forget`     how much of the memory is kept.
-        `output`     how much of the memory is read.
-        `update`     how much of the memory is kept. The rest is replaced by the new value.
-        `attention`  the weight of each step that is read, (B, heads, steps), with the current step last.
+        `input`      share of the new value that is written.
+        `forget`     share of the memory that is kept.
+        `output`     share of the memory that is read.
+        `update`     share of the memory that is kept. The new value replaces the rest.
+        `attention`  weight of each step that is read, (B, heads, steps), with the current step last.
         """
         return {}
 
@@ -127,8 +128,8 @@ class Layer(nn.Module, ABC):
 class RecurrentLayer(Layer):
     """A layer defined by an update rule h' = f(x, h).
 
-    A subclass splits its equations into two parts. `project` computes what depends on the input alone, which `scan`
-    does for all steps in one matrix product. `update` computes the rest.
+    A subclass splits its equations into two parts. `project` computes the part that depends on the input alone, so
+    `scan` can compute it for all steps in one matrix product. `update` computes the rest.
     """
 
     @abstractmethod
@@ -137,10 +138,10 @@ class RecurrentLayer(Layer):
 
     @abstractmethod
     def update(self, projected_BG: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return the output (B, H) and the next state."""
+        """Return the output (B, H) of one time step and the next state."""
 
     def project_flops(self) -> int | None:
-        """Return the FLOPs of `project` for one step, or None if they are unknown."""
+        """Return the FLOPs of `project` for one step of one stream, or None if they are unknown."""
         return None
 
     def update_flops(self) -> int | None:
@@ -186,7 +187,10 @@ class RecurrentLayer(Layer):
         raise NotImplementedError
 
     def backend_for(self, x_BTD: Tensor, state: State | None = None) -> Literal["reference", "fused"]:
-        """Return which implementation `scan` uses. Raises `ValueError` if `backend=fused` is set but cannot run."""
+        """Return which implementation `scan` uses.
+
+        Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
+        """
         if self.backend == "reference":
             return "reference"
         obstacle = self._obstacle([x_BTD, *self.parameters(), *pytree.tree_leaves(state)])

@@ -1,7 +1,8 @@
 """Models on the meta device, to count parameters without allocating memory.
 
-A tensor on the meta device has a shape but no data, so filling it has no effect. torch still runs each fill through a
-Python implementation that imports its compiler, which takes a second per process. `meta_device` skips the fills.
+A tensor on the meta device has a shape but no data, so filling it has no effect. Yet torch runs each fill through a
+Python implementation, and the first fill imports torch's compiler. This import takes a second per process.
+`meta_device` skips the fills.
 """
 
 from __future__ import annotations

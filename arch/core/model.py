@@ -40,7 +40,7 @@ class SequenceModel(nn.Module):
 
     @property
     def width(self) -> int:
-        """The width of the layers."""
+        """H, the width of the layers."""
         return next(self._stack()).width
 
     @property
@@ -68,7 +68,7 @@ class SequenceModel(nn.Module):
         return self.readout(hidden), states
 
     def scan(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
-        """Return the outputs (B, T, O) of a chunk of T steps, from (B, T) or (B, T, D), and the next state.
+        """Return the outputs (B, T, O) of T steps, from tokens (B, T) or reals (B, T, D), and the next state.
 
         `state` may be modified in place; do not reuse it.
         """
@@ -77,12 +77,12 @@ class SequenceModel(nn.Module):
             hidden, after = layer.scan(hidden if i == 0 else self.dropout(hidden), state[i])
             states.append(after)
         by_time = hidden.transpose(0, 1)
-        if by_time.is_contiguous():  # time-major, as recurrent kernels return it: reorder the few outputs instead
+        if by_time.is_contiguous():  # recurrent kernels return this order: transpose the outputs, which are smaller
             return self.readout(by_time).transpose(0, 1), states
         return self.readout(hidden), states
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs (B, T, O) of whole sequences, (B, T) or (B, T, D), from the empty state."""
+        """Return the outputs (B, T, O) of tokens (B, T) or reals (B, T, D), from the empty state."""
         return self.scan(x, self.init_state(len(x)))[0]
 
     def gates(self, x: Tensor, state: list[State]) -> dict[str, Tensor]:
@@ -95,11 +95,11 @@ class SequenceModel(nn.Module):
         return activations
 
     def backend_for(self, x: Tensor) -> Literal["reference", "fused"]:
-        """Return which implementation `scan` uses for these inputs, (B, T) or (B, T, D)."""
+        """Return which implementation the first layer's `scan` uses for tokens (B, T) or reals (B, T, D)."""
         return next(self._stack()).backend_for(self.encoder(x))
 
     def step_backend_for(self, x: Tensor, state: list[State]) -> Literal["reference", "fused"]:
-        """Return which implementation `step` uses without gradients for these inputs, (B,) or (B, D).
+        """Return which implementation `step` uses without gradients for tokens (B,) or reals (B, D).
 
         `state` is not changed.
         """
@@ -108,13 +108,16 @@ class SequenceModel(nn.Module):
     def step_flops(self, position: int) -> int | None:
         """Return the FLOPs of one `step` of one stream after `position` steps, as defined in `arch.core.layer`.
 
-        This and the following costs are None if the cost of a layer is unknown.
+        Returns None if the cost of a layer is unknown.
         """
         layers = _sum(layer.step_flops(position) for layer in self._stack())
         return None if layers is None else layers + self._encoder_flops() + self._readout_flops()
 
     def step_bytes(self, position: int) -> int | None:
-        """Return the bytes that one `step` of one stream moves: weights and state read, state written."""
+        """Return the bytes that one `step` of one stream moves after `position` steps, as defined in `arch.core.layer`.
+
+        Returns None if the cost of a layer is unknown.
+        """
         layers = _sum(layer.step_bytes(position) for layer in self._stack())
         if layers is None:
             return None
@@ -123,7 +126,7 @@ class SequenceModel(nn.Module):
         return layers + (encoder + parameter_count(self.readout)) * element_bytes(self)
 
     def forward_flops(self, batch: int, length: int) -> int | None:
-        """Return the FLOPs of `forward`."""
+        """Return the FLOPs of `forward`, or None if the cost of a layer is unknown."""
         layers = _sum(layer.scan_flops(batch, length) for layer in self._stack())
         ends = self._encoder_flops() + self._readout_flops()
         return None if layers is None else layers + batch * length * ends
@@ -131,7 +134,8 @@ class SequenceModel(nn.Module):
     def train_step_flops(self, batch: int, length: int) -> int | None:
         """Return the FLOPs of `forward` and its backward pass, without the gradient of the model inputs.
 
-        Loss, gradient clipping and optimiser are element-wise and count as 0.
+        Loss, gradient clipping and optimiser are element-wise and count as 0. Returns None if the cost of a layer is
+        unknown.
         """
         forward = self.forward_flops(batch, length)
         encoder_learns = parameter_count(self.encoder) > 0

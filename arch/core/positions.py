@@ -1,6 +1,6 @@
 """Position encodings: rotary factors, sinusoids and ALiBi slopes."""
 
-# Shape suffixes: T time, K head width, J = K/2 pairs, N heads
+# Shape suffixes: T time, D model width, K head width, J = K/2 pairs, N heads
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def apply_rotary(x: Tensor, rotary_TJ: Tensor) -> Tensor:
 
 
 def sinusoids(start: int, steps: int, like: Tensor) -> Tensor:
-    """Return position encodings (T, D) with sines in the first half and cosines in the second (Vaswani et al. 2017)."""
+    """Return position encodings (T, D): all sines, then all cosines. `like` has the width D (Vaswani et al. 2017)."""
     angle_TJ = _angles(start, steps, (like.shape[-1] + 1) // 2, like.device)
     return torch.cat([angle_TJ.sin(), angle_TJ.cos()], 1)[:, : like.shape[-1]].to(like.dtype)
 

@@ -1,4 +1,4 @@
-"""Recurrent state: its type, its size in bytes, and copies of it."""
+"""The state of a layer or model: type, size in bytes, and copies."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 The kernel reads a program of 64-bit words: sizes and memory addresses. Sizes are written once. Before each step the
 weight addresses are compared with those of the current parameters, so the kernel never uses outdated weights.
-Unsupported inputs, such as other dtypes, hooks or modules of another class, fall back to the reference implementation.
+The reference implementation runs instead if the kernel does not support a dtype, a hook or the class of a module.
 """
 
 # Shape suffixes: B batch, D input channels, H hidden width, O outputs
@@ -44,7 +44,8 @@ class StreamableModel(Protocol):
 class Stepper:
     """The compiled step of one model.
 
-    The program is built at the first step. A copied or unpickled stepper starts without one.
+    The program is built at the first step, and again after a module was replaced. A copied or unpickled stepper starts
+    without a program.
     """
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class Stepper:
         """Return the output and next state of `model.step`, or None if only the reference implementation can run."""
         if torch.compiler.is_dynamo_compiling() or torch.is_autocast_enabled("cpu"):
             return None
-        if torch._C._len_torch_dispatch_stack():  # a dispatch mode counts or traces operations, which a kernel hides
+        if torch._C._len_torch_dispatch_stack():  # a dispatch mode must see each operation; a kernel hides them
             return None
         children = model._modules  # ten times as fast as attribute access through nn.Module.__getattr__
         modules: list[Any] = [children["encoder"], children["readout"], *children["layers"]._modules.values()]  # type: ignore[union-attr]
@@ -82,7 +83,7 @@ class Stepper:
 
 
 class _Encoder(NamedTuple):
-    """The encoder, as the kernel needs it."""
+    """A description of an encoder for the kernel."""
 
     kind: int
     inputs: int
@@ -93,7 +94,7 @@ class _Encoder(NamedTuple):
 
 
 class _Program:
-    """The kernel's program for one model, and the checks that a step needs before it may run."""
+    """The kernel's program for one model, with the checks before each step."""
 
     def __init__(self, model: StreamableModel, layers: list[StreamingSpec], encoder: _Encoder) -> None:
         from arch.kernels.streaming import model_step as kernel
@@ -137,7 +138,7 @@ class _Program:
         self.address, self.length = self.words.buffer_info()
 
     def step(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]] | None:
-        """Run one step, or return None if the kernel does not support these inputs."""
+        """Return the output (B, O) and the next state, or None if the kernel does not support these inputs."""
         if any(self.hooks) or "reference" in [attributes["backend"] for attributes in self.layer_attributes]:
             return None
         if x.dtype is not self.dtype or not x.is_cpu or x.dim() != self.dimensions:
@@ -164,7 +165,10 @@ class _Program:
         return output_BO, state
 
     def bind_weights(self) -> bool:
-        """Write the addresses of the current weights. Returns False if the kernel cannot read the weights."""
+        """Write the addresses of the current weights into the program.
+
+        Returns False if the kernel cannot read a weight.
+        """
         weights = [owner[name] for owner, name in self.weight_owners]
         if not all(map(Tensor.is_contiguous, weights)) or {weight.dtype for weight in weights} != {torch.float32}:
             return False
@@ -182,10 +186,10 @@ class _Program:
         return True
 
     def bind_states(self, state: list[State], B: int) -> list[State] | None:
-        """Write the addresses of the states. Returns the states after the step, or None if the kernel cannot use them.
+        """Write the addresses of the layers' states into the program.
 
-        If every layer updates its state in place, the states are remembered: the next step recognises them by identity
-        and skips the binding.
+        Returns the states after the step, or None if the kernel cannot use a state. If every layer updates its state in
+        place, the states are stored. The next step recognises the same states by identity and skips the binding.
         """
         tensors, longest, after, in_place = 0, 0, [], True
         memory: set[int] = set()
@@ -202,7 +206,7 @@ class _Program:
             in_place = in_place and following is part
             after.append(following)
         if len(memory) < tensors:
-            return None  # two parts of the state share memory, which the kernel would update twice
+            return None  # two parts of the state share memory: the kernel would update it twice
         self.words[9] = B * self.workspace + longest
         if in_place:
             self.bound_states, self.bound_batch = list(after), B

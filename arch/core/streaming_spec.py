@@ -1,4 +1,4 @@
-"""What a layer declares so that its step can run in the compiled streaming kernel."""
+"""The description of a layer for the compiled streaming kernel."""
 
 from __future__ import annotations
 
@@ -28,15 +28,18 @@ class StreamingSpec:
     workspace: int
     """Scratch memory per stream, in floats."""
     bind: Callable[[State, int], tuple[tuple[int, ...], State] | None]
-    """Prepare a state of `batch` streams for one step.
+    """A function that prepares a state for one step, given the state and its number of streams.
 
-    Returns the addresses to pass to the kernel and the state after the step, or None if the kernel cannot use the
+    It returns the addresses to pass to the kernel and the state after the step, or None if the kernel cannot use the
     state.
     """
 
 
 def bind_tensors(state: Any, batch: int, width: int) -> tuple[tuple[int, ...], State] | None:
-    """Bind a state of (B, H) tensors that the step updates in place. See `StreamingSpec.bind`."""
+    """Return the addresses of a state of (B, H) tensors, and the state itself, because the step updates it in place.
+
+    Returns None if the kernel cannot use a tensor. See `StreamingSpec.bind`.
+    """
     addresses = []
     for part in state:
         if part.dtype is not torch.float32 or part.requires_grad or not part.is_contiguous() or not part.is_cpu:

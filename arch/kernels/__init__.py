@@ -5,7 +5,7 @@
     training/   forward and backward passes over whole sequences
     streaming/  one step of a stream
 
-The equations in `arch/*.py` are the definition, and the tests hold each kernel to them.
+The equations in `arch/*.py` are the definition, and the tests compare each kernel with these equations.
 A kernel is compiled when its module is first imported, and then cached on disk.
 """
 

@@ -1,7 +1,7 @@
 """Shell completion for plans, architectures, tasks and runs.
 
-Names are read from folders, because importing torch would take too long. Plugins are not offered: their names are
-known only once they run.
+Names are read from folders, because importing torch would take too long. Plugins are not offered: only loading one
+shows whether it adds an architecture or a task.
 """
 
 from __future__ import annotations
@@ -13,31 +13,34 @@ import typer
 
 HOME = Path(__file__).resolve().parents[2]
 SIGNS = ("+", "!")
-"""Prefixes of a pattern: an addition and an exclusion."""
+"""Prefixes of a pattern: `+` adds names and `!` excludes names."""
 
 
 def plans(incomplete: str) -> list[str]:
-    """Return the shipped plans that match; if there are none, the shell offers files."""
+    """Return the shipped plans that start with `incomplete`. If there are none, the shell offers files."""
     return _starting_with(incomplete, _file_stems("bench/plans", ".toml"))
 
 
 def archs(incomplete: str) -> list[str]:
-    """Return the architectures that match, after the sign that was typed."""
+    """Return the architectures that start with `incomplete`, with the prefix `+` or `!` if one was typed."""
     return _with_sign(incomplete, _file_stems("arch", ".py"))
 
 
 def tasks(incomplete: str) -> list[str]:
-    """Return the tasks that match, after the sign that was typed."""
+    """Return the tasks that start with `incomplete`, with the prefix `+` or `!` if one was typed."""
     return _with_sign(incomplete, _file_stems("tasks", ".py"))
 
 
 def archs_and_tasks(incomplete: str) -> list[str]:
-    """Return the architectures and the tasks that match."""
+    """Return the architectures and the tasks that start with `incomplete`."""
     return archs(incomplete) + tasks(incomplete)
 
 
 def runs(context: typer.Context, incomplete: str) -> list[str]:
-    """Return `latest` and the runs of the store given by `--store`, newest first."""
+    """Return the words that start with `incomplete` among `latest` and the run ids of the store, newest first.
+
+    The store is the value of `--store`.
+    """
     store = Path(context.params["store"])
     ids = sorted((path.parent.name for path in store.glob("*/run.json")), reverse=True)
     return _starting_with(incomplete, ["latest", *ids])

@@ -15,7 +15,7 @@ def doctor(
 ) -> None:
     """Describe this machine and what limits its timings.
 
-    Runs a calibration loop for some seconds and reports how steady it is.
+    Runs a calibration loop for some seconds and reports its spread and drift.
     """
     from bench.commands.doctor import diagnose
 

@@ -1,4 +1,4 @@
-"""Check that Carousel's packages are the ones Python imports.
+"""Check that Python imports Carousel's packages, not others with the same names.
 
 PyPI has an unrelated package that is also imported as `arch`.
 """
@@ -14,7 +14,10 @@ PACKAGES = ("arch", "tasks", "results", "reports")
 
 
 def check_installation() -> None:
-    """Raise `UsageError` if one of the packages is missing or belongs to another project. Import none of them."""
+    """Raise `UsageError` if one of Carousel's packages is missing or belongs to another project.
+
+    The packages are located without importing them.
+    """
     home = Path(__file__).resolve().parents[2]
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)

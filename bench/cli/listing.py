@@ -35,7 +35,7 @@ def show_task(
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sequence.")] = 0,
     plugin_files: PluginOption = None,
 ) -> None:
-    """Explain a task by one example sequence.
+    """Explain a task with one example sequence.
 
     Prints the inputs, the expected outputs and the chance level.
     """

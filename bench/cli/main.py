@@ -39,7 +39,7 @@ app.command()(validate.validate)
 app.command()(doctor.doctor)
 
 CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
-"""What typer raises for an unknown command, an unknown option or an invalid value."""
+"""Typer's base class of the errors for an unknown command, an unknown option or an invalid value."""
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import typer
 from bench.cli import completion
 from bench.cli.options import DEFAULT_STORE, JsonOption, PluginOption, StoreOption
 
-PATTERN_HELP = "A name, a glob, +ADDITION or !EXCLUSION; repeatable."
+PATTERN_HELP = "A name or a glob; +NAME adds to the plan, !NAME excludes; repeatable."
 
 
 def run(

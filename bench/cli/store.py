@@ -55,7 +55,7 @@ def verify(
 ) -> None:
     """Verify every file of a store.
 
-    Checks checksums, schemas, names and artifacts. Exits with 3 if a file is not as it was written.
+    Compares checksums, and checks schemas, names and artifacts. Exits with 3 if a file is damaged or missing.
     """
     from bench.commands.store import verify_store
 

@@ -13,7 +13,7 @@ DISTRIBUTION = "carousel-bench"
 
 
 def version() -> str:
-    """Return the installed version, or that of the checkout if Carousel is not installed."""
+    """Return the installed version, or the version in `pyproject.toml` if Carousel is not installed."""
     try:
         return importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:

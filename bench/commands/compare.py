@@ -1,4 +1,4 @@
-"""`carousel compare` and `carousel check`: compare two stored runs, and decide whether the second may pass."""
+"""`carousel compare` and `carousel check`: compare two stored runs, and check the second for regressions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def compare_runs(store: Path, base: str, new: str, *, allow: str | None, format:
         store: Folder of runs.
         base: The baseline: an id, a unique prefix, `latest`, or a path.
         new: The run to compare with it.
-        allow: Fields in which the runs may differ, separated by commas.
+        allow: Fields in which the runs may differ, separated by commas; None for no field.
         format: `table`, `json`, or a key of `WRITERS`.
     """
     comparison = _compare(store, base, new, thresholds=Thresholds(), allow=allow)
@@ -87,8 +87,8 @@ def check_run(
         store: Folder of runs.
         base: The baseline: an id, a unique prefix, `latest`, or a path.
         new: The run to check.
-        allow: Fields in which the runs may differ, separated by commas.
-        fail_on: Metrics that fail the check, as `parse_fail_on` reads them.
+        allow: Fields in which the runs may differ, separated by commas; None for no field.
+        fail_on: Metrics that fail the check, in the format of `parse_fail_on`; None for all metrics.
         strict: Whether inconclusive results fail the check.
         junit: File for the results as JUnit XML, or None.
         summary: File for a summary as Markdown, or None.
@@ -113,9 +113,10 @@ def check_run(
 
 
 def parse_fail_on(text: str | None) -> FailureCriterion:
-    """Parse a value such as `accuracy:-0.02,streaming:10%`. Raises `UsageError`.
+    """Parse a value such as `accuracy:-0.02,streaming:10%`. Raises `UsageError` if it is invalid.
 
-    Metrics that are not named are shown but never fail a check. None names all metrics.
+    Metrics that `text` does not name are shown but never fail a check. If `text` is None, every metric can fail the
+    check.
     """
     if text is None:
         return FailureCriterion(thresholds=Thresholds(), metrics=frozenset(COMPARED_AS))
@@ -132,8 +133,9 @@ def parse_fail_on(text: str | None) -> FailureCriterion:
 def exit_code(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -> int:
     """Return the exit code of the worst result.
 
-    A regression is worst, then a failed or missing case, then a result that cannot be compared. An inconclusive
-    result passes, unless `strict`: then it counts as a regression, but comes last.
+    From worst to best, the results are: a regression (`failing`), a failed or missing case, a result that is not
+    comparable, and no result at all. If none of them occurs and `strict` is true, an inconclusive result counts as a
+    regression.
     """
     if failing:
         return REGRESSED
@@ -147,7 +149,7 @@ def exit_code(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -
 
 
 def verdict_line(comparison: Comparison, code: int) -> str:
-    """Return the first line of a check."""
+    """Return the first line that `carousel check` prints: the verdict for an exit code, and the counts."""
     verdicts = {
         OK: "passed",
         REGRESSED: "failed",
@@ -159,13 +161,16 @@ def verdict_line(comparison: Comparison, code: int) -> str:
 
 
 def markdown_summary(comparison: Comparison, code: int) -> str:
-    """Return a summary for a pull-request comment."""
+    """Return a summary in Markdown, short enough for a pull-request comment."""
     table = comparison_as_markdown(comparison, longest=MAX_SUMMARY)
     return f"### Carousel check: {'passed' if code == OK else 'failed'}\n\n{table}"
 
 
 def junit_xml(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -> bytes:
-    """Return the results as JUnit XML, with one test case per row and per missing or failed case."""
+    """Return the results as JUnit XML, with one test case per row and per missing or failed case.
+
+    The rows in `failing` fail. Inconclusive rows fail if `strict` is true; otherwise they are skipped.
+    """
     from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
     suite = TestSuite("carousel check")
@@ -218,7 +223,10 @@ def _threshold(name: str, text: str, kind: str) -> float:
 
 
 def _parse_allow(text: str | None) -> frozenset[str]:
-    """Return the named fields, with `-` read as a space. Raises `UsageError`."""
+    """Return the fields in a list separated by commas, in which `-` stands for a space. None means no field.
+
+    Raises `UsageError` for an unknown field.
+    """
     if text is None:
         return frozenset()
     fields = [name.strip().replace("-", " ") for name in text.split(",")]

@@ -1,4 +1,4 @@
-"""`carousel doctor`: describe this machine and how steady its timings are."""
+"""`carousel doctor`: describe this machine, calibrate it, and advise on its timings."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _document(seconds: float, calibrations: list[float], block: Block, vitals: V
 
 
 def _environment_lines() -> Iterator[tuple[str, object]]:
-    """Yield a label and a value per known field; packages and caches have a line each."""
+    """Yield a label and a value per known field. Each package and each cache has a line of its own."""
     for name, value in environment("cpu", threads=1).model_dump().items():
         if isinstance(value, dict):
             for key, part in value.items():

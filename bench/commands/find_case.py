@@ -1,4 +1,4 @@
-"""Find a case of a run by part of its key, or by its name as a report or a plan spells it."""
+"""Find a case of a run by its key, by part of its key, or by its name in a report or a plan."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedCase:
-    """A case with the short names that its run's report gives to its architecture and task."""
+    """A case with the short names of its architecture and task in the run's report."""
 
     record: Record
     arch: str
@@ -37,7 +37,7 @@ class NamedCase:
 
     @property
     def digest(self) -> str:
-        """The end of the key, which is unique in a run."""
+        """The digest at the end of the key. It is unique within a run."""
         return self.record.key.rpartition(".")[2]
 
 
@@ -52,9 +52,9 @@ def named_cases(file: RunFile, records: Sequence[Record]) -> list[NamedCase]:
 
 
 def find_cases(cases: Sequence[NamedCase], text: str) -> list[NamedCase]:
-    """Return the cases that match `text`: as a whole key, else as a name, else as part of a key.
+    """Return the cases whose key is `text`, else those with this name, else those whose key contains `text`.
 
-    Raises `UsageError` if none matches.
+    Raises `UsageError` if no case matches.
     """
     matching = (
         [named for named in cases if named.record.key == text]
@@ -62,13 +62,13 @@ def find_cases(cases: Sequence[NamedCase], text: str) -> list[NamedCase]:
         or [named for named in cases if text in named.record.key]
     )
     if not matching:
-        hint = f"{_suggestion(cases, text)}; `carousel gates RUN --list` lists all {len(cases)}"
+        hint = f"{_suggestion(cases, text)}; `carousel gates RUN --list` lists all cases"
         raise UsageError(f"no case {text!r} in this run{hint}")
     return matching
 
 
 def find_case(cases: Sequence[NamedCase], text: str) -> Record:
-    """Return the record of the only case that matches `text`. Raises `UsageError` if none or several match."""
+    """Return the record of the only case that matches `text`. Raises `UsageError` if none or several do."""
     matching = find_cases(cases, text)
     if len(matching) == 1:
         return matching[0].record
@@ -117,7 +117,7 @@ def _by_name(cases: Sequence[NamedCase], text: str) -> list[NamedCase]:
 
 
 def _with_spec(cases: Sequence[NamedCase], kind: Literal["arch", "task"], spec: str) -> list[NamedCase]:
-    """Return the cases whose short name or stored spec is `spec`; if there are none, try its canonical spelling."""
+    """Return the cases whose short name or stored spec is `spec`, or else the canonical spelling of `spec`."""
 
     def matching(name: str) -> list[NamedCase]:
         return [named for named in cases if name in (getattr(named, kind), getattr(named.record.case, kind))]
@@ -126,7 +126,10 @@ def _with_spec(cases: Sequence[NamedCase], kind: Literal["arch", "task"], spec: 
 
 
 def _canonical(kind: Literal["arch", "task"], spec: str) -> str:
-    """Return `spec` as cases store it: options sorted, defaults omitted, `1` as `1.0`. Unknown specs are unchanged."""
+    """Return the canonical spelling of `spec`, which cases store. Unknown specs are returned unchanged.
+
+    Options are sorted, options with default values are omitted, and real values are written as `1.0`, not `1`.
+    """
     if ":" not in spec:
         return spec
     try:

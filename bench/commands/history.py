@@ -14,6 +14,7 @@ from bench.commands.output import print_json, write_output
 from bench.commands.stored_run import read_runs
 from bench.errors import NothingSelected, UsageError
 from reports.figures import history_figure
+from reports.format import plural
 from reports.html import history_page
 from reports.text import history_rows, levels, value_with_interval
 from results import FALSE_ALARMS, METRICS, Series, Store, history
@@ -39,7 +40,8 @@ def show_history(store: Path, glob: str, metric: str, at: Sequence[str], output:
         series = history(read_runs(Store(store)), glob=glob, metric=metric, at=conditions)
     if not series:
         known = "" if metric in METRICS else f"; metrics are {', '.join(METRICS)}"
-        raise NothingSelected(f"no run in {store} measured {metric} for a case that matches {glob!r}{known}")
+        where = f" at {', '.join(at)}" if at else ""
+        raise NothingSelected(f"no run in {store} measured {metric}{where} for a case that matches {glob!r}{known}")
     if output is not None:
         figure = history_figure(series)
         assert figure is not None
@@ -57,7 +59,7 @@ def _print_series(series: Sequence[Series], console: Console) -> None:
         where = f" at {row.place}" if row.place else ""
         console.print(Text.assemble((row.case, "bold"), f" {each.metric}{where}"), soft_wrap=True)
         console.print(Text(f"  {row.environment}", style="dim"), soft_wrap=True)
-        console.print(Text(f"  {row.spark}  {row.runs} runs, last {row.last}"), soft_wrap=True)
+        console.print(Text(f"  {row.spark}  {plural(row.runs, 'run')}, last {row.last}"), soft_wrap=True)
         for change in row.changes:
             console.print(Text(f"  changed: {change}", style="yellow"), soft_wrap=True)
     if len(series) == 1:

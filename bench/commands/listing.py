@@ -1,4 +1,4 @@
-"""`carousel list` and `carousel show-task`: list what can be chosen, and explain a task."""
+"""`carousel list` and `carousel show-task`: list architectures, tasks, plans or runs, and explain a task."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Kind = Literal["archs", "tasks", "plans", "runs"]
 Row = dict[str, Any]
 """One listed item. The keys are those of the JSON document."""
 LABELS = {"smallest length": "shortest length", "chance there": "chance level at that length"}
-"""What tables call a key, if not by its name."""
+"""Labels of keys in tables. Other keys are labelled with their own name."""
 EXAMPLE_LENGTH = 24
-"""Steps of an example sequence that still fits on a terminal."""
+"""Number of steps of an example sequence, chosen so that the sequence fits on a terminal."""
 
 
 def list_names(kind: Kind, glob: str, *, store: Path, plugin_files: Sequence[Path], as_json: bool) -> None:
@@ -35,9 +35,9 @@ def list_names(kind: Kind, glob: str, *, store: Path, plugin_files: Sequence[Pat
 
     Args:
         kind: What to list.
-        glob: Pattern for the names; `*` may match nothing.
+        glob: Pattern for the names. If it is `*`, an empty list is not an error.
         store: Folder of runs.
-        plugin_files: Plugins to load first, for architectures and tasks.
+        plugin_files: Plugin files to load first; used only for architectures and tasks.
         as_json: Print one JSON document instead of a table.
     """
     rows = _rows(kind, store, plugin_files)
@@ -56,7 +56,7 @@ def list_names(kind: Kind, glob: str, *, store: Path, plugin_files: Sequence[Pat
 
 
 def list_archs(loaded: Loaded) -> list[Row]:
-    """Return each architecture's name, summary and default options. Plugins have their file's digest."""
+    """Return each architecture's name, summary and default options; for a plugin, also the digest of its file."""
     import arch
 
     rows = [
@@ -123,9 +123,9 @@ def list_runs(store: Path) -> list[Row]:
 
 
 def describe_task(spec: str, length: int | None, seed: int) -> str:
-    """Return one example sequence of a task in words. Raises `UsageError` for a wrong spec or length.
+    """Describe one example sequence of a task in words. Raises `UsageError` for a wrong spec or length.
 
-    If `length` is None, a short length is chosen.
+    `length` is in steps. If `length` is None, a short length is chosen.
     """
     import tasks
 
@@ -156,7 +156,7 @@ def _with_plugins(rows: list[Row], loaded: Loaded) -> list[Row]:
 
 
 def _chance_level(task: tasks.Task) -> float | str:
-    """Return the chance level at the shortest length, or why it is unknown: a task's data may not be installed."""
+    """Return the chance level at the shortest length, or an error message if the data of the task is missing."""
     try:
         return round(task.chance(task.min_length), 4)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Print and write what commands produce."""
+"""Print and write the output of commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from results import Record, RunFile, StoreError, write_atomically
 
 
 def write_output(path: Path, content: bytes, *, option: str = "-o") -> None:
-    """Write `content` to `path`. Raises `UsageError`, which names `option`, if that fails."""
+    """Write `content` to `path`. If that fails, raises `UsageError` with the advice to use `option`."""
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             path.write_bytes(content)  # a link, a pipe or a device such as /dev/stdout must not be replaced by a file
@@ -30,7 +30,7 @@ def print_json(document: Mapping[str, object] | Sequence[object]) -> None:
 
 
 def print_lines(lines: Iterable[object], console: Console, *, style: str | None = None) -> None:
-    """Print each line as it is, without markup, highlighting or line breaks."""
+    """Print each line unchanged, without markup, highlighting or line breaks."""
     for line in lines:
         console.print(str(line), style=style, markup=False, highlight=False, soft_wrap=True)
 

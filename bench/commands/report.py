@@ -15,11 +15,11 @@ from results import Record, Run, RunFile, Store, load_traces
 
 PAGE = "report.html"
 MAX_RUNS = 2
-"""Runs in one report: a baseline and a run."""
+"""Maximum number of runs in one report: a baseline and a run."""
 
 
 def show_run(store: Path, name: str, format: str) -> None:
-    """Print the leaderboard of a stored run."""
+    """Print the leaderboard of a stored run as `table`, `markdown`, `csv` or `latex`, or the whole run as `json`."""
     file, records = read_run(Store(store).find(name))
     if format == "table":
         reports.render_terminal(file, records)
@@ -71,10 +71,10 @@ def report_runs(
 def write_page(
     run: Run, file: RunFile, records: Sequence[Record], page: Path, baseline: reports.Baseline | None = None
 ) -> Path:
-    """Write the report of a run and return its path. Raises `UsageError` if that fails.
+    """Write the report of a run and return its path. Raises `UsageError` if the page cannot be written.
 
     Args:
-        run: Where the run is stored; traces are read from there.
+        run: The stored run, from which traces are read.
         file: The run's description, whose claims are judged.
         records: The records to report.
         page: Path of the page.
@@ -91,7 +91,7 @@ def draw_gates(store: Path, name: str, case: str | None, output: Path | None) ->
 
     Args:
         store: Folder of runs.
-        name: The run.
+        name: The run: an id, a unique prefix, `latest`, or a path.
         case: Name or key of the case; None draws the first case with traces.
         output: Folder for the figures; None writes into the run.
 
@@ -111,7 +111,7 @@ def draw_gates(store: Path, name: str, case: str | None, output: Path | None) ->
 
 
 def list_cases(store: Path, name: str, case: str | None) -> list[str]:
-    """Return one line per case that `draw_gates` accepts: its digest, and its name in the report."""
+    """Return one line per case that matches `case`, with its digest and its name; None matches every case."""
     cases = named_cases(*read_run(Store(store).find(name)))
     matching = cases if case is None else find_cases(cases, case)
     return [f"{named.digest}  {named.title}" for named in matching]

@@ -35,45 +35,54 @@ PRIVATE_OPTIONS = ("--store",)
 """Options whose values are paths of this machine; a stored command omits them."""
 
 MIN_WORKER_BYTES = 256 << 20
-"""About what a worker uses before its first job."""
+"""Minimum memory limit: about the memory that a worker uses before its first job."""
 MAX_WORKER_BYTES = 1 << 60
-"""Larger than the memory of any machine, and accepted by the operating system as a limit."""
+"""Maximum memory limit. It exceeds the memory of any machine, and operating systems accept it."""
 
 AMOUNT = re.compile(r"[0-9._]+\s*[a-z]*", re.IGNORECASE)
-"""A number with an optional unit; `pydantic.ByteSize` alone would ignore whatever follows the unit."""
+"""A number with an optional unit. `pydantic.ByteSize` alone would ignore any text after the unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """The options of `carousel run`. None stands for the plan's or the machine's default."""
+    """The options of `carousel run`. An option that is None has the default of the plan or of the machine."""
 
     plan: str
-    """Name or path."""
+    """Name of a shipped plan, or path of a TOML file."""
     archs: Sequence[str]
     """Patterns: names, globs, additions and exclusions."""
     tasks: Sequence[str]
     """Patterns, like `archs`."""
     lengths: str | None
-    """Numbers separated by commas."""
+    """Lengths of the training sequences in steps, separated by commas."""
     seeds: int | None
+    """Number of seeds."""
     params: int | None
+    """Parameter budget per model."""
     width: int | None
+    """Width of the layers, instead of a budget."""
     measure: str | None
     """Names of probes separated by commas."""
     device: str
+    """`cpu` or `cuda`."""
     workers: int | None
+    """Number of training workers."""
     lanes: int | None
     """Value of `--lanes`, the old name of `--workers`."""
     scheduler: str | None
-    """Address of a dask scheduler."""
+    """Address of a dask scheduler; None to run on this machine."""
     repeat: int
+    """Number of fresh processes in which every timing is repeated."""
     timeout: float | None
-    """Time limit per case in seconds."""
+    """Time limit per case in seconds; None for no limit."""
     memory: str | None
-    """Memory limit per worker, as text."""
+    """Memory limit per worker, such as `4GiB`; None for no limit."""
     store: Path
+    """Folder of runs."""
     resume: bool
+    """Whether to resume an unfinished run."""
     dry_run: bool
+    """Whether to describe the run without starting it."""
     quiet: bool
     plugin_files: Sequence[Path]
     as_json: bool
@@ -117,7 +126,7 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
 
 
 def choose_plan(options: RunOptions) -> Plan:
-    """Return the plan with the user's options in place of its own values. Raises `UsageError`.
+    """Return the plan, changed by the user's options. Raises `UsageError` if an option is invalid.
 
     Choosing architectures, tasks or lengths drops the plan's extra grids.
     """
@@ -146,7 +155,10 @@ def choose_plan(options: RunOptions) -> Plan:
 
 
 def parse_memory(text: str) -> int:
-    """Return the number of bytes in `4GiB`, `500 MB` or `1073741824`. Raises `UsageError`."""
+    """Return the number of bytes in an amount such as `4GiB`, `500 MB` or `1073741824`.
+
+    Raises `UsageError` if the amount is invalid, too small or too large.
+    """
     try:
         size = int(TypeAdapter(ByteSize).validate_python(text)) if AMOUNT.fullmatch(text.strip()) else None
     except (ValidationError, OverflowError):
@@ -212,7 +224,7 @@ def _check(options: RunOptions) -> None:
 
 
 def _names_in(package: str) -> Callable[[], list[str]]:
-    """Return a function that lists the registered names; the package is imported only if it is called."""
+    """Return a function that imports `package` and lists the names registered there."""
 
     def names() -> list[str]:
         registered: list[str] = importlib.import_module(package).names()

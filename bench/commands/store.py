@@ -13,6 +13,7 @@ import reports
 from bench.commands.output import print_json, print_lines, write_output
 from bench.commands.stored_run import read_run
 from bench.errors import FAILED, OK, UsageError
+from reports.format import plural
 from results import Flaw, Store, clean, merge, verify
 
 Format = Literal["csv", "parquet", "pytest-benchmark"]
@@ -39,7 +40,7 @@ def merge_stores(sources: Sequence[Path], store: Path, *, as_json: bool) -> int:
 
 
 def export_run(store: Path, name: str, format: Format, output: Path | None) -> None:
-    """Write the samples of a run.
+    """Write every sample of a run.
 
     Args:
         store: Folder of runs.
@@ -47,7 +48,7 @@ def export_run(store: Path, name: str, format: Format, output: Path | None) -> N
         format: Format of the file.
         output: File to write; None prints on standard output.
 
-    Raises `UsageError` if the file cannot be written, or if parquet has no file or no library.
+    Raises `UsageError` if the file cannot be written. The format parquet also needs a library and an `output`.
     """
     file, records = read_run(Store(store).find(name))
     if format == "parquet":
@@ -68,18 +69,21 @@ def export_run(store: Path, name: str, format: Format, output: Path | None) -> N
 
 
 def verify_store(store: Path, *, remove_leftovers: bool, as_json: bool) -> int:
-    """Check every file of a store, print each flaw, and return the exit code."""
+    """Check every file of a store, print each flaw, and return the exit code.
+
+    If `remove_leftovers` is true, temporary files of killed processes are removed.
+    """
     inspection = verify(Store(store))
     removed = clean(inspection.flaws) if remove_leftovers else []
     flaws = [flaw for flaw in inspection.flaws if flaw.path not in removed]
+    counts = {"runs": inspection.runs, "records": inspection.records, "artifacts": inspection.artifacts}
     if as_json:
-        counts = {"runs": inspection.runs, "records": inspection.records, "artifacts": inspection.artifacts}
         files = {"flaws": [_document(flaw) for flaw in flaws], "removed": [str(path) for path in removed]}
         print_json(counts | {"sound": inspection.is_sound} | files)
     else:
         harmful = sum(not flaw.is_harmless for flaw in flaws)
-        problems = f"{harmful:,} problem{'s' if harmful > 1 else ''} found" if harmful else "no problems found"
-        counted = f"{inspection.runs:,} runs, {inspection.records:,} records, {inspection.artifacts:,} artifacts"
+        problems = f"{plural(harmful, 'problem')} found" if harmful else "no problems found"
+        counted = ", ".join(plural(count, noun.removesuffix("s")) for noun, count in counts.items())
         lines = [f"{flaw.kind}: {flaw.path}: {flaw.reason}" for flaw in flaws]
         lines += [f"removed: {path}" for path in removed]
         lines.append(f"{counted}: {problems}")

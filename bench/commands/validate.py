@@ -21,7 +21,7 @@ from results.specs import Spec
 def validate_names(specs: Sequence[str], files: Sequence[Path], *, as_json: bool) -> int:
     """Validate `specs`, print the verdicts, and return the exit code.
 
-    Without specs, validate the plugins in `files`; without files, validate every architecture and task.
+    If `specs` is empty, validate the plugins in `files`. If both are empty, validate every architecture and task.
     Raises `UsageError` for an unknown name and for a plugin in `files` that cannot be loaded.
     """
     loaded = load(files)
@@ -32,7 +32,7 @@ def validate_names(specs: Sequence[str], files: Sequence[Path], *, as_json: bool
             raise UsageError(message)
         typer.echo(f"carousel: {message}", err=True)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on tensors this small, synchronising threads costs more than they save
+    torch.set_num_threads(1)  # on such small tensors, synchronising threads costs more time than they save
     try:
         verdicts = []
         for verdict in _verdicts(specs, given, loaded):
@@ -47,7 +47,7 @@ def validate_names(specs: Sequence[str], files: Sequence[Path], *, as_json: bool
 
 
 def _verdicts(specs: Sequence[str], given: set[str], loaded: Loaded) -> Iterator[Verdict]:
-    """Yield a verdict per spec, after all names are known to exist."""
+    """Yield a verdict per spec. Raises `UsageError` for an unknown name before the first check runs."""
     digests = {plugin.name: plugin.digest for plugin in loaded.plugins}
     pending: list[tuple[str, Callable[[str], Verdict]]] = []
     for spec in dict.fromkeys(list(specs) or sorted(given) or [*arch.names(), *tasks.names()]):

@@ -1,4 +1,4 @@
-"""The executor protocol, and the locking and retries that all executors share."""
+"""The executor protocol for scheduling jobs, and the locking and retries that all executors share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_TRIES = 3
 """Number of times a job is run if its worker process exits by itself each time."""
 
 WALL_CLOCK_OFFSET = time.time() - time.monotonic()
-"""Seconds from the monotonic clock to the wall clock. Read once: a later jump of the wall clock moves no span."""
+"""Wall clock minus monotonic clock, in seconds. It is read once, so that later jumps of the wall clock move no span."""
 
 
 class Executor(Protocol):
@@ -39,10 +39,10 @@ class Executor(Protocol):
         A timing job has its machine to itself.
 
         Args:
-            jobs: read lazily, by the thread that iterates over the results.
+            jobs: the jobs to run, read lazily by the thread that iterates over the results.
             timeout: seconds that a job may take after it has started; None for no limit.
             fresh: whether each timing job gets a new process.
-            events: receives what happens meanwhile, in the thread that iterates over the results.
+            events: receives the events of the jobs, in the thread that iterates over the results.
         """
         ...
 

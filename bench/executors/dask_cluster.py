@@ -1,13 +1,13 @@
-"""Run jobs on the workers of a dask cluster. Dask chooses a worker for each job, and another one if it is lost.
+"""Run jobs on the workers of a dask cluster. If a worker is lost, dask reruns its jobs on other workers.
 
-Start one dask worker per host, with one thread per worker process it is to have:
+Start one dask worker per host, with one thread for each worker process:
 
     dask scheduler
     dask worker tcp://SCHEDULER:8786 --nthreads 8 --no-nanny       on each host
     carousel run standard --scheduler tcp://SCHEDULER:8786
 
-Records are written by the driver, which is the process that runs this code. On a single machine `local.py` does the
-same without the cost of importing dask and running its event loop.
+The driver is the process that runs this code. It writes the records. On a single machine, `local.py` runs jobs without
+the cost of importing dask and running its event loop.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class DaskExecutor:
 
         Args:
             address: the scheduler's address, or the path of its scheduler file (`*.json`).
-            code: digest of the source here, which every dask worker must have.
+            code: digest of the driver's source; a dask worker with different source is refused.
             plugins: plugins that every dask worker must be able to install.
             device: torch device of the jobs.
             memory_bytes: resident memory at which a worker process is ended; None for no limit.
@@ -81,7 +81,7 @@ class DaskExecutor:
             where = {"scheduler_file": address} if is_file else {"address": address}
             self._client = Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
         except (TimeoutError, OSError, ValueError) as error:
-            reason = f"no dask scheduler answers at this address ({_one_line(error)})"
+            reason = f"no dask scheduler answers at this address ({_one_line(error)}); start one with `dask scheduler`"
             raise UsageError(f"--scheduler {address}: {reason}") from None
         try:
             self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
@@ -121,7 +121,7 @@ class DaskExecutor:
         numbered = enumerate(jobs)
         following = next(numbered, None)
         while self._futures or following is not None:
-            # Submit only what can start: dask would leave a job in the queue of one worker while another is idle.
+            # Submit only jobs that can start: dask would leave a job in the queue of one worker while another is idle.
             while following is not None and len(self._futures) < self._capacity(following[1]):
                 self._submit(*following, timeout, fresh)
                 following = next(numbered, None)
@@ -178,17 +178,17 @@ class DaskExecutor:
         return replace(result, worker=name, job=job, span=result.span.model_copy(update={"worker": name}))
 
     def _capacity(self, job: Job) -> int:
-        """Number of jobs of this kind that the cluster can run in parallel."""
+        """Return the number of jobs of the same kind as `job` that the cluster can run in parallel."""
         dask_workers = self._dask_workers()
         return len(dask_workers) if job.work == "timing" else sum(dask_workers.values())
 
     def _dask_workers(self) -> dict[str, int]:
-        """Number of threads of each dask worker that takes part, by its address."""
+        """Return the number of threads of each dask worker that takes part, by address."""
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
         return {address: worker["nthreads"] for address, worker in workers.items() if RESOURCE in worker["resources"]}
 
     def _name(self, address: str) -> str:
-        """Return a dask worker's name, made of numbers: its address would name one of the user's machines."""
+        """Return a dask worker's name, made of numbers, because its address would reveal one of the user's machines."""
         if address not in self._names:
             host = address.rpartition(":")[0]
             hosts = list(dict.fromkeys([*(known.rpartition(":")[0] for known in self._names), host]))
@@ -230,7 +230,7 @@ class _OrderedEvents:
     """Events of dask workers, delivered for one job at a time per worker process.
 
     A worker process may start its next job before the result of its previous job arrives. The events of the next job
-    are delayed until then.
+    are delayed until that result arrives.
     """
 
     def __init__(self, events: Events) -> None:
@@ -256,16 +256,16 @@ class _OrderedEvents:
                 self._events.waiting_for_machine(worker, content)
 
     def finish(self, worker: str, number: int, job: Job) -> list[Message]:
-        """Note that a job has ended, and return the events that were delayed until then."""
-        if self._current.pop(worker, None) != number:  # its events were lost with another dask worker
+        """Note that a job has ended, and return the events that were delayed for its worker process."""
+        if self._current.pop(worker, None) != number:  # the job's events were lost with another dask worker
             self._events.job_assigned(worker, job)
         return self._delayed.pop(worker, [])
 
 
 def is_no_late_cancel(record: logging.LogRecord) -> bool:
-    """Return False for the error that dask's `sync` logs if Ctrl-C arrives before it has begun.
+    """Return False for the error that dask's `sync` logs if Ctrl-C arrives before `sync` has begun.
 
-    It then cancels a future that has not been assigned yet.
+    In that case `sync` cancels a future that is not assigned yet.
     """
     error = record.exc_info[1] if record.exc_info else None
     return not (isinstance(error, NameError) and error.name == "future")

@@ -1,4 +1,4 @@
-"""Code that runs inside a dask worker: it reports what the worker is, and runs jobs in worker processes.
+"""Code that runs inside a dask worker: it reports the worker's properties, and runs jobs in worker processes.
 
 Dask only decides where a job runs. A dask worker has one worker process per thread, so a model that crashes or hangs
 ends a worker process and not the dask worker.
@@ -129,7 +129,7 @@ class _Stopping:
 
 
 class _SentEvents:
-    """`Events` of one job that are sent to the driver."""
+    """Receiver that sends the events of one job to the driver."""
 
     def __init__(self, dask_worker: Worker, worker: str, topic: str, number: int) -> None:
         self._dask_worker, self._worker, self._topic, self._number = dask_worker, worker, topic, number
@@ -155,7 +155,7 @@ class _SentEvents:
 
 
 def _take_worker_process(threads: int) -> WorkerProcess:
-    """Return a free worker process. One is always free, because there are as many as threads."""
+    """Return a free worker process. One is always free, because there are as many processes as threads."""
     with _workers_lock:
         if len(_workers) < threads and _free_workers.empty():
             _workers.append(WorkerProcess(str(len(_workers)), code=LOADED_CODE))

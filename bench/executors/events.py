@@ -11,7 +11,7 @@ from bench.machine.lock import Work
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStarted:
-    """A worker has begun to run its job: it has started up and holds the machine lock."""
+    """Start of a job. Its worker has started up and holds the machine lock."""
 
     worker: str
     compiling_seconds: float = 0.0
@@ -34,13 +34,13 @@ class Events(Protocol):
     """Receiver of the events of an executor's jobs."""
 
     def job_assigned(self, worker: str, job: Job) -> None:
-        """Handle that `worker` has been given a job, which it will start when it is ready."""
+        """Handle the assignment of a job to `worker`, which starts it when it is ready."""
 
     def job_started(self, event: JobStarted) -> None:
-        """Handle that a worker has begun to run its job."""
+        """Handle the start of a job."""
 
     def job_progressed(self, event: JobProgress) -> None:
-        """Handle that a training job has advanced."""
+        """Handle the progress of a training job."""
 
     def waiting_for_machine(self, worker: str, work: Work) -> None:
-        """Handle that `worker` waits until another run allows `work` on its machine."""
+        """Handle a wait: `worker` waits until another run allows `work` on its machine."""

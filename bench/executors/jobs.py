@@ -13,7 +13,7 @@ from results import Case, Measurement, Probe, ProbeRun, Record, Span
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainJob:
-    """Train one case, test it, and record its gates if `probes` contains `gates`."""
+    """Job that trains one case, tests it, and records its gates if `probes` contains `gates`."""
 
     work: ClassVar[Work] = "training"
     case: Case
@@ -28,7 +28,7 @@ class TrainJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeJob:
-    """Time a group of trained cases, alternating between them."""
+    """Job that times a group of trained cases, alternating between them."""
 
     work: ClassVar[Work] = "timing"
     cases: tuple[Case, ...]
@@ -49,14 +49,14 @@ class TrainingResult:
 
     record: Record
     weights: bytes = field(repr=False)
-    """Trained weights, as safetensors bytes."""
+    """Checkpoint of the trained model: its weights as safetensors bytes."""
     artifacts: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Further safetensors files by name, such as the traces of the `gates` probe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingResult:
-    """Measurements of one case in a `TimeJob`, to be added to its record."""
+    """Measurements of one case in a `TimeJob`, to be added to the record of the case."""
 
     measurements: tuple[Measurement, ...]
     probes: dict[Probe, ProbeRun]
@@ -74,10 +74,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
-    """A job that has ended: where, when, and with what result."""
+    """An ended job with its worker, its result and its time span."""
 
     worker: str
     job: Job
     result: Any
-    """`TrainingResult`, `TimingResult` by case key, or `Failure`."""
+    """A `TrainingResult`, a dict of `TimingResult` by case key, or a `Failure`."""
     span: Span

@@ -1,4 +1,4 @@
-"""Run jobs on this machine, in several worker processes that are each driven by a thread."""
+"""Schedule jobs on this machine, in several worker processes that are each driven by a thread."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LocalExecutor:
             count: number of worker processes.
             threads: torch threads per process.
             memory_bytes: resident memory at which a process is ended; None for no limit.
-            code: digest of the source that the run began with; a process that finds other source fails its jobs.
+            code: digest of the run's source; a process that finds different source fails its jobs. None for no check.
         """
         self._workers = [WorkerProcess(str(number), threads, memory_bytes, code) for number in range(count)]
         self.workers, self.machines = count, 1
@@ -87,7 +87,7 @@ class LocalExecutor:
 
 
 class _QueuedEvents:
-    """`Events` that are queued, for another thread to deliver."""
+    """Receiver that queues events for another thread to deliver."""
 
     def __init__(self, messages: queue.SimpleQueue[Message]) -> None:
         self._messages = messages

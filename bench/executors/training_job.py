@@ -20,7 +20,7 @@ from results import TIMING_PROBES, Model, Probe, ProbeRun, Record
 
 
 def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
-    """Train and test one case. A model with a loss or gradient that is not finite is recorded as diverged, untested."""
+    """Train and test one case. If a loss or gradient is not finite, record the model as diverged without testing it."""
     install(job.plugins)
     task = tasks.build(job.case.task)
     model = build_model(job.case, task).to(job.device)
@@ -63,7 +63,7 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
 
 
 def _run_probe(probe: Probe, subject: Subject) -> tuple[ProbeResult, ProbeRun]:
-    """Run a probe. If it fails, the result is empty, so that the trained case is kept without it."""
+    """Run a probe. If the probe fails, return an empty result, so that the record of the trained case is kept."""
     module = trained_model_probe(probe)
     started = time.perf_counter()
     try:
@@ -76,7 +76,7 @@ def _run_probe(probe: Probe, subject: Subject) -> tuple[ProbeResult, ProbeRun]:
 
 
 def _with_result(record: Record, probe: Probe, result: ProbeResult, ran: ProbeRun) -> Record:
-    """Add what a probe measured to a record."""
+    """Return the record with the results of a probe added."""
     changes = {
         "measurements": (*record.measurements, *result.measurements),
         "reference_scores": (*record.reference_scores, *result.reference_scores),

@@ -34,7 +34,7 @@ SOURCE_CHANGED = "source changed during the run: rerun to start a new run with t
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Result of one try to run a job, and its start and end by the monotonic clock."""
+    """Result of one try to run a job, with start and end in seconds of the monotonic clock."""
 
     result: Any
     began: float
@@ -48,10 +48,10 @@ class WorkerProcess:
         """Create a worker without starting its process.
 
         Args:
-            name: how events, results and spans refer to the worker.
+            name: name of the worker in events, results and spans.
             threads: torch threads of the process.
             memory_bytes: resident memory at which the process is ended; None for no limit.
-            code: digest of the source that the run began with; a process that finds other source fails its jobs.
+            code: digest of the run's source; a process that finds different source fails its jobs. None for no check.
         """
         self.name, self.threads, self.memory_bytes, self.code = name, threads, memory_bytes, code
         self.past_work: set[Work] = set()
@@ -139,7 +139,7 @@ class WorkerProcess:
             return None
         try:
             used = psutil.Process(process.pid).memory_info().rss
-        except psutil.Error:  # the process has just exited, which the connection reports
+        except psutil.Error:  # the process has just exited; the connection reports this
             return None
         if used <= self.memory_bytes:
             return None
@@ -157,7 +157,7 @@ class WorkerProcess:
 def exit_failure(exit_code: int | None) -> Failure:
     """Return the failure of a job whose worker process exited by itself.
 
-    SIGKILL counts as out of memory, because that is how Linux ends a process when memory runs out.
+    SIGKILL counts as out of memory, because Linux sends SIGKILL to a process when memory runs out.
     """
     if exit_code is not None and exit_code == -getattr(signal, "SIGKILL", 9):
         return Failure("out_of_memory", "the worker was killed, probably because the machine ran out of memory")
@@ -167,7 +167,7 @@ def exit_failure(exit_code: int | None) -> Failure:
 def _serve(connection: Connection, threads: int, code: str | None) -> None:
     """Set up the child process, then run jobs until the parent is gone.
 
-    `code` is the digest of the source that the run began with. A process that starts later may find it edited.
+    `code` is the digest of the run's source, or None for no check. A process that starts later may find edited source.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -196,7 +196,7 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
 
 
 def run_job(job: Job, connection: Connection) -> Any:
-    """Run a job in this process and return its result, or a `Failure` if it raises."""
+    """Run a job in this process and return its result, or a `Failure` if the job raises an exception."""
     from bench.executors.timing_job import run_timing_job
     from bench.executors.training_job import run_training_job
 

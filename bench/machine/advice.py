@@ -8,27 +8,28 @@ from dataclasses import dataclass
 from results import BUSY_LOAD, MAX_STEAL_SHARE, MAX_WAITING_SHARE
 
 MAX_STEADY_SPREAD = 0.05
-"""Largest `Vitals.spread` of a steady machine. A quiet machine stays at 1 to 2%, and the time of a block varies as
-much as the calibration does."""
+"""Largest `Vitals.spread` of a steady machine. The spread of a quiet machine is 1 to 2%. The time of a block varies as
+much as the calibration time does."""
 MAX_STEADY_DRIFT = 0.05
 """Largest `Vitals.drift` of a steady machine."""
 SLOW_CLOCK_SECONDS = 5e-7
-"""Streamed steps take 10 µs or more, so a clock reading of this duration adds at most 5% to them."""
+"""Longest acceptable clock reading. A streamed step takes 10 µs or more, so such a reading adds at most 5%."""
 FREE_GOVERNORS = ("performance", "schedutil")
-"""`performance` holds the clock rate up; `schedutil` raises it within milliseconds of work."""
+"""Acceptable governors: `performance` keeps the clock rate high, and `schedutil` raises it in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vitals:
-    """How steady a machine was during a check; None for values that the system does not report."""
+    """The steadiness of a machine during a check. Values that the system does not report are None."""
 
     cores: int
+    """Number of cores that this process may use."""
     spread: float
     """Half the distance from the 10th to the 90th percentile of the calibration times, relative to their median."""
     drift: float
-    """How much slower the last third of the calibrations was than the first third, relative to the first."""
+    """Increase of the median calibration time from the first to the last third, relative to the first third."""
     slow_share: float
-    """Share of calibrations that count as disturbed."""
+    """Share of calibrations that are slow enough to count as disturbed."""
     load: float | None = None
     """Share of the cores that other processes kept busy."""
     steal: float | None = None
@@ -38,22 +39,25 @@ class Vitals:
     clock_seconds: float = 0.0
     """Duration of one clock reading."""
     clock_source: str | None = None
+    """Clock that the kernel reads, such as `tsc`."""
     governor: str | None = None
+    """Frequency governor of the first core, such as `performance`."""
     quota: float | None = None
     """Number of cores that the container's quota allows."""
     heat_events: int | None = None
-    """How often heat slowed the processor during the check."""
+    """Number of times that heat slowed the processor during the check."""
     quota_stops: int | None = None
-    """How often the quota paused the container during the check."""
+    """Number of times that the quota paused the container during the check."""
     virtual: str | None = None
     """`container`, `virtual machine`, `container in a virtual machine`, or `none`."""
     unplugged: bool = False
+    """Whether the machine runs on battery."""
     flushes: bool = True
     """Whether denormal numbers can be flushed to zero."""
 
 
 def advise(vitals: Vitals) -> list[str]:
-    """Return one line per problem that limits trust in timings, with its remedy; a single line if there is none."""
+    """Return one line per problem that limits trust in timings, with its remedy. If there is none, one line says so."""
     checks: list[tuple[bool, Callable[[], str]]] = [
         (
             vitals.cores == 1,

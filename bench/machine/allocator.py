@@ -1,8 +1,8 @@
 """Setting of the C library that keeps freed memory in the process.
 
-A training step frees all memory that it allocated, and the next step allocates the same amount again. By default glibc
-returns much of it to the system in between, and the system must then clear every page again. That costs 5 to 10% of a
-step, and more if several workers do so.
+A training step frees all memory that it allocated, and the next step allocates the same amount again. By default, glibc
+returns much of the freed memory to the system, and the system must clear every page again. Clearing the pages costs 5
+to 10% of a step, and more if several workers run at the same time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import sys
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt (malloc.h)."""
 MAX_RETAINED_BYTES = 32 << 20
-"""Size above which a freed block is returned to the system. glibc allows no more, and a worker's blocks are smaller."""
+"""Size above which freed blocks are returned to the system, at most 32 MiB in glibc. Blocks of workers are smaller."""
 TRIM_THRESHOLD_BYTES = (1 << 31) - 1
+"""Amount of free memory that glibc keeps before it returns any to the system: the largest that mallopt accepts."""
 
 
 def keep_freed_memory() -> None:

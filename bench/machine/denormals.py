@@ -14,5 +14,5 @@ def can_flush() -> bool:
 
 
 def flushes_denormals() -> bool:
-    """Return whether this thread flushes denormal numbers to zero, by computing one."""
+    """Compute a denormal number, and return whether this thread flushes the result to zero."""
     return (torch.tensor([1e-38], dtype=torch.float32) * 1e-3).item() == 0.0

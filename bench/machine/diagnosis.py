@@ -1,4 +1,4 @@
-"""Diagnosis of what limits trust in timings: calibration drift, clock, heat, quota and denormals."""
+"""Diagnosis of a machine before timing: calibration drift, clock, heat, quota and denormals."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def take_calibrations(
     clock: Callable[[], float] = time.perf_counter,
     machine: Machine | None = None,
 ) -> tuple[list[float], Block]:
-    """Repeat the calibration for a while and observe the machine meanwhile.
+    """Repeat the calibration and observe the machine at the same time.
 
     Args:
-        seconds: how long to repeat it; at least three calibrations are taken.
+        seconds: duration of the repetition; at least `MIN_CALIBRATIONS` calibrations are taken.
         calibration: runs one calibration and returns its seconds; for tests.
         clock: returns the current time in seconds; for tests.
         machine: observes the calibrations; for tests.
 
     Returns:
-        The seconds of each calibration, and what happened on the machine during all of them.
+        The seconds of each calibration, and the noise on the machine during all calibrations.
     """
     calibration = calibration or calibrate
     calibration()  # the first product also initialises the matrix library
@@ -51,19 +51,19 @@ def take_calibrations(
 
 
 def spread_of(times: list[float]) -> float:
-    """Return half the distance from the 10th to the 90th percentile, relative to the median."""
+    """Return half the distance from the 10th to the 90th percentile of `times`, relative to their median."""
     ordered, last = sorted(times), len(times) - 1
     return (ordered[round(0.9 * last)] - ordered[round(0.1 * last)]) / 2 / statistics.median(times)
 
 
 def drift_of(times: list[float]) -> float:
-    """Return how much slower the median of the last third is than that of the first third, relative to the first."""
+    """Return the increase of the median from the first to the last third of `times`, relative to the first third."""
     third = len(times) // 3
     return statistics.median(times[-third:]) / statistics.median(times[:third]) - 1
 
 
 def counter_increase(before: int | None, after: int | None) -> int | None:
-    """Return how much a counter grew; None if it cannot be read."""
+    """Return the increase of a counter; None if the counter cannot be read."""
     return None if before is None or after is None else max(0, after - before)
 
 
@@ -72,9 +72,9 @@ def vitals_of(times: list[float], block: Block, heat_events: int | None, quota_s
 
     Args:
         times: seconds of each calibration.
-        block: what happened on the machine during the calibrations.
-        heat_events: how often heat slowed the processor meanwhile; None if unknown.
-        quota_stops: how often the quota paused the container meanwhile; None if unknown.
+        block: the noise on the machine during the calibrations.
+        heat_events: number of times that heat slowed the processor during the check; None if unknown.
+        quota_stops: number of times that the quota paused the container during the check; None if unknown.
     """
     median = statistics.median(times)
     battery = getattr(psutil, "sensors_battery", lambda: None)()

@@ -1,4 +1,4 @@
-"""Fingerprint of the machine and the software that measure a run. It names no person, host or path."""
+"""Fingerprint of the machine and the software that measure a run. The fingerprint names no person, host or path."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("numpy", "numba", "scipy", "safetensors", "scikit-learn")
 
 
 def environment(device: str, threads: int = 1) -> Environment:
-    """Return the fingerprint of this machine and its software; `threads` is how many threads timed code may use."""
+    """Return the fingerprint of this machine and its software; `threads` is the number of threads of timed code."""
     import torch
 
     build = torch.__config__.show()
@@ -46,7 +46,7 @@ def device_label(device: str) -> str:
 
 
 def gpu_name() -> str | None:
-    """Return the name of the GPU that `--device cuda` would use; None if torch can use none."""
+    """Return the name of the GPU that `--device cuda` would use; None if torch finds no GPU."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -60,14 +60,14 @@ def available_cores() -> int:
 
 
 def blas(build: str) -> str | None:
-    """Return the matrix library and its version, such as `mkl 2024.2`, from torch's description of its build."""
+    """Return the matrix library, such as `mkl 2024.2`, from torch's build description; None if it names no library."""
     name = _between(build, "BLAS_INFO=", ",")
     version = _between(build, "Math Kernel Library Version ", "-") if name == "mkl" else None
     return f"{name} {version}" if name and version else name
 
 
 def onednn(build: str) -> str | None:
-    """Return the version of oneDNN from torch's description of its build, which uses the former name MKL-DNN."""
+    """Return the version of oneDNN (formerly MKL-DNN) from torch's build description; None if it states no version."""
     return _between(build, "MKL-DNN v", " ")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path("/")
 MACHINE_IDS = ("etc/machine-id", "var/lib/dbus/machine-id")
 SALT, ROUNDS = b"carousel: which machine", 100_000
-"""A network card's address could be guessed from its plain digest. Many rounds of hashing make guessing expensive."""
+"""Parameters of the host digest. Many rounds of hashing make it expensive to guess a network address from a digest."""
 CPU = "sys/devices/system/cpu"
 CONTAINER_FILES = (".dockerenv", "run/.containerenv")
 CONTAINER_WORDS = ("docker", "kubepods", "containerd", "libpod", "lxc", "garden")
@@ -20,7 +20,7 @@ UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def cpu_name(root: Path = ROOT) -> str:
-    """Return the processor's model name."""
+    """Return the processor's model name, or its architecture if the name is unknown."""
     for line in _read(root / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name" and value.strip():
@@ -32,7 +32,7 @@ def cpu_name(root: Path = ROOT) -> str:
 def host_digest(root: Path = ROOT) -> str | None:
     """Return twelve hexadecimal digits that identify this machine without naming it; None if nothing identifies it.
 
-    The digest is that of the machine-id or, if there is none, of the network card's address.
+    The digest is computed from the machine-id or, if there is none, from the network card's address.
     """
     identity = next((text for name in MACHINE_IDS if (text := _read(root / name).strip())), None)
     if identity is None:
@@ -44,7 +44,7 @@ def host_digest(root: Path = ROOT) -> str | None:
 
 
 def caches(root: Path = ROOT) -> dict[str, int]:
-    """Return the bytes of each cache of the first core, by level: `L1d`, `L1i`, `L2`, `L3`."""
+    """Return the size in bytes of each cache of the first core, by level: `L1d`, `L1i`, `L2`, `L3`."""
     sizes = {}
     for index in sorted((root / CPU / "cpu0/cache").glob("index*")):
         level, kind, size = (_read(index / name).strip() for name in ("level", "type", "size"))
@@ -75,7 +75,7 @@ def quota_cores(root: Path = ROOT) -> float | None:
 
 
 def quota_stops(root: Path = ROOT) -> int | None:
-    """Return in how many scheduling periods the container's quota has paused its processes so far."""
+    """Return the number of scheduling periods in which the quota has paused the container; None if unknown."""
     for stat in ("sys/fs/cgroup/cpu.stat", "sys/fs/cgroup/cpu/cpu.stat"):
         for line in _read(root / stat).splitlines():
             name, _, count = line.partition(" ")
@@ -85,14 +85,14 @@ def quota_stops(root: Path = ROOT) -> int | None:
 
 
 def heat_events(root: Path = ROOT) -> int | None:
-    """Return how often heat has lowered the clock rate of a core or of the processor so far, summed over all cores."""
+    """Return the number of times that heat has lowered the clock rate, summed over all cores; None if unknown."""
     texts = [_read(path).strip() for path in (root / CPU).glob("cpu[0-9]*/thermal_throttle/*_throttle_count")]
     counts = [int(count) for count in texts if count.isdigit()]
     return sum(counts) if counts else None
 
 
 def virtual(root: Path = ROOT) -> str | None:
-    """Return `container`, `virtual machine`, `container in a virtual machine` or `none`; None if it is unknown."""
+    """Return `container`, `virtual machine`, `container in a virtual machine` or `none`; None if unknown."""
     info = _read(root / "proc/cpuinfo")
     if not info:
         return None

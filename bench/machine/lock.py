@@ -1,7 +1,7 @@
 """Machine-wide lock: shared by training jobs, exclusive for timing jobs.
 
-Two files in the system's temporary folder carry the lock. The operating system releases a file lock if its process
-dies.
+Two files in the system's temporary folder carry the lock. If a process dies, the operating system releases the file
+locks of that process.
 
     carousel-machine.lock    shared by training jobs, exclusive for a timing job
     carousel-turn.lock       held by the first job in the queue, so that later jobs wait behind it
@@ -27,7 +27,8 @@ except ImportError:  # Windows has no shared file locks, so users must not start
 Work = Literal["training", "timing"]
 POLL_SECONDS = 0.02
 FIRST_REPORT_SECONDS, REPORT_SECONDS = 0.5, 5.0
-"""Waits shorter than the first are not reported, because workers of one run often wait for each other briefly."""
+"""Waiting time before the first report, and between later reports. Workers of one run often wait briefly for each
+other, so shorter waits are not reported."""
 MACHINE, TURN = "carousel-machine.lock", "carousel-turn.lock"
 
 
@@ -38,18 +39,18 @@ class Stopping(Protocol):
 
 
 class Stopped(Exception):
-    """The wait for the machine lock was cancelled."""
+    """Error for a cancelled wait for the machine lock."""
 
 
 @contextlib.contextmanager
 def machine_lock(
     work: Work, *, stopping: Stopping | None = None, on_wait: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Hold the machine lock for one job. Does nothing on a system that cannot lock; see `reason_unlocked`.
+    """Hold the machine lock for one job. On a system that cannot lock files, do nothing; see `reason_unlocked`.
 
     Args:
         work: `training` shares the machine with other training jobs; `timing` has the machine to itself.
-        stopping: cancels the wait when it is set.
+        stopping: a flag that cancels the wait; None for a wait that cannot be cancelled.
         on_wait: called every few seconds while the job waits for the lock.
 
     Raises:
@@ -77,7 +78,7 @@ def machine_lock(
 
 
 def reason_unlocked() -> str | None:
-    """Return why the machine cannot be locked, so that other runs may disturb timings; None if it can be locked."""
+    """Return the reason why the machine cannot be locked, so that other runs may disturb timings; None if it can."""
     if fcntl is None:
         return "this system has no shared file locks"
     with contextlib.ExitStack() as files:
@@ -98,7 +99,7 @@ def _try_lock(file: int, kind: int) -> bool:
 
 
 def _open_both(files: contextlib.ExitStack) -> tuple[int, int] | None:
-    """Open both lock files anew, so that threads of one process exclude each other; None if that fails."""
+    """Open both lock files and return them; None if that fails. Separate openings let threads exclude each other."""
     try:
         turn, machine = (_open(lock_folder() / name) for name in (TURN, MACHINE))
     except OSError:

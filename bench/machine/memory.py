@@ -1,7 +1,7 @@
 """Peak memory of a phase of work.
 
-On a GPU, the allocator of torch records the peak. On Linux, the kernel records the peak of the resident set, which is
-reset before the phase. On other systems a thread samples the resident set and may miss a short peak.
+On a GPU, the allocator of torch records the peak. On Linux, the kernel records the peak of the resident set, and each
+phase first resets that peak. On other systems, a thread samples the resident set and may miss a short peak.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ SAMPLE_SECONDS = 0.005
 
 @dataclass(slots=True)
 class Memory:
-    """Bytes before a phase, and the peak during it."""
+    """Memory in use before a phase, and the peak during that phase, in bytes."""
 
     before: int = 0
     peak: int = 0
 
     def measurements(self, phase: str) -> list[Measurement]:
-        """Return the peak, and the bytes that the phase added to those before it."""
+        """Return two measurements in bytes: the peak, and its increase over the memory in use before the phase."""
         return [
             Measurement(metric=f"{phase}_peak_bytes", samples=(float(self.peak),)),
             Measurement(metric=f"{phase}_added_bytes", samples=(float(max(0, self.peak - self.before)),)),
@@ -44,7 +44,8 @@ class Memory:
 def watch_memory(device: torch.device) -> Iterator[Memory]:
     """Measure the memory of the enclosed phase. The returned `Memory` is filled in when the phase ends.
 
-    Memory that earlier phases freed is returned to the system first. Otherwise this phase would reuse it unnoticed.
+    Memory that earlier phases freed is returned to the system first. Otherwise, this phase would reuse that memory
+    unnoticed.
     """
     memory = Memory()
     if device.type == "cuda":
@@ -66,7 +67,7 @@ def watch_memory(device: torch.device) -> Iterator[Memory]:
 
 
 def has_high_water_mark() -> bool:
-    """Return whether the kernel records a resettable peak of the resident set. The peak is reset."""
+    """Return whether the kernel records a resettable peak of the resident set. The call resets the peak."""
     try:
         CLEAR_REFS.write_text(RESET_PEAK, encoding="ascii")
         return _high_water_mark() > 0
@@ -75,7 +76,7 @@ def has_high_water_mark() -> bool:
 
 
 def resident_bytes() -> int:
-    """Return the bytes of this process that are in RAM, including shared pages."""
+    """Return the size in bytes of this process's resident set, including shared pages."""
     return int(psutil.Process().memory_info().rss)
 
 
@@ -88,7 +89,7 @@ def _high_water_mark() -> int:
 
 @contextlib.contextmanager
 def _sample_resident_set(memory: Memory) -> Iterator[None]:
-    """Raise `memory.peak` from a background thread until the block ends."""
+    """Update `memory.peak` from a background thread until the block ends."""
     ended = threading.Event()
     memory.peak = memory.before
 

@@ -1,4 +1,4 @@
-"""Noise around a block of samples: calibration time, load of other processes, and time the thread did not run.
+"""Noise around a block of samples: calibration time, load of other processes, and waiting time of the thread.
 
 The counters and the calibration are arguments of `Machine`, so that tests can simulate any load.
 """
@@ -25,8 +25,9 @@ if sys.platform != "win32":
 CALIBRATION_SIZE = {"cpu": 640, "cuda": 4096}
 """Width of the square matrices of the calibration. Their product takes 3 to 10 ms on one CPU core or on a GPU."""
 WINDOW_SECONDS = 0.25
-"""Shortest window over which load is computed. The system counts processor time in hundredths of a second, too coarse
-for a shorter block. The window ends with the block and may begin before it; our own work in it is subtracted."""
+"""Shortest window over which load is computed. The system counts processor time in hundredths of a second, which is too
+coarse for a shorter window. The window ends with the block and may begin before the block. Work of this process in the
+window is subtracted."""
 
 CPU = torch.device("cpu")
 Result = TypeVar("Result")
@@ -34,9 +35,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Counters at one moment, in seconds since an arbitrary start; None for counters that the system does not have."""
+    """Counters of the system at one moment. Times are in seconds. A counter that the system does not have is None."""
 
     wall: float
+    """Time since an arbitrary start."""
     thread: float | None
     """Processor time of the calling thread."""
     own: float | None
@@ -54,9 +56,9 @@ class Machine:
 
     Args:
         device: `cpu` or `cuda`, the device that runs the calibration.
-        read: returns the counters at this moment.
-        calibration: runs one calibration and returns its seconds.
-        cores: number of cores that the load is a share of.
+        read: returns the current counters; None for `read_counters`.
+        calibration: runs one calibration and returns its seconds; None for `calibrate`.
+        cores: number of cores; None for all of this machine. The load is a share of their total time.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class Machine:
         self._past: deque[Reading] = deque([self._read()])
 
     def observe(self, work: Callable[[], Result]) -> tuple[Result, Block]:
-        """Run one block of samples. Returns its result, and what happened on the machine around it."""
+        """Run one block of samples, and return the result of `work` and the noise around the block."""
         calibration_seconds = self._calibration()
         before = self._read()
         result = work()
@@ -91,7 +93,7 @@ class Machine:
         )
 
     def _load_window_start(self, before: Reading, after: Reading) -> Reading:
-        """Return the reading at which the load window starts: the latest one early enough, or else the first."""
+        """Return the latest reading that gives a window of `WINDOW_SECONDS`, or the earliest if all are too late."""
         self._past.append(before)
         while len(self._past) > 1 and after.wall - self._past[1].wall >= WINDOW_SECONDS:
             self._past.popleft()
@@ -111,7 +113,10 @@ class Machine:
         return min(1.0, max(0.0, (end - start) / (elapsed * self._cores)))
 
     def _waiting(self, before: Reading, after: Reading) -> float | None:
-        """Return the share of the time in which the thread did not run; None on a GPU, whose thread waits by design."""
+        """Return the share of the time in which the thread did not run; None on a GPU or if unknown.
+
+        A thread that uses a GPU waits for the GPU by design.
+        """
         elapsed = after.wall - before.wall
         if not self._computes_here or before.thread is None or after.thread is None or elapsed <= 0:
             return None
@@ -119,7 +124,7 @@ class Machine:
 
 
 def read_counters() -> Reading:
-    """Read the counters of the system, of this process and of the calling thread."""
+    """Return the current counters of the system, of this process and of the calling thread."""
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0)
     stolen: float | None = getattr(times, "steal", None)
@@ -137,7 +142,7 @@ def read_counters() -> Reading:
 
 
 def calibrate(clock: Clock = time.perf_counter_ns, device: torch.device = CPU) -> float:
-    """Time one fixed matrix product, in seconds. It is stored with the samples to reveal drift of the machine."""
+    """Return the seconds of one fixed matrix product. Records store this time to reveal changes of machine speed."""
     matrix, product = calibration_matrices() if device.type == "cpu" else _matrices(device)
     synchronise(device)
     started = clock()
@@ -147,7 +152,7 @@ def calibrate(clock: Clock = time.perf_counter_ns, device: torch.device = CPU) -
 
 
 def _matrices(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    with torch.inference_mode(False):  # so that they can be used in either mode
+    with torch.inference_mode(False):  # so that both matrices can be used in either mode
         matrix = torch.full((CALIBRATION_SIZE[device.type],) * 2, 0.5, device=device)
         return matrix, torch.zeros_like(matrix)
 
@@ -156,8 +161,8 @@ def _matrices(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 def calibration_matrices() -> tuple[torch.Tensor, torch.Tensor]:
     """Return the operand and the result of the CPU calibration, allocated once.
 
-    Allocating them anew would add a sixth to the time of the product. On a GPU they are not cached, because they would
-    count as memory of the measured model.
+    A new allocation would add a sixth to the time of the product. The matrices of a GPU are not cached, because they
+    would count as memory of the measured model.
     """
     return _matrices(CPU)
 

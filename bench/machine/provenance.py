@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MEASURING_PACKAGES = ("arch", "tasks", "bench", "results")
-"""The packages whose code can change a record. Records stay valid if only `reports` changes."""
+"""Packages whose code can change a record. Records stay valid if only `reports` changes."""
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -20,10 +20,11 @@ GIT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkout:
-    """Commit of the code, and whether files differ from it; None if the code is not in its own git repository."""
+    """Git commit of the code, and whether files differ from that commit. Both are None without a repository."""
 
     commit: str | None = None
     modified: bool | None = None
+    """Whether files differ from the commit; None if git cannot tell."""
 
 
 def checkout(home: Path = HOME) -> Checkout:
@@ -38,7 +39,7 @@ def checkout(home: Path = HOME) -> Checkout:
 
 
 def code_digest() -> str:
-    """Return ten hexadecimal digits that change with every source file of the measuring packages."""
+    """Return ten hexadecimal digits that change if any source file of the measuring packages changes."""
     content = hashlib.sha256()
     for package in MEASURING_PACKAGES:
         for path in sorted((HOME / package).rglob("*.py")):
@@ -48,7 +49,7 @@ def code_digest() -> str:
 
 
 def _git(home: Path, *arguments: str) -> str | None:
-    """Return what git prints; None if git is missing, fails or times out."""
+    """Return the output of a git command; None if git is missing, fails or times out."""
     program = shutil.which("git")
     if program is None:
         return None

@@ -1,4 +1,4 @@
-"""Timing of calls on a CPU or a GPU, including the wait for work that is still queued on the GPU."""
+"""Timing of calls on a CPU or a GPU. A timing on a GPU includes the wait for its queued work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def seconds_per_call(call: Callable[[], object], calls: int, device: torch.device) -> float:
-    """Return the mean seconds of `calls` successive calls, by the CPU's clock or between two events of the GPU."""
+    """Return the mean seconds of `calls` successive calls, measured by the CPU's clock or by two events on the GPU."""
     if device.type != "cuda":
         # torch.utils.benchmark.Timer would add two untimed calls. Probes make such calls themselves where needed.
         return timeit.timeit(call, number=calls) / calls

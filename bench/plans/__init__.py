@@ -1,1 +1,1 @@
-"""Plans: the shipped TOML files, and the code that reads and expands them and selects from them."""
+"""Plans: the shipped TOML files, and the code that reads plans, expands them and selects their cases."""

@@ -1,4 +1,4 @@
-"""Expand a plan into its cases, and check each of them."""
+"""Expand a plan into its cases, and check that each case is possible."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from results import Case
 
 
 def cases(plan: Plan) -> list[Case]:
-    """Return the cases of all grids of a plan, each once.
+    """Return the cases of all grids of a plan, without duplicates.
 
     Raises `UsageError` for an unknown name, an invalid option, or a size or length that is impossible.
     """

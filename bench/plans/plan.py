@@ -20,7 +20,7 @@ from results.specs import Spec
 
 FOLDER = Path(__file__).parent
 STREAMED_SHARE = 5
-"""Batches of streams are timed on one step in this many, because only their mean is reported."""
+"""Batches of streams are timed on this many times fewer steps, because only the mean of their times is reported."""
 MAX_FILE_BYTES = 16 << 10
 """The TOML parser takes quadratic time for dotted keys. A file of this size is parsed in under a second."""
 
@@ -29,14 +29,14 @@ Length = Annotated[int, Field(ge=1, le=1 << 24)]
 
 
 class Timing(Strict):
-    """How the timing probes measure."""
+    """The settings of the timing probes."""
 
     positions: Annotated[tuple[Length, ...], Field(min_length=1)] = (1, 16, 128, 1024, 4096)
     """Positions in a stream at which a step is timed."""
     steps: Annotated[int, Field(ge=10, le=1_000_000)] = 1000
-    """Timed steps at each position, divided into `blocks`."""
+    """Number of timed steps at each position, divided into `blocks` blocks."""
     blocks: Annotated[int, Field(ge=1, le=1000)] = 5
-    """Number of times that everything is measured. The models of a group take turns, block by block."""
+    """Number of blocks per measurement. The models of a group take turns, block by block."""
     streams: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...] = (1, 8, 64)
     """Batch sizes at which a step is timed."""
     streams_position: Length = 128
@@ -48,12 +48,12 @@ class Timing(Strict):
 
     @property
     def times_one_stream(self) -> bool:
-        """Whether a batch of one stream is timed at a position where a single stream is timed anyway."""
+        """Whether a batch of one stream needs no timing of its own, because its position is timed anyway."""
         return 1 in self.streams and self.streams_position in self.positions
 
 
 class Override(Strict):
-    """Changes to the protocol for some tasks or lengths. An empty tuple stands for all of them."""
+    """Changes to the protocol for some tasks or lengths. An empty tuple stands for all tasks or all lengths."""
 
     tasks: tuple[SpecText, ...] = ()
     lengths: tuple[Length, ...] = ()
@@ -67,27 +67,40 @@ class Extra(Strict):
     tasks: tuple[SpecText, ...] = ()
     lengths: tuple[Length, ...] = ()
     seeds: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Number of seeds, at most that of the plan; None for that of the plan."""
+    """Number of seeds, reduced to the plan's number if it is larger; None for the plan's number."""
     protocol: dict[str, Any] = Field(default_factory=dict)
     """Fields that differ from the plan's protocol."""
 
 
 class Plan(Strict):
-    """A grid of cases, and what is measured for each."""
+    """A grid of cases, and the probes that measure each case."""
 
     summary: str
+    """One line that `carousel list plans` prints."""
     archs: Annotated[tuple[SpecText, ...], Field(min_length=1)]
+    """Specs of architectures, such as `lstm:bias=False`."""
     tasks: Annotated[tuple[SpecText, ...], Field(min_length=1)]
+    """Specs of tasks, such as `recall:pairs=4`."""
     lengths: Annotated[tuple[Length, ...], Field(min_length=1)]
+    """Lengths of the training sequences in steps."""
     seeds: Annotated[int, Field(ge=1, le=10_000)]
+    """Number of seeds; the first seed is 0."""
     depth: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Number of layers per model."""
     params: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    """Parameter budget per model; None if `width` is given."""
     width: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
+    """Width of the layers; None if `params` is given."""
     measure: Annotated[tuple[Probe, ...], Field(min_length=1)] = ("accuracy", "latency", "streaming")
+    """Probes to run."""
     protocol: dict[str, Any] = Field(default_factory=dict)
+    """Fields of `Protocol` that differ from its defaults."""
     override: tuple[Override, ...] = ()
+    """Changes to the protocol. A later override replaces the values of an earlier one."""
     extra: tuple[Extra, ...] = ()
+    """Additional grids of cases."""
     claims: tuple[Claim, ...] = ()
+    """Claims that a report judges."""
     timing: Timing = Timing()
 
     @model_validator(mode="after")
@@ -96,11 +109,12 @@ class Plan(Strict):
             against = claim.against.cases if claim.against is not None else None
             for cases in filter(None, (claim.cases, against)):
                 for field in cases.protocol.keys() - Protocol.model_fields.keys():
-                    raise ValueError(f"claim {claim.name}: a protocol has no field {field!r}")
+                    known = ", ".join(Protocol.model_fields)
+                    raise ValueError(f"claim {claim.name}: a protocol has no field {field!r}; choose from {known}")
         return self
 
     def grids(self) -> list[Plan]:
-        """Return the plan's own grid and each extra grid, every one as a plan."""
+        """Return the plan itself, followed by one plan per extra grid."""
         extras = [
             self.model_copy(
                 update={
@@ -146,12 +160,12 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Plan:
-    """Return the shipped plan of that name, or the plan in that TOML file. Raises `UsageError`."""
+    """Return the shipped plan called `name`, or the plan in the TOML file `name`. Raises `UsageError` if that fails."""
     path = FOLDER / f"{name}.toml" if name in names() else Path(name)
     if path.suffix != ".toml" or not os.path.isfile(path):  # noqa: PTH113  (accepts names of any length)
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise UsageError(f"no plan {name!r}{hint}; choose from {', '.join(names())}, or give a .toml file")
+        raise UsageError(f"no plan {name!r}{hint}; choose from {', '.join(names())}, or give the path of a .toml file that exists")
     if path.stat().st_size > MAX_FILE_BYTES:
         raise UsageError(f"the plan {path} is too large: at most {MAX_FILE_BYTES >> 10} KiB are read")
     try:
@@ -164,7 +178,7 @@ def load(name: str) -> Plan:
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or an integer of thousands of digits
         raise UsageError(f"the plan {path} is not valid TOML: {error}") from None
     except TypeError:
-        raise UsageError(f"the plan {path} contains a date or time: no field accepts one") from None
+        raise UsageError(f"the plan {path} contains a date or time, which no field accepts: remove it") from None
     if (plan.params is None) == (plan.width is None):
         raise UsageError(f"invalid plan {path}: give either params or width")
     _check_overrides(plan, path)

@@ -15,18 +15,18 @@ from results import Block, Case, EvalPoint, Measurement, Protocol, Record
 from results.store import MAX_QUOTES, MAX_VALUES
 
 FULL = 0.9
-"""Share of a record available to timings and training. The rest holds scores, traces and names."""
+"""Share of a record available to timings and evaluations. The rest holds scores, names and digests."""
 LATENCY_TIMINGS = 3
-"""Forward pass of one sequence, forward pass of a batch, and training step."""
+"""Number of latency timings: forward pass of one sequence, forward pass of a batch, and training step."""
 VALUES_PER_POSITION = 5
-"""Per position: state size, FLOPs and bytes of a step, and the machine's peak rates for both."""
+"""Measurements per position: state size, FLOPs and bytes of a step, and the machine's peak FLOP and byte rates."""
 OTHER_MEASUREMENTS = 10
-"""First call, clock overhead, peak memory and FLOPs of whole sequences, per process."""
+"""Other measurements per process, such as first call, clock overhead, peak memory and FLOPs of whole sequences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """Size of a part of a record, counted as the store does: by commas and quotation marks in its file."""
+    """Size of a part of a record, measured by the values and the quotation marks in its file, as the store does."""
 
     values: int
     quotes: int
@@ -42,7 +42,13 @@ POINT = _size(EvalPoint(step=1, train_loss=0, validation_loss=0, validation_scor
 
 
 def check_record_size(plan: Plan, cases: list[Case], repeat: int) -> None:
-    """Raise `UsageError` if the record of a case would be too large to store."""
+    """Raise `UsageError` if the record of a case would be too large to store.
+
+    Args:
+        plan: The plan, whose timings are counted.
+        cases: The cases of the plan, whose evaluations are counted.
+        repeat: Number of processes in which every timing is repeated.
+    """
     timed = timing_size(plan, repeat)
     if (share := _share(timed)) > FULL:
         timing = plan.timing
@@ -62,14 +68,14 @@ def check_record_size(plan: Plan, cases: list[Case], repeat: int) -> None:
 
 
 def timing_size(plan: Plan, repeat: int) -> Size:
-    """Estimate what the timing probes add to a record if every timing is repeated in `repeat` processes."""
+    """Estimate the size of all timings in a record, if every timing is repeated in `repeat` processes."""
     timing, samples, blocks, measurements = plan.timing, 0, 0, OTHER_MEASUREMENTS
     if "latency" in plan.measure:
         samples += LATENCY_TIMINGS * timing.blocks
         blocks += LATENCY_TIMINGS * timing.blocks
         measurements += LATENCY_TIMINGS
     if "streaming" in plan.measure:
-        single = int(timing.times_one_stream)  # has as many samples as a position
+        single = int(timing.times_one_stream)  # one stream at a timed position has all samples of that position
         batched = len(timing.streams) - single
         groups = ((len(timing.positions) + single, timing.steps), (batched, -(-timing.steps // STREAMED_SHARE)))
         for count, steps in groups:

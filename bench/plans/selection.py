@@ -14,14 +14,15 @@ def select(
 ) -> tuple[str, ...]:
     """Return the specs that `patterns` select, in the order of the patterns.
 
-    A pattern is a name, a glob or a whole spec. With the prefix `!` it excludes; with the prefix `+` it adds to the
-    plan's specs, or to those selected by other patterns. A name or glob selects from the plan's specs, or if none
-    matches, from all registered names. A plain name that matches nothing is kept, so that the registry can report it.
+    A pattern is a name, a glob or a whole spec. A pattern selects from the plan's specs. If it matches none of them, it
+    selects from all registered names. A plain name that matches nothing is kept, so that the registry can report it.
+    With the prefix `!`, a pattern excludes specs. With the prefix `+`, a pattern adds specs to those of the patterns
+    without a prefix. If all patterns have a prefix, specs are added to those of the plan.
 
     Args:
-        kind: What is selected, for the error message.
+        kind: `architecture` or `task`, for the error message.
         planned: Specs of the plan.
-        patterns: What the user typed.
+        patterns: Patterns in the order of the command line. If there are none, all specs of the plan are selected.
         registered: Returns all registered names; called only if needed.
 
     Raises `NothingSelected` if no spec remains.

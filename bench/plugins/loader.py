@@ -1,10 +1,10 @@
 """Plugins: one file adds one architecture or one task under the file's name.
 
-A plugin is a file given with `--plugin`, or a module that an installed package declares as an entry
-point of the group `carousel.archs` or `carousel.tasks`. The bytes of a file travel with every job, so
-that a worker on any machine runs the same code. An entry point's module must be installed on that
-machine with the same digest. An error inside a plugin disables only that plugin. Commands that only
-read or report results load no plugins.
+A plugin is a file given with `--plugin`, or a module of an installed package. The package declares this
+module as an entry point of the group `carousel.archs` or `carousel.tasks`. The bytes of a file travel with
+every job, so that a worker on any machine runs the same code. An entry point's module must be installed
+on that machine with the same digest. An error inside a plugin disables only that plugin. Commands that
+only read or report results load no plugins.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ _added_or_disabled: set[str] = set()
 
 
 def load(files: Sequence[Path] = ()) -> Loaded:
-    """Add the plugins of these files and of all installed packages, and disable those that do not work.
+    """Add the plugins in `files` and in all installed packages. Disable the plugins that do not work.
 
     Raises:
-        UsageError: If a file cannot be read or its name is taken.
+        UsageError: If a file is not called NAME.py or cannot be read, or if its name is taken.
     """
     given, declared = _read(files), list(_declared())
     for name in _added_or_disabled - {plugin.name for plugin in [*given, *declared]}:
@@ -92,10 +92,12 @@ def load(files: Sequence[Path] = ()) -> Loaded:
 
 
 def install(plugins: Sequence[Plugin]) -> None:
-    """Make these the only plugins of this process, as a worker does before a job; loaded ones are not reloaded.
+    """Make `plugins` the only plugins of this process. A worker calls this before each job.
+
+    Plugins that are already loaded with the same digest are not reloaded.
 
     Raises:
-        PluginError: If a plugin does not work in this process, or its file differs.
+        PluginError: If a plugin does not work in this process, or if its digest differs.
     """
     for name in _added_or_disabled - {plugin.name for plugin in plugins}:
         _forget(name)
@@ -107,7 +109,7 @@ def install(plugins: Sequence[Plugin]) -> None:
 
 
 def digests(plugins: Sequence[Plugin]) -> dict[str, str]:
-    """Return the digest of each plugin by its name, as a run records it."""
+    """Return the digest of each plugin by its name, in the form that a run stores."""
     return {plugin.name: plugin.digest for plugin in plugins}
 
 
@@ -127,7 +129,7 @@ def _read(files: Sequence[Path]) -> list[Plugin]:
 
 
 def _declared() -> Iterator[Plugin | Disabled]:
-    """Yield the plugins that installed packages declare; only the parent packages are imported."""
+    """Yield the plugins that installed packages declare, without importing the modules of these plugins."""
     points = [point for group in ENTRY_POINT_GROUPS for point in importlib.metadata.entry_points(group=group)]
     seen: set[str] = set()
     for point in sorted(points, key=lambda point: (point.name, point.value)):

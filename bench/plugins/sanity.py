@@ -22,7 +22,7 @@ class PluginError(ValueError):
 
 
 def check_arch(candidate: arch.Arch) -> None:
-    """Raise if the architecture cannot be built at all; that it refuses some sizes is fine."""
+    """Raise an error if the architecture cannot be built at all. A `ValueError` at some sizes is accepted."""
     import torch
 
     import arch
@@ -40,7 +40,10 @@ def check_arch(candidate: arch.Arch) -> None:
 
 
 def check_task(task_class: type[tasks.Task]) -> None:
-    """Raise if the task cannot be built and sampled at all; a missing data set is fine."""
+    """Raise an error if the task cannot be built or sampled.
+
+    A `ValueError` from sampling is accepted, because a data set may be missing.
+    """
     import tasks
 
     _refuse_if_abstract(task_class)
@@ -75,5 +78,5 @@ def describe_error(error: BaseException, file: str) -> str:
 
 
 def refuse(error: BaseException, file: str) -> NoReturn:
-    """Raise the error as a `PluginError` that names the line of `file`."""
+    """Raise `error` as a `PluginError` that names the line in `file`. A `PluginError` is raised unchanged."""
     raise error if isinstance(error, PluginError) else PluginError(describe_error(error, file)) from None

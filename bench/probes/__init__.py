@@ -1,1 +1,1 @@
-"""Probes: each measures one aspect of trained models and leaves the models unchanged. `table` lists them."""
+"""Probes: each measures one aspect of trained models and leaves the models unchanged. See `results.PROBES`."""

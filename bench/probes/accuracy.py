@@ -1,7 +1,7 @@
-"""accuracy: the share of scored positions that the trained model gets right on held-out sequences.
+"""accuracy: the share of scored positions that the trained model answers correctly on held-out sequences.
 
-It is measured once, after training, at the trained length and at other lengths. A length is omitted if the task cannot
-sample it or the model cannot read it.
+The probe measures the share once, after training, at the trained length and at other lengths. A length is omitted if
+the task cannot sample sequences of that length or the model cannot read them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from results import Measurement, ReferenceScores
 
 
 def measure(subject: Subject) -> ProbeResult:
-    """Measure scores and losses at every possible evaluation length, with the reference scores of each length."""
+    """Measure scores and losses at every possible evaluation length, and add the reference scores of each length."""
     case, task = subject.case, subject.task
     measurements, reference_scores = [], []
     for length in case.protocol.evaluated_lengths(case.length):
@@ -41,7 +41,7 @@ def measure(subject: Subject) -> ProbeResult:
 
 
 def _measure_early_stopped(subject: Subject) -> Measurement:
-    """Measure the score of the best validated weights at the trained length, on the same test data."""
+    """Measure the test score of the weights with the best validation score, at the trained length."""
     model = copy.deepcopy(subject.model)
     model.load_state_dict(subject.best_weights)
     length = subject.case.length

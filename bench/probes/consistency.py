@@ -1,8 +1,8 @@
-"""Consistency check before timing: the `scan` of a trained model must give the results of repeated `step`.
+"""Consistency check before timing: `scan` of a trained model must give the same results as repeated calls of `step`.
 
-Both forms run short segments from the same state. Their outputs are compared, and so are the outputs of further steps
-from the two final states. A network may amplify rounding errors over many steps, which is a property of the network and
-not a difference between the forms. Over eight steps such errors stay far below the tolerance.
+Both forms run short segments from the same state. The check compares their outputs, and the outputs of further steps
+from the two final states. A network may amplify rounding errors over many steps. Such an error is a property of the
+network, not a difference between the forms. Over eight steps, it stays far below the tolerance.
 """
 
 # Shape suffixes: B batch, T time, O outputs
@@ -51,7 +51,7 @@ def _run_steps(model: arch.SequenceModel, segment: Tensor, state: list[arch.Stat
 
 
 def consistency_failure(model: arch.SequenceModel, inputs: Tensor) -> str | None:
-    """Return why this model's timings must not be reported; None if `scan` and `step` agree."""
+    """Return the reason why timings of this model must not be reported; None if `scan` and `step` agree."""
     difference = largest_difference(model, inputs)
     if difference <= CONSISTENCY_TOLERANCE:
         return None

@@ -1,4 +1,4 @@
-"""gates: what the trained model's gates do on held-out sequences, what its state remembers, where gradients reach.
+"""gates: gate activations, memory of the first element and gradient norms of a trained model on held-out sequences.
 
 A gate's name decides its role. `input` is a write gate, `forget` a hold gate and `output` a read gate. `update` is a
 hold gate, and its complement is a write gate. Gates with other names are stored and have no role.
@@ -21,25 +21,29 @@ from results import Measurement, Traces, save_traces
 
 STORED_SEQUENCES = 4
 STORED_UNITS = 8
-"""The first sequences and units are stored. Selected ones would only show what they were selected for."""
+"""Number of units whose traces are stored, per stored sequence. The first ones are stored, because a selection of
+sequences or units would not be representative."""
 MAX_STEPS = 64
-"""Most steps at which traces are measured, evenly spaced and including the first and the last."""
+"""Largest number of steps at which traces are measured. They are evenly spaced and include the first and the last."""
 INNER_STEPS = slice(1, -1)
 CONTRASTED_STEPS: dict[str, tuple[slice | int, slice | int]] = {
     "write": (0, INNER_STEPS),
     "hold": (INNER_STEPS, 0),
     "read": (-1, INNER_STEPS),
 }
-"""Steps at which a role should be high, and steps at which it should be low, to copy the first element to the end."""
+"""Steps at which a gate should be open, and steps at which it should be closed, by the role of the gate. A model with
+such gates copies the first element to the last step."""
 BINS = 20
 HIGH_FROM, HIGH_TO = 0.8, 1.0
-"""Activations that `forget_share` counts."""
+"""Range of the activations that `forget_share` counts."""
 FIT_PARTS, SELECT_PARTS, TEST_PARTS = 4, 1, 2
-"""How held-out sequences are divided, in sevenths; see `trace_analysis.decodability`."""
+"""Division of the held-out sequences, in sevenths; see `trace_analysis.decodability`."""
 MIN_SEQUENCES, MAX_SEQUENCES, TOTAL_STEPS = 448, 3584, 1 << 17
-"""Limits on the sequences that are decoded, and their total number of steps, which bounds the cost of the probe."""
+"""Smallest and largest number of sequences to decode, and the target for their total number of steps. The target
+bounds the cost of the probe."""
 MIN_GATED, MAX_GATED, TOTAL_GATED_STEPS = 8, 256, 1 << 13
-"""The same limits for the sequences whose gates and gradients are recorded."""
+"""Smallest and largest number of sequences for recording gates and gradients, and the target for their total number of
+steps."""
 
 
 def measure(subject: Subject) -> ProbeResult:
@@ -104,7 +108,7 @@ def _measure_hold(layer: int, hold_BTH: Tensor) -> list[Measurement]:
 
 
 def _measure_memory(subject: Subject, inputs: Tensor, steps: list[int]) -> list[Measurement]:
-    """Measure how well the state gives the first element at each of `steps`; steps without a value are omitted."""
+    """Measure the R² of decoding the first element from the state at each of `steps`. Omit steps without a value."""
     parts = FIT_PARTS + SELECT_PARTS + TEST_PARTS
     fit, select = FIT_PARTS * len(inputs) // parts, SELECT_PARTS * len(inputs) // parts
     first_ND = _first_element(subject.task, inputs)
@@ -130,7 +134,7 @@ def _trace(metric: str, trace_T: Tensor, steps: list[int], **at: int) -> list[Me
 
 
 def _stored_traces(inputs: Tensor, gates: dict[str, Tensor]) -> Traces:
-    """Select the traces to store: the gates of the first layer, and the attention of every layer."""
+    """Return the traces to store: the gates of the first layer, and the attention of every layer."""
     inputs_S = inputs[:STORED_SEQUENCES].cpu().float()
     gates_S = {name: gate[:STORED_SEQUENCES].cpu().float().numpy() for name, gate in gates.items()}
     attention = f".{ATTENTION}"

@@ -1,10 +1,11 @@
 """latency: the time of a forward pass over a whole sequence, and of a training step.
 
-The models of a group are timed in blocks, in a new random order each round, so that drift of the machine affects all of
-them equally. A sample is the mean of one block. A block takes `block_seconds`, or one call if that is longer.
+The models of a group are timed in blocks, in a new random order each round. Drift of the machine therefore affects all
+models equally. A sample is the mean seconds of the calls of one block. A block consists of as many calls as fit into
+`block_seconds`, and of at least one.
 
-The first call of a block is not timed: the calibration before the block evicts the caches, so that the call takes up to
-twice as long as usual. The second call takes 1% longer than usual, or up to 8% longer if a block has many calls.
+The first call of a block is not timed. The calibration before the block evicts the caches, so the first call takes up
+to twice as long as usual. The second call takes 1% longer than usual, or up to 8% longer if a block has many calls.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def measure(
 
     Args:
         subjects: a group of trained models on one device.
-        timing: how many blocks to time, how long they are, and the batch size.
-        order: decides the order of the models and blocks.
+        timing: the number of blocks, their duration in seconds, and the batch size.
+        order: generator of the random order of the models and blocks.
         machine: observes the blocks; for tests.
 
     Returns:

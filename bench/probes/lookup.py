@@ -29,12 +29,12 @@ class TimingProbe(Protocol):
     """Module of a probe that needs a quiet machine and times a group of trained models in turns."""
 
     def measure_first_call(self, subject: Subject) -> list[Measurement]:
-        """Measure what only the first use of a freshly loaded model can show."""
+        """Time the first use of a freshly loaded model; return an empty list if the probe has no such metric."""
 
     def measure(
         self, subjects: Sequence[Subject], timing: Timing, order: random.Random
     ) -> dict[str, list[Measurement]]:
-        """Time all models, interleaved in an order drawn from `order`. Returns measurements by case key."""
+        """Time all models in turns, in an order drawn from `order`, and return measurements by case key."""
 
     def backend_of(self, subject: Subject) -> str:
         """Return the name of the backend that runs the timed calls."""

@@ -20,7 +20,7 @@ PROJECTION_SEED = 5
 
 
 def watch_gates(model: arch.SequenceModel, inputs: Tensor) -> dict[str, Tensor]:
-    """Record every gate at all steps, by `layer.name`.
+    """Return the activations of every gate at all steps, by `layer.name`, such as `0.forget`.
 
     Gates have shape (B, T, H). Attention has shape (B, N, T, T), with zeros at steps that are not attended to.
     """
@@ -43,8 +43,8 @@ def watch_gates(model: arch.SequenceModel, inputs: Tensor) -> dict[str, Tensor]:
 def watch_states(model: arch.SequenceModel, inputs: Tensor) -> Iterator[Tensor]:
     """Yield the states of all layers after each step as features, (B, F).
 
-    A state that grows, such as a cache of keys and values, is not a fixed set of features. The outputs of all layers at
-    that step are used instead, because they are all that the next layer sees of the state.
+    A state that grows, such as a cache of keys and values, is not a fixed set of features. In that case, the features
+    are the outputs of all layers at that step, because the next layer sees only these outputs.
     """
     model.eval()
     is_fixed = has_fixed_state(model, inputs)
@@ -64,7 +64,7 @@ def has_fixed_state(model: arch.SequenceModel, inputs: Tensor) -> bool:
 
 
 def _step(model: arch.SequenceModel, x: Tensor, state: list[arch.State]) -> tuple[list[Tensor], list[arch.State]]:
-    """Run one step. Returns the outputs and the next states of all layers."""
+    """Run one step, and return the outputs and the next states of all layers."""
     hidden_BH, outputs, states = model.encoder(x), [], []
     for layer, layer_state in zip(model.layers, state, strict=True):
         assert isinstance(layer, arch.Layer)
@@ -82,7 +82,7 @@ def _attention_row(weight_BNS: Tensor, step: int, T: int) -> Tensor:
 
 
 def _project(state_BF: Tensor) -> Tensor:
-    """Project a wide state by random signs; return a narrow state unchanged."""
+    """Project a state with more than `MAX_FEATURES` features by random signs; return any other state unchanged."""
     width = state_BF.shape[1]
     if width <= MAX_FEATURES:
         return state_BF

@@ -1,13 +1,13 @@
-"""Roofline: what the machine can do at the sizes of a case, and what the case's architecture needs.
+"""Roofline: the limits of the machine at the sizes of a case, and the needs of the case's architecture.
 
-The limits are measured once per size, by the process that times the models and with the same number of threads:
+The limits are measured once per size, in the process that times the models and with the same number of threads:
 
-    matmul_flops_per_second    FLOP/s of a product (rows × H) · (H × 4H), the kind that architectures consist of; rows
-                               are the batch of one step, or of all steps of the sequence together
-    read_bytes_per_second      bytes per second of reading as much memory, over and over, as one step moves
+    matmul_flops_per_second    FLOP/s of a product (rows × H) · (H × 4H), the main operation of most architectures;
+                               the number of rows is the batch size, or the batch size times the length
+    read_bytes_per_second      bytes per second of repeated reads of as much memory as one step moves
 
-Every sample is the mean of one block, and readers use the best sample. What the architecture needs is computed from
-closed-form counts of FLOPs and bytes; see `arch.SequenceModel.step_flops`.
+Every sample is the mean of one block, and reports use the best sample. The needs of an architecture are closed-form
+counts of FLOPs and bytes; see `arch.SequenceModel.step_flops`.
 """
 
 # Shape suffixes: P passes over the memory, N numbers
@@ -25,22 +25,25 @@ from bench.probes.subject import Subject
 from results import Measurement
 
 PRODUCT_COLUMNS = 4
-"""Width of the timed products in units of the model's width. Gates and perceptrons mostly have four times its width."""
+"""Width of the timed products, relative to the width H of the model. Most gates and perceptrons have width 4 H."""
 BLOCKS = 5
 BLOCK_SECONDS = 0.005
 MIN_READ_BYTES = 8 << 20
-"""Fewest bytes that one timed call reads, so that the microsecond of the call itself is negligible."""
+"""Smallest number of bytes that one timed call reads, so that the overhead of the call (about 1 µs) is negligible."""
 
 Seconds = Callable[[Callable[[], object], int, torch.device], float]
-"""Returns the mean seconds of a call that is repeated a number of times on a device."""
+"""A function of a call, a number of repetitions and a device that returns the mean seconds per call."""
 
 
 def measure(
     subjects: Sequence[Subject], timing: Timing, seconds: Seconds = seconds_per_call
 ) -> dict[str, list[Measurement]]:
-    """Measure the limits at the sizes of each case, and compute what its architecture needs. Returns them by case key.
+    """Measure the limits at the sizes of each case, and compute the needs of its architecture.
 
-    The counts of an architecture that states no closed form are omitted.
+    Counts for which an architecture states no closed form are omitted.
+
+    Returns:
+        Measurements by case key.
     """
     return {subject.case.key: [*_needs(subject, timing), *_limits(subject, timing, seconds)] for subject in subjects}
 
@@ -83,7 +86,7 @@ def product_rates(rows: int, width: int, device: str, threads: int, seconds: Sec
 
     Args:
         rows: rows of the left matrix.
-        width: columns of the left matrix; a quarter of the columns of the right one.
+        width: columns of the left matrix; the right matrix has four times as many columns.
         device: `cpu` or `cuda`.
         threads: number of threads that torch uses; part of the cache key only.
         seconds: times the calls.
@@ -105,10 +108,10 @@ def product_rates(rows: int, width: int, device: str, threads: int, seconds: Sec
 
 @lru_cache(maxsize=1024)
 def read_rates(read_bytes: int, device: str, threads: int, seconds: Seconds) -> tuple[float, ...]:
-    """Measure the rate at which a sum reads the same memory over and over.
+    """Measure the rate of repeated reads of the same memory by a sum.
 
     Args:
-        read_bytes: size of that memory in bytes.
+        read_bytes: size of the memory in bytes.
         device: `cpu` or `cuda`.
         threads: number of threads that torch uses; part of the cache key only.
         seconds: times the calls.

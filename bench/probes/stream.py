@@ -1,9 +1,9 @@
 """A stream of steps that can start from the same state many times, run eagerly or as a CUDA graph.
 
-On a GPU, a step of a small model spends its time on launching kernels one by one. A CUDA graph launches all of them
-together. It replays operations on fixed addresses and no Python code, so every tensor of the state must keep its shape.
-A cache that grows and a state that counts its steps in Python cannot be replayed. `stream_of` tries to record a graph
-and compares its result with that of an eager step.
+On a GPU, a step of a small model spends most of its time on launching kernels one by one. A CUDA graph launches all
+kernels together. A graph replays operations on fixed addresses and runs no Python code, so every tensor of the state
+must keep its shape. A cache that grows and a state that counts its steps in Python cannot be replayed. `stream_of`
+tries to record a graph and compares a replayed step with an eager step.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ REPLAY_TOLERANCE = 1e-3
 """Largest allowed float32 difference between a replayed and an eager step, relative to the largest magnitude (at
 least 1)."""
 WARM_UP_STEPS = 3
-"""Steps before a graph is recorded. Libraries initialise themselves in the first steps, which cannot be recorded."""
+"""Steps before a graph is recorded. Libraries initialise themselves in these steps, and that cannot be recorded."""
 
 Capture = Callable[[Callable[[], None]], Callable[[], object]]
-"""Records what a call does, and returns a function that replays it."""
+"""A function that records a call and returns a function that replays the call."""
 
 
 class Stream(Protocol):
-    """A running stream."""
+    """A sequence of steps of one model, one after the other from a given state."""
 
     def restore(self, state: arch.State) -> None:
         """Continue from a copy of `state`."""
@@ -59,6 +59,12 @@ class EagerStream:
 class GraphStream:
     """A stream that replays a recorded step.
 
+    Args:
+        model: the model to step.
+        x: an input of one step, (B,) or (B, D).
+        state: the state from which the step is recorded; it is not modified.
+        capture: records the step.
+
     Raises:
         ValueError: if the state contains anything but tensors, or if a tensor changes its shape in a step.
     """
@@ -88,7 +94,7 @@ class GraphStream:
         self._replay()
 
     def agrees(self, model: arch.SequenceModel, x: Tensor, state: arch.State) -> bool:
-        """Return whether a replayed step gives the output and the state of an eager one."""
+        """Return whether a replayed step gives the output and the state of an eager step, up to `REPLAY_TOLERANCE`."""
         y_BO, next_state = model.step(x, arch.copy_state(state))
         self.restore(state)
         self.step(x)
@@ -105,7 +111,7 @@ def stream_of(model: arch.SequenceModel, x: Tensor, state: arch.State, capture: 
         model: the model to step.
         x: an input of one step, (B,) or (B, D).
         state: a state from which to try a step; it is not modified.
-        capture: records a step; `cuda_graph` by default if `x` is on a GPU.
+        capture: records a step; None for `cuda_graph` on a GPU and for eager steps on a CPU.
     """
     if capture is None and x.device.type == "cuda":
         capture = cuda_graph
@@ -120,7 +126,7 @@ def stream_of(model: arch.SequenceModel, x: Tensor, state: arch.State, capture: 
 
 
 def cuda_graph(call: Callable[[], None]) -> Callable[[], object]:
-    """Record a call as a CUDA graph. Returns a function that replays it."""
+    """Record a call as a CUDA graph, and return a function that replays the graph."""
     side_stream = torch.cuda.Stream()
     side_stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side_stream):

@@ -2,12 +2,12 @@
 
 Steps run one at a time, with a clock reading before and after each. `scan` advances the state to a position. Short
 bursts of steps then start from a copy of that state, so that all samples belong to that position. The first steps of
-every burst are not timed: they warm up the copied state and the code, and a cache that is just full grows in them.
+every burst are not timed. They warm up the code and the copied state, and let a cache grow that is just full.
 
-At each position the models of a group are timed in blocks, in a new random order each round, so that drift of the
-machine affects all of them equally. One stream is timed at every position of the plan. At the plan's
-`streams_position`, several streams that are stepped together as a batch are timed too. If that is one of the positions,
-the result for a batch of one stream is taken from there.
+At each position, the models of a group are timed in blocks, in a new random order each round. Drift of the machine
+therefore affects all models equally. A single stream is timed at every position of the plan. At the plan's
+`streams_position`, batches of several streams are timed too. If a single stream is also timed at that position, its
+samples are reported as those of a batch of one stream.
 """
 
 from __future__ import annotations
@@ -32,20 +32,22 @@ from bench.probes.subject import Subject
 from results import Block, Measurement
 
 PREFIX_CHUNK = 1024
-"""Steps of a prefix that one `scan` reads, which limits its memory."""
+"""Largest number of steps that one `scan` reads on the way to a position. This bounds the memory of `scan`."""
 FUSED_PREFIX_STEPS = 1 << 15
-"""The same for fused attention, summed over all streams. Its memory does not grow with the square of the chunk, and
-every chunk reads all earlier steps again, so that few chunks are faster."""
+"""Largest number of steps that one `scan` of fused attention reads, summed over all streams. The memory of fused
+attention does not grow with the square of the chunk. Every chunk reads all earlier steps again, so few long chunks are
+faster than many short ones."""
 WARM_UP_STEPS = 4
-"""Untimed steps at the start of a burst. After the state was copied, the second step still takes 15 to 40% longer than
-usual, the third 5%, the fifth 1%. If they were timed, a constant cost would seem to fall with the position, because the
-bursts at early positions are shorter."""
+"""Untimed steps at the start of a burst. After a copy of the state, the second step takes 15 to 40% longer than usual,
+the third 5% and the fifth 1%. Bursts at early positions are shorter. If the slow steps were timed, a constant cost
+would seem to fall with the position."""
 MIN_BURST, MAX_BURST = 4, 64
+"""Smallest and largest number of timed steps per burst."""
 
 
 @dataclass(slots=True)
 class _TimedStream:
-    """One model at one position of a stream, and its samples so far."""
+    """One model at one position of its streams, and its samples so far."""
 
     subject: Subject
     stream: Stream
@@ -54,16 +56,17 @@ class _TimedStream:
     inputs: Sequence[Tensor] = field(repr=False)
     """Inputs of the steps, each (B,) or (B, D) for B streams."""
     position: int
+    """Number of steps before each burst."""
     samples: list[float] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
 
     @property
     def burst_steps(self) -> int:
-        """Timed steps of one burst."""
+        """Number of timed steps per burst."""
         return _burst_steps(self.position)
 
     def step(self, index: int) -> None:
-        """Run one step on the input with that index; inputs repeat from the first."""
+        """Run one step on input number `index`. After the last input, the inputs start again from the first."""
         self.stream.step(self.inputs[index % len(self.inputs)])
 
 
@@ -78,8 +81,8 @@ def measure(
 
     Args:
         subjects: a group of trained models on one device.
-        timing: the positions, the numbers of streams, and how many steps and blocks to time.
-        order: decides the order of the models in each round.
+        timing: the positions, the numbers of streams, and the numbers of steps and blocks to time.
+        order: generator of the random order of the models in each round.
         clock: times the steps; for tests.
         machine: observes the blocks; for tests.
 
@@ -150,27 +153,27 @@ def _shuffled(subjects: Sequence[Subject], order: random.Random) -> list[Subject
 
 
 def _can_read(subject: Subject, position: int) -> bool:
-    """Return whether a model can read as far as one burst after `position`."""
+    """Return whether a model can read `position` steps and one burst after them."""
     max_length = subject.model.max_length
     return max_length is None or position + WARM_UP_STEPS + _burst_steps(position) <= max_length
 
 
 def _open_stream(subject: Subject, position: int, streams: int) -> _TimedStream:
-    """Advance a batch of `streams` streams to `position`."""
+    """Return a batch of `streams` streams that has advanced to `position` and is ready to time."""
     state = _state_at(subject, position, streams)
     inputs = subject.test_inputs(streams, subject.case.length).unbind(1)
     return _TimedStream(subject, stream_of(subject.model, inputs[0], state), state, inputs, position)
 
 
 def _run_untimed_burst(timed: _TimedStream) -> None:
-    """Run one burst without timing it, so that the memory of its steps is part of the stream's peak memory."""
+    """Run one untimed burst, so that the peak memory of the stream includes the memory of its steps."""
     timed.stream.restore(timed.state)
     for i in range(WARM_UP_STEPS + timed.burst_steps):
         timed.step(i)
 
 
 def _state_at(subject: Subject, position: int, streams: int = 1) -> arch.State:
-    """Return the state of a batch of streams after `position` steps, of which all but the last run in `scan`."""
+    """Return the state of a batch of streams after `position` steps. `scan` runs all steps but the last."""
     model, state = subject.model.eval(), subject.model.init_state(streams)
     inputs = subject.test_inputs(streams, subject.case.length)
     T, is_recurrent = inputs.shape[1], all(isinstance(layer, arch.RecurrentLayer) for layer in model.layers)
@@ -186,7 +189,16 @@ def _state_at(subject: Subject, position: int, streams: int = 1) -> arch.State:
 def _time_interleaved(
     timed_streams: Sequence[_TimedStream], steps: int, blocks: int, order: random.Random, clock: Clock, machine: Machine
 ) -> None:
-    """Time at least `steps` steps of each stream, in `blocks` blocks of equal size."""
+    """Time at least `steps` steps of each stream, in `blocks` blocks of equal size.
+
+    Args:
+        timed_streams: the streams to time; their samples and blocks are extended.
+        steps: smallest number of timed steps per stream.
+        blocks: number of blocks per stream.
+        order: generator of the random order of the streams in each round.
+        clock: times the steps.
+        machine: observes the blocks.
+    """
     steps_per_block = -(-steps // blocks)
     for _ in range(blocks):
         for timed in order.sample(timed_streams, len(timed_streams)):
@@ -220,5 +232,5 @@ def _time_steps(timed: _TimedStream, steps: int, clock: Clock) -> list[float]:
 
 
 def _burst_steps(position: int) -> int:
-    """Return how many steps to time from one copy of the state: few enough to stay near the position."""
+    """Return the number of steps to time from one copy of the state: few enough to stay near the position."""
     return max(MIN_BURST, min(MAX_BURST, position // 8))

@@ -1,4 +1,4 @@
-"""What a probe measures, and what a probe that runs right after training returns."""
+"""The subject of a probe, and the result of a probe that runs right after training."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """What a probe adds to the record of one case."""
+    """The measurements, reference scores and artifacts that a probe adds to the record of one case."""
 
     measurements: list[Measurement]
     reference_scores: list[ReferenceScores] = field(default_factory=list)

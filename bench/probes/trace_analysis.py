@@ -1,16 +1,17 @@
 """Analyses of the `gates` probe, as plain functions of tensors.
 
-Retention: a unit multiplies what it has stored by its hold gate f_t at every step. The share that remains after T steps
-and the half-life in steps are
+Retention: a unit multiplies its stored value by its hold gate f_t at every step. The share of the value that remains
+after T steps, and the half-life in steps, are
 
     ∏ f_t                                                  (1)
     ln 2 / -mean(ln f_t)                                   (2)
 
-Memory trace: how well a linear map of the state s_t predicts the first element x_1 on held-out sequences,
+Memory trace: the quality of a linear prediction of the first element x_1 from the state s_t on held-out sequences,
 
     R² = 1 - Σ (x_1 - A s_t - b)² / Σ (x_1 - mean x_1)²    (3)
 
-A and b come from ridge regression. Its strength is selected on a second set of sequences, and R² is that of a third.
+A and b come from ridge regression. The ridge strength is selected on a second set of sequences, and R² is computed on
+a third set.
 
 Gradient trace: the mean over sequences of the gradient norm at each step,
 
@@ -33,18 +34,21 @@ import tasks
 STRENGTHS = (1e-8, 1e-6, 1e-4, 1e-2, 1.0, 100.0)
 """Ridge strengths to select from, relative to the mean variance of the features."""
 MAX_HALF_LIFE = 1e6
-"""Upper limit, in steps. A gate that rounds to 1 never forgets, but records contain finite numbers only."""
+"""Largest half-life, in steps. A gate that rounds to 1 never forgets, but records contain finite numbers only."""
 MIN_VARIANCE = 1e-12
 """A target with a smaller variance counts as constant and cannot be decoded."""
 
 
 def retention(hold_BTH: Tensor) -> Tensor:
-    """Return equation (1) over all T steps, averaged over sequences, (H,)."""
+    """Return the retention of each unit over all T steps, equation (1), averaged over sequences, (H,)."""
     return hold_BTH.double().prod(1).mean(0)
 
 
 def half_life(hold_BTH: Tensor) -> Tensor:
-    """Return equation (2), (H,): at most `MAX_HALF_LIFE` steps, and 0 for a closed gate."""
+    """Return the half-life of each unit in steps, equation (2), (H,).
+
+    The half-life is at most `MAX_HALF_LIFE`, and 0 if the unit's gate is exactly 0 at any step.
+    """
     decay_H = -hold_BTH.double().log().mean((0, 1))
     return (math.log(2) / decay_H.clamp_min(math.log(2) / MAX_HALF_LIFE)).clamp_max(MAX_HALF_LIFE)
 
@@ -61,19 +65,19 @@ def share_between(activation: Tensor, low: float, high: float) -> float:
 
 
 def contrast(level_T: Tensor, high: slice | int, low: slice | int) -> float | None:
-    """Return the ratio of a gate's mean level at the steps `high` to that at `low`; None if it is closed at `low`."""
+    """Return the ratio of a gate's mean levels at the steps `high` and `low`; None if the mean level at `low` is 0."""
     base = level_T[low].mean().item()
     return level_T[high].mean().item() / base if base > 0 else None
 
 
 def decodability(state_NF: Tensor, target_ND: Tensor, *, fit: int, select: int) -> float | None:
-    """Return equation (3) for one step; None if the target is constant on the test sequences.
+    """Return the R² of a linear prediction at one step, equation (3); None if the test targets are constant.
 
     Args:
         state_NF: the state after that step, one row per sequence.
         target_ND: the first element of each sequence.
-        fit: number of sequences, the first ones, that the regression is fitted to.
-        select: number of sequences after those that select the ridge strength; the remaining ones are the test.
+        fit: number of sequences for the regression, taken from the start.
+        select: number of subsequent sequences for selecting the ridge strength; all remaining sequences are the test.
     """
     state_NF, target_ND = state_NF.double(), target_ND.double()
     parts_F, parts_D = (rows.split([fit, select, len(rows) - fit - select]) for rows in (state_NF, target_ND))
@@ -96,16 +100,17 @@ def decodability(state_NF: Tensor, target_ND: Tensor, *, fit: int, select: int) 
 
 
 def r_squared(predicted_ND: Tensor, target_ND: Tensor) -> float:
-    """Return the R² of a prediction: 1 if it is perfect, 0 for predicting the mean, negative if it is worse."""
+    """Return the R² of a prediction: 1 for a perfect one, 0 for predicting the mean, and negative for a worse one."""
     error = (predicted_ND - target_ND).square().sum()
     spread = (target_ND - target_ND.mean(0)).square().sum()
     return (1 - error / spread).item()
 
 
 def gradient_trace(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Batch) -> Tensor:
-    """Return equation (4), (T,), with respect to real inputs or to the embeddings of tokens.
+    """Return the mean gradient norm at each step, equation (4), (T,).
 
-    It is computed in float64, because gradients may vanish.
+    The gradient is that with respect to real inputs, or to the embeddings of tokens. It is computed in float64, because
+    gradients may vanish.
     """
     model = copy.deepcopy(model).double().eval()
     tracked: list[Tensor] = []

@@ -1,6 +1,6 @@
 """Display the progress of a run: a live view on a terminal, plain lines elsewhere.
 
-A quiet run displays nothing, except on standard error if it waits long for the machine: it would seem to hang.
+A quiet run displays only long waits for the machine, on standard error: otherwise it would seem to hang.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ LONG_WAIT_SECONDS = 15.0
 """Time after which a quiet run reports that it waits for another run."""
 MIN_REPORTED_COMPILING_SECONDS = 1.0
 MAX_SCORES = 12
-"""Most rows of scores in the live view. The latest are kept, so that the workers stay on the screen."""
+"""Maximum number of rows of scores in the live view. Older rows are hidden, so that the workers stay on the screen."""
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration for people: `8 s`, `4 min 05 s`, `2 h 10 min`."""
+    """Format a duration for people, such as `8 s`, `4 min 05 s` or `2 h 10 min`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -77,17 +77,17 @@ class _Scores:
 
 @dataclass(slots=True)
 class _Reported:
-    """Messages that have been printed, and when."""
+    """Record of printed messages and current waits, so that no message is repeated or printed too soon."""
 
     plain_line: float
     waiting_since: dict[str, float] = field(default_factory=dict)
-    """Start of the current wait, by its message."""
+    """Start time of each current wait in seconds, by message."""
     waits: set[str] = field(default_factory=set)
     compiling_hosts: set[str] = field(default_factory=set)
 
 
 class Progress(AbstractContextManager["Progress"]):
-    """Display of a run's progress. It receives the `Events` of the jobs and decides nothing."""
+    """Display of a run's progress. It receives the `Events` of the jobs and does not affect the run."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Progress(AbstractContextManager["Progress"]):
         """Create a display; entering its context starts the live view.
 
         Args:
-            console: where progress is printed.
+            console: console on which progress is printed.
             eta: estimates the remaining time; every event is passed on to it.
             expected_seconds: returns the expected duration of a job.
             quiet: whether to print only long waits, on `errors`.
@@ -143,7 +143,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._eta.set_remaining(kind, seconds)
 
     def job_assigned(self, worker: str, job: Job) -> None:
-        """Show a job, and drop it from the worker that lost it, if any."""
+        """Show a job on its worker. If another worker has lost the job, remove the job there."""
         for other in [name for name, running in self._jobs.items() if running.cases == job.cases and name != worker]:
             del self._jobs[other]
             self._eta.discard(other)
@@ -152,7 +152,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._print_line()
 
     def job_started(self, event: JobStarted) -> None:
-        """Show that a worker runs its job: its start-up and its wait for the machine are over."""
+        """Show that a worker has started up, holds the machine lock, and runs its job."""
         if (job := self._jobs.get(event.worker)) is None:
             return
         job.started, job.note = self._clock(), ""

@@ -21,17 +21,17 @@ SECONDS_PER_STEP = 45e-6
 SECONDS_PER_FLOP = 1e-11
 """Cost of a training step per FLOP: a first guess, measured on the same machine."""
 FLOPS_PER_PARAMETER = 6
-"""FLOPs of a training step per parameter and step of the sequence, if the architecture states no number."""
+"""FLOPs of a training step per parameter and per step of one sequence, if the architecture states no FLOPs."""
 SECONDS_PER_TIMED_CASE = 0.6
 ALL_ARCHS = "*"
 """Key of the corrections of all architectures; no architecture has this name."""
 
 
 class DurationEstimator:
-    """Expected seconds of jobs, from earlier records of the same architecture, task, length and size.
+    """Estimator of the seconds of jobs, from earlier records of the same architecture, task, length and size.
 
-    Without such a record, training time is derived from the amount of work, and multiplied by the median error of such
-    values in earlier records: those of the architecture, or else all records.
+    Without such a record, training time is derived from the amount of work. The derived time is multiplied by the
+    median ratio of measured to derived time, over records of the architecture, or else over all records.
     """
 
     def __init__(self, history: Iterable[Record] = ()) -> None:
@@ -75,7 +75,7 @@ class DurationEstimator:
 
 
 def job_kind(job: Job) -> JobKind:
-    """Return the kind of a job, whose jobs share one slowdown."""
+    """Return the kind of a job. All jobs of one kind share one slowdown."""
     return training_kind(job.case) if isinstance(job, TrainJob) else TIMING
 
 
@@ -101,7 +101,7 @@ def _without_seed(case: Case) -> Case:
 
 @functools.cache
 def _flops(case: Case, length: int) -> float:
-    """Return the FLOPs of a training step: as the architecture states them, or else by the number of parameters."""
+    """Return the FLOPs of a training step. If the architecture states none, estimate them from the parameters."""
     import tasks
     from bench.training.model import train_step_flops
 

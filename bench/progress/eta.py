@@ -1,15 +1,16 @@
 """Estimate the remaining time of a run from the expected and the measured durations of its jobs.
 
 Jobs are grouped by kind: training jobs by architecture, and all timing jobs together. The slowdown of a kind is the
-time it took over the time that was expected, of finished jobs and of the finished parts of running jobs. It is shrunk
-towards a slowdown that all kinds have in common, which is shrunk towards 1:
+ratio of measured to expected time, over finished jobs and the finished parts of running jobs. The slowdown of each kind
+is shrunk towards a common slowdown, and the common slowdown is shrunk towards 1:
 
     slowdown = (spent + PRIOR · common) / (done + PRIOR)                          (1)
     weight   = done / (done + PRIOR)                                              (2)
     common   = exp(Σ weight · ln(spent / done) / (1 + Σ weight))                  (3)  over kinds
 
 `done` and `spent` are expected and measured seconds of finished work, and PRIOR is `PRIOR_SECONDS`. If one architecture
-is misjudged by a factor, its own estimate is soon corrected by that factor, and all others by its square root.
+is misjudged by a factor, its own estimate is soon corrected by that factor. The estimates of architectures without
+finished work are then corrected by the square root of the factor.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from bench.machine.lock import Work
 PRIOR_SECONDS = 20.0
 """Expected seconds of finished work at which the measured slowdown of a kind weighs as much as the common one."""
 JobKind = tuple[Work, str]
-"""Jobs with one slowdown: the kind of work, and the name of the architecture (empty for timing jobs)."""
+"""Kind of jobs that share one slowdown: the work, and the name of the architecture (empty for timing jobs)."""
 TIMING: JobKind = ("timing", "")
 
 
@@ -33,7 +34,7 @@ class _RunningJob:
     kind: JobKind
     expected: float
     started: float | None = None
-    """None until the worker has started up and holds the machine lock; that time is no part of the slowdown."""
+    """Start time in seconds; None until the worker has started up and holds the machine lock."""
     fraction: float = 0.0
 
 
@@ -88,7 +89,7 @@ class EtaEstimator:
         self._running[worker].started = self._clock()
 
     def advance(self, worker: str, fraction: float) -> None:
-        """Note which fraction of a worker's job is done."""
+        """Note the finished fraction of a worker's job."""
         self._running[worker].fraction = fraction
 
     def discard(self, worker: str) -> None:
@@ -131,7 +132,7 @@ class EtaEstimator:
         }
 
     def _measured(self, kind: JobKind, now: float) -> tuple[float, float]:
-        """Return the expected and the measured seconds of the finished work of a kind."""
+        """Return the expected and the measured seconds of the work that is done in all jobs of `kind`."""
         done, spent = self._totals[kind].done, self._totals[kind].spent
         for job in self._running.values():
             if job.kind == kind and job.started is not None and job.fraction:

@@ -11,8 +11,8 @@ from bench.executors.jobs import JobResult, TrainingResult, TrainJob
 class Utilization:
     """Seconds of useful work, and the wall time from the start of the first job to the end of the last.
 
-    Starting the command and its first imports come before. A timing job counts for all workers of its machine, because
-    they must be idle meanwhile.
+    The wall time excludes the start of the command and its first imports. A timing job counts for all workers of its
+    machine, because the other workers must be idle meanwhile.
     """
 
     training: float = 0.0
@@ -39,7 +39,7 @@ class Utilization:
             self.timing += result.span.ended - result.span.began
 
     def share(self, workers: int, machines: int = 1) -> float | None:
-        """Return useful time over workers times wall time, or None if no job was counted."""
+        """Return useful time divided by (workers · wall time), or None if no job was counted."""
         if self.began is None or self.ended <= self.began:
             return None
         return (self.training + self.timing * workers / machines) / (workers * (self.ended - self.began))

@@ -1,6 +1,6 @@
 """Execute the pending work of a run: train on all workers, time on a quiet machine, and store every record.
 
-A record is written as soon as its job has ended, by the process that owns the store.
+The process that holds the run's lock writes each record as soon as its job has ended.
 """
 
 from __future__ import annotations
@@ -125,5 +125,5 @@ def check_run_exists(run: Run) -> None:
 
 
 def _with_earlier_seconds(ran: ProbeRun, earlier: ProbeRun | None) -> ProbeRun:
-    """Add the seconds that a probe took in earlier processes."""
+    """Return `ran` with the seconds added that the probe took in earlier processes."""
     return ran if earlier is None else ran.model_copy(update={"seconds": earlier.seconds + ran.seconds})

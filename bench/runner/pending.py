@@ -17,7 +17,7 @@ FAILED_STATUSES = ("crashed", "timeout", "out_of_memory")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingGroup:
-    """Cases of one task, length and seed that one fresh process times, alternating between them."""
+    """Cases of one task, length and seed that one process times, alternating between them."""
 
     repetition: int
     """Number of processes that have timed these cases before."""
@@ -51,7 +51,7 @@ class Pending:
         self._update(record.case)
 
     def discard_record(self, case: Case) -> None:
-        """Drop the record of a case, which becomes untrained."""
+        """Drop the record of a case, so that the case becomes untrained."""
         del self.records[case.key]
         self._update(case)
 
@@ -65,7 +65,7 @@ class Pending:
             self._missing_repetitions[case.key] = missing
 
     def _missing_repetitions_of(self, record: Record) -> range:
-        """Return the repetitions of the timings that a trained case lacks: none if one has failed."""
+        """Return the missing timing repetitions of a trained case. The range is empty if a timing probe has failed."""
         ran = [record.probes[probe] for probe in self.timing_probes if probe in record.probes]
         if record.status != "ok" or not self.timing_probes or any(probe.status != "ok" for probe in ran):
             return range(0)
@@ -91,8 +91,8 @@ class Pending:
     def timing_groups(self) -> list[TimingGroup]:
         """Missing timings in rounds: every group once, then every group again.
 
-        Rounds are spread over time, so that a slow phase of the machine affects one round of many groups instead of
-        all rounds of one group.
+        The rounds of a group are spread over time. A slow phase of the machine then affects one round of many groups
+        instead of all rounds of one group.
         """
         missing = [(repetition, case) for case in self.untimed for repetition in self._missing_repetitions[case.key]]
 

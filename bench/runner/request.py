@@ -27,11 +27,11 @@ class Request:
     scheduler: str | None = None
     """Address of a dask scheduler whose workers are used instead of this machine's."""
     repeat: int = 1
-    """Number of fresh processes in which each timing is taken."""
+    """Number of processes in which each timing is taken. If the number exceeds 1, every process is fresh."""
     timeout: float | None = None
-    """Seconds that one job may take; None for no limit."""
+    """Seconds that one job may take after it has started; None for no limit."""
     memory_bytes: int | None = None
-    """Memory that one worker process may use; None for no limit."""
+    """Resident memory at which a worker process is ended; None for no limit."""
     resume: bool = True
     """Whether to continue an unfinished run of the same work."""
     plugins: tuple[Plugin, ...] = ()

@@ -24,7 +24,7 @@ LOCK_FILE = ".lock"
 
 
 class RunInUse(UsageError):
-    """A run that another process is writing to."""
+    """Error for a run that another process is writing to."""
 
 
 def new_run_file(request: Request, measured_in: Environment | None = None) -> RunFile:
@@ -55,7 +55,7 @@ def new_run_file(request: Request, measured_in: Environment | None = None) -> Ru
 
 
 def find_resumable_run(request: Request, file: RunFile) -> Run | None:
-    """Return the newest unfinished run that equals `file` and is not in use, or None if there is none."""
+    """Return the newest unfinished run of the same work as `file` that is not in use, or None."""
     if not request.resume:
         return None
     for run, other in _unfinished_runs(request):
@@ -67,7 +67,7 @@ def find_resumable_run(request: Request, file: RunFile) -> Run | None:
 def reason_not_resumed(request: Request, file: RunFile) -> str | None:
     """Explain in one line why the newest unfinished run of the same plan name is not resumed.
 
-    Returns None if there is no such run, or if it does not differ from `file`.
+    Returns None if there is no such run, or if its work does not differ from that of `file`.
     """
     for run, other in _unfinished_runs(request):
         if other.plan == file.plan and other.id != file.id:
@@ -104,7 +104,7 @@ def _unfinished_runs(request: Request) -> Iterator[tuple[Run, RunFile]]:
 
 
 def _changes(old: RunFile, new: RunFile) -> list[str]:
-    """List the differences that prevent resuming `old` as `new`; empty if there are none."""
+    """Return the differences that prevent resuming `old` as `new`. The list is empty if there are none."""
     changes = []
     if (old.plan_digest, old.cases, old.probes) != (new.plan_digest, new.cases, new.probes):
         changes.append("plan changed")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "Request", "describe", "execute"]
 
 HISTORY_RUNS = 3
-"""Number of earlier runs in the store from which durations are estimated."""
+"""Number of the store's newest runs whose records are used to estimate durations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +42,11 @@ class Outcome:
     run: Run
     file: RunFile
     records: list[Record]
-    """In the order of the plan's cases."""
+    """Records in the order of the plan's cases."""
 
     @property
     def complete(self) -> bool:
-        """Whether every case was measured as planned. A diverged model is a result, a crashed one is not."""
+        """Whether every case was measured as planned. A diverged model counts as measured, a crash does not."""
         measured = all(record.status in ("ok", "diverged", "inconsistent") for record in self.records)
         failed = any(ran.status == "failed" for record in self.records for ran in record.probes.values())
         return measured and not failed and len(self.records) == len(self.file.cases)
@@ -66,8 +66,8 @@ def describe(request: Request, console: Console) -> None:
 def execute(request: Request, console: Console, *, quiet: bool = False) -> Outcome:
     """Run the pending cases of a request, and store each record as soon as it is complete.
 
-    Raises `UsageError` for an impossible plan, and `StoreError` if the store cannot be written. Records that were
-    written before are kept.
+    Raises `UsageError` for an impossible plan, and `StoreError` if the store cannot be written. An error does not
+    remove the records that are already stored.
     """
     with _cluster(request) as cluster:
         request = _with_cluster_workers(request, cluster)
@@ -90,7 +90,7 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
 
 
 def _cluster(request: Request) -> AbstractContextManager[DaskExecutor | None]:
-    """Return the dask cluster that the request names, or None for this machine."""
+    """Return a context manager that yields the dask cluster of the request, or None for this machine."""
     if request.scheduler is None:
         return nullcontext()
     try:

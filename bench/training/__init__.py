@@ -1,1 +1,1 @@
-"""Train and evaluate one model: data, model, optimizer, schedule, loop and evaluation."""
+"""Training and evaluation of one model: data, model, optimizer, schedule, loop and evaluation."""

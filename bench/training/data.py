@@ -30,7 +30,7 @@ def batches(task: tasks.Task, case: Case) -> Iterator[tasks.Batch]:
 
 
 def fit_batch(task: tasks.Task, case: Case) -> tasks.Batch:
-    """Return the first `fit_sequences` sequences of the fixed training set, which measure the fit."""
+    """Return the first `fit_sequences` sequences of the fixed training set. The score on them measures the fit."""
     fixed_set = _fixed_set(task, case, tasks.generator(case.seed, "train"))
     return _select(fixed_set, slice(case.protocol.fit_sequences))
 
@@ -58,9 +58,9 @@ def _select(batch: tasks.Batch, rows: torch.Tensor | slice) -> tasks.Batch:
 
 
 def _with_shuffled_targets(batch: tasks.Batch) -> tasks.Batch:
-    """Rotate the targets of the scored positions by half the batch, so that no sequence keeps its own.
+    """Rotate the targets of all scored positions of a batch by half their number, so that targets change sequences.
 
-    A random permutation would leave some targets in their sequence, and a model learns even from those.
+    A random permutation would leave some targets in their sequence, and a model learns even from a few such targets.
     """
     targets, scored = batch.targets.clone(), batch.targets[batch.mask]
     targets[batch.mask] = scored.roll(len(scored) // 2, 0)

@@ -1,4 +1,4 @@
-"""Evaluate a model on validation or test data."""
+"""Evaluation of a model on validation or test data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import arch
 import tasks
 
 MAX_FORWARD_STEPS = 1 << 15
-"""Time steps over all sequences of one evaluation forward pass; limits its memory."""
+"""Largest number of time steps, summed over sequences, of one forward pass. A pass reads at least one sequence. The
+limit bounds the memory of an evaluation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The training loop: optimizer steps with clipped gradients, regular evaluation, early stopping when solved."""
+"""The training loop: optimizer steps with clipped gradients, regular evaluation, and early stopping if solved."""
 
 # Shape suffixes: B batch, T time
 
@@ -21,7 +21,7 @@ from bench.training.schedule import learning_rate_factor, total_steps
 from results import Case, EvalPoint, Training, digest, solved_score
 
 Report = Callable[[int, int, float], None]
-"""A progress callback: it receives the steps done, the total steps and the latest validation score."""
+"""A progress callback. Its arguments are the steps done, the total steps and the latest validation score."""
 
 
 def train(
@@ -33,7 +33,7 @@ def train(
     report: Report = lambda done, total, score: None,
     on_best: Callable[[], None] = lambda: None,
 ) -> Training:
-    """Train `model` in place as the case's protocol says, and return the training record.
+    """Train `model` in place by the case's protocol, and return the training record.
 
     A loss or gradient that is not finite stops training as `diverged`, before the weights are updated.
 
@@ -42,8 +42,8 @@ def train(
         task: The task to sample from.
         case: The length, seed and protocol.
         clock: A monotonic clock in seconds.
-        report: Called after each evaluation.
-        on_best: Called whenever the validation score is higher than ever before.
+        report: Called after each evaluation; see `Report`.
+        on_best: Called after each evaluation whose validation score is higher than all earlier ones.
     """
     protocol, device = case.protocol, next(model.parameters()).device
     total = total_steps(protocol)

@@ -1,4 +1,4 @@
-"""Build the model of a case: an architecture with the inputs and outputs of a task."""
+"""The model of a case: an architecture with the inputs and outputs of a task."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ def steps_per_epoch(protocol: Protocol) -> int | None:
 
 
 def total_steps(protocol: Protocol) -> int:
-    """Return the number of steps of a training that does not stop early."""
+    """Return the number of training steps if training does not stop early."""
     if protocol.steps is not None:
         return protocol.steps
     per_epoch = steps_per_epoch(protocol)
@@ -24,7 +24,8 @@ def total_steps(protocol: Protocol) -> int:
 def learning_rate_factor(protocol: Protocol, step: int) -> float:
     """Return the factor of the learning rate at `step`, counted from 0.
 
-    Warm-up is linear. The cosine schedule falls to zero over all steps; the halving schedule counts epochs.
+    Warm-up is linear. The cosine schedule falls to zero over all steps. The halving schedule halves the factor every
+    `halve_every` epochs.
     """
     if step < protocol.warmup_steps:
         return (step + 1) / (protocol.warmup_steps + 1)

@@ -27,9 +27,9 @@ from bench.validation.examples import (
 )
 
 CONTINUATION_STEPS = 4
-"""Steps fed after a sequence, whose outputs reveal the state."""
+"""Number of steps fed after a sequence. The outputs of these steps reveal the state."""
 CUTS = ((), (1, 5), (6, 10), (3, 4, 5, 10))
-"""Where a sequence is cut into chunks: one step, and chunks shorter and longer than a short window."""
+"""Steps after which to cut a sequence. Chunks are single steps, or shorter or longer than a short window."""
 MAX_EXHAUSTIVE_STEPS = 5
 """A sequence of at most this length is cut into chunks in every possible way."""
 MIN_CHANGE = 1e-3
@@ -60,7 +60,7 @@ def shapes(example: ArchExample) -> None:
 
 
 def step_equals_scan(example: ArchExample) -> None:
-    """Check that outputs and states of `scan` in any chunking equal those of repeated `step`, in every mode."""
+    """Check that `scan`, in any chunking and gradient mode, gives the outputs and states of repeated `step`."""
     for mode, enter in MODES.items():
         tested = example.build()
         more = tested.steps_left(example.steps, CONTINUATION_STEPS)
@@ -78,7 +78,7 @@ def step_equals_scan(example: ArchExample) -> None:
 
 
 def forward_equals_scan(example: ArchExample) -> None:
-    """Check that `forward` equals `scan` from the initial state, also when called twice."""
+    """Check that `forward` equals `scan` from the initial state, and that a second call of `forward` does too."""
     tested = example.build()
     x = tested.draw(example.batch, example.steps)
     expected = tested.module.scan(x, tested.module.init_state(example.batch))[0]
@@ -127,7 +127,7 @@ def batch_independence(example: ArchExample) -> None:
 
 
 def stream_independence(example: ArchExample) -> None:
-    """Check that interleaved streams of one module equal streams on modules of their own."""
+    """Check that interleaved streams of one module give the same outputs as streams with a module each."""
     for mode, enter in MODES.items():
         shared = example.build()
         inputs = [shared.draw(example.batch, example.steps, seed=seed) for seed in range(3)]
@@ -146,7 +146,7 @@ def stream_independence(example: ArchExample) -> None:
 
 
 def state_copies(example: ArchExample) -> None:
-    """Check that a state and its copy can be continued independently, at several fill levels of a cache."""
+    """Check that a state and its copy can be continued independently, after one, three and five steps."""
     for mode, enter in MODES.items():
         tested = example.build()
         for steps in sorted({min(steps, example.steps) for steps in (1, 3, 5)}):
@@ -169,7 +169,7 @@ def state_copies(example: ArchExample) -> None:
 
 
 def gates_read_only(example: ArchExample) -> None:
-    """Check that `gates` returns the same twice and changes neither the state nor the outputs that follow."""
+    """Check that two calls of `gates` agree, and that neither the state nor later outputs change."""
     for mode, enter in MODES.items():
         tested = example.build()
         if not (more := tested.steps_left(example.steps, CONTINUATION_STEPS)):
@@ -230,7 +230,8 @@ def gradients_match_finite_differences(example: ArchExample) -> None:
     try:
         torch.autograd.gradcheck(outputs, variables, fast_mode=True)
     except GradcheckError:
-        raise CheckFailed("the gradients do not match finite differences") from None
+        hint = "check custom backward functions and detached tensors"
+        raise CheckFailed(f"the gradients do not match finite differences; {hint}") from None
 
 
 CHECKS: dict[str, Callable[[ArchExample], None]] = {
@@ -250,7 +251,7 @@ CHECKS: dict[str, Callable[[ArchExample], None]] = {
         gradients_match_finite_differences,
     )
 }
-"""The checks by their names, as `carousel validate` prints them."""
+"""The checks by name. `carousel validate` prints these names."""
 
 
 def chunkings(steps: int) -> Iterator[tuple[int, ...]]:
@@ -264,7 +265,7 @@ def chunkings(steps: int) -> Iterator[tuple[int, ...]]:
 
 
 def _outputs_after_change(tested: ModuleUnderTest, x: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yield each step with the outputs for inputs that differ from `x` from that step on."""
+    """Yield each step (from 0), and the outputs if the inputs at this step and all later steps are changed."""
     for step in range(x.shape[1]):
         changed = x.clone()
         changed[:, step:] = changed_inputs(x[:, step:])
@@ -276,7 +277,7 @@ def _describe(chunks: tuple[int, ...]) -> str:
 
 
 def _equal(first: Any, second: Any) -> bool:
-    """Return whether two trees of tensors are identical, including values that carry no meaning."""
+    """Return whether two trees of tensors are identical, unused memory included. NaN counts as 0."""
     leaves, other_leaves = pytree.tree_leaves(first), pytree.tree_leaves(second)
     return len(leaves) == len(other_leaves) and all(
         torch.equal(a.nan_to_num(), b.nan_to_num()) if isinstance(a, Tensor) else a == b
@@ -291,7 +292,7 @@ def _loss(outputs: Any) -> Any:
 
 
 def _variables(tested: ModuleUnderTest, batch: int, steps: int) -> tuple[Tensor, list[Tensor]]:
-    """Return inputs, and the tensors to differentiate by: the inputs if they are real, and all parameters."""
+    """Return inputs, and the tensors to differentiate by: all parameters, preceded by the inputs if they are reals."""
     x = tested.draw(batch, steps)
     parameters: list[Tensor] = list(tested.module.parameters())
     return (x.requires_grad_(), [x, *parameters]) if x.is_floating_point() else (x, parameters)

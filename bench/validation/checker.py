@@ -1,4 +1,4 @@
-"""Check an architecture or a task against its contract; shrink each failure to the smallest example."""
+"""Check an architecture or a task against its contract, and shrink each failure to the smallest example."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bench.validation import ARCH_CHECKS, LEVELS, TASK_CHECKS, ArchExample, Chec
 SIZES = ((11, 2), (1, 2), (5, 1))
 """(steps, batch) of the examples: an odd length, a single step, and a length cut into chunks in every way."""
 NEEDS_LENGTH = ("gradients_reach_parameters",)
-"""Checks of the first size only: the initial state is empty, so some weights get no gradient at the first step."""
+"""Checks at the first size only. In the first step the state is empty, so some weights get no gradient."""
 NEEDS_BATCH = ("batch_independence",)
-"""Checks of the first size only, whose batch is not shrunk."""
+"""Checks at the first size only. The batch is never shrunk, because the check compares several sequences."""
 STATISTICAL = ("chance", "memoryless_score")
-"""Checks of tasks that sample thousands of sequences; they run at the two shortest lengths only."""
+"""Checks of tasks at the two shortest lengths only, because each check samples thousands of sequences."""
 PREFERRED_WIDTH, MAX_WIDTH = 4, 64
 STATE_STEPS = 256
 """Steps over which the size of a state is measured."""
@@ -49,12 +49,14 @@ class Verdict:
     """The results of all checks of one architecture or task."""
 
     name: str
+    """The spec of the architecture or task."""
     kind: str
+    """`architecture` or `task`."""
     results: tuple[CheckResult, ...]
     state: str | None = None
-    """The size of an architecture's state, and whether it grows."""
+    """The size of the state in words, and whether it grows; None for a task."""
     plugin: str | None = None
-    """The digest of the plugin that defines it; None if built in."""
+    """The digest of the plugin that defines the architecture or task; None if it is built in."""
 
     @property
     def failed(self) -> list[CheckResult]:
@@ -66,7 +68,7 @@ def validate_arch(spec: str) -> Verdict:
     """Run every check of an architecture at every level and several sizes.
 
     Raises:
-        ValueError: If the spec is wrong.
+        ValueError: If the spec is wrong, or if the architecture accepts no width up to `MAX_WIDTH` or only one step.
     """
     parsed = arch.get(spec)
     file = inspect.getfile(parsed.layer)
@@ -116,7 +118,7 @@ def _run_check(
         name: The name of the check.
         check: The check.
         examples: The examples to run it on, in order.
-        shrinkings: Yields, for an example, the smaller values to try for one field after another.
+        shrinkings: Yields the smaller values to try for an example, one iterator of values per field.
         file: The source file whose line numbers are shown for exceptions.
     """
     for example in examples:
@@ -137,7 +139,7 @@ def _failure(check: Callable[[Any], None], example: Any, file: str) -> str | Non
         check(example)
     except CheckFailed as failure:
         return str(failure)
-    except Exception as error:  # a plugin may raise anything, which fails the check
+    except Exception as error:  # a plugin may raise any exception, and every exception fails the check
         return f"raised {describe_error(error, file)}"
     return None
 
@@ -173,7 +175,7 @@ def _size(example: Any) -> dict[str, Any]:
 def _lengths(task: tasks.Task) -> list[int]:
     try:
         return lengths_to_check(task)
-    except Exception:  # the check `lengths` reports what is wrong
+    except Exception:  # the check `lengths` reports the error
         return [1]
 
 
@@ -181,7 +183,7 @@ def _accepted_lengths(task: tasks.Task, lengths: range) -> Iterator[int]:
     for length in lengths:
         try:
             task.check_length(length)
-        except ValueError:  # a plugin may raise any, not only ImpossibleLength
+        except ValueError:  # a plugin may raise any `ValueError`, not only `ImpossibleLength`
             continue
         yield length
 
@@ -197,7 +199,7 @@ def _accepted_widths(parsed: arch.Arch) -> list[int]:
     with torch.device("meta"):
         widths = [width for width in range(1, MAX_WIDTH + 1) if accepts(width)]
     if not widths:
-        raise ValueError(f"{parsed} accepts no width up to {MAX_WIDTH}")
+        raise ValueError(f"{parsed} accepts no width up to {MAX_WIDTH}: change its options or its constructor")
     return widths
 
 
@@ -205,7 +207,7 @@ def _accepted_sizes(parsed: arch.Arch, width: int) -> list[tuple[int, int]]:
     """Return `SIZES` with lengths limited to the architecture's maximum.
 
     Raises:
-        ValueError: If that is a single step.
+        ValueError: If the maximum is below 2 steps.
     """
     with torch.device("meta"):
         max_length = arch.build(parsed, channels=1, outputs=1, width=width, depth=1).max_length
@@ -217,7 +219,7 @@ def _accepted_sizes(parsed: arch.Arch, width: int) -> list[tuple[int, int]]:
 
 
 def _describe_state_size(parsed: arch.Arch, width: int, file: str) -> str:
-    """Return, in words, the measured size of one layer's state per stream as steps are fed."""
+    """Measure the size of one layer's state per stream over `STATE_STEPS` steps, and describe it in words."""
     layer = arch.build(parsed, channels=1, outputs=1, width=width, depth=1, seed=0).layers[0]
     assert isinstance(layer, arch.Layer)
     x_BTD = torch.zeros(1, STATE_STEPS, width if layer.residual else 1)
@@ -228,7 +230,7 @@ def _describe_state_size(parsed: arch.Arch, width: int, file: str) -> str:
             for x_BD in x_BTD[:, : layer.max_length].unbind(1):
                 _, state = layer.step(x_BD, state)
                 sizes.append(arch.state_bytes(state))
-    except Exception as error:  # a plugin may raise anything, which the checks report too
+    except Exception as error:  # a plugin may raise any exception; the checks report it too
         return f"state size unknown: {describe_error(error, file)}"
     first, last = sizes[0], sizes[-1]
     details = f"{first:,} bytes per stream after step 1, {last:,} after step {len(sizes)}, at width {width}"

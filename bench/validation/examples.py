@@ -1,4 +1,4 @@
-"""What the architecture checks examine: one layer, or a model of reals or tokens, at one size.
+"""Examples for the architecture checks: one layer, or a model that reads reals or tokens, at one size.
 
 Everything is in float64, so that differences larger than rounding are errors. All weights are perturbed
 at random, so that no bias stays at zero and no gain at one.
@@ -65,12 +65,17 @@ class ArchExample:
     package: ModuleType
     """The package `arch`, or a copy of it under test."""
     spec: str
+    """The architecture, such as `lstm:bias=False`."""
     level: Level
+    """Whether to build one layer, a model that reads reals, or a model that reads tokens."""
     width: int
+    """Width of the layers."""
     batch: int = 2
+    """Number of sequences."""
     steps: int = 11
+    """Length of the sequences."""
     same_state: Callable[[Any, Any], None] | None = None
-    """Raises if two states differ. If None, states are compared only through the outputs that follow from them."""
+    """Raises if two states differ. If None, states are compared only through the outputs of later steps."""
 
     def build(self) -> ModuleUnderTest:
         """Build the module; its weights are the same every time."""
@@ -83,7 +88,7 @@ class ArchExample:
         return ModuleUnderTest(module=module, draw=_token_inputs)
 
     def compare_states(self, actual: Any, expected: Any) -> None:
-        """Raise if the two states differ, provided that `same_state` is given."""
+        """Raise if two states differ. Do nothing if `same_state` is None."""
         if self.same_state is not None:
             self.same_state(actual, expected)
 
@@ -129,9 +134,9 @@ def scan_chunks(module: Any, x: Tensor, chunks: Sequence[int] | int, state: Any 
 
 
 def repeat_step(module: Any, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-    """Feed inputs (B, T, ...) to `step` one at a time; return the outputs and the final state.
+    """Feed inputs (B, T, ...) to `step`, one step at a time; return the outputs and the final state.
 
-    If T is 0, `x` itself is returned as the outputs.
+    If T is 0, `x` itself is returned as the outputs. If `state` is None, the initial state is used.
     """
     state = module.init_state(len(x)) if state is None else state
     if not x.shape[1]:
@@ -144,13 +149,13 @@ def repeat_step(module: Any, x: Tensor, state: Any = None) -> tuple[Tensor, Any]
 
 
 def same_outputs(actual: Tensor, expected: Tensor, when: str, *, first: int = 1) -> None:
-    """Raise `CheckFailed` if outputs (B, T, ...) differ; the message names the first such step.
+    """Raise `CheckFailed` if outputs (B, T, ...) differ. The message names the first step that differs.
 
     Args:
         actual: The outputs to check.
         expected: The outputs to compare with.
-        when: The circumstances, as the end of the message.
-        first: The number of the first step.
+        when: The end of the message, which describes the circumstances.
+        first: The number of the first step in the outputs, for the message.
     """
     if actual.shape != expected.shape:
         raise CheckFailed(f"outputs have the shape {tuple(actual.shape)}, not {tuple(expected.shape)}, {when}")
@@ -163,7 +168,7 @@ def same_outputs(actual: Tensor, expected: Tensor, when: str, *, first: int = 1)
 
 
 def changed_inputs(x: Tensor) -> Tensor:
-    """Return inputs that differ from `x` at every step, and not only by a shift or scale that a norm would undo."""
+    """Return inputs that differ from `x` at every step. The change is no shift or scale, which a norm would undo."""
     return x.roll(1, -1) if x.is_floating_point() else (x + 1) % VOCABULARY
 
 

@@ -1,4 +1,4 @@
-"""Measure chance and the memoryless baseline of a task on samples, to check the stated values."""
+"""Measure the chance level and the memoryless baseline of a task on samples, to check the stated values."""
 
 # Shape suffixes: B batch, T time, A scored positions, C classes
 
@@ -12,13 +12,13 @@ from torch import Tensor
 import tasks
 
 REAL_ANSWERS = [i / 20 for i in range(41)]
-"""Constant answers to try if the answer is a real number."""
+"""Constant answers to try if answers are real numbers."""
 REAL_LEVELS = 16
 """Real inputs are clamped to [-1, 1] and rounded to multiples of 1 / REAL_LEVELS."""
 
 
 def measure_reference_score(task: tasks.Task, length: int, *, sees_input: bool, sequences: int) -> tuple[float, float]:
-    """Measure the best score without memory; return it with its standard deviation over sequences.
+    """Measure the best score without memory; return the score and its standard error.
 
     The best answer is chosen on one sample and scored on another.
 
@@ -42,7 +42,7 @@ def measure_reference_score(task: tasks.Task, length: int, *, sees_input: bool, 
 
 
 def _mean_over_sequences(correct_A: Tensor, mask_BT: Tensor) -> tuple[float, float]:
-    """Return the share of correct answers and its deviation; a sequence is weighted by its scored positions."""
+    """Return the share of correct answers and its standard error. Sequences are weighted by their scored positions."""
     scored_B = mask_BT.sum(1).double()
     sequence_A = torch.arange(len(mask_BT)).repeat_interleave(mask_BT.sum(1))
     correct_B = torch.zeros(len(mask_BT), dtype=torch.float64).index_add_(0, sequence_A, correct_A)
@@ -59,7 +59,7 @@ def _hits(task: tasks.Task, batch: tasks.Batch) -> Tensor:
 
 
 def _context(task: tasks.Task, batch: tasks.Batch, sees_input: bool, sees_step: bool) -> Tensor:
-    """Number everything that a memoryless answer may depend on, at each scored position: (A,)."""
+    """Return, per scored position (A,), a number that encodes the step and the input, each only if visible."""
     steps = torch.arange(batch.mask.shape[1]).expand(batch.mask.shape) * int(sees_step)
     if not sees_input:
         return steps[batch.mask]

@@ -17,11 +17,14 @@ SPLITS: tuple[tasks.Split, ...] = ("train", "validation", "test")
 REFERENCE_SEQUENCES = 8_000
 """Sequences per sample for measuring chance and the memoryless baseline."""
 DEVIATIONS = 4.5
-"""Tolerance in standard deviations; hundreds of comparisons all pass if nothing is wrong."""
+"""Tolerance in standard errors. It is so large that hundreds of comparisons all pass if nothing is wrong."""
 SELECTION_LOSS = 0.01
-"""Largest loss from choosing the best answers on a finite sample; a text has thousands of pairs of letters."""
+"""Largest loss of score from choosing the best answers on a finite sample.
+
+For a text, these are choices among thousands of pairs of letters.
+"""
 MAX_SUMMARY = 120
-"""Characters."""
+"""Maximum length of the summary of a task in characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +117,10 @@ def scores(example: TaskExample) -> None:
         ("wrong", task.score(wrong, batch), 0.0),
     ):
         if score != expected:
-            raise CheckFailed(f"answers that are all {description} score {score:.3f}, not {expected:.0f}")
+            raise CheckFailed(f"`score` returns {score:.3f}, not {expected:.0f}, if all answers are {description}")
     loss = task.loss(outputs, batch).item()
     if not -1e-9 < loss < 1e-9:
-        raise CheckFailed(f"the loss of answers that are all correct is {loss:.3g}, not 0")
+        raise CheckFailed(f"`loss` returns {loss:.3g}, not 0, if all answers are correct")
 
 
 def reference_scores(example: TaskExample) -> None:
@@ -133,18 +136,21 @@ def reference_scores(example: TaskExample) -> None:
 
 
 def determinism(example: TaskExample) -> None:
-    """Check that sampling depends on the given generator alone, and advances it."""
+    """Check that sampling depends only on the given generator and advances its state."""
     before = torch.random.get_rng_state()
     first, again = example.sample(), example.sample()
     for name in ("inputs", "targets", "mask"):
         if not torch.equal(getattr(first, name), getattr(again, name)):
-            raise CheckFailed(f"the same seed sampled two different batches: their {name} differ")
+            raise CheckFailed(
+                f"the same seed sampled two different batches: their {name} differ; "
+                "use the given generator for all random numbers"
+            )
     if not torch.equal(before, torch.random.get_rng_state()):
-        raise CheckFailed("sampling changed torch's global generator; use the given generator")
+        raise CheckFailed("`sample` changed torch's global generator; use the given generator for all random numbers")
     generator = tasks.generator(0, "train")
     first_inputs, next_inputs = (example.task.sample(generator, 12, example.length).inputs for _ in range(2))
     if torch.equal(first_inputs, next_inputs):
-        raise CheckFailed("a generator sampled the same sequences twice; use the given generator")
+        raise CheckFailed("`sample` returned the same inputs twice in a row; use the given generator for all random numbers")
 
 
 def splits(example: TaskExample) -> None:
@@ -167,12 +173,16 @@ def description(example: TaskExample) -> None:
         if len(names) != size:
             raise CheckFailed(f"{kind}_names has {len(names)} names for {size} {kind}s")
     if len(set(task.input_names)) != len(task.input_names):
-        raise CheckFailed("input_names contains a name twice")
+        repeated = next(name for name in task.input_names if task.input_names.count(name) > 1)
+        raise CheckFailed(f"input_names contains {repeated!r} twice; give every input its own name")
     summary = task.summary()
     if not summary.endswith(".") or len(summary) > MAX_SUMMARY:
-        raise CheckFailed(f"the first line of its docstring must be one sentence of at most {MAX_SUMMARY} characters")
+        raise CheckFailed(
+            f"the docstring starts with {summary!r}; its first line must be one sentence of at most {MAX_SUMMARY} "
+            "characters"
+        )
     if not task.source:
-        raise CheckFailed("source is empty")
+        raise CheckFailed("`source` is empty; set it to the publication or the data behind the task")
     tasks.describe(task, example.length)
 
 
@@ -185,7 +195,10 @@ def chance(example: TaskExample) -> None:
 
 
 def memoryless_score(example: TaskExample) -> None:
-    """Check the stated memoryless baseline against a measured one; if none is stated, it must not exceed chance."""
+    """Check the stated memoryless baseline against a measured one.
+
+    If the task states no baseline, the measured score must not exceed the chance level.
+    """
     score, margin = _measure(example, sees_input=True)
     memoryless = example.task.memoryless_score(example.length)
     if memoryless is None:
@@ -212,11 +225,11 @@ CHECKS: dict[str, Callable[[TaskExample], None]] = {
         memoryless_score,
     )
 }
-"""The checks by their names, as `carousel validate` prints them."""
+"""The checks by name. `carousel validate` prints these names."""
 
 
 def lengths_to_check(task: tasks.Task) -> list[int]:
-    """Return the supported ones of a few lengths: the shortest, the next two, and two longer ones."""
+    """Return the supported lengths among the shortest one, the next two, and two longer ones."""
     shortest = task.min_length
     candidates = dict.fromkeys((shortest, shortest + 1, shortest + 2, 2 * shortest + 9, 192))
     return [length for length in candidates if length >= shortest and task.supports_length(length)]

@@ -11,15 +11,15 @@ from reports.analysis.traces import layers, metric_trace, settings_of
 
 ROLES = ("hold", "write", "read")
 EXPLANATION = (
-    "Levels are mean activations on held-out sequences, over all units of a layer and over seeds: at the first step, "
+    "Values are mean activations on held-out sequences, over all units of a layer and over seeds: at the first step, "
     "at the steps between, and at the last step. An LSTM's forget gate holds, its input gate writes and its output "
-    "gate reads. A GRU's update gate holds with its activation and writes with the rest. To carry the first element "
-    "to the end, a hold gate should be high between, a write gate at the first step and a read gate at the last step. "
-    "The contrast is the level there divided by the level elsewhere: between over first for hold, first over between "
-    "for write, last over between for read. It is computed per seed, and 1 means no difference. Layer 1 needs care: "
-    "it starts from h = 0, so without biases its gates see only the input at the first step. If the inputs are "
-    "symmetric about 0, these gates average 0.5 there whatever the model learned, or 0.73 if 1 is added to the gate's "
-    "argument. Ratios to the first step then say little about layer 1."
+    "gate reads. A GRU's update gate z holds with z and writes with 1 - z. To carry the first element to the end, a "
+    "write gate should be high at the first step, a hold gate at the steps between, and a read gate at the last step. "
+    "The contrast is the ratio of two of these values: first to between for write, between to first for hold, last to "
+    "between for read. It is computed per seed, and 1 means no difference. Layer 1 needs care: it starts from h = 0, "
+    "so without biases its gates see only the input at the first step. If the inputs are symmetric about 0, these "
+    "gates average 0.5 there whatever the model learned, or 0.73 if 1 is added to the gate's pre-activation. Ratios to "
+    "the first step then say little about layer 1."
 )
 
 
@@ -32,7 +32,7 @@ class Levels:
     """None if the sequence has fewer than three measured steps."""
     last: float
     contrast: float | None
-    """None if it was not measured."""
+    """The ratio of levels that `EXPLANATION` defines; None if it was not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,19 +40,19 @@ class LevelRow:
     """The gate levels of one layer of one architecture."""
 
     layer: int
-    """Counted from 0."""
+    """The index of the layer, counted from 0."""
     levels: dict[str, Levels]
-    """By role; a role without a gate is left out."""
+    """The levels by role; a role without a gate is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelTable:
-    """The gate levels of all architectures on one task at one length."""
+    """The gate levels of all measured architectures on one task at one length."""
 
     task: str
     length: int
     archs: tuple[tuple[str, int, tuple[LevelRow, ...]], ...]
-    """Label, number of measured seeds, and rows by layer, per architecture."""
+    """One tuple per architecture: its label, the number of measured seeds, and one row per layer."""
 
 
 def gate_levels(groups: Sequence[Group]) -> list[LevelTable]:

@@ -1,4 +1,4 @@
-"""Group cases: the seeds of one architecture on one task at one length.
+"""Groups of cases: a group holds the seeds of one architecture on one task at one length.
 
 Every planned case belongs to exactly one group, even if it has no record. A failed or missing case
 counts in the group's denominators and never as a score of zero.
@@ -21,9 +21,9 @@ STEP_QUANTILES = (0.5, 0.9, 0.99, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Seed:
-    """One planned case and its record, which is None if the case is missing.
+    """A case and its record; the record is None if the case is missing.
 
-    The class has no slots, so that properties which many tables and figures read are computed once and cached.
+    The class has no slots because `cached_property` needs a `__dict__`.
     """
 
     case: Case
@@ -38,7 +38,7 @@ class Seed:
 
     @cached_property
     def scores(self) -> dict[int, float]:
-        """Scores by test length; empty if the case diverged."""
+        """Scores by test length; empty if the case is missing or diverged."""
         if self.record is None or self.record.status == "diverged":
             return {}
         return {
@@ -49,7 +49,7 @@ class Seed:
 
     @cached_property
     def step_quantiles(self) -> dict[int, tuple[float, ...]]:
-        """Quantiles of a streamed step in seconds, by position, at the probabilities `STEP_QUANTILES`."""
+        """Quantiles of the streamed step time in seconds, by position, at the probabilities `STEP_QUANTILES`."""
         measured = [measurement for measurement in self._streamed if measurement.samples]
         rows = _quantiles([measurement.samples for measurement in measured])
         return {measurement.at["position"]: row for measurement, row in zip(measured, rows, strict=True)}
@@ -68,7 +68,7 @@ class Seed:
     def limit_shares(self) -> list[tuple[int, float]]:
         """Pairs of position and the share of the machine's limit that streamed steps reached.
 
-        Empty if the run did not measure the limit, or if the architecture does not state its cost.
+        The list is empty if the run did not measure the limit, or if the architecture does not state its cost.
         """
         if self.record is None:
             return []
@@ -121,9 +121,10 @@ class Group:
 
 
 def group_cases(run: RunFile, records: Sequence[Record]) -> list[Group]:
-    """Return all groups: tasks and architectures in the order of the plan, lengths ascending.
+    """Return all groups, sorted by task, then by length, then by architecture.
 
-    Records that the plan does not name are grouped too, after the planned ones.
+    Tasks and architectures keep the order of the plan. Records of unplanned cases are grouped too; tasks and
+    architectures that only these records have come last.
     """
     by_key = {record.key: record for record in records}
     cases = {case.key: case for case in run.cases}
@@ -157,7 +158,7 @@ def archs_of(groups: Sequence[Group]) -> list[str]:
 def _quantiles(rows: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
     """Return the quantiles of each row, interpolated between order statistics.
 
-    Rows of one length are sorted in one call, because a page may have thousands of short rows.
+    Rows of equal length are sorted in one call, because a page may have thousands of short rows.
     """
     by_count: defaultdict[int, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
@@ -177,5 +178,5 @@ def _order(labels: Iterable[str]) -> dict[str, int]:
 
 
 def short_names(run: RunFile, records: Sequence[Record]) -> dict[str, tuple[str, str]]:
-    """Return the labels of the architecture and the task of each case, by case key."""
+    """Return the label of the architecture and the label of the task for each case, by case key."""
     return {seed.key: (group.arch, group.task) for group in group_cases(run, records) for seed in group.seeds}

@@ -1,4 +1,4 @@
-"""Rows on how step costs grow with the position in a stream, and where the costs of two architectures cross."""
+"""Rows on the growth of step costs with the position in a stream, and on crossovers between two architectures."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from results import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrowthRow:
-    """How the step cost of one architecture depends on the position."""
+    """The dependence of the step cost of one architecture on the position."""
 
     arch: str
     growth: Growth
     line: CostLine
     window: int | None
-    """The attention window in steps; None without one."""
+    """The attention window in steps; None if the architecture has no window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossoverRow:
-    """The position at which the step costs of two architectures cross; the cost of `arch` rises faster."""
+    """The crossover of the step costs of two architectures; the cost of `arch` rises faster."""
 
     arch: str
     other: str
@@ -46,7 +46,7 @@ class CrossoverRow:
 
 
 Costs = dict[str, tuple[StreamCosts, int | None]]
-"""The step costs of each architecture, with its attention window in steps."""
+"""The step costs of each architecture, and its attention window in steps or None."""
 
 
 def growth_rows(costs: Costs) -> list[GrowthRow]:
@@ -79,7 +79,7 @@ def crossover_rows(costs: Costs, growths: Sequence[GrowthRow]) -> list[Crossover
 
 
 def stream_costs(groups: Sequence[Group]) -> Costs:
-    """Return the step costs of each architecture that was streamed at two or more positions."""
+    """Return the step costs of each architecture whose streams share at least two positions."""
     table = {}
     for arch in archs_of(groups):
         own = [group for group in groups if group.arch == arch]

@@ -25,11 +25,11 @@ class Problem:
     what: str
     """The status of the case or the probe: `missing`, `diverged`, `streaming refused`."""
     reason: str
-    """Empty if no reason was recorded."""
+    """The recorded reason; empty if there is none."""
 
     @property
     def brief(self) -> str:
-        """One line without the case: `seed 2 diverged: the loss was not finite at step 40`."""
+        """The problem in one line, without the case: `seed 2 diverged: the loss was not finite at step 40`."""
         seeds = listed([str(seed) for seed in self.seeds])
         return f"seed{'s'[: len(self.seeds) - 1]} {seeds} {self.what}" + (f": {self.reason}" if self.reason else "")
 
@@ -45,13 +45,13 @@ class Health:
     """Cases that did not fail but lack a planned probe."""
     missing: int
     noisy: int
-    """Cases with disturbed timings, which are counted in one of the other fields too."""
+    """Cases with disturbed timings. Each of these cases is also counted in one of the other fields."""
     finished: bool
     problems: tuple[Problem, ...]
 
     @property
     def verdict(self) -> str:
-        """One sentence that sums up the counts."""
+        """The counts in words."""
         if not self.cases:
             return "No cases: nothing was planned and nothing was measured."
         kinds: Counter[str] = Counter()
@@ -113,7 +113,11 @@ def noisy_keys(records: Sequence[Record]) -> set[str]:
 
 
 def _problems_of_seed(seed: Seed) -> list[tuple[str, str]]:
-    """Return pairs of problem and reason: the failed status of the case, or else its probes that did not measure."""
+    """Return the problems of a seed as pairs of problem and reason.
+
+    A missing or failed case has its status as the only problem. In another case, each probe that failed or did not
+    run is a problem.
+    """
     if seed.record is None:
         return [("missing", "")]
     failed_probes = [

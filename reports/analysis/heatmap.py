@@ -16,7 +16,7 @@ class Cell:
 
     score: float
     share: float
-    """The memory share, shown as the depth of the colour."""
+    """The memory share, shown as the depth of the colour; 0 if it is undefined."""
     trained: bool
     """Whether this is the trained length."""
 
@@ -29,7 +29,7 @@ class HeatMap:
     lengths: tuple[int, ...]
     """The test lengths, ascending."""
     rows: tuple[tuple[str, int, dict[int, Cell]], ...]
-    """Label, trained length, and cells by test length."""
+    """One tuple per row: the label, the trained length, and the cells by test length."""
 
 
 def heat_maps(groups: Sequence[Group]) -> list[HeatMap]:

@@ -13,7 +13,7 @@ class Labels:
 
     An architecture with one variant in the run is called by its plain name: `lstm`. With several variants, the
     label adds the options that not all of them share. The size is added if the cases of the run differ in size.
-    A protocol field is added if cases differ in nothing else; cases with its usual value leave it out.
+    Protocol fields are added if cases differ only in their protocols. The usual value of a field is left out.
     """
 
     def __init__(self, cases: Iterable[Case]) -> None:
@@ -74,7 +74,7 @@ def _size(case: Case) -> str:
 
 
 def _differing_fields(cases: Sequence[Case]) -> dict[str, object]:
-    """Return the protocol fields in which otherwise equal cases differ, each with its usual value or None."""
+    """Return the usual value (or None) of each protocol field in which otherwise equal cases differ."""
     protocols: defaultdict[tuple[object, ...], set[Protocol]] = defaultdict(set)
     for case in cases:
         model_and_task = (case.arch, _size(case), case.task, case.task_version, case.length)
@@ -89,7 +89,7 @@ def _differing_fields(cases: Sequence[Case]) -> dict[str, object]:
 
 
 def _usual(values: Iterable[object]) -> object:
-    """Return the value that more than half of the cases have; None if there is none."""
+    """Return the value that more than half of the cases have; None if no value is that frequent."""
     counts = Counter(values)
     value, count = counts.most_common(1)[0]
     return value if 2 * count > counts.total() else None

@@ -27,11 +27,11 @@ class TimingRow:
     low_seconds: float | None
     """The lower end of the 95% interval of the median over cases; None with fewer than six cases."""
     high_seconds: float | None
-    """The upper end of that interval."""
+    """The upper end of the same interval; None with fewer than six cases."""
     least_seconds: float
     """The fastest sample of all cases."""
     limit_share: float | None = None
-    """The median share of the machine's limit; None if the limit or the cost of the architecture is unknown."""
+    """The median share of the machine's limit that was reached; None if the limit or the cost is unknown."""
 
 
 def latency(run: RunFile, records: Sequence[Record]) -> list[TimingRow]:
@@ -40,7 +40,7 @@ def latency(run: RunFile, records: Sequence[Record]) -> list[TimingRow]:
 
 
 def latency_of(groups: Sequence[Group]) -> list[TimingRow]:
-    """Return the rows of `latency` for groups that exist already."""
+    """Return the rows of `latency`, given the groups of a run."""
     timings = ("forward_seconds", "train_step_seconds", "first_call_seconds")
     samples: dict[tuple[int, int, int, str], list[tuple[float, ...]]] = {}
     shares: dict[tuple[int, int, int, str], list[float]] = {}

@@ -21,16 +21,16 @@ class LeaderboardRow:
     task: str
     length: int
     score: float | None
-    """The mean over seeds."""
+    """The mean score over seeds at the trained length."""
     score_low: float | None
     score_high: float | None
-    """The 95% interval of the mean; None with one seed."""
+    """The lower and the upper end of the 95% interval of the mean; both are None with one seed."""
     rank_first: int | None
     """The best rank on this task and length that the seeds allow; None with one seed."""
     rank_last: int | None
-    """The worst rank that the seeds allow."""
+    """The worst rank that the seeds allow; None with one seed."""
     ties: str | None
-    """Letters; architectures that share one are statistically indistinguishable."""
+    """Letters; architectures that share a letter are statistically indistinguishable. None with one seed."""
     seed_scores: tuple[float, ...]
     chance: float | None
     memoryless_score: float | None
@@ -60,13 +60,13 @@ class LeaderboardRow:
 def leaderboard(run: RunFile, records: Sequence[Record]) -> list[LeaderboardRow]:
     """Return one row per task, length and architecture.
 
-    Tasks keep the order of the plan. Within a task and length the best score comes first and unscored rows last.
+    Tasks keep the order of the plan. Within a task and length, the best score comes first and unscored rows come last.
     """
     return leaderboard_of(group_cases(run, records))
 
 
 def leaderboard_of(groups: Sequence[Group]) -> list[LeaderboardRow]:
-    """Return the rows of `leaderboard` for groups that exist already."""
+    """Return the rows of `leaderboard`, given the groups of a run."""
     references = {(group.task, group.length): scores for group in groups if (scores := group.reference()) is not None}
     ranks_of = ranks_by_setting(groups)
     rows = [
@@ -139,12 +139,12 @@ def _row(group: Group, reference: ReferenceScores | None, rank: Rank | None) -> 
 def bounds(
     interval: Interval, *, floor: float = -math.inf, ceiling: float = math.inf
 ) -> tuple[float | None, float | None]:
-    """Return the ends of an interval, clipped; (None, None) if an end is infinite."""
+    """Return the ends of an interval, clipped to `floor` and `ceiling`; (None, None) if an end is infinite."""
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         return None, None
     return max(interval.low, floor), min(interval.high, ceiling)
 
 
 def _shared(values: Iterable[int]) -> int | None:
-    """Return the model size that the seeds share; the largest if they differ, and None without models."""
+    """Return the model size that the seeds share, or the largest size if sizes differ; None without models."""
     return max(values, default=None)

@@ -1,4 +1,4 @@
-"""The memory share of a seed, and the settings in which architectures can be compared by it.
+"""The memory share of a seed, and the settings in which the memory shares of architectures can be compared.
 
 The *memory share* places a score between the best score without memory (0%) and a perfect score (100%). The best
 score without memory is chance or the memoryless baseline, whichever is higher. Papers call this a scaled accuracy.
@@ -14,10 +14,10 @@ from reports.analysis.ranking import Estimate
 from results import ReferenceScores
 
 CLEAR_SHARE = 0.05
-"""A lower memory share does not count as memory, even if its interval is narrow.
-The interval does not include the sampling error of the test set."""
+"""The smallest memory share that counts as memory. A narrow interval around a lower share is no evidence of memory,
+because the interval does not include the sampling error of the test set."""
 MAX_PAIRED = 20
-"""With more sets of architectures than this, their pairwise intersections are not tried."""
+"""The largest number of sets of architectures whose pairwise intersections are tried."""
 
 Setting = tuple[str, int]
 """A task and a trained length."""
@@ -29,7 +29,10 @@ def no_memory_score(reference: ReferenceScores) -> float:
 
 
 def memory_share(group: Group, length: int | None = None) -> list[float]:
-    """Return the memory share of each seed at `length`, by default the trained length; shares are at least 0."""
+    """Return the memory share of each seed at `length`, by default the trained length.
+
+    Negative shares are raised to 0. The list is empty without reference scores, or if 1 can be reached without memory.
+    """
     reference = group.reference(length)
     if reference is None or no_memory_score(reference) >= 1:
         return []
@@ -38,10 +41,11 @@ def memory_share(group: Group, length: int | None = None) -> list[float]:
 
 
 def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate]]:
-    """Return the memory share of each architecture in each setting, for settings that these architectures share.
+    """Return memory shares by setting and architecture, such that every setting has the same architectures.
 
-    Every architecture has at least two seeds in every setting. If this requires leaving out architectures or
-    settings, the choice keeps the most pairs of both, and with equal numbers of pairs the most architectures.
+    Every architecture has at least two scored seeds in every setting. If this requires leaving out architectures or
+    settings, the most pairs of architecture and setting are kept. If two choices have equally many pairs, the one
+    with more architectures is kept.
     """
     table: dict[Setting, dict[str, Estimate]] = {}
     for group in groups:
@@ -60,10 +64,10 @@ def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate
 def shares_beyond_training(
     groups: Sequence[Group], shared: dict[Setting, dict[str, Estimate]]
 ) -> tuple[int | None, dict[str, float]]:
-    """Return the largest multiple of the trained length at which all were tested, and the memory shares there.
+    """Return the largest multiple of the trained length at which all groups were tested, and the memory shares there.
 
-    The memory shares are means over the `shared` settings, by architecture. Returns (None, {}) if there is no
-    common multiple, or if a share is missing.
+    Only groups in `shared` count. The memory shares are means over the settings in `shared`, by architecture. Returns
+    (None, {}) if there is no common multiple, or if a share is missing.
     """
     compared = [group for group in groups if group.arch in shared.get((group.task, group.length), {})]
     multiples = [

@@ -23,11 +23,11 @@ class OverviewRow:
     """The mean memory share over settings."""
     low: float
     high: float
-    """The 95% interval of that mean."""
+    """The lower and the upper end of the 95% interval of `share`."""
     ties: str
-    """Letters; architectures that share one are statistically indistinguishable."""
+    """Letters; architectures that share a letter are statistically indistinguishable."""
     beyond: float | None
-    """The mean memory share at `multiple` times the trained length; None if not all were tested there."""
+    """The mean memory share at `multiple` times the trained length; None if not all architectures were tested there."""
     multiple: int | None
     costs: tuple[StepCost, ...]
     """By ascending position; empty if the architecture was not streamed."""
@@ -36,12 +36,12 @@ class OverviewRow:
 
     @property
     def cost(self) -> StepCost | None:
-        """The step cost at the last streamed position."""
+        """The step cost at the last streamed position; None if the architecture was not streamed."""
         return self.costs[-1] if self.costs else None
 
     @property
     def growth(self) -> float | None:
-        """The ratio of the median step cost at the last position to that at the first one."""
+        """The median step cost at the last position divided by that at the first position; None if not streamed."""
         first = self.costs[0].p50_seconds if self.costs else 0.0
         return self.costs[-1].p50_seconds / first if first else None
 
@@ -49,7 +49,7 @@ class OverviewRow:
 def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[OverviewRow]:
     """Return one row per architecture, highest memory share first; empty if the architectures share no setting.
 
-    `costs` are the results of `step_costs_by_arch`, which is called if they are not given.
+    `costs` is the result of `step_costs_by_arch(groups)`, which is computed if `costs` is None.
     """
     shared = shared_settings(groups)
     if not shared:

@@ -1,8 +1,8 @@
 """Rank architectures as far as the seeds allow, with letters for statistically indistinguishable ones.
 
-Two architectures are distinguishable if Welch's test on the scores of their seeds is significant after Holm's
-correction over all pairs, and if their means differ by more than `NEARLY_EQUAL`. If all seeds of both agree
-exactly, there is no variance to test with, and the difference of the means decides alone.
+Two architectures are distinguishable if their mean scores differ significantly and by more than `NEARLY_EQUAL`. The
+significance is that of Welch's test on the scores of the seeds, with Holm's correction over all pairs. If the seeds of
+each architecture agree exactly, there is no variance to test with, and the difference of the means decides alone.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from scipy.special import stdtr, stdtrit
 from results import Interval
 
 LEVEL = 0.05
-"""The significance level of the family of tests; one minus it is the coverage of intervals."""
+"""The significance level of all tests together. Intervals have the coverage 1 − `LEVEL`."""
 NEARLY_EQUAL = 0.02
-"""Mean scores this close count as equal, as in the comparison of runs."""
+"""The largest difference between mean scores that count as equal. The comparison of runs uses the same value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A mean with what its interval needs: the variances of its independent parts."""
+    """A mean, and the variances of its independent parts, which determine its interval."""
 
     mean: float
     parts: tuple[tuple[float, int], ...]
-    """Variance and degrees of freedom of each part; the variance of the mean is their sum."""
+    """Variance and degrees of freedom of each part; the variances add up to the variance of the mean."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Estimate:
-        """Return the mean of at least two values."""
+        """Estimate the mean of at least two values."""
         return cls(mean=float(np.mean(values)), parts=((float(np.var(values, ddof=1)) / len(values), len(values) - 1),))
 
     @classmethod
@@ -66,7 +66,7 @@ class Rank:
     last: int
     """The worst rank."""
     ties: str
-    """Letters; names that share one are statistically indistinguishable."""
+    """Letters; names that share a letter are statistically indistinguishable."""
 
 
 def ranks(estimates: Mapping[str, Estimate]) -> dict[str, Rank]:
@@ -85,7 +85,10 @@ def ranks(estimates: Mapping[str, Estimate]) -> dict[str, Rank]:
 
 
 def distinguishable_pairs(estimates: Mapping[str, Estimate]) -> set[tuple[str, str]]:
-    """Return the pairs (better, worse) whose difference is significant by Welch's test with Holm's correction."""
+    """Return the pairs (better, worse) that are distinguishable.
+
+    The difference of a pair is significant by Welch's test with Holm's correction, and exceeds `NEARLY_EQUAL`.
+    """
     pairs = [(a, b) if estimates[a].mean >= estimates[b].mean else (b, a) for a, b in combinations(estimates, 2)]
     tested = sorted((_p_value(estimates[better], estimates[worse]), (better, worse)) for better, worse in pairs)
     significant: set[tuple[str, str]] = set()

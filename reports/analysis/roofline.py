@@ -13,18 +13,18 @@ from reports.format.numbers import MISSING, significant
 
 EXPLANATION = (
     "The share of the limit is the measured FLOP rate divided by the best rate of this machine at the same sizes (the "
-    "roofline model of Williams, Waterman and Patterson, 2009). For whole sequences the limit is the fastest matrix "
-    "product of one step of the batch or of all its steps. For a streamed step the limit is the lower of that rate and "
-    "the step's FLOPs per byte times the measured read bandwidth. A low share is due to the implementation or the "
-    "interpreter, not to the architecture. Only matrix products count as FLOPs. A dash means that the architecture "
-    "does not state its FLOPs."
+    "roofline model of Williams, Waterman and Patterson, 2009). For whole sequences, the limit is the rate of the "
+    "fastest matrix product, over one step of the batch or over all its steps. For a streamed step, it is the lower of "
+    "that rate and the step's FLOPs per byte times the measured read bandwidth. A low share is due to the "
+    "implementation or the interpreter, not to the architecture. Only matrix products count as FLOPs. A dash means "
+    "that the limit was not measured, or that the architecture does not state its FLOPs."
 )
 
 
 def shares_of(groups: Sequence[Group]) -> dict[tuple[str, str, int], float]:
     """Return the limit shares of a streamed step at the last position, by architecture, task and length.
 
-    Each is the median over seeds. A group without a share is left out.
+    Each share is the median over seeds. A group without a share is left out.
     """
     shares = {}
     for group in groups:
@@ -36,5 +36,5 @@ def shares_of(groups: Sequence[Group]) -> dict[tuple[str, str, int], float]:
 
 
 def percent(share: float | None) -> str:
-    """Return a share as a percentage with two significant digits: `12%`, `0.85%`."""
+    """Return a share as a percentage with two significant digits: `12%`, `0.85%`. None becomes a dash."""
     return MISSING if share is None else f"{significant(100 * share, 2)}%"

@@ -15,7 +15,7 @@ import numpy as np
 from reports.analysis.groups import Group, Seed
 
 FLAT = 1.1
-"""A cost whose ratio between the last and the first position is below this is reported as flat."""
+"""A cost is reported as flat if the ratio of its last to its first value is between 1 / `FLAT` and `FLAT`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class StepCost:
 
     position: int
     cases: int
-    """The number of cases that were streamed."""
+    """The number of cases that were streamed to this position."""
     p50_seconds: float
     p50_lowest_seconds: float
     """The lowest p50 of a case."""
@@ -35,7 +35,7 @@ class StepCost:
     max_seconds: float
     state_bytes: float | None
     limit_share: float | None = None
-    """The share of the machine's limit; None if the limit or the cost of the architecture is unknown."""
+    """The share of the machine's limit that was reached; None if the limit or the cost is unknown."""
 
 
 def step_costs(seeds: Iterable[Seed]) -> list[StepCost]:
@@ -80,7 +80,10 @@ def step_costs_by_arch(groups: Iterable[Group]) -> dict[str, list[StepCost]]:
 
 
 def nearest(costs: list[StepCost], position: int) -> StepCost:
-    """Return the cost at the measured position whose ratio to `position` is closest to 1; the earlier one of two."""
+    """Return the cost at the measured position whose ratio to `position` is closest to 1.
+
+    If two positions are equally close, the earlier one is chosen.
+    """
     return min(costs, key=lambda cost: (abs(log(max(cost.position, 1) / position)), cost.position))
 
 

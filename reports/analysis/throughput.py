@@ -19,7 +19,7 @@ class Throughput:
     position: int
     cases: int
     steps_per_second: float
-    """Steps of all streams together, from the median over cases of their median step times."""
+    """Steps of all streams together, computed from the median over cases of the median step time of each case."""
 
 
 def throughputs(groups: Sequence[Group]) -> list[Throughput]:

@@ -11,7 +11,7 @@ from reports.analysis.groups import Group, Seed
 
 
 class Trace(NamedTuple):
-    """Means over seeds, with the lowest and the highest seed, by step or by another coordinate."""
+    """The mean, the lowest and the highest value over seeds, by step or by another coordinate."""
 
     steps: list[int]
     mean: list[float]
@@ -45,7 +45,7 @@ def metric_trace(group: Group, metric: str, coordinate: str, **at: int) -> Trace
 
 
 def units(group: Group, metric: str, layer: int) -> list[float]:
-    """Return the values of a metric for all units of one layer, of all seeds together."""
+    """Return the values of a metric for all units of one layer, over all seeds."""
     return [
         sample
         for record in group.records

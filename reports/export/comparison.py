@@ -19,16 +19,16 @@ from reports.text.comparison import cells, headline, notes
 from results.comparison import Comparison, MissingCase, Row
 
 MAX_ROWS = 12
-"""The terminal shows at most this many rows per verdict, and as many notes."""
+"""The terminal shows at most this many rows per verdict, and at most this many notes."""
 MEASURING_WIDTH = 1_000
-"""Console width for measuring a table: more than any row has."""
+"""The console width in characters for measuring a table; no row is wider."""
 STYLES = {"regressed": "red", "improved": "green", "inconclusive": "yellow", "not comparable": "yellow"}
 SHOWN_VERDICTS = ("regressed", "improved", "not comparable", "inconclusive")
 HEADINGS = ("case", "metric", "base", "new", "change (95%)", "verdict")
 
 
 def render_comparison(comparison: Comparison, *, console: Console | None = None) -> None:
-    """Print the headline, the changed rows, the reasons and notes, and the number of rows not shown."""
+    """Print the headline, the rows that are not unchanged, the reasons and notes, and the number of omitted rows."""
     console = console or Console()
     style = "bold red" if comparison.count("regressed") else "bold"
     console.print(Text(headline(comparison), style=style), soft_wrap=True)
@@ -59,7 +59,7 @@ def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None
 
     Args:
         comparison: The comparison to summarise.
-        longest: Approximate limit in characters. Rows beyond it are left out and counted.
+        longest: The approximate limit in characters, or None for no limit. Lines beyond it are left out and counted.
     """
     c = comparison
     budget = _Budget(longest)
@@ -78,13 +78,13 @@ def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None
 
 
 class _Budget:
-    """The number of characters that are left for lists and tables; None for no limit."""
+    """The number of remaining characters for lists and tables; None for no limit."""
 
     def __init__(self, characters: int | None) -> None:
         self.left = characters
 
     def cut(self, lines: list[str], columns: int = 0) -> list[str]:
-        """Return the leading lines that fit, followed by the number of the others.
+        """Return the leading lines that fit, followed by a line with the number of omitted lines.
 
         Args:
             lines: A list, or a table whose first two lines are its head.
@@ -184,7 +184,7 @@ def _table(rows: Sequence[Row]) -> Table:
 
 
 def _reasons(rows: Sequence[Row]) -> dict[str, int]:
-    """Return the number of rows by the reason for which they could not be judged."""
+    """Return the number of inconclusive or not comparable rows, by verdict and reason."""
     counts: dict[str, int] = {}
     for row in rows:
         if row.reason and row.verdict in ("inconclusive", "not comparable"):

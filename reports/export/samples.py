@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 BENCHMARK_FORMAT = "5.3.0"
 """The release of pytest-benchmark whose file format is written."""
 WHISKER = 1.5
-"""A sample is an outlier if it is this many interquartile ranges outside the quartiles (Tukey 1977)."""
+"""A sample is an outlier if it is more than this many interquartile ranges outside the quartiles (Tukey 1977)."""
 
 
 class MissingLibrary(ValueError):
-    """An error for an export that needs a library which is not installed."""
+    """The error of an export whose library is not installed."""
 
 
 def samples_as_csv(run: RunFile, records: Sequence[Record]) -> str:
@@ -58,7 +58,7 @@ def samples_as_parquet(run: RunFile, records: Sequence[Record]) -> bytes:
     for name in table.columns:
         if table[name].dtype.kind not in "iufb":
             table[name] = _single_type(table[name])
-    # A buffer of Arrow and one thread: threads that write to a Python file may outlive the interpreter and abort.
+    # Use an Arrow buffer and one thread: threads that write to a Python file may outlive the interpreter and abort.
     out = pyarrow.BufferOutputStream()
     arrow = pyarrow.Table.from_pandas(table, preserve_index=False, nthreads=1)
     pyarrow.parquet.write_table(arrow, out, compression="zstd")
@@ -69,7 +69,7 @@ def samples_as_parquet(run: RunFile, records: Sequence[Record]) -> bytes:
 def timings_as_pytest_benchmark(run: RunFile, records: Sequence[Record]) -> str:
     """Return the timings in the file format of pytest-benchmark.
 
-    There is one benchmark per case, metric and place of measurement, with all samples.
+    Each benchmark holds all samples of one case and metric at one place of measurement, such as a position.
     """
     benchmarks = [
         _benchmark(record, measurement)
@@ -160,7 +160,7 @@ def _machine(run: RunFile) -> dict[str, Any]:
 
 
 def _safe(value: object) -> object:
-    """Return a value that no spreadsheet reads as a formula; booleans become text."""
+    """Escape a value so that no spreadsheet reads it as a formula; booleans become text."""
     return str(value) if isinstance(value, bool) else escape_formula(value)
 
 

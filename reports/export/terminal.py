@@ -1,4 +1,4 @@
-"""The leaderboard on the terminal."""
+"""The summary of a run on the terminal: the leaderboard, followed by problems, claims and findings."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from results import Record, RunFile
 MAX_PROBLEMS = 12
 """The terminal lists at most this many problems."""
 MEASURING_WIDTH = 1_000
-"""Console width for measuring a table: more than any row has."""
+"""The console width in characters for measuring a table; no row is wider."""
 
 
 def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console | None = None) -> None:
-    """Print the leaderboard, the problems, the claims, the findings and the verdict."""
+    """Print the leaderboard, problems, claims, findings, recommendation, full names and verdict of a run."""
     console = console or Console()
     run_groups = group_cases(run, records)
     rows = leaderboard_of(run_groups)
@@ -57,7 +57,7 @@ def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console
 
 
 def _print_table(console: Console, rows: Sequence[LeaderboardRow]) -> None:
-    """Print the table, on a terminal with only as many columns as fit; numbers are never cut."""
+    """Print the table; on a terminal, columns are dropped until it fits, but numbers are never cut."""
     columns = list(COLUMNS)
     table, width = _table(console, rows, columns)
     for dropped in DROP_ORDER:
@@ -95,7 +95,7 @@ def _table(console: Console, rows: Sequence[LeaderboardRow], columns: Sequence[s
 
 
 def _reference_scores(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
-    """Return the reference scores of a task and length by name; unknown ones are left out."""
+    """Return the reference scores of a task and length by name; unknown scores are left out."""
     memoryless = next((row.memoryless_score for row in rivals if row.memoryless_score is not None), None)
     chance = next((row.chance for row in rivals if row.chance is not None), None)
     scores = {"memoryless": memoryless, "chance": chance}
@@ -103,7 +103,10 @@ def _reference_scores(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
 
 
 def _coloured_score(row: LeaderboardRow) -> str:
-    """Return the score with its interval: green if solved, red if it does not prove use of the past."""
+    """Return the score with its interval.
+
+    The text is green if all seeds solved the task, and red if the score does not prove use of the past.
+    """
     text = f"{numbers.score(row.score, 2)}{' ' * 12}"
     if row.score_low is not None:
         text = f"{numbers.score(row.score, 2)} ({numbers.score(row.score_low, 2)}–{numbers.score(row.score_high, 2)})"

@@ -1,4 +1,4 @@
-"""Score against test length, at and beyond the trained length."""
+"""The figure of score against test length, at and beyond the trained length."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def accuracy_against_length(run: RunFile, records: Sequence[Record]) -> Figure |
 
 
 def accuracy_against_length_figure(groups: Sequence[Group], *, width: float | None = None) -> Figure | None:
-    """Draw score against test length; returns None without scores. `width` in inches overrides the usual width."""
+    """Draw score against test length; returns None without scores.
+
+    `width` in inches overrides the usual width.
+    """
     scored = [group for group in groups if any(group.scores(length) for length in group.evaluated_lengths())]
     if not scored:
         return None

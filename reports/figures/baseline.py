@@ -78,7 +78,7 @@ def baseline_scores_figure(versus: BaselineComparison, groups: Sequence[Group]) 
 
 
 def baseline_step_costs_figure(baseline_groups: Sequence[Group], groups: Sequence[Group]) -> Figure | None:
-    """Draw the p50 of a streamed step in both runs; returns None if no architecture was streamed in both."""
+    """Draw the median time of a streamed step in both runs; returns None if no architecture was streamed in both."""
     new, base = step_costs_by_arch(groups), step_costs_by_arch(baseline_groups)
     shared = {arch: style for arch, style in plot_styles(archs_of(groups)).items() if arch in new and arch in base}
     if not shared:

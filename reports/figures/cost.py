@@ -1,4 +1,4 @@
-"""Score against the cost of a streamed step."""
+"""The figure of score against the cost of a streamed step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def accuracy_against_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
-    """Draw score against the p50 of a step at the last position; returns None if no case has both."""
+    """Draw score against the median step time at the last position; returns None if no case has both."""
     return accuracy_against_cost_figure(group_cases(run, records))
 
 
@@ -60,8 +60,8 @@ def accuracy_against_cost_figure(groups: Sequence[Group]) -> Figure | None:
                 for group, cost in measured
             ),
             how_to_read=(
-                "Up and to the left is better: a higher score for a cheaper step. The area of a marker grows with "
-                "each doubling of the state of a stream. Vertical bars are 95% intervals over seeds."
+                "Up and to the left is better: a higher score for a cheaper step. A larger marker means a larger state "
+                "of a stream, on a logarithmic scale. Vertical bars are 95% intervals over seeds."
             ),
             headed=False,
         )

@@ -22,8 +22,8 @@ def write_figures(
     """Write every figure of a run as an SVG file into `folder`, and return the paths.
 
     Args:
-        run: The run.
-        records: Its records.
+        run: The run to draw.
+        records: The records of the run.
         folder: The target, which is created if it does not exist.
         traces: The traces of cases whose gates or attention are drawn, by case key.
 

@@ -19,13 +19,13 @@ ROW_INCHES = 1.75
 ATTENTION_INCHES = 2.1
 """The width and the height of an attention map."""
 UNIT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#555555", "#999933")
-"""One colour per unit: those of Okabe and Ito, and two more."""
+"""The colours of the units: six by Okabe and Ito, and two more. Further units repeat them."""
 
 
 def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
     """Draw one panel per gate of the first layer and one line per unit, on the first stored sequence.
 
-    Returns None without gates. `subject` names the model in the title, and `name` in the name of the figure.
+    Returns None without gates. The title describes the model by `subject`; the name of the figure contains `name`.
     """
     if not traces.gates:
         return None
@@ -77,8 +77,8 @@ def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
             ),
             description=description or f"{len(steps)} steps",
             how_to_read=(
-                f"Solid lines are the first {count} units of the first layer, without selection, on the first "
-                f"held-out sequence. The dashed line is the mean over these units and {sequences}."
+                f"Solid lines are the first {count} units of the first layer on the first held-out sequence; they are "
+                f"not selected. The dashed line is the mean over these units and {sequences}."
             ),
         )
 
@@ -86,7 +86,7 @@ def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
 def attention_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
     """Draw the attention weights, one panel per layer and head; returns None without attention.
 
-    `subject` names the model in the title, and `name` in the name of the figure.
+    The title describes the model by `subject`; the name of the figure contains `name`.
     """
     if not traces.attention:
         return None

@@ -19,7 +19,10 @@ WIDTH = 7.4
 
 
 def headline_figures(groups: Sequence[Group]) -> tuple[Figure | None, Figure | None]:
-    """Return the first figure of the page, and a figure of every task if the first one shows only means over tasks."""
+    """Return the first figure of the page, and a figure of every task if the first one shows only means over tasks.
+
+    The first figure is None if there is nothing to draw. The second is None if it is not needed or unreadable.
+    """
     scored = [group for group in groups if group.evaluated_lengths()]
     if not scored:
         return None, None

@@ -1,4 +1,4 @@
-"""A case over all stored runs, one panel per series, with changes marked."""
+"""The history figure: one panel per series over all stored runs, with changes marked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ WIDTH_INCHES = 9.0
 
 
 def history_figure(series: Sequence[Series]) -> Figure | None:
-    """Draw one panel per series: each run with its interval, and the level between changes; None without series."""
+    """Draw one panel for each of the first `MAX_PANELS` series; returns None without series.
+
+    A panel shows each run with its interval, and the median level between changes.
+    """
     shown = list(series[:MAX_PANELS])
     if not shown:
         return None
@@ -48,8 +51,8 @@ def history_figure(series: Sequence[Series]) -> Figure | None:
             ),
             how_to_read=(
                 "Each point is a run with its 95% interval. Horizontal lines are medians between changes, and dashed "
-                f"vertical lines mark changes. At most {FALSE_ALARMS:.0%} of the series without a change would show "
-                "one. Runs on another machine or torch version have a panel of their own."
+                f"vertical lines mark changes. A series without a change shows one with a probability of at most "
+                f"{FALSE_ALARMS:.0%}. Runs on another machine or torch version have a panel of their own."
             ),
         )
 

@@ -1,4 +1,7 @@
-"""Loss and score on the training set and on held-out data, which show when a model starts to memorise."""
+"""The figure of learning curves: loss and score on the training set and on held-out data.
+
+The distance between the two curves shows when a model starts to memorise its training set.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,12 @@ HELD_OUT, FITTED = "#D55E00", "#0072B2"
 MAX_COLUMNS = 4
 ROW_INCHES = 1.45
 MAX_LETTERS = 28
-"""The length of a line above a panel."""
+"""The largest number of letters in a line above a panel."""
 SERIES: tuple[tuple[str, str, Dash, str], ...] = (
     ("fit", FITTED, "solid", "training set"),
     ("validation", HELD_OUT, (0, (4, 1.5)), "held-out"),
 )
-"""The prefix of the fields of a curve, with colour, dash and label."""
+"""The two lines of a panel: prefix of the field names of `EvalPoint`, colour, dash and label."""
 REFERENCE_DASH: Dash = (0, (4, 2))
 
 
@@ -71,7 +74,7 @@ def learning_figure(groups: Sequence[Group], *, task: str, length: int) -> Figur
             how_to_read=(
                 "Upper panels show the loss and lower panels the score, on the training set (solid) and on held-out "
                 "data (dashed); both are evaluated without dropout. Thin lines are seeds, and bold lines are means. "
-                "Where the solid and the dashed line separate, the model memorises its training set. The horizontal "
+                "If the solid and the dashed line separate, the model memorises its training set. The horizontal "
                 "line is "
                 f"{'the memoryless baseline' if reference == 'memoryless baseline' else 'chance'}."
             ),
@@ -111,7 +114,7 @@ def _draw_legend(figure: MplFigure, reference: str) -> None:
 
 
 def _reference_name(group: Group) -> str:
-    """Return the name of the horizontal line, which is the better one of the two reference scores."""
+    """Return the name of the higher reference score, which the horizontal line shows."""
     reference = group.reference()
     return (
         "memoryless baseline" if reference is not None and no_memory_score(reference) > reference.chance else "chance"
@@ -119,7 +122,7 @@ def _reference_name(group: Group) -> str:
 
 
 def _trainings(group: Group) -> list[tuple[Case, Training]]:
-    """Return the trainings of the seeds that measured their fit and did not diverge."""
+    """Return the case and the training of each seed whose fit was measured and whose training did not diverge."""
     return [
         (record.case, record.training)
         for record in group.records
@@ -141,7 +144,7 @@ def _losses(training: Training) -> list[float]:
 
 
 def _final_gap(group: Group) -> float:
-    """Return the mean over seeds of the last measured training score minus the validation score at that point."""
+    """Return the mean over seeds of the final training score minus the validation score at the same step."""
     gaps = []
     for _, training in _trainings(group):
         point = next(point for point in reversed(training.curve) if point.fit_score is not None)

@@ -1,4 +1,4 @@
-"""Memory share against test length and against cost, over all tasks: for runs with too many tasks for one screen."""
+"""Figures of memory share over all tasks, against test length and cost, for runs with too many tasks for one screen."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANEL_WIDTH, PANEL_HEIGHT, MIN_WIDTH = 2.6, 4.1, 5.4
-"""In inches; `MIN_WIDTH` is the smallest width of the figure."""
+"""Sizes in inches; `MIN_WIDTH` is the smallest width of the figure."""
 MAX_PANELS = 4
 
 Means = dict[str, dict[int, Estimate]]
@@ -38,7 +38,10 @@ Means = dict[str, dict[int, Estimate]]
 
 
 def memory_share_against_length_figure(groups: Sequence[Group]) -> Figure | None:
-    """Draw one panel per trained length, for the longest ones; returns None if the architectures share no task."""
+    """Draw memory share against test length; returns None if the architectures share no task.
+
+    Each of the `MAX_PANELS` longest trained lengths has a panel.
+    """
     trained_lengths = sorted({group.length for group in groups})[-MAX_PANELS:]
     means_by_length = {
         length: _means([group for group in groups if group.length == length]) for length in trained_lengths
@@ -85,9 +88,9 @@ def memory_share_against_length_figure(groups: Sequence[Group]) -> Figure | None
 def memory_share_against_cost_figure(
     groups: Sequence[Group], rows: Sequence[OverviewRow] | None = None
 ) -> Figure | None:
-    """Draw memory share against the p50 of a step at the last position; returns None if no architecture has both.
+    """Draw memory share against median step time at the last position; returns None if no architecture has both.
 
-    `rows` are the results of `overview_rows`, which is called if they are not given.
+    `rows` is the result of `overview_rows(groups)`, which is computed if `rows` is None.
     """
     rows = overview_rows(groups) if rows is None else rows
     streamed = [(row, row.cost) for row in rows if row.cost is not None]
@@ -127,14 +130,17 @@ def memory_share_against_cost_figure(
             ),
             how_to_read=(
                 "Up and to the left is better: more memory for a cheaper step. Markers are means over "
-                f"{numbers.plural(len(shared_settings(groups)), 'setting')}, with 95% intervals over seeds. The area "
-                "of a marker grows with each doubling of the state of a stream."
+                f"{numbers.plural(len(shared_settings(groups)), 'setting')}, with 95% intervals over seeds. A larger "
+                "marker means a larger state of a stream, on a logarithmic scale."
             ),
         )
 
 
 def _means(rivals: Sequence[Group]) -> tuple[int, Means]:
-    """Return the number of tasks that all architectures share at all their test lengths, and the means over these."""
+    """Return the number of shared tasks, and the means over these tasks.
+
+    A task is shared if every architecture has two or more scored seeds on it at every test length.
+    """
     archs = archs_of(rivals)
     by_task: dict[str, Means] = {}
     for group in rivals:

@@ -1,4 +1,4 @@
-"""Figures of model internals: everything that the `gates` probe and a measured training fit make possible."""
+"""Figures of model internals, drawn from the `gates` probe and from the measured fit to the training set."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ FORMS: tuple[Form, ...] = ("svg", "png")
 
 
 def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
-    """Return the keys of the cases whose gates a page shows: the first traced seed of each model on the first setting.
+    """Return the keys of the cases whose gates a page shows.
 
-    `case_figures` draws the figures of any other case; a page with all of them would be too long.
+    The page shows the first traced seed of each model in the first setting, because all cases would make it too long.
+    `case_figures` draws the figures of any case.
     """
     groups = group_cases(run, records)
     alternatives = alternative_trainings(groups)
@@ -55,10 +56,15 @@ def model_internals_figures(groups: Sequence[Group], traces: Mapping[str, Traces
 
 
 def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Traces | None) -> list[Figure]:
-    """Return the figures of one case, with its label and plot style from the page of the run.
+    """Return the figures of one case, under the same label as on the page of the run.
 
     Every title names the case. The names of the figures are unique, so that many cases fit into one folder.
-    Returns an empty list if no case has this key.
+
+    Args:
+        run: The run of the case.
+        records: All records of the run, which determine the label.
+        key: The key of the case. The list is empty if no case has this key.
+        traces: The traces of the case; None to draw no gates and no attention.
     """
     for group in group_cases(run, records):
         for seed in group.seeds:
@@ -99,13 +105,13 @@ def write_case_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
 
 
 def _with_case_in_title(figure: Figure, arch: str, seed: int) -> Figure:
-    """Return a figure whose title names the case; those of gates and attention do already."""
+    """Add the case to the title of a figure, unless the title names the case already."""
     named = arch in figure.title and figure.title.endswith(f"seed {seed}")
     return figure if named else replace(figure, title=f"{figure.title}: {arch}, seed {seed}")
 
 
 def _file_name(seed: Seed) -> str:
-    """Return a short name whose last part, the digest of the case, distinguishes variants, sizes and protocols."""
+    """Return a short name. Its last part, the digest of the case, distinguishes variants, sizes and protocols."""
     arch, task = (slug(spec.partition(":")[0]) for spec in (seed.case.arch, seed.case.task))
     return f"{arch}-{task}-{seed.case.seed}-{seed.key.rpartition('.')[2]}"
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Gap = tuple[np.ndarray, np.ndarray]
-"""Training steps, and held-out loss minus training loss at each of them."""
+"""Training steps, and the held-out loss minus the training loss at each step."""
 EARLY_STOPPED = "early_stopped_accuracy"
 EARLY_STOPPING = "early stopping"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
@@ -87,13 +87,23 @@ def overfitting_figure(groups: Sequence[Group], *, task: str, length: int) -> Fi
 
 
 def shared_seeds(variants: Sequence[Variant]) -> list[int]:
-    """Return the seeds that all measured variants have; only these are compared, because seeds differ."""
+    """Return the seeds that all measured variants have.
+
+    Only shared seeds are compared, because scores differ between seeds.
+    """
     measured = [variant.measured for variant in variants if variant.measured]
     return sorted(set.intersection(*measured)) if measured else []
 
 
 def _draw_gaps(axes: Axes, variant: Variant, shared: Sequence[int], index: int) -> None:
-    """Draw the mean over the shared seeds in bold, and every other seed as a thin line."""
+    """Draw the mean over the shared seeds in bold, and every other seed as a thin line.
+
+    Args:
+        axes: The left panel.
+        variant: The variant to draw.
+        shared: The seeds that are compared.
+        index: The index of the variant, which selects its colour and dash pattern.
+    """
     colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
     compared = [variant.gaps[seed] for seed in shared if seed in variant.gaps]
     for seed, (steps, gap) in variant.gaps.items():
@@ -107,7 +117,14 @@ def _draw_gaps(axes: Axes, variant: Variant, shared: Sequence[int], index: int) 
 
 
 def _draw_scores(axes: Axes, variant: Variant, shared: Sequence[int], index: int) -> None:
-    """Draw one marker per seed, filled if the seed is compared, and a bar at the mean of the compared seeds."""
+    """Draw one marker per seed, filled if the seed is compared, and a bar at the mean of the compared seeds.
+
+    Args:
+        axes: The right panel.
+        variant: The variant to draw.
+        shared: The seeds that are compared.
+        index: The index of the variant, which selects its row, colour and marker.
+    """
     colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
     for seed, score in variant.scores.items():
         compared = seed in shared
@@ -125,7 +142,7 @@ def _draw_scores(axes: Axes, variant: Variant, shared: Sequence[int], index: int
 
 
 def _means(variants: Sequence[Variant], shared: Sequence[int]) -> dict[str, float]:
-    """Return the mean test scores of the compared seeds by variant, or of all seeds if none can be compared."""
+    """Return the mean test score by variant, over the compared seeds, or over all seeds if none can be compared."""
     return {
         variant.name: fmean([score for seed, score in variant.scores.items() if seed in shared or not shared])
         for variant in variants
@@ -185,7 +202,10 @@ def _name_seeds(seeds: Sequence[int]) -> str:
 
 
 def alternative_trainings(groups: Sequence[Group]) -> list[Group]:
-    """Return the groups that only this figure shows: trainings of a model that was also trained plainly."""
+    """Return the groups that train a model in another way than its plain training, such as with dropout.
+
+    Other figures of model internals leave out these groups.
+    """
     return [
         variant.group
         for task, length in settings_of(groups)
@@ -196,7 +216,7 @@ def alternative_trainings(groups: Sequence[Group]) -> list[Group]:
 
 
 def _variants(rivals: Sequence[Group]) -> list[Variant]:
-    """Return the variants of the model with the most of them, the plain training first.
+    """Return the variants of the model that was trained in the most ways, plain training first.
 
     Returns an empty list if no model was trained in more than one way.
     """
@@ -226,7 +246,7 @@ def _variants(rivals: Sequence[Group]) -> list[Variant]:
 
 
 def _model(case: Case) -> tuple[object, ...]:
-    """Return what all trainings of one model share: name, options without dropout, and size."""
+    """Return the identity of a model, which all its trainings share: name, options without dropout, and size."""
     options = [option for option in _options(case) if not option.startswith("dropout=")]
     return case.arch.partition(":")[0], *options, case.depth, case.params, case.width
 
@@ -240,7 +260,7 @@ def _dropout(case: Case) -> str:
 
 
 def _difference(plain: Case, other: Case) -> str:
-    """Name how the other training differs from the plain one: `dropout 0.3`, `weight decay 0.1`, `4× data`."""
+    """Describe the difference of a training from the plain one: `dropout 0.3`, `weight decay 0.1`, `4× data`."""
     parts = [f"dropout {_dropout(other)}"] if _dropout(plain) != _dropout(other) else []
     base, changed = plain.protocol, other.protocol
     if base.train_sequences and changed.train_sequences and base.train_sequences != changed.train_sequences:

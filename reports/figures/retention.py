@@ -1,4 +1,4 @@
-"""Hold gates: the distribution of their activations, what they retain to the end, and for how long."""
+"""The figure of hold gates: distribution of activations, share retained at the last step, and half-life."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CLAIMED_FROM = 0.8
-"""Forget gates are claimed to stay between this and 1, which is shaded."""
+"""The lower end of the shaded range. A claim says that forget gates stay between this value and 1."""
 MIN_RETAINED = 1e-12
-"""Lower shares are drawn at this value: later steps cannot make use of so little."""
+"""Lower shares are drawn at this value, because later steps cannot use so little."""
 ROW_INCHES = 2.2
 MARKERS_PER_LINE = 6
 MARKER_ROOM = 1.4
@@ -91,11 +91,11 @@ def retention_figure(groups: Sequence[Group], *, task: str, length: int) -> Figu
             description="; ".join(_describe(group, rows) for group in measured),
             how_to_read=(
                 "Left: the distribution of the hold gate's activations (an LSTM's forget gate, a GRU's update gate) "
-                f"on held-out sequences; the range {CLAIMED_FROM:g}–1 is shaded. Middle: the product of a unit's hold "
-                "gate over all steps after the first one, which is the share of what it wrote at the first step that "
-                f"remains at the last step; shares below {numbers.power_of_ten(MIN_RETAINED)} are drawn at that value. "
-                "Right: the number of steps after which half remains; the dashed line is the length of the sequence. "
-                "Units of all seeds are sorted together."
+                f"on held-out sequences; the range {CLAIMED_FROM:g}–1 is shaded. Middle: how much of what a unit wrote "
+                "at the first step remains at the last step, which is the product of its hold gate over all steps "
+                f"after the first; shares below {numbers.power_of_ten(MIN_RETAINED)} are drawn at that value. Right: "
+                "the number of steps after which half remains; the dashed line is the length of the sequence. Units of "
+                "all seeds are sorted together."
             ),
         )
 

@@ -1,4 +1,4 @@
-"""Scores at one length, one row per architecture: for runs that test models at the trained length only."""
+"""The figure of scores by architecture, for runs that test models only at the trained length."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 MAX_COLUMNS = 2
 ROW_HEIGHT = 0.27
-"""The height in inches of a label with one line."""
+"""The height in inches of the row of a label with one line."""
 LABEL_LETTERS = 34
-"""The length of a line of a label."""
+"""The largest number of letters in a line of a label."""
 
 
 def score_by_architecture_figure(groups: Sequence[Group], *, width: float) -> Figure | None:

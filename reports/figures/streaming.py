@@ -1,4 +1,4 @@
-"""The cost of a streamed step against the position in the stream."""
+"""The figure of the cost of a streamed step against the position in the stream."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def streaming_cost_figure(
     Args:
         groups: The groups to draw.
         among: All groups of the run, which determine the plot styles; by default `groups`.
-        costs: The results of `step_costs_by_arch(groups)`, which is called if they are not given.
+        costs: The result of `step_costs_by_arch(groups)`, which is computed if `costs` is None.
     """
     costs = step_costs_by_arch(groups) if costs is None else costs
     if not costs:

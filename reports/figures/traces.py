@@ -1,4 +1,4 @@
-"""The memory trace and the gradient trace of every architecture, each on one axis."""
+"""Figures of the memory trace and of the gradient trace of every architecture."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SIGN_ALONE = 2 / math.pi
 """R² of a standard normal number decoded from its sign alone: the squared correlation of the two, (E|x|)²."""
 MIN_R_SQUARED = -0.1
-"""The lower end of the axis. Below 0 a decoding is worse than none; how much worse is irrelevant."""
+"""The lower end of the axis. Below 0, a decoding is worse than a constant; how much worse is irrelevant."""
 MARKERS_PER_LINE = 7
 PANEL_INCHES = 3.2
 
@@ -37,7 +37,10 @@ GroupTraces = list[tuple[Group, Trace]]
 
 
 def memory_trace_figure(groups: Sequence[Group]) -> Figure | None:
-    """Draw R² of x_1 decoded from the state against the step, one panel per task; None if it was not measured."""
+    """Draw R² of x_1 decoded from the state against the step; returns None if the trace was not measured.
+
+    Each task and length has a panel.
+    """
     traces = _traces(groups, "memory_trace")
     if not traces:
         return None
@@ -74,7 +77,7 @@ def memory_trace_figure(groups: Sequence[Group]) -> Figure | None:
 
 
 def _sign_note(groups: Sequence[Group]) -> str:
-    """Return a note if a task needs only the sign of x_1, else an empty text."""
+    """Return a note if a task needs only the sign of x_1, otherwise an empty text."""
     specifications = [group.seeds[0].case.task.partition(":") for group in groups]
     if not any(name == "first_last" and "rule=product" in options.split(",") for name, _, options in specifications):
         return ""
@@ -85,7 +88,7 @@ def _sign_note(groups: Sequence[Group]) -> str:
 
 
 def gradient_trace_figure(groups: Sequence[Group]) -> Figure | None:
-    """Draw the norm of ∂loss/∂x_t against the step, before and after training; None if it was not measured."""
+    """Draw the norm of ∂loss/∂x_t against the step, before and after training; returns None if it was not measured."""
     traces_by_time = {
         "before training": _traces(groups, "initial_gradient_trace"),
         "after training": _traces(groups, "gradient_trace"),

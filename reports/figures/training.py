@@ -1,4 +1,4 @@
-"""Training curves: validation score against training step, with thin lines for seeds and bold lines for means."""
+"""The figure of training curves: validation score against training step, for single seeds and as means."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_SEED_CURVES = 600
-"""With more curves than this, only means are drawn, which keeps the page small."""
+"""With more curves than this, only means are drawn, so that the page stays small."""
 MAX_POINTS = 60
 """The largest number of points per curve."""
 
@@ -31,7 +31,7 @@ def training_curves(run: RunFile, records: Sequence[Record]) -> Figure | None:
 def training_curves_figure(groups: Sequence[Group], among: Sequence[Group] | None = None) -> Figure | None:
     """Draw validation score against training step; returns None without curves.
 
-    `among` are all groups of the run, which determine the plot styles; by default `groups`.
+    `among` holds all groups of the run, which determine the plot styles; by default `groups`.
     """
     trained = [group for group in groups if _trainings(group)]
     if not trained:
@@ -117,7 +117,7 @@ def _thinned_curve(training: Training) -> tuple[np.ndarray, np.ndarray]:
 def mean_curve(trainings: Sequence[Training]) -> tuple[np.ndarray, np.ndarray]:
     """Return steps and mean scores of the seeds that did not diverge.
 
-    The curve covers the steps at which all these seeds have a score; a seed that solved the task keeps its last one.
+    The curve covers the steps at which all these seeds have a score. A seed that solved the task keeps its last score.
     """
     curves = [(_thinned_curve(training), training.stopped) for training in trainings if training.stopped != "diverged"]
     if not curves:

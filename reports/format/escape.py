@@ -9,7 +9,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 
 def escape_formula(value: object) -> object:
-    """Prefix a text that a spreadsheet would read as a formula with an apostrophe; return other values unchanged."""
+    """Put an apostrophe before a text that a spreadsheet would read as a formula; return other values unchanged."""
     return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS) else value
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 MISSING = "—"
-"""Stands for a value that was not measured."""
+"""The text for a value that was not measured."""
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -55,7 +55,7 @@ def sizes(values: Iterable[float | None]) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Round to significant digits without scientific notation: `0.0456`, `33.2`, `1,230`."""
+    """Format a number with significant digits and without an exponent: `0.0456`, `33.2`, `1,230`."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else MISSING
     rounded, exponent = f"{value:.{digits - 1}e}".split("e")
@@ -63,7 +63,7 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def power_of_ten(value: float) -> str:
-    """Format a power of ten: as a plain number near 1, otherwise with an exponent: `0.01`, `1,000`, `10⁻⁶`."""
+    """Format a power of ten as a plain number if it is near 1, otherwise with an exponent: `0.01`, `1,000`, `10⁻⁶`."""
     exponent = round(math.log10(value))
     if -3 < exponent <= 3:
         return f"{10.0**exponent:,g}"

@@ -1,6 +1,6 @@
 """The records of a run as a compressed file inside the page, for readers to download.
 
-Streamed steps have thousands of samples per case. They are left out of the file; the store has them.
+Streamed steps have thousands of samples per case. The file leaves out these samples; the store has them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from results import Record, RunFile
 
 OMITTED_METRICS = ("step_seconds",)
 MAX_BYTES = 1_000_000
-"""Largest attachment in base64, so that the page stays small enough to send."""
+"""The largest attachment in base64 characters, so that the page stays small enough to send."""
 GZIP_WBITS = 31
-"""Window size for which zlib writes a gzip header, without a date."""
+"""The window size for which zlib writes a gzip header, without a date."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Attachment:
     """The content as a data URI."""
     records: int
     left_out: int
-    """Number of samples that only the store has."""
+    """The number of samples that only the store has."""
 
 
 def attachment(run: RunFile, records: Sequence[Record]) -> Attachment | None:

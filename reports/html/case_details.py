@@ -9,9 +9,9 @@ from reports.analysis.groups import Group, Seed
 from reports.format import numbers
 
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90
-"""Size of the box around the training curves, in SVG user units."""
+"""The size of the box around the training curves, in SVG user units."""
 MAX_POINTS = 40
-"""Largest number of points of a curve."""
+"""The largest number of points of a curve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +38,9 @@ class SeedRow:
     stopped: str
     training_seconds: float | None
     step_p50: tuple[str, ...]
-    """Microseconds at each of `CaseDetails.positions`."""
+    """The median step time in microseconds at each of `CaseDetails.positions`."""
     probes: tuple[str, ...]
-    """Probes that did not succeed, each with its reason."""
+    """The status and the reason of each probe that did not succeed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class CaseDetails:
     task: str
     length: int
     configuration: tuple[tuple[str, str], ...]
-    """Names and values."""
+    """Pairs of name and value."""
     lengths: tuple[int, ...]
     positions: tuple[int, ...]
     seeds: tuple[SeedRow, ...]

@@ -57,6 +57,6 @@ def _data_uri(figure: Figure) -> str:
 
 
 def _inches(figure: Figure) -> float:
-    """Return the width of a figure: the style sheet scales figures so that their text has about one size."""
+    """Return the width of a figure in inches, by which the style sheet scales all figures to similar text sizes."""
     points = re.search(r'\bwidth="([0-9.]+)pt"', figure.svg)
     return round(float(points[1]) / 72, 2) if points else WIDTH

@@ -11,7 +11,7 @@ from results import Series
 
 
 def history_page(series: Sequence[Series]) -> str:
-    """Return a self-contained HTML page. The same series give the same text."""
+    """Return a self-contained HTML page. Equal series give equal text."""
     figure = history_figure(series)
     template = jinja_environment().get_template("history.html.jinja")
     return template.render(

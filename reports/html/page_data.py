@@ -19,7 +19,7 @@ from results import Record, RunFile, Traces
 
 @dataclass(frozen=True, kw_only=True)
 class PageData:
-    """A run with its records and everything that several sections derive from them.
+    """A run, its records, and the results that several sections of the page use.
 
     The class has no slots because `cached_property` needs a `__dict__`.
     """
@@ -37,12 +37,12 @@ class PageData:
 
     @cached_property
     def health(self) -> Health:
-        """Counts of cases by outcome, and their problems."""
+        """Counts of cases by outcome, and the problems of cases."""
         return health(self.groups, finished=self.run.finished is not None)
 
     @cached_property
     def variants(self) -> list[Group]:
-        """Groups that train a plainly trained model in another way: their steps cost the same as its steps."""
+        """Groups that train the model of another group differently; the step costs of both groups are the same."""
         return alternative_trainings(self.groups)
 
     @cached_property
@@ -62,7 +62,7 @@ class PageData:
 
     @cached_property
     def headline_figures(self) -> tuple[Figure | None, Figure | None]:
-        """The first figure, and the figure with a panel per task if the first one leaves tasks out."""
+        """The first figure, and a figure with one panel per task if the first one shows only means over tasks."""
         return headline_figures(self.groups)
 
     @cached_property

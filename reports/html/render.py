@@ -1,8 +1,8 @@
 """The report page: one self-contained HTML file that opens from disk and loads nothing.
 
 Autoescape covers every string of a record. The content security policy is the second line of defence: it allows a
-single script, identified by its digest, and no requests. Figures are embedded as images, in which SVG can neither run
-scripts nor load anything.
+single script, identified by its digest, and no requests. Figures are embedded as images, because SVG in an image
+can neither run scripts nor load anything.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def page(
     traces: Mapping[str, Traces] | None = None,
     baseline: Baseline | None = None,
 ) -> str:
-    """Return the page as HTML. The same records give the same text.
+    """Return the page as HTML. Equal records give equal text.
 
     Args:
         run: The run to report.

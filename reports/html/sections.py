@@ -45,12 +45,12 @@ class Section(NamedTuple):
     """A section of the page."""
 
     id: str
-    """Anchor of the heading."""
+    """The anchor of the heading."""
     title: str
     template: str
-    """Name in `templates/`, without `.html.jinja`."""
+    """The file name in `templates/`, without `.html.jinja`."""
     values: Callable[[PageData], Values | None]
-    """Return the template's variables, or None to leave the section out."""
+    """A function that returns the variables of the template, or None to leave the section out."""
 
 
 def _signature(data: PageData) -> Values | None:

@@ -1,4 +1,4 @@
-"""A run compared with a baseline run, as the page shows it."""
+"""The comparison of a run with a baseline run, formatted for the page."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class VerdictRow:
     new: str
     change: str
     effect: float | None
-    """The change as a number, for sorting."""
+    """The change as a number, for sorting; None if it is unknown."""
     verdict: str
     reason: str
 
@@ -62,10 +62,10 @@ class BaselineComparison:
     """The content of the page's section on the baseline."""
 
     base: str
-    """Run ID of the baseline."""
+    """The run ID of the baseline."""
     verdict: str
     good: bool
-    """True if no row is worse or undecided, and no case is missing or newly failed."""
+    """True if there are rows, all are unchanged or improved, and no case is missing or newly failed."""
     notes: tuple[str, ...]
     pairs: tuple[Pair, ...]
     unpaired: tuple[str, ...]
@@ -80,8 +80,8 @@ def compare_with_baseline(
 
     Args:
         run: The new run.
-        records: Its records.
-        run_groups: The groups of these records.
+        records: The records of the new run.
+        run_groups: The groups of the new run.
         baseline: The run to compare with.
     """
     comparison = compare((baseline.run, baseline.records), (run, records))

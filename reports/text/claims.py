@@ -34,23 +34,23 @@ class LedgerRow:
     text: str
     source: str
     measured: str
-    """What was measured."""
+    """The measured quantity."""
     rule: str
     """The bound that the value must satisfy."""
     verdict: str
     """`reproduced`, `not reproduced`, `depends on …` or `not measured`."""
     kind: str
-    """The verdict without what it depends on."""
+    """The verdict without the factors that it depends on."""
     doubt: str
-    """Why the verdict is not robust; empty if it is."""
+    """The reason why the verdict is not robust; empty for a robust verdict."""
     findings: tuple[LedgerFinding, ...]
-    """One per measured condition."""
+    """One finding per measured condition."""
     unmeasured: tuple[str, ...]
-    """Conditions that were planned and not measured."""
+    """The conditions that were planned but not measured."""
 
 
 def ledger(run: RunFile, records: Sequence[Record]) -> list[LedgerRow]:
-    """Judge the claims of a run, in order; an empty list if its plan has none."""
+    """Judge the claims of a run, in order; returns an empty list if the run has no claims."""
     return [_row(entry) for entry in judge(run.claims, run.cases, records)]
 
 
@@ -99,7 +99,7 @@ def _row(entry: Entry) -> LedgerRow:
 
 
 def _doubt(entry: Entry) -> str:
-    """Return in how many conditions the verdict is robust; empty if in all of them."""
+    """Return the number of conditions in which the verdict is robust, in words; empty if it is robust in all."""
     measured = [finding for finding in entry.findings if finding.holds is not None]
     robust = sum(entry.robust(finding) for finding in measured)
     if robust == len(measured):
@@ -113,7 +113,7 @@ def _doubt(entry: Entry) -> str:
 
 
 def _condition(finding: Finding, entry: Entry) -> str:
-    """Return the options and protocol fields that set a condition apart from the defaults and from the other ones."""
+    """Return the options and protocol fields in which a condition differs from the defaults and other conditions."""
     parts = []
     for name, value in finding.factors.items():
         others = [other.factors[name] for other in entry.findings]
@@ -134,7 +134,10 @@ def _value(finding: Finding, claim: Claim) -> str:
 
 
 def _number(value: float, claim: Claim) -> str:
-    """Return the value with three decimals, or with as many as show on which side of the bound it is."""
+    """Return the value with three decimals, or with more if rounding would move it to the other side of the bound.
+
+    Values from 100 on have fewer decimals.
+    """
     if value == int(value) and abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) >= 100:

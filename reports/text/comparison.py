@@ -24,7 +24,7 @@ def headline(comparison: Comparison) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Return everything besides the rows: differences between the runs, and cases that could not be compared."""
+    """Return the differences between the runs and the cases that could not be compared, one per line."""
     c = comparison
     lines = [f"not comparable: {difference}" for difference in c.differences]
     lines += [f"allowed to differ: {difference}" for difference in c.allowed]

@@ -1,4 +1,4 @@
-"""Findings in words, computed from the scores and timings: who uses the past, who does not, what a step costs."""
+"""Findings in words: the use of the past by each architecture, and the cost of a streamed step."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NEARLY_SOLVED_SHARE = 0.8
 
 
 def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[str]:
-    """Return one sentence per task and length, followed by one on the cost of a streamed step."""
+    """Return one sentence per task and length, followed by a sentence on the cost of a streamed step."""
     settings = dict.fromkeys((group.task, group.length) for group in groups)
     lines = [_of_setting([group for group in groups if (group.task, group.length) == setting]) for setting in settings]
     return lines + streaming_conclusions(step_costs_by_arch(groups) if costs is None else costs)
 
 
 def streaming_conclusions(costs: dict[str, list[StepCost]]) -> list[str]:
-    """Return the sentence on the cost of a step at the last position; an empty list if nothing was streamed."""
+    """Return one sentence on the step costs at the last position, or an empty list if nothing was streamed."""
     if not costs:
         return []
     cheapest_first = sorted(costs, key=lambda arch: costs[arch][-1].p50_seconds)
@@ -40,14 +40,14 @@ def clears(mean: float, low: float, floor: float) -> bool:
 
     Args:
         mean: Mean score over seeds.
-        low: Lower bound of its interval, which must exceed `floor`.
+        low: Lower bound of the interval of the mean. It must exceed `floor`.
         floor: The best score without memory. The mean must exceed it by `CLEAR_SHARE` of the span up to 1.
     """
     return low > floor and mean > floor + CLEAR_SHARE * (1 - floor)
 
 
 def _of_setting(rivals: Sequence[Group]) -> str:
-    """Return the sentence on all architectures at one task and length."""
+    """Return one sentence on all architectures on one task at one length."""
     task, length = rivals[0].task, rivals[0].length
     reference = next((group.reference() for group in rivals if group.reference() is not None), None)
     scored = sorted((group for group in rivals if group.scores()), key=lambda group: -fmean(group.scores()))

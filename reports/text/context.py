@@ -10,7 +10,7 @@ from reports.format.numbers import count, listed, plural, size
 from results import Protocol, RunFile
 
 SHORT_COMMIT = 10
-"""Digits of a commit hash that identify it."""
+"""The number of digits of a commit hash that are shown."""
 
 Setting = tuple[str, int]
 """A task and a trained length."""
@@ -40,7 +40,7 @@ def context(run: RunFile, groups: Sequence[Group]) -> dict[str, str]:
 
 
 def budget(groups: Sequence[Group]) -> str:
-    """Return the requested model size: `20,000 parameters, 2 layers`."""
+    """Return the requested model size: `20,000 parameters, 2 layers`. The text is empty without cases."""
     cases = [seed.case for group in groups for seed in group.seeds]
     depths = sorted({case.depth for case in cases})
     params = sorted({case.params for case in cases if case.params is not None})
@@ -67,7 +67,7 @@ def sizes(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def protocols(groups: Sequence[Group]) -> list[tuple[str, str]]:
-    """Return each distinct training protocol as (the cases that used it, the protocol in words)."""
+    """Return one pair per distinct training protocol: the cases that used it, and the protocol in words."""
     archs_by_protocol: dict[str, dict[Setting, list[str]]] = {}
     for group in groups:
         for protocol in dict.fromkeys(seed.case.protocol for seed in group.seeds):
@@ -81,7 +81,7 @@ def protocols(groups: Sequence[Group]) -> list[tuple[str, str]]:
 def _cases_of(protocol: str, archs_by_protocol: Mapping[str, Mapping[Setting, Sequence[str]]]) -> str:
     """Return the tasks and lengths that used a protocol.
 
-    The architectures are named too for settings in which another protocol was used by as many or more of them.
+    If as many or more architectures used another protocol in a setting, the architectures are named too.
     """
     plain: dict[str, list[int]] = {}
     by_archs: dict[str, dict[str, list[int]]] = {}

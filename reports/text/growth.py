@@ -11,11 +11,11 @@ from results import Interval
 
 EXPLANATION = (
     "Growth is the relative increase in cost per doubling of the position, from a line fitted to log cost against log "
-    "position. It counts as flat if its 95% interval contains 0 or if it is below 2%. The fitted cost is "
-    "a + b · position; for attention with a window it is a + b · min(position, window). For such attention, growth is "
-    "fitted from the window on. The rise before the window is fitted with a line that bends there; it counts as none "
-    "if its interval contains 0 or if it is below 2%. Intervals are percentile bootstraps over fresh processes and "
-    "cases. With fewer than six of these they are bootstraps over blocks, which leaves out the variation between "
+    "position. A cost is growing if its growth is at least 2% and the 95% interval lies above 0. Otherwise it is flat "
+    "if the interval ends below 10%, and undecided if not. The fitted cost is a + b · position; for attention with a "
+    "window it is a + b · min(position, window). For such attention, growth is fitted from the window on, and the rise "
+    "before the window with a line that bends there. Intervals are percentile bootstraps over the processes of all "
+    "cases. With fewer than six of these, they are bootstraps over blocks, which leave out the variation between "
     "processes."
 )
 
@@ -33,7 +33,7 @@ def verdict(row: GrowthRow) -> str:
 
 
 def percent_interval(interval: Interval) -> str:
-    """Return `0.3% (-0.2% to 0.9%)`, or `0.3% (no interval)` if the bounds are infinite."""
+    """Return an interval in percent: `0.3% (-0.2% to 0.9%)`, or `0.3% (no interval)` if the bounds are infinite."""
     low, middle, high = (f"{round(100 * bound, 1) + 0.0:.1f}%" for bound in interval)  # + 0.0 turns -0.0 into 0.0
     return f"{middle} ({low} to {high})" if math.isfinite(interval.low) else f"{middle} (no interval)"
 

@@ -12,7 +12,7 @@ from results import METRICS, Series
 
 BARS = "▁▂▃▄▅▆▇█"
 MAX_BARS = 48
-"""Largest number of runs in a sparkline; older runs are left out."""
+"""The largest number of runs in a sparkline; older runs are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class HistoryRow:
 
     case: str
     place: str
-    """Where it was measured: `length 32`."""
+    """The coordinates of the measurement: `length 32`."""
     environment: str
     runs: int
     spark: str
@@ -47,7 +47,7 @@ def history_rows(series: Sequence[Series]) -> list[HistoryRow]:
 
 
 def spark(series: Series) -> str:
-    """Return the values as bars from lowest to highest, with a stroke before each change: `▁▁▂▁│▇█▇`."""
+    """Return the values as bars, scaled from lowest to highest, with a stroke before each change: `▁▁▂▁│▇█▇`."""
     values = [run.value.middle for run in series.points]
     low, span = min(values), max(values) - min(values)
     first = max(0, len(values) - MAX_BARS)
@@ -74,7 +74,10 @@ def change_in_words(series: Series, change: int) -> str:
 
 
 def levels(series: Series, change: int) -> tuple[float, float]:
-    """Return the median values before and after a change, each up to the neighbouring change."""
+    """Return the median values before and after a change, each up to the neighbouring change.
+
+    `change` is the index of the first run after the change.
+    """
     values = [run.value.middle for run in series.points]
     edges = [0, *series.changes, len(values)]
     i = edges.index(change)

@@ -1,4 +1,4 @@
-"""The architecture that a run recommends for streaming, and why."""
+"""The architecture that a run recommends for streaming, and the reasons."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MAX_NAMES = 3
 
 
 def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None = None) -> str | None:
-    """Return which architecture to stream, and why.
+    """Return the recommended architecture for streaming and the reasons, in words.
 
     Returns None if fewer than two architectures were streamed, or if there are too few seeds for an overview.
 
     Args:
         groups: The groups of the run.
-        rows: Their overview; computed if None.
+        rows: The overview of the groups; computed if None.
     """
     rows = overview_rows(groups) if rows is None else rows
     streamed = [row for row in rows if row.cost is not None]
@@ -57,11 +57,11 @@ def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None =
 
 
 def exceptions(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None:
-    """Return the settings in which another architecture beats the recommended one; None if there are none.
+    """Return a sentence on settings in which another architecture beats the recommended one; None if there are none.
 
     Args:
         groups: The groups of the run.
-        rows: Their overview.
+        rows: The overview of the groups.
     """
     best = next((row.arch for row in rows if row.chosen), None)
     if best is None:
@@ -83,7 +83,7 @@ def exceptions(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | No
 
 
 def left_out(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None:
-    """Return which architectures the overview leaves out, and why; None if it shows all or is empty."""
+    """Return a sentence on architectures missing from the overview; None if it shows all or is empty."""
     shown = {row.arch for row in rows}
     hidden = [arch for arch in archs_of(groups) if arch not in shown]
     if not hidden or not rows:
@@ -92,7 +92,7 @@ def left_out(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None
 
 
 def _reason(best: OverviewRow, streamed: Sequence[OverviewRow]) -> str:
-    """Return the rule by which `best` was chosen."""
+    """Return the reason for which `best` was chosen."""
     points = f"{100 * NEARLY_BEST:.0f} points"
     highest = max(streamed, key=lambda row: row.share)
     share = f"{best.share:.0%} ({100 * best.low:.0f}–{100 * best.high:.0f}%)"
@@ -137,7 +137,7 @@ def _is_cheaper_but_worse(row: OverviewRow, best: OverviewRow) -> bool:
 def _share_and_price(row: OverviewRow, best: OverviewRow) -> str:
     """Return a rival's memory share and cost.
 
-    A rival whose interval includes 0% is marked, because it is never recommended, however cheap it is.
+    A rival whose interval includes 0% is marked, because it is never recommended, even if it is cheap.
     """
     doubt = ", interval includes 0%" if row.low <= 0 else ""
     return f"{row.share:.0%}{doubt}, {_price(row, best)}"

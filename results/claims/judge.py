@@ -1,4 +1,4 @@
-"""Judge the claims of a run: measured values and a verdict for each.
+"""Judge the claims of a run. Every claim gets its measured values and a verdict.
 
 A claim is judged by the mean over seeds, separately in every condition. A condition is a group of cases that differ in
 the seed only. If a claim holds in some conditions but not in all, the smallest set of factors that separates them is
@@ -25,7 +25,7 @@ Factors = dict[str, str]
 MAX_FACTORS = 3
 """Maximum number of factors in an explanation. Larger combinations do not help a reader."""
 MAX_ALTERNATIVES = 2
-"""Number of equally good explanations that are written out; the others are counted."""
+"""Maximum number of equally good explanations that are written out; the others are counted."""
 MAX_COMBINATIONS = 2
 """Maximum number of value combinations that are written out; the findings list all of them."""
 DEFAULT_OPTION = "its default"
@@ -62,7 +62,7 @@ class Entry:
     claim: Claim
     verdict: Verdict
     depends_on: str
-    """The factors that decide, with their values; empty unless the verdict is `depends on`."""
+    """The factors that decide whether the claim holds, with their values; empty unless the verdict is `depends on`."""
     findings: tuple[Finding, ...]
 
     @property
@@ -73,8 +73,8 @@ class Entry:
     def robust(self, finding: Finding) -> bool:
         """Return whether the interval of a finding is entirely within or entirely outside the bounds.
 
-        A single seed has no interval of its own. It gets the widest interval of the other conditions: see
-        `interval_of_one`. A finding that was not measured counts as robust.
+        A single seed does not determine an interval. Its interval follows from the largest standard deviation of the
+        other conditions (see `interval_of_one`). A finding that was not measured counts as robust.
         """
         claim, interval = self.claim, finding.interval
         if claim.exact or interval is None:
@@ -212,7 +212,7 @@ def _distinguished(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _is_redundant(name: str, findings: Sequence[Finding]) -> bool:
-    """Return whether a factor of the other architecture always equals the same factor of this one, like the task."""
+    """Return whether a factor of the other architecture equals that of the first one in all findings, like the task."""
     own_name = name.removeprefix(AGAINST_PREFIX)
     return own_name != name and all(
         finding.factors.get(name, DEFAULT_OPTION) == finding.factors.get(own_name, DEFAULT_OPTION)
@@ -234,7 +234,10 @@ def _deciding(measured: Sequence[Finding]) -> str:
 
 
 def _separation(measured: Sequence[Finding], chosen: Sequence[str]) -> str | None:
-    """Describe how the chosen factors separate conditions in which the claim holds; None if they do not."""
+    """Describe how the chosen factors separate the conditions in which the claim holds from the others.
+
+    Returns None if these factors do not separate the conditions.
+    """
     sides: dict[bool, dict[tuple[str, ...], None]] = {True: {}, False: {}}
     for finding in measured:
         assert finding.holds is not None

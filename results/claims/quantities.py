@@ -12,7 +12,7 @@ from results.schema.record import EvalPoint, Record
 
 
 def value_of(quantity: Quantity, record: Record) -> float | None:
-    """Return the quantity of a record, or None if the case diverged or did not measure it."""
+    """Return the quantity of a record, or None if the case diverged or the record does not contain it."""
     if record.status == "diverged":
         return None
     if quantity.model is not None:
@@ -36,7 +36,7 @@ def epoch_of(step: int, protocol: Protocol) -> float:
 
 
 def value_at(curve: CurveName, point: EvalPoint) -> float | None:
-    """Return the value of a curve at one evaluation."""
+    """Return the value of a curve at one evaluation, or None if it was not measured or not finite."""
     if curve == "loss_gap":
         return _gap(point.validation_loss, point.fit_loss)
     if curve == "score_gap":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from results.schema.run import Environment
 
 REQUIRED_EQUAL = ("host", "cpu", "cores", "threads", "torch", "device", "instructions")
-"""Fields that must be equal for two runs to be compared. The code may differ: its effect is what is compared."""
+"""Fields that must be equal for two runs to be compared. The code may differ, since its effect is compared."""
 REPORTED = tuple(name for name in Environment.model_fields if name not in REQUIRED_EQUAL)
 """All other fields. A difference is shown but does not prevent the comparison."""
 ENTRY_TITLES = {"packages": "{}", "caches": "{} cache"}
@@ -44,8 +44,8 @@ class EnvironmentDifferences:
 def environment_differences(base: Environment, new: Environment) -> EnvironmentDifferences:
     """Return the differences between two environments.
 
-    A known value differs from one that could not be determined (None). If a file was written before a field existed,
-    the field does not prevent a comparison, but it is reported.
+    A known value differs from None, which means that the value could not be determined. If a file was written before a
+    field existed, a difference in this field is reported but does not prevent a comparison.
     """
     forbidding: list[Difference] = []
     reported: list[Difference] = []
@@ -66,7 +66,7 @@ def comparable_environment(environment: Environment) -> str:
 
 
 def difference(field: str, base: object, new: object) -> Difference:
-    """Return the difference of two values of a field, with None shown as `not recorded`."""
+    """Return the difference between two values of a field, with None shown as `not recorded`."""
     return Difference(field=field, base=_shown(base), new=_shown(new))
 
 

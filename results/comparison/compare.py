@@ -3,15 +3,15 @@
 The unit of a score is a seed. The unit of a timing is a fresh process (`carousel run --repeat`), averaged over the
 seeds of a case. `verdict.py` defines the verdicts; `permutation.py` computes the p-values.
 
-There are many comparisons and few units. A report of plan `quick` makes 168 comparisons of timings and 72 of scores.
-With six units per side, p is at least 1/924, so Holm's correction over 168 comparisons could never find a change. The
+There are many comparisons and few units. A report of plan `quick` makes 175 comparisons of timings and 75 of scores.
+With six units per side, p is at least 1/924, so Holm's correction over 175 comparisons could never find a change. The
 correction is therefore that of Westfall and Young over all comparisons of a family. The processes of a run are the same
 for all its cases, so their labels are permuted for all cases together. The corrected p is the share of labellings whose
-largest statistic is at least as large. `evidence.py` defines the families.
+largest statistic is at least as large as the observed one. `evidence.py` defines the families.
 
-Three seeds per side are too few for a single case, but not for all cases of an architecture. Its scores over all tasks
-and lengths are therefore compared in one additional row, with the seeds of each case permuted separately. (Three seeds
-and two cases give 400 labellings.) So three seeds suffice to detect that an architecture broke everywhere.
+Three seeds per side are too few for a single case, but not for all cases of an architecture. One additional row
+therefore compares the scores over all tasks and lengths. Its test permutes the seeds of each case separately. (Three
+seeds and two cases give 400 labellings.) So three seeds suffice to detect that an architecture broke everywhere.
 
 Timings are not divided by the calibration time. Calibration follows timings only in part, so the division would add as
 much noise as it removes (see `python -m tests.promises`). Instead, a change that machine speed could explain is
@@ -47,8 +47,9 @@ EVERYWHERE = "all tasks and lengths"
 class Row:
     """The comparison of one metric of one case at one location.
 
-    `base` and `new` are central values over units, in the unit of the metric. The effect and its bounds are relative to
-    the base for timings and sizes, and absolute differences for scores.
+    `base` and `new` are central values over units, in the unit of the metric; None without units. The effect and its
+    bounds are relative to the base for timings and sizes, and absolute differences for scores. The effect is None if
+    the runs are not comparable. The bounds are None if there are too few units.
     """
 
     arch: str
@@ -72,7 +73,7 @@ class Row:
     verdict: Change
     reason: str
     additional_units: int | None
-    """Additional units per side that would settle an inconclusive verdict."""
+    """Additional units per side that would settle an inconclusive verdict; None if units would not help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,7 @@ class Comparison:
     """Differences that would prevent the comparison if the user had not allowed them."""
 
     def count(self, verdict: Change) -> int:
-        """Return the number of rows with a verdict."""
+        """Return the number of rows with this verdict."""
         return sum(row.verdict == verdict for row in self.rows)
 
 
@@ -117,7 +118,7 @@ def compare(
         base: Run file and records of the base run.
         new: Run file and records of the new run.
         thresholds: Smallest relevant effects; the defaults of `Thresholds` if None.
-        allow: Fields in which the runs may differ and are compared nevertheless.
+        allow: Names of fields that do not prevent the comparison if they differ.
     """
     thresholds = thresholds or Thresholds()
     pairing = pair_records(base[1], new[1])
@@ -218,7 +219,7 @@ def _pooled_row(pool: Pool, known: Evidence) -> Row:
 
 
 def _pools(pairs: Sequence[Pair], units: Sequence[Units]) -> Iterator[tuple[str, Pool]]:
-    """Yield the scores of each architecture that has several cases, none of which has enough seeds by itself."""
+    """Yield each architecture whose cases have enough seeds together but not separately, with its scores."""
     scores: dict[str, dict[int, list[Units]]] = {}
     for unit in units:
         if unit.metric == "accuracy":
@@ -256,7 +257,7 @@ def _shown_effect(known: Evidence, units: Units) -> tuple[float, float | None, f
 def _unmeasured(
     unmeasured: Sequence[Unmeasured], pairs: Sequence[Pair], new: RunFile
 ) -> tuple[list[MissingCase], tuple[str, ...]]:
-    """Return the metrics that the new run should have measured, and the probes that were not requested in it."""
+    """Return the metrics that the new run should have measured, and the probes that the new run did not request."""
     missing: list[MissingCase] = []
     not_requested: set[str] = set()
     for each in unmeasured:

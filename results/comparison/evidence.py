@@ -1,4 +1,5 @@
-"""Compute the evidence for every comparison of a report. Comparisons of one family are tested together.
+"""Compute effect sizes and p-values, the evidence for every comparison of a report. Comparisons of one family are
+tested together.
 
 A family has one kind of metric and one number of units per side. The level of the report is divided evenly among its
 families (Bonferroni). A family with too few units to reach the level is not tested and does not reduce the level of the
@@ -25,7 +26,7 @@ UNTESTED = (1.0, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """The scores of one architecture over several cases. Each case has one value per seed, the mean over lengths."""
+    """The scores of one architecture over several cases. Each array holds one case: a mean over lengths per seed."""
 
     arch: str
     base: tuple[Floats, ...]
@@ -101,7 +102,10 @@ def _p_values(family: permutation.PValues, column: int, shares: int) -> tuple[fl
 
 
 def _of_size(units: Units, thresholds: Thresholds) -> Evidence:
-    """Return the evidence of an exact count, or of a metric without units on one side, which counts as too few."""
+    """Return the evidence of an exact count, or of a metric that has no units on one side.
+
+    Without units, `decide` reports that there are too few units.
+    """
     before, after = (fmean(side) if side else math.nan for side in (units.base, units.new))
     effect = 0.0 if before == after else (after / before - 1 if before else math.inf)
     effect = 0.0 if math.isnan(effect) else effect
@@ -126,7 +130,7 @@ def _of_size(units: Units, thresholds: Thresholds) -> Evidence:
 
 
 def _of_pools(pools: Sequence[Pool], floor: float, shares: int) -> list[Evidence]:
-    """Return the evidence of the pools, with Holm's correction over them."""
+    """Return the evidence of the pools, with Holm's correction over all pools."""
     worse = [_pool_p_value(pool, floor, -1.0) for pool in pools]
     better = [_pool_p_value(pool, floor, 1.0) for pool in pools]
     evidences = []

@@ -1,12 +1,13 @@
 """Follow one metric of a case over all stored runs, and find the runs at which it changed permanently.
 
-A series contains comparable runs only. Another machine, number of threads or torch version starts a separate series.
+A series contains comparable runs only. A different machine, number of threads or torch version starts a separate
+series.
 Change points are detected on ranks, so that one outlier has little influence:
 
     G(k) = (sum of the first k centred ranks)^2 / (k (n - k))        (1)  variance explained by a step after run k
 
-The largest G over all k is compared with that of the same values in random order. At most the share `FALSE_ALARMS` of
-the orders may reach it. A change point splits the series, and both parts are searched again.
+The largest G over all k is compared with that of the same values in random order. At a change point, at most the share
+`FALSE_ALARMS` of the orders have a larger G. A change point splits the series, and both parts are searched again.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from results.schema.run import RunFile
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_median
 
 FALSE_ALARMS = 0.01
-"""Maximum share of series without a change in which one is reported."""
+"""Maximum share of unchanged series for which a change is reported."""
 SHUFFLES = 1999
-"""Random orders that set the threshold of (1)."""
+"""Number of random orders that determine the threshold of (1)."""
 MIN_STRETCH = 2
 """Minimum number of runs on each side of a change, so that a single outlier is not a change."""
 
@@ -44,7 +45,7 @@ class HistoryPoint:
     commit: str | None
     value: Interval
     units: int
-    """Number of seeds of a score, or of fresh processes of a timing. The interval is over them if there are several."""
+    """Number of seeds of a score, or of fresh processes of a timing. With several units, the interval is over units."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +152,7 @@ def _ranks(values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def _gains(values_SN: np.ndarray) -> np.ndarray:
-    """Return (1) for every split of every shuffle, where S is the number of shuffles and N that of values."""
+    """Return G of (1) for every split of every row of `values_SN`, which has S shuffles of N values."""
     count = values_SN.shape[1]
     k = np.arange(MIN_STRETCH, count - MIN_STRETCH + 1)
     sums = np.cumsum(values_SN - values_SN.mean(axis=1, keepdims=True), axis=1)[:, k - 1]
@@ -187,7 +188,11 @@ def _grid_point(case: Case) -> str:
 
 
 def _at_location(record: Record, metric: str, at: Mapping[str, int]) -> list[Measurement]:
-    """Return what each process measured at the trained length if there is such a location, else at the farthest one."""
+    """Return the measurements of all processes at one location.
+
+    Without `at`, the location is the trained length if it was measured. Otherwise, it is the farthest location that
+    matches `at`.
+    """
     measurements = [each for each in record.by_process(metric) if each.samples and at.items() <= each.at.items()]
     at_trained_length = [each for each in measurements if each.at == {"length": record.case.length}]
     if at_trained_length and not at:
@@ -197,10 +202,10 @@ def _at_location(record: Record, metric: str, at: Mapping[str, int]) -> list[Mea
 
 
 def _value(metric: str, measurements: Sequence[Measurement]) -> tuple[Interval, int]:
-    """Return the value with its interval over processes or seeds, and their number.
+    """Return the value with its interval over processes or seeds, and the number of units.
 
     A timing of a single process has an interval over its samples. A single score has no interval. Seeds that one
-    process timed in turn share its noise, so with several processes the mean over seeds is one unit.
+    process timed in turn share the noise of the process. With several processes, the mean over seeds is one unit.
     """
     values = [central_value(metric, each.samples) for each in measurements]
     known = METRICS.get(metric)

@@ -28,7 +28,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingCase:
-    """A case of the base run that is missing or failed in the new run."""
+    """A case or metric that is missing or failed in one of two runs, with the reason."""
 
     case: Case
     reason: str
@@ -50,8 +50,8 @@ class Pairing:
 def pair_records(base: Iterable[Record], new: Iterable[Record]) -> Pairing:
     """Pair the records of two runs by architecture, task, length and size, protocol and task version.
 
-    If a grid point has one protocol and task version per run and these differ, it is paired and the differences are
-    listed in the pair.
+    Cases with equal conditions are paired first. If one protocol and task version per run is then left at a grid point,
+    these two are paired despite their differences. The pair lists the differences.
     """
     base_groups, new_groups = _grouped(base), _grouped(new)
     pairs: list[Pair] = []

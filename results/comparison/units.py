@@ -1,7 +1,7 @@
 """Reduce the measurements of two runs to independent units: seeds for scores, fresh processes for timings.
 
-The value of a process is the mean over seeds of the logarithm of each seed's median sample. Blocks within a process are
-not independent, and neither are seeds that one process timed in turn.
+The value of a process is the mean over seeds of the logarithm of each seed's median sample. Neither blocks within
+a process nor seeds that one process timed in turn are independent.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ METRIC_FAMILIES: dict[str, tuple[str, ...]] = {
 }
 """The metrics that each name of `--fail-on` selects: families, and single metrics."""
 MIN_SECONDS = 1e-12
-"""Below the resolution of any clock. A duration of 0 is replaced by it, so that its logarithm exists."""
+"""Minimum duration, below the resolution of any clock. It replaces a duration of 0, so that the logarithm exists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Units:
     base: tuple[float, ...]
     new: tuple[float, ...]
     noisy: float
-    """Share of disturbed blocks, of the side with the larger share."""
+    """Share of disturbed blocks on the side with the larger share."""
     differences: tuple[Difference, ...] = ()
     """Differences in the number of samples or blocks."""
 
@@ -63,7 +63,7 @@ class Units:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmeasured:
-    """A metric that the base run measured of a pair and the new run did not."""
+    """A metric of a pair that the base run measured and the new run did not."""
 
     pair: int
     metric: str
@@ -87,7 +87,7 @@ class _Samples:
 
     def __init__(self) -> None:
         self.values: dict[int, dict[int, float]] = {}
-        """By process and seed."""
+        """Values by process, then by seed."""
         self.counts: set[tuple[int, int]] = set()
         """Numbers of samples and of blocks."""
         self.disturbed = self.blocks = 0
@@ -103,7 +103,7 @@ class _Samples:
         return set().union(*self.values.values())
 
     def units(self, kind: ComparedAs, seeds: Sequence[int]) -> tuple[float, ...]:
-        """Return one value per seed or, for timings, one per process that measured all `seeds`."""
+        """Return one value per seed. For timings, return one value per process that measured all `seeds`."""
         if kind != "timing":
             return tuple(self.values[0][seed] for seed in seeds if seed in self.values[0])
         required = set(seeds)

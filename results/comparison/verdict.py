@@ -1,7 +1,7 @@
 """Decide the verdict of one comparison from its effect, interval and p-values.
 
-regressed       the effect exceeds the threshold, p is at most `ALONE`, and p corrected over the report at most `LEVEL`
-improved        the same in the better direction
+regressed       the effect exceeds the threshold, p is at most `ALONE`, and the corrected p is at most `LEVEL`
+improved        the effect and both p-values meet these conditions in the better direction
 unchanged       the effect is within the threshold, and its interval excludes twice the threshold
 inconclusive    everything else: too few units to reach the levels, a wide interval, or a disturbed machine
 not comparable  the two sides were measured under different conditions
@@ -27,9 +27,9 @@ ALONE = 0.01
 LEVEL = 0.05
 """Maximum rate of reports with a false alarm, per direction."""
 NOISY = 0.25
-"""Maximum share of disturbed blocks. A median tolerates fewer if they are all disturbed in one direction."""
+"""Maximum share of disturbed blocks. A median tolerates fewer than 50% if all of them deviate in the same direction."""
 AUTOCORRELATED = 0.002
-"""p-value from which on the order of the units is taken to matter; each family of a report is tested once."""
+"""Maximum p-value at which units count as autocorrelated. Each family of a report is tested once."""
 MIN_SPREADS_OF_AUTOCORRELATED = 4.0
 """Minimum effect on autocorrelated units, in spreads of the units. A linear drift through two runs of six units causes
 a difference of 2.7 spreads."""
@@ -39,7 +39,7 @@ POWER = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """The smallest relevant effects: a share of a timing or a size, a difference of a score."""
+    """The smallest relevant effects, relative for timings and sizes, and absolute for scores."""
 
     timing: float = 0.10
     score: float = 0.02
@@ -51,7 +51,7 @@ class Thresholds:
         return self.by_metric.get(metric, getattr(self, COMPARED_AS[metric]))
 
     def on_scale(self, metric: str) -> float:
-        """Return the threshold on the scale of the test, which is logarithmic for timings. It is never zero."""
+        """Return the threshold on the scale of the test, which is logarithmic for timings. The result is never zero."""
         threshold = self.of(metric)
         return max(math.log1p(threshold) if COMPARED_AS[metric] == "timing" else threshold, 1e-6)
 
@@ -69,7 +69,7 @@ class Evidence:
     spread: float
     """Standard deviation of the units within both sides."""
     family_spread: float
-    """Median spread of the family, since a few units may be close to each other by chance."""
+    """Median spread of the family. A single spread may be too small, since few units may agree by chance."""
     worse: tuple[float, float]
     """p-values for the worse direction: alone, and corrected over the report. They are 1 if nothing was tested."""
     better: tuple[float, float]
@@ -138,7 +138,7 @@ def decide(evidence: Evidence) -> Decision:
 
 
 def additional_units_to_reach_alone(base: int, new: int) -> int:
-    """Return how many more units the smaller side needs until p can be as small as `ALONE`.
+    """Return the number of units that the smaller side still needs until p can be as small as `ALONE`.
 
     The larger side is assumed to grow only if the smaller side overtakes it.
     """
@@ -165,7 +165,7 @@ def _slower(log_ratio: float) -> str:
 
 
 def _additional_units(e: Evidence, target: float) -> int:
-    """Return how many more units per side would show a difference of `target` at the present spread."""
+    """Return the number of additional units per side that would show a difference of `target` at the present spread."""
     from scipy.stats import norm
 
     needed = float(norm.isf(LEVEL / max(1, e.comparisons)) + norm.ppf(POWER))

@@ -1,4 +1,4 @@
-"""A case (one grid point) and its training protocol. The digest of a case is part of its file names."""
+"""A case (one grid point) and its training protocol. The names of its files contain the digest of the case."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Protocol(Strict):
     """The training and evaluation settings of a case.
 
     Training uses fresh batches for `steps` steps, or a fixed set of `train_sequences` for `epochs` epochs.
-    It stops early after `solved_after` consecutive evaluations that solve the task.
+    Training stops early after `solved_after` consecutive evaluations that solve the task.
     """
 
     batch: Size = 32
@@ -36,16 +36,17 @@ class Protocol(Strict):
     validation_sequences: Size = 256
     test_sequences: Size = 1024
     train_lengths: Literal["fixed", "up_to"] = "fixed"
-    """With `fixed`, every batch has the case's length. With `up_to`, each batch has a random length up to it."""
+    """With `fixed`, every batch has the length of the case. With `up_to`, that length is the upper limit of a random
+    length per batch."""
     evaluate_at: Annotated[tuple[Multiple | Size, ...], Field(min_length=1)] = ("1x", "2x", "4x")
     """Test lengths: multiples of the trained length such as `2x`, or numbers of time steps."""
     control: Literal["none", "shuffled_targets"] = "none"
     """With `shuffled_targets`, targets are permuted within the batch, over its scored positions. Training can then
     learn only the frequencies of the answers."""
     solved_after: Count | None = 3
-    """Consecutive evaluations at ≥ 0.99 of the span from chance to 1 that end training; None or 0 disables this."""
+    """Number of consecutive evaluations with at least `solved_score` that end training; None or 0 for no early stop."""
     fit_sequences: Count = 0
-    """Sequences of the fixed training set on which each evaluation measures the fit; 0 disables this."""
+    """Number of training sequences on which each evaluation measures loss and score; 0 if the fit is not measured."""
     keep_best: bool = False
     """Whether to also test the weights with the best validation score, which early stopping would return."""
 
@@ -86,7 +87,7 @@ class Case(Strict):
 
     @property
     def key(self) -> str:
-        """The case's file name: a readable prefix, then the digest that identifies the case."""
+        """The stem of the case's file names: a readable prefix, then the digest that identifies the case."""
         return f"{_slug(self.arch)}.{_slug(self.task)}.L{self.length}.s{self.seed}.{self.digest()}"
 
 
@@ -99,5 +100,5 @@ def _without_defaults(written: dict[str, Any], document: BaseModel, fields: tupl
 
 
 def _slug(spec: str) -> str:
-    """Return a specification with characters that are unsafe in file names replaced by underscores."""
+    """Return the first 60 characters of a spec, with underscores for characters that are unsafe in file names."""
     return re.sub(r"[^A-Za-z0-9_=-]+", "_", spec)[:60]

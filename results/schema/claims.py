@@ -25,7 +25,8 @@ from results.schema.base import Key, Name, Strict, Text
 from results.schema.metrics import METRICS
 
 ROUNDING = 1e-9
-"""Tolerance of bounds: more than the rounding error of a difference, less than one in a million test sequences."""
+"""Tolerance of bounds. It is larger than the rounding error of a difference, but smaller than the share of one in a
+million test sequences."""
 
 Patterns = Annotated[tuple[Name, ...], Field(min_length=1)]
 Setting = bool | int | float | str | None
@@ -34,7 +35,7 @@ CurveName = Literal["fit_loss", "fit_score", "validation_loss", "validation_scor
 
 
 class Cases(Strict):
-    """A selection of cases by glob patterns over full specifications. A pattern that starts with `!` excludes."""
+    """A selection of cases by glob patterns over full specifications. A pattern that starts with `!` excludes cases."""
 
     arch: Patterns = ("*",)
     task: Patterns = ("*",)
@@ -61,7 +62,8 @@ class Quantity(Strict):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if sum(source is not None for source in (self.metric, self.curve, self.model)) != 1:
-            raise ValueError("a quantity needs exactly one of metric, curve and model")
+            given = f"{self.metric!r}, {self.curve!r} and {self.model!r}"
+            raise ValueError(f"a quantity needs exactly one of metric, curve and model, not {given}")
         if self.metric is not None and self.metric not in METRICS:
             raise ValueError(f"unknown metric {self.metric!r}; choose one of {', '.join(METRICS)}")
         return self
@@ -77,7 +79,7 @@ class Against(Strict):
     @model_validator(mode="after")
     def _is_other(self) -> Self:
         if self.cases is None and self.quantity is None:
-            raise ValueError("a comparison needs other cases or another quantity")
+            raise ValueError("a comparison (against) is empty; give cases, quantity or both")
         return self
 
 
@@ -109,13 +111,13 @@ class Claim(Strict):
 
     @property
     def exact(self) -> bool:
-        """Whether the value is independent of the seed: counts of parameters, bytes and operations."""
+        """Whether the value does not depend on the seed. Counts of parameters, bytes and operations are exact."""
         quantity = self.quantity
         return quantity.model is not None or (quantity.metric is not None and METRICS[quantity.metric].kind == "size")
 
     @property
     def range(self) -> tuple[float, float]:
-        """The possible range of the value: 0 to 1 for shares, at most 1 for R²."""
+        """The possible range of the value: 0 to 1 for shares, at most 1 for R², and unbounded otherwise."""
         quantity = self.quantity
         unit = METRICS[quantity.metric].unit if quantity.metric is not None else ""
         if self.against is not None:

@@ -1,4 +1,4 @@
-"""The measured metrics: unit, better direction, and how two runs are compared."""
+"""The measured metrics, with their units, better directions and rules of comparison."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ METRICS: dict[str, Metric] = {
         probe="latency",
         short_title="train",
     ),
-    # Not compared: there is one sample per process, and most of it is compilation.
+    # This metric is not compared, since each process has one sample and most of its time is compilation.
     "first_call_seconds": Metric(title="first forward pass", unit="s", better="lower", kind="timing", probe="latency"),
     "step_seconds": Metric(
         title="streamed step",

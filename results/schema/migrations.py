@@ -12,7 +12,7 @@ Document = dict[str, Any]
 
 
 def migrated(content: bytes) -> bytes | None:
-    """Return a document of an earlier version in the current version, or None if `content` is not such a document."""
+    """Convert a document of an earlier schema version to the current one. Returns None for any other content."""
     try:
         document = json.loads(content, object_pairs_hook=unique_fields)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The probes, and what each needs from the machine.
+"""The probes and their requirements on the machine.
 
 To add a probe, add its name and its row here, and write a module of that name in `bench/probes`.
 """
@@ -16,7 +16,7 @@ class ProbeInfo:
     """One row of the table of probes."""
 
     needs_quiet_machine: bool
-    """Whether the probe times trained models on a machine without other jobs. If not, it runs right after training."""
+    """Whether the probe times trained models on a machine without other jobs. Other probes run right after training."""
 
 
 PROBES: dict[Probe, ProbeInfo] = {

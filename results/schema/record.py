@@ -28,7 +28,7 @@ class Block(Strict):
     """The state of the machine around one block of samples. A field is None if the system does not report it."""
 
     calibration_seconds: Annotated[float, Field(ge=0)]
-    """Duration of a fixed matrix product just before the block; shows changes of machine speed."""
+    """Duration of a fixed matrix product just before the block. It shows changes of machine speed."""
     load: Share | None = None
     """Share of the machine's cores that other work kept busy during the block."""
     steal_share: Share | None = None
@@ -51,7 +51,7 @@ class Measurement(Strict):
     samples: Annotated[tuple[float, ...], FAIL_FAST]
     blocks: Annotated[tuple[Block, ...], FAIL_FAST] = ()
     process: Count = 0
-    """Index of the fresh process that measured. Processes are independent; blocks within one process are not."""
+    """Index of the fresh process that took the samples. Processes are independent; blocks of one process are not."""
 
     @property
     def calibration_seconds(self) -> tuple[float, ...]:
@@ -66,7 +66,7 @@ class ReferenceScores(Strict):
     chance: float
     """Best score without reading the input."""
     memoryless_score: float | None = None
-    """Best score from the present input alone; None if it is not above chance."""
+    """Best score from the present input alone; None if that is not above chance."""
 
 
 class EvalPoint(Strict):
@@ -78,11 +78,12 @@ class EvalPoint(Strict):
     validation_score: float
     fit_loss: float | None = None
     fit_score: float | None = None
-    """Loss and score on training sequences, evaluated like validation data: without dropout and with fixed weights."""
+    """Loss and score on training sequences, evaluated without dropout and with fixed weights, like validation data.
+    None if the protocol has no `fit_sequences`."""
 
 
 class Training(Strict):
-    """Summary of a training."""
+    """Summary of the training of one case."""
 
     steps: Count
     sequences: Count
@@ -113,7 +114,7 @@ class ProbeRun(Strict):
     """Threads available to the measured code."""
     flushes_denormals: bool | None = None
     backend: Name | None = None
-    """Implementation of the recurrence: `reference` or `fused`; for streams `reference`, or `graph` (a CUDA graph)."""
+    """Implementation of the recurrence: `reference` or `fused`. Streams may also use `graph` (a CUDA graph)."""
 
 
 class Span(Strict):

@@ -29,14 +29,14 @@ class Environment(Strict):
     threads: Size | None = None
     """Threads available to timed code."""
     caches: dict[Name, Count] = Field(default_factory=dict)
-    """Cache size in bytes per level available to one core, such as `L2`."""
+    """Size in bytes of each cache level that one core can use, by name, such as `L2`."""
     blas: Text | None = None
     onednn: Text | None = None
     instructions: Text | None = None
     """Widest vector instruction set that torch uses on this machine."""
     governor: Text | None = None
     virtual: Text | None = None
-    """`container`, `virtual machine`, both, or `none` if neither was detected."""
+    """`container`, `virtual machine`, `container in a virtual machine`, or `none`; None if unknown."""
 
 
 class RunFile(Strict):
@@ -52,7 +52,7 @@ class RunFile(Strict):
     commit: Name | None = None
     """Commit of Carousel's repository; None if Carousel did not run from a checkout."""
     modified: bool | None = None
-    """Whether files in the checkout differed from `commit`."""
+    """Whether files in the checkout differed from `commit`; None without a checkout."""
     plugins: dict[Name, Name] = Field(default_factory=dict)
     """Digest of each plugin file by file name."""
     environment: Environment

@@ -1,7 +1,7 @@
-"""How architectures and tasks are named, registered and given options.
+"""Names, options and registries of architectures and tasks.
 
 Stored records contain specs, so this is the one package that `arch`, `tasks`, `results` and `reports` all share.
-It imports neither torch nor any other part of `results`.
+This package imports neither torch nor any other part of `results`.
 """
 
 from results.specs.registry import Option, Registry, UnknownName, parse_options, suggestion

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class UnknownName(ValueError):
-    """A name, option or preset that does not exist. The message suggests the closest match."""
+    """Error for an unknown name, option or preset. The message suggests the closest match."""
 
 
 class Option(NamedTuple):
@@ -32,7 +32,7 @@ class Option(NamedTuple):
 
 
 class Registry(Generic[T]):
-    """The subclasses of `base` that a user can name: one per module of `package`, plus plugins.
+    """A registry of the subclasses of `base` that a user can name: one per module of `package`, plus plugins.
 
     Args:
         package: Import name of the package whose modules are the built-in entries.
@@ -61,7 +61,8 @@ class Registry(Generic[T]):
     def get(self, name: str) -> type[T]:
         """Return the class registered under `name`. Only the module of that name is imported.
 
-        Raises `UnknownName` if there is no such name, and `ValueError` if it belongs to a disabled plugin.
+        Raises `UnknownName` if there is no such name. Raises `ValueError` if the name belongs to a disabled plugin, or
+        if the module does not define exactly one class.
         """
         if name in self._disabled:
             raise ValueError(self._disabled[name])
@@ -77,7 +78,7 @@ class Registry(Generic[T]):
         return classes[0]
 
     def defined_in(self, module: ModuleType) -> list[type[T]]:
-        """Return the subclasses that a module defines. Imported ones are left out."""
+        """Return the subclasses that a module defines. Imported classes are left out."""
         return [
             value
             for value in vars(module).values()
@@ -91,11 +92,11 @@ class Registry(Generic[T]):
         self._added[name] = entry
 
     def disable(self, name: str, reason: str) -> None:
-        """Make `get` fail for this name, with `reason` as the message."""
+        """Make `get` raise `ValueError` for this name, with `reason` as the message."""
         self._disabled[name] = reason
 
     def remove(self, name: str) -> None:
-        """Undo `add` and `disable` for this name, if they were called."""
+        """Undo `add` and `disable` for this name. Unknown names are ignored."""
         self._added.pop(name, None)
         self._disabled.pop(name, None)
 
@@ -105,7 +106,7 @@ def parse_options(name: str, signature: Mapping[str, Option], given: Mapping[str
 
     Args:
         name: The architecture or task that has the options, for messages.
-        signature: All its options.
+        signature: All options of the architecture or task.
         given: The chosen options, as text or as Python values.
 
     Raises `UnknownName` for an option that is not in the signature, and `ValueError` for an invalid value.
@@ -117,7 +118,7 @@ def parse_options(name: str, signature: Mapping[str, Option], given: Mapping[str
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return the end of an "unknown name" message: the closest match, if there is one, and all known names."""
+    """Return the end of an "unknown name" message: the closest match, if any, and all known names."""
     names = list(known)
     available = ", ".join(names) or "none"
     match = difflib.get_close_matches(name, names, n=1)

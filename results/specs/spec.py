@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 class SpecError(ValueError):
-    """Text that is not a valid spec."""
+    """Error for text that is not a valid spec."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str) -> Spec:
-        """Parse a spec that a user wrote. Raises `SpecError` if it is malformed or repeats an option.
+        """Parse a spec that a user wrote. Raises `SpecError` if the text is malformed or repeats an option.
 
         >>> Spec.parse("lstm:bias=False,forget_bias=1").options
         {'bias': 'False', 'forget_bias': '1'}
@@ -35,7 +35,7 @@ class Spec:
 
     @classmethod
     def parse_stored(cls, text: str) -> Spec:
-        """Parse a spec from a record. Never raises: an item without `=` becomes an option without a value."""
+        """Parse a spec from a record, without errors. An item without `=` becomes an option with an empty value."""
         name, _, rest = text.partition(":")
         pairs = [item.partition("=") for item in rest.split(",")] if rest else []
         return cls(name.strip(), {option.strip(): value.strip() for option, _, value in pairs})

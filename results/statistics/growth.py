@@ -4,16 +4,18 @@
     log cost(t) = α + β log2 t                                   (2)  growth per doubling: exp(β) - 1
     cost(t) = a + b · min(t, window) + c · max(t - window, 0)    (3)  as (1), with a free slope beyond the window
 
-Attention with a window reads more steps each time until the window is full, and a constant number from then on. So (2)
-is fitted beyond the window only, and (3) gives the rise of the cost until the window is full. The cost of reading is
-small relative to the fixed cost and rises mostly in the last doubling, so (2) below the window would call almost any
-cost flat.
+Attention with a window reads one more step at each position until the window is full. From then on, the number of steps
+is constant. So (2) is fitted beyond the window only, and (3) gives the rise of the cost until the window is full. The
+cost of reading is small relative to the fixed cost and rises mostly in the last doubling. Below the window, (2) would
+therefore call almost any cost flat.
 
-The cost at a position is the median over curves of the p50 of their blocks, where a curve is one process of one case.
+A curve is one process of one case. The cost of a curve at a position is the median of the p50 of its blocks. The cost
+of several curves at a position is the median of their costs.
+
 Intervals are percentile bootstraps. With six or more curves, whole curves are resampled, so that the interval includes
 the variation between processes. The percentiles are then expanded for the small number of curves (Hesterberg 2015,
-section 3.1). With fewer curves, blocks are resampled within each curve and position, which excludes that variation.
-With a single block per position nothing can be resampled, and the bounds are infinite.
+section 3.1). With fewer curves, blocks are resampled within each curve and position, so the interval excludes that
+variation. With a single block per position, nothing can be resampled and the bounds are infinite.
 """
 
 # Shape suffixes: R resamples, C curves, W curves of medium cost, K blocks, P positions, E ends of a linear piece
@@ -40,15 +42,15 @@ RESAMPLES = 10_000
 CHUNK_CURVES = 500_000
 """Number of curves that are resampled together, so that the data stay in the processor's cache."""
 MEDIUM_RANGE = 3.0
-"""Curves of medium cost on either side of the median curve, in units of √C. The median of C resampled curves lies
-outside with a probability below 1e-7 (Hoeffding 1963), since the number of resampled curves from one half is
-binomial."""
+"""Number of curves of medium cost on either side of the median curve, in units of √C. The median of C resampled curves
+is outside this range with a probability below 1e-7 (Hoeffding 1963), since the number of resampled curves from one half
+is binomial."""
 MIN_CURVES = 6
 """With fewer curves, a percentile bootstrap covers less than its nominal level: about 75% instead of 95% with three."""
 FLAT_GROWTH = 0.02
 """Growth per doubling of the position below which a cost counts as flat."""
 MAX_UNCERTAIN_GROWTH = 0.10
-"""An interval that contains both zero and this growth is undecided."""
+"""A cost that is not growing is flat if its interval ends below this growth per doubling, and undecided otherwise."""
 
 Verdict = Literal["flat", "growing", "saturating", "undecided"]
 
@@ -62,13 +64,13 @@ class StreamCosts:
     cost_RP: Floats | None
     """Resampled costs; None if nothing can be resampled."""
     unit: Literal["curves", "blocks"]
-    """What is resampled."""
+    """Unit of resampling: whole curves, or the blocks within each curve."""
     curves: int
     """Number of curves."""
 
     @property
     def tail(self) -> float:
-        """The share of resamples beyond each bound."""
+        """The share of resamples beyond each bound of an interval."""
         from scipy import stats
 
         half = (1 - LEVEL) / 2
@@ -80,7 +82,7 @@ class StreamCosts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostLine:
-    """The line of equation (1)."""
+    """The cost line of equation (1), with intervals."""
 
     start_seconds: Interval
     """Fixed cost a."""
@@ -96,12 +98,12 @@ class Growth:
 
     per_doubling: Interval
     first: int
-    """First position of the fit. It is at or beyond the window if there are at least two such positions."""
+    """First position of the fit. The fit starts at or beyond the window if there are at least two such positions."""
     last: int
     """Last position of the fit."""
     rise: Interval | None
-    """Relative rise of the cost from the first position to the window, by (3). None if there is no window, or fewer
-    than two positions on either side of it."""
+    """Relative rise of the cost from the first position to the window, by (3). None if there is no window, or if
+    there are fewer than two positions up to the window or from the window on."""
     verdict: Verdict
 
 
@@ -112,8 +114,8 @@ class Crossover:
     dearer_first: bool
     """Whether the first architecture costs more at the first position."""
     position: Interval | None
-    """None if the lines do not cross between the first and the last measured position. A bound is infinite if it lies
-    outside that range."""
+    """Position of the crossing, in steps. None if the lines do not cross between the first and last shared position. A
+    bound outside that range is infinite."""
 
 
 def curves_of(records: Iterable[Record]) -> list[Curve]:
@@ -153,7 +155,7 @@ def costs_of(curves: Sequence[Curve], *, resamples: int = RESAMPLES, seed: int =
 
 
 def cost_line(costs: StreamCosts, window: int | None = None) -> CostLine:
-    """Fit the line of equation (1)."""
+    """Fit the line of equation (1). `window` is the attention window in steps; None without a window."""
     start, slope = _fit(costs, window)
     fitted_P = start[0] + slope[0] * _steps_read(costs.positions_P, window)
     return CostLine(
@@ -166,9 +168,11 @@ def cost_line(costs: StreamCosts, window: int | None = None) -> CostLine:
 def growth(costs: StreamCosts, window: int | None = None) -> Growth:
     """Judge whether the cost grows with the position.
 
-    The cost is `growing` if the interval lies above 0 and the growth is at least 2% per doubling. Otherwise it is
-    `flat` if the interval lies below 10%, and `undecided` if not. With a window, the cost is `saturating` if it is flat
-    beyond the window and rises by at least 2% before it.
+    The cost is `growing` if the interval lies above 0 and the growth is at least 2% per doubling. Otherwise the cost is
+    `flat` if the interval ends below 10%, and `undecided` if not. With a window, the cost is `saturating` if it is flat
+    beyond the window and rises significantly by at least 2% before the window is full.
+
+    `window` is the attention window in steps; None without a window.
     """
     limit = math.inf if window is None else window
     before_P, after_P = costs.positions_P <= limit, costs.positions_P >= limit
@@ -186,7 +190,9 @@ def growth(costs: StreamCosts, window: int | None = None) -> Growth:
 def crossover(
     first: StreamCosts, second: StreamCosts, windows: tuple[int | None, int | None] = (None, None)
 ) -> Crossover:
-    """Return where the lines of equation (1) of two architectures cross, within the positions that both have.
+    """Return the position at which the lines of equation (1) of two architectures cross.
+
+    The position must lie between the first and the last position that both architectures share.
 
     Args:
         first: Costs of the first architecture.
@@ -215,8 +221,8 @@ def crossover(
 def _first_crossing(excess_RE: Floats, ends_E: Floats, dearer_first: bool) -> Floats:
     """Return the first position per resample at which the excess changes its sign.
 
-    It is minus infinity if the sign differs from that of the estimate at the first position, and infinity if it never
-    changes.
+    The result is infinity if the sign never changes. The result is minus infinity if a resample already differs in sign
+    from the estimate at the first position.
 
     Args:
         excess_RE: Cost of the first architecture minus that of the second, with the estimate in row 0.
@@ -259,7 +265,7 @@ def _rise(costs: StreamCosts, window: int) -> Interval:
 
 
 def _growth(costs: StreamCosts, fitted_P: NDArray[np.bool_]) -> Interval:
-    """Return the growth per doubling by equation (2), fitted to some of the positions."""
+    """Return the growth per doubling by equation (2), fitted to the positions that `fitted_P` selects."""
     rows = _rows(costs)
     doublings = np.log2(costs.positions_P[fitted_P])
     centred = doublings - doublings.mean()
@@ -268,7 +274,7 @@ def _growth(costs: StreamCosts, fitted_P: NDArray[np.bool_]) -> Interval:
 
 
 def _rows(costs: StreamCosts) -> Floats:
-    """Return the estimate, then every resample, (1 + R, P)."""
+    """Return the costs of the estimate, followed by those of every resample, (1 + R, P)."""
     return costs.cost_P[None] if costs.cost_RP is None else np.vstack([costs.cost_P, costs.cost_RP])
 
 
@@ -280,12 +286,19 @@ def _verdict(growth: Interval) -> Verdict:
 
 
 def _steps_read(positions: Floats, window: int | None) -> Floats:
-    """Return how many steps attention reads at each position."""
+    """Return the number of steps that attention reads at each position."""
     return positions if window is None else np.minimum(positions, window)
 
 
 def _resampled_blocks(curves: Sequence[Curve], position: int, resamples: int, generator: np.random.Generator) -> Floats:
-    """Return resampled costs at a position, (R,), with blocks resampled within every curve."""
+    """Return resampled costs at a position, (R,), with blocks resampled within every curve.
+
+    Args:
+        curves: Curves that all have the position.
+        position: Position in the stream, in steps.
+        resamples: Number of resamples R.
+        generator: Source of randomness.
+    """
     medians = []
     for curve in curves:
         blocks_K = np.array(curve[position])
@@ -297,8 +310,8 @@ def _resampled_blocks(curves: Sequence[Curve], position: int, resamples: int, ge
 def _resampled_medians(medians_CP: Floats, resamples: int, generator: np.random.Generator) -> Floats:
     """Return medians over C curves that are drawn with replacement, (R, P).
 
-    The median follows from how often each curve was drawn, with the curves in order of their cost. So only the curves
-    are sorted, and not every resample. If there are many curves, only those of medium cost are counted one by one.
+    The curves are sorted by cost once. The median of a resample then follows from the number of times that each curve
+    was drawn, without sorting the resample. If there are many curves, only those of medium cost are counted one by one.
     """
     C = len(medians_CP)
     order_CP = np.argsort(medians_CP, axis=0)
@@ -318,12 +331,12 @@ def _resampled_medians(medians_CP: Floats, resamples: int, generator: np.random.
 def _medians_from_counts(
     medians_CP: Floats, order_CP: NDArray[np.intp], counts_CR: NDArray[np.float32], reach: int
 ) -> Floats | None:
-    """Return the medians of resampled curves, (R, P), or None if one is farther than `reach` from the median curve.
+    """Return the medians of resampled curves, (R, P), or None if any is farther than `reach` from the median curve.
 
     Args:
         medians_CP: Cost of each curve.
         order_CP: Curves in ascending order of their cost, per position.
-        counts_CR: How often each resample contains each curve.
+        counts_CR: Number of times that each resample contains each curve.
         reach: Number of curves on either side of the median curve that are counted one by one.
     """
     C, P = medians_CP.shape

@@ -23,8 +23,8 @@ class Interval(NamedTuple):
 def interval_of_mean(samples: Sequence[float], *, level: float = LEVEL) -> Interval:
     """Return Student's t interval of a mean. The bounds are infinite for a single sample.
 
-    It is used for scores over seeds. With the three to ten seeds of a run, the percentile bootstrap of the mean covers
-    far less than its nominal level. Raises `ValueError` for no samples.
+    This interval is used for scores over seeds. With the three to ten seeds of a run, the percentile bootstrap of the
+    mean covers far less than its nominal level. Raises `ValueError` for no samples.
     """
     if not samples:
         raise ValueError("an interval needs at least one sample")
@@ -39,8 +39,8 @@ def interval_of_mean(samples: Sequence[float], *, level: float = LEVEL) -> Inter
 def interval_of_one(sample: float, others: Sequence[Sequence[float]], *, level: float = LEVEL) -> Interval:
     """Return an interval of the mean behind a single sample, with the spread taken from other groups.
 
-    It is Student's t interval with the largest standard deviation among the largest groups, and their degrees of
-    freedom. The bounds are infinite if no group has two samples.
+    This is Student's t interval, with the largest standard deviation among the groups that have the most samples. The
+    degrees of freedom are those of one such group. The bounds are infinite if no group has two samples.
 
     Args:
         sample: The only sample of its group.

@@ -12,20 +12,20 @@ from statistics import median
 from results.schema.record import Block, Record
 
 SLOW_CALIBRATION = 1.25
-"""Maximum calibration time, relative to the run's median. It varies by a few per cent on a quiet machine. At 25% more,
-other work used the core or its memory, or the clock rate fell."""
+"""Maximum calibration time, relative to the run's median. On a quiet machine, calibration times vary by a few per cent.
+A calibration that takes 25% longer shows that other work used the core or its memory, or that the clock rate fell."""
 BUSY_LOAD = 0.10
 """Maximum share of the machine's cores in use by other work. An idle system and the run's own display stay below 3%.
-One process on one of eight cores is 12%, and it reduces cache, bandwidth and clock rate of the other cores too."""
+One process on one of eight cores is 12%, and also reduces the cache, bandwidth and clock rate of the other cores."""
 MAX_STEAL_SHARE = 0.05
 """Maximum share of the block's time in which the hypervisor ran other virtual machines."""
 MAX_WAITING_SHARE = 0.05
-"""Maximum share of the block's time in which the thread waited. At 5%, a timing is 5% too long, which is half of the
-smallest effect that a comparison reports."""
+"""Maximum share of the block's time in which the thread waited. At 5%, a timing is 5% too long. That is half of the
+smallest effect that a comparison reports by default."""
 
 
 def disturbed(block: Block, median_calibration: float) -> str | None:
-    """Return the reason why a block is disturbed, or None. Values that the system does not report are ignored."""
+    """Return why a block is disturbed, or None if it is not. Values that the system does not report are ignored."""
     if block.calibration_seconds > SLOW_CALIBRATION * median_calibration:
         return f"calibration took {block.calibration_seconds / median_calibration:.2f} times its median"
     if block.steal_share is not None and block.steal_share > MAX_STEAL_SHARE:

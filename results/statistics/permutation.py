@@ -9,14 +9,14 @@ values are worse.
     p_c = share of labellings of the units whose T_c is at least as large   (4)
     p'_(c) = max over j ≤ c of the share whose max over (j), (j+1), … of T is at least T_(j)        (5)
 
-(5) is the step-down procedure of Westfall & Young (1993), ordered by T. It is Holm's procedure with the joint
-distribution of all comparisons in place of the sum of their levels. Its smallest p-value is that of a single
-comparison, for any number of comparisons. With six units per side that is 1/924, while Holm's smallest p-value of 168
-comparisons would be 0.18. Every labelling is applied to all comparisons together, so their dependence needs no model.
+(5) is the step-down procedure of Westfall & Young (1993), ordered by T. Holm's procedure sums the levels of the
+comparisons instead of using their joint distribution. The smallest p-value of (5) is that of a single comparison, for
+any number of comparisons. With six units per side, it is 1/924. Holm's smallest p-value of 168 comparisons would be
+0.18. Every labelling is applied to all comparisons together, so their dependence needs no model.
 
-The floor is a lower bound of the spread. It prevents a few units that agree by chance from looking like a quiet
-machine. It also gives T of quiet comparisons light tails; without it, 168 of them together would hide a real change in
-one.
+The floor is a lower bound of the spread. Without the floor, a few units that agree by chance would look like a quiet
+machine. The floor also gives T of quiet comparisons light tails. Otherwise, 168 quiet comparisons would hide a real
+change in one of them.
 """
 
 # Shape suffixes: U units of both sides, C comparisons, L labellings of the units, O orders of the units,
@@ -36,13 +36,13 @@ from results.statistics.intervals import LEVEL
 Floats = NDArray[np.float64]
 
 MAX_LABELLINGS = 4000
-"""Maximum number of labellings: all of them up to this number (7 against 7 has 3,432), else a random sample."""
+"""Maximum number of labellings. Up to this number, all are used (7 against 7 have 3,432), else a random sample."""
 CHUNK = 1 << 11
-"""Number of comparisons that are permuted together; it bounds the memory."""
+"""Number of comparisons that are permuted together, which limits the memory use."""
 TIE = 1e-9
 """Relative tolerance for equal statistics, so that rounding decides no verdict."""
 ORDERS = 2000
-"""Random orders in the test of order."""
+"""Number of random orders in the test of order."""
 
 
 class PValues(NamedTuple):
@@ -160,7 +160,10 @@ def shift(values_UC: Floats, base: int, level: float = LEVEL) -> Bounds:
 
 
 def difference(values_UC: Floats, base: int, level: float = LEVEL) -> Bounds:
-    """Return the difference of the means with Welch's interval, for scores, where every failed seed must count."""
+    """Return the difference of the means with Welch's interval.
+
+    Scores use the means, since every failed seed must count.
+    """
     from scipy import stats
 
     new = len(values_UC) - base
@@ -183,9 +186,9 @@ def spread(values_UC: Floats, base: int) -> Floats:
 
 
 def drift(values_UC: Floats, base: int) -> float:
-    """Return the difference between the sides that a linear drift within them would cause (median of comparisons).
+    """Return the difference between the sides that a linear drift within the sides would cause.
 
-    The units are assumed to follow one another in time, those of the base first.
+    The result is the median over comparisons. The units must be in the order of their measurement, base first.
     """
     sides = (values_UC[:base], values_UC[base:])
     products_C, squares = np.zeros(values_UC.shape[1]), 0.0
@@ -197,11 +200,12 @@ def drift(values_UC: Floats, base: int) -> float:
 
 
 def order_p_value(values_UC: Floats, base: int, seed: int = 0) -> float:
-    """Return the p-value of the hypothesis that the order of the units does not matter, over all comparisons together.
+    """Return the p-value of the hypothesis that the order of the units does not matter in any comparison.
 
-    There are two statistics of the residuals e, each computed from the products e eᵀ summed over comparisons: the lag-1
-    autocorrelation within the sides, and the square of a slope that both sides share. The result is twice the smaller
-    p-value (Bonferroni). All comparisons are reordered together, since changes of the machine affect all of them.
+    With the residuals e, two statistics are computed from e eᵀ, summed over comparisons. The first is the lag-1
+    autocorrelation within the sides. The second is the square of a slope that both sides share. The result is twice
+    the smaller p-value (Bonferroni). All comparisons are reordered together, since changes of the machine affect all
+    of them.
     """
     sides = [values_UC[:base], values_UC[base:]]
     residuals_UC = np.concatenate([side - side.mean(axis=0) for side in sides])
@@ -239,14 +243,14 @@ def _rank(base: int, new: int, level: float) -> int:
 
 
 def _statistic(labels_LU: Floats, values_UC: Floats, base: int, floor_C: Floats) -> Floats:
-    """Return (3) per labelling and comparison."""
+    """Return (3) per labelling and comparison. See `p_values` for the arguments."""
     difference_LC, spread_LC = _parts(labels_LU, values_UC, base, floor_C)
     scale = math.sqrt(1 / base + 1 / (len(values_UC) - base))
     return np.divide(difference_LC, spread_LC * scale, out=difference_LC)
 
 
 def _parts(labels_LU: Floats, values_UC: Floats, base: int, floor_C: Floats) -> tuple[Floats, Floats]:
-    """Return d of (1), and s of (2) with its lower bound, per labelling and comparison."""
+    """Return d of (1), and max(s, floor) of (3), per labelling and comparison. See `p_values` for the arguments."""
     units = len(values_UC)
     new = units - base
     centred_UC = values_UC - values_UC.mean(axis=0)

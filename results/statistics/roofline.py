@@ -1,11 +1,12 @@
-"""The roofline model: how close a timing is to the limits of the machine (Williams, Waterman & Patterson 2009).
+"""The roofline model: the share of the machine's limits that a timing reaches (Williams, Waterman & Patterson 2009).
 
     attainable = min(peak, flops / bytes · bandwidth)         (1)  FLOP/s
     share = (flops / seconds) / attainable                    (2)
 
-A pass over a whole sequence reuses its weights at every step, so its only limit is the peak. The peak is that of the
-fastest matrix product with the shapes of the case, for one step of the batch or all steps together. The bandwidth is
-measured by reading as much memory as a step moves. Both limits are measured, so noise may raise a share above 1.
+A pass over a whole sequence reuses its weights at every step, so its only limit is the peak. The peak is the rate of
+the fastest matrix product with the shapes of the case, for one step of the batch or for all steps together. The
+bandwidth is measured by reading as much memory as a step moves. Both limits are measured, so noise may raise a share
+above 1.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from statistics import median
 from results.schema.record import Measurement, Record
 
 FLOPS_OF = {"forward_seconds": "forward_flops", "train_step_seconds": "train_step_flops", "step_seconds": "step_flops"}
-"""Metric with the analytic FLOP count of each timing."""
+"""Metric with the analytic FLOP count of each timing metric."""
 ANALYTIC = {*FLOPS_OF.values(), "step_bytes"}
 """Metrics with values from formulas instead of measurements."""
 
@@ -72,5 +73,5 @@ class Limits:
 
 
 def _best(rates: Sequence[Measurement], at: dict[str, int]) -> float | None:
-    """Return the highest rate that was measured at a location, or None."""
+    """Return the highest rate that was measured at a location, or None if there is none."""
     return max((max(rate.samples) for rate in rates if at.items() <= rate.at.items()), default=None)

@@ -2,7 +2,7 @@
 
 A file may come from anywhere, so the cost of reading it is bounded before it is parsed. There are limits on its size
 and on the number of its values and strings. Valid files are far below these limits. Writing enforces the same limits,
-so nothing is stored that could not be read again.
+so every stored document can be read again.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from results.schema.run import RunFile
 MAX_DOCUMENT_BYTES = 16 << 20
 """Maximum size of a document."""
 MAX_VALUES = 500_000
-"""Maximum number of commas. A JSON value takes about 160 bytes of memory during validation."""
+"""Maximum number of values, counted as commas. A JSON value takes about 160 bytes of memory during validation."""
 MAX_QUOTES: dict[type[Strict], int] = {Record: 100_000, RunFile: 2_000_000}
-"""Maximum number of quotation marks, which is two per string. Each unknown field costs a kilobyte of error messages."""
+"""Maximum number of quotation marks, two per string. Each unknown field costs a kilobyte of error messages."""
 MAX_UNSCREENED_BYTES = 1 << 17
 """Larger documents are screened before validation, since each validation error may contain the whole document."""
 MAX_MEMBERS = 1000
@@ -37,13 +37,13 @@ MAX_MEMBERS = 1000
 MAX_ERRORS = 1000
 """Above this number, validation errors are only counted."""
 MAX_TEXT = 10_000
-"""Maximum length of a string; equals that of `Text` in the schema."""
+"""Maximum number of characters of a string, equal to that of `Text` in the schema."""
 MAX_UNCHECKED_BYTES = 1 << 20
 """A larger file with a wrong checksum is rejected without further diagnosis."""
 CHECKSUM = b',\n "checksum": "'
-"""The last field of every file is a digest of everything before it."""
+"""Start of the last field of every file, which is a digest of everything before it."""
 OLD_CHECKSUM = b',\n "seal": "'
-"""Name of that field in schema versions 1 and 2. Both names are accepted in every version."""
+"""Start of the checksum field in schema versions 1 and 2. Both names are accepted in every version."""
 _BEGINNING = f'{{\n "schema_version": {SCHEMA_VERSION},'.encode()
 _CHECKSUM_END = b'"\n}\n'
 CHECKSUM_MISMATCH = "corrupt: checksum mismatch"
@@ -148,7 +148,7 @@ def reading_many() -> Iterator[None]:
 
 
 def _limit_exceeded(text: bytes, kind: type[Strict]) -> str | None:
-    """Return which limit a document exceeds, or None."""
+    """Return the limit that a document exceeds, as text, or None if it exceeds none."""
     if len(text) > MAX_DOCUMENT_BYTES:
         return f"larger than {MAX_DOCUMENT_BYTES >> 20} MiB"
     if len(text) <= MAX_UNSCREENED_BYTES:
@@ -167,7 +167,7 @@ def _reject(reason: str | None) -> None:
 
 
 def _screening_error(text: bytes, kind: type[Strict]) -> str | None:
-    """Return an obvious error of a large document, or None. The check is cheaper than validation."""
+    """Return an obvious error of a large document, or None if there is none. The check is cheaper than validation."""
     from pydantic_core import from_json
 
     try:

@@ -1,7 +1,8 @@
 """Merge stores without changing or dropping a record.
 
-The result does not depend on the order of the sources, and merging again changes nothing. If two stores have different
-files under the same run and name, the file of the target store stays, and the other is stored beside it as a conflict.
+Without conflicts, the result does not depend on the order of the sources. Merging again changes nothing. If two stores
+have different files under the same run and name, the file of the target store stays. The other one is stored beside it
+as a conflict.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from results.store.verify import Flaw, Kind, damage_of_artifact
 
 @dataclass(slots=True)
 class MergeResult:
-    """The files that a merge copied, and the files that it could not."""
+    """The files that a merge copied, and the files that it could not copy."""
 
     copied: list[Path] = field(default_factory=list)
     same: int = 0
@@ -137,7 +138,7 @@ def _is_damaged(path: Path) -> bool:
 
 
 def _put(target: Run, relative: str, content: bytes, result: MergeResult) -> None:
-    """Write a file unless it exists. If it exists with different content, store the new content beside it."""
+    """Write a file unless it exists. If the existing file has different content, store the new content beside it."""
     path = target.folder / relative
     _check_inside(path, target.folder)
     if not path.exists():
@@ -164,7 +165,7 @@ def _check_inside(path: Path, folder: Path) -> None:
 
 @contextmanager
 def _locked(run: Run) -> Iterator[None]:
-    """Hold the lock of a run, so that no other process writes to it. Raises `StoreError` if it is in use."""
+    """Hold the lock of a run, so that no other process writes to it. Raises `StoreError` if the run is in use."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(run.folder / ".lock", timeout=0)

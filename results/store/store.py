@@ -55,7 +55,7 @@ class Run:
         return self.folder.name
 
     def file(self) -> RunFile:
-        """Read `run.json`. Raises `StoreError` if it is missing or damaged."""
+        """Read `run.json`. Raises `StoreError` if the file is missing or damaged."""
         path = self.folder / "run.json"
         try:
             return read_document(path, RunFile)
@@ -63,11 +63,11 @@ class Run:
             raise StoreError(f"{path}: {error}; see `carousel list runs` for other runs") from None
 
     def write_file(self, file: RunFile) -> None:
-        """Write `run.json`. Raises `StoreError`."""
+        """Write `run.json`. Raises `StoreError` if the file cannot be written."""
         write_document(self.folder / "run.json", file)
 
     def write(self, record: Record) -> None:
-        """Write a record and replace an earlier one of the same case. Raises `StoreError`."""
+        """Write a record and replace an earlier one of the same case. Raises `StoreError` if that fails."""
         write_document(self.record_path(record.key), record)
 
     def record_path(self, key: str) -> Path:
@@ -75,7 +75,7 @@ class Run:
         return self.folder / "records" / f"{key}.json"
 
     def artifacts(self, key: str) -> Path:
-        """Return the folder of a case's artifacts, and create it if needed. Raises `StoreError`."""
+        """Return the folder of a case's artifacts, and create it if needed. Raises `StoreError` if that fails."""
         folder = self.folder / "artifacts" / key
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -84,13 +84,16 @@ class Run:
         return folder
 
     def write_artifact(self, key: str, name: str, content: bytes) -> str:
-        """Write an artifact of a case and return its path relative to the run's folder. Raises `StoreError`."""
+        """Write an artifact of a case and return its path relative to the run's folder.
+
+        Raises `StoreError` if the file cannot be written.
+        """
         path = self.folder / "artifacts" / key / name
         write_atomically(path, content)
         return path.relative_to(self.folder).as_posix()
 
     def with_artifacts(self, record: Record, artifacts: Mapping[str, bytes]) -> Record:
-        """Write safetensors files by name, and return the record with their paths and digests."""
+        """Write the artifacts as safetensors files, and return the record with their paths and digests."""
         paths = {
             name: self.write_artifact(record.key, f"{name}.safetensors", content) for name, content in artifacts.items()
         }
@@ -138,7 +141,7 @@ class Store:
         return sorted((Run(path.parent) for path in self.folder.glob("*/run.json")), key=lambda run: run.id)
 
     def create(self, file: RunFile) -> Run:
-        """Create the folder of a new run with its `run.json`. Raises `StoreError` if it cannot be written."""
+        """Create the folder of a new run with its `run.json`. Raises `StoreError` if this fails."""
         run = Run(self.folder / file.id)
         try:
             (run.folder / "records").mkdir(parents=True)
@@ -150,7 +153,7 @@ class Store:
         return run
 
     def find(self, name: str) -> Run:
-        """Return a run by id, unique prefix, `latest` or path. Raises `StoreError` if there is none."""
+        """Return a run by id, unique prefix, `latest` or path. Raises `StoreError` unless exactly one matches."""
         if os.path.isfile(Path(name) / "run.json"):  # noqa: PTH113  (Path.is_file fails for very long names)
             return Run(Path(name))
         runs = self.runs()
@@ -163,7 +166,8 @@ class Store:
             return matching[0]
         if matching:
             raise StoreError(f"{name!r} is ambiguous: it matches {', '.join(run.id for run in matching)}")
-        raise StoreError(f"no run {name!r} in {self.folder}; the latest run is {runs[-1].id}")
+        hint = f"the latest run is {runs[-1].id}, and `carousel list runs` lists all"
+        raise StoreError(f"no run {name!r} in {self.folder}; {hint}")
 
 
 def artifact_digest(content: bytes) -> str:

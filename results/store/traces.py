@@ -22,7 +22,7 @@ _INPUTS, _GATE, _ATTENTION = "inputs", "gate.", "attention."
 class Traces:
     """Inputs, gate activations and attention weights of a few sequences.
 
-    `inputs_STD`  model inputs; tokens are stored as one channel of integers.
+    `inputs_STD`  model inputs. Tokens are stored in one channel, as their indices.
     `gates`       gate activations by gate name, (S, T, U), of the first U units of the first layer.
     `attention`   attention weights by layer, (S, N, T, T), with the attended step on the last axis.
     """
@@ -46,7 +46,7 @@ def save_traces(traces: Traces) -> bytes:
 
 
 def load_traces(run: Run, record: Record) -> Traces | None:
-    """Return the traces of a record, or None if it has none. Raises `StoreError` if the file cannot be read."""
+    """Return the traces of a record, or None if there are none. Raises `StoreError` if the file is invalid."""
     import safetensors
     import safetensors.numpy
 
@@ -73,7 +73,7 @@ def load_traces(run: Run, record: Record) -> Traces | None:
 
 
 def _check_shapes(traces: Traces, path: str) -> None:
-    """Raise `StoreError` if a trace does not cover the sequences and steps of the inputs."""
+    """Raise `StoreError` unless every trace covers all sequences and steps of the inputs."""
     if traces.inputs_STD.ndim == 3:
         S, T, _ = traces.inputs_STD.shape
         fits = all(gate.ndim == 3 and gate.shape[:2] == (S, T) for gate in traces.gates.values())

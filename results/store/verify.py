@@ -39,7 +39,7 @@ class Flaw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """The number of verified files, and all flaws."""
+    """The numbers of verified runs, records and artifacts, with all flaws."""
 
     runs: int
     records: int
@@ -155,7 +155,10 @@ def _is_alive(process: int) -> bool:
 
 
 def clean(flaws: tuple[Flaw, ...]) -> list[Path]:
-    """Remove the files that stopped processes left over, and return their paths. Raises `StoreError`."""
+    """Remove the files that stopped processes left over, and return their paths.
+
+    Raises `StoreError` if a file cannot be removed.
+    """
     removed = [flaw.path for flaw in flaws if flaw.kind == "left over"]
     for path in removed:
         try:
@@ -166,7 +169,7 @@ def clean(flaws: tuple[Flaw, ...]) -> list[Path]:
 
 
 def damage_of_artifact(run: Run, record: Record, name: str) -> str | None:
-    """Return why an artifact does not match its record, or None if it does."""
+    """Return why an artifact does not match its record, or None if it matches."""
     relative, expected = record.artifacts[name], record.artifact_digests.get(name)
     path = run.folder / relative
     if not relative.startswith(f"artifacts/{record.key}/"):

@@ -9,7 +9,7 @@ from torch import Tensor
 from tasks.core.task import Batch, Reals, Task, Tokens, generator
 
 LINE_WIDTH = 100
-"""Characters per line before the table wraps."""
+"""Maximum number of characters per line of a table."""
 NOT_SCORED = "·"
 """The entry of the answer row at steps that are not scored."""
 

@@ -35,7 +35,7 @@ BAND = 2048
 class Level:
     """The operators at one depth of all trees, and their arguments.
 
-    Arguments are in the order of their operators. Those that are operators make up the next level.
+    Arguments are in the order of their operators. The arguments that are operators make up the next level.
     """
 
     tree_O: Ints
@@ -46,7 +46,7 @@ class Level:
     """Whether each argument is an operator."""
 
     def select(self, is_selected: Bools, number: Ints) -> Level:
-        """Return the level of the selected trees only, renumbered: tree i becomes `number[i]`."""
+        """Return the part of the level that belongs to the selected trees. Tree i gets the number `number[i]`."""
         keep_O = is_selected[self.tree_O]
         keep_C = np.repeat(keep_O, self.count_O)
         return Level(number[self.tree_O[keep_O]], self.count_O[keep_O], self.nests_C[keep_C])
@@ -87,7 +87,8 @@ def _grow(
 ) -> tuple[list[Level], Ints]:
     """Sample the shapes of `trees` trees; return their levels and token counts (trees,).
 
-    A tree with more than `max_tokens` tokens stops growing, since it will be rejected.
+    `depth` and `arguments` are the limits of `sample_expressions`. A tree with more than `max_tokens` tokens stops
+    growing, since it will be rejected.
     """
     levels, tree_O = [], np.arange(trees)
     tokens = np.full(trees, 2)
@@ -131,7 +132,10 @@ def _fill(random: np.random.Generator, levels: list[Level]) -> tuple[list[Symbol
 
 
 def _apply(operator_O: Ints, value_C: Ints, first_O: Ints, count_O: Ints) -> Ints:
-    """Return the value of each operator. One sort of (operator, value) pairs, as numbers, sorts all siblings."""
+    """Return the value of each operator, (O,). `first_O` is the position of its first argument in `value_C`.
+
+    One sort of (operator, value) pairs, encoded as numbers, sorts the arguments of every operator.
+    """
     owner_C = np.repeat(np.arange(len(count_O)) * VALUES, count_O)
     sorted_C = np.sort(owner_C + value_C) - owner_C
     median_O = (sorted_C[first_O + (count_O - 1) // 2] + sorted_C[first_O + count_O // 2]) // 2
@@ -174,7 +178,7 @@ def _table_size(max_tokens: int) -> int:
 
 @lru_cache
 def _expression_distribution(depth: int, arguments: int, largest: int) -> Floats:
-    """Return the joint distribution (V, N) of the value and the number of tokens, up to `largest`, of an expression."""
+    """Return the joint distribution (V, N) of an expression's value and number of tokens, up to `largest` tokens."""
     digit_VN = np.zeros((VALUES, largest + 1))
     digit_VN[:, 1] = 1 / VALUES
     argument_VN = digit_VN
@@ -188,7 +192,7 @@ def _operator_distribution(argument_VN: Floats, arguments: int) -> Floats:
     """Return the distribution (V, N) of an operator whose arguments have the distribution `argument_VN`.
 
     Equations (1) to (4) of `listops` are applied at every frequency of the sizes. Sizes beyond the table alias
-    into it, so each token damps its size by a factor.
+    into it, so the distribution is damped by a factor per token.
     """
     largest = argument_VN.shape[1] - 1
     points = OVERSAMPLING * (largest + 1)
@@ -204,7 +208,7 @@ def _operator_distribution(argument_VN: Floats, arguments: int) -> Floats:
 
 
 def _generating_function(p_VF: Complexes, arguments: int) -> Complexes:
-    """Return the generating functions (V, F) of a random operator with 2 to `arguments` arguments distributed as p."""
+    """Return the generating functions (V, F) of a random operator with 2 to `arguments` arguments of distribution p."""
     at_most, at_least = (_powers(x, arguments) for x in (np.cumsum(p_VF, 0), np.cumsum(p_VF[::-1], 0)[::-1]))
     above = _powers(at_most[1][-1] - at_most[1], arguments)
     modulo = _powers(np.fft.fft(p_VF, axis=0), arguments)
@@ -227,9 +231,9 @@ def _powers(x_VF: Complexes, highest: int) -> list[Complexes]:
 
 
 def _median_correction(lower_half_VF: Complexes, upper_half_VF: Complexes) -> Complexes:
-    """Return the probability (V, F) to move from the lower of the two middle arguments to their rounded mean.
+    """Return the change (V, F) of the median's distribution from the lower middle argument to the rounded mean.
 
-    Half of the arguments are at most the lower one, the other half at least the upper one.
+    Half of the arguments are at most the lower middle argument. The other half are at least the upper one.
 
     Args:
         lower_half_VF: Generating functions of half of the arguments being at most v.

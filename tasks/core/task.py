@@ -28,14 +28,14 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """One of `size` symbols per step."""
+    """A kind of input or answer: one of `size` symbols per step."""
 
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reals:
-    """`size` real numbers per step."""
+    """A kind of input or answer: `size` real numbers per step."""
 
     size: int
 
@@ -72,11 +72,11 @@ class Task(ABC):
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(allow_inf_nan=False)
 
     version: ClassVar[int] = 1
-    """Raised whenever the same parameters and seed would sample different data."""
+    """The version of the sampled data. It is raised whenever the same parameters and seed give different data."""
     source: ClassVar[str]
     """The publications or data that the task is based on."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Published protocols: the parameters that each one sets, by its name."""
+    """Published protocols by name, each with the parameters that it sets."""
 
     def __str__(self) -> str:
         """Return the spec that builds this task, without parameters at their defaults."""
@@ -122,7 +122,7 @@ class Task(ABC):
 
     @abstractmethod
     def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
-        """Sample a batch without checking the arguments; `sample` calls this.
+        """Sample a batch without checking the arguments. `sample` calls this method.
 
         Args:
             generator: The only source of randomness.
@@ -133,7 +133,7 @@ class Task(ABC):
 
     @abstractmethod
     def chance(self, length: int) -> float:
-        """Return the chance level: the best score without reading the input, though the step may be known."""
+        """Return the chance level: the best score of answers that depend on the step number but not on the input."""
 
     @abstractmethod
     def solve(self, batch: Batch) -> Tensor:
@@ -146,7 +146,7 @@ class Task(ABC):
     def memoryless_score(self, length: int) -> float | None:
         """Return the memoryless baseline, or None if it does not exceed chance.
 
-        It is the best score that can be reached from the input at the present step and the step number.
+        This baseline is the best score of answers that depend only on the present input and the step number.
         """
         return None
 
@@ -158,7 +158,7 @@ class Task(ABC):
         """Sample a batch of sequences.
 
         Args:
-            generator: The only source of randomness. It keeps the splits of generated data apart.
+            generator: The only source of randomness. Splits of generated data need different generators.
             batch: Number of sequences, at least 1.
             length: Steps per sequence.
             split: The part to sample from, for tasks that read a data set. The three parts are disjoint.
@@ -206,7 +206,7 @@ class Task(ABC):
         return measure(scored, targets)
 
     def metrics(self, outputs: Tensor, batch: Batch) -> dict[str, float]:
-        """Return the metrics recorded with the score, by name: the loss first, then those the task adds."""
+        """Return the metrics recorded with the score, by name: the loss first, then the task's own metrics."""
         name = "cross_entropy" if isinstance(self.targets, Tokens) else "mse"
         return {name: self.loss(outputs, batch).item()}
 
@@ -219,6 +219,6 @@ def last_step_mask(batch: int, length: int) -> Tensor:
 
 
 def generator(seed: int, split: Split) -> torch.Generator:
-    """Return the generator of one split of one seed; its stream differs from that of every other pair."""
+    """Return the random generator for a seed and a split. Each pair of seed and split has its own stream."""
     digest = hashlib.sha256(f"carousel {split} {seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

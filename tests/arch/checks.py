@@ -1,4 +1,4 @@
-"""All tests of an architecture: the contract checks at each level, and the oracles that apply to it."""
+"""All tests of an architecture: contract checks at each level, and applicable oracles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ORACLES = oracles.ORACLES | softmax.ORACLES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One contract check or oracle for one spec. `run` raises if it fails."""
+    """One contract check or oracle for one spec. `run` raises an error if the check fails."""
 
     function: Callable[..., None]
     """The contract check or oracle."""

@@ -22,8 +22,8 @@ SPECS = [
 RELATIVE_TOLERANCE = 1e-5
 """Tolerance relative to the largest absolute value of a tensor.
 
-The implementations sum in different orders, which differs by about √(terms) roundings of 6e-8. The longest sums here
-have a few thousand terms. A wrong factor or a missing term causes an error of at least 1e-2.
+The implementations sum in different orders, so results differ by about √(terms) roundings of 6e-8. The longest sums
+here have a few thousand terms. A wrong factor or a missing term causes an error of at least 1e-2.
 """
 
 

@@ -1,7 +1,7 @@
 """Oracles for the recurrent architectures and the model around them: independent computations of the same result.
 
-An oracle raises if the results differ. The oracle is `torch.nn` if it has a counterpart. For the reset-before variant
-of the GRU, which it lacks, the equations are evaluated here with scalars.
+An oracle raises an error if the results differ. `torch.nn` is the oracle if it has the same layer. It lacks the
+reset-before variant of the GRU, so the oracle of that variant evaluates the equations with scalars.
 """
 
 # Shape suffixes: B batch, T time, D input width, H hidden width, L layers, P parts of a state
@@ -41,7 +41,7 @@ def close(actual: Any, expected: Any) -> None:
 
 
 def recurrent_layers_equal_torch(spec: str) -> None:
-    """Check that outputs, final state and all gradients equal those of `torch.nn`, from a non-zero state."""
+    """Check that outputs, final state and all gradients equal those of `torch.nn` for a random initial state."""
     name, options = name_and_options(spec)
     layers = list(model(spec, depth=DEPTH).layers)
     theirs, shared = _counterpart(name, options, layers)
@@ -199,7 +199,7 @@ ORACLES: dict[Callable[[str], None], Callable[[str, dict[str, Any]], bool]] = {
     initial_weights_match_the_option: lambda name, options: name in COUNTERPARTS,
     model_equals_its_parts: lambda name, options: True,
 }
-"""Each oracle, with a predicate on the name and options that it applies to."""
+"""Each oracle, with a function that tells whether it applies to an architecture's name and options."""
 
 
 def name_and_options(spec: str) -> tuple[str, dict[str, Any]]:
@@ -214,7 +214,7 @@ def reals(*shape: int, seed: int) -> Tensor:
 
 
 def gradients(results: Iterable[Tensor], inputs: list[Tensor]) -> list[Tensor]:
-    """Return the gradients of a loss that is non-linear and weights each result differently."""
+    """Return the gradients of a non-linear loss that weights each number of a result differently."""
     loss = torch.zeros((), dtype=torch.float64)
     for result in results:
         weights = torch.linspace(-1, 1, result.numel(), dtype=torch.float64).view_as(result)
@@ -225,7 +225,7 @@ def gradients(results: Iterable[Tensor], inputs: list[Tensor]) -> list[Tensor]:
 def _counterpart(
     name: str, options: dict[str, Any], layers: list[Any]
 ) -> tuple[Any, list[tuple[Tensor, Tensor, slice]]]:
-    """Return the module of `torch.nn` with the layers' weights, and triples (our weight, its weight, rows of it)."""
+    """Return the `torch.nn` module with the layers' weights, and triples (our weight, torch's weight, its rows)."""
     constant = 0.0 if options["bias"] else options.get("forget_bias", 0.0)
     extra = {"nonlinearity": options["nonlinearity"]} if name == "rnn" else {}
     theirs = COUNTERPARTS[name](

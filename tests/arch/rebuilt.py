@@ -17,7 +17,7 @@ SOURCE = Path(arch.__file__).parent
 
 @contextmanager
 def rebuilt(folder: Path, changes: Mapping[str, str]) -> Iterator[ModuleType]:
-    """Import a copy of the package with these files, `{"lstm.py": text}`, and restore the original on exit.
+    """Import a copy of the package with changed files, `{"lstm.py": text}`, and restore the original on exit.
 
     Kernels that are already imported are reused, because compiling them again takes long.
     """

@@ -1,7 +1,7 @@
 """Oracles for the Transformer: plain softmax attention, written from the papers one head at a time.
 
-It processes whole sequences with one score matrix per head, without a cache or fused attention. An oracle raises if
-outputs or gradients differ.
+`plain_softmax` processes whole sequences with one score matrix per head, without a cache or fused attention. An oracle
+raises an error if outputs or gradients differ.
 """
 
 # Shape suffixes: B batch, T time, S time that is read, D model width, K head width
@@ -47,7 +47,10 @@ def transformer_equals_plain_softmax(spec: str) -> None:
 
 
 def transformer_equals_torch_encoder(spec: str) -> None:
-    """Check against `nn.TransformerEncoderLayer` with pre-norm, GELU and a causal mask. It has no position encoding."""
+    """Check that outputs and gradients equal those of `nn.TransformerEncoderLayer`, which has no position encoding.
+
+    torch's layer is used with pre-norm, GELU and a causal mask.
+    """
     _, options = name_and_options(spec)
     x_BTD = reals(BATCH, STEPS, WIDTH, seed=3).requires_grad_()
     layers = model(spec, depth=DEPTH).layers
@@ -99,11 +102,11 @@ ORACLES: dict[Callable[[str], None], Callable[[str, dict[str, Any]], bool]] = {
         name == "transformer" and options["positions"] == "none" and options["window"] is None
     ),
 }
-"""Each oracle, with a predicate on the name and options that it applies to."""
+"""Each oracle, with a function that tells whether it applies to an architecture's name and options."""
 
 
 def plain_softmax(spec: str, layers: Any, x_BTD: Tensor) -> Tensor:
-    """Return the outputs of a stack of pre-norm blocks (Vaswani et al. 2017; Xiong et al. 2020)."""
+    """Return the outputs (B, T, D) of a stack of pre-norm blocks (Vaswani et al. 2017; Xiong et al. 2020)."""
     _, options = name_and_options(spec)
     heads, positions, steps = options["heads"], options["positions"], x_BTD.shape[1]
     ages_TS = torch.tensor([[t - s for s in range(steps)] for t in range(steps)], dtype=torch.float64)

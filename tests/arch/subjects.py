@@ -47,14 +47,14 @@ SPECS = (
     "transformer:positions=alibi,window=3",
     "transformer:positions=learned,max_length=16,window=1",
 )
-"""Variants that run other code paths than the defaults."""
+"""Specs that exercise other code paths than the defaults."""
 
 WIDTH = 8  # the smallest width for four heads with rotary positions
 BATCH = 2
 
 
 def every_spec() -> list[str]:
-    """Return all architectures by name, so that a new file is tested without a change here, and the variants."""
+    """Return the names of all architectures, and the variants. A new file is tested without a change here."""
     return [*arch.names(), *SPECS]
 
 

@@ -1,4 +1,4 @@
-"""Every architecture fulfils the contract: one test per check, spec and level. Also the size of states and caches."""
+"""The contract of every architecture, with one test per check, spec and level; and the sizes of states."""
 
 # Shape suffixes: B batch, T time, N heads, S slots, K head width
 

@@ -1,6 +1,6 @@
 """Tests of the tests: each planted fault must make a contract check or an oracle fail.
 
-A copy of the package with one fault is imported and passed to the same checks and oracles as the real one.
+A copy of the package with one fault is imported and passed to the checks and oracles of the real package.
 """
 
 from __future__ import annotations
@@ -57,5 +57,5 @@ def failed_checks(name: str, checks: set[Callable[..., None]]) -> Iterator[str]:
         if check.arch == name and check.function in checks:
             try:
                 check.run()
-            except (AssertionError, RuntimeError):  # the latter is what autograd and gradcheck raise
+            except (AssertionError, RuntimeError):  # autograd and gradcheck raise RuntimeError
                 yield check.name

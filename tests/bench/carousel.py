@@ -27,7 +27,7 @@ Carousel = Callable[..., Completed]
 
 @pytest.fixture
 def carousel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Carousel:
-    """Return a function that runs the command in an empty folder that contains `tiny.toml`."""
+    """Return a function that runs the command in a folder that contains only `tiny.toml`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CAROUSEL_STORE", raising=False)
     monkeypatch.setenv("COLUMNS", "200")

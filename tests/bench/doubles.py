@@ -27,7 +27,7 @@ class CountingClock:
 
 
 class SettableClock:
-    """A clock that shows `now`, which the test sets."""
+    """A clock whose time `now` is set by the test."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -37,14 +37,14 @@ class SettableClock:
 
 
 LOADED_BLOCK = Block(calibration_seconds=0.003, load=0.25, steal_share=0.0625, waiting_share=0.5, switches=3)
-"""The block that is recorded on a `loaded_machine`."""
+"""The block that a `loaded_machine` records."""
 
 
 def loaded_machine() -> Machine:
     """Return a machine with two cores on which one second passes between any two readings.
 
-    In that second this thread uses half a core, another thread of this process a quarter, other processes half a core,
-    and the hypervisor takes an eighth.
+    In each second, this thread uses half a core and another thread of this process a quarter of a core. Other processes
+    use half a core, and the hypervisor takes an eighth. Three context switches occur.
     """
     seconds = itertools.count()
 
@@ -78,9 +78,11 @@ class Scores(Task):
     source = "made for a test"
     scale: float = 1.0
     poison_after: int = 1 << 30
-    """Number of batches after which the loss is NaN."""
+    """Number of training batches after which the loss is NaN."""
     scores: tuple[float, ...] = ()
+    """Scores that successive calls of `score` return. Further calls return 0."""
     batch_sizes: list[int] = field(default_factory=list)
+    """The sizes of all training batches so far."""
     scored: Iterator[float] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Receivers of an executor's events: one that ignores them, and one that records them."""
+"""Receivers of an executor's events: one ignores all events, and one records events for assertions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.machine.lock import Work
 
 
 class NoEvents:
-    """`Events` that are ignored."""
+    """Receiver that ignores all events."""
 
     def job_assigned(self, worker: str, job: Job) -> None:
         pass
@@ -27,7 +27,7 @@ class NoEvents:
 
 @dataclass
 class RecordedEvents(NoEvents):
-    """`Events` that are recorded for assertions."""
+    """Receiver that records assignments, starts and progress for assertions."""
 
     assigned: list[Job] = field(default_factory=list)
     started: list[JobStarted] = field(default_factory=list)

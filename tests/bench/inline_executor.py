@@ -1,4 +1,4 @@
-"""An executor without worker processes: it runs jobs one after the other in this process, and counts them."""
+"""An executor without worker processes, which runs jobs in this process and records their cases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from results import Span
 
 
 class Inline:
-    """Replacement for `LocalExecutor`. `failing` returns the result to use instead of running a job, or None."""
+    """Replacement for `LocalExecutor` that runs jobs one after the other.
+
+    `trained` and `timed` list the keys of all cases. `fresh` lists whether each timing asked for a fresh process.
+    `failing` takes a job and returns a result to use instead of running it, or None to run it.
+    """
 
     workers = machines = 1
 

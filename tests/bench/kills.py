@@ -2,10 +2,10 @@
 
     python -m tests.bench.kills 20 [--seed 0]
 
-Each time, the whole process group, worker processes included, is killed after a random part of the time that an
-undisturbed run takes. Then the same command is started again. If a run finishes before its kill, a new one follows. At
-the end the records and weights of every run must equal those of an undisturbed run: no record is lost, duplicated or
-damaged, and all deterministic fields are equal. The exit code is 1 if they are not.
+Each kill hits the whole process group, worker processes included, after a random part of the time that an undisturbed
+run takes. Then the same command is started again. If a run finishes before its kill, a new run follows. At the end the
+records and weights of every run must equal those of an undisturbed run. Then no record is lost, duplicated or damaged,
+and all deterministic fields are equal. Otherwise the exit code is 1.
 """
 
 from __future__ import annotations

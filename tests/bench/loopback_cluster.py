@@ -1,4 +1,4 @@
-"""A dask cluster on this machine: a scheduler and workers, each in a process of its own."""
+"""A dask cluster on this machine, with a scheduler and workers in separate processes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 300.0
-"""Longest wait for an event that must happen, before the test fails."""
+"""Longest wait for an event, after which the test fails."""
 
 
 class LoopbackCluster:
-    """A running scheduler, and the workers and drivers that a test starts. They are killed when `stack` closes."""
+    """A running scheduler, and the workers and drivers that a test starts. All are killed when `stack` closes."""
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self.folder, self._stack = folder, stack

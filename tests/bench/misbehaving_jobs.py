@@ -1,6 +1,6 @@
 """Training jobs that misbehave when a worker process reads the task of their case.
 
-They live in a module of their own, so that worker processes can import them.
+These jobs have a module of their own, so that worker processes can import it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SLOW_IMPORTS = ("scipy.stats", "pandas", "matplotlib", "setuptools", "rich", "di
 
 @dataclass(frozen=True)
 class Trap:
-    """Replacement for a case. Reading its task sets it off."""
+    """Replacement for a case that misbehaves as `kind` says when its `task` is read."""
 
     kind: str
 

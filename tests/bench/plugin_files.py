@@ -90,7 +90,10 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def install_package(folder: Path, group: str, modules: dict[str, str]) -> None:
-    """Write an installed package `extras` that declares each module as an entry point of `group`, under its name."""
+    """Write an installed package `extras` that declares each module as an entry point of `group`.
+
+    `modules` maps the name of each module, which is also the name of its entry point, to its source code.
+    """
     (folder / "extras").mkdir(parents=True)
     (folder / "extras" / "__init__.py").write_text("", encoding="utf-8")
     for name, text in modules.items():

@@ -1,4 +1,4 @@
-"""Tiny runs in a folder, and the part of their content that must be the same every time."""
+"""Tiny runs in a folder, and the part of their content that must be equal in every run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.bench.tiny import tiny_plan
 
 @pytest.fixture(autouse=True)
 def like_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Use a machine lock of the test's own, and flush denormals as worker processes do."""
+    """Give each test a machine lock of its own, and flush denormals as worker processes do."""
     monkeypatch.setattr(lock, "lock_folder", lambda: tmp_path)
     torch.set_flush_denormal(True)
     yield
@@ -57,7 +57,7 @@ def without_timings(record: Record) -> dict[str, Any]:
 
 
 def reproducible_content(run: Run) -> dict[str, Any]:
-    """Return what two runs of one plan must have in common: records without timings, and weights."""
+    """Return, by case key, the content that all runs of one plan share: the record without timings, and the weights."""
     records, damaged = run.read()
     assert damaged == []
     return {

@@ -1,4 +1,4 @@
-"""The smallest plan that goes through every stage, as a file, a plan, cases and trained models."""
+"""The smallest plan that goes through every stage, as a file, a plan, cases and untrained models."""
 
 from __future__ import annotations
 

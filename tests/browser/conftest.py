@@ -1,4 +1,4 @@
-"""Fixtures: a headless Chromium, and a page in it that records every error and every request."""
+"""Fixtures for browser tests: a headless Chromium, and a page that records its errors, messages and requests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WatchedPage:
     requests: list[str] = field(default_factory=list)
 
     def open(self, path: Path) -> Page:
-        """Open a file and record everything that it does."""
+        """Open a file and record its errors, messages and requests."""
         self.page.on("console", lambda message: self.messages.append(message.text))
         self.page.on("pageerror", lambda error: self.messages.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.messages.append(dialog.message), dialog.dismiss()))

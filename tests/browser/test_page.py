@@ -17,7 +17,7 @@ from tests.reports.html.test_render import HOSTILE
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 MIN_PASSES = 20
-"""Number of rules that axe must have applied, so that an empty page cannot pass."""
+"""Number that the passed rules of axe must exceed, so that an empty page cannot pass."""
 MAX_PDF_BYTES = 5_000_000
 
 
@@ -209,7 +209,7 @@ def test_hostile_string_runs_adds_and_loads_nothing(watched: WatchedPage, string
 
 
 def test_policy_stops_what_escaping_would_miss(watched: WatchedPage, report: Path, tmp_path: Path) -> None:
-    """Without autoescape, a script with another digest, an event attribute and a remote image would do nothing."""
+    """If escaping failed, the policy would block scripts with other digests, event attributes and remote images."""
     broken = report.read_text(encoding="utf-8").replace(
         "<main>",
         "<main><script>document.title='run'</script><img src='x' onerror=\"document.title='run'\">"

@@ -1,6 +1,7 @@
-"""Check that an installation is complete. `tox -e package` runs this file outside the checkout and passes its folder.
+"""Check that an installation is complete.
 
-Every file of the five packages must be installed, and the main commands must work.
+`tox -e package` runs this file outside the checkout, with the checkout's folder as its argument. Every file of the five
+packages must be installed, and the main commands must work.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def missing(checkout: Path, installed: Path) -> list[str]:
 
 
 def main(checkout: Path) -> int:
-    """Print what is missing, and return the exit code."""
+    """Print the missing files and the exit codes of the main commands, and return 0 if nothing is missing or fails."""
     installed = Path(importlib.import_module("arch").__file__ or "").resolve().parent.parent
     if installed == checkout:
         print(f"Python imports the checkout {checkout}, not an installation: run this outside the checkout")

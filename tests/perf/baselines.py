@@ -1,4 +1,4 @@
-"""Carousel's models, equivalent networks of torch.nn, and how both are timed."""
+"""Carousel's models, equivalent networks of torch.nn, and functions that time both."""
 
 # Shape suffixes: B batch, T time, D channels, H width, O outputs
 
@@ -62,7 +62,7 @@ class Cells(nn.Module):
 
 
 class Encoder(nn.Module):
-    """nn.TransformerEncoder with causal attention: the same pre-norm block, without positions."""
+    """nn.TransformerEncoder with causal attention and the pre-norm block of `transformer`, but without positions."""
 
     def __init__(self, channels: int, width: int, outputs: int = OUTPUTS) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def theirs(name: str, channels: int, width: int, outputs: int = OUTPUTS) -> nn.M
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Seconds per contestant and block. Blocks with the same index ran in succession."""
+    """Seconds per call of each contestant in each block. Blocks with the same index ran in succession."""
 
     seconds: tuple[tuple[float, ...], ...]
 
@@ -95,7 +95,7 @@ class Timed:
         return statistics.median(self.seconds[contestant])
 
     def ratio(self, contestant: int, by: int = 0) -> tuple[float, float, float]:
-        """Return the ratio to `by`: the median over blocks and its 95% bootstrap interval."""
+        """Return the ratio to the seconds of contestant `by`: the median over blocks and its 95% bootstrap interval."""
         ratios = np.array(self.seconds[contestant]) / np.array(self.seconds[by])
         draws = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
         low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
@@ -111,7 +111,16 @@ def interleaved(
     clock: Clock,
     block: float = 0.02,
 ) -> Timed:
-    """Time blocks in turns for `budget` seconds, at least `least` and at most `most` per contestant."""
+    """Time blocks of calls of the contestants in turns.
+
+    Args:
+        contestants: Calls to time.
+        budget: Wall-clock seconds after which no further round starts, once `least` is reached.
+        least: Smallest number of blocks per contestant.
+        most: Largest number of blocks per contestant.
+        clock: Returns the current time in seconds.
+        block: Approximate seconds per block.
+    """
     repeats = []
     started = time.perf_counter()
     for run in contestants:
@@ -130,7 +139,7 @@ def interleaved(
 
 
 def training_step(model: nn.Module, x_BTD: Tensor, y_BTO: Tensor) -> Callable[[], None]:
-    """Run forward, backward, clipping and Adam."""
+    """Return a call that runs forward, backward, gradient clipping and Adam."""
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
 
     def step() -> None:
@@ -143,7 +152,7 @@ def training_step(model: nn.Module, x_BTD: Tensor, y_BTO: Tensor) -> Callable[[]
 
 
 def streaming_step(model: Any, x_BD: Tensor, state: Any) -> Callable[[], None]:
-    """Step one stream repeatedly."""
+    """Return a call that advances one stream by a step."""
     kept = [state]
 
     def step() -> None:

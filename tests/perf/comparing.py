@@ -3,9 +3,9 @@
     python -m tests.perf.comparing [--records 1000,10000,100000]
 
 Each case has five seeds, and each seed has five timings from six fresh processes. A comparison has one thread, so its
-CPU time is what it takes on a quiet machine. The limits apply to CPU time, and wall time is shown for information. The
-exit code is 1 if 10,000 records per run take longer than `MAX_SECONDS`, or if a record of the largest runs takes more
-than `MAX_GROWTH` times as long as one of the smallest.
+CPU time is close to its wall time on a quiet machine. The limits apply to CPU time, and wall time is shown for
+information. `MAX_SECONDS` limits the time for 10,000 records per run. `MAX_GROWTH` limits the time per record of the
+largest runs, relative to the smallest. The exit code is 1 if a limit is exceeded.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tests.results.planted import grid, run_of
 
 SEEDS = 5
 MAX_SECONDS = 5.0
-"""Limit for 10,000 records per run."""
+"""Limit on the CPU time for 10,000 records per run."""
 MAX_GROWTH = 1.8
-"""Limit on the ratio of the time per record, largest to smallest runs. Newly allocated memory makes it exceed 1."""
+"""Limit on the ratio of the time per record, largest to smallest runs. New memory makes the ratio exceed 1."""
 
 
 def main() -> int:

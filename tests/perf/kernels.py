@@ -3,10 +3,12 @@
     python -m tests.perf.kernels [--archs lstm,gru] [--widths 32,64] [--lengths 32] [--batches 32] [--threads 1]
                                  [--only training|streaming] [--seconds 480] [--clock wall|cpu]
 
-Both sides take turns, block by block. The ratio of a cell is the median over blocks, with its bootstrap interval. A
-figure is the geometric mean over the grid, with the worst cell. `--clock cpu` counts processor time, for a machine
-that is not idle; with several threads it does not show the time they save. The limit in training is the best large
-matrix product. In streaming it is the bandwidth of repeatedly reading a matrix of the weights' size.
+Both sides take turns, block by block. A cell is one combination of sizes and threads. The ratio of a cell is the median
+over blocks, with its bootstrap interval. A figure is the geometric mean over all cells, with the worst cell.
+
+`--clock cpu` counts processor time, for a machine that is not idle. It hides the time that several threads save. The
+limit in training is the FLOP/s of the fastest product of large matrices. The limit in streaming is the bandwidth of
+repeated reads of a matrix with the size of the weights.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from tests.perf.baselines import (
 ARCHS = ("rnn", "lstm", "gru", "transformer")
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 POSITION = 1024
-"""Positions at which a cached step is compared with recomputing."""
+"""Number of steps after which a cached step is compared with recomputing all steps."""
 FIGURES = {
     ("rnn", "training"): 2.0,
     ("lstm", "training"): 1.3,
@@ -73,7 +75,7 @@ def main() -> int:
     figures: Figures = {}
     grid = list(product(given.archs, given.threads))
     if given.only != "streaming":
-        # cells cost in proportion to their work, so that the largest still have their three blocks
+        # every cell has the same budget, and a slow cell exceeds its budget to complete three blocks
         for name, threads in grid:
             _train(name, threads, given, clock, figures.setdefault((name, "training"), Figure()))
     if given.only != "training":
@@ -161,7 +163,7 @@ def _conclude(figures: Figures) -> int:
 
 
 def _forward_operations(name: str, batch: int, length: int, width: int) -> float:
-    """Return FLOPs of the matrix products of one forward pass, a third of a training step's."""
+    """Return the FLOPs of the matrix products of a forward pass, a third of those of a training step."""
     steps = batch * length
     if name == "transformer":
         attention = 4 * width * (length + 1) / 2  # the causal half of two products
@@ -170,7 +172,7 @@ def _forward_operations(name: str, batch: int, length: int, width: int) -> float
 
 
 def _best_product(clock: Clock) -> float:
-    """Measure FLOP/s of the best of several large matrix products, with the current number of threads."""
+    """Measure the FLOP/s of a product of large matrices, the fastest of 15, with the current number of threads."""
     one, other = torch.randn(1024, 1024), torch.randn(1024, 1024)
     one @ other
     seconds = []
@@ -182,7 +184,7 @@ def _best_product(clock: Clock) -> float:
 
 
 def _bandwidth(size: int, clock: Clock) -> float:
-    """Measure bytes per second of repeated reads of `size` bytes by one thread."""
+    """Measure the bytes per second of repeated reads of `size` bytes by one thread."""
     numbers = torch.randn(size // 4)
     repeats, seconds = max(1, int(2e7 // size)), []
     for _ in range(7):

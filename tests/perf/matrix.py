@@ -7,8 +7,9 @@ torch's default threads, one case after the other. Carousel runs `carousel run P
 a new store. Its time includes start-up, and compiling kernels if they are not cached. If Carousel stops a case early
 because it is solved, the loop stops at the same step, so that both do the same amount of training.
 
-With `--sample N` the loop trains N cases, spread evenly over the plan. The time of the others is estimated from the
-time per step of sampled cases with the same architecture and length, or else with the same architecture.
+With `--sample N` the loop trains N cases, spread evenly over the plan. The time of every other case is estimated from
+the sampled cases with the same architecture and length. If there are none, all lengths of the architecture are used,
+with a time per step in proportion to the length.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def _records(store: str) -> list[Record]:
 
 
 def _loop(records: list[Record], sample: int) -> float:
-    """Return the seconds of the plain loop over all cases. Those of cases outside the sample are estimated."""
+    """Return the seconds of the plain loop over all cases. The seconds of cases outside the sample are estimated."""
     chosen = {round(i * (len(records) - 1) / max(1, sample - 1)) for i in range(sample)}
     by_length: dict[tuple[str, int], list[float]] = defaultdict(list)
     by_arch: dict[str, list[float]] = defaultdict(list)

@@ -1,11 +1,12 @@
 """Benchmark our own hot paths with pytest-benchmark: `tox -e perf`, or `python -m pytest tests/perf/micro.py`.
 
 Each group holds a training step or a streamed step of one architecture and of its `torch.nn` counterpart.
-pytest-benchmark times them one after the other and cannot take turns. On a busy machine its ratios are only a hint: use
-`python -m tests.perf.kernels` to measure.
+pytest-benchmark times the two one after the other and cannot alternate between them. On a busy machine the ratios are
+only a hint: use `python -m tests.perf.kernels` to measure.
 
 A counterpart has the same layers, width, depth, batch, length and training step, but no embedding of a task. torch has
-no streamed Transformer, so its counterpart recomputes the whole past, as a user of `nn.TransformerEncoder` would.
+no streamed Transformer. The counterpart of a streamed Transformer recomputes the whole past, as a user of
+`nn.TransformerEncoder` would.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def one_thread() -> Iterator[None]:
 
 
 class Twin(nn.Module):
-    """torch layers between a linear input and a readout."""
+    """Network of torch layers with a readout, and with a linear input for the Transformer."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -139,7 +140,7 @@ def _twins_step(name: str, past_BTD: Tensor) -> Callable[[], Tensor]:
 
 @pytest.mark.parametrize("name", tasks.names())
 def test_sampling(benchmark: Any, name: str) -> None:
-    """Sample a batch of the task's shortest length above 64."""
+    """Sample a batch of the task's shortest possible length of at least 64."""
     benchmark.group = "sampling"
     task, generator = tasks.build(name), tasks.generator(0, "train")
     length = next(length for length in range(64, 200) if _is_possible(task, length))
@@ -156,7 +157,7 @@ def _is_possible(task: Any, length: int) -> bool:
 
 
 def test_loading_a_store(benchmark: Any) -> None:
-    """Load two hundred records of 7.5 kB."""
+    """Load two hundred records of 8 kB each."""
     benchmark.group = "store"
     with tempfile.TemporaryDirectory() as folder:
         stores.fill(Path(folder), STORED)

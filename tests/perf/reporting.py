@@ -25,7 +25,7 @@ MAX_BYTES = {"quick": 5_000_000, "standard": 5_000_000}
 
 
 def synthetic_run(tasks: int, lengths: tuple[int, ...], seeds: int) -> tuple[RunFile, list[Record]]:
-    """Build a run with a valid record per case, with measurements from the synthetic run of the tests."""
+    """Build a run and one valid record per case, with measurements from the synthetic run of the tests."""
     records = []
     for number in range(tasks):
         for index, length in enumerate(lengths):

@@ -26,7 +26,7 @@ from tasks import Batch, ImpossibleLength, Task, Tokens
 
 Result = TypeVar("Result")
 MAX_SHARE = 0.15
-"""Limit on the share of a training step that sampling may take."""
+"""Limit on the time to sample a batch, as a share of a training step."""
 LAYERS, UNITS = 2, 64
 
 

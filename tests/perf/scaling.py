@@ -1,14 +1,14 @@
-"""Simulate 10,000 training jobs on 1 to 1,000 workers, and find what limits the run.
+"""Simulate 10,000 training jobs on 1 to 1,000 workers, and find the cost that limits the run.
 
     python -m tests.perf.scaling [--cases 10000] [--store FOLDER] [--no-dask]
 
 Durations are those recorded in a store, or else those of a `quick` run. The costs per case are measured here: writing a
 record and its weights durably, and exchanging a job and its result with dask. The driver does both for one case at a
-time, and so does dask's scheduler with its messages. The longest cases start first, by expected durations with a random
-error.
+time. Dask's scheduler also handles the messages of one case at a time. The cases with the longest expected durations
+start first, and expected durations have a random error.
 
-Efficiency is the duration of all cases over workers times wall time. The bottleneck is the cost whose removal shortens
-the wall time most; it is found by leaving out each cost in turn.
+Efficiency is the total duration of all cases divided by (workers · wall time). The bottleneck is the cost whose removal
+shortens the wall time most. It is found by leaving out each cost in turn.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def simulate(durations: Sequence[float], workers: int, costs: Costs, seed: int =
 
 
 def bottleneck(durations: Sequence[float], workers: int, costs: Costs) -> tuple[str, float]:
-    """Return the cost whose removal shortens the run most, and the share of the wall time that it takes."""
+    """Return the cost whose removal shortens the run most, and the share of the wall time that its removal saves."""
     wall = simulate(durations, workers, costs)
     without = {
         "record writes": replace(costs, driver_writes=0.0),

@@ -2,11 +2,12 @@
 
     python -m tests.perf.store [--records 1000,10000,100000] [--in FOLDER]
 
-Each record is that of a case timed at four positions of a stream and two batch sizes: 7.5 kB with 96 samples. A run has
-up to 1,000 records. Every store is loaded three times, most likely from the page cache, so that the result measures the
-reader and not the disk. The reader has one thread, so its CPU time is what it takes on a quiet machine. The limits
-apply to CPU time, and wall time is shown for information. The exit code is 1 if 10,000 records take longer than
-`MAX_SECONDS`, or if a record of the largest store takes more than `MAX_GROWTH` times as long as one of the smallest.
+Each case is timed at four positions of a stream and two batch sizes. Its record has 8 kB and 95 samples. A run has at
+most 1,000 records. Every store is loaded three times, most likely from the page cache, so that the result measures the
+reader and not the disk. The reader has one thread, so its CPU time is close to its wall time on a quiet machine. The
+limits apply to CPU time, and wall time is shown for information. `MAX_SECONDS` limits the time for 10,000 records.
+`MAX_GROWTH` limits the time per record of the largest store, relative to the smallest. The exit code is 1 if a limit is
+exceeded.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from results.store.document import reading_many, with_checksum
 from tests.results.examples import case, record, run_file
 
 MAX_SECONDS = 3.0
-"""Limit for 10,000 records."""
+"""Limit on the CPU time for 10,000 records."""
 MAX_GROWTH = 1.8
-"""Limit on the ratio of the time per record, largest to smallest store. Newly allocated memory makes it exceed 1."""
+"""Limit on the ratio of the time per record, largest to smallest store. New memory makes the ratio exceed 1."""
 RECORDS_PER_RUN = 1000
 ROUNDS = 3
 
@@ -100,7 +101,7 @@ def load_seconds(folder: Path, size: int) -> tuple[float, float]:
 
 
 def verify_seconds(folder: Path, size: int) -> float:
-    """Verify the store. Returns CPU seconds. Every record refers to weights that do not exist, which is a flaw."""
+    """Verify the store. Returns CPU seconds. Every record has one flaw, because its weights do not exist."""
     start = time.process_time()
     inspection = verify(Store(folder))
     seconds = time.process_time() - start

@@ -5,7 +5,7 @@
 
 In each round both runs start from an empty store, one after the other, with compiled kernels. Wall times are those of
 the whole command, including imports and the report; the share is the one that `run` prints at its end. A timing job has
-its machine to itself, so a run that trains for T and times for M seconds on one worker speeds up by at most
+its machine to itself, so a run of T seconds of training and M seconds of timing on one worker speeds up by at most
 
     (T + M) / (T / workers + M)                                                     (1)
 
@@ -42,7 +42,7 @@ class TimedRun:
 
 
 def main() -> int:
-    """Print a row per run and the speed-up, and return 1 if it is below the promised one."""
+    """Print a row per run and the speed-up, and return 1 if the speed-up is below `--at-least`."""
     parser = argparse.ArgumentParser(description="Compare a plan on one worker and on several.")
     parser.add_argument("plan", nargs="?", default="quick")
     parser.add_argument("--workers", type=int, default=2, help="Number of workers to compare with one.")
@@ -70,7 +70,14 @@ def main() -> int:
 
 
 def time_run(plan: str, run_options: list[str], workers: int, store: Path) -> TimedRun:
-    """Run a plan with an empty store and return its durations."""
+    """Run a plan with an empty store and return its durations.
+
+    Args:
+        plan: Name or path of the plan.
+        run_options: Other options of `carousel run`.
+        workers: Number of workers.
+        store: Folder of the empty store.
+    """
     words = ["run", plan, *run_options, "--workers", str(workers), "--store", str(store)]
     began = time.monotonic()
     output = _run([sys.executable, "-m", "bench", *words])

@@ -26,7 +26,7 @@ DECAYED = PLAIN.model_copy(update={"weight_decay": 0.1})
 LSTM, DROPPED = "lstm:bias=False,init=orthogonal", "lstm:bias=False,dropout=0.3,init=orthogonal"
 SCORES = {"lstm:bias=False": 0.76, LSTM: 0.92, "rnn": 0.75, "transformer": 0.97, DROPPED: 0.94}
 MEMORY = {"lstm:bias=False": 0.1, LSTM: 0.9, "rnn": -0.4, "transformer": 0.95, DROPPED: 0.9}
-"""R² at the last step; it is 1 at the first step and linear between."""
+"""R² at the last step. R² is 1 at the first step and changes linearly in between."""
 CLAIMS = (
     Claim.model_validate_json(
         '{"name": "learns", "text": "The <LSTM> learns.", "source": "a paper", "what": "accuracy",'
@@ -110,7 +110,10 @@ def inner(case: Case) -> list[Measurement]:
 
 
 def levels(case: Case, layer: int) -> list[Measurement]:
-    """Return the levels of a hold gate that falls at the last step; it is 0.1 higher per layer and per seed."""
+    """Return levels of a hold gate that fall after the first step and at the last step.
+
+    Each later layer and each later seed is 0.1 higher.
+    """
     offset = 0.1 * (layer + case.seed)
     heights = [0.5 + offset, *[0.3 + offset] * (LENGTH - 2), 0.2 + offset]
     return [
@@ -123,7 +126,7 @@ def levels(case: Case, layer: int) -> list[Measurement]:
 
 
 def traces(arch: str) -> Traces | None:
-    """Return gates that rise from 0 to 1, or attention to the first step only; no gates for an RNN."""
+    """Return gates that change from 0 to ±1, or attention to the first step for a Transformer; an RNN has neither."""
     inputs = np.zeros((2, LENGTH, 1), np.float32)
     if arch == "transformer":
         first = np.zeros((2, 2, LENGTH, LENGTH), np.float32)

@@ -1,4 +1,4 @@
-"""A second synthetic run: without rnn, and with a perfect score of gru on adding at length 128."""
+"""A second synthetic run, without rnn and with perfect scores of gru on adding at length 128."""
 
 from __future__ import annotations
 

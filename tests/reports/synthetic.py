@@ -44,7 +44,7 @@ SCORES = {
     ("transformer", "adding"): (0.9, 0.6),
     ("transformer", "copy_memory"): (0.999, 0.999),
 }
-"""The mean score at each of `LENGTHS`."""
+"""The mean score over seeds at each of the trained lengths `LENGTHS`."""
 STEP_SECONDS = {"rnn": 33e-6, "lstm": 46e-6, "gru": 51e-6, "transformer": 70e-6}
 STATE_BYTES = {"rnn": 640, "lstm": 1024, "gru": 640, "transformer": 512}
 
@@ -98,7 +98,11 @@ def run(planned: list[Case] | None = None, **changes: object) -> RunFile:
 
 
 def score(case: Case, length: int) -> float:
-    """Return the score in `SCORES`, ± 0.03 over the seeds, which decreases with each doubling of the length."""
+    """Return the score of a case at a test length.
+
+    The score is that of `SCORES` at the trained length, and decreases with each doubling of the length. Mean scores
+    below 0.98 vary by ± 0.03 over the seeds.
+    """
     trained = SCORES[base(case.arch), base(case.task)][LENGTHS.index(case.length)]
     floor = max(CHANCE[base(case.task)], MEMORYLESS.get(base(case.task), 0.0))
     remaining = {"transformer": 0.35, "rnn": 0.6}.get(base(case.arch), 0.8) ** math.log2(length / case.length)
@@ -208,7 +212,7 @@ def training(case: Case, stopped: str) -> Training:
 
 
 def records() -> list[Record]:
-    """Return the records of the run: one diverged, one timed out, one with refused timings, and one is missing."""
+    """Return the records of the run. One case diverged, one timed out, one has refused timings, and one is missing."""
     made = []
     for case in cases():
         identity = (case.arch, case.task, case.length, case.seed)

@@ -94,7 +94,7 @@ def run_file(id: str = "20260102-030405-quick-abc123", *cases: Case, **changes: 
 
 
 def stored(store: Path, *seeds: int) -> tuple[Any, list[Record]]:
-    """Create a run with one record per seed, and return it with its records."""
+    """Create a run with one record per seed, and return the run with its records."""
     records = [record(case(seed=seed)) for seed in seeds]
     run = Store(store).create(run_file("20260102-030405-quick-abc123", *(each.case for each in records)))
     for each in records:

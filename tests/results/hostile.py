@@ -2,8 +2,9 @@
 
     python -m tests.results.hostile record FOLDER
 
-Reads every file of a folder as a record (with `run`, as a run file; with `plan`, as a plan). Prints the error message
-and the processor time of each file, and the peak memory of the process, as JSON.
+The command reads every file of a folder as a record. With `run` instead of `record`, the files are run files; with
+`plan`, they are plans. The command prints JSON with the error message and processor seconds of each file, and the peak
+memory in bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tests.results.examples import record, run_file
 MIB = 1 << 20
 GIGABYTE = 1 << 30
 LARGEST = 16 * MIB - 1000
-"""Size of a file just below the limit of what is read."""
+"""Size in bytes of a file just below the size limit of a document."""
 
 
 def with_checksum(text: bytes) -> bytes:
@@ -108,14 +109,14 @@ def _read_plan(path: Path) -> str | None:
 
 
 def peak_bytes() -> int:
-    """Return the peak memory of this process. (`ru_maxrss` would include that of the parent process.)"""
+    """Return the peak memory of this process. (`ru_maxrss` would include the memory of the parent process.)"""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) << 10
 
 
 def main() -> None:
-    """Read every file of a folder (second argument) as the kind of the first argument."""
+    """Read the files of a folder (second argument) as the kind of the first argument, and print the results."""
     kind, folder = sys.argv[1], Path(sys.argv[2])
     read = _read_plan if kind == "plan" else lambda path: _read(kind, path)
     results: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Synthetic runs. They are equal up to noise, except for the changes that a test plants."""
+"""Synthetic runs that are equal up to noise, except for the changes that a test plants."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from results import Block, Case, Environment, Measurement, Model, Protocol, Reco
 CALIBRATION_SECONDS = 0.005
 PROTOCOL = Protocol(steps=100)
 Slower = Callable[[Case, str], float]
-"""Slow-down of a case's metric as a logarithm."""
+"""Slow-down of a metric of a case, as the logarithm of a ratio of durations."""
 Scored = Callable[[Case, np.random.Generator], float]
 """Score of a case."""
 
 
 def nothing(case: Case, metric: str) -> float:
-    """Slow nothing down."""
+    """Return 0: no case and no metric is slower."""
     return 0.0
 
 
@@ -37,7 +37,10 @@ def case_of(arch: str, task: str = "first_last", length: int = 32, seed: int = 0
 def grid(
     archs: Sequence[str] = ("rnn", "lstm"), tasks: int = 2, lengths: Sequence[int] = (32,), seeds: int = 2
 ) -> list[Case]:
-    """Return the cases of a plan. `grid(("rnn", "lstm", "gru", "transformer"), 3, (32, 128), 3)` is plan `quick`."""
+    """Return the cases of a plan.
+
+    `grid(("rnn", "lstm", "gru", "transformer"), 3, (32, 128), 3)` is as large as the main grid of plan `quick`.
+    """
     return [
         case_of(arch, f"task{task}", length, seed)
         for arch in archs
@@ -66,7 +69,7 @@ def run_of(
 
     Args:
         cases: Cases of the run.
-        draw: Seed of the noise, and part of the run's id.
+        draw: Seed of the noise; it is part of the run's id.
         processes: Number of fresh processes per timing.
         noise: Standard deviation of the logarithm of timings over processes.
         slower: Slow-down of each case and metric.

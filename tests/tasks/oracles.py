@@ -9,7 +9,7 @@ import statistics
 from typing import Any
 
 Answers = dict[int, Any]
-"""The answer at each scored step."""
+"""The answers of a sequence, by scored step."""
 
 INNER = "B(?:TS*X(?:XT*VP)*(?:S|XT*VV)|PT*V(?:V|P(?:XT*VP)*(?:S|XT*VV)))E"
 EMBEDDED = f"B(?:T{INNER}T|P{INNER}P)E"

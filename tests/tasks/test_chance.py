@@ -1,4 +1,4 @@
-"""The stated chance and memoryless baseline of every task, against measured ones."""
+"""The stated chance and memoryless baseline of every task, compared with measured scores."""
 
 import pytest
 
@@ -8,9 +8,9 @@ from tests.tasks.specs import for_every_task
 
 SEQUENCES = 20_000
 DEVIATIONS = 4.5
-"""Tolerance in standard deviations; about a hundred comparisons all pass if nothing is wrong."""
+"""Tolerance in standard deviations. All of about a hundred comparisons pass if nothing is wrong."""
 SELECTION_LOSS = 0.004
-"""Largest loss from choosing the best answers on a finite sample; a text has thousands of pairs of letters."""
+"""Largest loss from choosing the best answers on a finite sample. A text has thousands of pairs of letters."""
 
 
 @for_every_task()
@@ -32,5 +32,5 @@ def test_stated_memoryless_baseline_matches_the_measured_score(task: Task) -> No
 
 
 def two_lengths(task: Task) -> list[int]:
-    """Return the two shortest lengths to check: edge cases, and usually both parities."""
+    """Return the two shortest lengths to check: edge cases, and usually one odd and one even length."""
     return lengths_to_check(task)[:2]

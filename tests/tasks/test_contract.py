@@ -17,7 +17,7 @@ BATCH = 12
 SAMPLED_CHECKS = ("chance", "memoryless_score")
 """`test_chance.py` repeats these checks with more sequences."""
 MAX_AMBIGUOUS_WINDOWS = 0.01
-"""Largest share of windows of the default text with several successors, which no solver can resolve."""
+"""Largest share of windows of the default text that occur with several successors. No solver can resolve them."""
 
 
 def sampled(task: Task, length: int, seed: int = 0, split: Split = "train") -> tasks.Batch:

@@ -4,7 +4,7 @@ After a deliberate change, raise the task's `version` and run this in the root o
 
     python -m tests.tasks.test_digests
 
-It rewrites `digests.json` and refuses a changed hash with an unchanged version. The default text is
+This command rewrites `digests.json`. It refuses a changed hash with an unchanged version. The default text is
 excluded because it differs slightly between Python releases.
 """
 
@@ -24,7 +24,7 @@ from tests.tasks.specs import SPECS, short
 STORED = Path(__file__).with_name("digests.json")
 DIGESTED = [spec for spec in SPECS if spec != "text"]
 DECIMALS = 3
-"""Real numbers are rounded before hashing, so that rounding differences between processors do not matter."""
+"""Decimals of the hashed real numbers, so that rounding differences between processors do not matter."""
 
 
 def digest_of(spec: str) -> dict[str, object]:
@@ -55,7 +55,7 @@ def test_every_stored_digest_is_tested() -> None:
 
 
 def write() -> None:
-    """Write the hashes of the current samples."""
+    """Write the versions and hashes of the current samples to `digests.json`."""
     stored = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {}
     digests = {short(spec): digest_of(spec) for spec in DIGESTED}
     for spec, digest in digests.items():

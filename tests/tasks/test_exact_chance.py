@@ -1,4 +1,4 @@
-"""Chance and memoryless baselines from formulas, against an enumeration of all sequences."""
+"""Chance levels and memoryless baselines from formulas, compared with an enumeration of all sequences."""
 
 from __future__ import annotations
 

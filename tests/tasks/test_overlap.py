@@ -13,7 +13,7 @@ from tests.tasks.specs import for_every_task
 
 SEQUENCES = 400
 DEVIATIONS = 5
-"""Of the number of repeated sequences, taken as Poisson; doubled below, since a likely one repeats several times."""
+"""Tolerance in Poisson deviations of the repeated sequences, doubled below: a likely sequence repeats several times."""
 EXACT = {
     "parity": 10,
     "even_pairs": 10,

@@ -43,7 +43,7 @@ ANY = {
     "selective_copy": specs_of("selective_copy", symbols=st.integers(1, 12), alphabet=st.integers(2, 9)),
     "temporal_order": specs_of("temporal_order", symbols=st.sampled_from([2, 3])),
 }
-"""Every task with generated data and unique answers; `reber` and real data have test files of their own."""
+"""Specs of every task with generated data and unique answers. `reber` and real data have their own test files."""
 
 
 def sample(spec: str, seed: int, extra: int) -> tuple[Task, Batch, int]:

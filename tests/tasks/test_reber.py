@@ -1,4 +1,4 @@
-"""The embedded Reber grammar, against regular expressions and published strings."""
+"""The embedded Reber grammar, compared with regular expressions and published strings."""
 
 from __future__ import annotations
 

@@ -2,12 +2,13 @@
 
     python -m tests.trust [--rounds 8] [--minutes 11]
 
-The exit code is 1 if a promise is broken. The verdicts come from the code of `carousel compare`, so that the instrument
-under test is the one that users get.
+The exit code is 1 if a promise is broken. The verdicts come from the code of `carousel compare`, so that the check
+tests the same instrument that users have.
 
-Each round starts fresh processes in random order: three time a model as it is, and three time one that does 5, 10 or
-20% more work. Finally, a few processes are timed while neighbours keep one core, or all cores, busy. Use a quiet
-machine. Training jobs of other Carousel runs wait for a timed process, but no other program does.
+Each round starts six fresh processes in random order. Three processes time the plain model. The other three time
+models that do 5, 10 and 20% more work. Finally, a few processes time the plain model while neighbour processes keep one
+core, or all cores, busy. Use a quiet machine. Training jobs of other Carousel runs wait for a timed process, but other
+programs do not.
 """
 
 from __future__ import annotations
@@ -38,11 +39,14 @@ from tests.trust.promises import (
 PLAIN = 20
 """Repetitions of the work in a plain process, so that one more repetition is 5% more work."""
 EFFECTS = {0.05: 21, 0.10: 22, 0.20: 24}
-"""Repetitions that plant each effect."""
+"""Repetitions of the work that plant each effect."""
 PLAIN_PER_ROUND = 3
+"""Plain processes per round."""
 BUSY_PROCESSES = 3
+"""Processes that are timed next to each number of neighbours."""
 MIN_ROUNDS = 5
-"""With fewer, no interval of five against fifteen processes reaches the level required of a planted effect."""
+"""Smallest number of rounds. Five rounds time 5 processes per effect and 15 plain ones. With fewer processes, no
+interval reaches `RECOVERY_LEVEL`."""
 MIN_WIDTH = 120
 
 

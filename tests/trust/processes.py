@@ -17,7 +17,7 @@ from results import Measurement, disturbed
 HOME = Path(__file__).resolve().parents[2]
 SPIN = "while True: pass"
 PROCESS_SECONDS = 300
-"""Time limit per process: far longer than one takes, even if the machine were ten times slower."""
+"""Time limit per process. Even on a machine that is ten times slower, a process ends much earlier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,15 @@ class Process:
     measurements: tuple[Measurement, ...]
 
     def timings(self) -> dict[str, float]:
-        """Return the median of each timed metric at each position or batch size."""
+        """Return the median seconds of each timed metric at each position or batch size, by label."""
         return {label(m.metric, m.at): median(m.samples) for m in self.measurements if m.blocks}
 
     def calibration_times(self) -> list[float]:
-        """Return the seconds of the calibration before each block."""
+        """Return the calibration seconds of all blocks."""
         return [seconds for m in self.measurements for seconds in m.calibration_seconds]
 
     def disturbances(self, median_calibration: float) -> list[str | None]:
-        """Return what disturbed each block; None for an undisturbed one."""
+        """Return the reason why each block counts as disturbed; None for an undisturbed block."""
         return [disturbed(block, median_calibration) for m in self.measurements for block in m.blocks]
 
 
@@ -45,7 +45,7 @@ def label(metric: str, at: Mapping[str, int]) -> str:
 
 
 def measure_in_fresh_process(repetitions: int) -> Process:
-    """Time a model that repeats its work, in a process of its own, while no Carousel run trains on this machine."""
+    """Time a model that runs its work `repetitions` times, in a new process. The process holds the machine lock."""
     with machine_lock("timing"):
         result = subprocess.run(
             [sys.executable, "-m", "tests.trust.subject", str(repetitions)],

@@ -18,27 +18,29 @@ SPLITS = 250
 MAX_ALARM_SHARE = 0.01
 """Largest share of false alarms when a model is compared with itself."""
 MIN_UNCHANGED_SHARE = 0.90
-"""Smallest share of `unchanged` in the same comparisons; without any verdict there would be no alarms either."""
+"""Smallest share of `unchanged` when a model is compared with itself. An instrument without any verdicts would raise no
+false alarms, but would be useless."""
 RECOVERY_LEVEL = 0.999
-"""Level of the interval in which a planted effect must lie. Twelve effects are planted, and a correct instrument must
-not break a promise by chance in more than one of a hundred executions."""
+"""Level of the interval in which a planted effect must lie. Each of three effects is tested on four timings. A correct
+instrument therefore breaks a promise by chance in about one of a hundred executions."""
 MIN_DETECTED_EFFECT = 0.10
-"""Effects of this size or more must be detected: the 95% interval that `compare` shows must exclude zero."""
+"""Smallest effect that must be detected: the 95% interval that `compare` shows must exclude zero."""
 MIN_REGRESSION = 0.20
-"""Effects of this size or more, twice the smallest that counts, must be reported as regressions. Effects below
-`MIN_DETECTED_EFFECT` must not."""
+"""Smallest effect that must be reported as a regression, twice the smallest relevant effect of `compare`. Effects below
+`MIN_DETECTED_EFFECT` must raise no alarm."""
 MAX_NOISY_SHARE = 0.10
 """Largest share of disturbed blocks on a machine that counts as quiet."""
 MAX_CLOCK_SHARE = 0.01
 """Largest duration of a clock reading, relative to one repetition in the shortest timed step."""
 SIMULATIONS, MIN_COVERAGE = 1000, 0.93
-"""A correct 95% interval covers the truth in less than 93% of 1,000 simulations once in 500 executions."""
+"""Number of simulations, and smallest share of them in which the interval must cover the truth. Chance alone brings the
+share of a correct 95% interval below 93% about once in 430 executions."""
 ALARMS = ("regressed", "improved")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One promise, and whether it is kept."""
+    """One promise with its required value, its measured value and whether it is kept."""
 
     promise: str
     required: str
@@ -47,7 +49,7 @@ class Row:
 
 
 def same_model_is_unchanged(plain: Sequence[Process], generator: random.Random) -> Row:
-    """Compare random halves of the same processes many times, and count the verdicts."""
+    """Compare random halves of the plain processes with each other `SPLITS` times, and count the verdicts."""
     verdicts: Counter[str] = Counter()
     half = len(plain) // 2
     for _ in range(SPLITS):
@@ -64,7 +66,7 @@ def same_model_is_unchanged(plain: Sequence[Process], generator: random.Random) 
 
 
 def planted_effect_is_recovered(plain: Sequence[Process], slowed: Sequence[Process], effect: float) -> list[Row]:
-    """Compare plain processes with processes that do a known share of extra work. Returns one row per timing."""
+    """Compare plain processes with those that do `effect`, a share, more work, and return one row per timing."""
     rows = []
     for name, row in compare_processes(plain, slowed).items():
         before, after = ([process.timings()[name] for process in side] for side in (plain, slowed))
@@ -85,7 +87,14 @@ def planted_effect_is_recovered(plain: Sequence[Process], slowed: Sequence[Proce
 def neighbours_are_noise(
     name: str, busy: Sequence[Process], plain: Sequence[Process], median_calibration: float
 ) -> Row:
-    """Compare plain processes with those timed next to busy neighbours: noise must not be called a regression."""
+    """Check that a slowdown by busy neighbours is reported as noise, not as a regression.
+
+    Args:
+        name: describes the neighbours.
+        busy: processes that were timed next to the neighbours.
+        plain: processes that were timed without neighbours.
+        median_calibration: median seconds of all calibrations without neighbours.
+    """
     reasons = [reason for process in busy for reason in process.disturbances(median_calibration)]
     share = sum(reason is not None for reason in reasons) / len(reasons)
     rows = compare_processes(plain, busy).values()
@@ -101,7 +110,7 @@ def neighbours_are_noise(
 
 
 def machine_is_quiet(processes: Sequence[Process], median_calibration: float) -> Row:
-    """Check the condition for all other promises: few blocks were disturbed."""
+    """Check that few blocks were disturbed, which is a condition for all other promises."""
     reasons = [reason for process in processes for reason in process.disturbances(median_calibration)]
     share = sum(reason is not None for reason in reasons) / len(reasons)
     return Row(
@@ -113,7 +122,10 @@ def machine_is_quiet(processes: Sequence[Process], median_calibration: float) ->
 
 
 def clock_is_fast(processes: Sequence[Process], repetitions: int) -> Row:
-    """Compare a clock reading with the shortest step; a timed step consists of `repetitions` plain ones."""
+    """Check that a clock reading is short compared with the shortest step without repetitions.
+
+    Every timed step runs its work `repetitions` times.
+    """
     overhead = median(m.samples[0] for p in processes for m in p.measurements if m.metric == "clock_seconds")
     shortest = min(min(m.samples) for p in processes for m in p.measurements if m.metric == "step_seconds")
     step_seconds = shortest / repetitions
@@ -126,7 +138,7 @@ def clock_is_fast(processes: Sequence[Process], repetitions: int) -> Row:
 
 
 def intervals_cover(generator: np.random.Generator) -> list[Row]:
-    """Count how often each 95% interval covers the true value, over samples of a known distribution."""
+    """Count the samples of known distributions for which each 95% interval covers the true value."""
 
     def normal(size: int) -> list[float]:
         return generator.normal(10, 1, size).tolist()

@@ -1,7 +1,7 @@
-"""Comparison of processes by the code of `carousel compare`, so that its verdicts are those that users get.
+"""Comparison of processes by the code of `carousel compare`, so that the verdicts are the same that users see.
 
-Each side of a comparison becomes a run. Its units are the fresh processes, each with the median of its samples; see
-`results.comparison.compare`.
+Each side of a comparison becomes a run. The units of a run are its fresh processes, each with the median of its
+samples; see `results.comparison.compare`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tests.trust.subject import CASE
 
 
 def compare_processes(base: Sequence[Process], new: Sequence[Process]) -> dict[str, Row]:
-    """Return the effect and verdict of every timing, by its label."""
+    """Return the row of every timing, with effect and verdict, by the label of the timing."""
     rows = {label(row.metric, dict(row.at)): row for row in compare(_run_of(base), _run_of(new)).rows}
     return {name: rows[name] for name in base[0].timings()}
 
 
 def ratio_interval(base: Sequence[float], new: Sequence[float], level: float = LEVEL) -> Interval:
-    """Return how many times longer the new side takes, with the interval of a comparison at any level."""
+    """Return the ratio of new to base times, with the interval that `compare` would compute at `level`."""
     bounds = shift(np.log([*base, *new])[:, None], len(base), level)
     return Interval(*(math.exp(bound[0]) for bound in bounds))
 

@@ -1,8 +1,8 @@
-"""One fresh process: time a model that repeats its work, and print the measurements as JSON.
+"""One fresh process that times a model with repeated work and prints the measurements as JSON.
 
     python -m tests.trust.subject REPETITIONS
 
-Repeating whole units of work plants an effect of exactly known size: 21 repetitions are 5% more than 20.
+Repeating whole units of work plants an effect of exactly known size: 21 repetitions are 5% more work than 20.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ CASE = Case(
     seed=0,
     protocol=Protocol(steps=1, batch=TIMING.batch),
 )
-"""An LSTM in its reference implementation, so that no kernel must be compiled."""
+"""Case of an LSTM in its reference implementation, so that no kernel must be compiled."""
 
 
 class RepeatingModel(arch.SequenceModel):
-    """A model that runs every step and every forward pass several times, each time from the given state."""
+    """A model that runs every step and every forward pass `repetitions` times, each time from the same state."""
 
     repetitions = 1
 
@@ -53,7 +53,7 @@ class RepeatingModel(arch.SequenceModel):
 
 
 def repeating_subject(repetitions: int) -> Subject:
-    """Build the model of the case so that it runs its work `repetitions` times."""
+    """Return the untrained model of `CASE`, changed to run its work `repetitions` times."""
     task = tasks.build(CASE.task)
     model = build_model(CASE, task)
     model.__class__ = RepeatingModel
@@ -62,7 +62,7 @@ def repeating_subject(repetitions: int) -> Subject:
 
 
 def measure(repetitions: int, timing: Timing = TIMING) -> list[Measurement]:
-    """Time forward passes and streamed steps with the probes of every run."""
+    """Time forward passes and streamed steps with the probes that every run uses."""
     subject, order = repeating_subject(repetitions), random.Random(0)
     key = subject.case.key
     measurements = latency.measure([subject], timing, order)[key] + streaming.measure([subject], timing, order)[key]

@@ -1,4 +1,4 @@
-"""Tests of the checks themselves: each promise is kept for suitable numbers and broken for others."""
+"""Tests of the trust checks: each promise is kept for suitable numbers and broken for others."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_processes_are_compared_as_the_units_of_two_runs() -> None:
 
 
 def test_ratio_interval_equals_values_computed_by_hand() -> None:
-    """The six differences of logarithms are 0.5, 1, 1, 1.5, 1.5 and 2. Their range covers the shift in 80% of cases."""
+    """The six differences of logarithms are 0.5, 1, 1, 1.5, 1.5 and 2. Their range is an interval of level 80%."""
     base, new = [1.0, math.e**0.5], [math.e, math.e**1.5, math.e**2]
     low, middle, high = ratio_interval(base, new, level=0.79)
     assert [math.log(bound) for bound in (low, middle, high)] == pytest.approx([0.5, 1.25, 2.0], rel=EXACT)

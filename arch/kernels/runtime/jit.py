@@ -1,8 +1,8 @@
 """Compile kernels once per machine, and again when any file of `arch/kernels` changes.
 
-Numba caches compiled functions next to the source, or in the user's cache folder if that is not writable. By itself
-it notices only changes in the function's own file. So each kernel captures a digest of the whole folder, which
-becomes part of Numba's cache key.
+Numba caches compiled functions next to the source, or in the user's cache folder if the source folder is not writable.
+By itself, Numba notices only changes in the function's own file. So each kernel captures a digest of the whole folder.
+This digest becomes part of Numba's cache key.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ SOURCES_DIGEST = reduce(
 
 
 compiling_seconds: list[float] = []
-"""Seconds per kernel that this process compiled rather than loaded from the cache."""
+"""Compile time in seconds of each kernel that this process did not find in the cache."""
 
 
 def kernel(signature: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Compile a function for one signature, or load it from the cache. The kernel releases the GIL."""
+    """Return a decorator that compiles a function for one signature, or loads the compiled function from the cache.
+
+    The kernel releases the GIL.
+    """
 
     def compiled(function: Callable[..., None]) -> Callable[..., None]:
         started = time.perf_counter()
@@ -42,7 +45,7 @@ def kernel(signature: Any) -> Callable[[Callable[..., None]], Callable[..., None
 
 
 def _stamped(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a copy of the function that captures the digest. Captured variables are part of Numba's cache key."""
+    """Return a copy of the function that captures the digest, because captured variables enter Numba's cache key."""
     assert isinstance(function, types.FunctionType)
     code = function.__code__.replace(co_freevars=("sources_digest",))
     captured = (types.CellType(SOURCES_DIGEST),)

@@ -16,13 +16,13 @@ from arch.kernels.simd.matmul import ROWS
 CONTIGUOUS = torch.contiguous_format
 
 Reference = Callable[..., tuple[Tensor, ...]]
-"""The same function, computed by the equations in torch."""
+"""A function that computes the results of a kernel by the equations, in torch."""
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 
 def flat(tensor: Tensor) -> Floats:
-    """Return a tensor as a flat array. It shares memory if the tensor is contiguous."""
+    """Return a tensor as a flat array. The array shares the tensor's memory if the tensor is contiguous."""
     array: Floats = tensor.detach().contiguous().view(-1).numpy()
     return array
 
@@ -41,8 +41,8 @@ def run_rows(
         kernel: called with the addresses, all sizes but the last, and the first and last row.
         tensors: inputs in any layout and contiguous outputs. None is passed as address 0.
         sizes: integers for the kernel. The last one is the number of rows.
-        work: products or elementwise results in total, which decides how many threads are worthwhile.
-        multiple: shares of the rows are multiples of this.
+        work: products or elementwise results in total. This number decides how many threads are worthwhile.
+        multiple: the number of rows per thread is a multiple of this, except for the last thread.
     """
     contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
     addresses = [0 if tensor is None else tensor.data_ptr() for tensor in contiguous]
@@ -57,10 +57,11 @@ def sum_rows(
     work: int,
     sums: tuple[int, ...],
 ) -> Tensor:
-    """Run a kernel as `run_rows` does, and return the sums over all rows that it accumulates.
+    """Run a kernel that accumulates sums over its rows, and return the sums over all rows, of shape `sums`.
 
-    Each share of the rows has its own sums of shape `sums`. They are added in the order of the rows, so the result
-    does not depend on timing.
+    `kernel`, `tensors`, `sizes` and `work` are those of `run_rows`. After the addresses of the tensors, the kernel
+    receives the address of its sums. Each thread has its own sums. All sums are added in the order of the rows, so the
+    result does not depend on timing.
     """
     parts: dict[int, Tensor] = {}
     contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
@@ -76,12 +77,12 @@ def sum_rows(
 
 
 def needs_gradients(*tensors: Tensor) -> bool:
-    """Return whether a backward pass may follow. Inside `Function.forward` this is unknown: gradients are off there."""
+    """Return whether a backward pass may follow. Call this outside `Function.forward`, which disables gradients."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 class GradientGate(torch.autograd.Function):
-    """An identity that passes no gradient on while the list `blocked` is not empty."""
+    """An identity function whose backward pass returns no gradient while the list `blocked` is not empty."""
 
     @staticmethod
     def forward(ctx: Any, blocked: list[bool], tensor: Tensor) -> Tensor:
@@ -96,10 +97,10 @@ class GradientGate(torch.autograd.Function):
 def reference_gradients(
     reference: Reference, inputs: Sequence[Tensor], gradients: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """Compute differentiable gradients of the inputs by the equations. A kernel's backward pass is not differentiable.
+    """Return differentiable gradients of the inputs by the equations, or None for an input that needs no gradient.
 
-    One input may depend on another, as a state depends on weights. That path is not the kernel's, so it is blocked
-    until the gradients themselves are differentiated.
+    A kernel's own backward pass is not differentiable. One input may depend on another, as a state depends on weights.
+    This dependency lies outside the kernel, so its path is blocked until the gradients themselves are differentiated.
     """
     blocked: list[bool] = []
     with torch.enable_grad():
@@ -113,9 +114,9 @@ def reference_gradients(
 
 
 def weight_gradient(d_sums_TBG: Tensor, h_BH: Tensor, outputs_TBH: Tensor) -> Tensor:
-    """Return Σ_t d_sums_t h_t^T, (G, H), where h_0 is the initial state and h_t the output before step t.
+    """Return Σ_t d_sums_t h_t^T, (G, H). h_0 is the initial state `h_BH`, and h_t is the output before step t.
 
-    The transpose is computed, which is up to 1.4 times as fast at small widths.
+    The code computes the transpose, because the transposed products are up to 1.4 times as fast at small widths.
     """
     d_U_HG = h_BH.T @ d_sums_TBG[0]
     if len(d_sums_TBG) > 1:

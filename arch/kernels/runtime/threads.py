@@ -1,8 +1,8 @@
 """Split the rows of a batch over threads, with one fork and one join per sequence.
 
-Rows are independent, so their results do not depend on the number of threads. Sums over rows are made per share and do
-not depend on which thread is first. Kernels release the GIL. The calling thread runs the first share and a pool
-of Carousel's own runs the others: torch's threads spin between its operations and cannot be used.
+Rows are independent, so their results do not depend on the number of threads. Sums over rows are made per share, so
+the order of the threads does not matter. Kernels release the GIL. The calling thread runs the first share, and a pool
+of Carousel's own runs the others. torch's threads cannot be used, because they spin between torch's operations.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 MIN_WORK = 1 << 17
-"""Products or elementwise results per thread, below which another thread costs more than it gains."""
+"""Minimum products or elementwise results per thread. Below this, another thread costs more time than it saves."""
 
 TILED = 16
-"""Tiled products that count as one unit of work. Handing over a share takes 25 µs, as long as 1.6 million of them."""
+"""Tiled products per unit of work. Handing over a share takes 25 µs, as long as 1.6 million tiled products."""
 
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
@@ -27,7 +27,7 @@ _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 def split_rows(rows: int, work: int, run: Callable[[int, int], object], multiple: int = 16) -> None:
     """Call run(first, last) for shares of `rows`, on at most as many threads as torch uses.
 
-    All shares but the last are multiples of `multiple`. `work` decides how many threads are worthwhile.
+    The sizes of all shares but the last are multiples of `multiple`. `work` decides how many threads are worthwhile.
     """
     threads = min(torch.get_num_threads(), work // MIN_WORK, -(-rows // multiple))
     if threads <= 1:

@@ -6,7 +6,7 @@
     tanh(x) = m / (m + 2),  m = e^2x - 1      (4)
 
 Using e^x - 1 rather than e^x keeps tanh accurate to a few units in the last place near 0.
-NaN stays NaN. Both functions saturate without overflow, tanh at exactly ±1.
+NaN stays NaN. The functions σ and tanh saturate without overflow, tanh at exactly ±1.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from numba import njit
 from arch.kernels.simd.vector import fma, larger, power_of_two, reciprocal, smaller, splat
 
 MAX_ERROR = 3e-7
-"""The largest relative error of both functions, about 5 units in the last place of a float32."""
+"""The largest relative error of `sigmoid` and `tanh`, about 5 units in the last place of a float32."""
 
 LOG2_E = 1.4426950408889634
 LN_2_HIGH, LN_2_LOW = 0.693359375, -2.12194440e-4
 """ln 2 in two parts. The first has so few bits that its product with n is exact (Cody & Waite 1980)."""
 
 ROUNDING = 12582912.0
-"""1.5 · 2²³. Added to a smaller number, it leaves the nearest integer in the low bits of the mantissa."""
+"""1.5 · 2²³. Its sum with a small number holds the nearest integer in the low bits of the mantissa."""
 
 Q_0, Q_1, Q_2, Q_3, Q_4 = 0.49999997, 0.16666543, 0.0416672, 0.00836658, 0.00138825
 """Coefficients of q in equation (2): a weighted minimax fit on |r| ≤ ln 2 / 2 with an error of 1.4e-8."""

@@ -1,9 +1,9 @@
 """Products of small float32 matrices, accumulated in registers tile by tile.
 
 A tile is `rows` rows by `panels` vectors of the result. Each step of its loop reads one number per row and one vector
-per panel, and adds their products. A right-hand matrix that is used often is packed beforehand: a panel holds LANES of
-its columns, row after row, padded with zeros. The order of summation does not depend on the tile, so the result of a
-row does not depend on its batch.
+per panel, and adds their products. A right-hand matrix that is used often is packed beforehand: a panel holds LANES
+columns of the matrix, row after row, padded with zeros. The order of summation does not depend on the tile, so the
+result of a row does not depend on other rows.
 """
 
 from __future__ import annotations
@@ -49,9 +49,22 @@ def _tile(rows: int, panels: int, adds: bool = False) -> Any:
         right_step: types.Integer,
         depth: types.Integer,
     ) -> Any:
-        """Compute result[row, panel] = Σ_k left[row, k] · right[panel, k] for k < `depth`, or add it to the result.
+        """Compute result[row, panel] = Σ_k left[row, k] · right[panel, k], or add the sum to `result`.
 
-        Consecutive rows, panels and values of k are a stride, `right_apart` and a step apart.
+        Args:
+            typing: Numba's typing context.
+            result: array of the result.
+            result_at: offset of the result.
+            result_stride: distance between rows of the result.
+            left: array of the left-hand numbers.
+            left_at: offset of the left-hand numbers.
+            left_stride: distance between rows of `left`.
+            left_step: distance between values of k in `left`.
+            right: array of the right-hand vectors.
+            right_at: offset of the right-hand vectors.
+            right_apart: distance between panels of `right`.
+            right_step: distance between values of k in `right`.
+            depth: number of values of k.
         """
 
         def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
@@ -114,15 +127,18 @@ _more_1x1 = _tile(1, 1, adds=True)
 
 @njit(forceinline=True)
 def panels_at_once(left_over):  # type: ignore[no-untyped-def]
-    """Return how many panels the next tile covers. Four are split 2 and 2: a single panel takes as long as two."""
+    """Return the number of panels of the next tile.
+
+    The last 4 panels are split into 2 and 2, because a tile of 1 panel takes as long as a tile of 2.
+    """
     return 2 if left_over == 4 else min(3, left_over)
 
 
 @njit
 def multiply(result, result_at, width, left, left_at, left_stride, packed, depth, rows, panels):  # type: ignore[no-untyped-def]
-    """Multiply `left`, (rows, depth) with row stride `left_stride`, by a packed matrix.
+    """Multiply `left`, (rows, depth) with row stride `left_stride`, by the packed matrix, (depth, panels · LANES).
 
-    The result is (rows, panels · LANES) with row stride `width`.
+    The result is (rows, panels · LANES) with row stride `width`. `result_at` and `left_at` are offsets.
     """
     apart = LANES * depth
     panel = 0
@@ -153,7 +169,22 @@ def multiply(result, result_at, width, left, left_at, left_stride, packed, depth
 
 @njit
 def eight_rows(result, to, width, left, left_at, stride, right, at, apart, step, depth, panels):  # type: ignore[no-untyped-def]
-    """Compute ROWS rows of a product, with row stride `width`. The right-hand matrix may be packed or not."""
+    """Compute ROWS rows of a product. The right-hand matrix may be packed or not.
+
+    Args:
+        result: array of the result.
+        to: offset of the result.
+        width: row stride of the result.
+        left: array of the left-hand rows.
+        left_at: offset of the left-hand rows.
+        stride: row stride of `left`.
+        right: array of the right-hand matrix.
+        at: offset of the right-hand matrix.
+        apart: distance between panels of `right`.
+        step: distance between rows of `right`.
+        depth: number of products per sum.
+        panels: number of vectors per row of the result.
+    """
     panel = 0
     while panel < panels:
         several = panels_at_once(panels - panel)
@@ -169,7 +200,21 @@ def eight_rows(result, to, width, left, left_at, stride, right, at, apart, step,
 
 @njit
 def eight_rows_more(result, to, width, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
-    """Add the product of ROWS transposed columns of `left`, with row stride `stride`, and the unpacked `right`."""
+    """Add the product of ROWS transposed columns of `left` and the unpacked matrix `right` to `result`.
+
+    Args:
+        result: array of the result.
+        to: offset of the result.
+        width: row stride of the result.
+        left: array of the left-hand matrix.
+        left_at: offset of the first column.
+        stride: row stride of `left`.
+        right: array of the right-hand matrix.
+        at: offset of the right-hand matrix.
+        step: row stride of `right`.
+        depth: number of rows of `left` and of `right`.
+        panels: number of vectors per row of the result.
+    """
     panel = 0
     while panel < panels:
         several = panels_at_once(panels - panel)
@@ -185,7 +230,10 @@ def eight_rows_more(result, to, width, left, left_at, stride, right, at, step, d
 
 @njit
 def one_row_more(result, to, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
-    """Do the same as `eight_rows_more` for one column of `left`."""
+    """Add the product of one transposed column of `left` and the unpacked matrix `right` to one row of `result`.
+
+    The parameters are those of `eight_rows_more`, without the row stride of the result.
+    """
     for column in range(0, panels * LANES, LANES):
         _more_1x1(result, to + column, 0, left, left_at, 0, stride, right, at + column, 0, step, depth)
 

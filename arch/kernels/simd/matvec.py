@@ -1,9 +1,9 @@
 """Products of a matrix with few vectors. The matrix is read in place, row after row.
 
 Streaming reads every weight once per step, so memory bandwidth decides the time and another layout gains nothing.
-Without a packed copy, weights cannot be out of date.
+There is no packed copy of the weights that could become outdated.
 
-LANES rows are accumulated in parallel, each in its own register. A tree of shuffles then adds up the lanes of all.
+LANES rows are accumulated in parallel, each in its own register. A tree of shuffles then sums each register.
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ def integers(number, count):  # type: ignore[no-untyped-def]
 
 
 def _halved(builder: ir.IRBuilder, sums: list[ir.Value], width: int) -> list[ir.Value]:
-    """Add pairs of vectors into one each, alternating blocks of `width` lanes of the first and the second."""
+    """Merge pairs of vectors: add neighbouring blocks of `width` lanes within each vector.
+
+    The blocks of a result alternate between sums of the first vector and sums of the second.
+    """
     lanes = range(LANES)
     low = [lane if lane & width == 0 else LANES + lane - width for lane in lanes]
     high = [lane + width if lane & width == 0 else LANES + lane for lane in lanes]
@@ -83,7 +86,7 @@ def row_sums(
     numbers_at: types.Integer,
     depth: types.Integer,
 ) -> Any:
-    """Return Σ_k matrix[matrix_at + row · depth + k] · numbers[numbers_at + k], one lane per row.
+    """Return Σ_k matrix[matrix_at + row · depth + k] · numbers[numbers_at + k] for k < `depth`, one lane per row.
 
     Lanes from `rows` on repeat the last row.
     """
@@ -157,8 +160,9 @@ def _masked_read(builder: ir.IRBuilder, pointer: ir.Value, mask: ir.Value) -> ir
 def apply(matrix, matrix_at, bias, rows, depth, numbers, numbers_at, apart, batch, result, result_at, stride, adds):  # type: ignore[no-untyped-def]
     """Compute result[b] = bias + matrix (rows, depth) · numbers[b] for each b of the batch.
 
-    Vectors are `apart` numbers apart and results `stride`. `bias` is an address, or 0 for none. `adds` adds to the
-    result. A block of rows is used for the whole batch while it is in the cache.
+    The vectors numbers[b] are `apart` numbers apart, and the vectors result[b] are `stride` numbers apart. `bias` is an
+    address, or 0 for no bias. `matrix_at`, `numbers_at` and `result_at` are offsets. If `adds` is true, the values are
+    added to `result`. A block of rows is used for the whole batch while it is in the cache.
     """
     biases = floats(bias)
     for row in range(0, rows, LANES):

@@ -1,8 +1,8 @@
 """Vectors of LANES float32 numbers as a Numba type, so that kernels choose their instructions explicitly.
 
 A compiler that vectorises scalar loops prefers half of the available width, and gives up on nested loops and calls.
-Here `load`, `store`, the four arithmetic operators and `fma` become one instruction each. Operations are never
-reordered, so results are the same on every call, and no operation assumes that NaN does not occur.
+Here `load`, `store`, the four arithmetic operators and `fma` become one instruction each. Only `lane_sum` may reorder
+its additions, always in the same way, so results are the same on every call. No operation ignores NaN.
 
 Memory is a flat float32 array and an offset into it. Offsets are not checked.
 """
@@ -66,12 +66,15 @@ _arithmetic(operator.neg, "fneg", 1)
 
 
 def instruction(function: Callable[..., Any]) -> Any:
-    """Wrap `intrinsic` for type checkers, which expect callers to pass its first parameter, the typing context."""
+    """Apply `intrinsic`, but return `Any`.
+
+    Otherwise type checkers would expect callers to pass the first parameter, Numba's typing context.
+    """
     return intrinsic(function)
 
 
 def address(context: Any, builder: ir.IRBuilder, array: types.Array, value: ir.Value, at: ir.Value) -> ir.Value:
-    """Return the pointer to element `at` of a flat array."""
+    """Return the pointer to element `at` of a flat array, given its Numba type `array` and its LLVM value `value`."""
     data = arrayobj.make_array(array)(context, builder, value).data
     return builder.gep(data, [at])
 
@@ -175,7 +178,7 @@ def store_nontemporal(typing: Any, array: types.Array, at: types.Integer, value:
 
 @instruction
 def first_or(typing: Any, a: VectorType, count: types.Integer, b: VectorType) -> Any:
-    """Return the first `count` lanes of `a`, then those of `b`."""
+    """Return the first `count` lanes of `a`, then the other lanes of `b`."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         return builder.select(_mask(builder, values[1]), values[0], values[2])
@@ -226,7 +229,7 @@ def ramp(typing: Any) -> Any:
 
 @instruction
 def fma(typing: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
-    """Return the fused multiply-add a·b + c."""
+    """Return a·b + c, rounded once if the machine has fused multiply-add."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         return multiply_add(builder, *values)
@@ -236,7 +239,7 @@ def fma(typing: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
 
 @instruction
 def smaller(typing: Any, a: VectorType, b: VectorType) -> Any:
-    """Return the smaller of `a` and `b`; NaN if `a` is."""
+    """Return the smaller of `a` and `b`, or NaN if `a` is NaN."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         a, b = values
@@ -247,7 +250,7 @@ def smaller(typing: Any, a: VectorType, b: VectorType) -> Any:
 
 @instruction
 def larger(typing: Any, a: VectorType, b: VectorType) -> Any:
-    """Return the larger of `a` and `b`; NaN if `a` is."""
+    """Return the larger of `a` and `b`, or NaN if `a` is NaN."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         a, b = values
@@ -258,7 +261,7 @@ def larger(typing: Any, a: VectorType, b: VectorType) -> Any:
 
 @instruction
 def positive(typing: Any, a: VectorType, b: VectorType) -> Any:
-    """Return `b` in lanes with a > 0 or a NaN, else 0."""
+    """Return `b` in lanes in which `a` is positive or NaN, and 0 in the other lanes."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         zeros = ir.Constant(VECTOR, [0.0] * LANES)
@@ -280,7 +283,10 @@ def power_of_two(typing: Any, shifted: VectorType) -> Any:
 
 
 def _reduction(name: str, kind: str, flags: tuple[str, ...]) -> Any:
-    """Build a reduction of all lanes to one number. `flags` allow the machine's own order of operations."""
+    """Build a reduction of all lanes to one number.
+
+    `kind` is the LLVM operation. The flag `reassoc` lets the machine choose the order of operations.
+    """
 
     @instruction
     def reduce_lanes(typing: Any, a: VectorType) -> Any:

@@ -20,7 +20,7 @@ from arch.kernels.training.layer_norm import EPSILON
 
 @njit
 def normalise(y, gain, offset, D, B, result):  # type: ignore[no-untyped-def]
-    """Apply layer norm to each of B rows. `gain` and `offset` are addresses."""
+    """Write the layer norm of the B rows of `y` (B, D) to `result` (B, D). `gain` and `offset` are addresses."""
     gains, offsets = floats(gain), floats(offset)
     for b in range(0, B * D, D):
         total, whole = splat(0.0), D - D % LANES
@@ -42,7 +42,7 @@ def normalise(y, gain, offset, D, B, result):  # type: ignore[no-untyped-def]
 
 @njit
 def rotate(qkv, at, rotates, pairs):  # type: ignore[no-untyped-def]
-    """Rotate adjacent pairs of a head's numbers by the alternating cosines and sines in `rotary`."""
+    """Rotate `pairs` adjacent pairs of `qkv` from offset `at` on, in place. `rotates` alternates cosines and sines."""
     for j in range(pairs):
         one, other = qkv[at + 2 * j], qkv[at + 2 * j + 1]
         cosine, sine = rotates[2 * j], rotates[2 * j + 1]
@@ -52,7 +52,21 @@ def rotate(qkv, at, rotates, pairs):  # type: ignore[no-untyped-def]
 
 @njit
 def attend(q, q_at, keys, values, at, S, K, slope, weights, result, result_at):  # type: ignore[no-untyped-def]
-    """Compute equation (3) for one query of one head, over S steps of the cache from offset `at`."""
+    """Compute equation (3) for one query of one head, over S steps of the cache.
+
+    Args:
+        q: array of the queries.
+        q_at: offset of the query.
+        keys: array of the cached keys.
+        values: array of the cached values.
+        at: offset of the first step to read, in `keys` and `values`.
+        S: number of steps to read.
+        K: head width.
+        slope: ALiBi slope of the head, or 0 for no bias.
+        weights: workspace for S numbers.
+        result: array of the results.
+        result_at: offset of the result.
+    """
     apply(keys, at, 0, S, K, q, q_at, K, 1, weights, 0, S, False)
     scale, whole = np.float32(1 / math.sqrt(K)), S - S % LANES
     highest = splat(-math.inf)
@@ -91,10 +105,10 @@ def block_step(sizes, weights, cache, y, workspace, B):  # type: ignore[no-untyp
     """Apply one block to the residual stream `y` (B, D) in place, and append keys and values to the cache.
 
     Args:
-        sizes: D, N, E, whether positions are rotary, whether they are ALiBi slopes.
-        weights: addresses in the order of the layer's modules; 0 for none.
-        cache: addresses of keys, values and rotary cosines and sines, the capacity of the cache, its length, and the
-            first step that is read.
+        sizes: D, N, E, whether positions are rotary, and whether positions are ALiBi.
+        weights: addresses in the order of the layer's modules. 0 stands for a weight that the block does not have.
+        cache: addresses of keys, values and rotary cosines and sines; number of slots; number of cached steps; first
+            slot to read.
         y: the residual stream.
         workspace: memory for B · (5D + E) numbers and one more per cached step.
         B: batch size.

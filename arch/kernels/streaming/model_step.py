@@ -1,7 +1,7 @@
 """One step of a whole model in one call: encoder, layers, readout.
 
-A program is an array of sizes and addresses: HEADER numbers for the model, then RECORD numbers per layer. So a step
-converts no tensors.
+A program is an array of sizes and addresses: HEADER numbers for the model, then RECORD numbers per layer. Therefore a
+step converts no tensors.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from arch.kernels.streaming.block_step import block_step
 from arch.kernels.streaming.recurrent_step import gru_step, lstm_step, rnn_step
 
 HEADER = 10
-"""Number of layers; the encoder's kind, inputs, outputs, weight (or table) and bias; the readout's W, b and outputs;
-the size of the workspace in numbers."""
+"""Length of the header: number of layers; the encoder's kind, inputs, outputs, weight (or table) and bias; the
+readout's W, b and outputs; size of the workspace in numbers."""
 REALS, LINEAR, TOKENS = 0, 1, 2
 """Kinds of encoder."""
 
 RECORD = 32
-"""Per layer: its kind, its sizes, the addresses of its weights, and its state."""
+"""Length of a layer's record: kind of layer, sizes, addresses of weights, addresses and sizes of the state."""
 SIZES, WEIGHTS, STATE = 1, 7, 22
 RNN, LSTM, GRU, BLOCK = 0, 1, 2, 3
 """Kinds of layer."""
@@ -36,7 +36,10 @@ def _copy(source, count, target):  # type: ignore[no-untyped-def]
 
 @kernel(int64(*[int64] * 5))
 def step(program_at, program_length, x_at, output_at, B):  # type: ignore[no-untyped-def]
-    """Compute the output (B, O) of one step and update the states in place. Returns -1 for an unknown token, else 0."""
+    """Compute the output (B, O) of one step and update the states in place. Returns -1 for an unknown token, else 0.
+
+    `program_at`, `x_at` and `output_at` are addresses, and `program_length` is a number of words.
+    """
     program = integers(program_at, program_length)
     D = program[3]
     workspace = np.empty(program[9], np.float32)

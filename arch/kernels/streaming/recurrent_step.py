@@ -14,7 +14,10 @@ from arch.kernels.simd.vector import LANES, fma, larger, load_first, splat, stor
 
 @njit
 def rnn_step(is_tanh, D, H, weights, x, h, sums, B):  # type: ignore[no-untyped-def]
-    """Step an RNN. `weights` are the addresses of W, b and U, and `sums` is workspace for B · H numbers."""
+    """Update the state `h` (B, H) of an RNN in place, from the input `x` (B, D). φ is relu unless `is_tanh` is true.
+
+    `weights` are the addresses of W, b and U, and `sums` is workspace for B · H numbers.
+    """
     apply(floats(weights[0]), 0, weights[1], H, D, x, 0, D, B, sums, 0, H, False)
     apply(floats(weights[2]), 0, 0, H, H, h, 0, H, B, sums, 0, H, True)
     for at in range(0, B * H, LANES):
@@ -24,7 +27,10 @@ def rnn_step(is_tanh, D, H, weights, x, h, sums, B):  # type: ignore[no-untyped-
 
 @njit
 def lstm_step(D, H, weights, x, h, c, sums, B):  # type: ignore[no-untyped-def]
-    """Step an LSTM. `weights` are the addresses of W, b and U, and `sums` is workspace for B · 4H numbers."""
+    """Update the state `h` and `c` (B, H) of an LSTM in place, from the input `x` (B, D).
+
+    `weights` are the addresses of W, b and U, and `sums` is workspace for B · 4H numbers.
+    """
     apply(floats(weights[0]), 0, weights[1], 4 * H, D, x, 0, D, B, sums, 0, 4 * H, False)
     apply(floats(weights[2]), 0, 0, 4 * H, H, h, 0, H, B, sums, 0, 4 * H, True)
     for b in range(B):
@@ -41,9 +47,10 @@ def lstm_step(D, H, weights, x, h, c, sums, B):  # type: ignore[no-untyped-def]
 
 @njit
 def gru_step(is_after, D, H, weights, x, h, sums, B):  # type: ignore[no-untyped-def]
-    """Step a GRU. `weights` are the addresses of W, b, U and b_u, and `sums` is workspace for B · 4H numbers.
+    """Update the state `h` (B, H) of a GRU in place, from the input `x` (B, D), with (3a) if `is_after`, else (3b).
 
-    The last B · H of these hold r * h for (3b), or U_n h + b_u for (3a).
+    `weights` are the addresses of W, b, U and b_u, and `sums` is workspace for B · 4H numbers. The last B · H numbers
+    hold U_n h + b_u for (3a), or r * h for (3b).
     """
     G, U, side = 3 * H, floats(weights[2]), B * 3 * H
     apply(floats(weights[0]), 0, weights[1], G, D, x, 0, D, B, sums, 0, G, False)

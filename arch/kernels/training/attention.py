@@ -4,8 +4,8 @@
     dp = da·v,  dl = p (dp - da·a)                                         (2)
     dq_t = Σ_s dl_ts k_s / √K,  dk_s = Σ_t dl_ts q_t / √K,  dv_s = Σ_t p_ts da_t   (3)
 
-A thread processes one head at a time. Its numbers are copied into rows padded with zeros to whole vectors and tiles,
-which stay in the cache. Only the current rows of p exist, and the backward pass recomputes them.
+A thread processes one head at a time. The head's numbers are copied into rows padded with zeros to whole vectors and
+tiles. These copies stay in the cache. Only the current rows of p are stored, and the backward pass recomputes p.
 """
 
 # Shape suffixes: B batch, T time, D model width, N heads, K head width
@@ -47,16 +47,19 @@ from arch.kernels.simd.vector import (
 )
 
 MIN_EXPONENT = -87.0
-"""e^x is treated as 0 below this."""
+"""Smaller exponents are raised to this one, because e^-87 is negligible."""
 GROUP = 64
-"""Rows whose p and dl are stored at a time in the backward pass, for the products (3) over them."""
+"""Rows of p and dl that the backward pass stores at a time, to compute the products (3) over these rows."""
 
 
 @instruction
 def transpose(
     typing: Any, source: types.Array, at: types.Integer, stride: types.Integer, target: types.Array, to: types.Integer
 ) -> Any:
-    """Transpose LANES rows of LANES numbers, with row stride `stride`, into contiguous columns."""
+    """Transpose LANES rows of LANES numbers of `source`, with row stride `stride`, into contiguous columns of `target`.
+
+    `at` and `to` are the offsets in `source` and `target`.
+    """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         index, lanes = values[1].type, range(LANES)
@@ -82,7 +85,10 @@ def transpose(
 
 @njit
 def pad(source, at, stride, T, K, target, T_pad, K_pad):  # type: ignore[no-untyped-def]
-    """Copy T rows of K numbers, with row stride `stride`, into `T_pad` rows of `K_pad` numbers."""
+    """Copy T rows of K numbers, with row stride `stride`, into `T_pad` rows of `K_pad` numbers, padded with zeros.
+
+    `at` is the offset in `source`.
+    """
     for t in range(T_pad):
         for unit in range(0, K_pad, LANES):
             count = K - unit if t < T else 0
@@ -101,7 +107,7 @@ def pack_transposed_rows(source, T_pad, K_pad, target):  # type: ignore[no-untyp
 def forward_rows(q, k, v, result, saved, T, N, K, first, last):  # type: ignore[no-untyped-def]
     """Compute heads `first` to `last` of B · N: the result (B, T, N, K) from q, k and v (B, N, T, K).
 
-    Saves top / √K and 1 / total of each row, (B, N, T, 2).
+    Writes top and 1 / total of each row to `saved` (B, N, T, 2). All arguments except sizes are addresses.
     """
     queries, keys, values, results, moments = floats(q), floats(k), floats(v), floats(result), floats(saved)
     T_pad, K_pad = -(-T // LANES) * LANES, -(-K // LANES) * LANES
@@ -156,7 +162,10 @@ def forward_rows(q, k, v, result, saved, T, N, K, first, last):  # type: ignore[
 
 @kernel(void(*[int64] * 14))
 def backward_rows(q, k, v, result, saved, d_result, d_q, d_k, d_v, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """Compute d_q, d_k and d_v (B, N, T, K) of heads `first` to `last` from what `forward_rows` read and wrote."""
+    """Compute d_q, d_k and d_v (B, N, T, K) of heads `first` to `last`.
+
+    Reads d_result (B, T, N, K), and the inputs and outputs of `forward_rows`. All arguments except sizes are addresses.
+    """
     queries, keys, values, results, moments = floats(q), floats(k), floats(v), floats(result), floats(saved)
     d_results, d_queries, d_keys, d_values = floats(d_result), floats(d_q), floats(d_k), floats(d_v)
     T_pad, K_pad = -(-T // LANES) * LANES, -(-K // LANES) * LANES
@@ -164,7 +173,7 @@ def backward_rows(q, k, v, result, saved, d_result, d_q, d_k, d_v, T, N, K, firs
     d_rows, out = np.empty(T_pad * K_pad, np.float32), np.empty(ROWS * K_pad, np.float32)
     k_panels, v_panels = np.empty(T_pad * K_pad, np.float32), np.empty(T_pad * K_pad, np.float32)
     d_k_rows, d_v_rows = np.empty(T_pad * K_pad, np.float32), np.empty(T_pad * K_pad, np.float32)
-    stride = T_pad + LANES  # no power of two: columns at such strides share few cache sets
+    stride = T_pad + LANES  # one vector more, because columns at power-of-two strides share few cache sets
     p, d_l = np.empty(GROUP * stride, np.float32), np.empty(GROUP * stride, np.float32)
     scale = splat(np.float32(1 / math.sqrt(K)))
     whole = K_pad // LANES
@@ -220,7 +229,7 @@ def backward_rows(q, k, v, result, saved, d_result, d_q, d_k, d_v, T, N, K, firs
 
 
 class Attention(torch.autograd.Function):
-    """The map from q, k and v (B, N, T, K) to a (B, T, D)."""
+    """The map from q, k and v (B, N, T, K) to the result of attention a (B, T, D)."""
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, *inputs: Tensor) -> Tensor:
@@ -244,6 +253,6 @@ class Attention(torch.autograd.Function):
 
 
 def attend(reference: Reference, *inputs: Tensor) -> Tensor:
-    """Apply `Attention`. `reference` computes the same in torch, for second derivatives."""
+    """Apply `Attention`. `reference` computes the same results by the equations, for second derivatives."""
     result_BTD: Tensor = Attention.apply(reference, *inputs)  # type: ignore[no-untyped-call]
     return result_BTD

@@ -2,11 +2,12 @@
 
     p  = W x                  (1)  before the loop over the steps of a chunk, which reads p
     dx = W^T dp               (2)  after that loop, which writes dp
-    dW = Σ dp x^T,  db = Σ dp (3)  likewise; dU as dW, with h in place of x
+    dW = Σ dp x^T,  db = Σ dp (3)  after that loop; dU like dW, with h in place of x
 
-Sequences are in time order, (T, B, ·). A thread processes some rows of the batch. These are contiguous within a step,
-and over all steps if they are the whole batch. dp is in scratch memory, each block of H numbers padded with zeros to
-whole vectors. Weight gradients are accumulated transposed, (D, padded), so that dp need not be transposed.
+Sequences are in time order, (T, B, ·). Each thread processes some rows of the batch. Its rows are contiguous within a
+step. They are contiguous across steps only if they are the whole batch. dp is in scratch memory, and each block of H
+numbers is padded with zeros to whole vectors. Weight gradients are accumulated transposed, (D, padded), so that dp need
+not be transposed.
 """
 
 # Shape suffixes: T time, B batch, D input width
@@ -20,8 +21,8 @@ from arch.kernels.simd.matmul import ROWS, eight_rows_more, multiply, one_row_mo
 from arch.kernels.simd.vector import LANES, load, load_first, splat, store, store_first, store_nontemporal
 
 MAX_ROWS = 128
-"""Rows of a chunk, counted over its steps. The sums of (3) are read and written once per chunk, and a row of 1,024
-numbers per row of the chunk still fits into half of a core's L2 cache."""
+"""Maximum rows of a chunk, counted over its steps. Larger chunks read and write the sums of (3) less often. With 1,024
+numbers per row, a chunk of this size still fits into half of a core's L2 cache."""
 
 L2_FLOATS = 1 << 19
 """Numbers that stay in a core's L2 cache until the backward pass reads them."""
@@ -29,13 +30,17 @@ L2_FLOATS = 1 << 19
 
 @njit(forceinline=True)
 def bypasses_cache(address, T, B, numbers, H):  # type: ignore[no-untyped-def]
-    """Return whether saving `numbers` values for each of T · B rows would only evict weights from the caches."""
+    """Return whether to save `numbers` values for each of T · B rows at `address` with stores that bypass the caches.
+
+    Such stores need whole vectors and an aligned address. They pay off if the L2 cache cannot hold the values, whose
+    caching would only evict weights.
+    """
     return T * B * numbers > L2_FLOATS and H % LANES == 0 and address % (4 * LANES) == 0
 
 
 @njit(forceinline=True)
 def save(saved, at, count, value, bypass):  # type: ignore[no-untyped-def]
-    """Set saved[at : at + count] to the first lanes of `value`. The loop does not read them again."""
+    """Set saved[at : at + count] to the first lanes of `value`. If `bypass` is true, the store bypasses the caches."""
     if bypass:
         store_nontemporal(saved, at, value)
     else:
@@ -50,13 +55,19 @@ def steps_at_once(rows, T):  # type: ignore[no-untyped-def]
 
 @njit
 def stride_of(panels):  # type: ignore[no-untyped-def]
-    """Return the row stride of dp. It is no power of two: columns at such strides share few cache sets."""
+    """Return the row stride of dp.
+
+    It has one vector more than dp needs, because columns at power-of-two strides share few cache sets.
+    """
     return (panels + 1) * LANES
 
 
 @njit
 def _rows_of(x, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
-    """Return an array that holds rows `first` to `last` of steps `begin` to `end` contiguously, and their offset."""
+    """Return an array that holds rows `first` to `last` of steps `begin` to `end` contiguously, and their offset.
+
+    `x` is (T, B, D). The array is `x` itself if the rows are the whole batch.
+    """
     rows = (last - first) * D
     if last - first == B:
         return x, begin * B * D
@@ -70,14 +81,20 @@ def _rows_of(x, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
 
 @njit
 def project(result, x, packed, begin, end, B, D, first, last, panels):  # type: ignore[no-untyped-def]
-    """Compute (1) for steps `begin` to `end` and rows `first` to `last`, contiguously in `result`."""
+    """Compute (1) for steps `begin` to `end` and rows `first` to `last`, contiguously in `result`.
+
+    `x` is (T, B, D), and `packed` is the transpose of W in `panels` panels.
+    """
     left, left_at = _rows_of(x, begin, end, B, D, first, last)
     multiply(result, 0, panels * LANES, left, left_at, D, packed, D, (end - begin) * (last - first), panels)
 
 
 @njit
 def project_back(d_x, d_sums, stride, packed, depth, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
-    """Compute (2) for steps `begin` to `end` and rows `first` to `last`, from `depth` numbers per row of `d_sums`."""
+    """Compute (2) for steps `begin` to `end` and rows `first` to `last`, and write to `d_x` (T, B, D).
+
+    dp is in the first `depth` numbers of each row of `d_sums`, with row stride `stride`. `packed` is the packed W.
+    """
     rows, panels = last - first, panels_of(D)
     padded = panels * LANES
     fits = padded == D and rows == B
@@ -110,7 +127,10 @@ def _add_product(sums, at, x, x_at, D, d_sums, sums_at, stride, depth, panels): 
 
 @njit
 def add_weights(sums, at, x, begin, end, B, D, d_sums, sums_at, stride, first, last, panels):  # type: ignore[no-untyped-def]
-    """Add (3) for steps `begin` to `end` to the (D, panels · LANES) numbers of `sums`."""
+    """Add (3) for steps `begin` to `end` and rows `first` to `last` to `sums` (D, panels · LANES) at offset `at`.
+
+    `x` is (T, B, D). dp is in `d_sums` at offset `sums_at`, with row stride `stride`.
+    """
     if end > begin:
         left, left_at = _rows_of(x, begin, end, B, D, first, last)
         _add_product(sums, at, left, left_at, D, d_sums, sums_at, stride, (end - begin) * (last - first), panels)
@@ -118,7 +138,10 @@ def add_weights(sums, at, x, begin, end, B, D, d_sums, sums_at, stride, first, l
 
 @njit
 def add_recurrent(sums, at, h_0, outputs, begin, end, B, H, d_sums, sums_at, stride, first, last, panels):  # type: ignore[no-untyped-def]
-    """Add (3) for U. The state before step t is the output of step t - 1, or h_0 before the first step."""
+    """Add (3) for U. The state before step t is the output of step t - 1, or h_0 before the first step.
+
+    `outputs` is (T, B, H), and `h_0` is (B, H). The other parameters are those of `add_weights`.
+    """
     if begin == 0:
         add_weights(sums, at, h_0, 0, 1, B, H, d_sums, sums_at, stride, first, last, panels)
         begin, sums_at = 1, sums_at + (last - first) * stride
@@ -127,7 +150,10 @@ def add_recurrent(sums, at, h_0, outputs, begin, end, B, H, d_sums, sums_at, str
 
 @njit
 def add_biases(sums, at, d_sums, sums_at, stride, count, panels):  # type: ignore[no-untyped-def]
-    """Add (3) for b: the sum of `count` rows of `d_sums`."""
+    """Add (3) for b, the sum of `count` rows of `d_sums` with row stride `stride`, to `panels` vectors of `sums`.
+
+    `at` and `sums_at` are the offsets in `sums` and `d_sums`.
+    """
     for unit in range(0, panels * LANES, LANES):
         total = splat(0.0)
         for row in range(count):

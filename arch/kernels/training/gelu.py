@@ -1,4 +1,4 @@
-"""GELU of rows plus a bias, together with its slope, which is all that the backward pass needs.
+"""GELU of rows plus a bias, and its slope. The backward pass needs only the slope.
 
     gelu(x) = x Φ(x)                                                                  (1)
     dgelu   = Φ(x) + x e^(-x²/2) / √(2π)                                              (2)
@@ -29,9 +29,9 @@ MAX_ERROR = 4e-7
 A_0, A_1, A_2, A_3, A_4, A_5 = 0.3275911, 0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429
 SQRT_HALF, INVERSE_SQRT_2_PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 MIN_EXPONENT = -87.0
-"""e^x is treated as 0 below this."""
+"""Smaller exponents are raised to this one, because e^-87 is negligible."""
 MAX_SIZE = 1e4
-"""|x|/√2 is clipped here, where equation (3) is already 0, so that no infinity reaches a reciprocal."""
+"""Limit of |x|/√2, so that no infinity reaches a reciprocal. Equation (3) is already 0 there."""
 
 
 @njit(forceinline=True)
@@ -58,7 +58,10 @@ def gelu(x):  # type: ignore[no-untyped-def]
 
 @kernel(void(*[int64] * 6))
 def forward_rows(sums, bias, result, E, first, last):  # type: ignore[no-untyped-def]
-    """Write gelu(sums + bias) to `result` and the slope over the sums, for rows `first` to `last`."""
+    """Write gelu(sums + bias) to `result`, and replace the sums by the slope, for rows `first` to `last` of E numbers.
+
+    `sums`, `bias` and `result` are addresses.
+    """
     numbers, biases, results = floats(sums), floats(bias), floats(result)
     for row in range(first, last):
         for unit in range(0, E, LANES):
@@ -71,7 +74,10 @@ def forward_rows(sums, bias, result, E, first, last):  # type: ignore[no-untyped
 
 @kernel(void(*[int64] * 6))
 def backward_rows(slope, d_result, sums, E, first, last):  # type: ignore[no-untyped-def]
-    """Multiply d_result by the slope in place, for rows `first` to `last`, and write its sums over rows, (S, E)."""
+    """Multiply `d_result` by the slope in place, for rows `first` to `last` of E numbers.
+
+    Writes the sums of each block of rows to `sums` (S, E). `slope`, `d_result` and `sums` are addresses.
+    """
     slopes, d_results, summed = floats(slope), floats(d_result), floats(sums)
     for row in range(first, last):
         block = row // ROWS_PER_SUM * E
@@ -86,7 +92,7 @@ def backward_rows(slope, d_result, sums, E, first, last):  # type: ignore[no-unt
 
 
 def apply(sums_NE: Tensor, bias_E: Tensor) -> Tensor:
-    """Return gelu(sums + bias), (N, E). Overwrites the sums by the slope."""
+    """Return gelu(sums + bias), (N, E). Replaces the sums by the slope in place."""
     result_NE = sums_NE.new_empty(sums_NE.shape)
     N, E = sums_NE.shape
     run_rows(forward_rows, (sums_NE, bias_E, result_NE), (E, N), N * E, ROWS_PER_SUM)

@@ -15,8 +15,8 @@ of later steps and of the output:
     dh  ← dh z + da r + U_rz^T (dr, dz)    (8b)
     dU  = Σ_t (dr, dz)_t h_t^T, dn_t a_t^T (9b)
 
-With (3a), W x and its derivatives exist for a chunk of steps only, because moving them costs as much as computing them.
-They are stored in the order dn, dr, dz, ds, so that those for W and those for U are contiguous.
+With (3a), W x and dn, dr, dz, ds exist for a chunk of steps only. Moving them would cost as much as computing them.
+The derivatives are stored in this order, so that those for W (dn, dr, dz) and those for U (dr, dz, ds) are contiguous.
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width, G = 3H gate rows
@@ -66,9 +66,10 @@ SAVED_VECTORS = 4
 
 @kernel(void(*[int64] * 16))
 def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, saves, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run rows `first` to `last` of the batch forward, for `reset=after`. Arguments but sizes are addresses.
+    """Run rows `first` to `last` of the batch forward, for `reset=after`.
 
-    Writes outputs (T, B, H). If `saves`, writes gates (T, B, G) and s (T, B, H).
+    All arguments except sizes and flags are addresses. `u` is b_u. Writes `outputs` (T, B, H). If `saves` is true, also
+    writes `gates` (T, B, G), and s to `sums` (T, B, H).
     """
     bypass = bypasses_cache(gates, T, B, 4 * H, H) and bypasses_cache(sums, T, B, 4 * H, H)
     x, W, bias, U, u, h_0 = floats(x), floats(W), floats(bias), floats(U), floats(u), floats(h_0)
@@ -108,9 +109,11 @@ def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, saves, T, B, D, H,
 
 @kernel(void(*[int64] * 17))
 def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_saved, d_outputs, d_h, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run rows `first` to `last` backward, for `reset=after`. Adds to `sums`: see `ScanAfter.backward`.
+    """Run the backward pass of rows `first` to `last`, for `reset=after`.
 
-    Writes d_x unless its address is 0. Replaces d_h (B, H) of the last step by that of the initial state.
+    All arguments except sizes are addresses. `W_nrz` is W with its blocks in the order n, r, z. Adds the gradients of
+    weights and biases to `sums`, and `ScanAfter.backward` splits them. Writes `d_x` unless its address is 0. `d_h`
+    (B, H) is the gradient of the last state, and is replaced by the gradient of the initial state.
     """
     wants_d_x = d_x != 0
     x, W_nrz, U, h_0, outputs = floats(x), floats(W_nrz), floats(U), floats(h_0), floats(outputs)
@@ -161,7 +164,11 @@ def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_saved, d_outputs, d_h, d_x
 
 @kernel(void(*[float32[::1]] * 6, boolean, *[int64] * 5))
 def forward_rows_before(projected, U, h_0, outputs, reset, saved, saves, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """Run rows `first` to `last` forward, for `reset=before`. Writes outputs, a = r * h (T, B, H), and `saved`."""
+    """Run rows `first` to `last` of the batch forward, for `reset=before`, from W x + b in `projected` (T, B, G).
+
+    Writes `outputs` (T, B, H), and a = r * h to `reset` (T, B, H). If `saves` is true, also writes r, z, n and h to
+    `saved`.
+    """
     panels = panels_of(H)
     padded = panels * LANES
     packed_rz, packed_n = pack_transposed(U, 0, 2 * H, H, H), pack_transposed(U, 2 * H, 3 * H, H, H)
@@ -201,9 +208,9 @@ def forward_rows_before(projected, U, h_0, outputs, reset, saved, saves, T, B, H
 
 @kernel(void(*[float32[::1]] * 5, *[int64] * 5))
 def backward_rows_before(saved, U, d_outputs, d_h, d_projected, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """Run rows `first` to `last` backward, for `reset=before`. Writes d_projected (T, B, G).
+    """Run the backward pass of rows `first` to `last`, for `reset=before`. Writes d_projected (T, B, G).
 
-    Replaces d_h (B, H) of the last step by that of the initial state.
+    `d_h` (B, H) is the gradient of the last state, and is replaced by the gradient of the initial state.
     """
     panels = panels_of(H)
     padded = panels * LANES
@@ -319,12 +326,12 @@ class ScanBefore(torch.autograd.Function):
 
 
 def scan_after(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `ScanAfter`. `reference` computes the same by the equations, for second derivatives."""
+    """Apply `ScanAfter`. `reference` computes the same results by the equations, for second derivatives."""
     outputs: tuple[Tensor, ...] = ScanAfter.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs
 
 
 def scan_before(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `ScanBefore`. `reference` computes the same by the equations, for second derivatives."""
+    """Apply `ScanBefore`. `reference` computes the same results by the equations, for second derivatives."""
     outputs: tuple[Tensor, ...] = ScanBefore.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs

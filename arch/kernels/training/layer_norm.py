@@ -1,4 +1,4 @@
-"""Layer norm of rows, in one pass with the residual sum before it; likewise in the backward pass.
+"""Layer norm of rows, in one pass with the residual sum before the norm. The backward pass is one pass too.
 
     y  = x + p + b                                                           (1)  stream, product, its bias
     n  = ŷ g + o,  ŷ = (y - mean(y)) s,  s = 1 / √(variance(y) + ε)            (2)
@@ -25,10 +25,10 @@ from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
 
 EPSILON = np.float32(1e-5)
-"""Added to the variance."""
+"""The ε of equation (2)."""
 
 ROWS_PER_SUM = 64
-"""Rows that are summed before their sum is added to that of other rows."""
+"""Number of rows per block of the sums over rows."""
 
 
 @njit(forceinline=True)
@@ -39,9 +39,10 @@ def add_first(sums, at, count, value):  # type: ignore[no-untyped-def]
 
 @kernel(void(*[int64] * 11))
 def forward_rows(x, product, bias, gain, offset, y, normal, moments, D, first, last):  # type: ignore[no-untyped-def]
-    """Compute (1) if there is a product and (2) if there is a gain, for rows `first` to `last`.
+    """Compute (1) if there is a product and (2) if there is a gain, for rows `first` to `last` of D numbers.
 
-    Arguments but sizes are addresses; 0 stands for none.
+    Writes `y`, n to `normal`, and the mean and scale of each row to `moments` (N, 2). All arguments except sizes are
+    addresses. An address is 0 if there is no such array.
     """
     stream, products, biases, sums = floats(x), floats(product), floats(bias), floats(y)
     gains, offsets, normals, saved = floats(gain), floats(offset), floats(normal), floats(moments)
@@ -71,9 +72,10 @@ def forward_rows(x, product, bias, gain, offset, y, normal, moments, D, first, l
 
 @kernel(void(*[int64] * 10))
 def backward_rows(d_normal, y, moments, gain, above, d_y, sums, D, first, last):  # type: ignore[no-untyped-def]
-    """Compute (3) and (4) for rows `first` to `last`. `above` is e, or 0. Arguments but sizes are addresses.
+    """Compute (3) and (4) for rows `first` to `last` of D numbers. All arguments except sizes are addresses.
 
-    `sums` (S, 4, D) receives dg, do and the sums of e and dy over rows, which are gradients of biases.
+    `sums` (S, 4, D) receives dg, do and the sums of e and dy over rows. The sums of e and dy are gradients of biases.
+    If there is no e, the address `above` is 0, and only dg and do are set.
     """
     d_normals, stream, saved, gains = floats(d_normal), floats(y), floats(moments), floats(gain)
     others, d_streams, summed = floats(above), floats(d_y), floats(sums)
@@ -116,7 +118,10 @@ def add(x_ND: Tensor, product_ND: Tensor, bias_D: Tensor) -> Tensor:
 def normalise(
     x_ND: Tensor, gain_D: Tensor, offset_D: Tensor, product_ND: Tensor | None = None, bias_D: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return y (N, D), n (N, D), and the mean and scale of each row of y, (N, 2)."""
+    """Return y (N, D), n (N, D), and the mean and scale of each row of y, (N, 2).
+
+    `gain_D` and `offset_D` are g and o. Without `product_ND` and `bias_D`, y is x.
+    """
     N, D = x_ND.shape
     y_ND = x_ND if product_ND is None else x_ND.new_empty(N, D)
     normal_ND, moments_NM = x_ND.new_empty(N, D), x_ND.new_empty(N, 2)
@@ -128,7 +133,10 @@ def normalise(
 def denormalise(
     d_normal_ND: Tensor, y_ND: Tensor, moments_NM: Tensor, gain_D: Tensor, above_ND: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return dy (N, D) and the four sums (4, D) of `backward_rows`. The last two are set only if there is an e."""
+    """Return dy (N, D) and the four sums (4, D) of `backward_rows`.
+
+    `above_ND` is e, or None if the stream has no other gradients. Without e, the last two sums are not set.
+    """
     N, D = y_ND.shape
     d_y_ND, sums_S4D = y_ND.new_empty(N, D), y_ND.new_empty(-(-N // ROWS_PER_SUM), 4, D)
     tensors = (d_normal_ND, y_ND, moments_NM, gain_D, above_ND, d_y_ND, sums_S4D)

@@ -56,9 +56,10 @@ from arch.kernels.training.chunked import (
 
 @kernel(void(*[int64] * 16))
 def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, saves, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run rows `first` to `last` of the batch forward. Arguments but sizes are addresses.
+    """Run rows `first` to `last` of the batch forward. All arguments except sizes and flags are addresses.
 
-    Writes outputs (T, B, H). If `saves`, writes gates (T, B, G) and c' (T, B, H), otherwise only the last c' (B, H).
+    Writes `outputs` (T, B, H). If `saves` is true, also writes `gates` (T, B, G), and c' of all steps to `cells`
+    (T, B, H). Otherwise writes only the last c' to `cells` (B, H).
     """
     bypass = bypasses_cache(gates, T, B, 4 * H, H)
     x, W, bias, U, h_0, c_0 = floats(x), floats(W), floats(bias), floats(U), floats(h_0), floats(c_0)
@@ -101,9 +102,10 @@ def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, saves, T, B, D,
 
 @kernel(void(*[int64] * 19))
 def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run rows `first` to `last` backward. Adds to `sums`: see `Scan.backward`.
+    """Run the backward pass of rows `first` to `last`. All arguments except sizes are addresses.
 
-    Writes d_x unless its address is 0. Replaces d_h and d_c (B, H) of the last step by those of the initial state.
+    Adds the gradients of weights and biases to `sums`, and `Scan.backward` splits them. Writes `d_x` unless its address
+    is 0. `d_h` and `d_c` (B, H) are the gradients of the last state, and are replaced by those of the initial state.
     """
     wants_d_x = d_x != 0
     x, W, U, h_0, c_0, outputs = floats(x), floats(W), floats(U), floats(h_0), floats(c_0), floats(outputs)
@@ -188,6 +190,6 @@ class Scan(torch.autograd.Function):
 
 
 def scan(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `Scan`. `reference` computes the same by the equations, for second derivatives."""
+    """Apply `Scan`. `reference` computes the same results by the equations, for second derivatives."""
     outputs: tuple[Tensor, ...] = Scan.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs

@@ -3,7 +3,7 @@
     y = x + W_o a + b_o                             (1)
     z = y + W_2 gelu(W_1 norm(y) + b_1) + b_2       (2)  followed by a final norm in the last block
 
-The matrix products are torch's. The operations between two products are one pass each (`layer_norm.py`, `gelu.py`).
+torch computes the matrix products. All operations between two products are one pass (`layer_norm.py`, `gelu.py`).
 """
 
 # Shape suffixes: B batch, T time, Y rows of all sequences, D model width, E MLP width, M two moments
@@ -21,7 +21,7 @@ from arch.kernels.training.layer_norm import add, denormalise, normalise
 
 
 class ResidualMLP(torch.autograd.Function):
-    """The map from x and a (B, T, D) and the weights, optionally with those of a final norm, to z (B, T, D)."""
+    """The map from x and a (B, T, D) and the weights to z (B, T, D). The weights of a final norm are optional."""
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, *inputs: Tensor) -> Tensor:
@@ -68,6 +68,6 @@ class ResidualMLP(torch.autograd.Function):
 
 
 def finish(reference: Reference, *inputs: Tensor) -> Tensor:
-    """Apply `ResidualMLP`. `reference` computes the same in torch, for second derivatives."""
+    """Apply `ResidualMLP`. `reference` computes the same results by the equations, for second derivatives."""
     z_BTD: Tensor = ResidualMLP.apply(reference, *inputs)  # type: ignore[no-untyped-call]
     return z_BTD

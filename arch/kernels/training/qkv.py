@@ -3,8 +3,8 @@
     (q, k, v) = W norm(x) + b                    (1)
     (a, b) → (a cos - b sin, b cos + a sin)      (2)  rotary position: adjacent numbers of a head of q or k
 
-Bias, rotary position and the transposition to heads are one pass over the matrix product. The backward pass is one
-pass that rotates in the other direction.
+Bias, rotary position and the transposition to heads are one pass over the matrix product. The backward pass is also
+one pass, and rotates in the other direction.
 """
 
 # Shape suffixes: B batch, T time, D model width, N heads, K head width, M two moments, Y all rows, J rotary pairs
@@ -38,7 +38,7 @@ from arch.kernels.training.layer_norm import add_first, denormalise, normalise
 
 @instruction
 def rotated(typing: Any, x: VectorType, rotary_row: VectorType, direction: VectorType) -> Any:
-    """Rotate by equation (2). `rotary_row` alternates cosines and sines, and `direction` is 1 or -1 in all lanes."""
+    """Rotate `x` by equation (2). `rotary_row` alternates cosines and sines. `direction` is 1 or -1 in all lanes."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         x, rotary_row, direction = values
@@ -60,10 +60,11 @@ def rotated(typing: Any, x: VectorType, rotary_row: VectorType, direction: Vecto
 
 @kernel(void(*[int64] * 6, boolean, *[int64] * 5))
 def move_rows(qkv, bias, q, k, v, rotary, back, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """Transpose qkv + bias (B, T, 3, N, K) to q, k and v (B, N, T, K) for rows `first` to `last` of the batch.
+    """Transpose qkv + bias (B, T, 3, N, K) to q, k and v (B, N, T, K), for rows `first` to `last`.
 
-    Rotates q and k unless the address of `rotary` is 0. With `back`, does the reverse for gradients, and `bias`,
-    then (B, 3, N, K), receives the sums of qkv over time.
+    Rotates q and k unless the address `rotary` is 0. If `back` is true, does the reverse for gradients: writes qkv from
+    q, k and v. In this case, `bias` (B, 3, N, K) receives the sums of qkv over time. All arguments except sizes and the
+    flag are addresses.
     """
     together, biases, rotary_row = floats(qkv), floats(bias), floats(rotary)
     direction, width = splat(-1.0) if back else splat(1.0), 3 * N * K
@@ -129,6 +130,6 @@ def _move(qkv_YG: Tensor, bias: Tensor, parts: tuple[Tensor, ...], rotary_TJ: Te
 
 
 def project(reference: Reference, heads: int, rotary_TJ: Tensor | None, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `Heads`. `reference` computes the same in torch, for second derivatives."""
+    """Apply `Heads`. `reference` computes the same results by the equations, for second derivatives."""
     parts: tuple[Tensor, ...] = Heads.apply(reference, heads, rotary_TJ, *inputs)  # type: ignore[no-untyped-call]
     return parts

@@ -2,7 +2,7 @@
 
 d· is the derivative of the loss with respect to ·. dh collects the contributions of later steps and of the output:
 
-    dp  = dh (1 - h'²) for tanh;  dh where h' > 0, else 0, for relu    (2)  p is the pre-activation
+    dp  = dh (1 - h'²) for tanh;  dh if h' > 0, else 0, for relu       (2)  p is the pre-activation
     dh  ← U^T dp                                                       (3)
     dU  = Σ_t dp_t h_t^T,  dW = Σ_t dp_t x_t^T,  db = Σ_t dp_t         (4)
     dx  = W^T dp                                                       (5)
@@ -41,7 +41,10 @@ from arch.kernels.training.chunked import (
 
 @kernel(void(*[int64] * 13))
 def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run rows `first` to `last` of the batch forward. Writes outputs (T, B, H). Arguments but sizes are addresses."""
+    """Run rows `first` to `last` of the batch forward. All arguments except sizes and flags are addresses.
+
+    Writes outputs (T, B, H).
+    """
     x, W, bias, U = floats(x), floats(W), floats(bias), floats(U)
     h_0, outputs = floats(h_0), floats(outputs)
     rows, panels = last - first, panels_of(H)
@@ -64,9 +67,10 @@ def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):
 
 @kernel(void(*[int64] * 16))
 def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run rows `first` to `last` backward. Adds to `sums`: see `Scan.backward`.
+    """Run the backward pass of rows `first` to `last`. All arguments except sizes and flags are addresses.
 
-    Writes d_x unless its address is 0. Replaces d_h (B, H) of the last step by that of the initial state.
+    Adds the gradients of weights and biases to `sums`, and `Scan.backward` splits them. Writes `d_x` unless its address
+    is 0. `d_h` (B, H) is the gradient of the last state, and is replaced by the gradient of the initial state.
     """
     wants_d_x = d_x != 0
     x, W, U, h_0, outputs = floats(x), floats(W), floats(U), floats(h_0), floats(outputs)
@@ -128,6 +132,6 @@ class Scan(torch.autograd.Function):
 
 
 def scan(reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `Scan`. `reference` computes the same by the equations, for second derivatives."""
+    """Apply `Scan`. `reference` computes the same results by the equations, for second derivatives."""
     outputs: tuple[Tensor, ...] = Scan.apply(reference, is_tanh, *inputs)  # type: ignore[no-untyped-call]
     return outputs

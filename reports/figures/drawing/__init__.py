@@ -1,1 +1,1 @@
-"""What all figures share: canvas, styles, axes, alternative texts."""
+"""Shared parts of figures: canvas, styles, axes and alternative texts."""

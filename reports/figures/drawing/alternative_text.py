@@ -1,4 +1,4 @@
-"""Parts of alternative texts: one sentence that says what a figure shows and what its main result is."""
+"""Parts of alternative texts. An alternative text is one sentence on the content and the main result of a figure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from reports.format.numbers import listed, score
 
 MAX_NAMES = 5
-"""Longer lists of names are only counted."""
+"""A list of more names is replaced by their number."""
 
 
 def name_all(names: Iterable[str], noun: str = "architectures") -> str:
@@ -26,13 +26,13 @@ def extreme(
 ) -> str:
     """Say which architecture has the extreme value: `highest for gru (0.950)`.
 
-    With several panels, say where that is most often the case: `highest for gru in 4 of 6 panels`.
+    With several panels, name the architecture that is extreme most often: `highest for gru in 4 of 6 panels`.
 
     Args:
         panels: The values by architecture, per panel; empty panels are ignored.
         superlative: The word for the extreme value.
-        choose: Picks the extreme value, `max` or `min`.
-        write: Formats the value, which is only shown with a single panel.
+        choose: The function that picks the extreme value, `max` or `min`.
+        write: The function that formats the value. The text contains the value only with a single panel.
     """
     filled = [panel for panel in panels if panel]
     extremes = [choose(panel.values()) for panel in filled]

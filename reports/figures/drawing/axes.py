@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 WIDTH = 8.2
 """The width in inches of a figure that is as wide as the page."""
 WIDER = 10.2
-"""The width in inches with three or more columns."""
+"""The width in inches of a figure with three or more columns of panels."""
 PANEL_HEIGHT = 2.15
-"""In inches."""
+"""The height of a panel in inches."""
 MAX_COLUMNS = 4
 """With more tasks than this, columns are lengths and rows are tasks."""
 MIN_SPAN = 10
@@ -33,7 +33,7 @@ SCORE_TICKS = {0: "0", 0.25: ".25", 0.5: ".5", 0.75: ".75", 1: "1"}
 TICKS_IN_A_DECADE = {"x": (1, 3), "y": (1, 2, 5)}
 """The multiples of a power of ten with a tick; a vertical axis has room for more of them."""
 LABEL_GAP = 0.15
-"""The smallest distance between two line labels on the score axis, as one of them has two rows."""
+"""The smallest distance between two line labels, in units of the score. One of the labels has two rows."""
 
 
 def grid(
@@ -41,7 +41,8 @@ def grid(
 ) -> tuple[Figure, dict[tuple[str, int], Axes]]:
     """Return a figure with one panel per task and length, and the panels by task and length.
 
-    Columns are tasks if they fit, otherwise lengths. `width` overrides the usual width; both sizes are in inches.
+    Columns are tasks if they fit, otherwise lengths. `width` in inches overrides the usual width of the
+    figure. `height` in inches is the height of a row of panels.
     """
     tasks = list(dict.fromkeys(group.task for group in groups))
     lengths = sorted({group.length for group in groups})
@@ -64,7 +65,10 @@ def grid(
 
 
 def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int]) -> None:
-    """Draw chance and the memoryless baseline from edge to edge, with their names at the right edge."""
+    """Draw lines for chance and the memoryless baseline, with their names at the right edge.
+
+    A line runs from edge to edge if its score is the same at all test `lengths`.
+    """
     references = [group.reference(length) for length in lengths for group in rivals]
     by_length = {reference.length: reference for reference in references if reference is not None}
     labels = []
@@ -97,7 +101,14 @@ def score_axis(axes: Axes) -> None:
 
 
 def interval_bar(axes: Axes, x: float, interval: Interval, colour: str) -> None:
-    """Draw the interval of a score as a vertical bar; draws nothing if an end is infinite."""
+    """Draw the interval of a score as a vertical bar; draws nothing if an end is infinite.
+
+    Args:
+        axes: The panel.
+        x: The horizontal position of the bar, in data units.
+        interval: The interval, which is clipped to [0, 1].
+        colour: The colour of the bar.
+    """
     if isfinite(interval.low) and isfinite(interval.high):
         axes.plot([x, x], [max(interval.low, 0), min(interval.high, 1)], color=colour, linewidth=1.0, zorder=2)
 
@@ -115,7 +126,8 @@ def decades_axis(axes: Axes) -> None:
 def time_axis(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> None:
     """Make an axis logarithmic around `values`, with plain numbers as tick labels.
 
-    The axis spans at least one decade, so that noise does not look like an effect.
+    The axis spans at least one decade, so that noise does not look like an effect. If no value is positive, the axis
+    does not change.
     """
     positive = [value for value in values if value > 0]
     if not positive:

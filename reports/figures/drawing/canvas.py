@@ -1,7 +1,7 @@
 """Shared parts of all figures: plot styles, legends, SVG output and dark mode.
 
-Each architecture has its own colour (from Okabe and Ito's colour-blind-safe palette), marker and dash pattern,
-so that figures can be read in greyscale and by colour-blind readers.
+Each architecture has its own combination of colour, marker and dash pattern, so figures can be read in greyscale.
+The colours are Okabe and Ito's colour-blind-safe palette.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ LETTER_INCHES = 0.08
 LINE_INCHES = 0.175
 """The height of a line in a legend."""
 EXPECTED_LINES = 3
-"""The number of legend lines for which figures have room; they grow with further ones."""
+"""The number of legend lines for which figures have room; more lines make a figure higher."""
 MAX_TICKS = 7
 """The largest number of ticks on an axis of positions."""
 MAX_LETTERS = 38
-"""The length of a legend line. Longer names are broken, not cut, because names may differ only in their ends."""
+"""The length of a legend line in letters. Longer names are broken, not cut, because they may differ only at the end."""
 DARK_INK, DARK_PALE = "#e6edf3", "#768390"
 
 HEADING_SIZE, HEADING_LINE_INCHES, HEADING_LETTER_INCHES = 10.5, 0.2, 0.1
@@ -66,11 +66,11 @@ class Figure:
     alternative: str
     """One sentence for readers who cannot see the figure: what it shows, and its main result."""
     description: str
-    """The numbers of the figure as text, which the SVG carries as its `<desc>`."""
+    """The numbers of the figure as text; the SVG contains the text as its `<desc>`."""
     how_to_read: str
-    """The caption."""
+    """The caption, which explains how to read the figure."""
     render_file: Callable[[Form, str], bytes] | None = field(default=None, repr=False, compare=False)
-    """Renders the figure under a heading, as SVG or as PNG on white; None if files carry no heading."""
+    """A function that renders the figure under a heading, as SVG or as PNG on white. None if files have no heading."""
 
 
 _FIXED_STYLES = {
@@ -92,7 +92,11 @@ _SPARE_STYLES = (
 
 
 def plot_styles(archs: Sequence[str]) -> dict[str, PlotStyle]:
-    """Return a style per label: fixed for four well-known architectures, in order of appearance for the others."""
+    """Return a style per label.
+
+    The first label of each well-known architecture gets its fixed style. The others get spare styles in order,
+    which repeat after the last one.
+    """
     styles: dict[str, PlotStyle] = {}
     spare = 0
     for arch in archs:
@@ -165,7 +169,10 @@ def thinned(positions: Sequence[int]) -> list[int]:
 
 
 def line_labels(axes: Axes, lines: Sequence[tuple[float, str]], *, gap: float) -> None:
-    """Write the names of horizontal lines at the right edge, at least `gap` apart in data units."""
+    """Write the names of horizontal lines at the right edge, at least `gap` apart in data units.
+
+    `lines` are pairs of height and name.
+    """
     previous = -float("inf")
     for height, text in sorted(lines):
         previous = max(height, previous + gap)
@@ -191,16 +198,16 @@ def finish_figure(
     how_to_read: str,
     headed: bool = True,
 ) -> Figure:
-    """Return a drawn figure as SVG with its texts; must be called within `figure_style()`.
+    """Return a drawn figure as SVG with its texts. Call this function within `figure_style()`.
 
     Args:
         figure: The drawn matplotlib figure.
         name: The name of the file and of the element on the page.
         title: The heading on the page.
         alternative: One sentence that states what the figure shows and its main result.
-        description: The plotted numbers as text, which the SVG carries after the title.
+        description: The plotted numbers as text; the SVG contains them after the title.
         how_to_read: The caption.
-        headed: Whether the figure's file carries its title.
+        headed: Whether files of the figure contain its title.
     """
     description = f"{title}: {description}"
 
@@ -259,7 +266,13 @@ def _headed(figure: MplFigure, heading: str) -> Iterator[Bbox]:
 def to_svg(figure: MplFigure, *, title: str, description: str, whole: Bbox | None = None) -> str:
     """Return a figure as SVG text with a title, a description and colours for dark mode.
 
-    The same figure gives the same bytes. `whole` is the box in inches to save, by default the whole figure.
+    Equal figures give equal bytes.
+
+    Args:
+        figure: The drawn figure.
+        title: The title of the SVG, which is also its label for screen readers.
+        description: The content of the `<desc>` element.
+        whole: The box to save, in inches; None for the whole figure.
     """
     out = io.StringIO()
     figure.savefig(out, format="svg", bbox_inches=whole)

@@ -32,10 +32,10 @@ def block_of(spec: str, width: int) -> Transformer:
 
 
 def results(layer: Transformer, backend: str, x_BTD: Tensor) -> list[Tensor]:
-    """Return outputs of two chunks, the cache, and the gradients of the input and all parameters."""
+    """Return the outputs of two chunks, the cache, and the gradients of the input and all parameters."""
     layer.backend = backend  # type: ignore[assignment]
     assert layer.backend_for(x_BTD) == backend
-    first = x_BTD.shape[1] - 3  # the last three steps read what the first have left in the cache
+    first = x_BTD.shape[1] - 3  # the last three steps read the cache of the first chunk
     first_BTD, cache = layer.scan(x_BTD[:, :first], layer.init_state(len(x_BTD)))
     second_BTD, cache = layer.scan(x_BTD[:, first:], cache)
     output_BTD = torch.cat([first_BTD, second_BTD], 1)
@@ -112,7 +112,7 @@ def test_second_derivatives_use_the_equations(spec: str) -> None:
     x_BTD = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(1), requires_grad=True)
     for backend in ("fused", "reference"):
         layer.backend = backend
-        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):  # torch's others have no second one
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):  # others lack second derivatives
             output_BTD = layer(x_BTD)
         (slope_BTD,) = torch.autograd.grad(output_BTD.pow(3).sum(), x_BTD, create_graph=True)
         found[backend] = [slope_BTD.detach(), *torch.autograd.grad(slope_BTD.square().sum(), [x_BTD])]

@@ -1,4 +1,4 @@
-"""Plant a fault in a kernel: the comparison with the equations must fail."""
+"""Tests of the kernel tests: with a planted fault, the comparison with the equations must fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Fault:
     instead: str
     spec: str
     loads: tuple[str, ...] = ()
-    """Modules that import this one, in import order."""
+    """Modules that import the faulty module, in import order."""
 
     def __str__(self) -> str:
         return f"{self.file}: {self.there}"
@@ -89,7 +89,7 @@ STREAMING_FAULTS = [
 
 
 def planted(fault: Fault, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load the kernels with the fault until the test ends."""
+    """Load the faulty module, and every module that imports it, until the test ends."""
     text = (SOURCE / path_of(fault.file)).read_text(encoding="utf-8")
     assert text.count(fault.there) == 1, f"{fault.there!r} must stand in {fault.file}.py exactly once"
     _loaded(fault.file, text.replace(fault.there, fault.instead), folder, monkeypatch)

@@ -38,7 +38,7 @@ SPECS = [
     "transformer:positions=sinusoidal",
 ]
 TOLERANCE = 1e-5
-"""Relative to the largest number. Reordered float32 sums differ by about 1e-7 per step; a wrong term shows at 1e-2."""
+"""Tolerance relative to the largest number: reordered float32 sums differ by 1e-7 per step, a wrong term by 1e-2."""
 WIDTHS = (4, 8, 16, 20, 36, 64)
 VOCABULARY, CHANNELS, OUTPUTS, STEPS = 7, 3, 5, 9
 
@@ -60,7 +60,10 @@ def inputs(batch: int, tokens: bool = False, steps: int = STEPS) -> Tensor:
 
 
 def compiled(model: SequenceModel, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-    """Repeat the compiled step. Fails if the equations ran instead."""
+    """Return the outputs and the final state of repeated compiled steps, from the empty state if `state` is None.
+
+    Fails if a step runs the reference implementation.
+    """
     outputs = []
     with torch.inference_mode():
         state = model.init_state(len(x)) if state is None else state

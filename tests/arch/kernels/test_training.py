@@ -29,7 +29,7 @@ from arch.kernels.training import chunked, gelu
 from tests.arch.fused import SPECS, assert_same, layer_of
 
 SIZES = [(1, 1, 1, 1), (1, 2, 3, 16), (2, 1, 4, 5), (3, 7, 1, 17), (8, 5, 4, 48), (9, 6, 2, 34), (33, 4, 3, 65)]
-"""Batch, steps, inputs and width, each below, at and above a whole tile or vector."""
+"""Batch, steps, inputs and width. Some sizes fill whole tiles or vectors, others are below or above."""
 
 
 def random_state(layer: RecurrentLayer, batch: int, generator: torch.Generator) -> State:
@@ -38,7 +38,10 @@ def random_state(layer: RecurrentLayer, batch: int, generator: torch.Generator) 
 
 
 def results(layer: RecurrentLayer, backend: str, x_BTD: Tensor, state: State, sees: list[Tensor]) -> list[Tensor]:
-    """Return outputs, final state, and the gradients of a random weighted sum of them."""
+    """Return outputs, final state, and the gradients of the sum of both weighted by `sees`.
+
+    The gradients are those of the input, the initial state and the parameters.
+    """
     layer.backend = backend  # type: ignore[assignment]
     output_BTH, final = layer.scan(x_BTD, state)
     found = [output_BTH, *final]
@@ -260,7 +263,7 @@ def test_huge_pre_activations_saturate(spec: str, huge: float) -> None:
 
 
 def applied(function: Any, x_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Apply a function of vectors to an array."""
+    """Return the results of a compiled function of vectors for each number of an array."""
 
     @numba.njit
     def loop(x_N, y_N):  # type: ignore[no-untyped-def]

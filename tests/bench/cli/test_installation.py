@@ -15,7 +15,7 @@ HOME = Path(__file__).resolve().parents[3]
 
 
 def run_with_foreign_packages(foreign: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run `python -m bench list plans` with a folder of foreign packages before Carousel on the path."""
+    """Run `python -m bench list plans` in the folder `cwd`, with `foreign` before Carousel on Python's path."""
     path = os.pathsep.join([str(foreign), str(HOME)])
     return subprocess.run(
         [sys.executable, "-m", "bench", "list", "plans"],

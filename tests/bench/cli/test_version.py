@@ -22,12 +22,12 @@ __all__ = ["carousel"]
 HOME = Path(__file__).resolve().parents[3]
 NARROW = 40
 NO_DETECTION = ("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
-"""Makes typer use the shell that is named instead of the one that runs the tests."""
+"""Environment variable that makes typer use the given shell, not the shell that runs the tests."""
 ESCAPE = "\x1b["
 
 
 def completed(carousel: Carousel, monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
-    """Return what bash is offered for the last word."""
+    """Return the completions that bash is offered for the last word."""
     with monkeypatch.context() as patched:
         patched.setenv("_CAROUSEL_COMPLETE", "complete_bash")
         patched.setenv("COMP_WORDS", " ".join(["carousel", *words]))

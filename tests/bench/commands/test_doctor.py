@@ -32,7 +32,7 @@ SOUND: dict[str, Any] = {
     "quota_stops": 0,
     "virtual": "none",
 }
-"""Every field at the last value that gives no advice."""
+"""Fields of `Vitals`, each at the worst value that gives no advice."""
 
 
 def test_quiet_machine_gets_no_advice() -> None:
@@ -85,7 +85,7 @@ def test_spread_and_drift_match_values_computed_by_hand() -> None:
 
 @pytest.mark.parametrize(("seconds", "count"), [(10.0, 10), (2.5, 3), (0.5, 3)])
 def test_calibration_lasts_as_long_as_requested(seconds: float, count: int) -> None:
-    """Each measurement takes a second of the fake clock. At least three are taken."""
+    """Each measurement takes one second of the fake clock, and at least three measurements are taken."""
     taken = itertools.count()
     now = [0]
 

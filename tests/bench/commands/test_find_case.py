@@ -1,4 +1,4 @@
-"""Cases are found by key, digest, and name as a report or a plan spells it; other text gets a suggestion."""
+"""Cases are found by key, by digest, and by name in a report or a plan. Other text gets a suggestion."""
 
 from __future__ import annotations
 
@@ -114,4 +114,4 @@ def test_unknown_case_is_reported_with_the_nearest_names(named: list[NamedCase],
     suggested = re.findall("'([^']*)'", line)[1:]
     assert suggested[: len(nearest)] == nearest
     assert len(suggested) <= (3 if nearest else 0)
-    assert line.endswith("`carousel gates RUN --list` lists all 11")
+    assert line.endswith("`carousel gates RUN --list` lists all cases")

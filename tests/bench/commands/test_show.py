@@ -1,4 +1,4 @@
-"""`carousel list`, `carousel show` and `carousel report`."""
+"""`carousel list`, `carousel show` and `carousel report`: formats, names of runs, and mistakes."""
 
 from __future__ import annotations
 

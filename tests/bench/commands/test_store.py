@@ -22,7 +22,10 @@ __all__ = ["carousel"]
 
 
 def fill(store: Path, *, runs: int = 1, slower_from: int = 99) -> list[Run]:
-    """Store runs of one case, one per day. From run number `slower_from` on, its steps take 30% longer."""
+    """Store `runs` runs of one case, one run per day.
+
+    From run number `slower_from` on, counted from 0, steps take 30% longer.
+    """
     made = []
     for number in range(runs):
         file = run_file(f"202601{number + 1:02}-000000-quick-abc123")

@@ -23,11 +23,11 @@ from tests.bench.tiny import write_plan
 __all__ = ["carousel", "inline", "like_a_worker"]
 
 CLOCK_TOLERANCE_SECONDS = 1e-3
-"""Tolerance for spans of two processes, whose wall clocks are read separately. A process takes far longer to start."""
+"""Tolerance for spans of two processes, which read their wall clocks separately. Processes take far longer to start."""
 
 
 def overlapping_timings(records: dict[str, Record]) -> list[tuple[Span, Span]]:
-    """Return the pairs of spans on one host that overlap, and of which at least one is a timing."""
+    """Return the pairs of overlapping spans on one host, if at least one span of the pair is a timing."""
     spans = {span for record in records.values() for span in record.spans}
     return [
         (first, second)
@@ -79,7 +79,7 @@ def test_a_run_completes_after_a_dask_worker_is_killed(tmp_path: Path, inline: I
 
 
 def edited_copy(folder: Path) -> Path:
-    """Copy Carousel, and edit a source file that counts for its digest."""
+    """Copy Carousel to `folder`, and edit a source file that is part of the code digest."""
     for package in ("arch", "tasks", "bench", "results", "reports"):
         shutil.copytree(HOME / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     with (folder / "arch" / "rnn.py").open("a") as file:
@@ -110,7 +110,7 @@ def test_an_unsuitable_cluster_is_a_one_line_error_before_anything_runs(
     problem: str,
     message: str,
 ) -> None:
-    """All cases share one scheduler. An unsuitable worker leaves it before the next case begins."""
+    """All cases share one scheduler. An unsuitable worker leaves the scheduler before the next case begins."""
     address, worker = cluster.address, None
     if problem.startswith("no "):
         monkeypatch.setattr(dask_cluster, "CONNECT_SECONDS", 1.0)  # nothing answers, however long the wait

@@ -1,4 +1,4 @@
-"""Results of jobs: threads, backend, denormals and memory are recorded; people, hosts and paths are not."""
+"""Results of jobs: threads, backend, denormals and memory are recorded; names of people, hosts and paths are not."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_training_records_its_peak_memory() -> None:
 def test_stored_files_name_no_person_host_or_path(
     carousel: Carousel, inline: Inline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Plant recognisable names wherever a name could be read from, and look for them in every file."""
+    """Plant recognisable names in everything that names a person or host, and search every stored file for them."""
     monkeypatch.setattr(platform, "node", lambda: "zebra-host")
     monkeypatch.setattr("socket.gethostname", lambda: "zebra-host")
     monkeypatch.setattr(getpass, "getuser", lambda: "zebra-user")

@@ -67,15 +67,15 @@ def own_machine_lock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @dataclass(frozen=True, kw_only=True)
 class Executed:
-    """Everything that is known of the jobs that `executed` has run."""
+    """Jobs that the fixture `executed` has run, with their results, events and processes."""
 
     jobs: dict[str, Job]
     results: dict[str, Any]
     events: RecordedEvents
     seen: set[int]
-    """Processes that existed while the jobs ran."""
+    """Ids of the worker processes that existed while the jobs ran."""
     remaining: set[int]
-    """Processes that existed after the executor had been left."""
+    """Ids of the worker processes that existed after the executor's context had been left."""
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ ENDLESS = TINY.replace("steps = 1\n", "steps = 1000000\n").replace("evaluate_eve
 
 
 def busy_workers_of(parent: subprocess.Popen[Any]) -> list[psutil.Process]:
-    """Return the worker processes of a process, as soon as the first one is busy."""
+    """Wait until the first worker process of `parent` is busy, and return all worker processes."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     workers: list[psutil.Process] = []
     while not workers or workers[0].cpu_times().user < 0.2:
@@ -98,7 +98,7 @@ def test_a_dask_worker_ends_the_jobs_of_a_lost_driver(tmp_path: Path, how: signa
 
 
 def test_ctrl_c_before_a_message_to_dask_begins_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Reproduce dask's error after Ctrl-C: it cancels a future that has not been assigned yet."""
+    """Reproduce an error of dask after Ctrl-C: its `sync` cancels a future that is not assigned yet."""
 
     def sync() -> Any:
         def cancel() -> None:

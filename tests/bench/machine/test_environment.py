@@ -1,4 +1,4 @@
-"""Tests of the fingerprint from synthetic system files, and that it names no person, host or path."""
+"""Tests of the fingerprint with synthetic system files. The fingerprint must name no person, host or path."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BUILD = """PyTorch built with:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The system files of a virtual machine with two levels of cache, outside any container."""
+    """Return a folder with the system files of a virtual machine: two levels of cache, and no container."""
     files = {
         "proc/cpuinfo": "processor\t: 0\nmodel name\t: A Processor @ 3 GHz\nflags\t\t: fpu avx hypervisor\n",
         "proc/1/cgroup": "0::/init.scope\n",

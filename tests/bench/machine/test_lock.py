@@ -1,4 +1,4 @@
-"""Tests of the machine lock: who shares it, who waits, and that it is fair and freed if its process dies."""
+"""Tests of the machine lock: sharing, waiting, fairness, and release if the process that holds it dies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.machine.lock import Stopped, Work, machine_lock, reason_unlocked
 
 HOME = Path(__file__).resolve().parents[3]
 SOON_SECONDS = 0.1
-"""Long enough for a job that can get the lock to have it."""
+"""Time in which a job surely gets a lock that is free."""
 TIMEOUT_SECONDS = 60.0
 
 
@@ -29,7 +29,7 @@ def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Holder:
-    """Another job on the machine, as a thread."""
+    """Another job on the machine, simulated by a thread."""
 
     def __init__(self, work: Work) -> None:
         self.acquired, self.waiting, self.release, self.stopping = (threading.Event() for _ in range(4))
@@ -130,7 +130,7 @@ def test_unwritable_folder_is_reported_and_blocks_no_job(tmp_path: Path, monkeyp
 
 
 def test_missing_file_locks_are_reported_and_block_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulate Windows, which has none of these."""
+    """Simulate Windows, which has neither shared file locks nor these two flags."""
     monkeypatch.setattr(lock, "fcntl", None)
     for flag in ("O_NOFOLLOW", "O_CLOEXEC"):
         monkeypatch.delattr(os, flag)

@@ -1,4 +1,4 @@
-"""Tests of peak memory: short peaks are measurements, earlier phases do not count, and sampling is the fallback."""
+"""Tests of peak memory: short peaks are detected, earlier phases do not count, and sampling is the fallback."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def touch(size: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
 
 @pytest.fixture(params=["default", "sampled"])
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The default of this system, or the sampling that works on any system."""
+    """Return `default` for the method of this system, or `sampled` for the method that works on any system."""
     if request.param == "sampled":
         monkeypatch.setattr(memory_module, "has_high_water_mark", lambda: False)
     return str(request.param)
 
 
 def phase(size: int, mode: str) -> Memory:
-    """Allocate `size` bytes and free them; in sampling mode, wait for a sample in between."""
+    """Allocate and free `size` bytes, and return the measured memory. In sampling mode, wait for a sample first."""
     sampled = threading.Event()
     original = memory_module.resident_bytes
 

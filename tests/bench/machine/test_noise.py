@@ -16,7 +16,7 @@ from results import disturbed
 from tests.bench.doubles import LOADED_BLOCK, CountingClock, loaded_machine
 
 EXACT = 1e-12
-"""Absolute tolerance for float64 shares of decimal numbers: rounding only."""
+"""Absolute tolerance for shares in float64, for rounding only."""
 CALIBRATION_SECONDS = 0.003
 
 
@@ -140,7 +140,7 @@ def test_sleep_counts_as_waiting() -> None:
 
 
 def test_calibration_works_inside_and_outside_inference_mode() -> None:
-    """Its matrices are cached. Tensors created in inference mode could not be written to outside it."""
+    """The matrices are cached, but tensors from inference mode could not be written to in normal mode."""
     calibration_matrices.cache_clear()
     with torch.inference_mode():
         assert calibrate(CountingClock(tick=2_000_000)) == 0.002

@@ -30,7 +30,7 @@ def test_missing_device_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch)
 
 
 class Gpu:
-    """A simulated GPU that logs its operations and has a clock that advances by 3 ms per timed call."""
+    """A simulated GPU with a log of its operations and a clock that advances by 3 ms per call."""
 
     def __init__(self) -> None:
         self.log: list[str] = []

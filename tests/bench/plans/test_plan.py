@@ -19,7 +19,7 @@ from results.specs import Spec
 from tests.bench.tiny import TINY, write_plan
 
 GOLDEN_KEY = "lstm.first_last.L4.s1.b3c56b5c6d"
-"""Key of the last case of the tiny plan. It must never change, because stores refer to it."""
+"""Key of the last case of the tiny plan. This key must never change, because stores contain such keys."""
 
 
 def message_of(path: Path) -> str:
@@ -61,7 +61,10 @@ def test_quick_plan_has_the_documented_grid() -> None:
 
 
 def test_seed_plan_has_the_protocol_of_the_study() -> None:
-    """Two layers of 128 units on 5,000 sequences of 30, Adam at 1e-3 halved every 20 of 100 epochs, clipped at 1."""
+    """The plan trains two layers of 128 units for 100 epochs on 5,000 sequences of length 30.
+
+    Gradients are clipped at 1. The learning rate starts at 1e-3 and is halved every 20 epochs.
+    """
     planned = cases(load("seed"))
     assert {(case.length, case.width, case.depth, case.params) for case in planned} == {(30, 128, 2, None)}
     main = planned[0].protocol

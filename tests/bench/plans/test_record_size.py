@@ -41,7 +41,7 @@ def record_of(plan: Plan, repeat: int) -> Record:
 
 
 def share_of(record: Record) -> float:
-    """Return how full a record is, counted as the store does when it writes one."""
+    """Return the size of a record, relative to the limits that the store enforces."""
     text = record.model_dump_json(indent=1)
     return max(text.count(",") / MAX_VALUES, text.count('"') / MAX_QUOTES[Record])
 

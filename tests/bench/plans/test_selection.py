@@ -1,4 +1,4 @@
-"""Selection by names, globs, additions and exclusions."""
+"""Architectures and tasks are selected by names, globs, additions and exclusions."""
 
 from __future__ import annotations
 

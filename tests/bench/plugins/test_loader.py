@@ -1,4 +1,4 @@
-"""Plugins: loading, refused files, disabled plugins, and what a run records."""
+"""Plugins: loading, refused files, disabled plugins, and the plugins that a run records."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_a_run_is_resumed_only_with_the_same_plugins(carousel: Carousel, tmp_pat
     assert "0 done," in carousel(*command).out
     started = carousel(*command[:-1])
     assert f"not resuming run {run.id} (plugins changed): starting a new run" in started.out
-    # Two runs started in the same second have names in no order, so the new one need not be the latest.
+    # Runs that start in the same second have names in random order, so the new run need not be the latest.
     (other,) = (stored for stored in Store(tmp_path / "carousel-runs").runs() if stored.id != run.id)
     assert other.file().plugins != run.file().plugins
     assert all(record.status == "ok" for record in other.read()[0].values())

@@ -33,7 +33,7 @@ def trained(name: str, *, seed: int = 0, length: int = 20) -> TimeJob:
 
 
 def plant_drift(monkeypatch: pytest.MonkeyPatch, error: float, *, seed: int | None = None) -> None:
-    """Make `step` of loaded models wrong by `error`, for one seed or for all."""
+    """Add `error` to the outputs of `step` of loaded models, for one seed or, if `seed` is None, for all seeds."""
     original = build_model
 
     def build(case: object, task: tasks.Task) -> SequenceModel:

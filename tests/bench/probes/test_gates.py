@@ -34,7 +34,7 @@ LENGTH = 6
 
 
 def zero_lstm() -> Subject:
-    """Build an LSTM with all weights zero. Its forget gates are σ(2) and all other gates are σ(0)."""
+    """Build an LSTM with zero weights. Its forget gates are σ(2), and all other gates are σ(0)."""
     case = tiny_case("lstm:bias=False,forget_bias=2", length=LENGTH)
     task = tasks.build(case.task)
     model = arch.build(case.arch, channels=1, outputs=2, width=4, depth=2, seed=0)
@@ -72,7 +72,7 @@ def test_constant_gates_give_values_computed_by_hand() -> None:
 
 
 def test_contrasts_compare_the_steps_of_each_role_with_the_inner_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All levels are chosen so that no other selection of steps gives the same contrasts."""
+    """With these levels, no other selection of steps gives the same contrasts."""
     write_T, hold_T, read_T = (
         [0.9, 0.1, 0.2, 0.3, 0.2, 0.5],
         [0.2, 0.8, 0.6, 0.7, 0.9, 0.3],

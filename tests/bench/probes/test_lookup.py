@@ -1,4 +1,4 @@
-"""Tests of the table of probes: every probe has its row and yields exactly its metrics."""
+"""Tests of the table of probes: every probe has a row and yields exactly the metrics in that row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.bench.tiny import TIMING, tiny_case
 HOME = Path(__file__).resolve().parents[3]
 CASE = tiny_case("lstm", length=8, keep_best=True)
 MEMORY_OF_TRAINING = {"training_peak_bytes", "training_added_bytes"}
-"""Measured by the training job itself."""
+"""Metrics that the training job itself measures."""
 ROOFLINE = {
     "forward_flops",
     "matmul_flops_per_second",
@@ -27,7 +27,7 @@ ROOFLINE = {
     "step_flops",
     "train_step_flops",
 }
-"""Measured by every timing job."""
+"""Metrics that every timing job measures."""
 
 
 def names_of(measurements: tuple[Measurement, ...]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Tests of `latency` and `accuracy` with simulated timing and scores computed by hand."""
+"""Tests of `latency` with simulated timing, and of `accuracy` with scores computed by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_seconds_per_call_makes_the_requested_number_of_calls() -> None:
 
 
 CHUNKED = 1e-6
-"""Absolute tolerance for losses that are summed in another order."""
+"""Absolute tolerance for losses whose terms are added in another order."""
 
 
 class TestLatency:

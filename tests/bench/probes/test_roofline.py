@@ -1,4 +1,4 @@
-"""Tests of the roofline with a simulated timer and shares computed by hand."""
+"""Tests of the roofline with a simulated timer. Expected shares are computed by hand."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ RECURRENT = ["rnn", "lstm", "gru"]
 
 
 def record(call: Callable[[], None]) -> Callable[[], object]:
-    """Simulate a CUDA graph: run the call once while recording, as the device does, and again at each replay."""
+    """Simulate a CUDA graph: run the call once during the recording and once per replay."""
     call()
     return call
 
 
 def record_nothing(call: Callable[[], None]) -> Callable[[], object]:
-    """Simulate a broken recording whose replay does nothing."""
+    """Simulate a broken CUDA graph whose replay does nothing."""
     call()
     return lambda: None
 

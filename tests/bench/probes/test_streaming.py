@@ -1,4 +1,4 @@
-"""Tests of `streaming` with a counting clock and sizes computed by hand."""
+"""Tests of `streaming` with a counting clock. Expected sizes are computed by hand."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def stream(one: Subject, *positions: int, steps: int = 10, clock: CountingClock 
 
 @pytest.fixture
 def timed_bursts_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip the burst that only measures memory, so that all other steps are those of timed bursts."""
+    """Skip the untimed burst that measures memory, so that only prefixes and timed bursts run steps."""
     monkeypatch.setattr(streaming, "_run_untimed_burst", lambda timed: None)
 
 
 class Counted:
-    """Counters of a model's steps and scanned steps, by replacing both methods."""
+    """Counters of the steps that a model runs by `step` and by `scan`; both methods are replaced."""
 
     def __init__(self, one: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
         self.stepped, self.scanned = 0, 0
@@ -163,7 +163,7 @@ class TestStreaming:
         assert scanned == chunks
 
     def test_steps_that_are_slow_after_a_copy_are_not_timed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Short bursts contain a larger share of such steps, so a constant cost would seem to fall."""
+        """Short bursts have a larger share of slow steps, so a constant cost would seem to fall with the position."""
         one, clock, steps_since_copy = subject(), CountingClock(tick=0), [0]
         original_restore, original_step = EagerStream.restore, one.model.step
 
@@ -188,7 +188,7 @@ class TestStreaming:
         assert [m.at["position"] for m in measurements if m.metric == "step_seconds"] == [1, 24]
 
     def test_bursts_do_not_share_their_state(self, monkeypatch: pytest.MonkeyPatch, timed_bursts_only: None) -> None:
-        """Each burst starts again from the state of the position, so all bursts give the same outputs."""
+        """Each burst starts from the same state, so all bursts give the same outputs."""
         for name in arch.names():
             one = subject(name)
             original, outputs = one.model.step, []

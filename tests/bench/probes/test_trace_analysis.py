@@ -1,4 +1,4 @@
-"""Tests of the analyses of the `gates` probe, against values computed by hand on tiny models."""
+"""Tests of the analyses of the `gates` probe. Expected values are computed by hand for tiny models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.probes.recording import MAX_FEATURES, has_fixed_state, watch_gates, w
 EXACT = 1e-12
 """Tolerance for float64 arithmetic on a few numbers."""
 RIDGE = 1e-6
-"""Largest distance from 1 to which the weakest ridge moves a perfect decoding."""
+"""Tolerance for the R² of a perfect decoding, which the weakest ridge lowers slightly."""
 FLOAT32 = 1e-5
 """Tolerance for float32 models with a few units."""
 SAMPLING = 0.05
@@ -77,7 +77,7 @@ def test_noise_decodes_to_zero_and_a_constant_target_to_none() -> None:
 
 
 def test_r_squared_is_computed_on_held_out_sequences() -> None:
-    """The state equals x_1 on the sequences for fitting and -x_1 on the test sequences."""
+    """The state equals x_1 on the sequences for fitting and selection, and -x_1 on the test sequences."""
     x_ND = noise(1500, 1)
     state_NF = x_ND.clone()
     state_NF[FIT + SELECT :] *= -1
@@ -86,7 +86,10 @@ def test_r_squared_is_computed_on_held_out_sequences() -> None:
 
 
 def linear_network(recurrent: float, readout: float) -> arch.SequenceModel:
-    """Build h' = relu(x + u h) with output v h. It is linear for positive inputs and u."""
+    """Build h' = relu(x + u h) with output v h, for u = `recurrent` and v = `readout`.
+
+    The network is linear if the inputs and u are positive.
+    """
     model = arch.build("rnn:nonlinearity=relu,bias=False", channels=1, outputs=1, width=1, depth=1)
     layer = model.layers[0]
     with torch.no_grad():

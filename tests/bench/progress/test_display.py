@@ -62,7 +62,7 @@ def test_plain_lines_count_the_cases_that_are_done_running_and_queued() -> None:
     # exp(0.75 ln(0.5) / 1.75) = 0.743. The lstm is expected to take 60 x 0.743 = 44.6 s, of which 30 have passed.
     # At 40 s the lstm is half done, so by itself it takes 80 s. 40 s instead of 30 are a slowdown of 1.333 with weight
     # 0.6: the common slowdown is exp((0.75 ln(0.5) + 0.6 ln(1.333)) / 2.35) = 0.863, and that of lstms is
-    # (40 + 20 x 0.863) / 50 = 1.145. 60 x 1.145 = 68.7, and half of the mean of that and 80 remains.
+    # (40 + 20 x 0.863) / 50 = 1.145. 60 x 1.145 = 68.7, and half of the mean of 68.7 and 80 remains.
     assert printed(console).splitlines() == [
         "kernels compiled in 40 s, once per machine",
         "training: 1 of 2 cases done, 1 running, 0 queued, 2.0 per minute; 30 s elapsed, about 15 s left",

@@ -1,4 +1,4 @@
-"""The remaining time of a run, computed by hand and with a clock that the test sets."""
+"""The remaining time of a run agrees with values computed by hand, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_before_any_job_the_expected_durations_are_the_estimate() -> None:
 
 
 def test_the_progress_of_running_jobs_corrects_the_estimate() -> None:
-    """Four equal jobs on two workers, three times slower than expected: known long before the first one ends."""
+    """Run four equal jobs three times slower than expected. The estimate shows this before the first job ends."""
     clock = SettableClock()
     eta = EtaEstimator({LSTM: 400.0}, 2, clock=clock)
     for worker in "ab":
@@ -49,7 +49,7 @@ def test_startup_and_waiting_for_the_machine_do_not_count_as_slowdown() -> None:
 
 
 def test_a_misjudged_architecture_corrects_the_others_by_the_square_root() -> None:
-    """One architecture is four times slower than expected, with much evidence: the other counts as twice as slow."""
+    """If one architecture proves to be four times slower than expected, the other counts as twice as slow."""
     clock = SettableClock()
     eta = EtaEstimator({LSTM: 1e6 + 1.0, RNN: 100.0}, 1, clock=clock)
     eta.assign("0", LSTM, 1e6)
@@ -60,7 +60,7 @@ def test_a_misjudged_architecture_corrects_the_others_by_the_square_root() -> No
 
 
 def test_the_first_moments_hardly_change_the_estimate() -> None:
-    """A first step that takes five times as long as expected, as caches are cold, adds less than an eighth."""
+    """A first step that takes five times as long as expected adds less than an eighth to the estimate."""
     clock = SettableClock()
     eta = EtaEstimator({LSTM: 4000.0}, 2, clock=clock)
     for worker in "ab":

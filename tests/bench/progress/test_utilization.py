@@ -50,7 +50,10 @@ def test_without_jobs_there_is_no_share() -> None:
 
 
 def test_training_uses_one_worker_and_timing_uses_all_workers() -> None:
-    """Two workers train for 6 + 2 and for 4 of 8 seconds; then 3 of 4 seconds of timing count for both."""
+    """In 8 seconds, one worker trains for 6 and tests for 2, and the other trains for 4.
+
+    In the next 4 seconds, 3 seconds of timing count for both workers.
+    """
     utilization = Utilization()
     utilization.add(result_of("training", 100.0, 108.0, trained(6.0, 2.0)))
     utilization.add(result_of("training", 100.0, 108.0, trained(4.0, 0.0)))

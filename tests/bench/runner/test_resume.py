@@ -1,4 +1,4 @@
-"""Resuming an interrupted run: only by a request for the same work, without losing or repeating anything."""
+"""Only a request for the same work resumes an interrupted run, and no work is lost or repeated."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["inline", "like_a_worker"]
 
 
 class StopAfter:
-    """Interrupts a run, as Ctrl-C does, instead of writing another record after `count` records."""
+    """Replacement of `Run.write` that writes `count` records and then raises `KeyboardInterrupt`, as Ctrl-C does."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
         self.left, self.original = count, Run.write
@@ -56,7 +56,7 @@ def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, written: int, **c
 def test_an_interrupted_run_resumes_where_it_stopped(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
-    """The whole run makes eight writes: four of trained cases, four that add their timings."""
+    """The whole run writes records eight times: four times after training, and four times after timing."""
     run = interrupted(tmp_path, monkeypatch, written)
     before, trained = files_of(run), len(inline.trained)
     assert len(before) == min(4, written)
@@ -79,7 +79,7 @@ def test_an_interrupted_run_resumes_where_it_stopped(
 def test_an_interrupted_run_reports_how_many_cases_are_done(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupt a run with all cases trained and one timed, then runs with one case and with none trained."""
+    """Interrupt three runs: with all cases trained and one timed, with one case trained, and with none trained."""
     for written, message in (
         (5, "1 of 4 cases done, 3 more trained but not timed\n"),
         (1, "0 of 4 cases done, 1 more trained but not timed\n"),
@@ -245,7 +245,7 @@ def test_two_processes_that_resume_one_run_do_not_both_write(
 def test_a_full_disk_is_a_one_line_error_and_the_run_resumes(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, failing_write: int
 ) -> None:
-    """The disk is full at one of the writes of a run, of whichever kind."""
+    """The disk is full at exactly one of the writes of a run."""
     counter = itertools.count()
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -294,7 +294,7 @@ def test_a_removed_run_folder_is_a_one_line_error_and_is_not_recreated(
 def test_a_resumed_run_makes_only_the_missing_repetitions(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
-    """The whole run makes twelve writes: four of trained cases, and two rounds of timings for each."""
+    """The whole run writes records twelve times: four times after training, and four times in each round of timings."""
     run = interrupted(tmp_path, monkeypatch, written, repeat=2)
     before = {key: record.measurements for key, record in run.read()[0].items()}
     timed = len(inline.timed)

@@ -190,7 +190,7 @@ def test_durations_are_independent_of_the_wall_clock(
 
 
 def test_two_simultaneous_runs_in_one_store_lose_nothing(tmp_path: Path, inline: Inline) -> None:
-    """One run starts while the other is between two records. Both are complete, and neither reads a partial file."""
+    """One run starts while the other is between two records. Both runs complete with the same results."""
     others: list[Outcome] = []
 
     def start_another(job: Job) -> None:

@@ -1,4 +1,4 @@
-"""The lengths of training and evaluation, and training on shuffled targets."""
+"""Tests of the lengths for training and evaluation, and of training on shuffled targets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from results import Protocol
 from tests.bench.tiny import tiny_case, tiny_plan
 
 BINOMIAL_DEVIATIONS = 4.5
-"""Tolerance in standard deviations of the score of a constant answer; exceeded by chance once in 100,000 runs."""
+"""Tolerance for the score of a constant answer, in standard deviations. Chance alone exceeds it at most once in 100,000
+runs."""
 
 
 def test_up_to_samples_every_supported_length() -> None:

@@ -1,4 +1,4 @@
-"""The training loop: batches, schedule, optimizer, stopping and reproducibility."""
+"""Tests of the training loop: batches, schedule, optimizer, stopping and reproducibility."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ EXACT = 1e-12
 FLOAT32 = 1e-6
 """Relative tolerance for a few operations in float32."""
 FALSE_ALARM = 1e-4
-"""Probability of more identical sequences than allowed, if they are as rare as the task states."""
+"""Largest probability that the test fails by chance although identical sequences are as rare as the task states."""
 CHUNKED = 1e-6
-"""Absolute tolerance for losses near 1: a matrix product may add its terms in another order for another batch size."""
+"""Absolute tolerance for losses near 1. For another batch size, a matrix product may add its terms in another order."""
 
 
 class TestBatches:

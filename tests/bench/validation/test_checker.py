@@ -1,4 +1,4 @@
-"""Every check fails for a plugin that breaks it, with a clear message and the smallest example."""
+"""Every check fails for a plugin that violates it, with a clear message and the smallest example."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ BROKEN_ARCHS = {
         "length 2, batch 1, width 2, as one layer",
     ),
 }
-"""By check: a change to the plugin that breaks it, part of the message, and the smallest example."""
+"""For each check: a change to the plugin that fails it, part of the message, and the smallest example."""
 
 BROKEN_TASKS = {
     "lengths": (
@@ -117,7 +117,7 @@ BROKEN_TASKS = {
     "solver": (("batch.inputs[:, :1].expand", "batch.inputs[:, 1:2].expand"), "`solve` answers ", "length 2, batch "),
     "scores": (
         ("    def chance(", "    def correct(self, answers, batch):\n        return batch.mask\n\n    def chance("),
-        "answers that are all wrong score 1.000, not 0",
+        "`score` returns 1.000, not 0, if all answers are wrong",
         "length 2, batch 1",
     ),
     "reference_scores": (

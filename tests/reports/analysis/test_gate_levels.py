@@ -1,4 +1,4 @@
-"""The table of gate levels: means over seeds of known numbers, and the table on the page."""
+"""The table of gate levels contains means over seeds of known numbers, and appears on the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from results import Measurement, Record
 from tests.reports import inner
 
 CLOSE = 1e-12
-"""Means of a few doubles."""
+"""The tolerance for means of a few doubles."""
 
 
 @pytest.fixture(scope="module")

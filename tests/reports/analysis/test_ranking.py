@@ -1,4 +1,4 @@
-"""Ranks and ties, against scipy and on small examples."""
+"""Ranks and ties agree with scipy and with small examples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reports.analysis.ranking import Estimate, distinguishable_pairs, ranks
 from results import interval_of_mean
 
 CLOSE = 1e-9
-"""Two formulas for the same double."""
+"""The tolerance for the same number from two formulas."""
 FALSE_ALARMS = 0.05
 BINOMIAL_SLACK = 0.02
 """Three standard errors of a share of 5% in a thousand trials."""

@@ -1,4 +1,4 @@
-"""Throughput of several streams."""
+"""The throughput counts the steps of all streams of a batch."""
 
 from __future__ import annotations
 

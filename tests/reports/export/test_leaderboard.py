@@ -1,4 +1,4 @@
-"""The leaderboard as Markdown, CSV, LaTeX and on the terminal: the same rows, safe for every reader."""
+"""The leaderboard has the same rows as Markdown, CSV, LaTeX and on the terminal, and is safe for every reader."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def assert_well_formed(text: str) -> None:
 
 
 def test_markdown_renders_as_one_table_with_every_row(run: RunFile, records: list[Record]) -> None:
-    """Render with a CommonMark parser and its table extension, as GitHub renders a README."""
+    """The table is complete in CommonMark with the table extension, which GitHub uses too."""
     html = MarkdownIt("commonmark").enable("table").render(reports.as_markdown(run, records))
     assert html.count("<table>") == 1
     assert html.count("<tr>") == 25
@@ -155,7 +155,7 @@ def printed(run: RunFile, records: list[Record], width: int, *, terminal: bool =
 
 
 def table_of(text: str) -> list[str]:
-    """Return the lines before the first problem."""
+    """Return the printed lines before the first problem."""
     lines = text.splitlines()
     return lines[: next(i for i, line in enumerate(lines) if line.startswith("—"))]
 

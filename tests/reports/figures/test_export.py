@@ -1,4 +1,4 @@
-"""Figures written to files carry their title; on a page, the heading of the page does."""
+"""Figures in files contain their title; on a page, the title is in a heading instead."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.reports import inner
 SVG = "{http://www.w3.org/2000/svg}"
 POINTS_PER_INCH = 72
 MIN_UPRIGHT = 8
-"""More labels than this are upright."""
+"""Each figure has more upright labels than this."""
 ROUNDED_POINTS = 0.5
-"""A file is a whole number of pixels high."""
+"""The tolerance in points for heights, because a file is a whole number of pixels high."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,10 @@ def test_titles_of_a_case_name_architecture_and_seed_once(record: Record, figure
 
 
 def heights(svg: bytes | str) -> dict[tuple[str, str, int], float]:
-    """Return the distance from the top of each upright text, by its words and its distance from the left."""
+    """Return the distance in points of each upright text from the top.
+
+    A key holds the text, its distance from the left, and the number of earlier texts that agree in both.
+    """
     tops: dict[tuple[str, str, int], float] = {}
     for text in ElementTree.fromstring(svg).iter(f"{SVG}text"):
         if (y := text.get("y")) is not None:

@@ -36,9 +36,9 @@ LABELS = {
     "training-curves": ("training steps", "validation score (share correct)"),
 }
 CLIPPED_INCHES = 0.02
-"""About two pixels at 100 dots per inch, for antialiasing and rounded text extents."""
+"""The allowed overhang: about two pixels at 100 dots per inch, for antialiasing and rounded text extents."""
 CLOSE = 1e-12
-"""Means of a few doubles."""
+"""The tolerance for means of a few doubles."""
 
 
 def draw(name: str, run: RunFile, records: Sequence[Record]) -> Figure:

@@ -1,4 +1,4 @@
-"""Figures of model internals and the ledger of claims, from known numbers."""
+"""Figures of model internals and the ledger of claims agree with known numbers."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tests.reports import inner, synthetic
 
 SVG = "{http://www.w3.org/2000/svg}"
 CLOSE = 1e-12
-"""Means of a few doubles."""
+"""The tolerance for means of a few doubles."""
 SAMPLES, SAMPLED = 10_000, 0.03
-"""Number of draws, and more than four standard errors of their squared correlation: 4 · 2r(1 − r²)/√n = 0.023."""
+"""The number of draws, and more than four standard errors of the squared correlation: 4 · 2r(1 − r²)/√n = 0.023."""
 
 
 @pytest.fixture(scope="module")

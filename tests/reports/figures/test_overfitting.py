@@ -20,14 +20,14 @@ from tests.reports import inner
 
 PLAIN, DROPPED, DECAYED = range(3)
 CLOSE = 1e-12
-"""Means of a few doubles."""
+"""The tolerance for means of a few doubles."""
 BOLD = 1.5
-"""Line width in points: compared seeds are drawn broader than this, other seeds thinner."""
+"""The line width in points that separates compared seeds (bold) from other seeds (thin)."""
 STEPS = 8
 
 
 def records(seeds: dict[int, tuple[int, ...]]) -> list[Record]:
-    """Return records of three ways to train with the given seeds; the gap grows with the number of the seed."""
+    """Return records of three ways to train, each with the seeds in `seeds`; the gap grows with the seed."""
     made = []
     for planned in inner.cases():
         if planned.arch not in (inner.LSTM, inner.DROPPED):
@@ -78,7 +78,7 @@ def ends(axes: Axes, way: int, *, bold: bool) -> list[float]:
 
 
 def markers(axes: Axes, *, row: int) -> list[tuple[float, bool]]:
-    """Return the scores in a row, each with whether its marker is filled."""
+    """Return a pair for each marker in a row: its score, and whether it is filled."""
     return [
         (float(np.asarray(line.get_xdata())[0]), line.get_markerfacecolor() != "none")
         for line in axes.lines

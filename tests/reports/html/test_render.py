@@ -110,7 +110,7 @@ def test_long_name_is_breakable_and_escaped() -> None:
 
 def test_method_states_what_was_checked(outline: Outline) -> None:
     for expected in (
-        "step and scan must agree over the trained model's first 64 steps",
+        "step and scan of the trained model must agree on a test sequence",
         "Student's 95% interval over seeds",
         "Seeds that agree exactly give an interval of width zero",
     ):
@@ -199,7 +199,7 @@ def test_records_can_be_downloaded_from_the_page(
 
 
 def page_named(name: str) -> Outline:
-    """Return the page of a run with one sound and one crashed case, in which every free text is `name`."""
+    """Return the page of a run with one ok and one crashed case; every free text of the run is `name`."""
     sound, failed = (synthetic.renamed(synthetic.case("gru", "adding", 32, n), arch=name, task=name) for n in (0, 1))
     failed = failed.model_copy(update={"status": "crashed", "reason": name, "measurements": ()})
     environment = synthetic.run().environment.model_copy(

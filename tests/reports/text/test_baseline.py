@@ -1,4 +1,4 @@
-"""The comparison with a baseline: pairs, ratios, verdicts in words, and the page."""
+"""The comparison with a baseline has the right pairs, ratios and verdicts, and appears on the page."""
 
 from __future__ import annotations
 

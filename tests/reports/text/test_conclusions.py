@@ -65,7 +65,7 @@ def test_each_task_and_length_has_a_sentence_on_who_uses_the_past(run: RunFile, 
 
 
 def scored(arch: str, task: str, scores: Sequence[float]) -> list[Record]:
-    """Return one record per score, with everything else as in the synthetic run."""
+    """Return one record of the synthetic run per score, in which only the score is replaced."""
     records = []
     for seed, score in enumerate(scores):
         sound = synthetic.record(synthetic.case(arch, task, 32, seed))
@@ -185,7 +185,7 @@ def test_settings_maximise_pairs_and_left_out_architectures_are_named() -> None:
     most = [record for arch in ("lstm", "gru", "rnn") for record in scored(arch, "adding", [0.9, 0.8])]
     pair = [record for arch in ("lstm", "gru") for record in scored(arch, "copy_memory", [0.9, 0.8])]
     lone = scored("transformer", "adding", [1.0])
-    # Both tasks give 4 pairs of architecture and setting, `adding` alone gives 3.
+    # Both tasks together give 4 pairs of architecture and setting; `adding` alone gives 3.
     run_groups = group_cases(synthetic.run([record.case for record in most + pair + lone]), most + pair + lone)
     assert {setting: list(row) for setting, row in shared_settings(run_groups).items()} == {
         ("adding", 32): ["lstm", "gru"],
@@ -194,7 +194,7 @@ def test_settings_maximise_pairs_and_left_out_architectures_are_named() -> None:
     assert left_out(run_groups, overview_rows(run_groups)) == (
         "Left out, with fewer than two scored seeds in one of these settings: rnn and transformer."
     )
-    # `adding` alone gives 3 pairs, both tasks give 2.
+    # `adding` alone gives 3 pairs; both tasks together give 2.
     few = [record for record in pair if record.case.arch == "gru"]
     run_groups = group_cases(synthetic.run([record.case for record in most + few]), most + few)
     assert {setting: list(row) for setting, row in shared_settings(run_groups).items()} == {

@@ -1,4 +1,4 @@
-"""The history of a case as a line of text, a figure and a page."""
+"""The history of a case is shown correctly as a line of text, a figure and a page."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def scored(of: Case, *scores: float, metric: str = "accuracy", **at: int) -> Rec
 
 
 def judged(of: Claim, records: Sequence[Record], planned: Sequence[Case] = ()) -> Entry:
-    """Judge one claim. `planned` are cases without records."""
+    """Judge one claim by records. `planned` contains additional cases without records."""
     (entry,) = judge([of], [*(record.case for record in records), *planned], records)
     return entry
 
@@ -88,7 +88,7 @@ def test_a_verdict_is_not_settled_if_the_interval_contains_a_bound() -> None:
 
 
 def test_a_single_seed_is_robust_if_the_widest_interval_of_other_conditions_excludes_the_bound() -> None:
-    """The standard deviation of three seeds is 0.01. With t = 4.303 (two degrees of freedom), that is ±0.043."""
+    """The standard deviation of three seeds is 0.01. With t = 4.303 (two degrees of freedom), one seed has ±0.043."""
     three = seeds("lstm", 0.94, 0.95, 0.96)
     for score, robust in ((0.94, False), (0.944, True), (0.86, False), (0.856, True)):
         entry = judged(claim(), [*three, *seeds("gru", score)])

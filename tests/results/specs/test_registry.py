@@ -1,4 +1,4 @@
-"""One registry serves architectures and tasks: names from files, plugins, suggestions and options."""
+"""Test the registry of architectures and tasks: names from files, plugins, suggestions and options."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Shape:
 
 
 class Circle(Shape):
-    """A plugin's class."""
+    """The class of a plugin."""
 
 
 @pytest.fixture
 def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[Shape]:
-    """A registry of a package with one working module, one without a shape and one that does not compile."""
+    """Return a registry of a package with one working module, one without a shape and one with a syntax error."""
     folder = tmp_path / "carousel_shapes"
     (folder / "subpackage").mkdir(parents=True)
     importing = f"from {__name__} import Circle, Shape\n"

@@ -1,4 +1,4 @@
-"""Specs are parsed strictly from users and leniently from records, and written in one canonical form."""
+"""Test that specs are parsed strictly from users, leniently from records, and written in one canonical form."""
 
 from __future__ import annotations
 

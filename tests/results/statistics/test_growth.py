@@ -18,8 +18,8 @@ EXACT = 1e-9
 """Relative rounding error of sums of eight doubles, for costs without noise."""
 SIMULATIONS = 1000
 COVERAGE = (0.93, 0.995)
-"""The standard deviation of a coverage of 95% in 1,000 simulations is 0.7%. The bootstrap of a median of few curves is
-somewhat too wide, since it takes few values, but it must not be too narrow."""
+"""The standard deviation of a coverage of 95% in 1,000 simulations is 0.7%. The bootstrap interval of a median of few
+curves is somewhat too wide, since such a median takes few values. The interval must not be too narrow."""
 Cost = Callable[[int], float]
 Curves = list[dict[int, tuple[float, ...]]]
 
@@ -37,7 +37,7 @@ def windowed(position: int) -> float:
 
 
 def barely_windowed(position: int) -> float:
-    """Return the cost of a small model, in which the fixed cost dominates the reading of attention."""
+    """Return the cost of a small model, whose fixed cost is much larger than the cost of attention."""
     return 30e-6 + 10e-9 * min(position, 256)
 
 
@@ -117,7 +117,7 @@ def test_verdicts_of_known_costs(cost: Cost, window: int | None, verdict: str, c
 
 
 def test_growth_below_two_per_cent_is_flat_if_the_interval_ends_below_ten() -> None:
-    """One of six processes grows by 8% per doubling and the others by 0.1%, so the median is 0.1% and not 0."""
+    """One of six processes grows by 8% per doubling, and the others grow by 0.1%. So the median is 0.1%, not 0."""
     creeping = [{position: (1e-6 * 1.001 ** math.log2(position),) for position in (1, 64, 4096)} for _ in range(5)]
     grown = {position: (1e-6 * 1.08 ** math.log2(position),) for position in (1, 64, 4096)}
     estimate = costs_of([*creeping, grown])
@@ -135,7 +135,7 @@ def test_the_rise_to_the_window_matches_the_formula() -> None:
 
 
 def test_a_rise_hidden_in_growth_per_doubling_is_detected_at_four_positions() -> None:
-    """From 16 to 128 the cost grows by 1.2% per doubling, which would be flat, but at the window it is 8% higher."""
+    """From 16 to 128, the cost grows by 1.2% per doubling, so it looks flat. At the window, the cost is 8% higher."""
     positions = (16, 128, 1024, 8192)
     result = growth(costs(barely_windowed, positions=positions), 256)
     assert result.verdict == "saturating"
@@ -248,7 +248,7 @@ def _covered(truth: float, interval: Interval) -> bool:
 
 @pytest.mark.parametrize(("count", "blocks"), [(6, 3), (18, 3), (1, 12)])
 def test_intervals_have_their_nominal_coverage(count: int, blocks: int) -> None:
-    """Intervals are over curves if there are enough of them, else over the blocks of one curve."""
+    """The intervals resample curves if there are enough curves, and otherwise the blocks of one curve."""
     hits = {"slope": 0, "growth": 0, "crossover": 0, "rise": 0}
     level, growing = costs(flat, resamples=600, noise=0.0), growth(costs(rising, noise=0.0)).per_doubling.middle
     for seed in range(SIMULATIONS):
@@ -272,7 +272,7 @@ def test_intervals_have_their_nominal_coverage(count: int, blocks: int) -> None:
 def test_resampled_medians_equal_those_of_sorting(
     count: int, medium_range: float, chunk_curves: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The result depends neither on the chunk size nor on the number of curves that are counted one by one."""
+    """The medians depend neither on the chunk size nor on the number of curves that are counted one by one."""
     monkeypatch.setattr(fits, "MEDIUM_RANGE", medium_range)
     monkeypatch.setattr(fits, "CHUNK_CURVES", chunk_curves)
     costs_CP = np.random.default_rng(count).lognormal(size=(count, 3))

@@ -64,7 +64,7 @@ def test_no_samples_raise_an_error(interval: Callable[[list[float]], Interval]) 
     [(6, (1, 6)), (8, (1, 8)), (9, (2, 8)), (10, (2, 9)), (15, (4, 12)), (20, (6, 15)), (25, (8, 18))],
 )
 def test_the_interval_of_a_median_has_the_ranks_of_the_sign_test(count: int, ranks: tuple[int, int]) -> None:
-    """The ranks are those in tables of the sign test: the largest r with P(B < r) ≤ 2.5%, and its mirror image."""
+    """The ranks are those of sign-test tables: the largest r with P(B < r) ≤ 2.5%, and its mirror image."""
     shuffled = np.random.default_rng(count).permutation(np.arange(1.0, count + 1)).tolist()
     low, middle, high = interval_of_median(shuffled)
     assert (low, high) == ranks

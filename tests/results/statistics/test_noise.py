@@ -21,7 +21,7 @@ from tests.results.examples import record
 
 CALIBRATION = 0.004
 STEP = 1e-9
-"""Smallest change beyond a threshold."""
+"""Small change that moves a value beyond a threshold."""
 
 
 @pytest.mark.parametrize(

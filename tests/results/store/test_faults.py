@@ -68,7 +68,7 @@ def test_concurrent_writers_lose_nothing_and_readers_see_complete_files(tmp_path
 
 
 def test_a_full_disk_preserves_the_earlier_file(tmp_path: Path) -> None:
-    """The kernel rejects the rest of the file after a part of it was written."""
+    """A limit on the file size makes the kernel reject the rest of a file after part of it was written."""
     run, (first,) = stored(tmp_path, 0)
     whole = len(run.record_path(first.key).read_bytes())
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -99,7 +99,7 @@ def unsafe(source: str) -> Iterator[str]:
 
 
 RUNS_PLUGINS = {"bench/plugins/loader.py": {"exec_module", "exec", "compile"}}
-"""A plugin is code that the user names on the command line in order to run it."""
+"""Unsafe constructs that are allowed per file. A plugin is code that the user names in order to run it."""
 
 
 @pytest.mark.parametrize("package", PACKAGES)

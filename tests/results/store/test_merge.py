@@ -17,7 +17,15 @@ OTHER_ID = "20260103-030405-quick-def456"
 
 
 def filled(store: Path, *seeds: int, id: str = ID, status: str = "ok", finished: str | None = None) -> Run:
-    """Create a run that plans seeds 0 to 3 and has records of `seeds`."""
+    """Create a run that plans seeds 0 to 3 and has records of some of these seeds.
+
+    Args:
+        store: Folder of the store.
+        *seeds: Seeds of the records.
+        id: Id of the run.
+        status: Status of every record.
+        finished: Time at which the run finished; None if it is unfinished.
+    """
     run = Store(store).create(run_file(id, *(case(seed=seed) for seed in range(4)), finished=finished))
     for seed in seeds:
         run.write(run.with_artifacts(record(case(seed=seed), status=status), {"weights": WEIGHTS + bytes([seed])}))

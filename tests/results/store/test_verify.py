@@ -17,7 +17,7 @@ WEIGHTS = b"the bytes of some weights"
 
 
 def run_with_artifacts(store: Path, *seeds: int) -> tuple[Run, list[Record]]:
-    """Create a run whose records have artifacts, and return it with its records."""
+    """Create a run whose records have artifacts, and return the run with its records."""
     cases = [case(seed=seed) for seed in seeds]
     run = Store(store).create(run_file("20260102-030405-quick-abc123", *cases))
     records = [run.with_artifacts(record(of), {"weights": WEIGHTS}) for of in cases]
