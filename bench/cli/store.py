@@ -55,7 +55,7 @@ def verify(
 ) -> None:
     """Verify every file of a store.
 
-    Compares checksums, and checks schemas, names and artifacts. Exits with 3 if a file is damaged or missing.
+    Compares checksums, and checks schemas, names and artifacts. Exits with 3 if it finds a problem.
     """
     from bench.commands.store import verify_store
 

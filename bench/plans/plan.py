@@ -165,7 +165,9 @@ def load(name: str) -> Plan:
     if path.suffix != ".toml" or not os.path.isfile(path):  # noqa: PTH113  (accepts names of any length)
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise UsageError(f"no plan {name!r}{hint}; choose from {', '.join(names())}, or give the path of a .toml file that exists")
+        raise UsageError(
+            f"no plan {name!r}{hint}; choose from {', '.join(names())}, or give the path of an existing .toml file"
+        )
     if path.stat().st_size > MAX_FILE_BYTES:
         raise UsageError(f"the plan {path} is too large: at most {MAX_FILE_BYTES >> 10} KiB are read")
     try:

@@ -150,7 +150,9 @@ def determinism(example: TaskExample) -> None:
     generator = tasks.generator(0, "train")
     first_inputs, next_inputs = (example.task.sample(generator, 12, example.length).inputs for _ in range(2))
     if torch.equal(first_inputs, next_inputs):
-        raise CheckFailed("`sample` returned the same inputs twice in a row; use the given generator for all random numbers")
+        raise CheckFailed(
+            "`sample` returned the same inputs twice in a row; use the given generator for all random numbers"
+        )
 
 
 def splits(example: TaskExample) -> None:

@@ -253,7 +253,7 @@ def test_an_epoch_includes_its_incomplete_last_batch() -> None:
         ({"quantity": {"metric": "acuracy"}}, "unknown metric 'acuracy'"),
         ({"quantity": {}}, "one of metric, curve and model"),
         ({"quantity": {"metric": "accuracy", "model": "parameters"}}, "one of metric, curve and model"),
-        ({"against": {}}, "other cases or another quantity"),
+        ({"against": {}}, "give cases, quantity or both"),
         ({"colour": "red"}, "Extra inputs"),
     ],
 )
