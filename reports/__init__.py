@@ -11,10 +11,10 @@ from reports.export.terminal import render_terminal
 from reports.figures.accuracy import accuracy_against_length
 from reports.figures.cost import accuracy_against_cost
 from reports.figures.drawing.canvas import Figure
-from reports.figures.export import write_figures
 from reports.figures.model_internals import case_figures, shown_cases, write_case_figures
 from reports.figures.streaming import streaming_cost
 from reports.figures.training import training_curves
+from reports.html.figure_files import write_figures
 from reports.html.render import page, write_page
 from reports.text.baseline import Baseline
 from reports.text.claims import LedgerRow, ledger

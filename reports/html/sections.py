@@ -199,6 +199,16 @@ SECTIONS = (
 )
 
 
+FIGURE_TEMPLATES = ("figures", "inside")
+"""Templates that show the figures in their variable `figures`. The figures of the baseline need two runs."""
+
+
+def page_figures(data: PageData) -> list[Figure]:
+    """Return the figures of all sections, in the order of the page."""
+    values = [section.values(data) for section in SECTIONS if section.template in FIGURE_TEMPLATES]
+    return [figure for section in values if section is not None for figure in section["figures"]]
+
+
 def _figures(*figures: Figure | None) -> Values | None:
     shown = _shown(*figures)
     return {"figures": shown} if shown else None

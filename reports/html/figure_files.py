@@ -1,18 +1,16 @@
-"""Write the figures of a run to files. matplotlib is imported only when a figure is drawn."""
+"""Write the figures of a run to files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reports.analysis.groups import group_cases
 from reports.figures.accuracy import accuracy_against_length_figure
 from reports.figures.cost import accuracy_against_cost_figure
-from reports.figures.headline import MAX_PANELS, few_panels, headline_figures
-from reports.figures.memory_share import memory_share_against_cost_figure
-from reports.figures.model_internals import model_internals_figures
 from reports.figures.streaming import streaming_cost_figure
 from reports.figures.training import training_curves_figure
+from reports.html.page_data import PageData
+from reports.html.sections import page_figures
 from results import Record, RunFile, Traces
 
 
@@ -20,6 +18,8 @@ def write_figures(
     run: RunFile, records: Sequence[Record], folder: Path, traces: Mapping[str, Traces] | None = None
 ) -> list[Path]:
     """Write every figure of a run as an SVG file into `folder`, and return the paths.
+
+    These are the figures of the page, and the ones with a panel per task and length, which a long page omits.
 
     Args:
         run: The run to draw.
@@ -31,15 +31,13 @@ def write_figures(
         OSError: `folder` cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    groups = group_cases(run, records)
+    data = PageData(run=run, records=records, traces=traces or {}, baseline=None)
     figures = [
-        accuracy_against_length_figure(groups),
-        streaming_cost_figure(groups),
-        accuracy_against_cost_figure(groups),
-        training_curves_figure(groups),
-        *headline_figures(groups),
-        None if few_panels(groups, MAX_PANELS) else memory_share_against_cost_figure(groups),
-        *model_internals_figures(groups, traces or {}),
+        accuracy_against_length_figure(data.groups),
+        streaming_cost_figure(data.groups),
+        accuracy_against_cost_figure(data.groups),
+        training_curves_figure(data.groups),
+        *page_figures(data),
     ]
     written: dict[Path, None] = {}
     for figure in figures:
