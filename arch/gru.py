@@ -1,6 +1,6 @@
 """GRU: a single state that an update gate moves towards a candidate.
 
-The source is Cho et al. 2014. Two variants are in use, and the two compute different functions:
+The source is Cho et al. 2014. Two variants are in use. They compute different functions:
 
     r  = σ(W_r x + U_r h + b_r)                   (1)  reset gate
     z  = σ(W_z x + U_z h + b_z)                   (2)  update gate

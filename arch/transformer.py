@@ -34,7 +34,7 @@ from arch.core.state import copy_state, element_bytes
 from arch.core.streaming_spec import ParameterRef, StreamingSpec
 
 MASKED_BLOCK = 512
-"""Queries per masked attention call, which limits the size of the mask."""
+"""Maximum number of queries per masked attention call. It limits the size of the mask."""
 
 
 class Cache(NamedTuple):
@@ -177,7 +177,7 @@ class Transformer(Layer):
         return mlp.finish(reference, x_BTD, attended_BTD, *weights)
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
-        """Return which implementation `scan` uses.
+        """Return the implementation that `scan` uses for these inputs.
 
         Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
         """
@@ -267,9 +267,9 @@ class Transformer(Layer):
     def _attend(
         self, q_BNTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor, cache: Cache, fused: bool
     ) -> tuple[Tensor, Cache]:
-        """Return the result of equation (3) for a chunk of steps, (B, T, D), and the cache with these steps.
+        """Return the result (B, T, D) of equation (3) for a chunk of steps, and the cache with these steps.
 
-        `fused` allows the compiled kernel.
+        The compiled kernel may run if `fused` is true.
         """
         T = q_BNTK.shape[2]
         is_plain_causal = self.positions != "alibi" and (self.window is None or self.window >= T)
@@ -306,7 +306,10 @@ class Transformer(Layer):
         return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, attn_mask=bias)
 
     def _rotary(self, start: int, steps: int, like: Tensor) -> Tensor:
-        """Return the rotary factors (T, K/2) of `steps` steps from `start` on. Their cached table grows by doubling."""
+        """Return the rotary factors (T, K/2) of `steps` steps from `start` on.
+
+        A cached table of factors grows by doubling.
+        """
         pairs = self.width // self.heads // 2
         table_SJ, dtype = self.rotary_SJ, like.dtype.to_complex()
         known = 0 if table_SJ is None or (table_SJ.dtype, table_SJ.device) != (dtype, like.device) else len(table_SJ)
@@ -375,7 +378,7 @@ def _steps_to_keep(length: int, window: int | None) -> int:
 
 
 def _trim(cache: Cache, window: int | None) -> Cache:
-    """Return the cache without the steps that no later step reads. The result is a copy if there are such steps."""
+    """Drop the cached steps that no later step reads. The result is a copy if steps are dropped."""
     if window is None or cache.length < window:
         return cache
     keys_BNSK, values_BNSK = (

@@ -1,9 +1,13 @@
-"""control_charts: which of six patterns does a control chart follow? This example makes a public data set a task.
+"""control_charts: which of six patterns does a control chart follow? This example turns a public data set into a task.
 
 The data set is the Synthetic Control Chart Time Series of Alcock & Manolopoulos 1999 (UCI repository, UCR archive). It
-has 600 charts of 60 steps, 100 per pattern. Nothing is downloaded: equations generated the data set, and this file
-generates as many charts by the same equations from a fixed seed. The time t runs from 1 to 60. The other variables are
-uniform: r in ±3, a and P in 10 to 15, g in 0.2 to 0.5, x in 7.5 to 20, c in 20 to 40.
+has 600 charts of 60 steps, 100 per pattern.
+
+Nothing is downloaded. The data set was itself generated from equations. This file generates the same number of charts
+from them, with a fixed seed.
+
+The time t runs from 1 to 60. The other variables are uniform: r in ±3, a and P in 10 to 15, g in 0.2 to 0.5, x in 7.5
+to 20, c in 20 to 40. The six patterns are:
 
     normal              y = 30 + 2 r                                  (1)
     cyclic              y = 30 + 2 r + a sin(2 π t / P)               (2)
@@ -39,9 +43,9 @@ from tasks import Batch, ImpossibleLength, Reals, Split, Task, Tokens
 PATTERNS = ("normal", "cyclic", "increasing trend", "decreasing trend", "upward shift", "downward shift")
 PER_PATTERN, STEPS, SEED = 100, 60, 1999
 SPLITS: dict[Split, tuple[int, int]] = {"train": (0, 14), "validation": (14, 17), "test": (17, 20)}
-"""Start and end of each split within every twenty charts, which are sorted by class."""
+"""Half-open range of each split within every group of twenty charts. The charts are sorted by class."""
 LEVELS = 16
-"""The memoryless baseline sees values in steps of 1/16, clipped to [-1, 1]."""
+"""For the memoryless baseline, values are clipped to [-1, 1] and rounded to multiples of 1 / LEVELS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +98,10 @@ class ControlCharts(Task):
         return classes_N.bincount().max().item() / len(classes_N)
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the score of the best answer given only the last value, rounded to 1/16."""
+        """Return the best score of an answer that depends only on the last value; None if it does not exceed chance.
+
+        The value is rounded to a multiple of 1 / LEVELS.
+        """
         values_NT, classes_N = self._split("test")
         last_N = (values_NT[:, -1] * LEVELS).round().clamp(-LEVELS, LEVELS).long() + LEVELS
         counts = torch.zeros(2 * LEVELS + 1, self.targets.size)
@@ -103,12 +110,12 @@ class ControlCharts(Task):
         return score if score > self.chance(length) else None
 
     def collision(self, length: int) -> float:
-        """Return the share of pairs of a training and a test chart that are equal in every step."""
+        """Return the probability that a random training chart and a random test chart are identical."""
         (train_NT, _), (test_NT, _) = self._split("train"), self._split("test")
         return (torch.cdist(train_NT.double(), test_NT.double()) == 0).double().mean().item()
 
     def solve(self, batch: Batch) -> Tensor:
-        """Return the class of the nearest chart: the chart itself."""
+        """Return the class of the nearest chart in the data set. This is the chart itself."""
         values_NT, classes_N = charts(self.path)
         nearest_B = torch.cdist(batch.inputs[..., 0].double(), values_NT.double()).argmin(1)
         return classes_N[nearest_B][:, None].expand(batch.mask.shape)
@@ -125,11 +132,12 @@ class ControlCharts(Task):
 
 @lru_cache
 def charts(path: str | None) -> tuple[Tensor, Tensor]:
-    """Return values (N, T) with mean 0 and standard deviation 1/2, and classes (N,) counted from 0.
+    """Return the values (N, T) of all charts and their classes (N,), which are counted from 0.
 
-    The charts are generated if `path` is None.
+    The values are standardised to mean 0 and standard deviation 1/2. The charts are generated if `path` is None.
 
-    Raises `ValueError` if the file cannot be read as charts of one length.
+    Raises:
+        ValueError: If the file cannot be read, its charts differ in length, or a class has too few charts.
     """
     values_NT, classes_N = _generated() if path is None else _read(Path(path))
     return (values_NT - values_NT.mean()) / (2 * values_NT.std()), classes_N
@@ -156,7 +164,8 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
         lines = path.read_text(encoding="utf-8").split("\n")
         rows = torch.tensor([[float(cell) for cell in re.split(r"[\s,]+", line.strip())] for line in lines if line])
     except (OSError, ValueError) as error:
-        raise ValueError(f"control_charts:path={path} is not a file of charts of one length: {error}") from None
+        problem = f"control_charts: cannot read charts from {path}: {error}"
+        raise ValueError(f"{problem}; every line needs a class and the same number of values") from None
     if rows.dim() != 2 or rows.shape[1] < 3 or not rows.isfinite().all():
         raise ValueError(f"control_charts:path={path} must have lines with a class and at least two finite numbers")
     _, classes_N = rows[:, 0].unique(return_inverse=True)

@@ -1,6 +1,6 @@
 """majority: were there more ones than zeros?
 
-The input is a sequence of fair bits. Its length is odd, so that there is no tie. The answer requires counting, and
+The input is a sequence of fair bits. Its length is odd, so there is no tie. The answer requires counting, and
 every step matters equally. The last bit alone predicts the answer slightly better than chance, since it counts too:
 
     P(last = majority) = 1/2 + C(T-1, (T-1)/2) / 2^T                  (1)

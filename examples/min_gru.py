@@ -1,4 +1,4 @@
-"""minGRU: a GRU whose gates depend only on the input, so that a whole sequence is one parallel scan.
+"""minGRU: a GRU whose gates depend only on the input. A whole sequence is computed in one parallel scan.
 
 The source is Feng et al. 2024, "Were RNNs All We Needed?", in the log-space form of appendix B. With
 
@@ -10,7 +10,7 @@ a step is
     n  = g(W_n x + b_n)                  (2)  candidate, positive
     h' = (1 - z) * h + z * n             (3)  initial state h = g(0) = 1/2
 
-Equation (3) is linear in h, so all steps together are one sum, computed in log space:
+Equation (3) is linear in h. All steps are therefore computed at once as a sum in log space:
 
     a_t      = Σ_{s ≤ t} log(1 - z_s)                                          (4)
     log h_t  = a_t + log(h_0 + Σ_{s ≤ t} exp(log z_s + log n_s - a_s))         (5)

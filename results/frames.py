@@ -119,7 +119,7 @@ def frame(records: Iterable[Record]) -> pandas.DataFrame:
 
 
 def sample_frame(file: RunFile, records: Iterable[Record]) -> pandas.DataFrame:
-    """Return a table of records with one row per sample, including the full identity of run and case."""
+    """Return a table of records with one row per sample. Each row fully identifies its run and its case."""
     import numpy as np
     import pandas
 
@@ -229,7 +229,7 @@ def _names(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _column(values: Sequence[Any]) -> Any:
-    """Return the values of a column.
+    """Return the values of a column in a form that pandas stores without loss.
 
     Integers stay integers even if some values are missing. If any integer needs more than 64 bits, all become text.
     """

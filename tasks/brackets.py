@@ -1,19 +1,19 @@
 """brackets: is the string of brackets balanced?
 
 There is one type of bracket (Dyck-1). A string is balanced if every bracket is closed, and none is closed
-before it was opened. Half of the strings are sampled uniformly from all balanced strings of their length.
-The others start as balanced strings, and each of their brackets is then resampled with probability
-`resampled`. Labels are computed afterwards, so a string that is still balanced is labelled as balanced. A
-balanced string has an even number of brackets. At an odd length the last step is an end mark, so the task
-supports every length.
+before it is opened. Half of the strings are sampled uniformly from all balanced strings of their length.
+The others start as balanced strings. Each of their brackets is then resampled with probability `resampled`.
+Labels are computed afterwards, so a string that is still balanced is labelled as balanced. A balanced string
+has an even number of brackets. At an odd length the last step is an end mark, so the task supports every
+length.
 
 The height h is the number of open brackets. If m brackets remain in a uniformly sampled balanced string, the
 next bracket is an opening bracket with probability
 
     u(h, m) = (h + 2)(m - h) / (2 m (h + 1))                                    (1)
 
-The joint distribution of the heights before and after resampling gives the share of balanced strings
-exactly. The last bracket alone carries some information: no balanced string ends with an opening bracket.
+The joint distribution of the heights before and after resampling gives the exact share of balanced
+strings. The last bracket alone carries some information: no balanced string ends with an opening bracket.
 
 >>> import tasks
 >>> task = tasks.build("brackets")
@@ -47,7 +47,7 @@ MAX_HEIGHT = 4.5
 class Brackets(Task):
     """Say whether a string of brackets is balanced; scored at the last step, two classes.
 
-    `resampled`  probability of resampling a bracket, in the half of the strings that is not kept balanced.
+    `resampled`  probability that a bracket is resampled, in the half of the strings that may become unbalanced.
     """
 
     source: ClassVar[str] = "the Dyck-1 language, Chomsky & Schützenberger 1963; Gers & Schmidhuber 2001"
@@ -94,9 +94,10 @@ class Brackets(Task):
         return max(balanced, 1 - balanced)
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the best score from the last bracket: an opening bracket proves that the string is unbalanced.
+        """Return the best score of an answer that depends only on the last bracket; None at an odd length.
 
-        At an odd length the last step is the end mark, which carries no information.
+        A final opening bracket proves that the string is unbalanced. At an odd length the last step is the end mark,
+        which carries no information.
         """
         if length % 2:
             return None
@@ -105,7 +106,10 @@ class Brackets(Task):
         return opening_at_the_end + max(balanced, 1 - opening_at_the_end - balanced)
 
     def collision(self, length: int) -> float:
-        """Return the probability of a balanced string under uniform sampling: no string is more likely."""
+        """Return an upper bound on the probability that two sequences are identical.
+
+        It is the probability of each string if balanced strings are sampled uniformly. No string is more likely.
+        """
         pairs = length // 2
         return (pairs + 1) / math.comb(2 * pairs, pairs)
 
@@ -119,9 +123,9 @@ class Brackets(Task):
 def _balanced_strings(generator: torch.Generator, batch: int, length: int) -> Tensor:
     """Sample balanced strings (B, L) uniformly, by the cycle lemma (Dvoretzky & Motzkin 1947).
 
-    Of the rotations of a string with one surplus closing bracket, exactly one is a balanced string followed
-    by a closing bracket. This rotation starts after the first lowest point. The brackets are shuffled by
-    sorting random numbers that carry the bracket in their last bit.
+    A string with one surplus closing bracket has exactly one rotation that is a balanced string followed by a
+    closing bracket. This rotation starts after the first lowest point. Sorting random numbers shuffles the
+    brackets: each number carries a bracket in its last bit.
     """
     random = torch.randint(2**SORTED_BITS, (batch, length + 1), generator=generator)
     labels = torch.arange(length + 1) % 2 == 0

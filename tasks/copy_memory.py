@@ -49,7 +49,7 @@ class CopyMemory(Task):
     """
 
     version: ClassVar[int] = 2
-    """Since version 2 the delimiter precedes the scored steps, as published. In version 1 it was at the first one."""
+    """Since version 2 the delimiter precedes the scored steps, as published. In version 1 it was the first of them."""
     source: ClassVar[str] = "Arjovsky, Shah & Bengio 2016; after Hochreiter & Schmidhuber 1997"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "urnn": {"symbols": 10, "alphabet": 8, "delimiter": "once", "supervised": "all"},
@@ -103,7 +103,10 @@ class CopyMemory(Task):
         return 1 / self.alphabet
 
     def memoryless_loss(self, length: int) -> float:
-        """Return the loss in nats of the best answer that depends on the step number alone."""
+        """Return the training loss, in nats, of the best answer that depends only on the step number.
+
+        The loss is the mean over the steps that `supervised` selects.
+        """
         scored_share = self.symbols / length if self.supervised == "all" else 1.0
         return scored_share * math.log(self.alphabet)
 

@@ -32,7 +32,7 @@ from torch import Tensor
 from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 
 MIN_ADVANTAGE = 1e-3
-"""A memoryless baseline closer than this to chance is not reported."""
+"""Smallest advantage over chance of a memoryless baseline that is reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,10 @@ class CycleNavigation(Task):
         return max(self._probability(position, length) for position in range(self.places))
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the chance level of a walk that is one move shorter, since the last move is known."""
+        """Return the best score of an answer that depends only on the last move; None if it barely exceeds chance.
+
+        The last move is known, so this is the chance level of a walk that is one move shorter.
+        """
         score = self.chance(length - 1)
         return score if score - self.chance(length) > MIN_ADVANTAGE else None
 

@@ -1,12 +1,12 @@
 """digits: which handwritten digit is shown, one pixel per step?
 
 The data are the 1,797 images of 8 by 8 pixels that ship with scikit-learn, so nothing is downloaded. They are
-the test part of the UCI set of Alpaydin & Kaynak 1998. An image is read row by row as 64 numbers in [0, 1],
+the test part of the UCI data set of Alpaydin & Kaynak 1998. An image is read row by row as 64 numbers in [0, 1],
 as in the sequential-MNIST protocol of Le, Jaitly & Hinton 2015. `permuted=True` applies one fixed permutation
 to the pixels. At length 64·r every pixel is repeated for r steps.
 
 One fixed shuffle splits the images of each digit into 70% for training, 15% for validation and 15% for
-testing. Images by one writer may be in several parts. Images are sampled without replacement until all have
+testing. Images by the same writer may be in several parts. Images are sampled without replacement until all have
 been used, so a batch of 267 test sequences is the whole test set. Chance and the memoryless baseline are
 exact for that set.
 
@@ -32,7 +32,7 @@ from tasks.core.task import Batch, ImpossibleLength, Reals, Split, Task, Tokens,
 
 PIXELS, LEVELS = 64, 16
 PARTS: dict[Split, tuple[int, int]] = {"train": (0, 14), "validation": (14, 17), "test": (17, 20)}
-"""Each part's half-open range among every twenty images, which are sorted by digit."""
+"""Half-open range of each part within every group of twenty images. The images are sorted by digit."""
 SHUFFLE, PERMUTATION = 1998, 2015
 """Seeds of the fixed shuffle of the images and of the fixed permutation of the pixels."""
 
@@ -85,18 +85,18 @@ class Digits(Task):
         return labels_N.bincount().max().item() / len(labels_N)
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the score of the most frequent digit for each value of the last pixel."""
+        """Return the best score of an answer that depends only on the last pixel."""
         pixels_NP, labels_N = self._part("test")
         counts = torch.zeros(LEVELS + 1, 10).index_put_((pixels_NP[:, -1], labels_N), torch.ones(()), accumulate=True)
         return counts.max(1).values.sum().item() / len(labels_N)
 
     def collision(self, length: int) -> float:
-        """Return the share of pairs of a training and a test image that are identical."""
+        """Return the probability that a random training image and a random test image are identical."""
         (train_NP, _), (test_NP, _) = self._part("train"), self._part("test")
         return (torch.cdist(train_NP.double(), test_NP.double()) == 0).double().mean().item()
 
     def solve(self, batch: Batch) -> Tensor:
-        """Return the label of the nearest image of the data set: the image itself."""
+        """Return the label of the nearest image in the data set. This is the image itself."""
         pixels_NP, labels_N = images()
         pixels_BP = batch.inputs[:, :: batch.inputs.shape[1] // PIXELS, 0].double() * LEVELS
         nearest_B = torch.cdist(pixels_BP, pixels_NP[:, self._order()].double()).argmin(1)
@@ -119,7 +119,7 @@ class Digits(Task):
 
 @lru_cache
 def images() -> tuple[Tensor, Tensor]:
-    """Return all pixels (N, P), integers from 0 to 16, and all labels (N,).
+    """Return the pixels of all images (N, P), integers from 0 to 16, and their labels (N,).
 
     Raises:
         ValueError: If scikit-learn is not installed.
@@ -127,7 +127,9 @@ def images() -> tuple[Tensor, Tensor]:
     try:
         from sklearn.datasets import load_digits  # type: ignore[import-untyped]
     except ImportError:
-        message = "the task digits needs scikit-learn for its images: pip install 'carousel-bench[real]'"
+        message = (
+            "the task digits needs scikit-learn for its images: install Carousel with its extra, pip install '.[real]'"
+        )
         raise ValueError(message) from None
     data = load_digits()
     return torch.from_numpy(data.data).long(), torch.from_numpy(data.target).long()

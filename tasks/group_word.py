@@ -85,7 +85,10 @@ class GroupWord(Task):
         return 1 / self.order
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the mean over steps: 1 at the first step, whose answer is its input, and chance at all others."""
+        """Return the best score of an answer that depends only on the current element and the step number.
+
+        The first answer is the first element itself. All later answers can only be guessed.
+        """
         return (1 + (length - 1) / self.order) / length
 
     def collision(self, length: int) -> float:
@@ -107,7 +110,7 @@ def permutations_of(group: str) -> list[tuple[int, ...]]:
 
 @lru_cache
 def products_of(group: str) -> Tensor:
-    """Return the multiplication table (G, G): the number of p·q at row p and column q. The identity is 0."""
+    """Return the multiplication table (G, G): row p, column q holds the number of p·q. The identity has number 0."""
     if group == "Z60":
         numbers_G = torch.arange(60)
         return (numbers_G[:, None] + numbers_G) % 60

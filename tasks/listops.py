@@ -9,10 +9,10 @@
 
 An argument is an operator with probability 1/4 and otherwise a digit; at the maximum depth it is always a
 digit. An operator has 2 to `arguments` arguments, and each number of arguments is equally likely. Expressions
-are sampled until one has at least `shortest` times the length in tokens and leaves the last step free. The task
-is from Nangia &
-Bowman 2018, generated as in the Long Range Arena of Tay et al. 2020. The preset `lra` (depth 10, 10
-arguments) at length 2,000 yields expressions of 500 to 1,999 tokens.
+are sampled until one fits. It must leave the last step free, and its number of tokens must be at least
+`shortest` times the length. The task is from Nangia & Bowman 2018. The expressions are generated as in the Long
+Range Arena of Tay et al. 2020. The preset `lra` (depth 10, 10 arguments) at length 2,000 yields expressions of
+500 to 1,999 tokens.
 
 Let p_v(x) be the generating function of the sizes of arguments of value v. An operator with k arguments has
 
@@ -21,7 +21,8 @@ Let p_v(x) be the generating function of the sizes of arguments of value v. An o
     SM     the k-th power of p under convolution modulo 10                      (3)
     MED    order statistics: P(at least j arguments ≤ v), a binomial sum        (4)
 
-These equations give the exact share of each answer among expressions of the sampled sizes, and so chance.
+These equations give the exact share of each answer among expressions of the accepted sizes. The largest share is
+the chance level.
 
 >>> import tasks
 >>> task = tasks.build("listops")
@@ -48,10 +49,10 @@ from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens, last_s
 CLOSE, BLANK, ANSWER = 14, 15, 16
 MIN_EXPRESSION = 4
 MIN_ACCEPTANCE = 1e-4
-"""Smallest share of expressions that must fit the length. With less, rejection sampling would take too long."""
+"""Minimum share of random expressions that must fit the length. Below it, rejection sampling would take too long."""
 
 MAX_NESTING = 20
-"""Largest `depth` and `arguments`. Computing chance takes time linear in `depth` and quadratic in `arguments`."""
+"""Maximum of `depth` and of `arguments`. The time to compute chance grows with `depth` times `arguments` squared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,10 @@ class ListOps(Task):
         return float(answer_shares(self.depth, self.arguments, *self.sizes(length)).max())
 
     def collision(self, length: int) -> float:
-        """Return an upper bound: n tokens have at least (n + 2) / 3 digits, and each agrees with probability 1/10."""
+        """Return an upper bound on the probability that two sequences are identical.
+
+        A sequence of n tokens has at least (n + 2) / 3 digits, and each agrees with probability 1/10.
+        """
         return 10.0 ** -math.ceil((self.sizes(length)[0] + 2) / 3)
 
     def solve(self, batch: Batch) -> Tensor:

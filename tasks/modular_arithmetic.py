@@ -41,7 +41,7 @@ from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 PLUS, MINUS, TIMES, EQUALS = range(4)
 """Tokens of the operators and of the last symbol, as offsets from the modulus."""
 MIN_ADVANTAGE = 1e-3
-"""A memoryless baseline closer than this to chance is not reported."""
+"""Smallest advantage over chance of a memoryless baseline that is reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +90,10 @@ class ModularArithmetic(Task):
         return float(_values(self.modulus, _states(self.modulus, count)).max())
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the best score from the last number: a last factor of 0 leaves only the finished terms.
+        """Return the best score of an answer that depends only on the last number; None if it barely exceeds chance.
 
-        At an even length the last step is "=", which carries no information.
+        If the last factor is 0, only the finished terms contribute to the value. At an even length the last step is
+        "=", which carries no information.
         """
         if length % 2 == 0:
             return None
@@ -112,7 +113,10 @@ class ModularArithmetic(Task):
         return self._value(batch.inputs).expand(batch.mask.shape)
 
     def _value(self, inputs_BT: Tensor) -> Tensor:
-        """Return the values (B, 1): products of runs of factors by doubling, then the sum of these products."""
+        """Return the value of each expression, (B, 1).
+
+        The product of each term is computed by repeated doubling. The terms are then added.
+        """
         count = (inputs_BT.shape[1] + 1) // 2
         numbers_BN = inputs_BT[:, : 2 * count : 2]
         operators_BN = torch.zeros_like(numbers_BN)
@@ -132,7 +136,10 @@ class ModularArithmetic(Task):
 
 
 def _step(modulus: int, numbers: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Return the transition matrix (S, S) of (1) and (2) for a uniform operator and a uniform number of `numbers`."""
+    """Return the transition matrix (S, S) of equations (1) and (2).
+
+    The operator is sampled uniformly, and the next number uniformly from `numbers`.
+    """
     total, product = np.divmod(np.arange(modulus**2), modulus)
     step_SS = np.zeros((modulus**2, modulus**2))
     for number in numbers:
@@ -154,7 +161,7 @@ def _states(modulus: int, count: int) -> npt.NDArray[np.float64]:
 
 
 def _values(modulus: int, states_S: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the distribution (M,) of the value s + p."""
+    """Return the distribution (M,) of the value s + p, given the distribution of the state, `states_S`."""
     total_S, product_S = np.divmod(np.arange(modulus**2), modulus)
     values_M = np.zeros(modulus)
     np.add.at(values_M, (total_S + product_S) % modulus, states_S)

@@ -63,7 +63,10 @@ class Parity(Task):
         return 0.5
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the mean over scored steps: a single bit is its own parity, and longer prefixes score 1/2."""
+        """Return the best score of an answer that depends only on the current bit; None if it does not exceed chance.
+
+        The first bit is its own parity. Longer prefixes can only be guessed.
+        """
         if length == 1:
             return 1.0
         return 0.5 + 0.5 / length if self.every_step else None

@@ -50,7 +50,10 @@ INNER = {
 
 
 def _embedded() -> list[tuple[tuple[str, int], ...]]:
-    """Return the edges of each node: outer nodes 0, 1 and 18; inner nodes 2 to 9 after T and 10 to 17 after P."""
+    """Return the edges of each node of the embedded grammar, as pairs of a symbol and the next node.
+
+    The outer nodes are 0, 1 and 18. The inner nodes are 2 to 9 after T, and 10 to 17 after P.
+    """
     edges: list[tuple[tuple[str, int], ...]] = [(("B", 1),), (("T", 2), ("P", 10))]
     for symbol, first in (("T", 2), ("P", 10)):
         edges += [tuple((read, first + node - 1) for read, node in INNER[n]) for n in INNER]
@@ -109,7 +112,7 @@ class Reber(Task):
         return Batch(inputs=symbols_BT[:, :-1].contiguous(), targets=symbols_BT[:, 1:].contiguous(), mask=mask_BT)
 
     def nodes(self, inputs_BT: Tensor) -> Tensor:
-        """Return the node reached after each step: (B, T)."""
+        """Return the node of the grammar that is reached after each step, (B, T)."""
         after_flat, symbols_TB = AFTER_NS.ravel(), inputs_BT.T.numpy()
         nodes_TB, node_B = np.empty_like(symbols_TB), np.zeros(symbols_TB.shape[1], dtype=np.int64)
         for step, symbol_B in enumerate(symbols_TB):
@@ -118,15 +121,24 @@ class Reber(Task):
         return torch.from_numpy(nodes_TB.T)
 
     def chance(self, length: int) -> float:
-        """Return the mean over steps of the probability that the most often legal symbol of the step is legal."""
+        """Return the best score of an answer that depends only on the step number.
+
+        The best answer at a step is the symbol that is most often legal there.
+        """
         return float(_legal_shares(length).sum(1).max(-1).mean())
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the mean over steps of the probability that the best guess from the symbol just read is legal."""
+        """Return the best score of an answer that depends only on the current symbol and the step number.
+
+        The best answer is the symbol that is most often legal after the current one at this step.
+        """
         return float(_legal_shares(length).max(-1).sum(1).mean())
 
     def collision(self, length: int) -> float:
-        """Return the sum of squared probabilities of all walks; different walks produce different strings."""
+        """Return the probability that two sequences are identical.
+
+        Different walks produce different strings, so this is the sum of the squared probabilities of all walks.
+        """
         squared_NN = np.zeros((len(NODES), len(NODES)))
         for node, edges in enumerate(NODES):
             for _, after in edges:
@@ -150,7 +162,7 @@ class Reber(Task):
 
 @lru_cache(maxsize=4096)
 def _legal_shares(length: int) -> npt.NDArray[np.float64]:
-    """Return P(the symbol read at step t is s, and symbol r is legal next) as (T, S, S)."""
+    """Return the probability (T, S, S) that symbol s is read at step t and symbol r is legal next."""
     node_N = np.zeros(len(NODES))
     node_N[0] = 1.0
     shares = np.zeros((length, len(SYMBOLS), len(SYMBOLS)))

@@ -106,7 +106,10 @@ class Recall(Task):
         return 2 / self.vocabulary
 
     def collision(self, length: int) -> float:
-        """Return an upper bound: the probability that the pairs of both sequences are identical."""
+        """Return an upper bound on the probability that two sequences are identical.
+
+        It is the probability that both have the same key-value pairs.
+        """
         half = self.vocabulary // 2
         return 1 / (math.perm(half - 1, self.pairs) * math.perm(half, self.pairs))
 

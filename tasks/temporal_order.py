@@ -1,7 +1,7 @@
 """temporal_order: in which order did the two (or three) signals occur?
 
-A sequence consists of a start symbol, distractors a to d, and an end symbol. Two or three signals, each X or
-Y, replace a distractor. Each signal is at a random step of its own window. In shares of the length, the
+A sequence consists of a start symbol, distractors a to d, and an end symbol. Two or three of the distractors
+are replaced by signals. A signal is X or Y, at a random step of its own window. In shares of the length, the
 windows are:
 
     symbols=2   .10 to .20   .50 to .60                  4 classes    experiment 6a

@@ -46,7 +46,7 @@ HASH_BASE, HASH_SIZE = 0x9E3779B97F4A7C15, 2**64
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A text as token numbers."""
+    """A text encoded as character indices."""
 
     characters: Tensor
     """int64 (N,): the index of each character in `alphabet`."""
@@ -121,7 +121,10 @@ class Text(Task):
         return float(best.sum())
 
     def collision(self, length: int) -> float:
-        """Return the share of pairs of a training and a test window that are identical, by their 64-bit hashes."""
+        """Return the probability that a random training window and a random test window are identical.
+
+        Windows are compared by their 64-bit hashes.
+        """
         train, test = (_window_hashes(self._part(split).numpy(), length) for split in ("train", "test"))
         (train_hashes, train_counts), (test_hashes, test_counts) = (
             np.unique(hashes, return_counts=True) for hashes in (train, test)
@@ -134,7 +137,7 @@ class Text(Task):
         return {**measured, "bits_per_character": measured["cross_entropy"] / math.log(2)}
 
     def solve(self, batch: Batch) -> Tensor:
-        """Shift the input by one step, and look up the successor of the whole window in the text.
+        """Return the input shifted by one step, followed by the successor of the whole window in the text.
 
         If a window occurs with different successors, the first one is returned.
         """
@@ -147,7 +150,10 @@ class Text(Task):
         return torch.cat([batch.inputs[:, 1:], torch.tensor(last)[:, None]], 1)
 
     def solvable(self, batch: Batch) -> Tensor:
-        """Return all positions but the last: a window that occurs twice may have two successors."""
+        """Return a mask, bool (B, T), of all positions but the last.
+
+        The last answer may be ambiguous, because a window that occurs twice may have two successors.
+        """
         solvable_BT = batch.mask.clone()
         solvable_BT[:, -1] = False
         return solvable_BT
@@ -158,7 +164,7 @@ class Text(Task):
         return characters_N[first:last]
 
     def _weights(self, length: int) -> np.typing.NDArray[np.float64]:
-        """Return each test character's share of the scored positions. Characters near the ends are in fewer windows."""
+        """Return the share of the scored positions at each test character. Those near the ends are in fewer windows."""
         targets = len(self._part("test")) - 1
         distance_to_end = np.minimum(np.arange(1, targets + 1), np.arange(targets, 0, -1))
         windows = targets + 1 - length

@@ -96,7 +96,7 @@ def hostile(folder: Path) -> str:
 
 
 def full(folder: Path) -> str:
-    """Check that a run resumes after a full disk at the n-th write, for every n until a run needs fewer writes."""
+    """Check that a run resumes after the disk fills up during a write, for each write of the run."""
     with mock.patch("bench.runner.run.LocalExecutor", Inline()):
         expected = reproducible_content(run_quietly(request_for(folder / "undisturbed")).run)
         for failing_write in itertools.count():
@@ -126,7 +126,7 @@ def _fsync_full_at(failing_write: int, counter: Any, original: Callable[[int], N
 
 
 def two(folder: Path) -> str:
-    """Check two simultaneous runs in one store while a reader reads it."""
+    """Check that two simultaneous runs in one store succeed, and that a reader never sees a damaged file."""
     plan = write_plan(folder, TINY.replace("seeds = 2", f"seeds = {SEEDS}"))
     store, reads = folder / "store", 0
     processes = [_start(plan, store, folder) for _ in range(2)]
@@ -148,7 +148,7 @@ def two(folder: Path) -> str:
 
 
 def kills(folder: Path, count: int, generator: random.Random) -> str:
-    """Check that a run survives being killed at random moments, worker processes included."""
+    """Check that a run survives if it and its worker processes are killed at random moments."""
     assert survives(folder, count, generator), "a killed run has other records than an undisturbed run"
     return f"{count} kills; every run has the records of an undisturbed run"
 

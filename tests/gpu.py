@@ -32,7 +32,7 @@ from bench.validation import ARCH_CHECKS, LEVELS, ArchExample, ModuleUnderTest
 DEVICE = torch.device("cuda")
 SPECS = ("rnn", "lstm", "gru", "transformer", "transformer:window=8")
 REPLAYED = ("rnn", "lstm", "gru")
-"""Architectures whose state is tensors of constant shape, so that a CUDA graph can replay a step."""
+"""Architectures whose state consists of tensors of constant shape. A CUDA graph can replay their steps."""
 WIDTH, TOKENS, STEPS = 16, 10, 64
 FLOAT32_TOLERANCE = 2e-4
 """Largest float32 difference after 64 steps between two devices, which add numbers in different orders."""

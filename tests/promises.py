@@ -6,9 +6,9 @@ Without a change, at most 1% of comparisons and 5% of reports raise a false alar
 successive processes resemble each other, this holds only for reports of many comparisons. A single comparison has six
 units per side, too few to detect a drift that calibration does not show. The table shows its rate of false alarms.
 
-With 5% noise and six processes per side, a kernel that is 20% slower is detected in at least 99% of reports of the size
-of plan `quick`. Intervals contain the true ratio in 93 to 97% of simulations. Each interval is simulated separately,
-since intervals with shared noise would be right or wrong together.
+With 5% noise and six processes per side, at least 99% of 20% slowdowns of a kernel are detected. This holds for
+reports as large as that of plan `quick`. Intervals contain the true ratio in 93 to 97% of simulations. Each interval is
+simulated separately, since intervals with shared noise would be right or wrong together.
 
 Noise is the standard deviation of the logarithm of a process's median. The exit code is 1 if a promise is broken.
 """
@@ -36,7 +36,7 @@ Draw = Callable[[np.random.Generator, int, int], Floats]
 SIDE = 6
 """Units per side."""
 QUICK = 168
-"""Comparisons of timings in plan `quick`, except those of the Transformer with a window: 4 architectures, 3 tasks, 2
+"""Number of comparisons of timings in plan `quick`, without the Transformer with a window: 4 architectures, 3 tasks, 2
 lengths, 7 timings each."""
 NOISE = 0.05
 """Standard deviation of the logarithm of a process's median."""
@@ -82,7 +82,7 @@ def uneven(generator: np.random.Generator, units: int, comparisons: int) -> Floa
 
 
 def shared(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Draw noise of which all comparisons of a process share half of the variance."""
+    """Draw noise in which half of the variance is common to all comparisons of a process."""
     own, common = generator.standard_normal((units, comparisons)), generator.standard_normal((units, 1))
     return NOISE * (own + common) / math.sqrt(2)
 
@@ -134,7 +134,7 @@ class Promise:
 
 
 def by_report(title: str, counts: Sequence[int], size: int, low: float = 0.0, high: float = 1.0) -> Promise:
-    """Return the share of comparisons, with the standard error over reports.
+    """Return the share of comparisons with the counted verdict, and its standard error over reports.
 
     Comparisons of one report are not independent.
 
@@ -151,7 +151,7 @@ def by_report(title: str, counts: Sequence[int], size: int, low: float = 0.0, hi
 
 
 def decisions_on(values_UC: Floats, base: int = SIDE, calibration_change: float = 0.0) -> list[Decision]:
-    """Return the decisions on one report of streamed steps."""
+    """Decide on each comparison of one report of streamed steps. The first `base` rows of values are the base side."""
     units = [
         Units(
             pair=index,
@@ -169,7 +169,7 @@ def decisions_on(values_UC: Floats, base: int = SIDE, calibration_change: float 
 
 
 def verdicts(values_UC: Floats, base: int = SIDE, calibration_change: float = 0.0) -> tuple[list[Change], bool]:
-    """Return the verdicts on one report, and whether any comparison is unstable."""
+    """Return the verdicts of `decisions_on`, and whether any comparison is unstable."""
     decisions = decisions_on(values_UC, base, calibration_change)
     return [each.verdict for each in decisions], any("unstable" in each.reason for each in decisions)
 
@@ -216,7 +216,7 @@ def small_reports(draw: Draw, reports: int, seed: int = 1) -> Promise:
 
 
 def calibrated_drift(pairs: int, seed: int = 1) -> Promise:
-    """Simulate the false alarms of single comparisons in a drift that calibration shows."""
+    """Simulate the false alarms of single comparisons during a drift that calibration shows."""
     generator, calibration_change = np.random.default_rng((seed, 6)), math.log(1.2) * SIDE / (2 * SIDE - 1)
     alarmed = [_regressed(drift(generator, 2 * SIDE, 1), calibration_change) > 0 for _ in range(pairs)]
     title = "drift with calibration: false alarms, one comparison"

@@ -3,8 +3,8 @@
     python -m tests.regression [--repeat 6]
 
 The project is copied to a temporary folder. In the copy, the LSTM's streaming kernel computes the sums of half of its
-gates twice. A step takes about a fifth longer. A small plan is run with the original, with the copy, and with the
-original again, and takes every timing in six fresh processes. Three commands then examine the runs:
+gates twice. A step then takes about a fifth longer. A small plan is run with the original, with the copy, and with the
+original again. Each run takes every timing in six fresh processes. Three commands then examine the runs:
 
     check, original against original    must exit with code 0, and find most timings unchanged
     check, original against copy        must exit with code 1, and report the LSTM's streamed steps and nothing else
@@ -33,7 +33,7 @@ HOME = Path(__file__).resolve().parents[1]
 PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 KERNEL = Path("arch", "kernels", "streaming", "recurrent_step.py")
 ORIGINAL = "    apply(floats(weights[0]), 0, weights[1], 4 * H, D, x, 0, D, B, sums, 0, 4 * H, False)\n"
-"""The projection of an LSTM's inputs. It overwrites the sums of the lines that are planted before it."""
+"""Line that projects an LSTM's inputs. It overwrites the sums that the lines planted before it compute."""
 PLANTED = """    apply(floats(weights[0]), 0, weights[1], 2 * H, D, x, 0, D, B, sums, 0, 4 * H, False)
     apply(floats(weights[2]), 0, 0, 2 * H, H, h, 0, H, B, sums, 0, 4 * H, True)
 """

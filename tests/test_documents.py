@@ -35,7 +35,7 @@ def anchors(text: str) -> set[str]:
 
 
 def broken(page: Path) -> list[str]:
-    """Return the links of a page that do not resolve."""
+    """Return the broken links of a page."""
     wrong = []
     for link in links(page.read_text(encoding="utf-8")):
         if link.startswith(ELSEWHERE):

@@ -17,7 +17,7 @@ PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 MAX_FILE_LINES = 400
 MAX_FOLDER_FILES = 20
 MAX_CROSS_PACKAGE_DEPTH = 2
-"""Maximum number of parts in the module name of an import from another package, such as `results.comparison`."""
+"""Maximum number of parts in the name of a module imported from another package, such as `results.comparison`."""
 
 
 def sources(*folders: str) -> Iterator[Path]:
@@ -52,6 +52,44 @@ def test_no_private_name_is_imported(folder: str) -> None:
             if parts[0] in PACKAGES:
                 private = [part for part in parts if part.startswith("_") and not part.startswith("__")]
                 assert not private, f"{relative(path)} imports {module}.{name}"
+
+
+def private_uses(source: str) -> Iterator[str]:
+    """Yield each private name of a Carousel module that a source file uses, as `module._name`."""
+    tree = ast.parse(source)
+    modules: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                if (HOME / node.module.replace(".", "/") / f"{alias.name}.py").exists():
+                    modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+        elif isinstance(node, ast.Import):
+            named = (alias for alias in node.names if alias.asname and alias.name.partition(".")[0] in PACKAGES)
+            modules |= {str(alias.asname): alias.name for alias in named}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
+            continue
+        if node.value.id in modules and node.attr.startswith("_") and not node.attr.startswith("__"):
+            yield f"{modules[node.value.id]}.{node.attr}"
+
+
+@pytest.mark.parametrize("folder", [*PACKAGES, "tests", "examples"])
+def test_no_private_name_is_used_through_its_module(folder: str) -> None:
+    for path in sources(folder):
+        assert list(private_uses(path.read_text(encoding="utf-8"))) == [], relative(path)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from bench.plans import plan\nplan._names()", ["bench.plans.plan._names"]),
+        ("import bench.plans.plan as p\np._names", ["bench.plans.plan._names"]),
+        ("from bench.plans import plan\nplan.names()", []),
+        ("self._names()", []),
+    ],
+)
+def test_private_uses_are_found(source: str, expected: list[str]) -> None:
+    assert list(private_uses(source)) == expected
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -20,7 +20,10 @@ Backend = Literal["auto", "reference", "fused"]
 
 
 def obstacle_to_kernels(tensors: Iterable[Any]) -> str | None:
-    """Return why no kernel can process `tensors` now, or None if kernels can. Values of other types are ignored."""
+    """Return the reason why kernels cannot process `tensors`, or None if they can.
+
+    Values that are not tensors are ignored.
+    """
     if torch.compiler.is_compiling():
         return "torch.compile traces the reference implementation"
     if torch.is_autocast_enabled("cpu"):
@@ -36,7 +39,7 @@ def obstacle_to_kernels(tensors: Iterable[Any]) -> str | None:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Return False for a batched, traced or dual tensor (functorch, forward-mode AD), and True for any other."""
+    """Return whether a tensor is neither batched, traced nor dual (functorch, forward-mode AD)."""
     if forward_ad.unpack_dual(tensor).tangent is not None:
         return False
     try:

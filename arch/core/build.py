@@ -13,7 +13,7 @@ from arch.core.model import SequenceModel, parameter_count
 from arch.core.registry import Arch, get
 
 MAX_SMALLEST_WIDTH = 256
-"""Largest width that the search for a layer's smallest width tries."""
+"""Upper limit of the search for the smallest width that a layer accepts."""
 
 solved_widths: dict[tuple[object, ...], int] = {}
 """Cached results of the width search, by architecture and sizes. Each search builds dozens of models."""
@@ -35,8 +35,8 @@ def build(
     Args:
         spec: A spec such as `lstm:bias=False`, or a selected architecture.
         outputs: Output size per time step.
-        vocabulary: Number of different tokens, for token inputs. Give either `vocabulary` or `channels`.
-        channels: Input size per time step, for real inputs.
+        vocabulary: Number of distinct tokens, for token inputs. Give either `vocabulary` or `channels`.
+        channels: Input size per time step, for real-valued inputs.
         width: Width of the layers. Give either `width` or `params`.
         params: Parameter budget. The width with the nearest parameter count is used.
         depth: Number of layers.

@@ -5,8 +5,8 @@ Initial weights strongly affect how long a network learns to remember.
 `default`      every weight and bias uniform in ±1/√H, as in `torch.nn`.
 `orthogonal`   each H×H recurrent block orthogonal (Saxe et al. 2014), input weights uniform (Glorot & Bengio 2010),
                biases zero.
-`identity`     recurrent weights the identity matrix, input weights N(0, 0.001²), biases zero: the ReLU network of
-               Le, Jaitly & Hinton (2015), section 3.
+`identity`     recurrent weights equal to the identity matrix, input weights N(0, 0.001²), biases zero: the ReLU network
+               of Le, Jaitly & Hinton (2015), section 3.
 """
 
 # Shape suffixes: D input width, H hidden width, G gate rows (a multiple of H)
@@ -33,9 +33,9 @@ def initialise(init: RectifiedInitialisation, input_GD: Tensor, recurrent_GH: Te
 
     Args:
         init: Initialisation, as listed in the module docstring.
-        input_GD: Input weights.
-        recurrent_GH: Recurrent weights.
-        biases: Bias vectors. None stands for a bias that the layer does not have.
+        input_GD: Input weights (G, D), in blocks of H rows.
+        recurrent_GH: Recurrent weights (G, H), in blocks of H rows.
+        biases: Bias vectors, in blocks of H numbers. None stands for a bias that the layer does not have.
     """
     width = recurrent_GH.shape[1]
     present = [bias for bias in biases if bias is not None]

@@ -46,7 +46,7 @@ class Layer(nn.Module, ABC):
     """The implementation that `scan` and a model's `step` use."""
 
     max_length: int | None = None
-    """The longest sequence that the layer can process, or None if there is no limit."""
+    """Maximum sequence length, or None if there is no limit."""
 
     @classmethod
     def stack(cls, inputs: int, width: int, depth: int, **options: Any) -> list[Self]:
@@ -89,11 +89,11 @@ class Layer(nn.Module, ABC):
         return {}
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
-        """Return which implementation `scan` uses for these inputs."""
+        """Return the implementation that `scan` uses for these inputs."""
         return "reference"
 
     def step_flops(self, position: int) -> int | None:
-        """Return the FLOPs of one `step` of one stream after `position` steps, or None if they are unknown."""
+        """Return the FLOPs of `step` for a single stream after `position` steps, or None if unknown."""
         return None
 
     def scan_flops(self, batch: int, length: int) -> int | None:
@@ -101,26 +101,28 @@ class Layer(nn.Module, ABC):
         return None
 
     def backward_flops(self, batch: int, length: int, *, inputs_learn: bool) -> int | None:
-        """Return the FLOPs of the backward pass of `scan`: two products per product of the forward pass.
+        """Return the FLOPs of the backward pass of `scan`, or None if they are unknown.
+
+        Each product of the forward pass leads to one product per factor that needs a gradient.
 
         Args:
             batch: Number of sequences.
             length: Number of steps.
-            inputs_learn: Whether the gradient of the inputs is needed, because there are parameters before the layer.
+            inputs_learn: Whether the gradient of the inputs is needed: true if parameters precede the layer.
         """
         forward = self.scan_flops(batch, length)
         return None if forward is None else 2 * forward
 
     def step_bytes(self, position: int) -> int | None:
-        """Return the bytes that one `step` of one stream moves after `position` steps, or None if they are unknown."""
+        """Return the bytes that `step` moves for a single stream after `position` steps, or None if unknown."""
         return None
 
     def streaming_spec(self) -> StreamingSpec | None:
-        """Return the description for the compiled step of a model, or None if the kernel does not support the layer."""
+        """Describe this layer for the compiled step, or return None if the kernel does not support the layer."""
         return None
 
     def empty(self, *shape: int) -> Tensor:
-        """Return zeros of the layer's dtype and device, for an empty state."""
+        """Return zeros with the layer's dtype and device, for an empty state."""
         parameter = next(self.parameters())
         return torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
 
@@ -128,24 +130,24 @@ class Layer(nn.Module, ABC):
 class RecurrentLayer(Layer):
     """A layer defined by an update rule h' = f(x, h).
 
-    A subclass splits its equations into two parts. `project` computes the part that depends on the input alone, so
-    `scan` can compute it for all steps in one matrix product. `update` computes the rest.
+    A subclass splits its equations into two parts. `project` computes the part that depends on the input alone.
+    `scan` computes this part for all steps in one matrix product. `update` computes the rest.
     """
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
-        """Return the part of the gates that depends on the input alone: (..., D) to (..., G)."""
+        """Map inputs (..., D) to the part of the gates that depends on the input alone, (..., G)."""
 
     @abstractmethod
     def update(self, projected_BG: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the output (B, H) of one time step and the next state."""
 
     def project_flops(self) -> int | None:
-        """Return the FLOPs of `project` for one step of one stream, or None if they are unknown."""
+        """Return the FLOPs of `project` per step and stream, or None if they are unknown."""
         return None
 
     def update_flops(self) -> int | None:
-        """Return the FLOPs of `update` for one step of one stream, or None if they are unknown."""
+        """Return the FLOPs of `update` per step and stream, or None if they are unknown."""
         return None
 
     def step_flops(self, position: int) -> int | None:
@@ -187,7 +189,7 @@ class RecurrentLayer(Layer):
         raise NotImplementedError
 
     def backend_for(self, x_BTD: Tensor, state: State | None = None) -> Literal["reference", "fused"]:
-        """Return which implementation `scan` uses.
+        """Return the implementation that `scan` uses for these inputs and this state.
 
         Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
         """
@@ -201,7 +203,7 @@ class RecurrentLayer(Layer):
         return "reference" if obstacle is not None or x_BTD.shape[1] == 1 else "fused"
 
     def _obstacle(self, tensors: list[Any]) -> str | None:
-        """Return why the kernel cannot process these tensors, or None if it can."""
+        """Return the reason why the kernel cannot process these tensors, or None if it can."""
         if type(self).fuse is RecurrentLayer.fuse:
             return f"{type(self).__name__} has no kernel"
         return obstacle_to_kernels(tensors)

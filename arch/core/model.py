@@ -45,7 +45,7 @@ class SequenceModel(nn.Module):
 
     @property
     def max_length(self) -> int | None:
-        """The longest sequence that every layer can process, or None if there is no limit."""
+        """Maximum sequence length that every layer can process, or None if there is no limit."""
         return min((layer.max_length for layer in self._stack() if layer.max_length is not None), default=None)
 
     def init_state(self, batch: int) -> list[State]:
@@ -53,9 +53,9 @@ class SequenceModel(nn.Module):
         return [layer.init_state(batch) for layer in self._stack()]
 
     def step(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
-        """Return the output (B, O) of one time step, from tokens (B,) or reals (B, D), and the next state.
+        """Process one time step, given as tokens (B,) or reals (B, D).
 
-        `state` may be modified in place; do not reuse it.
+        Returns the output (B, O) and the next state. `state` may be modified in place; do not reuse it.
         """
         if not torch.is_grad_enabled():
             compiled = self._stepper.step(self, x, state)
@@ -68,9 +68,9 @@ class SequenceModel(nn.Module):
         return self.readout(hidden), states
 
     def scan(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
-        """Return the outputs (B, T, O) of T steps, from tokens (B, T) or reals (B, T, D), and the next state.
+        """Process a chunk of T steps, given as tokens (B, T) or reals (B, T, D).
 
-        `state` may be modified in place; do not reuse it.
+        Returns the outputs (B, T, O) and the next state. `state` may be modified in place; do not reuse it.
         """
         hidden, states = self.encoder(x), []
         for i, layer in enumerate(self._stack()):
@@ -95,28 +95,28 @@ class SequenceModel(nn.Module):
         return activations
 
     def backend_for(self, x: Tensor) -> Literal["reference", "fused"]:
-        """Return which implementation the first layer's `scan` uses for tokens (B, T) or reals (B, T, D)."""
+        """Return the implementation that the first layer's `scan` uses for tokens (B, T) or reals (B, T, D)."""
         return next(self._stack()).backend_for(self.encoder(x))
 
     def step_backend_for(self, x: Tensor, state: list[State]) -> Literal["reference", "fused"]:
-        """Return which implementation `step` uses without gradients for tokens (B,) or reals (B, D).
+        """Return the implementation that `step` uses for tokens (B,) or reals (B, D) if gradients are disabled.
 
         `state` is not changed.
         """
         return "reference" if self._stepper.step(self, x, copy_state(state)) is None else "fused"
 
     def step_flops(self, position: int) -> int | None:
-        """Return the FLOPs of one `step` of one stream after `position` steps, as defined in `arch.core.layer`.
+        """Return the FLOPs of `step` for a single stream after `position` steps.
 
-        Returns None if the cost of a layer is unknown.
+        The module `arch.core.layer` defines this cost. Returns None if the cost of a layer is unknown.
         """
         layers = _sum(layer.step_flops(position) for layer in self._stack())
         return None if layers is None else layers + self._encoder_flops() + self._readout_flops()
 
     def step_bytes(self, position: int) -> int | None:
-        """Return the bytes that one `step` of one stream moves after `position` steps, as defined in `arch.core.layer`.
+        """Return the bytes that `step` moves for a single stream after `position` steps.
 
-        Returns None if the cost of a layer is unknown.
+        The module `arch.core.layer` defines this cost. Returns None if the cost of a layer is unknown.
         """
         layers = _sum(layer.step_bytes(position) for layer in self._stack())
         if layers is None:

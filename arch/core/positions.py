@@ -25,18 +25,21 @@ def rotary_table(steps: int, pairs: int, device: torch.device) -> Tensor:
 
 
 def apply_rotary(x: Tensor, rotary_TJ: Tensor) -> Tensor:
-    """Rotate neighbouring pairs of numbers of x (..., T, K) by the rotary factors (Su et al. 2021, eq. 15)."""
+    """Rotate pairs of adjacent numbers in x (..., T, K) by the rotary factors (Su et al. 2021, eq. 15)."""
     pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * rotary_TJ).flatten(-2)
 
 
 def sinusoids(start: int, steps: int, like: Tensor) -> Tensor:
-    """Return position encodings (T, D): all sines, then all cosines. `like` has the width D (Vaswani et al. 2017)."""
+    """Return the position encodings (T, D) of `steps` steps from `start` on (Vaswani et al. 2017).
+
+    Each row contains all sines, then all cosines. `like` is a tensor with the width D, dtype and device to use.
+    """
     angle_TJ = _angles(start, steps, (like.shape[-1] + 1) // 2, like.device)
     return torch.cat([angle_TJ.sin(), angle_TJ.cos()], 1)[:, : like.shape[-1]].to(like.dtype)
 
 
 def alibi_slopes(heads: int, like: Tensor) -> Tensor:
-    """Return the slopes 2^(-8j/N) of heads j = 1..N (Press et al. 2022)."""
+    """Return the slopes 2^(-8j/N) of heads j = 1..N, with the dtype and device of `like` (Press et al. 2022)."""
     head_N = torch.arange(1, heads + 1, dtype=like.dtype, device=like.device)
     return 2.0 ** (-8 * head_N / heads)

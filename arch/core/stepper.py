@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 from arch.core.streaming_spec import ParameterRef, StreamingSpec
 
 MAX_BATCH = 64
-"""Largest number of streams for the kernel. Above it, the matrix products of torch are as fast."""
+"""Maximum number of streams for the kernel. With more streams, torch's matrix products are as fast."""
 
 
 class StreamableModel(Protocol):
@@ -44,8 +44,8 @@ class StreamableModel(Protocol):
 class Stepper:
     """The compiled step of one model.
 
-    The program is built at the first step, and again after a module was replaced. A copied or unpickled stepper starts
-    without a program.
+    The program is built at the first step, and again after a module has been replaced. A copied or unpickled stepper
+    starts without a program.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class _Encoder(NamedTuple):
 
 
 class _Program:
-    """The kernel's program for one model, with the checks before each step."""
+    """The kernel's program for one model, and the checks that precede each step."""
 
     def __init__(self, model: StreamableModel, layers: list[StreamingSpec], encoder: _Encoder) -> None:
         from arch.kernels.streaming import model_step as kernel

@@ -28,17 +28,18 @@ class StreamingSpec:
     workspace: int
     """Scratch memory per stream, in floats."""
     bind: Callable[[State, int], tuple[tuple[int, ...], State] | None]
-    """A function that prepares a state for one step, given the state and its number of streams.
+    """Function that prepares a state for one step. Its arguments are the state and the number of streams.
 
-    It returns the addresses to pass to the kernel and the state after the step, or None if the kernel cannot use the
+    It returns the addresses for the kernel and the state after the step. It returns None if the kernel cannot use the
     state.
     """
 
 
 def bind_tensors(state: Any, batch: int, width: int) -> tuple[tuple[int, ...], State] | None:
-    """Return the addresses of a state of (B, H) tensors, and the state itself, because the step updates it in place.
+    """Return the addresses of the (B, H) tensors in a state, and the state itself.
 
-    Returns None if the kernel cannot use a tensor. See `StreamingSpec.bind`.
+    The step updates the state in place. B is `batch`, and H is `width`. Returns None if the kernel cannot use a tensor.
+    See `StreamingSpec.bind`.
     """
     addresses = []
     for part in state:

@@ -16,9 +16,9 @@ import pkgutil
 
 
 def compile_all() -> float:
-    """Compile every kernel, or load it from the cache, so that no later call includes compilation.
+    """Compile every kernel, or load it from the cache.
 
-    Returns the seconds spent compiling: 0 if everything was cached.
+    Later kernel calls then include no compilation. Returns the seconds spent compiling: 0 if everything was cached.
     """
     for module in pkgutil.walk_packages(__path__, prefix=f"{__name__}."):
         importlib.import_module(module.name)

@@ -60,9 +60,8 @@ def check(
 ) -> None:
     """Check a run for regressions against a baseline.
 
-    Exits with 1 if a metric regressed, with 3 if a case failed or is missing, with 4 if the runs are not comparable,
-    and with 5 if there is nothing to compare. Inconclusive results pass; the first line says how many repetitions
-    would settle them.
+    Exits with 1 if a metric regressed, 3 if a case failed or is missing, 4 if a result is not comparable, and 5 if
+    there is nothing to compare. Inconclusive results pass. The first line says how many repetitions would settle them.
     """
     from bench.commands.compare import check_run
 

@@ -1,7 +1,7 @@
 """Shell completion for plans, architectures, tasks and runs.
 
-Names are read from folders, because importing torch would take too long. Plugins are not offered: only loading one
-shows whether it adds an architecture or a task.
+Names are read from folders, because importing torch would take too long. Plugins are not offered, because they would
+have to be loaded first.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def plans(incomplete: str) -> list[str]:
 
 
 def archs(incomplete: str) -> list[str]:
-    """Return the architectures that start with `incomplete`, with the prefix `+` or `!` if one was typed."""
+    """Return the architectures that start with `incomplete`. A typed prefix `+` or `!` is kept."""
     return _with_sign(incomplete, _file_stems("arch", ".py"))
 
 
 def tasks(incomplete: str) -> list[str]:
-    """Return the tasks that start with `incomplete`, with the prefix `+` or `!` if one was typed."""
+    """Return the tasks that start with `incomplete`. A typed prefix `+` or `!` is kept."""
     return _with_sign(incomplete, _file_stems("tasks", ".py"))
 
 
@@ -37,9 +37,9 @@ def archs_and_tasks(incomplete: str) -> list[str]:
 
 
 def runs(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the words that start with `incomplete` among `latest` and the run ids of the store, newest first.
+    """Return `latest` and the run ids, newest first, that start with `incomplete`.
 
-    The store is the value of `--store`.
+    The runs are read from the store given by `--store`.
     """
     store = Path(context.params["store"])
     ids = sorted((path.parent.name for path in store.glob("*/run.json")), reverse=True)

@@ -15,7 +15,7 @@ def doctor(
 ) -> None:
     """Describe this machine and what limits its timings.
 
-    Runs a calibration loop for some seconds and reports its spread and drift.
+    Times a calibration loop for a few seconds and reports the spread and drift of the timings.
     """
     from bench.commands.doctor import diagnose
 

@@ -15,7 +15,7 @@ from bench.errors import INTERRUPTED, OK, USAGE, UsageError
 
 app = typer.Typer(
     name="carousel",
-    help="Benchmark what sequence architectures remember, over which distance, and at what cost per step.",
+    help="Benchmark what sequence architectures remember, over what distance, and at what cost per step.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -39,7 +39,7 @@ app.command()(validate.validate)
 app.command()(doctor.doctor)
 
 CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
-"""Typer's base class of the errors for an unknown command, an unknown option or an invalid value."""
+"""Typer's base class for command-line errors, such as an unknown option or an invalid value."""
 
 
 def main() -> None:

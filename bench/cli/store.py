@@ -72,7 +72,7 @@ def history(
     ),
     at: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=N", help="Condition of the measurement, such as position=1024; repeatable."),
+        typer.Option(metavar="KEY=N", help="Location of the measurement, such as position=1024; repeatable."),
     ] = None,
     output: Annotated[
         Path | None,

@@ -25,7 +25,7 @@ from results.comparison import COMPARED_AS, METRIC_FAMILIES, REQUIRED_EQUAL, Com
 from results.store import reading_many
 
 ALLOWABLE = (*REQUIRED_EQUAL, "timing samples", "timing blocks", "task version", "task data")
-"""The fields that `--allow` accepts, besides those of the protocol."""
+"""Fields that `--allow` accepts in addition to those of the protocol."""
 MAX_SUMMARY = 60_000
 """Maximum length of a summary in characters; GitHub accepts comments of up to 65,536."""
 WRITERS: dict[str, Callable[[Comparison], str]] = {
@@ -37,18 +37,18 @@ WRITERS: dict[str, Callable[[Comparison], str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureCriterion:
-    """The metrics that fail a check, and the smallest effect that counts for each."""
+    """The metrics that can fail a check, and the smallest effect that counts for each."""
 
     thresholds: Thresholds
     metrics: frozenset[str]
 
     def failing(self, comparison: Comparison) -> list[Row]:
-        """Return the rows that fail the check."""
+        """Return the regressed rows that fail the check."""
         return [row for row in comparison.rows if row.verdict == "regressed" and row.metric in self.metrics]
 
 
 def compare_runs(store: Path, base: str, new: str, *, allow: str | None, format: str) -> int:
-    """Compare two runs, print the comparison, and return the exit code. A change alone is not a failure.
+    """Compare two runs, print the comparison, and return the exit code. Changes do not affect the exit code.
 
     Args:
         store: Folder of runs.
@@ -149,7 +149,7 @@ def exit_code(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -
 
 
 def verdict_line(comparison: Comparison, code: int) -> str:
-    """Return the first line that `carousel check` prints: the verdict for an exit code, and the counts."""
+    """Return the first line that `carousel check` prints: the verdict for `code`, and the number of each result."""
     verdicts = {
         OK: "passed",
         REGRESSED: "failed",
@@ -223,7 +223,7 @@ def _threshold(name: str, text: str, kind: str) -> float:
 
 
 def _parse_allow(text: str | None) -> frozenset[str]:
-    """Return the fields in a list separated by commas, in which `-` stands for a space. None means no field.
+    """Parse a comma-separated list of fields, in which `-` stands for a space. None means no field.
 
     Raises `UsageError` for an unknown field.
     """

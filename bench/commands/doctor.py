@@ -73,7 +73,7 @@ def _document(seconds: float, calibrations: list[float], block: Block, vitals: V
 
 
 def _environment_lines() -> Iterator[tuple[str, object]]:
-    """Yield a label and a value per known field. Each package and each cache has a line of its own."""
+    """Yield a label and a value per known field of the environment. Each package and cache has its own line."""
     for name, value in environment("cpu", threads=1).model_dump().items():
         if isinstance(value, dict):
             for key, part in value.items():

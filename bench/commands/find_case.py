@@ -19,7 +19,7 @@ MAX_SUGGESTED = 3
 NAME = re.compile(
     r"(?P<arch>.+?)(?: on (?P<task>.+?))?(?: at (?P<length>[0-9][0-9,]*))?(?:,? seed (?P<seed>[0-9]+))?", re.DOTALL
 )
-"""The name of a case above its figures, such as `lstm on first_last, seed 0`. Only the architecture is required."""
+"""Pattern of a case's name in a report, such as `lstm on first_last, seed 0`. Only the architecture is required."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ def named_cases(file: RunFile, records: Sequence[Record]) -> list[NamedCase]:
 
 
 def find_cases(cases: Sequence[NamedCase], text: str) -> list[NamedCase]:
-    """Return the cases whose key is `text`, else those with this name, else those whose key contains `text`.
+    """Return the cases that match `text` by key. If there are none, match by name, then by part of the key.
 
     Raises `UsageError` if no case matches.
     """
@@ -80,10 +80,10 @@ def find_case(cases: Sequence[NamedCase], text: str) -> Record:
 
 
 def differences(cases: Sequence[Case]) -> list[str]:
-    """Describe what distinguishes each case from the others.
+    """Return one description per case: what distinguishes it from the others.
 
-    Names, sizes and seeds are given if they differ between any two cases. A field of the protocol is given for the
-    cases whose value is not the most common one.
+    Names, sizes and seeds are given if they differ between any two cases. A field of the protocol is given if its value
+    is not the most common one.
     """
     rows = [case.model_dump(exclude={"protocol"}) for case in cases]
     differing = [field for field in rows[0] if len({str(row[field]) for row in rows}) > 1]
@@ -117,7 +117,7 @@ def _by_name(cases: Sequence[NamedCase], text: str) -> list[NamedCase]:
 
 
 def _with_spec(cases: Sequence[NamedCase], kind: Literal["arch", "task"], spec: str) -> list[NamedCase]:
-    """Return the cases whose short name or stored spec is `spec`, or else the canonical spelling of `spec`."""
+    """Return the cases whose short name or stored spec is `spec`. If there are none, use its canonical spelling."""
 
     def matching(name: str) -> list[NamedCase]:
         return [named for named in cases if name in (getattr(named, kind), getattr(named.record.case, kind))]

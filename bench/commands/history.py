@@ -21,7 +21,7 @@ from results import FALSE_ALARMS, METRICS, Series, Store, history
 from results.store import reading_many
 
 MIN_RUNS_FOR_CHANGE = 10
-"""With fewer runs, no order of values is rare enough to be called a change at the rate `FALSE_ALARMS`."""
+"""Minimum number of runs needed to detect a change at the false-alarm rate `FALSE_ALARMS`."""
 
 
 def show_history(store: Path, glob: str, metric: str, at: Sequence[str], output: Path | None, *, as_json: bool) -> None:
@@ -31,7 +31,7 @@ def show_history(store: Path, glob: str, metric: str, at: Sequence[str], output:
         store: Folder of runs.
         glob: Pattern for an architecture, for arch/task/length, or for a case's key.
         metric: Name of the metric.
-        at: Conditions of the measurement, such as `position=1024`.
+        at: Locations of the measurement, such as `position=1024`.
         output: File for an HTML page, or for a figure if it ends in `.svg`; None writes no file.
         as_json: Print one JSON document instead of tables.
     """
@@ -115,5 +115,5 @@ def _finite(value: float) -> float | None:
 def _parse_condition(text: str) -> tuple[str, int]:
     name, separator, number = text.partition("=")
     if not (name and separator and number.isdecimal()):
-        raise UsageError(f"--at takes a condition such as position=1024, not {text!r}")
+        raise UsageError(f"--at takes a location such as position=1024, not {text!r}")
     return name, int(number)

@@ -56,7 +56,7 @@ def list_names(kind: Kind, glob: str, *, store: Path, plugin_files: Sequence[Pat
 
 
 def list_archs(loaded: Loaded) -> list[Row]:
-    """Return each architecture's name, summary and default options; for a plugin, also the digest of its file."""
+    """Return each architecture's name, summary and default options. Rows of plugins also have the file's digest."""
     import arch
 
     rows = [

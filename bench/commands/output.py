@@ -13,7 +13,7 @@ from results import Record, RunFile, StoreError, write_atomically
 
 
 def write_output(path: Path, content: bytes, *, option: str = "-o") -> None:
-    """Write `content` to `path`. If that fails, raises `UsageError` with the advice to use `option`."""
+    """Write `content` to `path`. If that fails, raise `UsageError` and suggest another path for `option`."""
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             path.write_bytes(content)  # a link, a pipe or a device such as /dev/stdout must not be replaced by a file

@@ -32,12 +32,12 @@ MAX_COMMAND = 4000
 """Maximum length of a stored command in characters."""
 
 PRIVATE_OPTIONS = ("--store",)
-"""Options whose values are paths of this machine; a stored command omits them."""
+"""Options whose values are paths on this machine. They are omitted from the stored command."""
 
 MIN_WORKER_BYTES = 256 << 20
-"""Minimum memory limit: about the memory that a worker uses before its first job."""
+"""Minimum memory limit in bytes: about the memory that a worker uses before its first job."""
 MAX_WORKER_BYTES = 1 << 60
-"""Maximum memory limit. It exceeds the memory of any machine, and operating systems accept it."""
+"""Maximum memory limit in bytes. It exceeds the memory of any machine, and operating systems accept it."""
 
 AMOUNT = re.compile(r"[0-9._]+\s*[a-z]*", re.IGNORECASE)
 """A number with an optional unit. `pydantic.ByteSize` alone would ignore any text after the unit."""
@@ -45,7 +45,7 @@ AMOUNT = re.compile(r"[0-9._]+\s*[a-z]*", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """The options of `carousel run`. An option that is None has the default of the plan or of the machine."""
+    """The options of `carousel run`. For an option that is None, the default of the plan or machine applies."""
 
     plan: str
     """Name of a shipped plan, or path of a TOML file."""
@@ -62,7 +62,7 @@ class RunOptions:
     width: int | None
     """Width of the layers, instead of a budget."""
     measure: str | None
-    """Names of probes separated by commas."""
+    """Names of probes, separated by commas."""
     device: str
     """`cpu` or `cuda`."""
     workers: int | None
@@ -185,7 +185,7 @@ def check_device(device: str) -> None:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """Return the command as text that a user can repeat, without paths of this machine."""
+    """Return the command as text that a user can rerun, without paths on this machine."""
     retained: list[str] = []
     words = iter(arguments)
     for word in words:
@@ -198,7 +198,10 @@ def command_line(arguments: Sequence[str]) -> str:
 
 
 def finish_run(outcome: Outcome, console: Console, *, as_json: bool) -> None:
-    """Write the report, then print the leaderboard and the report's path, or one JSON document."""
+    """Write the report, then print the leaderboard and the report's path.
+
+    If `as_json` is true, one JSON document is printed instead.
+    """
     page = write_page(outcome.run, outcome.file, outcome.records, outcome.run.folder / PAGE)
     if as_json:
         print_json(run_document(outcome.file, outcome.records))
@@ -253,7 +256,7 @@ def _probes(text: str) -> tuple[Probe, ...]:
 
 
 def _plugin_warnings(loaded: Loaded, plan: Plan) -> list[str]:
-    """Return a warning for each disabled plugin, and for each given plugin file that the plan does not use."""
+    """Return warnings about disabled plugins, and about given plugin files that the plan does not use."""
     used = {Spec.parse_stored(spec).name for grid in plan.grids() for spec in (*grid.archs, *grid.tasks)}
     warnings = [
         f"the plugin {plugin.name} is disabled: {plugin.reason}"

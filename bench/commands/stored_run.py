@@ -1,4 +1,4 @@
-"""Read stored runs. Unreadable files are skipped with a warning, so that one bad file does not hide a run."""
+"""Read stored runs. Unreadable files are skipped with a warning."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from results import Record, Run, RunFile, Store, StoreError, Traces, load_traces
 
 
 def read_run(run: Run) -> tuple[RunFile, list[Record]]:
-    """Return a run and its readable records in the order of its cases."""
+    """Return the `run.json` of a run, and its readable records in the order of its cases."""
     file = run.file()
     records, damaged = run.read()
     for damage in damaged:
@@ -19,7 +19,7 @@ def read_run(run: Run) -> tuple[RunFile, list[Record]]:
 
 
 def read_runs(store: Store) -> Iterator[tuple[RunFile, list[Record]]]:
-    """Yield every readable run of a store."""
+    """Yield the `run.json` and the readable records of every readable run of a store."""
     for run in store.runs():
         try:
             yield read_run(run)

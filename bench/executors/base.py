@@ -14,10 +14,10 @@ from bench.machine.lock import Stopping, machine_lock
 from results import Span
 
 MAX_TRIES = 3
-"""Number of times a job is run if its worker process exits by itself each time."""
+"""Maximum number of tries of a job whose worker process exits by itself."""
 
 WALL_CLOCK_OFFSET = time.time() - time.monotonic()
-"""Wall clock minus monotonic clock, in seconds. It is read once, so that later jumps of the wall clock move no span."""
+"""Wall clock minus monotonic clock, in seconds. Read once, so later jumps of the wall clock do not shift spans."""
 
 
 class Executor(Protocol):
@@ -34,7 +34,7 @@ class Executor(Protocol):
         ...
 
     def run(self, jobs: Iterable[Job], *, timeout: float | None, fresh: bool, events: Events) -> Iterator[JobResult]:
-        """Start jobs in order as workers become free, and yield each result when its job has ended.
+        """Start jobs in order as workers become free, and yield each result as its job ends.
 
         A timing job has its machine to itself.
 

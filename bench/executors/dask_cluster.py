@@ -6,8 +6,8 @@ Start one dask worker per host, with one thread for each worker process:
     dask worker tcp://SCHEDULER:8786 --nthreads 8 --no-nanny       on each host
     carousel run standard --scheduler tcp://SCHEDULER:8786
 
-The driver is the process that runs this code. It writes the records. On a single machine, `local.py` runs jobs without
-the cost of importing dask and running its event loop.
+The driver is the process that runs this code and writes the records. On a single machine, use `local.py`: it avoids the
+cost of importing dask and running its event loop.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ from bench.executors.events import Events, JobProgress, JobStarted
 from bench.executors.jobs import Failure, Job, JobResult
 from bench.plugins.loader import Plugin
 from results import Environment, Span
+from results.comparison import environment_differences
 
 CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.2
 NO_WORKER = "none"
-"""Worker's name in the result of a job that was lost with every dask worker that tried it."""
+"""Worker name in the result of a job that was lost with every dask worker."""
 MAY_DIFFER = ("host", "memory_bytes")
-"""Fields of the environment in which hosts of one timed run may differ."""
+"""Fields of the environment that may differ between the hosts of a timed run."""
 LOST = "lost the dask scheduler: finished cases are saved; rerun to resume"
 
 
@@ -68,7 +69,7 @@ class DaskExecutor:
             plugins: plugins that every dask worker must be able to install.
             device: torch device of the jobs.
             memory_bytes: resident memory at which a worker process is ended; None for no limit.
-            timed: whether the run has timings, so that the hosts must have equal environments.
+            timed: whether the run has timings. The environments of the hosts must then be equal.
         """
         self._memory_bytes = memory_bytes
         self._topic = f"carousel-{secrets.token_hex(6)}"
@@ -188,7 +189,7 @@ class DaskExecutor:
         return {address: worker["nthreads"] for address, worker in workers.items() if RESOURCE in worker["resources"]}
 
     def _name(self, address: str) -> str:
-        """Return a dask worker's name, made of numbers, because its address would reveal one of the user's machines."""
+        """Return a numbered name for a dask worker. Its address would reveal one of the user's machines."""
         if address not in self._names:
             host = address.rpartition(":")[0]
             hosts = list(dict.fromkeys([*(known.rpartition(":")[0] for known in self._names), host]))
@@ -213,10 +214,9 @@ class DaskExecutor:
                 raise UsageError(f"dask worker {address} cannot start child processes; restart it with --no-nanny")
             infos[address] = answer
         first = next(iter(infos.values())).environment
-        expected = first.model_dump(exclude=set(MAY_DIFFER))
         for address, info in infos.items():
-            fields = info.environment.model_dump(exclude=set(MAY_DIFFER))
-            different = [field for field in expected if expected[field] != fields[field]]
+            differences = environment_differences(first, info.environment).all
+            different = [difference.field for difference in differences if difference.field not in MAY_DIFFER]
             if different and timed:
                 raise UsageError(
                     f"dask worker {address} differs from the others in {', '.join(different)}: timings need identical "

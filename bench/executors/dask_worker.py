@@ -1,7 +1,7 @@
 """Code that runs inside a dask worker: it reports the worker's properties, and runs jobs in worker processes.
 
-Dask only decides where a job runs. A dask worker has one worker process per thread, so a model that crashes or hangs
-ends a worker process and not the dask worker.
+Dask only decides where a job runs. A dask worker has one worker process per thread. A model that crashes or hangs ends
+a worker process, not the dask worker.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from results import Environment
 RESOURCE = "carousel-machine"
 """Dask resource of a worker that takes part in runs."""
 ALL_SHARES = 1 << 20
-"""Amount of the resource per dask worker. A training job takes 1 of it, a timing job all of it."""
+"""Amount of the resource per dask worker. A training job uses 1, a timing job the whole amount."""
 PROGRESS_SECONDS = 1.0
 """Shortest interval between two progress events of a job."""
 LOADED_CODE = code_digest()
-"""Digest of the source that this process has loaded, even if the files are edited later."""
+"""Digest of the source that this process has loaded. Later edits of the files do not change it."""
 
 EventKind = Literal["assigned", "started", "progressed", "waiting"]
 Message = tuple[EventKind, str, str, int, Any]
@@ -55,7 +55,7 @@ class DaskWorkerInfo:
 
 
 def inspect_worker(device: str, plugins: Sequence[Plugin] = ()) -> DaskWorkerInfo:
-    """Return the properties of this dask worker. Raises `PluginError` if a plugin does not work here."""
+    """Return the properties of this dask worker. Raises `PluginError` if a plugin cannot be installed here."""
     if plugins:
         install(plugins)
     code = LOADED_CODE if code_digest() == LOADED_CODE else f"{LOADED_CODE}, edited since"
@@ -110,7 +110,7 @@ def run_on_dask_worker(
 
 
 def stop_jobs(topic: str) -> None:
-    """Make this dask worker end its jobs of the run that uses `topic`."""
+    """End this dask worker's jobs of the run that uses `topic`."""
     _stopped_topics.add(topic)
 
 

@@ -34,7 +34,7 @@ class Events(Protocol):
     """Receiver of the events of an executor's jobs."""
 
     def job_assigned(self, worker: str, job: Job) -> None:
-        """Handle the assignment of a job to `worker`, which starts it when it is ready."""
+        """Handle the assignment of a job to `worker`. The job starts later, when the worker is ready."""
 
     def job_started(self, event: JobStarted) -> None:
         """Handle the start of a job."""

@@ -13,7 +13,7 @@ from results import Case, Measurement, Probe, ProbeRun, Record, Span
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainJob:
-    """Job that trains one case, tests it, and records its gates if `probes` contains `gates`."""
+    """Job that trains and tests one case. It also records gates if `probes` contains `gates`."""
 
     work: ClassVar[Work] = "training"
     case: Case
@@ -64,7 +64,7 @@ class TimingResult:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Reason why a job has no result."""
+    """Failure of a job, in place of its result."""
 
     status: Literal["crashed", "timeout", "out_of_memory"]
     reason: str
@@ -74,7 +74,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
-    """An ended job with its worker, its result and its time span."""
+    """An ended job, with its worker, result and time span."""
 
     worker: str
     job: Job

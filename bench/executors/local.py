@@ -1,4 +1,4 @@
-"""Schedule jobs on this machine, in several worker processes that are each driven by a thread."""
+"""Schedule jobs on this machine. Each worker process is controlled by one thread."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bench.executors.worker_process import WorkerProcess
 from bench.machine.lock import Work
 
 POLL_SECONDS = 0.2
-"""Longest wait for a message, so that Ctrl-C is noticed."""
+"""Longest wait for a message, in seconds. Ctrl-C is handled between waits."""
 
 Message = Callable[[Events], None] | Exception | tuple[WorkerProcess, JobResult]
 
 
 class LocalExecutor:
-    """Executor over worker processes of this machine. Leaving its context ends them all."""
+    """Executor over worker processes on this machine. Leaving its context ends them all."""
 
     def __init__(
         self, count: int, *, threads: int = 1, memory_bytes: int | None = None, code: str | None = None

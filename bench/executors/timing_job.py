@@ -1,6 +1,6 @@
 """Run one timing job: time a group of trained cases. The job reads and writes no files of the store.
 
-Weights are passed as bytes, so that a worker needs no file system in common with the process that writes the records.
+Weights are passed as bytes, because a worker may share no file system with the process that writes the records.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.training.model import build_model
 from results import Case, Measurement, Probe, ProbeRun
 
 CONSISTENCY_LENGTH = 64
-"""Maximum number of steps over which the consistency check compares step and scan, unless the task needs more."""
+"""Maximum number of steps in the consistency check of step and scan, unless the task needs more."""
 
 
 def run_timing_job(job: TimeJob) -> dict[str, TimingResult]:
@@ -78,7 +78,7 @@ def run_timing_job(job: TimeJob) -> dict[str, TimingResult]:
 
 
 def load_subject(case: Case, weights: bytes, device: str) -> Subject:
-    """Rebuild a trained model from its safetensors bytes, and return the model as a subject of probes."""
+    """Rebuild a trained model from its safetensors bytes, and return it as a `Subject` for probes."""
     task = tasks.build(case.task)
     model = build_model(case, task)
     model.load_state_dict(safetensors.torch.load(weights))

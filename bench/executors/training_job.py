@@ -63,7 +63,7 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
 
 
 def _run_probe(probe: Probe, subject: Subject) -> tuple[ProbeResult, ProbeRun]:
-    """Run a probe. If the probe fails, return an empty result, so that the record of the trained case is kept."""
+    """Run a probe. If it fails, return an empty result instead of losing the record of the trained case."""
     module = trained_model_probe(probe)
     started = time.perf_counter()
     try:

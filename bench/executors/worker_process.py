@@ -1,7 +1,7 @@
 """A child process that runs one job at a time, and is replaced if a job hangs, crashes or uses too much memory.
 
-The process imports torch once and runs many jobs. It sets its own thread count, flushes denormal numbers (they slow
-down training many times over), keeps the memory that it frees, and dies with its parent.
+The process imports torch once and runs many jobs. It sets its own thread count, keeps the memory that it frees, and
+dies with its parent. It flushes denormal numbers, because they slow down training many times over.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SOURCE_CHANGED = "source changed during the run: rerun to start a new run with t
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Result of one try to run a job, with start and end in seconds of the monotonic clock."""
+    """Result of one attempt to run a job. Start and end are in seconds of the monotonic clock."""
 
     result: Any
     began: float
@@ -60,7 +60,7 @@ class WorkerProcess:
         self._stopped, self._lock = False, threading.Lock()
 
     def run(self, job: Job, timeout: float | None, events: Events, stopping: Stopping) -> Attempt:
-        """Run a job and block until it has ended. The result is a `Failure` if the process had to be ended or exited.
+        """Run a job and block until it has ended. The result is a `Failure` if the process exited or was killed.
 
         Args:
             job: the job to run.
@@ -167,7 +167,7 @@ def exit_failure(exit_code: int | None) -> Failure:
 def _serve(connection: Connection, threads: int, code: str | None) -> None:
     """Set up the child process, then run jobs until the parent is gone.
 
-    `code` is the digest of the run's source, or None for no check. A process that starts later may find edited source.
+    `code` is the digest of the run's source, or None for no check. Source edited during the run fails the check.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()

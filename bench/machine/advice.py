@@ -39,7 +39,7 @@ class Vitals:
     clock_seconds: float = 0.0
     """Duration of one clock reading."""
     clock_source: str | None = None
-    """Clock that the kernel reads, such as `tsc`."""
+    """Clock from which the kernel reads the time, such as `tsc`."""
     governor: str | None = None
     """Frequency governor of the first core, such as `performance`."""
     quota: float | None = None
@@ -49,7 +49,7 @@ class Vitals:
     quota_stops: int | None = None
     """Number of times that the quota paused the container during the check."""
     virtual: str | None = None
-    """`container`, `virtual machine`, `container in a virtual machine`, or `none`."""
+    """Virtualisation: `container`, `virtual machine`, `container in a virtual machine`, or `none`."""
     unplugged: bool = False
     """Whether the machine runs on battery."""
     flushes: bool = True
@@ -57,7 +57,7 @@ class Vitals:
 
 
 def advise(vitals: Vitals) -> list[str]:
-    """Return one line per problem that limits trust in timings, with its remedy. If there is none, one line says so."""
+    """Return one line per problem that limits trust in timings. If there is none, return one line that says so."""
     checks: list[tuple[bool, Callable[[], str]]] = [
         (
             vitals.cores == 1,

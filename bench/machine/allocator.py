@@ -14,9 +14,9 @@ import sys
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt (malloc.h)."""
 MAX_RETAINED_BYTES = 32 << 20
-"""Size above which freed blocks are returned to the system, at most 32 MiB in glibc. Blocks of workers are smaller."""
+"""Size above which freed blocks are returned to the system, at most 32 MiB in glibc. Workers use smaller blocks."""
 TRIM_THRESHOLD_BYTES = (1 << 31) - 1
-"""Amount of free memory that glibc keeps before it returns any to the system: the largest that mallopt accepts."""
+"""Amount of free memory above which glibc returns some to the system. It is the largest value that mallopt accepts."""
 
 
 def keep_freed_memory() -> None:

@@ -68,7 +68,7 @@ def counter_increase(before: int | None, after: int | None) -> int | None:
 
 
 def vitals_of(times: list[float], block: Block, heat_events: int | None, quota_stops: int | None) -> Vitals:
-    """Summarise a check of the machine.
+    """Return the steadiness of the machine during a check.
 
     Args:
         times: seconds of each calibration.

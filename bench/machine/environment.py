@@ -16,7 +16,7 @@ PACKAGES = ("numpy", "numba", "scipy", "safetensors", "scikit-learn")
 
 
 def environment(device: str, threads: int = 1) -> Environment:
-    """Return the fingerprint of this machine and its software; `threads` is the number of threads of timed code."""
+    """Return the fingerprint of this machine and its software; timed code runs on `threads` threads."""
     import torch
 
     build = torch.__config__.show()
@@ -60,14 +60,14 @@ def available_cores() -> int:
 
 
 def blas(build: str) -> str | None:
-    """Return the matrix library, such as `mkl 2024.2`, from torch's build description; None if it names no library."""
+    """Return the matrix library in torch's build description, such as `mkl 2024.2`; None if it names no library."""
     name = _between(build, "BLAS_INFO=", ",")
     version = _between(build, "Math Kernel Library Version ", "-") if name == "mkl" else None
     return f"{name} {version}" if name and version else name
 
 
 def onednn(build: str) -> str | None:
-    """Return the version of oneDNN (formerly MKL-DNN) from torch's build description; None if it states no version."""
+    """Return the version of oneDNN (formerly MKL-DNN) in torch's build description; None if it states no version."""
     return _between(build, "MKL-DNN v", " ")
 
 

@@ -61,7 +61,7 @@ def governor(root: Path = ROOT) -> str | None:
 
 
 def clock_source(root: Path = ROOT) -> str | None:
-    """Return the name of the clock that the kernel reads the time from, such as `tsc`."""
+    """Return the name of the clock from which the kernel reads the time, such as `tsc`."""
     return _read(root / "sys/devices/system/clocksource/clocksource0/current_clocksource").strip() or None
 
 
@@ -92,7 +92,10 @@ def heat_events(root: Path = ROOT) -> int | None:
 
 
 def virtual(root: Path = ROOT) -> str | None:
-    """Return `container`, `virtual machine`, `container in a virtual machine` or `none`; None if unknown."""
+    """Return how this machine is virtualised; None if unknown.
+
+    The possible values are `container`, `virtual machine`, `container in a virtual machine` and `none`.
+    """
     info = _read(root / "proc/cpuinfo")
     if not info:
         return None

@@ -39,7 +39,7 @@ class Stopping(Protocol):
 
 
 class Stopped(Exception):
-    """Error for a cancelled wait for the machine lock."""
+    """Error that ends a cancelled wait for the machine lock."""
 
 
 @contextlib.contextmanager
@@ -78,7 +78,7 @@ def machine_lock(
 
 
 def reason_unlocked() -> str | None:
-    """Return the reason why the machine cannot be locked, so that other runs may disturb timings; None if it can."""
+    """Return why the machine cannot be locked; None if it can. Without the lock, other runs may disturb timings."""
     if fcntl is None:
         return "this system has no shared file locks"
     with contextlib.ExitStack() as files:
@@ -99,7 +99,7 @@ def _try_lock(file: int, kind: int) -> bool:
 
 
 def _open_both(files: contextlib.ExitStack) -> tuple[int, int] | None:
-    """Open both lock files and return them; None if that fails. Separate openings let threads exclude each other."""
+    """Open and return both lock files; None if that fails. Each call reopens them, so threads exclude each other."""
     try:
         turn, machine = (_open(lock_folder() / name) for name in (TURN, MACHINE))
     except OSError:

@@ -46,7 +46,7 @@ class Reading:
     busy: float | None
     """Processor time of all processes on all cores."""
     stolen: float | None
-    """Time on all cores in which a core had work, but the hypervisor ran another virtual machine."""
+    """Time, summed over cores, in which a core had work but the hypervisor ran another virtual machine."""
     switches: int | None
     """Involuntary context switches of the calling thread."""
 
@@ -58,7 +58,7 @@ class Machine:
         device: `cpu` or `cuda`, the device that runs the calibration.
         read: returns the current counters; None for `read_counters`.
         calibration: runs one calibration and returns its seconds; None for `calibrate`.
-        cores: number of cores; None for all of this machine. The load is a share of their total time.
+        cores: number of cores; None for all cores of this machine. The load is a share of their total time.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Machine:
         )
 
     def _load_window_start(self, before: Reading, after: Reading) -> Reading:
-        """Return the latest reading that gives a window of `WINDOW_SECONDS`, or the earliest if all are too late."""
+        """Return the latest reading at least `WINDOW_SECONDS` before `after`; if there is none, the earliest one."""
         self._past.append(before)
         while len(self._past) > 1 and after.wall - self._past[1].wall >= WINDOW_SECONDS:
             self._past.popleft()
@@ -142,7 +142,7 @@ def read_counters() -> Reading:
 
 
 def calibrate(clock: Clock = time.perf_counter_ns, device: torch.device = CPU) -> float:
-    """Return the seconds of one fixed matrix product. Records store this time to reveal changes of machine speed."""
+    """Return the seconds of one fixed matrix product. Records store this time to reveal changes in machine speed."""
     matrix, product = calibration_matrices() if device.type == "cpu" else _matrices(device)
     synchronise(device)
     started = clock()

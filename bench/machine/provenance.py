@@ -28,7 +28,7 @@ class Checkout:
 
 
 def checkout(home: Path = HOME) -> Checkout:
-    """Return the commit of Carousel's own repository. A repository around an installed copy is ignored."""
+    """Return the commit of Carousel's own repository. An installed copy inside another repository has no commit."""
     if _git(home, "ls-files", "--error-unmatch", "--", str(Path(__file__).resolve().relative_to(HOME))) is None:
         return Checkout()
     commit = _git(home, "rev-parse", "HEAD")

@@ -1,4 +1,4 @@
-"""Timing of calls on a CPU or a GPU. A timing on a GPU includes the wait for its queued work."""
+"""Timing of calls on a CPU or a GPU. A timing on a GPU ends when the queued work is finished."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def seconds_per_call(call: Callable[[], object], calls: int, device: torch.devic
 
 
 def clock_overhead(clock: Clock) -> float:
-    """Return the median seconds between two immediately successive readings of the clock."""
+    """Return the median seconds between two successive readings of the clock."""
     readings = [clock() for _ in range(CLOCK_READINGS)]
     return statistics.median(after - before for before, after in itertools.pairwise(readings)) / 1e9

@@ -20,9 +20,9 @@ from results.specs import Spec
 
 FOLDER = Path(__file__).parent
 STREAMED_SHARE = 5
-"""Batches of streams are timed on this many times fewer steps, because only the mean of their times is reported."""
+"""Divisor of `Timing.steps` for batches of streams. Fewer steps suffice, because only their mean time is reported."""
 MAX_FILE_BYTES = 16 << 10
-"""The TOML parser takes quadratic time for dotted keys. A file of this size is parsed in under a second."""
+"""Maximum size of a plan file. The TOML parser takes quadratic time, but less than a second for this size."""
 
 SpecText = Annotated[str, Field(min_length=1, max_length=400)]
 Length = Annotated[int, Field(ge=1, le=1 << 24)]
@@ -36,7 +36,7 @@ class Timing(Strict):
     steps: Annotated[int, Field(ge=10, le=1_000_000)] = 1000
     """Number of timed steps at each position, divided into `blocks` blocks."""
     blocks: Annotated[int, Field(ge=1, le=1000)] = 5
-    """Number of blocks per measurement. The models of a group take turns, block by block."""
+    """Number of blocks per measurement. The models of a group take turns after each block."""
     streams: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...] = (1, 8, 64)
     """Batch sizes at which a step is timed."""
     streams_position: Length = 128
@@ -48,7 +48,7 @@ class Timing(Strict):
 
     @property
     def times_one_stream(self) -> bool:
-        """Whether a batch of one stream needs no timing of its own, because its position is timed anyway."""
+        """Whether the timings at `positions` already include the requested batch of one stream."""
         return 1 in self.streams and self.streams_position in self.positions
 
 
@@ -67,7 +67,7 @@ class Extra(Strict):
     tasks: tuple[SpecText, ...] = ()
     lengths: tuple[Length, ...] = ()
     seeds: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Number of seeds, reduced to the plan's number if it is larger; None for the plan's number."""
+    """Number of seeds, at most the plan's number; None for the plan's number."""
     protocol: dict[str, Any] = Field(default_factory=dict)
     """Fields that differ from the plan's protocol."""
 
@@ -160,7 +160,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Plan:
-    """Return the shipped plan called `name`, or the plan in the TOML file `name`. Raises `UsageError` if that fails."""
+    """Return the shipped plan or TOML file called `name`. Raises `UsageError` if it cannot be loaded."""
     path = FOLDER / f"{name}.toml" if name in names() else Path(name)
     if path.suffix != ".toml" or not os.path.isfile(path):  # noqa: PTH113  (accepts names of any length)
         close = difflib.get_close_matches(name, names(), n=1)
@@ -202,7 +202,7 @@ def _check_overrides(plan: Plan, path: Path) -> None:
 
 
 def first_error(error: ValidationError) -> str:
-    """Return the first error that pydantic found, in one line."""
+    """Return the first error that pydantic found, as one line of text."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
     field = field.encode("unicode_escape").decode()

@@ -26,7 +26,7 @@ OTHER_MEASUREMENTS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """Size of a part of a record, measured by the values and the quotation marks in its file, as the store does."""
+    """Size of a part of a record: the numbers of values and quotation marks, which the store limits."""
 
     values: int
     quotes: int
@@ -68,7 +68,7 @@ def check_record_size(plan: Plan, cases: list[Case], repeat: int) -> None:
 
 
 def timing_size(plan: Plan, repeat: int) -> Size:
-    """Estimate the size of all timings in a record, if every timing is repeated in `repeat` processes."""
+    """Estimate the size of all timings in a record. Every timing is repeated in `repeat` processes."""
     timing, samples, blocks, measurements = plan.timing, 0, 0, OTHER_MEASUREMENTS
     if "latency" in plan.measure:
         samples += LATENCY_TIMINGS * timing.blocks

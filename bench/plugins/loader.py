@@ -1,8 +1,8 @@
 """Plugins: one file adds one architecture or one task under the file's name.
 
 A plugin is a file given with `--plugin`, or a module of an installed package. The package declares this
-module as an entry point of the group `carousel.archs` or `carousel.tasks`. The bytes of a file travel with
-every job, so that a worker on any machine runs the same code. An entry point's module must be installed
+module as an entry point of the group `carousel.archs` or `carousel.tasks`. Every job carries the bytes of
+plugin files, so a worker on any machine runs the same code. The module of an entry point must be installed
 on that machine with the same digest. An error inside a plugin disables only that plugin. Commands that
 only read or report results load no plugins.
 """
@@ -129,7 +129,7 @@ def _read(files: Sequence[Path]) -> list[Plugin]:
 
 
 def _declared() -> Iterator[Plugin | Disabled]:
-    """Yield the plugins that installed packages declare, without importing the modules of these plugins."""
+    """Yield the plugins that installed packages declare, without importing them."""
     points = [point for group in ENTRY_POINT_GROUPS for point in importlib.metadata.entry_points(group=group)]
     seen: set[str] = set()
     for point in sorted(points, key=lambda point: (point.name, point.value)):

@@ -69,7 +69,7 @@ def _refuse_if_abstract(candidate: type) -> None:
 
 
 def describe_error(error: BaseException, file: str) -> str:
-    """Return an exception in one line, with the line number in `file` that raised it."""
+    """Describe an exception in one line, with the number of the line in `file` that raised it."""
     own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
     message = (error.msg if isinstance(error, SyntaxError) else str(error)).strip().partition("\n")[0]

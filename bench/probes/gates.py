@@ -21,8 +21,8 @@ from results import Measurement, Traces, save_traces
 
 STORED_SEQUENCES = 4
 STORED_UNITS = 8
-"""Number of units whose traces are stored, per stored sequence. The first ones are stored, because a selection of
-sequences or units would not be representative."""
+"""Number of units per stored sequence whose traces are stored. The first sequences and units are stored, because a
+deliberate selection would not be representative."""
 MAX_STEPS = 64
 """Largest number of steps at which traces are measured. They are evenly spaced and include the first and the last."""
 INNER_STEPS = slice(1, -1)
@@ -31,13 +31,13 @@ CONTRASTED_STEPS: dict[str, tuple[slice | int, slice | int]] = {
     "hold": (INNER_STEPS, 0),
     "read": (-1, INNER_STEPS),
 }
-"""Steps at which a gate should be open, and steps at which it should be closed, by the role of the gate. A model with
-such gates copies the first element to the last step."""
+"""By role of a gate: the steps at which it should be open, and those at which it should be closed. A model whose gates
+follow this pattern copies the first element to the last step."""
 BINS = 20
 HIGH_FROM, HIGH_TO = 0.8, 1.0
 """Range of the activations that `forget_share` counts."""
 FIT_PARTS, SELECT_PARTS, TEST_PARTS = 4, 1, 2
-"""Division of the held-out sequences, in sevenths; see `trace_analysis.decodability`."""
+"""Division of the held-out sequences, in sevenths, for `trace_analysis.decodability`."""
 MIN_SEQUENCES, MAX_SEQUENCES, TOTAL_STEPS = 448, 3584, 1 << 17
 """Smallest and largest number of sequences to decode, and the target for their total number of steps. The target
 bounds the cost of the probe."""
@@ -71,7 +71,7 @@ def measure(subject: Subject) -> ProbeResult:
 
 
 def roles(gates: dict[str, Tensor]) -> dict[tuple[int, str], Tensor]:
-    """Map (layer, role) to gates (B, T, H), from gates by `layer.name`. The roles are write, hold and read."""
+    """Return gates (B, T, H) by layer and role: write, hold or read. `gates` has keys such as `0.forget`."""
     by_role: dict[tuple[int, str], Tensor] = {}
     for full_name, gate_BTH in gates.items():
         layer, _, name = full_name.partition(".")

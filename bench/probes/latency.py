@@ -2,7 +2,7 @@
 
 The models of a group are timed in blocks, in a new random order each round. Drift of the machine therefore affects all
 models equally. A sample is the mean seconds of the calls of one block. A block consists of as many calls as fit into
-`block_seconds`, and of at least one.
+`block_seconds`, but of at least one.
 
 The first call of a block is not timed. The calibration before the block evicts the caches, so the first call takes up
 to twice as long as usual. The second call takes 1% longer than usual, or up to 8% longer if a block has many calls.
@@ -31,7 +31,7 @@ from results import Block, Measurement
 
 @dataclass(slots=True)
 class _TimedCall:
-    """A call to time, and its samples so far."""
+    """A call to be timed, and its samples so far."""
 
     subject: Subject
     metric: str
@@ -82,7 +82,7 @@ def measure(
 
 
 def measure_first_call(subject: Subject) -> list[Measurement]:
-    """Time the first forward pass of a freshly loaded model. Nothing may have run the model before."""
+    """Time the first forward pass of a freshly loaded model that has never run."""
     forward = _forward(subject, 1)
     calibrate()
     synchronise(subject.device)

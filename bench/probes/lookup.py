@@ -26,7 +26,7 @@ class TrainedModelProbe(Protocol):
 
 
 class TimingProbe(Protocol):
-    """Module of a probe that needs a quiet machine and times a group of trained models in turns."""
+    """Module of a probe that needs a quiet machine. The probe times the models of a group alternately."""
 
     def measure_first_call(self, subject: Subject) -> list[Measurement]:
         """Time the first use of a freshly loaded model; return an empty list if the probe has no such metric."""
@@ -34,7 +34,7 @@ class TimingProbe(Protocol):
     def measure(
         self, subjects: Sequence[Subject], timing: Timing, order: random.Random
     ) -> dict[str, list[Measurement]]:
-        """Time all models in turns, in an order drawn from `order`, and return measurements by case key."""
+        """Time all models alternately, in an order drawn from `order`. Returns measurements by case key."""
 
     def backend_of(self, subject: Subject) -> str:
         """Return the name of the backend that runs the timed calls."""

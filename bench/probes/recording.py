@@ -13,9 +13,9 @@ from torch.utils import _pytree as pytree
 import arch
 
 ATTENTION = "attention"
-"""Name of the gate that holds attention weights, (B, N, S), with the newest step last."""
+"""Name of the gate that holds attention weights, (B, N, S), over S steps with the newest last."""
 MAX_FEATURES = 1024
-"""A state with more features is projected at random to this many."""
+"""Largest number of features of a state. A larger state is projected at random to this number."""
 PROJECTION_SEED = 5
 
 

@@ -32,7 +32,7 @@ MIN_READ_BYTES = 8 << 20
 """Smallest number of bytes that one timed call reads, so that the overhead of the call (about 1 µs) is negligible."""
 
 Seconds = Callable[[Callable[[], object], int, torch.device], float]
-"""A function of a call, a number of repetitions and a device that returns the mean seconds per call."""
+"""Function that takes a call, a number of repetitions and a device, and returns the mean seconds per call."""
 
 
 def measure(
@@ -108,7 +108,7 @@ def product_rates(rows: int, width: int, device: str, threads: int, seconds: Sec
 
 @lru_cache(maxsize=1024)
 def read_rates(read_bytes: int, device: str, threads: int, seconds: Seconds) -> tuple[float, ...]:
-    """Measure the rate of repeated reads of the same memory by a sum.
+    """Measure the rate at which repeated sums read the same memory.
 
     Args:
         read_bytes: size of the memory in bytes.

@@ -21,14 +21,14 @@ REPLAY_TOLERANCE = 1e-3
 """Largest allowed float32 difference between a replayed and an eager step, relative to the largest magnitude (at
 least 1)."""
 WARM_UP_STEPS = 3
-"""Steps before a graph is recorded. Libraries initialise themselves in these steps, and that cannot be recorded."""
+"""Steps before a graph is recorded. Libraries initialise themselves in these steps. A graph cannot record that."""
 
 Capture = Callable[[Callable[[], None]], Callable[[], object]]
-"""A function that records a call and returns a function that replays the call."""
+"""Function that records a call and returns a function to replay it."""
 
 
 class Stream(Protocol):
-    """A sequence of steps of one model, one after the other from a given state."""
+    """Successive steps of one model from a given state."""
 
     def restore(self, state: arch.State) -> None:
         """Continue from a copy of `state`."""

@@ -2,7 +2,7 @@
 
 Steps run one at a time, with a clock reading before and after each. `scan` advances the state to a position. Short
 bursts of steps then start from a copy of that state, so that all samples belong to that position. The first steps of
-every burst are not timed. They warm up the code and the copied state, and let a cache grow that is just full.
+every burst are not timed. They warm up the code and the copied state. A cache that is full grows in these steps.
 
 At each position, the models of a group are timed in blocks, in a new random order each round. Drift of the machine
 therefore affects all models equally. A single stream is timed at every position of the plan. At the plan's
@@ -47,7 +47,7 @@ MIN_BURST, MAX_BURST = 4, 64
 
 @dataclass(slots=True)
 class _TimedStream:
-    """One model at one position of its streams, and its samples so far."""
+    """A batch of streams of one model at one position, and its samples so far."""
 
     subject: Subject
     stream: Stream
@@ -103,7 +103,7 @@ def measure(
                     continue
                 with watch_memory(subject.device) as memory:
                     timed_streams.append(_open_stream(subject, position, 1))
-                    _run_untimed_burst(timed_streams[-1])
+                    run_untimed_burst(timed_streams[-1])
                 measurements[subject.case.key] += memory.measurements("streaming")
             _time_interleaved(timed_streams, timing.steps, timing.blocks, order, clock, machine)
             for timed in timed_streams:
@@ -131,7 +131,7 @@ def measure(
 
 
 def measure_first_call(subject: Subject) -> list[Measurement]:
-    """Return nothing: the first call of a model is measured by `latency` only."""
+    """Return an empty list, because only `latency` measures the first call of a model."""
     return []
 
 
@@ -159,20 +159,20 @@ def _can_read(subject: Subject, position: int) -> bool:
 
 
 def _open_stream(subject: Subject, position: int, streams: int) -> _TimedStream:
-    """Return a batch of `streams` streams that has advanced to `position` and is ready to time."""
-    state = _state_at(subject, position, streams)
+    """Return a batch of `streams` streams that has advanced to `position` and is ready to be timed."""
+    state = state_at(subject, position, streams)
     inputs = subject.test_inputs(streams, subject.case.length).unbind(1)
     return _TimedStream(subject, stream_of(subject.model, inputs[0], state), state, inputs, position)
 
 
-def _run_untimed_burst(timed: _TimedStream) -> None:
+def run_untimed_burst(timed: _TimedStream) -> None:
     """Run one untimed burst, so that the peak memory of the stream includes the memory of its steps."""
     timed.stream.restore(timed.state)
     for i in range(WARM_UP_STEPS + timed.burst_steps):
         timed.step(i)
 
 
-def _state_at(subject: Subject, position: int, streams: int = 1) -> arch.State:
+def state_at(subject: Subject, position: int, streams: int = 1) -> arch.State:
     """Return the state of a batch of streams after `position` steps. `scan` runs all steps but the last."""
     model, state = subject.model.eval(), subject.model.init_state(streams)
     inputs = subject.test_inputs(streams, subject.case.length)
@@ -202,12 +202,12 @@ def _time_interleaved(
     steps_per_block = -(-steps // blocks)
     for _ in range(blocks):
         for timed in order.sample(timed_streams, len(timed_streams)):
-            samples, block = machine.observe(partial(_time_steps, timed, steps_per_block, clock))
+            samples, block = machine.observe(partial(time_steps, timed, steps_per_block, clock))
             timed.samples += samples
             timed.blocks.append(block)
 
 
-def _time_steps(timed: _TimedStream, steps: int, clock: Clock) -> list[float]:
+def time_steps(timed: _TimedStream, steps: int, clock: Clock) -> list[float]:
     """Return the seconds of `steps` single steps, all of them near the stream's position."""
     stream, inputs, device = timed.stream, timed.inputs, timed.subject.device
     samples: list[float] = []

@@ -77,7 +77,7 @@ def decodability(state_NF: Tensor, target_ND: Tensor, *, fit: int, select: int) 
         state_NF: the state after that step, one row per sequence.
         target_ND: the first element of each sequence.
         fit: number of sequences for the regression, taken from the start.
-        select: number of subsequent sequences for selecting the ridge strength; all remaining sequences are the test.
+        select: number of subsequent sequences for selecting the ridge strength; all others are for testing.
     """
     state_NF, target_ND = state_NF.double(), target_ND.double()
     parts_F, parts_D = (rows.split([fit, select, len(rows) - fit - select]) for rows in (state_NF, target_ND))
@@ -109,8 +109,8 @@ def r_squared(predicted_ND: Tensor, target_ND: Tensor) -> float:
 def gradient_trace(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Batch) -> Tensor:
     """Return the mean gradient norm at each step, equation (4), (T,).
 
-    The gradient is that with respect to real inputs, or to the embeddings of tokens. It is computed in float64, because
-    gradients may vanish.
+    Gradients are taken with respect to real inputs, or to the embeddings of tokens. They are computed in float64,
+    because they may vanish.
     """
     model = copy.deepcopy(model).double().eval()
     tracked: list[Tensor] = []

@@ -1,1 +1,1 @@
-"""Show progress, estimate the remaining time, measure utilization."""
+"""Show progress, estimate the remaining time, and measure utilization."""

@@ -77,7 +77,7 @@ class _Scores:
 
 @dataclass(slots=True)
 class _Reported:
-    """Record of printed messages and current waits, so that no message is repeated or printed too soon."""
+    """Printed messages and current waits. They show which messages would be repeated or printed too soon."""
 
     plain_line: float
     waiting_since: dict[str, float] = field(default_factory=dict)
@@ -135,7 +135,7 @@ class Progress(AbstractContextManager["Progress"]):
         return [str(job) for job in self._jobs.values()]
 
     def start_phase(self, name: str, cases: int) -> None:
-        """Begin a phase of the run, with a number of cases to work through."""
+        """Begin a phase of the run that trains or times `cases` cases."""
         self._phase = _Phase(name, cases, 0, self._clock())
 
     def set_remaining(self, kind: JobKind, seconds: float) -> None:
@@ -166,7 +166,7 @@ class Progress(AbstractContextManager["Progress"]):
             self._console.print(line, highlight=False, soft_wrap=True)
 
     def job_progressed(self, event: JobProgress) -> None:
-        """Show how far a job has come, and its score."""
+        """Show a job's finished fraction and its latest score."""
         if (job := self._jobs.get(event.worker)) is None:
             return
         job.step, job.total_steps, job.note = event.step, event.total_steps, f"score {event.score:.3f}"

@@ -17,9 +17,9 @@ CaseShape = tuple[str, str, int, int | None, int | None, int]
 """Properties of cases that take equally long: arch, task, length, parameters, width and training steps."""
 
 SECONDS_PER_STEP = 45e-6
-"""Fixed cost of a training step per step of the sequence: a first guess, measured on one machine."""
+"""Fixed seconds of a training step per step of the sequence. A first guess, measured on one machine."""
 SECONDS_PER_FLOP = 1e-11
-"""Cost of a training step per FLOP: a first guess, measured on the same machine."""
+"""Seconds of a training step per FLOP. A first guess, measured on the same machine."""
 FLOPS_PER_PARAMETER = 6
 """FLOPs of a training step per parameter and per step of one sequence, if the architecture states no FLOPs."""
 SECONDS_PER_TIMED_CASE = 0.6
@@ -28,10 +28,11 @@ ALL_ARCHS = "*"
 
 
 class DurationEstimator:
-    """Estimator of the seconds of jobs, from earlier records of the same architecture, task, length and size.
+    """Estimator of job durations, from earlier records of the same architecture, task, length and size.
 
-    Without such a record, training time is derived from the amount of work. The derived time is multiplied by the
-    median ratio of measured to derived time, over records of the architecture, or else over all records.
+    If there is no such record, training time is derived from the amount of work. The derived time is multiplied by a
+    correction: the median ratio of measured to derived time. The median is over records of the same architecture; if
+    there are none, over all records.
     """
 
     def __init__(self, history: Iterable[Record] = ()) -> None:

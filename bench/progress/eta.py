@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from bench.machine.lock import Work
 
 PRIOR_SECONDS = 20.0
-"""Expected seconds of finished work at which the measured slowdown of a kind weighs as much as the common one."""
+"""Expected seconds of finished work after which a kind's measured slowdown weighs as much as the common one."""
 JobKind = tuple[Work, str]
 """Kind of jobs that share one slowdown: the work, and the name of the architecture (empty for timing jobs)."""
 TIMING: JobKind = ("timing", "")
@@ -80,7 +80,7 @@ class EtaEstimator:
         self._totals.setdefault(kind, _KindTotals()).remaining = seconds
 
     def assign(self, worker: str, kind: JobKind, expected_seconds: float) -> None:
-        """Note that a worker has been given a job."""
+        """Note that a worker has been assigned a job of `kind`."""
         self._running[worker] = _RunningJob(kind, expected_seconds)
         self._totals.setdefault(kind, _KindTotals(expected_seconds))
 
@@ -93,7 +93,7 @@ class EtaEstimator:
         self._running[worker].fraction = fraction
 
     def discard(self, worker: str) -> None:
-        """Forget a job that was lost with its worker, and that another worker will run from the beginning."""
+        """Forget the job of a lost worker. Another worker will rerun the job from the beginning."""
         del self._running[worker]
 
     def finish(self, worker: str) -> None:
@@ -132,7 +132,7 @@ class EtaEstimator:
         }
 
     def _measured(self, kind: JobKind, now: float) -> tuple[float, float]:
-        """Return the expected and the measured seconds of the work that is done in all jobs of `kind`."""
+        """Return the expected and the measured seconds of all finished work of `kind`."""
         done, spent = self._totals[kind].done, self._totals[kind].spent
         for job in self._running.values():
             if job.kind == kind and job.started is not None and job.fraction:

@@ -21,7 +21,7 @@ class Utilization:
     ended: float = 0.0
 
     def add(self, result: JobResult) -> None:
-        """Count a job, unless it was lost with its dask worker and has no times."""
+        """Add the times of a job. A job that was lost with its dask worker has none and is ignored."""
         if result.span.ended == 0:
             return
         self.began = result.span.began if self.began is None else min(self.began, result.span.began)
@@ -39,7 +39,7 @@ class Utilization:
             self.timing += result.span.ended - result.span.began
 
     def share(self, workers: int, machines: int = 1) -> float | None:
-        """Return useful time divided by (workers · wall time), or None if no job was counted."""
+        """Return useful time / (workers · wall time), or None if no job was counted."""
         if self.began is None or self.ended <= self.began:
             return None
         return (self.training + self.timing * workers / machines) / (workers * (self.ended - self.began))

@@ -1,1 +1,1 @@
-"""Run a plan: resume, schedule training and timing jobs, store every record."""
+"""Run a plan: resume, schedule training and timing jobs, and store every record."""

@@ -1,6 +1,6 @@
-"""Execute the pending work of a run: train on all workers, time on a quiet machine, and store every record.
+"""Execute the pending work of a run: train on all workers, then time on a quiet machine.
 
-The process that holds the run's lock writes each record as soon as its job has ended.
+Each record is stored as soon as its job has ended.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ WEIGHTS = "weights.safetensors"
 
 
 class Execution:
-    """The jobs of a run's pending work, and the records made from their results."""
+    """Runner of a run's pending work. It stores the results as records."""
 
     def __init__(self, request: Request, run: Run, pending: Pending) -> None:
         self.request, self.run, self.pending = request, run, pending
         self.utilization = Utilization()
 
     def run_pending(self, executor: Executor, progress: Progress) -> None:
-        """Train all untrained cases, then time all untimed ones."""
+        """Train all untrained cases, then time all untimed ones. Store each result when its job has ended."""
         pending, repeat = self.pending, self.pending.file.repeat
         # The longest first, so that no worker starts a long job when the others are done.
         untrained = sorted(pending.untrained, key=pending.estimator.training_seconds, reverse=True)
@@ -119,11 +119,11 @@ def has_weights(run: Run, case: Case) -> bool:
 
 
 def check_run_exists(run: Run) -> None:
-    """Raise `StoreError` if the run's folder has disappeared, instead of writing to a new folder in its place."""
+    """Raise `StoreError` if the run's folder has disappeared. Otherwise writing would recreate it."""
     if not (run.folder / "run.json").exists():
         raise StoreError(f"the run's folder {run.folder} has disappeared: rerun to start a new run")
 
 
 def _with_earlier_seconds(ran: ProbeRun, earlier: ProbeRun | None) -> ProbeRun:
-    """Return `ran` with the seconds added that the probe took in earlier processes."""
+    """Return `ran` with the probe's seconds in earlier processes added."""
     return ran if earlier is None else ran.model_copy(update={"seconds": earlier.seconds + ran.seconds})

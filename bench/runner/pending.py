@@ -17,7 +17,7 @@ FAILED_STATUSES = ("crashed", "timeout", "out_of_memory")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingGroup:
-    """Cases of one task, length and seed that one process times, alternating between them."""
+    """Cases of one task, length and seed. One process times them, alternating between them."""
 
     repetition: int
     """Number of processes that have timed these cases before."""
@@ -74,7 +74,7 @@ class Pending:
 
     @property
     def untrained(self) -> list[Case]:
-        """Cases without a record, or whose record says that they failed."""
+        """Cases that have no record or have failed."""
         return [case for case in self.file.cases if case.key in self._untrained]
 
     @property
@@ -89,7 +89,7 @@ class Pending:
 
     @property
     def timing_groups(self) -> list[TimingGroup]:
-        """Missing timings in rounds: every group once, then every group again.
+        """Groups of cases to time, in rounds: every group once, then every group again.
 
         The rounds of a group are spread over time. A slow phase of the machine then affects one round of many groups
         instead of all rounds of one group.

@@ -19,7 +19,7 @@ class Request:
     store: Path
     """Folder of the store."""
     command: str
-    """The command line, as it is stored in the run."""
+    """Command line to store with the run."""
     device: str = "cpu"
     """Torch device on which cases are trained and timed."""
     workers: int = 1
@@ -27,7 +27,7 @@ class Request:
     scheduler: str | None = None
     """Address of a dask scheduler whose workers are used instead of this machine's."""
     repeat: int = 1
-    """Number of processes in which each timing is taken. If the number exceeds 1, every process is fresh."""
+    """Number of processes in which each timing is repeated. If it exceeds 1, every process is fresh."""
     timeout: float | None = None
     """Seconds that one job may take after it has started; None for no limit."""
     memory_bytes: int | None = None

@@ -1,4 +1,4 @@
-"""Find the unfinished run that a request continues, or describe a new one. Only one process writes to a run."""
+"""Find the unfinished run that a request resumes, or describe a new one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from bench.plans.record_size import check_record_size
 from bench.plugins.loader import digests
 from bench.runner.request import Request
 from results import Environment, Run, RunFile, Store, StoreError
+from results.comparison import environment_differences
 
 FORBIDDEN_IN_ID = r"[^A-Za-z0-9_=-]+"
 LOCK_FILE = ".lock"
@@ -55,7 +56,7 @@ def new_run_file(request: Request, measured_in: Environment | None = None) -> Ru
 
 
 def find_resumable_run(request: Request, file: RunFile) -> Run | None:
-    """Return the newest unfinished run of the same work as `file` that is not in use, or None."""
+    """Return the newest unfinished run that can be resumed as `file`, or None. Runs in use are skipped."""
     if not request.resume:
         return None
     for run, other in _unfinished_runs(request):
@@ -65,9 +66,9 @@ def find_resumable_run(request: Request, file: RunFile) -> Run | None:
 
 
 def reason_not_resumed(request: Request, file: RunFile) -> str | None:
-    """Explain in one line why the newest unfinished run of the same plan name is not resumed.
+    """Return one line that explains why the newest unfinished run of the same plan is not resumed.
 
-    Returns None if there is no such run, or if its work does not differ from that of `file`.
+    Returns None if there is no such run, or if its work equals that of `file`.
     """
     for run, other in _unfinished_runs(request):
         if other.plan == file.plan and other.id != file.id:
@@ -114,13 +115,13 @@ def _changes(old: RunFile, new: RunFile) -> list[str]:
         changes.append("code changed")
     if old.plugins != new.plugins:
         changes.append("plugins changed")
-    if fields := [field for field, value in old.environment if getattr(new.environment, field) != value]:
-        changes.append(f"environment changed: {', '.join(fields)}")
+    if differences := environment_differences(old.environment, new.environment).all:
+        changes.append(f"environment changed: {', '.join(difference.field for difference in differences)}")
     return changes
 
 
 def _is_in_use(run: Run) -> bool:
-    """Return whether another process holds the lock of a run, or the lock file cannot be written."""
+    """Return True if another process holds the lock of a run, or if the lock file cannot be written."""
     try:
         with run_lock(run):
             return False

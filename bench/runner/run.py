@@ -46,7 +46,7 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """Whether every case was measured as planned. A diverged model counts as measured, a crash does not."""
+        """Whether every case was measured as planned. A diverged model counts as measured; a crashed case does not."""
         measured = all(record.status in ("ok", "diverged", "inconsistent") for record in self.records)
         failed = any(ran.status == "failed" for record in self.records for ran in record.probes.values())
         return measured and not failed and len(self.records) == len(self.file.cases)
@@ -64,7 +64,7 @@ def describe(request: Request, console: Console) -> None:
 
 
 def execute(request: Request, console: Console, *, quiet: bool = False) -> Outcome:
-    """Run the pending cases of a request, and store each record as soon as it is complete.
+    """Run the pending cases of a request, and store each record as soon as its job has ended.
 
     Raises `UsageError` for an impossible plan, and `StoreError` if the store cannot be written. An error does not
     remove the records that are already stored.
@@ -90,13 +90,13 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
 
 
 def _cluster(request: Request) -> AbstractContextManager[DaskExecutor | None]:
-    """Return a context manager that yields the dask cluster of the request, or None for this machine."""
+    """Return a context manager that yields the request's dask cluster, or None to run on this machine."""
     if request.scheduler is None:
         return nullcontext()
     try:
         import distributed  # noqa: F401
     except ModuleNotFoundError:
-        raise UsageError("--scheduler needs dask: pip install 'carousel-bench[cluster]'") from None
+        raise UsageError("--scheduler needs dask: install Carousel with its extra, pip install '.[cluster]'") from None
     from bench.executors.dask_cluster import DaskExecutor
 
     return DaskExecutor(
@@ -124,9 +124,9 @@ def _duration_estimator(store: Path) -> DurationEstimator:
 
 
 def _load_pending(run: Run, file: RunFile, request: Request, console: Console) -> Pending:
-    """Return the pending work of a run. A damaged record, or one without readable weights, makes its case pending.
+    """Return the pending work of a run. A case is pending if its record is damaged or its weights are unreadable.
 
-    Raises `StoreError` if a newer Carousel has written to the run: its records are neither read nor replaced.
+    Raises `StoreError` if a newer Carousel has written to the run.
     """
     records, damaged = run.read()
     for damage in damaged:

@@ -58,9 +58,10 @@ def _select(batch: tasks.Batch, rows: torch.Tensor | slice) -> tasks.Batch:
 
 
 def _with_shuffled_targets(batch: tasks.Batch) -> tasks.Batch:
-    """Rotate the targets of all scored positions of a batch by half their number, so that targets change sequences.
+    """Return the batch with the targets of its scored positions rotated by half their number.
 
-    A random permutation would leave some targets in their sequence, and a model learns even from a few such targets.
+    The rotation moves the targets to other sequences. A random permutation would leave some targets in their own
+    sequence. A model learns even from a few such targets.
     """
     targets, scored = batch.targets.clone(), batch.targets[batch.mask]
     targets[batch.mask] = scored.roll(len(scored) // 2, 0)

@@ -10,7 +10,7 @@ import arch
 import tasks
 
 MAX_FORWARD_STEPS = 1 << 15
-"""Largest number of time steps, summed over sequences, of one forward pass. A pass reads at least one sequence. The
+"""Maximum number of time steps per forward pass, summed over sequences. A pass reads at least one sequence. The
 limit bounds the memory of an evaluation."""
 
 

@@ -1,4 +1,4 @@
-"""The training loop: optimizer steps with clipped gradients, regular evaluation, and early stopping if solved."""
+"""The training loop: optimizer steps with clipped gradients, regular evaluation, and early stopping of solved tasks."""
 
 # Shape suffixes: B batch, T time
 
@@ -33,7 +33,7 @@ def train(
     report: Report = lambda done, total, score: None,
     on_best: Callable[[], None] = lambda: None,
 ) -> Training:
-    """Train `model` in place by the case's protocol, and return the training record.
+    """Train `model` in place according to the case's protocol, and return the training record.
 
     A loss or gradient that is not finite stops training as `diverged`, before the weights are updated.
 
@@ -43,7 +43,7 @@ def train(
         case: The length, seed and protocol.
         clock: A monotonic clock in seconds.
         report: Called after each evaluation; see `Report`.
-        on_best: Called after each evaluation whose validation score is higher than all earlier ones.
+        on_best: Called after each evaluation whose validation score is the highest so far.
     """
     protocol, device = case.protocol, next(model.parameters()).device
     total = total_steps(protocol)

@@ -8,7 +8,7 @@ from results import Protocol
 
 
 def steps_per_epoch(protocol: Protocol) -> int | None:
-    """Return the steps of one pass over the fixed training set, or None if batches are sampled afresh."""
+    """Return the number of steps per pass over the fixed training set, or None if batches are sampled afresh."""
     return None if protocol.train_sequences is None else math.ceil(protocol.train_sequences / protocol.batch)
 
 
@@ -22,7 +22,7 @@ def total_steps(protocol: Protocol) -> int:
 
 
 def learning_rate_factor(protocol: Protocol, step: int) -> float:
-    """Return the factor of the learning rate at `step`, counted from 0.
+    """Return the factor that multiplies the learning rate at `step`, counted from 0.
 
     Warm-up is linear. The cosine schedule falls to zero over all steps. The halving schedule halves the factor every
     `halve_every` epochs.

@@ -78,7 +78,7 @@ def step_equals_scan(example: ArchExample) -> None:
 
 
 def forward_equals_scan(example: ArchExample) -> None:
-    """Check that `forward` equals `scan` from the initial state, and that a second call of `forward` does too."""
+    """Check that the first and the second call of `forward` both equal `scan` from the initial state."""
     tested = example.build()
     x = tested.draw(example.batch, example.steps)
     expected = tested.module.scan(x, tested.module.init_state(example.batch))[0]
@@ -110,7 +110,7 @@ def input_dependence(example: ArchExample) -> None:
 
 
 def batch_independence(example: ArchExample) -> None:
-    """Check that a sequence gives the same outputs in a batch as alone."""
+    """Check that a sequence gives the same outputs alone and in a batch."""
     tested = example.build()
     rows = example.batch
     x = tested.draw(rows, example.steps)
@@ -127,7 +127,7 @@ def batch_independence(example: ArchExample) -> None:
 
 
 def stream_independence(example: ArchExample) -> None:
-    """Check that interleaved streams of one module give the same outputs as streams with a module each."""
+    """Check that interleaved streams of one module give the same outputs as streams that each have their own module."""
     for mode, enter in MODES.items():
         shared = example.build()
         inputs = [shared.draw(example.batch, example.steps, seed=seed) for seed in range(3)]
@@ -169,7 +169,7 @@ def state_copies(example: ArchExample) -> None:
 
 
 def gates_read_only(example: ArchExample) -> None:
-    """Check that two calls of `gates` agree, and that neither the state nor later outputs change."""
+    """Check that a second call of `gates` gives the same values, and that the calls change no state or later output."""
     for mode, enter in MODES.items():
         tested = example.build()
         if not (more := tested.steps_left(example.steps, CONTINUATION_STEPS)):
@@ -190,7 +190,7 @@ def gates_read_only(example: ArchExample) -> None:
 
 
 def gradients_reach_parameters(example: ArchExample) -> None:
-    """Check that every parameter gets a finite gradient that is not zero."""
+    """Check that every parameter gets a finite and nonzero gradient."""
     tested = example.build()
     _loss(tested.module(tested.draw(example.batch, example.steps))).backward()
     for name, parameter in tested.module.named_parameters():
@@ -265,7 +265,7 @@ def chunkings(steps: int) -> Iterator[tuple[int, ...]]:
 
 
 def _outputs_after_change(tested: ModuleUnderTest, x: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yield each step (from 0), and the outputs if the inputs at this step and all later steps are changed."""
+    """Yield each step, counted from 0, with the outputs after a change of the inputs from this step on."""
     for step in range(x.shape[1]):
         changed = x.clone()
         changed[:, step:] = changed_inputs(x[:, step:])
@@ -277,7 +277,7 @@ def _describe(chunks: tuple[int, ...]) -> str:
 
 
 def _equal(first: Any, second: Any) -> bool:
-    """Return whether two trees of tensors are identical, unused memory included. NaN counts as 0."""
+    """Return whether two trees of tensors are identical, including unused memory. NaN counts as 0."""
     leaves, other_leaves = pytree.tree_leaves(first), pytree.tree_leaves(second)
     return len(leaves) == len(other_leaves) and all(
         torch.equal(a.nan_to_num(), b.nan_to_num()) if isinstance(a, Tensor) else a == b
@@ -292,7 +292,10 @@ def _loss(outputs: Any) -> Any:
 
 
 def _variables(tested: ModuleUnderTest, batch: int, steps: int) -> tuple[Tensor, list[Tensor]]:
-    """Return inputs, and the tensors to differentiate by: all parameters, preceded by the inputs if they are reals."""
+    """Return sampled inputs, and the tensors whose gradients are checked.
+
+    These are all parameters, preceded by the inputs if the inputs are reals.
+    """
     x = tested.draw(batch, steps)
     parameters: list[Tensor] = list(tested.module.parameters())
     return (x.requires_grad_(), [x, *parameters]) if x.is_floating_point() else (x, parameters)

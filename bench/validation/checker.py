@@ -18,11 +18,11 @@ from bench.validation import ARCH_CHECKS, LEVELS, TASK_CHECKS, ArchExample, Chec
 SIZES = ((11, 2), (1, 2), (5, 1))
 """(steps, batch) of the examples: an odd length, a single step, and a length cut into chunks in every way."""
 NEEDS_LENGTH = ("gradients_reach_parameters",)
-"""Checks at the first size only. In the first step the state is empty, so some weights get no gradient."""
+"""Checks that run at the first size only. In the first step the state is empty, so some weights get no gradient."""
 NEEDS_BATCH = ("batch_independence",)
-"""Checks at the first size only. The batch is never shrunk, because the check compares several sequences."""
+"""Checks that run at the first size only. The batch is never shrunk, because the check compares several sequences."""
 STATISTICAL = ("chance", "memoryless_score")
-"""Checks of tasks at the two shortest lengths only, because each check samples thousands of sequences."""
+"""Task checks that run at the two shortest lengths only, because each samples thousands of sequences."""
 PREFERRED_WIDTH, MAX_WIDTH = 4, 64
 STATE_STEPS = 256
 """Steps over which the size of a state is measured."""
@@ -68,7 +68,7 @@ def validate_arch(spec: str) -> Verdict:
     """Run every check of an architecture at every level and several sizes.
 
     Raises:
-        ValueError: If the spec is wrong, or if the architecture accepts no width up to `MAX_WIDTH` or only one step.
+        ValueError: If the spec is wrong. Also if the architecture accepts no width up to `MAX_WIDTH`, or only one step.
     """
     parsed = arch.get(spec)
     file = inspect.getfile(parsed.layer)

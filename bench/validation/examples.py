@@ -1,7 +1,7 @@
 """Examples for the architecture checks: one layer, or a model that reads reals or tokens, at one size.
 
 Everything is in float64, so that differences larger than rounding are errors. All weights are perturbed
-at random, so that no bias stays at zero and no gain at one.
+at random: no bias stays at zero, and no gain stays at one.
 """
 
 # Shape suffixes: B batch, T time, D input width
@@ -168,7 +168,10 @@ def same_outputs(actual: Tensor, expected: Tensor, when: str, *, first: int = 1)
 
 
 def changed_inputs(x: Tensor) -> Tensor:
-    """Return inputs that differ from `x` at every step. The change is no shift or scale, which a norm would undo."""
+    """Return inputs that differ from `x` at every step.
+
+    A norm cannot undo the change, because it is neither a shift nor a scaling.
+    """
     return x.roll(1, -1) if x.is_floating_point() else (x + 1) % VOCABULARY
 
 

@@ -52,14 +52,17 @@ def _mean_over_sequences(correct_A: Tensor, mask_BT: Tensor) -> tuple[float, flo
 
 
 def _hits(task: tasks.Task, batch: tasks.Batch) -> Tensor:
-    """Return whether each constant answer is correct at each scored position: (C, A)."""
+    """Return whether each of C constant answers is correct at each of A scored positions, (C, A)."""
     answers = range(task.targets.size) if isinstance(task.targets, tasks.Tokens) else REAL_ANSWERS
     constants = (torch.full_like(batch.targets, answer) for answer in answers)
     return torch.stack([task.correct(constant, batch)[batch.mask] for constant in constants])
 
 
 def _context(task: tasks.Task, batch: tasks.Batch, sees_input: bool, sees_step: bool) -> Tensor:
-    """Return, per scored position (A,), a number that encodes the step and the input, each only if visible."""
+    """Return one integer per scored position, (A,), that encodes what an answer may depend on.
+
+    This includes the input if `sees_input`, and the step number if `sees_step`.
+    """
     steps = torch.arange(batch.mask.shape[1]).expand(batch.mask.shape) * int(sees_step)
     if not sees_input:
         return steps[batch.mask]

@@ -92,7 +92,8 @@ def solver(example: TaskExample) -> None:
         without_targets = dataclasses.replace(batch, targets=torch.full_like(batch.targets, 1))
         answers = example.task.solve(without_targets)
         if answers.shape != batch.targets.shape:
-            raise CheckFailed(f"`solve` returns the shape {tuple(answers.shape)}, not {tuple(batch.targets.shape)}")
+            expected = tuple(batch.targets.shape)
+            raise CheckFailed(f"`solve` returns answers of shape {tuple(answers.shape)}, not {expected}")
         correct = example.task.correct(answers, batch)
         wrong = (example.task.solvable(batch) & ~correct).nonzero()
         if len(wrong):

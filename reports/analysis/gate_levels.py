@@ -1,4 +1,4 @@
-"""Tables of gate levels: mean activations at the first step, at the steps between and at the last step."""
+"""Tables of gate levels: mean activations at the first step, at the last step, and at the steps in between."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXPLANATION = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Levels:
-    """Mean gate levels over seeds, for one role in one layer."""
+    """Gate levels of one role in one layer, averaged over seeds."""
 
     first: float
     between: float | None

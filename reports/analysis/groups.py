@@ -33,7 +33,7 @@ class Seed:
     """The probes that the run planned for this case."""
 
     def score(self, length: int | None = None) -> float | None:
-        """Return the score at `length`, by default the trained length; None if it was not measured."""
+        """Return the score at `length` (default: the trained length), or None if it was not measured."""
         return self.scores.get(self.case.length if length is None else length)
 
     @cached_property
@@ -49,14 +49,14 @@ class Seed:
 
     @cached_property
     def step_quantiles(self) -> dict[int, tuple[float, ...]]:
-        """Quantiles of the streamed step time in seconds, by position, at the probabilities `STEP_QUANTILES`."""
+        """Step times in seconds of a stream, by position: the quantiles at the probabilities `STEP_QUANTILES`."""
         measured = [measurement for measurement in self._streamed if measurement.samples]
         rows = _quantiles([measurement.samples for measurement in measured])
         return {measurement.at["position"]: row for measurement, row in zip(measured, rows, strict=True)}
 
     @cached_property
     def state_sizes(self) -> list[tuple[int, tuple[float, ...]]]:
-        """Pairs of position and state sizes in bytes."""
+        """Pairs of a position and the measured state sizes in bytes."""
         measured = [] if self.record is None else self.record.of("state_bytes")
         return [
             (measurement.at["position"], tuple(measurement.samples))
@@ -66,9 +66,9 @@ class Seed:
 
     @cached_property
     def limit_shares(self) -> list[tuple[int, float]]:
-        """Pairs of position and the share of the machine's limit that streamed steps reached.
+        """Pairs of a position and the share of the machine's limit reached by the steps there.
 
-        The list is empty if the run did not measure the limit, or if the architecture does not state its cost.
+        The list is empty if the limit was not measured, or if the architecture does not state its cost.
         """
         if self.record is None:
             return []
@@ -82,7 +82,7 @@ class Seed:
         return [measurement for measurement in measured if "position" in measurement.at]
 
     def reference(self, length: int | None = None) -> ReferenceScores | None:
-        """Return the reference scores at `length`, by default the trained length; None if there are none."""
+        """Return the reference scores at `length` (default: the trained length), or None if there are none."""
         return None if self.record is None else self.record.reference_at(self.case.length if length is None else length)
 
     @property
@@ -107,11 +107,11 @@ class Group:
         return [seed.record for seed in self.seeds if seed.record is not None]
 
     def scores(self, length: int | None = None) -> list[float]:
-        """Return the scores at `length`, by default the trained length, of the seeds that have one."""
+        """Return the measured scores at `length` (default: the trained length), one per seed."""
         return [score for seed in self.seeds if (score := seed.score(length)) is not None]
 
     def reference(self, length: int | None = None) -> ReferenceScores | None:
-        """Return the reference scores at `length`, by default the trained length; None if no seed has any."""
+        """Return the reference scores at `length` (default: the trained length), or None if no seed has any."""
         references = (seed.reference(length) for seed in self.seeds)
         return next((reference for reference in references if reference is not None), None)
 
@@ -123,8 +123,8 @@ class Group:
 def group_cases(run: RunFile, records: Sequence[Record]) -> list[Group]:
     """Return all groups, sorted by task, then by length, then by architecture.
 
-    Tasks and architectures keep the order of the plan. Records of unplanned cases are grouped too; tasks and
-    architectures that only these records have come last.
+    Tasks and architectures keep the order of the plan. Records of unplanned cases are grouped too.
+    Tasks and architectures without a planned case come last.
     """
     by_key = {record.key: record for record in records}
     cases = {case.key: case for case in run.cases}
@@ -178,5 +178,5 @@ def _order(labels: Iterable[str]) -> dict[str, int]:
 
 
 def short_names(run: RunFile, records: Sequence[Record]) -> dict[str, tuple[str, str]]:
-    """Return the label of the architecture and the label of the task for each case, by case key."""
+    """Map each case key to two labels: that of the architecture and that of the task."""
     return {seed.key: (group.arch, group.task) for group in group_cases(run, records) for seed in group.seeds}

@@ -1,4 +1,4 @@
-"""Rows on the growth of step costs with the position in a stream, and on crossovers between two architectures."""
+"""Rows on step costs that grow with the position in a stream, and on crossovers between architectures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from results import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrowthRow:
-    """The dependence of the step cost of one architecture on the position."""
+    """How the step cost of one architecture depends on the position in the stream."""
 
     arch: str
     growth: Growth
@@ -34,19 +34,19 @@ class GrowthRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossoverRow:
-    """The crossover of the step costs of two architectures; the cost of `arch` rises faster."""
+    """The position at which two architectures have equal step costs. The cost of `arch` rises faster."""
 
     arch: str
     other: str
     crossover: Crossover
     first: int
-    """The first position at which both were measured."""
+    """The first position of the range that was measured for both."""
     last: int
-    """The last position at which both were measured."""
+    """The last position of the range that was measured for both."""
 
 
 Costs = dict[str, tuple[StreamCosts, int | None]]
-"""The step costs of each architecture, and its attention window in steps or None."""
+"""Pairs of step costs and attention window in steps, by architecture. The window is None if there is none."""
 
 
 def growth_rows(costs: Costs) -> list[GrowthRow]:
@@ -58,7 +58,7 @@ def growth_rows(costs: Costs) -> list[GrowthRow]:
 
 
 def crossover_rows(costs: Costs, growths: Sequence[GrowthRow]) -> list[CrossoverRow]:
-    """Return one row per pair of architectures in which at least one cost grows or saturates."""
+    """Return one row per pair of architectures if the cost of at least one of the two grows or saturates."""
     grows = {row.arch: row.growth.verdict in ("growing", "saturating") for row in growths}
     rows = []
     for pair in combinations(costs, 2):

@@ -11,12 +11,12 @@ from reports.format.numbers import listed, plural
 from results import Record, disturbances, median_calibration
 
 NOT_RUN = " not run"
-"""The ending of `Problem.what` if a planned probe has no entry in the record of a case that is otherwise ok."""
+"""The ending of `Problem.what` for a planned probe without an entry in the record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Seeds of one group that share one problem."""
+    """A problem, and the seeds of one group that have it."""
 
     arch: str
     task: str
@@ -115,8 +115,8 @@ def noisy_keys(records: Sequence[Record]) -> set[str]:
 def _problems_of_seed(seed: Seed) -> list[tuple[str, str]]:
     """Return the problems of a seed as pairs of problem and reason.
 
-    A missing or failed case has its status as the only problem. In another case, each probe that failed or did not
-    run is a problem.
+    The only problem of a missing or failed case is its status. For any other case, each probe that failed or did
+    not run is a problem.
     """
     if seed.record is None:
         return [("missing", "")]

@@ -12,11 +12,11 @@ from reports.analysis.memory_share import memory_share
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """The results of one architecture at one test length: means over seeds."""
+    """The results of one architecture at one test length, averaged over seeds."""
 
     score: float
     share: float
-    """The memory share, shown as the depth of the colour; 0 if it is undefined."""
+    """The memory share, shown as the depth of the colour. It is 0 if it is undefined."""
     trained: bool
     """Whether this is the trained length."""
 

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from results import Case, Protocol
+from results.specs import Spec
 
 
 class Labels:
@@ -44,11 +45,11 @@ class Labels:
 
 
 def _base(specification: str) -> str:
-    return specification.split(":", 1)[0]
+    return Spec.parse_stored(specification).name
 
 
 def _variants(specifications: Iterable[str]) -> dict[str, set[str]]:
-    """Return the specifications by plain name."""
+    """Map each plain name to the full specifications that share it."""
     variants: defaultdict[str, set[str]] = defaultdict(set)
     for specification in specifications:
         variants[_base(specification)].add(specification)
@@ -64,8 +65,8 @@ def _short(specification: str, variants: dict[str, set[str]]) -> str:
     return f"{base}:{','.join(distinctive)}" if distinctive else base
 
 
-def _options(specification: str) -> list[str]:
-    return [option for option in specification.partition(":")[2].split(",") if option]
+def _options(specification: str) -> tuple[str, ...]:
+    return Spec.parse_stored(specification).option_texts
 
 
 def _size(case: Case) -> str:
@@ -74,7 +75,10 @@ def _size(case: Case) -> str:
 
 
 def _differing_fields(cases: Sequence[Case]) -> dict[str, object]:
-    """Return the usual value (or None) of each protocol field in which otherwise equal cases differ."""
+    """Return the protocol fields in which otherwise equal cases differ, with the usual value of each field.
+
+    The value is None if no value is usual.
+    """
     protocols: defaultdict[tuple[object, ...], set[Protocol]] = defaultdict(set)
     for case in cases:
         model_and_task = (case.arch, _size(case), case.task, case.task_version, case.length)
@@ -89,7 +93,7 @@ def _differing_fields(cases: Sequence[Case]) -> dict[str, object]:
 
 
 def _usual(values: Iterable[object]) -> object:
-    """Return the value that more than half of the cases have; None if no value is that frequent."""
+    """Return the value that more than half of the cases have, or None if there is no such value."""
     counts = Counter(values)
     value, count = counts.most_common(1)[0]
     return value if 2 * count > counts.total() else None

@@ -13,7 +13,7 @@ from results import METRICS, Limits, Record, RunFile, interval_of_median
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingRow:
-    """One timing of one architecture at one length and batch size: medians over cases."""
+    """One timing of an architecture at one length and batch size, summarised over cases."""
 
     arch: str
     what: str
@@ -23,15 +23,15 @@ class TimingRow:
     """None if the measurement states no batch size."""
     cases: int
     median_seconds: float
-    """The median over cases of the median of each case."""
+    """The median of the cases' medians."""
     low_seconds: float | None
-    """The lower end of the 95% interval of the median over cases; None with fewer than six cases."""
+    """The lower end of the 95% interval of `median_seconds`; None with fewer than six cases."""
     high_seconds: float | None
     """The upper end of the same interval; None with fewer than six cases."""
     least_seconds: float
     """The fastest sample of all cases."""
     limit_share: float | None = None
-    """The median share of the machine's limit that was reached; None if the limit or the cost is unknown."""
+    """The median share of the machine's limit that was reached; None if it is unknown."""
 
 
 def latency(run: RunFile, records: Sequence[Record]) -> list[TimingRow]:
@@ -40,7 +40,7 @@ def latency(run: RunFile, records: Sequence[Record]) -> list[TimingRow]:
 
 
 def latency_of(groups: Sequence[Group]) -> list[TimingRow]:
-    """Return the rows of `latency`, given the groups of a run."""
+    """Return the same rows as `latency`, given the groups of a run."""
     timings = ("forward_seconds", "train_step_seconds", "first_call_seconds")
     samples: dict[tuple[int, int, int, str], list[tuple[float, ...]]] = {}
     shares: dict[tuple[int, int, int, str], list[float]] = {}

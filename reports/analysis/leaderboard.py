@@ -24,7 +24,7 @@ class LeaderboardRow:
     """The mean score over seeds at the trained length."""
     score_low: float | None
     score_high: float | None
-    """The lower and the upper end of the 95% interval of the mean; both are None with one seed."""
+    """With `score_low`, the 95% interval of the mean score; both ends are None with one seed."""
     rank_first: int | None
     """The best rank on this task and length that the seeds allow; None with one seed."""
     rank_last: int | None
@@ -60,13 +60,14 @@ class LeaderboardRow:
 def leaderboard(run: RunFile, records: Sequence[Record]) -> list[LeaderboardRow]:
     """Return one row per task, length and architecture.
 
-    Tasks keep the order of the plan. Within a task and length, the best score comes first and unscored rows come last.
+    Tasks keep the order of the plan. Within a task and length, rows are sorted from best to worst score.
+    Rows without a score come last.
     """
     return leaderboard_of(group_cases(run, records))
 
 
 def leaderboard_of(groups: Sequence[Group]) -> list[LeaderboardRow]:
-    """Return the rows of `leaderboard`, given the groups of a run."""
+    """Return the same rows as `leaderboard`, given the groups of a run."""
     references = {(group.task, group.length): scores for group in groups if (scores := group.reference()) is not None}
     ranks_of = ranks_by_setting(groups)
     rows = [
@@ -91,7 +92,7 @@ def streaming(run: RunFile, records: Sequence[Record]) -> dict[str, list[StepCos
 
 
 def ranks_by_setting(groups: Sequence[Group]) -> dict[tuple[str, int], dict[str, Rank]]:
-    """Return the ranks by task and length, for every architecture with two or more seeds."""
+    """Return the ranks of all architectures with at least two scored seeds, by task and length."""
     by_setting: dict[tuple[str, int], dict[str, Estimate]] = {}
     for group in groups:
         estimates = by_setting.setdefault((group.task, group.length), {})
@@ -139,12 +140,12 @@ def _row(group: Group, reference: ReferenceScores | None, rank: Rank | None) -> 
 def bounds(
     interval: Interval, *, floor: float = -math.inf, ceiling: float = math.inf
 ) -> tuple[float | None, float | None]:
-    """Return the ends of an interval, clipped to `floor` and `ceiling`; (None, None) if an end is infinite."""
+    """Return the ends of an interval, clipped to [`floor`, `ceiling`], or (None, None) if an end is infinite."""
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         return None, None
     return max(interval.low, floor), min(interval.high, ceiling)
 
 
 def _shared(values: Iterable[int]) -> int | None:
-    """Return the model size that the seeds share, or the largest size if sizes differ; None without models."""
+    """Return the largest model size, which is usually the same for all seeds; None without models."""
     return max(values, default=None)

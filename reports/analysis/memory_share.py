@@ -14,22 +14,22 @@ from reports.analysis.ranking import Estimate
 from results import ReferenceScores
 
 CLEAR_SHARE = 0.05
-"""The smallest memory share that counts as memory. A narrow interval around a lower share is no evidence of memory,
-because the interval does not include the sampling error of the test set."""
+"""The smallest memory share that counts as memory. Even a narrow interval around a lower share is no evidence of
+memory. The interval does not include the sampling error of the test set."""
 MAX_PAIRED = 20
-"""The largest number of sets of architectures whose pairwise intersections are tried."""
+"""With more sets of architectures than this, pairwise intersections are not tried."""
 
 Setting = tuple[str, int]
 """A task and a trained length."""
 
 
 def no_memory_score(reference: ReferenceScores) -> float:
-    """Return the best score without memory; only a higher score shows that a model uses the past."""
+    """Return the best score without memory. Only a higher score shows that a model uses the past."""
     return max(reference.chance, reference.memoryless_score or 0.0)
 
 
 def memory_share(group: Group, length: int | None = None) -> list[float]:
-    """Return the memory share of each seed at `length`, by default the trained length.
+    """Return the memory share of each seed at `length` (default: the trained length).
 
     Negative shares are raised to 0. The list is empty without reference scores, or if 1 can be reached without memory.
     """
@@ -41,11 +41,11 @@ def memory_share(group: Group, length: int | None = None) -> list[float]:
 
 
 def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate]]:
-    """Return memory shares by setting and architecture, such that every setting has the same architectures.
+    """Return memory shares by setting and architecture. Every setting has the same architectures.
 
-    Every architecture has at least two scored seeds in every setting. If this requires leaving out architectures or
-    settings, the most pairs of architecture and setting are kept. If two choices have equally many pairs, the one
-    with more architectures is kept.
+    Every architecture has at least two scored seeds in every setting. Architectures or settings are left out if
+    necessary. The choice keeps as many pairs of architecture and setting as possible. Between equal choices, it
+    prefers more architectures.
     """
     table: dict[Setting, dict[str, Estimate]] = {}
     for group in groups:
@@ -64,10 +64,15 @@ def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate
 def shares_beyond_training(
     groups: Sequence[Group], shared: dict[Setting, dict[str, Estimate]]
 ) -> tuple[int | None, dict[str, float]]:
-    """Return the largest multiple of the trained length at which all groups were tested, and the memory shares there.
+    """Return the mean memory shares at the largest multiple of the trained length that all groups share.
 
-    Only groups in `shared` count. The memory shares are means over the settings in `shared`, by architecture. Returns
-    (None, {}) if there is no common multiple, or if a share is missing.
+    Args:
+        groups: All groups of a run. Groups outside `shared` are ignored.
+        shared: The result of `shared_settings(groups)`.
+
+    Returns:
+        The multiple, and the mean over settings by architecture. Returns (None, {}) if there is no common multiple,
+        or if a share is missing.
     """
     compared = [group for group in groups if group.arch in shared.get((group.task, group.length), {})]
     multiples = [
@@ -88,7 +93,7 @@ def shares_beyond_training(
 
 
 def _candidates(groups: Sequence[Group], table: dict[Setting, dict[str, Estimate]]) -> list[tuple[str, ...]]:
-    """Return the sets of architectures of single settings, and the intersections of two such sets."""
+    """Return the set of architectures of each setting, and the intersections of any two such sets."""
     sets = list(dict.fromkeys(frozenset(row) for row in table.values()))
     if len(sets) <= MAX_PAIRED:
         sets = list(dict.fromkeys([*sets, *(a & b for a, b in combinations(sets, 2))]))

@@ -23,14 +23,14 @@ class OverviewRow:
     """The mean memory share over settings."""
     low: float
     high: float
-    """The lower and the upper end of the 95% interval of `share`."""
+    """With `low`, the 95% interval of `share`."""
     ties: str
     """Letters; architectures that share a letter are statistically indistinguishable."""
     beyond: float | None
-    """The mean memory share at `multiple` times the trained length; None if not all architectures were tested there."""
+    """The mean memory share at `multiple` times the trained length; None unless all architectures have one."""
     multiple: int | None
     costs: tuple[StepCost, ...]
-    """By ascending position; empty if the architecture was not streamed."""
+    """The step costs by ascending position; empty if the architecture was not streamed."""
     chosen: bool
     """Whether this architecture is the recommended one."""
 
@@ -41,14 +41,15 @@ class OverviewRow:
 
     @property
     def growth(self) -> float | None:
-        """The median step cost at the last position divided by that at the first position; None if not streamed."""
+        """The ratio of the last to the first median step cost; None if the architecture was not streamed."""
         first = self.costs[0].p50_seconds if self.costs else 0.0
         return self.costs[-1].p50_seconds / first if first else None
 
 
 def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[OverviewRow]:
-    """Return one row per architecture, highest memory share first; empty if the architectures share no setting.
+    """Return one row per architecture, highest memory share first.
 
+    The list is empty if the architectures share no setting.
     `costs` is the result of `step_costs_by_arch(groups)`, which is computed if `costs` is None.
     """
     shared = shared_settings(groups)

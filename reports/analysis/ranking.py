@@ -1,8 +1,8 @@
 """Rank architectures as far as the seeds allow, with letters for statistically indistinguishable ones.
 
-Two architectures are distinguishable if their mean scores differ significantly and by more than `NEARLY_EQUAL`. The
-significance is that of Welch's test on the scores of the seeds, with Holm's correction over all pairs. If the seeds of
-each architecture agree exactly, there is no variance to test with, and the difference of the means decides alone.
+Two architectures are distinguishable if their mean scores differ significantly and by more than `NEARLY_EQUAL`.
+Significance is decided by Welch's test on the scores of the seeds, with Holm's correction over all pairs. If the seeds
+of each architecture agree exactly, there is no variance to test. Only the difference of the means counts then.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from scipy.special import stdtr, stdtrit
 from results import Interval
 
 LEVEL = 0.05
-"""The significance level of all tests together. Intervals have the coverage 1 − `LEVEL`."""
+"""The family-wise significance level of the tests. Intervals have a coverage of 1 − `LEVEL`."""
 NEARLY_EQUAL = 0.02
-"""The largest difference between mean scores that count as equal. The comparison of runs uses the same value."""
+"""Mean scores count as equal up to this difference. The comparison of runs uses the same value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A mean, and the variances of its independent parts, which determine its interval."""
+    """A mean with the variances of its independent parts."""
 
     mean: float
     parts: tuple[tuple[float, int], ...]
@@ -41,7 +41,7 @@ class Estimate:
     def over(cls, estimates: Sequence[Estimate]) -> Estimate:
         """Return the mean of independent estimates.
 
-        The variance is that of the seeds only: the estimates are not a sample from a larger population.
+        Its variance comes from the seeds alone. The estimates are not treated as a sample of a larger population.
         """
         count = len(estimates)
         return cls(
@@ -52,7 +52,7 @@ class Estimate:
         )
 
     def interval(self) -> Interval:
-        """Return Student's 95% interval with the degrees of freedom of Satterthwaite (1946)."""
+        """Return the 95% t interval of the mean, with effective degrees of freedom (Satterthwaite 1946)."""
         half = float(stdtrit(_freedom(self.parts), 1 - LEVEL / 2)) * math.sqrt(_variance(self.parts))
         return Interval(self.mean - half, self.mean, self.mean + half)
 
@@ -85,7 +85,7 @@ def ranks(estimates: Mapping[str, Estimate]) -> dict[str, Rank]:
 
 
 def distinguishable_pairs(estimates: Mapping[str, Estimate]) -> set[tuple[str, str]]:
-    """Return the pairs (better, worse) that are distinguishable.
+    """Return the distinguishable pairs of names as (better, worse).
 
     The difference of a pair is significant by Welch's test with Holm's correction, and exceeds `NEARLY_EQUAL`.
     """
@@ -137,5 +137,5 @@ def _letters(best_first: Sequence[str], distinguishable: set[tuple[str, str]]) -
 
 
 def _letter(index: int) -> str:
-    """Return one character per index: a–z, A–Z, then further Latin letters."""
+    """Return the letter for an index: a–z, A–Z, then further Latin letters."""
     return ascii_letters[index] if index < len(ascii_letters) else chr(0x100 + index)

@@ -22,9 +22,9 @@ EXPLANATION = (
 
 
 def shares_of(groups: Sequence[Group]) -> dict[tuple[str, str, int], float]:
-    """Return the limit shares of a streamed step at the last position, by architecture, task and length.
+    """Return the share of the machine's limit at the last position, by architecture, task and length.
 
-    Each share is the median over seeds. A group without a share is left out.
+    Each share is the median over seeds. Groups without a share are left out.
     """
     shares = {}
     for group in groups:
@@ -36,5 +36,5 @@ def shares_of(groups: Sequence[Group]) -> dict[tuple[str, str, int], float]:
 
 
 def percent(share: float | None) -> str:
-    """Return a share as a percentage with two significant digits: `12%`, `0.85%`. None becomes a dash."""
+    """Format a share as a percentage with two significant digits: `12%`, `0.85%`. None becomes a dash."""
     return MISSING if share is None else f"{significant(100 * share, 2)}%"

@@ -1,6 +1,6 @@
-"""The cost of one streamed step by position: quantiles within each case, then the median over cases.
+"""The cost of one streamed step by position: the median over cases of the quantiles within each case.
 
-Samples are not pooled over cases, because the steps within one process are not independent.
+Samples of different cases are not pooled, because the steps within one process are not independent.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import numpy as np
 from reports.analysis.groups import Group, Seed
 
 FLAT = 1.1
-"""A cost is reported as flat if the ratio of its last to its first value is between 1 / `FLAT` and `FLAT`."""
+"""A cost is flat if the ratio of its last to its first value is between 1 / `FLAT` and `FLAT`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCost:
-    """The cost of one step at one position: medians over cases of the quantiles of each case."""
+    """The cost of one step at one position. Each quantile is computed per case; the median over cases is reported."""
 
     position: int
     cases: int
     """The number of cases that were streamed to this position."""
     p50_seconds: float
     p50_lowest_seconds: float
-    """The lowest p50 of a case."""
+    """The lowest p50 of any case."""
     p50_highest_seconds: float
-    """The highest p50 of a case."""
+    """The highest p50 of any case."""
     p90_seconds: float
     p99_seconds: float
     max_seconds: float
@@ -72,7 +72,7 @@ def step_costs(seeds: Iterable[Seed]) -> list[StepCost]:
 
 
 def step_costs_by_arch(groups: Iterable[Group]) -> dict[str, list[StepCost]]:
-    """Return the step costs of every streamed architecture, over all of its cases."""
+    """Return the step costs over all cases of each streamed architecture."""
     seeds: defaultdict[str, list[Seed]] = defaultdict(list)
     for group in groups:
         seeds[group.arch].extend(group.seeds)

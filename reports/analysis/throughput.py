@@ -12,18 +12,18 @@ from reports.analysis.groups import Group
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throughput:
-    """The throughput of one architecture at one position with one number of streams."""
+    """The throughput of one architecture at one position, for one number of parallel streams."""
 
     arch: str
     streams: int
     position: int
     cases: int
     steps_per_second: float
-    """Steps of all streams together, computed from the median over cases of the median step time of each case."""
+    """Steps per second of all streams together, computed from the median over cases of the median step time."""
 
 
 def throughputs(groups: Sequence[Group]) -> list[Throughput]:
-    """Return the throughputs by architecture in the order of the plan, then by position and number of streams."""
+    """Return the throughputs, sorted by architecture (as planned), then by position and number of streams."""
     seconds: defaultdict[tuple[str, int, int], list[float]] = defaultdict(list)
     for group in groups:
         for record in group.records:

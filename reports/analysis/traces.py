@@ -20,7 +20,7 @@ class Trace(NamedTuple):
 
 
 def metric_trace(group: Group, metric: str, coordinate: str, **at: int) -> Trace | None:
-    """Return a metric along one coordinate of its measurements; None if it was not measured.
+    """Return a metric along one coordinate, with its mean and range over seeds; None if it was not measured.
 
     Args:
         group: The seeds to average.
@@ -45,7 +45,7 @@ def metric_trace(group: Group, metric: str, coordinate: str, **at: int) -> Trace
 
 
 def units(group: Group, metric: str, layer: int) -> list[float]:
-    """Return the values of a metric for all units of one layer, over all seeds."""
+    """Return the values of a metric for all units of one layer and all seeds."""
     return [
         sample
         for record in group.records
@@ -56,7 +56,7 @@ def units(group: Group, metric: str, layer: int) -> list[float]:
 
 
 def layers(groups: Sequence[Group], metric: str) -> list[int]:
-    """Return the layers for which a metric was measured."""
+    """Return the indices of the layers for which a metric was measured, ascending."""
     return sorted(
         {
             measurement.at["layer"]
@@ -79,5 +79,5 @@ def single_seed_group(group: Group, seed: Seed) -> Group:
 
 
 def slug(text: str) -> str:
-    """Return a label in a form that is safe in a file name and in an element id."""
+    """Turn a label into text that is safe in file names and element IDs."""
     return "-".join("".join(letter if letter.isalnum() else " " for letter in text).split()) or "unnamed"

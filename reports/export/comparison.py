@@ -28,7 +28,10 @@ HEADINGS = ("case", "metric", "base", "new", "change (95%)", "verdict")
 
 
 def render_comparison(comparison: Comparison, *, console: Console | None = None) -> None:
-    """Print the headline, the rows that are not unchanged, the reasons and notes, and the number of omitted rows."""
+    """Print the headline, rows, reasons and notes of a comparison.
+
+    Unchanged rows are omitted, as are rows beyond `MAX_ROWS` per verdict. The last line gives their number.
+    """
     console = console or Console()
     style = "bold red" if comparison.count("regressed") else "bold"
     console.print(Text(headline(comparison), style=style), soft_wrap=True)
@@ -55,11 +58,11 @@ def render_comparison(comparison: Comparison, *, console: Console | None = None)
 
 
 def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None) -> str:
-    """Return a summary for a pull request: the headline, the changed rows, and the other rows folded away.
+    """Return a Markdown summary for a pull request: headline, changed rows, notes, and the other rows folded away.
 
     Args:
         comparison: The comparison to summarise.
-        longest: The approximate limit in characters, or None for no limit. Lines beyond it are left out and counted.
+        longest: The approximate limit in characters; None for no limit. Further lines are replaced by their number.
     """
     c = comparison
     budget = _Budget(longest)
@@ -78,13 +81,13 @@ def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None
 
 
 class _Budget:
-    """The number of remaining characters for lists and tables; None for no limit."""
+    """A character budget that the lists and tables of one summary share; None for no limit."""
 
     def __init__(self, characters: int | None) -> None:
         self.left = characters
 
     def cut(self, lines: list[str], columns: int = 0) -> list[str]:
-        """Return the leading lines that fit, followed by a line with the number of omitted lines.
+        """Return the leading lines that fit. If any are omitted, a last line gives their number.
 
         Args:
             lines: A list, or a table whose first two lines are its head.
@@ -123,7 +126,7 @@ def comparison_as_csv(comparison: Comparison) -> str:
 
 
 def comparison_as_latex(comparison: Comparison) -> str:
-    """Return the rows that are not unchanged as a `booktabs` table, with the headline as caption."""
+    """Return all rows except the unchanged ones as a `booktabs` table, with the headline as caption."""
     rows = [row for row in comparison.rows if row.verdict in SHOWN_VERDICTS]
     lines = [" & ".join(map(latex_text, cells(row))) + r" \\" for row in rows]
     text = "\n".join(
@@ -184,7 +187,7 @@ def _table(rows: Sequence[Row]) -> Table:
 
 
 def _reasons(rows: Sequence[Row]) -> dict[str, int]:
-    """Return the number of inconclusive or not comparable rows, by verdict and reason."""
+    """Count the rows that are inconclusive or not comparable, by verdict and reason."""
     counts: dict[str, int] = {}
     for row in rows:
         if row.reason and row.verdict in ("inconclusive", "not comparable"):

@@ -17,12 +17,12 @@ _LATEX_COLUMNS = (
     *("task", "length", "architecture", "score (95% interval)", "chance", "memoryless baseline"),
     *("seeds solved", "parameters"),
 )
-"""The headings of the LaTeX columns. The table also has the state and the step times at the last position."""
+"""Columns of the LaTeX table. Columns for the state and the step times at the last position are added."""
 _SHRINK_TO_LINE_WIDTH = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
 
 
 def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
-    """Return the leaderboard as a Markdown table, followed by a list of the problems of seeds."""
+    """Return the leaderboard as a Markdown table, followed by a list of failed and missing seeds."""
     rows = leaderboard_of(group_cases(run, records))
     table = leaderboard_table(rows)
     align = [":--" if i < table.word_columns else "--:" for i in range(len(table.headings))]
@@ -98,7 +98,7 @@ class Table:
 def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
     """Return the leaderboard as formatted cells.
 
-    The last streamed position is in the headings if all rows share it, otherwise in the cells.
+    The last streamed position appears in the headings if all rows share it, otherwise in the cells.
     """
     far = {row.far_position for row in rows if row.far_position is not None}
     far_title = f" at {min(far):,}" if len(far) == 1 else ""
@@ -133,5 +133,5 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
 
 
 def notes(rows: Sequence[LeaderboardRow]) -> list[str]:
-    """Return one line per problem of a row. The problems explain the dashes in the table."""
+    """Return one line per problem of a row. These lines explain the dashes in the table."""
     return [f"{row.arch} on {row.task} at {row.length:,}: {problem}" for row in rows for problem in row.problems]

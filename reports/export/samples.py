@@ -1,4 +1,4 @@
-"""Every raw sample as CSV, as Parquet, and as JSON of pytest-benchmark."""
+"""Every raw sample as CSV, as Parquet, and as pytest-benchmark JSON."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     import pandas
 
 BENCHMARK_FORMAT = "5.3.0"
-"""The release of pytest-benchmark whose file format is written."""
+"""The pytest-benchmark version whose file format is written."""
 WHISKER = 1.5
 """A sample is an outlier if it is more than this many interquartile ranges outside the quartiles (Tukey 1977)."""
 
 
 class MissingLibrary(ValueError):
-    """The error of an export whose library is not installed."""
+    """The error raised if an export needs a library that is not installed."""
 
 
 def samples_as_csv(run: RunFile, records: Sequence[Record]) -> str:
@@ -43,7 +43,7 @@ def samples_as_csv(run: RunFile, records: Sequence[Record]) -> str:
 
 
 def samples_as_parquet(run: RunFile, records: Sequence[Record]) -> bytes:
-    """Return one row per sample as Parquet, with dictionary-encoded texts.
+    """Return one row per sample as the bytes of a Parquet file, with dictionary-encoded texts.
 
     Raises `MissingLibrary` if pyarrow is not installed.
     """
@@ -52,7 +52,7 @@ def samples_as_parquet(run: RunFile, records: Sequence[Record]) -> bytes:
         import pyarrow.parquet
     except ImportError:
         raise MissingLibrary(
-            "Parquet needs pyarrow: run pip install 'carousel-bench[parquet]', or choose csv"
+            "Parquet needs pyarrow: install Carousel with its extra, pip install '.[parquet]', or choose csv"
         ) from None
     table = sample_frame(run, records)
     for name in table.columns:
@@ -69,7 +69,7 @@ def samples_as_parquet(run: RunFile, records: Sequence[Record]) -> bytes:
 def timings_as_pytest_benchmark(run: RunFile, records: Sequence[Record]) -> str:
     """Return the timings in the file format of pytest-benchmark.
 
-    Each benchmark holds all samples of one case and metric at one place of measurement, such as a position.
+    Each benchmark holds all samples of one measurement, such as the step time of one case at one position.
     """
     benchmarks = [
         _benchmark(record, measurement)
@@ -160,7 +160,7 @@ def _machine(run: RunFile) -> dict[str, Any]:
 
 
 def _safe(value: object) -> object:
-    """Escape a value so that no spreadsheet reads it as a formula; booleans become text."""
+    """Escape texts that a spreadsheet would read as formulas. Booleans become text."""
     return str(value) if isinstance(value, bool) else escape_formula(value)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def accuracy_against_length(run: RunFile, records: Sequence[Record]) -> Figure | None:
-    """Draw score against test length, one panel per task and trained length; returns None without scores."""
+    """Draw score against test length, one panel per task and trained length. Returns None without scores."""
     return accuracy_against_length_figure(group_cases(run, records))
 
 

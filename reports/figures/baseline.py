@@ -26,7 +26,7 @@ from results import Interval
 
 
 def baseline_scores_figure(versus: BaselineComparison, groups: Sequence[Group]) -> Figure | None:
-    """Draw the scores of this run against those of the baseline run; returns None if no score is in both."""
+    """Draw the scores of a run against those of its baseline. Returns None if the runs share no score."""
     pairs = [pair for pair in versus.pairs if pair.base.score is not None and pair.new.score is not None]
     if not pairs:
         return None
@@ -78,7 +78,7 @@ def baseline_scores_figure(versus: BaselineComparison, groups: Sequence[Group]) 
 
 
 def baseline_step_costs_figure(baseline_groups: Sequence[Group], groups: Sequence[Group]) -> Figure | None:
-    """Draw the median time of a streamed step in both runs; returns None if no architecture was streamed in both."""
+    """Draw the median step time in both runs. Returns None if no architecture was streamed in both."""
     new, base = step_costs_by_arch(groups), step_costs_by_arch(baseline_groups)
     shared = {arch: style for arch, style in plot_styles(archs_of(groups)).items() if arch in new and arch in base}
     if not shared:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def accuracy_against_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
-    """Draw score against the median step time at the last position; returns None if no case has both."""
+    """Draw score against the median step time at the last position. Returns None if no case has both."""
     return accuracy_against_cost_figure(group_cases(run, records))
 
 

@@ -1,4 +1,4 @@
-"""The gates of one trained model over the steps of a sequence, and the attention maps of a model without gates."""
+"""Figures of a single trained model: gate activations by step, or attention maps for a model without gates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from results import Traces
 
 COLUMNS = 2
 ORDER = ("input", "forget", "output", "update", "reset", "candidate")
-"""The order of panels; gates with other names follow."""
+"""The order of the panels. Gates with other names follow."""
 ROW_INCHES = 1.75
 ATTENTION_INCHES = 2.1
 """The width and the height of an attention map."""
@@ -23,9 +23,14 @@ UNIT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 
 
 def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
-    """Draw one panel per gate of the first layer and one line per unit, on the first stored sequence.
+    """Draw the gates of the first layer on the first stored sequence; returns None without gates.
 
-    Returns None without gates. The title describes the model by `subject`; the name of the figure contains `name`.
+    Each gate has a panel. Each unit has a line.
+
+    Args:
+        traces: The traces of the model.
+        subject: The description of the model in the title.
+        name: The part of the figure's name that identifies the model.
     """
     if not traces.gates:
         return None
@@ -86,7 +91,10 @@ def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
 def attention_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
     """Draw the attention weights, one panel per layer and head; returns None without attention.
 
-    The title describes the model by `subject`; the name of the figure contains `name`.
+    Args:
+        traces: The traces of the model.
+        subject: The description of the model in the title.
+        name: The part of the figure's name that identifies the model.
     """
     if not traces.attention:
         return None

@@ -11,7 +11,7 @@ from reports.figures.memory_share import memory_share_against_length_figure
 from reports.figures.scores import score_by_architecture_figure
 
 MAX_PANELS = 6
-"""With more panels than this, the first figure shows means over tasks instead of every task."""
+"""With more panels than this, the first figure shows means over tasks."""
 MAX_SHOWN = 60
 """With more panels than this, a figure is omitted because it would be unreadable."""
 WIDTH = 7.4
@@ -19,9 +19,9 @@ WIDTH = 7.4
 
 
 def headline_figures(groups: Sequence[Group]) -> tuple[Figure | None, Figure | None]:
-    """Return the first figure of the page, and a figure of every task if the first one shows only means over tasks.
+    """Return the first figure of the page, and a detailed figure if the first shows only means over tasks.
 
-    The first figure is None if there is nothing to draw. The second is None if it is not needed or unreadable.
+    The first figure is None if there is nothing to draw. The second is None if it is not needed or would be unreadable.
     """
     scored = [group for group in groups if group.evaluated_lengths()]
     if not scored:

@@ -34,7 +34,7 @@ SERIES: tuple[tuple[str, str, Dash, str], ...] = (
     ("fit", FITTED, "solid", "training set"),
     ("validation", HELD_OUT, (0, (4, 1.5)), "held-out"),
 )
-"""The two lines of a panel: prefix of the field names of `EvalPoint`, colour, dash and label."""
+"""The two lines of a panel. Each has a prefix of `EvalPoint` field names, a colour, a dash pattern and a label."""
 REFERENCE_DASH: Dash = (0, (4, 2))
 
 
@@ -114,7 +114,7 @@ def _draw_legend(figure: MplFigure, reference: str) -> None:
 
 
 def _reference_name(group: Group) -> str:
-    """Return the name of the higher reference score, which the horizontal line shows."""
+    """Return the name of the reference score at the horizontal line: the higher of the two."""
     reference = group.reference()
     return (
         "memoryless baseline" if reference is not None and no_memory_score(reference) > reference.chance else "chance"
@@ -122,7 +122,7 @@ def _reference_name(group: Group) -> str:
 
 
 def _trainings(group: Group) -> list[tuple[Case, Training]]:
-    """Return the case and the training of each seed whose fit was measured and whose training did not diverge."""
+    """Return pairs of case and training. Seeds that diverged or have no measured fit are left out."""
     return [
         (record.case, record.training)
         for record in group.records
@@ -144,7 +144,7 @@ def _losses(training: Training) -> list[float]:
 
 
 def _final_gap(group: Group) -> float:
-    """Return the mean over seeds of the final training score minus the validation score at the same step."""
+    """Return the final training score minus the validation score at the same step, averaged over seeds."""
     gaps = []
     for _, training in _trainings(group):
         point = next(point for point in reversed(training.curve) if point.fit_score is not None)

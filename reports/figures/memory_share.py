@@ -1,4 +1,4 @@
-"""Figures of memory share over all tasks, against test length and cost, for runs with too many tasks for one screen."""
+"""Figures of the mean memory share over tasks, for runs with too many tasks for one screen."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ Means = dict[str, dict[int, Estimate]]
 
 
 def memory_share_against_length_figure(groups: Sequence[Group]) -> Figure | None:
-    """Draw memory share against test length; returns None if the architectures share no task.
+    """Draw memory share against test length. Returns None if the architectures share no task.
 
-    Each of the `MAX_PANELS` longest trained lengths has a panel.
+    There is one panel for each of the `MAX_PANELS` longest trained lengths.
     """
     trained_lengths = sorted({group.length for group in groups})[-MAX_PANELS:]
     means_by_length = {
@@ -88,7 +88,9 @@ def memory_share_against_length_figure(groups: Sequence[Group]) -> Figure | None
 def memory_share_against_cost_figure(
     groups: Sequence[Group], rows: Sequence[OverviewRow] | None = None
 ) -> Figure | None:
-    """Draw memory share against median step time at the last position; returns None if no architecture has both.
+    """Draw memory share against median step time at the last position.
+
+    Returns None if no architecture has both.
 
     `rows` is the result of `overview_rows(groups)`, which is computed if `rows` is None.
     """
@@ -137,9 +139,9 @@ def memory_share_against_cost_figure(
 
 
 def _means(rivals: Sequence[Group]) -> tuple[int, Means]:
-    """Return the number of shared tasks, and the means over these tasks.
+    """Return the number of shared tasks, and the mean memory shares over these tasks.
 
-    A task is shared if every architecture has two or more scored seeds on it at every test length.
+    A task is shared if every architecture has at least two scored seeds on it at every test length.
     """
     archs = archs_of(rivals)
     by_task: dict[str, Means] = {}

@@ -15,14 +15,15 @@ from reports.figures.overfitting import alternative_trainings, overfitting_figur
 from reports.figures.retention import retention_figure
 from reports.figures.traces import gradient_trace_figure, memory_trace_figure
 from results import Record, RunFile, Traces
+from results.specs import Spec
 
 FORMS: tuple[Form, ...] = ("svg", "png")
 
 
 def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
-    """Return the keys of the cases whose gates a page shows.
+    """Return the keys of the cases whose gates appear on the page.
 
-    The page shows the first traced seed of each model in the first setting, because all cases would make it too long.
+    For each model, this is the first traced seed in the first setting. All cases would make the page too long.
     `case_figures` draws the figures of any case.
     """
     groups = group_cases(run, records)
@@ -37,7 +38,7 @@ def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
 
 
 def model_internals_figures(groups: Sequence[Group], traces: Mapping[str, Traces]) -> list[Figure]:
-    """Return the figures of a run: first those that compare architectures, then those of the cases in `traces`."""
+    """Return the figures that compare architectures, followed by those of the cases in `traces`."""
     alternatives = alternative_trainings(groups)
     plain = [group for group in groups if group not in alternatives]
     figures: list[Figure | None] = []
@@ -56,9 +57,9 @@ def model_internals_figures(groups: Sequence[Group], traces: Mapping[str, Traces
 
 
 def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Traces | None) -> list[Figure]:
-    """Return the figures of one case, under the same label as on the page of the run.
+    """Return the figures of one case, with the same label as on the page of the run.
 
-    Every title names the case. The names of the figures are unique, so that many cases fit into one folder.
+    Every title names the case. Figure names are unique: many cases can share a folder.
 
     Args:
         run: The run of the case.
@@ -111,8 +112,8 @@ def _with_case_in_title(figure: Figure, arch: str, seed: int) -> Figure:
 
 
 def _file_name(seed: Seed) -> str:
-    """Return a short name. Its last part, the digest of the case, distinguishes variants, sizes and protocols."""
-    arch, task = (slug(spec.partition(":")[0]) for spec in (seed.case.arch, seed.case.task))
+    """Return a short file name. It ends in the digest of the case, which is unique."""
+    arch, task = (slug(Spec.parse_stored(spec).name) for spec in (seed.case.arch, seed.case.task))
     return f"{arch}-{task}-{seed.case.seed}-{seed.key.rpartition('.')[2]}"
 
 

@@ -15,12 +15,13 @@ from reports.figures.drawing.axes import SCORE_LABEL, WIDTH
 from reports.figures.drawing.canvas import INK, Dash, Figure, empty_figure, figure_style, finish_figure
 from reports.format import numbers
 from results import Case
+from results.specs import Spec
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Gap = tuple[np.ndarray, np.ndarray]
-"""Training steps, and the held-out loss minus the training loss at each step."""
+"""Training steps, and the overfitting gap at each step: held-out loss minus training loss."""
 EARLY_STOPPED = "early_stopped_accuracy"
 EARLY_STOPPING = "early stopping"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
@@ -45,7 +46,7 @@ class Variant(NamedTuple):
 
 
 def overfitting_figure(groups: Sequence[Group], *, task: str, length: int) -> Figure | None:
-    """Draw the gap between held-out and training loss, and the test scores, of one model trained in several ways.
+    """Draw the overfitting gaps and test scores of one model that was trained in several ways.
 
     Returns None if no model was trained in more than one way.
     """
@@ -87,7 +88,7 @@ def overfitting_figure(groups: Sequence[Group], *, task: str, length: int) -> Fi
 
 
 def shared_seeds(variants: Sequence[Variant]) -> list[int]:
-    """Return the seeds that all measured variants have.
+    """Return the seeds that all measured variants have in common.
 
     Only shared seeds are compared, because scores differ between seeds.
     """
@@ -96,7 +97,7 @@ def shared_seeds(variants: Sequence[Variant]) -> list[int]:
 
 
 def _draw_gaps(axes: Axes, variant: Variant, shared: Sequence[int], index: int) -> None:
-    """Draw the mean over the shared seeds in bold, and every other seed as a thin line.
+    """Draw the mean gap of the shared seeds as a bold line, and every other seed as a thin line.
 
     Args:
         axes: The left panel.
@@ -117,7 +118,7 @@ def _draw_gaps(axes: Axes, variant: Variant, shared: Sequence[int], index: int) 
 
 
 def _draw_scores(axes: Axes, variant: Variant, shared: Sequence[int], index: int) -> None:
-    """Draw one marker per seed, filled if the seed is compared, and a bar at the mean of the compared seeds.
+    """Draw one marker per seed, filled if the seed is compared. A bar shows the mean of the compared seeds.
 
     Args:
         axes: The right panel.
@@ -142,7 +143,7 @@ def _draw_scores(axes: Axes, variant: Variant, shared: Sequence[int], index: int
 
 
 def _means(variants: Sequence[Variant], shared: Sequence[int]) -> dict[str, float]:
-    """Return the mean test score by variant, over the compared seeds, or over all seeds if none can be compared."""
+    """Return the mean test score of each variant over the shared seeds; without shared seeds, over all seeds."""
     return {
         variant.name: fmean([score for seed, score in variant.scores.items() if seed in shared or not shared])
         for variant in variants
@@ -202,7 +203,7 @@ def _name_seeds(seeds: Sequence[int]) -> str:
 
 
 def alternative_trainings(groups: Sequence[Group]) -> list[Group]:
-    """Return the groups that train a model in another way than its plain training, such as with dropout.
+    """Return the groups whose training differs from the plain training of the same model, for example by dropout.
 
     Other figures of model internals leave out these groups.
     """
@@ -216,7 +217,7 @@ def alternative_trainings(groups: Sequence[Group]) -> list[Group]:
 
 
 def _variants(rivals: Sequence[Group]) -> list[Variant]:
-    """Return the variants of the model that was trained in the most ways, plain training first.
+    """Return the variants of the model that was trained in the most ways, starting with plain training.
 
     Returns an empty list if no model was trained in more than one way.
     """
@@ -246,21 +247,21 @@ def _variants(rivals: Sequence[Group]) -> list[Variant]:
 
 
 def _model(case: Case) -> tuple[object, ...]:
-    """Return the identity of a model, which all its trainings share: name, options without dropout, and size."""
+    """Return what all trainings of a model share: its name, its options without dropout, and its size."""
     options = [option for option in _options(case) if not option.startswith("dropout=")]
-    return case.arch.partition(":")[0], *options, case.depth, case.params, case.width
+    return Spec.parse_stored(case.arch).name, *options, case.depth, case.params, case.width
 
 
-def _options(case: Case) -> list[str]:
-    return [option for option in case.arch.partition(":")[2].split(",") if option]
+def _options(case: Case) -> tuple[str, ...]:
+    return Spec.parse_stored(case.arch).option_texts
 
 
 def _dropout(case: Case) -> str:
-    return next((option.partition("=")[2] for option in _options(case) if option.startswith("dropout=")), "0")
+    return Spec.parse_stored(case.arch).options.get("dropout", "0")
 
 
 def _difference(plain: Case, other: Case) -> str:
-    """Describe the difference of a training from the plain one: `dropout 0.3`, `weight decay 0.1`, `4× data`."""
+    """Describe how a training differs from the plain one: `dropout 0.3`, `weight decay 0.1`, `4× data`."""
     parts = [f"dropout {_dropout(other)}"] if _dropout(plain) != _dropout(other) else []
     base, changed = plain.protocol, other.protocol
     if base.train_sequences and changed.train_sequences and base.train_sequences != changed.train_sequences:

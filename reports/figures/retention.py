@@ -1,4 +1,4 @@
-"""The figure of hold gates: distribution of activations, share retained at the last step, and half-life."""
+"""The figure of hold gates: distribution of activations, retained share at the last step, and half-life."""
 
 from __future__ import annotations
 
@@ -31,17 +31,20 @@ if TYPE_CHECKING:
 CLAIMED_FROM = 0.8
 """The lower end of the shaded range. A claim says that forget gates stay between this value and 1."""
 MIN_RETAINED = 1e-12
-"""Lower shares are drawn at this value, because later steps cannot use so little."""
+"""Smaller shares are drawn at this value, because later steps cannot make use of so little."""
 ROW_INCHES = 2.2
 MARKERS_PER_LINE = 6
 MARKER_ROOM = 1.4
-"""The factor of room below the lowest and above the highest marker on a logarithmic axis."""
+"""A logarithmic axis extends beyond its lowest and highest markers by this factor."""
 SPAN = 20
-"""The axis of half-lives reaches at least this factor below and above the length of the sequence."""
+"""The axis of half-lives extends at least from the sequence length / `SPAN` to the length × `SPAN`."""
 
 
 def retention_figure(groups: Sequence[Group], *, task: str, length: int) -> Figure | None:
-    """Draw histogram, retention and half-life of the hold gates, one row per layer; returns None without hold gates."""
+    """Draw histogram, retention and half-life of the hold gates, one row per layer.
+
+    Returns None without hold gates.
+    """
     rivals = [group for group in groups if (group.task, group.length) == (task, length)]
     measured = [group for group in rivals if layers([group], "forget_share")]
     if not measured:

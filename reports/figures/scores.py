@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_COLUMNS = 2
 ROW_HEIGHT = 0.27
-"""The height in inches of the row of a label with one line."""
+"""The height in inches of a row whose label fits on one line."""
 LABEL_LETTERS = 34
 """The largest number of letters in a line of a label."""
 

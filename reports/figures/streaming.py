@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 
 def streaming_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
-    """Draw the cost of one step against position, one line per architecture; returns None if none was streamed."""
+    """Draw the cost of one step against position, one line per architecture.
+
+    Returns None if no architecture was streamed.
+    """
     return streaming_cost_figure(group_cases(run, records))
 
 

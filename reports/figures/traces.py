@@ -21,15 +21,16 @@ from reports.figures.drawing.canvas import (
     plot_styles,
 )
 from reports.format import numbers
+from results.specs import Spec
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MplFigure
 
 SIGN_ALONE = 2 / math.pi
-"""R² of a standard normal number decoded from its sign alone: the squared correlation of the two, (E|x|)²."""
+"""R² of a standard normal number decoded from its sign alone. It is the squared correlation (E|x|)²."""
 MIN_R_SQUARED = -0.1
-"""The lower end of the axis. Below 0, a decoding is worse than a constant; how much worse is irrelevant."""
+"""The lower end of the axis. Below 0, decoding is worse than a constant; how much worse is irrelevant."""
 MARKERS_PER_LINE = 7
 PANEL_INCHES = 3.2
 
@@ -37,9 +38,9 @@ GroupTraces = list[tuple[Group, Trace]]
 
 
 def memory_trace_figure(groups: Sequence[Group]) -> Figure | None:
-    """Draw R² of x_1 decoded from the state against the step; returns None if the trace was not measured.
+    """Draw how well x_1 can be decoded from the state (R²) at each step, one panel per task and length.
 
-    Each task and length has a panel.
+    Returns None if the trace was not measured.
     """
     traces = _traces(groups, "memory_trace")
     if not traces:
@@ -77,9 +78,9 @@ def memory_trace_figure(groups: Sequence[Group]) -> Figure | None:
 
 
 def _sign_note(groups: Sequence[Group]) -> str:
-    """Return a note if a task needs only the sign of x_1, otherwise an empty text."""
-    specifications = [group.seeds[0].case.task.partition(":") for group in groups]
-    if not any(name == "first_last" and "rule=product" in options.split(",") for name, _, options in specifications):
+    """Return a note on tasks that need only the sign of x_1; empty if there are none."""
+    specs = [Spec.parse_stored(group.seeds[0].case.task) for group in groups]
+    if not any(spec.name == "first_last" and spec.options.get("rule") == "product" for spec in specs):
         return ""
     return (
         " A task may need less than the value itself: for a product only the sign of x₁ matters, and a state that "
@@ -88,7 +89,10 @@ def _sign_note(groups: Sequence[Group]) -> str:
 
 
 def gradient_trace_figure(groups: Sequence[Group]) -> Figure | None:
-    """Draw the norm of ∂loss/∂x_t against the step, before and after training; returns None if it was not measured."""
+    """Draw the norm of ∂loss/∂x_t against the step, before and after training.
+
+    Returns None if the trace was not measured.
+    """
     traces_by_time = {
         "before training": _traces(groups, "initial_gradient_trace"),
         "after training": _traces(groups, "gradient_trace"),

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_SEED_CURVES = 600
-"""With more curves than this, only means are drawn, so that the page stays small."""
+"""With more curves than this, only means are drawn, to keep the page small."""
 MAX_POINTS = 60
 """The largest number of points per curve."""
 
 
 def training_curves(run: RunFile, records: Sequence[Record]) -> Figure | None:
-    """Draw validation score against training step, one panel per task and length; returns None without curves."""
+    """Draw validation score against training step, one panel per task and length. Returns None without curves."""
     return training_curves_figure(group_cases(run, records))
 
 
@@ -115,9 +115,9 @@ def _thinned_curve(training: Training) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_curve(trainings: Sequence[Training]) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps and mean scores of the seeds that did not diverge.
+    """Return training steps and mean scores. Seeds that diverged are left out.
 
-    The curve covers the steps at which all these seeds have a score. A seed that solved the task keeps its last score.
+    The curve covers the steps at which all other seeds have a score. A seed that solved the task keeps its last score.
     """
     curves = [(_thinned_curve(training), training.stopped) for training in trainings if training.stopped != "diverged"]
     if not curves:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""A spreadsheet reads a text cell that starts with one of these as a formula."""
+"""A spreadsheet may read a text as a formula if it starts with one of these characters."""
 
 
 def escape_formula(value: object) -> object:
-    """Put an apostrophe before a text that a spreadsheet would read as a formula; return other values unchanged."""
+    """Put an apostrophe before texts that a spreadsheet would read as formulas. Other values are unchanged."""
     return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS) else value
 
 
@@ -26,7 +26,7 @@ def latex_text(text: str) -> str:
 
 
 def to_ascii(text: str) -> str:
-    """Replace non-ASCII letters by LaTeX commands, or by their code points if there is no command."""
+    """Replace each non-ASCII letter with a LaTeX command, or with its code point if there is no command."""
     for letter, command in {
         "±": r"$\pm$",
         "—": "---",

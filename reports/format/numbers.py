@@ -45,7 +45,7 @@ def size(value: float | None) -> str:
 
 
 def sizes(values: Iterable[float | None]) -> str:
-    """Format the range of sizes in bytes, with one unit if both ends share it: `544–648 B`, `900 B–1.5 KiB`."""
+    """Format a range of sizes in bytes: `544–648 B`, `900 B–1.5 KiB`. The unit appears once if both ends share it."""
     known = [value for value in values if value is not None]
     if not known:
         return MISSING
@@ -63,7 +63,7 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def power_of_ten(value: float) -> str:
-    """Format a power of ten as a plain number if it is near 1, otherwise with an exponent: `0.01`, `1,000`, `10⁻⁶`."""
+    """Format a power of ten: `0.01`, `1,000`, `10⁻⁶`. Only numbers far from 1 have an exponent."""
     exponent = round(math.log10(value))
     if -3 < exponent <= 3:
         return f"{10.0**exponent:,g}"
@@ -101,6 +101,6 @@ def listed(words: list[str]) -> str:
 
 
 def shortened(text: str, limit: int = 36) -> str:
-    """Return one printable line of at most `limit` characters; a longer text ends in an ellipsis."""
+    """Return the text as one printable line, cut to `limit` characters. A cut line ends in an ellipsis."""
     line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     return line if len(line) <= limit else line[: limit - 1] + "…"

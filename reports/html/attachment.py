@@ -1,6 +1,6 @@
-"""The records of a run as a compressed file inside the page, for readers to download.
+"""A compressed file with the records of a run, which readers can download from the page.
 
-Streamed steps have thousands of samples per case. The file leaves out these samples; the store has them.
+The file leaves out the samples of streamed steps: there are thousands per case. The store has them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from results import Record, RunFile
 
 OMITTED_METRICS = ("step_seconds",)
 MAX_BYTES = 1_000_000
-"""The largest attachment in base64 characters, so that the page stays small enough to send."""
+"""The largest size of an attachment, in base64 characters. It keeps the page small enough to send."""
 GZIP_WBITS = 31
-"""The window size for which zlib writes a gzip header, without a date."""
+"""The `wbits` value that makes zlib write a gzip header. The header contains no date."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +28,17 @@ class Attachment:
     """The content as a data URI."""
     records: int
     left_out: int
-    """The number of samples that only the store has."""
+    """The number of samples that the file leaves out."""
 
 
 def attachment(run: RunFile, records: Sequence[Record]) -> Attachment | None:
-    """Return the run and its records as compressed JSON lines; None if there are no records or the file is too large.
+    """Return the run and its records as compressed JSON lines.
 
-    The first line is the run. Each other line is a record.
+    The first line is the run. Each other line is a record. Returns None without records, or if the file is too large.
     """
     if not records:
         return None
-    packed = _packed(_lines(run, records))
+    packed = pack(_lines(run, records))
     if packed is None:
         return None
     measurements = [measurement for record in records for measurement in record.measurements]
@@ -57,8 +57,8 @@ def _lines(run: RunFile, records: Sequence[Record]) -> Iterable[str]:
         yield record.model_copy(update={"measurements": included}).model_dump_json(exclude_defaults=True)
 
 
-def _packed(lines: Iterable[str]) -> str | None:
-    """Return the compressed lines in base64; None as soon as they exceed `MAX_BYTES`."""
+def pack(lines: Iterable[str]) -> str | None:
+    """Return the compressed lines in base64, or None if they exceed `MAX_BYTES`."""
     compressor = zlib.compressobj(9, wbits=GZIP_WBITS)
     packed = bytearray()
     for line in lines:

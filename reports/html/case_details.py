@@ -40,7 +40,7 @@ class SeedRow:
     step_p50: tuple[str, ...]
     """The median step time in microseconds at each of `CaseDetails.positions`."""
     probes: tuple[str, ...]
-    """The status and the reason of each probe that did not succeed."""
+    """One text per probe that did not succeed: its status and the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +51,14 @@ class CaseDetails:
     task: str
     length: int
     configuration: tuple[tuple[str, str], ...]
-    """Pairs of name and value."""
+    """Pairs of a setting's name and its value, as text."""
     lengths: tuple[int, ...]
     positions: tuple[int, ...]
     seeds: tuple[SeedRow, ...]
     curves: tuple[Curve, ...]
     last_step: int
     reference_height: float | None
-    """The best score without memory, as a y coordinate in the box of the curves."""
+    """The best score without memory, as a y coordinate in the box; None if it is unknown."""
 
 
 def case_details(groups: Sequence[Group]) -> list[CaseDetails]:

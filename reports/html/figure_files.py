@@ -19,7 +19,7 @@ def write_figures(
 ) -> list[Path]:
     """Write every figure of a run as an SVG file into `folder`, and return the paths.
 
-    These are the figures of the page, and the ones with a panel per task and length, which a long page omits.
+    This includes figures that a long page omits: those with one panel per task and length.
 
     Args:
         run: The run to draw.

@@ -1,4 +1,4 @@
-"""The history page: the figure and table of one metric over all stored runs."""
+"""The history page: a figure and a table of one metric over all stored runs."""
 
 from __future__ import annotations
 

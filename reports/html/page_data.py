@@ -19,7 +19,7 @@ from results import Record, RunFile, Traces
 
 @dataclass(frozen=True, kw_only=True)
 class PageData:
-    """A run, its records, and the results that several sections of the page use.
+    """A run, its records, and the results that several sections of the page share.
 
     The class has no slots because `cached_property` needs a `__dict__`.
     """
@@ -42,7 +42,7 @@ class PageData:
 
     @cached_property
     def variants(self) -> list[Group]:
-        """Groups that train the model of another group differently; the step costs of both groups are the same."""
+        """Groups that train the same model as another group differently. Their step costs are the same."""
         return alternative_trainings(self.groups)
 
     @cached_property
@@ -62,7 +62,7 @@ class PageData:
 
     @cached_property
     def headline_figures(self) -> tuple[Figure | None, Figure | None]:
-        """The first figure, and a figure with one panel per task if the first one shows only means over tasks."""
+        """The first figure, and a detailed figure if the first shows only means over tasks. Either may be None."""
         return headline_figures(self.groups)
 
     @cached_property

@@ -1,6 +1,6 @@
 """The report page: one self-contained HTML file that opens from disk and loads nothing.
 
-Autoescape covers every string of a record. The content security policy is the second line of defence: it allows a
+Autoescape covers every string of a record. The content security policy is the second line of defence. It allows a
 single script, identified by its digest, and no requests. Figures are embedded as images, because SVG in an image
 can neither run scripts nor load anything.
 """
@@ -34,7 +34,7 @@ def write_page(
 ) -> Path:
     """Write the page to `path` and return the path.
 
-    The page is written to a temporary file that is then renamed, so that readers never see half a page.
+    The page is written to a temporary file and then renamed. Readers never see half a page.
 
     Args:
         run: The run to report.

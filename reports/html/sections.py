@@ -1,6 +1,6 @@
 """The sections of the report page, in the order in which they appear.
 
-To add a section, add a row to `SECTIONS` and a template to `templates/`. To add a figure on its own, add a row with
+To add a section, add a row to `SECTIONS` and a template to `templates/`. To add only a figure, add a row with
 the template `figures`.
 """
 
@@ -200,7 +200,7 @@ SECTIONS = (
 
 
 FIGURE_TEMPLATES = ("figures", "inside")
-"""Templates that show the figures in their variable `figures`. The figures of the baseline need two runs."""
+"""Templates whose variable `figures` holds the figures of a single run. Baseline figures need two runs."""
 
 
 def page_figures(data: PageData) -> list[Figure]:

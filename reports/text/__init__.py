@@ -1,4 +1,4 @@
-"""Sentences and table cells computed from the data."""
+"""Sentences and table cells computed from stored results."""
 
 from reports.text.comparison import change_of, headline, name_of
 from reports.text.history import history_rows, levels, value_with_interval

@@ -36,7 +36,7 @@ class Pair:
 
     @property
     def step_ratio(self) -> float | None:
-        """The new step time divided by the baseline step time; None unless both were measured at the same position."""
+        """The new step time divided by the baseline step time. None if either is missing or their positions differ."""
         before, after = self.base.far_step_seconds, self.new.far_step_seconds
         same_position = self.base.far_position == self.new.far_position
         return after / before if same_position and before and after is not None else None
@@ -59,13 +59,13 @@ class VerdictRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineComparison:
-    """The content of the page's section on the baseline."""
+    """The content of the baseline section of the page."""
 
     base: str
     """The run ID of the baseline."""
     verdict: str
     good: bool
-    """True if there are rows, all are unchanged or improved, and no case is missing or newly failed."""
+    """Whether all rows are unchanged or improved. False without rows, or if a case is missing or newly failed."""
     notes: tuple[str, ...]
     pairs: tuple[Pair, ...]
     unpaired: tuple[str, ...]

@@ -23,7 +23,7 @@ class LedgerFinding:
     """The value with its interval and number of seeds."""
     holds: bool
     robust: bool
-    """True if more seeds would hardly change `holds`."""
+    """Whether `holds` is unlikely to change with more seeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +50,12 @@ class LedgerRow:
 
 
 def ledger(run: RunFile, records: Sequence[Record]) -> list[LedgerRow]:
-    """Judge the claims of a run, in order; returns an empty list if the run has no claims."""
+    """Judge the claims of a run, and return one row per claim. The list is empty if the run has no claims."""
     return [_row(entry) for entry in judge(run.claims, run.cases, records)]
 
 
 def summary(rows: Sequence[LedgerRow]) -> str:
-    """Return the number of claims per verdict, in one sentence.
+    """Return a sentence with the number of claims per verdict.
 
     Example: `21 claims: 9 reproduced, 5 not reproduced, 4 depending on the condition, 3 not measured; 2 verdicts not
     robust.`
@@ -99,7 +99,7 @@ def _row(entry: Entry) -> LedgerRow:
 
 
 def _doubt(entry: Entry) -> str:
-    """Return the number of conditions in which the verdict is robust, in words; empty if it is robust in all."""
+    """Return in how many conditions the verdict is robust, in words; empty if it is robust in all."""
     measured = [finding for finding in entry.findings if finding.holds is not None]
     robust = sum(entry.robust(finding) for finding in measured)
     if robust == len(measured):
@@ -113,7 +113,7 @@ def _doubt(entry: Entry) -> str:
 
 
 def _condition(finding: Finding, entry: Entry) -> str:
-    """Return the options and protocol fields in which a condition differs from the defaults and other conditions."""
+    """Name a condition by its non-default options and its unusual protocol fields."""
     parts = []
     for name, value in finding.factors.items():
         others = [other.factors[name] for other in entry.findings]
@@ -134,9 +134,9 @@ def _value(finding: Finding, claim: Claim) -> str:
 
 
 def _number(value: float, claim: Claim) -> str:
-    """Return the value with three decimals, or with more if rounding would move it to the other side of the bound.
+    """Return the value with three decimals; fewer from 100 on.
 
-    Values from 100 on have fewer decimals.
+    More decimals are added if rounding would move the value to the other side of the bound.
     """
     if value == int(value) and abs(value) >= 100:
         return f"{value:,.0f}"

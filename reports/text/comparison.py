@@ -24,7 +24,7 @@ def headline(comparison: Comparison) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Return the differences between the runs and the cases that could not be compared, one per line."""
+    """Return one line per difference between the runs and per case that could not be compared."""
     c = comparison
     lines = [f"not comparable: {difference}" for difference in c.differences]
     lines += [f"allowed to differ: {difference}" for difference in c.allowed]
@@ -97,7 +97,10 @@ def _verdict(row: Row) -> str:
 
 
 def _needed_to_decide(rows: Sequence[Row]) -> str:
-    """Return how many more repetitions or seeds the inconclusive rows need: ` (to decide: 2 to 5 more --repeat)`."""
+    """Return how many more repetitions or seeds would decide the inconclusive rows.
+
+    Example: ` (to decide: 2 to 5 more --repeat)`.
+    """
     parts = []
     for kind, option in (("timing", "--repeat"), ("score", "--seeds")):
         needed = [

@@ -1,4 +1,4 @@
-"""Findings in words: the use of the past by each architecture, and the cost of a streamed step."""
+"""Findings in words: which architectures use the past, and what a streamed step costs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reports.format.numbers import listed, microseconds, short_score
 from results import ReferenceScores, interval_of_mean, solved_score
 
 NEARLY_SOLVED_SHARE = 0.8
-"""An unsolved task counts as nearly solved if the whole interval of the memory share is above this."""
+"""An unsolved task counts as nearly solved if the interval of the memory share lies above this."""
 
 
 def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[str]:
@@ -23,7 +23,7 @@ def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None
 
 
 def streaming_conclusions(costs: dict[str, list[StepCost]]) -> list[str]:
-    """Return one sentence on the step costs at the last position, or an empty list if nothing was streamed."""
+    """Return a sentence on the step costs at the last position. The list is empty if nothing was streamed."""
     if not costs:
         return []
     cheapest_first = sorted(costs, key=lambda arch: costs[arch][-1].p50_seconds)
@@ -39,9 +39,9 @@ def clears(mean: float, low: float, floor: float) -> bool:
     """Return whether a score proves use of the past.
 
     Args:
-        mean: Mean score over seeds.
-        low: Lower bound of the interval of the mean. It must exceed `floor`.
-        floor: The best score without memory. The mean must exceed it by `CLEAR_SHARE` of the span up to 1.
+        mean: The mean score over seeds.
+        low: The lower end of the interval of the mean. True is returned only if it exceeds `floor`.
+        floor: The best score without memory. `mean` has to exceed it by `CLEAR_SHARE` of the span up to 1.
     """
     return low > floor and mean > floor + CLEAR_SHARE * (1 - floor)
 

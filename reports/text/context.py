@@ -1,4 +1,4 @@
-"""The origin of a run in words: the strip below the verdict, the model sizes, and the training protocols."""
+"""The context of a run in words: machine, software, model sizes and training protocols."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from reports.format.numbers import count, listed, plural, size
 from results import Protocol, RunFile
 
 SHORT_COMMIT = 10
-"""The number of digits of a commit hash that are shown."""
+"""The number of digits to show of a commit hash."""
 
 Setting = tuple[str, int]
 """A task and a trained length."""
 
 
 def context(run: RunFile, groups: Sequence[Group]) -> dict[str, str]:
-    """Return the entries of the strip below the verdict, in order; empty entries are left out."""
+    """Return the context of a run as names and texts, such as `device: cpu`. Empty entries are left out.
+
+    The page shows the entries in this order below the verdict.
+    """
     seeds = sorted({seed.case.seed for group in groups for seed in group.seeds})
     threads = sorted({record.training.threads for group in groups for record in group.records if record.training})
     environment = run.environment
@@ -67,7 +70,7 @@ def sizes(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def protocols(groups: Sequence[Group]) -> list[tuple[str, str]]:
-    """Return one pair per distinct training protocol: the cases that used it, and the protocol in words."""
+    """Return a pair of texts per distinct training protocol: the cases that used it, and a description."""
     archs_by_protocol: dict[str, dict[Setting, list[str]]] = {}
     for group in groups:
         for protocol in dict.fromkeys(seed.case.protocol for seed in group.seeds):
@@ -81,7 +84,7 @@ def protocols(groups: Sequence[Group]) -> list[tuple[str, str]]:
 def _cases_of(protocol: str, archs_by_protocol: Mapping[str, Mapping[Setting, Sequence[str]]]) -> str:
     """Return the tasks and lengths that used a protocol.
 
-    If as many or more architectures used another protocol in a setting, the architectures are named too.
+    The architectures of a setting are named if another protocol was used there at least as often.
     """
     plain: dict[str, list[int]] = {}
     by_archs: dict[str, dict[str, list[int]]] = {}

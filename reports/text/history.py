@@ -47,7 +47,7 @@ def history_rows(series: Sequence[Series]) -> list[HistoryRow]:
 
 
 def spark(series: Series) -> str:
-    """Return the values as bars, scaled from lowest to highest, with a stroke before each change: `▁▁▂▁│▇█▇`."""
+    """Return the values as a sparkline with a stroke before each change: `▁▁▂▁│▇█▇`."""
     values = [run.value.middle for run in series.points]
     low, span = min(values), max(values) - min(values)
     first = max(0, len(values) - MAX_BARS)
@@ -67,14 +67,17 @@ def value_with_interval(series: Series, index: int) -> str:
 
 
 def change_in_words(series: Series, change: int) -> str:
-    """Return the size of a change and its first run: `0.912 → 0.874 (−4.2%) from 20260102-…`."""
+    """Describe a change by its size and its first run: `0.912 → 0.874 (−4.2%) from 20260102-…`.
+
+    `change` is the index of the first run after the change.
+    """
     before, after = levels(series, change)
     share = f" ({(after - before) / abs(before):+.1%})".replace("-", "−") if before else ""
     return f"{_number(series, before)} → {_number(series, after)}{share} from {series.points[change].run}"
 
 
 def levels(series: Series, change: int) -> tuple[float, float]:
-    """Return the median values before and after a change, each up to the neighbouring change.
+    """Return the median value before and after a change, over the runs up to the neighbouring changes.
 
     `change` is the index of the first run after the change.
     """

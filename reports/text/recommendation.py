@@ -12,11 +12,11 @@ from reports.analysis.step_costs import describe_growth
 from reports.format.numbers import listed, microseconds, significant, size
 
 MAX_NAMES = 3
-"""A sentence lists at most this many settings or architectures and counts the others."""
+"""A sentence names at most this many settings or architectures. It counts the others."""
 
 
 def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None = None) -> str | None:
-    """Return the recommended architecture for streaming and the reasons, in words.
+    """Recommend an architecture for streaming, with reasons.
 
     Returns None if fewer than two architectures were streamed, or if there are too few seeds for an overview.
 
@@ -57,7 +57,9 @@ def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None =
 
 
 def exceptions(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None:
-    """Return a sentence on settings in which another architecture beats the recommended one; None if there are none.
+    """Return a sentence on settings in which a rival beats the recommended architecture.
+
+    Returns None without a recommendation, or if there are no such settings.
 
     Args:
         groups: The groups of the run.
@@ -83,7 +85,10 @@ def exceptions(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | No
 
 
 def left_out(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None:
-    """Return a sentence on architectures missing from the overview; None if it shows all or is empty."""
+    """Return a sentence on architectures missing from the overview.
+
+    Returns None if none is missing, or if the overview is empty.
+    """
     shown = {row.arch for row in rows}
     hidden = [arch for arch in archs_of(groups) if arch not in shown]
     if not hidden or not rows:
@@ -92,7 +97,7 @@ def left_out(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None
 
 
 def _reason(best: OverviewRow, streamed: Sequence[OverviewRow]) -> str:
-    """Return the reason for which `best` was chosen."""
+    """Return the reason why `best` is recommended."""
     points = f"{100 * NEARLY_BEST:.0f} points"
     highest = max(streamed, key=lambda row: row.share)
     share = f"{best.share:.0%} ({100 * best.low:.0f}–{100 * best.high:.0f}%)"
@@ -135,9 +140,9 @@ def _is_cheaper_but_worse(row: OverviewRow, best: OverviewRow) -> bool:
 
 
 def _share_and_price(row: OverviewRow, best: OverviewRow) -> str:
-    """Return a rival's memory share and cost.
+    """Return the memory share and cost of a rival.
 
-    A rival whose interval includes 0% is marked, because it is never recommended, even if it is cheap.
+    Rivals whose interval includes 0% are marked. They are never recommended, even if they are cheap.
     """
     doubt = ", interval includes 0%" if row.low <= 0 else ""
     return f"{row.share:.0%}{doubt}, {_price(row, best)}"

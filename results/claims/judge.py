@@ -17,6 +17,7 @@ from results.claims.quantities import value_of
 from results.schema.case import Case
 from results.schema.claims import Cases, Claim
 from results.schema.record import Record
+from results.specs.spec import Spec
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_one
 
 Verdict = Literal["reproduced", "not reproduced", "depends on", "not measured"]
@@ -67,7 +68,7 @@ class Entry:
 
     @property
     def settled(self) -> bool:
-        """Whether every finding is robust, so that more seeds would hardly change the verdict."""
+        """Whether every finding is robust. If so, more seeds would hardly change the verdict."""
         return all(self.robust(finding) for finding in self.findings)
 
     def robust(self, finding: Finding) -> bool:
@@ -89,7 +90,10 @@ class Entry:
 
 
 def judge(claims: Sequence[Claim], cases: Sequence[Case], records: Sequence[Record]) -> list[Entry]:
-    """Judge claims, in order. A case without a record counts as planned but not measured."""
+    """Judge each claim against the records, and return the entries in the order of the claims.
+
+    A case without a record counts as planned but not measured.
+    """
     by_key = {record.key: record for record in records}
     return [_judge(claim, cases, by_key) for claim in claims]
 
@@ -132,7 +136,7 @@ def _finding(
     Args:
         claim: The claim to judge.
         group: Cases of the condition, one per seed.
-        other: Cases that the group is compared with, seed by seed; the group itself if there are none.
+        other: Cases that the group is compared with, seed by seed; the group itself if the claim compares no cases.
         opponent: A case of `other` if the claim compares cases, else None.
         records: All records by key.
     """
@@ -182,18 +186,11 @@ def _conditions(selection: Cases, cases: Sequence[Case]) -> list[list[Case]]:
 
 def _factors(case: Case) -> Factors:
     """Return everything that the result of a case may depend on, except for the seed."""
-    architecture, options = _parsed(case.arch)
-    task, parameters = _parsed(case.task)
+    arch, task = Spec.parse_stored(case.arch), Spec.parse_stored(case.task)
     sizes = {"length": case.length, "depth": case.depth, "params": case.params, "width": case.width}
     protocol = {name: getattr(case.protocol, name) for name in type(case.protocol).model_fields}
-    named = {"architecture": architecture, **options, "task": task, **parameters, **sizes, **protocol}
+    named = {"architecture": arch.name, **arch.options, "task": task.name, **task.options, **sizes, **protocol}
     return {name: str(value) for name, value in named.items()}
-
-
-def _parsed(specification: str) -> tuple[str, dict[str, str]]:
-    name, _, rest = specification.partition(":")
-    pairs = (item.partition("=") for item in rest.split(",") if item)
-    return name, {key: value for key, _, value in pairs}
 
 
 def _distinguished(findings: Sequence[Finding]) -> list[Finding]:
@@ -212,7 +209,10 @@ def _distinguished(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _is_redundant(name: str, findings: Sequence[Finding]) -> bool:
-    """Return whether a factor of the other architecture equals that of the first one in all findings, like the task."""
+    """Return whether a factor of the other architecture equals that of the first architecture in all findings.
+
+    The task, for example, is the same on both sides.
+    """
     own_name = name.removeprefix(AGAINST_PREFIX)
     return own_name != name and all(
         finding.factors.get(name, DEFAULT_OPTION) == finding.factors.get(own_name, DEFAULT_OPTION)
@@ -221,7 +221,11 @@ def _is_redundant(name: str, findings: Sequence[Finding]) -> bool:
 
 
 def _deciding(measured: Sequence[Finding]) -> str:
-    """Describe the smallest set of factors that decides whether the claim holds, and equally small alternatives."""
+    """Describe the smallest set of factors that decides whether the claim holds.
+
+    Other sets of the same size follow as alternatives. If no set is small enough, the description lists the conditions
+    in which the claim holds.
+    """
     names = list(measured[0].factors)
     for size in range(1, MAX_FACTORS + 1):
         descriptions = [_separation(measured, chosen) for chosen in itertools.combinations(names, size)]

@@ -12,7 +12,10 @@ from results.schema.record import EvalPoint, Record
 
 
 def value_of(quantity: Quantity, record: Record) -> float | None:
-    """Return the quantity of a record, or None if the case diverged or the record does not contain it."""
+    """Return the value of a quantity in a record.
+
+    Returns None if the case diverged or the record does not contain the quantity.
+    """
     if record.status == "diverged":
         return None
     if quantity.model is not None:

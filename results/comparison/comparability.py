@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from results.schema.run import Environment
 
 REQUIRED_EQUAL = ("host", "cpu", "cores", "threads", "torch", "device", "instructions")
-"""Fields that must be equal for two runs to be compared. The code may differ, since its effect is compared."""
+"""Fields that must be equal for two runs to be compared. The code may differ: its effect is what is compared."""
 REPORTED = tuple(name for name in Environment.model_fields if name not in REQUIRED_EQUAL)
 """All other fields. A difference is shown but does not prevent the comparison."""
 ENTRY_TITLES = {"packages": "{}", "caches": "{} cache"}
@@ -44,7 +44,7 @@ class EnvironmentDifferences:
 def environment_differences(base: Environment, new: Environment) -> EnvironmentDifferences:
     """Return the differences between two environments.
 
-    A known value differs from None, which means that the value could not be determined. If a file was written before a
+    None means that a value could not be determined. It differs from every known value. If a file was written before a
     field existed, a difference in this field is reported but does not prevent a comparison.
     """
     forbidding: list[Difference] = []
@@ -60,7 +60,7 @@ def environment_differences(base: Environment, new: Environment) -> EnvironmentD
 
 
 def comparable_environment(environment: Environment) -> str:
-    """Return the fields that runs of one series share, as text: `cpu X, cores 8, …`. Unknown fields are omitted."""
+    """Describe the environment that all runs of a series share: `cpu X, cores 8, …`. Unknown fields are omitted."""
     values = {name: getattr(environment, name) for name in REQUIRED_EQUAL}
     return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
 

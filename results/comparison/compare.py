@@ -13,9 +13,9 @@ Three seeds per side are too few for a single case, but not for all cases of an 
 therefore compares the scores over all tasks and lengths. Its test permutes the seeds of each case separately. (Three
 seeds and two cases give 400 labellings.) So three seeds suffice to detect that an architecture broke everywhere.
 
-Timings are not divided by the calibration time. Calibration follows timings only in part, so the division would add as
-much noise as it removes (see `python -m tests.promises`). Instead, a change that machine speed could explain is
-reported as inconclusive.
+Timings are not divided by the calibration time. The calibration time follows timings only in part, so the division
+would add as much noise as it removes (see `python -m tests.promises`). Instead, a change that machine speed could
+explain is reported as inconclusive.
 
 Verdicts depend on the data only: all random numbers have fixed seeds.
 """
@@ -40,16 +40,16 @@ from results.schema.run import RunFile
 from results.statistics.permutation import smallest_p_value
 
 EVERYWHERE = "all tasks and lengths"
-"""Task of the row that compares all cases of an architecture."""
+"""Text in place of the task, in rows that compare all cases of an architecture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """The comparison of one metric of one case at one location.
 
-    `base` and `new` are central values over units, in the unit of the metric; None without units. The effect and its
-    bounds are relative to the base for timings and sizes, and absolute differences for scores. The effect is None if
-    the runs are not comparable. The bounds are None if there are too few units.
+    `base` and `new` are central values over units, in the unit of the metric. They are None if there are no
+    units. The effect and its bounds are relative to the base for timings and sizes, and absolute differences for
+    scores. The effect is None if the runs are not comparable. The bounds are None if there are too few units.
     """
 
     arch: str
@@ -57,7 +57,7 @@ class Row:
     length: int | None
     """None in rows over all tasks and lengths."""
     condition: str
-    """Settings that distinguish the case from others of its architecture, task and length; often empty."""
+    """Settings that distinguish the case from other cases with the same architecture, task and length; often empty."""
     metric: str
     at: At
     kind: ComparedAs
@@ -67,7 +67,7 @@ class Row:
     low: float | None
     high: float | None
     p_value: float | None
-    """Corrected over the report, in the direction of the effect; None if nothing was tested."""
+    """One-sided p-value in the direction of the effect, corrected over the report. None if nothing was tested."""
     units: tuple[int, int]
     """Number of units of the base and of the new run."""
     verdict: Change
@@ -85,7 +85,7 @@ class Comparison:
     rows: tuple[Row, ...]
     """Changed rows first, then rows without a clear verdict, then unchanged rows."""
     missing: tuple[MissingCase, ...]
-    """Cases, and metrics of cases, that only the base run has."""
+    """Cases and metrics that only the base run has."""
     failed: tuple[MissingCase, ...]
     """Cases that succeeded in the base run and failed in the new run."""
     failed_in_base: tuple[MissingCase, ...]
@@ -94,9 +94,9 @@ class Comparison:
     not_requested: tuple[str, ...]
     """Probes of the base run that were not requested in the new run."""
     differences: tuple[Difference, ...]
-    """Differences of the environments that prevent the comparison."""
+    """Differences between the environments that prevent the comparison."""
     reported_differences: tuple[Difference, ...]
-    """Differences of the environments that do not prevent the comparison."""
+    """Differences between the environments that do not prevent the comparison."""
     allowed: tuple[Difference, ...]
     """Differences that would prevent the comparison if the user had not allowed them."""
 
@@ -161,7 +161,7 @@ def compare(
 
 
 def location_text(at: At) -> str:
-    """Return a location as ` at length 64`, or an empty string if there is none."""
+    """Return a location as text, such as ` at length 64`. The text is empty if there is no location."""
     return f" at {', '.join(f'{name} {value:,}' for name, value in at)}" if at else ""
 
 
@@ -219,7 +219,7 @@ def _pooled_row(pool: Pool, known: Evidence) -> Row:
 
 
 def _pools(pairs: Sequence[Pair], units: Sequence[Units]) -> Iterator[tuple[str, Pool]]:
-    """Yield each architecture whose cases have enough seeds together but not separately, with its scores."""
+    """Yield the name and the scores of each architecture whose cases have enough seeds only if taken together."""
     scores: dict[str, dict[int, list[Units]]] = {}
     for unit in units:
         if unit.metric == "accuracy":
@@ -242,7 +242,11 @@ def _central(units: Units, side: Sequence[float]) -> float | None:
 
 
 def _shown_effect(known: Evidence, units: Units) -> tuple[float, float | None, float | None, float | None]:
-    """Return effect, bounds and p-value for readers: positive means larger, and infinite bounds become None."""
+    """Return the effect, its two bounds and the p-value, as shown to readers.
+
+    A positive effect means a larger value. Both bounds are None if one is infinite. The p-value is None if nothing was
+    tested.
+    """
     effect, low, high = known.effect, known.low, known.high
     if units.kind == "timing":
         effect, low, high = (math.expm1(value) for value in (effect, low, high))
@@ -257,7 +261,7 @@ def _shown_effect(known: Evidence, units: Units) -> tuple[float, float | None, f
 def _unmeasured(
     unmeasured: Sequence[Unmeasured], pairs: Sequence[Pair], new: RunFile
 ) -> tuple[list[MissingCase], tuple[str, ...]]:
-    """Return the metrics that the new run should have measured, and the probes that the new run did not request."""
+    """Return the metrics that are missing although their probe was requested, and the probes not requested."""
     missing: list[MissingCase] = []
     not_requested: set[str] = set()
     for each in unmeasured:

@@ -1,9 +1,8 @@
-"""Compute effect sizes and p-values, the evidence for every comparison of a report. Comparisons of one family are
-tested together.
+"""Compute the effect size and the p-value of every comparison of a report.
 
-A family has one kind of metric and one number of units per side. The level of the report is divided evenly among its
-families (Bonferroni). A family with too few units to reach the level is not tested and does not reduce the level of the
-others.
+Comparisons of one family are tested together. They have the same kind of metric and the same number of units per side.
+The level of the report is divided evenly among its families (Bonferroni). A family with too few units to reach the
+level is not tested and does not reduce the level of the others.
 """
 
 from __future__ import annotations
@@ -26,7 +25,10 @@ UNTESTED = (1.0, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """The scores of one architecture over several cases. Each array holds one case: a mean over lengths per seed."""
+    """The scores of one architecture in several cases.
+
+    Each array belongs to one case. It has one score per seed, averaged over the test lengths.
+    """
 
     arch: str
     base: tuple[Floats, ...]
@@ -102,7 +104,7 @@ def _p_values(family: permutation.PValues, column: int, shares: int) -> tuple[fl
 
 
 def _of_size(units: Units, thresholds: Thresholds) -> Evidence:
-    """Return the evidence of an exact count, or of a metric that has no units on one side.
+    """Return the evidence for an exact count, or for a metric without units on one side.
 
     Without units, `decide` reports that there are too few units.
     """
@@ -130,7 +132,7 @@ def _of_size(units: Units, thresholds: Thresholds) -> Evidence:
 
 
 def _of_pools(pools: Sequence[Pool], floor: float, shares: int) -> list[Evidence]:
-    """Return the evidence of the pools, with Holm's correction over all pools."""
+    """Return the evidence for the pools, with Holm's correction over all pools."""
     worse = [_pool_p_value(pool, floor, -1.0) for pool in pools]
     better = [_pool_p_value(pool, floor, 1.0) for pool in pools]
     evidences = []

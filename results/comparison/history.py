@@ -6,8 +6,9 @@ Change points are detected on ranks, so that one outlier has little influence:
 
     G(k) = (sum of the first k centred ranks)^2 / (k (n - k))        (1)  variance explained by a step after run k
 
-The largest G over all k is compared with that of the same values in random order. At a change point, at most the share
-`FALSE_ALARMS` of the orders have a larger G. A change point splits the series, and both parts are searched again.
+The largest G over all k is compared with that of the same values in random order. This k is a change point if at most
+the share `FALSE_ALARMS` of the random orders have a larger G. A change point splits the series. Both parts are then
+searched in the same way.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from results.schema.case import Case
 from results.schema.metrics import METRICS, central_value
 from results.schema.record import Measurement, Record
 from results.schema.run import RunFile
+from results.specs.spec import Spec
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_median
 
 FALSE_ALARMS = 0.01
@@ -82,7 +84,7 @@ def history(
     metric: str = "accuracy",
     at: Mapping[str, int] | None = None,
 ) -> list[Series]:
-    """Return the series of all cases that match `glob`.
+    """Return the series of one metric, for all cases that match `glob`.
 
     Args:
         runs: Run files with their records, in any order.
@@ -115,8 +117,8 @@ def history(
 
 
 def matches(glob: str, case: Case) -> bool:
-    """Return whether a glob matches any of the names of a case."""
-    arch = case.arch.partition(":")[0]
+    """Return whether a glob matches a case by its `arch/task/length`, its architecture or its key."""
+    arch = Spec.parse_stored(case.arch).name
     names = (f"{case.arch}/{case.task}/{case.length}", f"{arch}/{case.task}/{case.length}", case.arch, arch, case.key)
     return any(fnmatchcase(name, glob) for name in names)
 
@@ -127,7 +129,7 @@ def change_points(values: Sequence[float]) -> tuple[int, ...]:
 
 
 def strongest_split(values: np.ndarray) -> tuple[int, float]:
-    """Return the index at which one step explains most of the variance, and G of (1); (0, 0) for too few values."""
+    """Return the index of the split with the largest G of (1), and this G. Returns (0, 0.0) for too few values."""
     count = len(values)
     if count < 2 * MIN_STRETCH:
         return 0, 0.0
@@ -152,7 +154,7 @@ def _ranks(values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def _gains(values_SN: np.ndarray) -> np.ndarray:
-    """Return G of (1) for every split of every row of `values_SN`, which has S shuffles of N values."""
+    """Return G of (1) per row and split. `values_SN` has S shuffles of N values."""
     count = values_SN.shape[1]
     k = np.arange(MIN_STRETCH, count - MIN_STRETCH + 1)
     sums = np.cumsum(values_SN - values_SN.mean(axis=1, keepdims=True), axis=1)[:, k - 1]
@@ -161,7 +163,7 @@ def _gains(values_SN: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=512)
 def _threshold(values: tuple[float, ...]) -> float:
-    """Return the gain that at most the share `FALSE_ALARMS` of the orders of these values exceeds."""
+    """Return the G that is exceeded in at most the share `FALSE_ALARMS` of random orders of these values."""
     shuffled = np.random.default_rng(0).permuted(np.tile(values, (SHUFFLES, 1)), axis=1)
     largest = np.sort(_gains(shuffled).max(axis=1))
     allowed = math.floor(FALSE_ALARMS * (SHUFFLES + 1)) - 1

@@ -1,4 +1,4 @@
-"""Pair the cases of two runs, and find differences between paired cases that make a comparison unfair."""
+"""Pair the cases of two runs, and list the differences that make the comparison of a pair unfair."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ BySeed = dict[int, Record]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """One case in both runs: the records of the seeds that succeeded in both, and the differences of the cases."""
+    """A case of both runs, with the differences in its conditions.
+
+    `base` and `new` contain records by seed, for the seeds that succeeded in both runs.
+    """
 
     case: Case
     base: BySeed = field(default_factory=dict)
@@ -48,10 +51,11 @@ class Pairing:
 
 
 def pair_records(base: Iterable[Record], new: Iterable[Record]) -> Pairing:
-    """Pair the records of two runs by architecture, task, length and size, protocol and task version.
+    """Pair the records of two runs by architecture, task, length, size and conditions.
 
-    Cases with equal conditions are paired first. If one protocol and task version per run is then left at a grid point,
-    these two are paired despite their differences. The pair lists the differences.
+    Conditions are the protocol, the task version and the task's data. Cases with equal conditions are paired first.
+    Each run may then have cases of one other condition left at a grid point. These cases are paired too, and the pair
+    lists their differences.
     """
     base_groups, new_groups = _grouped(base), _grouped(new)
     pairs: list[Pair] = []
@@ -96,9 +100,9 @@ def pair_records(base: Iterable[Record], new: Iterable[Record]) -> Pairing:
 
 
 def distinguishing_settings(pairs: Sequence[Pair]) -> list[str]:
-    """Return, per pair, the settings that distinguish it from other pairs of its architecture, task and length.
+    """Return one text per pair: the settings that differ among pairs of the same architecture, task and length.
 
-    The text is empty if there are no such pairs.
+    The text is empty if no setting differs.
     """
     rivals: dict[tuple[str, str, int], list[dict[str, object]]] = {}
     for pair in pairs:

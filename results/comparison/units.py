@@ -1,7 +1,7 @@
 """Reduce the measurements of two runs to independent units: seeds for scores, fresh processes for timings.
 
-The value of a process is the mean over seeds of the logarithm of each seed's median sample. Neither blocks within
-a process nor seeds that one process timed in turn are independent.
+Each seed in a process contributes the logarithm of its median sample. The value of the process is the mean over its
+seeds. The blocks within a process are not independent, nor are the seeds that one process timed in turn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ At = tuple[tuple[str, int], ...]
 """Location of a measurement, such as `(("length", 64),)`."""
 MetricLocation = tuple[str, At]
 PARAMETERS = Metric(title="parameters", unit="", better="lower", kind="size", compared_as="size", probe="accuracy")
-"""The parameter count, which is a property of the model and not measured by a probe."""
+"""The parameter count. It is a property of the model, so no probe measures it."""
 COMPARED_METRICS: dict[str, Metric] = {
     name: metric for name, metric in METRICS.items() if metric.compared_as is not None
 } | {"parameters": PARAMETERS}
@@ -35,7 +35,7 @@ METRIC_FAMILIES: dict[str, tuple[str, ...]] = {
     for family in dict.fromkeys([*(metric.family for metric in COMPARED_METRICS.values()), *COMPARED_METRICS])
     if family is not None
 }
-"""The metrics that each name of `--fail-on` selects: families, and single metrics."""
+"""Metrics by the name that selects them in `--fail-on`. A name is a family or a single metric."""
 MIN_SECONDS = 1e-12
 """Minimum duration, below the resolution of any clock. It replaces a duration of 0, so that the logarithm exists."""
 
@@ -52,7 +52,7 @@ class Units:
     base: tuple[float, ...]
     new: tuple[float, ...]
     noisy: float
-    """Share of disturbed blocks on the side with the larger share."""
+    """Share of disturbed blocks on the noisier side."""
     differences: tuple[Difference, ...] = ()
     """Differences in the number of samples or blocks."""
 
@@ -72,7 +72,7 @@ class Unmeasured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedUnits:
-    """All units of two runs."""
+    """The units that two runs share, and the metrics that only the base run measured."""
 
     units: tuple[Units, ...]
     unmeasured: tuple[Unmeasured, ...]
@@ -89,7 +89,7 @@ class _Samples:
         self.values: dict[int, dict[int, float]] = {}
         """Values by process, then by seed."""
         self.counts: set[tuple[int, int]] = set()
-        """Numbers of samples and of blocks."""
+        """All combinations of a number of samples and a number of blocks that occur."""
         self.disturbed = self.blocks = 0
 
     def add(self, process: int, seed: int, value: float) -> None:
@@ -156,7 +156,7 @@ def paired_units(pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Re
 
 
 def _samples_by_location(records: dict[int, Record], calibration: float | None) -> dict[MetricLocation, _Samples]:
-    """Return the samples of one pair in one run by location.
+    """Return the samples of one pair in one run, by metric and location.
 
     A large run has hundreds of thousands of measurements, so the loop avoids repeated look-ups.
     """

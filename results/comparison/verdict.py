@@ -2,7 +2,7 @@
 
 regressed       the effect exceeds the threshold, p is at most `ALONE`, and the corrected p is at most `LEVEL`
 improved        the effect and both p-values meet these conditions in the better direction
-unchanged       the effect is within the threshold, and its interval excludes twice the threshold
+unchanged       the effect is within the threshold, and its interval lies within twice the threshold
 inconclusive    everything else: too few units to reach the levels, a wide interval, or a disturbed machine
 not comparable  the two sides were measured under different conditions
 """
@@ -27,12 +27,12 @@ ALONE = 0.01
 LEVEL = 0.05
 """Maximum rate of reports with a false alarm, per direction."""
 NOISY = 0.25
-"""Maximum share of disturbed blocks. A median tolerates fewer than 50% if all of them deviate in the same direction."""
+"""Maximum share of disturbed blocks. Even if all of them deviate in one direction, a median tolerates almost 50%."""
 AUTOCORRELATED = 0.002
 """Maximum p-value at which units count as autocorrelated. Each family of a report is tested once."""
 MIN_SPREADS_OF_AUTOCORRELATED = 4.0
-"""Minimum effect on autocorrelated units, in spreads of the units. A linear drift through two runs of six units causes
-a difference of 2.7 spreads."""
+"""Minimum effect that counts on autocorrelated units, in multiples of their spread. A linear drift through two
+runs of six units causes a difference of 2.7 spreads."""
 POWER = 0.9
 """Probability with which the suggested additional units settle a comparison."""
 
@@ -138,7 +138,7 @@ def decide(evidence: Evidence) -> Decision:
 
 
 def additional_units_to_reach_alone(base: int, new: int) -> int:
-    """Return the number of units that the smaller side still needs until p can be as small as `ALONE`.
+    """Return how many more units the smaller side needs before p can be as small as `ALONE`.
 
     The larger side is assumed to grow only if the smaller side overtakes it.
     """
@@ -165,7 +165,7 @@ def _slower(log_ratio: float) -> str:
 
 
 def _additional_units(e: Evidence, target: float) -> int:
-    """Return the number of additional units per side that would show a difference of `target` at the present spread."""
+    """Return how many more units per side would show a difference of `target`, given the present spread."""
     from scipy.stats import norm
 
     needed = float(norm.isf(LEVEL / max(1, e.comparisons)) + norm.ppf(POWER))

@@ -36,23 +36,23 @@ class Protocol(Strict):
     validation_sequences: Size = 256
     test_sequences: Size = 1024
     train_lengths: Literal["fixed", "up_to"] = "fixed"
-    """With `fixed`, every batch has the length of the case. With `up_to`, that length is the upper limit of a random
-    length per batch."""
+    """With `fixed`, every batch has the length of the case. With `up_to`, each batch has a random length up to that of
+    the case."""
     evaluate_at: Annotated[tuple[Multiple | Size, ...], Field(min_length=1)] = ("1x", "2x", "4x")
     """Test lengths: multiples of the trained length such as `2x`, or numbers of time steps."""
     control: Literal["none", "shuffled_targets"] = "none"
-    """With `shuffled_targets`, targets are permuted within the batch, over its scored positions. Training can then
+    """With `shuffled_targets`, targets are permuted among the scored positions of a batch. The model can then
     learn only the frequencies of the answers."""
     solved_after: Count | None = 3
     """Number of consecutive evaluations with at least `solved_score` that end training; None or 0 for no early stop."""
     fit_sequences: Count = 0
     """Number of training sequences on which each evaluation measures loss and score; 0 if the fit is not measured."""
     keep_best: bool = False
-    """Whether to also test the weights with the best validation score, which early stopping would return."""
+    """Whether to also test the weights with the best validation score. Early stopping would return these weights."""
 
     @model_serializer(mode="wrap")
     def _as_first_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit later fields at their default values, so that the keys of older cases do not change."""
+        """Omit fields that were added later, if they have default values. So the keys of older cases do not change."""
         return _without_defaults(write(self), self, ("fit_sequences", "keep_best"))
 
     def evaluated_lengths(self, length: int) -> tuple[int, ...]:
@@ -62,7 +62,7 @@ class Protocol(Strict):
 
 
 SOLVED_SHARE = 0.99
-"""A task counts as solved at this share of the span from chance to a perfect score."""
+"""Share of the span from chance to a perfect score at which a task counts as solved."""
 
 
 def solved_score(chance: float) -> float:

@@ -25,8 +25,8 @@ from results.schema.base import Key, Name, Strict, Text
 from results.schema.metrics import METRICS
 
 ROUNDING = 1e-9
-"""Tolerance of bounds. It is larger than the rounding error of a difference, but smaller than the share of one in a
-million test sequences."""
+"""Tolerance of bounds. It is larger than the rounding error of a difference, but smaller than the share of one
+among a million test sequences."""
 
 Patterns = Annotated[tuple[Name, ...], Field(min_length=1)]
 Setting = bool | int | float | str | None
@@ -62,8 +62,8 @@ class Quantity(Strict):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if sum(source is not None for source in (self.metric, self.curve, self.model)) != 1:
-            given = f"{self.metric!r}, {self.curve!r} and {self.model!r}"
-            raise ValueError(f"a quantity needs exactly one of metric, curve and model, not {given}")
+            given = f"metric={self.metric!r}, curve={self.curve!r}, model={self.model!r}"
+            raise ValueError(f"a quantity needs exactly one of metric, curve and model; given: {given}")
         if self.metric is not None and self.metric not in METRICS:
             raise ValueError(f"unknown metric {self.metric!r}; choose one of {', '.join(METRICS)}")
         return self

@@ -43,7 +43,7 @@ def unique_fields(pairs: list[tuple[str, Any]]) -> Document:
 
 
 def _from_1(document: Document) -> Document:
-    """Convert the list of calibration times per measurement, `pulse_seconds`, to a list of blocks."""
+    """Convert the calibration times of each measurement, `pulse_seconds`, to a list of blocks."""
     measurements = [
         {**{field: value for field, value in measurement.items() if field != "pulse_seconds"}, "blocks": blocks}
         for measurement in document.get("measurements", [])

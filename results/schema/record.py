@@ -1,7 +1,7 @@
 """The schema of a record, which is the result of one case.
 
-The models are strict: they reject wrong types, unknown fields, NaN and infinity. Any change of a field's name or
-meaning raises `SCHEMA_VERSION` and adds a migration to `results/schema/migrations.py`.
+The models are strict: they reject wrong types, unknown fields, NaN and infinity. Any change to a field's name or
+meaning requires a higher `SCHEMA_VERSION` and a migration in `results/schema/migrations.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Block(Strict):
     """The state of the machine around one block of samples. A field is None if the system does not report it."""
 
     calibration_seconds: Annotated[float, Field(ge=0)]
-    """Duration of a fixed matrix product just before the block. It shows changes of machine speed."""
+    """Duration of a fixed matrix product just before the block. It reveals changes in machine speed."""
     load: Share | None = None
     """Share of the machine's cores that other work kept busy during the block."""
     steal_share: Share | None = None

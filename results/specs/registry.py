@@ -54,7 +54,7 @@ class Registry(Generic[T]):
         return sorted({*self.built_in(), *self._added})
 
     def built_in(self) -> list[str]:
-        """Return the names of the package's modules, without subpackages and names with a leading underscore."""
+        """Return the names of the package's modules. Subpackages and names with a leading underscore are omitted."""
         modules = pkgutil.iter_modules([str(self._folder)])
         return sorted(module.name for module in modules if not (module.ispkg or module.name.startswith("_")))
 

@@ -35,10 +35,15 @@ class Spec:
 
     @classmethod
     def parse_stored(cls, text: str) -> Spec:
-        """Parse a spec from a record, without errors. An item without `=` becomes an option with an empty value."""
+        """Parse a spec from a record, valid or not. An item without `=` becomes an option with an empty value."""
         name, _, rest = text.partition(":")
         pairs = [item.partition("=") for item in rest.split(",")] if rest else []
         return cls(name.strip(), {option.strip(): value.strip() for option, _, value in pairs})
+
+    @property
+    def option_texts(self) -> tuple[str, ...]:
+        """The options as `option=value`, in the order in which they were written."""
+        return tuple(f"{option}={value}" if value else option for option, value in self.options.items())
 
     def __str__(self) -> str:
         options = ",".join(f"{option}={value}" for option, value in sorted(self.options.items()))

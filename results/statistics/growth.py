@@ -5,15 +5,15 @@
     cost(t) = a + b · min(t, window) + c · max(t - window, 0)    (3)  as (1), with a free slope beyond the window
 
 Attention with a window reads one more step at each position until the window is full. From then on, the number of steps
-is constant. So (2) is fitted beyond the window only, and (3) gives the rise of the cost until the window is full. The
-cost of reading is small relative to the fixed cost and rises mostly in the last doubling. Below the window, (2) would
+is constant. So (2) is fitted beyond the window only. (3) gives the rise of the cost until the window is full. The cost
+of reading is small relative to the fixed cost and rises mostly in the last doubling. Below the window, (2) would
 therefore call almost any cost flat.
 
-A curve is one process of one case. The cost of a curve at a position is the median of the p50 of its blocks. The cost
-of several curves at a position is the median of their costs.
+A curve belongs to one process of one case. At each position, it has one p50 per block. The cost of a curve is the
+median of these values. The cost of several curves is the median of their costs.
 
 Intervals are percentile bootstraps. With six or more curves, whole curves are resampled, so that the interval includes
-the variation between processes. The percentiles are then expanded for the small number of curves (Hesterberg 2015,
+the variation between processes. The percentiles are then widened for the small number of curves (Hesterberg 2015,
 section 3.1). With fewer curves, blocks are resampled within each curve and position, so the interval excludes that
 variation. With a single block per position, nothing can be resampled and the bounds are infinite.
 """
@@ -43,8 +43,8 @@ CHUNK_CURVES = 500_000
 """Number of curves that are resampled together, so that the data stay in the processor's cache."""
 MEDIUM_RANGE = 3.0
 """Number of curves of medium cost on either side of the median curve, in units of √C. The median of C resampled curves
-is outside this range with a probability below 1e-7 (Hoeffding 1963), since the number of resampled curves from one half
-is binomial."""
+is outside this range with a probability below 1e-7. This is Hoeffding's bound (1963): the number of resampled curves
+from one half is binomial."""
 MIN_CURVES = 6
 """With fewer curves, a percentile bootstrap covers less than its nominal level: about 75% instead of 95% with three."""
 FLAT_GROWTH = 0.02
@@ -119,7 +119,7 @@ class Crossover:
 
 
 def curves_of(records: Iterable[Record]) -> list[Curve]:
-    """Return one curve per process and record with streaming measurements."""
+    """Return one cost curve per process of each record that has streaming measurements."""
     curves: dict[tuple[str, int], dict[int, tuple[float, ...]]] = {}
     for record in records:
         steps = [each for each in record.by_process("step_seconds") if each.at.keys() == {"position"} and each.samples]
@@ -142,7 +142,7 @@ def costs_of(curves: Sequence[Curve], *, resamples: int = RESAMPLES, seed: int =
     unit: Literal["curves", "blocks"] = "curves" if len(curves) >= MIN_CURVES else "blocks"
     cost_RP: Floats | None = None
     if unit == "curves":
-        cost_RP = _resampled_medians(medians_CP, resamples, generator)
+        cost_RP = resampled_medians(medians_CP, resamples, generator)
     elif min(len(curve[position]) for curve in curves for position in positions) > 1:
         cost_RP = np.stack([_resampled_blocks(curves, position, resamples, generator) for position in positions], 1)
     return StreamCosts(
@@ -169,8 +169,8 @@ def growth(costs: StreamCosts, window: int | None = None) -> Growth:
     """Judge whether the cost grows with the position.
 
     The cost is `growing` if the interval lies above 0 and the growth is at least 2% per doubling. Otherwise the cost is
-    `flat` if the interval ends below 10%, and `undecided` if not. With a window, the cost is `saturating` if it is flat
-    beyond the window and rises significantly by at least 2% before the window is full.
+    `flat` if the interval ends below 10%, and `undecided` if not. With a window, the cost can also be
+    `saturating`: flat beyond the window, after a significant rise of at least 2% up to the window.
 
     `window` is the attention window in steps; None without a window.
     """
@@ -190,9 +190,9 @@ def growth(costs: StreamCosts, window: int | None = None) -> Growth:
 def crossover(
     first: StreamCosts, second: StreamCosts, windows: tuple[int | None, int | None] = (None, None)
 ) -> Crossover:
-    """Return the position at which the lines of equation (1) of two architectures cross.
+    """Return the position at which the fitted lines (1) of two architectures cross.
 
-    The position must lie between the first and the last position that both architectures share.
+    The position is None if they do not cross between the first and the last position that both share.
 
     Args:
         first: Costs of the first architecture.
@@ -219,7 +219,7 @@ def crossover(
 
 
 def _first_crossing(excess_RE: Floats, ends_E: Floats, dearer_first: bool) -> Floats:
-    """Return the first position per resample at which the excess changes its sign.
+    """Return, per resample, the first position at which the excess changes sign.
 
     The result is infinity if the sign never changes. The result is minus infinity if a resample already differs in sign
     from the estimate at the first position.
@@ -307,7 +307,7 @@ def _resampled_blocks(curves: Sequence[Curve], position: int, resamples: int, ge
     return resampled
 
 
-def _resampled_medians(medians_CP: Floats, resamples: int, generator: np.random.Generator) -> Floats:
+def resampled_medians(medians_CP: Floats, resamples: int, generator: np.random.Generator) -> Floats:
     """Return medians over C curves that are drawn with replacement, (R, P).
 
     The curves are sorted by cost once. The median of a resample then follows from the number of times that each curve

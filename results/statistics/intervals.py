@@ -37,10 +37,11 @@ def interval_of_mean(samples: Sequence[float], *, level: float = LEVEL) -> Inter
 
 
 def interval_of_one(sample: float, others: Sequence[Sequence[float]], *, level: float = LEVEL) -> Interval:
-    """Return an interval of the mean behind a single sample, with the spread taken from other groups.
+    """Return a confidence interval of the mean of a group that has a single sample.
 
-    This is Student's t interval, with the largest standard deviation among the groups that have the most samples. The
-    degrees of freedom are those of one such group. The bounds are infinite if no group has two samples.
+    The spread is taken from other groups. This is Student's t interval, with the largest standard deviation among the
+    groups that have the most samples. The degrees of freedom are those of one such group. The bounds are infinite if no
+    group has two samples.
 
     Args:
         sample: The only sample of its group.

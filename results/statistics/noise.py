@@ -1,7 +1,7 @@
 """Detect blocks of a timing that other activity on the machine disturbed.
 
 Disturbed blocks stay in the data, and their case is marked as noisy. Involuntary context switches are stored but have
-no threshold, since the waiting share contains their cost.
+no threshold, since the waiting share includes their cost.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ values are worse.
     p'_(c) = max over j ≤ c of the share whose max over (j), (j+1), … of T is at least T_(j)        (5)
 
 (5) is the step-down procedure of Westfall & Young (1993), ordered by T. Holm's procedure sums the levels of the
-comparisons instead of using their joint distribution. The smallest p-value of (5) is that of a single comparison, for
-any number of comparisons. With six units per side, it is 1/924. Holm's smallest p-value of 168 comparisons would be
-0.18. Every labelling is applied to all comparisons together, so their dependence needs no model.
+comparisons instead of using their joint distribution. For any number of comparisons, the smallest p-value of (5) is
+that of a single comparison. With six units per side, it is 1/924. With Holm's procedure, the smallest p-value of 168
+comparisons would be 0.18. Every labelling is applied to all comparisons together, so their dependence needs no model.
 
 The floor is a lower bound of the spread. Without the floor, a few units that agree by chance would look like a quiet
 machine. The floor also gives T of quiet comparisons light tails. Otherwise, 168 quiet comparisons would hide a real
@@ -36,11 +36,11 @@ from results.statistics.intervals import LEVEL
 Floats = NDArray[np.float64]
 
 MAX_LABELLINGS = 4000
-"""Maximum number of labellings. Up to this number, all are used (7 against 7 have 3,432), else a random sample."""
+"""Maximum number of labellings. Up to this number, all are used (7 against 7: 3,432); beyond it, a random sample."""
 CHUNK = 1 << 11
 """Number of comparisons that are permuted together, which limits the memory use."""
 TIE = 1e-9
-"""Relative tolerance for equal statistics, so that rounding decides no verdict."""
+"""Statistics that differ by less than this share count as equal. So rounding decides no verdict."""
 ORDERS = 2000
 """Number of random orders in the test of order."""
 
@@ -82,7 +82,7 @@ def labellings(base: int, new: int, seed: int) -> Floats:
 
 
 def p_values(values_UC: Floats, base: int, floor_C: Floats, seed: int = 0) -> PValues:
-    """Return (4) and (5) for all comparisons of one family, in linear time and bounded memory.
+    """Return the p-values (4) and (5) of all comparisons of one family, in linear time and bounded memory.
 
     Args:
         values_UC: Values of the units, (units, comparisons), base first; larger is worse.
@@ -92,13 +92,13 @@ def p_values(values_UC: Floats, base: int, floor_C: Floats, seed: int = 0) -> PV
     """
     comparisons = values_UC.shape[1]
     labels_LU = labellings(base, len(values_UC) - base, seed)
-    true_C = _statistic(labels_LU[:1], values_UC, base, floor_C)[0]
+    true_C = statistic(labels_LU[:1], values_UC, base, floor_C)[0]
     ascending = np.argsort(true_C, kind="stable")
     alone, corrected = np.empty(comparisons), np.empty(comparisons)
     highest_L = np.full(len(labels_LU), -np.inf)
     for start in range(0, comparisons, CHUNK):
         chunk = ascending[start : start + CHUNK]
-        statistic_LC = _statistic(labels_LU, values_UC[:, chunk], base, floor_C[chunk])
+        statistic_LC = statistic(labels_LU, values_UC[:, chunk], base, floor_C[chunk])
         (alone[chunk], corrected[chunk]), highest_L = step_down(statistic_LC, highest_L)
     descending = ascending[::-1]
     corrected[descending] = np.maximum.accumulate(corrected[descending])
@@ -106,7 +106,7 @@ def p_values(values_UC: Floats, base: int, floor_C: Floats, seed: int = 0) -> PV
 
 
 def step_down(statistic_LC: Floats, highest_L: Floats) -> tuple[PValues, Floats]:
-    """Return (4) and (5), the latter before its outer maximum, for a chunk of comparisons.
+    """Return the p-values (4) and (5) for a chunk of comparisons. (5) still lacks its outer maximum.
 
     Args:
         statistic_LC: Statistics, with comparisons in ascending order and the true labelling first.
@@ -122,7 +122,7 @@ def step_down(statistic_LC: Floats, highest_L: Floats) -> tuple[PValues, Floats]
 
 
 def pooled_p_value(strata: list[Floats], base: list[int], floor: float, seed: int) -> float:
-    """Return (4) for the mean over strata. Units are permuted within each stratum only.
+    """Return the p-value (4) for the mean over strata. Units are permuted within each stratum only.
 
     Args:
         strata: One value per unit in each stratum, base first; larger is worse.
@@ -153,7 +153,7 @@ def shift(values_UC: Floats, base: int, level: float = LEVEL) -> Bounds:
     new = units - base
     ordered_PC = np.sort((values_UC[base:, None] - values_UC[None, :base]).reshape(new * base, comparisons), axis=0)
     middle = np.median(ordered_PC, axis=0)
-    rank = _rank(base, new, level)
+    rank = rank_of(base, new, level)
     if rank == 0:
         return Bounds(np.full(comparisons, -np.inf), middle, np.full(comparisons, np.inf))
     return Bounds(ordered_PC[rank - 1], middle, ordered_PC[-rank])
@@ -230,7 +230,7 @@ def order_p_value(values_UC: Floats, base: int, seed: int = 0) -> float:
     return min(1.0, 2 * smallest)
 
 
-def _rank(base: int, new: int, level: float) -> int:
+def rank_of(base: int, new: int, level: float) -> int:
     """Return the largest k with P(U < k) ≤ (1 - level) / 2 for the Mann-Whitney statistic U, or 0 if there is none."""
     ways = np.zeros(base * new + 1)
     ways[0] = 1.0
@@ -242,8 +242,8 @@ def _rank(base: int, new: int, level: float) -> int:
     return int(np.searchsorted(below, (1 - level) / 2, side="right"))
 
 
-def _statistic(labels_LU: Floats, values_UC: Floats, base: int, floor_C: Floats) -> Floats:
-    """Return (3) per labelling and comparison. See `p_values` for the arguments."""
+def statistic(labels_LU: Floats, values_UC: Floats, base: int, floor_C: Floats) -> Floats:
+    """Return T of (3) for the `labellings`, per labelling and comparison. See `p_values` for the other arguments."""
     difference_LC, spread_LC = _parts(labels_LU, values_UC, base, floor_C)
     scale = math.sqrt(1 / base + 1 / (len(values_UC) - base))
     return np.divide(difference_LC, spread_LC * scale, out=difference_LC)

@@ -4,9 +4,9 @@
     share = (flops / seconds) / attainable                    (2)
 
 A pass over a whole sequence reuses its weights at every step, so its only limit is the peak. The peak is the rate of
-the fastest matrix product with the shapes of the case, for one step of the batch or for all steps together. The
-bandwidth is measured by reading as much memory as a step moves. Both limits are measured, so noise may raise a share
-above 1.
+the fastest matrix product with the shapes of the case. The products span one step of the batch, or all steps together.
+The bandwidth is measured by reading as much memory as a step moves. Both limits are measured, so noise may raise a
+share above 1.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from statistics import median
 from results.schema.record import Measurement, Record
 
 FLOPS_OF = {"forward_seconds": "forward_flops", "train_step_seconds": "train_step_flops", "step_seconds": "step_flops"}
-"""Metric with the analytic FLOP count of each timing metric."""
+"""For each timing metric, the metric that contains its analytic FLOP count."""
 ANALYTIC = {*FLOPS_OF.values(), "step_bytes"}
-"""Metrics with values from formulas instead of measurements."""
+"""Metrics whose values are calculated, not measured."""
 
 At = frozenset[tuple[str, int]]
 
@@ -56,7 +56,7 @@ class Limits:
                 rates[metric].append(measurement)
 
     def share(self, measurement: Measurement) -> float | None:
-        """Return the share of equation (2) for the median of a timing, or None if a FLOP count or limit is unknown."""
+        """Return the share (2) that the median of a timing reaches, or None if a FLOP count or limit is unknown."""
         name, location = FLOPS_OF.get(measurement.metric), frozenset(measurement.at.items())
         if name is None or not measurement.samples or not (flops := self._analytic.get((name, location))):
             return None

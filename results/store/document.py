@@ -1,4 +1,4 @@
-"""Read and write one document: checksummed, written atomically, and read without trusting its content.
+"""Read and write documents with checksums. Writing is atomic, and reading does not trust the content.
 
 A file may come from anywhere, so the cost of reading it is bounded before it is parsed. There are limits on its size
 and on the number of its values and strings. Valid files are far below these limits. Writing enforces the same limits,
@@ -41,7 +41,7 @@ MAX_TEXT = 10_000
 MAX_UNCHECKED_BYTES = 1 << 20
 """A larger file with a wrong checksum is rejected without further diagnosis."""
 CHECKSUM = b',\n "checksum": "'
-"""Start of the last field of every file, which is a digest of everything before it."""
+"""Start of the last field of every file. This field is a digest of everything before it."""
 OLD_CHECKSUM = b',\n "seal": "'
 """Start of the checksum field in schema versions 1 and 2. Both names are accepted in every version."""
 _BEGINNING = f'{{\n "schema_version": {SCHEMA_VERSION},'.encode()
@@ -137,7 +137,10 @@ def parsed(content: bytes, kind: type[Document]) -> Document:
 
 @contextmanager
 def reading_many() -> Iterator[None]:
-    """Pause the search for reference cycles. Documents have none, and the search takes half of the reading time."""
+    """Pause the garbage collector while many documents are read.
+
+    Documents have no reference cycles, but the search for cycles takes half of the reading time.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -167,7 +170,7 @@ def _reject(reason: str | None) -> None:
 
 
 def _screening_error(text: bytes, kind: type[Strict]) -> str | None:
-    """Return an obvious error of a large document, or None if there is none. The check is cheaper than validation."""
+    """Return an obvious error in a large document, or None if there is none. The check is cheaper than validation."""
     from pydantic_core import from_json
 
     try:
@@ -246,7 +249,7 @@ def _first_error(error: ValidationError) -> str:
 
 
 def with_checksum(text: bytes) -> bytes:
-    """Return a JSON object with the digest of its text as its last field."""
+    """Return the text of a JSON object with a checksum appended as its last field."""
     return text.removesuffix(b"\n}") + CHECKSUM + hashlib.sha256(text).hexdigest()[:16].encode() + _CHECKSUM_END
 
 

@@ -35,7 +35,7 @@ class MergeResult:
     same: int = 0
     """Number of files that the target store already had."""
     conflicts: list[tuple[Path, Path]] = field(default_factory=list)
-    """Each file that stayed in the target store, with the copy of the different file beside it."""
+    """For each conflict, the file of the target store and the copy of the different file beside it."""
     left_out: list[Flaw] = field(default_factory=list)
     """Files of the sources that were not merged because they are damaged or outside their run's folder."""
 

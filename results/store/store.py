@@ -67,7 +67,7 @@ class Run:
         write_document(self.folder / "run.json", file)
 
     def write(self, record: Record) -> None:
-        """Write a record and replace an earlier one of the same case. Raises `StoreError` if that fails."""
+        """Write a record, and replace any earlier record of the same case. Raises `StoreError` if that fails."""
         write_document(self.record_path(record.key), record)
 
     def record_path(self, key: str) -> Path:
@@ -120,7 +120,7 @@ class Run:
         return sorted((self.folder / "records").glob("*.json"), key=lambda path: path.name)
 
     def set_aside(self, damage: Damage) -> None:
-        """Rename a damaged file, so that its case runs again and the content is preserved."""
+        """Rename a damaged file. Its content is preserved, and its case runs again."""
         damage.path.replace(next(path for path in _names_aside(damage.path) if not os.path.lexists(path)))
 
 

@@ -20,7 +20,7 @@ Kind = Literal["damaged", "newer", "missing", "misplaced", "left over", "set asi
 HARMLESS: frozenset[Kind] = frozenset(("left over", "set aside", "conflict", "unclaimed"))
 """Kinds of flaws that do not affect the records of a store."""
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<writer>[0-9]+)")
-"""Name of a file that is being written, before it is renamed."""
+"""Pattern for the temporary name of a file that is being written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Flaw:
 
     @property
     def is_harmless(self) -> bool:
-        """Whether the records of the store are unaffected."""
+        """Whether the flaw leaves the records of the store intact."""
         return self.kind in HARMLESS
 
 
@@ -155,7 +155,7 @@ def _is_alive(process: int) -> bool:
 
 
 def clean(flaws: tuple[Flaw, ...]) -> list[Path]:
-    """Remove the files that stopped processes left over, and return their paths.
+    """Remove temporary files left by killed processes, and return their paths.
 
     Raises `StoreError` if a file cannot be removed.
     """

@@ -1,4 +1,4 @@
-"""Describe a task in words and print one of its sequences as a table."""
+"""Describe a task in words, and show one of its sequences as a table."""
 
 # Shape suffixes: D channels
 
@@ -35,7 +35,7 @@ def describe(task: Task, length: int, seed: int = 0) -> str:
 
 
 def show(task: Task, batch: Batch, row: int) -> str:
-    """Return sequence `row` of a batch as a table: one column per step, with its input and its scored answer."""
+    """Return a table of sequence `row` of a batch: one column per step, with the input and any scored answer."""
     mask = batch.mask[row].tolist()
     inputs = [_cell(value, task.inputs, task.input_names) for value in batch.inputs[row]]
     answers = [

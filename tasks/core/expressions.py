@@ -17,7 +17,7 @@ Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Complexes = npt.NDArray[np.complex128]
 Symbols = tuple[tuple[Ints, Ints], Ints]
-"""Symbols with their positions: ((tree numbers, positions in the tree), symbols), three arrays of one length."""
+"""Symbols with their positions: three arrays of equal length, ((tree indices, positions in the tree), symbols)."""
 
 OPERATORS = ("MIN", "MAX", "MED", "SM")
 VALUES = 10
@@ -26,9 +26,9 @@ OPERATOR_SHARE = 0.25
 CLOSE = VALUES + len(OPERATORS)
 MIN_TABLE_SIZE = 64
 OVERSAMPLING, ALIASING = 4, 1e-14
-"""Points of the Fourier transform per size in the table, and the factor by which aliased sizes are damped."""
+"""Number of points of the Fourier transform per size in the table, and the factor that damps aliased sizes."""
 BAND = 2048
-"""Frequencies processed together, so that their powers stay in the cache."""
+"""Number of frequencies processed together. Their powers fit into the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Level:
     """Whether each argument is an operator."""
 
     def select(self, is_selected: Bools, number: Ints) -> Level:
-        """Return the part of the level that belongs to the selected trees. Tree i gets the number `number[i]`."""
+        """Return the part of the level that belongs to the selected trees. Tree i is renumbered as `number[i]`."""
         keep_O = is_selected[self.tree_O]
         keep_C = np.repeat(keep_O, self.count_O)
         return Level(number[self.tree_O[keep_O]], self.count_O[keep_O], self.nests_C[keep_C])
@@ -134,7 +134,7 @@ def _fill(random: np.random.Generator, levels: list[Level]) -> tuple[list[Symbol
 def _apply(operator_O: Ints, value_C: Ints, first_O: Ints, count_O: Ints) -> Ints:
     """Return the value of each operator, (O,). `first_O` is the position of its first argument in `value_C`.
 
-    One sort of (operator, value) pairs, encoded as numbers, sorts the arguments of every operator.
+    A single sort puts the arguments of every operator in order. Its keys encode the operator and the value.
     """
     owner_C = np.repeat(np.arange(len(count_O)) * VALUES, count_O)
     sorted_C = np.sort(owner_C + value_C) - owner_C
@@ -145,7 +145,7 @@ def _apply(operator_O: Ints, value_C: Ints, first_O: Ints, count_O: Ints) -> Int
 
 
 def acceptance(depth: int, arguments: int, min_tokens: int, max_tokens: int) -> float:
-    """Return the probability that a random expression has an accepted size.
+    """Return the probability that a random expression has `min_tokens` to `max_tokens` tokens.
 
     Args:
         depth: Maximum depth, counting the level of the digits.
@@ -158,7 +158,7 @@ def acceptance(depth: int, arguments: int, min_tokens: int, max_tokens: int) -> 
 
 
 def answer_shares(depth: int, arguments: int, min_tokens: int, max_tokens: int) -> Floats:
-    """Return the distribution (V,) of the value of an expression of accepted size.
+    """Return the share of each value, (V,), among random expressions with `min_tokens` to `max_tokens` tokens.
 
     Args:
         depth: Maximum depth, counting the level of the digits.
@@ -189,7 +189,7 @@ def _expression_distribution(depth: int, arguments: int, largest: int) -> Floats
 
 
 def _operator_distribution(argument_VN: Floats, arguments: int) -> Floats:
-    """Return the distribution (V, N) of an operator whose arguments have the distribution `argument_VN`.
+    """Return the joint distribution (V, N) of an operator's value and number of tokens, given that of its arguments.
 
     Equations (1) to (4) of `listops` are applied at every frequency of the sizes. Sizes beyond the table alias
     into it, so the distribution is damped by a factor per token.
@@ -208,7 +208,10 @@ def _operator_distribution(argument_VN: Floats, arguments: int) -> Floats:
 
 
 def _generating_function(p_VF: Complexes, arguments: int) -> Complexes:
-    """Return the generating functions (V, F) of a random operator with 2 to `arguments` arguments of distribution p."""
+    """Return the generating functions (V, F) of a random operator, given those of each of its arguments, `p_VF`.
+
+    The operator has 2 to `arguments` arguments.
+    """
     at_most, at_least = (_powers(x, arguments) for x in (np.cumsum(p_VF, 0), np.cumsum(p_VF[::-1], 0)[::-1]))
     above = _powers(at_most[1][-1] - at_most[1], arguments)
     modulo = _powers(np.fft.fft(p_VF, axis=0), arguments)
@@ -231,13 +234,14 @@ def _powers(x_VF: Complexes, highest: int) -> list[Complexes]:
 
 
 def _median_correction(lower_half_VF: Complexes, upper_half_VF: Complexes) -> Complexes:
-    """Return the change (V, F) of the median's distribution from the lower middle argument to the rounded mean.
+    """Return the correction (V, F) that turns the distribution of the lower middle argument into that of the median.
 
+    The median is the mean of the two middle arguments, rounded down.
     Half of the arguments are at most the lower middle argument. The other half are at least the upper one.
 
     Args:
-        lower_half_VF: Generating functions of half of the arguments being at most v.
-        upper_half_VF: Generating functions of the other half being at least v.
+        lower_half_VF: Generating functions for half of the arguments being at most v.
+        upper_half_VF: Generating functions for the other half being at least v.
     """
     ends_at_VF = np.diff(lower_half_VF, axis=0, prepend=0)
     begins_at_VF = -np.diff(upper_half_VF, axis=0, append=0)

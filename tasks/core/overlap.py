@@ -20,7 +20,10 @@ def overlap(task: Task, length: int, sequences: int, seed: int = 0) -> float:
 
 
 def declared_overlap(task: Task, length: int, sequences: int) -> float:
-    """Return an upper bound on the expected `overlap`: the union bound over the training sequences."""
+    """Return an upper bound on the expected `overlap`.
+
+    It is the union bound over the training sequences, from the task's `collision` probability.
+    """
     return min(1.0, sequences * task.collision(length))
 
 

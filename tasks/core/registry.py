@@ -1,7 +1,7 @@
 """The task registry: `tasks/adding.py` defines `adding`, and each new file adds a name.
 
 A spec is `name` or `name:option=value,option=value`. A task's options are the fields of its dataclass.
-`preset=NAME` selects the options of a published protocol. Options given next to a preset take precedence.
+`preset=NAME` selects the options of a published protocol. Options given together with a preset override it.
 """
 
 from __future__ import annotations

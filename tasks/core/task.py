@@ -1,7 +1,7 @@
-"""The task contract: sample sequences, mark the scored positions, state the reference scores and solve exactly.
+"""The task contract: sampling, scored positions, reference scores and an exact solver.
 
 A task is a frozen dataclass of its parameters. `length` is always the number of time steps fed to the
-model; a task derives its delays and counts from it.
+model. A task derives its delays and counts from it.
 """
 
 # Shape suffixes: B batch, T time, D channels, C classes
@@ -140,7 +140,10 @@ class Task(ABC):
         """Compute the correct answers from the inputs alone, in the shape of `batch.targets`."""
 
     def solvable(self, batch: Batch) -> Tensor:
-        """Return the positions whose answer follows from the inputs, bool (B, T): by default every scored one."""
+        """Return a mask, bool (B, T), of the positions whose answers follow from the inputs.
+
+        By default these are all scored positions.
+        """
         return batch.mask
 
     def memoryless_score(self, length: int) -> float | None:

@@ -1,7 +1,7 @@
 """Oracles for the recurrent architectures and the model around them: independent computations of the same result.
 
-An oracle raises an error if the results differ. `torch.nn` is the oracle if it has the same layer. It lacks the
-reset-before variant of the GRU, so the oracle of that variant evaluates the equations with scalars.
+An oracle raises an error if the results differ. If `torch.nn` has the same layer, it is the oracle. `torch.nn`
+lacks the reset-before variant of the GRU, so the oracle of that variant evaluates the equations with scalars.
 """
 
 # Shape suffixes: B batch, T time, D input width, H hidden width, L layers, P parts of a state
@@ -199,7 +199,7 @@ ORACLES: dict[Callable[[str], None], Callable[[str, dict[str, Any]], bool]] = {
     initial_weights_match_the_option: lambda name, options: name in COUNTERPARTS,
     model_equals_its_parts: lambda name, options: True,
 }
-"""Each oracle, with a function that tells whether it applies to an architecture's name and options."""
+"""The oracles. Each has a function of name and options that returns whether the oracle applies."""
 
 
 def name_and_options(spec: str) -> tuple[str, dict[str, Any]]:

@@ -102,7 +102,7 @@ ORACLES: dict[Callable[[str], None], Callable[[str, dict[str, Any]], bool]] = {
         name == "transformer" and options["positions"] == "none" and options["window"] is None
     ),
 }
-"""Each oracle, with a function that tells whether it applies to an architecture's name and options."""
+"""The oracles. Each has a function of name and options that returns whether the oracle applies."""
 
 
 def plain_softmax(spec: str, layers: Any, x_BTD: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ SPECS = (
     "transformer:positions=alibi,window=3",
     "transformer:positions=learned,max_length=16,window=1",
 )
-"""Specs that exercise other code paths than the defaults."""
+"""Specs that exercise code paths other than the defaults."""
 
 WIDTH = 8  # the smallest width for four heads with rotary positions
 BATCH = 2

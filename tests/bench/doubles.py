@@ -56,7 +56,7 @@ def loaded_machine() -> Machine:
 
 
 class Scripted(nn.Module):
-    """A model whose output at every step is its single weight, so that a squared loss is easy to compute by hand."""
+    """A model whose output at every step is its single weight. A squared loss is then easy to compute by hand."""
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Hold the machine lock until standard input ends: `python -m tests.bench.lock_holder training FOLDER`."""
+"""Hold the machine lock until standard input closes: `python -m tests.bench.lock_holder training FOLDER`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training jobs that misbehave when a worker process reads the task of their case.
+"""Training jobs that misbehave when a worker process reads their case's task.
 
 These jobs have a module of their own, so that worker processes can import it.
 """
@@ -22,7 +22,7 @@ SLOW_IMPORTS = ("scipy.stats", "pandas", "matplotlib", "setuptools", "rich", "di
 
 @dataclass(frozen=True)
 class Trap:
-    """Replacement for a case that misbehaves as `kind` says when its `task` is read."""
+    """Replacement for a case. Reading its `task` triggers the misbehaviour named by `kind`."""
 
     kind: str
 

@@ -82,7 +82,7 @@ class FirstBit(Task):
 
 
 def write(folder: Path, name: str, text: str) -> Path:
-    """Write the file `name.py`, with `{name}` in the text replaced by the name."""
+    """Write `text` to a file called `name`, with the suffix `.py`. Each `{name}` in the text is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.py"
     path.write_text(text.replace("{name}", name), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Tiny runs in a folder, and the part of their content that must be equal in every run."""
+"""Tiny runs in a folder, and the part of their content that must be reproducible."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def without_timings(record: Record) -> dict[str, Any]:
 
 
 def reproducible_content(run: Run) -> dict[str, Any]:
-    """Return, by case key, the content that all runs of one plan share: the record without timings, and the weights."""
+    """Return the reproducible content of a run by case key: the record without timings, and the weights."""
     records, damaged = run.read()
     assert damaged == []
     return {

@@ -17,7 +17,7 @@ from tests.reports.html.test_render import HOSTILE
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 MIN_PASSES = 20
-"""Number that the passed rules of axe must exceed, so that an empty page cannot pass."""
+"""More axe rules than this must pass. An empty page would pass fewer."""
 MAX_PDF_BYTES = 5_000_000
 
 
@@ -224,7 +224,7 @@ def test_policy_stops_what_escaping_would_miss(watched: WatchedPage, report: Pat
 
 
 def _page_named(name: str, folder: Path) -> Path:
-    """Write the page of a run with one sound and one crashed case, in which the free texts are `name`."""
+    """Write the page of a run with one sound and one crashed case. All free texts of the run are `name`."""
     sound, failed = (synthetic.renamed(synthetic.case("gru", "adding", 32, n), arch=name, task=name) for n in (0, 1))
     failed = failed.model_copy(update={"status": "crashed", "reason": name, "measurements": ()})
     run = synthetic.run([sound.case, failed.case], plan=name, command=name, code=name, created=name)

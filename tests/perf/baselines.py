@@ -62,7 +62,7 @@ class Cells(nn.Module):
 
 
 class Encoder(nn.Module):
-    """nn.TransformerEncoder with causal attention and the pre-norm block of `transformer`, but without positions."""
+    """nn.TransformerEncoder with causal attention and the pre-norm block of `transformer`, but no position encoding."""
 
     def __init__(self, channels: int, width: int, outputs: int = OUTPUTS) -> None:
         super().__init__()
@@ -95,7 +95,10 @@ class Timed:
         return statistics.median(self.seconds[contestant])
 
     def ratio(self, contestant: int, by: int = 0) -> tuple[float, float, float]:
-        """Return the ratio to the seconds of contestant `by`: the median over blocks and its 95% bootstrap interval."""
+        """Return the ratio of the contestant's seconds to those of contestant `by`.
+
+        The result is the median over blocks, and the limits of its 95% bootstrap interval.
+        """
         ratios = np.array(self.seconds[contestant]) / np.array(self.seconds[by])
         draws = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
         low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
@@ -111,7 +114,7 @@ def interleaved(
     clock: Clock,
     block: float = 0.02,
 ) -> Timed:
-    """Time blocks of calls of the contestants in turns.
+    """Time the contestants alternately, in blocks of calls.
 
     Args:
         contestants: Calls to time.

@@ -8,7 +8,7 @@ over blocks, with its bootstrap interval. A figure is the geometric mean over al
 
 `--clock cpu` counts processor time, for a machine that is not idle. It hides the time that several threads save. The
 limit in training is the FLOP/s of the fastest product of large matrices. The limit in streaming is the bandwidth of
-repeated reads of a matrix with the size of the weights.
+repeated reads of a matrix as large as the weights.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _conclude(figures: Figures) -> int:
 
 
 def _forward_operations(name: str, batch: int, length: int, width: int) -> float:
-    """Return the FLOPs of the matrix products of a forward pass, a third of those of a training step."""
+    """Return the FLOPs of the matrix products in a forward pass. A training step takes three times as many."""
     steps = batch * length
     if name == "transformer":
         attention = 4 * width * (length + 1) / 2  # the causal half of two products
@@ -172,7 +172,7 @@ def _forward_operations(name: str, batch: int, length: int, width: int) -> float
 
 
 def _best_product(clock: Clock) -> float:
-    """Measure the FLOP/s of a product of large matrices, the fastest of 15, with the current number of threads."""
+    """Measure the FLOP/s of the fastest of 15 products of large matrices, with the current number of threads."""
     one, other = torch.randn(1024, 1024), torch.randn(1024, 1024)
     one @ other
     seconds = []

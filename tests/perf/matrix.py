@@ -2,10 +2,11 @@
 
     python -m tests.perf.matrix [--plan quick] [--sample N]
 
-The loop trains the same networks from torch.nn (with equal width, batches, steps, optimiser and evaluations) with
-torch's default threads, one case after the other. Carousel runs `carousel run PLAN --measure accuracy --no-resume` with
-a new store. Its time includes start-up, and compiling kernels if they are not cached. If Carousel stops a case early
-because it is solved, the loop stops at the same step, so that both do the same amount of training.
+The loop trains the same networks from torch.nn, with equal width, batches, steps, optimiser and evaluations. It trains
+one case after the other, with torch's default number of threads. Carousel runs
+`carousel run PLAN --measure accuracy --no-resume` with a new store. Its time includes start-up, and compiling kernels
+if they are not cached. If Carousel solves a case early, the loop stops at the same step. Both therefore do the same
+amount of training.
 
 With `--sample N` the loop trains N cases, spread evenly over the plan. The time of every other case is estimated from
 the sampled cases with the same architecture and length. If there are none, all lengths of the architecture are used,
@@ -32,11 +33,12 @@ import tasks
 from bench.training.data import batches
 from bench.training.schedule import learning_rate_factor
 from results import Case, Record, Store
+from results.specs import Spec
 from tasks import Reals, Task
 from tests.perf.baselines import theirs
 
 AIM = 3.0
-"""Ratio of the loop's time to Carousel's below which the command fails."""
+"""Smallest ratio of the loop's time to Carousel's that passes."""
 
 
 class Embedded(nn.Module):
@@ -103,14 +105,14 @@ def _loop(records: list[Record], sample: int) -> float:
         steps = _train(record)
         seconds = time.perf_counter() - began
         total += seconds
-        name = record.case.arch.partition(":")[0]
+        name = Spec.parse_stored(record.case.arch).name
         by_length[name, record.case.length].append(seconds / steps)
         by_arch[name].append(seconds / steps / record.case.length)
         print(f"  {record.case.arch} {record.case.task} {record.case.length}: {seconds:.1f} s", flush=True)
     for i, record in enumerate(records):
         if i not in chosen:
             assert record.training is not None
-            name, length = record.case.arch.partition(":")[0], record.case.length
+            name, length = Spec.parse_stored(record.case.arch).name, record.case.length
             by_step = by_length.get((name, length)) or [length * cost for cost in by_arch[name]]
             total += record.training.steps * sum(by_step) / len(by_step)
     return total
@@ -154,7 +156,7 @@ def _test(model: nn.Module, task: Task, batch: Any) -> None:
 
 
 def _network(case: Case, task: Task, width: int) -> nn.Module:
-    name, outputs = case.arch.partition(":")[0], task.targets.size
+    name, outputs = Spec.parse_stored(case.arch).name, task.targets.size
     if isinstance(task.inputs, Reals):
         return theirs(name, task.inputs.size, width, outputs)
     return Embedded(name, task.inputs.size, width, outputs)

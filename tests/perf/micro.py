@@ -55,7 +55,7 @@ def one_thread() -> Iterator[None]:
 
 
 class Twin(nn.Module):
-    """Network of torch layers with a readout, and with a linear input for the Transformer."""
+    """Network of torch layers with a readout. The Transformer also has a linear input layer."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def _twins_step(name: str, past_BTD: Tensor) -> Callable[[], Tensor]:
 
 @pytest.mark.parametrize("name", tasks.names())
 def test_sampling(benchmark: Any, name: str) -> None:
-    """Sample a batch of the task's shortest possible length of at least 64."""
+    """Sample a batch at the shortest length from 64 upwards that the task supports."""
     benchmark.group = "sampling"
     task, generator = tasks.build(name), tasks.generator(0, "train")
     length = next(length for length in range(64, 200) if _is_possible(task, length))

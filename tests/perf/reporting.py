@@ -18,7 +18,7 @@ from results import Record, RunFile
 from tests.reports import synthetic
 
 STANDARD = (17, (64, 256, 1024), 5)
-"""Number of tasks, lengths, and number of seeds."""
+"""Number of tasks, lengths, and number of seeds of the plan `standard`."""
 LARGE = (25, (32, 64, 128, 256, 512), 20)
 MAX_SECONDS = {"quick": 5.0, "10,000 cases": 20.0}
 MAX_BYTES = {"quick": 5_000_000, "standard": 5_000_000}

@@ -37,7 +37,7 @@ RECORDED_SECONDS = (
 WEIGHTS_BYTES = 80_000
 """Size of the weights of a model with 20,000 parameters, the size in most plans."""
 ESTIMATE_ERROR = 0.3
-"""Standard deviation of the logarithm of measured over expected duration."""
+"""Standard deviation of log(measured duration / expected duration)."""
 STARTUP_SECONDS = 2.5
 """Seconds until a worker has imported torch and started its first case."""
 
@@ -57,7 +57,7 @@ class Costs:
 
 
 def simulate(durations: Sequence[float], workers: int, costs: Costs, seed: int = 0) -> float:
-    """Return the wall-clock seconds until the last record is written.
+    """Simulate a run, and return the wall-clock seconds until its last record is written.
 
     Args:
         durations: seconds that each case takes.

@@ -3,9 +3,9 @@
     python -m tests.perf.store [--records 1000,10000,100000] [--in FOLDER]
 
 Each case is timed at four positions of a stream and two batch sizes. Its record has 8 kB and 95 samples. A run has at
-most 1,000 records. Every store is loaded three times, most likely from the page cache, so that the result measures the
-reader and not the disk. The reader has one thread, so its CPU time is close to its wall time on a quiet machine. The
-limits apply to CPU time, and wall time is shown for information. `MAX_SECONDS` limits the time for 10,000 records.
+most 1,000 records. Every store is loaded three times, most likely from the page cache. The result therefore measures
+the reader and not the disk. The reader has one thread, so its CPU time is close to its wall time on a quiet machine.
+The limits apply to CPU time, and wall time is shown for information. `MAX_SECONDS` limits the time for 10,000 records.
 `MAX_GROWTH` limits the time per record of the largest store, relative to the smallest. The exit code is 1 if a limit is
 exceeded.
 """
@@ -26,7 +26,7 @@ from tests.results.examples import case, record, run_file
 MAX_SECONDS = 3.0
 """Limit on the CPU time for 10,000 records."""
 MAX_GROWTH = 1.8
-"""Limit on the ratio of the time per record, largest to smallest store. New memory makes the ratio exceed 1."""
+"""Limit on the time per record of the largest store, relative to the smallest. New memory brings this ratio above 1."""
 RECORDS_PER_RUN = 1000
 ROUNDS = 3
 
@@ -101,7 +101,7 @@ def load_seconds(folder: Path, size: int) -> tuple[float, float]:
 
 
 def verify_seconds(folder: Path, size: int) -> float:
-    """Verify the store. Returns CPU seconds. Every record has one flaw, because its weights do not exist."""
+    """Verify the store, and return the CPU seconds. Every record has one flaw: its weights are missing."""
     start = time.process_time()
     inspection = verify(Store(folder))
     seconds = time.process_time() - start

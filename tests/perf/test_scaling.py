@@ -1,4 +1,4 @@
-"""The simulation of many workers agrees with results computed by hand."""
+"""Tests that the simulation of many workers agrees with results computed by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The largest possible speed-up by more workers, computed by hand, and the seconds of worker time."""
+"""The largest possible speed-up from more workers, computed by hand, and the worker time in seconds."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
     python -m tests.perf.workers quick                        # the promised speed-up; ten minutes on two quiet cores
     python -m tests.perf.workers quick --seeds 1 --rounds 2   # other options are passed on to `carousel run`
 
-In each round both runs start from an empty store, one after the other, with compiled kernels. Wall times are those of
-the whole command, including imports and the report; the share is the one that `run` prints at its end. A timing job has
-its machine to itself, so a run of T seconds of training and M seconds of timing on one worker speeds up by at most
+In each round both runs start from an empty store, one after the other, with compiled kernels. Wall times cover
+the whole command, including imports and the report. The share is the one that `run` prints at its end. A timing job has
+its machine to itself. For T seconds of training and M seconds of timing on one worker, the speed-up is at most
 
     (T + M) / (T / workers + M)                                                     (1)
 
@@ -27,7 +27,7 @@ from results import Record, Span, Store
 
 HOME = Path(__file__).resolve().parents[2]
 PROMISED = 1.7
-"""Speed-up of the plan `quick` on two cores by a second worker."""
+"""Speed-up of the plan `quick` from a second worker, on two cores."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def inner(case: Case) -> list[Measurement]:
 
 
 def levels(case: Case, layer: int) -> list[Measurement]:
-    """Return levels of a hold gate that fall after the first step and at the last step.
+    """Return hold gate levels that are highest at the first step and lowest at the last step.
 
     Each later layer and each later seed is 0.1 higher.
     """
@@ -126,7 +126,7 @@ def levels(case: Case, layer: int) -> list[Measurement]:
 
 
 def traces(arch: str) -> Traces | None:
-    """Return gates that change from 0 to ±1, or attention to the first step for a Transformer; an RNN has neither."""
+    """Return gates that change from 0 to ±1. A Transformer has attention to the first step; an RNN has neither."""
     inputs = np.zeros((2, LENGTH, 1), np.float32)
     if arch == "transformer":
         first = np.zeros((2, 2, LENGTH, LENGTH), np.float32)

@@ -19,6 +19,7 @@ from results import (
     RunFile,
     Training,
 )
+from results.specs import Spec
 
 ARCHS = ("rnn:init=orthogonal", "lstm:forget_bias=1", "gru", "transformer")
 TASKS = ("first_last", "adding", "copy_memory")
@@ -44,7 +45,7 @@ SCORES = {
     ("transformer", "adding"): (0.9, 0.6),
     ("transformer", "copy_memory"): (0.999, 0.999),
 }
-"""The mean score over seeds at each of the trained lengths `LENGTHS`."""
+"""Mean scores over seeds at the trained lengths `LENGTHS`, by architecture and task."""
 STEP_SECONDS = {"rnn": 33e-6, "lstm": 46e-6, "gru": 51e-6, "transformer": 70e-6}
 STATE_BYTES = {"rnn": 640, "lstm": 1024, "gru": 640, "transformer": 512}
 
@@ -55,7 +56,7 @@ MISSING = ("lstm:forget_bias=1", "copy_memory", 128, 2)
 
 
 def base(specification: str) -> str:
-    return specification.split(":")[0]
+    return Spec.parse_stored(specification).name
 
 
 def case(arch: str, task: str, length: int, seed: int) -> Case:
@@ -100,7 +101,7 @@ def run(planned: list[Case] | None = None, **changes: object) -> RunFile:
 def score(case: Case, length: int) -> float:
     """Return the score of a case at a test length.
 
-    The score is that of `SCORES` at the trained length, and decreases with each doubling of the length. Mean scores
+    At the trained length, this is the score in `SCORES`. It decreases with each doubling of the length. Mean scores
     below 0.98 vary by ± 0.03 over the seeds.
     """
     trained = SCORES[base(case.arch), base(case.task)][LENGTHS.index(case.length)]

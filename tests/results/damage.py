@@ -1,4 +1,4 @@
-"""Damage a file in every way that a disk can, and check that no reader accepts it."""
+"""Damage files as a failing disk would, and check that no reader accepts them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from results.store.document import StoreError, parsed
 
 
 def changes(content: bytes, every: int) -> Iterator[tuple[str, bytes]]:
-    """Yield the content truncated at every `every`-th byte, and with every `every`-th bit flipped."""
+    """Yield descriptions and damaged copies of the content.
+
+    There is a truncated copy per `every` bytes, and a copy with one flipped bit per `every` bits.
+    """
     for length in range(0, len(content), every):
         yield f"truncated to {length} bytes", content[:length]
     for bit in range(0, 8 * len(content), every):

@@ -25,7 +25,7 @@ LARGEST = 16 * MIB - 1000
 
 
 def with_checksum(text: bytes) -> bytes:
-    """Add a valid checksum, which an attacker can compute too, to a JSON object that ends with a newline and `}`."""
+    """Add a valid checksum to a JSON object that ends with a newline and `}`. An attacker can compute one too."""
     checksum = hashlib.sha256(text).hexdigest()[:16].encode()
     return text.removesuffix(b"\n}") + b',\n "checksum": "' + checksum + b'"\n}\n'
 
@@ -116,7 +116,7 @@ def peak_bytes() -> int:
 
 
 def main() -> None:
-    """Read the files of a folder (second argument) as the kind of the first argument, and print the results."""
+    """Read all files of a folder as documents of one kind, and print the results. The arguments are kind and folder."""
     kind, folder = sys.argv[1], Path(sys.argv[2])
     read = _read_plan if kind == "plan" else lambda path: _read(kind, path)
     results: dict[str, Any] = {}

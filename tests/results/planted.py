@@ -13,9 +13,9 @@ from results import Block, Case, Environment, Measurement, Model, Protocol, Reco
 CALIBRATION_SECONDS = 0.005
 PROTOCOL = Protocol(steps=100)
 Slower = Callable[[Case, str], float]
-"""Slow-down of a metric of a case, as the logarithm of a ratio of durations."""
+"""Returns how much slower a metric of a case is, as the logarithm of the ratio of durations."""
 Scored = Callable[[Case, np.random.Generator], float]
-"""Score of a case."""
+"""Returns the score of a case."""
 
 
 def nothing(case: Case, metric: str) -> float:

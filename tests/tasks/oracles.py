@@ -17,7 +17,7 @@ EMBEDDED = f"B(?:T{INNER}T|P{INNER}P)E"
 
 
 def words(task: Any, row: list[int]) -> list[str]:
-    """Return the names of the tokens of one sequence."""
+    """Return the token names of one sequence."""
     return [task.input_names[token] for token in row]
 
 

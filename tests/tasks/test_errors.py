@@ -1,4 +1,4 @@
-"""Unknown names, invalid parameters and unsupported lengths: each gives a clear message of one line."""
+"""Unknown names, invalid parameters and unsupported lengths: each gives a clear one-line message."""
 
 from __future__ import annotations
 

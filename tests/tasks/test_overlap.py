@@ -13,7 +13,10 @@ from tests.tasks.specs import for_every_task
 
 SEQUENCES = 400
 DEVIATIONS = 5
-"""Tolerance in Poisson deviations of the repeated sequences, doubled below: a likely sequence repeats several times."""
+"""Tolerance in Poisson standard deviations of the number of repeated sequences.
+
+It is doubled below, because a likely sequence may repeat several times.
+"""
 EXACT = {
     "parity": 10,
     "even_pairs": 10,

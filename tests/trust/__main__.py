@@ -2,8 +2,8 @@
 
     python -m tests.trust [--rounds 8] [--minutes 11]
 
-The exit code is 1 if a promise is broken. The verdicts come from the code of `carousel compare`, so that the check
-tests the same instrument that users have.
+The exit code is 1 if a promise is broken. The verdicts come from the code of `carousel compare`, so the check
+tests the instrument that users have.
 
 Each round starts six fresh processes in random order. Three processes time the plain model. The other three time
 models that do 5, 10 and 20% more work. Finally, a few processes time the plain model while neighbour processes keep one

@@ -35,7 +35,7 @@ class Process:
         return [seconds for m in self.measurements for seconds in m.calibration_seconds]
 
     def disturbances(self, median_calibration: float) -> list[str | None]:
-        """Return the reason why each block counts as disturbed; None for an undisturbed block."""
+        """Return one entry per block: why it counts as disturbed, or None for an undisturbed block."""
         return [disturbed(block, median_calibration) for m in self.measurements for block in m.blocks]
 
 
@@ -45,7 +45,7 @@ def label(metric: str, at: Mapping[str, int]) -> str:
 
 
 def measure_in_fresh_process(repetitions: int) -> Process:
-    """Time a model that runs its work `repetitions` times, in a new process. The process holds the machine lock."""
+    """Time a model in a new process, under the machine lock. The model runs its work `repetitions` times."""
     with machine_lock("timing"):
         result = subprocess.run(
             [sys.executable, "-m", "tests.trust.subject", str(repetitions)],

@@ -26,8 +26,8 @@ instrument therefore breaks a promise by chance in about one of a hundred execut
 MIN_DETECTED_EFFECT = 0.10
 """Smallest effect that must be detected: the 95% interval that `compare` shows must exclude zero."""
 MIN_REGRESSION = 0.20
-"""Smallest effect that must be reported as a regression, twice the smallest relevant effect of `compare`. Effects below
-`MIN_DETECTED_EFFECT` must raise no alarm."""
+"""Smallest effect that must be reported as a regression. It is twice the smallest relevant effect of `compare`. Effects
+below `MIN_DETECTED_EFFECT` must raise no alarm."""
 MAX_NOISY_SHARE = 0.10
 """Largest share of disturbed blocks on a machine that counts as quiet."""
 MAX_CLOCK_SHARE = 0.01
@@ -66,7 +66,13 @@ def same_model_is_unchanged(plain: Sequence[Process], generator: random.Random) 
 
 
 def planted_effect_is_recovered(plain: Sequence[Process], slowed: Sequence[Process], effect: float) -> list[Row]:
-    """Compare plain processes with those that do `effect`, a share, more work, and return one row per timing."""
+    """Check that a comparison recovers a planted effect. Returns one row per timing.
+
+    Args:
+        plain: processes that do the plain work.
+        slowed: processes that do more work.
+        effect: the additional work, as a share of the plain work.
+    """
     rows = []
     for name, row in compare_processes(plain, slowed).items():
         before, after = ([process.timings()[name] for process in side] for side in (plain, slowed))
@@ -87,7 +93,7 @@ def planted_effect_is_recovered(plain: Sequence[Process], slowed: Sequence[Proce
 def neighbours_are_noise(
     name: str, busy: Sequence[Process], plain: Sequence[Process], median_calibration: float
 ) -> Row:
-    """Check that a slowdown by busy neighbours is reported as noise, not as a regression.
+    """Check that a slowdown caused by busy neighbours is reported as noise, not as a regression.
 
     Args:
         name: describes the neighbours.
@@ -138,7 +144,7 @@ def clock_is_fast(processes: Sequence[Process], repetitions: int) -> Row:
 
 
 def intervals_cover(generator: np.random.Generator) -> list[Row]:
-    """Count the samples of known distributions for which each 95% interval covers the true value."""
+    """Check that 95% intervals cover the true value often enough, on samples of known distributions."""
 
     def normal(size: int) -> list[float]:
         return generator.normal(10, 1, size).tolist()

@@ -1,4 +1,4 @@
-"""Comparison of processes by the code of `carousel compare`, so that the verdicts are the same that users see.
+"""Comparison of processes with the code of `carousel compare`, which gives the verdicts that users see.
 
 Each side of a comparison becomes a run. The units of a run are its fresh processes, each with the median of its
 samples; see `results.comparison.compare`.
@@ -22,7 +22,7 @@ from tests.trust.subject import CASE
 
 
 def compare_processes(base: Sequence[Process], new: Sequence[Process]) -> dict[str, Row]:
-    """Return the row of every timing, with effect and verdict, by the label of the timing."""
+    """Compare two sets of processes. Returns a row per timing, with effect and verdict, by label of the timing."""
     rows = {label(row.metric, dict(row.at)): row for row in compare(_run_of(base), _run_of(new)).rows}
     return {name: rows[name] for name in base[0].timings()}
 

@@ -33,7 +33,7 @@ CASE = Case(
     seed=0,
     protocol=Protocol(steps=1, batch=TIMING.batch),
 )
-"""Case of an LSTM in its reference implementation, so that no kernel must be compiled."""
+"""Case of an LSTM. Its reference implementation needs no compiled kernel."""
 
 
 class RepeatingModel(arch.SequenceModel):

@@ -70,7 +70,7 @@ def test_processes_are_compared_as_the_units_of_two_runs() -> None:
 
 
 def test_ratio_interval_equals_values_computed_by_hand() -> None:
-    """The six differences of logarithms are 0.5, 1, 1, 1.5, 1.5 and 2. Their range is an interval of level 80%."""
+    """The six differences of logarithms are 0.5, 1, 1, 1.5, 1.5 and 2. Their range is an interval at level 80%."""
     base, new = [1.0, math.e**0.5], [math.e, math.e**1.5, math.e**2]
     low, middle, high = ratio_interval(base, new, level=0.79)
     assert [math.log(bound) for bound in (low, middle, high)] == pytest.approx([0.5, 1.25, 2.0], rel=EXACT)

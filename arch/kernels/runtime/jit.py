@@ -36,7 +36,7 @@ def kernel(signature: Any) -> Callable[[Callable[..., None]], Callable[..., None
 
     def compiled(function: Callable[..., None]) -> Callable[..., None]:
         started = time.perf_counter()
-        cached: Any = numba.njit(signature, cache=True, nogil=True)(_stamped(function))
+        cached: Any = numba.njit(signature, cache=True, nogil=True)(with_digest(function))
         if cached.stats.cache_misses:
             compiling_seconds.append(time.perf_counter() - started)
         return cached  # type: ignore[no-any-return]
@@ -44,8 +44,8 @@ def kernel(signature: Any) -> Callable[[Callable[..., None]], Callable[..., None
     return compiled
 
 
-def _stamped(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a copy of the function that captures the digest, because captured variables enter Numba's cache key."""
+def with_digest(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a copy of the function that captures the digest. Captured variables are part of Numba's cache key."""
     assert isinstance(function, types.FunctionType)
     code = function.__code__.replace(co_freevars=("sources_digest",))
     captured = (types.CellType(SOURCES_DIGEST),)

@@ -16,7 +16,7 @@ from arch.kernels.simd.matmul import ROWS
 CONTIGUOUS = torch.contiguous_format
 
 Reference = Callable[..., tuple[Tensor, ...]]
-"""A function that computes the results of a kernel by the equations, in torch."""
+"""A function that computes the same results as a kernel in plain torch."""
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float32]]
 
@@ -28,7 +28,7 @@ def flat(tensor: Tensor) -> Floats:
 
 
 def of_blocks(sums: Tensor, blocks: int, H: int) -> Tensor:
-    """Extract a weight gradient, (blocks · H, D), from padded transposed sums, (D, blocks · padded)."""
+    """Convert padded transposed sums (D, blocks · padded) to a weight gradient (blocks · H, D)."""
     return sums.view(len(sums), blocks, -1)[..., :H].reshape(len(sums), blocks * H).T.clone(memory_format=CONTIGUOUS)
 
 
@@ -39,9 +39,9 @@ def run_rows(
 
     Args:
         kernel: called with the addresses, all sizes but the last, and the first and last row.
-        tensors: inputs in any layout and contiguous outputs. None is passed as address 0.
+        tensors: inputs, in any layout, and outputs, which are contiguous. None is passed as address 0.
         sizes: integers for the kernel. The last one is the number of rows.
-        work: products or elementwise results in total. This number decides how many threads are worthwhile.
+        work: total number of products or elementwise results. It decides how many threads are worthwhile.
         multiple: the number of rows per thread is a multiple of this, except for the last thread.
     """
     contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
@@ -57,11 +57,11 @@ def sum_rows(
     work: int,
     sums: tuple[int, ...],
 ) -> Tensor:
-    """Run a kernel that accumulates sums over its rows, and return the sums over all rows, of shape `sums`.
+    """Run a kernel that accumulates sums over rows. Returns the sums over all rows.
 
-    `kernel`, `tensors`, `sizes` and `work` are those of `run_rows`. After the addresses of the tensors, the kernel
-    receives the address of its sums. Each thread has its own sums. All sums are added in the order of the rows, so the
-    result does not depend on timing.
+    `sums` is the shape of the result. The other parameters are those of `run_rows`. The kernel receives the address of
+    its sums after the addresses of the tensors. Each thread has its own sums. They are added in the order of the rows,
+    so the result does not depend on timing.
     """
     parts: dict[int, Tensor] = {}
     contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
@@ -77,12 +77,15 @@ def sum_rows(
 
 
 def needs_gradients(*tensors: Tensor) -> bool:
-    """Return whether a backward pass may follow. Call this outside `Function.forward`, which disables gradients."""
+    """Return whether a backward pass through `tensors` may follow.
+
+    Call this outside `Function.forward`, which disables gradients.
+    """
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 class GradientGate(torch.autograd.Function):
-    """An identity function whose backward pass returns no gradient while the list `blocked` is not empty."""
+    """An identity function that passes gradients back only while the list `blocked` is empty."""
 
     @staticmethod
     def forward(ctx: Any, blocked: list[bool], tensor: Tensor) -> Tensor:
@@ -97,10 +100,11 @@ class GradientGate(torch.autograd.Function):
 def reference_gradients(
     reference: Reference, inputs: Sequence[Tensor], gradients: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """Return differentiable gradients of the inputs by the equations, or None for an input that needs no gradient.
+    """Compute gradients of the inputs with `reference`. They can be differentiated again.
 
-    A kernel's own backward pass is not differentiable. One input may depend on another, as a state depends on weights.
-    This dependency lies outside the kernel, so its path is blocked until the gradients themselves are differentiated.
+    `gradients` are those of the outputs. Returns None for an input that needs no gradient. A kernel's own backward pass
+    is not differentiable. One input may depend on another, as a state depends on weights. This dependency lies outside
+    the kernel. Its path is therefore blocked until the gradients themselves are differentiated.
     """
     blocked: list[bool] = []
     with torch.enable_grad():
@@ -114,9 +118,10 @@ def reference_gradients(
 
 
 def weight_gradient(d_sums_TBG: Tensor, h_BH: Tensor, outputs_TBH: Tensor) -> Tensor:
-    """Return Σ_t d_sums_t h_t^T, (G, H). h_0 is the initial state `h_BH`, and h_t is the output before step t.
+    """Return the gradient of the recurrent weights (G, H): Σ_t d_sums_t h_t^T.
 
-    The code computes the transpose, because the transposed products are up to 1.4 times as fast at small widths.
+    h_0 is the initial state `h_BH`. Each later h_t is the output of step t - 1. The code computes the transpose,
+    because the transposed products are up to 1.4 times as fast at small widths.
     """
     d_U_HG = h_BH.T @ d_sums_TBG[0]
     if len(d_sums_TBG) > 1:

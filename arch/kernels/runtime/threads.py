@@ -16,16 +16,16 @@ import numpy as np
 import torch
 
 MIN_WORK = 1 << 17
-"""Minimum products or elementwise results per thread. Below this, another thread costs more time than it saves."""
+"""Minimum number of products or elementwise results per thread. With fewer, a thread costs more time than it saves."""
 
 TILED = 16
-"""Tiled products per unit of work. Handing over a share takes 25 µs, as long as 1.6 million tiled products."""
+"""Tiled products per unit of work. Handing a share to a thread takes 25 µs, the time of 1.6 million tiled products."""
 
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def split_rows(rows: int, work: int, run: Callable[[int, int], object], multiple: int = 16) -> None:
-    """Call run(first, last) for shares of `rows`, on at most as many threads as torch uses.
+    """Split `rows` into shares and call run(first, last) for each, on at most as many threads as torch uses.
 
     The sizes of all shares but the last are multiples of `multiple`. `work` decides how many threads are worthwhile.
     """
@@ -35,7 +35,7 @@ def split_rows(rows: int, work: int, run: Callable[[int, int], object], multiple
         return
     blocks = -(-rows // multiple)
     bounds = [min(rows, multiple * (blocks * share // threads)) for share in range(threads + 1)]
-    flushes = _flushes_denormals()
+    flushes = flushes_denormals()
     waiting = [
         _pool(threads - 1).submit(_run, run, first, last, flushes) for first, last in itertools.pairwise(bounds[1:])
     ]
@@ -49,13 +49,13 @@ def _run(run: Callable[[int, int], object], first: int, last: int, flushes: bool
     run(first, last)
 
 
-def _flushes_denormals() -> bool:
-    """Return whether this thread flushes denormals to zero. Pool threads follow their caller."""
+def flushes_denormals() -> bool:
+    """Return whether this thread flushes denormals to zero. Pool threads use the setting of their caller."""
     return float(np.float32(1e-38) * np.float32(1e-3)) == 0.0
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Return the thread pool of this process. Threads do not survive a fork, so the process id is part of the key."""
+    """Return the thread pool of this process. Threads do not survive a fork, hence the process id in the key."""
     key = os.getpid(), threads
     if key not in _pools:
         _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="carousel")

@@ -136,9 +136,10 @@ def panels_at_once(left_over):  # type: ignore[no-untyped-def]
 
 @njit
 def multiply(result, result_at, width, left, left_at, left_stride, packed, depth, rows, panels):  # type: ignore[no-untyped-def]
-    """Multiply `left`, (rows, depth) with row stride `left_stride`, by the packed matrix, (depth, panels · LANES).
+    """Multiply `left` (rows, depth) by the packed matrix `packed` (depth, panels · LANES).
 
-    The result is (rows, panels · LANES) with row stride `width`. `result_at` and `left_at` are offsets.
+    Writes the product (rows, panels · LANES) to `result`. The row strides of `left` and `result` are `left_stride` and
+    `width`. Their offsets are `left_at` and `result_at`.
     """
     apart = LANES * depth
     panel = 0
@@ -169,7 +170,7 @@ def multiply(result, result_at, width, left, left_at, left_stride, packed, depth
 
 @njit
 def eight_rows(result, to, width, left, left_at, stride, right, at, apart, step, depth, panels):  # type: ignore[no-untyped-def]
-    """Compute ROWS rows of a product. The right-hand matrix may be packed or not.
+    """Compute ROWS rows of a product. The right-hand matrix may be packed or unpacked.
 
     Args:
         result: array of the result.
@@ -200,7 +201,7 @@ def eight_rows(result, to, width, left, left_at, stride, right, at, apart, step,
 
 @njit
 def eight_rows_more(result, to, width, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
-    """Add the product of ROWS transposed columns of `left` and the unpacked matrix `right` to `result`.
+    """Add left^T · right to `result`, for ROWS columns of `left` and the unpacked matrix `right`.
 
     Args:
         result: array of the result.
@@ -230,7 +231,7 @@ def eight_rows_more(result, to, width, left, left_at, stride, right, at, step, d
 
 @njit
 def one_row_more(result, to, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
-    """Add the product of one transposed column of `left` and the unpacked matrix `right` to one row of `result`.
+    """Add left^T · right to one row of `result`, for one column of `left` and the unpacked matrix `right`.
 
     The parameters are those of `eight_rows_more`, without the row stride of the result.
     """
@@ -240,7 +241,7 @@ def one_row_more(result, to, left, left_at, stride, right, at, step, depth, pane
 
 @njit
 def panels_of(width):  # type: ignore[no-untyped-def]
-    """Return how many vectors hold `width` numbers."""
+    """Return the number of vectors that `width` numbers fill, rounded up."""
     return (width + LANES - 1) // LANES
 
 
@@ -268,7 +269,7 @@ def pack(matrix, first, last, columns, height, padded_height):  # type: ignore[n
 def pack_transposed(matrix, first, last, width, depth):  # type: ignore[no-untyped-def]
     """Pack the transpose of rows `first` to `last` of a flat matrix with `depth` columns into panels.
 
-    Each block of `width` rows starts a new panel, so that a unit has the same lane in all gates.
+    Each block of `width` rows starts a new panel. Therefore, a unit has the same lane in all gates.
     """
     groups = panels_of(width)
     blocks = (last - first) // width

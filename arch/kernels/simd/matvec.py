@@ -158,11 +158,11 @@ def _masked_read(builder: ir.IRBuilder, pointer: ir.Value, mask: ir.Value) -> ir
 
 @njit
 def apply(matrix, matrix_at, bias, rows, depth, numbers, numbers_at, apart, batch, result, result_at, stride, adds):  # type: ignore[no-untyped-def]
-    """Compute result[b] = bias + matrix (rows, depth) · numbers[b] for each b of the batch.
+    """Compute result[b] = bias + matrix (rows, depth) · numbers[b] for each b below `batch`.
 
     The vectors numbers[b] are `apart` numbers apart, and the vectors result[b] are `stride` numbers apart. `bias` is an
     address, or 0 for no bias. `matrix_at`, `numbers_at` and `result_at` are offsets. If `adds` is true, the values are
-    added to `result`. A block of rows is used for the whole batch while it is in the cache.
+    added to `result`. Each block of rows is applied to the whole batch while it is in the cache.
     """
     biases = floats(bias)
     for row in range(0, rows, LANES):

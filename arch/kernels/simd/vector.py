@@ -2,7 +2,7 @@
 
 A compiler that vectorises scalar loops prefers half of the available width, and gives up on nested loops and calls.
 Here `load`, `store`, the four arithmetic operators and `fma` become one instruction each. Only `lane_sum` may reorder
-its additions, always in the same way, so results are the same on every call. No operation ignores NaN.
+its additions, always in the same way, so results are the same on every call.
 
 Memory is a flat float32 array and an offset into it. Offsets are not checked.
 """

@@ -20,7 +20,7 @@ from arch.kernels.training.layer_norm import EPSILON
 
 @njit
 def normalise(y, gain, offset, D, B, result):  # type: ignore[no-untyped-def]
-    """Write the layer norm of the B rows of `y` (B, D) to `result` (B, D). `gain` and `offset` are addresses."""
+    """Write the layer norm of each row of `y` (B, D) to `result` (B, D). `gain` and `offset` are addresses."""
     gains, offsets = floats(gain), floats(offset)
     for b in range(0, B * D, D):
         total, whole = splat(0.0), D - D % LANES
@@ -42,7 +42,10 @@ def normalise(y, gain, offset, D, B, result):  # type: ignore[no-untyped-def]
 
 @njit
 def rotate(qkv, at, rotates, pairs):  # type: ignore[no-untyped-def]
-    """Rotate `pairs` adjacent pairs of `qkv` from offset `at` on, in place. `rotates` alternates cosines and sines."""
+    """Rotate `pairs` pairs of adjacent numbers in `qkv` in place, from offset `at` on.
+
+    `rotates` alternates cosines and sines.
+    """
     for j in range(pairs):
         one, other = qkv[at + 2 * j], qkv[at + 2 * j + 1]
         cosine, sine = rotates[2 * j], rotates[2 * j + 1]
@@ -110,7 +113,7 @@ def block_step(sizes, weights, cache, y, workspace, B):  # type: ignore[no-untyp
         cache: addresses of keys, values and rotary cosines and sines; number of slots; number of cached steps; first
             slot to read.
         y: the residual stream.
-        workspace: memory for B · (5D + E) numbers and one more per cached step.
+        workspace: memory for B · (5D + E) numbers, one per cached step, and one for this step.
         B: batch size.
     """
     D, N, E, rotates, slopes = sizes[0], sizes[1], sizes[2], sizes[3] != 0, sizes[4] != 0

@@ -38,7 +38,8 @@ def _copy(source, count, target):  # type: ignore[no-untyped-def]
 def step(program_at, program_length, x_at, output_at, B):  # type: ignore[no-untyped-def]
     """Compute the output (B, O) of one step and update the states in place. Returns -1 for an unknown token, else 0.
 
-    `program_at`, `x_at` and `output_at` are addresses, and `program_length` is a number of words.
+    `program_at`, `x_at` and `output_at` are addresses. `program_length` is the length of the program in 64-bit words.
+    The input is tokens (B,) as int64, or reals (B, D) as float32.
     """
     program = integers(program_at, program_length)
     D = program[3]

@@ -14,7 +14,7 @@ from arch.kernels.simd.vector import LANES, fma, larger, load_first, splat, stor
 
 @njit
 def rnn_step(is_tanh, D, H, weights, x, h, sums, B):  # type: ignore[no-untyped-def]
-    """Update the state `h` (B, H) of an RNN in place, from the input `x` (B, D). φ is relu unless `is_tanh` is true.
+    """Update the state `h` (B, H) of an RNN in place, from the input `x` (B, D). φ is tanh if `is_tanh`, else relu.
 
     `weights` are the addresses of W, b and U, and `sums` is workspace for B · H numbers.
     """

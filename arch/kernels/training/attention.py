@@ -49,7 +49,7 @@ from arch.kernels.simd.vector import (
 MIN_EXPONENT = -87.0
 """Smaller exponents are raised to this one, because e^-87 is negligible."""
 GROUP = 64
-"""Rows of p and dl that the backward pass stores at a time, to compute the products (3) over these rows."""
+"""Number of rows of p and dl that the backward pass stores at a time, for the products (3)."""
 
 
 @instruction
@@ -85,9 +85,9 @@ def transpose(
 
 @njit
 def pad(source, at, stride, T, K, target, T_pad, K_pad):  # type: ignore[no-untyped-def]
-    """Copy T rows of K numbers, with row stride `stride`, into `T_pad` rows of `K_pad` numbers, padded with zeros.
+    """Copy T rows of K numbers into `T_pad` rows of `K_pad` numbers, padded with zeros.
 
-    `at` is the offset in `source`.
+    `at` and `stride` are the offset and the row stride in `source`.
     """
     for t in range(T_pad):
         for unit in range(0, K_pad, LANES):
@@ -105,9 +105,10 @@ def pack_transposed_rows(source, T_pad, K_pad, target):  # type: ignore[no-untyp
 
 @kernel(void(*[int64] * 10))
 def forward_rows(q, k, v, result, saved, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """Compute heads `first` to `last` of B · N: the result (B, T, N, K) from q, k and v (B, N, T, K).
+    """Run the forward pass of heads `first` to `last`, out of B · N heads.
 
-    Writes top and 1 / total of each row to `saved` (B, N, T, 2). All arguments except sizes are addresses.
+    All arguments except T, N, K, `first` and `last` are addresses of float32 arrays. Reads `q`, `k` and `v`
+    (B, N, T, K). Writes `result` (B, T, N, K), and top and 1 / total of each row to `saved` (B, N, T, 2).
     """
     queries, keys, values, results, moments = floats(q), floats(k), floats(v), floats(result), floats(saved)
     T_pad, K_pad = -(-T // LANES) * LANES, -(-K // LANES) * LANES
@@ -162,9 +163,10 @@ def forward_rows(q, k, v, result, saved, T, N, K, first, last):  # type: ignore[
 
 @kernel(void(*[int64] * 14))
 def backward_rows(q, k, v, result, saved, d_result, d_q, d_k, d_v, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """Compute d_q, d_k and d_v (B, N, T, K) of heads `first` to `last`.
+    """Run the backward pass of heads `first` to `last`, out of B · N heads.
 
-    Reads d_result (B, T, N, K), and the inputs and outputs of `forward_rows`. All arguments except sizes are addresses.
+    All arguments except T, N, K, `first` and `last` are addresses of float32 arrays. Reads `d_result`
+    (B, T, N, K), and the inputs and outputs of `forward_rows`. Writes `d_q`, `d_k` and `d_v` (B, N, T, K).
     """
     queries, keys, values, results, moments = floats(q), floats(k), floats(v), floats(result), floats(saved)
     d_results, d_queries, d_keys, d_values = floats(d_result), floats(d_q), floats(d_k), floats(d_v)
@@ -229,7 +231,7 @@ def backward_rows(q, k, v, result, saved, d_result, d_q, d_k, d_v, T, N, K, firs
 
 
 class Attention(torch.autograd.Function):
-    """The map from q, k and v (B, N, T, K) to the result of attention a (B, T, D)."""
+    """The map from q, k and v (B, N, T, K) to a (B, T, D), the result of attention."""
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, *inputs: Tensor) -> Tensor:
@@ -253,6 +255,6 @@ class Attention(torch.autograd.Function):
 
 
 def attend(reference: Reference, *inputs: Tensor) -> Tensor:
-    """Apply `Attention`. `reference` computes the same results by the equations, for second derivatives."""
+    """Apply `Attention`. Second derivatives use `reference`, which computes the same results in plain torch."""
     result_BTD: Tensor = Attention.apply(reference, *inputs)  # type: ignore[no-untyped-call]
     return result_BTD

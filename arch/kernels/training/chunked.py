@@ -6,8 +6,8 @@
 
 Sequences are in time order, (T, B, ·). Each thread processes some rows of the batch. Its rows are contiguous within a
 step. They are contiguous across steps only if they are the whole batch. dp is in scratch memory, and each block of H
-numbers is padded with zeros to whole vectors. Weight gradients are accumulated transposed, (D, padded), so that dp need
-not be transposed.
+numbers is padded with zeros to whole vectors. Weight gradients are accumulated transposed, (D, padded). Therefore, dp
+need not be transposed.
 """
 
 # Shape suffixes: T time, B batch, D input width
@@ -21,19 +21,19 @@ from arch.kernels.simd.matmul import ROWS, eight_rows_more, multiply, one_row_mo
 from arch.kernels.simd.vector import LANES, load, load_first, splat, store, store_first, store_nontemporal
 
 MAX_ROWS = 128
-"""Maximum rows of a chunk, counted over its steps. Larger chunks read and write the sums of (3) less often. With 1,024
-numbers per row, a chunk of this size still fits into half of a core's L2 cache."""
+"""Maximum number of rows of a chunk: steps times rows of the batch. Larger chunks read and write the sums of (3) less
+often. With 1,024 numbers per row, a chunk of this size still fits into half of a core's L2 cache."""
 
 L2_FLOATS = 1 << 19
-"""Numbers that stay in a core's L2 cache until the backward pass reads them."""
+"""How many float32 numbers stay in a core's L2 cache until the backward pass reads them."""
 
 
 @njit(forceinline=True)
 def bypasses_cache(address, T, B, numbers, H):  # type: ignore[no-untyped-def]
-    """Return whether to save `numbers` values for each of T · B rows at `address` with stores that bypass the caches.
+    """Return whether stores to `address` should bypass the caches.
 
-    Such stores need whole vectors and an aligned address. They pay off if the L2 cache cannot hold the values, whose
-    caching would only evict weights.
+    The stores save `numbers` values for each of T · B rows. Bypassing needs whole vectors and an aligned address. It
+    pays off if the L2 cache cannot hold the values. Caching them would then only evict weights.
     """
     return T * B * numbers > L2_FLOATS and H % LANES == 0 and address % (4 * LANES) == 0
 
@@ -49,15 +49,15 @@ def save(saved, at, count, value, bypass):  # type: ignore[no-untyped-def]
 
 @njit
 def steps_at_once(rows, T):  # type: ignore[no-untyped-def]
-    """Return how many of T time steps one matrix product covers, so that its operands stay in the cache."""
+    """Return the number of steps per chunk, at most T. The operands of a matrix product then stay in the cache."""
     return min(T, max(1, MAX_ROWS // rows))
 
 
 @njit
 def stride_of(panels):  # type: ignore[no-untyped-def]
-    """Return the row stride of dp.
+    """Return the row stride of dp, if a row fills `panels` vectors.
 
-    It has one vector more than dp needs, because columns at power-of-two strides share few cache sets.
+    The stride has one vector more than dp needs, because columns at power-of-two strides share few cache sets.
     """
     return (panels + 1) * LANES
 
@@ -81,7 +81,7 @@ def _rows_of(x, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
 
 @njit
 def project(result, x, packed, begin, end, B, D, first, last, panels):  # type: ignore[no-untyped-def]
-    """Compute (1) for steps `begin` to `end` and rows `first` to `last`, contiguously in `result`.
+    """Write (1) contiguously to `result`, for steps `begin` to `end` and rows `first` to `last`.
 
     `x` is (T, B, D), and `packed` is the transpose of W in `panels` panels.
     """
@@ -91,7 +91,7 @@ def project(result, x, packed, begin, end, B, D, first, last, panels):  # type: 
 
 @njit
 def project_back(d_x, d_sums, stride, packed, depth, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
-    """Compute (2) for steps `begin` to `end` and rows `first` to `last`, and write to `d_x` (T, B, D).
+    """Write (2) to `d_x` (T, B, D), for steps `begin` to `end` and rows `first` to `last`.
 
     dp is in the first `depth` numbers of each row of `d_sums`, with row stride `stride`. `packed` is the packed W.
     """
@@ -127,7 +127,7 @@ def _add_product(sums, at, x, x_at, D, d_sums, sums_at, stride, depth, panels): 
 
 @njit
 def add_weights(sums, at, x, begin, end, B, D, d_sums, sums_at, stride, first, last, panels):  # type: ignore[no-untyped-def]
-    """Add (3) for steps `begin` to `end` and rows `first` to `last` to `sums` (D, panels · LANES) at offset `at`.
+    """Add (3) to `sums` (D, panels · LANES) at offset `at`, for steps `begin` to `end` and rows `first` to `last`.
 
     `x` is (T, B, D). dp is in `d_sums` at offset `sums_at`, with row stride `stride`.
     """
@@ -150,9 +150,10 @@ def add_recurrent(sums, at, h_0, outputs, begin, end, B, H, d_sums, sums_at, str
 
 @njit
 def add_biases(sums, at, d_sums, sums_at, stride, count, panels):  # type: ignore[no-untyped-def]
-    """Add (3) for b, the sum of `count` rows of `d_sums` with row stride `stride`, to `panels` vectors of `sums`.
+    """Add (3) for b to `panels` vectors of `sums`.
 
-    `at` and `sums_at` are the offsets in `sums` and `d_sums`.
+    The summands are `count` rows of `d_sums` with row stride `stride`. `at` and `sums_at` are the offsets
+    in `sums` and `d_sums`.
     """
     for unit in range(0, panels * LANES, LANES):
         total = splat(0.0)

@@ -24,7 +24,7 @@ from arch.kernels.simd.vector import LANES, fma, larger, load_first, positive, r
 from arch.kernels.training.layer_norm import ROWS_PER_SUM, add_first
 
 MAX_ERROR = 4e-7
-"""Largest error of gelu(x), relative to max(|x|, 1), and of its derivative."""
+"""Largest error of gelu(x), relative to max(|x|, 1), and largest error of its derivative."""
 
 A_0, A_1, A_2, A_3, A_4, A_5 = 0.3275911, 0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429
 SQRT_HALF, INVERSE_SQRT_2_PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
@@ -58,9 +58,9 @@ def gelu(x):  # type: ignore[no-untyped-def]
 
 @kernel(void(*[int64] * 6))
 def forward_rows(sums, bias, result, E, first, last):  # type: ignore[no-untyped-def]
-    """Write gelu(sums + bias) to `result`, and replace the sums by the slope, for rows `first` to `last` of E numbers.
+    """Write gelu(sums + bias) to `result`, and replace the sums with the slope, for rows `first` to `last`.
 
-    `sums`, `bias` and `result` are addresses.
+    `sums` (N, E), `bias` (E,) and `result` (N, E) are addresses of float32 arrays.
     """
     numbers, biases, results = floats(sums), floats(bias), floats(result)
     for row in range(first, last):
@@ -74,9 +74,10 @@ def forward_rows(sums, bias, result, E, first, last):  # type: ignore[no-untyped
 
 @kernel(void(*[int64] * 6))
 def backward_rows(slope, d_result, sums, E, first, last):  # type: ignore[no-untyped-def]
-    """Multiply `d_result` by the slope in place, for rows `first` to `last` of E numbers.
+    """Multiply `d_result` by the slope in place, for rows `first` to `last`.
 
-    Writes the sums of each block of rows to `sums` (S, E). `slope`, `d_result` and `sums` are addresses.
+    Writes the sum of the products in each block of `ROWS_PER_SUM` rows to `sums` (S, E). `slope` (N, E), `d_result`
+    (N, E) and `sums` are addresses of float32 arrays.
     """
     slopes, d_results, summed = floats(slope), floats(d_result), floats(sums)
     for row in range(first, last):
@@ -92,7 +93,7 @@ def backward_rows(slope, d_result, sums, E, first, last):  # type: ignore[no-unt
 
 
 def apply(sums_NE: Tensor, bias_E: Tensor) -> Tensor:
-    """Return gelu(sums + bias), (N, E). Replaces the sums by the slope in place."""
+    """Return gelu(sums + bias), (N, E). Replaces the sums with the slope in place."""
     result_NE = sums_NE.new_empty(sums_NE.shape)
     N, E = sums_NE.shape
     run_rows(forward_rows, (sums_NE, bias_E, result_NE), (E, N), N * E, ROWS_PER_SUM)

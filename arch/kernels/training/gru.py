@@ -66,10 +66,12 @@ SAVED_VECTORS = 4
 
 @kernel(void(*[int64] * 16))
 def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, saves, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run rows `first` to `last` of the batch forward, for `reset=after`.
+    """Run the forward pass of rows `first` to `last` of the batch, for `reset=after`.
 
-    All arguments except sizes and flags are addresses. `u` is b_u. Writes `outputs` (T, B, H). If `saves` is true, also
-    writes `gates` (T, B, G), and s to `sums` (T, B, H).
+    All arguments except `saves`, T, B, D, H, `first` and `last` are addresses of float32 arrays. Reads `x` (T, B, D),
+    `W` (G, D), `bias` (G,), `U` (G, H), b_u from `u` (H,), and `h_0` (B, H).
+
+    Writes `outputs` (T, B, H). If `saves` is true, also writes `gates` (T, B, G), and s to `sums` (T, B, H).
     """
     bypass = bypasses_cache(gates, T, B, 4 * H, H) and bypasses_cache(sums, T, B, 4 * H, H)
     x, W, bias, U, u, h_0 = floats(x), floats(W), floats(bias), floats(U), floats(u), floats(h_0)
@@ -109,11 +111,14 @@ def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, saves, T, B, D, H,
 
 @kernel(void(*[int64] * 17))
 def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_saved, d_outputs, d_h, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run the backward pass of rows `first` to `last`, for `reset=after`.
+    """Run the backward pass of rows `first` to `last` of the batch, for `reset=after`.
 
-    All arguments except sizes are addresses. `W_nrz` is W with its blocks in the order n, r, z. Adds the gradients of
-    weights and biases to `sums`, and `ScanAfter.backward` splits them. Writes `d_x` unless its address is 0. `d_h`
-    (B, H) is the gradient of the last state, and is replaced by the gradient of the initial state.
+    All arguments except T, B, D, H, `first` and `last` are addresses of float32 arrays. Reads the inputs of
+    `forward_rows` except the biases, and the arrays that it wrote. `W_nrz` is W with its blocks in the order n, r, z.
+    `s_saved` (T, B, H) contains s. Also reads `d_outputs` (T, B, H), the gradient of `outputs`.
+
+    Adds the gradients of weights and biases to `sums`; `ScanAfter.backward` splits them. Writes `d_x` (T, B, D) unless
+    its address is 0. Replaces `d_h` (B, H), the gradient of the last state, with that of the initial state.
     """
     wants_d_x = d_x != 0
     x, W_nrz, U, h_0, outputs = floats(x), floats(W_nrz), floats(U), floats(h_0), floats(outputs)
@@ -164,10 +169,10 @@ def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_saved, d_outputs, d_h, d_x
 
 @kernel(void(*[float32[::1]] * 6, boolean, *[int64] * 5))
 def forward_rows_before(projected, U, h_0, outputs, reset, saved, saves, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """Run rows `first` to `last` of the batch forward, for `reset=before`, from W x + b in `projected` (T, B, G).
+    """Run the forward pass of rows `first` to `last` of the batch, for `reset=before`.
 
-    Writes `outputs` (T, B, H), and a = r * h to `reset` (T, B, H). If `saves` is true, also writes r, z, n and h to
-    `saved`.
+    The arrays are flat. Reads W x + b from `projected` (T, B, G), `U` (G, H) and `h_0` (B, H). Writes `outputs`
+    (T, B, H), and a = r * h to `reset` (T, B, H). If `saves` is true, also writes r, z, n and h to `saved`.
     """
     panels = panels_of(H)
     padded = panels * LANES
@@ -208,9 +213,10 @@ def forward_rows_before(projected, U, h_0, outputs, reset, saved, saves, T, B, H
 
 @kernel(void(*[float32[::1]] * 5, *[int64] * 5))
 def backward_rows_before(saved, U, d_outputs, d_h, d_projected, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """Run the backward pass of rows `first` to `last`, for `reset=before`. Writes d_projected (T, B, G).
+    """Run the backward pass of rows `first` to `last` of the batch, for `reset=before`.
 
-    `d_h` (B, H) is the gradient of the last state, and is replaced by the gradient of the initial state.
+    The arrays are flat. Reads `saved` of the forward pass, `U` (G, H) and `d_outputs` (T, B, H). Writes `d_projected`
+    (T, B, G). Replaces `d_h` (B, H), the gradient of the last state, with that of the initial state.
     """
     panels = panels_of(H)
     padded = panels * LANES
@@ -326,12 +332,12 @@ class ScanBefore(torch.autograd.Function):
 
 
 def scan_after(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `ScanAfter`. `reference` computes the same results by the equations, for second derivatives."""
+    """Apply `ScanAfter`. Second derivatives use `reference`, which computes the same results in plain torch."""
     outputs: tuple[Tensor, ...] = ScanAfter.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs
 
 
 def scan_before(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `ScanBefore`. `reference` computes the same results by the equations, for second derivatives."""
+    """Apply `ScanBefore`. Second derivatives use `reference`, which computes the same results in plain torch."""
     outputs: tuple[Tensor, ...] = ScanBefore.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs

@@ -5,8 +5,8 @@
     dy = e + s (g dn - mean(g dn) - ŷ mean(g dn ŷ))                           (3)  e: other gradients of the stream
     dg = Σ ŷ dn,  do = Σ dn,  over the rows                                   (4)
 
-The gradients of biases are sums over rows too. All these sums are made in blocks of `ROWS_PER_SUM` rows, so that they
-do not depend on the number of threads.
+The gradients of biases are sums over rows too. All these sums are made in blocks of `ROWS_PER_SUM` rows. Therefore,
+they do not depend on the number of threads.
 """
 
 # Shape suffixes: N rows, D model width, M two moments, S blocks of rows
@@ -39,10 +39,11 @@ def add_first(sums, at, count, value):  # type: ignore[no-untyped-def]
 
 @kernel(void(*[int64] * 11))
 def forward_rows(x, product, bias, gain, offset, y, normal, moments, D, first, last):  # type: ignore[no-untyped-def]
-    """Compute (1) if there is a product and (2) if there is a gain, for rows `first` to `last` of D numbers.
+    """Compute (1) if there is a product and (2) if there is a gain, for rows `first` to `last`.
 
-    Writes `y`, n to `normal`, and the mean and scale of each row to `moments` (N, 2). All arguments except sizes are
-    addresses. An address is 0 if there is no such array.
+    All arguments except D, `first` and `last` are addresses of float32 arrays. An address is 0 if there is
+    no such array. Reads `x` and `product` (N, D), and `bias`, `gain` and `offset` (D,). Writes `y` (N, D), n to
+    `normal` (N, D), and the mean and scale of each row to `moments` (N, 2). Without a product, pass `x` as `y`.
     """
     stream, products, biases, sums = floats(x), floats(product), floats(bias), floats(y)
     gains, offsets, normals, saved = floats(gain), floats(offset), floats(normal), floats(moments)
@@ -72,10 +73,13 @@ def forward_rows(x, product, bias, gain, offset, y, normal, moments, D, first, l
 
 @kernel(void(*[int64] * 10))
 def backward_rows(d_normal, y, moments, gain, above, d_y, sums, D, first, last):  # type: ignore[no-untyped-def]
-    """Compute (3) and (4) for rows `first` to `last` of D numbers. All arguments except sizes are addresses.
+    """Compute (3) and (4) for rows `first` to `last`.
+
+    All arguments except D, `first` and `last` are addresses of float32 arrays. Reads `d_normal`, `y`
+    and e from `above` (N, D), `moments` (N, 2) and `gain` (D,). Writes `d_y` (N, D).
 
     `sums` (S, 4, D) receives dg, do and the sums of e and dy over rows. The sums of e and dy are gradients of biases.
-    If there is no e, the address `above` is 0, and only dg and do are set.
+    If there is no e, the address `above` is 0. In this case, only dg and do are set.
     """
     d_normals, stream, saved, gains = floats(d_normal), floats(y), floats(moments), floats(gain)
     others, d_streams, summed = floats(above), floats(d_y), floats(sums)

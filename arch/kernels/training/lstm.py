@@ -56,7 +56,10 @@ from arch.kernels.training.chunked import (
 
 @kernel(void(*[int64] * 16))
 def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, saves, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run rows `first` to `last` of the batch forward. All arguments except sizes and flags are addresses.
+    """Run the forward pass of rows `first` to `last` of the batch.
+
+    All arguments except `saves`, T, B, D, H, `first` and `last` are addresses of float32 arrays. Reads `x` (T, B, D),
+    `W` (G, D), `bias` (G,), `U` (G, H), and `h_0` and `c_0` (B, H).
 
     Writes `outputs` (T, B, H). If `saves` is true, also writes `gates` (T, B, G), and c' of all steps to `cells`
     (T, B, H). Otherwise writes only the last c' to `cells` (B, H).
@@ -102,10 +105,14 @@ def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, saves, T, B, D,
 
 @kernel(void(*[int64] * 19))
 def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run the backward pass of rows `first` to `last`. All arguments except sizes are addresses.
+    """Run the backward pass of rows `first` to `last` of the batch.
 
-    Adds the gradients of weights and biases to `sums`, and `Scan.backward` splits them. Writes `d_x` unless its address
-    is 0. `d_h` and `d_c` (B, H) are the gradients of the last state, and are replaced by those of the initial state.
+    All arguments except T, B, D, H, `first` and `last` are addresses of float32 arrays. Reads the inputs of
+    `forward_rows` except `bias`, and the arrays that it wrote. Also reads `d_outputs` (T, B, H), the gradient of
+    `outputs`.
+
+    Adds the gradients of weights and biases to `sums`; `Scan.backward` splits them. Writes `d_x` (T, B, D) unless its
+    address is 0. Replaces `d_h` and `d_c` (B, H), the gradients of the last state, with those of the initial state.
     """
     wants_d_x = d_x != 0
     x, W, U, h_0, c_0, outputs = floats(x), floats(W), floats(U), floats(h_0), floats(c_0), floats(outputs)
@@ -190,6 +197,6 @@ class Scan(torch.autograd.Function):
 
 
 def scan(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `Scan`. `reference` computes the same results by the equations, for second derivatives."""
+    """Apply `Scan`. Second derivatives use `reference`, which computes the same results in plain torch."""
     outputs: tuple[Tensor, ...] = Scan.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs

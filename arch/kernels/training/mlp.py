@@ -3,7 +3,7 @@
     y = x + W_o a + b_o                             (1)
     z = y + W_2 gelu(W_1 norm(y) + b_1) + b_2       (2)  followed by a final norm in the last block
 
-torch computes the matrix products. All operations between two products are one pass (`layer_norm.py`, `gelu.py`).
+torch computes the matrix products. All operations between two products run in one pass (`layer_norm.py`, `gelu.py`).
 """
 
 # Shape suffixes: B batch, T time, Y rows of all sequences, D model width, E MLP width, M two moments
@@ -68,6 +68,6 @@ class ResidualMLP(torch.autograd.Function):
 
 
 def finish(reference: Reference, *inputs: Tensor) -> Tensor:
-    """Apply `ResidualMLP`. `reference` computes the same results by the equations, for second derivatives."""
+    """Apply `ResidualMLP`. Second derivatives use `reference`, which computes the same results in plain torch."""
     z_BTD: Tensor = ResidualMLP.apply(reference, *inputs)  # type: ignore[no-untyped-call]
     return z_BTD

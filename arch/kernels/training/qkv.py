@@ -3,8 +3,8 @@
     (q, k, v) = W norm(x) + b                    (1)
     (a, b) → (a cos - b sin, b cos + a sin)      (2)  rotary position: adjacent numbers of a head of q or k
 
-Bias, rotary position and the transposition to heads are one pass over the matrix product. The backward pass is also
-one pass, and rotates in the other direction.
+One pass over the matrix product adds the bias, rotates and transposes to heads. The backward pass is also one pass, and
+rotates in the other direction.
 """
 
 # Shape suffixes: B batch, T time, D model width, N heads, K head width, M two moments, Y all rows, J rotary pairs
@@ -60,11 +60,13 @@ def rotated(typing: Any, x: VectorType, rotary_row: VectorType, direction: Vecto
 
 @kernel(void(*[int64] * 6, boolean, *[int64] * 5))
 def move_rows(qkv, bias, q, k, v, rotary, back, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """Transpose qkv + bias (B, T, 3, N, K) to q, k and v (B, N, T, K), for rows `first` to `last`.
+    """Transpose qkv + bias (B, T, 3, N, K) to q, k and v (B, N, T, K), for rows `first` to `last` of the batch.
 
-    Rotates q and k unless the address `rotary` is 0. If `back` is true, does the reverse for gradients: writes qkv from
-    q, k and v. In this case, `bias` (B, 3, N, K) receives the sums of qkv over time. All arguments except sizes and the
-    flag are addresses.
+    All arguments except `back`, T, N, K, `first` and `last` are addresses of float32 arrays. Rotates q and k unless the
+    address `rotary` is 0. `rotary` (T, K) alternates cosines and sines. `bias` is (3, N, K).
+
+    If `back` is true, does the reverse for gradients: writes qkv from q, k and v. In this case, `bias` (B, 3, N, K)
+    receives the sums of qkv over time.
     """
     together, biases, rotary_row = floats(qkv), floats(bias), floats(rotary)
     direction, width = splat(-1.0) if back else splat(1.0), 3 * N * K
@@ -130,6 +132,6 @@ def _move(qkv_YG: Tensor, bias: Tensor, parts: tuple[Tensor, ...], rotary_TJ: Te
 
 
 def project(reference: Reference, heads: int, rotary_TJ: Tensor | None, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `Heads`. `reference` computes the same results by the equations, for second derivatives."""
+    """Apply `Heads`. Second derivatives use `reference`, which computes the same results in plain torch."""
     parts: tuple[Tensor, ...] = Heads.apply(reference, heads, rotary_TJ, *inputs)  # type: ignore[no-untyped-call]
     return parts

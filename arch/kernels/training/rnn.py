@@ -41,9 +41,10 @@ from arch.kernels.training.chunked import (
 
 @kernel(void(*[int64] * 13))
 def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run rows `first` to `last` of the batch forward. All arguments except sizes and flags are addresses.
+    """Run the forward pass of rows `first` to `last` of the batch.
 
-    Writes outputs (T, B, H).
+    All arguments except `is_tanh`, T, B, D, H, `first` and `last` are addresses of float32 arrays. Reads `x` (T, B, D),
+    `W` (H, D), `bias` (H,), `U` (H, H) and `h_0` (B, H). Writes `outputs` (T, B, H).
     """
     x, W, bias, U = floats(x), floats(W), floats(bias), floats(U)
     h_0, outputs = floats(h_0), floats(outputs)
@@ -67,10 +68,13 @@ def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):
 
 @kernel(void(*[int64] * 16))
 def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run the backward pass of rows `first` to `last`. All arguments except sizes and flags are addresses.
+    """Run the backward pass of rows `first` to `last` of the batch.
 
-    Adds the gradients of weights and biases to `sums`, and `Scan.backward` splits them. Writes `d_x` unless its address
-    is 0. `d_h` (B, H) is the gradient of the last state, and is replaced by the gradient of the initial state.
+    All arguments except `is_tanh`, T, B, D, H, `first` and `last` are addresses of float32 arrays. Reads the inputs of
+    `forward_rows` except `bias`, and the outputs. Also reads `d_outputs` (T, B, H), the gradient of `outputs`.
+
+    Adds the gradients of weights and biases to `sums`; `Scan.backward` splits them. Writes `d_x` (T, B, D) unless its
+    address is 0. Replaces `d_h` (B, H), the gradient of the last state, with that of the initial state.
     """
     wants_d_x = d_x != 0
     x, W, U, h_0, outputs = floats(x), floats(W), floats(U), floats(h_0), floats(outputs)
@@ -132,6 +136,6 @@ class Scan(torch.autograd.Function):
 
 
 def scan(reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `Scan`. `reference` computes the same results by the equations, for second derivatives."""
+    """Apply `Scan`. Second derivatives use `reference`, which computes the same results in plain torch."""
     outputs: tuple[Tensor, ...] = Scan.apply(reference, is_tanh, *inputs)  # type: ignore[no-untyped-call]
     return outputs

@@ -1,4 +1,4 @@
-"""Parts of alternative texts. An alternative text is one sentence on the content and the main result of a figure."""
+"""Parts of alternative texts. An alternative text says in one sentence what a figure shows and its main result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_NAMES = 5
 
 
 def name_all(names: Iterable[str], noun: str = "architectures") -> str:
-    """Return the distinct names as a phrase, or their number with `noun` if there are more than `MAX_NAMES`."""
+    """Return the distinct names as a phrase. If there are more than `MAX_NAMES`, count them: `7 architectures`."""
     distinct = list(dict.fromkeys(names))
     return listed(distinct) if len(distinct) <= MAX_NAMES else f"{len(distinct)} {noun}"
 

@@ -23,26 +23,30 @@ WIDER = 10.2
 PANEL_HEIGHT = 2.15
 """The height of a panel in inches."""
 MAX_COLUMNS = 4
-"""With more tasks than this, columns are lengths and rows are tasks."""
+"""With more tasks than this, the grid has lengths as columns and tasks as rows."""
 MIN_SPAN = 10
 """The smallest ratio between the ends of a time axis."""
 MAX_DECADES = 8
-"""The largest number of ticks on a logarithmic axis of powers of ten."""
+"""The largest number of ticks on a logarithmic axis with powers of ten."""
 SCORE_LABEL = "score (share correct)"
 SCORE_TICKS = {0: "0", 0.25: ".25", 0.5: ".5", 0.75: ".75", 1: "1"}
 TICKS_IN_A_DECADE = {"x": (1, 3), "y": (1, 2, 5)}
-"""The multiples of a power of ten with a tick; a vertical axis has room for more of them."""
+"""The multiples of each power of ten that get a tick. A vertical axis has room for more."""
 LABEL_GAP = 0.15
-"""The smallest distance between two line labels, in units of the score. One of the labels has two rows."""
+"""The smallest distance between two line labels, in units of the score. One label has two lines."""
 
 
 def grid(
     groups: Sequence[Group], *, width: float | None = None, height: float = PANEL_HEIGHT
 ) -> tuple[Figure, dict[tuple[str, int], Axes]]:
-    """Return a figure with one panel per task and length, and the panels by task and length.
+    """Return a figure with one panel per task and length, and its panels by task and length.
 
-    Columns are tasks if they fit, otherwise lengths. `width` in inches overrides the usual width of the
-    figure. `height` in inches is the height of a row of panels.
+    Columns are tasks if they fit, otherwise lengths.
+
+    Args:
+        groups: The groups that determine tasks and lengths.
+        width: The width of the figure in inches; None for the usual width.
+        height: The height of a row of panels in inches.
     """
     tasks = list(dict.fromkeys(group.task for group in groups))
     lengths = sorted({group.length for group in groups})
@@ -67,7 +71,7 @@ def grid(
 def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int]) -> None:
     """Draw lines for chance and the memoryless baseline, with their names at the right edge.
 
-    A line runs from edge to edge if its score is the same at all test `lengths`.
+    A line spans the whole panel if its score is the same at all test `lengths`.
     """
     references = [group.reference(length) for length in lengths for group in rivals]
     by_length = {reference.length: reference for reference in references if reference is not None}
@@ -101,7 +105,7 @@ def score_axis(axes: Axes) -> None:
 
 
 def interval_bar(axes: Axes, x: float, interval: Interval, colour: str) -> None:
-    """Draw the interval of a score as a vertical bar; draws nothing if an end is infinite.
+    """Draw the interval of a score as a vertical bar, unless an end is infinite.
 
     Args:
         axes: The panel.
@@ -127,7 +131,7 @@ def time_axis(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> 
     """Make an axis logarithmic around `values`, with plain numbers as tick labels.
 
     The axis spans at least one decade, so that noise does not look like an effect. If no value is positive, the axis
-    does not change.
+    is left unchanged.
     """
     positive = [value for value in values if value > 0]
     if not positive:

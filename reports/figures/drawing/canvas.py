@@ -32,11 +32,11 @@ LETTER_INCHES = 0.08
 LINE_INCHES = 0.175
 """The height of a line in a legend."""
 EXPECTED_LINES = 3
-"""The number of legend lines for which figures have room; more lines make a figure higher."""
+"""Figures have room for this many legend lines. Further lines make a figure higher."""
 MAX_TICKS = 7
 """The largest number of ticks on an axis of positions."""
 MAX_LETTERS = 38
-"""The length of a legend line in letters. Longer names are broken, not cut, because they may differ only at the end."""
+"""The length of a legend line in letters. Longer names are wrapped: they may differ only at the end."""
 DARK_INK, DARK_PALE = "#e6edf3", "#768390"
 
 HEADING_SIZE, HEADING_LINE_INCHES, HEADING_LETTER_INCHES = 10.5, 0.2, 0.1
@@ -60,17 +60,17 @@ class Figure:
     """A figure as SVG text, with its title, alternative text and caption."""
 
     name: str
-    """The name of its file and the id of its element on the page."""
+    """The file name without suffix, and the ID of the element on the page."""
     title: str
     svg: str
     alternative: str
-    """One sentence for readers who cannot see the figure: what it shows, and its main result."""
+    """The alternative text: one sentence that says what the figure shows and its main result."""
     description: str
-    """The numbers of the figure as text; the SVG contains the text as its `<desc>`."""
+    """The plotted numbers as text, which the SVG contains as its `<desc>`."""
     how_to_read: str
     """The caption, which explains how to read the figure."""
     render_file: Callable[[Form, str], bytes] | None = field(default=None, repr=False, compare=False)
-    """A function that renders the figure under a heading, as SVG or as PNG on white. None if files have no heading."""
+    """A function that renders the figure below a heading, as SVG or as PNG. None if files have no heading."""
 
 
 _FIXED_STYLES = {
@@ -92,10 +92,10 @@ _SPARE_STYLES = (
 
 
 def plot_styles(archs: Sequence[str]) -> dict[str, PlotStyle]:
-    """Return a style per label.
+    """Return one style per label.
 
-    The first label of each well-known architecture gets its fixed style. The others get spare styles in order,
-    which repeat after the last one.
+    The first label of each well-known architecture gets the fixed style of that architecture. The others get spare
+    styles in order. These repeat if there are too few.
     """
     styles: dict[str, PlotStyle] = {}
     spare = 0
@@ -112,7 +112,7 @@ def plot_styles(archs: Sequence[str]) -> dict[str, PlotStyle]:
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Apply the style file, and ignore warnings about missing glyphs: the reader's fonts draw the text."""
+    """Apply the style file. Ignore warnings about missing glyphs, because the reader's fonts draw the text."""
     import matplotlib
 
     with matplotlib.rc_context(fname=STYLE_FILE), warnings.catch_warnings():
@@ -130,7 +130,7 @@ def empty_figure(width: float, height: float) -> MplFigure:
 
 
 def legend(figure: MplFigure, styles: dict[str, PlotStyle], *, line: bool = True) -> None:
-    """Draw a legend above the panels, in one row if it fits; the figure grows so that the panels keep their height."""
+    """Draw a legend above the panels, in one row if it fits. The figure grows; the panels keep their height."""
     from matplotlib.lines import Line2D
 
     handles = [
@@ -156,14 +156,14 @@ def legend(figure: MplFigure, styles: dict[str, PlotStyle], *, line: bool = True
 
 
 def positions_axis(axes: Axes, ticks: Sequence[int]) -> None:
-    """Make the horizontal axis logarithmic, with the given ticks as plain numbers."""
+    """Make the horizontal axis logarithmic, with plain numbers at the given ticks."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(ticks), labels=[f"{tick:,}" for tick in ticks])
     axes.minorticks_off()
 
 
 def thinned(positions: Sequence[int]) -> list[int]:
-    """Return at most `MAX_TICKS` evenly spaced positions, always including the last one."""
+    """Select at most `MAX_TICKS` evenly spaced positions, always including the last one."""
     stride = max(1, -(-len(positions) // MAX_TICKS))
     return list(positions[::-stride][::-1])
 
@@ -171,7 +171,7 @@ def thinned(positions: Sequence[int]) -> list[int]:
 def line_labels(axes: Axes, lines: Sequence[tuple[float, str]], *, gap: float) -> None:
     """Write the names of horizontal lines at the right edge, at least `gap` apart in data units.
 
-    `lines` are pairs of height and name.
+    `lines` are pairs of a height in data units and a name.
     """
     previous = -float("inf")
     for height, text in sorted(lines):
@@ -198,7 +198,7 @@ def finish_figure(
     how_to_read: str,
     headed: bool = True,
 ) -> Figure:
-    """Return a drawn figure as SVG with its texts. Call this function within `figure_style()`.
+    """Return a drawn figure as SVG, together with its texts. Call this function within `figure_style()`.
 
     Args:
         figure: The drawn matplotlib figure.
@@ -239,7 +239,7 @@ def finish_figure(
 
 @contextmanager
 def _headed(figure: MplFigure, heading: str) -> Iterator[Bbox]:
-    """Put a heading above a figure, and yield the box in inches that contains both; the panels do not move."""
+    """Put a heading above a figure, and yield the bounding box of both in inches. The panels do not move."""
     from matplotlib.transforms import Bbox
 
     figure.set_layout_engine("none")  # the layout for the page is final
@@ -290,7 +290,7 @@ def to_svg(figure: MplFigure, *, title: str, description: str, whole: Bbox | Non
 
 _COORDINATES = re.compile(r'\b(?:d|x|y|points)="[^"]*"')
 _EXTRA_DIGITS = re.compile(r"(\.\d\d)\d+")
-"""Digits beyond a hundredth of a point, which no screen or printer resolves."""
+"""A pattern for digits beyond a hundredth of a point. No screen or printer resolves them."""
 
 
 def _recoloured(light: str, dark: str) -> str:

@@ -60,9 +60,9 @@ def inputs(batch: int, tokens: bool = False, steps: int = STEPS) -> Tensor:
 
 
 def compiled(model: SequenceModel, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-    """Return the outputs and the final state of repeated compiled steps, from the empty state if `state` is None.
+    """Return the outputs and the final state of repeated compiled steps.
 
-    Fails if a step runs the reference implementation.
+    Starts from the empty state if `state` is None. Fails if a step runs the reference implementation.
     """
     outputs = []
     with torch.inference_mode():

@@ -29,7 +29,7 @@ from arch.kernels.training import chunked, gelu
 from tests.arch.fused import SPECS, assert_same, layer_of
 
 SIZES = [(1, 1, 1, 1), (1, 2, 3, 16), (2, 1, 4, 5), (3, 7, 1, 17), (8, 5, 4, 48), (9, 6, 2, 34), (33, 4, 3, 65)]
-"""Batch, steps, inputs and width. Some sizes fill whole tiles or vectors, others are below or above."""
+"""Batch, steps, inputs and width. Some sizes fill whole tiles or vectors, others are slightly smaller or larger."""
 
 
 def random_state(layer: RecurrentLayer, batch: int, generator: torch.Generator) -> State:
@@ -38,9 +38,10 @@ def random_state(layer: RecurrentLayer, batch: int, generator: torch.Generator) 
 
 
 def results(layer: RecurrentLayer, backend: str, x_BTD: Tensor, state: State, sees: list[Tensor]) -> list[Tensor]:
-    """Return outputs, final state, and the gradients of the sum of both weighted by `sees`.
+    """Return outputs, final state and gradients of a loss.
 
-    The gradients are those of the input, the initial state and the parameters.
+    The loss is the sum of outputs and final state, weighted by `sees`. The gradients are those of the input, the
+    initial state and the parameters.
     """
     layer.backend = backend  # type: ignore[assignment]
     output_BTH, final = layer.scan(x_BTD, state)
@@ -194,7 +195,7 @@ def test_pool_threads_flush_denormals_as_their_caller(monkeypatch: pytest.Monkey
     try:
         for flushes in (True, False):
             torch.set_flush_denormal(flushes)
-            _threads.split_rows(2, 1 << 30, lambda first, last: seen.append(_threads._flushes_denormals()), 1)
+            _threads.split_rows(2, 1 << 30, lambda first, last: seen.append(_threads.flushes_denormals()), 1)
     finally:
         torch.set_flush_denormal(False)
     assert seen == [True, True, False, False]
@@ -263,7 +264,7 @@ def test_huge_pre_activations_saturate(spec: str, huge: float) -> None:
 
 
 def applied(function: Any, x_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the results of a compiled function of vectors for each number of an array."""
+    """Apply a compiled vector function to each number of an array."""
 
     @numba.njit
     def loop(x_N, y_N):  # type: ignore[no-untyped-def]
@@ -380,8 +381,8 @@ test_block.compare("transformer", 2, 21, 20)
 
 def test_any_changed_kernel_file_invalidates_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jit, "SOURCES_DIGEST", 1)
-    one = jit._stamped(applied)
+    one = jit.with_digest(applied)
     monkeypatch.setattr(jit, "SOURCES_DIGEST", 2)
-    other = jit._stamped(applied)
+    other = jit.with_digest(applied)
     assert [cell.cell_contents for cell in one.__closure__ or ()] == [1]
     assert [cell.cell_contents for cell in other.__closure__ or ()] == [2]

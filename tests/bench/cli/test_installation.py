@@ -1,4 +1,4 @@
-"""The check of the installation reports a foreign package in one line, with a remedy and exit code 2."""
+"""A package of another project is reported in one line, with a remedy and exit code 2."""
 
 from __future__ import annotations
 

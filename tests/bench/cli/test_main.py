@@ -305,9 +305,9 @@ class TestWithoutScikitLearn:
         ended = carousel("list", "tasks", "--json")
         rows = {row["name"]: row for row in json.loads(ended.out)}
         assert ended.code == 0 and rows["parity"]["chance there"] == 0.5
-        assert "carousel-bench[real]" in rows["digits"]["chance there"]
+        assert "pip install '.[real]'" in rows["digits"]["chance there"]
 
     def test_plan_that_needs_it_is_refused_in_one_line(self, carousel: Carousel) -> None:
         ended = carousel("run", "quick", "-t", "digits", "-L", "64", "--dry-run")
         assert ended.code == 2
-        assert "carousel-bench[real]" in ended.err and ended.err.count("\n") == 1
+        assert "pip install '.[real]'" in ended.err and ended.err.count("\n") == 1

@@ -32,7 +32,7 @@ SOUND: dict[str, Any] = {
     "quota_stops": 0,
     "virtual": "none",
 }
-"""Fields of `Vitals`, each at the worst value that gives no advice."""
+"""Fields of `Vitals`, each with the worst value that causes no advice."""
 
 
 def test_quiet_machine_gets_no_advice() -> None:

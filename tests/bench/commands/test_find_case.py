@@ -1,4 +1,4 @@
-"""Cases are found by key, by digest, and by name in a report or a plan. Other text gets a suggestion."""
+"""Cases are found by key, by digest, and by name in a report or a plan. Other text leads to a suggestion."""
 
 from __future__ import annotations
 

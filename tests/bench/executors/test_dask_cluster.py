@@ -141,6 +141,8 @@ def test_a_scheduler_needs_the_cluster_extra(
     monkeypatch.setitem(sys.modules, "distributed", None)
     completed = carousel("run", "tiny.toml", "--store", "runs", "--scheduler", "tcp://127.0.0.1:1")
     assert completed.code == USAGE
-    assert completed.err == "carousel: --scheduler needs dask: pip install 'carousel-bench[cluster]'\n"
+    assert (
+        completed.err == "carousel: --scheduler needs dask: install Carousel with its extra, pip install '.[cluster]'\n"
+    )
     assert completed.out == ""
     assert not (tmp_path / "runs").exists()

@@ -1,4 +1,4 @@
-"""Results of jobs: threads, backend, denormals and memory are recorded; names of people, hosts and paths are not."""
+"""Results of jobs record threads, backend, denormals and memory, but no names of people, hosts or paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local executor with real processes: whatever one job does, the others finish and no process remains."""
+"""The local executor with real processes: if one job fails, the others finish and no process remains."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ class Executed:
     seen: set[int]
     """Ids of the worker processes that existed while the jobs ran."""
     remaining: set[int]
-    """Ids of the worker processes that existed after the executor's context had been left."""
+    """Ids of the worker processes that remained after the executor's context was left."""
 
 
 @pytest.fixture(scope="module")
 def executed() -> Executed:
-    """Run jobs that fail in every way, between jobs that do not fail."""
+    """Run jobs that fail in every way, with successful jobs in between."""
     ending: dict[str, Job] = {
         "first": TrainJob(case=tiny_case(steps=3)),
         **{kind: trap(kind) for kind in ENDING},

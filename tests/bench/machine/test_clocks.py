@@ -1,4 +1,4 @@
-"""Tests that code uses the wall clock for dates and start times only. Durations use a clock that never jumps."""
+"""Tests that code uses the wall clock only for dates and start times. Durations use a clock that never jumps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WALL_CLOCK = {
 
 
 def wall_clock_calls(source: str) -> set[str]:
-    """Return the uses of the wall clock in a source text, for every way to import its module."""
+    """Return all uses of the wall clock in a source text, however its module is imported."""
     calls = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute):

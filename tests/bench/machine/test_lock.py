@@ -1,4 +1,4 @@
-"""Tests of the machine lock: sharing, waiting, fairness, and release if the process that holds it dies."""
+"""Tests of the machine lock: sharing, waiting, fairness, and release when its process dies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.machine.lock import Stopped, Work, machine_lock, reason_unlocked
 
 HOME = Path(__file__).resolve().parents[3]
 SOON_SECONDS = 0.1
-"""Time in which a job surely gets a lock that is free."""
+"""Time within which a job certainly gets a free lock."""
 TIMEOUT_SECONDS = 60.0
 
 

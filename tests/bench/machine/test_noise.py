@@ -62,7 +62,7 @@ def test_calibration_runs_before_the_block_and_outside_it() -> None:
 
 
 def test_load_of_short_blocks_is_computed_over_a_window() -> None:
-    """Ten blocks take 0.1 s each. Other processes work during the fifth and sixth only, on one of two cores."""
+    """Ten blocks take 0.1 s each. Other processes use one of two cores during the fifth and sixth blocks."""
     readings = [reading(0.0)]
     others = 0.0
     for block in range(10):

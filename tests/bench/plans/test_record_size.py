@@ -41,7 +41,7 @@ def record_of(plan: Plan, repeat: int) -> Record:
 
 
 def share_of(record: Record) -> float:
-    """Return the size of a record, relative to the limits that the store enforces."""
+    """Return the size of a record as a share of the store's limits."""
     text = record.model_dump_json(indent=1)
     return max(text.count(",") / MAX_VALUES, text.count('"') / MAX_QUOTES[Record])
 

@@ -26,7 +26,7 @@ def test_seconds_per_call_makes_the_requested_number_of_calls() -> None:
 
 
 CHUNKED = 1e-6
-"""Absolute tolerance for losses whose terms are added in another order."""
+"""Absolute tolerance for losses whose terms are added in a different order."""
 
 
 class TestLatency:
@@ -57,7 +57,7 @@ class TestLatency:
         assert [m.samples for m in measurements] == [(0.25,) * 3] * 3
 
     def test_each_block_begins_with_an_untimed_call(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The calibration evicts the caches, so that the first call after it is slower."""
+        """The calibration evicts the caches, so the first call after it is slower."""
         events: list[str] = []
 
         def timed(call: Any, count: int, device: torch.device) -> float:

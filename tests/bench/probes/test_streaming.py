@@ -31,11 +31,11 @@ def stream(one: Subject, *positions: int, steps: int = 10, clock: CountingClock 
 @pytest.fixture
 def timed_bursts_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the untimed burst that measures memory, so that only prefixes and timed bursts run steps."""
-    monkeypatch.setattr(streaming, "_run_untimed_burst", lambda timed: None)
+    monkeypatch.setattr(streaming, "run_untimed_burst", lambda timed: None)
 
 
 class Counted:
-    """Counters of the steps that a model runs by `step` and by `scan`; both methods are replaced."""
+    """Numbers of steps that a model runs with `step` and with `scan`. Wrappers of both methods count them."""
 
     def __init__(self, one: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
         self.stepped, self.scanned = 0, 0
@@ -75,10 +75,10 @@ class TestStreaming:
 
     def test_single_stream_at_a_timed_position_is_timed_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         timed: list[tuple[int, int]] = []
-        original = streaming._time_steps
+        original = streaming.time_steps
         monkeypatch.setattr(
             streaming,
-            "_time_steps",
+            "time_steps",
             lambda stream, *rest: timed.append((stream.position, len(stream.inputs[0]))) or original(stream, *rest),
         )
         timing = Timing(positions=(2, 9), steps=10, blocks=1, streams=(1, 8), streams_position=9)
@@ -108,9 +108,9 @@ class TestStreaming:
     def test_peak_memory_is_that_of_the_last_readable_position(self, monkeypatch: pytest.MonkeyPatch) -> None:
         peaks = {1: 1000, 24: 3000, 16: 2000}
         reached: list[int] = []
-        original = streaming._run_untimed_burst
+        original = streaming.run_untimed_burst
         monkeypatch.setattr(
-            streaming, "_run_untimed_burst", lambda timed: reached.append(timed.position) or original(timed)
+            streaming, "run_untimed_burst", lambda timed: reached.append(timed.position) or original(timed)
         )
 
         @contextlib.contextmanager
@@ -159,7 +159,7 @@ class TestStreaming:
         original = one.model.scan
         monkeypatch.setattr(one.model, "scan", lambda x, state: scanned.append(x.shape[1]) or original(x, state))
         with torch.inference_mode():
-            streaming._state_at(one, 2500, streams)
+            streaming.state_at(one, 2500, streams)
         assert scanned == chunks
 
     def test_steps_that_are_slow_after_a_copy_are_not_timed(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +215,7 @@ class TestStreaming:
         one = subject(name)
         restored: list[Any] = []
         shared: list[bool] = []
-        original_time_steps, original_step = streaming._time_steps, one.model.step
+        original_time_steps, original_step = streaming.time_steps, one.model.step
 
         def memory(state: Any) -> set[int]:
             return {leaf.data_ptr() for leaf in tree_leaves(state) if isinstance(leaf, torch.Tensor)}
@@ -228,7 +228,7 @@ class TestStreaming:
         monkeypatch.setattr(one.model, "step", step)
         monkeypatch.setattr(
             streaming,
-            "_time_steps",
+            "time_steps",
             lambda timed, *rest: restored.append(timed.state) or original_time_steps(timed, *rest),
         )
         stream(one, 16, steps=10)
@@ -237,9 +237,9 @@ class TestStreaming:
     def test_state_is_that_of_the_position(self, monkeypatch: pytest.MonkeyPatch) -> None:
         one = subject("lstm", length=6)
         states: list[Any] = []
-        original = streaming._time_steps
+        original = streaming.time_steps
         monkeypatch.setattr(
-            streaming, "_time_steps", lambda timed, *rest: states.append(timed.state) or original(timed, *rest)
+            streaming, "time_steps", lambda timed, *rest: states.append(timed.state) or original(timed, *rest)
         )
         stream(one, 1, 6, 15)
         inputs = one.test_inputs(1, 6)
@@ -299,10 +299,10 @@ class TestStreaming:
 
     def test_models_of_a_group_are_interleaved_in_random_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
         group, turns = [subject(seed=seed) for seed in range(3)], []
-        original = streaming._time_steps
+        original = streaming.time_steps
         monkeypatch.setattr(
             streaming,
-            "_time_steps",
+            "time_steps",
             lambda timed, *rest: turns.append((timed.position, timed.subject.case.seed)) or original(timed, *rest),
         )
         timing = Timing(positions=(1, 4), steps=10, blocks=5, streams=())

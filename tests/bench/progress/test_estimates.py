@@ -1,4 +1,4 @@
-"""Expected durations: the median of similar records, or else an estimate by work, corrected by earlier errors."""
+"""Expected durations: the median of similar records, or an estimate by work that earlier errors correct."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The remaining time of a run agrees with values computed by hand, with a clock that the test sets."""
+"""The remaining time of a run agrees with values computed by hand. The test sets the clock."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ __all__ = ["inline", "like_a_worker"]
 
 
 class StopAfter:
-    """Replacement of `Run.write` that writes `count` records and then raises `KeyboardInterrupt`, as Ctrl-C does."""
+    """Replacement for `Run.write` that raises `KeyboardInterrupt`, as Ctrl-C does, after writing `count` records."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
         self.left, self.original = count, Run.write

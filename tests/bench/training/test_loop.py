@@ -27,9 +27,9 @@ EXACT = 1e-12
 FLOAT32 = 1e-6
 """Relative tolerance for a few operations in float32."""
 FALSE_ALARM = 1e-4
-"""Largest probability that the test fails by chance although identical sequences are as rare as the task states."""
+"""Maximum probability that the test fails by chance if identical sequences are as rare as the task states."""
 CHUNKED = 1e-6
-"""Absolute tolerance for losses near 1. For another batch size, a matrix product may add its terms in another order."""
+"""Absolute tolerance for losses near 1. The batch size may change the order of summation in a matrix product."""
 
 
 class TestBatches:

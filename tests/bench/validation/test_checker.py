@@ -100,7 +100,7 @@ BROKEN_ARCHS = {
         "length 2, batch 1, width 2, as one layer",
     ),
 }
-"""For each check: a change to the plugin that fails it, part of the message, and the smallest example."""
+"""For each check: a change to the plugin that makes the check fail, part of the message, and the smallest example."""
 
 BROKEN_TASKS = {
     "lengths": (

@@ -1,4 +1,4 @@
-"""The table of gate levels contains means over seeds of known numbers, and appears on the page."""
+"""The table of gate levels has the expected means over seeds, and appears on the page."""
 
 from __future__ import annotations
 

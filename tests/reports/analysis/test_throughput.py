@@ -1,4 +1,4 @@
-"""The throughput counts the steps of all streams of a batch."""
+"""Throughput counts the steps of all streams in a batch."""
 
 from __future__ import annotations
 

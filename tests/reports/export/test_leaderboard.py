@@ -1,4 +1,4 @@
-"""The leaderboard has the same rows as Markdown, CSV, LaTeX and on the terminal, and is safe for every reader."""
+"""The leaderboard has the same rows in every output format, and every format escapes hostile names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.reports import synthetic
 
 
 def hostile(name: str) -> tuple[RunFile, list[Record]]:
-    """Return a run with one crashed case whose architecture and reason are `name`."""
+    """Return a run with one crashed case. Its architecture and the reason for the crash are `name`."""
     failed = synthetic.renamed(synthetic.case("gru", "adding", 32, 0), arch=name)
     failed = failed.model_copy(update={"status": "crashed", "reason": name, "measurements": ()})
     return synthetic.run([failed.case]), [failed]
@@ -107,7 +107,7 @@ def test_latex_checker_finds_errors(broken: str) -> None:
 
 
 def assert_well_formed(text: str) -> None:
-    """Assert that braces, environments and mathematics are balanced and that no special character is unescaped."""
+    """Assert that braces, environments and math are balanced, and that all special characters are escaped."""
     assert text.isascii()
     text = re.sub(r"(?<!\\)%.*", "", text)
     bare = re.sub(r"\\(?:[A-Za-z]+|.)", " ", text)
@@ -131,7 +131,7 @@ def assert_well_formed(text: str) -> None:
 
 
 def test_markdown_renders_as_one_table_with_every_row(run: RunFile, records: list[Record]) -> None:
-    """The table is complete in CommonMark with the table extension, which GitHub uses too."""
+    """Render the table as CommonMark with the table extension, as on GitHub."""
     html = MarkdownIt("commonmark").enable("table").render(reports.as_markdown(run, records))
     assert html.count("<table>") == 1
     assert html.count("<tr>") == 25

@@ -1,4 +1,4 @@
-"""Exports of raw samples: numbers are exact, no text is a formula, and each format is read by its own reader."""
+"""Exports of raw samples have exact numbers and no formulas. The tools of each format can read them."""
 
 from __future__ import annotations
 

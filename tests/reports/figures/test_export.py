@@ -60,7 +60,7 @@ def test_titles_of_a_case_name_architecture_and_seed_once(record: Record, figure
 def heights(svg: bytes | str) -> dict[tuple[str, str, int], float]:
     """Return the distance in points of each upright text from the top.
 
-    A key holds the text, its distance from the left, and the number of earlier texts that agree in both.
+    A key is the text, its distance from the left, and its index among texts with equal text and distance.
     """
     tops: dict[tuple[str, str, int], float] = {}
     for text in ElementTree.fromstring(svg).iter(f"{SVG}text"):

@@ -17,6 +17,7 @@ from reports.figures.drawing.axes import interval_bar, time_axis
 from reports.figures.drawing.canvas import Figure, plot_styles
 from reports.figures.training import mean_curve
 from results import Record, RunFile, interval_of_mean
+from results.specs import Spec
 from tests.reports import synthetic
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -116,7 +117,7 @@ def test_no_label_is_clipped(name: str, arch: str, monkeypatch: pytest.MonkeyPat
         outside.append(max(-extent.x0, -extent.y0, extent.x1 - width, extent.y1 - height))
 
     monkeypatch.setattr(MplFigure, "savefig", measured)
-    names = {case.arch: arch + case.arch.partition(":")[0] for case in synthetic.cases()} if arch else {}
+    names = {case.arch: arch + Spec.parse_stored(case.arch).name for case in synthetic.cases()} if arch else {}
     cases = [case for case in synthetic.cases() if case.length == 32 or not arch]
     records = [synthetic.renamed(case, arch=names.get(case.arch, case.arch)) for case in cases]
     draw(name, synthetic.run([record.case for record in records]), records)

@@ -1,4 +1,4 @@
-"""The overfitting figure compares remedies only on the seeds that all of them have."""
+"""The overfitting figure compares remedies only on the seeds that they all share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEPS = 8
 
 
 def records(seeds: dict[int, tuple[int, ...]]) -> list[Record]:
-    """Return records of three ways to train, each with the seeds in `seeds`; the gap grows with the seed."""
+    """Return records of three ways to train, by `seeds` per way. The gap grows with the seed."""
     made = []
     for planned in inner.cases():
         if planned.arch not in (inner.LSTM, inner.DROPPED):

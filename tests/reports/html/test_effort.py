@@ -17,7 +17,7 @@ from tests.reports import synthetic
 
 @pytest.fixture
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[object, str], list[object]]:
-    """Return a function that records the first argument of every later call of an attribute."""
+    """Return a function that wraps an attribute and records the first argument of each call to it."""
 
     def record_calls(owner: object, name: str) -> list[object]:
         calls: list[object] = []
@@ -47,5 +47,5 @@ def test_page_computes_each_case_once(
 def test_attachment_stops_serializing_records_at_the_size_limit() -> None:
     noise = random.Random(0)
     lines = iter([noise.randbytes(attachment.MAX_BYTES // 10).hex() for _ in range(30)])
-    assert attachment._packed(lines) is None
+    assert attachment.pack(lines) is None
     assert len(list(lines)) > 10

@@ -65,7 +65,7 @@ def test_each_task_and_length_has_a_sentence_on_who_uses_the_past(run: RunFile, 
 
 
 def scored(arch: str, task: str, scores: Sequence[float]) -> list[Record]:
-    """Return one record of the synthetic run per score, in which only the score is replaced."""
+    """Return one record of the synthetic run per score. Only the score is replaced."""
     records = []
     for seed, score in enumerate(scores):
         sound = synthetic.record(synthetic.case(arch, task, 32, seed))

@@ -1,4 +1,4 @@
-"""Sentences on flat, growing and crossing step costs agree with runs of known costs."""
+"""Sentences on flat, growing and crossing step costs agree with the known costs of synthetic runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test that specs are parsed strictly from users, leniently from records, and written in one canonical form."""
+"""Test specs: strict parsing for users, lenient parsing for records, and one canonical form."""
 
 from __future__ import annotations
 

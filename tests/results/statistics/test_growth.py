@@ -277,7 +277,7 @@ def test_resampled_medians_equal_those_of_sorting(
     monkeypatch.setattr(fits, "CHUNK_CURVES", chunk_curves)
     costs_CP = np.random.default_rng(count).lognormal(size=(count, 3))
     chosen_RC = np.random.default_rng(1).integers(0, count, (500, count))
-    medians_RP = fits._resampled_medians(costs_CP, 500, np.random.default_rng(1))
+    medians_RP = fits.resampled_medians(costs_CP, 500, np.random.default_rng(1))
     np.testing.assert_array_equal(medians_RP, np.median(costs_CP[chosen_RC], axis=1))
 
 

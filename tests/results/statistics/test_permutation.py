@@ -36,7 +36,7 @@ def test_the_correction_matches_the_definition_of_step_down() -> None:
     values[4:, 2] += 3.0
     values[4:, 4] += 2.0
     labels = permutation.labellings(4, 4, 0)
-    table = permutation._statistic(labels, values, 4, floor)
+    table = permutation.statistic(labels, values, 4, floor)
     order = np.argsort(-table[0])
     expected, highest = np.empty(6), 0.0
     for rank, column in enumerate(order):
@@ -80,7 +80,7 @@ def test_the_interval_of_a_shift_has_the_coverage_of_its_rank(base: int, new: in
         sum(one > other for one in chosen for other in set(range(base + new)) - set(chosen))
         for chosen in itertools.combinations(range(base + new), new)
     ]
-    rank = permutation._rank(base, new, 0.95)
+    rank = permutation.rank_of(base, new, 0.95)
     below = np.mean([statistic < rank for statistic in statistics])
     one_more = np.mean([statistic < rank + 1 for statistic in statistics])
     assert below <= 0.025 < one_more

@@ -1,4 +1,4 @@
-"""Test that hostile files are rejected with one line, in little time and memory, and that no code in them is run."""
+"""Test that hostile files are rejected with one line, in little time and memory, without running code in them."""
 
 from __future__ import annotations
 
