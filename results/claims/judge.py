@@ -72,10 +72,11 @@ class Entry:
         return all(self.robust(finding) for finding in self.findings)
 
     def robust(self, finding: Finding) -> bool:
-        """Return whether the interval of a finding is entirely within or entirely outside the bounds.
+        """Whether the finding is robust.
 
-        A single seed does not determine an interval. Its interval follows from the largest standard deviation of the
-        other conditions (see `interval_of_one`). A finding that was not measured counts as robust.
+        A robust interval is entirely within or entirely outside the bounds of the claim. The interval of a finding with
+        a single seed is estimated from the largest standard deviation of the other conditions (see `interval_of_one`).
+        A finding that was not measured counts as robust, and so does a finding of an exact claim.
         """
         claim, interval = self.claim, finding.interval
         if claim.exact or interval is None:

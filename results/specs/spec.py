@@ -24,7 +24,8 @@ class Spec:
         >>> Spec.parse("lstm:bias=False,forget_bias=1").options
         {'bias': 'False', 'forget_bias': '1'}
         """
-        spec = cls.parse_stored(text)
+        stored = cls.parse_stored(text)
+        spec = cls(stored.name.strip(), {name.strip(): value.strip() for name, value in stored.options.items()})
         rest = text.partition(":")[2]
         items = rest.split(",") if rest else []
         if not spec.name or not all("=" in item for item in items):
@@ -35,10 +36,13 @@ class Spec:
 
     @classmethod
     def parse_stored(cls, text: str) -> Spec:
-        """Parse a spec from a record, valid or not. An item without `=` becomes an option with an empty value."""
+        """Parse a spec from a record, valid or not, and keep its white space.
+
+        An item without `=` becomes an option with an empty value.
+        """
         name, _, rest = text.partition(":")
         pairs = [item.partition("=") for item in rest.split(",")] if rest else []
-        return cls(name.strip(), {option.strip(): value.strip() for option, _, value in pairs})
+        return cls(name, {option: value for option, _, value in pairs})
 
     @property
     def option_texts(self) -> tuple[str, ...]:

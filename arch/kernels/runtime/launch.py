@@ -38,11 +38,11 @@ def run_rows(
     """Run a kernel on the addresses of tensors, with its rows split over threads.
 
     Args:
-        kernel: called with the addresses, all sizes but the last, and the first and last row.
-        tensors: inputs, in any layout, and outputs, which are contiguous. None is passed as address 0.
-        sizes: integers for the kernel. The last one is the number of rows.
-        work: total number of products or elementwise results. It decides how many threads are worthwhile.
-        multiple: the number of rows per thread is a multiple of this, except for the last thread.
+        kernel: Called with the addresses, all sizes but the last, and the first and last row.
+        tensors: Inputs, in any layout, and outputs, which are contiguous. None is passed as address 0.
+        sizes: Integers for the kernel. The last one is the number of rows.
+        work: Total number of products or elementwise results. It decides how many threads are worthwhile.
+        multiple: The number of rows per thread is a multiple of this, except for the last thread.
     """
     contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
     addresses = [0 if tensor is None else tensor.data_ptr() for tensor in contiguous]
@@ -57,11 +57,16 @@ def sum_rows(
     work: int,
     sums: tuple[int, ...],
 ) -> Tensor:
-    """Run a kernel that accumulates sums over rows. Returns the sums over all rows.
+    """Run a kernel that accumulates sums over rows, and return the sums over all rows.
 
-    `sums` is the shape of the result. The other parameters are those of `run_rows`. The kernel receives the address of
-    its sums after the addresses of the tensors. Each thread has its own sums. They are added in the order of the rows,
-    so the result does not depend on timing.
+    Each thread has its own sums. They are added in the order of the rows, so the result does not depend on timing.
+
+    Args:
+        kernel: Called as by `run_rows`, with the address of its sums after the addresses of the tensors.
+        tensors: Inputs, in any layout, and outputs, which are contiguous. None is passed as address 0.
+        sizes: Integers for the kernel. The last one is the number of rows.
+        work: Total number of products or elementwise results. It decides how many threads are worthwhile.
+        sums: Shape of the result.
     """
     parts: dict[int, Tensor] = {}
     contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]

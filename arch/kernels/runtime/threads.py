@@ -27,7 +27,11 @@ _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 def split_rows(rows: int, work: int, run: Callable[[int, int], object], multiple: int = 16) -> None:
     """Split `rows` into shares and call run(first, last) for each, on at most as many threads as torch uses.
 
-    The sizes of all shares but the last are multiples of `multiple`. `work` decides how many threads are worthwhile.
+    Args:
+        rows: Number of rows.
+        work: Total number of products or elementwise results. It decides how many threads are worthwhile.
+        run: Called with the first row of a share, and the row after its last one.
+        multiple: The sizes of all shares but the last are multiples of this.
     """
     threads = min(torch.get_num_threads(), work // MIN_WORK, -(-rows // multiple))
     if threads <= 1:

@@ -49,22 +49,24 @@ def _tile(rows: int, panels: int, adds: bool = False) -> Any:
         right_step: types.Integer,
         depth: types.Integer,
     ) -> Any:
-        """Compute result[row, panel] = Σ_k left[row, k] · right[panel, k], or add the sum to `result`.
+        """Compute result[row, panel] = Σ_k left[row, k] · right[panel, k].
+
+        If `adds` is true, add the sum to `result` instead of overwriting it. Offsets and strides count array elements.
 
         Args:
             typing: Numba's typing context.
-            result: array of the result.
-            result_at: offset of the result.
-            result_stride: distance between rows of the result.
-            left: array of the left-hand numbers.
-            left_at: offset of the left-hand numbers.
-            left_stride: distance between rows of `left`.
-            left_step: distance between values of k in `left`.
-            right: array of the right-hand vectors.
-            right_at: offset of the right-hand vectors.
-            right_apart: distance between panels of `right`.
-            right_step: distance between values of k in `right`.
-            depth: number of values of k.
+            result: Array of the result, `rows` rows of `panels` vectors.
+            result_at: Offset of the result.
+            result_stride: Distance between rows of the result.
+            left: Array of the left-hand numbers, `rows` rows of `depth` numbers.
+            left_at: Offset of the left-hand numbers.
+            left_stride: Distance between rows of `left`.
+            left_step: Distance between values of k in `left`.
+            right: Array of the right-hand vectors, `panels` panels of `depth` vectors.
+            right_at: Offset of the right-hand vectors.
+            right_apart: Distance between panels of `right`.
+            right_step: Distance between values of k in `right`.
+            depth: Number of values of k.
         """
 
         def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
@@ -136,10 +138,18 @@ def panels_at_once(left_over):  # type: ignore[no-untyped-def]
 
 @njit
 def multiply(result, result_at, width, left, left_at, left_stride, packed, depth, rows, panels):  # type: ignore[no-untyped-def]
-    """Multiply `left` (rows, depth) by the packed matrix `packed` (depth, panels · LANES).
+    """Write the product of `left` and the matrix `packed` to `result`.
 
-    Writes the product (rows, panels · LANES) to `result`. The row strides of `left` and `result` are `left_stride` and
-    `width`. Their offsets are `left_at` and `result_at`.
+    Offsets and strides count array elements.
+
+    Args:
+        result: Array of the result, (rows, panels · LANES).
+        result_at, width: Offset and row stride of the result.
+        left: Array of the left-hand matrix, (rows, depth).
+        left_at, left_stride: Offset and row stride of `left`.
+        packed: Array of the packed matrix (depth, panels · LANES), from offset 0 on.
+        depth: Number of products per sum.
+        rows, panels: Number of rows of the result, and of vectors per row.
     """
     apart = LANES * depth
     panel = 0
@@ -170,21 +180,21 @@ def multiply(result, result_at, width, left, left_at, left_stride, packed, depth
 
 @njit
 def eight_rows(result, to, width, left, left_at, stride, right, at, apart, step, depth, panels):  # type: ignore[no-untyped-def]
-    """Compute ROWS rows of a product. The right-hand matrix may be packed or unpacked.
+    """Write ROWS rows of the product of `left` and `right` to `result`.
+
+    The right-hand matrix may be packed or unpacked. Offsets and strides count array elements.
 
     Args:
-        result: array of the result.
-        to: offset of the result.
-        width: row stride of the result.
-        left: array of the left-hand rows.
-        left_at: offset of the left-hand rows.
-        stride: row stride of `left`.
-        right: array of the right-hand matrix.
-        at: offset of the right-hand matrix.
-        apart: distance between panels of `right`.
-        step: distance between rows of `right`.
-        depth: number of products per sum.
-        panels: number of vectors per row of the result.
+        result: Array of the result, (ROWS, panels · LANES).
+        to, width: Offset and row stride of the result.
+        left: Array of the left-hand rows, (ROWS, depth).
+        left_at, stride: Offset and row stride of `left`.
+        right: Array of the right-hand matrix, (depth, panels · LANES).
+        at: Offset of the right-hand matrix.
+        apart: Distance between panels of `right`.
+        step: Distance between rows of `right`.
+        depth: Number of products per sum.
+        panels: Number of vectors per row of the result.
     """
     panel = 0
     while panel < panels:
@@ -203,18 +213,17 @@ def eight_rows(result, to, width, left, left_at, stride, right, at, apart, step,
 def eight_rows_more(result, to, width, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
     """Add left^T · right to `result`, for ROWS columns of `left` and the unpacked matrix `right`.
 
+    Offsets and strides count array elements.
+
     Args:
-        result: array of the result.
-        to: offset of the result.
-        width: row stride of the result.
-        left: array of the left-hand matrix.
-        left_at: offset of the first column.
-        stride: row stride of `left`.
-        right: array of the right-hand matrix.
-        at: offset of the right-hand matrix.
-        step: row stride of `right`.
-        depth: number of rows of `left` and of `right`.
-        panels: number of vectors per row of the result.
+        result: Array of the result, (ROWS, panels · LANES).
+        to, width: Offset and row stride of the result.
+        left: Array of the left-hand matrix, (depth, ROWS).
+        left_at, stride: Offset of the first column, and row stride of `left`.
+        right: Array of the right-hand matrix, (depth, panels · LANES).
+        at, step: Offset and row stride of `right`.
+        depth: Number of rows of `left` and of `right`.
+        panels: Number of vectors per row of the result.
     """
     panel = 0
     while panel < panels:
@@ -233,7 +242,17 @@ def eight_rows_more(result, to, width, left, left_at, stride, right, at, step, d
 def one_row_more(result, to, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
     """Add left^T · right to one row of `result`, for one column of `left` and the unpacked matrix `right`.
 
-    The parameters are those of `eight_rows_more`, without the row stride of the result.
+    Offsets and strides count array elements.
+
+    Args:
+        result: Array of the result, (panels · LANES,).
+        to: Offset of the result.
+        left: Array of the left-hand column, (depth,).
+        left_at, stride: Offset of the column, and distance between its numbers.
+        right: Array of the right-hand matrix, (depth, panels · LANES).
+        at, step: Offset and row stride of `right`.
+        depth: Number of rows of `left` and of `right`.
+        panels: Number of vectors of the result.
     """
     for column in range(0, panels * LANES, LANES):
         _more_1x1(result, to + column, 0, left, left_at, 0, stride, right, at + column, 0, step, depth)
@@ -247,9 +266,15 @@ def panels_of(width):  # type: ignore[no-untyped-def]
 
 @njit
 def pack(matrix, first, last, columns, height, padded_height):  # type: ignore[no-untyped-def]
-    """Pack rows `first` to `last` of a flat matrix with `columns` columns into panels.
+    """Pack rows `first` to `last` of a matrix into panels, and return the panels as a flat array.
 
     Each block of `height` rows is padded with zeros to `padded_height` rows.
+
+    Args:
+        matrix: Flat array of the matrix, with `columns` numbers per row.
+        first, last: First row, and the row after the last one.
+        columns: Number of columns of the matrix.
+        height, padded_height: Rows per block, before and after padding.
     """
     blocks = (last - first) // height
     depth = blocks * padded_height
@@ -267,9 +292,15 @@ def pack(matrix, first, last, columns, height, padded_height):  # type: ignore[n
 
 @njit
 def pack_transposed(matrix, first, last, width, depth):  # type: ignore[no-untyped-def]
-    """Pack the transpose of rows `first` to `last` of a flat matrix with `depth` columns into panels.
+    """Pack the transpose of rows `first` to `last` of a matrix into panels, and return the panels as a flat array.
 
     Each block of `width` rows starts a new panel. Therefore, a unit has the same lane in all gates.
+
+    Args:
+        matrix: Flat array of the matrix, with `depth` numbers per row.
+        first, last: First row, and the row after the last one.
+        width: Rows per block.
+        depth: Number of columns of the matrix.
     """
     groups = panels_of(width)
     blocks = (last - first) // width

@@ -88,7 +88,16 @@ def row_sums(
 ) -> Any:
     """Return Σ_k matrix[matrix_at + row · depth + k] · numbers[numbers_at + k] for k < `depth`, one lane per row.
 
-    Lanes from `rows` on repeat the last row.
+    Lanes from `rows` on repeat the last row. Offsets count array elements.
+
+    Args:
+        typing: Numba's typing context.
+        matrix: Array of the matrix, (rows, depth).
+        matrix_at: Offset of the first row.
+        rows: Number of rows, at least 1. Only the first LANES rows are summed.
+        numbers: Array of the vector, (depth,).
+        numbers_at: Offset of the vector.
+        depth: Number of products per sum.
     """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
@@ -158,11 +167,22 @@ def _masked_read(builder: ir.IRBuilder, pointer: ir.Value, mask: ir.Value) -> ir
 
 @njit
 def apply(matrix, matrix_at, bias, rows, depth, numbers, numbers_at, apart, batch, result, result_at, stride, adds):  # type: ignore[no-untyped-def]
-    """Compute result[b] = bias + matrix (rows, depth) · numbers[b] for each b below `batch`.
+    """Write bias + matrix · numbers[b] to result[b], for each b below `batch`.
 
-    The vectors numbers[b] are `apart` numbers apart, and the vectors result[b] are `stride` numbers apart. `bias` is an
-    address, or 0 for no bias. `matrix_at`, `numbers_at` and `result_at` are offsets. If `adds` is true, the values are
-    added to `result`. Each block of rows is applied to the whole batch while it is in the cache.
+    If `adds` is true, add the values to `result` instead of overwriting it. Each block of rows is applied to the whole
+    batch while it is in the cache. Offsets and strides count array elements.
+
+    Args:
+        matrix: Array of the matrix, (rows, depth).
+        matrix_at: Offset of the matrix.
+        bias: Address of the bias (rows,), float32 numbers, or 0 for none.
+        rows, depth: Shape of the matrix.
+        numbers: Array of the vectors, (batch, depth).
+        numbers_at, apart: Offset and row stride of `numbers`.
+        batch: Number of vectors.
+        result: Array of the results, (batch, rows).
+        result_at, stride: Offset and row stride of `result`.
+        adds: Whether to add to `result`.
     """
     biases = floats(bias)
     for row in range(0, rows, LANES):

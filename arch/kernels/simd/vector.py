@@ -74,7 +74,13 @@ def instruction(function: Callable[..., Any]) -> Any:
 
 
 def address(context: Any, builder: ir.IRBuilder, array: types.Array, value: ir.Value, at: ir.Value) -> ir.Value:
-    """Return the pointer to element `at` of a flat array, given its Numba type `array` and its LLVM value `value`."""
+    """Return the pointer to element `at` of a flat array.
+
+    Args:
+        context, builder: Numba's target context and the LLVM builder.
+        array, value: Numba type and LLVM value of the array.
+        at: Offset in array elements.
+    """
     data = arrayobj.make_array(array)(context, builder, value).data
     return builder.gep(data, [at])
 
@@ -97,7 +103,12 @@ def spread(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 
 
 def multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    """Build a·b + c, rounded once if the machine has fused multiply-add."""
+    """Build a·b + c, rounded once if the machine has fused multiply-add.
+
+    Args:
+        builder: The LLVM builder.
+        a, b, c: Vectors of LANES float32 numbers.
+    """
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
     return builder.call(function, [a, b, c])
@@ -120,7 +131,14 @@ def load(typing: Any, array: types.Array, at: types.Integer) -> Any:
 
 @instruction
 def store(typing: Any, array: types.Array, at: types.Integer, value: VectorType) -> Any:
-    """Set array[at : at + LANES] = value."""
+    """Set array[at : at + LANES] = value.
+
+    Args:
+        typing: Numba's typing context.
+        array: Flat array of float32 numbers.
+        at: Offset in array elements.
+        value: Vector to store.
+    """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         write(builder, values[2], address(context, builder, kind.args[0], *values[:2]))
@@ -131,7 +149,14 @@ def store(typing: Any, array: types.Array, at: types.Integer, value: VectorType)
 
 @instruction
 def load_first(typing: Any, array: types.Array, at: types.Integer, count: types.Integer) -> Any:
-    """Return array[at : at + count] followed by zeros. `count` may exceed LANES."""
+    """Return array[at : at + count] followed by zeros.
+
+    Args:
+        typing: Numba's typing context.
+        array: Flat array of float32 numbers.
+        at: Offset in array elements.
+        count: Number of elements to read. It may exceed LANES.
+    """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         pointer = builder.bitcast(address(context, builder, kind.args[0], *values[:2]), VECTOR.as_pointer())
@@ -148,7 +173,15 @@ def load_first(typing: Any, array: types.Array, at: types.Integer, count: types.
 
 @instruction
 def store_first(typing: Any, array: types.Array, at: types.Integer, count: types.Integer, value: VectorType) -> Any:
-    """Set array[at : at + count] to the first lanes of `value`. `count` may exceed LANES."""
+    """Set array[at : at + count] to the first lanes of `value`.
+
+    Args:
+        typing: Numba's typing context.
+        array: Flat array of float32 numbers.
+        at: Offset in array elements.
+        count: Number of elements to write. It may exceed LANES.
+        value: Vector to store.
+    """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         pointer = builder.bitcast(address(context, builder, kind.args[0], *values[:2]), VECTOR.as_pointer())
@@ -165,7 +198,14 @@ def store_first(typing: Any, array: types.Array, at: types.Integer, count: types
 
 @instruction
 def store_nontemporal(typing: Any, array: types.Array, at: types.Integer, value: VectorType) -> Any:
-    """Set array[at : at + LANES] = value with a non-temporal store. The address must be aligned to a vector."""
+    """Set array[at : at + LANES] = value with a non-temporal store.
+
+    Args:
+        typing: Numba's typing context.
+        array: Flat array of float32 numbers.
+        at: Offset in array elements. The address of this element must be aligned to a vector.
+        value: Vector to store.
+    """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         pointer = address(context, builder, kind.args[0], *values[:2])
@@ -178,7 +218,13 @@ def store_nontemporal(typing: Any, array: types.Array, at: types.Integer, value:
 
 @instruction
 def first_or(typing: Any, a: VectorType, count: types.Integer, b: VectorType) -> Any:
-    """Return the first `count` lanes of `a`, then the other lanes of `b`."""
+    """Return the first `count` lanes of `a`, then the other lanes of `b`.
+
+    Args:
+        typing: Numba's typing context.
+        a, b: Vectors.
+        count: Number of lanes of `a`. It may be negative or exceed LANES.
+    """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         return builder.select(_mask(builder, values[1]), values[0], values[2])
@@ -229,7 +275,12 @@ def ramp(typing: Any) -> Any:
 
 @instruction
 def fma(typing: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
-    """Return a·b + c, rounded once if the machine has fused multiply-add."""
+    """Return a·b + c, rounded once if the machine has fused multiply-add.
+
+    Args:
+        typing: Numba's typing context.
+        a, b, c: Vectors.
+    """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         return multiply_add(builder, *values)

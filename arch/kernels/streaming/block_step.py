@@ -20,7 +20,14 @@ from arch.kernels.training.layer_norm import EPSILON
 
 @njit
 def normalise(y, gain, offset, D, B, result):  # type: ignore[no-untyped-def]
-    """Write the layer norm of each row of `y` (B, D) to `result` (B, D). `gain` and `offset` are addresses."""
+    """Write the layer norm of each row of `y` to `result`.
+
+    Args:
+        y: Array of the rows, (B, D).
+        gain, offset: Addresses of float32 numbers, (D,).
+        D, B: Width and batch size.
+        result: Array of the result, (B, D).
+    """
     gains, offsets = floats(gain), floats(offset)
     for b in range(0, B * D, D):
         total, whole = splat(0.0), D - D % LANES
@@ -44,7 +51,11 @@ def normalise(y, gain, offset, D, B, result):  # type: ignore[no-untyped-def]
 def rotate(qkv, at, rotates, pairs):  # type: ignore[no-untyped-def]
     """Rotate `pairs` pairs of adjacent numbers in `qkv` in place, from offset `at` on.
 
-    `rotates` alternates cosines and sines.
+    Args:
+        qkv: Flat array of queries, keys and values.
+        at: Offset of the first pair, in array elements.
+        rotates: Array of alternating cosines and sines, (2 · pairs,).
+        pairs: Number of pairs.
     """
     for j in range(pairs):
         one, other = qkv[at + 2 * j], qkv[at + 2 * j + 1]
@@ -55,20 +66,19 @@ def rotate(qkv, at, rotates, pairs):  # type: ignore[no-untyped-def]
 
 @njit
 def attend(q, q_at, keys, values, at, S, K, slope, weights, result, result_at):  # type: ignore[no-untyped-def]
-    """Compute equation (3) for one query of one head, over S steps of the cache.
+    """Write equation (3) for one query of one head, over S steps of the cache, to `result`.
+
+    Offsets count array elements.
 
     Args:
-        q: array of the queries.
-        q_at: offset of the query.
-        keys: array of the cached keys.
-        values: array of the cached values.
-        at: offset of the first step to read, in `keys` and `values`.
-        S: number of steps to read.
-        K: head width.
+        q, q_at: Array of the queries, and the offset of the query, (K,).
+        keys, values: Arrays of the cached keys and values, (S, K) from offset `at` on.
+        at: Offset of the first step to read, in `keys` and `values`.
+        S: Number of steps to read.
+        K: Head width.
         slope: ALiBi slope of the head, or 0 for no bias.
-        weights: workspace for S numbers.
-        result: array of the results.
-        result_at: offset of the result.
+        weights: Array that serves as workspace for S numbers.
+        result, result_at: Array of the results, and the offset of the result, (K,).
     """
     apply(keys, at, 0, S, K, q, q_at, K, 1, weights, 0, S, False)
     scale, whole = np.float32(1 / math.sqrt(K)), S - S % LANES
@@ -105,16 +115,17 @@ def attend(q, q_at, keys, values, at, S, K, slope, weights, result, result_at): 
 
 @njit
 def block_step(sizes, weights, cache, y, workspace, B):  # type: ignore[no-untyped-def]
-    """Apply one block to the residual stream `y` (B, D) in place, and append keys and values to the cache.
+    """Apply one block to the residual stream `y` in place, and append keys and values to the cache.
 
     Args:
         sizes: D, N, E, whether positions are rotary, and whether positions are ALiBi.
-        weights: addresses in the order of the layer's modules. 0 stands for a weight that the block does not have.
-        cache: addresses of keys, values and rotary cosines and sines; number of slots; number of cached steps; first
+        weights: Addresses of float32 numbers, in the order of the layer's modules. 0 stands for a weight that the block
+            does not have.
+        cache: Addresses of keys, values and rotary cosines and sines; number of slots; number of cached steps; first
             slot to read.
-        y: the residual stream.
-        workspace: memory for B · (5D + E) numbers, one per cached step, and one for this step.
-        B: batch size.
+        y: Array of the residual stream, (B, D).
+        workspace: Memory for B · (5D + E) + S + 1 numbers, where S is the number of cached steps.
+        B: Batch size.
     """
     D, N, E, rotates, slopes = sizes[0], sizes[1], sizes[2], sizes[3] != 0, sizes[4] != 0
     keys, values, rotary, slots, length, first = (

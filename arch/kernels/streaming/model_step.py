@@ -36,10 +36,14 @@ def _copy(source, count, target):  # type: ignore[no-untyped-def]
 
 @kernel(int64(*[int64] * 5))
 def step(program_at, program_length, x_at, output_at, B):  # type: ignore[no-untyped-def]
-    """Compute the output (B, O) of one step and update the states in place. Returns -1 for an unknown token, else 0.
+    """Write the output of one step and update the states in place. Return -1 for an unknown token, else 0.
 
-    `program_at`, `x_at` and `output_at` are addresses. `program_length` is the length of the program in 64-bit words.
-    The input is tokens (B,) as int64, or reals (B, D) as float32.
+    Args:
+        program_at: Address of the program, 64-bit integers.
+        program_length: Length of the program, in 64-bit words.
+        x_at: Address of the input: tokens (B,) as int64, or reals (B, inputs) as float32.
+        output_at: Address of the output (B, outputs), float32 numbers.
+        B: Batch size.
     """
     program = integers(program_at, program_length)
     D = program[3]

@@ -14,9 +14,15 @@ from arch.kernels.simd.vector import LANES, fma, larger, load_first, splat, stor
 
 @njit
 def rnn_step(is_tanh, D, H, weights, x, h, sums, B):  # type: ignore[no-untyped-def]
-    """Update the state `h` (B, H) of an RNN in place, from the input `x` (B, D). φ is tanh if `is_tanh`, else relu.
+    """Update the state `h` of an RNN in place, from the input `x`.
 
-    `weights` are the addresses of W, b and U, and `sums` is workspace for B · H numbers.
+    Args:
+        is_tanh: Whether φ is tanh. Otherwise it is relu.
+        D, H: Input width and hidden width.
+        weights: Addresses of float32 numbers: W (H, D), b (H,) and U (H, H). The address of b is 0 for none.
+        x, h: Arrays of the input (B, D) and the state (B, H).
+        sums: Array that serves as workspace for B · H numbers.
+        B: Batch size.
     """
     apply(floats(weights[0]), 0, weights[1], H, D, x, 0, D, B, sums, 0, H, False)
     apply(floats(weights[2]), 0, 0, H, H, h, 0, H, B, sums, 0, H, True)
@@ -27,9 +33,15 @@ def rnn_step(is_tanh, D, H, weights, x, h, sums, B):  # type: ignore[no-untyped-
 
 @njit
 def lstm_step(D, H, weights, x, h, c, sums, B):  # type: ignore[no-untyped-def]
-    """Update the state `h` and `c` (B, H) of an LSTM in place, from the input `x` (B, D).
+    """Update the state `h` and `c` of an LSTM in place, from the input `x`.
 
-    `weights` are the addresses of W, b and U, and `sums` is workspace for B · 4H numbers.
+    Args:
+        D, H: Input width and hidden width.
+        weights: Addresses of float32 numbers: W (4H, D), b (4H,) and U (4H, H). The address of b is 0 for none.
+        x: Array of the input, (B, D).
+        h, c: Arrays of the state, (B, H).
+        sums: Array that serves as workspace for B · 4H numbers.
+        B: Batch size.
     """
     apply(floats(weights[0]), 0, weights[1], 4 * H, D, x, 0, D, B, sums, 0, 4 * H, False)
     apply(floats(weights[2]), 0, 0, 4 * H, H, h, 0, H, B, sums, 0, 4 * H, True)
@@ -47,10 +59,17 @@ def lstm_step(D, H, weights, x, h, c, sums, B):  # type: ignore[no-untyped-def]
 
 @njit
 def gru_step(is_after, D, H, weights, x, h, sums, B):  # type: ignore[no-untyped-def]
-    """Update the state `h` (B, H) of a GRU in place, from the input `x` (B, D), with (3a) if `is_after`, else (3b).
+    """Update the state `h` of a GRU in place, from the input `x`.
 
-    `weights` are the addresses of W, b, U and b_u, and `sums` is workspace for B · 4H numbers. The last B · H numbers
-    hold U_n h + b_u for (3a), or r * h for (3b).
+    Args:
+        is_after: Whether to use (3a). Otherwise (3b) is used.
+        D, H: Input width and hidden width.
+        weights: Addresses of float32 numbers: W (3H, D), b (3H,), U (3H, H) and b_u (H,). The address of a bias is 0
+            for none.
+        x, h: Arrays of the input (B, D) and the state (B, H).
+        sums: Array that serves as workspace for B · 4H numbers. The last B · H numbers hold U_n h + b_u for (3a), or
+            r * h for (3b).
+        B: Batch size.
     """
     G, U, side = 3 * H, floats(weights[2]), B * 3 * H
     apply(floats(weights[0]), 0, weights[1], G, D, x, 0, D, B, sums, 0, G, False)

@@ -56,9 +56,16 @@ GROUP = 64
 def transpose(
     typing: Any, source: types.Array, at: types.Integer, stride: types.Integer, target: types.Array, to: types.Integer
 ) -> Any:
-    """Transpose LANES rows of LANES numbers of `source`, with row stride `stride`, into contiguous columns of `target`.
+    """Write the transpose of LANES rows of LANES numbers of `source` contiguously to `target`.
 
-    `at` and `to` are the offsets in `source` and `target`.
+    Offsets and strides count array elements.
+
+    Args:
+        typing: Numba's typing context.
+        source: Array of the rows, (LANES, LANES).
+        at, stride: Offset and row stride in `source`.
+        target: Array of the result, (LANES, LANES).
+        to: Offset of the result.
     """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
@@ -87,7 +94,14 @@ def transpose(
 def pad(source, at, stride, T, K, target, T_pad, K_pad):  # type: ignore[no-untyped-def]
     """Copy T rows of K numbers into `T_pad` rows of `K_pad` numbers, padded with zeros.
 
-    `at` and `stride` are the offset and the row stride in `source`.
+    Offsets and strides count array elements.
+
+    Args:
+        source: Array of the rows, (T, K).
+        at, stride: Offset and row stride in `source`.
+        T, K: Shape of the source.
+        target: Array of the result, (T_pad, K_pad), from offset 0 on.
+        T_pad, K_pad: Shape of the result. `K_pad` is a multiple of LANES.
     """
     for t in range(T_pad):
         for unit in range(0, K_pad, LANES):
@@ -97,7 +111,13 @@ def pad(source, at, stride, T, K, target, T_pad, K_pad):  # type: ignore[no-unty
 
 @njit
 def pack_transposed_rows(source, T_pad, K_pad, target):  # type: ignore[no-untyped-def]
-    """Pack the transpose of `T_pad` rows of `K_pad` numbers into panels of LANES columns."""
+    """Pack the transpose of `source` into panels of LANES columns, and write them to `target`.
+
+    Args:
+        source: Array of the rows, (T_pad, K_pad).
+        T_pad, K_pad: Shape of `source`, multiples of LANES.
+        target: Array of the panels, (T_pad / LANES, K_pad, LANES).
+    """
     for t in range(0, T_pad, LANES):
         for unit in range(0, K_pad, LANES):
             transpose(source, t * K_pad + unit, K_pad, target, t * K_pad + unit * LANES)
@@ -105,10 +125,14 @@ def pack_transposed_rows(source, T_pad, K_pad, target):  # type: ignore[no-untyp
 
 @kernel(void(*[int64] * 10))
 def forward_rows(q, k, v, result, saved, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """Run the forward pass of heads `first` to `last`, out of B · N heads.
+    """Write attention (1) for heads `first` to `last`, out of B · N heads.
 
-    All arguments except T, N, K, `first` and `last` are addresses of float32 arrays. Reads `q`, `k` and `v`
-    (B, N, T, K). Writes `result` (B, T, N, K), and top and 1 / total of each row to `saved` (B, N, T, 2).
+    Args:
+        q, k, v: Addresses of float32 numbers, (B, N, T, K).
+        result: Address of float32 numbers, (B, T, N, K), written.
+        saved: Address of float32 numbers, (B, N, T, 2). Receives top and 1 / total of each row.
+        T, N, K: Steps, heads, head width.
+        first, last: First head, and the head after the last one.
     """
     queries, keys, values, results, moments = floats(q), floats(k), floats(v), floats(result), floats(saved)
     T_pad, K_pad = -(-T // LANES) * LANES, -(-K // LANES) * LANES
@@ -163,10 +187,15 @@ def forward_rows(q, k, v, result, saved, T, N, K, first, last):  # type: ignore[
 
 @kernel(void(*[int64] * 14))
 def backward_rows(q, k, v, result, saved, d_result, d_q, d_k, d_v, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """Run the backward pass of heads `first` to `last`, out of B · N heads.
+    """Write the gradients (3) of q, k and v for heads `first` to `last`, out of B · N heads.
 
-    All arguments except T, N, K, `first` and `last` are addresses of float32 arrays. Reads `d_result`
-    (B, T, N, K), and the inputs and outputs of `forward_rows`. Writes `d_q`, `d_k` and `d_v` (B, N, T, K).
+    Args:
+        q, k, v: Addresses of float32 numbers, (B, N, T, K).
+        result, saved: Addresses of what `forward_rows` wrote, (B, T, N, K) and (B, N, T, 2).
+        d_result: Address of the gradient of `result`, float32 numbers, (B, T, N, K).
+        d_q, d_k, d_v: Addresses of float32 numbers, (B, N, T, K), written.
+        T, N, K: Steps, heads, head width.
+        first, last: First head, and the head after the last one.
     """
     queries, keys, values, results, moments = floats(q), floats(k), floats(v), floats(result), floats(saved)
     d_results, d_queries, d_keys, d_values = floats(d_result), floats(d_q), floats(d_k), floats(d_v)

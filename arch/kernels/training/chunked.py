@@ -32,15 +32,28 @@ L2_FLOATS = 1 << 19
 def bypasses_cache(address, T, B, numbers, H):  # type: ignore[no-untyped-def]
     """Return whether stores to `address` should bypass the caches.
 
-    The stores save `numbers` values for each of T · B rows. Bypassing needs whole vectors and an aligned address. It
-    pays off if the L2 cache cannot hold the values. Caching them would then only evict weights.
+    Bypassing needs whole vectors and an aligned address. It pays off if the L2 cache cannot hold the values. Caching
+    them would then only evict weights.
+
+    Args:
+        address: Address of the saved float32 numbers.
+        T, B: Steps and batch size.
+        numbers: Saved numbers per step and row of the batch.
+        H: Hidden width.
     """
     return T * B * numbers > L2_FLOATS and H % LANES == 0 and address % (4 * LANES) == 0
 
 
 @njit(forceinline=True)
 def save(saved, at, count, value, bypass):  # type: ignore[no-untyped-def]
-    """Set saved[at : at + count] to the first lanes of `value`. If `bypass` is true, the store bypasses the caches."""
+    """Set saved[at : at + count] to the first lanes of `value`.
+
+    Args:
+        saved: Flat array of float32 numbers.
+        at, count: Offset and number of elements to write.
+        value: Vector to store.
+        bypass: Whether the store bypasses the caches. It then writes LANES elements.
+    """
     if bypass:
         store_nontemporal(saved, at, value)
     else:
@@ -83,7 +96,14 @@ def _rows_of(x, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
 def project(result, x, packed, begin, end, B, D, first, last, panels):  # type: ignore[no-untyped-def]
     """Write (1) contiguously to `result`, for steps `begin` to `end` and rows `first` to `last`.
 
-    `x` is (T, B, D), and `packed` is the transpose of W in `panels` panels.
+    Args:
+        result: Array of the result, (end - begin, last - first, panels · LANES), from offset 0 on.
+        x: Array of the inputs, (T, B, D).
+        packed: Array of the transpose of W in panels, (panels, D, LANES).
+        begin, end: First step, and the step after the last one.
+        B, D: Batch size and input width.
+        first, last: First row of the batch, and the row after the last one.
+        panels: Number of panels of `packed`.
     """
     left, left_at = _rows_of(x, begin, end, B, D, first, last)
     multiply(result, 0, panels * LANES, left, left_at, D, packed, D, (end - begin) * (last - first), panels)
@@ -91,9 +111,19 @@ def project(result, x, packed, begin, end, B, D, first, last, panels):  # type: 
 
 @njit
 def project_back(d_x, d_sums, stride, packed, depth, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
-    """Write (2) to `d_x` (T, B, D), for steps `begin` to `end` and rows `first` to `last`.
+    """Write (2) to `d_x`, for steps `begin` to `end` and rows `first` to `last`.
 
-    dp is in the first `depth` numbers of each row of `d_sums`, with row stride `stride`. `packed` is the packed W.
+    Strides count array elements.
+
+    Args:
+        d_x: Array of the result, (T, B, D).
+        d_sums: Array of dp, (end - begin, last - first, depth), from offset 0 on.
+        stride: Row stride of `d_sums`.
+        packed: Array of W in panels of its D columns, (panels, depth, LANES).
+        depth: Numbers of dp per row, with padding.
+        begin, end: First step, and the step after the last one.
+        B, D: Batch size and input width.
+        first, last: First row of the batch, and the row after the last one.
     """
     rows, panels = last - first, panels_of(D)
     padded = panels * LANES
@@ -127,9 +157,20 @@ def _add_product(sums, at, x, x_at, D, d_sums, sums_at, stride, depth, panels): 
 
 @njit
 def add_weights(sums, at, x, begin, end, B, D, d_sums, sums_at, stride, first, last, panels):  # type: ignore[no-untyped-def]
-    """Add (3) to `sums` (D, panels · LANES) at offset `at`, for steps `begin` to `end` and rows `first` to `last`.
+    """Add (3) for W to `sums`, for steps `begin` to `end` and rows `first` to `last`.
 
-    `x` is (T, B, D). dp is in `d_sums` at offset `sums_at`, with row stride `stride`.
+    Offsets and strides count array elements.
+
+    Args:
+        sums: Array of the transposed sums, (D, panels · LANES).
+        at: Offset in `sums`.
+        x: Array of the inputs, (T, B, D).
+        begin, end: First step, and the step after the last one.
+        B, D: Batch size and input width.
+        d_sums: Array of dp, (end - begin, last - first, panels · LANES).
+        sums_at, stride: Offset and row stride in `d_sums`.
+        first, last: First row of the batch, and the row after the last one.
+        panels: Number of vectors of dp per row.
     """
     if end > begin:
         left, left_at = _rows_of(x, begin, end, B, D, first, last)
@@ -138,9 +179,22 @@ def add_weights(sums, at, x, begin, end, B, D, d_sums, sums_at, stride, first, l
 
 @njit
 def add_recurrent(sums, at, h_0, outputs, begin, end, B, H, d_sums, sums_at, stride, first, last, panels):  # type: ignore[no-untyped-def]
-    """Add (3) for U. The state before step t is the output of step t - 1, or h_0 before the first step.
+    """Add (3) for U to `sums`, for steps `begin` to `end` and rows `first` to `last`.
 
-    `outputs` is (T, B, H), and `h_0` is (B, H). The other parameters are those of `add_weights`.
+    The state before step t is the output of step t - 1, or h_0 before the first step. Offsets and strides count array
+    elements.
+
+    Args:
+        sums: Array of the transposed sums, (H, panels · LANES).
+        at: Offset in `sums`.
+        h_0: Array of the initial state, (B, H).
+        outputs: Array of the outputs, (T, B, H).
+        begin, end: First step, and the step after the last one.
+        B, H: Batch size and hidden width.
+        d_sums: Array of dp, (end - begin, last - first, panels · LANES).
+        sums_at, stride: Offset and row stride in `d_sums`.
+        first, last: First row of the batch, and the row after the last one.
+        panels: Number of vectors of dp per row.
     """
     if begin == 0:
         add_weights(sums, at, h_0, 0, 1, B, H, d_sums, sums_at, stride, first, last, panels)
@@ -152,8 +206,15 @@ def add_recurrent(sums, at, h_0, outputs, begin, end, B, H, d_sums, sums_at, str
 def add_biases(sums, at, d_sums, sums_at, stride, count, panels):  # type: ignore[no-untyped-def]
     """Add (3) for b to `panels` vectors of `sums`.
 
-    The summands are `count` rows of `d_sums` with row stride `stride`. `at` and `sums_at` are the offsets
-    in `sums` and `d_sums`.
+    Offsets and strides count array elements.
+
+    Args:
+        sums: Array of the sums, (panels · LANES,).
+        at: Offset in `sums`.
+        d_sums: Array of dp, (count, panels · LANES).
+        sums_at, stride: Offset and row stride in `d_sums`.
+        count: Number of rows to add.
+        panels: Number of vectors of dp per row.
     """
     for unit in range(0, panels * LANES, LANES):
         total = splat(0.0)

@@ -58,9 +58,14 @@ def gelu(x):  # type: ignore[no-untyped-def]
 
 @kernel(void(*[int64] * 6))
 def forward_rows(sums, bias, result, E, first, last):  # type: ignore[no-untyped-def]
-    """Write gelu(sums + bias) to `result`, and replace the sums with the slope, for rows `first` to `last`.
+    """Write gelu(sums + bias) to `result`, and replace `sums` with the slope, for rows `first` to `last`.
 
-    `sums` (N, E), `bias` (E,) and `result` (N, E) are addresses of float32 arrays.
+    Args:
+        sums: Address of float32 numbers, (N, E), replaced with the slope.
+        bias: Address of float32 numbers, (E,).
+        result: Address of float32 numbers, (N, E), written.
+        E: Width.
+        first, last: First row, and the row after the last one.
     """
     numbers, biases, results = floats(sums), floats(bias), floats(result)
     for row in range(first, last):
@@ -74,10 +79,14 @@ def forward_rows(sums, bias, result, E, first, last):  # type: ignore[no-untyped
 
 @kernel(void(*[int64] * 6))
 def backward_rows(slope, d_result, sums, E, first, last):  # type: ignore[no-untyped-def]
-    """Multiply `d_result` by the slope in place, for rows `first` to `last`.
+    """Multiply `d_result` by the slope in place, and write sums of the products, for rows `first` to `last`.
 
-    Writes the sum of the products in each block of `ROWS_PER_SUM` rows to `sums` (S, E). `slope` (N, E), `d_result`
-    (N, E) and `sums` are addresses of float32 arrays.
+    Args:
+        slope: Address of float32 numbers, (N, E).
+        d_result: Address of the gradient of gelu, float32 numbers, (N, E), multiplied in place.
+        sums: Address of float32 numbers, (S, E). Receives the sum of each block of `ROWS_PER_SUM` rows.
+        E: Width.
+        first, last: First row, and the row after the last one.
     """
     slopes, d_results, summed = floats(slope), floats(d_result), floats(sums)
     for row in range(first, last):
@@ -101,7 +110,10 @@ def apply(sums_NE: Tensor, bias_E: Tensor) -> Tensor:
 
 
 def go_back(slope_NE: Tensor, d_result_NE: Tensor) -> Tensor:
-    """Turn d_result into the gradient of the sums, in place. Returns the gradient of the bias, (E,)."""
+    """Multiply `d_result_NE` by the slope in place, which gives the gradient of the pre-activations.
+
+    Returns the gradient of the bias, (E,).
+    """
     N, E = slope_NE.shape
     sums_SE = slope_NE.new_empty(-(-N // ROWS_PER_SUM), E)
     run_rows(backward_rows, (slope_NE, d_result_NE, sums_SE), (E, N), N * E, ROWS_PER_SUM)

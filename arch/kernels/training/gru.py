@@ -66,12 +66,17 @@ SAVED_VECTORS = 4
 
 @kernel(void(*[int64] * 16))
 def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, saves, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run the forward pass of rows `first` to `last` of the batch, for `reset=after`.
+    """Write the outputs of rows `first` to `last` of the batch, for `reset=after`.
 
-    All arguments except `saves`, T, B, D, H, `first` and `last` are addresses of float32 arrays. Reads `x` (T, B, D),
-    `W` (G, D), `bias` (G,), `U` (G, H), b_u from `u` (H,), and `h_0` (B, H).
-
-    Writes `outputs` (T, B, H). If `saves` is true, also writes `gates` (T, B, G), and s to `sums` (T, B, H).
+    Args:
+        x, W, bias: Addresses of float32 numbers: inputs (T, B, D), W (G, D) and b (G,).
+        U, u: Addresses of float32 numbers: U (G, H) and b_u (H,).
+        h_0: Address of the initial state, float32 numbers, (B, H).
+        outputs: Address of float32 numbers, (T, B, H), written.
+        gates, sums: Addresses of float32 numbers. Receive r, z, n (T, B, G) and s (T, B, H) if `saves` is true.
+        saves: Whether to write `gates` and `sums`.
+        T, B, D, H: Steps, batch size, input width, hidden width.
+        first, last: First row of the batch, and the row after the last one.
     """
     bypass = bypasses_cache(gates, T, B, 4 * H, H) and bypasses_cache(sums, T, B, 4 * H, H)
     x, W, bias, U, u, h_0 = floats(x), floats(W), floats(bias), floats(U), floats(u), floats(h_0)
@@ -111,14 +116,22 @@ def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, saves, T, B, D, H,
 
 @kernel(void(*[int64] * 17))
 def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_saved, d_outputs, d_h, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run the backward pass of rows `first` to `last` of the batch, for `reset=after`.
+    """Write or add the gradients of rows `first` to `last` of the batch, for `reset=after`.
 
-    All arguments except T, B, D, H, `first` and `last` are addresses of float32 arrays. Reads the inputs of
-    `forward_rows` except the biases, and the arrays that it wrote. `W_nrz` is W with its blocks in the order n, r, z.
-    `s_saved` (T, B, H) contains s. Also reads `d_outputs` (T, B, H), the gradient of `outputs`.
+    `sums` contains transposed dW, db, transposed dU and db_u, with each gate padded to whole vectors.
+    `ScanAfter.backward` splits it.
 
-    Adds the gradients of weights and biases to `sums`; `ScanAfter.backward` splits them. Writes `d_x` (T, B, D) unless
-    its address is 0. Replaces `d_h` (B, H), the gradient of the last state, with that of the initial state.
+    Args:
+        x, W_nrz, U: Addresses of float32 numbers: inputs (T, B, D), W (G, D) with its blocks in the order n, r, z, and
+            U (G, H).
+        h_0: Address of the initial state, float32 numbers, (B, H).
+        outputs, gates, s_saved: Addresses of what `forward_rows` wrote: (T, B, H), (T, B, G), and s (T, B, H).
+        d_outputs: Address of the gradient of `outputs`, float32 numbers, (T, B, H).
+        d_h: Address of float32 numbers, (B, H). Replaces the gradient of the last state with that of the initial one.
+        d_x: Address of float32 numbers, (T, B, D), written, or 0 for none.
+        sums: Address of float32 numbers. Receives the added gradients of weights and biases.
+        T, B, D, H: Steps, batch size, input width, hidden width.
+        first, last: First row of the batch, and the row after the last one.
     """
     wants_d_x = d_x != 0
     x, W_nrz, U, h_0, outputs = floats(x), floats(W_nrz), floats(U), floats(h_0), floats(outputs)
@@ -169,10 +182,16 @@ def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_saved, d_outputs, d_h, d_x
 
 @kernel(void(*[float32[::1]] * 6, boolean, *[int64] * 5))
 def forward_rows_before(projected, U, h_0, outputs, reset, saved, saves, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """Run the forward pass of rows `first` to `last` of the batch, for `reset=before`.
+    """Write the outputs of rows `first` to `last` of the batch, for `reset=before`.
 
-    The arrays are flat. Reads W x + b from `projected` (T, B, G), `U` (G, H) and `h_0` (B, H). Writes `outputs`
-    (T, B, H), and a = r * h to `reset` (T, B, H). If `saves` is true, also writes r, z, n and h to `saved`.
+    Args:
+        projected: Flat array of W x + b, (T, B, G).
+        U, h_0: Flat arrays of U (G, H) and the initial state (B, H).
+        outputs, reset: Flat arrays, (T, B, H), written. `reset` receives a = r * h.
+        saved: Flat array, (T, B, panels, SAVED_VECTORS, LANES). Receives r, z, n and h if `saves` is true.
+        saves: Whether to write `saved`.
+        T, B, H: Steps, batch size, hidden width.
+        first, last: First row of the batch, and the row after the last one.
     """
     panels = panels_of(H)
     padded = panels * LANES
@@ -213,10 +232,16 @@ def forward_rows_before(projected, U, h_0, outputs, reset, saved, saves, T, B, H
 
 @kernel(void(*[float32[::1]] * 5, *[int64] * 5))
 def backward_rows_before(saved, U, d_outputs, d_h, d_projected, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """Run the backward pass of rows `first` to `last` of the batch, for `reset=before`.
+    """Write the gradients of rows `first` to `last` of the batch, for `reset=before`.
 
-    The arrays are flat. Reads `saved` of the forward pass, `U` (G, H) and `d_outputs` (T, B, H). Writes `d_projected`
-    (T, B, G). Replaces `d_h` (B, H), the gradient of the last state, with that of the initial state.
+    Args:
+        saved: Flat array that `forward_rows_before` wrote, (T, B, panels, SAVED_VECTORS, LANES).
+        U: Flat array, (G, H).
+        d_outputs: Flat array of the gradient of the outputs, (T, B, H).
+        d_h: Flat array, (B, H). Replaces the gradient of the last state with that of the initial one.
+        d_projected: Flat array of the gradient of W x + b, (T, B, G), written.
+        T, B, H: Steps, batch size, hidden width.
+        first, last: First row of the batch, and the row after the last one.
     """
     panels = panels_of(H)
     padded = panels * LANES

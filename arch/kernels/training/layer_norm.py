@@ -33,17 +33,30 @@ ROWS_PER_SUM = 64
 
 @njit(forceinline=True)
 def add_first(sums, at, count, value):  # type: ignore[no-untyped-def]
-    """Add the first lanes of `value` to sums[at : at + count]."""
+    """Add the first lanes of `value` to sums[at : at + count].
+
+    Args:
+        sums: Flat array of float32 numbers.
+        at: Offset in array elements.
+        count: Number of elements to add to. It may exceed LANES.
+        value: Vector to add.
+    """
     store_first(sums, at, count, load_first(sums, at, count) + value)
 
 
 @kernel(void(*[int64] * 11))
 def forward_rows(x, product, bias, gain, offset, y, normal, moments, D, first, last):  # type: ignore[no-untyped-def]
-    """Compute (1) if there is a product and (2) if there is a gain, for rows `first` to `last`.
+    """Write (1) if there is a product and (2) if there is a gain, for rows `first` to `last`.
 
-    All arguments except D, `first` and `last` are addresses of float32 arrays. An address is 0 if there is
-    no such array. Reads `x` and `product` (N, D), and `bias`, `gain` and `offset` (D,). Writes `y` (N, D), n to
-    `normal` (N, D), and the mean and scale of each row to `moments` (N, 2). Without a product, pass `x` as `y`.
+    Args:
+        x: Address of float32 numbers, (N, D).
+        product, bias: Addresses of float32 numbers, (N, D) and (D,), or 0 for none.
+        gain, offset: Addresses of float32 numbers, (D,), or 0 for none.
+        y: Address of float32 numbers, (N, D), written if there is a product. Without a product, pass `x`.
+        normal: Address of float32 numbers, (N, D), or 0 for none. Receives n.
+        moments: Address of float32 numbers, (N, 2), or 0 for none. Receives the mean and scale of each row.
+        D: Width.
+        first, last: First row, and the row after the last one.
     """
     stream, products, biases, sums = floats(x), floats(product), floats(bias), floats(y)
     gains, offsets, normals, saved = floats(gain), floats(offset), floats(normal), floats(moments)
@@ -73,13 +86,20 @@ def forward_rows(x, product, bias, gain, offset, y, normal, moments, D, first, l
 
 @kernel(void(*[int64] * 10))
 def backward_rows(d_normal, y, moments, gain, above, d_y, sums, D, first, last):  # type: ignore[no-untyped-def]
-    """Compute (3) and (4) for rows `first` to `last`.
+    """Write (3) and (4) for rows `first` to `last`.
 
-    All arguments except D, `first` and `last` are addresses of float32 arrays. Reads `d_normal`, `y`
-    and e from `above` (N, D), `moments` (N, 2) and `gain` (D,). Writes `d_y` (N, D).
+    The sums of e and dy over rows are gradients of biases.
 
-    `sums` (S, 4, D) receives dg, do and the sums of e and dy over rows. The sums of e and dy are gradients of biases.
-    If there is no e, the address `above` is 0. In this case, only dg and do are set.
+    Args:
+        d_normal, y: Addresses of float32 numbers, (N, D).
+        moments: Address of float32 numbers, (N, 2), that `forward_rows` wrote.
+        gain: Address of float32 numbers, (D,).
+        above: Address of e, float32 numbers, (N, D), or 0 for none.
+        d_y: Address of float32 numbers, (N, D), written.
+        sums: Address of float32 numbers, (S, 4, D). Receives dg, do and the sums of e and dy. Without e, the last two
+            are set to 0.
+        D: Width.
+        first, last: First row, and the row after the last one.
     """
     d_normals, stream, saved, gains = floats(d_normal), floats(y), floats(moments), floats(gain)
     others, d_streams, summed = floats(above), floats(d_y), floats(sums)
@@ -124,7 +144,10 @@ def normalise(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return y (N, D), n (N, D), and the mean and scale of each row of y, (N, 2).
 
-    `gain_D` and `offset_D` are g and o. Without `product_ND` and `bias_D`, y is x.
+    Args:
+        x_ND: Stream, (N, D).
+        gain_D, offset_D: g and o, (D,).
+        product_ND, bias_D: p (N, D) and b (D,), or None for both. Then y is x.
     """
     N, D = x_ND.shape
     y_ND = x_ND if product_ND is None else x_ND.new_empty(N, D)
@@ -139,7 +162,11 @@ def denormalise(
 ) -> tuple[Tensor, Tensor]:
     """Return dy (N, D) and the four sums (4, D) of `backward_rows`.
 
-    `above_ND` is e, or None if the stream has no other gradients. Without e, the last two sums are not set.
+    Args:
+        d_normal_ND: Gradient of n, (N, D).
+        y_ND, moments_NM: Stream (N, D), and the mean and scale of each of its rows, (N, 2).
+        gain_D: g, (D,).
+        above_ND: e, (N, D), or None if the stream has no other gradients. Then the last two sums are 0.
     """
     N, D = y_ND.shape
     d_y_ND, sums_S4D = y_ND.new_empty(N, D), y_ND.new_empty(-(-N // ROWS_PER_SUM), 4, D)

@@ -56,13 +56,18 @@ from arch.kernels.training.chunked import (
 
 @kernel(void(*[int64] * 16))
 def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, saves, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run the forward pass of rows `first` to `last` of the batch.
+    """Write the outputs of rows `first` to `last` of the batch.
 
-    All arguments except `saves`, T, B, D, H, `first` and `last` are addresses of float32 arrays. Reads `x` (T, B, D),
-    `W` (G, D), `bias` (G,), `U` (G, H), and `h_0` and `c_0` (B, H).
-
-    Writes `outputs` (T, B, H). If `saves` is true, also writes `gates` (T, B, G), and c' of all steps to `cells`
-    (T, B, H). Otherwise writes only the last c' to `cells` (B, H).
+    Args:
+        x, W, bias, U: Addresses of float32 numbers: inputs (T, B, D), W (G, D), b (G,) and U (G, H).
+        h_0, c_0: Addresses of the initial state, float32 numbers, (B, H).
+        outputs: Address of float32 numbers, (T, B, H), written.
+        gates: Address of float32 numbers, (T, B, G). Receives i, f, g and o if `saves` is true.
+        cells: Address of float32 numbers. Receives c' of all steps (T, B, H) if `saves` is true, else the last c'
+            (B, H).
+        saves: Whether to write `gates` and all of `cells`.
+        T, B, D, H: Steps, batch size, input width, hidden width.
+        first, last: First row of the batch, and the row after the last one.
     """
     bypass = bypasses_cache(gates, T, B, 4 * H, H)
     x, W, bias, U, h_0, c_0 = floats(x), floats(W), floats(bias), floats(U), floats(h_0), floats(c_0)
@@ -105,14 +110,20 @@ def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, saves, T, B, D,
 
 @kernel(void(*[int64] * 19))
 def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run the backward pass of rows `first` to `last` of the batch.
+    """Write or add the gradients of rows `first` to `last` of the batch.
 
-    All arguments except T, B, D, H, `first` and `last` are addresses of float32 arrays. Reads the inputs of
-    `forward_rows` except `bias`, and the arrays that it wrote. Also reads `d_outputs` (T, B, H), the gradient of
-    `outputs`.
-
-    Adds the gradients of weights and biases to `sums`; `Scan.backward` splits them. Writes `d_x` (T, B, D) unless its
-    address is 0. Replaces `d_h` and `d_c` (B, H), the gradients of the last state, with those of the initial state.
+    Args:
+        x, W, U: Addresses of float32 numbers: inputs (T, B, D), W (G, D) and U (G, H).
+        h_0, c_0: Addresses of the initial state, float32 numbers, (B, H).
+        outputs, gates, cells: Addresses of what `forward_rows` saved: (T, B, H), (T, B, G) and (T, B, H).
+        d_outputs: Address of the gradient of `outputs`, float32 numbers, (T, B, H).
+        d_h, d_c: Addresses of float32 numbers, (B, H). Replaces the gradients of the last state with those of the
+            initial state.
+        d_x: Address of float32 numbers, (T, B, D), written, or 0 for none.
+        sums: Address of float32 numbers, (D + H + 1, 4 · padded). Transposed dW, transposed dU and db are added to it,
+            with each gate padded to whole vectors.
+        T, B, D, H: Steps, batch size, input width, hidden width.
+        first, last: First row of the batch, and the row after the last one.
     """
     wants_d_x = d_x != 0
     x, W, U, h_0, c_0, outputs = floats(x), floats(W), floats(U), floats(h_0), floats(c_0), floats(outputs)

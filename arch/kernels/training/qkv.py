@@ -38,7 +38,14 @@ from arch.kernels.training.layer_norm import add_first, denormalise, normalise
 
 @instruction
 def rotated(typing: Any, x: VectorType, rotary_row: VectorType, direction: VectorType) -> Any:
-    """Rotate `x` by equation (2). `rotary_row` alternates cosines and sines. `direction` is 1 or -1 in all lanes."""
+    """Rotate `x` by equation (2).
+
+    Args:
+        typing: Numba's typing context.
+        x: Vector of adjacent pairs.
+        rotary_row: Vector of alternating cosines and sines.
+        direction: Vector with 1 or -1 in all lanes.
+    """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         x, rotary_row, direction = values
@@ -60,13 +67,18 @@ def rotated(typing: Any, x: VectorType, rotary_row: VectorType, direction: Vecto
 
 @kernel(void(*[int64] * 6, boolean, *[int64] * 5))
 def move_rows(qkv, bias, q, k, v, rotary, back, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """Transpose qkv + bias (B, T, 3, N, K) to q, k and v (B, N, T, K), for rows `first` to `last` of the batch.
+    """Add the bias to qkv, split it into q, k and v, and rotate q and k.
 
-    All arguments except `back`, T, N, K, `first` and `last` are addresses of float32 arrays. Rotates q and k unless the
-    address `rotary` is 0. `rotary` (T, K) alternates cosines and sines. `bias` is (3, N, K).
+    If `back` is true, apply the reverse to the gradients.
 
-    If `back` is true, does the reverse for gradients: writes qkv from q, k and v. In this case, `bias` (B, 3, N, K)
-    receives the sums of qkv over time.
+    Args:
+        qkv: Address of float32 numbers, (B, T, 3, N, K), written if `back` is true.
+        bias: Address of float32 numbers, (3, N, K). If `back` is true, (B, 3, N, K) receives the sums of qkv over time.
+        q, k, v: Addresses of float32 numbers, (B, N, T, K), written unless `back` is true.
+        rotary: Address of alternating cosines and sines, float32 numbers, (T, K), or 0 for no rotation.
+        back: Whether to run backwards.
+        T, N, K: Steps, heads, head width.
+        first, last: First row of the batch, and the row after the last one.
     """
     together, biases, rotary_row = floats(qkv), floats(bias), floats(rotary)
     direction, width = splat(-1.0) if back else splat(1.0), 3 * N * K
@@ -132,6 +144,13 @@ def _move(qkv_YG: Tensor, bias: Tensor, parts: tuple[Tensor, ...], rotary_TJ: Te
 
 
 def project(reference: Reference, heads: int, rotary_TJ: Tensor | None, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `Heads`. Second derivatives use `reference`, which computes the same results in plain torch."""
+    """Apply `Heads`. Second derivatives use `reference`, which computes the same results in plain torch.
+
+    Args:
+        reference: Function of the same inputs as `Heads`.
+        heads: Number of heads, N.
+        rotary_TJ: Complex rotary factors, (T, K / 2), or None for no rotation.
+        inputs: x (B, T, D), gain and offset of the norm (D,), W (3D, D) and b (3D,).
+    """
     parts: tuple[Tensor, ...] = Heads.apply(reference, heads, rotary_TJ, *inputs)  # type: ignore[no-untyped-call]
     return parts

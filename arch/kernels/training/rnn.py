@@ -41,10 +41,15 @@ from arch.kernels.training.chunked import (
 
 @kernel(void(*[int64] * 13))
 def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run the forward pass of rows `first` to `last` of the batch.
+    """Write the outputs of rows `first` to `last` of the batch.
 
-    All arguments except `is_tanh`, T, B, D, H, `first` and `last` are addresses of float32 arrays. Reads `x` (T, B, D),
-    `W` (H, D), `bias` (H,), `U` (H, H) and `h_0` (B, H). Writes `outputs` (T, B, H).
+    Args:
+        x, W, bias, U: Addresses of float32 numbers: inputs (T, B, D), W (H, D), b (H,) and U (H, H).
+        h_0: Address of the initial state, float32 numbers, (B, H).
+        outputs: Address of float32 numbers, (T, B, H), written.
+        is_tanh: Whether φ is tanh. Otherwise it is relu.
+        T, B, D, H: Steps, batch size, input width, hidden width.
+        first, last: First row of the batch, and the row after the last one.
     """
     x, W, bias, U = floats(x), floats(W), floats(bias), floats(U)
     h_0, outputs = floats(h_0), floats(outputs)
@@ -68,13 +73,19 @@ def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):
 
 @kernel(void(*[int64] * 16))
 def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Run the backward pass of rows `first` to `last` of the batch.
+    """Write or add the gradients of rows `first` to `last` of the batch.
 
-    All arguments except `is_tanh`, T, B, D, H, `first` and `last` are addresses of float32 arrays. Reads the inputs of
-    `forward_rows` except `bias`, and the outputs. Also reads `d_outputs` (T, B, H), the gradient of `outputs`.
-
-    Adds the gradients of weights and biases to `sums`; `Scan.backward` splits them. Writes `d_x` (T, B, D) unless its
-    address is 0. Replaces `d_h` (B, H), the gradient of the last state, with that of the initial state.
+    Args:
+        x, W, U: Addresses of float32 numbers: inputs (T, B, D), W (H, D) and U (H, H).
+        h_0: Address of the initial state, float32 numbers, (B, H).
+        outputs, d_outputs: Addresses of the outputs and their gradient, float32 numbers, (T, B, H).
+        d_h: Address of float32 numbers, (B, H). Replaces the gradient of the last state with that of the initial one.
+        d_x: Address of float32 numbers, (T, B, D), written, or 0 for none.
+        sums: Address of float32 numbers, (D + H + 1, padded). Transposed dW, transposed dU and db are added to it, with
+            H padded to whole vectors.
+        is_tanh: Whether φ is tanh. Otherwise it is relu.
+        T, B, D, H: Steps, batch size, input width, hidden width.
+        first, last: First row of the batch, and the row after the last one.
     """
     wants_d_x = d_x != 0
     x, W, U, h_0, outputs = floats(x), floats(W), floats(U), floats(h_0), floats(outputs)

@@ -19,7 +19,8 @@ from results.specs import Spec, SpecError
     ],
 )
 def test_a_spec_has_a_name_and_options(text: str, name: str, options: dict[str, str]) -> None:
-    assert Spec.parse(text) == Spec.parse_stored(text) == Spec(name, options)
+    spec = Spec(name, options)
+    assert Spec.parse(text) == Spec.parse_stored(str(spec)) == spec
 
 
 def test_str_sorts_the_options() -> None:
@@ -34,6 +35,7 @@ def test_str_sorts_the_options() -> None:
         (":bias=True", "':bias=True' is not a spec of the form "),
         ("lstm:bias", "'lstm:bias' is not a spec of the form "),
         ("lstm:bias=True,", "is not a spec of the form "),
+        ("lstm:bias=True, bias=False", "repeats an option"),
         ("lstm:bias=True,bias=False", "'lstm:bias=True,bias=False' repeats an option; give each option once"),
     ],
 )
