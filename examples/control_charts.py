@@ -115,7 +115,10 @@ class ControlCharts(Task):
         return (torch.cdist(train_NT.double(), test_NT.double()) == 0).double().mean().item()
 
     def solve(self, batch: Batch) -> Tensor:
-        """Return the class of the nearest chart in the data set. This is the chart itself."""
+        """Return the class of each chart by looking it up in the data set.
+
+        The nearest stored chart is the input chart itself.
+        """
         values_NT, classes_N = charts(self.path)
         nearest_B = torch.cdist(batch.inputs[..., 0].double(), values_NT.double()).argmin(1)
         return classes_N[nearest_B][:, None].expand(batch.mask.shape)

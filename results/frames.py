@@ -214,7 +214,7 @@ def _plain(value: Any) -> Any:
 
 
 def _blocks_of(measurement: Measurement) -> list[tuple[int | None, Block | None]]:
-    """Return the index and block of each sample; both are None without blocks.
+    """Return, for each sample, the index of its block and the block. Both are None if there are no blocks.
 
     Samples are distributed over the blocks evenly and in order.
     """
@@ -231,7 +231,8 @@ def _names(rows: Sequence[dict[str, Any]]) -> list[str]:
 def _column(values: Sequence[Any]) -> Any:
     """Return the values of a column in a form that pandas stores without loss.
 
-    Integers stay integers even if some values are missing. If any integer needs more than 64 bits, all become text.
+    Integers stay integers even if some values are missing. If any integer needs more than 64 bits, all integers
+    become text.
     """
     import pandas
 

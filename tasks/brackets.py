@@ -108,7 +108,7 @@ class Brackets(Task):
     def collision(self, length: int) -> float:
         """Return an upper bound on the probability that two sequences are identical.
 
-        The bound is 1 / (number of balanced strings of this length). No sequence is more likely than that.
+        The bound is 1 / (number of balanced strings of this length). No sequence has a higher probability.
         """
         pairs = length // 2
         return (pairs + 1) / math.comb(2 * pairs, pairs)

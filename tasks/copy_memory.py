@@ -49,7 +49,7 @@ class CopyMemory(Task):
     """
 
     version: ClassVar[int] = 2
-    """Since version 2 the delimiter precedes the scored steps, as published. In version 1 it was the first of them."""
+    """The delimiter precedes the scored steps, as published. In version 1, it was at the first scored step."""
     source: ClassVar[str] = "Arjovsky, Shah & Bengio 2016; after Hochreiter & Schmidhuber 1997"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "urnn": {"symbols": 10, "alphabet": 8, "delimiter": "once", "supervised": "all"},

@@ -32,7 +32,7 @@ from torch import Tensor
 from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 
 MIN_ADVANTAGE = 1e-3
-"""Smallest advantage over chance of a memoryless baseline that is reported."""
+"""A memoryless baseline is reported only if it exceeds chance by more than this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class CycleNavigation(Task):
     def memoryless_score(self, length: int) -> float | None:
         """Return the best score of an answer that depends only on the last move; None if it barely exceeds chance.
 
-        The last move is known, so this is the chance level of a walk that is one move shorter.
+        The last move is known, so the score is the chance level of a walk that is one move shorter.
         """
         score = self.chance(length - 1)
         return score if score - self.chance(length) > MIN_ADVANTAGE else None

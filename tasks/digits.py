@@ -96,7 +96,10 @@ class Digits(Task):
         return (torch.cdist(train_NP.double(), test_NP.double()) == 0).double().mean().item()
 
     def solve(self, batch: Batch) -> Tensor:
-        """Return the label of the nearest image in the data set. This is the image itself."""
+        """Return the label of each image by looking it up in the data set.
+
+        The nearest stored image is the input image itself.
+        """
         pixels_NP, labels_N = images()
         pixels_BP = batch.inputs[:, :: batch.inputs.shape[1] // PIXELS, 0].double() * LEVELS
         nearest_B = torch.cdist(pixels_BP, pixels_NP[:, self._order()].double()).argmin(1)

@@ -1,7 +1,7 @@
-"""even_pairs: is the total number of the pairs ab and ba even?
+"""even_pairs: do ab and ba occur an even number of times in total?
 
-Every change of letter is one of these pairs, so the number is even if and only if the first and last letters are
-equal. The task looks like counting but needs only one bit of memory. Delétang et al. 2022 train on lengths
+Every change of letter is one of these pairs. Their number is therefore even if and only if the first and last
+letters are equal. The task looks like counting but needs only one bit of memory. Delétang et al. 2022 train on lengths
 1 to 40 and test on 41 to 500. The preset `deletang` sets no parameter.
 
 >>> import tasks
@@ -27,7 +27,7 @@ from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 
 @dataclass(frozen=True, kw_only=True)
 class EvenPairs(Task):
-    """Say whether the number of the pairs ab and ba is even; scored at the last step, two classes."""
+    """Say whether ab and ba occur an even number of times in total; scored at the last step, two classes."""
 
     source: ClassVar[str] = "Delétang et al. 2022"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"deletang": {}}

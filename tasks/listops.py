@@ -9,8 +9,8 @@
 
 An argument is an operator with probability 1/4 and otherwise a digit; at the maximum depth it is always a
 digit. An operator has 2 to `arguments` arguments, and each number of arguments is equally likely. Expressions
-are sampled until one fits. It must leave the last step free, and its number of tokens must be at least
-`shortest` times the length. The task is from Nangia & Bowman 2018. The expressions are generated as in the Long
+are sampled until one fits. An expression fits if it leaves the last step free and its number of tokens is at
+least `shortest` times the length. The task is from Nangia & Bowman 2018. The expressions are generated as in the Long
 Range Arena of Tay et al. 2020. The preset `lra` (depth 10, 10 arguments) at length 2,000 yields expressions of
 500 to 1,999 tokens.
 
@@ -125,7 +125,7 @@ class ListOps(Task):
     def collision(self, length: int) -> float:
         """Return an upper bound on the probability that two sequences are identical.
 
-        A sequence of n tokens has at least (n + 2) / 3 digits, and each agrees with probability 1/10.
+        A sequence of n tokens has at least (n + 2) / 3 digits. Each digit agrees with probability 1/10.
         """
         return 10.0 ** -math.ceil((self.sizes(length)[0] + 2) / 3)
 

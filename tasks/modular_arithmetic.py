@@ -41,7 +41,7 @@ from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 PLUS, MINUS, TIMES, EQUALS = range(4)
 """Tokens of the operators and of the last symbol, as offsets from the modulus."""
 MIN_ADVANTAGE = 1e-3
-"""Smallest advantage over chance of a memoryless baseline that is reported."""
+"""A memoryless baseline is reported only if it exceeds chance by more than this."""
 
 
 @dataclass(frozen=True, kw_only=True)

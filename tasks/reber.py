@@ -137,7 +137,7 @@ class Reber(Task):
     def collision(self, length: int) -> float:
         """Return the probability that two sequences are identical.
 
-        Different walks produce different strings, so this is the sum of the squared probabilities of all walks.
+        Different walks produce different strings, so the result is the sum of the squared probabilities of all walks.
         """
         squared_NN = np.zeros((len(NODES), len(NODES)))
         for node, edges in enumerate(NODES):

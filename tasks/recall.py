@@ -108,7 +108,7 @@ class Recall(Task):
     def collision(self, length: int) -> float:
         """Return an upper bound on the probability that two sequences are identical.
 
-        It is the probability that both have the same key-value pairs.
+        The bound is the probability that both sequences have the same key-value pairs.
         """
         half = self.vocabulary // 2
         return 1 / (math.perm(half - 1, self.pairs) * math.perm(half, self.pairs))

@@ -164,7 +164,7 @@ class Text(Task):
         return characters_N[first:last]
 
     def _weights(self, length: int) -> np.typing.NDArray[np.float64]:
-        """Return the share of the scored positions at each test character. Those near the ends are in fewer windows."""
+        """Return the share of scored positions per test character. Characters near the ends are in fewer windows."""
         targets = len(self._part("test")) - 1
         distance_to_end = np.minimum(np.arange(1, targets + 1), np.arange(targets, 0, -1))
         windows = targets + 1 - length

@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def damage(folder: Path) -> str:
-    """Check that no truncation and no flipped bit of a record or a run file is accepted."""
+    """Check that a record or a run file is rejected if it is truncated or has a flipped bit."""
     tried = 0
     for document in (record(), run_file()):
         accepted = accepted_after_any_change(document, every=1)
@@ -96,7 +96,7 @@ def hostile(folder: Path) -> str:
 
 
 def full(folder: Path) -> str:
-    """Check that a run resumes after the disk fills up during a write, for each write of the run."""
+    """Check, for each write of a run, that the run resumes after the disk fills up during that write."""
     with mock.patch("bench.runner.run.LocalExecutor", Inline()):
         expected = reproducible_content(run_quietly(request_for(folder / "undisturbed")).run)
         for failing_write in itertools.count():
@@ -148,7 +148,10 @@ def two(folder: Path) -> str:
 
 
 def kills(folder: Path, count: int, generator: random.Random) -> str:
-    """Check that a run survives if it and its worker processes are killed at random moments."""
+    """Check that a run killed repeatedly at random moments ends with the records of an undisturbed run.
+
+    Each kill ends the run and its worker processes.
+    """
     assert survives(folder, count, generator), "a killed run has other records than an undisturbed run"
     return f"{count} kills; every run has the records of an undisturbed run"
 

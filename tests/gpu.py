@@ -108,7 +108,10 @@ def float32_agrees_with_the_cpu() -> Iterator[str]:
 
 
 def steps_are_replayed_if_possible() -> Iterator[str]:
-    """Yield each architecture that uses the wrong kind of stream."""
+    """Yield each architecture whose stream has the wrong type.
+
+    Architectures in `REPLAYED` need a `GraphStream`, all others an `EagerStream`.
+    """
     for spec in SPECS:
         model = arch.build(spec, outputs=TOKENS, vocabulary=TOKENS, width=WIDTH, seed=1).to(DEVICE).eval()
         x = torch.zeros(1, dtype=torch.long, device=DEVICE)

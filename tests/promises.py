@@ -3,12 +3,13 @@
     python -m tests.promises [--seed 1] [--pairs 2000] [--reports 300]
 
 Without a change, at most 1% of comparisons and 5% of reports raise a false alarm, if the processes are independent. If
-successive processes resemble each other, this holds only for reports of many comparisons. A single comparison has six
-units per side, too few to detect a drift that calibration does not show. The table shows its rate of false alarms.
+successive processes resemble each other, only reports of many comparisons keep these limits. A single comparison has
+six units per side, too few to detect a drift that calibration does not show. For such a comparison, the table only
+shows the rate of false alarms.
 
-With 5% noise and six processes per side, at least 99% of 20% slowdowns of a kernel are detected. This holds for
-reports as large as that of plan `quick`. Intervals contain the true ratio in 93 to 97% of simulations. Each interval is
-simulated separately, since intervals with shared noise would be right or wrong together.
+With 5% noise and six processes per side, at least 99% of 20% slowdowns of a kernel are detected. The reports are as
+large as that of plan `quick`. Intervals contain the true ratio in 93 to 97% of simulations. Each interval is simulated
+separately, since intervals with shared noise would be right or wrong together.
 
 Noise is the standard deviation of the logarithm of a process's median. The exit code is 1 if a promise is broken.
 """
@@ -127,7 +128,7 @@ class Promise:
 
     @property
     def kept(self) -> bool:
-        """Whether the share is within its range, up to simulation error."""
+        """Whether the share is within its range, allowing for simulation error."""
         bound = self.high if self.share > self.high else self.low
         error = math.sqrt(bound * (1 - bound) / self.trials) if self.error is None else self.error
         return self.low - TOLERANCE * error <= self.share <= self.high + TOLERANCE * error
@@ -270,7 +271,7 @@ def noise_after_division(shared_variance: float, trials: int, seed: int = 1) -> 
     Division helps if the result is below 1. Timings and calibration have 5% noise each.
 
     Args:
-        shared_variance: Share of the timings' variance that calibration shows too.
+        shared_variance: Share of the timings' variance that also affects calibration.
         trials: Number of simulated timings.
         seed: Seed of the noise.
     """

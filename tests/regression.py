@@ -33,7 +33,8 @@ HOME = Path(__file__).resolve().parents[1]
 PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 KERNEL = Path("arch", "kernels", "streaming", "recurrent_step.py")
 ORIGINAL = "    apply(floats(weights[0]), 0, weights[1], 4 * H, D, x, 0, D, B, sums, 0, 4 * H, False)\n"
-"""Line that projects an LSTM's inputs. It overwrites the sums that the lines planted before it compute."""
+"""Line that projects an LSTM's inputs. The extra lines are planted before this line, which overwrites the sums they
+compute."""
 PLANTED = """    apply(floats(weights[0]), 0, weights[1], 2 * H, D, x, 0, D, B, sums, 0, 4 * H, False)
     apply(floats(weights[2]), 0, 0, 2 * H, H, h, 0, H, B, sums, 0, 4 * H, True)
 """
@@ -68,14 +69,17 @@ TOO_FEW = "not every planted slowdown is found"
 
 
 def plant(source: str) -> str:
-    """Return the kernel's source with sums computed twice. Raises `ValueError` unless `ORIGINAL` occurs once."""
+    """Return the kernel's source with sums computed twice.
+
+    Raises `ValueError` unless `ORIGINAL` occurs exactly once.
+    """
     if source.count(ORIGINAL) != 1:
         raise ValueError(f"{KERNEL} must contain this line exactly once, to plant before it: {ORIGINAL.strip()}")
     return source.replace(ORIGINAL, PLANTED + ORIGINAL)
 
 
 def main() -> int:
-    """Measure, compare and corrupt a record. Returns the exit code."""
+    """Run the original and the copy, compare the runs, and flip a bit of a record. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.regression", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--repeat", type=int, default=6, help="Fresh processes per measurement (default: %(default)s).")
     repeat = parser.parse_args().repeat

@@ -1,4 +1,4 @@
-"""The examples work as documented, here with small training budgets."""
+"""Tests that the examples work as documented, with small training budgets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that the slowdown of `python -m tests.regression` can be planted and that its plan is valid."""
+"""Tests of `tests.regression`: the slowdown can be planted, and the plan is valid."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def commands_of_workflow() -> list[str]:
 
 
 def split_by_shell(command: str, folder: Path) -> list[str]:
-    """Return the arguments of a command. A shell in `folder` expands globs, quotes and `$(ls base)`."""
+    """Return the arguments of a command, as a shell in `folder` splits and expands them."""
     printed = subprocess.run(
         ["bash", "-euc", PRINT_WORDS + command], cwd=folder, capture_output=True, text=True, check=True
     )
@@ -56,7 +56,10 @@ def test_plan_is_valid() -> None:
 def test_commands_of_the_readme_run_and_an_unchanged_repository_passes(
     carousel: Carousel, inline: Inline, tmp_path: Path
 ) -> None:
-    """To be fast, the test uses the smallest plan, two repetitions, and an executor without processes."""
+    """Run each command of the README and check its exit code.
+
+    For speed, the test uses the smallest plan, two repetitions, and an executor without processes.
+    """
     write_plan(tmp_path).rename(tmp_path / "guard.toml")
     for command in commands_of_readme():
         assert command.startswith("carousel ")

@@ -149,7 +149,7 @@ def exit_code(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -
 
 
 def verdict_line(comparison: Comparison, code: int) -> str:
-    """Return the first line that `carousel check` prints: the verdict for `code`, and the number of each result."""
+    """Return the first line that `carousel check` prints: the verdict for `code` and the count of each result."""
     verdicts = {
         OK: "passed",
         REGRESSED: "failed",

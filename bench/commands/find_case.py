@@ -68,7 +68,7 @@ def find_cases(cases: Sequence[NamedCase], text: str) -> list[NamedCase]:
 
 
 def find_case(cases: Sequence[NamedCase], text: str) -> Record:
-    """Return the record of the only case that matches `text`. Raises `UsageError` if none or several do."""
+    """Return the record of the only case that matches `text`. Raises `UsageError` if no case or several match."""
     matching = find_cases(cases, text)
     if len(matching) == 1:
         return matching[0].record
@@ -117,7 +117,7 @@ def _by_name(cases: Sequence[NamedCase], text: str) -> list[NamedCase]:
 
 
 def _with_spec(cases: Sequence[NamedCase], kind: Literal["arch", "task"], spec: str) -> list[NamedCase]:
-    """Return the cases whose short name or stored spec is `spec`. If there are none, use its canonical spelling."""
+    """Return the cases whose short name or stored spec is `spec`. If no case matches, try the canonical form."""
 
     def matching(name: str) -> list[NamedCase]:
         return [named for named in cases if name in (getattr(named, kind), getattr(named.record.case, kind))]

@@ -42,7 +42,7 @@ from results.comparison import environment_differences
 CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.2
 NO_WORKER = "none"
-"""Worker name in the result of a job that was lost with every dask worker."""
+"""Worker name in the result of a job if every dask worker that tried the job was lost."""
 MAY_DIFFER = ("host", "memory_bytes")
 """Fields of the environment that may differ between the hosts of a timed run."""
 LOST = "lost the dask scheduler: finished cases are saved; rerun to resume"
@@ -61,7 +61,7 @@ class DaskExecutor:
         memory_bytes: int | None = None,
         timed: bool = True,
     ) -> None:
-        """Connect to a scheduler. Raises `UsageError` if that fails or a dask worker cannot take part.
+        """Connect to a scheduler. Raises `UsageError` if the connection fails or a worker cannot take part.
 
         Args:
             address: the scheduler's address, or the path of its scheduler file (`*.json`).
@@ -189,7 +189,7 @@ class DaskExecutor:
         return {address: worker["nthreads"] for address, worker in workers.items() if RESOURCE in worker["resources"]}
 
     def _name(self, address: str) -> str:
-        """Return a numbered name for a dask worker. Its address would reveal one of the user's machines."""
+        """Return a numbered name for a dask worker, because an address would identify the user's machine."""
         if address not in self._names:
             host = address.rpartition(":")[0]
             hosts = list(dict.fromkeys([*(known.rpartition(":")[0] for known in self._names), host]))
@@ -201,7 +201,7 @@ class DaskExecutor:
             raise UsageError(LOST)
 
     def _common_environment(self, code: str, plugins: Sequence[Plugin], device: str, timed: bool) -> Environment:
-        """Return the environment that all dask workers share. Raises `UsageError` if one cannot take part."""
+        """Return the environment that all dask workers share. Raises `UsageError` if a worker cannot take part."""
         infos: dict[str, DaskWorkerInfo] = {}
         for address, answer in self._client.run(inspect_worker, device, plugins, on_error="return").items():
             if not isinstance(answer, DaskWorkerInfo):

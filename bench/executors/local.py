@@ -21,7 +21,7 @@ Message = Callable[[Events], None] | Exception | tuple[WorkerProcess, JobResult]
 
 
 class LocalExecutor:
-    """Executor over worker processes on this machine. Leaving its context ends them all."""
+    """Executor over worker processes on this machine. Leaving its context ends all processes."""
 
     def __init__(
         self, count: int, *, threads: int = 1, memory_bytes: int | None = None, code: str | None = None

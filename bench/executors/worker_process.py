@@ -1,7 +1,7 @@
 """A child process that runs one job at a time, and is replaced if a job hangs, crashes or uses too much memory.
 
 The process imports torch once and runs many jobs. It sets its own thread count, keeps the memory that it frees, and
-dies with its parent. It flushes denormal numbers, because they slow down training many times over.
+dies with its parent. It flushes denormal numbers to zero, because such numbers make training many times slower.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ class Memory:
 def watch_memory(device: torch.device) -> Iterator[Memory]:
     """Measure the memory of the enclosed phase. The returned `Memory` is filled in when the phase ends.
 
-    Memory that earlier phases freed is returned to the system first. Otherwise, this phase would reuse that memory
-    unnoticed.
+    On a CPU, memory that earlier phases freed is first returned to the system. A phase that reuses freed memory would
+    not raise the peak.
     """
     memory = Memory()
     if device.type == "cuda":

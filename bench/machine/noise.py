@@ -161,8 +161,8 @@ def _matrices(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 def calibration_matrices() -> tuple[torch.Tensor, torch.Tensor]:
     """Return the operand and the result of the CPU calibration, allocated once.
 
-    A new allocation would add a sixth to the time of the product. The matrices of a GPU are not cached, because they
-    would count as memory of the measured model.
+    A new allocation would add a sixth to the time of the product. On a GPU, the matrices are not cached,
+    because cached matrices would count as memory of the measured model.
     """
     return _matrices(CPU)
 

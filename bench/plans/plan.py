@@ -160,7 +160,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Plan:
-    """Return the shipped plan or TOML file called `name`. Raises `UsageError` if it cannot be loaded."""
+    """Load a plan by its name or by the path of a TOML file. Raises `UsageError` if the plan is missing or invalid."""
     path = FOLDER / f"{name}.toml" if name in names() else Path(name)
     if path.suffix != ".toml" or not os.path.isfile(path):  # noqa: PTH113  (accepts names of any length)
         close = difflib.get_close_matches(name, names(), n=1)

@@ -66,7 +66,7 @@ def load(files: Sequence[Path] = ()) -> Loaded:
     """Add the plugins in `files` and in all installed packages. Disable the plugins that do not work.
 
     Raises:
-        UsageError: If a file is not called NAME.py or cannot be read, or if its name is taken.
+        UsageError: If a file is not called NAME.py or cannot be read, or if NAME is already in use.
     """
     given, declared = _read(files), list(_declared())
     for name in _added_or_disabled - {plugin.name for plugin in [*given, *declared]}:
@@ -97,7 +97,7 @@ def install(plugins: Sequence[Plugin]) -> None:
     Plugins that are already loaded with the same digest are not reloaded.
 
     Raises:
-        PluginError: If a plugin does not work in this process, or if its digest differs.
+        PluginError: If a plugin does not work in this process, or if its source here has a different digest.
     """
     for name in _added_or_disabled - {plugin.name for plugin in plugins}:
         _forget(name)

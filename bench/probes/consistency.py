@@ -1,8 +1,8 @@
 """Consistency check before timing: `scan` of a trained model must give the same results as repeated calls of `step`.
 
 Both forms run short segments from the same state. The check compares their outputs, and the outputs of further steps
-from the two final states. A network may amplify rounding errors over many steps. Such an error is a property of the
-network, not a difference between the forms. Over eight steps, it stays far below the tolerance.
+from the two final states. A network may amplify rounding errors over many steps. This amplification is a property
+of the network, not a difference between the forms. Over eight steps, rounding errors stay far below the tolerance.
 """
 
 # Shape suffixes: B batch, T time, O outputs

@@ -21,18 +21,18 @@ from results import Measurement, Traces, save_traces
 
 STORED_SEQUENCES = 4
 STORED_UNITS = 8
-"""Number of units per stored sequence whose traces are stored. The first sequences and units are stored, because a
+"""Number of units whose traces are stored for each stored sequence. The first sequences and units are stored, because a
 deliberate selection would not be representative."""
 MAX_STEPS = 64
-"""Largest number of steps at which traces are measured. They are evenly spaced and include the first and the last."""
+"""Largest number of steps at which traces are measured. These steps are evenly spaced, from the first to the last."""
 INNER_STEPS = slice(1, -1)
 CONTRASTED_STEPS: dict[str, tuple[slice | int, slice | int]] = {
     "write": (0, INNER_STEPS),
     "hold": (INNER_STEPS, 0),
     "read": (-1, INNER_STEPS),
 }
-"""By role of a gate: the steps at which it should be open, and those at which it should be closed. A model whose gates
-follow this pattern copies the first element to the last step."""
+"""For each role, the steps at which a gate should be open, and the steps at which the gate should be closed. A model
+whose gates follow this pattern copies the first element to the last step."""
 BINS = 20
 HIGH_FROM, HIGH_TO = 0.8, 1.0
 """Range of the activations that `forget_share` counts."""

@@ -89,7 +89,7 @@ def product_rates(rows: int, width: int, device: str, threads: int, seconds: Sec
         width: columns of the left matrix; the right matrix has four times as many columns.
         device: `cpu` or `cuda`.
         threads: number of threads that torch uses; part of the cache key only.
-        seconds: times the calls.
+        seconds: returns the mean seconds per call; see `Seconds`.
 
     Returns:
         FLOP/s of each block.
@@ -114,7 +114,7 @@ def read_rates(read_bytes: int, device: str, threads: int, seconds: Seconds) -> 
         read_bytes: size of the memory in bytes.
         device: `cpu` or `cuda`.
         threads: number of threads that torch uses; part of the cache key only.
-        seconds: times the calls.
+        seconds: returns the mean seconds per call; see `Seconds`.
 
     Returns:
         Bytes per second of each block.

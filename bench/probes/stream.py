@@ -21,7 +21,8 @@ REPLAY_TOLERANCE = 1e-3
 """Largest allowed float32 difference between a replayed and an eager step, relative to the largest magnitude (at
 least 1)."""
 WARM_UP_STEPS = 3
-"""Steps before a graph is recorded. Libraries initialise themselves in these steps. A graph cannot record that."""
+"""Number of eager steps before a graph is recorded. Libraries initialise themselves in these steps, because a graph
+cannot record the initialisation."""
 
 Capture = Callable[[Callable[[], None]], Callable[[], object]]
 """Function that records a call and returns a function to replay it."""

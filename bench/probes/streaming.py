@@ -2,7 +2,7 @@
 
 Steps run one at a time, with a clock reading before and after each. `scan` advances the state to a position. Short
 bursts of steps then start from a copy of that state, so that all samples belong to that position. The first steps of
-every burst are not timed. They warm up the code and the copied state. A cache that is full grows in these steps.
+every burst are not timed. They warm up the code and the copied state. A full cache also grows in these steps.
 
 At each position, the models of a group are timed in blocks, in a new random order each round. Drift of the machine
 therefore affects all models equally. A single stream is timed at every position of the plan. At the plan's

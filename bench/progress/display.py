@@ -1,6 +1,7 @@
 """Display the progress of a run: a live view on a terminal, plain lines elsewhere.
 
-A quiet run displays only long waits for the machine, on standard error: otherwise it would seem to hang.
+A quiet run displays only long waits for the machine, on standard error. Without these messages, a waiting run would
+seem to hang.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class _Scores:
 
 @dataclass(slots=True)
 class _Reported:
-    """Printed messages and current waits. They show which messages would be repeated or printed too soon."""
+    """Record of printed messages and current waits, used to skip messages that are repeated or too frequent."""
 
     plain_line: float
     waiting_since: dict[str, float] = field(default_factory=dict)
@@ -143,7 +144,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._eta.set_remaining(kind, seconds)
 
     def job_assigned(self, worker: str, job: Job) -> None:
-        """Show a job on its worker. If another worker has lost the job, remove the job there."""
+        """Show a job on its worker. If the job was lost by another worker, remove it from that worker."""
         for other in [name for name, running in self._jobs.items() if running.cases == job.cases and name != worker]:
             del self._jobs[other]
             self._eta.discard(other)

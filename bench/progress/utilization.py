@@ -21,7 +21,10 @@ class Utilization:
     ended: float = 0.0
 
     def add(self, result: JobResult) -> None:
-        """Add the times of a job. A job that was lost with its dask worker has none and is ignored."""
+        """Add the times of a job.
+
+        A job that was lost with its dask worker is ignored, because its times are unknown.
+        """
         if result.span.ended == 0:
             return
         self.began = result.span.began if self.began is None else min(self.began, result.span.began)

@@ -119,7 +119,7 @@ def has_weights(run: Run, case: Case) -> bool:
 
 
 def check_run_exists(run: Run) -> None:
-    """Raise `StoreError` if the run's folder has disappeared. Otherwise writing would recreate it."""
+    """Raise `StoreError` if the run's folder has disappeared. Without this check, writing would recreate the folder."""
     if not (run.folder / "run.json").exists():
         raise StoreError(f"the run's folder {run.folder} has disappeared: rerun to start a new run")
 

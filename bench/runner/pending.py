@@ -17,7 +17,7 @@ FAILED_STATUSES = ("crashed", "timeout", "out_of_memory")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingGroup:
-    """Cases of one task, length and seed. One process times them, alternating between them."""
+    """Cases of one task, length and seed, which one process times in alternation."""
 
     repetition: int
     """Number of processes that have timed these cases before."""

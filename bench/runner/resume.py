@@ -56,7 +56,7 @@ def new_run_file(request: Request, measured_in: Environment | None = None) -> Ru
 
 
 def find_resumable_run(request: Request, file: RunFile) -> Run | None:
-    """Return the newest unfinished run that can be resumed as `file`, or None. Runs in use are skipped."""
+    """Return the newest unfinished run that is compatible with `file`, or None. Runs in use are skipped."""
     if not request.resume:
         return None
     for run, other in _unfinished_runs(request):
@@ -68,7 +68,7 @@ def find_resumable_run(request: Request, file: RunFile) -> Run | None:
 def reason_not_resumed(request: Request, file: RunFile) -> str | None:
     """Return one line that explains why the newest unfinished run of the same plan is not resumed.
 
-    Returns None if there is no such run, or if its work equals that of `file`.
+    Returns None if there is no such run, or if that run is compatible with `file`.
     """
     for run, other in _unfinished_runs(request):
         if other.plan == file.plan and other.id != file.id:
@@ -105,7 +105,7 @@ def _unfinished_runs(request: Request) -> Iterator[tuple[Run, RunFile]]:
 
 
 def _changes(old: RunFile, new: RunFile) -> list[str]:
-    """Return the differences that prevent resuming `old` as `new`. The list is empty if there are none."""
+    """Return the differences from `old` to `new` that prevent resuming `old`. The list is empty if there are none."""
     changes = []
     if (old.plan_digest, old.cases, old.probes) != (new.plan_digest, new.cases, new.probes):
         changes.append("plan changed")

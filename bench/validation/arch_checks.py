@@ -29,7 +29,7 @@ from bench.validation.examples import (
 CONTINUATION_STEPS = 4
 """Number of steps fed after a sequence. The outputs of these steps reveal the state."""
 CUTS = ((), (1, 5), (6, 10), (3, 4, 5, 10))
-"""Steps after which to cut a sequence. Chunks are single steps, or shorter or longer than a short window."""
+"""Steps after which to cut a sequence. Some chunks are shorter than a short window, others are longer."""
 MAX_EXHAUSTIVE_STEPS = 5
 """A sequence of at most this length is cut into chunks in every possible way."""
 MIN_CHANGE = 1e-3
@@ -277,7 +277,7 @@ def _describe(chunks: tuple[int, ...]) -> str:
 
 
 def _equal(first: Any, second: Any) -> bool:
-    """Return whether two trees of tensors are identical, including unused memory. NaN counts as 0."""
+    """Return whether two trees of tensors are identical. Unused memory is compared too, and NaN counts as 0."""
     leaves, other_leaves = pytree.tree_leaves(first), pytree.tree_leaves(second)
     return len(leaves) == len(other_leaves) and all(
         torch.equal(a.nan_to_num(), b.nan_to_num()) if isinstance(a, Tensor) else a == b

@@ -68,7 +68,7 @@ def validate_arch(spec: str) -> Verdict:
     """Run every check of an architecture at every level and several sizes.
 
     Raises:
-        ValueError: If the spec is wrong. Also if the architecture accepts no width up to `MAX_WIDTH`, or only one step.
+        ValueError: If the spec is wrong, or if the architecture accepts no width up to `MAX_WIDTH` or only one step.
     """
     parsed = arch.get(spec)
     file = inspect.getfile(parsed.layer)

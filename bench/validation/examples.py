@@ -37,7 +37,7 @@ MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
 }
-"""Gradient modes to check, since a state may reuse memory only if no gradient needs it."""
+"""Gradient modes to check. If gradients are disabled, a layer may update its state in place."""
 
 
 class CheckFailed(AssertionError):

@@ -14,7 +14,7 @@ import tasks
 REAL_ANSWERS = [i / 20 for i in range(41)]
 """Constant answers to try if answers are real numbers."""
 REAL_LEVELS = 16
-"""Real inputs are clamped to [-1, 1] and rounded to multiples of 1 / REAL_LEVELS."""
+"""Number of levels per unit. Real inputs are clamped to [-1, 1] and rounded to multiples of 1 / REAL_LEVELS."""
 
 
 def measure_reference_score(task: tasks.Task, length: int, *, sees_input: bool, sequences: int) -> tuple[float, float]:
@@ -61,7 +61,7 @@ def _hits(task: tasks.Task, batch: tasks.Batch) -> Tensor:
 def _context(task: tasks.Task, batch: tasks.Batch, sees_input: bool, sees_step: bool) -> Tensor:
     """Return one integer per scored position, (A,), that encodes what an answer may depend on.
 
-    This includes the input if `sees_input`, and the step number if `sees_step`.
+    The answer may depend on the input if `sees_input` is true, and on the step number if `sees_step` is true.
     """
     steps = torch.arange(batch.mask.shape[1]).expand(batch.mask.shape) * int(sees_step)
     if not sees_input:

@@ -21,7 +21,7 @@ DEVIATIONS = 4.5
 SELECTION_LOSS = 0.01
 """Largest loss of score from choosing the best answers on a finite sample.
 
-For a text, these are choices among thousands of pairs of letters.
+A text needs this margin, because its best answers are chosen among thousands of pairs of letters.
 """
 MAX_SUMMARY = 120
 """Maximum length of the summary of a task in characters."""
@@ -232,7 +232,7 @@ CHECKS: dict[str, Callable[[TaskExample], None]] = {
 
 
 def lengths_to_check(task: tasks.Task) -> list[int]:
-    """Return the supported lengths among the shortest one, the next two, and two longer ones."""
+    """Return up to five lengths: the shortest, the next two, and two longer ones. Unsupported lengths are omitted."""
     shortest = task.min_length
     candidates = dict.fromkeys((shortest, shortest + 1, shortest + 2, 2 * shortest + 9, 192))
     return [length for length in candidates if length >= shortest and task.supports_length(length)]

@@ -66,7 +66,7 @@ class Seed:
 
     @cached_property
     def limit_shares(self) -> list[tuple[int, float]]:
-        """Pairs of a position and the share of the machine's limit reached by the steps there.
+        """Pairs of a position and the share of the machine's limit that the steps at this position reach.
 
         The list is empty if the limit was not measured, or if the architecture does not state its cost.
         """

@@ -40,13 +40,13 @@ class CrossoverRow:
     other: str
     crossover: Crossover
     first: int
-    """The first position of the range that was measured for both."""
+    """The first position of the range that was measured for both architectures."""
     last: int
-    """The last position of the range that was measured for both."""
+    """The last position of the range that was measured for both architectures."""
 
 
 Costs = dict[str, tuple[StreamCosts, int | None]]
-"""Pairs of step costs and attention window in steps, by architecture. The window is None if there is none."""
+"""The step costs and the attention window in steps of each architecture; None stands for no window."""
 
 
 def growth_rows(costs: Costs) -> list[GrowthRow]:
@@ -58,7 +58,7 @@ def growth_rows(costs: Costs) -> list[GrowthRow]:
 
 
 def crossover_rows(costs: Costs, growths: Sequence[GrowthRow]) -> list[CrossoverRow]:
-    """Return one row per pair of architectures if the cost of at least one of the two grows or saturates."""
+    """Return one row per pair of architectures in which the cost of at least one grows or saturates."""
     grows = {row.arch: row.growth.verdict in ("growing", "saturating") for row in growths}
     rows = []
     for pair in combinations(costs, 2):

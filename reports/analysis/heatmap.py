@@ -16,7 +16,7 @@ class Cell:
 
     score: float
     share: float
-    """The memory share, shown as the depth of the colour. It is 0 if it is undefined."""
+    """The memory share, shown as the depth of the colour. An undefined share is stored as 0."""
     trained: bool
     """Whether this is the trained length."""
 

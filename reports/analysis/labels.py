@@ -75,9 +75,9 @@ def _size(case: Case) -> str:
 
 
 def _differing_fields(cases: Sequence[Case]) -> dict[str, object]:
-    """Return the protocol fields in which otherwise equal cases differ, with the usual value of each field.
+    """Return the usual value of each protocol field in which cases with equal model, task and length differ.
 
-    The value is None if no value is usual.
+    A field without a usual value has the value None.
     """
     protocols: defaultdict[tuple[object, ...], set[Protocol]] = defaultdict(set)
     for case in cases:

@@ -31,7 +31,7 @@ def no_memory_score(reference: ReferenceScores) -> float:
 def memory_share(group: Group, length: int | None = None) -> list[float]:
     """Return the memory share of each seed at `length` (default: the trained length).
 
-    Negative shares are raised to 0. The list is empty without reference scores, or if 1 can be reached without memory.
+    Negative shares are raised to 0. The list is empty without reference scores, or if a score of 1 needs no memory.
     """
     reference = group.reference(length)
     if reference is None or no_memory_score(reference) >= 1:
@@ -44,8 +44,8 @@ def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate
     """Return memory shares by setting and architecture. Every setting has the same architectures.
 
     Every architecture has at least two scored seeds in every setting. Architectures or settings are left out if
-    necessary. The choice keeps as many pairs of architecture and setting as possible. Between equal choices, it
-    prefers more architectures.
+    necessary. As many pairs of architecture and setting as possible are kept. If several choices keep equally many,
+    the one with the most architectures is used.
     """
     table: dict[Setting, dict[str, Estimate]] = {}
     for group in groups:

@@ -2,7 +2,7 @@
 
 Two architectures are distinguishable if their mean scores differ significantly and by more than `NEARLY_EQUAL`.
 Significance is decided by Welch's test on the scores of the seeds, with Holm's correction over all pairs. If the seeds
-of each architecture agree exactly, there is no variance to test. Only the difference of the means counts then.
+of each architecture agree exactly, there is no variance to test. In this case, only the difference of the means counts.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ HEADINGS = ("case", "metric", "base", "new", "change (95%)", "verdict")
 def render_comparison(comparison: Comparison, *, console: Console | None = None) -> None:
     """Print the headline, rows, reasons and notes of a comparison.
 
-    Unchanged rows are omitted, as are rows beyond `MAX_ROWS` per verdict. The last line gives their number.
+    Unchanged rows are omitted, as are rows beyond `MAX_ROWS` per verdict. The last line gives the number of
+    omitted rows.
     """
     console = console or Console()
     style = "bold red" if comparison.count("regressed") else "bold"
@@ -58,7 +59,7 @@ def render_comparison(comparison: Comparison, *, console: Console | None = None)
 
 
 def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None) -> str:
-    """Return a Markdown summary for a pull request: headline, changed rows, notes, and the other rows folded away.
+    """Return a Markdown summary for a pull request: headline, changed rows, notes, and a collapsed list of other rows.
 
     Args:
         comparison: The comparison to summarise.

@@ -98,7 +98,7 @@ class Table:
 def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
     """Return the leaderboard as formatted cells.
 
-    The last streamed position appears in the headings if all rows share it, otherwise in the cells.
+    The last streamed position appears in the headings if it is the same in all rows, and in the cells if it is not.
     """
     far = {row.far_position for row in rows if row.far_position is not None}
     far_title = f" at {min(far):,}" if len(far) == 1 else ""

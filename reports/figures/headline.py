@@ -21,7 +21,8 @@ WIDTH = 7.4
 def headline_figures(groups: Sequence[Group]) -> tuple[Figure | None, Figure | None]:
     """Return the first figure of the page, and a detailed figure if the first shows only means over tasks.
 
-    The first figure is None if there is nothing to draw. The second is None if it is not needed or would be unreadable.
+    The first figure is None if there is nothing to draw. The detailed figure is None if it is not needed
+    or would be unreadable.
     """
     scored = [group for group in groups if group.evaluated_lengths()]
     if not scored:

@@ -114,7 +114,7 @@ def _draw_legend(figure: MplFigure, reference: str) -> None:
 
 
 def _reference_name(group: Group) -> str:
-    """Return the name of the reference score at the horizontal line: the higher of the two."""
+    """Return the name of the higher reference score, which the horizontal line shows."""
     reference = group.reference()
     return (
         "memoryless baseline" if reference is not None and no_memory_score(reference) > reference.chance else "chance"

@@ -23,7 +23,7 @@ FORMS: tuple[Form, ...] = ("svg", "png")
 def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
     """Return the keys of the cases whose gates appear on the page.
 
-    For each model, this is the first traced seed in the first setting. All cases would make the page too long.
+    For each model, this is the first traced seed in the first setting. With every case, the page would be too long.
     `case_figures` draws the figures of any case.
     """
     groups = group_cases(run, records)
@@ -59,7 +59,7 @@ def model_internals_figures(groups: Sequence[Group], traces: Mapping[str, Traces
 def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Traces | None) -> list[Figure]:
     """Return the figures of one case, with the same label as on the page of the run.
 
-    Every title names the case. Figure names are unique: many cases can share a folder.
+    Every title names the case. Figure names are unique, so figures of many cases can share a folder.
 
     Args:
         run: The run of the case.

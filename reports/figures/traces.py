@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SIGN_ALONE = 2 / math.pi
 """R² of a standard normal number decoded from its sign alone. It is the squared correlation (E|x|)²."""
 MIN_R_SQUARED = -0.1
-"""The lower end of the axis. Below 0, decoding is worse than a constant; how much worse is irrelevant."""
+"""The lower end of the axis. Below 0, decoding is worse than predicting the mean; how much worse is irrelevant."""
 MARKERS_PER_LINE = 7
 PANEL_INCHES = 3.2
 

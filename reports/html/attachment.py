@@ -1,6 +1,6 @@
 """A compressed file with the records of a run, which readers can download from the page.
 
-The file leaves out the samples of streamed steps: there are thousands per case. The store has them.
+The file leaves out the samples of streamed steps, because there are thousands per case. The store keeps these samples.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from results import Record, RunFile
 
 OMITTED_METRICS = ("step_seconds",)
 MAX_BYTES = 1_000_000
-"""The largest size of an attachment, in base64 characters. It keeps the page small enough to send."""
+"""The largest size of an attachment, in base64 characters. The limit keeps the page small enough to send."""
 GZIP_WBITS = 31
 """The `wbits` value that makes zlib write a gzip header. The header contains no date."""
 

@@ -19,7 +19,7 @@ def write_figures(
 ) -> list[Path]:
     """Write every figure of a run as an SVG file into `folder`, and return the paths.
 
-    This includes figures that a long page omits: those with one panel per task and length.
+    Figures with one panel per task and length are written even if the page has too many panels to show them.
 
     Args:
         run: The run to draw.

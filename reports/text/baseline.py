@@ -36,7 +36,9 @@ class Pair:
 
     @property
     def step_ratio(self) -> float | None:
-        """The new step time divided by the baseline step time. None if either is missing or their positions differ."""
+        """The new step time divided by the baseline step time.
+
+        None if a step time is missing, or if the two were measured at different positions."""
         before, after = self.base.far_step_seconds, self.new.far_step_seconds
         same_position = self.base.far_position == self.new.far_position
         return after / before if same_position and before and after is not None else None

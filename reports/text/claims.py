@@ -99,7 +99,7 @@ def _row(entry: Entry) -> LedgerRow:
 
 
 def _doubt(entry: Entry) -> str:
-    """Return in how many conditions the verdict is robust, in words; empty if it is robust in all."""
+    """Return the reason why the verdict is not robust; empty if it is robust in all measured conditions."""
     measured = [finding for finding in entry.findings if finding.holds is not None]
     robust = sum(entry.robust(finding) for finding in measured)
     if robust == len(measured):
@@ -134,9 +134,9 @@ def _value(finding: Finding, claim: Claim) -> str:
 
 
 def _number(value: float, claim: Claim) -> str:
-    """Return the value with three decimals; fewer from 100 on.
+    """Format a value with three decimals, or with fewer decimals if its magnitude is at least 100.
 
-    More decimals are added if rounding would move the value to the other side of the bound.
+    Below 100, more decimals are added if rounding would move the value to the other side of the bound.
     """
     if value == int(value) and abs(value) >= 100:
         return f"{value:,.0f}"

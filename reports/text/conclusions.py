@@ -12,7 +12,7 @@ from reports.format.numbers import listed, microseconds, short_score
 from results import ReferenceScores, interval_of_mean, solved_score
 
 NEARLY_SOLVED_SHARE = 0.8
-"""An unsolved task counts as nearly solved if the interval of the memory share lies above this."""
+"""An unsolved task counts as nearly solved if the interval of the memory share lies above this value."""
 
 
 def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[str]:
@@ -40,8 +40,9 @@ def clears(mean: float, low: float, floor: float) -> bool:
 
     Args:
         mean: The mean score over seeds.
-        low: The lower end of the interval of the mean. True is returned only if it exceeds `floor`.
-        floor: The best score without memory. `mean` has to exceed it by `CLEAR_SHARE` of the span up to 1.
+        low: The lower end of the interval of the mean. It has to exceed `floor`.
+        floor: The best score without memory. `mean` has to exceed `floor` by `CLEAR_SHARE` of the distance from
+            `floor` to 1.
     """
     return low > floor and mean > floor + CLEAR_SHARE * (1 - floor)
 

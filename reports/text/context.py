@@ -84,7 +84,7 @@ def protocols(groups: Sequence[Group]) -> list[tuple[str, str]]:
 def _cases_of(protocol: str, archs_by_protocol: Mapping[str, Mapping[Setting, Sequence[str]]]) -> str:
     """Return the tasks and lengths that used a protocol.
 
-    The architectures of a setting are named if another protocol was used there at least as often.
+    The architectures of a setting are named if another protocol was used at least as often in the same setting.
     """
     plain: dict[str, list[int]] = {}
     by_archs: dict[str, dict[str, list[int]]] = {}

@@ -26,7 +26,7 @@ def growth_sentences(growths: Sequence[GrowthRow], crossovers: Sequence[Crossove
 
 
 def verdict(row: GrowthRow) -> str:
-    """Return the verdict on the growth of a cost in a few words."""
+    """Say how a cost grows: `flat`, `growing`, `undecided`, or `grows up to its window of 64, then flat`."""
     if row.growth.verdict == "saturating":
         return f"grows up to its window of {row.window:,}, then flat"
     return row.growth.verdict

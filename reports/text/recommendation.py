@@ -12,7 +12,7 @@ from reports.analysis.step_costs import describe_growth
 from reports.format.numbers import listed, microseconds, significant, size
 
 MAX_NAMES = 3
-"""A sentence names at most this many settings or architectures. It counts the others."""
+"""A sentence names at most this many settings or architectures, and gives the number of the others."""
 
 
 def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None = None) -> str | None:

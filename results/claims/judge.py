@@ -195,7 +195,7 @@ def _factors(case: Case) -> Factors:
 
 
 def _distinguished(findings: Sequence[Finding]) -> list[Finding]:
-    """Return the findings with only those factors in which they differ."""
+    """Return copies of the findings that contain only the factors in which the findings differ."""
     names = dict.fromkeys(name for finding in findings for name in finding.factors)
     differing = [
         name

@@ -12,7 +12,7 @@ REQUIRED_EQUAL = ("host", "cpu", "cores", "threads", "torch", "device", "instruc
 REPORTED = tuple(name for name in Environment.model_fields if name not in REQUIRED_EQUAL)
 """All other fields. A difference is shown but does not prevent the comparison."""
 ENTRY_TITLES = {"packages": "{}", "caches": "{} cache"}
-"""Titles of the entries of fields that are mappings."""
+"""Format of the title of each entry in a field that is a mapping. `{}` stands for the key of the entry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class EnvironmentDifferences:
 def environment_differences(base: Environment, new: Environment) -> EnvironmentDifferences:
     """Return the differences between two environments.
 
-    None means that a value could not be determined. It differs from every known value. If a file was written before a
+    A value of None was not determined. None differs from every known value. If a file was written before a
     field existed, a difference in this field is reported but does not prevent a comparison.
     """
     forbidding: list[Difference] = []

@@ -219,7 +219,7 @@ def _pooled_row(pool: Pool, known: Evidence) -> Row:
 
 
 def _pools(pairs: Sequence[Pair], units: Sequence[Units]) -> Iterator[tuple[str, Pool]]:
-    """Yield the name and the scores of each architecture whose cases have enough seeds only if taken together."""
+    """Yield the name and scores of each architecture with enough seeds in all cases together, but not in any case."""
     scores: dict[str, dict[int, list[Units]]] = {}
     for unit in units:
         if unit.metric == "accuracy":
@@ -261,7 +261,7 @@ def _shown_effect(known: Evidence, units: Units) -> tuple[float, float | None, f
 def _unmeasured(
     unmeasured: Sequence[Unmeasured], pairs: Sequence[Pair], new: RunFile
 ) -> tuple[list[MissingCase], tuple[str, ...]]:
-    """Return the metrics that are missing although their probe was requested, and the probes not requested."""
+    """Return the missing metrics of requested probes, and the names of the probes that were not requested."""
     missing: list[MissingCase] = []
     not_requested: set[str] = set()
     for each in unmeasured:

@@ -1,6 +1,7 @@
 """Compute the effect size and the p-value of every comparison of a report.
 
-Comparisons of one family are tested together. They have the same kind of metric and the same number of units per side.
+A family contains all comparisons with the same kind of metric and the same number of units per side. The comparisons
+of a family are tested together.
 The level of the report is divided evenly among its families (Bonferroni). A family with too few units to reach the
 level is not tested and does not reduce the level of the others.
 """

@@ -6,9 +6,9 @@ Change points are detected on ranks, so that one outlier has little influence:
 
     G(k) = (sum of the first k centred ranks)^2 / (k (n - k))        (1)  variance explained by a step after run k
 
-The largest G over all k is compared with that of the same values in random order. This k is a change point if at most
-the share `FALSE_ALARMS` of the random orders have a larger G. A change point splits the series. Both parts are then
-searched in the same way.
+The k with the largest G is tested against random orders of the same values. It is a change point if the largest G of at
+most the share `FALSE_ALARMS` of these orders is larger. A change point splits the series. Both parts are then searched
+in the same way.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def change_points(values: Sequence[float]) -> tuple[int, ...]:
 
 
 def strongest_split(values: np.ndarray) -> tuple[int, float]:
-    """Return the index of the split with the largest G of (1), and this G. Returns (0, 0.0) for too few values."""
+    """Return the index of the split with the largest G of (1), and its G. Returns (0, 0.0) for too few values."""
     count = len(values)
     if count < 2 * MIN_STRETCH:
         return 0, 0.0
@@ -192,8 +192,8 @@ def _grid_point(case: Case) -> str:
 def _at_location(record: Record, metric: str, at: Mapping[str, int]) -> list[Measurement]:
     """Return the measurements of all processes at one location.
 
-    Without `at`, the location is the trained length if it was measured. Otherwise, it is the farthest location that
-    matches `at`.
+    If `at` is empty and the trained length was measured, the location is the trained length. In all other cases, the
+    location is the farthest one that matches `at`.
     """
     measurements = [each for each in record.by_process(metric) if each.samples and at.items() <= each.at.items()]
     at_trained_length = [each for each in measurements if each.at == {"length": record.case.length}]
@@ -207,7 +207,8 @@ def _value(metric: str, measurements: Sequence[Measurement]) -> tuple[Interval, 
     """Return the value with its interval over processes or seeds, and the number of units.
 
     A timing of a single process has an interval over its samples. A single score has no interval. Seeds that one
-    process timed in turn share the noise of the process. With several processes, the mean over seeds is one unit.
+    process timed in turn share the noise of that process. With several processes, each unit is therefore the mean over
+    the seeds of one process.
     """
     values = [central_value(metric, each.samples) for each in measurements]
     known = METRICS.get(metric)

@@ -54,8 +54,8 @@ def pair_records(base: Iterable[Record], new: Iterable[Record]) -> Pairing:
     """Pair the records of two runs by architecture, task, length, size and conditions.
 
     Conditions are the protocol, the task version and the task's data. Cases with equal conditions are paired first.
-    Each run may then have cases of one other condition left at a grid point. These cases are paired too, and the pair
-    lists their differences.
+    If each run then has cases of exactly one condition left at a grid point, these cases are paired too. Such a pair
+    lists the differences in the conditions.
     """
     base_groups, new_groups = _grouped(base), _grouped(new)
     pairs: list[Pair] = []

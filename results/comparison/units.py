@@ -89,7 +89,7 @@ class _Samples:
         self.values: dict[int, dict[int, float]] = {}
         """Values by process, then by seed."""
         self.counts: set[tuple[int, int]] = set()
-        """All combinations of a number of samples and a number of blocks that occur."""
+        """Distinct combinations of sample count and block count."""
         self.disturbed = self.blocks = 0
 
     def add(self, process: int, seed: int, value: float) -> None:

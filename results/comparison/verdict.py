@@ -27,7 +27,7 @@ ALONE = 0.01
 LEVEL = 0.05
 """Maximum rate of reports with a false alarm, per direction."""
 NOISY = 0.25
-"""Maximum share of disturbed blocks. Even if all of them deviate in one direction, a median tolerates almost 50%."""
+"""Maximum share of disturbed blocks. A median tolerates almost 50%, even if all those blocks are slow."""
 AUTOCORRELATED = 0.002
 """Maximum p-value at which units count as autocorrelated. Each family of a report is tested once."""
 MIN_SPREADS_OF_AUTOCORRELATED = 4.0

@@ -36,15 +36,15 @@ class Protocol(Strict):
     validation_sequences: Size = 256
     test_sequences: Size = 1024
     train_lengths: Literal["fixed", "up_to"] = "fixed"
-    """With `fixed`, every batch has the length of the case. With `up_to`, each batch has a random length up to that of
-    the case."""
+    """With `fixed`, every batch has the length of the case. With `up_to`, each batch has a random length, which is at
+    most the length of the case."""
     evaluate_at: Annotated[tuple[Multiple | Size, ...], Field(min_length=1)] = ("1x", "2x", "4x")
     """Test lengths: multiples of the trained length such as `2x`, or numbers of time steps."""
     control: Literal["none", "shuffled_targets"] = "none"
     """With `shuffled_targets`, targets are permuted among the scored positions of a batch. The model can then
     learn only the frequencies of the answers."""
     solved_after: Count | None = 3
-    """Number of consecutive evaluations with at least `solved_score` that end training; None or 0 for no early stop."""
+    """Training stops after this many consecutive evaluations of at least `solved_score`. None or 0 disables this."""
     fit_sequences: Count = 0
     """Number of training sequences on which each evaluation measures loss and score; 0 if the fit is not measured."""
     keep_best: bool = False

@@ -66,7 +66,7 @@ class ReferenceScores(Strict):
     chance: float
     """Best score without reading the input."""
     memoryless_score: float | None = None
-    """Best score from the present input alone; None if that is not above chance."""
+    """Best score from the present input alone; None if this score is not above chance."""
 
 
 class EvalPoint(Strict):

@@ -1,4 +1,4 @@
-"""A registry of named classes: one per file of a package's folder, plus the ones that plugins add.
+"""A registry of named classes: one per module of a package, plus the classes that plugins add.
 
 Options are checked against a signature, `{name: Option(annotation, default)}`, by pydantic in lax mode. So the text
 `"2"` is a valid value for a `float` option.

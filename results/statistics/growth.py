@@ -5,9 +5,9 @@
     cost(t) = a + b · min(t, window) + c · max(t - window, 0)    (3)  as (1), with a free slope beyond the window
 
 Attention with a window reads one more step at each position until the window is full. From then on, the number of steps
-is constant. So (2) is fitted beyond the window only. (3) gives the rise of the cost until the window is full. The cost
-of reading is small relative to the fixed cost and rises mostly in the last doubling. Below the window, (2) would
-therefore call almost any cost flat.
+is constant. So (2) is fitted beyond the window only. The rise until the window is full is taken from
+(3). The cost of reading is small relative to the fixed cost and rises mostly in the last doubling before the window.
+If (2) were fitted there, almost any cost would count as flat.
 
 A curve belongs to one process of one case. At each position, it has one p50 per block. The cost of a curve is the
 median of these values. The cost of several curves is the median of their costs.
@@ -43,14 +43,14 @@ CHUNK_CURVES = 500_000
 """Number of curves that are resampled together, so that the data stay in the processor's cache."""
 MEDIUM_RANGE = 3.0
 """Number of curves of medium cost on either side of the median curve, in units of √C. The median of C resampled curves
-is outside this range with a probability below 1e-7. This is Hoeffding's bound (1963): the number of resampled curves
-from one half is binomial."""
+is outside this range with a probability below 1e-7. This is Hoeffding's bound (1963): the number of draws from one
+half of the curves is binomial."""
 MIN_CURVES = 6
-"""With fewer curves, a percentile bootstrap covers less than its nominal level: about 75% instead of 95% with three."""
+"""Minimum number of curves for resampling whole curves. With three, a 95% percentile bootstrap covers about 75%."""
 FLAT_GROWTH = 0.02
 """Growth per doubling of the position below which a cost counts as flat."""
 MAX_UNCERTAIN_GROWTH = 0.10
-"""A cost that is not growing is flat if its interval ends below this growth per doubling, and undecided otherwise."""
+"""Growth per doubling below which the interval of a flat cost must end. It applies to costs that are not growing."""
 
 Verdict = Literal["flat", "growing", "saturating", "undecided"]
 
@@ -168,9 +168,9 @@ def cost_line(costs: StreamCosts, window: int | None = None) -> CostLine:
 def growth(costs: StreamCosts, window: int | None = None) -> Growth:
     """Judge whether the cost grows with the position.
 
-    The cost is `growing` if the interval lies above 0 and the growth is at least 2% per doubling. Otherwise the cost is
-    `flat` if the interval ends below 10%, and `undecided` if not. With a window, the cost can also be
-    `saturating`: flat beyond the window, after a significant rise of at least 2% up to the window.
+    The cost is `growing` if the interval lies above 0 and the growth is at least 2% per doubling. A cost that is not
+    growing is `flat` if the interval ends below 10%, and `undecided` if it ends higher. With a window, the cost can
+    also be `saturating`: flat beyond the window, after a significant rise of at least 2% up to the window.
 
     `window` is the attention window in steps; None without a window.
     """
@@ -331,7 +331,7 @@ def resampled_medians(medians_CP: Floats, resamples: int, generator: np.random.G
 def _medians_from_counts(
     medians_CP: Floats, order_CP: NDArray[np.intp], counts_CR: NDArray[np.float32], reach: int
 ) -> Floats | None:
-    """Return the medians of resampled curves, (R, P), or None if any is farther than `reach` from the median curve.
+    """Return the medians of resampled curves, (R, P), or None if a median is beyond `reach`.
 
     Args:
         medians_CP: Cost of each curve.

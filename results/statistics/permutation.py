@@ -106,7 +106,7 @@ def p_values(values_UC: Floats, base: int, floor_C: Floats, seed: int = 0) -> PV
 
 
 def step_down(statistic_LC: Floats, highest_L: Floats) -> tuple[PValues, Floats]:
-    """Return the p-values (4) and (5) for a chunk of comparisons. (5) still lacks its outer maximum.
+    """Return the p-values (4) and (5) for a chunk of comparisons. The outer maximum of (5) is left to the caller.
 
     Args:
         statistic_LC: Statistics, with comparisons in ascending order and the true labelling first.
@@ -231,7 +231,10 @@ def order_p_value(values_UC: Floats, base: int, seed: int = 0) -> float:
 
 
 def rank_of(base: int, new: int, level: float) -> int:
-    """Return the largest k with P(U < k) ≤ (1 - level) / 2 for the Mann-Whitney statistic U, or 0 if there is none."""
+    """Return the largest k with P(U < k) ≤ (1 - level) / 2, or 0 if no positive k qualifies.
+
+    U is the Mann-Whitney statistic.
+    """
     ways = np.zeros(base * new + 1)
     ways[0] = 1.0
     for size in range(1, base + 1):  # multiply the generating function by (1 - x^(new+size)) / (1 - x^size)
@@ -243,14 +246,21 @@ def rank_of(base: int, new: int, level: float) -> int:
 
 
 def statistic(labels_LU: Floats, values_UC: Floats, base: int, floor_C: Floats) -> Floats:
-    """Return T of (3) for the `labellings`, per labelling and comparison. See `p_values` for the other arguments."""
+    """Return T of (3), (labellings, comparisons).
+
+    Args:
+        labels_LU: Labellings as rows of 0 (base) and 1 (new), (labellings, units).
+        values_UC: Values of the units, (units, comparisons), base first; larger is worse.
+        base: Number of units of the base.
+        floor_C: Lower bound of the spread per comparison.
+    """
     difference_LC, spread_LC = _parts(labels_LU, values_UC, base, floor_C)
     scale = math.sqrt(1 / base + 1 / (len(values_UC) - base))
     return np.divide(difference_LC, spread_LC * scale, out=difference_LC)
 
 
 def _parts(labels_LU: Floats, values_UC: Floats, base: int, floor_C: Floats) -> tuple[Floats, Floats]:
-    """Return d of (1), and max(s, floor) of (3), per labelling and comparison. See `p_values` for the arguments."""
+    """Return d of (1), and max(s, floor) of (3), per labelling and comparison. See `statistic` for the arguments."""
     units = len(values_UC)
     new = units - base
     centred_UC = values_UC - values_UC.mean(axis=0)

@@ -31,19 +31,19 @@ MAX_VALUES = 500_000
 MAX_QUOTES: dict[type[Strict], int] = {Record: 100_000, RunFile: 2_000_000}
 """Maximum number of quotation marks, two per string. Each unknown field costs a kilobyte of error messages."""
 MAX_UNSCREENED_BYTES = 1 << 17
-"""Larger documents are screened before validation, since each validation error may contain the whole document."""
+"""Maximum size without screening before validation. Each validation error may contain the whole document."""
 MAX_MEMBERS = 1000
 """Maximum number of fields of one object."""
 MAX_ERRORS = 1000
-"""Above this number, validation errors are only counted."""
+"""Maximum number of validation errors for which the first error is reported. More errors are only counted."""
 MAX_TEXT = 10_000
 """Maximum number of characters of a string, equal to that of `Text` in the schema."""
 MAX_UNCHECKED_BYTES = 1 << 20
-"""A larger file with a wrong checksum is rejected without further diagnosis."""
+"""Maximum size of a file that is diagnosed further if its checksum is wrong."""
 CHECKSUM = b',\n "checksum": "'
-"""Start of the last field of every file. This field is a digest of everything before it."""
+"""Start of the last field of every file. The field contains a digest of everything before it."""
 OLD_CHECKSUM = b',\n "seal": "'
-"""Start of the checksum field in schema versions 1 and 2. Both names are accepted in every version."""
+"""Start of the checksum field in schema versions 1 and 2. The old and the new name are accepted in all versions."""
 _BEGINNING = f'{{\n "schema_version": {SCHEMA_VERSION},'.encode()
 _CHECKSUM_END = b'"\n}\n'
 CHECKSUM_MISMATCH = "corrupt: checksum mismatch"

@@ -1,8 +1,8 @@
 """Merge stores without changing or dropping a record.
 
 Without conflicts, the result does not depend on the order of the sources. Merging again changes nothing. If two stores
-have different files under the same run and name, the file of the target store stays. The other one is stored beside it
-as a conflict.
+have different files under the same run and name, the file of the target store stays. The other file is
+stored beside it as a conflict.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class MergeResult:
     same: int = 0
     """Number of files that the target store already had."""
     conflicts: list[tuple[Path, Path]] = field(default_factory=list)
-    """For each conflict, the file of the target store and the copy of the different file beside it."""
+    """For each conflict, the path of the file in the target store, and the path of the conflicting copy beside it."""
     left_out: list[Flaw] = field(default_factory=list)
     """Files of the sources that were not merged because they are damaged or outside their run's folder."""
 

@@ -67,7 +67,7 @@ class Run:
         write_document(self.folder / "run.json", file)
 
     def write(self, record: Record) -> None:
-        """Write a record, and replace any earlier record of the same case. Raises `StoreError` if that fails."""
+        """Write a record, replacing any earlier one of the same case. Raises `StoreError` if the write fails."""
         write_document(self.record_path(record.key), record)
 
     def record_path(self, key: str) -> Path:
@@ -75,7 +75,7 @@ class Run:
         return self.folder / "records" / f"{key}.json"
 
     def artifacts(self, key: str) -> Path:
-        """Return the folder of a case's artifacts, and create it if needed. Raises `StoreError` if that fails."""
+        """Return the folder of a case's artifacts. Create it if needed, or raise `StoreError` if this is impossible."""
         folder = self.folder / "artifacts" / key
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ class Store:
         return sorted((Run(path.parent) for path in self.folder.glob("*/run.json")), key=lambda run: run.id)
 
     def create(self, file: RunFile) -> Run:
-        """Create the folder of a new run with its `run.json`. Raises `StoreError` if this fails."""
+        """Create the folder of a new run with its `run.json`. Raises `StoreError` if either cannot be written."""
         run = Run(self.folder / file.id)
         try:
             (run.folder / "records").mkdir(parents=True)

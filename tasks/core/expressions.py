@@ -189,7 +189,7 @@ def _expression_distribution(depth: int, arguments: int, largest: int) -> Floats
 
 
 def _operator_distribution(argument_VN: Floats, arguments: int) -> Floats:
-    """Return the joint distribution (V, N) of an operator's value and number of tokens, given that of its arguments.
+    """Return the joint distribution (V, N) of an operator's value and number of tokens, given that of an argument.
 
     Equations (1) to (4) of `listops` are applied at every frequency of the sizes. Sizes beyond the table alias
     into it, so the distribution is damped by a factor per token.
@@ -208,7 +208,7 @@ def _operator_distribution(argument_VN: Floats, arguments: int) -> Floats:
 
 
 def _generating_function(p_VF: Complexes, arguments: int) -> Complexes:
-    """Return the generating functions (V, F) of a random operator, given those of each of its arguments, `p_VF`.
+    """Return the generating functions (V, F) of a random operator, given those of one argument, `p_VF`.
 
     The operator has 2 to `arguments` arguments.
     """

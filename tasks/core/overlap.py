@@ -22,7 +22,7 @@ def overlap(task: Task, length: int, sequences: int, seed: int = 0) -> float:
 def declared_overlap(task: Task, length: int, sequences: int) -> float:
     """Return an upper bound on the expected `overlap`.
 
-    It is the union bound over the training sequences, from the task's `collision` probability.
+    The bound is the number of training sequences times the task's `collision` probability, and at most 1.
     """
     return min(1.0, sequences * task.collision(length))
 

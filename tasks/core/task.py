@@ -128,7 +128,7 @@ class Task(ABC):
             generator: The only source of randomness.
             batch: Number of sequences, at least 1.
             length: Steps per sequence, a supported length.
-            split: The part to sample from. Tasks that generate their data ignore it.
+            split: The part to sample from. Tasks that generate their data ignore `split`.
         """
 
     @abstractmethod
@@ -142,7 +142,7 @@ class Task(ABC):
     def solvable(self, batch: Batch) -> Tensor:
         """Return a mask, bool (B, T), of the positions whose answers follow from the inputs.
 
-        By default these are all scored positions.
+        By default, the mask contains all scored positions.
         """
         return batch.mask
 

@@ -199,7 +199,7 @@ ORACLES: dict[Callable[[str], None], Callable[[str, dict[str, Any]], bool]] = {
     initial_weights_match_the_option: lambda name, options: name in COUNTERPARTS,
     model_equals_its_parts: lambda name, options: True,
 }
-"""The oracles. Each has a function of name and options that returns whether the oracle applies."""
+"""The oracles, each with a predicate: whether the oracle applies to an architecture's name and options."""
 
 
 def name_and_options(spec: str) -> tuple[str, dict[str, Any]]:

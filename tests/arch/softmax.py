@@ -102,7 +102,7 @@ ORACLES: dict[Callable[[str], None], Callable[[str, dict[str, Any]], bool]] = {
         name == "transformer" and options["positions"] == "none" and options["window"] is None
     ),
 }
-"""The oracles. Each has a function of name and options that returns whether the oracle applies."""
+"""The oracles, each with a predicate: whether the oracle applies to an architecture's name and options."""
 
 
 def plain_softmax(spec: str, layers: Any, x_BTD: Tensor) -> Tensor:

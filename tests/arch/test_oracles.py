@@ -22,7 +22,7 @@ def test_oracle(check: Check) -> None:
 
 
 def test_the_oracles_cover_every_spec_of_the_four_architectures() -> None:
-    """The counts catch a predicate that excludes a spec by mistake."""
+    """Count the checks per architecture, to catch a predicate that excludes a spec by mistake."""
     archs = [check.arch for check in oracle_checks()]
     assert {name: archs.count(name) for name in ("rnn", "lstm", "gru", "transformer")} == {
         "rnn": 4 * 3,

@@ -5,7 +5,7 @@
 Each kill hits the whole process group, worker processes included, after a random part of the time that an undisturbed
 run takes. Then the same command is started again. If a run finishes before its kill, a new run follows. At the end, no
 record may be lost, duplicated or damaged. Weights and deterministic fields must equal those of an undisturbed run.
-Otherwise the exit code is 1.
+If any of these checks fails, the exit code is 1.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class WatchedPage:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Start Chromium. If it is missing, skip the test; in continuous integration, fail."""
+    """Start Chromium. If Chromium is missing, skip the test, or fail in continuous integration."""
     executable = next((path for name in NAMES if (path := shutil.which(name))), None)
     if executable is None:
         reason = f"none of {', '.join(NAMES)} is installed; run apt-get install chromium"

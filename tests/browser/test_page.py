@@ -17,7 +17,7 @@ from tests.reports.html.test_render import HOSTILE
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 MIN_PASSES = 20
-"""More axe rules than this must pass. An empty page would pass fewer."""
+"""The page must pass more axe rules than this. An empty page would pass fewer."""
 MAX_PDF_BYTES = 5_000_000
 
 
@@ -209,7 +209,7 @@ def test_hostile_string_runs_adds_and_loads_nothing(watched: WatchedPage, string
 
 
 def test_policy_stops_what_escaping_would_miss(watched: WatchedPage, report: Path, tmp_path: Path) -> None:
-    """If escaping failed, the policy would block scripts with other digests, event attributes and remote images."""
+    """Check that the content security policy blocks unescaped scripts, event attributes and remote images."""
     broken = report.read_text(encoding="utf-8").replace(
         "<main>",
         "<main><script>document.title='run'</script><img src='x' onerror=\"document.title='run'\">"
@@ -224,7 +224,10 @@ def test_policy_stops_what_escaping_would_miss(watched: WatchedPage, report: Pat
 
 
 def _page_named(name: str, folder: Path) -> Path:
-    """Write the page of a run with one sound and one crashed case. All free texts of the run are `name`."""
+    """Write the page of a run with one successful and one crashed case.
+
+    Every free-text field of the run is set to `name`.
+    """
     sound, failed = (synthetic.renamed(synthetic.case("gru", "adding", 32, n), arch=name, task=name) for n in (0, 1))
     failed = failed.model_copy(update={"status": "crashed", "reason": name, "measurements": ()})
     run = synthetic.run([sound.case, failed.case], plan=name, command=name, code=name, created=name)

@@ -31,7 +31,10 @@ def missing(checkout: Path, installed: Path) -> list[str]:
 
 
 def main(checkout: Path) -> int:
-    """Print the missing files and the exit codes of the main commands, and return 0 if nothing is missing or fails."""
+    """Print the missing files and the exit codes of the main commands.
+
+    Returns 0 if no file is missing and all commands succeed.
+    """
     installed = Path(importlib.import_module("arch").__file__ or "").resolve().parent.parent
     if installed == checkout:
         print(f"Python imports the checkout {checkout}, not an installation: run this outside the checkout")

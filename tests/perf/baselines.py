@@ -118,7 +118,7 @@ def interleaved(
 
     Args:
         contestants: Calls to time.
-        budget: Wall-clock seconds after which no further round starts, once `least` is reached.
+        budget: Wall-clock seconds after which no new round of blocks starts, except to reach `least`.
         least: Smallest number of blocks per contestant.
         most: Largest number of blocks per contestant.
         clock: Returns the current time in seconds.

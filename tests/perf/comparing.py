@@ -22,7 +22,8 @@ SEEDS = 5
 MAX_SECONDS = 5.0
 """Limit on the CPU time for 10,000 records per run."""
 MAX_GROWTH = 1.8
-"""Limit on the time per record of the largest runs, relative to the smallest. New memory brings this ratio above 1."""
+"""Limit on the time per record of the largest runs, relative to the smallest. The cost of allocating memory raises this
+ratio above 1."""
 
 
 def main() -> int:

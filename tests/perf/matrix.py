@@ -9,8 +9,8 @@ if they are not cached. If Carousel solves a case early, the loop stops at the s
 amount of training.
 
 With `--sample N` the loop trains N cases, spread evenly over the plan. The time of every other case is estimated from
-the sampled cases with the same architecture and length. If there are none, all lengths of the architecture are used,
-with a time per step in proportion to the length.
+the sampled cases with the same architecture and length. If no such case was sampled, the estimate uses the sampled
+cases with the same architecture and any length. It assumes that the time per step is proportional to the length.
 """
 
 from __future__ import annotations

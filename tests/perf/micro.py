@@ -140,7 +140,7 @@ def _twins_step(name: str, past_BTD: Tensor) -> Callable[[], Tensor]:
 
 @pytest.mark.parametrize("name", tasks.names())
 def test_sampling(benchmark: Any, name: str) -> None:
-    """Sample a batch at the shortest length from 64 upwards that the task supports."""
+    """Time sampling a batch at the shortest supported length of at least 64."""
     benchmark.group = "sampling"
     task, generator = tasks.build(name), tasks.generator(0, "train")
     length = next(length for length in range(64, 200) if _is_possible(task, length))
@@ -157,7 +157,7 @@ def _is_possible(task: Any, length: int) -> bool:
 
 
 def test_loading_a_store(benchmark: Any) -> None:
-    """Load two hundred records of 8 kB each."""
+    """Time loading two hundred records of 8 kB each."""
     benchmark.group = "store"
     with tempfile.TemporaryDirectory() as folder:
         stores.fill(Path(folder), STORED)
@@ -167,7 +167,7 @@ def test_loading_a_store(benchmark: Any) -> None:
 
 
 def test_a_report(benchmark: Any) -> None:
-    """Render the page of the synthetic run."""
+    """Time rendering the page of the synthetic run."""
     benchmark.group = "report"
     page = benchmark.pedantic(lambda: reports.page(synthetic.run(), synthetic.records()), rounds=2)
     assert page.startswith("<!DOCTYPE html>")

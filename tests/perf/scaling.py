@@ -2,10 +2,10 @@
 
     python -m tests.perf.scaling [--cases 10000] [--store FOLDER] [--no-dask]
 
-Durations are those recorded in a store, or else those of a `quick` run. The costs per case are measured here: writing a
-record and its weights durably, and exchanging a job and its result with dask. The driver does both for one case at a
-time. Dask's scheduler also handles the messages of one case at a time. The cases with the longest expected durations
-start first, and expected durations have a random error.
+Durations come from the given store. Without `--store`, they are those of a `quick` run. The costs per case are measured
+here: writing a record and its weights durably, and exchanging a job and its result with dask. The driver does both for
+one case at a time. Dask's scheduler also handles the messages of one case at a time. The cases with the longest
+expected durations start first, and expected durations have a random error.
 
 Efficiency is the total duration of all cases divided by (workers · wall time). The bottleneck is the cost whose removal
 shortens the wall time most. It is found by leaving out each cost in turn.

@@ -26,7 +26,8 @@ from tests.results.examples import case, record, run_file
 MAX_SECONDS = 3.0
 """Limit on the CPU time for 10,000 records."""
 MAX_GROWTH = 1.8
-"""Limit on the time per record of the largest store, relative to the smallest. New memory brings this ratio above 1."""
+"""Limit on the time per record of the largest store, relative to the smallest. The cost of allocating memory raises
+this ratio above 1."""
 RECORDS_PER_RUN = 1000
 ROUNDS = 3
 

@@ -1,4 +1,4 @@
-"""The largest possible speed-up from more workers, computed by hand, and the worker time in seconds."""
+"""Tests of the largest possible speed-up against values computed by hand, and of the worker time in seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from tests.results.examples import record
 
 
 def test_only_training_runs_in_parallel() -> None:
-    """90 s of training and 10 s of timing take 100 s on one worker, 45 + 10 on two, and never less than 10."""
+    """Check the speed-up if 100 s on one worker are 90 s of training and 10 s of timing.
+
+    Two workers take 45 + 10 s, and more workers never take less than the 10 s of timing.
+    """
     assert max_speedup(90.0, 10.0, 1) == pytest.approx(1.0)
     assert max_speedup(90.0, 10.0, 2) == pytest.approx(100 / 55)
     assert max_speedup(90.0, 10.0, 10**9) == pytest.approx(10.0)

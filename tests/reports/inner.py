@@ -126,7 +126,7 @@ def levels(case: Case, layer: int) -> list[Measurement]:
 
 
 def traces(arch: str) -> Traces | None:
-    """Return gates that change from 0 to ±1. A Transformer has attention to the first step; an RNN has neither."""
+    """Return gates that change from 0 to ±1, or attention to the first step for a Transformer. An RNN has neither."""
     inputs = np.zeros((2, LENGTH, 1), np.float32)
     if arch == "transformer":
         first = np.zeros((2, 2, LENGTH, LENGTH), np.float32)

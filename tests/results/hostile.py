@@ -25,7 +25,7 @@ LARGEST = 16 * MIB - 1000
 
 
 def with_checksum(text: bytes) -> bytes:
-    """Add a valid checksum to a JSON object that ends with a newline and `}`. An attacker can compute one too."""
+    """Add a valid checksum to a JSON object that ends with a newline and `}`. An attacker can compute it too."""
     checksum = hashlib.sha256(text).hexdigest()[:16].encode()
     return text.removesuffix(b"\n}") + b',\n "checksum": "' + checksum + b'"\n}\n'
 

@@ -13,9 +13,9 @@ from results import Block, Case, Environment, Measurement, Model, Protocol, Reco
 CALIBRATION_SECONDS = 0.005
 PROTOCOL = Protocol(steps=100)
 Slower = Callable[[Case, str], float]
-"""Returns how much slower a metric of a case is, as the logarithm of the ratio of durations."""
+"""Function that returns the slow-down of a metric of a case, as the logarithm of the ratio of durations."""
 Scored = Callable[[Case, np.random.Generator], float]
-"""Returns the score of a case."""
+"""Function that returns the score of a case."""
 
 
 def nothing(case: Case, metric: str) -> float:
@@ -40,6 +40,12 @@ def grid(
     """Return the cases of a plan.
 
     `grid(("rnn", "lstm", "gru", "transformer"), 3, (32, 128), 3)` is as large as the main grid of plan `quick`.
+
+    Args:
+        archs: Architectures.
+        tasks: Number of tasks.
+        lengths: Trained lengths, in time steps.
+        seeds: Number of seeds per grid point.
     """
     return [
         case_of(arch, f"task{task}", length, seed)

@@ -8,7 +8,7 @@ from tests.tasks.specs import for_every_task
 
 SEQUENCES = 20_000
 DEVIATIONS = 4.5
-"""Tolerance in standard deviations. All of about a hundred comparisons pass if nothing is wrong."""
+"""Tolerance in standard deviations, wide enough for about a hundred comparisons."""
 SELECTION_LOSS = 0.004
 """Largest loss from choosing the best answers on a finite sample. A text has thousands of pairs of letters."""
 

@@ -82,7 +82,10 @@ def test_listops_matches_all_flat_lists() -> None:
 
 
 def test_listops_matches_all_lists_nested_once() -> None:
-    """With at most two arguments and depth 3, an expression of 7 tokens contains exactly one nested list."""
+    """Compare the answer shares of `listops` with those of all expressions that contain exactly one nested list.
+
+    At depth 3 with at most two arguments, these are the expressions of 7 tokens.
+    """
     flat = answer_shares(2, 2, 4, 4)
     shares = torch.zeros(10, dtype=torch.float64)
     for inner, digit in itertools.product(range(10), repeat=2):

@@ -15,7 +15,7 @@ SEQUENCES = 400
 DEVIATIONS = 5
 """Tolerance in Poisson standard deviations of the number of repeated sequences.
 
-It is doubled below, because a likely sequence may repeat several times.
+The tolerance is doubled below, because a likely sequence may repeat several times.
 """
 EXACT = {
     "parity": 10,
@@ -57,7 +57,7 @@ def test_reals_never_overlap_and_tiny_spaces_always_do() -> None:
 
 
 def test_reber_collision_matches_sampled_pairs() -> None:
-    """The share of identical sequences among sampled pairs of 9 symbols is the stated probability."""
+    """Compare the stated probability with the share of identical sequences among sampled pairs, at length 9."""
     task = tasks.build("reber")
     generator = tasks.generator(0, "train")
     first, second = (task.sample(generator, 200_000, 9).inputs for _ in range(2))

@@ -39,7 +39,7 @@ from tests.trust.promises import (
 PLAIN = 20
 """Repetitions of the work in a plain process, so that one more repetition is 5% more work."""
 EFFECTS = {0.05: 21, 0.10: 22, 0.20: 24}
-"""Repetitions of the work that plant each effect."""
+"""Repetitions of the work for each planted effect."""
 PLAIN_PER_ROUND = 3
 """Plain processes per round."""
 BUSY_PROCESSES = 3

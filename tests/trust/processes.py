@@ -60,7 +60,7 @@ def measure_in_fresh_process(repetitions: int) -> Process:
 
 @contextlib.contextmanager
 def neighbours(count: int) -> Iterator[None]:
-    """Run `count` processes that each keep a core busy, until the block ends."""
+    """Run `count` processes that each keep a core busy, until the `with` block ends."""
     processes = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(count)]
     try:
         yield

@@ -70,7 +70,11 @@ def test_processes_are_compared_as_the_units_of_two_runs() -> None:
 
 
 def test_ratio_interval_equals_values_computed_by_hand() -> None:
-    """The six differences of logarithms are 0.5, 1, 1, 1.5, 1.5 and 2. Their range is an interval at level 80%."""
+    """Check the interval between two base and three new values.
+
+    The six differences of their logarithms are 0.5, 1, 1, 1.5, 1.5 and 2. The range of the differences is the interval
+    at level 80%.
+    """
     base, new = [1.0, math.e**0.5], [math.e, math.e**1.5, math.e**2]
     low, middle, high = ratio_interval(base, new, level=0.79)
     assert [math.log(bound) for bound in (low, middle, high)] == pytest.approx([0.5, 1.25, 2.0], rel=EXACT)
@@ -194,7 +198,7 @@ def test_process_measures_all_timings_with_their_noise() -> None:
 def test_exit_code_and_summary_follow_the_promises(
     recovered: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Simulate a correct instrument, and one that shows half of each planted effect."""
+    """Check the results of a correct instrument, and of one that shows half of each planted effect."""
     noise = np.random.default_rng(0)
 
     def simulate(repetitions: int) -> Process:

@@ -42,7 +42,7 @@ def run_rows(
         tensors: Inputs, in any layout, and outputs, which are contiguous. None is passed as address 0.
         sizes: Integers for the kernel. The last one is the number of rows.
         work: Total number of products or elementwise results. It decides how many threads are worthwhile.
-        multiple: The number of rows per thread is a multiple of this, except for the last thread.
+        multiple: The number of rows per thread is a multiple of this number, except for the last thread.
     """
     contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
     addresses = [0 if tensor is None else tensor.data_ptr() for tensor in contiguous]
@@ -105,11 +105,11 @@ class GradientGate(torch.autograd.Function):
 def reference_gradients(
     reference: Reference, inputs: Sequence[Tensor], gradients: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """Compute gradients of the inputs with `reference`. They can be differentiated again.
+    """Compute gradients of the inputs with `reference`, because a kernel's own backward pass is not differentiable.
 
-    `gradients` are those of the outputs. Returns None for an input that needs no gradient. A kernel's own backward pass
-    is not differentiable. One input may depend on another, as a state depends on weights. This dependency lies outside
-    the kernel. Its path is therefore blocked until the gradients themselves are differentiated.
+    The result can be differentiated again. `gradients` are the gradients of the outputs. Returns None for an input that
+    needs no gradient. One input may depend on another, as a state depends on weights. Each result excludes the gradient
+    through such a dependency, because autograd adds that part itself. Second derivatives include the dependency.
     """
     blocked: list[bool] = []
     with torch.enable_grad():

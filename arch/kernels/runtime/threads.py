@@ -1,8 +1,8 @@
 """Split the rows of a batch over threads, with one fork and one join per sequence.
 
 Rows are independent, so their results do not depend on the number of threads. Sums over rows are made per share, so
-the order of the threads does not matter. Kernels release the GIL. The calling thread runs the first share, and a pool
-of Carousel's own runs the others. torch's threads cannot be used, because they spin between torch's operations.
+the order of the threads does not matter. Kernels release the GIL. The calling thread runs the first share, and a
+thread pool of Carousel runs the others. torch's threads are not used, because they spin between torch's operations.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def split_rows(rows: int, work: int, run: Callable[[int, int], object], multiple
         rows: Number of rows.
         work: Total number of products or elementwise results. It decides how many threads are worthwhile.
         run: Called with the first row of a share, and the row after its last one.
-        multiple: The sizes of all shares but the last are multiples of this.
+        multiple: The sizes of all shares but the last are multiples of this number.
     """
     threads = min(torch.get_num_threads(), work // MIN_WORK, -(-rows // multiple))
     if threads <= 1:

@@ -131,7 +131,7 @@ _more_1x1 = _tile(1, 1, adds=True)
 def panels_at_once(left_over):  # type: ignore[no-untyped-def]
     """Return the number of panels of the next tile.
 
-    The last 4 panels are split into 2 and 2, because a tile of 1 panel takes as long as a tile of 2.
+    The last 4 panels are split into 2 and 2, not 3 and 1, because a tile of 1 panel takes as long as a tile of 2.
     """
     return 2 if left_over == 4 else min(3, left_over)
 

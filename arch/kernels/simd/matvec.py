@@ -1,7 +1,7 @@
 """Products of a matrix with few vectors. The matrix is read in place, row after row.
 
-Streaming reads every weight once per step, so memory bandwidth decides the time and another layout gains nothing.
-There is no packed copy of the weights that could become outdated.
+Streaming reads every weight once per step. The time depends on memory bandwidth alone, so packing the weights would
+gain nothing. Without a packed copy, the weights are always current.
 
 LANES rows are accumulated in parallel, each in its own register. A tree of shuffles then sums each register.
 """

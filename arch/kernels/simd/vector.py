@@ -68,7 +68,7 @@ _arithmetic(operator.neg, "fneg", 1)
 def instruction(function: Callable[..., Any]) -> Any:
     """Apply `intrinsic`, but return `Any`.
 
-    Otherwise type checkers would expect callers to pass the first parameter, Numba's typing context.
+    Callers omit the first parameter, Numba's typing context. The type `Any` stops type checkers from expecting it.
     """
     return intrinsic(function)
 

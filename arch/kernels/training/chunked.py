@@ -4,10 +4,10 @@
     dx = W^T dp               (2)  after that loop, which writes dp
     dW = Σ dp x^T,  db = Σ dp (3)  after that loop; dU like dW, with h in place of x
 
-Sequences are in time order, (T, B, ·). Each thread processes some rows of the batch. Its rows are contiguous within a
-step. They are contiguous across steps only if they are the whole batch. dp is in scratch memory, and each block of H
-numbers is padded with zeros to whole vectors. Weight gradients are accumulated transposed, (D, padded). Therefore, dp
-need not be transposed.
+Sequences are in time order, (T, B, ·). Each thread processes some rows of the batch. These rows are contiguous within
+a step. Rows of several steps are contiguous only if one thread processes the whole batch. dp is in scratch memory, and
+each block of H numbers is padded with zeros to whole vectors. Weight gradients are accumulated transposed, (D, padded).
+Therefore, dp need not be transposed.
 """
 
 # Shape suffixes: T time, B batch, D input width
@@ -32,8 +32,8 @@ L2_FLOATS = 1 << 19
 def bypasses_cache(address, T, B, numbers, H):  # type: ignore[no-untyped-def]
     """Return whether stores to `address` should bypass the caches.
 
-    Bypassing needs whole vectors and an aligned address. It pays off if the L2 cache cannot hold the values. Caching
-    them would then only evict weights.
+    Bypassing needs whole vectors and an aligned address. It pays off if the values do not fit into the L2 cache,
+    because storing such values in the cache evicts weights.
 
     Args:
         address: Address of the saved float32 numbers.

@@ -15,8 +15,9 @@ of later steps and of the output:
     dh  ← dh z + da r + U_rz^T (dr, dz)    (8b)
     dU  = Σ_t (dr, dz)_t h_t^T, dn_t a_t^T (9b)
 
-With (3a), W x and dn, dr, dz, ds exist for a chunk of steps only. Moving them would cost as much as computing them.
-The derivatives are stored in this order, so that those for W (dn, dr, dz) and those for U (dr, dz, ds) are contiguous.
+With (3a), W x and dn, dr, dz, ds are stored for one chunk of steps at a time. Moving a whole sequence of them through
+memory takes as long as computing it. The derivatives are stored in the order dn, dr, dz, ds. Those for W (dn, dr, dz)
+and those for U (dr, dz, ds) are therefore contiguous.
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width, G = 3H gate rows

@@ -11,8 +11,8 @@ d· is the derivative of the loss with respect to ·. dh and dc collect the cont
     dU  = Σ_t dp_t h_t^T,  dW = Σ_t dp_t x_t^T,  db = Σ_t dp_t    (13)
     dx  = W^T dp                          (14)
 
-W x and dp exist for a chunk of steps only. A whole sequence does not fit into the cache, and moving them would cost as
-much as computing them.
+W x and dp are stored for one chunk of steps at a time. A whole sequence of them does not fit into the cache, and moving
+it through memory takes as long as computing it.
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width, G = 4H gate rows

@@ -7,7 +7,8 @@ d· is the derivative of the loss with respect to ·. dh collects the contributi
     dU  = Σ_t dp_t h_t^T,  dW = Σ_t dp_t x_t^T,  db = Σ_t dp_t         (4)
     dx  = W^T dp                                                       (5)
 
-W x and dp exist for a chunk of steps only, because moving them costs as much as computing them.
+W x and dp are stored for one chunk of steps at a time. Moving a whole sequence of them through memory takes as long as
+computing it.
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width

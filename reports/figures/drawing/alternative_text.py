@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from reports.format.numbers import listed, score
 
 MAX_NAMES = 5
-"""A list of more names is replaced by their number."""
+"""The largest number of names in a list. If there are more names, the text gives only the number of names."""
 
 
 def name_all(names: Iterable[str], noun: str = "architectures") -> str:

@@ -41,7 +41,7 @@ def grid(
 ) -> tuple[Figure, dict[tuple[str, int], Axes]]:
     """Return a figure with one panel per task and length, and its panels by task and length.
 
-    Columns are tasks if they fit, otherwise lengths.
+    Each column is a task. With more than `MAX_COLUMNS` tasks, each column is a length instead.
 
     Args:
         groups: The groups that determine tasks and lengths.

@@ -94,8 +94,8 @@ _SPARE_STYLES = (
 def plot_styles(archs: Sequence[str]) -> dict[str, PlotStyle]:
     """Return one style per label.
 
-    The first label of each well-known architecture gets the fixed style of that architecture. The others get spare
-    styles in order. These repeat if there are too few.
+    The first label of each well-known architecture gets the fixed style of that architecture. All other labels
+    get the spare styles in order. Spare styles repeat if there are more labels than styles.
     """
     styles: dict[str, PlotStyle] = {}
     spare = 0

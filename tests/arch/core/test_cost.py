@@ -122,7 +122,10 @@ def test_costs_equal_values_computed_by_hand() -> None:
 @pytest.mark.parametrize("inputs", ["tokens", "reals"])
 @pytest.mark.parametrize("spec", ALL_SPECS)
 def test_step_bytes_equal_the_measured_sizes(spec: str, inputs: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A recurrent step reads and writes its whole state. A transformer step reads its window and writes one step."""
+    """Compare `step_bytes` with the sizes of the weights and of the state that a step reads and writes.
+
+    A recurrent step reads and writes its whole state. A transformer step reads its window and writes one step.
+    """
     model, position = build(spec, inputs, ALL_SPECS[spec]).eval(), 7
     for layer in model.layers:  # only the reference implementation calls the patched function
         layer.backend = "reference"

@@ -244,7 +244,7 @@ def test_store_option_overrides_the_environment_variable(
     ids=["help", "version", "run help"],
 )
 def test_help_and_version_import_no_heavy_library(words: list[str], printed: str, allowed: list[str]) -> None:
-    """Only the help of a command may import pydantic, because typer itself needs it to read options."""
+    """Check the imports of each call. Only the help of a command may import pydantic, which typer needs for options."""
     program = (
         "import json, sys\nfrom bench.cli.main import main\n"
         f"sys.argv[1:] = {words!r}\n"

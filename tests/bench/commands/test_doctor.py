@@ -85,7 +85,7 @@ def test_spread_and_drift_match_values_computed_by_hand() -> None:
 
 @pytest.mark.parametrize(("seconds", "count"), [(10.0, 10), (2.5, 3), (0.5, 3)])
 def test_calibration_lasts_as_long_as_requested(seconds: float, count: int) -> None:
-    """Each measurement takes one second of the fake clock, and at least three measurements are taken."""
+    """Check the number of calibrations, which is at least three. Each takes one second of the fake clock."""
     taken = itertools.count()
     now = [0]
 

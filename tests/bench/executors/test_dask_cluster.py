@@ -110,7 +110,7 @@ def test_an_unsuitable_cluster_is_a_one_line_error_before_anything_runs(
     problem: str,
     message: str,
 ) -> None:
-    """All cases share one scheduler. An unsuitable worker leaves the scheduler before the next case begins."""
+    """Check the error, and that no store is created. All cases share one scheduler, so each case ends its worker."""
     address, worker = cluster.address, None
     if problem.startswith("no "):
         monkeypatch.setattr(dask_cluster, "CONNECT_SECONDS", 1.0)  # nothing answers, however long the wait

@@ -130,7 +130,7 @@ def test_unwritable_folder_is_reported_and_blocks_no_job(tmp_path: Path, monkeyp
 
 
 def test_missing_file_locks_are_reported_and_block_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulate Windows, which has neither shared file locks nor these two flags."""
+    """Simulate Windows, which has no shared file locks, no `O_NOFOLLOW` and no `O_CLOEXEC`."""
     monkeypatch.setattr(lock, "fcntl", None)
     for flag in ("O_NOFOLLOW", "O_CLOEXEC"):
         monkeypatch.delattr(os, flag)

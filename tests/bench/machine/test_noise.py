@@ -62,7 +62,10 @@ def test_calibration_runs_before_the_block_and_outside_it() -> None:
 
 
 def test_load_of_short_blocks_is_computed_over_a_window() -> None:
-    """Ten blocks take 0.1 s each. Other processes use one of two cores during the fifth and sixth blocks."""
+    """Check the load of ten blocks of 0.1 s each.
+
+    Other processes use one of two cores during the fifth and sixth blocks.
+    """
     readings = [reading(0.0)]
     others = 0.0
     for block in range(10):
@@ -114,7 +117,7 @@ def test_calibration_time_is_read_from_the_clock() -> None:
 
 
 def test_counters_of_this_system_count_this_thread() -> None:
-    """Counters grow with the work of this thread. The test does not depend on the speed of the machine."""
+    """Check that the counters grow with the work of this thread, on a machine of any speed."""
     before = read_counters()
     while time.thread_time() < (before.thread or 0) + 0.05:
         torch.ones(64, 64) @ torch.ones(64, 64)
@@ -140,7 +143,10 @@ def test_sleep_counts_as_waiting() -> None:
 
 
 def test_calibration_works_inside_and_outside_inference_mode() -> None:
-    """The matrices are cached, but tensors from inference mode could not be written to in normal mode."""
+    """Check that the cached matrices can be reused in both modes.
+
+    Tensors created in inference mode cannot be modified in place outside it.
+    """
     calibration_matrices.cache_clear()
     with torch.inference_mode():
         assert calibrate(CountingClock(tick=2_000_000)) == 0.002

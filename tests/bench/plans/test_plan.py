@@ -61,7 +61,7 @@ def test_quick_plan_has_the_documented_grid() -> None:
 
 
 def test_seed_plan_has_the_protocol_of_the_study() -> None:
-    """The plan trains two layers of 128 units for 100 epochs on 5,000 sequences of length 30.
+    """Check that the plan trains two layers of 128 units for 100 epochs on 5,000 sequences of length 30.
 
     Gradients are clipped at 1. The learning rate starts at 1e-3 and is halved every 20 epochs.
     """
@@ -216,7 +216,10 @@ def test_invalid_plan_is_reported_in_one_line(tmp_path: Path, name: str) -> None
 
 @pytest.mark.parametrize("size", [(16 << 10) + 1, 10 << 30])
 def test_oversized_plan_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """The TOML parser takes quadratic time for dotted keys: a megabyte would take an hour."""
+    """Check that a plan above 16 KiB is refused before it is read.
+
+    The TOML parser takes quadratic time for dotted keys: a megabyte would take an hour.
+    """
     path = tmp_path / "giant.toml"
     with path.open("wb") as file:
         file.truncate(size)

@@ -163,7 +163,11 @@ class TestStreaming:
         assert scanned == chunks
 
     def test_steps_that_are_slow_after_a_copy_are_not_timed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Short bursts have a larger share of slow steps, so a constant cost would seem to fall with the position."""
+        """Check that all samples are equal although the first four steps after a copy are slow.
+
+        Short bursts have a larger share of slow steps. If slow steps were timed, a constant cost would seem to fall
+        with the position.
+        """
         one, clock, steps_since_copy = subject(), CountingClock(tick=0), [0]
         original_restore, original_step = EagerStream.restore, one.model.step
 
@@ -188,7 +192,7 @@ class TestStreaming:
         assert [m.at["position"] for m in measurements if m.metric == "step_seconds"] == [1, 24]
 
     def test_bursts_do_not_share_their_state(self, monkeypatch: pytest.MonkeyPatch, timed_bursts_only: None) -> None:
-        """Each burst starts from the same state, so all bursts give the same outputs."""
+        """Check that all bursts give the same outputs, because each burst starts from the same state."""
         for name in arch.names():
             one = subject(name)
             original, outputs = one.model.step, []

@@ -77,7 +77,10 @@ def test_noise_decodes_to_zero_and_a_constant_target_to_none() -> None:
 
 
 def test_r_squared_is_computed_on_held_out_sequences() -> None:
-    """The state equals x_1 on the sequences for fitting and selection, and -x_1 on the test sequences."""
+    """Check that R² is negative if the relation is reversed on the test sequences.
+
+    The state equals x_1 on the sequences for fitting and selection, and -x_1 on the test sequences.
+    """
     x_ND = noise(1500, 1)
     state_NF = x_ND.clone()
     state_NF[FIT + SELECT :] *= -1
@@ -101,7 +104,10 @@ def linear_network(recurrent: float, readout: float) -> arch.SequenceModel:
 
 
 def test_gradient_trace_of_a_linear_network_equals_the_formula() -> None:
-    """With y = v Σ u^(T-t) x_t and loss (y - z)², the gradient at step t is 2 |y - z| v u^(T-t)."""
+    """Check the gradient norm at every step.
+
+    With y = v Σ u^(T-t) x_t and loss (y - z)², the norm at step t is 2 |y - z| v u^(T-t).
+    """
     u, v, T = 0.5, 2.0, 6
     task = tasks.build("adding")
     inputs = noise(3, T, 1).abs().float()
@@ -127,7 +133,10 @@ def test_gradient_trace_of_tokens_is_that_of_their_embeddings() -> None:
 
 
 def test_network_that_copies_its_first_input_has_a_memory_trace_of_one() -> None:
-    """A relu network with u = 1 sums its inputs. All later inputs are 0, so the state is x_1 at every step."""
+    """Check that R² is 1 at every step.
+
+    A relu network with u = 1 sums its inputs. All inputs after x_1 are 0, so the state is x_1 at every step.
+    """
     inputs = torch.zeros(1500, 5, 1)
     inputs[:, 0, 0] = noise(1500).abs().float()
     states = list(watch_states(linear_network(1.0, 1.0), inputs))
@@ -175,7 +184,7 @@ def test_watched_gates_equal_the_gates_of_each_step() -> None:
     "options", ["", ":positions=alibi", ":window=3", ":positions=alibi,window=2", ":positions=learned"]
 )
 def test_watched_attention_times_values_equals_the_attended_output(options: str) -> None:
-    """The recorded weights, multiplied by the values of all steps, give the output of the layer's own attention."""
+    """Check that the recorded weights, multiplied by the values of all steps, give the layer's own attention output."""
     model = arch.build(f"transformer{options}", channels=1, outputs=1, width=4, depth=1, seed=0)
     layer, inputs = model.layers[0], noise(2, 5, 1).float()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Expected durations: the median of similar records, or an estimate by work that earlier errors correct."""
+"""Expected durations: the median of similar records, or an estimate by work, corrected by earlier errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,11 @@ def test_without_records_the_duration_is_proportional_to_the_length() -> None:
 
 
 def test_durations_by_work_are_corrected_by_earlier_errors() -> None:
-    """The factor is the median of the same architecture: 7 for lstm, 2.5 for rnn. For gru, the overall median is 3."""
+    """Check the correction factor of three architectures.
+
+    The factor is the median of the records of the same architecture: 7 for lstm and 2.5 for rnn. There is no record of
+    gru, so its factor is the median of all records, 3.
+    """
     by_work = DurationEstimator().training_seconds
     lstm, rnn = tiny_case("lstm", steps=100), tiny_case("rnn", steps=100)
     factors = ((lstm, 7), (rnn, 2), (rnn, 3))

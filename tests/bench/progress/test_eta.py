@@ -36,7 +36,10 @@ def test_the_progress_of_running_jobs_corrects_the_estimate() -> None:
 
 
 def test_startup_and_waiting_for_the_machine_do_not_count_as_slowdown() -> None:
-    """The first job starts after half a minute, and then does a twentieth of its work at the expected speed."""
+    """Check that a wait of half a minute does not change the estimate.
+
+    The first job then does a twentieth of its work at the expected speed.
+    """
     clock = SettableClock()
     eta = EtaEstimator({LSTM: 4000.0}, 1, clock=clock)
     eta.assign("0", LSTM, 200.0)
@@ -49,7 +52,7 @@ def test_startup_and_waiting_for_the_machine_do_not_count_as_slowdown() -> None:
 
 
 def test_a_misjudged_architecture_corrects_the_others_by_the_square_root() -> None:
-    """If one architecture proves to be four times slower than expected, the other counts as twice as slow."""
+    """Check that if one architecture takes four times as long as expected, the other counts as twice as slow."""
     clock = SettableClock()
     eta = EtaEstimator({LSTM: 1e6 + 1.0, RNN: 100.0}, 1, clock=clock)
     eta.assign("0", LSTM, 1e6)
@@ -60,7 +63,7 @@ def test_a_misjudged_architecture_corrects_the_others_by_the_square_root() -> No
 
 
 def test_the_first_moments_hardly_change_the_estimate() -> None:
-    """A first step that takes five times as long as expected adds less than an eighth to the estimate."""
+    """Check that a first step of five times the expected duration adds less than an eighth to the estimate."""
     clock = SettableClock()
     eta = EtaEstimator({LSTM: 4000.0}, 2, clock=clock)
     for worker in "ab":

@@ -56,7 +56,10 @@ def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, written: int, **c
 def test_an_interrupted_run_resumes_where_it_stopped(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
-    """The whole run writes records eight times: four times after training, and four times after timing."""
+    """Interrupt a run after `written` writes, and check that it resumes without repeating finished work.
+
+    The whole run writes records eight times: four times after training, and four times after timing.
+    """
     run = interrupted(tmp_path, monkeypatch, written)
     before, trained = files_of(run), len(inline.trained)
     assert len(before) == min(4, written)
@@ -79,7 +82,10 @@ def test_an_interrupted_run_resumes_where_it_stopped(
 def test_an_interrupted_run_reports_how_many_cases_are_done(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupt three runs: with all cases trained and one timed, with one case trained, and with none trained."""
+    """Check the message after three interruptions.
+
+    The first run has trained all cases and timed one, the second has trained one case, and the third has trained none.
+    """
     for written, message in (
         (5, "1 of 4 cases done, 3 more trained but not timed\n"),
         (1, "0 of 4 cases done, 1 more trained but not timed\n"),
@@ -245,7 +251,7 @@ def test_two_processes_that_resume_one_run_do_not_both_write(
 def test_a_full_disk_is_a_one_line_error_and_the_run_resumes(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, failing_write: int
 ) -> None:
-    """The disk is full at exactly one of the writes of a run."""
+    """Check the error and the resumed run if the disk is full at exactly one write."""
     counter = itertools.count()
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -274,7 +280,10 @@ def test_a_full_disk_is_a_one_line_error_and_the_run_resumes(
 def test_a_removed_run_folder_is_a_one_line_error_and_is_not_recreated(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, removed_after: int
 ) -> None:
-    """This run writes four records; after the last one, only `run.json` is written again."""
+    """Check the error if the folder is removed after the first, third or last of four records.
+
+    After the last record, only `run.json` is written again.
+    """
     original, written = Run.write, itertools.count(1)
 
     def write(run: Run, record: Record) -> None:
@@ -294,7 +303,11 @@ def test_a_removed_run_folder_is_a_one_line_error_and_is_not_recreated(
 def test_a_resumed_run_makes_only_the_missing_repetitions(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
-    """The whole run writes records twelve times: four times after training, and four times in each round of timings."""
+    """Check the timings of a run that was interrupted after `written` writes.
+
+    The whole run writes records twelve times: four times after training, and four times in each of two rounds of
+    timings.
+    """
     run = interrupted(tmp_path, monkeypatch, written, repeat=2)
     before = {key: record.measurements for key, record in run.read()[0].items()}
     timed = len(inline.timed)

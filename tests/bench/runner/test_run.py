@@ -171,7 +171,7 @@ def test_a_case_whose_timing_failed_is_not_timed_in_later_rounds(tmp_path: Path,
 def test_durations_are_independent_of_the_wall_clock(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wall clock jumps by years each time it is read."""
+    """Check that all durations are plausible although the wall clock jumps by years each time it is read."""
     jumps = itertools.cycle([1e9, 5.0, 2e9, 1.0])
     monkeypatch.setattr(time, "time", lambda: next(jumps))
     outcome = run_quietly(request_for(tmp_path, repeat=2))
@@ -190,7 +190,7 @@ def test_durations_are_independent_of_the_wall_clock(
 
 
 def test_two_simultaneous_runs_in_one_store_lose_nothing(tmp_path: Path, inline: Inline) -> None:
-    """One run starts while the other is between two records. Both runs complete with the same results."""
+    """Start one run while another is between two records, and check that both complete with the same results."""
     others: list[Outcome] = []
 
     def start_another(job: Job) -> None:

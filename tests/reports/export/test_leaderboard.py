@@ -131,7 +131,7 @@ def assert_well_formed(text: str) -> None:
 
 
 def test_markdown_renders_as_one_table_with_every_row(run: RunFile, records: list[Record]) -> None:
-    """Render the table as CommonMark with the table extension, as on GitHub."""
+    """Check that CommonMark with the table extension, as on GitHub, renders one table with all rows and cells."""
     html = MarkdownIt("commonmark").enable("table").render(reports.as_markdown(run, records))
     assert html.count("<table>") == 1
     assert html.count("<tr>") == 25

@@ -1,4 +1,4 @@
-"""Exports of raw samples have exact numbers and no formulas. The tools of each format can read them."""
+"""Exports of raw samples contain exact numbers and no formulas, and can be read by the tools of each format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAMPLES = (3e-05, 1.0000000000000002e-05, -2.5, 1e300, 0.1, 4e-05)
 
 
 def sampled(arch: str = "lstm", **changes: Any) -> tuple[RunFile, list[Record]]:
-    """Return a run with one record that has `SAMPLES` of one step."""
+    """Return a run and its only record, in which `SAMPLES` are the step times at one position."""
     sampled_case = case(arch)
     measured = Measurement(metric="step_seconds", at={"position": 16}, samples=SAMPLES)
     return run_file("a-run", sampled_case, **changes), [record(sampled_case, measurements=(measured,))]

@@ -1,4 +1,4 @@
-"""Alternative texts name the architecture with the extreme value, or count it over panels."""
+"""Alternative texts name the architecture with the extreme value, or the one that is extreme in the most panels."""
 
 from __future__ import annotations
 

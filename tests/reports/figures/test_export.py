@@ -1,4 +1,4 @@
-"""Figures in files contain their title; on a page, the title is in a heading instead."""
+"""A figure file contains the title of the figure. On a page, a heading shows the title instead."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_titles_of_a_case_name_architecture_and_seed_once(record: Record, figure
 
 
 def heights(svg: bytes | str) -> dict[tuple[str, str, int], float]:
-    """Return the distance in points of each upright text from the top.
+    """Return the distance of each upright text from the top of the figure, in points.
 
     A key is the text, its distance from the left, and its index among texts with equal text and distance.
     """

@@ -27,7 +27,7 @@ STEPS = 8
 
 
 def records(seeds: dict[int, tuple[int, ...]]) -> list[Record]:
-    """Return records of three ways to train, by `seeds` per way. The gap grows with the seed."""
+    """Return records of three ways to train; `seeds` lists the seeds of each way. Higher seeds have larger gaps."""
     made = []
     for planned in inner.cases():
         if planned.arch not in (inner.LSTM, inner.DROPPED):

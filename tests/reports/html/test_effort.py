@@ -1,4 +1,4 @@
-"""The page computes everything once per case. Calls are counted, because times would depend on the machine."""
+"""The page computes each result once per case. The tests count calls, because times depend on the machine."""
 
 from __future__ import annotations
 

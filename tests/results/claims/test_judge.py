@@ -39,7 +39,7 @@ def scored(of: Case, *scores: float, metric: str = "accuracy", **at: int) -> Rec
 
 
 def judged(of: Claim, records: Sequence[Record], planned: Sequence[Case] = ()) -> Entry:
-    """Judge one claim by records. `planned` contains additional cases without records."""
+    """Judge one claim by its records. `planned` contains additional cases without records."""
     (entry,) = judge([of], [*(record.case for record in records), *planned], records)
     return entry
 
@@ -88,7 +88,10 @@ def test_a_verdict_is_not_settled_if_the_interval_contains_a_bound() -> None:
 
 
 def test_a_single_seed_is_robust_if_the_widest_interval_of_other_conditions_excludes_the_bound() -> None:
-    """The standard deviation of three seeds is 0.01. With t = 4.303 (two degrees of freedom), one seed has ±0.043."""
+    """Test single seeds just inside and just outside the robust range around the bound 0.9.
+
+    Three seeds have a standard deviation of 0.01. With t = 4.303 (two degrees of freedom), one seed has ±0.043.
+    """
     three = seeds("lstm", 0.94, 0.95, 0.96)
     for score, robust in ((0.94, False), (0.944, True), (0.86, False), (0.856, True)):
         entry = judged(claim(), [*three, *seeds("gru", score)])
@@ -232,7 +235,7 @@ def curved(*fits: float) -> Record:
     ],
 )
 def test_curves_are_reduced_by_epoch(quantity: dict[str, Any], value: float) -> None:
-    """An epoch has two steps: 100 sequences in batches of 50."""
+    """Check each quantity on a curve with an evaluation per epoch. An epoch has two steps: 100 sequences, batch 50."""
     entry = judged(claim(quantity=quantity, at_least=-9.0), [curved(0.6, 0.9, 1.0, 0.8)])
     assert entry.findings[0].values == pytest.approx((value,), abs=ROUNDING)
 

@@ -15,7 +15,7 @@ from tests.results.examples import case, record, run_file
 
 SIMULATED = 1000
 MAX_COUNT_OF_ALARMS = 22
-"""A binomial count of 1,000 series at 1% exceeds this number with a probability of 1 in 5,000."""
+"""Maximum number of false alarms in 1,000 series. At a rate of 1%, the probability of more is 1 in 5,000."""
 
 
 def run_of(day: int, *seeds: int, score: float = 0.75, torch: str = "2.13.0") -> tuple[RunFile, list[Record]]:

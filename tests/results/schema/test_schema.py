@@ -24,7 +24,7 @@ EXACT_KEY = "lstm_forget_bias=1.first_last.L32.s0.de6e3612ba"
 
 
 def changed(path: str, value: Any) -> str:
-    """Return the example record as JSON with the field at a dotted path replaced."""
+    """Return the example record as JSON, with the field at the dotted `path` replaced by `value`."""
     document = json.loads(record().model_dump_json())
     *parents, field = path.split(".")
     parent = document

@@ -18,8 +18,8 @@ EXACT = 1e-9
 """Relative rounding error of sums of eight doubles, for costs without noise."""
 SIMULATIONS = 1000
 COVERAGE = (0.93, 0.995)
-"""The standard deviation of a coverage of 95% in 1,000 simulations is 0.7%. The bootstrap interval of a median of few
-curves is somewhat too wide, since such a median takes few values. The interval must not be too narrow."""
+"""Accepted coverage of 95% intervals. In 1,000 simulations, its standard deviation is 0.7%. The upper limit is higher,
+since the bootstrap interval of a median of few curves is somewhat too wide."""
 Cost = Callable[[int], float]
 Curves = list[dict[int, tuple[float, ...]]]
 
@@ -117,7 +117,10 @@ def test_verdicts_of_known_costs(cost: Cost, window: int | None, verdict: str, c
 
 
 def test_growth_below_two_per_cent_is_flat_if_the_interval_ends_below_ten() -> None:
-    """One of six processes grows by 8% per doubling, and the others grow by 0.1%. So the median is 0.1%, not 0."""
+    """Check that a small but significant growth is flat if one process of six grows more.
+
+    This process grows by 8% per doubling. The other five grow by 0.1%, so the whole interval lies above 0.
+    """
     creeping = [{position: (1e-6 * 1.001 ** math.log2(position),) for position in (1, 64, 4096)} for _ in range(5)]
     grown = {position: (1e-6 * 1.08 ** math.log2(position),) for position in (1, 64, 4096)}
     estimate = costs_of([*creeping, grown])
@@ -135,7 +138,10 @@ def test_the_rise_to_the_window_matches_the_formula() -> None:
 
 
 def test_a_rise_hidden_in_growth_per_doubling_is_detected_at_four_positions() -> None:
-    """From 16 to 128, the cost grows by 1.2% per doubling, so it looks flat. At the window, the cost is 8% higher."""
+    """Check that the rise up to the window is found although the growth up to position 128 counts as flat.
+
+    From 16 to 128, the cost grows by 1.2% per doubling. At the window, the cost is 8% higher than at 16.
+    """
     positions = (16, 128, 1024, 8192)
     result = growth(costs(barely_windowed, positions=positions), 256)
     assert result.verdict == "saturating"
@@ -248,7 +254,7 @@ def _covered(truth: float, interval: Interval) -> bool:
 
 @pytest.mark.parametrize(("count", "blocks"), [(6, 3), (18, 3), (1, 12)])
 def test_intervals_have_their_nominal_coverage(count: int, blocks: int) -> None:
-    """The intervals resample curves if there are enough curves, and otherwise the blocks of one curve."""
+    """Check the coverage of intervals from resampled curves (6 and 18 curves) and from resampled blocks (1 curve)."""
     hits = {"slope": 0, "growth": 0, "crossover": 0, "rise": 0}
     level, growing = costs(flat, resamples=600, noise=0.0), growth(costs(rising, noise=0.0)).per_doubling.middle
     for seed in range(SIMULATIONS):
@@ -272,7 +278,7 @@ def test_intervals_have_their_nominal_coverage(count: int, blocks: int) -> None:
 def test_resampled_medians_equal_those_of_sorting(
     count: int, medium_range: float, chunk_curves: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The medians depend neither on the chunk size nor on the number of curves that are counted one by one."""
+    """Check that the chunk size and the number of curves counted one by one do not affect the medians."""
     monkeypatch.setattr(fits, "MEDIUM_RANGE", medium_range)
     monkeypatch.setattr(fits, "CHUNK_CURVES", chunk_curves)
     costs_CP = np.random.default_rng(count).lognormal(size=(count, 3))

@@ -14,13 +14,13 @@ from results import Interval, interval_of_mean, interval_of_median, interval_of_
 ROUNDING = 1e-12
 """Relative rounding error in float64."""
 TABLE_ROUNDING = 5e-4
-"""Tables of t have three digits after the decimal point."""
+"""Rounding error of printed tables of t, which have three digits after the decimal point."""
 SIMULATIONS = 1000
 T_COVERAGE = (0.93, 0.97)
-"""The standard deviation of a coverage of 95% in 1,000 simulations is 0.7%. A correct interval is within this range. A
-percentile bootstrap, with about 83% at n = 3, is not."""
+"""Accepted coverage of 95% intervals. In 1,000 simulations, its standard deviation is 0.7%. A percentile bootstrap of
+three samples covers about 83% and would fail."""
 MIN_EXACT_COVERAGE = 0.95 - 2 * math.sqrt(0.95 * 0.05 / SIMULATIONS)
-"""Order statistics cover at least 95%, less two standard deviations of 1,000 simulations."""
+"""Minimum coverage of order-statistic intervals: 95%, less two standard deviations of 1,000 simulations."""
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_no_samples_raise_an_error(interval: Callable[[list[float]], Interval]) 
     [(6, (1, 6)), (8, (1, 8)), (9, (2, 8)), (10, (2, 9)), (15, (4, 12)), (20, (6, 15)), (25, (8, 18))],
 )
 def test_the_interval_of_a_median_has_the_ranks_of_the_sign_test(count: int, ranks: tuple[int, int]) -> None:
-    """The ranks are those of sign-test tables: the largest r with P(B < r) ≤ 2.5%, and its mirror image."""
+    """Check the ranks against tables of the sign test: the largest r with P(B < r) ≤ 2.5%, and its mirror image."""
     shuffled = np.random.default_rng(count).permutation(np.arange(1.0, count + 1)).tolist()
     low, middle, high = interval_of_median(shuffled)
     assert (low, high) == ranks

@@ -68,7 +68,10 @@ def test_concurrent_writers_lose_nothing_and_readers_see_complete_files(tmp_path
 
 
 def test_a_full_disk_preserves_the_earlier_file(tmp_path: Path) -> None:
-    """A limit on the file size makes the kernel reject the rest of a file after part of it was written."""
+    """Check that a record survives if a later write of the same record stops halfway.
+
+    A limit on the file size simulates the full disk: the kernel rejects everything beyond the limit.
+    """
     run, (first,) = stored(tmp_path, 0)
     whole = len(run.record_path(first.key).read_bytes())
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
