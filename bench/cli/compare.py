@@ -61,7 +61,8 @@ def check(
     """Check a run for regressions against a baseline.
 
     Exits with 1 if a metric regressed, 3 if a case failed or is missing, 4 if a result is not comparable, and 5 if
-    there is nothing to compare. Inconclusive results pass unless --strict is given. The first line says how many repetitions would settle them.
+    there is nothing to compare. Inconclusive results pass unless --strict is given. The first line says how many
+    repetitions would settle them.
     """
     from bench.commands.compare import check_run
 

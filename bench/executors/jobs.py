@@ -74,7 +74,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
-    """An ended job, with its worker, result and time span."""
+    """A finished job, with its worker, result and time span."""
 
     worker: str
     job: Job

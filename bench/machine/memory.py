@@ -44,8 +44,8 @@ class Memory:
 def watch_memory(device: torch.device) -> Iterator[Memory]:
     """Measure the memory of the enclosed phase. The returned `Memory` is filled in when the phase ends.
 
-    On a CPU, memory that earlier phases freed is first returned to the system. A phase that reuses freed memory would
-    not raise the peak.
+    On a CPU, memory that earlier phases freed is first returned to the system. Otherwise, a phase that reuses freed
+    memory would not raise the peak.
     """
     memory = Memory()
     if device.type == "cuda":

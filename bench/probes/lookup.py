@@ -1,6 +1,6 @@
 """Find the module of a probe.
 
-Every probe is a module of this folder with the probe's name; `results.PROBES` lists them. Modules are imported on first
+Each probe has a module of the same name in this folder; `results.PROBES` lists them. Modules are imported on first
 use, so that planning a run does not load torch.
 """
 

@@ -58,10 +58,10 @@ def _select(batch: tasks.Batch, rows: torch.Tensor | slice) -> tasks.Batch:
 
 
 def _with_shuffled_targets(batch: tasks.Batch) -> tasks.Batch:
-    """Return the batch with the targets of its scored positions rotated by half their number.
+    """Return the batch with the targets of its scored positions rotated by half a batch.
 
-    The rotation moves the targets to other sequences. A random permutation would leave some targets in their own
-    sequence. A model learns even from a few such targets.
+    Every target thus moves to another sequence. A random permutation would leave some targets in place, and a model
+    learns from even a few of them.
     """
     targets, scored = batch.targets.clone(), batch.targets[batch.mask]
     targets[batch.mask] = scored.roll(len(scored) // 2, 0)

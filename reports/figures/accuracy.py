@@ -32,7 +32,7 @@ def accuracy_against_length(run: RunFile, records: Sequence[Record]) -> Figure |
 
 
 def accuracy_against_length_figure(groups: Sequence[Group], *, width: float | None = None) -> Figure | None:
-    """Draw score against test length; returns None without scores.
+    """Draw score against test length. Returns None without scores.
 
     `width` in inches overrides the usual width.
     """

@@ -25,7 +25,7 @@ def accuracy_against_cost(run: RunFile, records: Sequence[Record]) -> Figure | N
 
 
 def accuracy_against_cost_figure(groups: Sequence[Group]) -> Figure | None:
-    """Draw score against step cost, one panel per task and length; returns None if no case has both."""
+    """Draw score against step cost, one panel per task and length. Returns None if no case has both."""
     measured = [(group, costs[-1]) for group in groups if group.scores() and (costs := step_costs(group.seeds))]
     if not measured:
         return None

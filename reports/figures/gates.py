@@ -23,7 +23,7 @@ UNIT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 
 
 def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
-    """Draw the gates of the first layer on the first stored sequence; returns None without gates.
+    """Draw the gates of the first layer on the first stored sequence. Returns None without gates.
 
     Each gate has a panel. Each unit has a line.
 
@@ -89,7 +89,7 @@ def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
 
 
 def attention_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
-    """Draw the attention weights, one panel per layer and head; returns None without attention.
+    """Draw the attention weights, one panel per layer and head. Returns None without attention.
 
     Args:
         traces: The traces of the model.

@@ -22,7 +22,7 @@ WIDTH_INCHES = 9.0
 
 
 def history_figure(series: Sequence[Series]) -> Figure | None:
-    """Draw one panel for each of the first `MAX_PANELS` series; returns None without series.
+    """Draw one panel for each of the first `MAX_PANELS` series. Returns None without series.
 
     A panel shows the value of each run with its interval, and the median value between changes.
     """

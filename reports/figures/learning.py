@@ -39,7 +39,7 @@ REFERENCE_DASH: Dash = (0, (4, 2))
 
 
 def learning_figure(groups: Sequence[Group], *, task: str, length: int) -> Figure | None:
-    """Draw a loss panel and a score panel per architecture; returns None if the fit was not measured."""
+    """Draw a loss panel and a score panel per architecture. Returns None if the fit was not measured."""
     fitted = [group for group in groups if (group.task, group.length) == (task, length) and _trainings(group)]
     if not fitted:
         return None

@@ -35,9 +35,9 @@ LABEL_LETTERS = 34
 
 
 def score_by_architecture_figure(groups: Sequence[Group], *, width: float) -> Figure | None:
-    """Draw the scores of every architecture, one panel per task and length; returns None without scores.
+    """Draw the scores of every architecture, one panel per task and length.
 
-    `width` is the width of the figure in inches.
+    `width` is the width of the figure in inches. Returns None if no group has scores.
     """
     scored = [group for group in groups if group.scores()]
     if not scored:

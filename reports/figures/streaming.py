@@ -40,7 +40,7 @@ def streaming_cost_figure(
     among: Sequence[Group] | None = None,
     costs: dict[str, list[StepCost]] | None = None,
 ) -> Figure | None:
-    """Draw the cost of one step against position; returns None if no architecture was streamed.
+    """Draw the cost of one step against position. Returns None if no architecture was streamed.
 
     Args:
         groups: The groups to draw.

@@ -29,7 +29,7 @@ def training_curves(run: RunFile, records: Sequence[Record]) -> Figure | None:
 
 
 def training_curves_figure(groups: Sequence[Group], among: Sequence[Group] | None = None) -> Figure | None:
-    """Draw validation score against training step; returns None without curves.
+    """Draw validation score against training step. Returns None without curves.
 
     `among` holds all groups of the run, which determine the plot styles; by default `groups`.
     """

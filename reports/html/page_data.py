@@ -42,7 +42,7 @@ class PageData:
 
     @cached_property
     def variants(self) -> list[Group]:
-        """Groups that train the same model as another group in a different way; step costs are the same."""
+        """Groups that train the same model as another group in a different way; they share its step costs."""
         return alternative_trainings(self.groups)
 
     @cached_property

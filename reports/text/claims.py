@@ -28,7 +28,7 @@ class LedgerFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
-    """One claim in words."""
+    """One row of the ledger: a claim with its verdict and findings, as text."""
 
     name: str
     text: str

@@ -39,10 +39,9 @@ def clears(mean: float, low: float, floor: float) -> bool:
     """Return whether a score proves use of the past.
 
     Args:
-        mean: The mean score over seeds.
+        mean: The mean score over seeds. It has to exceed `floor` by `CLEAR_SHARE` of the distance from `floor` to 1.
         low: The lower end of the interval of the mean. It has to exceed `floor`.
-        floor: The best score without memory. `mean` has to exceed `floor` by `CLEAR_SHARE` of the distance from
-            `floor` to 1.
+        floor: The best score without memory.
     """
     return low > floor and mean > floor + CLEAR_SHARE * (1 - floor)
 

@@ -45,7 +45,7 @@ EVERYWHERE = "all tasks and lengths"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """The comparison of one metric of one case at one location.
+    """The comparison of one metric at one location, over the units of a group or over a whole architecture.
 
     `base` and `new` are central values over units, in the unit of the metric. They are None if there are no
     units. The effect and its bounds are relative to the base for timings and sizes, and absolute differences for

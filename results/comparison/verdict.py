@@ -5,6 +5,9 @@ improved        the effect and both p-values meet these conditions in the better
 unchanged       the effect is within the threshold, and its interval lies within twice the threshold
 inconclusive    everything else: too few units to reach the levels, a wide interval, or a disturbed machine
 not comparable  the two sides were measured under different conditions
+
+Sizes are exact, so only the threshold decides. Scores that are equal on every seed are unchanged. A timing that a
+disturbed or drifting machine could explain is inconclusive, even if it meets the conditions of another verdict.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     def digest(self) -> str:
-        """Return the `digest` of all fields."""
+        """Return the digest of all fields, as the function `digest` computes it."""
         return digest(self.model_dump(mode="json"))
 
 

@@ -62,7 +62,10 @@ def save(saved, at, count, value, bypass):  # type: ignore[no-untyped-def]
 
 @njit
 def steps_at_once(rows, T):  # type: ignore[no-untyped-def]
-    """Return the number of steps per chunk, at most T. The operands of a matrix product then stay in the cache."""
+    """Return the number of steps per chunk, at most T.
+
+    It is small enough that the operands of a matrix product stay in the cache.
+    """
     return min(T, max(1, MAX_ROWS // rows))
 
 
@@ -77,9 +80,18 @@ def stride_of(panels):  # type: ignore[no-untyped-def]
 
 @njit
 def _rows_of(x, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
-    """Return an array that holds rows `first` to `last` of steps `begin` to `end` contiguously, and their offset.
+    """Return an array in which the given rows are contiguous, and the offset of the first one.
 
-    `x` is (T, B, D). The array is `x` itself if the rows are the whole batch.
+    The array is `x` itself if the rows are the whole batch.
+
+    Args:
+        x: Array of the inputs, (T, B, D).
+        begin: First step.
+        end: The step after the last one.
+        B: Batch size.
+        D: Width of the inputs.
+        first: First row of the batch.
+        last: The row after the last one.
     """
     rows = (last - first) * D
     if last - first == B:
