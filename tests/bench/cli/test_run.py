@@ -8,6 +8,7 @@ import pytest
 
 from bench.commands.run import parse_memory
 from bench.errors import INTERRUPTED, OK, USAGE, UsageError
+from bench.machine.environment import available_cores
 from results import Store
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline_executor import Inline, inline
@@ -56,9 +57,10 @@ def test_units_of_memory() -> None:
 
 
 def test_lanes_is_an_old_name_of_workers(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
-    assert carousel("run", "tiny.toml", "--lanes", "2").code == OK
+    not_the_default = available_cores() + 1
+    assert carousel("run", "tiny.toml", "--lanes", str(not_the_default)).code == OK
     (run,) = Store(tmp_path / "carousel-runs").runs()
-    assert run.file().workers == 2
+    assert run.file().workers == not_the_default
 
 
 @pytest.mark.parametrize("flag", ["--no-resume", "--new"])
