@@ -1,6 +1,7 @@
 """GRU: a single state that an update gate moves towards a candidate.
 
-The source is Cho et al. 2014. Two variants are in use. They compute different functions:
+The source is Cho et al. 2014. x is the input, h the previous output and h' the next output. Two variants of the
+candidate n are in use. The variants compute different functions:
 
     r  = σ(W_r x + U_r h + b_r)                   (1)  reset gate
     z  = σ(W_z x + U_z h + b_z)                   (2)  update gate
@@ -8,10 +9,11 @@ The source is Cho et al. 2014. Two variants are in use. They compute different f
     n  = tanh(W_n x + b_n + U_n (r * h))          (3b) candidate with `reset=before`: Cho et al.
     h' = (1 - z) * n + z * h                      (4)  output
 
-    FLOPs per step: 6 H (D + H), in both variants                              (5)
+    FLOPs per step: 6 H (D + H) with either candidate                          (5)
     numbers moved per step: 3 H (D + H + 1) + H weights, 2 H of state          (6)
 
-W, U and b contain three blocks of H rows each, in the order r, z, n. b_u exists only in (3a); (6) counts it as H.
+W, U and b contain three blocks of H rows each, in the order r, z, n. b_u exists only in (3a). The summand H in (6)
+counts b_u. Without biases, (6) has 3 H (D + H) weights.
 """
 
 # Shape suffixes: B batch, D input width, H hidden width, G = 3H gate rows
@@ -32,7 +34,7 @@ from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class GRUState(NamedTuple):
-    """The state of a GRU layer: the last output h."""
+    """The state of a GRU layer: the last output h (B, H)."""
 
     h_BH: Tensor
 

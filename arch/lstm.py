@@ -1,7 +1,7 @@
 """LSTM: an additive memory cell with gates for writing, forgetting and reading.
 
 The source is Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000. There are no
-peepholes.
+peepholes. x is the input, h the previous output and c the previous cell.
 
     i  = σ(W_i x + U_i h + b_i)           (1)  input gate
     f  = σ(W_f x + U_f h + b_f)           (2)  forget gate
@@ -13,7 +13,8 @@ peepholes.
     FLOPs per step: 8 H (D + H)                                        (7)
     numbers moved per step: 4 H (D + H + 1) weights, 4 H of state      (8)
 
-W, U and b contain four blocks of H rows each, in the order i, f, g, o.
+W, U and b contain four blocks of H rows each, in the order i, f, g, o. Without b and without a constant
+`forget_bias`, (8) has 4 H (D + H) weights.
 """
 
 # Shape suffixes: B batch, D input width, H hidden width, G = 4H gate rows
@@ -34,7 +35,7 @@ from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class LSTMState(NamedTuple):
-    """The state of an LSTM layer: the last output h and the cell c."""
+    """The state of an LSTM layer: the last output h and the cell c, each (B, H)."""
 
     h_BH: Tensor
     c_BH: Tensor
@@ -47,7 +48,7 @@ class LSTM(RecurrentLayer):
         inputs: Input width D.
         width: Output width H.
         forget_bias: Number added to the forget gate's pre-activation (Gers et al. 2000). Jozefowicz et al. 2015 use 1.
-            With `bias=True` it is added to the initial value of b_f. Otherwise it stays constant.
+            The number is added to the initial b_f if `bias` is true. If `bias` is false, the number stays constant.
         bias: Whether to learn b. `False` omits it.
         init: Initialisation of the weights: `default` or `orthogonal` (see `arch.core.initialisation`).
         backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`

@@ -1,12 +1,14 @@
 """RNN: the plain recurrent network, whose only memory is its last output.
 
 The source is Elman 1990, "Finding structure in time". The options `nonlinearity=relu,init=identity` give the IRNN of
-Le, Jaitly & Hinton 2015.
+Le, Jaitly & Hinton 2015. x is the input, h the previous output and h' the next output.
 
     h' = φ(W x + U h + b)                 (1)  φ is tanh or relu
 
     FLOPs per step: 2 H (D + H)                                        (2)
     numbers moved per step: H (D + H + 1) weights, 2 H of state        (3)
+
+Without b, (3) has H (D + H) weights.
 """
 
 # Shape suffixes: B batch, D input width, H hidden width
@@ -27,7 +29,7 @@ from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class RNNState(NamedTuple):
-    """The state of an RNN layer: the last output h."""
+    """The state of an RNN layer: the last output h (B, H)."""
 
     h_BH: Tensor
 

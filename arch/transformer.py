@@ -6,8 +6,8 @@ A causal pre-norm block (Vaswani et al. 2017; Xiong et al. 2020):
     x' = y + W_2 gelu(W_1 norm(y))        (2)
     attention_t = Σ_s softmax_s(q_t·k_s / √K + bias(t - s)) v_s    over s ≤ t, t - s < window   (3)
 
-The state is a cache of the keys and values of all past steps, or of the last `window` steps.
-Step t = 0, 1, … attends to S_t = min(t + 1, window) steps, and the MLP is e model widths wide:
+bias is 0 except with ALiBi. The state is a cache of the keys and values of past steps. If a window is set, the cache
+may drop steps that no later step reads. Step t = 0, 1, … attends to S_t = min(t + 1, window) steps. e is `expansion`:
 
     FLOPs of step t: (8 + 4e) D² + 4 D S_t                                                       (4)
     numbers moved by step t: (4 + 2e) D² + (9 + e) D weights, 2 D S_t read and 2 D written       (5)
@@ -38,7 +38,7 @@ MASKED_BLOCK = 512
 
 
 class Cache(NamedTuple):
-    """Keys and values in slots 0 to `length` - 1. The last of these slots belongs to step `position` - 1."""
+    """The keys and values (B, N, S, K), in slots 0 to `length` - 1. Slot `length` - 1 holds step `position` - 1."""
 
     keys_BNSK: Tensor
     values_BNSK: Tensor
@@ -58,9 +58,11 @@ class Transformer(Layer):
             block. `none` adds nothing: the causal mask alone carries the order.
         window: Number of steps that attention reads, including the current one. None reads all steps.
         expansion: Width of the hidden layer of the MLP, in model widths.
-        max_length: Number of learned positions. Only used with `positions=learned`.
+        max_length: Number of learned positions. It has no effect unless `positions` is `learned`.
         backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
             (see `arch.core.backend`).
+
+    Raises `ValueError` if a numeric option is below 1, or if `width` does not fit `heads` and `positions`.
     """
 
     residual: ClassVar[bool] = True
@@ -109,9 +111,12 @@ class Transformer(Layer):
 
     @classmethod
     def stack(cls, inputs: int, width: int, depth: int, **options: Any) -> list[Self]:
-        """Return `depth` blocks. The last one ends with a norm.
+        """Return `depth` blocks. The first adds sinusoidal or learned positions, if chosen. The last ends with a norm.
 
-        If positions are sinusoidal or learned, the first block adds them to its input.
+        Args:
+            inputs, width: Input and output width D. The two must be equal.
+            depth: Number of blocks.
+            options: Options of the constructor, by name.
         """
         layers = super().stack(inputs, width, depth, **options)
         first, last = layers[0], layers[-1]
@@ -141,7 +146,7 @@ class Transformer(Layer):
         return (8 + 4 * self.expansion) * self.width**2
 
     def _steps_read(self, position: int) -> int:
-        """Return S_t of equations (4) and (5)."""
+        """Return S_t of equations (4) and (5) for step t = `position`."""
         return position + 1 if self.window is None else min(position + 1, self.window)
 
     def init_state(self, batch: int) -> Cache:
@@ -161,7 +166,7 @@ class Transformer(Layer):
         return self._finish(x_BTD, attended_BTD, fused), state
 
     def _finish(self, x_BTD: Tensor, attended_BTD: Tensor, fused: bool) -> Tensor:
-        """Apply equations (1) and (2) to the result of attention, and the final norm if the block has one."""
+        """Return the block's output (B, T, D): equations (1) and (2), and the final norm if the block has one."""
 
         def reference(x_BTD: Tensor, attended_BTD: Tensor, *_: Tensor) -> tuple[Tensor]:
             y_BTD = x_BTD + self.W_o(attended_BTD)  # (1)
@@ -177,10 +182,7 @@ class Transformer(Layer):
         return mlp.finish(reference, x_BTD, attended_BTD, *weights)
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
-        """Return the implementation that `scan` uses for these inputs.
-
-        Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
-        """
+        """Return the implementation of `scan`. Raises `ValueError` if `backend` is `fused` but no kernel can run."""
         if self.backend == "reference":
             return "reference"
         obstacle = obstacle_to_kernels([x_BTD, *self.parameters()])
@@ -205,11 +207,11 @@ class Transformer(Layer):
         )
 
     def _bind(self, cache: Cache, batch: int) -> tuple[tuple[int, ...], Cache] | None:
-        """Prepare the cache for one step of the kernel. See `StreamingSpec.bind`.
+        """Return the numbers for one step of the kernel, and the cache after that step. See `StreamingSpec.bind`.
 
-        The kernel receives, in this order: the addresses of the keys, the values and the rotary factors; the number of
-        slots; the number of cached steps; the first slot to read; the address of the added positions. The address of
-        rotary factors or added positions is 0 if the block has none.
+        The numbers are, in this order: the addresses of the keys, the values and the rotary factors; the number of
+        slots; the number of cached steps; the first slot to read; the address of the added positions. An address is 0
+        if the block has no such tensor. The result is None if the kernel cannot use the cache.
         """
         for part in (cache.keys_BNSK, cache.values_BNSK):
             if part.dtype is not torch.float32 or part.requires_grad or not part.is_contiguous() or not part.is_cpu:
@@ -230,7 +232,7 @@ class Transformer(Layer):
         return addresses, Cache(keys_BNSK, values_BNSK, length + 1, position + 1)
 
     def gates(self, x_BD: Tensor, state: Cache) -> dict[str, Tensor]:
-        """Return `attention`: the softmax weights of equation (3), (B, N, S), with the current step last."""
+        """Return the softmax weights (B, N, S) of equation (3) as `attention`. The current step is the last."""
         x_BTD, cache = x_BD.unsqueeze(1), copy_state(state)
         if self.adds_positions:
             x_BTD = x_BTD + self._added_positions(cache.position, 1, x_BTD)
@@ -267,9 +269,12 @@ class Transformer(Layer):
     def _attend(
         self, q_BNTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor, cache: Cache, fused: bool
     ) -> tuple[Tensor, Cache]:
-        """Return the result (B, T, D) of equation (3) for a chunk of steps, and the cache with these steps.
+        """Return the result (B, T, D) of equation (3) for a chunk of T steps, and the cache after the chunk.
 
-        The compiled kernel may run if `fused` is true.
+        Args:
+            q_BNTK, k_BNTK, v_BNTK: Queries, keys and values of the chunk.
+            cache: The cache before the chunk.
+            fused: Whether the compiled kernel may run.
         """
         T = q_BNTK.shape[2]
         is_plain_causal = self.positions != "alibi" and (self.window is None or self.window >= T)
@@ -288,7 +293,7 @@ class Transformer(Layer):
         return attended_BNTK.transpose(1, 2).flatten(2), cache
 
     def _cached_attention(self, q_BNTK: Tensor, cache: Cache) -> Tensor:
-        """Apply equation (3) to queries that belong to the last T steps of the cache."""
+        """Return the result (B, N, T, K) of equation (3) for the queries of the last T steps in the cache."""
         T = q_BNTK.shape[2]
         first = 0 if self.window is None else max(0, cache.length - T - self.window + 1)
         k_BNSK = cache.keys_BNSK[:, :, first : cache.length]
@@ -306,10 +311,7 @@ class Transformer(Layer):
         return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, attn_mask=bias)
 
     def _rotary(self, start: int, steps: int, like: Tensor) -> Tensor:
-        """Return the rotary factors (T, K/2) of `steps` steps from `start` on.
-
-        A cached table of factors grows by doubling.
-        """
+        """Return rotary factors (T, K/2) of `steps` steps from `start` on. Their cached table grows by doubling."""
         pairs = self.width // self.heads // 2
         table_SJ, dtype = self.rotary_SJ, like.dtype.to_complex()
         known = 0 if table_SJ is None or (table_SJ.dtype, table_SJ.device) != (dtype, like.device) else len(table_SJ)
@@ -331,14 +333,20 @@ class Transformer(Layer):
 
 
 def _causal(q_BNTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor) -> tuple[Tensor]:
-    """Apply equation (3) with operations that torch can differentiate twice."""
+    """Return equation (3) without bias or window, (B, T, D). Torch can differentiate the result twice."""
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         attended_BNTK = functional.scaled_dot_product_attention(q_BNTK, k_BNTK, v_BNTK, is_causal=True)
     return (attended_BNTK.transpose(1, 2).flatten(2),)
 
 
 def _append(cache: Cache, k_BNTK: Tensor, v_BNTK: Tensor, window: int | None) -> Cache:
-    """Return the cache with T more steps. Without gradients, the tensors are extended in place if slots are free."""
+    """Return the cache with T more steps. If no gradient is needed, free slots are filled in place.
+
+    Args:
+        cache: The cache before the new steps.
+        k_BNTK, v_BNTK: Keys and values of the new steps.
+        window: Number of steps that attention reads, or None for all steps.
+    """
     T, length, position = k_BNTK.shape[2], cache.length, cache.position + k_BNTK.shape[2]
     if length == 0:
         return Cache(_own_memory(k_BNTK), _own_memory(v_BNTK), T, position)
@@ -378,7 +386,7 @@ def _steps_to_keep(length: int, window: int | None) -> int:
 
 
 def _trim(cache: Cache, window: int | None) -> Cache:
-    """Drop the cached steps that no later step reads. The result is a copy if steps are dropped."""
+    """Return the cache without the steps that no later step reads. If there are such steps, the result is a copy."""
     if window is None or cache.length < window:
         return cache
     keys_BNSK, values_BNSK = (

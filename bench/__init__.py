@@ -1,1 +1,1 @@
-"""Plans, training, probes, runs and the command line. This package uses all the others."""
+"""Plans, training, probes, runs and the command line. It imports `arch`, `tasks`, `results` and `reports`."""

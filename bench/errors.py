@@ -1,4 +1,4 @@
-"""Exit codes, and the exceptions that report a user's mistake as one line."""
+"""Exit codes, and exceptions for mistakes of the user. The command line reports each such exception in one line."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ OK, REGRESSED, USAGE, FAILED, NOT_COMPARABLE, NOTHING_SELECTED, INTERRUPTED = 0,
 
 
 class UsageError(ValueError):
-    """A mistake in the user's input. The message says what is wrong and what to do."""
+    """Error in the user's input. Its message says what is wrong and what to do."""
 
     exit_code: ClassVar[int] = USAGE
 
 
 class NothingSelected(UsageError):
-    """A filter that selects nothing."""
+    """Error for a filter that selects nothing."""
 
     exit_code: ClassVar[int] = NOTHING_SELECTED

@@ -79,14 +79,14 @@ def _facts(task: object) -> list[str]:
 
 
 def _parameter_descriptions(task: object) -> list[str]:
-    """Return the list of parameters from the class docstring, in Markdown; empty if there are none."""
+    """Return the parameters in the class docstring as one Markdown list, `[text]`, or `[]` if there are none."""
     _, _, rest = (inspect.getdoc(type(task)) or "").partition("\n\n")
     rows = re.findall(r"^`(\w+)` +(.+(?:\n +.+)*)", rest, re.MULTILINE)
     return ["\n".join(f"- `{name}`: {_sentence(' '.join(words.split()))}" for name, words in rows)] if rows else []
 
 
 def _prose(text: str) -> str:
-    """Return paragraphs unchanged and indented blocks as fenced code blocks."""
+    """Return the text with each indented block fenced as code. Other paragraphs are not changed."""
     blocks = [block for block in text.split("\n\n") if block.strip()]
     return "\n\n".join(
         f"```text\n{textwrap.dedent(block).rstrip()}\n```" if block.startswith("    ") else block for block in blocks

@@ -3,11 +3,11 @@
 The data set is the Synthetic Control Chart Time Series of Alcock & Manolopoulos 1999 (UCI repository, UCR archive). It
 has 600 charts of 60 steps, 100 per pattern.
 
-Nothing is downloaded. The data set was itself generated from equations. This file generates the same number of charts
-from them, with a fixed seed.
+Nothing is downloaded. The data set was itself generated from equations. This file generates as many charts from the
+same equations, with a fixed seed.
 
 The time t runs from 1 to 60. The other variables are uniform: r in ±3, a and P in 10 to 15, g in 0.2 to 0.5, x in 7.5
-to 20, c in 20 to 40. The six patterns are:
+to 20, c in 20 to 40. [t ≥ c] is 1 if t ≥ c, else 0. The six patterns are:
 
     normal              y = 30 + 2 r                                  (1)
     cyclic              y = 30 + 2 r + a sin(2 π t / P)               (2)
@@ -16,9 +16,10 @@ to 20, c in 20 to 40. The six patterns are:
     upward shift        y = 30 + 2 r + x [t ≥ c]                      (5)
     downward shift      y = 30 + 2 r - x [t ≥ c]                      (6)
 
-`path=FILE` reads charts from a file in the format of the UCR archive (free for research; cite Dau et al. 2019): one
-chart per line, its class first, separated by tabs, commas or spaces. Any data set whose series have the same length
-works. A fixed shuffle splits the charts of every class: 70% for training, 15% for validation, 15% for testing.
+`path=FILE` reads charts from a file in the format of the UCR archive (free for research; cite Dau et al. 2019). Each
+line holds the class of a chart, then its values, separated by tabs, commas or spaces. Any data set works if its series
+have one length. A fixed shuffle splits the charts of every class: 70% for training, 15% for validation, 15% for
+testing.
 
     carousel run quick --plugin examples/control_charts.py -t control_charts -L 60
 """
@@ -98,9 +99,9 @@ class ControlCharts(Task):
         return classes_N.bincount().max().item() / len(classes_N)
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the best score of an answer that depends only on the last value; None if it does not exceed chance.
+        """Return the best test score from the last value alone, or None if that score does not exceed chance.
 
-        The value is rounded to a multiple of 1 / LEVELS.
+        The value is clipped to [-1, 1] and rounded to a multiple of 1 / LEVELS.
         """
         values_NT, classes_N = self._split("test")
         last_N = (values_NT[:, -1] * LEVELS).round().clamp(-LEVELS, LEVELS).long() + LEVELS
@@ -115,9 +116,9 @@ class ControlCharts(Task):
         return (torch.cdist(train_NT.double(), test_NT.double()) == 0).double().mean().item()
 
     def solve(self, batch: Batch) -> Tensor:
-        """Return the class of each chart by looking it up in the data set.
+        """Return the class of each input chart at every step, (B, T), as listed in the data set.
 
-        The nearest stored chart is the input chart itself.
+        Each input is a chart of the data set. Therefore the nearest chart in the data set is the input itself.
         """
         values_NT, classes_N = charts(self.path)
         nearest_B = torch.cdist(batch.inputs[..., 0].double(), values_NT.double()).argmin(1)
@@ -140,7 +141,7 @@ def charts(path: str | None) -> tuple[Tensor, Tensor]:
     The values are standardised to mean 0 and standard deviation 1/2. The charts are generated if `path` is None.
 
     Raises:
-        ValueError: If the file cannot be read, its charts differ in length, or a class has too few charts.
+        ValueError: If the file cannot be read or is malformed, or if a class has fewer than 20 charts.
     """
     values_NT, classes_N = _generated() if path is None else _read(Path(path))
     return (values_NT - values_NT.mean()) / (2 * values_NT.std()), classes_N

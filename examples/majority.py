@@ -1,9 +1,10 @@
 """majority: were there more ones than zeros?
 
 The input is a sequence of fair bits. Its length is odd, so there is no tie. The answer requires counting, and
-every step matters equally. The last bit alone predicts the answer slightly better than chance, since it counts too:
+every step matters equally. The last bit is one of the counted bits. Therefore the last bit alone predicts the
+answer slightly better than chance:
 
-    P(last = majority) = 1/2 + C(T-1, (T-1)/2) / 2^T                  (1)
+    P(last = majority) = 1/2 + C(T-1, (T-1)/2) / 2^T    for length T      (1)
 
 As a plugin, this file adds the task `majority`:
 
@@ -77,5 +78,5 @@ class Majority(Task):
         return self._majority(batch.inputs).expand(batch.mask.shape)
 
     def _majority(self, inputs_BT: Tensor) -> Tensor:
-        """Return the majority of each sequence, with shape (B, 1)."""
+        """Return the more frequent bit of each sequence, with shape (B, 1)."""
         return (2 * inputs_BT.sum(1, keepdim=True) > inputs_BT.shape[1]).long()

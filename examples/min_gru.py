@@ -1,10 +1,11 @@
 """minGRU: a GRU whose gates depend only on the input. A whole sequence is computed in one parallel scan.
 
-The source is Feng et al. 2024, "Were RNNs All We Needed?", in the log-space form of appendix B. With
+The source is Feng et al. 2024, "Were RNNs All We Needed?", in the log-space form of appendix B. The function g keeps
+the candidate n positive:
 
     g(x) = x + 1/2 if x ≥ 0, else σ(x)
 
-a step is
+A step maps the input x and the previous output h to the next output h':
 
     z  = σ(W_z x + b_z)                  (1)  write gate
     n  = g(W_n x + b_n)                  (2)  candidate, positive
@@ -41,7 +42,10 @@ class MinGRUState(NamedTuple):
 class MinGRU(Layer):
     """A minimal gated recurrent unit layer.
 
-    `bias`  whether the layer has biases b_z and b_n.
+    Args:
+        inputs: Input width D.
+        width: Output width H.
+        bias: Whether the layer has biases b_z and b_n.
     """
 
     def __init__(self, inputs: int, width: int, *, bias: bool = True) -> None:

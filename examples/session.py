@@ -19,7 +19,7 @@ LENGTH, BATCH, LEARNING_RATE = 12, 32, 1e-2
 
 
 def train(task: tasks.Task, model: arch.SequenceModel, steps: int) -> None:
-    """Train a model on new sequences at each step. docs/method.md describes how `carousel run` trains."""
+    """Train a model for `steps` steps, each on new sequences. docs/method.md describes how `carousel run` trains."""
     generator = tasks.generator(0, "train")
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
     for _ in range(steps):
@@ -31,7 +31,7 @@ def train(task: tasks.Task, model: arch.SequenceModel, steps: int) -> None:
 
 
 def score(task: tasks.Task, model: arch.SequenceModel, sequences: int = 512) -> float:
-    """Return the share of test sequences with a correct answer."""
+    """Return the share of `sequences` test sequences with a correct answer."""
     batch = task.sample(tasks.generator(0, "test"), sequences, LENGTH, "test")
     with torch.inference_mode():
         return task.score(task.answer(model(batch.inputs)), batch)
@@ -57,7 +57,7 @@ def show(run: Path) -> None:
 
 
 def main(runs: list[str], steps: int = 300) -> None:
-    """Train, test and stream a GRU on the task `first_last`, then show the given runs."""
+    """Train a GRU on the task `first_last`, test and stream the GRU, and show the stored runs in `runs`."""
     task = tasks.build("first_last:rule=sum")
     print(tasks.describe(task, LENGTH), end="\n\n")
     model = arch.build("gru:init=orthogonal", channels=1, outputs=2, params=2_000, depth=1, seed=0)

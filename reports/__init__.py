@@ -1,4 +1,4 @@
-"""Tables, figures and the page of a run, computed only from stored results."""
+"""Tables, figures and the report page of a run, computed only from stored results."""
 
 from reports.analysis.groups import short_names
 from reports.analysis.health import Health, Problem

@@ -1,4 +1,4 @@
-"""Stored measurements: schema, store, statistics, comparisons and pandas tables."""
+"""Stored measurements: schema, store, statistics, comparisons, claims and pandas tables."""
 
 from results.claims.judge import AGAINST_PREFIX, DEFAULT_OPTION, Entry, Finding, Verdict, judge
 from results.claims.quantities import epoch_of

@@ -41,8 +41,8 @@ def load(path: str | Path) -> pandas.DataFrame:
 def samples(path: str | Path) -> pandas.DataFrame:
     """Load a run as a table with one row per sample.
 
-    `path` is the folder of a run, or `<store>/latest`. Raises `StoreError` if there is no such run. Damaged records are
-    omitted with a warning. The columns are, in groups:
+    `path` is the folder of a run, or `<store>/latest`. Raises `StoreError` if there is no such run, or if its
+    `run.json` is damaged. Damaged records are omitted with a warning. The columns are, in groups:
 
     - the run, its code and its environment
     - the case and every field of its protocol
@@ -68,7 +68,8 @@ def cases(path: str | Path) -> pandas.DataFrame:
     `path` is the folder of a run, or `<store>/latest`. The columns are the case, its status with the reason, and a
     summary of its training. In addition, there is one column per metric and location. This column contains the
     median of a timing, or the mean of any other metric. A planned case without a record has the status `missing`.
-    Raises `StoreError` if there is no such run. Damaged records are omitted with a warning.
+    Raises `StoreError` if there is no such run, or if its `run.json` is damaged. Damaged records are omitted with a
+    warning.
 
     >>> import results
     >>> table = results.cases("carousel-runs/latest")
@@ -92,7 +93,7 @@ def _records_of(run: Run) -> dict[str, Record]:
 
 
 def frame(records: Iterable[Record]) -> pandas.DataFrame:
-    """Return a table of records with one row per measurement."""
+    """Return a table of records with one row per measurement. The columns are those of `load`."""
     import numpy as np
     import pandas
 
@@ -119,7 +120,7 @@ def frame(records: Iterable[Record]) -> pandas.DataFrame:
 
 
 def sample_frame(file: RunFile, records: Iterable[Record]) -> pandas.DataFrame:
-    """Return a table of records with one row per sample. Each row fully identifies its run and its case."""
+    """Return a table of records with one row per sample. The columns are those of the function `samples`."""
     import numpy as np
     import pandas
 
@@ -149,7 +150,7 @@ def sample_frame(file: RunFile, records: Iterable[Record]) -> pandas.DataFrame:
 
 
 def case_frame(file: RunFile, records: dict[str, Record]) -> pandas.DataFrame:
-    """Return a table of a run with one row per planned case."""
+    """Return a table of a run with one row per planned case, from its records by key. See `cases` for the columns."""
     import pandas
 
     rows = []

@@ -1,13 +1,14 @@
 """adding: add the two marked numbers.
 
-Channel 0 holds values sampled from U[0, 1]. Channel 1 is 1 at two steps and 0 at all others. The answer
-is a real number. It counts as correct within 0.04, so the marked values themselves must be remembered.
-The task is from Hochreiter & Schmidhuber 1997, section 5.4. The presets are two later variants:
+Channel 0 holds values sampled from U[0, 1]. Channel 1 is 1 at the two marked steps and 0 at all others. An
+answer is a real number, and counts as correct if its error is at most 0.04. The task is from Hochreiter &
+Schmidhuber 1997, section 5.4. The presets are two later variants:
 
     urnn   one mark in each half      Arjovsky, Shah & Bengio 2016, lengths 100 to 750
     tcn    two marks anywhere         Bai, Kolter & Koltun 2018, lengths 200 to 600
 
-The best constant answer, 1, is correct with probability 2·0.04 - 0.04². Its mean squared error is 1/6.
+The best constant answer, 1, is correct with probability 2·0.04 - 0.04². The mean squared error of this answer
+is 1/6.
 
 >>> import torch, tasks
 >>> batch = tasks.build("adding").sample(tasks.generator(0, "train"), batch=1, length=4)

@@ -1,14 +1,14 @@
 """brackets: is the string of brackets balanced?
 
-There is one type of bracket (Dyck-1). A string is balanced if every bracket is closed, and none is closed
-before it is opened. Half of the strings are sampled uniformly from all balanced strings of their length.
-The others start as balanced strings. Each of their brackets is then resampled with probability `resampled`.
-Labels are computed afterwards, so a string that is still balanced is labelled as balanced. A balanced string
-has an even number of brackets. At an odd length the last step is an end mark, so the task supports every
-length.
+There is one type of bracket (Dyck-1). A string is balanced if every bracket is closed, and no bracket is
+closed before it is opened. Half of the strings are sampled uniformly from all balanced strings of their
+length. The other strings start as balanced strings, and each of their brackets is then resampled with
+probability `resampled`. Labels are computed afterwards, so a string that is still balanced is labelled as
+balanced. A balanced string has an even number of brackets. At an odd length the last step is an end mark, so
+the task supports odd lengths too.
 
-The height h is the number of open brackets. If m brackets remain in a uniformly sampled balanced string, the
-next bracket is an opening bracket with probability
+The height h is the number of brackets that are still open. If m brackets remain in a uniformly sampled
+balanced string, the next bracket is an opening bracket with probability
 
     u(h, m) = (h + 2)(m - h) / (2 m (h + 1))                                    (1)
 
@@ -94,7 +94,7 @@ class Brackets(Task):
         return max(balanced, 1 - balanced)
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the best score of an answer that depends only on the last bracket; None at an odd length.
+        """Return the best score of an answer that depends only on the last bracket, or None if the length is odd.
 
         A final opening bracket proves that the string is unbalanced. At an odd length the last step is the end mark,
         which carries no information.
@@ -108,7 +108,7 @@ class Brackets(Task):
     def collision(self, length: int) -> float:
         """Return an upper bound on the probability that two sequences are identical.
 
-        The bound is 1 / (number of balanced strings of this length). No sequence has a higher probability.
+        The bound is 1 / n, where n is the number of balanced strings. No sequence is more probable than 1 / n.
         """
         pairs = length // 2
         return (pairs + 1) / math.comb(2 * pairs, pairs)
@@ -124,8 +124,8 @@ def _balanced_strings(generator: torch.Generator, batch: int, length: int) -> Te
     """Sample balanced strings (B, L) uniformly, by the cycle lemma (Dvoretzky & Motzkin 1947).
 
     A string with one surplus closing bracket has exactly one rotation that is a balanced string followed by a
-    closing bracket. This rotation starts after the first lowest point. Sorting random numbers shuffles the
-    brackets: each number carries a bracket in its last bit.
+    closing bracket. This rotation starts after the step at which the height first reaches its minimum. Sorting
+    random numbers shuffles the brackets: each number carries a bracket in its last bit.
     """
     random = torch.randint(2**SORTED_BITS, (batch, length + 1), generator=generator)
     labels = torch.arange(length + 1) % 2 == 0
@@ -144,7 +144,7 @@ def _is_balanced(inputs_BT: Tensor) -> Tensor:
 def _stays_balanced(length: int, flipped: float) -> float:
     """Return the probability that a random balanced string stays balanced if its brackets are flipped at random.
 
-    `flipped` is the probability that a bracket is flipped.
+    `length` is the number of brackets, an even number. `flipped` is the probability that a bracket is flipped.
     """
     top = min(length // 2, math.ceil(MAX_HEIGHT * math.sqrt(length))) + 1
     heights_H1 = np.arange(top)[:, None]

@@ -5,9 +5,9 @@
     answer                                                     s1 … s10
 
 With S symbols and length T, T - 2S - 1 blanks precede the delimiter. Every symbol is repeated T - S steps
-after it was shown (the papers count T - 2S). A model without memory can only guess each symbol. Its loss
-is ln 8 nats per symbol, or 10·ln 8 / T averaged over all steps, as in section 5.1 of Arjovsky, Shah &
-Bengio 2016. Presets:
+after it was shown. (The papers write T for what is T - 2S here.) A model without memory can only guess each
+symbol. The loss of such a model is ln 8 nats per symbol, or 10·ln 8 / T averaged over all steps, as in
+section 5.1 of Arjovsky, Shah & Bengio 2016. Presets:
 
     urnn   as shown above, lengths 120 to 520               Arjovsky, Shah & Bengio 2016
     tcn    the delimiter is repeated at every scored step,  Bai, Kolter & Koltun 2018
@@ -44,12 +44,11 @@ class CopyMemory(Task):
     `symbols`     number of symbols to repeat.
     `alphabet`    number of different symbols.
     `delimiter`   shown `once` before the scored steps, or also `throughout` them.
-    `supervised`  steps in the training loss: the `scored` ones, or `all` steps including blanks,
-                  as published.
+    `supervised`  steps in the training loss: only the `scored` steps, or `all` steps, as published.
     """
 
     version: ClassVar[int] = 2
-    """The delimiter precedes the scored steps, as published. In version 1, it was at the first scored step."""
+    """The delimiter precedes the scored steps, as published. Version 1 had the delimiter at the first scored step."""
     source: ClassVar[str] = "Arjovsky, Shah & Bengio 2016; after Hochreiter & Schmidhuber 1997"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "urnn": {"symbols": 10, "alphabet": 8, "delimiter": "once", "supervised": "all"},

@@ -8,7 +8,7 @@ position 0 after T moves on a ring of n positions is
 
     P(0) = (1 + λ_1^T + … + λ_{n-1}^T) / n                                      (1)
 
-This is the chance level. On a ring of five, the chance level falls below .201 at 9 steps.
+P(0) is the chance level. On a ring of five, the chance level falls below .201 at 10 steps.
 
 >>> import tasks
 >>> task = tasks.build("cycle_navigation")
@@ -32,7 +32,7 @@ from torch import Tensor
 from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 
 MIN_ADVANTAGE = 1e-3
-"""A memoryless baseline is reported only if it exceeds chance by more than this."""
+"""A memoryless baseline is reported only if it exceeds chance by more than this number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +76,10 @@ class CycleNavigation(Task):
         return max(self._probability(position, length) for position in range(self.places))
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the best score of an answer that depends only on the last move; None if it barely exceeds chance.
+        """Return the best score of an answer that depends only on the last move.
 
-        The last move is known, so the score is the chance level of a walk that is one move shorter.
+        The result is None if this score exceeds chance by at most `MIN_ADVANTAGE`. The last move is known, so the
+        score is the chance level of a walk that is one move shorter.
         """
         score = self.chance(length - 1)
         return score if score - self.chance(length) > MIN_ADVANTAGE else None
@@ -93,6 +94,6 @@ class CycleNavigation(Task):
         return (inputs_BT - 1).sum(1, keepdim=True) % self.places
 
     def _probability(self, position: int, moves: int) -> float:
-        """Return the probability that a walk ends at `position`: equation (1), generalised to any position."""
+        """Return the probability that a walk of `moves` moves ends at `position`, by equation (1) for any position."""
         angles = [2 * math.pi * k / self.places for k in range(self.places)]
         return sum(((1 + 2 * math.cos(a)) / 3) ** moves * math.cos(a * position) for a in angles) / self.places

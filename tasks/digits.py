@@ -1,9 +1,9 @@
 """digits: which handwritten digit is shown, one pixel per step?
 
-The data are the 1,797 images of 8 by 8 pixels that ship with scikit-learn, so nothing is downloaded. They are
-the test part of the UCI data set of Alpaydin & Kaynak 1998. An image is read row by row as 64 numbers in [0, 1],
-as in the sequential-MNIST protocol of Le, Jaitly & Hinton 2015. `permuted=True` applies one fixed permutation
-to the pixels. At length 64·r every pixel is repeated for r steps.
+The data are the 1,797 images of 8 by 8 pixels that ship with scikit-learn, so nothing is downloaded. These
+images are the test part of the UCI data set of Alpaydin & Kaynak 1998. An image is read row by row as 64
+numbers in [0, 1], as in the sequential-MNIST protocol of Le, Jaitly & Hinton 2015. `permuted=True` applies
+one fixed permutation to the pixels. At length 64·r every pixel is repeated for r steps.
 
 One fixed shuffle splits the images of each digit into 70% for training, 15% for validation and 15% for
 testing. Images by the same writer may be in several parts. Images are sampled without replacement until all have
@@ -96,7 +96,7 @@ class Digits(Task):
         return (torch.cdist(train_NP.double(), test_NP.double()) == 0).double().mean().item()
 
     def solve(self, batch: Batch) -> Tensor:
-        """Return the label of each image by looking it up in the data set.
+        """Return the label of each image, looked up in the data set.
 
         The nearest stored image is the input image itself.
         """

@@ -1,8 +1,8 @@
 """even_pairs: do ab and ba occur an even number of times in total?
 
-Every change of letter is one of these pairs. Their number is therefore even if and only if the first and last
-letters are equal. The task looks like counting but needs only one bit of memory. Delétang et al. 2022 train on lengths
-1 to 40 and test on 41 to 500. The preset `deletang` sets no parameter.
+Every change of letter is an ab or a ba. The number of changes is therefore even if and only if the first and last
+letters are equal. The task looks like counting but needs only one bit of memory. Delétang et al. 2022 train on
+lengths 1 to 40 and test on 41 to 500. The preset `deletang` sets no parameter.
 
 >>> import tasks
 >>> task = tasks.build("even_pairs")

@@ -8,9 +8,9 @@ This is the word problem of a group, as in Merrill, Petty & Sabharwal 2024 and L
 many elements as A5, but its word problem can be solved by counting. S5 and A5 are not solvable groups. So no
 fixed-depth transformer with log-precision solves their word problems at every length unless TC⁰ = NC¹.
 
-The product is (p·q)(i) = p(q(i)). Elements are numbered in the lexicographic order of their permutations.
-The prefix products p_t of independent uniform elements are themselves independent and uniform. So the prefix
-products are sampled first, and the elements follow: x_t = p_{t-1}⁻¹ · p_t.
+The product is (p·q)(i) = p(q(i)). Permutations are numbered in lexicographic order. The prefix products p_t
+of independent uniform elements are themselves independent and uniform. So the prefix products are sampled
+first, and the elements follow: x_t = p_{t-1}⁻¹ · p_t.
 
 >>> import tasks
 >>> batch = tasks.build("group_word:group=Z60").sample(tasks.generator(0, "train"), batch=1, length=5)
@@ -103,7 +103,7 @@ class GroupWord(Task):
 
 
 def permutations_of(group: str) -> list[tuple[int, ...]]:
-    """Return the elements of S5 or A5 as permutations of 0 to 4, in lexicographic order: the identity is first."""
+    """Return the elements of S5 or A5 as permutations of 0 to 4, in lexicographic order. The identity is first."""
     candidates = itertools.permutations(range(5))
     return [p for p in candidates if group == "S5" or sum(a > b for a, b in itertools.combinations(p, 2)) % 2 == 0]
 

@@ -3,9 +3,9 @@
     input    4 0 * 7 2 2 9 *        * is the trigger
     answer                 7
 
-The first trigger is at a random step before the last two. All other tokens are sampled uniformly from the
-vocabulary. An attention head that finds the earlier trigger and copies its successor (an induction head,
-Olsson et al. 2022) solves the task at any length. Presets:
+The first trigger is at a random step before the last two steps. The second trigger is the last token. All
+other tokens are sampled uniformly from the vocabulary. An attention head that finds the earlier trigger and
+copies its successor (an induction head, Olsson et al. 2022) solves the task at any length. Presets:
 
     h3      vocabulary 20, length 30                                Fu et al. 2023
     mamba   vocabulary 16, trained at length 256, tested to 2^20    Gu & Dao 2023

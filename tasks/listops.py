@@ -7,11 +7,11 @@
     MED        the median, rounded down
     SM         the sum modulo 10
 
-An argument is an operator with probability 1/4 and otherwise a digit; at the maximum depth it is always a
-digit. An operator has 2 to `arguments` arguments, and each number of arguments is equally likely. Expressions
-are sampled until one fits. An expression fits if it leaves the last step free and its number of tokens is at
-least `shortest` times the length. The task is from Nangia & Bowman 2018. The expressions are generated as in the Long
-Range Arena of Tay et al. 2020. The preset `lra` (depth 10, 10 arguments) at length 2,000 yields expressions of
+An argument is an operator with probability 1/4, and a digit with probability 3/4. At the maximum depth every argument
+is a digit. An operator has 2 to `arguments` arguments, and each number of arguments is equally likely. Expressions
+are sampled until an expression fits. An expression fits if it leaves the last step free and its number of tokens is
+at least `shortest` times the length. The task is from Nangia & Bowman 2018. The expressions are generated as in the
+Long Range Arena of Tay et al. 2020. The preset `lra` (depth 10, 10 arguments) at length 2,000 yields expressions of
 500 to 1,999 tokens.
 
 Let p_v(x) be the generating function of the sizes of arguments of value v. An operator with k arguments has
@@ -49,7 +49,7 @@ from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens, last_s
 CLOSE, BLANK, ANSWER = 14, 15, 16
 MIN_EXPRESSION = 4
 MIN_ACCEPTANCE = 1e-4
-"""Minimum share of random expressions that must fit the length. Below it, rejection sampling would take too long."""
+"""Minimum share of random expressions that must fit the length. Below this share, rejection sampling takes too long."""
 
 MAX_NESTING = 20
 """Maximum of `depth` and of `arguments`. The time to compute chance grows with `depth` times `arguments` squared."""
@@ -61,7 +61,7 @@ class ListOps(Task):
 
     `depth`      maximum depth of an expression, counting the level of the digits.
     `arguments`  maximum number of arguments of an operator.
-    `shortest`   minimum size of an expression, as a share of the length.
+    `shortest`   minimum number of tokens of an expression, as a share of the length.
     """
 
     source: ClassVar[str] = "Nangia & Bowman 2018; Tay et al. 2020"
@@ -98,7 +98,7 @@ class ListOps(Task):
         return MIN_EXPRESSION + 1
 
     def sizes(self, length: int) -> tuple[int, int]:
-        """Return the minimum and maximum number of tokens of an expression."""
+        """Return the minimum and maximum number of tokens of an expression at this length."""
         return max(MIN_EXPRESSION, math.ceil(self.shortest * length)), length - 1
 
     def check_length(self, length: int) -> None:
@@ -135,7 +135,7 @@ class ListOps(Task):
 
 
 def _value(tokens: list[int]) -> int:
-    """Evaluate an expression from left to right with a stack of open lists."""
+    """Return the value of an expression, computed from left to right with a stack of open lists."""
     open_lists: list[list[int]] = []
     for token in tokens:
         if token == CLOSE:

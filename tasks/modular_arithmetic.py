@@ -12,8 +12,8 @@ The next number d turns the state (s, p) into
     (s, p·d)        after *                                                     (1)
     (s + p, ±d)     after + or -                                                (2)
 
-The value is s + p. Products of zero are zero, so the answer 0 is slightly more likely than the others. The
-chance level follows from iterating the Markov chain (1), (2).
+The value is s + p. Products with a factor 0 are 0, so the answer 0 is slightly more likely than any other.
+The chance level follows from iterating the Markov chain (1), (2).
 
 >>> import tasks
 >>> task = tasks.build("modular_arithmetic")
@@ -39,9 +39,9 @@ from torch import Tensor
 from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 
 PLUS, MINUS, TIMES, EQUALS = range(4)
-"""Tokens of the operators and of the last symbol, as offsets from the modulus."""
+"""Tokens of the operators and of the symbol "=", as offsets from the modulus."""
 MIN_ADVANTAGE = 1e-3
-"""A memoryless baseline is reported only if it exceeds chance by more than this."""
+"""A memoryless baseline is reported only if it exceeds chance by more than this number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +90,11 @@ class ModularArithmetic(Task):
         return float(_values(self.modulus, _states(self.modulus, count)).max())
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the best score of an answer that depends only on the last number; None if it barely exceeds chance.
+        """Return the best score of an answer that depends only on the last number.
 
-        If the last factor is 0, only the finished terms contribute to the value. At an even length the last step is
-        "=", which carries no information.
+        The result is None if this score exceeds chance by at most `MIN_ADVANTAGE`, or if the length is even. At an
+        even length the last step is "=", which carries no information. If the last number is 0 after "*", only the
+        finished terms contribute to the value.
         """
         if length % 2 == 0:
             return None

@@ -63,7 +63,7 @@ class Parity(Task):
         return 0.5
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the best score of an answer that depends only on the current bit; None if it does not exceed chance.
+        """Return the best score of an answer that depends only on the current bit, or None if this score is chance.
 
         The first bit is its own parity. Longer prefixes can only be guessed.
         """

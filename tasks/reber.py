@@ -1,16 +1,16 @@
 """reber: which symbol may come next? (embedded Reber grammar)
 
-A Reber string is a walk through this automaton. Both edges out of a node are equally likely:
+A Reber string is a walk through this automaton. If two edges leave a node, each edge has probability 1/2:
 
     node   1             2         3         4         5         6         7
     B to 2               T to 3    S to 3    T to 4    X to 4    P to 5    E, the end
                          P to 4    X to 5    V to 6    S to 7    V to 7
 
-An embedded Reber string is B T (Reber string) T E or B P (Reber string) P E. Its second-to-last symbol can
-be predicted only by remembering the second. Strings are concatenated up to the length; the last one may be
-cut off. The answer at each step is the next symbol, and any legal symbol is correct. The metric
-`memory_score` covers only the predictions of second-to-last symbols. A model that knows its node in the
-inner automaton but not the second symbol has a `memory_score` of 0.5.
+An embedded Reber string is B T (Reber string) T E or B P (Reber string) P E. The second-to-last symbol can be
+predicted only by remembering the second symbol. Strings are concatenated up to the length; the last string
+may be cut off. The answer at each step is the next symbol, and any legal symbol is correct. The metric
+`memory_score` covers only the predictions of second-to-last symbols. A model that knows its node in the inner
+automaton but not the second symbol has a `memory_score` of 0.5.
 
 The grammar is from Reber 1967, the task from Hochreiter & Schmidhuber 1997, section 5.1. Strings are
 concatenated as in Gers et al. 2000.
@@ -130,7 +130,7 @@ class Reber(Task):
     def memoryless_score(self, length: int) -> float | None:
         """Return the best score of an answer that depends only on the current symbol and the step number.
 
-        The best answer is the symbol that is most often legal after the current one at this step.
+        The best answer is the symbol that is most often legal after the current symbol at this step.
         """
         return float(_legal_shares(length).max(-1).sum(1).mean())
 

@@ -39,7 +39,7 @@ class Recall(Task):
     `pairs`       number of key-value pairs.
     `vocabulary`  number of tokens: the filler and the keys in the first half, the values in the second.
     `power`       exponent a of the gaps: 1 spreads the queries evenly, 0.01 places them early.
-    `filler`      content of the other steps after the pairs: `blank`, or `random` tokens, which are not scored.
+    `filler`      content of the steps without a pair or a query: `blank`, or `random` tokens, which are not scored.
     """
 
     source: ClassVar[str] = "Arora et al. 2023"

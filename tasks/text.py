@@ -6,10 +6,10 @@ identifies the text. The first 80% of the characters are for training, the next 
 last 10% for testing. No window spans two parts. The alphabet consists of the characters of the whole text.
 The path must not contain a comma.
 
-Every step is scored. The metric `bits_per_character` (Graves 2013, section 3) is recorded too. Both
-reference scores are exact for the test part. Chance is the score of always predicting the most frequent
-character. The memoryless baseline is the score of predicting the most frequent successor of the current
-character.
+Every step is scored. The metric `bits_per_character` (Graves 2013, section 3) is recorded too. The chance
+level and the memoryless baseline are exact for the test part. Chance is the score of always predicting the
+most frequent character. The memoryless baseline is the score of predicting the most frequent successor of the
+current character.
 
 >>> import tasks
 >>> task = tasks.build("text")
@@ -41,7 +41,7 @@ from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens
 PARTS: dict[Split, tuple[float, float]] = {"train": (0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1)}
 MIN_CHARACTERS = 100
 HASH_BASE, HASH_SIZE = 0x9E3779B97F4A7C15, 2**64
-"""A window's hash is a polynomial in this odd base modulo 2⁶⁴."""
+"""Base and modulus of the polynomial that is the hash of a window. The base is odd."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Text(Task):
     def solve(self, batch: Batch) -> Tensor:
         """Return the input shifted by one step, followed by the successor of the whole window in the text.
 
-        If a window occurs with different successors, the first one is returned.
+        If a window occurs several times, the successor of its first occurrence is returned.
         """
         corpus = corpus_of(self.path)
         text = "".join(corpus.alphabet[i] for i in corpus.characters.tolist())
@@ -164,7 +164,10 @@ class Text(Task):
         return characters_N[first:last]
 
     def _weights(self, length: int) -> np.typing.NDArray[np.float64]:
-        """Return the share of scored positions per test character. Characters near the ends are in fewer windows."""
+        """Return the share of scored positions, (N - 1,), for each test character after the first.
+
+        Characters near the ends of the test part are in fewer windows, so their shares are smaller.
+        """
         targets = len(self._part("test")) - 1
         distance_to_end = np.minimum(np.arange(1, targets + 1), np.arange(targets, 0, -1))
         windows = targets + 1 - length
@@ -177,7 +180,7 @@ def corpus_of(path: str) -> Corpus:
     """Read the text file at `path`, or the default text if `path` is empty.
 
     Raises:
-        ValueError: If the file cannot be read as UTF-8 text or is too short.
+        ValueError: If the file cannot be read as UTF-8 text, or has fewer than `MIN_CHARACTERS` characters.
     """
     text = _read(path) if path else _documentation()
     if len(text) < MIN_CHARACTERS:
@@ -206,7 +209,7 @@ def _read(path: str) -> str:
 
 
 def _window_hashes(characters_N: np.typing.NDArray[np.int64], length: int) -> np.typing.NDArray[np.uint64]:
-    """Return one hash for each window of `length` characters that has a successor."""
+    """Return one 64-bit hash for each window of `length` characters that has a successor, in order."""
     windows = len(characters_N) - length
     hashes = np.zeros(windows, dtype=np.uint64)
     block, span, done, base = (characters_N + 1).astype(np.uint64), 1, 0, HASH_BASE

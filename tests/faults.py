@@ -2,8 +2,8 @@
 
     kills    kill a run repeatedly at random moments: the run ends with the records of an undisturbed run
     damage   truncate a record and a run file at every byte, and flip every bit: nothing is accepted
-    full     fill the disk at the n-th write, for every n: the run ends with a one-line error, and then resumes
-    two      start two runs in one store at the same time, while a reader reads it: no reader sees a damaged file
+    full     fill the disk at the n-th write, for every n: the run ends with a one-line error, and can be resumed
+    two      start two runs in one store at the same time, and read the store meanwhile: no file is damaged
     hostile  read malicious files: each is refused with a one-line error, within 2 s and 256 MiB
 
 Each test prints a summary, and the command fails if a test fails. The moments of the kills depend on --seed.
@@ -45,7 +45,7 @@ MAX_SECONDS, MAX_BYTES = 2.0, 256 << 20
 
 
 def main() -> int:
-    """Run the long fault tests one after the other."""
+    """Run the long fault tests one after the other, and return 1 if a test fails, else 0."""
     parser = argparse.ArgumentParser(description="Run the long fault tests.")
     parser.add_argument("--kills", type=int, default=100, help="Number of kills.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the moments of the kills.")
@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def damage(folder: Path) -> str:
-    """Check that a record or a run file is rejected if it is truncated or has a flipped bit."""
+    """Check that a record file and a run file are rejected if they are truncated or have a flipped bit."""
     tried = 0
     for document in (record(), run_file()):
         accepted = accepted_after_any_change(document, every=1)
@@ -96,7 +96,7 @@ def hostile(folder: Path) -> str:
 
 
 def full(folder: Path) -> str:
-    """Check, for each write of a run, that the run resumes after the disk fills up during that write."""
+    """Check that a run resumes if the disk was full at the n-th write, for every n."""
     with mock.patch("bench.runner.run.LocalExecutor", Inline()):
         expected = reproducible_content(run_quietly(request_for(folder / "undisturbed")).run)
         for failing_write in itertools.count():

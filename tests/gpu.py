@@ -4,9 +4,9 @@
 
 - Every built-in architecture passes the architecture checks on the GPU, in float64.
 - A float32 model gives the same outputs and gradients on the GPU as on the CPU.
-- A step whose state keeps its shape is replayed from a CUDA graph, and one whose state grows runs eagerly.
-- The GPU's clock agrees with the CPU's over a second of work.
-- A small plan with every probe runs twice, and the store, the gate plots and the report can be read.
+- A step whose state keeps its shape is replayed from a CUDA graph. All other steps run eagerly.
+- The GPU's clock agrees with the CPU's clock over a second of work.
+- A small plan with every probe runs twice. The commands `verify`, `gates` and `report` succeed on its store.
 
 The command prints one line per check. The exit code is 1 if a check fails, and 2 if there is no GPU.
 """
@@ -35,9 +35,9 @@ REPLAYED = ("rnn", "lstm", "gru")
 """Architectures whose state consists of tensors of constant shape. A CUDA graph can replay their steps."""
 WIDTH, TOKENS, STEPS = 16, 10, 64
 FLOAT32_TOLERANCE = 2e-4
-"""Largest float32 difference after 64 steps between two devices, which add numbers in different orders."""
+"""Largest accepted float32 difference after 64 steps. GPU and CPU add numbers in different orders."""
 CLOCK_TOLERANCE = 0.1
-"""Largest relative difference between the clocks of GPU and CPU over a second of matrix products."""
+"""Largest accepted relative difference between the clocks of GPU and CPU, over a second of matrix products."""
 
 PLAN = """
 summary = "all probes on a GPU"
@@ -64,7 +64,7 @@ blocks = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnDevice(ArchExample):
-    """An example whose module and inputs are on the GPU."""
+    """An example for the architecture checks, with its module and inputs on the GPU."""
 
     def build(self) -> ModuleUnderTest:
         on_cpu = super(OnDevice, self).build()
@@ -87,7 +87,7 @@ def architecture_checks_pass() -> Iterator[str]:
 
 
 def float32_agrees_with_the_cpu() -> Iterator[str]:
-    """Yield each architecture whose outputs or gradients differ between the devices."""
+    """Yield each architecture whose outputs or gradients differ between GPU and CPU."""
     for spec in SPECS:
         model = arch.build(spec, outputs=TOKENS, vocabulary=TOKENS, width=WIDTH, seed=1)
         inputs = torch.randint(TOKENS, (4, STEPS), generator=torch.Generator().manual_seed(1))

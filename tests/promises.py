@@ -2,14 +2,14 @@
 
     python -m tests.promises [--seed 1] [--pairs 2000] [--reports 300]
 
-Without a change, at most 1% of comparisons and 5% of reports raise a false alarm, if the processes are independent. If
-successive processes resemble each other, only reports of many comparisons keep these limits. A single comparison has
-six units per side, too few to detect a drift that calibration does not show. For such a comparison, the table only
-shows the rate of false alarms.
+Without a change, at most 1% of comparisons and 5% of reports raise a false alarm, if the processes are independent.
+If successive processes resemble each other, only reports of many comparisons keep these limits. A single comparison
+has six units per side, too few to detect a drift that calibration does not show. For processes that resemble each
+other, the table shows the false alarms of single comparisons and small reports without a limit.
 
-With 5% noise and six processes per side, at least 99% of 20% slowdowns of a kernel are detected. The reports are as
-large as that of plan `quick`. Intervals contain the true ratio in 93 to 97% of simulations. Each interval is simulated
-separately, since intervals with shared noise would be right or wrong together.
+With 5% noise and six processes per side, at least 99% of 20% slowdowns of a kernel are detected. A report has as many
+comparisons as the report of plan `quick`. Intervals contain the true ratio in 93 to 97% of simulations. Each interval
+is simulated separately, because intervals with shared noise are right or wrong together.
 
 Noise is the standard deviation of the logarithm of a process's median. The exit code is 1 if a promise is broken.
 """
@@ -37,8 +37,10 @@ Draw = Callable[[np.random.Generator, int, int], Floats]
 SIDE = 6
 """Units per side."""
 QUICK = 168
-"""Number of comparisons of timings in plan `quick`, without the Transformer with a window: 4 architectures, 3 tasks, 2
-lengths, 7 timings each."""
+"""Number of comparisons of timings in plan `quick`: 4 architectures, 3 tasks, 2 lengths, 7 timings each.
+
+The Transformer with a window is not counted.
+"""
 NOISE = 0.05
 """Standard deviation of the logarithm of a process's median."""
 MAX_ALONE, MAX_REPORTS, MIN_POWER = 0.01, 0.05, 0.99
@@ -47,7 +49,7 @@ TOLERANCE = 3.0
 """Tolerance of a simulated share, in standard errors. A correct promise fails in 1 of 700 simulations."""
 SIMULATIONS = 4000
 FEW = 7
-"""Timings of one case, as in a small report."""
+"""Number of timings of one case. A small report compares these timings only."""
 
 
 def normal(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
@@ -59,47 +61,53 @@ def coarse(generator: np.random.Generator, units: int, comparisons: int) -> Floa
 
 
 def log_normal(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Draw noise that is skewed even on the logarithmic scale."""
+    """Draw noise (U, C) that is skewed even on the logarithmic scale."""
     skewed, variance = np.exp(0.8 * generator.standard_normal((units, comparisons))), 0.8**2
     mean = math.exp(variance / 2)
     return NOISE * (skewed - mean) / (mean * math.sqrt(math.expm1(variance)))
 
 
 def bimodal(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Draw noise in which 30% of processes are 12% slower, as with an unfavourable memory layout."""
+    """Draw noise (U, C) in which 30% of processes are 12% slower, as with an unfavourable memory layout."""
     slow = generator.random((units, comparisons)) < 0.3
     return np.where(slow, 0.12, 0.0) + 0.02 * generator.standard_normal((units, comparisons))
 
 
 def outliers(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Draw noise in which 5% of processes take twice as long."""
+    """Draw noise (U, C) in which 5% of processes take twice as long."""
     doubled = generator.random((units, comparisons)) < 0.05
     return normal(generator, units, comparisons) + np.where(doubled, math.log(2), 0.0)
 
 
 def uneven(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Draw noise of 2, 5 or 10%, depending on the comparison."""
+    """Draw noise (U, C) of 2, 5 or 10%, depending on the comparison."""
     return generator.choice([0.02, 0.05, 0.1], comparisons) * generator.standard_normal((units, comparisons))
 
 
 def shared(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Draw noise in which half of the variance is common to all comparisons of a process."""
+    """Draw noise (U, C) in which half of the variance is common to all comparisons of a process."""
     own, common = generator.standard_normal((units, comparisons)), generator.standard_normal((units, 1))
     return NOISE * (own + common) / math.sqrt(2)
 
 
 def autocorrelated_blocks(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Draw blocks from an AR(1) series with coefficient 0.5. The value of a process is the median of five blocks."""
+    """Draw noise (U, C) of processes whose blocks are an AR(1) series with coefficient 0.5.
+
+    The value of a process is the median of its five blocks.
+    """
     return np.median(_ar1(generator, 5 * units, comparisons).reshape(units, 5, comparisons), axis=1)
 
 
 def autocorrelated(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Draw the values of processes from an AR(1) series with coefficient 0.5, separately for each side."""
+    """Draw noise (U, C) of processes that are an AR(1) series with coefficient 0.5, separately for each side."""
     return np.concatenate([_ar1(generator, units // 2, comparisons) for _ in range(2)])
 
 
 def drift(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Slow the machine down by 20% from the first process to the last, so that the sides differ by 10%."""
+    """Draw noise (U, C) of a machine that slows down by 20% from the first process to the last.
+
+    The second side is therefore about 10% slower than the first.
+    """
     return normal(generator, units, comparisons) + np.linspace(0.0, math.log(1.2), units)[:, None]
 
 
@@ -124,7 +132,7 @@ class Promise:
     low: float = 0.0
     high: float = 1.0
     error: float | None = None
-    """Standard error of the share; None if the trials are independent."""
+    """Standard error of the share, or None if the trials are independent."""
 
     @property
     def kept(self) -> bool:
@@ -135,9 +143,9 @@ class Promise:
 
 
 def by_report(title: str, counts: Sequence[int], size: int, low: float = 0.0, high: float = 1.0) -> Promise:
-    """Return the share of comparisons with the counted verdict, and its standard error over reports.
+    """Return a promise about the share of comparisons with the counted verdict.
 
-    Comparisons of one report are not independent.
+    Its standard error is that of a mean over reports, because comparisons of one report are not independent.
 
     Args:
         title: Description of the share.
@@ -152,7 +160,11 @@ def by_report(title: str, counts: Sequence[int], size: int, low: float = 0.0, hi
 
 
 def decisions_on(values_UC: Floats, base: int = SIDE, calibration_change: float = 0.0) -> list[Decision]:
-    """Decide on each comparison of one report of streamed steps. The first `base` rows of values are the base side."""
+    """Decide on each comparison of one report of streamed steps.
+
+    `values_UC` holds logarithms of seconds, and its first `base` rows are the base side. `calibration_change` is the
+    logarithm of the ratio of calibration seconds, new to base.
+    """
     units = [
         Units(
             pair=index,
@@ -291,7 +303,7 @@ def _share(flags: Sequence[bool]) -> float:
 
 
 def _generator(seed: int, purpose: int, draw: Draw) -> np.random.Generator:
-    """Return a separate generator for this kind of noise, so that an unlucky draw does not affect all kinds."""
+    """Return a separate generator per kind of noise and purpose, so that an unlucky draw does not affect all kinds."""
     return np.random.default_rng((seed, purpose, (*STEADY, *AUTOCORRELATED).index(draw)))
 
 

@@ -3,15 +3,16 @@
     python -m tests.regression [--repeat 6]
 
 The project is copied to a temporary folder. In the copy, the LSTM's streaming kernel computes the sums of half of its
-gates twice. A step then takes about a fifth longer. A small plan is run with the original, with the copy, and with the
-original again. Each run takes every timing in six fresh processes. Three commands then examine the runs:
+gates twice. A step of the copy therefore takes about a fifth longer. A small plan is run with the original, with the
+copy, and with the original again. Each run takes every timing in six fresh processes. Three commands then examine the
+runs:
 
     check, original against original    must exit with code 0, and find most timings unchanged
     check, original against copy        must exit with code 1, and report the LSTM's streamed steps and nothing else
     verify                              must pass, and must name a record after one of its bits is flipped
 
-This takes three to six minutes on two cores. Use a quiet machine: if timings are too noisy to judge, the exit code is
-2.
+The command takes three to six minutes on two cores. Use a quiet machine: if timings are too noisy to judge, the exit
+code is 2.
 """
 
 from __future__ import annotations
@@ -33,8 +34,7 @@ HOME = Path(__file__).resolve().parents[1]
 PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 KERNEL = Path("arch", "kernels", "streaming", "recurrent_step.py")
 ORIGINAL = "    apply(floats(weights[0]), 0, weights[1], 4 * H, D, x, 0, D, B, sums, 0, 4 * H, False)\n"
-"""Line that projects an LSTM's inputs. The extra lines are planted before this line, which overwrites the sums they
-compute."""
+"""Line that projects an LSTM's inputs. The extra lines are planted before this line, which overwrites their sums."""
 PLANTED = """    apply(floats(weights[0]), 0, weights[1], 2 * H, D, x, 0, D, B, sums, 0, 4 * H, False)
     apply(floats(weights[2]), 0, 0, 2 * H, H, h, 0, H, B, sums, 0, 4 * H, True)
 """
@@ -79,7 +79,7 @@ def plant(source: str) -> str:
 
 
 def main() -> int:
-    """Run the original and the copy, compare the runs, and flip a bit of a record. Returns the exit code."""
+    """Run the original and the copy, compare the runs, flip a bit of a record, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.regression", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--repeat", type=int, default=6, help="Fresh processes per measurement (default: %(default)s).")
     repeat = parser.parse_args().repeat
@@ -114,7 +114,7 @@ def main() -> int:
 
 
 def _check_unchanged(store: Path, base: str, new: str) -> list[str]:
-    """Compare the original with itself. Returns the problems."""
+    """Compare the original with itself, and return the problems."""
     code, document = _compare(store, base, new)
     verdicts = [row["verdict"] for row in document["rows"] if row["kind"] == "timing"]
     unchanged = verdicts.count("unchanged")
@@ -126,7 +126,7 @@ def _check_unchanged(store: Path, base: str, new: str) -> list[str]:
 
 
 def _check_slower(store: Path, base: str, new: str) -> list[str]:
-    """Compare the original with the slower copy. Returns the problems."""
+    """Compare the original with the slower copy, and return the problems."""
     code, document = _compare(store, base, new)
     print(f"original against the slower copy: exit code {code}")
     slowed = [row for row in document["rows"] if row["arch"] == "lstm" and row["metric"] == "step_seconds"]
@@ -145,7 +145,7 @@ def _check_slower(store: Path, base: str, new: str) -> list[str]:
 
 
 def _check_verify(store: Path) -> list[str]:
-    """Run `verify` before and after one bit of a record is flipped. Returns the problems."""
+    """Run `verify` before and after one bit of a record is flipped, and return the problems."""
     intact = _carousel(HOME, "verify", store=store)
     path = random.Random(0).choice(sorted(store.glob("*/records/*.json")))
     content = bytearray(path.read_bytes())
@@ -162,7 +162,7 @@ def _check_verify(store: Path) -> list[str]:
 
 
 def _compare(store: Path, base: str, new: str) -> tuple[int, dict[str, Any]]:
-    """Run `carousel check`. Returns its exit code and its JSON document."""
+    """Run `carousel check`, and return its exit code and its JSON document."""
     result = _carousel(HOME, "check", base, new, "--json", store=store)
     document: dict[str, Any] = json.loads(result.stdout)
     return result.returncode, document

@@ -22,13 +22,13 @@ SOURCES = sorted({*PAGES, *EXAMPLES})
 TYPED = re.compile(r"^(?:    | {10}|#   |\$ )?(?:run: )?(carousel -?-?[a-z].*)$", re.MULTILINE)
 INLINE = re.compile(r"`(carousel [^`\n]+)`")
 NAMED_ONLY = re.compile(r"carousel [a-z-]+(?: --[a-z-]+)?")
-"""A command named inside a sentence, which may lack its required arguments."""
+"""A command that is only named in a sentence. Such a command may lack required arguments."""
 EXPLANATION = re.compile(r"(?: {3,}| +# )\S.*$")
 """Text after a command, separated by spaces or written as a comment."""
 
 
 def commands(text: str) -> Iterator[str]:
-    """Yield the commands of a text, without explanations."""
+    """Yield the commands of a text, without the explanations beside them."""
     for found in TYPED.findall(text):
         yield EXPLANATION.sub("", found).strip()
     for found in INLINE.findall(text):

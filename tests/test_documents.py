@@ -19,7 +19,7 @@ ELSEWHERE = ("http://", "https://", "mailto:")
 
 
 def links(text: str) -> Iterator[str]:
-    """Yield the targets of a page's links, except those in code."""
+    """Yield the targets of a page's links, except links in code."""
     yield from LINK.findall(re.sub(r"`[^`\n]*`", "`code`", CODE.sub("", text)))
 
 

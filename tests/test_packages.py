@@ -26,7 +26,7 @@ def sources(*folders: str) -> Iterator[Path]:
 
 
 def imports(source: str) -> Iterator[tuple[str, str]]:
-    """Yield each import as (module, name); the name is empty for a plain `import module`."""
+    """Yield each import as (module, name). The name is empty for a plain `import module`."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)

@@ -56,7 +56,7 @@ def test_plan_is_valid() -> None:
 def test_commands_of_the_readme_run_and_an_unchanged_repository_passes(
     carousel: Carousel, inline: Inline, tmp_path: Path
 ) -> None:
-    """Run each command of the README and check its exit code.
+    """Check the exit code of each command of the README, and the files that the commands write.
 
     For speed, the test uses the smallest plan, two repetitions, and an executor without processes.
     """

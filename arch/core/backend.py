@@ -39,7 +39,7 @@ def obstacle_to_kernels(tensors: Iterable[Any]) -> str | None:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Return whether a tensor is neither batched, traced nor dual (functorch, forward-mode AD)."""
+    """Return whether a tensor has accessible memory, no functorch wrapper and no forward-mode tangent."""
     if forward_ad.unpack_dual(tensor).tangent is not None:
         return False
     try:

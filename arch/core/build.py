@@ -16,7 +16,7 @@ MAX_SMALLEST_WIDTH = 256
 """Upper limit of the search for the smallest width that a layer accepts."""
 
 solved_widths: dict[tuple[object, ...], int] = {}
-"""Cached results of the width search, by architecture and sizes. Each search builds dozens of models."""
+"""Results of the width search, by architecture and sizes. They are cached because a search builds dozens of models."""
 
 
 def build(
@@ -33,7 +33,7 @@ def build(
     """Return a model with `depth` layers of the architecture that `spec` names.
 
     Args:
-        spec: A spec such as `lstm:bias=False`, or a selected architecture.
+        spec: A spec such as `lstm:bias=False`, or the `Arch` that `get` returns for a spec.
         outputs: Output size per time step.
         vocabulary: Number of distinct tokens, for token inputs. Give either `vocabulary` or `channels`.
         channels: Input size per time step, for real-valued inputs.
@@ -42,7 +42,7 @@ def build(
         depth: Number of layers.
         seed: Seed of the initial weights. None uses the global generator; a seed leaves that generator unchanged.
 
-    Raises `ValueError` if the sizes are impossible or contradict each other.
+    Raises `ValueError` if the spec is invalid, or if sizes are impossible or contradict each other.
 
     >>> model = build("lstm:bias=False", channels=1, outputs=2, width=128, depth=2)
     >>> sum(parameter.numel() for parameter in model.parameters())
@@ -88,7 +88,7 @@ def _width_nearest(budget: int, build_model: Callable[[int], SequenceModel], arc
     """Return the width whose parameter count is nearest to `budget`.
 
     The accepted widths of a layer are assumed to be the multiples of its smallest accepted width. Raises `ValueError`
-    if the layer accepts no width, or if the nearest width has more than twice the budget.
+    if no width up to `MAX_SMALLEST_WIDTH` is accepted, or if the nearest width needs over 2 · `budget` parameters.
     """
 
     def count(width: int) -> int:

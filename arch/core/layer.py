@@ -43,14 +43,21 @@ class Layer(nn.Module, ABC):
     """H, the output width."""
 
     backend: Backend = "reference"
-    """The implementation that `scan` and a model's `step` use."""
+    """Choice of implementation for `scan` and a model's `step` (see `arch.core.backend`)."""
 
     max_length: int | None = None
-    """Maximum sequence length, or None if there is no limit."""
+    """Maximum sequence length in steps, or None if there is no limit."""
 
     @classmethod
     def stack(cls, inputs: int, width: int, depth: int, **options: Any) -> list[Self]:
-        """Return `depth` layers. The first one has input width `inputs`, the others have input width `width`."""
+        """Return the `depth` layers of a model, from input to output.
+
+        Args:
+            inputs: Input width of the first layer. The input width of later layers is `width`.
+            width: Output width H of every layer.
+            depth: Number of layers.
+            options: Options of the constructor, by name.
+        """
         return [cls(inputs if i == 0 else width, width, **options) for i in range(depth)]
 
     @abstractmethod
@@ -76,9 +83,11 @@ class Layer(nn.Module, ABC):
         return self.scan(x_BTD, self.init_state(len(x_BTD)))[0]
 
     def gates(self, x_BD: Tensor, state: State) -> dict[str, Tensor]:
-        """Return the gate activations of this step by name, or {} if the layer has no gates. `state` is not changed.
+        """Return the gate activations of one time step by name, or {} if the layer has no gates.
 
-        Some names have a fixed meaning. The first four activations below have the shape (B, H) and lie in [0, 1]:
+        `state` is the state before the step. It is not changed.
+
+        The names below have a fixed meaning. The first four activations have the shape (B, H) and lie in [0, 1]:
 
         `input`      share of the new value that is written.
         `forget`     share of the memory that is kept.
@@ -89,7 +98,7 @@ class Layer(nn.Module, ABC):
         return {}
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
-        """Return the implementation that `scan` uses for these inputs."""
+        """Return the implementation that `scan` uses for inputs (B, T, D)."""
         return "reference"
 
     def step_flops(self, position: int) -> int | None:
@@ -97,18 +106,22 @@ class Layer(nn.Module, ABC):
         return None
 
     def scan_flops(self, batch: int, length: int) -> int | None:
-        """Return the FLOPs of `scan` from the empty state, or None if they are unknown."""
+        """Return the FLOPs of `scan` for `batch` sequences of `length` steps from the empty state.
+
+        Returns None if the FLOPs are unknown.
+        """
         return None
 
     def backward_flops(self, batch: int, length: int, *, inputs_learn: bool) -> int | None:
         """Return the FLOPs of the backward pass of `scan`, or None if they are unknown.
 
-        Each product of the forward pass leads to one product per factor that needs a gradient.
+        Each product of the forward pass leads to one product per factor that needs a gradient. The method of
+        `Layer` assumes that both factors of every product need a gradient, whatever `inputs_learn` is.
 
         Args:
             batch: Number of sequences.
             length: Number of steps.
-            inputs_learn: Whether the gradient of the inputs is needed: true if parameters precede the layer.
+            inputs_learn: Whether the gradient of the inputs is needed, because parameters precede the layer.
         """
         forward = self.scan_flops(batch, length)
         return None if forward is None else 2 * forward
@@ -118,17 +131,17 @@ class Layer(nn.Module, ABC):
         return None
 
     def streaming_spec(self) -> StreamingSpec | None:
-        """Describe this layer for the compiled step, or return None if the kernel does not support the layer."""
+        """Return the layer's description for the compiled step, or None if the kernel does not support the layer."""
         return None
 
     def empty(self, *shape: int) -> Tensor:
-        """Return zeros with the layer's dtype and device, for an empty state."""
+        """Return zeros of the given shape for an empty state, with the dtype and device of the layer's parameters."""
         parameter = next(self.parameters())
         return torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
 
 
 class RecurrentLayer(Layer):
-    """A layer defined by an update rule h' = f(x, h).
+    """A layer defined by an update rule h' = f(x, h) for input x, state h and next state h'.
 
     A subclass splits its equations into two parts. `project` computes the part that depends on the input alone.
     `scan` computes this part for all steps in one matrix product. `update` computes the rest.
@@ -182,15 +195,16 @@ class RecurrentLayer(Layer):
         return torch.stack(outputs, time), state
 
     def fuse(self, x_TBD: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run all steps in one kernel. Returns the outputs (T, B, H) and the last state.
+        """Run all steps of inputs (T, B, D) in one kernel. Returns the outputs (T, B, H) and the last state.
 
-        Layers with a kernel override this method.
+        Layers with a kernel override this method. Other layers raise `NotImplementedError`.
         """
         raise NotImplementedError
 
     def backend_for(self, x_BTD: Tensor, state: State | None = None) -> Literal["reference", "fused"]:
-        """Return the implementation that `scan` uses for these inputs and this state.
+        """Return the implementation that `scan` uses for inputs (B, T, D) and a state.
 
+        If `state` is None, only inputs and parameters decide.
         Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
         """
         if self.backend == "reference":
@@ -203,7 +217,7 @@ class RecurrentLayer(Layer):
         return "reference" if obstacle is not None or x_BTD.shape[1] == 1 else "fused"
 
     def _obstacle(self, tensors: list[Any]) -> str | None:
-        """Return the reason why the kernel cannot process these tensors, or None if it can."""
+        """Return the reason why no kernel can process `tensors`, or None if the layer's kernel can."""
         if type(self).fuse is RecurrentLayer.fuse:
             return f"{type(self).__name__} has no kernel"
         return obstacle_to_kernels(tensors)

@@ -25,7 +25,7 @@ class SequenceModel(nn.Module):
         encoder: Module from inputs to the first layer's inputs.
         layers: The layers, from input to output.
         readout: Module from the last layer's outputs to the model's outputs.
-        dropout: Dropout probability between layers, in [0, 1).
+        dropout: Dropout probability between layers, in [0, 1). Another value raises `ValueError`.
     """
 
     def __init__(self, encoder: nn.Module, layers: list[Layer], readout: nn.Module, dropout: float = 0.0) -> None:
@@ -45,7 +45,7 @@ class SequenceModel(nn.Module):
 
     @property
     def max_length(self) -> int | None:
-        """Maximum sequence length that every layer can process, or None if there is no limit."""
+        """Maximum sequence length in steps that every layer can process, or None if there is no limit."""
         return min((layer.max_length for layer in self._stack() if layer.max_length is not None), default=None)
 
     def init_state(self, batch: int) -> list[State]:
@@ -86,7 +86,10 @@ class SequenceModel(nn.Module):
         return self.scan(x, self.init_state(len(x)))[0]
 
     def gates(self, x: Tensor, state: list[State]) -> dict[str, Tensor]:
-        """Return the gate activations of this step, with keys `LAYER.GATE`. `state` is not changed."""
+        """Return the gate activations of one time step, given as tokens (B,) or reals (B, D).
+
+        The keys are `LAYER.GATE`, with layers counted from 0. `state` is not changed.
+        """
         activations: dict[str, Tensor] = {}
         hidden = self.encoder(x)
         for i, layer in enumerate(self._stack()):
@@ -95,7 +98,10 @@ class SequenceModel(nn.Module):
         return activations
 
     def backend_for(self, x: Tensor) -> Literal["reference", "fused"]:
-        """Return the implementation that the first layer's `scan` uses for tokens (B, T) or reals (B, T, D)."""
+        """Return the implementation that the first layer's `scan` uses for tokens (B, T) or reals (B, T, D).
+
+        Raises `ValueError` if the layer's `backend` is `fused` but its kernel cannot run.
+        """
         return next(self._stack()).backend_for(self.encoder(x))
 
     def step_backend_for(self, x: Tensor, state: list[State]) -> Literal["reference", "fused"]:
@@ -126,16 +132,19 @@ class SequenceModel(nn.Module):
         return layers + (encoder + parameter_count(self.readout)) * element_bytes(self)
 
     def forward_flops(self, batch: int, length: int) -> int | None:
-        """Return the FLOPs of `forward`, or None if the cost of a layer is unknown."""
+        """Return the FLOPs of `forward` for `batch` sequences of `length` steps.
+
+        Returns None if the cost of a layer is unknown.
+        """
         layers = _sum(layer.scan_flops(batch, length) for layer in self._stack())
         ends = self._encoder_flops() + self._readout_flops()
         return None if layers is None else layers + batch * length * ends
 
     def train_step_flops(self, batch: int, length: int) -> int | None:
-        """Return the FLOPs of `forward` and its backward pass, without the gradient of the model inputs.
+        """Return the FLOPs of `forward` and its backward pass for `batch` sequences of `length` steps.
 
-        Loss, gradient clipping and optimiser are element-wise and count as 0. Returns None if the cost of a layer is
-        unknown.
+        The gradient of the model inputs is not computed. Loss, gradient clipping and optimiser are element-wise and
+        count as 0. Returns None if the cost of a layer is unknown.
         """
         forward = self.forward_flops(batch, length)
         encoder_learns = parameter_count(self.encoder) > 0
@@ -166,7 +175,7 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def _sum(costs: Iterable[int | None]) -> int | None:
-    """Return the sum of the costs, or None if one is unknown."""
+    """Return the sum of the costs, or None if any cost is unknown (None)."""
     terms = list(costs)
     known = [term for term in terms if term is not None]
     return sum(known) if len(known) == len(terms) else None

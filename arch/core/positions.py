@@ -12,20 +12,27 @@ FREQUENCY_BASE = 10_000.0
 
 
 def _angles(start: int, steps: int, pairs: int, device: torch.device) -> Tensor:
-    """Return the angles (T, K/2) position · base^(-2j/K) in float64 (Vaswani et al. 2017, section 3.5)."""
+    """Return the angles (T, K/2) position · base^(-2j/K) in radians, as float64 (Vaswani et al. 2017, section 3.5).
+
+    Args:
+        start: First position, from 0.
+        steps: Number of positions T.
+        pairs: Number of pairs J = K/2, numbered j = 0 to J - 1.
+        device: Device of the result.
+    """
     position_T = torch.arange(start, start + steps, dtype=torch.float64, device=device)
     frequency_J = FREQUENCY_BASE ** (-torch.arange(pairs, dtype=torch.float64, device=device) / pairs)
     return torch.outer(position_T, frequency_J)
 
 
 def rotary_table(steps: int, pairs: int, device: torch.device) -> Tensor:
-    """Return the rotary factors (T, K/2): cos + i sin of each angle, as complex float64 (Su et al. 2021)."""
+    """Return the rotary factors cos + i sin (T, K/2) of positions 0 to T - 1, as complex128 (Su et al. 2021)."""
     angle_TJ = _angles(0, steps, pairs, device)
     return torch.polar(torch.ones_like(angle_TJ), angle_TJ)
 
 
 def apply_rotary(x: Tensor, rotary_TJ: Tensor) -> Tensor:
-    """Rotate pairs of adjacent numbers in x (..., T, K) by the rotary factors (Su et al. 2021, eq. 15)."""
+    """Rotate pairs of adjacent numbers in x (..., T, K) by rotary factors (T, K/2) (Su et al. 2021, eq. 15)."""
     pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * rotary_TJ).flatten(-2)
 
@@ -40,6 +47,6 @@ def sinusoids(start: int, steps: int, like: Tensor) -> Tensor:
 
 
 def alibi_slopes(heads: int, like: Tensor) -> Tensor:
-    """Return the slopes 2^(-8j/N) of heads j = 1..N, with the dtype and device of `like` (Press et al. 2022)."""
+    """Return the slopes 2^(-8j/N) (N,) of heads j = 1 to N, with dtype and device of `like` (Press et al. 2022)."""
     head_N = torch.arange(1, heads + 1, dtype=like.dtype, device=like.device)
     return 2.0 ** (-8 * head_N / heads)

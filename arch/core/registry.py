@@ -54,7 +54,7 @@ class Arch:
 
     @property
     def parameters(self) -> dict[str, Option]:
-        """All options of the architecture, by name."""
+        """All options of the architecture by name, including those of the model."""
         hints = typing.get_type_hints(self.layer.__init__)
         parameters = inspect.signature(self.layer).parameters.values()
         own = {p.name: Option(hints[p.name], p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}

@@ -27,5 +27,5 @@ def state_bytes(state: State) -> int:
 
 
 def copy_state(state: State) -> State:
-    """Return a copy that shares no memory with `state`. A stream can then be continued twice from the same point."""
+    """Return a copy that shares no memory with `state`, so that a stream can be continued twice from one point."""
     return pytree.tree_map_only(Tensor, lambda tensor: tensor.clone(), state)

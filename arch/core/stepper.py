@@ -1,7 +1,7 @@
 """The compiled step of a whole model: one kernel call instead of a dozen torch calls per layer.
 
-The kernel reads a program of 64-bit words: sizes and memory addresses. Sizes are written once. Before each step the
-weight addresses are compared with those of the current parameters, so the kernel never uses outdated weights.
+The kernel reads a program of 64-bit words: sizes and memory addresses. The sizes of weights are written once. The
+addresses of weights are updated before each step if they have changed. Thus the kernel never uses outdated weights.
 The reference implementation runs instead if the kernel does not support a dtype, a hook or the class of a module.
 """
 
@@ -60,7 +60,7 @@ class Stepper:
         return Stepper, ()
 
     def step(self, model: StreamableModel, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]] | None:
-        """Return the output and next state of `model.step`, or None if only the reference implementation can run."""
+        """Return the output (B, O) and next state of `model.step`, or None if the kernel cannot process the step."""
         if torch.compiler.is_dynamo_compiling() or torch.is_autocast_enabled("cpu"):
             return None
         if torch._C._len_torch_dispatch_stack():  # a dispatch mode must see each operation; a kernel hides them
@@ -138,7 +138,7 @@ class _Program:
         self.address, self.length = self.words.buffer_info()
 
     def step(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]] | None:
-        """Return the output (B, O) and the next state, or None if the kernel does not support these inputs."""
+        """Return the output (B, O) and the next state, or None if the kernel cannot process the step."""
         if any(self.hooks) or "reference" in [attributes["backend"] for attributes in self.layer_attributes]:
             return None
         if x.dtype is not self.dtype or not x.is_cpu or x.dim() != self.dimensions:
@@ -167,7 +167,7 @@ class _Program:
     def bind_weights(self) -> bool:
         """Write the addresses of the current weights into the program.
 
-        Returns False if the kernel cannot read a weight.
+        Returns True, or False if the kernel cannot read a weight.
         """
         weights = [owner[name] for owner, name in self.weight_owners]
         if not all(map(Tensor.is_contiguous, weights)) or {weight.dtype for weight in weights} != {torch.float32}:
@@ -186,10 +186,10 @@ class _Program:
         return True
 
     def bind_states(self, state: list[State], B: int) -> list[State] | None:
-        """Write the addresses of the layers' states into the program.
+        """Write the addresses of the states of B streams into the program, with one state per layer.
 
-        Returns the states after the step, or None if the kernel cannot use a state. If every layer updates its state in
-        place, the states are stored. The next step recognises the same states by identity and skips the binding.
+        Returns the states after the step. Returns None if the kernel cannot use a state or if states share memory.
+        If every layer updates its state in place, the states are stored. A step with the stored states skips this call.
         """
         tensors, longest, after, in_place = 0, 0, [], True
         memory: set[int] = set()

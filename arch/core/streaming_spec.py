@@ -30,16 +30,16 @@ class StreamingSpec:
     bind: Callable[[State, int], tuple[tuple[int, ...], State] | None]
     """Function that prepares a state for one step. Its arguments are the state and the number of streams.
 
-    It returns the addresses for the kernel and the state after the step. It returns None if the kernel cannot use the
-    state.
+    It returns the addresses and sizes for the kernel, and the state after the step. It returns None if the kernel
+    cannot use the state.
     """
 
 
 def bind_tensors(state: Any, batch: int, width: int) -> tuple[tuple[int, ...], State] | None:
-    """Return the addresses of the (B, H) tensors in a state, and the state itself.
+    """Return the addresses of the (B, H) tensors in a state, and the state itself. See `StreamingSpec.bind`.
 
-    The step updates the state in place. B is `batch`, and H is `width`. Returns None if the kernel cannot use a tensor.
-    See `StreamingSpec.bind`.
+    The state after the step is the same object, because the step updates it in place. B is `batch`, and H is `width`.
+    Returns None if the kernel cannot use a tensor.
     """
     addresses = []
     for part in state:

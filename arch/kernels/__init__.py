@@ -6,7 +6,7 @@
     streaming/  one step of a stream
 
 The equations in `arch/*.py` are the definition, and the tests compare each kernel with these equations.
-A kernel is compiled when its module is first imported, and then cached on disk.
+Importing a kernel's module compiles the kernel, or loads it from the cache on disk.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import pkgutil
 
 
 def compile_all() -> float:
-    """Compile every kernel, or load it from the cache.
+    """Compile every kernel, or load it from the cache, so that later kernel calls include no compilation.
 
-    Later kernel calls then include no compilation. Returns the seconds spent compiling: 0 if everything was cached.
+    Returns the total seconds that this process has spent compiling kernels: 0 if all were cached.
     """
     for module in pkgutil.walk_packages(__path__, prefix=f"{__name__}."):
         importlib.import_module(module.name)

@@ -1,1 +1,1 @@
-"""Declarations of the command line. Each module declares one group of commands; `main` registers them."""
+"""Declarations of the commands, their registration in `main`, and what they share, such as options and completion."""

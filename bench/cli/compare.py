@@ -32,8 +32,8 @@ def compare(
 ) -> None:
     """Compare two runs case by case.
 
-    Prints the effect, its 95% interval and a verdict for each metric. Changes do not affect the exit code. Exits with
-    4 if nothing is comparable and with 5 if the runs share no case.
+    The output has an effect, its 95% interval and a verdict for each metric. Changes do not affect the exit code. The
+    exit code is 4 if nothing is comparable, and 5 if the runs share no case.
     """
     from bench.commands.compare import compare_runs
 
@@ -60,9 +60,9 @@ def check(
 ) -> None:
     """Check a run for regressions against a baseline.
 
-    Exits with 1 if a metric regressed, 3 if a case failed or is missing, 4 if a result is not comparable, and 5 if
-    there is nothing to compare. Inconclusive results pass unless --strict is given. The first line says how many
-    repetitions would settle them.
+    The exit code is 1 if a metric of --fail-on regressed, and 3 if a case failed or is missing. It is 4 if a result is
+    not comparable, and 5 if there is nothing to compare. Inconclusive results pass unless --strict is given. The first
+    line says how many more repetitions decide inconclusive results.
     """
     from bench.commands.compare import check_run
 

@@ -1,7 +1,7 @@
 """Shell completion for plans, architectures, tasks and runs.
 
-Names are read from folders, because importing torch would take too long. Plugins are not offered, because they would
-have to be loaded first.
+Names are read from folders, because importing the packages imports torch, which takes too long. Plugins are not
+offered, because their names are unknown until they are loaded.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ SIGNS = ("+", "!")
 
 
 def plans(incomplete: str) -> list[str]:
-    """Return the shipped plans that start with `incomplete`. If there are none, the shell offers files."""
+    """Return the shipped plans whose name starts with `incomplete`. If no name does, the shell offers files."""
     return _starting_with(incomplete, _file_stems("bench/plans", ".toml"))
 
 
 def archs(incomplete: str) -> list[str]:
-    """Return the architectures that start with `incomplete`. A typed prefix `+` or `!` is kept."""
+    """Return the architectures whose name starts with `incomplete`. A typed prefix `+` or `!` is kept."""
     return _with_sign(incomplete, _file_stems("arch", ".py"))
 
 
 def tasks(incomplete: str) -> list[str]:
-    """Return the tasks that start with `incomplete`. A typed prefix `+` or `!` is kept."""
+    """Return the tasks whose name starts with `incomplete`. A typed prefix `+` or `!` is kept."""
     return _with_sign(incomplete, _file_stems("tasks", ".py"))
 
 
 def archs_and_tasks(incomplete: str) -> list[str]:
-    """Return the architectures and the tasks that start with `incomplete`."""
+    """Return the architectures and the tasks whose name starts with `incomplete`."""
     return archs(incomplete) + tasks(incomplete)
 
 
 def runs(context: typer.Context, incomplete: str) -> list[str]:
-    """Return `latest` and the run ids, newest first, that start with `incomplete`.
+    """Return the names of runs that start with `incomplete`: `latest`, then the run ids, newest first.
 
-    The runs are read from the store given by `--store`.
+    The runs are read from the store that `--store` gives.
     """
     store = Path(context.params["store"])
     ids = sorted((path.parent.name for path in store.glob("*/run.json")), reverse=True)

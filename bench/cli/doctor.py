@@ -15,7 +15,7 @@ def doctor(
 ) -> None:
     """Describe this machine and what limits its timings.
 
-    Times a calibration loop for a few seconds and reports the spread and drift of the timings.
+    A calibration is timed repeatedly for --seconds. The output includes the spread and drift of its timings.
     """
     from bench.commands.doctor import diagnose
 

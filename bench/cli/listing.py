@@ -37,7 +37,7 @@ def show_task(
 ) -> None:
     """Explain a task with one example sequence.
 
-    Prints the inputs, the expected outputs and the chance level.
+    The output shows the inputs, the expected outputs and the chance level.
     """
     from bench.commands.listing import describe_task
     from bench.plugins.loader import load

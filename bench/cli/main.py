@@ -43,7 +43,10 @@ CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 def main() -> None:
-    """Run the `carousel` command. Report a user's mistake as one line on standard error, without a traceback."""
+    """Run the `carousel` command, and raise `SystemExit` with its exit code.
+
+    A user's mistake is reported as one line on standard error. Any other error keeps its traceback.
+    """
     try:
         check_installation()
         code = app(prog_name="carousel", standalone_mode=False)

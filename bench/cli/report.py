@@ -12,7 +12,7 @@ from bench.cli.options import DEFAULT_STORE, FormatOption, RunArgument, StoreOpt
 
 
 def show(run: RunArgument = "latest", format: FormatOption = "table", store: StoreOption = DEFAULT_STORE) -> None:
-    """Print the leaderboard of a run."""
+    """Print the leaderboard of a run. The format json prints the whole run."""
     from bench.commands.report import show_run
 
     show_run(store, run, format)
@@ -46,8 +46,8 @@ def report(
 ) -> None:
     """Write the HTML report of a run.
 
-    The page is one file that works offline. With two runs, it compares the second with the first. Prints the path of
-    each file written.
+    The page is one file that works offline. If two runs are given, the page compares the second with the first. The
+    path of each written file is printed.
     """
     from bench.commands.report import report_runs
 
@@ -74,7 +74,7 @@ def gates(
 ) -> None:
     """Draw gates, memory and gradients of one trained model.
 
-    Writes each figure as SVG and PNG and prints its path.
+    Each figure is written as SVG and PNG, and its path is printed.
     """
     from bench.commands.report import draw_gates, list_cases
 

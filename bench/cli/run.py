@@ -78,7 +78,8 @@ def run(
 ) -> None:
     """Train, test and time the cases of a plan.
 
-    Prints a leaderboard and writes an HTML report. Rerun the same command to resume an interrupted run.
+    The results are printed as a leaderboard and written as an HTML report. Rerun the same command to resume an
+    interrupted run.
     """
     from bench.commands.run import RunOptions, run_plan
 

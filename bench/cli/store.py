@@ -17,8 +17,8 @@ def merge(
 ) -> None:
     """Merge stores or single runs into one store.
 
-    No record is changed or dropped. If two files conflict, both are kept. Exits with 3 if a file conflicts or is
-    damaged.
+    No record of the store is changed or dropped. If two files conflict, both are kept. Damaged files are not merged.
+    The exit code is 3 if a file conflicts or is damaged.
     """
     from bench.commands.store import merge_stores
 
@@ -37,7 +37,7 @@ def export(
     ] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Export every sample of a run for other programs."""
+    """Export the samples of a run for other programs."""
     from bench.commands.store import export_run
 
     export_run(store, run, format, output)
@@ -55,7 +55,7 @@ def verify(
 ) -> None:
     """Verify every file of a store.
 
-    Compares checksums, and checks schemas, names and artifacts. Exits with 3 if it finds a problem.
+    Checksums, schemas, names and artifacts are checked. The exit code is 3 if there is a problem.
     """
     from bench.commands.store import verify_store
 
@@ -81,7 +81,7 @@ def history(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one metric over all stored runs and where it changed."""
+    """Show one metric over all stored runs, and the runs in which it changed."""
     from bench.commands.history import show_history
 
     show_history(store, glob, metric, at or [], output, as_json=as_json)

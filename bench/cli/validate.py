@@ -24,7 +24,7 @@ def validate(
 ) -> None:
     """Check architectures and tasks against their contracts.
 
-    Prints each failed check with the smallest example that fails. Exits with 3 if a check fails.
+    Each failed check is printed with the smallest example that fails. The exit code is 3 if a check fails.
     """
     from bench.commands.validate import validate_names
 

@@ -1,1 +1,1 @@
-"""Implementations of the commands. Each takes parsed options and prints, writes, or returns an exit code."""
+"""Implementations of the commands. They take parsed options, print or write results, and may return an exit code."""

@@ -27,7 +27,7 @@ from results.store import reading_many
 ALLOWABLE = (*REQUIRED_EQUAL, "timing samples", "timing blocks", "task version", "task data")
 """Fields that `--allow` accepts in addition to those of the protocol."""
 MAX_SUMMARY = 60_000
-"""Maximum length of a summary in characters; GitHub accepts comments of up to 65,536."""
+"""Approximate maximum length of a summary in characters. It leaves a margin to GitHub's limit of 65,536."""
 WRITERS: dict[str, Callable[[Comparison], str]] = {
     "markdown": comparison_as_markdown,
     "csv": comparison_as_csv,
@@ -37,13 +37,13 @@ WRITERS: dict[str, Callable[[Comparison], str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureCriterion:
-    """The metrics that can fail a check, and the smallest effect that counts for each."""
+    """The metrics that can fail a check, and the smallest effect that counts for each metric."""
 
     thresholds: Thresholds
     metrics: frozenset[str]
 
     def failing(self, comparison: Comparison) -> list[Row]:
-        """Return the regressed rows that fail the check."""
+        """Return the rows that fail the check: those of `metrics` that regressed."""
         return [row for row in comparison.rows if row.verdict == "regressed" and row.metric in self.metrics]
 
 
@@ -56,6 +56,8 @@ def compare_runs(store: Path, base: str, new: str, *, allow: str | None, format:
         new: The run to compare with it.
         allow: Fields in which the runs may differ, separated by commas; None for no field.
         format: `table`, `json`, or a key of `WRITERS`.
+
+    Raises `UsageError` for an unknown field in `allow`, and `StoreError` if a run cannot be read.
     """
     comparison = _compare(store, base, new, thresholds=Thresholds(), allow=allow)
     if format == "table":
@@ -92,7 +94,10 @@ def check_run(
         strict: Whether inconclusive results fail the check.
         junit: File for the results as JUnit XML, or None.
         summary: File for a summary as Markdown, or None.
-        as_json: Print one JSON document instead of a table.
+        as_json: Whether to print one JSON document instead of a table.
+
+    Raises `UsageError` for an invalid `allow` or `fail_on`, and if `junit` or `summary` cannot be written. Raises
+    `StoreError` if a run cannot be read.
     """
     criterion = parse_fail_on(fail_on)
     comparison = _compare(store, base, new, thresholds=criterion.thresholds, allow=allow)
@@ -113,7 +118,7 @@ def check_run(
 
 
 def parse_fail_on(text: str | None) -> FailureCriterion:
-    """Parse a value such as `accuracy:-0.02,streaming:10%`. Raises `UsageError` if it is invalid.
+    """Parse a value such as `accuracy:-0.02,streaming:10%`. Raises `UsageError` if the value is invalid.
 
     Metrics that `text` does not name are shown but never fail a check. If `text` is None, every metric can fail the
     check.
@@ -161,7 +166,7 @@ def verdict_line(comparison: Comparison, code: int) -> str:
 
 
 def markdown_summary(comparison: Comparison, code: int) -> str:
-    """Return a summary in Markdown, short enough for a pull-request comment."""
+    """Return a summary in Markdown, short enough for a pull-request comment. `code` is the exit code of the check."""
     table = comparison_as_markdown(comparison, longest=MAX_SUMMARY)
     return f"### Carousel check: {'passed' if code == OK else 'failed'}\n\n{table}"
 
@@ -169,7 +174,8 @@ def markdown_summary(comparison: Comparison, code: int) -> str:
 def junit_xml(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -> bytes:
     """Return the results as JUnit XML, with one test case per row and per missing or failed case.
 
-    The rows in `failing` fail. Inconclusive rows fail if `strict` is true; otherwise they are skipped.
+    The rows in `failing` fail. Inconclusive rows fail if `strict` is true, and are skipped if `strict` is false. Rows
+    that are not comparable, and missing or failed cases, are errors.
     """
     from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
@@ -223,7 +229,7 @@ def _threshold(name: str, text: str, kind: str) -> float:
 
 
 def _parse_allow(text: str | None) -> frozenset[str]:
-    """Parse a comma-separated list of fields, in which `-` stands for a space. None means no field.
+    """Parse a comma-separated list of fields, in which `-` stands for a space. If `text` is None, return no field.
 
     Raises `UsageError` for an unknown field.
     """
@@ -238,5 +244,5 @@ def _parse_allow(text: str | None) -> frozenset[str]:
 
 
 def _printable(text: str) -> str:
-    """Replace the characters that XML cannot contain."""
+    """Replace each character that XML cannot contain by U+FFFD."""
     return re.sub(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", text)

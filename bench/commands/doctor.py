@@ -26,7 +26,7 @@ NOT_REPORTED = "not reported by this system"
 def diagnose(seconds: float, *, as_json: bool) -> None:
     """Calibrate for `seconds`, then print the environment, the calibration and advice.
 
-    Raises `UsageError` if the duration is out of range.
+    If `as_json` is true, print one JSON document. Raises `UsageError` unless 0 < `seconds` <= `MAX_SECONDS`.
     """
     if not 0 < seconds <= MAX_SECONDS:
         raise UsageError(f"--seconds must be more than 0 and at most {MAX_SECONDS:g}, not {seconds:g}")
@@ -73,7 +73,10 @@ def _document(seconds: float, calibrations: list[float], block: Block, vitals: V
 
 
 def _environment_lines() -> Iterator[tuple[str, object]]:
-    """Yield a label and a value per known field of the environment. Each package and cache has its own line."""
+    """Yield a label and a value per known field of the environment, then for the GPU and the commit.
+
+    Each package and each cache has its own label.
+    """
     for name, value in environment("cpu", threads=1).model_dump().items():
         if isinstance(value, dict):
             for key, part in value.items():

@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from results import Case, Record, RunFile
 
 MAX_LISTED = 8
-"""Maximum number of cases listed in one message; the others are counted."""
+"""Maximum number of cases listed in one message. Any further cases are only counted."""
 MAX_SUGGESTED = 3
 NAME = re.compile(
     r"(?P<arch>.+?)(?: on (?P<task>.+?))?(?: at (?P<length>[0-9][0-9,]*))?(?:,? seed (?P<seed>[0-9]+))?", re.DOTALL
@@ -42,7 +42,7 @@ class NamedCase:
 
 
 def named_cases(file: RunFile, records: Sequence[Record]) -> list[NamedCase]:
-    """Return the cases of a run that have a record, in the order of `records`."""
+    """Return one `NamedCase` per record of a run, in the order of `records`."""
     short = reports.short_names(file, records)
     return [
         NamedCase(record=record, arch=short[record.key][0], task=short[record.key][1])
@@ -52,7 +52,7 @@ def named_cases(file: RunFile, records: Sequence[Record]) -> list[NamedCase]:
 
 
 def find_cases(cases: Sequence[NamedCase], text: str) -> list[NamedCase]:
-    """Return the cases that match `text` by key. If there are none, match by name, then by part of the key.
+    """Return the cases whose key is `text`. If no case has this key, match by name, then by part of the key.
 
     Raises `UsageError` if no case matches.
     """
@@ -80,7 +80,7 @@ def find_case(cases: Sequence[NamedCase], text: str) -> Record:
 
 
 def differences(cases: Sequence[Case]) -> list[str]:
-    """Return one description per case: what distinguishes it from the others.
+    """Return one description per case: the values that distinguish the case from the other cases.
 
     Names, sizes and seeds are given if they differ between any two cases. A field of the protocol is given if its value
     is not the most common one.
@@ -117,7 +117,10 @@ def _by_name(cases: Sequence[NamedCase], text: str) -> list[NamedCase]:
 
 
 def _with_spec(cases: Sequence[NamedCase], kind: Literal["arch", "task"], spec: str) -> list[NamedCase]:
-    """Return the cases whose short name or stored spec is `spec`. If no case matches, try the canonical form."""
+    """Return the cases whose short name or stored spec is `spec`.
+
+    If no case matches, return the cases that match the canonical form of `spec`. `kind` says which spec is compared.
+    """
 
     def matching(name: str) -> list[NamedCase]:
         return [named for named in cases if name in (getattr(named, kind), getattr(named.record.case, kind))]
@@ -126,9 +129,9 @@ def _with_spec(cases: Sequence[NamedCase], kind: Literal["arch", "task"], spec: 
 
 
 def _canonical(kind: Literal["arch", "task"], spec: str) -> str:
-    """Return the canonical spelling of `spec`, which cases store. Unknown specs are returned unchanged.
+    """Return the canonical spelling of `spec`, as cases store it. Invalid specs are returned unchanged.
 
-    Options are sorted, options with default values are omitted, and real values are written as `1.0`, not `1`.
+    In this spelling, options are sorted and default values are omitted. Real values are written as `1.0`, not `1`.
     """
     if ":" not in spec:
         return spec

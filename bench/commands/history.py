@@ -25,7 +25,7 @@ MIN_RUNS_FOR_CHANGE = 10
 
 
 def show_history(store: Path, glob: str, metric: str, at: Sequence[str], output: Path | None, *, as_json: bool) -> None:
-    """Print, and optionally draw, one metric over all stored runs. Raises `NothingSelected` if no run measured it.
+    """Print, and optionally draw, one metric over all stored runs.
 
     Args:
         store: Folder of runs.
@@ -33,7 +33,10 @@ def show_history(store: Path, glob: str, metric: str, at: Sequence[str], output:
         metric: Name of the metric.
         at: Locations of the measurement, such as `position=1024`.
         output: File for an HTML page, or for a figure if it ends in `.svg`; None writes no file.
-        as_json: Print one JSON document instead of tables.
+        as_json: Whether to print one JSON document instead of tables.
+
+    Raises `NothingSelected` if no run measured the metric for a matching case. Raises `UsageError` if `at` is invalid
+    or `output` cannot be written.
     """
     conditions = dict(map(_parse_condition, at))
     with reading_many():

@@ -25,20 +25,22 @@ Kind = Literal["archs", "tasks", "plans", "runs"]
 Row = dict[str, Any]
 """One listed item. The keys are those of the JSON document."""
 LABELS = {"smallest length": "shortest length", "chance there": "chance level at that length"}
-"""Labels of keys in tables. Other keys are labelled with their own name."""
+"""Labels of keys in tables. A key without an entry here is labelled with its own name."""
 EXAMPLE_LENGTH = 24
 """Number of steps of an example sequence, chosen so that the sequence fits on a terminal."""
 
 
 def list_names(kind: Kind, glob: str, *, store: Path, plugin_files: Sequence[Path], as_json: bool) -> None:
-    """Print the items whose name matches `glob`. Raises `NothingSelected` if none does.
+    """Print the items whose name matches `glob`.
 
     Args:
         kind: What to list.
         glob: Pattern for the names. If it is `*`, an empty list is not an error.
         store: Folder of runs.
         plugin_files: Plugin files to load first; used only for architectures and tasks.
-        as_json: Print one JSON document instead of a table.
+        as_json: Whether to print one JSON document instead of a table.
+
+    Raises `NothingSelected` if no name matches and `glob` is not `*`.
     """
     rows = _rows(kind, store, plugin_files)
     matching = [row for row in rows if fnmatchcase(row["name"], glob)]
@@ -56,7 +58,10 @@ def list_names(kind: Kind, glob: str, *, store: Path, plugin_files: Sequence[Pat
 
 
 def list_archs(loaded: Loaded) -> list[Row]:
-    """Return each architecture's name, summary and default options. Rows of plugins also have the file's digest."""
+    """Return each architecture's name, summary and default options.
+
+    The row of a plugin also has the plugin's digest. The row of a disabled plugin has only a name and a summary.
+    """
     import arch
 
     rows = [
@@ -71,7 +76,10 @@ def list_archs(loaded: Loaded) -> list[Row]:
 
 
 def list_tasks(loaded: Loaded) -> list[Row]:
-    """Return each task's name, summary, default parameters, presets, shortest length, chance level and source."""
+    """Return each task's name, summary, default parameters, presets, shortest length, chance level and source.
+
+    The chance level is that at the shortest length. Rows of plugins are as in `list_archs`.
+    """
     import dataclasses
 
     import tasks
@@ -106,7 +114,10 @@ def list_plans() -> list[Row]:
 
 
 def list_runs(store: Path) -> list[Row]:
-    """Return each run's id, plan, number of recorded cases and state."""
+    """Return each run's id, plan, number of recorded cases and state.
+
+    The state of an unreadable run is the error message. Raises `UsageError` if `store` is not a folder.
+    """
     if store.exists() and not store.is_dir():
         raise UsageError(f"{store} is not a folder of runs; choose another with --store")
     rows: list[Row] = []

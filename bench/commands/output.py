@@ -13,7 +13,7 @@ from results import Record, RunFile, StoreError, write_atomically
 
 
 def write_output(path: Path, content: bytes, *, option: str = "-o") -> None:
-    """Write `content` to `path`. If that fails, raise `UsageError` and suggest another path for `option`."""
+    """Write `content` to `path`. Raises `UsageError` if `path` cannot be written; the message names `option`."""
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             path.write_bytes(content)  # a link, a pipe or a device such as /dev/stdout must not be replaced by a file
@@ -36,7 +36,7 @@ def print_lines(lines: Iterable[object], console: Console, *, style: str | None 
 
 
 def warn_skipped(reason: object) -> None:
-    """Report on standard error that a file was skipped."""
+    """Report on standard error that a file was skipped. `reason` names the file and says why."""
     print_lines([f"skipped {reason}"], Console(stderr=True), style="yellow")
 
 

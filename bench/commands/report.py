@@ -42,7 +42,7 @@ def report_runs(
         figures: Folder for the figures of the page; None writes no figures.
         claims_of: Plan whose claims are judged; None judges the claims stored with the run.
 
-    Raises `UsageError` if the plan has no claims or a file cannot be written.
+    Raises `UsageError` for more than `MAX_RUNS` names, for a plan without claims, and if a file cannot be written.
     """
     if len(names) > MAX_RUNS:
         raise UsageError(f"a report takes one run or two, not {len(names)}: give a baseline and a run")
@@ -111,7 +111,10 @@ def draw_gates(store: Path, name: str, case: str | None, output: Path | None) ->
 
 
 def list_cases(store: Path, name: str, case: str | None) -> list[str]:
-    """Return one line per case that matches `case`, with its digest and its name; None matches every case."""
+    """Return one line per case that matches `case`, with the digest and the name of the case.
+
+    If `case` is None, every case matches. Raises `UsageError` if no case matches.
+    """
     cases = named_cases(*read_run(Store(store).find(name)))
     matching = cases if case is None else find_cases(cases, case)
     return [f"{named.digest}  {named.title}" for named in matching]

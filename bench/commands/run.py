@@ -45,7 +45,7 @@ AMOUNT = re.compile(r"[0-9._]+\s*[a-z]*", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """The options of `carousel run`. For an option that is None, the default of the plan or machine applies."""
+    """The options of `carousel run`. None means the plan's value, unless the field gives another meaning."""
 
     plan: str
     """Name of a shipped plan, or path of a TOML file."""
@@ -66,9 +66,9 @@ class RunOptions:
     device: str
     """`cpu` or `cuda`."""
     workers: int | None
-    """Number of training workers."""
+    """Number of training workers; None for one per core."""
     lanes: int | None
-    """Value of `--lanes`, the old name of `--workers`."""
+    """Value of `--lanes`, the old name of `--workers`; None if it is not given."""
     scheduler: str | None
     """Address of a dask scheduler; None to run on this machine."""
     repeat: int
@@ -87,11 +87,16 @@ class RunOptions:
     plugin_files: Sequence[Path]
     as_json: bool
 
+    @property
+    def worker_count(self) -> int | None:
+        """Number of training workers, given by either name of the option; None if it is not given."""
+        return self.lanes if self.workers is None else self.workers
+
 
 def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
-    """Execute a plan and return the exit code. `arguments` are stored with the run as its command.
+    """Execute a plan and return the exit code. `arguments` are stored as the command of the run.
 
-    Raises `UsageError` if the options are invalid, before anything is executed.
+    Raises `UsageError` if the options are invalid. In this case, nothing is executed.
     """
     _check(options)
     memory_bytes = None if options.memory is None else parse_memory(options.memory)
@@ -103,7 +108,7 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
         store=options.store,
         command=command_line(arguments),
         device=options.device,
-        workers=options.workers or options.lanes or available_cores(),
+        workers=options.worker_count or available_cores(),
         scheduler=options.scheduler,
         repeat=options.repeat,
         timeout=options.timeout,
@@ -185,7 +190,10 @@ def check_device(device: str) -> None:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """Return the command as text that a user can rerun, without paths on this machine."""
+    """Return the command as shell text of at most `MAX_COMMAND` characters, without paths on this machine.
+
+    Options in `PRIVATE_OPTIONS` are omitted. Plan files and plugin files are reduced to their names.
+    """
     retained: list[str] = []
     words = iter(arguments)
     for word in words:
@@ -200,7 +208,8 @@ def command_line(arguments: Sequence[str]) -> str:
 def finish_run(outcome: Outcome, console: Console, *, as_json: bool) -> None:
     """Write the report, then print the leaderboard and the report's path.
 
-    If `as_json` is true, one JSON document is printed instead.
+    If `as_json` is true, print one JSON document instead of the leaderboard and the path. Raises `UsageError` if the
+    report cannot be written.
     """
     page = write_page(outcome.run, outcome.file, outcome.records, outcome.run.folder / PAGE)
     if as_json:
@@ -214,7 +223,7 @@ def _check(options: RunOptions) -> None:
     check_device(options.device)
     if options.workers is not None and options.lanes is not None:
         raise UsageError("--lanes is the old name of --workers: give only --workers")
-    workers = options.lanes if options.workers is None else options.workers
+    workers = options.worker_count
     if workers is not None:
         _whole_number("--workers", workers)
     if workers is not None and options.scheduler is not None:
@@ -256,7 +265,7 @@ def _probes(text: str) -> tuple[Probe, ...]:
 
 
 def _plugin_warnings(loaded: Loaded, plan: Plan) -> list[str]:
-    """Return warnings about disabled plugins, and about given plugin files that the plan does not use."""
+    """Return a warning for each plugin that the plan does not use, if the plugin is disabled or was given as a file."""
     used = {Spec.parse_stored(spec).name for grid in plan.grids() for spec in (*grid.archs, *grid.tasks)}
     warnings = [
         f"the plugin {plugin.name} is disabled: {plugin.reason}"

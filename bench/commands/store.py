@@ -20,7 +20,11 @@ Format = Literal["csv", "parquet", "pytest-benchmark"]
 
 
 def merge_stores(sources: Sequence[Path], store: Path, *, as_json: bool) -> int:
-    """Merge `sources` into `store`, print what was copied, and return the exit code."""
+    """Merge `sources` into `store`, print what was copied, and return the exit code.
+
+    If `as_json` is true, print one JSON document. Raises `StoreError` if a source has no runs or `store` cannot be
+    written.
+    """
     merged = merge(list(sources), Store(store))
     if as_json:
         print_json(
@@ -40,15 +44,16 @@ def merge_stores(sources: Sequence[Path], store: Path, *, as_json: bool) -> int:
 
 
 def export_run(store: Path, name: str, format: Format, output: Path | None) -> None:
-    """Write every sample of a run.
+    """Write the samples of a run.
 
     Args:
         store: Folder of runs.
         name: The run: an id, a unique prefix, `latest`, or a path.
-        format: Format of the file.
+        format: `csv` or `parquet` for every sample, `pytest-benchmark` for the timings only.
         output: File to write; None prints on standard output.
 
-    Raises `UsageError` if the file cannot be written. The format parquet also needs a library and an `output`.
+    Raises `UsageError` if the file cannot be written. Raises `UsageError` for `parquet` if a library is missing or
+    `output` is None.
     """
     file, records = read_run(Store(store).find(name))
     if format == "parquet":
@@ -71,7 +76,8 @@ def export_run(store: Path, name: str, format: Format, output: Path | None) -> N
 def verify_store(store: Path, *, remove_leftovers: bool, as_json: bool) -> int:
     """Check every file of a store, print each flaw, and return the exit code.
 
-    If `remove_leftovers` is true, temporary files of killed processes are removed.
+    If `remove_leftovers` is true, remove the temporary files of killed processes. If `as_json` is true, print one JSON
+    document. Raises `StoreError` if the store is not a readable folder.
     """
     inspection = verify(Store(store))
     removed = clean(inspection.flaws) if remove_leftovers else []

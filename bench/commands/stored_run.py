@@ -1,4 +1,4 @@
-"""Read stored runs. Unreadable files are skipped with a warning."""
+"""Read stored runs. A damaged file is skipped with a warning, except the `run.json` of a single run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from results import Record, Run, RunFile, Store, StoreError, Traces, load_traces
 
 
 def read_run(run: Run) -> tuple[RunFile, list[Record]]:
-    """Return the `run.json` of a run, and its readable records in the order of its cases."""
+    """Return the `run.json` of a run, and its readable records in the order of its cases.
+
+    Raises `StoreError` if `run.json` is missing or damaged.
+    """
     file = run.file()
     records, damaged = run.read()
     for damage in damaged:

@@ -47,7 +47,11 @@ def validate_names(specs: Sequence[str], files: Sequence[Path], *, as_json: bool
 
 
 def _verdicts(specs: Sequence[str], given: set[str], loaded: Loaded) -> Iterator[Verdict]:
-    """Yield a verdict per spec. Raises `UsageError` for an unknown name before the first check runs."""
+    """Yield a verdict per spec, or two if an architecture and a task have the same name.
+
+    If `specs` is empty, use the names in `given`. If `given` is empty too, use every architecture and task. Raises
+    `UsageError` for an unknown name, before any check runs, and for an invalid spec.
+    """
     digests = {plugin.name: plugin.digest for plugin in loaded.plugins}
     pending: list[tuple[str, Callable[[str], Verdict]]] = []
     for spec in dict.fromkeys(list(specs) or sorted(given) or [*arch.names(), *tasks.names()]):

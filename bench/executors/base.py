@@ -17,7 +17,7 @@ MAX_TRIES = 3
 """Maximum number of tries of a job whose worker process exits by itself."""
 
 WALL_CLOCK_OFFSET = time.time() - time.monotonic()
-"""Wall clock minus monotonic clock, in seconds. Read once, so later jumps of the wall clock do not shift spans."""
+"""Wall clock minus monotonic clock, in seconds. Read once, so that later jumps of the wall clock do not shift spans."""
 
 
 class Executor(Protocol):

@@ -69,7 +69,7 @@ class DaskExecutor:
             plugins: plugins that every dask worker must be able to install.
             device: torch device of the jobs.
             memory_bytes: resident memory at which a worker process is ended; None for no limit.
-            timed: whether the run has timings. The environments of the hosts must then be equal.
+            timed: whether the run has timings. If it has, only fields in `MAY_DIFFER` may differ between the hosts.
         """
         self._memory_bytes = memory_bytes
         self._topic = f"carousel-{secrets.token_hex(6)}"
@@ -117,7 +117,16 @@ class DaskExecutor:
         return len({self._name(address).partition("/")[0] for address in self._dask_workers()})
 
     def run(self, jobs: Iterable[Job], *, timeout: float | None, fresh: bool, events: Events) -> Iterator[JobResult]:
-        """Run jobs as `Executor.run` specifies."""
+        """Run jobs as `Executor.run` specifies.
+
+        Args:
+            jobs: the jobs to run, read lazily.
+            timeout: seconds that a job may take after it has started; None for no limit.
+            fresh: whether each timing job gets a new process.
+            events: receives the events of the jobs.
+
+        Raises `UsageError` if the connection to the scheduler is lost.
+        """
         ordered = _OrderedEvents(events)
         numbered = enumerate(jobs)
         following = next(numbered, None)
@@ -189,7 +198,7 @@ class DaskExecutor:
         return {address: worker["nthreads"] for address, worker in workers.items() if RESOURCE in worker["resources"]}
 
     def _name(self, address: str) -> str:
-        """Return a numbered name for a dask worker, because an address would identify the user's machine."""
+        """Return a numbered name for a dask worker, because an address identifies the user's machine."""
         if address not in self._names:
             host = address.rpartition(":")[0]
             hosts = list(dict.fromkeys([*(known.rpartition(":")[0] for known in self._names), host]))
@@ -201,7 +210,14 @@ class DaskExecutor:
             raise UsageError(LOST)
 
     def _common_environment(self, code: str, plugins: Sequence[Plugin], device: str, timed: bool) -> Environment:
-        """Return the environment that all dask workers share. Raises `UsageError` if a worker cannot take part."""
+        """Return the environment that all dask workers share. Raises `UsageError` if a worker cannot take part.
+
+        Args:
+            code: digest of the driver's source.
+            plugins: plugins that every dask worker must be able to install.
+            device: torch device of the jobs.
+            timed: whether the run has timings, so that the environments must agree.
+        """
         infos: dict[str, DaskWorkerInfo] = {}
         for address, answer in self._client.run(inspect_worker, device, plugins, on_error="return").items():
             if not isinstance(answer, DaskWorkerInfo):
@@ -239,7 +255,7 @@ class _OrderedEvents:
         self._delayed: dict[str, list[Message]] = {}
 
     def receive(self, worker: str, job: Job, message: Message) -> None:
-        """Deliver an event of a worker process, or delay it."""
+        """Deliver an event of the worker process `worker`. If its previous job has no result yet, delay the event."""
         kind, _, _, number, content = message
         if self._current.setdefault(worker, number) != number:
             self._delayed.setdefault(worker, []).append(message)
@@ -256,7 +272,7 @@ class _OrderedEvents:
                 self._events.waiting_for_machine(worker, content)
 
     def finish(self, worker: str, number: int, job: Job) -> list[Message]:
-        """Note that a job has ended, and return the events that were delayed for its worker process."""
+        """Note that the job with this number has ended, and return the delayed events of the worker process."""
         if self._current.pop(worker, None) != number:  # the job's events were lost with another dask worker
             self._events.job_assigned(worker, job)
         return self._delayed.pop(worker, [])

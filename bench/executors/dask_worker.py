@@ -29,9 +29,9 @@ from results import Environment
 RESOURCE = "carousel-machine"
 """Dask resource of a worker that takes part in runs."""
 ALL_SHARES = 1 << 20
-"""Amount of the resource per dask worker. A training job uses 1, a timing job the whole amount."""
+"""Amount of the resource per dask worker. A training job uses 1, and a timing job uses the whole amount."""
 PROGRESS_SECONDS = 1.0
-"""Shortest interval between two progress events of a job."""
+"""Shortest interval between two progress events of a job, in seconds."""
 LOADED_CODE = code_digest()
 """Digest of the source that this process has loaded. Later edits of the files do not change it."""
 
@@ -132,6 +132,14 @@ class _SentEvents:
     """Receiver that sends the events of one job to the driver."""
 
     def __init__(self, dask_worker: Worker, worker: str, topic: str, number: int) -> None:
+        """Create a receiver for one job.
+
+        Args:
+            dask_worker: the dask worker that sends the events.
+            worker: name of the worker process that runs the job.
+            topic: dask topic to which the events are sent.
+            number: identifies the job in its events.
+        """
         self._dask_worker, self._worker, self._topic, self._number = dask_worker, worker, topic, number
         self._last_progress = -PROGRESS_SECONDS
 
@@ -155,7 +163,10 @@ class _SentEvents:
 
 
 def _take_worker_process(threads: int) -> WorkerProcess:
-    """Return a free worker process. One is always free, because there are as many processes as threads."""
+    """Return a free worker process. There are at most `threads` processes: one per thread of the dask worker.
+
+    A process is always free or can be created, because each thread uses one process at a time.
+    """
     with _workers_lock:
         if len(_workers) < threads and _free_workers.empty():
             _workers.append(WorkerProcess(str(len(_workers)), code=LOADED_CODE))

@@ -45,7 +45,14 @@ class LocalExecutor:
             worker.stop()
 
     def run(self, jobs: Iterable[Job], *, timeout: float | None, fresh: bool, events: Events) -> Iterator[JobResult]:
-        """Run jobs as `Executor.run` specifies."""
+        """Run jobs as `Executor.run` specifies.
+
+        Args:
+            jobs: the jobs to run, read lazily.
+            timeout: seconds that a job may take after it has started; None for no limit.
+            fresh: whether each timing job gets a new process.
+            events: receives the events of the jobs.
+        """
         messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         stopping = threading.Event()
 

@@ -20,7 +20,11 @@ from results import TIMING_PROBES, Model, Probe, ProbeRun, Record
 
 
 def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
-    """Train and test one case. If a loss or gradient is not finite, record the model as diverged without testing it."""
+    """Train and test one case. `report` receives the progress of the training.
+
+    If a loss or gradient is not finite, record the model as diverged without testing it. Raises `PluginError` if a
+    plugin cannot be installed.
+    """
     install(job.plugins)
     task = tasks.build(job.case.task)
     model = build_model(job.case, task).to(job.device)
@@ -76,7 +80,14 @@ def _run_probe(probe: Probe, subject: Subject) -> tuple[ProbeResult, ProbeRun]:
 
 
 def _with_result(record: Record, probe: Probe, result: ProbeResult, ran: ProbeRun) -> Record:
-    """Return the record with the results of a probe added."""
+    """Return the record with the results of a probe added.
+
+    Args:
+        record: the record so far.
+        probe: the probe that ran.
+        result: measurements and reference scores of the probe.
+        ran: status and duration of the probe.
+    """
     changes = {
         "measurements": (*record.measurements, *result.measurements),
         "reference_scores": (*record.reference_scores, *result.reference_scores),

@@ -27,7 +27,7 @@ from bench.machine.lock import Stopping, Work
 
 POLL_SECONDS = 0.2
 STARTUP_SECONDS = 300.0
-"""Time limit for importing torch and compiling kernels before the first job starts."""
+"""Time limit in seconds for importing torch and compiling kernels before the first job starts."""
 MIB = 1 << 20
 SOURCE_CHANGED = "source changed during the run: rerun to start a new run with the current code"
 
@@ -60,7 +60,9 @@ class WorkerProcess:
         self._stopped, self._lock = False, threading.Lock()
 
     def run(self, job: Job, timeout: float | None, events: Events, stopping: Stopping) -> Attempt:
-        """Run a job and block until it has ended. The result is a `Failure` if the process exited or was killed.
+        """Run a job and block until the job has ended.
+
+        The result is a `Failure` if the job raised an exception, or if the process exited or was killed.
 
         Args:
             job: the job to run.
@@ -98,7 +100,7 @@ class WorkerProcess:
             return Attempt(exit_failure(exit_code), began, time.monotonic())
 
     def end(self) -> None:
-        """Kill the process. The next job starts a new one."""
+        """Kill the process. The next job starts a new process."""
         with self._lock:
             if self._process is None:
                 return
@@ -109,7 +111,7 @@ class WorkerProcess:
             self.past_work = set()
 
     def stop(self) -> None:
-        """Kill the process and refuse to start another."""
+        """Kill the process. Later jobs fail, because no new process is started."""
         self._stopped = True
         self.end()
 
@@ -167,7 +169,8 @@ def exit_failure(exit_code: int | None) -> Failure:
 def _serve(connection: Connection, threads: int, code: str | None) -> None:
     """Set up the child process, then run jobs until the parent is gone.
 
-    `code` is the digest of the run's source, or None for no check. Source edited during the run fails the check.
+    `code` is the digest of the run's source, or None for no check. If this process finds different source, its jobs
+    fail.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()

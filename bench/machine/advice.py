@@ -13,14 +13,14 @@ much as the calibration time does."""
 MAX_STEADY_DRIFT = 0.05
 """Largest `Vitals.drift` of a steady machine."""
 SLOW_CLOCK_SECONDS = 5e-7
-"""Longest acceptable clock reading. A streamed step takes 10 µs or more, so such a reading adds at most 5%."""
+"""Longest acceptable time of one clock reading. A streamed step takes 10 µs or more, so the reading adds at most 5%."""
 FREE_GOVERNORS = ("performance", "schedutil")
-"""Acceptable governors: `performance` keeps the clock rate high, and `schedutil` raises it in milliseconds."""
+"""Acceptable governors: `performance` keeps the clock rate high, and `schedutil` raises the rate in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vitals:
-    """The steadiness of a machine during a check. Values that the system does not report are None."""
+    """The steadiness of a machine during `carousel doctor`. Values that the system does not report are None."""
 
     cores: int
     """Number of cores that this process may use."""
@@ -29,21 +29,21 @@ class Vitals:
     drift: float
     """Increase of the median calibration time from the first to the last third, relative to the first third."""
     slow_share: float
-    """Share of calibrations that are slow enough to count as disturbed."""
+    """Share of calibrations that took more than `SLOW_CALIBRATION` times the median."""
     load: float | None = None
-    """Share of the cores that other processes kept busy."""
+    """Share of the time of all cores that other processes used."""
     steal: float | None = None
     """Share of the processor time that the hypervisor gave to other virtual machines."""
     waiting: float | None = None
     """Share of the time in which the measuring thread did not run."""
     clock_seconds: float = 0.0
-    """Duration of one clock reading."""
+    """Duration of one clock reading in seconds."""
     clock_source: str | None = None
     """Clock from which the kernel reads the time, such as `tsc`."""
     governor: str | None = None
     """Frequency governor of the first core, such as `performance`."""
     quota: float | None = None
-    """Number of cores that the container's quota allows."""
+    """Number of cores that the container's quota allows; None also if there is no limit."""
     heat_events: int | None = None
     """Number of times that heat slowed the processor during the check."""
     quota_stops: int | None = None
@@ -57,7 +57,7 @@ class Vitals:
 
 
 def advise(vitals: Vitals) -> list[str]:
-    """Return one line per problem that limits trust in timings. If there is none, return one line that says so."""
+    """Return one line per problem that limits trust in timings. Without problems, return one line that says so."""
     checks: list[tuple[bool, Callable[[], str]]] = [
         (
             vitals.cores == 1,

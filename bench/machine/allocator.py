@@ -14,13 +14,17 @@ import sys
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt (malloc.h)."""
 MAX_RETAINED_BYTES = 32 << 20
-"""Size above which freed blocks are returned to the system, at most 32 MiB in glibc. Workers use smaller blocks."""
+"""Size in bytes from which freed blocks are returned to the system. glibc allows at most 32 MiB. Workers use smaller
+blocks."""
 TRIM_THRESHOLD_BYTES = (1 << 31) - 1
-"""Amount of free memory above which glibc returns some to the system. It is the largest value that mallopt accepts."""
+"""Amount of free memory, in bytes, above which glibc returns memory to the system. mallopt accepts no larger value."""
 
 
 def keep_freed_memory() -> None:
-    """Make this process keep its freed memory until `malloc_trim` is called. Only glibc supports this."""
+    """Make this process keep freed blocks below `MAX_RETAINED_BYTES` until `malloc_trim` is called.
+
+    Do nothing if the C library is not glibc.
+    """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             library = ctypes.CDLL(None)

@@ -6,7 +6,7 @@ import torch
 
 
 def can_flush() -> bool:
-    """Return whether denormal numbers can be flushed to zero here. The call restores the current setting."""
+    """Return whether this processor can flush denormal numbers to zero. The call restores the current setting."""
     was_flushing = flushes_denormals()
     can = bool(torch.set_flush_denormal(True))
     torch.set_flush_denormal(was_flushing)

@@ -29,10 +29,10 @@ def take_calibrations(
     """Repeat the calibration and observe the machine at the same time.
 
     Args:
-        seconds: duration of the repetition; at least `MIN_CALIBRATIONS` calibrations are taken.
-        calibration: runs one calibration and returns its seconds; for tests.
+        seconds: duration of the repetition in seconds; at least `MIN_CALIBRATIONS` calibrations are taken.
+        calibration: runs one calibration and returns its seconds; None for `calibrate`.
         clock: returns the current time in seconds; for tests.
-        machine: observes the calibrations; for tests.
+        machine: observes the calibrations; None for a new `Machine`.
 
     Returns:
         The seconds of each calibration, and the noise on the machine during all calibrations.
@@ -57,18 +57,18 @@ def spread_of(times: list[float]) -> float:
 
 
 def drift_of(times: list[float]) -> float:
-    """Return the increase of the median from the first to the last third of `times`, relative to the first third."""
+    """Return the relative increase of the median of `times` from the first third to the last third."""
     third = len(times) // 3
     return statistics.median(times[-third:]) / statistics.median(times[:third]) - 1
 
 
 def counter_increase(before: int | None, after: int | None) -> int | None:
-    """Return the increase of a counter; None if the counter cannot be read."""
+    """Return the increase of a counter, at least 0; None if one of the readings is None."""
     return None if before is None or after is None else max(0, after - before)
 
 
 def vitals_of(times: list[float], block: Block, heat_events: int | None, quota_stops: int | None) -> Vitals:
-    """Return the steadiness of the machine during a check.
+    """Return the steadiness of this machine during `carousel doctor`.
 
     Args:
         times: seconds of each calibration.

@@ -16,7 +16,12 @@ PACKAGES = ("numpy", "numba", "scipy", "safetensors", "scikit-learn")
 
 
 def environment(device: str, threads: int = 1) -> Environment:
-    """Return the fingerprint of this machine and its software; timed code runs on `threads` threads."""
+    """Return the fingerprint of this machine and its software.
+
+    Args:
+        device: `cpu` or `cuda`, the device that trains and runs the models.
+        threads: number of threads that run the timed code.
+    """
     import torch
 
     build = torch.__config__.show()
@@ -41,12 +46,15 @@ def environment(device: str, threads: int = 1) -> Environment:
 
 
 def device_label(device: str) -> str:
-    """Return `cpu`, or `cuda` with the GPU's name, because timings of different GPUs are not comparable."""
+    """Return `cpu`, or `cuda` with the GPU's name.
+
+    The name is included because timings of different GPUs are not comparable.
+    """
     return f"{device} ({gpu_name()})" if device == "cuda" else device
 
 
 def gpu_name() -> str | None:
-    """Return the name of the GPU that `--device cuda` would use; None if torch finds no GPU."""
+    """Return the name of the GPU that `--device cuda` uses; None if torch finds no GPU."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -72,7 +80,7 @@ def onednn(build: str) -> str | None:
 
 
 def _between(text: str, before: str, after: str) -> str | None:
-    """Return the text between two markers on one line; None if `before` is missing or nothing follows it."""
+    """Return the text from `before` to `after` or to the end of the line; None if `before` or the text is missing."""
     _, marker, rest = text.partition(before)
     return rest.partition("\n")[0].partition(after)[0].strip() or None if marker else None
 

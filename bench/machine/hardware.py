@@ -1,4 +1,8 @@
-"""Facts about the machine from the files in /proc and /sys. A fact is None or empty if the system has no such file."""
+"""Facts about the machine from system files, such as those in /proc and /sys.
+
+A fact is None or empty if the system does not report the fact. `root` is the folder of the system files; only tests
+change it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def cpu_name(root: Path = ROOT) -> str:
-    """Return the processor's model name, or its architecture if the name is unknown."""
+    """Return the processor's model name, its architecture if the name is unknown, or `unknown`."""
     for line in _read(root / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name" and value.strip():
@@ -30,9 +34,10 @@ def cpu_name(root: Path = ROOT) -> str:
 
 @cache
 def host_digest(root: Path = ROOT) -> str | None:
-    """Return twelve hexadecimal digits that identify this machine without naming it; None if nothing identifies it.
+    """Return twelve hexadecimal digits that identify this machine without naming it.
 
-    The digest is computed from the machine-id or, if there is none, from the network card's address.
+    The digest is computed from the machine-id or, if there is none, from the network card's address. Returns None if
+    the machine has no machine-id and no network card.
     """
     identity = next((text for name in MACHINE_IDS if (text := _read(root / name).strip())), None)
     if identity is None:
@@ -56,12 +61,12 @@ def caches(root: Path = ROOT) -> dict[str, int]:
 
 
 def governor(root: Path = ROOT) -> str | None:
-    """Return the frequency governor of the first core, such as `performance` or `powersave`."""
+    """Return the frequency governor of the first core, such as `performance`; None if unknown."""
     return _read(root / CPU / "cpu0/cpufreq/scaling_governor").strip() or None
 
 
 def clock_source(root: Path = ROOT) -> str | None:
-    """Return the name of the clock from which the kernel reads the time, such as `tsc`."""
+    """Return the name of the clock from which the kernel reads the time, such as `tsc`; None if unknown."""
     return _read(root / "sys/devices/system/clocksource/clocksource0/current_clocksource").strip() or None
 
 

@@ -6,7 +6,7 @@ locks of that process.
     carousel-machine.lock    shared by training jobs, exclusive for a timing job
     carousel-turn.lock       held by the first job in the queue, so that later jobs wait behind it
 
-Without the second file, overlapping training jobs could keep a timing job waiting forever.
+Because of the second file, overlapping training jobs cannot keep a timing job waiting forever.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ def machine_lock(
 
 
 def reason_unlocked() -> str | None:
-    """Return why the machine cannot be locked; None if it can. Without the lock, other runs may disturb timings."""
+    """Return why the machine cannot be locked; None if it can be locked.
+
+    Without the lock, other runs may disturb timings.
+    """
     if fcntl is None:
         return "this system has no shared file locks"
     with contextlib.ExitStack() as files:
@@ -99,7 +102,10 @@ def _try_lock(file: int, kind: int) -> bool:
 
 
 def _open_both(files: contextlib.ExitStack) -> tuple[int, int] | None:
-    """Open and return both lock files; None if that fails. Each call reopens them, so threads exclude each other."""
+    """Open the turn file and the machine file, and return their descriptors; return None if a file cannot be opened.
+
+    Each call opens new descriptors, so that threads exclude each other. `files` closes the descriptors.
+    """
     try:
         turn, machine = (_open(lock_folder() / name) for name in (TURN, MACHINE))
     except OSError:

@@ -33,7 +33,7 @@ class Memory:
     peak: int = 0
 
     def measurements(self, phase: str) -> list[Measurement]:
-        """Return two measurements in bytes: the peak, and its increase over the memory in use before the phase."""
+        """Return the peak and its increase over `before` as two measurements, in bytes, named after `phase`."""
         return [
             Measurement(metric=f"{phase}_peak_bytes", samples=(float(self.peak),)),
             Measurement(metric=f"{phase}_added_bytes", samples=(float(max(0, self.peak - self.before)),)),
@@ -42,10 +42,10 @@ class Memory:
 
 @contextlib.contextmanager
 def watch_memory(device: torch.device) -> Iterator[Memory]:
-    """Measure the memory of the enclosed phase. The returned `Memory` is filled in when the phase ends.
+    """Measure the memory of the enclosed phase. The peak in the yielded `Memory` is valid once the phase has ended.
 
-    On a CPU, memory that earlier phases freed is first returned to the system. Otherwise, a phase that reuses freed
-    memory would not raise the peak.
+    On a CPU, memory that earlier phases freed is first returned to the system, so that reusing that memory raises
+    the peak.
     """
     memory = Memory()
     if device.type == "cuda":
@@ -89,7 +89,7 @@ def _high_water_mark() -> int:
 
 @contextlib.contextmanager
 def _sample_resident_set(memory: Memory) -> Iterator[None]:
-    """Update `memory.peak` from a background thread until the block ends."""
+    """Update `memory.peak` from a background thread until the `with` statement ends."""
     ended = threading.Event()
     memory.peak = memory.before
 
@@ -108,7 +108,7 @@ def _sample_resident_set(memory: Memory) -> Iterator[None]:
 
 
 def _release_freed_memory() -> None:
-    """Make the C library return freed memory to the system. Only glibc supports this."""
+    """Make the C library return freed memory to the system. Do nothing if the C library is not glibc."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -25,9 +25,9 @@ if sys.platform != "win32":
 CALIBRATION_SIZE = {"cpu": 640, "cuda": 4096}
 """Width of the square matrices of the calibration. Their product takes 3 to 10 ms on one CPU core or on a GPU."""
 WINDOW_SECONDS = 0.25
-"""Shortest window over which load is computed. The system counts processor time in hundredths of a second, which is too
-coarse for a shorter window. The window ends with the block and may begin before the block. Work of this process in the
-window is subtracted."""
+"""Shortest window, in seconds, over which load and steal share are computed. The system counts processor time in
+hundredths of a second, which is too coarse for a shorter window. The window ends with the block and may begin before
+the block. The load excludes the work of this process."""
 
 CPU = torch.device("cpu")
 Result = TypeVar("Result")
@@ -76,7 +76,7 @@ class Machine:
         self._past: deque[Reading] = deque([self._read()])
 
     def observe(self, work: Callable[[], Result]) -> tuple[Result, Block]:
-        """Run one block of samples, and return the result of `work` and the noise around the block."""
+        """Run `work` as one block of samples, and return its result and the noise around the block."""
         calibration_seconds = self._calibration()
         before = self._read()
         result = work()
@@ -93,29 +93,40 @@ class Machine:
         )
 
     def _load_window_start(self, before: Reading, after: Reading) -> Reading:
-        """Return the latest reading at least `WINDOW_SECONDS` before `after`; if there is none, the earliest one."""
+        """Store `before`, and return the reading at the start of the window that ends with `after`.
+
+        The window starts at the latest reading that is at least `WINDOW_SECONDS` before `after`. If there is no such
+        reading, the window starts at the earliest reading.
+        """
         self._past.append(before)
         while len(self._past) > 1 and after.wall - self._past[1].wall >= WINDOW_SECONDS:
             self._past.popleft()
         return self._past[0]
 
     def _load(self, first: Reading, last: Reading) -> float | None:
-        """Return the share of all cores that other processes kept busy; None if unknown."""
+        """Return the share of all cores' time from `first` to `last` that other processes used; None if unknown."""
         if first.own is None or last.own is None or first.busy is None or last.busy is None:
             return None
         return self._share(first.busy - first.own, last.busy - last.own, first, last)
 
     def _share(self, start: float | None, end: float | None, first: Reading, last: Reading) -> float | None:
-        """Return a counter's increase as a share of all cores' time; None if unknown or if the window is too short."""
+        """Return a counter's increase as a share of all cores' time; None if unknown or if the window is too short.
+
+        Args:
+            start: counter in seconds at the start of the window.
+            end: counter in seconds at the end of the window.
+            first: reading at the start of the window.
+            last: reading at the end of the window.
+        """
         elapsed = last.wall - first.wall
         if start is None or end is None or elapsed < WINDOW_SECONDS:
             return None
         return min(1.0, max(0.0, (end - start) / (elapsed * self._cores)))
 
     def _waiting(self, before: Reading, after: Reading) -> float | None:
-        """Return the share of the time in which the thread did not run; None on a GPU or if unknown.
+        """Return the share of the time from `before` to `after` in which the thread did not run; None if unknown.
 
-        A thread that uses a GPU waits for the GPU by design.
+        The share is also None on a GPU, because the thread waits for the GPU by design.
         """
         elapsed = after.wall - before.wall
         if not self._computes_here or before.thread is None or after.thread is None or elapsed <= 0:
@@ -142,7 +153,7 @@ def read_counters() -> Reading:
 
 
 def calibrate(clock: Clock = time.perf_counter_ns, device: torch.device = CPU) -> float:
-    """Return the seconds of one fixed matrix product. Records store this time to reveal changes in machine speed."""
+    """Return the seconds of one fixed matrix product on `device`. This time reveals changes in machine speed."""
     matrix, product = calibration_matrices() if device.type == "cpu" else _matrices(device)
     synchronise(device)
     started = clock()
@@ -159,10 +170,10 @@ def _matrices(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 
 @functools.cache
 def calibration_matrices() -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the operand and the result of the CPU calibration, allocated once.
+    """Return the operand and the result of the CPU calibration: two float32 square matrices.
 
-    A new allocation would add a sixth to the time of the product. On a GPU, the matrices are not cached,
-    because cached matrices would count as memory of the measured model.
+    The matrices are cached because a new allocation adds a sixth to the time of the product. On a GPU, they are not
+    cached, because cached matrices count as memory of the measured model.
     """
     return _matrices(CPU)
 

@@ -15,7 +15,7 @@ MEASURING_PACKAGES = ("arch", "tasks", "bench", "results")
 HOME = Path(__file__).resolve().parents[2]
 
 GIT_SECONDS = 5.0
-"""Time limit per git command. A run continues without its commit if git takes longer."""
+"""Time limit per git command in seconds. If git takes longer, the run continues without recording a commit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,10 @@ class Checkout:
 
 
 def checkout(home: Path = HOME) -> Checkout:
-    """Return the commit of Carousel's own repository. An installed copy inside another repository has no commit."""
+    """Return the commit of Carousel's own repository in the folder `home`, and whether files differ from the commit.
+
+    Both are None if git does not track this code, for example in an installed copy inside another repository.
+    """
     if _git(home, "ls-files", "--error-unmatch", "--", str(Path(__file__).resolve().relative_to(HOME))) is None:
         return Checkout()
     commit = _git(home, "rev-parse", "HEAD")
@@ -49,7 +52,7 @@ def code_digest() -> str:
 
 
 def _git(home: Path, *arguments: str) -> str | None:
-    """Return the output of a git command; None if git is missing, fails or times out."""
+    """Return the output of a git command in the folder `home`; None if git is missing, fails or times out."""
     program = shutil.which("git")
     if program is None:
         return None

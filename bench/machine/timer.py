@@ -16,13 +16,16 @@ CLOCK_READINGS = 1001
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has finished its queued work. A CPU has no queue."""
+    """Wait until the device has finished its queued work. Do nothing on a CPU, because a CPU has no queue."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds_per_call(call: Callable[[], object], calls: int, device: torch.device) -> float:
-    """Return the mean seconds of `calls` successive calls, measured by the CPU's clock or by two events on the GPU."""
+    """Return the mean seconds per call over `calls` successive calls.
+
+    The CPU's clock measures calls on a CPU. Two CUDA events measure calls on a GPU.
+    """
     if device.type != "cuda":
         # torch.utils.benchmark.Timer would add two untimed calls. Probes make such calls themselves where needed.
         return timeit.timeit(call, number=calls) / calls

@@ -20,9 +20,9 @@ from results.specs import Spec
 
 FOLDER = Path(__file__).parent
 STREAMED_SHARE = 5
-"""Divisor of `Timing.steps` for batches of streams. Fewer steps suffice, because only their mean time is reported."""
+"""Divisor of `Timing.steps` for batches of streams. Fewer steps suffice, because only the mean time is reported."""
 MAX_FILE_BYTES = 16 << 10
-"""Maximum size of a plan file. The TOML parser takes quadratic time, but less than a second for this size."""
+"""Maximum size of a plan file in bytes. The TOML parser takes quadratic time, but less than a second for this size."""
 
 SpecText = Annotated[str, Field(min_length=1, max_length=400)]
 Length = Annotated[int, Field(ge=1, le=1 << 24)]
@@ -67,7 +67,7 @@ class Extra(Strict):
     tasks: tuple[SpecText, ...] = ()
     lengths: tuple[Length, ...] = ()
     seeds: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Number of seeds, at most the plan's number; None for the plan's number."""
+    """Number of seeds; None for the plan's number. A larger number is reduced to the plan's number."""
     protocol: dict[str, Any] = Field(default_factory=dict)
     """Fields that differ from the plan's protocol."""
 
@@ -131,7 +131,10 @@ class Plan(Strict):
         return [self, *extras]
 
     def protocol_of(self, task: str, length: int) -> Protocol:
-        """Return the protocol of one task at one length. Raises `UsageError` for invalid values."""
+        """Return the protocol of one task, given as a spec, at one length in steps.
+
+        Raises `UsageError` if a value is invalid or if values contradict each other.
+        """
         fields = dict(self.protocol)
         for override in self.override:
             applies = not override.tasks or task in override.tasks or Spec.parse_stored(task).name in override.tasks
@@ -160,7 +163,10 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Plan:
-    """Load a plan by its name or by the path of a TOML file. Raises `UsageError` if the plan is missing or invalid."""
+    """Load a plan by its name or by the path of a TOML file.
+
+    Raises `UsageError` if the plan is missing, unreadable, too large or invalid.
+    """
     path = FOLDER / f"{name}.toml" if name in names() else Path(name)
     if path.suffix != ".toml" or not os.path.isfile(path):  # noqa: PTH113  (accepts names of any length)
         close = difflib.get_close_matches(name, names(), n=1)

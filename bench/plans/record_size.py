@@ -19,9 +19,10 @@ FULL = 0.9
 LATENCY_TIMINGS = 3
 """Number of latency timings: forward pass of one sequence, forward pass of a batch, and training step."""
 VALUES_PER_POSITION = 5
-"""Measurements per position: state size, FLOPs and bytes of a step, and the machine's peak FLOP and byte rates."""
+"""Maximum number of measurements per position besides timings: state size, step FLOPs, step bytes and read rate."""
 OTHER_MEASUREMENTS = 10
-"""Other measurements per process, such as first call, clock overhead, peak memory and FLOPs of whole sequences."""
+"""Estimated number of other measurements per process, such as first call, clock overhead, peak memory and FLOPs of
+whole sequences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ POINT = _size(EvalPoint(step=1, train_loss=0, validation_loss=0, validation_scor
 
 
 def check_record_size(plan: Plan, cases: list[Case], repeat: int) -> None:
-    """Raise `UsageError` if the record of a case would be too large to store.
+    """Raise `UsageError` if the estimated record of a case is too large to store.
 
     Args:
         plan: The plan, whose timings are counted.

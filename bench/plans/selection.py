@@ -14,10 +14,12 @@ def select(
 ) -> tuple[str, ...]:
     """Return the specs that `patterns` select, in the order of the patterns.
 
-    A pattern is a name, a glob or a whole spec. A pattern selects from the plan's specs. If it matches none of them, it
-    selects from all registered names. A plain name that matches nothing is kept, so that the registry can report it.
-    With the prefix `!`, a pattern excludes specs. With the prefix `+`, a pattern adds specs to those of the patterns
-    without a prefix. If all patterns have a prefix, specs are added to those of the plan.
+    A pattern is a name, a glob or a whole spec. A pattern selects all matching specs of the plan. If no spec of the
+    plan matches, the pattern selects all matching registered names. If no registered name matches, a pattern without
+    wildcards is kept, so that the registry can report the pattern.
+
+    The prefix `!` excludes the matching specs. The prefix `+` puts the matching specs after those of patterns without a
+    prefix. If all patterns have a prefix, all specs of the plan are selected first.
 
     Args:
         kind: `architecture` or `task`, for the error message.

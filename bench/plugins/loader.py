@@ -3,7 +3,7 @@
 A plugin is a file given with `--plugin`, or a module of an installed package. The package declares this
 module as an entry point of the group `carousel.archs` or `carousel.tasks`. Every job carries the bytes of
 plugin files, so a worker on any machine runs the same code. The module of an entry point must be installed
-on that machine with the same digest. An error inside a plugin disables only that plugin. Commands that
+on the worker's machine with the same digest. An error inside a plugin disables only that plugin. Commands that
 only read or report results load no plugins.
 """
 
@@ -34,7 +34,7 @@ class Plugin:
 
     name: str
     digest: str
-    """The first ten hexadecimal digits of the SHA-256 of its file."""
+    """The first ten hexadecimal digits of the SHA-256 of the plugin's file."""
     source: bytes | None = field(default=None, repr=False)
     """The content of a file given with `--plugin`; None for an entry point."""
     module: str | None = None
@@ -51,7 +51,7 @@ class Disabled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """The result of `load`: the plugins in use and the disabled ones."""
+    """The result of `load`: the plugins in use and the disabled plugins."""
 
     plugins: tuple[Plugin, ...] = ()
     disabled: tuple[Disabled, ...] = ()
@@ -63,10 +63,12 @@ _added_or_disabled: set[str] = set()
 
 
 def load(files: Sequence[Path] = ()) -> Loaded:
-    """Add the plugins in `files` and in all installed packages. Disable the plugins that do not work.
+    """Add the plugins in `files` and in all installed packages, and return the plugins in use and the disabled plugins.
+
+    A plugin that does not work is disabled. Plugins of earlier calls that are no longer given or installed are removed.
 
     Raises:
-        UsageError: If a file is not called NAME.py or cannot be read, or if NAME is already in use.
+        UsageError: If a file is not called NAME.py, if it cannot be read, or if NAME is already in use.
     """
     given, declared = _read(files), list(_declared())
     for name in _added_or_disabled - {plugin.name for plugin in [*given, *declared]}:
@@ -92,12 +94,12 @@ def load(files: Sequence[Path] = ()) -> Loaded:
 
 
 def install(plugins: Sequence[Plugin]) -> None:
-    """Make `plugins` the only plugins of this process. A worker calls this before each job.
+    """Make `plugins` the only plugins of this process. A worker calls this function before each job.
 
     Plugins that are already loaded with the same digest are not reloaded.
 
     Raises:
-        PluginError: If a plugin does not work in this process, or if its source here has a different digest.
+        PluginError: If a plugin does not work in this process, or if its source does not match its digest.
     """
     for name in _added_or_disabled - {plugin.name for plugin in plugins}:
         _forget(name)
@@ -129,7 +131,10 @@ def _read(files: Sequence[Path]) -> list[Plugin]:
 
 
 def _declared() -> Iterator[Plugin | Disabled]:
-    """Yield the plugins that installed packages declare, without importing them."""
+    """Yield the plugins that installed packages declare, without importing the plugins.
+
+    Yield a `Disabled` if an entry point is invalid. Of several entry points with one name, only the first is used.
+    """
     points = [point for group in ENTRY_POINT_GROUPS for point in importlib.metadata.entry_points(group=group)]
     seen: set[str] = set()
     for point in sorted(points, key=lambda point: (point.name, point.value)):

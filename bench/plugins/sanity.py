@@ -22,7 +22,11 @@ class PluginError(ValueError):
 
 
 def check_arch(candidate: arch.Arch) -> None:
-    """Raise an error if the architecture cannot be built at all. A `ValueError` at some sizes is accepted."""
+    """Raise an error if the architecture cannot be built.
+
+    Raises `PluginError` if the layer is abstract, if an option has no default, or if the layer accepts no width. Any
+    other `ValueError` is accepted, because an architecture may refuse the trial size. Other errors are not caught.
+    """
     import torch
 
     import arch
@@ -42,7 +46,8 @@ def check_arch(candidate: arch.Arch) -> None:
 def check_task(task_class: type[tasks.Task]) -> None:
     """Raise an error if the task cannot be built or sampled.
 
-    A `ValueError` from sampling is accepted, because a data set may be missing.
+    Raises `PluginError` if the class or one of its attributes is malformed. A `ValueError` from `sample` or `chance` is
+    accepted, because a data set may be missing. Other errors are not caught.
     """
     import tasks
 
@@ -69,7 +74,11 @@ def _refuse_if_abstract(candidate: type) -> None:
 
 
 def describe_error(error: BaseException, file: str) -> str:
-    """Describe an exception in one line, with the number of the line in `file` that raised it."""
+    """Describe an exception in one line, with the number of the line in `file` that caused the exception.
+
+    For a `SyntaxError`, that is the line that cannot be parsed. For other exceptions, it is the innermost line of
+    `file` in the traceback. If there is no such line, the number is omitted.
+    """
     own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
     message = (error.msg if isinstance(error, SyntaxError) else str(error)).strip().partition("\n")[0]

@@ -17,7 +17,11 @@ from results import Measurement, ReferenceScores
 
 
 def measure(subject: Subject) -> ProbeResult:
-    """Measure scores and losses at every possible evaluation length, and add the reference scores of each length."""
+    """Measure scores and losses at every possible evaluation length, and add the reference scores of each length.
+
+    Losses that are not finite are omitted. If the subject has `best_weights`, the score of
+    these weights at the trained length is measured too.
+    """
     case, task = subject.case, subject.task
     measurements, reference_scores = [], []
     for length in case.protocol.evaluated_lengths(case.length):

@@ -22,9 +22,10 @@ CONSISTENCY_TOLERANCE = 1e-3
 
 
 def largest_difference(model: arch.SequenceModel, inputs: Tensor) -> float:
-    """Return the largest difference between `scan` and `step`, relative to the magnitude of the outputs.
+    """Return the largest difference between `scan` and `step`, relative to the largest magnitude of the outputs.
 
-    `inputs` has shape (B, T) or (B, T, D). The result is infinite if an output is NaN.
+    A largest magnitude below 1 counts as 1. `inputs` has shape (B, T) or (B, T, D). The result is infinite if an output
+    is NaN.
     """
     largest, scale = 0.0, 1.0
     with torch.inference_mode():
@@ -51,7 +52,10 @@ def _run_steps(model: arch.SequenceModel, segment: Tensor, state: list[arch.Stat
 
 
 def consistency_failure(model: arch.SequenceModel, inputs: Tensor) -> str | None:
-    """Return the reason why timings of this model must not be reported; None if `scan` and `step` agree."""
+    """Return the reason why timings of this model must not be reported; None if `scan` and `step` agree.
+
+    `inputs` has shape (B, T) or (B, T, D).
+    """
     difference = largest_difference(model, inputs)
     if difference <= CONSISTENCY_TOLERANCE:
         return None

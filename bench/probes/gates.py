@@ -22,7 +22,7 @@ from results import Measurement, Traces, save_traces
 STORED_SEQUENCES = 4
 STORED_UNITS = 8
 """Number of units whose traces are stored for each stored sequence. The first sequences and units are stored, because a
-deliberate selection would not be representative."""
+deliberate selection is not representative."""
 MAX_STEPS = 64
 """Largest number of steps at which traces are measured. These steps are evenly spaced, from the first to the last."""
 INNER_STEPS = slice(1, -1)
@@ -108,7 +108,10 @@ def _measure_hold(layer: int, hold_BTH: Tensor) -> list[Measurement]:
 
 
 def _measure_memory(subject: Subject, inputs: Tensor, steps: list[int]) -> list[Measurement]:
-    """Measure the R² of decoding the first element from the state at each of `steps`. Omit steps without a value."""
+    """Measure the R² of decoding the first element from the state at each of `steps`, counted from 0.
+
+    A step is omitted if its R² is undefined.
+    """
     parts = FIT_PARTS + SELECT_PARTS + TEST_PARTS
     fit, select = FIT_PARTS * len(inputs) // parts, SELECT_PARTS * len(inputs) // parts
     first_ND = _first_element(subject.task, inputs)
@@ -134,7 +137,7 @@ def _trace(metric: str, trace_T: Tensor, steps: list[int], **at: int) -> list[Me
 
 
 def _stored_traces(inputs: Tensor, gates: dict[str, Tensor]) -> Traces:
-    """Return the traces to store: the gates of the first layer, and the attention of every layer."""
+    """Return the traces of the first sequences: inputs, gates of the first layer, and attention of every layer."""
     inputs_S = inputs[:STORED_SEQUENCES].cpu().float()
     gates_S = {name: gate[:STORED_SEQUENCES].cpu().float().numpy() for name, gate in gates.items()}
     attention = f".{ATTENTION}"

@@ -1,7 +1,7 @@
 """latency: the time of a forward pass over a whole sequence, and of a training step.
 
 The models of a group are timed in blocks, in a new random order each round. Drift of the machine therefore affects all
-models equally. A sample is the mean seconds of the calls of one block. A block consists of as many calls as fit into
+models equally. A sample is the mean seconds per call in one block. A block consists of as many calls as fit into
 `block_seconds`, but of at least one.
 
 The first call of a block is not timed. The calibration before the block evicts the caches, so the first call takes up
@@ -82,7 +82,7 @@ def measure(
 
 
 def measure_first_call(subject: Subject) -> list[Measurement]:
-    """Time the first forward pass of a freshly loaded model that has never run."""
+    """Time the first forward pass of one sequence in a freshly loaded model, in seconds."""
     forward = _forward(subject, 1)
     calibrate()
     synchronise(subject.device)
@@ -114,7 +114,7 @@ def _forward(subject: Subject, batch: int) -> Callable[[], object]:
 
 
 def _training_step(subject: Subject, batch: int) -> Callable[[], object]:
-    """Return a call that runs forward, backward, gradient clipping and Adam on a copy of the model."""
+    """Return a call that runs one training step on a copy of the model: forward, backward, clipping and optimizer."""
     case, task, model = subject.case, subject.task, copy.deepcopy(subject.model).train()
     sample = task.sample(tasks.generator(case.seed, "train"), batch, case.length)
     training_batch = to_device(sample, subject.device)

@@ -22,7 +22,8 @@ PROJECTION_SEED = 5
 def watch_gates(model: arch.SequenceModel, inputs: Tensor) -> dict[str, Tensor]:
     """Return the activations of every gate at all steps, by `layer.name`, such as `0.forget`.
 
-    Gates have shape (B, T, H). Attention has shape (B, N, T, T), with zeros at steps that are not attended to.
+    `inputs` has shape (B, T) or (B, T, D). Gates have shape (B, T, H). Attention has shape (B, N, T, T), with zeros at
+    steps that are not attended to.
     """
     model.eval()
     steps: dict[str, list[Tensor]] = {}
@@ -43,8 +44,9 @@ def watch_gates(model: arch.SequenceModel, inputs: Tensor) -> dict[str, Tensor]:
 def watch_states(model: arch.SequenceModel, inputs: Tensor) -> Iterator[Tensor]:
     """Yield the states of all layers after each step as features, (B, F).
 
-    A state that grows, such as a cache of keys and values, is not a fixed set of features. In that case, the features
-    are the outputs of all layers at that step, because the next layer sees only these outputs.
+    `inputs` has shape (B, T) or (B, T, D). A state that grows, such as a cache of keys and values, is not a fixed set
+    of features. If the state grows, the features are the outputs of all layers at that step, because the next layer
+    sees only these outputs.
     """
     model.eval()
     is_fixed = has_fixed_state(model, inputs)
@@ -57,14 +59,14 @@ def watch_states(model: arch.SequenceModel, inputs: Tensor) -> Iterator[Tensor]:
 
 
 def has_fixed_state(model: arch.SequenceModel, inputs: Tensor) -> bool:
-    """Return whether the state has the same size after the last step as after the first."""
+    """Return whether the state has the same size after all T steps of `inputs` as after the first step."""
     with torch.inference_mode():
         sizes = {arch.state_bytes(model.scan(inputs[:1, :T], model.init_state(1))[1]) for T in (1, inputs.shape[1])}
     return len(sizes) == 1
 
 
 def _step(model: arch.SequenceModel, x: Tensor, state: list[arch.State]) -> tuple[list[Tensor], list[arch.State]]:
-    """Run one step, and return the outputs and the next states of all layers."""
+    """Run one step on tokens (B,) or reals (B, D), and return the outputs and the next states of all layers."""
     hidden_BH, outputs, states = model.encoder(x), [], []
     for layer, layer_state in zip(model.layers, state, strict=True):
         assert isinstance(layer, arch.Layer)
@@ -75,14 +77,17 @@ def _step(model: arch.SequenceModel, x: Tensor, state: list[arch.State]) -> tupl
 
 
 def _attention_row(weight_BNS: Tensor, step: int, T: int) -> Tensor:
-    """Return the attention weights at `step` as a row over all T steps, (B, N, T)."""
+    """Return the attention weights at `step`, counted from 0, as a row over all T steps, (B, N, T)."""
     row_BNT = weight_BNS.new_zeros(*weight_BNS.shape[:2], T)
     row_BNT[:, :, step + 1 - weight_BNS.shape[2] : step + 1] = weight_BNS
     return row_BNT
 
 
 def _project(state_BF: Tensor) -> Tensor:
-    """Project a state with more than `MAX_FEATURES` features by random signs; return any other state unchanged."""
+    """Project a state with more features than `MAX_FEATURES` to that number; return a smaller state unchanged.
+
+    The projection matrix consists of random signs.
+    """
     width = state_BF.shape[1]
     if width <= MAX_FEATURES:
         return state_BF

@@ -1,6 +1,6 @@
 """Roofline: the limits of the machine at the sizes of a case, and the needs of the case's architecture.
 
-The limits are measured once per size, in the process that times the models and with the same number of threads:
+The limits are measured once per size, in the process that times the models and with as many threads as the models use:
 
     matmul_flops_per_second    FLOP/s of a product (rows × H) · (H × 4H), the main operation of most architectures;
                                the number of rows is the batch size, or the batch size times the length

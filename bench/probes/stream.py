@@ -3,7 +3,7 @@
 On a GPU, a step of a small model spends most of its time on launching kernels one by one. A CUDA graph launches all
 kernels together. A graph replays operations on fixed addresses and runs no Python code, so every tensor of the state
 must keep its shape. A cache that grows and a state that counts its steps in Python cannot be replayed. `stream_of`
-tries to record a graph and compares a replayed step with an eager step.
+tries to record a graph and compares one replayed step with an eager step.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch.utils import _pytree as pytree
 import arch
 
 REPLAY_TOLERANCE = 1e-3
-"""Largest allowed float32 difference between a replayed and an eager step, relative to the largest magnitude (at
-least 1)."""
+"""Largest allowed float32 difference between a replayed and an eager step, relative to the largest magnitude in the
+eager step (at least 1)."""
 WARM_UP_STEPS = 3
 """Number of eager steps before a graph is recorded. Libraries initialise themselves in these steps, because a graph
 cannot record the initialisation."""
@@ -32,10 +32,10 @@ class Stream(Protocol):
     """Successive steps of one model from a given state."""
 
     def restore(self, state: arch.State) -> None:
-        """Continue from a copy of `state`."""
+        """Make the next step continue from a copy of `state`."""
 
     def step(self, x: Tensor) -> None:
-        """Advance by one step."""
+        """Advance by one step with the input `x`, (B,) or (B, D)."""
 
 
 class EagerStream:
@@ -64,7 +64,7 @@ class GraphStream:
         model: the model to step.
         x: an input of one step, (B,) or (B, D).
         state: the state from which the step is recorded; it is not modified.
-        capture: records the step.
+        capture: records the step, and returns a function that replays the step.
 
     Raises:
         ValueError: if the state contains anything but tensors, or if a tensor changes its shape in a step.
@@ -106,7 +106,7 @@ class GraphStream:
 
 
 def stream_of(model: arch.SequenceModel, x: Tensor, state: arch.State, capture: Capture | None = None) -> Stream:
-    """Return the fastest correct stream for a model: a `GraphStream` on a GPU if it works, else an `EagerStream`.
+    """Return a `GraphStream` if a step can be recorded and replayed correctly, else an `EagerStream`.
 
     Args:
         model: the model to step.

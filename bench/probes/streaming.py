@@ -1,13 +1,13 @@
 """streaming: the cost of one more step at given positions of a stream.
 
-Steps run one at a time, with a clock reading before and after each. `scan` advances the state to a position. Short
+Steps run one at a time, with a clock reading before and after each step. `scan` advances the state to a position. Short
 bursts of steps then start from a copy of that state, so that all samples belong to that position. The first steps of
 every burst are not timed. They warm up the code and the copied state. A full cache also grows in these steps.
 
 At each position, the models of a group are timed in blocks, in a new random order each round. Drift of the machine
 therefore affects all models equally. A single stream is timed at every position of the plan. At the plan's
-`streams_position`, batches of several streams are timed too. If a single stream is also timed at that position, its
-samples are reported as those of a batch of one stream.
+`streams_position`, batches of several streams are timed too. A batch of one stream is not timed again at a position of
+the plan. The samples of the single stream are reported for the batch too.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from bench.probes.subject import Subject
 from results import Block, Measurement
 
 PREFIX_CHUNK = 1024
-"""Largest number of steps that one `scan` reads on the way to a position. This bounds the memory of `scan`."""
+"""Largest number of steps that one `scan` reads on the way to a position. The limit bounds the memory of `scan`."""
 FUSED_PREFIX_STEPS = 1 << 15
 """Largest number of steps that one `scan` of fused attention reads, summed over all streams. The memory of fused
 attention does not grow with the square of the chunk. Every chunk reads all earlier steps again, so few long chunks are
 faster than many short ones."""
 WARM_UP_STEPS = 4
 """Untimed steps at the start of a burst. After a copy of the state, the second step takes 15 to 40% longer than usual,
-the third 5% and the fifth 1%. Bursts at early positions are shorter. If the slow steps were timed, a constant cost
-would seem to fall with the position."""
+the third 5% and the fifth 1%. Bursts at early positions are shorter, so timed slow steps make a
+constant cost seem to fall with the position."""
 MIN_BURST, MAX_BURST = 4, 64
 """Smallest and largest number of timed steps per burst."""
 
@@ -66,7 +66,7 @@ class _TimedStream:
         return _burst_steps(self.position)
 
     def step(self, index: int) -> None:
-        """Run one step on input number `index`. After the last input, the inputs start again from the first."""
+        """Run one step on input number `index`. After the last input, the inputs start again from the first input."""
         self.stream.step(self.inputs[index % len(self.inputs)])
 
 
@@ -83,7 +83,7 @@ def measure(
         subjects: a group of trained models on one device.
         timing: the positions, the numbers of streams, and the numbers of steps and blocks to time.
         order: generator of the random order of the models in each round.
-        clock: times the steps; for tests.
+        clock: returns nanoseconds, to time the steps; for tests.
         machine: observes the blocks; for tests.
 
     Returns:
@@ -173,7 +173,7 @@ def run_untimed_burst(timed: _TimedStream) -> None:
 
 
 def state_at(subject: Subject, position: int, streams: int = 1) -> arch.State:
-    """Return the state of a batch of streams after `position` steps. `scan` runs all steps but the last."""
+    """Return the state of a batch of streams after `position` steps. `scan` runs all steps but the last one."""
     model, state = subject.model.eval(), subject.model.init_state(streams)
     inputs = subject.test_inputs(streams, subject.case.length)
     T, is_recurrent = inputs.shape[1], all(isinstance(layer, arch.RecurrentLayer) for layer in model.layers)
@@ -196,7 +196,7 @@ def _time_interleaved(
         steps: smallest number of timed steps per stream.
         blocks: number of blocks per stream.
         order: generator of the random order of the streams in each round.
-        clock: times the steps.
+        clock: returns nanoseconds, to time the steps.
         machine: observes the blocks.
     """
     steps_per_block = -(-steps // blocks)

@@ -36,7 +36,7 @@ STRENGTHS = (1e-8, 1e-6, 1e-4, 1e-2, 1.0, 100.0)
 MAX_HALF_LIFE = 1e6
 """Largest half-life, in steps. A gate that rounds to 1 never forgets, but records contain finite numbers only."""
 MIN_VARIANCE = 1e-12
-"""A target with a smaller variance counts as constant and cannot be decoded."""
+"""Smallest variance of a target that can be decoded. A target with a smaller variance counts as constant."""
 
 
 def retention(hold_BTH: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def half_life(hold_BTH: Tensor) -> Tensor:
 
 
 def histogram(activation: Tensor, bins: int) -> Tensor:
-    """Return the share of activations in each of `bins` equal parts of [0, 1]; the last part includes 1."""
+    """Return the share of activations in each of `bins` equal parts of [0, 1], (bins,). The last part includes 1."""
     bin_index = (activation.flatten().double() * bins).long().clamp(0, bins - 1)
     return torch.bincount(bin_index, minlength=bins) / bin_index.numel()
 
@@ -74,10 +74,10 @@ def decodability(state_NF: Tensor, target_ND: Tensor, *, fit: int, select: int) 
     """Return the R² of a linear prediction at one step, equation (3); None if the test targets are constant.
 
     Args:
-        state_NF: the state after that step, one row per sequence.
-        target_ND: the first element of each sequence.
+        state_NF: features of the state after the step, (N, F).
+        target_ND: the first element of each sequence, (N, D).
         fit: number of sequences for the regression, taken from the start.
-        select: number of subsequent sequences for selecting the ridge strength; all others are for testing.
+        select: number of subsequent sequences for selecting the ridge strength; the remaining ones are for testing.
     """
     state_NF, target_ND = state_NF.double(), target_ND.double()
     parts_F, parts_D = (rows.split([fit, select, len(rows) - fit - select]) for rows in (state_NF, target_ND))
@@ -100,7 +100,7 @@ def decodability(state_NF: Tensor, target_ND: Tensor, *, fit: int, select: int) 
 
 
 def r_squared(predicted_ND: Tensor, target_ND: Tensor) -> float:
-    """Return the R² of a prediction: 1 for a perfect one, 0 for predicting the mean, and negative for a worse one."""
+    """Return the R² of predictions: 1 if exact, 0 for the mean target, and negative if worse than the mean target."""
     error = (predicted_ND - target_ND).square().sum()
     spread = (target_ND - target_ND.mean(0)).square().sum()
     return (1 - error / spread).item()
@@ -110,7 +110,7 @@ def gradient_trace(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Bat
     """Return the mean gradient norm at each step, equation (4), (T,).
 
     Gradients are taken with respect to real inputs, or to the embeddings of tokens. They are computed in float64,
-    because they may vanish.
+    because small gradients may vanish in float32.
     """
     model = copy.deepcopy(model).double().eval()
     tracked: list[Tensor] = []

@@ -1,7 +1,6 @@
 """Display the progress of a run: a live view on a terminal, plain lines elsewhere.
 
-A quiet run displays only long waits for the machine, on standard error. Without these messages, a waiting run would
-seem to hang.
+A quiet run displays only long waits for the machine, on standard error, so that a waiting run does not seem to hang.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from bench.progress.eta import EtaEstimator, JobKind
 from results import Case
 
 PLAIN_LINE_SECONDS = 10.0
-"""Shortest interval between two plain lines."""
+"""Shortest interval between two plain lines, in seconds. The line after the last case of a phase is always printed."""
 LONG_WAIT_SECONDS = 15.0
-"""Time after which a quiet run reports that it waits for another run."""
+"""Seconds after which a quiet run reports that it waits for another run."""
 MIN_REPORTED_COMPILING_SECONDS = 1.0
 MAX_SCORES = 12
 """Maximum number of rows of scores in the live view. Older rows are hidden, so that the workers stay on the screen."""
@@ -144,7 +143,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._eta.set_remaining(kind, seconds)
 
     def job_assigned(self, worker: str, job: Job) -> None:
-        """Show a job on its worker. If the job was lost by another worker, remove it from that worker."""
+        """Show a job on its worker. If another worker has lost the job, remove the job from that worker."""
         for other in [name for name, running in self._jobs.items() if running.cases == job.cases and name != worker]:
             del self._jobs[other]
             self._eta.discard(other)
@@ -153,7 +152,10 @@ class Progress(AbstractContextManager["Progress"]):
         self._print_line()
 
     def job_started(self, event: JobStarted) -> None:
-        """Show that a worker has started up, holds the machine lock, and runs its job."""
+        """Show that a worker has started up, holds the machine lock, and runs its job.
+
+        If compiling kernels took at least `MIN_REPORTED_COMPILING_SECONDS`, report the duration once per host.
+        """
         if (job := self._jobs.get(event.worker)) is None:
             return
         job.started, job.note = self._clock(), ""
@@ -177,7 +179,10 @@ class Progress(AbstractContextManager["Progress"]):
         self._print_line()
 
     def waiting_for_machine(self, worker: str, work: Work) -> None:
-        """Report once that a worker waits for another run on this machine."""
+        """Report once that `worker` waits until another run allows `work` on its machine.
+
+        A quiet run reports the wait only after `LONG_WAIT_SECONDS`.
+        """
         other = "timing jobs" if work == "training" else "training and timing jobs"
         message = f"waiting for another run on this machine to finish its {other}"
         if (job := self._jobs.get(worker)) is not None:

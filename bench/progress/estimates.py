@@ -14,25 +14,25 @@ from results import TIMING_PROBES, Case, Probe, Record
 from results.specs import Spec
 
 CaseShape = tuple[str, str, int, int | None, int | None, int]
-"""Properties of cases that take equally long: arch, task, length, parameters, width and training steps."""
+"""Properties that decide how long a case takes: arch, task, length, parameters, width and training steps."""
 
 SECONDS_PER_STEP = 45e-6
-"""Fixed seconds of a training step per step of the sequence. A first guess, measured on one machine."""
+"""Seconds of a training step per time step of a sequence, whatever the model. A first guess from one machine."""
 SECONDS_PER_FLOP = 1e-11
-"""Seconds of a training step per FLOP. A first guess, measured on the same machine."""
+"""Additional seconds of a training step per FLOP. A first guess from the machine of `SECONDS_PER_STEP`."""
 FLOPS_PER_PARAMETER = 6
-"""FLOPs of a training step per parameter and per step of one sequence, if the architecture states no FLOPs."""
+"""FLOPs of a training step per parameter and per time step of one sequence, if the architecture states no FLOPs."""
 SECONDS_PER_TIMED_CASE = 0.6
 ALL_ARCHS = "*"
 """Key of the corrections of all architectures; no architecture has this name."""
 
 
 class DurationEstimator:
-    """Estimator of job durations, from earlier records of the same architecture, task, length and size.
+    """Estimator of job durations: the median over earlier records with the same `CaseShape`.
 
     If there is no such record, training time is derived from the amount of work. The derived time is multiplied by a
-    correction: the median ratio of measured to derived time. The median is over records of the same architecture; if
-    there are none, over all records.
+    correction: the median ratio of measured to derived time. The median is over records of the same architecture, or
+    over all records if the architecture has no record.
     """
 
     def __init__(self, history: Iterable[Record] = ()) -> None:
@@ -102,7 +102,10 @@ def _without_seed(case: Case) -> Case:
 
 @functools.cache
 def _flops(case: Case, length: int) -> float:
-    """Return the FLOPs of a training step. If the architecture states none, estimate them from the parameters."""
+    """Return the FLOPs of a training step on sequences of `length` steps.
+
+    If the architecture states no FLOPs or is not installed, estimate the FLOPs from the number of parameters.
+    """
     import tasks
     from bench.training.model import train_step_flops
 

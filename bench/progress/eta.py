@@ -9,8 +9,8 @@ is shrunk towards a common slowdown, and the common slowdown is shrunk towards 1
     common   = exp(Σ weight · ln(spent / done) / (1 + Σ weight))                  (3)  over kinds
 
 `done` and `spent` are expected and measured seconds of finished work, and PRIOR is `PRIOR_SECONDS`. If one architecture
-is misjudged by a factor, its own estimate is soon corrected by that factor. The estimates of architectures without
-finished work are then corrected by the square root of the factor.
+is misjudged by a factor, its own estimate is soon corrected by that factor. The estimate of an architecture without
+finished work is corrected by the square root of the factor.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class EtaEstimator:
         """Create an estimator for a run that is about to start.
 
         Args:
-            expected: expected seconds of each kind of job, run one after the other.
+            expected: expected total seconds of the jobs of each kind, run one after the other.
             workers: number of training jobs that run in parallel.
             machines: number of timing jobs that run in parallel.
             clock: returns the current time in seconds.
@@ -80,7 +80,7 @@ class EtaEstimator:
         self._totals.setdefault(kind, _KindTotals()).remaining = seconds
 
     def assign(self, worker: str, kind: JobKind, expected_seconds: float) -> None:
-        """Note that a worker has been assigned a job of `kind`."""
+        """Note that `worker` has been assigned a job of `kind` that is expected to take `expected_seconds`."""
         self._running[worker] = _RunningJob(kind, expected_seconds)
         self._totals.setdefault(kind, _KindTotals(expected_seconds))
 
@@ -132,7 +132,10 @@ class EtaEstimator:
         }
 
     def _measured(self, kind: JobKind, now: float) -> tuple[float, float]:
-        """Return the expected and the measured seconds of all finished work of `kind`."""
+        """Return the expected and the measured seconds of all finished work of `kind`.
+
+        The finished parts of running jobs are included. `now` is the current time in seconds.
+        """
         done, spent = self._totals[kind].done, self._totals[kind].spent
         for job in self._running.values():
             if job.kind == kind and job.started is not None and job.fraction:

@@ -42,7 +42,10 @@ class Utilization:
             self.timing += result.span.ended - result.span.began
 
     def share(self, workers: int, machines: int = 1) -> float | None:
-        """Return useful time / (workers · wall time), or None if no job was counted."""
+        """Return (training + timing · workers / machines) / (workers · wall time), or None if no job was counted.
+
+        `workers` and `machines` are the numbers in the whole run.
+        """
         if self.began is None or self.ended <= self.began:
             return None
         return (self.training + self.timing * workers / machines) / (workers * (self.ended - self.began))

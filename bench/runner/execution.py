@@ -1,6 +1,6 @@
 """Execute the pending work of a run: train on all workers, then time on a quiet machine.
 
-Each record is stored as soon as its job has ended.
+The records of a job are stored as soon as the job has ended.
 """
 
 from __future__ import annotations
@@ -119,11 +119,14 @@ def has_weights(run: Run, case: Case) -> bool:
 
 
 def check_run_exists(run: Run) -> None:
-    """Raise `StoreError` if the run's folder has disappeared. Without this check, writing would recreate the folder."""
+    """Raise `StoreError` if the run's folder has disappeared.
+
+    Call this before each write, because writing recreates a missing folder.
+    """
     if not (run.folder / "run.json").exists():
         raise StoreError(f"the run's folder {run.folder} has disappeared: rerun to start a new run")
 
 
 def _with_earlier_seconds(ran: ProbeRun, earlier: ProbeRun | None) -> ProbeRun:
-    """Return `ran` with the probe's seconds in earlier processes added."""
+    """Return `ran` with the seconds of `earlier` added. `earlier` is None if no process has run the probe before."""
     return ran if earlier is None else ran.model_copy(update={"seconds": earlier.seconds + ran.seconds})

@@ -65,7 +65,11 @@ class Pending:
             self._missing_repetitions[case.key] = missing
 
     def _missing_repetitions_of(self, record: Record) -> range:
-        """Return the missing timing repetitions of a trained case. The range is empty if a timing probe has failed."""
+        """Return the numbers of the missing timing repetitions of a case that has a record.
+
+        The range is empty if the run has no timing probes. It is also empty if the status of the record or of a timing
+        probe is not `ok`.
+        """
         ran = [record.probes[probe] for probe in self.timing_probes if probe in record.probes]
         if record.status != "ok" or not self.timing_probes or any(probe.status != "ok" for probe in ran):
             return range(0)
@@ -74,12 +78,12 @@ class Pending:
 
     @property
     def untrained(self) -> list[Case]:
-        """Cases that have no record or have failed."""
+        """Cases without a record or with a status in `FAILED_STATUSES`, in the order of the plan."""
         return [case for case in self.file.cases if case.key in self._untrained]
 
     @property
     def untimed(self) -> list[Case]:
-        """Trained cases that lack timings."""
+        """Trained cases with missing timing repetitions, in the order of the plan."""
         return [case for case in self.file.cases if case.key in self._missing_repetitions]
 
     @property
@@ -91,8 +95,7 @@ class Pending:
     def timing_groups(self) -> list[TimingGroup]:
         """Groups of cases to time, in rounds: every group once, then every group again.
 
-        The rounds of a group are spread over time. A slow phase of the machine then affects one round of many groups
-        instead of all rounds of one group.
+        The rounds of a group are spread over time, so that a slow phase of the machine does not affect all of them.
         """
         missing = [(repetition, case) for case in self.untimed for repetition in self._missing_repetitions[case.key]]
 

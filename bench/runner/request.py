@@ -27,11 +27,11 @@ class Request:
     scheduler: str | None = None
     """Address of a dask scheduler whose workers are used instead of this machine's."""
     repeat: int = 1
-    """Number of processes in which each timing is repeated. If it exceeds 1, every process is fresh."""
+    """Number of processes in which each timing is repeated. If the number exceeds 1, every process is fresh."""
     timeout: float | None = None
     """Seconds that one job may take after it has started; None for no limit."""
     memory_bytes: int | None = None
     """Resident memory at which a worker process is ended; None for no limit."""
     resume: bool = True
-    """Whether to continue an unfinished run of the same work."""
+    """Whether to continue an unfinished run of the same plan, code and environment."""
     plugins: tuple[Plugin, ...] = ()

@@ -1,4 +1,4 @@
-"""Find the unfinished run that a request resumes, or describe a new one."""
+"""Find the unfinished run that a request resumes, or create the `run.json` of a new run."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ class RunInUse(UsageError):
 
 
 def new_run_file(request: Request, measured_in: Environment | None = None) -> RunFile:
-    """Return the `run.json` of a new run. Raises `UsageError` if the plan is impossible.
+    """Return the `run.json` of a new run.
 
-    `measured_in` is the environment of the cluster that will measure; None for this machine.
+    `measured_in` is the environment of the dask cluster that runs the jobs; None for this machine. Raises `UsageError`
+    if a case of the plan is impossible or its record is too large.
     """
     planned, created, code, commit = cases(request.plan), now(), code_digest(), checkout()
     check_record_size(request.plan, planned, request.repeat)
@@ -56,7 +57,10 @@ def new_run_file(request: Request, measured_in: Environment | None = None) -> Ru
 
 
 def find_resumable_run(request: Request, file: RunFile) -> Run | None:
-    """Return the newest unfinished run that is compatible with `file`, or None. Runs in use are skipped."""
+    """Return the newest unfinished run with the plan, --repeat, code, plugins and environment of `file`.
+
+    Runs in use are skipped. The result is None if there is no such run, or if `request.resume` is false.
+    """
     if not request.resume:
         return None
     for run, other in _unfinished_runs(request):
@@ -68,7 +72,7 @@ def find_resumable_run(request: Request, file: RunFile) -> Run | None:
 def reason_not_resumed(request: Request, file: RunFile) -> str | None:
     """Return one line that explains why the newest unfinished run of the same plan is not resumed.
 
-    Returns None if there is no such run, or if that run is compatible with `file`.
+    The result is None if there is no such run, or if nothing prevents resuming that run.
     """
     for run, other in _unfinished_runs(request):
         if other.plan == file.plan and other.id != file.id:
@@ -89,12 +93,12 @@ def run_lock(run: Run) -> Iterator[None]:
 
 
 def now() -> str:
-    """Return the current time in the format of `run.json`."""
+    """Return the current UTC time in the format of `run.json`, such as `2026-01-31T12:00:00Z`."""
     return datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
 def _unfinished_runs(request: Request) -> Iterator[tuple[Run, RunFile]]:
-    """Yield the unfinished runs of the store with their `run.json`, newest first. Skip unreadable ones."""
+    """Yield the unfinished runs of the store with their `run.json`, newest first. Skip unreadable runs."""
     for run in reversed(Store(request.store).runs()):
         try:
             file = run.file()
@@ -105,7 +109,7 @@ def _unfinished_runs(request: Request) -> Iterator[tuple[Run, RunFile]]:
 
 
 def _changes(old: RunFile, new: RunFile) -> list[str]:
-    """Return the differences from `old` to `new` that prevent resuming `old`. The list is empty if there are none."""
+    """Return the differences from `old` to `new` that prevent resuming `old`, one text per difference."""
     changes = []
     if (old.plan_digest, old.cases, old.probes) != (new.plan_digest, new.cases, new.probes):
         changes.append("plan changed")

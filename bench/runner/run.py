@@ -46,14 +46,17 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """Whether every case was measured as planned. A diverged model counts as measured; a crashed case does not."""
+        """Whether every case has a record with status `ok`, `diverged` or `inconsistent`, and no probe has failed."""
         measured = all(record.status in ("ok", "diverged", "inconsistent") for record in self.records)
         failed = any(ran.status == "failed" for record in self.records for ran in record.probes.values())
         return measured and not failed and len(self.records) == len(self.file.cases)
 
 
 def describe(request: Request, console: Console) -> None:
-    """Print what `execute` would do: finished and pending cases, and the expected duration."""
+    """Print the numbers of finished and pending cases, and the expected duration. Execute nothing.
+
+    Raises `UsageError` for an impossible plan or an unusable dask cluster.
+    """
     with _cluster(request) as cluster:
         request = _with_cluster_workers(request, cluster)
         file = new_run_file(request, None if cluster is None else cluster.environment)
@@ -66,8 +69,9 @@ def describe(request: Request, console: Console) -> None:
 def execute(request: Request, console: Console, *, quiet: bool = False) -> Outcome:
     """Run the pending cases of a request, and store each record as soon as its job has ended.
 
-    Raises `UsageError` for an impossible plan, and `StoreError` if the store cannot be written. An error does not
-    remove the records that are already stored.
+    If `quiet` is true, print only warnings and long waits. Raises `UsageError` for an impossible plan, an unusable dask
+    cluster or a run in use. Raises `StoreError` if the store cannot be read or written. Records that are already stored
+    remain after an error.
     """
     with _cluster(request) as cluster:
         request = _with_cluster_workers(request, cluster)
@@ -90,7 +94,10 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
 
 
 def _cluster(request: Request) -> AbstractContextManager[DaskExecutor | None]:
-    """Return a context manager that yields the request's dask cluster, or None to run on this machine."""
+    """Return a context manager that yields the request's dask cluster, or None if the request has no scheduler.
+
+    Raises `UsageError` if dask is not installed or the cluster is unusable.
+    """
     if request.scheduler is None:
         return nullcontext()
     try:
@@ -114,7 +121,7 @@ def _with_cluster_workers(request: Request, cluster: DaskExecutor | None) -> Req
 
 
 def _duration_estimator(store: Path) -> DurationEstimator:
-    """Return an estimator that has learned from the newest runs in the store."""
+    """Return an estimator that uses the records of the newest `HISTORY_RUNS` runs in the store."""
 
     def history() -> Iterator[Record]:
         for run in Store(store).runs()[-HISTORY_RUNS:]:
@@ -124,9 +131,17 @@ def _duration_estimator(store: Path) -> DurationEstimator:
 
 
 def _load_pending(run: Run, file: RunFile, request: Request, console: Console) -> Pending:
-    """Return the pending work of a run. A case is pending if its record is damaged or its weights are unreadable.
+    """Return the pending work of a run.
 
-    Raises `StoreError` if a newer Carousel has written to the run.
+    Damaged records are set aside. A case runs again if its record is damaged or its weights are unreadable.
+
+    Args:
+        run: the run, whose records are read.
+        file: the `run.json` of the run.
+        request: the request, whose store is used to estimate durations.
+        console: console on which each case that runs again is reported.
+
+    Raises `StoreError` if a newer version of Carousel has written a record.
     """
     records, damaged = run.read()
     for damage in damaged:
@@ -146,7 +161,15 @@ def _load_pending(run: Run, file: RunFile, request: Request, console: Console) -
 def _print_plan(
     console: Console, request: Request, pending: Pending, cluster: DaskExecutor | None, *, resumed: Run | None
 ) -> None:
-    """Print one line with the number of cases, the workers and the expected duration."""
+    """Print one line with the number of cases, the workers and the expected duration.
+
+    Args:
+        console: console on which the line is printed.
+        request: the request, which has the name of the plan and the number of workers.
+        pending: the pending work of the run.
+        cluster: the dask cluster; None to run on this machine.
+        resumed: the run that is resumed; None for a new run.
+    """
     count, left, workers = len(pending.file.cases), pending.count, request.workers
     machines = 1 if cluster is None else cluster.machines
     eta = EtaEstimator(pending.expected_seconds, max(1, min(workers, left)), machines=machines)

@@ -30,20 +30,20 @@ def batches(task: tasks.Task, case: Case) -> Iterator[tasks.Batch]:
 
 
 def fit_batch(task: tasks.Task, case: Case) -> tasks.Batch:
-    """Return the first `fit_sequences` sequences of the fixed training set. The score on them measures the fit."""
+    """Return the first `fit_sequences` sequences of the fixed training set, on which the fit is measured."""
     fixed_set = _fixed_set(task, case, tasks.generator(case.seed, "train"))
     return _select(fixed_set, slice(case.protocol.fit_sequences))
 
 
 def training_lengths(task: tasks.Task, case: Case) -> list[int]:
-    """Return the lengths to train on: only the case's own, or all supported lengths up to it."""
+    """Return the training lengths in steps: only the case's length or, with `up_to`, all supported lengths up to it."""
     if case.protocol.train_lengths == "fixed":
         return [case.length]
     return [length for length in range(task.min_length, case.length + 1) if task.supports_length(length)]
 
 
 def to_device(batch: tasks.Batch, device: torch.device) -> tasks.Batch:
-    """Return the batch on `device`; tensors that are already there are not copied."""
+    """Return the batch on `device`; tensors that are already on this device are not copied."""
     return tasks.Batch(inputs=batch.inputs.to(device), targets=batch.targets.to(device), mask=batch.mask.to(device))
 
 
@@ -58,10 +58,10 @@ def _select(batch: tasks.Batch, rows: torch.Tensor | slice) -> tasks.Batch:
 
 
 def _with_shuffled_targets(batch: tasks.Batch) -> tasks.Batch:
-    """Return the batch with the targets of its scored positions rotated by half a batch.
+    """Return the batch with the targets rotated among the scored positions, by half of these positions.
 
-    Every target thus moves to another sequence. A random permutation would leave some targets in place, and a model
-    learns from even a few of them.
+    Every target thus moves to another sequence. A random permutation leaves some targets in place, and a model learns
+    even from a few correct targets.
     """
     targets, scored = batch.targets.clone(), batch.targets[batch.mask]
     targets[batch.mask] = scored.roll(len(scored) // 2, 0)

@@ -23,7 +23,7 @@ class Evaluation:
 
 
 def evaluate(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Batch) -> Evaluation:
-    """Evaluate `model` on `batch` without gradients or dropout; the training mode is restored."""
+    """Evaluate `model` on `batch` without gradients or dropout, and restore the training mode of `model`."""
     was_training = model.training
     model.eval()
     rows = max(1, MAX_FORWARD_STEPS // batch.mask.shape[1])

@@ -24,8 +24,8 @@ def total_steps(protocol: Protocol) -> int:
 def learning_rate_factor(protocol: Protocol, step: int) -> float:
     """Return the factor that multiplies the learning rate at `step`, counted from 0.
 
-    Warm-up is linear. The cosine schedule falls to zero over all steps. The halving schedule halves the factor every
-    `halve_every` epochs.
+    Warm-up is linear. The cosine schedule falls to zero over all steps, including the warm-up. The halving schedule
+    halves the factor every `halve_every` epochs.
     """
     if step < protocol.warmup_steps:
         return (step + 1) / (protocol.warmup_steps + 1)

@@ -1,4 +1,4 @@
-"""The checks that every architecture must pass, as a layer and as a model. A check raises if it fails."""
+"""The checks that every architecture must pass, as a layer and as a model. A check that fails raises an error."""
 
 # Shape suffixes: B batch, T time, D input width
 
@@ -27,9 +27,9 @@ from bench.validation.examples import (
 )
 
 CONTINUATION_STEPS = 4
-"""Number of steps fed after a sequence. The outputs of these steps reveal the state."""
+"""Number of steps fed after a sequence. The outputs of these steps reveal differences in the state."""
 CUTS = ((), (1, 5), (6, 10), (3, 4, 5, 10))
-"""Steps after which to cut a sequence. Some chunks are shorter than a short window, others are longer."""
+"""Steps after which to cut a sequence. Some chunks are shorter than a short attention window, others are longer."""
 MAX_EXHAUSTIVE_STEPS = 5
 """A sequence of at most this length is cut into chunks in every possible way."""
 MIN_CHANGE = 1e-3
@@ -169,7 +169,7 @@ def state_copies(example: ArchExample) -> None:
 
 
 def gates_read_only(example: ArchExample) -> None:
-    """Check that a second call of `gates` gives the same values, and that the calls change no state or later output."""
+    """Check that two calls of `gates` give the same values, and change neither the state nor later outputs."""
     for mode, enter in MODES.items():
         tested = example.build()
         if not (more := tested.steps_left(example.steps, CONTINUATION_STEPS)):
@@ -255,7 +255,10 @@ CHECKS: dict[str, Callable[[ArchExample], None]] = {
 
 
 def chunkings(steps: int) -> Iterator[tuple[int, ...]]:
-    """Yield ways to cut `steps` steps into chunks: all of them for a short sequence, otherwise those of `CUTS`."""
+    """Yield ways to cut `steps` steps into chunks, each as a tuple of chunk lengths.
+
+    At most `MAX_EXHAUSTIVE_STEPS` steps are cut in every possible way. More steps are cut as in `CUTS`.
+    """
     if steps <= MAX_EXHAUSTIVE_STEPS:
         cuts = [cut for count in range(steps) for cut in itertools.combinations(range(1, steps), count)]
     else:
@@ -265,7 +268,7 @@ def chunkings(steps: int) -> Iterator[tuple[int, ...]]:
 
 
 def _outputs_after_change(tested: ModuleUnderTest, x: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yield each step, counted from 0, with the outputs after a change of the inputs from this step on."""
+    """Yield each step, counted from 0, with the outputs for inputs that are changed from this step on."""
     for step in range(x.shape[1]):
         changed = x.clone()
         changed[:, step:] = changed_inputs(x[:, step:])
@@ -277,7 +280,10 @@ def _describe(chunks: tuple[int, ...]) -> str:
 
 
 def _equal(first: Any, second: Any) -> bool:
-    """Return whether two trees of tensors are identical. Unused memory is compared too, and NaN counts as 0."""
+    """Return whether two trees of tensors are identical.
+
+    Unused memory of a state is compared too. NaN counts as 0, because unused memory may contain NaN.
+    """
     leaves, other_leaves = pytree.tree_leaves(first), pytree.tree_leaves(second)
     return len(leaves) == len(other_leaves) and all(
         torch.equal(a.nan_to_num(), b.nan_to_num()) if isinstance(a, Tensor) else a == b
@@ -292,9 +298,9 @@ def _loss(outputs: Any) -> Any:
 
 
 def _variables(tested: ModuleUnderTest, batch: int, steps: int) -> tuple[Tensor, list[Tensor]]:
-    """Return sampled inputs, and the tensors whose gradients are checked.
+    """Return sampled inputs, (B, T) or (B, T, D), and the tensors whose gradients are checked.
 
-    These are all parameters, preceded by the inputs if the inputs are reals.
+    These tensors are all parameters, preceded by the inputs if the inputs are reals.
     """
     x = tested.draw(batch, steps)
     parameters: list[Tensor] = list(tested.module.parameters())

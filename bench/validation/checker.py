@@ -18,11 +18,11 @@ from bench.validation import ARCH_CHECKS, LEVELS, TASK_CHECKS, ArchExample, Chec
 SIZES = ((11, 2), (1, 2), (5, 1))
 """(steps, batch) of the examples: an odd length, a single step, and a length cut into chunks in every way."""
 NEEDS_LENGTH = ("gradients_reach_parameters",)
-"""Checks that run at the first size only. In the first step the state is empty, so some weights get no gradient."""
+"""Checks that run at the first size only. A single step starts from an empty state, so some weights get no gradient."""
 NEEDS_BATCH = ("batch_independence",)
 """Checks that run at the first size only. The batch is never shrunk, because the check compares several sequences."""
 STATISTICAL = ("chance", "memoryless_score")
-"""Task checks that run at the two shortest lengths only, because each samples thousands of sequences."""
+"""Task checks that run at the two shortest lengths only, because each check samples thousands of sequences."""
 PREFERRED_WIDTH, MAX_WIDTH = 4, 64
 STATE_STEPS = 256
 """Steps over which the size of a state is measured."""
@@ -68,7 +68,7 @@ def validate_arch(spec: str) -> Verdict:
     """Run every check of an architecture at every level and several sizes.
 
     Raises:
-        ValueError: If the spec is wrong, or if the architecture accepts no width up to `MAX_WIDTH` or only one step.
+        ValueError: If the spec is wrong, or if the architecture accepts no width up to `MAX_WIDTH` or only length 1.
     """
     parsed = arch.get(spec)
     file = inspect.getfile(parsed.layer)
@@ -117,7 +117,7 @@ def _run_check(
     Args:
         name: The name of the check.
         check: The check.
-        examples: The examples to run it on, in order.
+        examples: The examples to run the check on, in order.
         shrinkings: Yields the smaller values to try for an example, one iterator of values per field.
         file: The source file whose line numbers are shown for exceptions.
     """
@@ -219,7 +219,7 @@ def _accepted_sizes(parsed: arch.Arch, width: int) -> list[tuple[int, int]]:
 
 
 def _describe_state_size(parsed: arch.Arch, width: int, file: str) -> str:
-    """Measure the size of one layer's state per stream over `STATE_STEPS` steps, and describe it in words."""
+    """Measure the size of one layer's state per stream over `STATE_STEPS` steps, and describe the size in words."""
     layer = arch.build(parsed, channels=1, outputs=1, width=width, depth=1, seed=0).layers[0]
     assert isinstance(layer, arch.Layer)
     x_BTD = torch.zeros(1, STATE_STEPS, width if layer.residual else 1)

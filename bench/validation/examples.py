@@ -1,7 +1,7 @@
 """Examples for the architecture checks: one layer, or a model that reads reals or tokens, at one size.
 
 Everything is in float64, so that differences larger than rounding are errors. All weights are perturbed
-at random: no bias stays at zero, and no gain stays at one.
+at random, so that no bias stays at zero and no gain stays at one.
 """
 
 # Shape suffixes: B batch, T time, D input width
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 EXACTNESS = 1e-9
-"""Tolerance in float64. Two correct computations of the same equations differ by about 1e-14."""
+"""Absolute and relative tolerance in float64. Two correct computations of the same equations differ by about 1e-14."""
 
 WEIGHT_NOISE = 0.2
 """Standard deviation of the perturbation of the weights."""
@@ -50,7 +50,8 @@ class ModuleUnderTest:
 
     module: Any
     draw: Callable[..., Tensor]
-    """Called as `draw(batch, steps, seed=0)`; the same seed gives the same inputs."""
+    """Function called as `draw(batch, steps, seed=0)`. It returns reals (batch, steps, D) or tokens (batch, steps). The
+    same seed gives the same inputs."""
 
     def steps_left(self, steps: int, wanted: int) -> int:
         """Return how many of `wanted` more steps the module can read after `steps` steps."""
@@ -75,7 +76,7 @@ class ArchExample:
     steps: int = 11
     """Length of the sequences."""
     same_state: Callable[[Any, Any], None] | None = None
-    """Raises if two states differ. If None, states are compared only through the outputs of later steps."""
+    """Function that raises an error if two states differ. If None, only the outputs of later steps are compared."""
 
     def build(self) -> ModuleUnderTest:
         """Build the module; its weights are the same every time."""
@@ -88,7 +89,7 @@ class ArchExample:
         return ModuleUnderTest(module=module, draw=_token_inputs)
 
     def compare_states(self, actual: Any, expected: Any) -> None:
-        """Raise if two states differ. Do nothing if `same_state` is None."""
+        """Raise the error of `same_state` if two states differ. Do nothing if `same_state` is None."""
         if self.same_state is not None:
             self.same_state(actual, expected)
 
@@ -98,7 +99,7 @@ def model(package: Any, spec: str, width: int, *, depth: int = 2, vocabulary: in
 
     Args:
         package: The package `arch`, or a copy of it under test.
-        spec: The architecture.
+        spec: The architecture, such as `lstm:bias=False`.
         width: Width of the layers.
         depth: Number of layers.
         vocabulary: Number of tokens; None for a model that reads reals.
@@ -149,7 +150,9 @@ def repeat_step(module: Any, x: Tensor, state: Any = None) -> tuple[Tensor, Any]
 
 
 def same_outputs(actual: Tensor, expected: Tensor, when: str, *, first: int = 1) -> None:
-    """Raise `CheckFailed` if outputs (B, T, ...) differ. The message names the first step that differs.
+    """Raise `CheckFailed` if outputs (B, T, ...) differ by more than `EXACTNESS`.
+
+    The message names the first step that differs.
 
     Args:
         actual: The outputs to check.
@@ -170,7 +173,7 @@ def same_outputs(actual: Tensor, expected: Tensor, when: str, *, first: int = 1)
 def changed_inputs(x: Tensor) -> Tensor:
     """Return inputs that differ from `x` at every step.
 
-    A norm cannot undo the change, because it is neither a shift nor a scaling.
+    A norm cannot undo the change, because the change is neither a shift nor a scaling.
     """
     return x.roll(1, -1) if x.is_floating_point() else (x + 1) % VOCABULARY
 

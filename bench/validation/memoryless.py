@@ -18,7 +18,7 @@ REAL_LEVELS = 16
 
 
 def measure_reference_score(task: tasks.Task, length: int, *, sees_input: bool, sequences: int) -> tuple[float, float]:
-    """Measure the best score without memory; return the score and its standard error.
+    """Measure the best score of answers without memory, and return the score and its standard error.
 
     The best answer is chosen on one sample and scored on another.
 
@@ -42,7 +42,10 @@ def measure_reference_score(task: tasks.Task, length: int, *, sees_input: bool, 
 
 
 def _mean_over_sequences(correct_A: Tensor, mask_BT: Tensor) -> tuple[float, float]:
-    """Return the share of correct answers and its standard error. Sequences are weighted by their scored positions."""
+    """Return the share of correct answers and its standard error.
+
+    The weight of a sequence is its number of scored positions.
+    """
     scored_B = mask_BT.sum(1).double()
     sequence_A = torch.arange(len(mask_BT)).repeat_interleave(mask_BT.sum(1))
     correct_B = torch.zeros(len(mask_BT), dtype=torch.float64).index_add_(0, sequence_A, correct_A)
@@ -61,7 +64,11 @@ def _hits(task: tasks.Task, batch: tasks.Batch) -> Tensor:
 def _context(task: tasks.Task, batch: tasks.Batch, sees_input: bool, sees_step: bool) -> Tensor:
     """Return one integer per scored position, (A,), that encodes what an answer may depend on.
 
-    The answer may depend on the input if `sees_input` is true, and on the step number if `sees_step` is true.
+    Args:
+        task: The task, which determines the kind of inputs.
+        batch: The sequences, with inputs (B, T) or (B, T, D).
+        sees_input: Whether the answer may depend on the present input.
+        sees_step: Whether the answer may depend on the step number.
     """
     steps = torch.arange(batch.mask.shape[1]).expand(batch.mask.shape) * int(sees_step)
     if not sees_input:

@@ -1,4 +1,4 @@
-"""The checks that every task must pass, at one length. A check raises if it fails."""
+"""The checks that every task must pass, at one length. A check that fails raises an error."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def splits(example: TaskExample) -> None:
 
 
 def description(example: TaskExample) -> None:
-    """Check the spec, the source, the summary and the token names."""
+    """Check that the spec builds the same task, and that source, summary and token names are valid."""
     task = example.task
     if tasks.build(str(task)) != task:
         raise CheckFailed(f"the spec {task} builds a different task")
@@ -190,7 +190,7 @@ def description(example: TaskExample) -> None:
 
 
 def chance(example: TaskExample) -> None:
-    """Check the stated chance level against a measured one."""
+    """Check the stated chance level against the measured chance level."""
     score, margin = _measure(example, sees_input=False)
     stated = example.task.chance(example.length)
     if abs(score - stated) > margin:
@@ -198,7 +198,7 @@ def chance(example: TaskExample) -> None:
 
 
 def memoryless_score(example: TaskExample) -> None:
-    """Check the stated memoryless baseline against a measured one.
+    """Check the stated memoryless baseline against the measured baseline.
 
     If the task states no baseline, the measured score must not exceed the chance level.
     """
@@ -232,7 +232,10 @@ CHECKS: dict[str, Callable[[TaskExample], None]] = {
 
 
 def lengths_to_check(task: tasks.Task) -> list[int]:
-    """Return up to five lengths: the shortest, the next two, and two longer ones. Unsupported lengths are omitted."""
+    """Return up to five lengths: the shortest length, the next two and two longer lengths.
+
+    Unsupported lengths are omitted.
+    """
     shortest = task.min_length
     candidates = dict.fromkeys((shortest, shortest + 1, shortest + 2, 2 * shortest + 9, 192))
     return [length for length in candidates if length >= shortest and task.supports_length(length)]

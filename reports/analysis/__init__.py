@@ -1,1 +1,1 @@
-"""Compute the rows and series that reports show; nothing here draws or formats."""
+"""Compute the rows, series and labels that reports show. No module in this package draws figures."""

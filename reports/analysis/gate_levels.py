@@ -1,4 +1,4 @@
-"""Tables of gate levels: mean activations at the first step, at the last step, and at the steps in between."""
+"""Tables of gate levels: mean activations at the first step, at the last step, and at the steps between."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Levels:
 
     first: float
     between: float | None
-    """None if the sequence has fewer than three measured steps."""
+    """The mean over the steps between the first and the last; None if fewer than three steps were measured."""
     last: float
     contrast: float | None
     """The ratio of levels that `EXPLANATION` defines; None if it was not measured."""
@@ -56,7 +56,7 @@ class LevelTable:
 
 
 def gate_levels(groups: Sequence[Group]) -> list[LevelTable]:
-    """Return one table per task and length for which gates were measured."""
+    """Return one table per pair of task and length for which gates were measured."""
     tables = []
     for task, length in settings_of(groups):
         rivals = [group for group in groups if (group.task, group.length) == (task, length)]

@@ -1,7 +1,7 @@
 """Groups of cases: a group holds the seeds of one architecture on one task at one length.
 
 Every planned case belongs to exactly one group, even if it has no record. A failed or missing case
-counts in the group's denominators and never as a score of zero.
+counts as a planned seed of its group. It never counts as a score of zero.
 """
 
 from __future__ import annotations
@@ -33,12 +33,15 @@ class Seed:
     """The probes that the run planned for this case."""
 
     def score(self, length: int | None = None) -> float | None:
-        """Return the score at `length` (default: the trained length), or None if it was not measured."""
+        """Return the score in [0, 1] at the test length `length` in steps (default: the trained length).
+
+        Returns None if the score was not measured, or if the case diverged.
+        """
         return self.scores.get(self.case.length if length is None else length)
 
     @cached_property
     def scores(self) -> dict[int, float]:
-        """Scores by test length; empty if the case is missing or diverged."""
+        """Scores in [0, 1] by test length in steps; empty if the case is missing or diverged."""
         if self.record is None or self.record.status == "diverged":
             return {}
         return {
@@ -49,14 +52,17 @@ class Seed:
 
     @cached_property
     def step_quantiles(self) -> dict[int, tuple[float, ...]]:
-        """Step times in seconds of a stream, by position: the quantiles at the probabilities `STEP_QUANTILES`."""
+        """Quantiles of the step times in seconds, by position in the stream.
+
+        Each tuple has one quantile per probability in `STEP_QUANTILES`.
+        """
         measured = [measurement for measurement in self._streamed if measurement.samples]
         rows = _quantiles([measurement.samples for measurement in measured])
         return {measurement.at["position"]: row for measurement, row in zip(measured, rows, strict=True)}
 
     @cached_property
     def state_sizes(self) -> list[tuple[int, tuple[float, ...]]]:
-        """Pairs of a position and the measured state sizes in bytes."""
+        """Pairs of a position in the stream and the state sizes in bytes that were measured there."""
         measured = [] if self.record is None else self.record.of("state_bytes")
         return [
             (measurement.at["position"], tuple(measurement.samples))
@@ -66,9 +72,10 @@ class Seed:
 
     @cached_property
     def limit_shares(self) -> list[tuple[int, float]]:
-        """Pairs of a position and the share of the machine's limit that the steps at this position reach.
+        """Pairs of a position and the share of the roofline limit that the steps at this position reach.
 
-        The list is empty if the limit was not measured, or if the architecture does not state its cost.
+        A position without a measured limit is left out. All positions are left out if the architecture does not state
+        the cost of a step.
         """
         if self.record is None:
             return []
@@ -82,12 +89,15 @@ class Seed:
         return [measurement for measurement in measured if "position" in measurement.at]
 
     def reference(self, length: int | None = None) -> ReferenceScores | None:
-        """Return the reference scores at `length` (default: the trained length), or None if there are none."""
+        """Return the reference scores at the test length `length` in steps (default: the trained length).
+
+        Returns None if the case has no reference scores at this length.
+        """
         return None if self.record is None else self.record.reference_at(self.case.length if length is None else length)
 
     @property
     def solved(self) -> bool:
-        """Whether the score at the trained length solves the task."""
+        """Whether the score at the trained length reaches `solved_score`. False without a score or reference scores."""
         score, reference = self.score(), self.reference()
         return score is not None and reference is not None and score >= solved_score(reference.chance)
 
@@ -103,25 +113,31 @@ class Group:
 
     @property
     def records(self) -> list[Record]:
-        """The records of the seeds that have one."""
+        """The records of the group. Seeds without a record are left out."""
         return [seed.record for seed in self.seeds if seed.record is not None]
 
     def scores(self, length: int | None = None) -> list[float]:
-        """Return the measured scores at `length` (default: the trained length), one per seed."""
+        """Return the scores in [0, 1] at the test length `length` in steps (default: the trained length).
+
+        Seeds without a score at this length are left out.
+        """
         return [score for seed in self.seeds if (score := seed.score(length)) is not None]
 
     def reference(self, length: int | None = None) -> ReferenceScores | None:
-        """Return the reference scores at `length` (default: the trained length), or None if no seed has any."""
+        """Return the reference scores at the test length `length` in steps (default: the trained length).
+
+        Returns None if no seed has reference scores at this length.
+        """
         references = (seed.reference(length) for seed in self.seeds)
         return next((reference for reference in references if reference is not None), None)
 
     def evaluated_lengths(self) -> list[int]:
-        """Return the lengths at which the trained models were tested, ascending."""
+        """Return the lengths in steps at which the trained models were tested, ascending."""
         return sorted({length for seed in self.seeds for length in seed.scores})
 
 
 def group_cases(run: RunFile, records: Sequence[Record]) -> list[Group]:
-    """Return all groups, sorted by task, then by length, then by architecture.
+    """Return all groups of a run, sorted by task, then by length, then by architecture.
 
     Tasks and architectures keep the order of the plan. Records of unplanned cases are grouped too.
     Tasks and architectures without a planned case come last.
@@ -145,18 +161,18 @@ def group_cases(run: RunFile, records: Sequence[Record]) -> list[Group]:
 
 
 def specifications(groups: Sequence[Group]) -> dict[str, str]:
-    """Map each label to its full specification, architectures before tasks: `{"lstm": "lstm:forget_bias=2"}`."""
+    """Map each label to its full spec, architectures before tasks: `{"lstm": "lstm:forget_bias=2"}`."""
     archs = {group.arch: group.seeds[0].case.arch for group in groups}
     return archs | {group.task: group.seeds[0].case.task for group in groups}
 
 
 def archs_of(groups: Sequence[Group]) -> list[str]:
-    """Return the labels of the architectures, in the order of the plan."""
+    """Return the distinct labels of the architectures, in the order of the groups."""
     return list(dict.fromkeys(group.arch for group in groups))
 
 
 def _quantiles(rows: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
-    """Return the quantiles of each row, interpolated between order statistics.
+    """Return the quantiles of each row at `STEP_QUANTILES`, interpolated linearly between order statistics.
 
     Rows of equal length are sorted in one call, because a page may have thousands of short rows.
     """
@@ -178,5 +194,5 @@ def _order(labels: Iterable[str]) -> dict[str, int]:
 
 
 def short_names(run: RunFile, records: Sequence[Record]) -> dict[str, tuple[str, str]]:
-    """Map each case key to two labels: that of the architecture and that of the task."""
+    """Map each case key to a pair of labels: the architecture and the task."""
     return {seed.key: (group.arch, group.task) for group in group_cases(run, records) for seed in group.seeds}

@@ -23,7 +23,7 @@ from results import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrowthRow:
-    """How the step cost of one architecture depends on the position in the stream."""
+    """The growth of the step cost of one architecture with the position in the stream."""
 
     arch: str
     growth: Growth
@@ -34,7 +34,7 @@ class GrowthRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossoverRow:
-    """The position at which two architectures have equal step costs. The cost of `arch` rises faster."""
+    """The crossover of the step costs of two architectures. The cost of `arch` rises faster."""
 
     arch: str
     other: str
@@ -50,7 +50,7 @@ Costs = dict[str, tuple[StreamCosts, int | None]]
 
 
 def growth_rows(costs: Costs) -> list[GrowthRow]:
-    """Return one row per architecture in `costs`."""
+    """Return the growth and the cost line of each architecture, in the order of `costs`."""
     return [
         GrowthRow(arch=arch, growth=growth(own, window), line=cost_line(own, window), window=window)
         for arch, (own, window) in costs.items()
@@ -58,7 +58,10 @@ def growth_rows(costs: Costs) -> list[GrowthRow]:
 
 
 def crossover_rows(costs: Costs, growths: Sequence[GrowthRow]) -> list[CrossoverRow]:
-    """Return one row per pair of architectures in which the cost of at least one grows or saturates."""
+    """Return one row per pair of architectures, unless neither of the two costs grows or saturates.
+
+    `growths` is the result of `growth_rows(costs)`.
+    """
     grows = {row.arch: row.growth.verdict in ("growing", "saturating") for row in growths}
     rows = []
     for pair in combinations(costs, 2):
@@ -79,7 +82,10 @@ def crossover_rows(costs: Costs, growths: Sequence[GrowthRow]) -> list[Crossover
 
 
 def stream_costs(groups: Sequence[Group]) -> Costs:
-    """Return the step costs of each architecture whose streams share at least two positions."""
+    """Return the step costs and the attention window of each architecture, by its label.
+
+    An architecture is left out if its streams share fewer than two positions.
+    """
     table = {}
     for arch in archs_of(groups):
         own = [group for group in groups if group.arch == arch]

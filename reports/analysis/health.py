@@ -45,13 +45,13 @@ class Health:
     """Cases that did not fail but lack a planned probe."""
     missing: int
     noisy: int
-    """Cases with disturbed timings. Each of these cases is also counted in one of the other fields."""
+    """Cases with disturbed timings. Each of these cases is also counted as ok, failed or incomplete."""
     finished: bool
     problems: tuple[Problem, ...]
 
     @property
     def verdict(self) -> str:
-        """The counts in words."""
+        """The counts in words, with a note if the run has not finished."""
         if not self.cases:
             return "No cases: nothing was planned and nothing was measured."
         kinds: Counter[str] = Counter()
@@ -70,7 +70,7 @@ class Health:
 
 
 def health(groups: Sequence[Group], *, finished: bool = True) -> Health:
-    """Return the counts and problems over all groups of a run."""
+    """Return the counts and problems over all groups of a run. `finished` says whether the run has finished."""
     problems: list[Problem] = []
     cases = ok = missing = incomplete = 0
     for group in groups:
@@ -93,7 +93,7 @@ def health(groups: Sequence[Group], *, finished: bool = True) -> Health:
 
 
 def problems_of(group: Group) -> list[Problem]:
-    """Return the problems of a group; seeds with the same problem share one entry."""
+    """Return the problems of a group. Seeds with the same problem and reason share one entry."""
     seeds: dict[tuple[str, str], list[int]] = {}
     for seed in group.seeds:
         for problem in _problems_of_seed(seed):
@@ -105,7 +105,7 @@ def problems_of(group: Group) -> list[Problem]:
 
 
 def noisy_keys(records: Sequence[Record]) -> set[str]:
-    """Return the keys of the cases with a timing that was disturbed by other load on the machine."""
+    """Return the keys of the cases with at least one disturbed block."""
     calibration = median_calibration(records)
     if calibration is None:
         return set()
@@ -113,7 +113,7 @@ def noisy_keys(records: Sequence[Record]) -> set[str]:
 
 
 def _problems_of_seed(seed: Seed) -> list[tuple[str, str]]:
-    """Return the problems of a seed as pairs of problem and reason.
+    """Return the problems of a seed as pairs of `Problem.what` and `Problem.reason`.
 
     The only problem of a missing or failed case is its status. For any other case, each probe that failed or did
     not run is a problem.

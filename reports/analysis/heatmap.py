@@ -18,7 +18,7 @@ class Cell:
     share: float
     """The memory share, shown as the depth of the colour. An undefined share is stored as 0."""
     trained: bool
-    """Whether this is the trained length."""
+    """Whether the test length is the trained length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

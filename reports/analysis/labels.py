@@ -12,9 +12,10 @@ from results.specs import Spec
 class Labels:
     """Short names of the architectures and tasks of a run.
 
-    An architecture with one variant in the run is called by its plain name: `lstm`. With several variants, the
-    label adds the options that not all of them share. The size is added if the cases of the run differ in size.
-    Protocol fields are added if cases differ only in their protocols. The usual value of a field is left out.
+    The label of an architecture with one variant in the run is its plain name: `lstm`. If there are several variants,
+    the label adds the options that are not common to all variants. The size is added if the cases of the run differ in
+    size. Protocol fields are added if cases differ only in their protocols. A field is left out if it has the value
+    that most cases have.
     """
 
     def __init__(self, cases: Iterable[Case]) -> None:
@@ -39,7 +40,7 @@ class Labels:
         return " ".join([_short(case.arch, self._archs), *extra])
 
     def task(self, case: Case) -> str:
-        """Return the label of the task, with its version if the run has several versions."""
+        """Return the label of the task, with its version if the run has several versions of the task."""
         name = _short(case.task, self._tasks)
         return f"{name} v{case.task_version}" if case.task in self._versioned else name
 
@@ -49,7 +50,7 @@ def _base(specification: str) -> str:
 
 
 def _variants(specifications: Iterable[str]) -> dict[str, set[str]]:
-    """Map each plain name to the full specifications that share it."""
+    """Map each plain name to all full specs with this name."""
     variants: defaultdict[str, set[str]] = defaultdict(set)
     for specification in specifications:
         variants[_base(specification)].add(specification)

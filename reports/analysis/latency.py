@@ -1,4 +1,4 @@
-"""Rows of the latency table: forward passes and training steps over whole sequences."""
+"""Rows of the latency table: forward passes, first calls and training steps over whole sequences."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ class TimingRow:
 
     arch: str
     what: str
-    """The title of the metric: `forward pass`."""
+    """The title of the timed metric, such as `forward pass`."""
     length: int
     batch: int | None
-    """None if the measurement states no batch size."""
+    """The number of sequences per batch; None if the measurement states no batch size."""
     cases: int
     median_seconds: float
     """The median of the cases' medians."""
     low_seconds: float | None
     """The lower end of the 95% interval of `median_seconds`; None with fewer than six cases."""
     high_seconds: float | None
-    """The upper end of the same interval; None with fewer than six cases."""
+    """The upper end of the 95% interval of `median_seconds`; None with fewer than six cases."""
     least_seconds: float
     """The fastest sample of all cases."""
     limit_share: float | None = None
-    """The median share of the machine's limit that was reached; None if it is unknown."""
+    """The share of the roofline limit that the timing reaches, as the median over cases; None if it is unknown."""
 
 
 def latency(run: RunFile, records: Sequence[Record]) -> list[TimingRow]:
-    """Return one row per timing, length, batch size and architecture."""
+    """Return one row per timed metric, length, batch size and architecture, sorted in this order."""
     return latency_of(group_cases(run, records))
 
 

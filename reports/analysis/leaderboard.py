@@ -15,7 +15,7 @@ from results import Interval, Record, ReferenceScores, RunFile, interval_of_mean
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaderboardRow:
-    """One architecture on one task at one length; fields without a measurement are None."""
+    """The results of one architecture on one task at one length. Fields without a measurement are None."""
 
     arch: str
     task: str
@@ -24,13 +24,13 @@ class LeaderboardRow:
     """The mean score over seeds at the trained length."""
     score_low: float | None
     score_high: float | None
-    """With `score_low`, the 95% interval of the mean score; both ends are None with one seed."""
+    """With `score_low`, the 95% interval of the mean score; both ends are None with fewer than two scored seeds."""
     rank_first: int | None
-    """The best rank on this task and length that the seeds allow; None with one seed."""
+    """The best rank on this task and length that the seeds allow; None with fewer than two scored seeds."""
     rank_last: int | None
-    """The worst rank that the seeds allow; None with one seed."""
+    """The worst rank that the seeds allow; None with fewer than two scored seeds."""
     ties: str | None
-    """Letters; architectures that share a letter are statistically indistinguishable. None with one seed."""
+    """Letters: architectures that share a letter are statistically indistinguishable. None without a rank."""
     seed_scores: tuple[float, ...]
     chance: float | None
     memoryless_score: float | None
@@ -41,9 +41,9 @@ class LeaderboardRow:
     parameters: int | None
     width: int | None
     state_bytes: float | None
-    """The state size of one stream at `far_position`."""
+    """The state size of one stream in bytes at `far_position`."""
     near_position: int | None
-    """The streamed position nearest to `length`."""
+    """The streamed position whose ratio to `length` is closest to 1."""
     near_step_seconds: float | None
     far_position: int | None
     """The last streamed position."""
@@ -60,8 +60,8 @@ class LeaderboardRow:
 def leaderboard(run: RunFile, records: Sequence[Record]) -> list[LeaderboardRow]:
     """Return one row per task, length and architecture.
 
-    Tasks keep the order of the plan. Within a task and length, rows are sorted from best to worst score.
-    Rows without a score come last.
+    Tasks keep the order of the plan, and their lengths ascend. Within a task and length, rows are sorted from best to
+    worst score. Rows without a score come last.
     """
     return leaderboard_of(group_cases(run, records))
 
@@ -87,12 +87,15 @@ def leaderboard_of(groups: Sequence[Group]) -> list[LeaderboardRow]:
 
 
 def streaming(run: RunFile, records: Sequence[Record]) -> dict[str, list[StepCost]]:
-    """Return the step costs of each streamed architecture, by ascending position."""
+    """Return the step costs of each streamed architecture, by its label. Each list is sorted by ascending position."""
     return step_costs_by_arch(group_cases(run, records))
 
 
 def ranks_by_setting(groups: Sequence[Group]) -> dict[tuple[str, int], dict[str, Rank]]:
-    """Return the ranks of all architectures with at least two scored seeds, by task and length."""
+    """Return the ranks by task and length, then by architecture.
+
+    Architectures with fewer than two scored seeds are left out.
+    """
     by_setting: dict[tuple[str, int], dict[str, Estimate]] = {}
     for group in groups:
         estimates = by_setting.setdefault((group.task, group.length), {})
@@ -147,5 +150,5 @@ def bounds(
 
 
 def _shared(values: Iterable[int]) -> int | None:
-    """Return the largest model size, which is usually the same for all seeds; None without models."""
+    """Return the largest value, or None without values. The models of a group usually have equal values."""
     return max(values, default=None)

@@ -1,7 +1,8 @@
 """The memory share of a seed, and the settings in which the memory shares of architectures can be compared.
 
 The *memory share* places a score between the best score without memory (0%) and a perfect score (100%). The best
-score without memory is chance or the memoryless baseline, whichever is higher. Papers call this a scaled accuracy.
+score without memory is chance or the memoryless baseline, whichever is higher. Papers call the memory share a scaled
+accuracy.
 """
 
 from __future__ import annotations
@@ -14,24 +15,24 @@ from reports.analysis.ranking import Estimate
 from results import ReferenceScores
 
 CLEAR_SHARE = 0.05
-"""The smallest memory share that counts as memory. Even a narrow interval around a lower share is no evidence of
-memory. The interval does not include the sampling error of the test set."""
+"""The smallest memory share that counts as memory. A lower share with a narrow interval is no evidence of memory.
+The reason is that intervals leave out the sampling error of the test set."""
 MAX_PAIRED = 20
-"""With more sets of architectures than this, pairwise intersections are not tried."""
+"""The largest number of sets of architectures whose pairwise intersections are tried."""
 
 Setting = tuple[str, int]
 """A task and a trained length."""
 
 
 def no_memory_score(reference: ReferenceScores) -> float:
-    """Return the best score without memory. Only a higher score shows that a model uses the past."""
+    """Return the best score without memory: the higher reference score. Only a model with memory can exceed it."""
     return max(reference.chance, reference.memoryless_score or 0.0)
 
 
 def memory_share(group: Group, length: int | None = None) -> list[float]:
-    """Return the memory share of each seed at `length` (default: the trained length).
+    """Return the memory share in [0, 1] of each scored seed at `length` in steps (default: the trained length).
 
-    Negative shares are raised to 0. The list is empty without reference scores, or if a score of 1 needs no memory.
+    Negative shares are raised to 0. The list is empty without reference scores, or if a perfect score needs no memory.
     """
     reference = group.reference(length)
     if reference is None or no_memory_score(reference) >= 1:
@@ -41,11 +42,11 @@ def memory_share(group: Group, length: int | None = None) -> list[float]:
 
 
 def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate]]:
-    """Return memory shares by setting and architecture. Every setting has the same architectures.
+    """Return memory shares by setting and architecture, with the same architectures in every setting.
 
-    Every architecture has at least two scored seeds in every setting. Architectures or settings are left out if
-    necessary. As many pairs of architecture and setting as possible are kept. If several choices keep equally many,
-    the one with the most architectures is used.
+    Every architecture has at least two scored seeds in every setting. Architectures and settings that lack scored seeds
+    are left out. `_candidates` returns the possible sets of architectures. The set that keeps the most pairs of
+    architecture and setting is used. If several sets keep equally many pairs, the largest of these sets is used.
     """
     table: dict[Setting, dict[str, Estimate]] = {}
     for group in groups:
@@ -64,15 +65,15 @@ def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate
 def shares_beyond_training(
     groups: Sequence[Group], shared: dict[Setting, dict[str, Estimate]]
 ) -> tuple[int | None, dict[str, float]]:
-    """Return the mean memory shares at the largest multiple of the trained length that all groups share.
+    """Return the mean memory shares at the largest multiple of the trained length at which all groups were tested.
 
     Args:
         groups: All groups of a run. Groups outside `shared` are ignored.
         shared: The result of `shared_settings(groups)`.
 
     Returns:
-        The multiple, and the mean over settings by architecture. Returns (None, {}) if there is no common multiple,
-        or if a share is missing.
+        The multiple, which is at least 2, and the mean memory share over settings by architecture. The result is
+        (None, {}) without a common multiple, or if an architecture lacks the share of a setting.
     """
     compared = [group for group in groups if group.arch in shared.get((group.task, group.length), {})]
     multiples = [
@@ -93,7 +94,10 @@ def shares_beyond_training(
 
 
 def _candidates(groups: Sequence[Group], table: dict[Setting, dict[str, Estimate]]) -> list[tuple[str, ...]]:
-    """Return the set of architectures of each setting, and the intersections of any two such sets."""
+    """Return the set of architectures of each setting, followed by the intersections of any two such sets.
+
+    With more than `MAX_PAIRED` sets, the intersections are left out, because there are too many pairs.
+    """
     sets = list(dict.fromkeys(frozenset(row) for row in table.values()))
     if len(sets) <= MAX_PAIRED:
         sets = list(dict.fromkeys([*sets, *(a & b for a, b in combinations(sets, 2))]))

@@ -27,12 +27,12 @@ class OverviewRow:
     ties: str
     """Letters; architectures that share a letter are statistically indistinguishable."""
     beyond: float | None
-    """The mean memory share at `multiple` times the trained length; None unless all architectures have one."""
+    """The mean memory share at `multiple` times the trained length; None if it was not measured everywhere."""
     multiple: int | None
     costs: tuple[StepCost, ...]
     """The step costs by ascending position; empty if the architecture was not streamed."""
     chosen: bool
-    """Whether this architecture is the recommended one."""
+    """Whether this architecture is recommended for streaming."""
 
     @property
     def cost(self) -> StepCost | None:
@@ -41,7 +41,7 @@ class OverviewRow:
 
     @property
     def growth(self) -> float | None:
-        """The ratio of the last to the first median step cost; None if the architecture was not streamed."""
+        """The ratio of the last to the first median step time; None if the architecture was not streamed."""
         first = self.costs[0].p50_seconds if self.costs else 0.0
         return self.costs[-1].p50_seconds / first if first else None
 
@@ -49,8 +49,8 @@ class OverviewRow:
 def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[OverviewRow]:
     """Return one row per architecture, highest memory share first.
 
-    The list is empty if the architectures share no setting.
-    `costs` is the result of `step_costs_by_arch(groups)`, which is computed if `costs` is None.
+    The list is empty if `shared_settings(groups)` is empty. If `costs` is None, it is computed as
+    `step_costs_by_arch(groups)`.
     """
     shared = shared_settings(groups)
     if not shared:
@@ -80,9 +80,11 @@ def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | No
 
 
 def _chosen(overall: dict[str, Estimate], costs: dict[str, list[StepCost]]) -> str | None:
-    """Return the architecture with the cheapest step among those whose memory share is nearly the best.
+    """Return the eligible architecture with the cheapest step at its last position.
 
-    Returns None if fewer than two architectures were streamed, or if none of them clearly uses the past.
+    An architecture is eligible if it was streamed and its memory share meets three conditions. The share is at least
+    `CLEAR_SHARE` and at most `NEARLY_BEST` below the best share. The interval of the share lies above 0. Returns None
+    if fewer than two architectures were streamed, or if no architecture is eligible.
     """
     streamed = {arch: estimate for arch, estimate in overall.items() if arch in costs}
     if len(streamed) < 2:

@@ -21,7 +21,7 @@ from results import Interval
 LEVEL = 0.05
 """The family-wise significance level of the tests. Intervals have a coverage of 1 − `LEVEL`."""
 NEARLY_EQUAL = 0.02
-"""Mean scores count as equal up to this difference. The comparison of runs uses the same value."""
+"""Mean scores count as equal up to this difference. The comparison of two runs has the same default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Rank:
 
 
 def ranks(estimates: Mapping[str, Estimate]) -> dict[str, Rank]:
-    """Return the rank of each name, highest mean first."""
+    """Return the range of ranks of each name, highest mean first."""
     best_first = sorted(estimates, key=lambda name: -estimates[name].mean)
     distinguishable = distinguishable_pairs(estimates)
     letters = _letters(best_first, distinguishable)
@@ -87,7 +87,8 @@ def ranks(estimates: Mapping[str, Estimate]) -> dict[str, Rank]:
 def distinguishable_pairs(estimates: Mapping[str, Estimate]) -> set[tuple[str, str]]:
     """Return the distinguishable pairs of names as (better, worse).
 
-    The difference of a pair is significant by Welch's test with Holm's correction, and exceeds `NEARLY_EQUAL`.
+    A pair is distinguishable if its difference exceeds `NEARLY_EQUAL` and is significant by Welch's test with Holm's
+    correction.
     """
     pairs = [(a, b) if estimates[a].mean >= estimates[b].mean else (b, a) for a, b in combinations(estimates, 2)]
     tested = sorted((_p_value(estimates[better], estimates[worse]), (better, worse)) for better, worse in pairs)
@@ -101,7 +102,10 @@ def distinguishable_pairs(estimates: Mapping[str, Estimate]) -> set[tuple[str, s
 
 
 def _p_value(a: Estimate, b: Estimate) -> float:
-    """Return the two-sided p-value of Welch's test (Welch 1947)."""
+    """Return the two-sided p-value of Welch's test for equal means (Welch 1947).
+
+    Without variance, the p-value is 1 if the means are equal, and 0 if they differ.
+    """
     parts, difference = a.parts + b.parts, abs(a.mean - b.mean)
     if _variance(parts) == 0:
         return 1.0 if difference == 0 else 0.0
@@ -113,13 +117,16 @@ def _variance(parts: Sequence[tuple[float, int]]) -> float:
 
 
 def _freedom(parts: Sequence[tuple[float, int]]) -> float:
-    """Return the effective degrees of freedom of a sum of variances (Satterthwaite 1946)."""
+    """Return the effective degrees of freedom of a sum of variances (Satterthwaite 1946).
+
+    `parts` are pairs of a variance and its degrees of freedom, which are added up if all variances are 0.
+    """
     spread = sum(variance**2 / freedom for variance, freedom in parts)
     return _variance(parts) ** 2 / spread if spread else float(sum(freedom for _, freedom in parts))
 
 
 def _letters(best_first: Sequence[str], distinguishable: set[tuple[str, str]]) -> dict[str, str]:
-    """Return a compact letter display by insertion and absorption (Piepho 2004).
+    """Return the letters of each name, by insertion and absorption (Piepho 2004).
 
     Two names share a letter if and only if they are not distinguishable.
     """
@@ -137,5 +144,5 @@ def _letters(best_first: Sequence[str], distinguishable: set[tuple[str, str]]) -
 
 
 def _letter(index: int) -> str:
-    """Return the letter for an index: a–z, A–Z, then further Latin letters."""
+    """Return the letter for an index that is counted from 0: a–z, A–Z, then further Latin letters."""
     return ascii_letters[index] if index < len(ascii_letters) else chr(0x100 + index)

@@ -1,4 +1,4 @@
-"""The share of the machine's limit that a streamed step reaches.
+"""The share of the roofline limit that a streamed step reaches.
 
 The share shows whether a slow step is due to the architecture or to its implementation.
 """
@@ -22,7 +22,7 @@ EXPLANATION = (
 
 
 def shares_of(groups: Sequence[Group]) -> dict[tuple[str, str, int], float]:
-    """Return the share of the machine's limit at the last position, by architecture, task and length.
+    """Return the share of the roofline limit at the last position, by (architecture, task, length).
 
     Each share is the median over seeds. Groups without a share are left out.
     """

@@ -15,12 +15,15 @@ import numpy as np
 from reports.analysis.groups import Group, Seed
 
 FLAT = 1.1
-"""A cost is flat if the ratio of its last to its first value is between 1 / `FLAT` and `FLAT`."""
+"""A cost is flat if its last value divided by its first value is between 1 / `FLAT` and `FLAT`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCost:
-    """The cost of one step at one position. Each quantile is computed per case; the median over cases is reported."""
+    """The cost of one step at one position.
+
+    Quantiles of step times are computed per case. Fields without a description are medians over cases.
+    """
 
     position: int
     cases: int
@@ -35,11 +38,11 @@ class StepCost:
     max_seconds: float
     state_bytes: float | None
     limit_share: float | None = None
-    """The share of the machine's limit that was reached; None if the limit or the cost is unknown."""
+    """The share of the roofline limit that the step reaches; None if the limit or the cost is unknown."""
 
 
 def step_costs(seeds: Iterable[Seed]) -> list[StepCost]:
-    """Return the step costs by ascending position; empty if no seed was streamed."""
+    """Return the step cost at each streamed position, ascending. The list is empty if no seed was streamed."""
     quantiles: defaultdict[int, list[tuple[float, ...]]] = defaultdict(list)
     states: defaultdict[int, list[float]] = defaultdict(list)
     shares: defaultdict[int, list[float]] = defaultdict(list)
@@ -72,7 +75,7 @@ def step_costs(seeds: Iterable[Seed]) -> list[StepCost]:
 
 
 def step_costs_by_arch(groups: Iterable[Group]) -> dict[str, list[StepCost]]:
-    """Return the step costs over all cases of each streamed architecture."""
+    """Return the step costs of each streamed architecture over all its cases, by the label of the architecture."""
     seeds: defaultdict[str, list[Seed]] = defaultdict(list)
     for group in groups:
         seeds[group.arch].extend(group.seeds)
@@ -82,13 +85,17 @@ def step_costs_by_arch(groups: Iterable[Group]) -> dict[str, list[StepCost]]:
 def nearest(costs: list[StepCost], position: int) -> StepCost:
     """Return the cost at the measured position whose ratio to `position` is closest to 1.
 
-    If two positions are equally close, the earlier one is chosen.
+    If two positions are equally close, the earlier position is chosen. `costs` must not be empty. `position` must be
+    positive.
     """
     return min(costs, key=lambda cost: (abs(log(max(cost.position, 1) / position)), cost.position))
 
 
 def describe_growth(costs: Sequence[StepCost]) -> str:
-    """Describe the growth of the cost: `flat from position 1`, or `6.5 times its cost at position 1`."""
+    """Describe how the median step time changes from the first to the last position.
+
+    Examples: `flat from position 1` and `6.5 times its cost at position 1`. `costs` must not be empty.
+    """
     ratio = costs[-1].p50_seconds / costs[0].p50_seconds if costs[0].p50_seconds else 1.0
     flat = f"flat from position {costs[0].position:,}"
     return flat if 1 / FLAT < ratio < FLAT else f"{ratio:.1f} times its cost at position {costs[0].position:,}"

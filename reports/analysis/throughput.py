@@ -23,7 +23,7 @@ class Throughput:
 
 
 def throughputs(groups: Sequence[Group]) -> list[Throughput]:
-    """Return the throughputs, sorted by architecture (as planned), then by position and number of streams."""
+    """Return the throughputs, sorted by architecture (as in `groups`), then by position and number of streams."""
     seconds: defaultdict[tuple[str, int, int], list[float]] = defaultdict(list)
     for group in groups:
         for record in group.records:

@@ -11,7 +11,10 @@ from reports.analysis.groups import Group, Seed
 
 
 class Trace(NamedTuple):
-    """The mean, the lowest and the highest value over seeds, by step or by another coordinate."""
+    """The mean, the lowest and the highest value of a metric over seeds, along one coordinate.
+
+    `steps` holds the values of the coordinate, which is not always the step.
+    """
 
     steps: list[int]
     mean: list[float]
@@ -20,7 +23,9 @@ class Trace(NamedTuple):
 
 
 def metric_trace(group: Group, metric: str, coordinate: str, **at: int) -> Trace | None:
-    """Return a metric along one coordinate, with its mean and range over seeds; None if it was not measured.
+    """Return the mean and the range of a metric over seeds along one coordinate.
+
+    Returns None if no seed has the metric at a matching location.
 
     Args:
         group: The seeds to average.
@@ -45,7 +50,7 @@ def metric_trace(group: Group, metric: str, coordinate: str, **at: int) -> Trace
 
 
 def units(group: Group, metric: str, layer: int) -> list[float]:
-    """Return the values of a metric for all units of one layer and all seeds."""
+    """Return the values of a metric for all units of one layer and all seeds. Layers are counted from 0."""
     return [
         sample
         for record in group.records
@@ -56,7 +61,7 @@ def units(group: Group, metric: str, layer: int) -> list[float]:
 
 
 def layers(groups: Sequence[Group], metric: str) -> list[int]:
-    """Return the indices of the layers for which a metric was measured, ascending."""
+    """Return the indices of the layers for which a metric was measured, ascending and counted from 0."""
     return sorted(
         {
             measurement.at["layer"]
@@ -79,5 +84,8 @@ def single_seed_group(group: Group, seed: Seed) -> Group:
 
 
 def slug(text: str) -> str:
-    """Turn a label into text that is safe in file names and element IDs."""
+    """Turn a label into text for file names and element IDs: `lstm:bias=False` becomes `lstm-bias-False`.
+
+    A label without letters and digits becomes `unnamed`.
+    """
     return "-".join("".join(letter if letter.isalnum() else " " for letter in text).split()) or "unnamed"

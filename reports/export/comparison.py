@@ -30,8 +30,8 @@ HEADINGS = ("case", "metric", "base", "new", "change (95%)", "verdict")
 def render_comparison(comparison: Comparison, *, console: Console | None = None) -> None:
     """Print the headline, rows, reasons and notes of a comparison.
 
-    Unchanged rows are omitted, as are rows beyond `MAX_ROWS` per verdict. The last line gives the number of
-    omitted rows.
+    Unchanged rows are omitted. For each other verdict, at most `MAX_ROWS` rows are printed. If rows are omitted, the
+    last line gives the number of omitted rows. If `console` is None, the text is printed to standard output.
     """
     console = console or Console()
     style = "bold red" if comparison.count("regressed") else "bold"
@@ -59,11 +59,13 @@ def render_comparison(comparison: Comparison, *, console: Console | None = None)
 
 
 def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None) -> str:
-    """Return a Markdown summary for a pull request: headline, changed rows, notes, and a collapsed list of other rows.
+    """Return a Markdown summary for a pull request.
+
+    The summary has the headline, a table of changed rows, the notes, and a collapsed table per other verdict.
 
     Args:
         comparison: The comparison to summarise.
-        longest: The approximate limit in characters; None for no limit. Further lines are replaced by their number.
+        longest: The approximate limit in characters; None for no limit. Lines beyond the limit are only counted.
     """
     c = comparison
     budget = _Budget(longest)
@@ -88,7 +90,7 @@ class _Budget:
         self.left = characters
 
     def cut(self, lines: list[str], columns: int = 0) -> list[str]:
-        """Return the leading lines that fit. If any are omitted, a last line gives their number.
+        """Return the leading lines that fit. If lines are omitted, the last line gives the number of omitted lines.
 
         Args:
             lines: A list, or a table whose first two lines are its head.
@@ -111,7 +113,7 @@ class _Budget:
 def comparison_as_csv(comparison: Comparison) -> str:
     """Return all rows as CSV with unrounded numbers.
 
-    Every text is quoted, and no text can be read as a formula by a spreadsheet.
+    Every text is quoted. A spreadsheet reads no text as a formula.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
@@ -127,7 +129,7 @@ def comparison_as_csv(comparison: Comparison) -> str:
 
 
 def comparison_as_latex(comparison: Comparison) -> str:
-    """Return all rows except the unchanged ones as a `booktabs` table, with the headline as caption."""
+    """Return all rows except the unchanged rows as a LaTeX `booktabs` table, with the headline as caption."""
     rows = [row for row in comparison.rows if row.verdict in SHOWN_VERDICTS]
     lines = [" & ".join(map(latex_text, cells(row))) + r" \\" for row in rows]
     text = "\n".join(
@@ -151,7 +153,7 @@ def comparison_as_latex(comparison: Comparison) -> str:
 
 
 def comparison_as_document(comparison: Comparison) -> dict[str, object]:
-    """Return the whole comparison as a JSON-serialisable document."""
+    """Return the whole comparison as a dictionary that can be serialised as JSON."""
     c = comparison
     rows = [asdict(row) | {"at": dict(row.at)} for row in c.rows]
     return {
@@ -188,7 +190,7 @@ def _table(rows: Sequence[Row]) -> Table:
 
 
 def _reasons(rows: Sequence[Row]) -> dict[str, int]:
-    """Count the rows that are inconclusive or not comparable, by verdict and reason."""
+    """Count the inconclusive and the not comparable rows that have a reason, by verdict and reason."""
     counts: dict[str, int] = {}
     for row in rows:
         if row.reason and row.verdict in ("inconclusive", "not comparable"):

@@ -17,12 +17,12 @@ _LATEX_COLUMNS = (
     *("task", "length", "architecture", "score (95% interval)", "chance", "memoryless baseline"),
     *("seeds solved", "parameters"),
 )
-"""Columns of the LaTeX table. Columns for the state and the step times at the last position are added."""
+"""Fixed columns of the LaTeX table. `as_latex` adds columns for the state and the step times at the last position."""
 _SHRINK_TO_LINE_WIDTH = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
 
 
 def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
-    """Return the leaderboard as a Markdown table, followed by a list of failed and missing seeds."""
+    """Return the leaderboard as a Markdown table, followed by a list of failed and missing seeds if there are any."""
     rows = leaderboard_of(group_cases(run, records))
     table = leaderboard_table(rows)
     align = [":--" if i < table.word_columns else "--:" for i in range(len(table.headings))]
@@ -34,7 +34,7 @@ def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
 def as_csv(run: RunFile, records: Sequence[Record]) -> str:
     """Return the leaderboard as CSV with unrounded numbers.
 
-    Every text is quoted, and no text can be read as a formula by a spreadsheet.
+    Every text is quoted. A spreadsheet reads no text as a formula.
     """
     names = [field.name for field in fields(LeaderboardRow)]
     out = io.StringIO()
@@ -50,7 +50,7 @@ def as_csv(run: RunFile, records: Sequence[Record]) -> str:
 
 
 def as_latex(run: RunFile, records: Sequence[Record]) -> str:
-    """Return the leaderboard as a `booktabs` table, with failed and missing seeds in the caption."""
+    """Return the leaderboard as a LaTeX `booktabs` table, with failed and missing seeds in the caption."""
     import pandas
 
     rows = leaderboard_of(group_cases(run, records))
@@ -98,7 +98,8 @@ class Table:
 def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
     """Return the leaderboard as formatted cells.
 
-    The last streamed position appears in the headings if it is the same in all rows, and in the cells if it is not.
+    The last streamed position appears in the headings if all rows have the same last position. If their last positions
+    differ, the position appears in the cells.
     """
     far = {row.far_position for row in rows if row.far_position is not None}
     far_title = f" at {min(far):,}" if len(far) == 1 else ""
@@ -133,5 +134,5 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
 
 
 def notes(rows: Sequence[LeaderboardRow]) -> list[str]:
-    """Return one line per problem of a row. These lines explain the dashes in the table."""
+    """Return one line per problem of each row. These lines explain the dashes in the table."""
     return [f"{row.arch} on {row.task} at {row.length:,}: {problem}" for row in rows for problem in row.problems]

@@ -1,4 +1,4 @@
-"""Every raw sample as CSV, as Parquet, and as pytest-benchmark JSON."""
+"""Raw samples as CSV and Parquet, and those of timings as pytest-benchmark JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas
 
 BENCHMARK_FORMAT = "5.3.0"
-"""The pytest-benchmark version whose file format is written."""
+"""The version of pytest-benchmark whose file format is written."""
 WHISKER = 1.5
 """A sample is an outlier if it is more than this many interquartile ranges outside the quartiles (Tukey 1977)."""
 
@@ -29,7 +29,7 @@ class MissingLibrary(ValueError):
 def samples_as_csv(run: RunFile, records: Sequence[Record]) -> str:
     """Return one line per sample as CSV, with unrounded numbers.
 
-    Every text is quoted, and no text can be read as a formula by a spreadsheet.
+    Every text is quoted. A spreadsheet reads no text as a formula.
     """
     table = sample_frame(run, records)
     for name in table.columns:
@@ -67,7 +67,7 @@ def samples_as_parquet(run: RunFile, records: Sequence[Record]) -> bytes:
 
 
 def timings_as_pytest_benchmark(run: RunFile, records: Sequence[Record]) -> str:
-    """Return the timings in the file format of pytest-benchmark.
+    """Return the timings in seconds, in the JSON file format of pytest-benchmark.
 
     Each benchmark holds all samples of one measurement, such as the step time of one case at one position.
     """
@@ -118,7 +118,7 @@ def _benchmark(record: Record, measurement: Measurement) -> dict[str, Any]:
 
 
 def _statistics(samples: Sequence[float]) -> dict[str, Any]:
-    """Return the statistics that pytest-benchmark stores for a benchmark."""
+    """Return the statistics that pytest-benchmark stores for a benchmark, computed from samples in seconds."""
     ordered = np.sort(samples)
     first, middle, third = (float(value) for value in np.quantile(ordered, (0.25, 0.5, 0.75)))
     mean, spread = float(ordered.mean()), float(ordered.std(ddof=1)) if len(ordered) > 1 else 0.0
@@ -160,12 +160,15 @@ def _machine(run: RunFile) -> dict[str, Any]:
 
 
 def _safe(value: object) -> object:
-    """Escape texts that a spreadsheet would read as formulas. Booleans become text."""
+    """Return a text so that no spreadsheet reads it as a formula. Booleans become text; other values are unchanged."""
     return str(value) if isinstance(value, bool) else escape_formula(value)
 
 
 def _single_type(column: pandas.Series[Any]) -> pandas.Series[Any]:
-    """Return the column with a single type, as Parquet requires: mixed types become text."""
+    """Return the column with a single type, as Parquet requires.
+
+    Numbers become floats. Columns that mix other types become text.
+    """
     types = {type(value) for value in column.dropna()}
     if types <= {str}:
         return column.astype("string").astype("category")

@@ -27,7 +27,10 @@ MEASURING_WIDTH = 1_000
 
 
 def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console | None = None) -> None:
-    """Print a summary of a run: leaderboard, problems, claims, findings, recommendation, full names and verdict."""
+    """Print a summary of a run: leaderboard, problems, claims, findings, recommendation, full names and verdict.
+
+    If `console` is None, the text is printed to standard output.
+    """
     console = console or Console()
     run_groups = group_cases(run, records)
     rows = leaderboard_of(run_groups)
@@ -57,7 +60,7 @@ def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console
 
 
 def _print_table(console: Console, rows: Sequence[LeaderboardRow]) -> None:
-    """Print the table. On a narrow terminal, whole columns are dropped; numbers are never cut."""
+    """Print the leaderboard. On a narrow terminal, whole columns are dropped, so that no number is cut."""
     columns = list(COLUMNS)
     table, width = _table(console, rows, columns)
     for dropped in DROP_ORDER:
@@ -70,7 +73,7 @@ def _print_table(console: Console, rows: Sequence[LeaderboardRow]) -> None:
 
 
 def _table(console: Console, rows: Sequence[LeaderboardRow], columns: Sequence[str]) -> tuple[Table, int]:
-    """Return a table with the given columns, and the width in characters that it needs."""
+    """Return a table with the given columns, and the width in characters that the table needs."""
     far = {row.far_position for row in rows if row.far_position is not None}
     end = f"position {min(far):,}" if len(far) == 1 else "the last position"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), show_edge=False, caption_justify="left")
@@ -103,7 +106,7 @@ def _reference_scores(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
 
 
 def _coloured_score(row: LeaderboardRow) -> str:
-    """Return the score with its interval.
+    """Return the score with its interval, as text with rich markup.
 
     The text is green if all seeds solved the task. It is red if the score is no evidence of memory.
     """

@@ -32,9 +32,9 @@ def accuracy_against_length(run: RunFile, records: Sequence[Record]) -> Figure |
 
 
 def accuracy_against_length_figure(groups: Sequence[Group], *, width: float | None = None) -> Figure | None:
-    """Draw score against test length. Returns None without scores.
+    """Draw score against test length, one panel per task and trained length. Returns None without scores.
 
-    `width` in inches overrides the usual width.
+    `width` is the width of the figure in inches; None stands for the usual width.
     """
     scored = [group for group in groups if any(group.scores(length) for length in group.evaluated_lengths())]
     if not scored:

@@ -26,7 +26,10 @@ from results import Interval
 
 
 def baseline_scores_figure(versus: BaselineComparison, groups: Sequence[Group]) -> Figure | None:
-    """Draw the scores of a run against those of its baseline. Returns None if the runs share no score."""
+    """Draw the scores of a run against the scores of its baseline run.
+
+    `groups` are the groups of the new run. Returns None if the runs share no scored architecture, task and length.
+    """
     pairs = [pair for pair in versus.pairs if pair.base.score is not None and pair.new.score is not None]
     if not pairs:
         return None
@@ -78,7 +81,10 @@ def baseline_scores_figure(versus: BaselineComparison, groups: Sequence[Group]) 
 
 
 def baseline_step_costs_figure(baseline_groups: Sequence[Group], groups: Sequence[Group]) -> Figure | None:
-    """Draw the median step time in both runs. Returns None if no architecture was streamed in both."""
+    """Draw median step time against position for the architectures that were streamed in both runs.
+
+    `groups` are the groups of the new run. Returns None if no architecture was streamed in both runs.
+    """
     new, base = step_costs_by_arch(groups), step_costs_by_arch(baseline_groups)
     shared = {arch: style for arch, style in plot_styles(archs_of(groups)).items() if arch in new and arch in base}
     if not shared:

@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 
 
 def accuracy_against_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
-    """Draw score against the median step time at the last position. Returns None if no case has both."""
+    """Draw score against the median step time at the last position, one panel per task and length.
+
+    Returns None if no group has both a score and step times.
+    """
     return accuracy_against_cost_figure(group_cases(run, records))
 
 
 def accuracy_against_cost_figure(groups: Sequence[Group]) -> Figure | None:
-    """Draw score against step cost, one panel per task and length. Returns None if no case has both."""
+    """Draw score against the median step time at the last position, one panel per task and length.
+
+    Returns None if no group has both a score and step times.
+    """
     measured = [(group, costs[-1]) for group in groups if group.scores() and (costs := step_costs(group.seeds))]
     if not measured:
         return None

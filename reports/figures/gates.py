@@ -17,15 +17,15 @@ ORDER = ("input", "forget", "output", "update", "reset", "candidate")
 """The order of the panels. Gates with other names follow."""
 ROW_INCHES = 1.75
 ATTENTION_INCHES = 2.1
-"""The width and the height of an attention map."""
+"""The width and the height of an attention map, in inches."""
 UNIT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#555555", "#999933")
-"""The colours of the units: six by Okabe and Ito, and two more. Further units repeat them."""
+"""The colours of the units: six by Okabe and Ito, and two more. Further units repeat the colours."""
 
 
 def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
     """Draw the gates of the first layer on the first stored sequence. Returns None without gates.
 
-    Each gate has a panel. Each unit has a line.
+    Each gate has a panel. Each unit has a line. A dashed line shows the mean over units and stored sequences.
 
     Args:
         traces: The traces of the model.
@@ -89,7 +89,7 @@ def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
 
 
 def attention_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
-    """Draw the attention weights, one panel per layer and head. Returns None without attention.
+    """Draw the attention weights as means over sequences, one panel per layer and head. Returns None without attention.
 
     Args:
         traces: The traces of the model.

@@ -13,7 +13,7 @@ from reports.figures.scores import score_by_architecture_figure
 MAX_PANELS = 6
 """With more panels than this, the first figure shows means over tasks."""
 MAX_SHOWN = 60
-"""With more panels than this, a figure is omitted because it would be unreadable."""
+"""With more panels than this, a figure is omitted because it is unreadable."""
 WIDTH = 7.4
 """The width in inches of a figure next to the streaming figure."""
 
@@ -21,8 +21,8 @@ WIDTH = 7.4
 def headline_figures(groups: Sequence[Group]) -> tuple[Figure | None, Figure | None]:
     """Return the first figure of the page, and a detailed figure if the first shows only means over tasks.
 
-    The first figure is None if there is nothing to draw. The detailed figure is None if it is not needed
-    or would be unreadable.
+    The first figure is None if there is nothing to draw. The detailed figure is None if the first figure shows every
+    task, or if there are more than `MAX_SHOWN` panels.
     """
     scored = [group for group in groups if group.evaluated_lengths()]
     if not scored:

@@ -1,6 +1,6 @@
 """The figure of learning curves: loss and score on the training set and on held-out data.
 
-The distance between the two curves shows when a model starts to memorise its training set.
+The distance between the two curves of a panel shows when a model starts to memorise its training set.
 """
 
 from __future__ import annotations
@@ -34,12 +34,15 @@ SERIES: tuple[tuple[str, str, Dash, str], ...] = (
     ("fit", FITTED, "solid", "training set"),
     ("validation", HELD_OUT, (0, (4, 1.5)), "held-out"),
 )
-"""The two lines of a panel. Each has a prefix of `EvalPoint` field names, a colour, a dash pattern and a label."""
+"""The two lines of a panel. Each line has a prefix of `EvalPoint` field names, a colour, a dash pattern and a label."""
 REFERENCE_DASH: Dash = (0, (4, 2))
 
 
 def learning_figure(groups: Sequence[Group], *, task: str, length: int) -> Figure | None:
-    """Draw a loss panel and a score panel per architecture. Returns None if the fit was not measured."""
+    """Draw a loss panel and a score panel per architecture, for one task at one trained length.
+
+    Returns None if the fit to the training set was not measured.
+    """
     fitted = [group for group in groups if (group.task, group.length) == (task, length) and _trainings(group)]
     if not fitted:
         return None
@@ -122,7 +125,10 @@ def _reference_name(group: Group) -> str:
 
 
 def _trainings(group: Group) -> list[tuple[Case, Training]]:
-    """Return pairs of case and training. Seeds that diverged or have no measured fit are left out."""
+    """Return pairs of case and training.
+
+    Seeds that diverged are left out, and so are seeds whose fit to the training set was not measured.
+    """
     return [
         (record.case, record.training)
         for record in group.records
@@ -144,7 +150,10 @@ def _losses(training: Training) -> list[float]:
 
 
 def _final_gap(group: Group) -> float:
-    """Return the final training score minus the validation score at the same step, averaged over seeds."""
+    """Return the training score minus the validation score, averaged over seeds.
+
+    Both scores are taken at the last step at which the training score was measured.
+    """
     gaps = []
     for _, training in _trainings(group):
         point = next(point for point in reversed(training.curve) if point.fit_score is not None)

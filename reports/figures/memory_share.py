@@ -38,9 +38,10 @@ Means = dict[str, dict[int, Estimate]]
 
 
 def memory_share_against_length_figure(groups: Sequence[Group]) -> Figure | None:
-    """Draw memory share against test length. Returns None if the architectures share no task.
+    """Draw the mean memory share over tasks against test length, one panel per trained length.
 
-    There is one panel for each of the `MAX_PANELS` longest trained lengths.
+    Only the `MAX_PANELS` longest trained lengths are considered. A panel is left out if the architectures share no task
+    at its length. Returns None if all panels are left out.
     """
     trained_lengths = sorted({group.length for group in groups})[-MAX_PANELS:]
     means_by_length = {
@@ -88,11 +89,10 @@ def memory_share_against_length_figure(groups: Sequence[Group]) -> Figure | None
 def memory_share_against_cost_figure(
     groups: Sequence[Group], rows: Sequence[OverviewRow] | None = None
 ) -> Figure | None:
-    """Draw memory share against median step time at the last position.
+    """Draw the mean memory share over settings against the median step time at the last position.
 
-    Returns None if no architecture has both.
-
-    `rows` is the result of `overview_rows(groups)`, which is computed if `rows` is None.
+    `rows` is the result of `overview_rows(groups)`, which is computed if `rows` is None. Returns None if no
+    architecture has both a mean memory share and step times.
     """
     rows = overview_rows(groups) if rows is None else rows
     streamed = [(row, row.cost) for row in rows if row.cost is not None]
@@ -141,7 +141,8 @@ def memory_share_against_cost_figure(
 def _means(rivals: Sequence[Group]) -> tuple[int, Means]:
     """Return the number of shared tasks, and the mean memory shares over these tasks.
 
-    A task is shared if every architecture has at least two scored seeds on it at every test length.
+    All groups in `rivals` have the same trained length. A task is shared if every architecture has at least two scored
+    seeds on this task at every test length.
     """
     archs = archs_of(rivals)
     by_task: dict[str, Means] = {}

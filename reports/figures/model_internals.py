@@ -23,8 +23,8 @@ FORMS: tuple[Form, ...] = ("svg", "png")
 def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
     """Return the keys of the cases whose gates appear on the page.
 
-    For each model, this is the first traced seed in the first setting. With every case, the page would be too long.
-    `case_figures` draws the figures of any case.
+    To keep the page short, each architecture has one such case: its first traced seed in the first setting.
+    `case_figures` draws the figures of any other case.
     """
     groups = group_cases(run, records)
     alternatives = alternative_trainings(groups)
@@ -38,7 +38,10 @@ def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
 
 
 def model_internals_figures(groups: Sequence[Group], traces: Mapping[str, Traces]) -> list[Figure]:
-    """Return the figures that compare architectures, followed by those of the cases in `traces`."""
+    """Return the figures that compare architectures, followed by figures of single cases.
+
+    Figures of single cases show gates or attention. `traces` holds the traces of these cases by case key.
+    """
     alternatives = alternative_trainings(groups)
     plain = [group for group in groups if group not in alternatives]
     figures: list[Figure | None] = []
@@ -57,9 +60,9 @@ def model_internals_figures(groups: Sequence[Group], traces: Mapping[str, Traces
 
 
 def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Traces | None) -> list[Figure]:
-    """Return the figures of one case, with the same label as on the page of the run.
+    """Return the figures of one case, labelled as on the page of the run.
 
-    Every title names the case. Figure names are unique, so figures of many cases can share a folder.
+    Every title names the case. Figure names are unique, so that the figures of many cases can share a folder.
 
     Args:
         run: The run of the case.
@@ -92,7 +95,8 @@ def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Trac
 def write_case_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
     """Write each figure with its title as SVG and as PNG, and return the paths.
 
-    Raises `OSError` if `folder` cannot be written.
+    `folder` is created if it does not exist. Every figure needs a `render_file`. Raises `OSError` if `folder` cannot be
+    written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -106,13 +110,13 @@ def write_case_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
 
 
 def _with_case_in_title(figure: Figure, arch: str, seed: int) -> Figure:
-    """Add the case to the title of a figure, unless the title names the case already."""
+    """Return the figure with the case added to its title, unless the title names the case already."""
     named = arch in figure.title and figure.title.endswith(f"seed {seed}")
     return figure if named else replace(figure, title=f"{figure.title}: {arch}, seed {seed}")
 
 
 def _file_name(seed: Seed) -> str:
-    """Return a short file name. It ends in the digest of the case, which is unique."""
+    """Return a short file name without suffix. The name is unique because it ends in the digest of the case."""
     arch, task = (slug(Spec.parse_stored(spec).name) for spec in (seed.case.arch, seed.case.task))
     return f"{arch}-{task}-{seed.case.seed}-{seed.key.rpartition('.')[2]}"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Gap = tuple[np.ndarray, np.ndarray]
-"""Training steps, and the overfitting gap at each step: held-out loss minus training loss."""
+"""Training steps, and the overfitting gap in nats at each step: held-out loss minus training loss."""
 EARLY_STOPPED = "early_stopped_accuracy"
 EARLY_STOPPING = "early stopping"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
@@ -37,18 +37,18 @@ class Variant(NamedTuple):
     scores: dict[int, float]
     """Test scores by seed."""
     gaps: dict[int, Gap]
-    """Overfitting gaps by seed; empty if they were not measured."""
+    """Overfitting gaps by seed; empty if no gap was measured."""
 
     @property
     def measured(self) -> set[int]:
-        """The seeds that have every measurement of this variant."""
+        """The seeds that have a score and, if any gap was measured, also a gap."""
         return set(self.scores) & set(self.gaps) if self.gaps else set(self.scores)
 
 
 def overfitting_figure(groups: Sequence[Group], *, task: str, length: int) -> Figure | None:
     """Draw the overfitting gaps and test scores of one model that was trained in several ways.
 
-    Returns None if no model was trained in more than one way.
+    `task` and `length` select the groups to draw. Returns None if no model was trained in more than one way.
     """
     rivals = [group for group in groups if (group.task, group.length) == (task, length)]
     variants = [variant for variant in _variants(rivals) if variant.scores or variant.group.records]
@@ -143,7 +143,10 @@ def _draw_scores(axes: Axes, variant: Variant, shared: Sequence[int], index: int
 
 
 def _means(variants: Sequence[Variant], shared: Sequence[int]) -> dict[str, float]:
-    """Return the mean test score of each variant over the shared seeds; without shared seeds, over all seeds."""
+    """Return the mean test score of each variant over the shared seeds. If no seed is shared, all seeds count.
+
+    Variants without a test score are left out. If seeds are shared, variants without a measured seed are left out too.
+    """
     return {
         variant.name: fmean([score for seed, score in variant.scores.items() if seed in shared or not shared])
         for variant in variants
@@ -217,9 +220,9 @@ def alternative_trainings(groups: Sequence[Group]) -> list[Group]:
 
 
 def _variants(rivals: Sequence[Group]) -> list[Variant]:
-    """Return the variants of the model that was trained in the most ways, starting with plain training.
+    """Return the variants of the model with the most groups, starting with plain training.
 
-    Returns an empty list if no model was trained in more than one way.
+    Early stopping is a variant too if its score was measured. The list is empty if every model has only one group.
     """
     families: dict[tuple[object, ...], list[Group]] = {}
     for group in rivals:
@@ -261,7 +264,10 @@ def _dropout(case: Case) -> str:
 
 
 def _difference(plain: Case, other: Case) -> str:
-    """Describe how a training differs from the plain one: `dropout 0.3`, `weight decay 0.1`, `4× data`."""
+    """Describe how a training differs from plain training: `dropout 0.3`, `weight decay 0.1`, `4× data`.
+
+    If the amount of data differs, other protocol fields are not named.
+    """
     parts = [f"dropout {_dropout(other)}"] if _dropout(plain) != _dropout(other) else []
     base, changed = plain.protocol, other.protocol
     if base.train_sequences and changed.train_sequences and base.train_sequences != changed.train_sequences:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CLAIMED_FROM = 0.8
-"""The lower end of the shaded range. A claim says that forget gates stay between this value and 1."""
+"""The lower end of the shaded range. According to a claim, forget gates stay between this value and 1."""
 MIN_RETAINED = 1e-12
 """Smaller shares are drawn at this value, because later steps cannot make use of so little."""
 ROW_INCHES = 2.2
@@ -41,9 +41,9 @@ SPAN = 20
 
 
 def retention_figure(groups: Sequence[Group], *, task: str, length: int) -> Figure | None:
-    """Draw histogram, retention and half-life of the hold gates, one row per layer.
+    """Draw the histogram, the retention and the half-life of hold gates, one row of panels per layer.
 
-    Returns None without hold gates.
+    `task` and `length` select the groups to draw. Returns None if no hold gate was measured.
     """
     rivals = [group for group in groups if (group.task, group.length) == (task, length)]
     measured = [group for group in rivals if layers([group], "forget_share")]

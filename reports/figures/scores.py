@@ -35,7 +35,7 @@ LABEL_LETTERS = 34
 
 
 def score_by_architecture_figure(groups: Sequence[Group], *, width: float) -> Figure | None:
-    """Draw the scores of every architecture, one panel per task and length.
+    """Draw the scores of every architecture at the trained length, one panel per task and length.
 
     `width` is the width of the figure in inches. Returns None if no group has scores.
     """

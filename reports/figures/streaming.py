@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def streaming_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
-    """Draw the cost of one step against position, one line per architecture.
+    """Draw the time per step against the position in the stream, one line per architecture.
 
     Returns None if no architecture was streamed.
     """
@@ -40,11 +40,11 @@ def streaming_cost_figure(
     among: Sequence[Group] | None = None,
     costs: dict[str, list[StepCost]] | None = None,
 ) -> Figure | None:
-    """Draw the cost of one step against position. Returns None if no architecture was streamed.
+    """Draw the time per step against the position in the stream. Returns None if no architecture was streamed.
 
     Args:
         groups: The groups to draw.
-        among: All groups of the run, which determine the plot styles; by default `groups`.
+        among: All groups of the run, which determine the plot styles; `groups` if None.
         costs: The result of `step_costs_by_arch(groups)`, which is computed if `costs` is None.
     """
     costs = step_costs_by_arch(groups) if costs is None else costs

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure
 
 SIGN_ALONE = 2 / math.pi
-"""R² of a standard normal number decoded from its sign alone. It is the squared correlation (E|x|)²."""
+"""R² of a standard normal number x decoded from its sign alone: (E|x|)², the squared correlation of x and sign(x)."""
 MIN_R_SQUARED = -0.1
-"""The lower end of the axis. Below 0, decoding is worse than predicting the mean; how much worse is irrelevant."""
+"""The lower end of the axis. Lower values are cut off: below 0, decoding is worse than predicting the mean."""
 MARKERS_PER_LINE = 7
 PANEL_INCHES = 3.2
 
@@ -38,9 +38,9 @@ GroupTraces = list[tuple[Group, Trace]]
 
 
 def memory_trace_figure(groups: Sequence[Group]) -> Figure | None:
-    """Draw how well x_1 can be decoded from the state (R²) at each step, one panel per task and length.
+    """Draw how well the first input x_1 can be decoded from the state at each step, as R².
 
-    Returns None if the trace was not measured.
+    There is one panel per task and length. Returns None if no memory trace was measured.
     """
     traces = _traces(groups, "memory_trace")
     if not traces:
@@ -78,7 +78,7 @@ def memory_trace_figure(groups: Sequence[Group]) -> Figure | None:
 
 
 def _sign_note(groups: Sequence[Group]) -> str:
-    """Return a note on tasks that need only the sign of x_1; empty if there are none."""
+    """Return a note on tasks that need only the sign of the first input x_1. The note is empty without such a task."""
     specs = [Spec.parse_stored(group.seeds[0].case.task) for group in groups]
     if not any(spec.name == "first_last" and spec.options.get("rule") == "product" for spec in specs):
         return ""
@@ -89,9 +89,9 @@ def _sign_note(groups: Sequence[Group]) -> str:
 
 
 def gradient_trace_figure(groups: Sequence[Group]) -> Figure | None:
-    """Draw the norm of ∂loss/∂x_t against the step, before and after training.
+    """Draw the mean norm of ∂loss/∂x_t against the step t, before and after training.
 
-    Returns None if the trace was not measured.
+    There is one row of panels per task and length. Returns None if no gradient trace was measured after training.
     """
     traces_by_time = {
         "before training": _traces(groups, "initial_gradient_trace"),

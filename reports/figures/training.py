@@ -29,9 +29,9 @@ def training_curves(run: RunFile, records: Sequence[Record]) -> Figure | None:
 
 
 def training_curves_figure(groups: Sequence[Group], among: Sequence[Group] | None = None) -> Figure | None:
-    """Draw validation score against training step. Returns None without curves.
+    """Draw validation score against training step, one panel per task and length. Returns None without curves.
 
-    `among` holds all groups of the run, which determine the plot styles; by default `groups`.
+    `among` holds all groups of the run, which determine the plot styles. If `among` is None, `groups` determines them.
     """
     trained = [group for group in groups if _trainings(group)]
     if not trained:
@@ -115,9 +115,10 @@ def _thinned_curve(training: Training) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_curve(trainings: Sequence[Training]) -> tuple[np.ndarray, np.ndarray]:
-    """Return training steps and mean scores. Seeds that diverged are left out.
+    """Return training steps and mean validation scores. Seeds that diverged are left out.
 
-    The curve covers the steps at which all other seeds have a score. A seed that solved the task keeps its last score.
+    A seed that solved the task keeps its last score. The curve covers the steps at which all seeds that are not left
+    out have a score. The arrays are empty if all seeds diverged.
     """
     curves = [(_thinned_curve(training), training.stopped) for training in trainings if training.stopped != "diverged"]
     if not curves:

@@ -5,28 +5,35 @@ from __future__ import annotations
 import re
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""A spreadsheet may read a text as a formula if it starts with one of these characters."""
+"""A spreadsheet may read a text that starts with one of these characters as a formula."""
 
 
 def escape_formula(value: object) -> object:
-    """Put an apostrophe before texts that a spreadsheet would read as formulas. Other values are unchanged."""
+    """Return a text with an apostrophe in front if a spreadsheet may read the text as a formula.
+
+    Such a text starts with one of `FORMULA_STARTS`, or with spaces followed by one of them. All other values are
+    returned unchanged.
+    """
     return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS) else value
 
 
 def markdown_text(text: str) -> str:
-    """Escape one line of text for Markdown."""
+    """Return the text as one line, escaped for Markdown. Runs of whitespace become single spaces."""
     return re.sub(r"([\\`*\[\]<>|#~!&])", r"\\\1", " ".join(text.split()))
 
 
 def latex_text(text: str) -> str:
-    """Escape one line of text for LaTeX."""
+    """Return the text as one line, escaped for LaTeX. Runs of whitespace become single spaces."""
     escapes = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     escapes |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
     return "".join(escapes.get(letter, letter) for letter in " ".join(text.split()))
 
 
 def to_ascii(text: str) -> str:
-    """Replace each non-ASCII letter with a LaTeX command, or with its code point if there is no command."""
+    """Replace each character outside printable ASCII with a LaTeX command, or with its code point: `U+6A21`.
+
+    Only a few punctuation marks and symbols have a command. Newlines and tabs are kept.
+    """
     for letter, command in {
         "±": r"$\pm$",
         "—": "---",

@@ -12,29 +12,32 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def score(value: float | None, decimals: int = 3) -> str:
-    """Format a score in [0, 1] with a fixed number of decimals: `0.948`."""
+    """Format a score in [0, 1] with a fixed number of decimals: `0.948`. None becomes a dash."""
     return MISSING if value is None else f"{value:.{decimals}f}"
 
 
 def short_score(value: float) -> str:
-    """Format a reference score without trailing zeros: `0.5`, `0.078`."""
+    """Format a reference score with at most three decimals and no trailing zeros: `0.5`, `0.078`."""
     return f"{round(value, 3):g}"
 
 
 def estimate(middle: float | None, low: float | None, high: float | None) -> str:
-    """Format a score with its interval, if it has one: `0.948 (0.921–0.975)`."""
+    """Format a score with its interval: `0.948 (0.921–0.975)`.
+
+    The interval is left out if an end is None. A score of None becomes a dash.
+    """
     if low is None or high is None:
         return score(middle)
     return f"{score(middle)} ({score(low)}–{score(high)})"
 
 
 def count(value: int | None) -> str:
-    """Format a whole number with thousands separators: `20,123`."""
+    """Format a whole number with thousands separators: `20,123`. None becomes a dash."""
     return MISSING if value is None else f"{value:,}"
 
 
 def size(value: float | None) -> str:
-    """Format bytes in powers of 1024: `1.5 KiB`."""
+    """Format a number of bytes with a binary unit: `640 B`, `1.5 KiB`. None becomes a dash."""
     if value is None:
         return MISSING
     for unit in ("B", "KiB", "MiB", "GiB"):
@@ -45,7 +48,11 @@ def size(value: float | None) -> str:
 
 
 def sizes(values: Iterable[float | None]) -> str:
-    """Format a range of sizes in bytes: `544–648 B`, `900 B–1.5 KiB`. The unit appears once if both ends share it."""
+    """Format the range of sizes in bytes: `544–648 B`, `900 B–1.5 KiB`.
+
+    A unit that both ends share appears once. Equal ends give a single size. Values of None are ignored. Without any
+    other value, the text is a dash.
+    """
     known = [value for value in values if value is not None]
     if not known:
         return MISSING
@@ -55,7 +62,10 @@ def sizes(values: Iterable[float | None]) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Format a number with significant digits and without an exponent: `0.0456`, `33.2`, `1,230`."""
+    """Format a number with `digits` significant digits and without an exponent: `0.0456`, `33.2`, `1,230`.
+
+    Infinite values and NaN become a dash.
+    """
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else MISSING
     rounded, exponent = f"{value:.{digits - 1}e}".split("e")
@@ -63,7 +73,10 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def power_of_ten(value: float) -> str:
-    """Format a power of ten: `0.01`, `1,000`, `10⁻⁶`. Only numbers far from 1 have an exponent."""
+    """Format a positive number as the nearest power of ten: `0.01`, `1,000`, `10⁻⁶`.
+
+    Powers from 0.01 to 1,000 have no exponent.
+    """
     exponent = round(math.log10(value))
     if -3 < exponent <= 3:
         return f"{10.0**exponent:,g}"
@@ -71,7 +84,10 @@ def power_of_ten(value: float) -> str:
 
 
 def wrap_label(label: str, limit: int) -> str:
-    """Break a label at its separators into lines of at most `limit` characters."""
+    """Break a label after colons, commas and spaces into lines of at most `limit` characters.
+
+    A longer part that has no such separator is cut and ends in an ellipsis.
+    """
     lines = [""]
     for part in re.findall(r"[^:, ]+[:,]? ?", label):
         if lines[-1] and len(lines[-1]) + len(part.strip()) > limit:
@@ -81,12 +97,12 @@ def wrap_label(label: str, limit: int) -> str:
 
 
 def microseconds(seconds: float | None) -> str:
-    """Format seconds as microseconds with three significant digits and no unit."""
+    """Format seconds as microseconds with three significant digits and no unit. None becomes a dash."""
     return MISSING if seconds is None else significant(seconds * 1e6)
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Format seconds as milliseconds with three significant digits and no unit."""
+    """Format seconds as milliseconds with three significant digits and no unit. None becomes a dash."""
     return MISSING if seconds is None else significant(seconds * 1e3)
 
 
@@ -96,11 +112,14 @@ def plural(number: int, noun: str) -> str:
 
 
 def listed(words: list[str]) -> str:
-    """Join words into a phrase: `a`, `a and b`, `a, b and c`."""
+    """Join one or more words into a phrase: `a`, `a and b`, `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def shortened(text: str, limit: int = 36) -> str:
-    """Return the text as one printable line, cut to `limit` characters. A cut line ends in an ellipsis."""
+    """Return the text as one printable line of at most `limit` characters. A cut line ends in an ellipsis.
+
+    Each unprintable character becomes a replacement character.
+    """
     line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,6 +1,6 @@
 """A compressed file with the records of a run, which readers can download from the page.
 
-The file leaves out the samples of streamed steps, because there are thousands per case. The store keeps these samples.
+The file leaves out the samples of streamed steps, because each case has thousands of them. The store keeps all samples.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ GZIP_WBITS = 31
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """A file inside the page."""
+    """A file that is embedded in the page."""
 
     name: str
     link: str
     """The content as a data URI."""
     records: int
     left_out: int
-    """The number of samples that the file leaves out."""
+    """The number of samples in the records that the file leaves out."""
 
 
 def attachment(run: RunFile, records: Sequence[Record]) -> Attachment | None:
     """Return the run and its records as compressed JSON lines.
 
-    The first line is the run. Each other line is a record. Returns None without records, or if the file is too large.
+    The first line is the run. Each other line is a record. Returns None without records, or if the file exceeds
+    `MAX_BYTES`.
     """
     if not records:
         return None
@@ -58,7 +59,10 @@ def _lines(run: RunFile, records: Sequence[Record]) -> Iterable[str]:
 
 
 def pack(lines: Iterable[str]) -> str | None:
-    """Return the compressed lines in base64, or None if they exceed `MAX_BYTES`."""
+    """Return the lines as a gzip file in base64, or None if the text exceeds `MAX_BYTES` characters.
+
+    No further line is read once the limit is exceeded.
+    """
     compressor = zlib.compressobj(9, wbits=GZIP_WBITS)
     packed = bytearray()
     for line in lines:

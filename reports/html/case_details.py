@@ -16,7 +16,7 @@ MAX_POINTS = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """The validation score of one seed as the points of an SVG polyline."""
+    """The training curve of one seed: validation scores as the points of an SVG polyline."""
 
     seed: int
     points: str
@@ -24,7 +24,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedRow:
-    """The results of one seed, formatted."""
+    """The formatted results of one seed."""
 
     seed: int
     key: str
@@ -40,7 +40,7 @@ class SeedRow:
     step_p50: tuple[str, ...]
     """The median step time in microseconds at each of `CaseDetails.positions`."""
     probes: tuple[str, ...]
-    """One text per probe that did not succeed: its status and the reason."""
+    """One text per probe that did not succeed: its name, its status and the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +58,11 @@ class CaseDetails:
     curves: tuple[Curve, ...]
     last_step: int
     reference_height: float | None
-    """The best score without memory, as a y coordinate in the box; None if it is unknown."""
+    """The best score without memory, as a y coordinate in SVG user units; None without reference scores."""
 
 
 def case_details(groups: Sequence[Group]) -> list[CaseDetails]:
-    """Return the details of each group, in the same order."""
+    """Return one `CaseDetails` per group, in the order of `groups`."""
     return [_details(group) for group in groups]
 
 
@@ -143,7 +143,7 @@ def _configuration(group: Group) -> tuple[tuple[str, str], ...]:
 
 
 def _y(score: float) -> float:
-    """Return the y coordinate of a score, clipped to the box."""
+    """Return the y coordinate of a score in SVG user units, clipped to the box."""
     return round(CURVE_HEIGHT * (1 - min(max(score, 0.0), 1.0)), 1)
 
 

@@ -42,7 +42,10 @@ def jinja_environment() -> Environment:
 
 
 def breakable(label: str) -> Markup:
-    """Return an escaped label that may break after its separators. Without breaks, it could widen a table."""
+    """Return the label as escaped HTML that may break after each colon and each comma.
+
+    The breaks keep a long label from widening a table.
+    """
     from markupsafe import Markup, escape
 
     return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[:,])", label))
@@ -57,6 +60,6 @@ def _data_uri(figure: Figure) -> str:
 
 
 def _inches(figure: Figure) -> float:
-    """Return the width of a figure in inches. The style sheet uses it to give all figures similar text sizes."""
+    """Return the width of a figure in inches. The style sheet uses the width to give figures similar text sizes."""
     points = re.search(r'\bwidth="([0-9.]+)pt"', figure.svg)
     return round(float(points[1]) / 72, 2) if points else WIDTH

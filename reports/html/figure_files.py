@@ -19,13 +19,13 @@ def write_figures(
 ) -> list[Path]:
     """Write every figure of a run as an SVG file into `folder`, and return the paths.
 
-    Figures with one panel per task and length are written even if the page has too many panels to show them.
+    Figures that the page omits because they have too many panels are written too.
 
     Args:
         run: The run to draw.
         records: The records of the run.
         folder: The target, which is created if it does not exist.
-        traces: The traces of cases whose gates or attention are drawn, by case key.
+        traces: The traces of the cases whose gates or attention are drawn, by case key; None to draw neither.
 
     Raises:
         OSError: `folder` cannot be written.

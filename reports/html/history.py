@@ -11,7 +11,10 @@ from results import Series
 
 
 def history_page(series: Sequence[Series]) -> str:
-    """Return a self-contained HTML page. Equal series give equal text."""
+    """Return the history page as self-contained HTML.
+
+    The figure shows the first `MAX_PANELS` series, and the table shows all series. Equal series give equal text.
+    """
     figure = history_figure(series)
     template = jinja_environment().get_template("history.html.jinja")
     return template.render(

@@ -27,7 +27,7 @@ class PageData:
     run: RunFile
     records: Sequence[Record]
     traces: Mapping[str, Traces]
-    """Gate traces by case key."""
+    """Traces of gates and attention, by case key."""
     baseline: Baseline | None
 
     @cached_property
@@ -42,32 +42,32 @@ class PageData:
 
     @cached_property
     def variants(self) -> list[Group]:
-        """Groups that train the same model as another group in a different way; they share its step costs."""
+        """Groups whose training differs from the plain training of the same model, for example by dropout."""
         return alternative_trainings(self.groups)
 
     @cached_property
     def plain_groups(self) -> list[Group]:
-        """All groups except the variants."""
+        """All groups except those in `variants`."""
         return [group for group in self.groups if not any(group is variant for variant in self.variants)]
 
     @cached_property
     def step_costs(self) -> dict[str, list[StepCost]]:
-        """The cost of a streamed step, by architecture."""
+        """The step costs of each streamed architecture, by its label."""
         return step_costs_by_arch(self.groups)
 
     @cached_property
     def overview(self) -> list[OverviewRow]:
-        """One row per architecture over all settings."""
+        """One row per compared architecture; empty if the architectures share no setting."""
         return overview_rows(self.groups, self.step_costs)
 
     @cached_property
     def headline_figures(self) -> tuple[Figure | None, Figure | None]:
-        """The first figure, and a detailed figure if the first shows only means over tasks. Either may be None."""
+        """The first figure of the page and a detailed figure. Each is None if it is not drawn."""
         return headline_figures(self.groups)
 
     @cached_property
     def comparison(self) -> BaselineComparison | None:
-        """The comparison with the baseline; None without a baseline."""
+        """The comparison with the baseline run; None without a baseline run."""
         if self.baseline is None:
             return None
         return compare_with_baseline(self.run, self.records, self.groups, self.baseline)

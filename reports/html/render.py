@@ -1,8 +1,8 @@
 """The report page: one self-contained HTML file that opens from disk and loads nothing.
 
-Autoescape covers every string of a record. The content security policy is the second line of defence. It allows a
-single script, identified by its digest, and no requests. Figures are embedded as images, because SVG in an image
-can neither run scripts nor load anything.
+Autoescape covers every string of a record. The content security policy is the second line of defence. The policy
+allows a single script, identified by its digest, and no requests. Figures are embedded as images, because SVG in an
+image can neither run scripts nor load anything.
 """
 
 from __future__ import annotations
@@ -32,16 +32,19 @@ def write_page(
     traces: Mapping[str, Traces] | None = None,
     baseline: Baseline | None = None,
 ) -> Path:
-    """Write the page to `path` and return the path.
+    """Write the report page of a run to `path`, and return the path.
 
-    The page is written to a temporary file and then renamed. Readers never see half a page.
+    The page is written to a temporary file that is then renamed, so that readers never see half a page.
 
     Args:
         run: The run to report.
-        records: Its records, in any order.
-        path: The file to write.
-        traces: Gate traces by case key, for the gate figures.
-        baseline: A run to compare with.
+        records: The records of the run, in any order.
+        path: The file to write. Its folder must exist.
+        traces: The traces of the cases whose gates or attention are drawn, by case key; None to draw neither.
+        baseline: The baseline run; None to compare with no run.
+
+    Raises:
+        OSError: `path` cannot be written.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
@@ -59,13 +62,13 @@ def page(
     traces: Mapping[str, Traces] | None = None,
     baseline: Baseline | None = None,
 ) -> str:
-    """Return the page as HTML. Equal records give equal text.
+    """Return the report page of a run as HTML. Equal arguments give equal text.
 
     Args:
         run: The run to report.
-        records: Its records, in any order.
-        traces: Gate traces by case key, for the gate figures.
-        baseline: A run to compare with.
+        records: The records of the run, in any order.
+        traces: The traces of the cases whose gates or attention are drawn, by case key; None to draw neither.
+        baseline: The baseline run; None to compare with no run.
     """
     from markupsafe import Markup
 

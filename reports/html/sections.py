@@ -200,11 +200,12 @@ SECTIONS = (
 
 
 FIGURE_TEMPLATES = ("figures", "inside")
-"""Templates whose variable `figures` holds the figures of a single run. Baseline figures need two runs."""
+"""Templates whose variable `figures` holds the figures of a single run. The template `baseline` is not among
+them, because its figures need two runs."""
 
 
 def page_figures(data: PageData) -> list[Figure]:
-    """Return the figures of all sections, in the order of the page."""
+    """Return the figures of all sections except the baseline section, in the order of the page."""
     values = [section.values(data) for section in SECTIONS if section.template in FIGURE_TEMPLATES]
     return [figure for section in values if section is not None for figure in section["figures"]]
 
@@ -227,7 +228,7 @@ def _rates_by_streams(rows: Sequence[Throughput]) -> dict[tuple[str, int], dict[
 
 
 def _timings_by_arch(rows: Sequence[TimingRow]) -> dict[tuple[str, int, int | None], dict[str, TimingRow]]:
-    """Return the rows by (timing, length, batch), then by architecture."""
+    """Return the rows by (title of the metric, length, batch size), then by architecture."""
     table: dict[tuple[str, int, int | None], dict[str, TimingRow]] = {}
     for row in rows:
         table.setdefault((row.what, row.length, row.batch), {})[row.arch] = row

@@ -24,21 +24,22 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """The same leaderboard row in both runs."""
+    """The leaderboard rows of the baseline run and the new run for one architecture, task and length."""
 
     base: LeaderboardRow
     new: LeaderboardRow
 
     @property
     def gain(self) -> float | None:
-        """The new score minus the baseline score; None if either is missing."""
+        """The new score minus the baseline score; None if either score is missing."""
         return None if self.base.score is None or self.new.score is None else self.new.score - self.base.score
 
     @property
     def step_ratio(self) -> float | None:
-        """The new step time divided by the baseline step time.
+        """The new step time divided by the baseline step time, both at the last position.
 
-        None if a step time is missing, or if the two were measured at different positions."""
+        None if a step time is missing, or if the last positions of the two runs differ.
+        """
         before, after = self.base.far_step_seconds, self.new.far_step_seconds
         same_position = self.base.far_position == self.new.far_position
         return after / before if same_position and before and after is not None else None
@@ -46,7 +47,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictRow:
-    """A row of the comparison, formatted."""
+    """A formatted row of the comparison."""
 
     case: str
     metric: str
@@ -71,20 +72,20 @@ class BaselineComparison:
     notes: tuple[str, ...]
     pairs: tuple[Pair, ...]
     unpaired: tuple[str, ...]
-    """Leaderboard rows that only one of the runs has."""
+    """Names of the leaderboard rows that only one of the two runs has."""
     rows: tuple[VerdictRow, ...]
 
 
 def compare_with_baseline(
     run: RunFile, records: Sequence[Record], run_groups: Sequence[Group], baseline: Baseline
 ) -> BaselineComparison:
-    """Compare a run with its baseline.
+    """Compare a run with its baseline run, and return the content of the baseline section.
 
     Args:
         run: The new run.
         records: The records of the new run.
         run_groups: The groups of the new run.
-        baseline: The run to compare with.
+        baseline: The baseline run with its records.
     """
     comparison = compare((baseline.run, baseline.records), (run, records))
     before = {_key(row): row for row in leaderboard_of(group_cases(baseline.run, baseline.records))}

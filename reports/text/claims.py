@@ -23,7 +23,7 @@ class LedgerFinding:
     """The value with its interval and number of seeds."""
     holds: bool
     robust: bool
-    """Whether `holds` is unlikely to change with more seeds."""
+    """Whether more seeds are unlikely to change `holds`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class LedgerRow:
     kind: str
     """The verdict without the factors that it depends on."""
     doubt: str
-    """The reason why the verdict is not robust; empty for a robust verdict."""
+    """The reason why the verdict is not robust; empty if the verdict is robust or nothing was measured."""
     findings: tuple[LedgerFinding, ...]
     """One finding per measured condition."""
     unmeasured: tuple[str, ...]
@@ -50,7 +50,7 @@ class LedgerRow:
 
 
 def ledger(run: RunFile, records: Sequence[Record]) -> list[LedgerRow]:
-    """Judge the claims of a run, and return one row per claim. The list is empty if the run has no claims."""
+    """Judge the claims of a run, and return one row per claim, in the order of the claims."""
     return [_row(entry) for entry in judge(run.claims, run.cases, records)]
 
 
@@ -99,7 +99,7 @@ def _row(entry: Entry) -> LedgerRow:
 
 
 def _doubt(entry: Entry) -> str:
-    """Return the reason why the verdict is not robust; empty if it is robust in all measured conditions."""
+    """Return the reason why the verdict is not robust, or an empty text if all measured findings are robust."""
     measured = [finding for finding in entry.findings if finding.holds is not None]
     robust = sum(entry.robust(finding) for finding in measured)
     if robust == len(measured):
@@ -113,7 +113,11 @@ def _doubt(entry: Entry) -> str:
 
 
 def _condition(finding: Finding, entry: Entry) -> str:
-    """Name a condition by its non-default options and its unusual protocol fields."""
+    """Name a condition by its factors, without default options and usual protocol values.
+
+    A protocol value is usual if more than half of the conditions have it. If no factor is left, the name is `all
+    defaults`, or the architecture if there is a single condition.
+    """
     parts = []
     for name, value in finding.factors.items():
         others = [other.factors[name] for other in entry.findings]
@@ -136,7 +140,8 @@ def _value(finding: Finding, claim: Claim) -> str:
 def _number(value: float, claim: Claim) -> str:
     """Format a value with three decimals, or with fewer decimals if its magnitude is at least 100.
 
-    Below 100, more decimals are added if rounding would move the value to the other side of the bound.
+    Below 100, up to `MAX_DECIMALS` decimals are used if rounding to three decimals moves the value across a
+    bound.
     """
     if value == int(value) and abs(value) >= 100:
         return f"{value:,.0f}"

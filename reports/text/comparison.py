@@ -24,7 +24,7 @@ def headline(comparison: Comparison) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Return one line per difference between the runs and per case that could not be compared."""
+    """Return lines on the differences between the runs and on the cases that could not be compared."""
     c = comparison
     lines = [f"not comparable: {difference}" for difference in c.differences]
     lines += [f"allowed to differ: {difference}" for difference in c.allowed]
@@ -45,7 +45,7 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def name_of(row: Row) -> str:
-    """Return the row's case and metric in one line."""
+    """Return the case, the metric and the location of a row in one line."""
     return f"{_case(row)}: {row.metric}{location_text(row.at)}"
 
 
@@ -65,7 +65,7 @@ def change_of(row: Row) -> str:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """Return case, metric, base, new, change and verdict as table cells."""
+    """Return six table cells for a row: case, metric, base, new, change and verdict."""
     return (_case(row), _metric(row), _value(row, row.base), _value(row, row.new), change_of(row), _verdict(row))
 
 
@@ -97,9 +97,9 @@ def _verdict(row: Row) -> str:
 
 
 def _needed_to_decide(rows: Sequence[Row]) -> str:
-    """Return how many more repetitions or seeds would decide the inconclusive rows.
+    """Return how many more repetitions or seeds are needed to decide the inconclusive rows.
 
-    Example: ` (to decide: 2 to 5 more --repeat)`.
+    Example: ` (to decide: 2 to 5 more --repeat)`. The text is empty if no row states such a number.
     """
     parts = []
     for kind, option in (("timing", "--repeat"), ("score", "--seeds")):

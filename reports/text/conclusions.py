@@ -16,14 +16,18 @@ NEARLY_SOLVED_SHARE = 0.8
 
 
 def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[str]:
-    """Return one sentence per task and length, followed by a sentence on the cost of a streamed step."""
+    """Return one sentence per task and length, followed by a sentence on the cost of a streamed step.
+
+    The last sentence is left out if nothing was streamed. If `costs` is None, it is computed as
+    `step_costs_by_arch(groups)`.
+    """
     settings = dict.fromkeys((group.task, group.length) for group in groups)
     lines = [_of_setting([group for group in groups if (group.task, group.length) == setting]) for setting in settings]
     return lines + streaming_conclusions(step_costs_by_arch(groups) if costs is None else costs)
 
 
 def streaming_conclusions(costs: dict[str, list[StepCost]]) -> list[str]:
-    """Return a sentence on the step costs at the last position. The list is empty if nothing was streamed."""
+    """Return a list with one sentence on the step costs at the last position, or an empty list without costs."""
     if not costs:
         return []
     cheapest_first = sorted(costs, key=lambda arch: costs[arch][-1].p50_seconds)
@@ -80,7 +84,10 @@ def _against_reference(scored: Sequence[Group], reference: ReferenceScores) -> l
 
 
 def _kind(scores: Sequence[float], reference: ReferenceScores) -> str:
-    """Return the strongest statement that the interval of the mean supports."""
+    """Return the strongest statement that the interval of the mean supports.
+
+    The statement is `solved`, `nearly`, `some`, `at` or `below`.
+    """
     interval, floor = interval_of_mean(scores), no_memory_score(reference)
     if clears(interval.middle, interval.low, floor):
         if min(scores) >= solved_score(reference.chance):

@@ -10,7 +10,7 @@ from reports.format.numbers import count, listed, plural, size
 from results import Protocol, RunFile
 
 SHORT_COMMIT = 10
-"""The number of digits to show of a commit hash."""
+"""The number of digits of a commit hash that are shown."""
 
 Setting = tuple[str, int]
 """A task and a trained length."""
@@ -19,7 +19,7 @@ Setting = tuple[str, int]
 def context(run: RunFile, groups: Sequence[Group]) -> dict[str, str]:
     """Return the context of a run as names and texts, such as `device: cpu`. Empty entries are left out.
 
-    The page shows the entries in this order below the verdict.
+    The page shows the entries below the verdict, in the order of the dictionary.
     """
     seeds = sorted({seed.case.seed for group in groups for seed in group.seeds})
     threads = sorted({record.training.threads for group in groups for record in group.records if record.training})
@@ -43,7 +43,7 @@ def context(run: RunFile, groups: Sequence[Group]) -> dict[str, str]:
 
 
 def budget(groups: Sequence[Group]) -> str:
-    """Return the requested model size: `20,000 parameters, 2 layers`. The text is empty without cases."""
+    """Return the requested model sizes: `20,000 parameters, 2 layers`. The text is empty without cases."""
     cases = [seed.case for group in groups for seed in group.seeds]
     depths = sorted({case.depth for case in cases})
     params = sorted({case.params for case in cases if case.params is not None})
@@ -53,7 +53,10 @@ def budget(groups: Sequence[Group]) -> str:
 
 
 def sizes(groups: Sequence[Group]) -> dict[str, str]:
-    """Return the actual model sizes by architecture: `width 40, 20,003 parameters`."""
+    """Return the actual model sizes by architecture: `width 40, 20,003 parameters`.
+
+    Architectures without a recorded model are left out.
+    """
     table: dict[str, str] = {}
     for arch in dict.fromkeys(group.arch for group in groups):
         models = [
@@ -70,7 +73,7 @@ def sizes(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def protocols(groups: Sequence[Group]) -> list[tuple[str, str]]:
-    """Return a pair of texts per distinct training protocol: the cases that used it, and a description."""
+    """Return a pair of texts per distinct training protocol: the cases that use the protocol, and its description."""
     archs_by_protocol: dict[str, dict[Setting, list[str]]] = {}
     for group in groups:
         for protocol in dict.fromkeys(seed.case.protocol for seed in group.seeds):
@@ -82,9 +85,9 @@ def protocols(groups: Sequence[Group]) -> list[tuple[str, str]]:
 
 
 def _cases_of(protocol: str, archs_by_protocol: Mapping[str, Mapping[Setting, Sequence[str]]]) -> str:
-    """Return the tasks and lengths that used a protocol.
+    """Return the tasks and lengths on which a protocol is used.
 
-    The architectures of a setting are named if another protocol was used at least as often in the same setting.
+    The architectures of a setting are named if another protocol has at least as many architectures in the setting.
     """
     plain: dict[str, list[int]] = {}
     by_archs: dict[str, dict[str, list[int]]] = {}

@@ -21,7 +21,7 @@ EXPLANATION = (
 
 
 def growth_sentences(growths: Sequence[GrowthRow], crossovers: Sequence[CrossoverRow]) -> list[str]:
-    """Return one sentence per architecture on its growth, followed by the sentences on crossovers."""
+    """Return one sentence per row of `growths`, followed by sentences on the crossovers between architectures."""
     return [_growth_sentence(row) for row in growths] + _crossover_sentences(crossovers)
 
 
@@ -33,19 +33,28 @@ def verdict(row: GrowthRow) -> str:
 
 
 def percent_interval(interval: Interval) -> str:
-    """Return an interval in percent: `0.3% (-0.2% to 0.9%)`, or `0.3% (no interval)` if the bounds are infinite."""
+    """Return an interval of shares in percent: `0.3% (-0.2% to 0.9%)`.
+
+    If the bounds are infinite, the text is `0.3% (no interval)`.
+    """
     low, middle, high = (f"{round(100 * bound, 1) + 0.0:.1f}%" for bound in interval)  # + 0.0 turns -0.0 into 0.0
     return f"{middle} ({low} to {high})" if math.isfinite(interval.low) else f"{middle} (no interval)"
 
 
 def nanoseconds_interval(interval: Interval) -> str:
-    """Return an interval of seconds in nanoseconds: `45.1 (44.2 to 46.0)`."""
+    """Return an interval of seconds in nanoseconds: `45.1 (44.2 to 46.0)`.
+
+    If the bounds are infinite, the text is `45.1 (no interval)`.
+    """
     middle, low, high = (significant(1e9 * bound) for bound in (interval.middle, interval.low, interval.high))
     return f"{middle} ({low} to {high})" if math.isfinite(interval.low) else f"{middle} (no interval)"
 
 
 def position_interval(row: CrossoverRow) -> str:
-    """Return the position of a crossover: `612 (540 to 700)`, or `outside the measured range`."""
+    """Return the position of a crossover: `612 (540 to 700)`, or `outside the measured range`.
+
+    A bound outside the measured range is written as `before 16` or `beyond 4,096`.
+    """
     position = row.crossover.position
     if position is None:
         return "outside the measured range"

@@ -31,7 +31,7 @@ class HistoryRow:
 
 
 def history_rows(series: Sequence[Series]) -> list[HistoryRow]:
-    """Return one row per series."""
+    """Return one row per series, in the order of `series`."""
     return [
         HistoryRow(
             case=each.label,
@@ -47,7 +47,10 @@ def history_rows(series: Sequence[Series]) -> list[HistoryRow]:
 
 
 def spark(series: Series) -> str:
-    """Return the values as a sparkline with a stroke before each change: `▁▁▂▁│▇█▇`."""
+    """Return the values as a sparkline with a stroke before each change: `▁▁▂▁│▇█▇`.
+
+    An ellipsis at the start stands for the values of older runs, if there are more than `MAX_BARS` runs.
+    """
     values = [run.value.middle for run in series.points]
     low, span = min(values), max(values) - min(values)
     first = max(0, len(values) - MAX_BARS)
@@ -60,7 +63,10 @@ def spark(series: Series) -> str:
 
 
 def value_with_interval(series: Series, index: int) -> str:
-    """Return the value of the run at `index`, with its interval if it has one: `0.948 (0.921–0.975)`."""
+    """Return the value of the run at `index` with its interval: `0.948 (0.921–0.975)`.
+
+    The interval is left out if a bound is infinite.
+    """
     value = series.points[index].value
     middle, low, high = (_number(series, number) for number in (value.middle, value.low, value.high))
     return f"{middle} ({low}–{high})" if math.isfinite(value.low + value.high) else middle
@@ -77,7 +83,7 @@ def change_in_words(series: Series, change: int) -> str:
 
 
 def levels(series: Series, change: int) -> tuple[float, float]:
-    """Return the median value before and after a change, over the runs up to the neighbouring changes.
+    """Return the median values before and after a change, over the runs up to the neighbouring changes.
 
     `change` is the index of the first run after the change.
     """

@@ -12,17 +12,19 @@ from reports.analysis.step_costs import describe_growth
 from reports.format.numbers import listed, microseconds, significant, size
 
 MAX_NAMES = 3
-"""A sentence names at most this many settings or architectures, and gives the number of the others."""
+"""A list of settings or architectures with at least `MAX_NAMES` + 2 names is cut to `MAX_NAMES` names. The cut list
+ends with the number of names that were cut."""
 
 
 def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None = None) -> str | None:
     """Recommend an architecture for streaming, with reasons.
 
-    Returns None if fewer than two architectures were streamed, or if there are too few seeds for an overview.
+    If no streamed architecture clearly uses its memory, the text says that none is recommended. Returns None if fewer
+    than two architectures of the overview were streamed.
 
     Args:
         groups: The groups of the run.
-        rows: The overview of the groups; computed if None.
+        rows: The result of `overview_rows(groups)`, which is computed if `rows` is None.
     """
     rows = overview_rows(groups) if rows is None else rows
     streamed = [row for row in rows if row.cost is not None]
@@ -57,13 +59,14 @@ def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None =
 
 
 def exceptions(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None:
-    """Return a sentence on settings in which a rival beats the recommended architecture.
+    """Return a sentence on rivals with a significantly higher memory share than the recommended architecture.
 
-    Returns None without a recommendation, or if there are no such settings.
+    The sentence names the settings in which a rival is better. Returns None without a recommendation, or if there is no
+    such rival.
 
     Args:
         groups: The groups of the run.
-        rows: The overview of the groups.
+        rows: The result of `overview_rows(groups)`.
     """
     best = next((row.arch for row in rows if row.chosen), None)
     if best is None:
@@ -85,9 +88,9 @@ def exceptions(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | No
 
 
 def left_out(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None:
-    """Return a sentence on architectures missing from the overview.
+    """Return a sentence on the architectures in `groups` that the overview `rows` leaves out.
 
-    Returns None if none is missing, or if the overview is empty.
+    Returns None if no architecture is left out, or if the overview is empty.
     """
     shown = {row.arch for row in rows}
     hidden = [arch for arch in archs_of(groups) if arch not in shown]
@@ -97,7 +100,7 @@ def left_out(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None
 
 
 def _reason(best: OverviewRow, streamed: Sequence[OverviewRow]) -> str:
-    """Return the reason why `best` is recommended."""
+    """Return the recommendation of `best` with its reason. `streamed` are the rows to choose from, including `best`."""
     points = f"{100 * NEARLY_BEST:.0f} points"
     highest = max(streamed, key=lambda row: row.share)
     share = f"{best.share:.0%} ({100 * best.low:.0f}–{100 * best.high:.0f}%)"
@@ -119,7 +122,10 @@ def _reason(best: OverviewRow, streamed: Sequence[OverviewRow]) -> str:
 
 
 def _beyond_trained_length(best: OverviewRow, streamed: Sequence[OverviewRow]) -> list[str]:
-    """Return a sentence on the memory share beyond the trained length; an empty list if it was not measured."""
+    """Return a list with one sentence on the memory share beyond the trained length.
+
+    The list is empty if this memory share was not measured.
+    """
     if best.beyond is None:
         return []
     highest = max((row for row in streamed if row.beyond is not None), key=lambda row: row.beyond or 0.0)
@@ -140,9 +146,9 @@ def _is_cheaper_but_worse(row: OverviewRow, best: OverviewRow) -> bool:
 
 
 def _share_and_price(row: OverviewRow, best: OverviewRow) -> str:
-    """Return the memory share and cost of a rival.
+    """Return the memory share of a rival, and the cost of its step relative to that of `best`.
 
-    Rivals whose interval includes 0% are marked. They are never recommended, even if they are cheap.
+    A share whose interval includes 0% is marked, because such a rival is never recommended, even if it is cheap.
     """
     doubt = ", interval includes 0%" if row.low <= 0 else ""
     return f"{row.share:.0%}{doubt}, {_price(row, best)}"

@@ -1,8 +1,8 @@
 """Judge the claims of a run. Every claim gets its measured values and a verdict.
 
 A claim is judged by the mean over seeds, separately in every condition. A condition is a group of cases that differ in
-the seed only. If a claim holds in some conditions but not in all, the smallest set of factors that separates them is
-reported.
+the seed only. If a claim holds in some conditions but not in all, the smallest set of factors that separates the two
+groups is reported.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Factors = dict[str, str]
 MAX_FACTORS = 3
 """Maximum number of factors in an explanation. Larger combinations do not help a reader."""
 MAX_ALTERNATIVES = 2
-"""Maximum number of equally good explanations that are written out; the others are counted."""
+"""Maximum number of equally good explanations that are written out. Further explanations are only counted."""
 MAX_COMBINATIONS = 2
 """Maximum number of value combinations that are written out; the findings list all of them."""
 DEFAULT_OPTION = "its default"
-"""Value of an option that the specification does not mention."""
+"""Value of an option that the spec does not mention."""
 AGAINST_PREFIX = "against "
 """Prefix of the factors of the other architecture in a comparison."""
 
@@ -52,7 +52,7 @@ class Finding:
 
     @property
     def parts(self) -> str:
-        """The condition as text: all factors in which it differs from the other conditions."""
+        """The condition as text: the values of all factors in which the conditions of the claim differ."""
         return ", ".join(f"{name}={value}" for name, value in self.factors.items())
 
 
@@ -72,11 +72,11 @@ class Entry:
         return all(self.robust(finding) for finding in self.findings)
 
     def robust(self, finding: Finding) -> bool:
-        """Whether the finding is robust.
+        """Return whether a finding is robust.
 
-        A robust interval is entirely within or entirely outside the bounds of the claim. The interval of a finding with
-        a single seed is estimated from the largest standard deviation of the other conditions (see `interval_of_one`).
-        A finding that was not measured counts as robust, and so does a finding of an exact claim.
+        A robust interval is entirely within or entirely outside the bounds of the claim. If a finding has a single
+        seed, the spread of its interval is taken from the other conditions (see `interval_of_one`).
+        Findings without a measured value count as robust. All findings of an exact claim count as robust too.
         """
         claim, interval = self.claim, finding.interval
         if claim.exact or interval is None:
@@ -241,7 +241,7 @@ def _deciding(measured: Sequence[Finding]) -> str:
 def _separation(measured: Sequence[Finding], chosen: Sequence[str]) -> str | None:
     """Describe how the chosen factors separate the conditions in which the claim holds from the others.
 
-    Returns None if these factors do not separate the conditions.
+    The result is None if these factors do not separate the conditions.
     """
     sides: dict[bool, dict[tuple[str, ...], None]] = {True: {}, False: {}}
     for finding in measured:

@@ -14,7 +14,7 @@ from results.schema.record import EvalPoint, Record
 def value_of(quantity: Quantity, record: Record) -> float | None:
     """Return the value of a quantity in a record.
 
-    Returns None if the case diverged or the record does not contain the quantity.
+    The result is None if the case diverged or the record does not contain the quantity.
     """
     if record.status == "diverged":
         return None
@@ -39,7 +39,7 @@ def epoch_of(step: int, protocol: Protocol) -> float:
 
 
 def value_at(curve: CurveName, point: EvalPoint) -> float | None:
-    """Return the value of a curve at one evaluation, or None if it was not measured or not finite."""
+    """Return the value of a curve at one evaluation, or None if no finite value was measured."""
     if curve == "loss_gap":
         return _gap(point.validation_loss, point.fit_loss)
     if curve == "score_gap":

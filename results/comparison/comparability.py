@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from results.schema.run import Environment
 
 REQUIRED_EQUAL = ("host", "cpu", "cores", "threads", "torch", "device", "instructions")
-"""Fields that must be equal for two runs to be compared. The code may differ: its effect is what is compared."""
+"""Fields that must be equal for two runs to be compared. The code may differ, since comparisons measure its effect."""
 REPORTED = tuple(name for name in Environment.model_fields if name not in REQUIRED_EQUAL)
 """All other fields. A difference is shown but does not prevent the comparison."""
 ENTRY_TITLES = {"packages": "{}", "caches": "{} cache"}
@@ -29,7 +29,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentDifferences:
-    """All differences between two environments. There are none if and only if the environments are equal."""
+    """All differences between two environments. The environments are equal if and only if there are no differences."""
 
     forbidding: tuple[Difference, ...]
     """Differences that prevent a comparison."""
@@ -44,8 +44,8 @@ class EnvironmentDifferences:
 def environment_differences(base: Environment, new: Environment) -> EnvironmentDifferences:
     """Return the differences between two environments.
 
-    A value of None was not determined. None differs from every known value. If a file was written before a
-    field existed, a difference in this field is reported but does not prevent a comparison.
+    A value is None if it could not be determined. None differs from every known value. A difference in a field that an
+    older file lacks is only reported, and does not prevent a comparison.
     """
     forbidding: list[Difference] = []
     reported: list[Difference] = []
@@ -60,7 +60,10 @@ def environment_differences(base: Environment, new: Environment) -> EnvironmentD
 
 
 def comparable_environment(environment: Environment) -> str:
-    """Describe the environment that all runs of a series share: `cpu X, cores 8, …`. Unknown fields are omitted."""
+    """Return the fields that all runs of a series must share, as text such as `cpu X, cores 8`.
+
+    Unknown fields are omitted.
+    """
     values = {name: getattr(environment, name) for name in REQUIRED_EQUAL}
     return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
 

@@ -4,16 +4,17 @@ The unit of a score is a seed. The unit of a timing is a fresh process (`carouse
 seeds of a case. `verdict.py` defines the verdicts; `permutation.py` computes the p-values.
 
 There are many comparisons and few units. A report of plan `quick` makes 175 comparisons of timings and 75 of scores.
-With six units per side, p is at least 1/924, so Holm's correction over 175 comparisons could never find a change. The
+With six units per side, p is at least 1/924. So Holm's correction over 175 comparisons cannot find any change. The
 correction is therefore that of Westfall and Young over all comparisons of a family. The processes of a run are the same
-for all its cases, so their labels are permuted for all cases together. The corrected p is the share of labellings whose
-largest statistic is at least as large as the observed one. `evidence.py` defines the families.
+for all its cases. So the labels of processes are permuted for all cases together. The corrected p is the share of
+labellings whose largest statistic is at least as large as the observed statistic. `evidence.py` defines the families.
 
-Three seeds per side are too few for a single case, but not for all cases of an architecture. One additional row
-therefore compares the scores over all tasks and lengths. Its test permutes the seeds of each case separately. (Three
-seeds and two cases give 400 labellings.) So three seeds suffice to detect that an architecture broke everywhere.
+Three seeds per side are too few for a single case, but not for all cases of an architecture. In this situation, an
+additional row per architecture compares the scores over all tasks and lengths. The test of this row permutes the
+seeds of each case separately. (Three seeds and two cases give 400 labellings.) So three seeds suffice to detect that an
+architecture broke everywhere.
 
-Timings are not divided by the calibration time. The calibration time follows timings only in part, so the division
+Timings are not divided by the calibration time. The calibration time follows timings only in part. So the division
 would add as much noise as it removes (see `python -m tests.promises`). Instead, a change that machine speed could
 explain is reported as inconclusive.
 
@@ -45,11 +46,12 @@ EVERYWHERE = "all tasks and lengths"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """The comparison of one metric at one location, over the units of a group or over a whole architecture.
+    """The comparison of one metric at one location, for a pair of cases or for a whole architecture.
 
-    `base` and `new` are central values over units, in the unit of the metric. They are None if there are no
-    units. The effect and its bounds are relative to the base for timings and sizes, and absolute differences for
-    scores. The effect is None if the runs are not comparable. The bounds are None if there are too few units.
+    `base` and `new` are central values over the units of each run, in the unit of the metric. A central value is None
+    if its run has no units. The effect and its bounds are relative to the base for timings and sizes, and absolute
+    differences for scores. The effect and its bounds are None if the runs are not comparable. The bounds are also None
+    if there are too few units.
     """
 
     arch: str
@@ -219,7 +221,7 @@ def _pooled_row(pool: Pool, known: Evidence) -> Row:
 
 
 def _pools(pairs: Sequence[Pair], units: Sequence[Units]) -> Iterator[tuple[str, Pool]]:
-    """Yield the name and scores of each architecture with enough seeds in all cases together, but not in any case."""
+    """Yield the name and scores of each architecture with enough seeds in all cases together, but in no single case."""
     scores: dict[str, dict[int, list[Units]]] = {}
     for unit in units:
         if unit.metric == "accuracy":
@@ -244,8 +246,8 @@ def _central(units: Units, side: Sequence[float]) -> float | None:
 def _shown_effect(known: Evidence, units: Units) -> tuple[float, float | None, float | None, float | None]:
     """Return the effect, its two bounds and the p-value, as shown to readers.
 
-    A positive effect means a larger value. Both bounds are None if one is infinite. The p-value is None if nothing was
-    tested.
+    A positive effect means a larger value. The two bounds are None if either bound is infinite. The p-value
+    is None if nothing was tested.
     """
     effect, low, high = known.effect, known.low, known.high
     if units.kind == "timing":

@@ -1,9 +1,8 @@
 """Compute the effect size and the p-value of every comparison of a report.
 
 A family contains all comparisons with the same kind of metric and the same number of units per side. The comparisons
-of a family are tested together.
-The level of the report is divided evenly among its families (Bonferroni). A family with too few units to reach the
-level is not tested and does not reduce the level of the others.
+of a family are tested together. The level of the report is divided evenly among the tested families (Bonferroni). All
+pools together count as one more family. A family with too few units for p to reach `ALONE` is not tested.
 """
 
 from __future__ import annotations
@@ -100,14 +99,17 @@ def _larger_is_worse(units: Units) -> tuple[float, ...]:
 
 
 def _p_values(family: permutation.PValues, column: int, shares: int) -> tuple[float, float]:
-    """Return the p-values of one comparison: alone, and corrected over the family and over all families."""
+    """Return the p-values of one comparison: alone, and corrected over the family and over all families.
+
+    `shares` is the number of families among which the level of the report is divided.
+    """
     return float(family.alone[column]), min(1.0, float(family.corrected[column]) * shares)
 
 
 def _of_size(units: Units, thresholds: Thresholds) -> Evidence:
     """Return the evidence for an exact count, or for a metric without units on one side.
 
-    Without units, `decide` reports that there are too few units.
+    The effect is 0 if a side has no units.
     """
     before, after = (fmean(side) if side else math.nan for side in (units.base, units.new))
     effect = 0.0 if before == after else (after / before - 1 if before else math.inf)
@@ -133,7 +135,11 @@ def _of_size(units: Units, thresholds: Thresholds) -> Evidence:
 
 
 def _of_pools(pools: Sequence[Pool], floor: float, shares: int) -> list[Evidence]:
-    """Return the evidence for the pools, with Holm's correction over all pools."""
+    """Return the evidence for the pools, with Holm's correction over all pools.
+
+    `floor` is the lower bound of the spread of scores. `shares` is the number of families among which the level of the
+    report is divided.
+    """
     worse = [_pool_p_value(pool, floor, -1.0) for pool in pools]
     better = [_pool_p_value(pool, floor, 1.0) for pool in pools]
     evidences = []
@@ -173,7 +179,7 @@ def _pool_p_value(pool: Pool, floor: float, sign: float) -> float:
 
 
 def _holm(p_values: list[float]) -> list[float]:
-    """Return p-values after Holm's correction."""
+    """Return p-values after Holm's correction, in the given order."""
     corrected = [0.0] * len(p_values)
     largest = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):

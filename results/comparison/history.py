@@ -1,14 +1,13 @@
-"""Follow one metric of a case over all stored runs, and find the runs at which it changed permanently.
+"""Follow one metric of a case over all stored runs, and find the runs at which the metric changed permanently.
 
 A series contains comparable runs only. A different machine, number of threads or torch version starts a separate
-series.
-Change points are detected on ranks, so that one outlier has little influence:
+series. Change points are detected on the ranks of a series of n values, so that one outlier has little influence:
 
     G(k) = (sum of the first k centred ranks)^2 / (k (n - k))        (1)  variance explained by a step after run k
 
-The k with the largest G is tested against random orders of the same values. It is a change point if the largest G of at
-most the share `FALSE_ALARMS` of these orders is larger. A change point splits the series. Both parts are then searched
-in the same way.
+The k with the largest G is a candidate, which is compared with random orders of the same values. The candidate is a
+change point if at most the share `FALSE_ALARMS` of random orders have a larger maximum. A change point splits the
+series, and each part is searched in the same way.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class HistoryPoint:
     commit: str | None
     value: Interval
     units: int
-    """Number of seeds of a score, or of fresh processes of a timing. With several units, the interval is over units."""
+    """Number of seeds of a score, or of fresh processes of a timing. Several units give an interval over units."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +57,7 @@ class Series:
     task: str
     length: int
     protocol: str
-    """Digest of the other properties of the case: size, task version and protocol."""
+    """Digest of all properties of the case except its seed."""
     metric: str
     at: Mapping[str, int]
     environment: str
@@ -124,12 +123,18 @@ def matches(glob: str, case: Case) -> bool:
 
 
 def change_points(values: Sequence[float]) -> tuple[int, ...]:
-    """Return the indices at which the values change permanently, in ascending order, by (1)."""
+    """Return the indices at which the values change permanently, in ascending order, by (1).
+
+    Each index is that of the first value after a change.
+    """
     return tuple(_changes(_ranks(values), 0))
 
 
 def strongest_split(values: np.ndarray) -> tuple[int, float]:
-    """Return the index of the split with the largest G of (1), and its G. Returns (0, 0.0) for too few values."""
+    """Return the number of values before the split with the largest G of (1), and the G of this split.
+
+    The result is (0, 0.0) if there are fewer than `2 * MIN_STRETCH` values.
+    """
     count = len(values)
     if count < 2 * MIN_STRETCH:
         return 0, 0.0
@@ -154,7 +159,7 @@ def _ranks(values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def _gains(values_SN: np.ndarray) -> np.ndarray:
-    """Return G of (1) per row and split. `values_SN` has S shuffles of N values."""
+    """Return G of (1), (shuffles, splits). `values_SN` contains S shuffles of N values."""
     count = values_SN.shape[1]
     k = np.arange(MIN_STRETCH, count - MIN_STRETCH + 1)
     sums = np.cumsum(values_SN - values_SN.mean(axis=1, keepdims=True), axis=1)[:, k - 1]
@@ -163,7 +168,7 @@ def _gains(values_SN: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=512)
 def _threshold(values: tuple[float, ...]) -> float:
-    """Return the G that is exceeded in at most the share `FALSE_ALARMS` of random orders of these values."""
+    """Return a threshold that the largest G exceeds in at most the share `FALSE_ALARMS` of random orders of values."""
     shuffled = np.random.default_rng(0).permuted(np.tile(values, (SHUFFLES, 1)), axis=1)
     largest = np.sort(_gains(shuffled).max(axis=1))
     allowed = math.floor(FALSE_ALARMS * (SHUFFLES + 1)) - 1
@@ -190,10 +195,10 @@ def _grid_point(case: Case) -> str:
 
 
 def _at_location(record: Record, metric: str, at: Mapping[str, int]) -> list[Measurement]:
-    """Return the measurements of all processes at one location.
+    """Return the measurements of a metric by all processes at one location.
 
-    If `at` is empty and the trained length was measured, the location is the trained length. In all other cases, the
-    location is the farthest one that matches `at`.
+    If `at` is empty and the trained length was measured, the location is the trained length. If not, the location is
+    the farthest location that matches `at`.
     """
     measurements = [each for each in record.by_process(metric) if each.samples and at.items() <= each.at.items()]
     at_trained_length = [each for each in measurements if each.at == {"length": record.case.length}]
@@ -206,9 +211,9 @@ def _at_location(record: Record, metric: str, at: Mapping[str, int]) -> list[Mea
 def _value(metric: str, measurements: Sequence[Measurement]) -> tuple[Interval, int]:
     """Return the value with its interval over processes or seeds, and the number of units.
 
-    A timing of a single process has an interval over its samples. A single score has no interval. Seeds that one
-    process timed in turn share the noise of that process. With several processes, each unit is therefore the mean over
-    the seeds of one process.
+    A single timing has an interval over its samples. The interval of a single score has infinite bounds. Seeds that one
+    process timed in turn share the noise of that process. If there are several processes, each unit is therefore the
+    mean over the seeds of one process. Processes that did not time all seeds are left out.
     """
     values = [central_value(metric, each.samples) for each in measurements]
     known = METRICS.get(metric)

@@ -18,9 +18,9 @@ BySeed = dict[int, Record]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A case of both runs, with the differences in its conditions.
+    """The cases of two runs at one grid point, with the differences in their conditions.
 
-    `base` and `new` contain records by seed, for the seeds that succeeded in both runs.
+    `base` and `new` contain the records of each run by seed. Seeds that are missing or failed in a run are left out.
     """
 
     case: Case
@@ -39,7 +39,7 @@ class MissingCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairing:
-    """The cases of both runs, sorted into pairs and unpaired cases."""
+    """The cases of two runs, sorted into pairs and unpaired cases."""
 
     pairs: tuple[Pair, ...]
     missing: tuple[MissingCase, ...]
@@ -54,8 +54,8 @@ def pair_records(base: Iterable[Record], new: Iterable[Record]) -> Pairing:
     """Pair the records of two runs by architecture, task, length, size and conditions.
 
     Conditions are the protocol, the task version and the task's data. Cases with equal conditions are paired first.
-    If each run then has cases of exactly one condition left at a grid point, these cases are paired too. Such a pair
-    lists the differences in the conditions.
+    Each run may have unpaired cases left at a grid point. These cases are paired too if they have only one set of
+    conditions per run. Such a pair lists the differences in the conditions.
     """
     base_groups, new_groups = _grouped(base), _grouped(new)
     pairs: list[Pair] = []

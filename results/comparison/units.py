@@ -1,7 +1,7 @@
 """Reduce the measurements of two runs to independent units: seeds for scores, fresh processes for timings.
 
-Each seed in a process contributes the logarithm of its median sample. The value of the process is the mean over its
-seeds. The blocks within a process are not independent, nor are the seeds that one process timed in turn.
+For a timing, each seed in a process contributes the logarithm of its median sample. The value of the process is the
+mean over its seeds. Neither the blocks within a process nor the seeds that one process timed in turn are independent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ At = tuple[tuple[str, int], ...]
 """Location of a measurement, such as `(("length", 64),)`."""
 MetricLocation = tuple[str, At]
 PARAMETERS = Metric(title="parameters", unit="", better="lower", kind="size", compared_as="size", probe="accuracy")
-"""The parameter count. It is a property of the model, so no probe measures it."""
+"""The parameter count, which is a property of the model and not a measurement. `probe` stands for the probe that must
+have been requested for a missing count to be reported."""
 COMPARED_METRICS: dict[str, Metric] = {
     name: metric for name, metric in METRICS.items() if metric.compared_as is not None
 } | {"parameters": PARAMETERS}
@@ -45,7 +46,7 @@ class Units:
     """One metric of one pair at one location, with one value per unit. Timings are logarithms of seconds."""
 
     pair: int
-    """Index of the pair."""
+    """Index in the list of pairs."""
     metric: str
     at: At
     kind: ComparedAs
@@ -77,7 +78,7 @@ class PairedUnits:
     units: tuple[Units, ...]
     unmeasured: tuple[Unmeasured, ...]
     calibrations: tuple[float | None, float | None]
-    """Median calibration seconds of the base and of the new run; None if nothing was timed."""
+    """Median calibration seconds of the base and of the new run; None for a run without timings."""
 
 
 class _Samples:
@@ -103,7 +104,7 @@ class _Samples:
         return set().union(*self.values.values())
 
     def units(self, kind: ComparedAs, seeds: Sequence[int]) -> tuple[float, ...]:
-        """Return one value per seed. For timings, return one value per process that measured all `seeds`."""
+        """Return one value per seed or, for timings, one value per process that measured all `seeds`."""
         if kind != "timing":
             return tuple(self.values[0][seed] for seed in seeds if seed in self.values[0])
         required = set(seeds)
@@ -124,7 +125,7 @@ def paired_units(pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Re
     Args:
         pairs: Paired cases of the two runs.
         base: All records of the base run, for its median calibration.
-        new: All records of the new run.
+        new: All records of the new run, for its median calibration.
     """
     calibrations = (median_calibration(base), median_calibration(new))
     units: list[Units] = []
@@ -158,7 +159,8 @@ def paired_units(pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Re
 def _samples_by_location(records: dict[int, Record], calibration: float | None) -> dict[MetricLocation, _Samples]:
     """Return the samples of one pair in one run, by metric and location.
 
-    A large run has hundreds of thousands of measurements, so the loop avoids repeated look-ups.
+    `calibration` is the median calibration time of the run in seconds. If `calibration` is None, no block counts as
+    disturbed. A large run has hundreds of thousands of measurements, so the loop avoids repeated look-ups.
     """
     by_location: dict[MetricLocation, _Samples] = {}
     for seed, record in records.items():

@@ -50,7 +50,7 @@ class Thresholds:
     by_metric: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, metric: str) -> float:
-        """Return the threshold of a metric."""
+        """Return the threshold of a metric in `by_metric` or, if there is none, the threshold of its kind."""
         return self.by_metric.get(metric, getattr(self, COMPARED_AS[metric]))
 
     def on_scale(self, metric: str) -> float:
@@ -158,7 +158,10 @@ def _decide_size(e: Evidence) -> Decision:
 
 
 def _may_explain(machine_change: float, e: Evidence) -> bool:
-    """Return whether a change of the machine may account for at least half of the effect."""
+    """Return whether a change of the machine may account for at least half of the effect.
+
+    `machine_change` is on the scale of the test. A change of at most half of the threshold is ignored.
+    """
     same_direction = machine_change * e.effect > 0
     return abs(machine_change) > e.threshold / 2 and same_direction and abs(e.effect) <= 2 * abs(machine_change)
 
@@ -168,7 +171,10 @@ def _slower(log_ratio: float) -> str:
 
 
 def _additional_units(e: Evidence, target: float) -> int:
-    """Return how many more units per side would show a difference of `target`, given the present spread."""
+    """Return how many more units per side show a difference of `target` with probability `POWER`, but at least 1.
+
+    The estimate assumes that the spread does not change.
+    """
     from scipy.stats import norm
 
     needed = float(norm.isf(LEVEL / max(1, e.comparisons)) + norm.ppf(POWER))

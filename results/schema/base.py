@@ -26,11 +26,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     def digest(self) -> str:
-        """Return the digest of all fields, as the function `digest` computes it."""
+        """Return ten hexadecimal digits that identify the values of all fields (see the function `digest`)."""
         return digest(self.model_dump(mode="json"))
 
 
 def digest(value: Any) -> str:
-    """Return ten hexadecimal digits of the SHA-256 of a JSON value. The order of object keys does not matter."""
+    """Return the first ten hexadecimal digits of the SHA-256 of a JSON value.
+
+    The order of object keys does not matter. Raises `ValueError` if the value contains NaN or infinity. Raises
+    `TypeError` if the value cannot be written as JSON.
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -1,4 +1,4 @@
-"""A case (one grid point) and its training protocol. The names of its files contain the digest of the case."""
+"""A case (one grid point) and its training protocol. The file names of a case contain the digest of the case."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ Multiple = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,3}x$")]
 class Protocol(Strict):
     """The training and evaluation settings of a case.
 
-    Training uses fresh batches for `steps` steps, or a fixed set of `train_sequences` for `epochs` epochs.
-    Training stops early after `solved_after` consecutive evaluations that solve the task.
+    If `steps` is given, training uses fresh batches for this number of steps. If `steps` is None, training uses a fixed
+    set of `train_sequences` sequences for `epochs` epochs. Training stops early after `solved_after` consecutive
+    evaluations that solve the task.
     """
 
     batch: Size = 32
@@ -44,25 +45,30 @@ class Protocol(Strict):
     """With `shuffled_targets`, targets are permuted among the scored positions of a batch. The model can then
     learn only the frequencies of the answers."""
     solved_after: Count | None = 3
-    """Training stops after this many consecutive evaluations of at least `solved_score`. None or 0 disables this."""
+    """Training stops after this many consecutive evaluations with a score of at least `solved_score`. With None or 0,
+    training does not stop early."""
     fit_sequences: Count = 0
     """Number of training sequences on which each evaluation measures loss and score; 0 if the fit is not measured."""
     keep_best: bool = False
-    """Whether to also test the weights with the best validation score. Early stopping would return these weights."""
+    """Whether to also test the weights with the best validation score. Their test score is the metric
+    `early_stopped_accuracy`."""
 
     @model_serializer(mode="wrap")
     def _as_first_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit fields that were added later, if they have default values. So the keys of older cases do not change."""
+        """Return the serialized protocol, but omit the fields that were added later if they have their default values.
+
+        Older cases were stored without these fields, so the keys of older cases do not change.
+        """
         return _without_defaults(write(self), self, ("fit_sequences", "keep_best"))
 
     def evaluated_lengths(self, length: int) -> tuple[int, ...]:
-        """Return the test lengths of a case that is trained at `length`, in ascending order."""
+        """Return the test lengths of a case that is trained at `length` time steps, in ascending order."""
         lengths = {int(at[:-1]) * length if isinstance(at, str) else at for at in self.evaluate_at}
         return tuple(sorted(lengths))
 
 
 SOLVED_SHARE = 0.99
-"""Share of the span from chance to a perfect score at which a task counts as solved."""
+"""Share of the span from the chance level to a perfect score at which a task counts as solved."""
 
 
 def solved_score(chance: float) -> float:
@@ -100,5 +106,5 @@ def _without_defaults(written: dict[str, Any], document: BaseModel, fields: tupl
 
 
 def _slug(spec: str) -> str:
-    """Return the first 60 characters of a spec, with underscores for characters that are unsafe in file names."""
+    """Return the first 60 characters of a spec, after an underscore has replaced each run of unsafe characters."""
     return re.sub(r"[^A-Za-z0-9_=-]+", "_", spec)[:60]

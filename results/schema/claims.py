@@ -1,6 +1,7 @@
-"""Claims of a paper, each with a measurable quantity and the bounds that it must meet.
+"""Claims of a paper, each with a measurable quantity and the bounds for its value.
 
-A plan defines claims in TOML, and `run.json` stores them, so that a report needs no other file:
+A plan defines claims in TOML, as in this example. A run stores the claims of its plan in `run.json`, so that a report
+needs no other file.
 
     [[claims]]
     name = "peak"
@@ -25,8 +26,8 @@ from results.schema.base import Key, Name, Strict, Text
 from results.schema.metrics import METRICS
 
 ROUNDING = 1e-9
-"""Tolerance of bounds. It is larger than the rounding error of a difference, but smaller than the share of one
-among a million test sequences."""
+"""Tolerance of bounds. The tolerance is larger than the rounding error of a difference. It is smaller than the share of
+one sequence among a million."""
 
 Patterns = Annotated[tuple[Name, ...], Field(min_length=1)]
 Setting = bool | int | float | str | None
@@ -35,7 +36,7 @@ CurveName = Literal["fit_loss", "fit_score", "validation_loss", "validation_scor
 
 
 class Cases(Strict):
-    """A selection of cases by glob patterns over full specifications. A pattern that starts with `!` excludes cases."""
+    """A selection of cases by glob patterns for full specs. A pattern that starts with `!` excludes cases."""
 
     arch: Patterns = ("*",)
     task: Patterns = ("*",)
@@ -43,16 +44,19 @@ class Cases(Strict):
     """Required values of protocol fields."""
 
     def selects(self, arch: str, task: str) -> bool:
-        """Return whether the patterns match both the architecture and the task."""
+        """Return whether the patterns match the specs of an architecture and a task."""
         return _matches(self.arch, arch) and _matches(self.task, task)
 
 
 class Quantity(Strict):
-    """One number per case: a metric, a value of a training curve, or a property of the model."""
+    """One number per case: a metric, a value of a training curve, or a property of the model.
+
+    Exactly one of `metric`, `curve` and `model` must be set.
+    """
 
     metric: Name | None = None
     at: dict[Name, int] = Field(default_factory=dict)
-    """Location of the measurement. The quantity averages over all measurements that match."""
+    """Location of the measurement. The quantity averages over all measurements that match this location."""
     curve: CurveName | None = None
     reduce: Literal["last", "highest", "lowest"] = "last"
     from_epoch: Annotated[int, Field(ge=0)] | None = None
@@ -70,7 +74,10 @@ class Quantity(Strict):
 
 
 class Against(Strict):
-    """The other side of a comparison: other cases, another quantity of the same case, or both."""
+    """What a claim compares its cases with: other cases, another quantity, or another quantity of other cases.
+
+    At least one of `cases` and `quantity` must be set.
+    """
 
     cases: Cases | None = None
     quantity: Quantity | None = None
@@ -84,7 +91,10 @@ class Against(Strict):
 
 
 class Claim(Strict):
-    """A claim with its source and bounds. It holds if the mean over seeds lies within the bounds."""
+    """A claim with its source and bounds.
+
+    The claim holds in a condition if the mean over seeds lies within the bounds. At least one bound must be set.
+    """
 
     name: Key
     text: Text
@@ -117,7 +127,10 @@ class Claim(Strict):
 
     @property
     def range(self) -> tuple[float, float]:
-        """The possible range of the value: 0 to 1 for shares, at most 1 for R², and unbounded otherwise."""
+        """The lowest and the highest possible value.
+
+        The range is 0 to 1 for shares and -∞ to 1 for R². All other quantities and all comparisons are unbounded.
+        """
         quantity = self.quantity
         unit = METRICS[quantity.metric].unit if quantity.metric is not None else ""
         if self.against is not None:

@@ -10,7 +10,7 @@ from typing import Literal
 from results.schema.probes import Probe
 
 ComparedAs = Literal["score", "timing", "size"]
-"""Scores are compared per seed, timings per fresh process. Sizes are exact, so any growth counts."""
+"""Scores are compared over seeds, and timings over fresh processes. Sizes are exact, so they need no statistics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +26,9 @@ class Metric:
     compared_as: ComparedAs | None = None
     """How `carousel compare` treats the metric; None if it is not compared."""
     family: str | None = None
-    """Name under which `--fail-on` selects the metric together with others; None if only its own name selects it."""
+    """Name by which `--fail-on` selects all metrics of a family; None if the metric belongs to no family."""
     probe: Probe | None = None
-    """Probe that measures the metric. None if every training or timing job measures it."""
+    """Probe that measures the metric. None if training or timing jobs measure the metric without a probe."""
     short_title: str | None = None
     """Title in the rows of a comparison; `title` if None."""
 
@@ -158,6 +158,9 @@ def metrics_of(probe: Probe) -> frozenset[str]:
 
 
 def central_value(metric: str, samples: Sequence[float]) -> float:
-    """Return the median of a timing, and the mean of any other metric."""
+    """Return the median of the samples of a timing, or the mean of the samples of any other metric.
+
+    Raises `ValueError` if there are no samples.
+    """
     known = METRICS.get(metric)
     return median(samples) if known is not None and known.kind == "timing" else fmean(samples)

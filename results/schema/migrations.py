@@ -12,7 +12,10 @@ Document = dict[str, Any]
 
 
 def migrated(content: bytes) -> bytes | None:
-    """Convert a document of an earlier schema version to the current one. Returns None for any other content."""
+    """Return a document of an earlier schema version as JSON of the current version.
+
+    The result is None if the content is no such document, or if the document cannot be converted.
+    """
     try:
         document = json.loads(content, object_pairs_hook=unique_fields)
     except (ValueError, RecursionError):

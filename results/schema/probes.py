@@ -16,7 +16,7 @@ class ProbeInfo:
     """One row of the table of probes."""
 
     needs_quiet_machine: bool
-    """Whether the probe times trained models on a machine without other jobs. Other probes run right after training."""
+    """Whether the probe needs a machine without other jobs, since it times models. Other probes run after training."""
 
 
 PROBES: dict[Probe, ProbeInfo] = {

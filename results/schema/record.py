@@ -19,13 +19,13 @@ SCHEMA_VERSION = 3
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
 Share = Annotated[float, Field(ge=0)]
 FAIL_FAST = FailFast()
-"""Validation of a list stops at its first wrong element, since a million error messages would fill the memory."""
+"""Setting that stops the validation of a list at its first wrong element, to limit the memory for error messages."""
 Moment = Annotated[float, Field(ge=0)]
 """Seconds since 1970 by the host's clock. Durations are measured with monotonic clocks instead."""
 
 
 class Block(Strict):
-    """The state of the machine around one block of samples. A field is None if the system does not report it."""
+    """The state of the machine around one block of samples. A field is None if the system does not report its value."""
 
     calibration_seconds: Annotated[float, Field(ge=0)]
     """Duration of a fixed matrix product just before the block. It reveals changes in machine speed."""
@@ -55,7 +55,7 @@ class Measurement(Strict):
 
     @property
     def calibration_seconds(self) -> tuple[float, ...]:
-        """Duration of the calibration product before each block."""
+        """Durations of the calibration before each block, in seconds."""
         return tuple(block.calibration_seconds for block in self.blocks)
 
 
@@ -64,9 +64,9 @@ class ReferenceScores(Strict):
 
     length: Size
     chance: float
-    """Best score without reading the input."""
+    """Best score without reading the input: the chance level."""
     memoryless_score: float | None = None
-    """Best score from the present input alone; None if this score is not above chance."""
+    """Best score from the present input alone; None if this score is not above the chance level."""
 
 
 class EvalPoint(Strict):
@@ -128,7 +128,7 @@ class Span(Strict):
 
 
 class Record(Strict):
-    """The result of one case. Training is stored first; timings are added when the machine is quiet."""
+    """The result of one case. Training results are stored first. Timings are added later, on a quiet machine."""
 
     schema_version: Literal[3] = 3
     key: Key
@@ -142,7 +142,7 @@ class Record(Strict):
     probes: dict[Probe, ProbeRun] = Field(default_factory=dict)
     artifacts: dict[Name, RelativePath] = Field(default_factory=dict)
     artifact_digests: dict[Name, Name] = Field(default_factory=dict)
-    """First 16 hexadecimal digits of the SHA-256 of each artifact."""
+    """First 16 hexadecimal digits of the SHA-256 of each artifact, by name."""
     spans: Annotated[tuple[Span, ...], FAIL_FAST] = ()
     repetitions: Size = 1
     """Number of fresh processes that have timed this case."""
@@ -162,7 +162,7 @@ class Record(Strict):
         return [measurement for measurement in self.measurements if measurement.metric == metric]
 
     def reference_at(self, length: int) -> ReferenceScores | None:
-        """Return the reference scores at `length`, or None if there are none."""
+        """Return the reference scores at `length` time steps, or None if the record has none at this length."""
         return next((scores for scores in self.reference_scores if scores.length == length), None)
 
 

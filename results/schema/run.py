@@ -1,4 +1,4 @@
-"""The schema of `run.json`: one execution of a plan on one machine."""
+"""The schema of `run.json`, which describes one execution of a plan."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Environment(Strict):
 
 
 class RunFile(Strict):
-    """The content of `run.json`: the plan, the environment and the code version."""
+    """The content of `run.json`: the plan with its cases, the environment and the code version."""
 
     schema_version: Literal[3] = 3
     id: Key

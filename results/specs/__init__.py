@@ -1,7 +1,7 @@
 """Names, options and registries of architectures and tasks.
 
-Stored records contain specs, so this is the one package that `arch`, `tasks`, `results` and `reports` all share.
-This package imports neither torch nor any other part of `results`.
+`arch`, `tasks` and `reports` import this package too, since stored records contain specs. This package imports neither
+torch nor any other part of `results`.
 """
 
 from results.specs.registry import Option, Registry, UnknownName, parse_options, suggestion

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class UnknownName(ValueError):
-    """Error for an unknown name, option or preset. The message suggests the closest match."""
+    """Error for an unknown name, option or preset. The message suggests the closest match, if there is one."""
 
 
 class Option(NamedTuple):
@@ -62,7 +62,7 @@ class Registry(Generic[T]):
         """Return the class registered under `name`. Only the module of that name is imported.
 
         Raises `UnknownName` if there is no such name. Raises `ValueError` if the name belongs to a disabled plugin, or
-        if the module does not define exactly one class.
+        if the module does not define exactly one subclass.
         """
         if name in self._disabled:
             raise ValueError(self._disabled[name])
@@ -78,7 +78,7 @@ class Registry(Generic[T]):
         return classes[0]
 
     def defined_in(self, module: ModuleType) -> list[type[T]]:
-        """Return the subclasses that a module defines. Imported classes are left out."""
+        """Return the subclasses of the base class that a module defines. Imported classes are left out."""
         return [
             value
             for value in vars(module).values()
@@ -102,7 +102,7 @@ class Registry(Generic[T]):
 
 
 def parse_options(name: str, signature: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert option values to the annotated types.
+    """Return the given options, with their values converted to the annotated types.
 
     Args:
         name: The architecture or task that has the options, for messages.

@@ -46,7 +46,7 @@ class Spec:
 
     @property
     def option_texts(self) -> tuple[str, ...]:
-        """The options as `option=value`, in the order in which they were written."""
+        """The options as `option=value`, in their original order. Without a value, the text is the option's name."""
         return tuple(f"{option}={value}" if value else option for option, value in self.options.items())
 
     def __str__(self) -> str:

@@ -4,18 +4,19 @@
     log cost(t) = α + β log2 t                                   (2)  growth per doubling: exp(β) - 1
     cost(t) = a + b · min(t, window) + c · max(t - window, 0)    (3)  as (1), with a free slope beyond the window
 
-Attention with a window reads one more step at each position until the window is full. From then on, the number of steps
-is constant. So (2) is fitted beyond the window only. The rise until the window is full is taken from
-(3). The cost of reading is small relative to the fixed cost and rises mostly in the last doubling before the window.
-If (2) were fitted there, almost any cost would count as flat.
+Attention with a window reads one more step at each position until the window is full. Beyond the window, the number of
+steps is constant. So (2) is fitted from the window on if at least two positions are there. The rise up to the window is
+taken from (3), since (2) is not sensitive enough up to the window. The cost of reading is small relative to the fixed
+cost, and rises mostly in the last doubling before the window.
 
-A curve belongs to one process of one case. At each position, it has one p50 per block. The cost of a curve is the
-median of these values. The cost of several curves is the median of their costs.
+A curve belongs to one process of one case. At each position, a curve has one median per block. The cost of a curve is
+the median of its block medians. The cost of several curves is the median of the costs of these curves.
 
 Intervals are percentile bootstraps. With six or more curves, whole curves are resampled, so that the interval includes
-the variation between processes. The percentiles are then widened for the small number of curves (Hesterberg 2015,
-section 3.1). With fewer curves, blocks are resampled within each curve and position, so the interval excludes that
-variation. With a single block per position, nothing can be resampled and the bounds are infinite.
+the variation between processes. The percentiles are widened, since the number of curves is small (Hesterberg 2015,
+section 3.1). With fewer curves, blocks are resampled within each curve and position, so the interval excludes the
+variation between processes. If a curve has a single block at any position, blocks are not resampled and the bounds are
+infinite.
 """
 
 # Shape suffixes: R resamples, C curves, W curves of medium cost, K blocks, P positions, E ends of a linear piece
@@ -36,11 +37,11 @@ from results.statistics.intervals import LEVEL, Interval
 
 Floats = NDArray[np.float64]
 Curve = Mapping[int, tuple[float, ...]]
-"""One process of one case: the p50 of each block in seconds, by position."""
+"""One process of one case: the median of each block in seconds, by position."""
 
 RESAMPLES = 10_000
 CHUNK_CURVES = 500_000
-"""Number of curves that are resampled together, so that the data stay in the processor's cache."""
+"""Number of drawn curves per chunk of resamples. Chunks of this size stay in the processor's cache."""
 MEDIUM_RANGE = 3.0
 """Number of curves of medium cost on either side of the median curve, in units of √C. The median of C resampled curves
 is outside this range with a probability below 1e-7. This is Hoeffding's bound (1963): the number of draws from one
@@ -50,14 +51,14 @@ MIN_CURVES = 6
 FLAT_GROWTH = 0.02
 """Growth per doubling of the position below which a cost counts as flat."""
 MAX_UNCERTAIN_GROWTH = 0.10
-"""Growth per doubling below which the interval of a flat cost must end. It applies to costs that are not growing."""
+"""Growth per doubling below which the interval of a flat cost must end."""
 
 Verdict = Literal["flat", "growing", "saturating", "undecided"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamCosts:
-    """The costs at the positions that all curves share, with bootstrap resamples."""
+    """The costs in seconds at the positions that all curves share, with bootstrap resamples."""
 
     positions_P: Floats
     cost_P: Floats
@@ -85,9 +86,9 @@ class CostLine:
     """The cost line of equation (1), with intervals."""
 
     start_seconds: Interval
-    """Fixed cost a."""
+    """Fixed cost a, in seconds."""
     seconds_per_step: Interval
-    """Slope b."""
+    """Slope b, in seconds per step."""
     misfit: float
     """Largest distance of a cost from the line, relative to the cost."""
 
@@ -102,8 +103,8 @@ class Growth:
     last: int
     """Last position of the fit."""
     rise: Interval | None
-    """Relative rise of the cost from the first position to the window, by (3). None if there is no window, or if
-    there are fewer than two positions up to the window or from the window on."""
+    """Relative rise of the cost from the first position to the window, by (3). None if there is no window, or if fewer
+    than two positions are on either side of the window. A position at the window counts on each side."""
     verdict: Verdict
 
 
@@ -119,7 +120,7 @@ class Crossover:
 
 
 def curves_of(records: Iterable[Record]) -> list[Curve]:
-    """Return one cost curve per process of each record that has streaming measurements."""
+    """Return one cost curve, in seconds, per process of each record that has streaming measurements."""
     curves: dict[tuple[str, int], dict[int, tuple[float, ...]]] = {}
     for record in records:
         steps = [each for each in record.by_process("step_seconds") if each.at.keys() == {"position"} and each.samples]
@@ -132,7 +133,13 @@ def curves_of(records: Iterable[Record]) -> list[Curve]:
 
 
 def costs_of(curves: Sequence[Curve], *, resamples: int = RESAMPLES, seed: int = 0) -> StreamCosts | None:
-    """Return the costs at the positions that all curves share, or None if there are fewer than two positions."""
+    """Return the costs at the positive positions that all curves share, or None if there are fewer than two.
+
+    Args:
+        curves: Curves of one architecture.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
+    """
     shared = set.intersection(*(set(curve) for curve in curves)) if curves else set()
     positions = sorted(position for position in shared if position > 0)
     if len(positions) < 2:
@@ -169,8 +176,8 @@ def growth(costs: StreamCosts, window: int | None = None) -> Growth:
     """Judge whether the cost grows with the position.
 
     The cost is `growing` if the interval lies above 0 and the growth is at least 2% per doubling. A cost that is not
-    growing is `flat` if the interval ends below 10%, and `undecided` if it ends higher. With a window, the cost can
-    also be `saturating`: flat beyond the window, after a significant rise of at least 2% up to the window.
+    growing is `flat` if the interval ends below 10%, and `undecided` if not. With a window, the cost can also be
+    `saturating`: flat beyond the window, after a significant rise of at least 2% up to the window.
 
     `window` is the attention window in steps; None without a window.
     """
@@ -192,12 +199,12 @@ def crossover(
 ) -> Crossover:
     """Return the position at which the fitted lines (1) of two architectures cross.
 
-    The position is None if they do not cross between the first and the last position that both share.
+    The position is None if the lines do not cross within the range of positions that the two architectures share.
 
     Args:
         first: Costs of the first architecture.
         second: Costs of the second architecture.
-        windows: Attention window of each, in steps; None without a window.
+        windows: Attention window of each architecture, in steps; None without a window.
     """
     nearest = max(first.positions_P[0], second.positions_P[0])
     farthest = min(first.positions_P[-1], second.positions_P[-1])
@@ -221,12 +228,12 @@ def crossover(
 def _first_crossing(excess_RE: Floats, ends_E: Floats, dearer_first: bool) -> Floats:
     """Return, per resample, the first position at which the excess changes sign.
 
-    The result is infinity if the sign never changes. The result is minus infinity if a resample already differs in sign
-    from the estimate at the first position.
+    The result is infinity if the sign never changes. The result is minus infinity if a resample differs in sign from
+    the estimate at the first position.
 
     Args:
-        excess_RE: Cost of the first architecture minus that of the second, with the estimate in row 0.
-        ends_E: Positions between which the excess is linear.
+        excess_RE: Cost of the first architecture minus that of the second in seconds, (1 + R, E), estimate in row 0.
+        ends_E: Positions in ascending order, (E,). The excess is linear between neighbouring positions.
         dearer_first: Whether the estimate is positive at the first position.
     """
     turned_RE = (excess_RE <= 0) if dearer_first else (excess_RE >= 0)
@@ -242,7 +249,7 @@ def _first_crossing(excess_RE: Floats, ends_E: Floats, dearer_first: bool) -> Fl
 
 
 def _fit(costs: StreamCosts, window: int | None) -> tuple[Floats, Floats]:
-    """Return a and b of equation (1), for the estimate first, then for every resample."""
+    """Return a (seconds) and b (seconds per step) of equation (1), (1 + R,) each, with the estimate first."""
     rows = _rows(costs)
     weight_P = 1 / costs.cost_P**2
     read_P = _steps_read(costs.positions_P, window)
@@ -254,7 +261,7 @@ def _fit(costs: StreamCosts, window: int | None) -> tuple[Floats, Floats]:
 
 
 def _rise(costs: StreamCosts, window: int) -> Interval:
-    """Return the relative rise from the first position to the window, by equation (3)."""
+    """Return the relative rise of the cost from the first position to the window, by equation (3)."""
     first = costs.positions_P[0]
     filling_P = np.minimum(costs.positions_P, window) - first
     beyond_P = np.maximum(costs.positions_P - window, 0)
@@ -291,7 +298,7 @@ def _steps_read(positions: Floats, window: int | None) -> Floats:
 
 
 def _resampled_blocks(curves: Sequence[Curve], position: int, resamples: int, generator: np.random.Generator) -> Floats:
-    """Return resampled costs at a position, (R,), with blocks resampled within every curve.
+    """Return resampled costs in seconds at a position, (R,), with blocks resampled within every curve.
 
     Args:
         curves: Curves that all have the position.
@@ -310,8 +317,8 @@ def _resampled_blocks(curves: Sequence[Curve], position: int, resamples: int, ge
 def resampled_medians(medians_CP: Floats, resamples: int, generator: np.random.Generator) -> Floats:
     """Return medians over C curves that are drawn with replacement, (R, P).
 
-    The curves are sorted by cost once. The median of a resample then follows from the number of times that each curve
-    was drawn, without sorting the resample. If there are many curves, only those of medium cost are counted one by one.
+    The curves are sorted by cost once. So resamples need no sorting: the number of times that each curve was drawn
+    determines the median. If there are many curves, only those of medium cost are counted one by one.
     """
     C = len(medians_CP)
     order_CP = np.argsort(medians_CP, axis=0)
@@ -334,9 +341,9 @@ def _medians_from_counts(
     """Return the medians of resampled curves, (R, P), or None if a median is beyond `reach`.
 
     Args:
-        medians_CP: Cost of each curve.
-        order_CP: Curves in ascending order of their cost, per position.
-        counts_CR: Number of times that each resample contains each curve.
+        medians_CP: Cost of each curve in seconds, (C, P).
+        order_CP: Indices of the curves in ascending order of their cost, (C, P).
+        counts_CR: Number of times that each resample contains each curve, (C, R).
         reach: Number of curves on either side of the median curve that are counted one by one.
     """
     C, P = medians_CP.shape
@@ -374,7 +381,10 @@ def _medians(rows_K: Sequence[Sequence[float]]) -> Floats:
 
 
 def _interval(middle: float, resampled: Floats, tail: float) -> Interval:
-    """Return the percentile interval of an estimate. The bounds are infinite without resamples."""
+    """Return an estimate with the `tail` and `1 - tail` quantiles of its resamples as bounds.
+
+    The bounds are infinite if there are no resamples.
+    """
     if not len(resampled):
         return Interval(-math.inf, float(middle), math.inf)
     low, high = np.quantile(resampled, (tail, 1 - tail), method="inverted_cdf")

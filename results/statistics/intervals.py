@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 LEVEL = 0.95
-"""Confidence level of all intervals."""
+"""Default confidence level of all intervals."""
 
 
 class Interval(NamedTuple):
@@ -23,8 +23,8 @@ class Interval(NamedTuple):
 def interval_of_mean(samples: Sequence[float], *, level: float = LEVEL) -> Interval:
     """Return Student's t interval of a mean. The bounds are infinite for a single sample.
 
-    This interval is used for scores over seeds. With the three to ten seeds of a run, the percentile bootstrap of the
-    mean covers far less than its nominal level. Raises `ValueError` for no samples.
+    A percentile bootstrap is not used, since runs have only three to ten seeds. With so few samples, the bootstrap
+    covers far less than its nominal level. Raises `ValueError` for no samples.
     """
     if not samples:
         raise ValueError("an interval needs at least one sample")
@@ -39,9 +39,9 @@ def interval_of_mean(samples: Sequence[float], *, level: float = LEVEL) -> Inter
 def interval_of_one(sample: float, others: Sequence[Sequence[float]], *, level: float = LEVEL) -> Interval:
     """Return a confidence interval of the mean of a group that has a single sample.
 
-    The spread is taken from other groups. This is Student's t interval, with the largest standard deviation among the
-    groups that have the most samples. The degrees of freedom are those of one such group. The bounds are infinite if no
-    group has two samples.
+    The interval is Student's t interval, with a spread that is taken from other groups. The spread is the largest
+    standard deviation among the groups that have the most samples. The degrees of freedom are those of one such group.
+    The bounds are infinite if no group has two samples.
 
     Args:
         sample: The only sample of its group.
@@ -59,8 +59,8 @@ def interval_of_one(sample: float, others: Sequence[Sequence[float]], *, level: 
 def interval_of_median(samples: Sequence[float], *, level: float = LEVEL) -> Interval:
     """Return the exact order-statistic interval of a median, for any distribution of independent samples.
 
-    The bounds are the order statistics whose binomial coverage is at least `level`. At 95% they are infinite for fewer
-    than six samples. Raises `ValueError` for no samples.
+    The bounds are the closest order statistics whose binomial coverage is at least `level`. At 95%, the bounds are
+    infinite for fewer than six samples. Raises `ValueError` for no samples.
     """
     return interval_of_quantile(samples, 0.5, level=level)
 
@@ -68,7 +68,8 @@ def interval_of_median(samples: Sequence[float], *, level: float = LEVEL) -> Int
 def interval_of_quantile(samples: Sequence[float], quantile: float, *, level: float = LEVEL) -> Interval:
     """Return the exact order-statistic interval of a quantile (David & Nagaraja 2003, section 7.1).
 
-    Raises `ValueError` for no samples.
+    `quantile` is a share from 0 to 1. A bound is infinite if there are too few samples beyond the quantile. Raises
+    `ValueError` for no samples.
     """
     from scipy.stats import binom
 
@@ -84,7 +85,7 @@ def interval_of_quantile(samples: Sequence[float], quantile: float, *, level: fl
 
 
 def _t_quantile(level: float, freedom: int) -> float:
-    """Return the quantile of Student's t that bounds a two-sided interval."""
+    """Return the quantile of Student's t with `freedom` degrees of freedom that bounds a two-sided interval."""
     from scipy.stats import t
 
     return float(t.ppf((1 + level) / 2, freedom))

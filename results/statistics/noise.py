@@ -25,7 +25,11 @@ smallest effect that a comparison reports by default."""
 
 
 def disturbed(block: Block, median_calibration: float) -> str | None:
-    """Return why a block is disturbed, or None if it is not. Values that the system does not report are ignored."""
+    """Return the first reason why a block is disturbed, or None if the block is not disturbed.
+
+    `median_calibration` is the median calibration time of the run in seconds. Values that the system does not report
+    are ignored.
+    """
     if block.calibration_seconds > SLOW_CALIBRATION * median_calibration:
         return f"calibration took {block.calibration_seconds / median_calibration:.2f} times its median"
     if block.steal_share is not None and block.steal_share > MAX_STEAL_SHARE:
@@ -38,7 +42,7 @@ def disturbed(block: Block, median_calibration: float) -> str | None:
 
 
 def median_calibration(records: Iterable[Record]) -> float | None:
-    """Return the median calibration time over all blocks of a run, or None if nothing was timed."""
+    """Return the median calibration time in seconds over all blocks of a run, or None if nothing was timed."""
     calibrations = [
         block.calibration_seconds
         for record in records
@@ -49,7 +53,10 @@ def median_calibration(records: Iterable[Record]) -> float | None:
 
 
 def disturbances(record: Record, median_calibration: float) -> list[str]:
-    """Return the reason for each disturbed block of a record."""
+    """Return the reason for each disturbed block of a record.
+
+    `median_calibration` is the median calibration time of the run in seconds.
+    """
     return [
         reason
         for measurement in record.measurements

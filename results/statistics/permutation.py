@@ -1,22 +1,26 @@
 """Permutation tests of many comparisons together, with exact intervals and a test of order.
 
-Units are fresh processes or seeds. `values_UC` has one column per comparison, with the units of the base first. Larger
-values are worse.
+Units are fresh processes or seeds. `values_UC` has one row per unit and one column per comparison. The units of the
+base come first. Larger values are worse. In the equations, U is the number of all units, and `base` and `new` are the
+numbers of units per side.
 
     d = mean(new) - mean(base)                                              (1)
     s² = (sum of squares within both sides) / (U - 2)                       (2)
     T = d / (max(s, floor) · sqrt(1/base + 1/new))                          (3)
-    p_c = share of labellings of the units whose T_c is at least as large   (4)
+    p_c = share of labellings whose T_c is at least the observed T_c        (4)
     p'_(c) = max over j ≤ c of the share whose max over (j), (j+1), … of T is at least T_(j)        (5)
 
-(5) is the step-down procedure of Westfall & Young (1993), ordered by T. Holm's procedure sums the levels of the
-comparisons instead of using their joint distribution. For any number of comparisons, the smallest p-value of (5) is
-that of a single comparison. With six units per side, it is 1/924. With Holm's procedure, the smallest p-value of 168
-comparisons would be 0.18. Every labelling is applied to all comparisons together, so their dependence needs no model.
+A labelling assigns each unit to the base or the new side. In (5), the index (j) counts the comparisons in descending
+order of the observed T. Each share is a share of labellings.
 
-The floor is a lower bound of the spread. Without the floor, a few units that agree by chance would look like a quiet
-machine. The floor also gives T of quiet comparisons light tails. Otherwise, 168 quiet comparisons would hide a real
-change in one of them.
+(5) is the step-down procedure of Westfall & Young (1993). For any number of comparisons, the smallest p-value of (5) is
+that of a single comparison. This p-value is 1/924 with six units per side. Holm's procedure does not use the joint
+distribution of the comparisons. For 168 comparisons, its smallest p-value is 168/924 = 0.18. Every labelling is
+applied to all comparisons together, so their dependence needs no model.
+
+The floor is a lower bound of the spread. A few units may agree by chance, and the floor keeps T small in that case. The
+floor also gives T of quiet comparisons light tails. So many quiet comparisons do not hide a real change in another
+comparison.
 """
 
 # Shape suffixes: U units of both sides, C comparisons, L labellings of the units, O orders of the units,
@@ -36,7 +40,8 @@ from results.statistics.intervals import LEVEL
 Floats = NDArray[np.float64]
 
 MAX_LABELLINGS = 4000
-"""Maximum number of labellings. Up to this number, all are used (7 against 7: 3,432); beyond it, a random sample."""
+"""Maximum number of labellings. If more labellings exist, a random sample of this size is used. Seven against seven
+units have 3,432 labellings."""
 CHUNK = 1 << 11
 """Number of comparisons that are permuted together, which limits the memory use."""
 TIE = 1e-9
@@ -46,14 +51,14 @@ ORDERS = 2000
 
 
 class PValues(NamedTuple):
-    """One-sided p-values: of each comparison alone, and corrected for all comparisons of the family."""
+    """One-sided p-values, (comparisons,): of each comparison alone, and corrected for all comparisons of a family."""
 
     alone: Floats
     corrected: Floats
 
 
 class Bounds(NamedTuple):
-    """Estimates with intervals, one per comparison. Bounds are infinite if there are too few units."""
+    """Estimates with intervals, (comparisons,) each. Bounds are infinite if there are too few units."""
 
     low: Floats
     middle: Floats
@@ -61,14 +66,25 @@ class Bounds(NamedTuple):
 
 
 def smallest_p_value(base: int, new: int) -> float:
-    """Return the smallest possible p-value of (4) and (5) for these numbers of units."""
+    """Return the smallest possible p-value of (4) and (5) for `base` against `new` units.
+
+    The result is 1 if a side has no units, or if there are fewer than three units in all.
+    """
     if min(base, new) < 1 or base + new < 3:
         return 1.0
     return max(1 / math.comb(base + new, base), 1 / MAX_LABELLINGS)
 
 
 def labellings(base: int, new: int, seed: int) -> Floats:
-    """Return labellings as rows of 0 (base) and 1 (new). The first row is the true labelling."""
+    """Return labellings as rows of 0 (base) and 1 (new), (labellings, units). The first row is the true labelling.
+
+    If there are more than `MAX_LABELLINGS` labellings, the result is a random sample of this size.
+
+    Args:
+        base: Number of units of the base.
+        new: Number of units of the new run.
+        seed: Seed of the random sample.
+    """
     units = base + new
     true_U = np.repeat([0.0, 1.0], [base, new])
     if math.comb(units, new) <= MAX_LABELLINGS:
@@ -82,13 +98,13 @@ def labellings(base: int, new: int, seed: int) -> Floats:
 
 
 def p_values(values_UC: Floats, base: int, floor_C: Floats, seed: int = 0) -> PValues:
-    """Return the p-values (4) and (5) of all comparisons of one family, in linear time and bounded memory.
+    """Return the p-values (4) and (5) of all comparisons of one family. Chunks of comparisons limit the memory use.
 
     Args:
         values_UC: Values of the units, (units, comparisons), base first; larger is worse.
         base: Number of units of the base.
-        floor_C: Lower bound of the spread per comparison.
-        seed: Seed of the sample of labellings.
+        floor_C: Lower bound of the spread per comparison, (comparisons,).
+        seed: Seed of the random sample of labellings.
     """
     comparisons = values_UC.shape[1]
     labels_LU = labellings(base, len(values_UC) - base, seed)
@@ -109,8 +125,9 @@ def step_down(statistic_LC: Floats, highest_L: Floats) -> tuple[PValues, Floats]
     """Return the p-values (4) and (5) for a chunk of comparisons. The outer maximum of (5) is left to the caller.
 
     Args:
-        statistic_LC: Statistics, with comparisons in ascending order and the true labelling first.
-        highest_L: Largest statistic per labelling over all earlier chunks.
+        statistic_LC: Statistics T, (labellings, comparisons), with the true labelling in row 0. Comparisons are in
+            ascending order of their true T.
+        highest_L: Largest T per labelling over all earlier chunks, (labellings,).
 
     Returns:
         The p-values, and `highest_L` for the next chunk.
@@ -122,10 +139,10 @@ def step_down(statistic_LC: Floats, highest_L: Floats) -> tuple[PValues, Floats]
 
 
 def pooled_p_value(strata: list[Floats], base: list[int], floor: float, seed: int) -> float:
-    """Return the p-value (4) for the mean over strata. Units are permuted within each stratum only.
+    """Return the p-value (4) for the mean difference over strata. Units are permuted within each stratum only.
 
     Args:
-        strata: One value per unit in each stratum, base first; larger is worse.
+        strata: Values of the units of each stratum, (units,), base first; larger is worse.
         base: Number of base units in each stratum.
         floor: Lower bound of the spread.
         seed: Seed of the random labellings.
@@ -147,7 +164,8 @@ def pooled_p_value(strata: list[Floats], base: list[int], floor: float, seed: in
 def shift(values_UC: Floats, base: int, level: float = LEVEL) -> Bounds:
     """Return the Hodges-Lehmann estimate of the shift from base to new, with a distribution-free exact interval.
 
-    The bounds are order statistics of all differences of a new and a base unit (Hollander & Wolfe 1999, section 4.3).
+    `values_UC` has shape (units, comparisons), with the `base` units of the base first. The bounds are order statistics
+    of all differences, new minus base unit (Hollander & Wolfe 1999, section 4.3).
     """
     units, comparisons = values_UC.shape
     new = units - base
@@ -160,9 +178,10 @@ def shift(values_UC: Floats, base: int, level: float = LEVEL) -> Bounds:
 
 
 def difference(values_UC: Floats, base: int, level: float = LEVEL) -> Bounds:
-    """Return the difference of the means with Welch's interval.
+    """Return the difference of the means, new minus base, with Welch's interval.
 
-    Scores use the means, since every failed seed must count.
+    `values_UC` has shape (units, comparisons), with the `base` units of the base first. Scores use the means, since
+    every failed seed must count. The bounds are infinite if a side has fewer than two units.
     """
     from scipy import stats
 
@@ -178,7 +197,7 @@ def difference(values_UC: Floats, base: int, level: float = LEVEL) -> Bounds:
 
 
 def spread(values_UC: Floats, base: int) -> Floats:
-    """Return s of (2): the standard deviation within both sides."""
+    """Return s of (2), (comparisons,): the pooled standard deviation within the two sides."""
     within_C = sum(np.square(side - side.mean(axis=0)).sum(axis=0) for side in (values_UC[:base], values_UC[base:]))
     freedom = max(1, len(values_UC) - 2)
     spread_C: Floats = np.sqrt(within_C / freedom)
@@ -186,9 +205,10 @@ def spread(values_UC: Floats, base: int) -> Floats:
 
 
 def drift(values_UC: Floats, base: int) -> float:
-    """Return the difference between the sides that a linear drift within the sides would cause.
+    """Return the difference between the sides that the linear drift within the sides explains.
 
-    The result is the median over comparisons. The units must be in the order of their measurement, base first.
+    The drift is assumed to continue from the base to the new run. The result is the median over comparisons. The units
+    must be in the order of their measurement, base first. The result is 0 if no side has two units.
     """
     sides = (values_UC[:base], values_UC[base:])
     products_C, squares = np.zeros(values_UC.shape[1]), 0.0
@@ -202,10 +222,11 @@ def drift(values_UC: Floats, base: int) -> float:
 def order_p_value(values_UC: Floats, base: int, seed: int = 0) -> float:
     """Return the p-value of the hypothesis that the order of the units does not matter in any comparison.
 
-    With the residuals e, two statistics are computed from e eᵀ, summed over comparisons. The first is the lag-1
-    autocorrelation within the sides. The second is the square of a slope that both sides share. The result is twice
-    the smaller p-value (Bonferroni). All comparisons are reordered together, since changes of the machine affect all
-    of them.
+    The residuals e are the deviations from the mean of each side. Two statistics are computed from e eᵀ, which is
+    scaled per comparison and summed over comparisons. The first is the lag-1 autocorrelation within the sides. The
+    second is the square of a common slope of the two sides. The result is twice the smaller p-value (Bonferroni). All
+    comparisons are reordered together, since changes of the machine affect all of them. The result is 1 if a side has
+    fewer than three units, or if no value varies.
     """
     sides = [values_UC[:base], values_UC[base:]]
     residuals_UC = np.concatenate([side - side.mean(axis=0) for side in sides])
@@ -233,7 +254,7 @@ def order_p_value(values_UC: Floats, base: int, seed: int = 0) -> float:
 def rank_of(base: int, new: int, level: float) -> int:
     """Return the largest k with P(U < k) ≤ (1 - level) / 2, or 0 if no positive k qualifies.
 
-    U is the Mann-Whitney statistic.
+    U is the Mann-Whitney statistic of `base` against `new` units.
     """
     ways = np.zeros(base * new + 1)
     ways[0] = 1.0
@@ -252,7 +273,7 @@ def statistic(labels_LU: Floats, values_UC: Floats, base: int, floor_C: Floats) 
         labels_LU: Labellings as rows of 0 (base) and 1 (new), (labellings, units).
         values_UC: Values of the units, (units, comparisons), base first; larger is worse.
         base: Number of units of the base.
-        floor_C: Lower bound of the spread per comparison.
+        floor_C: Lower bound of the spread per comparison, (comparisons,).
     """
     difference_LC, spread_LC = _parts(labels_LU, values_UC, base, floor_C)
     scale = math.sqrt(1 / base + 1 / (len(values_UC) - base))
@@ -260,7 +281,14 @@ def statistic(labels_LU: Floats, values_UC: Floats, base: int, floor_C: Floats) 
 
 
 def _parts(labels_LU: Floats, values_UC: Floats, base: int, floor_C: Floats) -> tuple[Floats, Floats]:
-    """Return d of (1), and max(s, floor) of (3), per labelling and comparison. See `statistic` for the arguments."""
+    """Return d of (1), and max(s, floor) of (3), (labellings, comparisons) each.
+
+    Args:
+        labels_LU: Labellings as rows of 0 (base) and 1 (new), (labellings, units).
+        values_UC: Values of the units, (units, comparisons), base first; larger is worse.
+        base: Number of units of the base.
+        floor_C: Lower bound of the spread per comparison, (comparisons,).
+    """
     units = len(values_UC)
     new = units - base
     centred_UC = values_UC - values_UC.mean(axis=0)

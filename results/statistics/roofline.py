@@ -5,8 +5,8 @@
 
 A pass over a whole sequence reuses its weights at every step, so its only limit is the peak. The peak is the rate of
 the fastest matrix product with the shapes of the case. The products span one step of the batch, or all steps together.
-The bandwidth is measured by reading as much memory as a step moves. Both limits are measured, so noise may raise a
-share above 1.
+The bandwidth is measured by reading as much memory as a step moves. Peak and bandwidth are measured, so noise may raise
+a share above 1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def attainable(flops: float, moved_bytes: float | None, peak: float, bandwidth: 
 
 
 class Limits:
-    """The machine limits in one record, indexed once for all its timings."""
+    """The machine limits and FLOP counts in one record, indexed once for all timings of the record."""
 
     def __init__(self, record: Record) -> None:
         self._analytic: dict[tuple[str, At], float] = {}
@@ -56,7 +56,11 @@ class Limits:
                 rates[metric].append(measurement)
 
     def share(self, measurement: Measurement) -> float | None:
-        """Return the share (2) that the median of a timing reaches, or None if a FLOP count or limit is unknown."""
+        """Return the share (2) that the median of a timing reaches.
+
+        The result is None if the FLOP count or a limit is unknown. The result is also None if there are no samples or
+        the median is 0.
+        """
         name, location = FLOPS_OF.get(measurement.metric), frozenset(measurement.at.items())
         if name is None or not measurement.samples or not (flops := self._analytic.get((name, location))):
             return None
@@ -73,5 +77,5 @@ class Limits:
 
 
 def _best(rates: Sequence[Measurement], at: dict[str, int]) -> float | None:
-    """Return the highest rate that was measured at a location, or None if there is none."""
+    """Return the highest rate at a location, or None if no rate was measured there."""
     return max((max(rate.samples) for rate in rates if at.items() <= rate.at.items()), default=None)

@@ -31,7 +31,8 @@ MAX_VALUES = 500_000
 MAX_QUOTES: dict[type[Strict], int] = {Record: 100_000, RunFile: 2_000_000}
 """Maximum number of quotation marks, two per string. Each unknown field costs a kilobyte of error messages."""
 MAX_UNSCREENED_BYTES = 1 << 17
-"""Maximum size without screening before validation. Each validation error may contain the whole document."""
+"""Maximum size of a document that is validated without screening. Larger documents are screened first, since each
+validation error may contain the whole document."""
 MAX_MEMBERS = 1000
 """Maximum number of fields of one object."""
 MAX_ERRORS = 1000
@@ -97,12 +98,19 @@ def _remove(temporary: Path) -> None:
 
 
 def read_document(path: Path, kind: type[Document]) -> Document:
-    """Read a document. Raises `StoreError` with a one-line message if the file is not a valid document."""
+    """Read a document of type `kind`.
+
+    Raises `StoreError` with a one-line message if the file cannot be read or is not a valid document. The error is
+    `NewerSchema` if a newer version of Carousel wrote the file.
+    """
     return parsed(read_bytes(path, MAX_DOCUMENT_BYTES), kind)
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:
-    """Return the content of a regular file. Raises `StoreError` if it is larger than `max_bytes` or cannot be read."""
+    """Return the content of a regular file.
+
+    Raises `StoreError` if the file is larger than `max_bytes`, is not regular or cannot be read.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -115,9 +123,10 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
 
 
 def parsed(content: bytes, kind: type[Document]) -> Document:
-    """Return a document from the content of its file.
+    """Return a document of type `kind` from the content of its file.
 
-    Raises `StoreError` with a one-line message if the content is not a valid document.
+    Raises `StoreError` with a one-line message if the content is not a valid document. The error is `NewerSchema` if a
+    newer version of Carousel wrote the content.
     """
     text = without_checksum(content)
     if text is None and len(content) > MAX_UNCHECKED_BYTES:
@@ -254,7 +263,7 @@ def with_checksum(text: bytes) -> bytes:
 
 
 def without_checksum(content: bytes) -> bytes | None:
-    """Return the document without its checksum, or None if the checksum does not match."""
+    """Return a document as JSON without its checksum, or None if the checksum is missing or does not match."""
     for name in (CHECKSUM, OLD_CHECKSUM):
         start = content.rfind(name)
         text = content[:start] + b"\n}"

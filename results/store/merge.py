@@ -1,8 +1,8 @@
 """Merge stores without changing or dropping a record.
 
-Without conflicts, the result does not depend on the order of the sources. Merging again changes nothing. If two stores
-have different files under the same run and name, the file of the target store stays. The other file is
-stored beside it as a conflict.
+Without conflicts, the result does not depend on the order of the sources. Merging again changes nothing. A source and
+the target store may have different files under the same run and name. In that case, the file of the target stays. The
+file of the source is stored beside the file of the target, as a conflict.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class MergeResult:
     same: int = 0
     """Number of files that the target store already had."""
     conflicts: list[tuple[Path, Path]] = field(default_factory=list)
-    """For each conflict, the path of the file in the target store, and the path of the conflicting copy beside it."""
+    """For each conflict, the path of the file in the target store and the path of the conflicting copy."""
     left_out: list[Flaw] = field(default_factory=list)
-    """Files of the sources that were not merged because they are damaged or outside their run's folder."""
+    """Files of the sources that were not merged because they are damaged, misplaced or of a newer schema version."""
 
     @property
     def is_complete(self) -> bool:
@@ -48,7 +48,8 @@ class MergeResult:
 def merge(sources: list[Path], store: Store) -> MergeResult:
     """Merge stores or single runs into `store`.
 
-    Raises `StoreError` if a source is neither a store nor a run, if the store cannot be written, or if a run is in use.
+    Raises `StoreError` if a source is neither a store nor a run, or is already part of `store`. Raises `StoreError`
+    if a run of `store` is in use, is a link out of `store`, or cannot be written.
     """
     runs = [run for source in sources for run in _runs_of(source)]
     result = MergeResult()
@@ -138,7 +139,14 @@ def _is_damaged(path: Path) -> bool:
 
 
 def _put(target: Run, relative: str, content: bytes, result: MergeResult) -> None:
-    """Write a file unless it exists. If the existing file has different content, store the new content beside it."""
+    """Write a file unless it exists. If the existing file has different content, store the new content beside it.
+
+    Args:
+        target: Run in the target store.
+        relative: Path of the file below the run's folder.
+        content: Content of the file, in bytes.
+        result: Result of the merge, to which the file is added.
+    """
     path = target.folder / relative
     _check_inside(path, target.folder)
     if not path.exists():
@@ -154,7 +162,7 @@ def _put(target: Run, relative: str, content: bytes, result: MergeResult) -> Non
 
 
 def _check_inside(path: Path, folder: Path) -> None:
-    """Raise `StoreError` if a symbolic link leads out of a run's folder."""
+    """Raise `StoreError` if a path leads out of a run's folder, for example through a symbolic link."""
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):
@@ -165,7 +173,10 @@ def _check_inside(path: Path, folder: Path) -> None:
 
 @contextmanager
 def _locked(run: Run) -> Iterator[None]:
-    """Hold the lock of a run, so that no other process writes to it. Raises `StoreError` if the run is in use."""
+    """Hold the lock of a run, so that no other process writes to the run.
+
+    Raises `StoreError` if the run is in use or its folder cannot be written.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(run.folder / ".lock", timeout=0)

@@ -2,7 +2,7 @@
 
     <store>/<run-id>/run.json                  plan, command, environment, code version
                      records/<case-key>.json   one file per case
-                     artifacts/<case-key>/     curves, traces, weights
+                     artifacts/<case-key>/     trained weights, traces
 
 A reader never sees a partial file: a name exists only after its complete content is on disk.
 """
@@ -28,7 +28,7 @@ from results.store.document import (
 )
 
 MAX_FILE_BYTES = 64 << 20
-"""Maximum size of an artifact. Larger files were not written by Carousel and are not read into memory."""
+"""Maximum size of an artifact that is read. Larger artifacts are rejected before they are read into memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +63,14 @@ class Run:
             raise StoreError(f"{path}: {error}; see `carousel list runs` for other runs") from None
 
     def write_file(self, file: RunFile) -> None:
-        """Write `run.json`. Raises `StoreError` if the file cannot be written."""
+        """Write `run.json`. Raises `StoreError` if the file cannot be written or is too large."""
         write_document(self.folder / "run.json", file)
 
     def write(self, record: Record) -> None:
-        """Write a record, replacing any earlier one of the same case. Raises `StoreError` if the write fails."""
+        """Write a record, and replace any earlier record of the same case.
+
+        Raises `StoreError` if the file cannot be written or is too large.
+        """
         write_document(self.record_path(record.key), record)
 
     def record_path(self, key: str) -> Path:
@@ -75,7 +78,10 @@ class Run:
         return self.folder / "records" / f"{key}.json"
 
     def artifacts(self, key: str) -> Path:
-        """Return the folder of a case's artifacts. Create it if needed, or raise `StoreError` if this is impossible."""
+        """Return the folder of a case's artifacts, and create the folder if it is missing.
+
+        Raises `StoreError` if the folder cannot be created.
+        """
         folder = self.folder / "artifacts" / key
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +99,10 @@ class Run:
         return path.relative_to(self.folder).as_posix()
 
     def with_artifacts(self, record: Record, artifacts: Mapping[str, bytes]) -> Record:
-        """Write the artifacts as safetensors files, and return the record with their paths and digests."""
+        """Write artifacts as safetensors files, and return the record with the paths and digests of the artifacts.
+
+        `artifacts` maps names to file contents. Raises `StoreError` if a file cannot be written.
+        """
         paths = {
             name: self.write_artifact(record.key, f"{name}.safetensors", content) for name, content in artifacts.items()
         }
@@ -120,7 +129,7 @@ class Run:
         return sorted((self.folder / "records").glob("*.json"), key=lambda path: path.name)
 
     def set_aside(self, damage: Damage) -> None:
-        """Rename a damaged file. Its content is preserved, and its case runs again."""
+        """Rename a damaged file, so that its case runs again. The content of the file is preserved."""
         damage.path.replace(next(path for path in _names_aside(damage.path) if not os.path.lexists(path)))
 
 
@@ -137,11 +146,14 @@ class Store:
         self.folder = folder
 
     def runs(self) -> list[Run]:
-        """Return all runs, oldest first. The id of a run starts with its time of creation."""
+        """Return all runs, sorted by id. The oldest run is first, since an id starts with the time of creation."""
         return sorted((Run(path.parent) for path in self.folder.glob("*/run.json")), key=lambda run: run.id)
 
     def create(self, file: RunFile) -> Run:
-        """Create the folder of a new run with its `run.json`. Raises `StoreError` if either cannot be written."""
+        """Create the folder of a new run with its `run.json`.
+
+        Raises `StoreError` if the folder exists, or if the folder or the file cannot be written.
+        """
         run = Run(self.folder / file.id)
         try:
             (run.folder / "records").mkdir(parents=True)
@@ -153,7 +165,10 @@ class Store:
         return run
 
     def find(self, name: str) -> Run:
-        """Return a run by id, unique prefix, `latest` or path. Raises `StoreError` unless exactly one matches."""
+        """Return the run whose folder, id or unique id prefix is `name`, or the newest run if `name` is `latest`.
+
+        Raises `StoreError` unless exactly one run matches.
+        """
         if os.path.isfile(Path(name) / "run.json"):  # noqa: PTH113  (Path.is_file fails for very long names)
             return Run(Path(name))
         runs = self.runs()
@@ -171,7 +186,7 @@ class Store:
 
 
 def artifact_digest(content: bytes) -> str:
-    """Return the digest of an artifact as stored in its record."""
+    """Return the digest of an artifact for its record: the first 16 hexadecimal digits of the SHA-256."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 

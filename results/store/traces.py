@@ -33,7 +33,7 @@ class Traces:
 
 
 def save_traces(traces: Traces) -> bytes:
-    """Return the content of a safetensors file with the traces."""
+    """Return the content of a safetensors file with the traces in float32."""
     import numpy as np
     import safetensors.numpy
 
@@ -46,7 +46,10 @@ def save_traces(traces: Traces) -> bytes:
 
 
 def load_traces(run: Run, record: Record) -> Traces | None:
-    """Return the traces of a record, or None if there are none. Raises `StoreError` if the file is invalid."""
+    """Return the traces of a record, or None if there are none.
+
+    Raises `StoreError` if the file is invalid or cannot be read.
+    """
     import safetensors
     import safetensors.numpy
 

@@ -53,7 +53,10 @@ class Inspection:
 
 
 def verify(store: Store) -> Inspection:
-    """Verify every file of every run. Raises `StoreError` if the store is not a readable folder."""
+    """Verify every file of every run, and return the flaws with the numbers of verified files.
+
+    Raises `StoreError` if the store is not a readable folder.
+    """
     try:
         folders = sorted(path for path in store.folder.iterdir() if path.is_dir())
     except OSError as error:

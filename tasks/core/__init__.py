@@ -1,1 +1,1 @@
-"""The task contract, the registry, and descriptions of samples."""
+"""The task contract, the registry, descriptions of samples, overlap of splits, and expressions of `listops`."""

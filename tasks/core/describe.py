@@ -15,7 +15,10 @@ NOT_SCORED = "·"
 
 
 def describe(task: Task, length: int, seed: int = 0) -> str:
-    """Return the task's summary, its reference scores at `length`, and one training sequence.
+    """Return the task's summary, its reference scores at `length`, and one training sequence as a table.
+
+    `length` is in time steps, and `seed` selects the sequence. Raises `ImpossibleLength` if the task does not support
+    this length.
 
     >>> import tasks
     >>> print(describe(tasks.build("parity"), length=5))

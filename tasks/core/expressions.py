@@ -28,7 +28,7 @@ MIN_TABLE_SIZE = 64
 OVERSAMPLING, ALIASING = 4, 1e-14
 """Number of points of the Fourier transform per size in the table, and the factor that damps aliased sizes."""
 BAND = 2048
-"""Number of frequencies processed together. Their powers fit into the cache."""
+"""Number of frequencies processed together, few enough that their powers fit into the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,10 @@ class Level:
     """Whether each argument is an operator."""
 
     def select(self, is_selected: Bools, number: Ints) -> Level:
-        """Return the part of the level that belongs to the selected trees. Tree i is renumbered as `number[i]`."""
+        """Return the part of the level that belongs to the selected trees.
+
+        `is_selected` and `number` have one entry per tree. Tree i gets the new index `number[i]`.
+        """
         keep_O = is_selected[self.tree_O]
         keep_C = np.repeat(keep_O, self.count_O)
         return Level(number[self.tree_O[keep_O]], self.count_O[keep_O], self.nests_C[keep_C])
@@ -55,7 +58,7 @@ class Level:
 def sample_expressions(
     seed: int, count: int, depth: int, arguments: int, min_tokens: int, max_tokens: int
 ) -> tuple[list[Symbols], Ints]:
-    """Sample expressions by rejection; return their symbols and their values (count,).
+    """Sample expressions by rejection, and return their symbols and their values (count,).
 
     Args:
         seed: Seed of the random numbers.
@@ -63,7 +66,7 @@ def sample_expressions(
         depth: Maximum depth, counting the level of the digits.
         arguments: Maximum number of arguments of an operator.
         min_tokens: Minimum number of tokens of an expression.
-        max_tokens: Maximum number of tokens of an expression.
+        max_tokens: Maximum number of tokens of an expression, inclusive.
     """
     random = np.random.Generator(np.random.PCG64(seed))
     share = acceptance(depth, arguments, min_tokens, max_tokens)
@@ -85,10 +88,16 @@ def sample_expressions(
 def _grow(
     random: np.random.Generator, trees: int, depth: int, arguments: int, max_tokens: int
 ) -> tuple[list[Level], Ints]:
-    """Sample the shapes of `trees` trees; return their levels and token counts (trees,).
+    """Sample the shapes of `trees` trees, and return their levels and token counts (trees,).
 
-    `depth` and `arguments` are the limits of `sample_expressions`. A tree with more than `max_tokens` tokens stops
-    growing, since it will be rejected.
+    A tree with more than `max_tokens` tokens stops growing, because `sample_expressions` rejects it.
+
+    Args:
+        random: The source of randomness.
+        trees: Number of trees.
+        depth: Maximum depth, counting the level of the digits.
+        arguments: Maximum number of arguments of an operator.
+        max_tokens: Maximum number of tokens of an accepted expression.
     """
     levels, tree_O = [], np.arange(trees)
     tokens = np.full(trees, 2)
@@ -106,7 +115,7 @@ def _grow(
 
 
 def _fill(random: np.random.Generator, levels: list[Level]) -> tuple[list[Symbols], Ints]:
-    """Sample the digits and operators of the trees; return the symbols and the value of each tree."""
+    """Sample the digits and operators of the trees, and return their symbols and values (trees,)."""
     sizes, values = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     filled = []
     for level in reversed(levels):
@@ -132,9 +141,15 @@ def _fill(random: np.random.Generator, levels: list[Level]) -> tuple[list[Symbol
 
 
 def _apply(operator_O: Ints, value_C: Ints, first_O: Ints, count_O: Ints) -> Ints:
-    """Return the value of each operator, (O,). `first_O` is the position of its first argument in `value_C`.
+    """Return the value of each operator, (O,).
 
-    A single sort puts the arguments of every operator in order. Its keys encode the operator and the value.
+    A single sort puts the arguments of every operator in order. The sort keys encode the operator and the value.
+
+    Args:
+        operator_O: Index of each operator in `OPERATORS`.
+        value_C: Values of all arguments, in the order of their operators.
+        first_O: Position of each operator's first argument in `value_C`.
+        count_O: Number of arguments of each operator.
     """
     owner_C = np.repeat(np.arange(len(count_O)) * VALUES, count_O)
     sorted_C = np.sort(owner_C + value_C) - owner_C
@@ -189,10 +204,12 @@ def _expression_distribution(depth: int, arguments: int, largest: int) -> Floats
 
 
 def _operator_distribution(argument_VN: Floats, arguments: int) -> Floats:
-    """Return the joint distribution (V, N) of an operator's value and number of tokens, given that of an argument.
+    """Return the joint distribution (V, N) of an operator's value and number of tokens.
 
-    Equations (1) to (4) of `listops` are applied at every frequency of the sizes. Sizes beyond the table alias
-    into it, so the distribution is damped by a factor per token.
+    `argument_VN` is the joint distribution of an argument's value and number of tokens.
+
+    Equations (1) to (4) of `listops` are applied at every frequency of the sizes. The Fourier transform folds
+    sizes beyond its points back into the table. A damping factor per token makes the share of those sizes negligible.
     """
     largest = argument_VN.shape[1] - 1
     points = OVERSAMPLING * (largest + 1)
@@ -208,9 +225,9 @@ def _operator_distribution(argument_VN: Floats, arguments: int) -> Floats:
 
 
 def _generating_function(p_VF: Complexes, arguments: int) -> Complexes:
-    """Return the generating functions (V, F) of a random operator, given those of one argument, `p_VF`.
+    """Return the generating functions (V, F) of the size of a random operator, one per value.
 
-    The operator has 2 to `arguments` arguments.
+    `p_VF` holds the generating functions of one argument. The operator has 2 to `arguments` arguments.
     """
     at_most, at_least = (_powers(x, arguments) for x in (np.cumsum(p_VF, 0), np.cumsum(p_VF[::-1], 0)[::-1]))
     above = _powers(at_most[1][-1] - at_most[1], arguments)
@@ -234,9 +251,9 @@ def _powers(x_VF: Complexes, highest: int) -> list[Complexes]:
 
 
 def _median_correction(lower_half_VF: Complexes, upper_half_VF: Complexes) -> Complexes:
-    """Return the correction (V, F) that turns the distribution of the lower middle argument into that of the median.
+    """Return the correction (V, F) that turns the lower middle argument's distribution into the median's.
 
-    The median is the mean of the two middle arguments, rounded down.
+    If the number of arguments is even, the median is the mean of the two middle arguments, rounded down.
     Half of the arguments are at most the lower middle argument. The other half are at least the upper one.
 
     Args:

@@ -13,6 +13,9 @@ def overlap(task: Task, length: int, sequences: int, seed: int = 0) -> float:
         length: Steps per sequence.
         sequences: Number of sequences sampled from each of the two splits.
         seed: Seed of both generators.
+
+    Raises:
+        ImpossibleLength: If the task does not support this length.
     """
     train, test = (_rows(_sample(task, length, sequences, seed, split)) for split in ("train", "test"))
     seen = set(train)
@@ -22,7 +25,7 @@ def overlap(task: Task, length: int, sequences: int, seed: int = 0) -> float:
 def declared_overlap(task: Task, length: int, sequences: int) -> float:
     """Return an upper bound on the expected `overlap`.
 
-    The bound is the number of training sequences times the task's `collision` probability, and at most 1.
+    The bound is the number of training sequences, `sequences`, times the task's `collision` probability, but at most 1.
     """
     return min(1.0, sequences * task.collision(length))
 

@@ -1,7 +1,7 @@
 """The task registry: `tasks/adding.py` defines `adding`, and each new file adds a name.
 
-A spec is `name` or `name:option=value,option=value`. A task's options are the fields of its dataclass.
-`preset=NAME` selects the options of a published protocol. Options given together with a preset override it.
+A spec is `name` or `name:option=value,option=value`. A task's options are the fields of its dataclass. `preset=NAME`
+selects the options of a published protocol. Options given together with a preset override the preset's options.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ remove = _tasks.remove
 def build(spec: str) -> Task:
     """Return the task that `spec` names, with its options.
 
-    Raises `UnknownName` for an unknown name, preset or option, and `ValueError` for a malformed spec, an invalid value
-    or a disabled plugin.
+    Raises `UnknownName` if the name, the preset or an option is unknown. Raises `ValueError` if the spec is malformed,
+    a value is invalid, or the plugin is disabled.
 
     >>> str(build("first_last:rule=product"))
     'first_last:rule=product'

@@ -1,7 +1,7 @@
 """The task contract: sampling, scored positions, reference scores and an exact solver.
 
 A task is a frozen dataclass of its parameters. `length` is always the number of time steps fed to the
-model. A task derives its delays and counts from it.
+model. A task derives its delays and counts from `length`.
 """
 
 # Shape suffixes: B batch, T time, D channels, C classes
@@ -44,8 +44,8 @@ class Reals:
 class Batch:
     """Sampled sequences with their targets and scored positions.
 
-    `inputs`   int64 (B, T) for a task that reads tokens, float32 (B, T, D) for one that reads reals.
-    `targets`  int64 (B, T) or float32 (B, T, D); only the scored positions carry meaning.
+    `inputs`   int64 (B, T) for a task that reads tokens, float32 (B, T, D) for a task that reads reals.
+    `targets`  int64 (B, T) for classes, float32 (B, T, D) for reals. Only the scored positions carry meaning.
     `mask`     bool (B, T): the scored positions.
     """
 
@@ -72,7 +72,7 @@ class Task(ABC):
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(allow_inf_nan=False)
 
     version: ClassVar[int] = 1
-    """The version of the sampled data. It is raised whenever the same parameters and seed give different data."""
+    """The version of the sampled data. It increases if a code change alters the data that a seed gives."""
     source: ClassVar[str]
     """The publications or data that the task is based on."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -112,7 +112,7 @@ class Task(ABC):
 
     @property
     def data_digest(self) -> str | None:
-        """The SHA-256 of the data set that the task reads; None if the task generates its data."""
+        """The SHA-256 of the data set that the task reads, or None if the task generates its data."""
         return None
 
     @property
@@ -122,7 +122,7 @@ class Task(ABC):
 
     @abstractmethod
     def draw(self, generator: torch.Generator, batch: int, length: int, split: Split) -> Batch:
-        """Sample a batch without checking the arguments. `sample` calls this method.
+        """Sample a batch. `sample` calls this method after it has checked the arguments.
 
         Args:
             generator: The only source of randomness.
@@ -137,7 +137,10 @@ class Task(ABC):
 
     @abstractmethod
     def solve(self, batch: Batch) -> Tensor:
-        """Compute the correct answers from the inputs alone, in the shape of `batch.targets`."""
+        """Compute the correct answers from the inputs alone, in the shape of `batch.targets`.
+
+        Only the scored positions carry meaning.
+        """
 
     def solvable(self, batch: Batch) -> Tensor:
         """Return a mask, bool (B, T), of the positions whose answers follow from the inputs.
@@ -176,7 +179,10 @@ class Task(ABC):
         return self.draw(generator, batch, length, split)
 
     def check_length(self, length: int) -> None:
-        """Raise `ImpossibleLength` if the task does not support this length, `TooShort` if below `min_length`."""
+        """Raise `ImpossibleLength` if the task does not support this length.
+
+        The exception is a `TooShort` if the length is below `min_length`.
+        """
         if length < self.min_length:
             raise TooShort(f"{self} needs at least {self.min_length} steps, not {length}")
 
@@ -189,11 +195,11 @@ class Task(ABC):
         return True
 
     def answer(self, outputs: Tensor) -> Tensor:
-        """Convert model outputs (B, T, C) to answers: the most likely class, or the real numbers unchanged."""
+        """Convert model outputs (B, T, C) to answers: the most likely classes (B, T), or the reals unchanged."""
         return outputs.argmax(-1) if isinstance(self.targets, Tokens) else outputs
 
     def correct(self, answers: Tensor, batch: Batch) -> Tensor:
-        """Return whether each answer is correct, bool (B, T); only scored positions carry meaning."""
+        """Return whether each answer is correct, bool (B, T). Only the scored positions carry meaning."""
         if isinstance(self.targets, Tokens):
             return answers == batch.targets
         return ((answers - batch.targets).abs() <= REAL_TOLERANCE).all(-1)
@@ -203,7 +209,10 @@ class Task(ABC):
         return self.correct(answers, batch)[batch.mask].double().mean().item()
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Return the training loss: cross-entropy in nats or squared error, averaged over the scored positions."""
+        """Return the training loss of model outputs (B, T, C), a scalar.
+
+        The loss is cross-entropy in nats or squared error, averaged over the scored positions.
+        """
         scored, targets = outputs[batch.mask], batch.targets[batch.mask]
         measure = functional.cross_entropy if isinstance(self.targets, Tokens) else functional.mse_loss
         return measure(scored, targets)
@@ -215,7 +224,7 @@ class Task(ABC):
 
 
 def last_step_mask(batch: int, length: int) -> Tensor:
-    """Return the mask (B, T) of a task that scores only the last step."""
+    """Return the mask, bool (B, T), of a task that scores only the last step."""
     mask_BT = torch.zeros(batch, length, dtype=torch.bool)
     mask_BT[:, -1] = True
     return mask_BT

@@ -42,7 +42,7 @@ def oracle_checks() -> Iterator[Check]:
 
 
 def contract_checks() -> Iterator[Check]:
-    """Yield each contract check for each spec at each level."""
+    """Yield each contract check for each spec at each level: one layer, a model of reals, a model of tokens."""
     for check in CONTRACT:
         for spec in every_spec():
             for level in LEVELS:

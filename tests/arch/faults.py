@@ -14,7 +14,7 @@ Check = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault in one file of `arch`."""
+    """A fault in one file of `arch`: the text `original` becomes `replacement`."""
 
     name: str
     file: str

@@ -28,7 +28,14 @@ here have a few thousand terms. A wrong factor or a missing term causes an error
 
 
 def layer_of(spec: str, inputs: int, width: int, backend: str = "fused") -> RecurrentLayer:
-    """Return a recurrent layer with the given backend."""
+    """Return a recurrent layer.
+
+    Args:
+        spec: The architecture, such as `lstm:bias=False`.
+        inputs: Input width D.
+        width: Output width H.
+        backend: `auto`, `reference` or `fused`.
+    """
     selected = arch.get(spec).with_options({"backend": backend})
     layer = selected.layer(inputs, width, **selected.options)
     assert isinstance(layer, RecurrentLayer)
@@ -36,7 +43,7 @@ def layer_of(spec: str, inputs: int, width: int, backend: str = "fused") -> Recu
 
 
 def assert_same(fused: list[Tensor], reference: list[Tensor]) -> None:
-    """Compare tensors pairwise within `RELATIVE_TOLERANCE`."""
+    """Raise `AssertionError` if the tensors of a pair differ by more than `RELATIVE_TOLERANCE`."""
     for actual, expected in zip(fused, reference, strict=True):
         tolerance = RELATIVE_TOLERANCE * max(float(expected.abs().max()), 1e-3)
         torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)

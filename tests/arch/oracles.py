@@ -1,7 +1,7 @@
 """Oracles for the recurrent architectures and the model around them: independent computations of the same result.
 
-An oracle raises an error if the results differ. If `torch.nn` has the same layer, it is the oracle. `torch.nn`
-lacks the reset-before variant of the GRU, so the oracle of that variant evaluates the equations with scalars.
+An oracle raises an error if the results differ. If `torch.nn` has the tested layer, torch's layer is the oracle.
+`torch.nn` lacks the reset-before variant of the GRU. Therefore an oracle evaluates that variant with scalars.
 """
 
 # Shape suffixes: B batch, T time, D input width, H hidden width, L layers, P parts of a state
@@ -67,7 +67,7 @@ def recurrent_layers_equal_torch(spec: str) -> None:
 
 
 def recurrent_layers_start_from_zero(spec: str) -> None:
-    """Check that the empty state equals the default state of `torch.nn`, which is zero."""
+    """Check that outputs from the empty state equal those of `torch.nn`, which starts from zeros."""
     name, options = name_and_options(spec)
     layers = list(model(spec, depth=DEPTH).layers)
     theirs, _ = _counterpart(name, options, layers)
@@ -106,7 +106,7 @@ def reset_before_equals_scalar_equations(spec: str) -> None:
 
 
 def gates_equal_their_equations(spec: str) -> None:
-    """Check that each gate equals its equation, and that the next state follows from the gates."""
+    """Check that each gate equals its equation, and that output and next state follow from the gates."""
     name, options = name_and_options(spec)
     layer = model(spec, depth=1).layers[0]
     x_BD, h_BH, c_BH = reals(BATCH, CHANNELS, seed=3), reals(BATCH, WIDTH, seed=4), reals(BATCH, WIDTH, seed=5)
@@ -134,7 +134,7 @@ def gates_equal_their_equations(spec: str) -> None:
 
 
 def initial_weights_match_the_option(spec: str) -> None:
-    """Check `default` against `torch.nn` with the same seed, and the other initialisations by their definitions."""
+    """Check `default` against `torch.nn` with equal seeds, and `orthogonal` and `identity` by their definitions."""
     name, options = name_and_options(spec)
     inputs, width = 5, 32
     own = {key: value for key, value in options.items() if key != "dropout"}
@@ -166,7 +166,10 @@ def initial_weights_match_the_option(spec: str) -> None:
 
 
 def model_equals_its_parts(spec: str) -> None:
-    """Check scans and steps of a model against its encoder, layers, dropout in training mode, and readout."""
+    """Check that a model's scan equals the chain of its parts, and that its step equals a scan of one step.
+
+    The parts are encoder, layers and readout. In training mode, dropout follows each layer but the last.
+    """
     for vocabulary in (None, subjects.VOCABULARY):
         whole = model(str(subjects.arch.get(spec).with_options({"dropout": 0.5})), depth=3, vocabulary=vocabulary)
         x = reals(BATCH, STEPS, CHANNELS, seed=3) if vocabulary is None else torch.arange(22).view(2, 11) % vocabulary
@@ -209,12 +212,12 @@ def name_and_options(spec: str) -> tuple[str, dict[str, Any]]:
 
 
 def reals(*shape: int, seed: int) -> Tensor:
-    """Return normally distributed numbers in float64."""
+    """Return normally distributed numbers of the given shape in float64."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def gradients(results: Iterable[Tensor], inputs: list[Tensor]) -> list[Tensor]:
-    """Return the gradients of a non-linear loss that weights each number of a result differently."""
+    """Return the gradients of a non-linear loss with respect to `inputs`. The loss weights each number differently."""
     loss = torch.zeros((), dtype=torch.float64)
     for result in results:
         weights = torch.linspace(-1, 1, result.numel(), dtype=torch.float64).view_as(result)
@@ -225,7 +228,10 @@ def gradients(results: Iterable[Tensor], inputs: list[Tensor]) -> list[Tensor]:
 def _counterpart(
     name: str, options: dict[str, Any], layers: list[Any]
 ) -> tuple[Any, list[tuple[Tensor, Tensor, slice]]]:
-    """Return the `torch.nn` module with the layers' weights, and triples (our weight, torch's weight, its rows)."""
+    """Return the `torch.nn` module with the layers' weights, and one triple per weight of our layers.
+
+    A triple contains our weight, torch's weight, and the rows of torch's weight that equal our weight.
+    """
     constant = 0.0 if options["bias"] else options.get("forget_bias", 0.0)
     extra = {"nonlinearity": options["nonlinearity"]} if name == "rnn" else {}
     theirs = COUNTERPARTS[name](
@@ -251,7 +257,7 @@ def _counterpart(
 
 
 def _scalars(tensor: Tensor) -> Any:
-    """Return nested lists of scalar tensors."""
+    """Return a tensor as nested lists of scalar tensors."""
     return list(tensor.unbind()) if tensor.dim() == 1 else [_scalars(part) for part in tensor.unbind()]
 
 

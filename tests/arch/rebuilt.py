@@ -17,9 +17,10 @@ SOURCE = Path(arch.__file__).parent
 
 @contextmanager
 def rebuilt(folder: Path, changes: Mapping[str, str]) -> Iterator[ModuleType]:
-    """Import a copy of the package with changed files, `{"lstm.py": text}`, and restore the original on exit.
+    """Import a changed copy of the package `arch` in `folder`, and restore the original package on exit.
 
-    Kernels that are already imported are reused, because compiling them again takes long.
+    `changes` maps the names of changed or added files, such as `lstm.py`, to their text. Kernels that are already
+    imported are reused, because compiling them again takes long.
     """
     shutil.copytree(SOURCE, folder / "arch", ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in changes.items():
@@ -42,5 +43,5 @@ def rebuilt(folder: Path, changes: Mapping[str, str]) -> Iterator[ModuleType]:
 
 
 def _modules() -> dict[str, ModuleType]:
-    """Return the imported modules of the package, by name."""
+    """Return the imported modules of `arch` by name, including `arch` itself."""
     return {name: module for name, module in sys.modules.items() if name == "arch" or name.startswith("arch.")}

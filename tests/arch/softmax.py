@@ -27,7 +27,10 @@ NORM_EPSILON = 1e-5
 
 
 def transformer_equals_plain_softmax(spec: str) -> None:
-    """Check outputs and all gradients for several chunkings, and outputs step by step."""
+    """Check that outputs and gradients of scans in several chunkings equal those of `plain_softmax`.
+
+    The outputs of repeated steps must also equal those of `plain_softmax`.
+    """
     x_BTD = reals(BATCH, STEPS, WIDTH, seed=3).requires_grad_()
     layers = model(spec, depth=DEPTH).layers
     learned = [x_BTD, *layers.parameters()]
@@ -140,7 +143,7 @@ def plain_softmax(spec: str, layers: Any, x_BTD: Tensor) -> Tensor:
 
 
 def _layer_norm(x_BTD: Tensor, gains: Any) -> Tensor:
-    """Apply layer normalisation (Ba et al. 2016)."""
+    """Apply layer normalisation (Ba et al. 2016) with the weight and bias of `gains`."""
     centred_BTD = x_BTD - x_BTD.mean(-1, keepdim=True)
     variance_BT1 = centred_BTD.square().mean(-1, keepdim=True)
     scaled: Tensor = centred_BTD / (variance_BT1 + NORM_EPSILON).sqrt() * gains.weight + gains.bias
@@ -161,7 +164,7 @@ def _rotated(x_BTK: Tensor) -> Tensor:
 
 
 def _sinusoids(steps: int, width: int) -> Tensor:
-    """Return position encodings with all sines before all cosines (Vaswani et al. 2017, section 3.5)."""
+    """Return position encodings (T, D), all sines before all cosines (Vaswani et al. 2017, section 3.5)."""
     angles = [[t / BASE ** (2 * j / width) for j in range(width // 2)] for t in range(steps)]
     rows = [[*map(math.sin, row), *map(math.cos, row)] for row in angles]
     return torch.tensor(rows, dtype=torch.float64)

@@ -1,7 +1,7 @@
 """The subjects of contract checks and oracles: an architecture as a layer, or as a model of reals or tokens.
 
-All checks and oracles access the architectures through `arch` of this module. The fault tests replace it with a
-faulty copy of the package.
+All checks and oracles access the architectures through this module's attribute `arch`. The fault tests replace that
+attribute with a faulty copy of the package.
 """
 
 from __future__ import annotations
@@ -54,22 +54,22 @@ BATCH = 2
 
 
 def every_spec() -> list[str]:
-    """Return the names of all architectures, and the variants. A new file is tested without a change here."""
+    """Return the names of all architectures, then `SPECS`. New files in `arch` are thus included automatically."""
     return [*arch.names(), *SPECS]
 
 
 def trial(spec: str, level: Level) -> ArchExample:
-    """Return the architecture at the size that the contract checks use."""
+    """Return the architecture at a level, at the size that the contract checks use."""
     return ArchExample(package=arch, spec=spec, level=level, width=WIDTH, batch=BATCH, same_state=same_state)
 
 
 def subject(spec: str, level: Level) -> ModuleUnderTest:
-    """Return the architecture as one layer, or as a model of two layers that reads reals or tokens."""
+    """Return what `level` names: one layer, or a model of two layers that reads reals or tokens."""
     return trial(spec, level).build()
 
 
 def model(spec: str, *, depth: int = 2, vocabulary: int | None = None) -> Any:
-    """Return a model in float64 with random weights."""
+    """Return a model in float64 with random weights. It reads tokens if `vocabulary` is given, else reals."""
     return random_model(arch, spec, WIDTH, depth=depth, vocabulary=vocabulary)
 
 
@@ -84,7 +84,10 @@ def close(actual: Any, expected: Any) -> None:
 
 
 def assert_same_state(actual: Any, expected: Any, close: Callable[[Any, Any], None]) -> None:
-    """Compare two states. Free slots of a cache and steps outside its window are ignored."""
+    """Compare two states with `close`, tensor by tensor.
+
+    Of two caches, only the last steps that both caches hold are compared, because a cache may drop older steps.
+    """
     if type(actual).__name__ == "Cache":
         assert actual.position == expected.position
         live = min(actual.length, expected.length)

@@ -75,7 +75,7 @@ def test_the_size_of_a_recurrent_state_is_constant(spec: str) -> None:
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("positions", ["rotary", "sinusoidal", "learned", "alibi", "none"])
 def test_a_cache_stores_a_key_and_a_value_per_slot_and_grows_by_doubling(positions: str, batch: int) -> None:
-    """Check that, without a window, the number of slots is the smallest power of two that fits all steps."""
+    """Check the slots of a cache without a window: their number is the smallest power of two that fits all steps."""
     layer = subject(f"transformer:positions={positions}", "layer")
     x, state, slots = layer.draw(batch, 40), layer.module.init_state(batch), []
     with torch.inference_mode():

@@ -52,7 +52,10 @@ def test_the_real_package_is_restored(tmp_path: Path) -> None:
 
 
 def failed_checks(name: str, checks: set[Callable[..., None]]) -> Iterator[str]:
-    """Yield the names of the checks and oracles that an architecture fails. Errors of other kinds propagate."""
+    """Yield the names of the checks and oracles in `checks` that an architecture fails.
+
+    Errors other than `AssertionError` and `RuntimeError` propagate.
+    """
     for check in CHECKS:
         if check.arch == name and check.function in checks:
             try:

@@ -18,8 +18,8 @@ from results import Span
 class Inline:
     """Replacement for `LocalExecutor` that runs jobs one after the other.
 
-    `trained` and `timed` list the keys of all cases. `fresh` lists whether each timing asked for a fresh process.
-    `failing` takes a job and returns a result to use instead of running it, or None to run it.
+    `trained` and `timed` list the keys of the cases trained and timed so far. `fresh` lists whether each timing job
+    asked for a fresh process. `failing` takes a job and returns its result, or None to run the job.
     """
 
     workers = machines = 1

@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def survives(folder: Path, kills: int, moments: random.Random) -> bool:
-    """Return whether a run that is killed `kills` times has the records of an undisturbed run.
+    """Return whether runs that are killed `kills` times in total end with the records of an undisturbed run.
 
     Args:
         folder: an empty folder for plans and stores.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 300.0
-"""Longest wait for an event, after which the test fails."""
+"""Longest wait for an event in seconds, after which the test fails."""
 
 
 class LoopbackCluster:

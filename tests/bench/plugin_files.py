@@ -82,7 +82,7 @@ class FirstBit(Task):
 
 
 def write(folder: Path, name: str, text: str) -> Path:
-    """Write `text` to a file called `name`, with the suffix `.py`. Each `{name}` in the text is replaced."""
+    """Write `text` to the file `name`.py in `folder`, and return its path. Each `{name}` in `text` becomes `name`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.py"
     path.write_text(text.replace("{name}", name), encoding="utf-8")
@@ -90,7 +90,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def install_package(folder: Path, group: str, modules: dict[str, str]) -> None:
-    """Write an installed package `extras` that declares each module as an entry point of `group`.
+    """Write an installed package `extras` to `folder`. It declares each module as an entry point of `group`.
 
     `modules` maps the name of each module, which is also the name of its entry point, to its source code.
     """

@@ -42,7 +42,7 @@ def files_of(run: Run) -> dict[str, tuple[bytes, int]]:
 
 
 def without_timings(record: Record) -> dict[str, Any]:
-    """Return a record without the values that a clock or a memory counter measured."""
+    """Return a record as a document, without the values that a clock or a memory counter measured."""
     document = record.model_dump(mode="json")
     del document["spans"]
     if document["training"]:

@@ -17,7 +17,7 @@ from tests.reports.html.test_render import HOSTILE
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 MIN_PASSES = 20
-"""The page must pass more axe rules than this. An empty page would pass fewer."""
+"""The page must pass more axe rules than this number. An empty page passes fewer."""
 MAX_PDF_BYTES = 5_000_000
 
 
@@ -224,7 +224,7 @@ def test_policy_stops_what_escaping_would_miss(watched: WatchedPage, report: Pat
 
 
 def _page_named(name: str, folder: Path) -> Path:
-    """Write the page of a run with one successful and one crashed case.
+    """Write the page of a run with one successful and one crashed case, and return its path.
 
     Every free-text field of the run is set to `name`.
     """

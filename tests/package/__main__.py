@@ -31,9 +31,9 @@ def missing(checkout: Path, installed: Path) -> list[str]:
 
 
 def main(checkout: Path) -> int:
-    """Print the missing files and the exit codes of the main commands.
+    """Print the missing files and the exit codes of the main commands, and return an exit code.
 
-    Returns 0 if no file is missing and all commands succeed.
+    The exit code is 1 if a file is missing, if a command fails, or if Python imports the checkout itself.
     """
     installed = Path(importlib.import_module("arch").__file__ or "").resolve().parent.parent
     if installed == checkout:

@@ -1,4 +1,4 @@
-"""Carousel's models, equivalent networks of torch.nn, and functions that time both."""
+"""Models of Carousel, equivalent networks of torch.nn, and functions that time these models and networks."""
 
 # Shape suffixes: B batch, T time, D channels, H width, O outputs
 
@@ -44,7 +44,7 @@ class Sequences(nn.Module):
 
 
 class Cells(nn.Module):
-    """nn.RNNCell, nn.LSTMCell or nn.GRUCell, one per layer, with a readout."""
+    """A stack of nn.RNNCell, nn.LSTMCell or nn.GRUCell, with one cell per layer and a readout."""
 
     def __init__(self, name: str, channels: int, width: int) -> None:
         super().__init__()
@@ -87,7 +87,10 @@ def theirs(name: str, channels: int, width: int, outputs: int = OUTPUTS) -> nn.M
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Seconds per call of each contestant in each block. Blocks with the same index ran in succession."""
+    """Seconds per call: `seconds[i][j]` is the mean over block j of contestant i.
+
+    Blocks with equal j ran one after the other.
+    """
 
     seconds: tuple[tuple[float, ...], ...]
 
@@ -142,7 +145,7 @@ def interleaved(
 
 
 def training_step(model: nn.Module, x_BTD: Tensor, y_BTO: Tensor) -> Callable[[], None]:
-    """Return a call that runs forward, backward, gradient clipping and Adam."""
+    """Return a function that runs a training step: forward, backward, gradient clipping and Adam."""
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
 
     def step() -> None:
@@ -155,7 +158,7 @@ def training_step(model: nn.Module, x_BTD: Tensor, y_BTO: Tensor) -> Callable[[]
 
 
 def streaming_step(model: Any, x_BD: Tensor, state: Any) -> Callable[[], None]:
-    """Return a call that advances one stream by a step."""
+    """Return a function that advances the streams of `state` by one step, each time with the same input."""
     kept = [state]
 
     def step() -> None:

@@ -2,7 +2,7 @@
 
     python -m tests.perf.comparing [--records 1000,10000,100000]
 
-Each case has five seeds, and each seed has five timings from six fresh processes. A comparison has one thread, so its
+There are five seeds, and each case has five timings from six fresh processes. A comparison has one thread, so its
 CPU time is close to its wall time on a quiet machine. The limits apply to CPU time, and wall time is shown for
 information. `MAX_SECONDS` limits the time for 10,000 records per run. `MAX_GROWTH` limits the time per record of the
 largest runs, relative to the smallest. The exit code is 1 if a limit is exceeded.
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def compare_seconds(number: int) -> tuple[float, float, int]:
-    """Compare two runs of `number` records each. Returns CPU seconds, wall seconds and the number of rows."""
+    """Compare two runs of `number` records each, and return CPU seconds, wall seconds and the number of comparisons."""
     cases = grid(("rnn", "lstm"), number // (2 * SEEDS), (32,), SEEDS)
     runs = [run_of(cases, draw, processes=6) for draw in (1, 2)]
     cpu_start, wall_start = time.process_time(), time.perf_counter()

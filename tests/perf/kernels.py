@@ -3,12 +3,14 @@
     python -m tests.perf.kernels [--archs lstm,gru] [--widths 32,64] [--lengths 32] [--batches 32] [--threads 1]
                                  [--only training|streaming] [--seconds 480] [--clock wall|cpu]
 
-Both sides take turns, block by block. A cell is one combination of sizes and threads. The ratio of a cell is the median
-over blocks, with its bootstrap interval. A figure is the geometric mean over all cells, with the worst cell.
+Carousel and torch.nn take turns, block by block. A cell is one combination of sizes and threads. The ratio of a cell
+is torch.nn's time divided by Carousel's time: the median over blocks, with its bootstrap interval. A figure is the
+geometric mean over all cells, with the worst cell. The exit code is 1 if a mean misses its aim, or if a ratio is
+below 1.
 
-`--clock cpu` counts processor time, for a machine that is not idle. It hides the time that several threads save. The
-limit in training is the FLOP/s of the fastest product of large matrices. The limit in streaming is the bandwidth of
-repeated reads of a matrix as large as the weights.
+`--clock cpu` counts processor time, for a machine that is not idle. Processor time does not show what several threads
+save. The limit in training is the FLOP/s of the fastest product of large matrices. The limit in streaming is the
+bandwidth of repeated reads of a matrix as large as the weights.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ TRAINING_SHARE, STREAMING_SHARE = 0.6, 0.5
 
 @dataclass
 class Figure:
-    """One line of the final table."""
+    """One line of the final table, with its cells (label, ratio, low, high) and their shares of the machine's limit."""
 
     cells: list[tuple[str, float, float, float]] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
@@ -163,7 +165,14 @@ def _conclude(figures: Figures) -> int:
 
 
 def _forward_operations(name: str, batch: int, length: int, width: int) -> float:
-    """Return the FLOPs of the matrix products in a forward pass. A training step takes three times as many."""
+    """Return the FLOPs of the matrix products in a forward pass. A training step takes three times as many FLOPs.
+
+    Args:
+        name: Architecture.
+        batch: Sequences per batch.
+        length: Time steps per sequence.
+        width: Units per layer, and channels of the input.
+    """
     steps = batch * length
     if name == "transformer":
         attention = 4 * width * (length + 1) / 2  # the causal half of two products

@@ -2,15 +2,16 @@
 
     python -m tests.perf.matrix [--plan quick] [--sample N]
 
-The loop trains the same networks from torch.nn, with equal width, batches, steps, optimiser and evaluations. It trains
-one case after the other, with torch's default number of threads. Carousel runs
-`carousel run PLAN --measure accuracy --no-resume` with a new store. Its time includes start-up, and compiling kernels
-if they are not cached. If Carousel solves a case early, the loop stops at the same step. Both therefore do the same
-amount of training.
+The loop trains the same networks from torch.nn, with equal width, batches, steps, optimiser and evaluations. The loop
+trains one case after the other, with torch's default number of threads. Carousel runs
+`carousel run PLAN --measure accuracy --no-resume` with a new store. The time of Carousel includes start-up, and
+compiling kernels if they are not cached. If Carousel solves a case early, the loop stops at the same step. Carousel
+and the loop therefore do the same amount of training.
 
-With `--sample N` the loop trains N cases, spread evenly over the plan. The time of every other case is estimated from
-the sampled cases with the same architecture and length. If no such case was sampled, the estimate uses the sampled
-cases with the same architecture and any length. It assumes that the time per step is proportional to the length.
+With `--sample N` the loop trains N cases, spread evenly over the plan. The time of each remaining case is estimated
+from the sampled cases with the same architecture and length. If no such case was sampled, the estimate uses the
+sampled cases with the same architecture and any length. This estimate assumes that the time per step is proportional
+to the length.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def _loop(records: list[Record], sample: int) -> float:
 
 
 def _train(record: Record) -> int:
-    """Train and test one case as a plain script would, and return the number of steps."""
+    """Train and test one case as in a plain script, and return the number of training steps."""
     assert record.training is not None and record.model is not None
     case, task = record.case, tasks.build(record.case.task)
     model = _network(case, task, record.model.width)

@@ -1,12 +1,12 @@
-"""Benchmark our own hot paths with pytest-benchmark: `tox -e perf`, or `python -m pytest tests/perf/micro.py`.
+"""Benchmark time-critical code with pytest-benchmark: `tox -e perf`, or `python -m pytest tests/perf/micro.py`.
 
-Each group holds a training step or a streamed step of one architecture and of its `torch.nn` counterpart.
-pytest-benchmark times the two one after the other and cannot alternate between them. On a busy machine the ratios are
-only a hint: use `python -m tests.perf.kernels` to measure.
+The benchmarks of steps are grouped by architecture. A group holds a training step or a streamed step of Carousel's
+model and of its `torch.nn` counterpart. pytest-benchmark cannot alternate between the two steps. On a busy machine
+their ratio is therefore only a hint: use `python -m tests.perf.kernels` to measure.
 
-A counterpart has the same layers, width, depth, batch, length and training step, but no embedding of a task. torch has
-no streamed Transformer. The counterpart of a streamed Transformer recomputes the whole past, as a user of
-`nn.TransformerEncoder` would.
+A counterpart has the same kind of layers, width, depth, batch, length and training step as Carousel's model. torch has
+no streamed Transformer. The counterpart of a streamed Transformer recomputes the whole past, as users of
+`nn.TransformerEncoder` must.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.reports import synthetic
 
 BATCH, LENGTH, WIDTH, DEPTH, CHANNELS = 32, 128, 64, 2, 1
 PAST = 256
-"""Position of the timed step."""
+"""Position of the stream at the first step."""
 STORED = 200
 TWINS: dict[str, Callable[[], nn.Module]] = {
     "rnn": lambda: nn.RNN(CHANNELS, WIDTH, DEPTH, batch_first=True),
@@ -55,7 +55,7 @@ def one_thread() -> Iterator[None]:
 
 
 class Twin(nn.Module):
-    """Network of torch layers with a readout. The Transformer also has a linear input layer."""
+    """A network of torch layers with a readout. The Transformer also has a linear input layer."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def model_of(name: str, who: str) -> nn.Module:
 @pytest.mark.parametrize("who", ["carousel", "torch"])
 @pytest.mark.parametrize("name", arch.names())
 def test_a_training_step(benchmark: Any, name: str, who: str) -> None:
-    """Time forward, backward, clipping and Adam."""
+    """Time forward, backward, clipping and Adam, and check that the loss stays small."""
     if who == "torch" and name not in TWINS:
         who = "carousel"  # an architecture that torch does not have is timed alone
     benchmark.group = f"training step, {name}"
@@ -103,7 +103,7 @@ def test_a_training_step(benchmark: Any, name: str, who: str) -> None:
 @pytest.mark.parametrize("who", ["carousel", "torch"])
 @pytest.mark.parametrize("name", arch.names())
 def test_a_streamed_step(benchmark: Any, name: str, who: str) -> None:
-    """Time one step of one stream at position 256."""
+    """Time steps of one stream from position 256 on, and check the number of outputs."""
     if who == "torch" and name not in TWINS:
         who = "carousel"
     benchmark.group = f"streamed step, {name}"
@@ -140,7 +140,7 @@ def _twins_step(name: str, past_BTD: Tensor) -> Callable[[], Tensor]:
 
 @pytest.mark.parametrize("name", tasks.names())
 def test_sampling(benchmark: Any, name: str) -> None:
-    """Time sampling a batch at the shortest supported length of at least 64."""
+    """Time sampling a batch at the shortest supported length of at least 64, and check its shape."""
     benchmark.group = "sampling"
     task, generator = tasks.build(name), tasks.generator(0, "train")
     length = next(length for length in range(64, 200) if _is_possible(task, length))
@@ -157,7 +157,7 @@ def _is_possible(task: Any, length: int) -> bool:
 
 
 def test_loading_a_store(benchmark: Any) -> None:
-    """Time loading two hundred records of 8 kB each."""
+    """Time loading two hundred records of 8 kB each, and check that none is missing or damaged."""
     benchmark.group = "store"
     with tempfile.TemporaryDirectory() as folder:
         stores.fill(Path(folder), STORED)
@@ -167,7 +167,7 @@ def test_loading_a_store(benchmark: Any) -> None:
 
 
 def test_a_report(benchmark: Any) -> None:
-    """Time rendering the page of the synthetic run."""
+    """Time rendering the page of the synthetic run, and check that it is an HTML page."""
     benchmark.group = "report"
     page = benchmark.pedantic(lambda: reports.page(synthetic.run(), synthetic.records()), rounds=2)
     assert page.startswith("<!DOCTYPE html>")

@@ -3,7 +3,8 @@
     python -m tests.perf.reporting [NAME...]
 
 The records are synthetic, in three sizes: the plan `quick`, the plan `standard` (17 tasks, 3 lengths, 5 seeds), and
-10,000 cases. Names select some of these sizes. The exit code is 1 if a page exceeds `MAX_SECONDS` or `MAX_BYTES`.
+10,000 cases. Names select some of these sizes. The exit code is 1 if a page exceeds its limit in `MAX_SECONDS` or
+`MAX_BYTES`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ MAX_BYTES = {"quick": 5_000_000, "standard": 5_000_000}
 
 
 def synthetic_run(tasks: int, lengths: tuple[int, ...], seeds: int) -> tuple[RunFile, list[Record]]:
-    """Build a run and one valid record per case, with measurements from the synthetic run of the tests."""
+    """Build a run and one valid record per case, with measurements from the synthetic run of the tests.
+
+    `tasks` and `seeds` are numbers, and `lengths` are in time steps. Each architecture of that run is used.
+    """
     records = []
     for number in range(tasks):
         for index, length in enumerate(lengths):
@@ -59,7 +63,7 @@ def synthetic_run(tasks: int, lengths: tuple[int, ...], seeds: int) -> tuple[Run
 
 
 def main() -> int:
-    """Print the seconds and bytes of each page and return the exit code."""
+    """Print the seconds and megabytes of each page, and return the exit code."""
     runs = {
         "quick": lambda: (synthetic.run(), synthetic.records()),
         "standard": lambda: synthetic_run(*STANDARD),

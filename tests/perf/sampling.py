@@ -3,8 +3,8 @@
     python -m tests.perf.sampling [--batch 64] [--length 1024] [--rounds 5]
 
 The training step is that of `lstm` with 2 layers of 64 units: forward, backward, gradient clipping and Adam. Samples
-and steps alternate, so that a busy machine slows both, and their medians are compared. The exit code is 1 if a task
-takes more than 15% of a step. Use a quiet machine.
+and steps alternate, so that a busy machine slows samples and steps alike. Their medians are compared. The exit code
+is 1 if a task takes more than 15% of a step to sample. Use a quiet machine.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def measure(task: Task, batch: int, length: int, rounds: int) -> tuple[float, float]:
-    """Time sampling and training on a batch. Returns the median seconds of each, after one untimed round.
+    """Return the median seconds to sample a batch and to train on it. The first round is not counted.
 
     Args:
         task: the task to sample.
@@ -80,7 +80,7 @@ def measure(task: Task, batch: int, length: int, rounds: int) -> tuple[float, fl
 
 
 def training_step(task: Task) -> Callable[[Batch], Tensor]:
-    """Return a training step for a model that fits the task."""
+    """Return a function that runs a training step on a batch and returns the loss. Its model fits the task."""
     size = task.inputs.size
     inputs = {"vocabulary": size} if isinstance(task.inputs, Tokens) else {"channels": size}
     model = arch.build("lstm", outputs=task.targets.size, width=UNITS, depth=LAYERS, seed=0, **inputs)
@@ -98,7 +98,7 @@ def training_step(task: Task) -> Callable[[Batch], Tensor]:
 
 
 def timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    """Call `work`. Returns its result and the seconds it took."""
+    """Call `work`, and return its result and the seconds that it took."""
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start

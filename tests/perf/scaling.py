@@ -2,13 +2,13 @@
 
     python -m tests.perf.scaling [--cases 10000] [--store FOLDER] [--no-dask]
 
-Durations come from the given store. Without `--store`, they are those of a `quick` run. The costs per case are measured
-here: writing a record and its weights durably, and exchanging a job and its result with dask. The driver does both for
-one case at a time. Dask's scheduler also handles the messages of one case at a time. The cases with the longest
-expected durations start first, and expected durations have a random error.
+Durations come from the given store. Without `--store`, the durations of a `quick` run are used. Two costs per case
+are measured on this machine: writing a record and its weights durably, and exchanging a job and its result with dask.
+The driver handles one case at a time. Dask's scheduler also handles the messages of one case at a time. The cases
+with the longest expected durations start first, and expected durations have a random error.
 
-Efficiency is the total duration of all cases divided by (workers · wall time). The bottleneck is the cost whose removal
-shortens the wall time most. It is found by leaving out each cost in turn.
+Efficiency is the total duration of all cases divided by (workers · wall time). The bottleneck is the cost whose
+removal shortens the wall time most. The bottleneck is found by leaving out each cost in turn.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RECORDED_SECONDS = (
 )
 """Seconds of training and testing: quantiles of the 72 cases of a `quick` run, on two workers and two cores."""
 WEIGHTS_BYTES = 80_000
-"""Size of the weights of a model with 20,000 parameters, the size in most plans."""
+"""Size of the weights of a model with 20,000 parameters, which is typical of the plans."""
 ESTIMATE_ERROR = 0.3
 """Standard deviation of log(measured duration / expected duration)."""
 STARTUP_SECONDS = 2.5
@@ -123,7 +123,7 @@ def write_seconds(rounds: int = 50) -> float:
 
 
 def message_seconds(tasks: int = 300) -> tuple[float, float]:
-    """Return the CPU seconds that a case's messages take in the driver and in the scheduler's process."""
+    """Return the CPU seconds per case of messages in the driver and in the scheduler, averaged over `tasks` cases."""
     import psutil
     from distributed import Client, as_completed
 

@@ -2,12 +2,12 @@
 
     python -m tests.perf.store [--records 1000,10000,100000] [--in FOLDER]
 
-Each case is timed at four positions of a stream and two batch sizes. Its record has 8 kB and 95 samples. A run has at
-most 1,000 records. Every store is loaded three times, most likely from the page cache. The result therefore measures
-the reader and not the disk. The reader has one thread, so its CPU time is close to its wall time on a quiet machine.
-The limits apply to CPU time, and wall time is shown for information. `MAX_SECONDS` limits the time for 10,000 records.
-`MAX_GROWTH` limits the time per record of the largest store, relative to the smallest. The exit code is 1 if a limit is
-exceeded.
+Each case is timed at four positions of a stream and two batch sizes. The record of a case has 8 kB and 95 samples. A
+run has at most 1,000 records. Every store is loaded three times, most likely from the page cache. The result
+therefore measures the reader and not the disk. The reader has one thread, so its CPU time is close to its wall time
+on a quiet machine. The limits apply to CPU time, and wall time is shown for information. `MAX_SECONDS` limits the
+time for 10,000 records. `MAX_GROWTH` limits the time per record of the largest store, relative to the smallest. The
+exit code is 1 if a limit is exceeded.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def fill(folder: Path, size: int) -> float:
-    """Write runs with `size` records in total. Returns the mean bytes per record."""
+    """Write runs with `size` records in total, and return the mean bytes per record."""
     generator, written, content = random.Random(0), 0, b""
     for first in range(0, size, RECORDS_PER_RUN):
         cases = [case(seed=seed) for seed in range(first, min(first + RECORDS_PER_RUN, size))]
@@ -77,7 +77,7 @@ def fill(folder: Path, size: int) -> float:
 
 
 def sample_record(of_case: Case, generator: random.Random) -> Record:
-    """Return a record of typical size."""
+    """Return a record of `of_case` with a typical number of samples, which are random."""
 
     def measurement(metric: str, at: dict[str, int], blocks: int, samples: int) -> Measurement:
         block = Block(calibration_seconds=generator.random(), load=0.01, steal_share=0.0, waiting_share=0.0, switches=0)
@@ -91,7 +91,7 @@ def sample_record(of_case: Case, generator: random.Random) -> Record:
 
 
 def load_seconds(folder: Path, size: int) -> tuple[float, float]:
-    """Load every record of every run. Returns CPU seconds and wall seconds."""
+    """Load every record of every run, and return CPU seconds and wall seconds."""
     cpu_start, wall_start = time.process_time(), time.perf_counter()
     with reading_many():
         runs = [(run.file(), run.read()) for run in Store(folder).runs()]
@@ -102,7 +102,7 @@ def load_seconds(folder: Path, size: int) -> tuple[float, float]:
 
 
 def verify_seconds(folder: Path, size: int) -> float:
-    """Verify the store, and return the CPU seconds. Every record has one flaw: its weights are missing."""
+    """Verify a store of `size` records, and return the CPU seconds. Each record has one flaw: missing weights."""
     start = time.process_time()
     inspection = verify(Store(folder))
     seconds = time.process_time() - start

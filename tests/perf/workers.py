@@ -3,9 +3,10 @@
     python -m tests.perf.workers quick                        # the promised speed-up; ten minutes on two quiet cores
     python -m tests.perf.workers quick --seeds 1 --rounds 2   # other options are passed on to `carousel run`
 
-In each round both runs start from an empty store, one after the other, with compiled kernels. Wall times cover
-the whole command, including imports and the report. The share is the one that `run` prints at its end. A timing job has
-its machine to itself. For T seconds of training and M seconds of timing on one worker, the speed-up is at most
+In each round, a run on one worker and a run on several workers follow each other. Each run starts with an empty store
+and compiled kernels. Wall times cover the whole command, including imports and the report. The share of useful worker
+time is what `run` prints at its end. A timing job has its machine to itself. For T seconds of training and M seconds
+of timing on one worker, the speed-up is at most
 
     (T + M) / (T / workers + M)                                                     (1)
 
@@ -27,7 +28,7 @@ from results import Record, Span, Store
 
 HOME = Path(__file__).resolve().parents[2]
 PROMISED = 1.7
-"""Speed-up of the plan `quick` from a second worker, on two cores."""
+"""Smallest accepted speed-up of the plan `quick` on two workers and two cores, relative to one worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,10 @@ def time_run(plan: str, run_options: list[str], workers: int, store: Path) -> Ti
 
 
 def worker_seconds(records: list[Record]) -> tuple[float, float]:
-    """Return the seconds that workers spent on training and on timing. A group of timed cases counts once."""
+    """Return the seconds that workers spent on training and on timing.
+
+    Cases that are timed as a group share one span, which counts once.
+    """
     spans: set[Span] = {span for record in records for span in record.spans}
     training, timing = (
         sum(span.ended - span.began for span in spans if span.work == work) for work in ("training", "timing")

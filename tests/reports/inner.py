@@ -110,9 +110,10 @@ def inner(case: Case) -> list[Measurement]:
 
 
 def levels(case: Case, layer: int) -> list[Measurement]:
-    """Return hold gate levels that are highest at the first step and lowest at the last step.
+    """Return measurements of the hold gate of one layer: its level at each step, and its contrast.
 
-    Each later layer and each later seed is 0.1 higher.
+    The level is highest at the first step and lowest at the last step. With each layer and each seed, all levels rise
+    by 0.1.
     """
     offset = 0.1 * (layer + case.seed)
     heights = [0.5 + offset, *[0.3 + offset] * (LENGTH - 2), 0.2 + offset]
@@ -126,7 +127,10 @@ def levels(case: Case, layer: int) -> list[Measurement]:
 
 
 def traces(arch: str) -> Traces | None:
-    """Return gates that change from 0 to ±1, or attention to the first step for a Transformer. An RNN has neither."""
+    """Return traces of two sequences: gates that change from 0 to ±1, or a Transformer's attention to the first step.
+
+    The traces of an RNN have neither gates nor attention.
+    """
     inputs = np.zeros((2, LENGTH, 1), np.float32)
     if arch == "transformer":
         first = np.zeros((2, 2, LENGTH, LENGTH), np.float32)

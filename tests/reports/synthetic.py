@@ -101,8 +101,8 @@ def run(planned: list[Case] | None = None, **changes: object) -> RunFile:
 def score(case: Case, length: int) -> float:
     """Return the score of a case at a test length.
 
-    At the trained length, this is the score in `SCORES`. It decreases with each doubling of the length. Mean scores
-    below 0.98 vary by ± 0.03 over the seeds.
+    At the trained length, the mean over seeds is the score in `SCORES`. With each doubling of the length, this mean
+    approaches the best score without memory. Scores vary by ± 0.03 over seeds if the mean in `SCORES` is below 0.98.
     """
     trained = SCORES[base(case.arch), base(case.task)][LENGTHS.index(case.length)]
     floor = max(CHANCE[base(case.task)], MEMORYLESS.get(base(case.task), 0.0))
@@ -145,7 +145,7 @@ def curve(case: Case, stopped: str) -> tuple[EvalPoint, ...]:
 
 
 def record(case: Case) -> Record:
-    """Return a record without problems."""
+    """Return the record of a case that succeeded, with measurements at all positions."""
     arch = base(case.arch)
     state_factors = POSITIONS if arch == "transformer" else [1] * len(POSITIONS)
     measurements = [
@@ -194,7 +194,7 @@ def record(case: Case) -> Record:
 
 
 def renamed(case: Case, *, arch: str, task: str | None = None) -> Record:
-    """Return the record of a case under other names."""
+    """Return the record of a case under another architecture name and, unless `task` is None, another task name."""
     other = case.model_copy(update={"arch": arch, "task": case.task if task is None else task})
     return record(case).model_copy(update={"case": other, "key": other.key})
 
@@ -213,7 +213,7 @@ def training(case: Case, stopped: str) -> Training:
 
 
 def records() -> list[Record]:
-    """Return the records of the run. One case diverged, one timed out, one has refused timings, and one is missing."""
+    """Return the records of all cases except `MISSING`. The cases `DIVERGED`, `TIMEOUT` and `REFUSED` failed."""
     made = []
     for case in cases():
         identity = (case.arch, case.task, case.length, case.seed)

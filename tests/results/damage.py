@@ -24,7 +24,7 @@ def changes(content: bytes, every: int) -> Iterator[tuple[str, bytes]]:
 
 
 def accepted_after_any_change(document: Record | RunFile, *, every: int) -> list[str]:
-    """Return descriptions of the changes after which a reader still accepts the file. Tests expect none."""
+    """Return descriptions of the changes after which a reader still accepts the file. Tests expect an empty list."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file.json"
         write_document(path, document)

@@ -25,7 +25,7 @@ LARGEST = 16 * MIB - 1000
 
 
 def with_checksum(text: bytes) -> bytes:
-    """Add a valid checksum to a JSON object that ends with a newline and `}`. An attacker can compute it too."""
+    """Add a valid checksum, as an attacker can, to a JSON object that ends with a newline and `}`."""
     checksum = hashlib.sha256(text).hexdigest()[:16].encode()
     return text.removesuffix(b"\n}") + b',\n "checksum": "' + checksum + b'"\n}\n'
 
@@ -116,7 +116,10 @@ def peak_bytes() -> int:
 
 
 def main() -> None:
-    """Read all files of a folder as documents of one kind, and print the results. The arguments are kind and folder."""
+    """Read all files of a folder as documents of one kind, and print the results as JSON.
+
+    The command-line arguments are the kind and the folder.
+    """
     kind, folder = sys.argv[1], Path(sys.argv[2])
     read = _read_plan if kind == "plan" else lambda path: _read(kind, path)
     results: dict[str, Any] = {}

@@ -78,11 +78,11 @@ def run_of(
         draw: Seed of the noise; it is part of the run's id.
         processes: Number of fresh processes per timing.
         noise: Standard deviation of the logarithm of timings over processes.
-        slower: Slow-down of each case and metric.
-        scored: Score of each case.
-        positions: Positions of the streaming measurements.
-        samples: Samples per timing and process.
-        calibration: Calibration seconds of every block.
+        slower: Function that returns the slow-down of a metric of a case.
+        scored: Function that returns the score of a case.
+        positions: Positions of the streaming measurements, in steps.
+        samples: Number of samples per timing and process.
+        calibration: Duration of every calibration, in seconds.
         **environment: Fields of the environment that differ from the defaults.
     """
     cases = list(cases)

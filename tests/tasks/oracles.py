@@ -1,4 +1,7 @@
-"""Independent solutions of each task in plain Python, one sequence at a time."""
+"""Independent solvers in plain Python, one sequence at a time.
+
+There is a solver for every task with generated data except `reber`, which has a regular expression.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,10 @@ SEQUENCES = 20_000
 DEVIATIONS = 4.5
 """Tolerance in standard deviations, wide enough for about a hundred comparisons."""
 SELECTION_LOSS = 0.004
-"""Largest loss from choosing the best answers on a finite sample. A text has thousands of pairs of letters."""
+"""Largest loss of score from choosing the best answers on a finite sample.
+
+A text has thousands of pairs of characters, so that some pairs are rare in the sample.
+"""
 
 
 @for_every_task()
@@ -32,5 +35,5 @@ def test_stated_memoryless_baseline_matches_the_measured_score(task: Task) -> No
 
 
 def two_lengths(task: Task) -> list[int]:
-    """Return the two shortest lengths to check: edge cases, and usually one odd and one even length."""
+    """Return the two shortest lengths to check, which are edge cases, and usually an odd and an even number."""
     return lengths_to_check(task)[:2]

@@ -1,11 +1,11 @@
-"""Sampled data changes only with a new task version: `digests.json` stores a hash for each version.
+"""Sampled data changes only with a new task version: `digests.json` stores a version and a hash for each task.
 
-After a deliberate change, raise the task's `version` and run this in the root of the repository:
+After a deliberate change, raise the task's `version` and run this command in the root of the repository:
 
     python -m tests.tasks.test_digests
 
-This command rewrites `digests.json`. It refuses a changed hash with an unchanged version. The default text is
-excluded because it differs slightly between Python releases.
+The command rewrites `digests.json`, but fails if a hash has changed and the version has not. The default text is
+excluded, because this text differs slightly between Python releases.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ def test_every_stored_digest_is_tested() -> None:
 
 
 def write() -> None:
-    """Write the versions and hashes of the current samples to `digests.json`."""
+    """Write the versions and hashes of the current samples to `digests.json`.
+
+    Raises `SystemExit` if a hash has changed but the version has not.
+    """
     stored = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {}
     digests = {short(spec): digest_of(spec) for spec in DIGESTED}
     for spec, digest in digests.items():

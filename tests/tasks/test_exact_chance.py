@@ -82,9 +82,9 @@ def test_listops_matches_all_flat_lists() -> None:
 
 
 def test_listops_matches_all_lists_nested_once() -> None:
-    """Compare the answer shares of `listops` with those of all expressions that contain exactly one nested list.
+    """Compare the answer shares of `listops` with shares from all expressions that contain exactly one nested list.
 
-    At depth 3 with at most two arguments, these are the expressions of 7 tokens.
+    At depth 3 with at most two arguments, the expressions of 7 tokens contain exactly one nested list.
     """
     flat = answer_shares(2, 2, 4, 4)
     shares = torch.zeros(10, dtype=torch.float64)

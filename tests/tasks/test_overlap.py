@@ -57,7 +57,7 @@ def test_reals_never_overlap_and_tiny_spaces_always_do() -> None:
 
 
 def test_reber_collision_matches_sampled_pairs() -> None:
-    """Compare the stated probability with the share of identical sequences among sampled pairs, at length 9."""
+    """Check the stated collision probability at length 9 against the share of identical pairs among sampled pairs."""
     task = tasks.build("reber")
     generator = tasks.generator(0, "train")
     first, second = (task.sample(generator, 200_000, 9).inputs for _ in range(2))

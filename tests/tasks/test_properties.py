@@ -69,7 +69,10 @@ def test_targets_equal_the_answers_of_the_oracle(name: str) -> None:
 
 
 def check_all(name: str, check: Callable[[Any, torch.Tensor, int], None]) -> None:
-    """Run `check(task, row, length)` for many parameters, seeds and lengths of a task."""
+    """Run `check(task, row, length)` for many parameters, seeds and lengths of a task.
+
+    `row` is the input of one sequence, (T,) or (T, D), and `length` is T.
+    """
 
     @settings(max_examples=25, deadline=None, database=None, derandomize=True)
     @given(ANY[name], SEEDS, st.integers(0, 40))

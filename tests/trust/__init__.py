@@ -1,1 +1,1 @@
-"""Checks of the measuring instrument itself; run `python -m tests.trust`."""
+"""Checks of the measuring instrument itself. Run them as `python -m tests.trust`."""

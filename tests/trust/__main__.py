@@ -93,7 +93,7 @@ def main() -> int:
 
 
 def print_table(rows: list[Row], console: Console) -> None:
-    """Print one row per promise."""
+    """Print a table with one row per promise."""
     table = Table("promise", "required", "measured", "kept")
     for row in rows:
         table.add_row(row.promise, row.required, row.measured, "[green]yes[/]" if row.passed else "[red]NO[/]")

@@ -35,7 +35,10 @@ class Process:
         return [seconds for m in self.measurements for seconds in m.calibration_seconds]
 
     def disturbances(self, median_calibration: float) -> list[str | None]:
-        """Return one entry per block: why it counts as disturbed, or None for an undisturbed block."""
+        """Return one entry per block: the reason why the block is disturbed, or None if it is undisturbed.
+
+        `median_calibration` is the median calibration time in seconds.
+        """
         return [disturbed(block, median_calibration) for m in self.measurements for block in m.blocks]
 
 
@@ -45,7 +48,10 @@ def label(metric: str, at: Mapping[str, int]) -> str:
 
 
 def measure_in_fresh_process(repetitions: int) -> Process:
-    """Time a model in a new process, under the machine lock. The model runs its work `repetitions` times."""
+    """Time a model in a new process, under the machine lock. The model runs its work `repetitions` times.
+
+    Raises `CalledProcessError` if the process fails, or `TimeoutExpired` after `PROCESS_SECONDS`.
+    """
     with machine_lock("timing"):
         result = subprocess.run(
             [sys.executable, "-m", "tests.trust.subject", str(repetitions)],

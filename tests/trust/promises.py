@@ -18,8 +18,8 @@ SPLITS = 250
 MAX_ALARM_SHARE = 0.01
 """Largest share of false alarms when a model is compared with itself."""
 MIN_UNCHANGED_SHARE = 0.90
-"""Smallest share of `unchanged` when a model is compared with itself. An instrument without any verdicts would raise no
-false alarms, but would be useless."""
+"""Smallest share of `unchanged` when a model is compared with itself. An instrument that never gives a
+verdict raises no false alarms, but breaks this promise."""
 RECOVERY_LEVEL = 0.999
 """Level of the interval in which a planted effect must lie. Each of three effects is tested on four timings. A correct
 instrument therefore breaks a promise by chance in about one of a hundred executions."""
@@ -66,7 +66,7 @@ def same_model_is_unchanged(plain: Sequence[Process], generator: random.Random) 
 
 
 def planted_effect_is_recovered(plain: Sequence[Process], slowed: Sequence[Process], effect: float) -> list[Row]:
-    """Check that a comparison recovers a planted effect. Returns one row per timing.
+    """Check that a comparison recovers a planted effect, and return one row per timing.
 
     Args:
         plain: processes that do the plain work.
@@ -96,7 +96,7 @@ def neighbours_are_noise(
     """Check that a slowdown caused by busy neighbours is reported as noise, not as a regression.
 
     Args:
-        name: describes the neighbours.
+        name: description of the neighbours.
         busy: processes that were timed next to the neighbours.
         plain: processes that were timed without neighbours.
         median_calibration: median seconds of all calibrations without neighbours.
@@ -116,7 +116,10 @@ def neighbours_are_noise(
 
 
 def machine_is_quiet(processes: Sequence[Process], median_calibration: float) -> Row:
-    """Check that few blocks were disturbed, which is a condition for all other promises."""
+    """Check that few blocks were disturbed, which is a condition for all other promises.
+
+    `median_calibration` is the median calibration time in seconds.
+    """
     reasons = [reason for process in processes for reason in process.disturbances(median_calibration)]
     share = sum(reason is not None for reason in reasons) / len(reasons)
     return Row(
@@ -128,7 +131,7 @@ def machine_is_quiet(processes: Sequence[Process], median_calibration: float) ->
 
 
 def clock_is_fast(processes: Sequence[Process], repetitions: int) -> Row:
-    """Check that a clock reading is short compared with the shortest step without repetitions.
+    """Check that a clock reading is short compared with one repetition of the shortest timed step.
 
     Every timed step runs its work `repetitions` times.
     """

@@ -1,7 +1,7 @@
 """Comparison of processes with the code of `carousel compare`, which gives the verdicts that users see.
 
-Each side of a comparison becomes a run. The units of a run are its fresh processes, each with the median of its
-samples; see `results.comparison.compare`.
+Each side of a comparison becomes a run. The units of a run are its fresh processes. The value of a process is the
+median of its samples: see `results.comparison.compare`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tests.trust.subject import CASE
 
 
 def compare_processes(base: Sequence[Process], new: Sequence[Process]) -> dict[str, Row]:
-    """Compare two sets of processes. Returns a row per timing, with effect and verdict, by label of the timing."""
+    """Compare two sets of processes, and return a row with effect and verdict for each timing, by its label."""
     rows = {label(row.metric, dict(row.at)): row for row in compare(_run_of(base), _run_of(new)).rows}
     return {name: rows[name] for name in base[0].timings()}
 
 
 def ratio_interval(base: Sequence[float], new: Sequence[float], level: float = LEVEL) -> Interval:
-    """Return the ratio of new to base times, with the interval that `compare` would compute at `level`."""
+    """Return the ratio of new to base times, with the interval that `compare` computes at `level`."""
     bounds = shift(np.log([*base, *new])[:, None], len(base), level)
     return Interval(*(math.exp(bound[0]) for bound in bounds))
 

@@ -33,7 +33,7 @@ CASE = Case(
     seed=0,
     protocol=Protocol(steps=1, batch=TIMING.batch),
 )
-"""Case of an LSTM. Its reference implementation needs no compiled kernel."""
+"""Case of the timed LSTM. It uses the reference implementation, which needs no compiled kernel."""
 
 
 class RepeatingModel(arch.SequenceModel):
@@ -62,7 +62,10 @@ def repeating_subject(repetitions: int) -> Subject:
 
 
 def measure(repetitions: int, timing: Timing = TIMING) -> list[Measurement]:
-    """Time forward passes and streamed steps with the probes that every run uses."""
+    """Time forward passes, streamed steps and the clock with the probes that every run uses.
+
+    The model runs its work `repetitions` times.
+    """
     subject, order = repeating_subject(repetitions), random.Random(0)
     key = subject.case.key
     measurements = latency.measure([subject], timing, order)[key] + streaming.measure([subject], timing, order)[key]

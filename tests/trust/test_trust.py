@@ -198,7 +198,7 @@ def test_process_measures_all_timings_with_their_noise() -> None:
 def test_exit_code_and_summary_follow_the_promises(
     recovered: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Check the results of a correct instrument, and of one that shows half of each planted effect."""
+    """Check the results of a correct instrument, and of an instrument that shows half of each planted effect."""
     noise = np.random.default_rng(0)
 
     def simulate(repetitions: int) -> Process:

@@ -1,4 +1,4 @@
-"""Compile kernels once per machine, and again when any file of `arch/kernels` changes.
+"""Compile kernels once per machine, and again when a Python file of `arch/kernels` changes.
 
 Numba caches compiled functions next to the source, or in the user's cache folder if the source folder is not writable.
 By itself, Numba notices only changes in the function's own file. So each kernel captures a digest of the whole folder.
@@ -29,9 +29,9 @@ compiling_seconds: list[float] = []
 
 
 def kernel(signature: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that compiles a function for one signature, or loads the compiled function from the cache.
+    """Return a decorator that compiles a function for a Numba signature, or loads it from the cache.
 
-    The kernel releases the GIL.
+    The compiled function releases the GIL. The seconds of each compilation are appended to `compiling_seconds`.
     """
 
     def compiled(function: Callable[..., None]) -> Callable[..., None]:
@@ -45,7 +45,10 @@ def kernel(signature: Any) -> Callable[[Callable[..., None]], Callable[..., None
 
 
 def with_digest(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a copy of the function that captures the digest. Captured variables are part of Numba's cache key."""
+    """Return a copy of `function` that captures `SOURCES_DIGEST`.
+
+    Numba includes captured variables in its cache key. `function` must be a Python function that captures no variables.
+    """
     assert isinstance(function, types.FunctionType)
     code = function.__code__.replace(co_freevars=("sources_digest",))
     captured = (types.CellType(SOURCES_DIGEST),)

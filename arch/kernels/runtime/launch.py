@@ -22,27 +22,33 @@ Floats = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 
 def flat(tensor: Tensor) -> Floats:
-    """Return a tensor as a flat array. The array shares the tensor's memory if the tensor is contiguous."""
+    """Return a float32 tensor as a flat array.
+
+    If the tensor is contiguous, the array shares the tensor's memory. If not, the array is a copy.
+    """
     array: Floats = tensor.detach().contiguous().view(-1).numpy()
     return array
 
 
 def of_blocks(sums: Tensor, blocks: int, H: int) -> Tensor:
-    """Convert padded transposed sums (D, blocks · padded) to a weight gradient (blocks · H, D)."""
+    """Convert transposed sums (D, blocks · padded) to a contiguous weight gradient (blocks · H, D).
+
+    Each block of `padded` columns contains H sums, followed by padding. The padding is dropped.
+    """
     return sums.view(len(sums), blocks, -1)[..., :H].reshape(len(sums), blocks * H).T.clone(memory_format=CONTIGUOUS)
 
 
 def run_rows(
     kernel: Callable[..., None], tensors: Sequence[Tensor | None], sizes: Sequence[int], work: int, multiple: int = 1
 ) -> None:
-    """Run a kernel on the addresses of tensors, with its rows split over threads.
+    """Run a kernel on the addresses of tensors, with its rows split into one share per thread.
 
     Args:
-        kernel: Called with the addresses, all sizes but the last, and the first and last row.
-        tensors: Inputs, in any layout, and outputs, which are contiguous. None is passed as address 0.
-        sizes: Integers for the kernel. The last one is the number of rows.
-        work: Total number of products or elementwise results. It decides how many threads are worthwhile.
-        multiple: The number of rows per thread is a multiple of this number, except for the last thread.
+        kernel: Called with the addresses, all sizes but the last, a share's first row, and the row after its last one.
+        tensors: float32 inputs in any layout, and contiguous float32 outputs. None is passed as address 0.
+        sizes: Integers for the kernel. The last one is the number of rows and is not passed.
+        work: Total number of products or elementwise results. It limits the number of threads (see `MIN_WORK`).
+        multiple: The number of rows of each share, except for the last share, is a multiple of this number.
     """
     contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
     addresses = [0 if tensor is None else tensor.data_ptr() for tensor in contiguous]
@@ -59,14 +65,15 @@ def sum_rows(
 ) -> Tensor:
     """Run a kernel that accumulates sums over rows, and return the sums over all rows.
 
-    Each thread has its own sums. They are added in the order of the rows, so the result does not depend on timing.
+    Each share of the rows has its own sums, which start at 0. The sums of the shares are added in the order of their
+    rows, so the result does not depend on which thread finishes first.
 
     Args:
-        kernel: Called as by `run_rows`, with the address of its sums after the addresses of the tensors.
-        tensors: Inputs, in any layout, and outputs, which are contiguous. None is passed as address 0.
-        sizes: Integers for the kernel. The last one is the number of rows.
-        work: Total number of products or elementwise results. It decides how many threads are worthwhile.
-        sums: Shape of the result.
+        kernel: Called as in `run_rows`, but with the address of the share's sums before the sizes.
+        tensors: float32 inputs in any layout, and contiguous float32 outputs. None is passed as address 0.
+        sizes: Integers for the kernel. The last one is the number of rows and is not passed.
+        work: Total number of products or elementwise results. It limits the number of threads (see `MIN_WORK`).
+        sums: Shape of the float32 result.
     """
     parts: dict[int, Tensor] = {}
     contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
@@ -84,7 +91,7 @@ def sum_rows(
 def needs_gradients(*tensors: Tensor) -> bool:
     """Return whether a backward pass through `tensors` may follow.
 
-    Call this outside `Function.forward`, which disables gradients.
+    Call this function outside `torch.autograd.Function.forward`, because gradients are disabled there.
     """
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
@@ -107,9 +114,15 @@ def reference_gradients(
 ) -> list[Tensor | None]:
     """Compute gradients of the inputs with `reference`, because a kernel's own backward pass is not differentiable.
 
-    The result can be differentiated again. `gradients` are the gradients of the outputs. Returns None for an input that
-    needs no gradient. One input may depend on another, as a state depends on weights. Each result excludes the gradient
-    through such a dependency, because autograd adds that part itself. Second derivatives include the dependency.
+    Returns one gradient per input, or None if the input needs no gradient. The gradients can be differentiated again.
+
+    One input may depend on another, as an initial state may depend on weights. Each gradient excludes the part that
+    passes through such a dependency, because autograd adds that part itself. Second derivatives include the dependency.
+
+    Args:
+        reference: Function of `inputs` that computes the kernel's outputs in plain torch.
+        inputs: Inputs of the kernel.
+        gradients: Gradients of the kernel's outputs, with the shapes of the outputs.
     """
     blocked: list[bool] = []
     with torch.enable_grad():
@@ -125,8 +138,12 @@ def reference_gradients(
 def weight_gradient(d_sums_TBG: Tensor, h_BH: Tensor, outputs_TBH: Tensor) -> Tensor:
     """Return the gradient of the recurrent weights (G, H): Σ_t d_sums_t h_t^T.
 
-    h_0 is the initial state `h_BH`. Each later h_t is the output of step t - 1. The code computes the transpose,
-    because the transposed products are up to 1.4 times as fast at small widths.
+    The code computes the transpose, because the transposed products are up to 1.4 times as fast at small widths.
+
+    Args:
+        d_sums_TBG: Gradients of the pre-activations, (T, B, G).
+        h_BH: Initial state h_0, (B, H).
+        outputs_TBH: Outputs, (T, B, H). The output of step t - 1 is h_t, for t ≥ 1.
     """
     d_U_HG = h_BH.T @ d_sums_TBG[0]
     if len(d_sums_TBG) > 1:

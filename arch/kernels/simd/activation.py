@@ -6,7 +6,7 @@
     tanh(x) = m / (m + 2),  m = e^2x - 1      (4)
 
 Using e^x - 1 rather than e^x keeps tanh accurate to a few units in the last place near 0.
-NaN stays NaN. The functions σ and tanh saturate without overflow, tanh at exactly ±1.
+NaN stays NaN. For large |x|, σ and tanh saturate without overflow. tanh saturates at exactly ±1.
 """
 
 from __future__ import annotations
@@ -20,21 +20,24 @@ MAX_ERROR = 3e-7
 
 LOG2_E = 1.4426950408889634
 LN_2_HIGH, LN_2_LOW = 0.693359375, -2.12194440e-4
-"""ln 2 in two parts. The first has so few bits that its product with n is exact (Cody & Waite 1980)."""
+"""ln 2 in two parts. The first part has so few bits that its product with n is exact (Cody & Waite 1980)."""
 
 ROUNDING = 12582912.0
-"""1.5 · 2²³. Its sum with a small number holds the nearest integer in the low bits of the mantissa."""
+"""1.5 · 2²³. If a small number is added, the low bits of the sum's mantissa hold the integer nearest to that number."""
 
 Q_0, Q_1, Q_2, Q_3, Q_4 = 0.49999997, 0.16666543, 0.0416672, 0.00836658, 0.00138825
-"""Coefficients of q in equation (2): a weighted minimax fit on |r| ≤ ln 2 / 2 with an error of 1.4e-8."""
+"""Coefficients of q, fitted on |r| ≤ ln 2 / 2. The relative error of equation (2) is below 2e-8."""
 
 SIGMOID_SATURATES, TANH_SATURATES = 87.0, 9.1
-"""Beyond these inputs, σ is within 10⁻³⁷ of its limit, and tanh is 1 in float32."""
+"""Limits to which |x| is clipped.
+
+Above the limit for σ, σ is within 10⁻³⁷ of 0 or 1. Above the limit for tanh, tanh is ±1 in float32.
+"""
 
 
 @njit(forceinline=True)
 def _parts(x):  # type: ignore[no-untyped-def]
-    """Return 2^n and e^r - 1 of equations (1) and (2), for |x| ≤ 87."""
+    """Return 2^n and e^r - 1 of equations (1) and (2), for a vector x with |x| ≤ 87."""
     shifted = fma(x, splat(LOG2_E), splat(ROUNDING))
     n = shifted - splat(ROUNDING)
     r = fma(n, splat(-LN_2_LOW), fma(n, splat(-LN_2_HIGH), x))
@@ -47,28 +50,28 @@ def _parts(x):  # type: ignore[no-untyped-def]
 
 @njit(forceinline=True)
 def exp_minus_one(x):  # type: ignore[no-untyped-def]
-    """Return e^x - 1 by equation (1), for |x| ≤ 87."""
+    """Return e^x - 1 by equation (1), for a vector x with |x| ≤ 87."""
     scale, rest = _parts(x)
     return fma(scale, rest, scale - splat(1.0))
 
 
 @njit(forceinline=True)
 def exp(x):  # type: ignore[no-untyped-def]
-    """Return e^x, for |x| ≤ 87."""
+    """Return e^x, for a vector x with |x| ≤ 87."""
     scale, rest = _parts(x)
     return fma(scale, rest, scale)
 
 
 @njit(forceinline=True)
 def sigmoid(x):  # type: ignore[no-untyped-def]
-    """Return the sigmoid, by equation (3)."""
+    """Return the sigmoid of a vector x, by equation (3)."""
     bounded = larger(smaller(-x, splat(SIGMOID_SATURATES)), splat(-SIGMOID_SATURATES))
     return reciprocal(splat(2.0) + exp_minus_one(bounded))
 
 
 @njit(forceinline=True)
 def tanh(x):  # type: ignore[no-untyped-def]
-    """Return the hyperbolic tangent, by equation (4)."""
+    """Return the hyperbolic tangent of a vector x, by equation (4)."""
     bounded = larger(smaller(x, splat(TANH_SATURATES)), splat(-TANH_SATURATES))
     m = exp_minus_one(bounded + bounded)
     return m * reciprocal(m + splat(2.0))

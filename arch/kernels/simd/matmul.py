@@ -1,9 +1,9 @@
 """Products of small float32 matrices, accumulated in registers tile by tile.
 
 A tile is `rows` rows by `panels` vectors of the result. Each step of its loop reads one number per row and one vector
-per panel, and adds their products. A right-hand matrix that is used often is packed beforehand: a panel holds LANES
-columns of the matrix, row after row, padded with zeros. The order of summation does not depend on the tile, so the
-result of a row does not depend on other rows.
+per panel, and adds their products. A right-hand matrix that is used often is packed beforehand into panels. A panel
+holds LANES columns of the matrix, row after row. Missing columns are zeros. The order of summation does not depend on
+the tile, so the result of a row does not depend on other rows.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def _tile(rows: int, panels: int, adds: bool = False) -> Any:
     ) -> Any:
         """Compute result[row, panel] = Σ_k left[row, k] · right[panel, k].
 
-        If `adds` is true, add the sum to `result` instead of overwriting it. Offsets and strides count array elements.
+        `rows`, `panels` and `adds` are arguments of `_tile`. If `adds` is true, add the sum to `result` instead of
+        overwriting it. Arrays are float32. Offsets and strides count array elements.
 
         Args:
             typing: Numba's typing context.
@@ -66,7 +67,7 @@ def _tile(rows: int, panels: int, adds: bool = False) -> Any:
             right_at: Offset of the right-hand vectors.
             right_apart: Distance between panels of `right`.
             right_step: Distance between values of k in `right`.
-            depth: Number of values of k.
+            depth: Number of values of k, at least 1.
         """
 
         def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
@@ -129,7 +130,7 @@ _more_1x1 = _tile(1, 1, adds=True)
 
 @njit(forceinline=True)
 def panels_at_once(left_over):  # type: ignore[no-untyped-def]
-    """Return the number of panels of the next tile.
+    """Return the number of panels of the next tile, if `left_over` panels remain.
 
     The last 4 panels are split into 2 and 2, not 3 and 1, because a tile of 1 panel takes as long as a tile of 2.
     """
@@ -138,18 +139,19 @@ def panels_at_once(left_over):  # type: ignore[no-untyped-def]
 
 @njit
 def multiply(result, result_at, width, left, left_at, left_stride, packed, depth, rows, panels):  # type: ignore[no-untyped-def]
-    """Write the product of `left` and the matrix `packed` to `result`.
+    """Write the product of the matrices `left` and `packed` to `result`.
 
-    Offsets and strides count array elements.
+    Arrays are float32. Offsets and strides count array elements.
 
     Args:
         result: Array of the result, (rows, panels · LANES).
         result_at, width: Offset and row stride of the result.
         left: Array of the left-hand matrix, (rows, depth).
         left_at, left_stride: Offset and row stride of `left`.
-        packed: Array of the packed matrix (depth, panels · LANES), from offset 0 on.
+        packed: Array of the right-hand matrix in panels, (panels, depth, LANES), from offset 0 on.
         depth: Number of products per sum.
-        rows, panels: Number of rows of the result, and of vectors per row.
+        rows: Number of rows of the result.
+        panels: Number of vectors per row of the result.
     """
     apart = LANES * depth
     panel = 0
@@ -182,7 +184,7 @@ def multiply(result, result_at, width, left, left_at, left_stride, packed, depth
 def eight_rows(result, to, width, left, left_at, stride, right, at, apart, step, depth, panels):  # type: ignore[no-untyped-def]
     """Write ROWS rows of the product of `left` and `right` to `result`.
 
-    The right-hand matrix may be packed or unpacked. Offsets and strides count array elements.
+    The right-hand matrix may be packed or unpacked. Arrays are float32. Offsets and strides count array elements.
 
     Args:
         result: Array of the result, (ROWS, panels · LANES).
@@ -192,7 +194,7 @@ def eight_rows(result, to, width, left, left_at, stride, right, at, apart, step,
         right: Array of the right-hand matrix, (depth, panels · LANES).
         at: Offset of the right-hand matrix.
         apart: Distance between panels of `right`.
-        step: Distance between rows of `right`.
+        step: Distance between rows of `right`, within one panel.
         depth: Number of products per sum.
         panels: Number of vectors per row of the result.
     """
@@ -213,7 +215,7 @@ def eight_rows(result, to, width, left, left_at, stride, right, at, apart, step,
 def eight_rows_more(result, to, width, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
     """Add left^T · right to `result`, for ROWS columns of `left` and the unpacked matrix `right`.
 
-    Offsets and strides count array elements.
+    Arrays are float32. Offsets and strides count array elements.
 
     Args:
         result: Array of the result, (ROWS, panels · LANES).
@@ -242,7 +244,7 @@ def eight_rows_more(result, to, width, left, left_at, stride, right, at, step, d
 def one_row_more(result, to, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
     """Add left^T · right to one row of `result`, for one column of `left` and the unpacked matrix `right`.
 
-    Offsets and strides count array elements.
+    Arrays are float32. Offsets and strides count array elements.
 
     Args:
         result: Array of the result, (panels · LANES,).
@@ -266,13 +268,14 @@ def panels_of(width):  # type: ignore[no-untyped-def]
 
 @njit
 def pack(matrix, first, last, columns, height, padded_height):  # type: ignore[no-untyped-def]
-    """Pack rows `first` to `last` of a matrix into panels, and return the panels as a flat array.
+    """Pack rows `first` to `last` of a matrix into panels.
 
-    Each block of `height` rows is padded with zeros to `padded_height` rows.
+    Each block of `height` rows is padded with zeros to `padded_height` rows. Returns the panels as a flat float32
+    array, (panels, blocks · padded_height, LANES).
 
     Args:
-        matrix: Flat array of the matrix, with `columns` numbers per row.
-        first, last: First row, and the row after the last one.
+        matrix: Flat float32 array of the matrix, with `columns` numbers per row.
+        first, last: First row, and the row after the last one. Their distance is a multiple of `height`.
         columns: Number of columns of the matrix.
         height, padded_height: Rows per block, before and after padding.
     """
@@ -292,13 +295,14 @@ def pack(matrix, first, last, columns, height, padded_height):  # type: ignore[n
 
 @njit
 def pack_transposed(matrix, first, last, width, depth):  # type: ignore[no-untyped-def]
-    """Pack the transpose of rows `first` to `last` of a matrix into panels, and return the panels as a flat array.
+    """Pack the transpose of rows `first` to `last` of a matrix into panels.
 
-    Each block of `width` rows starts a new panel. Therefore, a unit has the same lane in all gates.
+    Each block of `width` rows, one per unit of a gate, starts a new panel. Therefore, a unit has the same lane in all
+    gates. Returns the panels as a flat float32 array, (panels, depth, LANES).
 
     Args:
-        matrix: Flat array of the matrix, with `depth` numbers per row.
-        first, last: First row, and the row after the last one.
+        matrix: Flat float32 array of the matrix, with `depth` numbers per row.
+        first, last: First row, and the row after the last one. Their distance is a multiple of `width`.
         width: Rows per block.
         depth: Number of columns of the matrix.
     """

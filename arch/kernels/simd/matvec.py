@@ -1,9 +1,10 @@
-"""Products of a matrix with few vectors. The matrix is read in place, row after row.
+"""Products of a matrix with few vectors. The matrix is read in place, LANES rows at a time.
 
-Streaming reads every weight once per step. The time depends on memory bandwidth alone, so packing the weights would
-gain nothing. Without a packed copy, the weights are always current.
+Streaming reads every weight once per step. The time depends on memory bandwidth alone, so packing gains nothing.
+Because there is no packed copy, the weights are always current.
 
-LANES rows are accumulated in parallel, each in its own register. A tree of shuffles then sums each register.
+LANES rows are accumulated in parallel, each in its own register. After the loop, a tree of shuffles and additions sums
+each register.
 """
 
 from __future__ import annotations
@@ -51,20 +52,24 @@ def _pointer_to_integers(typing: Any, number: types.Integer) -> Any:
 
 @njit(forceinline=True)
 def floats(number):  # type: ignore[no-untyped-def]
-    """View the memory at an address as float32 numbers. Accesses are not checked."""
+    """Return a flat array that views the float32 numbers at the address `number`.
+
+    The array has length 0, and indices are not checked.
+    """
     return carray(_pointer_to_floats(number), 0)
 
 
 @njit(forceinline=True)
 def integers(number, count):  # type: ignore[no-untyped-def]
-    """View `count` int64 numbers at an address in memory."""
+    """Return a flat array that views `count` int64 numbers at the address `number`."""
     return carray(_pointer_to_integers(number), count)
 
 
 def _halved(builder: ir.IRBuilder, sums: list[ir.Value], width: int) -> list[ir.Value]:
-    """Merge pairs of vectors: add neighbouring blocks of `width` lanes within each vector.
+    """Merge each vector in the first half of `sums` with its counterpart in the second half.
 
-    The blocks of a result alternate between sums of the first vector and sums of the second.
+    Within each vector, neighbouring blocks of `width` lanes are added. In a merged vector, sums of the first vector and
+    sums of the second alternate in blocks of `width` lanes. Returns half as many vectors as `sums` has.
     """
     lanes = range(LANES)
     low = [lane if lane & width == 0 else LANES + lane - width for lane in lanes]
@@ -88,14 +93,14 @@ def row_sums(
 ) -> Any:
     """Return Σ_k matrix[matrix_at + row · depth + k] · numbers[numbers_at + k] for k < `depth`, one lane per row.
 
-    Lanes from `rows` on repeat the last row. Offsets count array elements.
+    If `rows` is less than LANES, the remaining lanes repeat the sum of the last row. Offsets count array elements.
 
     Args:
         typing: Numba's typing context.
-        matrix: Array of the matrix, (rows, depth).
+        matrix: Array of the matrix, float32 numbers, (rows, depth).
         matrix_at: Offset of the first row.
         rows: Number of rows, at least 1. Only the first LANES rows are summed.
-        numbers: Array of the vector, (depth,).
+        numbers: Array of the vector, float32 numbers, (depth,).
         numbers_at: Offset of the vector.
         depth: Number of products per sum.
     """
@@ -169,8 +174,8 @@ def _masked_read(builder: ir.IRBuilder, pointer: ir.Value, mask: ir.Value) -> ir
 def apply(matrix, matrix_at, bias, rows, depth, numbers, numbers_at, apart, batch, result, result_at, stride, adds):  # type: ignore[no-untyped-def]
     """Write bias + matrix · numbers[b] to result[b], for each b below `batch`.
 
-    If `adds` is true, add the values to `result` instead of overwriting it. Each block of rows is applied to the whole
-    batch while it is in the cache. Offsets and strides count array elements.
+    If `adds` is true, add the values to `result` instead of overwriting it. Each block of LANES rows is applied to the
+    whole batch while the block is in the cache. Arrays are float32. Offsets and strides count array elements.
 
     Args:
         matrix: Array of the matrix, (rows, depth).

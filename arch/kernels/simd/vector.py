@@ -1,10 +1,10 @@
 """Vectors of LANES float32 numbers as a Numba type, so that kernels choose their instructions explicitly.
 
 A compiler that vectorises scalar loops prefers half of the available width, and gives up on nested loops and calls.
-Here `load`, `store`, the four arithmetic operators and `fma` become one instruction each. Only `lane_sum` may reorder
-its additions, always in the same way, so results are the same on every call.
+Here `load`, `store`, the arithmetic operators and `fma` become one instruction each. Only `lane_sum` may reorder its
+additions. Their order is fixed when the kernel is compiled, so results are the same on every call.
 
-Memory is a flat float32 array and an offset into it. Offsets are not checked.
+Memory is addressed by a flat float32 array and an offset in array elements. Offsets are not checked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global, signatur
 from numba.np import arrayobj
 
 LANES = 16 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 8
-"""Numbers per vector: 512 bits if the machine has AVX-512, else 256."""
+"""float32 numbers per vector: 16 (512 bits) if the machine has AVX-512, else 8 (256 bits)."""
 
 FLOAT = ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -66,9 +66,10 @@ _arithmetic(operator.neg, "fneg", 1)
 
 
 def instruction(function: Callable[..., Any]) -> Any:
-    """Apply `intrinsic`, but return `Any`.
+    """Apply Numba's `intrinsic`, but with the return type `Any`.
 
-    Callers omit the first parameter, Numba's typing context. The type `Any` stops type checkers from expecting it.
+    Callers omit the first parameter, Numba's typing context. `Any` stops type checkers from reporting this
+    parameter as missing.
     """
     return intrinsic(function)
 
@@ -86,17 +87,17 @@ def address(context: Any, builder: ir.IRBuilder, array: types.Array, value: ir.V
 
 
 def read(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
-    """Load a vector from memory that may be unaligned."""
+    """Build the load of a vector from `pointer`, which needs no more than the alignment of a float32 number."""
     return builder.load(builder.bitcast(pointer, VECTOR.as_pointer()), align=4)
 
 
 def write(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
-    """Store a vector to memory that may be unaligned."""
+    """Build the store of a vector to `pointer`, which needs no more than the alignment of a float32 number."""
     builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer()), align=4)
 
 
 def spread(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Build a vector with one number in all lanes."""
+    """Build a vector with the number `value` in all lanes."""
     lanes = ir.VectorType(value.type, LANES)
     first = builder.insert_element(ir.Constant(lanes, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(first, ir.Constant(lanes, ir.Undefined), ir.Constant(BITS, [0] * LANES))
@@ -121,7 +122,7 @@ def _mask(builder: ir.IRBuilder, count: ir.Value) -> ir.Value:
 
 @instruction
 def load(typing: Any, array: types.Array, at: types.Integer) -> Any:
-    """Return array[at : at + LANES]."""
+    """Return array[at : at + LANES] of a flat float32 array as a vector."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         return read(builder, address(context, builder, kind.args[0], *values))
@@ -149,13 +150,13 @@ def store(typing: Any, array: types.Array, at: types.Integer, value: VectorType)
 
 @instruction
 def load_first(typing: Any, array: types.Array, at: types.Integer, count: types.Integer) -> Any:
-    """Return array[at : at + count] followed by zeros.
+    """Return a vector of array[at : at + count], followed by zeros.
 
     Args:
         typing: Numba's typing context.
         array: Flat array of float32 numbers.
         at: Offset in array elements.
-        count: Number of elements to read. It may exceed LANES.
+        count: Number of elements to read. Values above LANES act as LANES, and values below 0 act as 0.
     """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
@@ -179,7 +180,7 @@ def store_first(typing: Any, array: types.Array, at: types.Integer, count: types
         typing: Numba's typing context.
         array: Flat array of float32 numbers.
         at: Offset in array elements.
-        count: Number of elements to write. It may exceed LANES.
+        count: Number of elements to write. Values above LANES act as LANES, and values below 0 act as 0.
         value: Vector to store.
     """
 
@@ -198,12 +199,12 @@ def store_first(typing: Any, array: types.Array, at: types.Integer, count: types
 
 @instruction
 def store_nontemporal(typing: Any, array: types.Array, at: types.Integer, value: VectorType) -> Any:
-    """Set array[at : at + LANES] = value with a non-temporal store.
+    """Set array[at : at + LANES] = value with a non-temporal store, which bypasses the caches.
 
     Args:
         typing: Numba's typing context.
         array: Flat array of float32 numbers.
-        at: Offset in array elements. The address of this element must be aligned to a vector.
+        at: Offset in array elements. The address of this element must be a multiple of 4 · LANES bytes.
         value: Vector to store.
     """
 
@@ -218,12 +219,12 @@ def store_nontemporal(typing: Any, array: types.Array, at: types.Integer, value:
 
 @instruction
 def first_or(typing: Any, a: VectorType, count: types.Integer, b: VectorType) -> Any:
-    """Return the first `count` lanes of `a`, then the other lanes of `b`.
+    """Return a vector with the first `count` lanes of `a` and the remaining lanes of `b`.
 
     Args:
         typing: Numba's typing context.
         a, b: Vectors.
-        count: Number of lanes of `a`. It may be negative or exceed LANES.
+        count: Number of lanes to take from `a`. Values above LANES act as LANES, and values below 0 act as 0.
     """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
@@ -234,7 +235,7 @@ def first_or(typing: Any, a: VectorType, count: types.Integer, b: VectorType) ->
 
 @instruction
 def splat(typing: Any, number: types.Float) -> Any:
-    """Return a vector with `number` in all lanes."""
+    """Return a vector with the float32 number `number` in all lanes."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         return spread(builder, values[0])
@@ -246,7 +247,8 @@ def splat(typing: Any, number: types.Float) -> Any:
 def reciprocal(typing: Any, a: VectorType) -> Any:
     """Return 1 / a within 2 units in the last place, for 1e-37 ≤ |a| ≤ 8e37. NaN stays NaN.
 
-    With AVX-512, an approximation of 14 bits is refined by one Newton step, at a fifth of a division's cost.
+    With AVX-512, an approximation of 14 bits is refined by one Newton step, at a fifth of a division's cost. Without
+    AVX-512, the code divides.
     """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
@@ -265,7 +267,7 @@ def reciprocal(typing: Any, a: VectorType) -> Any:
 
 @instruction
 def ramp(typing: Any) -> Any:
-    """Return a vector of 0, 1, 2, …"""
+    """Return the vector 0, 1, …, LANES - 1."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         return ir.Constant(VECTOR, [float(lane) for lane in range(LANES)])
@@ -290,7 +292,7 @@ def fma(typing: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
 
 @instruction
 def smaller(typing: Any, a: VectorType, b: VectorType) -> Any:
-    """Return the smaller of `a` and `b`, or NaN if `a` is NaN."""
+    """Return the smaller of `a` and `b` in each lane, or `a` if `a` or `b` is NaN."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         a, b = values
@@ -301,7 +303,7 @@ def smaller(typing: Any, a: VectorType, b: VectorType) -> Any:
 
 @instruction
 def larger(typing: Any, a: VectorType, b: VectorType) -> Any:
-    """Return the larger of `a` and `b`, or NaN if `a` is NaN."""
+    """Return the larger of `a` and `b` in each lane, or `a` if `a` or `b` is NaN."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         a, b = values
@@ -312,7 +314,7 @@ def larger(typing: Any, a: VectorType, b: VectorType) -> Any:
 
 @instruction
 def positive(typing: Any, a: VectorType, b: VectorType) -> Any:
-    """Return `b` in lanes in which `a` is positive or NaN, and 0 in the other lanes."""
+    """Return `b` in lanes in which `a` is positive or NaN, and 0 elsewhere."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         zeros = ir.Constant(VECTOR, [0.0] * LANES)
@@ -323,7 +325,7 @@ def positive(typing: Any, a: VectorType, b: VectorType) -> Any:
 
 @instruction
 def power_of_two(typing: Any, shifted: VectorType) -> Any:
-    """Return 2^n for the integer n in the low mantissa bits of `shifted`, -126 ≤ n ≤ 127."""
+    """Return 2^n in each lane, for the integer n in the low mantissa bits of `shifted`, -126 ≤ n ≤ 127."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         bits = builder.bitcast(values[0], BITS)
@@ -334,9 +336,12 @@ def power_of_two(typing: Any, shifted: VectorType) -> Any:
 
 
 def _reduction(name: str, kind: str, flags: tuple[str, ...]) -> Any:
-    """Build a reduction of all lanes to one number.
+    """Build an instruction that reduces all lanes of a vector to one number.
 
-    `kind` is the LLVM operation. The flag `reassoc` lets the machine choose the order of operations.
+    Args:
+        name: Name of the instruction.
+        kind: LLVM operation, `fadd` or `fmax`.
+        flags: LLVM fast-math flags. The flag `reassoc` lets the compiler choose the order of operations.
     """
 
     @instruction

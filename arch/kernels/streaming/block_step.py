@@ -1,7 +1,6 @@
-"""One step of a `transformer` block for a small batch: equations (1) to (3) of `arch/transformer.py`.
+"""One step of a `transformer` block for a small batch.
 
-gelu(x) = x/2 (1 + erf(x/√2))                                          (4)
-erf(x)  ≈ 1 - (a_1 t + ... + a_5 t⁵) e^-x²,  t = 1 / (1 + a_0 x),  x ≥ 0   (5)  Abramowitz & Stegun 7.1.26
+Equation numbers refer to `arch/transformer.py`.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ def normalise(y, gain, offset, D, B, result):  # type: ignore[no-untyped-def]
     """Write the layer norm of each row of `y` to `result`.
 
     Args:
-        y: Array of the rows, (B, D).
-        gain, offset: Addresses of float32 numbers, (D,).
-        D, B: Width and batch size.
-        result: Array of the result, (B, D).
+        y: Array of the rows, float32 numbers, (B, D).
+        gain, offset: Addresses of the norm's weights, float32 numbers, (D,).
+        D, B: Model width and batch size.
+        result: Array of the result, float32 numbers, (B, D).
     """
     gains, offsets = floats(gain), floats(offset)
     for b in range(0, B * D, D):
@@ -52,9 +51,9 @@ def rotate(qkv, at, rotates, pairs):  # type: ignore[no-untyped-def]
     """Rotate `pairs` pairs of adjacent numbers in `qkv` in place, from offset `at` on.
 
     Args:
-        qkv: Flat array of queries, keys and values.
+        qkv: Flat array of queries, keys and values, float32 numbers.
         at: Offset of the first pair, in array elements.
-        rotates: Array of alternating cosines and sines, (2 · pairs,).
+        rotates: Array of alternating cosines and sines, float32 numbers, (2 · pairs,).
         pairs: Number of pairs.
     """
     for j in range(pairs):
@@ -68,13 +67,13 @@ def rotate(qkv, at, rotates, pairs):  # type: ignore[no-untyped-def]
 def attend(q, q_at, keys, values, at, S, K, slope, weights, result, result_at):  # type: ignore[no-untyped-def]
     """Write equation (3) for one query of one head, over S steps of the cache, to `result`.
 
-    Offsets count array elements.
+    Arrays are float32. Offsets count array elements.
 
     Args:
         q, q_at: Array of the queries, and the offset of the query, (K,).
         keys, values: Arrays of the cached keys and values, (S, K) from offset `at` on.
         at: Offset of the first step to read, in `keys` and `values`.
-        S: Number of steps to read.
+        S: Number of steps to read. The query belongs to the last of these steps.
         K: Head width.
         slope: ALiBi slope of the head, or 0 for no bias.
         weights: Array that serves as workspace for S numbers.
@@ -115,16 +114,16 @@ def attend(q, q_at, keys, values, at, S, K, slope, weights, result, result_at): 
 
 @njit
 def block_step(sizes, weights, cache, y, workspace, B):  # type: ignore[no-untyped-def]
-    """Apply one block to the residual stream `y` in place, and append keys and values to the cache.
+    """Apply one block to the residual stream `y` in place, and write the keys and values of the step to the cache.
 
     Args:
-        sizes: D, N, E, whether positions are rotary, and whether positions are ALiBi.
-        weights: Addresses of float32 numbers, in the order of the layer's modules. 0 stands for a weight that the block
-            does not have.
-        cache: Addresses of keys, values and rotary cosines and sines; number of slots; number of cached steps; first
-            slot to read.
-        y: Array of the residual stream, (B, D).
-        workspace: Memory for B · (5D + E) + S + 1 numbers, where S is the number of cached steps.
+        sizes: Model width D, number of heads N, MLP width E, whether positions are rotary, and whether they are ALiBi.
+        weights: Addresses of float32 numbers: weight and bias of the attention norm, W_qkv, W_o, the norm before the
+            MLP, W_1, W_2 and the final norm, in this order. The last two addresses are 0 without a final norm.
+        cache: Addresses of keys, of values, and of rotary cosines and sines; number of slots; number of cached steps;
+            first slot to read. Keys and values are (B, N, slots, D / N), and cosines and sines (D / N,).
+        y: Array of the residual stream, float32 numbers, (B, D).
+        workspace: Array for B · (5D + E) + S + 1 float32 numbers, where S is the number of cached steps.
         B: Batch size.
     """
     D, N, E, rotates, slopes = sizes[0], sizes[1], sizes[2], sizes[3] != 0, sizes[4] != 0

@@ -1,7 +1,7 @@
 """One step of a whole model in one call: encoder, layers, readout.
 
-A program is an array of sizes and addresses: HEADER numbers for the model, then RECORD numbers per layer. Therefore a
-step converts no tensors.
+A program is an array of sizes and addresses: HEADER words for the model, followed by RECORD words per layer. The kernel
+reads weights and states at these addresses, so a step converts no tensors.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from arch.kernels.streaming.block_step import block_step
 from arch.kernels.streaming.recurrent_step import gru_step, lstm_step, rnn_step
 
 HEADER = 10
-"""Length of the header: number of layers; the encoder's kind, inputs, outputs, weight (or table) and bias; the
-readout's W, b and outputs; size of the workspace in numbers."""
+"""Length of the header in 64-bit words: number of layers; the encoder's kind, inputs (vocabulary size for tokens),
+outputs, weight (or table) and bias; the readout's W, b and outputs; size of the workspace in float32 numbers."""
 REALS, LINEAR, TOKENS = 0, 1, 2
 """Kinds of encoder."""
 
 RECORD = 32
-"""Length of a layer's record: kind of layer, sizes, addresses of weights, addresses and sizes of the state."""
+"""Length of a layer's record in 64-bit words: kind of layer, sizes, addresses of weights, addresses and sizes of the
+state."""
 SIZES, WEIGHTS, STATE = 1, 7, 22
+"""Positions in a record at which the sizes, the weights and the state start."""
 RNN, LSTM, GRU, BLOCK = 0, 1, 2, 3
 """Kinds of layer."""
 
@@ -36,7 +38,9 @@ def _copy(source, count, target):  # type: ignore[no-untyped-def]
 
 @kernel(int64(*[int64] * 5))
 def step(program_at, program_length, x_at, output_at, B):  # type: ignore[no-untyped-def]
-    """Write the output of one step and update the states in place. Return -1 for an unknown token, else 0.
+    """Write the output of one step and update the states in place.
+
+    Returns 0, or -1 if a token is outside the vocabulary. The output and the states do not change if -1 is returned.
 
     Args:
         program_at: Address of the program, 64-bit integers.

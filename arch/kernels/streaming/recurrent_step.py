@@ -1,6 +1,6 @@
 """One step of `rnn`, `lstm` and `gru` for a small batch. The state is updated in place.
 
-Equation numbers refer to `arch/rnn.py`, `arch/lstm.py` and `arch/gru.py`. The arrays of the state are (B, H).
+Equation numbers refer to `arch/rnn.py`, `arch/lstm.py` and `arch/gru.py`. All arrays are float32.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ def rnn_step(is_tanh, D, H, weights, x, h, sums, B):  # type: ignore[no-untyped-
     """Update the state `h` of an RNN in place, from the input `x`.
 
     Args:
-        is_tanh: Whether φ is tanh. Otherwise it is relu.
+        is_tanh: True if φ is tanh, false if φ is relu.
         D, H: Input width and hidden width.
-        weights: Addresses of float32 numbers: W (H, D), b (H,) and U (H, H). The address of b is 0 for none.
+        weights: Addresses of float32 numbers: W (H, D), b (H,) and U (H, H). The address of b is 0 without biases.
         x, h: Arrays of the input (B, D) and the state (B, H).
         sums: Array that serves as workspace for B · H numbers.
         B: Batch size.
@@ -37,7 +37,7 @@ def lstm_step(D, H, weights, x, h, c, sums, B):  # type: ignore[no-untyped-def]
 
     Args:
         D, H: Input width and hidden width.
-        weights: Addresses of float32 numbers: W (4H, D), b (4H,) and U (4H, H). The address of b is 0 for none.
+        weights: Addresses of float32 numbers: W (4H, D), b (4H,) and U (4H, H). The address of b is 0 without biases.
         x: Array of the input, (B, D).
         h, c: Arrays of the state, (B, H).
         sums: Array that serves as workspace for B · 4H numbers.
@@ -62,10 +62,10 @@ def gru_step(is_after, D, H, weights, x, h, sums, B):  # type: ignore[no-untyped
     """Update the state `h` of a GRU in place, from the input `x`.
 
     Args:
-        is_after: Whether to use (3a). Otherwise (3b) is used.
+        is_after: True for equation (3a), false for equation (3b).
         D, H: Input width and hidden width.
-        weights: Addresses of float32 numbers: W (3H, D), b (3H,), U (3H, H) and b_u (H,). The address of a bias is 0
-            for none.
+        weights: Addresses of float32 numbers: W (3H, D), b (3H,), U (3H, H) and b_u (H,). The addresses of b and b_u
+            are 0 without biases. b_u is read only if `is_after` is true.
         x, h: Arrays of the input (B, D) and the state (B, H).
         sums: Array that serves as workspace for B · 4H numbers. The last B · H numbers hold U_n h + b_u for (3a), or
             r * h for (3b).

@@ -1,7 +1,10 @@
-"""Causal attention over whole sequences: equation (3) of `arch/transformer.py` without a bias, and its derivatives.
+"""Causal attention over whole sequences: (3) of `arch/transformer.py` without window and bias, and its derivatives.
 
-    l = q·k / √K,  p = e^(l - top) / total,  a_t = Σ_s p_ts v_s            (1)  top and total over s ≤ t
-    dp = da·v,  dl = p (dp - da·a)                                         (2)
+d· is the derivative of the loss with respect to ·. For each t, `top` is the maximum of l over s ≤ t, and `total` is
+the sum of e^(l - top) over s ≤ t:
+
+    l = q·k / √K,  p = e^(l - top) / total,  a_t = Σ_s p_ts v_s                    (1)
+    dp = da·v,  dl = p (dp - da·a)                                                 (2)
     dq_t = Σ_s dl_ts k_s / √K,  dk_s = Σ_t dl_ts q_t / √K,  dv_s = Σ_t p_ts da_t   (3)
 
 A thread processes one head at a time. The head's numbers are copied into rows padded with zeros to whole vectors and
@@ -47,7 +50,7 @@ from arch.kernels.simd.vector import (
 )
 
 MIN_EXPONENT = -87.0
-"""Smaller exponents are raised to this one, because e^-87 is negligible."""
+"""Lower limit of exponents, because `exp` needs |x| ≤ 87. e^-87 is negligible."""
 GROUP = 64
 """Number of rows of p and dl that the backward pass stores at a time, for the products (3)."""
 
@@ -58,7 +61,7 @@ def transpose(
 ) -> Any:
     """Write the transpose of LANES rows of LANES numbers of `source` contiguously to `target`.
 
-    Offsets and strides count array elements.
+    Arrays are float32. Offsets and strides count array elements.
 
     Args:
         typing: Numba's typing context.
@@ -94,7 +97,7 @@ def transpose(
 def pad(source, at, stride, T, K, target, T_pad, K_pad):  # type: ignore[no-untyped-def]
     """Copy T rows of K numbers into `T_pad` rows of `K_pad` numbers, padded with zeros.
 
-    Offsets and strides count array elements.
+    Arrays are float32. Offsets and strides count array elements.
 
     Args:
         source: Array of the rows, (T, K).
@@ -114,9 +117,9 @@ def pack_transposed_rows(source, T_pad, K_pad, target):  # type: ignore[no-untyp
     """Pack the transpose of `source` into panels of LANES columns, and write them to `target`.
 
     Args:
-        source: Array of the rows, (T_pad, K_pad).
+        source: Array of the rows, float32 numbers, (T_pad, K_pad).
         T_pad, K_pad: Shape of `source`, multiples of LANES.
-        target: Array of the panels, (T_pad / LANES, K_pad, LANES).
+        target: Array of the panels, float32 numbers, (T_pad / LANES, K_pad, LANES).
     """
     for t in range(0, T_pad, LANES):
         for unit in range(0, K_pad, LANES):
@@ -129,8 +132,8 @@ def forward_rows(q, k, v, result, saved, T, N, K, first, last):  # type: ignore[
 
     Args:
         q, k, v: Addresses of float32 numbers, (B, N, T, K).
-        result: Address of float32 numbers, (B, T, N, K), written.
-        saved: Address of float32 numbers, (B, N, T, 2). Receives top and 1 / total of each row.
+        result: Address of the attention output a, float32 numbers, (B, T, N, K), written.
+        saved: Address of float32 numbers, (B, N, T, 2). Receives top and 1 / total for each query.
         T, N, K: Steps, heads, head width.
         first, last: First head, and the head after the last one.
     """
@@ -260,7 +263,7 @@ def backward_rows(q, k, v, result, saved, d_result, d_q, d_k, d_v, T, N, K, firs
 
 
 class Attention(torch.autograd.Function):
-    """The map from q, k and v (B, N, T, K) to a (B, T, D), the result of attention."""
+    """The map from q, k and v (B, N, T, K) to the attention output (B, T, D)."""
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, *inputs: Tensor) -> Tensor:
@@ -284,6 +287,11 @@ class Attention(torch.autograd.Function):
 
 
 def attend(reference: Reference, *inputs: Tensor) -> Tensor:
-    """Apply `Attention`. Second derivatives use `reference`, which computes the same results in plain torch."""
+    """Return the attention output (B, T, D), by `Attention`.
+
+    Args:
+        reference: Function of `inputs` that computes the same result in plain torch. Second derivatives use it.
+        inputs: q, k and v (B, N, T, K).
+    """
     result_BTD: Tensor = Attention.apply(reference, *inputs)  # type: ignore[no-untyped-call]
     return result_BTD

@@ -1,13 +1,13 @@
 """Matrix products over a chunk of time steps, while their operands are still in the cache.
 
-    p  = W x                  (1)  before the loop over the steps of a chunk, which reads p
-    dx = W^T dp               (2)  after that loop, which writes dp
-    dW = Σ dp x^T,  db = Σ dp (3)  after that loop; dU like dW, with h in place of x
+    p  = W x                  (1)  before the loop over the chunk's steps; the loop reads p
+    dx = W^T dp               (2)  after the loop over the chunk's steps; the loop writes dp
+    dW = Σ dp x^T,  db = Σ dp (3)  after the loop, like (2); dU like dW, with h in place of x
 
 Sequences are in time order, (T, B, ·). Each thread processes some rows of the batch. These rows are contiguous within
 a step. Rows of several steps are contiguous only if one thread processes the whole batch. dp is in scratch memory, and
-each block of H numbers is padded with zeros to whole vectors. Weight gradients are accumulated transposed, (D, padded).
-Therefore, dp need not be transposed.
+each block of H numbers of dp is padded with zeros to whole vectors. Weight gradients are accumulated transposed, one
+row per input, so that dp need not be transposed. All arrays are float32.
 """
 
 # Shape suffixes: T time, B batch, D input width
@@ -21,19 +21,22 @@ from arch.kernels.simd.matmul import ROWS, eight_rows_more, multiply, one_row_mo
 from arch.kernels.simd.vector import LANES, load, load_first, splat, store, store_first, store_nontemporal
 
 MAX_ROWS = 128
-"""Maximum number of rows of a chunk: steps times rows of the batch. Larger chunks read and write the sums of (3) less
-often. With 1,024 numbers per row, a chunk of this size still fits into half of a core's L2 cache."""
+"""Maximum number of rows of a chunk of several steps: steps times rows of the batch.
+
+Larger chunks read and write the sums of (3) less often. With 1,024 numbers per row, a chunk of this size still fits
+into half of a core's L2 cache.
+"""
 
 L2_FLOATS = 1 << 19
-"""How many float32 numbers stay in a core's L2 cache until the backward pass reads them."""
+"""Maximum number of saved float32 numbers that stay in a core's L2 cache until the backward pass reads them."""
 
 
 @njit(forceinline=True)
 def bypasses_cache(address, T, B, numbers, H):  # type: ignore[no-untyped-def]
     """Return whether stores to `address` should bypass the caches.
 
-    Bypassing needs whole vectors and an aligned address. It pays off if the values do not fit into the L2 cache,
-    because storing such values in the cache evicts weights.
+    Bypassing needs whole vectors and an aligned address. It pays off if the saved numbers do not fit into the L2 cache,
+    because storing so many numbers in the cache evicts weights.
 
     Args:
         address: Address of the saved float32 numbers.
@@ -50,9 +53,9 @@ def save(saved, at, count, value, bypass):  # type: ignore[no-untyped-def]
 
     Args:
         saved: Flat array of float32 numbers.
-        at, count: Offset and number of elements to write.
+        at, count: Offset and number of elements to write. Values of `count` above LANES act as LANES.
         value: Vector to store.
-        bypass: Whether the store bypasses the caches. It then writes LANES elements.
+        bypass: Whether the store bypasses the caches. A store that bypasses the caches writes all LANES lanes.
     """
     if bypass:
         store_nontemporal(saved, at, value)
@@ -62,16 +65,16 @@ def save(saved, at, count, value, bypass):  # type: ignore[no-untyped-def]
 
 @njit
 def steps_at_once(rows, T):  # type: ignore[no-untyped-def]
-    """Return the number of steps per chunk, at most T.
+    """Return the number of steps per chunk, from 1 to T, for `rows` rows of the batch.
 
-    It is small enough that the operands of a matrix product stay in the cache.
+    A chunk of several steps has at most MAX_ROWS rows, so that the operands of a matrix product stay in the cache.
     """
     return min(T, max(1, MAX_ROWS // rows))
 
 
 @njit
 def stride_of(panels):  # type: ignore[no-untyped-def]
-    """Return the row stride of dp, if a row fills `panels` vectors.
+    """Return the row stride of dp in array elements, if a row fills `panels` vectors.
 
     The stride has one vector more than dp needs, because columns at power-of-two strides share few cache sets.
     """
@@ -80,18 +83,15 @@ def stride_of(panels):  # type: ignore[no-untyped-def]
 
 @njit
 def _rows_of(x, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
-    """Return an array in which the given rows are contiguous, and the offset of the first one.
+    """Return an array with contiguous rows `first` to `last` of steps `begin` to `end`, and the offset of these rows.
 
-    The array is `x` itself if the rows are the whole batch.
+    The array is `x` itself if the rows are the whole batch, else a copy. The offset counts array elements.
 
     Args:
-        x: Array of the inputs, (T, B, D).
-        begin: First step.
-        end: The step after the last one.
-        B: Batch size.
-        D: Width of the inputs.
-        first: First row of the batch.
-        last: The row after the last one.
+        x: Array of the inputs, float32 numbers, (T, B, D).
+        begin, end: First step, and the step after the last one.
+        B, D: Batch size and width of `x`.
+        first, last: First row of the batch, and the row after the last one.
     """
     rows = (last - first) * D
     if last - first == B:
@@ -106,7 +106,7 @@ def _rows_of(x, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
 
 @njit
 def project(result, x, packed, begin, end, B, D, first, last, panels):  # type: ignore[no-untyped-def]
-    """Write (1) contiguously to `result`, for steps `begin` to `end` and rows `first` to `last`.
+    """Write W x (1) contiguously to `result`, for steps `begin` to `end` and rows `first` to `last`.
 
     Args:
         result: Array of the result, (end - begin, last - first, panels · LANES), from offset 0 on.
@@ -123,15 +123,13 @@ def project(result, x, packed, begin, end, B, D, first, last, panels):  # type: 
 
 @njit
 def project_back(d_x, d_sums, stride, packed, depth, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
-    """Write (2) to `d_x`, for steps `begin` to `end` and rows `first` to `last`.
-
-    Strides count array elements.
+    """Write dx (2) to `d_x`, for steps `begin` to `end` and rows `first` to `last`.
 
     Args:
         d_x: Array of the result, (T, B, D).
         d_sums: Array of dp, (end - begin, last - first, depth), from offset 0 on.
-        stride: Row stride of `d_sums`.
-        packed: Array of W in panels of its D columns, (panels, depth, LANES).
+        stride: Row stride of `d_sums`, in array elements.
+        packed: Array of W in panels of LANES columns, (⌈D / LANES⌉, depth, LANES).
         depth: Numbers of dp per row, with padding.
         begin, end: First step, and the step after the last one.
         B, D: Batch size and input width.
@@ -169,7 +167,7 @@ def _add_product(sums, at, x, x_at, D, d_sums, sums_at, stride, depth, panels): 
 
 @njit
 def add_weights(sums, at, x, begin, end, B, D, d_sums, sums_at, stride, first, last, panels):  # type: ignore[no-untyped-def]
-    """Add (3) for W to `sums`, for steps `begin` to `end` and rows `first` to `last`.
+    """Add dW (3) to `sums`, for steps `begin` to `end` and rows `first` to `last`.
 
     Offsets and strides count array elements.
 
@@ -191,10 +189,9 @@ def add_weights(sums, at, x, begin, end, B, D, d_sums, sums_at, stride, first, l
 
 @njit
 def add_recurrent(sums, at, h_0, outputs, begin, end, B, H, d_sums, sums_at, stride, first, last, panels):  # type: ignore[no-untyped-def]
-    """Add (3) for U to `sums`, for steps `begin` to `end` and rows `first` to `last`.
+    """Add dU (3) to `sums`, for steps `begin` to `end` and rows `first` to `last`.
 
-    The state before step t is the output of step t - 1, or h_0 before the first step. Offsets and strides count array
-    elements.
+    The state before step t is the output of step t - 1, or h_0 if t is 0. Offsets and strides count array elements.
 
     Args:
         sums: Array of the transposed sums, (H, panels · LANES).
@@ -216,7 +213,7 @@ def add_recurrent(sums, at, h_0, outputs, begin, end, B, H, d_sums, sums_at, str
 
 @njit
 def add_biases(sums, at, d_sums, sums_at, stride, count, panels):  # type: ignore[no-untyped-def]
-    """Add (3) for b to `panels` vectors of `sums`.
+    """Add db (3) to `panels` vectors of `sums`.
 
     Offsets and strides count array elements.
 
@@ -225,7 +222,7 @@ def add_biases(sums, at, d_sums, sums_at, stride, count, panels):  # type: ignor
         at: Offset in `sums`.
         d_sums: Array of dp, (count, panels · LANES).
         sums_at, stride: Offset and row stride in `d_sums`.
-        count: Number of rows to add.
+        count: Number of rows of `d_sums` to add.
         panels: Number of vectors of dp per row.
     """
     for unit in range(0, panels * LANES, LANES):

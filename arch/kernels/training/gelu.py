@@ -1,10 +1,11 @@
 """GELU of rows plus a bias, and its slope. The backward pass needs only the slope.
 
     gelu(x) = x Φ(x)                                                                  (1)
-    dgelu   = Φ(x) + x e^(-x²/2) / √(2π)                                              (2)
+    slope   = d gelu / dx = Φ(x) + x e^(-x²/2) / √(2π)                                (2)
     1 - Φ(x) ≈ (a_1 t + ... + a_5 t⁵) e^(-x²/2) / 2,  t = 1 / (1 + a_0 x/√2),  x ≥ 0   (3)
 
-Equation (3) is formula 7.1.26 of Abramowitz & Stegun 1964.
+Φ is the distribution function of the standard normal distribution. Equation (3) is formula 7.1.26 of Abramowitz &
+Stegun 1964.
 """
 
 # Shape suffixes: N rows, E width, S blocks of rows
@@ -29,14 +30,14 @@ MAX_ERROR = 4e-7
 A_0, A_1, A_2, A_3, A_4, A_5 = 0.3275911, 0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429
 SQRT_HALF, INVERSE_SQRT_2_PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 MIN_EXPONENT = -87.0
-"""Smaller exponents are raised to this one, because e^-87 is negligible."""
+"""Lower limit of exponents, because `exp` needs |x| ≤ 87. e^-87 is negligible."""
 MAX_SIZE = 1e4
-"""Limit of |x|/√2, so that no infinity reaches a reciprocal. Equation (3) is already 0 there."""
+"""Upper limit of |x|/√2, so that no infinity reaches `reciprocal`. At this limit, equation (3) is negligible."""
 
 
 @njit(forceinline=True)
 def parts(x):  # type: ignore[no-untyped-def]
-    """Return Φ(x) and e^(-x²/2)."""
+    """Return Φ(x) and e^(-x²/2) of a vector x."""
     scaled = x * splat(SQRT_HALF)
     size = smaller(larger(scaled, -scaled), splat(MAX_SIZE))
     bell = exp(larger(-(size * size), splat(MIN_EXPONENT)))
@@ -51,7 +52,7 @@ def parts(x):  # type: ignore[no-untyped-def]
 
 @njit(forceinline=True)
 def gelu(x):  # type: ignore[no-untyped-def]
-    """Return gelu(x), by equation (1)."""
+    """Return gelu(x) of a vector x, by equation (1)."""
     below, _ = parts(x)
     return x * below
 
@@ -61,7 +62,7 @@ def forward_rows(sums, bias, result, E, first, last):  # type: ignore[no-untyped
     """Write gelu(sums + bias) to `result`, and replace `sums` with the slope, for rows `first` to `last`.
 
     Args:
-        sums: Address of float32 numbers, (N, E), replaced with the slope.
+        sums: Address of float32 numbers, (N, E), replaced with the slope (2) at sums + bias.
         bias: Address of float32 numbers, (E,).
         result: Address of float32 numbers, (N, E), written.
         E: Width.
@@ -82,11 +83,11 @@ def backward_rows(slope, d_result, sums, E, first, last):  # type: ignore[no-unt
     """Multiply `d_result` by the slope in place, and write sums of the products, for rows `first` to `last`.
 
     Args:
-        slope: Address of float32 numbers, (N, E).
-        d_result: Address of the gradient of gelu, float32 numbers, (N, E), multiplied in place.
+        slope: Address of the slope (2), float32 numbers, (N, E).
+        d_result: Address of the gradient of gelu's result, float32 numbers, (N, E), multiplied in place.
         sums: Address of float32 numbers, (S, E). Receives the sum of each block of `ROWS_PER_SUM` rows.
         E: Width.
-        first, last: First row, and the row after the last one.
+        first, last: First row, a multiple of `ROWS_PER_SUM`, and the row after the last one.
     """
     slopes, d_results, summed = floats(slope), floats(d_result), floats(sums)
     for row in range(first, last):
@@ -102,7 +103,10 @@ def backward_rows(slope, d_result, sums, E, first, last):  # type: ignore[no-unt
 
 
 def apply(sums_NE: Tensor, bias_E: Tensor) -> Tensor:
-    """Return gelu(sums + bias), (N, E). Replaces the sums with the slope in place."""
+    """Return gelu(sums + bias), (N, E), and replace the sums with the slope (2) in place.
+
+    `sums_NE` must be contiguous.
+    """
     result_NE = sums_NE.new_empty(sums_NE.shape)
     N, E = sums_NE.shape
     run_rows(forward_rows, (sums_NE, bias_E, result_NE), (E, N), N * E, ROWS_PER_SUM)
@@ -110,9 +114,9 @@ def apply(sums_NE: Tensor, bias_E: Tensor) -> Tensor:
 
 
 def go_back(slope_NE: Tensor, d_result_NE: Tensor) -> Tensor:
-    """Multiply `d_result_NE` by the slope in place, which gives the gradient of the pre-activations.
+    """Replace `d_result_NE` with the gradient of the pre-activations, its product with `slope_NE`.
 
-    Returns the gradient of the bias, (E,).
+    `d_result_NE` must be contiguous. Returns the gradient of the bias, (E,).
     """
     N, E = slope_NE.shape
     sums_SE = slope_NE.new_empty(-(-N // ROWS_PER_SUM), E)

@@ -1,7 +1,7 @@
 """GRU over a whole sequence: equations (1) to (4) of `arch/gru.py`, and their derivatives.
 
 d· is the derivative of the loss with respect to ·, and s is U_n h + b_u of equation (3a). dh collects the contributions
-of later steps and of the output:
+of later steps and of the output. (7a) to (9a) belong to (3a), and (7b) to (9b) belong to (3b) with a = r * h:
 
     dn  = dh (1 - z) (1 - n²)              (5)  pre-activation of tanh
     dz  = dh (h - n) z (1 - z)             (6)  pre-activation of σ
@@ -10,14 +10,14 @@ of later steps and of the output:
     dU  = Σ_t (dr, dz, ds)_t h_t^T,  dW = Σ_t (dr, dz, dn)_t x_t^T         (9a)
     db  = Σ_t (dr, dz, dn)_t,  db_u = Σ_t ds_t
     dx  = W^T (dr, dz, dn)                 (10)
-    da  = U_n^T dn                         (7b) a = r * h, if r is applied before the product
+    da  = U_n^T dn                         (7b)
     dr  = da h r (1 - r)                   (7b)
     dh  ← dh z + da r + U_rz^T (dr, dz)    (8b)
     dU  = Σ_t (dr, dz)_t h_t^T, dn_t a_t^T (9b)
 
-With (3a), W x and dn, dr, dz, ds are stored for one chunk of steps at a time. Moving a whole sequence of them through
-memory takes as long as computing it. The derivatives are stored in the order dn, dr, dz, ds. Those for W (dn, dr, dz)
-and those for U (dr, dz, ds) are therefore contiguous.
+With (3a), W x and dn, dr, dz, ds are stored for one chunk of steps at a time, because those of a whole sequence may not
+fit into the cache. Moving these numbers through memory takes as long as computing them. The derivatives are stored in
+the order dn, dr, dz, ds, so that those for W (dn, dr, dz) and those for U (dr, dz, ds) are contiguous.
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width, G = 3H gate rows
@@ -62,7 +62,7 @@ from arch.kernels.training.chunked import (
 )
 
 SAVED_VECTORS = 4
-"""Vectors saved per group of units for the backward pass of `reset=before`: r, z, n, h."""
+"""Vectors saved per LANES units for the backward pass of `reset=before`: r, z, n, h."""
 
 
 @kernel(void(*[int64] * 16))
@@ -74,7 +74,8 @@ def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, saves, T, B, D, H,
         U, u: Addresses of float32 numbers: U (G, H) and b_u (H,).
         h_0: Address of the initial state, float32 numbers, (B, H).
         outputs: Address of float32 numbers, (T, B, H), written.
-        gates, sums: Addresses of float32 numbers. Receive r, z, n (T, B, G) and s (T, B, H) if `saves` is true.
+        gates: Address of float32 numbers, (T, B, G). Receives r, z and n if `saves` is true.
+        sums: Address of float32 numbers, (T, B, H). Receives s if `saves` is true.
         saves: Whether to write `gates` and `sums`.
         T, B, D, H: Steps, batch size, input width, hidden width.
         first, last: First row of the batch, and the row after the last one.
@@ -117,20 +118,20 @@ def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, saves, T, B, D, H,
 
 @kernel(void(*[int64] * 17))
 def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_saved, d_outputs, d_h, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Write or add the gradients of rows `first` to `last` of the batch, for `reset=after`.
-
-    `sums` contains transposed dW, db, transposed dU and db_u, with each gate padded to whole vectors.
-    `ScanAfter.backward` splits it.
+    """Write `d_h` and `d_x`, and add the weight gradients to `sums`, for rows `first` to `last` (`reset=after`).
 
     Args:
         x, W_nrz, U: Addresses of float32 numbers: inputs (T, B, D), W (G, D) with its blocks in the order n, r, z, and
             U (G, H).
         h_0: Address of the initial state, float32 numbers, (B, H).
-        outputs, gates, s_saved: Addresses of what `forward_rows` wrote: (T, B, H), (T, B, G), and s (T, B, H).
+        outputs, gates: Addresses of the outputs (T, B, H) and of r, z and n (T, B, G), which `forward_rows` wrote.
+        s_saved: Address of s (T, B, H), which `forward_rows` wrote to its parameter `sums`.
         d_outputs: Address of the gradient of `outputs`, float32 numbers, (T, B, H).
-        d_h: Address of float32 numbers, (B, H). Replaces the gradient of the last state with that of the initial one.
-        d_x: Address of float32 numbers, (T, B, D), written, or 0 for none.
-        sums: Address of float32 numbers. Receives the added gradients of weights and biases.
+        d_h: Address of the gradient of the last state, float32 numbers, (B, H). Receives that of the initial state.
+        d_x: Address of the gradient of `x`, float32 numbers, (T, B, D), written, or 0 if it is not needed.
+        sums: Address of float32 numbers: transposed dW in the order n, r, z (D, 3 · padded), db in the order n, r, z
+            (3 · padded,), transposed dU in the order r, z, n (H, 3 · padded), and db_u (padded,). `padded` is H rounded
+            up to whole vectors.
         T, B, D, H: Steps, batch size, input width, hidden width.
         first, last: First row of the batch, and the row after the last one.
     """
@@ -183,13 +184,14 @@ def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_saved, d_outputs, d_h, d_x
 
 @kernel(void(*[float32[::1]] * 6, boolean, *[int64] * 5))
 def forward_rows_before(projected, U, h_0, outputs, reset, saved, saves, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """Write the outputs of rows `first` to `last` of the batch, for `reset=before`.
+    """Write the outputs of rows `first` to `last` of the batch, for `reset=before`. Arrays are float32.
 
     Args:
         projected: Flat array of W x + b, (T, B, G).
         U, h_0: Flat arrays of U (G, H) and the initial state (B, H).
         outputs, reset: Flat arrays, (T, B, H), written. `reset` receives a = r * h.
-        saved: Flat array, (T, B, panels, SAVED_VECTORS, LANES). Receives r, z, n and h if `saves` is true.
+        saved: Flat array, (T, B, panels, SAVED_VECTORS, LANES), with `panels` = H / LANES, rounded up. Receives r, z, n
+            and h if `saves` is true.
         saves: Whether to write `saved`.
         T, B, H: Steps, batch size, hidden width.
         first, last: First row of the batch, and the row after the last one.
@@ -233,13 +235,13 @@ def forward_rows_before(projected, U, h_0, outputs, reset, saved, saves, T, B, H
 
 @kernel(void(*[float32[::1]] * 5, *[int64] * 5))
 def backward_rows_before(saved, U, d_outputs, d_h, d_projected, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """Write the gradients of rows `first` to `last` of the batch, for `reset=before`.
+    """Write `d_h` and `d_projected` for rows `first` to `last` of the batch, for `reset=before`. Arrays are float32.
 
     Args:
         saved: Flat array that `forward_rows_before` wrote, (T, B, panels, SAVED_VECTORS, LANES).
         U: Flat array, (G, H).
         d_outputs: Flat array of the gradient of the outputs, (T, B, H).
-        d_h: Flat array, (B, H). Replaces the gradient of the last state with that of the initial one.
+        d_h: Flat array of the gradient of the last state, (B, H). Receives that of the initial state.
         d_projected: Flat array of the gradient of W x + b, (T, B, G), written.
         T, B, H: Steps, batch size, hidden width.
         first, last: First row of the batch, and the row after the last one.
@@ -282,7 +284,10 @@ def backward_rows_before(saved, U, d_outputs, d_h, d_projected, T, B, H, first, 
 
 
 class ScanAfter(torch.autograd.Function):
-    """The map from x (T, B, D), W, b, U, b_u and h_0 to outputs (T, B, H) and h_T (B, H), with (3a)."""
+    """The map from inputs and weights to outputs (T, B, H) and h_T (B, H), by equation (3a).
+
+    Its inputs are x (T, B, D), W (G, D), b (G,), U (G, H), b_u (H,) and h_0 (B, H).
+    """
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -322,7 +327,10 @@ class ScanAfter(torch.autograd.Function):
 
 
 class ScanBefore(torch.autograd.Function):
-    """The map from projected inputs (T, B, G), U and h_0 to outputs (T, B, H) and h_T (B, H), with (3b)."""
+    """The map from projected inputs and weights to outputs (T, B, H) and h_T (B, H), by equation (3b).
+
+    Its inputs are W x + b (T, B, G), U (G, H) and h_0 (B, H).
+    """
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -358,12 +366,22 @@ class ScanBefore(torch.autograd.Function):
 
 
 def scan_after(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `ScanAfter`. Second derivatives use `reference`, which computes the same results in plain torch."""
+    """Return the outputs (T, B, H) and the last state h_T (B, H), by `ScanAfter`.
+
+    Args:
+        reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
+        inputs: x (T, B, D), W (G, D), b (G,), U (G, H), b_u (H,) and h_0 (B, H).
+    """
     outputs: tuple[Tensor, ...] = ScanAfter.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs
 
 
 def scan_before(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `ScanBefore`. Second derivatives use `reference`, which computes the same results in plain torch."""
+    """Return the outputs (T, B, H) and the last state h_T (B, H), by `ScanBefore`.
+
+    Args:
+        reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
+        inputs: W x + b (T, B, G), U (G, H) and h_0 (B, H).
+    """
     outputs: tuple[Tensor, ...] = ScanBefore.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs

@@ -1,12 +1,12 @@
 """Layer norm of rows, in one pass with the residual sum before the norm. The backward pass is one pass too.
 
-    y  = x + p + b                                                           (1)  stream, product, its bias
-    n  = ŷ g + o,  ŷ = (y - mean(y)) s,  s = 1 / √(variance(y) + ε)            (2)
-    dy = e + s (g dn - mean(g dn) - ŷ mean(g dn ŷ))                           (3)  e: other gradients of the stream
-    dg = Σ ŷ dn,  do = Σ dn,  over the rows                                   (4)
+    y  = x + p + b                                                   (1)  stream x, product p, bias b of the product
+    n  = ŷ g + o,  ŷ = (y - mean(y)) s,  s = 1 / √(variance(y) + ε)  (2)  gain g, offset o, scale s
+    dy = e + s (g dn - mean(g dn) - ŷ mean(g dn ŷ))                  (3)  e: part of dy that bypasses the norm
+    dg = Σ ŷ dn,  do = Σ dn,  over the rows                          (4)
 
-The gradients of biases are sums over rows too. All these sums are made in blocks of `ROWS_PER_SUM` rows. Therefore,
-they do not depend on the number of threads.
+The gradients of biases are sums over rows too. All these sums are computed in blocks of `ROWS_PER_SUM` rows.
+Therefore, they do not depend on the number of threads.
 """
 
 # Shape suffixes: N rows, D model width, M two moments, S blocks of rows
@@ -38,7 +38,7 @@ def add_first(sums, at, count, value):  # type: ignore[no-untyped-def]
     Args:
         sums: Flat array of float32 numbers.
         at: Offset in array elements.
-        count: Number of elements to add to. It may exceed LANES.
+        count: Number of elements to add to. Values above LANES act as LANES.
         value: Vector to add.
     """
     store_first(sums, at, count, load_first(sums, at, count) + value)
@@ -46,15 +46,15 @@ def add_first(sums, at, count, value):  # type: ignore[no-untyped-def]
 
 @kernel(void(*[int64] * 11))
 def forward_rows(x, product, bias, gain, offset, y, normal, moments, D, first, last):  # type: ignore[no-untyped-def]
-    """Write (1) if there is a product and (2) if there is a gain, for rows `first` to `last`.
+    """Write y if there is a product, and n if there is a gain, for rows `first` to `last`.
 
     Args:
         x: Address of float32 numbers, (N, D).
-        product, bias: Addresses of float32 numbers, (N, D) and (D,), or 0 for none.
-        gain, offset: Addresses of float32 numbers, (D,), or 0 for none.
+        product, bias: Addresses of p (N, D) and b (D,), float32 numbers, or 0 for none.
+        gain, offset: Addresses of g and o, float32 numbers, (D,), or 0 for none.
         y: Address of float32 numbers, (N, D), written if there is a product. Without a product, pass `x`.
-        normal: Address of float32 numbers, (N, D), or 0 for none. Receives n.
-        moments: Address of float32 numbers, (N, 2), or 0 for none. Receives the mean and scale of each row.
+        normal: Address of n, float32 numbers, (N, D), written, or 0 if there is no gain.
+        moments: Address of float32 numbers, (N, 2), or 0 if there is no gain. Receives the mean and s of each row of y.
         D: Width.
         first, last: First row, and the row after the last one.
     """
@@ -86,20 +86,21 @@ def forward_rows(x, product, bias, gain, offset, y, normal, moments, D, first, l
 
 @kernel(void(*[int64] * 10))
 def backward_rows(d_normal, y, moments, gain, above, d_y, sums, D, first, last):  # type: ignore[no-untyped-def]
-    """Write (3) and (4) for rows `first` to `last`.
+    """Write dy (3) and the sums (4) for rows `first` to `last`.
 
-    The sums of e and dy over rows are gradients of biases.
+    The sum of dy over rows is the gradient of b in (1). The sum of e over rows is the gradient of a bias that is added
+    to y later.
 
     Args:
-        d_normal, y: Addresses of float32 numbers, (N, D).
-        moments: Address of float32 numbers, (N, 2), that `forward_rows` wrote.
-        gain: Address of float32 numbers, (D,).
+        d_normal, y: Addresses of dn and y, float32 numbers, (N, D).
+        moments: Address of the mean and s of each row, float32 numbers, (N, 2), which `forward_rows` wrote.
+        gain: Address of g, float32 numbers, (D,).
         above: Address of e, float32 numbers, (N, D), or 0 for none.
-        d_y: Address of float32 numbers, (N, D), written.
-        sums: Address of float32 numbers, (S, 4, D). Receives dg, do and the sums of e and dy. Without e, the last two
-            are set to 0.
+        d_y: Address of dy, float32 numbers, (N, D), written.
+        sums: Address of float32 numbers, (S, 4, D). Receives dg, do, Σ e and Σ dy of each block of `ROWS_PER_SUM` rows.
+            Without e, Σ e and Σ dy are set to 0.
         D: Width.
-        first, last: First row, and the row after the last one.
+        first, last: First row, a multiple of `ROWS_PER_SUM`, and the row after the last one.
     """
     d_normals, stream, saved, gains = floats(d_normal), floats(y), floats(moments), floats(gain)
     others, d_streams, summed = floats(above), floats(d_y), floats(sums)
@@ -132,7 +133,7 @@ def backward_rows(d_normal, y, moments, gain, above, d_y, sums, D, first, last):
 
 
 def add(x_ND: Tensor, product_ND: Tensor, bias_D: Tensor) -> Tensor:
-    """Return y (N, D), by equation (1)."""
+    """Return y (N, D) by equation (1), from x (N, D), p (N, D) and b (D,)."""
     N, D = x_ND.shape
     y_ND = x_ND.new_empty(N, D)
     run_rows(forward_rows, (x_ND, product_ND, bias_D, None, None, y_ND, None, None), (D, N), N * D, ROWS_PER_SUM)
@@ -142,12 +143,12 @@ def add(x_ND: Tensor, product_ND: Tensor, bias_D: Tensor) -> Tensor:
 def normalise(
     x_ND: Tensor, gain_D: Tensor, offset_D: Tensor, product_ND: Tensor | None = None, bias_D: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return y (N, D), n (N, D), and the mean and scale of each row of y, (N, 2).
+    """Return y (N, D), n (N, D), and the mean and s of each row of y, (N, 2).
 
     Args:
-        x_ND: Stream, (N, D).
+        x_ND: x, the stream, (N, D).
         gain_D, offset_D: g and o, (D,).
-        product_ND, bias_D: p (N, D) and b (D,), or None for both. Then y is x.
+        product_ND, bias_D: p (N, D) and b (D,). If both are None, y is x.
     """
     N, D = x_ND.shape
     y_ND = x_ND if product_ND is None else x_ND.new_empty(N, D)
@@ -160,13 +161,14 @@ def normalise(
 def denormalise(
     d_normal_ND: Tensor, y_ND: Tensor, moments_NM: Tensor, gain_D: Tensor, above_ND: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return dy (N, D) and the four sums (4, D) of `backward_rows`.
+    """Return dy (N, D), and the sums dg, do, Σ e and Σ dy over all rows, (4, D).
 
     Args:
-        d_normal_ND: Gradient of n, (N, D).
-        y_ND, moments_NM: Stream (N, D), and the mean and scale of each of its rows, (N, 2).
+        d_normal_ND: dn, the gradient of n, (N, D).
+        y_ND: y, (N, D).
+        moments_NM: Mean and s of each row of y, (N, 2).
         gain_D: g, (D,).
-        above_ND: e, (N, D), or None if the stream has no other gradients. Then the last two sums are 0.
+        above_ND: e, (N, D), or None if y is used in the norm only. If e is None, the returned Σ e and Σ dy are 0.
     """
     N, D = y_ND.shape
     d_y_ND, sums_S4D = y_ND.new_empty(N, D), y_ND.new_empty(-(-N // ROWS_PER_SUM), 4, D)

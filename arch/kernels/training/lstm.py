@@ -1,18 +1,19 @@
 """LSTM over a whole sequence: equations (1) to (6) of `arch/lstm.py`, and their derivatives.
 
-d· is the derivative of the loss with respect to ·. dh and dc collect the contributions of later steps and the output:
+d· is the derivative of the loss with respect to ·, and p are the pre-activations. dh and dc collect the contributions
+of later steps and of the output:
 
     dc  ← dc + dh o (1 - tanh²c')         (7)
     do  = dh tanh(c')                     (8)
     di, dg, df = dc g, dc i, dc c         (9)
-    dp  = d· · (1 - ·) for i, f, o;  dg (1 - g²) for g    (10)  p are the pre-activations
+    dp_i = di i (1 - i), also for f and o;  dp_g = dg (1 - g²)    (10)
     dc  ← dc f                            (11)
     dh  ← U^T dp                          (12)
     dU  = Σ_t dp_t h_t^T,  dW = Σ_t dp_t x_t^T,  db = Σ_t dp_t    (13)
     dx  = W^T dp                          (14)
 
-W x and dp are stored for one chunk of steps at a time. A whole sequence of them does not fit into the cache, and moving
-it through memory takes as long as computing it.
+W x and dp are stored for one chunk of steps at a time, because W x and dp of a whole sequence may not fit into
+the cache. Moving W x and dp through memory takes as long as computing them.
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width, G = 4H gate rows
@@ -110,18 +111,19 @@ def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, saves, T, B, D,
 
 @kernel(void(*[int64] * 19))
 def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Write or add the gradients of rows `first` to `last` of the batch.
+    """Write `d_h`, `d_c` and `d_x`, and add the weight gradients to `sums`, for rows `first` to `last` of the batch.
 
     Args:
         x, W, U: Addresses of float32 numbers: inputs (T, B, D), W (G, D) and U (G, H).
         h_0, c_0: Addresses of the initial state, float32 numbers, (B, H).
-        outputs, gates, cells: Addresses of what `forward_rows` saved: (T, B, H), (T, B, G) and (T, B, H).
+        outputs, gates, cells: Addresses of what `forward_rows` wrote if `saves` was true: (T, B, H), (T, B, G) and
+            (T, B, H).
         d_outputs: Address of the gradient of `outputs`, float32 numbers, (T, B, H).
-        d_h, d_c: Addresses of float32 numbers, (B, H). Replaces the gradients of the last state with those of the
-            initial state.
-        d_x: Address of float32 numbers, (T, B, D), written, or 0 for none.
-        sums: Address of float32 numbers, (D + H + 1, 4 · padded). Transposed dW, transposed dU and db are added to it,
-            with each gate padded to whole vectors.
+        d_h, d_c: Addresses of the gradients of the last state, float32 numbers, (B, H). Receive those of the initial
+            state.
+        d_x: Address of the gradient of `x`, float32 numbers, (T, B, D), written, or 0 if it is not needed.
+        sums: Address of float32 numbers, (D + H + 1, 4 · padded): transposed dW, transposed dU and db. `padded` is H
+            rounded up to whole vectors.
         T, B, D, H: Steps, batch size, input width, hidden width.
         first, last: First row of the batch, and the row after the last one.
     """
@@ -171,7 +173,10 @@ def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c,
 
 
 class Scan(torch.autograd.Function):
-    """The map from x (T, B, D), W, b, U, h_0 and c_0 to outputs (T, B, H), h_T and c_T (B, H)."""
+    """The map from inputs and weights to outputs (T, B, H), h_T (B, H) and c_T (B, H).
+
+    Its inputs are x (T, B, D), W (G, D), b (G,), U (G, H), h_0 (B, H) and c_0 (B, H).
+    """
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -208,6 +213,11 @@ class Scan(torch.autograd.Function):
 
 
 def scan(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `Scan`. Second derivatives use `reference`, which computes the same results in plain torch."""
+    """Return the outputs (T, B, H), h_T (B, H) and c_T (B, H), by `Scan`.
+
+    Args:
+        reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
+        inputs: x (T, B, D), W (G, D), b (G,), U (G, H), h_0 (B, H) and c_0 (B, H).
+    """
     outputs: tuple[Tensor, ...] = Scan.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs

@@ -1,4 +1,4 @@
-"""The second half of a `transformer` block: add the attention output to the residual stream, then the MLP.
+"""The second half of a `transformer` block: add the attention output to the residual stream, then apply the MLP.
 
     y = x + W_o a + b_o                             (1)
     z = y + W_2 gelu(W_1 norm(y) + b_1) + b_2       (2)  followed by a final norm in the last block
@@ -21,7 +21,11 @@ from arch.kernels.training.layer_norm import add, denormalise, normalise
 
 
 class ResidualMLP(torch.autograd.Function):
-    """The map from x and a (B, T, D) and the weights to z (B, T, D). The weights of a final norm are optional."""
+    """The map from x and a (B, T, D) and the weights to z (B, T, D).
+
+    The weights are W_o (D, D), b_o (D,), gain and offset of the norm (D,), W_1 (E, D), b_1 (E,), W_2 (D, E), b_2 (D,).
+    If the block has a final norm, gain and offset of the final norm (D,) follow.
+    """
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, *inputs: Tensor) -> Tensor:
@@ -68,6 +72,11 @@ class ResidualMLP(torch.autograd.Function):
 
 
 def finish(reference: Reference, *inputs: Tensor) -> Tensor:
-    """Apply `ResidualMLP`. Second derivatives use `reference`, which computes the same results in plain torch."""
+    """Return z (B, T, D), by `ResidualMLP`.
+
+    Args:
+        reference: Function of `inputs` that computes the same result in plain torch. Second derivatives use it.
+        inputs: x and a (B, T, D), and the weights in the order of `ResidualMLP`.
+    """
     z_BTD: Tensor = ResidualMLP.apply(reference, *inputs)  # type: ignore[no-untyped-call]
     return z_BTD

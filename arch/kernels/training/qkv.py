@@ -3,8 +3,8 @@
     (q, k, v) = W norm(x) + b                    (1)
     (a, b) → (a cos - b sin, b cos + a sin)      (2)  rotary position: adjacent numbers of a head of q or k
 
-One pass over the matrix product adds the bias, rotates and transposes to heads. The backward pass is also one pass, and
-rotates in the other direction.
+One pass over the matrix product adds the bias, rotates q and k, and splits the result into heads. The backward pass is
+also one pass, and rotates in the opposite direction.
 """
 
 # Shape suffixes: B batch, T time, D model width, N heads, K head width, M two moments, Y all rows, J rotary pairs
@@ -44,7 +44,7 @@ def rotated(typing: Any, x: VectorType, rotary_row: VectorType, direction: Vecto
         typing: Numba's typing context.
         x: Vector of adjacent pairs.
         rotary_row: Vector of alternating cosines and sines.
-        direction: Vector with 1 or -1 in all lanes.
+        direction: Vector with 1 in all lanes, or with -1 in all lanes to rotate in the opposite direction.
     """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
@@ -67,16 +67,17 @@ def rotated(typing: Any, x: VectorType, rotary_row: VectorType, direction: Vecto
 
 @kernel(void(*[int64] * 6, boolean, *[int64] * 5))
 def move_rows(qkv, bias, q, k, v, rotary, back, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """Add the bias to qkv, split it into q, k and v, and rotate q and k.
+    """Add the bias to qkv, split the sum into q, k and v, and rotate q and k.
 
-    If `back` is true, apply the reverse to the gradients.
+    If `back` is true, compute the gradient of qkv from the gradients of q, k and v instead.
 
     Args:
-        qkv: Address of float32 numbers, (B, T, 3, N, K), written if `back` is true.
-        bias: Address of float32 numbers, (3, N, K). If `back` is true, (B, 3, N, K) receives the sums of qkv over time.
-        q, k, v: Addresses of float32 numbers, (B, N, T, K), written unless `back` is true.
+        qkv: Address of W norm(x), float32 numbers, (B, T, 3, N, K). If `back` is true, its gradient, written.
+        bias: Address of b, float32 numbers, (3, N, K). If `back` is true, (B, 3, N, K), which receives the sums of the
+            gradient of qkv over time.
+        q, k, v: Addresses of float32 numbers, (B, N, T, K), written. If `back` is true, their gradients, only read.
         rotary: Address of alternating cosines and sines, float32 numbers, (T, K), or 0 for no rotation.
-        back: Whether to run backwards.
+        back: Whether to compute gradients.
         T, N, K: Steps, heads, head width.
         first, last: First row of the batch, and the row after the last one.
     """
@@ -108,7 +109,10 @@ def move_rows(qkv, bias, q, k, v, rotary, back, T, N, K, first, last):  # type: 
 
 
 class Heads(torch.autograd.Function):
-    """The map from x (B, T, D), the gain and offset of the norm, W and b to q, k and v (B, N, T, K)."""
+    """The map from x (B, T, D) and the weights to q, k and v (B, N, T, K).
+
+    The weights are gain and offset of the norm (D,), W (3D, D) and b (3D,).
+    """
 
     @staticmethod
     def forward(
@@ -144,10 +148,10 @@ def _move(qkv_YG: Tensor, bias: Tensor, parts: tuple[Tensor, ...], rotary_TJ: Te
 
 
 def project(reference: Reference, heads: int, rotary_TJ: Tensor | None, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `Heads`. Second derivatives use `reference`, which computes the same results in plain torch.
+    """Return q, k and v (B, N, T, K), by `Heads`.
 
     Args:
-        reference: Function of the same inputs as `Heads`.
+        reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
         heads: Number of heads, N.
         rotary_TJ: Complex rotary factors, (T, K / 2), or None for no rotation.
         inputs: x (B, T, D), gain and offset of the norm (D,), W (3D, D) and b (3D,).

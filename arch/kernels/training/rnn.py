@@ -7,8 +7,8 @@ d· is the derivative of the loss with respect to ·. dh collects the contributi
     dU  = Σ_t dp_t h_t^T,  dW = Σ_t dp_t x_t^T,  db = Σ_t dp_t         (4)
     dx  = W^T dp                                                       (5)
 
-W x and dp are stored for one chunk of steps at a time. Moving a whole sequence of them through memory takes as long as
-computing it.
+W x and dp are stored for one chunk of steps at a time, because W x and dp of a whole sequence may not fit into
+the cache. Moving W x and dp through memory takes as long as computing them.
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width
@@ -48,7 +48,7 @@ def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):
         x, W, bias, U: Addresses of float32 numbers: inputs (T, B, D), W (H, D), b (H,) and U (H, H).
         h_0: Address of the initial state, float32 numbers, (B, H).
         outputs: Address of float32 numbers, (T, B, H), written.
-        is_tanh: Whether φ is tanh. Otherwise it is relu.
+        is_tanh: True if φ is tanh, false if φ is relu.
         T, B, D, H: Steps, batch size, input width, hidden width.
         first, last: First row of the batch, and the row after the last one.
     """
@@ -74,17 +74,17 @@ def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):
 
 @kernel(void(*[int64] * 16))
 def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Write or add the gradients of rows `first` to `last` of the batch.
+    """Write `d_h` and `d_x`, and add the weight gradients to `sums`, for rows `first` to `last` of the batch.
 
     Args:
         x, W, U: Addresses of float32 numbers: inputs (T, B, D), W (H, D) and U (H, H).
         h_0: Address of the initial state, float32 numbers, (B, H).
         outputs, d_outputs: Addresses of the outputs and their gradient, float32 numbers, (T, B, H).
-        d_h: Address of float32 numbers, (B, H). Replaces the gradient of the last state with that of the initial one.
-        d_x: Address of float32 numbers, (T, B, D), written, or 0 for none.
-        sums: Address of float32 numbers, (D + H + 1, padded). Transposed dW, transposed dU and db are added to it, with
-            H padded to whole vectors.
-        is_tanh: Whether φ is tanh. Otherwise it is relu.
+        d_h: Address of the gradient of the last state, float32 numbers, (B, H). Receives that of the initial state.
+        d_x: Address of the gradient of `x`, float32 numbers, (T, B, D), written, or 0 if it is not needed.
+        sums: Address of float32 numbers, (D + H + 1, padded): transposed dW, transposed dU and db. `padded` is H
+            rounded up to whole vectors.
+        is_tanh: True if φ is tanh, false if φ is relu.
         T, B, D, H: Steps, batch size, input width, hidden width.
         first, last: First row of the batch, and the row after the last one.
     """
@@ -120,7 +120,7 @@ def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, 
 
 
 class Scan(torch.autograd.Function):
-    """The map from x (T, B, D), W, b, U and h_0 to outputs (T, B, H) and h_T (B, H)."""
+    """The map from x (T, B, D), W (H, D), b (H,), U (H, H) and h_0 (B, H) to outputs (T, B, H) and h_T (B, H)."""
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -148,6 +148,12 @@ class Scan(torch.autograd.Function):
 
 
 def scan(reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Apply `Scan`. Second derivatives use `reference`, which computes the same results in plain torch."""
+    """Return the outputs (T, B, H) and the last state h_T (B, H), by `Scan`.
+
+    Args:
+        reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
+        is_tanh: True if φ is tanh, false if φ is relu.
+        inputs: x (T, B, D), W (H, D), b (H,), U (H, H) and h_0 (B, H).
+    """
     outputs: tuple[Tensor, ...] = Scan.apply(reference, is_tanh, *inputs)  # type: ignore[no-untyped-call]
     return outputs

@@ -12,7 +12,10 @@ MAX_NAMES = 5
 
 
 def name_all(names: Iterable[str], noun: str = "architectures") -> str:
-    """Return the distinct names as a phrase. If there are more than `MAX_NAMES`, count them: `7 architectures`."""
+    """Return one or more names as a phrase without repetitions: `gru and rnn`.
+
+    If there are more than `MAX_NAMES` names, the phrase gives only their number and `noun`: `7 architectures`.
+    """
     distinct = list(dict.fromkeys(names))
     return listed(distinct) if len(distinct) <= MAX_NAMES else f"{len(distinct)} {noun}"
 
@@ -26,7 +29,8 @@ def extreme(
 ) -> str:
     """Say which architecture has the extreme value: `highest for gru (0.950)`.
 
-    With several panels, name the architecture that is extreme most often: `highest for gru in 4 of 6 panels`.
+    With several panels, the text names the architecture that is extreme most often: `highest for gru in 4 of 6 panels`.
+    At least one panel must not be empty.
 
     Args:
         panels: The values by architecture, per panel; empty panels are ignored.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WIDTH = 8.2
 """The width in inches of a figure that is as wide as the page."""
 WIDER = 10.2
-"""The width in inches of a figure with three or more columns of panels."""
+"""The usual width in inches of a figure with three or more columns of panels."""
 PANEL_HEIGHT = 2.15
 """The height of a panel in inches."""
 MAX_COLUMNS = 4
@@ -31,9 +31,10 @@ MAX_DECADES = 8
 SCORE_LABEL = "score (share correct)"
 SCORE_TICKS = {0: "0", 0.25: ".25", 0.5: ".5", 0.75: ".75", 1: "1"}
 TICKS_IN_A_DECADE = {"x": (1, 3), "y": (1, 2, 5)}
-"""The multiples of each power of ten that get a tick. A vertical axis has room for more."""
+"""The multiples of each power of ten that get a tick. A vertical axis has room for more ticks."""
 LABEL_GAP = 0.15
-"""The smallest distance between two line labels, in units of the score. One label has two lines."""
+"""The smallest distance between two line labels, in units of the score. The label of the memoryless baseline
+has two lines."""
 
 
 def grid(
@@ -46,7 +47,7 @@ def grid(
     Args:
         groups: The groups that determine tasks and lengths.
         width: The width of the figure in inches; None for the usual width.
-        height: The height of a row of panels in inches.
+        height: The height of a row of panels in inches. A single row is 1.3 times as high.
     """
     tasks = list(dict.fromkeys(group.task for group in groups))
     lengths = sorted({group.length for group in groups})
@@ -71,7 +72,8 @@ def grid(
 def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int]) -> None:
     """Draw lines for chance and the memoryless baseline, with their names at the right edge.
 
-    A line spans the whole panel if its score is the same at all test `lengths`.
+    The scores are taken from `rivals` at the test `lengths`. If a score is the same at all lengths, its line spans the
+    whole panel.
     """
     references = [group.reference(length) for length in lengths for group in rivals]
     by_length = {reference.length: reference for reference in references if reference is not None}
@@ -99,7 +101,7 @@ def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int])
 
 
 def score_axis(axes: Axes) -> None:
-    """Make the vertical axis run from 0 to 1, so that panels and runs can be compared by eye."""
+    """Make the vertical axis run from 0 to 1 so that panels and runs can be compared by eye."""
     axes.set_ylim(-0.02, 1.04)  # set per panel: axes that share their limits are slow to draw
     axes.set_yticks(list(SCORE_TICKS), labels=list(SCORE_TICKS.values()))
 
@@ -128,7 +130,7 @@ def decades_axis(axes: Axes) -> None:
 
 
 def time_axis(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> None:
-    """Make an axis logarithmic around `values`, with plain numbers as tick labels.
+    """Make an axis logarithmic around `values` in microseconds, with plain numbers as tick labels.
 
     The axis spans at least one decade, so that noise does not look like an effect. If no value is positive, the axis
     is left unchanged.

@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 STYLE_FILE = Path(__file__).with_name("carousel.mplstyle")
 INK, PALE = "#24292f", "#8c959f"
-"""The colours of text and of secondary lines; the style file uses the same two."""
+"""The colours of text and of secondary lines. The style file uses the same colours."""
 PNG_DOTS_PER_INCH = 160
 LETTER_INCHES = 0.08
-"""The approximate width of a letter in a legend."""
+"""The approximate width of a letter in a legend, in inches."""
 LINE_INCHES = 0.175
-"""The height of a line in a legend."""
+"""The height of a line in a legend, in inches."""
 EXPECTED_LINES = 3
 """Figures have room for this many legend lines. Further lines make a figure higher."""
 MAX_TICKS = 7
 """The largest number of ticks on an axis of positions."""
 MAX_LETTERS = 38
-"""The length of a legend line in letters. Longer names are wrapped: they may differ only at the end."""
+"""The largest length of a legend line in letters. Longer names are wrapped, because they may differ only at the end."""
 DARK_INK, DARK_PALE = "#e6edf3", "#768390"
 
 HEADING_SIZE, HEADING_LINE_INCHES, HEADING_LETTER_INCHES = 10.5, 0.2, 0.1
-"""The heading of a file: font size in points, line height, and approximate width of a bold letter."""
+"""Sizes of the heading in a figure file. The font size is in points. The letter width is that of a bold letter."""
 
 Form = Literal["svg", "png"]
 Dash = Literal["solid", "none"] | tuple[int, tuple[float, ...]]
@@ -92,7 +92,7 @@ _SPARE_STYLES = (
 
 
 def plot_styles(archs: Sequence[str]) -> dict[str, PlotStyle]:
-    """Return one style per label.
+    """Return one plot style per label of an architecture.
 
     The first label of each well-known architecture gets the fixed style of that architecture. All other labels
     get the spare styles in order. Spare styles repeat if there are more labels than styles.
@@ -112,7 +112,10 @@ def plot_styles(archs: Sequence[str]) -> dict[str, PlotStyle]:
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Apply the style file. Ignore warnings about missing glyphs, because the reader's fonts draw the text."""
+    """Apply the style file within a `with` block.
+
+    Warnings about missing glyphs are ignored, because the fonts of the reader draw the text.
+    """
     import matplotlib
 
     with matplotlib.rc_context(fname=STYLE_FILE), warnings.catch_warnings():
@@ -130,7 +133,11 @@ def empty_figure(width: float, height: float) -> MplFigure:
 
 
 def legend(figure: MplFigure, styles: dict[str, PlotStyle], *, line: bool = True) -> None:
-    """Draw a legend above the panels, in one row if it fits. The figure grows; the panels keep their height."""
+    """Draw a legend above the panels, in one row if the row fits.
+
+    With more than `EXPECTED_LINES` lines, the figure becomes higher, so that the panels keep their height. If `line` is
+    false, the legend shows markers without lines.
+    """
     from matplotlib.lines import Line2D
 
     handles = [
@@ -156,7 +163,7 @@ def legend(figure: MplFigure, styles: dict[str, PlotStyle], *, line: bool = True
 
 
 def positions_axis(axes: Axes, ticks: Sequence[int]) -> None:
-    """Make the horizontal axis logarithmic, with plain numbers at the given ticks."""
+    """Make the horizontal axis logarithmic, with plain numbers at `ticks`, which are positions or lengths in steps."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(ticks), labels=[f"{tick:,}" for tick in ticks])
     axes.minorticks_off()
@@ -204,7 +211,7 @@ def finish_figure(
         figure: The drawn matplotlib figure.
         name: The name of the file and of the element on the page.
         title: The heading on the page.
-        alternative: One sentence that states what the figure shows and its main result.
+        alternative: One sentence that says what the figure shows and its main result.
         description: The plotted numbers as text; the SVG contains them after the title.
         how_to_read: The caption.
         headed: Whether files of the figure contain its title.
@@ -290,7 +297,7 @@ def to_svg(figure: MplFigure, *, title: str, description: str, whole: Bbox | Non
 
 _COORDINATES = re.compile(r'\b(?:d|x|y|points)="[^"]*"')
 _EXTRA_DIGITS = re.compile(r"(\.\d\d)\d+")
-"""A pattern for digits beyond a hundredth of a point. No screen or printer resolves them."""
+"""A pattern for digits beyond a hundredth of a point, which is too small for any screen or printer."""
 
 
 def _recoloured(light: str, dark: str) -> str:

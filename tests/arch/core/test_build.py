@@ -47,7 +47,7 @@ def test_a_seed_determines_the_weights_and_leaves_the_global_generator_unchanged
 
 @pytest.mark.parametrize("spec", every_spec())
 def test_a_budget_gives_the_nearest_width_and_the_weights_of_that_width(spec: str) -> None:
-    """Compare `build` with a trial of all widths. Its width search must not advance the global generator."""
+    """Compare `build` with a trial of widths 1 to 64. `build` must not advance the global generator."""
     counts = {}
     for width in range(1, 65):
         try:

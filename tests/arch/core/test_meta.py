@@ -1,4 +1,4 @@
-"""A model on the meta device has the right shapes, and building it runs no initialisation."""
+"""A model on the meta device has the shapes of a real model, and building it runs no initialisation."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def block_of(spec: str, width: int) -> Transformer:
 
 
 def results(layer: Transformer, backend: str, x_BTD: Tensor) -> list[Tensor]:
-    """Return the outputs of two chunks, the cache, and the gradients of the input and all parameters."""
+    """Return the outputs of two chunks, the final keys and values, and the gradients of input and parameters."""
     layer.backend = backend  # type: ignore[assignment]
     assert layer.backend_for(x_BTD) == backend
     first = x_BTD.shape[1] - 3  # the last three steps read the cache of the first chunk
@@ -66,7 +66,7 @@ def test_outputs_and_gradients_equal_the_equations(
 
 @pytest.mark.parametrize("backend", ["fused", "reference"])
 def test_repeated_and_retained_backward_passes_are_identical(backend: str) -> None:
-    """Check for bit-identical results, with a batch large enough for two threads."""
+    """Check that two forward passes, with two backward passes each, give bit-identical outputs and gradients."""
     layer = block_of("transformer", 32)
     layer.backend = backend  # type: ignore[assignment]
     x_BTD = torch.randn(9, 67, 32, generator=torch.Generator().manual_seed(1), requires_grad=True)

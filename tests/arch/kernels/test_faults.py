@@ -89,7 +89,7 @@ STREAMING_FAULTS = [
 
 
 def planted(fault: Fault, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load the faulty module, and every module that imports it, until the test ends."""
+    """Load the faulty module, then the modules in `fault.loads`, for the rest of the test."""
     text = (SOURCE / path_of(fault.file)).read_text(encoding="utf-8")
     assert text.count(fault.there) == 1, f"{fault.there!r} must stand in {fault.file}.py exactly once"
     _loaded(fault.file, text.replace(fault.there, fault.instead), folder, monkeypatch)

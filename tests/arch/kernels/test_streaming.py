@@ -62,7 +62,7 @@ def inputs(batch: int, tokens: bool = False, steps: int = STEPS) -> Tensor:
 def compiled(model: SequenceModel, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
     """Return the outputs and the final state of repeated compiled steps.
 
-    Starts from the empty state if `state` is None. Fails if a step runs the reference implementation.
+    If `state` is None, the stream starts from the empty state. The test fails if the kernel does not run.
     """
     outputs = []
     with torch.inference_mode():

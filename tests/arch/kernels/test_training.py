@@ -38,10 +38,16 @@ def random_state(layer: RecurrentLayer, batch: int, generator: torch.Generator) 
 
 
 def results(layer: RecurrentLayer, backend: str, x_BTD: Tensor, state: State, sees: list[Tensor]) -> list[Tensor]:
-    """Return outputs, final state and gradients of a loss.
+    """Return outputs, final state, and the gradients of a weighted sum of outputs and final state.
 
-    The loss is the sum of outputs and final state, weighted by `sees`. The gradients are those of the input, the
-    initial state and the parameters.
+    The gradients are those of the input, the initial state and the parameters.
+
+    Args:
+        layer: The recurrent layer. Its backend is changed.
+        backend: `fused` or `reference`.
+        x_BTD: The input.
+        state: The initial state, of tensors (B, H).
+        sees: Weights of the sum: (B, T, H) for the outputs, then (B, H) for each tensor of the final state.
     """
     layer.backend = backend  # type: ignore[assignment]
     output_BTH, final = layer.scan(x_BTD, state)

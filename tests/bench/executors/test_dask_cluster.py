@@ -23,7 +23,7 @@ from tests.bench.tiny import write_plan
 __all__ = ["carousel", "inline", "like_a_worker"]
 
 CLOCK_TOLERANCE_SECONDS = 1e-3
-"""Tolerance for spans of two processes, which read their wall clocks separately. Processes take far longer to start."""
+"""Tolerance for spans of two processes, which read their wall clocks separately. Real overlaps are far longer."""
 
 
 def overlapping_timings(records: dict[str, Record]) -> list[tuple[Span, Span]]:
@@ -79,7 +79,7 @@ def test_a_run_completes_after_a_dask_worker_is_killed(tmp_path: Path, inline: I
 
 
 def edited_copy(folder: Path) -> Path:
-    """Copy Carousel to `folder`, and edit a source file that is part of the code digest."""
+    """Copy Carousel to `folder`, edit a source file that is part of the code digest, and return `folder`."""
     for package in ("arch", "tasks", "bench", "results", "reports"):
         shutil.copytree(HOME / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     with (folder / "arch" / "rnn.py").open("a") as file:

@@ -29,9 +29,9 @@ from tests.bench.tiny import tiny_case
 
 HOME = Path(__file__).resolve().parents[3]
 TIMEOUT_SECONDS = 0.5
-"""Time limit of jobs that never end."""
+"""Time limit of jobs that never end, in seconds."""
 PATIENCE_SECONDS = 60.0
-"""Longest wait for an event that must happen, before the test fails."""
+"""Longest wait for an event that must happen, in seconds. If it takes longer, the test fails."""
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
@@ -80,7 +80,7 @@ class Executed:
 
 @pytest.fixture(scope="module")
 def executed() -> Executed:
-    """Run jobs that fail in every way, with successful jobs in between."""
+    """Run failing jobs between two successful jobs. Afterwards, run jobs that never end, with a time limit."""
     ending: dict[str, Job] = {
         "first": TrainJob(case=tiny_case(steps=3)),
         **{kind: trap(kind) for kind in ENDING},

@@ -98,7 +98,7 @@ def test_a_dask_worker_ends_the_jobs_of_a_lost_driver(tmp_path: Path, how: signa
 
 
 def test_ctrl_c_before_a_message_to_dask_begins_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Check that one error of dask is not logged: its `sync` cancels a future that is not assigned yet."""
+    """Check that an error of dask's `sync`, which cancels an unassigned future, is not logged, but another error is."""
 
     def sync() -> Any:
         def cancel() -> None:

@@ -17,7 +17,7 @@ WALL_CLOCK = {
 
 
 def wall_clock_calls(source: str) -> set[str]:
-    """Return all uses of the wall clock in a source text, however its module is imported."""
+    """Return the names of all wall-clock functions that a source text uses, such as `time.time`."""
     calls = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute):

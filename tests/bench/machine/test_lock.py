@@ -1,4 +1,4 @@
-"""Tests of the machine lock: sharing, waiting, fairness, and release when its process dies."""
+"""Tests of the machine lock: sharing, waiting, fairness, and release if the process that holds the lock dies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.machine.lock import Stopped, Work, machine_lock, reason_unlocked
 
 HOME = Path(__file__).resolve().parents[3]
 SOON_SECONDS = 0.1
-"""Time within which a job certainly gets a free lock."""
+"""Time within which a job gets the lock if the lock is free."""
 TIMEOUT_SECONDS = 60.0
 
 
@@ -130,7 +130,7 @@ def test_unwritable_folder_is_reported_and_blocks_no_job(tmp_path: Path, monkeyp
 
 
 def test_missing_file_locks_are_reported_and_block_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulate Windows, which has no shared file locks, no `O_NOFOLLOW` and no `O_CLOEXEC`."""
+    """Check that jobs run without a lock on Windows, which has no shared file locks, `O_NOFOLLOW` or `O_CLOEXEC`."""
     monkeypatch.setattr(lock, "fcntl", None)
     for flag in ("O_NOFOLLOW", "O_CLOEXEC"):
         monkeypatch.delattr(os, flag)

@@ -19,7 +19,7 @@ SLACK = 8 * MEBIBYTE
 
 
 def touch(size: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    """Allocate memory and make it resident by writing to it."""
+    """Allocate `size` bytes, and make the memory resident by writing to every byte."""
     return np.ones(size, np.uint8)
 
 
@@ -32,7 +32,10 @@ def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def phase(size: int, mode: str) -> Memory:
-    """Allocate and free `size` bytes, and return the measured memory. In sampling mode, wait for a sample first."""
+    """Allocate and free `size` bytes, and return the measured memory.
+
+    If the peak is sampled, wait for a sample before freeing the bytes.
+    """
     sampled = threading.Event()
     original = memory_module.resident_bytes
 

@@ -62,7 +62,7 @@ def test_calibration_runs_before_the_block_and_outside_it() -> None:
 
 
 def test_load_of_short_blocks_is_computed_over_a_window() -> None:
-    """Check the load of ten blocks of 0.1 s each.
+    """Check that the load of blocks of 0.1 s is computed over windows of 0.3 s.
 
     Other processes use one of two cores during the fifth and sixth blocks.
     """
@@ -143,9 +143,9 @@ def test_sleep_counts_as_waiting() -> None:
 
 
 def test_calibration_works_inside_and_outside_inference_mode() -> None:
-    """Check that the cached matrices can be reused in both modes.
+    """Check that the cached matrices can be reused inside and outside inference mode.
 
-    Tensors created in inference mode cannot be modified in place outside it.
+    Tensors created in inference mode cannot be modified in place outside this mode.
     """
     calibration_matrices.cache_clear()
     with torch.inference_mode():

@@ -218,7 +218,7 @@ def test_invalid_plan_is_reported_in_one_line(tmp_path: Path, name: str) -> None
 def test_oversized_plan_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Check that a plan above 16 KiB is refused before it is read.
 
-    The TOML parser takes quadratic time for dotted keys: a megabyte would take an hour.
+    The TOML parser takes quadratic time for dotted keys, so that a megabyte takes an hour.
     """
     path = tmp_path / "giant.toml"
     with path.open("wb") as file:

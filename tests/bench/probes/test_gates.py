@@ -72,7 +72,7 @@ def test_constant_gates_give_values_computed_by_hand() -> None:
 
 
 def test_contrasts_compare_the_steps_of_each_role_with_the_inner_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check the contrasts for levels at which any other selection of steps gives different contrasts."""
+    """Check that each contrast compares the right steps. With these levels, any wrong step changes a contrast."""
     write_T, hold_T, read_T = (
         [0.9, 0.1, 0.2, 0.3, 0.2, 0.5],
         [0.2, 0.8, 0.6, 0.7, 0.9, 0.3],

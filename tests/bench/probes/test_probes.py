@@ -57,7 +57,7 @@ class TestLatency:
         assert [m.samples for m in measurements] == [(0.25,) * 3] * 3
 
     def test_each_block_begins_with_an_untimed_call(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Check the order of calls. The calibration evicts the caches, so the next call is slow and is not timed."""
+        """Check that the first call after a calibration is not timed, because the calibration evicts the caches."""
         events: list[str] = []
 
         def timed(call: Any, count: int, device: torch.device) -> float:

@@ -35,7 +35,7 @@ def timed_bursts_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Counted:
-    """Numbers of steps that a model runs with `step` and with `scan`. Wrappers of both methods count them."""
+    """Numbers of steps that a model runs with `step` and with `scan`. Wrappers of both methods count the steps."""
 
     def __init__(self, one: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
         self.stepped, self.scanned = 0, 0
@@ -165,8 +165,8 @@ class TestStreaming:
     def test_steps_that_are_slow_after_a_copy_are_not_timed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Check that all samples are equal although the first four steps after a copy are slow.
 
-        Short bursts have a larger share of slow steps. If slow steps were timed, a constant cost would seem to fall
-        with the position.
+        Short bursts have a larger share of slow steps, so timed slow steps make a constant cost seem to fall with the
+        position.
         """
         one, clock, steps_since_copy = subject(), CountingClock(tick=0), [0]
         original_restore, original_step = EagerStream.restore, one.model.step

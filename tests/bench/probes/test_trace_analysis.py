@@ -16,7 +16,7 @@ from bench.probes.recording import MAX_FEATURES, has_fixed_state, watch_gates, w
 EXACT = 1e-12
 """Tolerance for float64 arithmetic on a few numbers."""
 RIDGE = 1e-6
-"""Tolerance for the R² of a perfect decoding, which the weakest ridge lowers slightly."""
+"""Tolerance for the R² of a perfect decoding, which the smallest ridge strength lowers slightly."""
 FLOAT32 = 1e-5
 """Tolerance for float32 models with a few units."""
 SAMPLING = 0.05
@@ -77,7 +77,7 @@ def test_noise_decodes_to_zero_and_a_constant_target_to_none() -> None:
 
 
 def test_r_squared_is_computed_on_held_out_sequences() -> None:
-    """Check that R² is negative if the relation is reversed on the test sequences.
+    """Check that R² is -3 if the sign of the state is reversed on the test sequences.
 
     The state equals x_1 on the sequences for fitting and selection, and -x_1 on the test sequences.
     """

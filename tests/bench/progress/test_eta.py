@@ -18,7 +18,7 @@ def test_before_any_job_the_expected_durations_are_the_estimate() -> None:
 
 
 def test_the_progress_of_running_jobs_corrects_the_estimate() -> None:
-    """Run four equal jobs three times slower than expected. The estimate shows this before the first job ends."""
+    """Check that running jobs correct the estimate, if each of four jobs takes three times as long as expected."""
     clock = SettableClock()
     eta = EtaEstimator({LSTM: 400.0}, 2, clock=clock)
     for worker in "ab":
@@ -38,7 +38,7 @@ def test_the_progress_of_running_jobs_corrects_the_estimate() -> None:
 def test_startup_and_waiting_for_the_machine_do_not_count_as_slowdown() -> None:
     """Check that a wait of half a minute does not change the estimate.
 
-    The first job then does a twentieth of its work at the expected speed.
+    After the wait, the first job does a twentieth of its work at the expected speed.
     """
     clock = SettableClock()
     eta = EtaEstimator({LSTM: 4000.0}, 1, clock=clock)

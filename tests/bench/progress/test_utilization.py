@@ -52,8 +52,8 @@ def test_without_jobs_there_is_no_share() -> None:
 def test_training_uses_one_worker_and_timing_uses_all_workers() -> None:
     """Check the share of two workers in 12 seconds.
 
-    In the first 8 seconds, one worker trains for 6 and tests for 2, and the other trains for 4. In the next 4 seconds,
-    3 seconds of timing count for both workers.
+    In the first 8 seconds, one worker trains for 6 and tests for 2, and the second trains for 4. In the next 4
+    seconds, 3 seconds of timing count for both workers.
     """
     utilization = Utilization()
     utilization.add(result_of("training", 100.0, 108.0, trained(6.0, 2.0)))

@@ -43,7 +43,14 @@ class StopAfter:
 
 
 def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, written: int, **changes: Any) -> Run:
-    """Return a run that was interrupted after `written` writes of a record."""
+    """Return a run that was interrupted after `written` writes of a record.
+
+    Args:
+        folder: a folder for the plan and the store, without runs.
+        monkeypatch: pytest's fixture.
+        written: number of writes before the interruption.
+        changes: changes of the request or its plan, as `request_for` takes them.
+    """
     with monkeypatch.context() as patched:
         StopAfter(patched, written)
         with pytest.raises(KeyboardInterrupt):
@@ -84,7 +91,7 @@ def test_an_interrupted_run_reports_how_many_cases_are_done(
 ) -> None:
     """Check the message after three interruptions.
 
-    The first run has trained all cases and timed one, the second has trained one case, and the third has trained none.
+    The first run has trained all cases and timed one case. The second has trained one case, and the third no case.
     """
     for written, message in (
         (5, "1 of 4 cases done, 3 more trained but not timed\n"),
@@ -303,7 +310,7 @@ def test_a_removed_run_folder_is_a_one_line_error_and_is_not_recreated(
 def test_a_resumed_run_makes_only_the_missing_repetitions(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
-    """Check the timings of a run that was interrupted after `written` writes.
+    """Interrupt a run after `written` writes, and check that it resumes with exactly the missing timings.
 
     The whole run writes records twelve times: four times after training, and four times in each of two rounds of
     timings.

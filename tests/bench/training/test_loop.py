@@ -132,7 +132,7 @@ class TestSchedule:
         assert factors == [1.0, 1.0, 0.5, 0.5, 0.25, 0.125, 0.0625]
 
     def test_training_follows_the_schedule(self) -> None:
-        """Check the final weight. With gradients of one sign, each step of Adam is nearly the learning rate."""
+        """Check the learning rates by their sum: with gradients of one sign, each step of Adam is nearly the rate."""
         case = tiny_case(steps=4, learning_rate=0.01, schedule="constant", warmup_steps=1, solved_after=None)
         model = Scripted(100.0)
         train(model, Scores(), case)  # type: ignore[arg-type]

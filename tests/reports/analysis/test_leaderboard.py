@@ -15,7 +15,7 @@ from tests.reports import synthetic
 STUDENT_2 = 4.302653
 """Student's t with two degrees of freedom at 97.5%, from a printed table."""
 EXACT = 1e-12
-"""The tolerance for sums of a few doubles in another order."""
+"""The tolerance for sums of a few doubles that are added in another order."""
 TABLE_DIGITS = 1e-6
 """The tolerance for values from the printed table, which has seven digits."""
 

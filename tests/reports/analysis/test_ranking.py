@@ -1,4 +1,4 @@
-"""Ranks and ties agree with scipy and with small examples."""
+"""Ranks and ties agree with scipy and with small examples computed by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reports.analysis.ranking import Estimate, distinguishable_pairs, ranks
 from results import interval_of_mean
 
 CLOSE = 1e-9
-"""The tolerance for the same number from two formulas."""
+"""The tolerance for two formulas that give the same number."""
 FALSE_ALARMS = 0.05
 BINOMIAL_SLACK = 0.02
 """Three standard errors of a share of 5% in a thousand trials."""

@@ -19,7 +19,7 @@ from tests.reports import synthetic
 
 
 def hostile(name: str) -> tuple[RunFile, list[Record]]:
-    """Return a run with one crashed case. Its architecture and the reason for the crash are `name`."""
+    """Return a run of one crashed case, and its record. `name` is both the architecture and the reason."""
     failed = synthetic.renamed(synthetic.case("gru", "adding", 32, 0), arch=name)
     failed = failed.model_copy(update={"status": "crashed", "reason": name, "measurements": ()})
     return synthetic.run([failed.case]), [failed]
@@ -131,7 +131,7 @@ def assert_well_formed(text: str) -> None:
 
 
 def test_markdown_renders_as_one_table_with_every_row(run: RunFile, records: list[Record]) -> None:
-    """Check that CommonMark with the table extension, as on GitHub, renders one table with all rows and cells."""
+    """Check that CommonMark with tables renders one table with all rows and cells, even if a name contains markup."""
     html = MarkdownIt("commonmark").enable("table").render(reports.as_markdown(run, records))
     assert html.count("<table>") == 1
     assert html.count("<tr>") == 25
@@ -155,7 +155,7 @@ def printed(run: RunFile, records: list[Record], width: int, *, terminal: bool =
 
 
 def table_of(text: str) -> list[str]:
-    """Return the printed lines before the first problem."""
+    """Return the lines of a printed summary before the first problem, which contain the leaderboard."""
     lines = text.splitlines()
     return lines[: next(i for i, line in enumerate(lines) if line.startswith("—"))]
 

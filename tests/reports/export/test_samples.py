@@ -25,7 +25,10 @@ SAMPLES = (3e-05, 1.0000000000000002e-05, -2.5, 1e300, 0.1, 4e-05)
 
 
 def sampled(arch: str = "lstm", **changes: Any) -> tuple[RunFile, list[Record]]:
-    """Return a run and its only record, in which `SAMPLES` are the step times at one position."""
+    """Return a run and its only record, in which `SAMPLES` are the step times at one position.
+
+    `changes` are fields of the run file.
+    """
     sampled_case = case(arch)
     measured = Measurement(metric="step_seconds", at={"position": 16}, samples=SAMPLES)
     return run_file("a-run", sampled_case, **changes), [record(sampled_case, measurements=(measured,))]

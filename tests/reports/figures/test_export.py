@@ -22,7 +22,7 @@ from tests.reports import inner
 SVG = "{http://www.w3.org/2000/svg}"
 POINTS_PER_INCH = 72
 MIN_UPRIGHT = 8
-"""Each figure has more upright labels than this."""
+"""Each tested figure has more upright labels than this number."""
 ROUNDED_POINTS = 0.5
 """The tolerance in points for heights, because a file is a whole number of pixels high."""
 

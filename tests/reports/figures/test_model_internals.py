@@ -25,7 +25,9 @@ SVG = "{http://www.w3.org/2000/svg}"
 CLOSE = 1e-12
 """The tolerance for means of a few doubles."""
 SAMPLES, SAMPLED = 10_000, 0.03
-"""The number of draws, and a tolerance. Four standard errors of the squared correlation: 4 · 2r(1 − r²)/√n = 0.023."""
+"""The number of draws, and a tolerance above four standard errors of the squared correlation.
+
+Four standard errors are 4 · 2r(1 − r²)/√n = 0.023."""
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ STEPS = 8
 
 
 def records(seeds: dict[int, tuple[int, ...]]) -> list[Record]:
-    """Return records of three ways to train; `seeds` lists the seeds of each way. Higher seeds have larger gaps."""
+    """Return records of three ways to train. `seeds` lists the seeds of each way. Higher seeds have larger gaps."""
     made = []
     for planned in inner.cases():
         if planned.arch not in (inner.LSTM, inner.DROPPED):
@@ -46,7 +46,7 @@ def records(seeds: dict[int, tuple[int, ...]]) -> list[Record]:
 
 @contextmanager
 def recorded_panels() -> Iterator[list[Axes]]:
-    """Yield a list that receives the two panels of the next figure."""
+    """Yield a list that receives the two panels of an overfitting figure that is drawn within the `with` block."""
     panels: list[Axes] = []
 
     def record_panels(figure: MplFigure, **texts: str) -> Figure:
@@ -68,7 +68,7 @@ def draw(seeds: dict[int, tuple[int, ...]]) -> tuple[Figure, Axes, Axes]:
 
 
 def ends(axes: Axes, way: int, *, bold: bool) -> list[float]:
-    """Return the gap at the last step of every bold or every thin line of one way to train."""
+    """Return the gaps at the last step, one per line of one way to train. `bold` selects bold or thin lines."""
     colour = COLOURS[way + (way > PLAIN)]  # early stopping has the second row and colour, but no line
     return [
         float(np.asarray(line.get_ydata())[-1])
@@ -78,7 +78,7 @@ def ends(axes: Axes, way: int, *, bold: bool) -> list[float]:
 
 
 def markers(axes: Axes, *, row: int) -> list[tuple[float, bool]]:
-    """Return a pair for each marker in a row: its score, and whether it is filled."""
+    """Return a pair for each seed marker in a row: the score, and whether the marker is filled."""
     return [
         (float(np.asarray(line.get_xdata())[0]), line.get_markerfacecolor() != "none")
         for line in axes.lines

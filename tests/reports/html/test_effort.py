@@ -1,4 +1,4 @@
-"""The page computes each result once per case. The tests count calls, because times depend on the machine."""
+"""The page computes no result twice. The tests count calls, because times depend on the machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from tests.reports import synthetic
 
 @pytest.fixture
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[object, str], list[object]]:
-    """Return a function that wraps an attribute and records the first argument of each call to it."""
+    """Return a function that wraps a function of an object and returns a list.
+
+    Each later call of the wrapped function adds its first argument to the list.
+    """
 
     def record_calls(owner: object, name: str) -> list[object]:
         calls: list[object] = []

@@ -65,7 +65,7 @@ def test_each_task_and_length_has_a_sentence_on_who_uses_the_past(run: RunFile, 
 
 
 def scored(arch: str, task: str, scores: Sequence[float]) -> list[Record]:
-    """Return one record of the synthetic run per score. Only the score is replaced."""
+    """Return one record per score, with seeds from 0. Each record has its score at length 32 as its only score."""
     records = []
     for seed, score in enumerate(scores):
         sound = synthetic.record(synthetic.case(arch, task, 32, seed))

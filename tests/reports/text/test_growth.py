@@ -17,7 +17,7 @@ POSITIONS = (16, 64, 256, 1024, 4096)
 
 
 def streamed(arch: str, cost: Callable[[int], float]) -> list[Record]:
-    """Return records of six seeds. Seed 0 takes `cost(position)` seconds per step; later seeds are each 0.1% slower."""
+    """Return records of six seeds. Seed n takes (1 + n / 1000) · `cost(position)` seconds per step."""
     records = []
     for seed in range(6):
         sound = synthetic.record(synthetic.case(arch, "adding", 32, seed))
@@ -37,7 +37,7 @@ def streamed(arch: str, cost: Callable[[int], float]) -> list[Record]:
 
 
 def streamed_groups() -> list[Group]:
-    """Return groups with flat costs, with growing costs, and with costs that grow up to a window."""
+    """Return four groups: two with flat costs, one with growing costs, and one whose costs grow up to a window."""
     records = [
         *streamed("gru", lambda position: 50e-6),
         *streamed("lstm", lambda position: 2e-6),

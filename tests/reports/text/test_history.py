@@ -1,4 +1,4 @@
-"""The history of a case is shown correctly as a line of text, a figure and a page."""
+"""The history of a case is shown correctly as a sparkline, in words, as a figure and as a page."""
 
 from __future__ import annotations
 

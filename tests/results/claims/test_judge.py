@@ -88,9 +88,10 @@ def test_a_verdict_is_not_settled_if_the_interval_contains_a_bound() -> None:
 
 
 def test_a_single_seed_is_robust_if_the_widest_interval_of_other_conditions_excludes_the_bound() -> None:
-    """Test single seeds just inside and just outside the robust range around the bound 0.9.
+    """Check that a single seed is robust if its distance from the bound 0.9 is more than 0.043.
 
-    Three seeds have a standard deviation of 0.01. With t = 4.303 (two degrees of freedom), one seed has ±0.043.
+    Three seeds have a standard deviation of 0.01. With t = 4.303 (two degrees of freedom), the interval of a single
+    seed is ±0.043.
     """
     three = seeds("lstm", 0.94, 0.95, 0.96)
     for score, robust in ((0.94, False), (0.944, True), (0.86, False), (0.856, True)):

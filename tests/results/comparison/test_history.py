@@ -19,7 +19,14 @@ MAX_COUNT_OF_ALARMS = 22
 
 
 def run_of(day: int, *seeds: int, score: float = 0.75, torch: str = "2.13.0") -> tuple[RunFile, list[Record]]:
-    """Return a run of one day in January, with one record per seed."""
+    """Return a run of one day in January, with one record per seed.
+
+    Args:
+        day: Day of the month, from 1.
+        *seeds: Seeds of the records.
+        score: Accuracy of every record at the trained length.
+        torch: Version of torch in the environment of the run.
+    """
     first = run_file(f"202601{day:02}-000000-quick-abc123", *(case(seed=seed) for seed in seeds))
     environment = first.environment.model_copy(update={"torch": torch})
     file = first.model_copy(update={"created": f"2026-01-{day:02}T00:00:00Z", "environment": environment})

@@ -20,7 +20,7 @@ from tests.results.examples import case, record, run_file
 EXACT_DIGEST = "43258cff78"
 """First ten hexadecimal digits of the SHA-256 of {"a":1,"b":2}, computed with sha256sum."""
 EXACT_KEY = "lstm_forget_bias=1.first_last.L32.s0.de6e3612ba"
-"""Records are looked up by key, so a different key for this case would orphan stored records."""
+"""Key of the example case. The key must never change, since stored records are looked up by key."""
 
 
 def changed(path: str, value: Any) -> str:

@@ -29,7 +29,7 @@ class Circle(Shape):
 
 @pytest.fixture
 def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[Shape]:
-    """Return a registry of a package with one working module, one without a shape and one with a syntax error."""
+    """Return the registry of a package with a valid module, a module without a shape and an unparsable module."""
     folder = tmp_path / "carousel_shapes"
     (folder / "subpackage").mkdir(parents=True)
     importing = f"from {__name__} import Circle, Shape\n"

@@ -37,7 +37,7 @@ def windowed(position: int) -> float:
 
 
 def barely_windowed(position: int) -> float:
-    """Return the cost of a small model, whose fixed cost is much larger than the cost of attention."""
+    """Return the step cost of a small model in seconds. The fixed cost is much larger than the cost of attention."""
     return 30e-6 + 10e-9 * min(position, 256)
 
 
@@ -59,7 +59,7 @@ def curves(
         noise: Standard deviation of the logarithm of each block.
         own: Standard deviation of the logarithm of each curve; `noise` if None.
         seed: Seed of the noise.
-        positions: Measured positions.
+        positions: Measured positions, in steps.
     """
     generator = np.random.default_rng(seed)
     made: Curves = []
@@ -117,9 +117,10 @@ def test_verdicts_of_known_costs(cost: Cost, window: int | None, verdict: str, c
 
 
 def test_growth_below_two_per_cent_is_flat_if_the_interval_ends_below_ten() -> None:
-    """Check that a small but significant growth is flat if one process of six grows more.
+    """Check that a significant growth below 2% is flat although the cost of one of six processes grows more.
 
-    This process grows by 8% per doubling. The other five grow by 0.1%, so the whole interval lies above 0.
+    The cost of this process grows by 8% per doubling, and the costs of five processes grow by 0.1%. So the interval
+    lies above 0 and ends between 2% and 10%.
     """
     creeping = [{position: (1e-6 * 1.001 ** math.log2(position),) for position in (1, 64, 4096)} for _ in range(5)]
     grown = {position: (1e-6 * 1.08 ** math.log2(position),) for position in (1, 64, 4096)}

@@ -25,7 +25,7 @@ def traces() -> Traces:
 
 
 def record_with_traces(run: Run, content: bytes) -> Record:
-    """Write a traces artifact and return its record."""
+    """Write a traces artifact with this content, and return a record that refers to the artifact."""
     record = examples.record()
     path = run.write_artifact(record.key, "traces.safetensors", content)
     return record.model_copy(update={"artifacts": {"traces": path}})
