@@ -1,1 +1,1 @@
-"""Plans, training, probes, runs and the command line. It imports `arch`, `tasks`, `results` and `reports`."""
+"""Plans, training, probes, runs and the command line. Modules here import `arch`, `tasks`, `results` and `reports`."""

@@ -1,4 +1,4 @@
-"""Write docs/tasks.md from the docstrings of the tasks. Run it as `python docs/write_tasks.py`."""
+"""Write docs/tasks.md from the docstrings and properties of the tasks. Run this file to update the page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ a published protocol, as in `copy_memory:preset=urnn`. `carousel show-task NAME`
 
 
 def page() -> str:
-    """Return the page in Markdown."""
+    """Return the content of docs/tasks.md."""
     import tasks
 
     built = [tasks.build(name) for name in tasks.built_in()]
@@ -79,14 +79,17 @@ def _facts(task: object) -> list[str]:
 
 
 def _parameter_descriptions(task: object) -> list[str]:
-    """Return the parameters in the class docstring as one Markdown list, `[text]`, or `[]` if there are none."""
+    """Return `[text]`, with the parameters of the class docstring as a Markdown list in `text`.
+
+    Returns `[]` if the docstring has no parameters.
+    """
     _, _, rest = (inspect.getdoc(type(task)) or "").partition("\n\n")
     rows = re.findall(r"^`(\w+)` +(.+(?:\n +.+)*)", rest, re.MULTILINE)
     return ["\n".join(f"- `{name}`: {_sentence(' '.join(words.split()))}" for name, words in rows)] if rows else []
 
 
 def _prose(text: str) -> str:
-    """Return the text with each indented block fenced as code. Other paragraphs are not changed."""
+    """Return `text` with each indented paragraph fenced as code. Other paragraphs are not changed."""
     blocks = [block for block in text.split("\n\n") if block.strip()]
     return "\n\n".join(
         f"```text\n{textwrap.dedent(block).rstrip()}\n```" if block.startswith("    ") else block for block in blocks

@@ -17,9 +17,9 @@ to 20, c in 20 to 40. [t ≥ c] is 1 if t ≥ c, else 0. The six patterns are:
     downward shift      y = 30 + 2 r - x [t ≥ c]                      (6)
 
 `path=FILE` reads charts from a file in the format of the UCR archive (free for research; cite Dau et al. 2019). Each
-line holds the class of a chart, then its values, separated by tabs, commas or spaces. Any data set works if its series
-have one length. A fixed shuffle splits the charts of every class: 70% for training, 15% for validation, 15% for
-testing.
+line holds the class of a chart, then its values, separated by tabs, commas or spaces. All charts need the same length.
+Each class needs at least 20 charts. A fixed shuffle splits the charts of every class: about 70% for training, 15% for
+validation, 15% for testing.
 
     carousel run quick --plugin examples/control_charts.py -t control_charts -L 60
 """
@@ -167,11 +167,15 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
         rows = torch.tensor([[float(cell) for cell in re.split(r"[\s,]+", line.strip())] for line in lines if line])
-    except (OSError, ValueError) as error:
-        problem = f"control_charts: cannot read charts from {path}: {error}"
+    except OSError as error:
+        problem = f"control_charts:path={path} cannot be read: {error.strerror}"
+        raise ValueError(f"{problem}; give the path of a readable file") from None
+    except ValueError as error:
+        problem = f"control_charts:path={path} is malformed: {error}"
         raise ValueError(f"{problem}; every line needs a class and the same number of values") from None
+    needed = "a class and at least two numbers, all of them finite"
     if rows.dim() != 2 or rows.shape[1] < 3 or not rows.isfinite().all():
-        raise ValueError(f"control_charts:path={path} must have lines with a class and at least two finite numbers")
+        raise ValueError(f"control_charts:path={path} is malformed: every line needs {needed}")
     _, classes_N = rows[:, 0].unique(return_inverse=True)
     if classes_N.bincount().min() < SPLITS["test"][1]:
         raise ValueError(f"control_charts:path={path} needs at least {SPLITS['test'][1]} charts of each class")

@@ -1,8 +1,8 @@
 """majority: were there more ones than zeros?
 
-The input is a sequence of fair bits. Its length is odd, so there is no tie. The answer requires counting, and
-every step matters equally. The last bit is one of the counted bits. Therefore the last bit alone predicts the
-answer slightly better than chance:
+The input is a sequence of fair bits. Its length is odd, so there is no tie. The answer requires counting. Every
+step matters equally. The last bit is one of the counted bits. Therefore the last bit alone predicts the answer
+better than chance:
 
     P(last = majority) = 1/2 + C(T-1, (T-1)/2) / 2^T    for length T      (1)
 

@@ -1,4 +1,4 @@
-"""minGRU: a GRU whose gates depend only on the input. A whole sequence is computed in one parallel scan.
+"""minGRU: a GRU whose gate depends only on the input. A whole sequence is computed in one parallel scan.
 
 The source is Feng et al. 2024, "Were RNNs All We Needed?", in the log-space form of appendix B. The function g keeps
 the candidate n positive:

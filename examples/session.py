@@ -19,7 +19,10 @@ LENGTH, BATCH, LEARNING_RATE = 12, 32, 1e-2
 
 
 def train(task: tasks.Task, model: arch.SequenceModel, steps: int) -> None:
-    """Train a model for `steps` steps, each on new sequences. docs/method.md describes how `carousel run` trains."""
+    """Train a model for `steps` optimizer steps, each on new sequences.
+
+    docs/method.md describes how `carousel run` trains.
+    """
     generator = tasks.generator(0, "train")
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
     for _ in range(steps):
@@ -31,14 +34,14 @@ def train(task: tasks.Task, model: arch.SequenceModel, steps: int) -> None:
 
 
 def score(task: tasks.Task, model: arch.SequenceModel, sequences: int = 512) -> float:
-    """Return the share of `sequences` test sequences with a correct answer."""
+    """Return the model's score on `sequences` test sequences."""
     batch = task.sample(tasks.generator(0, "test"), sequences, LENGTH, "test")
     with torch.inference_mode():
         return task.score(task.answer(model(batch.inputs)), batch)
 
 
 def stream(task: tasks.Task, model: arch.SequenceModel) -> list[int]:
-    """Feed one sequence step by step, and return the size of the state in bytes after each step."""
+    """Stream one test sequence through a model, and return the size of the state in bytes after each step."""
     (inputs,) = task.sample(tasks.generator(1, "test"), 1, LENGTH, "test").inputs
     state_bytes = []
     with torch.inference_mode():
@@ -50,7 +53,7 @@ def stream(task: tasks.Task, model: arch.SequenceModel) -> list[int]:
 
 
 def show(run: Path) -> None:
-    """Print the mean accuracy over seeds, for each task, architecture and length of a stored run."""
+    """Print the mean accuracy of a stored run's cases, for each task, architecture and tested length."""
     frame = results.load(run)
     scores = frame[frame["metric"] == "accuracy"]
     print(scores.groupby(["task", "arch", "at_length"])["median"].mean().to_string())

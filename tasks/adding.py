@@ -1,7 +1,7 @@
 """adding: add the two marked numbers.
 
 Channel 0 holds values sampled from U[0, 1]. Channel 1 is 1 at the two marked steps and 0 at all others. An
-answer is a real number, and counts as correct if its error is at most 0.04. The task is from Hochreiter &
+answer is a real number. It is correct if its error is at most 0.04. The task is from Hochreiter &
 Schmidhuber 1997, section 5.4. The presets are two later variants:
 
     urnn   one mark in each half      Arjovsky, Shah & Bengio 2016, lengths 100 to 750

@@ -40,7 +40,7 @@ from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
 OPENING, CLOSING, END = range(3)
 SORTED_BITS = 62
 MAX_HEIGHT = 4.5
-"""Maximum height in units of √L. A random balanced string of length L rises higher with probability below 1e-16."""
+"""Maximum height in units of √L. A random balanced string of length L rises higher with probability below 1e-15."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +94,10 @@ class Brackets(Task):
         return max(balanced, 1 - balanced)
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the best score of an answer that depends only on the last bracket, or None if the length is odd.
+        """Return the best score of an answer that depends only on the last bracket.
 
-        A final opening bracket proves that the string is unbalanced. At an odd length the last step is the end mark,
-        which carries no information.
+        A final opening bracket proves that the string is unbalanced. At an odd length the result is None, because the
+        last step is the end mark, which carries no information.
         """
         if length % 2:
             return None
@@ -123,8 +123,8 @@ class Brackets(Task):
 def _balanced_strings(generator: torch.Generator, batch: int, length: int) -> Tensor:
     """Sample balanced strings (B, L) uniformly, by the cycle lemma (Dvoretzky & Motzkin 1947).
 
-    A string with one surplus closing bracket has exactly one rotation that is a balanced string followed by a
-    closing bracket. This rotation starts after the step at which the height first reaches its minimum. Sorting
+    A string with one surplus closing bracket has exactly one suitable rotation: a balanced string, then a closing
+    bracket. This rotation starts after the step at which the height first reaches its minimum. Sorting
     random numbers shuffles the brackets: each number carries a bracket in its last bit.
     """
     random = torch.randint(2**SORTED_BITS, (batch, length + 1), generator=generator)

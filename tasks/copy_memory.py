@@ -6,8 +6,8 @@
 
 With S symbols and length T, T - 2S - 1 blanks precede the delimiter. Every symbol is repeated T - S steps
 after it was shown. (The papers write T for what is T - 2S here.) A model without memory can only guess each
-symbol. The loss of such a model is ln 8 nats per symbol, or 10·ln 8 / T averaged over all steps, as in
-section 5.1 of Arjovsky, Shah & Bengio 2016. Presets:
+symbol. Its loss is ln 8 nats per symbol. Averaged over all steps, the loss is 10·ln 8 / T (Arjovsky, Shah &
+Bengio 2016, section 5.1). Presets:
 
     urnn   as shown above, lengths 120 to 520               Arjovsky, Shah & Bengio 2016
     tcn    the delimiter is repeated at every scored step,  Bai, Kolter & Koltun 2018

@@ -3,8 +3,8 @@
 A walk starts at position 0 of a ring of five positions. Each move is -1, 0 or +1 with equal
 probability. Delétang et al. 2022 train on lengths 1 to 40 and test on 41 to 500 (preset `deletang`).
 
-A short walk is most likely to end at its start. With λ_k = (1 + 2·cos(2πk/n)) / 3, the probability of
-position 0 after T moves on a ring of n positions is
+A walk is at least as likely to end at its start as at any other position. With λ_k = (1 + 2·cos(2πk/n)) / 3,
+the probability of position 0 after T moves on a ring of n positions is
 
     P(0) = (1 + λ_1^T + … + λ_{n-1}^T) / n                                      (1)
 
@@ -94,6 +94,9 @@ class CycleNavigation(Task):
         return (inputs_BT - 1).sum(1, keepdim=True) % self.places
 
     def _probability(self, position: int, moves: int) -> float:
-        """Return the probability that a walk of `moves` moves ends at `position`, by equation (1) for any position."""
+        """Return the probability that a walk of `moves` moves ends at `position`.
+
+        The formula is equation (1), in which each term is multiplied by cos(2πk·position/n).
+        """
         angles = [2 * math.pi * k / self.places for k in range(self.places)]
         return sum(((1 + 2 * math.cos(a)) / 3) ** moves * math.cos(a * position) for a in angles) / self.places

@@ -2,12 +2,12 @@
 
 The data are the 1,797 images of 8 by 8 pixels that ship with scikit-learn, so nothing is downloaded. These
 images are the test part of the UCI data set of Alpaydin & Kaynak 1998. An image is read row by row as 64
-numbers in [0, 1], as in the sequential-MNIST protocol of Le, Jaitly & Hinton 2015. `permuted=True` applies
+numbers in [0, 1]. The protocol follows sequential MNIST (Le, Jaitly & Hinton 2015). `permuted=True` applies
 one fixed permutation to the pixels. At length 64·r every pixel is repeated for r steps.
 
 One fixed shuffle splits the images of each digit into 70% for training, 15% for validation and 15% for
 testing. Images by the same writer may be in several parts. Images are sampled without replacement until all have
-been used, so a batch of 267 test sequences is the whole test set. Chance and the memoryless baseline are
+been used. A batch of 267 test sequences is the whole test set. Chance and the memoryless baseline are
 exact for that set.
 
 >>> import tasks
@@ -131,7 +131,7 @@ def images() -> tuple[Tensor, Tensor]:
         from sklearn.datasets import load_digits  # type: ignore[import-untyped]
     except ImportError:
         message = (
-            "the task digits needs scikit-learn for its images: install Carousel with its extra, pip install '.[real]'"
+            "the task digits needs scikit-learn for its images: run `pip install '.[real]'` in a clone of Carousel"
         )
         raise ValueError(message) from None
     data = load_digits()

@@ -1,6 +1,6 @@
 """even_pairs: do ab and ba occur an even number of times in total?
 
-Every change of letter is an ab or a ba. The number of changes is therefore even if and only if the first and last
+Every change of letter is an ab or a ba. The number of changes is even if and only if the first and last
 letters are equal. The task looks like counting but needs only one bit of memory. Delétang et al. 2022 train on
 lengths 1 to 40 and test on 41 to 500. The preset `deletang` sets no parameter.
 

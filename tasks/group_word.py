@@ -3,8 +3,8 @@
     input    x1   x2      x3           …
     answer   x1   x1·x2   x1·x2·x3     …
 
-This is the word problem of a group, as in Merrill, Petty & Sabharwal 2024 and Liu et al. 2023. `S5` are the
-120 permutations of five items, and `A5` are the 60 even permutations. `Z60` is addition modulo 60: it has as
+This is the word problem of a group, as in Merrill, Petty & Sabharwal 2024 and Liu et al. 2023. `S5` contains
+the 120 permutations of five items, and `A5` the 60 even permutations. `Z60` is addition modulo 60: it has as
 many elements as A5, but its word problem can be solved by counting. S5 and A5 are not solvable groups. So no
 fixed-depth transformer with log-precision solves their word problems at every length unless TC⁰ = NC¹.
 

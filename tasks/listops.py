@@ -9,8 +9,8 @@
 
 An argument is an operator with probability 1/4, and a digit with probability 3/4. At the maximum depth every argument
 is a digit. An operator has 2 to `arguments` arguments, and each number of arguments is equally likely. Expressions
-are sampled until an expression fits. An expression fits if it leaves the last step free and its number of tokens is
-at least `shortest` times the length. The task is from Nangia & Bowman 2018. The expressions are generated as in the
+are sampled until an expression fits. An expression fits if its number of tokens is from `shortest` times the
+length to the length minus 1. The task is from Nangia & Bowman 2018. The expressions are generated as in the
 Long Range Arena of Tay et al. 2020. The preset `lra` (depth 10, 10 arguments) at length 2,000 yields expressions of
 500 to 1,999 tokens.
 
@@ -125,7 +125,7 @@ class ListOps(Task):
     def collision(self, length: int) -> float:
         """Return an upper bound on the probability that two sequences are identical.
 
-        A sequence of n tokens has at least (n + 2) / 3 digits. Each digit agrees with probability 1/10.
+        An expression of n tokens has at least (n + 2) / 3 digits. Each digit agrees with probability 1/10.
         """
         return 10.0 ** -math.ceil((self.sizes(length)[0] + 2) / 3)
 

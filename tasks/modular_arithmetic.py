@@ -6,7 +6,7 @@
 An expression has an odd number of symbols. At an even length the last step is "=", so the task supports
 every length. Delétang et al. 2022 train on lengths 1 to 40 and test on 41 to 500 (preset `deletang`).
 
-It suffices to track the sum s of the finished terms and the signed running product p of the current term.
+It suffices to track the sum s of the finished terms and the signed product p of the current term.
 The next number d turns the state (s, p) into
 
     (s, p·d)        after *                                                     (1)
@@ -93,8 +93,8 @@ class ModularArithmetic(Task):
         """Return the best score of an answer that depends only on the last number.
 
         The result is None if this score exceeds chance by at most `MIN_ADVANTAGE`, or if the length is even. At an
-        even length the last step is "=", which carries no information. If the last number is 0 after "*", only the
-        finished terms contribute to the value.
+        even length the last step is "=", which carries no information. If the last number is 0, only the finished terms
+        contribute to the value.
         """
         if length % 2 == 0:
             return None

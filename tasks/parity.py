@@ -63,9 +63,10 @@ class Parity(Task):
         return 0.5
 
     def memoryless_score(self, length: int) -> float | None:
-        """Return the best score of an answer that depends only on the current bit, or None if this score is chance.
+        """Return the best score of an answer that depends only on the current bit and the step number.
 
-        The first bit is its own parity. Longer prefixes can only be guessed.
+        The result is None if this score equals chance. The first bit is its own parity. Longer prefixes can only be
+        guessed.
         """
         if length == 1:
             return 1.0

@@ -6,8 +6,8 @@
 Keys are sampled without replacement from the first half of the vocabulary, values from the second half.
 Token 0 is the filler. Every second step after the pairs is a slot for a query. Slot i is chosen without
 replacement with p(i) ∝ i^(a-1), because gaps between repetitions in language follow a power law.
-Arora et al. 2023 (Zoology), figure 2, use vocabulary 8,192, a = 0.01, and 4, 8, 16 and 64 pairs at lengths
-64, 128, 256 and 512 (presets `zoology_64` to `zoology_512`).
+Arora et al. 2023 (Zoology), figure 2, use vocabulary 8,192 and a = 0.01. The presets `zoology_64` to
+`zoology_512` have their 4, 8, 16 and 64 pairs for lengths 64, 128, 256 and 512.
 
 >>> import tasks
 >>> batch = tasks.build("recall:pairs=2,vocabulary=8").sample(tasks.generator(0, "train"), batch=1, length=12)
@@ -108,7 +108,7 @@ class Recall(Task):
     def collision(self, length: int) -> float:
         """Return an upper bound on the probability that two sequences are identical.
 
-        The bound is the probability that both sequences have the same key-value pairs.
+        The bound is the probability that both sequences have the same key-value pairs in the same order.
         """
         half = self.vocabulary // 2
         return 1 / (math.perm(half - 1, self.pairs) * math.perm(half, self.pairs))

@@ -4,8 +4,8 @@
     answer                 3 1
 
 Unlike in `copy_memory`, the positions vary, so counting steps does not help: the memory must select by
-content. Gu & Dao 2023, section 4.1.1, use 16 symbols from an alphabet of 14, and 4,096 steps before the
-markers (preset `mamba`, length 4,112). With the blank and the marker, the vocabulary has 16 tokens.
+content. Gu & Dao 2023, section 4.1.1, use 16 symbols from an alphabet of 14 (preset `mamba`). Their
+4,096 steps before the markers give length 4,112. With the blank and the marker, the vocabulary has 16 tokens.
 
 >>> import tasks
 >>> batch = tasks.build("selective_copy:symbols=2").sample(tasks.generator(0, "train"), batch=1, length=9)

@@ -1,7 +1,7 @@
 """text: which character comes next?
 
 Sequences are windows of a UTF-8 text file, `path=FILE`. The default text is the documentation that ships
-with CPython, `pydoc_data.topics`. Its wording changes slightly with every Python release, so `data_digest`
+with CPython, `pydoc_data.topics`. Its wording differs slightly between Python releases, so `data_digest`
 identifies the text. The first 80% of the characters are for training, the next 10% for validation and the
 last 10% for testing. No window spans two parts. The alphabet consists of the characters of the whole text.
 The path must not contain a comma.
@@ -177,14 +177,16 @@ class Text(Task):
 
 @lru_cache
 def corpus_of(path: str) -> Corpus:
-    """Read the text file at `path`, or the default text if `path` is empty.
+    """Return the encoded text of the file at `path`, or the encoded default text if `path` is empty.
 
     Raises:
-        ValueError: If the file cannot be read as UTF-8 text, or has fewer than `MIN_CHARACTERS` characters.
+        ValueError: If the file cannot be read, is not UTF-8 text, or has fewer than `MIN_CHARACTERS` characters.
     """
     text = _read(path) if path else _documentation()
     if len(text) < MIN_CHARACTERS:
-        raise ValueError(f"{path!r} has {len(text)} characters: a text needs at least {MIN_CHARACTERS}")
+        raise ValueError(
+            f"{path!r} has {len(text)} characters: a text needs at least {MIN_CHARACTERS}; give a longer text"
+        )
     alphabet = "".join(sorted(set(text)))
     index = {character: i for i, character in enumerate(alphabet)}
     numbers = torch.tensor([index[character] for character in text])
@@ -200,7 +202,7 @@ def _read(path: str) -> str:
     try:
         text = Path(path).read_bytes().decode("utf-8")
     except OSError as error:
-        raise ValueError(f"cannot read {path!r}: {error.strerror}") from None
+        raise ValueError(f"cannot read {path!r}: {error.strerror}; give the path of a readable text file") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path!r} is not UTF-8 text: byte {error.start} is invalid; give a UTF-8 text file") from None
     if "\0" in text:

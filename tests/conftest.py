@@ -1,7 +1,7 @@
 """Settings of all tests: one torch thread, and a working Ctrl-C.
 
-With one thread, a test gives the same numbers on every machine and leaves the other cores to other tests. A shell
-that starts the tests in the background makes them and their child processes ignore Ctrl-C. The default
+With one thread, the results of a test do not depend on the number of cores. The other cores are free for other tests.
+A shell that starts the tests in the background makes them and their child processes ignore Ctrl-C. The default
 handler is restored here.
 """
 

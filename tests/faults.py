@@ -6,7 +6,8 @@
     two      start two runs in one store at the same time, and read the store meanwhile: no file is damaged
     hostile  read malicious files: each is refused with a one-line error, within 2 s and 256 MiB
 
-Each test prints a summary, and the command fails if a test fails. The moments of the kills depend on --seed.
+Each test returns a summary, which is printed. The exit code is 1 if a test fails. The moments of the kills depend on
+--seed.
 """
 
 from __future__ import annotations

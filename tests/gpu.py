@@ -8,7 +8,8 @@
 - The GPU's clock agrees with the CPU's clock over a second of work.
 - A small plan with every probe runs twice. The commands `verify`, `gates` and `report` succeed on its store.
 
-The command prints one line per check. The exit code is 1 if a check fails, and 2 if there is no GPU.
+The command prints one line per check, and one line per failure. The exit code is 1 if a check fails, and 2 if there is
+no GPU.
 """
 
 from __future__ import annotations

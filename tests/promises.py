@@ -2,14 +2,15 @@
 
     python -m tests.promises [--seed 1] [--pairs 2000] [--reports 300]
 
-Without a change, at most 1% of comparisons and 5% of reports raise a false alarm, if the processes are independent.
+Without a change and with independent processes, at most 1% of comparisons and 5% of reports raise a false alarm.
 If successive processes resemble each other, only reports of many comparisons keep these limits. A single comparison
 has six units per side, too few to detect a drift that calibration does not show. For processes that resemble each
-other, the table shows the false alarms of single comparisons and small reports without a limit.
+other, the table shows false alarms of single comparisons and small reports without a limit.
 
-With 5% noise and six processes per side, at least 99% of 20% slowdowns of a kernel are detected. A report has as many
-comparisons as the report of plan `quick`. Intervals contain the true ratio in 93 to 97% of simulations. Each interval
-is simulated separately, because intervals with shared noise are right or wrong together.
+With 5% noise and six processes per side, at least 99% of 20% slowdowns of a kernel are detected. Except for small
+reports, a report has `QUICK` comparisons. Intervals contain the true ratio in 93 to 97% of simulations, if the
+processes are independent. Each interval is simulated separately, because intervals with shared noise are right or
+wrong together.
 
 Noise is the standard deviation of the logarithm of a process's median. The exit code is 1 if a promise is broken.
 """
@@ -46,7 +47,7 @@ NOISE = 0.05
 MAX_ALONE, MAX_REPORTS, MIN_POWER = 0.01, 0.05, 0.99
 MIN_COVERAGE, MAX_COVERAGE = 0.93, 0.97
 TOLERANCE = 3.0
-"""Tolerance of a simulated share, in standard errors. A correct promise fails in 1 of 700 simulations."""
+"""Tolerance of a simulated share, in standard errors. A correct promise fails in at most about 1 of 700 simulations."""
 SIMULATIONS = 4000
 FEW = 7
 """Number of timings of one case. A small report compares these timings only."""
@@ -68,13 +69,13 @@ def log_normal(generator: np.random.Generator, units: int, comparisons: int) -> 
 
 
 def bimodal(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Draw noise (U, C) in which 30% of processes are 12% slower, as with an unfavourable memory layout."""
+    """Draw noise (U, C) in which 30% of the timings are about 13% slower, as with an unfavourable memory layout."""
     slow = generator.random((units, comparisons)) < 0.3
     return np.where(slow, 0.12, 0.0) + 0.02 * generator.standard_normal((units, comparisons))
 
 
 def outliers(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Draw noise (U, C) in which 5% of processes take twice as long."""
+    """Draw noise (U, C) in which 5% of the timings are twice as long."""
     doubled = generator.random((units, comparisons)) < 0.05
     return normal(generator, units, comparisons) + np.where(doubled, math.log(2), 0.0)
 
@@ -91,7 +92,7 @@ def shared(generator: np.random.Generator, units: int, comparisons: int) -> Floa
 
 
 def autocorrelated_blocks(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
-    """Draw noise (U, C) of processes whose blocks are an AR(1) series with coefficient 0.5.
+    """Draw noise (U, C) of processes whose blocks form one AR(1) series with coefficient 0.5.
 
     The value of a process is the median of its five blocks.
     """
@@ -160,9 +161,9 @@ def by_report(title: str, counts: Sequence[int], size: int, low: float = 0.0, hi
 
 
 def decisions_on(values_UC: Floats, base: int = SIDE, calibration_change: float = 0.0) -> list[Decision]:
-    """Decide on each comparison of one report of streamed steps.
+    """Return the decision on each comparison of one report of streamed steps.
 
-    `values_UC` holds logarithms of seconds, and its first `base` rows are the base side. `calibration_change` is the
+    `values_UC` holds logarithms of seconds. Its first `base` rows are the base side. `calibration_change` is the
     logarithm of the ratio of calibration seconds, new to base.
     """
     units = [
@@ -188,7 +189,7 @@ def verdicts(values_UC: Floats, base: int = SIDE, calibration_change: float = 0.
 
 
 def false_alarms(draw: Draw, pairs: int, reports: int, size: int = QUICK, seed: int = 1) -> list[Promise]:
-    """Simulate the false alarms of single comparisons and of whole reports without a change.
+    """Simulate single comparisons and whole reports without a change, and return promises about their verdicts.
 
     Args:
         draw: Kind of noise.
@@ -220,7 +221,7 @@ def false_alarms(draw: Draw, pairs: int, reports: int, size: int = QUICK, seed: 
 
 
 def small_reports(draw: Draw, reports: int, seed: int = 1) -> Promise:
-    """Simulate the share of reports of a single case that raise a false alarm."""
+    """Simulate reports of a single case, and return a promise about the share with a false alarm."""
     generator = _generator(seed, 7, draw)
     alarmed = [_regressed(draw(generator, 2 * SIDE, FEW)) > 0 for _ in range(reports)]
     most = MAX_REPORTS if draw in STEADY else 1.0
@@ -229,7 +230,7 @@ def small_reports(draw: Draw, reports: int, seed: int = 1) -> Promise:
 
 
 def calibrated_drift(pairs: int, seed: int = 1) -> Promise:
-    """Simulate the false alarms of single comparisons during a drift that calibration shows."""
+    """Simulate single comparisons during a drift that calibration shows, and return a promise about false alarms."""
     generator, calibration_change = np.random.default_rng((seed, 6)), math.log(1.2) * SIDE / (2 * SIDE - 1)
     alarmed = [_regressed(drift(generator, 2 * SIDE, 1), calibration_change) > 0 for _ in range(pairs)]
     title = "drift with calibration: false alarms, one comparison"
@@ -237,10 +238,10 @@ def calibrated_drift(pairs: int, seed: int = 1) -> Promise:
 
 
 def power(slower: float, reports: int, *, affected: int = 1, size: int = QUICK, seed: int = 1) -> Promise:
-    """Simulate the share of the affected comparisons that are detected at 5% noise.
+    """Simulate slowdowns at 5% noise, and return a promise about the share that is detected.
 
     Args:
-        slower: Relative slow-down of the affected comparisons.
+        slower: Relative slowdown of the affected comparisons.
         reports: Number of reports.
         affected: Number of affected comparisons per report.
         size: Number of comparisons per report.
@@ -260,7 +261,7 @@ def power(slower: float, reports: int, *, affected: int = 1, size: int = QUICK, 
 
 
 def coverage(draw: Draw, simulations: int, side: int = SIDE, seed: int = 1) -> Promise:
-    """Simulate the share of intervals that contain the true ratio of 1, with separate noise for each interval.
+    """Simulate separate intervals, and return a promise about the share that contains the true ratio of 1.
 
     Args:
         draw: Kind of noise.

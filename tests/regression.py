@@ -2,10 +2,10 @@
 
     python -m tests.regression [--repeat 6]
 
-The project is copied to a temporary folder. In the copy, the LSTM's streaming kernel computes the sums of half of its
-gates twice. A step of the copy therefore takes about a fifth longer. A small plan is run with the original, with the
-copy, and with the original again. Each run takes every timing in six fresh processes. Three commands then examine the
-runs:
+The five packages are copied to a temporary folder. In the copy, the LSTM's streaming kernel computes the sums of half
+of its gates twice. A step of the copy therefore takes about a fifth longer. A small plan is run with the original, with
+the copy, and with the original again. By default, each run takes every timing in six fresh processes. These commands
+then examine the runs:
 
     check, original against original    must exit with code 0, and find most timings unchanged
     check, original against copy        must exit with code 1, and report the LSTM's streamed steps and nothing else
@@ -69,7 +69,7 @@ TOO_FEW = "not every planted slowdown is found"
 
 
 def plant(source: str) -> str:
-    """Return the kernel's source with sums computed twice.
+    """Return the kernel's source with `PLANTED` inserted before `ORIGINAL`.
 
     Raises `ValueError` unless `ORIGINAL` occurs exactly once.
     """

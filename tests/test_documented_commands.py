@@ -28,7 +28,7 @@ EXPLANATION = re.compile(r"(?: {3,}| +# )\S.*$")
 
 
 def commands(text: str) -> Iterator[str]:
-    """Yield the commands of a text, without the explanations beside them."""
+    """Yield the commands of a text, without explanations. Commands that a sentence only names are left out."""
     for found in TYPED.findall(text):
         yield EXPLANATION.sub("", found).strip()
     for found in INLINE.findall(text):
@@ -37,7 +37,7 @@ def commands(text: str) -> Iterator[str]:
 
 
 def names_of_commands(text: str) -> Iterator[str]:
-    """Yield the names of the commands that a text mentions."""
+    """Yield the names of the commands that a text mentions in backquotes."""
     return (found.split()[1] for found in INLINE.findall(text) if not found.split()[1].startswith("-"))
 
 

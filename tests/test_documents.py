@@ -35,7 +35,7 @@ def anchors(text: str) -> set[str]:
 
 
 def broken(page: Path) -> list[str]:
-    """Return the broken links of a page."""
+    """Return the broken links of a page. Web and mail links are not checked."""
     wrong = []
     for link in links(page.read_text(encoding="utf-8")):
         if link.startswith(ELSEWHERE):

@@ -103,6 +103,8 @@ def test_charts_are_read_from_a_file_and_invalid_files_are_refused(tmp_path: Pat
         with pytest.raises(ValueError, match=message) as caught:
             tasks.build(f"control_charts:path={tmp_path / 'wrong.tsv'}").check_length(3)
         assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"none\.tsv cannot be read: No such file.*; give the path of a readable file"):
+        tasks.build(f"control_charts:path={tmp_path / 'none.tsv'}").check_length(3)
 
 
 def test_plan_runs_with_its_plugins(carousel: Carousel, inline: Inline, tmp_path: Path) -> None:

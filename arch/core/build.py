@@ -1,4 +1,4 @@
-"""Build a model from a spec, and solve for the width that meets a parameter budget."""
+"""Build a model from a spec, and find the width for a parameter budget."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_SMALLEST_WIDTH = 256
 """Upper limit of the search for the smallest width that a layer accepts."""
 
 solved_widths: dict[tuple[object, ...], int] = {}
-"""Results of the width search, by architecture and sizes. They are cached because a search builds dozens of models."""
+"""Cached results of the width search, by architecture, budget and sizes. Each search builds many models."""
 
 
 def build(
@@ -40,7 +40,8 @@ def build(
         width: Width of the layers. Give either `width` or `params`.
         params: Parameter budget. The width with the nearest parameter count is used.
         depth: Number of layers.
-        seed: Seed of the initial weights. None uses the global generator; a seed leaves that generator unchanged.
+        seed: Seed of the initial weights. None uses torch's global generator of the CPU. A seed leaves that generator
+            unchanged.
 
     Raises `ValueError` if the spec is invalid, or if sizes are impossible or contradict each other.
 
@@ -50,9 +51,10 @@ def build(
     """
     arch = get(spec) if isinstance(spec, str) else spec
     if (vocabulary is None) == (channels is None):
-        raise ValueError("give either vocabulary (token inputs) or channels (real inputs)")
+        given = f"vocabulary={vocabulary}, channels={channels}"
+        raise ValueError(f"give either vocabulary (token inputs) or channels (real inputs); given: {given}")
     if (width is None) == (params is None):
-        raise ValueError("give either width or params (a parameter budget)")
+        raise ValueError(f"give either width or params (a parameter budget); given: width={width}, params={params}")
     sizes = {"vocabulary": vocabulary, "channels": channels, "outputs": outputs, "depth": depth}
     for name, size in (sizes | {"width": width, "params": params}).items():
         if size is not None and size < 1:
@@ -112,6 +114,7 @@ def _width_nearest(budget: int, build_model: Callable[[int], SequenceModel], arc
     width = min(neighbours, key=lambda width: abs(count(width) - budget))
     if count(width) > 2 * budget:
         raise ValueError(
-            f"{arch} has at least {count(smallest):,} parameters (at width {smallest}), over the budget of {budget:,}"
+            f"{arch} has at least {count(smallest):,} parameters (at width {smallest}), over the budget of {budget:,}; "
+            "raise the budget, or reduce the depth"
         )
     return width

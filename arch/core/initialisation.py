@@ -1,12 +1,12 @@
 """Initialisations of recurrent layers, selected by the option `init`.
 
-Initial weights strongly affect how long a network learns to remember.
+Initial weights strongly affect how far back a network learns to remember.
 
 `default`      every weight and bias uniform in ±1/√H, as in `torch.nn`.
 `orthogonal`   each H×H recurrent block orthogonal (Saxe et al. 2014), input weights uniform (Glorot & Bengio 2010),
                biases zero.
-`identity`     recurrent weights equal to the identity matrix, input weights N(0, 0.001²), biases zero: the ReLU network
-               of Le, Jaitly & Hinton (2015), section 3.
+`identity`     recurrent weights equal to the identity matrix, input weights N(0, 0.001²), biases zero. Introduced for
+               the ReLU network of Le, Jaitly & Hinton (2015), section 3.
 """
 
 # Shape suffixes: D input width, H hidden width, G gate rows (a multiple of H)
@@ -29,7 +29,7 @@ IRNN_INPUT_DEVIATION = 1e-3
 
 
 def initialise(init: RectifiedInitialisation, input_GD: Tensor, recurrent_GH: Tensor, *biases: Tensor | None) -> None:
-    """Initialise the weights of a recurrent layer in place, one block of H rows at a time.
+    """Initialise the weights and biases of a recurrent layer in place.
 
     Args:
         init: Initialisation, as listed in the module docstring.

@@ -21,7 +21,7 @@ FILLS = frozenset({"__setitem__", "add_", "copy_", "fill_", "mul_", "normal_", "
 
 @contextlib.contextmanager
 def meta_device() -> Iterator[None]:
-    """Create all tensors on the meta device within this context."""
+    """Create new tensors on the meta device within this context, and skip all fills."""
     with torch.device("meta"), _SkipFills():
         yield
 

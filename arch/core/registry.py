@@ -1,7 +1,7 @@
-"""The architecture registry: `arch/lstm.py` defines `lstm`, and each new file adds a name.
+"""The architecture registry: `arch/lstm.py` defines `lstm`, and each new file in `arch` adds a name.
 
-A spec is `name` or `name:option=value,option=value`. An architecture's options are the keyword-only parameters of
-its layer's constructor. `dropout` is an option of every architecture.
+A spec is `name` or `name:option=value,option=value`. An architecture's options are `dropout` and the keyword-only
+parameters of its layer's constructor.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Arch:
         return own | dict(MODEL_OPTIONS)
 
     def with_options(self, given: Mapping[str, Any]) -> Arch:
-        """Return this architecture with more options, given as text or as Python values.
+        """Return this architecture with the options in `given` set, as text or as Python values.
 
         Raises `UnknownName` for an option that the architecture does not have, and `ValueError` for an invalid value.
         """
@@ -72,9 +72,9 @@ class Arch:
 
 
 def get(spec: str) -> Arch:
-    """Return the architecture that `spec` names. Only the module of that name is imported.
+    """Return the architecture that `spec` names. Of the modules in `arch`, only the module of that name is imported.
 
-    Raises `UnknownName` for an unknown name or option, and `ValueError` for a malformed spec, an invalid value or a
+    Raises `UnknownName` for an unknown name or option. Raises `ValueError` for a malformed spec, an invalid value or a
     disabled plugin.
 
     >>> str(get("lstm:forget_bias=1,bias=True"))

@@ -12,7 +12,7 @@ State = Any
 
 
 def element_bytes(module: nn.Module) -> int:
-    """Return the size of one parameter element in bytes."""
+    """Return the size in bytes of one element of the module's first parameter."""
     return next(module.parameters()).element_size()
 
 

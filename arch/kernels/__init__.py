@@ -5,7 +5,7 @@
     training/   forward and backward passes over whole sequences
     streaming/  one step of a stream
 
-The equations in `arch/*.py` are the definition, and the tests compare each kernel with these equations.
+The equations in `arch/*.py` define the results. The tests compare each kernel with these equations.
 Importing a kernel's module compiles the kernel, or loads it from the cache on disk.
 """
 

@@ -1,1 +1,1 @@
-"""Declarations of the commands, their registration in `main`, and what they share, such as options and completion."""
+"""Declarations of the commands, with their options and shell completion. `main` registers the commands."""

@@ -47,7 +47,7 @@ def check(
         str | None,
         typer.Option(
             metavar="METRIC[:EFFECT],...",
-            help="Metrics that fail the check, with the smallest effect that counts, such as "
+            help="Metrics whose regression fails the check, with the smallest effect that counts, such as "
             "accuracy:-0.02,streaming:10% (default: all metrics).",
         ),
     ] = None,
@@ -61,8 +61,9 @@ def check(
     """Check a run for regressions against a baseline.
 
     The exit code is 1 if a metric of --fail-on regressed, and 3 if a case failed or is missing. It is 4 if a result is
-    not comparable, and 5 if there is nothing to compare. Inconclusive results pass unless --strict is given. The first
-    line says how many more repetitions decide inconclusive results.
+    not comparable, and 5 if there is nothing to compare. Inconclusive results pass unless --strict is given. If
+    possible, the first line says how many more repetitions or seeds are likely to decide inconclusive results. With
+    --json, this line is not printed.
     """
     from bench.commands.compare import check_run
 

@@ -1,7 +1,7 @@
 """Shell completion for plans, architectures, tasks and runs.
 
-Names are read from folders, because importing the packages imports torch, which takes too long. Plugins are not
-offered, because their names are unknown until they are loaded.
+Names are read from folders. Importing `arch` and `tasks` would import torch, which takes too long. Plugins are not in
+these folders, so they are not offered.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SIGNS = ("+", "!")
 
 
 def plans(incomplete: str) -> list[str]:
-    """Return the shipped plans whose name starts with `incomplete`. If no name does, the shell offers files."""
+    """Return the shipped plans whose name starts with `incomplete`. If no name matches, the shell offers files."""
     return _starting_with(incomplete, _file_stems("bench/plans", ".toml"))
 
 

@@ -29,7 +29,13 @@ def report(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Path of the page (default: report.html in the run)."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Path of the page (default: report.html in the run; if two runs are given, against-BASELINE.html in "
+            "the second run).",
+        ),
     ] = None,
     figures: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write every figure of the page as SVG into this folder.")
@@ -74,7 +80,7 @@ def gates(
 ) -> None:
     """Draw gates, memory and gradients of one trained model.
 
-    Each figure is written as SVG and PNG, and its path is printed.
+    Each figure is written as SVG and PNG. The path of each written file is printed.
     """
     from bench.commands.report import draw_gates, list_cases
 

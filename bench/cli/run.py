@@ -63,7 +63,13 @@ def run(
         ),
     ] = None,
     repeat: Annotated[int, typer.Option(metavar="N", help="Repeat every timing in this many fresh processes.")] = 1,
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Time limit per case.")] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Time limit for each try of a job, which trains one case or times a group of cases (default: none).",
+        ),
+    ] = None,
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory limit per worker, such as 4GiB; at least 256MiB.")
     ] = None,

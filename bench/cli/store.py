@@ -17,8 +17,9 @@ def merge(
 ) -> None:
     """Merge stores or single runs into one store.
 
-    No record of the store is changed or dropped. If two files conflict, both are kept. Damaged files are not merged.
-    The exit code is 3 if a file conflicts or is damaged.
+    The sources are merged into the store that --store gives. No valid record of that store is changed or dropped. If
+    two files conflict, both are kept. Damaged or misplaced files, and files of a newer version of Carousel, are left
+    out. The exit code is 3 if a file conflicts or is left out.
     """
     from bench.commands.store import merge_stores
 
@@ -33,7 +34,9 @@ def export(
     ] = "csv",
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Output file (default: standard output)."),
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Output file (default: standard output); required for parquet."
+        ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
@@ -55,7 +58,8 @@ def verify(
 ) -> None:
     """Verify every file of a store.
 
-    Checksums, schemas, names and artifacts are checked. The exit code is 3 if there is a problem.
+    Checksums, schemas, names and artifacts are checked. The exit code is 3 if a file is damaged, missing, misplaced or
+    of a newer version of Carousel. Other flaws are only listed.
     """
     from bench.commands.store import verify_store
 
@@ -81,7 +85,7 @@ def history(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one metric over all stored runs, and the runs in which it changed."""
+    """Show one metric over all stored runs and where it changed."""
     from bench.commands.history import show_history
 
     show_history(store, glob, metric, at or [], output, as_json=as_json)

@@ -136,11 +136,13 @@ def parse_fail_on(text: str | None) -> FailureCriterion:
 
 
 def exit_code(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -> int:
-    """Return the exit code of the worst result.
+    """Return the exit code of the first of these conditions that holds, or `OK` if none holds.
 
-    From worst to best, the results are: a regression (`failing`), a failed or missing case, a result that is not
-    comparable, and no result at all. If none of them occurs and `strict` is true, an inconclusive result counts as a
-    regression.
+    1. A metric regressed: `failing` is not empty.
+    2. A case failed, or a case or a metric is missing.
+    3. A result is not comparable.
+    4. There are no results.
+    5. `strict` is true and a result is inconclusive. This condition has the exit code of a regression.
     """
     if failing:
         return REGRESSED
@@ -244,5 +246,5 @@ def _parse_allow(text: str | None) -> frozenset[str]:
 
 
 def _printable(text: str) -> str:
-    """Replace each character that XML cannot contain by U+FFFD."""
+    """Return `text` with U+FFFD in place of each character that XML cannot contain."""
     return re.sub(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", text)

@@ -26,7 +26,9 @@ NOT_REPORTED = "not reported by this system"
 def diagnose(seconds: float, *, as_json: bool) -> None:
     """Calibrate for `seconds`, then print the environment, the calibration and advice.
 
-    If `as_json` is true, print one JSON document. Raises `UsageError` unless 0 < `seconds` <= `MAX_SECONDS`.
+    If `as_json` is true, print one JSON document. Torch uses one thread, also after the call.
+
+    Raises `UsageError` unless 0 < `seconds` <= `MAX_SECONDS`.
     """
     if not 0 < seconds <= MAX_SECONDS:
         raise UsageError(f"--seconds must be more than 0 and at most {MAX_SECONDS:g}, not {seconds:g}")
@@ -73,9 +75,9 @@ def _document(seconds: float, calibrations: list[float], block: Block, vitals: V
 
 
 def _environment_lines() -> Iterator[tuple[str, object]]:
-    """Yield a label and a value per known field of the environment, then for the GPU and the commit.
+    """Yield a label and a value per known field of the environment.
 
-    Each package and each cache has its own label.
+    Each package and each cache has its own label. The GPU and, if known, the commit follow the fields.
     """
     for name, value in environment("cpu", threads=1).model_dump().items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Find a case of a run by its key, by part of its key, or by its name in a report or a plan."""
+"""Find a case by its key, part of its key, or its name in a report or plan."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def find_case(cases: Sequence[NamedCase], text: str) -> Record:
 def differences(cases: Sequence[Case]) -> list[str]:
     """Return one description per case: the values that distinguish the case from the other cases.
 
-    Names, sizes and seeds are given if they differ between any two cases. A field of the protocol is given if its value
-    is not the most common one.
+    A field outside the protocol is given if it differs between any two cases. A field of the protocol is given if its
+    value is not the most common one. Without any value, the description is `the most common protocol`.
     """
     rows = [case.model_dump(exclude={"protocol"}) for case in cases]
     differing = [field for field in rows[0] if len({str(row[field]) for row in rows}) > 1]

@@ -42,9 +42,11 @@ def show_history(store: Path, glob: str, metric: str, at: Sequence[str], output:
     with reading_many():
         series = history(read_runs(Store(store)), glob=glob, metric=metric, at=conditions)
     if not series:
-        known = "" if metric in METRICS else f"; metrics are {', '.join(METRICS)}"
+        other = f"a metric from {', '.join(METRICS)}" if metric not in METRICS else "another GLOB, --metric or --at"
         where = f" at {', '.join(at)}" if at else ""
-        raise NothingSelected(f"no run in {store} measured {metric}{where} for a case that matches {glob!r}{known}")
+        raise NothingSelected(
+            f"no run in {store} measured {metric}{where} for a case that matches {glob!r}; choose {other}"
+        )
     if output is not None:
         figure = history_figure(series)
         assert figure is not None

@@ -25,7 +25,7 @@ Kind = Literal["archs", "tasks", "plans", "runs"]
 Row = dict[str, Any]
 """One listed item. The keys are those of the JSON document."""
 LABELS = {"smallest length": "shortest length", "chance there": "chance level at that length"}
-"""Labels of keys in tables. A key without an entry here is labelled with its own name."""
+"""Printed labels of keys. A key without an entry is printed as it is."""
 EXAMPLE_LENGTH = 24
 """Number of steps of an example sequence, chosen so that the sequence fits on a terminal."""
 
@@ -116,7 +116,7 @@ def list_plans() -> list[Row]:
 def list_runs(store: Path) -> list[Row]:
     """Return each run's id, plan, number of recorded cases and state.
 
-    The state of an unreadable run is the error message. Raises `UsageError` if `store` is not a folder.
+    The state of an unreadable run is the error message. Raises `UsageError` if `store` exists but is not a folder.
     """
     if store.exists() and not store.is_dir():
         raise UsageError(f"{store} is not a folder of runs; choose another with --store")
@@ -134,9 +134,9 @@ def list_runs(store: Path) -> list[Row]:
 
 
 def describe_task(spec: str, length: int | None, seed: int) -> str:
-    """Describe one example sequence of a task in words. Raises `UsageError` for a wrong spec or length.
+    """Return a description of a task with one example sequence. Raises `UsageError` for a wrong spec or length.
 
-    `length` is in steps. If `length` is None, a short length is chosen.
+    `length` is in steps. If `length` is None, a short length is chosen. `seed` selects the sequence.
     """
     import tasks
 

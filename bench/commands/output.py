@@ -30,7 +30,7 @@ def print_json(document: Mapping[str, object] | Sequence[object]) -> None:
 
 
 def print_lines(lines: Iterable[object], console: Console, *, style: str | None = None) -> None:
-    """Print each line unchanged, without markup, highlighting or line breaks."""
+    """Print each line on `console`, without markup, highlighting or wrapping. `style` applies to every line."""
     for line in lines:
         console.print(str(line), style=style, markup=False, highlight=False, soft_wrap=True)
 
@@ -41,5 +41,5 @@ def warn_skipped(reason: object) -> None:
 
 
 def run_document(file: RunFile, records: Sequence[Record]) -> dict[str, object]:
-    """Return a run and its records as one JSON document."""
+    """Return a run and its records as one document for `print_json`."""
     return {"run": file.model_dump(mode="json"), "records": [record.model_dump(mode="json") for record in records]}

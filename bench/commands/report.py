@@ -75,7 +75,7 @@ def write_page(
 
     Args:
         run: The stored run, from which traces are read.
-        file: The run's description, whose claims are judged.
+        file: The run's `run.json`. The claims in it are judged.
         records: The records to report.
         page: Path of the page.
         baseline: Run to compare with, or None.
@@ -83,7 +83,9 @@ def write_page(
     try:
         return reports.write_page(file, records, page, read_traces(run, file, records), baseline)
     except OSError as error:
-        raise UsageError(f"cannot write {page}: {error.strerror}; use `carousel report -o FILE`") from None
+        raise UsageError(
+            f"cannot write {page}: {error.strerror}; choose another file with `carousel report -o FILE`"
+        ) from None
 
 
 def draw_gates(store: Path, name: str, case: str | None, output: Path | None) -> list[Path]:
@@ -92,10 +94,11 @@ def draw_gates(store: Path, name: str, case: str | None, output: Path | None) ->
     Args:
         store: Folder of runs.
         name: The run: an id, a unique prefix, `latest`, or a path.
-        case: Name or key of the case; None draws the first case with traces.
+        case: Name, key or part of the key of the case; None draws the first case with traces.
         output: Folder for the figures; None writes into the run.
 
-    Raises `UsageError` if the case is unknown or has nothing to draw, or if a figure cannot be written.
+    Raises `UsageError` if the case is unknown, is ambiguous or has nothing to draw. Raises `UsageError` if a figure
+    cannot be written.
     """
     run = Store(store).find(name)
     file, records = read_run(run)

@@ -37,7 +37,7 @@ PRIVATE_OPTIONS = ("--store",)
 MIN_WORKER_BYTES = 256 << 20
 """Minimum memory limit in bytes: about the memory that a worker uses before its first job."""
 MAX_WORKER_BYTES = 1 << 60
-"""Maximum memory limit in bytes. It exceeds the memory of any machine, and operating systems accept it."""
+"""Maximum memory limit in bytes. It exceeds the memory of any machine."""
 
 AMOUNT = re.compile(r"[0-9._]+\s*[a-z]*", re.IGNORECASE)
 """A number with an optional unit. `pydantic.ByteSize` alone would ignore any text after the unit."""
@@ -72,9 +72,9 @@ class RunOptions:
     scheduler: str | None
     """Address of a dask scheduler; None to run on this machine."""
     repeat: int
-    """Number of fresh processes in which every timing is repeated."""
+    """Number of processes in which every timing is repeated. If the number exceeds 1, every process is fresh."""
     timeout: float | None
-    """Time limit per case in seconds; None for no limit."""
+    """Time limit in seconds for each try of a job; None for no limit."""
     memory: str | None
     """Memory limit per worker, such as `4GiB`; None for no limit."""
     store: Path
@@ -94,9 +94,12 @@ class RunOptions:
 
 
 def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
-    """Execute a plan and return the exit code. `arguments` are stored as the command of the run.
+    """Execute a plan, print the results, and return the exit code. A dry run only describes what would be executed.
 
-    Raises `UsageError` if the options are invalid. In this case, nothing is executed.
+    `arguments` are the words after `carousel`. The run stores them as `command_line` formats them.
+
+    Raises `UsageError` if the options are invalid. In this case, nothing is executed. Errors of `describe`,
+    `execute` and `finish_run` are passed on.
     """
     _check(options)
     memory_bytes = None if options.memory is None else parse_memory(options.memory)
@@ -169,7 +172,7 @@ def parse_memory(text: str) -> int:
     except (ValidationError, OverflowError):
         size = None
     if size is None or size > MAX_WORKER_BYTES:
-        raise UsageError(f"--memory takes an amount such as 4GiB or 500MB, not {text!r}")
+        raise UsageError(f"--memory takes an amount such as 4GiB or 500MB, at most 1EiB, not {text!r}")
     if size < MIN_WORKER_BYTES:
         raise UsageError(f"--memory {text} is too little: a worker needs at least {MIN_WORKER_BYTES >> 20}MiB")
     return size
@@ -227,16 +230,21 @@ def _check(options: RunOptions) -> None:
     if workers is not None:
         _whole_number("--workers", workers)
     if workers is not None and options.scheduler is not None:
-        raise UsageError("--workers and --scheduler exclude each other: a scheduler brings its own workers")
+        raise UsageError(
+            "--workers and --scheduler exclude each other: a scheduler brings its own workers; omit --workers"
+        )
     _whole_number("--repeat", options.repeat)
     if options.timeout is not None and not options.timeout > 0:
         raise UsageError(f"--timeout must be more than 0 seconds, not {options.timeout:g}")
     if options.dry_run and options.as_json:
-        raise UsageError("--dry-run and --json exclude each other: a dry run has no results to print")
+        raise UsageError("--dry-run and --json exclude each other: a dry run has no results to print; give one of them")
 
 
 def _names_in(package: str) -> Callable[[], list[str]]:
-    """Return a function that imports `package` and lists the names registered there."""
+    """Return a function that returns the names registered in `package`.
+
+    The package is imported when the function is called.
+    """
 
     def names() -> list[str]:
         registered: list[str] = importlib.import_module(package).names()
@@ -265,7 +273,7 @@ def _probes(text: str) -> tuple[Probe, ...]:
 
 
 def _plugin_warnings(loaded: Loaded, plan: Plan) -> list[str]:
-    """Return a warning for each plugin that the plan does not use, if the plugin is disabled or was given as a file."""
+    """Return a warning for each disabled plugin and each plugin file that the plan does not use."""
     used = {Spec.parse_stored(spec).name for grid in plan.grids() for spec in (*grid.archs, *grid.tasks)}
     warnings = [
         f"the plugin {plugin.name} is disabled: {plugin.reason}"

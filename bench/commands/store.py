@@ -20,10 +20,10 @@ Format = Literal["csv", "parquet", "pytest-benchmark"]
 
 
 def merge_stores(sources: Sequence[Path], store: Path, *, as_json: bool) -> int:
-    """Merge `sources` into `store`, print what was copied, and return the exit code.
+    """Merge `sources` into `store`, print the result, and return the exit code.
 
-    If `as_json` is true, print one JSON document. Raises `StoreError` if a source has no runs or `store` cannot be
-    written.
+    If `as_json` is true, print one JSON document. Raises `StoreError` if a source has no runs or is already part of
+    `store`. Raises `StoreError` if a run of `store` is in use or cannot be written.
     """
     merged = merge(list(sources), Store(store))
     if as_json:

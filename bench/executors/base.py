@@ -40,7 +40,7 @@ class Executor(Protocol):
 
         Args:
             jobs: the jobs to run, read lazily by the thread that iterates over the results.
-            timeout: seconds that a job may take after it has started; None for no limit.
+            timeout: seconds that each try of a job may take after it has started; None for no limit.
             fresh: whether each timing job gets a new process.
             events: receives the events of the jobs, in the thread that iterates over the results.
         """
@@ -50,7 +50,7 @@ class Executor(Protocol):
 def run_with_retries(
     worker: WorkerProcess, job: Job, *, timeout: float | None, fresh: bool, stopping: Stopping, events: Events
 ) -> JobResult:
-    """Run a job under the machine lock, and retry it if the worker process exits by itself.
+    """Run a job under the machine lock, and return its result. Retry the job if the worker process exits by itself.
 
     A timing job never runs in a process that has trained. Raises `Stopped` if `stopping` is set before the lock is
     acquired.
@@ -75,7 +75,7 @@ def run_with_retries(
         if not (isinstance(result, Failure) and result.worker_exited) or stopping.is_set():
             break
         if not tries_left:
-            result = replace(result, reason=f"{result.reason}, {MAX_TRIES} times")
+            result = replace(result, reason=f"{result.reason}, in each of {MAX_TRIES} tries")
     span = Span(
         work=job.work,
         worker=worker.name,

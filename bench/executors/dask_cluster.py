@@ -61,7 +61,9 @@ class DaskExecutor:
         memory_bytes: int | None = None,
         timed: bool = True,
     ) -> None:
-        """Connect to a scheduler. Raises `UsageError` if the connection fails or a worker cannot take part.
+        """Connect to a scheduler.
+
+        Raises `UsageError` if the connection fails, if there are no workers, or if a worker cannot take part.
 
         Args:
             address: the scheduler's address, or the path of its scheduler file (`*.json`).
@@ -117,11 +119,11 @@ class DaskExecutor:
         return len({self._name(address).partition("/")[0] for address in self._dask_workers()})
 
     def run(self, jobs: Iterable[Job], *, timeout: float | None, fresh: bool, events: Events) -> Iterator[JobResult]:
-        """Run jobs as `Executor.run` specifies.
+        """Run jobs and yield their results, as `Executor.run` specifies.
 
         Args:
             jobs: the jobs to run, read lazily.
-            timeout: seconds that a job may take after it has started; None for no limit.
+            timeout: seconds that each try of a job may take after it has started; None for no limit.
             fresh: whether each timing job gets a new process.
             events: receives the events of the jobs.
 
@@ -188,7 +190,7 @@ class DaskExecutor:
         return replace(result, worker=name, job=job, span=result.span.model_copy(update={"worker": name}))
 
     def _capacity(self, job: Job) -> int:
-        """Return the number of jobs of the same kind as `job` that the cluster can run in parallel."""
+        """Return how many jobs with the same `work` as `job` dask can assign to workers at the same time."""
         dask_workers = self._dask_workers()
         return len(dask_workers) if job.work == "timing" else sum(dask_workers.values())
 
@@ -210,13 +212,15 @@ class DaskExecutor:
             raise UsageError(LOST)
 
     def _common_environment(self, code: str, plugins: Sequence[Plugin], device: str, timed: bool) -> Environment:
-        """Return the environment that all dask workers share. Raises `UsageError` if a worker cannot take part.
+        """Check all dask workers, and return the environment of the first worker.
+
+        The field `host` is None if the workers run on several hosts. Raises `UsageError` if a worker cannot take part.
 
         Args:
             code: digest of the driver's source.
             plugins: plugins that every dask worker must be able to install.
             device: torch device of the jobs.
-            timed: whether the run has timings, so that the environments must agree.
+            timed: whether the run has timings. If it has, the environments may differ only in `MAY_DIFFER`.
         """
         infos: dict[str, DaskWorkerInfo] = {}
         for address, answer in self._client.run(inspect_worker, device, plugins, on_error="return").items():
@@ -272,16 +276,19 @@ class _OrderedEvents:
                 self._events.waiting_for_machine(worker, content)
 
     def finish(self, worker: str, number: int, job: Job) -> list[Message]:
-        """Note that the job with this number has ended, and return the delayed events of the worker process."""
+        """Note that job `number` has ended, and return the delayed events of the worker process `worker`.
+
+        If no event of the job was delivered for `worker`, deliver the job's assignment now.
+        """
         if self._current.pop(worker, None) != number:  # the job's events were lost with another dask worker
             self._events.job_assigned(worker, job)
         return self._delayed.pop(worker, [])
 
 
 def is_no_late_cancel(record: logging.LogRecord) -> bool:
-    """Return False for the error that dask's `sync` logs if Ctrl-C arrives before `sync` has begun.
+    """Return whether to keep a log record: False for the error of dask's `sync` after an early Ctrl-C, else True.
 
-    In that case `sync` cancels a future that is not assigned yet.
+    If Ctrl-C arrives before `sync` has begun, `sync` cancels a future that is not assigned yet.
     """
     error = record.exc_info[1] if record.exc_info else None
     return not (isinstance(error, NameError) and error.name == "future")

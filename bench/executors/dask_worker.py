@@ -1,7 +1,7 @@
 """Code that runs inside a dask worker: it reports the worker's properties, and runs jobs in worker processes.
 
-Dask only decides where a job runs. A dask worker has one worker process per thread. A model that crashes or hangs ends
-a worker process, not the dask worker.
+Dask only decides where a job runs. A dask worker has at most one worker process per thread. A model that crashes or
+hangs ends a worker process, not the dask worker.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ class DaskWorkerInfo:
 
 
 def inspect_worker(device: str, plugins: Sequence[Plugin] = ()) -> DaskWorkerInfo:
-    """Return the properties of this dask worker. Raises `PluginError` if a plugin cannot be installed here."""
+    """Install `plugins` if there are any, and return the properties of this dask worker.
+
+    Raises `PluginError` if a plugin cannot be installed here.
+    """
     if plugins:
         install(plugins)
     code = LOADED_CODE if code_digest() == LOADED_CODE else f"{LOADED_CODE}, edited since"
@@ -64,7 +67,10 @@ def inspect_worker(device: str, plugins: Sequence[Plugin] = ()) -> DaskWorkerInf
 
 
 class ResourcePlugin(WorkerPlugin):
-    """Dask plugin that gives `RESOURCE` to workers with the driver's code, including those that join later."""
+    """Dask plugin that gives `RESOURCE` to each suitable worker, including workers that join later.
+
+    A worker is suitable if it runs the driver's code and can start processes.
+    """
 
     name = "carousel"
 
@@ -86,7 +92,7 @@ def run_on_dask_worker(
         number: identifies the job in its events.
         job: the job to run.
         topic: dask topic to which the job's events are sent.
-        timeout: seconds that the job may take after it has started; None for no limit.
+        timeout: seconds that each try may take after it has started; None for no limit.
         fresh: whether a timing job gets a new process.
         memory_bytes: resident memory at which the worker process is ended; None for no limit.
     """
@@ -110,7 +116,7 @@ def run_on_dask_worker(
 
 
 def stop_jobs(topic: str) -> None:
-    """End this dask worker's jobs of the run that uses `topic`."""
+    """Make this dask worker end its jobs of the run that uses `topic`."""
     _stopped_topics.add(topic)
 
 
@@ -163,9 +169,9 @@ class _SentEvents:
 
 
 def _take_worker_process(threads: int) -> WorkerProcess:
-    """Return a free worker process. There are at most `threads` processes: one per thread of the dask worker.
+    """Return a free worker process, or a new worker process if none is free.
 
-    A process is always free or can be created, because each thread uses one process at a time.
+    There are at most `threads` worker processes, because each thread of the dask worker uses one at a time.
     """
     with _workers_lock:
         if len(_workers) < threads and _free_workers.empty():

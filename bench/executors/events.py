@@ -11,11 +11,11 @@ from bench.machine.lock import Work
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStarted:
-    """Start of a job. Its worker has started up and holds the machine lock."""
+    """Start of a job. Its worker process has started up, and the machine lock is held for the job."""
 
     worker: str
     compiling_seconds: float = 0.0
-    """Seconds that the worker spent on compiling kernels while starting up."""
+    """Seconds that the worker process spent on compiling kernels before its first job; 0 for its later jobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,4 +43,4 @@ class Events(Protocol):
         """Handle the progress of a training job."""
 
     def waiting_for_machine(self, worker: str, work: Work) -> None:
-        """Handle a wait: `worker` waits until another run allows `work` on its machine."""
+        """Handle a wait: `worker` waits for the machine lock, which it needs for `work`."""

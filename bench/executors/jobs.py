@@ -28,7 +28,7 @@ class TrainJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeJob:
-    """Job that times a group of trained cases, alternating between them."""
+    """Job that times a group of trained cases. The blocks of the cases are interleaved."""
 
     work: ClassVar[Work] = "timing"
     cases: tuple[Case, ...]

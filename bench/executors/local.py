@@ -1,4 +1,4 @@
-"""Schedule jobs on this machine. Each worker process is controlled by one thread."""
+"""Schedule jobs on this machine. Each running job has a thread that controls its worker process."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class LocalExecutor:
             worker.stop()
 
     def run(self, jobs: Iterable[Job], *, timeout: float | None, fresh: bool, events: Events) -> Iterator[JobResult]:
-        """Run jobs as `Executor.run` specifies.
+        """Run jobs and yield their results, as `Executor.run` specifies.
 
         Args:
             jobs: the jobs to run, read lazily.
-            timeout: seconds that a job may take after it has started; None for no limit.
+            timeout: seconds that each try of a job may take after it has started; None for no limit.
             fresh: whether each timing job gets a new process.
             events: receives the events of the jobs.
         """

@@ -29,7 +29,8 @@ CONSISTENCY_LENGTH = 64
 def run_timing_job(job: TimeJob) -> dict[str, TimingResult]:
     """Time a group of cases, and return the results by case key.
 
-    A model that fails the consistency check is not timed. Raises `PluginError` if a plugin cannot be installed.
+    If a model fails the consistency check, its result has no measurements, and its probes are refused. Raises
+    `PluginError` if a plugin cannot be installed.
     """
     install(job.plugins)
     subjects = [load_subject(case, weights, job.device) for case, weights in zip(job.cases, job.weights, strict=True)]

@@ -20,10 +20,10 @@ from results import TIMING_PROBES, Model, Probe, ProbeRun, Record
 
 
 def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
-    """Train and test one case. `report` receives the progress of the training.
+    """Train and test one case, and return its record, weights and artifacts.
 
-    If a loss or gradient is not finite, record the model as diverged without testing it. Raises `PluginError` if a
-    plugin cannot be installed.
+    `report` receives the progress of the training. If a loss or gradient is not finite, the record has the status
+    `diverged`, and the case is not tested. Raises `PluginError` if a plugin cannot be installed.
     """
     install(job.plugins)
     task = tasks.build(job.case.task)
@@ -67,7 +67,10 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
 
 
 def _run_probe(probe: Probe, subject: Subject) -> tuple[ProbeResult, ProbeRun]:
-    """Run a probe. If it fails, return an empty result instead of losing the record of the trained case."""
+    """Run a probe, and return its result with its status and duration.
+
+    If the probe raises `RuntimeError` or `ValueError`, return an empty result, so that the trained case is not lost.
+    """
     module = trained_model_probe(probe)
     started = time.perf_counter()
     try:

@@ -1,4 +1,4 @@
-"""A child process that runs one job at a time, and is replaced if a job hangs, crashes or uses too much memory.
+"""A child process that runs one job at a time. It is replaced if it exits, hangs or uses too much memory.
 
 The process imports torch once and runs many jobs. It sets its own thread count, keeps the memory that it frees, and
 dies with its parent. It flushes denormal numbers to zero, because such numbers make training many times slower.
@@ -60,7 +60,7 @@ class WorkerProcess:
         self._stopped, self._lock = False, threading.Lock()
 
     def run(self, job: Job, timeout: float | None, events: Events, stopping: Stopping) -> Attempt:
-        """Run a job and block until the job has ended.
+        """Run a job, and return the attempt after the job has ended.
 
         The result is a `Failure` if the job raised an exception, or if the process exited or was killed.
 

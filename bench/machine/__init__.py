@@ -1,1 +1,1 @@
-"""The machine that runs the measurements: its lock, timer, noise, memory, environment and the version of the code."""
+"""Lock, timer, noise, memory and environment of the measuring machine, and the identity of the measuring code."""

@@ -15,7 +15,7 @@ MAX_STEADY_DRIFT = 0.05
 SLOW_CLOCK_SECONDS = 5e-7
 """Longest acceptable time of one clock reading. A streamed step takes 10 µs or more, so the reading adds at most 5%."""
 FREE_GOVERNORS = ("performance", "schedutil")
-"""Acceptable governors: `performance` keeps the clock rate high, and `schedutil` raises the rate in milliseconds."""
+"""Acceptable governors: `performance` keeps the clock rate high, and `schedutil` raises it within milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Vitals:
     quota: float | None = None
     """Number of cores that the container's quota allows; None also if there is no limit."""
     heat_events: int | None = None
-    """Number of times that heat slowed the processor during the check."""
+    """Number of thermal throttling events during the check, summed over the counters of all cores."""
     quota_stops: int | None = None
     """Number of times that the quota paused the container during the check."""
     virtual: str | None = None

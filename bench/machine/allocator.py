@@ -1,8 +1,8 @@
 """Setting of the C library that keeps freed memory in the process.
 
-A training step frees all memory that it allocated, and the next step allocates the same amount again. By default, glibc
-returns much of the freed memory to the system, and the system must clear every page again. Clearing the pages costs 5
-to 10% of a step, and more if several workers run at the same time.
+A training step frees most of the memory that it allocates. The next step allocates about the same amount again. By
+default, glibc returns much of the freed memory to the system. The system must then clear every page again. Clearing the
+pages costs 5 to 10% of a step, and more if several workers run at the same time.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import sys
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt (malloc.h)."""
 MAX_RETAINED_BYTES = 32 << 20
-"""Size in bytes from which freed blocks are returned to the system. glibc allows at most 32 MiB. Workers use smaller
-blocks."""
+"""Size in bytes from which an allocation is returned to the system as soon as it is freed. On 64-bit systems, glibc
+accepts at most 32 MiB."""
 TRIM_THRESHOLD_BYTES = (1 << 31) - 1
-"""Amount of free memory, in bytes, above which glibc returns memory to the system. mallopt accepts no larger value."""
+"""Free memory at the end of the heap, in bytes, above which glibc returns memory to the system. mallopt accepts no
+larger value."""
 
 
 def keep_freed_memory() -> None:
-    """Make this process keep freed blocks below `MAX_RETAINED_BYTES` until `malloc_trim` is called.
+    """Make this process keep the memory of freed allocations that are smaller than `MAX_RETAINED_BYTES`.
 
-    Do nothing if the C library is not glibc.
+    glibc returns the memory if `malloc_trim` is called, or if the free memory exceeds `TRIM_THRESHOLD_BYTES`. Do
+    nothing if the C library is not glibc.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

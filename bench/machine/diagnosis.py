@@ -73,7 +73,7 @@ def vitals_of(times: list[float], block: Block, heat_events: int | None, quota_s
     Args:
         times: seconds of each calibration.
         block: the noise on the machine during the calibrations.
-        heat_events: number of times that heat slowed the processor during the check; None if unknown.
+        heat_events: thermal throttling events during the check, summed over the counters of all cores; None if unknown.
         quota_stops: number of times that the quota paused the container during the check; None if unknown.
     """
     median = statistics.median(times)

@@ -12,7 +12,7 @@ from bench.machine.hardware import caches, cpu_name, governor, host_digest, virt
 from results import Environment
 
 PACKAGES = ("numpy", "numba", "scipy", "safetensors", "scikit-learn")
-"""Installed distributions whose versions are recorded, besides torch."""
+"""Distributions besides torch whose versions are recorded if they are installed."""
 
 
 def environment(device: str, threads: int = 1) -> Environment:
@@ -80,7 +80,11 @@ def onednn(build: str) -> str | None:
 
 
 def _between(text: str, before: str, after: str) -> str | None:
-    """Return the text from `before` to `after` or to the end of the line; None if `before` or the text is missing."""
+    """Return the part of `text` between `before` and `after`, without surrounding spaces.
+
+    If `after` does not follow on the same line, the part ends with the line. Returns None if `before` is missing or if
+    the part is empty.
+    """
     _, marker, rest = text.partition(before)
     return rest.partition("\n")[0].partition(after)[0].strip() or None if marker else None
 

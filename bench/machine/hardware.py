@@ -1,6 +1,6 @@
 """Facts about the machine from system files, such as those in /proc and /sys.
 
-A fact is None or empty if the system does not report the fact. `root` is the folder of the system files; only tests
+Most facts are None or empty if the system does not report them. `root` is the folder of the system files; only tests
 change it.
 """
 
@@ -71,7 +71,7 @@ def clock_source(root: Path = ROOT) -> str | None:
 
 
 def quota_cores(root: Path = ROOT) -> float | None:
-    """Return the number of cores that the container's quota allows; None if there is no limit."""
+    """Return the number of cores that the container's quota allows; None if no limit is known."""
     allowed, _, period = _read(root / "sys/fs/cgroup/cpu.max").strip().partition(" ")
     if not (allowed.isdigit() and period.isdigit()):  # no version 2 of control groups: try version 1
         allowed = _read(root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us").strip()
@@ -90,7 +90,7 @@ def quota_stops(root: Path = ROOT) -> int | None:
 
 
 def heat_events(root: Path = ROOT) -> int | None:
-    """Return the number of times that heat has lowered the clock rate, summed over all cores; None if unknown."""
+    """Return the number of thermal throttling events, summed over the counters of all cores; None if unknown."""
     texts = [_read(path).strip() for path in (root / CPU).glob("cpu[0-9]*/thermal_throttle/*_throttle_count")]
     counts = [int(count) for count in texts if count.isdigit()]
     return sum(counts) if counts else None

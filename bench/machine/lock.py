@@ -4,9 +4,9 @@ Two files in the system's temporary folder carry the lock. If a process dies, th
 locks of that process.
 
     carousel-machine.lock    shared by training jobs, exclusive for a timing job
-    carousel-turn.lock       held by the first job in the queue, so that later jobs wait behind it
+    carousel-turn.lock       held by one waiting job, so that no later job overtakes it
 
-Because of the second file, overlapping training jobs cannot keep a timing job waiting forever.
+Without the second file, overlapping training jobs could keep a timing job waiting forever.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Stopped(Exception):
 def machine_lock(
     work: Work, *, stopping: Stopping | None = None, on_wait: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Hold the machine lock for one job. On a system that cannot lock files, do nothing; see `reason_unlocked`.
+    """Hold the machine lock during the `with` statement. If files cannot be locked, do nothing; see `reason_unlocked`.
 
     Args:
         work: `training` shares the machine with other training jobs; `timing` has the machine to itself.

@@ -1,7 +1,8 @@
 """Peak memory of a phase of work.
 
-On a GPU, the allocator of torch records the peak. On Linux, the kernel records the peak of the resident set, and each
-phase first resets that peak. On other systems, a thread samples the resident set and may miss a short peak.
+On a GPU, the allocator of torch records the peak. On a CPU, the Linux kernel records the peak of the resident set. Each
+phase first resets the recorded peak. If the kernel records no peak, a thread samples the resident set. Sampling may
+miss a short peak.
 """
 
 from __future__ import annotations

@@ -95,8 +95,8 @@ class Machine:
     def _load_window_start(self, before: Reading, after: Reading) -> Reading:
         """Store `before`, and return the reading at the start of the window that ends with `after`.
 
-        The window starts at the latest reading that is at least `WINDOW_SECONDS` before `after`. If there is no such
-        reading, the window starts at the earliest reading.
+        The window starts at the latest stored reading that is at least `WINDOW_SECONDS` before `after`. If there is no
+        such reading, the window starts at the earliest stored reading. Readings before the window are discarded.
         """
         self._past.append(before)
         while len(self._past) > 1 and after.wall - self._past[1].wall >= WINDOW_SECONDS:
@@ -170,7 +170,7 @@ def _matrices(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 
 @functools.cache
 def calibration_matrices() -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the operand and the result of the CPU calibration: two float32 square matrices.
+    """Return the operand and the output buffer of the CPU calibration: two float32 square matrices.
 
     The matrices are cached because a new allocation adds a sixth to the time of the product. On a GPU, they are not
     cached, because cached matrices count as memory of the measured model.

@@ -15,7 +15,7 @@ MEASURING_PACKAGES = ("arch", "tasks", "bench", "results")
 HOME = Path(__file__).resolve().parents[2]
 
 GIT_SECONDS = 5.0
-"""Time limit per git command in seconds. If git takes longer, the run continues without recording a commit."""
+"""Time limit per git command in seconds. A command that takes longer counts as failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,8 @@ class Checkout:
 def checkout(home: Path = HOME) -> Checkout:
     """Return the commit of Carousel's own repository in the folder `home`, and whether files differ from the commit.
 
-    Both are None if git does not track this code, for example in an installed copy inside another repository.
+    Both are None if git is missing or does not track this code. For example, git does not track an installed copy
+    inside another repository.
     """
     if _git(home, "ls-files", "--error-unmatch", "--", str(Path(__file__).resolve().relative_to(HOME))) is None:
         return Checkout()

@@ -1,1 +1,1 @@
-"""Plans: the shipped TOML files, and the code that reads plans, expands them and selects their cases."""
+"""Plans: the shipped TOML files, and the code that loads plans and expands them into cases."""

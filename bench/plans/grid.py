@@ -10,7 +10,8 @@ from results import Case
 def cases(plan: Plan) -> list[Case]:
     """Return the cases of all grids of a plan, without duplicates.
 
-    Raises `UsageError` if a name is unknown, an option or protocol is invalid, or a size or length is impossible.
+    Raises `UsageError` if a spec or protocol is invalid, or if a size or length is impossible. Also raises `UsageError`
+    if the data of a task are missing.
     """
     all_cases = [case for grid in plan.grids() for case in _cases_of_grid(grid)]
     return list({case.key: case for case in all_cases}.values())

@@ -5,10 +5,12 @@ Every `*.toml` file in this folder is a plan that ships with Carousel.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -16,13 +18,18 @@ from pydantic import Field, ValidationError, model_validator
 
 from bench.errors import UsageError
 from results import Claim, Probe, Protocol, Strict
-from results.specs import Spec
+from results.specs import Spec, reason_of, shown_value
 
 FOLDER = Path(__file__).parent
 STREAMED_SHARE = 5
-"""Divisor of `Timing.steps` for batches of streams. Fewer steps suffice, because only the mean time is reported."""
+"""Divisor of `Timing.steps` for batches of streams. Fewer steps suffice, because reports use only the median."""
 MAX_FILE_BYTES = 16 << 10
-"""Maximum size of a plan file in bytes. The TOML parser takes quadratic time, but less than a second for this size."""
+"""Maximum size of a plan file in bytes. The TOML parser may take quadratic time, which is tolerable up to this size."""
+
+MAX_PATH = 200
+"""Maximum length of a field's location in an error message."""
+UNION_MEMBERS = ("bool", "int", "float", "str", "constrained-int", "constrained-str")
+"""Last part of the location of an error in a field that accepts several types."""
 
 SpecText = Annotated[str, Field(min_length=1, max_length=400)]
 Length = Annotated[int, Field(ge=1, le=1 << 24)]
@@ -34,17 +41,17 @@ class Timing(Strict):
     positions: Annotated[tuple[Length, ...], Field(min_length=1)] = (1, 16, 128, 1024, 4096)
     """Positions in a stream at which a step is timed."""
     steps: Annotated[int, Field(ge=10, le=1_000_000)] = 1000
-    """Number of timed steps at each position, divided into `blocks` blocks."""
+    """Number of timed steps of one stream at each position, rounded up to a multiple of `blocks`."""
     blocks: Annotated[int, Field(ge=1, le=1000)] = 5
-    """Number of blocks per measurement. The models of a group take turns after each block."""
+    """Number of blocks per measurement. The blocks of the models of a group are interleaved."""
     streams: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...] = (1, 8, 64)
     """Batch sizes at which a step is timed."""
     streams_position: Length = 128
     """Position in each stream of a batch at which a step is timed."""
     block_seconds: Annotated[float, Field(gt=0, le=60)] = 0.02
-    """Target duration of one latency sample, in seconds."""
+    """Target duration of the timed calls in one block of the `latency` probe, in seconds."""
     batch: Length = 32
-    """Batch size of the timed forward passes and training steps."""
+    """Batch size of timed training steps and forward passes. Forward passes are also timed at batch size 1."""
 
     @property
     def times_one_stream(self) -> bool:
@@ -82,7 +89,7 @@ class Plan(Strict):
     tasks: Annotated[tuple[SpecText, ...], Field(min_length=1)]
     """Specs of tasks, such as `recall:pairs=4`."""
     lengths: Annotated[tuple[Length, ...], Field(min_length=1)]
-    """Lengths of the training sequences in steps."""
+    """Lengths of the cases, in time steps."""
     seeds: Annotated[int, Field(ge=1, le=10_000)]
     """Number of seeds; the first seed is 0."""
     depth: Annotated[int, Field(ge=1, le=1000)] = 2
@@ -110,7 +117,7 @@ class Plan(Strict):
             for cases in filter(None, (claim.cases, against)):
                 for field in cases.protocol.keys() - Protocol.model_fields.keys():
                     known = ", ".join(Protocol.model_fields)
-                    raise ValueError(f"claim {claim.name}: a protocol has no field {field!r}; choose from {known}")
+                    raise ValueError(f"claim {claim.name!r}: a protocol has no field {field!r}; choose from {known}")
         return self
 
     def grids(self) -> list[Plan]:
@@ -131,9 +138,9 @@ class Plan(Strict):
         return [self, *extras]
 
     def protocol_of(self, task: str, length: int) -> Protocol:
-        """Return the protocol of one task, given as a spec, at one length in steps.
+        """Return the protocol of the task with the spec `task`, at `length` time steps.
 
-        Raises `UsageError` if a value is invalid or if values contradict each other.
+        Raises `UsageError` if a value is invalid or missing, or if values contradict each other.
         """
         fields = dict(self.protocol)
         for override in self.override:
@@ -143,17 +150,19 @@ class Plan(Strict):
         try:
             protocol = Protocol.model_validate_json(json.dumps(fields))
         except ValidationError as error:
-            raise UsageError(f"invalid protocol: {first_error(error)}") from None
+            raise UsageError(f"protocol: {first_error(error)}") from None
         steps, fixed_set = protocol.steps, (protocol.train_sequences, protocol.epochs)
         if (steps is None) == (None in fixed_set) or (steps is not None and fixed_set != (None, None)):
-            raise UsageError("invalid protocol: give either steps, or train_sequences and epochs")
+            durations = ("steps", "train_sequences", "epochs")
+            given = " and ".join(name for name in durations if getattr(protocol, name) is not None) or "none of them"
+            raise UsageError(f"protocol: give either steps, or train_sequences and epochs; given: {given}")
         if protocol.fit_sequences > (protocol.train_sequences or 0):
             raise UsageError(
-                f"invalid protocol: fit_sequences ({protocol.fit_sequences:,}) must not exceed "
+                f"protocol: fit_sequences ({protocol.fit_sequences:,}) must not exceed "
                 f"train_sequences ({protocol.train_sequences or 0:,})"
             )
         if protocol.train_lengths == "up_to" and protocol.steps is None:
-            raise UsageError("invalid protocol: train_lengths = 'up_to' needs fresh batches: give steps, not epochs")
+            raise UsageError("protocol: train_lengths = 'up_to' needs fresh batches: give steps, not epochs")
         return protocol
 
 
@@ -174,22 +183,26 @@ def load(name: str) -> Plan:
         raise UsageError(
             f"no plan {name!r}{hint}; choose from {', '.join(names())}, or give the path of an existing .toml file"
         )
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise UsageError(f"the plan {path} is too large: at most {MAX_FILE_BYTES >> 10} KiB are read")
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        limit = f"at most {MAX_FILE_BYTES >> 10} KiB are read"
+        raise UsageError(f"the plan {path} is too large ({size:,} bytes): {limit}; split it into several plans")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         plan = Plan.model_validate_json(json.dumps(content))
     except OSError as error:
-        raise UsageError(f"cannot read the plan {path}: {error.strerror}") from None
+        raise UsageError(f"cannot read the plan {path}: {error.strerror}; name a readable file") from None
     except ValidationError as error:
-        raise UsageError(f"invalid plan {path}: {first_error(error)}") from None
+        raise UsageError(f"invalid plan {path}: {first_error(error, content)}") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or an integer of thousands of digits
         raise UsageError(f"the plan {path} is not valid TOML: {error}") from None
     except TypeError:
         raise UsageError(f"the plan {path} contains a date or time, which no field accepts: remove it") from None
     if (plan.params is None) == (plan.width is None):
-        raise UsageError(f"invalid plan {path}: give either params or width")
+        given = "neither" if plan.params is None else "both"
+        raise UsageError(f"invalid plan {path}: give either params or width; given: {given}")
     _check_overrides(plan, path)
+    _check_protocols(plan, path)
     return plan
 
 
@@ -200,16 +213,55 @@ def _check_overrides(plan: Plan, path: Path) -> None:
     lengths = {length for grid in plan.grids() for length in grid.lengths}
     for override in plan.override:
         for task in set(override.tasks) - known:
-            raise UsageError(f"invalid plan {path}: an override names the task {task!r}, which the plan does not have")
+            raise UsageError(
+                f"invalid plan {path}: an override names the task {task!r}, which the plan does not have; "
+                "add the task to the plan, or correct the override"
+            )
         for length in set(override.lengths) - lengths:
             raise UsageError(
-                f"invalid plan {path}: an override names the length {length}, which the plan does not have"
+                f"invalid plan {path}: an override names the length {length}, which the plan does not have; "
+                "add the length to the plan, or correct the override"
             )
 
 
-def first_error(error: ValidationError) -> str:
-    """Return the first error that pydantic found, as one line of text."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    field = field.encode("unicode_escape").decode()
-    return f"{field}: {first['msg'].lower()}" if field else first["msg"].lower()
+def _check_protocols(plan: Plan, path: Path) -> None:
+    """Raise `UsageError` if the protocol of a task at a length is invalid."""
+    try:
+        for grid in plan.grids():
+            for task in grid.tasks:
+                for length in grid.lengths:
+                    grid.protocol_of(task, length)
+    except UsageError as error:
+        raise UsageError(f"invalid plan {path}: {error}") from None
+
+
+def first_error(error: ValidationError, content: Mapping[str, Any] | None = None) -> str:
+    """Return the first error that pydantic found, as one line of text.
+
+    `content` is the parsed content of a plan file. If it is given, an error in a claim is reported with the claim's
+    name.
+    """
+    errors = error.errors(include_url=False)
+    kind, value, location = errors[0]["type"], errors[0]["input"], errors[0]["loc"]
+    reasons = [reason_of(errors[0])]
+    if location and location[-1] in UNION_MEMBERS and kind != "extra_forbidden":
+        location = location[:-1]
+        reasons = [reason_of(each) for each in errors if each["loc"][:-1] == location]
+    claim = ""
+    if content is not None and len(location) > 1 and location[0] == "claims":
+        with contextlib.suppress(LookupError, TypeError):  # the claim has no name, or is not a table
+            claim = f"claim {shown_value(content['claims'][location[1]]['name'])}: "
+            location = location[2:]
+    field = _path(location)
+    if kind == "extra_forbidden":
+        return f"{claim}unknown field '{field}'; remove it or correct its name"
+    if kind == "value_error":
+        return f"{claim}{field}{': ' if field else ''}{reasons[0]}"
+    text = f"{claim}{field} {', or '.join(dict.fromkeys(reasons))}"
+    return text if kind == "missing" or "must not be empty" in reasons else f"{text}, not {shown_value(value)}"
+
+
+def _path(location: Sequence[str | int]) -> str:
+    """Return the location of a field as text, such as `extra[0].seeds`, in printable ASCII and shortened."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+    return text.encode("unicode_escape").decode()[:MAX_PATH]

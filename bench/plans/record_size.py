@@ -19,7 +19,8 @@ FULL = 0.9
 LATENCY_TIMINGS = 3
 """Number of latency timings: forward pass of one sequence, forward pass of a batch, and training step."""
 VALUES_PER_POSITION = 5
-"""Maximum number of measurements per position besides timings: state size, step FLOPs, step bytes and read rate."""
+"""Number of measurements counted per position besides timings. Probes take at most four: state size, step FLOPs, step
+bytes and read rate."""
 OTHER_MEASUREMENTS = 10
 """Estimated number of other measurements per process, such as first call, clock overhead, peak memory and FLOPs of
 whole sequences."""
@@ -69,7 +70,7 @@ def check_record_size(plan: Plan, cases: list[Case], repeat: int) -> None:
 
 
 def timing_size(plan: Plan, repeat: int) -> Size:
-    """Estimate the size of all timings in a record. Every timing is repeated in `repeat` processes."""
+    """Return the estimated size of all measurements that `repeat` timing processes add to a record."""
     timing, samples, blocks, measurements = plan.timing, 0, 0, OTHER_MEASUREMENTS
     if "latency" in plan.measure:
         samples += LATENCY_TIMINGS * timing.blocks

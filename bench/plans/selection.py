@@ -16,7 +16,7 @@ def select(
 
     A pattern is a name, a glob or a whole spec. A pattern selects all matching specs of the plan. If no spec of the
     plan matches, the pattern selects all matching registered names. If no registered name matches, a pattern without
-    wildcards is kept, so that the registry can report the pattern.
+    wildcards is kept unchanged. The registry later accepts the pattern as a spec, or reports it as unknown.
 
     The prefix `!` excludes the matching specs. The prefix `+` puts the matching specs after those of patterns without a
     prefix. If all patterns have a prefix, all specs of the plan are selected first.

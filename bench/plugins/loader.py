@@ -30,7 +30,7 @@ PACKAGE = "carousel_plugins"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plugin:
-    """A plugin with everything that a worker needs to load it."""
+    """A plugin: its name, its digest, and either its source or the name of its module."""
 
     name: str
     digest: str
@@ -38,7 +38,7 @@ class Plugin:
     source: bytes | None = field(default=None, repr=False)
     """The content of a file given with `--plugin`; None for an entry point."""
     module: str | None = None
-    """The module of an entry point; None for a file."""
+    """The name of the module of an entry point; None for a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +119,14 @@ def _read(files: Sequence[Path]) -> list[Plugin]:
     plugins: dict[str, Plugin] = {}
     for file in files:
         if file.suffix != ".py" or not file.stem.isidentifier() or file.stem.startswith("_"):
-            raise UsageError(f"--plugin {file}: the file must be called NAME.py, where NAME is the name to add")
+            rule = "where NAME is a Python identifier that does not start with an underscore"
+            raise UsageError(f"--plugin {file}: the file must be called NAME.py, {rule}; rename it")
         try:
             source = file.read_bytes()
         except OSError as error:
-            raise UsageError(f"--plugin {file}: cannot read the file: {error.strerror}") from None
+            raise UsageError(
+                f"--plugin {file}: cannot read the file ({error.strerror}); name a readable file"
+            ) from None
         plugin = Plugin(name=file.stem, digest=_digest(source), source=source)
         if plugins.setdefault(plugin.name, plugin) != plugin:
             raise UsageError(f"--plugin {file}: another plugin is already called {plugin.name!r}; rename one file")
@@ -149,11 +152,16 @@ def _declared() -> Iterator[Plugin | Disabled]:
 
 def _declared_plugin(point: importlib.metadata.EntryPoint) -> Plugin:
     if point.module.rpartition(".")[2] != point.name:
-        raise PluginError(f"its entry point is the module {point.module}, which must end in .{point.name}")
+        raise PluginError(
+            f"its entry point is the module {point.module}, which must end in .{point.name}; "
+            "rename the entry point or the module"
+        )
     try:
         spec = importlib.util.find_spec(point.module)
         if spec is None or spec.origin is None:
-            raise PluginError(f"its entry point is the module {point.module}, which is not installed")
+            raise PluginError(
+                f"its entry point is the module {point.module}, which is not installed; reinstall its package"
+            )
         content = Path(spec.origin).read_bytes()
     except Exception as error:
         refuse(error, point.module)

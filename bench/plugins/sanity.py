@@ -34,7 +34,7 @@ def check_arch(candidate: arch.Arch) -> None:
     _refuse_if_abstract(candidate.layer)
     for option, (_, default) in candidate.parameters.items():
         if default is inspect.Parameter.empty:
-            raise PluginError(f"its option {option!r} has no default")
+            raise PluginError(f"its option {option!r} has no default; give it one")
     with torch.device("meta"):
         try:
             arch.build(candidate, channels=2, outputs=2, params=TRIAL_PARAMETERS, depth=1)
@@ -74,7 +74,7 @@ def _refuse_if_abstract(candidate: type) -> None:
 
 
 def describe_error(error: BaseException, file: str) -> str:
-    """Describe an exception in one line, with the number of the line in `file` that caused the exception.
+    """Return a short description of an exception, with the number of the line in `file` that caused the exception.
 
     For a `SyntaxError`, that is the line that cannot be parsed. For other exceptions, it is the innermost line of
     `file` in the traceback. If there is no such line, the number is omitted.

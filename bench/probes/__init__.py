@@ -1,1 +1,1 @@
-"""Probes: each measures one aspect of trained models and leaves the models unchanged. See `results.PROBES`."""
+"""Probes: each measures one aspect of trained models without changing their weights. See `results.PROBES`."""

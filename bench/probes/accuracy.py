@@ -1,7 +1,7 @@
 """accuracy: the share of scored positions that the trained model answers correctly on held-out sequences.
 
-The probe measures the share once, after training, at the trained length and at other lengths. A length is omitted if
-the task cannot sample sequences of that length or the model cannot read them.
+The probe measures the share once, after training, at every test length of the protocol. A length is omitted if the
+task cannot sample sequences of that length, or if the model cannot read them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from results import Measurement, ReferenceScores
 
 
 def measure(subject: Subject) -> ProbeResult:
-    """Measure scores and losses at every possible evaluation length, and add the reference scores of each length.
+    """Measure scores and task metrics at every possible test length, and add the reference scores of each length.
 
-    Losses that are not finite are omitted. If the subject has `best_weights`, the score of
-    these weights at the trained length is measured too.
+    Metrics that are not finite are omitted. If the subject has `best_weights`, the score of these weights at the
+    trained length is measured too.
     """
     case, task = subject.case, subject.task
     measurements, reference_scores = [], []

@@ -2,7 +2,7 @@
 
 Both forms run short segments from the same state. The check compares their outputs, and the outputs of further steps
 from the two final states. A network may amplify rounding errors over many steps. This amplification is a property
-of the network, not a difference between the forms. Over eight steps, rounding errors stay far below the tolerance.
+of the network, not a difference between the forms. Over so few steps, rounding errors stay far below the tolerance.
 """
 
 # Shape suffixes: B batch, T time, O outputs

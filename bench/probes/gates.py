@@ -1,7 +1,7 @@
 """gates: gate activations, memory of the first element and gradient norms of a trained model on held-out sequences.
 
 A gate's name decides its role. `input` is a write gate, `forget` a hold gate and `output` a read gate. `update` is a
-hold gate, and its complement is a write gate. Gates with other names are stored and have no role.
+hold gate, and its complement is a write gate. Gates with other names have no role, so no metric describes them.
 """
 
 # Shape suffixes: B batch, T time, H units, N sequences, D channels, F features of a state, S stored sequences
@@ -22,9 +22,9 @@ from results import Measurement, Traces, save_traces
 STORED_SEQUENCES = 4
 STORED_UNITS = 8
 """Number of units whose traces are stored for each stored sequence. The first sequences and units are stored, because a
-deliberate selection is not representative."""
+deliberate selection would not be representative."""
 MAX_STEPS = 64
-"""Largest number of steps at which traces are measured. These steps are evenly spaced, from the first to the last."""
+"""Largest number of steps at which a trace metric is recorded. They are spread evenly over the whole sequence."""
 INNER_STEPS = slice(1, -1)
 CONTRASTED_STEPS: dict[str, tuple[slice | int, slice | int]] = {
     "write": (0, INNER_STEPS),
@@ -39,15 +39,15 @@ HIGH_FROM, HIGH_TO = 0.8, 1.0
 FIT_PARTS, SELECT_PARTS, TEST_PARTS = 4, 1, 2
 """Division of the held-out sequences, in sevenths, for `trace_analysis.decodability`."""
 MIN_SEQUENCES, MAX_SEQUENCES, TOTAL_STEPS = 448, 3584, 1 << 17
-"""Smallest and largest number of sequences to decode, and the target for their total number of steps. The target
-bounds the cost of the probe."""
+"""Smallest and largest number of sequences to decode, and the target for their total number of steps. The smallest and
+the largest number take precedence over the target."""
 MIN_GATED, MAX_GATED, TOTAL_GATED_STEPS = 8, 256, 1 << 13
 """Smallest and largest number of sequences for recording gates and gradients, and the target for their total number of
 steps."""
 
 
 def measure(subject: Subject) -> ProbeResult:
-    """Measure gates, memory and gradients, and store the traces of a few sequences as the artifact `traces`."""
+    """Measure gates, memory and gradients, and return the traces of a few sequences as the artifact `traces`."""
     case, task, model = subject.case, subject.task, subject.model
     T = case.length
     count = min(MAX_SEQUENCES, max(MIN_SEQUENCES, TOTAL_STEPS // T))

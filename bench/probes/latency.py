@@ -1,8 +1,8 @@
 """latency: the time of a forward pass over a whole sequence, and of a training step.
 
 The models of a group are timed in blocks, in a new random order each round. Drift of the machine therefore affects all
-models equally. A sample is the mean seconds per call in one block. A block consists of as many calls as fit into
-`block_seconds`, but of at least one.
+models equally. A sample is the mean seconds per call in one block. The number of calls per block is chosen so that a
+block takes about `block_seconds`. A block has at least one timed call.
 
 The first call of a block is not timed. The calibration before the block evicts the caches, so the first call takes up
 to twice as long as usual. The second call takes 1% longer than usual, or up to 8% longer if a block has many calls.
@@ -50,8 +50,8 @@ def measure(
     Args:
         subjects: a group of trained models on one device.
         timing: the number of blocks, their duration in seconds, and the batch size.
-        order: generator of the random order of the models and blocks.
-        machine: observes the blocks; for tests.
+        order: generator of the random order of the models, and of their calls in each round.
+        machine: observes the blocks; None for a `Machine` on the device of the models.
 
     Returns:
         Measurements by case key.
@@ -114,7 +114,10 @@ def _forward(subject: Subject, batch: int) -> Callable[[], object]:
 
 
 def _training_step(subject: Subject, batch: int) -> Callable[[], object]:
-    """Return a call that runs one training step on a copy of the model: forward, backward, clipping and optimizer."""
+    """Return a function that runs one training step on a copy of the model.
+
+    A step consists of forward pass, backward pass, gradient clipping and optimizer step.
+    """
     case, task, model = subject.case, subject.task, copy.deepcopy(subject.model).train()
     sample = task.sample(tasks.generator(case.seed, "train"), batch, case.length)
     training_batch = to_device(sample, subject.device)

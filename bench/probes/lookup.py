@@ -1,7 +1,7 @@
 """Find the module of a probe.
 
-Each probe has a module of the same name in this folder; `results.PROBES` lists them. Modules are imported on first
-use, so that planning a run does not load torch.
+`results.PROBES` lists the probes. Each probe has a module of the same name in this folder. The module is imported only
+when it is looked up, so importing this file does not load torch.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class TrainedModelProbe(Protocol):
-    """Module of a probe that runs right after training, in parallel with other jobs."""
+    """Module of a probe that runs right after training, while other training jobs may run."""
 
     def measure(self, subject: Subject) -> ProbeResult:
         """Measure one model that was just trained."""
 
 
 class TimingProbe(Protocol):
-    """Module of a probe that needs a quiet machine. The probe times the models of a group alternately."""
+    """Module of a probe that needs a quiet machine. It times the models of a group alternately."""
 
     def measure_first_call(self, subject: Subject) -> list[Measurement]:
         """Time the first use of a freshly loaded model; return an empty list if the probe has no such metric."""
@@ -34,7 +34,10 @@ class TimingProbe(Protocol):
     def measure(
         self, subjects: Sequence[Subject], timing: Timing, order: random.Random
     ) -> dict[str, list[Measurement]]:
-        """Time all models alternately, in an order drawn from `order`. Returns measurements by case key."""
+        """Time all models alternately, in random order, and return the measurements by case key.
+
+        `order` generates the random order.
+        """
 
     def backend_of(self, subject: Subject) -> str:
         """Return the name of the backend that runs the timed calls."""

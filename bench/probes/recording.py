@@ -23,7 +23,7 @@ def watch_gates(model: arch.SequenceModel, inputs: Tensor) -> dict[str, Tensor]:
     """Return the activations of every gate at all steps, by `layer.name`, such as `0.forget`.
 
     `inputs` has shape (B, T) or (B, T, D). Gates have shape (B, T, H). Attention has shape (B, N, T, T), with zeros at
-    steps that are not attended to.
+    steps that are not attended to. The model is left in evaluation mode.
     """
     model.eval()
     steps: dict[str, list[Tensor]] = {}
@@ -46,7 +46,7 @@ def watch_states(model: arch.SequenceModel, inputs: Tensor) -> Iterator[Tensor]:
 
     `inputs` has shape (B, T) or (B, T, D). A state that grows, such as a cache of keys and values, is not a fixed set
     of features. If the state grows, the features are the outputs of all layers at that step, because the next layer
-    sees only these outputs.
+    sees only these outputs. The model is left in evaluation mode.
     """
     model.eval()
     is_fixed = has_fixed_state(model, inputs)
@@ -66,7 +66,10 @@ def has_fixed_state(model: arch.SequenceModel, inputs: Tensor) -> bool:
 
 
 def _step(model: arch.SequenceModel, x: Tensor, state: list[arch.State]) -> tuple[list[Tensor], list[arch.State]]:
-    """Run one step on tokens (B,) or reals (B, D), and return the outputs and the next states of all layers."""
+    """Run one step on tokens (B,) or reals (B, D), and return the outputs and the next states of all layers.
+
+    `state` may be modified in place; do not reuse it.
+    """
     hidden_BH, outputs, states = model.encoder(x), [], []
     for layer, layer_state in zip(model.layers, state, strict=True):
         assert isinstance(layer, arch.Layer)
@@ -84,7 +87,7 @@ def _attention_row(weight_BNS: Tensor, step: int, T: int) -> Tensor:
 
 
 def _project(state_BF: Tensor) -> Tensor:
-    """Project a state with more features than `MAX_FEATURES` to that number; return a smaller state unchanged.
+    """Project a state with more features than `MAX_FEATURES` to that number; return any other state unchanged.
 
     The projection matrix consists of random signs.
     """

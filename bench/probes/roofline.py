@@ -2,11 +2,11 @@
 
 The limits are measured once per size, in the process that times the models and with as many threads as the models use:
 
-    matmul_flops_per_second    FLOP/s of a product (rows × H) · (H × 4H), the main operation of most architectures;
+    matmul_flops_per_second    FLOP/s of a product (rows × H) · (H × 4H), similar to the main operation of a model;
                                the number of rows is the batch size, or the batch size times the length
     read_bytes_per_second      bytes per second of repeated reads of as much memory as one step moves
 
-Every sample is the mean of one block, and reports use the best sample. The needs of an architecture are closed-form
+Every sample is the mean rate of one block. Reports use the best sample. The needs of an architecture are closed-form
 counts of FLOPs and bytes; see `arch.SequenceModel.step_flops`.
 """
 
@@ -25,7 +25,7 @@ from bench.probes.subject import Subject
 from results import Measurement
 
 PRODUCT_COLUMNS = 4
-"""Width of the timed products, relative to the width H of the model. Most gates and perceptrons have width 4 H."""
+"""Width of the timed products, relative to the width H of the model. An LSTM projects its state to this width."""
 BLOCKS = 5
 BLOCK_SECONDS = 0.005
 MIN_READ_BYTES = 8 << 20
@@ -87,7 +87,7 @@ def product_rates(rows: int, width: int, device: str, threads: int, seconds: Sec
     Args:
         rows: rows of the left matrix.
         width: columns of the left matrix; the right matrix has four times as many columns.
-        device: `cpu` or `cuda`.
+        device: name of the device, such as `cpu` or `cuda:0`.
         threads: number of threads that torch uses; part of the cache key only.
         seconds: returns the mean seconds per call; see `Seconds`.
 
@@ -112,7 +112,7 @@ def read_rates(read_bytes: int, device: str, threads: int, seconds: Seconds) -> 
 
     Args:
         read_bytes: size of the memory in bytes.
-        device: `cpu` or `cuda`.
+        device: name of the device, such as `cpu` or `cuda:0`.
         threads: number of threads that torch uses; part of the cache key only.
         seconds: returns the mean seconds per call; see `Seconds`.
 

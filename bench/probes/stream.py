@@ -1,9 +1,9 @@
 """A stream of steps that can start from the same state many times, run eagerly or as a CUDA graph.
 
 On a GPU, a step of a small model spends most of its time on launching kernels one by one. A CUDA graph launches all
-kernels together. A graph replays operations on fixed addresses and runs no Python code, so every tensor of the state
-must keep its shape. A cache that grows and a state that counts its steps in Python cannot be replayed. `stream_of`
-tries to record a graph and compares one replayed step with an eager step.
+kernels together. A graph replays operations on fixed addresses and runs no Python code. Every tensor of the state must
+therefore keep its shape. A cache that grows and a state that counts its steps in Python cannot be replayed. `stream_of`
+tries to record a graph, and compares one replayed step with an eager step.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch.utils import _pytree as pytree
 import arch
 
 REPLAY_TOLERANCE = 1e-3
-"""Largest allowed float32 difference between a replayed and an eager step, relative to the largest magnitude in the
-eager step (at least 1)."""
+"""Largest allowed float32 difference between a replayed and an eager step. The difference of a tensor is relative to
+its largest magnitude in the eager step (at least 1)."""
 WARM_UP_STEPS = 3
 """Number of eager steps before a graph is recorded. Libraries initialise themselves in these steps, because a graph
 cannot record the initialisation."""
@@ -95,7 +95,10 @@ class GraphStream:
         self._replay()
 
     def agrees(self, model: arch.SequenceModel, x: Tensor, state: arch.State) -> bool:
-        """Return whether a replayed step gives the output and the state of an eager step, up to `REPLAY_TOLERANCE`."""
+        """Return whether a replayed step gives the output and the state of an eager step, up to `REPLAY_TOLERANCE`.
+
+        Both steps start from `state`, which is not modified. Call `restore` before this stream is used again.
+        """
         y_BO, next_state = model.step(x, arch.copy_state(state))
         self.restore(state)
         self.step(x)
@@ -107,6 +110,8 @@ class GraphStream:
 
 def stream_of(model: arch.SequenceModel, x: Tensor, state: arch.State, capture: Capture | None = None) -> Stream:
     """Return a `GraphStream` if a step can be recorded and replayed correctly, else an `EagerStream`.
+
+    Call `restore` before the first step of the stream.
 
     Args:
         model: the model to step.
@@ -127,7 +132,10 @@ def stream_of(model: arch.SequenceModel, x: Tensor, state: arch.State, capture: 
 
 
 def cuda_graph(call: Callable[[], None]) -> Callable[[], object]:
-    """Record a call as a CUDA graph, and return a function that replays the graph."""
+    """Record a call as a CUDA graph, and return a function that replays the graph.
+
+    Before the recording, the call runs `WARM_UP_STEPS` times.
+    """
     side_stream = torch.cuda.Stream()
     side_stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side_stream):

@@ -5,9 +5,9 @@ bursts of steps then start from a copy of that state, so that all samples belong
 every burst are not timed. They warm up the code and the copied state. A full cache also grows in these steps.
 
 At each position, the models of a group are timed in blocks, in a new random order each round. Drift of the machine
-therefore affects all models equally. A single stream is timed at every position of the plan. At the plan's
-`streams_position`, batches of several streams are timed too. A batch of one stream is not timed again at a position of
-the plan. The samples of the single stream are reported for the batch too.
+therefore affects all models equally. A single stream is timed at every position of the plan that the model can read.
+At the plan's `streams_position`, batches of streams are timed too. If this is also a position of the single stream,
+the samples of the single stream serve for a batch of one.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ from bench.probes.subject import Subject
 from results import Block, Measurement
 
 PREFIX_CHUNK = 1024
-"""Largest number of steps that one `scan` reads on the way to a position. The limit bounds the memory of `scan`."""
+"""Largest number of steps that one `scan` reads on the way to a position, except with fused attention. The limit bounds
+the memory of `scan`."""
 FUSED_PREFIX_STEPS = 1 << 15
-"""Largest number of steps that one `scan` of fused attention reads, summed over all streams. The memory of fused
-attention does not grow with the square of the chunk. Every chunk reads all earlier steps again, so few long chunks are
-faster than many short ones."""
+"""Limit for the steps that one `scan` of fused attention reads, summed over all streams. The limit per stream is at
+least `PREFIX_CHUNK`. The memory of fused attention does not grow with the square of the chunk. Every chunk reads all
+earlier steps again, so few long chunks are faster than many short ones."""
 WARM_UP_STEPS = 4
 """Untimed steps at the start of a burst. After a copy of the state, the second step takes 15 to 40% longer than usual,
-the third 5% and the fifth 1%. Bursts at early positions are shorter, so timed slow steps make a
-constant cost seem to fall with the position."""
+the third 5% and the fifth 1%. Bursts at early positions are shorter. If the slow steps were timed, a constant cost
+would seem to fall with the position."""
 MIN_BURST, MAX_BURST = 4, 64
 """Smallest and largest number of timed steps per burst."""
 
@@ -83,8 +84,8 @@ def measure(
         subjects: a group of trained models on one device.
         timing: the positions, the numbers of streams, and the numbers of steps and blocks to time.
         order: generator of the random order of the models in each round.
-        clock: returns nanoseconds, to time the steps; for tests.
-        machine: observes the blocks; for tests.
+        clock: a monotonic clock that returns nanoseconds.
+        machine: observes the blocks; None for a `Machine` on the device of the models.
 
     Returns:
         Measurements by case key.
@@ -173,7 +174,10 @@ def run_untimed_burst(timed: _TimedStream) -> None:
 
 
 def state_at(subject: Subject, position: int, streams: int = 1) -> arch.State:
-    """Return the state of a batch of streams after `position` steps. `scan` runs all steps but the last one."""
+    """Return the state of a batch of streams after `position` steps. `scan` runs all steps but the last one.
+
+    The model is left in evaluation mode.
+    """
     model, state = subject.model.eval(), subject.model.init_state(streams)
     inputs = subject.test_inputs(streams, subject.case.length)
     T, is_recurrent = inputs.shape[1], all(isinstance(layer, arch.RecurrentLayer) for layer in model.layers)
@@ -196,7 +200,7 @@ def _time_interleaved(
         steps: smallest number of timed steps per stream.
         blocks: number of blocks per stream.
         order: generator of the random order of the streams in each round.
-        clock: returns nanoseconds, to time the steps.
+        clock: a monotonic clock that returns nanoseconds.
         machine: observes the blocks.
     """
     steps_per_block = -(-steps // blocks)
@@ -208,7 +212,7 @@ def _time_interleaved(
 
 
 def time_steps(timed: _TimedStream, steps: int, clock: Clock) -> list[float]:
-    """Return the seconds of `steps` single steps, all of them near the stream's position."""
+    """Time `steps` single steps near the stream's position, and return the seconds of each step."""
     stream, inputs, device = timed.stream, timed.inputs, timed.subject.device
     samples: list[float] = []
     was_enabled = gc.isenabled()

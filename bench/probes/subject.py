@@ -21,7 +21,8 @@ class Subject:
     task: tasks.Task
     model: arch.SequenceModel
     best_weights: Weights = field(default_factory=dict, repr=False)
-    """Weights with the best validation score during training; empty if the protocol does not keep them."""
+    """Weights with the best validation score during training. Empty if the protocol does not keep them, and in timing
+    jobs."""
 
     @property
     def device(self) -> torch.device:

@@ -1,4 +1,4 @@
-"""Analyses of the `gates` probe, as plain functions of tensors.
+"""Analyses of the `gates` probe, as plain functions.
 
 Retention: a unit multiplies its stored value by its hold gate f_t at every step. The share of the value that remains
 after T steps, and the half-life in steps, are
@@ -10,8 +10,8 @@ Memory trace: the quality of a linear prediction of the first element x_1 from t
 
     R² = 1 - Σ (x_1 - A s_t - b)² / Σ (x_1 - mean x_1)²    (3)
 
-A and b come from ridge regression. The ridge strength is selected on a second set of sequences, and R² is computed on
-a third set.
+A and b come from ridge regression. The ridge strength is selected on a second set of sequences. R² is computed on a
+third set.
 
 Gradient trace: the mean over sequences of the gradient norm at each step,
 

@@ -1,6 +1,6 @@
 """Display the progress of a run: a live view on a terminal, plain lines elsewhere.
 
-A quiet run displays only long waits for the machine, on standard error, so that a waiting run does not seem to hang.
+A quiet run displays only long waits for the machine, on standard error. A waiting run therefore does not seem to hang.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ class _Scores:
 
 @dataclass(slots=True)
 class _Reported:
-    """Record of printed messages and current waits, used to skip messages that are repeated or too frequent."""
+    """Printed messages and current waits, used to skip messages that are repeated or too frequent."""
 
     plain_line: float
     waiting_since: dict[str, float] = field(default_factory=dict)
-    """Start time of each current wait in seconds, by message."""
+    """Start time in seconds of each current wait, by message."""
     waits: set[str] = field(default_factory=set)
     compiling_hosts: set[str] = field(default_factory=set)
 
@@ -103,7 +103,7 @@ class Progress(AbstractContextManager["Progress"]):
 
         Args:
             console: console on which progress is printed.
-            eta: estimates the remaining time; every event is passed on to it.
+            eta: estimates the remaining time; it is informed about every job, but not about waits.
             expected_seconds: returns the expected duration of a job.
             quiet: whether to print only long waits, on `errors`.
             errors: console for a quiet run; None for standard error.
@@ -179,9 +179,9 @@ class Progress(AbstractContextManager["Progress"]):
         self._print_line()
 
     def waiting_for_machine(self, worker: str, work: Work) -> None:
-        """Report once that `worker` waits until another run allows `work` on its machine.
+        """Show that `worker` waits until another run allows `work` on its machine.
 
-        A quiet run reports the wait only after `LONG_WAIT_SECONDS`.
+        The message is printed once per kind of work. A quiet run prints it only after `LONG_WAIT_SECONDS`.
         """
         other = "timing jobs" if work == "training" else "training and timing jobs"
         message = f"waiting for another run on this machine to finish its {other}"

@@ -104,7 +104,8 @@ def _without_seed(case: Case) -> Case:
 def _flops(case: Case, length: int) -> float:
     """Return the FLOPs of a training step on sequences of `length` steps.
 
-    If the architecture states no FLOPs or is not installed, estimate the FLOPs from the number of parameters.
+    The FLOPs are estimated from the number of parameters if the architecture states none. They are also estimated if
+    the architecture or the task is not installed.
     """
     import tasks
     from bench.training.model import train_step_flops

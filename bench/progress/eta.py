@@ -1,16 +1,18 @@
 """Estimate the remaining time of a run from the expected and the measured durations of its jobs.
 
 Jobs are grouped by kind: training jobs by architecture, and all timing jobs together. The slowdown of a kind is the
-ratio of measured to expected time, over finished jobs and the finished parts of running jobs. The slowdown of each kind
-is shrunk towards a common slowdown, and the common slowdown is shrunk towards 1:
+ratio of measured to expected time. It covers finished jobs and the finished parts of running jobs. The slowdown of each
+kind is shrunk towards a common slowdown, and the common slowdown is shrunk towards 1:
 
     slowdown = (spent + PRIOR · common) / (done + PRIOR)                          (1)
     weight   = done / (done + PRIOR)                                              (2)
     common   = exp(Σ weight · ln(spent / done) / (1 + Σ weight))                  (3)  over kinds
 
-`done` and `spent` are expected and measured seconds of finished work, and PRIOR is `PRIOR_SECONDS`. If one architecture
-is misjudged by a factor, its own estimate is soon corrected by that factor. The estimate of an architecture without
-finished work is corrected by the square root of the factor.
+`done` and `spent` are expected and measured seconds of finished work, and PRIOR is `PRIOR_SECONDS`. The common slowdown
+of training jobs is independent of that of timing jobs.
+
+Suppose that only one architecture has finished work, and that it is misjudged by a factor. Its own estimate is soon
+corrected by that factor. The estimates of the other architectures are soon corrected by the square root of the factor.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from bench.executors.jobs import JobResult, TrainingResult, TrainJob
 
 @dataclass(slots=True)
 class Utilization:
-    """Seconds of useful work, and the wall time from the start of the first job to the end of the last.
+    """Seconds of useful work, and the wall time from the first job's start to the last job's end.
 
     The wall time excludes the start of the command and its first imports. A timing job counts for all workers of its
     machine, because the other workers must be idle meanwhile.

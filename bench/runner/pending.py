@@ -95,7 +95,7 @@ class Pending:
     def timing_groups(self) -> list[TimingGroup]:
         """Groups of cases to time, in rounds: every group once, then every group again.
 
-        The rounds of a group are spread over time, so that a slow phase of the machine does not affect all of them.
+        The rounds of a group are spread over time. A slow phase of the machine therefore does not affect all of them.
         """
         missing = [(repetition, case) for case in self.untimed for repetition in self._missing_repetitions[case.key]]
 

@@ -1,4 +1,4 @@
-"""Find the unfinished run that a request resumes, or create the `run.json` of a new run."""
+"""Find the unfinished run that a request resumes, or build the `run.json` of a new run."""
 
 from __future__ import annotations
 
@@ -70,9 +70,10 @@ def find_resumable_run(request: Request, file: RunFile) -> Run | None:
 
 
 def reason_not_resumed(request: Request, file: RunFile) -> str | None:
-    """Return one line that explains why the newest unfinished run of the same plan is not resumed.
+    """Return one line that explains why the newest unfinished run of the plan named in `file` is not resumed.
 
-    The result is None if there is no such run, or if nothing prevents resuming that run.
+    The run of `file` itself is skipped. The result is None if there is no such run, or if no difference
+    prevents resuming that run.
     """
     for run, other in _unfinished_runs(request):
         if other.plan == file.plan and other.id != file.id:

@@ -67,7 +67,7 @@ def describe(request: Request, console: Console) -> None:
 
 
 def execute(request: Request, console: Console, *, quiet: bool = False) -> Outcome:
-    """Run the pending cases of a request, and store each record as soon as its job has ended.
+    """Run the pending cases of a request, and return the outcome. Each record is stored as soon as its job has ended.
 
     If `quiet` is true, print only warnings and long waits. Raises `UsageError` for an impossible plan, an unusable dask
     cluster or a run in use. Raises `StoreError` if the store cannot be read or written. Records that are already stored
@@ -103,7 +103,7 @@ def _cluster(request: Request) -> AbstractContextManager[DaskExecutor | None]:
     try:
         import distributed  # noqa: F401
     except ModuleNotFoundError:
-        raise UsageError("--scheduler needs dask: install Carousel with its extra, pip install '.[cluster]'") from None
+        raise UsageError("--scheduler needs dask: run `pip install '.[cluster]'` in a clone of Carousel") from None
     from bench.executors.dask_cluster import DaskExecutor
 
     return DaskExecutor(
@@ -133,7 +133,8 @@ def _duration_estimator(store: Path) -> DurationEstimator:
 def _load_pending(run: Run, file: RunFile, request: Request, console: Console) -> Pending:
     """Return the pending work of a run.
 
-    Damaged records are set aside. A case runs again if its record is damaged or its weights are unreadable.
+    Damaged records are set aside, and their cases run again. A case with missing timings runs again if its weights
+    are unreadable.
 
     Args:
         run: the run, whose records are read.
@@ -191,7 +192,8 @@ def _run_pending(execution: Execution, cluster: DaskExecutor | None, console: Co
     if pending.count == 0:
         return
     if cluster is None and pending.timing_probes and (reason := reason_unlocked()) is not None:
-        console.print(f"[yellow]{reason}[/]: other runs on this machine may disturb the timings of this run")
+        consequence = "other runs on this machine may disturb the timings of this run"
+        console.print(f"[yellow]{reason}[/]: {consequence}; start no other run until it ends")
     with contextlib.ExitStack() as stack:
         workers = max(1, min(request.workers, len(pending.untrained)))
         executor: Executor = cluster or stack.enter_context(

@@ -60,8 +60,8 @@ def _select(batch: tasks.Batch, rows: torch.Tensor | slice) -> tasks.Batch:
 def _with_shuffled_targets(batch: tasks.Batch) -> tasks.Batch:
     """Return the batch with the targets rotated among the scored positions, by half of these positions.
 
-    Every target thus moves to another sequence. A random permutation leaves some targets in place, and a model learns
-    even from a few correct targets.
+    Unless one sequence has more than half of the scored positions, every target moves to another sequence. A random
+    permutation would leave some targets in place. A model learns even from a few correct targets.
     """
     targets, scored = batch.targets.clone(), batch.targets[batch.mask]
     targets[batch.mask] = scored.roll(len(scored) // 2, 0)

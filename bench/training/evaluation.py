@@ -10,8 +10,8 @@ import arch
 import tasks
 
 MAX_FORWARD_STEPS = 1 << 15
-"""Maximum number of time steps per forward pass, summed over sequences. A pass reads at least one sequence. The
-limit bounds the memory of an evaluation."""
+"""Maximum number of time steps per forward pass, summed over sequences. A single sequence may be longer. The limit
+reduces the memory of an evaluation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,10 @@ def train(
     report: Report = lambda done, total, score: None,
     on_best: Callable[[], None] = lambda: None,
 ) -> Training:
-    """Train `model` in place according to the case's protocol, and return the training record.
+    """Train `model` in place according to the case's protocol, and return a summary of the training.
 
-    A loss or gradient that is not finite stops training as `diverged`, before the weights are updated.
+    A loss or gradient that is not finite stops training as `diverged`, before the weights are updated. Torch's
+    global generator, which dropout uses, is seeded from the seed of the case.
 
     Args:
         model: The untrained model, on the device to train on.

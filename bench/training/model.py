@@ -10,7 +10,7 @@ from results import Case
 def build_model(case: Case, task: tasks.Task) -> arch.SequenceModel:
     """Build the untrained model of a case, with weights initialised from the case's seed.
 
-    Raises `ValueError` if the sizes of the case are impossible.
+    Raises `ValueError` if the spec of the architecture is invalid, or if the sizes of the case are impossible.
     """
     return _build(case.arch, task, depth=case.depth, params=case.params, width=case.width, seed=case.seed)
 
@@ -19,7 +19,7 @@ def check_model(spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: 
     """Return the number of parameters of a model without allocating it.
 
     Args:
-        spec: A spec such as `lstm:bias=False`, or a selected architecture.
+        spec: A spec such as `lstm:bias=False`, or an `arch.Arch`.
         task: The task, which determines inputs and outputs.
         depth: Number of layers.
         params: Number of parameters to match; None if `width` is given.

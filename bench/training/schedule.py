@@ -25,7 +25,7 @@ def learning_rate_factor(protocol: Protocol, step: int) -> float:
     """Return the factor that multiplies the learning rate at `step`, counted from 0.
 
     Warm-up is linear. The cosine schedule falls to zero over all steps, including the warm-up. The halving schedule
-    halves the factor every `halve_every` epochs.
+    halves the factor every `halve_every` epochs. If batches are sampled afresh, each step counts as an epoch.
     """
     if step < protocol.warmup_steps:
         return (step + 1) / (protocol.warmup_steps + 1)

@@ -27,9 +27,11 @@ from bench.validation.examples import (
 )
 
 CONTINUATION_STEPS = 4
-"""Number of steps fed after a sequence. The outputs of these steps reveal differences in the state."""
+"""Largest number of steps that `step_equals_scan` and `gates_read_only` feed after a sequence. The outputs of these
+steps reveal differences in the state."""
 CUTS = ((), (1, 5), (6, 10), (3, 4, 5, 10))
-"""Steps after which to cut a sequence. Some chunks are shorter than a short attention window, others are longer."""
+"""Ways to cut a sequence: each lists the steps after which to cut. Some chunks are shorter than a short attention
+window, others are longer."""
 MAX_EXHAUSTIVE_STEPS = 5
 """A sequence of at most this length is cut into chunks in every possible way."""
 MIN_CHANGE = 1e-3
@@ -146,7 +148,7 @@ def stream_independence(example: ArchExample) -> None:
 
 
 def state_copies(example: ArchExample) -> None:
-    """Check that a state and its copy can be continued independently, after one, three and five steps."""
+    """Check after a few steps that a state and its copy can be continued independently."""
     for mode, enter in MODES.items():
         tested = example.build()
         for steps in sorted({min(steps, example.steps) for steps in (1, 3, 5)}):
@@ -201,7 +203,7 @@ def gradients_reach_parameters(example: ArchExample) -> None:
 
 
 def gradients_across_chunks(example: ArchExample) -> None:
-    """Check that gradients flow through the states between chunks, to the inputs and all parameters."""
+    """Check that gradients flow through the states between chunks, to all parameters and to real inputs."""
     tested = example.build()
     x, variables = _variables(tested, example.batch, example.steps)
     names = ["the inputs", *(name for name, _ in tested.module.named_parameters())][-len(variables) :]
@@ -217,7 +219,7 @@ def gradients_across_chunks(example: ArchExample) -> None:
 
 
 def gradients_match_finite_differences(example: ArchExample) -> None:
-    """Check the gradients of the inputs and all parameters against finite differences."""
+    """Check the gradients of all parameters and of real inputs against finite differences."""
     tested = example.build()
     x, variables = _variables(tested, example.batch, min(example.steps, GRADCHECK_STEPS))
     names = [name for name, _ in tested.module.named_parameters()]
@@ -251,13 +253,13 @@ CHECKS: dict[str, Callable[[ArchExample], None]] = {
         gradients_match_finite_differences,
     )
 }
-"""The checks by name. `carousel validate` prints these names."""
+"""The checks by name. `carousel validate` prints the name of each failed check."""
 
 
 def chunkings(steps: int) -> Iterator[tuple[int, ...]]:
     """Yield ways to cut `steps` steps into chunks, each as a tuple of chunk lengths.
 
-    At most `MAX_EXHAUSTIVE_STEPS` steps are cut in every possible way. More steps are cut as in `CUTS`.
+    Up to `MAX_EXHAUSTIVE_STEPS` steps, every possible way is yielded. More steps are cut as in `CUTS`.
     """
     if steps <= MAX_EXHAUSTIVE_STEPS:
         cuts = [cut for count in range(steps) for cut in itertools.combinations(range(1, steps), count)]

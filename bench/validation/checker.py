@@ -1,4 +1,4 @@
-"""Check an architecture or a task against its contract, and shrink each failure to the smallest example."""
+"""Check an architecture or a task against its contract, and shrink the example that fails each check."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CheckResult:
     failure: str | None = None
     """What was observed; None if the check passed."""
     smallest: dict[str, Any] | None = None
-    """The size of the smallest example that fails; None if the check passed."""
+    """The size of the smallest failing example that was found; None if the check passed."""
 
     def __str__(self) -> str:
         assert self.smallest is not None
@@ -68,7 +68,7 @@ def validate_arch(spec: str) -> Verdict:
     """Run every check of an architecture at every level and several sizes.
 
     Raises:
-        ValueError: If the spec is wrong, or if the architecture accepts no width up to `MAX_WIDTH` or only length 1.
+        ValueError: If the spec is wrong, if no width up to `MAX_WIDTH` is accepted, or if only one step can be read.
     """
     parsed = arch.get(spec)
     file = inspect.getfile(parsed.layer)
@@ -219,7 +219,7 @@ def _accepted_sizes(parsed: arch.Arch, width: int) -> list[tuple[int, int]]:
 
 
 def _describe_state_size(parsed: arch.Arch, width: int, file: str) -> str:
-    """Measure the size of one layer's state per stream over `STATE_STEPS` steps, and describe the size in words."""
+    """Measure the size of one layer's state per stream over at most `STATE_STEPS` steps, and describe it in words."""
     layer = arch.build(parsed, channels=1, outputs=1, width=width, depth=1, seed=0).layers[0]
     assert isinstance(layer, arch.Layer)
     x_BTD = torch.zeros(1, STATE_STEPS, width if layer.residual else 1)

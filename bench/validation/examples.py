@@ -1,6 +1,6 @@
 """Examples for the architecture checks: one layer, or a model that reads reals or tokens, at one size.
 
-Everything is in float64, so that differences larger than rounding are errors. All weights are perturbed
+Weights and real inputs are in float64, so that differences larger than rounding are errors. All weights are perturbed
 at random, so that no bias stays at zero and no gain stays at one.
 """
 
@@ -76,7 +76,7 @@ class ArchExample:
     steps: int = 11
     """Length of the sequences."""
     same_state: Callable[[Any, Any], None] | None = None
-    """Function that raises an error if two states differ. If None, only the outputs of later steps are compared."""
+    """Function that raises an error if two states differ. If None, states are not compared."""
 
     def build(self) -> ModuleUnderTest:
         """Build the module; its weights are the same every time."""
@@ -122,7 +122,7 @@ def scan_chunks(module: Any, x: Tensor, chunks: Sequence[int] | int, state: Any 
         module: A layer or a model.
         x: Inputs (B, T, D) or tokens (B, T). If T is 0, `x` itself is returned as the outputs.
         chunks: The lengths of the chunks, or one length for all of them.
-        state: The state to start from; None for the initial state.
+        state: The state to start from, which may be modified in place; None for the initial state.
     """
     state = module.init_state(len(x)) if state is None else state
     if not x.shape[1]:
@@ -137,7 +137,8 @@ def scan_chunks(module: Any, x: Tensor, chunks: Sequence[int] | int, state: Any 
 def repeat_step(module: Any, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
     """Feed inputs (B, T, ...) to `step`, one step at a time; return the outputs and the final state.
 
-    If T is 0, `x` itself is returned as the outputs. If `state` is None, the initial state is used.
+    If T is 0, `x` itself is returned as the outputs. If `state` is None, the initial state is used. `state` may be
+    modified in place.
     """
     state = module.init_state(len(x)) if state is None else state
     if not x.shape[1]:
@@ -150,9 +151,9 @@ def repeat_step(module: Any, x: Tensor, state: Any = None) -> tuple[Tensor, Any]
 
 
 def same_outputs(actual: Tensor, expected: Tensor, when: str, *, first: int = 1) -> None:
-    """Raise `CheckFailed` if outputs (B, T, ...) differ by more than `EXACTNESS`.
+    """Raise `CheckFailed` if outputs (B, T, ...) differ in shape or by more than `EXACTNESS`.
 
-    The message names the first step that differs.
+    If their shapes are equal, the message names the first step that differs.
 
     Args:
         actual: The outputs to check.

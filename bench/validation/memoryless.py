@@ -14,7 +14,8 @@ import tasks
 REAL_ANSWERS = [i / 20 for i in range(41)]
 """Constant answers to try if answers are real numbers."""
 REAL_LEVELS = 16
-"""Number of levels per unit. Real inputs are clamped to [-1, 1] and rounded to multiples of 1 / REAL_LEVELS."""
+"""Number of levels per unit. The first channel of real inputs is rounded to multiples of 1 / REAL_LEVELS and clamped to
+[-1, 1]. Other channels are ignored."""
 
 
 def measure_reference_score(task: tasks.Task, length: int, *, sees_input: bool, sequences: int) -> tuple[float, float]:

@@ -21,7 +21,7 @@ DEVIATIONS = 4.5
 SELECTION_LOSS = 0.01
 """Largest loss of score from choosing the best answers on a finite sample.
 
-A text needs this margin, because its best answers are chosen among thousands of pairs of letters.
+The task `text` needs this margin, because its best answers are chosen among thousands of pairs of characters.
 """
 MAX_SUMMARY = 120
 """Maximum length of the summary of a task in characters."""
@@ -41,7 +41,7 @@ class TaskExample:
 
 
 def lengths(example: TaskExample) -> None:
-    """Check that `min_length` is supported and shorter lengths are refused."""
+    """Check that `min_length` is supported, and that the lengths just below it are refused."""
     shortest = example.task.min_length
     if not isinstance(shortest, int) or shortest < 1:
         raise CheckFailed(f"min_length is {shortest!r}, not an integer of at least 1")
@@ -157,7 +157,7 @@ def determinism(example: TaskExample) -> None:
 
 
 def splits(example: TaskExample) -> None:
-    """Check that different splits and different seeds give different sequences."""
+    """Check that different splits and different seeds give different batches."""
     first = example.sample()
     others = {f"split {split}": example.sample(split=split) for split in SPLITS[1:]}
     others["seed 1"] = example.sample(seed=1)
@@ -228,7 +228,7 @@ CHECKS: dict[str, Callable[[TaskExample], None]] = {
         memoryless_score,
     )
 }
-"""The checks by name. `carousel validate` prints these names."""
+"""The checks by name. `carousel validate` prints the name of each failed check."""
 
 
 def lengths_to_check(task: tasks.Task) -> list[int]:

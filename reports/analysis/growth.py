@@ -1,4 +1,4 @@
-"""Rows on step costs that grow with the position in a stream, and on crossovers between architectures."""
+"""Rows on the growth of step costs with the position in a stream, and on crossovers between architectures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class GrowthRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossoverRow:
-    """The crossover of the step costs of two architectures. The cost of `arch` rises faster."""
+    """The crossover of the step costs of two architectures. The cost line of `arch` has the larger slope."""
 
     arch: str
     other: str
@@ -58,7 +58,7 @@ def growth_rows(costs: Costs) -> list[GrowthRow]:
 
 
 def crossover_rows(costs: Costs, growths: Sequence[GrowthRow]) -> list[CrossoverRow]:
-    """Return one row per pair of architectures, unless neither of the two costs grows or saturates.
+    """Return one row per pair of architectures with at least one growing or saturating cost.
 
     `growths` is the result of `growth_rows(costs)`.
     """
@@ -84,7 +84,7 @@ def crossover_rows(costs: Costs, growths: Sequence[GrowthRow]) -> list[Crossover
 def stream_costs(groups: Sequence[Group]) -> Costs:
     """Return the step costs and the attention window of each architecture, by its label.
 
-    An architecture is left out if its streams share fewer than two positions.
+    An architecture is left out if its streams share fewer than two positive positions.
     """
     table = {}
     for arch in archs_of(groups):

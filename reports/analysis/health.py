@@ -23,20 +23,23 @@ class Problem:
     length: int
     seeds: tuple[int, ...]
     what: str
-    """The status of the case or the probe: `missing`, `diverged`, `streaming refused`."""
+    """What is wrong with the case or a probe: `missing`, `diverged`, `streaming refused`, `latency not run`."""
     reason: str
     """The recorded reason; empty if there is none."""
 
     @property
     def brief(self) -> str:
-        """The problem in one line, without the case: `seed 2 diverged: the loss was not finite at step 40`."""
+        """The problem without architecture, task and length.
+
+        Example: `seed 2 diverged: the loss was not finite at step 40`.
+        """
         seeds = listed([str(seed) for seed in self.seeds])
         return f"seed{'s'[: len(self.seeds) - 1]} {seeds} {self.what}" + (f": {self.reason}" if self.reason else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """Counts over the cases of a run: `cases = ok + failed + incomplete + missing`."""
+    """The problems of a run, and counts of its cases: `cases = ok + failed + incomplete + missing`."""
 
     cases: int
     ok: int
@@ -115,8 +118,8 @@ def noisy_keys(records: Sequence[Record]) -> set[str]:
 def _problems_of_seed(seed: Seed) -> list[tuple[str, str]]:
     """Return the problems of a seed as pairs of `Problem.what` and `Problem.reason`.
 
-    The only problem of a missing or failed case is its status. For any other case, each probe that failed or did
-    not run is a problem.
+    If a case is missing or its status is not `ok`, it has no other problem. For any other case, each probe that was
+    refused or failed is a problem. Each planned probe that did not run is a problem too.
     """
     if seed.record is None:
         return [("missing", "")]

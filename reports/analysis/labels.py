@@ -10,12 +10,12 @@ from results.specs import Spec
 
 
 class Labels:
-    """Short names of the architectures and tasks of a run.
+    """Short labels of the architectures and tasks of a run.
 
     The label of an architecture with one variant in the run is its plain name: `lstm`. If there are several variants,
     the label adds the options that are not common to all variants. The size is added if the cases of the run differ in
-    size. Protocol fields are added if cases differ only in their protocols. A field is left out if it has the value
-    that most cases have.
+    size. A protocol field is added if cases with equal model, task and length differ in this field. The field is left
+    out if it has the value that more than half of the cases have.
     """
 
     def __init__(self, cases: Iterable[Case]) -> None:

@@ -35,7 +35,7 @@ class LeaderboardRow:
     chance: float | None
     memoryless_score: float | None
     seeds: int
-    """The number of planned seeds, including failed and missing ones."""
+    """The number of seeds, including failed and missing ones."""
     solved: int
     """The number of seeds that solved the task."""
     parameters: int | None
@@ -43,7 +43,7 @@ class LeaderboardRow:
     state_bytes: float | None
     """The state size of one stream in bytes at `far_position`."""
     near_position: int | None
-    """The streamed position whose ratio to `length` is closest to 1."""
+    """The streamed position whose ratio to `length` is closest to 1 on a logarithmic scale."""
     near_step_seconds: float | None
     far_position: int | None
     """The last streamed position."""
@@ -60,8 +60,8 @@ class LeaderboardRow:
 def leaderboard(run: RunFile, records: Sequence[Record]) -> list[LeaderboardRow]:
     """Return one row per task, length and architecture.
 
-    Tasks keep the order of the plan, and their lengths ascend. Within a task and length, rows are sorted from best to
-    worst score. Rows without a score come last.
+    Rows are sorted by task in the order of the plan, then by ascending length, then from best to worst score. Within
+    a task and length, rows without a score come last.
     """
     return leaderboard_of(group_cases(run, records))
 

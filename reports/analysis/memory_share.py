@@ -15,8 +15,8 @@ from reports.analysis.ranking import Estimate
 from results import ReferenceScores
 
 CLEAR_SHARE = 0.05
-"""The smallest memory share that counts as memory. A lower share with a narrow interval is no evidence of memory.
-The reason is that intervals leave out the sampling error of the test set."""
+"""The smallest memory share that counts as memory. A lower share is no evidence of memory, even if its interval lies
+above 0. With few seeds, an interval can be narrow by chance."""
 MAX_PAIRED = 20
 """The largest number of sets of architectures whose pairwise intersections are tried."""
 
@@ -25,7 +25,7 @@ Setting = tuple[str, int]
 
 
 def no_memory_score(reference: ReferenceScores) -> float:
-    """Return the best score without memory: the higher reference score. Only a model with memory can exceed it."""
+    """Return the best score without memory: the higher of the two reference scores."""
     return max(reference.chance, reference.memoryless_score or 0.0)
 
 
@@ -44,9 +44,9 @@ def memory_share(group: Group, length: int | None = None) -> list[float]:
 def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate]]:
     """Return memory shares by setting and architecture, with the same architectures in every setting.
 
-    Every architecture has at least two scored seeds in every setting. Architectures and settings that lack scored seeds
-    are left out. `_candidates` returns the possible sets of architectures. The set that keeps the most pairs of
-    architecture and setting is used. If several sets keep equally many pairs, the largest of these sets is used.
+    Every returned architecture has at least two scored seeds in every returned setting. `_candidates` returns the
+    possible sets of architectures. The set that keeps the most pairs of architecture and setting is used. If several
+    sets keep equally many pairs, the largest of these sets is used.
     """
     table: dict[Setting, dict[str, Estimate]] = {}
     for group in groups:
@@ -65,15 +65,16 @@ def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate
 def shares_beyond_training(
     groups: Sequence[Group], shared: dict[Setting, dict[str, Estimate]]
 ) -> tuple[int | None, dict[str, float]]:
-    """Return the mean memory shares at the largest multiple of the trained length at which all groups were tested.
+    """Return the mean memory shares at the largest multiple of the trained length at which all groups have scores.
 
     Args:
         groups: All groups of a run. Groups outside `shared` are ignored.
         shared: The result of `shared_settings(groups)`.
 
     Returns:
-        The multiple, which is at least 2, and the mean memory share over settings by architecture. The result is
-        (None, {}) without a common multiple, or if an architecture lacks the share of a setting.
+        The multiple, which is at least 2, and the mean memory share over settings by architecture. Architectures
+        without a share in any setting are left out. The result is (None, {}) without a common multiple, or if another
+        architecture lacks the share of a setting.
     """
     compared = [group for group in groups if group.arch in shared.get((group.task, group.length), {})]
     multiples = [

@@ -1,4 +1,4 @@
-"""The overview: one row per architecture over all settings, and the architecture chosen for streaming."""
+"""The overview: memory shares and step costs per architecture, and the architecture chosen for streaming."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ NEARLY_BEST = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverviewRow:
-    """The memory share and the step costs of one architecture over all settings."""
+    """The mean memory share and the step costs of one architecture."""
 
     arch: str
     share: float
-    """The mean memory share over settings."""
+    """The mean memory share over the settings of `shared_settings`."""
     low: float
     high: float
     """With `low`, the 95% interval of `share`."""
@@ -41,13 +41,16 @@ class OverviewRow:
 
     @property
     def growth(self) -> float | None:
-        """The ratio of the last to the first median step time; None if the architecture was not streamed."""
+        """The median step time at the last position divided by that at the first position.
+
+        None if the architecture was not streamed, or if the time at the first position is 0.
+        """
         first = self.costs[0].p50_seconds if self.costs else 0.0
         return self.costs[-1].p50_seconds / first if first else None
 
 
 def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[OverviewRow]:
-    """Return one row per architecture, highest memory share first.
+    """Return one row per architecture of `shared_settings(groups)`, highest memory share first.
 
     The list is empty if `shared_settings(groups)` is empty. If `costs` is None, it is computed as
     `step_costs_by_arch(groups)`.
@@ -80,11 +83,15 @@ def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | No
 
 
 def _chosen(overall: dict[str, Estimate], costs: dict[str, list[StepCost]]) -> str | None:
-    """Return the eligible architecture with the cheapest step at its last position.
+    """Return the eligible architecture with the lowest median step time at its last position.
 
-    An architecture is eligible if it was streamed and its memory share meets three conditions. The share is at least
-    `CLEAR_SHARE` and at most `NEARLY_BEST` below the best share. The interval of the share lies above 0. Returns None
-    if fewer than two architectures were streamed, or if no architecture is eligible.
+    A streamed architecture is eligible if its memory share meets three conditions:
+
+    - The share is at least `CLEAR_SHARE`.
+    - The share is at most `NEARLY_BEST` below the highest share of a streamed architecture.
+    - The interval of the share lies above 0.
+
+    Returns None if fewer than two architectures were streamed, or if no architecture is eligible.
     """
     streamed = {arch: estimate for arch, estimate in overall.items() if arch in costs}
     if len(streamed) < 2:

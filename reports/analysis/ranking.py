@@ -2,7 +2,7 @@
 
 Two architectures are distinguishable if their mean scores differ significantly and by more than `NEARLY_EQUAL`.
 Significance is decided by Welch's test on the scores of the seeds, with Holm's correction over all pairs. If the seeds
-of each architecture agree exactly, there is no variance to test. In this case, only the difference of the means counts.
+of each architecture agree exactly, there is no variance to test. Then only the difference of the means counts.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Estimate:
     def over(cls, estimates: Sequence[Estimate]) -> Estimate:
         """Return the mean of independent estimates.
 
-        Its variance comes from the seeds alone. The estimates are not treated as a sample of a larger population.
+        The variance of this mean is computed from the variances of the estimates, not from the spread of their means.
         """
         count = len(estimates)
         return cls(
@@ -87,8 +87,8 @@ def ranks(estimates: Mapping[str, Estimate]) -> dict[str, Rank]:
 def distinguishable_pairs(estimates: Mapping[str, Estimate]) -> set[tuple[str, str]]:
     """Return the distinguishable pairs of names as (better, worse).
 
-    A pair is distinguishable if its difference exceeds `NEARLY_EQUAL` and is significant by Welch's test with Holm's
-    correction.
+    A pair is distinguishable if its means differ by more than `NEARLY_EQUAL` and the difference is significant.
+    Significance is decided by Welch's test with Holm's correction.
     """
     pairs = [(a, b) if estimates[a].mean >= estimates[b].mean else (b, a) for a, b in combinations(estimates, 2)]
     tested = sorted((_p_value(estimates[better], estimates[worse]), (better, worse)) for better, worse in pairs)
@@ -119,7 +119,8 @@ def _variance(parts: Sequence[tuple[float, int]]) -> float:
 def _freedom(parts: Sequence[tuple[float, int]]) -> float:
     """Return the effective degrees of freedom of a sum of variances (Satterthwaite 1946).
 
-    `parts` are pairs of a variance and its degrees of freedom, which are added up if all variances are 0.
+    `parts` are pairs of a variance and its degrees of freedom. If all variances are 0, the result is the sum of the
+    degrees of freedom.
     """
     spread = sum(variance**2 / freedom for variance, freedom in parts)
     return _variance(parts) ** 2 / spread if spread else float(sum(freedom for _, freedom in parts))

@@ -20,9 +20,9 @@ FLAT = 1.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCost:
-    """The cost of one step at one position.
+    """The cost of one step at `position`.
 
-    Quantiles of step times are computed per case. Fields without a description are medians over cases.
+    Quantiles of step times are computed per case. All other fields without a description are medians over cases.
     """
 
     position: int
@@ -38,7 +38,7 @@ class StepCost:
     max_seconds: float
     state_bytes: float | None
     limit_share: float | None = None
-    """The share of the roofline limit that the step reaches; None if the limit or the cost is unknown."""
+    """The share of the roofline limit that the step reaches, as the median over cases; None if it is unknown."""
 
 
 def step_costs(seeds: Iterable[Seed]) -> list[StepCost]:
@@ -83,7 +83,7 @@ def step_costs_by_arch(groups: Iterable[Group]) -> dict[str, list[StepCost]]:
 
 
 def nearest(costs: list[StepCost], position: int) -> StepCost:
-    """Return the cost at the measured position whose ratio to `position` is closest to 1.
+    """Return the cost at the measured position whose ratio to `position` is closest to 1 on a logarithmic scale.
 
     If two positions are equally close, the earlier position is chosen. `costs` must not be empty. `position` must be
     positive.

@@ -74,7 +74,7 @@ def layers(groups: Sequence[Group], metric: str) -> list[int]:
 
 
 def settings_of(groups: Sequence[Group]) -> list[tuple[str, int]]:
-    """Return the pairs of task and trained length, in the order of the groups."""
+    """Return the distinct pairs of task and trained length, in the order of the groups."""
     return list(dict.fromkeys((group.task, group.length) for group in groups))
 
 
@@ -84,7 +84,7 @@ def single_seed_group(group: Group, seed: Seed) -> Group:
 
 
 def slug(text: str) -> str:
-    """Turn a label into text for file names and element IDs: `lstm:bias=False` becomes `lstm-bias-False`.
+    """Return the label `text` in a form for file names and element IDs: `lstm:bias=False` becomes `lstm-bias-False`.
 
     A label without letters and digits becomes `unnamed`.
     """

@@ -84,13 +84,19 @@ def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None
 
 
 class _Budget:
-    """A character budget that the lists and tables of one summary share; None for no limit."""
+    """A character budget that the lists and tables of one summary share.
+
+    `left` is the number of characters left, or None without a limit.
+    """
 
     def __init__(self, characters: int | None) -> None:
         self.left = characters
 
     def cut(self, lines: list[str], columns: int = 0) -> list[str]:
-        """Return the leading lines that fit. If lines are omitted, the last line gives the number of omitted lines.
+        """Return the leading lines that fit, and reduce the budget in place.
+
+        If lines are omitted, the last line gives their number, not counting the head of a table. If no row of a table
+        fits, its head is omitted too.
 
         Args:
             lines: A list, or a table whose first two lines are its head.
@@ -216,7 +222,8 @@ def _line(texts: Sequence[str]) -> str:
 def _safe(text: str) -> str:
     """Return the text escaped for Markdown.
 
-    Angle brackets become HTML entities, because GitHub may read them as HTML. Control characters are removed.
+    Angle brackets become HTML entities, because GitHub may read them as HTML. Unprintable characters are removed,
+    except for whitespace.
     """
     shown = markdown_text("".join(character for character in text if character.isprintable() or character.isspace()))
     return shown.replace("\\<", "&lt;").replace("\\>", "&gt;")

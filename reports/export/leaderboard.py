@@ -22,7 +22,7 @@ _SHRINK_TO_LINE_WIDTH = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else
 
 
 def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
-    """Return the leaderboard as a Markdown table, followed by a list of failed and missing seeds if there are any."""
+    """Return the leaderboard as a Markdown table, followed by a list of the problems of seeds if there are any."""
     rows = leaderboard_of(group_cases(run, records))
     table = leaderboard_table(rows)
     align = [":--" if i < table.word_columns else "--:" for i in range(len(table.headings))]
@@ -50,7 +50,7 @@ def as_csv(run: RunFile, records: Sequence[Record]) -> str:
 
 
 def as_latex(run: RunFile, records: Sequence[Record]) -> str:
-    """Return the leaderboard as a LaTeX `booktabs` table, with failed and missing seeds in the caption."""
+    """Return the leaderboard as a LaTeX `booktabs` table, with the problems of seeds in the caption."""
     import pandas
 
     rows = leaderboard_of(group_cases(run, records))
@@ -98,8 +98,8 @@ class Table:
 def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
     """Return the leaderboard as formatted cells.
 
-    The last streamed position appears in the headings if all rows have the same last position. If their last positions
-    differ, the position appears in the cells.
+    The last streamed position appears in the headings if all streamed rows have the same last position. If their last
+    positions differ, the position appears in the cells.
     """
     far = {row.far_position for row in rows if row.far_position is not None}
     far_title = f" at {min(far):,}" if len(far) == 1 else ""
@@ -134,5 +134,5 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
 
 
 def notes(rows: Sequence[LeaderboardRow]) -> list[str]:
-    """Return one line per problem of each row. These lines explain the dashes in the table."""
+    """Return one line per problem of each row, with the architecture, task and length of the row."""
     return [f"{row.arch} on {row.task} at {row.length:,}: {problem}" for row in rows for problem in row.problems]

@@ -43,7 +43,7 @@ def samples_as_csv(run: RunFile, records: Sequence[Record]) -> str:
 
 
 def samples_as_parquet(run: RunFile, records: Sequence[Record]) -> bytes:
-    """Return one row per sample as the bytes of a Parquet file, with dictionary-encoded texts.
+    """Return the bytes of a Parquet file with one row per sample, in which texts are dictionary-encoded.
 
     Raises `MissingLibrary` if pyarrow is not installed.
     """
@@ -52,7 +52,7 @@ def samples_as_parquet(run: RunFile, records: Sequence[Record]) -> bytes:
         import pyarrow.parquet
     except ImportError:
         raise MissingLibrary(
-            "Parquet needs pyarrow: install Carousel with its extra, pip install '.[parquet]', or choose csv"
+            "Parquet needs pyarrow: run `pip install '.[parquet]'` in a clone of Carousel, or choose --format csv"
         ) from None
     table = sample_frame(run, records)
     for name in table.columns:
@@ -160,14 +160,18 @@ def _machine(run: RunFile) -> dict[str, Any]:
 
 
 def _safe(value: object) -> object:
-    """Return a text so that no spreadsheet reads it as a formula. Booleans become text; other values are unchanged."""
+    """Return a text with an apostrophe in front if a spreadsheet may read the text as a formula.
+
+    Booleans become text. All other values are returned unchanged.
+    """
     return str(value) if isinstance(value, bool) else escape_formula(value)
 
 
 def _single_type(column: pandas.Series[Any]) -> pandas.Series[Any]:
     """Return the column with a single type, as Parquet requires.
 
-    Numbers become floats. Columns that mix other types become text.
+    A column of texts becomes categorical, and numbers become floats. Booleans stay Booleans. Any other column becomes
+    text.
     """
     types = {type(value) for value in column.dropna()}
     if types <= {str}:

@@ -108,7 +108,7 @@ def _reference_scores(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
 def _coloured_score(row: LeaderboardRow) -> str:
     """Return the score with its interval, as text with rich markup.
 
-    The text is green if all seeds solved the task. It is red if the score is no evidence of memory.
+    The text is green if all seeds solved the task. It is red if the score and its interval are no evidence of memory.
     """
     text = f"{numbers.score(row.score, 2)}{' ' * 12}"
     if row.score_low is not None:

@@ -1,4 +1,4 @@
-"""Figures of a single trained model: gate activations by step, or attention maps for a model without gates."""
+"""Figures of a single trained model: gate activations by step, and attention maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first figure of a page: scores or memory shares in as few panels as fit one screen."""
+"""The first figure of a page: scores, or mean memory shares if the scores need too many panels."""
 
 from __future__ import annotations
 

@@ -29,12 +29,12 @@ HELD_OUT, FITTED = "#D55E00", "#0072B2"
 MAX_COLUMNS = 4
 ROW_INCHES = 1.45
 MAX_LETTERS = 28
-"""The largest number of letters in a line above a panel."""
+"""The largest number of letters in a row of a panel's title."""
 SERIES: tuple[tuple[str, str, Dash, str], ...] = (
     ("fit", FITTED, "solid", "training set"),
     ("validation", HELD_OUT, (0, (4, 1.5)), "held-out"),
 )
-"""The two lines of a panel. Each line has a prefix of `EvalPoint` field names, a colour, a dash pattern and a label."""
+"""The two curves of a panel. Each has a prefix of `EvalPoint` field names, a colour, a dash pattern and a label."""
 REFERENCE_DASH: Dash = (0, (4, 2))
 
 

@@ -21,10 +21,10 @@ FORMS: tuple[Form, ...] = ("svg", "png")
 
 
 def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
-    """Return the keys of the cases whose gates appear on the page.
+    """Return the keys of the cases whose gates or attention appear on the page.
 
-    To keep the page short, each architecture has one such case: its first traced seed in the first setting.
-    `case_figures` draws the figures of any other case.
+    To keep the page short, each architecture has at most one such case: its first traced seed in the first setting.
+    Alternative trainings are left out. `case_figures` draws the figures of any case.
     """
     groups = group_cases(run, records)
     alternatives = alternative_trainings(groups)
@@ -62,7 +62,8 @@ def model_internals_figures(groups: Sequence[Group], traces: Mapping[str, Traces
 def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Traces | None) -> list[Figure]:
     """Return the figures of one case, labelled as on the page of the run.
 
-    Every title names the case. Figure names are unique, so that the figures of many cases can share a folder.
+    Every title names the architecture and the seed. Figure names are unique, so that the figures of many cases can
+    share a folder.
 
     Args:
         run: The run of the case.
@@ -110,7 +111,7 @@ def write_case_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
 
 
 def _with_case_in_title(figure: Figure, arch: str, seed: int) -> Figure:
-    """Return the figure with the case added to its title, unless the title names the case already."""
+    """Return the figure with architecture and seed added to its title, unless the title names both already."""
     named = arch in figure.title and figure.title.endswith(f"seed {seed}")
     return figure if named else replace(figure, title=f"{figure.title}: {arch}, seed {seed}")
 

@@ -1,4 +1,4 @@
-"""The overfitting gap of one model, and how dropout, weight decay, early stopping and more data change it."""
+"""Overfitting gaps and test scores of one model after plain training and after alternatives such as dropout."""
 
 from __future__ import annotations
 
@@ -208,7 +208,8 @@ def _name_seeds(seeds: Sequence[int]) -> str:
 def alternative_trainings(groups: Sequence[Group]) -> list[Group]:
     """Return the groups whose training differs from the plain training of the same model, for example by dropout.
 
-    Other figures of model internals leave out these groups.
+    For each task and length, only the model with the most groups is considered. Other figures that compare the
+    internals of architectures leave out the returned groups.
     """
     return [
         variant.group

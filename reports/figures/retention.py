@@ -35,7 +35,7 @@ MIN_RETAINED = 1e-12
 ROW_INCHES = 2.2
 MARKERS_PER_LINE = 6
 MARKER_ROOM = 1.4
-"""A logarithmic axis extends beyond its lowest and highest markers by this factor."""
+"""The factor by which a logarithmic axis is extended to make room for markers at its end."""
 SPAN = 20
 """The axis of half-lives extends at least from the sequence length / `SPAN` to the length × `SPAN`."""
 

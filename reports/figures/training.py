@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_SEED_CURVES = 600
 """With more curves than this, only means are drawn, to keep the page small."""
 MAX_POINTS = 60
-"""The largest number of points per curve."""
+"""The largest number of points in the curve of a single seed."""
 
 
 def training_curves(run: RunFile, records: Sequence[Record]) -> Figure | None:
@@ -117,8 +117,8 @@ def _thinned_curve(training: Training) -> tuple[np.ndarray, np.ndarray]:
 def mean_curve(trainings: Sequence[Training]) -> tuple[np.ndarray, np.ndarray]:
     """Return training steps and mean validation scores. Seeds that diverged are left out.
 
-    A seed that solved the task keeps its last score. The curve covers the steps at which all seeds that are not left
-    out have a score. The arrays are empty if all seeds diverged.
+    A seed that solved the task keeps its last score. The curve covers the range of steps in which every seed that did
+    not diverge has a score. The arrays are empty if all seeds diverged.
     """
     curves = [(_thinned_curve(training), training.stopped) for training in trainings if training.stopped != "diverged"]
     if not curves:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""A spreadsheet may read a text that starts with one of these characters as a formula."""
+"""The first characters of texts that a spreadsheet may read as formulas."""
 
 
 def escape_formula(value: object) -> object:
@@ -18,7 +18,10 @@ def escape_formula(value: object) -> object:
 
 
 def markdown_text(text: str) -> str:
-    """Return the text as one line, escaped for Markdown. Runs of whitespace become single spaces."""
+    """Return the text as one line, escaped for Markdown. Runs of whitespace become single spaces.
+
+    Underscores are not escaped.
+    """
     return re.sub(r"([\\`*\[\]<>|#~!&])", r"\\\1", " ".join(text.split()))
 
 
@@ -30,9 +33,9 @@ def latex_text(text: str) -> str:
 
 
 def to_ascii(text: str) -> str:
-    """Replace each character outside printable ASCII with a LaTeX command, or with its code point: `U+6A21`.
+    """Return the text in printable ASCII. All other characters become LaTeX code or a code point, such as `U+6A21`.
 
-    Only a few punctuation marks and symbols have a command. Newlines and tabs are kept.
+    Only a few punctuation marks and symbols become LaTeX code. Newlines and tabs are kept.
     """
     for letter, command in {
         "±": r"$\pm$",

@@ -28,7 +28,7 @@ class Attachment:
     """The content as a data URI."""
     records: int
     left_out: int
-    """The number of samples in the records that the file leaves out."""
+    """The number of samples that the file leaves out."""
 
 
 def attachment(run: RunFile, records: Sequence[Record]) -> Attachment | None:
@@ -59,7 +59,7 @@ def _lines(run: RunFile, records: Sequence[Record]) -> Iterable[str]:
 
 
 def pack(lines: Iterable[str]) -> str | None:
-    """Return the lines as a gzip file in base64, or None if the text exceeds `MAX_BYTES` characters.
+    """Return the lines as a gzip file in base64, or None if the result would exceed `MAX_BYTES` characters.
 
     No further line is read once the limit is exceeded.
     """

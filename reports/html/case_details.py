@@ -1,4 +1,4 @@
-"""The details of every case: its configuration, and the score, training curve and step cost of each seed."""
+"""The details of every group: its configuration, and the score, training curve and step cost of each seed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class CaseDetails:
     task: str
     length: int
     configuration: tuple[tuple[str, str], ...]
-    """Pairs of a setting's name and its value, as text."""
+    """Pairs of a name, such as `task`, and its value as text."""
     lengths: tuple[int, ...]
     positions: tuple[int, ...]
     seeds: tuple[SeedRow, ...]

@@ -16,7 +16,7 @@ GOOD_VERDICTS = ("unchanged", "improved")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """A run that another run is compared with."""
+    """A baseline run with its records."""
 
     run: RunFile
     records: Sequence[Record]
@@ -38,7 +38,7 @@ class Pair:
     def step_ratio(self) -> float | None:
         """The new step time divided by the baseline step time, both at the last position.
 
-        None if a step time is missing, or if the last positions of the two runs differ.
+        None if a step time is missing, if the baseline step time is 0, or if the last positions of the two runs differ.
         """
         before, after = self.base.far_step_seconds, self.new.far_step_seconds
         same_position = self.base.far_position == self.new.far_position
@@ -68,7 +68,8 @@ class BaselineComparison:
     """The run ID of the baseline."""
     verdict: str
     good: bool
-    """Whether all rows are unchanged or improved. False without rows, or if a case is missing or newly failed."""
+    """Whether all rows are unchanged or improved. False without rows, or if the comparison lists missing or newly
+    failed cases."""
     notes: tuple[str, ...]
     pairs: tuple[Pair, ...]
     unpaired: tuple[str, ...]

@@ -20,7 +20,7 @@ class LedgerFinding:
 
     condition: str
     value: str
-    """The value with its interval and number of seeds."""
+    """The value with its number of seeds, and with its interval if there is one."""
     holds: bool
     robust: bool
     """Whether more seeds are unlikely to change `holds`."""
@@ -36,7 +36,7 @@ class LedgerRow:
     measured: str
     """The measured quantity."""
     rule: str
-    """The bound that the value must satisfy."""
+    """The bounds that the value must satisfy, such as `at least 0.9`."""
     verdict: str
     """`reproduced`, `not reproduced`, `depends on …` or `not measured`."""
     kind: str
@@ -55,7 +55,7 @@ def ledger(run: RunFile, records: Sequence[Record]) -> list[LedgerRow]:
 
 
 def summary(rows: Sequence[LedgerRow]) -> str:
-    """Return a sentence with the number of claims per verdict.
+    """Return a sentence with the number of claims per verdict and the number of verdicts that are not robust.
 
     Example: `21 claims: 9 reproduced, 5 not reproduced, 4 depending on the condition, 3 not measured; 2 verdicts not
     robust.`
@@ -113,7 +113,7 @@ def _doubt(entry: Entry) -> str:
 
 
 def _condition(finding: Finding, entry: Entry) -> str:
-    """Name a condition by its factors, without default options and usual protocol values.
+    """Return the name of a condition: its factors without default options and usual protocol values.
 
     A protocol value is usual if more than half of the conditions have it. If no factor is left, the name is `all
     defaults`, or the architecture if there is a single condition.
@@ -138,10 +138,10 @@ def _value(finding: Finding, claim: Claim) -> str:
 
 
 def _number(value: float, claim: Claim) -> str:
-    """Format a value with three decimals, or with fewer decimals if its magnitude is at least 100.
+    """Format a value with three decimals, or without decimals if its magnitude is at least 100.
 
-    Below 100, up to `MAX_DECIMALS` decimals are used if rounding to three decimals moves the value across a
-    bound.
+    From a magnitude of 100, whole numbers keep all digits, and other values have three significant digits. Below 100,
+    up to `MAX_DECIMALS` decimals are used if rounding to three decimals moves the value across a bound.
     """
     if value == int(value) and abs(value) >= 100:
         return f"{value:,.0f}"

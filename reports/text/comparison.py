@@ -9,7 +9,11 @@ from results.comparison import COMPARED_METRICS, Comparison, MissingCase, Row, l
 
 
 def headline(comparison: Comparison) -> str:
-    """Return the number of rows per verdict in one line: `1 regressed, 0 improved, …`."""
+    """Return the number of rows per verdict in one line: `1 regressed, 0 improved, …`.
+
+    Missing and newly failed cases are counted at the end, if there are any. The number of inconclusive rows is
+    followed by the number of repetitions or seeds that would decide them, if it is known.
+    """
     c = comparison
     counts = [f"{c.count('regressed'):,} regressed", f"{c.count('improved'):,} improved"]
     counts.append(f"{c.count('inconclusive'):,} inconclusive{_needed_to_decide(c.rows)}")
@@ -52,7 +56,7 @@ def name_of(row: Row) -> str:
 def change_of(row: Row) -> str:
     """Return the effect with its interval, as a percentage or as a difference of scores.
 
-    Examples: `+20.1% (+15.2 to +25.3)` and `-0.100 (-0.150 to -0.050)`.
+    Examples: `+20.1% (+15.2 to +25.3)` and `-0.100 (-0.150 to -0.050)`. Without an effect, the text is a dash.
     """
     if row.effect is None:
         return numbers.MISSING

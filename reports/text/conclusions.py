@@ -12,7 +12,7 @@ from reports.format.numbers import listed, microseconds, short_score
 from results import ReferenceScores, interval_of_mean, solved_score
 
 NEARLY_SOLVED_SHARE = 0.8
-"""An unsolved task counts as nearly solved if the interval of the memory share lies above this value."""
+"""An unsolved task counts as nearly solved if the interval of the memory share starts at this value or above."""
 
 
 def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[str]:
@@ -27,7 +27,10 @@ def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None
 
 
 def streaming_conclusions(costs: dict[str, list[StepCost]]) -> list[str]:
-    """Return a list with one sentence on the step costs at the last position, or an empty list without costs."""
+    """Return a list with one sentence: the step cost of each architecture at its last position.
+
+    The list is empty without costs.
+    """
     if not costs:
         return []
     cheapest_first = sorted(costs, key=lambda arch: costs[arch][-1].p50_seconds)
@@ -40,10 +43,11 @@ def streaming_conclusions(costs: dict[str, list[StepCost]]) -> list[str]:
 
 
 def clears(mean: float, low: float, floor: float) -> bool:
-    """Return whether a score proves use of the past.
+    """Return whether the scores of an architecture are evidence that it uses the past.
 
     Args:
-        mean: The mean score over seeds. It has to exceed `floor` by `CLEAR_SHARE` of the distance from `floor` to 1.
+        mean: The mean score over seeds. It has to exceed `floor` by more than `CLEAR_SHARE` of the distance from
+            `floor` to 1.
         low: The lower end of the interval of the mean. It has to exceed `floor`.
         floor: The best score without memory.
     """
@@ -51,7 +55,7 @@ def clears(mean: float, low: float, floor: float) -> bool:
 
 
 def _of_setting(rivals: Sequence[Group]) -> str:
-    """Return one sentence on all architectures on one task at one length."""
+    """Return one sentence on the scores of all architectures for one task and length."""
     task, length = rivals[0].task, rivals[0].length
     reference = next((group.reference() for group in rivals if group.reference() is not None), None)
     scored = sorted((group for group in rivals if group.scores()), key=lambda group: -fmean(group.scores()))
@@ -84,10 +88,7 @@ def _against_reference(scored: Sequence[Group], reference: ReferenceScores) -> l
 
 
 def _kind(scores: Sequence[float], reference: ReferenceScores) -> str:
-    """Return the strongest statement that the interval of the mean supports.
-
-    The statement is `solved`, `nearly`, `some`, `at` or `below`.
-    """
+    """Return the strongest statement that the scores support: `solved`, `nearly`, `some`, `at` or `below`."""
     interval, floor = interval_of_mean(scores), no_memory_score(reference)
     if clears(interval.middle, interval.low, floor):
         if min(scores) >= solved_score(reference.chance):

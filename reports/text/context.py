@@ -73,7 +73,10 @@ def sizes(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def protocols(groups: Sequence[Group]) -> list[tuple[str, str]]:
-    """Return a pair of texts per distinct training protocol: the cases that use the protocol, and its description."""
+    """Return a pair of texts per training protocol: the cases that use the protocol, and its description.
+
+    Protocols with the same description share a pair.
+    """
     archs_by_protocol: dict[str, dict[Setting, list[str]]] = {}
     for group in groups:
         for protocol in dict.fromkeys(seed.case.protocol for seed in group.seeds):

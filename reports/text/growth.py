@@ -26,7 +26,7 @@ def growth_sentences(growths: Sequence[GrowthRow], crossovers: Sequence[Crossove
 
 
 def verdict(row: GrowthRow) -> str:
-    """Say how a cost grows: `flat`, `growing`, `undecided`, or `grows up to its window of 64, then flat`."""
+    """Return how a cost grows: `flat`, `growing`, `undecided`, or `grows up to its window of 64, then flat`."""
     if row.growth.verdict == "saturating":
         return f"grows up to its window of {row.window:,}, then flat"
     return row.growth.verdict
@@ -53,7 +53,7 @@ def nanoseconds_interval(interval: Interval) -> str:
 def position_interval(row: CrossoverRow) -> str:
     """Return the position of a crossover: `612 (540 to 700)`, or `outside the measured range`.
 
-    A bound outside the measured range is written as `before 16` or `beyond 4,096`.
+    A bound that is not inside the measured range is written as `before 16` or `beyond 4,096`.
     """
     position = row.crossover.position
     if position is None:

@@ -17,10 +17,10 @@ ends with the number of names that were cut."""
 
 
 def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None = None) -> str | None:
-    """Recommend an architecture for streaming, with reasons.
+    """Return a text that recommends an architecture for streaming, with reasons.
 
-    If no streamed architecture clearly uses its memory, the text says that none is recommended. Returns None if fewer
-    than two architectures of the overview were streamed.
+    If no row of the overview is chosen, the text says that no architecture is recommended. Returns None if fewer than
+    two architectures of the overview were streamed.
 
     Args:
         groups: The groups of the run.
@@ -59,10 +59,10 @@ def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None =
 
 
 def exceptions(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None:
-    """Return a sentence on rivals with a significantly higher memory share than the recommended architecture.
+    """Return a sentence on the settings in which rivals are better than the recommended architecture.
 
-    The sentence names the settings in which a rival is better. Returns None without a recommendation, or if there is no
-    such rival.
+    A rival is better in a setting if its memory share there is significantly higher. Returns None without a
+    recommendation, or if there is no such setting.
 
     Args:
         groups: The groups of the run.
@@ -122,7 +122,7 @@ def _reason(best: OverviewRow, streamed: Sequence[OverviewRow]) -> str:
 
 
 def _beyond_trained_length(best: OverviewRow, streamed: Sequence[OverviewRow]) -> list[str]:
-    """Return a list with one sentence on the memory share beyond the trained length.
+    """Return a list with one sentence on the memory share of `best` beyond the trained length.
 
     The list is empty if this memory share was not measured.
     """

@@ -1,8 +1,8 @@
 """Judge the claims of a run. Every claim gets its measured values and a verdict.
 
 A claim is judged by the mean over seeds, separately in every condition. A condition is a group of cases that differ in
-the seed only. If a claim holds in some conditions but not in all, the smallest set of factors that separates the two
-groups is reported.
+the seed only. If a claim holds in some conditions but not in all, the judge looks for the smallest set of factors that
+separates the two groups.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from results.statistics.intervals import Interval, interval_of_mean, interval_of
 
 Verdict = Literal["reproduced", "not reproduced", "depends on", "not measured"]
 Factors = dict[str, str]
-"""Everything that a result may depend on, such as `{"architecture": "lstm", "init": "orthogonal"}`."""
+"""Values of factors that a result may depend on, by name, such as `{"architecture": "lstm", "init": "orthogonal"}`."""
 MAX_FACTORS = 3
 """Maximum number of factors in an explanation. Larger combinations do not help a reader."""
 MAX_ALTERNATIVES = 2
 """Maximum number of equally good explanations that are written out. Further explanations are only counted."""
 MAX_COMBINATIONS = 2
-"""Maximum number of value combinations that are written out; the findings list all of them."""
+"""Maximum number of value combinations that are written out. If there are more, only the factors are named."""
 DEFAULT_OPTION = "its default"
 """Value of an option that the spec does not mention."""
 AGAINST_PREFIX = "against "
-"""Prefix of the factors of the other architecture in a comparison."""
+"""Prefix of the factor names of the other cases, if a claim compares cases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Finding:
     arch: str
     task: str
     against: str | None
-    """The other architecture, if the claim compares two architectures."""
+    """The other architecture; None unless the claim compares two architectures."""
     factors: Factors
     seeds: int
     """Number of planned seeds."""
@@ -75,7 +75,7 @@ class Entry:
         """Return whether a finding is robust.
 
         A robust interval is entirely within or entirely outside the bounds of the claim. If a finding has a single
-        seed, the spread of its interval is taken from the other conditions (see `interval_of_one`).
+        value, the spread of its interval is taken from the other conditions (see `interval_of_one`).
         Findings without a measured value count as robust. All findings of an exact claim count as robust too.
         """
         claim, interval = self.claim, finding.interval
@@ -186,7 +186,7 @@ def _conditions(selection: Cases, cases: Sequence[Case]) -> list[list[Case]]:
 
 
 def _factors(case: Case) -> Factors:
-    """Return everything that the result of a case may depend on, except for the seed."""
+    """Return the factors of a case: architecture, task, their options, sizes and protocol fields."""
     arch, task = Spec.parse_stored(case.arch), Spec.parse_stored(case.task)
     sizes = {"length": case.length, "depth": case.depth, "params": case.params, "width": case.width}
     protocol = {name: getattr(case.protocol, name) for name in type(case.protocol).model_fields}
@@ -195,7 +195,10 @@ def _factors(case: Case) -> Factors:
 
 
 def _distinguished(findings: Sequence[Finding]) -> list[Finding]:
-    """Return copies of the findings that contain only the factors in which the findings differ."""
+    """Return copies of the findings that contain only the factors in which the findings differ.
+
+    Redundant factors are left out too.
+    """
     names = dict.fromkeys(name for finding in findings for name in finding.factors)
     differing = [
         name
@@ -210,9 +213,9 @@ def _distinguished(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _is_redundant(name: str, findings: Sequence[Finding]) -> bool:
-    """Return whether a factor of the other architecture equals that of the first architecture in all findings.
+    """Return whether a factor of the other cases equals that of the claim's own cases in all findings.
 
-    The task, for example, is the same on both sides.
+    The task, for example, is the same on both sides. The result is False for a factor of the claim's own cases.
     """
     own_name = name.removeprefix(AGAINST_PREFIX)
     return own_name != name and all(

@@ -1,4 +1,6 @@
-"""Compare two runs, case by case and metric by metric. Each row has an effect, an interval and a verdict.
+"""Compare two runs, case by case and metric by metric. Each row has a verdict.
+
+Comparable rows also have an effect, with an interval if there are enough units.
 
 The unit of a score is a seed. The unit of a timing is a fresh process (`carousel run --repeat`), averaged over the
 seeds of a case. `verdict.py` defines the verdicts; `permutation.py` computes the p-values.
@@ -6,8 +8,8 @@ seeds of a case. `verdict.py` defines the verdicts; `permutation.py` computes th
 There are many comparisons and few units. A report of plan `quick` makes 175 comparisons of timings and 75 of scores.
 With six units per side, p is at least 1/924. So Holm's correction over 175 comparisons cannot find any change. The
 correction is therefore that of Westfall and Young over all comparisons of a family. The processes of a run are the same
-for all its cases. So the labels of processes are permuted for all cases together. The corrected p is the share of
-labellings whose largest statistic is at least as large as the observed statistic. `evidence.py` defines the families.
+for all its cases. So the labels of processes are permuted for all cases together. `permutation.py` has the equations.
+`evidence.py` defines the families.
 
 Three seeds per side are too few for a single case, but not for all cases of an architecture. In this situation, an
 additional row per architecture compares the scores over all tasks and lengths. The test of this row permutes the
@@ -18,7 +20,7 @@ Timings are not divided by the calibration time. The calibration time follows ti
 would add as much noise as it removes (see `python -m tests.promises`). Instead, a change that machine speed could
 explain is reported as inconclusive.
 
-Verdicts depend on the data only: all random numbers have fixed seeds.
+Verdicts are reproducible: all random numbers have fixed seeds.
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ class Row:
 
     `base` and `new` are central values over the units of each run, in the unit of the metric. A central value is None
     if its run has no units. The effect and its bounds are relative to the base for timings and sizes, and absolute
-    differences for scores. The effect and its bounds are None if the runs are not comparable. The bounds are also None
-    if there are too few units.
+    differences for scores. The effect and its bounds are None if the verdict is `not comparable`. The bounds are also
+    None if there are too few units.
     """
 
     arch: str
@@ -114,7 +116,7 @@ def compare(
     thresholds: Thresholds | None = None,
     allow: frozenset[str] = frozenset(),
 ) -> Comparison:
-    """Compare every metric of every case that both runs have.
+    """Compare every metric in `COMPARED_METRICS`, for every case that both runs have.
 
     Args:
         base: Run file and records of the base run.

@@ -25,9 +25,9 @@ UNTESTED = (1.0, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """The scores of one architecture in several cases.
+    """The scores of one architecture in several pairs of cases, from both runs.
 
-    Each array belongs to one case. It has one score per seed, averaged over the test lengths.
+    Each array belongs to one pair. It has one score per seed, averaged over the test lengths.
     """
 
     arch: str

@@ -5,8 +5,8 @@ series. Change points are detected on the ranks of a series of n values, so that
 
     G(k) = (sum of the first k centred ranks)^2 / (k (n - k))        (1)  variance explained by a step after run k
 
-The k with the largest G is a candidate, which is compared with random orders of the same values. The candidate is a
-change point if at most the share `FALSE_ALARMS` of random orders have a larger maximum. A change point splits the
+The k with the largest G is a candidate. Its G is compared with the largest G of random orders of the same values. The
+candidate is a change point if at most the share `FALSE_ALARMS` of random orders reach its G. A change point splits the
 series, and each part is searched in the same way.
 """
 
@@ -32,7 +32,7 @@ from results.statistics.intervals import Interval, interval_of_mean, interval_of
 FALSE_ALARMS = 0.01
 """Maximum share of unchanged series for which a change is reported."""
 SHUFFLES = 1999
-"""Number of random orders that determine the threshold of (1)."""
+"""Number of random orders that determine the threshold of G."""
 MIN_STRETCH = 2
 """Minimum number of runs on each side of a change, so that a single outlier is not a change."""
 
@@ -46,7 +46,8 @@ class HistoryPoint:
     commit: str | None
     value: Interval
     units: int
-    """Number of seeds of a score, or of fresh processes of a timing. Several units give an interval over units."""
+    """Number of units: the fresh processes of a timing if there are several, and otherwise the measurements. A score
+    has one measurement per seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +90,8 @@ def history(
         runs: Run files with their records, in any order.
         glob: Pattern for `arch/task/length`, for `arch` alone, or for a case's key.
         metric: Name of the metric.
-        at: Location of the measurement. By default a score is taken at the trained length, and any other metric at the
-            farthest location.
+        at: Coordinates of the location. The farthest location with these coordinates is used. By default, the location
+            is the trained length or, for metrics without a value there, the farthest location.
     """
     points: dict[tuple[object, ...], list[HistoryPoint]] = {}
     series: dict[tuple[object, ...], tuple[Case, Mapping[str, int], str]] = {}

@@ -20,7 +20,8 @@ BySeed = dict[int, Record]
 class Pair:
     """The cases of two runs at one grid point, with the differences in their conditions.
 
-    `base` and `new` contain the records of each run by seed. Seeds that are missing or failed in a run are left out.
+    `base` and `new` contain the records of the base run and of the new run, by seed. A seed that is missing or failed
+    in either run is left out of both.
     """
 
     case: Case

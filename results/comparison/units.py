@@ -21,12 +21,12 @@ At = tuple[tuple[str, int], ...]
 """Location of a measurement, such as `(("length", 64),)`."""
 MetricLocation = tuple[str, At]
 PARAMETERS = Metric(title="parameters", unit="", better="lower", kind="size", compared_as="size", probe="accuracy")
-"""The parameter count, which is a property of the model and not a measurement. `probe` stands for the probe that must
-have been requested for a missing count to be reported."""
+"""The parameter count, which is a property of the model and not a measurement. A missing count is reported only if the
+new run requested `probe`."""
 COMPARED_METRICS: dict[str, Metric] = {
     name: metric for name, metric in METRICS.items() if metric.compared_as is not None
 } | {"parameters": PARAMETERS}
-"""The metrics that are compared, in the order of the rows."""
+"""The metrics that are compared. Rows with the same verdict have this order."""
 COMPARED_AS: dict[str, ComparedAs] = {
     name: metric.compared_as for name, metric in COMPARED_METRICS.items() if metric.compared_as is not None
 }
@@ -43,7 +43,7 @@ MIN_SECONDS = 1e-12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Units:
-    """One metric of one pair at one location, with one value per unit. Timings are logarithms of seconds."""
+    """The values of a metric of a pair at a location, one per unit. Timings are logarithms of seconds."""
 
     pair: int
     """Index in the list of pairs."""
@@ -73,7 +73,7 @@ class Unmeasured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedUnits:
-    """The units that two runs share, and the metrics that only the base run measured."""
+    """The units of all metrics that both runs measured, and the metrics that only the base run measured."""
 
     units: tuple[Units, ...]
     unmeasured: tuple[Unmeasured, ...]
@@ -82,7 +82,7 @@ class PairedUnits:
 
 
 class _Samples:
-    """The values of one metric of one pair at one location in one run."""
+    """The values that a run measured for a metric of a pair at a location."""
 
     __slots__ = ("blocks", "counts", "disturbed", "values")
 
@@ -120,7 +120,7 @@ class _Samples:
 
 
 def paired_units(pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Record]) -> PairedUnits:
-    """Return the units that both runs measured, and the metrics that only the base run measured.
+    """Return the units of all metrics that both runs measured, and the metrics that only the base run measured.
 
     Args:
         pairs: Paired cases of the two runs.

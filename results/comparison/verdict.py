@@ -6,8 +6,8 @@ unchanged       the effect is within the threshold, and its interval lies within
 inconclusive    everything else: too few units to reach the levels, a wide interval, or a disturbed machine
 not comparable  the two sides were measured under different conditions
 
-Sizes are exact, so only the threshold decides. Scores that are equal on every seed are unchanged. A timing that a
-disturbed or drifting machine could explain is inconclusive, even if it meets the conditions of another verdict.
+Sizes are exact, so only the threshold decides. Scores that are equal on every seed are unchanged. The change of a
+timing is inconclusive if a disturbed or drifting machine could explain it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ NOISY = 0.25
 AUTOCORRELATED = 0.002
 """Maximum p-value at which units count as autocorrelated. Each family of a report is tested once."""
 MIN_SPREADS_OF_AUTOCORRELATED = 4.0
-"""Minimum effect that counts on autocorrelated units, in multiples of their spread. A linear drift through two
-runs of six units causes a difference of 2.7 spreads."""
+"""Effect above which autocorrelated units can show a change, in multiples of their spread. A linear drift without
+noise through two runs of six units causes a difference of 3.2 spreads."""
 POWER = 0.9
 """Probability with which the suggested additional units settle a comparison."""
 

@@ -42,8 +42,8 @@ class Protocol(Strict):
     evaluate_at: Annotated[tuple[Multiple | Size, ...], Field(min_length=1)] = ("1x", "2x", "4x")
     """Test lengths: multiples of the trained length such as `2x`, or numbers of time steps."""
     control: Literal["none", "shuffled_targets"] = "none"
-    """With `shuffled_targets`, targets are permuted among the scored positions of a batch. The model can then
-    learn only the frequencies of the answers."""
+    """With `shuffled_targets`, targets are permuted among the scored positions of a batch, or of the whole fixed set.
+    Except by memorising sequences, the model can then learn only the frequencies of the answers."""
     solved_after: Count | None = 3
     """Training stops after this many consecutive evaluations with a score of at least `solved_score`. With None or 0,
     training does not stop early."""
@@ -106,5 +106,5 @@ def _without_defaults(written: dict[str, Any], document: BaseModel, fields: tupl
 
 
 def _slug(spec: str) -> str:
-    """Return the first 60 characters of a spec, after an underscore has replaced each run of unsafe characters."""
+    """Replace each run of unsafe characters in a spec by an underscore, and return the first 60 characters."""
     return re.sub(r"[^A-Za-z0-9_=-]+", "_", spec)[:60]

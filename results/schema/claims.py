@@ -1,7 +1,7 @@
 """Claims of a paper, each with a measurable quantity and the bounds for its value.
 
 A plan defines claims in TOML, as in this example. A run stores the claims of its plan in `run.json`, so that a report
-needs no other file.
+does not need the plan.
 
     [[claims]]
     name = "peak"

@@ -22,7 +22,7 @@ class Metric:
     better: Literal["higher", "lower"]
     kind: Literal["score", "loss", "timing", "size", "memory", "limit", "trace"]
     """A `size` is exact, while `memory` is measured on a process and varies. A `limit` belongs to the machine, not the
-    model. A `trace` describes the inside of a model, so `better` only sets the direction of its axis."""
+    model. A `trace` describes the inside of a model, so its `better` is not used."""
     compared_as: ComparedAs | None = None
     """How `carousel compare` treats the metric; None if it is not compared."""
     family: str | None = None
@@ -137,9 +137,9 @@ METRICS: dict[str, Metric] = {
         title="read gate, last against middle steps", unit="", better="higher", kind="trace", probe="gates"
     ),
 }
-"""Metrics by name. Tasks may record additional losses under other names.
+"""Metrics by name. Tasks may record additional metrics under other names.
 
-Each measurement also has a location:
+Most measurements also have a location, for example:
 
 - `accuracy`: a `length`
 - `forward_seconds`: a `batch`

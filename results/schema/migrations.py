@@ -1,4 +1,4 @@
-"""Migrations from earlier schema versions. Each function converts a document to the next version."""
+"""Migrations from earlier schema versions. Each function in `MIGRATIONS` converts a document to the next version."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _from_2(document: Document) -> Document:
 
 
 def _renamed(part: Document, old: str, new: str) -> Document:
-    """Rename one field and keep the order of the fields."""
+    """Return a copy in which one field has a new name. The order of the fields does not change."""
     return {new if field == old else field: value for field, value in part.items()}
 
 

@@ -16,7 +16,7 @@ class ProbeInfo:
     """One row of the table of probes."""
 
     needs_quiet_machine: bool
-    """Whether the probe needs a machine without other jobs, since it times models. Other probes run after training."""
+    """Whether the probe needs a machine without other jobs, since it times models. Others run in training jobs."""
 
 
 PROBES: dict[Probe, ProbeInfo] = {

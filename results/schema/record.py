@@ -1,6 +1,6 @@
 """The schema of a record, which is the result of one case.
 
-The models are strict: they reject wrong types, unknown fields, NaN and infinity. Any change to a field's name or
+The classes are strict: they reject wrong types, unknown fields, NaN and infinity. Any change to a field's name or
 meaning requires a higher `SCHEMA_VERSION` and a migration in `results/schema/migrations.py`.
 """
 
@@ -25,14 +25,14 @@ Moment = Annotated[float, Field(ge=0)]
 
 
 class Block(Strict):
-    """The state of the machine around one block of samples. A field is None if the system does not report its value."""
+    """The state of the machine around one block of samples. A field is None if its value is unknown."""
 
     calibration_seconds: Annotated[float, Field(ge=0)]
     """Duration of a fixed matrix product just before the block. It reveals changes in machine speed."""
     load: Share | None = None
-    """Share of the machine's cores that other work kept busy during the block."""
+    """Share of all cores' time that other processes used, over a window that ends with the block."""
     steal_share: Share | None = None
-    """Share of the block's time in which the hypervisor ran other virtual machines."""
+    """Share of all cores' time, over the same window, in which the hypervisor ran other virtual machines."""
     waiting_share: Share | None = None
     """Share of the block's wall time in which the measuring thread did not run: (wall - CPU) / wall."""
     switches: Count | None = None
@@ -78,8 +78,8 @@ class EvalPoint(Strict):
     validation_score: float
     fit_loss: float | None = None
     fit_score: float | None = None
-    """Loss and score on training sequences, evaluated without dropout and with fixed weights, like validation data.
-    None if the protocol has no `fit_sequences`."""
+    """Score on training sequences, evaluated without dropout and with fixed weights, like validation data. `fit_score`
+    and `fit_loss` are None if `fit_sequences` is 0."""
 
 
 class Training(Strict):
@@ -92,7 +92,7 @@ class Training(Strict):
     threads: Size
     flushes_denormals: bool
     backend: Name = "reference"
-    """Implementation of the recurrence: `reference` or `fused`."""
+    """Implementation of the first layer's `scan`: `reference` or `fused`."""
     curve: Annotated[tuple[EvalPoint, ...], FAIL_FAST]
 
 
@@ -114,15 +114,15 @@ class ProbeRun(Strict):
     """Threads available to the measured code."""
     flushes_denormals: bool | None = None
     backend: Name | None = None
-    """Implementation of the recurrence: `reference` or `fused`. Streams may also use `graph` (a CUDA graph)."""
+    """Implementation of the timed calls: `reference`, `fused` or, for streams only, `graph` (a CUDA graph)."""
 
 
 class Span(Strict):
-    """The time span in which a worker worked on a case. Spans prove that nothing else ran during a timing."""
+    """The time span in which a worker worked on a case. Spans show which jobs of a run overlapped."""
 
     work: Literal["training", "timing"]
     worker: Name
-    """Worker that did the work, such as `0` or `worker-1`. It does not contain a host name."""
+    """Name of the worker, such as `0` or `host0/worker0/0`. It contains no real host name."""
     began: Moment
     ended: Moment
 
@@ -145,7 +145,7 @@ class Record(Strict):
     """First 16 hexadecimal digits of the SHA-256 of each artifact, by name."""
     spans: Annotated[tuple[Span, ...], FAIL_FAST] = ()
     repetitions: Size = 1
-    """Number of fresh processes that have timed this case."""
+    """Number of fresh processes that have timed this case; also 1 before the first timing."""
 
     def of(self, metric: str) -> list[Measurement]:
         """Return the measurements of one metric, one per location, with the samples of all processes merged."""

@@ -1,10 +1,21 @@
 """Names, options and registries of architectures and tasks.
 
-`arch`, `tasks` and `reports` import this package too, since stored records contain specs. This package imports neither
-torch nor any other part of `results`.
+`arch` and `tasks` build their registries with this package. `bench`, `results` and `reports` parse specs with it. No
+module of this package imports torch or any other part of `results`.
 """
 
+from results.specs.invalid_value import reason_of, shown_value
 from results.specs.registry import Option, Registry, UnknownName, parse_options, suggestion
 from results.specs.spec import Spec, SpecError
 
-__all__ = ["Option", "Registry", "Spec", "SpecError", "UnknownName", "parse_options", "suggestion"]
+__all__ = [
+    "Option",
+    "Registry",
+    "Spec",
+    "SpecError",
+    "UnknownName",
+    "parse_options",
+    "reason_of",
+    "shown_value",
+    "suggestion",
+]

@@ -17,6 +17,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from results.specs.invalid_value import reason_of
+
 T = TypeVar("T")
 
 
@@ -86,7 +88,7 @@ class Registry(Generic[T]):
         ]
 
     def add(self, name: str, entry: type[T]) -> None:
-        """Register a plugin's class for the lifetime of the process. Raises `ValueError` if the name is taken."""
+        """Register a plugin's class under `name`. Raises `ValueError` if the name is taken."""
         if name in self.names():
             raise ValueError(f"{self._kind} {name!r} already exists; rename the plugin")
         self._added[name] = entry
@@ -133,5 +135,4 @@ def _parse_value(annotation: Any, value: Any, label: str) -> Any:
         if isinstance(value, str) and value.lower() == "none":
             with contextlib.suppress(ValidationError):
                 return adapter.validate_python(None)
-        reason = error.errors()[0]["msg"]
-        raise ValueError(f"{label}={value} is not allowed: {reason[:1].lower() + reason[1:]}") from None
+        raise ValueError(f"{label}={value} is not allowed: the value {reason_of(error.errors()[0])}") from None

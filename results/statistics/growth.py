@@ -7,10 +7,10 @@
 Attention with a window reads one more step at each position until the window is full. Beyond the window, the number of
 steps is constant. So (2) is fitted from the window on if at least two positions are there. The rise up to the window is
 taken from (3), since (2) is not sensitive enough up to the window. The cost of reading is small relative to the fixed
-cost, and rises mostly in the last doubling before the window.
+cost. Most of its rise lies in the last doubling before the window.
 
-A curve belongs to one process of one case. At each position, a curve has one median per block. The cost of a curve is
-the median of its block medians. The cost of several curves is the median of the costs of these curves.
+A curve contains the timings of a case by a single process. At each position, a curve has one median per block. The cost
+of a curve is the median of its block medians. The cost of several curves is the median of the costs of these curves.
 
 Intervals are percentile bootstraps. With six or more curves, whole curves are resampled, so that the interval includes
 the variation between processes. The percentiles are widened, since the number of curves is small (Hesterberg 2015,
@@ -37,7 +37,7 @@ from results.statistics.intervals import LEVEL, Interval
 
 Floats = NDArray[np.float64]
 Curve = Mapping[int, tuple[float, ...]]
-"""One process of one case: the median of each block in seconds, by position."""
+"""The timings of a case by a single process: the median of each block in seconds, by position."""
 
 RESAMPLES = 10_000
 CHUNK_CURVES = 500_000
@@ -49,7 +49,8 @@ half of the curves is binomial."""
 MIN_CURVES = 6
 """Minimum number of curves for resampling whole curves. With three, a 95% percentile bootstrap covers about 75%."""
 FLAT_GROWTH = 0.02
-"""Growth per doubling of the position below which a cost counts as flat."""
+"""Minimum growth per doubling of the position for a cost to count as growing. It is also the minimum relative rise
+up to the window for a cost to count as saturating."""
 MAX_UNCERTAIN_GROWTH = 0.10
 """Growth per doubling below which the interval of a flat cost must end."""
 
@@ -293,7 +294,7 @@ def _verdict(growth: Interval) -> Verdict:
 
 
 def _steps_read(positions: Floats, window: int | None) -> Floats:
-    """Return the number of steps that attention reads at each position."""
+    """Return min(t, window) of (1) at each position t, or t itself without a window."""
     return positions if window is None else np.minimum(positions, window)
 
 
@@ -317,8 +318,9 @@ def _resampled_blocks(curves: Sequence[Curve], position: int, resamples: int, ge
 def resampled_medians(medians_CP: Floats, resamples: int, generator: np.random.Generator) -> Floats:
     """Return medians over C curves that are drawn with replacement, (R, P).
 
-    The curves are sorted by cost once. So resamples need no sorting: the number of times that each curve was drawn
-    determines the median. If there are many curves, only those of medium cost are counted one by one.
+    The curves are sorted by cost once per position. So resamples need no sorting: the number of times that each curve
+    was drawn determines the median. First, only curves of medium cost are counted one by one. If a median is not among
+    them, all curves are counted.
     """
     C = len(medians_CP)
     order_CP = np.argsort(medians_CP, axis=0)

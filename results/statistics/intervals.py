@@ -23,8 +23,8 @@ class Interval(NamedTuple):
 def interval_of_mean(samples: Sequence[float], *, level: float = LEVEL) -> Interval:
     """Return Student's t interval of a mean. The bounds are infinite for a single sample.
 
-    A percentile bootstrap is not used, since runs have only three to ten seeds. With so few samples, the bootstrap
-    covers far less than its nominal level. Raises `ValueError` for no samples.
+    A percentile bootstrap is not used, since most runs have only three to ten seeds. With so few samples, the bootstrap
+    covers less than its nominal level. Raises `ValueError` for no samples.
     """
     if not samples:
         raise ValueError("an interval needs at least one sample")

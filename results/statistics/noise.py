@@ -13,15 +13,16 @@ from results.schema.record import Block, Record
 
 SLOW_CALIBRATION = 1.25
 """Maximum calibration time, relative to the run's median. On a quiet machine, calibration times vary by a few per cent.
-A calibration that takes 25% longer shows that other work used the core or its memory, or that the clock rate fell."""
+If a calibration takes 25% longer, other work used the core or its memory, or the clock rate fell."""
 BUSY_LOAD = 0.10
 """Maximum share of the machine's cores in use by other work. An idle system and the run's own display stay below 3%.
-One process on one of eight cores is 12%, and also reduces the cache, bandwidth and clock rate of the other cores."""
+A process that keeps one of eight cores busy takes 12.5%. It also reduces the cache, bandwidth and clock rate of the
+other cores."""
 MAX_STEAL_SHARE = 0.05
 """Maximum share of the block's time in which the hypervisor ran other virtual machines."""
 MAX_WAITING_SHARE = 0.05
-"""Maximum share of the block's time in which the thread waited. At 5%, a timing is 5% too long. That is half of the
-smallest effect that a comparison reports by default."""
+"""Maximum share of the block's time in which the thread waited. At 5%, a timing is about 5% too long. That is half
+of the smallest relevant effect of a comparison by default."""
 
 
 def disturbed(block: Block, median_calibration: float) -> str | None:

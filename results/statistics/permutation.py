@@ -1,8 +1,8 @@
-"""Permutation tests of many comparisons together, with exact intervals and a test of order.
+"""Permutation tests of many comparisons together, with intervals and a test of order.
 
 Units are fresh processes or seeds. `values_UC` has one row per unit and one column per comparison. The units of the
-base come first. Larger values are worse. In the equations, U is the number of all units, and `base` and `new` are the
-numbers of units per side.
+base come first. Larger values are worse. The equations use U for the number of all units, and `base` and `new` for
+those of each side.
 
     d = mean(new) - mean(base)                                              (1)
     s² = (sum of squares within both sides) / (U - 2)                       (2)
@@ -15,7 +15,7 @@ order of the observed T. Each share is a share of labellings.
 
 (5) is the step-down procedure of Westfall & Young (1993). For any number of comparisons, the smallest p-value of (5) is
 that of a single comparison. This p-value is 1/924 with six units per side. Holm's procedure does not use the joint
-distribution of the comparisons. For 168 comparisons, its smallest p-value is 168/924 = 0.18. Every labelling is
+distribution of the comparisons. For 175 comparisons, its smallest p-value is 175/924 = 0.19. Every labelling is
 applied to all comparisons together, so their dependence needs no model.
 
 The floor is a lower bound of the spread. A few units may agree by chance, and the floor keeps T small in that case. The
@@ -43,7 +43,7 @@ MAX_LABELLINGS = 4000
 """Maximum number of labellings. If more labellings exist, a random sample of this size is used. Seven against seven
 units have 3,432 labellings."""
 CHUNK = 1 << 11
-"""Number of comparisons that are permuted together, which limits the memory use."""
+"""Maximum number of comparisons per chunk, which limits the memory use."""
 TIE = 1e-9
 """Statistics that differ by less than this share count as equal. So rounding decides no verdict."""
 ORDERS = 2000
@@ -180,8 +180,8 @@ def shift(values_UC: Floats, base: int, level: float = LEVEL) -> Bounds:
 def difference(values_UC: Floats, base: int, level: float = LEVEL) -> Bounds:
     """Return the difference of the means, new minus base, with Welch's interval.
 
-    `values_UC` has shape (units, comparisons), with the `base` units of the base first. Scores use the means, since
-    every failed seed must count. The bounds are infinite if a side has fewer than two units.
+    `values_UC` has shape (units, comparisons), with the `base` units of the base first. Scores use the means,
+    since a median would hide a few seeds with low scores. The bounds are infinite if a side has fewer than two units.
     """
     from scipy import stats
 

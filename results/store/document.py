@@ -42,7 +42,7 @@ MAX_TEXT = 10_000
 MAX_UNCHECKED_BYTES = 1 << 20
 """Maximum size of a file that is diagnosed further if its checksum is wrong."""
 CHECKSUM = b',\n "checksum": "'
-"""Start of the last field of every file. The field contains a digest of everything before it."""
+"""Start of the last field of every document. The field contains a digest of the document without this field."""
 OLD_CHECKSUM = b',\n "seal": "'
 """Start of the checksum field in schema versions 1 and 2. The old and the new name are accepted in all versions."""
 _BEGINNING = f'{{\n "schema_version": {SCHEMA_VERSION},'.encode()
@@ -109,17 +109,18 @@ def read_document(path: Path, kind: type[Document]) -> Document:
 def read_bytes(path: Path, max_bytes: int) -> bytes:
     """Return the content of a regular file.
 
-    Raises `StoreError` if the file is larger than `max_bytes`, is not regular or cannot be read.
+    Raises `StoreError` if the file is larger than `max_bytes`, is not regular or cannot be read. The message does not
+    name the file.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise StoreError(f"cannot read {path}: not a regular file")
+            raise StoreError("not a regular file")
         if status.st_size > max_bytes:
             raise StoreError(f"larger than {max_bytes >> 20} MiB")
         return path.read_bytes()
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from None
+        raise StoreError(f"cannot be read: {error.strerror}") from None
 
 
 def parsed(content: bytes, kind: type[Document]) -> Document:
@@ -133,9 +134,10 @@ def parsed(content: bytes, kind: type[Document]) -> Document:
         raise StoreError(CHECKSUM_MISMATCH)
     try:
         document = _validated(kind, content if text is None else text)
-    except NewerSchema as error:
+    except NewerSchema:
         if text is None:  # a flipped bit can also make the version newer
-            raise StoreError(f"{CHECKSUM_MISMATCH} in a file {error}") from None
+            damage = f"its newer schema version ({_version_of(content)}) may be part of the damage"
+            raise StoreError(f"{CHECKSUM_MISMATCH}; {damage}") from None
         raise
     except ValidationError as error:
         raise StoreError(_first_error(error)) from None
@@ -179,7 +181,10 @@ def _reject(reason: str | None) -> None:
 
 
 def _screening_error(text: bytes, kind: type[Strict]) -> str | None:
-    """Return an obvious error in a large document, or None if there is none. The check is cheaper than validation."""
+    """Return an obvious error in a large document, or None. The check is cheaper than validation.
+
+    The result is also None for invalid JSON, since validation gives a better message.
+    """
     from pydantic_core import from_json
 
     try:
@@ -254,7 +259,12 @@ def _first_error(error: ValidationError) -> str:
     if error.error_count() == 1 and first["loc"] in (("checksum",), ("seal",)):
         return CHECKSUM_MISMATCH  # a checksum that matches is removed before validation
     location = ".".join(str(part) for part in first["loc"]).encode("unicode_escape").decode()
-    return f"corrupt{f' at {location[:200]}' if location else ''}: {first['msg'].lower()}"
+    return f"corrupt{f' at {location[:200]}' if location else ''}: {_lower_first(first['msg'])}"
+
+
+def _lower_first(text: str) -> str:
+    text = text.removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
 
 
 def with_checksum(text: bytes) -> bytes:

@@ -2,7 +2,9 @@
 
 Without conflicts, the result does not depend on the order of the sources. Merging again changes nothing. A source and
 the target store may have different files under the same run and name. In that case, the file of the target stays. The
-file of the source is stored beside the file of the target, as a conflict.
+file of the source is stored beside the file of the target, as a conflict. There are two exceptions. If two `run.json`
+differ in the field `finished` only, the one with the later time is kept. A damaged record is set aside, and the record
+of the source takes its place.
 """
 
 from __future__ import annotations
@@ -46,10 +48,11 @@ class MergeResult:
 
 
 def merge(sources: list[Path], store: Store) -> MergeResult:
-    """Merge stores or single runs into `store`.
+    """Merge stores or single runs into `store`. Returns the copied files, the conflicts and the files left out.
 
     Raises `StoreError` if a source is neither a store nor a run, or is already part of `store`. Raises `StoreError`
-    if a run of `store` is in use, is a link out of `store`, or cannot be written.
+    if a run of `store` is in use or is a link out of `store`. Raises `StoreError` if a file of `store` cannot be read
+    or written.
     """
     runs = [run for source in sources for run in _runs_of(source)]
     result = MergeResult()
@@ -152,13 +155,20 @@ def _put(target: Run, relative: str, content: bytes, result: MergeResult) -> Non
     if not path.exists():
         write_atomically(path, content)
         result.copied.append(path)
-    elif read_bytes(path, MAX_FILE_BYTES) == content:
+    elif _content_of(path) == content:
         result.same += 1
     else:
         conflict = path.with_name(f"{path.name}.{artifact_digest(content)}.conflict")
         if not conflict.exists():
             write_atomically(conflict, content)
         result.conflicts.append((path, conflict))
+
+
+def _content_of(path: Path) -> bytes:
+    try:
+        return read_bytes(path, MAX_FILE_BYTES)
+    except StoreError as error:
+        raise StoreError(f"{path}: {error}; repair or remove the file, then merge again") from None
 
 
 def _check_inside(path: Path, folder: Path) -> None:

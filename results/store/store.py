@@ -33,7 +33,7 @@ MAX_FILE_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """A file that is not a valid record, with the reason."""
+    """A record file that was rejected, with the reason."""
 
     path: Path
     reason: str
@@ -55,7 +55,10 @@ class Run:
         return self.folder.name
 
     def file(self) -> RunFile:
-        """Read `run.json`. Raises `StoreError` if the file is missing or damaged."""
+        """Return the content of `run.json`.
+
+        Raises `StoreError` if the file is missing, damaged or of a newer schema version.
+        """
         path = self.folder / "run.json"
         try:
             return read_document(path, RunFile)
@@ -86,7 +89,7 @@ class Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot create {folder}: {error.strerror}") from None
+            raise StoreError(f"cannot create {folder}: {error.strerror}; choose another store with --store") from None
         return folder
 
     def write_artifact(self, key: str, name: str, content: bytes) -> str:
@@ -110,7 +113,7 @@ class Run:
         return record.model_copy(update={"artifacts": paths, "artifact_digests": digests})
 
     def read(self) -> tuple[dict[str, Record], list[Damage]]:
-        """Return all records by key, and the files that are not valid records."""
+        """Return all accepted records by key, and the record files that were rejected."""
         records: dict[str, Record] = {}
         damaged: list[Damage] = []
         with reading_many():
@@ -150,7 +153,7 @@ class Store:
         return sorted((Run(path.parent) for path in self.folder.glob("*/run.json")), key=lambda run: run.id)
 
     def create(self, file: RunFile) -> Run:
-        """Create the folder of a new run with its `run.json`.
+        """Create the folder of a new run with its `run.json`, and return the run.
 
         Raises `StoreError` if the folder exists, or if the folder or the file cannot be written.
         """
@@ -173,14 +176,17 @@ class Store:
             return Run(Path(name))
         runs = self.runs()
         if not runs:
-            raise StoreError(f"no runs in {self.folder}: start one with `carousel run`")
+            raise StoreError(
+                f"no runs in {self.folder}: start one with `carousel run`, or choose another store with --store"
+            )
         if name == "latest":
             return runs[-1]
         matching = [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]
         if len(matching) == 1:
             return matching[0]
         if matching:
-            raise StoreError(f"{name!r} is ambiguous: it matches {', '.join(run.id for run in matching)}")
+            ids = ", ".join(run.id for run in matching)
+            raise StoreError(f"{name!r} is ambiguous: it matches {ids}; give a longer prefix")
         hint = f"the latest run is {runs[-1].id}, and `carousel list runs` lists all"
         raise StoreError(f"no run {name!r} in {self.folder}; {hint}")
 

@@ -58,7 +58,7 @@ def load_traces(run: Run, record: Record) -> Traces | None:
     path = run.folder / record.artifacts[ARTIFACT]
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise StoreError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB")
+            raise StoreError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; run the case again to replace it")
         named = safetensors.numpy.load(path.read_bytes())
         gates = {name.removeprefix(_GATE): named[name] for name in sorted(named) if name.startswith(_GATE)}
         attention = {
@@ -66,11 +66,12 @@ def load_traces(run: Run, record: Record) -> Traces | None:
         }
         traces = Traces(inputs_STD=named[_INPUTS], gates=gates, attention=attention)
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from None
+        reason = f"cannot read the file ({error.strerror})"
+        raise StoreError(f"{path}: {reason}; run the case again to create it") from None
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         if isinstance(error, StoreError):
             raise
-        raise StoreError(f"{path} does not contain gate traces; run the case again to create them") from None
+        raise StoreError(f"{path}: the file does not contain gate traces; run the case again to create them") from None
     _check_shapes(traces, str(path))
     return traces
 

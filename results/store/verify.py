@@ -158,7 +158,7 @@ def _is_alive(process: int) -> bool:
 
 
 def clean(flaws: tuple[Flaw, ...]) -> list[Path]:
-    """Remove temporary files left by killed processes, and return their paths.
+    """Remove the temporary files of killed processes that `flaws` lists, and return their paths.
 
     Raises `StoreError` if a file cannot be removed.
     """
@@ -167,7 +167,7 @@ def clean(flaws: tuple[Flaw, ...]) -> list[Path]:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot remove {path}: {error.strerror}") from None
+            raise StoreError(f"cannot remove {path}: {error.strerror}; remove the file yourself") from None
     return removed
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from tasks.core.task import Batch, Reals, Task, Tokens, generator
 
 LINE_WIDTH = 100
-"""Maximum number of characters per line of a table."""
+"""Maximum number of characters per line of a table. A line with a single wide column may be longer."""
 NOT_SCORED = "·"
 """The entry of the answer row at steps that are not scored."""
 
@@ -17,8 +17,8 @@ NOT_SCORED = "·"
 def describe(task: Task, length: int, seed: int = 0) -> str:
     """Return the task's summary, its reference scores at `length`, and one training sequence as a table.
 
-    `length` is in time steps, and `seed` selects the sequence. Raises `ImpossibleLength` if the task does not support
-    this length.
+    `length` is the number of time steps. `seed` selects the sequence. Raises `ImpossibleLength` if the task does not
+    support this length.
 
     >>> import tasks
     >>> print(describe(tasks.build("parity"), length=5))

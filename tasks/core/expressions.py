@@ -22,13 +22,13 @@ Symbols = tuple[tuple[Ints, Ints], Ints]
 OPERATORS = ("MIN", "MAX", "MED", "SM")
 VALUES = 10
 OPERATOR_SHARE = 0.25
-"""The probability that an argument is an operator (Tay et al. 2020)."""
+"""The probability that an argument at less than the maximum depth is an operator (Tay et al. 2020)."""
 CLOSE = VALUES + len(OPERATORS)
 MIN_TABLE_SIZE = 64
 OVERSAMPLING, ALIASING = 4, 1e-14
 """Number of points of the Fourier transform per size in the table, and the factor that damps aliased sizes."""
 BAND = 2048
-"""Number of frequencies processed together, few enough that their powers fit into the cache."""
+"""Number of frequencies that are processed together. It limits the memory for their powers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,8 @@ def _operator_distribution(argument_VN: Floats, arguments: int) -> Floats:
     `argument_VN` is the joint distribution of an argument's value and number of tokens.
 
     Equations (1) to (4) of `listops` are applied at every frequency of the sizes. The Fourier transform folds
-    sizes beyond its points back into the table. A damping factor per token makes the share of those sizes negligible.
+    sizes beyond its number of points back into the table. A damping factor per token makes the share of those sizes
+    negligible.
     """
     largest = argument_VN.shape[1] - 1
     points = OVERSAMPLING * (largest + 1)
@@ -225,9 +226,10 @@ def _operator_distribution(argument_VN: Floats, arguments: int) -> Floats:
 
 
 def _generating_function(p_VF: Complexes, arguments: int) -> Complexes:
-    """Return the generating functions (V, F) of the size of a random operator, one per value.
+    """Return the generating functions (V, F) of the total size of a random operator's arguments.
 
-    `p_VF` holds the generating functions of one argument. The operator has 2 to `arguments` arguments.
+    There is one function per value of the operator. `p_VF` holds those of one argument's size, one per value of the
+    argument. The operator has 2 to `arguments` arguments.
     """
     at_most, at_least = (_powers(x, arguments) for x in (np.cumsum(p_VF, 0), np.cumsum(p_VF[::-1], 0)[::-1]))
     above = _powers(at_most[1][-1] - at_most[1], arguments)

@@ -6,7 +6,7 @@ from tasks.core.task import Batch, Split, Task, generator
 
 
 def overlap(task: Task, length: int, sequences: int, seed: int = 0) -> float:
-    """Return the share of test sequences that also occur in the training data.
+    """Return the share of sampled test inputs that also occur among the sampled training inputs.
 
     Args:
         task: The task to sample.

@@ -55,18 +55,18 @@ class Batch:
 
 
 class ImpossibleLength(ValueError):
-    """A length that the task does not support."""
+    """Error for a length that the task does not support."""
 
 
 class TooShort(ImpossibleLength):
-    """A length below the task's `min_length`."""
+    """Error for a length below the task's `min_length`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
     """A parameterised distribution of sequences, with its chance level and an exact solver.
 
-    Constructing a task with impossible parameters raises `ValueError`.
+    The constructor raises `ValueError` if a number is out of range. Only `build` checks the types of the parameters.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(allow_inf_nan=False)
@@ -139,7 +139,7 @@ class Task(ABC):
     def solve(self, batch: Batch) -> Tensor:
         """Compute the correct answers from the inputs alone, in the shape of `batch.targets`.
 
-        Only the scored positions carry meaning.
+        Only the positions in `solvable(batch)` carry meaning.
         """
 
     def solvable(self, batch: Batch) -> Tensor:
@@ -231,6 +231,6 @@ def last_step_mask(batch: int, length: int) -> Tensor:
 
 
 def generator(seed: int, split: Split) -> torch.Generator:
-    """Return the random generator for a seed and a split. Each pair of seed and split has its own stream."""
+    """Return the random generator for a seed and a split. Each pair of seed and split gives other numbers."""
     digest = hashlib.sha256(f"carousel {split} {seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -20,7 +20,7 @@ SPECS = [
 ]
 
 RELATIVE_TOLERANCE = 1e-5
-"""Tolerance relative to the largest absolute value of a tensor.
+"""Tolerance relative to the largest absolute value of the expected tensor, or to 1e-3 if this value is smaller.
 
 The implementations sum in different orders, so results differ by about √(terms) roundings of 6e-8. The longest sums
 here have a few thousand terms. A wrong factor or a missing term causes an error of at least 1e-2.

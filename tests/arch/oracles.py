@@ -1,7 +1,7 @@
 """Oracles for the recurrent architectures and the model around them: independent computations of the same result.
 
-An oracle raises an error if the results differ. If `torch.nn` has the tested layer, torch's layer is the oracle.
-`torch.nn` lacks the reset-before variant of the GRU. Therefore an oracle evaluates that variant with scalars.
+An oracle raises an error if the results differ. Outputs and gradients must equal those of `torch.nn` if it has the
+layer. `torch.nn` lacks the reset-before variant of the GRU. Therefore an oracle evaluates that variant with scalars.
 """
 
 # Shape suffixes: B batch, T time, D input width, H hidden width, L layers, P parts of a state
@@ -106,7 +106,10 @@ def reset_before_equals_scalar_equations(spec: str) -> None:
 
 
 def gates_equal_their_equations(spec: str) -> None:
-    """Check that each gate equals its equation, and that output and next state follow from the gates."""
+    """Check gates against their equations, and output and next state against the gates.
+
+    The candidate of a GRU is checked only through the next state.
+    """
     name, options = name_and_options(spec)
     layer = model(spec, depth=1).layers[0]
     x_BD, h_BH, c_BH = reals(BATCH, CHANNELS, seed=3), reals(BATCH, WIDTH, seed=4), reals(BATCH, WIDTH, seed=5)
@@ -166,7 +169,7 @@ def initial_weights_match_the_option(spec: str) -> None:
 
 
 def model_equals_its_parts(spec: str) -> None:
-    """Check that a model's scan equals the chain of its parts, and that its step equals a scan of one step.
+    """Check that a model's scan equals the chain of its parts, and its step equals a scan of one step.
 
     The parts are encoder, layers and readout. In training mode, dropout follows each layer but the last.
     """
@@ -217,7 +220,10 @@ def reals(*shape: int, seed: int) -> Tensor:
 
 
 def gradients(results: Iterable[Tensor], inputs: list[Tensor]) -> list[Tensor]:
-    """Return the gradients of a non-linear loss with respect to `inputs`. The loss weights each number differently."""
+    """Return the gradients of a non-linear loss of `results` with respect to `inputs`.
+
+    The loss weights each number differently.
+    """
     loss = torch.zeros((), dtype=torch.float64)
     for result in results:
         weights = torch.linspace(-1, 1, result.numel(), dtype=torch.float64).view_as(result)

@@ -17,7 +17,7 @@ SOURCE = Path(arch.__file__).parent
 
 @contextmanager
 def rebuilt(folder: Path, changes: Mapping[str, str]) -> Iterator[ModuleType]:
-    """Import a changed copy of the package `arch` in `folder`, and restore the original package on exit.
+    """Import a changed copy of the package `arch` from `folder`, yield it, and restore the original package on exit.
 
     `changes` maps the names of changed or added files, such as `lstm.py`, to their text. Kernels that are already
     imported are reused, because compiling them again takes long.

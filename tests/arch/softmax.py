@@ -1,4 +1,4 @@
-"""Oracles for the Transformer: plain softmax attention, written from the papers one head at a time.
+"""Oracles for the Transformer: torch's encoder, and plain softmax attention written from the papers.
 
 `plain_softmax` processes whole sequences with one score matrix per head, without a cache or fused attention. An oracle
 raises an error if outputs or gradients differ.

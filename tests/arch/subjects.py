@@ -59,12 +59,12 @@ def every_spec() -> list[str]:
 
 
 def trial(spec: str, level: Level) -> ArchExample:
-    """Return the architecture at a level, at the size that the contract checks use."""
+    """Return the input of a contract check: the architecture at a level, with `WIDTH` and `BATCH`."""
     return ArchExample(package=arch, spec=spec, level=level, width=WIDTH, batch=BATCH, same_state=same_state)
 
 
 def subject(spec: str, level: Level) -> ModuleUnderTest:
-    """Return what `level` names: one layer, or a model of two layers that reads reals or tokens."""
+    """Return the module of a level: one layer, or a model of two layers that reads reals or tokens."""
     return trial(spec, level).build()
 
 

@@ -45,7 +45,7 @@ def test_attention_across_several_masked_blocks_equals_plain_softmax(spec: str, 
 def test_a_cache_can_be_filled_by_chunks_of_any_length_and_mode(
     window: int | None, positions: str, pieces: list[tuple[int, str]]
 ) -> None:
-    """Compare mixed chunks, with and without gradients, to plain softmax attention over the whole sequence."""
+    """Check that mixed chunks, with and without gradients, equal plain softmax attention over the whole sequence."""
     spec = f"transformer:positions={positions},window={window}"
     layers = model(spec, depth=1).layers
     steps = sum(length for length, _ in pieces)
@@ -75,7 +75,7 @@ def test_the_size_of_a_recurrent_state_is_constant(spec: str) -> None:
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("positions", ["rotary", "sinusoidal", "learned", "alibi", "none"])
 def test_a_cache_stores_a_key_and_a_value_per_slot_and_grows_by_doubling(positions: str, batch: int) -> None:
-    """Check the slots of a cache without a window: their number is the smallest power of two that fits all steps."""
+    """Check the number of slots without a window: the smallest power of two that fits all steps."""
     layer = subject(f"transformer:positions={positions}", "layer")
     x, state, slots = layer.draw(batch, 40), layer.module.init_state(batch), []
     with torch.inference_mode():

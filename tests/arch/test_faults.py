@@ -1,6 +1,6 @@
 """Tests of the tests: each planted fault must make a contract check or an oracle fail.
 
-A copy of the package with one fault is imported and passed to the checks and oracles of the real package.
+All checks and oracles use `subjects.arch`, which a copy of the package with one fault replaces.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every architecture equals its oracles in outputs and gradients."""
+"""Every architecture agrees with its oracles. Further tests check other properties of layers and models."""
 
 # Shape suffixes: B batch, T time, D input width, G gate rows
 

@@ -27,7 +27,7 @@ Carousel = Callable[..., Completed]
 
 @pytest.fixture
 def carousel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Carousel:
-    """Return a function that runs the command in a folder that contains only `tiny.toml`."""
+    """Change to a folder with the plan `tiny.toml`, and return a function to run `carousel` commands there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CAROUSEL_STORE", raising=False)
     monkeypatch.setenv("COLUMNS", "200")

@@ -41,7 +41,7 @@ LOADED_BLOCK = Block(calibration_seconds=0.003, load=0.25, steal_share=0.0625, w
 
 
 def loaded_machine() -> Machine:
-    """Return a machine with two cores on which one second passes between any two readings.
+    """Return a machine with two cores. One second passes between successive readings.
 
     In each second, this thread uses half a core and another thread of this process a quarter of a core. Other processes
     use half a core, and the hypervisor takes an eighth. Three context switches occur.
@@ -73,7 +73,7 @@ class Scripted(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Scores(Task):
-    """A task whose loss is `scale` times the squared output, and whose scores come from a list."""
+    """A task whose loss is `scale` times the mean squared output, and whose scores come from `scores`."""
 
     source = "made for a test"
     scale: float = 1.0

@@ -2,10 +2,10 @@
 
     python -m tests.bench.kills 20 [--seed 0]
 
-Each kill hits the whole process group, worker processes included, after a random part of the time that an undisturbed
-run takes. Then the same command is started again. If a run finishes before its kill, a new run follows. At the end, no
-record may be lost, duplicated or damaged. Weights and deterministic fields must equal those of an undisturbed run.
-If any of these checks fails, the exit code is 1.
+Each kill hits the whole process group, including worker processes. It comes after a random part of the time that an
+undisturbed run takes. Then the same command is started again. If a run finishes before its kill, a new run follows. At
+the end, no record may be lost, duplicated or damaged. Weights and deterministic fields must equal those of an
+undisturbed run. If any of these checks fails, the exit code is 1.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training jobs that misbehave when a worker process reads their case's task.
+"""Training jobs that fail, hang, use too much memory or train for too long.
 
 These jobs have a module of their own, so that worker processes can import it.
 """

@@ -21,14 +21,14 @@ WIDE = {"width": 1280, "height": 900}
 
 @dataclass
 class WatchedPage:
-    """A page with its errors, messages and requests."""
+    """A page with its messages, including errors and dialogs, and with its requests."""
 
     page: Page
     messages: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
     def open(self, path: Path) -> Page:
-        """Open a file and record its errors, messages and requests."""
+        """Open a file and return the page. The messages and requests of the page are recorded."""
         self.page.on("console", lambda message: self.messages.append(message.text))
         self.page.on("pageerror", lambda error: self.messages.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.messages.append(dialog.message), dialog.dismiss()))

@@ -22,7 +22,10 @@ MAX_PDF_BYTES = 5_000_000
 
 
 def column(page: Page, number: int) -> list[str]:
-    """Return the visible values of a leaderboard column, from top to bottom."""
+    """Return the sort keys of the visible rows in a leaderboard column, from top to bottom.
+
+    The key of a cell without `data-value` is its text.
+    """
     return page.eval_on_selector_all(
         "#leaderboard-table tbody:not([hidden]) tr:first-child",
         f"rows => rows.map(row => row.cells[{number}].dataset.value ?? row.cells[{number}].textContent.trim())",
@@ -226,7 +229,8 @@ def test_policy_stops_what_escaping_would_miss(watched: WatchedPage, report: Pat
 def _page_named(name: str, folder: Path) -> Path:
     """Write the page of a run with one successful and one crashed case, and return its path.
 
-    Every free-text field of the run is set to `name`.
+    `name` is the architecture, the task and the reason of the failure. It is also the plan, command, code digest and
+    creation time of the run.
     """
     sound, failed = (synthetic.renamed(synthetic.case("gru", "adding", 32, n), arch=name, task=name) for n in (0, 1))
     failed = failed.model_copy(update={"status": "crashed", "reason": name, "measurements": ()})

@@ -18,7 +18,7 @@ NOT_SHIPPED = (".pyc", ".pyo", ".nbi", ".nbc")
 
 
 def package_files(home: Path) -> Iterator[str]:
-    """Yield the files of the packages in a checkout, as relative paths."""
+    """Yield the files of the packages in a checkout, as relative paths. Compiled files are left out."""
     for package in PACKAGES:
         for path in (home / package).rglob("*"):
             if path.is_file() and path.suffix not in NOT_SHIPPED and "__pycache__" not in path.parts:
@@ -31,9 +31,9 @@ def missing(checkout: Path, installed: Path) -> list[str]:
 
 
 def main(checkout: Path) -> int:
-    """Print the missing files and the exit codes of the main commands, and return an exit code.
+    """Print the missing files and the exit codes of the main commands. Return 0 if all is well.
 
-    The exit code is 1 if a file is missing, if a command fails, or if Python imports the checkout itself.
+    Return 1 if a file is missing, if a command fails, or if Python imports the checkout itself.
     """
     installed = Path(importlib.import_module("arch").__file__ or "").resolve().parent.parent
     if installed == checkout:

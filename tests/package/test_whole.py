@@ -1,4 +1,4 @@
-"""Every file of the packages is declared to setuptools, and `tests.package` reports missing files."""
+"""Every file of the packages is declared to setuptools. `tests.package` reports missing files."""
 
 from __future__ import annotations
 

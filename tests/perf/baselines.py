@@ -117,10 +117,10 @@ def interleaved(
     clock: Clock,
     block: float = 0.02,
 ) -> Timed:
-    """Time the contestants alternately, in blocks of calls.
+    """Time the contestants alternately, in blocks of calls, and return the seconds per call.
 
     Args:
-        contestants: Calls to time.
+        contestants: Functions to time.
         budget: Wall-clock seconds after which no new round of blocks starts, except to reach `least`.
         least: Smallest number of blocks per contestant.
         most: Largest number of blocks per contestant.

@@ -2,9 +2,9 @@
 
     python -m tests.perf.comparing [--records 1000,10000,100000]
 
-There are five seeds, and each case has five timings from six fresh processes. A comparison has one thread, so its
-CPU time is close to its wall time on a quiet machine. The limits apply to CPU time, and wall time is shown for
-information. `MAX_SECONDS` limits the time for 10,000 records per run. `MAX_GROWTH` limits the time per record of the
+There are five seeds. Each case has five timings from six simulated processes. A comparison has one thread, so its CPU
+time is close to its wall time on a quiet machine. The limits apply to CPU time. Wall time is shown for information
+only. `MAX_SECONDS` limits the time for 10,000 records per run. `MAX_GROWTH` limits the time per record of the
 largest runs, relative to the smallest. The exit code is 1 if a limit is exceeded.
 """
 

@@ -10,7 +10,7 @@ below 1.
 
 `--clock cpu` counts processor time, for a machine that is not idle. Processor time does not show what several threads
 save. The limit in training is the FLOP/s of the fastest product of large matrices. The limit in streaming is the
-bandwidth of repeated reads of a matrix as large as the weights.
+bandwidth of repeated reads of a vector as large as the weights.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from tests.perf.baselines import (
 ARCHS = ("rnn", "lstm", "gru", "transformer")
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 POSITION = 1024
-"""Number of steps after which a cached step is compared with recomputing all steps."""
+"""Number of steps that are recomputed. The cached step computes only the last of these steps."""
 FIGURES = {
     ("rnn", "training"): 2.0,
     ("lstm", "training"): 1.3,
@@ -61,7 +61,7 @@ TRAINING_SHARE, STREAMING_SHARE = 0.6, 0.5
 
 @dataclass
 class Figure:
-    """One line of the final table, with its cells (label, ratio, low, high) and their shares of the machine's limit."""
+    """One row of the final table: (label, ratio, low, high) of each cell, and shares of the machine's limit."""
 
     cells: list[tuple[str, float, float, float]] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)

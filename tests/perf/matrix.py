@@ -2,16 +2,16 @@
 
     python -m tests.perf.matrix [--plan quick] [--sample N]
 
-The loop trains the same networks from torch.nn, with equal width, batches, steps, optimiser and evaluations. The loop
+The loop trains equivalent networks from torch.nn, with equal width, batches, steps, optimizer and evaluations. The loop
 trains one case after the other, with torch's default number of threads. Carousel runs
 `carousel run PLAN --measure accuracy --no-resume` with a new store. The time of Carousel includes start-up, and
 compiling kernels if they are not cached. If Carousel solves a case early, the loop stops at the same step. Carousel
 and the loop therefore do the same amount of training.
 
-With `--sample N` the loop trains N cases, spread evenly over the plan. The time of each remaining case is estimated
-from the sampled cases with the same architecture and length. If no such case was sampled, the estimate uses the
-sampled cases with the same architecture and any length. This estimate assumes that the time per step is proportional
-to the length.
+With `--sample N` the loop trains N cases, spread evenly over all cases sorted by key. The time of each remaining case
+is estimated from the sampled cases with the same architecture and length. If no such case was sampled, the estimate
+uses the sampled cases with the same architecture and any length. This estimate assumes that the time per step is
+proportional to the length.
 """
 
 from __future__ import annotations

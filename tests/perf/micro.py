@@ -81,7 +81,7 @@ def model_of(name: str, who: str) -> nn.Module:
 @pytest.mark.parametrize("who", ["carousel", "torch"])
 @pytest.mark.parametrize("name", arch.names())
 def test_a_training_step(benchmark: Any, name: str, who: str) -> None:
-    """Time forward, backward, clipping and Adam, and check that the loss stays small."""
+    """Time forward, backward, clipping and Adam, and check that the last loss is small."""
     if who == "torch" and name not in TWINS:
         who = "carousel"  # an architecture that torch does not have is timed alone
     benchmark.group = f"training step, {name}"

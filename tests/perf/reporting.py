@@ -2,9 +2,8 @@
 
     python -m tests.perf.reporting [NAME...]
 
-The records are synthetic, in three sizes: the plan `quick`, the plan `standard` (17 tasks, 3 lengths, 5 seeds), and
-10,000 cases. Names select some of these sizes. The exit code is 1 if a page exceeds its limit in `MAX_SECONDS` or
-`MAX_BYTES`.
+The records are synthetic, in three sizes: the plan `quick`, the plan `standard`, and 10,000 cases. Names select some of
+these sizes. The exit code is 1 if a page exceeds its limit in `MAX_SECONDS` or `MAX_BYTES`.
 """
 
 from __future__ import annotations

@@ -80,7 +80,10 @@ def measure(task: Task, batch: int, length: int, rounds: int) -> tuple[float, fl
 
 
 def training_step(task: Task) -> Callable[[Batch], Tensor]:
-    """Return a function that runs a training step on a batch and returns the loss. Its model fits the task."""
+    """Build a model for `task`, and return its training step as a function of a batch.
+
+    Each call of the function updates the model and returns the loss.
+    """
     size = task.inputs.size
     inputs = {"vocabulary": size} if isinstance(task.inputs, Tokens) else {"channels": size}
     model = arch.build("lstm", outputs=task.targets.size, width=UNITS, depth=LAYERS, seed=0, **inputs)

@@ -3,12 +3,13 @@
     python -m tests.perf.scaling [--cases 10000] [--store FOLDER] [--no-dask]
 
 Durations come from the given store. Without `--store`, the durations of a `quick` run are used. Two costs per case
-are measured on this machine: writing a record and its weights durably, and exchanging a job and its result with dask.
-The driver handles one case at a time. Dask's scheduler also handles the messages of one case at a time. The cases
-with the longest expected durations start first, and expected durations have a random error.
+are measured on this machine. One is writing a record and its weights durably. The other is exchanging a job and its
+result with dask. The driver handles one case at a time. Dask's scheduler also handles the messages of one case at a
+time. The cases with the longest expected durations start first. Expected durations have a random error.
 
 Efficiency is the total duration of all cases divided by (workers · wall time). The bottleneck is the cost whose
-removal shortens the wall time most. The bottleneck is found by leaving out each cost in turn.
+removal shortens the wall time most. To find it, each cost is left out in turn. The effect of the longest case is
+calculated instead.
 """
 
 from __future__ import annotations
@@ -89,7 +90,10 @@ def simulate(durations: Sequence[float], workers: int, costs: Costs, seed: int =
 
 
 def bottleneck(durations: Sequence[float], workers: int, costs: Costs) -> tuple[str, float]:
-    """Return the cost whose removal shortens the run most, and the share of the wall time that its removal saves."""
+    """Return the cost whose removal shortens the run most, and the share of the wall time that its removal saves.
+
+    The longest case counts as a cost if it takes longer than the total duration divided by `workers`.
+    """
     wall = simulate(durations, workers, costs)
     without = {
         "record writes": replace(costs, driver_writes=0.0),

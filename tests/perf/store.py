@@ -1,13 +1,13 @@
-"""Measure the time to load and verify a store, and check that it grows linearly with the number of records.
+"""Measure the time to load and verify a store, and check that loading time grows linearly with its size.
 
     python -m tests.perf.store [--records 1000,10000,100000] [--in FOLDER]
 
 Each case is timed at four positions of a stream and two batch sizes. The record of a case has 8 kB and 95 samples. A
 run has at most 1,000 records. Every store is loaded three times, most likely from the page cache. The result
 therefore measures the reader and not the disk. The reader has one thread, so its CPU time is close to its wall time
-on a quiet machine. The limits apply to CPU time, and wall time is shown for information. `MAX_SECONDS` limits the
-time for 10,000 records. `MAX_GROWTH` limits the time per record of the largest store, relative to the smallest. The
-exit code is 1 if a limit is exceeded.
+on a quiet machine. The limits apply to the CPU time of loading. Wall time is shown for information only. `MAX_SECONDS`
+limits the time for 10,000 records. `MAX_GROWTH` limits the time per record of the largest store, relative to the
+smallest. The exit code is 1 if a limit is exceeded.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from results.store.document import reading_many, with_checksum
 from tests.results.examples import case, record, run_file
 
 MAX_SECONDS = 3.0
-"""Limit on the CPU time for 10,000 records."""
+"""Limit on the CPU time to load 10,000 records."""
 MAX_GROWTH = 1.8
-"""Limit on the time per record of the largest store, relative to the smallest. The cost of allocating memory raises
-this ratio above 1."""
+"""Limit on the loading time per record of the largest store, relative to the smallest. The cost of allocating memory
+raises this ratio above 1."""
 RECORDS_PER_RUN = 1000
 ROUNDS = 3
 
@@ -77,7 +77,7 @@ def fill(folder: Path, size: int) -> float:
 
 
 def sample_record(of_case: Case, generator: random.Random) -> Record:
-    """Return a record of `of_case` with a typical number of samples, which are random."""
+    """Return a record of `of_case` with a typical number of random samples."""
 
     def measurement(metric: str, at: dict[str, int], blocks: int, samples: int) -> Measurement:
         block = Block(calibration_seconds=generator.random(), load=0.01, steal_share=0.0, waiting_share=0.0, switches=0)

@@ -1,4 +1,4 @@
-"""Damage files as a failing disk would, and check that no reader accepts them."""
+"""Damage files as a failing disk would, and list the damaged copies that are accepted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ def changes(content: bytes, every: int) -> Iterator[tuple[str, bytes]]:
 
 
 def accepted_after_any_change(document: Record | RunFile, *, every: int) -> list[str]:
-    """Return descriptions of the changes after which a reader still accepts the file. Tests expect an empty list."""
+    """Return descriptions of the changes after which `parsed` still accepts the file.
+
+    The list is empty if every change is detected.
+
+    Args:
+        document: The document to write and damage.
+        every: Distance between two truncations in bytes, and between two flipped bits in bits.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file.json"
         write_document(path, document)

@@ -31,7 +31,7 @@ def case(arch: str = "lstm:forget_bias=1", *, seed: int = 0, length: int = 32) -
 
 
 def record(of: Case | None = None, **changes: Any) -> Record:
-    """Return an example record of a case, with some fields changed."""
+    """Return an example record of a case, with the fields in `changes` replaced."""
     of = of or case()
     whole = Record(
         key=of.key,
@@ -68,7 +68,7 @@ def record(of: Case | None = None, **changes: Any) -> Record:
 
 
 def run_file(id: str = "20260102-030405-quick-abc123", *cases: Case, **changes: Any) -> RunFile:
-    """Return an example run file, with some fields changed."""
+    """Return an example run file, with the fields in `changes` replaced."""
     whole = RunFile(
         id=id,
         plan="quick",

@@ -25,7 +25,10 @@ LARGEST = 16 * MIB - 1000
 
 
 def with_checksum(text: bytes) -> bytes:
-    """Add a valid checksum, as an attacker can, to a JSON object that ends with a newline and `}`."""
+    """Return a JSON object with a valid checksum, as an attacker can write it.
+
+    `text` is the object without a checksum, and must end with a newline and `}`.
+    """
     checksum = hashlib.sha256(text).hexdigest()[:16].encode()
     return text.removesuffix(b"\n}") + b',\n "checksum": "' + checksum + b'"\n}\n'
 

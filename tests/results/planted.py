@@ -71,7 +71,7 @@ def run_of(
 ) -> tuple[RunFile, list[Record]]:
     """Return a run file and its records.
 
-    Timings are log-normal over processes, and the seeds of a process share its noise.
+    Timings are log-normal over processes. The seeds of a process share its noise.
 
     Args:
         cases: Cases of the run.

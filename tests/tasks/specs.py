@@ -34,7 +34,7 @@ SPECS = [*tasks.names(), *VARIANTS]
 
 
 def for_every_task() -> pytest.MarkDecorator:
-    """Return a mark that runs a test once for each task and variant, with the built task as the argument `task`."""
+    """Return a mark that runs a test once per task and variant. The test receives the built task as `task`."""
     built = [pytest.param(tasks.build(spec), id=short(spec)) for spec in SPECS]
     return pytest.mark.parametrize("task", built)
 

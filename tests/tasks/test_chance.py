@@ -8,11 +8,11 @@ from tests.tasks.specs import for_every_task
 
 SEQUENCES = 20_000
 DEVIATIONS = 4.5
-"""Tolerance in standard deviations, wide enough for about a hundred comparisons."""
+"""Tolerance in standard errors. It is so large that hundreds of comparisons all pass if nothing is wrong."""
 SELECTION_LOSS = 0.004
 """Largest loss of score from choosing the best answers on a finite sample.
 
-A text has thousands of pairs of characters, so that some pairs are rare in the sample.
+A text has thousands of different pairs of characters, so some pairs are rare in the sample.
 """
 
 
@@ -35,5 +35,5 @@ def test_stated_memoryless_baseline_matches_the_measured_score(task: Task) -> No
 
 
 def two_lengths(task: Task) -> list[int]:
-    """Return the two shortest lengths to check, which are edge cases, and usually an odd and an even number."""
+    """Return the two shortest lengths to check. They are edge cases. Usually one is odd and the other even."""
     return lengths_to_check(task)[:2]

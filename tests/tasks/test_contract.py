@@ -15,9 +15,9 @@ from tests.tasks.specs import for_every_task
 
 BATCH = 12
 SAMPLED_CHECKS = ("chance", "memoryless_score")
-"""Checks that are left out here, because `test_chance.py` runs them with more sequences."""
+"""Checks that are left out here, because `test_chance.py` makes the same comparisons with more sequences."""
 MAX_AMBIGUOUS_WINDOWS = 0.01
-"""Largest share of windows of the default text that occur with several successors, so that no solver can be right."""
+"""Largest accepted share of wrong last answers. A window of the default text may have several successors."""
 
 
 def sampled(task: Task, length: int, seed: int = 0, split: Split = "train") -> tasks.Batch:

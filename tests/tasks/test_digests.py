@@ -1,4 +1,4 @@
-"""Sampled data changes only with a new task version: `digests.json` stores a version and a hash for each task.
+"""Sampled data changes only with a new task version: `digests.json` stores a version and a hash for each spec.
 
 After a deliberate change, raise the task's `version` and run this command in the root of the repository:
 

@@ -1,4 +1,4 @@
-"""Chance levels and memoryless baselines from formulas, compared with an enumeration of all sequences."""
+"""Chance levels and memoryless baselines compared with an enumeration of all sequences, and two known losses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.core.expressions import answer_shares
 from tests.tasks import oracles
 
 ROUNDING = 1e-9
-"""Absolute rounding error of a few thousand float64 additions and of the damped Fourier transform of `listops`."""
+"""Absolute tolerance, above the rounding errors of float64 sums and of the damped Fourier transform of `listops`."""
 
 
 def best(counts: Counter[int]) -> Fraction:

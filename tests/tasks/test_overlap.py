@@ -29,7 +29,7 @@ EXACT = {
     "group_word:group=A5": 2,
     "temporal_order": 10,
 }
-"""Tasks whose sequences are all equally likely, each with a length that has few different sequences."""
+"""Tasks whose sequences are all equally likely, each with a short length."""
 
 
 @for_every_task()

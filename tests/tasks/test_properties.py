@@ -18,7 +18,7 @@ from tests.tasks import oracles
 SEEDS = st.integers(0, 2**32)
 SHARES = st.sampled_from([0.05, 0.2, 0.5, 1.0])
 FLOAT32_SUM = 1e-6
-"""The sum of two float32 numbers below 1 has an error of at most half an ulp of 2, which is 1.2e-7."""
+"""Absolute tolerance. The sum of two float32 numbers in [0, 1) has a rounding error of at most 6e-8."""
 
 
 def specs_of(name: str, **parameters: st.SearchStrategy[Any]) -> st.SearchStrategy[str]:
@@ -43,7 +43,10 @@ ANY = {
     "selective_copy": specs_of("selective_copy", symbols=st.integers(1, 12), alphabet=st.integers(2, 9)),
     "temporal_order": specs_of("temporal_order", symbols=st.sampled_from([2, 3])),
 }
-"""Specs of every task with generated data and unique answers. `reber` and real data have their own test files."""
+"""Strategies for specs of every task with generated data and unique answers.
+
+`reber` and the tasks on real data have their own test files.
+"""
 
 
 def sample(spec: str, seed: int, extra: int) -> tuple[Task, Batch, int]:
@@ -71,7 +74,7 @@ def test_targets_equal_the_answers_of_the_oracle(name: str) -> None:
 def check_all(name: str, check: Callable[[Any, torch.Tensor, int], None]) -> None:
     """Run `check(task, row, length)` for many parameters, seeds and lengths of a task.
 
-    `row` is the input of one sequence, (T,) or (T, D), and `length` is T.
+    `row` is the input of one sequence, (T,) or (T, D). `length` is T.
     """
 
     @settings(max_examples=25, deadline=None, database=None, derandomize=True)

@@ -54,7 +54,9 @@ def test_longer_digits_repeat_each_pixel_and_permuted_digits_reorder_them() -> N
 def test_digits_without_scikit_learn_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     digits.images.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ValueError, match=r"^the task digits needs .* pip install '\.\[real\]'$"):
+    with pytest.raises(
+        ValueError, match=r"^the task digits needs .* run `pip install '\.\[real\]'` in a clone of Carousel$"
+    ):
         tasks.build("digits").sample(tasks.generator(0, "train"), 1, 64)
     monkeypatch.undo()
     assert tasks.build("digits").sample(tasks.generator(0, "train"), 1, 64).inputs.shape == (1, 64, 1)

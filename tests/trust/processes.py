@@ -48,7 +48,9 @@ def label(metric: str, at: Mapping[str, int]) -> str:
 
 
 def measure_in_fresh_process(repetitions: int) -> Process:
-    """Time a model in a new process, under the machine lock. The model runs its work `repetitions` times.
+    """Time a model in a new process, under the machine lock, and return the measurements.
+
+    The model runs its work `repetitions` times.
 
     Raises `CalledProcessError` if the process fails, or `TimeoutExpired` after `PROCESS_SECONDS`.
     """

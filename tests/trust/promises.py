@@ -1,4 +1,4 @@
-"""The promises of the measuring instrument, as rows of a table."""
+"""The promises of the measuring instrument. Each check returns one or more rows of a table."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Row:
 
 
 def same_model_is_unchanged(plain: Sequence[Process], generator: random.Random) -> Row:
-    """Compare random halves of the plain processes with each other `SPLITS` times, and count the verdicts."""
+    """Check the verdicts of `SPLITS` comparisons between random halves of the plain processes."""
     verdicts: Counter[str] = Counter()
     half = len(plain) // 2
     for _ in range(SPLITS):

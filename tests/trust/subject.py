@@ -62,9 +62,9 @@ def repeating_subject(repetitions: int) -> Subject:
 
 
 def measure(repetitions: int, timing: Timing = TIMING) -> list[Measurement]:
-    """Time forward passes, streamed steps and the clock with the probes that every run uses.
+    """Time forward passes, streamed steps and the clock, and return the measurements.
 
-    The model runs its work `repetitions` times.
+    The probes are `latency` and `streaming`, as in a run. The model runs its work `repetitions` times.
     """
     subject, order = repeating_subject(repetitions), random.Random(0)
     key = subject.case.key

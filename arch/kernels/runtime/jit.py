@@ -1,8 +1,8 @@
-"""Compile kernels once per machine, and again when a Python file of `arch/kernels` changes.
+"""Compile kernels, and cache them on disk until a Python file of `arch/kernels` changes.
 
-Numba caches compiled functions next to the source, or in the user's cache folder if the source folder is not writable.
-By itself, Numba notices only changes in the function's own file. So each kernel captures a digest of the whole folder.
-This digest becomes part of Numba's cache key.
+Numba caches compiled functions next to the source. If the source folder is not writable, Numba uses the user's cache
+folder. By itself, Numba notices only changes in the function's own file. So each kernel captures a digest of all Python
+files of `arch/kernels`. This digest becomes part of Numba's cache key.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from arch.kernels.simd.matmul import ROWS
 CONTIGUOUS = torch.contiguous_format
 
 Reference = Callable[..., tuple[Tensor, ...]]
-"""A function that computes the same results as a kernel in plain torch."""
+"""A function in plain torch that computes the same results as a kernel."""
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float32]]
 
@@ -31,9 +31,9 @@ def flat(tensor: Tensor) -> Floats:
 
 
 def of_blocks(sums: Tensor, blocks: int, H: int) -> Tensor:
-    """Convert transposed sums (D, blocks · padded) to a contiguous weight gradient (blocks · H, D).
+    """Return transposed sums (D, blocks · padded) as a contiguous weight gradient (blocks · H, D).
 
-    Each block of `padded` columns contains H sums, followed by padding. The padding is dropped.
+    In each block of `padded` columns, the first H columns contain sums. The other columns are padding and are dropped.
     """
     return sums.view(len(sums), blocks, -1)[..., :H].reshape(len(sums), blocks * H).T.clone(memory_format=CONTIGUOUS)
 
@@ -47,7 +47,8 @@ def run_rows(
         kernel: Called with the addresses, all sizes but the last, a share's first row, and the row after its last one.
         tensors: float32 inputs in any layout, and contiguous float32 outputs. None is passed as address 0.
         sizes: Integers for the kernel. The last one is the number of rows and is not passed.
-        work: Total number of products or elementwise results. It limits the number of threads (see `MIN_WORK`).
+        work: Total work, in products or elementwise results (see `MIN_WORK` and `TILED`). It limits the number of
+            threads.
         multiple: The number of rows of each share, except for the last share, is a multiple of this number.
     """
     contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
@@ -65,14 +66,15 @@ def sum_rows(
 ) -> Tensor:
     """Run a kernel that accumulates sums over rows, and return the sums over all rows.
 
-    Each share of the rows has its own sums, which start at 0. The sums of the shares are added in the order of their
-    rows, so the result does not depend on which thread finishes first.
+    Each share of the rows has its own sums, which start at 0. The sums of the shares are added in the order of the
+    shares. Therefore, the result does not depend on which thread finishes first.
 
     Args:
         kernel: Called as in `run_rows`, but with the address of the share's sums before the sizes.
         tensors: float32 inputs in any layout, and contiguous float32 outputs. None is passed as address 0.
         sizes: Integers for the kernel. The last one is the number of rows and is not passed.
-        work: Total number of products or elementwise results. It limits the number of threads (see `MIN_WORK`).
+        work: Total work, in products or elementwise results (see `MIN_WORK` and `TILED`). It limits the number of
+            threads.
         sums: Shape of the float32 result.
     """
     parts: dict[int, Tensor] = {}
@@ -112,9 +114,10 @@ class GradientGate(torch.autograd.Function):
 def reference_gradients(
     reference: Reference, inputs: Sequence[Tensor], gradients: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """Compute gradients of the inputs with `reference`, because a kernel's own backward pass is not differentiable.
+    """Return gradients of the inputs, computed with `reference`.
 
-    Returns one gradient per input, or None if the input needs no gradient. The gradients can be differentiated again.
+    Each item is the gradient of one input, or None if the input needs no gradient. Unlike the gradients that a kernel
+    computes, these gradients can be differentiated again.
 
     One input may depend on another, as an initial state may depend on weights. Each gradient excludes the part that
     passes through such a dependency, because autograd adds that part itself. Second derivatives include the dependency.

@@ -33,7 +33,8 @@ def split_rows(rows: int, work: int, run: Callable[[int, int], object], multiple
 
     Args:
         rows: Number of rows.
-        work: Total number of products or elementwise results. It limits the number of threads to work / `MIN_WORK`.
+        work: Total work, in products or elementwise results (see `TILED`). It limits the number of threads to
+            work / `MIN_WORK`, or to 1 if that is less.
         run: Called with the first row of a share, and the row after its last one.
         multiple: The number of rows of each share, except for the last share, is a multiple of this number.
     """
@@ -66,9 +67,9 @@ def flushes_denormals() -> bool:
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Return this process's pool of `threads` threads. The first call creates the pool.
+    """Return this process's pool of `threads` threads. The first call for this number of threads creates the pool.
 
-    The key contains the process id, because threads do not survive a fork of the process.
+    The keys of `_pools` contain the process id, because threads do not survive a fork of the process.
     """
     key = os.getpid(), threads
     if key not in _pools:

@@ -3,7 +3,7 @@
 A tile is `rows` rows by `panels` vectors of the result. Each step of its loop reads one number per row and one vector
 per panel, and adds their products. A right-hand matrix that is used often is packed beforehand into panels. A panel
 holds LANES columns of the matrix, row after row. Missing columns are zeros. The order of summation does not depend on
-the tile, so the result of a row does not depend on other rows.
+the tile. Therefore, the result of a row does not depend on other rows.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ _more_1x1 = _tile(1, 1, adds=True)
 def panels_at_once(left_over):  # type: ignore[no-untyped-def]
     """Return the number of panels of the next tile, if `left_over` panels remain.
 
-    The last 4 panels are split into 2 and 2, not 3 and 1, because a tile of 1 panel takes as long as a tile of 2.
+    The last 4 panels are split into 2 and 2, not 3 and 1. A tile of 1 panel takes as long as a tile of 2 panels.
     """
     return 2 if left_over == 4 else min(3, left_over)
 

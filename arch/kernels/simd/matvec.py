@@ -1,7 +1,7 @@
 """Products of a matrix with few vectors. The matrix is read in place, LANES rows at a time.
 
-Streaming reads every weight once per step. The time depends on memory bandwidth alone, so packing gains nothing.
-Because there is no packed copy, the weights are always current.
+Streaming reads every weight of the matrix once per step. The time depends mainly on memory bandwidth, which packing
+does not change. Because there is no packed copy, the weights are always current.
 
 LANES rows are accumulated in parallel, each in its own register. After the loop, a tree of shuffles and additions sums
 each register.
@@ -54,7 +54,7 @@ def _pointer_to_integers(typing: Any, number: types.Integer) -> Any:
 def floats(number):  # type: ignore[no-untyped-def]
     """Return a flat array that views the float32 numbers at the address `number`.
 
-    The array has length 0, and indices are not checked.
+    The nominal length of the array is 0, but Numba does not check indices.
     """
     return carray(_pointer_to_floats(number), 0)
 

@@ -1,8 +1,9 @@
 """Vectors of LANES float32 numbers as a Numba type, so that kernels choose their instructions explicitly.
 
-A compiler that vectorises scalar loops prefers half of the available width, and gives up on nested loops and calls.
-Here `load`, `store`, the arithmetic operators and `fma` become one instruction each. Only `lane_sum` may reorder its
-additions. Their order is fixed when the kernel is compiled, so results are the same on every call.
+A compiler that vectorises scalar loops often uses only half of the available width. It may give up on nested loops and
+calls. Here `load`, `store`, the arithmetic operators and `fma` each become one LLVM operation on whole vectors. Only
+`lane_sum` may reorder its additions. Their order is fixed when the kernel is compiled, so results are the same on every
+call.
 
 Memory is addressed by a flat float32 array and an offset in array elements. Offsets are not checked.
 """

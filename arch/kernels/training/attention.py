@@ -1,14 +1,15 @@
 """Causal attention over whole sequences: (3) of `arch/transformer.py` without window and bias, and its derivatives.
 
-d· is the derivative of the loss with respect to ·. For each t, `top` is the maximum of l over s ≤ t, and `total` is
-the sum of e^(l - top) over s ≤ t:
+d· is the derivative of the loss with respect to ·. For each t, `top` is the maximum of l over s ≤ t. `total` is the
+sum of e^(l - top) over the same s.
 
     l = q·k / √K,  p = e^(l - top) / total,  a_t = Σ_s p_ts v_s                    (1)
     dp = da·v,  dl = p (dp - da·a)                                                 (2)
     dq_t = Σ_s dl_ts k_s / √K,  dk_s = Σ_t dl_ts q_t / √K,  dv_s = Σ_t p_ts da_t   (3)
 
 A thread processes one head at a time. The head's numbers are copied into rows padded with zeros to whole vectors and
-tiles. These copies stay in the cache. Only the current rows of p are stored, and the backward pass recomputes p.
+tiles. These copies are reused for all steps of the head. Only the current rows of p are stored. The backward pass
+recomputes p.
 """
 
 # Shape suffixes: B batch, T time, D model width, N heads, K head width

@@ -5,9 +5,9 @@
     dW = Σ dp x^T,  db = Σ dp (3)  after the loop, like (2); dU like dW, with h in place of x
 
 Sequences are in time order, (T, B, ·). Each thread processes some rows of the batch. These rows are contiguous within
-a step. Rows of several steps are contiguous only if one thread processes the whole batch. dp is in scratch memory, and
-each block of H numbers of dp is padded with zeros to whole vectors. Weight gradients are accumulated transposed, one
-row per input, so that dp need not be transposed. All arrays are float32.
+a step. Rows of several steps are contiguous only if one thread processes the whole batch. dp is in scratch memory.
+Each block of H numbers of dp is padded with zeros to whole vectors. Weight gradients are accumulated transposed, so
+that dp need not be transposed. All arrays are float32.
 """
 
 # Shape suffixes: T time, B batch, D input width
@@ -35,8 +35,8 @@ L2_FLOATS = 1 << 19
 def bypasses_cache(address, T, B, numbers, H):  # type: ignore[no-untyped-def]
     """Return whether stores to `address` should bypass the caches.
 
-    Bypassing needs whole vectors and an aligned address. It pays off if the saved numbers do not fit into the L2 cache,
-    because storing so many numbers in the cache evicts weights.
+    Bypassing needs whole vectors and an aligned address. It pays off if the saved numbers do not fit into the L2 cache.
+    Storing so many numbers in the cache would evict weights.
 
     Args:
         address: Address of the saved float32 numbers.
@@ -67,7 +67,7 @@ def save(saved, at, count, value, bypass):  # type: ignore[no-untyped-def]
 def steps_at_once(rows, T):  # type: ignore[no-untyped-def]
     """Return the number of steps per chunk, from 1 to T, for `rows` rows of the batch.
 
-    A chunk of several steps has at most MAX_ROWS rows, so that the operands of a matrix product stay in the cache.
+    A chunk of several steps has at most MAX_ROWS rows. Thus the operands of a matrix product stay in the cache.
     """
     return min(T, max(1, MAX_ROWS // rows))
 

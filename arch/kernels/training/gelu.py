@@ -1,11 +1,11 @@
-"""GELU of rows plus a bias, and its slope. The backward pass needs only the slope.
+"""GELU of rows plus a bias, and its slope. Of the forward pass, only the slope is kept for the backward pass.
 
     gelu(x) = x Φ(x)                                                                  (1)
     slope   = d gelu / dx = Φ(x) + x e^(-x²/2) / √(2π)                                (2)
     1 - Φ(x) ≈ (a_1 t + ... + a_5 t⁵) e^(-x²/2) / 2,  t = 1 / (1 + a_0 x/√2),  x ≥ 0   (3)
 
-Φ is the distribution function of the standard normal distribution. Equation (3) is formula 7.1.26 of Abramowitz &
-Stegun 1964.
+Φ is the distribution function of the standard normal distribution. Equation (3) follows from formula 7.1.26 of
+Abramowitz & Stegun 1964.
 """
 
 # Shape suffixes: N rows, E width, S blocks of rows
@@ -25,7 +25,7 @@ from arch.kernels.simd.vector import LANES, fma, larger, load_first, positive, r
 from arch.kernels.training.layer_norm import ROWS_PER_SUM, add_first
 
 MAX_ERROR = 4e-7
-"""Largest error of gelu(x), relative to max(|x|, 1), and largest error of its derivative."""
+"""Upper bound of the errors of gelu(x) and of its slope, relative to max(|x|, 1)."""
 
 A_0, A_1, A_2, A_3, A_4, A_5 = 0.3275911, 0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429
 SQRT_HALF, INVERSE_SQRT_2_PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
@@ -114,9 +114,9 @@ def apply(sums_NE: Tensor, bias_E: Tensor) -> Tensor:
 
 
 def go_back(slope_NE: Tensor, d_result_NE: Tensor) -> Tensor:
-    """Replace `d_result_NE` with the gradient of the pre-activations, its product with `slope_NE`.
+    """Multiply `d_result_NE` by `slope_NE` in place, and return the gradient of the bias, (E,).
 
-    `d_result_NE` must be contiguous. Returns the gradient of the bias, (E,).
+    The product is the gradient of the pre-activations. `d_result_NE` must be contiguous.
     """
     N, E = slope_NE.shape
     sums_SE = slope_NE.new_empty(-(-N // ROWS_PER_SUM), E)

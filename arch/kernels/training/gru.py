@@ -15,9 +15,9 @@ of later steps and of the output. (7a) to (9a) belong to (3a), and (7b) to (9b) 
     dh  ← dh z + da r + U_rz^T (dr, dz)    (8b)
     dU  = Σ_t (dr, dz)_t h_t^T, dn_t a_t^T (9b)
 
-With (3a), W x and dn, dr, dz, ds are stored for one chunk of steps at a time, because those of a whole sequence may not
-fit into the cache. Moving these numbers through memory takes as long as computing them. The derivatives are stored in
-the order dn, dr, dz, ds, so that those for W (dn, dr, dz) and those for U (dr, dz, ds) are contiguous.
+With (3a), W x and dn, dr, dz, ds are stored for one chunk of steps at a time. Those of a whole sequence may not fit
+into the cache. Moving these numbers through memory takes as long as computing them. The derivatives are stored in the
+order dn, dr, dz, ds. Thus those for W (dn, dr, dz) are contiguous, and so are those for U (dr, dz, ds).
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width, G = 3H gate rows
@@ -129,9 +129,9 @@ def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_saved, d_outputs, d_h, d_x
         d_outputs: Address of the gradient of `outputs`, float32 numbers, (T, B, H).
         d_h: Address of the gradient of the last state, float32 numbers, (B, H). Receives that of the initial state.
         d_x: Address of the gradient of `x`, float32 numbers, (T, B, D), written, or 0 if it is not needed.
-        sums: Address of float32 numbers: transposed dW in the order n, r, z (D, 3 · padded), db in the order n, r, z
-            (3 · padded,), transposed dU in the order r, z, n (H, 3 · padded), and db_u (padded,). `padded` is H rounded
-            up to whole vectors.
+        sums: Address of float32 numbers: transposed dW (D, 3 · padded), db (3 · padded,), transposed dU
+            (H, 3 · padded) and db_u (padded,). The blocks of dW and db are in the order n, r, z. Those of dU are in the
+            order r, z, n. `padded` is H rounded up to whole vectors.
         T, B, D, H: Steps, batch size, input width, hidden width.
         first, last: First row of the batch, and the row after the last one.
     """
@@ -284,9 +284,9 @@ def backward_rows_before(saved, U, d_outputs, d_h, d_projected, T, B, H, first, 
 
 
 class ScanAfter(torch.autograd.Function):
-    """The map from inputs and weights to outputs (T, B, H) and h_T (B, H), by equation (3a).
+    """The map from x, the weights and h_0 to outputs (T, B, H) and h_T (B, H), by equation (3a).
 
-    Its inputs are x (T, B, D), W (G, D), b (G,), U (G, H), b_u (H,) and h_0 (B, H).
+    Its arguments are x (T, B, D), W (G, D), b (G,), U (G, H), b_u (H,) and h_0 (B, H).
     """
 
     @staticmethod
@@ -327,9 +327,9 @@ class ScanAfter(torch.autograd.Function):
 
 
 class ScanBefore(torch.autograd.Function):
-    """The map from projected inputs and weights to outputs (T, B, H) and h_T (B, H), by equation (3b).
+    """The map from W x + b, U and h_0 to outputs (T, B, H) and h_T (B, H), by equation (3b).
 
-    Its inputs are W x + b (T, B, G), U (G, H) and h_0 (B, H).
+    Its arguments are W x + b (T, B, G), U (G, H) and h_0 (B, H).
     """
 
     @staticmethod

@@ -1,6 +1,6 @@
 """Layer norm of rows, in one pass with the residual sum before the norm. The backward pass is one pass too.
 
-    y  = x + p + b                                                   (1)  stream x, product p, bias b of the product
+    y  = x + p + b                                                   (1)  residual stream x, product p, bias b of p
     n  = ŷ g + o,  ŷ = (y - mean(y)) s,  s = 1 / √(variance(y) + ε)  (2)  gain g, offset o, scale s
     dy = e + s (g dn - mean(g dn) - ŷ mean(g dn ŷ))                  (3)  e: part of dy that bypasses the norm
     dg = Σ ŷ dn,  do = Σ dn,  over the rows                          (4)
@@ -146,7 +146,7 @@ def normalise(
     """Return y (N, D), n (N, D), and the mean and s of each row of y, (N, 2).
 
     Args:
-        x_ND: x, the stream, (N, D).
+        x_ND: x, the residual stream, (N, D).
         gain_D, offset_D: g and o, (D,).
         product_ND, bias_D: p (N, D) and b (D,). If both are None, y is x.
     """

@@ -1,7 +1,7 @@
 """LSTM over a whole sequence: equations (1) to (6) of `arch/lstm.py`, and their derivatives.
 
-d· is the derivative of the loss with respect to ·, and p are the pre-activations. dh and dc collect the contributions
-of later steps and of the output:
+d· is the derivative of the loss with respect to ·. p are the pre-activations. dh and dc collect the contributions of
+later steps and of the output:
 
     dc  ← dc + dh o (1 - tanh²c')         (7)
     do  = dh tanh(c')                     (8)
@@ -12,8 +12,8 @@ of later steps and of the output:
     dU  = Σ_t dp_t h_t^T,  dW = Σ_t dp_t x_t^T,  db = Σ_t dp_t    (13)
     dx  = W^T dp                          (14)
 
-W x and dp are stored for one chunk of steps at a time, because W x and dp of a whole sequence may not fit into
-the cache. Moving W x and dp through memory takes as long as computing them.
+W x and dp are stored for one chunk of steps at a time. Those of a whole sequence may not fit into the cache. Moving
+W x and dp through memory takes as long as computing them.
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width, G = 4H gate rows
@@ -173,9 +173,9 @@ def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c,
 
 
 class Scan(torch.autograd.Function):
-    """The map from inputs and weights to outputs (T, B, H), h_T (B, H) and c_T (B, H).
+    """The map from x, the weights and the initial state to outputs (T, B, H), h_T (B, H) and c_T (B, H).
 
-    Its inputs are x (T, B, D), W (G, D), b (G,), U (G, H), h_0 (B, H) and c_0 (B, H).
+    Its arguments are x (T, B, D), W (G, D), b (G,), U (G, H), h_0 (B, H) and c_0 (B, H).
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The second half of a `transformer` block: add the attention output to the residual stream, then apply the MLP.
+"""The second half of a `transformer` block: the projection of the attention output, the residual sum and the MLP.
 
     y = x + W_o a + b_o                             (1)
     z = y + W_2 gelu(W_1 norm(y) + b_1) + b_2       (2)  followed by a final norm in the last block
@@ -21,10 +21,11 @@ from arch.kernels.training.layer_norm import add, denormalise, normalise
 
 
 class ResidualMLP(torch.autograd.Function):
-    """The map from x and a (B, T, D) and the weights to z (B, T, D).
+    """The map from x and a (B, T, D) and the weights to the output of the block (B, T, D).
 
+    The output is z, or norm(z) if the block has a final norm.
     The weights are W_o (D, D), b_o (D,), gain and offset of the norm (D,), W_1 (E, D), b_1 (E,), W_2 (D, E), b_2 (D,).
-    If the block has a final norm, gain and offset of the final norm (D,) follow.
+    If the block has a final norm, its gain and offset (D,) follow.
     """
 
     @staticmethod
@@ -72,7 +73,7 @@ class ResidualMLP(torch.autograd.Function):
 
 
 def finish(reference: Reference, *inputs: Tensor) -> Tensor:
-    """Return z (B, T, D), by `ResidualMLP`.
+    """Return the output of the block (B, T, D), by `ResidualMLP`.
 
     Args:
         reference: Function of `inputs` that computes the same result in plain torch. Second derivatives use it.

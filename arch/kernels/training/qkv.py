@@ -3,8 +3,8 @@
     (q, k, v) = W norm(x) + b                    (1)
     (a, b) → (a cos - b sin, b cos + a sin)      (2)  rotary position: adjacent numbers of a head of q or k
 
-One pass over the matrix product adds the bias, rotates q and k, and splits the result into heads. The backward pass is
-also one pass, and rotates in the opposite direction.
+One pass over the matrix product adds the bias, rotates q and k, and splits the result into heads. The corresponding
+pass over the gradients of q, k and v rotates in the opposite direction.
 """
 
 # Shape suffixes: B batch, T time, D model width, N heads, K head width, M two moments, Y all rows, J rotary pairs
@@ -38,7 +38,7 @@ from arch.kernels.training.layer_norm import add_first, denormalise, normalise
 
 @instruction
 def rotated(typing: Any, x: VectorType, rotary_row: VectorType, direction: VectorType) -> Any:
-    """Rotate `x` by equation (2).
+    """Return `x`, rotated by equation (2).
 
     Args:
         typing: Numba's typing context.
@@ -72,10 +72,11 @@ def move_rows(qkv, bias, q, k, v, rotary, back, T, N, K, first, last):  # type: 
     If `back` is true, compute the gradient of qkv from the gradients of q, k and v instead.
 
     Args:
-        qkv: Address of W norm(x), float32 numbers, (B, T, 3, N, K). If `back` is true, its gradient, written.
-        bias: Address of b, float32 numbers, (3, N, K). If `back` is true, (B, 3, N, K), which receives the sums of the
-            gradient of qkv over time.
-        q, k, v: Addresses of float32 numbers, (B, N, T, K), written. If `back` is true, their gradients, only read.
+        qkv: Address of W norm(x), float32 numbers, (B, T, 3, N, K). If `back` is true, receives the gradient instead.
+        bias: Address of b, float32 numbers, (3, N, K). If `back` is true, address of (B, 3, N, K) numbers instead. They
+            receive the sums of the gradient of qkv over time.
+        q, k, v: Addresses of float32 numbers, (B, N, T, K), written. If `back` is true, addresses of their gradients,
+            which are only read.
         rotary: Address of alternating cosines and sines, float32 numbers, (T, K), or 0 for no rotation.
         back: Whether to compute gradients.
         T, N, K: Steps, heads, head width.

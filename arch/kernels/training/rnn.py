@@ -7,8 +7,8 @@ d· is the derivative of the loss with respect to ·. dh collects the contributi
     dU  = Σ_t dp_t h_t^T,  dW = Σ_t dp_t x_t^T,  db = Σ_t dp_t         (4)
     dx  = W^T dp                                                       (5)
 
-W x and dp are stored for one chunk of steps at a time, because W x and dp of a whole sequence may not fit into
-the cache. Moving W x and dp through memory takes as long as computing them.
+W x and dp are stored for one chunk of steps at a time. Those of a whole sequence may not fit into the cache. Moving
+W x and dp through memory takes as long as computing them.
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width
@@ -120,7 +120,10 @@ def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, 
 
 
 class Scan(torch.autograd.Function):
-    """The map from x (T, B, D), W (H, D), b (H,), U (H, H) and h_0 (B, H) to outputs (T, B, H) and h_T (B, H)."""
+    """The map from x, the weights and h_0 to outputs (T, B, H) and h_T (B, H).
+
+    Its arguments are x (T, B, D), W (H, D), b (H,), U (H, H) and h_0 (B, H).
+    """
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:

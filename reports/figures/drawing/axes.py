@@ -33,8 +33,8 @@ SCORE_TICKS = {0: "0", 0.25: ".25", 0.5: ".5", 0.75: ".75", 1: "1"}
 TICKS_IN_A_DECADE = {"x": (1, 3), "y": (1, 2, 5)}
 """The multiples of each power of ten that get a tick. A vertical axis has room for more ticks."""
 LABEL_GAP = 0.15
-"""The smallest distance between two line labels, in units of the score. The label of the memoryless baseline
-has two lines."""
+"""The smallest distance between the labels of two reference lines, in units of the score. The label of the memoryless
+baseline needs this distance, because the label contains a line break."""
 
 
 def grid(

@@ -1,7 +1,7 @@
 """Shared parts of all figures: plot styles, legends, SVG output and dark mode.
 
-Each architecture has its own combination of colour, marker and dash pattern, so figures can be read in greyscale.
-The colours are Okabe and Ito's colour-blind-safe palette.
+Each plot style has its own marker, so that figures can be read in greyscale. The colours are grey and six colours of
+Okabe and Ito's colour-blind-safe palette.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ PNG_DOTS_PER_INCH = 160
 LETTER_INCHES = 0.08
 """The approximate width of a letter in a legend, in inches."""
 LINE_INCHES = 0.175
-"""The height of a line in a legend, in inches."""
+"""The height of a line of text in a legend, in inches."""
 EXPECTED_LINES = 3
-"""Figures have room for this many legend lines. Further lines make a figure higher."""
+"""Figures have room for a legend with this many lines of text. Further lines make a figure higher."""
 MAX_TICKS = 7
 """The largest number of ticks on an axis of positions."""
 MAX_LETTERS = 38
@@ -95,7 +95,7 @@ def plot_styles(archs: Sequence[str]) -> dict[str, PlotStyle]:
     """Return one plot style per label of an architecture.
 
     The first label of each well-known architecture gets the fixed style of that architecture. All other labels
-    get the spare styles in order. Spare styles repeat if there are more labels than styles.
+    get the spare styles in order. Spare styles repeat if there are too few of them.
     """
     styles: dict[str, PlotStyle] = {}
     spare = 0
@@ -114,7 +114,7 @@ def plot_styles(archs: Sequence[str]) -> dict[str, PlotStyle]:
 def figure_style() -> Iterator[None]:
     """Apply the style file within a `with` block.
 
-    Warnings about missing glyphs are ignored, because the fonts of the reader draw the text.
+    Warnings about missing glyphs are ignored, because the fonts of the reader draw the text of an SVG.
     """
     import matplotlib
 
@@ -135,8 +135,8 @@ def empty_figure(width: float, height: float) -> MplFigure:
 def legend(figure: MplFigure, styles: dict[str, PlotStyle], *, line: bool = True) -> None:
     """Draw a legend above the panels, in one row if the row fits.
 
-    With more than `EXPECTED_LINES` lines, the figure becomes higher, so that the panels keep their height. If `line` is
-    false, the legend shows markers without lines.
+    With more than `EXPECTED_LINES` lines of text, the figure becomes higher, so that the panels keep their height. If
+    `line` is false, the legend shows only markers.
     """
     from matplotlib.lines import Line2D
 
@@ -246,7 +246,10 @@ def finish_figure(
 
 @contextmanager
 def _headed(figure: MplFigure, heading: str) -> Iterator[Bbox]:
-    """Put a heading above a figure, and yield the bounding box of both in inches. The panels do not move."""
+    """Put a heading above a figure within a `with` block, and yield the bounding box of both in inches.
+
+    The panels do not move.
+    """
     from matplotlib.transforms import Bbox
 
     figure.set_layout_engine("none")  # the layout for the page is final

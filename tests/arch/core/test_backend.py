@@ -59,7 +59,7 @@ def test_auto_falls_back_under_autocast(lstm: RecurrentLayer) -> None:
 
 def test_fused_refuses_a_layer_without_a_kernel(lstm: RecurrentLayer) -> None:
     class Sum(RecurrentLayer):
-        """A layer with the update rule h' = h + x."""
+        """A layer with the update rule h' = h + s * x. The weight s starts at 1."""
 
         def __init__(self) -> None:
             super().__init__()

@@ -63,7 +63,7 @@ def sample(inputs: str, batch: int = BATCH, length: int = LENGTH) -> Tensor:
 
 
 def masked_flops(model: arch.SequenceModel, batch: int, length: int) -> int:
-    """Return the FLOPs that math attention spends on masked results: two products per future step."""
+    """Return the FLOPs that math attention spends on masked results: two products per query and future step."""
     window = model.layers[0].window
     assert window is None
     return DEPTH * 4 * model.width * batch * length * (length - 1) // 2
@@ -124,7 +124,8 @@ def test_costs_equal_values_computed_by_hand() -> None:
 def test_step_bytes_equal_the_measured_sizes(spec: str, inputs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare `step_bytes` with the sizes of the weights and of the state that a step reads and writes.
 
-    A recurrent step reads and writes its whole state. A transformer step reads its window and writes one step.
+    A recurrent step reads and writes its whole state. A transformer step reads the visible keys and values, and
+    writes those of the current step.
     """
     model, position = build(spec, inputs, ALL_SPECS[spec]).eval(), 7
     for layer in model.layers:  # only the reference implementation calls the patched function

@@ -32,7 +32,11 @@ def block_of(spec: str, width: int) -> Transformer:
 
 
 def results(layer: Transformer, backend: str, x_BTD: Tensor) -> list[Tensor]:
-    """Return the outputs of two chunks, the final keys and values, and the gradients of input and parameters."""
+    """Return the outputs of two chunks, the final keys and values, and gradients.
+
+    The gradients are those of a weighted sum of the outputs, with respect to the input and the parameters. The
+    layer's backend is changed.
+    """
     layer.backend = backend  # type: ignore[assignment]
     assert layer.backend_for(x_BTD) == backend
     first = x_BTD.shape[1] - 3  # the last three steps read the cache of the first chunk

@@ -270,7 +270,7 @@ def test_huge_pre_activations_saturate(spec: str, huge: float) -> None:
 
 
 def applied(function: Any, x_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Apply a compiled vector function to each number of an array."""
+    """Return the results of a compiled vector function for each number of an array."""
 
     @numba.njit
     def loop(x_N, y_N):  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""The command line: every mistake is reported in one line with its exit code, and `--json` prints one document."""
+"""The command line: one-line error messages, exit codes, JSON output, and the imports of `--help`."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ BAD_INPUT = {
     "negative workers": (["run", "tiny.toml", "--workers", "-2"], 2, "--workers must be at least 1"),
     "zero seeds": (["run", "tiny.toml", "--seeds", "0"], 2, "--seeds must be at least 1"),
     "more seeds than the maximum": (["run", "tiny.toml", "--seeds", "99999999999"], 2, "seeds"),
-    "a width of zero": (["run", "tiny.toml", "--width", "0"], 2, "width: "),
+    "a width of zero": (["run", "tiny.toml", "--width", "0"], 2, "width must be at least 1, not 0"),
     "a width beyond the maximum": (["run", "tiny.toml", "--width", "99999999999"], 2, "width"),
-    "a budget of zero": (["run", "tiny.toml", "--params", "0"], 2, "params: "),
+    "a budget of zero": (["run", "tiny.toml", "--params", "0"], 2, "params must be at least 1, not 0"),
     "a budget too small": (["run", "tiny.toml", "--params", "1"], 2, "over the budget"),
     "a budget and a width": (["run", "tiny.toml", "--params", "9", "--width", "9"], 2, "--params and --width exclude"),
     "a timeout of zero": (["run", "tiny.toml", "--timeout", "0"], 2, "--timeout must be more than 0"),

@@ -1,4 +1,4 @@
-"""`carousel run` checks its options before anything runs."""
+"""The options of `carousel run`: invalid values, units of memory, and old names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["carousel", "inline"]
     [
         (("--repeat", "0"), "--repeat must be at least 1, not 0"),
         (("--workers", "2", "--scheduler", "tcp://head:8786"), "--workers and --scheduler exclude each other"),
-        (("--memory", "a lot"), "--memory takes an amount such as 4GiB or 500MB, not 'a lot'"),
+        (("--memory", "a lot"), "--memory takes an amount such as 4GiB or 500MB, at most 1EiB, not 'a lot'"),
         (("--memory", "10MB"), "--memory 10MB is too little: a worker needs at least 256MiB"),
         (("--workers", "2", "--lanes", "2"), "--lanes is the old name of --workers"),
         (("--lanes", "0"), "--workers must be at least 1, not 0"),

@@ -1,4 +1,4 @@
-"""`carousel doctor`: each limit has one line of advice, and calibration lasts as long as requested."""
+"""`carousel doctor`: advice on each limit, the duration of the calibration, and the output."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SOUND: dict[str, Any] = {
     "quota_stops": 0,
     "virtual": "none",
 }
-"""Fields of `Vitals`, each with the worst value that causes no advice."""
+"""Fields of `Vitals` that cause no advice. Each number that advice depends on is at its limit."""
 
 
 def test_quiet_machine_gets_no_advice() -> None:

@@ -22,7 +22,7 @@ __all__ = ["carousel"]
 
 
 def fill(store: Path, *, runs: int = 1, slower_from: int = 99) -> list[Run]:
-    """Store `runs` runs of one case, one run per day.
+    """Store `runs` runs of one case, one run per day, and return the runs.
 
     From run number `slower_from` on, counted from 0, steps take 30% longer.
     """

@@ -27,7 +27,7 @@ CLOCK_TOLERANCE_SECONDS = 1e-3
 
 
 def overlapping_timings(records: dict[str, Record]) -> list[tuple[Span, Span]]:
-    """Return the pairs of overlapping spans on one host, if at least one span of the pair is a timing."""
+    """Return the pairs of overlapping spans on one host in which at least one span is a timing."""
     spans = {span for record in records.values() for span in record.spans}
     return [
         (first, second)
@@ -110,7 +110,7 @@ def test_an_unsuitable_cluster_is_a_one_line_error_before_anything_runs(
     problem: str,
     message: str,
 ) -> None:
-    """Check the error, and that no store is created. All cases share one scheduler, so each case ends its worker."""
+    """Check the error, and that no store is created. All problems share a scheduler, so each worker is ended."""
     address, worker = cluster.address, None
     if problem.startswith("no "):
         monkeypatch.setattr(dask_cluster, "CONNECT_SECONDS", 1.0)  # nothing answers, however long the wait
@@ -141,8 +141,6 @@ def test_a_scheduler_needs_the_cluster_extra(
     monkeypatch.setitem(sys.modules, "distributed", None)
     completed = carousel("run", "tiny.toml", "--store", "runs", "--scheduler", "tcp://127.0.0.1:1")
     assert completed.code == USAGE
-    assert (
-        completed.err == "carousel: --scheduler needs dask: install Carousel with its extra, pip install '.[cluster]'\n"
-    )
+    assert completed.err == "carousel: --scheduler needs dask: run `pip install '.[cluster]'` in a clone of Carousel\n"
     assert completed.out == ""
     assert not (tmp_path / "runs").exists()

@@ -93,7 +93,7 @@ def test_training_records_its_peak_memory() -> None:
 def test_stored_files_name_no_person_host_or_path(
     carousel: Carousel, inline: Inline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Plant recognisable names in everything that names a person or host. Check that no stored JSON file has them."""
+    """Give the user, the host and paths recognisable names. Check that no stored JSON file contains the names."""
     monkeypatch.setattr(platform, "node", lambda: "zebra-host")
     monkeypatch.setattr("socket.gethostname", lambda: "zebra-host")
     monkeypatch.setattr(getpass, "getuser", lambda: "zebra-user")

@@ -1,4 +1,4 @@
-"""A single Ctrl-C: running jobs are named and ended, finished cases are kept, and no process remains."""
+"""A single Ctrl-C names and ends the running jobs. A dask worker ends the jobs of a lost driver."""
 
 from __future__ import annotations
 
@@ -98,7 +98,10 @@ def test_a_dask_worker_ends_the_jobs_of_a_lost_driver(tmp_path: Path, how: signa
 
 
 def test_ctrl_c_before_a_message_to_dask_begins_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Check that an error of dask's `sync`, which cancels an unassigned future, is not logged, but another error is."""
+    """Check that the error of cancelling an unassigned `future` is not logged, but that other errors are logged.
+
+    Dask's `sync` makes this error if Ctrl-C arrives too early.
+    """
 
     def sync() -> Any:
         def cancel() -> None:

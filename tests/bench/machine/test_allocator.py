@@ -1,4 +1,4 @@
-"""Tests that a process with retained memory does not request the same pages from the system again."""
+"""Tests that a process reuses freed pages after `keep_freed_memory`, instead of requesting them again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that code uses the wall clock only for dates and start times. Durations use a clock that never jumps."""
+"""Tests that code uses the wall clock only for dates and for the spans of jobs, because the wall clock may jump."""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ SLACK = 8 * MEBIBYTE
 
 
 def touch(size: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    """Allocate `size` bytes, and make the memory resident by writing to every byte."""
+    """Return a new array of `size` bytes. Its memory is resident, because every byte is written."""
     return np.ones(size, np.uint8)
 
 
 @pytest.fixture(params=["default", "sampled"])
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return `default` for the method of this system, or `sampled` for the method that works on any system."""
+    """Return `default` to measure as this system does, or force sampling and return `sampled`."""
     if request.param == "sampled":
         monkeypatch.setattr(memory_module, "has_high_water_mark", lambda: False)
     return str(request.param)
@@ -34,7 +34,7 @@ def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 def phase(size: int, mode: str) -> Memory:
     """Allocate and free `size` bytes, and return the measured memory.
 
-    If the peak is sampled, wait for a sample before freeing the bytes.
+    If the peak is sampled, wait for two samples before freeing the bytes.
     """
     sampled = threading.Event()
     original = memory_module.resident_bytes

@@ -28,7 +28,7 @@ def message_of(path: Path) -> str:
         cases(load(str(path)))
     text = str(caught.value)
     assert text.count("\n") == 0, text
-    assert len(text) < 600 + len(str(path))
+    assert len(text) < 800 + len(str(path))
     return text
 
 
@@ -61,7 +61,7 @@ def test_quick_plan_has_the_documented_grid() -> None:
 
 
 def test_seed_plan_has_the_protocol_of_the_study() -> None:
-    """Check that the plan trains two layers of 128 units for 100 epochs on 5,000 sequences of length 30.
+    """Check that the main protocol trains two layers of 128 units for 100 epochs on 5,000 sequences of length 30.
 
     Gradients are clipped at 1. The learning rate starts at 1e-3 and is halved every 20 epochs.
     """
@@ -155,25 +155,43 @@ def test_overrides_apply_to_their_tasks_and_lengths_and_the_last_wins(tmp_path: 
     }
 
 
+CLAIM = """
+[[claims]]
+name = "peak"
+text = "accuracy peaks"
+source = "a study"
+what = "accuracy"
+quantity = { metric = "accuracy" }
+"""
+
 WRONG = {
-    "an unknown key": (TINY.replace("seeds = 2", "seeds = 2\nsedes = 3"), "sedes"),
-    "an unknown protocol key": (TINY.replace("batch = 4", "batsh = 4"), "batsh"),
+    "an unknown key": (TINY.replace("seeds = 2", "seeds = 2\nsedes = 3"), ": unknown field 'sedes'; remove it"),
+    "an unknown protocol key": (TINY.replace("batch = 4", "batsh = 4"), ": protocol: unknown field 'batsh'; remove it"),
     "an unknown timing key": (TINY + "block = 3\n", "timing.block"),
-    "an unknown override key": (TINY + "[[override]]\ntask = ['adding']\nprotocol = {}\n", "override.0"),
-    "a wrong value in an override": (TINY + "[[override]]\nprotocol = { steps = 'many' }\n", "steps"),
+    "an unknown override key": (TINY + "[[override]]\ntask = ['adding']\nprotocol = {}\n", "field 'override[0].task'"),
+    "a wrong value in an override": (
+        TINY + "[[override]]\nprotocol = { steps = 'many' }\n",
+        "steps must be a whole number, not 'many'",
+    ),
     "a string for a number": (TINY.replace("seeds = 2", 'seeds = "2"'), "seeds"),
-    "a fraction for a number": (TINY.replace("seeds = 2", "seeds = 2.5"), "seeds"),
-    "a boolean for a number": (TINY.replace("seeds = 2", "seeds = true"), "seeds"),
+    "a fraction for a number": (TINY.replace("seeds = 2", "seeds = 2.5"), ": seeds must be a whole number, not 2.5"),
+    "a boolean for a number": (TINY.replace("seeds = 2", "seeds = true"), ": seeds must be a whole number, not true"),
     "a date for a string": (TINY.replace('"two architectures', "2020-01-01 #"), "a date or time"),
-    "a string for a list": (TINY.replace('archs = ["rnn", "lstm"]', 'archs = "rnn"'), "archs"),
-    "no architectures": (TINY.replace('["rnn", "lstm"]', "[]"), "archs"),
-    "no seeds": (TINY.replace("seeds = 2", ""), "seeds"),
-    "zero seeds": (TINY.replace("seeds = 2", "seeds = 0"), "seeds"),
-    "an unknown probe": (TINY.replace("depth = 1", 'depth = 1\nmeasure = ["guessing"]'), "measure"),
-    "NaN": (TINY.replace("batch = 4", "learning_rate = nan"), "learning_rate"),
-    "infinity": (TINY.replace("batch = 4", "clip = inf"), "clip"),
+    "a string for a list": (
+        TINY.replace('archs = ["rnn", "lstm"]', 'archs = "rnn"'),
+        ": archs must be a list, not 'rnn'",
+    ),
+    "no architectures": (TINY.replace('["rnn", "lstm"]', "[]"), ": archs must not be empty"),
+    "no seeds": (TINY.replace("seeds = 2", ""), ": seeds is missing; add it"),
+    "zero seeds": (TINY.replace("seeds = 2", "seeds = 0"), ": seeds must be at least 1, not 0"),
+    "an unknown probe": (
+        TINY.replace("depth = 1", 'depth = 1\nmeasure = ["guessing"]'),
+        "measure[0] must be 'accuracy', ",
+    ),
+    "NaN": (TINY.replace("batch = 4", "learning_rate = nan"), "learning_rate must be a finite number, not nan"),
+    "infinity": (TINY.replace("batch = 4", "clip = inf"), "clip must be a finite number, not inf"),
     "NaN in timing": (TINY.replace("block_seconds = 0.0001", "block_seconds = nan"), "block_seconds"),
-    "a negative rate": (TINY.replace("batch = 4", "learning_rate = -1.0"), "learning_rate"),
+    "a negative rate": (TINY.replace("batch = 4", "learning_rate = -1.0"), "learning_rate must be above 0, not -1.0"),
     "a large integer": (TINY.replace("seeds = 2", f"seeds = {10**300}"), "seeds"),
     "a huge integer": (TINY.replace("seeds = 2", f"seeds = {'9' * 5000}"), ""),
     "a huge hexadecimal integer": (TINY.replace("seeds = 2", f"seeds = 0x{'f' * 5000}"), ""),
@@ -186,23 +204,41 @@ WRONG = {
     "a repeated key": (TINY.replace("seeds = 2", "seeds = 2\nseeds = 3"), "not valid TOML"),
     "JSON": ("{ json }", "not valid TOML"),
     "an empty file": ("", "summary"),
-    "no steps": (TINY.replace("steps = 1\nbatch", "batch"), "steps, or train_sequences and epochs"),
+    "no steps": (TINY.replace("steps = 1\nbatch", "batch"), "epochs; given: none of them"),
     "half a fixed set": (TINY.replace("steps = 1\nbatch", "epochs = 2\nbatch"), "train_sequences and epochs"),
     "steps and a fixed set": (
         TINY.replace("batch = 4", "epochs = 2\ntrain_sequences = 9"),
         "steps, or train_sequences",
     ),
-    "steps and half a fixed set": (TINY.replace("batch = 4", "epochs = 2"), "steps, or train_sequences"),
-    "neither params nor width": (TINY.replace("width = 4", ""), "either params or width"),
-    "params and width": (TINY.replace("width = 4", "width = 4\nparams = 9"), "either params or width"),
+    "steps and half a fixed set": (TINY.replace("batch = 4", "epochs = 2"), "epochs; given: steps and epochs"),
+    "neither params nor width": (TINY.replace("width = 4", ""), "either params or width; given: neither"),
+    "params and width": (TINY.replace("width = 4", "width = 4\nparams = 9"), "either params or width; given: both"),
     "an unknown architecture": (TINY.replace('"lstm"', '"lsmt"'), "did you mean 'lstm'"),
     "an unknown task": (TINY.replace('"first_last"', '"frist_last"'), "did you mean 'first_last'"),
     "an unknown option": (TINY.replace('"lstm"', '"lstm:forget=1"'), "forget_bias"),
     "a wrong option": (TINY.replace('"lstm"', '"lstm:forget_bias=nan"'), "forget_bias"),
-    "an empty name": (TINY.replace('"lstm"', '""'), "archs"),
+    "an empty name": (TINY.replace('"lstm"', '""'), "archs[1] must not be empty"),
     "a path for a name": (TINY.replace('"lstm"', '"../arch/lstm"'), "no architecture"),
     "too short": (TINY.replace("lengths = [4]", "lengths = [1]"), "at least 2 steps, not 1"),
     "too long": (TINY.replace("lengths = [4]", f"lengths = [{1 << 25}]"), "lengths"),
+    "an unknown type of a test length": (
+        TINY.replace('["1x", "2x"]', "[true]"),
+        "evaluate_at[0] must be a string, or must be a whole number, not true",
+    ),
+    "a claim without bounds": (TINY + CLAIM, ": claim 'peak': a claim needs at_least, at_most or both"),
+    "a claim about an unknown metric": (
+        TINY + CLAIM.replace("accuracy", "Acc") + "at_least = 0.5\n",
+        "claim 'peak': quantity: unknown metric 'Acc'",
+    ),
+    "a claim with a wrong bound": (
+        TINY + CLAIM + "at_least = 'High'\n",
+        "claim 'peak': at_least must be a number, not 'High'",
+    ),
+    "a claim without a name": (TINY + CLAIM.replace('name = "peak"\n', ""), "claims[0].name is missing"),
+    "a claim with an unknown protocol field": (
+        TINY + CLAIM + "at_least = 0.5\ncases = { protocol = { lr = 3 } }\n",
+        "claim 'peak': a protocol has no field 'lr'",
+    ),
     "too narrow for heads": (TINY.replace('"lstm"', '"transformer:heads=3"'), "heads"),
 }
 
@@ -212,6 +248,13 @@ def test_invalid_plan_is_reported_in_one_line(tmp_path: Path, name: str) -> None
     text, expected = WRONG[name]
     assert text != TINY
     assert expected in message_of(write_plan(tmp_path, text))
+
+
+def test_an_invalid_protocol_is_reported_with_the_path_of_the_plan(tmp_path: Path) -> None:
+    path = write_plan(tmp_path, TINY.replace("batch = 4", "batch = 0"))
+    with pytest.raises(UsageError) as caught:
+        load(str(path))
+    assert str(caught.value) == f"invalid plan {path}: protocol: batch must be at least 1, not 0"
 
 
 @pytest.mark.parametrize("size", [(16 << 10) + 1, 10 << 30])

@@ -1,4 +1,4 @@
-"""The estimated size of a record agrees with the limit that the store enforces."""
+"""Records of accepted plans fit into the store, and oversized plans are refused before training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def plan_of(folder: Path, **timing: Any) -> Plan:
 
 
 def record_of(plan: Plan, repeat: int) -> Record:
-    """Return a record with as many samples and blocks as the probes measure under the plan."""
+    """Return a record with the samples and blocks that `repeat` timing processes measure under the plan."""
     timing, block = (
         plan.timing,
         Block(calibration_seconds=0.01, load=0.1, steal_share=0.1, waiting_share=0.1, switches=10),

@@ -1,4 +1,4 @@
-"""Tests of the consistency check: a model whose step and scan differ is not timed; all built-in models pass."""
+"""Tests of the consistency check: a model whose step and scan differ has no timings; all built-in models pass."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def trained(name: str, *, seed: int = 0, length: int = 20) -> TimeJob:
 
 
 def plant_drift(monkeypatch: pytest.MonkeyPatch, error: float, *, seed: int | None = None) -> None:
-    """Add `error` to the outputs of `step` of loaded models, for one seed or, if `seed` is None, for all seeds."""
+    """Make `step` of loaded models add `error` to its outputs. If `seed` is given, only models of that seed do so."""
     original = build_model
 
     def build(case: object, task: tasks.Task) -> SequenceModel:

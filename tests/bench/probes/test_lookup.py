@@ -1,4 +1,4 @@
-"""Tests of the table of probes: every probe has a row and yields exactly the metrics in that row."""
+"""Tests of the probes: `PROBES` lists all of them, and each yields the metrics that `METRICS` assigns to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of `latency` with simulated timing, and of `accuracy` with scores computed by hand."""
+"""Tests of the probes `latency` and `accuracy`."""
 
 from __future__ import annotations
 

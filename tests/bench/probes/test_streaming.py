@@ -165,7 +165,7 @@ class TestStreaming:
     def test_steps_that_are_slow_after_a_copy_are_not_timed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Check that all samples are equal although the first four steps after a copy are slow.
 
-        Short bursts have a larger share of slow steps, so timed slow steps make a constant cost seem to fall with the
+        Short bursts have a larger share of slow steps. If these were timed, a constant cost would seem to fall with the
         position.
         """
         one, clock, steps_since_copy = subject(), CountingClock(tick=0), [0]

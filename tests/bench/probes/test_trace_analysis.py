@@ -1,4 +1,4 @@
-"""Tests of the analyses of the `gates` probe. Expected values are computed by hand for tiny models."""
+"""Tests of the analyses of the `gates` probe on small models and synthetic values."""
 
 from __future__ import annotations
 

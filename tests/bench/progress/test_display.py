@@ -1,4 +1,4 @@
-"""The display of a run: plain lines, a live view on a terminal, and nothing if the run is quiet."""
+"""The display of a run: plain lines, a live view on a terminal, and long waits of a quiet run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def printed(console: Console) -> str:
 
 
 def show_two_jobs(console: Console, *, quiet: bool = False, errors: Console | None = None) -> None:
-    """Show two cases on two workers: the rnn ends after 30 seconds, and the lstm is half done after 40 seconds."""
+    """Show two cases on two workers. The rnn ends after 30 seconds, and the lstm is half done after 40 seconds."""
     clock = SettableClock()
     eta = EtaEstimator({RNN: 60.0, LSTM: 60.0}, 2, clock=clock)
     with Progress(console, eta, a_minute, quiet=quiet, errors=errors, clock=clock) as progress:

@@ -1,4 +1,4 @@
-"""The remaining time of a run agrees with values computed by hand. The test sets the clock."""
+"""The estimated remaining time of a run, against values computed by hand and against bounds."""
 
 from __future__ import annotations
 

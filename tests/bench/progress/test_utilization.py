@@ -1,4 +1,4 @@
-"""The share of worker time spent on training and measuring, computed by hand."""
+"""The share of worker time spent on training and measuring, against values computed by hand."""
 
 from __future__ import annotations
 

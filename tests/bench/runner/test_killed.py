@@ -19,7 +19,7 @@ __all__ = ["inline", "like_a_worker"]
 
 HOME = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 120.0
-"""Longest wait for an event that must happen, in seconds. If it takes longer, the test fails."""
+"""Longest wait for an event that must happen, in seconds. If the event takes longer, the test fails."""
 
 
 def records_of(store: Path) -> list[Path]:

@@ -22,7 +22,7 @@ OK_RUN = ProbeRun(status="ok", seconds=1.0)
 
 @pytest.fixture
 def pending(tmp_path: Path) -> Pending:
-    """Return the pending work of a new run with four cases, each timed in two processes."""
+    """Return the pending work of a new run with four cases, each to be timed in two processes."""
     return Pending(new_run_file(request_for(tmp_path, repeat=2)), {}, DurationEstimator())
 
 

@@ -1,4 +1,4 @@
-"""Only a request for the same work resumes an interrupted run, and no work is lost or repeated."""
+"""Only a request for the same work resumes an interrupted run. No work is lost or repeated."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["inline", "like_a_worker"]
 
 
 class StopAfter:
-    """Replacement for `Run.write` that raises `KeyboardInterrupt`, as Ctrl-C does, after writing `count` records."""
+    """Patch of `Run.write`. After `count` writes, the next write raises `KeyboardInterrupt`, as Ctrl-C does."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
         self.left, self.original = count, Run.write
@@ -312,8 +312,7 @@ def test_a_resumed_run_makes_only_the_missing_repetitions(
 ) -> None:
     """Interrupt a run after `written` writes, and check that it resumes with exactly the missing timings.
 
-    The whole run writes records twelve times: four times after training, and four times in each of two rounds of
-    timings.
+    The whole run writes records twelve times: four after training, and four in each of two rounds of timings.
     """
     run = interrupted(tmp_path, monkeypatch, written, repeat=2)
     before = {key: record.measurements for key, record in run.read()[0].items()}

@@ -21,8 +21,8 @@ from results import Protocol
 from tests.bench.tiny import tiny_case, tiny_plan
 
 BINOMIAL_DEVIATIONS = 4.5
-"""Tolerance for the score of a constant answer, in standard deviations. Chance alone exceeds the tolerance at most once
-in 100,000 runs."""
+"""Tolerance for the score of a constant answer, in standard deviations. The probability of a larger deviation is below
+1 in 100,000."""
 
 
 def test_up_to_samples_every_supported_length() -> None:

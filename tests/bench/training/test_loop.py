@@ -27,7 +27,7 @@ EXACT = 1e-12
 FLOAT32 = 1e-6
 """Relative tolerance for a few operations in float32."""
 FALSE_ALARM = 1e-4
-"""Maximum probability that the test fails by chance if identical sequences are as rare as the task states."""
+"""Maximum probability that one comparison fails by accident if identical sequences are as rare as the task states."""
 CHUNKED = 1e-6
 """Absolute tolerance for losses near 1. The batch size may change the order of summation in a matrix product."""
 

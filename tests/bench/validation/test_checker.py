@@ -1,4 +1,4 @@
-"""Every check fails for a plugin that violates it, with a clear message and the smallest example."""
+"""Test that every check fails for a plugin that violates it, with a clear message and the smallest example."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ CLOSE = 1e-9
 """The tolerance for two formulas that give the same number."""
 FALSE_ALARMS = 0.05
 BINOMIAL_SLACK = 0.02
-"""Three standard errors of a share of 5% in a thousand trials."""
+"""About three standard errors of a share of 5% in a thousand trials."""
 
 
 def of(**scores: list[float]) -> dict[str, Estimate]:

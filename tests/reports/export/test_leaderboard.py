@@ -107,7 +107,10 @@ def test_latex_checker_finds_errors(broken: str) -> None:
 
 
 def assert_well_formed(text: str) -> None:
-    """Assert that braces, environments and math are balanced, and that all special characters are escaped."""
+    """Assert that LaTeX is ASCII, is balanced, and has the same number of cells in every row of its table.
+
+    Braces, environments and math are balanced. Special characters are escaped, except for the `&` between cells.
+    """
     assert text.isascii()
     text = re.sub(r"(?<!\\)%.*", "", text)
     bare = re.sub(r"\\(?:[A-Za-z]+|.)", " ", text)

@@ -100,7 +100,7 @@ def test_missing_pyarrow_error_says_how_to_install_it(monkeypatch: pytest.Monkey
         return original(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", import_without_pyarrow)
-    with pytest.raises(MissingLibrary, match=r"pip install '\.\[parquet\]'"):
+    with pytest.raises(MissingLibrary, match=r"run `pip install '\.\[parquet\]'` in a clone of Carousel"):
         samples_as_parquet(*sampled())
 
 

@@ -24,7 +24,7 @@ POINTS_PER_INCH = 72
 MIN_UPRIGHT = 8
 """Each tested figure has more upright labels than this number."""
 ROUNDED_POINTS = 0.5
-"""The tolerance in points for heights, because a file is a whole number of pixels high."""
+"""The tolerance in points for heights, because a PNG file is a whole number of pixels high."""
 
 
 @pytest.fixture(scope="module")

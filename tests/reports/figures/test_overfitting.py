@@ -46,7 +46,7 @@ def records(seeds: dict[int, tuple[int, ...]]) -> list[Record]:
 
 @contextmanager
 def recorded_panels() -> Iterator[list[Axes]]:
-    """Yield a list that receives the two panels of an overfitting figure that is drawn within the `with` block."""
+    """Yield an empty list. An overfitting figure drawn within the `with` block adds its two panels to the list."""
     panels: list[Axes] = []
 
     def record_panels(figure: MplFigure, **texts: str) -> Figure:
@@ -68,7 +68,7 @@ def draw(seeds: dict[int, tuple[int, ...]]) -> tuple[Figure, Axes, Axes]:
 
 
 def ends(axes: Axes, way: int, *, bold: bool) -> list[float]:
-    """Return the gaps at the last step, one per line of one way to train. `bold` selects bold or thin lines."""
+    """Return the gap at the last step for each line of a way to train. `bold` selects bold or thin lines."""
     colour = COLOURS[way + (way > PLAIN)]  # early stopping has the second row and colour, but no line
     return [
         float(np.asarray(line.get_ydata())[-1])

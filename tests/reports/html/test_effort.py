@@ -17,9 +17,10 @@ from tests.reports import synthetic
 
 @pytest.fixture
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[object, str], list[object]]:
-    """Return a function that wraps a function of an object and returns a list.
+    """Return a function that starts to record the calls of another function.
 
-    Each later call of the wrapped function adds its first argument to the list.
+    Its arguments are the owner and the name of the other function. Its result is a list. Each later call of the other
+    function adds its first argument to the list.
     """
 
     def record_calls(owner: object, name: str) -> list[object]:

@@ -34,7 +34,7 @@ HOSTILE = (
 
 
 class Outline(HTMLParser):
-    """The elements of a page with their attributes, its headings, and its visible text."""
+    """The elements of a page with their attributes, the levels of its headings, and its text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ def test_records_can_be_downloaded_from_the_page(
 
 
 def page_named(name: str) -> Outline:
-    """Return the page of a run with one successful and one crashed case. `name` replaces all names and texts."""
+    """Return the outline of a page. Its run has a successful and a crashed case, with `name` in names and texts."""
     sound, failed = (synthetic.renamed(synthetic.case("gru", "adding", 32, n), arch=name, task=name) for n in (0, 1))
     failed = failed.model_copy(update={"status": "crashed", "reason": name, "measurements": ()})
     environment = synthetic.run().environment.model_copy(

@@ -19,7 +19,7 @@ from tests.results.planted import PROTOCOL, case_of, grid, run_of
 CASES = grid(tasks=2, seeds=2)
 STEP_20 = math.log(1.2)
 FEW = 7
-"""Number of comparisons of timings in one case. Seven are too few for the test of order to detect a drift."""
+"""Number of timing comparisons of one case."""
 
 
 def slow_lstm(case: Case, metric: str) -> float:

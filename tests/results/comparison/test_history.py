@@ -15,11 +15,11 @@ from tests.results.examples import case, record, run_file
 
 SIMULATED = 1000
 MAX_COUNT_OF_ALARMS = 22
-"""Maximum number of false alarms in 1,000 series. At a rate of 1%, the probability of more is 1 in 5,000."""
+"""Maximum number of false alarms in 1,000 series. At a rate of 1%, the probability of more is below 1 in 3,000."""
 
 
 def run_of(day: int, *seeds: int, score: float = 0.75, torch: str = "2.13.0") -> tuple[RunFile, list[Record]]:
-    """Return a run of one day in January, with one record per seed.
+    """Return the run file and the records of a run on one day in January, with one record per seed.
 
     Args:
         day: Day of the month, from 1.

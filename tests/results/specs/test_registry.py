@@ -90,9 +90,9 @@ def test_options_become_values_of_the_annotated_types() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("rate", "nan", "shape:rate=nan is not allowed: "),
+        ("rate", "nan", "shape:rate=nan is not allowed: the value must be a finite number"),
         ("rate", "none", "shape:rate=none is not allowed: "),
-        ("mode", "slow", "shape:mode=slow is not allowed: input should be 'fast' or 'exact'"),
+        ("mode", "slow", "shape:mode=slow is not allowed: the value must be 'fast' or 'exact'"),
         ("widow", "3", "shape has no option 'widow'; did you mean 'window'? Available: rate, window, mode"),
     ],
 )

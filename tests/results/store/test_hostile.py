@@ -82,7 +82,7 @@ UNSAFE_ATTRIBUTES = {("torch", "load"), ("numpy", "load"), ("np", "load"), ("os"
 
 
 def unsafe(source: str) -> Iterator[str]:
-    """Yield every construct that could run the content of a file."""
+    """Yield the known constructs in `source` that could run the content of a file."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from ({alias.name.partition(".")[0] for alias in node.names} & UNSAFE_MODULES)

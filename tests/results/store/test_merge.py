@@ -17,7 +17,7 @@ OTHER_ID = "20260103-030405-quick-def456"
 
 
 def filled(store: Path, *seeds: int, id: str = ID, status: str = "ok", finished: str | None = None) -> Run:
-    """Create a run that plans seeds 0 to 3 and has records of some of these seeds.
+    """Create and return a run that plans seeds 0 to 3, with records of some of these seeds.
 
     Args:
         store: Folder of the store.
@@ -154,6 +154,17 @@ def test_invalid_sources_give_a_one_line_error(tmp_path: Path) -> None:
             merge(sources, Store(tmp_path / "a"))
         assert "\n" not in str(caught.value)
     assert set(run.read()[0]) == {case(seed=0).key}
+
+
+def test_an_unreadable_file_of_the_target_is_reported_with_its_path(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    filled(a, 0)
+    target = filled(b)
+    path = target.artifacts(case(seed=0).key) / "weights.safetensors"
+    path.mkdir()
+    with pytest.raises(StoreError) as caught:
+        merge([a], Store(b))
+    assert str(caught.value) == f"{path}: not a regular file; repair or remove the file, then merge again"
 
 
 def test_an_older_schema_is_merged_byte_for_byte(tmp_path: Path) -> None:

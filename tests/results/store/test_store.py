@@ -215,12 +215,11 @@ def test_a_newer_schema_has_its_own_message(tmp_path: Path) -> None:
     assert (damage.reason, damage.is_newer) == (NEWER, True)
     path.write_text(json.dumps(newer))
     _, (damage,) = run.read()
-    assert damage.reason.startswith("corrupt: checksum mismatch")
-    assert "newer version of Carousel (schema 7)" in damage.reason
+    assert damage.reason == "corrupt: checksum mismatch; its newer schema version (7) may be part of the damage"
     assert not damage.is_newer, "a flipped bit must not make a record untouchable"
     file = run.folder / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 4}))
-    with pytest.raises(StoreError, match=r"newer version of Carousel \(schema 4\)"):
+    with pytest.raises(StoreError, match=r"checksum mismatch; its newer schema version \(4\) may be part"):
         run.file()
 
 
@@ -334,7 +333,7 @@ def test_a_missing_or_damaged_run_file_gives_a_one_line_error(tmp_path: Path) ->
             run.file()
         one_line(caught.value)
     path.unlink()
-    with pytest.raises(StoreError, match=r"cannot read .*run\.json"):
+    with pytest.raises(StoreError, match=r"run\.json: cannot be read: No such file"):
         run.file()
 
 
