@@ -176,7 +176,9 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
     needed = "a class and at least two numbers, all of them finite"
     if rows.dim() != 2 or rows.shape[1] < 3 or not rows.isfinite().all():
         raise ValueError(f"control_charts:path={path} is malformed: every line needs {needed}")
-    _, classes_N = rows[:, 0].unique(return_inverse=True)
-    if classes_N.bincount().min() < SPLITS["test"][1]:
-        raise ValueError(f"control_charts:path={path} needs at least {SPLITS['test'][1]} charts of each class")
+    labels, classes_N = rows[:, 0].unique(return_inverse=True)
+    fewest, rarest = classes_N.bincount().min(0)
+    if fewest < SPLITS["test"][1]:
+        problem = f"{fewest.item()} of the {SPLITS['test'][1]} charts needed of class {labels[rarest].item():g}"
+        raise ValueError(f"control_charts:path={path} has only {problem}: add charts, or remove the class")
     return rows[:, 1:], classes_N

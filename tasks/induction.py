@@ -4,8 +4,8 @@
     answer                 7
 
 The first trigger is at a random step before the last two steps. The second trigger is the last token. All
-other tokens are sampled uniformly from the vocabulary. An attention head that finds the earlier trigger and
-copies its successor (an induction head, Olsson et al. 2022) solves the task at any length. Presets:
+other tokens are sampled uniformly from the vocabulary. An induction head (Olsson et al. 2022) solves the task at any
+length. This attention head finds the earlier trigger and copies its successor. Presets:
 
     h3      vocabulary 20, length 30                                Fu et al. 2023
     mamba   vocabulary 16, trained at length 256, tested to 2^20    Gu & Dao 2023

@@ -1,8 +1,8 @@
 """Long fault tests: `tox -e faults`, or `python -m tests.faults [--kills 100] [--only NAME]`.
 
-    kills    kill a run repeatedly at random moments: the run ends with the records of an undisturbed run
+    kills    kill and resume a run at random moments: its records are those of an undisturbed run
     damage   truncate a record and a run file at every byte, and flip every bit: nothing is accepted
-    full     fill the disk at the n-th write, for every n: the run ends with a one-line error, and can be resumed
+    full     fill the disk at the n-th write, for every n: the run reports one line and can be resumed
     two      start two runs in one store at the same time, and read the store meanwhile: no file is damaged
     hostile  read malicious files: each is refused with a one-line error, within 2 s and 256 MiB
 
@@ -97,7 +97,10 @@ def hostile(folder: Path) -> str:
 
 
 def full(folder: Path) -> str:
-    """Check that a run resumes if the disk was full at the n-th write, for every n."""
+    """Check that a run can be resumed after the disk was full at the n-th write, for every n.
+
+    The interrupted run must raise a `StoreError` of one line. It must leave no damaged or temporary file.
+    """
     with mock.patch("bench.runner.run.LocalExecutor", Inline()):
         expected = reproducible_content(run_quietly(request_for(folder / "undisturbed")).run)
         for failing_write in itertools.count():
@@ -149,9 +152,9 @@ def two(folder: Path) -> str:
 
 
 def kills(folder: Path, count: int, generator: random.Random) -> str:
-    """Check that a run killed repeatedly at random moments ends with the records of an undisturbed run.
+    """Check that a run that is killed and resumed repeatedly has the records of an undisturbed run.
 
-    Each kill ends the run and its worker processes.
+    Each kill ends the main process and its worker processes at a random moment.
     """
     assert survives(folder, count, generator), "a killed run has other records than an undisturbed run"
     return f"{count} kills; every run has the records of an undisturbed run"

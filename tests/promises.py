@@ -7,7 +7,7 @@ If successive processes resemble each other, only reports of many comparisons ke
 has six units per side, too few to detect a drift that calibration does not show. For processes that resemble each
 other, the table shows false alarms of single comparisons and small reports without a limit.
 
-With 5% noise and six processes per side, at least 99% of 20% slowdowns of a kernel are detected. Except for small
+With 5% noise and six processes per side, reports detect at least 99% of 20% slowdowns of a kernel. Except for small
 reports, a report has `QUICK` comparisons. Intervals contain the true ratio in 93 to 97% of simulations, if the
 processes are independent. Each interval is simulated separately, because intervals with shared noise are right or
 wrong together.

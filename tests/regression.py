@@ -34,7 +34,7 @@ HOME = Path(__file__).resolve().parents[1]
 PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 KERNEL = Path("arch", "kernels", "streaming", "recurrent_step.py")
 ORIGINAL = "    apply(floats(weights[0]), 0, weights[1], 4 * H, D, x, 0, D, B, sums, 0, 4 * H, False)\n"
-"""Line that projects an LSTM's inputs. The extra lines are planted before this line, which overwrites their sums."""
+"""Line that projects an LSTM's inputs. The extra lines are planted before this line. It overwrites their sums."""
 PLANTED = """    apply(floats(weights[0]), 0, weights[1], 2 * H, D, x, 0, D, B, sums, 0, 4 * H, False)
     apply(floats(weights[2]), 0, 0, 2 * H, H, h, 0, H, B, sums, 0, 4 * H, True)
 """

@@ -97,7 +97,11 @@ def test_charts_are_read_from_a_file_and_invalid_files_are_refused(tmp_path: Pat
     assert (task.min_length, task.targets.size) == (3, 2)
     batch = task.sample(tasks.generator(0, "test"), 50, 3, "test")
     assert task.score(task.solve(batch), batch) == 1.0
-    wrong = {"1 2 x\n": "could not convert", "1,2\n" * 40: "at least two", "1 2 3\n2 3 4\n": "20 charts of each class"}
+    wrong = {
+        "1 2 x\n": "could not convert",
+        "1,2\n" * 40: "at least two",
+        "1 2 3\n2 3 4\n": "only 1 of the 20 charts needed of class 1: add charts",
+    }
     for text, message in wrong.items():
         (tmp_path / "wrong.tsv").write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=message) as caught:

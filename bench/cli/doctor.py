@@ -10,12 +10,13 @@ from bench.cli.options import JsonOption
 
 
 def doctor(
-    seconds: Annotated[float, typer.Option(metavar="SECONDS", help="Duration of the calibration, at most 600.")] = 10.0,
+    seconds: Annotated[float, typer.Option(metavar="SECONDS", help="Duration of the check, at most 600.")] = 10.0,
     as_json: JsonOption = False,
 ) -> None:
     """Describe this machine and what limits its timings.
 
-    A calibration is timed repeatedly for --seconds. The output includes the spread and drift of its timings.
+    The calibration, a fixed matrix product, is timed repeatedly for --seconds. The output includes the spread and drift
+    of these timings.
     """
     from bench.commands.doctor import diagnose
 

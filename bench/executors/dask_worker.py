@@ -1,7 +1,7 @@
 """Code that runs inside a dask worker: it reports the worker's properties, and runs jobs in worker processes.
 
-Dask only decides where a job runs. A dask worker has at most one worker process per thread. A model that crashes or
-hangs ends a worker process, not the dask worker.
+Dask only decides where a job runs. A dask worker has at most one worker process per thread. If a model crashes its
+worker process, the dask worker continues. A worker process is ended if its job exceeds the time limit.
 """
 
 from __future__ import annotations

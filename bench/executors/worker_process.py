@@ -1,4 +1,6 @@
-"""A child process that runs one job at a time. It is replaced if it exits, hangs or uses too much memory.
+"""A child process that runs one job at a time.
+
+The process is replaced if it exits, uses too much memory, or exceeds the time limit of its job.
 
 The process imports torch once and runs many jobs. It sets its own thread count, keeps the memory that it frees, and
 dies with its parent. It flushes denormal numbers to zero, because such numbers make training many times slower.

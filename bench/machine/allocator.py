@@ -17,8 +17,8 @@ MAX_RETAINED_BYTES = 32 << 20
 """Size in bytes from which an allocation is returned to the system as soon as it is freed. On 64-bit systems, glibc
 accepts at most 32 MiB."""
 TRIM_THRESHOLD_BYTES = (1 << 31) - 1
-"""Free memory at the end of the heap, in bytes, above which glibc returns memory to the system. mallopt accepts no
-larger value."""
+"""Threshold of the free memory at the end of the heap, in bytes. Above it, glibc returns memory to the system. mallopt
+accepts no larger value."""
 
 
 def keep_freed_memory() -> None:

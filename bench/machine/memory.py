@@ -45,8 +45,8 @@ class Memory:
 def watch_memory(device: torch.device) -> Iterator[Memory]:
     """Measure the memory of the enclosed phase. The peak in the yielded `Memory` is valid once the phase has ended.
 
-    On a CPU, memory that earlier phases freed is first returned to the system, so that reusing that memory raises
-    the peak.
+    On a CPU, memory that earlier phases freed is first returned to the system. Otherwise, reusing that memory would not
+    raise the peak.
     """
     memory = Memory()
     if device.type == "cuda":

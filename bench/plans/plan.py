@@ -157,10 +157,11 @@ class Plan(Strict):
             given = " and ".join(name for name in durations if getattr(protocol, name) is not None) or "none of them"
             raise UsageError(f"protocol: give either steps, or train_sequences and epochs; given: {given}")
         if protocol.fit_sequences > (protocol.train_sequences or 0):
-            raise UsageError(
-                f"protocol: fit_sequences ({protocol.fit_sequences:,}) must not exceed "
-                f"train_sequences ({protocol.train_sequences or 0:,})"
-            )
+            problem = f"protocol: fit_sequences ({protocol.fit_sequences:,})"
+            if protocol.train_sequences is None:
+                hint = "give train_sequences and epochs instead of steps, or omit fit_sequences"
+                raise UsageError(f"{problem} needs a fixed training set: {hint}")
+            raise UsageError(f"{problem} must be at most train_sequences ({protocol.train_sequences:,})")
         if protocol.train_lengths == "up_to" and protocol.steps is None:
             raise UsageError("protocol: train_lengths = 'up_to' needs fresh batches: give steps, not epochs")
         return protocol

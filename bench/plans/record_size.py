@@ -1,7 +1,7 @@
 """Estimate the size of a record before a run starts, so that an oversized plan is refused before training.
 
-`results/store/document.py` limits the values and strings of a record. The estimate follows from the plan: the samples
-and blocks of each timing in each process, and the number of evaluations during training.
+`results/store/document.py` limits the values and strings of a record. The estimate follows from the plan. It counts
+the samples and blocks of each timing in each process, and the evaluations during training.
 """
 
 from __future__ import annotations

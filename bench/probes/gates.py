@@ -31,8 +31,8 @@ CONTRASTED_STEPS: dict[str, tuple[slice | int, slice | int]] = {
     "hold": (INNER_STEPS, 0),
     "read": (-1, INNER_STEPS),
 }
-"""For each role, the steps at which a gate should be open, and the steps at which the gate should be closed. A model
-whose gates follow this pattern copies the first element to the last step."""
+"""For each role, two selections of steps: the gate should be open at the first and closed at the second. A model whose
+gates follow this pattern copies the first element to the last step."""
 BINS = 20
 HIGH_FROM, HIGH_TO = 0.8, 1.0
 """Range of the activations that `forget_share` counts."""

@@ -45,8 +45,8 @@ def watch_states(model: arch.SequenceModel, inputs: Tensor) -> Iterator[Tensor]:
     """Yield the states of all layers after each step as features, (B, F).
 
     `inputs` has shape (B, T) or (B, T, D). A state that grows, such as a cache of keys and values, is not a fixed set
-    of features. If the state grows, the features are the outputs of all layers at that step, because the next layer
-    sees only these outputs. The model is left in evaluation mode.
+    of features. If the state grows, the features are the outputs of all layers at that step. A layer passes only these
+    outputs to the next layer. The model is left in evaluation mode.
     """
     model.eval()
     is_fixed = has_fixed_state(model, inputs)

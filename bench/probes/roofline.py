@@ -1,11 +1,11 @@
 """Roofline: the limits of the machine at the sizes of a case, and the needs of the case's architecture.
 
-The limits are measured once per size, in the process that times the models and with as many threads as the models use:
+The limits are measured once per size, in the process that times the models. They use as many threads as the models:
 
-    matmul_flops_per_second    FLOP/s of a product (rows × H) · (H × 4H), similar to the main operation of a model;
-                               the number of rows is the batch size, or the batch size times the length
+    matmul_flops_per_second    FLOP/s of a product (rows × H) · (H × 4H), similar to the main operation of a model
     read_bytes_per_second      bytes per second of repeated reads of as much memory as one step moves
 
+The number of rows is the batch size, or the batch size times the length.
 Every sample is the mean rate of one block. Reports use the best sample. The needs of an architecture are closed-form
 counts of FLOPs and bytes; see `arch.SequenceModel.step_flops`.
 """

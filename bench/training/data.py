@@ -30,7 +30,10 @@ def batches(task: tasks.Task, case: Case) -> Iterator[tasks.Batch]:
 
 
 def fit_batch(task: tasks.Task, case: Case) -> tasks.Batch:
-    """Return the first `fit_sequences` sequences of the fixed training set, on which the fit is measured."""
+    """Return the training sequences on which the fit is measured.
+
+    They are the first `fit_sequences` sequences of the fixed training set.
+    """
     fixed_set = _fixed_set(task, case, tasks.generator(case.seed, "train"))
     return _select(fixed_set, slice(case.protocol.fit_sequences))
 

@@ -45,7 +45,7 @@ def shapes(example: ArchExample) -> None:
     x = tested.draw(example.batch, example.steps)
     width = tested.module.width if example.level == "layer" else OUTPUTS
     if example.level == "layer" and width != example.width:
-        raise CheckFailed(f"its `width` is {width}, but it was built with {example.width}")
+        raise CheckFailed(f"the layer's `width` is {width}, but it was built with width {example.width}")
     sequence_shape = (example.batch, example.steps, width)
     results = {
         "forward": (tested.module(x), sequence_shape),
@@ -54,7 +54,7 @@ def shapes(example: ArchExample) -> None:
     }
     for method, (outputs, expected) in results.items():
         if tuple(outputs.shape) != expected:
-            raise CheckFailed(f"`{method}` returns outputs of the shape {tuple(outputs.shape)}, not {expected}")
+            raise CheckFailed(f"`{method}` returns outputs of shape {tuple(outputs.shape)}, not {expected}")
         if outputs.dtype != torch.float64:
             raise CheckFailed(f"`{method}` returns {outputs.dtype} although weights and inputs are torch.float64")
         if not outputs.isfinite().all():

@@ -68,7 +68,8 @@ def validate_arch(spec: str) -> Verdict:
     """Run every check of an architecture at every level and several sizes.
 
     Raises:
-        ValueError: If the spec is wrong, if no width up to `MAX_WIDTH` is accepted, or if only one step can be read.
+        ValueError: If the spec is wrong. Also if the architecture accepts no width up to `MAX_WIDTH`, or reads at most
+            one step.
     """
     parsed = arch.get(spec)
     file = inspect.getfile(parsed.layer)
@@ -214,7 +215,7 @@ def _accepted_sizes(parsed: arch.Arch, width: int) -> list[tuple[int, int]]:
     if max_length is None:
         return list(SIZES)
     if max_length < 2:
-        raise ValueError(f"{parsed} reads at most {max_length} step: nothing to remember; choose a larger maximum")
+        raise ValueError(f"{parsed} reads at most {max_length} step, so it cannot remember: choose a larger maximum")
     return [(min(steps, max_length), batch) for steps, batch in SIZES]
 
 

@@ -158,11 +158,11 @@ def same_outputs(actual: Tensor, expected: Tensor, when: str, *, first: int = 1)
     Args:
         actual: The outputs to check.
         expected: The outputs to compare with.
-        when: The end of the message, which describes the circumstances.
+        when: The circumstances in which the outputs differ, for the message.
         first: The number of the first step in the outputs, for the message.
     """
     if actual.shape != expected.shape:
-        raise CheckFailed(f"outputs have the shape {tuple(actual.shape)}, not {tuple(expected.shape)}, {when}")
+        raise CheckFailed(f"the output shape differs {when}: {tuple(actual.shape)}, not {tuple(expected.shape)}")
     if torch.allclose(actual, expected, rtol=EXACTNESS, atol=EXACTNESS):
         return
     difference = (actual - expected).abs().transpose(0, 1).flatten(1).nan_to_num(nan=torch.inf)

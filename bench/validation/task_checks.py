@@ -75,7 +75,8 @@ def batch_format(example: TaskExample) -> None:
             raise CheckFailed(f"{name} are not contiguous; return contiguous tensors")
     shape = (example.batch, example.length)
     if batch.mask.dtype != torch.bool or tuple(batch.mask.shape) != shape:
-        raise CheckFailed(f"mask is {batch.mask.dtype} of the shape {tuple(batch.mask.shape)}, not torch.bool {shape}")
+        actual = f"{batch.mask.dtype} of shape {tuple(batch.mask.shape)}"
+        raise CheckFailed(f"mask is {actual}, not torch.bool of shape {shape}")
 
 
 def mask(example: TaskExample) -> None:
@@ -205,11 +206,13 @@ def memoryless_score(example: TaskExample) -> None:
     score, margin = _measure(example, sees_input=True)
     memoryless = example.task.memoryless_score(example.length)
     if memoryless is None:
-        stated, low, name = example.task.chance(example.length), -1.0, "chance (without memoryless_score)"
+        stated, low, name = example.task.chance(example.length), -1.0, "chance (memoryless_score is None)"
     else:
         stated, low, name = memoryless, memoryless - margin - SELECTION_LOSS, "memoryless_score"
     if not low <= score <= stated + margin:
-        raise CheckFailed(f"the stated {name} is {stated:.4f}, but the present input alone scores {score:.4f}")
+        raise CheckFailed(
+            f"the stated {name} is {stated:.4f}, but the best answer from the present input scores {score:.4f}"
+        )
 
 
 CHECKS: dict[str, Callable[[TaskExample], None]] = {

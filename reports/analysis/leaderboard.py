@@ -60,8 +60,8 @@ class LeaderboardRow:
 def leaderboard(run: RunFile, records: Sequence[Record]) -> list[LeaderboardRow]:
     """Return one row per task, length and architecture.
 
-    Rows are sorted by task in the order of the plan, then by ascending length, then from best to worst score. Within
-    a task and length, rows without a score come last.
+    Rows are sorted by task, in the order of the plan. Rows of a task are sorted by ascending length. Rows of a task and
+    length are sorted from best to worst score. Rows without a score come last.
     """
     return leaderboard_of(group_cases(run, records))
 

@@ -72,9 +72,9 @@ def shares_beyond_training(
         shared: The result of `shared_settings(groups)`.
 
     Returns:
-        The multiple, which is at least 2, and the mean memory share over settings by architecture. Architectures
-        without a share in any setting are left out. The result is (None, {}) without a common multiple, or if another
-        architecture lacks the share of a setting.
+        The multiple and the mean memory share over settings by architecture. The multiple is at least 2.
+        Architectures with no share in any setting are left out. The result is (None, {}) if there is no common
+        multiple. It is also (None, {}) if an architecture has shares in some settings but not in all.
     """
     compared = [group for group in groups if group.arch in shared.get((group.task, group.length), {})]
     multiples = [

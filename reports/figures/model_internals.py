@@ -23,8 +23,8 @@ FORMS: tuple[Form, ...] = ("svg", "png")
 def shown_cases(run: RunFile, records: Sequence[Record]) -> list[str]:
     """Return the keys of the cases whose gates or attention appear on the page.
 
-    To keep the page short, each architecture has at most one such case: its first traced seed in the first setting.
-    Alternative trainings are left out. `case_figures` draws the figures of any case.
+    To keep the page short, each architecture has at most one such case. This case is its first traced seed in the first
+    setting. Alternative trainings are left out. `case_figures` draws the figures of any case.
     """
     groups = group_cases(run, records)
     alternatives = alternative_trainings(groups)

@@ -38,7 +38,8 @@ class Pair:
     def step_ratio(self) -> float | None:
         """The new step time divided by the baseline step time, both at the last position.
 
-        None if a step time is missing, if the baseline step time is 0, or if the last positions of the two runs differ.
+        None if a step time is missing or the baseline step time is 0. Also None if the last positions of the two runs
+        differ.
         """
         before, after = self.base.far_step_seconds, self.new.far_step_seconds
         same_position = self.base.far_position == self.new.far_position

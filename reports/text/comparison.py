@@ -11,8 +11,8 @@ from results.comparison import COMPARED_METRICS, Comparison, MissingCase, Row, l
 def headline(comparison: Comparison) -> str:
     """Return the number of rows per verdict in one line: `1 regressed, 0 improved, …`.
 
-    Missing and newly failed cases are counted at the end, if there are any. The number of inconclusive rows is
-    followed by the number of repetitions or seeds that would decide them, if it is known.
+    Missing and newly failed cases are counted at the end, if there are any. The line also says how many repetitions or
+    seeds would decide the inconclusive rows, if this is known.
     """
     c = comparison
     counts = [f"{c.count('regressed'):,} regressed", f"{c.count('improved'):,} improved"]

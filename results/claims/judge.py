@@ -1,8 +1,8 @@
 """Judge the claims of a run. Every claim gets its measured values and a verdict.
 
 A claim is judged by the mean over seeds, separately in every condition. A condition is a group of cases that differ in
-the seed only. If a claim holds in some conditions but not in all, the judge looks for the smallest set of factors that
-separates the two groups.
+the seed only. A claim may hold in some conditions but not in all. The judge then looks for the smallest set of factors
+that separates the two groups.
 """
 
 from __future__ import annotations

@@ -89,14 +89,14 @@ class Comparison:
     rows: tuple[Row, ...]
     """Changed rows first, then rows without a clear verdict, then unchanged rows."""
     missing: tuple[MissingCase, ...]
-    """Cases and metrics that only the base run has."""
+    """Cases and metrics that only the baseline run has."""
     failed: tuple[MissingCase, ...]
-    """Cases that succeeded in the base run and failed in the new run."""
+    """Cases that succeeded in the baseline run and failed in the new run."""
     failed_in_base: tuple[MissingCase, ...]
     added: int
     """Number of cases that only the new run has."""
     not_requested: tuple[str, ...]
-    """Probes of the base run that were not requested in the new run."""
+    """Probes of the baseline run that were not requested in the new run."""
     differences: tuple[Difference, ...]
     """Differences between the environments that prevent the comparison."""
     reported_differences: tuple[Difference, ...]
@@ -119,7 +119,7 @@ def compare(
     """Compare every metric in `COMPARED_METRICS`, for every case that both runs have.
 
     Args:
-        base: Run file and records of the base run.
+        base: Run file and records of the baseline run.
         new: Run file and records of the new run.
         thresholds: Smallest relevant effects; the defaults of `Thresholds` if None.
         allow: Names of fields that do not prevent the comparison if they differ.

@@ -20,8 +20,8 @@ BySeed = dict[int, Record]
 class Pair:
     """The cases of two runs at one grid point, with the differences in their conditions.
 
-    `base` and `new` contain the records of the base run and of the new run, by seed. A seed that is missing or failed
-    in either run is left out of both.
+    `base` and `new` contain the records of the baseline run and of the new run, by seed. A seed that is missing or
+    failed in either run is left out of both.
     """
 
     case: Case
@@ -45,7 +45,7 @@ class Pairing:
     pairs: tuple[Pair, ...]
     missing: tuple[MissingCase, ...]
     failed: tuple[MissingCase, ...]
-    """Cases that succeeded in the base run and failed in the new run."""
+    """Cases that succeeded in the baseline run and failed in the new run."""
     failed_in_base: tuple[MissingCase, ...]
     added: tuple[Case, ...]
     """Cases that only the new run has."""

@@ -64,7 +64,7 @@ class Units:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmeasured:
-    """A metric of a pair that the base run measured and the new run did not."""
+    """A metric of a pair at one location, measured in the baseline run but not in the new run."""
 
     pair: int
     metric: str
@@ -73,12 +73,12 @@ class Unmeasured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedUnits:
-    """The units of all metrics that both runs measured, and the metrics that only the base run measured."""
+    """The units of all metrics that both runs measured, and the metrics that only the baseline run measured."""
 
     units: tuple[Units, ...]
     unmeasured: tuple[Unmeasured, ...]
     calibrations: tuple[float | None, float | None]
-    """Median calibration seconds of the base and of the new run; None for a run without timings."""
+    """Median calibration seconds of the baseline run and of the new run; None for a run without timings."""
 
 
 class _Samples:
@@ -120,11 +120,11 @@ class _Samples:
 
 
 def paired_units(pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Record]) -> PairedUnits:
-    """Return the units of all metrics that both runs measured, and the metrics that only the base run measured.
+    """Return the units of all metrics that both runs measured, and the metrics that only the baseline run measured.
 
     Args:
         pairs: Paired cases of the two runs.
-        base: All records of the base run, for its median calibration.
+        base: All records of the baseline run, for its median calibration.
         new: All records of the new run, for its median calibration.
     """
     calibrations = (median_calibration(base), median_calibration(new))

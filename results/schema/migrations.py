@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from results.schema.record import SCHEMA_VERSION
+
+MAX_SHOWN_NAME = 200
+"""Maximum number of characters of a field name in an error message."""
 
 Document = dict[str, Any]
 
@@ -38,10 +42,12 @@ def migrated(content: bytes) -> bytes | None:
 
 
 def unique_fields(pairs: list[tuple[str, Any]]) -> Document:
-    """Return a JSON object as a dict. Raises `ValueError` if a field occurs twice."""
+    """Return a JSON object as a dict. Raises `ValueError` if a field occurs more than once."""
     document = dict(pairs)
     if len(document) < len(pairs):
-        raise ValueError("an object has a duplicate field")
+        repeated = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        shown = repeated[:MAX_SHOWN_NAME].encode("unicode_escape").decode()[:MAX_SHOWN_NAME]
+        raise ValueError(f"the field '{shown}' occurs more than once in an object")
     return document
 
 

@@ -178,7 +178,7 @@ def growth(costs: StreamCosts, window: int | None = None) -> Growth:
 
     The cost is `growing` if the interval lies above 0 and the growth is at least 2% per doubling. A cost that is not
     growing is `flat` if the interval ends below 10%, and `undecided` if not. With a window, the cost can also be
-    `saturating`: flat beyond the window, after a significant rise of at least 2% up to the window.
+    `saturating`. Such a cost rises significantly up to the window, by at least 2%. It is flat beyond the window.
 
     `window` is the attention window in steps; None without a window.
     """

@@ -117,7 +117,7 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise StoreError("not a regular file")
         if status.st_size > max_bytes:
-            raise StoreError(f"larger than {max_bytes >> 20} MiB")
+            raise StoreError(f"larger than {max_bytes >> 20} MiB ({status.st_size:,} bytes)")
         return path.read_bytes()
     except OSError as error:
         raise StoreError(f"cannot be read: {error.strerror}") from None

@@ -84,7 +84,7 @@ def _merge_run(run: Run, store: Store, result: MergeResult) -> None:
     if target.folder.resolve() == run.folder.resolve():
         raise StoreError(f"{run.folder} is already in the store {store.folder}: pass a different source")
     if target.folder.resolve().parent != store.folder.resolve():
-        raise StoreError(f"{target.folder} is a link out of the store {store.folder}: remove it first")
+        raise StoreError(f"{target.folder} is a link out of the store {store.folder}: remove the link first")
     with _locked(target):
         _merge_run_file(target, content, file, result)
         planned = {case.key for case in file.cases}
@@ -151,7 +151,10 @@ def _put(target: Run, relative: str, content: bytes, result: MergeResult) -> Non
         result: Result of the merge, to which the file is added.
     """
     path = target.folder / relative
-    _check_inside(path, target.folder)
+    try:
+        _check_inside(path, target.folder)
+    except StoreError as error:
+        raise StoreError(f"{path} is {error}") from None
     if not path.exists():
         write_atomically(path, content)
         result.copied.append(path)
@@ -172,13 +175,17 @@ def _content_of(path: Path) -> bytes:
 
 
 def _check_inside(path: Path, folder: Path) -> None:
-    """Raise `StoreError` if a path leads out of a run's folder, for example through a symbolic link."""
+    """Raise `StoreError` if a path leads out of a run's folder through a symbolic link.
+
+    The message does not name the path.
+    """
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):
         inside = False
     if not inside:
-        raise StoreError(f"{path} is outside its run's folder")
+        hint = "remove the symbolic link, or replace it with the file or folder that it points to"
+        raise StoreError(f"outside its run's folder: {hint}")
 
 
 @contextmanager

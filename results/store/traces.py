@@ -57,8 +57,9 @@ def load_traces(run: Run, record: Record) -> Traces | None:
         return None
     path = run.folder / record.artifacts[ARTIFACT]
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise StoreError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; run the case again to replace it")
+        if (size := path.stat().st_size) > MAX_FILE_BYTES:
+            limit = f"at most {MAX_FILE_BYTES >> 20} MiB are read"
+            raise StoreError(f"{path}: the file is too large ({size:,} bytes): {limit}; measure the case in a new run")
         named = safetensors.numpy.load(path.read_bytes())
         gates = {name.removeprefix(_GATE): named[name] for name in sorted(named) if name.startswith(_GATE)}
         attention = {
@@ -67,11 +68,11 @@ def load_traces(run: Run, record: Record) -> Traces | None:
         traces = Traces(inputs_STD=named[_INPUTS], gates=gates, attention=attention)
     except OSError as error:
         reason = f"cannot read the file ({error.strerror})"
-        raise StoreError(f"{path}: {reason}; run the case again to create it") from None
+        raise StoreError(f"{path}: {reason}; measure the case in a new run") from None
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         if isinstance(error, StoreError):
             raise
-        raise StoreError(f"{path}: the file does not contain gate traces; run the case again to create them") from None
+        raise StoreError(f"{path}: the file does not contain valid traces; measure the case in a new run") from None
     _check_shapes(traces, str(path))
     return traces
 
@@ -85,4 +86,4 @@ def _check_shapes(traces: Traces, path: str) -> None:
         fits &= all(weights.shape[-1] == T for weights in traces.attention.values())
         if fits:
             return
-    raise StoreError(f"{path}: the shapes of traces and inputs do not match; run the case again to create them")
+    raise StoreError(f"{path}: the shapes of traces and inputs do not match; measure the case in a new run")

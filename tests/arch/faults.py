@@ -22,7 +22,7 @@ class Fault:
     replacement: str
     caught_by: Check
     arch: str = ""
-    """The architecture to check (default: the one that the file defines)."""
+    """The architecture to check; empty for the one that the file defines."""
 
     @property
     def subject(self) -> str:

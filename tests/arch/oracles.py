@@ -67,7 +67,7 @@ def recurrent_layers_equal_torch(spec: str) -> None:
 
 
 def recurrent_layers_start_from_zero(spec: str) -> None:
-    """Check that outputs from the empty state equal those of `torch.nn`, which starts from zeros."""
+    """Check that outputs without a given initial state equal those of `torch.nn`. Both start from zeros."""
     name, options = name_and_options(spec)
     layers = list(model(spec, depth=DEPTH).layers)
     theirs, _ = _counterpart(name, options, layers)

@@ -50,9 +50,10 @@ def transformer_equals_plain_softmax(spec: str) -> None:
 
 
 def transformer_equals_torch_encoder(spec: str) -> None:
-    """Check that outputs and gradients equal those of `nn.TransformerEncoderLayer`, which has no position encoding.
+    """Check that outputs and gradients equal those of an `nn.TransformerEncoder` with the same weights.
 
-    torch's layer is used with pre-norm, GELU and a causal mask.
+    The encoder has pre-norm layers with GELU, a causal mask and a final layer normalisation. It has no position
+    encoding.
     """
     _, options = name_and_options(spec)
     x_BTD = reals(BATCH, STEPS, WIDTH, seed=3).requires_grad_()

@@ -1,6 +1,7 @@
 """Tests of the tests: each planted fault must make a contract check or an oracle fail.
 
-All checks and oracles use `subjects.arch`, which a copy of the package with one fault replaces.
+All checks and oracles use the package `subjects.arch`. Each test replaces this package with a copy that has one fault,
+or none.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ of timing on one worker, the speed-up is at most
 
     (T + M) / (T / workers + M)                                                     (1)
 
-The command fails if the ratio of the best wall times is below `--at-least`.
+The exit code is 1 if the ratio of the best wall times is below `--at-least`.
 """
 
 from __future__ import annotations

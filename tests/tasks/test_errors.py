@@ -1,4 +1,4 @@
-"""Unknown names, invalid parameters and unsupported lengths: each gives a clear one-line message."""
+"""The names, parameters, presets and lengths of tasks. Each invalid value gives a clear one-line message."""
 
 from __future__ import annotations
 
@@ -83,6 +83,12 @@ def test_an_invalid_parameter_is_named(spec: str, message: str) -> None:
     with pytest.raises(ValueError) as error:
         tasks.build(spec)
     assert message in one_line(error)
+
+
+@pytest.mark.parametrize("parameter", ["depth=21", "arguments=1000"])
+def test_listops_refuses_parameters_that_take_too_long(parameter: str) -> None:
+    with pytest.raises(ValueError, match="depth and arguments must be at most 20"):
+        tasks.build(f"listops:{parameter}")
 
 
 @pytest.mark.parametrize(("spec", "message"), UNKNOWN.items())

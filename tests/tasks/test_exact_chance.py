@@ -1,4 +1,4 @@
-"""Chance levels and memoryless baselines compared with an enumeration of all sequences, and two known losses."""
+"""Chance levels and memoryless baselines, compared with enumerations; and two losses, compared with known values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tasks on real data: disjoint splits, recorded digests, and unreadable files."""
+"""The tasks on real data: splits, samples, scores, metrics and digests, and errors for missing or invalid data."""
 
 from __future__ import annotations
 
@@ -136,9 +136,3 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path, content: bytes, mess
 def test_a_folder_is_refused_as_text(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot read .*: Is a directory"):
         tasks.build(f"text:path={tmp_path}")
-
-
-@pytest.mark.parametrize("parameter", ["depth=21", "arguments=1000"])
-def test_listops_refuses_parameters_that_take_too_long(parameter: str) -> None:
-    with pytest.raises(ValueError, match="depth and arguments must be at most 20"):
-        tasks.build(f"listops:{parameter}")

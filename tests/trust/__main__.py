@@ -57,7 +57,10 @@ def main() -> int:
         "--rounds", type=int, default=8, help="Fresh processes per planted effect (default: %(default)s)."
     )
     parser.add_argument(
-        "--minutes", type=float, default=11, help="Start no new round after this time (default: %(default)s)."
+        "--minutes",
+        type=float,
+        default=11,
+        help=f"Start no new round after this time and {MIN_ROUNDS} rounds (default: %(default)s).",
     )
     options = parser.parse_args()
     if options.rounds < MIN_ROUNDS:

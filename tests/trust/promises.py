@@ -95,6 +95,8 @@ def neighbours_are_noise(
 ) -> Row:
     """Check that a slowdown caused by busy neighbours is reported as noise, not as a regression.
 
+    The verdict `unchanged` passes too.
+
     Args:
         name: description of the neighbours.
         busy: processes that were timed next to the neighbours.
@@ -116,7 +118,7 @@ def neighbours_are_noise(
 
 
 def machine_is_quiet(processes: Sequence[Process], median_calibration: float) -> Row:
-    """Check that few blocks were disturbed, which is a condition for all other promises.
+    """Check that few blocks were disturbed. All other promises depend on this.
 
     `median_calibration` is the median calibration time in seconds.
     """

@@ -1,7 +1,7 @@
-"""Comparison of processes with the code of `carousel compare`, which gives the verdicts that users see.
+"""Comparison of processes with the code of `carousel compare`.
 
 Each side of a comparison becomes a run. The units of a run are its fresh processes. The value of a process is the
-median of its samples: see `results.comparison.compare`.
+logarithm of its median sample: see `results.comparison.units`.
 """
 
 from __future__ import annotations

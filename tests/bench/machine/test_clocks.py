@@ -1,4 +1,7 @@
-"""Tests that code uses the wall clock only for dates and for the spans of jobs, because the wall clock may jump."""
+"""Tests that code uses the wall clock only for dates and for the spans of jobs.
+
+The wall clock may jump, so it is not suitable for durations.
+"""
 
 from __future__ import annotations
 

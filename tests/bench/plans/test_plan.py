@@ -211,6 +211,14 @@ WRONG = {
         "steps, or train_sequences",
     ),
     "steps and half a fixed set": (TINY.replace("batch = 4", "epochs = 2"), "epochs; given: steps and epochs"),
+    "a fit without a fixed set": (
+        TINY.replace("batch = 4", "batch = 4\nfit_sequences = 100"),
+        "fit_sequences (100) needs a fixed training set: give train_sequences and epochs instead of steps, or omit",
+    ),
+    "a fit on too many sequences": (
+        TINY.replace("steps = 1\nbatch", "epochs = 2\ntrain_sequences = 9\nfit_sequences = 10\nbatch"),
+        "fit_sequences (10) must be at most train_sequences (9)",
+    ),
     "neither params nor width": (TINY.replace("width = 4", ""), "either params or width; given: neither"),
     "params and width": (TINY.replace("width = 4", "width = 4\nparams = 9"), "either params or width; given: both"),
     "an unknown architecture": (TINY.replace('"lstm"', '"lsmt"'), "did you mean 'lstm'"),

@@ -139,7 +139,7 @@ BROKEN_TASKS = {
     "chance": (("return 0.5", "return 0.4"), "the stated chance is 0.4000, but", "length 2, batch 12"),
     "memoryless_score": (
         ("        mask = torch", "        inputs[:, -1] = inputs[:, 0]\n        mask = torch"),
-        "the stated chance (without memoryless_score) is 0.5000, but the present input alone scores 1.0000",
+        "chance (memoryless_score is None) is 0.5000, but the best answer from the present input scores 1.0000",
         "length 2, batch 12",
     ),
 }
@@ -185,6 +185,21 @@ def test_every_task_check_fails_for_a_task_that_breaks_it(
     (result,) = validate_task("first_bit").failed
     assert str(result).startswith(f"check `{check}`: ") and message in str(result)
     assert f"; smallest example: {smallest}" in str(result)
+
+
+def test_outputs_of_the_wrong_shape_are_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("forward_equals_scan", "causality")
+    monkeypatch.setattr(checker, "ARCH_CHECKS", {name: ARCH_CHECKS[name] for name in names})
+    forward = (
+        "    def forward(self, x):\n"
+        "        outputs = self.scan(x, self.init_state(len(x)))[0]\n"
+        "        self.calls = getattr(self, 'calls', 0) + 1\n"
+        "        return outputs.repeat(1, 1, self.calls)\n\n"
+    )
+    load([write(tmp_path, "scaled", changed(ARCH, ("    def step(", f"{forward}    def step(")))])
+    scan, causal = (str(result) for result in validate_arch("scaled").failed)
+    assert "the output shape differs when `forward` is called a second time: (1, 1, 4), not (1, 1, 2)" in scan
+    assert "the output shape changed when the input at step 1 was changed" in causal
 
 
 def test_correct_plugins_pass_every_check(tmp_path: Path) -> None:

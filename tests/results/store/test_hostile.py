@@ -45,7 +45,7 @@ def test_a_duplicate_field_is_rejected_despite_a_valid_checksum(tmp_path: Path) 
     assert list(run.read()[0]) == [case().key]
     path.write_bytes(with_checksum(text.replace(b'"status": "ok"', b'"status": "crashed",\n "status": "ok"')))
     found, (damage,) = run.read()
-    assert (found, damage.reason) == ({}, "corrupt: an object has a duplicate field")
+    assert (found, damage.reason) == ({}, "corrupt: the field 'status' occurs more than once in an object")
 
 
 def test_a_valid_document_in_another_layout_is_read(tmp_path: Path) -> None:

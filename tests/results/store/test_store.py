@@ -194,7 +194,7 @@ def test_a_file_too_large_to_be_a_record_is_not_read(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     records, damaged = run.read()
     assert list(records) == [first.key]
-    assert [damage.reason for damage in damaged] == ["larger than 16 MiB"]
+    assert [damage.reason for damage in damaged] == ["larger than 16 MiB (10,737,418,240 bytes)"]
 
 
 def test_an_unreadable_record_is_damage(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ INPUTS = np.zeros((2, 3, 1), np.float32)
     ],
 )
 def test_an_invalid_file_gives_a_one_line_error(run: Run, content: Callable[[], bytes]) -> None:
-    with pytest.raises(StoreError, match="run the case again") as raised:
+    with pytest.raises(StoreError, match="measure the case in a new run") as raised:
         load_traces(run, record_with_traces(run, content()))
     assert "\n" not in str(raised.value)
 
