@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch.core.backend import Backend
+from arch.core.backend import Backend, Weight
 from arch.core.initialisation import Initialisation, initialise
 from arch.core.layer import RecurrentLayer
 from arch.core.state import element_bytes
@@ -71,6 +71,11 @@ class GRU(RecurrentLayer):
         self.b_G = nn.Parameter(torch.empty(3 * width)) if bias else None
         self.u_H = nn.Parameter(torch.empty(width)) if bias and reset == "after" else None
         initialise(init, self.W_GD, self.U_GH, self.b_G, self.u_H)
+
+    @property
+    def inputs(self) -> int:
+        """D, the input width."""
+        return self.W_GD.shape[-1]
 
     def project_flops(self) -> int:
         return 6 * self.width * self.W_GD.shape[1]  # (5)
@@ -117,7 +122,7 @@ class GRU(RecurrentLayer):
             outputs_TBH, (h_BH,) = self.unroll(projected_TBG, GRUState(inputs[-1]), 0)
             return outputs_TBH, h_BH
 
-        if self.reset == "before":
+        if self.reset != "after":
             outputs_TBH, h_BH = gru.scan_before(from_projected, self.project(x_TBD), self.U_GH, state.h_BH)
         else:
             b_G = self.empty(3 * self.width) if self.b_G is None else self.b_G
@@ -130,21 +135,27 @@ class GRU(RecurrentLayer):
             outputs_TBH, h_BH = gru.scan_after(reference, x_TBD, *weights, state.h_BH)
         return outputs_TBH, GRUState(h_BH)
 
+    def kernel_weights(self) -> tuple[Weight, ...]:
+        W_GD, b_G, U_GH, u_H = self._weights()
+        return tuple(weight for weight in (W_GD, b_G, U_GH, u_H) if weight is not None)
+
+    def _weights(self) -> tuple[Weight, Weight | None, Weight, Weight | None]:
+        """Return W, b, U and b_u. A bias is None if the layer does not have it, or if equation (3b) does not use it."""
+        H, D = self.width, self.inputs
+        b_G = None if self.b_G is None else Weight(self, "b_G", (3 * H,))
+        u_H = None if self.u_H is None or self.reset != "after" else Weight(self, "u_H", (H,))
+        return Weight(self, "W_GD", (3 * H, D)), b_G, Weight(self, "U_GH", (3 * H, H)), u_H
+
     def streaming_spec(self) -> StreamingSpec | None:
-        if type(self) is not GRU:
-            return None
         width = self.width
         return StreamingSpec(
             kind="gru",
-            sizes=(self.W_GD.shape[1], width, int(self.reset == "after")),
-            weights=(
-                (self, "W_GD"),
-                None if self.b_G is None else (self, "b_G"),
-                (self, "U_GH"),
-                None if self.u_H is None else (self, "u_H"),
-            ),
+            inputs=self.inputs,
+            outputs=width,
+            sizes=(self.inputs, width, int(self.reset == "after")),
+            weights=self._weights(),
             workspace=4 * width,
-            bind=lambda state, batch: bind_tensors(state, batch, width),
+            bind=lambda state, batch, _: bind_tensors(state, GRUState, batch, width),
         )
 
     def gates(self, x_BD: Tensor, state: GRUState) -> dict[str, Tensor]:

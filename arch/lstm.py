@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch.core.backend import Backend
+from arch.core.backend import Backend, Weight
 from arch.core.initialisation import Initialisation, initialise
 from arch.core.layer import RecurrentLayer
 from arch.core.state import element_bytes
@@ -81,6 +81,11 @@ class LSTM(RecurrentLayer):
 
     offset_G: Tensor | None
 
+    @property
+    def inputs(self) -> int:
+        """D, the input width."""
+        return self.W_GD.shape[-1]
+
     def project_flops(self) -> int:
         return 8 * self.width * self.W_GD.shape[1]  # (7)
 
@@ -121,17 +126,23 @@ class LSTM(RecurrentLayer):
         outputs_TBH, h_BH, c_BH = lstm.scan(reference, x_TBD, self.W_GD, bias_G, self.U_GH, *state)
         return outputs_TBH, LSTMState(h_BH, c_BH)
 
+    def kernel_weights(self) -> tuple[Weight, ...]:
+        H, D = self.width, self.inputs
+        name = "offset_G" if self.offset_G is not None else None if self.b_G is None else "b_G"
+        bias = () if name is None else (Weight(self, name, (4 * H,)),)
+        return Weight(self, "W_GD", (4 * H, D)), *bias, Weight(self, "U_GH", (4 * H, H))
+
     def streaming_spec(self) -> StreamingSpec | None:
-        if type(self) is not LSTM:
-            return None
-        width, bias = self.width, None if self.b_G is None else "b_G"
-        bias = bias if self.offset_G is None else "offset_G"
+        width = self.width
+        W_GD, *bias_G, U_GH = self.kernel_weights()
         return StreamingSpec(
             kind="lstm",
-            sizes=(self.W_GD.shape[1], width),
-            weights=((self, "W_GD"), None if bias is None else (self, bias), (self, "U_GH")),
+            inputs=self.inputs,
+            outputs=width,
+            sizes=(self.inputs, width),
+            weights=(W_GD, bias_G[0] if bias_G else None, U_GH),
             workspace=4 * width,
-            bind=lambda state, batch: bind_tensors(state, batch, width),
+            bind=lambda state, batch, _: bind_tensors(state, LSTMState, batch, width),
         )
 
     def gates(self, x_BD: Tensor, state: LSTMState) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch.core.backend import Backend
+from arch.core.backend import Backend, Weight
 from arch.core.initialisation import RectifiedInitialisation, initialise
 from arch.core.layer import RecurrentLayer
 from arch.core.state import element_bytes
@@ -66,6 +66,11 @@ class RNN(RecurrentLayer):
         self.b_H = nn.Parameter(torch.empty(width)) if bias else None
         initialise(init, self.W_HD, self.U_HH, self.b_H)
 
+    @property
+    def inputs(self) -> int:
+        """D, the input width."""
+        return self.W_HD.shape[-1]
+
     def project_flops(self) -> int:
         return 2 * self.W_HD.numel()  # (2)
 
@@ -100,14 +105,20 @@ class RNN(RecurrentLayer):
         outputs_TBH, h_BH = rnn.scan(reference, self.nonlinearity == "tanh", *inputs)
         return outputs_TBH, RNNState(h_BH)
 
+    def kernel_weights(self) -> tuple[Weight, ...]:
+        H, D = self.width, self.inputs
+        bias = () if self.b_H is None else (Weight(self, "b_H", (H,)),)
+        return Weight(self, "W_HD", (H, D)), *bias, Weight(self, "U_HH", (H, H))
+
     def streaming_spec(self) -> StreamingSpec | None:
-        if type(self) is not RNN:
-            return None
         width = self.width
+        W_HD, *b_H, U_HH = self.kernel_weights()
         return StreamingSpec(
             kind="rnn",
-            sizes=(self.W_HD.shape[1], width, int(self.nonlinearity == "tanh")),
-            weights=((self, "W_HD"), None if self.b_H is None else (self, "b_H"), (self, "U_HH")),
+            inputs=self.inputs,
+            outputs=width,
+            sizes=(self.inputs, width, int(self.nonlinearity == "tanh")),
+            weights=(W_HD, b_H[0] if b_H else None, U_HH),
             workspace=width,
-            bind=lambda state, batch: bind_tensors(state, batch, width),
+            bind=lambda state, batch, _: bind_tensors(state, RNNState, batch, width),
         )

@@ -21,29 +21,30 @@ D position weights.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch.core.backend import Backend, obstacle_to_kernels
-from arch.core.layer import Layer
-from arch.core.positions import alibi_slopes, apply_rotary, rotary_table, sinusoids
+from arch.core.backend import (
+    Backend,
+    Weight,
+    class_obstacle,
+    context_obstacle,
+    module_obstacle,
+    tensor_obstacle,
+    tensors_obstacle,
+    weights_obstacle,
+)
+from arch.core.cache import Cache, append, reserve, trim
+from arch.core.layer import Layer, require_steps
+from arch.core.positions import alibi_slopes, apply_rotary, frequencies, rotary_factors, sinusoids
 from arch.core.state import copy_state, element_bytes
-from arch.core.streaming_spec import ParameterRef, StreamingSpec
+from arch.core.streaming_spec import Bound, StreamingSpec
 
 MASKED_BLOCK = 512
 """Maximum number of queries per masked attention call. It limits the size of the mask."""
-
-
-class Cache(NamedTuple):
-    """The keys and values (B, N, S, K), in slots 0 to `length` - 1. Slot `length` - 1 holds step `position` - 1."""
-
-    keys_BNSK: Tensor
-    values_BNSK: Tensor
-    length: int
-    position: int
 
 
 class Transformer(Layer):
@@ -105,8 +106,6 @@ class Transformer(Layer):
         self.W_2 = nn.Linear(expansion * width, width)
         self.adds_positions = False
         self.position_SD: Tensor | None = None
-        self.rotary_SJ: Tensor | None = None
-        self.added_TD: Tensor | None = None
         self.final_norm: nn.Module = nn.Identity()
 
     @classmethod
@@ -126,6 +125,11 @@ class Transformer(Layer):
             first.position_SD = nn.Parameter(torch.randn(first.max_length, width) / math.sqrt(width))
         last.final_norm = nn.LayerNorm(width)
         return layers
+
+    @property
+    def inputs(self) -> int:
+        """D, the input width, which equals the output width."""
+        return self.width
 
     def step_flops(self, position: int) -> int:
         return self._linear_flops() + 4 * self.width * self._steps_read(position)  # (4)
@@ -158,6 +162,7 @@ class Transformer(Layer):
         return y_BTD.squeeze(1), state
 
     def scan(self, x_BTD: Tensor, state: Cache) -> tuple[Tensor, Cache]:
+        require_steps(x_BTD)
         if self.adds_positions:
             x_BTD = x_BTD + self._added_positions(state.position, x_BTD.shape[1], x_BTD)
         fused = self.backend_for(x_BTD) == "fused"
@@ -177,59 +182,111 @@ class Transformer(Layer):
             return reference(x_BTD, attended_BTD)[0]
         from arch.kernels.training import mlp
 
-        modules = (self.W_o, self.perceptron_norm, self.W_1, self.W_2, self.final_norm)
-        weights = [parameter for module in modules for parameter in module.parameters()]
+        weights = [weight.owner[weight.name] for weight in self.kernel_weights()[4:]]
         return mlp.finish(reference, x_BTD, attended_BTD, *weights)
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
         """Return the implementation of `scan`. Raises `ValueError` if `backend` is `fused` but no kernel can run."""
-        if self.backend == "reference":
+        if self.backend == "reference" or len(x_BTD) == 0:
             return "reference"
-        obstacle = obstacle_to_kernels([x_BTD, *self.parameters()])
+        obstacle = (
+            context_obstacle()
+            or class_obstacle(self, "streaming_spec")
+            or self._modules_obstacle()
+            or weights_obstacle(self.kernel_weights())
+            or tensor_obstacle(x_BTD, (*x_BTD.shape[:2], self.width))
+        )
         if self.backend == "fused" and obstacle is not None:
             raise ValueError(f"backend=fused cannot run here: {obstacle}; use backend=auto")
         return "reference" if obstacle is not None else "fused"
 
-    def streaming_spec(self) -> StreamingSpec | None:
-        if type(self) is not Transformer:
-            return None
-        modules: list[nn.Module] = [self.attention_norm, self.W_qkv, self.W_o, self.perceptron_norm, self.W_1, self.W_2]
-        if not isinstance(self.final_norm, nn.Identity):
-            modules.append(self.final_norm)
-        weights: list[ParameterRef] = [(module, name) for module in modules for name in ("weight", "bias")]
-        D, N, E = self.width, self.heads, self.W_1.out_features
-        return StreamingSpec(
-            kind="transformer",
-            sizes=(D, N, E, int(self.positions == "rotary"), int(self.positions == "alibi")),
-            weights=tuple(weights),
-            workspace=5 * D + E,
-            bind=self._bind,
+    def _modules_obstacle(self) -> str | None:
+        """Return why kernels cannot replace the block's modules, or None if they can."""
+        if self.heads < 1 or self.width % self.heads or (self.positions == "rotary" and self.width // self.heads % 2):
+            return f"a width of {self.width} cannot be divided into {self.heads} heads"
+        if self.positions == "rotary" and self.adds_positions:
+            return "positions are both rotary and added"
+        if not (self.window is None or (type(self.window) is int and self.window >= 1)):
+            return f"the window is {self.window}"
+        obstacles = (module_obstacle(module, *classes) for module, classes in self._replaced_modules())
+        return next((obstacle for obstacle in obstacles if obstacle is not None), None)
+
+    def _replaced_modules(self) -> tuple[tuple[nn.Module, tuple[type[nn.Module], ...]], ...]:
+        """Return the modules that the kernels replace, in the kernels' order, with the classes that they may have."""
+        return (
+            (self.attention_norm, (nn.LayerNorm,)),
+            (self.W_qkv, (nn.Linear,)),
+            (self.W_o, (nn.Linear,)),
+            (self.perceptron_norm, (nn.LayerNorm,)),
+            (self.W_1, (nn.Linear,)),
+            (self.W_2, (nn.Linear,)),
+            (self.final_norm, (nn.LayerNorm, nn.Identity)),
         )
 
-    def _bind(self, cache: Cache, batch: int) -> tuple[tuple[int, ...], Cache] | None:
-        """Return the numbers for one step of the kernel, and the cache after that step. See `StreamingSpec.bind`.
+    def kernel_weights(self) -> tuple[Weight, ...]:
+        D, E = self.width, self.W_1.out_features
+        shapes = ((D,), (3 * D, D), (D, D), (D,), (E, D), (D, E), (D,))
+        return tuple(
+            Weight(module, name, shape if name == "weight" else shape[:1])
+            for (module, _), shape in zip(self._replaced_modules(), shapes, strict=True)
+            if type(module) is not nn.Identity
+            for name in ("weight", "bias")
+        )
 
-        The numbers are, in this order: the addresses of the keys, the values and the rotary factors; the number of
-        slots; the number of cached steps; the first slot to read; the address of the added positions. An address is 0
-        if the block has no such tensor. The result is None if the kernel cannot use the cache.
-        """
-        for part in (cache.keys_BNSK, cache.values_BNSK):
-            if part.dtype is not torch.float32 or part.requires_grad or not part.is_contiguous() or not part.is_cpu:
-                return None
-        D, N = self.width, self.heads
-        slots = cache.keys_BNSK.shape[2]
-        if not cache.keys_BNSK.shape == cache.values_BNSK.shape == (batch, N, slots, D // N):
+    def streaming_spec(self) -> StreamingSpec | None:
+        if self._modules_obstacle() is not None:
             return None
-        keys_BNSK, values_BNSK, length, position = _reserve(cache, 1, self.window)
-        rotary = added = 0
+        from arch.kernels.streaming import block_step as kernel
+
+        D, N, E = self.width, self.heads, self.W_1.out_features
+        kind, table, constants = kernel.NO_POSITIONS, None, None
         if self.positions == "rotary":
-            rotary = self._rotary(position, 1, keys_BNSK).data_ptr()
-        if self.adds_positions:
-            self.added_TD = self._added_positions(position, 1, keys_BNSK.new_empty(0, D))
-            added = self.added_TD.data_ptr()
+            kind, constants = kernel.ROTARY, frequencies(D // N // 2, torch.device("cpu"))
+        elif self.adds_positions and self.position_SD is not None:
+            kind, table = kernel.LEARNED, Weight(self, "position_SD", (len(self.position_SD), D))
+        elif self.adds_positions:
+            kind, constants = kernel.SINUSOIDAL, frequencies((D + 1) // 2, torch.device("cpu"))
+        weights: list[Weight | None] = [*self.kernel_weights()]
+        weights += [None] * (kernel.POSITIONS - len(weights))
+        return StreamingSpec(
+            kind="transformer",
+            inputs=D,
+            outputs=D,
+            sizes=(D, N, E, kind, int(self.positions == "alibi")),
+            weights=(*weights, table),
+            workspace=5 * D + E,
+            bind=self._bind,
+            modules=self._replaced_modules(),
+            constants=constants,
+        )
+
+    def _bind(self, cache: Cache, batch: int, is_checked: bool) -> Bound | None:
+        """Prepare the cache for one step of the kernel. See `StreamingSpec.bind`.
+
+        The words are, in this order: the addresses of keys and values; the number of slots; the number of cached steps;
+        the first slot to read; the position. The result is None if the kernel cannot use the cache.
+        """
+        if not is_checked and not self._is_usable(cache, batch):
+            return None
+        if self.position_SD is not None and cache.position >= len(self.position_SD):
+            return None
+        keys_BNSK, values_BNSK, length, position = reserve(cache, 1, self.window)
         first = 0 if self.window is None else max(0, length + 1 - self.window)
-        addresses = (keys_BNSK.data_ptr(), values_BNSK.data_ptr(), rotary, keys_BNSK.shape[2], length, first, added)
-        return addresses, Cache(keys_BNSK, values_BNSK, length + 1, position + 1)
+        words = (keys_BNSK.data_ptr(), values_BNSK.data_ptr(), keys_BNSK.shape[2], length, first, position)
+        after = Cache(keys_BNSK, values_BNSK, length + 1, position + 1)
+        return Bound(words, after, (keys_BNSK, values_BNSK), False, length + 1 + keys_BNSK.shape[3])
+
+    def _is_usable(self, cache: Cache, batch: int) -> bool:
+        """Return whether the kernel can use the cache of `batch` streams."""
+        if type(cache) is not Cache or type(cache.length) is not int or type(cache.position) is not int:
+            return False
+        slots = cache.keys_BNSK.shape[2]
+        if not 0 <= cache.length <= slots or cache.position < cache.length:
+            return False
+        tensors, shape = cache[:2], (batch, self.heads, slots, self.width // self.heads)
+        if slots and tensors_obstacle((tensor, shape) for tensor in tensors) is not None:
+            return False
+        return all(tensor.is_contiguous() for tensor in tensors)
 
     def gates(self, x_BD: Tensor, state: Cache) -> dict[str, Tensor]:
         """Return the softmax weights (B, N, S) of equation (3) as `attention`. The current step is the last."""
@@ -237,7 +294,7 @@ class Transformer(Layer):
         if self.adds_positions:
             x_BTD = x_BTD + self._added_positions(cache.position, 1, x_BTD)
         q_BNTK, k_BNTK, v_BNTK = self._project(x_BTD, cache, fused=False)
-        cache = _append(cache, k_BNTK, v_BNTK, self.window)
+        cache = append(cache, k_BNTK, v_BNTK, self.window)
         S = cache.length if self.window is None else min(cache.length, self.window)
         k_BNSK = cache.keys_BNSK[:, :, cache.length - S : cache.length]
         logit_BNS = (k_BNSK @ q_BNTK.mT).squeeze(3) / math.sqrt(q_BNTK.shape[3])
@@ -249,7 +306,7 @@ class Transformer(Layer):
     def _project(self, x_BTD: Tensor, cache: Cache, fused: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values (B, N, T, K) of a chunk that follows the cached steps."""
         (B, T, D), N = x_BTD.shape, self.heads
-        rotary_TJ = self._rotary(cache.position, T, x_BTD) if self.positions == "rotary" else None
+        rotary_TJ = rotary_factors(cache.position, T, D // N // 2, x_BTD) if self.positions == "rotary" else None
 
         def reference(x_BTD: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
             qkv_BTD = self.W_qkv(self.attention_norm(x_BTD))
@@ -262,7 +319,7 @@ class Transformer(Layer):
         else:
             from arch.kernels.training import qkv
 
-            weights = (*self.attention_norm.parameters(), *self.W_qkv.parameters())
+            weights = [weight.owner[weight.name] for weight in self.kernel_weights()[:4]]
             q_BNTK, k_BNTK, v_BNTK = qkv.project(reference, N, rotary_TJ, x_BTD, *weights)
         return q_BNTK, k_BNTK, v_BNTK
 
@@ -281,14 +338,14 @@ class Transformer(Layer):
         if fused and is_plain_causal and T > 1 and cache.length == 0:
             from arch.kernels.training import attention
 
-            return attention.attend(_causal, q_BNTK, k_BNTK, v_BNTK), _append(cache, k_BNTK, v_BNTK, self.window)
+            return attention.attend(_causal, q_BNTK, k_BNTK, v_BNTK), append(cache, k_BNTK, v_BNTK, self.window)
         blocks = []
         for start in range(0, T, T if is_plain_causal else MASKED_BLOCK):
             block = slice(start, T if is_plain_causal else start + MASKED_BLOCK)
-            cache = _append(cache, k_BNTK[:, :, block], v_BNTK[:, :, block], self.window)
+            cache = append(cache, k_BNTK[:, :, block], v_BNTK[:, :, block], self.window)
             blocks.append(self._cached_attention(q_BNTK[:, :, block], cache))
         if not is_plain_causal:
-            cache = _trim(cache, self.window)
+            cache = trim(cache, self.window)
         attended_BNTK = blocks[0] if len(blocks) == 1 else torch.cat(blocks, 2)
         return attended_BNTK.transpose(1, 2).flatten(2), cache
 
@@ -301,7 +358,7 @@ class Transformer(Layer):
         S = k_BNSK.shape[2]
         fits = self.window is None or self.window >= S
         if self.positions != "alibi" and fits and (T in (1, S)):
-            return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, is_causal=T > 1)
+            return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, is_causal=bool(T > 1))
         age_TS = torch.arange(S - T, S, device=q_BNTK.device)[:, None] - torch.arange(S, device=q_BNTK.device)
         visible_TS = (age_TS >= 0) & (age_TS < (self.window or S + 1))
         bias: Tensor = visible_TS
@@ -309,17 +366,6 @@ class Transformer(Layer):
             slope_N11 = alibi_slopes(self.heads, q_BNTK)[:, None, None]
             bias = (-slope_N11 * age_TS).masked_fill(~visible_TS, -math.inf)
         return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, attn_mask=bias)
-
-    def _rotary(self, start: int, steps: int, like: Tensor) -> Tensor:
-        """Return rotary factors (T, K/2) of `steps` steps from `start` on. Their cached table grows by doubling."""
-        pairs = self.width // self.heads // 2
-        table_SJ, dtype = self.rotary_SJ, like.dtype.to_complex()
-        known = 0 if table_SJ is None or (table_SJ.dtype, table_SJ.device) != (dtype, like.device) else len(table_SJ)
-        if table_SJ is None or known < start + steps:
-            with torch.inference_mode(False):  # training may use a table made in inference mode
-                table_SJ = rotary_table(_power_of_two(start + steps), pairs, like.device).to(dtype)
-            self.rotary_SJ = table_SJ
-        return table_SJ[start : start + steps]
 
     def _added_positions(self, start: int, steps: int, like: Tensor) -> Tensor:
         if self.position_SD is None:
@@ -337,64 +383,3 @@ def _causal(q_BNTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor) -> tuple[Tensor]:
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         attended_BNTK = functional.scaled_dot_product_attention(q_BNTK, k_BNTK, v_BNTK, is_causal=True)
     return (attended_BNTK.transpose(1, 2).flatten(2),)
-
-
-def _append(cache: Cache, k_BNTK: Tensor, v_BNTK: Tensor, window: int | None) -> Cache:
-    """Return the cache with T more steps. If no gradient is needed, free slots are filled in place.
-
-    Args:
-        cache: The cache before the new steps.
-        k_BNTK, v_BNTK: Keys and values of the new steps.
-        window: Number of steps that attention reads, or None for all steps.
-    """
-    T, length, position = k_BNTK.shape[2], cache.length, cache.position + k_BNTK.shape[2]
-    if length == 0:
-        return Cache(_own_memory(k_BNTK), _own_memory(v_BNTK), T, position)
-    if k_BNTK.requires_grad or cache.keys_BNSK.requires_grad:  # autograd needs the old values unchanged
-        keep = _steps_to_keep(length, window)
-        old_keys, old_values = (old[:, :, length - keep : length] for old in (cache.keys_BNSK, cache.values_BNSK))
-        return Cache(torch.cat([old_keys, k_BNTK], 2), torch.cat([old_values, v_BNTK], 2), keep + T, position)
-    keys_BNSK, values_BNSK, length, _ = _reserve(cache, T, window)
-    keys_BNSK[:, :, length : length + T] = k_BNTK
-    values_BNSK[:, :, length : length + T] = v_BNTK
-    return Cache(keys_BNSK, values_BNSK, length + T, position)
-
-
-def _own_memory(tensor: Tensor) -> Tensor:
-    """Return the tensor, or a contiguous clone if the tensor is not contiguous or is only a part of its storage."""
-    alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
-    return tensor if alone else tensor.clone(memory_format=torch.contiguous_format)
-
-
-def _reserve(cache: Cache, T: int, window: int | None) -> Cache:
-    """Return a cache with at least T free slots. If the cache must grow, steps outside the window are dropped."""
-    keys_BNSK, values_BNSK, length, position = cache
-    if length + T <= keys_BNSK.shape[2]:
-        return cache
-    keep = _steps_to_keep(length, window)
-    slots = _power_of_two(keep + (T if window is None else max(T, window)))
-    keys_BNSK, values_BNSK = (
-        torch.cat([old[:, :, length - keep : length], old.new_empty(*old.shape[:2], slots - keep, old.shape[3])], 2)
-        for old in (keys_BNSK, values_BNSK)
-    )
-    return Cache(keys_BNSK, values_BNSK, keep, position)
-
-
-def _steps_to_keep(length: int, window: int | None) -> int:
-    """Return the number of cached steps that the next step still reads."""
-    return length if window is None else min(length, window - 1)
-
-
-def _trim(cache: Cache, window: int | None) -> Cache:
-    """Return the cache without the steps that no later step reads. If there are such steps, the result is a copy."""
-    if window is None or cache.length < window:
-        return cache
-    keys_BNSK, values_BNSK = (
-        old[:, :, cache.length - window + 1 : cache.length].clone() for old in (cache.keys_BNSK, cache.values_BNSK)
-    )
-    return Cache(keys_BNSK, values_BNSK, window - 1, cache.position)
-
-
-def _power_of_two(minimum: int) -> int:
-    """Return the smallest power of two that is at least `minimum`."""
-    return 1 << (minimum - 1).bit_length()

@@ -4,46 +4,200 @@
 `fused`      run the compiled kernel. `scan` raises `ValueError` if the kernel does not support the inputs.
 `auto`       run the kernel if it supports the inputs, else the reference implementation. `scan` of a recurrent layer
              also uses the reference implementation for a single step.
+
+A kernel reads memory by address and computes fixed equations. It may run only if it computes what the layer's own
+methods would compute, and only if each tensor has the size, type and memory layout that the kernel expects. Otherwise
+the equations run, and raise their own errors. `scan`, `step` and the streaming program all ask the functions below.
+A function named `..._obstacle` returns None if the kernel may run, and otherwise the reason why not.
 """
+
+# Shape suffixes: B batch, T time, D input width, H hidden width
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn.modules import module as module_globals
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
+
+if TYPE_CHECKING:
+    from arch.core.layer import Layer
 
 Backend = Literal["auto", "reference", "fused"]
 """Implementation of a layer's `scan` and of a model's `step`."""
 
+_dispatch_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
 
-def obstacle_to_kernels(tensors: Iterable[Any]) -> str | None:
-    """Return the reason why kernels cannot process `tensors`, or None if they can.
+NORM_EPSILON = 1e-5
+"""The `eps` of every layer norm that the kernels compute."""
 
-    Values that are not tensors are ignored.
-    """
-    if torch.compiler.is_compiling():
-        return "torch.compile traces the reference implementation"
+PLAIN_TENSORS = (Tensor, nn.Parameter)
+"""Classes of tensors that contain numbers and nothing else. A subclass may redefine every operation."""
+
+GLOBAL_HOOKS: tuple[Mapping[int, Any], ...] = (
+    module_globals._global_forward_hooks,
+    module_globals._global_forward_pre_hooks,
+    module_globals._global_backward_hooks,
+    module_globals._global_backward_pre_hooks,
+)
+"""The hooks that torch runs at every call of every module."""
+
+_FORWARDS = (nn.Linear.forward, nn.LayerNorm.forward, nn.Embedding.forward, nn.Identity.forward, nn.Dropout.forward)
+"""The `forward` of each class of module that kernels can replace."""
+
+changes_of_layers = [0]
+"""How often an attribute of a layer, or a method of a layer class, was set or deleted in this process."""
+
+
+class Weight(NamedTuple):
+    """A parameter or buffer that a kernel reads."""
+
+    module: nn.Module
+    name: str
+    shape: tuple[int, ...]
+    """The shape that the kernel expects."""
+
+    @property
+    def owner(self) -> dict[str, Tensor | None]:
+        """The dictionary of the module that contains the tensor now."""
+        parameters = self.module._parameters
+        return parameters if self.name in parameters else self.module._buffers
+
+
+def context_obstacle() -> str | None:
+    """Return why no kernel may run in the current context, such as under `torch.compile`."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+        return "torch.compile and torch.jit trace the reference implementation"
     if torch.is_autocast_enabled("cpu"):
         return "the kernel computes in float32, but autocast is on"
-    for tensor in tensors:
-        if not isinstance(tensor, Tensor):
-            continue
-        if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or tensor.layout != torch.strided:
-            return f"the kernel needs dense float32 tensors on the CPU, not {tensor.dtype} on {tensor.device}"
-        if not _is_plain(tensor):
-            return "the kernel does not support functorch transforms or forward-mode AD"
+    if torch._C._functorch.maybe_current_level() is not None or forward_ad._current_level >= 0:
+        return "the kernel does not support functorch transforms or forward-mode AD"
+    if observing_modes():
+        return "a torch mode is on that must see each operation"
     return None
 
 
-def _is_plain(tensor: Tensor) -> bool:
-    """Return whether a tensor has accessible memory, no functorch wrapper and no forward-mode tangent."""
-    if forward_ad.unpack_dual(tensor).tangent is not None:
-        return False
+def observing_modes() -> bool:
+    """Return whether a mode is on that must see each operation, as `FlopCounterMode` must. A kernel hides them."""
+    if _dispatch_modes():
+        return True
+    return bool(_function_modes()) and any(
+        type(mode) is not DeviceContext for mode in _get_current_function_mode_stack()
+    )
+
+
+def class_obstacle(layer: Layer, kernel_method: str) -> str | None:
+    """Return why the kernel does not compute the equations of this layer.
+
+    A class vouches for a kernel by defining `kernel_method` (`fuse` or `streaming_spec`) in its own body. A subclass
+    may change the equations, so it does not inherit the kernel. A parametrization creates such a subclass.
+
+    Args:
+        layer: The layer.
+        kernel_method: Name of the method that runs or describes the kernel.
+    """
+    cls = type(layer)
+    if kernel_method not in vars(cls):
+        return f"{cls.__name__} has no kernel"
+    if cls.replaced_methods:
+        return f"methods of a layer class were replaced: {', '.join(sorted(cls.replaced_methods))}"
+    overridden = vars(layer).keys() & cls.methods
+    if overridden:
+        return f"this {cls.__name__} has its own {', '.join(sorted(overridden))}"
+    return None
+
+
+def module_obstacle(module: nn.Module, *classes: type[nn.Module]) -> str | None:
+    """Return why a kernel cannot replace a module whose class must be one of `classes`."""
+    cls = type(module)
+    if cls not in classes:
+        return f"the kernel does not know {cls.__name__}"
+    if not has_original_forwards() or "forward" in vars(module):
+        return f"the `forward` of a {cls.__name__} was replaced"
+    if has_hooks(module):
+        return f"a {cls.__name__} has hooks"
+    if isinstance(module, nn.Embedding) and module.max_norm is not None:
+        return "the kernel does not change embeddings, as `max_norm` does"
+    if isinstance(module, nn.LayerNorm) and (
+        module.eps != NORM_EPSILON or module.weight is None or tuple(module.normalized_shape) != module.weight.shape
+    ):
+        return f"the kernel needs a LayerNorm over the last dimension with weights and eps={NORM_EPSILON}"
+    return None
+
+
+def has_original_forwards() -> bool:
+    """Return whether the `forward` of no class of torch that kernels can replace was replaced."""
+    return (
+        nn.Linear.forward is _FORWARDS[0]
+        and nn.LayerNorm.forward is _FORWARDS[1]
+        and nn.Embedding.forward is _FORWARDS[2]
+        and nn.Identity.forward is _FORWARDS[3]
+        and nn.Dropout.forward is _FORWARDS[4]
+    )
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether torch would run a hook when the module is called, or in its backward pass."""
+    return any((*hooks_of(module), *GLOBAL_HOOKS))
+
+
+def hooks_of(module: nn.Module) -> tuple[Mapping[int, Any], ...]:
+    """Return the module's own dictionaries of hooks."""
+    return (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+
+
+def tensor_obstacle(tensor: Any, shape: tuple[int, ...]) -> str | None:
+    """Return why a kernel cannot read a tensor that must have this shape."""
+    if type(tensor) not in PLAIN_TENSORS:
+        return f"the kernel needs a plain tensor, not {type(tensor).__name__}"
+    if tensor.dtype is not torch.float32 or not tensor.is_cpu or tensor.layout is not torch.strided:
+        return f"the kernel needs dense float32 tensors on the CPU, not {tensor.dtype} on {tensor.device}"
+    if tensor.shape != shape:
+        return f"the kernel needs a tensor of shape {shape}, not {tuple(tensor.shape)}"
+    if tensor.is_neg() or not _address(tensor):
+        return "the kernel needs a tensor with its own memory and at least one element"
+    return None
+
+
+def _address(tensor: Tensor) -> int:
+    """Return the address of a tensor, or 0 if it has none, as within `vmap`."""
     try:
-        tensor.data_ptr()
+        return tensor.data_ptr()
     except RuntimeError:
-        return False
-    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        return 0
+
+
+def weights_obstacle(weights: Iterable[Weight], *, in_place: bool = False) -> str | None:
+    """Return why a kernel cannot read these weights.
+
+    If `in_place` is true, the kernel reads them where they are, so they must be contiguous.
+    """
+    for weight in weights:
+        tensor = weight.owner.get(weight.name)
+        if tensor is None:
+            return f"{type(weight.module).__name__} has no parameter or buffer {weight.name}"
+        obstacle = tensor_obstacle(tensor, weight.shape)
+        if obstacle is not None:
+            return f"{weight.name}: {obstacle}"
+        if in_place and not tensor.is_contiguous():
+            return f"{weight.name}: the kernel needs a contiguous tensor"
+    return None
+
+
+def tensors_obstacle(tensors: Iterable[tuple[Any, tuple[int, ...]]]) -> str | None:
+    """Return why a kernel cannot read these tensors, each given with the shape that it must have."""
+    for tensor, shape in tensors:
+        obstacle = tensor_obstacle(tensor, shape)
+        if obstacle is not None:
+            return obstacle
+    return None

@@ -15,7 +15,7 @@ Bytes   A step reads each weight once, but only one row of an embedding or posit
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, Self
 
@@ -23,12 +23,60 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from arch.core.backend import Backend, obstacle_to_kernels
+from arch.core.backend import (
+    Backend,
+    Weight,
+    changes_of_layers,
+    class_obstacle,
+    context_obstacle,
+    tensors_obstacle,
+    weights_obstacle,
+)
 from arch.core.state import State
 from arch.core.streaming_spec import StreamingSpec
 
 
-class Layer(nn.Module, ABC):
+class LayerType(ABCMeta):
+    """The class of layer classes. It notices when a method of a layer class is replaced after its definition.
+
+    A kernel computes the equations as they were defined, so it must not run after such a change.
+    """
+
+    methods: frozenset[str]
+    """Names of the methods of this class, including inherited ones."""
+
+    replaced_methods: ClassVar[dict[str, object]] = {}
+    """The original of each replaced method of any layer class, by `Class.method`."""
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
+        super().__init__(name, bases, namespace)
+        inherited = (base.methods for base in bases if isinstance(base, LayerType))
+        own = (key for key, value in namespace.items() if callable(value) or hasattr(type(value), "__get__"))
+        type.__setattr__(cls, "methods", frozenset(own).union(*inherited) - {"__init__", "__annotations__"})
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        cls._note(name, value)
+        super().__setattr__(name, value)
+
+    def __delattr__(cls, name: str) -> None:
+        cls._note(name, _ABSENT)
+        super().__delattr__(name)
+
+    def _note(cls, name: str, value: object) -> None:
+        changes_of_layers[0] += 1
+        if name not in getattr(cls, "methods", ()):  # the first class is still being made
+            return
+        key = f"{cls.__module__}.{cls.__qualname__}.{name}"
+        original = cls.replaced_methods.setdefault(key, vars(cls).get(name, _ABSENT))
+        if value is original:
+            del cls.replaced_methods[key]
+
+
+_ABSENT = object()
+"""Stands for a method that a class does not define in its own body."""
+
+
+class Layer(nn.Module, metaclass=LayerType):
     """A causal sequence mixer: (B, T, D) in, (B, T, H) out.
 
     The constructor takes the input width `inputs`, the output width `width` and, as keyword-only parameters, the
@@ -47,6 +95,19 @@ class Layer(nn.Module, ABC):
 
     max_length: int | None = None
     """Maximum sequence length in steps, or None if there is no limit."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        changes_of_layers[0] += 1  # a compiled program depends on options, and on methods that an instance replaces
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        changes_of_layers[0] += 1
+        super().__delattr__(name)
+
+    @property
+    def inputs(self) -> int | None:
+        """D, the input width, or None if the layer does not state it. A layer with a kernel must state it."""
+        return None
 
     @classmethod
     def stack(cls, inputs: int, width: int, depth: int, **options: Any) -> list[Self]:
@@ -75,7 +136,7 @@ class Layer(nn.Module, ABC):
     def scan(self, x_BTD: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the outputs (B, T, H) of T ≥ 1 steps and the state after the last one.
 
-        `state` may be modified in place; do not reuse it.
+        `state` may be modified in place; do not reuse it. Raises `ValueError` if there are no steps.
         """
 
     def forward(self, x_BTD: Tensor) -> Tensor:
@@ -130,8 +191,15 @@ class Layer(nn.Module, ABC):
         """Return the bytes that `step` moves for a single stream after `position` steps, or None if unknown."""
         return None
 
+    def kernel_weights(self) -> tuple[Weight, ...]:
+        """Return the parameters and buffers that the layer's kernel reads, each with the shape that it must have."""
+        return tuple(Weight(self, name, tuple(tensor.shape)) for name, tensor in self.named_parameters(recurse=False))
+
     def streaming_spec(self) -> StreamingSpec | None:
-        """Return the layer's description for the compiled step, or None if the kernel does not support the layer."""
+        """Return the layer's description for the compiled step, or None if the kernel does not support the layer.
+
+        A subclass does not inherit the description: it may change the equations (see `arch.core.backend`).
+        """
         return None
 
     def empty(self, *shape: int) -> Tensor:
@@ -181,6 +249,7 @@ class RecurrentLayer(Layer):
         return self.update(self.project(x_BD), state)
 
     def scan(self, x_BTD: Tensor, state: State) -> tuple[Tensor, State]:
+        require_steps(x_BTD)
         if self.backend_for(x_BTD, state) == "reference":
             return self.unroll(self.project(x_BTD).unbind(1), state, 1)
         outputs_TBH, state = self.fuse(x_BTD.transpose(0, 1).contiguous(), state)
@@ -197,7 +266,10 @@ class RecurrentLayer(Layer):
     def fuse(self, x_TBD: Tensor, state: State) -> tuple[Tensor, State]:
         """Run all steps of inputs (T, B, D) in one kernel. Returns the outputs (T, B, H) and the last state.
 
-        Layers with a kernel override this method. Other layers raise `NotImplementedError`.
+        The kernel gets plain float32 tensors on the CPU. Each tensor of the state is (B, H).
+
+        Layers with a kernel override this method. Other layers raise `NotImplementedError`. A subclass does not inherit
+        the kernel: it may change the equations (see `arch.core.backend`).
         """
         raise NotImplementedError
 
@@ -209,15 +281,27 @@ class RecurrentLayer(Layer):
         """
         if self.backend == "reference":
             return "reference"
-        obstacle = self._obstacle([x_BTD, *self.parameters(), *pytree.tree_leaves(state)])
+        if len(x_BTD) == 0:
+            return "reference"
+        obstacle = self._obstacle(x_BTD, state)
         if self.backend == "fused":
             if obstacle is not None:
                 raise ValueError(f"backend=fused cannot run here: {obstacle}; use backend=auto")
             return "fused"
         return "reference" if obstacle is not None or x_BTD.shape[1] == 1 else "fused"
 
-    def _obstacle(self, tensors: list[Any]) -> str | None:
-        """Return the reason why no kernel can process `tensors`, or None if the layer's kernel can."""
-        if type(self).fuse is RecurrentLayer.fuse:
-            return f"{type(self).__name__} has no kernel"
-        return obstacle_to_kernels(tensors)
+    def _obstacle(self, x_BTD: Tensor, state: State | None) -> str | None:
+        """Return why the layer's kernel cannot compute `scan`, or None if it can."""
+        obstacle = context_obstacle() or class_obstacle(self, "fuse")
+        if obstacle is not None:
+            return obstacle
+        B, T, *_ = x_BTD.shape
+        parts = [] if state is None else pytree.tree_leaves(state)
+        inputs = [(x_BTD, (B, T, self.inputs)), *((part, (B, self.width)) for part in parts)]
+        return weights_obstacle(self.kernel_weights()) or tensors_obstacle(inputs)
+
+
+def require_steps(x: Tensor) -> None:
+    """Raise `ValueError` if inputs (B, T, ...) contain no time step."""
+    if x.dim() > 1 and x.shape[1] == 0:
+        raise ValueError(f"the sequence has no steps: scan needs at least one, but the inputs are {tuple(x.shape)}")

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from arch.core.layer import Layer
+from arch.core.layer import Layer, require_steps
 from arch.core.state import State, copy_state, element_bytes
 from arch.core.stepper import Stepper
 
@@ -72,6 +72,7 @@ class SequenceModel(nn.Module):
 
         Returns the outputs (B, T, O) and the next state. `state` may be modified in place; do not reuse it.
         """
+        require_steps(x)
         hidden, states = self.encoder(x), []
         for i, layer in enumerate(self._stack()):
             hidden, after = layer.scan(hidden if i == 0 else self.dropout(hidden), state[i])

@@ -4,11 +4,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
+from arch.core.backend import context_obstacle
+
 FREQUENCY_BASE = 10_000.0
 """Base of the geometric sequence of frequencies."""
+
+BLOCK = 1024
+"""Number of positions per cached block of rotary factors."""
 
 
 def _angles(start: int, steps: int, pairs: int, device: torch.device) -> Tensor:
@@ -21,20 +28,51 @@ def _angles(start: int, steps: int, pairs: int, device: torch.device) -> Tensor:
         device: Device of the result.
     """
     position_T = torch.arange(start, start + steps, dtype=torch.float64, device=device)
-    frequency_J = FREQUENCY_BASE ** (-torch.arange(pairs, dtype=torch.float64, device=device) / pairs)
-    return torch.outer(position_T, frequency_J)
+    return torch.outer(position_T, frequencies(pairs, device))
 
 
-def rotary_table(steps: int, pairs: int, device: torch.device) -> Tensor:
-    """Return the rotary factors cos + i sin (T, K/2) of positions 0 to T - 1, as complex128 (Su et al. 2021)."""
-    angle_TJ = _angles(0, steps, pairs, device)
-    return torch.polar(torch.ones_like(angle_TJ), angle_TJ)
+def frequencies(pairs: int, device: torch.device) -> Tensor:
+    """Return the frequencies base^(-2j/K) of pairs j = 0 to K/2 - 1 in radians per step, as float64 (K/2,)."""
+    return FREQUENCY_BASE ** (-torch.arange(pairs, dtype=torch.float64, device=device) / pairs)
+
+
+def rotary_factors(start: int, steps: int, pairs: int, like: Tensor) -> Tensor:
+    """Return the rotary factors cos + i sin (T, K/2) of `steps` positions from `start` on (Su et al. 2021).
+
+    Factors within one block of `BLOCK` positions are cached. The process keeps at most 8 blocks of them.
+
+    Args:
+        start: First position, from 0.
+        steps: Number of positions T.
+        pairs: Number of pairs K/2.
+        like: A tensor with the device to use. The result is complex128 if it is float64, else complex64.
+    """
+    dtype = torch.complex128 if like.dtype == torch.float64 else torch.complex64
+    block, first = divmod(start, BLOCK)
+    if first + steps > BLOCK or context_obstacle() is not None:
+        return _rotary_factors(start, steps, pairs, dtype, like.device)
+    return _rotary_block(block, pairs, dtype, like.device)[first : first + steps]
+
+
+def _rotary_factors(start: int, steps: int, pairs: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    angle_TJ = _angles(start, steps, pairs, device)
+    return torch.polar(torch.ones_like(angle_TJ), angle_TJ).to(dtype)
+
+
+@lru_cache(maxsize=8)
+def _rotary_block(block: int, pairs: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # training may use a block that was made in inference mode
+        return _rotary_factors(block * BLOCK, BLOCK, pairs, dtype, device)
 
 
 def apply_rotary(x: Tensor, rotary_TJ: Tensor) -> Tensor:
-    """Rotate pairs of adjacent numbers in x (..., T, K) by rotary factors (T, K/2) (Su et al. 2021, eq. 15)."""
-    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotary_TJ).flatten(-2)
+    """Rotate pairs of adjacent numbers in x (..., T, K) by rotary factors (T, K/2) (Su et al. 2021, eq. 15).
+
+    Numbers of 16 bits are rotated as float32, because torch has no complex numbers of that size.
+    """
+    numbers = x if x.dtype.itemsize > 2 else x.float()
+    pairs = torch.view_as_complex(numbers.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotary_TJ).flatten(-2).to(x.dtype)
 
 
 def sinusoids(start: int, steps: int, like: Tensor) -> Tensor:

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from arch.core.backend import Weight, tensor_obstacle
 
 if TYPE_CHECKING:
     from arch.core.state import State
 
-ParameterRef = tuple[nn.Module, str]
-"""A parameter or buffer, given by its module and attribute name."""
+
+class Bound(NamedTuple):
+    """A layer's state, prepared for one step of the kernel."""
+
+    words: tuple[int, ...]
+    """Addresses and sizes, in the order that the kernel expects."""
+    after: State
+    """The state after the step."""
+    written: tuple[Tensor, ...]
+    """The tensors that the kernel writes."""
+    in_place: bool
+    """Whether the same words also describe the next step. The kernel then updates `written` in place."""
+    scratch: int = 0
+    """Scratch memory that this step needs in addition to the workspace, in floats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,31 +35,42 @@ class StreamingSpec:
     """Description of one layer for `arch.kernels.streaming.model_step`."""
 
     kind: Literal["rnn", "lstm", "gru", "transformer"]
+    inputs: int
+    """D, the input width."""
+    outputs: int
+    """H, the output width."""
     sizes: tuple[int, ...]
     """Sizes and flags, in the order that the kernel of this kind expects. The first is D, the input width."""
-    weights: tuple[ParameterRef | None, ...]
+    weights: tuple[Weight | None, ...]
     """Weights in the kernel's order. None stands for a weight that the layer does not have, such as a bias."""
     workspace: int
     """Scratch memory per stream, in floats."""
-    bind: Callable[[State, int], tuple[tuple[int, ...], State] | None]
-    """Function that prepares a state for one step. Its arguments are the state and the number of streams.
+    bind: Callable[[State, int, bool], Bound | None]
+    """Function that prepares a state for one step.
 
-    It returns the addresses and sizes for the kernel, and the state after the step. It returns None if the kernel
-    cannot use the state.
+    Its arguments are the state, the number of streams, and whether the tensors of the state are known to be as the
+    kernel needs them. It returns None if the kernel cannot use the state.
     """
+    modules: tuple[tuple[nn.Module, tuple[type[nn.Module], ...]], ...] = ()
+    """The submodules that the kernel replaces, each with the classes that it may have."""
+    constants: Tensor | None = None
+    """Numbers that the kernel reads after the weights, or None."""
 
 
-def bind_tensors(state: Any, batch: int, width: int) -> tuple[tuple[int, ...], State] | None:
-    """Return the addresses of the (B, H) tensors in a state, and the state itself. See `StreamingSpec.bind`.
+def bind_tensors(state: Any, kind: type, batch: int, width: int) -> Bound | None:
+    """Prepare a named tuple of (B, H) tensors, which the kernel updates in place.
 
-    The state after the step is the same object, because the step updates it in place. B is `batch`, and H is `width`.
+    The kernel writes only to its own memory, so the tensors are copied.
+
+    Args:
+        state: The state.
+        kind: The class that the state must have.
+        batch: Number of streams, B.
+        width: Width of the layer, H.
+
     Returns None if the kernel cannot use a tensor.
     """
-    addresses = []
-    for part in state:
-        if part.dtype is not torch.float32 or part.requires_grad or not part.is_contiguous() or not part.is_cpu:
-            return None
-        if part.shape != (batch, width):
-            return None
-        addresses.append(part.data_ptr())
-    return tuple(addresses), state
+    if type(state) is not kind or any(tensor_obstacle(part, (batch, width)) is not None for part in state):
+        return None
+    own = tuple(part.detach().clone(memory_format=torch.contiguous_format) for part in state)
+    return Bound(tuple(part.data_ptr() for part in own), kind(*own), own, True)

@@ -8,10 +8,11 @@ model. A task derives its delays and counts from `length`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -176,7 +177,8 @@ class Task(ABC):
         if batch < 1:
             raise ValueError(f"a batch needs at least 1 sequence, not {batch}")
         self.check_length(length)
-        return self.draw(generator, batch, length, split)
+        with standard_defaults():
+            return self.draw(generator, batch, length, split)
 
     def check_length(self, length: int) -> None:
         """Raise `ImpossibleLength` if the task does not support this length.
@@ -221,6 +223,20 @@ class Task(ABC):
         """Return the metrics recorded with the score, by name: the loss first, then the task's own metrics."""
         name = "cross_entropy" if isinstance(self.targets, Tokens) else "mse"
         return {name: self.loss(outputs, batch).item()}
+
+
+@contextlib.contextmanager
+def standard_defaults() -> Iterator[None]:
+    """Create tensors as torch does by default: float32, on the CPU. A seed thus draws the same data in every program."""
+    dtype = torch.get_default_dtype()
+    if dtype is not torch.float32:
+        torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu") if torch.get_default_device().type != "cpu" else contextlib.nullcontext():
+            yield
+    finally:
+        if dtype is not torch.float32:
+            torch.set_default_dtype(dtype)
 
 
 def last_step_mask(batch: int, length: int) -> Tensor:

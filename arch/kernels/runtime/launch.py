@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from arch.core.backend import tensor_obstacle
 from arch.kernels.runtime.threads import split_rows
 from arch.kernels.simd.matmul import ROWS
 
@@ -83,7 +84,7 @@ def sum_rows(
     *others, rows = sizes
 
     def share(first: int, last: int) -> None:
-        parts[first] = torch.zeros(sums, dtype=torch.float32)
+        parts[first] = torch.zeros(sums, dtype=torch.float32, device="cpu")  # whatever the defaults are
         kernel(*addresses, parts[first].data_ptr(), *others, first, last)
 
     split_rows(rows, work, share, ROWS)
@@ -96,6 +97,18 @@ def needs_gradients(*tensors: Tensor) -> bool:
     Call this function outside `torch.autograd.Function.forward`, because gradients are disabled there.
     """
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def needs_reference(*gradients: Tensor) -> bool:
+    """Return whether the backward pass must run by the equations.
+
+    This is so if it must be differentiable itself, or if a kernel cannot read a gradient, as within `vmap`.
+    """
+    return (
+        torch.is_grad_enabled()
+        or torch._C._functorch.maybe_current_level() is not None
+        or any(tensor_obstacle(gradient, tuple(gradient.shape)) is not None for gradient in gradients)
+    )
 
 
 class GradientGate(torch.autograd.Function):

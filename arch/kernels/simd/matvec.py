@@ -50,6 +50,14 @@ def _pointer_to_integers(typing: Any, number: types.Integer) -> Any:
     return types.CPointer(types.int64)(types.intp), lower
 
 
+@instruction
+def _pointer_to_doubles(typing: Any, number: types.Integer) -> Any:
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        return builder.inttoptr(values[0], ir.DoubleType().as_pointer())
+
+    return types.CPointer(types.float64)(types.intp), lower
+
+
 @njit(forceinline=True)
 def floats(number):  # type: ignore[no-untyped-def]
     """Return a flat array that views the float32 numbers at the address `number`.
@@ -57,6 +65,12 @@ def floats(number):  # type: ignore[no-untyped-def]
     The nominal length of the array is 0, but Numba does not check indices.
     """
     return carray(_pointer_to_floats(number), 0)
+
+
+@njit(forceinline=True)
+def doubles(number):  # type: ignore[no-untyped-def]
+    """View the memory at an address as float64 numbers. Accesses are not checked."""
+    return carray(_pointer_to_doubles(number), 0)
 
 
 @njit(forceinline=True)

@@ -13,8 +13,14 @@ from numba import njit
 from arch.kernels.simd.activation import exp
 from arch.kernels.simd.matvec import apply, floats
 from arch.kernels.simd.vector import LANES, fma, lane_max, lane_sum, larger, load_first, ramp, splat, store_first
+from arch.kernels.streaming.position_step import add_learned, add_sinusoids, rotary_factors
 from arch.kernels.training.gelu import MIN_EXPONENT, gelu
 from arch.kernels.training.layer_norm import EPSILON
+
+NO_POSITIONS, ROTARY, LEARNED, SINUSOIDAL = 0, 1, 2, 3
+"""Kinds of position."""
+POSITIONS = 14
+"""Index of the address of the positions, among the addresses of the weights."""
 
 
 @njit
@@ -117,35 +123,36 @@ def block_step(sizes, weights, cache, y, workspace, B):  # type: ignore[no-untyp
     """Apply one block to the residual stream `y` in place, and write the keys and values of the step to the cache.
 
     Args:
-        sizes: Model width D, number of heads N, MLP width E, whether positions are rotary, and whether they are ALiBi.
+        sizes: Model width D, number of heads N, MLP width E, kind of position, and whether the bias is ALiBi.
         weights: Addresses of float32 numbers: weight and bias of the attention norm, W_qkv, W_o, the norm before the
-            MLP, W_1, W_2 and the final norm, in this order. The last two addresses are 0 without a final norm.
-        cache: Addresses of keys, of values, and of rotary cosines and sines; number of slots; number of cached steps;
-            first slot to read. Keys and values are (B, N, slots, D / N), and cosines and sines (D / N,).
+            MLP, W_1, W_2 and the final norm, in this order. The addresses of the final norm are 0 if there is none.
+            The last word is the address of the learned positions, or of the frequencies of the other positions.
+        cache: Addresses of keys and of values, (B, N, slots, D / N); number of slots; number of cached steps; first
+            slot to read; position of the step.
         y: Array of the residual stream, float32 numbers, (B, D).
-        workspace: Array for B · (5D + E) + S + 1 float32 numbers, where S is the number of cached steps.
+        workspace: Array for B · (5D + E) + D / N + S + 1 float32 numbers, where S is the number of cached steps.
         B: Batch size.
     """
-    D, N, E, rotates, slopes = sizes[0], sizes[1], sizes[2], sizes[3] != 0, sizes[4] != 0
-    keys, values, rotary, slots, length, first = (
-        floats(cache[0]),
-        floats(cache[1]),
-        cache[2],
-        cache[3],
-        cache[4],
-        cache[5],
-    )
+    D, N, E, positions, slopes = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4] != 0
+    keys, values = floats(cache[0]), floats(cache[1])
+    slots, length, first, position = cache[2], cache[3], cache[4], cache[5]
     K = D // N
-    normal, qkv, wide, logits = workspace, workspace[B * D :], workspace[B * 4 * D :], workspace[B * (5 * D + E) :]
-    attended = workspace[B * (4 * D + E) :]
+    normal, qkv, wide, rotary = workspace, workspace[B * D :], workspace[B * 4 * D :], workspace[B * (5 * D + E) :]
+    attended, logits = workspace[B * (4 * D + E) :], rotary[K:]
+    if positions == ROTARY:
+        rotary_factors(position, weights[POSITIONS], K // 2, rotary)
+    elif positions == LEARNED:
+        add_learned(position, weights[POSITIONS], D, B, y)
+    elif positions == SINUSOIDAL:
+        add_sinusoids(position, weights[POSITIONS], D, B, y)
     normalise(y, weights[0], weights[1], D, B, normal)
     apply(floats(weights[2]), 0, weights[3], 3 * D, D, normal, 0, D, B, qkv, 0, 3 * D, False)
     for b in range(B):
         for n in range(N):
             q_at = b * 3 * D + n * K
-            if rotates:
-                rotate(qkv, q_at, floats(rotary), K // 2)
-                rotate(qkv, q_at + D, floats(rotary), K // 2)
+            if positions == ROTARY:
+                rotate(qkv, q_at, rotary, K // 2)
+                rotate(qkv, q_at + D, rotary, K // 2)
             start = (b * N + n) * slots * K
             new = start + length * K
             for k in range(K):

@@ -24,10 +24,12 @@ REALS, LINEAR, TOKENS = 0, 1, 2
 RECORD = 32
 """Length of a layer's record in 64-bit words: kind of layer, sizes, addresses of weights, addresses and sizes of the
 state."""
-SIZES, WEIGHTS, STATE = 1, 7, 22
-"""Positions in a record at which the sizes, the weights and the state start."""
+SIZES, WEIGHTS, CONSTANTS, STATE = 1, 7, 21, 22
+"""Positions in a record: first size, first weight, address of the constants, first word of the state."""
 RNN, LSTM, GRU, BLOCK = 0, 1, 2, 3
 """Kinds of layer."""
+KINDS = {"rnn": RNN, "lstm": LSTM, "gru": GRU, "transformer": BLOCK}
+"""Kinds of layer, by the name in a `StreamingSpec`."""
 
 
 @njit
@@ -69,11 +71,6 @@ def step(program_at, program_length, x_at, output_at, B):  # type: ignore[no-unt
         sizes, weights, state = record[SIZES:WEIGHTS], record[WEIGHTS:STATE], record[STATE:]
         kind = record[0]
         if kind == BLOCK:
-            if state[6] != 0:
-                positions = floats(state[6])
-                for b in range(B):
-                    for d in range(D):
-                        x[b * D + d] += positions[d]
             block_step(sizes, weights, state, x, workspace, B)
             continue
         H, h = sizes[1], floats(state[0])

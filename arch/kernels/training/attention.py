@@ -27,7 +27,7 @@ from numba.core import types
 from torch import Tensor
 
 from arch.kernels.runtime.jit import kernel
-from arch.kernels.runtime.launch import Reference, reference_gradients, run_rows
+from arch.kernels.runtime.launch import Reference, needs_reference, reference_gradients, run_rows
 from arch.kernels.simd.activation import exp
 from arch.kernels.simd.matmul import ROWS, eight_rows, eight_rows_more
 from arch.kernels.simd.matvec import floats
@@ -278,7 +278,7 @@ class Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_result_BTD: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, result_BTD, moments = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if needs_reference(d_result_BTD):
             return None, *reference_gradients(ctx.reference, inputs, [d_result_BTD])
         B, N, T, K = inputs[0].shape
         gradients = [part.new_empty(B, N, T, K) for part in inputs]

@@ -38,6 +38,7 @@ from arch.kernels.runtime.launch import (
     Reference,
     flat,
     needs_gradients,
+    needs_reference,
     of_blocks,
     reference_gradients,
     run_rows,
@@ -304,7 +305,7 @@ class ScanAfter(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, outputs_TBH, gates_TBG, s_TBH = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if needs_reference(*gradients):
             return None, None, *reference_gradients(ctx.reference, inputs, gradients)
         x_TBD, W_GD, _, U_GH, _, h_BH = inputs
         (T, B, D), H = x_TBD.shape, U_GH.shape[1]
@@ -347,7 +348,7 @@ class ScanBefore(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, outputs_TBH, reset_TBH, saved = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if needs_reference(*gradients):
             return None, None, *reference_gradients(ctx.reference, inputs, gradients)
         projected_TBG, U_GH, h_BH = inputs
         T, B, H = outputs_TBH.shape

@@ -32,6 +32,7 @@ from arch.kernels.runtime.launch import (
     CONTIGUOUS,
     Reference,
     needs_gradients,
+    needs_reference,
     of_blocks,
     reference_gradients,
     run_rows,
@@ -193,7 +194,7 @@ class Scan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, outputs_TBH, gates_TBG, cells_TBH = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if needs_reference(*gradients):
             return None, None, *reference_gradients(ctx.reference, inputs, gradients)
         x_TBD, W_GD, _, *rest = inputs
         (T, B, D), H = x_TBD.shape, W_GD.shape[0] // 4

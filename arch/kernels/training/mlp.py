@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arch.kernels.runtime.launch import Reference, reference_gradients
+from arch.kernels.runtime.launch import Reference, needs_reference, reference_gradients
 from arch.kernels.training import gelu
 from arch.kernels.training.layer_norm import add, denormalise, normalise
 
@@ -49,8 +49,9 @@ class ResidualMLP(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_z_BTD: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, saved = ctx.saved_tensors[: ctx.inputs], ctx.saved_tensors[ctx.inputs :]
-        if torch.is_grad_enabled():
+        tensors = ctx.saved_tensors  # torch allows one access: each one unpacks a checkpoint
+        inputs, saved = tensors[: ctx.inputs], tensors[ctx.inputs :]
+        if needs_reference(d_z_BTD):
             return None, *reference_gradients(ctx.reference, inputs, [d_z_BTD])
         x_BTD, _, W_o, _, gain_D, _, W_1, _, W_2, _, *final = inputs
         a_YD, y_YD, normal_YD, moments_YM, slope_YE, wide_YE, *of_final = saved

@@ -19,7 +19,7 @@ from numba import boolean, int64, void
 from torch import Tensor
 
 from arch.kernels.runtime.jit import kernel
-from arch.kernels.runtime.launch import Reference, reference_gradients, run_rows
+from arch.kernels.runtime.launch import Reference, needs_reference, reference_gradients, run_rows
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import (
     BITS,
@@ -132,7 +132,7 @@ class Heads(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, x_YD, normal_YD, moments_YM = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if needs_reference(*gradients):
             return None, None, None, *reference_gradients(ctx.reference, inputs, gradients)
         x_BTD, gain_D, _, W_GD, b_G = inputs
         d_qkv_YG, sums_BG = x_BTD.new_empty(len(x_YD), len(b_G)), x_BTD.new_empty(len(x_BTD), len(b_G))

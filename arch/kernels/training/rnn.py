@@ -23,7 +23,15 @@ from numba import int64, void
 from torch import Tensor
 
 from arch.kernels.runtime.jit import kernel
-from arch.kernels.runtime.launch import CONTIGUOUS, Reference, of_blocks, reference_gradients, run_rows, sum_rows
+from arch.kernels.runtime.launch import (
+    CONTIGUOUS,
+    Reference,
+    needs_reference,
+    of_blocks,
+    reference_gradients,
+    run_rows,
+    sum_rows,
+)
 from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.activation import tanh
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
@@ -137,7 +145,7 @@ class Scan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, outputs_TBH = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if needs_reference(*gradients):
             return None, None, *reference_gradients(ctx.reference, inputs, gradients)
         x_TBD, W_HD, _, U_HH, h_BH = inputs
         (T, B, D), H = x_TBD.shape, len(U_HH)

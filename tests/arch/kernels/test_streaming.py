@@ -274,9 +274,9 @@ def test_unsupported_inputs_and_states_run_the_equations() -> None:
     with torch.inference_mode():
         for state in (
             [State(h_BH.double(), c_BH), second],
-            [State(torch.zeros(20, 2).T, c_BH), second],
-            [State(h_BH, h_BH), second],
-            [second, second],
+            [State(h_BH[:, :3], c_BH), second],
+            [(h_BH, c_BH), second],
+            [second],
             model.init_state(3),
         ):
             assert model._stepper.step(model, x, state) is None
@@ -285,6 +285,23 @@ def test_unsupported_inputs_and_states_run_the_equations() -> None:
         found = model._stepper.step(model, x.T.contiguous().T, model.init_state(2))
         assert found is not None
         assert_close(found[0], model.scan(x[:, None], model.init_state(2))[0][:, 0])
+
+
+def test_states_that_share_memory_or_are_strided() -> None:
+    model, x = model_of("lstm"), inputs(2)
+    memory = torch.randn(2, 20, generator=torch.Generator().manual_seed(3))
+    second = model.init_state(2)[1]
+    State = type(second)
+    with torch.inference_mode():
+        for first, other in (
+            (State(memory, memory), second),
+            (State(memory.T.contiguous().T, memory[:1].expand(2, 20)), second),
+            (second, second),
+            (State(memory, memory), State(memory, memory)),
+        ):
+            expected, _ = model.scan(x, [first, other])
+            assert_close(compiled(model, x, [first, other])[0], expected)
+            assert not second.h_BH.any() and not second.c_BH.any()
 
 
 def test_counted_operations_are_those_of_the_equations() -> None:

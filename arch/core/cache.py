@@ -1,0 +1,92 @@
+"""The cache of a transformer: keys and values of past steps, in slots that are filled one after the other."""
+
+# Shape suffixes: B batch, T time, S cached time, N heads, K head width
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Cache(NamedTuple):
+    """The keys and values (B, N, S, K), in slots 0 to `length` - 1. Slot `length` - 1 holds step `position` - 1."""
+
+    keys_BNSK: Tensor
+    values_BNSK: Tensor
+    length: int
+    position: int
+
+
+def append(cache: Cache, k_BNTK: Tensor, v_BNTK: Tensor, window: int | None) -> Cache:
+    """Return the cache with T more steps. If no gradient is needed, free slots are filled in place.
+
+    Args:
+        cache: The cache before the new steps.
+        k_BNTK, v_BNTK: Keys and values of the new steps.
+        window: Number of steps that attention reads, or None for all steps.
+    """
+    T, length, position = k_BNTK.shape[2], cache.length, cache.position + k_BNTK.shape[2]
+    if length == 0:
+        return Cache(_own_memory(k_BNTK), _own_memory(v_BNTK), T, position)
+    if _must_not_change(k_BNTK, v_BNTK, cache.keys_BNSK, cache.values_BNSK):
+        keep = _steps_to_keep(length, window)
+        old_keys, old_values = (old[:, :, length - keep : length] for old in (cache.keys_BNSK, cache.values_BNSK))
+        return Cache(torch.cat([old_keys, k_BNTK], 2), torch.cat([old_values, v_BNTK], 2), keep + T, position)
+    keys_BNSK, values_BNSK, length, _ = reserve(cache, T, window)
+    keys_BNSK[:, :, length : length + T] = k_BNTK
+    values_BNSK[:, :, length : length + T] = v_BNTK
+    return Cache(keys_BNSK, values_BNSK, length + T, position)
+
+
+def _must_not_change(*tensors: Tensor) -> bool:
+    """Return whether the cache must stay as it is, because autograd or a functorch transform needs its old values.
+
+    Outside inference mode, torch also forbids changes to tensors that were made in it.
+    """
+    return (
+        any(tensor.requires_grad for tensor in tensors)
+        or torch._C._functorch.maybe_current_level() is not None
+        or (not torch.is_inference_mode_enabled() and any(tensor.is_inference() for tensor in tensors[2:]))
+    )
+
+
+def _own_memory(tensor: Tensor) -> Tensor:
+    """Return the tensor, or a contiguous clone if the tensor is not contiguous or is only a part of its storage."""
+    alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor if alone else tensor.clone(memory_format=torch.contiguous_format)
+
+
+def reserve(cache: Cache, T: int, window: int | None) -> Cache:
+    """Return a cache with at least T free slots. If the cache must grow, steps outside the window are dropped."""
+    keys_BNSK, values_BNSK, length, position = cache
+    if length + T <= keys_BNSK.shape[2]:
+        return cache
+    keep = _steps_to_keep(length, window)
+    slots = _power_of_two(keep + (T if window is None else max(T, window)))
+    keys_BNSK, values_BNSK = (
+        torch.cat([old[:, :, length - keep : length], old.new_empty(*old.shape[:2], slots - keep, old.shape[3])], 2)
+        for old in (keys_BNSK, values_BNSK)
+    )
+    return Cache(keys_BNSK, values_BNSK, keep, position)
+
+
+def _steps_to_keep(length: int, window: int | None) -> int:
+    """Return the number of cached steps that the next step still reads."""
+    return length if window is None else min(length, window - 1)
+
+
+def trim(cache: Cache, window: int | None) -> Cache:
+    """Return the cache without the steps that no later step reads. If there are such steps, the result is a copy."""
+    if window is None or cache.length < window:
+        return cache
+    keys_BNSK, values_BNSK = (
+        old[:, :, cache.length - window + 1 : cache.length].clone() for old in (cache.keys_BNSK, cache.values_BNSK)
+    )
+    return Cache(keys_BNSK, values_BNSK, window - 1, cache.position)
+
+
+def _power_of_two(minimum: int) -> int:
+    """Return the smallest power of two that is at least `minimum`."""
+    return 1 << (minimum - 1).bit_length()

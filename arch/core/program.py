@@ -1,0 +1,258 @@
+"""The program of the compiled step: the words that the kernel reads, and the checks that precede each step."""
+
+# Shape suffixes: B batch, D input channels, H hidden width, O outputs
+
+from __future__ import annotations
+
+import operator
+from array import array
+from collections.abc import Callable
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from arch.core.backend import (
+    PLAIN_TENSORS,
+    Weight,
+    class_obstacle,
+    context_obstacle,
+    module_obstacle,
+    weights_obstacle,
+)
+from arch.core.guards import Snapshot, TensorGuard
+from arch.core.state import State
+from arch.core.streaming_spec import Bound, StreamingSpec
+
+_increment_version = torch._C._increment_version  # `torch.autograd.graph.increment_version` of a list
+
+MAX_BATCH = 64
+"""Maximum number of streams for the kernel. With more streams, torch's matrix products are as fast."""
+
+
+class Parts(NamedTuple):
+    """The modules of a model, each of a class that the kernel knows."""
+
+    encoder: nn.Module
+    layers: list[Any]
+    readout: nn.Linear
+    dropout: nn.Dropout
+
+
+class _Encoder(NamedTuple):
+    """A description of an encoder for the kernel."""
+
+    kind: int
+    inputs: int
+    """Vocabulary size for tokens, else channels."""
+    weights: tuple[Weight | None, Weight | None]
+    """W, or the table of the embedding, and the bias."""
+
+
+class Program:
+    """The kernel's program for one model.
+
+    Args:
+        children: The model's dictionary of modules.
+        parts: These modules.
+    """
+
+    def __init__(self, children: dict[str, Any], parts: Parts) -> None:
+        self.children, self.parts = children, parts
+        self.snapshot: Snapshot | None = None
+        self.after: list[State] = []
+        self.bound_layers = -1
+
+    def step(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]] | None:
+        """Return the output (B, O) and the next state, or None if the kernel does not support these inputs."""
+        if not (
+            len(state) == self.bound_layers
+            and all(map(operator.is_, state, self.after))
+            and self.holds(x, *self.read)
+            and list(map(Tensor.data_ptr, self.read)) == self.addresses
+        ):
+            bound = self._bind(x, state)
+            if bound is None:
+                return None
+            x = bound
+        output_BO = self.readout_weight.new_empty((self.batch, self.outputs))
+        if self.run(self.address, self.length, x.data_ptr(), output_BO.data_ptr(), self.batch):
+            return None
+        _increment_version(self.written)  # so that autograd notices the change
+        return output_BO, list(self.after)
+
+    def build(self) -> bool:
+        """Write everything but the state into a new program.
+
+        Returns False if the kernel does not compute what the model computes now, or cannot read a weight.
+        """
+        self.snapshot = None
+        encoder, layers, readout, dropout = self.parts
+        if _rows(readout) is None or readout.weight.dtype is not torch.float32 or (dropout.training and dropout.p > 0):
+            return False
+        if any(layer.backend == "reference" or class_obstacle(layer, "streaming_spec") for layer in layers):
+            return False
+        specs: list[StreamingSpec] = [spec for layer in layers if (spec := layer.streaming_spec()) is not None]
+        if len(specs) < len(layers):
+            return False
+        replaced = [
+            (encoder, (nn.Identity, nn.Linear, nn.Embedding)),
+            (readout, (nn.Linear,)),
+            (dropout, (nn.Dropout,)),
+            *chain.from_iterable(spec.modules for spec in specs),
+        ]
+        widths = [specs[0].inputs, *(spec.outputs for spec in specs)]
+        if widths[:-1] != [spec.inputs for spec in specs] or context_obstacle() is not None:
+            return False
+        if any(module_obstacle(module, *classes) is not None for module, classes in replaced):
+            return False
+        source, outputs = _encoder(encoder, widths[0]), _rows(readout)
+        if source is None or outputs is None:
+            return False
+        ends = (*source.weights, *_linear_weights(readout, (outputs, widths[-1])))
+        weights = [*ends, *chain.from_iterable(spec.weights for spec in specs)]
+        if weights_obstacle((weight for weight in weights if weight is not None), in_place=True) is not None:
+            return False
+        self._write(source, ends, outputs, specs)
+        self.snapshot = Snapshot(self.children, layers, [module for module, _ in replaced])
+        return True
+
+    def _write(
+        self, encoder: _Encoder, ends: tuple[Weight | None, ...], outputs: int, specs: list[StreamingSpec]
+    ) -> None:
+        from arch.kernels.streaming import model_step as kernel
+
+        self.run: Callable[..., int] = kernel.step
+        self.inputs, self.outputs = encoder.inputs, outputs
+        self.dimensions, self.dtype = (1, torch.int64) if encoder.kind == kernel.TOKENS else (2, torch.float32)
+        self.words = array("q", [0] * (kernel.HEADER + kernel.RECORD * len(specs)))
+        self.address, self.length = self.words.buffer_info()
+        self.words[:4] = array("q", [len(specs), encoder.kind, encoder.inputs, specs[0].inputs])
+        self.words[8] = outputs
+        self.workspace = max(spec.workspace for spec in specs)
+        places: list[tuple[int, Weight | None]] = list(enumerate(ends, 4))
+        self.binders = []
+        self.constants = [spec.constants for spec in specs]  # the kernel reads them by address
+        for layer, spec in enumerate(specs):
+            start = kernel.HEADER + layer * kernel.RECORD
+            self.words[start] = kernel.KINDS[spec.kind]
+            self.words[start + kernel.SIZES : start + kernel.SIZES + len(spec.sizes)] = array("q", spec.sizes)
+            places += enumerate(spec.weights, start + kernel.WEIGHTS)
+            if spec.constants is not None:
+                self.words[start + kernel.CONSTANTS] = spec.constants.data_ptr()
+            self.binders.append((spec.bind, start + kernel.STATE))
+        present = [(index, weight) for index, weight in places if weight is not None]
+        self.weight_words, self.weights = [index for index, _ in present], [weight for _, weight in present]
+        self.weight_tensors = [weight.owner[weight.name] for weight in self.weights]
+        self.readout_weight = self.weight_tensors[self.weight_words.index(6)]
+        self.bounds: list[Bound | None] = [None] * len(specs)
+        self.guards: list[Any] = [None] * len(specs)
+        self.batch = 0
+        self.bound_layers = -1
+        self._write_addresses()
+
+    def _write_addresses(self) -> None:
+        """Write the addresses of the weights, which must have passed `weights_obstacle`."""
+        self.weight_addresses = list(map(Tensor.data_ptr, self.weight_tensors))
+        for index, address in zip(self.weight_words, self.weight_addresses, strict=True):
+            self.words[index] = address
+        self.weight_guard = TensorGuard(self.weight_tensors)
+        self.bound_layers = -1
+
+    def _bind(self, x: Tensor, state: list[State]) -> Tensor | None:
+        """Write the addresses of the weights and of the layers' states into the program.
+
+        Returns `x` as a contiguous tensor, or None if the kernel cannot use a weight, a state or `x`.
+        """
+        self.bound_layers = -1
+        if type(x) not in PLAIN_TENSORS or x.dtype is not self.dtype or not x.is_cpu or x.layout is not torch.strided:
+            return None
+        shape = x.shape
+        if len(shape) != self.dimensions or not 0 < shape[0] <= MAX_BATCH:
+            return None
+        if (self.dimensions == 2 and shape[1] != self.inputs) or len(state) != len(self.binders):
+            return None
+        if (
+            not self.weight_guard.holds(*self.weight_tensors)
+            or list(map(Tensor.data_ptr, self.weight_tensors)) != self.weight_addresses
+        ):
+            if context_obstacle() is not None or weights_obstacle(self.weights, in_place=True) is not None:
+                return None
+            self._write_addresses()
+        if not x.is_contiguous() or x.is_neg():
+            x = x.clone(memory_format=torch.contiguous_format)
+        return x if self._bind_states(state, shape[0]) and self._remember(x) else None
+
+    def _bind_states(self, state: list[State], B: int) -> bool:
+        bounds: list[Bound] = []
+        for layer, ((binder, index), part) in enumerate(zip(self.binders, state, strict=True)):
+            previous, guard = self.bounds[layer], self.guards[layer]
+            is_checked = (
+                previous is not None
+                and part is previous.after
+                and B == self.batch
+                and guard.holds(*previous.written)
+                and all(map(operator.eq, map(Tensor.data_ptr, previous.written), previous.words))
+            )
+            bound = previous if is_checked and previous.in_place else binder(part, B, is_checked)
+            if bound is None:
+                return False
+            if previous is None or bound.written[0] is not previous.written[0]:
+                self.guards[layer] = TensorGuard(bound.written)
+            self.words[index : index + len(bound.words)] = array("q", bound.words)
+            bounds.append(bound)
+        self.bounds, self.batch = list(bounds), B
+        self.words[9] = B * self.workspace + max(bound.scratch for bound in bounds)
+        self.written = [tensor for bound in bounds for tensor in bound.written]
+        if len({tensor.data_ptr() for tensor in self.written}) < len(self.written):
+            return False  # two parts of the state share memory: the kernel would update it twice
+        self.after = [bound.after for bound in bounds]
+        return True
+
+    def _remember(self, x: Tensor) -> bool:
+        """Record what the next step must find unchanged, if it may continue in place. Returns False if x has no memory.
+
+        The addresses of `x` and of the output are new at each step.
+        """
+        try:
+            x.data_ptr()
+        except RuntimeError:  # within a functorch transform
+            return False
+        if all(bound is not None and bound.in_place for bound in self.bounds):
+            self.read = [*self.weight_tensors, *self.written]
+            self.addresses = list(map(Tensor.data_ptr, self.read))
+            self.holds = TensorGuard([x, *self.read]).holds
+            self.bound_layers = len(self.binders)
+        return True
+
+
+def _encoder(encoder: nn.Module, outputs: int) -> _Encoder | None:
+    """Describe an encoder of a known class, or return None if it has no weight.
+
+    `outputs` is the input width of the first layer.
+    """
+    from arch.kernels.streaming import model_step as kernel
+
+    if isinstance(encoder, nn.Identity):
+        return _Encoder(kernel.REALS, outputs, (None, None))
+    rows = _rows(encoder)
+    if rows is None:
+        return None
+    if isinstance(encoder, nn.Embedding):
+        return _Encoder(kernel.TOKENS, rows, (Weight(encoder, "weight", (rows, outputs)), None))
+    assert isinstance(encoder, nn.Linear)
+    channels = encoder.weight.shape[1]
+    return _Encoder(kernel.LINEAR, channels, _linear_weights(encoder, (outputs, channels)))
+
+
+def _rows(module: nn.Module) -> int | None:
+    """Return the number of rows of a module's weight, or None if the weight is no matrix."""
+    weight = module._parameters.get("weight")
+    return len(weight) if weight is not None and weight.dim() == 2 else None
+
+
+def _linear_weights(linear: nn.Linear, shape: tuple[int, int]) -> tuple[Weight, Weight | None]:
+    """Return W, which must have this shape, and the bias of a linear map. The bias is None if there is none."""
+    has_bias = linear._parameters.get("bias", linear.weight) is not None  # a missing name is refused later
+    return Weight(linear, "weight", shape), Weight(linear, "bias", shape[:1]) if has_bias else None
