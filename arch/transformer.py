@@ -33,8 +33,8 @@ from arch.core.backend import (
     class_obstacle,
     context_obstacle,
     module_obstacle,
-    tensor_obstacle,
     tensors_obstacle,
+    tensors_of,
     weights_obstacle,
 )
 from arch.core.cache import Cache, append, reserve, trim
@@ -42,6 +42,7 @@ from arch.core.layer import Layer, require_steps
 from arch.core.positions import alibi_slopes, apply_rotary, frequencies, rotary_factors, sinusoids
 from arch.core.state import copy_state, element_bytes
 from arch.core.streaming_spec import Bound, StreamingSpec
+from arch.kernels.runtime.tensors import tensor_obstacle
 
 MASKED_BLOCK = 512
 """Maximum number of queries per masked attention call. It limits the size of the mask."""
@@ -182,7 +183,7 @@ class Transformer(Layer):
             return reference(x_BTD, attended_BTD)[0]
         from arch.kernels.training import mlp
 
-        weights = [weight.owner[weight.name] for weight in self.kernel_weights()[4:]]
+        weights = tensors_of(self.kernel_weights()[4:])
         return mlp.finish(reference, x_BTD, attended_BTD, *weights)
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
@@ -319,7 +320,7 @@ class Transformer(Layer):
         else:
             from arch.kernels.training import qkv
 
-            weights = [weight.owner[weight.name] for weight in self.kernel_weights()[:4]]
+            weights = tensors_of(self.kernel_weights()[:4])
             q_BNTK, k_BNTK, v_BNTK = qkv.project(reference, N, rotary_TJ, x_BTD, *weights)
         return q_BNTK, k_BNTK, v_BNTK
 

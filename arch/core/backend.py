@@ -16,7 +16,7 @@ A function named `..._obstacle` returns None if the kernel may run, and otherwis
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,7 @@ from torch.nn.modules import module as module_globals
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
-if TYPE_CHECKING:
-    from arch.core.layer import Layer
+from arch.kernels.runtime.tensors import tensor_obstacle
 
 Backend = Literal["auto", "reference", "fused"]
 """Implementation of a layer's `scan` and of a model's `step`."""
@@ -35,9 +34,6 @@ _dispatch_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C.
 
 NORM_EPSILON = 1e-5
 """The `eps` of every layer norm that the kernels compute."""
-
-PLAIN_TENSORS = (Tensor, nn.Parameter)
-"""Classes of tensors that contain numbers and nothing else. A subclass may redefine every operation."""
 
 GLOBAL_HOOKS: tuple[Mapping[int, Any], ...] = (
     module_globals._global_forward_hooks,
@@ -63,15 +59,20 @@ class Weight(NamedTuple):
     """The shape that the kernel expects."""
 
     @property
-    def owner(self) -> dict[str, Tensor | None]:
-        """The dictionary of the module that contains the tensor now."""
+    def tensor(self) -> Tensor | None:
+        """The tensor as it is now, or None if the module has none of this name."""
         parameters = self.module._parameters
-        return parameters if self.name in parameters else self.module._buffers
+        return parameters[self.name] if self.name in parameters else self.module._buffers.get(self.name)
+
+
+def tensors_of(weights: Iterable[Weight]) -> list[Tensor]:
+    """Return the tensors of weights that have passed `weights_obstacle`."""
+    return [tensor for weight in weights if (tensor := weight.tensor) is not None]
 
 
 def context_obstacle() -> str | None:
     """Return why no kernel may run in the current context, such as under `torch.compile`."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return "torch.compile and torch.jit trace the reference implementation"
     if torch.is_autocast_enabled("cpu"):
         return "the kernel computes in float32, but autocast is on"
@@ -91,7 +92,7 @@ def observing_modes() -> bool:
     )
 
 
-def class_obstacle(layer: Layer, kernel_method: str) -> str | None:
+def class_obstacle(layer: Any, kernel_method: str) -> str | None:
     """Return why the kernel does not compute the equations of this layer.
 
     A class vouches for a kernel by defining `kernel_method` (`fuse` or `streaming_spec`) in its own body. A subclass
@@ -156,34 +157,13 @@ def hooks_of(module: nn.Module) -> tuple[Mapping[int, Any], ...]:
     )
 
 
-def tensor_obstacle(tensor: Any, shape: tuple[int, ...]) -> str | None:
-    """Return why a kernel cannot read a tensor that must have this shape."""
-    if type(tensor) not in PLAIN_TENSORS:
-        return f"the kernel needs a plain tensor, not {type(tensor).__name__}"
-    if tensor.dtype is not torch.float32 or not tensor.is_cpu or tensor.layout is not torch.strided:
-        return f"the kernel needs dense float32 tensors on the CPU, not {tensor.dtype} on {tensor.device}"
-    if tensor.shape != shape:
-        return f"the kernel needs a tensor of shape {shape}, not {tuple(tensor.shape)}"
-    if tensor.is_neg() or not _address(tensor):
-        return "the kernel needs a tensor with its own memory and at least one element"
-    return None
-
-
-def _address(tensor: Tensor) -> int:
-    """Return the address of a tensor, or 0 if it has none, as within `vmap`."""
-    try:
-        return tensor.data_ptr()
-    except RuntimeError:
-        return 0
-
-
 def weights_obstacle(weights: Iterable[Weight], *, in_place: bool = False) -> str | None:
     """Return why a kernel cannot read these weights.
 
     If `in_place` is true, the kernel reads them where they are, so they must be contiguous.
     """
     for weight in weights:
-        tensor = weight.owner.get(weight.name)
+        tensor = weight.tensor
         if tensor is None:
             return f"{type(weight.module).__name__} has no parameter or buffer {weight.name}"
         obstacle = tensor_obstacle(tensor, weight.shape)
@@ -194,7 +174,7 @@ def weights_obstacle(weights: Iterable[Weight], *, in_place: bool = False) -> st
     return None
 
 
-def tensors_obstacle(tensors: Iterable[tuple[Any, tuple[int, ...]]]) -> str | None:
+def tensors_obstacle(tensors: Iterable[tuple[Any, tuple[int | None, ...]]]) -> str | None:
     """Return why a kernel cannot read these tensors, each given with the shape that it must have."""
     for tensor, shape in tensors:
         obstacle = tensor_obstacle(tensor, shape)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from arch.core.backend import (
@@ -15,10 +16,8 @@ from arch.core.backend import (
     hooks_of,
 )
 
-try:
-    from torch._C._dynamo.guards import TensorGuards as _TensorGuards
-except ImportError:  # a private class of torch: other versions may lack it
-    _TensorGuards = None
+_TensorGuards: Any = getattr(getattr(torch._C._dynamo, "guards", None), "TensorGuards", None)
+"""A class that compares many tensors in one call. It is private to torch, so other versions may lack it."""
 
 MODULE_OPTIONS: dict[type, tuple[str, ...]] = {
     nn.Dropout: ("training", "p"),

@@ -14,16 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from arch.core.backend import (
-    PLAIN_TENSORS,
     Weight,
     class_obstacle,
     context_obstacle,
     module_obstacle,
+    tensors_of,
     weights_obstacle,
 )
 from arch.core.guards import Snapshot, TensorGuard
 from arch.core.state import State
 from arch.core.streaming_spec import Bound, StreamingSpec
+from arch.kernels.runtime.tensors import PLAIN_TENSORS
 
 _increment_version = torch._C._increment_version  # `torch.autograd.graph.increment_version` of a list
 
@@ -77,7 +78,7 @@ class Program:
                 return None
             x = bound
         output_BO = self.readout_weight.new_empty((self.batch, self.outputs))
-        if self.run(self.address, self.length, x.data_ptr(), output_BO.data_ptr(), self.batch):
+        if self.run(self.address, x.data_ptr(), output_BO.data_ptr()):
             return None
         _increment_version(self.written)  # so that autograd notices the change
         return output_BO, list(self.after)
@@ -123,11 +124,11 @@ class Program:
     ) -> None:
         from arch.kernels.streaming import model_step as kernel
 
-        self.run: Callable[..., int] = kernel.step
+        self.run: Callable[..., Any] = kernel.step
         self.inputs, self.outputs = encoder.inputs, outputs
         self.dimensions, self.dtype = (1, torch.int64) if encoder.kind == kernel.TOKENS else (2, torch.float32)
         self.words = array("q", [0] * (kernel.HEADER + kernel.RECORD * len(specs)))
-        self.address, self.length = self.words.buffer_info()
+        self.address, _ = self.words.buffer_info()
         self.words[:4] = array("q", [len(specs), encoder.kind, encoder.inputs, specs[0].inputs])
         self.words[8] = outputs
         self.workspace = max(spec.workspace for spec in specs)
@@ -144,9 +145,9 @@ class Program:
             self.binders.append((spec.bind, start + kernel.STATE))
         present = [(index, weight) for index, weight in places if weight is not None]
         self.weight_words, self.weights = [index for index, _ in present], [weight for _, weight in present]
-        self.weight_tensors = [weight.owner[weight.name] for weight in self.weights]
+        self.weight_tensors = tensors_of(self.weights)
         self.readout_weight = self.weight_tensors[self.weight_words.index(6)]
-        self.bounds: list[Bound | None] = [None] * len(specs)
+        self.bounds: list[Any] = [None] * len(specs)  # a `Bound` per layer after the first step
         self.guards: list[Any] = [None] * len(specs)
         self.batch = 0
         self.bound_layers = -1
@@ -191,7 +192,7 @@ class Program:
             is_checked = (
                 previous is not None
                 and part is previous.after
-                and B == self.batch
+                and self.batch == B
                 and guard.holds(*previous.written)
                 and all(map(operator.eq, map(Tensor.data_ptr, previous.written), previous.words))
             )
@@ -204,6 +205,7 @@ class Program:
             bounds.append(bound)
         self.bounds, self.batch = list(bounds), B
         self.words[9] = B * self.workspace + max(bound.scratch for bound in bounds)
+        self.words[10] = B
         self.written = [tensor for bound in bounds for tensor in bound.written]
         if len({tensor.data_ptr() for tensor in self.written}) < len(self.written):
             return False  # two parts of the state share memory: the kernel would update it twice
@@ -219,7 +221,7 @@ class Program:
             x.data_ptr()
         except RuntimeError:  # within a functorch transform
             return False
-        if all(bound is not None and bound.in_place for bound in self.bounds):
+        if all(bound.in_place for bound in self.bounds):
             self.read = [*self.weight_tensors, *self.written]
             self.addresses = list(map(Tensor.data_ptr, self.read))
             self.holds = TensorGuard([x, *self.read]).holds

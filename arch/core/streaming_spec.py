@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from arch.core.backend import Weight, tensor_obstacle
+from arch.core.backend import Weight
+from arch.kernels.runtime.tensors import tensor_obstacle
 
 if TYPE_CHECKING:
     from arch.core.state import State
@@ -57,7 +58,7 @@ class StreamingSpec:
     """Numbers that the kernel reads after the weights, or None."""
 
 
-def bind_tensors(state: Any, kind: type, batch: int, width: int) -> Bound | None:
+def bind_tensors(state: Any, kind: type[Any], batch: int, width: int) -> Bound | None:
     """Prepare a named tuple of (B, H) tensors, which the kernel updates in place.
 
     The kernel writes only to its own memory, so the tensors are copied.
@@ -70,7 +71,10 @@ def bind_tensors(state: Any, kind: type, batch: int, width: int) -> Bound | None
 
     Returns None if the kernel cannot use a tensor.
     """
-    if type(state) is not kind or any(tensor_obstacle(part, (batch, width)) is not None for part in state):
+    if type(state) is not kind:
         return None
-    own = tuple(part.detach().clone(memory_format=torch.contiguous_format) for part in state)
+    parts: tuple[Tensor, ...] = tuple(state)
+    if any(tensor_obstacle(part, (batch, width)) is not None for part in parts):
+        return None
+    own = tuple(part.detach().clone(memory_format=torch.contiguous_format) for part in parts)
     return Bound(tuple(part.data_ptr() for part in own), kind(*own), own, True)

@@ -227,7 +227,10 @@ class Task(ABC):
 
 @contextlib.contextmanager
 def standard_defaults() -> Iterator[None]:
-    """Create tensors as torch does by default: float32, on the CPU. A seed thus draws the same data in every program."""
+    """Create tensors as torch does by default: float32, on the CPU.
+
+    A seed thus draws the same data in every program.
+    """
     dtype = torch.get_default_dtype()
     if dtype is not torch.float32:
         torch.set_default_dtype(torch.float32)

@@ -66,8 +66,10 @@ class Program:
             self._reset()
             for _ in range(self.rng.randint(3, 8)):
                 call = self.rng.choice(
-                    [self._edit, self._edit, self._steps, self._steps, self._scan, self._train, self._copy, self._reset]
-                    + [self._other_state, self._threads, self._load]
+                    [
+                        *(self._edit, self._edit, self._steps, self._steps, self._scan, self._train, self._copy),
+                        *(self._reset, self._other_state, self._threads, self._load),
+                    ]
                 )
                 self.log.append(call.__name__.strip("_"))
                 try:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arch.core.backend import tensor_obstacle
+from arch.kernels.runtime.tensors import tensor_obstacle
 from arch.kernels.runtime.threads import split_rows
 from arch.kernels.simd.matmul import ROWS
 

@@ -15,9 +15,10 @@ from arch.kernels.simd.vector import LANES, load_first, store_first
 from arch.kernels.streaming.block_step import block_step
 from arch.kernels.streaming.recurrent_step import gru_step, lstm_step, rnn_step
 
-HEADER = 10
+HEADER = 11
 """Length of the header in 64-bit words: number of layers; the encoder's kind, inputs (vocabulary size for tokens),
-outputs, weight (or table) and bias; the readout's W, b and outputs; size of the workspace in float32 numbers."""
+outputs, weight (or table) and bias; the readout's W, b and outputs; size of the workspace in float32 numbers; batch
+size."""
 REALS, LINEAR, TOKENS = 0, 1, 2
 """Kinds of encoder."""
 
@@ -38,21 +39,19 @@ def _copy(source, count, target):  # type: ignore[no-untyped-def]
         store_first(target, at, count - at, load_first(source, at, count - at))
 
 
-@kernel(int64(*[int64] * 5))
-def step(program_at, program_length, x_at, output_at, B):  # type: ignore[no-untyped-def]
+@kernel(int64(*[int64] * 3))
+def step(program_at, x_at, output_at):  # type: ignore[no-untyped-def]
     """Write the output of one step and update the states in place.
 
     Returns 0, or -1 if a token is outside the vocabulary. The output and the states do not change if -1 is returned.
 
     Args:
         program_at: Address of the program, 64-bit integers.
-        program_length: Length of the program, in 64-bit words.
         x_at: Address of the input: tokens (B,) as int64, or reals (B, inputs) as float32.
         output_at: Address of the output (B, outputs), float32 numbers.
-        B: Batch size.
     """
-    program = integers(program_at, program_length)
-    D = program[3]
+    program = integers(program_at, HEADER + integers(program_at, 1)[0] * RECORD)
+    D, B = program[3], program[10]
     workspace = np.empty(program[9], np.float32)
     x = np.empty(B * max(D, 1), np.float32)
     if program[1] == TOKENS:

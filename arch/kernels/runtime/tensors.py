@@ -1,0 +1,32 @@
+"""The tensors that a kernel can read: plain float32 numbers in memory of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+PLAIN_TENSORS = (Tensor, nn.Parameter)
+"""Classes of tensors that contain numbers and nothing else. A subclass may redefine every operation."""
+
+
+def tensor_obstacle(tensor: Any, shape: tuple[int | None, ...]) -> str | None:
+    """Return why a kernel cannot read a tensor that must have this shape."""
+    if type(tensor) not in PLAIN_TENSORS:
+        return f"the kernel needs a plain tensor, not {type(tensor).__name__}"
+    if tensor.dtype is not torch.float32 or not tensor.is_cpu or tensor.layout is not torch.strided:
+        return f"the kernel needs dense float32 tensors on the CPU, not {tensor.dtype} on {tensor.device}"
+    if tensor.shape != shape:
+        return f"the kernel needs a tensor of shape {shape}, not {tuple(tensor.shape)}"
+    if tensor.is_neg() or not _address(tensor):
+        return "the kernel needs a tensor with its own memory and at least one element"
+    return None
+
+
+def _address(tensor: Tensor) -> int:
+    """Return the address of a tensor, or 0 if it has none, as within `vmap`."""
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:
+        return 0
