@@ -168,7 +168,7 @@ FAULTS = [
         "transformer.py",
         arch_checks.causality,
         {
-            "causal mask missing": ("is_causal=T > 1", "is_causal=False"),
+            "causal mask missing": ("is_causal=bool(T > 1)", "is_causal=False"),
             "causal mask missing in a window": ("(age_TS >= 0) & (age_TS <", "(age_TS <"),
         },
     ),
@@ -176,23 +176,14 @@ FAULTS = [
         "transformer.py",
         arch_checks.step_equals_scan,
         {
-            "values not cached": (
-                "values_BNSK[:, :, length : length + T] = v_BNTK",
-                "values_BNSK[:, :, length : length + T] = 0",
-            ),
-            "cache overwrites its last step": (
-                "keys_BNSK[:, :, length : length + T] = k_BNTK",
-                "keys_BNSK[:, :, length - 1 : length + T - 1] = k_BNTK",
-            ),
             "window one too short": ("cache.length - T - self.window + 1)", "cache.length - T - self.window + 2)"),
-            "window drops one step too many": ("min(length, window - 1)", "max(0, min(length, window - 2))"),
             "positions off by one after the first chunk": (
                 "self._added_positions(state.position,",
                 "self._added_positions(max(0, state.position - 1),",
             ),
             "positions counted from the start of the window": (
-                "self._rotary(cache.position,",
-                "self._rotary(cache.length,",
+                "rotary_factors(cache.position,",
+                "rotary_factors(cache.length,",
             ),
             "step starts from the empty state": (
                 "self.scan(x_BD.unsqueeze(1), state)",
@@ -218,11 +209,45 @@ FAULTS = [
                 "self.adds_positions = False",
                 'self.adds_positions = positions == "sinusoidal"',
             ),
+        },
+    ),
+    *_table(
+        "core/cache.py",
+        arch_checks.step_equals_scan,
+        {
+            "values not cached": (
+                "values_BNSK[:, :, length : length + T] = v_BNTK",
+                "values_BNSK[:, :, length : length + T] = 0",
+            ),
+            "cache overwrites its last step": (
+                "keys_BNSK[:, :, length : length + T] = k_BNTK",
+                "keys_BNSK[:, :, length - 1 : length + T - 1] = k_BNTK",
+            ),
+            "window drops one step too many": ("min(length, window - 1)", "max(0, min(length, window - 2))"),
+        },
+        arch="transformer",
+    ),
+    *_table(
+        "core/cache.py",
+        softmax.transformer_equals_plain_softmax,
+        {
             "cache updated in place although gradients need it": (
-                "k_BNTK.requires_grad or cache.keys_BNSK.requires_grad",
+                "any(tensor.requires_grad for tensor in tensors)",
                 "False",
             ),
         },
+        arch="transformer",
+    ),
+    *_table(
+        "core/cache.py",
+        arch_checks.gradients_across_chunks,
+        {
+            "gradient does not cross chunks": (
+                "torch.cat([old_keys, k_BNTK], 2)",
+                "torch.cat([old_keys.detach(), k_BNTK], 2)",
+            ),
+        },
+        arch="transformer",
     ),
     *_table(
         "core/positions.py",
@@ -236,7 +261,7 @@ FAULTS = [
         "transformer.py",
         softmax.transformer_equals_torch_encoder,
         {
-            "scores not scaled": ("is_causal=T > 1)", "is_causal=T > 1, scale=1.0)"),
+            "scores not scaled": ("is_causal=bool(T > 1))", "is_causal=bool(T > 1), scale=1.0)"),
             "residual omitted": ("x_BTD + self.W_o(attended_BTD)", "self.W_o(attended_BTD)"),
             "no norm before attention": ("self.W_qkv(self.attention_norm(x_BTD))", "self.W_qkv(x_BTD)"),
         },
@@ -246,16 +271,6 @@ FAULTS = [
         arch_checks.gradients_reach_parameters,
         {
             "attention gets no gradient": ("self.W_o(attended_BTD)", "self.W_o(attended_BTD.detach())"),
-        },
-    ),
-    *_table(
-        "transformer.py",
-        arch_checks.gradients_across_chunks,
-        {
-            "gradient does not cross chunks": (
-                "torch.cat([old_keys, k_BNTK], 2)",
-                "torch.cat([old_keys.detach(), k_BNTK], 2)",
-            ),
         },
     ),
     *_table(
