@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from arch.kernels.runtime import compiler
+
 Backend = Literal["auto", "reference", "fused"]
 """Implementation of a layer's `scan` and of a model's `step`."""
 
@@ -35,7 +37,7 @@ def obstacle_to_kernels(tensors: Iterable[Any]) -> str | None:
             return f"the kernel needs dense float32 tensors on the CPU, not {tensor.dtype} on {tensor.device}"
         if not _is_plain(tensor):
             return "the kernel does not support functorch transforms or forward-mode AD"
-    return None
+    return compiler.obstacle()
 
 
 def _is_plain(tensor: Tensor) -> bool:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from arch.core.state import State
 from arch.core.streaming_spec import ParameterRef, StreamingSpec
+from arch.kernels.runtime import compiler
 
 MAX_BATCH = 64
 """Maximum number of streams for the kernel. With more streams, torch's matrix products are as fast."""
@@ -218,7 +219,7 @@ def _build_program(model: StreamableModel) -> _Program | None:
     encoder, readout = model.encoder, model.readout
     specs = [layer.streaming_spec() for layer in model.layers]  # type: ignore[operator]
     layers = [spec for spec in specs if spec is not None]
-    if type(readout) is not nn.Linear or not specs or len(layers) < len(specs):
+    if type(readout) is not nn.Linear or not specs or len(layers) < len(specs) or compiler.obstacle() is not None:
         return None
     from arch.kernels.streaming import model_step as kernel
 

@@ -16,6 +16,8 @@ class JobStarted:
     worker: str
     compiling_seconds: float = 0.0
     """Seconds that the worker spent on compiling kernels while starting up."""
+    kernels_note: str | None = None
+    """What is unusual about the worker's kernels, such as a missing compiler; None if nothing is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

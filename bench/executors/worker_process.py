@@ -84,7 +84,8 @@ class WorkerProcess:
                         began = time.monotonic()
                         deadline = began + (math.inf if timeout is None else timeout)
                         overdue = f"no result within {timeout:g} s" if timeout is not None else ""
-                        events.job_started(JobStarted(worker=self.name, compiling_seconds=content))
+                        seconds, note = content
+                        events.job_started(JobStarted(worker=self.name, compiling_seconds=seconds, kernels_note=note))
                     else:
                         step, total_steps, score = content
                         events.job_progressed(
@@ -180,6 +181,7 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
 
     import bench.executors.timing_job  # noqa: F401  (imported here, so that no job pays for it)
     from arch import kernels
+    from arch.kernels.runtime import compiler
     from bench.machine.provenance import code_digest
 
     source_changed = code is not None and code_digest() != code
@@ -192,7 +194,7 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
             job = connection.recv()
         except EOFError:
             return
-        connection.send(("started", compiling_seconds))
+        connection.send(("started", (compiling_seconds, compiler.note())))
         compiling_seconds = 0.0
         result = Failure("crashed", SOURCE_CHANGED) if source_changed else run_job(job, connection)
         connection.send(("result", result))
