@@ -50,7 +50,8 @@ def open_cache(function: Callable[..., Any]) -> CheckedCache | None:
     except (RuntimeError, OSError):  # Numba raises RuntimeError if it finds no folder
         folders_in_use.add(NO_FOLDER)
         return None
-    folders_in_use.add(FOLDERS[type(cache._impl.locator)])
+    locator = type(cache._impl.locator)
+    folders_in_use.add(FOLDERS.get(locator, f"the folder of {locator.__name__}"))  # a user can add locators
     return cache
 
 
