@@ -6,8 +6,8 @@
     streaming/  one step of a stream
 
 The equations in `arch/*.py` are the definition, and the tests compare each kernel with these equations.
-Importing a kernel's module compiles the kernel, or loads it from the cache on disk. Before importing one, ask
-`runtime.compiler.obstacle`: without a compiler, the equations run.
+Importing a kernel's module compiles the kernel, or loads it from the cache on disk. Before importing one, ask `obstacle`:
+without a compiler, the equations run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from arch.kernels.runtime.compiler import give_up, obstacle
+from arch.kernels.runtime.compiler import describe, give_up, note, obstacle
+
+__all__ = ["compile_all", "describe", "note", "obstacle"]
 
 
 def compile_all() -> float:

@@ -181,7 +181,6 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
 
     import bench.executors.timing_job  # noqa: F401  (imported here, so that no job pays for it)
     from arch import kernels
-    from arch.kernels.runtime import compiler
     from bench.machine.provenance import code_digest
 
     source_changed = code is not None and code_digest() != code
@@ -194,7 +193,7 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
             job = connection.recv()
         except EOFError:
             return
-        connection.send(("started", (compiling_seconds, compiler.note())))
+        connection.send(("started", (compiling_seconds, kernels.note())))
         compiling_seconds = 0.0
         result = Failure("crashed", SOURCE_CHANGED) if source_changed else run_job(job, connection)
         connection.send(("result", result))
