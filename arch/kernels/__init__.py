@@ -6,8 +6,8 @@
     streaming/  one step of a stream
 
 The equations in `arch/*.py` are the definition, and the tests compare each kernel with these equations.
-Importing a kernel's module compiles the kernel, or loads it from the cache on disk. Before importing one, ask `obstacle`:
-without a compiler, the equations run.
+Importing a kernel's module compiles the kernel, or loads it from the cache on disk. The compiler is optional:
+ask `obstacle` before importing a kernel's module. If it returns a reason, the equations run.
 """
 
 from __future__ import annotations

@@ -129,11 +129,11 @@ def test_kernels_are_compiled_for_the_processor_that_is_asked_for(tmp_path: Path
     generic = run(TARGETS, tmp_path, NUMBA_CPU_NAME="generic")
     assert generic["note"] == "kernels are compiled for the processor generic, which NUMBA_CPU_NAME names"
     without_avx = run(TARGETS, tmp_path, NUMBA_ENABLE_AVX="0")
-    native, again = run(TARGETS, tmp_path), run(TARGETS, tmp_path)
+    native = run(TARGETS, tmp_path)
     assert [found["lanes"] for found in (generic, without_avx, native)] == [8, 8, LANES]
     assert generic["registers"] == ["xmm"]
-    assert [found["hits"] for found in (generic, without_avx, native, again)] == [0, 0, 0, 1]
-    for found in (generic, without_avx, native, again):
+    for found in (generic, without_avx, native):
+        assert found["hits"] == 0
         assert found["numbers"] == pytest.approx([4, 8, 12, 16, 20], rel=1e-6)
     assert native["note"] is None
 
