@@ -29,9 +29,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from numba.core import caching
+from numba.core import caching, config
 
 CHECKSUM_BYTES = hashlib.sha256().digest_size
+
+SETTINGS = ("OPT", "BOUNDSCHECK", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO_DEFAULT")
+"""Settings of Numba that change the compiled code. Environment variables with the prefix NUMBA_ set them."""
 
 damaged_files: set[str] = set()
 """Names of the files that this process found damaged."""
@@ -66,6 +69,10 @@ class CheckedCache(caching.FunctionCache):
             filename_base=self._impl.filename_base,
             source_stamp=self._impl.locator.get_source_stamp(),
         )
+
+    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        """Return Numba's key, which contains the processor, and the settings that change the compiled code."""
+        return *super()._index_key(sig, codegen), *(str(getattr(config, name, None)) for name in SETTINGS)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the kernel for a signature, or None if it must be compiled."""

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numba
@@ -139,6 +140,19 @@ def test_the_data_of_another_key_is_not_used(tmp_path: Path, monkeypatch: pytest
     (other,) = set(files(tmp_path, "nbc")) - {native}
     shutil.copyfile(other, native)
     assert not is_cached(tmp_path)
+    assert is_cached(tmp_path)
+
+
+@pytest.mark.parametrize("setting", cache.SETTINGS)
+def test_a_kernel_compiled_with_other_settings_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    is_cached(tmp_path)
+    assert hasattr(numba.config, setting)
+    with monkeypatch.context() as patched:
+        patched.setattr(cache, "config", SimpleNamespace(**{setting: "another value"}))
+        assert not is_cached(tmp_path)
+        assert is_cached(tmp_path)
     assert is_cached(tmp_path)
 
 

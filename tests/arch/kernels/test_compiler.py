@@ -83,7 +83,6 @@ def test_the_equations_run_if_the_compiler_is_switched_off() -> None:
 @pytest.mark.parametrize(
     ("package", "error", "message"),
     [
-        ("numba", "ModuleNotFoundError", "No module named 'numba'"),
         ("numba", "ImportError", "Numba needs NumPy 2.4 or less. Got NumPy 9.9."),
         ("llvmlite", "OSError", "Could not find/load shared object file: libllvmlite.so"),
     ],
