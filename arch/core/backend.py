@@ -25,6 +25,7 @@ from torch.nn.modules import module as module_globals
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
+from arch.kernels.runtime import compiler
 from arch.kernels.runtime.tensors import tensor_obstacle
 
 Backend = Literal["auto", "reference", "fused"]
@@ -71,7 +72,7 @@ def tensors_of(weights: Iterable[Weight]) -> list[Tensor]:
 
 
 def context_obstacle() -> str | None:
-    """Return why no kernel may run in the current context, such as under `torch.compile`."""
+    """Return why no kernel may run in the current context, such as under `torch.compile` or without a compiler."""
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return "torch.compile and torch.jit trace the reference implementation"
     if torch.is_autocast_enabled("cpu"):
@@ -80,7 +81,7 @@ def context_obstacle() -> str | None:
         return "the kernel does not support functorch transforms or forward-mode AD"
     if observing_modes():
         return "a torch mode is on that must see each operation"
-    return None
+    return compiler.obstacle()
 
 
 def observing_modes() -> bool:

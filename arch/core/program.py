@@ -90,7 +90,12 @@ class Program:
         """
         self.snapshot = None
         encoder, layers, readout, dropout = self.parts
-        if _rows(readout) is None or readout.weight.dtype is not torch.float32 or (dropout.training and dropout.p > 0):
+        if (
+            context_obstacle() is not None
+            or _rows(readout) is None
+            or readout.weight.dtype is not torch.float32
+            or (dropout.training and dropout.p > 0)
+        ):
             return False
         if any(layer.backend == "reference" or class_obstacle(layer, "streaming_spec") for layer in layers):
             return False
@@ -104,7 +109,7 @@ class Program:
             *chain.from_iterable(spec.modules for spec in specs),
         ]
         widths = [specs[0].inputs, *(spec.outputs for spec in specs)]
-        if widths[:-1] != [spec.inputs for spec in specs] or context_obstacle() is not None:
+        if widths[:-1] != [spec.inputs for spec in specs]:
             return False
         if any(module_obstacle(module, *classes) is not None for module, classes in replaced):
             return False

@@ -6,7 +6,8 @@
     streaming/  one step of a stream
 
 The equations in `arch/*.py` define the results. The tests compare each kernel with these equations.
-Importing a kernel's module compiles the kernel, or loads it from the cache on disk.
+Importing a kernel's module compiles the kernel, or loads it from the cache on disk. The compiler is optional: ask
+`obstacle` before importing a kernel's module. If it returns a reason, the equations run.
 """
 
 from __future__ import annotations
@@ -14,14 +15,24 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+from arch.kernels.runtime.compiler import describe, give_up, note, obstacle
+
+__all__ = ["compile_all", "describe", "note", "obstacle"]
+
 
 def compile_all() -> float:
     """Compile every kernel, or load it from the cache, so that later kernel calls include no compilation.
 
-    Returns the total seconds that this process has spent compiling kernels: 0 if all were cached.
+    Returns the total seconds that this process has spent compiling kernels: 0 if all were cached, or if there is no
+    compiler. If a kernel cannot be compiled, the equations run from then on.
     """
-    for module in pkgutil.walk_packages(__path__, prefix=f"{__name__}."):
-        importlib.import_module(module.name)
+    if obstacle() is not None:
+        return 0.0
+    try:
+        for module in pkgutil.walk_packages(__path__, prefix=f"{__name__}."):
+            importlib.import_module(module.name)
+    except Exception as error:  # a kernel that this version of Numba cannot compile must not end a worker
+        give_up(error)
     from arch.kernels.runtime.jit import compiling_seconds
 
     return float(sum(compiling_seconds))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from rich.console import Console
 
+from arch import kernels
 from bench.commands.output import print_json
 from bench.errors import UsageError
 from bench.machine import hardware
@@ -55,6 +56,7 @@ def _document(seconds: float, calibrations: list[float], block: Block, vitals: V
     return {
         "environment": environment("cpu", threads=1).model_dump(mode="json"),
         "gpu": gpu_name(),
+        "kernels": kernels.describe(),
         "code": {"digest": code_digest(), "commit": code.commit, "modified": code.modified},
         "calibration": {
             "seconds": seconds,
@@ -88,6 +90,7 @@ def _environment_lines() -> Iterator[tuple[str, object]]:
         elif value is not None:
             yield name.replace("_", " "), value
     yield "gpu", gpu_name() or "none available to torch"
+    yield "kernels", kernels.describe()
     code = checkout()
     if code.commit is not None:
         yield "commit", f"{code.commit[:10]}{' with local changes' if code.modified else ''}"

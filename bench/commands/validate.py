@@ -11,6 +11,7 @@ import typer
 
 import arch
 import tasks
+from arch import kernels
 from bench.commands.output import print_json
 from bench.errors import FAILED, OK, UsageError
 from bench.plugins.loader import Loaded, load
@@ -41,6 +42,8 @@ def validate_names(specs: Sequence[str], files: Sequence[Path], *, as_json: bool
                 _print_verdict(verdict)
     finally:
         torch.set_num_threads(threads)
+    if (note := kernels.note()) is not None:
+        typer.echo(f"carousel: {note}", err=True)
     if as_json:
         print_json({"validated": [dataclasses.asdict(verdict) for verdict in verdicts]})
     return FAILED if any(verdict.failed for verdict in verdicts) else OK

@@ -268,7 +268,8 @@ class _OrderedEvents:
             case "assigned":
                 self._events.job_assigned(worker, job)
             case "started":
-                self._events.job_started(JobStarted(worker=worker, compiling_seconds=content))
+                seconds, note = content
+                self._events.job_started(JobStarted(worker=worker, compiling_seconds=seconds, kernels_note=note))
             case "progressed":
                 step, total_steps, score = content
                 self._events.job_progressed(JobProgress(worker=worker, step=step, total_steps=total_steps, score=score))

@@ -153,7 +153,7 @@ class _SentEvents:
         self._send("assigned", job.work)
 
     def job_started(self, event: JobStarted) -> None:
-        self._send("started", event.compiling_seconds)
+        self._send("started", (event.compiling_seconds, event.kernels_note))
 
     def job_progressed(self, event: JobProgress) -> None:
         if time.monotonic() - self._last_progress >= PROGRESS_SECONDS:

@@ -16,6 +16,8 @@ class JobStarted:
     worker: str
     compiling_seconds: float = 0.0
     """Seconds that the worker process spent on compiling kernels before its first job; 0 for its later jobs."""
+    kernels_note: str | None = None
+    """What is unusual about the worker's kernels, such as a missing compiler; None if nothing is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

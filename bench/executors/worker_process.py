@@ -86,7 +86,8 @@ class WorkerProcess:
                         began = time.monotonic()
                         deadline = began + (math.inf if timeout is None else timeout)
                         overdue = f"no result within {timeout:g} s" if timeout is not None else ""
-                        events.job_started(JobStarted(worker=self.name, compiling_seconds=content))
+                        seconds, note = content
+                        events.job_started(JobStarted(worker=self.name, compiling_seconds=seconds, kernels_note=note))
                     else:
                         step, total_steps, score = content
                         events.job_progressed(
@@ -194,7 +195,7 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
             job = connection.recv()
         except EOFError:
             return
-        connection.send(("started", compiling_seconds))
+        connection.send(("started", (compiling_seconds, kernels.note())))
         compiling_seconds = 0.0
         result = Failure("crashed", SOURCE_CHANGED) if source_changed else run_job(job, connection)
         connection.send(("result", result))

@@ -84,6 +84,8 @@ class _Reported:
     """Start time in seconds of each current wait, by message."""
     waits: set[str] = field(default_factory=set)
     compiling_hosts: set[str] = field(default_factory=set)
+    noted_hosts: set[str] = field(default_factory=set)
+    """Hosts for which a note on kernels was printed."""
 
 
 class Progress(AbstractContextManager["Progress"]):
@@ -105,8 +107,8 @@ class Progress(AbstractContextManager["Progress"]):
             console: console on which progress is printed.
             eta: estimates the remaining time; it is informed about every job, but not about waits.
             expected_seconds: returns the expected duration of a job.
-            quiet: whether to print only long waits, on `errors`.
-            errors: console for a quiet run; None for standard error.
+            quiet: whether to print only long waits and notes on kernels, on `errors`.
+            errors: console for notes on kernels, and for long waits of a quiet run; None for standard error.
             clock: returns the current time in seconds.
         """
         self._console, self._eta, self._quiet, self._clock = console, eta, quiet, clock
@@ -154,7 +156,8 @@ class Progress(AbstractContextManager["Progress"]):
     def job_started(self, event: JobStarted) -> None:
         """Show that a worker has started up, holds the machine lock, and runs its job.
 
-        If compiling kernels took at least `MIN_REPORTED_COMPILING_SECONDS`, report the duration once per host.
+        If compiling kernels took at least `MIN_REPORTED_COMPILING_SECONDS`, report the duration once per host. Print
+        the first note on the kernels of a host on standard error.
         """
         if (job := self._jobs.get(event.worker)) is None:
             return
@@ -165,8 +168,13 @@ class Progress(AbstractContextManager["Progress"]):
         is_new = host not in self._reported.compiling_hosts
         if seconds >= MIN_REPORTED_COMPILING_SECONDS and is_new and not self._quiet:
             self._reported.compiling_hosts.add(host)
-            line = f"kernels compiled in {format_duration(seconds)}, once per machine"
+            line = f"kernels compiled in {format_duration(seconds)}"
+            line += ", once per machine" if event.kernels_note is None else ""
             self._console.print(line, highlight=False, soft_wrap=True)
+        if event.kernels_note is not None and host not in self._reported.noted_hosts:
+            self._reported.noted_hosts.add(host)
+            line = f"{host}: {event.kernels_note}" if host else event.kernels_note
+            self._errors.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def job_progressed(self, event: JobProgress) -> None:
         """Show a job's finished fraction and its latest score."""

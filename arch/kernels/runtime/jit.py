@@ -1,8 +1,8 @@
 """Compile kernels, and cache them on disk until a Python file of `arch/kernels` changes.
 
-Numba caches compiled functions next to the source. If the source folder is not writable, Numba uses the user's cache
-folder. By itself, Numba notices only changes in the function's own file. So each kernel captures a digest of all Python
-files of `arch/kernels`. This digest becomes part of Numba's cache key.
+By itself, Numba notices only changes in the function's own file. So each kernel captures a digest of all Python files
+of `arch/kernels`. This digest becomes part of Numba's cache key, and so does the processor that the kernel is compiled
+for. The module `cache` describes where compiled kernels are kept.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import numba
 
+from arch.kernels.runtime.cache import open_cache
 from arch.kernels.simd.vector import LANES
 
 SOURCES_DIGEST = reduce(
@@ -34,14 +35,20 @@ def kernel(signature: Any) -> Callable[[Callable[..., None]], Callable[..., None
     The compiled function releases the GIL. The seconds of each compilation are appended to `compiling_seconds`.
     """
 
-    def compiled(function: Callable[..., None]) -> Callable[..., None]:
+    def compile_or_load(function: Callable[..., None]) -> Callable[..., None]:
         started = time.perf_counter()
-        cached: Any = numba.njit(signature, cache=True, nogil=True)(with_digest(function))
-        if cached.stats.cache_misses:
+        stamped = with_digest(function)
+        compiled: Any = numba.njit(nogil=True)(stamped)
+        cache = open_cache(stamped)
+        if cache is not None:
+            compiled._cache = cache
+        compiled.compile(signature)
+        compiled.disable_compile()
+        if compiled.stats.cache_misses:
             compiling_seconds.append(time.perf_counter() - started)
-        return cached  # type: ignore[no-any-return]
+        return compiled  # type: ignore[no-any-return]
 
-    return compiled
+    return compile_or_load
 
 
 def with_digest(function: Callable[..., Any]) -> Callable[..., Any]:

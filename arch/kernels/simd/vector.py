@@ -14,15 +14,21 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.extending import intrinsic, lower_builtin, models, register_model
+from numba.core.registry import cpu_target
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.np import arrayobj
 
-LANES = 16 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 8
-"""float32 numbers per vector: 16 (512 bits) if the machine has AVX-512, else 8 (256 bits)."""
+_, TARGET, _features = cpu_target.target_context.codegen().magic_tuple()
+"""Name of the processor for which Numba compiles: this machine's, unless NUMBA_CPU_NAME names another one."""
+
+NEEDED_BY_AVX512 = ("avx", "avx2", "fma", "f16c")
+"""Features without which LLVM compiles no AVX-512 instruction."""
+
+LANES = 16 if {f"+{name}" for name in ("avx512f", *NEEDED_BY_AVX512)} <= set(_features.split(",")) else 8
+"""float32 numbers per vector: 16 (512 bits) if Numba compiles for AVX-512, else 8 (256 bits, or two of 128 bits)."""
 
 FLOAT = ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)

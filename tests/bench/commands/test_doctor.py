@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from typing import Any
 
 import pytest
 
+from arch.kernels.runtime import compiler
+from arch.kernels.simd.vector import LANES
 from bench.machine.advice import Vitals, advise
 from bench.machine.diagnosis import drift_of, spread_of, take_calibrations
 from bench.machine.provenance import Checkout
@@ -114,7 +117,18 @@ def test_doctor_prints_one_json_document(carousel: Carousel, steady: None) -> No
     assert set(document["machine"]) == counted
     assert set(document["code"]) == {"digest", "commit", "modified"}
     assert document["environment"]["torch"].partition("+")[0].count(".") == 2
+    assert document["kernels"] == compiler.describe()
     assert document["advice"]
+
+
+def test_doctor_says_whether_kernels_are_compiled(
+    carousel: Carousel, steady: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = json.loads(carousel("doctor", "--json", "--seconds", "0.3").out)["kernels"]
+    assert re.fullmatch(rf"compiled for \S+, {LANES} numbers per vector, kept in .*", compiled)
+    monkeypatch.setattr(compiler, "obstacle", lambda: "NUMBA_DISABLE_JIT switches the compiler off")
+    equations = json.loads(carousel("doctor", "--json", "--seconds", "0.3").out)["kernels"]
+    assert equations == "none, the equations run: NUMBA_DISABLE_JIT switches the compiler off"
 
 
 def test_doctor_prints_a_table_and_advice(carousel: Carousel, steady: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +143,7 @@ def test_doctor_prints_a_table_and_advice(carousel: Carousel, steady: None, monk
     lines = dict(line.split(maxsplit=1) for line in ended.out.splitlines())
     assert lines["gpu"] == "none available to torch"
     assert lines["commit"] == "0123456789 with local changes"
+    assert lines["kernels"] == compiler.describe()
     assert lines["heat"] == "slowed the processor 4 times"
     assert lines["quota"] == "not reported by this system"
     assert lines["memory"].endswith(" GiB")

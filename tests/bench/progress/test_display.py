@@ -88,6 +88,20 @@ def test_a_quiet_run_displays_nothing(force_terminal: bool) -> None:
     assert printed(console) == printed(errors) == ""
 
 
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_note_on_kernels_is_printed_once_per_host_on_standard_error(quiet: bool) -> None:
+    """Without a cache, each process compiles, so the time of compiling is not once per machine."""
+    console, errors = Console(file=io.StringIO()), Console(file=io.StringIO(), width=60)
+    note = "the equations run, and no compiled kernels: NUMBA_DISABLE_JIT switches the compiler off"
+    with Progress(console, EtaEstimator({RNN: 1.0}, 5), a_minute, quiet=quiet, errors=errors) as progress:
+        progress.start_phase("training", 5)
+        for seed, worker in enumerate(("0", "1", "tcp://10.0.0.7:80/0", "tcp://10.0.0.7:80/1", "0")):
+            progress.job_assigned(worker, TrainJob(case=tiny_case(seed=seed)))
+            progress.job_started(JobStarted(worker=worker, compiling_seconds=40.0, kernels_note=note))
+    assert printed(errors).splitlines() == [note, f"tcp://10.0.0.7:80: {note}"]
+    assert printed(console) == ("" if quiet else "kernels compiled in 40 s\nkernels compiled in 40 s\n")
+
+
 def test_waiting_for_another_run_is_reported_once() -> None:
     console = Console(file=io.StringIO(), width=60)
     with Progress(console, EtaEstimator({RNN: 1.0}, 2), a_minute, quiet=False) as progress:

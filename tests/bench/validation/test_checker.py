@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from arch.kernels.runtime import compiler
 from bench.plugins.loader import install, load
 from bench.validation import ARCH_CHECKS, TASK_CHECKS, checker
 from bench.validation.checker import validate_arch, validate_task
@@ -250,6 +251,16 @@ def test_the_command_reports_passed_and_failed_checks(carousel: Carousel, tmp_pa
     result = carousel("validate", "first_bit", "--plugin", "first_bit.py")
     assert result.code == 3
     assert "2 of 11 checks failed\n  check `chance`: the stated chance is 0.4000" in result.out
+
+
+def test_the_command_says_that_the_equations_run(
+    carousel: Carousel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "obstacle", lambda: "NUMBA_DISABLE_JIT switches the compiler off")
+    write(tmp_path, "first_bit", TASK)
+    result = carousel("validate", "--plugin", "first_bit.py", "--json")
+    line = "carousel: the equations run, and no compiled kernels: NUMBA_DISABLE_JIT switches the compiler off\n"
+    assert (result.code, result.err) == (0, line)
 
 
 def test_json_output_is_one_document(carousel: Carousel, tmp_path: Path) -> None:
