@@ -87,7 +87,8 @@ class Digits(Task):
     def memoryless_score(self, length: int) -> float | None:
         """Return the best score of an answer that depends only on the last pixel."""
         pixels_NP, labels_N = self._part("test")
-        counts = torch.zeros(LEVELS + 1, 10).index_put_((pixels_NP[:, -1], labels_N), torch.ones(()), accumulate=True)
+        counts = torch.zeros(LEVELS + 1, 10, dtype=torch.int64)
+        counts.index_put_((pixels_NP[:, -1], labels_N), torch.ones_like(labels_N), accumulate=True)
         return counts.max(1).values.sum().item() / len(labels_N)
 
     def collision(self, length: int) -> float:

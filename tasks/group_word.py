@@ -30,7 +30,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens
+from tasks.core.task import Batch, Split, Task, Tokens, standard_defaults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +109,7 @@ def permutations_of(group: str) -> list[tuple[int, ...]]:
 
 
 @lru_cache
+@standard_defaults()
 def products_of(group: str) -> Tensor:
     """Return the multiplication table (G, G): row p, column q holds the number of p·q. The identity has number 0."""
     if group == "Z60":

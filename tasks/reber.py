@@ -62,7 +62,7 @@ def _embedded() -> list[tuple[tuple[str, int], ...]]:
 
 
 NODES = _embedded()
-MEMORY_NODES = torch.tensor([9, 17])
+MEMORY_NODES = torch.tensor([9, 17], device="cpu")
 """Nodes whose next symbol depends on the second symbol of the string."""
 SYMBOL_NE = np.array([[SYMBOLS.index((e * 2)[i][0]) for i in (0, 1)] for e in NODES])
 NEXT_NE = np.array([[(e * 2)[i][1] for i in (0, 1)] for e in NODES])

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens
+from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens, standard_defaults
 
 PARTS: dict[Split, tuple[float, float]] = {"train": (0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1)}
 MIN_CHARACTERS = 100
@@ -176,6 +176,7 @@ class Text(Task):
 
 
 @lru_cache
+@standard_defaults()
 def corpus_of(path: str) -> Corpus:
     """Return the encoded text of the file at `path`, or the encoded default text if `path` is empty.
 
