@@ -1,9 +1,10 @@
-"""Long fault tests: `tox -e faults`, or `python -m tests.faults [--kills 100] [--only NAME]`.
+"""Long fault tests: `tox -e faults`, or `python -m tests.faults [--kills 100] [--programs 10000] [--only NAME]`.
 
     kills    kill and resume a run at random moments: its records are those of an undisturbed run
     damage   truncate a record and a run file at every byte, and flip every bit: nothing is accepted
     full     fill the disk at the n-th write, for every n: the run reports one line and can be resumed
     two      start two runs in one store at the same time, and read the store meanwhile: no file is damaged
+    fuzz     run random programs on random models: the kernels agree with the equations (see `tests.fuzz`)
     hostile  read malicious files: each is refused with a one-line error, within 2 s and 256 MiB
 
 Each test returns a summary, which is printed. The exit code is 1 if a test fails. The moments of the kills depend on
@@ -35,6 +36,7 @@ from tests.bench.inline_executor import Inline
 from tests.bench.kills import survives
 from tests.bench.runs import reproducible_content, request_for, run_quietly
 from tests.bench.tiny import TINY, write_plan
+from tests.fuzz.__main__ import FAULTS, differences, found
 from tests.results.damage import accepted_after_any_change, changes
 from tests.results.examples import record, run_file
 from tests.results.hostile import write_hostile
@@ -42,6 +44,7 @@ from tests.results.hostile import write_hostile
 HOME = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 600.0
 SEEDS = 3
+NAMES = ("damage", "hostile", "full", "two", "fuzz", "kills")
 MAX_SECONDS, MAX_BYTES = 2.0, 256 << 20
 
 
@@ -50,7 +53,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run the long fault tests.")
     parser.add_argument("--kills", type=int, default=100, help="Number of kills.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the moments of the kills.")
-    parser.add_argument("--only", choices=["kills", "damage", "full", "two", "hostile"], help="Run only this test.")
+    parser.add_argument("--programs", type=int, default=10_000, help="Number of random programs.")
+    parser.add_argument("--only", choices=NAMES, help="Run only this test.")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     tests: dict[str, Callable[[Path], str]] = {
@@ -58,6 +62,7 @@ def main() -> int:
         "hostile": hostile,
         "full": full,
         "two": two,
+        "fuzz": lambda folder: fuzz(options.programs, options.seed),
         "kills": lambda folder: kills(folder, options.kills, random.Random(options.seed)),
     }
     failed = 0
@@ -149,6 +154,15 @@ def two(folder: Path) -> str:
     return (
         f"two runs of {len(reproducible_content(runs[0]))} cases each, with equal records, read {reads} times meanwhile"
     )
+
+
+def fuzz(programs: int, seed: int) -> str:
+    """Check that kernels agree with the equations in random programs, and that planted faults are found."""
+    failures = differences(HOME, seed, programs)
+    assert not failures, "; ".join(failures[:5])
+    missed = [fault.file for fault in FAULTS if not found(fault)]
+    assert not missed, f"planted faults that no program found: {', '.join(missed)}"
+    return f"{programs:,} programs without a difference; all of {len(FAULTS)} planted faults found"
 
 
 def kills(folder: Path, count: int, generator: random.Random) -> str:
