@@ -9,6 +9,7 @@ import torch
 
 import arch
 import tasks
+from bench.errors import name_and_message
 from bench.executors.jobs import TrainingResult, TrainJob
 from bench.machine.memory import watch_memory
 from bench.plugins.loader import install
@@ -74,8 +75,7 @@ def _run_probe(probe: Probe, subject: Subject) -> tuple[ProbeResult, ProbeRun]:
         result = module.measure(subject)
         return result, ProbeRun(status="ok", seconds=time.perf_counter() - started)
     except (RuntimeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        ran = ProbeRun(status="failed", reason=reason, seconds=time.perf_counter() - started)
+        ran = ProbeRun(status="failed", reason=name_and_message(error), seconds=time.perf_counter() - started)
         return ProbeResult(measurements=[]), ran
 
 

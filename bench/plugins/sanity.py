@@ -10,6 +10,8 @@ import inspect
 import traceback
 from typing import TYPE_CHECKING, NoReturn
 
+from bench.errors import name_and_message
+
 if TYPE_CHECKING:
     import arch
     import tasks
@@ -81,9 +83,11 @@ def describe_error(error: BaseException, file: str) -> str:
     """
     own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
-    message = (error.msg if isinstance(error, SyntaxError) else str(error)).strip().partition("\n")[0]
+    name, _, message = name_and_message(error).partition(": ")
+    if isinstance(error, SyntaxError):
+        message = error.msg
     where = "" if line is None else f" at line {line}"
-    return f"{type(error).__name__}{where}: {message}".rstrip(": ")
+    return f"{name}{where}: {message}" if message else f"{name}{where}"
 
 
 def refuse(error: BaseException, file: str) -> NoReturn:
