@@ -1,16 +1,18 @@
 """Sequence models written from scratch: one file per architecture, with numbered equations that the code cites."""
 
-from arch.core.build import build
+from arch.core.build import NoWidth, build
 from arch.core.layer import Layer, RecurrentLayer
 from arch.core.meta import meta_device
 from arch.core.model import SequenceModel, parameter_count
-from arch.core.registry import Arch, add, built_in, defined_in, disable, get, names, remove
+from arch.core.registry import RESERVED_OPTIONS, Arch, add, built_in, defined_in, disable, get, names, remove
 from arch.core.state import State, copy_state, state_bytes
 from results.specs import UnknownName
 
 __all__ = [
+    "RESERVED_OPTIONS",
     "Arch",
     "Layer",
+    "NoWidth",
     "RecurrentLayer",
     "SequenceModel",
     "State",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import safetensors.torch
 import torch
 
 import arch
@@ -16,7 +15,7 @@ from bench.plugins.loader import install
 from bench.probes.lookup import trained_model_probe
 from bench.probes.subject import ProbeResult, Subject, Weights
 from bench.training.loop import Report, train
-from bench.training.model import build_model
+from bench.training.model import build_model, pack_weights
 from results import TIMING_PROBES, Model, Probe, ProbeRun, Record
 
 
@@ -63,8 +62,7 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
                 result, ran = _run_probe(probe, subject)
                 record = _with_result(record, probe, result, ran)
                 artifacts |= result.artifacts
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    return TrainingResult(record=record, weights=safetensors.torch.save(state), artifacts=artifacts)
+    return TrainingResult(record=record, weights=pack_weights(model), artifacts=artifacts)
 
 
 def _run_probe(probe: Probe, subject: Subject) -> tuple[ProbeResult, ProbeRun]:

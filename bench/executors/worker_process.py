@@ -200,14 +200,19 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
 
 
 def run_job(job: Job, connection: Connection) -> Any:
-    """Run a job in this process and return its result, or a `Failure` if the job raises an exception."""
+    """Run a job in this process and return its result, or a `Failure` if the job raises an exception.
+
+    The next job finds torch's global state as this job found it.
+    """
     from bench.executors.timing_job import run_timing_job
     from bench.executors.training_job import run_training_job
+    from bench.plugins.torch_state import preserved
 
     try:
-        if isinstance(job, TrainJob):
-            return run_training_job(job, lambda *progress: connection.send(("progress", progress)))
-        return run_timing_job(job)
+        with preserved():
+            if isinstance(job, TrainJob):
+                return run_training_job(job, lambda *progress: connection.send(("progress", progress)))
+            return run_timing_job(job)
     except MemoryError:
         return Failure("out_of_memory", "the case needs more memory than is available")
     except Exception as error:

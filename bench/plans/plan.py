@@ -154,6 +154,12 @@ class Plan(Strict):
             )
         if protocol.train_lengths == "up_to" and protocol.steps is None:
             raise UsageError("invalid protocol: train_lengths = 'up_to' needs fresh batches: give steps, not epochs")
+        shuffled = "batch" if protocol.train_sequences is None else "train_sequences"
+        if protocol.control == "shuffled_targets" and getattr(protocol, shuffled) == 1:
+            raise UsageError(
+                f"invalid protocol: control = 'shuffled_targets' needs several sequences, but {shuffled} is 1: "
+                f"give {shuffled} of at least 2"
+            )
         return protocol
 
 
@@ -165,7 +171,7 @@ def names() -> list[str]:
 def load(name: str) -> Plan:
     """Load a plan by its name or by the path of a TOML file.
 
-    Raises `UsageError` if the plan is missing, unreadable, too large or invalid.
+    Raises `UsageError` if the plan is missing, unreadable, too large or invalid, or if one of its protocols is.
     """
     path = FOLDER / f"{name}.toml" if name in names() else Path(name)
     if path.suffix != ".toml" or not os.path.isfile(path):  # noqa: PTH113  (accepts names of any length)
@@ -190,6 +196,10 @@ def load(name: str) -> Plan:
     if (plan.params is None) == (plan.width is None):
         raise UsageError(f"invalid plan {path}: give either params or width")
     _check_overrides(plan, path)
+    for grid in plan.grids():
+        for task in grid.tasks:
+            for length in grid.lengths:
+                grid.protocol_of(task, length)
     return plan
 
 

@@ -163,11 +163,13 @@ def _declared_plugin(point: importlib.metadata.EntryPoint) -> Plugin:
 def _install(plugin: Plugin) -> None:
     import arch
     import tasks
+    from bench.plugins.torch_state import preserved
 
     if _installed.get(plugin.name) == plugin.digest:
         return
     _forget(plugin.name)
-    module = _imported(plugin)
+    with preserved():
+        module = _imported(plugin)
     layers, task_classes = arch.defined_in(module), tasks.defined_in(module)
     if len(layers) + len(task_classes) != 1:
         counts = f"{len(layers)} Layer and {len(task_classes)} Task classes"
@@ -182,10 +184,11 @@ def _install(plugin: Plugin) -> None:
     _installed[plugin.name] = plugin.digest
     _added_or_disabled.add(plugin.name)
     try:
-        if layers:
-            check_arch(arch.get(plugin.name))
-        else:
-            check_task(task_classes[0])
+        with preserved():
+            if layers:
+                check_arch(arch.get(plugin.name))
+            else:
+                check_task(task_classes[0])
     except PluginError:
         _forget(plugin.name)
         raise

@@ -13,6 +13,7 @@ import torch
 import arch
 import tasks
 from bench.plugins.sanity import describe_error
+from bench.plugins.torch_state import preserved
 from bench.validation import ARCH_CHECKS, LEVELS, TASK_CHECKS, ArchExample, CheckFailed, TaskExample, lengths_to_check
 
 SIZES = ((11, 2), (1, 2), (5, 1))
@@ -64,6 +65,7 @@ class Verdict:
         return [result for result in self.results if result.failure is not None]
 
 
+@preserved()
 def validate_arch(spec: str) -> Verdict:
     """Run every check of an architecture at every level and several sizes.
 
@@ -87,6 +89,7 @@ def validate_arch(spec: str) -> Verdict:
     return Verdict(name=str(parsed), kind="architecture", results=tuple(results), state=state)
 
 
+@preserved()
 def validate_task(spec: str) -> Verdict:
     """Run every check of a task at several lengths.
 
@@ -134,6 +137,7 @@ def _run_check(
     return CheckResult(check=name)
 
 
+@preserved()
 def _failure(check: Callable[[Any], None], example: Any, file: str) -> str | None:
     try:
         check(example)
@@ -196,7 +200,7 @@ def _accepted_widths(parsed: arch.Arch) -> list[int]:
             return False
         return True
 
-    with torch.device("meta"):
+    with arch.meta_device():
         widths = [width for width in range(1, MAX_WIDTH + 1) if accepts(width)]
     if not widths:
         raise ValueError(f"{parsed} accepts no width up to {MAX_WIDTH}: change its options or its constructor")
@@ -209,7 +213,7 @@ def _accepted_sizes(parsed: arch.Arch, width: int) -> list[tuple[int, int]]:
     Raises:
         ValueError: If the maximum is below 2 steps.
     """
-    with torch.device("meta"):
+    with arch.meta_device():
         max_length = arch.build(parsed, channels=1, outputs=1, width=width, depth=1).max_length
     if max_length is None:
         return list(SIZES)
