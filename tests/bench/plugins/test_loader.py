@@ -197,7 +197,7 @@ def test_an_entry_point_must_have_the_same_content_in_a_worker(tmp_path: Path, m
     install_package(tmp_path, "carousel.tasks", {"first_bit": TASK})
     monkeypatch.syspath_prepend(str(tmp_path))
     (plugin,) = load([]).plugins
-    assert plugin.source is None and plugin.module == "extras.first_bit"
+    assert plugin.sources is None and plugin.module == "extras.first_bit"
     install(())
     (tmp_path / "extras" / "first_bit.py").write_text(TASK + "\n", encoding="utf-8")
     with pytest.raises(PluginError, match=r"the module extras\.first_bit differs on this machine: its digest is"):
