@@ -14,12 +14,24 @@ import arch
 import tasks
 from bench.plugins.sanity import describe_error
 from bench.plugins.torch_state import preserved
-from bench.validation import ARCH_CHECKS, LEVELS, TASK_CHECKS, ArchExample, CheckFailed, TaskExample, lengths_to_check
+from bench.validation import (
+    ARCH_CHECKS,
+    LEVELS,
+    TASK_CHECKS,
+    ArchExample,
+    CheckFailed,
+    Level,
+    TaskExample,
+    lengths_to_check,
+)
+from bench.validation.float32_checks import LONG_STEPS
 
 SIZES = ((11, 2), (1, 2), (5, 1))
 """(steps, batch) of the examples: an odd length, a single step, and a length cut into chunks in every way."""
 NEEDS_LENGTH = ("gradients_reach_parameters",)
 """Checks that run at the first size only. A single step starts from an empty state, so some weights get no gradient."""
+LONG = ("long_sequences",)
+"""Checks that run on one long sequence, on a layer and on a model that reads reals. The check shortens it itself."""
 NEEDS_BATCH = ("batch_independence",)
 """Checks that run at the first size only. The batch is never shrunk, because the check compares several sequences."""
 STATISTICAL = ("chance", "memoryless_score")
@@ -79,13 +91,18 @@ def validate_arch(spec: str) -> Verdict:
     sizes = _accepted_sizes(parsed, width)
     results = []
     for name, check in ARCH_CHECKS.items():
+        levels: tuple[Level, ...] = tuple(LEVELS)
+        checked_sizes = sizes[:1] if name in NEEDS_LENGTH + NEEDS_BATCH else sizes
+        if name in LONG:
+            levels, checked_sizes = ("layer", "reals"), [(LONG_STEPS, 1)]
         examples = (
             ArchExample(package=arch, spec=str(parsed), level=level, width=width, batch=batch, steps=steps)
-            for level in LEVELS
-            for steps, batch in (sizes[:1] if name in NEEDS_LENGTH + NEEDS_BATCH else sizes)
+            for level in levels
+            for steps, batch in checked_sizes
         )
         results.append(_run_check(name, check, examples, _arch_shrinkings(name, widths), file))
-    state = _describe_state_size(parsed, width, file)
+    refused = [result.failure for result in results if result.check == "state_format" and result.failure]
+    state = f"state size unknown: {refused[0]}" if refused else _describe_state_size(parsed, width, file)
     return Verdict(name=str(parsed), kind="architecture", results=tuple(results), state=state)
 
 
@@ -150,7 +167,7 @@ def _failure(check: Callable[[Any], None], example: Any, file: str) -> str | Non
 
 def _arch_shrinkings(name: str, widths: list[int]) -> Callable[[ArchExample], Iterator[Iterator[dict[str, Any]]]]:
     def shrinkings(example: ArchExample) -> Iterator[Iterator[dict[str, Any]]]:
-        if name not in NEEDS_LENGTH:
+        if name not in NEEDS_LENGTH + LONG:
             yield ({"steps": steps} for steps in range(1, example.steps))
         if name not in NEEDS_BATCH:
             yield ({"batch": batch} for batch in range(1, example.batch))
@@ -224,7 +241,7 @@ def _accepted_sizes(parsed: arch.Arch, width: int) -> list[tuple[int, int]]:
 
 def _describe_state_size(parsed: arch.Arch, width: int, file: str) -> str:
     """Measure the size of one layer's state per stream over `STATE_STEPS` steps, and describe the size in words."""
-    layer = arch.build(parsed, channels=1, outputs=1, width=width, depth=1, seed=0).layers[0]
+    layer = arch.build(parsed, channels=1, outputs=1, width=width, depth=1, seed=0).eval().layers[0]
     assert isinstance(layer, arch.Layer)
     x_BTD = torch.zeros(1, STATE_STEPS, width if layer.residual else 1)
     sizes: list[int] = []
