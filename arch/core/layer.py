@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from arch.core.backend import Backend, obstacle_to_kernels
+from arch.core.parameter_group import ParameterGroup
 from arch.core.state import State
 from arch.core.streaming_spec import StreamingSpec
 
@@ -128,6 +129,20 @@ class Layer(nn.Module, ABC):
 
     def step_bytes(self, position: int) -> int | None:
         """Return the bytes that `step` moves for a single stream after `position` steps, or None if unknown."""
+        return None
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return groups of the layer's parameters that have their own learning rate or no weight decay.
+
+        Parameters in no group are trained as usual.
+        """
+        return []
+
+    def auxiliary_loss(self) -> Tensor | None:
+        """Return a scalar to add to the training loss for the last forward pass, or None.
+
+        It is read once after each forward pass in training. The layer keeps it from then.
+        """
         return None
 
     def streaming_spec(self) -> StreamingSpec | None:

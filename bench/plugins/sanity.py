@@ -26,9 +26,9 @@ class PluginError(ValueError):
 def check_arch(candidate: arch.Arch) -> None:
     """Raise an error if the architecture cannot be built.
 
-    Raises `PluginError` if the layer is abstract, if an option has no default or a reserved name, or if the layer
-    accepts no width. Any other `ValueError` is accepted, because an architecture may refuse the trial size. Other
-    errors are not caught.
+    Raises `PluginError` if the layer is abstract, if an option has no default or a reserved name, if its groups of
+    parameters are invalid, or if the layer accepts no width. Any other `ValueError` is accepted, because an
+    architecture may refuse the trial size. Other errors are not caught.
     """
     import arch
 
@@ -41,11 +41,15 @@ def check_arch(candidate: arch.Arch) -> None:
             raise PluginError(f"its option {option!r} has no default")
     with arch.meta_device():
         try:
-            arch.build(candidate, channels=2, outputs=2, params=TRIAL_PARAMETERS, depth=1)
+            model = arch.build(candidate, channels=2, outputs=2, params=TRIAL_PARAMETERS, depth=1)
         except arch.NoWidth as error:
             raise PluginError(str(error)) from None
         except ValueError:
             return
+    try:
+        arch.parameter_groups(model)
+    except ValueError as error:
+        raise PluginError(str(error)) from None
 
 
 def check_task(task_class: type[tasks.Task]) -> None:
@@ -106,7 +110,7 @@ def plugin_in_traceback(error: BaseException) -> tuple[str, str] | None:
     import arch
     import tasks
 
-    names = {name: arch.get(name).layer for name in set(arch.names()) - set(arch.built_in())}
+    names: dict[str, type] = {name: arch.get(name).layer for name in set(arch.names()) - set(arch.built_in())}
     names |= {name: tasks.get(name) for name in set(tasks.names()) - set(tasks.built_in())}
     files = {inspect.getfile(plugin): name for name, plugin in names.items()}
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

@@ -161,7 +161,8 @@ def _effect_of_rounding(model: arch.SequenceModel, inputs: Tensor, y_BTO: Tensor
 
     handle = model.encoder.register_forward_hook(perturb)
     try:
-        return (model(inputs) - y_BTO).abs().nan_to_num(0.0).amax((0, 2))
+        effect_T: Tensor = (model(inputs) - y_BTO).abs().nan_to_num(0.0).amax((0, 2))
+        return effect_T
     finally:
         handle.remove()
 

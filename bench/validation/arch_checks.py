@@ -259,7 +259,7 @@ def gradients_match_finite_differences(example: ArchExample) -> None:
     x, variables = _variables(tested, example.batch, min(example.steps, GRADCHECK_STEPS))
     names = [name for name, _ in tested.module.named_parameters()]
 
-    scale = max(1e-300, tested.module(x).detach().abs().max().item())
+    scale: float = max(1e-300, tested.module(x).detach().abs().max().item())
 
     def outputs(*values: Tensor) -> Tensor:
         weights = dict(zip(names, values[-len(names) :], strict=True))

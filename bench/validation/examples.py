@@ -18,6 +18,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+import arch
+
 EXACTNESS = 1e-9
 """Tolerance in float64, relative to the largest value. Two correct computations of the same equations differ by about
 1e-14."""
@@ -94,9 +96,9 @@ class ArchExample:
         vocabulary, depth = (VOCABULARY, 2) if self.level == "tokens" else (None, 1 if self.level == "layer" else 2)
         built = model(self.package, self.spec, self.width, depth=depth, vocabulary=vocabulary, noise=noise).eval()
         if precision != "float64":
-            built = to_float32(built)
+            built = arch.to_float32(built)
         if precision == "float32 weights in float64":
-            built = to_float64(built)
+            built = arch.to_float64(built)
         if self.level == "layer":
             layer = built.layers[0]
             return ModuleUnderTest(module=layer, draw=_real_inputs(self.width if layer.residual else CHANNELS))
@@ -128,7 +130,7 @@ def model(
         noise: Standard deviation of the perturbation.
     """
     channels = CHANNELS if vocabulary is None else None
-    built = to_float64(
+    built = arch.to_float64(
         package.build(spec, outputs=OUTPUTS, vocabulary=vocabulary, channels=channels, width=width, depth=depth, seed=1)
     )
     generator = torch.Generator().manual_seed(2)
@@ -136,27 +138,6 @@ def model(
         for parameter in built.parameters():
             parameter.add_(noise * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
     return built
-
-
-def to_float64(module: Any) -> Any:
-    """Convert a module to float64 and complex128 in place, and return it. `Module.double` skips complex numbers."""
-    return _convert_complex(module.double(), torch.complex128)
-
-
-def to_float32(module: Any) -> Any:
-    """Convert a module to float32 and complex64 in place, and return it."""
-    return _convert_complex(module.float(), torch.complex64)
-
-
-def _convert_complex(module: Any, dtype: torch.dtype) -> Any:
-    for part in module.modules():
-        for parameter in part.parameters(recurse=False):
-            if parameter.is_complex():
-                parameter.data = parameter.data.to(dtype)
-        for name, buffer in part.named_buffers(recurse=False):
-            if buffer.is_complex():
-                setattr(part, name, buffer.to(dtype))
-    return module
 
 
 def scan_chunks(module: Any, x: Tensor, chunks: Sequence[int] | int, state: Any = None) -> tuple[Tensor, Any]:

@@ -81,7 +81,7 @@ class _Work(TorchDispatchMode):
     """Counter of torch's operations, and of the elements of their results and of attention's weights."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations = self.elements = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -156,4 +156,5 @@ def _effect_of_rounding(
         if more is not None and more.shape[1]:
             output = torch.cat([output, repeat_step(module, inputs[1], state)[0]], 1)
         outputs.append(output)
-    return (outputs[0] - outputs[1]).abs().nan_to_num(nan=torch.inf).flatten(2).amax((0, 2))
+    effect_T: Tensor = (outputs[0] - outputs[1]).abs().nan_to_num(nan=torch.inf).flatten(2).amax((0, 2))
+    return effect_T
