@@ -139,9 +139,7 @@ def test_nearest_position_is_nearest_as_a_ratio() -> None:
     assert (row.near_position, row.state_bytes) == (64, None)
 
 
-def test_inconsistent_case_has_no_score(
-    run: RunFile, records: list[Record], rows: list[LeaderboardRow]
-) -> None:
+def test_inconsistent_case_has_no_score(run: RunFile, records: list[Record], rows: list[LeaderboardRow]) -> None:
     row = pick(rows, "gru", "first_last", 32)
     assert row.scored == 2
     assert row.problems == ("seed 0 inconsistent: scan and step differ by 3e-2 at position 7 (allowed: 1e-4)",)
