@@ -166,6 +166,7 @@ def _install(plugin: Plugin) -> None:
         module = _imported(plugin)
     layers, task_classes = arch.defined_in(module), tasks.defined_in(module)
     if len(layers) + len(task_classes) != 1:
+        forget(f"{PACKAGE}.{plugin.name}")
         counts = f"{len(layers)} Layer and {len(task_classes)} Task classes"
         raise PluginError(f"it must define exactly one Layer or one Task, but defines {counts}")
     try:
@@ -174,6 +175,7 @@ def _install(plugin: Plugin) -> None:
         else:
             tasks.add(plugin.name, task_classes[0])
     except ValueError as error:
+        forget(f"{PACKAGE}.{plugin.name}")
         raise PluginError(str(error)) from None
     _installed[plugin.name] = plugin.digest
     _added_or_disabled.add(plugin.name)
