@@ -1,21 +1,28 @@
 """Sequence models written from scratch: one file per architecture, with numbered equations that the code cites."""
 
-from arch.core.build import build
+from arch.core.build import NoWidth, build
 from arch.core.layer import Layer, RecurrentLayer
 from arch.core.meta import meta_device
 from arch.core.model import SequenceModel, parameter_count
-from arch.core.registry import Arch, add, built_in, defined_in, disable, get, names, remove
+from arch.core.parameter_group import ParameterGroup
+from arch.core.precision import to_float32, to_float64
+from arch.core.registry import RESERVED_OPTIONS, Arch, add, built_in, defined_in, disable, get, names, remove
 from arch.core.state import State, copy_state, state_bytes
+from arch.core.training import auxiliary_loss, parameter_groups
 from results.specs import UnknownName
 
 __all__ = [
+    "RESERVED_OPTIONS",
     "Arch",
     "Layer",
+    "NoWidth",
+    "ParameterGroup",
     "RecurrentLayer",
     "SequenceModel",
     "State",
     "UnknownName",
     "add",
+    "auxiliary_loss",
     "build",
     "built_in",
     "copy_state",
@@ -25,6 +32,9 @@ __all__ = [
     "meta_device",
     "names",
     "parameter_count",
+    "parameter_groups",
     "remove",
     "state_bytes",
+    "to_float32",
+    "to_float64",
 ]

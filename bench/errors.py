@@ -1,4 +1,7 @@
-"""Exit codes, and exceptions for mistakes of the user. The command line reports each such exception in one line."""
+"""Exit codes, exceptions for mistakes of the user, and the description of any exception in one line.
+
+The command line reports each mistake of the user in one line.
+"""
 
 from __future__ import annotations
 
@@ -17,3 +20,34 @@ class NothingSelected(UsageError):
     """Error for a filter that selects nothing."""
 
     exit_code: ClassVar[int] = NOTHING_SELECTED
+
+
+def informative_line(message: str) -> str:
+    """Return the first line of a message that says something, or "" if there is none.
+
+    Empty lines, rulers and the lines of a traceback say nothing by themselves.
+    """
+    in_traceback = False
+    for line in message.splitlines():
+        text = line.strip()
+        if text.endswith("Traceback (most recent call last):"):
+            in_traceback = True
+        elif in_traceback and (line[:1].isspace() or not text):
+            continue
+        elif any(character.isalnum() for character in text):
+            return text
+    return ""
+
+
+def message_of(error: BaseException) -> str:
+    """Return the whole message of an exception, or "" if its `__str__` raises an error itself."""
+    try:
+        return str(error)
+    except Exception:  # the exception may be a plugin's
+        return ""
+
+
+def name_and_message(error: BaseException) -> str:
+    """Describe an exception in one line: its class, and the first line of its message that says something."""
+    message = informative_line(message_of(error))
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -1,7 +1,7 @@
 """minGRU: a GRU whose gate depends only on the input. A whole sequence is computed in one parallel scan.
 
-The source is Feng et al. 2024, "Were RNNs All We Needed?", in the log-space form of appendix B. The function g keeps
-the candidate n positive:
+The source is Feng et al. 2024, "Were RNNs All We Needed?", with the equations of appendix B. The function g keeps the
+candidate n positive:
 
     g(x) = x + 1/2 if x ≥ 0, else σ(x)
 
@@ -11,10 +11,14 @@ A step maps the input x and the previous output h to the next output h':
     n  = g(W_n x + b_n)                  (2)  candidate, positive
     h' = (1 - z) * h + z * n             (3)  initial state h = g(0) = 1/2
 
-Equation (3) is linear in h. All steps are therefore computed at once as a sum in log space:
+Equation (3) has the form h' = a * h + b. Two such maps in a row are one map of the same form:
 
-    a_t      = Σ_{s ≤ t} log(1 - z_s)                                          (4)
-    log h_t  = a_t + log(h_0 + Σ_{s ≤ t} exp(log z_s + log n_s - a_s))         (5)
+    a_2 * (a_1 * h + b_1) + b_2  =  (a_2 * a_1) * h + (a_2 * b_1 + b_2)        (4)
+
+`scan` combines every map with the one before it, then every result with the one two steps before it, then four steps,
+and so on. After log2(T) passes, the map of every step starts at the initial state (Hillis & Steele 1986, "Data parallel
+algorithms"). The appendix adds up logarithms instead. In float32, that sum loses digits as it grows: 1% of h after
+65,536 steps. Here all numbers are positive and none grows, so that the rounding errors stay small.
 
 As a plugin, this file adds the architecture `min_gru`:
 
@@ -30,7 +34,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from arch import Layer
 
@@ -65,13 +68,16 @@ class MinGRU(Layer):
 
     def scan(self, x_BTD: Tensor, state: MinGRUState) -> tuple[Tensor, MinGRUState]:
         write_BTH, candidate_BTH = self.gates_and_candidate(x_BTD).chunk(2, -1)
-        log_z_BTH, log_keep_BTH = functional.logsigmoid(write_BTH), functional.logsigmoid(-write_BTH)
-        log_n_BTH = torch.where(  # (2); relu keeps log(0) out of the gradient of the unused branch
-            candidate_BTH >= 0, (candidate_BTH.relu() + 0.5).log(), functional.logsigmoid(candidate_BTH)
-        )
-        a_BTH = log_keep_BTH.cumsum(1)  # (4)
-        terms_BTH = torch.cat([state.h_BH.log()[:, None], log_z_BTH + log_n_BTH - a_BTH], 1)
-        h_BTH = (a_BTH + terms_BTH.logcumsumexp(1)[:, 1:]).exp()  # (5)
+        z_BTH = write_BTH.sigmoid()  # (1)
+        n_BTH = torch.where(candidate_BTH >= 0, candidate_BTH + 0.5, candidate_BTH.sigmoid())  # (2)
+        a_BTH, b_BTH = 1 - z_BTH, z_BTH * n_BTH  # (3)
+        distance = 1
+        while distance < x_BTD.shape[1]:  # (4)
+            later_BTH = a_BTH[:, distance:]
+            b_BTH = torch.cat([b_BTH[:, :distance], later_BTH * b_BTH[:, :-distance] + b_BTH[:, distance:]], 1)
+            a_BTH = torch.cat([a_BTH[:, :distance], later_BTH * a_BTH[:, :-distance]], 1)
+            distance *= 2
+        h_BTH = a_BTH * state.h_BH[:, None] + b_BTH
         return h_BTH, MinGRUState(h_BTH[:, -1])
 
     def gates(self, x_BD: Tensor, state: MinGRUState) -> dict[str, Tensor]:

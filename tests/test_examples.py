@@ -158,3 +158,13 @@ def test_session_trains_scores_and_streams(capsys: pytest.CaptureFixture[str]) -
     assert 0 < float(score) < 1
     (state,) = re.findall(r"after each step: \[(.*)\]", out)
     assert len(set(state.split(", "))) == 1
+
+
+def test_min_gru_is_exact_in_float32_over_long_sequences() -> None:
+    load([plugin("min_gru")])
+    layer = arch.build("min_gru", channels=3, outputs=1, width=4, depth=1, seed=0).layers[0]
+    x_BTD = torch.randn(1, 65_536, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        actual = layer(x_BTD)
+        expected = layer.double()(x_BTD.double())
+    assert (actual - expected).abs().max() < 1e-5

@@ -19,6 +19,10 @@ solved_widths: dict[tuple[object, ...], int] = {}
 """Cached results of the width search, by architecture, budget and sizes. Each search builds many models."""
 
 
+class NoWidth(ValueError):
+    """Error for an architecture that accepts no width."""
+
+
 def build(
     spec: str | Arch,
     *,
@@ -89,8 +93,9 @@ def build(
 def _width_nearest(budget: int, build_model: Callable[[int], SequenceModel], arch: Arch) -> int:
     """Return the width whose parameter count is nearest to `budget`.
 
-    The accepted widths of a layer are assumed to be the multiples of its smallest accepted width. Raises `ValueError`
-    if no width up to `MAX_SMALLEST_WIDTH` is accepted, or if the nearest width needs over 2 · `budget` parameters.
+    The accepted widths of a layer are assumed to be the multiples of its smallest accepted width. Raises `NoWidth` if
+    no width up to `MAX_SMALLEST_WIDTH` is accepted, and `ValueError` if the nearest width needs over 2 · `budget`
+    parameters.
     """
 
     def count(width: int) -> int:
@@ -107,7 +112,7 @@ def _width_nearest(budget: int, build_model: Callable[[int], SequenceModel], arc
             smallest = width
             break
     if smallest is None:
-        raise ValueError(f"{arch} accepts no width up to {MAX_SMALLEST_WIDTH}: {refusal}")
+        raise NoWidth(f"{arch} accepts no width up to {MAX_SMALLEST_WIDTH}: {refusal}")
     multiples = range(1, budget // smallest + 2)
     above = bisect.bisect_left(multiples, budget, key=lambda multiple: count(multiple * smallest))
     neighbours = [multiple * smallest for multiple in multiples[max(0, above - 1) : above + 1]]

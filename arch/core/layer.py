@@ -32,6 +32,7 @@ from arch.core.backend import (
     tensors_obstacle,
     weights_obstacle,
 )
+from arch.core.parameter_group import ParameterGroup
 from arch.core.state import State
 from arch.core.streaming_spec import StreamingSpec
 
@@ -194,6 +195,20 @@ class Layer(nn.Module, metaclass=LayerType):
     def kernel_weights(self) -> tuple[Weight, ...]:
         """Return the parameters and buffers that the layer's kernel reads, each with the shape that it must have."""
         return tuple(Weight(self, name, tuple(tensor.shape)) for name, tensor in self.named_parameters(recurse=False))
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return groups of the layer's parameters that have their own learning rate or no weight decay.
+
+        Parameters in no group are trained as usual.
+        """
+        return []
+
+    def auxiliary_loss(self) -> Tensor | None:
+        """Return a scalar to add to the training loss for the last forward pass, or None.
+
+        It is read once after each forward pass in training. The layer keeps it from then.
+        """
+        return None
 
     def streaming_spec(self) -> StreamingSpec | None:
         """Return the layer's description for the compiled step, or None if the kernel does not support the layer.

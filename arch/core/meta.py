@@ -21,9 +21,17 @@ FILLS = frozenset({"__setitem__", "add_", "copy_", "fill_", "mul_", "normal_", "
 
 @contextlib.contextmanager
 def meta_device() -> Iterator[None]:
-    """Create new tensors on the meta device within this context, and skip all fills."""
+    """Create new tensors on the meta device within this context, and skip all fills.
+
+    A constructor may set the default device. If it was the CPU before, it is the CPU afterwards.
+    """
+    was_cpu = torch.get_default_device().type == "cpu"
     with torch.device("meta"), _SkipFills():
-        yield
+        try:
+            yield
+        finally:
+            if was_cpu:  # torch requires this inside the context, which otherwise leaves its own device behind
+                torch.set_default_device(None)
 
 
 class _SkipFills(TorchFunctionMode):

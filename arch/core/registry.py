@@ -18,6 +18,10 @@ from results.specs import Option, Registry, Spec, parse_options
 
 MODEL_OPTIONS: Mapping[str, Option] = {"dropout": Option(float, 0.0)}
 """Options of the model, which every architecture has."""
+RESERVED_OPTIONS = frozenset(
+    {*MODEL_OPTIONS, "inputs", "width", "depth", "params", "seed", "channels", "vocabulary", "outputs"}
+)
+"""Names that options of a layer cannot have: `arch.build` uses them, so that the option would not reach the layer."""
 
 _layers: Registry[Layer] = Registry(
     package="arch",
@@ -57,7 +61,7 @@ class Arch:
         """All options of the architecture by name, including those of the model."""
         hints = typing.get_type_hints(self.layer.__init__)
         parameters = inspect.signature(self.layer).parameters.values()
-        own = {p.name: Option(hints[p.name], p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+        own = {p.name: Option(hints.get(p.name, Any), p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
         return own | dict(MODEL_OPTIONS)
 
     def with_options(self, given: Mapping[str, Any]) -> Arch:

@@ -29,6 +29,6 @@ PluginOption = Annotated[
     typer.Option(
         "--plugin",
         metavar="FILE",
-        help="Python file that adds an architecture or a task, named after the file; repeatable.",
+        help="Python file or folder that adds an architecture or a task, named after the file; repeatable.",
     ),
 ]

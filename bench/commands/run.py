@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -202,9 +203,12 @@ def command_line(arguments: Sequence[str]) -> str:
     for word in words:
         if word in PRIVATE_OPTIONS:
             next(words, None)
+        elif word == "--plugin":
+            retained += [word, *(Path(value).name for value in itertools.islice(words, 1))]
         elif not word.startswith(tuple(f"{option}=" for option in PRIVATE_OPTIONS)):
             option, sign, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
-            retained.append(f"{option}{sign}{Path(value).name}" if value.endswith((".toml", ".py")) else word)
+            is_path = option == "--plugin" or value.endswith((".toml", ".py"))
+            retained.append(f"{option}{sign}{Path(value).name}" if is_path else word)
     return shlex.join(["carousel", *retained])[:MAX_COMMAND]
 
 
@@ -281,7 +285,7 @@ def _plugin_warnings(loaded: Loaded, plan: Plan) -> list[str]:
         if plugin.name not in used
     ]
     for plugin in loaded.plugins:
-        if plugin.source is not None and plugin.name not in used:
+        if plugin.sources is not None and plugin.name not in used:
             option = "-a" if plugin.name in arch.names() else "-t"
             warnings.append(f"the plan does not use the plugin {plugin.name}; add it with {option} +{plugin.name}")
     return warnings

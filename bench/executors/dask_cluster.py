@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from distributed import Client, Future, KilledWorker
 
-from bench.errors import UsageError
+from bench.errors import UsageError, name_and_message
 from bench.executors.dask_worker import (
     ALL_SHARES,
     RESOURCE,
@@ -84,8 +84,8 @@ class DaskExecutor:
             where = {"scheduler_file": address} if is_file else {"address": address}
             self._client = Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
         except (TimeoutError, OSError, ValueError) as error:
-            reason = f"no dask scheduler answers at this address ({_one_line(error)}); start one with `dask scheduler`"
-            raise UsageError(f"--scheduler {address}: {reason}") from None
+            reason = f"no dask scheduler answers at this address ({name_and_message(error)})"
+            raise UsageError(f"--scheduler {address}: {reason}; start one with `dask scheduler`") from None
         try:
             self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
             self.environment = self._common_environment(code, plugins, device, timed)
@@ -181,7 +181,7 @@ class DaskExecutor:
             result: JobResult
             address, result = future.result()
         except KilledWorker as error:
-            lost = Failure("crashed", f"every dask worker that tried this job was lost: {_one_line(error)}")
+            lost = Failure("crashed", f"every dask worker that tried this job was lost: {name_and_message(error)}")
             span = Span(work=job.work, worker=NO_WORKER, began=0.0, ended=0.0)
             return JobResult(worker=NO_WORKER, job=job, result=lost, span=span)
         except CancelledError:
@@ -225,7 +225,7 @@ class DaskExecutor:
         infos: dict[str, DaskWorkerInfo] = {}
         for address, answer in self._client.run(inspect_worker, device, plugins, on_error="return").items():
             if not isinstance(answer, DaskWorkerInfo):
-                reason = f"cannot load Carousel ({_one_line(answer)}); install the same version there"
+                reason = f"cannot load Carousel ({name_and_message(answer)}); install the same version there"
                 raise UsageError(f"dask worker {address} {reason}")
             if answer.code != code:
                 reason = f"runs different code ({answer.code}, here {code}); install the same version and restart it"
@@ -293,7 +293,3 @@ def is_no_late_cancel(record: logging.LogRecord) -> bool:
     """
     error = record.exc_info[1] if record.exc_info else None
     return not (isinstance(error, NameError) and error.name == "future")
-
-
-def _one_line(error: object) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 import time
 
-import safetensors.torch
 import torch
 
 import tasks
@@ -19,7 +18,7 @@ from bench.probes import roofline
 from bench.probes.consistency import consistency_failure
 from bench.probes.lookup import timing_probe
 from bench.probes.subject import Subject
-from bench.training.model import build_model
+from bench.training.model import build_model, load_weights
 from results import Case, Measurement, Probe, ProbeRun
 
 CONSISTENCY_LENGTH = 64
@@ -85,7 +84,7 @@ def load_subject(case: Case, weights: bytes, device: str) -> Subject:
     """Rebuild a trained model from its safetensors bytes, and return it as a `Subject` for probes."""
     task = tasks.build(case.task)
     model = build_model(case, task)
-    model.load_state_dict(safetensors.torch.load(weights))
+    load_weights(model, weights)
     return Subject(case=case, task=task, model=model.to(torch.device(device)))
 
 

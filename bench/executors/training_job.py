@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import time
 
-import safetensors.torch
 import torch
 
 import arch
 import tasks
+from bench.errors import name_and_message
 from bench.executors.jobs import TrainingResult, TrainJob
 from bench.machine.memory import watch_memory
 from bench.plugins.loader import install
+from bench.probes.causality import causality_failure, inconsistency
 from bench.probes.lookup import trained_model_probe
 from bench.probes.subject import ProbeResult, Subject, Weights
 from bench.training.loop import Report, train
-from bench.training.model import build_model
+from bench.training.model import build_model, pack_weights
 from results import TIMING_PROBES, Model, Probe, ProbeRun, Record
+from results.specs import Spec
 
 
 def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
     """Train and test one case, and return its record, weights and artifacts.
 
     `report` receives the progress of the training. If a loss or gradient is not finite, the record has the status
-    `diverged`, and the case is not tested. Raises `PluginError` if a plugin cannot be installed.
+    `diverged`, and the case is not tested. If the model of a plugin is not causal, or if its `step` differs from its
+    `scan`, the record has the status `inconsistent` and no score. Raises `PluginError` if a plugin cannot be installed.
     """
     install(job.plugins)
     task = tasks.build(job.case.task)
     model = build_model(job.case, task).to(job.device)
     best_weights: Weights = {}
+    subject = Subject(case=job.case, task=task, model=model, best_weights=best_weights)
+    is_plugin = Spec.parse_stored(job.case.arch).name not in arch.built_in()
+    if is_plugin and (reason := causality_failure(subject)) is not None:
+        return _inconsistent(subject, reason)
 
     def keep_best() -> None:
         if job.case.protocol.keep_best:
@@ -36,21 +43,18 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
 
     with watch_memory(torch.device(job.device)) as memory:
         training = train(model, task, job.case, report=report, on_best=keep_best)
+    if is_plugin and training.stopped != "diverged" and (reason := inconsistency(subject)) is not None:
+        return _inconsistent(subject, reason)
     record = Record(
         key=job.case.key,
         case=job.case,
         status="diverged" if training.stopped == "diverged" else "ok",
         reason=f"loss or gradient not finite at step {training.steps}" if training.stopped == "diverged" else None,
-        model=Model(
-            parameters=arch.parameter_count(model),
-            width=model.width,
-            depth=job.case.depth,
-        ),
+        model=_model_of(subject),
         training=training,
     )
     artifacts: dict[str, bytes] = {}
     if record.status == "ok":
-        subject = Subject(case=job.case, task=task, model=model, best_weights=best_weights)
         started = time.perf_counter()
         result = trained_model_probe("accuracy").measure(subject)
         record = _with_result(record, "accuracy", result, ProbeRun(status="ok", seconds=time.perf_counter() - started))
@@ -62,8 +66,19 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
                 result, ran = _run_probe(probe, subject)
                 record = _with_result(record, probe, result, ran)
                 artifacts |= result.artifacts
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    return TrainingResult(record=record, weights=safetensors.torch.save(state), artifacts=artifacts)
+    return TrainingResult(record=record, weights=pack_weights(model), artifacts=artifacts)
+
+
+def _inconsistent(subject: Subject, reason: str) -> TrainingResult:
+    """Return the result of a case whose score must not be shown. It has no training curve either."""
+    case = subject.case
+    record = Record(key=case.key, case=case, status="inconsistent", reason=reason, model=_model_of(subject))
+    return TrainingResult(record=record, weights=pack_weights(subject.model))
+
+
+def _model_of(subject: Subject) -> Model:
+    model = subject.model
+    return Model(parameters=arch.parameter_count(model), width=model.width, depth=subject.case.depth)
 
 
 def _run_probe(probe: Probe, subject: Subject) -> tuple[ProbeResult, ProbeRun]:
@@ -77,8 +92,7 @@ def _run_probe(probe: Probe, subject: Subject) -> tuple[ProbeResult, ProbeRun]:
         result = module.measure(subject)
         return result, ProbeRun(status="ok", seconds=time.perf_counter() - started)
     except (RuntimeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        ran = ProbeRun(status="failed", reason=reason, seconds=time.perf_counter() - started)
+        ran = ProbeRun(status="failed", reason=name_and_message(error), seconds=time.perf_counter() - started)
         return ProbeResult(measurements=[]), ran
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from bench.errors import informative_line, message_of, name_and_message
 from bench.executors.events import Events, JobProgress, JobStarted
 from bench.executors.jobs import Failure, Job, TrainJob
 from bench.machine.allocator import keep_freed_memory
@@ -202,22 +203,29 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
 
 
 def run_job(job: Job, connection: Connection) -> Any:
-    """Run a job in this process and return its result, or a `Failure` if the job raises an exception."""
+    """Run a job in this process and return its result, or a `Failure` if the job raises an exception.
+
+    The next job finds torch's global state as this job found it.
+    """
     from bench.executors.timing_job import run_timing_job
     from bench.executors.training_job import run_training_job
+    from bench.plugins.torch_state import preserved
 
     try:
-        if isinstance(job, TrainJob):
-            return run_training_job(job, lambda *progress: connection.send(("progress", progress)))
-        return run_timing_job(job)
+        with preserved():
+            if isinstance(job, TrainJob):
+                return run_training_job(job, lambda *progress: connection.send(("progress", progress)))
+            return run_timing_job(job)
     except MemoryError:
         return Failure("out_of_memory", "the case needs more memory than is available")
     except Exception as error:
-        if "out of memory" in str(error) or "can't allocate memory" in str(error):
-            return Failure("out_of_memory", str(error).partition("\n")[0])
+        whole = message_of(error)
+        if "out of memory" in whole or "can't allocate memory" in whole:
+            return Failure("out_of_memory", informative_line(whole))
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(frame.filename).name}:{frame.lineno}"
-        return Failure("crashed", f"{type(error).__name__} at {where}: {error}".partition("\n")[0])
+        name, _, message = name_and_message(error).partition(": ")
+        where = f"{name} at {Path(frame.filename).name}:{frame.lineno}"
+        return Failure("crashed", f"{where}: {message}" if message else where)
 
 
 def _die_with_parent() -> None:

@@ -15,4 +15,4 @@ def can_flush() -> bool:
 
 def flushes_denormals() -> bool:
     """Compute a denormal number, and return whether this thread flushes the result to zero."""
-    return (torch.tensor([1e-38], dtype=torch.float32) * 1e-3).item() == 0.0
+    return (torch.tensor([1e-38], dtype=torch.float32, device="cpu") * 1e-3).item() == 0.0

@@ -11,7 +11,7 @@ def cases(plan: Plan) -> list[Case]:
     """Return the cases of all grids of a plan, without duplicates.
 
     Raises `UsageError` if a spec or protocol is invalid, or if a size or length is impossible. Also raises `UsageError`
-    if the data of a task are missing.
+    if the data of a task are missing, or if a plugin raises any exception.
     """
     all_cases = [case for grid in plan.grids() for case in _cases_of_grid(grid)]
     return list({case.key: case for case in all_cases}.values())
@@ -20,22 +20,30 @@ def cases(plan: Plan) -> list[Case]:
 def _cases_of_grid(plan: Plan) -> list[Case]:
     import arch
     import tasks
+    from bench.plugins.sanity import describe_error, plugin_in_traceback
+    from bench.plugins.torch_state import preserved
     from bench.training.model import check_model
 
     try:
-        archs = [arch.get(spec) for spec in plan.archs]
-        built_tasks = [tasks.build(spec) for spec in plan.tasks]
-        data_digests = [task.data_digest for task in built_tasks]
-        for task in built_tasks:
-            for length in plan.lengths:
-                task.check_length(length)
-                for tested_length in plan.protocol_of(str(task), length).evaluate_at:
-                    if isinstance(tested_length, int):
-                        task.check_length(tested_length)
-            for each in archs:
-                check_model(each, task, depth=plan.depth, params=plan.params, width=plan.width)
+        with preserved():
+            archs = [arch.get(spec) for spec in plan.archs]
+            built_tasks = [tasks.build(spec) for spec in plan.tasks]
+            data_digests = [task.data_digest for task in built_tasks]
+            for task in built_tasks:
+                for length in plan.lengths:
+                    task.check_length(length)
+                    for tested_length in plan.protocol_of(str(task), length).evaluate_at:
+                        if isinstance(tested_length, int):
+                            task.check_length(tested_length)
+                for each in archs:
+                    check_model(each, task, depth=plan.depth, params=plan.params, width=plan.width)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    except Exception as error:
+        plugin = plugin_in_traceback(error)
+        if plugin is None:
+            raise
+        raise UsageError(f"the plugin {plugin[0]} fails: {describe_error(error, plugin[1])}") from None
     return [
         Case(
             arch=str(each),

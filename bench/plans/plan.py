@@ -164,6 +164,12 @@ class Plan(Strict):
             raise UsageError(f"{problem} must be at most train_sequences ({protocol.train_sequences:,})")
         if protocol.train_lengths == "up_to" and protocol.steps is None:
             raise UsageError("protocol: train_lengths = 'up_to' needs fresh batches: give steps, not epochs")
+        shuffled = "batch" if protocol.train_sequences is None else "train_sequences"
+        if protocol.control == "shuffled_targets" and getattr(protocol, shuffled) == 1:
+            raise UsageError(
+                f"protocol: control = 'shuffled_targets' needs several sequences, but {shuffled} is 1: "
+                f"give {shuffled} of at least 2"
+            )
         return protocol
 
 
@@ -175,7 +181,7 @@ def names() -> list[str]:
 def load(name: str) -> Plan:
     """Load a plan by its name or by the path of a TOML file.
 
-    Raises `UsageError` if the plan is missing, unreadable, too large or invalid.
+    Raises `UsageError` if the plan is missing, unreadable, too large or invalid, or if one of its protocols is.
     """
     path = FOLDER / f"{name}.toml" if name in names() else Path(name)
     if path.suffix != ".toml" or not os.path.isfile(path):  # noqa: PTH113  (accepts names of any length)

@@ -1,27 +1,24 @@
-"""Plugins: one file adds one architecture or one task under the file's name.
+"""Plugins: one file or folder adds one architecture or one task under its name.
 
-A plugin is a file given with `--plugin`, or a module of an installed package. The package declares this
+A plugin is a file or folder given with `--plugin`, or a module of an installed package. The package declares this
 module as an entry point of the group `carousel.archs` or `carousel.tasks`. Every job carries the bytes of
-plugin files, so a worker on any machine runs the same code. The module of an entry point must be installed
+plugin files, so a worker on any machine runs the same code. The package of an entry point must be installed
 on the worker's machine with the same digest. An error inside a plugin disables only that plugin. Commands that
 only read or report results load no plugins.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
-import linecache
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 from bench.errors import UsageError
 from bench.plugins.sanity import PluginError, check_arch, check_task, refuse
+from bench.plugins.source_files import digest, execute, forget, label, package_sources, read_sources
 
 ENTRY_POINT_GROUPS = ("carousel.archs", "carousel.tasks")
 PACKAGE = "carousel_plugins"
@@ -34,9 +31,10 @@ class Plugin:
 
     name: str
     digest: str
-    """The first ten hexadecimal digits of the SHA-256 of the plugin's file."""
-    source: bytes | None = field(default=None, repr=False)
-    """The content of a file given with `--plugin`; None for an entry point."""
+    """The first ten hexadecimal digits of the SHA-256 of the plugin's files. For an entry point, these are all source
+    files of its package."""
+    sources: Mapping[str, bytes] | None = field(default=None, repr=False)
+    """The content of each file given with `--plugin`, by its name in the plugin's folder; None for an entry point."""
     module: str | None = None
     """The name of the module of an entry point; None for a file."""
 
@@ -65,10 +63,12 @@ _added_or_disabled: set[str] = set()
 def load(files: Sequence[Path] = ()) -> Loaded:
     """Add the plugins in `files` and in all installed packages, and return the plugins in use and the disabled plugins.
 
+    A file may also be a folder.
     A plugin that does not work is disabled. Plugins of earlier calls that are no longer given or installed are removed.
 
     Raises:
-        UsageError: If a file is not called NAME.py, if it cannot be read, or if NAME is already in use.
+        UsageError: If a file is not called NAME.py, if it cannot be read, if it imports a neighbour, or if NAME is
+            already in use.
     """
     given, declared = _read(files), list(_declared())
     for name in _added_or_disabled - {plugin.name for plugin in [*given, *declared]}:
@@ -118,16 +118,8 @@ def digests(plugins: Sequence[Plugin]) -> dict[str, str]:
 def _read(files: Sequence[Path]) -> list[Plugin]:
     plugins: dict[str, Plugin] = {}
     for file in files:
-        if file.suffix != ".py" or not file.stem.isidentifier() or file.stem.startswith("_"):
-            rule = "where NAME is a Python identifier that does not start with an underscore"
-            raise UsageError(f"--plugin {file}: the file must be called NAME.py, {rule}; rename it")
-        try:
-            source = file.read_bytes()
-        except OSError as error:
-            raise UsageError(
-                f"--plugin {file}: cannot read the file ({error.strerror}); name a readable file"
-            ) from None
-        plugin = Plugin(name=file.stem, digest=_digest(source), source=source)
+        sources = read_sources(file)
+        plugin = Plugin(name=file.stem, digest=digest(sources), sources=sources)
         if plugins.setdefault(plugin.name, plugin) != plugin:
             raise UsageError(f"--plugin {file}: another plugin is already called {plugin.name!r}; rename one file")
     return list(plugins.values())
@@ -157,27 +149,29 @@ def _declared_plugin(point: importlib.metadata.EntryPoint) -> Plugin:
             "rename the entry point or the module"
         )
     try:
-        spec = importlib.util.find_spec(point.module)
-        if spec is None or spec.origin is None:
-            raise PluginError(
-                f"its entry point is the module {point.module}, which is not installed; reinstall its package"
-            )
-        content = Path(spec.origin).read_bytes()
+        sources = package_sources(point.module)
+    except ModuleNotFoundError:
+        raise PluginError(
+            f"its entry point is the module {point.module}, which is not installed; reinstall its package"
+        ) from None
     except Exception as error:
         refuse(error, point.module)
-    return Plugin(name=point.name, digest=_digest(content), module=point.module)
+    return Plugin(name=point.name, digest=digest(sources), module=point.module)
 
 
 def _install(plugin: Plugin) -> None:
     import arch
     import tasks
+    from bench.plugins.torch_state import preserved
 
     if _installed.get(plugin.name) == plugin.digest:
         return
     _forget(plugin.name)
-    module = _imported(plugin)
+    with preserved():
+        module = _imported(plugin)
     layers, task_classes = arch.defined_in(module), tasks.defined_in(module)
     if len(layers) + len(task_classes) != 1:
+        forget(f"{PACKAGE}.{plugin.name}")
         counts = f"{len(layers)} Layer and {len(task_classes)} Task classes"
         raise PluginError(f"it must define exactly one Layer or one Task, but defines {counts}")
     try:
@@ -186,14 +180,16 @@ def _install(plugin: Plugin) -> None:
         else:
             tasks.add(plugin.name, task_classes[0])
     except ValueError as error:
+        forget(f"{PACKAGE}.{plugin.name}")
         raise PluginError(str(error)) from None
     _installed[plugin.name] = plugin.digest
     _added_or_disabled.add(plugin.name)
     try:
-        if layers:
-            check_arch(arch.get(plugin.name))
-        else:
-            check_task(task_classes[0])
+        with preserved():
+            if layers:
+                check_arch(arch.get(plugin.name))
+            else:
+                check_task(task_classes[0])
     except PluginError:
         _forget(plugin.name)
         raise
@@ -206,29 +202,22 @@ def _imported(plugin: Plugin) -> ModuleType:
     if plugin.module is not None:
         try:
             module = importlib.import_module(plugin.module)
-            content = Path(str(module.__file__)).read_bytes()
+            found = digest(package_sources(plugin.module))
         except (Exception, SystemExit) as error:
             refuse(error, plugin.module)
-        if _digest(content) != plugin.digest:
+        if found != plugin.digest:
             raise PluginError(
-                f"the module {plugin.module} differs on this machine: its digest is {_digest(content)}, "
+                f"the module {plugin.module} differs on this machine: its digest is {found}, "
                 f"not {plugin.digest}; install the same version of the package"
             )
         return module
-    assert plugin.source is not None
-    if _digest(plugin.source) != plugin.digest:
-        raise PluginError(f"its digest is {_digest(plugin.source)}, not {plugin.digest}")
-    file = f"<plugin {plugin.name}.py>"
-    module = ModuleType(f"{PACKAGE}.{plugin.name}")
-    module.__file__ = file
-    sys.modules[module.__name__] = module
+    assert plugin.sources is not None
+    if digest(plugin.sources) != plugin.digest:
+        raise PluginError(f"its digest is {digest(plugin.sources)}, not {plugin.digest}")
     try:
-        text = importlib.util.decode_source(plugin.source)
-        linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-        exec(compile(text, file, "exec"), module.__dict__)  # noqa: S102  (the user names this file to run it)
+        return execute(f"{PACKAGE}.{plugin.name}", plugin.sources)
     except (Exception, SystemExit) as error:
-        refuse(error, file)
-    return module
+        refuse(error, label(plugin.name, next(iter(plugin.sources))))
 
 
 def _disable(name: str, reason: str) -> Disabled:
@@ -255,10 +244,6 @@ def _forget(name: str) -> None:
 
     arch.remove(name)
     tasks.remove(name)
-    sys.modules.pop(f"{PACKAGE}.{name}", None)
+    forget(f"{PACKAGE}.{name}")
     _installed.pop(name, None)
     _added_or_disabled.discard(name)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:10]

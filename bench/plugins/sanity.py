@@ -10,6 +10,8 @@ import inspect
 import traceback
 from typing import TYPE_CHECKING, NoReturn
 
+from bench.errors import name_and_message
+
 if TYPE_CHECKING:
     import arch
     import tasks
@@ -24,30 +26,37 @@ class PluginError(ValueError):
 def check_arch(candidate: arch.Arch) -> None:
     """Raise an error if the architecture cannot be built.
 
-    Raises `PluginError` if the layer is abstract, if an option has no default, or if the layer accepts no width. Any
-    other `ValueError` is accepted, because an architecture may refuse the trial size. Other errors are not caught.
+    Raises `PluginError` if the layer is abstract, if an option has no default or a reserved name, if its groups of
+    parameters are invalid, or if the layer accepts no width. Any other `ValueError` is accepted, because an
+    architecture may refuse the trial size. Other errors are not caught.
     """
-    import torch
-
     import arch
 
     _refuse_if_abstract(candidate.layer)
+    _, _, *parameters = [*inspect.signature(candidate.layer).parameters, "", ""]
+    for reserved in sorted(arch.RESERVED_OPTIONS.intersection(parameters)):
+        raise PluginError(f"its option {reserved!r} has a name that Carousel uses itself; rename the option")
     for option, (_, default) in candidate.parameters.items():
         if default is inspect.Parameter.empty:
             raise PluginError(f"its option {option!r} has no default; give it one")
-    with torch.device("meta"):
+    with arch.meta_device():
         try:
-            arch.build(candidate, channels=2, outputs=2, params=TRIAL_PARAMETERS, depth=1)
-        except ValueError as error:
-            if "accepts no width" in str(error):
-                raise PluginError(str(error)) from None
+            model = arch.build(candidate, channels=2, outputs=2, params=TRIAL_PARAMETERS, depth=1)
+        except arch.NoWidth as error:
+            raise PluginError(str(error)) from None
+        except ValueError:
+            return
+    try:
+        arch.parameter_groups(model)
+    except ValueError as error:
+        raise PluginError(str(error)) from None
 
 
 def check_task(task_class: type[tasks.Task]) -> None:
     """Raise an error if the task cannot be built or sampled.
 
-    Raises `PluginError` if the class or one of its attributes is malformed. A `ValueError` from `sample` or `chance` is
-    accepted, because a data set may be missing. Other errors are not caught.
+    Raises `PluginError` if the class or one of its attributes is malformed. A `ValueError` from the constructor, from
+    `sample` or from `chance` is accepted, because a data set may be missing. Other errors are not caught.
     """
     import tasks
 
@@ -57,7 +66,12 @@ def check_task(task_class: type[tasks.Task]) -> None:
         raise PluginError(f"{name} must be a frozen dataclass: @dataclass(frozen=True, kw_only=True)")
     if not isinstance(getattr(task_class, "source", None), str):
         raise PluginError(f"{name} must have a class attribute `source`, a string")
-    task = tasks.build(task_class.__module__.rpartition(".")[2])
+    if "preset" in (field.name for field in dataclasses.fields(task_class)):
+        raise PluginError("its option 'preset' has a name that Carousel uses itself; rename the option")
+    try:
+        task = tasks.build(task_class.__module__.rpartition(".")[2])
+    except ValueError:
+        return
     for attribute in ("inputs", "targets"):
         if not isinstance(getattr(task, attribute), (tasks.Tokens, tasks.Reals)):
             raise PluginError(f"{attribute} must be Tokens or Reals, not {getattr(task, attribute)!r}")
@@ -81,9 +95,28 @@ def describe_error(error: BaseException, file: str) -> str:
     """
     own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
-    message = (error.msg if isinstance(error, SyntaxError) else str(error)).strip().partition("\n")[0]
+    name, _, message = name_and_message(error).partition(": ")
+    if isinstance(error, SyntaxError):
+        message = error.msg
     where = "" if line is None else f" at line {line}"
-    return f"{type(error).__name__}{where}: {message}".rstrip(": ")
+    return f"{name}{where}: {message}" if message else f"{name}{where}"
+
+
+def plugin_in_traceback(error: BaseException) -> tuple[str, str] | None:
+    """Return the name and the file of the plugin in whose code an exception was raised; None if no plugin is involved.
+
+    Plugins of installed packages are found by the modules that define their classes.
+    """
+    import arch
+    import tasks
+
+    names: dict[str, type] = {name: arch.get(name).layer for name in set(arch.names()) - set(arch.built_in())}
+    names |= {name: tasks.get(name) for name in set(tasks.names()) - set(tasks.built_in())}
+    files = {inspect.getfile(plugin): name for name, plugin in names.items()}
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename in files:
+            return files[frame.filename], frame.filename
+    return None
 
 
 def refuse(error: BaseException, file: str) -> NoReturn:

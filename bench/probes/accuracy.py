@@ -6,7 +6,6 @@ task cannot sample sequences of that length, or if the model cannot read them.
 
 from __future__ import annotations
 
-import copy
 import math
 
 import tasks
@@ -46,10 +45,11 @@ def measure(subject: Subject) -> ProbeResult:
 
 def _measure_early_stopped(subject: Subject) -> Measurement:
     """Measure the test score of the weights with the best validation score, at the trained length."""
-    model = copy.deepcopy(subject.model)
+    model, length = subject.model, subject.case.length
+    trained = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.load_state_dict(subject.best_weights)
-    length = subject.case.length
     score = evaluate(model, subject.task, _test_batch(subject, length)).score
+    model.load_state_dict(trained)
     return Measurement(metric="early_stopped_accuracy", at={"length": length}, samples=(score,))
 
 

@@ -55,7 +55,7 @@ def watch_states(model: arch.SequenceModel, inputs: Tensor) -> Iterator[Tensor]:
         with torch.inference_mode():
             outputs, state = _step(model, x, state)
             leaves = [leaf for leaf in pytree.tree_leaves(state) if isinstance(leaf, Tensor)]
-            yield _project(torch.cat([part.flatten(1) for part in (leaves if is_fixed else outputs)], 1))
+            yield _project(torch.cat([_as_real(part).flatten(1) for part in (leaves if is_fixed else outputs)], 1))
 
 
 def has_fixed_state(model: arch.SequenceModel, inputs: Tensor) -> bool:
@@ -77,6 +77,10 @@ def _step(model: arch.SequenceModel, x: Tensor, state: list[arch.State]) -> tupl
         outputs.append(hidden_BH)
         states.append(next_state)
     return outputs, states
+
+
+def _as_real(part: Tensor) -> Tensor:
+    return torch.view_as_real(part.resolve_conj()) if part.is_complex() else part
 
 
 def _attention_row(weight_BNS: Tensor, step: int, T: int) -> Tensor:

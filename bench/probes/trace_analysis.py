@@ -112,7 +112,7 @@ def gradient_trace(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Bat
     Gradients are taken with respect to real inputs, or to the embeddings of tokens. They are computed in float64,
     because small gradients may vanish in float32.
     """
-    model = copy.deepcopy(model).double().eval()
+    model = arch.to_float64(copy.deepcopy(model)).eval()
     tracked: list[Tensor] = []
 
     def record(_module: object, _inputs: object, output: Tensor) -> None:

@@ -46,8 +46,8 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """Whether every case has a record with status `ok`, `diverged` or `inconsistent`, and no probe has failed."""
-        measured = all(record.status in ("ok", "diverged", "inconsistent") for record in self.records)
+        """Whether every case has a record with status `ok` or `diverged`, and no probe has failed."""
+        measured = all(record.status in ("ok", "diverged") for record in self.records)
         failed = any(ran.status == "failed" for record in self.records for ran in record.probes.values())
         return measured and not failed and len(self.records) == len(self.file.cases)
 

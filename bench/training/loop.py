@@ -16,7 +16,7 @@ import tasks
 from bench.machine.denormals import flushes_denormals
 from bench.training.data import batches, fit_batch, to_device
 from bench.training.evaluation import evaluate
-from bench.training.optimizer import optimizer_of
+from bench.training.optimizer import optimizer_of, training_loss
 from bench.training.schedule import learning_rate_factor, total_steps
 from results import Case, EvalPoint, Training, digest, solved_score
 
@@ -67,7 +67,7 @@ def train(
         sequences += len(batch.inputs)
         batch = to_device(batch, device)
         optimizer.zero_grad(set_to_none=True)
-        loss = task.loss(model(batch.inputs), batch)
+        loss = training_loss(model, task, batch)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
         losses.append(loss.item())

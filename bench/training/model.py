@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import safetensors.torch
+import torch
+
 import arch
 import tasks
+from bench.plugins.torch_state import preserved
 from results import Case
 
 
@@ -12,7 +16,25 @@ def build_model(case: Case, task: tasks.Task) -> arch.SequenceModel:
 
     Raises `ValueError` if the spec of the architecture is invalid, or if the sizes of the case are impossible.
     """
-    return _build(case.arch, task, depth=case.depth, params=case.params, width=case.width, seed=case.seed)
+    with preserved():
+        return _build(case.arch, task, depth=case.depth, params=case.params, width=case.width, seed=case.seed)
+
+
+def pack_weights(model: arch.SequenceModel) -> bytes:
+    """Return the weights of a model as safetensors bytes, the format that `load_weights` reads.
+
+    Parameters and buffers that share memory are written once per name.
+    """
+    state = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
+    return safetensors.torch.save(state)
+
+
+def load_weights(model: arch.SequenceModel, packed: bytes) -> None:
+    """Load the safetensors bytes of `pack_weights` into a model. Parameters that are shared remain shared."""
+    model.load_state_dict(safetensors.torch.load(packed))
 
 
 def check_model(spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: int | None, width: int | None) -> int:
@@ -43,7 +65,7 @@ def train_step_flops(case: Case, task: tasks.Task, length: int) -> int | None:
 def _build_on_meta(
     spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: int | None, width: int | None
 ) -> arch.SequenceModel:
-    with arch.meta_device():
+    with preserved(), arch.meta_device():
         return _build(spec, task, depth=depth, params=params, width=width, seed=None)
 
 

@@ -1,17 +1,38 @@
-"""The optimizer of a training protocol."""
+"""The optimizer of a training protocol, and the loss that it minimises."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 import arch
+import tasks
 from results import Protocol
 
 
 def optimizer_of(model: arch.SequenceModel, protocol: Protocol) -> torch.optim.Optimizer:
-    """Return Adam (Kingma & Ba 2015), or AdamW (Loshchilov & Hutter 2019) if the protocol sets a weight decay."""
-    if protocol.weight_decay:
-        return torch.optim.AdamW(
-            model.parameters(), lr=protocol.learning_rate, weight_decay=protocol.weight_decay, fused=True
-        )
-    return torch.optim.Adam(model.parameters(), lr=protocol.learning_rate, fused=True)
+    """Return Adam (Kingma & Ba 2015), or AdamW (Loshchilov & Hutter 2019) if the protocol sets a weight decay.
+
+    Each group of parameters that a layer asks for has its own learning rate, relative to the protocol's. Raises
+    `ValueError` if the groups are invalid.
+    """
+    groups: list[dict[str, Any]] = [
+        {
+            "params": list(group.parameters),
+            "lr": protocol.learning_rate * group.learning_rate,
+            "weight_decay": protocol.weight_decay if group.weight_decay else 0.0,
+        }
+        for group in arch.parameter_groups(model)
+    ]
+    is_real = all(parameter.is_floating_point() for parameter in model.parameters())
+    optimizer = torch.optim.AdamW if protocol.weight_decay else torch.optim.Adam
+    return optimizer(groups, lr=protocol.learning_rate, fused=is_real)  # complex parameters have no fused optimizer
+
+
+def training_loss(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Batch) -> Tensor:
+    """Return the loss of a batch in training: that of the task, plus the auxiliary losses of the layers."""
+    loss = task.loss(model(batch.inputs), batch)
+    auxiliary = arch.auxiliary_loss(model)
+    return loss if auxiliary is None else loss + auxiliary

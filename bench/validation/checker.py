@@ -13,12 +13,25 @@ import torch
 import arch
 import tasks
 from bench.plugins.sanity import describe_error
-from bench.validation import ARCH_CHECKS, LEVELS, TASK_CHECKS, ArchExample, CheckFailed, TaskExample, lengths_to_check
+from bench.plugins.torch_state import preserved
+from bench.validation import (
+    ARCH_CHECKS,
+    LEVELS,
+    TASK_CHECKS,
+    ArchExample,
+    CheckFailed,
+    Level,
+    TaskExample,
+    lengths_to_check,
+)
+from bench.validation.float32_checks import LONG_STEPS
 
 SIZES = ((11, 2), (1, 2), (5, 1))
 """(steps, batch) of the examples: an odd length, a single step, and a length cut into chunks in every way."""
 NEEDS_LENGTH = ("gradients_reach_parameters",)
 """Checks that run at the first size only. A single step starts from an empty state, so some weights get no gradient."""
+LONG = ("long_sequences",)
+"""Checks that run on one long sequence, on a layer and on a model that reads reals. The check shortens it itself."""
 NEEDS_BATCH = ("batch_independence",)
 """Checks that run at the first size only. The batch is never shrunk, because the check compares several sequences."""
 STATISTICAL = ("chance", "memoryless_score")
@@ -64,6 +77,7 @@ class Verdict:
         return [result for result in self.results if result.failure is not None]
 
 
+@preserved()
 def validate_arch(spec: str) -> Verdict:
     """Run every check of an architecture at every level and several sizes.
 
@@ -78,16 +92,22 @@ def validate_arch(spec: str) -> Verdict:
     sizes = _accepted_sizes(parsed, width)
     results = []
     for name, check in ARCH_CHECKS.items():
+        levels: tuple[Level, ...] = tuple(LEVELS)
+        checked_sizes = sizes[:1] if name in NEEDS_LENGTH + NEEDS_BATCH else sizes
+        if name in LONG:
+            levels, checked_sizes = ("layer", "reals"), [(LONG_STEPS, 1)]
         examples = (
             ArchExample(package=arch, spec=str(parsed), level=level, width=width, batch=batch, steps=steps)
-            for level in LEVELS
-            for steps, batch in (sizes[:1] if name in NEEDS_LENGTH + NEEDS_BATCH else sizes)
+            for level in levels
+            for steps, batch in checked_sizes
         )
         results.append(_run_check(name, check, examples, _arch_shrinkings(name, widths), file))
-    state = _describe_state_size(parsed, width, file)
+    refused = [result.failure for result in results if result.check == "state_format" and result.failure]
+    state = f"state size unknown: {refused[0]}" if refused else _describe_state_size(parsed, width, file)
     return Verdict(name=str(parsed), kind="architecture", results=tuple(results), state=state)
 
 
+@preserved()
 def validate_task(spec: str) -> Verdict:
     """Run every check of a task at several lengths.
 
@@ -135,6 +155,7 @@ def _run_check(
     return CheckResult(check=name)
 
 
+@preserved()
 def _failure(check: Callable[[Any], None], example: Any, file: str) -> str | None:
     try:
         check(example)
@@ -147,7 +168,7 @@ def _failure(check: Callable[[Any], None], example: Any, file: str) -> str | Non
 
 def _arch_shrinkings(name: str, widths: list[int]) -> Callable[[ArchExample], Iterator[Iterator[dict[str, Any]]]]:
     def shrinkings(example: ArchExample) -> Iterator[Iterator[dict[str, Any]]]:
-        if name not in NEEDS_LENGTH:
+        if name not in NEEDS_LENGTH + LONG:
             yield ({"steps": steps} for steps in range(1, example.steps))
         if name not in NEEDS_BATCH:
             yield ({"batch": batch} for batch in range(1, example.batch))
@@ -197,7 +218,7 @@ def _accepted_widths(parsed: arch.Arch) -> list[int]:
             return False
         return True
 
-    with torch.device("meta"):
+    with arch.meta_device():
         widths = [width for width in range(1, MAX_WIDTH + 1) if accepts(width)]
     if not widths:
         raise ValueError(f"{parsed} accepts no width up to {MAX_WIDTH}: change its options or its constructor")
@@ -210,7 +231,7 @@ def _accepted_sizes(parsed: arch.Arch, width: int) -> list[tuple[int, int]]:
     Raises:
         ValueError: If the maximum is below 2 steps.
     """
-    with torch.device("meta"):
+    with arch.meta_device():
         max_length = arch.build(parsed, channels=1, outputs=1, width=width, depth=1).max_length
     if max_length is None:
         return list(SIZES)
@@ -221,7 +242,7 @@ def _accepted_sizes(parsed: arch.Arch, width: int) -> list[tuple[int, int]]:
 
 def _describe_state_size(parsed: arch.Arch, width: int, file: str) -> str:
     """Measure the size of one layer's state per stream over at most `STATE_STEPS` steps, and describe it in words."""
-    layer = arch.build(parsed, channels=1, outputs=1, width=width, depth=1, seed=0).layers[0]
+    layer = arch.build(parsed, channels=1, outputs=1, width=width, depth=1, seed=0).eval().layers[0]
     assert isinstance(layer, arch.Layer)
     x_BTD = torch.zeros(1, STATE_STEPS, width if layer.residual else 1)
     sizes: list[int] = []

@@ -168,8 +168,10 @@ def splits(example: TaskExample) -> None:
 
 
 def description(example: TaskExample) -> None:
-    """Check that the spec builds the same task, and that source, summary and token names are valid."""
+    """Check that the spec builds the same task, and that source, data digest, summary and token names are valid."""
     task = example.task
+    if not isinstance(task.data_digest, str | None):
+        raise CheckFailed(f"`data_digest` is {task.data_digest!r}, not a text or None")
     if tasks.build(str(task)) != task:
         raise CheckFailed(f"the spec {task} builds a different task")
     for kind, names in (("input", task.input_names), ("target", task.target_names)):

@@ -35,14 +35,14 @@ class Seed:
     def score(self, length: int | None = None) -> float | None:
         """Return the score in [0, 1] at the test length `length` in steps (default: the trained length).
 
-        Returns None if the score was not measured, or if the case diverged.
+        Returns None if the score was not measured, or if the case diverged or is inconsistent.
         """
         return self.scores.get(self.case.length if length is None else length)
 
     @cached_property
     def scores(self) -> dict[int, float]:
-        """Scores in [0, 1] by test length in steps; empty if the case is missing or diverged."""
-        if self.record is None or self.record.status == "diverged":
+        """Scores in [0, 1] by test length in steps; empty if the case is missing, diverged or inconsistent."""
+        if self.record is None or self.record.status in ("diverged", "inconsistent"):
             return {}
         return {
             measurement.at["length"]: sum(measurement.samples) / len(measurement.samples)

@@ -127,12 +127,13 @@ def _reference_name(group: Group) -> str:
 def _trainings(group: Group) -> list[tuple[Case, Training]]:
     """Return pairs of case and training.
 
-    Seeds that diverged are left out, and so are seeds whose fit to the training set was not measured.
+    Seeds that diverged or are inconsistent are left out. So are seeds whose fit to the training set was not measured.
     """
     return [
         (record.case, record.training)
         for record in group.records
         if record.training is not None
+        and record.status != "inconsistent"
         and record.training.stopped != "diverged"
         and any(point.fit_score is not None for point in record.training.curve)
     ]

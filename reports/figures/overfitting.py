@@ -286,7 +286,7 @@ def _scores_by_seed(group: Group) -> dict[int, float]:
 def _gaps_by_seed(group: Group) -> dict[int, Gap]:
     gaps = {}
     for record in group.records:
-        if record.training is not None and record.training.stopped != "diverged":
+        if record.training is not None and record.status not in ("diverged", "inconsistent"):
             points = [
                 (point.step, point.validation_loss - point.fit_loss)
                 for point in record.training.curve

@@ -104,7 +104,8 @@ def _draw_panel(axes: Axes, rivals: Sequence[Group], styles: dict[str, PlotStyle
 
 
 def _trainings(group: Group) -> list[Training]:
-    return [record.training for record in group.records if record.training is not None and record.training.curve]
+    consistent = [record for record in group.records if record.status != "inconsistent"]
+    return [record.training for record in consistent if record.training is not None and record.training.curve]
 
 
 def _thinned_curve(training: Training) -> tuple[np.ndarray, np.ndarray]:

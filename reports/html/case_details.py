@@ -72,7 +72,10 @@ def _details(group: Group) -> CaseDetails:
     trained = [
         (seed.case.seed, seed.record.training.curve)
         for seed in group.seeds
-        if seed.record is not None and seed.record.training is not None and seed.record.training.curve
+        if seed.record is not None
+        and seed.record.status != "inconsistent"
+        and seed.record.training is not None
+        and seed.record.training.curve
     ]
     last_step = max((curve[-1].step for _, curve in trained), default=0)
     reference = group.reference()

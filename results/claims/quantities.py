@@ -14,9 +14,9 @@ from results.schema.record import EvalPoint, Record
 def value_of(quantity: Quantity, record: Record) -> float | None:
     """Return the value of a quantity in a record.
 
-    The result is None if the case diverged or the record does not contain the quantity.
+    The result is None if the case diverged or is inconsistent, or if the record does not contain the quantity.
     """
-    if record.status == "diverged":
+    if record.status in ("diverged", "inconsistent"):
         return None
     if quantity.model is not None:
         return None if record.model is None else float(record.model.parameters)

@@ -37,7 +37,29 @@ def _table(file: str, caught_by: Check, rows: dict[str, tuple[str, str]], arch: 
     return [Fault(name, file, original, replacement, caught_by, arch) for name, (original, replacement) in rows.items()]
 
 
+ROUNDED = "functional.linear((8 * x).round() / 8 if x.dtype == torch.float32 else x, self.W_HD, self.b_H)"
+
 FAULTS = [
+    *_table(
+        "rnn.py",
+        arch_checks.state_format,
+        {
+            "one empty state for all streams": (
+                "RNNState(self.empty(batch, self.width))",
+                "RNNState(self.empty(1, self.width))",
+            ),
+        },
+    ),
+    *_table(
+        "rnn.py",
+        arch_checks.float32_matches_float64,
+        {"inputs rounded in single precision": ("functional.linear(x, self.W_HD, self.b_H)", ROUNDED)},
+    ),
+    *_table(
+        "rnn.py",
+        arch_checks.long_sequences,
+        {"inputs rounded in single precision": ("functional.linear(x, self.W_HD, self.b_H)", ROUNDED)},
+    ),
     *_table(
         "lstm.py",
         oracles.recurrent_layers_equal_torch,

@@ -322,3 +322,21 @@ def test_override_that_applies_to_no_case_is_refused(tmp_path: Path, names: str,
     path = write_plan(tmp_path, TINY + f"\n[[override]]\n{names}\nprotocol = {{ batch = 2 }}\n")
     with pytest.raises(UsageError, match=f"override names {message}, which the plan does not have"):
         load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "field"),
+    [({"steps": 5, "batch": 1}, "batch"), ({"train_sequences": 1, "epochs": 2, "batch": 4}, "train_sequences")],
+)
+def test_shuffled_targets_need_several_sequences(tmp_path: Path, protocol: dict[str, int], field: str) -> None:
+    """With one sequence, a rotated target stays in its own sequence, where the model could find it."""
+    fields = {**protocol, "control": '"shuffled_targets"'}
+    lines = "\n".join(f"{name} = {value}" for name, value in fields.items())
+    grid = 'archs = ["rnn"]\ntasks = ["first_last"]\nlengths = [4]\nseeds = 1\nwidth = 4'
+    text = f'summary = "s"\n{grid}\n[protocol]\n{lines}\n'
+    path = tmp_path / "plan.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=f"'shuffled_targets' needs several sequences, but {field} is 1: give {field}"):
+        load(str(path))
+    path.write_text(text.replace(f"{field} = 1", f"{field} = 2"), encoding="utf-8")
+    assert load(str(path)).seeds == 1

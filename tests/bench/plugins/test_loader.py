@@ -197,7 +197,7 @@ def test_an_entry_point_must_have_the_same_content_in_a_worker(tmp_path: Path, m
     install_package(tmp_path, "carousel.tasks", {"first_bit": TASK})
     monkeypatch.syspath_prepend(str(tmp_path))
     (plugin,) = load([]).plugins
-    assert plugin.source is None and plugin.module == "extras.first_bit"
+    assert plugin.sources is None and plugin.module == "extras.first_bit"
     install(())
     (tmp_path / "extras" / "first_bit.py").write_text(TASK + "\n", encoding="utf-8")
     with pytest.raises(PluginError, match=r"the module extras\.first_bit differs on this machine: its digest is"):
@@ -311,3 +311,74 @@ def test_modules_that_read_results_do_not_import_the_loader() -> None:
     assert "bench/executors/training_job.py" in importers
     assert not importers & {"bench/commands/report.py", "bench/commands/doctor.py", "bench/commands/stored_run.py"}
     assert all(name.startswith("bench/") for name in importers)
+
+
+@pytest.mark.parametrize("name", sorted(arch.RESERVED_OPTIONS))
+@pytest.mark.parametrize("form", ["{name}: float = 0.5, *", "*, {name}: float = 0.5"])
+def test_an_option_with_a_reserved_name_is_refused(tmp_path: Path, name: str, form: str) -> None:
+    text = ARCH.replace("inputs: int, width: int, *", "one, two, " + form.format(name=name))
+    text = text.replace("        self.width", "        inputs, width = one, two\n        self.width")
+    (disabled,) = load([write(tmp_path, "scaled", text)]).disabled
+    assert disabled.reason == f"its option {name!r} has a name that Carousel uses itself; rename the option"
+
+
+def test_a_task_option_with_a_reserved_name_is_refused(tmp_path: Path) -> None:
+    text = TASK.replace(
+        '    source: ClassVar[str] = "this test"\n', '    source: ClassVar[str] = "this test"\n    preset: str = "a"\n'
+    )
+    (disabled,) = load([write(tmp_path, "first_bit", text)]).disabled
+    assert disabled.reason == "its option 'preset' has a name that Carousel uses itself; rename the option"
+
+
+def test_an_architecture_whose_message_mentions_no_width_is_accepted(tmp_path: Path) -> None:
+    text = ARCH.replace(
+        "self.width = width",
+        "self.width = width\n        if width > 8:\n            raise ValueError('it accepts no width above 8')",
+    )
+    assert load([write(tmp_path, "scaled", text)]).disabled == ()
+
+
+def test_a_task_whose_data_is_missing_is_accepted_wherever_it_notices(tmp_path: Path) -> None:
+    text = TASK.replace(
+        "    @property\n    def inputs",
+        "    def __post_init__(self):\n        raise ValueError('no data here')\n\n    @property\n    def inputs",
+        1,
+    )
+    assert load([write(tmp_path, "first_bit", text)]).disabled == ()
+    with pytest.raises(ValueError, match="no data here"):
+        tasks.build("first_bit")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "old", "new", "reason"),
+    [
+        (
+            "first_bit",
+            TASK,
+            "    def chance(",
+            "    @property\n    def data_digest(self):\n        raise OSError('\\nno such file')\n\n    def chance(",
+            "OSError at line 37: no such file",
+        ),
+        (
+            "first_bit",
+            TASK,
+            "    def chance(",
+            "    def check_length(self, length):\n        return {2: 0}[length]\n\n    def chance(",
+            "KeyError at line 36: 4",
+        ),
+        (
+            "scaled",
+            ARCH,
+            "self.width = width",
+            "self.width = width\n        assert width != 4, 'four'",
+            "AssertionError at line 15: four",
+        ),
+    ],
+)
+def test_an_exception_of_a_plugin_is_a_usage_error_of_a_run(
+    carousel: Carousel, tmp_path: Path, name: str, text: str, old: str, new: str, reason: str
+) -> None:
+    write(tmp_path, name, text.replace(old, new, 1))
+    option = "-t" if name == "first_bit" else "-a"
+    result = carousel("run", "tiny.toml", "--plugin", f"{name}.py", option, f"+{name}", "--dry-run")
+    assert (result.code, result.err) == (2, f"carousel: the plugin {name} fails: {reason}\n")

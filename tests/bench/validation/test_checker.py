@@ -28,6 +28,11 @@ UPDATE = "        h_BH = (self.linear(x_BD) + 0.5 * state).tanh()\n"
 BOX = "\n\nclass Box:\n    def __init__(self, h):\n        self.h = h\n"
 
 BROKEN_ARCHS = {
+    "state_format": (
+        ("return self.empty(batch, self.width)", "return self.empty(batch, self.width).numpy()"),
+        "`init_state` returns the value ndarray: a state is a tensor, or a tuple",
+        "length 1, batch 1, width 2, as one layer",
+    ),
     "shapes": (
         ("return h_BH, h_BH", "return h_BH.float(), h_BH"),
         "`forward` returns torch.float32 although weights and inputs are torch.float64",
@@ -99,6 +104,20 @@ BROKEN_ARCHS = {
         ("0.5 * state", "0.5 * state.detach()"),
         "the gradients do not match finite differences",
         "length 2, batch 1, width 2, as one layer",
+    ),
+    "float32_matches_float64": (
+        (UPDATE, "        if x_BD.dtype == torch.float32:\n            x_BD = x_BD.bfloat16().float()\n" + UPDATE),
+        "between `forward` in float32 and `step` in float64",
+        "length 1, batch 1, width 2, as one layer",
+    ),
+    "long_sequences": (
+        (
+            "return torch.stack(outputs, 1), state",
+            "y = torch.stack(outputs, 1)\n        sums = torch.full_like(y, 1e3).cumsum(1)\n"
+            "        return (y + sums) - sums, state",
+        ),
+        "between float32 and float64, in a sequence of 64 steps and 8 more by `step`",
+        "length 65536, batch 1, width 2, as one layer",
     ),
 }
 """For each check: a change to the plugin that makes the check fail, part of the message, and the smallest example."""

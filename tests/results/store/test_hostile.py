@@ -98,7 +98,7 @@ def unsafe(source: str) -> Iterator[str]:
             yield node.arg
 
 
-RUNS_PLUGINS = {"bench/plugins/loader.py": {"exec_module", "exec", "compile"}}
+RUNS_PLUGINS = {"bench/plugins/source_files.py": {"exec_module", "exec", "compile"}}
 """Unsafe constructs that are allowed per file. A plugin is code that the user names in order to run it."""
 
 
