@@ -211,13 +211,16 @@ def _imported(plugin: Plugin) -> ModuleType:
             refuse(error, plugin.module)
         if _digest(content) != plugin.digest:
             raise PluginError(
-                f"the module {plugin.module} differs on this machine: its digest is {_digest(content)}, "
-                f"not {plugin.digest}; install the same version of the package"
+                f"the module {plugin.module} differs on this machine: its source has the digest {_digest(content)}, "
+                f"but the job expects {plugin.digest}; install the same version of the package"
             )
         return module
     assert plugin.source is not None
     if _digest(plugin.source) != plugin.digest:
-        raise PluginError(f"its digest is {_digest(plugin.source)}, not {plugin.digest}")
+        raise PluginError(
+            f"its source has the digest {_digest(plugin.source)}, but the job expects {plugin.digest}: "
+            "the file was changed on its way to the worker; rerun the command"
+        )
     file = f"<plugin {plugin.name}.py>"
     module = ModuleType(f"{PACKAGE}.{plugin.name}")
     module.__file__ = file
