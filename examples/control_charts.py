@@ -6,8 +6,16 @@ has 600 charts of 60 steps, 100 per pattern.
 Nothing is downloaded. The data set was itself generated from equations. This file generates as many charts from the
 same equations, with a fixed seed.
 
-The time t runs from 1 to 60. The other variables are uniform: r in ±3, a and P in 10 to 15, g in 0.2 to 0.5, x in 7.5
-to 20, c in 20 to 40. [t ≥ c] is 1 if t ≥ c, else 0. The six patterns are:
+The time t runs from 1 to 60. The other variables are drawn from uniform distributions:
+
+    variable   drawn            range
+    r          at each step     -3 to 3
+    a, P       once per chart   10 to 15
+    g          once per chart   0.2 to 0.5
+    x          once per chart   7.5 to 20
+    c          once per chart   20 to 40
+
+[t ≥ c] is 1 if t ≥ c, else 0. The six patterns are:
 
     normal              y = 30 + 2 r                                  (1)
     cyclic              y = 30 + 2 r + a sin(2 π t / P)               (2)
@@ -16,10 +24,10 @@ to 20, c in 20 to 40. [t ≥ c] is 1 if t ≥ c, else 0. The six patterns are:
     upward shift        y = 30 + 2 r + x [t ≥ c]                      (5)
     downward shift      y = 30 + 2 r - x [t ≥ c]                      (6)
 
-`path=FILE` reads charts from a file in the format of the UCR archive (free for research; cite Dau et al. 2019). Each
-line holds the class of a chart, then its values, separated by tabs, commas or spaces. All charts need the same length.
-Each class needs at least 20 charts. A fixed shuffle splits the charts of every class: about 70% for training, 15% for
-validation, 15% for testing.
+`path=FILE` reads charts from a file in the format of the UCR archive. The archive is free for research; cite Dau et al.
+2019. Each line holds the class of a chart, then its values, separated by tabs, commas or spaces. All charts need the
+same length. Each class needs at least 20 charts. A fixed shuffle splits the charts of every class: about 70% for
+training, 15% for validation, 15% for testing.
 
     carousel run quick --plugin examples/control_charts.py -t control_charts -L 60
 """

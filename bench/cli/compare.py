@@ -33,7 +33,7 @@ def compare(
     """Compare two runs case by case.
 
     The output has an effect, its 95% interval and a verdict for each metric. Changes do not affect the exit code. The
-    exit code is 4 if nothing is comparable, and 5 if the runs share no case.
+    exit code is 4 if nothing is comparable, and 5 if there is nothing to compare.
     """
     from bench.commands.compare import compare_runs
 

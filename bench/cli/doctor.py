@@ -10,13 +10,16 @@ from bench.cli.options import JsonOption
 
 
 def doctor(
-    seconds: Annotated[float, typer.Option(metavar="SECONDS", help="Duration of the check, at most 600.")] = 10.0,
+    seconds: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="How long to repeat the calibration, in seconds; at most 600."),
+    ] = 10.0,
     as_json: JsonOption = False,
 ) -> None:
     """Describe this machine and what limits its timings.
 
-    The calibration, a fixed matrix product, is timed repeatedly for --seconds. The output includes the spread and drift
-    of these timings.
+    The calibration, a fixed matrix product, is timed repeatedly; --seconds sets for how long. The output includes
+    the spread and drift of these timings.
     """
     from bench.commands.doctor import diagnose
 

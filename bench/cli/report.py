@@ -38,7 +38,12 @@ def report(
         ),
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also write every figure of the page as SVG into this folder.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write every figure of the run as SVG into this folder; if two runs are given, only figures of "
+            "the second run.",
+        ),
     ] = None,
     claims: Annotated[
         str | None,

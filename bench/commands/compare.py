@@ -162,7 +162,7 @@ def verdict_line(comparison: Comparison, code: int) -> str:
         REGRESSED: "failed",
         FAILED: "failed: cases are missing or failed",
         NOT_COMPARABLE: "not comparable",
-        NOTHING_SELECTED: "nothing to compare: the runs have no case in common",
+        NOTHING_SELECTED: "nothing to compare: the runs have no result in common",
     }
     return f"{verdicts[code]}: {headline(comparison)}"
 
@@ -237,10 +237,10 @@ def _parse_allow(text: str | None) -> frozenset[str]:
     """
     if text is None:
         return frozenset()
-    fields = [name.strip().replace("-", " ") for name in text.split(",")]
-    for name in fields:
-        if name not in ALLOWABLE and not name.startswith("protocol "):
-            known = ", ".join(field.replace(" ", "-") for field in ALLOWABLE)
+    fields = {name.strip().replace("-", " "): name.strip() for name in text.split(",")}
+    for field, name in fields.items():
+        if field not in ALLOWABLE and not field.startswith("protocol "):
+            known = ", ".join(allowable.replace(" ", "-") for allowable in ALLOWABLE)
             raise UsageError(f"--allow: unknown field {name!r}; choose from {known} and protocol-FIELD")
     return frozenset(fields)
 

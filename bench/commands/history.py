@@ -35,8 +35,8 @@ def show_history(store: Path, glob: str, metric: str, at: Sequence[str], output:
         output: File for an HTML page, or for a figure if it ends in `.svg`; None writes no file.
         as_json: Whether to print one JSON document instead of tables.
 
-    Raises `NothingSelected` if no run measured the metric for a matching case. Raises `UsageError` if `at` is invalid
-    or `output` cannot be written.
+    Raises `StoreError` if the store has no runs. Raises `NothingSelected` if no run measured the metric for a matching
+    case. Raises `UsageError` if `at` is invalid or `output` cannot be written.
     """
     conditions = dict(map(_parse_condition, at))
     with reading_many():

@@ -39,7 +39,7 @@ def report_runs(
         store: Folder of runs.
         names: A run, or a baseline and a run.
         output: Path of the page; None writes it into the run.
-        figures: Folder for the figures of the page; None writes no figures.
+        figures: Folder for the figures of the run, without those of the baseline section; None writes no figures.
         claims_of: Plan whose claims are judged; None judges the claims stored with the run.
 
     Raises `UsageError` for more than `MAX_RUNS` names, for a plan without claims, and if a file cannot be written.

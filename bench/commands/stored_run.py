@@ -22,8 +22,11 @@ def read_run(run: Run) -> tuple[RunFile, list[Record]]:
 
 
 def read_runs(store: Store) -> Iterator[tuple[RunFile, list[Record]]]:
-    """Yield the `run.json` and the readable records of every readable run of a store."""
-    for run in store.runs():
+    """Yield the `run.json` and the readable records of every readable run of a store.
+
+    Raises `StoreError` if the store has no runs.
+    """
+    for run in store.require_runs():
         try:
             yield read_run(run)
         except StoreError as error:

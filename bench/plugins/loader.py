@@ -207,13 +207,16 @@ def _imported(plugin: Plugin) -> ModuleType:
             refuse(error, plugin.module)
         if found != plugin.digest:
             raise PluginError(
-                f"the module {plugin.module} differs on this machine: its digest is {found}, "
-                f"not {plugin.digest}; install the same version of the package"
+                f"the module {plugin.module} differs on this machine: its source has the digest {found}, "
+                f"but the job expects {plugin.digest}; install the same version of the package"
             )
         return module
     assert plugin.sources is not None
-    if digest(plugin.sources) != plugin.digest:
-        raise PluginError(f"its digest is {digest(plugin.sources)}, not {plugin.digest}")
+    if (found := digest(plugin.sources)) != plugin.digest:
+        raise PluginError(
+            f"its source has the digest {found}, but the job expects {plugin.digest}: "
+            "a file was changed on its way to the worker; rerun the command"
+        )
     try:
         return execute(f"{PACKAGE}.{plugin.name}", plugin.sources)
     except (Exception, SystemExit) as error:

@@ -1,8 +1,8 @@
 """Examples for the architecture checks: one layer, or a model that reads reals or tokens, at one size.
 
-Weights and real inputs are in float64 or complex128, so that differences larger than rounding are errors. Modules are in
-evaluation mode, so that dropout and noise do not act. All weights are perturbed at random, so that no bias stays at
-zero and no gain stays at one.
+Weights and real inputs are in float64 or complex128, so that differences larger than rounding are errors. Modules are
+in evaluation mode, so that dropout and noise do not act. All weights are perturbed at random, so that no bias stays
+at zero and no gain stays at one.
 """
 
 # Shape suffixes: B batch, T time, D input width

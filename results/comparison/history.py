@@ -1,7 +1,8 @@
 """Follow one metric of a case over all stored runs, and find the runs at which the metric changed permanently.
 
 A series contains comparable runs only. A different machine, number of threads or torch version starts a separate
-series. Change points are detected on the ranks of a series of n values, so that one outlier has little influence:
+series. Change points are found by binary segmentation (Vostrikova 1981) with permutation tests. The statistic (1) uses
+the centred ranks of the n values in a series, so that one outlier has little influence:
 
     G(k) = (sum of the first k centred ranks)^2 / (k (n - k))        (1)  variance explained by a step after run k
 

@@ -152,6 +152,15 @@ class Store:
         """Return all runs, sorted by id. The oldest run is first, since an id starts with the time of creation."""
         return sorted((Run(path.parent) for path in self.folder.glob("*/run.json")), key=lambda run: run.id)
 
+    def require_runs(self) -> list[Run]:
+        """Return all runs as `runs` does. Raises `StoreError` if there are none."""
+        runs = self.runs()
+        if not runs:
+            raise StoreError(
+                f"no runs in {self.folder}: start one with `carousel run`, or choose another store with --store"
+            )
+        return runs
+
     def create(self, file: RunFile) -> Run:
         """Create the folder of a new run with its `run.json`, and return the run.
 
@@ -174,11 +183,7 @@ class Store:
         """
         if os.path.isfile(Path(name) / "run.json"):  # noqa: PTH113  (Path.is_file fails for very long names)
             return Run(Path(name))
-        runs = self.runs()
-        if not runs:
-            raise StoreError(
-                f"no runs in {self.folder}: start one with `carousel run`, or choose another store with --store"
-            )
+        runs = self.require_runs()
         if name == "latest":
             return runs[-1]
         matching = [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]

@@ -1,4 +1,4 @@
-"""The smallest plan that goes through every stage, as a file, a plan, cases and untrained models."""
+"""A tiny plan, as a TOML file and as a `Plan`. The module also builds tiny cases and untrained models."""
 
 from __future__ import annotations
 

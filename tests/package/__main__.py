@@ -26,7 +26,7 @@ def package_files(home: Path) -> Iterator[str]:
 
 
 def missing(checkout: Path, installed: Path) -> list[str]:
-    """Return the files of the checkout that are not installed."""
+    """Return the package files of the checkout that are not installed, as sorted relative paths."""
     return sorted(name for name in package_files(checkout) if not (installed / name).is_file())
 
 
@@ -49,7 +49,7 @@ def main(checkout: Path) -> int:
             print(ended.stderr)
             return 1
     version = importlib.metadata.version("carousel-bench")
-    print(f"version {version} is installed; the checkout has {len(list(package_files(checkout)))} files")
+    print(f"version {version} is installed; the checkout has {len(list(package_files(checkout)))} package files")
     return 1 if absent else 0
 
 

@@ -1,4 +1,7 @@
-"""Tests of the trust checks: each promise is kept for suitable numbers and broken for others."""
+"""Tests of the trust checks.
+
+Each check passes for a correct instrument and fails for a faulty instrument or unsuitable timings.
+"""
 
 from __future__ import annotations
 

@@ -63,6 +63,7 @@ BAD_INPUT = {
     "a store inside a file": (["run", "tiny.toml", "--store", "tiny.toml/runs"], 2, "--store"),
     "a run that does not exist": (["show", "nothing"], 2, "no runs in carousel-runs"),
     "a report without runs": (["report"], 2, "start one with `carousel run`"),
+    "a history without runs": (["history"], 2, "no runs in carousel-runs: start one with `carousel run`"),
     "a pattern that matches no architecture": (["run", "tiny.toml", "-a", "x*"], 5, "no architecture matches x*"),
     "a pattern that excludes every task": (["run", "tiny.toml", "-t", "!*"], 5, "no task matches !*"),
     "patterns that exclude every architecture": (

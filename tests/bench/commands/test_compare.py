@@ -105,8 +105,9 @@ def test_different_machine_exits_with_4_unless_allowed(carousel: Carousel, base:
     allowed = carousel("check", base, new, "--allow", "cpu")
     assert allowed.code == 0
     assert "allowed to differ: cpu: a processor → another" in allowed.out
-    wrong = carousel("check", base, new, "--allow", "colour")
+    wrong = carousel("check", base, new, "--allow", "cpu-modle")
     assert (wrong.code, len(wrong.err.splitlines())) == (2, 1)
+    assert "unknown field 'cpu-modle'; choose from host, cpu" in wrong.err
 
 
 def test_no_common_case_exits_with_5_in_compare_and_3_in_check(carousel: Carousel, base: str) -> None:

@@ -1,4 +1,8 @@
-"""Expected durations: the median of similar records, or an estimate by work, corrected by earlier errors."""
+"""Tests of expected durations.
+
+They are medians of similar records, or are derived from the amount of work. Derived training times are corrected by the
+measured-to-derived ratio of earlier records.
+"""
 
 from __future__ import annotations
 

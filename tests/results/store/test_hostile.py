@@ -1,4 +1,7 @@
-"""Test that hostile files are rejected with one line, in little time and memory, without running code in them."""
+"""Test that hostile files are rejected with a one-line error.
+
+Rejecting a file takes little time and memory. Reading and reporting run no code that a file contains or names.
+"""
 
 from __future__ import annotations
 
