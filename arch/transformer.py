@@ -166,12 +166,13 @@ class Transformer(Layer):
         require_steps(x_BTD)
         if self.adds_positions:
             x_BTD = x_BTD + self._added_positions(state.position, x_BTD.shape[1], x_BTD)
-        fused = self.backend_for(x_BTD) == "fused"
+        is_fused = self.backend_for(x_BTD) == "fused"
+        fused = tensors_of(self.kernel_weights()) if is_fused else None
         q_BNTK, k_BNTK, v_BNTK = self._project(x_BTD, state, fused)
-        attended_BTD, state = self._attend(q_BNTK, k_BNTK, v_BNTK, state, fused)
+        attended_BTD, state = self._attend(q_BNTK, k_BNTK, v_BNTK, state, fused is not None)
         return self._finish(x_BTD, attended_BTD, fused), state
 
-    def _finish(self, x_BTD: Tensor, attended_BTD: Tensor, fused: bool) -> Tensor:
+    def _finish(self, x_BTD: Tensor, attended_BTD: Tensor, fused: list[Tensor] | None) -> Tensor:
         """Return the block's output (B, T, D): equations (1) and (2), and the final norm if the block has one."""
 
         def reference(x_BTD: Tensor, attended_BTD: Tensor, *_: Tensor) -> tuple[Tensor]:
@@ -179,12 +180,11 @@ class Transformer(Layer):
             z_BTD = y_BTD + self.W_2(functional.gelu(self.W_1(self.perceptron_norm(y_BTD))))  # (2)
             return (self.final_norm(z_BTD),)
 
-        if not fused:
+        if fused is None:
             return reference(x_BTD, attended_BTD)[0]
         from arch.kernels.training import mlp
 
-        weights = tensors_of(self.kernel_weights()[4:])
-        return mlp.finish(reference, x_BTD, attended_BTD, *weights)
+        return mlp.finish(reference, x_BTD, attended_BTD, *fused[4:])
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
         """Return the implementation of `scan`. Raises `ValueError` if `backend` is `fused` but no kernel can run."""
@@ -294,7 +294,7 @@ class Transformer(Layer):
         x_BTD, cache = x_BD.unsqueeze(1), copy_state(state)
         if self.adds_positions:
             x_BTD = x_BTD + self._added_positions(cache.position, 1, x_BTD)
-        q_BNTK, k_BNTK, v_BNTK = self._project(x_BTD, cache, fused=False)
+        q_BNTK, k_BNTK, v_BNTK = self._project(x_BTD, cache, None)
         cache = append(cache, k_BNTK, v_BNTK, self.window)
         S = cache.length if self.window is None else min(cache.length, self.window)
         k_BNSK = cache.keys_BNSK[:, :, cache.length - S : cache.length]
@@ -304,7 +304,7 @@ class Transformer(Layer):
             logit_BNS = logit_BNS - alibi_slopes(self.heads, q_BNTK)[:, None] * age_S
         return {"attention": logit_BNS.softmax(2)}
 
-    def _project(self, x_BTD: Tensor, cache: Cache, fused: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, x_BTD: Tensor, cache: Cache, fused: list[Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values (B, N, T, K) of a chunk that follows the cached steps."""
         (B, T, D), N = x_BTD.shape, self.heads
         rotary_TJ = rotary_factors(cache.position, T, D // N // 2, x_BTD) if self.positions == "rotary" else None
@@ -315,13 +315,12 @@ class Transformer(Layer):
             qk_2BNTK = qk_2BNTK if rotary_TJ is None else apply_rotary(qk_2BNTK, rotary_TJ)
             return qk_2BNTK[0], qk_2BNTK[1], v_1BNTK[0]
 
-        if not fused:
+        if fused is None:
             q_BNTK, k_BNTK, v_BNTK = reference(x_BTD)
         else:
             from arch.kernels.training import qkv
 
-            weights = tensors_of(self.kernel_weights()[:4])
-            q_BNTK, k_BNTK, v_BNTK = qkv.project(reference, N, rotary_TJ, x_BTD, *weights)
+            q_BNTK, k_BNTK, v_BNTK = qkv.project(reference, N, rotary_TJ, x_BTD, *fused[:4])
         return q_BNTK, k_BNTK, v_BNTK
 
     def _attend(

@@ -21,8 +21,8 @@ from pathlib import Path
 HOME = Path(__file__).resolve().parents[2]
 CHUNK = 250
 """Number of programs per child process."""
-PROGRAMS_PER_FAULT = 600
-"""Number of programs in which a planted fault must be found."""
+PROGRAMS_PER_FAULT, PROGRAMS_PER_TRY = 600, 40
+"""Number of programs in which a planted fault must be found, and how many run before the first look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,43 +62,34 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def differences(home: Path, seed: int, programs: int) -> list[str]:
+def differences(home: Path, seed: int, programs: int, *, chunk: int = CHUNK) -> list[str]:
     """Run programs with the code in `home`, and return a line for each difference.
 
     Args:
         home: Folder of the checkout to run.
         seed: Seed of the first program.
         programs: Number of programs. Their seeds are consecutive.
+        chunk: Number of programs per child process. A chunk ends at a program that ends the process.
     """
-    starts = range(seed, seed + programs, CHUNK)
+    starts = range(seed, seed + programs, chunk)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
-        chunks = pool.map(lambda start: _chunk(home, start, min(CHUNK, seed + programs - start), Path(folder)), starts)
+        chunks = pool.map(lambda start: _chunk(home, start, min(chunk, seed + programs - start), Path(folder)), starts)
         return [line for chunk in chunks for line in chunk]
 
 
 def _chunk(home: Path, start: int, count: int, folder: Path) -> list[str]:
-    """Run some programs in child processes. A program that ends its process is reported, and the next ones run."""
-    lines: list[str] = []
-    end = start + count
-    while start < end:
-        progress = folder / str(start)
-        command = [sys.executable, "-m", "tests.fuzz", "--seed", str(start), "--programs", str(end - start)]
-        environment = os.environ | {"PYTHONPATH": str(home)}
-        child = subprocess.run(
-            [*command, "--progress", str(progress)],
-            cwd=home,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        lines += child.stdout.splitlines()
-        if child.returncode in (0, 1):
-            return lines
-        last = int(progress.read_text() or start) if progress.exists() else start
+    """Run some programs in a child process. The lines include the seed of a program that ends the process."""
+    progress = folder / str(start)
+    command = [sys.executable, "-m", "tests.fuzz", "--seed", str(start), "--programs", str(count)]
+    environment = os.environ | {"PYTHONPATH": str(home)}
+    child = subprocess.run(
+        [*command, "--progress", str(progress)], cwd=home, env=environment, capture_output=True, text=True, check=False
+    )
+    lines = child.stdout.splitlines()
+    if child.returncode not in (0, 1) or (child.returncode == 1 and not lines):
+        last = progress.read_text() if progress.exists() else str(start)
         error = (child.stderr.strip().splitlines() or ["no message"])[-1]
         lines.append(f"seed {last}: the process ended with status {child.returncode}: {error}")
-        start = last + 1
     return lines
 
 
@@ -130,7 +121,9 @@ def found(fault: Fault) -> bool:
         text = path.read_text(encoding="utf-8")
         assert text.count(fault.original) == 1, f"{fault.original!r} must stand in {fault.file} exactly once"
         path.write_text(text.replace(fault.original, fault.replacement), encoding="utf-8")
-        lines = differences(copy, 0, PROGRAMS_PER_FAULT)
+        lines: list[str] = []
+        for first in range(0, PROGRAMS_PER_FAULT, PROGRAMS_PER_TRY):
+            lines = lines or differences(copy, first, PROGRAMS_PER_TRY, chunk=PROGRAMS_PER_TRY)
     print(f"{fault.file}: {fault.replacement}: {f'found, {lines[0]}' if lines else 'NOT FOUND'}", flush=True)
     return bool(lines)
 

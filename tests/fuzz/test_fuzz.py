@@ -14,7 +14,7 @@ import torch
 from tests.fuzz.memory import PAGE, Arena
 from tests.fuzz.programs import Difference, Program
 
-PROGRAMS, GROUPS = 120, 6
+PROGRAMS, GROUPS = 48, 4
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -87,7 +87,7 @@ def test_a_worker_runs_all_files_of_a_folder_without_the_folder(tmp_path: Path) 
     assert run_training_job(job, lambda *_: None).record.status == "ok"
     assert plugin.sources is not None
     damaged = {**plugin.sources, "helpers.py": b"def half():\n    return 0.75\n"}
-    with pytest.raises(PluginError, match="its digest is"):
+    with pytest.raises(PluginError, match="its source has the digest"):
         install([dataclasses.replace(plugin, digest="0123456789", sources=damaged)])
 
 
@@ -158,7 +158,9 @@ def test_every_file_of_an_installed_package_counts(tmp_path: Path, monkeypatch: 
     (plugin,) = load([]).plugins
     install(())
     (tmp_path / "extras" / "helpers.py").write_text("def half():\n    return 0.75\n", encoding="utf-8")
-    with pytest.raises(PluginError, match=r"the module extras\.scaled differs on this machine: its digest is"):
+    with pytest.raises(
+        PluginError, match=r"the module extras\.scaled differs on this machine: its source has the digest"
+    ):
         install([plugin])
 
 
