@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import arch
 from arch import SequenceModel
+from arch.core import guards
 
 SPECS = [
     "rnn",
@@ -352,3 +353,19 @@ def test_a_step_allocates_no_more_than_its_state() -> None:
     before = arch.state_bytes(state)
     _, after = compiled(model, x, state)
     assert arch.state_bytes(after) == before
+
+
+@pytest.mark.parametrize("spec", ["rnn", "lstm", "transformer"])
+def test_without_the_private_guard_of_torch(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "_TensorGuards", None)
+    model, x = model_of(spec), inputs(2)
+    before, state = compiled(model, x)
+    assert_close(before, by_equations(model, x))
+    _edited_behind_the_counter(model)
+    assert_close(compiled(model, x)[0], by_equations(model, x))
+    _strided(model)
+    with torch.inference_mode():
+        assert model._stepper.step(model, x[:, 0], state) is None
+    model.double()
+    with torch.inference_mode():
+        assert model._stepper.step(model, x[:, 0], state) is None
