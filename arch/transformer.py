@@ -188,7 +188,7 @@ class Transformer(Layer):
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
         """Return the implementation of `scan`. Raises `ValueError` if `backend` is `fused` but no kernel can run."""
-        if self.backend == "reference" or len(x_BTD) == 0:
+        if self.backend == "reference" or x_BTD.numel() == 0:
             return "reference"
         obstacle = (
             context_obstacle()
@@ -285,7 +285,9 @@ class Transformer(Layer):
         if not 0 <= cache.length <= slots or cache.position < cache.length:
             return False
         tensors, shape = cache[:2], (batch, self.heads, slots, self.width // self.heads)
-        if slots and tensors_obstacle((tensor, shape) for tensor in tensors) is not None:
+        if slots == 0:  # such tensors have no memory
+            return all(tensor.shape == shape and tensor.dtype is torch.float32 and tensor.is_cpu for tensor in tensors)
+        if tensors_obstacle((tensor, shape) for tensor in tensors) is not None:
             return False
         return all(tensor.is_contiguous() for tensor in tensors)
 

@@ -108,7 +108,7 @@ def class_obstacle(layer: Any, kernel_method: str) -> str | None:
         return f"{cls.__name__} has no kernel"
     if cls.replaced_methods:
         return f"methods of a layer class were replaced: {', '.join(sorted(cls.replaced_methods))}"
-    overridden = vars(layer).keys() & cls.methods
+    overridden = vars(layer).keys() & (cls.methods | layer._parameters.keys() | layer._buffers.keys())
     if overridden:
         return f"this {cls.__name__} has its own {', '.join(sorted(overridden))}"
     return None
@@ -119,8 +119,9 @@ def module_obstacle(module: nn.Module, *classes: type[nn.Module]) -> str | None:
     cls = type(module)
     if cls not in classes:
         return f"the kernel does not know {cls.__name__}"
-    if not has_original_forwards() or "forward" in vars(module):
-        return f"the `forward` of a {cls.__name__} was replaced"
+    attributes = vars(module)
+    if not has_original_forwards() or not attributes.keys().isdisjoint(("forward", "_call_impl", *module._parameters)):
+        return f"the `forward` or a parameter of a {cls.__name__} was replaced"
     if has_hooks(module):
         return f"a {cls.__name__} has hooks"
     if isinstance(module, nn.Embedding) and module.max_norm is not None:

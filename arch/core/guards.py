@@ -65,8 +65,8 @@ class Snapshot:
     """What a compiled program assumes about the modules of a model, to notice a change.
 
     Dictionaries of modules, parameters, buffers and hooks are compared by one comparison of lists, which runs in C.
-    Changes of layers are counted by `LayerType` and `Layer`. For other modules, `forward` is compared: an instance, a
-    class or another class of the instance may replace it.
+    Changes of layers are counted by `LayerType` and `Layer`. For other modules, the class and `forward` are compared,
+    because an instance or a class may replace it. An attribute that hides a parameter makes a dictionary longer.
 
     Args:
         model: The model's dictionary of modules.
@@ -86,7 +86,9 @@ class Snapshot:
             for name, tensor in owner.items()
             if tensor is not None and tensor.numel() == 1  # torch compares such tensors by value
         ]
-        self._modules = modules
+        self._modules, self._classes = modules, list(map(type, modules))
+        self._attributes = list(map(vars, (*layers, *modules)))
+        self._lengths = list(map(len, self._attributes))
         self._forwards = list(map(_forward, modules))
         named = [(MODULE_OPTIONS[type(module)], vars(module)) for module in modules if type(module) in MODULE_OPTIONS]
         self._options = [(itemgetter(*names), attributes) for names, attributes in named]
@@ -100,6 +102,8 @@ class Snapshot:
                 changes_of_layers[0] == self._changes
                 and self._live == self._saved  # identical values count as equal without a comparison
                 and (not self._single or all(owner[name] is tensor for owner, name, tensor in self._single))
+                and list(map(type, self._modules)) == self._classes
+                and list(map(len, self._attributes)) == self._lengths
                 and list(map(_forward, self._modules)) == self._forwards
                 and [read(attributes) for read, attributes in self._options] == self._values
             )

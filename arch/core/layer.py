@@ -296,7 +296,7 @@ class RecurrentLayer(Layer):
         """
         if self.backend == "reference":
             return "reference"
-        if len(x_BTD) == 0:
+        if x_BTD.numel() == 0:
             return "reference"
         obstacle = self._obstacle(x_BTD, state)
         if self.backend == "fused":
@@ -310,7 +310,9 @@ class RecurrentLayer(Layer):
         obstacle = context_obstacle() or class_obstacle(self, "fuse")
         if obstacle is not None:
             return obstacle
-        B, T, *_ = x_BTD.shape
+        if x_BTD.dim() != 3:
+            return f"the kernel needs inputs (B, T, D), not {tuple(x_BTD.shape)}"
+        B, T, _ = x_BTD.shape
         parts = [] if state is None else pytree.tree_leaves(state)
         inputs = [(x_BTD, (B, T, self.inputs)), *((part, (B, self.width)) for part in parts)]
         return weights_obstacle(self.kernel_weights()) or tensors_obstacle(inputs)

@@ -5,6 +5,7 @@ of the case, because some leaks show only at longer lengths. It compares the out
 
 -   twice, with the same inputs;
 -   with sequences whose later inputs are changed, read before and after the unchanged ones;
+-   with a sequence in which one step is changed, for many steps;
 -   with the first part of the sequences, and with `step` continued from there.
 
 Gradients of earlier outputs with respect to later inputs must be zero.
@@ -31,6 +32,8 @@ MAX_STEPS = 1024
 STREAMED_STEPS = 64
 """Number of steps from the start in which `step` is compared with `scan`, unless the task needs more."""
 SEQUENCES = 4
+MAX_POSITIONS, ROWS = 128, 32
+"""Number of single steps whose inputs are changed, and how many of them are read in one batch."""
 TOLERANCE = 1e-4
 """Largest difference that counts as rounding in float32, relative to the largest output or gradient.
 
@@ -51,7 +54,11 @@ def causality_failure(subject: Subject) -> str | None:
     """
     with _evaluating(subject.model):
         inputs = _inputs(subject)
-        return _changes_failure(subject.model, inputs, subject.task) or _gradient_failure(subject.model, inputs)
+        return (
+            _changes_failure(subject.model, inputs, subject.task)
+            or _single_changes_failure(subject.model, inputs[:1], subject.task)
+            or _gradient_failure(subject.model, inputs)
+        )
 
 
 def inconsistency(subject: Subject) -> str | None:
@@ -97,6 +104,26 @@ def _changes_failure(model: arch.SequenceModel, inputs: Tensor, task: tasks.Task
                 for unchanged_BTO in (y_BTO, model(inputs)):
                     if reason := _difference(changed_BTO[:, :cut], unchanged_BTO[:, :cut]):
                         return f"not causal: output at step {reason[0]} changes with the inputs from step {cut + 1} on"
+    return None
+
+
+def _single_changes_failure(model: arch.SequenceModel, inputs: Tensor, task: tasks.Task) -> str | None:
+    """Change one step of one sequence at a time, and compare the outputs before this step.
+
+    The steps are all but the first, or `MAX_POSITIONS` random ones. A leak may appear at a few steps only.
+    """
+    steps = inputs.shape[1]
+    changed = _changed(inputs.expand(2, *inputs.shape[1:]), task)[:1]
+    order = 1 + torch.randperm(max(0, steps - 1), generator=tasks.generator(2, "test"))
+    with torch.no_grad():
+        for positions in order[:MAX_POSITIONS].split(ROWS - 1):
+            batch = inputs.repeat(len(positions) + 1, *[1] * (inputs.dim() - 1))
+            for row, step in enumerate(positions.tolist(), start=1):
+                batch[row, step] = changed[0, step]
+            y_BTO = model(batch)
+            for row, step in enumerate(positions.tolist(), start=1):
+                if reason := _difference(y_BTO[row : row + 1, :step], y_BTO[:1, :step]):
+                    return f"not causal: output at step {reason[0]} changes with the input at step {step + 1}"
     return None
 
 

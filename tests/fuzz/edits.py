@@ -181,6 +181,22 @@ def subclassed(model: SequenceModel, rng: random.Random) -> None:
     layer.__class__ = SUBCLASSES.get(type(layer), type(layer))
 
 
+class HalvedLinear(nn.Linear):
+    """A linear map with half of its weight, which keeps the `forward` of its base."""
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        weight = self._parameters["weight"]
+        assert weight is not None
+        return weight / 2
+
+
+def class_changed(model: SequenceModel, rng: random.Random) -> None:
+    linears = _modules(model, nn.Linear)
+    if linears:
+        rng.choice(linears).__class__ = HalvedLinear
+
+
 def method_overridden(model: SequenceModel, rng: random.Random) -> None:
     layers = [layer for layer in model.layers if hasattr(layer, "project")]
     if layers:
@@ -237,5 +253,5 @@ def dropout_changed(model: SequenceModel, rng: random.Random) -> None:
 EDITS: list[Edit] = [
     *(hook, parametrized, pruned, weight_normed, linear_replaced, bias_removed, bias_added, resized, eps),
     *(norm_replaced, option, option, subclassed, method_overridden, layout, frozen, weights_moved, weights_moved),
-    *(layers_swapped, layer_shared, encoder_limited, dropout_changed),
+    *(layers_swapped, layer_shared, encoder_limited, dropout_changed, class_changed),
 ]

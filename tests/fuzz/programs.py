@@ -150,8 +150,11 @@ class Program:
                 parameter.grad = None
 
     def _other_state(self) -> None:
-        """Change the state: other memory, other rows, or zeros."""
+        """Change the state: other memory, other rows, zeros, or the empty state of another batch."""
         if self.state is None:
+            rows = self.rng.choice([1, self.batch + 1])
+            self.log[-1] = f"empty state of {rows} rows"
+            self.state, self.exact_state = self.model.init_state(rows), _exact(self.model).init_state(rows)
             return
         kind = self.rng.choice(["moved", "zeros", "rows"])
         self.log[-1] = f"state {kind}"

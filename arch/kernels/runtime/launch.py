@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import Any
@@ -109,6 +110,20 @@ def needs_reference(*gradients: Tensor) -> bool:
         or torch._C._functorch.maybe_current_level() is not None
         or any(tensor_obstacle(gradient, tuple(gradient.shape)) is not None for gradient in gradients)
     )
+
+
+def without_autocast(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a backward pass so that autocast does not change the types of its products.
+
+    The forward pass ran in float32, and the kernels read float32. Autocast may be on in the backward pass alone.
+    """
+
+    @functools.wraps(backward)
+    def decorated(*given: Any) -> Any:
+        with torch.autocast("cpu", enabled=False):
+            return backward(*given)
+
+    return decorated
 
 
 class GradientGate(torch.autograd.Function):

@@ -27,7 +27,7 @@ from numba.core import types
 from torch import Tensor
 
 from arch.kernels.runtime.jit import kernel
-from arch.kernels.runtime.launch import Reference, needs_reference, reference_gradients, run_rows
+from arch.kernels.runtime.launch import Reference, needs_reference, reference_gradients, run_rows, without_autocast
 from arch.kernels.simd.activation import exp
 from arch.kernels.simd.matmul import ROWS, eight_rows, eight_rows_more
 from arch.kernels.simd.matvec import floats
@@ -276,6 +276,7 @@ class Attention(torch.autograd.Function):
         return result_BTD
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, d_result_BTD: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, result_BTD, moments = ctx.saved_tensors
         if needs_reference(d_result_BTD):

@@ -44,6 +44,7 @@ from arch.kernels.runtime.launch import (
     run_rows,
     sum_rows,
     weight_gradient,
+    without_autocast,
 )
 from arch.kernels.runtime.threads import TILED, split_rows
 from arch.kernels.simd.activation import sigmoid, tanh
@@ -303,6 +304,7 @@ class ScanAfter(torch.autograd.Function):
         return outputs_TBH, outputs_TBH[-1].clone()
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, outputs_TBH, gates_TBG, s_TBH = ctx.saved_tensors
         if needs_reference(*gradients):
@@ -346,6 +348,7 @@ class ScanBefore(torch.autograd.Function):
         return outputs_TBH, outputs_TBH[-1].clone()
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, outputs_TBH, reset_TBH, saved = ctx.saved_tensors
         if needs_reference(*gradients):

@@ -37,6 +37,7 @@ from arch.kernels.runtime.launch import (
     reference_gradients,
     run_rows,
     sum_rows,
+    without_autocast,
 )
 from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.activation import sigmoid, tanh
@@ -192,6 +193,7 @@ class Scan(torch.autograd.Function):
         return outputs_TBH, outputs_TBH[-1].clone(), cells_TBH[-1].clone()
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, outputs_TBH, gates_TBG, cells_TBH = ctx.saved_tensors
         if needs_reference(*gradients):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arch.kernels.runtime.launch import Reference, needs_reference, reference_gradients
+from arch.kernels.runtime.launch import Reference, needs_reference, reference_gradients, without_autocast
 from arch.kernels.training import gelu
 from arch.kernels.training.layer_norm import add, denormalise, normalise
 
@@ -45,9 +45,11 @@ class ResidualMLP(torch.autograd.Function):
         ctx.reference = reference
         ctx.save_for_backward(*inputs, *saved)
         ctx.inputs = len(inputs)
-        return z_YD.view_as(x_BTD)
+        # not marked as a view, so that torch allows changes in place
+        return torch.ops.aten._unsafe_view(z_YD, x_BTD.shape)  # type: ignore[no-any-return]
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, d_z_BTD: Tensor) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors  # torch allows one access: each one unpacks a checkpoint
         inputs, saved = tensors[: ctx.inputs], tensors[ctx.inputs :]

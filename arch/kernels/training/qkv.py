@@ -19,7 +19,7 @@ from numba import boolean, int64, void
 from torch import Tensor
 
 from arch.kernels.runtime.jit import kernel
-from arch.kernels.runtime.launch import Reference, needs_reference, reference_gradients, run_rows
+from arch.kernels.runtime.launch import Reference, needs_reference, reference_gradients, run_rows, without_autocast
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import (
     BITS,
@@ -130,6 +130,7 @@ class Heads(torch.autograd.Function):
         return parts
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, x_YD, normal_YD, moments_YM = ctx.saved_tensors
         if needs_reference(*gradients):

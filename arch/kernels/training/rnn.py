@@ -31,6 +31,7 @@ from arch.kernels.runtime.launch import (
     reference_gradients,
     run_rows,
     sum_rows,
+    without_autocast,
 )
 from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.activation import tanh
@@ -143,6 +144,7 @@ class Scan(torch.autograd.Function):
         return outputs_TBH, outputs_TBH[-1].clone()
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, outputs_TBH = ctx.saved_tensors
         if needs_reference(*gradients):

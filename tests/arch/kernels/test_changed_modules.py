@@ -248,3 +248,40 @@ def test_a_parameter_of_one_number_is_replaced_by_an_equal_one() -> None:
     with torch.no_grad():
         readout.bias.add_(1)
     assert_same(steps(model, x), before + 1)
+
+
+class Halved(nn.Linear):
+    """A linear map with half of its weight, which keeps the `forward` of its base."""
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        weight = self._parameters["weight"]
+        assert weight is not None
+        return weight / 2
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["first", "after a step"])
+@pytest.mark.parametrize("path", ["readout", "layers.0.W_o"])
+def test_a_module_changes_its_class_and_keeps_its_forward(path: str, late: bool) -> None:
+    model, x = model_of("transformer"), inputs()
+    before = steps(model, x)
+    if not late:
+        model = model_of("transformer")
+    model.get_submodule(path).__class__ = Halved
+    assert (steps(model, x) - before).abs().max() > 1e-3
+    assert_as_equations(model, x)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["first", "after a step"])
+@pytest.mark.parametrize(
+    ("name", "path", "parameter"), [("lstm", "layers.0", "U_GH"), ("transformer", "readout", "weight")]
+)
+def test_an_attribute_hides_a_parameter(name: str, path: str, parameter: str, late: bool) -> None:
+    model, x = model_of(name), inputs()
+    before = steps(model, x)
+    if not late:
+        model = model_of(name)
+    module = model.get_submodule(path)
+    object.__setattr__(module, parameter, 2 * getattr(module, parameter).detach())
+    assert (steps(model, x) - before).abs().max() > 1e-3
+    assert_as_equations(model, x)

@@ -153,3 +153,31 @@ def test_forward_mode_tangents_pass_through_steps(name: str) -> None:
             assert found is expected and name == "transformer"
         else:
             assert_same(forward_ad.unpack_dual(found).tangent, forward_ad.unpack_dual(expected).tangent)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "transformer:positions=alibi"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_in_the_backward_pass_alone(name: str, dtype: torch.dtype) -> None:
+    model, x = model_of(name), inputs(16, 20)
+    expected = torch.autograd.grad(model(x).square().sum(), list(model.parameters()))
+    loss = model(x).square().sum()
+    with torch.autocast("cpu", dtype=dtype):
+        actual = torch.autograd.grad(loss, list(model.parameters()))
+    for one, other in zip(actual, expected, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other, rtol=0, atol=0.02 * float(other.abs().max()) + 1e-3)
+
+
+def test_outputs_of_a_block_may_be_changed_in_place() -> None:
+    model, x = model_of("transformer"), inputs().requires_grad_()
+    expected = torch.autograd.grad((2 * model(x)).square().sum(), x)[0]
+    assert_same(torch.autograd.grad(model(x).mul_(2).square().sum(), x)[0], expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (1, 2, 5, 3)])
+def test_inputs_of_another_dimension(name: str, shape: tuple[int, ...]) -> None:
+    model, x = model_of(name), torch.ones(shape)
+    with by_equations(model):
+        expected = outcome(lambda: model.scan(x, model.init_state(2))[0])
+    assert_same(outcome(lambda: model.scan(x, model.init_state(2))[0]), expected)

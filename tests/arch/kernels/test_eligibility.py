@@ -155,3 +155,17 @@ def test_methods_replaced_on_an_instance_and_on_a_class(late: bool) -> None:
 def _coupled(self: LSTM, projected_BG: Tensor, state: Any) -> tuple[Tensor, ...]:
     i, _, g, o = torch.addmm(projected_BG, state.h_BH, self.U_GH.T).chunk(4, 1)
     return i.sigmoid(), 1 - i.sigmoid(), g.tanh(), o.sigmoid()
+
+
+@pytest.mark.parametrize("change", ["batch", "heads", "dtype", "values"])
+def test_an_empty_cache_of_another_size(change: str) -> None:
+    model, x = model_of("transformer"), inputs(4, 3)
+    caches: dict[str, Any] = {
+        "batch": model.init_state(1),
+        "heads": [part._replace(keys_BNSK=part.keys_BNSK[:, :1]) for part in model.init_state(4)],
+        "dtype": [type(part)(part[0].double(), part[1].double(), 0, 0) for part in model.init_state(4)],
+        "values": [part._replace(values_BNSK=part.values_BNSK[:1]) for part in model.init_state(4)],
+    }
+    with torch.no_grad():
+        assert model._stepper.step(model, x[:, 0], caches[change]) is None
+    assert_as_equations(model, x, caches[change])

@@ -29,6 +29,11 @@ CHANGES = {
     "precision of matrix products": "torch.set_float32_matmul_precision('medium')",
     "anomaly detection": "torch.autograd.set_detect_anomaly(True, False)",
     "autocast": "torch.set_autocast_enabled('cpu', True)",
+    "kernels of attention": "torch.backends.cuda.enable_math_sdp(False)",
+    "hooks of all modules": "torch.nn.modules.module.register_module_forward_hook(lambda *given: None)",
+    "filling of uninitialized memory": "torch.utils.deterministic.fill_uninitialized_memory = False",
+    "threads of autograd": "torch._C._set_multithreading_enabled(False)",
+    "dtype of autocast": "torch.set_autocast_dtype('cpu', torch.float16)",
 }
 """For each setting: code that changes it."""
 
@@ -65,6 +70,15 @@ def test_a_changed_setting_is_restored(name: str) -> None:
         exec("import torch\n" + PREPARATION + CHANGES[name])
         assert SETTINGS[name].read() != before[name]
     assert settings() == before
+
+
+def test_a_setting_that_torch_refuses_to_read_later_is_restored() -> None:
+    before, numbers = settings(), draws()
+    with preserved():
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
+        torch.manual_seed(123)
+    assert torch.backends.mkldnn.matmul.fp32_precision == "none"  # type: ignore[attr-defined]
+    assert draws() == numbers and settings() == before
 
 
 def test_generators_are_restored_after_an_exception() -> None:
