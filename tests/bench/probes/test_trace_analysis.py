@@ -193,7 +193,7 @@ def test_watched_attention_times_values_equals_the_attended_output(options: str)
         x_BTD = model.encoder(inputs)
         if layer.adds_positions:
             x_BTD = x_BTD + layer._added_positions(0, 5, x_BTD)
-        qkv = layer._project(x_BTD, layer.init_state(2), fused=False)
+        qkv = layer._project(x_BTD, layer.init_state(2), None)
         attended_BTD, _ = layer._attend(*qkv, layer.init_state(2), fused=False)
         v_BNTK = qkv[2]
         expected_BTD = (weights_BNTT @ v_BNTK).transpose(1, 2).reshape(2, 5, 4)
