@@ -121,7 +121,9 @@ class Program:
     def _edit(self) -> None:
         edit = self.rng.choice(EDITS)
         self.log[-1] = edit.__name__
-        with contextlib.suppress(ValueError, RuntimeError, AttributeError, KeyError):  # torch may refuse an edit
+        with contextlib.suppress(
+            ValueError, RuntimeError, AttributeError, KeyError, TypeError
+        ):  # torch may refuse an edit
             edit(self.model, self.rng)
 
     def _reset(self) -> None:
