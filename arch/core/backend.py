@@ -26,15 +26,12 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
 from arch.kernels.runtime import compiler
-from arch.kernels.runtime.tensors import tensor_obstacle
+from arch.kernels.runtime.tensors import NORM_EPSILON, tensor_obstacle
 
 Backend = Literal["auto", "reference", "fused"]
 """Implementation of a layer's `scan` and of a model's `step`."""
 
 _dispatch_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
-
-NORM_EPSILON = 1e-5
-"""The `eps` of every layer norm that the kernels compute."""
 
 GLOBAL_HOOKS: tuple[Mapping[int, Any], ...] = (
     module_globals._global_forward_hooks,

@@ -21,7 +21,7 @@ from arch.transformer import Transformer
 Edit = Callable[[SequenceModel, random.Random], None]
 
 
-class HalfLSTM(LSTM):
+class CoupledLSTM(LSTM):
     """An LSTM whose forget gate is 1 - i."""
 
     def activations(self, projected_BG: Tensor, state: Any) -> tuple[Tensor, ...]:
@@ -52,7 +52,7 @@ class ScaledTransformer(Transformer):
         return y_BTD / 2, state
 
 
-SUBCLASSES: dict[type, type] = {LSTM: HalfLSTM, GRU: SlowGRU, RNN: SineRNN, Transformer: ScaledTransformer}
+SUBCLASSES: dict[type, type] = {LSTM: CoupledLSTM, GRU: SlowGRU, RNN: SineRNN, Transformer: ScaledTransformer}
 
 
 class Scaled(nn.Module):

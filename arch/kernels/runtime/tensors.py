@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+NORM_EPSILON = 1e-5
+"""The `eps` of every layer norm that the kernels compute."""
+
 PLAIN_TENSORS = (Tensor, nn.Parameter)
 """Classes of tensors that contain numbers and nothing else. A subclass may redefine every operation."""
 

@@ -21,10 +21,11 @@ from torch import Tensor
 
 from arch.kernels.runtime.jit import kernel
 from arch.kernels.runtime.launch import run_rows
+from arch.kernels.runtime.tensors import NORM_EPSILON
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
 
-EPSILON = np.float32(1e-5)
+EPSILON = np.float32(NORM_EPSILON)
 """The ε of equation (2)."""
 
 ROWS_PER_SUM = 64

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 import arch
 from arch import SequenceModel
-from arch.gru import GRU
 from arch.lstm import LSTM
-from arch.rnn import RNN
 from arch.transformer import Transformer
 from tests.arch.kernels.agreement import (
     NAMES,
@@ -30,6 +28,7 @@ from tests.arch.kernels.agreement import (
     outcome,
     steps,
 )
+from tests.fuzz.edits import CoupledLSTM, SineRNN, SlowGRU
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "gru:reset=before"])
@@ -85,14 +84,6 @@ def test_weights_of_another_size(what: str, late: bool) -> None:
     assert_as_equations(model, x)
 
 
-class CoupledLSTM(LSTM):
-    """An LSTM whose forget gate is 1 - i."""
-
-    def activations(self, projected_BG: Tensor, state: Any) -> tuple[Tensor, ...]:
-        i_BH, _, g_BH, o_BH = super().activations(projected_BG, state)
-        return i_BH, 1 - i_BH, g_BH, o_BH
-
-
 class RMSTransformer(Transformer):
     """A transformer block with RMS norms."""
 
@@ -100,21 +91,6 @@ class RMSTransformer(Transformer):
         super().__init__(*given, **options)
         self.attention_norm = nn.RMSNorm(self.width)  # type: ignore[assignment]
         self.perceptron_norm = nn.RMSNorm(self.width)  # type: ignore[assignment]
-
-
-class SlowGRU(GRU):
-    """A GRU with half as large an update."""
-
-    def update(self, projected_BG: Tensor, state: Any) -> tuple[Tensor, Any]:
-        h_BH, after = super().update(projected_BG, state)
-        return h_BH, type(after)((h_BH + state.h_BH) / 2)
-
-
-class SineRNN(RNN):
-    """An RNN whose input is squashed by a sine."""
-
-    def project(self, x: Tensor) -> Tensor:
-        return super().project(x).sin()
 
 
 @pytest.mark.parametrize("cls", [CoupledLSTM, RMSTransformer, SlowGRU, SineRNN])
