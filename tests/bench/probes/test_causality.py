@@ -69,6 +69,9 @@ LEAKS = {
     "the last input, scaled down": leaking("x_BTD = x_BTD + 0.01 * x_BTD[:, -1:]"),
     "a norm over time": leaking("x_BTD = x_BTD / x_BTD.std((1, 2), keepdim=True, correction=0).clamp(min=0.1)"),
     "beyond 20 steps": leaking("x_BTD = x_BTD + x_BTD.flip(1) if x_BTD.shape[1] > 20 else x_BTD"),
+    "at every 16th step": leaking(
+        "x_BTD = x_BTD + x_BTD.roll(-1, 1) * (torch.arange(x_BTD.shape[1]) % 16 == 5)[:, None]"
+    ),
     "evaluation only": leaking("x_BTD = x_BTD if self.training else x_BTD + x_BTD.flip(1)"),
     "a maximum without gradient": leaking("x_BTD = x_BTD + x_BTD.argmax(1, keepdim=True)"),
 }
