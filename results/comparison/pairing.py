@@ -99,7 +99,7 @@ def pair_records(
         missing.extend(each for each in absent if each is not None)
         if any(absent):
             return None
-        before, after = old and old.record, current and current.record
+        before, after = (None if planned is None else planned.record for planned in (old, current))
         if before is None:
             assert after is not None
             added.append(after.case)

@@ -73,8 +73,8 @@ def test_a_case_without_a_usable_record_fails_the_check_in_every_output(
         assert (ended.code, document["exit_code"], document["passed"]) == (3, 3, False)
         (missing,) = document["missing"]
         assert (missing["run"], missing["seed"], missing["reason"].startswith(state)) == (side, 0, True)
-    for format in ("table", "markdown", "latex"):
-        assert expected in carousel("compare", *pair, "--format", format).out
+    for written_as in ("table", "markdown", "latex"):
+        assert expected in carousel("compare", *pair, "--format", written_as).out
     rows = list(csv.DictReader(io.StringIO(carousel("compare", *pair, "--format", "csv").out)))
     assert [row["reason"].startswith(state) for row in rows if row["verdict"] == f"missing in {side}"] == [True]
     assert carousel("report", *pair, "-o", "page.html").code == 0
@@ -104,7 +104,7 @@ def test_an_interrupted_base_does_not_pass(carousel: Carousel) -> None:
 @pytest.mark.parametrize("side", ["base", "new"])
 def test_a_case_that_is_trained_but_not_timed_is_missing(carousel: Carousel, side: str) -> None:
     base, new = run_of(CASES, 1, noise=0.02), run_of(CASES, 2, noise=0.02)
-    file, records = {"base": base, "new": new}[side]
+    _, records = {"base": base, "new": new}[side]
     scores = tuple(each for each in records[0].measurements if each.metric == "accuracy")
     probes = {"accuracy": records[0].probes["accuracy"]}
     records[0] = records[0].model_copy(update={"measurements": scores, "probes": probes})
@@ -160,7 +160,7 @@ def test_a_damaged_record_is_named_by_show(carousel: Carousel) -> None:
     run = stored(run_of(CASES, 1))
     truncate(run.record_path(CASES[0].key))
     assert "missing: damaged (corrupt" in carousel("show", run.id).out
-    document = json.loads(carousel("show", run.id, "--json").out)
+    document = json.loads(carousel("show", run.id, "--format", "json").out)
     assert list(document["unusable"]) == [CASES[0].key]
 
 
