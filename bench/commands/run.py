@@ -18,6 +18,7 @@ import arch
 import reports
 from bench.commands.output import print_json, print_lines, run_document
 from bench.commands.report import PAGE, write_page
+from bench.commands.stored_run import StoredRun
 from bench.errors import FAILED, INTERRUPTED, OK, UsageError
 from bench.machine.environment import available_cores
 from bench.plans.plan import Plan, first_error, load
@@ -218,7 +219,7 @@ def finish_run(outcome: Outcome, console: Console, *, as_json: bool) -> None:
     If `as_json` is true, print one JSON document instead of the leaderboard and the path. Raises `UsageError` if the
     report cannot be written.
     """
-    page = write_page(outcome.run, outcome.file, outcome.records, outcome.run.folder / PAGE)
+    page = write_page(outcome.run, StoredRun(file=outcome.file, records=outcome.records), outcome.run.folder / PAGE)
     if as_json:
         print_json(run_document(outcome.file, outcome.records))
         return

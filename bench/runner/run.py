@@ -146,6 +146,10 @@ def _load_pending(run: Run, file: RunFile, request: Request, console: Console) -
     """
     records, damaged = run.read()
     for damage in damaged:
+        if damage.is_folder:
+            raise StoreError(
+                f"{damage.path} {damage.reason}; repair the folder, or pass --no-resume to start a new run"
+            )
         if damage.is_newer:
             raise StoreError(f"{damage.path} was {damage.reason}, or pass --no-resume to start a new run")
     for damage in damaged:

@@ -2,7 +2,7 @@
 
 from results.store.document import MAX_QUOTES, MAX_VALUES, StoreError, reading_many, write_atomically, write_document
 from results.store.merge import MergeResult, merge
-from results.store.store import Damage, Run, Store, artifact_digest
+from results.store.store import Damage, Run, Store, artifact_digest, unusable_records
 from results.store.traces import Traces, load_traces, save_traces
 from results.store.verify import Flaw, Inspection, clean, verify
 
@@ -23,6 +23,7 @@ __all__ = [
     "merge",
     "reading_many",
     "save_traces",
+    "unusable_records",
     "verify",
     "write_atomically",
     "write_document",

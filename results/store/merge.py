@@ -20,6 +20,7 @@ from results.store.document import (
     MAX_DOCUMENT_BYTES,
     NewerSchema,
     StoreError,
+    Unreadable,
     parsed,
     read_bytes,
     read_document,
@@ -88,7 +89,12 @@ def _merge_run(run: Run, store: Store, result: MergeResult) -> None:
     with _locked(target):
         _merge_run_file(target, content, file, result)
         planned = {case.key for case in file.cases}
-        for path in run.record_paths():
+        try:
+            paths = run.record_paths()
+        except Unreadable as error:
+            result.left_out.append(Flaw(path=run.folder / "records", kind="damaged", reason=str(error)))
+            return
+        for path in paths:
             _merge_record(run, path, planned, target, result)
 
 

@@ -13,7 +13,7 @@ import psutil
 
 from results.schema.record import Record
 from results.schema.run import RunFile
-from results.store.document import NewerSchema, StoreError, read_bytes, read_document, reading_many
+from results.store.document import NewerSchema, StoreError, Unreadable, read_bytes, read_document, reading_many
 from results.store.store import MAX_FILE_BYTES, Run, Store, artifact_digest, check_file_name
 
 Kind = Literal["damaged", "newer", "missing", "misplaced", "left over", "set aside", "conflict", "unclaimed"]
@@ -48,8 +48,8 @@ class Inspection:
 
     @property
     def is_sound(self) -> bool:
-        """Whether all flaws are harmless."""
-        return all(flaw.is_harmless for flaw in self.flaws)
+        """Whether there are runs, and all flaws are harmless."""
+        return self.runs > 0 and all(flaw.is_harmless for flaw in self.flaws)
 
 
 def verify(store: Store) -> Inspection:
@@ -89,18 +89,28 @@ class _RunVerifier:
 
     def flaws(self) -> Iterator[Flaw]:
         planned: set[str] | None = None
+        expected: set[str] = set()
         path = self.run.folder / "run.json"
         try:
             file = read_document(path, RunFile)
             planned = {case.key for case in file.cases}
+            expected = planned if file.finished is not None else set()
             if file.id != self.run.id:
                 yield Flaw(path=path, kind="misplaced", reason=f"it belongs to run {file.id}")
         except NewerSchema as error:
             yield Flaw(path=path, kind="newer", reason=str(error))
         except StoreError as error:
             yield Flaw(path=path, kind="damaged" if path.exists() else "missing", reason=str(error))
-        for path in self.run.record_paths():
-            yield from self._of_record(path, planned)
+        try:
+            paths = self.run.record_paths()
+        except Unreadable as error:
+            yield Flaw(path=self.run.folder / "records", kind="damaged", reason=str(error))
+        else:
+            for path in paths:
+                yield from self._of_record(path, planned)
+            for key in sorted(expected - {path.stem for path in paths}):
+                reason = "the run has finished, but this case has no record"
+                yield Flaw(path=self.run.record_path(key), kind="missing", reason=reason)
         yield from self._other_files()
 
     def _of_record(self, path: Path, planned: set[str] | None) -> Iterator[Flaw]:
