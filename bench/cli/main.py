@@ -51,7 +51,10 @@ def main() -> None:
     try:
         check_installation()
         code = app(prog_name="carousel", standalone_mode=False)
-    except (typer.Abort, KeyboardInterrupt):
+    except typer.Abort:
+        raise SystemExit(INTERRUPTED) from None
+    except KeyboardInterrupt:
+        typer.echo("carousel: stopped", err=True)
         raise SystemExit(INTERRUPTED) from None
     except CommandLineError as error:
         message = error.format_message()  # type: ignore[attr-defined]
