@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from distributed import Client, Future, KilledWorker
 from distributed.comm.addressing import parse_address, parse_host_port
@@ -86,7 +86,7 @@ class DaskExecutor:
         try:
             _check_address(address)
             where = {"scheduler_file": address} if is_file else {"address": address}
-            self._client: Client = _Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
+            self._client = cast(Client, _Client(**where, timeout=CONNECT_SECONDS, set_as_default=False))
         except (TimeoutError, OSError, ValueError) as error:
             reason = f"no dask scheduler answers at this address ({name_and_message(error)})"
             raise UsageError(f"--scheduler {address}: {reason}; start one with `dask scheduler`") from None
@@ -255,6 +255,9 @@ class _Client(Client):
 
     That takes 20 s, and then writes a traceback.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
 
     def __del__(self) -> None:
         pass
