@@ -257,7 +257,7 @@ class _Client(Client):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(**options)  # type: ignore[no-untyped-call]
 
     def __del__(self) -> None:
         pass
