@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from reports.text.baseline import Baseline
 from reports.text.context import context
 from reports.text.recommendation import exceptions, left_out, recommendation
 from results import Record, RunFile, Traces
+from results.store import temporary_path
 
 SCRIPT = FOLDER / "page.js"
 
@@ -49,7 +49,7 @@ def write_page(
         OSError: `path` cannot be written.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = temporary_path(target)
     try:
         temporary.write_text(page(run, records, traces, baseline, unusable), encoding="utf-8")
         temporary.replace(target)

@@ -23,6 +23,7 @@ from results.schema.base import Strict
 from results.schema.migrations import migrated, unique_fields
 from results.schema.record import SCHEMA_VERSION, Record
 from results.schema.run import RunFile
+from results.store.temporary import lock_temporary, temporary_path
 
 MAX_DOCUMENT_BYTES = 16 << 20
 """Maximum size of a document."""
@@ -81,14 +82,21 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises `StoreError` if the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
+            lock_temporary(file.fileno())
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            if os.name != "nt":  # Windows cannot rename an open file
+                temporary.replace(path)
+        if os.name == "nt":
+            temporary.replace(path)
+    except KeyboardInterrupt:
+        _remove(temporary)
+        raise
     except OSError as error:
         _remove(temporary)
         raise StoreError(f"cannot write {path}: {error.strerror}; earlier files are unchanged") from None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,7 +217,11 @@ class Store:
             raise StoreError(
                 f"cannot write to the store {self.folder}: {error.strerror}; choose another with --store"
             ) from None
-        run.write_file(file)
+        try:
+            run.write_file(file)
+        except BaseException:  # also Ctrl-C: a folder without `run.json` is no run
+            shutil.rmtree(run.folder, ignore_errors=True)
+            raise
         return run
 
     def find(self, name: str) -> Run:

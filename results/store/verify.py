@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
-
 from results.schema.record import Record
 from results.schema.run import RunFile
 from results.store.document import NewerSchema, StoreError, Unreadable, read_bytes, read_document, reading_many
 from results.store.store import MAX_FILE_BYTES, Run, Store, artifact_digest, check_file_name
+from results.store.temporary import TEMPORARY, is_left_over
 
 Kind = Literal["damaged", "newer", "missing", "misplaced", "left over", "set aside", "conflict", "unclaimed"]
 HARMLESS: frozenset[Kind] = frozenset(("left over", "set aside", "conflict", "unclaimed"))
 """Kinds of flaws that do not affect the records of a store."""
-TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<writer>[0-9]+)")
-"""Pattern for the temporary name of a file that is being written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,16 +151,9 @@ class _RunVerifier:
 
 def _left_over(path: Path) -> Iterator[Flaw]:
     match = TEMPORARY.fullmatch(path.name)
-    if match is not None and not _is_alive(int(match["writer"])):
+    if match is not None and is_left_over(path):
         reason = f"a process was stopped while it wrote {match['name']}"
         yield Flaw(path=path, kind="left over", reason=reason)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        return psutil.pid_exists(process)
-    except OverflowError:
-        return False
 
 
 def clean(flaws: tuple[Flaw, ...]) -> list[Path]:
