@@ -5,6 +5,9 @@ The command line reports each mistake of the user in one line.
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from typing import ClassVar
 
 OK, REGRESSED, USAGE, FAILED, NOT_COMPARABLE, NOTHING_SELECTED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
@@ -51,3 +54,19 @@ def name_and_message(error: BaseException) -> str:
     """Describe an exception in one line: its class, and the first line of its message that says something."""
     message = informative_line(message_of(error))
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def show_warnings_in_one_line() -> None:
+    """Write each Python warning as one line to standard error, without the path and the text of its source.
+
+    With CAROUSEL_DEBUG=1, warnings are written as usual.
+    """
+    if os.environ.get("CAROUSEL_DEBUG") == "1":
+        return
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        text = message_of(message) if isinstance(message, Warning) else message
+        if sys.stderr is not None:
+            print(f"carousel: warning: {informative_line(text) or type(message).__name__}", file=sys.stderr)
+
+    warnings.showwarning = show

@@ -7,6 +7,8 @@
     fuzz     run random programs on random models: the kernels agree with the equations (see `tests.fuzz`)
     hostile  read malicious files: each is refused with a one-line error, within 2 s and 256 MiB
 
+The modules in `tests/long_faults` add further tests: each has a dict `CHECKS` of functions by name.
+
 Each test returns a summary, which is printed. The exit code is 1 if a test fails. The moments of the kills depend on
 --seed.
 """
@@ -37,6 +39,7 @@ from tests.bench.kills import survives
 from tests.bench.runs import reproducible_content, request_for, run_quietly
 from tests.bench.tiny import TINY, write_plan
 from tests.fuzz.__main__ import FAULTS, differences, found
+from tests.long_faults import all_checks
 from tests.results.damage import accepted_after_any_change, changes
 from tests.results.examples import record, run_file
 from tests.results.hostile import write_hostile
@@ -44,7 +47,7 @@ from tests.results.hostile import write_hostile
 HOME = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 600.0
 SEEDS = 3
-NAMES = ("damage", "hostile", "full", "two", "fuzz", "kills")
+NAMES = ("damage", "hostile", "full", "two", "fuzz", "kills", *all_checks())
 MAX_SECONDS, MAX_BYTES = 2.0, 256 << 20
 
 
@@ -64,6 +67,7 @@ def main() -> int:
         "two": two,
         "fuzz": lambda folder: fuzz(options.programs, options.seed),
         "kills": lambda folder: kills(folder, options.kills, random.Random(options.seed)),
+        **all_checks(),
     }
     failed = 0
     for name in [options.only] if options.only else tests:

@@ -11,7 +11,7 @@ import typer
 
 from bench.cli import compare, doctor, listing, report, run, store, validate, version
 from bench.cli.installation import check_installation
-from bench.errors import INTERRUPTED, OK, USAGE, UsageError
+from bench.errors import INTERRUPTED, OK, USAGE, UsageError, show_warnings_in_one_line
 
 app = typer.Typer(
     name="carousel",
@@ -47,10 +47,14 @@ def main() -> None:
 
     A user's mistake is reported as one line on standard error. Any other error keeps its traceback.
     """
+    show_warnings_in_one_line()
     try:
         check_installation()
         code = app(prog_name="carousel", standalone_mode=False)
     except typer.Abort:
+        raise SystemExit(INTERRUPTED) from None
+    except KeyboardInterrupt:
+        typer.echo("carousel: stopped", err=True)
         raise SystemExit(INTERRUPTED) from None
     except CommandLineError as error:
         message = error.format_message()  # type: ignore[attr-defined]

@@ -54,7 +54,7 @@ def run(
     ] = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="Device to run on: cpu or cuda.")] = "cpu",
     workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Number of training workers (default: one per core).")
+        int | None, typer.Option(metavar="N", help="Number of training workers (default: one per usable core).")
     ] = None,
     scheduler: Annotated[
         str | None,

@@ -59,7 +59,7 @@ def verify(
     """Verify every file of a store.
 
     Checksums, schemas, names and artifacts are checked. The exit code is 3 if a file is damaged, missing, misplaced or
-    of a newer version of Carousel. Other flaws are only listed.
+    of a newer version of Carousel. It is 5 if the store has no runs. Other flaws are only listed.
     """
     from bench.commands.store import verify_store
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.commands.output import print_json, print_lines, write_output
-from bench.commands.stored_run import read_run
+from bench.commands.stored_run import find_two, load_run
 from bench.errors import FAILED, NOT_COMPARABLE, NOTHING_SELECTED, OK, REGRESSED, UsageError
 from reports.export import (
     comparison_as_csv,
@@ -19,8 +19,7 @@ from reports.export import (
     comparison_as_markdown,
     render_comparison,
 )
-from reports.text import change_of, headline, name_of
-from results import Store
+from reports.text import change_of, headline, missing_text, name_of
 from results.comparison import COMPARED_AS, METRIC_FAMILIES, REQUIRED_EQUAL, Comparison, Row, Thresholds, compare
 from results.store import reading_many
 
@@ -57,7 +56,8 @@ def compare_runs(store: Path, base: str, new: str, *, allow: str | None, format:
         allow: Fields in which the runs may differ, separated by commas; None for no field.
         format: `table`, `json`, or a key of `WRITERS`.
 
-    Raises `UsageError` for an unknown field in `allow`, and `StoreError` if a run cannot be read.
+    Raises `UsageError` for an unknown field in `allow`, and if `base` and `new` are the same run. Raises `StoreError`
+    if a run cannot be read.
     """
     comparison = _compare(store, base, new, thresholds=Thresholds(), allow=allow)
     if format == "table":
@@ -96,8 +96,8 @@ def check_run(
         summary: File for a summary as Markdown, or None.
         as_json: Whether to print one JSON document instead of a table.
 
-    Raises `UsageError` for an invalid `allow` or `fail_on`, and if `junit` or `summary` cannot be written. Raises
-    `StoreError` if a run cannot be read.
+    Raises `UsageError` for an invalid `allow` or `fail_on`, and if `base` and `new` are the same run. Raises
+    `UsageError` if `junit` or `summary` cannot be written. Raises `StoreError` if a run cannot be read.
     """
     criterion = parse_fail_on(fail_on)
     comparison = _compare(store, base, new, thresholds=criterion.thresholds, allow=allow)
@@ -139,7 +139,7 @@ def exit_code(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -
     """Return the exit code of the first of these conditions that holds, or `OK` if none holds.
 
     1. A metric regressed: `failing` is not empty.
-    2. A case failed, or a case or a metric is missing.
+    2. A case failed in the new run. Or a case or a metric is missing in either run.
     3. A result is not comparable.
     4. There are no results.
     5. `strict` is true and a result is inconclusive. This condition has the exit code of a regression.
@@ -195,9 +195,11 @@ def junit_xml(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -
         else:
             test.system_out = message
         suite.add_testcase(test)
-    for missing in (*comparison.missing, *comparison.failed):
-        test = TestCase(_printable(missing.case.key), _printable(f"{missing.case.arch}.{missing.case.task}"))
-        test.result = [Error(_printable(missing.reason), "missing or failed")]
+    absent = [(missing_text(each), "missing", each.case) for each in comparison.missing]
+    absent += [(each.reason, "newly failed", each.case) for each in comparison.failed]
+    for message, kind, case in absent:
+        test = TestCase(_printable(case.key), _printable(f"{case.arch}.{case.task}"))
+        test.result = [Error(_printable(message), kind)]
         suite.add_testcase(test)
     document = JUnitXml("carousel")
     document.add_testsuite(suite)
@@ -209,8 +211,14 @@ def junit_xml(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -
 def _compare(store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None) -> Comparison:
     allowed = _parse_allow(allow)
     with reading_many():
-        runs = [read_run(Store(store).find(name)) for name in (base, new)]
-        return compare(runs[0], runs[1], thresholds=thresholds, allow=allowed)
+        before, after = (load_run(run) for run in find_two(store, base, new))
+        return compare(
+            (before.file, before.records),
+            (after.file, after.records),
+            thresholds=thresholds,
+            allow=allowed,
+            unusable=(before.unusable, after.unusable),
+        )
 
 
 def _threshold(name: str, text: str, kind: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,8 +26,16 @@ def write_output(path: Path, content: bytes, *, option: str = "-o") -> None:
 
 
 def print_json(document: Mapping[str, object] | Sequence[object]) -> None:
-    """Print one JSON document on standard output."""
-    print(json.dumps(document, indent=1))
+    """Print one JSON document on standard output. Numbers that are not finite become null, since JSON has none."""
+    print(json.dumps(_finite(document), indent=1, allow_nan=False))
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def print_lines(lines: Iterable[object], console: Console, *, style: str | None = None) -> None:
@@ -40,6 +49,15 @@ def warn_skipped(reason: object) -> None:
     print_lines([f"skipped {reason}"], Console(stderr=True), style="yellow")
 
 
-def run_document(file: RunFile, records: Sequence[Record]) -> dict[str, object]:
-    """Return a run and its records as one document for `print_json`."""
-    return {"run": file.model_dump(mode="json"), "records": [record.model_dump(mode="json") for record in records]}
+def run_document(
+    file: RunFile, records: Sequence[Record], unusable: Mapping[str, str] | None = None
+) -> dict[str, object]:
+    """Return a run and its records as one document for `print_json`.
+
+    `unusable` says why a record cannot be used, by the key of its case. None stands for no such record.
+    """
+    return {
+        "run": file.model_dump(mode="json"),
+        "records": [record.model_dump(mode="json") for record in records],
+        "unusable": dict(unusable or {}),
+    }

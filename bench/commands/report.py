@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import reports
 from bench.commands.find_case import find_case, find_cases, named_cases
 from bench.commands.output import print_json, run_document
-from bench.commands.stored_run import read_run, read_traces
+from bench.commands.stored_run import StoredRun, find_two, load_run, read_run, read_traces
 from bench.errors import UsageError
 from bench.plans.plan import load
-from results import Record, Run, RunFile, Store, load_traces
+from results import Record, Run, Store, load_traces
 
 PAGE = "report.html"
 MAX_RUNS = 2
@@ -20,11 +21,12 @@ MAX_RUNS = 2
 
 def show_run(store: Path, name: str, format: str) -> None:
     """Print the leaderboard of a stored run as `table`, `markdown`, `csv` or `latex`, or the whole run as `json`."""
-    file, records = read_run(Store(store).find(name))
+    loaded = load_run(Store(store).find(name))
+    file, records = loaded.file, loaded.records
     if format == "table":
-        reports.render_terminal(file, records)
+        reports.render_terminal(file, records, unusable=loaded.unusable)
     elif format == "json":
-        print_json(run_document(file, records))
+        print_json(run_document(file, records, loaded.unusable))
     else:
         write = {"markdown": reports.as_markdown, "csv": reports.as_csv, "latex": reports.as_latex}[format]
         print(write(file, records), end="")
@@ -42,24 +44,26 @@ def report_runs(
         figures: Folder for the figures of the run, without those of the baseline section; None writes no figures.
         claims_of: Plan whose claims are judged; None judges the claims stored with the run.
 
-    Raises `UsageError` for more than `MAX_RUNS` names, for a plan without claims, and if a file cannot be written.
+    Raises `UsageError` for more than `MAX_RUNS` names, for the same run twice, for a plan without claims, and if a file
+    cannot be written.
     """
     if len(names) > MAX_RUNS:
         raise UsageError(f"a report takes one run or two, not {len(names)}: give a baseline and a run")
     *before, name = names
-    run = Store(store).find(name)
-    file, records = read_run(run)
+    base, run = find_two(store, before[0], name) if before else (None, Store(store).find(name))
+    loaded = load_run(run)
+    file, records = loaded.file, loaded.records
     if claims_of is not None:
         claims = load(claims_of).claims
         if not claims:
             raise UsageError(f"the plan {claims_of} has no claims; name another plan or omit --claims")
         file = file.model_copy(update={"claims": claims})
     baseline = None
-    if before:
-        base_file, base_records = read_run(Store(store).find(before[0]))
-        baseline = reports.Baseline(run=base_file, records=base_records)
+    if base is not None:
+        old = load_run(base)
+        baseline = reports.Baseline(run=old.file, records=old.records, unusable=old.unusable)
     page = output or run.folder / (f"against-{baseline.run.id}.html" if baseline else PAGE)
-    written = [write_page(run, file, records, page, baseline)]
+    written = [write_page(run, replace(loaded, file=file), page, baseline)]
     if figures is not None:
         try:
             written += reports.write_figures(file, records, figures, read_traces(run, file, records))
@@ -68,20 +72,19 @@ def report_runs(
     return written
 
 
-def write_page(
-    run: Run, file: RunFile, records: Sequence[Record], page: Path, baseline: reports.Baseline | None = None
-) -> Path:
+def write_page(run: Run, loaded: StoredRun, page: Path, baseline: reports.Baseline | None = None) -> Path:
     """Write the report of a run and return its path. Raises `UsageError` if the page cannot be written.
 
     Args:
         run: The stored run, from which traces are read.
-        file: The run's `run.json`. The claims in it are judged.
-        records: The records to report.
+        loaded: What was read of the run. The claims in its `run.json` are judged.
         page: Path of the page.
         baseline: Run to compare with, or None.
     """
+    file, records = loaded.file, loaded.records
     try:
-        return reports.write_page(file, records, page, read_traces(run, file, records), baseline)
+        traces = read_traces(run, file, records)
+        return reports.write_page(file, records, page, traces, baseline, loaded.unusable)
     except OSError as error:
         raise UsageError(
             f"cannot write {page}: {error.strerror}; choose another file with `carousel report -o FILE`"

@@ -18,8 +18,9 @@ import arch
 import reports
 from bench.commands.output import print_json, print_lines, run_document
 from bench.commands.report import PAGE, write_page
+from bench.commands.stored_run import StoredRun
 from bench.errors import FAILED, INTERRUPTED, OK, UsageError
-from bench.machine.environment import available_cores
+from bench.machine.environment import default_workers
 from bench.plans.plan import Plan, first_error, load
 from bench.plans.selection import select
 from bench.plugins import loader
@@ -67,7 +68,7 @@ class RunOptions:
     device: str
     """`cpu` or `cuda`."""
     workers: int | None
-    """Number of training workers; None for one per core."""
+    """Number of training workers; None for one per core that the process may use."""
     lanes: int | None
     """Value of `--lanes`, the old name of `--workers`; None if it is not given."""
     scheduler: str | None
@@ -112,7 +113,7 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
         store=options.store,
         command=command_line(arguments),
         device=options.device,
-        workers=options.worker_count or available_cores(),
+        workers=options.worker_count or default_workers(),
         scheduler=options.scheduler,
         repeat=options.repeat,
         timeout=options.timeout,
@@ -218,7 +219,7 @@ def finish_run(outcome: Outcome, console: Console, *, as_json: bool) -> None:
     If `as_json` is true, print one JSON document instead of the leaderboard and the path. Raises `UsageError` if the
     report cannot be written.
     """
-    page = write_page(outcome.run, outcome.file, outcome.records, outcome.run.folder / PAGE)
+    page = write_page(outcome.run, StoredRun(file=outcome.file, records=outcome.records), outcome.run.folder / PAGE)
     if as_json:
         print_json(run_document(outcome.file, outcome.records))
         return

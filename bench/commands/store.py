@@ -12,7 +12,7 @@ from rich.console import Console
 import reports
 from bench.commands.output import print_json, print_lines, write_output
 from bench.commands.stored_run import read_run
-from bench.errors import FAILED, OK, UsageError
+from bench.errors import FAILED, NOTHING_SELECTED, OK, UsageError
 from reports.format import plural
 from results import Flaw, Store, clean, merge, verify
 
@@ -77,7 +77,7 @@ def verify_store(store: Path, *, remove_leftovers: bool, as_json: bool) -> int:
     """Check every file of a store, print each flaw, and return the exit code.
 
     If `remove_leftovers` is true, remove the temporary files of killed processes. If `as_json` is true, print one JSON
-    document. Raises `StoreError` if the store is not a readable folder.
+    document. A store without runs is not sound. Raises `StoreError` if the store is not a readable folder.
     """
     inspection = verify(Store(store))
     removed = clean(inspection.flaws) if remove_leftovers else []
@@ -92,8 +92,10 @@ def verify_store(store: Path, *, remove_leftovers: bool, as_json: bool) -> int:
         counted = ", ".join(plural(count, noun.removesuffix("s")) for noun, count in counts.items())
         lines = [f"{flaw.kind}: {flaw.path}: {flaw.reason}" for flaw in flaws]
         lines += [f"removed: {path}" for path in removed]
-        lines.append(f"{counted}: {problems}")
+        lines.append(f"{counted}: {problems}" if inspection.runs else f"no runs in {store}: nothing was verified")
         print_lines(lines, Console())
+    if not inspection.runs:
+        return NOTHING_SELECTED
     return OK if inspection.is_sound else FAILED
 
 

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import reports
 from bench.commands.output import warn_skipped
+from bench.errors import UsageError
 from results import Record, Run, RunFile, Store, StoreError, Traces, load_traces
+from results.store import unusable_records
 
 
-def read_run(run: Run) -> tuple[RunFile, list[Record]]:
-    """Return the `run.json` of a run, and its readable records in the order of its cases.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRun:
+    """What a run planned, what can be read of it, and what cannot."""
+
+    file: RunFile
+    records: list[Record]
+    """Readable records in the order of the cases."""
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    """Why a record cannot be used, by the key of its case."""
+
+
+def load_run(run: Run) -> StoredRun:
+    """Read a run. Each rejected record is reported on standard error.
 
     Raises `StoreError` if `run.json` is missing or damaged.
     """
@@ -18,7 +33,31 @@ def read_run(run: Run) -> tuple[RunFile, list[Record]]:
     records, damaged = run.read()
     for damage in damaged:
         warn_skipped(damage)
-    return file, [records[case.key] for case in file.cases if case.key in records]
+    readable = [records[case.key] for case in file.cases if case.key in records]
+    return StoredRun(file=file, records=readable, unusable=unusable_records(file, damaged))
+
+
+def read_run(run: Run) -> tuple[RunFile, list[Record]]:
+    """Return the `run.json` of a run, and its readable records in the order of its cases.
+
+    Raises `StoreError` if `run.json` is missing or damaged.
+    """
+    loaded = load_run(run)
+    return loaded.file, loaded.records
+
+
+def find_two(store: Path, base: str, new: str) -> tuple[Run, Run]:
+    """Return the runs with the names `base` and `new`.
+
+    Raises `StoreError` if a run does not exist. Raises `UsageError` if both names stand for the same run.
+    """
+    first, second = (Store(store).find(name) for name in (base, new))
+    if first.folder.resolve() == second.folder.resolve():
+        raise UsageError(
+            f"{base} and {new} are the same run, {first.folder.resolve().name}: give two different runs; "
+            "`carousel list runs` lists them"
+        )
+    return first, second
 
 
 def read_runs(store: Store) -> Iterator[tuple[RunFile, list[Record]]]:

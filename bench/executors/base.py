@@ -75,7 +75,8 @@ def run_with_retries(
         if not (isinstance(result, Failure) and result.worker_exited) or stopping.is_set():
             break
         if not tries_left:
-            result = replace(result, reason=f"{result.reason}, in each of {MAX_TRIES} tries")
+            exited, colon, last_line = result.reason.partition(": ")
+            result = replace(result, reason=f"{exited}, in each of {MAX_TRIES} tries{colon}{last_line}")
     span = Span(
         work=job.work,
         worker=worker.name,

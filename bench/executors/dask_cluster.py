@@ -18,9 +18,12 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Self, cast
 
 from distributed import Client, Future, KilledWorker
+from distributed.comm.addressing import parse_address, parse_host_port
+from distributed.comm.registry import get_backend
 
 from bench.errors import UsageError, name_and_message
 from bench.executors.dask_worker import (
@@ -81,8 +84,9 @@ class DaskExecutor:
         logging.getLogger("tornado.application").addFilter(is_no_late_cancel)
         is_file = address.endswith(".json")
         try:
+            _check_address(address)
             where = {"scheduler_file": address} if is_file else {"address": address}
-            self._client = Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
+            self._client = cast(Client, _Client(**where, timeout=CONNECT_SECONDS, set_as_default=False))
         except (TimeoutError, OSError, ValueError) as error:
             reason = f"no dask scheduler answers at this address ({name_and_message(error)})"
             raise UsageError(f"--scheduler {address}: {reason}; start one with `dask scheduler`") from None
@@ -244,6 +248,30 @@ class DaskExecutor:
                 )
         hosts = {info.environment.host for info in infos.values()}
         return first if len(hosts) == 1 else first.model_copy(update={"host": None})
+
+
+class _Client(Client):
+    """Client that only its executor closes. Otherwise, a client that never connected is closed when it is deleted.
+
+    That takes 20 s, and then writes a traceback.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+
+    def __del__(self) -> None:
+        pass
+
+
+def _check_address(address: str) -> None:
+    """Raise `ValueError` or `OSError` for an address that no scheduler can have. Dask itself would wait for it."""
+    if address.endswith(".json"):
+        Path(address).read_bytes()
+        return
+    scheme, location = parse_address(address)
+    get_backend(scheme)
+    if scheme in ("tcp", "tls", "ws", "wss"):
+        parse_host_port(location)
 
 
 class _OrderedEvents:

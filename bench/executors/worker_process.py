@@ -22,7 +22,8 @@ from typing import Any
 
 import psutil
 
-from bench.errors import informative_line, message_of, name_and_message
+from bench.errors import informative_line, message_of, name_and_message, show_warnings_in_one_line
+from bench.executors.child_process import ErrorOutput, start_child
 from bench.executors.events import Events, JobProgress, JobStarted
 from bench.executors.jobs import Failure, Job, TrainJob
 from bench.machine.allocator import keep_freed_memory
@@ -60,6 +61,7 @@ class WorkerProcess:
         self.past_work: set[Work] = set()
         """Kinds of work that the current process has done."""
         self._process: multiprocessing.process.BaseProcess | None = None
+        self._errors = ErrorOutput()
         self._stopped, self._lock = False, threading.Lock()
 
     def run(self, job: Job, timeout: float | None, events: Events, stopping: Stopping) -> Attempt:
@@ -82,6 +84,7 @@ class WorkerProcess:
                 if connection.poll(POLL_SECONDS):
                     kind, content = connection.recv()
                     if kind == "result":
+                        self._errors.show()
                         return Attempt(content, began, time.monotonic())
                     if kind == "started":
                         began = time.monotonic()
@@ -99,9 +102,9 @@ class WorkerProcess:
                     self.end()
                     return Attempt(failure, began, time.monotonic())
         except (EOFError, OSError):
-            exit_code = self._exit_code()
+            exit_code, last_line = self._exit_code(), self._errors.last_line()
             self.end()
-            return Attempt(exit_failure(exit_code), began, time.monotonic())
+            return Attempt(exit_failure(exit_code, last_line), began, time.monotonic())
 
     def end(self) -> None:
         """Kill the process. The next job starts a new process."""
@@ -126,10 +129,11 @@ class WorkerProcess:
             if self._process is None:
                 context = multiprocessing.get_context("spawn")
                 self._connection, child = context.Pipe()
-                self._process = context.Process(
+                process = context.Process(
                     target=_serve, args=(child, self.threads, self.code), name=f"worker-{self.name}", daemon=True
                 )
-                self._process.start()
+                self._errors = start_child(process)
+                self._process = process
                 child.close()
             return self._connection
 
@@ -160,14 +164,16 @@ class WorkerProcess:
         return process.exitcode
 
 
-def exit_failure(exit_code: int | None) -> Failure:
+def exit_failure(exit_code: int | None, last_line: str = "") -> Failure:
     """Return the failure of a job whose worker process exited by itself.
 
-    SIGKILL counts as out of memory, because Linux sends SIGKILL to a process when memory runs out.
+    SIGKILL counts as out of memory, because Linux sends SIGKILL to a process when memory runs out. `last_line` is the
+    last line that the process wrote to its standard error.
     """
     if exit_code is not None and exit_code == -getattr(signal, "SIGKILL", 9):
         return Failure("out_of_memory", "the worker was killed, probably because the machine ran out of memory")
-    return Failure("crashed", f"the worker ended with exit code {exit_code}", worker_exited=True)
+    said = f": {last_line}" if last_line else ""
+    return Failure("crashed", f"the worker ended with exit code {exit_code}{said}", worker_exited=True)
 
 
 def _serve(connection: Connection, threads: int, code: str | None) -> None:
@@ -178,6 +184,7 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    show_warnings_in_one_line()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     keep_freed_memory()
     import torch

@@ -8,7 +8,7 @@ import platform
 
 import psutil
 
-from bench.machine.hardware import caches, cpu_name, governor, host_digest, virtual
+from bench.machine.hardware import caches, cpu_name, governor, host_digest, quota_cores, virtual
 from results import Environment
 
 PACKAGES = ("numpy", "numba", "scipy", "safetensors", "scikit-learn")
@@ -65,6 +65,12 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def default_workers() -> int:
+    """Return the number of workers that can run at the same time without being throttled: one per core of the quota."""
+    quota = quota_cores()
+    return available_cores() if quota is None else max(1, min(available_cores(), int(quota)))
 
 
 def blas(build: str) -> str | None:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import uuid
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -71,11 +72,39 @@ def clock_source(root: Path = ROOT) -> str | None:
 
 
 def quota_cores(root: Path = ROOT) -> float | None:
-    """Return the number of cores that the container's quota allows; None if no limit is known."""
-    allowed, _, period = _read(root / "sys/fs/cgroup/cpu.max").strip().partition(" ")
+    """Return the number of cores that the quotas of this process's control groups allow; None if no limit is known.
+
+    Every group limits the groups below it, so the smallest quota counts. In a container, the path of a group may be
+    that of the host. Then only the container's own group is found.
+    """
+    limits = [limit for folder in _cpu_groups(root) if (limit := _quota_of(folder)) is not None]
+    return min(limits, default=None)
+
+
+def _cpu_groups(root: Path) -> Iterator[Path]:
+    """Yield the folders of this process's control groups that may limit its processor time, for both versions."""
+    mounted = root / "sys/fs/cgroup"
+    yield from (mounted, mounted / "cpu", mounted / "cpu,cpuacct")
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        if not controllers:
+            places = [mounted, mounted / "unified"]
+        elif "cpu" in controllers.split(","):
+            places = [mounted / "cpu", mounted / controllers]
+        else:
+            continue
+        parts = [part for part in group.split("/") if part not in ("", "..")]
+        for place in places:
+            yield from (place.joinpath(*parts[:count]) for count in range(1, len(parts) + 1))
+
+
+def _quota_of(folder: Path) -> float | None:
+    """Return the number of cores that one control group allows; None if it has no limit."""
+    allowed, _, period = _read(folder / "cpu.max").strip().partition(" ")
     if not (allowed.isdigit() and period.isdigit()):  # no version 2 of control groups: try version 1
-        allowed = _read(root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us").strip()
-        period = _read(root / "sys/fs/cgroup/cpu/cpu.cfs_period_us").strip()
+        allowed = _read(folder / "cpu.cfs_quota_us").strip()
+        period = _read(folder / "cpu.cfs_period_us").strip()
     return int(allowed) / int(period) if allowed.isdigit() and period.isdigit() and int(period) else None
 
 

@@ -69,7 +69,7 @@ def machine_lock(
                     raise Stopped
                 time.sleep(POLL_SECONDS)
 
-        if fcntl is not None and (opened := _open_both(files)) is not None:
+        if fcntl is not None and (opened := _open_both(files)) is not None and _can_lock(opened[0]):
             turn, machine = opened
             acquire(turn, fcntl.LOCK_EX)
             acquire(machine, fcntl.LOCK_EX if work == "timing" else fcntl.LOCK_SH)
@@ -84,13 +84,28 @@ def reason_unlocked() -> str | None:
     """
     if fcntl is None:
         return "this system has no shared file locks"
+    try:
+        folder = lock_folder()
+    except OSError:
+        return "there is no writable folder for temporary files"
     with contextlib.ExitStack() as files:
-        return None if _open_both(files) is not None else f"cannot lock files in {lock_folder()}"
+        opened = _open_both(files)
+        return None if opened is not None and _can_lock(opened[0]) else f"cannot lock files in {folder}"
 
 
 def lock_folder() -> Path:
-    """Return the folder of the lock files."""
+    """Return the folder of the lock files. Raises `OSError` if there is no folder for temporary files."""
     return Path(tempfile.gettempdir())
+
+
+def _can_lock(file: int) -> bool:
+    """Return whether the file system of an open file has locks. A network file system may have none."""
+    try:
+        if _try_lock(file, fcntl.LOCK_SH):
+            fcntl.flock(file, fcntl.LOCK_UN)
+    except OSError:
+        return False
+    return True
 
 
 def _try_lock(file: int, kind: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ MEASURING_PACKAGES = ("arch", "tasks", "bench", "results")
 """Packages whose code can change a record. Records stay valid if only `reports` changes."""
 
 HOME = Path(__file__).resolve().parents[2]
+
+COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+"""The name of a commit: SHA-1 or SHA-256."""
 
 GIT_SECONDS = 5.0
 """Time limit per git command in seconds. A command that takes longer counts as failed."""
@@ -30,16 +34,35 @@ class Checkout:
 def checkout(home: Path = HOME) -> Checkout:
     """Return the commit of Carousel's own repository in the folder `home`, and whether files differ from the commit.
 
-    Both are None if git is missing or does not track this code. For example, git does not track an installed copy
-    inside another repository.
+    Both are None if git does not track this code. For example, git does not track an installed copy inside another
+    repository. If git is missing or fails, the commit is read from the repository's files.
     """
     if _git(home, "ls-files", "--error-unmatch", "--", str(Path(__file__).resolve().relative_to(HOME))) is None:
-        return Checkout()
+        return Checkout() if _git(home, "rev-parse", "HEAD") is not None else Checkout(commit=_commit_in(home / ".git"))
     commit = _git(home, "rev-parse", "HEAD")
     status = _git(home, "status", "--porcelain")
     if commit is None:
         return Checkout()
     return Checkout(commit=commit, modified=None if status is None else bool(status))
+
+
+def _commit_in(repository: Path) -> str | None:
+    """Return the commit that is checked out, according to the files of a repository; None if they do not say."""
+    try:
+        head = (repository / "HEAD").read_text(encoding="utf-8").strip()
+        name = head.removeprefix("ref: ")
+        if name == head:
+            return head if COMMIT.fullmatch(head) else None
+        if (repository / name).is_file():
+            commit = (repository / name).read_text(encoding="utf-8").strip()
+            return commit if COMMIT.fullmatch(commit) else None
+        for line in (repository / "packed-refs").read_text(encoding="utf-8").splitlines():
+            commit, _, packed = line.partition(" ")
+            if packed == name and COMMIT.fullmatch(commit):
+                return commit
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def code_digest() -> str:
@@ -61,7 +84,8 @@ def _git(home: Path, *arguments: str) -> str | None:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         result = subprocess.run(  # noqa: S603  (fixed arguments)
-            [program, "--no-optional-locks", "-C", str(home), *arguments],
+            # Git refuses a repository of another owner. Its code runs already, so its settings are trusted too.
+            [program, "--no-optional-locks", "-c", f"safe.directory={home}", "-C", str(home), *arguments],
             capture_output=True,
             check=True,
             encoding="utf-8",

@@ -195,12 +195,14 @@ def load(name: str) -> Plan:
         limit = f"at most {MAX_FILE_BYTES >> 10} KiB are read"
         raise UsageError(f"the plan {path} is too large ({size:,} bytes): {limit}; split it into several plans")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows may add a byte order mark
         plan = Plan.model_validate_json(json.dumps(content))
     except OSError as error:
         raise UsageError(f"cannot read the plan {path}: {error.strerror}; name a readable file") from None
     except ValidationError as error:
         raise UsageError(f"invalid plan {path}: {first_error(error, content)}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"the plan {path} is not valid TOML: it is not UTF-8; save it as UTF-8") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or an integer of thousands of digits
         raise UsageError(f"the plan {path} is not valid TOML: {error}") from None
     except TypeError:

@@ -8,8 +8,6 @@ import re
 import secrets
 from collections.abc import Iterator
 
-from filelock import FileLock, Timeout
-
 from bench.errors import UsageError
 from bench.machine.environment import environment
 from bench.machine.provenance import checkout, code_digest
@@ -17,11 +15,10 @@ from bench.plans.grid import cases
 from bench.plans.record_size import check_record_size
 from bench.plugins.loader import digests
 from bench.runner.request import Request
-from results import Environment, Run, RunFile, Store, StoreError
+from results import Environment, Run, RunFile, Store, StoreError, store
 from results.comparison import environment_differences
 
 FORBIDDEN_IN_ID = r"[^A-Za-z0-9_=-]+"
-LOCK_FILE = ".lock"
 
 
 class RunInUse(UsageError):
@@ -84,13 +81,17 @@ def reason_not_resumed(request: Request, file: RunFile) -> str | None:
 
 
 @contextlib.contextmanager
-def run_lock(run: Run) -> Iterator[None]:
-    """Hold the lock of a run. Raises `RunInUse` if another process holds it."""
-    try:
-        with FileLock(run.folder / LOCK_FILE, timeout=0):
-            yield
-    except Timeout:
-        raise RunInUse(f"run {run.id} is in use by another process: wait, or pass --no-resume") from None
+def run_lock(run: Run) -> Iterator[bool]:
+    """Hold the lock of a run, and yield whether its folder has locks.
+
+    Raises `RunInUse` if another process holds the lock.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            has_locks = stack.enter_context(store.run_lock(run))
+        except store.RunInUse:
+            raise RunInUse(f"run {run.id} is in use by another process: wait, or pass --no-resume") from None
+        yield has_locks
 
 
 def now() -> str:

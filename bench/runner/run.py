@@ -78,8 +78,11 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
         new_file = new_run_file(request, None if cluster is None else cluster.environment)
         resumed = find_resumable_run(request, new_file)
         run = resumed or Store(request.store).create(new_file)
-        with run_lock(run):
+        with run_lock(run) as has_locks:
             file = run.file()
+            if not has_locks:
+                warning = f"cannot lock files in {request.store}: start no other run there until this run ends"
+                console.print(warning, style="yellow", highlight=False, soft_wrap=True, markup=False)
             pending = _load_pending(run, file, request, console)
             if resumed is None and request.resume and (reason := reason_not_resumed(request, file)) is not None:
                 console.print(reason, style="yellow", highlight=False, soft_wrap=True)
@@ -146,6 +149,10 @@ def _load_pending(run: Run, file: RunFile, request: Request, console: Console) -
     """
     records, damaged = run.read()
     for damage in damaged:
+        if damage.is_folder:
+            raise StoreError(
+                f"{damage.path} {damage.reason}; repair the folder, or pass --no-resume to start a new run"
+            )
         if damage.is_newer:
             raise StoreError(f"{damage.path} was {damage.reason}, or pass --no-resume to start a new run")
     for damage in damaged:

@@ -7,7 +7,7 @@ counts as a planned seed of its group. It never counts as a score of zero.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,6 +31,8 @@ class Seed:
     record: Record | None
     probes: tuple[Probe, ...] = ()
     """The probes that the run planned for this case."""
+    unusable: str = ""
+    """Why the record cannot be used, such as `damaged (…)`; empty if there is no record, or a usable one."""
 
     def score(self, length: int | None = None) -> float | None:
         """Return the score in [0, 1] at the test length `length` in steps (default: the trained length).
@@ -136,12 +138,13 @@ class Group:
         return sorted({length for seed in self.seeds for length in seed.scores})
 
 
-def group_cases(run: RunFile, records: Sequence[Record]) -> list[Group]:
+def group_cases(run: RunFile, records: Sequence[Record], unusable: Mapping[str, str] | None = None) -> list[Group]:
     """Return all groups of a run, sorted by task, then by length, then by architecture.
 
     Tasks and architectures keep the order of the plan. Records of unplanned cases are grouped too.
-    Tasks and architectures without a planned case come last.
+    Tasks and architectures without a planned case come last. `unusable` says why a record cannot be used, by case key.
     """
+    states = unusable or {}
     by_key = {record.key: record for record in records}
     cases = {case.key: case for case in run.cases}
     cases |= {key: record.case for key, record in by_key.items() if key not in cases}
@@ -149,7 +152,9 @@ def group_cases(run: RunFile, records: Sequence[Record]) -> list[Group]:
     members: defaultdict[tuple[str, str, int], list[Seed]] = defaultdict(list)
     for key, case in cases.items():
         group = (labels.arch(case), labels.task(case), case.length)
-        members[group].append(Seed(case=case, key=key, record=by_key.get(key), probes=run.probes))
+        members[group].append(
+            Seed(case=case, key=key, record=by_key.get(key), probes=run.probes, unusable=states.get(key, ""))
+        )
     tasks = _order(labels.task(case) for case in cases.values())
     archs = _order(labels.arch(case) for case in cases.values())
     return [

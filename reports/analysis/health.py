@@ -122,7 +122,7 @@ def _problems_of_seed(seed: Seed) -> list[tuple[str, str]]:
     refused or failed is a problem. Each planned probe that did not run is a problem too.
     """
     if seed.record is None:
-        return [("missing", "")]
+        return [("missing", seed.unusable)]
     failed_probes = [
         (f"{name} {probe.status}", probe.reason or "")
         for name, probe in seed.record.probes.items()

@@ -94,8 +94,11 @@ def nearest(costs: list[StepCost], position: int) -> StepCost:
 def describe_growth(costs: Sequence[StepCost]) -> str:
     """Describe how the median step time changes from the first to the last position.
 
-    Examples: `flat from position 1` and `6.5 times its cost at position 1`. `costs` must not be empty.
+    Examples: `flat from position 1` and `6.5 times its cost at position 1`. The text is empty if fewer than two
+    positions were measured, or if the first step time is 0: nothing is known of the growth.
     """
-    ratio = costs[-1].p50_seconds / costs[0].p50_seconds if costs[0].p50_seconds else 1.0
+    if len(costs) < 2 or not costs[0].p50_seconds:
+        return ""
+    ratio = costs[-1].p50_seconds / costs[0].p50_seconds
     flat = f"flat from position {costs[0].position:,}"
     return flat if 1 / FLAT < ratio < FLAT else f"{ratio:.1f} times its cost at position {costs[0].position:,}"

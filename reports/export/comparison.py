@@ -15,7 +15,7 @@ from rich.text import Text
 
 from reports.format import numbers
 from reports.format.escape import escape_formula, latex_text, markdown_text, to_ascii
-from reports.text.comparison import cells, headline, notes
+from reports.text.comparison import absent_cells, cells, headline, notes
 from results.comparison import Comparison, MissingCase, Row
 
 MAX_ROWS = 12
@@ -117,9 +117,10 @@ class _Budget:
 
 
 def comparison_as_csv(comparison: Comparison) -> str:
-    """Return all rows as CSV with unrounded numbers.
+    """Return all rows as CSV with unrounded numbers, followed by the missing and the newly failed cases.
 
-    Every text is quoted. A spreadsheet reads no text as a formula.
+    The verdict of such a case is `missing in base`, `missing in new` or `newly failed`. Every text is quoted. A
+    spreadsheet reads no text as a formula.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
@@ -131,13 +132,22 @@ def comparison_as_csv(comparison: Comparison) -> str:
             "units": f"{row.units[0]} against {row.units[1]}",
         }
         writer.writerow(["" if values[name] is None else escape_formula(values[name]) for name in names])
+    for each in (*comparison.missing, *comparison.failed):
+        case = each.case
+        verdict = f"missing in {each.run}" if each in comparison.missing else "newly failed"
+        known = {"arch": case.arch, "task": case.task, "length": case.length, "condition": f"seed={case.seed}"}
+        known |= {"verdict": verdict, "reason": each.reason}
+        writer.writerow([escape_formula(known.get(name, "")) for name in names])
     return out.getvalue()
 
 
 def comparison_as_latex(comparison: Comparison) -> str:
-    """Return all rows except the unchanged rows as a LaTeX `booktabs` table, with the headline as caption."""
+    """Return all rows except the unchanged rows as a LaTeX `booktabs` table, with the headline as caption.
+
+    Missing and newly failed cases follow the rows.
+    """
     rows = [row for row in comparison.rows if row.verdict in SHOWN_VERDICTS]
-    lines = [" & ".join(map(latex_text, cells(row))) + r" \\" for row in rows]
+    lines = [" & ".join(map(latex_text, line)) + r" \\" for line in [*map(cells, rows), *absent_cells(comparison)]]
     text = "\n".join(
         [
             r"% needs \usepackage{booktabs}",
@@ -173,7 +183,9 @@ def comparison_as_document(comparison: Comparison) -> dict[str, object]:
         "missing": [_missing_case(case) for case in c.missing],
         "failed": [_missing_case(case) for case in c.failed],
         "failed_in_base": [_missing_case(case) for case in c.failed_in_base],
+        "unfinished": [name for name, run in (("base", c.base), ("new", c.new)) if not run.finished],
         "added": c.added,
+        "added_metrics": list(c.added_metrics),
         "not_requested": list(c.not_requested),
         "rows": rows,
     }
@@ -212,7 +224,8 @@ def _markdown_table(rows: Sequence[Row]) -> list[str]:
 
 def _missing_case(missing: MissingCase) -> dict[str, object]:
     case = missing.case
-    return {"arch": case.arch, "task": case.task, "length": case.length, "seed": case.seed, "reason": missing.reason}
+    place = {"arch": case.arch, "task": case.task, "length": case.length, "seed": case.seed}
+    return place | {"run": missing.run, "reason": missing.reason}
 
 
 def _line(texts: Sequence[str]) -> str:

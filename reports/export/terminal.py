@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -26,13 +26,23 @@ MEASURING_WIDTH = 1_000
 """The console width in characters for measuring a table; no row is wider."""
 
 
-def render_terminal(run: RunFile, records: Sequence[Record], *, console: Console | None = None) -> None:
+def render_terminal(
+    run: RunFile,
+    records: Sequence[Record],
+    *,
+    unusable: Mapping[str, str] | None = None,
+    console: Console | None = None,
+) -> None:
     """Print a summary of a run: leaderboard, problems, claims, findings, recommendation, full names and verdict.
 
-    If `console` is None, the text is printed to standard output.
+    Args:
+        run: The run to print.
+        records: The records of the run.
+        unusable: Why a record cannot be used, by case key; None if there is no such record.
+        console: The console; None prints to standard output.
     """
     console = console or Console()
-    run_groups = group_cases(run, records)
+    run_groups = group_cases(run, records, unusable)
     rows = leaderboard_of(run_groups)
     run_health = health(run_groups, finished=run.finished is not None)
     if rows:

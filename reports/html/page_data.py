@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from reports.analysis.groups import Group, group_cases
@@ -29,11 +29,13 @@ class PageData:
     traces: Mapping[str, Traces]
     """Traces of gates and attention, by case key."""
     baseline: Baseline | None
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    """Why a record of the run cannot be used, by case key."""
 
     @cached_property
     def groups(self) -> list[Group]:
         """All groups of the run."""
-        return group_cases(self.run, self.records)
+        return group_cases(self.run, self.records, self.unusable)
 
     @cached_property
     def health(self) -> Health:
@@ -70,4 +72,4 @@ class PageData:
         """The comparison with the baseline run; None without a baseline run."""
         if self.baseline is None:
             return None
-        return compare_with_baseline(self.run, self.records, self.groups, self.baseline)
+        return compare_with_baseline(self.run, self.records, self.groups, self.baseline, self.unusable)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from reports.text.baseline import Baseline
 from reports.text.context import context
 from reports.text.recommendation import exceptions, left_out, recommendation
 from results import Record, RunFile, Traces
+from results.store import temporary_path
 
 SCRIPT = FOLDER / "page.js"
 
@@ -31,6 +31,7 @@ def write_page(
     path: Path | str,
     traces: Mapping[str, Traces] | None = None,
     baseline: Baseline | None = None,
+    unusable: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the report page of a run to `path`, and return the path.
 
@@ -42,14 +43,15 @@ def write_page(
         path: The file to write. Its folder must exist.
         traces: The traces of the cases whose gates or attention are drawn, by case key; None to draw neither.
         baseline: The baseline run; None to compare with no run.
+        unusable: Why a record of the run cannot be used, by the key of its case; None if there is no such record.
 
     Raises:
         OSError: `path` cannot be written.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = temporary_path(target)
     try:
-        temporary.write_text(page(run, records, traces, baseline), encoding="utf-8")
+        temporary.write_text(page(run, records, traces, baseline, unusable), encoding="utf-8")
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -61,6 +63,7 @@ def page(
     records: Sequence[Record],
     traces: Mapping[str, Traces] | None = None,
     baseline: Baseline | None = None,
+    unusable: Mapping[str, str] | None = None,
 ) -> str:
     """Return the report page of a run as HTML. Equal arguments give equal text.
 
@@ -69,10 +72,11 @@ def page(
         records: The records of the run, in any order.
         traces: The traces of the cases whose gates or attention are drawn, by case key; None to draw neither.
         baseline: The baseline run; None to compare with no run.
+        unusable: Why a record of the run cannot be used, by the key of its case; None if there is no such record.
     """
     from markupsafe import Markup
 
-    data = PageData(run=run, records=records, traces=traces or {}, baseline=baseline)
+    data = PageData(run=run, records=records, traces=traces or {}, baseline=baseline, unusable=unusable or {})
     environment = jinja_environment()
     sections = []
     for section in SECTIONS:

@@ -1,6 +1,6 @@
 """Sentences and table cells computed from stored results."""
 
-from reports.text.comparison import change_of, headline, name_of
+from reports.text.comparison import change_of, headline, missing_text, name_of
 from reports.text.history import history_rows, levels, value_with_interval
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "headline",
     "history_rows",
     "levels",
+    "missing_text",
     "name_of",
     "value_with_interval",
 ]

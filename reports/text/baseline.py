@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from reports.analysis.groups import Group, group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
@@ -20,6 +20,8 @@ class Baseline:
 
     run: RunFile
     records: Sequence[Record]
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    """Why a record cannot be used, by case key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,11 @@ class BaselineComparison:
 
 
 def compare_with_baseline(
-    run: RunFile, records: Sequence[Record], run_groups: Sequence[Group], baseline: Baseline
+    run: RunFile,
+    records: Sequence[Record],
+    run_groups: Sequence[Group],
+    baseline: Baseline,
+    unusable: Mapping[str, str] | None = None,
 ) -> BaselineComparison:
     """Compare a run with its baseline run, and return the content of the baseline section.
 
@@ -88,8 +94,9 @@ def compare_with_baseline(
         records: The records of the new run.
         run_groups: The groups of the new run.
         baseline: The baseline run with its records.
+        unusable: Why a record of the new run cannot be used, by case key; None if there is no such record.
     """
-    comparison = compare((baseline.run, baseline.records), (run, records))
+    comparison = compare((baseline.run, baseline.records), (run, records), unusable=(baseline.unusable, unusable or {}))
     before = {_key(row): row for row in leaderboard_of(group_cases(baseline.run, baseline.records))}
     after = {_key(row): row for row in leaderboard_of(run_groups)}
     unpaired = [(key, "in this run") for key in after if key not in before]

@@ -11,8 +11,8 @@ from results.comparison import COMPARED_METRICS, Comparison, MissingCase, Row, l
 def headline(comparison: Comparison) -> str:
     """Return the number of rows per verdict in one line: `1 regressed, 0 improved, …`.
 
-    Missing and newly failed cases are counted at the end, if there are any. The line also says how many repetitions or
-    seeds would decide the inconclusive rows, if this is known.
+    Missing cases, per run, and newly failed cases are counted at the end, if there are any. The line also says how
+    many repetitions or seeds would decide the inconclusive rows, if this is known.
     """
     c = comparison
     counts = [f"{c.count('regressed'):,} regressed", f"{c.count('improved'):,} improved"]
@@ -20,8 +20,8 @@ def headline(comparison: Comparison) -> str:
     if c.count("not comparable"):
         counts.append(f"{c.count('not comparable'):,} not comparable")
     counts.append(f"{c.count('unchanged'):,} unchanged of {numbers.plural(len(c.rows), 'comparison')}")
-    if c.missing:
-        counts.append(f"{len(c.missing):,} missing")
+    missing = {run: sum(case.run == run for case in c.missing) for run in ("base", "new")}
+    counts += [f"{count:,} missing in {run}" for run, count in missing.items() if count]
     if c.failed:
         counts.append(f"{len(c.failed):,} newly failed")
     return ", ".join(counts)
@@ -35,11 +35,14 @@ def notes(comparison: Comparison) -> list[str]:
     for name, before in c.base.plugins.items():
         if (after := c.new.plugins.get(name, before)) != before:
             lines.append(f"differs: plugin {name}: {before} against {after}")
-    lines += [f"missing: {_missing_case(case)}" for case in c.missing]
-    lines += [f"newly failed: {_missing_case(case)}" for case in c.failed]
-    lines += [f"already failed in the base: {_missing_case(case)}" for case in c.failed_in_base]
+    lines += [f"not finished: the {name} run" for name, run in (("base", c.base), ("new", c.new)) if not run.finished]
+    lines += [f"{missing_text(case)}: {case_text(case)}" for case in c.missing]
+    lines += [f"newly failed: {case_text(case)}: {case.reason}" for case in c.failed]
+    lines += [f"already failed in the base: {case_text(case)}: {case.reason}" for case in c.failed_in_base]
     if c.added:
         lines.append(f"only in the new run: {numbers.plural(c.added, 'case')}")
+    if c.added_metrics:
+        lines.append(f"measured only in the new run: {', '.join(c.added_metrics)}")
     if c.not_requested:
         lines.append(f"not requested in the new run: {', '.join(c.not_requested)}")
     if c.reported_differences:
@@ -56,10 +59,12 @@ def name_of(row: Row) -> str:
 def change_of(row: Row) -> str:
     """Return the effect with its interval, as a percentage or as a difference of scores.
 
-    Examples: `+20.1% (+15.2 to +25.3)` and `-0.100 (-0.150 to -0.050)`. Without an effect, the text is a dash.
+    Examples: `+20.1% (+15.2 to +25.3)` and `-0.100 (-0.150 to -0.050)`. Without an effect, the text is a dash. A size
+    that was 0 has no relative change; its text is `from 0`.
     """
     if row.effect is None:
-        return numbers.MISSING
+        is_new_size = row.kind == "size" and row.base == 0 and row.verdict != "not comparable"
+        return "from 0" if is_new_size else numbers.MISSING
     if row.kind == "score":
         bounds = "" if row.low is None or row.high is None else f" ({row.low:+.3f} to {row.high:+.3f})"
         return f"{row.effect:+.3f}{bounds}"
@@ -71,6 +76,24 @@ def change_of(row: Row) -> str:
 def cells(row: Row) -> tuple[str, ...]:
     """Return six table cells for a row: case, metric, base, new, change and verdict."""
     return (_case(row), _metric(row), _value(row, row.base), _value(row, row.new), change_of(row), _verdict(row))
+
+
+def missing_text(missing: MissingCase) -> str:
+    """Return what is missing in which run, and why: `missing in base: damaged (corrupt: checksum mismatch)`."""
+    return f"missing in {missing.run}: {missing.reason}"
+
+
+def case_text(missing: MissingCase) -> str:
+    """Return a missing or failed case with its seed: `lstm on adding at 128, seed 0`."""
+    case = missing.case
+    return f"{case.arch} on {case.task} at {case.length:,}, seed {case.seed}"
+
+
+def absent_cells(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Return six table cells, as `cells` does, for each missing and each newly failed case."""
+    texts = [(case, missing_text(case)) for case in comparison.missing]
+    texts += [(case, f"newly failed: {case.reason}") for case in comparison.failed]
+    return [(case_text(case), *[numbers.MISSING] * 4, text) for case, text in texts]
 
 
 def _case(row: Row) -> str:
@@ -116,8 +139,3 @@ def _needed_to_decide(rows: Sequence[Row]) -> str:
             fewest, most = min(needed), max(needed)
             parts.append(f"{fewest:,}{f' to {most:,}' if most > fewest else ''} more {option}")
     return f" (to decide: {' and '.join(parts)})" if parts else ""
-
-
-def _missing_case(missing: MissingCase) -> str:
-    case = missing.case
-    return f"{case.arch} on {case.task} at {case.length:,}, seed {case.seed}: {missing.reason}"

@@ -35,10 +35,10 @@ def streaming_conclusions(costs: dict[str, list[StepCost]]) -> list[str]:
         return []
     cheapest_first = sorted(costs, key=lambda arch: costs[arch][-1].p50_seconds)
     position = max(costs[arch][-1].position for arch in cheapest_first)
-    parts = [
-        f"{arch} {microseconds(costs[arch][-1].p50_seconds)} µs ({describe_growth(costs[arch])})"
-        for arch in cheapest_first
-    ]
+    parts = []
+    for arch in cheapest_first:
+        growth = describe_growth(costs[arch])
+        parts.append(f"{arch} {microseconds(costs[arch][-1].p50_seconds)} µs{f' ({growth})' if growth else ''}")
     return [f"Cost of a streamed step at position {position:,}: {', '.join(parts)}."]
 
 

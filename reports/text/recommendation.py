@@ -34,10 +34,11 @@ def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None =
     if best is None or best.cost is None:
         return "No streamed architecture clearly used its memory in this run, so none is recommended."
     state = f" and needs {size(best.cost.state_bytes)} of state" if best.cost.state_bytes is not None else ""
+    growth = describe_growth(best.costs)
     sentences = [
         _reason(best, streamed),
         f"A step at position {best.cost.position:,} takes {microseconds(best.cost.p50_seconds)} µs"
-        f" ({describe_growth(best.costs)}){state}.",
+        f"{f' ({growth})' if growth else ''}{state}.",
     ]
     for label, rivals in (
         (

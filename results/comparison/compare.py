@@ -26,7 +26,7 @@ Verdicts are reproducible: all random numbers have fixed seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
@@ -34,7 +34,7 @@ import numpy as np
 
 from results.comparison.comparability import Difference, environment_differences
 from results.comparison.evidence import Pool, evidence
-from results.comparison.pairing import MissingCase, Pair, distinguishing_settings, pair_records
+from results.comparison.pairing import NOT_RUN, MissingCase, Pair, Side, distinguishing_settings, pair_records
 from results.comparison.units import COMPARED_AS, COMPARED_METRICS, At, Units, Unmeasured, paired_units
 from results.comparison.verdict import ALONE, VERDICTS, Change, Decision, Evidence, Thresholds, decide
 from results.schema.metrics import ComparedAs
@@ -52,8 +52,8 @@ class Row:
 
     `base` and `new` are central values over the units of each run, in the unit of the metric. A central value is None
     if its run has no units. The effect and its bounds are relative to the base for timings and sizes, and absolute
-    differences for scores. The effect and its bounds are None if the verdict is `not comparable`. The bounds are also
-    None if there are too few units.
+    differences for scores. The effect and its bounds are None if the verdict is `not comparable`, or if a size was 0
+    in the base. The bounds are also None if there are too few units.
     """
 
     arch: str
@@ -89,12 +89,15 @@ class Comparison:
     rows: tuple[Row, ...]
     """Changed rows first, then rows without a clear verdict, then unchanged rows."""
     missing: tuple[MissingCase, ...]
-    """Cases and metrics that only the baseline run has."""
+    """Cases without a usable record, probes that have not run, and metrics that the new run did not measure."""
     failed: tuple[MissingCase, ...]
     """Cases that succeeded in the baseline run and failed in the new run."""
     failed_in_base: tuple[MissingCase, ...]
+    """Cases and probes that failed in the baseline run."""
     added: int
     """Number of cases that only the new run has."""
+    added_metrics: tuple[str, ...]
+    """Metrics that only the new run measured, although the probe also ran in the baseline run."""
     not_requested: tuple[str, ...]
     """Probes of the baseline run that were not requested in the new run."""
     differences: tuple[Difference, ...]
@@ -115,17 +118,21 @@ def compare(
     *,
     thresholds: Thresholds | None = None,
     allow: frozenset[str] = frozenset(),
+    unusable: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
 ) -> Comparison:
     """Compare every metric in `COMPARED_METRICS`, for every case that both runs have.
+
+    A case that a run planned is missing if the run has no usable record of it.
 
     Args:
         base: Run file and records of the baseline run.
         new: Run file and records of the new run.
         thresholds: Smallest relevant effects; the defaults of `Thresholds` if None.
         allow: Names of fields that do not prevent the comparison if they differ.
+        unusable: For each run, why a record cannot be used, by the key of its case.
     """
     thresholds = thresholds or Thresholds()
-    pairing = pair_records(base[1], new[1])
+    pairing = pair_records(base, new, unusable)
     paired = paired_units(pairing.pairs, base[1], new[1])
     units = paired.units
     environment = environment_differences(base[0].environment, new[0].environment)
@@ -147,17 +154,18 @@ def compare(
         for index, unit in enumerate(units)
     ]
     rows += [_pooled_row(pool, known) for (_, pool), known in zip(pools, pool_evidence, strict=True)]
-    missing, not_requested = _unmeasured(paired.unmeasured, pairing.pairs, new[0])
+    absent = _absent(paired.unmeasured, pairing.pairs, base[0], new[0])
     found = [each for of_unit in [environment.forbidding, *differences] for each in of_unit]
     return Comparison(
         base=base[0],
         new=new[0],
         rows=tuple(sorted(rows, key=_order)),
-        missing=(*pairing.missing, *missing),
+        missing=(*pairing.missing, *absent.missing),
         failed=pairing.failed,
-        failed_in_base=pairing.failed_in_base,
+        failed_in_base=(*pairing.failed_in_base, *absent.failed_in_base),
         added=len(pairing.added),
-        not_requested=not_requested,
+        added_metrics=absent.added_metrics,
+        not_requested=absent.not_requested,
         differences=tuple(each for each in environment.forbidding if each.field not in allow),
         reported_differences=environment.reported,
         allowed=tuple(dict.fromkeys(each for each in found if each.field in allow)),
@@ -223,17 +231,22 @@ def _pooled_row(pool: Pool, known: Evidence) -> Row:
 
 
 def _pools(pairs: Sequence[Pair], units: Sequence[Units]) -> Iterator[tuple[str, Pool]]:
-    """Yield the name and scores of each architecture with enough seeds in all cases together, but in no single case."""
+    """Yield the name and scores of each architecture with enough seeds in all cases together, but in no single case.
+
+    A test length that lacks a seed of its case is left out.
+    """
     scores: dict[str, dict[int, list[Units]]] = {}
     for unit in units:
         if unit.metric == "accuracy":
             scores.setdefault(pairs[unit.pair].case.arch, {}).setdefault(unit.pair, []).append(unit)
     for arch, by_pair in sorted(scores.items()):
-        base = tuple(np.mean([unit.base for unit in lengths], axis=0) for lengths in by_pair.values())
-        new = tuple(np.mean([unit.new for unit in lengths], axis=0) for lengths in by_pair.values())
+        most = {pair: max(len(unit.base) for unit in lengths) for pair, lengths in by_pair.items()}
+        whole = [[unit for unit in lengths if len(unit.base) == most[pair]] for pair, lengths in by_pair.items()]
+        base = tuple(np.mean([unit.base for unit in lengths], axis=0) for lengths in whole)
+        new = tuple(np.mean([unit.new for unit in lengths], axis=0) for lengths in whole)
         fewest = min(min(len(side) for side in sides) for sides in (base, new))
         counts = [(len(before), len(after)) for before, after in zip(base, new, strict=True)]
-        if len(counts) < 2 or fewest < 2 or smallest_p_value(*max(counts)) <= ALONE:
+        if len(counts) < 2 or fewest < 2 or min(smallest_p_value(*count) for count in counts) <= ALONE:
             continue
         if math.prod(smallest_p_value(*count) for count in counts) <= ALONE / len(scores):
             yield arch, Pool(arch=arch, base=base, new=new)
@@ -245,11 +258,11 @@ def _central(units: Units, side: Sequence[float]) -> float | None:
     return math.exp(median(side)) if units.kind == "timing" else fmean(side)
 
 
-def _shown_effect(known: Evidence, units: Units) -> tuple[float, float | None, float | None, float | None]:
+def _shown_effect(known: Evidence, units: Units) -> tuple[float | None, float | None, float | None, float | None]:
     """Return the effect, its two bounds and the p-value, as shown to readers.
 
-    A positive effect means a larger value. The two bounds are None if either bound is infinite. The p-value
-    is None if nothing was tested.
+    A positive effect means a larger value. The effect is None if it is infinite. The two bounds are None if either
+    bound is infinite. The p-value is None if nothing was tested.
     """
     effect, low, high = known.effect, known.low, known.high
     if units.kind == "timing":
@@ -259,24 +272,72 @@ def _shown_effect(known: Evidence, units: Units) -> tuple[float, float | None, f
     bounded = all(math.isfinite(value) for value in (known.low, known.high))
     p_value = (known.worse if known.effect > 0 else known.better)[1]
     tested = units.kind != "size" and smallest_p_value(*known.units) <= ALONE
-    return effect, low if bounded else None, high if bounded else None, p_value if tested else None
+    shown = effect if math.isfinite(effect) else None
+    return shown, low if bounded else None, high if bounded else None, p_value if tested else None
 
 
-def _unmeasured(
-    unmeasured: Sequence[Unmeasured], pairs: Sequence[Pair], new: RunFile
-) -> tuple[list[MissingCase], tuple[str, ...]]:
-    """Return the missing metrics of requested probes, and the names of the probes that were not requested."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Absent:
+    """The probes and metrics of paired cases that one run lacks. The fields are those of `Comparison`."""
+
+    missing: tuple[MissingCase, ...]
+    failed_in_base: tuple[MissingCase, ...]
+    added_metrics: tuple[str, ...]
+    not_requested: tuple[str, ...]
+
+
+def _absent(unmeasured: Sequence[Unmeasured], pairs: Sequence[Pair], base: RunFile, new: RunFile) -> _Absent:
+    """Return the probes and metrics that a run lacks.
+
+    A probe that the plan of a run requests and that has not run yet is missing. A metric that only the base measured
+    is missing if its probe was requested. A metric that only the new run measured is not missing, but is listed.
+
+    Args:
+        unmeasured: Metrics that only one run measured.
+        pairs: Paired cases of the two runs.
+        base: Run file of the baseline run.
+        new: Run file of the new run.
+    """
     missing: list[MissingCase] = []
+    failed_in_base: dict[MissingCase, None] = {}
+    added_metrics: dict[str, None] = {}
     not_requested: set[str] = set()
+    for pair in pairs:
+        for run, file, records in _sides(pair, base, new):
+            for record in records.values():
+                probes = [probe for probe in file.probes if probe not in record.probes]
+                missing += [MissingCase(case=record.case, run=run, reason=f"{probe} {NOT_RUN}") for probe in probes]
     for each in unmeasured:
         probe = COMPARED_METRICS[each.metric].probe
         assert probe is not None
-        if probe in new.probes:
-            reason = f"{each.metric}{location_text(each.at)} was not measured"
-            missing.append(MissingCase(case=pairs[each.pair].case, reason=reason))
+        ((file, record),) = [
+            (file, records[each.seed]) for run, file, records in _sides(pairs[each.pair], base, new) if run == each.run
+        ]
+        ran = record.probes.get(probe)
+        failure = "" if ran is None or ran.status == "ok" else f"{probe} {ran.status}"
+        failure += f": {ran.reason}" if failure and ran is not None and ran.reason else ""
+        if probe not in file.probes:
+            if each.run == "new":
+                not_requested.add(probe)
+        elif ran is None:
+            continue  # listed above: the probe has not run yet
+        elif each.run == "new":
+            reason = f"{each.metric}{location_text(each.at)} was not measured{f' ({failure})' if failure else ''}"
+            missing.append(MissingCase(case=record.case, run="new", reason=reason))
+        elif failure:
+            failed_in_base[MissingCase(case=record.case, run="base", reason=failure)] = None
         else:
-            not_requested.add(probe)
-    return missing, tuple(sorted(not_requested))
+            added_metrics[each.metric] = None
+    return _Absent(
+        missing=tuple(missing),
+        failed_in_base=tuple(failed_in_base),
+        added_metrics=tuple(added_metrics),
+        not_requested=tuple(sorted(not_requested)),
+    )
+
+
+def _sides(pair: Pair, base: RunFile, new: RunFile) -> tuple[tuple[Side, RunFile, dict[int, Record]], ...]:
+    return ("base", base, pair.base), ("new", new, pair.new)
 
 
 def _order(row: Row) -> tuple[object, ...]:
@@ -284,7 +345,7 @@ def _order(row: Row) -> tuple[object, ...]:
     return (
         VERDICTS.index(row.verdict),
         metrics.index(row.metric),
-        -abs(row.effect or 0.0),
+        -math.inf if row.effect is None and row.base == 0 else -abs(row.effect or 0.0),
         row.arch,
         row.task,
         row.length or 0,

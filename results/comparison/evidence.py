@@ -109,7 +109,7 @@ def _p_values(family: permutation.PValues, column: int, shares: int) -> tuple[fl
 def _of_size(units: Units, thresholds: Thresholds) -> Evidence:
     """Return the evidence for an exact count, or for a metric without units on one side.
 
-    The effect is 0 if a side has no units.
+    The effect is 0 if a side has no units. It is infinite if only the base is 0.
     """
     before, after = (fmean(side) if side else math.nan for side in (units.base, units.new))
     effect = 0.0 if before == after else (after / before - 1 if before else math.inf)
@@ -126,7 +126,7 @@ def _of_size(units: Units, thresholds: Thresholds) -> Evidence:
         better=UNTESTED,
         threshold=thresholds.of(units.metric),
         comparisons=1,
-        equal=units.base == units.new,
+        equal=bool(units.base) and units.base == units.new,
         noisy=units.noisy,
         autocorrelated=False,
         calibration_change=0.0,

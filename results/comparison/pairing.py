@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from results.comparison.comparability import Difference, difference
 from results.schema.case import Case, Protocol
 from results.schema.record import Record
+from results.schema.run import RunFile
 
 GridPoint = tuple[str, str, int, int, int | None, int | None]
 """Architecture, task, length, depth, parameter budget and width."""
 Conditions = tuple[Protocol, int, str | None]
 """Protocol, task version and digest of the task's data."""
 BySeed = dict[int, Record]
+Side = Literal["base", "new"]
+NOT_RUN = "not run yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,21 @@ class MissingCase:
     """A case or metric that is missing or failed in one of two runs, with the reason."""
 
     case: Case
+    run: Side
+    """The run in which the case is missing or failed."""
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Planned:
+    """A case of one run with its record, or with the reason why there is no usable record."""
+
+    case: Case
+    record: Record | None
+    reason: str
+
+
+_PlannedBySeed = dict[int, _Planned]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,53 +62,79 @@ class Pairing:
 
     pairs: tuple[Pair, ...]
     missing: tuple[MissingCase, ...]
+    """Cases without a usable record in a run that planned them, and cases that only the baseline run planned."""
     failed: tuple[MissingCase, ...]
     """Cases that succeeded in the baseline run and failed in the new run."""
     failed_in_base: tuple[MissingCase, ...]
     added: tuple[Case, ...]
-    """Cases that only the new run has."""
+    """Cases that only the new run planned, and that have a record there."""
 
 
-def pair_records(base: Iterable[Record], new: Iterable[Record]) -> Pairing:
-    """Pair the records of two runs by architecture, task, length, size and conditions.
+def pair_records(
+    base: tuple[RunFile, Iterable[Record]],
+    new: tuple[RunFile, Iterable[Record]],
+    unusable: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+) -> Pairing:
+    """Pair the cases of two runs by architecture, task, length, size and conditions.
 
     Conditions are the protocol, the task version and the task's data. Cases with equal conditions are paired first.
     Each run may have unpaired cases left at a grid point. These cases are paired too if they have only one set of
     conditions per run. Such a pair lists the differences in the conditions.
+
+    Args:
+        base: Run file and records of the baseline run.
+        new: Run file and records of the new run.
+        unusable: For each run, why a record cannot be used, by the key of its case.
     """
-    base_groups, new_groups = _grouped(base), _grouped(new)
+    base_groups, new_groups = _grouped(*base, unusable[0]), _grouped(*new, unusable[1])
     pairs: list[Pair] = []
     missing: list[MissingCase] = []
     failed: list[MissingCase] = []
     failed_in_base: list[MissingCase] = []
     added: list[Case] = []
+
+    def sort(old: _Planned | None, current: _Planned | None) -> tuple[Record, Record] | None:
+        """Return the records of a case if both runs succeeded. Otherwise add the case to one of the lists."""
+        absent = [_missing(old, "base"), _missing(current, "new")]
+        missing.extend(each for each in absent if each is not None)
+        if any(absent):
+            return None
+        before, after = (None if planned is None else planned.record for planned in (old, current))
+        if before is None:
+            assert after is not None
+            added.append(after.case)
+        elif after is None:
+            missing.append(MissingCase(case=before.case, run="new", reason="not planned"))
+        elif before.status != "ok":
+            failed_in_base.append(_failed(before, "base"))
+        elif after.status != "ok":
+            failed.append(_failed(after, "new"))
+        else:
+            return before, after
+        return None
+
     for grid_point in sorted({*base_groups, *new_groups}, key=repr):
         before, after = base_groups.get(grid_point, {}), new_groups.get(grid_point, {})
-        partners: list[tuple[BySeed, BySeed, tuple[Difference, ...]]] = [
+        partners: list[tuple[_PlannedBySeed, _PlannedBySeed, tuple[Difference, ...]]] = [
             (before.pop(conditions), after.pop(conditions), ()) for conditions in list(before) if conditions in after
         ]
         if len(before) == len(after) == 1:
             (base_conditions, base_seeds), (new_conditions, new_seeds) = before.popitem(), after.popitem()
             partners.append((base_seeds, new_seeds, tuple(_differences(base_conditions, new_conditions))))
-        missing += [_missing(record) for seeds in before.values() for record in seeds.values()]
-        added += [record.case for seeds in after.values() for record in seeds.values()]
+        unpaired: list[tuple[_Planned | None, _Planned | None]] = []
+        unpaired += [(planned, None) for seeds in before.values() for planned in seeds.values()]
+        unpaired += [(None, planned) for seeds in after.values() for planned in seeds.values()]
+        for old, current in unpaired:
+            sort(old, current)
         for base_seeds, new_seeds, differences in partners:
-            missing += [_missing(record) for seed, record in base_seeds.items() if seed not in new_seeds]
-            added += [record.case for seed, record in new_seeds.items() if seed not in base_seeds]
-            shared = [seed for seed in sorted(base_seeds) if seed in new_seeds]
-            succeeded = [seed for seed in shared if base_seeds[seed].status == "ok"]
-            failed_in_base += [_failed(base_seeds[seed]) for seed in shared if base_seeds[seed].status != "ok"]
-            failed += [_failed(new_seeds[seed]) for seed in succeeded if new_seeds[seed].status != "ok"]
-            seeds_ok = [seed for seed in succeeded if new_seeds[seed].status == "ok"]
-            if seeds_ok:
-                pairs.append(
-                    Pair(
-                        case=base_seeds[seeds_ok[0]].case,
-                        base={seed: base_seeds[seed] for seed in seeds_ok},
-                        new={seed: new_seeds[seed] for seed in seeds_ok},
-                        differences=differences,
-                    )
-                )
+            of_base, of_new = BySeed(), BySeed()
+            for seed in sorted({*base_seeds, *new_seeds}):
+                both_ok = sort(base_seeds.get(seed), new_seeds.get(seed))
+                if both_ok is not None:
+                    of_base[seed], of_new[seed] = both_ok
+            if of_base:
+                case = next(iter(of_base.values())).case
+                pairs.append(Pair(case=case, base=of_base, new=of_new, differences=differences))
     return Pairing(
         pairs=tuple(pairs),
         missing=tuple(missing),
@@ -122,13 +166,26 @@ def distinguishing_settings(pairs: Sequence[Pair]) -> list[str]:
     return labels
 
 
-def _grouped(records: Iterable[Record]) -> dict[GridPoint, dict[Conditions, BySeed]]:
-    groups: dict[GridPoint, dict[Conditions, BySeed]] = {}
-    for record in records:
-        case = record.case
+def _grouped(
+    file: RunFile, records: Iterable[Record], unusable: Mapping[str, str]
+) -> dict[GridPoint, dict[Conditions, _PlannedBySeed]]:
+    """Return the cases of a run by grid point, conditions and seed, with or without a record.
+
+    Args:
+        file: Run file, which lists the planned cases.
+        records: Records of the run.
+        unusable: Why a record cannot be used, by the key of its case.
+    """
+    by_key = {record.key: record for record in records}
+    cases = {key: record.case for key, record in by_key.items()}
+    cases |= {case.key: case for case in file.cases}
+    no_record = NOT_RUN if file.finished is None else f"{NOT_RUN} (no record, although the run has finished)"
+    groups: dict[GridPoint, dict[Conditions, _PlannedBySeed]] = {}
+    for key, case in cases.items():
         grid_point = (case.arch, case.task, case.length, case.depth, case.params, case.width)
         conditions = (case.protocol, case.task_version, case.task_data)
-        groups.setdefault(grid_point, {}).setdefault(conditions, {})[case.seed] = record
+        planned = _Planned(case=case, record=by_key.get(key), reason=unusable.get(key, no_record))
+        groups.setdefault(grid_point, {}).setdefault(conditions, {})[case.seed] = planned
     return groups
 
 
@@ -147,9 +204,13 @@ def _settings(case: Case) -> dict[str, object]:
     return sizes | {name: getattr(case.protocol, name) for name in Protocol.model_fields}
 
 
-def _missing(record: Record) -> MissingCase:
-    return MissingCase(case=record.case, reason="not in the new run")
+def _missing(planned: _Planned | None, run: Side) -> MissingCase | None:
+    """Return a case as missing if `run` planned it and has no usable record of it, or None otherwise."""
+    if planned is None or planned.record is not None:
+        return None
+    return MissingCase(case=planned.case, run=run, reason=planned.reason)
 
 
-def _failed(record: Record) -> MissingCase:
-    return MissingCase(case=record.case, reason=f"{record.status}{f': {record.reason}' if record.reason else ''}")
+def _failed(record: Record, run: Side) -> MissingCase:
+    reason = f"{record.status}{f': {record.reason}' if record.reason else ''}"
+    return MissingCase(case=record.case, run=run, reason=reason)

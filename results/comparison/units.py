@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from results.comparison.comparability import Difference
-from results.comparison.pairing import Pair
+from results.comparison.pairing import Pair, Side
 from results.schema.metrics import METRICS, ComparedAs, Metric
 from results.schema.record import Record
 from results.statistics.noise import disturbed, median_calibration
@@ -64,16 +64,19 @@ class Units:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmeasured:
-    """A metric of a pair at one location, measured in the baseline run but not in the new run."""
+    """A metric of a pair at one location, measured for a seed in one run but not in the other run."""
 
     pair: int
+    seed: int
+    run: Side
+    """The run that did not measure the metric."""
     metric: str
     at: At
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedUnits:
-    """The units of all metrics that both runs measured, and the metrics that only the baseline run measured."""
+    """The units of all metrics that both runs measured, and the metrics that only one run measured."""
 
     units: tuple[Units, ...]
     unmeasured: tuple[Unmeasured, ...]
@@ -120,7 +123,7 @@ class _Samples:
 
 
 def paired_units(pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Record]) -> PairedUnits:
-    """Return the units of all metrics that both runs measured, and the metrics that only the baseline run measured.
+    """Return the units of all metrics that both runs measured, and the metrics that only one run measured.
 
     Args:
         pairs: Paired cases of the two runs.
@@ -133,14 +136,18 @@ def paired_units(pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Re
     for index, pair in enumerate(pairs):
         base_samples = _samples_by_location(pair.base, calibrations[0])
         new_samples = _samples_by_location(pair.new, calibrations[1])
-        for location in sorted(base_samples):
+        for location in sorted({*base_samples, *new_samples}):
             metric, at = location
-            kind, before, after = COMPARED_AS[metric], base_samples[location], new_samples.get(location)
-            if after is None:
-                unmeasured.append(Unmeasured(pair=index, metric=metric, at=at))
+            kind = COMPARED_AS[metric]
+            before, after = (samples.get(location) or _Samples() for samples in (base_samples, new_samples))
+            in_base, in_new = before.seeds(), after.seeds()
+            unmeasured += [
+                Unmeasured(pair=index, seed=seed, run="base" if seed in in_new else "new", metric=metric, at=at)
+                for seed in sorted(in_base ^ in_new)
+            ]
+            seeds = [seed for seed in pair.base if seed in in_base and seed in in_new]
+            if not seeds:
                 continue
-            shared = before.seeds() & after.seeds()
-            seeds = [seed for seed in pair.base if seed in shared]
             units.append(
                 Units(
                     pair=index,

@@ -105,6 +105,8 @@ class Decision:
 def decide(evidence: Evidence) -> Decision:
     """Return the verdict of a comparison whose sides are comparable."""
     e = evidence
+    if 0 in e.units:
+        return Decision(verdict="inconclusive", reason=f"too few: {e.units[0]} against {e.units[1]} measured units")
     if e.kind == "size":
         return _decide_size(e)
     if e.kind == "score" and e.equal:
@@ -154,7 +156,8 @@ def additional_units_to_reach_alone(base: int, new: int) -> int:
 def _decide_size(e: Evidence) -> Decision:
     if abs(e.effect) <= e.threshold:
         return Decision(verdict="unchanged", reason="" if e.equal else "within the threshold")
-    return Decision(verdict="regressed" if e.effect > 0 else "improved", reason="exact count")
+    reason = "exact count" if math.isfinite(e.effect) else "exact count; the base is 0, so no ratio exists"
+    return Decision(verdict="regressed" if e.effect > 0 else "improved", reason=reason)
 
 
 def _may_explain(machine_change: float, e: Evidence) -> bool:

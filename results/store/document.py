@@ -23,6 +23,7 @@ from results.schema.base import Strict
 from results.schema.migrations import migrated, unique_fields
 from results.schema.record import SCHEMA_VERSION, Record
 from results.schema.run import RunFile
+from results.store.temporary import lock_temporary, temporary_path
 
 MAX_DOCUMENT_BYTES = 16 << 20
 """Maximum size of a document."""
@@ -56,7 +57,11 @@ class StoreError(ValueError):
     """Error for a store that cannot be read or written, or a run that does not exist."""
 
 
-class NewerSchema(StoreError):
+class Unreadable(StoreError):
+    """Error for a file whose content could not be read, and which may be intact."""
+
+
+class NewerSchema(Unreadable):
     """Error for a valid file of a newer schema version, which must be neither read nor modified."""
 
 
@@ -77,14 +82,21 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises `StoreError` if the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
+            lock_temporary(file.fileno())
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            if os.name != "nt":  # Windows cannot rename an open file
+                temporary.replace(path)
+        if os.name == "nt":
+            temporary.replace(path)
+    except KeyboardInterrupt:
+        _remove(temporary)
+        raise
     except OSError as error:
         _remove(temporary)
         raise StoreError(f"cannot write {path}: {error.strerror}; earlier files are unchanged") from None
@@ -109,18 +121,31 @@ def read_document(path: Path, kind: type[Document]) -> Document:
 def read_bytes(path: Path, max_bytes: int) -> bytes:
     """Return the content of a regular file.
 
-    Raises `StoreError` if the file is larger than `max_bytes`, is not regular or cannot be read. The message does not
+    Raises `Unreadable` if the file is larger than `max_bytes`, is not regular or cannot be read. The message does not
     name the file.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise StoreError("not a regular file")
+            raise Unreadable("not a regular file")
         if status.st_size > max_bytes:
-            raise StoreError(f"larger than {max_bytes >> 20} MiB ({status.st_size:,} bytes)")
+            raise Unreadable(f"larger than {max_bytes >> 20} MiB ({status.st_size:,} bytes)")
         return path.read_bytes()
     except OSError as error:
-        raise StoreError(f"cannot be read: {error.strerror}") from None
+        raise Unreadable(f"cannot be read: {error.strerror}") from None
+
+
+def entries(folder: Path) -> list[Path]:
+    """Return the paths of all entries of a folder, sorted by name. A missing folder has none.
+
+    Raises `Unreadable` if the folder exists and cannot be read. The message does not name the folder.
+    """
+    try:
+        return sorted(folder.iterdir(), key=lambda path: path.name)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from None
 
 
 def parsed(content: bytes, kind: type[Document]) -> Document:

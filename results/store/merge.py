@@ -10,7 +10,7 @@ of the source takes its place.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +20,13 @@ from results.store.document import (
     MAX_DOCUMENT_BYTES,
     NewerSchema,
     StoreError,
+    Unreadable,
     parsed,
     read_bytes,
     read_document,
     write_atomically,
 )
+from results.store.lock import run_lock
 from results.store.store import MAX_FILE_BYTES, Damage, Run, Store, artifact_digest, check_file_name
 from results.store.verify import Flaw, Kind, damage_of_artifact
 
@@ -88,7 +90,12 @@ def _merge_run(run: Run, store: Store, result: MergeResult) -> None:
     with _locked(target):
         _merge_run_file(target, content, file, result)
         planned = {case.key for case in file.cases}
-        for path in run.record_paths():
+        try:
+            paths = run.record_paths()
+        except Unreadable as error:
+            result.left_out.append(Flaw(path=run.folder / "records", kind="damaged", reason=str(error)))
+            return
+        for path in paths:
             _merge_record(run, path, planned, target, result)
 
 
@@ -194,17 +201,12 @@ def _locked(run: Run) -> Iterator[None]:
 
     Raises `StoreError` if the run is in use or its folder cannot be written.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(run.folder / ".lock", timeout=0)
-    try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise StoreError(f"run {run.id} is in use by another process: wait, then merge again") from None
-    except OSError as error:
-        raise StoreError(f"cannot write to {run.folder}: {error.strerror}; choose another store with --store") from None
-    try:
+    with ExitStack() as stack:
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(run_lock(run))
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to {run.folder}: {error.strerror}; choose another store with --store"
+            ) from None
         yield
-    finally:
-        lock.release()

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from results.schema.run import RunFile
 from results.store.document import (
     NewerSchema,
     StoreError,
+    Unreadable,
+    entries,
     read_document,
     reading_many,
     write_atomically,
@@ -33,15 +36,37 @@ MAX_FILE_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """A record file that was rejected, with the reason."""
+    """A record file that was rejected, or a folder of records that cannot be read, with the reason."""
 
     path: Path
     reason: str
     is_newer: bool = False
     """Whether the file is a valid record of a newer schema version. Such a file must stay in place."""
+    is_unreadable: bool = False
+    """Whether the content could not be read. It may be intact."""
+    is_folder: bool = False
+    """Whether `path` is the folder of all records."""
 
     def __str__(self) -> str:
         return f"{self.path.name}: {self.reason}"
+
+    @property
+    def state(self) -> str:
+        """`damaged` or `unreadable`, with the reason in parentheses."""
+        return f"{'unreadable' if self.is_unreadable else 'damaged'} ({self.reason})"
+
+
+def unusable_records(file: RunFile, damaged: Sequence[Damage]) -> dict[str, str]:
+    """Return the states of the rejected records of a run, by the key of the case.
+
+    If the folder of records cannot be read, the state applies to every case of `file`.
+    """
+    states: dict[str, str] = {}
+    for damage in damaged:
+        states |= dict.fromkeys(
+            [case.key for case in file.cases] if damage.is_folder else [damage.path.stem], damage.state
+        )
+    return states
 
 
 class Run:
@@ -113,23 +138,35 @@ class Run:
         return record.model_copy(update={"artifacts": paths, "artifact_digests": digests})
 
     def read(self) -> tuple[dict[str, Record], list[Damage]]:
-        """Return all accepted records by key, and the record files that were rejected."""
+        """Return all accepted records by key, and the record files that were rejected.
+
+        If the folder of records exists and cannot be read, this folder is the only rejected path.
+        """
         records: dict[str, Record] = {}
         damaged: list[Damage] = []
+        try:
+            paths = self.record_paths()
+        except Unreadable as error:
+            folder = self.folder / "records"
+            return {}, [Damage(path=folder, reason=str(error), is_unreadable=True, is_folder=True)]
         with reading_many():
-            for path in self.record_paths():
+            for path in paths:
                 try:
                     record = read_document(path, Record)
                     check_file_name(record, path)
                 except StoreError as error:
-                    damaged.append(Damage(path=path, reason=str(error), is_newer=isinstance(error, NewerSchema)))
+                    newer, unreadable = isinstance(error, NewerSchema), isinstance(error, Unreadable)
+                    damaged.append(Damage(path=path, reason=str(error), is_newer=newer, is_unreadable=unreadable))
                 else:
                     records[record.key] = record
         return records, damaged
 
     def record_paths(self) -> list[Path]:
-        """Return the paths of all record files, valid or not, sorted by name."""
-        return sorted((self.folder / "records").glob("*.json"), key=lambda path: path.name)
+        """Return the paths of all record files, valid or not, sorted by name.
+
+        Raises `Unreadable` if the folder of records exists and cannot be read. The message does not name the folder.
+        """
+        return [path for path in entries(self.folder / "records") if path.suffix == ".json"]
 
     def set_aside(self, damage: Damage) -> None:
         """Rename a damaged file, so that its case runs again. The content of the file is preserved."""
@@ -149,8 +186,15 @@ class Store:
         self.folder = folder
 
     def runs(self) -> list[Run]:
-        """Return all runs, sorted by id. The oldest run is first, since an id starts with the time of creation."""
-        return sorted((Run(path.parent) for path in self.folder.glob("*/run.json")), key=lambda run: run.id)
+        """Return all runs, sorted by id. The oldest run is first, since an id starts with the time of creation.
+
+        Raises `StoreError` if the folder of the store exists and cannot be read.
+        """
+        try:
+            folders = entries(self.folder)
+        except Unreadable as error:
+            raise StoreError(f"the store {self.folder} {error}; choose another with --store") from None
+        return [Run(folder) for folder in folders if _may_contain(folder, "run.json")]
 
     def require_runs(self) -> list[Run]:
         """Return all runs as `runs` does. Raises `StoreError` if there are none."""
@@ -173,7 +217,11 @@ class Store:
             raise StoreError(
                 f"cannot write to the store {self.folder}: {error.strerror}; choose another with --store"
             ) from None
-        run.write_file(file)
+        try:
+            run.write_file(file)
+        except BaseException:  # also Ctrl-C: a folder without `run.json` is no run
+            shutil.rmtree(run.folder, ignore_errors=True)
+            raise
         return run
 
     def find(self, name: str) -> Run:
@@ -194,6 +242,17 @@ class Store:
             raise StoreError(f"{name!r} is ambiguous: it matches {ids}; give a longer prefix")
         hint = f"the latest run is {runs[-1].id}, and `carousel list runs` lists all"
         raise StoreError(f"no run {name!r} in {self.folder}; {hint}")
+
+
+def _may_contain(folder: Path, name: str) -> bool:
+    """Return whether a folder contains a file, or cannot be searched for it."""
+    try:
+        (folder / name).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def artifact_digest(content: bytes) -> str:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
-
 from results.schema.record import Record
 from results.schema.run import RunFile
-from results.store.document import NewerSchema, StoreError, read_bytes, read_document, reading_many
+from results.store.document import NewerSchema, StoreError, Unreadable, read_bytes, read_document, reading_many
 from results.store.store import MAX_FILE_BYTES, Run, Store, artifact_digest, check_file_name
+from results.store.temporary import TEMPORARY, is_left_over
 
 Kind = Literal["damaged", "newer", "missing", "misplaced", "left over", "set aside", "conflict", "unclaimed"]
 HARMLESS: frozenset[Kind] = frozenset(("left over", "set aside", "conflict", "unclaimed"))
 """Kinds of flaws that do not affect the records of a store."""
-TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<writer>[0-9]+)")
-"""Pattern for the temporary name of a file that is being written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +44,8 @@ class Inspection:
 
     @property
     def is_sound(self) -> bool:
-        """Whether all flaws are harmless."""
-        return all(flaw.is_harmless for flaw in self.flaws)
+        """Whether there are runs, and all flaws are harmless."""
+        return self.runs > 0 and all(flaw.is_harmless for flaw in self.flaws)
 
 
 def verify(store: Store) -> Inspection:
@@ -89,18 +85,28 @@ class _RunVerifier:
 
     def flaws(self) -> Iterator[Flaw]:
         planned: set[str] | None = None
+        expected: set[str] = set()
         path = self.run.folder / "run.json"
         try:
             file = read_document(path, RunFile)
             planned = {case.key for case in file.cases}
+            expected = planned if file.finished is not None else set()
             if file.id != self.run.id:
                 yield Flaw(path=path, kind="misplaced", reason=f"it belongs to run {file.id}")
         except NewerSchema as error:
             yield Flaw(path=path, kind="newer", reason=str(error))
         except StoreError as error:
             yield Flaw(path=path, kind="damaged" if path.exists() else "missing", reason=str(error))
-        for path in self.run.record_paths():
-            yield from self._of_record(path, planned)
+        try:
+            paths = self.run.record_paths()
+        except Unreadable as error:
+            yield Flaw(path=self.run.folder / "records", kind="damaged", reason=str(error))
+        else:
+            for path in paths:
+                yield from self._of_record(path, planned)
+            for key in sorted(expected - {path.stem for path in paths}):
+                reason = "the run has finished, but this case has no record"
+                yield Flaw(path=self.run.record_path(key), kind="missing", reason=reason)
         yield from self._other_files()
 
     def _of_record(self, path: Path, planned: set[str] | None) -> Iterator[Flaw]:
@@ -145,16 +151,9 @@ class _RunVerifier:
 
 def _left_over(path: Path) -> Iterator[Flaw]:
     match = TEMPORARY.fullmatch(path.name)
-    if match is not None and not _is_alive(int(match["writer"])):
+    if match is not None and is_left_over(path):
         reason = f"a process was stopped while it wrote {match['name']}"
         yield Flaw(path=path, kind="left over", reason=reason)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        return psutil.pid_exists(process)
-    except OverflowError:
-        return False
 
 
 def clean(flaws: tuple[Flaw, ...]) -> list[Path]:

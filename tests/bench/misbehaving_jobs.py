@@ -34,6 +34,7 @@ class Trap:
             case "reports imports":
                 raise LookupError(f"imported {[name for name in SLOW_IMPORTS if name in sys.modules]}")
             case "exits":
+                print("Traceback (most recent call last):\n\nOSError: its last words", file=sys.stderr)
                 os._exit(7)
             case "hangs":
                 time.sleep(3600)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from bench.errors import informative_line, name_and_message
+from bench.errors import informative_line, name_and_message, show_warnings_in_one_line
 from bench.executors.jobs import TrainJob
 from bench.executors.training_job import run_training_job
 from bench.executors.worker_process import run_job
@@ -96,3 +97,18 @@ def test_a_probe_that_fails_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> Non
     job = TrainJob(case=tiny_case("lstm"), probes=("accuracy", "gates"))
     ran = run_training_job(job, lambda *_: None).record.probes["gates"]
     assert (ran.status, ran.reason) == ("failed", "ValueError: no gates here")
+
+
+def test_a_warning_is_one_line_without_a_path(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        usual = warnings.showwarning
+        monkeypatch.setenv("CAROUSEL_DEBUG", "1")
+        show_warnings_in_one_line()
+        assert warnings.showwarning is usual
+        monkeypatch.delenv("CAROUSEL_DEBUG")
+        show_warnings_in_one_line()
+        warnings.warn("it is old\nand more", stacklevel=1)
+    assert capsys.readouterr().err == "carousel: warning: it is old\n"

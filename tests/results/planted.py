@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from results import Block, Case, Environment, Measurement, Model, Protocol, Record, RunFile
+from results import Block, Case, Environment, Measurement, Model, ProbeRun, Protocol, Record, RunFile
 
 CALIBRATION_SECONDS = 0.005
 PROTOCOL = Protocol(steps=100)
@@ -119,6 +119,7 @@ def run_of(
                 status="ok",
                 model=Model(parameters=1000, width=16, depth=2),
                 measurements=tuple(measurements),
+                probes={probe: ProbeRun(status="ok", seconds=1.0) for probe in ("accuracy", "latency", "streaming")},
                 repetitions=processes,
             )
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.abc
 import json
 import os
 import subprocess
@@ -164,6 +166,38 @@ def test_user_mistake_is_reported_in_one_line(
         main.main()
     assert ended.value.code == code
     assert capsys.readouterr().err == "carousel: mistake\n"
+
+
+@pytest.mark.parametrize("name", ["app", "check_installation"])
+def test_ctrl_c_during_start_up_is_reported_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    def interrupt(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, name, interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "carousel: stopped\n"
+
+
+def test_ctrl_c_during_imports_is_reported_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "bench.cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "bench.cli.main")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    entry = importlib.import_module("bench.__main__")
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "carousel: stopped\n"
 
 
 def test_run_with_json_prints_one_document(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:

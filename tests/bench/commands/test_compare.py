@@ -136,14 +136,16 @@ def test_every_format_shows_the_change_and_escapes_hostile_names(carousel: Carou
 
 
 def test_run_is_found_by_path(carousel: Carousel, base: str) -> None:
+    new = stored(run_of(CASES, 2, noise=0.02))
     Path("carousel-runs").rename("elsewhere")
-    assert carousel("check", f"elsewhere/{base}", f"elsewhere/{base}").code == 0
+    assert carousel("check", f"elsewhere/{base}", f"elsewhere/{new}").code == 0
 
 
 def test_unwritable_files_are_reported_with_their_option(carousel: Carousel, base: str) -> None:
+    new = stored(run_of(CASES, 2, noise=0.02))
     Path("file").write_text("")
     for option in ("--junit", "--summary"):
-        ended = carousel("check", base, base, option, "file/below")
+        ended = carousel("check", base, new, option, "file/below")
         assert (ended.code, len(ended.err.splitlines())) == (2, 1)
         assert "cannot write file/below" in ended.err and f"choose another file with {option}" in ended.err
 
@@ -151,7 +153,8 @@ def test_unwritable_files_are_reported_with_their_option(carousel: Carousel, bas
 def test_link_is_written_through(carousel: Carousel, base: str) -> None:
     Path("target.md").write_text("old")
     Path("summary.md").symlink_to("target.md")
-    assert carousel("check", base, base, "--summary", "summary.md").code == 0
+    new = stored(run_of(CASES, 2, noise=0.02))
+    assert carousel("check", base, new, "--summary", "summary.md").code == 0
     assert Path("summary.md").is_symlink()
     assert Path("target.md").read_text(encoding="utf-8").startswith("### Carousel check: passed")
 

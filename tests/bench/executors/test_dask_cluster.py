@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -97,6 +98,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackCluste
     ("problem", "message"),
     [
         ("no scheduler", "no dask scheduler answers at this address"),
+        ("no port", "missing port number in address 'nowhere'"),
+        ("no file", "No such file or directory: 'missing.json'"),
+        ("no protocol", "unknown address scheme 'foo'"),
         ("no worker", "it has no workers; start one with `dask worker tcp://"),
         ("a nanny", "cannot start child processes; restart it with --no-nanny"),
         ("different code", "install the same version and restart it"),
@@ -117,6 +121,12 @@ def test_an_unsuitable_cluster_is_a_one_line_error_before_anything_runs(
     match problem:
         case "no scheduler":
             address = "tcp://127.0.0.1:1"
+        case "no port":
+            address = "nowhere"
+        case "no file":
+            address = "missing.json"
+        case "no protocol":
+            address = "foo://127.0.0.1:1"
         case "a nanny":
             worker = cluster.worker("--nanny")
         case "different code":
@@ -133,6 +143,19 @@ def test_an_unsuitable_cluster_is_a_one_line_error_before_anything_runs(
     assert completed.err.count("\n") == 1
     assert completed.out == ""
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("address", ["nowhere", "tcp://127.0.0.1:1"])
+def test_a_client_that_never_connected_is_silent(address: str) -> None:
+    """Run another process, because dask reports the error when the process ends and deletes the client."""
+    program = (
+        "from bench.executors import dask_cluster\ndask_cluster.CONNECT_SECONDS = 0.5\n"
+        f"try:\n    dask_cluster.DaskExecutor({address!r}, code='')\nexcept ValueError as error:\n    print(error)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0
+    assert f"--scheduler {address}: no dask scheduler answers" in ended.stdout
+    assert ended.stderr == ""
 
 
 def test_a_scheduler_needs_the_cluster_extra(

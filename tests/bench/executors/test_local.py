@@ -113,7 +113,7 @@ def test_every_job_ends_once(executed: Executed) -> None:
     [
         ("raises", "crashed", "LookupError at misbehaving_jobs.py:"),
         ("reports imports", "crashed", "imported []"),
-        ("exits", "crashed", f"exit code 7, in each of {MAX_TRIES} tries"),
+        ("exits", "crashed", f"exit code 7, in each of {MAX_TRIES} tries: OSError: its last words"),
         ("hangs", "timeout", "no result within 0.5 s"),
         ("chatters", "timeout", "no result within 0.5 s"),
         ("has no memory", "out_of_memory", "needs more memory"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 
+from bench.machine import environment as machine_environment
 from bench.machine import hardware, provenance
-from bench.machine.environment import blas, environment, gpu_name, onednn
+from bench.machine.environment import blas, default_workers, environment, gpu_name, onednn
 from bench.machine.provenance import Checkout, checkout
 from results import Environment
 
@@ -106,6 +109,47 @@ def test_container_quota_is_read_in_cores(root: Path, quota: str, cores: float |
     assert hardware.quota_cores(root) == cores
 
 
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"proc/self/cgroup": "0::/a.slice/b\n", "sys/fs/cgroup/a.slice/cpu.max": "100000 100000\n"}, 1.0),
+        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/cpu.max": "50000 100000\n"}, 0.5),
+        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/cpu.max": "max 100000\n"}, 1.5),
+        ({"proc/self/cgroup": "0::/../other\n"}, 1.5),
+        (
+            {
+                "proc/self/cgroup": "3:cpuset:/c\n2:cpu,cpuacct:/docker/x\n",
+                "sys/fs/cgroup/cpu,cpuacct/docker/x/cpu.cfs_quota_us": "100000\n",
+                "sys/fs/cgroup/cpu,cpuacct/docker/x/cpu.cfs_period_us": "100000\n",
+            },
+            1.0,
+        ),
+        (
+            {
+                "proc/self/cgroup": "2:cpu,cpuacct:/docker/x\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "20000\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+            },
+            0.2,
+        ),
+    ],
+)
+def test_the_smallest_quota_of_all_control_groups_counts(root: Path, files: dict[str, str], cores: float) -> None:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content, encoding="utf-8")
+    assert hardware.quota_cores(root) == cores
+
+
+@pytest.mark.parametrize(("quota", "workers"), [(None, 4), (1.0, 1), (0.5, 1), (2.9, 2), (16.0, 4)])
+def test_a_run_starts_as_many_workers_as_the_quota_allows(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, workers: int
+) -> None:
+    monkeypatch.setattr(machine_environment, "quota_cores", lambda: quota)
+    monkeypatch.setattr(machine_environment, "available_cores", lambda: 4)
+    assert default_workers() == workers
+
+
 def test_host_digest_identifies_machine_without_naming_it(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,16 +226,43 @@ def test_installed_copy_inside_another_repository_has_no_commit(repository: Path
     assert checkout(installed) == Checkout()
 
 
-def test_checkout_is_empty_without_git_or_repository_or_if_git_hangs(
-    repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+def test_checkout_is_empty_without_a_repository(tmp_path: Path) -> None:
+    assert checkout(tmp_path) == Checkout()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_commit_is_read_from_files_if_git_is_missing_or_hangs(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
-    assert checkout(tmp_path_factory.mktemp("bare")) == Checkout()
+    commit = checkout(repository).commit
+    if packed:
+        git(repository, "pack-refs", "--all")
 
     def hang(*_: Any, timeout: float, **__: Any) -> None:
         raise subprocess.TimeoutExpired("git", timeout)
 
     with monkeypatch.context() as patched:
         patched.setattr(provenance.subprocess, "run", hang)
-        assert checkout(repository) == Checkout()
+        assert checkout(repository) == Checkout(commit=commit)
     monkeypatch.setattr("shutil.which", lambda program: None)
+    assert checkout(repository) == Checkout(commit=commit)
+    git(repository, "checkout", "--quiet", "--detach")
+    assert checkout(repository) == Checkout(commit=commit)
+    (repository / ".git" / "HEAD").write_text("damaged", encoding="utf-8")
     assert checkout(repository) == Checkout()
+
+
+def test_the_repository_of_another_owner_is_read(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let git believe that another user owns the repository: it then refuses all folders that are not declared safe."""
+    expected = checkout(repository)
+    folder = tmp_path_factory.mktemp("bin")
+    program = folder / "git"
+    program.write_text(f'#!/bin/sh\nGIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec {shutil.which("git")} "$@"\n')
+    program.chmod(0o755)
+    refused = subprocess.run([program, "-C", repository, "status"], capture_output=True, text=True, check=False)
+    assert "safe.directory" in refused.stderr
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    assert checkout(repository) == expected
+    assert expected.commit is not None and expected.modified is False

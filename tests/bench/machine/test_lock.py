@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -127,6 +128,29 @@ def test_unwritable_folder_is_reported_and_blocks_no_job(tmp_path: Path, monkeyp
     for work in ("training", "timing"):
         with machine_lock(work), machine_lock("timing"):
             pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_reported_and_blocks_no_job(
+    locks: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    assert reason_unlocked() == f"cannot lock files in {locks}"
+    with machine_lock("training"), machine_lock("timing"):
+        pass
+
+
+def test_a_missing_temporary_folder_is_reported_and_blocks_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_usable() -> Path:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(lock, "lock_folder", none_usable)
+    assert reason_unlocked() == "there is no writable folder for temporary files"
+    with machine_lock("training"), machine_lock("timing"):
+        pass
 
 
 def test_missing_file_locks_are_reported_and_block_no_job(monkeypatch: pytest.MonkeyPatch) -> None:

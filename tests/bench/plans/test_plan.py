@@ -340,3 +340,15 @@ def test_shuffled_targets_need_several_sequences(tmp_path: Path, protocol: dict[
         load(str(path))
     path.write_text(text.replace(f"{field} = 1", f"{field} = 2"), encoding="utf-8")
     assert load(str(path)).seeds == 1
+
+
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + TINY.encode())
+    assert load(str(path)) == load(str(write_plan(tmp_path / "plain")))
+
+
+def test_a_plan_in_utf_16_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY, encoding="utf-16")
+    assert message_of(path).endswith("it is not UTF-8; save it as UTF-8")

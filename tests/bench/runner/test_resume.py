@@ -17,9 +17,9 @@ from rich.console import Console
 from bench.errors import UsageError
 from bench.machine.environment import environment
 from bench.runner import resume
-from bench.runner.resume import LOCK_FILE
 from bench.runner.run import describe, execute
 from results import Record, Run, Store, StoreError
+from results.store import LOCK_FILE
 from results.store.document import with_checksum
 from tests.bench.inline_executor import Inline, inline
 from tests.bench.runs import files_of, like_a_worker, reproducible_content, request_for, run_quietly

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import itertools
 import time
 from pathlib import Path
@@ -10,10 +12,11 @@ from typing import Any
 
 import pytest
 import safetensors.torch
+from rich.console import Console
 
 from bench.executors.jobs import Failure, Job, TimeJob, TrainJob
 from bench.plans.grid import cases
-from bench.runner.run import Outcome
+from bench.runner.run import Outcome, execute
 from bench.training.model import build_model
 from results import Store
 from tests.bench.inline_executor import Inline, inline
@@ -205,3 +208,18 @@ def test_two_simultaneous_runs_in_one_store_lose_nothing(tmp_path: Path, inline:
     assert others[0].complete
     assert reproducible_content(first.run) == reproducible_content(others[0].run)
     assert len(inline.trained) == len(inline.timed) == 8
+
+
+def test_a_store_without_locks_is_reported_in_one_line_and_used(
+    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    console = Console(file=io.StringIO(), width=400)
+    request = request_for(tmp_path)
+    outcome = execute(request, console, quiet=True)
+    assert outcome.complete
+    line = f"cannot lock files in {request.store}: start no other run there until this run ends"
+    assert console.file.getvalue().splitlines().count(line) == 1  # type: ignore[attr-defined]

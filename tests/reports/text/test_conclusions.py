@@ -114,6 +114,21 @@ def test_cost_of_a_step_is_given_with_its_growth(run: RunFile, records: list[Rec
     assert "times its cost at position 1)" in line
 
 
+def test_nothing_is_said_of_growth_if_one_position_was_measured(run: RunFile, records: list[Record]) -> None:
+    single = [
+        record.model_copy(
+            update={"measurements": tuple(m for m in record.measurements if m.at.get("position", 64) == 64)}
+        )
+        for record in records
+    ]
+    assert any(record.of("step_seconds") for record in single)
+    text = " ".join([*findings(run, single), recommendation(group_cases(run, single)) or ""])
+    assert "Cost of a streamed step at position 64" in text
+    assert "A step at position 64 takes" in text
+    for growth in ("flat", "times its cost", "()"):
+        assert growth not in text
+
+
 def test_cheapest_architecture_near_the_best_memory_share_is_recommended(run: RunFile, records: list[Record]) -> None:
     run_groups = group_cases(run, records)
     rows = overview_rows(run_groups)
@@ -245,7 +260,7 @@ def test_context_has_what_is_needed_to_repeat_the_run(run: RunFile, records: lis
 
 def test_comparison_notes_changed_plugins(run: RunFile) -> None:
     def notes(before: dict[str, str], after: dict[str, str]) -> list[str]:
-        base, new = (run.model_copy(update={"plugins": plugins}) for plugins in (before, after))
+        base, new = (run.model_copy(update={"plugins": plugins, "cases": ()}) for plugins in (before, after))
         return comparison.notes(compare((base, []), (new, [])))
 
     assert notes({"mine": "aaaaaaaaaa", "gone": "cccccccccc"}, {"mine": "aaaaaaaaaa", "added": "dddddddddd"}) == []

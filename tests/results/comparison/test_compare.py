@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results import Block, Case, Protocol
+from results import Block, Case, ProbeRun, Protocol, Record, RunFile
 from results.comparison.compare import EVERYWHERE, Comparison, compare
 from results.comparison.verdict import Thresholds
 from results.statistics import permutation
@@ -17,6 +17,7 @@ from tests import promises
 from tests.results.planted import PROTOCOL, case_of, grid, run_of
 
 CASES = grid(tasks=2, seeds=2)
+STREAMED = ("step_seconds", "state_bytes")
 STEP_20 = math.log(1.2)
 FEW = 7
 """Number of timing comparisons of one case."""
@@ -195,6 +196,49 @@ class TestPairing:
         }
         unasked = compare(base, (file.model_copy(update={"probes": ("accuracy", "latency")}), without))
         assert (unasked.missing, unasked.not_requested) == ((), ("streaming",))
+
+    def test_disjoint_seeds_of_a_metric_are_missing_and_never_unchanged(self) -> None:
+        def only(seed: int, draw: int) -> tuple[RunFile, list[Record]]:
+            file, records = run_of(grid(tasks=1, seeds=2), draw)
+            return file, [
+                record if record.case.seed == seed else record.model_copy(update={"measurements": (), "model": None})
+                for record in records
+            ]
+
+        comparison = compare(only(0, 1), only(1, 2))
+        assert comparison.rows == ()
+        assert {missing.case.seed for missing in comparison.missing} == {0}
+        assert "accuracy at length 32 was not measured" in {missing.reason for missing in comparison.missing}
+        assert "accuracy" in comparison.added_metrics
+
+    def test_a_probe_that_failed_for_one_seed_is_missing_with_its_reason(self) -> None:
+        base, (file, records) = run_of(CASES, 1), run_of(CASES, 2)
+        failed = ProbeRun(status="failed", reason="out of luck", seconds=1.0)
+        broken = records[0].model_copy(
+            update={
+                "measurements": tuple(m for m in records[0].measurements if m.metric not in STREAMED),
+                "probes": records[0].probes | {"streaming": failed},
+            }
+        )
+        comparison = compare(base, (file, [broken, *records[1:]]))
+        assert {missing.case for missing in comparison.missing} == {CASES[0]}
+        assert {missing.reason.partition(" (")[2] for missing in comparison.missing} == {
+            "streaming failed: out of luck)"
+        }
+        reversed_runs = compare((file, [broken, *records[1:]]), base)
+        assert reversed_runs.missing == ()
+        assert [(each.case, each.reason) for each in reversed_runs.failed_in_base] == [
+            (CASES[0], "streaming failed: out of luck")
+        ]
+
+    def test_a_test_length_that_lacks_a_seed_does_not_end_the_comparison(self) -> None:
+        cases = grid(tasks=3, seeds=3)
+        base, (file, records) = run_of(cases, 1), run_of(cases, 2)
+        kept = tuple(m for m in records[0].measurements if (m.metric, m.at) != ("accuracy", {"length": 128}))
+        records[0] = records[0].model_copy(update={"measurements": kept})
+        assert [missing.reason for missing in compare(base, (file, records)).missing] == [
+            "accuracy at length 128 was not measured"
+        ]
 
     def test_a_larger_state_is_a_regression(self) -> None:
         base, (file, records) = run_of(CASES, 1), run_of(CASES, 2)

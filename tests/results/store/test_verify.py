@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -10,9 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from results import Record, Run, Store, StoreError, clean, verify
+from results import Record, Run, Store, StoreError, clean, verify, write_atomically
+from results.store import temporary
+from results.store.temporary import lock_temporary, temporary_path
 from tests.results.examples import FIXTURES, case, record, run_file, stored
 
+ROOT = Path(__file__).resolve().parents[3]
+WRITER = """
+import sys
+from pathlib import Path
+from results.store.temporary import temporary_path
+temporary_path(Path(sys.argv[1])).write_bytes(b"half")
+print("written", flush=True)
+sys.stdin.read()
+"""
 WEIGHTS = b"the bytes of some weights"
 
 
@@ -101,6 +113,62 @@ def test_only_files_of_killed_writers_are_cleaned(tmp_path: Path) -> None:
     assert clean(inspection.flaws) == [left]
     assert flaws_of(tmp_path) == set()
     assert being_written.read_bytes() == b"soon whole"
+
+
+def left_over(store: Path) -> list[Path]:
+    return [flaw.path for flaw in verify(Store(store)).flaws if flaw.kind == "left over"]
+
+
+def test_a_running_process_with_the_id_of_a_killed_writer_is_not_the_writer(tmp_path: Path) -> None:
+    """Use the id of this process, as in a new container whose first process has the id of the old one."""
+    run, _ = run_with_artifacts(tmp_path, 0)
+    named = run.folder / f".run.json.{os.getpid()}-01234567"
+    old = run.folder / f".run.json.{os.getpid()}"
+    for path in (named, old):
+        path.write_bytes(b"half")
+    os.utime(old, (1e9, 1e9))  # before this process started
+    assert sorted(left_over(tmp_path)) == sorted([named, old])
+
+
+def test_a_file_that_is_locked_or_new_is_not_left_over(tmp_path: Path) -> None:
+    run, _ = run_with_artifacts(tmp_path, 0)
+    elsewhere = run.folder / ".run.json.1-01234567"  # a process of another container on the same store
+    with elsewhere.open("wb") as file:
+        lock_temporary(file.fileno())
+        assert left_over(tmp_path) == []
+    assert left_over(tmp_path) == [elsewhere]
+    elsewhere.unlink()
+    temporary_path(run.folder / "run.json").write_bytes(b"soon whole")
+    assert left_over(tmp_path) == []
+
+
+def test_without_locks_the_start_of_the_writer_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(temporary.fcntl, "flock", refuse)
+    run, _ = run_with_artifacts(tmp_path, 0)
+    command = [sys.executable, "-c", WRITER, str(run.folder / "run.json")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"written\n"
+        assert left_over(tmp_path) == []
+        writer.kill()
+    assert len(left_over(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("what", ["a file", "a run"])
+def test_ctrl_c_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        if what == "a file":
+            write_atomically(tmp_path / "file", b"content")
+        else:
+            Store(tmp_path).create(run_file())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_extra_files_are_reported_as_harmless(tmp_path: Path) -> None:
