@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from reports.html.sections import SECTIONS
 from reports.text.baseline import Baseline
 from reports.text.context import context
 from reports.text.recommendation import exceptions, left_out, recommendation
-from results import Record, RunFile, Traces
+from results import Record, RunFile, Traces, write_output_file
 
 SCRIPT = FOLDER / "page.js"
 
@@ -34,12 +33,12 @@ def write_page(
 ) -> Path:
     """Write the report page of a run to `path`, and return the path.
 
-    The page is written to a temporary file that is then renamed, so that readers never see half a page.
+    The page is written as `results.write_output_file` does, so that readers never see half a page.
 
     Args:
         run: The run to report.
         records: The records of the run, in any order.
-        path: The file to write. Its folder must exist.
+        path: The file to write, or `-` for standard output. Its folder is created if it is missing.
         traces: The traces of the cases whose gates or attention are drawn, by case key; None to draw neither.
         baseline: The baseline run; None to compare with no run.
 
@@ -47,12 +46,7 @@ def write_page(
         OSError: `path` cannot be written.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        temporary.write_text(page(run, records, traces, baseline), encoding="utf-8")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_output_file(target, page(run, records, traces, baseline).encode())
     return target
 
 
