@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.format import numbers
-from reports.format.escape import escape_formula, latex_text, markdown_text, to_ascii
+from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
 from reports.text.comparison import cells, headline, notes
 from results.comparison import Comparison, MissingCase, Row
 
@@ -119,7 +119,7 @@ class _Budget:
 def comparison_as_csv(comparison: Comparison) -> str:
     """Return all rows as CSV with unrounded numbers.
 
-    Every text is quoted. A spreadsheet reads no text as a formula.
+    Every text is quoted. Texts are escaped as `escape_cell` does.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
@@ -130,7 +130,7 @@ def comparison_as_csv(comparison: Comparison) -> str:
             "at": " ".join(f"{name}={value}" for name, value in row.at),
             "units": f"{row.units[0]} against {row.units[1]}",
         }
-        writer.writerow(["" if values[name] is None else escape_formula(values[name]) for name in names])
+        writer.writerow(["" if values[name] is None else escape_cell(values[name]) for name in names])
     return out.getvalue()
 
 
