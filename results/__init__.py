@@ -47,6 +47,7 @@ from results.statistics.noise import (
 from results.statistics.roofline import Limits, attainable
 from results.store.document import StoreError, write_atomically, write_document
 from results.store.merge import MergeResult, merge
+from results.store.output_file import STANDARD_OUTPUT, is_standard_output, write_output_file
 from results.store.store import Damage, Run, Store, artifact_digest
 from results.store.traces import Traces, load_traces, save_traces
 from results.store.verify import Flaw, Inspection, clean, verify
@@ -63,6 +64,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SLOW_CALIBRATION",
     "SOLVED_SHARE",
+    "STANDARD_OUTPUT",
     "TIMING_PROBES",
     "Against",
     "Block",
@@ -126,6 +128,7 @@ __all__ = [
     "interval_of_mean",
     "interval_of_median",
     "interval_of_quantile",
+    "is_standard_output",
     "judge",
     "load",
     "load_traces",
@@ -139,4 +142,5 @@ __all__ = [
     "verify",
     "write_atomically",
     "write_document",
+    "write_output_file",
 ]

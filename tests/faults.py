@@ -4,6 +4,7 @@
     damage   truncate a record and a run file at every byte, and flip every bit: nothing is accepted
     full     fill the disk at the n-th write, for every n: the run reports one line and can be resumed
     two      start two runs in one store at the same time, and read the store meanwhile: no file is damaged
+    output   kill a writer of a large output file at random moments: the file is the old one or the new one
     fuzz     run random programs on random models: the kernels agree with the equations (see `tests.fuzz`)
     hostile  read malicious files: each is refused with a one-line error, within 2 s and 256 MiB
 
@@ -47,7 +48,8 @@ from tests.results.hostile import write_hostile
 HOME = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 600.0
 SEEDS = 3
-NAMES = ("damage", "hostile", "full", "two", "fuzz", "kills", *all_checks())
+OUTPUT_BYTES = 8 << 20
+NAMES = ("damage", "hostile", "full", "two", "output", "fuzz", "kills", *all_checks())
 MAX_SECONDS, MAX_BYTES = 2.0, 256 << 20
 
 
@@ -65,6 +67,7 @@ def main() -> int:
         "hostile": hostile,
         "full": full,
         "two": two,
+        "output": lambda folder: output(folder, options.kills, random.Random(options.seed)),
         "fuzz": lambda folder: fuzz(options.programs, options.seed),
         "kills": lambda folder: kills(folder, options.kills, random.Random(options.seed)),
         **all_checks(),
@@ -158,6 +161,32 @@ def two(folder: Path) -> str:
     return (
         f"two runs of {len(reproducible_content(runs[0]))} cases each, with equal records, read {reads} times meanwhile"
     )
+
+
+def output(folder: Path, count: int, generator: random.Random) -> str:
+    """Check that a killed writer leaves a whole output file with its mode, the old one or the new one."""
+    path = folder / "table.csv"
+    path.write_bytes(bytes(OUTPUT_BYTES))
+    path.chmod(0o600)
+    program = (
+        "import itertools, pathlib, results\n"
+        "print(flush=True)\n"
+        "for number in itertools.count(1):\n"
+        f"    results.write_output_file(pathlib.Path({str(path)!r}), bytes([number % 256]) * {OUTPUT_BYTES})\n"
+    )
+    contents = set()
+    for _ in range(count):
+        with subprocess.Popen([sys.executable, "-c", program], cwd=HOME, stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            time.sleep(generator.uniform(0, 0.2))
+            writer.kill()
+        content = path.read_bytes()
+        assert len(content) == OUTPUT_BYTES and len(set(content)) == 1, "half an output file"
+        assert path.stat().st_mode & 0o777 == 0o600, "another mode"
+        contents.add(content[0])
+    assert len(contents) > 1, "nothing was written before the kills"
+    return f"{count} kills; every file is whole"
 
 
 def fuzz(programs: int, seed: int) -> str:

@@ -52,8 +52,12 @@ def check(
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Also fail if a result is inconclusive.")] = False,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JUnit XML.")] = None,
-    summary: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a summary as Markdown.")] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the results as JUnit XML; - is standard output.")
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a summary as Markdown; - is standard output.")
+    ] = None,
     allow: AllowOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
@@ -64,7 +68,8 @@ def check(
     a metric is missing. A case is missing if its record in either run is damaged, unreadable or not there yet. The exit
     code is 4 if a result is not comparable, and 5 if there is nothing to compare. It is 2 if both runs are the same.
     Inconclusive results pass unless --strict is given. If possible, the first line says how many more repetitions or
-    seeds are likely to decide inconclusive results. With --json, this line is not printed.
+    seeds are likely to decide inconclusive results. With --json, this line is not printed. The verdict is printed
+    before the files are written. It goes to standard error if a file goes to standard output.
     """
     from bench.commands.compare import check_run
 

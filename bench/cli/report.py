@@ -33,8 +33,8 @@ def report(
             "-o",
             "--output",
             metavar="FILE",
-            help="Path of the page (default: report.html in the run; if two runs are given, against-BASELINE.html in "
-            "the second run).",
+            help="Path of the page, which ends in .html, or - for standard output (default: report.html in the run; if "
+            "two runs are given, against-BASELINE.html in the second run).",
         ),
     ] = None,
     figures: Annotated[
@@ -58,12 +58,15 @@ def report(
     """Write the HTML report of a run.
 
     The page is one file that works offline. If two runs are given, the page compares the second with the first. The
-    path of each written file is printed.
+    path of each written file is printed: on standard error if the page goes to standard output.
     """
     from bench.commands.report import report_runs
+    from results import is_standard_output
 
+    page_is_printed = output is not None and is_standard_output(output)
     for path in report_runs(store, runs or ["latest"], output, figures, claims):
-        typer.echo(path)
+        if path != output or not page_is_printed:
+            typer.echo(path, err=page_is_printed)
 
 
 def gates(

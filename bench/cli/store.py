@@ -29,13 +29,19 @@ def merge(
 def export(
     run: RunArgument = "latest",
     format: Annotated[
-        Literal["csv", "parquet", "pytest-benchmark"],
-        typer.Option(help="csv and parquet have one row per sample; pytest-benchmark has the timings as JSON."),
-    ] = "csv",
+        Literal["csv", "parquet", "pytest-benchmark"] | None,
+        typer.Option(
+            help="csv and parquet have one row per sample; pytest-benchmark has the timings as JSON (default: by the "
+            "ending of FILE, which is .csv, .parquet or .json; otherwise csv)."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="Output file (default: standard output); required for parquet."
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Output file, or - for standard output (default: standard output); required for parquet.",
         ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
@@ -80,7 +86,12 @@ def history(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write an HTML page, or a figure if FILE ends in .svg."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Write an HTML page, or a figure if FILE ends in .svg; - is standard output.",
+        ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,

@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
-from bench.commands.output import print_json, print_lines, write_output
+from bench.commands.output import console_beside, format_by_ending, print_json, print_lines, write_outputs
 from bench.commands.stored_run import find_two, load_run
 from bench.errors import FAILED, NOT_COMPARABLE, NOTHING_SELECTED, OK, REGRESSED, UsageError
 from reports.export import (
@@ -27,6 +25,8 @@ ALLOWABLE = (*REQUIRED_EQUAL, "timing samples", "timing blocks", "task version",
 """Fields that `--allow` accepts in addition to those of the protocol."""
 MAX_SUMMARY = 60_000
 """Approximate maximum length of a summary in characters. It leaves a margin to GitHub's limit of 65,536."""
+ENDINGS = {"--junit": {".xml": "junit"}, "--summary": {".md": "markdown", ".markdown": "markdown", ".txt": "markdown"}}
+"""The endings that each option for a file accepts."""
 WRITERS: dict[str, Callable[[Comparison], str]] = {
     "markdown": comparison_as_markdown,
     "csv": comparison_as_csv,
@@ -96,24 +96,33 @@ def check_run(
         summary: File for a summary as Markdown, or None.
         as_json: Whether to print one JSON document instead of a table.
 
+    The verdict is printed before the files are written. It goes to standard error if a file goes to standard output.
+
     Raises `UsageError` for an invalid `allow` or `fail_on`, and if `base` and `new` are the same run. Raises
-    `UsageError` if `junit` or `summary` cannot be written. Raises `StoreError` if a run cannot be read.
+    `UsageError` if `junit` or `summary` has an unknown ending or cannot be written. Raises `StoreError` if a run cannot
+    be read.
     """
+    files = {"--junit": junit, "--summary": summary}
+    for option, path in files.items():
+        format_by_ending(path, ENDINGS[option], option=option)
+    console = console_beside(files, as_json=as_json)
     criterion = parse_fail_on(fail_on)
     comparison = _compare(store, base, new, thresholds=criterion.thresholds, allow=allow)
     failing = criterion.failing(comparison)
     code = exit_code(comparison, failing, strict=strict)
-    if junit is not None:
-        write_output(junit, junit_xml(comparison, failing, strict=strict), option="--junit")
-    if summary is not None:
-        write_output(summary, markdown_summary(comparison, code).encode(), option="--summary")
-    if as_json:
-        document = {"passed": code == OK, "exit_code": code, "failing": [name_of(row) for row in failing]}
-        print_json(document | comparison_as_document(comparison))
-    else:
-        console = Console()
-        print_lines([verdict_line(comparison, code)], console)
-        render_comparison(comparison, console=console)
+    try:
+        if as_json:
+            document = {"passed": code == OK, "exit_code": code, "failing": [name_of(row) for row in failing]}
+            print_json(document | comparison_as_document(comparison))
+        else:
+            print_lines([verdict_line(comparison, code)], console)
+            render_comparison(comparison, console=console)
+    finally:  # also if the reader of standard output went away
+        contents = {
+            "--junit": lambda: junit_xml(comparison, failing, strict=strict),
+            "--summary": lambda: markdown_summary(comparison, code).encode(),
+        }
+        write_outputs(files, contents)
     return code
 
 

@@ -10,16 +10,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.commands.output import print_json, write_output
+from bench.commands.output import console_beside, format_by_ending, print_json, write_output
 from bench.commands.stored_run import read_runs
 from bench.errors import NothingSelected, UsageError
 from reports.figures import history_figure
 from reports.format import plural
 from reports.html import history_page
 from reports.text import history_rows, levels, value_with_interval
-from results import FALSE_ALARMS, METRICS, Series, Store, history
+from results import FALSE_ALARMS, METRICS, Series, Store, history, is_standard_output
 from results.store import reading_many
 
+FORMATS = {".html": "page", ".htm": "page", ".svg": "figure"}
+"""The content of the file by its ending. Without an ending, it is a page."""
 MIN_RUNS_FOR_CHANGE = 10
 """Minimum number of runs needed to detect a change at the false-alarm rate `FALSE_ALARMS`."""
 
@@ -32,12 +34,16 @@ def show_history(store: Path, glob: str, metric: str, at: Sequence[str], output:
         glob: Pattern for an architecture, for arch/task/length, or for a case's key.
         metric: Name of the metric.
         at: Locations of the measurement, such as `position=1024`.
-        output: File for an HTML page, or for a figure if it ends in `.svg`; None writes no file.
+        output: File for an HTML page, or for a figure if it ends in `.svg`; `-` is standard output; None writes no
+            file.
         as_json: Whether to print one JSON document instead of tables.
 
-    Raises `StoreError` if the store has no runs. Raises `NothingSelected` if no run measured the metric for a matching
-    case. Raises `UsageError` if `at` is invalid or `output` cannot be written.
+    If the file goes to standard output, the tables go to standard error. Raises `StoreError` if the store has no runs.
+    Raises `NothingSelected` if no run measured the metric for a matching case. Raises `UsageError` if `at` is invalid,
+    or if `output` has an unknown ending or cannot be written.
     """
+    form = format_by_ending(output, FORMATS)
+    console = console_beside({"-o": output}, as_json=as_json)
     conditions = dict(map(_parse_condition, at))
     with reading_many():
         series = history(read_runs(Store(store)), glob=glob, metric=metric, at=conditions)
@@ -47,16 +53,22 @@ def show_history(store: Path, glob: str, metric: str, at: Sequence[str], output:
         raise NothingSelected(
             f"no run in {store} measured {metric}{where} for a case that matches {glob!r}; choose {other}"
         )
-    if output is not None:
-        figure = history_figure(series)
-        assert figure is not None
-        write_output(output, (figure.svg if output.suffix == ".svg" else history_page(series)).encode())
-    if as_json:
-        print_json({"metric": metric, "false_alarms": FALSE_ALARMS, "series": [_document(each) for each in series]})
-    else:
-        _print_series(series, Console(highlight=False))
+    try:
+        if as_json:
+            print_json({"metric": metric, "false_alarms": FALSE_ALARMS, "series": [_document(each) for each in series]})
+        else:
+            _print_series(series, console)
+    finally:  # also if the reader of standard output went away
         if output is not None:
-            print(output)
+            write_output(output, (_figure(series) if form == "figure" else history_page(series)).encode())
+    if output is not None and not as_json and not is_standard_output(output):
+        print(output)
+
+
+def _figure(series: Sequence[Series]) -> str:
+    figure = history_figure(series)
+    assert figure is not None
+    return figure.svg
 
 
 def _print_series(series: Sequence[Series], console: Console) -> None:

@@ -4,25 +4,90 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
 from bench.errors import UsageError
-from results import Record, RunFile, StoreError, write_atomically
+from results import Record, RunFile, is_standard_output, write_output_file
+
+Format = TypeVar("Format", bound=str)
 
 
 def write_output(path: Path, content: bytes, *, option: str = "-o") -> None:
-    """Write `content` to `path`. Raises `UsageError` if `path` cannot be written; the message names `option`."""
+    """Write `content` as `write_output_file` does.
+
+    Raises `UsageError` if `path` cannot be written; the message names `option`. Raises `BrokenPipeError` if the reader
+    of standard output went away.
+    """
     try:
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            path.write_bytes(content)  # a link, a pipe or a device such as /dev/stdout must not be replaced by a file
-        else:
-            write_atomically(path, content)
-    except (OSError, StoreError) as error:
-        message = str(error) if isinstance(error, StoreError) else f"cannot write {path}: {error.strerror}"
-        raise UsageError(f"{message}; choose another file with {option}") from None
+        write_output_file(path, content)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}; choose another file with {option}") from None
+
+
+def write_outputs(files: Mapping[str, Path | None], contents: Mapping[str, Callable[[], bytes]]) -> None:
+    """Write each file that is not None. A file that cannot be written does not keep the others from being written.
+
+    `files` and `contents` have the same keys: the options of the files. Raises `UsageError` for the first file that
+    cannot be written.
+    """
+    errors = []
+    for option, path in files.items():
+        if path is not None:
+            try:
+                write_output(path, contents[option](), option=option)
+            except UsageError as error:
+                errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def format_by_ending(path: Path | None, formats: Mapping[str, Format], *, option: str = "-o") -> Format | None:
+    """Return the format of a file according to its ending.
+
+    Return None if there is no ending to decide, as for `-`. Pipes and devices may have any ending.
+
+    Args:
+        path: The file to write, or None if there is none.
+        formats: The known formats by ending, such as `.csv`.
+        option: The option that gives the path, for the error message.
+
+    Raises `UsageError` if the ending is unknown.
+    """
+    if path is None or not path.suffix:
+        return None
+    if path.suffix.lower() in formats:
+        return formats[path.suffix.lower()]
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113  (a Path fails for very long names)
+        return None
+    raise UsageError(
+        f"{option}: cannot write a file that ends in {path.suffix}: {path}; choose a file that ends in "
+        f"{' or '.join(formats)}"
+    )
+
+
+def require_folder(path: Path | None, option: str) -> None:
+    """Raise `UsageError` if `path`, which receives several files, is standard output. None is accepted."""
+    if path is not None and is_standard_output(path):
+        raise UsageError(f"{option} writes several files into a folder, not to {path}; choose a folder")
+
+
+def console_beside(files: Mapping[str, Path | None], *, as_json: bool) -> Console:
+    """Return the console for texts: standard error if a file goes to standard output, otherwise standard output.
+
+    `files` maps options to files. Raises `UsageError` if two documents would go to standard output.
+    """
+    documents = [option for option, path in files.items() if path is not None and is_standard_output(path)]
+    if len(documents) + as_json > 1:
+        both = " and ".join([*documents, *(["--json"] if as_json else [])])
+        raise UsageError(f"{both} exclude each other on standard output; choose a file instead of -")
+    return Console(stderr=bool(documents), highlight=False)
 
 
 def print_json(document: Mapping[str, object] | Sequence[object]) -> None:

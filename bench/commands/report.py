@@ -8,13 +8,15 @@ from pathlib import Path
 
 import reports
 from bench.commands.find_case import find_case, find_cases, named_cases
-from bench.commands.output import print_json, run_document
+from bench.commands.output import format_by_ending, print_json, require_folder, run_document
 from bench.commands.stored_run import StoredRun, find_two, load_run, read_run, read_traces
 from bench.errors import UsageError
 from bench.plans.plan import load
 from results import Record, Run, Store, load_traces
 
 PAGE = "report.html"
+FORMATS = {".html": "page", ".htm": "page"}
+"""The endings of a page."""
 MAX_RUNS = 2
 """Maximum number of runs in one report: a baseline and a run."""
 
@@ -40,13 +42,15 @@ def report_runs(
     Args:
         store: Folder of runs.
         names: A run, or a baseline and a run.
-        output: Path of the page; None writes it into the run.
+        output: Path of the page; `-` is standard output; None writes the page into the run.
         figures: Folder for the figures of the run, without those of the baseline section; None writes no figures.
         claims_of: Plan whose claims are judged; None judges the claims stored with the run.
 
     Raises `UsageError` for more than `MAX_RUNS` names, for the same run twice, for a plan without claims, and if a file
-    cannot be written.
+    has an unknown ending or cannot be written.
     """
+    format_by_ending(output, FORMATS)
+    require_folder(figures, "--figures")
     if len(names) > MAX_RUNS:
         raise UsageError(f"a report takes one run or two, not {len(names)}: give a baseline and a run")
     *before, name = names
@@ -85,6 +89,8 @@ def write_page(run: Run, loaded: StoredRun, page: Path, baseline: reports.Baseli
     try:
         traces = read_traces(run, file, records)
         return reports.write_page(file, records, page, traces, baseline, loaded.unusable)
+    except BrokenPipeError:  # the reader of standard output went away
+        raise
     except OSError as error:
         raise UsageError(
             f"cannot write {page}: {error.strerror}; choose another file with `carousel report -o FILE`"
@@ -103,6 +109,7 @@ def draw_gates(store: Path, name: str, case: str | None, output: Path | None) ->
     Raises `UsageError` if the case is unknown, is ambiguous or has nothing to draw. Raises `UsageError` if a figure
     cannot be written.
     """
+    require_folder(output, "-o")
     run = Store(store).find(name)
     file, records = read_run(run)
     record = _first_with_traces(records) if case is None else find_case(named_cases(file, records), case)

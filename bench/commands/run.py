@@ -214,17 +214,20 @@ def command_line(arguments: Sequence[str]) -> str:
 
 
 def finish_run(outcome: Outcome, console: Console, *, as_json: bool) -> None:
-    """Write the report, then print the leaderboard and the report's path.
+    """Print the leaderboard, then write the report and print its path.
 
     If `as_json` is true, print one JSON document instead of the leaderboard and the path. Raises `UsageError` if the
     report cannot be written.
     """
-    page = write_page(outcome.run, StoredRun(file=outcome.file, records=outcome.records), outcome.run.folder / PAGE)
-    if as_json:
-        print_json(run_document(outcome.file, outcome.records))
-        return
-    reports.render_terminal(outcome.file, outcome.records, console=console)
-    console.print(f"report: {page}", soft_wrap=True, highlight=False)
+    try:
+        if as_json:
+            print_json(run_document(outcome.file, outcome.records))
+        else:
+            reports.render_terminal(outcome.file, outcome.records, console=console)
+    finally:  # also if the reader of standard output went away
+        page = write_page(outcome.run, StoredRun(file=outcome.file, records=outcome.records), outcome.run.folder / PAGE)
+    if not as_json:
+        console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 
 def _check(options: RunOptions) -> None:

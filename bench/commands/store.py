@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,13 +9,15 @@ from typing import Literal
 from rich.console import Console
 
 import reports
-from bench.commands.output import print_json, print_lines, write_output
+from bench.commands.output import format_by_ending, print_json, print_lines, write_output
 from bench.commands.stored_run import read_run
 from bench.errors import FAILED, NOTHING_SELECTED, OK, UsageError
 from reports.format import plural
-from results import Flaw, Store, clean, merge, verify
+from results import STANDARD_OUTPUT, Flaw, Store, clean, merge, verify
 
 Format = Literal["csv", "parquet", "pytest-benchmark"]
+FORMATS: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".json": "pytest-benchmark"}
+"""The format of an exported file by its ending."""
 
 
 def merge_stores(sources: Sequence[Path], store: Path, *, as_json: bool) -> int:
@@ -43,34 +44,44 @@ def merge_stores(sources: Sequence[Path], store: Path, *, as_json: bool) -> int:
     return OK if merged.is_complete else FAILED
 
 
-def export_run(store: Path, name: str, format: Format, output: Path | None) -> None:
+def export_run(store: Path, name: str, format: Format | None, output: Path | None) -> None:
     """Write the samples of a run.
 
     Args:
         store: Folder of runs.
         name: The run: an id, a unique prefix, `latest`, or a path.
-        format: `csv` or `parquet` for every sample, `pytest-benchmark` for the timings only.
-        output: File to write; None prints on standard output.
+        format: `csv` or `parquet` for every sample, `pytest-benchmark` for the timings only. None chooses by the ending
+            of `output`, or `csv` if there is no ending.
+        output: File to write; None prints on standard output, as does `-`.
 
-    Raises `UsageError` if the file cannot be written. Raises `UsageError` for `parquet` if a library is missing or
-    `output` is None.
+    Raises `UsageError` if the file cannot be written, or its ending is unknown or contradicts `format`. Raises
+    `UsageError` for `parquet` if a library is missing or `output` is None.
     """
+    form = _format(output, format)
+    if form == "parquet" and output is None:
+        raise UsageError("--format parquet writes a binary file: give its path with -o FILE")
     file, records = read_run(Store(store).find(name))
-    if format == "parquet":
+    if form == "parquet":
         try:
             content = reports.samples_as_parquet(file, records)
         except reports.MissingLibrary as error:
             raise UsageError(str(error)) from None
-        if output is None:
-            raise UsageError("--format parquet writes a binary file: give its path with -o FILE")
     else:
-        write = {"csv": reports.samples_as_csv, "pytest-benchmark": reports.timings_as_pytest_benchmark}[format]
-        text = write(file, records)
-        if output is None:
-            sys.stdout.write(text)
-            return
-        content = text.encode()
-    write_output(output, content)
+        write = {"csv": reports.samples_as_csv, "pytest-benchmark": reports.timings_as_pytest_benchmark}[form]
+        content = write(file, records).encode()
+    write_output(STANDARD_OUTPUT if output is None else output, content)
+
+
+def _format(output: Path | None, given: Format | None) -> Format:
+    """Return the format of an exported file: by its ending, or `given` if there is no ending."""
+    by_ending = format_by_ending(output, FORMATS)
+    if given is not None and by_ending not in (None, given):
+        ending = next(ending for ending, known in FORMATS.items() if known == given)
+        raise UsageError(
+            f"-o {output} is a file for {by_ending}, not for --format {given}; choose a file that ends in {ending}, or "
+            "omit --format"
+        )
+    return given or by_ending or "csv"
 
 
 def verify_store(store: Path, *, remove_leftovers: bool, as_json: bool) -> int:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.format import numbers
-from reports.format.escape import escape_formula, latex_text, markdown_text, to_ascii
+from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
 from reports.text.comparison import absent_cells, cells, headline, notes
 from results.comparison import Comparison, MissingCase, Row
 
@@ -119,8 +119,8 @@ class _Budget:
 def comparison_as_csv(comparison: Comparison) -> str:
     """Return all rows as CSV with unrounded numbers, followed by the missing and the newly failed cases.
 
-    The verdict of such a case is `missing in base`, `missing in new` or `newly failed`. Every text is quoted. A
-    spreadsheet reads no text as a formula.
+    The verdict of such a case is `missing in base`, `missing in new` or `newly failed`. Every text is quoted. Texts are
+    escaped as `escape_cell` does.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
@@ -131,13 +131,13 @@ def comparison_as_csv(comparison: Comparison) -> str:
             "at": " ".join(f"{name}={value}" for name, value in row.at),
             "units": f"{row.units[0]} against {row.units[1]}",
         }
-        writer.writerow(["" if values[name] is None else escape_formula(values[name]) for name in names])
+        writer.writerow(["" if values[name] is None else escape_cell(values[name]) for name in names])
     for each in (*comparison.missing, *comparison.failed):
         case = each.case
         verdict = f"missing in {each.run}" if each in comparison.missing else "newly failed"
         known = {"arch": case.arch, "task": case.task, "length": case.length, "condition": f"seed={case.seed}"}
         known |= {"verdict": verdict, "reason": each.reason}
-        writer.writerow([escape_formula(known.get(name, "")) for name in names])
+        writer.writerow([escape_cell(known.get(name, "")) for name in names])
     return out.getvalue()
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from reports.analysis.groups import group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.format import numbers
-from reports.format.escape import escape_formula, latex_text, markdown_text, to_ascii
+from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
 from results import Record, RunFile
 
 _LATEX_COLUMNS = (
@@ -34,18 +34,17 @@ def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
 def as_csv(run: RunFile, records: Sequence[Record]) -> str:
     """Return the leaderboard as CSV with unrounded numbers.
 
-    Every text is quoted. A spreadsheet reads no text as a formula.
+    Every text is quoted. Texts are escaped as `escape_cell` does.
     """
     names = [field.name for field in fields(LeaderboardRow)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(names)
     for row in leaderboard_of(group_cases(run, records)):
-        values = asdict(row) | {
-            "seed_scores": " ".join(f"{score!r}" for score in row.seed_scores),
-            "problems": "; ".join(row.problems),
-        }
-        writer.writerow([escape_formula(values[name]) for name in names])
+        values = asdict(row) | {"problems": "; ".join(row.problems)}
+        cells = {name: escape_cell(values[name]) for name in names}
+        cells["seed_scores"] = " ".join(f"{score!r}" for score in row.seed_scores)  # a single number may be read as one
+        writer.writerow([cells[name] for name in names])
     return out.getvalue()
 
 

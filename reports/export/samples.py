@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.format.escape import escape_formula
+from reports.format.escape import escape_cell
 from results import METRICS, Measurement, Record, RunFile, sample_frame
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BENCHMARK_FORMAT = "5.3.0"
 """The version of pytest-benchmark whose file format is written."""
+NO_COMMIT = "unversioned"
+"""The commit that pytest-benchmark writes if there is no repository."""
 WHISKER = 1.5
 """A sample is an outlier if it is more than this many interquartile ranges outside the quartiles (Tukey 1977)."""
 
@@ -29,7 +31,7 @@ class MissingLibrary(ValueError):
 def samples_as_csv(run: RunFile, records: Sequence[Record]) -> str:
     """Return one line per sample as CSV, with unrounded numbers.
 
-    Every text is quoted. A spreadsheet reads no text as a formula.
+    Every text is quoted. Texts are escaped as `escape_cell` does.
     """
     table = sample_frame(run, records)
     for name in table.columns:
@@ -69,10 +71,12 @@ def samples_as_parquet(run: RunFile, records: Sequence[Record]) -> bytes:
 def timings_as_pytest_benchmark(run: RunFile, records: Sequence[Record]) -> str:
     """Return the timings in seconds, in the JSON file format of pytest-benchmark.
 
-    Each benchmark holds all samples of one measurement, such as the step time of one case at one position.
+    Each benchmark holds all samples of one measurement, such as the step time of one case at one position. The commit
+    is that of the run, or `NO_COMMIT`. Its time is unknown. The digest of the code is not a commit, so it stands in
+    `extra_info`.
     """
     benchmarks = [
-        _benchmark(record, measurement)
+        _benchmark(run, record, measurement)
         for record in records
         for metric in dict.fromkeys(measurement.metric for measurement in record.measurements)
         if metric in METRICS and METRICS[metric].kind == "timing"
@@ -81,7 +85,7 @@ def timings_as_pytest_benchmark(run: RunFile, records: Sequence[Record]) -> str:
     ]
     document = {
         "machine_info": _machine(run),
-        "commit_info": {"id": run.commit or run.code, "time": run.created, "dirty": bool(run.modified)},
+        "commit_info": {"id": run.commit or NO_COMMIT, "time": None, "dirty": bool(run.modified)},
         "benchmarks": benchmarks,
         "datetime": run.created.replace("Z", "+00:00"),
         "version": BENCHMARK_FORMAT,
@@ -89,7 +93,7 @@ def timings_as_pytest_benchmark(run: RunFile, records: Sequence[Record]) -> str:
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
-def _benchmark(record: Record, measurement: Measurement) -> dict[str, Any]:
+def _benchmark(run: RunFile, record: Record, measurement: Measurement) -> dict[str, Any]:
     case = record.case
     suffix = "".join(f"-{name}={value}" for name, value in measurement.at.items())
     return {
@@ -104,7 +108,12 @@ def _benchmark(record: Record, measurement: Measurement) -> dict[str, Any]:
             **measurement.at,
         },
         "param": None,
-        "extra_info": {"key": record.key, "processes": record.repetitions, "status": record.status},
+        "extra_info": {
+            "key": record.key,
+            "processes": record.repetitions,
+            "status": record.status,
+            "code": run.code,
+        },
         "options": {
             "disable_gc": False,
             "timer": "perf_counter",
@@ -160,11 +169,8 @@ def _machine(run: RunFile) -> dict[str, Any]:
 
 
 def _safe(value: object) -> object:
-    """Return a text with an apostrophe in front if a spreadsheet may read the text as a formula.
-
-    Booleans become text. All other values are returned unchanged.
-    """
-    return str(value) if isinstance(value, bool) else escape_formula(value)
+    """Return a text as `escape_cell` does. Booleans become text. All other values are returned unchanged."""
+    return str(value) if isinstance(value, bool) else escape_cell(value)
 
 
 def _single_type(column: pandas.Series[Any]) -> pandas.Series[Any]:

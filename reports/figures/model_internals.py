@@ -14,7 +14,7 @@ from reports.figures.learning import learning_figure
 from reports.figures.overfitting import alternative_trainings, overfitting_figure
 from reports.figures.retention import retention_figure
 from reports.figures.traces import gradient_trace_figure, memory_trace_figure
-from results import Record, RunFile, Traces
+from results import Record, RunFile, Traces, write_output_file
 from results.specs import Spec
 
 FORMS: tuple[Form, ...] = ("svg", "png")
@@ -105,7 +105,7 @@ def write_case_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
         assert figure.render_file is not None
         for form in FORMS:
             path = folder / f"{figure.name}.{form}"
-            path.write_bytes(figure.render_file(form, figure.title))
+            write_output_file(path, figure.render_file(form, figure.title))
             written.append(path)
     return written
 

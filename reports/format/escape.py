@@ -6,15 +6,45 @@ import re
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """The first characters of texts that a spreadsheet may read as formulas."""
+READ_AS_NUMBER = re.compile(
+    r"""
+    [0-9]*\.?[0-9]+[ed][0-9]+      # an exponent, even if the number is infinite
+    | [0-9]+([-/:,.][0-9]+)?%?     # a date, a time, a decimal comma, a percentage
+    | [0-9]+[-/:,][0-9]+[-/:,][0-9]+
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Texts that a spreadsheet may turn into a number or a date, besides those that Python reads as a float."""
+READ_AS_MISSING = frozenset(
+    ("NA", "N/A", "n/a", "NULL", "null", "None", "<NA>", "#NA", "#N/A", "#N/A N/A", "1.#IND", "1.#QNAN")
+)
+"""Texts that pandas reads as missing, besides those that Python reads as a float."""
 
 
-def escape_formula(value: object) -> object:
-    """Return a text with an apostrophe in front if a spreadsheet may read the text as a formula.
+def escape_cell(value: object) -> object:
+    """Return a text with an apostrophe in front if a program may read the text as anything but text.
 
-    Such a text starts with one of `FORMULA_STARTS`, or with spaces followed by one of them. All other values are
-    returned unchanged.
+    Spreadsheets and `pandas.read_csv` ignore quotation marks: they would read the digest `12e4567` as infinity. Only
+    another character keeps such a text. A spreadsheet may read a text as a formula if it starts with one of
+    `FORMULA_STARTS`, or with spaces followed by one of them. A text that starts with an apostrophe receives another
+    one, so removing one apostrophe restores every text. All other values are returned unchanged.
     """
-    return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS) else value
+    return f"'{value}" if isinstance(value, str) and _is_ambiguous(value) else value
+
+
+def _is_ambiguous(text: str) -> bool:
+    bare = text.strip()
+    if text.lstrip(" ").startswith(("'", *FORMULA_STARTS)) or bare in READ_AS_MISSING:
+        return True
+    return READ_AS_NUMBER.fullmatch(bare) is not None or bare.lower() in ("true", "false") or _is_float(bare)
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def markdown_text(text: str) -> str:

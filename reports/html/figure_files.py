@@ -11,7 +11,7 @@ from reports.figures.streaming import streaming_cost_figure
 from reports.figures.training import training_curves_figure
 from reports.html.page_data import PageData
 from reports.html.sections import page_figures
-from results import Record, RunFile, Traces
+from results import Record, RunFile, Traces, write_output_file
 
 
 def write_figures(
@@ -43,6 +43,6 @@ def write_figures(
     for figure in figures:
         if figure is not None and (path := folder / f"{figure.name}.svg") not in written:
             content = figure.svg.encode() if figure.render_file is None else figure.render_file("svg", figure.title)
-            path.write_bytes(content)
+            write_output_file(path, content)
             written[path] = None
     return list(written)

@@ -19,8 +19,7 @@ from reports.html.sections import SECTIONS
 from reports.text.baseline import Baseline
 from reports.text.context import context
 from reports.text.recommendation import exceptions, left_out, recommendation
-from results import Record, RunFile, Traces
-from results.store import temporary_path
+from results import Record, RunFile, Traces, write_output_file
 
 SCRIPT = FOLDER / "page.js"
 
@@ -35,12 +34,12 @@ def write_page(
 ) -> Path:
     """Write the report page of a run to `path`, and return the path.
 
-    The page is written to a temporary file that is then renamed, so that readers never see half a page.
+    The page is written as `results.write_output_file` does, so that readers never see half a page.
 
     Args:
         run: The run to report.
         records: The records of the run, in any order.
-        path: The file to write. Its folder must exist.
+        path: The file to write, or `-` for standard output. Its folder is created if it is missing.
         traces: The traces of the cases whose gates or attention are drawn, by case key; None to draw neither.
         baseline: The baseline run; None to compare with no run.
         unusable: Why a record of the run cannot be used, by the key of its case; None if there is no such record.
@@ -49,12 +48,7 @@ def write_page(
         OSError: `path` cannot be written.
     """
     target = Path(path)
-    temporary = temporary_path(target)
-    try:
-        temporary.write_text(page(run, records, traces, baseline, unusable), encoding="utf-8")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_output_file(target, page(run, records, traces, baseline, unusable).encode())
     return target
 
 

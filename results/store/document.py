@@ -78,15 +78,25 @@ def write_document(path: Path, document: Strict) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file as `replace_file` does. Raises `StoreError` if the file cannot be written."""
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}; earlier files are unchanged") from None
+
+
+def replace_file(path: Path, content: bytes) -> None:
     """Write a file under a temporary name and rename it, so that no reader sees a partial file.
 
-    Raises `StoreError` if the file cannot be written.
+    Missing folders are created. A file that is replaced keeps its mode. Raises `OSError` if the file cannot be written.
     """
     temporary = temporary_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             lock_temporary(file.fileno())
+            if path.is_file():
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -94,12 +104,9 @@ def write_atomically(path: Path, content: bytes) -> None:
                 temporary.replace(path)
         if os.name == "nt":
             temporary.replace(path)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError):
         _remove(temporary)
         raise
-    except OSError as error:
-        _remove(temporary)
-        raise StoreError(f"cannot write {path}: {error.strerror}; earlier files are unchanged") from None
 
 
 def _remove(temporary: Path) -> None:

@@ -138,6 +138,7 @@ def test_unwritable_report_is_reported_in_one_line(
         patched.setattr("reports.write_page", disk_full)
         ended = carousel("run", "tiny.toml", "-q")
     assert ended.code == 2
+    assert "first_last" in ended.out  # the leaderboard is printed before the report is written
     assert "report.html" in ended.err.splitlines()[-1]
     assert "Traceback" not in ended.err
     assert carousel("report", "-o", "tiny.toml/page.html").code == 2

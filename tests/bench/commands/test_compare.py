@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pandas
 import pytest
 
 from reports.export.comparison import comparison_as_markdown
@@ -133,6 +134,13 @@ def test_every_format_shows_the_change_and_escapes_hostile_names(carousel: Carou
     carousel("check", base, new, "--junit", "junit.xml", "--summary", "summary.md")
     assert ElementTree.parse("junit.xml").getroot().tag == "testsuites"
     assert "<script" not in Path("summary.md").read_text(encoding="utf-8")
+
+
+def test_csv_keeps_a_name_that_looks_like_a_number(carousel: Carousel) -> None:
+    cases = [case_of("12e4567")]
+    base, new = stored(run_of(cases, 1, noise=0.02)), stored(run_of(cases, 2, noise=0.02))
+    table = pandas.read_csv(io.StringIO(carousel("compare", base, new, "--format", "csv").out))
+    assert set(table["arch"]) == {"'12e4567"}
 
 
 def test_run_is_found_by_path(carousel: Carousel, base: str) -> None:

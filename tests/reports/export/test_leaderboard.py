@@ -39,8 +39,8 @@ def test_csv_has_one_unrounded_line_per_row(run: RunFile, records: list[Record])
 FORMULAS = ("=1+2", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "=cmd|' /C calc'!A0", "＝1")
 
 
-@pytest.mark.parametrize("name", FORMULAS)
-def test_csv_contains_no_formula(name: str) -> None:
+@pytest.mark.parametrize("name", [*FORMULAS, "12e4567", "1234567890", "nan", "NA", "true", "1-2"])
+def test_csv_contains_no_formula_and_no_text_that_reads_as_a_number(name: str) -> None:
     (line,) = csv.DictReader(io.StringIO(reports.as_csv(*hostile(name)), newline=""))
     assert line["arch"] == f"'{name}"
     assert line["problems"] == f"seed 0 crashed: {name}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pyarrow.parquet
 import pytest
 from pytest_benchmark.stats import Stats
@@ -61,6 +62,30 @@ def test_csv_has_no_formulas_and_keeps_numbers(start: str) -> None:
                 float(cell)
             except ValueError:
                 assert not cell.lstrip(" ").startswith(FORMULA_STARTS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("12e4567", "12E4567890", "1234567890", "0123456789", "1e5", "00000000e1", "1d5", "3.10", "1_000", " 12 "),
+        *("inf", "nan", "NA", "None", "null", "true", "FALSE", "1-2", "3/4", "12:30", "2026-01-02", "1,5", "50%"),
+        *("'12e4567", "'"),
+    ],
+)
+def test_csv_keeps_texts_that_look_like_other_values(text: str) -> None:
+    run, records = sampled(text, plan=text, code=text, commit=text, plan_digest=text)
+    table = pandas.read_csv(io.StringIO(samples_as_csv(run, records)))
+    for name in ("arch", "plan", "code", "commit", "plan_digest"):
+        assert set(table[name]) == {"'" + text}, name
+    assert table["value"].tolist() == list(SAMPLES)
+
+
+@pytest.mark.parametrize(
+    "text", ["abc12e4567", "12e45g", "0x1F", "1e", "e5", "2.13.0", "none", "20260101-000000-quick-12e456", "16 32"]
+)
+def test_csv_leaves_other_texts_unchanged(text: str) -> None:
+    run, records = sampled(plan=text)
+    assert set(pandas.read_csv(io.StringIO(samples_as_csv(run, records)))["plan"]) == {text}
 
 
 def test_csv_headings_are_no_formulas() -> None:
@@ -120,6 +145,16 @@ def test_statistics_match_pytest_benchmark() -> None:
     for name in ("min", "max", "mean", "stddev", "median", "total", "ops"):
         assert stats[name] == pytest.approx(expected[name], rel=1e-12), name
     assert set(expected) <= set(stats)
+
+
+@pytest.mark.parametrize(("commit", "expected"), [("a" * 40, "a" * 40), (None, "unversioned")])
+def test_commit_of_pytest_benchmark_is_no_digest_of_code(commit: str | None, expected: str) -> None:
+    run, (first,) = sampled(commit=commit, modified=commit and True, code="12e4567890")
+    measured = Measurement(metric="step_seconds", at={"position": 16}, samples=(1e-5, 3e-5))
+    whole = first.model_copy(update={"measurements": (measured,)})
+    document = json.loads(timings_as_pytest_benchmark(run, [whole]))
+    assert document["commit_info"] == {"id": expected, "time": None, "dirty": commit is not None}
+    assert document["benchmarks"][0]["extra_info"]["code"] == "12e4567890"
 
 
 def test_pytest_benchmark_can_compare_two_exports(tmp_path: Path) -> None:
