@@ -12,6 +12,9 @@ from pathlib import Path
 MEASURING_PACKAGES = ("arch", "tasks", "bench", "results")
 """Packages whose code can change a record. Records stay valid if only `reports` changes."""
 
+SOURCE_SUFFIXES = (".py", ".toml")
+"""Endings of the source files in the measuring packages: code and plans."""
+
 HOME = Path(__file__).resolve().parents[2]
 
 GIT_SECONDS = 5.0
@@ -20,26 +23,30 @@ GIT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkout:
-    """Git commit of the code, and whether files differ from that commit. Both are None without a repository."""
+    """Git commit of the code, and whether the code differs from that commit. Both are None without a repository."""
 
     commit: str | None = None
     modified: bool | None = None
-    """Whether files differ from the commit; None if git cannot tell."""
+    """Whether the code of the measuring packages differs from the commit; None if git cannot tell."""
 
 
 def checkout(home: Path = HOME) -> Checkout:
-    """Return the commit of Carousel's own repository in the folder `home`, and whether files differ from the commit.
+    """Return the commit of Carousel's own repository in the folder `home`, and whether the code differs from the commit.
 
-    Both are None if git is missing or does not track this code. For example, git does not track an installed copy
-    inside another repository.
+    Only the code of `MEASURING_PACKAGES` counts. Other files in the clone, such as stored runs, reports and documents,
+    do not change what is measured. Both results are None if git is missing or does not track this code. For example,
+    git does not track an installed copy inside another repository.
     """
     if _git(home, "ls-files", "--error-unmatch", "--", str(Path(__file__).resolve().relative_to(HOME))) is None:
         return Checkout()
     commit = _git(home, "rev-parse", "HEAD")
-    status = _git(home, "status", "--porcelain")
     if commit is None:
         return Checkout()
-    return Checkout(commit=commit, modified=None if status is None else bool(status))
+    # A run may be stored inside a package. So new files count only if they are source files.
+    sources = [f":(glob){package}/**/*{suffix}" for package in MEASURING_PACKAGES for suffix in SOURCE_SUFFIXES]
+    changed = _git(home, "diff", "HEAD", "--name-only", "--ignore-submodules", "--", *MEASURING_PACKAGES)
+    added = _git(home, "ls-files", "--others", "--exclude-standard", "--", *sources)
+    return Checkout(commit=commit, modified=None if changed is None or added is None else bool(changed or added))
 
 
 def code_digest() -> str:
@@ -61,7 +68,7 @@ def _git(home: Path, *arguments: str) -> str | None:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         result = subprocess.run(  # noqa: S603  (fixed arguments)
-            [program, "--no-optional-locks", "-C", str(home), *arguments],
+            [program, "--no-optional-locks", "-c", "core.fileMode=false", "-C", str(home), *arguments],
             capture_output=True,
             check=True,
             encoding="utf-8",

@@ -52,7 +52,7 @@ class RunFile(Strict):
     commit: Name | None = None
     """Commit of Carousel's repository; None if Carousel did not run from a checkout."""
     modified: bool | None = None
-    """Whether files in the checkout differed from `commit`; None without a checkout."""
+    """Whether the measuring code in the checkout differed from `commit`; None without a checkout."""
     plugins: dict[Name, Name] = Field(default_factory=dict)
     """Digest of each plugin file by file name."""
     environment: Environment
