@@ -10,7 +10,7 @@ import typer
 from bench.cli import completion
 
 DEFAULT_STORE = Path("carousel-runs")
-RUN_HELP = "An id, a unique prefix of an id, `latest`, or a path."
+RUN_HELP = "An id, a unique prefix of an id, `latest` (the run that finished last), or a path."
 
 TableFormat = Literal["table", "markdown", "csv", "latex", "json"]
 

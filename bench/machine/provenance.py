@@ -31,7 +31,7 @@ class Checkout:
 
 
 def checkout(home: Path = HOME) -> Checkout:
-    """Return the commit of Carousel's own repository in the folder `home`, and whether the code differs from the commit.
+    """Return the commit of Carousel's own repository in the folder `home`, and whether the code differs from it.
 
     Only the code of `MEASURING_PACKAGES` counts. Other files in the clone, such as stored runs, reports and documents,
     do not change what is measured. Both results are None if git is missing or does not track this code. For example,

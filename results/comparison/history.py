@@ -25,6 +25,7 @@ import numpy as np
 from results.comparison.comparability import comparable_environment
 from results.schema.case import Case
 from results.schema.metrics import METRICS, central_value
+from results.schema.order import by_end
 from results.schema.record import Measurement, Record
 from results.schema.run import RunFile
 from results.specs.spec import Spec
@@ -53,7 +54,7 @@ class HistoryPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """The history of one case, metric and location on comparable machines, oldest run first."""
+    """The history of one case, metric and location on comparable machines, in the order in which the runs ended."""
 
     arch: str
     task: str
@@ -96,7 +97,8 @@ def history(
     """
     points: dict[tuple[object, ...], list[HistoryPoint]] = {}
     series: dict[tuple[object, ...], tuple[Case, Mapping[str, int], str]] = {}
-    for file, records in sorted(runs, key=lambda run: (run[0].created, run[0].id)):
+    read = list(runs)
+    for file, records in (read[index] for index in by_end([file for file, _ in read])):
         environment = comparable_environment(file.environment)
         groups: dict[tuple[object, ...], list[Measurement]] = {}
         for record in records:

@@ -66,3 +66,5 @@ class RunFile(Strict):
     """Number of fresh processes in which every timing is repeated."""
     created: Text
     finished: Text | None = None
+    after: Annotated[tuple[Name, ...], FAIL_FAST] = ()
+    """Ids of the runs of the store that had ended last when this run finished (see `results/schema/order.py`)."""
