@@ -20,6 +20,11 @@ StoreOption = Annotated[
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
+AllowOption = Annotated[
+    str | None,
+    typer.Option(metavar="FIELD,...", help="Fields in which the runs may differ, such as cpu,torch."),
+]
+
 FormatOption = Annotated[TableFormat, typer.Option(help="Output format.")]
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP, autocompletion=completion.runs)]

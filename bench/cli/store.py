@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bench.cli.options import DEFAULT_STORE, JsonOption, RunArgument, StoreOption
+from bench.cli.options import DEFAULT_STORE, AllowOption, JsonOption, RunArgument, StoreOption
 
 
 def merge(
@@ -82,10 +82,11 @@ def history(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Write an HTML page, or a figure if FILE ends in .svg."),
     ] = None,
+    allow: AllowOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Show one metric over all stored runs and where it changed."""
     from bench.commands.history import show_history
 
-    show_history(store, glob, metric, at or [], output, as_json=as_json)
+    show_history(store, glob, metric, at or [], output, allow=allow, as_json=as_json)

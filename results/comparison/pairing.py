@@ -71,7 +71,7 @@ def pair_records(base: Iterable[Record], new: Iterable[Record]) -> Pairing:
         ]
         if len(before) == len(after) == 1:
             (base_conditions, base_seeds), (new_conditions, new_seeds) = before.popitem(), after.popitem()
-            partners.append((base_seeds, new_seeds, tuple(_differences(base_conditions, new_conditions))))
+            partners.append((base_seeds, new_seeds, tuple(condition_differences(base_conditions, new_conditions))))
         missing += [_missing(record) for seeds in before.values() for record in seeds.values()]
         added += [record.case for seeds in after.values() for record in seeds.values()]
         for base_seeds, new_seeds, differences in partners:
@@ -132,7 +132,8 @@ def _grouped(records: Iterable[Record]) -> dict[GridPoint, dict[Conditions, BySe
     return groups
 
 
-def _differences(base: Conditions, new: Conditions) -> Iterable[Difference]:
+def condition_differences(base: Conditions, new: Conditions) -> Iterable[Difference]:
+    """Yield the differences between the conditions of two cases."""
     for name, before, after in (("task version", base[1], new[1]), ("task data", base[2], new[2])):
         if before != after:
             yield difference(name, before, after)

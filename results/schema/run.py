@@ -37,6 +37,14 @@ class Environment(Strict):
     governor: Text | None = None
     virtual: Text | None = None
     """`container`, `virtual machine`, `container in a virtual machine`, or `none`; None if unknown."""
+    kernels: Text | None = None
+    """Processor and vector width for which kernels are compiled, or `none` if the equations run."""
+    numpy_blas: Text | None = None
+    """Matrix library of NumPy; `blas` is that of torch."""
+    cuda: Text | None = None
+    """Versions of CUDA and cuDNN in torch; None if the device is a CPU."""
+    settings: dict[Name, Text] = Field(default_factory=dict)
+    """Environment variables that select instructions or change compiled code, if they are set."""
 
 
 class RunFile(Strict):

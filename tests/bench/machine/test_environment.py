@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from arch import kernels
 from bench.machine import hardware, provenance
 from bench.machine.environment import blas, environment, gpu_name, onednn
 from bench.machine.provenance import Checkout, checkout
@@ -196,6 +197,20 @@ def test_fingerprint_of_this_machine_names_no_person_host_or_path() -> None:
     for secret in (getpass.getuser(), platform.node(), str(Path.home()), str(Path.cwd()), Path.cwd().name):
         # Short names, such as the user `root` or the folder `/`, occur in unrelated text.
         assert len(secret) < 5 or secret not in text
+
+
+def test_fingerprint_has_what_selects_the_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_OPT", "1")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/home/somebody/cache")
+    fingerprint = environment("cpu")
+    assert fingerprint.settings["NUMBA_OPT"] == "1"
+    assert "somebody" not in fingerprint.model_dump_json()
+    assert fingerprint.kernels == kernels.target() != "none"
+    assert {"numpy", "numba", "llvmlite"} <= set(fingerprint.packages)
+    assert fingerprint.numpy_blas
+    assert fingerprint.cuda is None
+    monkeypatch.setattr(kernels.runtime.compiler, "obstacle", lambda: "no compiler")
+    assert environment("cpu").kernels == "none"
 
 
 def test_device_includes_gpu_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,9 +249,7 @@ def test_comparison_notes_changed_plugins(run: RunFile) -> None:
         return comparison.notes(compare((base, []), (new, [])))
 
     assert notes({"mine": "aaaaaaaaaa", "gone": "cccccccccc"}, {"mine": "aaaaaaaaaa", "added": "dddddddddd"}) == []
-    assert notes({"mine": "aaaaaaaaaa"}, {"mine": "bbbbbbbbbb"}) == [
-        "differs: plugin mine: aaaaaaaaaa against bbbbbbbbbb"
-    ]
+    assert notes({"mine": "aaaaaaaaaa"}, {"mine": "bbbbbbbbbb"}) == ["differs: plugin mine aaaaaaaaaa → bbbbbbbbbb"]
 
 
 def test_different_protocols_are_listed_with_their_cases() -> None:
