@@ -52,7 +52,7 @@ class HistoryPoint:
     units: int
     """Number of units: the fresh processes of a timing if there are several, and otherwise the measurements. A score
     has one measurement per seed."""
-    differences: tuple[Difference, ...]
+    differences: tuple[Difference, ...] = ()
     """Differences from the previous run of the series, in the environment, the plugins and the allowed fields."""
 
 

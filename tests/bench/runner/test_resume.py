@@ -195,7 +195,7 @@ def test_a_run_of_different_work_is_not_resumed(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     run = interrupted(tmp_path, monkeypatch, 2)
-    before = files_of(run)
+    before, file = files_of(run), run.file()
     changes: dict[str, Any] = {}
     match what:
         case "code":
@@ -222,7 +222,6 @@ def test_a_run_of_different_work_is_not_resumed(
     assert outcome.run.id != run.id
     assert outcome.complete
     assert files_of(run) == before
-    file = run.file()
     change = {
         "plan": "plan changed: seed 0, 1 → 0, 1, 2",
         "timing": "plan changed: settings of probes or claims",
