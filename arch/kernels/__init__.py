@@ -15,9 +15,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from arch.kernels.runtime.compiler import describe, give_up, note, obstacle
+from arch.kernels.runtime.compiler import describe, give_up, note, obstacle, target
 
-__all__ = ["compile_all", "describe", "note", "obstacle"]
+__all__ = ["compile_all", "describe", "note", "obstacle", "target"]
 
 
 def compile_all() -> float:

@@ -8,17 +8,13 @@ from typing import Annotated
 import typer
 
 from bench.cli import completion
-from bench.cli.options import DEFAULT_STORE, RUN_HELP, FormatOption, JsonOption, StoreOption
+from bench.cli.options import DEFAULT_STORE, RUN_HELP, AllowOption, FormatOption, JsonOption, StoreOption
 
 BaseArgument = Annotated[
     str, typer.Argument(metavar="BASE", help=f"The baseline. {RUN_HELP}", autocompletion=completion.runs)
 ]
 NewArgument = Annotated[
     str, typer.Argument(metavar="NEW", help="The run to compare with it.", autocompletion=completion.runs)
-]
-AllowOption = Annotated[
-    str | None,
-    typer.Option(metavar="FIELD,...", help="Fields in which the runs may differ, such as cpu,torch."),
 ]
 
 

@@ -37,7 +37,7 @@ def archs_and_tasks(incomplete: str) -> list[str]:
 
 
 def runs(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of runs that start with `incomplete`: `latest`, then the run ids, newest first.
+    """Return the names of runs that start with `incomplete`: `latest`, then the run ids in descending order.
 
     The runs are read from the store that `--store` gives.
     """

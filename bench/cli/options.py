@@ -10,7 +10,7 @@ import typer
 from bench.cli import completion
 
 DEFAULT_STORE = Path("carousel-runs")
-RUN_HELP = "An id, a unique prefix of an id, `latest`, or a path."
+RUN_HELP = "An id, a unique prefix of an id, `latest` (the run that finished last), or a path."
 
 TableFormat = Literal["table", "markdown", "csv", "latex", "json"]
 
@@ -19,6 +19,11 @@ StoreOption = Annotated[
 ]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+
+AllowOption = Annotated[
+    str | None,
+    typer.Option(metavar="FIELD,...", help="Fields in which the runs may differ, such as cpu,torch."),
+]
 
 FormatOption = Annotated[TableFormat, typer.Option(help="Output format.")]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bench.cli.options import DEFAULT_STORE, JsonOption, RunArgument, StoreOption
+from bench.cli.options import DEFAULT_STORE, AllowOption, JsonOption, RunArgument, StoreOption
 
 
 def merge(
@@ -93,10 +93,11 @@ def history(
             help="Write an HTML page, or a figure if FILE ends in .svg; - is standard output.",
         ),
     ] = None,
+    allow: AllowOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Show one metric over all stored runs and where it changed."""
     from bench.commands.history import show_history
 
-    show_history(store, glob, metric, at or [], output, as_json=as_json)
+    show_history(store, glob, metric, at or [], output, allow=allow, as_json=as_json)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.commands.allow import parse_allow
 from bench.commands.output import console_beside, format_by_ending, print_json, print_lines, write_outputs
 from bench.commands.stored_run import find_two, load_run
 from bench.errors import FAILED, NOT_COMPARABLE, NOTHING_SELECTED, OK, REGRESSED, UsageError
@@ -17,12 +18,10 @@ from reports.export import (
     comparison_as_markdown,
     render_comparison,
 )
-from reports.text import change_of, headline, missing_text, name_of
-from results.comparison import COMPARED_AS, METRIC_FAMILIES, REQUIRED_EQUAL, Comparison, Row, Thresholds, compare
+from reports.text import change_of, differences_in_words, headline, missing_text, name_of
+from results.comparison import COMPARED_AS, METRIC_FAMILIES, Comparison, Row, Thresholds, compare
 from results.store import reading_many
 
-ALLOWABLE = (*REQUIRED_EQUAL, "timing samples", "timing blocks", "task version", "task data")
-"""Fields that `--allow` accepts in addition to those of the protocol."""
 MAX_SUMMARY = 60_000
 """Approximate maximum length of a summary in characters. It leaves a margin to GitHub's limit of 65,536."""
 ENDINGS = {"--junit": {".xml": "junit"}, "--summary": {".md": "markdown", ".markdown": "markdown", ".txt": "markdown"}}
@@ -186,11 +185,14 @@ def junit_xml(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -
     """Return the results as JUnit XML, with one test case per row and per missing or failed case.
 
     The rows in `failing` fail. Inconclusive rows fail if `strict` is true, and are skipped if `strict` is false. Rows
-    that are not comparable, and missing or failed cases, are errors.
+    that are not comparable, and missing or failed cases, are errors. The differences between the conditions of the
+    runs are properties of the suite.
     """
     from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
     suite = TestSuite("carousel check")
+    for number, line in enumerate(differences_in_words(comparison), start=1):
+        suite.add_property(f"difference {number}", _printable(line))
     failed = {id(row) for row in failing}
     for row in comparison.rows:
         test = TestCase(_printable(f"{row.metric} {name_of(row)}"), _printable(f"{row.arch}.{row.task}"))
@@ -218,7 +220,7 @@ def junit_xml(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -
 
 
 def _compare(store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None) -> Comparison:
-    allowed = _parse_allow(allow)
+    allowed = parse_allow(allow)
     with reading_many():
         before, after = (load_run(run) for run in find_two(store, base, new))
         return compare(
@@ -245,21 +247,6 @@ def _threshold(name: str, text: str, kind: str) -> float:
     if not is_percentage or not 0 <= value <= 10_000:
         raise UsageError(f"--fail-on: the effect of {name} must be an increase in percent, such as 10%, not {text!r}")
     return value / 100
-
-
-def _parse_allow(text: str | None) -> frozenset[str]:
-    """Parse a comma-separated list of fields, in which `-` stands for a space. If `text` is None, return no field.
-
-    Raises `UsageError` for an unknown field.
-    """
-    if text is None:
-        return frozenset()
-    fields = {name.strip().replace("-", " "): name.strip() for name in text.split(",")}
-    for field, name in fields.items():
-        if field not in ALLOWABLE and not field.startswith("protocol "):
-            known = ", ".join(allowable.replace(" ", "-") for allowable in ALLOWABLE)
-            raise UsageError(f"--allow: unknown field {name!r}; choose from {known} and protocol-FIELD")
-    return frozenset(fields)
 
 
 def _printable(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.commands.allow import parse_allow
 from bench.commands.output import console_beside, format_by_ending, print_json, write_output
 from bench.commands.stored_run import read_runs
 from bench.errors import NothingSelected, UsageError
@@ -26,7 +28,16 @@ MIN_RUNS_FOR_CHANGE = 10
 """Minimum number of runs needed to detect a change at the false-alarm rate `FALSE_ALARMS`."""
 
 
-def show_history(store: Path, glob: str, metric: str, at: Sequence[str], output: Path | None, *, as_json: bool) -> None:
+def show_history(
+    store: Path,
+    glob: str,
+    metric: str,
+    at: Sequence[str],
+    output: Path | None,
+    *,
+    allow: str | None = None,
+    as_json: bool,
+) -> None:
     """Print, and optionally draw, one metric over all stored runs.
 
     Args:
@@ -36,17 +47,19 @@ def show_history(store: Path, glob: str, metric: str, at: Sequence[str], output:
         at: Locations of the measurement, such as `position=1024`.
         output: File for an HTML page, or for a figure if it ends in `.svg`; `-` is standard output; None writes no
             file.
+        allow: Fields that may differ within a series, separated by commas; None for no field.
         as_json: Whether to print one JSON document instead of tables.
 
     If the file goes to standard output, the tables go to standard error. Raises `StoreError` if the store has no runs.
-    Raises `NothingSelected` if no run measured the metric for a matching case. Raises `UsageError` if `at` is invalid,
-    or if `output` has an unknown ending or cannot be written.
+    Raises `NothingSelected` if no run measured the metric for a matching case. Raises `UsageError` if `at` or `allow`
+    is invalid, or if `output` has an unknown ending or cannot be written.
     """
     form = format_by_ending(output, FORMATS)
     console = console_beside({"-o": output}, as_json=as_json)
     conditions = dict(map(_parse_condition, at))
+    allowed = parse_allow(allow)
     with reading_many():
-        series = history(read_runs(Store(store)), glob=glob, metric=metric, at=conditions)
+        series = history(read_runs(Store(store)), glob=glob, metric=metric, at=conditions, allow=allowed)
     if not series:
         other = f"a metric from {', '.join(METRICS)}" if metric not in METRICS else "another GLOB, --metric or --at"
         where = f" at {', '.join(at)}" if at else ""
@@ -79,6 +92,8 @@ def _print_series(series: Sequence[Series], console: Console) -> None:
         console.print(Text(f"  {row.spark}  {plural(row.runs, 'run')}, last {row.last}"), soft_wrap=True)
         for change in row.changes:
             console.print(Text(f"  changed: {change}", style="yellow"), soft_wrap=True)
+        for difference in row.differences:
+            console.print(Text(f"  differs: {difference}", style="yellow"), soft_wrap=True)
     if len(series) == 1:
         _print_runs(series[0], console)
     too_few = min(len(each.points) for each in series) < MIN_RUNS_FOR_CHANGE
@@ -114,6 +129,7 @@ def _document(series: Series) -> dict[str, Any]:
                 "low": _finite(seen.value.low),
                 "high": _finite(seen.value.high),
                 "units": seen.units,
+                "differences": [asdict(difference) for difference in seen.differences],
             }
             for seen in series.points
         ],

@@ -6,13 +6,22 @@ import importlib.metadata
 import os
 import platform
 
+import numpy
 import psutil
 
+from arch import kernels
 from bench.machine.hardware import caches, cpu_name, governor, host_digest, quota_cores, virtual
 from results import Environment
 
-PACKAGES = ("numpy", "numba", "scipy", "safetensors", "scikit-learn")
+PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "safetensors", "scikit-learn")
 """Distributions besides torch whose versions are recorded if they are installed."""
+SETTINGS = (
+    *("ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE"),
+    *("MKL_CBWR", "MKL_DEBUG_CPU_TYPE", "MKL_ENABLE_INSTRUCTIONS"),
+    *("NUMBA_BOUNDSCHECK", "NUMBA_CPU_FEATURES", "NUMBA_CPU_NAME", "NUMBA_DISABLE_JIT", "NUMBA_LOOP_VECTORIZE"),
+    *("NUMBA_OPT", "NUMBA_SLP_VECTORIZE", "PYTHON_GIL", "PYTHON_JIT"),
+)
+"""Environment variables that select instructions or change compiled code. None of them contains a path."""
 
 
 def environment(device: str, threads: int = 1) -> Environment:
@@ -42,6 +51,10 @@ def environment(device: str, threads: int = 1) -> Environment:
         instructions=torch.backends.cpu.get_cpu_capability(),
         governor=governor(),
         virtual=virtual(),
+        kernels=kernels.target(),
+        numpy_blas=numpy_blas(),
+        cuda=f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}" if device == "cuda" else None,
+        settings={name: value for name in SETTINGS if (value := os.environ.get(name)) is not None},
     )
 
 
@@ -78,6 +91,13 @@ def blas(build: str) -> str | None:
     name = _between(build, "BLAS_INFO=", ",")
     version = _between(build, "Math Kernel Library Version ", "-") if name == "mkl" else None
     return f"{name} {version}" if name and version else name
+
+
+def numpy_blas() -> str | None:
+    """Return NumPy's matrix library, such as `scipy-openblas 0.3.30`; None if NumPy does not name it."""
+    found = numpy.show_config(mode="dicts") or {}
+    library = found.get("Build Dependencies", {}).get("blas", {})
+    return f"{library['name']} {library.get('version', '')}".strip() if library.get("name") else None
 
 
 def onednn(build: str) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import uuid
 from collections.abc import Iterator
 from functools import cache
@@ -16,6 +17,11 @@ from pathlib import Path
 
 ROOT = Path("/")
 MACHINE_IDS = ("etc/machine-id", "var/lib/dbus/machine-id")
+MACHINE_ID = re.compile(r"(?!0+$)[0-9a-f]{32}")
+"""Pattern of a genuine machine-id: 32 hexadecimal digits that are not all zero, unlike the text `uninitialized`."""
+MULTICAST, LOCALLY_ADMINISTERED = 1 << 40, 1 << 41
+"""Bits of a network address. Python sets the first in an address that it made up. The second marks an address that
+software assigned, such as 02:42:ac:11:00:02 of the first container of every Docker."""
 SALT, ROUNDS = b"carousel: which machine", 100_000
 """Parameters of the host digest. Many rounds of hashing make it expensive to guess a network address from a digest."""
 CPU = "sys/devices/system/cpu"
@@ -37,13 +43,17 @@ def cpu_name(root: Path = ROOT) -> str:
 def host_digest(root: Path = ROOT) -> str | None:
     """Return twelve hexadecimal digits that identify this machine without naming it.
 
-    The digest is computed from the machine-id or, if there is none, from the network card's address. Returns None if
-    the machine has no machine-id and no network card.
+    The digest is computed from the machine-id or, if there is none, from the address that the maker of the network card
+    assigned. Returns None if the machine has neither. A machine-id inside a container does not count, because all
+    containers of an image share it. It counts if it is mounted from outside.
     """
-    identity = next((text for name in MACHINE_IDS if (text := _read(root / name).strip())), None)
+    mounts = _mounts(root)
+    is_container = _is_container(root) or mounts.get("/") == "overlay"
+    ids = [_read(root / name).strip() for name in MACHINE_IDS if not is_container or f"/{name}" in mounts]
+    identity = next(filter(MACHINE_ID.fullmatch, ids), None)
     if identity is None:
         address = uuid.getnode()
-        if address >> 40 & 1:  # this bit marks an address that Python made up; the next process gets another one
+        if address in (0, (1 << 48) - 1) or address & (MULTICAST | LOCALLY_ADMINISTERED):
             return None
         identity = f"{address:012x}"
     return hashlib.pbkdf2_hmac("sha256", identity.encode(), SALT, ROUNDS).hex()[:12]
@@ -133,12 +143,6 @@ def virtual(root: Path = ROOT) -> str | None:
     info = _read(root / "proc/cpuinfo")
     if not info:
         return None
-    groups = _read(root / "proc/1/cgroup")
-    in_container = (
-        any((root / name).exists() for name in CONTAINER_FILES)
-        or any(word in groups for word in CONTAINER_WORDS)
-        or (root == ROOT and bool(os.environ.get("container")))  # noqa: SIM112  (systemd and podman write it in lower case)
-    )
     in_virtual_machine = any(line.startswith("flags") and "hypervisor" in line.split() for line in info.splitlines())
     labels = {
         (True, True): "container in a virtual machine",
@@ -146,7 +150,26 @@ def virtual(root: Path = ROOT) -> str | None:
         (False, True): "virtual machine",
         (False, False): "none",
     }
-    return labels[in_container, in_virtual_machine]
+    return labels[_is_container(root), in_virtual_machine]
+
+
+def _is_container(root: Path) -> bool:
+    groups = _read(root / "proc/1/cgroup")
+    return (
+        any((root / name).exists() for name in CONTAINER_FILES)
+        or any(word in groups for word in CONTAINER_WORDS)
+        or (root == ROOT and bool(os.environ.get("container")))  # noqa: SIM112  (systemd and podman write it in lower case)
+    )
+
+
+def _mounts(root: Path) -> dict[str, str]:
+    """Return the type of the file system at each mount point, such as `{"/": "overlay"}`; empty if unknown."""
+    mounts: dict[str, str] = {}
+    for line in _read(root / "proc/self/mountinfo").splitlines():
+        fields, _, rest = line.partition(" - ")
+        if len(parts := fields.split()) > 4 and rest:
+            mounts[parts[4]] = rest.split()[0]
+    return mounts
 
 
 def _read(path: Path) -> str:

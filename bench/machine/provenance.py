@@ -13,6 +13,9 @@ from pathlib import Path
 MEASURING_PACKAGES = ("arch", "tasks", "bench", "results")
 """Packages whose code can change a record. Records stay valid if only `reports` changes."""
 
+SOURCE_SUFFIXES = (".py", ".toml")
+"""Endings of the source files in the measuring packages: code and plans."""
+
 HOME = Path(__file__).resolve().parents[2]
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -24,26 +27,31 @@ GIT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkout:
-    """Git commit of the code, and whether files differ from that commit. Both are None without a repository."""
+    """Git commit of the code, and whether the code differs from that commit. Both are None without a repository."""
 
     commit: str | None = None
     modified: bool | None = None
-    """Whether files differ from the commit; None if git cannot tell."""
+    """Whether the code of the measuring packages differs from the commit; None if git cannot tell."""
 
 
 def checkout(home: Path = HOME) -> Checkout:
-    """Return the commit of Carousel's own repository in the folder `home`, and whether files differ from the commit.
+    """Return the commit of Carousel's own repository in the folder `home`, and whether the code differs from it.
 
-    Both are None if git does not track this code. For example, git does not track an installed copy inside another
-    repository. If git is missing or fails, the commit is read from the repository's files.
+    Only the code of `MEASURING_PACKAGES` counts. Other files in the clone, such as stored runs, reports and documents,
+    do not change what is measured. Both results are None if git does not track this code. For example, git does not
+    track an installed copy inside another repository. If git is missing or fails, the commit is read from the
+    repository's files.
     """
     if _git(home, "ls-files", "--error-unmatch", "--", str(Path(__file__).resolve().relative_to(HOME))) is None:
         return Checkout() if _git(home, "rev-parse", "HEAD") is not None else Checkout(commit=_commit_in(home / ".git"))
     commit = _git(home, "rev-parse", "HEAD")
-    status = _git(home, "status", "--porcelain")
     if commit is None:
         return Checkout()
-    return Checkout(commit=commit, modified=None if status is None else bool(status))
+    # A run may be stored inside a package. So new files count only if they are source files.
+    sources = [f":(glob){package}/**/*{suffix}" for package in MEASURING_PACKAGES for suffix in SOURCE_SUFFIXES]
+    changed = _git(home, "diff", "HEAD", "--name-only", "--ignore-submodules", "--", *MEASURING_PACKAGES)
+    added = _git(home, "ls-files", "--others", "--exclude-standard", "--", *sources)
+    return Checkout(commit=commit, modified=None if changed is None or added is None else bool(changed or added))
 
 
 def _commit_in(repository: Path) -> str | None:
@@ -82,10 +90,11 @@ def _git(home: Path, *arguments: str) -> str | None:
         return None
     # In a hook of another repository, GIT_DIR would point git to that repository.
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    # Git refuses a repository of another owner. Its code runs already, so its settings are trusted too.
+    settings = ("-c", f"safe.directory={home}", "-c", "core.fileMode=false")
     try:
         result = subprocess.run(  # noqa: S603  (fixed arguments)
-            # Git refuses a repository of another owner. Its code runs already, so its settings are trusted too.
-            [program, "--no-optional-locks", "-c", f"safe.directory={home}", "-C", str(home), *arguments],
+            [program, "--no-optional-locks", *settings, "-C", str(home), *arguments],
             capture_output=True,
             check=True,
             encoding="utf-8",

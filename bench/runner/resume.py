@@ -16,9 +16,11 @@ from bench.plans.record_size import check_record_size
 from bench.plugins.loader import digests
 from bench.runner.request import Request
 from results import Environment, Run, RunFile, Store, StoreError, store
-from results.comparison import environment_differences
+from results.comparison import environment_differences, plugin_differences
 
 FORBIDDEN_IN_ID = r"[^A-Za-z0-9_=-]+"
+MAX_SHOWN_VALUES = 6
+"""Maximum number of values of one field in the reason why a run is not resumed."""
 
 
 class RunInUse(UsageError):
@@ -114,16 +116,41 @@ def _changes(old: RunFile, new: RunFile) -> list[str]:
     """Return the differences from `old` to `new` that prevent resuming `old`, one text per difference."""
     changes = []
     if (old.plan_digest, old.cases, old.probes) != (new.plan_digest, new.cases, new.probes):
-        changes.append("plan changed")
+        changes.append(f"plan changed: {', '.join(_plan_changes(old, new)) or 'settings of probes or claims'}")
     if old.repeat != new.repeat:
-        changes.append("--repeat changed")
+        changes.append(f"--repeat changed: {old.repeat} → {new.repeat}")
     if old.code != new.code:
-        changes.append("code changed")
-    if old.plugins != new.plugins:
-        changes.append("plugins changed")
-    if differences := environment_differences(old.environment, new.environment).all:
-        changes.append(f"environment changed: {', '.join(difference.field for difference in differences)}")
+        changes.append(f"code changed: {old.code} → {new.code}")
+    environments = environment_differences(old.environment, new.environment)
+    for what, differences in (("plugins", plugin_differences(old, new)), ("environment", environments.all)):
+        if differences:
+            changes.append(f"{what} changed: {', '.join(each.phrase for each in differences)}")
     return changes
+
+
+def _plan_changes(old: RunFile, new: RunFile) -> Iterator[str]:
+    """Yield the fields of the cases and the probes whose values differ, such as `seed 0, 1 → 0, 1, 2`."""
+    before, after = _values(old), _values(new)
+    for name in dict.fromkeys([*before, *after]):
+        if before.get(name) != after.get(name):
+            yield f"{name} {_listed(before.get(name, []))} → {_listed(after.get(name, []))}"
+    if before == after and old.cases != new.cases:
+        yield f"combinations of cases, {len(old.cases):,} → {len(new.cases):,}"
+
+
+def _values(file: RunFile) -> dict[str, list[str]]:
+    """Return the values that occur in the plan of a run, by field, in the order of the cases."""
+    values: dict[str, dict[str, None]] = {"measure": dict.fromkeys(file.probes)}
+    for case in file.cases:
+        document = case.model_dump(mode="json")
+        for name, value in (document | document.pop("protocol")).items():
+            values.setdefault(name, {})[str(value)] = None
+    return {name: list(of_field) for name, of_field in values.items()}
+
+
+def _listed(values: list[str]) -> str:
+    shown = ", ".join(values[:MAX_SHOWN_VALUES]) or "none"
+    return shown if len(values) <= MAX_SHOWN_VALUES else f"{shown} and {len(values) - MAX_SHOWN_VALUES} more"
 
 
 def _is_in_use(run: Run) -> bool:

@@ -90,7 +90,7 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
                 _print_plan(console, request, pending, cluster, resumed=resumed)
             _run_pending(Execution(request, run, pending), cluster, console, quiet)
             check_run_exists(run)
-            file = file.model_copy(update={"finished": now()})
+            file = file.model_copy(update={"finished": now(), "after": Store(request.store).last_ended()})
             run.write_file(file)
     records = [pending.records[case.key] for case in file.cases if case.key in pending.records]
     return Outcome(run=run, file=file, records=records)
@@ -127,7 +127,7 @@ def _duration_estimator(store: Path) -> DurationEstimator:
     """Return an estimator that uses the records of the newest `HISTORY_RUNS` runs in the store."""
 
     def history() -> Iterator[Record]:
-        for run in Store(store).runs()[-HISTORY_RUNS:]:
+        for run in Store(store).in_order()[-HISTORY_RUNS:]:
             yield from run.read()[0].values()
 
     return DurationEstimator(history())

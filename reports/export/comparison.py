@@ -15,11 +15,11 @@ from rich.text import Text
 
 from reports.format import numbers
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
-from reports.text.comparison import absent_cells, cells, headline, notes
+from reports.text.comparison import absent_cells, cells, differences_in_words, headline, notes
 from results.comparison import Comparison, MissingCase, Row
 
 MAX_ROWS = 12
-"""The terminal shows at most this many rows per verdict, and at most this many notes."""
+"""The terminal shows at most this many rows per verdict, and at most this many notes besides the differences."""
 MEASURING_WIDTH = 1_000
 """The console width in characters for measuring a table; no row is wider."""
 STYLES = {"regressed": "red", "improved": "green", "inconclusive": "yellow", "not comparable": "yellow"}
@@ -48,7 +48,10 @@ def render_comparison(comparison: Comparison, *, console: Console | None = None)
         console.print(table, soft_wrap=not console.is_terminal)
     for reason, rows in _reasons(comparison.rows).items():
         console.print(Text(f"— {reason}: {numbers.plural(rows, 'row')}", style="yellow"), soft_wrap=True)
-    lines = notes(comparison)
+    differences = differences_in_words(comparison)
+    for line in differences:
+        console.print(Text(f"— {line}", style="yellow"), soft_wrap=True)
+    lines = notes(comparison)[len(differences) :]
     for line in lines[:MAX_ROWS]:
         console.print(Text(f"— {numbers.shortened(line, 200)}", style="yellow"), soft_wrap=True)
     if len(lines) > MAX_ROWS:
@@ -70,10 +73,13 @@ def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None
     c = comparison
     budget = _Budget(longest)
     lines = [f"**{_safe(headline(c))}**", "", _safe(f"base {c.base.id}, new {c.new.id}"), ""]
+    differences = differences_in_words(c)
+    if differences:
+        lines += [*budget.cut([f"- {_safe(line)}" for line in differences]), ""]
     changed = [row for row in c.rows if row.verdict in ("regressed", "improved")]
     if changed:
         lines += [*budget.cut(_markdown_table(changed), len(HEADINGS)), ""]
-    lines += budget.cut([f"- {_safe(line)}" for line in notes(c)])
+    lines += budget.cut([f"- {_safe(line)}" for line in notes(c)[len(differences) :]])
     for verdict in ("not comparable", "inconclusive", "unchanged"):
         rows = [row for row in c.rows if row.verdict == verdict]
         if rows:
@@ -119,17 +125,20 @@ class _Budget:
 def comparison_as_csv(comparison: Comparison) -> str:
     """Return all rows as CSV with unrounded numbers, followed by the missing and the newly failed cases.
 
-    The verdict of such a case is `missing in base`, `missing in new` or `newly failed`. Every text is quoted. Texts are
+    The verdict of such a case is `missing in base`, `missing in new` or `newly failed`. The last column has the
+    differences between the conditions of the runs, which are the same in all rows. Every text is quoted. Texts are
     escaped as `escape_cell` does.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    names = list(Row.__dataclass_fields__)
+    names = [*Row.__dataclass_fields__, "differences"]
+    differences = "; ".join(differences_in_words(comparison))
     writer.writerow(names)
     for row in comparison.rows:
         values = asdict(row) | {
             "at": " ".join(f"{name}={value}" for name, value in row.at),
             "units": f"{row.units[0]} against {row.units[1]}",
+            "differences": differences,
         }
         writer.writerow(["" if values[name] is None else escape_cell(values[name]) for name in names])
     for each in (*comparison.missing, *comparison.failed):
@@ -144,7 +153,8 @@ def comparison_as_csv(comparison: Comparison) -> str:
 def comparison_as_latex(comparison: Comparison) -> str:
     """Return all rows except the unchanged rows as a LaTeX `booktabs` table, with the headline as caption.
 
-    Missing and newly failed cases follow the rows.
+    Missing and newly failed cases follow the rows. The differences between the conditions of the runs are below the
+    table.
     """
     rows = [row for row in comparison.rows if row.verdict in SHOWN_VERDICTS]
     lines = [" & ".join(map(latex_text, line)) + r" \\" for line in [*map(cells, rows), *absent_cells(comparison)]]
@@ -162,6 +172,7 @@ def comparison_as_latex(comparison: Comparison) -> str:
             *lines,
             r"\bottomrule",
             r"\end{tabular}",
+            *(rf"\par {latex_text(line)}" for line in differences_in_words(comparison)),
             r"\end{table}",
         ]
     )
@@ -180,6 +191,7 @@ def comparison_as_document(comparison: Comparison) -> dict[str, object]:
         "differences": [asdict(difference) for difference in c.differences],
         "reported_differences": [asdict(difference) for difference in c.reported_differences],
         "allowed": [asdict(difference) for difference in c.allowed],
+        "unknown": list(c.unknown),
         "missing": [_missing_case(case) for case in c.missing],
         "failed": [_missing_case(case) for case in c.failed],
         "failed_in_base": [_missing_case(case) for case in c.failed_in_base],

@@ -1,10 +1,11 @@
 """Sentences and table cells computed from stored results."""
 
-from reports.text.comparison import change_of, headline, missing_text, name_of
+from reports.text.comparison import change_of, differences_in_words, headline, missing_text, name_of
 from reports.text.history import history_rows, levels, value_with_interval
 
 __all__ = [
     "change_of",
+    "differences_in_words",
     "headline",
     "history_rows",
     "levels",

@@ -28,13 +28,9 @@ def headline(comparison: Comparison) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Return lines on the differences between the runs and on the cases that could not be compared."""
+    """Return lines on the differences between the runs, then on the cases that could not be compared."""
     c = comparison
-    lines = [f"not comparable: {difference}" for difference in c.differences]
-    lines += [f"allowed to differ: {difference}" for difference in c.allowed]
-    for name, before in c.base.plugins.items():
-        if (after := c.new.plugins.get(name, before)) != before:
-            lines.append(f"differs: plugin {name}: {before} against {after}")
+    lines = differences_in_words(comparison)
     lines += [f"not finished: the {name} run" for name, run in (("base", c.base), ("new", c.new)) if not run.finished]
     lines += [f"{missing_text(case)}: {case_text(case)}" for case in c.missing]
     lines += [f"newly failed: {case_text(case)}: {case.reason}" for case in c.failed]
@@ -45,9 +41,20 @@ def notes(comparison: Comparison) -> list[str]:
         lines.append(f"measured only in the new run: {', '.join(c.added_metrics)}")
     if c.not_requested:
         lines.append(f"not requested in the new run: {', '.join(c.not_requested)}")
-    if c.reported_differences:
-        fields = ", ".join(f"{each.field} {each.base} → {each.new}" for each in c.reported_differences)
-        lines.append(f"differs: {fields}")
+    return lines
+
+
+def differences_in_words(comparison: Comparison) -> list[str]:
+    """Return one line per difference between the conditions of the runs, such as `differs: numba 0.60 → 0.68`.
+
+    The last line names the fields that would have to be equal but that neither run has, if there are any.
+    """
+    c = comparison
+    lines = [f"not comparable: {difference}" for difference in c.differences]
+    lines += [f"allowed to differ: {difference}" for difference in c.allowed]
+    lines += [f"differs: {difference.phrase}" for difference in c.reported_differences]
+    if c.unknown:
+        lines.append(f"not recorded in either run, so may differ: {', '.join(c.unknown)}")
     return lines
 
 

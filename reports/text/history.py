@@ -28,6 +28,8 @@ class HistoryRow:
     last: str
     """The value of the latest run."""
     changes: tuple[str, ...]
+    differences: tuple[str, ...]
+    """One text per run with other software, plugins or allowed fields than the run before it."""
 
 
 def history_rows(series: Sequence[Series]) -> list[HistoryRow]:
@@ -41,6 +43,11 @@ def history_rows(series: Sequence[Series]) -> list[HistoryRow]:
             spark=spark(each),
             last=value_with_interval(each, len(each.points) - 1),
             changes=tuple(change_in_words(each, change) for change in each.changes),
+            differences=tuple(
+                f"{', '.join(difference.phrase for difference in point.differences)} from {point.run}"
+                for point in each.points
+                if point.differences
+            ),
         )
         for each in series
     ]

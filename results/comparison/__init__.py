@@ -1,10 +1,13 @@
 """Compare two runs, and follow a case over many runs."""
 
 from results.comparison.comparability import (
+    ALLOWABLE,
     REQUIRED_EQUAL,
     Difference,
     EnvironmentDifferences,
     environment_differences,
+    plugin_differences,
+    run_differences,
 )
 from results.comparison.compare import Comparison, Row, compare, location_text
 from results.comparison.history import FALSE_ALARMS, HistoryPoint, Series, change_points, history
@@ -13,6 +16,7 @@ from results.comparison.units import COMPARED_AS, COMPARED_METRICS, METRIC_FAMIL
 from results.comparison.verdict import Thresholds
 
 __all__ = [
+    "ALLOWABLE",
     "COMPARED_AS",
     "COMPARED_METRICS",
     "FALSE_ALARMS",
@@ -31,4 +35,6 @@ __all__ = [
     "environment_differences",
     "history",
     "location_text",
+    "plugin_differences",
+    "run_differences",
 ]

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from results.schema.run import Environment
+from results.schema.case import Protocol
+from results.schema.run import Environment, RunFile
 
 REQUIRED_EQUAL = ("host", "cpu", "cores", "threads", "torch", "device", "instructions")
 """Fields that must be equal for two runs to be compared. The code may differ, since comparisons measure its effect."""
 REPORTED = tuple(name for name in Environment.model_fields if name not in REQUIRED_EQUAL)
 """All other fields. A difference is shown but does not prevent the comparison."""
-ENTRY_TITLES = {"packages": "{}", "caches": "{} cache"}
+ALLOWABLE = (
+    *REQUIRED_EQUAL,
+    *("timing samples", "timing blocks", "task version", "task data"),
+    *(f"protocol {name}" for name in Protocol.model_fields),
+)
+"""Fields that a user can allow to differ although they prevent a comparison."""
+ENTRY_TITLES = {"packages": "{}", "caches": "{} cache", "settings": "{}"}
 """Format of the title of each entry in a field that is a mapping. `{}` stands for the key of the entry."""
 
 
@@ -26,15 +33,22 @@ class Difference:
     def __str__(self) -> str:
         return f"{self.field}: {self.base} → {self.new}"
 
+    @property
+    def phrase(self) -> str:
+        """The difference inside a sentence, without a colon: `numba 0.60 → 0.68`."""
+        return f"{self.field} {self.base} → {self.new}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentDifferences:
-    """All differences between two environments. The environments are equal if and only if there are no differences."""
+    """All differences between two environments. Their known fields are equal if and only if there are none."""
 
     forbidding: tuple[Difference, ...]
     """Differences that prevent a comparison."""
     reported: tuple[Difference, ...]
     """Differences that are only shown."""
+    unknown: tuple[str, ...] = ()
+    """Fields of `REQUIRED_EQUAL` that neither environment has, so that they may differ."""
 
     @property
     def all(self) -> tuple[Difference, ...]:
@@ -56,15 +70,37 @@ def environment_differences(base: Environment, new: Environment) -> EnvironmentD
             (reported if is_older else forbidding).append(difference(name, before, after))
     for name in REPORTED:
         reported += _field_differences(name, getattr(base, name), getattr(new, name))
-    return EnvironmentDifferences(forbidding=tuple(forbidding), reported=tuple(reported))
+    unknown = tuple(name for name in REQUIRED_EQUAL if getattr(base, name) is None is getattr(new, name))
+    return EnvironmentDifferences(forbidding=tuple(forbidding), reported=tuple(reported), unknown=unknown)
 
 
-def comparable_environment(environment: Environment) -> str:
+def run_differences(base: RunFile, new: RunFile) -> EnvironmentDifferences:
+    """Return the differences between the environments and the plugins of two runs.
+
+    Every command that relates two runs uses this list. The code is not in it, since comparisons measure its effect.
+    A plugin that only one run has is not in it either, since it only adds cases.
+    """
+    found = environment_differences(base.environment, new.environment)
+    shared = {f"plugin {name}" for name in base.plugins.keys() & new.plugins.keys()}
+    plugins = tuple(each for each in plugin_differences(base, new) if each.field in shared)
+    return replace(found, reported=found.reported + plugins)
+
+
+def plugin_differences(base: RunFile, new: RunFile) -> tuple[Difference, ...]:
+    """Return the plugins whose digests differ, and those that only one of two runs has."""
+    return tuple(
+        difference(f"plugin {name}", base.plugins.get(name), new.plugins.get(name))
+        for name in sorted({*base.plugins, *new.plugins})
+        if base.plugins.get(name) != new.plugins.get(name)
+    )
+
+
+def comparable_environment(environment: Environment, allow: frozenset[str] = frozenset()) -> str:
     """Return the fields that all runs of a series must share, as text such as `cpu X, cores 8`.
 
-    Unknown fields are omitted.
+    Unknown fields and those in `allow` are omitted.
     """
-    values = {name: getattr(environment, name) for name in REQUIRED_EQUAL}
+    values = {name: getattr(environment, name) for name in REQUIRED_EQUAL if name not in allow}
     return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
 
 

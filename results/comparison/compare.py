@@ -32,7 +32,7 @@ from statistics import fmean, median
 
 import numpy as np
 
-from results.comparison.comparability import Difference, environment_differences
+from results.comparison.comparability import Difference, run_differences
 from results.comparison.evidence import Pool, evidence
 from results.comparison.pairing import NOT_RUN, MissingCase, Pair, Side, distinguishing_settings, pair_records
 from results.comparison.units import COMPARED_AS, COMPARED_METRICS, At, Units, Unmeasured, paired_units
@@ -103,9 +103,11 @@ class Comparison:
     differences: tuple[Difference, ...]
     """Differences between the environments that prevent the comparison."""
     reported_differences: tuple[Difference, ...]
-    """Differences between the environments that do not prevent the comparison."""
+    """Differences between the environments and plugins that do not prevent the comparison."""
     allowed: tuple[Difference, ...]
     """Differences that would prevent the comparison if the user had not allowed them."""
+    unknown: tuple[str, ...]
+    """Fields that would have to be equal, but that neither run has."""
 
     def count(self, verdict: Change) -> int:
         """Return the number of rows with this verdict."""
@@ -135,7 +137,7 @@ def compare(
     pairing = pair_records(base, new, unusable)
     paired = paired_units(pairing.pairs, base[1], new[1])
     units = paired.units
-    environment = environment_differences(base[0].environment, new[0].environment)
+    environment = run_differences(base[0], new[0])
     differences = [
         [*environment.forbidding, *pairing.pairs[unit.pair].differences, *unit.differences] for unit in units
     ]
@@ -169,6 +171,7 @@ def compare(
         differences=tuple(each for each in environment.forbidding if each.field not in allow),
         reported_differences=environment.reported,
         allowed=tuple(dict.fromkeys(each for each in found if each.field in allow)),
+        unknown=environment.unknown,
     )
 
 

@@ -22,9 +22,12 @@ from statistics import fmean
 
 import numpy as np
 
-from results.comparison.comparability import comparable_environment
+from results.comparison.comparability import Difference, comparable_environment, run_differences
+from results.comparison.pairing import condition_differences
+from results.schema.base import digest
 from results.schema.case import Case
 from results.schema.metrics import METRICS, central_value
+from results.schema.order import by_end
 from results.schema.record import Measurement, Record
 from results.schema.run import RunFile
 from results.specs.spec import Spec
@@ -49,17 +52,19 @@ class HistoryPoint:
     units: int
     """Number of units: the fresh processes of a timing if there are several, and otherwise the measurements. A score
     has one measurement per seed."""
+    differences: tuple[Difference, ...] = ()
+    """Differences from the previous run of the series, in the environment, the plugins and the allowed fields."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """The history of one case, metric and location on comparable machines, oldest run first."""
+    """The history of one case, metric and location on comparable machines, in the order in which the runs ended."""
 
     arch: str
     task: str
     length: int
     protocol: str
-    """Digest of all properties of the case except its seed."""
+    """Digest of all properties of the case except its seed and the allowed fields."""
     metric: str
     at: Mapping[str, int]
     environment: str
@@ -84,6 +89,7 @@ def history(
     glob: str = "*",
     metric: str = "accuracy",
     at: Mapping[str, int] | None = None,
+    allow: frozenset[str] = frozenset(),
 ) -> list[Series]:
     """Return the series of one metric, for all cases that match `glob`.
 
@@ -93,28 +99,42 @@ def history(
         metric: Name of the metric.
         at: Coordinates of the location. The farthest location with these coordinates is used. By default, the location
             is the trained length or, for metrics without a value there, the farthest location.
+        allow: Names of fields that may differ within a series, from `ALLOWABLE`.
     """
+    previous: dict[tuple[object, ...], tuple[RunFile, Case]] = {}
     points: dict[tuple[object, ...], list[HistoryPoint]] = {}
     series: dict[tuple[object, ...], tuple[Case, Mapping[str, int], str]] = {}
-    for file, records in sorted(runs, key=lambda run: (run[0].created, run[0].id)):
-        environment = comparable_environment(file.environment)
+    read = list(runs)
+    for file, records in (read[index] for index in by_end([file for file, _ in read])):
+        environment = comparable_environment(file.environment, allow)
         groups: dict[tuple[object, ...], list[Measurement]] = {}
+        cases: dict[tuple[object, ...], Case] = {}
         for record in records:
             if not matches(glob, record.case):
                 continue
             for measurement in _at_location(record, metric, at or {}):
                 identity: tuple[object, ...] = (
-                    _grid_point(record.case),
+                    _grid_point(record.case, allow),
                     tuple(sorted(measurement.at.items())),
                     environment,
                 )
                 groups.setdefault(identity, []).append(measurement)
                 series.setdefault(identity, (record.case, measurement.at, environment))
+                cases.setdefault(identity, record.case)
         for identity, measurements in groups.items():
             value, units = _value(metric, measurements)
-            point = HistoryPoint(run=file.id, created=file.created, commit=file.commit, value=value, units=units)
+            differences = _differences(*previous.get(identity, (file, cases[identity])), file, cases[identity])
+            previous[identity] = file, cases[identity]
+            point = HistoryPoint(
+                run=file.id,
+                created=file.created,
+                commit=file.commit,
+                value=value,
+                units=units,
+                differences=differences,
+            )
             points.setdefault(identity, []).append(point)
-    return [_series(*series[identity], metric, of_series) for identity, of_series in points.items()]
+    return [_series(*series[identity], metric, of_series, allow) for identity, of_series in points.items()]
 
 
 def matches(glob: str, case: Case) -> bool:
@@ -177,12 +197,14 @@ def _threshold(values: tuple[float, ...]) -> float:
     return float(largest[SHUFFLES - 1 - allowed])
 
 
-def _series(case: Case, at: Mapping[str, int], environment: str, metric: str, points: list[HistoryPoint]) -> Series:
+def _series(
+    case: Case, at: Mapping[str, int], environment: str, metric: str, points: list[HistoryPoint], allow: frozenset[str]
+) -> Series:
     return Series(
         arch=case.arch,
         task=case.task,
         length=case.length,
-        protocol=_grid_point(case),
+        protocol=_grid_point(case, allow),
         metric=metric,
         at=at,
         environment=environment,
@@ -191,9 +213,18 @@ def _series(case: Case, at: Mapping[str, int], environment: str, metric: str, po
     )
 
 
-def _grid_point(case: Case) -> str:
-    """Return a digest of the case that does not depend on its seed."""
-    return case.model_copy(update={"seed": 0}).digest()
+def _differences(base: RunFile, base_case: Case, new: RunFile, new_case: Case) -> tuple[Difference, ...]:
+    conditions = [(case.protocol, case.task_version, case.task_data) for case in (base_case, new_case)]
+    return *run_differences(base, new).all, *condition_differences(*conditions)
+
+
+def _grid_point(case: Case, allow: frozenset[str]) -> str:
+    """Return a digest of the case that does not depend on its seed or on allowed fields."""
+    document = case.model_copy(update={"seed": 0}).model_dump(mode="json")
+    for field in allow:
+        name = field.removeprefix("protocol ")
+        (document["protocol"] if name != field else document).pop(name.replace(" ", "_"), None)
+    return digest(document)
 
 
 def _at_location(record: Record, metric: str, at: Mapping[str, int]) -> list[Measurement]:

@@ -120,7 +120,7 @@ def pair_records(
         ]
         if len(before) == len(after) == 1:
             (base_conditions, base_seeds), (new_conditions, new_seeds) = before.popitem(), after.popitem()
-            partners.append((base_seeds, new_seeds, tuple(_differences(base_conditions, new_conditions))))
+            partners.append((base_seeds, new_seeds, tuple(condition_differences(base_conditions, new_conditions))))
         unpaired: list[tuple[_Planned | None, _Planned | None]] = []
         unpaired += [(planned, None) for seeds in before.values() for planned in seeds.values()]
         unpaired += [(None, planned) for seeds in after.values() for planned in seeds.values()]
@@ -189,7 +189,8 @@ def _grouped(
     return groups
 
 
-def _differences(base: Conditions, new: Conditions) -> Iterable[Difference]:
+def condition_differences(base: Conditions, new: Conditions) -> Iterable[Difference]:
+    """Yield the differences between the conditions of two cases."""
     for name, before, after in (("task version", base[1], new[1]), ("task data", base[2], new[2])):
         if before != after:
             yield difference(name, before, after)

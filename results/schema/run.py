@@ -37,6 +37,14 @@ class Environment(Strict):
     governor: Text | None = None
     virtual: Text | None = None
     """`container`, `virtual machine`, `container in a virtual machine`, or `none`; None if unknown."""
+    kernels: Text | None = None
+    """Processor and vector width for which kernels are compiled, or `none` if the equations run."""
+    numpy_blas: Text | None = None
+    """Matrix library of NumPy; `blas` is that of torch."""
+    cuda: Text | None = None
+    """Versions of CUDA and cuDNN in torch; None if the device is a CPU."""
+    settings: dict[Name, Text] = Field(default_factory=dict)
+    """Environment variables that select instructions or change compiled code, if they are set."""
 
 
 class RunFile(Strict):
@@ -52,7 +60,7 @@ class RunFile(Strict):
     commit: Name | None = None
     """Commit of Carousel's repository; None if Carousel did not run from a checkout."""
     modified: bool | None = None
-    """Whether files in the checkout differed from `commit`; None without a checkout."""
+    """Whether the measuring code in the checkout differed from `commit`; None without a checkout."""
     plugins: dict[Name, Name] = Field(default_factory=dict)
     """Digest of each plugin file by file name."""
     environment: Environment
@@ -66,3 +74,5 @@ class RunFile(Strict):
     """Number of fresh processes in which every timing is repeated."""
     created: Text
     finished: Text | None = None
+    after: Annotated[tuple[Name, ...], FAIL_FAST] = ()
+    """Ids of the runs of the store that had ended last when this run finished (see `results/schema/order.py`)."""

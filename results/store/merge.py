@@ -3,7 +3,7 @@
 Without conflicts, the result does not depend on the order of the sources. Merging again changes nothing. A source and
 the target store may have different files under the same run and name. In that case, the file of the target stays. The
 file of the source is stored beside the file of the target, as a conflict. There are two exceptions. If two `run.json`
-differ in the field `finished` only, the one with the later time is kept. A damaged record is set aside, and the record
+differ in how they ended only, the one with the later time is kept. A damaged record is set aside, and the record
 of the source takes its place.
 """
 
@@ -105,7 +105,8 @@ def _merge_run_file(target: Run, content: bytes, file: RunFile, result: MergeRes
         _put(target, "run.json", content, result)
         return
     present = target.file()
-    if present.model_copy(update={"finished": None}) != file.model_copy(update={"finished": None}):
+    unfinished = {"finished": None, "after": ()}
+    if present.model_copy(update=unfinished) != file.model_copy(update=unfinished):
         _put(target, "run.json", content, result)  # a conflict
     elif (present.finished or "") < (file.finished or ""):  # the present file is a copy of the unfinished run
         write_atomically(path, content)

@@ -9,6 +9,7 @@ A reader never sees a partial file: a name exists only after its complete conten
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from results.schema.order import by_end, last_ended
 from results.schema.record import Record
 from results.schema.run import RunFile
 from results.store.document import (
@@ -186,7 +188,7 @@ class Store:
         self.folder = folder
 
     def runs(self) -> list[Run]:
-        """Return all runs, sorted by id. The oldest run is first, since an id starts with the time of creation.
+        """Return all runs, sorted by id. An id starts with the time of creation by a clock that may be wrong.
 
         Raises `StoreError` if the folder of the store exists and cannot be read.
         """
@@ -195,6 +197,28 @@ class Store:
         except Unreadable as error:
             raise StoreError(f"the store {self.folder} {error}; choose another with --store") from None
         return [Run(folder) for folder in folders if _may_contain(folder, "run.json")]
+
+    def in_order(self) -> list[Run]:
+        """Return the runs with a readable `run.json` in the order in which they ended (see `by_end`)."""
+        found = self._readable()
+        return [found[index][0] for index in by_end([file for _, file in found])]
+
+    def last_ended(self) -> tuple[str, ...]:
+        """Return the ids of the finished runs that no other run follows: `RunFile.after` of a run that ends now."""
+        return last_ended([file for _, file in self._readable()])
+
+    def latest(self) -> Run:
+        """Return the run that finished last, or the newest run if no run has finished.
+
+        A run whose `run.json` is unreadable may have finished last. It is returned if its id has a later time than
+        those of all other runs, so that the damage is reported. Raises `StoreError` if there are no runs.
+        """
+        runs, found = self.require_runs(), self._readable()
+        readable = {run.id for run, _ in found}
+        if runs[-1].id not in readable:
+            return runs[-1]
+        ordered = [found[index] for index in by_end([file for _, file in found])]
+        return ([run for run, file in ordered if file.finished is not None] or [run for run, _ in ordered])[-1]
 
     def require_runs(self) -> list[Run]:
         """Return all runs as `runs` does. Raises `StoreError` if there are none."""
@@ -225,7 +249,7 @@ class Store:
         return run
 
     def find(self, name: str) -> Run:
-        """Return the run whose folder, id or unique id prefix is `name`, or the newest run if `name` is `latest`.
+        """Return the run whose folder, id or unique id prefix is `name`, or that of `latest` if `name` is `latest`.
 
         Raises `StoreError` unless exactly one run matches.
         """
@@ -233,15 +257,23 @@ class Store:
             return Run(Path(name))
         runs = self.require_runs()
         if name == "latest":
-            return runs[-1]
+            return self.latest()
         matching = [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]
         if len(matching) == 1:
             return matching[0]
         if matching:
             ids = ", ".join(run.id for run in matching)
             raise StoreError(f"{name!r} is ambiguous: it matches {ids}; give a longer prefix")
-        hint = f"the latest run is {runs[-1].id}, and `carousel list runs` lists all"
+        hint = f"the latest run is {self.latest().id}, and `carousel list runs` lists all"
         raise StoreError(f"no run {name!r} in {self.folder}; {hint}")
+
+    def _readable(self) -> list[tuple[Run, RunFile]]:
+        found = []
+        with reading_many():
+            for run in self.runs():
+                with contextlib.suppress(StoreError):
+                    found.append((run, run.file()))
+        return found
 
 
 def _may_contain(folder: Path, name: str) -> bool:

@@ -42,6 +42,15 @@ def describe() -> str:
     return f"compiled for {TARGET}, {LANES} numbers per vector, {place}"
 
 
+def target() -> str:
+    """Return the processor and the vector width for which kernels are compiled, or `none` if the equations run."""
+    if obstacle() is not None:
+        return "none"
+    from arch.kernels.simd.vector import LANES, TARGET
+
+    return f"{TARGET}, {LANES} numbers per vector"
+
+
 def note() -> str | None:
     """Return one line on what is unusual about the kernels of this process, or None if nothing is."""
     reason = obstacle()

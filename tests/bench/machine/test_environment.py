@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from arch import kernels
 from bench.machine import environment as machine_environment
 from bench.machine import hardware, provenance
 from bench.machine.environment import blas, default_workers, environment, gpu_name, onednn
@@ -166,6 +167,63 @@ def test_host_digest_identifies_machine_without_naming_it(
     assert hardware.host_digest.__wrapped__(root) is None
 
 
+CONTAINER_MOUNTS = "30 25 0:26 / / rw,relatime - overlay overlay rw\n31 30 0:27 / /proc rw - proc proc rw\n"
+MOUNTED_ID = f"{CONTAINER_MOUNTS}40 30 8:1 /etc/machine-id /etc/machine-id ro - ext4 /dev/sda1 rw\n"
+DEFAULT_OF_DOCKER, OF_A_MAKER = 0x0242AC110002, 0x001122334455
+
+
+@pytest.mark.parametrize(
+    ("address", "is_identity"),
+    [
+        (OF_A_MAKER, True),
+        (DEFAULT_OF_DOCKER, False),
+        (0x525400123456, False),  # QEMU's default
+        (0, False),
+        (0xFFFFFFFFFFFF, False),
+        (0x011122334455, False),  # made up by Python
+    ],
+)
+def test_a_network_address_is_an_identity_only_if_the_maker_of_the_card_assigned_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch, address: int, is_identity: bool
+) -> None:
+    (root / "etc/machine-id").unlink()
+    monkeypatch.setattr("uuid.getnode", lambda: address)
+    assert (hardware.host_digest.__wrapped__(root) is not None) == is_identity
+
+
+@pytest.mark.parametrize("text", ["", "uninitialized\n", f"{'0' * 32}\n", "0123\n", "x" * 32])
+def test_a_machine_id_without_meaning_is_no_identity(root: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("uuid.getnode", lambda: DEFAULT_OF_DOCKER)
+    assert hardware.host_digest.__wrapped__(root) is not None
+    (root / "etc/machine-id").write_text(text, encoding="utf-8")
+    assert hardware.host_digest.__wrapped__(root) is None
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {".dockerenv": ""},
+        {"run/.containerenv": ""},
+        {"proc/1/cgroup": "0::/kubepods/burstable/pod1\n"},
+        {"proc/1/cgroup": "0::/\n", "proc/self/mountinfo": CONTAINER_MOUNTS},
+    ],
+)
+def test_a_machine_id_of_a_container_counts_only_if_it_is_mounted(
+    root: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]
+) -> None:
+    monkeypatch.setattr("uuid.getnode", lambda: DEFAULT_OF_DOCKER)
+    outside = hardware.host_digest.__wrapped__(root)
+    (root / "var/lib/dbus").mkdir(parents=True)
+    (root / "var/lib/dbus/machine-id").write_text("e" * 32, encoding="utf-8")
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content, encoding="utf-8")
+    assert hardware.host_digest.__wrapped__(root) is None
+    (root / "proc/self").mkdir(exist_ok=True)
+    (root / "proc/self/mountinfo").write_text(MOUNTED_ID, encoding="utf-8")
+    assert hardware.host_digest.__wrapped__(root) == outside
+
+
 def test_libraries_are_read_from_torch_build_description() -> None:
     assert (blas(BUILD), onednn(BUILD)) == ("mkl 2024.2", "3.12.0")
     assert (blas("BLAS_INFO=accelerate, X=1"), onednn("")) == ("accelerate", None)
@@ -183,6 +241,20 @@ def test_fingerprint_of_this_machine_names_no_person_host_or_path() -> None:
     for secret in (getpass.getuser(), platform.node(), str(Path.home()), str(Path.cwd()), Path.cwd().name):
         # Short names, such as the user `root` or the folder `/`, occur in unrelated text.
         assert len(secret) < 5 or secret not in text
+
+
+def test_fingerprint_has_what_selects_the_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_OPT", "1")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/home/somebody/cache")
+    fingerprint = environment("cpu")
+    assert fingerprint.settings["NUMBA_OPT"] == "1"
+    assert "somebody" not in fingerprint.model_dump_json()
+    assert fingerprint.kernels == kernels.target() != "none"
+    assert {"numpy", "numba", "llvmlite"} <= set(fingerprint.packages)
+    assert fingerprint.numpy_blas
+    assert fingerprint.cuda is None
+    monkeypatch.setattr(kernels.runtime.compiler, "obstacle", lambda: "no compiler")
+    assert environment("cpu").kernels == "none"
 
 
 def test_device_includes_gpu_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +289,42 @@ def test_checkout_gives_commit_and_whether_files_differ(repository: Path, monkey
     assert checkout(repository) == Checkout(commit=clean.commit, modified=True)
     monkeypatch.setenv("GIT_DIR", "/nowhere")  # as inside a hook
     assert checkout(repository).commit == clean.commit
+
+
+@pytest.mark.parametrize(
+    ("name", "is_code"),
+    [
+        ("bench/machine/new.py", True),
+        ("bench/plans/new.toml", True),
+        ("base/20260102-030405-quick-abc123/run.json", False),  # a store, as in examples/regression-guard
+        ("carousel.xml", False),
+        ("docs/new.md", False),
+        ("bench/runs/20260102-030405-quick-abc123/records/a.json", False),
+    ],
+)
+def test_only_the_measuring_code_makes_a_checkout_modified(repository: Path, name: str, is_code: bool) -> None:
+    (repository / "README.md").write_text("", encoding="utf-8")
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "-m", "second")
+    (repository / "README.md").write_text("changed", encoding="utf-8")
+    (repository / name).parent.mkdir(parents=True, exist_ok=True)
+    (repository / name).write_text("", encoding="utf-8")
+    assert checkout(repository).modified is is_code
+
+
+def test_removed_and_staged_code_is_modified_and_a_changed_mode_is_not(repository: Path) -> None:
+    source = repository / "bench/machine/provenance.py"
+    source.chmod(0o755)
+    assert checkout(repository).modified is False
+    source.write_text("x = 1\n", encoding="utf-8")
+    git(repository, "add", ".")
+    assert checkout(repository).modified is True
+    git(repository, "reset", "--quiet", "--hard")
+    (repository / "bench/other.py").write_text("", encoding="utf-8")
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "-m", "second")
+    (repository / "bench/other.py").unlink()
+    assert checkout(repository).modified is True
 
 
 def test_installed_copy_inside_another_repository_has_no_commit(repository: Path) -> None:

@@ -236,7 +236,8 @@ def test_a_run_is_resumed_only_with_the_same_plugins(carousel: Carousel, tmp_pat
     write(tmp_path, "scaled", ARCH + "\n")
     assert "0 done," in carousel(*command).out
     started = carousel(*command[:-1])
-    assert f"not resuming run {run.id} (plugins changed): starting a new run" in started.out
+    changed = f"plugins changed: plugin {next(iter(run.file().plugins))} "
+    assert f"not resuming run {run.id} ({changed}" in started.out
     # Runs that start in the same second have names in random order, so the new run need not be the latest.
     (other,) = (stored for stored in Store(tmp_path / "carousel-runs").runs() if stored.id != run.id)
     assert other.file().plugins != run.file().plugins

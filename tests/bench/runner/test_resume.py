@@ -195,7 +195,7 @@ def test_a_run_of_different_work_is_not_resumed(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     run = interrupted(tmp_path, monkeypatch, 2)
-    before = files_of(run)
+    before, file = files_of(run), run.file()
     changes: dict[str, Any] = {}
     match what:
         case "code":
@@ -223,11 +223,13 @@ def test_a_run_of_different_work_is_not_resumed(
     assert outcome.complete
     assert files_of(run) == before
     change = {
-        "timing": "plan changed",
-        "probes": "plan changed",
-        "repeat": "--repeat changed",
-        "environment": "environment changed: torch",
-    }.get(what, f"{what} changed")
+        "plan": "plan changed: seed 0, 1 → 0, 1, 2",
+        "timing": "plan changed: settings of probes or claims",
+        "probes": f"plan changed: measure {', '.join(file.probes)} → accuracy",
+        "repeat": "--repeat changed: 1 → 2",
+        "environment": f"environment changed: torch {file.environment.torch} → 1.0",
+        "code": f"code changed: {file.code} → 0000000000",
+    }.get(what)
     expected = f"not resuming run {run.id} ({change}): starting a new run\n"
     assert console.file.getvalue() == ("" if what in ("no_resume", "run.json") else expected)
     assert len(Store(tmp_path / "runs").runs()) == 2

@@ -16,9 +16,10 @@ from rich.console import Console
 
 from bench.executors.jobs import Failure, Job, TimeJob, TrainJob
 from bench.plans.grid import cases
+from bench.runner import resume, run
 from bench.runner.run import Outcome, execute
 from bench.training.model import build_model
-from results import Store
+from results import Store, history
 from tests.bench.inline_executor import Inline, inline
 from tests.bench.runs import like_a_worker, reproducible_content, request_for, run_quietly
 from tests.bench.tiny import tiny_plan
@@ -190,6 +191,21 @@ def test_durations_are_independent_of_the_wall_clock(
             if measurement.metric.endswith("_seconds")
             for sample in measurement.samples
         )
+
+
+def test_a_clock_that_was_ahead_does_not_hide_newer_runs(
+    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+    for day in (2, 4, 3, 1):  # the clock was ahead during the second run, and behind during the last
+        for module in (run, resume):
+            monkeypatch.setattr(module, "now", lambda day=day: f"2026-01-{day:02}T03:04:05Z")
+        runs.append(run_quietly(request_for(tmp_path, measure=("accuracy",), seeds=1)).run.id)
+        assert Store(tmp_path / "runs").find("latest").id == runs[-1]
+    store = Store(tmp_path / "runs")
+    assert [each.id for each in store.in_order()] == runs
+    for series in history((each.file(), each.read()[0].values()) for each in store.runs()):
+        assert [point.run for point in series.points] == runs
 
 
 def test_two_simultaneous_runs_in_one_store_lose_nothing(tmp_path: Path, inline: Inline) -> None:

@@ -28,12 +28,16 @@ KNOWN: dict[str, Any] = {
     "instructions": "avx2",
     "governor": "performance",
     "virtual": "none",
+    "kernels": "znver4, 16 numbers per vector",
+    "numpy_blas": "scipy-openblas 0.3.30",
+    "cuda": "12.8, cuDNN 91002",
+    "settings": {"NUMBA_OPT": "2"},
 }
 OTHER = {
     name: value + 1 if isinstance(value, int) else {"L2": 2048} if name == "caches" else f"other {name}"
     for name, value in KNOWN.items()
-    if name != "packages"
-} | {"packages": {"numba": "0.68", "numpy": "2.0", "scipy": "1.0"}}
+    if name not in ("packages", "settings")
+} | {"settings": {"NUMBA_OPT": "1"}, "packages": {"numba": "0.68", "numpy": "2.0", "scipy": "1.0"}}
 ENVIRONMENT = Environment(**KNOWN)
 
 

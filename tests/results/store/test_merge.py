@@ -61,6 +61,15 @@ def test_the_result_does_not_depend_on_order_or_repetition(tmp_path: Path) -> No
     assert {each.case.seed for each in one.find(OTHER_ID).read()[0].values()} == {3}
 
 
+def test_a_copy_that_has_ended_replaces_the_unfinished_copy(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    filled(a, 0)
+    run = filled(b, 0, finished="2026-01-02T04:00:00Z")
+    run.write_file(run.file().model_copy(update={"after": ("an-earlier-run",)}))
+    assert merge([b], Store(a)).is_complete
+    assert Store(a).find(ID).file() == run.file()
+
+
 def test_a_conflict_preserves_both_files_in_every_repetition(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     own, other = filled(a, 0), filled(b, 0, 1, status="inconsistent")

@@ -276,7 +276,7 @@ class TestFind:
         (tmp_path / "runs" / "not a run").mkdir()
         return store
 
-    def test_runs_are_listed_oldest_first(self, store: Store) -> None:
+    def test_runs_are_listed_by_id(self, store: Store) -> None:
         assert tuple(run.id for run in store.runs()) == self.IDS
 
     @pytest.mark.parametrize(
