@@ -61,8 +61,9 @@ def check(
     """Check a run for regressions against a baseline.
 
     The exit code is 1 if a metric of --fail-on regressed. It is 3 if a case failed only in the new run, or if a case or
-    a metric is missing there. It is 4 if a result is not comparable, and 5 if there is nothing to compare. Inconclusive
-    results pass unless --strict is given. If possible, the first line says how many more repetitions or seeds are
+    a metric is missing there. It is 4 if a result is not comparable, and 5 if there is nothing to compare. It is 2
+    after a wrong option, and 70 after an unexpected error; CAROUSEL_DEBUG=1 shows its traceback. Inconclusive results
+    pass unless --strict is given. If possible, the first line says how many more repetitions or seeds are
     likely to decide inconclusive results. With --json, this line is not printed.
     """
     from bench.commands.compare import check_run

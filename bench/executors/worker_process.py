@@ -27,6 +27,7 @@ from bench.executors.events import Events, JobProgress, JobStarted
 from bench.executors.jobs import Failure, Job, TrainJob
 from bench.machine.allocator import keep_freed_memory
 from bench.machine.lock import Stopping, Work
+from bench.machine.streams import lasting_streams
 
 POLL_SECONDS = 0.2
 STARTUP_SECONDS = 300.0
@@ -170,6 +171,7 @@ def exit_failure(exit_code: int | None) -> Failure:
     return Failure("crashed", f"the worker ended with exit code {exit_code}", worker_exited=True)
 
 
+@lasting_streams()
 def _serve(connection: Connection, threads: int, code: str | None) -> None:
     """Set up the child process, then run jobs until the parent is gone.
 
