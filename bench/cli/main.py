@@ -85,7 +85,7 @@ def _exit_code() -> int:
         if sys.argv[1:]:
             _print_error(f"{' '.join(message.split()).removesuffix('.')}; see carousel --help")
         else:
-            typer.echo(message, err=True)  # without arguments, the message is the help text
+            print(message, file=sys.stderr)  # without arguments, the message is the help text
         return USAGE
     except SystemExit as error:
         if _is_from_typer(error):
@@ -114,7 +114,7 @@ def _report(error: Exception) -> int:
 
 
 def _print_error(message: str) -> None:
-    typer.echo(f"carousel: {printable(message)}", err=True)
+    print(f"carousel: {printable(message)}", file=sys.stderr)  # typer would write UTF-8 to an ASCII stream
 
 
 def _is_user_mistake(error: Exception) -> bool:

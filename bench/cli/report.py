@@ -63,7 +63,7 @@ def report(
     from bench.commands.report import report_runs
 
     for path in report_runs(store, runs or ["latest"], output, figures, claims):
-        typer.echo(path)
+        print(path)
 
 
 def gates(
@@ -90,4 +90,4 @@ def gates(
     from bench.commands.report import draw_gates, list_cases
 
     for line in list_cases(store, run, case) if list_all else draw_gates(store, run, case, output):
-        typer.echo(line)
+        print(line)

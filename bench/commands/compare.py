@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
-from bench.commands.output import print_json, print_lines, write_output
+from bench.commands.output import new_console, print_json, print_lines, write_output
 from bench.commands.stored_run import read_run
 from bench.errors import FAILED, NOT_COMPARABLE, NOTHING_SELECTED, OK, REGRESSED, UsageError
 from reports.export import (
@@ -111,7 +109,7 @@ def check_run(
         document = {"passed": code == OK, "exit_code": code, "failing": [name_of(row) for row in failing]}
         print_json(document | comparison_as_document(comparison))
     else:
-        console = Console()
+        console = new_console()
         print_lines([verdict_line(comparison, code)], console)
         render_comparison(comparison, console=console)
     return code

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from bench.errors import UsageError
+from reports.format import new_console, print_lines
 from results import Record, RunFile, StoreError, write_atomically
+
+__all__ = ["new_console", "print_json", "print_lines", "run_document", "warn_skipped", "write_output"]
 
 
 def write_output(path: Path, content: bytes, *, option: str = "-o") -> None:
@@ -29,15 +30,9 @@ def print_json(document: Mapping[str, object] | Sequence[object]) -> None:
     print(json.dumps(document, indent=1))
 
 
-def print_lines(lines: Iterable[object], console: Console, *, style: str | None = None) -> None:
-    """Print each line on `console`, without markup, highlighting or wrapping. `style` applies to every line."""
-    for line in lines:
-        console.print(str(line), style=style, markup=False, highlight=False, soft_wrap=True)
-
-
 def warn_skipped(reason: object) -> None:
     """Report on standard error that a file was skipped. `reason` names the file and says why."""
-    print_lines([f"skipped {reason}"], Console(stderr=True), style="yellow")
+    print_lines([f"skipped {reason}"], new_console(stderr=True), style="yellow")
 
 
 def run_document(file: RunFile, records: Sequence[Record]) -> dict[str, object]:

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-
 import reports
-from bench.commands.output import print_json, print_lines, write_output
+from bench.commands.output import new_console, print_json, print_lines, write_output
 from bench.commands.stored_run import read_run
 from bench.errors import FAILED, OK, UsageError
 from reports.format import plural
@@ -39,7 +37,7 @@ def merge_stores(sources: Sequence[Path], store: Path, *, as_json: bool) -> int:
         lines = [f"{len(merged.copied):,} files copied into {store}, {merged.same:,} already there"]
         lines += [f"conflict: {path} is unchanged; the other version is {other}" for path, other in merged.conflicts]
         lines += [f"skipped: {flaw.path}: {flaw.reason}" for flaw in merged.left_out]
-        print_lines(lines, Console())
+        print_lines(lines, new_console())
     return OK if merged.is_complete else FAILED
 
 
@@ -93,7 +91,7 @@ def verify_store(store: Path, *, remove_leftovers: bool, as_json: bool) -> int:
         lines = [f"{flaw.kind}: {flaw.path}: {flaw.reason}" for flaw in flaws]
         lines += [f"removed: {path}" for path in removed]
         lines.append(f"{counted}: {problems}")
-        print_lines(lines, Console())
+        print_lines(lines, new_console())
     return OK if inspection.is_sound else FAILED
 
 
