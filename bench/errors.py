@@ -11,6 +11,8 @@ import warnings
 from typing import ClassVar
 
 OK, REGRESSED, USAGE, FAILED, NOT_COMPARABLE, NOTHING_SELECTED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+UNEXPECTED = 70
+"""Exit code of an unexpected error: `EX_SOFTWARE` in `sysexits.h`."""
 
 
 class UsageError(ValueError):
@@ -40,6 +42,14 @@ def informative_line(message: str) -> str:
         elif any(character.isalnum() for character in text):
             return text
     return ""
+
+
+def printable(text: str) -> str:
+    """Return the text as one line that a terminal prints as it is.
+
+    Each unprintable character, such as a line break or an escape, becomes a replacement character.
+    """
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def message_of(error: BaseException) -> str:

@@ -62,10 +62,11 @@ def check(
 
     The exit code is 1 if a metric of --fail-on regressed. It is 3 if a case failed only in the new run, or if a case or
     a metric is missing. A case is missing if its record in either run is damaged, unreadable or not there yet. The exit
-    code is 4 if a result is not comparable, and 5 if there is nothing to compare. It is 2 if both runs are the same.
-    Inconclusive results pass unless --strict is given. If possible, the first line says how many more repetitions or
-    seeds are likely to decide inconclusive results. With --json, this line is not printed. The verdict is printed
-    before the files are written. It goes to standard error if a file goes to standard output.
+    code is 4 if a result is not comparable, and 5 if there is nothing to compare. It is 2 if both runs are the same or
+    an option is wrong, and 70 after an unexpected error; CAROUSEL_DEBUG=1 shows its traceback. Inconclusive results
+    pass unless --strict is given. If possible, the first line says how many more repetitions or seeds are likely to
+    decide inconclusive results. With --json, this line is not printed. The verdict is printed before the files are
+    written. It goes to standard error if a file goes to standard output.
     """
     from bench.commands.compare import check_run
 

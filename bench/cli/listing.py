@@ -43,4 +43,4 @@ def show_task(
     from bench.plugins.loader import load
 
     load(plugin_files or [])
-    typer.echo(describe_task(task, length, seed))
+    print(describe_task(task, length, seed))

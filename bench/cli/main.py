@@ -5,13 +5,30 @@ Commands import heavy libraries only when they run, so that `carousel --help` is
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
+from pathlib import Path
 
 import typer
 
 from bench.cli import compare, doctor, listing, report, run, store, validate, version
 from bench.cli.installation import check_installation
-from bench.errors import INTERRUPTED, OK, USAGE, UsageError, show_warnings_in_one_line
+from bench.errors import (
+    INTERRUPTED,
+    OK,
+    UNEXPECTED,
+    USAGE,
+    UsageError,
+    message_of,
+    name_and_message,
+    printable,
+    show_warnings_in_one_line,
+)
+from bench.machine.streams import flush_streams, lasting_streams
+
+DEBUG = "CAROUSEL_DEBUG"
+"""Environment variable that is 1 to show the traceback of an unexpected error."""
 
 app = typer.Typer(
     name="carousel",
@@ -45,34 +62,71 @@ CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
 def main() -> None:
     """Run the `carousel` command, and raise `SystemExit` with its exit code.
 
-    A user's mistake is reported as one line on standard error. Any other error keeps its traceback.
+    A user's mistake is reported as one line on standard error. Any other error is one line with the code `UNEXPECTED`;
+    if the environment variable `CAROUSEL_DEBUG` is 1, its traceback comes first. The code does not depend on whether
+    the output is read.
     """
     show_warnings_in_one_line()
+    with lasting_streams():
+        try:
+            code = _exit_code()
+            flush_streams()
+        except Exception as error:
+            code = _report(error)
+    raise SystemExit(code)
+
+
+def _exit_code() -> int:
     try:
         check_installation()
-        code = app(prog_name="carousel", standalone_mode=False)
+        return app(prog_name="carousel", standalone_mode=False) or OK
     except typer.Abort:
-        raise SystemExit(INTERRUPTED) from None
+        return INTERRUPTED
     except KeyboardInterrupt:
-        typer.echo("carousel: stopped", err=True)
-        raise SystemExit(INTERRUPTED) from None
+        _print_error("stopped")
+        return INTERRUPTED
     except CommandLineError as error:
         message = error.format_message()  # type: ignore[attr-defined]
         if sys.argv[1:]:
-            message = f"carousel: {' '.join(message.split()).removesuffix('.')}; see carousel --help"
-        typer.echo(message, err=True)  # without arguments, the message is the help text
-        raise SystemExit(USAGE) from None
-    except ValueError as error:
-        if not _is_user_mistake(error):
+            _print_error(f"{' '.join(message.split()).removesuffix('.')}; see carousel --help")
+        else:
+            print(message, file=sys.stderr)  # without arguments, the message is the help text
+        return USAGE
+    except SystemExit as error:
+        if _is_from_typer(error):
             raise
-        typer.echo(f"carousel: {error}", err=True)
-        raise SystemExit(getattr(error, "exit_code", USAGE)) from None
-    raise SystemExit(code or OK)
+        raise RuntimeError(f"something called sys.exit({error.code!r})") from error
 
 
-def _is_user_mistake(error: ValueError) -> bool:
+def _is_from_typer(error: SystemExit) -> bool:
+    """Return whether typer raised an exception itself, as it does after it has completed a word."""
+    names = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(names[-1].startswith("typer."))
+
+
+def _report(error: Exception) -> int:
+    """Report an error in one line on standard error, and return the exit code."""
+    if _is_user_mistake(error):
+        _print_error(message_of(error))
+        return getattr(error, "exit_code", USAGE)
+    if os.environ.get(DEBUG) == "1":
+        traceback.print_exception(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    name, colon, message = name_and_message(error).partition(": ")
+    _print_error(f"unexpected error: {name}{where}{colon}{message}; set {DEBUG}=1 for the traceback")
+    return UNEXPECTED
+
+
+def _print_error(message: str) -> None:
+    print(f"carousel: {printable(message)}", file=sys.stderr)  # typer would write UTF-8 to an ASCII stream
+
+
+def _is_user_mistake(error: Exception) -> bool:
     if isinstance(error, UsageError):
         return True
+    if "results" not in sys.modules:  # importing it takes time, and may be what has failed
+        return False
     from results import StoreError
 
     return isinstance(error, StoreError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +67,7 @@ def report(
     page_is_printed = output is not None and is_standard_output(output)
     for path in report_runs(store, runs or ["latest"], output, figures, claims):
         if path != output or not page_is_printed:
-            typer.echo(path, err=page_is_printed)
+            print(path, file=sys.stderr if page_is_printed else sys.stdout)
 
 
 def gates(
@@ -93,4 +94,4 @@ def gates(
     from bench.commands.report import draw_gates, list_cases
 
     for line in list_cases(store, run, case) if list_all else draw_gates(store, run, case, output):
-        typer.echo(line)
+        print(line)

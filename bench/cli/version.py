@@ -23,7 +23,7 @@ def version() -> str:
 
 def _print_version(requested: bool) -> None:
     if requested:
-        typer.echo(f"carousel {version()}")
+        print(f"carousel {version()}")
         raise typer.Exit
 
 

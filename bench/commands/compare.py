@@ -116,7 +116,7 @@ def check_run(
         else:
             print_lines([verdict_line(comparison, code)], console)
             render_comparison(comparison, console=console)
-    finally:  # also if the reader of standard output went away
+    finally:  # also if standard output cannot be written
         contents = {
             "--junit": lambda: junit_xml(comparison, failing, strict=strict),
             "--summary": lambda: markdown_summary(comparison, code).encode(),

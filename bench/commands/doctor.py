@@ -7,10 +7,9 @@ import sys
 from collections.abc import Iterator
 
 import torch
-from rich.console import Console
 
 from arch import kernels
-from bench.commands.output import print_json
+from bench.commands.output import new_console, print_json, print_lines
 from bench.errors import UsageError
 from bench.machine import hardware
 from bench.machine.advice import Vitals, advise
@@ -18,6 +17,7 @@ from bench.machine.diagnosis import counter_increase, take_calibrations, vitals_
 from bench.machine.environment import environment, gpu_name
 from bench.machine.memory import has_high_water_mark
 from bench.machine.provenance import checkout, code_digest
+from reports.format import print_labelled
 from results import SLOW_CALIBRATION, Block
 
 MAX_SECONDS = 600.0
@@ -44,11 +44,10 @@ def diagnose(seconds: float, *, as_json: bool) -> None:
     if as_json:
         print_json(_document(seconds, calibrations, block, vitals))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     for label, value in [*_environment_lines(), *_measured_lines(seconds, calibrations, vitals)]:
-        console.print(f"[bold]{label:14}[/] {value}")
-    for line in advise(vitals):
-        console.print(f"• {line}")
+        print_labelled(f"{label:14}", f" {value}", console)
+    print_lines([f"• {line}" for line in advise(vitals)], console)
 
 
 def _document(seconds: float, calibrations: list[float], block: Block, vitals: Vitals) -> dict[str, object]:

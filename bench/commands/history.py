@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.commands.allow import parse_allow
-from bench.commands.output import console_beside, format_by_ending, print_json, write_output
+from bench.commands.output import console_beside, format_by_ending, print_json, print_lines, write_output
 from bench.commands.stored_run import read_runs
 from bench.errors import NothingSelected, UsageError
 from reports.figures import history_figure
-from reports.format import plural
+from reports.format import plural, print_labelled, print_table, printable
 from reports.html import history_page
 from reports.text import history_rows, levels, value_with_interval
 from results import FALSE_ALARMS, METRICS, Series, Store, history, is_standard_output
@@ -71,7 +71,7 @@ def show_history(
             print_json({"metric": metric, "false_alarms": FALSE_ALARMS, "series": [_document(each) for each in series]})
         else:
             _print_series(series, console)
-    finally:  # also if the reader of standard output went away
+    finally:  # also if standard output cannot be written
         if output is not None:
             write_output(output, (_figure(series) if form == "figure" else history_page(series)).encode())
     if output is not None and not as_json and not is_standard_output(output):
@@ -87,29 +87,25 @@ def _figure(series: Sequence[Series]) -> str:
 def _print_series(series: Sequence[Series], console: Console) -> None:
     for each, row in zip(series, history_rows(series), strict=True):
         where = f" at {row.place}" if row.place else ""
-        console.print(Text.assemble((row.case, "bold"), f" {each.metric}{where}"), soft_wrap=True)
-        console.print(Text(f"  {row.environment}", style="dim"), soft_wrap=True)
-        console.print(Text(f"  {row.spark}  {plural(row.runs, 'run')}, last {row.last}"), soft_wrap=True)
-        for change in row.changes:
-            console.print(Text(f"  changed: {change}", style="yellow"), soft_wrap=True)
-        for difference in row.differences:
-            console.print(Text(f"  differs: {difference}", style="yellow"), soft_wrap=True)
+        print_labelled(row.case, f" {each.metric}{where}", console)
+        print_lines([f"  {row.environment}"], console, style="dim")
+        print_lines([f"  {row.spark}  {plural(row.runs, 'run')}, last {row.last}"], console)
+        print_lines([f"  changed: {change}" for change in row.changes], console, style="yellow")
+        print_lines([f"  differs: {difference}" for difference in row.differences], console, style="yellow")
     if len(series) == 1:
         _print_runs(series[0], console)
     too_few = min(len(each.points) for each in series) < MIN_RUNS_FOR_CHANGE
-    console.print(
-        f"at most {FALSE_ALARMS:.0%} of unchanged series are reported as changed"
-        + (f"; detecting a change takes at least {MIN_RUNS_FOR_CHANGE} runs" if too_few else ""),
-        soft_wrap=True,
-    )
+    hint = f"; detecting a change takes at least {MIN_RUNS_FOR_CHANGE} runs" if too_few else ""
+    print_lines([f"at most {FALSE_ALARMS:.0%} of unchanged series are reported as changed{hint}"], console)
 
 
 def _print_runs(series: Series, console: Console) -> None:
     table = Table("run", "value (95% interval)", "n", "", box=None)
     for index, seen in enumerate(series.points):
         change = "changed" if index in series.changes else ""
-        table.add_row(Text(seen.run), value_with_interval(series, index), str(seen.units), change)
-    console.print(table)
+        cells = seen.run, value_with_interval(series, index), str(seen.units), change
+        table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
+    print_table(table, console)
 
 
 def _document(series: Series) -> dict[str, Any]:

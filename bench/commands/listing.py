@@ -7,14 +7,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench.commands.output import print_json
+from bench.commands.output import new_console, print_json
 from bench.errors import NothingSelected, UsageError
 from bench.plans import plan as plans
+from reports.format import print_labelled, print_table, printable
 from results import Store, StoreError
 
 if TYPE_CHECKING:
@@ -189,17 +189,17 @@ def _print_runs(rows: Sequence[Row]) -> None:
     for column in ("name", "plan", "recorded", "state"):
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console(highlight=False).print(table)
+        table.add_row(*(Text(printable(str(value))) for value in row.values()))
+    print_table(table, new_console())
 
 
 def _print_rows(rows: Sequence[Row]) -> None:
-    console = Console(highlight=False)
+    console = new_console()
     for row in rows:
-        console.print(Text.assemble((row["name"], "bold"), ": ", row["summary"]), soft_wrap=True)
+        print_labelled(row["name"], f": {row['summary']}", console)
         for key, value in row.items():
             if key not in ("name", "summary"):
-                text = Text(f"{LABELS.get(key, key)}: {_as_text(value)}", "dim")
+                text = Text(printable(f"{LABELS.get(key, key)}: {_as_text(value)}"), "dim")
                 console.print(Padding(text, (0, 0, 0, 4), expand=False))
 
 

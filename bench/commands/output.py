@@ -5,28 +5,28 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
 
 from bench.errors import UsageError
+from reports.format import new_console, print_lines
 from results import Record, RunFile, is_standard_output, write_output_file
 
 Format = TypeVar("Format", bound=str)
+
+__all__ = ["new_console", "print_json", "print_lines", "run_document", "warn_skipped", "write_output", "write_outputs"]
 
 
 def write_output(path: Path, content: bytes, *, option: str = "-o") -> None:
     """Write `content` as `write_output_file` does.
 
-    Raises `UsageError` if `path` cannot be written; the message names `option`. Raises `BrokenPipeError` if the reader
-    of standard output went away.
+    Raises `UsageError` if `path` cannot be written; the message names `option`.
     """
     try:
         write_output_file(path, content)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; choose another file with {option}") from None
 
@@ -87,7 +87,7 @@ def console_beside(files: Mapping[str, Path | None], *, as_json: bool) -> Consol
     if len(documents) + as_json > 1:
         both = " and ".join([*documents, *(["--json"] if as_json else [])])
         raise UsageError(f"{both} exclude each other on standard output; choose a file instead of -")
-    return Console(stderr=bool(documents), highlight=False)
+    return new_console(stderr=bool(documents))
 
 
 def print_json(document: Mapping[str, object] | Sequence[object]) -> None:
@@ -103,15 +103,9 @@ def _finite(value: object) -> object:
     return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def print_lines(lines: Iterable[object], console: Console, *, style: str | None = None) -> None:
-    """Print each line on `console`, without markup, highlighting or wrapping. `style` applies to every line."""
-    for line in lines:
-        console.print(str(line), style=style, markup=False, highlight=False, soft_wrap=True)
-
-
 def warn_skipped(reason: object) -> None:
     """Report on standard error that a file was skipped. `reason` names the file and says why."""
-    print_lines([f"skipped {reason}"], Console(stderr=True), style="yellow")
+    print_lines([f"skipped {reason}"], new_console(stderr=True), style="yellow")
 
 
 def run_document(

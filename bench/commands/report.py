@@ -89,8 +89,6 @@ def write_page(run: Run, loaded: StoredRun, page: Path, baseline: reports.Baseli
     try:
         traces = read_traces(run, file, records)
         return reports.write_page(file, records, page, traces, baseline, loaded.unusable)
-    except BrokenPipeError:  # the reader of standard output went away
-        raise
     except OSError as error:
         raise UsageError(
             f"cannot write {page}: {error.strerror}; choose another file with `carousel report -o FILE`"

@@ -16,7 +16,7 @@ from rich.console import Console
 
 import arch
 import reports
-from bench.commands.output import print_json, print_lines, run_document
+from bench.commands.output import new_console, print_json, print_lines, run_document
 from bench.commands.report import PAGE, write_page
 from bench.commands.stored_run import StoredRun
 from bench.errors import FAILED, INTERRUPTED, OK, UsageError
@@ -121,7 +121,7 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
         resume=options.resume,
         plugins=loaded.plugins,
     )
-    console = Console(stderr=options.as_json)
+    console = new_console(stderr=options.as_json)
     print_lines(_plugin_warnings(loaded, plan), console, style="yellow")
     if options.dry_run:
         describe(request, console)
@@ -129,7 +129,7 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
     try:
         outcome = execute(request, console, quiet=options.quiet or options.as_json)
     except KeyboardInterrupt:
-        console.print("stopped: finished cases are saved; rerun the same command to resume")
+        print_lines(["stopped: finished cases are saved; rerun the same command to resume"], console)
         return INTERRUPTED
     finish_run(outcome, console, as_json=options.as_json)
     return OK if outcome.complete else FAILED
@@ -224,10 +224,10 @@ def finish_run(outcome: Outcome, console: Console, *, as_json: bool) -> None:
             print_json(run_document(outcome.file, outcome.records))
         else:
             reports.render_terminal(outcome.file, outcome.records, console=console)
-    finally:  # also if the reader of standard output went away
+    finally:  # also if standard output cannot be written
         page = write_page(outcome.run, StoredRun(file=outcome.file, records=outcome.records), outcome.run.folder / PAGE)
     if not as_json:
-        console.print(f"report: {page}", soft_wrap=True, highlight=False)
+        print_lines([f"report: {page}"], console)
 
 
 def _check(options: RunOptions) -> None:

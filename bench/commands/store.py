@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-
 import reports
-from bench.commands.output import format_by_ending, print_json, print_lines, write_output
+from bench.commands.output import format_by_ending, new_console, print_json, print_lines, write_output
 from bench.commands.stored_run import read_run
 from bench.errors import FAILED, NOTHING_SELECTED, OK, UsageError
 from reports.format import plural
@@ -40,7 +38,7 @@ def merge_stores(sources: Sequence[Path], store: Path, *, as_json: bool) -> int:
         lines = [f"{len(merged.copied):,} files copied into {store}, {merged.same:,} already there"]
         lines += [f"conflict: {path} is unchanged; the other version is {other}" for path, other in merged.conflicts]
         lines += [f"skipped: {flaw.path}: {flaw.reason}" for flaw in merged.left_out]
-        print_lines(lines, Console())
+        print_lines(lines, new_console())
     return OK if merged.is_complete else FAILED
 
 
@@ -104,7 +102,7 @@ def verify_store(store: Path, *, remove_leftovers: bool, as_json: bool) -> int:
         lines = [f"{flaw.kind}: {flaw.path}: {flaw.reason}" for flaw in flaws]
         lines += [f"removed: {path}" for path in removed]
         lines.append(f"{counted}: {problems}" if inspection.runs else f"no runs in {store}: nothing was verified")
-        print_lines(lines, Console())
+        print_lines(lines, new_console())
     if not inspection.runs:
         return NOTHING_SELECTED
     return OK if inspection.is_sound else FAILED

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-import typer
 
 import arch
 import tasks
 from arch import kernels
-from bench.commands.output import print_json
+from bench.commands.output import new_console, print_json, print_lines
 from bench.errors import FAILED, OK, UsageError
 from bench.plugins.loader import Loaded, load
 from bench.validation.checker import Verdict, validate_arch, validate_task
@@ -31,7 +30,7 @@ def validate_names(specs: Sequence[str], files: Sequence[Path], *, as_json: bool
         message = f"the plugin {plugin.name} is disabled: {plugin.reason}"
         if plugin.name in given:
             raise UsageError(message)
-        typer.echo(f"carousel: {message}", err=True)
+        print_lines([f"carousel: {message}"], new_console(stderr=True))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on such small tensors, synchronising threads costs more time than they save
     try:
@@ -43,7 +42,7 @@ def validate_names(specs: Sequence[str], files: Sequence[Path], *, as_json: bool
     finally:
         torch.set_num_threads(threads)
     if (note := kernels.note()) is not None:
-        typer.echo(f"carousel: {note}", err=True)
+        print_lines([f"carousel: {note}"], new_console(stderr=True))
     if as_json:
         print_json({"validated": [dataclasses.asdict(verdict) for verdict in verdicts]})
     return FAILED if any(verdict.failed for verdict in verdicts) else OK
@@ -77,6 +76,5 @@ def _print_verdict(verdict: Verdict) -> None:
     count = len(verdict.results)
     name = verdict.name if verdict.plugin is None else f"{verdict.name} (plugin {verdict.plugin})"
     outcome = f"all {count} checks passed" if not verdict.failed else f"{len(verdict.failed)} of {count} checks failed"
-    typer.echo(f"{name}: {outcome}" + ("" if verdict.state is None else f"; {verdict.state}"))
-    for result in verdict.failed:
-        typer.echo(f"  {result}")
+    state = "" if verdict.state is None else f"; {verdict.state}"
+    print_lines([f"{name}: {outcome}{state}", *(f"  {result}" for result in verdict.failed)], new_console())

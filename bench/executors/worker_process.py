@@ -28,6 +28,7 @@ from bench.executors.events import Events, JobProgress, JobStarted
 from bench.executors.jobs import Failure, Job, TrainJob
 from bench.machine.allocator import keep_freed_memory
 from bench.machine.lock import Stopping, Work
+from bench.machine.streams import lasting_streams
 
 POLL_SECONDS = 0.2
 STARTUP_SECONDS = 300.0
@@ -176,6 +177,7 @@ def exit_failure(exit_code: int | None, last_line: str = "") -> Failure:
     return Failure("crashed", f"the worker ended with exit code {exit_code}{said}", worker_exited=True)
 
 
+@lasting_streams()
 def _serve(connection: Connection, threads: int, code: str | None) -> None:
     """Set up the child process, then run jobs until the parent is gone.
 

@@ -22,6 +22,7 @@ from bench.executors.jobs import Job
 from bench.machine.lock import Work
 from bench.progress.estimates import arch_name, job_kind
 from bench.progress.eta import EtaEstimator, JobKind
+from reports.format import moves_cursor, new_console, print_lines, printable
 from results import Case
 
 PLAIN_LINE_SECONDS = 10.0
@@ -113,13 +114,13 @@ class Progress(AbstractContextManager["Progress"]):
         """
         self._console, self._eta, self._quiet, self._clock = console, eta, quiet, clock
         self._expected_seconds = expected_seconds
-        self._errors = errors or Console(stderr=True)
+        self._errors = errors or new_console(stderr=True)
         self._jobs: dict[str, _RunningJob] = {}
         self._scores: dict[tuple[str, str], _Scores] = {}
         self._phase = _Phase(started=clock())
         self._started, self._reported = clock(), _Reported(plain_line=clock())
         self._live: Live | None = None
-        if console.is_terminal and not quiet:  # a function is rendered at every refresh, so durations advance
+        if moves_cursor(console) and not quiet:  # a function is rendered at every refresh, so durations advance
             self._live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._view)
 
     def __enter__(self) -> Self:
@@ -170,11 +171,11 @@ class Progress(AbstractContextManager["Progress"]):
             self._reported.compiling_hosts.add(host)
             line = f"kernels compiled in {format_duration(seconds)}"
             line += ", once per machine" if event.kernels_note is None else ""
-            self._console.print(line, highlight=False, soft_wrap=True)
+            print_lines([line], self._console)
         if event.kernels_note is not None and host not in self._reported.noted_hosts:
             self._reported.noted_hosts.add(host)
             line = f"{host}: {event.kernels_note}" if host else event.kernels_note
-            self._errors.print(line, markup=False, highlight=False, soft_wrap=True)
+            print_lines([line], self._errors)
 
     def job_progressed(self, event: JobProgress) -> None:
         """Show a job's finished fraction and its latest score."""
@@ -198,7 +199,7 @@ class Progress(AbstractContextManager["Progress"]):
         waited = self._clock() - self._reported.waiting_since.setdefault(message, self._clock())
         if message not in self._reported.waits and (not self._quiet or waited >= LONG_WAIT_SECONDS):
             self._reported.waits.add(message)
-            (self._errors if self._quiet else self._console).print(message, soft_wrap=True)
+            print_lines([message], self._errors if self._quiet else self._console)
 
     def finish(self, worker: str) -> None:
         """Show that a worker's job has ended."""
@@ -212,7 +213,7 @@ class Progress(AbstractContextManager["Progress"]):
         is_due = self._clock() - self._reported.plain_line >= PLAIN_LINE_SECONDS
         if is_due or self._phase.done == self._phase.cases:
             self._reported.plain_line = self._clock()
-            self._console.print(self._headline(), highlight=False, soft_wrap=True)
+            print_lines([self._headline()], self._console)
 
     def _headline(self) -> str:
         phase, now = self._phase, self._clock()
@@ -231,10 +232,12 @@ class Progress(AbstractContextManager["Progress"]):
             seconds = max(1e-9, self._clock() - job.started)
             speed = f"{job.step / seconds:.0f} steps/s" if job.step else ""
             bar = ProgressBar(total=1.0, completed=job.fraction, width=20)
-            workers.add_row(
-                f"worker {name}", bar, str(job), format_duration(seconds), Text(speed, "dim"), Text(job.note, "dim")
-            )
+            title, described = Text(printable(f"worker {name}")), Text(printable(str(job)))
+            duration = Text(format_duration(seconds))
+            workers.add_row(title, bar, described, duration, Text(speed, "dim"), Text(printable(job.note), "dim"))
         scores = Table.grid(padding=(0, 1))
         for (arch, task), score in list(self._scores.items())[-MAX_SCORES:]:
-            scores.add_row(Text(f"{arch} on {task}"), Text(f"best {score.best:.3f}, latest {score.latest:.3f}", "dim"))
+            scores.add_row(
+                Text(printable(f"{arch} on {task}")), Text(f"best {score.best:.3f}, latest {score.latest:.3f}", "dim")
+            )
         return Group(Text(self._headline()), workers, scores)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.text import Text
 
 from bench.errors import UsageError
 from bench.executors.base import Executor
@@ -24,6 +23,7 @@ from bench.runner.execution import Execution, check_run_exists, has_weights
 from bench.runner.pending import Pending
 from bench.runner.request import Request
 from bench.runner.resume import find_resumable_run, new_run_file, now, reason_not_resumed, run_lock
+from reports.format import print_labelled, print_lines
 from results import TIMING_PROBES, Record, Run, RunFile, Store, StoreError
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
             file = run.file()
             if not has_locks:
                 warning = f"cannot lock files in {request.store}: start no other run there until this run ends"
-                console.print(warning, style="yellow", highlight=False, soft_wrap=True, markup=False)
+                print_lines([warning], console, style="yellow")
             pending = _load_pending(run, file, request, console)
             if resumed is None and request.resume and (reason := reason_not_resumed(request, file)) is not None:
-                console.print(reason, style="yellow", highlight=False, soft_wrap=True)
+                print_lines([reason], console, style="yellow")
             if not quiet:
                 _print_plan(console, request, pending, cluster, resumed=resumed)
             _run_pending(Execution(request, run, pending), cluster, console, quiet)
@@ -156,12 +156,13 @@ def _load_pending(run: Run, file: RunFile, request: Request, console: Console) -
         if damage.is_newer:
             raise StoreError(f"{damage.path} was {damage.reason}, or pass --no-resume to start a new run")
     for damage in damaged:
-        console.print(f"[yellow]set aside[/] {damage}; its case will run again")
+        print_labelled("set aside", f" {damage}; its case will run again", console, style="yellow")
         run.set_aside(damage)
     pending = Pending(file, records, _duration_estimator(request.store))
     for case in pending.untimed:
         if not has_weights(run, case):
-            console.print(f"[yellow]cannot read the weights[/] of {case.key}; its case will run again")
+            consequence = f" of {case.key}; its case will run again"
+            print_labelled("cannot read the weights", consequence, console, style="yellow")
             pending.discard_record(case)
     return pending
 
@@ -184,13 +185,11 @@ def _print_plan(
     hosts = "" if cluster is None else f" on {_counted(machines, 'host')}"
     repeated = f", each timing in {pending.file.repeat} processes" if pending.file.repeat > 1 else ""
     resuming = f"; resuming run {resumed.id}" if resumed is not None else ""
-    console.print(
-        Text.assemble(
-            (request.plan_name, "bold"),
-            f": {_counted(count, 'case')}, {count - left} done, {left} to run on {_counted(workers, 'worker')}{hosts}"
-            f"{repeated}, about {format_duration(eta.remaining_seconds)}{resuming}",
-        ),
-        soft_wrap=True,
+    print_labelled(
+        request.plan_name,
+        f": {_counted(count, 'case')}, {count - left} done, {left} to run on {_counted(workers, 'worker')}{hosts}"
+        f"{repeated}, about {format_duration(eta.remaining_seconds)}{resuming}",
+        console,
     )
 
 
@@ -200,7 +199,7 @@ def _run_pending(execution: Execution, cluster: DaskExecutor | None, console: Co
         return
     if cluster is None and pending.timing_probes and (reason := reason_unlocked()) is not None:
         consequence = "other runs on this machine may disturb the timings of this run"
-        console.print(f"[yellow]{reason}[/]: {consequence}; start no other run until it ends")
+        print_labelled(reason, f": {consequence}; start no other run until it ends", console, style="yellow")
     with contextlib.ExitStack() as stack:
         workers = max(1, min(request.workers, len(pending.untrained)))
         executor: Executor = cluster or stack.enter_context(
@@ -216,16 +215,16 @@ def _run_pending(execution: Execution, cluster: DaskExecutor | None, console: Co
         share = execution.utilization.share(executor.workers, executor.machines)
     if share is not None and not quiet:
         line = f"{share:.0%} of worker time was spent training and measuring, the rest starting up and waiting"
-        console.print(line, highlight=False, soft_wrap=True)
+        print_lines([line], console)
 
 
 def _print_interrupted(console: Console, pending: Pending, running: list[str]) -> None:
     """Print which jobs were interrupted, and how many cases are done."""
     if running:
-        console.print(f"interrupted, to be run again: {'; '.join(running)}", highlight=False, soft_wrap=True)
+        print_lines([f"interrupted, to be run again: {'; '.join(running)}"], console)
     count, trained = len(pending.file.cases), len(pending.untimed)
     untimed = f", {trained} more trained but not timed" if trained else ""
-    console.print(f"{count - pending.count} of {count} cases done{untimed}", highlight=False)
+    print_lines([f"{count - pending.count} of {count} cases done{untimed}"], console)
 
 
 def _counted(number: int, noun: str) -> str:

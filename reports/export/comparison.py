@@ -9,19 +9,18 @@ from dataclasses import asdict
 
 from rich import box
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from reports.format import numbers
+from reports.format import new_console, numbers, print_lines, print_table
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
 from reports.text.comparison import absent_cells, cells, differences_in_words, headline, notes
 from results.comparison import Comparison, MissingCase, Row
 
 MAX_ROWS = 12
 """The terminal shows at most this many rows per verdict, and at most this many notes besides the differences."""
-MEASURING_WIDTH = 1_000
-"""The console width in characters for measuring a table; no row is wider."""
+CASE_LETTERS, NOTE_LETTERS = 60, 200
+"""The largest lengths of the name of a case and of a note on the terminal."""
 STYLES = {"regressed": "red", "improved": "green", "inconclusive": "yellow", "not comparable": "yellow"}
 SHOWN_VERDICTS = ("regressed", "improved", "not comparable", "inconclusive")
 HEADINGS = ("case", "metric", "base", "new", "change (95%)", "verdict")
@@ -33,32 +32,27 @@ def render_comparison(comparison: Comparison, *, console: Console | None = None)
     Unchanged rows are omitted. For each other verdict, at most `MAX_ROWS` rows are printed. If rows are omitted, the
     last line gives the number of omitted rows. If `console` is None, the text is printed to standard output.
     """
-    console = console or Console()
+    console = console or new_console()
     style = "bold red" if comparison.count("regressed") else "bold"
-    console.print(Text(headline(comparison), style=style), soft_wrap=True)
-    console.print(Text(f"base {comparison.base.id}, new {comparison.new.id}", style="dim"), soft_wrap=True)
+    print_lines([headline(comparison)], console, style=style)
+    print_lines([f"base {comparison.base.id}, new {comparison.new.id}"], console, style="dim")
     shown = [
         row for verdict in SHOWN_VERDICTS for row in [r for r in comparison.rows if r.verdict == verdict][:MAX_ROWS]
     ]
     if shown:
-        table = _table(shown)
-        if not console.is_terminal:
-            options = console.options.update(width=MEASURING_WIDTH)
-            table.width = Measurement.get(console, options, table).maximum
-        console.print(table, soft_wrap=not console.is_terminal)
+        print_table(_table(shown), console)
     for reason, rows in _reasons(comparison.rows).items():
-        console.print(Text(f"— {reason}: {numbers.plural(rows, 'row')}", style="yellow"), soft_wrap=True)
+        print_lines([f"— {reason}: {numbers.plural(rows, 'row')}"], console, style="yellow")
     differences = differences_in_words(comparison)
-    for line in differences:
-        console.print(Text(f"— {line}", style="yellow"), soft_wrap=True)
+    print_lines([f"— {line}" for line in differences], console, style="yellow")
     lines = notes(comparison)[len(differences) :]
-    for line in lines[:MAX_ROWS]:
-        console.print(Text(f"— {numbers.shortened(line, 200)}", style="yellow"), soft_wrap=True)
+    short = numbers.shortened_apart(lines, NOTE_LETTERS)
+    print_lines([f"— {short[line]}" for line in lines[:MAX_ROWS]], console, style="yellow")
     if len(lines) > MAX_ROWS:
-        console.print(Text(f"— and {len(lines) - MAX_ROWS} more; see --json", style="yellow"))
+        print_lines([f"— and {len(lines) - MAX_ROWS} more; see --json"], console, style="yellow")
     if len(comparison.rows) > len(shown):
         rest = numbers.plural(len(comparison.rows) - len(shown), "more row")
-        console.print(Text(f"{rest} not shown; see --format csv or --json", style="dim"), soft_wrap=True)
+        print_lines([f"{rest} not shown; see --format csv or --json"], console, style="dim")
 
 
 def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None) -> str:
@@ -205,9 +199,10 @@ def comparison_as_document(comparison: Comparison) -> dict[str, object]:
 
 def _table(rows: Sequence[Row]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("case, metric", overflow="ellipsis", ratio=1)
+    table.add_column("case, metric", overflow="fold", ratio=1)
     for heading in ("base", "new", "change (95%)"):
         table.add_column(heading, justify="right", no_wrap=True)
+    short = numbers.shortened_apart((cells(row)[0] for row in rows), CASE_LETTERS)
     for verdict in SHOWN_VERDICTS:
         of_verdict = [row for row in rows if row.verdict == verdict]
         if of_verdict:
@@ -215,7 +210,7 @@ def _table(rows: Sequence[Row]) -> Table:
             table.add_row(Text(verdict, style=f"bold {STYLES[verdict]}"))
         for row in of_verdict:
             case, metric, base, new, change, _ = cells(row)
-            table.add_row(Text(f"  {numbers.shortened(case, 60)}: {metric}"), base, new, change)
+            table.add_row(Text(f"  {short[case]}: {metric}"), *map(Text, (base, new, change)))
     return table
 
 

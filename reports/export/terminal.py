@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -14,16 +13,17 @@ from rich.text import Text
 from reports.analysis.groups import group_cases, specifications
 from reports.analysis.health import health
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
-from reports.format import numbers
+from reports.format import new_console, numbers, print_lines
+from reports.format.console import MEASURING_WIDTH
 from reports.text.claims import ledger, summary
 from reports.text.conclusions import clears, conclusions
 from reports.text.recommendation import recommendation
 from results import Record, RunFile
 
+NAME_LETTERS = 24
+"""The largest length of a name in the leaderboard."""
 MAX_PROBLEMS = 12
 """The terminal lists at most this many problems."""
-MEASURING_WIDTH = 1_000
-"""The console width in characters for measuring a table; no row is wider."""
 
 
 def render_terminal(
@@ -41,7 +41,7 @@ def render_terminal(
         unusable: Why a record cannot be used, by case key; None if there is no such record.
         console: The console; None prints to standard output.
     """
-    console = console or Console()
+    console = console or new_console()
     run_groups = group_cases(run, records, unusable)
     rows = leaderboard_of(run_groups)
     run_health = health(run_groups, finished=run.finished is not None)
@@ -49,24 +49,21 @@ def render_terminal(
         _print_table(console, rows)
     for problem in run_health.problems[:MAX_PROBLEMS]:
         label = f"{problem.arch} on {problem.task} at {problem.length:,}"
-        console.print(Text(f"— {label}: {problem.brief}", style="yellow"), soft_wrap=True)
+        print_lines([f"— {label}: {problem.brief}"], console, style="yellow")
     if len(run_health.problems) > MAX_PROBLEMS:
         rest = len(run_health.problems) - MAX_PROBLEMS
-        console.print(Text(f"— and {rest} more; the report lists them all", style="yellow"))
+        print_lines([f"— and {rest} more; the report lists them all"], console, style="yellow")
     if claims := ledger(run, records):
-        console.print(Text(summary(claims)), soft_wrap=True)
+        print_lines([summary(claims)], console)
         for row in claims:
             value = f": {row.findings[0].value}" if len(row.findings) == 1 else ""
             doubt = f" ({row.doubt})" if row.doubt and not value else ""
-            console.print(Text(f"— {row.text} {row.verdict}{value}{doubt}"), soft_wrap=True)
-    for line in [*conclusions(run_groups), *filter(None, [recommendation(run_groups)])]:
-        console.print(Text(line), soft_wrap=True)
+            print_lines([f"— {row.text} {row.verdict}{value}{doubt}"], console)
+    print_lines([*conclusions(run_groups), *filter(None, [recommendation(run_groups)])], console)
     for label, specification in specifications(run_groups).items():
         if label != specification:
-            console.print(Text(f"{label} = {specification}", style="dim"), soft_wrap=True)
-    console.print(
-        Text(run_health.verdict, style="bold" if run_health.ok == run_health.cases else "bold yellow"), soft_wrap=True
-    )
+            print_lines([f"{label} = {specification}"], console, style="dim")
+    print_lines([run_health.verdict], console, style="bold" if run_health.ok == run_health.cases else "bold yellow")
 
 
 def _print_table(console: Console, rows: Sequence[LeaderboardRow]) -> None:
@@ -90,15 +87,16 @@ def _table(console: Console, rows: Sequence[LeaderboardRow], columns: Sequence[s
     table.add_column("task, architecture", no_wrap=True)
     for column in columns:
         table.add_column(COLUMNS[column][0], justify="right", no_wrap=True)
+    tasks = numbers.shortened_apart((row.task for row in rows), NAME_LETTERS)
+    archs = numbers.shortened_apart((row.arch for row in rows), NAME_LETTERS)
     for task, length in dict.fromkeys((row.task, row.length) for row in rows):
         rivals = [row for row in rows if (row.task, row.length) == (task, length)]
         table.add_section()
-        table.add_row(f"[bold]{escape(numbers.shortened(task, 24))} {length:,}[/]")
+        table.add_row(Text(f"{tasks[task]} {length:,}", "bold"))
         for row in rivals:
-            name = f"  {escape(numbers.shortened(row.arch, 24))}"
-            table.add_row(name, *(COLUMNS[column][1](row) for column in columns))
+            table.add_row(Text(f"  {archs[row.arch]}"), *(COLUMNS[column][1](row) for column in columns))
         for name, score in _reference_scores(rivals).items():
-            table.add_row(f"[dim]  {name}[/]", f"[dim]{score:.2f}{' ' * 12}[/]")
+            table.add_row(Text(f"  {name}", "dim"), Text(f"{score:.2f}{' ' * 12}", "dim"))
     options = console.options.update(width=MEASURING_WIDTH)
     width = Measurement.get(console, options, table).maximum
     if far:
@@ -115,8 +113,8 @@ def _reference_scores(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
     return {name: score for name, score in scores.items() if score is not None}
 
 
-def _coloured_score(row: LeaderboardRow) -> str:
-    """Return the score with its interval, as text with rich markup.
+def _coloured_score(row: LeaderboardRow) -> Text:
+    """Return the score with its interval.
 
     The text is green if all seeds solved the task. It is red if the score and its interval are no evidence of memory.
     """
@@ -124,14 +122,15 @@ def _coloured_score(row: LeaderboardRow) -> str:
     if row.score_low is not None:
         text = f"{numbers.score(row.score, 2)} ({numbers.score(row.score_low, 2)}–{numbers.score(row.score_high, 2)})"
     if row.score is None or row.chance is None:
-        return text
+        return Text(text)
     if row.solved == row.seeds:
-        return f"[green]{text}[/]"
+        return Text(text, "green")
     floor = max(row.chance, row.memoryless_score or 0.0)
-    return text if row.score_low is None or clears(row.score, row.score_low, floor) else f"[red]{text}[/]"
+    is_evidence = row.score_low is None or clears(row.score, row.score_low, floor)
+    return Text(text, "" if is_evidence else "red")
 
 
-COLUMNS: dict[str, tuple[str, Callable[[LeaderboardRow], str]]] = {
+COLUMNS: dict[str, tuple[str, Callable[[LeaderboardRow], Text | str]]] = {
     "score": ("score (95%)    ", _coloured_score),
     "solved": ("solved", lambda row: f"{row.solved}/{row.seeds}"),
     "params": ("params", lambda row: numbers.count(row.parameters)),

@@ -1,5 +1,14 @@
-"""Format numbers and escape text."""
+"""Format numbers, escape text, and print it on a console."""
 
-from reports.format.numbers import plural
+from reports.format.console import moves_cursor, new_console, print_labelled, print_lines, print_table
+from reports.format.numbers import plural, printable
 
-__all__ = ["plural"]
+__all__ = [
+    "moves_cursor",
+    "new_console",
+    "plural",
+    "print_labelled",
+    "print_lines",
+    "print_table",
+    "printable",
+]

@@ -50,16 +50,19 @@ def _is_float(text: str) -> bool:
 def markdown_text(text: str) -> str:
     """Return the text as one line, escaped for Markdown. Runs of whitespace become single spaces.
 
-    Underscores are not escaped.
+    An underscore between letters or digits is not escaped, because it has no meaning there. Dollars are escaped,
+    because GitHub sets text between dollars as formulas.
     """
-    return re.sub(r"([\\`*\[\]<>|#~!&])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*\[\]<>|#~!&$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
 
 
 def latex_text(text: str) -> str:
     """Return the text as one line, escaped for LaTeX. Runs of whitespace become single spaces."""
     escapes = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     escapes |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
-    return "".join(escapes.get(letter, letter) for letter in " ".join(text.split()))
+    line = " ".join(text.split())
+    guard = "{}" if line.startswith(("[", "*")) else ""  # after a line break, LaTeX would read an argument
+    return guard + "".join(escapes.get(letter, letter) for letter in line)
 
 
 def to_ascii(text: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import count as count_from
 
 MISSING = "—"
 """The text for a value that was not measured."""
@@ -116,10 +118,43 @@ def listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def shortened(text: str, limit: int = 36) -> str:
-    """Return the text as one printable line of at most `limit` characters. A cut line ends in an ellipsis.
+def printable(text: str) -> str:
+    """Return the text as one line that a terminal prints as it is.
 
-    Each unprintable character becomes a replacement character.
+    Each unprintable character, such as a line break or an escape, becomes a replacement character.
     """
-    line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def shortened(text: str, limit: int = 36) -> str:
+    """Return the text as one printable line of at most `limit` characters. A cut line ends in an ellipsis."""
+    line = printable(text)
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def shortened_apart(texts: Iterable[str], limit: int = 36) -> dict[str, str]:
+    """Shorten texts to printable lines of at most `limit` characters, so that different texts stay different.
+
+    Texts that would be cut to the same line keep their ends instead. If these are equal too, the lines are numbered.
+
+    >>> shortened_apart(["lstm:forget_bias=1", "lstm:forget_bias=2"], 12)
+    {'lstm:forget_bias=1': 'lstm…_bias=1', 'lstm:forget_bias=2': 'lstm…_bias=2'}
+    """
+    lines = {text: shortened(text, limit) for text in texts}
+    for text in _ambiguous(lines):
+        line = printable(text)
+        head = limit // 3
+        lines[text] = line if len(line) <= limit else f"{line[:head]}…{line[head + 1 - limit :]}"
+    numbers, taken = count_from(1), set(lines.values())
+    for text in _ambiguous(lines):
+        while lines[text] in taken:
+            suffix = f"…#{next(numbers)}"
+            lines[text] = printable(text)[: max(0, limit - len(suffix))] + suffix
+        taken.add(lines[text])
+    return lines
+
+
+def _ambiguous(lines: Mapping[str, str]) -> list[str]:
+    """Return the texts whose line is also the line of another text."""
+    counts = Counter(lines.values())
+    return [text for text, line in lines.items() if counts[line] > 1]

@@ -146,15 +146,6 @@ def test_unwritable_report_is_reported_in_one_line(
     assert (tmp_path / "page.html").is_file()
 
 
-def test_internal_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(**_: object) -> None:
-        raise ValueError("internal")
-
-    monkeypatch.setattr(main, "app", broken)
-    with pytest.raises(ValueError, match="internal"):
-        main.main()
-
-
 @pytest.mark.parametrize(("error", "code"), [(UsageError("mistake"), 2), (StoreError("mistake"), 2)])
 def test_user_mistake_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: ValueError, code: int
