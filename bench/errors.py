@@ -5,6 +5,7 @@ The command line reports each mistake of the user in one line.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -69,10 +70,12 @@ def name_and_message(error: BaseException) -> str:
 def show_warnings_in_one_line() -> None:
     """Write each Python warning as one line to standard error, without the path and the text of its source.
 
-    With CAROUSEL_DEBUG=1, warnings are written as usual.
+    Messages that matplotlib logs about its folders and fonts are left out, since it draws without them. With
+    CAROUSEL_DEBUG=1, everything is written as usual.
     """
     if os.environ.get("CAROUSEL_DEBUG") == "1":
         return
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         text = message_of(message) if isinstance(message, Warning) else message

@@ -108,6 +108,6 @@ def _lasting(stream: TextIO | None, *, is_essential: bool) -> TextIO:
         io.BufferedWriter(descriptor),  # type: ignore[type-var]  # `write` takes fewer types than typeshed says
         encoding=stream.encoding,
         errors=ERRORS,
-        line_buffering=stream.line_buffering,
+        line_buffering=stream.line_buffering or not is_essential,  # a process may end at once after its last words
         write_through=stream.write_through,
     )

@@ -86,6 +86,9 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
             pending = _load_pending(run, file, request, console)
             if resumed is None and request.resume and (reason := reason_not_resumed(request, file)) is not None:
                 print_lines([reason], console, style="yellow")
+            if resumed is None and file.commit is not None and file.modified is None:
+                line = "git cannot be run here: the run does not record whether its code is modified"
+                print_lines([line], console, style="yellow")
             if not quiet:
                 _print_plan(console, request, pending, cluster, resumed=resumed)
             _run_pending(Execution(request, run, pending), cluster, console, quiet)

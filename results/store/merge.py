@@ -9,6 +9,7 @@ of the source takes its place.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from results.store.document import (
     NewerSchema,
     StoreError,
     Unreadable,
+    entries,
     parsed,
     read_bytes,
     read_document,
@@ -28,7 +30,7 @@ from results.store.document import (
 )
 from results.store.lock import run_lock
 from results.store.store import MAX_FILE_BYTES, Damage, Run, Store, artifact_digest, check_file_name
-from results.store.verify import Flaw, Kind, damage_of_artifact
+from results.store.verify import Flaw, Kind, damage_of_artifact, looks_like_a_run
 
 
 @dataclass(slots=True)
@@ -59,6 +61,10 @@ def merge(sources: list[Path], store: Store) -> MergeResult:
     runs = [run for source in sources for run in _runs_of(source)]
     result = MergeResult()
     for run in runs:
+        if not os.path.lexists(run.folder / "run.json"):
+            reason = "the folder contains parts of a run, but no run.json; the run is not merged"
+            result.left_out.append(Flaw(path=run.folder / "run.json", kind="missing", reason=reason))
+            continue
         _merge_run(run, store, result)
     return result
 
@@ -67,6 +73,8 @@ def _runs_of(source: Path) -> list[Run]:
     if (source / "run.json").is_file():
         return [Run(source)]
     runs = Store(source).runs()
+    runs += [Run(folder) for folder in entries(source) if folder.is_dir() and looks_like_a_run(folder)]
+    runs = list({run.id: run for run in runs}.values())
     if not runs:
         raise StoreError(f"{source} is neither a store nor a run: pass a folder of runs, or the folder of one run")
     return runs

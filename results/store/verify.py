@@ -59,7 +59,7 @@ def verify(store: Store) -> Inspection:
         raise StoreError(
             f"cannot read the store {store.folder}: {error.strerror}; choose another with --store"
         ) from None
-    runs = [Run(path) for path in folders if _looks_like_a_run(path)]
+    runs = [Run(path) for path in folders if looks_like_a_run(path)]
     verifiers = [_RunVerifier(run) for run in runs]
     with reading_many():
         flaws = [flaw for verifier in verifiers for flaw in verifier.flaws()]
@@ -72,7 +72,8 @@ def verify(store: Store) -> Inspection:
     )
 
 
-def _looks_like_a_run(folder: Path) -> bool:
+def looks_like_a_run(folder: Path) -> bool:
+    """Return whether a folder contains a run, or what is left of one."""
     return any((folder / name).exists() for name in ("run.json", "records", "artifacts"))
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,3 +116,12 @@ def test_a_warning_is_one_line_without_a_path(
         show_warnings_in_one_line()
         warnings.warn("it is old\nand more", stacklevel=1)
     assert capsys.readouterr().err == "carousel: warning: it is old\n"
+
+
+def test_a_missing_home_is_no_line_of_matplotlib(tmp_path: Path) -> None:
+    script = "from bench.errors import show_warnings_in_one_line as show; show(); import matplotlib; print('drawn')"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "HOME": str(tmp_path / "none" / "home")}
+    environment |= {"MPLCONFIGDIR": os.devnull, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("drawn\n", "")

@@ -118,6 +118,7 @@ print(json.dumps(document | {"registers": [name for name in ("xmm", "ymm", "zmm"
 """
 
 
+@pytest.mark.slow
 def test_kernels_are_compiled_for_the_processor_that_is_asked_for(tmp_path: Path) -> None:
     """The cache of one processor must not be used for another one."""
     (tmp_path / "small.py").write_text(
@@ -151,5 +152,6 @@ print("{}")
 """
 
 
+@pytest.mark.slow
 def test_kernels_for_a_generic_processor_equal_the_equations() -> None:
     run(GENERIC, NUMBA_CPU_NAME="generic")

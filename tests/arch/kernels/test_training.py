@@ -363,6 +363,7 @@ assert {"arch.kernels.training.rnn", "arch.kernels.training.gru"} <= set(sys.mod
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(arch.__file__).parents[1])
 
 
+@pytest.mark.slow
 def test_kernels_with_8_lanes() -> None:
     """Run the comparisons with 8 lanes, as on a machine without AVX-512."""
     script = """

@@ -61,7 +61,11 @@ BAD_INPUT = {
     "an unknown probe": (["run", "tiny.toml", "--measure", "speed"], 2, "accuracy, latency, streaming"),
     "an unknown device": (["run", "tiny.toml", "--device", "tpu"], 2, "cpu or cuda"),
     "a numbered GPU": (["run", "tiny.toml", "--device", "cuda:1"], 2, "CUDA_VISIBLE_DEVICES"),
-    "a store that is a file": (["run", "tiny.toml", "--store", "tiny.toml"], 2, "cannot write to the store"),
+    "a store that is a file": (
+        ["run", "tiny.toml", "--store", "tiny.toml"],
+        2,
+        "the store tiny.toml cannot be read: Not a directory",
+    ),
     "a store inside a file": (["run", "tiny.toml", "--store", "tiny.toml/runs"], 2, "--store"),
     "a run that does not exist": (["show", "nothing"], 2, "no runs in carousel-runs"),
     "a report without runs": (["report"], 2, "start one with `carousel run`"),
@@ -196,7 +200,7 @@ def test_run_with_json_prints_one_document(tmp_path: Path, carousel: Carousel, i
     ended = carousel("run", "tiny.toml", "-a", "lstm", "-L", "6", "--seeds", "1", "--measure", "accuracy", "--json")
     assert ended.code == 0
     document = json.loads(ended.out)
-    assert set(document) == {"run", "records"}
+    assert set(document) == {"run", "records", "unusable"}
     file = RunFile.model_validate_json(json.dumps(document["run"]))
     (record,) = [Record.model_validate_json(json.dumps(each)) for each in document["records"]]
     assert (record.case.arch, record.case.length, record.case.seed) == ("lstm", 6, 0)

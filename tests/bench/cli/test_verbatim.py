@@ -47,7 +47,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write no figures, which take most of the time of a tiny run."""
-    monkeypatch.setattr("bench.commands.run.write_page", lambda run, file, records, page: page)
+    monkeypatch.setattr("bench.commands.run.write_page", lambda run, loaded, page: page)
 
 
 @pytest.fixture

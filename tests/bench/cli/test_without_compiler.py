@@ -25,6 +25,8 @@ HOME = Path(arch.__file__).parents[1]
 PACKAGES = ("arch", "bench", "reports", "results", "tasks")
 PLAN = TINY.replace("steps = 1\n", "steps = 20\n").replace("seeds = 2", "seeds = 1")
 
+pytestmark = pytest.mark.slow
+
 
 class Ended(NamedTuple):
     run: Run

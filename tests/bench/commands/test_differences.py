@@ -53,7 +53,7 @@ def test_differences_come_before_missing_cases_and_are_never_cut(carousel: Carou
     base, new = stored(1, *cases, packages=packages), stored(2, case_of("rnn"), packages=dict.fromkeys(packages, "2"))
     for text in (carousel("check", base, new).out, carousel("compare", base, new, "--format", "markdown").out):
         positions = [text.index(f"differs: {name} 1 → 2") for name in packages]
-        assert max(positions) < text.index("missing:")
+        assert max(positions) < text.index("missing in new: ")
 
 
 def test_a_field_that_no_run_recorded_is_named(carousel: Carousel) -> None:

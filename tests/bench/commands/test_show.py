@@ -78,7 +78,7 @@ class TestShow:
             assert (ended.code, ended.err) == (0, "")
             assert "lstm" in ended.out
             assert "rnn" in ended.out
-        assert set(json.loads(shown["json"].out)) == {"run", "records"}
+        assert set(json.loads(shown["json"].out)) == {"run", "records", "unusable"}
         rows = list(csv.reader(io.StringIO(shown["csv"].out)))
         assert len({len(row) for row in rows}) == 1
         assert len(rows) > 2
@@ -116,10 +116,12 @@ class TestShow:
         assert (tmp_path / "page.html").read_text(encoding="utf-8").count("lstm") == content.count("lstm")
 
     def test_report_of_two_runs_compares_the_second_with_the_first(self, carousel: Carousel, stored: str) -> None:
+        assert carousel("run", "tiny.toml", "-q", "--measure", "accuracy", "--no-resume").code == 0
         ended = carousel("report", stored, "latest")
         assert (ended.code, ended.err) == (0, "")
         page = Path(ended.out.strip())
-        assert page == Path("carousel-runs") / stored / f"against-{stored}.html"
+        assert page == Path("carousel-runs") / page.parent.name / f"against-{stored}.html"
+        assert page.parent.name != stored
         text = page.read_text(encoding="utf-8")
         assert f"Compared with {stored}: 0 regressed, 0 improved" in text
         assert "Scores and step costs in both runs" in text

@@ -56,6 +56,7 @@ def test_overlapping_timings_are_detected(tmp_path: Path, inline: Inline) -> Non
     assert overlapping_timings(records_with(*both_train)) == []
 
 
+@pytest.mark.slow
 def test_a_run_completes_after_a_dask_worker_is_killed(tmp_path: Path, inline: Inline) -> None:
     plan, store = write_plan(tmp_path), tmp_path / "runs"
     with loopback_cluster(tmp_path) as cluster:

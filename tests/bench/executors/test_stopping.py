@@ -77,6 +77,7 @@ def test_ctrl_c_names_the_running_jobs_and_no_process_remains(tmp_path: Path) ->
     assert run.read() == ({}, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_dask_worker_ends_the_jobs_of_a_lost_driver(tmp_path: Path, how: signal.Signals) -> None:
     plan, store = write_plan(tmp_path, ENDLESS), tmp_path / "runs"

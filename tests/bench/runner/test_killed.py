@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from results import Store
 from tests.bench.inline_executor import Inline, inline
 from tests.bench.runs import like_a_worker, reproducible_content, request_for, run_quietly
@@ -26,6 +28,7 @@ def records_of(store: Path) -> list[Path]:
     return list(store.glob("*/records/*.json"))
 
 
+@pytest.mark.slow
 def test_a_killed_and_restarted_run_ends_with_the_same_records(tmp_path: Path, inline: Inline) -> None:
     plan = write_plan(tmp_path, TINY.replace("seeds = 2", "seeds = 3"))
     store = tmp_path / "killed"

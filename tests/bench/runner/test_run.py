@@ -15,6 +15,7 @@ import safetensors.torch
 from rich.console import Console
 
 from bench.executors.jobs import Failure, Job, TimeJob, TrainJob
+from bench.machine.provenance import Checkout
 from bench.plans.grid import cases
 from bench.runner import resume, run
 from bench.runner.run import Outcome, execute
@@ -239,3 +240,15 @@ def test_a_store_without_locks_is_reported_in_one_line_and_used(
     assert outcome.complete
     line = f"cannot lock files in {request.store}: start no other run there until this run ends"
     assert console.file.getvalue().splitlines().count(line) == 1  # type: ignore[attr-defined]
+
+
+def test_a_run_that_git_cannot_describe_says_so_in_one_line(
+    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "git cannot be run here: the run does not record whether its code is modified"
+    for checkout, lines in ((Checkout(commit="a" * 40), 1), (Checkout(commit="a" * 40, modified=False), 0)):
+        monkeypatch.setattr(resume, "checkout", lambda checkout=checkout: checkout)
+        console = Console(file=io.StringIO(), width=400)
+        outcome = execute(request_for(tmp_path / str(lines)), console, quiet=True)
+        assert (outcome.file.commit, outcome.file.modified) == (checkout.commit, checkout.modified)
+        assert console.file.getvalue().splitlines().count(line) == lines  # type: ignore[attr-defined]

@@ -103,6 +103,15 @@ def test_a_single_run_can_be_merged(tmp_path: Path) -> None:
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
+def test_a_run_without_its_run_file_is_reported(tmp_path: Path) -> None:
+    whole, lost = filled(tmp_path / "a", 0), filled(tmp_path / "a", 0, id=OTHER_ID)
+    (lost.folder / "run.json").unlink()
+    merged = merge([tmp_path / "a"], Store(tmp_path / "b"))
+    assert [(flaw.kind, flaw.path) for flaw in merged.left_out] == [("missing", lost.folder / "run.json")]
+    assert not merged.is_complete
+    assert [run.id for run in Store(tmp_path / "b").runs()] == [whole.id]
+
+
 def test_damaged_records_are_not_merged_and_a_damaged_target_record_is_replaced(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     own, other = filled(a, 0), filled(b, 0, 1)
