@@ -15,6 +15,8 @@ import pytest
 import arch.kernels
 from tests.arch.kernels import test_block, test_streaming, test_training
 
+pytestmark = pytest.mark.slow  # each fault compiles kernels again
+
 SOURCE = Path(arch.kernels.__file__).parent
 SIZES = {"batch": 9, "steps": 5, "inputs": 3, "width": 18, "seed": 0}
 
