@@ -149,13 +149,13 @@ class GRU(RecurrentLayer):
     def streaming_spec(self) -> StreamingSpec | None:
         width = self.width
         return StreamingSpec(
-            kind="gru",
+            kind="gru" if self.reset == "after" else "gru_before",
             inputs=self.inputs,
             outputs=width,
-            sizes=(self.inputs, width, int(self.reset == "after")),
+            sizes=(self.inputs, width),
             weights=self._weights(),
-            workspace=4 * width,
-            bind=lambda state, batch, _: bind_tensors(state, GRUState, batch, width),
+            workspace=0 if self.reset == "after" else width,
+            bind=lambda state, batch, *_: bind_tensors(state, GRUState, batch, width),
         )
 
     def gates(self, x_BD: Tensor, state: GRUState) -> dict[str, Tensor]:

@@ -141,8 +141,8 @@ class LSTM(RecurrentLayer):
             outputs=width,
             sizes=(self.inputs, width),
             weights=(W_GD, bias_G[0] if bias_G else None, U_GH),
-            workspace=4 * width,
-            bind=lambda state, batch, _: bind_tensors(state, LSTMState, batch, width),
+            workspace=0,
+            bind=lambda state, batch, *_: bind_tensors(state, LSTMState, batch, width),
         )
 
     def gates(self, x_BD: Tensor, state: LSTMState) -> dict[str, Tensor]:

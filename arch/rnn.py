@@ -114,11 +114,11 @@ class RNN(RecurrentLayer):
         width = self.width
         W_HD, *b_H, U_HH = self.kernel_weights()
         return StreamingSpec(
-            kind="rnn",
+            kind="rnn_tanh" if self.nonlinearity == "tanh" else "rnn_relu",
             inputs=self.inputs,
             outputs=width,
-            sizes=(self.inputs, width, int(self.nonlinearity == "tanh")),
+            sizes=(self.inputs, width),
             weights=(W_HD, b_H[0] if b_H else None, U_HH),
-            workspace=width,
-            bind=lambda state, batch, _: bind_tensors(state, RNNState, batch, width),
+            workspace=0,
+            bind=lambda state, batch, *_: bind_tensors(state, RNNState, batch, width),
         )

@@ -253,7 +253,7 @@ class Transformer(Layer):
             kind="transformer",
             inputs=D,
             outputs=D,
-            sizes=(D, N, E, kind, int(self.positions == "alibi")),
+            sizes=(D, N, E, kind, int(self.positions == "alibi"), self.window or 0),
             weights=(*weights, table),
             workspace=5 * D + E,
             bind=self._bind,
@@ -261,21 +261,20 @@ class Transformer(Layer):
             constants=constants,
         )
 
-    def _bind(self, cache: Cache, batch: int, is_checked: bool) -> Bound | None:
-        """Prepare the cache for one step of the kernel. See `StreamingSpec.bind`.
+    def _bind(self, cache: Cache, batch: int, is_checked: bool, steps: int) -> Bound | None:
+        """Prepare the cache for `steps` steps of the kernel. See `StreamingSpec.bind`.
 
         The words are, in this order: the addresses of keys and values; the number of slots; the number of cached steps;
-        the first slot to read; the position. The result is None if the kernel cannot use the cache.
+        the position. The result is None if the kernel cannot use the cache.
         """
         if not is_checked and not self._is_usable(cache, batch):
             return None
-        if self.position_SD is not None and cache.position >= len(self.position_SD):
+        if self.position_SD is not None and cache.position + steps > len(self.position_SD):
             return None
-        keys_BNSK, values_BNSK, length, position = reserve(cache, 1, self.window)
-        first = 0 if self.window is None else max(0, length + 1 - self.window)
-        words = (keys_BNSK.data_ptr(), values_BNSK.data_ptr(), keys_BNSK.shape[2], length, first, position)
-        after = Cache(keys_BNSK, values_BNSK, length + 1, position + 1)
-        return Bound(words, after, (keys_BNSK, values_BNSK), False, length + 1 + keys_BNSK.shape[3])
+        keys_BNSK, values_BNSK, length, position = reserve(cache, steps, self.window)
+        words = (keys_BNSK.data_ptr(), values_BNSK.data_ptr(), keys_BNSK.shape[2], length, position)
+        after = Cache(keys_BNSK, values_BNSK, length + steps, position + steps)
+        return Bound(words, after, (keys_BNSK, values_BNSK), False, keys_BNSK.shape[2] + keys_BNSK.shape[3])
 
     def _is_usable(self, cache: Cache, batch: int) -> bool:
         """Return whether the kernel can use the cache of `batch` streams."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -81,6 +82,34 @@ class SequenceModel(nn.Module):
         if by_time.is_contiguous():  # recurrent kernels return this order: transpose the outputs, which are smaller
             return self.readout(by_time).transpose(0, 1), states
         return self.readout(hidden), states
+
+    def stream(self, x: Tensor, state: list[State], times_T: Tensor | None = None) -> tuple[Tensor, list[State]]:
+        """Process a chunk of T steps one by one, given as tokens (B, T) or reals (B, T, D).
+
+        If gradients are disabled and the model has a compiled step, the steps run in one call of compiled code.
+        Otherwise, `step` is called T times.
+
+        Args:
+            x: The inputs.
+            state: The state before the steps. It may be modified in place; do not reuse it.
+            times_T: Receives readings of the monotonic clock in nanoseconds: before the first step and after each step.
+                An int64 tensor (T + 1,) on the CPU, or None to read no clock.
+
+        Returns the outputs (B, T, O) and the next state.
+        """
+        require_steps(x)
+        if not torch.is_grad_enabled():
+            compiled = self._stepper.stream(self, x.transpose(0, 1).contiguous(), state, times_T)
+            if compiled is not None:
+                return compiled[0].transpose(0, 1), compiled[1]
+        outputs, readings = [], [time.monotonic_ns()]
+        for x_BD in x.unbind(1):
+            y_BO, state = self.step(x_BD, state)
+            outputs.append(y_BO)
+            readings.append(time.monotonic_ns())
+        if times_T is not None:
+            times_T.copy_(torch.tensor(readings))
+        return torch.stack(outputs, 1), state
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs (B, T, O) of tokens (B, T) or reals (B, T, D), from the empty state."""

@@ -28,6 +28,8 @@ from arch.kernels.runtime.tensors import PLAIN_TENSORS
 
 _increment_version = torch._C._increment_version  # `torch.autograd.graph.increment_version` of a list
 
+ALIGNMENT = 16
+"""The workspace starts at a multiple of so many float32 numbers: a cache line."""
 MAX_BATCH = 64
 """Maximum number of streams for the kernel. With more streams, torch's matrix products are as fast."""
 
@@ -73,7 +75,7 @@ class Program:
             and self.holds(x, *self.read)
             and list(map(Tensor.data_ptr, self.read)) == self.addresses
         ):
-            bound = self._bind(x, state)
+            bound = self._bind(x, state, 1)
             if bound is None:
                 return None
             x = bound
@@ -82,6 +84,32 @@ class Program:
             return None
         _increment_version(self.written)  # so that autograd notices the change
         return output_BO, list(self.after)
+
+    def stream(self, x: Tensor, state: list[State], times_T: Tensor | None) -> tuple[Tensor, list[State]] | None:
+        """Return the outputs (T, B, O) of T steps and the next state, or None if the kernel does not support them.
+
+        Args:
+            x: Contiguous inputs, tokens (T, B) or reals (T, B, D).
+            state: One state per layer.
+            times_T: Receives readings of the monotonic clock in nanoseconds: before the first step and after each step.
+                An int64 tensor (T + 1,) on the CPU, or None to read no clock.
+        """
+        bound = self._bind(x[0], state, len(x))
+        if bound is None or (self.dtype is torch.int64 and not bool(((x >= 0) & (x < self.inputs)).all())):
+            return None
+        output_TBO = self.readout_weight.new_empty((len(x), self.batch, self.outputs))
+        self.run_stream(
+            self.address,
+            x.data_ptr(),
+            x.stride(0) * x.element_size(),
+            output_TBO.data_ptr(),
+            4 * self.batch * self.outputs,
+            len(x),
+            0 if times_T is None else self.clock(),
+            0 if times_T is None else times_T.data_ptr(),
+        )
+        _increment_version(self.written)
+        return output_TBO, list(self.after)
 
     def build(self) -> bool:
         """Write everything but the state into a new program.
@@ -127,19 +155,24 @@ class Program:
     def _write(
         self, encoder: _Encoder, ends: tuple[Weight | None, ...], outputs: int, specs: list[StreamingSpec]
     ) -> None:
+        from arch.kernels.runtime.native import clock_address
         from arch.kernels.streaming import model_step as kernel
 
         self.run: Callable[..., Any] = kernel.step
+        self.run_stream: Callable[..., Any] = kernel.stream
+        self.clock = clock_address
         self.inputs, self.outputs = encoder.inputs, outputs
         self.dimensions, self.dtype = (1, torch.int64) if encoder.kind == kernel.TOKENS else (2, torch.float32)
         self.words = array("q", [0] * (kernel.HEADER + kernel.RECORD * len(specs)))
         self.address, _ = self.words.buffer_info()
         self.words[:4] = array("q", [len(specs), encoder.kind, encoder.inputs, specs[0].inputs])
         self.words[8] = outputs
-        self.workspace = max(spec.workspace for spec in specs)
+        self.words[11] = max(width for spec in specs for width in (spec.inputs, spec.outputs))
+        self.workspace = 2 * self.words[11] + max(spec.workspace for spec in specs)
+        self.memory = torch.empty(0)
         places: list[tuple[int, Weight | None]] = list(enumerate(ends, 4))
         self.binders = []
-        self.constants = [spec.constants for spec in specs]  # the kernel reads them by address
+        self.constants = [(spec.constants, spec.cell) for spec in specs]  # the kernel uses them by address
         for layer, spec in enumerate(specs):
             start = kernel.HEADER + layer * kernel.RECORD
             self.words[start] = kernel.KINDS[spec.kind]
@@ -147,6 +180,8 @@ class Program:
             places += enumerate(spec.weights, start + kernel.WEIGHTS)
             if spec.constants is not None:
                 self.words[start + kernel.CONSTANTS] = spec.constants.data_ptr()
+            if spec.cell is not None:
+                self.words[start + kernel.CONSTANTS] = spec.cell.address
             self.binders.append((spec.bind, start + kernel.STATE))
         present = [(index, weight) for index, weight in places if weight is not None]
         self.weight_words, self.weights = [index for index, _ in present], [weight for _, weight in present]
@@ -166,8 +201,8 @@ class Program:
         self.weight_guard = TensorGuard(self.weight_tensors)
         self.bound_layers = -1
 
-    def _bind(self, x: Tensor, state: list[State]) -> Tensor | None:
-        """Write the addresses of the weights and of the layers' states into the program.
+    def _bind(self, x: Tensor, state: list[State], steps: int) -> Tensor | None:
+        """Write the addresses of the weights and of the layers' states into the program, for some steps.
 
         Returns `x` as a contiguous tensor, or None if the kernel cannot use a weight, a state or `x`.
         """
@@ -188,9 +223,9 @@ class Program:
             self._write_addresses()
         if not x.is_contiguous() or x.is_neg():
             x = x.clone(memory_format=torch.contiguous_format)
-        return x if self._bind_states(state, shape[0]) and self._remember(x) else None
+        return x if self._bind_states(state, shape[0], steps) and self._remember(x) else None
 
-    def _bind_states(self, state: list[State], B: int) -> bool:
+    def _bind_states(self, state: list[State], B: int, steps: int) -> bool:
         bounds: list[Bound] = []
         for layer, ((binder, index), part) in enumerate(zip(self.binders, state, strict=True)):
             previous, guard = self.bounds[layer], self.guards[layer]
@@ -201,7 +236,7 @@ class Program:
                 and guard.holds(*previous.written)
                 and all(map(operator.eq, map(Tensor.data_ptr, previous.written), previous.words))
             )
-            bound = previous if is_checked and previous.in_place else binder(part, B, is_checked)
+            bound = previous if is_checked and previous.in_place else binder(part, B, is_checked, steps)
             if bound is None:
                 return False
             if previous is None or bound.written[0] is not previous.written[0]:
@@ -209,13 +244,19 @@ class Program:
             self.words[index : index + len(bound.words)] = array("q", bound.words)
             bounds.append(bound)
         self.bounds, self.batch = list(bounds), B
-        self.words[9] = B * self.workspace + max(bound.scratch for bound in bounds)
+        self._reserve(B * self.workspace + max(bound.scratch for bound in bounds))
         self.words[10] = B
         self.written = [tensor for bound in bounds for tensor in bound.written]
         if len({tensor.data_ptr() for tensor in self.written}) < len(self.written):
             return False  # two parts of the state share memory: the kernel would update it twice
         self.after = [bound.after for bound in bounds]
         return True
+
+    def _reserve(self, numbers: int) -> None:
+        """Make the workspace large enough for some float32 numbers, and write its address into the program."""
+        if self.memory.numel() < numbers + ALIGNMENT:
+            self.memory = torch.empty(numbers + numbers // 4 + ALIGNMENT, dtype=torch.float32, device="cpu")
+            self.words[9] = -(-self.memory.data_ptr() // (4 * ALIGNMENT)) * 4 * ALIGNMENT
 
     def _remember(self, x: Tensor) -> bool:
         """Record what the next step must find unchanged, if it may continue in place. Returns False if x has no memory.

@@ -59,20 +59,40 @@ class Stepper:
             return None
         children = model._modules  # ten times as fast as attribute access through nn.Module.__getattr__
         with self._lock:
-            program = self._program
-            if (
-                program is None
-                or program.children is not children
-                or program.snapshot is None
-                or not program.snapshot.holds()
-            ):
-                program = self._program = self._rebuilt(children)
-                if program is None:
-                    return None
-            return program.step(x, state)
+            program = self._current(children)
+            return None if program is None else program.step(x, state)
+
+    def stream(
+        self, model: StreamableModel, x: Tensor, state: list[State], times_T: Tensor | None
+    ) -> tuple[Tensor, list[State]] | None:
+        """Return the outputs (T, B, O) and the next state of `model.stream`, or None as `step` does.
+
+        Args:
+            model: The model.
+            x: Contiguous inputs, tokens (T, B) or reals (T, B, D).
+            state: One state per layer. A state that the previous call returned may be modified in place.
+            times_T: Receives clock readings, as in `Program.stream`.
+        """
+        if is_dynamo_compiling() or forward_ad._current_level >= 0 or observing_modes():
+            return None
+        with self._lock:
+            program = self._current(model._modules)
+            return None if program is None else program.stream(x, state, times_T)
+
+    def _current(self, children: dict[str, nn.Module | None]) -> Program | None:
+        """Return the program of the model as it is now, or None if only the reference implementation can run."""
+        program = self._program
+        if (
+            program is None
+            or program.children is not children
+            or program.snapshot is None
+            or not program.snapshot.holds()
+        ):
+            program = self._program = self._rebuilt(children)
+        return program
 
     def _rebuilt(self, children: dict[str, nn.Module | None]) -> Program | None:
-        """Return a program of the model as it is now, or None if only the reference implementation can run."""
+        """Return a new program of the model, or None if only the reference implementation can run."""
         modules: list[Any] = [*children.values(), *children["layers"]._modules.values()]  # type: ignore[union-attr]
         structure = [*modules, *map(type, modules)]  # a parametrization changes the class of a module
         if structure != self._structure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,26 +16,34 @@ if TYPE_CHECKING:
     from arch.core.state import State
 
 
+class CompiledCell(Protocol):
+    """A compiled function that computes one step of a layer."""
+
+    @property
+    def address(self) -> int:
+        """Address of the function."""
+
+
 class Bound(NamedTuple):
-    """A layer's state, prepared for one step of the kernel."""
+    """A layer's state, prepared for some steps of the kernel."""
 
     words: tuple[int, ...]
     """Addresses and sizes, in the order that the kernel expects."""
     after: State
-    """The state after the step."""
+    """The state after the steps."""
     written: tuple[Tensor, ...]
     """The tensors that the kernel writes."""
     in_place: bool
-    """Whether the same words also describe the next step. The kernel then updates `written` in place."""
+    """Whether the same words also describe the step after that. The kernel then updates `written` in place."""
     scratch: int = 0
-    """Scratch memory that this step needs in addition to the workspace, in floats."""
+    """Scratch memory that these steps need in addition to the workspace, in floats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamingSpec:
     """Description of one layer for `arch.kernels.streaming.model_step`."""
 
-    kind: Literal["rnn", "lstm", "gru", "transformer"]
+    kind: Literal["rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before", "transformer", "cell"]
     inputs: int
     """D, the input width."""
     outputs: int
@@ -46,16 +54,18 @@ class StreamingSpec:
     """Weights in the kernel's order. None stands for a weight that the layer does not have, such as a bias."""
     workspace: int
     """Scratch memory per stream, in floats."""
-    bind: Callable[[State, int, bool], Bound | None]
-    """Function that prepares a state for one step.
+    bind: Callable[[State, int, bool, int], Bound | None]
+    """Function that prepares a state for successive steps.
 
-    Its arguments are the state, the number of streams, and whether the tensors of the state are known to be as the
-    kernel needs them. It returns None if the kernel cannot use the state.
+    Its arguments are the state, the number of streams, whether the tensors of the state are known to be as the kernel
+    needs them, and the number of steps. It returns None if the kernel cannot use the state.
     """
     modules: tuple[tuple[nn.Module, tuple[type[nn.Module], ...]], ...] = ()
     """The submodules that the kernel replaces, each with the classes that it may have."""
     constants: Tensor | None = None
     """Numbers that the kernel reads after the weights, or None."""
+    cell: CompiledCell | None = None
+    """The compiled function of a layer of the kind `cell`. Other kinds have None."""
 
 
 def bind_tensors(state: Any, kind: type[Any], batch: int, width: int) -> Bound | None:

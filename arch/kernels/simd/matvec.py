@@ -121,55 +121,122 @@ def row_sums(
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         matrix_at, rows, numbers_at, depth = (values[i] for i in (1, 2, 4, 5))
-        last = builder.sub(rows, ir.Constant(INDEX, 1))
-        pointers = []
-        for lane in range(LANES):
-            inside = builder.icmp_signed("<", ir.Constant(INDEX, lane), rows)
-            row = builder.select(inside, ir.Constant(INDEX, lane), last)
-            at = builder.add(matrix_at, builder.mul(row, depth))
-            pointers.append(address(context, builder, kind.args[0], values[0], at))
+        pointers = _row_pointers(context, builder, kind.args[0], values[0], matrix_at, rows, depth)
         numbers = address(context, builder, kind.args[3], values[3], numbers_at)
-        zeros = ir.Constant(VECTOR, [0.0] * LANES)
-        whole = builder.and_(depth, ir.Constant(INDEX, -LANES))
-        before = builder.block
-        head, body, tail, rest, after = (builder.append_basic_block(f"rows.{name}") for name in "abcde")
-        builder.branch(head)
-        builder.position_at_end(head)
-        k = builder.phi(INDEX)
-        k.add_incoming(ir.Constant(INDEX, 0), before)
-        sums = [builder.phi(VECTOR) for _ in pointers]
-        for total in sums:
-            total.add_incoming(zeros, before)
-        builder.cbranch(builder.icmp_signed("<", k, whole), body, tail)
-        builder.position_at_end(body)
-        factor = read(builder, builder.gep(numbers, [k]))
-        for total, pointer in zip(sums, pointers, strict=True):
-            more = multiply_add(builder, read(builder, builder.gep(pointer, [k])), factor, total)
-            total.add_incoming(more, body)
-        k.add_incoming(builder.add(k, ir.Constant(INDEX, LANES)), body)
-        builder.branch(head)
-        builder.position_at_end(tail)
-        builder.cbranch(builder.icmp_signed("<", whole, depth), rest, after)
-        builder.position_at_end(rest)
-        mask = _first(builder, builder.sub(depth, whole))
-        factor = _masked_read(builder, builder.gep(numbers, [whole]), mask)
-        longer = [
-            multiply_add(builder, _masked_read(builder, builder.gep(pointer, [whole]), mask), factor, total)
-            for total, pointer in zip(sums, pointers, strict=True)
-        ]
-        builder.branch(after)
-        builder.position_at_end(after)
-        totals = []
-        for short, long in zip(sums, longer, strict=True):
-            total = builder.phi(VECTOR)
-            total.add_incoming(short, tail)
-            total.add_incoming(long, rest)
-            totals.append(total)
-        while len(totals) > 1:
-            totals = _halved(builder, totals, len(totals) // 2)
-        return totals[0]
+        return _tree(builder, _products(builder, _no_sums(), pointers, numbers, depth))
 
     return vector(matrix, *[types.intp] * 2, numbers, *[types.intp] * 2), lower
+
+
+@instruction
+def row_sums_of_both(
+    typing: Any,
+    matrix: types.Array,
+    matrix_at: types.Integer,
+    numbers: types.Array,
+    numbers_at: types.Integer,
+    depth: types.Integer,
+    other: types.Array,
+    other_at: types.Integer,
+    other_numbers: types.Array,
+    other_numbers_at: types.Integer,
+    other_depth: types.Integer,
+    rows: types.Integer,
+) -> Any:
+    """Return the sum of two `row_sums`, one lane per row. It costs one tree of additions instead of two.
+
+    Args:
+        typing: Numba's typing context.
+        matrix, matrix_at, numbers, numbers_at, depth: Arguments of the first `row_sums`.
+        other, other_at, other_numbers, other_numbers_at, other_depth: Arguments of the second `row_sums`.
+        rows: Number of rows of both matrices, at least 1.
+    """
+
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        sums, rows = _no_sums(), values[10]
+        for first in (0, 5):
+            matrix, matrix_at, numbers, numbers_at, depth = values[first : first + 5]
+            pointers = _row_pointers(context, builder, kind.args[first], matrix, matrix_at, rows, depth)
+            vector_at = address(context, builder, kind.args[first + 2], numbers, numbers_at)
+            sums = _products(builder, sums, pointers, vector_at, depth)
+        return _tree(builder, sums)
+
+    product = (types.intp, numbers, types.intp, types.intp)
+    other_product = (types.intp, other_numbers, types.intp, types.intp)
+    return vector(matrix, *product, other, *other_product, types.intp), lower
+
+
+def _no_sums() -> list[ir.Value]:
+    return [ir.Constant(VECTOR, [0.0] * LANES)] * LANES
+
+
+def _row_pointers(
+    context: Any,
+    builder: ir.IRBuilder,
+    array: types.Array,
+    matrix: ir.Value,
+    at: ir.Value,
+    rows: ir.Value,
+    depth: ir.Value,
+) -> list[ir.Value]:
+    """Return pointers to LANES rows of a matrix from offset `at` on. Those beyond `rows` point to the last row."""
+    last = builder.sub(rows, ir.Constant(INDEX, 1))
+    pointers = []
+    for lane in range(LANES):
+        inside = builder.icmp_signed("<", ir.Constant(INDEX, lane), rows)
+        row = builder.select(inside, ir.Constant(INDEX, lane), last)
+        place = builder.add(at, builder.mul(row, depth))
+        pointers.append(address(context, builder, array, matrix, place))
+    return pointers
+
+
+def _products(
+    builder: ir.IRBuilder, before: list[ir.Value], pointers: list[ir.Value], numbers: ir.Value, depth: ir.Value
+) -> list[ir.Value]:
+    """Add the products of each row with a vector of `depth` numbers to one register per row, and return them."""
+    whole = builder.and_(depth, ir.Constant(INDEX, -LANES))
+    entry = builder.block
+    head, body, tail, rest, after = (builder.append_basic_block(f"rows.{name}") for name in "abcde")
+    builder.branch(head)
+    builder.position_at_end(head)
+    k = builder.phi(INDEX)
+    k.add_incoming(ir.Constant(INDEX, 0), entry)
+    sums = [builder.phi(VECTOR) for _ in pointers]
+    for total, start in zip(sums, before, strict=True):
+        total.add_incoming(start, entry)
+    builder.cbranch(builder.icmp_signed("<", k, whole), body, tail)
+    builder.position_at_end(body)
+    factor = read(builder, builder.gep(numbers, [k]))
+    for total, pointer in zip(sums, pointers, strict=True):
+        more = multiply_add(builder, read(builder, builder.gep(pointer, [k])), factor, total)
+        total.add_incoming(more, body)
+    k.add_incoming(builder.add(k, ir.Constant(INDEX, LANES)), body)
+    builder.branch(head)
+    builder.position_at_end(tail)
+    builder.cbranch(builder.icmp_signed("<", whole, depth), rest, after)
+    builder.position_at_end(rest)
+    mask = _first(builder, builder.sub(depth, whole))
+    factor = _masked_read(builder, builder.gep(numbers, [whole]), mask)
+    longer = [
+        multiply_add(builder, _masked_read(builder, builder.gep(pointer, [whole]), mask), factor, total)
+        for total, pointer in zip(sums, pointers, strict=True)
+    ]
+    builder.branch(after)
+    builder.position_at_end(after)
+    totals = []
+    for short, long in zip(sums, longer, strict=True):
+        total = builder.phi(VECTOR)
+        total.add_incoming(short, tail)
+        total.add_incoming(long, rest)
+        totals.append(total)
+    return totals
+
+
+def _tree(builder: ir.IRBuilder, sums: list[ir.Value]) -> ir.Value:
+    """Return the sum of the lanes of each vector, one lane per vector."""
+    while len(sums) > 1:
+        sums = _halved(builder, sums, len(sums) // 2)
+    return sums[0]
 
 
 def _first(builder: ir.IRBuilder, count: ir.Value) -> ir.Value:

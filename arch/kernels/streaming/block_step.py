@@ -14,6 +14,7 @@ from arch.kernels.simd.activation import exp
 from arch.kernels.simd.matvec import apply, floats
 from arch.kernels.simd.vector import LANES, fma, lane_max, lane_sum, larger, load_first, ramp, splat, store_first
 from arch.kernels.streaming.position_step import add_learned, add_sinusoids, rotary_factors
+from arch.kernels.streaming.recurrent_step import copy
 from arch.kernels.training.gelu import MIN_EXPONENT, gelu
 from arch.kernels.training.layer_norm import EPSILON
 
@@ -123,22 +124,26 @@ def block_step(sizes, weights, cache, y, workspace, B):  # type: ignore[no-untyp
     """Apply one block to the residual stream `y` in place, and write the keys and values of the step to the cache.
 
     Args:
-        sizes: Model width D, number of heads N, MLP width E, kind of position, and whether the bias is ALiBi.
+        sizes: Model width D, number of heads N, MLP width E, kind of position, whether the bias is ALiBi, and the
+            number of steps that attention reads, or 0 for all steps.
         weights: Addresses of float32 numbers: weight and bias of the attention norm, W_qkv, W_o, the norm before the
             MLP, W_1, W_2 and the final norm, in this order. The addresses of the final norm are 0 if there is none.
             The last word is the address of the learned positions, or of the frequencies of the other positions.
-        cache: Addresses of keys and of values, (B, N, slots, D / N); number of slots; number of cached steps; first
-            slot to read; position of the step.
+        cache: Addresses of keys and of values, (B, N, slots, D / N); number of slots; number of cached steps; position
+            of the step.
         y: Array of the residual stream, float32 numbers, (B, D).
-        workspace: Array for B · (5D + E) + D / N + S + 1 float32 numbers, where S is the number of cached steps.
+        workspace: Address of room for B · (5D + E) + D / N + S + 1 float32 numbers, where S is the number of cached
+            steps.
         B: Batch size.
     """
     D, N, E, positions, slopes = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4] != 0
     keys, values = floats(cache[0]), floats(cache[1])
-    slots, length, first, position = cache[2], cache[3], cache[4], cache[5]
+    slots, length, position, window = cache[2], cache[3], cache[4], sizes[5]
+    first = max(0, length + 1 - window) if window != 0 else 0
     K = D // N
-    normal, qkv, wide, rotary = workspace, workspace[B * D :], workspace[B * 4 * D :], workspace[B * (5 * D + E) :]
-    attended, logits = workspace[B * (4 * D + E) :], rotary[K:]
+    normal, qkv, wide = floats(workspace), floats(workspace + 4 * B * D), floats(workspace + 16 * B * D)
+    attended, rotary = floats(workspace + 4 * B * (4 * D + E)), floats(workspace + 4 * B * (5 * D + E))
+    logits = floats(workspace + 4 * (B * (5 * D + E) + K))
     if positions == ROTARY:
         rotary_factors(position, weights[POSITIONS], K // 2, rotary)
     elif positions == LEARNED:
@@ -179,4 +184,4 @@ def block_step(sizes, weights, cache, y, workspace, B):  # type: ignore[no-untyp
     apply(floats(weights[10]), 0, weights[11], D, E, wide, 0, E, B, y, 0, D, True)  # (2)
     if weights[12] != 0:
         normalise(y, weights[12], weights[13], D, B, normal)
-        y[: B * D] = normal[: B * D]
+        copy(normal, B * D, y)

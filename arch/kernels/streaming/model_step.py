@@ -1,24 +1,34 @@
-"""One step of a whole model in one call: encoder, layers, readout.
+"""Steps of a whole model: encoder, layers, readout. One call runs one step, or many steps of a stream.
 
 A program is an array of sizes and addresses: HEADER words for the model, followed by RECORD words per layer. The kernel
-reads weights and states at these addresses, so a step converts no tensors.
+reads weights and states at these addresses, so a step converts no tensors. It allocates nothing: its workspace belongs
+to the program.
 """
 
 from __future__ import annotations
 
-import numpy as np
 from numba import int64, njit
 
 from arch.kernels.runtime.jit import kernel
+from arch.kernels.runtime.native import address_of, call_layer, nanoseconds
 from arch.kernels.simd.matvec import apply, floats, integers
 from arch.kernels.simd.vector import LANES, load_first, store_first
 from arch.kernels.streaming.block_step import block_step
-from arch.kernels.streaming.recurrent_step import gru_step, lstm_step, rnn_step
+from arch.kernels.streaming.recurrent_step import (
+    copy,
+    gru_before_step,
+    gru_step,
+    lstm_step,
+    rnn_relu_step,
+    rnn_tanh_step,
+)
 
-HEADER = 11
+HEADER = 12
 """Length of the header in 64-bit words: number of layers; the encoder's kind, inputs (vocabulary size for tokens),
-outputs, weight (or table) and bias; the readout's W, b and outputs; size of the workspace in float32 numbers; batch
-size."""
+outputs, weight (or table) and bias; the readout's W, b and outputs; address of the workspace, float32 numbers; batch
+size; largest width of a layer's input or output.
+
+The workspace has room for two arrays of batch size times largest width, and for the workspace of one layer."""
 REALS, LINEAR, TOKENS = 0, 1, 2
 """Kinds of encoder."""
 
@@ -26,34 +36,37 @@ RECORD = 32
 """Length of a layer's record in 64-bit words: kind of layer, sizes, addresses of weights, addresses and sizes of the
 state."""
 SIZES, WEIGHTS, CONSTANTS, STATE = 1, 7, 21, 22
-"""Positions in a record: first size, first weight, address of the constants, first word of the state."""
-RNN, LSTM, GRU, BLOCK = 0, 1, 2, 3
-"""Kinds of layer."""
-KINDS = {"rnn": RNN, "lstm": LSTM, "gru": GRU, "transformer": BLOCK}
+"""Positions in a record: first size, first weight, address of the constants or of the cell, first word of the state."""
+RNN_TANH, RNN_RELU, LSTM, GRU, GRU_BEFORE, BLOCK, CELL = range(7)
+"""Kinds of layer. CELL is a compiled function of a plugin."""
+KINDS = {
+    "rnn_tanh": RNN_TANH,
+    "rnn_relu": RNN_RELU,
+    "lstm": LSTM,
+    "gru": GRU,
+    "gru_before": GRU_BEFORE,
+    "transformer": BLOCK,
+    "cell": CELL,
+}
 """Kinds of layer, by the name in a `StreamingSpec`."""
+LENGTH, POSITION = 3, 4
+"""Words of the state of a block that count steps: the cached steps, and the position."""
 
 
 @njit
-def _copy(source, count, target):  # type: ignore[no-untyped-def]
-    for at in range(0, count, LANES):
-        store_first(target, at, count - at, load_first(source, at, count - at))
-
-
-@kernel(int64(*[int64] * 3))
-def step(program_at, x_at, output_at):  # type: ignore[no-untyped-def]
+def advance(program, x_at, output_at):  # type: ignore[no-untyped-def]
     """Write the output of one step and update the states in place.
 
     Returns 0, or -1 if a token is outside the vocabulary. The output and the states do not change if -1 is returned.
 
     Args:
-        program_at: Address of the program, 64-bit integers.
+        program: Array of the program, 64-bit integers.
         x_at: Address of the input: tokens (B,) as int64, or reals (B, inputs) as float32.
         output_at: Address of the output (B, outputs), float32 numbers.
     """
-    program = integers(program_at, HEADER + integers(program_at, 1)[0] * RECORD)
     D, B = program[3], program[10]
-    workspace = np.empty(program[9], np.float32)
-    x = np.empty(B * max(D, 1), np.float32)
+    x, y = floats(program[9]), floats(program[9] + 4 * B * program[11])
+    workspace = program[9] + 8 * B * program[11]
     if program[1] == TOKENS:
         tokens, table = integers(x_at, B), floats(program[4])
         for b in range(B):
@@ -64,23 +77,62 @@ def step(program_at, x_at, output_at):  # type: ignore[no-untyped-def]
     elif program[1] == LINEAR:
         apply(floats(program[4]), 0, program[5], D, program[2], floats(x_at), 0, program[2], B, x, 0, D, False)
     else:
-        _copy(floats(x_at), B * D, x)
+        copy(floats(x_at), B * D, x)
     for layer in range(program[0]):
         record = program[HEADER + layer * RECORD : HEADER + (layer + 1) * RECORD]
         sizes, weights, state = record[SIZES:WEIGHTS], record[WEIGHTS:STATE], record[STATE:]
-        kind = record[0]
+        kind, H = record[0], sizes[1]
         if kind == BLOCK:
             block_step(sizes, weights, state, x, workspace, B)
+            state[LENGTH] += 1
+            state[POSITION] += 1
             continue
-        H, h = sizes[1], floats(state[0])
-        if kind == RNN:
-            rnn_step(sizes[2] != 0, D, H, weights, x, h, workspace, B)
+        if kind == RNN_TANH:
+            rnn_tanh_step(D, H, weights, x, state, y, B)
+        elif kind == RNN_RELU:
+            rnn_relu_step(D, H, weights, x, state, y, B)
         elif kind == LSTM:
-            lstm_step(D, H, weights, x, h, floats(state[1]), workspace, B)
+            lstm_step(D, H, weights, x, state, y, B)
+        elif kind == GRU:
+            gru_step(D, H, weights, x, state, y, B)
+        elif kind == GRU_BEFORE:
+            gru_before_step(D, H, weights, x, state, y, floats(workspace), B)
         else:
-            gru_step(sizes[2] != 0, D, H, weights, x, h, workspace, B)
-        if H != D:
-            D, x = H, np.empty(B * H, np.float32)
-        _copy(h, B * H, x)
+            function, words = record[CONSTANTS], address_of(record)
+            call_layer(function, D, H, words + 8 * WEIGHTS, address_of(x), words + 8 * STATE, address_of(y), B)
+        D = H
+        x, y = y, x
     apply(floats(program[6]), 0, program[7], program[8], D, x, 0, D, B, floats(output_at), 0, program[8], False)
     return 0
+
+
+@kernel(int64(*[int64] * 3))
+def step(program_at, x_at, output_at):  # type: ignore[no-untyped-def]
+    """Run `advance` once on the program at an address."""
+    return advance(integers(program_at, HEADER + integers(program_at, 1)[0] * RECORD), x_at, output_at)
+
+
+@kernel(int64(*[int64] * 8))
+def stream(program_at, x_at, x_bytes, output_at, output_bytes, steps, clock, times_at):  # type: ignore[no-untyped-def]
+    """Run `advance` for successive steps, and read the clock before the first and after each step.
+
+    Returns the number of steps that ran: fewer than `steps` if a token is outside the vocabulary.
+
+    Args:
+        program_at: Address of the program, 64-bit integers.
+        x_at, x_bytes: Address of the first input, and the distance between two inputs in bytes.
+        output_at, output_bytes: Address of the first output, and the distance between two outputs in bytes.
+        steps: Number of steps.
+        clock: Address of the clock, see `native.clock_address`, or 0 to read no clock.
+        times_at: Address of the readings in nanoseconds, int64 (steps + 1,). It is not read if `clock` is 0.
+    """
+    program = integers(program_at, HEADER + integers(program_at, 1)[0] * RECORD)
+    times = integers(times_at, steps + 1)
+    if clock != 0:
+        times[0] = nanoseconds(clock)
+    for index in range(steps):
+        if advance(program, x_at + index * x_bytes, output_at + index * output_bytes) != 0:
+            return index
+        if clock != 0:
+            times[index + 1] = nanoseconds(clock)
+    return steps

@@ -32,6 +32,7 @@ import torch
 from numba import boolean, float32, int64, void
 from torch import Tensor
 
+from arch.kernels.cells.gated import gru_after, gru_before, gru_reset
 from arch.kernels.runtime.jit import kernel
 from arch.kernels.runtime.launch import (
     CONTIGUOUS,
@@ -47,7 +48,6 @@ from arch.kernels.runtime.launch import (
     without_autocast,
 )
 from arch.kernels.runtime.threads import TILED, split_rows
-from arch.kernels.simd.activation import sigmoid, tanh
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
@@ -105,12 +105,11 @@ def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, saves, T, B, D, H,
                 r = load(recurrent, of_h) + load(projected, of_x)
                 z = load(recurrent, of_h + padded) + load(projected, of_x + padded)
                 n = load(projected, of_x + 2 * padded) + load_first(bias, 2 * H + unit, count)
-                r = sigmoid(r + load_first(bias, unit, count))  # (1)
-                z = sigmoid(z + load_first(bias, H + unit, count))  # (2)
                 s = load(recurrent, of_h + 2 * padded) + load_first(u, unit, count)
-                n = tanh(fma(r, s, n))  # (3a)
-                h = load_first(before, before_at + b * H + unit, count)
-                store_first(outputs, here, count, fma(z, h - n, n))  # (4)
+                r += load_first(bias, unit, count)
+                z += load_first(bias, H + unit, count)
+                r, z, n, h = gru_after(r, z, n, s, load_first(before, before_at + b * H + unit, count))
+                store_first(outputs, here, count, h)
                 if saves:
                     save(gates, at, count, r, bypass)
                     save(gates, at + H, count, z, bypass)
@@ -211,28 +210,26 @@ def forward_rows_before(projected, U, h_0, outputs, reset, saved, saves, T, B, H
                 count = H - unit
                 sums = (b - first) * 2 * padded + unit
                 at = (t * B + b) * 3 * H + unit
-                r = sigmoid(load(recurrent, sums) + load_first(projected, at, count))  # (1)
-                z = sigmoid(load(recurrent, sums + padded) + load_first(projected, at + H, count))  # (2)
                 h = load_first(before, before_at + b * H + unit, count)
-                store_first(reset, (t * B + b) * H + unit, count, r * h)
-                store(recurrent, sums + padded, z)
+                r, product = gru_reset(load(recurrent, sums) + load_first(projected, at, count), h)
+                store_first(reset, (t * B + b) * H + unit, count, product)
                 if saves:
                     place = ((t * B + b) * padded + unit) * SAVED_VECTORS
                     store(saved, place, r)
-                    store(saved, place + LANES, z)
                     store(saved, place + 3 * LANES, h)
         multiply(candidate, 0, padded, reset, (t * B + first) * H, H, packed_n, H, last - first, panels)
         for b in range(first, last):
             for unit in range(0, padded, LANES):
                 count = H - unit
                 at = (t * B + b) * 3 * H + unit
-                total = load(candidate, (b - first) * padded + unit) + load_first(projected, at + 2 * H, count)
-                n = tanh(total)  # (3b)
-                z = load(recurrent, (b - first) * 2 * padded + padded + unit)
-                h = load_first(before, before_at + b * H + unit, count)
-                store_first(outputs, (t * B + b) * H + unit, count, fma(z, h - n, n))  # (4)
+                z = load(recurrent, (b - first) * 2 * padded + padded + unit) + load_first(projected, at + H, count)
+                n = load(candidate, (b - first) * padded + unit) + load_first(projected, at + 2 * H, count)
+                z, n, h = gru_before(z, n, load_first(before, before_at + b * H + unit, count))
+                store_first(outputs, (t * B + b) * H + unit, count, h)
                 if saves:
-                    store(saved, ((t * B + b) * padded + unit) * SAVED_VECTORS + 2 * LANES, n)
+                    place = ((t * B + b) * padded + unit) * SAVED_VECTORS
+                    store(saved, place + LANES, z)
+                    store(saved, place + 2 * LANES, n)
 
 
 @kernel(void(*[float32[::1]] * 5, *[int64] * 5))

@@ -27,6 +27,7 @@ import torch
 from numba import int64, void
 from torch import Tensor
 
+from arch.kernels.cells.gated import lstm as cell
 from arch.kernels.runtime.jit import kernel
 from arch.kernels.runtime.launch import (
     CONTIGUOUS,
@@ -40,7 +41,7 @@ from arch.kernels.runtime.launch import (
     without_autocast,
 )
 from arch.kernels.runtime.threads import TILED
-from arch.kernels.simd.activation import sigmoid, tanh
+from arch.kernels.simd.activation import tanh
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
@@ -97,13 +98,13 @@ def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, saves, T, B, D,
                 f = load(recurrent, of_h + padded) + load(projected, of_x + padded)
                 g = load(recurrent, of_h + 2 * padded) + load(projected, of_x + 2 * padded)
                 o = load(recurrent, of_h + 3 * padded) + load(projected, of_x + 3 * padded)
-                i = sigmoid(i + load_first(bias, unit, count))  # (1)
-                f = sigmoid(f + load_first(bias, H + unit, count))  # (2)
-                g = tanh(g + load_first(bias, 2 * H + unit, count))  # (3)
-                o = sigmoid(o + load_first(bias, 3 * H + unit, count))  # (4)
-                c = fma(f, load_first(cell_before, cell_at + b * H + unit, count), i * g)  # (5)
+                i += load_first(bias, unit, count)
+                f += load_first(bias, H + unit, count)
+                g += load_first(bias, 2 * H + unit, count)
+                o += load_first(bias, 3 * H + unit, count)
+                i, f, g, o, c, h = cell(i, f, g, o, load_first(cell_before, cell_at + b * H + unit, count))
                 store_first(cells, cell_now + b * H + unit, count, c)
-                store_first(outputs, (t * B + b) * H + unit, count, o * tanh(c))  # (6)
+                store_first(outputs, (t * B + b) * H + unit, count, h)
                 if saves:
                     save(gates, at, count, i, bypass)
                     save(gates, at + H, count, f, bypass)

@@ -22,6 +22,7 @@ import torch
 from numba import int64, void
 from torch import Tensor
 
+from arch.kernels.cells.gated import rnn_relu, rnn_tanh
 from arch.kernels.runtime.jit import kernel
 from arch.kernels.runtime.launch import (
     CONTIGUOUS,
@@ -34,10 +35,9 @@ from arch.kernels.runtime.launch import (
     without_autocast,
 )
 from arch.kernels.runtime.threads import TILED
-from arch.kernels.simd.activation import tanh
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats
-from arch.kernels.simd.vector import LANES, larger, load, load_first, positive, splat, store, store_first
+from arch.kernels.simd.vector import LANES, load, load_first, positive, splat, store, store_first
 from arch.kernels.training.chunked import (
     add_biases,
     add_recurrent,
@@ -77,7 +77,7 @@ def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):
             for unit in range(0, padded, LANES):
                 total = load(projected, (t % steps * rows + row) * padded + unit)
                 total += load(recurrent, row * padded + unit) + load_first(bias, unit, H - unit)
-                h = tanh(total) if is_tanh else larger(total, splat(0.0))  # (1)
+                h = rnn_tanh(total) if is_tanh else rnn_relu(total)
                 store_first(outputs, (t * B + first + row) * H + unit, H - unit, h)
 
 
