@@ -1,6 +1,7 @@
 """Sequence models written from scratch: one file per architecture, with numbered equations that the code cites."""
 
 from arch.core.build import NoWidth, build
+from arch.core.compiled_cell import CompiledCell
 from arch.core.layer import Layer, RecurrentLayer
 from arch.core.meta import meta_device
 from arch.core.model import SequenceModel, parameter_count
@@ -14,6 +15,7 @@ from results.specs import UnknownName
 __all__ = [
     "RESERVED_OPTIONS",
     "Arch",
+    "CompiledCell",
     "Layer",
     "NoWidth",
     "ParameterGroup",

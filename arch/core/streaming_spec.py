@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from arch.core.state import State
 
 
-class CompiledCell(Protocol):
+class CompiledStep(Protocol):
     """A compiled function that computes one step of a layer."""
 
     @property
@@ -64,7 +64,7 @@ class StreamingSpec:
     """The submodules that the kernel replaces, each with the classes that it may have."""
     constants: Tensor | None = None
     """Numbers that the kernel reads after the weights, or None."""
-    cell: CompiledCell | None = None
+    cell: CompiledStep | None = None
     """The compiled function of a layer of the kind `cell`. Other kinds have None."""
 
 

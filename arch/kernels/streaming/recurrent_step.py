@@ -38,17 +38,17 @@ def _joined_sums(gates: int) -> Compiled:
     if gates == 0:
 
         @njit(forceinline=True)
-        def none(W, b, U, D, H, unit, count, x, x_at, h, h_at):  # type: ignore[no-untyped-def]
+        def none(W, b, U, D, H, R, unit, count, x, x_at, h, h_at):  # type: ignore[no-untyped-def]
             return ()
 
         return none  # type: ignore[no-any-return]
     before, gate = _joined_sums(gates - 1), gates - 1
 
     @njit(forceinline=True)
-    def sums(W, b, U, D, H, unit, count, x, x_at, h, h_at):  # type: ignore[no-untyped-def]
+    def sums(W, b, U, D, H, R, unit, count, x, x_at, h, h_at):  # type: ignore[no-untyped-def]
         row = gate * H + unit
-        total = row_sums_of_both(W, row * D, x, x_at, D, U, row * H, h, h_at, H, count) + bias_of(b, row, count)
-        return before(W, b, U, D, H, unit, count, x, x_at, h, h_at) + (total,)  # noqa: RUF005  (Numba joins tuples)
+        total = row_sums_of_both(W, row * D, x, x_at, D, U, row * R, h, h_at, R, count) + bias_of(b, row, count)
+        return before(W, b, U, D, H, R, unit, count, x, x_at, h, h_at) + (total,)  # noqa: RUF005  (Numba joins tuples)
 
     return sums  # type: ignore[no-any-return]
 
@@ -93,9 +93,9 @@ def _store_states(states: int) -> Compiled:
 def layer_step(cell: Compiled, *, gates: int, states: int, splits_last: bool = False) -> Compiled:
     """Return the step of a recurrent layer, a compiled function.
 
-    Its arguments are D and H; the addresses of W (G, D), b (G,), U (G, H) and b_u (H,), with 0 for a missing bias; the
-    input x (B, D); the addresses of the parts of the state, each (B, H); the array y (B, H) that receives the output;
-    and B. Part 0 of the state is the output h of the last step.
+    Its arguments are D and H; the addresses of W (G, D), b (G,), U (G, H) and b_u (H,), with 0 for a missing weight;
+    the input x (B, D); the addresses of the parts of the state, each (B, H); the array y (B, H) that receives the
+    output; and B. Part 0 of the state is the output h of the last step.
 
     Args:
         cell: Compiled function from the sums of the gates and the parts of the state, both tuples of vectors, to the
@@ -110,11 +110,12 @@ def layer_step(cell: Compiled, *, gates: int, states: int, splits_last: bool = F
     @njit
     def step(D, H, weights, x, state, y, B):  # type: ignore[no-untyped-def]
         W, b, U, h = floats(weights[0]), weights[1], floats(weights[2]), floats(state[0])
+        R = H if weights[2] != 0 else 0
         for unit in range(0, H, LANES):
             count = H - unit
             for row in range(B):
                 at, x_at, h_at = row * H + unit, row * D, row * H
-                sums = joined(W, b, U, D, H, unit, count, x, x_at, h, h_at)
+                sums = joined(W, b, U, D, H, R, unit, count, x, x_at, h, h_at)
                 after = cell(sums, load(state, at, count))
                 store_first(y, at, count, after[0])
                 store(state, at, count, after)
@@ -123,13 +124,14 @@ def layer_step(cell: Compiled, *, gates: int, states: int, splits_last: bool = F
     @njit
     def step_with_split_gate(D, H, weights, x, state, y, B):  # type: ignore[no-untyped-def]
         W, b, U, h = floats(weights[0]), weights[1], floats(weights[2]), floats(state[0])
+        R = H if weights[2] != 0 else 0
         for unit in range(0, H, LANES):
             count, split = H - unit, last * H + unit
             for row in range(B):
                 at, x_at, h_at = row * H + unit, row * D, row * H
-                sums = joined(W, b, U, D, H, unit, count, x, x_at, h, h_at)
+                sums = joined(W, b, U, D, H, R, unit, count, x, x_at, h, h_at)
                 of_x = row_sums(W, split * D, count, x, x_at, D) + bias_of(b, split, count)
-                of_h = row_sums(U, split * H, count, h, h_at, H) + bias_of(weights[3], unit, count)
+                of_h = row_sums(U, split * R, count, h, h_at, R) + bias_of(weights[3], unit, count)
                 after = cell(sums + (of_x, of_h), load(state, at, count))  # noqa: RUF005
                 store_first(y, at, count, after[0])
                 store(state, at, count, after)
