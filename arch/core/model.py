@@ -95,11 +95,17 @@ class SequenceModel(nn.Module):
             times_T: Receives readings of the monotonic clock in nanoseconds: before the first step and after each step.
                 An int64 tensor (T + 1,) on the CPU, or None to read no clock.
 
-        Returns the outputs (B, T, O) and the next state.
+        Returns the outputs (B, T, O) and the next state. Raises `ValueError` if there are no steps, or if `times_T` has
+        another shape or type.
         """
         require_steps(x)
+        if times_T is not None and not _is_room_for(times_T, x.shape[1] + 1):
+            raise ValueError(
+                f"times_T must be a contiguous int64 tensor of {x.shape[1] + 1} numbers on the CPU, "
+                f"not {times_T.dtype} {tuple(times_T.shape)} on {times_T.device}"
+            )
         if not torch.is_grad_enabled():
-            compiled = self._stepper.stream(self, x.transpose(0, 1).contiguous(), state, times_T)
+            compiled = self._stepper.stream(self, x.transpose(0, 1), state, times_T)
             if compiled is not None:
                 return compiled[0].transpose(0, 1), compiled[1]
         outputs, readings = [], [time.monotonic_ns()]
@@ -197,6 +203,10 @@ class SequenceModel(nn.Module):
         for layer in self.layers:
             assert isinstance(layer, Layer)
             yield layer
+
+
+def _is_room_for(times_T: Tensor, readings: int) -> bool:
+    return times_T.shape == (readings,) and times_T.dtype is torch.int64 and times_T.is_cpu and times_T.is_contiguous()
 
 
 def parameter_count(model: nn.Module) -> int:

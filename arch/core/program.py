@@ -89,13 +89,15 @@ class Program:
         """Return the outputs (T, B, O) of T steps and the next state, or None if the kernel does not support them.
 
         Args:
-            x: Contiguous inputs, tokens (T, B) or reals (T, B, D).
+            x: Inputs, tokens (T, B) or reals (T, B, D).
             state: One state per layer.
             times_T: Receives readings of the monotonic clock in nanoseconds: before the first step and after each step.
                 An int64 tensor (T + 1,) on the CPU, or None to read no clock.
         """
-        bound = self._bind(x[0], state, len(x))
-        if bound is None or (self.dtype is torch.int64 and not bool(((x >= 0) & (x < self.inputs)).all())):
+        x = x.resolve_neg().contiguous()
+        if self._bind(x[0], state, len(x)) is None:
+            return None
+        if self.dtype is torch.int64 and not bool(((x >= 0) & (x < self.inputs)).all()):
             return None
         output_TBO = self.readout_weight.new_empty((len(x), self.batch, self.outputs))
         self.run_stream(

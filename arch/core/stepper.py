@@ -69,7 +69,7 @@ class Stepper:
 
         Args:
             model: The model.
-            x: Contiguous inputs, tokens (T, B) or reals (T, B, D).
+            x: Inputs, tokens (T, B) or reals (T, B, D).
             state: One state per layer. A state that the previous call returned may be modified in place.
             times_T: Receives clock readings, as in `Program.stream`.
         """

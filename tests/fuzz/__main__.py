@@ -35,8 +35,8 @@ class Fault:
 
 
 FAULTS = (
-    Fault("streaming/recurrent_step.py", "load_first(h, here, count) - n, n))", "load_first(h, here, count), n))"),
-    Fault("streaming/model_step.py", "_copy(h, B * H, x)", "_copy(h, B * H + 1, x)"),
+    Fault("cells/gated.py", "return r, z, n, fma(z, h - n, n)", "return r, z, n, fma(z, h, n)"),
+    Fault("streaming/recurrent_step.py", "copy(y, B * H, h)\n\n    @njit", "copy(y, B * H + 1, h)\n\n    @njit"),
     Fault("streaming/block_step.py", "length + 1 - first,", "length + 2 - first,"),
     Fault("training/lstm.py", "dc * f)  # (11)", "dc * i)  # (11)"),
     Fault("training/chunked.py", "store_first(d_x, at + d, D - d,", "store_first(d_x, at + d, D - d + 1,"),

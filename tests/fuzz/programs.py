@@ -67,7 +67,16 @@ class Program:
             for _ in range(self.rng.randint(3, 8)):
                 call = self.rng.choice(
                     [
-                        *(self._edit, self._edit, self._steps, self._steps, self._scan, self._train, self._copy),
+                        *(
+                            self._edit,
+                            self._edit,
+                            self._steps,
+                            self._steps,
+                            self._stream,
+                            self._scan,
+                            self._train,
+                            self._copy,
+                        ),
                         *(self._reset, self._other_state, self._threads, self._load),
                     ]
                 )
@@ -177,6 +186,10 @@ class Program:
         x = self._inputs(self.rng.randint(1, MAX_STEPS))
         return self._compare(lambda model, x, state: _steps(model, x, state), x)
 
+    def _stream(self) -> int:
+        x = self._inputs(self.rng.randint(1, MAX_STEPS))
+        return self._compare(lambda model, x, state: _stream(model, x, state), x)
+
     def _scan(self) -> int:
         x = self._inputs(self.rng.randint(1, MAX_STEPS))
         weights = torch.randn(1000)
@@ -254,6 +267,12 @@ def _steps(model: SequenceModel, x: Tensor, state: Any) -> tuple[list[Tensor], A
             output, state = model.step(one, state)
             outputs.append(output.clone())
     return outputs, state
+
+
+def _stream(model: SequenceModel, x: Tensor, state: Any) -> tuple[list[Tensor], Any]:
+    with torch.no_grad():
+        outputs, state = model.stream(x, model.init_state(len(x)) if state is None else state)
+    return [outputs], state
 
 
 def _scan(model: SequenceModel, x: Tensor, state: Any, weights: Tensor) -> tuple[list[Tensor], Any]:

@@ -67,12 +67,21 @@ FAULTS = [
 ]
 STREAMING_FAULTS = [
     Fault(
+        "cells.gated",
+        "return r, z, n, fma(z, h - n, n)",
+        "return r, z, n, fma(z, n, n)",
+        "gru",
+        ("streaming.recurrent_step", "streaming.model_step"),
+    ),
+    Fault(
         "streaming.recurrent_step",
-        "fma(z, load_first(h, here, count) - n, n)",
-        "fma(z, n, n)",
+        "row_sums(U, split * R, count, h, h_at, R)",
+        "row_sums(U, split * R, count, h, 0, R)",
         "gru",
         ("streaming.model_step",),
     ),
+    Fault("streaming.model_step", "x, y = y, x", "pass", "lstm"),
+    Fault("streaming.model_step", "state[POSITION] += 1", "state[POSITION] += 2", "transformer"),
     Fault(
         "streaming.block_step",
         "one * sine + other * cosine",
@@ -133,6 +142,7 @@ def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch
 def test_a_fault_in_streaming_is_caught(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def check() -> None:
         test_streaming.test_steps_equal_the_equations(fault.spec, tokens=False, batch=3)
+        test_streaming.test_a_stream_equals_the_equations(fault.spec, tokens=False, batch=3)
 
     _is_caught(check, fault, tmp_path, monkeypatch)
 
