@@ -15,6 +15,7 @@ import torch
 
 import arch
 import tasks
+from arch import to_float64
 from bench.plugins.loader import install, load
 from bench.validation.checker import validate_arch, validate_task
 from results import Store
@@ -24,7 +25,7 @@ from tests.bench.inline_executor import Inline, inline
 __all__ = ["carousel", "inline"]
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-ARCHS, TASKS = ("min_gru",), ("majority", "control_charts")
+ARCHS, TASKS = ("light_gru", "min_gru"), ("majority", "control_charts")
 SMALL = {"steps = 300": "steps = 2", "steps = 600": "steps = 2", "_sequences = 128": "_sequences = 8"}
 SMALL |= {"_sequences = 512": "_sequences = 8", "evaluate_every = 50": "evaluate_every = 1"}
 
@@ -60,6 +61,17 @@ def test_task_passes_every_check(name: str) -> None:
 def test_doctest_of_a_task_runs() -> None:
     ran = doctest.testmod(importlib.import_module("examples.majority"))
     assert ran.failed == 0 and ran.attempted > 0
+
+
+def test_light_gru_streams_compiled() -> None:
+    load([plugin("light_gru")])
+    model = arch.build("light_gru", channels=2, outputs=3, width=20, depth=2, seed=0).eval()
+    x_BTD = torch.randn(2, 30, 2)
+    with torch.inference_mode():
+        assert model.step_backend_for(x_BTD[:, 0], model.init_state(2)) == "fused"
+        streamed, _ = model.stream(x_BTD, model.init_state(2))
+        expected = to_float64(model)(x_BTD.double())
+    torch.testing.assert_close(streamed.double(), expected, rtol=0, atol=1e-6)
 
 
 def test_min_gru_computes_its_equations() -> None:

@@ -9,6 +9,8 @@ each register.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -32,6 +34,7 @@ from arch.kernels.simd.vector import (
 )
 
 INDEX = ir.IntType(64)
+BYTES = ir.IntType(8).as_pointer()
 
 
 @instruction
@@ -120,10 +123,13 @@ def row_sums(
     """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
-        matrix_at, rows, numbers_at, depth = (values[i] for i in (1, 2, 4, 5))
-        pointers = _row_pointers(context, builder, kind.args[0], values[0], matrix_at, rows, depth)
-        numbers = address(context, builder, kind.args[3], values[3], numbers_at)
-        return _tree(builder, _products(builder, _no_sums(), pointers, numbers, depth))
+        matrix, matrix_at, rows, numbers, numbers_at, depth = values
+        product = _Product(
+            matrix=address(context, builder, kind.args[0], matrix, matrix_at),
+            numbers=address(context, builder, kind.args[3], numbers, numbers_at),
+            depth=depth,
+        )
+        return _row_sums(builder, [product], rows)
 
     return vector(matrix, *[types.intp] * 2, numbers, *[types.intp] * 2), lower
 
@@ -153,73 +159,123 @@ def row_sums_of_both(
     """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
-        sums, rows = _no_sums(), values[10]
+        products = []
         for first in (0, 5):
             matrix, matrix_at, numbers, numbers_at, depth = values[first : first + 5]
-            pointers = _row_pointers(context, builder, kind.args[first], matrix, matrix_at, rows, depth)
-            vector_at = address(context, builder, kind.args[first + 2], numbers, numbers_at)
-            sums = _products(builder, sums, pointers, vector_at, depth)
-        return _tree(builder, sums)
+            products.append(
+                _Product(
+                    matrix=address(context, builder, kind.args[first], matrix, matrix_at),
+                    numbers=address(context, builder, kind.args[first + 2], numbers, numbers_at),
+                    depth=depth,
+                )
+            )
+        return _row_sums(builder, products, values[10])
 
     product = (types.intp, numbers, types.intp, types.intp)
     other_product = (types.intp, other_numbers, types.intp, types.intp)
     return vector(matrix, *product, other, *other_product, types.intp), lower
 
 
-def _no_sums() -> list[ir.Value]:
-    return [ir.Constant(VECTOR, [0.0] * LANES)] * LANES
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Product:
+    """A product of a matrix with a vector: pointers to their first numbers, and the length of a row."""
+
+    matrix: ir.Value
+    numbers: ir.Value
+    depth: ir.Value
 
 
-def _row_pointers(
-    context: Any,
-    builder: ir.IRBuilder,
-    array: types.Array,
-    matrix: ir.Value,
-    at: ir.Value,
-    rows: ir.Value,
-    depth: ir.Value,
-) -> list[ir.Value]:
-    """Return pointers to LANES rows of a matrix from offset `at` on. Those beyond `rows` point to the last row."""
-    last = builder.sub(rows, ir.Constant(INDEX, 1))
-    pointers = []
-    for lane in range(LANES):
-        inside = builder.icmp_signed("<", ir.Constant(INDEX, lane), rows)
-        row = builder.select(inside, ir.Constant(INDEX, lane), last)
-        place = builder.add(at, builder.mul(row, depth))
-        pointers.append(address(context, builder, array, matrix, place))
+Pointers = Callable[[ir.Value], list[ir.Value]]
+"""A function of an offset in a row, in bytes. It returns a pointer into each of LANES rows."""
+
+
+def _row_sums(builder: ir.IRBuilder, products: list[_Product], rows: ir.Value) -> ir.Value:
+    """Return the sum of some products, one lane per row. If there are fewer rows than lanes, the last row repeats."""
+    whole, part, after = (builder.append_basic_block(f"block.{name}") for name in ("whole", "part", "after"))
+    builder.cbranch(builder.icmp_signed(">=", rows, _word(LANES)), whole, part)
+    found = []
+    for block, pointers_of in ((whole, _strided_pointers), (part, _clamped_pointers)):
+        builder.position_at_end(block)
+        sums = [ir.Constant(VECTOR, [0.0] * LANES)] * LANES
+        for product in products:
+            sums = _products(builder, sums, pointers_of(builder, product, rows), product)
+        found.append((sums, builder.block))
+        builder.branch(after)
+    builder.position_at_end(after)
+    totals = [builder.phi(VECTOR) for _ in range(LANES)]
+    for sums, block in found:
+        for total, one in zip(totals, sums, strict=True):
+            total.add_incoming(one, block)
+    while len(totals) > 1:
+        totals = _halved(builder, totals, len(totals) // 2)
+    return totals[0]
+
+
+def _strided_pointers(builder: ir.IRBuilder, product: _Product, rows: ir.Value) -> Pointers:
+    """Return pointers to LANES successive rows.
+
+    A processor has fewer registers than rows. It adds 1, 2, 4 or 8 times a register to an address at no cost, so six
+    registers suffice: two rows, eight rows apart, and 1, 3, 5 and 7 times the length of a row.
+    """
+    length = builder.shl(product.depth, _word(2))
+    three, five, seven = (builder.mul(length, _word(factor)) for factor in (3, 5, 7))
+    eight = builder.shl(length, _word(3))
+    bases = [builder.bitcast(product.matrix, BYTES)]
+    while len(bases) * 8 < LANES:
+        bases.append(builder.gep(bases[-1], [eight]))
+
+    def pointers(at: ir.Value) -> list[ir.Value]:
+        found = []
+        for base in bases:
+            row = builder.gep(base, [at])
+            double, quadruple = builder.shl(length, _word(1)), builder.shl(length, _word(2))
+            distances = (length, double, three, quadruple, five, builder.shl(three, _word(1)), seven)
+            found += [row, *(builder.gep(row, [distance]) for distance in distances)]
+        return found
+
     return pointers
 
 
-def _products(
-    builder: ir.IRBuilder, before: list[ir.Value], pointers: list[ir.Value], numbers: ir.Value, depth: ir.Value
-) -> list[ir.Value]:
-    """Add the products of each row with a vector of `depth` numbers to one register per row, and return them."""
-    whole = builder.and_(depth, ir.Constant(INDEX, -LANES))
+def _clamped_pointers(builder: ir.IRBuilder, product: _Product, rows: ir.Value) -> Pointers:
+    """Return pointers to LANES successive rows. Those beyond the last row point to the last row."""
+    length, last = builder.shl(product.depth, _word(2)), builder.sub(rows, _word(1))
+    matrix, starts = builder.bitcast(product.matrix, BYTES), []
+    for lane in range(LANES):
+        inside = builder.icmp_signed("<", _word(lane), rows)
+        row = builder.select(inside, _word(lane), last)
+        starts.append(builder.gep(matrix, [builder.mul(row, length)]))
+    return lambda at: [builder.gep(start, [at]) for start in starts]
+
+
+def _products(builder: ir.IRBuilder, before: list[ir.Value], pointers: Pointers, product: _Product) -> list[ir.Value]:
+    """Add the products of each row with the vector to one register per row, and return these registers."""
+    depth, numbers = product.depth, builder.bitcast(product.numbers, BYTES)
+    whole = builder.and_(depth, _word(-LANES))
+    end = builder.shl(whole, _word(2))
     entry = builder.block
     head, body, tail, rest, after = (builder.append_basic_block(f"rows.{name}") for name in "abcde")
     builder.branch(head)
     builder.position_at_end(head)
-    k = builder.phi(INDEX)
-    k.add_incoming(ir.Constant(INDEX, 0), entry)
-    sums = [builder.phi(VECTOR) for _ in pointers]
+    at = builder.phi(INDEX)
+    at.add_incoming(_word(0), entry)
+    sums = [builder.phi(VECTOR) for _ in before]
     for total, start in zip(sums, before, strict=True):
         total.add_incoming(start, entry)
-    builder.cbranch(builder.icmp_signed("<", k, whole), body, tail)
+    builder.cbranch(builder.icmp_signed("<", at, end), body, tail)
     builder.position_at_end(body)
-    factor = read(builder, builder.gep(numbers, [k]))
-    for total, pointer in zip(sums, pointers, strict=True):
-        more = multiply_add(builder, read(builder, builder.gep(pointer, [k])), factor, total)
-        total.add_incoming(more, body)
-    k.add_incoming(builder.add(k, ir.Constant(INDEX, LANES)), body)
+    factor = read(builder, builder.gep(numbers, [at]))
+    for total, pointer in zip(sums, pointers(at), strict=True):
+        total.add_incoming(multiply_add(builder, read(builder, pointer), factor, total), body)
+    at.add_incoming(builder.add(at, _word(4 * LANES)), body)
     builder.branch(head)
     builder.position_at_end(tail)
     builder.cbranch(builder.icmp_signed("<", whole, depth), rest, after)
     builder.position_at_end(rest)
     mask = _first(builder, builder.sub(depth, whole))
-    factor = _masked_read(builder, builder.gep(numbers, [whole]), mask)
+    factor = _masked_read(builder, builder.gep(numbers, [end]), mask)
     longer = [
-        multiply_add(builder, _masked_read(builder, builder.gep(pointer, [whole]), mask), factor, total)
-        for total, pointer in zip(sums, pointers, strict=True)
+        multiply_add(builder, _masked_read(builder, pointer, mask), factor, total)
+        for total, pointer in zip(sums, pointers(end), strict=True)
     ]
     builder.branch(after)
     builder.position_at_end(after)
@@ -232,11 +288,8 @@ def _products(
     return totals
 
 
-def _tree(builder: ir.IRBuilder, sums: list[ir.Value]) -> ir.Value:
-    """Return the sum of the lanes of each vector, one lane per vector."""
-    while len(sums) > 1:
-        sums = _halved(builder, sums, len(sums) // 2)
-    return sums[0]
+def _word(number: int) -> ir.Constant:
+    return ir.Constant(INDEX, number)
 
 
 def _first(builder: ir.IRBuilder, count: ir.Value) -> ir.Value:
