@@ -164,13 +164,19 @@ def test_clock_readings_of_a_stream_never_decrease(spec: str, runs_compiled: boo
 
 
 @pytest.mark.parametrize(
-    "times_T",
-    [torch.zeros(9, dtype=torch.int64), torch.zeros(10), torch.zeros(20, dtype=torch.int64)[::2]],
-    ids=["too short", "not int64", "not contiguous"],
+    ("times_T", "message"),
+    [
+        (torch.zeros(9, dtype=torch.int64), "R must divide the 9 steps; R is 8"),
+        (torch.zeros(1, dtype=torch.int64), "R must divide the 9 steps; R is 0"),
+        (torch.zeros(10), "must be a contiguous int64 vector"),
+        (torch.zeros(20, dtype=torch.int64)[::2], "must be a contiguous int64 vector"),
+        (torch.zeros(2, 5, dtype=torch.int64), "must be a contiguous int64 vector"),
+    ],
+    ids=["too short", "no reading", "not int64", "not contiguous", "a matrix"],
 )
-def test_readings_without_room_are_refused(times_T: Tensor) -> None:
+def test_readings_without_room_are_refused(times_T: Tensor, message: str) -> None:
     model = model_of("rnn")
-    with torch.no_grad(), pytest.raises(ValueError, match="times_T must be a contiguous int64 tensor of 10 numbers"):
+    with torch.no_grad(), pytest.raises(ValueError, match=message):
         model.stream(inputs(1), model.init_state(1), times_T)
 
 
