@@ -72,6 +72,12 @@ def reserve(cache: Cache, T: int, window: int | None) -> Cache:
     return Cache(keys_BNSK, values_BNSK, keep, position)
 
 
+def next_cache(cache: Cache) -> Cache:
+    """Return the cache after one more step, which the kernel has written into the next slot."""
+    keys_BNSK, values_BNSK, length, position = cache
+    return Cache(keys_BNSK, values_BNSK, length + 1, position + 1)
+
+
 def _steps_to_keep(length: int, window: int | None) -> int:
     """Return the number of cached steps that the next step still reads."""
     return length if window is None else min(length, window - 1)

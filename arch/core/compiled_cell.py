@@ -136,4 +136,4 @@ class Cell:
         if self.form.states != 1 or tensor_obstacle(state, (batch, width)) is not None:
             return None
         own = state.detach().clone()
-        return Bound((own.data_ptr(),), own, (own,), True)
+        return Bound((own.data_ptr(),), own, (own,))

@@ -65,26 +65,38 @@ class Program:
         self.children, self.parts = children, parts
         self.snapshot: Snapshot | None = None
         self.after: list[State] = []
-        self.bound_layers = -1
+        self.read: list[Tensor] = []
+        self.steps_left = 0  # steps that may continue in place
         self.needed = 0  # float32 numbers of the workspace that the bound states need
 
     def step(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]] | None:
         """Return the output (B, O) and the next state, or None if the kernel does not support these inputs."""
-        if not (
-            len(state) == self.bound_layers
+        read = self.read
+        if (
+            self.steps_left > 0
+            and len(state) == len(self.after)
             and all(map(operator.is_, state, self.after))
-            and self.holds(x, *self.read)
-            and list(map(Tensor.data_ptr, self.read)) == self.addresses
+            and self.holds(x, *read)
+            and list(map(Tensor.data_ptr, read)) == self.addresses
         ):
+            after = None
+        else:
             bound = self._bind(x, state, 1)
             if bound is None:
                 return None
-            x = bound
-        output_BO = self.readout_weight.new_empty((self.batch, self.outputs))
+            x, after = bound, self.after
+        output_BO = torch.empty_like(self.like_output)
         if self.run(self.address, x.data_ptr(), output_BO.data_ptr()):
+            self.steps_left = 0
             return None
         _increment_version(self.written)  # so that autograd notices the change
-        return output_BO, list(self.after)
+        if after is None:
+            self.steps_left -= 1
+            after = self.after
+            if self.advances:
+                pairs = zip(after, self.advances, strict=True)
+                self.after = after = [part if advance is None else advance(part) for part, advance in pairs]
+        return output_BO, list(after)
 
     def stream(self, x: Tensor, state: list[State], times_T: Tensor | None) -> tuple[Tensor, list[State]] | None:
         """Return the outputs (T, B, O) of T steps and the next state, or None if the kernel does not support them.
@@ -194,7 +206,7 @@ class Program:
         self.bounds: list[Any] = [None] * len(specs)  # a `Bound` per layer after the first step
         self.guards: list[Any] = [None] * len(specs)
         self.batch = 0
-        self.bound_layers = -1
+        self.steps_left = 0
         self._write_addresses()
 
     def _write_addresses(self) -> None:
@@ -203,14 +215,14 @@ class Program:
         for index, address in zip(self.weight_words, self.weight_addresses, strict=True):
             self.words[index] = address
         self.weight_guard = TensorGuard(self.weight_tensors)
-        self.bound_layers = -1
+        self.steps_left = 0
 
     def _bind(self, x: Tensor, state: list[State], steps: int) -> Tensor | None:
         """Write the addresses of the weights and of the layers' states into the program, for some steps.
 
         Returns `x` as a contiguous tensor, or None if the kernel cannot use a weight, a state or `x`.
         """
-        self.bound_layers = -1
+        self.steps_left = 0
         if type(x) not in PLAIN_TENSORS or x.dtype is not self.dtype or not x.is_cpu or x.layout is not torch.strided:
             return None
         shape = x.shape
@@ -235,26 +247,26 @@ class Program:
             previous, guard = self.bounds[layer], self.guards[layer]
             is_checked = (
                 previous is not None
-                and part is previous.after
+                and part is self.after[layer]
                 and self.batch == B
                 and guard.holds(*previous.written)
                 and all(map(operator.eq, map(Tensor.data_ptr, previous.written), previous.words))
             )
-            bound = previous if is_checked and previous.in_place else binder(part, B, is_checked, steps)
+            keeps_words = is_checked and previous.advance is None
+            bound = previous if keeps_words else binder(part, B, is_checked, steps)
             if bound is None:
                 return False
             if previous is None or bound.written[0] is not previous.written[0]:
                 self.guards[layer] = TensorGuard(bound.written)
             self.words[index : index + len(bound.words)] = array("q", bound.words)
             bounds.append(bound)
-        self.bounds, self.batch = list(bounds), B
+        self.bounds, self.batch, self.after = list(bounds), B, [bound.after for bound in bounds]
         self.needed = B * self.workspace + max(bound.scratch for bound in bounds)
         self._reserve(self.needed)
         self.words[10] = B
         self.written = [tensor for bound in bounds for tensor in bound.written]
         if len({tensor.data_ptr() for tensor in self.written}) < len(self.written):
             return False  # two parts of the state share memory: the kernel would update it twice
-        self.after = [bound.after for bound in bounds]
         return True
 
     def _reserve(self, numbers: int) -> None:
@@ -264,7 +276,7 @@ class Program:
             self.words[9] = -(-self.memory.data_ptr() // (4 * ALIGNMENT)) * 4 * ALIGNMENT
 
     def _remember(self, x: Tensor) -> bool:
-        """Record what the next step must find unchanged, if it may continue in place. Returns False if x has no memory.
+        """Record what the next step must find unchanged to continue in place. Returns False if x has no memory.
 
         The addresses of `x` and of the output are new at each step.
         """
@@ -272,11 +284,14 @@ class Program:
             x.data_ptr()
         except RuntimeError:  # within a functorch transform
             return False
-        if all(bound.in_place for bound in self.bounds):
-            self.read = [*self.weight_tensors, *self.written]
-            self.addresses = list(map(Tensor.data_ptr, self.read))
-            self.holds = TensorGuard([x, *self.read]).holds
-            self.bound_layers = len(self.binders)
+        self.read = [*self.weight_tensors, *self.written]
+        self.addresses = list(map(Tensor.data_ptr, self.read))
+        self.holds = TensorGuard([x, *self.read]).holds
+        with torch.inference_mode(mode=False):
+            self.like_output = torch.empty((self.batch, self.outputs), dtype=torch.float32, device="cpu")
+        self.steps_left = min(bound.steps_left for bound in self.bounds)
+        advances = [bound.advance for bound in self.bounds]
+        self.advances = advances if any(advances) else []
         return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -33,8 +34,10 @@ class Bound(NamedTuple):
     """The state after the steps."""
     written: tuple[Tensor, ...]
     """The tensors that the kernel writes."""
-    in_place: bool
-    """Whether the same words also describe the step after that. The kernel then updates `written` in place."""
+    steps_left: int = sys.maxsize
+    """Number of further steps for which the words remain valid. The kernel updates the words that count steps."""
+    advance: Callable[[State], State] | None = None
+    """Function from the state after some steps to the state after one more, if that is another object; else None."""
     scratch: int = 0
     """Scratch memory that these steps need in addition to the workspace, in floats."""
 
@@ -87,4 +90,4 @@ def bind_tensors(state: Any, kind: type[Any], batch: int, width: int) -> Bound |
     if any(tensor_obstacle(part, (batch, width)) is not None for part in parts):
         return None
     own = tuple(part.detach().clone(memory_format=torch.contiguous_format) for part in parts)
-    return Bound(tuple(part.data_ptr() for part in own), kind(*own), own, True)
+    return Bound(tuple(part.data_ptr() for part in own), kind(*own), own)
