@@ -265,9 +265,8 @@ class Program:
         self._reserve(self.needed)
         self.words[10] = B
         self.written = [tensor for bound in bounds for tensor in bound.written]
-        if len({tensor.data_ptr() for tensor in self.written}) < len(self.written):
-            return False  # two parts of the state share memory: the kernel would update it twice
-        return True
+        # If two parts of the state share memory, the kernel would update it twice.
+        return len({tensor.data_ptr() for tensor in self.written}) == len(self.written)
 
     def _reserve(self, numbers: int) -> None:
         """Make the workspace large enough for some float32 numbers, and write its address into the program."""

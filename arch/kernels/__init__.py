@@ -4,6 +4,7 @@
     runtime/    compiling, caching, launching, threads
     training/   forward and backward passes over whole sequences
     streaming/  one step of a stream
+    limits.py   reads and products that show how fast the processor can be
 
 The equations in `arch/*.py` define the results. The tests compare each kernel with these equations.
 Importing a kernel's module compiles the kernel, or loads it from the cache on disk. The compiler is optional: ask

@@ -15,7 +15,8 @@ EXPLANATION = (
     "The share of the limit is the measured FLOP rate divided by the best rate of this machine at the same sizes (the "
     "roofline model of Williams, Waterman and Patterson, 2009). For whole sequences, the limit is the rate of the "
     "fastest matrix product, over one step of the batch or over all its steps. For a streamed step, it is the lower of "
-    "that rate and the step's FLOPs per byte times the measured read bandwidth. A low share is due to the "
+    "the rate of multiply-adds in registers and the step's FLOPs per byte times the read bandwidth of a compiled loop, "
+    "over as much memory as the step moves. A low share is due to the "
     "implementation or the interpreter, not to the architecture. Only matrix products count as FLOPs. A dash means "
     "that the limit was not measured, or that the architecture does not state its FLOPs."
 )

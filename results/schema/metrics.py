@@ -154,6 +154,7 @@ METRICS: dict[str, Metric] = {
     "step_flops": Metric(title="streamed step", unit="FLOP", better="lower", kind="size"),
     "step_bytes": Metric(title="moved by a streamed step", unit="B", better="lower", kind="size"),
     "matmul_flops_per_second": Metric(title="matrix product", unit="FLOP/s", better="higher", kind="limit"),
+    "fma_flops_per_second": Metric(title="multiply-adds in registers", unit="FLOP/s", better="higher", kind="limit"),
     "read_bytes_per_second": Metric(title="read bandwidth", unit="B/s", better="higher", kind="limit"),
     "memory_trace": Metric(title="x_1 decoded from the state", unit="R²", better="higher", kind="trace", probe="gates"),
     "gradient_trace": Metric(title="gradient at the input", unit="norm", better="higher", kind="trace", probe="gates"),

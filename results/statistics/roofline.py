@@ -3,10 +3,11 @@
     attainable = min(peak, flops / bytes · bandwidth)         (1)  FLOP/s
     share = (flops / seconds) / attainable                    (2)
 
-A pass over a whole sequence reuses its weights at every step, so its only limit is the peak. The peak is the rate of
+A pass over a whole sequence reuses its weights at every step, so its only limit is the peak. This peak is the rate of
 the fastest matrix product with the shapes of the case. The products span one step of the batch, or all steps together.
-The bandwidth is measured by reading as much memory as a step moves. Peak and bandwidth are measured, so noise may raise
-a share above 1.
+A step reads each weight once, so products of its shapes are slow for the same reason as the step. Its peak is the rate
+of multiply-adds in registers, or of the fastest product if that was not measured. The bandwidth is measured by reading
+as much memory as a step moves. Peak and bandwidth are measured, so noise may raise a share above 1.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from statistics import median
 
 from results.schema.record import Measurement, Record
 
+STEPS = ("step_seconds", "call_step_seconds")
+"""Timings of one step of a single stream."""
 FLOPS_OF = {
     "forward_seconds": "forward_flops",
     "train_step_seconds": "train_step_flops",
-    "step_seconds": "step_flops",
-    "call_step_seconds": "step_flops",
+    **dict.fromkeys(STEPS, "step_flops"),
 }
 """For each timing metric, the metric that contains its analytic FLOP count."""
 ANALYTIC = {*FLOPS_OF.values(), "step_bytes"}
@@ -49,8 +51,13 @@ class Limits:
     def __init__(self, record: Record) -> None:
         self._analytic: dict[tuple[str, At], float] = {}
         self._peaks: list[Measurement] = []
+        self._multiply_adds: list[Measurement] = []
         self._bandwidths: list[Measurement] = []
-        rates = {"matmul_flops_per_second": self._peaks, "read_bytes_per_second": self._bandwidths}
+        rates = {
+            "matmul_flops_per_second": self._peaks,
+            "fma_flops_per_second": self._multiply_adds,
+            "read_bytes_per_second": self._bandwidths,
+        }
         for measurement in record.measurements:
             metric, samples = measurement.metric, measurement.samples
             if not samples:
@@ -70,13 +77,15 @@ class Limits:
         if name is None or not measurement.samples or not (flops := self._analytic.get((name, location))):
             return None
         # A measurement without a batch size is of a single stream, so its peak is that of batch 1.
-        if not (peak := _best(self._peaks, {"batch": measurement.at.get("batch", 1)})):
-            return None
+        peak = _best(self._peaks, {"batch": measurement.at.get("batch", 1)})
         moved = bandwidth = None
-        if name == "step_flops":
+        if measurement.metric in STEPS:
+            peak = _best(self._multiply_adds, {}) or peak
             moved, bandwidth = self._analytic.get(("step_bytes", location)), _best(self._bandwidths, measurement.at)
             if not moved or not bandwidth:
                 return None
+        if not peak:
+            return None
         seconds = median(measurement.samples)
         return flops / seconds / attainable(flops, moved, peak, bandwidth) if seconds > 0 else None
 

@@ -29,13 +29,13 @@ compiling_seconds: list[float] = []
 """Compile time in seconds of each kernel that this process did not find in the cache."""
 
 
-def kernel(signature: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def kernel(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that compiles a function for a Numba signature, or loads it from the cache.
 
     The compiled function releases the GIL. The seconds of each compilation are appended to `compiling_seconds`.
     """
 
-    def compile_or_load(function: Callable[..., None]) -> Callable[..., None]:
+    def compile_or_load(function: Callable[..., Any]) -> Callable[..., Any]:
         started = time.perf_counter()
         stamped = with_digest(function)
         compiled: Any = numba.njit(nogil=True)(stamped)

@@ -43,6 +43,11 @@ ATTENTION = {
 ALL_SPECS = RECURRENT | ATTENTION
 
 
+@pytest.mark.parametrize("name", arch.names())
+def test_every_architecture_is_compared_with_the_counter(name: str) -> None:
+    assert name in {spec.partition(":")[0] for spec in ALL_SPECS}
+
+
 @pytest.fixture(autouse=True)
 def _use_math_attention() -> Iterator[None]:
     """Use the math backend of attention, because the FLOP counter does not count the fused CPU backend."""

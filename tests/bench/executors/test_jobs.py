@@ -29,6 +29,7 @@ ROOFLINE_METRICS = {
     "step_flops",
     "step_bytes",
     "matmul_flops_per_second",
+    "fma_flops_per_second",
     "read_bytes_per_second",
 }
 

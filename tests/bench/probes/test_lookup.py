@@ -22,6 +22,7 @@ MEMORY_OF_TRAINING = {"training_peak_bytes", "training_added_bytes"}
 ROOFLINE = {
     "forward_flops",
     "matmul_flops_per_second",
+    "fma_flops_per_second",
     "read_bytes_per_second",
     "step_bytes",
     "step_flops",

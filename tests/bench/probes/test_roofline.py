@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
+from arch.kernels import limits
 from bench.plans.plan import Timing
 from bench.probes import roofline
 from results import Limits, Measurement, attainable
@@ -24,13 +25,31 @@ def millisecond(call: Callable[[], object], calls: int, device: torch.device) ->
     return CALL_SECONDS
 
 
-def measured(name: str = "lstm") -> dict[tuple[str, tuple[tuple[str, int], ...]], tuple[float, ...]]:
+def without_compiler() -> str:
+    return "no compiler"
+
+
+Samples = dict[tuple[str, tuple[tuple[str, int], ...]], tuple[float, ...]]
+
+
+def measured(name: str = "lstm", seconds: roofline.Seconds = millisecond) -> Samples:
     one = subject(name)
-    measurements = roofline.measure([one], TIMING, millisecond)[one.case.key]
+    measurements = roofline.measure([one], TIMING, seconds)[one.case.key]
     return {(measurement.metric, tuple(measurement.at.items())): measurement.samples for measurement in measurements}
 
 
-def test_rates_are_work_over_seconds() -> None:
+@pytest.fixture(autouse=True)
+def _forget_rates() -> Iterator[None]:
+    """Measure again in each test: some run without a compiler."""
+    for cached in (roofline.multiply_add_rates, roofline.product_rates, roofline.read_rates):
+        cached.cache_clear()
+    yield
+    for cached in (roofline.multiply_add_rates, roofline.product_rates, roofline.read_rates):
+        cached.cache_clear()
+
+
+def test_rates_of_torch_are_work_over_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roofline, "obstacle", without_compiler)
     samples = measured()
     for batch, rows in ((1, 1), (1, 4), (2, 2), (2, 8)):
         flops = 2 * rows * 4 * 16
@@ -42,6 +61,36 @@ def test_rates_are_work_over_seconds() -> None:
     assert samples["read_bytes_per_second", (("position", 8),)] == pytest.approx(
         (passes * moved / CALL_SECONDS,) * roofline.BLOCKS, rel=ROUNDING
     )
+    assert "fma_flops_per_second" not in {metric for metric, _ in samples}
+
+
+def test_rates_of_kernels_are_work_over_seconds() -> None:
+    samples = measured()
+    assert samples["fma_flops_per_second", ()] == (limits.multiply_adds().amount / CALL_SECONDS,) * roofline.BLOCKS
+    (flops,) = {work.amount for work in limits.products(8, 4, 16)}
+    rates = samples["matmul_flops_per_second", (("batch", 2), ("rows", 8))]
+    assert rates == pytest.approx((flops / CALL_SECONDS,) * roofline.BLOCKS, rel=ROUNDING)
+    moved = subject("lstm").model.step_bytes(8)
+    assert moved is not None
+    (amount,) = {work.amount for work in limits.reads(moved, roofline.MIN_READ_BYTES)}
+    assert samples["read_bytes_per_second", (("position", 8),)] == pytest.approx(
+        (amount / CALL_SECONDS,) * roofline.BLOCKS, rel=ROUNDING
+    )
+
+
+def test_a_sample_is_the_fastest_way_of_its_block() -> None:
+    orders, timed = len(limits.ORDERS), 0
+
+    def seconds(call: Callable[[], object], calls: int, device: torch.device) -> float:
+        """Each order takes as many milliseconds as the number of calls before, modulo the number of orders, plus 1."""
+        nonlocal timed
+        timed += 1
+        return CALL_SECONDS * ((timed - 1) % orders + 1)
+
+    rates = roofline.read_rates(1 << 20, "cpu", 1, seconds)
+    amount = limits.reads(1 << 20, roofline.MIN_READ_BYTES)[0].amount
+    assert rates == (amount / CALL_SECONDS,) * roofline.BLOCKS
+    assert timed == 2 * orders * roofline.BLOCKS
 
 
 def test_needs_are_the_closed_forms_of_the_model() -> None:
@@ -61,8 +110,33 @@ def test_each_size_is_measured_once() -> None:
         return CALL_SECONDS
 
     first = roofline.product_rates(3, 4, "cpu", 1, counted)
+    ways = 6  # torch's product and the tiles, for three shapes
+    assert calls == 2 * ways * roofline.BLOCKS
     assert roofline.product_rates(3, 4, "cpu", 1, counted) == first
-    assert calls == 1 + roofline.BLOCKS
+    assert calls == 2 * ways * roofline.BLOCKS
+
+
+@pytest.mark.parametrize(("kibibytes", "memories"), [(1, roofline.BLOCKS), (64, 1)])
+def test_memories_that_a_cache_may_hold_differ_between_blocks(
+    kibibytes: int, memories: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roofline, "MIN_READ_BYTES", 64 << 10)
+    reads, made = limits.reads, []
+
+    def counted(memory_bytes: int, min_bytes: int) -> list[limits.Work]:
+        made.append(memory_bytes)
+        return reads(memory_bytes, min_bytes)
+
+    monkeypatch.setattr(limits, "reads", counted)
+    assert len(roofline.read_rates(kibibytes << 10, "cpu", 1, millisecond)) == roofline.BLOCKS
+    assert made == [kibibytes << 10] * memories
+
+
+def test_products_have_a_maximum_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roofline, "MAX_ROWS", 3)
+    monkeypatch.setattr(roofline, "obstacle", without_compiler)
+    rates = measured()["matmul_flops_per_second", (("batch", 2), ("rows", 8))]
+    assert rates == pytest.approx((2 * 3 * 4 * 16 / CALL_SECONDS,) * roofline.BLOCKS, rel=ROUNDING)
 
 
 def test_limit_is_the_lower_of_peak_and_bandwidth() -> None:
@@ -89,6 +163,24 @@ def test_shares_of_the_limits_equal_values_computed_by_hand() -> None:
     assert Limits(one).share(step) == pytest.approx(0.2, rel=ROUNDING)
     # 1e6 FLOP in 2 ms are 5e8 FLOP/s. The best product of this batch reaches 1e10 FLOP/s.
     assert Limits(one).share(forward) == pytest.approx(0.05, rel=ROUNDING)
+
+
+@pytest.mark.parametrize("metric", ["step_seconds", "call_step_seconds"])
+def test_peak_of_a_step_is_the_rate_of_multiply_adds(metric: str) -> None:
+    at = {"position": 16}
+    step = Measurement(metric=metric, at=at, samples=(1e-6,))
+    others = (
+        Measurement(metric="step_flops", at=at, samples=(500.0,)),
+        Measurement(metric="step_bytes", at=at, samples=(1.0,)),
+        Measurement(metric="matmul_flops_per_second", at={"batch": 1, "rows": 1}, samples=(1e8,)),
+        Measurement(metric="read_bytes_per_second", at=at, samples=(1e12,)),
+    )
+    multiply_adds = Measurement(metric="fma_flops_per_second", at={}, samples=(5e8, 1e9))
+    # 500 FLOP in 1 µs are 5e8 FLOP/s: half of the multiply-adds, and five times the slow product of one row.
+    with_kernels = record().model_copy(update={"measurements": (step, *others, multiply_adds)})
+    assert Limits(with_kernels).share(step) == pytest.approx(0.5, rel=ROUNDING)
+    without = record().model_copy(update={"measurements": (step, *others)})
+    assert Limits(without).share(step) == pytest.approx(5, rel=ROUNDING)
 
 
 @pytest.mark.parametrize("missing", ["step_flops", "step_bytes", "matmul_flops_per_second", "read_bytes_per_second"])
