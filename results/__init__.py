@@ -33,6 +33,7 @@ from results.statistics.growth import (
     crossover,
     curves_of,
     growth,
+    step_metric,
 )
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_median, interval_of_quantile
 from results.statistics.noise import (
@@ -139,6 +140,7 @@ __all__ = [
     "samples",
     "save_traces",
     "solved_score",
+    "step_metric",
     "verify",
     "write_atomically",
     "write_document",

@@ -20,9 +20,10 @@ class Metric:
     title: str
     unit: str
     better: Literal["higher", "lower"]
-    kind: Literal["score", "loss", "timing", "size", "memory", "limit", "trace"]
-    """A `size` is exact, while `memory` is measured on a process and varies. A `limit` belongs to the machine, not the
-    model. A `trace` describes the inside of a model, so its `better` is not used."""
+    kind: Literal["score", "loss", "timing", "share", "size", "memory", "limit", "trace"]
+    """A `size` is exact, while `memory` is measured on a process and varies. A `share` is one of timed steps. A
+    `limit` belongs to the machine, not the model. A `trace` describes the inside of a model, so its `better` is not
+    used."""
     compared_as: ComparedAs | None = None
     """How `carousel compare` treats the metric; None if it is not compared."""
     family: str | None = None
@@ -86,10 +87,47 @@ METRICS: dict[str, Metric] = {
         probe="streaming",
         short_title="step",
     ),
+    "call_step_seconds": Metric(
+        title="streamed step called from Python",
+        unit="s",
+        better="lower",
+        kind="timing",
+        compared_as="timing",
+        family="streaming",
+        probe="streaming",
+        short_title="step, called",
+    ),
     "stream_step_seconds": Metric(
         title="step of all streams together", unit="s", better="lower", kind="timing", probe="streaming"
     ),
-    "clock_seconds": Metric(title="clock reading", unit="s", better="lower", kind="timing", probe="streaming"),
+    "call_stream_step_seconds": Metric(
+        title="step of all streams together called from Python",
+        unit="s",
+        better="lower",
+        kind="timing",
+        probe="streaming",
+    ),
+    # This metric is not compared, since each process chooses between `scan` and `stream`. Two processes that choose
+    # differently differ even if the code is the same.
+    "chunk_seconds": Metric(title="chunk of steps", unit="s", better="lower", kind="timing", probe="streaming"),
+    "late_share": Metric(
+        title="steps beyond the deadline", unit="share of steps", better="lower", kind="share", probe="streaming"
+    ),
+    "worst_step_seconds": Metric(
+        title="longest step of the deadline test", unit="s", better="lower", kind="timing", probe="streaming"
+    ),
+    "deadline_steps": Metric(
+        title="steps of the deadline test", unit="steps", better="higher", kind="size", probe="streaming"
+    ),
+    "steps_per_reading": Metric(
+        title="steps timed by one clock reading", unit="steps", better="lower", kind="size", probe="streaming"
+    ),
+    "clock_seconds": Metric(
+        title="clock reading from Python", unit="s", better="lower", kind="timing", probe="streaming"
+    ),
+    "loop_clock_seconds": Metric(
+        title="clock reading in compiled code", unit="s", better="lower", kind="timing", probe="streaming"
+    ),
     "state_bytes": Metric(
         title="state",
         unit="B",
@@ -98,6 +136,10 @@ METRICS: dict[str, Metric] = {
         compared_as="size",
         family="state",
         probe="streaming",
+    ),
+    "weight_bytes": Metric(title="weights and buffers", unit="B", better="lower", kind="size", probe="streaming"),
+    "workspace_bytes": Metric(
+        title="workspace of the compiled step", unit="B", better="lower", kind="size", probe="streaming"
     ),
     "training_peak_bytes": Metric(title="peak memory while training", unit="B", better="lower", kind="memory"),
     "training_added_bytes": Metric(title="memory that training added", unit="B", better="lower", kind="memory"),
@@ -139,12 +181,18 @@ METRICS: dict[str, Metric] = {
 }
 """Metrics by name. Tasks may record additional metrics under other names.
 
+If the name of a step's metric starts with `call_`, calls from Python are timed. Otherwise, steps in a loop of compiled
+code are timed, and only architectures with a compiled step have the metric.
+
 Most measurements also have a location, for example:
 
 - `accuracy`: a `length`
 - `forward_seconds`: a `batch`
-- `step_seconds` and `state_bytes`: a `position`
-- `stream_step_seconds`: a `position` and the number of `streams` per step
+- `step_seconds`, `call_step_seconds`, `state_bytes` and `workspace_bytes`: a `position`
+- `stream_step_seconds` and `call_stream_step_seconds`: a `position` and the number of `streams` per step
+- `steps_per_reading`: the location of the timing to which it belongs
+- `chunk_seconds`: a `position` and the number of steps in the `chunk`
+- `late_share`, `worst_step_seconds` and `deadline_steps`: a `position` and `deadline_ns`, in nanoseconds
 - `matmul_flops_per_second`: the number of `rows` and the `batch`
 - traces: a `step`, counted from 1
 - gates: a `layer`, counted from 0

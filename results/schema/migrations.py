@@ -84,9 +84,41 @@ def _from_2(document: Document) -> Document:
     return document
 
 
+def _from_3(document: Document) -> Document:
+    """Rename the metrics of steps that were timed by calls from Python, in measurements and in claims.
+
+    Version 4 uses their old names for steps that are timed inside compiled code.
+    """
+    document = dict(document)
+    if "measurements" in document:
+        document["measurements"] = [_with_metric_of_4(measurement) for measurement in document["measurements"]]
+    if "claims" in document:
+        document["claims"] = [
+            _with_quantity_of_4(claim)
+            | ({"against": _with_quantity_of_4(claim["against"])} if claim.get("against") is not None else {})
+            for claim in document["claims"]
+        ]
+    return document
+
+
+CALLED_FROM_PYTHON = {"step_seconds": "call_step_seconds", "stream_step_seconds": "call_stream_step_seconds"}
+"""The metrics that have other names in version 4, each with its name in version 4."""
+
+
+def _with_metric_of_4(part: Document) -> Document:
+    """Return a copy of a measurement or a quantity with the name that its metric has in version 4."""
+    metric = part.get("metric")
+    return part | {"metric": CALLED_FROM_PYTHON.get(metric, metric)} if "metric" in part else part
+
+
+def _with_quantity_of_4(part: Document) -> Document:
+    """Return a copy of a claim, or of what it is compared with, whose quantity has a metric of version 4."""
+    return part | {"quantity": _with_metric_of_4(part["quantity"])} if part.get("quantity") is not None else part
+
+
 def _renamed(part: Document, old: str, new: str) -> Document:
     """Return a copy in which one field has a new name. The order of the fields does not change."""
     return {new if field == old else field: value for field, value in part.items()}
 
 
-MIGRATIONS: dict[int, Callable[[Document], Document]] = {1: _from_1, 2: _from_2}
+MIGRATIONS: dict[int, Callable[[Document], Document]] = {1: _from_1, 2: _from_2, 3: _from_3}

@@ -14,7 +14,7 @@ from results.schema.base import Count, Key, Name, RelativePath, Size, Strict, Te
 from results.schema.case import Case
 from results.schema.probes import Probe
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
 Share = Annotated[float, Field(ge=0)]
@@ -130,7 +130,7 @@ class Span(Strict):
 class Record(Strict):
     """The result of one case. Training results are stored first. Timings are added later, on a quiet machine."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     key: Key
     case: Case
     status: Status

@@ -50,7 +50,7 @@ class Environment(Strict):
 class RunFile(Strict):
     """The content of `run.json`: the plan with its cases, the environment and the code version."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     id: Key
     plan: Name
     plan_digest: Name

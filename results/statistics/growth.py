@@ -120,11 +120,25 @@ class Crossover:
     bound outside that range is infinite."""
 
 
-def curves_of(records: Iterable[Record]) -> list[Curve]:
-    """Return one cost curve, in seconds, per process of each record that has streaming measurements."""
+def step_metric(records: Iterable[Record]) -> str:
+    """Return the metric that describes the cost of a step in all of these records.
+
+    The metric is `step_seconds` if any record has it. Otherwise only calls from Python were timed, so the metric is
+    `call_step_seconds`. The two metrics differ by the cost of a call, so they must not be compared with each other.
+    """
+    return "step_seconds" if any(record.by_process("step_seconds") for record in records) else "call_step_seconds"
+
+
+def curves_of(records: Iterable[Record], metric: str | None = None) -> list[Curve]:
+    """Return one cost curve, in seconds, per process of each record that has measurements of the metric.
+
+    `metric` is `step_seconds` or `call_step_seconds`; None for the `step_metric` of the records.
+    """
+    records = list(records)
+    metric = metric or step_metric(records)
     curves: dict[tuple[str, int], dict[int, tuple[float, ...]]] = {}
     for record in records:
-        steps = [each for each in record.by_process("step_seconds") if each.at.keys() == {"position"} and each.samples]
+        steps = [each for each in record.by_process(metric) if each.at.keys() == {"position"} and each.samples]
         blocks = [_blocks(measurement) for measurement in steps]
         medians = iter(_medians([block for of_measurement in blocks for block in of_measurement]).tolist())
         for measurement, of_measurement in zip(steps, blocks, strict=True):

@@ -16,7 +16,12 @@ from statistics import median
 
 from results.schema.record import Measurement, Record
 
-FLOPS_OF = {"forward_seconds": "forward_flops", "train_step_seconds": "train_step_flops", "step_seconds": "step_flops"}
+FLOPS_OF = {
+    "forward_seconds": "forward_flops",
+    "train_step_seconds": "train_step_flops",
+    "step_seconds": "step_flops",
+    "call_step_seconds": "step_flops",
+}
 """For each timing metric, the metric that contains its analytic FLOP count."""
 ANALYTIC = {*FLOPS_OF.values(), "step_bytes"}
 """Metrics whose values are calculated, not measured."""
@@ -68,7 +73,7 @@ class Limits:
         if not (peak := _best(self._peaks, {"batch": measurement.at.get("batch", 1)})):
             return None
         moved = bandwidth = None
-        if measurement.metric == "step_seconds":
+        if name == "step_flops":
             moved, bandwidth = self._analytic.get(("step_bytes", location)), _best(self._bandwidths, measurement.at)
             if not moved or not bandwidth:
                 return None

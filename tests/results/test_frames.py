@@ -143,7 +143,7 @@ def test_cases_has_one_row_per_planned_case() -> None:
 
 
 def test_the_docstring_examples_are_correct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(FIXTURES / "schema-3", tmp_path / "carousel-runs")
+    shutil.copytree(FIXTURES / "schema-4", tmp_path / "carousel-runs")
     monkeypatch.chdir(tmp_path)
     ran = doctest.testmod(frames, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert ran.failed == 0

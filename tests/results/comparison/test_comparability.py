@@ -106,7 +106,7 @@ def test_history_and_comparison_require_the_same_fields(name: str) -> None:
 def test_the_families_of_metrics_cover_every_compared_metric() -> None:
     assert METRIC_FAMILIES["accuracy"] == ("accuracy", "early_stopped_accuracy")
     assert METRIC_FAMILIES["latency"] == ("forward_seconds", "train_step_seconds")
-    assert METRIC_FAMILIES["streaming"] == ("step_seconds",)
+    assert METRIC_FAMILIES["streaming"] == ("step_seconds", "call_step_seconds")
     assert METRIC_FAMILIES["state"] == ("state_bytes",)
     assert set(COMPARED_METRICS) <= set(METRIC_FAMILIES)
     assert all(metric.probe is not None for metric in COMPARED_METRICS.values())

@@ -77,7 +77,7 @@ INVALID = [
     ("training.flushes_denormals", 1),
     ("training.curve.0.validation_score", None),
     ("reason", "x" * 10_001),
-    ("schema_version", 4),
+    ("schema_version", 5),
     ("schema_version", "1"),
 ]
 
@@ -217,7 +217,7 @@ def test_importing_results_loads_no_heavy_package() -> None:
     assert completed.stdout.strip() == "[]"
 
 
-def test_version_2_documents_get_the_field_names_of_version_3() -> None:
+def test_version_2_documents_get_the_present_field_names() -> None:
     record_2 = {
         "schema_version": 2,
         "lines": [{"length": 32, "chance": 0.5, "blind_to_the_past": 0.75}],
@@ -225,22 +225,22 @@ def test_version_2_documents_get_the_field_names_of_version_3() -> None:
         "spans": [{"work": "timing", "lane": "0", "began": 1.0, "ended": 2.0}],
     }
     assert json.loads(migrated(json.dumps(record_2).encode()) or b"") == {
-        "schema_version": 3,
+        "schema_version": 4,
         "reference_scores": [{"length": 32, "chance": 0.5, "memoryless_score": 0.75}],
         "measurements": [{"metric": "m", "samples": [1.0], "blocks": [{"calibration_seconds": 0.1, "load": 0.5}]}],
         "spans": [{"work": "timing", "worker": "0", "began": 1.0, "ended": 2.0}],
     }
     run_2 = {"schema_version": 2, "lanes": 4, "repeat": 2}
-    assert json.loads(migrated(json.dumps(run_2).encode()) or b"") == {"schema_version": 3, "workers": 4, "repeat": 2}
+    assert json.loads(migrated(json.dumps(run_2).encode()) or b"") == {"schema_version": 4, "workers": 4, "repeat": 2}
 
 
-def test_version_1_documents_get_blocks_and_the_field_names_of_version_3() -> None:
+def test_version_1_documents_get_blocks_and_the_present_field_names() -> None:
     record_1 = {
         "schema_version": 1,
         "measurements": [{"metric": "m", "samples": [1.0, 2.0], "pulse_seconds": [0.1, 0.2]}],
     }
     assert json.loads(migrated(json.dumps(record_1).encode()) or b"") == {
-        "schema_version": 3,
+        "schema_version": 4,
         "measurements": [
             {
                 "metric": "m",
@@ -251,6 +251,38 @@ def test_version_1_documents_get_blocks_and_the_field_names_of_version_3() -> No
     }
 
 
-@pytest.mark.parametrize("content", [b"{}", b"[]", b"{", b'{"schema_version": 3}', b'{"schema_version": 0}'])
+def test_steps_of_version_3_were_called_from_python() -> None:
+    steps = {"at": {"position": 1}, "samples": [1.0]}
+    record_3 = {
+        "schema_version": 3,
+        "measurements": [{"metric": name, **steps} for name in ("step_seconds", "stream_step_seconds", "accuracy")],
+    }
+    renamed = ("call_step_seconds", "call_stream_step_seconds", "accuracy")
+    assert json.loads(migrated(json.dumps(record_3).encode()) or b"") == {
+        "schema_version": 4,
+        "measurements": [{"metric": name, **steps} for name in renamed],
+    }
+
+
+def test_claims_of_version_3_are_about_steps_called_from_python() -> None:
+    """Check that a claim that was stored with a run is still judged by the measurements of that run."""
+    words = {"name": "a", "text": "b", "source": "c", "what": "d", "at_least": 1.0}
+    quantity = {"metric": "step_seconds", "at": {"position": 64}}
+    against = {"quantity": {"metric": "step_seconds", "at": {"position": 1}}, "by": "ratio"}
+    other = [
+        words | {"quantity": {"metric": "accuracy"}, "against": {"cases": {"arch": ["lstm"]}}},
+        words | {"quantity": {"curve": "fit_loss"}, "against": None},
+    ]
+    document = json.loads(run_file().model_dump_json()) | {"schema_version": 3}
+    document["claims"] = [words | {"quantity": quantity, "against": against}, *other]
+    new = RunFile.model_validate_json(migrated(json.dumps(document).encode()) or b"")
+    assert [claim.quantity.metric for claim in new.claims] == ["call_step_seconds", "accuracy", None]
+    first, second, third = (claim.against for claim in new.claims)
+    assert first is not None and first.quantity is not None and second is not None and second.cases is not None
+    assert (first.quantity.metric, first.quantity.at, first.by) == ("call_step_seconds", {"position": 1}, "ratio")
+    assert (second.quantity, second.cases.arch, third) == (None, ("lstm",), None)
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"{", b'{"schema_version": 4}', b'{"schema_version": 0}'])
 def test_documents_of_no_earlier_version_are_not_migrated(content: bytes) -> None:
     assert migrated(content) is None

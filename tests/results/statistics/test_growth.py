@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results import Block, Interval, Measurement, StreamCosts, cost_line, costs_of, crossover, curves_of, growth
+from results import (
+    Block,
+    Interval,
+    Measurement,
+    Record,
+    StreamCosts,
+    cost_line,
+    costs_of,
+    crossover,
+    curves_of,
+    growth,
+    step_metric,
+)
 from results.statistics import growth as fits
 from tests.results.examples import record
 
@@ -247,6 +259,24 @@ def test_each_process_of_a_case_is_a_curve_of_block_medians() -> None:
         }
     )
     assert curves_of([made]) == [{16: (2.0, 5.0)}, {16: (4.0, 6.0)}]
+
+
+def test_growth_is_fitted_to_steps_in_compiled_code_if_any_record_has_them() -> None:
+    def made(metric: str, seconds: float) -> Record:
+        measured = Measurement(metric=metric, at={"position": 16}, samples=(seconds,))
+        return record().model_copy(update={"measurements": (measured,)})
+
+    compiled, called = made("step_seconds", 2.0), made("call_step_seconds", 9.0)
+    both = compiled.model_copy(update={"measurements": (*called.measurements, *compiled.measurements)})
+    assert curves_of([called, both, compiled]) == [{16: (2.0,)}]  # both have the same key and process
+    assert curves_of([called]) == [{16: (9.0,)}]
+    assert curves_of([both], "call_step_seconds") == [{16: (9.0,)}]
+    assert curves_of([compiled], "call_step_seconds") == []
+    assert [step_metric(one) for one in ([called], [called, compiled], [])] == [
+        "call_step_seconds",
+        "step_seconds",
+        "call_step_seconds",
+    ]
 
 
 def _covered(truth: float, interval: Interval) -> bool:
