@@ -18,6 +18,8 @@ class DeadlineRow:
     position: int
     deadline_seconds: float
     cases: int
+    steps: int | None
+    """The number of steps of all cases together; None if it is unknown."""
     late_share: float
     """The share of steps that took longer than the deadline, as the mean over cases."""
     worst_seconds: float | None
@@ -29,13 +31,14 @@ def deadline_rows(groups: Sequence[Group]) -> list[DeadlineRow]:
 
     Architectures are in the order of `groups`. The list is empty if the run had no deadline.
     """
-    late, worst = _samples(groups, "late_share"), _samples(groups, "worst_step_seconds")
+    late, worst, steps = (_samples(groups, metric) for metric in ("late_share", "worst_step_seconds", "deadline_steps"))
     return [
         DeadlineRow(
             arch=arch,
             position=position,
             deadline_seconds=deadline_ns / 1e9,
             cases=len(shares),
+            steps=round(sum(steps[location])) if steps[location] else None,
             late_share=fmean(shares),
             worst_seconds=max(worst[location], default=None),
         )

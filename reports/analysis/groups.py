@@ -65,6 +65,15 @@ class Seed:
         """Quantiles in seconds of single calls of `step` from Python, by position, as in `step_quantiles`."""
         return _quantiles_by_position(self._streamed("call_step_seconds"))
 
+    @cached_property
+    def steps_per_reading(self) -> int:
+        """The largest number of steps inside the compiled loop between two readings of the clock, at any position.
+
+        With more than one step, quantiles are of means over so many steps.
+        """
+        counts = [max(measurement.samples, default=1) for measurement in self._streamed("steps_per_reading")]
+        return int(max(counts, default=1))
+
     @property
     def is_interpreted(self) -> bool:
         """Whether no compiled code ran the steps of the stream; False if the record does not say so."""
@@ -98,7 +107,7 @@ class Seed:
 
     def _streamed(self, metric: str) -> list[Measurement]:
         measured = [] if self.record is None else self.record.of(metric)
-        return [measurement for measurement in measured if "position" in measurement.at]
+        return [measurement for measurement in measured if measurement.at.keys() == {"position"}]
 
     def reference(self, length: int | None = None) -> ReferenceScores | None:
         """Return the reference scores at the test length `length` in steps (default: the trained length).

@@ -51,6 +51,8 @@ class StepCost:
     call_seconds: float | None
     """The p50 of one call of the step from Python; None if it was not measured."""
     state_bytes: float | None
+    steps_per_reading: int
+    """The number of steps per reading of the clock. With more than one, quantiles are of means over so many steps."""
     limit_share: float | None = None
     """The share of the roofline limit that the step reaches, as the median over cases; None if it is unknown."""
 
@@ -114,6 +116,7 @@ def step_costs(seeds: Sequence[Seed], *, beside_compiled: bool) -> list[StepCost
                 max_seconds=highest,
                 call_seconds=_median(calls[position]),
                 state_bytes=_median(states[position]),
+                steps_per_reading=max(seed.steps_per_reading for seed in seeds) if timing == "compiled" else 1,
                 limit_share=_median(shares[position]),
             )
         )

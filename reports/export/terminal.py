@@ -110,15 +110,15 @@ def _table(console: Console, rows: Sequence[LeaderboardRow], columns: Sequence[s
 def _step_caption(rows: Sequence[LeaderboardRow], shows_near_steps: bool) -> str:
     how = "in a compiled loop" if any(row.step_timing == "compiled" for row in rows) else CALLED
     if shows_near_steps:
-        return f"step: median (p50) {how} near the trained length; end: at"
-    return f"step end: median (p50) {how} at"
+        return f"step: p50 {how} near the trained length; end: at"
+    return f"step end: p50 {how} at"
 
 
 def _marks_caption(rows: Sequence[LeaderboardRow]) -> str:
     if all(row.step_timing != "interpreted" for row in rows):
         return ""
     unranked = ", not ranked among compiled steps" if any(row.step_timing == "compiled" for row in rows) else ""
-    return f"; {INTERPRETED_MARK} interpreted: {CALLED}{unranked}"
+    return f"\n{INTERPRETED_MARK} interpreted: {CALLED}{unranked}"
 
 
 def _step(row: LeaderboardRow, seconds: float | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reports.analysis.chunks import ChunkCost, chunk_costs
 from reports.analysis.groups import Group, archs_of, group_cases
-from reports.analysis.step_costs import marked, ranked, step_costs_by_arch
+from reports.analysis.step_costs import StepCost, marked, ranked, step_costs_by_arch
 from reports.figures.drawing.alternative_text import extreme, name_all
 from reports.figures.drawing.axes import time_axis
 from reports.figures.drawing.canvas import (
@@ -29,25 +29,26 @@ def chunk_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
     return chunk_cost_figure(group_cases(run, records))
 
 
-def chunk_cost_figure(groups: Sequence[Group]) -> Figure | None:
+def chunk_cost_figure(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> Figure | None:
     """Draw the cost per step and the time until the answer against the size of a chunk. Returns None without chunks.
 
-    If chunks were timed at several positions, only the last one is drawn.
+    If chunks were timed at several positions, only the last one is drawn. `costs` is the result of
+    `step_costs_by_arch(groups)`, which is computed if it is None.
     """
     all_costs = chunk_costs(groups)
     if not all_costs:
         return None
     position = max(cost.position for own_costs in all_costs.values() for cost in own_costs)
-    costs = {
+    chunks = {
         arch: drawn
         for arch, own_costs in all_costs.items()
         if (drawn := [cost for cost in own_costs if cost.position == position])
     }
-    single = step_costs_by_arch(groups)
+    single = step_costs_by_arch(groups) if costs is None else costs
     timings = {arch: own_costs[-1].timing for arch, own_costs in single.items()}
-    names = {arch: marked(arch, timings.get(arch)) for arch in costs}
+    names = {arch: marked(arch, timings.get(arch)) for arch in chunks}
     styles = plot_styles(archs_of(groups))
-    sizes = sorted({cost.chunk for own_costs in costs.values() for cost in own_costs})
+    sizes = sorted({cost.chunk for own_costs in chunks.values() for cost in own_costs})
     with figure_style():
         figure = empty_figure(7.4, 4.2)
         per_step, answer = figure.subplots(1, 2)
@@ -55,7 +56,7 @@ def chunk_cost_figure(groups: Sequence[Group]) -> Figure | None:
             (per_step, "time per step (µs)", _step_seconds),
             (answer, "time until the answer (µs)", _answer_seconds),
         ):
-            for arch, own_costs in costs.items():
+            for arch, own_costs in chunks.items():
                 style = styles[arch]
                 axes.plot(
                     [cost.chunk for cost in own_costs],
@@ -66,19 +67,19 @@ def chunk_cost_figure(groups: Sequence[Group]) -> Figure | None:
                     fillstyle="none" if timings.get(arch) == "interpreted" else "full",
                 )
             positions_axis(axes, thinned(sizes))
-            time_axis(axes, "y", [1e6 * seconds_of(cost) for own_costs in costs.values() for cost in own_costs])
+            time_axis(axes, "y", [1e6 * seconds_of(cost) for own_costs in chunks.values() for cost in own_costs])
             axes.set_ylabel(title)
         figure.supxlabel("steps that arrive at once", fontsize=9)
-        legend(figure, {names[arch]: styles[arch] for arch in costs})
-        largest = {arch: own[-1].step_seconds for arch, own in costs.items() if own[-1].chunk == sizes[-1]}
+        legend(figure, {names[arch]: styles[arch] for arch in chunks})
+        largest = {arch: own[-1].step_seconds for arch, own in chunks.items() if own[-1].chunk == sizes[-1]}
         comparable = {arch: seconds for arch, seconds in largest.items() if arch in ranked(single)} or largest
         return finish_figure(
             figure,
             name="chunk-cost",
             title="Steps that arrive at once",
             alternative=(
-                f"Time per step and time until the answer of {name_all(costs)} against the number of steps that arrive "
-                f"at once at position {position:,}; with {sizes[-1]:,} steps, the time per step is "
+                f"Time per step and time until the answer of {name_all(chunks)} against the number of steps that "
+                f"arrive at once at position {position:,}; with {sizes[-1]:,} steps, the time per step is "
                 f"{extreme([comparable], 'lowest', choose=min, write=_microseconds)} and "
                 f"{extreme([comparable], 'highest', write=_microseconds)}."
             ),
@@ -88,15 +89,16 @@ def chunk_cost_figure(groups: Sequence[Group]) -> Figure | None:
                     f"{numbers.microseconds(cost.step_seconds)} µs per step in chunks of {cost.chunk}"
                     for cost in own_costs
                 )
-                for arch, own_costs in costs.items()
+                for arch, own_costs in chunks.items()
             ),
             how_to_read=(
                 f"A stream at position {position:,} reads a chunk of steps at once. A falling line on the left means "
                 "that waiting for more steps makes each of them cheaper. The right panel shows what one waits for: the "
                 "time from the arrival of the chunk to the answer."
                 + HOLLOW_MARKERS
-                * ("interpreted" in timings.values())
+                * any(timings.get(arch) == "interpreted" for arch in chunks)
             ),
+            headed=False,
         )
 
 

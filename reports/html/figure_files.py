@@ -36,7 +36,7 @@ def write_figures(
     figures = [
         accuracy_against_length_figure(data.groups),
         streaming_cost_figure(data.groups),
-        chunk_cost_figure(data.groups),
+        chunk_cost_figure(data.groups, data.step_costs),
         accuracy_against_cost_figure(data.groups),
         training_curves_figure(data.groups),
         *page_figures(data),

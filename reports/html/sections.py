@@ -129,9 +129,14 @@ def _streaming(data: PageData) -> Values | None:
         "costs_by_arch": data.step_costs,
         "timings": {arch: costs[-1].timing for arch, costs in data.step_costs.items()},
         "is_called": data.is_called,
+        "blocks": {
+            arch: costs[-1].steps_per_reading
+            for arch, costs in data.step_costs.items()
+            if costs[-1].steps_per_reading > 1
+        },
         "limit_explanation": LIMIT_EXPLANATION,
         "added": added,
-        "figures": _shown(chunk_cost_figure(data.groups)),
+        "figures": _shown(chunk_cost_figure(data.groups, data.step_costs)),
         "chunks_by_position": _chunks_by_size(chunks),
         "chunk_sizes": sorted({cost.chunk for costs in chunks.values() for cost in costs}),
         "rates_by_position": rates,
