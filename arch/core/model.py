@@ -93,11 +93,14 @@ class SequenceModel(nn.Module):
             x: The inputs.
             state: The state before the steps. It may be modified in place; do not reuse it.
             times_T: Receives readings of the monotonic clock in nanoseconds: before the first step and after each step.
-                An int64 tensor (T + 1,) on the CPU, or None to read no clock.
+                An int64 tensor (T + 1,) on the CPU, or None to read no clock. With a tensor (R + 1,), the clock is read
+                after each T / R steps, so R must divide T. Compiled code that cannot
+                read the clock leaves the tensor unchanged, see `arch.kernels.loop_clock_seconds`.
 
         Returns the outputs (B, T, O) and the next state.
         """
         require_steps(x)
+        steps_per_reading = 1 if times_T is None else _steps_per_reading(x.shape[1], times_T)
         if not torch.is_grad_enabled():
             compiled = self._stepper.stream(self, x.transpose(0, 1).contiguous(), state, times_T)
             if compiled is not None:
@@ -108,7 +111,7 @@ class SequenceModel(nn.Module):
             outputs.append(y_BO)
             readings.append(time.monotonic_ns())
         if times_T is not None:
-            times_T.copy_(torch.tensor(readings))
+            times_T.copy_(torch.tensor(readings[::steps_per_reading]))
         return torch.stack(outputs, 1), state
 
     def forward(self, x: Tensor) -> Tensor:
@@ -140,6 +143,21 @@ class SequenceModel(nn.Module):
         `state` is not changed.
         """
         return "reference" if self._stepper.step(self, x, copy_state(state)) is None else "fused"
+
+    def workspace_bytes_for(self, x: Tensor, state: list[State]) -> int | None:
+        """Return the memory that the compiled `step` needs for intermediate results, in bytes.
+
+        The inputs are tokens (B,) or reals (B, D). `state` is not changed. The result is None if `step` is not compiled
+        or if gradients are enabled.
+        """
+        if torch.is_grad_enabled():
+            return None
+        return self._stepper.workspace_bytes(self, x, copy_state(state))
+
+    @property
+    def weight_bytes(self) -> int:
+        """The memory of all parameters and buffers in bytes. Each counts once."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in (*self.parameters(), *self.buffers()))
 
     def step_flops(self, position: int) -> int | None:
         """Return the FLOPs of `step` for a single stream after `position` steps.
@@ -197,6 +215,14 @@ class SequenceModel(nn.Module):
         for layer in self.layers:
             assert isinstance(layer, Layer)
             yield layer
+
+
+def _steps_per_reading(T: int, times_T: Tensor) -> int:
+    """Return the number of steps per clock reading. Raises `ValueError` if it is not a whole number."""
+    readings = len(times_T) - 1
+    if readings < 1 or T % readings:
+        raise ValueError(f"times_T must have 1 + R elements, and R must divide the {T} steps; R is {readings}")
+    return T // readings
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -66,6 +66,7 @@ class Program:
         self.snapshot: Snapshot | None = None
         self.after: list[State] = []
         self.bound_layers = -1
+        self.needed = 0  # float32 numbers of the workspace that the bound states need
 
     def step(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]] | None:
         """Return the output (B, O) and the next state, or None if the kernel does not support these inputs."""
@@ -91,8 +92,8 @@ class Program:
         Args:
             x: Contiguous inputs, tokens (T, B) or reals (T, B, D).
             state: One state per layer.
-            times_T: Receives readings of the monotonic clock in nanoseconds: before the first step and after each step.
-                An int64 tensor (T + 1,) on the CPU, or None to read no clock.
+            times_T: Receives readings of the monotonic clock in nanoseconds: before the first step and after each T / R
+                steps. An int64 tensor (R + 1,) on the CPU, or None to read no clock.
         """
         bound = self._bind(x[0], state, len(x))
         if bound is None or (self.dtype is torch.int64 and not bool(((x >= 0) & (x < self.inputs)).all())):
@@ -107,6 +108,7 @@ class Program:
             len(x),
             0 if times_T is None else self.clock(),
             0 if times_T is None else times_T.data_ptr(),
+            1 if times_T is None else len(x) // (len(times_T) - 1),
         )
         _increment_version(self.written)
         return output_TBO, list(self.after)
@@ -244,7 +246,8 @@ class Program:
             self.words[index : index + len(bound.words)] = array("q", bound.words)
             bounds.append(bound)
         self.bounds, self.batch = list(bounds), B
-        self._reserve(B * self.workspace + max(bound.scratch for bound in bounds))
+        self.needed = B * self.workspace + max(bound.scratch for bound in bounds)
+        self._reserve(self.needed)
         self.words[10] = B
         self.written = [tensor for bound in bounds for tensor in bound.written]
         if len({tensor.data_ptr() for tensor in self.written}) < len(self.written):

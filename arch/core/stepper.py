@@ -79,6 +79,18 @@ class Stepper:
             program = self._current(model._modules)
             return None if program is None else program.stream(x, state, times_T)
 
+    def workspace_bytes(self, model: StreamableModel, x: Tensor, state: list[State]) -> int | None:
+        """Return the bytes of the workspace that a step needs, or None if only the reference implementation can run.
+
+        Args:
+            model: The model.
+            x: Tokens (B,) or reals (B, D).
+            state: One state per layer. It may be modified in place.
+        """
+        if self.step(model, x, state) is None or self._program is None:
+            return None
+        return 4 * self._program.needed
+
     def _current(self, children: dict[str, nn.Module | None]) -> Program | None:
         """Return the program of the model as it is now, or None if only the reference implementation can run."""
         program = self._program

@@ -17,7 +17,7 @@ import pkgutil
 
 from arch.kernels.runtime.compiler import describe, give_up, note, obstacle, target
 
-__all__ = ["compile_all", "describe", "note", "obstacle", "target"]
+__all__ = ["compile_all", "describe", "loop_clock_seconds", "note", "obstacle", "target"]
 
 
 def compile_all() -> float:
@@ -36,3 +36,15 @@ def compile_all() -> float:
     from arch.kernels.runtime.jit import compiling_seconds
 
     return float(sum(compiling_seconds))
+
+
+def loop_clock_seconds() -> float | None:
+    """Return the median duration of a clock reading in compiled code, in seconds.
+
+    The result is None if compiled code cannot read the clock, or if there is no compiler.
+    """
+    if obstacle() is not None:
+        return None
+    from arch.kernels.runtime.native import clock_address, clock_seconds
+
+    return clock_seconds() if clock_address() else None

@@ -63,6 +63,13 @@ def run(
         ),
     ] = None,
     repeat: Annotated[int, typer.Option(metavar="N", help="Repeat every timing in this many fresh processes.")] = 1,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Also measure the share of streamed steps that take longer, such as 50us (units: ns, us, ms, s).",
+        ),
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(
@@ -103,6 +110,7 @@ def run(
         lanes=lanes,
         scheduler=scheduler,
         repeat=repeat,
+        deadline=deadline,
         timeout=timeout,
         memory=memory,
         store=store,

@@ -44,6 +44,11 @@ MAX_WORKER_BYTES = 1 << 60
 AMOUNT = re.compile(r"[0-9._]+\s*[a-z]*", re.IGNORECASE)
 """A number with an optional unit. `pydantic.ByteSize` alone would ignore any text after the unit."""
 
+NANOSECONDS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+"""Nanoseconds per unit of a duration. Unicode has two letters for micro."""
+DURATION = re.compile(rf"([0-9]{{1,15}}(?:\.[0-9]{{1,15}})?)\s*({'|'.join(NANOSECONDS)})", re.ASCII)
+"""A number and a unit of `NANOSECONDS`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
@@ -75,6 +80,8 @@ class RunOptions:
     """Address of a dask scheduler; None to run on this machine."""
     repeat: int
     """Number of processes in which every timing is repeated. If the number exceeds 1, every process is fresh."""
+    deadline: str | None
+    """Duration that a streamed step should not exceed, such as `50us`; None for the plan's deadline."""
     timeout: float | None
     """Time limit in seconds for each try of a job; None for no limit."""
     memory: str | None
@@ -158,6 +165,10 @@ def choose_plan(options: RunOptions) -> Plan:
         changes["extra"] = ()
     if options.measure is not None:
         changes["measure"] = _probes(options.measure)
+    if options.deadline is not None:
+        if "streaming" not in changes.get("measure", plan.measure):
+            raise UsageError("--deadline needs the probe streaming: add it to --measure or to the plan's measure")
+        changes["timing"] = plan.timing.model_copy(update={"deadline_seconds": parse_duration(options.deadline)})
     try:
         return Plan.model_validate(dict(plan) | changes)
     except ValidationError as error:
@@ -178,6 +189,18 @@ def parse_memory(text: str) -> int:
     if size < MIN_WORKER_BYTES:
         raise UsageError(f"--memory {text} is too little: a worker needs at least {MIN_WORKER_BYTES >> 20}MiB")
     return size
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds in a duration such as `50us`, `1.5 ms` or `200ns`, which has at most 15 digits.
+
+    Raises `UsageError` if the duration is invalid, below 1 ns or above an hour.
+    """
+    found = DURATION.fullmatch(text.strip())
+    nanoseconds = float(found[1]) * NANOSECONDS[found[2]] if found is not None else 0.0
+    if not 1 <= nanoseconds <= 3600 * NANOSECONDS["s"]:
+        raise UsageError(f"--deadline takes a duration such as 50us, from 1ns to 3600s, not {text!r}")
+    return nanoseconds / NANOSECONDS["s"]
 
 
 def check_device(device: str) -> None:

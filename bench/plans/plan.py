@@ -22,7 +22,14 @@ from results.specs import Spec, reason_of, shown_value
 
 FOLDER = Path(__file__).parent
 STREAMED_SHARE = 5
-"""Divisor of `Timing.steps` for batches of streams. Fewer steps suffice, because reports use only the median."""
+"""Divisor of `Timing.steps` for batches of streams, and for calls of a step that is also timed in compiled code. Fewer
+steps suffice, because reports use only the median."""
+MIN_CALLS = 50
+"""Minimum number of timed calls of a step that is also timed in compiled code, unless `Timing.steps` is smaller."""
+CHUNK_SHARE = 20
+"""Divisor of `Timing.steps` for the number of timed chunks of each size."""
+CHUNKS = (1, 4, 16, 64, 256)
+"""Numbers of steps in the chunks that a plan times by default, up to its longest position."""
 MAX_FILE_BYTES = 16 << 10
 """Maximum size of a plan file in bytes. The TOML parser may take quadratic time, which is tolerable up to this size."""
 
@@ -47,7 +54,12 @@ class Timing(Strict):
     streams: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...] = (1, 8, 64)
     """Batch sizes at which a step is timed."""
     streams_position: Length = 128
-    """Position in each stream of a batch at which a step is timed."""
+    """Position in each stream of a batch at which a step is timed. Chunks and deadlines start there too."""
+    chunks: tuple[Length, ...] | None = None
+    """Numbers of steps that arrive at once, to be timed from a carried state. None for those of `CHUNKS` that are not
+    longer than the longest position."""
+    deadline_seconds: Annotated[float, Field(ge=1e-9, le=3600)] | None = None
+    """Duration that a step should not exceed. The share of later steps is measured; None if it is not."""
     block_seconds: Annotated[float, Field(gt=0, le=60)] = 0.02
     """Target duration of the timed calls in one block of the `latency` probe, in seconds."""
     batch: Length = 32
@@ -57,6 +69,37 @@ class Timing(Strict):
     def times_one_stream(self) -> bool:
         """Whether the timings at `positions` already include the requested batch of one stream."""
         return 1 in self.streams and self.streams_position in self.positions
+
+    @property
+    def timed_chunks(self) -> tuple[int, ...]:
+        """Numbers of steps in the chunks to be timed."""
+        return tuple(chunk for chunk in CHUNKS if chunk <= max(self.positions)) if self.chunks is None else self.chunks
+
+    @property
+    def call_steps(self) -> int:
+        """Number of timed calls of a step that is also timed in compiled code."""
+        return min(self.steps, max(MIN_CALLS, self.batch_steps))
+
+    @property
+    def batch_steps(self) -> int:
+        """Number of timed steps of each batch of streams."""
+        return -(-self.steps // STREAMED_SHARE)
+
+    @property
+    def chunk_calls(self) -> int:
+        """Number of timed chunks of each size."""
+        return -(-self.steps // CHUNK_SHARE)
+
+    @model_validator(mode="after")
+    def _chunks_fit(self) -> Self:
+        longest = max(self.positions)
+        for chunk in self.chunks or ():
+            if chunk > longest:
+                raise ValueError(
+                    f"a chunk of {chunk:,} steps is longer than the longest position, {longest:,}; "
+                    "give shorter chunks or a later position"
+                )
+        return self
 
 
 class Override(Strict):

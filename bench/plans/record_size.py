@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.errors import UsageError
-from bench.plans.plan import STREAMED_SHARE, Plan
+from bench.plans.plan import Plan
 from bench.training.schedule import total_steps
 from results import Block, Case, EvalPoint, Measurement, Protocol, Record
 from results.store import MAX_QUOTES, MAX_VALUES
@@ -18,12 +18,12 @@ FULL = 0.9
 """Share of a record available to timings and evaluations. The rest holds scores, names and digests."""
 LATENCY_TIMINGS = 3
 """Number of latency timings: forward pass of one sequence, forward pass of a batch, and training step."""
-VALUES_PER_POSITION = 5
-"""Number of measurements counted per position besides timings. Probes take at most four: state size, step FLOPs, step
-bytes and read rate."""
-OTHER_MEASUREMENTS = 10
-"""Estimated number of other measurements per process, such as first call, clock overhead, peak memory and FLOPs of
-whole sequences."""
+VALUES_PER_POSITION = 7
+"""Number of measurements counted per position besides timings. Probes take at most six: steps per clock reading, sizes
+of state and workspace, step FLOPs, step bytes and read rate."""
+OTHER_MEASUREMENTS = 16
+"""Estimated number of other measurements per process, such as first call, clock overheads, peak memory, size of the
+weights, results of a deadline and FLOPs of whole sequences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +79,18 @@ def timing_size(plan: Plan, repeat: int) -> Size:
     if "streaming" in plan.measure:
         single = int(timing.times_one_stream)  # one stream at a timed position has all samples of that position
         batched = len(timing.streams) - single
-        groups = ((len(timing.positions) + single, timing.steps), (batched, -(-timing.steps // STREAMED_SHARE)))
+        chunks = len(timing.timed_chunks)
+        groups = (
+            (len(timing.positions) + single, timing.steps),
+            (len(timing.positions), timing.call_steps),
+            (batched, timing.batch_steps),
+            (chunks, timing.chunk_calls),
+        )
         for count, steps in groups:
             samples += count * -(-steps // timing.blocks) * timing.blocks
             blocks += count * timing.blocks
             measurements += count
-        measurements += VALUES_PER_POSITION * len(timing.positions)
+        measurements += VALUES_PER_POSITION * len(timing.positions) + batched  # the batches' steps per clock reading
     return Size(
         values=repeat * (samples + blocks * BLOCK.values + measurements * MEASUREMENT.values),
         quotes=repeat * (blocks * BLOCK.quotes + measurements * MEASUREMENT.quotes),

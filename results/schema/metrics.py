@@ -107,7 +107,7 @@ METRICS: dict[str, Metric] = {
         kind="timing",
         probe="streaming",
     ),
-    # This metric is not compared, since each process chooses between `scan` and `stream`. Two processes that choose
+    # This metric is not compared, since each process chooses the fastest of three forms. Two processes that choose
     # differently differ even if the code is the same.
     "chunk_seconds": Metric(title="chunk of steps", unit="s", better="lower", kind="timing", probe="streaming"),
     "late_share": Metric(

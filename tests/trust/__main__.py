@@ -6,9 +6,9 @@ The exit code is 1 if a promise is broken. The verdicts come from the code of `c
 tests the instrument that users have.
 
 Each round starts six fresh processes in random order. Three processes time the plain model. The other three time
-models that do 5, 10 and 20% more work. Finally, a few processes time the plain model while neighbour processes keep one
-core, or all cores, busy. Use a quiet machine. Training jobs of other Carousel runs wait for a timed process, but other
-programs do not.
+models that do 5, 10 and 20% more work, in forward passes and inside the compiled loop of a stream. Finally, a few
+processes time the plain model while neighbour processes keep one core, or all cores, busy. Use a quiet machine.
+Training jobs of other Carousel runs wait for a timed process, but other programs do not.
 """
 
 from __future__ import annotations

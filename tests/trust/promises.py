@@ -137,7 +137,7 @@ def clock_is_fast(processes: Sequence[Process], repetitions: int) -> Row:
 
     Every timed step runs its work `repetitions` times.
     """
-    overhead = median(m.samples[0] for p in processes for m in p.measurements if m.metric == "clock_seconds")
+    overhead = median(m.samples[0] for p in processes for m in p.measurements if m.metric == "loop_clock_seconds")
     shortest = min(min(m.samples) for p in processes for m in p.measurements if m.metric == "step_seconds")
     step_seconds = shortest / repetitions
     return Row(

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 import arch
 from bench.plans.plan import Timing
@@ -32,13 +33,16 @@ from tests.trust.promises import (
     planted_effect_is_recovered,
     same_model_is_unchanged,
 )
+from tests.trust.repeating_stream import repeated_steps
 from tests.trust.runs import compare_processes, ratio_interval
 from tests.trust.subject import measure, repeating_subject
 
 CALIBRATION = 0.004
 QUIET = Block(calibration_seconds=CALIBRATION, load=0.01, waiting_share=0.0)
 BUSY = Block(calibration_seconds=CALIBRATION, load=0.5, waiting_share=0.0)
-SMALL = Timing(positions=(1, 4), steps=10, blocks=2, block_seconds=1e-4, batch=2, streams=())
+SMALL = Timing(positions=(1, 4), steps=10, blocks=2, block_seconds=1e-4, batch=2, streams=(), chunks=())
+FLOAT32 = 1e-5
+"""Absolute tolerance for float32 outputs near 1."""
 EXACT = 1e-12
 """Relative tolerance for a few float64 operations."""
 
@@ -49,7 +53,7 @@ def process_of(seconds: float, *blocks: Block) -> Process:
         (
             Measurement(metric="forward_seconds", at={"batch": 1}, **timing),
             Measurement(metric="step_seconds", at={"position": 1}, **timing),
-            Measurement(metric="clock_seconds", samples=(4e-8,)),
+            Measurement(metric="loop_clock_seconds", samples=(4e-8,)),
         )
     )
 
@@ -162,27 +166,32 @@ def test_intervals_cover_the_truth_and_a_narrow_one_breaks_the_promise(monkeypat
     assert passed(intervals_cover(np.random.default_rng(1))) == [True, True, True, False]
 
 
-def test_repeating_model_repeats_its_work_and_gives_the_same_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, repeating = repeating_subject(1), repeating_subject(3)
-    inputs = plain.test_inputs(2, 16)
-    counts = {"step": 0, "scan": 0}
-    for name in counts:
-        original = getattr(arch.SequenceModel, name)
-
-        def counted(self: Any, *arguments: Any, name: str = name, original: Any = original) -> Any:
-            counts[name] += 1
-            return original(self, *arguments)
-
-        monkeypatch.setattr(arch.SequenceModel, name, counted)
+def test_repeating_model_repeats_its_forward_pass_and_gives_the_same_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, repeating, scans = repeating_subject(1), repeating_subject(3), []
+    inputs, original = plain.test_inputs(2, 16), arch.SequenceModel.scan
+    monkeypatch.setattr(
+        arch.SequenceModel, "scan", lambda self, *arguments: scans.append(self) or original(self, *arguments)
+    )
     with torch.inference_mode():
         assert torch.equal(plain.model(inputs), repeating.model(inputs))
-        assert counts == {"step": 0, "scan": 4}
-        states = [one.model.init_state(2) for one in (plain, repeating)]
-        for x in inputs.unbind(1):
-            stepped = [one.model.step(x, state) for one, state in zip((plain, repeating), states, strict=True)]
-            assert torch.equal(stepped[0][0], stepped[1][0])
-            states = [state for _, state in stepped]
-    assert counts == {"step": 4 * 16, "scan": 4}
+    assert scans == [plain.model] + [repeating.model] * 3
+
+
+def test_repeated_steps_do_the_work_of_that_many_steps() -> None:
+    """Check that three repetitions change the state like three steps on the same input, with one reading per step."""
+    plain, inputs = repeating_subject(1).model.eval(), repeating_subject(1).test_inputs(1, 16)
+    with torch.inference_mode():
+        expected_BTO, expected_state = plain.stream(inputs.repeat_interleave(3, 1), plain.init_state(1))
+        with repeated_steps(3):
+            model, times_R = repeating_subject(1).model.eval(), torch.zeros(5, dtype=torch.int64)
+            y_BTO, state = model.stream(inputs, model.init_state(1), times_R)
+        assert torch.equal(y_BTO, expected_BTO[:, 2::3])
+        for part, expected in zip(tree_leaves(state), tree_leaves(expected_state), strict=True):
+            assert torch.equal(part, expected)
+        assert (times_R.diff() > 0).all()
+        unchanged = repeating_subject(1).model.eval()
+        after_BTO, _ = unchanged.stream(inputs, unchanged.init_state(1))
+        torch.testing.assert_close(after_BTO, plain(inputs), rtol=0, atol=FLOAT32)
 
 
 def test_process_measures_all_timings_with_their_noise() -> None:
@@ -194,7 +203,7 @@ def test_process_measures_all_timings_with_their_noise() -> None:
         "step_seconds position 4",
     }
     assert len(process.calibration_times()) == len(process.disturbances(1.0)) == 4 * 2
-    assert [len(m.samples) for m in process.measurements if m.metric == "clock_seconds"] == [1]
+    assert [len(m.samples) for m in process.measurements if m.metric == "loop_clock_seconds"] == [1]
 
 
 @pytest.mark.parametrize(("recovered", "code"), [(1.0, 0), (0.5, 1)])

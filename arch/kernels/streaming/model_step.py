@@ -112,9 +112,9 @@ def step(program_at, x_at, output_at):  # type: ignore[no-untyped-def]
     return advance(integers(program_at, HEADER + integers(program_at, 1)[0] * RECORD), x_at, output_at)
 
 
-@kernel(int64(*[int64] * 8))
-def stream(program_at, x_at, x_bytes, output_at, output_bytes, steps, clock, times_at):  # type: ignore[no-untyped-def]
-    """Run `advance` for successive steps, and read the clock before the first and after each step.
+@kernel(int64(*[int64] * 9))
+def stream(program_at, x_at, x_bytes, output_at, output_bytes, steps, clock, times_at, every):  # type: ignore[no-untyped-def]
+    """Run `advance` for successive steps, and read the clock before the first and after each `every` steps.
 
     Returns the number of steps that ran: fewer than `steps` if a token is outside the vocabulary.
 
@@ -124,15 +124,19 @@ def stream(program_at, x_at, x_bytes, output_at, output_bytes, steps, clock, tim
         output_at, output_bytes: Address of the first output, and the distance between two outputs in bytes.
         steps: Number of steps.
         clock: Address of the clock, see `native.clock_address`, or 0 to read no clock.
-        times_at: Address of the readings in nanoseconds, int64 (steps + 1,). It is not read if `clock` is 0.
+        times_at: Address of the readings in nanoseconds, int64 (steps / every + 1,). It is not read if `clock` is 0.
+        every: Number of steps per reading.
     """
     program = integers(program_at, HEADER + integers(program_at, 1)[0] * RECORD)
-    times = integers(times_at, steps + 1)
+    times = integers(times_at, steps // every + 1)
+    reading, left = 0, every
     if clock != 0:
         times[0] = nanoseconds(clock)
     for index in range(steps):
         if advance(program, x_at + index * x_bytes, output_at + index * output_bytes) != 0:
             return index
-        if clock != 0:
-            times[index + 1] = nanoseconds(clock)
+        left -= 1
+        if clock != 0 and left == 0:
+            reading, left = reading + 1, every
+            times[reading] = nanoseconds(clock)
     return steps

@@ -1,4 +1,4 @@
-"""The options of `carousel run`: invalid values, units of memory, and old names."""
+"""The options of `carousel run`: invalid values, units of memory and time, and old names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.commands.run import parse_memory
+from bench.commands.run import parse_duration, parse_memory
 from bench.errors import INTERRUPTED, OK, USAGE, UsageError
 from bench.machine.environment import available_cores
+from bench.probes import deadline
 from results import Store
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline_executor import Inline, inline
@@ -24,6 +25,8 @@ __all__ = ["carousel", "inline"]
         (("--memory", "a lot"), "--memory takes an amount such as 4GiB or 500MB, at most 1EiB, not 'a lot'"),
         (("--memory", "10MB"), "--memory 10MB is too little: a worker needs at least 256MiB"),
         (("--workers", "2", "--lanes", "2"), "--lanes is the old name of --workers"),
+        (("--deadline", "soon"), "--deadline takes a duration such as 50us, from 1ns to 3600s, not 'soon'"),
+        (("--deadline", "50us", "--measure", "latency"), "--deadline needs the probe streaming: add it to --measure"),
         (("--lanes", "0"), "--workers must be at least 1, not 0"),
         (("--dry-run", "--json"), "--dry-run and --json exclude each other"),
     ],
@@ -54,6 +57,30 @@ def test_invalid_memory_limit_is_refused(text: str) -> None:
 def test_units_of_memory() -> None:
     sizes = [parse_memory(text) for text in ("4GiB", " 0.5 gib ", "4GB", "4g", "500 MB", str(1 << 30))]
     assert sizes == [4 << 30, 1 << 29, 4 * 10**9, 4 * 10**9, 500 * 10**6, 1 << 30]
+
+
+@pytest.mark.parametrize("text", ["50", "us", "-1us", "1e3us", "0.5ns", "0s", "2h", "5us more", "5000s", "", "9" * 400])
+def test_a_deadline_that_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--deadline takes a duration such as 50us") as caught:
+        parse_duration(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_units_of_durations() -> None:
+    texts = ("200ns", "50us", " 50 µs ", "50μs", "1.5 ms", "0.002s", "3600s")
+    assert [parse_duration(text) for text in texts] == [2e-7, 5e-5, 5e-5, 5e-5, 1.5e-3, 2e-3, 3600.0]
+
+
+def test_a_deadline_is_measured(
+    tmp_path: Path, carousel: Carousel, inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadline, "MAX_STEPS", 100)
+    assert carousel("run", "tiny.toml", "--deadline", "50us", "--seeds", "1").code == OK
+    (run,) = Store(tmp_path / "carousel-runs").runs()
+    for record in run.read()[0].values():
+        (late,), (steps,) = record.of("late_share"), record.of("deadline_steps")
+        assert late.at == steps.at == {"position": 128, "deadline_ns": 50_000}
+        assert (steps.samples, 0 <= late.samples[0] <= 1) == ((100.0,), True)
 
 
 def test_lanes_is_an_old_name_of_workers(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:

@@ -66,12 +66,15 @@ def test_exactly_the_timed_metrics_have_blocks() -> None:
             with_blocks
             == {
                 "latency": {"forward_seconds", "train_step_seconds"},
-                "streaming": {"step_seconds", "stream_step_seconds"},
+                "streaming": {"step_seconds", "call_step_seconds", "stream_step_seconds", "chunk_seconds"},
             }[probe]
         )
         own = {
             "latency": {"first_call_seconds"},
-            "streaming": {"clock_seconds", "state_bytes", "streaming_peak_bytes", "streaming_added_bytes"},
+            "streaming": {
+                *("clock_seconds", "loop_clock_seconds", "steps_per_reading"),
+                *("weight_bytes", "state_bytes", "workspace_bytes", "streaming_peak_bytes", "streaming_added_bytes"),
+            },
         }
         assert without == own[probe] | ROOFLINE_METRICS
         assert all(len(m.samples) % len(m.blocks) == 0 for m in result.measurements if m.blocks)

@@ -21,6 +21,9 @@ from tests.bench.tiny import TINY, write_plan
 GOLDEN_KEY = "lstm.first_last.L4.s1.b3c56b5c6d"
 """Key of the last case of the tiny plan. This key must never change, because stores contain such keys."""
 
+MAX_MESSAGE = 1000
+"""Maximum length of an error message without the path. The longest one lists the names of all metrics."""
+
 
 def message_of(path: Path) -> str:
     """Return the one-line error from loading or expanding an invalid plan."""
@@ -28,7 +31,7 @@ def message_of(path: Path) -> str:
         cases(load(str(path)))
     text = str(caught.value)
     assert text.count("\n") == 0, text
-    assert len(text) < 800 + len(str(path))
+    assert len(text) < MAX_MESSAGE + len(str(path))
     return text
 
 
@@ -206,6 +209,12 @@ WRONG = {
     "an empty file": ("", "summary"),
     "no steps": (TINY.replace("steps = 1\nbatch", "batch"), "epochs; given: none of them"),
     "half a fixed set": (TINY.replace("steps = 1\nbatch", "epochs = 2\nbatch"), "train_sequences and epochs"),
+    "no steps in a chunk": (TINY + "chunks = [0]\n", "timing.chunks[0] must be at least 1, not 0"),
+    "a chunk beyond the longest position": (
+        TINY + "chunks = [1, 9]\n",
+        "timing: a chunk of 9 steps is longer than the longest position, 8; give shorter chunks or a later position",
+    ),
+    "a deadline of no time": (TINY + "deadline_seconds = 0\n", "timing.deadline_seconds must be at least 1e-09, not 0"),
     "steps and a fixed set": (
         TINY.replace("batch = 4", "epochs = 2\ntrain_sequences = 9"),
         "steps, or train_sequences",

@@ -9,7 +9,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.plans.grid import cases
-from bench.plans.plan import STREAMED_SHARE, Plan, Timing, load, names
+from bench.plans.plan import Plan, Timing, load, names
 from bench.plans.record_size import BLOCK, FULL, MEASUREMENT, check_record_size, timing_size
 from bench.runner.resume import new_run_file
 from results import Block, EvalPoint, Measurement, Record, Training
@@ -19,7 +19,7 @@ from tests.bench.tiny import tiny_case, tiny_plan
 
 
 def plan_of(folder: Path, **timing: Any) -> Plan:
-    fields: dict[str, Any] = {"streams": (), "blocks": 1, "positions": (1, 2)} | timing
+    fields: dict[str, Any] = {"streams": (), "chunks": (), "blocks": 1, "positions": (1, 2)} | timing
     return tiny_plan(folder, timing=Timing(**fields))
 
 
@@ -30,6 +30,7 @@ def record_of(plan: Plan, repeat: int) -> Record:
         Block(calibration_seconds=0.01, load=0.1, steal_share=0.1, waiting_share=0.1, switches=10),
     )
     timings = [("step_seconds", position, timing.steps) for position in timing.positions]
+    timings += [("call_step_seconds", position, timing.call_steps) for position in timing.positions]
     timings += [("forward_seconds", 1, timing.blocks), ("forward_seconds", 2, timing.blocks)]
     timings += [("train_step_seconds", 2, timing.blocks)]
     measurements = [
@@ -53,7 +54,7 @@ def test_every_shipped_plan_fits_with_ten_repeats(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("timing", "fits", "too_many"),
-    [({"steps": 10_000}, 22, 23), ({"steps": 1000, "blocks": 1000}, 1, 2), ({"steps": 10}, 180, 260)],
+    [({"steps": 10_000}, 18, 19), ({"steps": 1000, "blocks": 1000}, 1, 2), ({"steps": 10}, 130, 200)],
     ids=["samples", "blocks", "processes"],
 )
 def test_accepted_plan_fits_and_refused_plan_nearly_fills_a_record(
@@ -73,8 +74,19 @@ def test_single_stream_at_a_timed_position_has_all_samples_of_it(tmp_path: Path)
 
     one_measurement = BLOCK.values + MEASUREMENT.values
     assert values(1) - values() == 100 + one_measurement
-    assert values(8) - values() == 100 // STREAMED_SHARE + one_measurement
+    assert values(8) - values() == 100 // 5 + one_measurement + MEASUREMENT.values  # and the steps per clock reading
     assert values(1, 8) == values(1) + values(8) - values()
+
+
+def test_calls_and_chunks_are_counted(tmp_path: Path) -> None:
+    def values(**timing: Any) -> int:
+        return timing_size(plan_of(tmp_path, **timing), 1).values
+
+    one_measurement = BLOCK.values + MEASUREMENT.values
+    assert values(steps=1000, chunks=(1, 2)) - values(steps=1000) == 2 * (1000 // 20 + one_measurement)
+    # Steps in compiled code and calls from Python, at two positions: a fifth as many calls, but at least fifty.
+    assert values(steps=1000) - values(steps=500) == 2 * (1000 + 200 - 500 - 100)
+    assert values(steps=100) - values(steps=50) == 2 * 50
 
 
 def test_evaluations_are_counted(tmp_path: Path) -> None:

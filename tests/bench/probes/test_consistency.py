@@ -15,7 +15,7 @@ from bench.executors.jobs import TimeJob, TrainJob
 from bench.executors.timing_job import load_subject, run_timing_job
 from bench.executors.training_job import run_training_job
 from bench.probes import latency
-from bench.probes.consistency import CONSISTENCY_TOLERANCE, SEGMENT_STEPS, consistency_failure, largest_difference
+from bench.probes.consistency import CONSISTENCY_TOLERANCE, SEGMENT_STEPS, consistency_failure, largest_differences
 from bench.probes.subject import Subject
 from bench.training.model import build_model
 from results import Measurement
@@ -102,7 +102,7 @@ def test_check_fails_above_its_tolerance(share: float, passes: bool) -> None:
     with torch.no_grad():
         for parameter in model.readout.parameters():
             parameter.mul_(0.1)  # outputs below 1, so that the difference is not scaled
-    assert largest_difference(model, inputs) == pytest.approx(share * CONSISTENCY_TOLERANCE, abs=FLOAT32)
+    assert largest_differences(model, inputs)["step"] == pytest.approx(share * CONSISTENCY_TOLERANCE, abs=FLOAT32)
     assert (consistency_failure(model, inputs) is None) is passes
 
 
@@ -115,7 +115,7 @@ def test_difference_is_relative_to_large_outputs() -> None:
         model.readout.weight.zero_()  # type: ignore[union-attr]
         model.readout.bias.fill_(250.0)  # type: ignore[union-attr]
     inputs = task.sample(tasks.generator(0, "test"), 2, 9).inputs
-    assert largest_difference(model, inputs) == pytest.approx(1 / 250, rel=1e-4)
+    assert largest_differences(model, inputs)["step"] == pytest.approx(1 / 250, rel=1e-4)
 
 
 def test_difference_after_the_first_segment_is_found() -> None:
@@ -129,7 +129,7 @@ def test_difference_after_the_first_segment_is_found() -> None:
 
     model.step = step  # type: ignore[method-assign]
     inputs = task.sample(tasks.generator(0, "test"), 1, 2 * SEGMENT_STEPS + 2).inputs
-    assert largest_difference(model, inputs) > 0.1
+    assert largest_differences(model, inputs)["step"] > 0.1
 
 
 @pytest.mark.parametrize("name", arch.names())
@@ -170,7 +170,7 @@ def test_nan_outputs_fail_the_check() -> None:
     with torch.no_grad():
         model.readout.weight.fill_(float("nan"))  # type: ignore[union-attr]
     inputs = task.sample(tasks.generator(0, "test"), 1, 4).inputs
-    assert largest_difference(model, inputs) == float("inf")
+    assert largest_differences(model, inputs)["step"] == float("inf")
     assert consistency_failure(model, inputs) is not None
 
 
@@ -188,3 +188,22 @@ def test_weights_of_a_training_result_are_the_trained_ones() -> None:
     untrained = build_model(job.cases[0], tasks.build("first_last")).state_dict()
     assert set(weights) == set(untrained)
     assert any(not torch.equal(weights[name], untrained[name]) for name in weights)
+
+
+@pytest.mark.parametrize("wrong", ["outputs", "state"])
+def test_stream_that_differs_from_scan_fails_the_check(wrong: str) -> None:
+    task = tasks.build("first_last")
+    model = build_model(tiny_case("lstm"), task).eval()
+    original = model.stream
+
+    def stream(x: torch.Tensor, state: list[arch.State]) -> tuple[torch.Tensor, list[arch.State]]:
+        y_BTO, after = original(x, state)
+        return (y_BTO + 1, after) if wrong == "outputs" else (y_BTO, model.init_state(len(x)))
+
+    inputs = task.sample(tasks.generator(0, "test"), 1, 3 * SEGMENT_STEPS).inputs
+    assert consistency_failure(model, inputs) is None
+    model.stream = stream  # type: ignore[method-assign, assignment]
+    differences = largest_differences(model, inputs)
+    assert differences["step"] < FLOAT32 < CONSISTENCY_TOLERANCE < differences["stream"]
+    reason = consistency_failure(model, inputs)
+    assert reason is not None and reason.startswith("stream and scan differ by")

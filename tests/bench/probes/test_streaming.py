@@ -1,4 +1,7 @@
-"""Tests of `streaming` with a counting clock. Expected sizes are computed by hand."""
+"""Tests of `streaming`: calls from Python with a counting clock, states, sizes and turns.
+
+The tests of steps in compiled code are in `test_loop_timing`. Expected sizes are computed by hand.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,18 @@ from torch.utils._pytree import tree_leaves
 import arch
 from bench.machine.memory import Memory
 from bench.plans.plan import Timing
-from bench.probes import streaming
+from bench.probes import streaming, timed_stream
 from bench.probes.stream import EagerStream
 from bench.probes.subject import Subject
 from results import Measurement
 from tests.bench.doubles import LOADED_BLOCK, CountingClock, loaded_machine
 from tests.bench.tiny import subject, weights_of
 
+INTERPRETED = "rnn:backend=reference"
+
 
 def stream(one: Subject, *positions: int, steps: int = 10, clock: CountingClock | None = None) -> list[Measurement]:
-    timing = Timing(positions=positions, steps=steps, blocks=1, streams=())
+    timing = Timing(positions=positions, steps=steps, blocks=1, streams=(), chunks=())
     return streaming.measure([one], timing, random.Random(0), clock or CountingClock())[one.case.key]
 
 
@@ -55,37 +60,41 @@ class Counted:
 
 class TestStreaming:
     def test_samples_are_differences_of_clock_readings(self) -> None:
-        measurements = stream(subject(), 1, 16, clock=CountingClock(tick=7_000))
-        seconds = [one for one in measurements if one.metric == "step_seconds"]
+        measurements = stream(subject(INTERPRETED), 1, 16, clock=CountingClock(tick=7_000))
+        seconds = [one for one in measurements if one.metric == "call_step_seconds"]
         assert [one.at for one in seconds] == [{"position": 1}, {"position": 16}]
         assert [one.samples for one in seconds] == [(7e-06,) * 10] * 2
         assert all(len(one.calibration_seconds) == 1 for one in seconds)
 
     def test_blocks_share_the_steps_and_record_the_noise_around_them(self) -> None:
-        timing = Timing(positions=(4,), steps=10, blocks=3, streams=(1, 8))
+        timing = Timing(positions=(4,), steps=10, blocks=3, streams=(1, 8), chunks=())
         clock = CountingClock(tick=7_000)
-        (measurements,) = streaming.measure([subject()], timing, random.Random(0), clock, loaded_machine()).values()
+        (measurements,) = streaming.measure(
+            [subject(INTERPRETED)], timing, random.Random(0), clock, loaded_machine()
+        ).values()
         timed = {(one.metric, *one.at.values()): one for one in measurements if one.blocks}
         assert {place: len(one.samples) for place, one in timed.items()} == {
-            ("step_seconds", 4): 12,  # ten steps, rounded up to three blocks of equal size
-            ("stream_step_seconds", 128, 1): 3,
-            ("stream_step_seconds", 128, 8): 3,
+            ("call_step_seconds", 4): 12,  # ten steps, rounded up to three blocks of equal size
+            ("call_stream_step_seconds", 128, 1): 3,
+            ("call_stream_step_seconds", 128, 8): 3,
         }
         assert {one.blocks for one in timed.values()} == {(LOADED_BLOCK,) * 3}
 
     def test_single_stream_at_a_timed_position_is_timed_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         timed: list[tuple[int, int]] = []
-        original = streaming.time_steps
+        original = streaming.time_calls
         monkeypatch.setattr(
             streaming,
-            "time_steps",
-            lambda stream, *rest: timed.append((stream.position, len(stream.inputs[0]))) or original(stream, *rest),
+            "time_calls",
+            lambda stream, *a, **k: timed.append((stream.position, stream.streams)) or original(stream, *a, **k),
         )
-        timing = Timing(positions=(2, 9), steps=10, blocks=1, streams=(1, 8), streams_position=9)
-        (measurements,) = streaming.measure([subject()], timing, random.Random(0), CountingClock(7_000)).values()
+        timing = Timing(positions=(2, 9), steps=10, blocks=1, streams=(1, 8), streams_position=9, chunks=())
+        (measurements,) = streaming.measure(
+            [subject(INTERPRETED)], timing, random.Random(0), CountingClock(7_000)
+        ).values()
         assert timed == [(2, 1), (9, 1), (9, 8)]
-        single, batch = (m for m in measurements if m.metric == "stream_step_seconds")
-        (position,) = (m for m in measurements if m.metric == "step_seconds" and m.at == {"position": 9})
+        single, batch = (m for m in measurements if m.metric == "call_stream_step_seconds")
+        (position,) = (m for m in measurements if m.metric == "call_step_seconds" and m.at == {"position": 9})
         assert (single.at, batch.at) == ({"position": 9, "streams": 1}, {"position": 9, "streams": 8})
         assert (single.samples, single.blocks) == (position.samples, position.blocks)
         assert len(single.samples) == 10
@@ -94,10 +103,10 @@ class TestStreaming:
     def test_streams_are_stepped_together_as_one_batch_of_different_sequences(
         self, streams: int, monkeypatch: pytest.MonkeyPatch, timed_bursts_only: None
     ) -> None:
-        one, stepped = subject("gru", length=6), []
+        one, stepped = subject("gru:backend=reference", length=6), []
         original = one.model.step
         monkeypatch.setattr(one.model, "step", lambda x, state: stepped.append(x.clone()) or original(x, state))
-        timing = Timing(positions=(2,), steps=10, blocks=1, streams=(streams,), streams_position=9)
+        timing = Timing(positions=(2,), steps=10, blocks=1, streams=(streams,), streams_position=9, chunks=())
         streaming.measure([one], timing, random.Random(0), CountingClock())
         inputs = one.test_inputs(streams, 6)
         last = stepped[-7:]  # the last step of the prefix, four untimed steps and two timed ones
@@ -126,7 +135,7 @@ class TestStreaming:
         assert memory == {"streaming_peak_bytes": (3000.0,), "streaming_added_bytes": (2900.0,)}
 
     def test_clock_overhead_is_measured_once(self) -> None:
-        measurements = stream(subject(), 1, 2, clock=CountingClock(tick=40))
+        measurements = stream(subject(INTERPRETED), 1, 2, clock=CountingClock(tick=40))
         assert [one.samples for one in measurements if one.metric == "clock_seconds"] == [(4e-08,)]
 
     @pytest.mark.parametrize(
@@ -136,9 +145,9 @@ class TestStreaming:
     def test_every_burst_is_short_compared_with_its_position(
         self, position: int, steps: int, bursts: int, monkeypatch: pytest.MonkeyPatch, timed_bursts_only: None
     ) -> None:
-        one = subject()
+        one = subject(INTERPRETED)
         counted = Counted(one, monkeypatch)
-        (seconds,) = [m for m in stream(one, position, steps=steps) if m.metric == "step_seconds"]
+        (seconds,) = [m for m in stream(one, position, steps=steps) if m.metric == "call_step_seconds"]
         assert len(seconds.samples) == steps
         assert counted.scanned == position - 1
         assert counted.stepped == 1 + 4 * bursts + steps  # last prefix step, four untimed steps per burst
@@ -159,7 +168,7 @@ class TestStreaming:
         original = one.model.scan
         monkeypatch.setattr(one.model, "scan", lambda x, state: scanned.append(x.shape[1]) or original(x, state))
         with torch.inference_mode():
-            streaming.state_at(one, 2500, streams)
+            timed_stream.state_at(one, 2500, streams)
         assert scanned == chunks
 
     def test_steps_that_are_slow_after_a_copy_are_not_timed(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +177,7 @@ class TestStreaming:
         Short bursts have a larger share of slow steps. If these were timed, a constant cost would seem to fall with the
         position.
         """
-        one, clock, steps_since_copy = subject(), CountingClock(tick=0), [0]
+        one, clock, steps_since_copy = subject(INTERPRETED), CountingClock(tick=0), [0]
         original_restore, original_step = EagerStream.restore, one.model.step
 
         def restore(self: EagerStream, state: Any) -> None:
@@ -182,19 +191,19 @@ class TestStreaming:
 
         monkeypatch.setattr(EagerStream, "restore", restore)
         monkeypatch.setattr(one.model, "step", step)
-        seconds = [m for m in stream(one, 1, 16, 64, 1024, clock=clock) if m.metric == "step_seconds"]
+        seconds = [m for m in stream(one, 1, 16, 64, 1024, clock=clock) if m.metric == "call_step_seconds"]
         assert [m.samples for m in seconds] == [(7e-06,) * 10] * 4
 
     def test_positions_that_a_model_cannot_read_are_omitted(self) -> None:
-        one = subject("transformer:positions=learned,max_length=32")
+        one = subject("transformer:positions=learned,max_length=32,backend=reference")
         measurements = stream(one, 1, 24, 25, 64)
         # After position 24 come four untimed and four timed steps, 25 to 32, and 32 is the maximum length.
-        assert [m.at["position"] for m in measurements if m.metric == "step_seconds"] == [1, 24]
+        assert [m.at["position"] for m in measurements if m.metric == "call_step_seconds"] == [1, 24]
 
     def test_bursts_do_not_share_their_state(self, monkeypatch: pytest.MonkeyPatch, timed_bursts_only: None) -> None:
         """Check that all bursts give the same outputs, because each burst starts from the same state."""
         for name in arch.names():
-            one = subject(name)
+            one = subject(f"{name}:backend=reference")
             original, outputs = one.model.step, []
 
             def step(x: torch.Tensor, state: Any, original: Any = original, outputs: Any = outputs) -> Any:
@@ -216,10 +225,10 @@ class TestStreaming:
     def test_steps_never_share_memory_with_the_restored_state(
         self, name: str, monkeypatch: pytest.MonkeyPatch, timed_bursts_only: None
     ) -> None:
-        one = subject(name)
+        one = subject(f"{name}:backend=reference")
         restored: list[Any] = []
         shared: list[bool] = []
-        original_time_steps, original_step = streaming.time_steps, one.model.step
+        original_time_calls, original_step = streaming.time_calls, one.model.step
 
         def memory(state: Any) -> set[int]:
             return {leaf.data_ptr() for leaf in tree_leaves(state) if isinstance(leaf, torch.Tensor)}
@@ -232,18 +241,18 @@ class TestStreaming:
         monkeypatch.setattr(one.model, "step", step)
         monkeypatch.setattr(
             streaming,
-            "time_steps",
-            lambda timed, *rest: restored.append(timed.state) or original_time_steps(timed, *rest),
+            "time_calls",
+            lambda timed, *a, **k: restored.append(timed.state) or original_time_calls(timed, *a, **k),
         )
         stream(one, 16, steps=10)
         assert shared == [False] * (3 * 4 + 10)
 
     def test_state_is_that_of_the_position(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        one = subject("lstm", length=6)
+        one = subject("lstm:backend=reference", length=6)
         states: list[Any] = []
-        original = streaming.time_steps
+        original = streaming.time_calls
         monkeypatch.setattr(
-            streaming, "time_steps", lambda timed, *rest: states.append(timed.state) or original(timed, *rest)
+            streaming, "time_calls", lambda timed, *a, **k: states.append(timed.state) or original(timed, *a, **k)
         )
         stream(one, 1, 6, 15)
         inputs = one.test_inputs(1, 6)
@@ -288,7 +297,7 @@ class TestStreaming:
         assert all(torch.equal(a, b) for a, b in zip(before, weights_of(one), strict=True))
 
     def test_garbage_collector_is_restored(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        one, enabled = subject(), []
+        one, enabled = subject(INTERPRETED), []
         original = one.model.step
         monkeypatch.setattr(one.model, "step", lambda x, state: enabled.append(gc.isenabled()) or original(x, state))
         assert gc.isenabled()
@@ -302,14 +311,14 @@ class TestStreaming:
         assert gc.isenabled()
 
     def test_models_of_a_group_are_interleaved_in_random_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        group, turns = [subject(seed=seed) for seed in range(3)], []
-        original = streaming.time_steps
+        group, turns = [subject(INTERPRETED, seed=seed) for seed in range(3)], []
+        original = streaming.time_calls
         monkeypatch.setattr(
             streaming,
-            "time_steps",
-            lambda timed, *rest: turns.append((timed.position, timed.subject.case.seed)) or original(timed, *rest),
+            "time_calls",
+            lambda timed, *a, **k: turns.append((timed.position, timed.subject.case.seed)) or original(timed, *a, **k),
         )
-        timing = Timing(positions=(1, 4), steps=10, blocks=5, streams=())
+        timing = Timing(positions=(1, 4), steps=10, blocks=5, streams=(), chunks=())
         streaming.measure(group, timing, random.Random(1), CountingClock())
         assert [position for position, _ in turns] == [1] * 15 + [4] * 15
         orders = [tuple(seed for _, seed in turns[i : i + 3]) for i in range(0, 30, 3)]

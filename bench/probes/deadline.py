@@ -1,0 +1,41 @@
+"""Deadlines: the share of steps in compiled code that take longer than a given time, and the longest step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from bench.probes.loop_timing import burst
+from bench.probes.timed_stream import TimedStream, without_garbage_collection
+from results import Measurement
+
+MAX_STEPS = 1_000_000
+"""Maximum number of steps of one model."""
+MAX_SECONDS = 10.0
+"""Time after which no further burst starts. With slow steps, fewer than `MAX_STEPS` run."""
+
+
+def measure_deadline(
+    timed: TimedStream, deadline_seconds: float, now: Callable[[], float] = time.monotonic
+) -> list[Measurement]:
+    """Run up to a million steps in compiled code, and measure the late ones.
+
+    Args:
+        timed: one stream with a compiled step.
+        deadline_seconds: the duration that a step should not exceed.
+        now: a monotonic clock that returns seconds, to limit the duration.
+
+    Returns:
+        The share of late steps, the longest step, and the number of steps that ran.
+    """
+    steps = late = 0
+    worst, end = 0.0, now() + MAX_SECONDS
+    with without_garbage_collection():
+        while steps < MAX_STEPS and (steps == 0 or now() < end):
+            seconds = burst(timed, 1, min(timed.burst_steps, MAX_STEPS - steps))
+            steps += len(seconds)
+            late += sum(each > deadline_seconds for each in seconds)
+            worst = max(worst, *seconds)
+    at = {"position": timed.position, "deadline_ns": round(deadline_seconds * 1e9)}
+    values = {"late_share": late / steps, "worst_step_seconds": worst, "deadline_steps": float(steps)}
+    return [Measurement(metric=metric, at=at, samples=(value,)) for metric, value in values.items()]

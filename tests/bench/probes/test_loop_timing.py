@@ -1,0 +1,196 @@
+"""Tests of steps that are timed in compiled code. Doubles of `stream` write clock readings, so results are exact."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._pytree import tree_leaves
+
+import arch
+from bench.plans.plan import Timing
+from bench.probes import deadline, streaming
+from bench.probes.deadline import measure_deadline
+from bench.probes.loop_timing import loop_timer
+from bench.probes.subject import Subject
+from bench.probes.timed_stream import TimedStream, open_stream
+from results import Measurement
+from tests.bench.doubles import LOADED_BLOCK, CountingClock, loaded_machine
+from tests.bench.tiny import subject
+
+EXACT = 1e-9
+"""Relative tolerance for a few float64 operations."""
+READING_SECONDS = 25e-9
+
+
+class Loop:
+    """A double of a model's `stream`. Step i of a call takes `first[i]` nanoseconds, and later steps `later`."""
+
+    def __init__(self, one: Subject, *, first: tuple[int, ...] = (9000, 8000, 7500, 7100), later: int = 7000) -> None:
+        self.first, self.later = first, later
+        self.calls: list[tuple[torch.Tensor, Any, int | None]] = []
+        self.model = one.model
+        one.model.stream = self  # type: ignore[method-assign, assignment]
+
+    def __call__(self, x: torch.Tensor, state: Any, times: torch.Tensor | None = None) -> tuple[torch.Tensor, Any]:
+        T = x.shape[1]
+        self.calls.append((x, state, None if times is None else len(times) - 1))
+        if times is not None:
+            durations = [*self.first, *[self.later] * T][:T]
+            readings = torch.tensor([0, *durations]).cumsum(0)
+            times.copy_(readings[:: T // (len(times) - 1)])
+        return torch.zeros(len(x), T, 1), state
+
+
+def measured(one: Subject, reading_seconds: float | None = READING_SECONDS, **timing: Any) -> list[Measurement]:
+    settings = Timing(**{"positions": (16,), "steps": 10, "blocks": 1, "streams": (), "chunks": ()} | timing)
+    return streaming.measure(
+        [one], settings, random.Random(0), CountingClock(7_000), loaded_machine(), lambda: reading_seconds
+    )[one.case.key]
+
+
+def values(measurements: list[Measurement], metric: str) -> list[tuple[dict[str, int], tuple[float, ...]]]:
+    return [(one.at, one.samples) for one in measurements if one.metric == metric]
+
+
+def opened(one: Subject, position: int) -> TimedStream:
+    with torch.inference_mode():
+        return open_stream(one, position, 1)
+
+
+def test_samples_are_single_steps_after_the_slow_ones() -> None:
+    one = subject()
+    loop = Loop(one)
+    measurements = measured(one, positions=(1, 16), steps=60, blocks=2)
+    steps = [each for each in measurements if each.metric == "step_seconds"]
+    assert [each.at for each in steps] == [{"position": 1}, {"position": 16}]
+    assert [each.samples for each in steps] == [pytest.approx([7e-06] * 60, rel=EXACT)] * 2
+    assert [each.blocks for each in steps] == [(LOADED_BLOCK,) * 2] * 2
+    assert values(measurements, "steps_per_reading") == [({"position": 1}, (1.0,)), ({"position": 16}, (1.0,))]
+    assert {(x.shape[1], readings) for x, _, readings in loop.calls} == {(8, 8)}  # four untimed and four timed steps
+
+
+def test_calls_from_python_are_timed_beside_with_fewer_samples() -> None:
+    one = subject()
+    Loop(one)
+    for steps, calls in ((10, 10), (100, 50), (1000, 200)):
+        ((at, samples),) = values(measured(one, steps=steps), "call_step_seconds")
+        assert (at, samples) == ({"position": 16}, (7e-06,) * calls)
+
+
+def test_bursts_start_from_copies_of_the_state_of_the_position() -> None:
+    one = subject("lstm", length=6)
+    timed, loop = opened(one, 16), Loop(one)
+    loop_timer(timed, READING_SECONDS, CountingClock()).time(20)
+    expected = one.test_inputs(1, 6)[:, torch.arange(8) % 6]
+    memory = {leaf.data_ptr() for leaf in tree_leaves(timed.state)}
+    assert len(loop.calls) > 5
+    for x, state, _ in loop.calls:
+        assert torch.equal(x, expected)
+        assert not memory & {leaf.data_ptr() for leaf in tree_leaves(state)}
+        assert all(torch.equal(a, b) for a, b in zip(tree_leaves(state), tree_leaves(timed.state), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("position", "nanoseconds", "every"),
+    [(16, 250, 1), (16, 249, 4), (1024, 60, 5), (1024, 249, 4), (1024, 1, 64), (1024, 0, 64), (16, 10, 4)],
+)
+def test_steps_shorter_than_ten_readings_are_timed_together(position: int, nanoseconds: int, every: int) -> None:
+    one = subject()
+    loop = Loop(one, first=(), later=nanoseconds)
+    measurements = measured(one, positions=(position,), steps=128)
+    assert values(measurements, "steps_per_reading") == [({"position": position}, (float(every),))]
+    ((_, samples),) = values(measurements, "step_seconds")
+    assert samples == pytest.approx([nanoseconds * 1e-9] * max(1, 128 // every), rel=EXACT)
+    x, _, readings = loop.calls[-1]
+    assert readings is not None and x.shape[1] == every * readings
+
+
+def test_untimed_steps_are_whole_readings() -> None:
+    """Check that slow first steps do not enter the mean of the first timed steps."""
+    one = subject()
+    Loop(one, first=(900, 800, 700, 600), later=60)
+    timer = loop_timer(opened(one, 1024), READING_SECONDS, CountingClock())
+    assert (timer.every, timer.time(25)) == (5, pytest.approx([60e-9] * 5, rel=EXACT))
+
+
+def test_blocks_are_timed_if_compiled_code_cannot_read_the_clock() -> None:
+    """Check the difference between long and short calls. A call takes 50 µs, and 2 µs per step."""
+    one, clock = subject(), CountingClock(tick=0)
+
+    def stream(x: torch.Tensor, state: Any, times: torch.Tensor | None = None) -> tuple[torch.Tensor, Any]:
+        assert times is None
+        clock.now += 50_000 + 2_000 * x.shape[1]
+        return x, state
+
+    one.model.stream = stream  # type: ignore[method-assign, assignment]
+    timing = Timing(positions=(80,), steps=50, blocks=2, streams=(), chunks=(), deadline_seconds=1e-6)
+    (measurements,) = streaming.measure([one], timing, random.Random(0), clock, loaded_machine(), lambda: None).values()
+    assert values(measurements, "step_seconds") == [({"position": 80}, pytest.approx((2e-06, 2e-06), rel=EXACT))]
+    assert values(measurements, "steps_per_reading") == [({"position": 80}, (30.0,))]  # three bursts of ten steps
+    metrics = {one.metric for one in measurements}
+    assert not metrics & {"loop_clock_seconds", "late_share"}
+
+
+def test_interpreted_models_have_only_calls_from_python() -> None:
+    timing: dict[str, Any] = {"streams": (1, 8), "streams_position": 16, "deadline_seconds": 1e-6}
+    names = {
+        backend: {each.metric for each in measured(subject(f"gru:backend={backend}"), **timing)}
+        for backend in ("fused", "reference")
+    }
+    loop = {"step_seconds", "stream_step_seconds", "steps_per_reading", "workspace_bytes", "loop_clock_seconds"}
+    loop |= {"late_share", "worst_step_seconds", "deadline_steps"}
+    assert names["fused"] - names["reference"] == loop
+    assert names["reference"] - names["fused"] == {"call_stream_step_seconds"}
+    assert "call_step_seconds" in names["fused"] & names["reference"]
+
+
+def test_streams_are_timed_in_compiled_code_up_to_the_limit_of_the_kernel() -> None:
+    measurements = measured(subject(), streams=(1, 8, 65), streams_position=16)
+    assert [at for at, _ in values(measurements, "stream_step_seconds")] == [
+        {"position": 16, "streams": 1},
+        {"position": 16, "streams": 8},
+    ]
+    assert [at for at, _ in values(measurements, "call_stream_step_seconds")] == [{"position": 16, "streams": 65}]
+    (single,) = (samples for at, samples in values(measurements, "stream_step_seconds") if at["streams"] == 1)
+    assert values(measurements, "step_seconds") == [({"position": 16}, single)]
+
+
+@pytest.mark.parametrize("name", arch.names())
+def test_compiled_steps_take_some_time(name: str) -> None:
+    measurements = measured(subject(name), steps=100)
+    ((_, samples),) = values(measurements, "step_seconds")
+    assert len(samples) > 1 and all(sample > 0 for sample in samples)
+
+
+def test_sizes_equal_values_computed_by_hand() -> None:
+    """Check an LSTM of two layers of four units, with one real as input and two outputs."""
+    measurements = measured(subject("lstm"))
+    inputs, width, outputs = 1, 4, 2
+    recurrent = 4 * width * (inputs + width + 1) + 4 * width * (2 * width + 1)
+    expected = recurrent + outputs * (width + 1)
+    assert values(measurements, "weight_bytes") == [({}, (4.0 * expected,))]
+    assert values(measurements, "workspace_bytes") == [({"position": 16}, (4.0 * 2 * width,))]
+
+
+def test_late_steps_and_the_worst_one_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check three bursts of four steps, and a last burst of two."""
+    one = subject()
+    Loop(one, first=(1, 1, 1, 99_000, 3_000, 5_001, 5_000, 7_000))
+    monkeypatch.setattr(deadline, "MAX_STEPS", 14)
+    share, worst, steps = measure_deadline(opened(one, 16), 5e-6)
+    names = [each.metric for each in (share, worst, steps)]
+    assert names == ["late_share", "worst_step_seconds", "deadline_steps"]
+    assert [each.at for each in (share, worst, steps)] == [{"position": 16, "deadline_ns": 5000}] * 3
+    assert steps.samples == (14.0,)
+    assert share.samples == pytest.approx((7 / 14,), rel=EXACT)
+    assert worst.samples == pytest.approx((7e-6,), rel=EXACT)
+
+
+def test_a_deadline_test_ends_after_some_seconds() -> None:
+    one, now = subject(), iter([0.0, 9.9, 10.1, 10.2])
+    Loop(one)
+    steps = measure_deadline(opened(one, 16), 5e-6, lambda: next(now))[-1]
+    assert steps.samples == (8.0,)
