@@ -9,6 +9,7 @@ from reports.export.leaderboard import as_csv, as_latex, as_markdown
 from reports.export.samples import MissingLibrary, samples_as_csv, samples_as_parquet, timings_as_pytest_benchmark
 from reports.export.terminal import render_terminal
 from reports.figures.accuracy import accuracy_against_length
+from reports.figures.chunks import chunk_cost
 from reports.figures.cost import accuracy_against_cost
 from reports.figures.drawing.canvas import Figure
 from reports.figures.model_internals import case_figures, shown_cases, write_case_figures
@@ -35,6 +36,7 @@ __all__ = [
     "as_latex",
     "as_markdown",
     "case_figures",
+    "chunk_cost",
     "latency",
     "leaderboard",
     "ledger",

@@ -11,6 +11,7 @@ tolerance.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -29,7 +30,10 @@ def largest_differences(model: arch.SequenceModel, inputs: Tensor) -> dict[str, 
     Differences are relative to the largest magnitude of the outputs, or to 1 if that is smaller. `inputs` has shape
     (B, T) or (B, T, D). A difference is infinite if an output is NaN.
     """
-    forms = {"step": partial(_run_steps, model), "stream": model.stream}
+    forms: dict[str, Callable[..., tuple[Tensor, list[arch.State]]]] = {
+        "step": partial(_run_steps, model),
+        "stream": model.stream,
+    }
     largest, scale = dict.fromkeys(forms, 0.0), 1.0
     with torch.inference_mode():
         state = model.init_state(len(inputs))

@@ -54,13 +54,31 @@ class Seed:
 
     @cached_property
     def step_quantiles(self) -> dict[int, tuple[float, ...]]:
-        """Quantiles of the step times in seconds, by position in the stream.
+        """Quantiles in seconds of the steps inside a compiled loop, by position in the stream.
 
-        Each tuple has one quantile per probability in `STEP_QUANTILES`.
+        Each tuple has one quantile per probability in `STEP_QUANTILES`. Empty if only calls from Python were timed.
         """
-        measured = [measurement for measurement in self._streamed if measurement.samples]
-        rows = _quantiles([measurement.samples for measurement in measured])
-        return {measurement.at["position"]: row for measurement, row in zip(measured, rows, strict=True)}
+        return _quantiles_by_position(self._streamed("step_seconds"))
+
+    @cached_property
+    def call_quantiles(self) -> dict[int, tuple[float, ...]]:
+        """Quantiles in seconds of single calls of `step` from Python, by position, as in `step_quantiles`."""
+        return _quantiles_by_position(self._streamed("call_step_seconds"))
+
+    @cached_property
+    def steps_per_reading(self) -> int:
+        """The largest number of steps inside the compiled loop between two readings of the clock, at any position.
+
+        With more than one step, quantiles are of means over so many steps.
+        """
+        counts = [max(measurement.samples, default=1) for measurement in self._streamed("steps_per_reading")]
+        return int(max(counts, default=1))
+
+    @property
+    def is_interpreted(self) -> bool:
+        """Whether no compiled code ran the steps of the stream; False if the record does not say so."""
+        probe = None if self.record is None else self.record.probes.get("streaming")
+        return probe is not None and probe.backend == "reference"
 
     @cached_property
     def state_sizes(self) -> list[tuple[int, tuple[float, ...]]]:
@@ -76,19 +94,20 @@ class Seed:
     def limit_shares(self) -> list[tuple[int, float]]:
         """Pairs of a position and the share of the roofline limit that the steps at this position reach.
 
-        A position without a measured limit is left out. All positions are left out if the architecture does not state
-        the cost of a step.
+        Only steps inside a compiled loop have a share. A position without a measured limit is left out. All positions
+        are left out if the architecture does not state the cost of a step.
         """
         if self.record is None:
             return []
         limits = Limits(self.record)
-        shares = [(measurement.at["position"], limits.share(measurement)) for measurement in self._streamed]
+        shares = [
+            (measurement.at["position"], limits.share(measurement)) for measurement in self._streamed("step_seconds")
+        ]
         return [(position, share) for position, share in shares if share is not None]
 
-    @cached_property
-    def _streamed(self) -> list[Measurement]:
-        measured = [] if self.record is None else self.record.of("step_seconds")
-        return [measurement for measurement in measured if "position" in measurement.at]
+    def _streamed(self, metric: str) -> list[Measurement]:
+        measured = [] if self.record is None else self.record.of(metric)
+        return [measurement for measurement in measured if measurement.at.keys() == {"position"}]
 
     def reference(self, length: int | None = None) -> ReferenceScores | None:
         """Return the reference scores at the test length `length` in steps (default: the trained length).
@@ -174,6 +193,12 @@ def specifications(groups: Sequence[Group]) -> dict[str, str]:
 def archs_of(groups: Sequence[Group]) -> list[str]:
     """Return the distinct labels of the architectures, in the order of the groups."""
     return list(dict.fromkeys(group.arch for group in groups))
+
+
+def _quantiles_by_position(streamed: Sequence[Measurement]) -> dict[int, tuple[float, ...]]:
+    measured = [measurement for measurement in streamed if measurement.samples]
+    rows = _quantiles([measurement.samples for measurement in measured])
+    return {measurement.at["position"]: row for measurement, row in zip(measured, rows, strict=True)}
 
 
 def _quantiles(rows: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 from reports.analysis.groups import Group, archs_of
+from reports.analysis.step_costs import StepTiming, any_compiled, timing_of
 from results import (
     CostLine,
     Crossover,
@@ -30,6 +32,7 @@ class GrowthRow:
     line: CostLine
     window: int | None
     """The attention window in steps; None if the architecture has no window."""
+    timing: StepTiming
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,30 +48,41 @@ class CrossoverRow:
     """The last position of the range that was measured for both architectures."""
 
 
-Costs = dict[str, tuple[StreamCosts, int | None]]
-"""The step costs and the attention window in steps of each architecture; None stands for no window."""
+class ArchCosts(NamedTuple):
+    """The step costs of one architecture."""
+
+    costs: StreamCosts
+    window: int | None
+    """The attention window in steps; None if the architecture has no window."""
+    timing: StepTiming
+
+
+Costs = dict[str, ArchCosts]
+"""The step costs of each architecture, by its label."""
 
 
 def growth_rows(costs: Costs) -> list[GrowthRow]:
     """Return the growth and the cost line of each architecture, in the order of `costs`."""
     return [
-        GrowthRow(arch=arch, growth=growth(own, window), line=cost_line(own, window), window=window)
-        for arch, (own, window) in costs.items()
+        GrowthRow(arch=arch, growth=growth(own, window), line=cost_line(own, window), window=window, timing=timing)
+        for arch, (own, window, timing) in costs.items()
     ]
 
 
 def crossover_rows(costs: Costs, growths: Sequence[GrowthRow]) -> list[CrossoverRow]:
-    """Return one row per pair of architectures with at least one growing or saturating cost.
+    """Return one row per pair of comparable architectures with at least one growing or saturating cost.
 
-    `growths` is the result of `growth_rows(costs)`.
+    A compiled step is not compared with a step that was called from Python. `growths` is the result of
+    `growth_rows(costs)`.
     """
     grows = {row.arch: row.growth.verdict in ("growing", "saturating") for row in growths}
     rows = []
     for pair in combinations(costs, 2):
-        if not any(grows[arch] for arch in pair):
+        is_mixed = len({costs[arch].timing == "compiled" for arch in pair}) > 1
+        if is_mixed or not any(grows[arch] for arch in pair):
             continue
-        arch, other = sorted(pair, key=lambda name: -_slope(*costs[name]))
-        (own_costs, own_window), (other_costs, other_window) = costs[arch], costs[other]
+        arch, other = sorted(pair, key=lambda name: -_slope(costs[name]))
+        (own_costs, own_window, _), (other_costs, other_window, _) = costs[arch], costs[other]
         rows.append(
             CrossoverRow(
                 arch=arch,
@@ -87,14 +101,17 @@ def stream_costs(groups: Sequence[Group]) -> Costs:
     An architecture is left out if its streams share fewer than two positive positions.
     """
     table = {}
+    beside_compiled = any_compiled(groups)
     for arch in archs_of(groups):
         own = [group for group in groups if group.arch == arch]
         costs = costs_of(curves_of(record for group in own for record in group.records))
         if costs is not None:
             option = re.search(r"[:,]window=(\d+)", own[0].seeds[0].case.arch)
-            table[arch] = (costs, int(option[1]) if option else None)
+            seeds = [seed for group in own for seed in group.seeds]
+            timing = timing_of(seeds, beside_compiled=beside_compiled)
+            table[arch] = ArchCosts(costs, int(option[1]) if option else None, timing)
     return table
 
 
-def _slope(costs: StreamCosts, window: int | None) -> float:
-    return cost_line(costs, window).seconds_per_step.middle
+def _slope(own: ArchCosts) -> float:
+    return cost_line(own.costs, own.window).seconds_per_step.middle

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from reports.analysis.groups import Group, group_cases
 from reports.analysis.health import problems_of
 from reports.analysis.ranking import Estimate, Rank, ranks
-from reports.analysis.step_costs import StepCost, nearest, step_costs, step_costs_by_arch
+from reports.analysis.step_costs import (
+    StepCost,
+    StepTiming,
+    any_compiled,
+    nearest,
+    step_costs,
+    step_costs_by_arch,
+)
 from results import Interval, Record, ReferenceScores, RunFile, interval_of_mean
 
 
@@ -42,6 +49,8 @@ class LeaderboardRow:
     width: int | None
     state_bytes: float | None
     """The state size of one stream in bytes at `far_position`."""
+    step_timing: StepTiming | None
+    """How the steps were timed. Costs are comparable only between rows with equal values."""
     near_position: int | None
     """The streamed position whose ratio to `length` is closest to 1 on a logarithmic scale."""
     near_step_seconds: float | None
@@ -49,6 +58,10 @@ class LeaderboardRow:
     """The last streamed position."""
     far_step_seconds: float | None
     far_step_p99_seconds: float | None
+    far_call_seconds: float | None
+    """The median time of a call of the step from Python at `far_position`."""
+    limit_share: float | None
+    """The share of the roofline limit that the compiled step reaches at `far_position`."""
     problems: tuple[str, ...]
 
     @property
@@ -61,7 +74,8 @@ def leaderboard(run: RunFile, records: Sequence[Record]) -> list[LeaderboardRow]
     """Return one row per task, length and architecture.
 
     Rows are sorted by task, in the order of the plan. Rows of a task are sorted by ascending length. Rows of a task and
-    length are sorted from best to worst score. Rows without a score come last.
+    length are sorted from best to worst score. Rows without a score come last. Of equal scores, the cheaper step comes
+    first, and interpreted steps come after compiled ones.
     """
     return leaderboard_of(group_cases(run, records))
 
@@ -70,8 +84,14 @@ def leaderboard_of(groups: Sequence[Group]) -> list[LeaderboardRow]:
     """Return the same rows as `leaderboard`, given the groups of a run."""
     references = {(group.task, group.length): scores for group in groups if (scores := group.reference()) is not None}
     ranks_of = ranks_by_setting(groups)
+    beside_compiled = any_compiled(groups)
     rows = [
-        _row(group, references.get((group.task, group.length)), ranks_of[group.task, group.length].get(group.arch))
+        _row(
+            group,
+            references.get((group.task, group.length)),
+            ranks_of[group.task, group.length].get(group.arch),
+            beside_compiled=beside_compiled,
+        )
         for group in groups
     ]
     task_order = {task: number for number, task in enumerate(dict.fromkeys(row.task for row in rows))}
@@ -81,6 +101,7 @@ def leaderboard_of(groups: Sequence[Group]) -> list[LeaderboardRow]:
             task_order[row.task],
             row.length,
             math.inf if row.score is None else -row.score,
+            row.step_timing == "interpreted",
             math.inf if row.far_step_seconds is None else row.far_step_seconds,
         ),
     )
@@ -104,14 +125,24 @@ def ranks_by_setting(groups: Sequence[Group]) -> dict[tuple[str, int], dict[str,
     return {setting: ranks(estimates) for setting, estimates in by_setting.items()}
 
 
-def _row(group: Group, reference: ReferenceScores | None, rank: Rank | None) -> LeaderboardRow:
+def _row(
+    group: Group, reference: ReferenceScores | None, rank: Rank | None, *, beside_compiled: bool
+) -> LeaderboardRow:
+    """Return the row of a group.
+
+    Args:
+        group: The seeds of one architecture on one task at one length.
+        reference: The reference scores of the task and length; None if they are unknown.
+        rank: The rank among the architectures on the task and length; None if it has none.
+        beside_compiled: Whether any architecture of the run was timed inside a compiled loop.
+    """
     scores = group.scores()
     low = middle = high = None
     if scores:
         interval = interval_of_mean(scores)
         middle, (low, high) = interval.middle, bounds(interval, floor=0.0, ceiling=1.0)
     models = [record.model for record in group.records if record.model is not None]
-    costs = step_costs(group.seeds)
+    costs = step_costs(group.seeds, beside_compiled=beside_compiled)
     near, far = (nearest(costs, group.length), costs[-1]) if costs else (None, None)
     return LeaderboardRow(
         arch=group.arch,
@@ -131,11 +162,14 @@ def _row(group: Group, reference: ReferenceScores | None, rank: Rank | None) -> 
         parameters=_shared(model.parameters for model in models),
         width=_shared(model.width for model in models),
         state_bytes=far.state_bytes if far else None,
+        step_timing=far.timing if far else None,
         near_position=near.position if near else None,
         near_step_seconds=near.p50_seconds if near else None,
         far_position=far.position if far else None,
         far_step_seconds=far.p50_seconds if far else None,
         far_step_p99_seconds=far.p99_seconds if far else None,
+        far_call_seconds=far.call_seconds if far else None,
+        limit_share=far.limit_share if far else None,
         problems=tuple(problem.brief for problem in problems_of(group)),
     )
 

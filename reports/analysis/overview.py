@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reports.analysis.groups import Group
 from reports.analysis.memory_share import CLEAR_SHARE, shared_settings, shares_beyond_training
 from reports.analysis.ranking import Estimate, ranks
-from reports.analysis.step_costs import StepCost, step_costs_by_arch
+from reports.analysis.step_costs import StepCost, ranked, step_costs_by_arch
 
 NEARLY_BEST = 0.1
 """The largest distance to the best memory share at which an architecture can still be chosen for its cheap step."""
@@ -31,6 +31,9 @@ class OverviewRow:
     multiple: int | None
     costs: tuple[StepCost, ...]
     """The step costs by ascending position; empty if the architecture was not streamed."""
+    has_ranked_cost: bool
+    """Whether the step cost can be compared with that of other rows. False if only its calls from Python were timed,
+    in a run with compiled architectures."""
     chosen: bool
     """Whether this architecture is recommended for streaming."""
 
@@ -62,7 +65,8 @@ def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | No
     overall = {arch: Estimate.over([row[arch] for row in shared.values()]) for arch in archs}
     multiple, shares_beyond = shares_beyond_training(groups, shared)
     costs = step_costs_by_arch(groups) if costs is None else costs
-    chosen = _chosen(overall, costs)
+    comparable = ranked(costs)
+    chosen = _chosen(overall, comparable)
     rows = []
     for arch, rank in ranks(overall).items():
         low, middle, high = overall[arch].interval()
@@ -76,6 +80,7 @@ def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | No
                 beyond=shares_beyond.get(arch),
                 multiple=multiple,
                 costs=tuple(costs.get(arch, ())),
+                has_ranked_cost=arch in comparable,
                 chosen=arch == chosen,
             )
         )
@@ -85,13 +90,14 @@ def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | No
 def _chosen(overall: dict[str, Estimate], costs: dict[str, list[StepCost]]) -> str | None:
     """Return the eligible architecture with the lowest median step time at its last position.
 
-    A streamed architecture is eligible if its memory share meets three conditions:
+    `costs` holds comparable costs only. An architecture with such costs is eligible if its memory share meets three
+    conditions:
 
     - The share is at least `CLEAR_SHARE`.
-    - The share is at most `NEARLY_BEST` below the highest share of a streamed architecture.
+    - The share is at most `NEARLY_BEST` below the highest share of an architecture with such costs.
     - The interval of the share lies above 0.
 
-    Returns None if fewer than two architectures were streamed, or if no architecture is eligible.
+    Returns None if fewer than two architectures have such costs, or if no architecture is eligible.
     """
     streamed = {arch: estimate for arch, estimate in overall.items() if arch in costs}
     if len(streamed) < 2:

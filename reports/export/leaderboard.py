@@ -9,15 +9,12 @@ from dataclasses import asdict, dataclass, fields
 
 from reports.analysis.groups import group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
+from reports.analysis.roofline import percent
+from reports.analysis.step_costs import marked
 from reports.format import numbers
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
 from results import Record, RunFile
 
-_LATEX_COLUMNS = (
-    *("task", "length", "architecture", "score (95% interval)", "chance", "memoryless baseline"),
-    *("seeds solved", "parameters"),
-)
-"""Fixed columns of the LaTeX table. `as_latex` adds columns for the state and the step times at the last position."""
 _SHRINK_TO_LINE_WIDTH = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
 
 
@@ -49,16 +46,15 @@ def as_csv(run: RunFile, records: Sequence[Record]) -> str:
 
 
 def as_latex(run: RunFile, records: Sequence[Record]) -> str:
-    """Return the leaderboard as a LaTeX `booktabs` table, with the problems of seeds in the caption."""
+    """Return the leaderboard as a LaTeX `booktabs` table, with the problems of seeds in the caption.
+
+    The columns in `Table.wide_only` are left out.
+    """
     import pandas
 
     rows = leaderboard_of(group_cases(run, records))
     table = leaderboard_table(rows)
-    columns = [
-        i
-        for i, heading in enumerate(table.headings)
-        if heading in _LATEX_COLUMNS or (heading.startswith(("state", "step ")) and " near " not in heading)
-    ]
+    columns = [i for i, heading in enumerate(table.headings) if heading not in table.wide_only]
     frame = pandas.DataFrame(
         [[row[i] for i in columns] for row in table.rows], columns=[table.headings[i] for i in columns]
     )
@@ -92,13 +88,16 @@ class Table:
     word_columns: int
     """The number of leading columns that identify a row; the other columns contain results."""
     rows: tuple[tuple[str, ...], ...]
+    wide_only: frozenset[str]
+    """Headings of the columns that a table on paper leaves out."""
 
 
 def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
     """Return the leaderboard as formatted cells.
 
     The last streamed position appears in the headings if all streamed rows have the same last position. If their last
-    positions differ, the position appears in the cells.
+    positions differ, the position appears in the cells. Step costs are those inside a compiled loop; interpreted steps
+    are marked. The headings say so if the steps of all rows were called from Python.
     """
     far = {row.far_position for row in rows if row.far_position is not None}
     far_title = f" at {min(far):,}" if len(far) == 1 else ""
@@ -106,10 +105,16 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
     def at(row: LeaderboardRow, text: str) -> str:
         return text if row.far_position is None or len(far) == 1 else f"{text} at {row.far_position:,}"
 
+    def step(row: LeaderboardRow, seconds: float | None) -> str:
+        return marked(numbers.microseconds(seconds), None if seconds is None else row.step_timing)
+
     def near(row: LeaderboardRow) -> str:
-        text = numbers.microseconds(row.near_step_seconds)
+        text = step(row, row.near_step_seconds)
         return text if row.near_position in (None, row.length) else f"{text} at {row.near_position:,}"
 
+    is_compiled = any(row.step_timing == "compiled" for row in rows)
+    called = "" if is_compiled or not far else " called from Python"
+    near_heading, p99_heading = f"step p50 near the length{called}, µs", f"step p99{far_title}{called}, µs"
     columns: list[tuple[str, Callable[[LeaderboardRow], str]]] = [
         ("task", lambda row: row.task),
         ("length", lambda row: numbers.count(row.length)),
@@ -121,14 +126,21 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
         ("seeds scored", lambda row: f"{row.scored}/{row.seeds}"),
         ("parameters", lambda row: numbers.count(row.parameters)),
         (f"state{far_title}", lambda row: at(row, numbers.size(row.state_bytes))),
-        ("step p50 near the length, µs", near),
-        (f"step p50{far_title}, µs", lambda row: at(row, numbers.microseconds(row.far_step_seconds))),
-        (f"step p99{far_title}, µs", lambda row: at(row, numbers.microseconds(row.far_step_p99_seconds))),
+        (near_heading, near),
+        (f"step p50{far_title}{called}, µs", lambda row: at(row, step(row, row.far_step_seconds))),
+        (p99_heading, lambda row: at(row, step(row, row.far_step_p99_seconds))),
     ]
+    call_heading = f"call p50{far_title}, µs"
+    if is_compiled:
+        columns += [
+            (call_heading, lambda row: at(row, numbers.microseconds(row.far_call_seconds))),
+            ("share of the limit", lambda row: percent(row.limit_share)),
+        ]
     return Table(
         headings=tuple(heading for heading, _ in columns),
         word_columns=3,
         rows=tuple(tuple(cell(row) for _, cell in columns) for row in rows),
+        wide_only=frozenset({"seeds scored", near_heading, call_heading}),
     )
 
 

@@ -18,10 +18,13 @@ from reports.format.console import MEASURING_WIDTH
 from reports.text.claims import ledger, summary
 from reports.text.conclusions import clears, conclusions
 from reports.text.recommendation import recommendation
+from reports.text.streaming import CALLED
 from results import Record, RunFile
 
 NAME_LETTERS = 24
 """The largest length of a name in the leaderboard."""
+INTERPRETED_MARK = "*"
+"""The mark of a step time in the leaderboard if the step is interpreted."""
 MAX_PROBLEMS = 12
 """The terminal lists at most this many problems."""
 
@@ -100,9 +103,28 @@ def _table(console: Console, rows: Sequence[LeaderboardRow], columns: Sequence[s
     options = console.options.update(width=MEASURING_WIDTH)
     width = Measurement.get(console, options, table).maximum
     if far:
-        near = "step: median (p50) near the trained length; end: at"
-        table.caption = f"{near if 'step' in columns else 'step end: median (p50) at'} {end}"
+        table.caption = f"{_step_caption(rows, 'step' in columns)} {end}{_marks_caption(rows)}"
     return table, width
+
+
+def _step_caption(rows: Sequence[LeaderboardRow], shows_near_steps: bool) -> str:
+    how = "in a compiled loop" if any(row.step_timing == "compiled" for row in rows) else CALLED
+    if shows_near_steps:
+        return f"step: p50 {how} near the trained length; end: at"
+    return f"step end: p50 {how} at"
+
+
+def _marks_caption(rows: Sequence[LeaderboardRow]) -> str:
+    if all(row.step_timing != "interpreted" for row in rows):
+        return ""
+    unranked = ", not ranked among compiled steps" if any(row.step_timing == "compiled" for row in rows) else ""
+    return f"\n{INTERPRETED_MARK} interpreted: {CALLED}{unranked}"
+
+
+def _step(row: LeaderboardRow, seconds: float | None) -> str:
+    """Return a step time in microseconds, with a mark if the step is interpreted."""
+    mark = INTERPRETED_MARK if row.step_timing == "interpreted" and seconds is not None else ""
+    return f"{numbers.microseconds(seconds)}{mark}"
 
 
 def _reference_scores(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
@@ -135,9 +157,9 @@ COLUMNS: dict[str, tuple[str, Callable[[LeaderboardRow], Text | str]]] = {
     "solved": ("solved", lambda row: f"{row.solved}/{row.seeds}"),
     "params": ("params", lambda row: numbers.count(row.parameters)),
     "state": ("state\nend", lambda row: numbers.size(row.state_bytes)),
-    "step": ("step\nµs", lambda row: numbers.microseconds(row.near_step_seconds)),
-    "step end": ("step end\nµs", lambda row: numbers.microseconds(row.far_step_seconds)),
-    "p99 end": ("p99 end\nµs", lambda row: numbers.microseconds(row.far_step_p99_seconds)),
+    "step": ("step\nµs", lambda row: _step(row, row.near_step_seconds)),
+    "step end": ("step end\nµs", lambda row: _step(row, row.far_step_seconds)),
+    "p99 end": ("p99 end\nµs", lambda row: _step(row, row.far_step_p99_seconds)),
 }
 DROP_ORDER = ("p99 end", "step", "state", "params")
 """Columns in the order in which a narrow terminal drops them."""

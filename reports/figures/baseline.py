@@ -83,10 +83,15 @@ def baseline_scores_figure(versus: BaselineComparison, groups: Sequence[Group]) 
 def baseline_step_costs_figure(baseline_groups: Sequence[Group], groups: Sequence[Group]) -> Figure | None:
     """Draw median step time against position for the architectures that were streamed in both runs.
 
-    `groups` are the groups of the new run. Returns None if no architecture was streamed in both runs.
+    `groups` are the groups of the new run. An architecture is left out if one run timed its steps in a compiled loop
+    and the other only its calls from Python. Returns None if no architecture was streamed in both runs in the same way.
     """
     new, base = step_costs_by_arch(groups), step_costs_by_arch(baseline_groups)
-    shared = {arch: style for arch, style in plot_styles(archs_of(groups)).items() if arch in new and arch in base}
+    shared = {
+        arch: style
+        for arch, style in plot_styles(archs_of(groups)).items()
+        if arch in new and arch in base and len({costs[arch][-1].timing == "compiled" for costs in (new, base)}) == 1
+    }
     if not shared:
         return None
     faster = sum(new[arch][-1].p50_seconds < base[arch][-1].p50_seconds for arch in shared)

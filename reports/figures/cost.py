@@ -8,11 +8,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, group_cases
-from reports.analysis.step_costs import StepCost, step_costs
-from reports.figures.drawing.alternative_text import extreme, name_all
+from reports.analysis.step_costs import StepCost, any_compiled, marked, step_costs
+from reports.figures.drawing.alternative_text import cheapest, extreme, name_all
 from reports.figures.drawing.axes import SCORE_LABEL, grid, interval_bar, reference_lines, score_axis, time_axis
 from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
 from reports.format import numbers
+from reports.text.streaming import CALLED, HOLLOW_MARKERS
 from results import Record, RunFile, interval_of_mean
 
 if TYPE_CHECKING:
@@ -32,9 +33,15 @@ def accuracy_against_cost_figure(groups: Sequence[Group]) -> Figure | None:
 
     Returns None if no group has both a score and step times.
     """
-    measured = [(group, costs[-1]) for group in groups if group.scores() and (costs := step_costs(group.seeds))]
+    beside_compiled = any_compiled(groups)
+    measured = [
+        (group, costs[-1])
+        for group in groups
+        if group.scores() and (costs := step_costs(group.seeds, beside_compiled=beside_compiled))
+    ]
     if not measured:
         return None
+    timings = {group.arch: cost.timing for group, cost in measured}
     styles = plot_styles(archs_of(groups))
     states = {arch: [cost.state_bytes for group, cost in measured if group.arch == arch] for arch in styles}
     position = max(cost.position for _, cost in measured)
@@ -46,28 +53,40 @@ def accuracy_against_cost_figure(groups: Sequence[Group]) -> Figure | None:
             _draw_panel(axes, rivals, styles)
             axes.set_title(f"{numbers.shortened(task, 30)}, length {length:,}")
             scores.append({group.arch: fmean(group.scores()) for group, _ in rivals})
-            seconds.append({group.arch: cost.p50_seconds for group, cost in rivals})
-        figure.supxlabel(f"time per step at position {position:,}, p50 (µs)", fontsize=9)
+            seconds.append(
+                {
+                    group.arch: cost.p50_seconds
+                    for group, cost in rivals
+                    if cost.timing == "compiled" or not beside_compiled
+                }
+            )
+        called = "" if beside_compiled else f", {CALLED}"
+        figure.supxlabel(f"time per step at position {position:,}{called}, p50 (µs)", fontsize=9)
         figure.supylabel(SCORE_LABEL, fontsize=9)
-        labelled = {f"{arch}, state {numbers.sizes(sizes)}": styles[arch] for arch, sizes in states.items() if sizes}
+        labelled = {
+            f"{marked(arch, timings[arch])}, state {numbers.sizes(sizes)}": styles[arch]
+            for arch, sizes in states.items()
+            if sizes
+        }
         legend(figure, labelled, line=False)
         return finish_figure(
             figure,
             name="accuracy-against-cost",
             title="Score against cost",
             alternative=(
-                f"Score of {name_all(group.arch for group, _ in measured)} against time per step; the mean score is "
-                f"{extreme(scores)}, and the time per step is "
-                f"{extreme(seconds, 'lowest', choose=min, write=lambda value: f'{numbers.microseconds(value)} µs')}."
+                f"Score of {name_all(group.arch for group, _ in measured)} against time per step{called}; the mean "
+                f"score is {extreme(scores)}{cheapest(seconds)}."
             ),
             description="; ".join(
-                f"{group.task} at {group.length}, {group.arch}: {fmean(group.scores()):.2f} for "
+                f"{group.task} at {group.length}, {marked(group.arch, cost.timing)}: {fmean(group.scores()):.2f} for "
                 f"{numbers.microseconds(cost.p50_seconds)} µs and {numbers.size(cost.state_bytes)}"
                 for group, cost in measured
             ),
             how_to_read=(
                 "Up and to the left is better: a higher score for a cheaper step. A larger marker means a larger state "
                 "of a stream, on a logarithmic scale. Vertical bars are 95% intervals over seeds."
+                + HOLLOW_MARKERS
+                * any(timing == "interpreted" for timing in timings.values())
             ),
             headed=False,
         )
@@ -85,6 +104,7 @@ def _draw_panel(axes: Axes, rivals: Sequence[tuple[Group, StepCost]], styles: di
             marker=style.marker,
             markersize=(6 * log2(2 + (cost.state_bytes or 0))) ** 0.5,
             color=style.colour,
+            fillstyle="none" if cost.timing == "interpreted" else "full",
             zorder=3,
             alpha=0.85,
             clip_on=False,

@@ -10,7 +10,8 @@ from reports.analysis.groups import Group, archs_of
 from reports.analysis.memory_share import memory_share, shared_settings
 from reports.analysis.overview import OverviewRow, overview_rows
 from reports.analysis.ranking import Estimate
-from reports.figures.drawing.alternative_text import extreme, name_all
+from reports.analysis.step_costs import marked
+from reports.figures.drawing.alternative_text import cheapest, extreme, name_all
 from reports.figures.drawing.axes import interval_bar, score_axis, time_axis
 from reports.figures.drawing.canvas import (
     PALE,
@@ -24,6 +25,7 @@ from reports.figures.drawing.canvas import (
     positions_axis,
 )
 from reports.format import numbers
+from reports.text.streaming import CALLED, HOLLOW_MARKERS
 from results import Interval
 
 if TYPE_CHECKING:
@@ -107,26 +109,37 @@ def memory_share_against_cost_figure(
             style, x = styles[row.arch], 1e6 * cost.p50_seconds
             interval_bar(axes, x, Interval(row.low, row.share, row.high), style.colour)
             area = 14 * log2(2 + (cost.state_bytes or 0))
-            axes.plot([x], [row.share], marker=style.marker, markersize=area**0.5, color=style.colour, clip_on=False)
+            axes.plot(
+                [x],
+                [row.share],
+                marker=style.marker,
+                markersize=area**0.5,
+                color=style.colour,
+                fillstyle="none" if cost.timing == "interpreted" else "full",
+                clip_on=False,
+            )
         time_axis(axes, "x", [1e6 * cost.p50_seconds for _, cost in streamed])
         score_axis(axes)
-        axes.set_xlabel(f"time per step at position {position:,}, p50 (µs)")
+        called = "" if any(cost.timing == "compiled" for _, cost in streamed) else f", {CALLED}"
+        axes.set_xlabel(f"time per step at position {position:,}{called}, p50 (µs)")
         axes.set_ylabel("memory share (mean over settings)")
-        labelled = {f"{row.arch}, state {numbers.size(cost.state_bytes)}": styles[row.arch] for row, cost in streamed}
+        labelled = {
+            f"{marked(row.arch, cost.timing)}, state {numbers.size(cost.state_bytes)}": styles[row.arch]
+            for row, cost in streamed
+        }
         legend(figure, labelled, line=False)
         shares = [{row.arch: row.share for row, _ in streamed}]
-        seconds = [{row.arch: cost.p50_seconds for row, cost in streamed}]
+        seconds = [{row.arch: cost.p50_seconds for row, cost in streamed if row.has_ranked_cost}]
         return finish_figure(
             figure,
             name="memory-share-against-cost",
             title="Memory share against cost",
             alternative=(
-                f"Memory share of {name_all(row.arch for row, _ in streamed)} against time per step; the share is "
-                f"{extreme(shares)}, and the time per step is "
-                f"{extreme(seconds, 'lowest', choose=min, write=lambda value: f'{numbers.microseconds(value)} µs')}."
+                f"Memory share of {name_all(row.arch for row, _ in streamed)} against time per step{called}; the "
+                f"share is {extreme(shares)}{cheapest(seconds)}."
             ),
             description="; ".join(
-                f"{row.arch}: {row.share:.2f} for {numbers.microseconds(cost.p50_seconds)} µs and "
+                f"{marked(row.arch, cost.timing)}: {row.share:.2f} for {numbers.microseconds(cost.p50_seconds)} µs and "
                 f"{numbers.size(cost.state_bytes)}"
                 for row, cost in streamed
             ),
@@ -134,6 +147,8 @@ def memory_share_against_cost_figure(
                 "Up and to the left is better: more memory for a cheaper step. Markers are means over "
                 f"{numbers.plural(len(shared_settings(groups)), 'setting')}, with 95% intervals over seeds. A larger "
                 "marker means a larger state of a stream, on a logarithmic scale."
+                + HOLLOW_MARKERS
+                * any(cost.timing == "interpreted" for _, cost in streamed)
             ),
         )
 

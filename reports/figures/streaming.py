@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, group_cases
-from reports.analysis.step_costs import StepCost, step_costs_by_arch
+from reports.analysis.step_costs import StepCost, marked, ranked, step_costs_by_arch
 from reports.figures.drawing.alternative_text import extreme, name_all
 from reports.figures.drawing.axes import time_axis
 from reports.figures.drawing.canvas import (
+    Dash,
     Figure,
     PlotStyle,
     empty_figure,
@@ -21,16 +22,21 @@ from reports.figures.drawing.canvas import (
     thinned,
 )
 from reports.format import numbers
+from reports.text.streaming import CALLED, HOLLOW_MARKERS
 from results import Record, RunFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+CALL_DASH: Dash = (0, (1, 1.6))
+"""The dash pattern of calls from Python."""
+
 
 def streaming_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
     """Draw the time per step against the position in the stream, one line per architecture.
 
-    Returns None if no architecture was streamed.
+    The line is the step inside a compiled loop. A thin dotted line is its call from Python. Returns None if no
+    architecture was streamed.
     """
     return streaming_cost_figure(group_cases(run, records))
 
@@ -52,31 +58,39 @@ def streaming_cost_figure(
         return None
     styles = plot_styles(archs_of(among or groups))
     all_costs = [cost for own_costs in costs.values() for cost in own_costs]
+    comparable = ranked(costs)
+    is_compiled = any(cost.timing == "compiled" for cost in all_costs)
     with figure_style():
         figure = empty_figure(5.4, 4.9)
         axes = figure.subplots()
         for arch, own_costs in costs.items():
             _draw_line(axes, own_costs, styles[arch])
         positions_axis(axes, thinned(sorted({cost.position for cost in all_costs})))
-        time_axis(axes, "y", [1e6 * s for cost in all_costs for s in (cost.p50_seconds, cost.p99_seconds)])
+        times = [s for cost in all_costs for s in (cost.p50_seconds, cost.p99_seconds, cost.call_seconds or 0.0)]
+        time_axis(axes, "y", [1e6 * seconds for seconds in times])
         axes.set_xlabel("position in the stream (steps)")
         axes.set_ylabel("time per step (µs)")
-        axes.set_title("one step, batch 1")
-        legend(figure, {arch: styles[arch] for arch in costs})
-        last = [{arch: own_costs[-1].p50_seconds for arch, own_costs in costs.items()}]
+        axes.set_title("one step, batch 1, in a compiled loop" if is_compiled else f"one step, batch 1, {CALLED}")
+        legend(figure, {marked(arch, own_costs[-1].timing): styles[arch] for arch, own_costs in costs.items()})
+        last = [{arch: own_costs[-1].p50_seconds for arch, own_costs in comparable.items()}]
+        others = [arch for arch in costs if arch not in comparable]
         return finish_figure(
             figure,
             name="streaming-cost",
             title="Cost of a streamed step against position",
             alternative=(
-                f"Time per streamed step of {name_all(costs)} against position; at the last position, the median is "
+                f"Time per streamed step of {name_all(costs)} against position"
+                f"{' inside a compiled loop' if is_compiled else f', {CALLED}'}; at the last position, the median is "
                 f"{extreme(last, 'lowest', choose=min, write=_microseconds)} and "
-                f"{extreme(last, 'highest', write=_microseconds)}."
+                f"{extreme(last, 'highest', write=_microseconds)}"
+                f"{f', not counting interpreted steps of {name_all(others)}' if others else ''}."
             ),
             description=f"p50 in microseconds: {_describe(costs)}",
             how_to_read=(
                 "The line is the median step (p50). The darker band reaches up to p90 and the lighter one up to p99. "
-                "A flat line means that the cost of a step does not depend on the length of the stream."
+                + "The thin dotted line is a call of the step from Python. " * is_compiled
+                + "A flat line means that the cost of a step does not depend on the length of the stream."
+                + HOLLOW_MARKERS * any(cost.timing == "interpreted" for cost in all_costs)
             ),
             headed=False,
         )
@@ -90,7 +104,22 @@ def _draw_line(axes: Axes, costs: Sequence[StepCost], style: PlotStyle) -> None:
     )
     axes.fill_between(positions, p50, p90, color=style.colour, alpha=0.28, linewidth=0)
     axes.fill_between(positions, p90, p99, color=style.colour, alpha=0.12, linewidth=0)
-    axes.plot(positions, p50, color=style.colour, marker=style.marker, linestyle=style.dash, markersize=4.5)
+    axes.plot(
+        positions,
+        p50,
+        color=style.colour,
+        marker=style.marker,
+        linestyle=style.dash,
+        markersize=4.5,
+        fillstyle="none" if costs[0].timing == "interpreted" else "full",
+    )
+    called = [
+        (cost.position, 1e6 * cost.call_seconds)
+        for cost in costs
+        if cost.added_seconds is not None and cost.call_seconds is not None
+    ]
+    if called:
+        axes.plot(*zip(*called, strict=True), color=style.colour, linestyle=CALL_DASH, linewidth=0.9, marker="none")
 
 
 def _microseconds(seconds: float) -> str:
@@ -99,7 +128,12 @@ def _microseconds(seconds: float) -> str:
 
 def _describe(costs: dict[str, list[StepCost]]) -> str:
     return "; ".join(
-        f"{arch} {numbers.microseconds(own_costs[0].p50_seconds)} at position {own_costs[0].position}, "
-        f"{numbers.microseconds(own_costs[-1].p50_seconds)} at {own_costs[-1].position}"
+        f"{marked(arch, own_costs[0].timing)} {numbers.microseconds(own_costs[0].p50_seconds)} at position "
+        f"{own_costs[0].position}, {numbers.microseconds(own_costs[-1].p50_seconds)} at {own_costs[-1].position}"
+        + ("" if own_costs[-1].added_seconds is None else f", {_called(own_costs[-1])}")
         for arch, own_costs in costs.items()
     )
+
+
+def _called(cost: StepCost) -> str:
+    return f"{numbers.microseconds(cost.call_seconds)} if called from Python"

@@ -108,6 +108,14 @@ def milliseconds(seconds: float | None) -> str:
     return MISSING if seconds is None else significant(seconds * 1e3)
 
 
+def duration(seconds: float) -> str:
+    """Format a duration with three significant digits and a unit from ns to s: `1.70 µs`, `2.56 ms`."""
+    for unit, size_in_seconds in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size_in_seconds:
+            return f"{significant(seconds / size_in_seconds)} {unit}"
+    return f"{significant(seconds * 1e9)} ns"
+
+
 def plural(number: int, noun: str) -> str:
     """Format a number with its noun: `1 case`, `2 cases`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

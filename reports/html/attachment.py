@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from results import Record, RunFile
 
-OMITTED_METRICS = ("step_seconds",)
+OMITTED_METRICS = ("step_seconds", "call_step_seconds")
 MAX_BYTES = 1_000_000
 """The largest size of an attachment, in base64 characters. The limit keeps the page small enough to send."""
 GZIP_WBITS = 31

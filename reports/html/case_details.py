@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.analysis.groups import Group, Seed
+from reports.analysis.step_costs import StepTiming, any_compiled, timing_of
 from reports.format import numbers
 
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90
@@ -54,6 +55,8 @@ class CaseDetails:
     """Pairs of a name, such as `task`, and its value as text."""
     lengths: tuple[int, ...]
     positions: tuple[int, ...]
+    step_timing: StepTiming
+    """How the steps in `SeedRow.step_p50` were timed."""
     seeds: tuple[SeedRow, ...]
     curves: tuple[Curve, ...]
     last_step: int
@@ -63,12 +66,13 @@ class CaseDetails:
 
 def case_details(groups: Sequence[Group]) -> list[CaseDetails]:
     """Return one `CaseDetails` per group, in the order of `groups`."""
-    return [_details(group) for group in groups]
+    beside_compiled = any_compiled(groups)
+    return [_details(group, timing_of(group.seeds, beside_compiled=beside_compiled)) for group in groups]
 
 
-def _details(group: Group) -> CaseDetails:
+def _details(group: Group, timing: StepTiming) -> CaseDetails:
     lengths = group.evaluated_lengths()
-    positions = sorted({position for seed in group.seeds for position in seed.step_quantiles})
+    positions = sorted({position for seed in group.seeds for position in _p50(seed, timing)})
     trained = [
         (seed.case.seed, seed.record.training.curve)
         for seed in group.seeds
@@ -86,7 +90,8 @@ def _details(group: Group) -> CaseDetails:
         configuration=_configuration(group),
         lengths=tuple(lengths),
         positions=tuple(positions),
-        seeds=tuple(_row(seed, lengths, positions) for seed in group.seeds),
+        step_timing=timing,
+        seeds=tuple(_row(seed, lengths, positions, timing) for seed in group.seeds),
         curves=tuple(
             Curve(
                 seed=seed,
@@ -102,9 +107,16 @@ def _details(group: Group) -> CaseDetails:
     )
 
 
-def _row(seed: Seed, lengths: Sequence[int], positions: Sequence[int]) -> SeedRow:
-    record = seed.record
-    p50 = {position: quantiles[0] for position, quantiles in seed.step_quantiles.items()}
+def _row(seed: Seed, lengths: Sequence[int], positions: Sequence[int], timing: StepTiming) -> SeedRow:
+    """Return the formatted results of a seed.
+
+    Args:
+        seed: The seed, with or without a record.
+        lengths: The test lengths in steps of the columns with scores.
+        positions: The positions in the stream of the columns with step times.
+        timing: How the steps of the group were timed.
+    """
+    record, p50 = seed.record, _p50(seed, timing)
     training = record.training if record is not None else None
     return SeedRow(
         seed=seed.case.seed,
@@ -123,6 +135,12 @@ def _row(seed: Seed, lengths: Sequence[int], positions: Sequence[int]) -> SeedRo
             if probe.status != "ok"
         ),
     )
+
+
+def _p50(seed: Seed, timing: StepTiming) -> dict[int, float]:
+    """Return the median step time in seconds by position."""
+    quantiles = seed.step_quantiles if timing == "compiled" else seed.call_quantiles
+    return {position: row[0] for position, row in quantiles.items()}
 
 
 def _configuration(group: Group) -> tuple[tuple[str, str], ...]:

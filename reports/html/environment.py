@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.analysis.roofline import percent
+from reports.analysis.step_costs import StepTiming
 from reports.figures.drawing.axes import WIDTH
 from reports.figures.drawing.canvas import Figure
 from reports.format import numbers
@@ -35,6 +36,7 @@ def jinja_environment() -> Environment:
         "css_percent": _css_percent,
         "data_uri": _data_uri,
         "inches": _inches,
+        "interpreted_mark": _interpreted_mark,
         "limit_share": percent,
     }
     environment.globals |= {"numbers": numbers}
@@ -49,6 +51,14 @@ def breakable(label: str) -> Markup:
     from markupsafe import Markup, escape
 
     return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[:,])", label))
+
+
+def _interpreted_mark(timing: StepTiming | None) -> Markup:
+    """Return the mark of an interpreted step, with a leading space; empty for any other step."""
+    from markupsafe import Markup
+
+    mark = ' <span class="soft">interpreted</span>' if timing == "interpreted" else ""
+    return Markup(mark)  # noqa: S704  # our own text; no part of it comes from a record
 
 
 def _css_percent(share: float) -> str:

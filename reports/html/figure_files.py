@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reports.figures.accuracy import accuracy_against_length_figure
+from reports.figures.chunks import chunk_cost_figure
 from reports.figures.cost import accuracy_against_cost_figure
 from reports.figures.streaming import streaming_cost_figure
 from reports.figures.training import training_curves_figure
@@ -35,6 +36,7 @@ def write_figures(
     figures = [
         accuracy_against_length_figure(data.groups),
         streaming_cost_figure(data.groups),
+        chunk_cost_figure(data.groups, data.step_costs),
         accuracy_against_cost_figure(data.groups),
         training_curves_figure(data.groups),
         *page_figures(data),

@@ -57,6 +57,12 @@ class PageData:
         """The step costs of each streamed architecture, by its label."""
         return step_costs_by_arch(self.groups)
 
+    @property
+    def is_called(self) -> bool:
+        """Whether steps were streamed, but none inside a compiled loop: all costs are of calls from Python."""
+        timings = {costs[-1].timing for costs in self.step_costs.values()}
+        return bool(timings) and "compiled" not in timings
+
     @cached_property
     def overview(self) -> list[OverviewRow]:
         """One row per compared architecture; empty if the architectures share no setting."""

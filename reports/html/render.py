@@ -84,6 +84,7 @@ def page(
         comparison=data.comparison,
         context=context(run, data.groups),
         overview=data.overview,
+        is_called=data.is_called,
         settings=list(shared_settings(data.groups)),
         recommendation=recommendation(data.groups, data.overview),
         exceptions=exceptions(data.groups, data.overview),

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from reports.analysis.chunks import ChunkCost, chunk_costs
+from reports.analysis.deadlines import deadline_rows
+from reports.analysis.device_memory import device_memory
 from reports.analysis.gate_levels import EXPLANATION as GATE_EXPLANATION
 from reports.analysis.gate_levels import ROLES, gate_levels
 from reports.analysis.groups import group_cases, specifications
@@ -18,9 +21,9 @@ from reports.analysis.latency import TimingRow, latency_of
 from reports.analysis.leaderboard import leaderboard_of
 from reports.analysis.ranking import NEARLY_EQUAL
 from reports.analysis.roofline import EXPLANATION as LIMIT_EXPLANATION
-from reports.analysis.roofline import shares_of
 from reports.analysis.throughput import Throughput, throughputs
 from reports.figures.baseline import baseline_scores_figure, baseline_step_costs_figure
+from reports.figures.chunks import chunk_cost_figure
 from reports.figures.cost import accuracy_against_cost_figure
 from reports.figures.drawing.canvas import Figure
 from reports.figures.headline import MAX_PANELS, MAX_SHOWN, few_panels
@@ -85,7 +88,8 @@ def _leaderboard(data: PageData) -> Values:
         "rows": rows,
         "near_differs": any(row.near_position not in (None, row.length) for row in rows),
         "far": sorted({row.far_position for row in rows if row.far_position is not None}),
-        "shares": shares_of(data.groups),
+        "has_shares": any(row.limit_share is not None for row in rows),
+        "is_called": data.is_called,
     }
 
 
@@ -118,12 +122,27 @@ def _inside(data: PageData) -> Values | None:
 def _streaming(data: PageData) -> Values | None:
     if not data.step_costs:
         return None
+    chunks = chunk_costs(data.groups)
     rates = _rates_by_streams(throughputs(data.groups))
+    added = [(arch, costs[-1]) for arch, costs in data.step_costs.items() if costs[-1].added_seconds is not None]
     return {
         "costs_by_arch": data.step_costs,
+        "timings": {arch: costs[-1].timing for arch, costs in data.step_costs.items()},
+        "is_called": data.is_called,
+        "blocks": {
+            arch: costs[-1].steps_per_reading
+            for arch, costs in data.step_costs.items()
+            if costs[-1].steps_per_reading > 1
+        },
         "limit_explanation": LIMIT_EXPLANATION,
+        "added": added,
+        "figures": _shown(chunk_cost_figure(data.groups, data.step_costs)),
+        "chunks_by_position": _chunks_by_size(chunks),
+        "chunk_sizes": sorted({cost.chunk for costs in chunks.values() for cost in costs}),
         "rates_by_position": rates,
         "stream_counts": sorted({count for row in rates.values() for count in row}),
+        "deadlines": deadline_rows(data.groups),
+        "memory": device_memory(data.groups),
     }
 
 
@@ -157,7 +176,9 @@ def _problems(data: PageData) -> Values:
 
 def _cases(data: PageData) -> Values | None:
     cases = case_details(data.groups)
-    return {"cases": cases, "attachment": attachment(data.run, data.records)} if cases else None
+    if not cases:
+        return None
+    return {"cases": cases, "attachment": attachment(data.run, data.records), "is_called": data.is_called}
 
 
 def _names(data: PageData) -> Values | None:
@@ -199,7 +220,7 @@ SECTIONS = (
 )
 
 
-FIGURE_TEMPLATES = ("figures", "inside")
+FIGURE_TEMPLATES = ("figures", "inside", "streaming")
 """Templates whose variable `figures` holds the figures of a single run. The template `baseline` is not among
 them, because its figures need two runs."""
 
@@ -219,11 +240,20 @@ def _shown(*figures: Figure | None) -> list[Figure]:
     return [figure for figure in figures if figure is not None]
 
 
-def _rates_by_streams(rows: Sequence[Throughput]) -> dict[tuple[str, int], dict[int, float]]:
-    """Return steps per second by (architecture, position), then by number of streams."""
-    table: dict[tuple[str, int], dict[int, float]] = {}
+def _rates_by_streams(rows: Sequence[Throughput]) -> dict[tuple[str, int], dict[int, Throughput]]:
+    """Return the throughputs by (architecture, position), then by number of streams."""
+    table: dict[tuple[str, int], dict[int, Throughput]] = {}
     for row in rows:
-        table.setdefault((row.arch, row.position), {})[row.streams] = row.steps_per_second
+        table.setdefault((row.arch, row.position), {})[row.streams] = row
+    return table
+
+
+def _chunks_by_size(costs: dict[str, list[ChunkCost]]) -> dict[tuple[str, int], dict[int, ChunkCost]]:
+    """Return the costs of chunks by (architecture, position), then by number of steps."""
+    table: dict[tuple[str, int], dict[int, ChunkCost]] = {}
+    for arch, own_costs in costs.items():
+        for cost in own_costs:
+            table.setdefault((arch, cost.position), {})[cost.chunk] = cost
     return table
 
 

@@ -41,11 +41,17 @@ class Pair:
         """The new step time divided by the baseline step time, both at the last position.
 
         None if a step time is missing or the baseline step time is 0. Also None if the last positions of the two runs
-        differ.
+        differ, or if one run timed the step in a compiled loop and the other only its calls from Python.
         """
         before, after = self.base.far_step_seconds, self.new.far_step_seconds
-        same_position = self.base.far_position == self.new.far_position
-        return after / before if same_position and before and after is not None else None
+        is_alike = self.base.far_position == self.new.far_position and not self.is_mixed
+        return after / before if is_alike and before and after is not None else None
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the step was timed inside a compiled loop in one run, and only called from Python in the other."""
+        timings = {row.step_timing == "compiled" for row in (self.base, self.new) if row.step_timing is not None}
+        return len(timings) > 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,9 @@ from statistics import fmean
 
 from reports.analysis.groups import Group
 from reports.analysis.memory_share import CLEAR_SHARE, no_memory_score
-from reports.analysis.step_costs import StepCost, describe_growth, step_costs_by_arch
-from reports.format.numbers import listed, microseconds, short_score
+from reports.analysis.step_costs import StepCost, step_costs_by_arch
+from reports.format.numbers import listed, short_score
+from reports.text.streaming import streaming_conclusions
 from results import ReferenceScores, interval_of_mean, solved_score
 
 NEARLY_SOLVED_SHARE = 0.8
@@ -16,30 +17,13 @@ NEARLY_SOLVED_SHARE = 0.8
 
 
 def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[str]:
-    """Return one sentence per task and length, followed by a sentence on the cost of a streamed step.
+    """Return one sentence per task and length, followed by sentences on the cost of a streamed step.
 
-    The last sentence is left out if nothing was streamed. If `costs` is None, it is computed as
-    `step_costs_by_arch(groups)`.
+    These are left out if nothing was streamed. If `costs` is None, it is computed as `step_costs_by_arch(groups)`.
     """
     settings = dict.fromkeys((group.task, group.length) for group in groups)
     lines = [_of_setting([group for group in groups if (group.task, group.length) == setting]) for setting in settings]
-    return lines + streaming_conclusions(step_costs_by_arch(groups) if costs is None else costs)
-
-
-def streaming_conclusions(costs: dict[str, list[StepCost]]) -> list[str]:
-    """Return a list with one sentence: the step cost of each architecture at its last position.
-
-    The list is empty without costs.
-    """
-    if not costs:
-        return []
-    cheapest_first = sorted(costs, key=lambda arch: costs[arch][-1].p50_seconds)
-    position = max(costs[arch][-1].position for arch in cheapest_first)
-    parts = []
-    for arch in cheapest_first:
-        growth = describe_growth(costs[arch])
-        parts.append(f"{arch} {microseconds(costs[arch][-1].p50_seconds)} µs{f' ({growth})' if growth else ''}")
-    return [f"Cost of a streamed step at position {position:,}: {', '.join(parts)}."]
+    return lines + streaming_conclusions(groups, step_costs_by_arch(groups) if costs is None else costs)
 
 
 def clears(mean: float, low: float, floor: float) -> bool:

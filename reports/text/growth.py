@@ -6,17 +6,19 @@ import math
 from collections.abc import Sequence
 
 from reports.analysis.growth import CrossoverRow, GrowthRow
+from reports.analysis.step_costs import marked
 from reports.format.numbers import listed, microseconds, significant
 from results import Interval
 
 EXPLANATION = (
-    "Growth is the relative increase in cost per doubling of the position, from a line fitted to log cost against log "
-    "position. A cost is growing if its growth is at least 2% and the 95% interval lies above 0. Otherwise it is flat "
-    "if the interval ends below 10%, and undecided if not. The fitted cost is a + b · position; for attention with a "
-    "window it is a + b · min(position, window). For such attention, growth is fitted from the window on, and the rise "
-    "before the window with a line that bends there. Intervals are percentile bootstraps over the processes of all "
-    "cases. With fewer than six of these, they are bootstraps over blocks, which leave out the variation between "
-    "processes."
+    "The cost is that of a step inside a compiled loop; of an architecture without a compiled step, it is that of a "
+    "call from Python. Growth is the relative increase in cost per doubling of the position, from a line fitted to log "
+    "cost against log position. A cost is growing if its growth is at least 2% and the 95% interval lies above 0. "
+    "Otherwise it is flat if the interval ends below 10%, and undecided if not. The fitted cost is a + b · position; "
+    "for attention with a window it is a + b · min(position, window). For such attention, growth is fitted from the "
+    "window on, and the rise before the window with a line that bends there. Intervals are percentile bootstraps over "
+    "the processes of all cases. With fewer than six of these, they are bootstraps over blocks, which leave out the "
+    "variation between processes."
 )
 
 
@@ -64,23 +66,22 @@ def position_interval(row: CrossoverRow) -> str:
 
 
 def _growth_sentence(row: GrowthRow) -> str:
+    arch = marked(row.arch, row.timing)
     positions = f"from position {row.growth.first:,} to {row.growth.last:,}"
     per_doubling = f"{percent_interval(row.growth.per_doubling)} per doubling of the position"
     if row.growth.verdict == "undecided":
-        return (
-            f"{row.arch}: the interval is too wide to decide whether the step cost grows {positions}: {per_doubling}."
-        )
+        return f"{arch}: the interval is too wide to decide whether the step cost grows {positions}: {per_doubling}."
     if row.growth.rise is not None:
         rise, window = percent_interval(row.growth.rise), f"its window of {row.window:,}"
         if row.growth.verdict == "saturating":
-            return f"{row.arch} grows by {rise} up to {window}, and is flat {positions}: {per_doubling}."
+            return f"{arch} grows by {rise} up to {window}, and is flat {positions}: {per_doubling}."
         if row.growth.verdict == "flat":
-            return f"{row.arch} is flat {positions}: {per_doubling}; no growth detected up to {window}: {rise}."
+            return f"{arch} is flat {positions}: {per_doubling}; no growth detected up to {window}: {rise}."
     if row.growth.verdict == "flat":
-        return f"{row.arch} is flat {positions}: {per_doubling}."
+        return f"{arch} is flat {positions}: {per_doubling}."
     start, slope = row.line.start_seconds.middle, row.line.seconds_per_step
     return (
-        f"{row.arch} grows {positions}: {per_doubling}; a step costs {microseconds(start)} µs plus "
+        f"{arch} grows {positions}: {per_doubling}; a step costs {microseconds(start)} µs plus "
         f"{nanoseconds_interval(slope)} ns per position."
     )
 

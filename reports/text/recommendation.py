@@ -10,6 +10,7 @@ from reports.analysis.overview import NEARLY_BEST, OverviewRow, overview_rows
 from reports.analysis.ranking import distinguishable_pairs
 from reports.analysis.step_costs import describe_growth
 from reports.format.numbers import listed, microseconds, significant, size
+from reports.text.streaming import CALLED
 
 MAX_NAMES = 3
 """A list of settings or architectures with at least `MAX_NAMES` + 2 names is cut to `MAX_NAMES` names. The cut list
@@ -19,15 +20,16 @@ ends with the number of names that were cut."""
 def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None = None) -> str | None:
     """Return a text that recommends an architecture for streaming, with reasons.
 
-    If no row of the overview is chosen, the text says that no architecture is recommended. Returns None if fewer than
-    two architectures of the overview were streamed.
+    If no row of the overview is chosen, the text says that no architecture is recommended. Interpreted architectures
+    are named but not compared with compiled ones. Returns None if the step costs of fewer than two architectures of the
+    overview can be compared.
 
     Args:
         groups: The groups of the run.
         rows: The result of `overview_rows(groups)`, which is computed if `rows` is None.
     """
     rows = overview_rows(groups) if rows is None else rows
-    streamed = [row for row in rows if row.cost is not None]
+    streamed = [row for row in rows if row.cost is not None and row.has_ranked_cost]
     if len(streamed) < 2:
         return None
     best = next((row for row in rows if row.chosen), None)
@@ -37,7 +39,7 @@ def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None =
     growth = describe_growth(best.costs)
     sentences = [
         _reason(best, streamed),
-        f"A step at position {best.cost.position:,} takes {microseconds(best.cost.p50_seconds)} µs"
+        f"A step at position {best.cost.position:,}{_how(best)} takes {microseconds(best.cost.p50_seconds)} µs"
         f"{f' ({growth})' if growth else ''}{state}.",
     ]
     for label, rivals in (
@@ -56,7 +58,7 @@ def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None =
     ):
         if rivals:
             sentences.append(f"{label}: {listed([f'{row.arch} ({_share_and_price(row, best)})' for row in rivals])}.")
-    return " ".join([*sentences, *_beyond_trained_length(best, streamed)])
+    return " ".join([*sentences, *_beyond_trained_length(best, streamed), *_not_compared(rows)])
 
 
 def exceptions(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None:
@@ -134,6 +136,17 @@ def _beyond_trained_length(best: OverviewRow, streamed: Sequence[OverviewRow]) -
     clearly_higher = highest.beyond > best.beyond + CLEAR_SHARE
     other = f"; the highest is {highest.arch}, {highest.beyond:.0%}" if clearly_higher else ""
     return [f"On sequences {best.multiple} times the trained length, its memory share is {best.beyond:.0%}{other}."]
+
+
+def _how(row: OverviewRow) -> str:
+    """Return how the step of a row was timed, with a leading separator."""
+    return " inside a compiled loop" if row.cost is not None and row.cost.timing == "compiled" else f", {CALLED},"
+
+
+def _not_compared(rows: Sequence[OverviewRow]) -> list[str]:
+    """Return a list with one sentence on the architectures whose steps are interpreted in a run with compiled ones."""
+    names = [f"{row.arch} ({row.share:.0%})" for row in rows if row.cost is not None and not row.has_ranked_cost]
+    return [f"Interpreted, so not compared: {listed(names)}."] if names else []
 
 
 def _tied(a: OverviewRow, b: OverviewRow) -> bool:

@@ -47,6 +47,14 @@ SCORES = {
 }
 """Mean scores over seeds at the trained lengths `LENGTHS`, by architecture and task."""
 STEP_SECONDS = {"rnn": 33e-6, "lstm": 46e-6, "gru": 51e-6, "transformer": 70e-6}
+"""Seconds of a step inside a compiled loop."""
+CALL_SECONDS = 8e-6
+"""Seconds that a call from Python adds to a step."""
+CHUNKS = (1, 4, 16, 64, 256)
+STREAMS = (1, 8, 64)
+PROBED_POSITION = 128
+"""The position of chunks, streams and deadlines."""
+DEADLINE_NS = 60_000
 STATE_BYTES = {"rnn": 640, "lstm": 1024, "gru": 640, "transformer": 512}
 
 DIVERGED = ("rnn:init=orthogonal", "adding", 128, 1)
@@ -172,6 +180,16 @@ def record(case: Case) -> Record:
             for position in POSITIONS
         ),
         *(
+            Measurement(
+                metric="call_step_seconds",
+                at={"position": position},
+                samples=tuple(CALL_SECONDS + seconds for seconds in step_samples(case, position, count=20)),
+                blocks=(Block(calibration_seconds=CALIBRATION_SECONDS),),
+            )
+            for position in POSITIONS
+        ),
+        *streaming_extras(case),
+        *(
             Measurement(metric="state_bytes", at={"position": position}, samples=(float(STATE_BYTES[arch] * factor),))
             for position, factor in zip(POSITIONS, state_factors, strict=True)
         ),
@@ -191,6 +209,58 @@ def record(case: Case) -> Record:
             "streaming": ProbeRun(status="ok", seconds=2.0),
         },
     )
+
+
+def streaming_extras(case: Case) -> list[Measurement]:
+    """Return timings of chunks, streams and a deadline, sizes on a device, and the limits of the machine.
+
+    In a chunk of n steps, each takes 1 / √n of a single step. A quarter of the cost is shared by all streams.
+    """
+    arch = base(case.arch)
+    seconds, at = STEP_SECONDS[arch] * (1 + 0.02 * case.seed), {"position": PROBED_POSITION}
+    deadline = at | {"deadline_ns": DEADLINE_NS}
+    return [
+        *(
+            Measurement(metric="chunk_seconds", at=at | {"chunk": chunk}, samples=(seconds * chunk**0.5,) * 3)
+            for chunk in CHUNKS
+        ),
+        *(
+            Measurement(
+                metric="stream_step_seconds",
+                at=at | {"streams": streams},
+                samples=(seconds * (0.25 + 0.75 * streams),) * 3,
+            )
+            for streams in STREAMS
+        ),
+        Measurement(metric="late_share", at=deadline, samples=(0.001 * (case.seed + 1),)),
+        Measurement(metric="worst_step_seconds", at=deadline, samples=(2 * seconds,)),
+        Measurement(metric="deadline_steps", at=deadline, samples=(1e6,)),
+        Measurement(metric="weight_bytes", samples=(4.0 * (20_000 + len(arch)),)),
+        *(
+            Measurement(metric=metric, at={"position": position}, samples=(value,))
+            for position in POSITIONS
+            for metric, value in (("workspace_bytes", 4096.0), ("step_flops", 40e3), ("step_bytes", 80e3))
+        ),
+        Measurement(metric="matmul_flops_per_second", at={"batch": 1, "rows": 1}, samples=(8e9,)),
+        *(
+            Measurement(metric="read_bytes_per_second", at={"position": position}, samples=(10e9,))
+            for position in POSITIONS
+        ),
+    ]
+
+
+def interpreted(record: Record) -> Record:
+    """Return a record as of an architecture without a compiled step: steps were timed only as calls from Python."""
+    probes = record.probes | {"streaming": record.probes["streaming"].model_copy(update={"backend": "reference"})}
+    return called(record).model_copy(update={"probes": probes})
+
+
+def called(record: Record) -> Record:
+    """Return a record as migrated from a version that timed only calls from Python."""
+    new = {"step_seconds", "stream_step_seconds", "chunk_seconds", "late_share", "worst_step_seconds"}
+    new |= {"deadline_steps", "weight_bytes", "workspace_bytes"}
+    kept = tuple(measurement for measurement in record.measurements if measurement.metric not in new)
+    return record.model_copy(update={"measurements": kept})
 
 
 def renamed(case: Case, *, arch: str, task: str | None = None) -> Record:

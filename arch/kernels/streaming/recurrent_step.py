@@ -41,7 +41,7 @@ def _joined_sums(gates: int) -> Compiled:
         def none(W, b, U, D, H, R, unit, count, x, x_at, h, h_at):  # type: ignore[no-untyped-def]
             return ()
 
-        return none  # type: ignore[no-any-return]
+        return none
     before, gate = _joined_sums(gates - 1), gates - 1
 
     @njit(forceinline=True)
@@ -50,7 +50,7 @@ def _joined_sums(gates: int) -> Compiled:
         total = row_sums_of_both(W, row * D, x, x_at, D, U, row * R, h, h_at, R, count) + bias_of(b, row, count)
         return before(W, b, U, D, H, R, unit, count, x, x_at, h, h_at) + (total,)  # noqa: RUF005  (Numba joins tuples)
 
-    return sums  # type: ignore[no-any-return]
+    return sums
 
 
 def _load_states(states: int) -> Compiled:
@@ -61,14 +61,14 @@ def _load_states(states: int) -> Compiled:
         def none(state, at, count):  # type: ignore[no-untyped-def]
             return ()
 
-        return none  # type: ignore[no-any-return]
+        return none
     before, part = _load_states(states - 1), states - 1
 
     @njit(forceinline=True)
     def load(state, at, count):  # type: ignore[no-untyped-def]
         return before(state, at, count) + (load_first(floats(state[part]), at, count),)  # noqa: RUF005
 
-    return load  # type: ignore[no-any-return]
+    return load
 
 
 def _store_states(states: int) -> Compiled:
@@ -79,7 +79,7 @@ def _store_states(states: int) -> Compiled:
         def none(state, at, count, after):  # type: ignore[no-untyped-def]
             pass
 
-        return none  # type: ignore[no-any-return]
+        return none
     before, part = _store_states(states - 1), states - 1
 
     @njit(forceinline=True)
@@ -87,7 +87,7 @@ def _store_states(states: int) -> Compiled:
         before(state, at, count, after)
         store_first(floats(state[part]), at, count, after[part])
 
-    return store  # type: ignore[no-any-return]
+    return store
 
 
 def layer_step(cell: Compiled, *, gates: int, states: int, splits_last: bool = False) -> Compiled:
@@ -137,7 +137,7 @@ def layer_step(cell: Compiled, *, gates: int, states: int, splits_last: bool = F
                 store(state, at, count, after)
         copy(y, B * H, h)
 
-    return step_with_split_gate if splits_last else step  # type: ignore[no-any-return]
+    return step_with_split_gate if splits_last else step
 
 
 @njit(forceinline=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from reports.format.numbers import listed, score
+from reports.format.numbers import listed, microseconds, score
 
 MAX_NAMES = 5
 """The largest number of names in a list. If there are more names, the text gives only the number of names."""
@@ -52,3 +52,14 @@ def extreme(
         return f"{superlative} for {name_all(winners)} in every panel"
     each = " each" if len(winners) > 1 else ""
     return f"{superlative} for {name_all(winners)} in {most} of {len(filled)} panels{each}"
+
+
+def cheapest(panels: Sequence[Mapping[str, float]]) -> str:
+    """Say which architecture has the lowest step time: `, and the time per step is lowest for rnn (2.30 µs)`.
+
+    `panels` are comparable step times in seconds by architecture, per panel. The text is empty without step times.
+    """
+    if not any(panels):
+        return ""
+    shortest = extreme(panels, "lowest", choose=min, write=lambda seconds: f"{microseconds(seconds)} µs")
+    return f", and the time per step is {shortest}"

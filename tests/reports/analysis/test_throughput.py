@@ -26,7 +26,11 @@ def test_steps_per_second_are_of_all_streams_together() -> None:
         streamed(synthetic.record(second), (8, 6e-5)),
     ]
     rows = throughputs(group_cases(synthetic.run([first, second]), records))
-    values = [(row.arch, row.position, row.streams, row.cases, round(row.steps_per_second)) for row in rows]
+    values = [
+        (row.arch, row.position, row.streams, row.cases, round(row.steps_per_second))
+        for row in rows
+        if row.position == 1024
+    ]
     arch = values[0][0]
     assert values == [(arch, 1024, 1, 1, 100_000), (arch, 1024, 8, 2, 200_000)]
     text = page(synthetic.run([first, second]), records)

@@ -24,6 +24,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 DRAW: dict[str, Callable[[RunFile, Sequence[Record]], Figure | None]] = {
     "accuracy-against-length": reports.accuracy_against_length,
     "streaming-cost": reports.streaming_cost,
+    "chunk-cost": reports.chunk_cost,
     "accuracy-against-cost": reports.accuracy_against_cost,
     "training-curves": reports.training_curves,
 }
@@ -33,6 +34,7 @@ LABELS = {
         "score (share correct)",
     ),
     "streaming-cost": ("position in the stream (steps)", "time per step (µs)"),
+    "chunk-cost": ("steps that arrive at once", "time per step (µs)", "time until the answer (µs)"),
     "accuracy-against-cost": ("time per step at position 16,384, p50 (µs)", "score (share correct)"),
     "training-curves": ("training steps", "validation score (share correct)"),
 }
@@ -146,7 +148,7 @@ def test_every_architecture_has_its_own_style_and_four_have_a_fixed_one() -> Non
 
 
 def test_run_without_measurements_gives_no_figure(run: RunFile) -> None:
-    assert [function(run, []) for function in DRAW.values()] == [None] * 4
+    assert [function(run, []) for function in DRAW.values()] == [None] * len(DRAW)
 
 
 def test_single_seed_has_no_interval_bar() -> None:

@@ -85,6 +85,7 @@ def test_verdict_recommendation_context_and_figures_come_first(outline: Outline)
         "Score against length",
         "Cost of a streamed step against position",
         "Score against cost",
+        "Steps that arrive at once",
         "Training curves",
     ]
 
@@ -119,7 +120,7 @@ def test_method_states_what_was_checked(outline: Outline) -> None:
 
 def test_figure_width_on_the_page_follows_its_drawn_width(outline: Outline) -> None:
     styles = [attributes.get("style") for tag, attributes in outline.elements if tag == "figure"]
-    assert styles == ["--inches:7.4", "--inches:5.4", "--inches:10.2", "--inches:10.2"]
+    assert styles == ["--inches:7.4", "--inches:5.4", "--inches:10.2", "--inches:7.4", "--inches:10.2"]
 
 
 def test_signature_figures_are_side_by_side(outline: Outline, records: list[Record]) -> None:
@@ -128,10 +129,10 @@ def test_signature_figures_are_side_by_side(outline: Outline, records: list[Reco
         return [(a.get("class"), a.get("style")) for a in divs if (a.get("class") or "").startswith("figures")]
 
     single = ("figures", None)
-    assert figure_grids(outline) == [("figures two", "--columns:7.4fr 5.4fr"), single, single]
+    assert figure_grids(outline) == [("figures two", "--columns:7.4fr 5.4fr"), single, single, single]
     few = [record for record in records if (record.case.task, record.case.length) == ("adding", 32)]
     one_panel = Outline(reports.page(synthetic.run([record.case for record in few]), few))
-    assert figure_grids(one_panel) == [("figures two", "--columns:5.4fr 5.4fr"), single, single]
+    assert figure_grids(one_panel) == [("figures two", "--columns:5.4fr 5.4fr"), single, single, single]
     unstreamed = [
         record.model_copy(update={"measurements": tuple(record.of("accuracy")), "probes": {}}) for record in few
     ]
@@ -153,7 +154,7 @@ def test_heading_levels_are_not_skipped(outline: Outline) -> None:
 
 def test_every_image_has_alternative_text(outline: Outline) -> None:
     alternatives = [attributes.get("alt") for tag, attributes in outline.elements if tag == "img"]
-    assert len(alternatives) == 4
+    assert len(alternatives) == 5
     assert all(alternative and "transformer" in alternative for alternative in alternatives)
 
 
@@ -194,7 +195,12 @@ def test_records_can_be_downloaded_from_the_page(
         assert attached[record.key].training == record.training
         assert attached[record.key].of("accuracy") == record.of("accuracy")
         assert not attached[record.key].of("step_seconds")
-    samples = sum(len(each.samples) for record in records for each in record.of("step_seconds"))
+        assert not attached[record.key].of("call_step_seconds")
+    samples = sum(
+        len(each.samples)
+        for record in records
+        for each in (*record.of("step_seconds"), *record.of("call_step_seconds"))
+    )
     assert f"{samples:,} streamed steps are only in the run folder" in outline.text
 
 

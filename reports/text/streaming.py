@@ -1,0 +1,87 @@
+"""Sentences on streaming: the cost of a step in the loop, what a call from Python adds, and what chunks change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.analysis.chunks import chunk_costs
+from reports.analysis.deadlines import deadline_rows
+from reports.analysis.groups import Group
+from reports.analysis.roofline import percent
+from reports.analysis.step_costs import StepCost, describe_growth, marked, ranked
+from reports.format.numbers import duration, listed, microseconds, significant
+
+CALLED = "called from Python"
+"""What headings say of a run whose steps were timed only as calls from Python."""
+HOLLOW_MARKERS = " Hollow markers are interpreted steps, which are called from Python."
+"""The part of a caption that explains the markers of interpreted architectures."""
+
+
+def streaming_conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]]) -> list[str]:
+    """Return sentences on the cost of a streamed step, the call from Python, chunks and deadlines, in this order.
+
+    A sentence is left out if nothing of its kind was measured. `costs` is the result of `step_costs_by_arch(groups)`.
+    """
+    if not costs:
+        return []
+    comparable = ranked(costs)
+    sentences = [_step_sentence(comparable)]
+    if others := {arch: own_costs for arch, own_costs in costs.items() if arch not in comparable}:
+        sentences.append(f"Not ranked among these, because {CALLED}: {_cheapest_first(others)}.")
+    added = [
+        f"{microseconds(last.added_seconds)} µs for {arch}"
+        for arch, own_costs in comparable.items()
+        for last in own_costs[-1:]
+        if last.added_seconds is not None
+    ]
+    if added:
+        sentences.append(f"A call from Python adds {listed(added)}.")
+    return [*sentences, *_chunk_sentences(groups, costs), *_deadline_sentences(groups, costs)]
+
+
+def _step_sentence(costs: dict[str, list[StepCost]]) -> str:
+    position = max(own_costs[-1].position for own_costs in costs.values())
+    how = "inside a compiled loop" if any(own[-1].timing == "compiled" for own in costs.values()) else CALLED
+    return f"Cost of a streamed step at position {position:,}, {how}: {_cheapest_first(costs)}."
+
+
+def _cheapest_first(costs: dict[str, list[StepCost]]) -> str:
+    """Return the last cost of each architecture, with its growth and its share of the limit if they are known."""
+    parts = []
+    for arch, own_costs in sorted(costs.items(), key=lambda item: item[1][-1].p50_seconds):
+        last = own_costs[-1]
+        share = "" if last.limit_share is None else f"{percent(last.limit_share)} of the limit"
+        details = "; ".join(filter(None, [describe_growth(own_costs), share]))
+        parts.append(
+            f"{marked(arch, last.timing)} {microseconds(last.p50_seconds)} µs{f' ({details})' if details else ''}"
+        )
+    return ", ".join(parts)
+
+
+def _chunk_sentences(groups: Sequence[Group], costs: dict[str, list[StepCost]]) -> list[str]:
+    """Return one sentence on the largest chunk of each architecture, or an empty list without chunks."""
+    by_size: dict[tuple[int, int], list[str]] = {}
+    for arch, chunks in chunk_costs(groups).items():
+        largest = max(chunks, key=lambda cost: (cost.chunk, cost.position))
+        name = marked(arch, costs[arch][-1].timing) if arch in costs else arch
+        by_size.setdefault((largest.chunk, largest.position), []).append(
+            f"{microseconds(largest.step_seconds)} µs per step for {name} (answer after "
+            f"{duration(largest.answer_seconds)})"
+        )
+    return [
+        f"If {chunk:,} steps arrive at once at position {position:,}, they cost {listed(parts)}."
+        for (chunk, position), parts in by_size.items()
+    ]
+
+
+def _deadline_sentences(groups: Sequence[Group], costs: dict[str, list[StepCost]]) -> list[str]:
+    parts: dict[tuple[float, int], list[str]] = {}
+    for row in deadline_rows(groups):
+        name = marked(row.arch, costs[row.arch][-1].timing) if row.arch in costs else row.arch
+        worst = "" if row.worst_seconds is None else f", worst {duration(row.worst_seconds)}"
+        late = f"{significant(100 * row.late_share, 2)}%"
+        parts.setdefault((row.deadline_seconds, row.position), []).append(f"{name} {late}{worst}")
+    return [
+        f"Share of steps later than {duration(deadline)} at position {position:,}: {'; '.join(names)}."
+        for (deadline, position), names in parts.items()
+    ]
