@@ -171,10 +171,11 @@ class Program:
     def _write(
         self, encoder: _Encoder, ends: tuple[Weight | None, ...], outputs: int, specs: list[StreamingSpec]
     ) -> None:
+        from arch.kernels.runtime.jit import entry_point
         from arch.kernels.runtime.native import clock_address
         from arch.kernels.streaming import model_step as kernel
 
-        self.run: Callable[..., Any] = kernel.step
+        self.run = entry_point(kernel.step)
         self.run_stream: Callable[..., Any] = kernel.stream
         self.clock = clock_address
         self.inputs, self.outputs = encoder.inputs, outputs

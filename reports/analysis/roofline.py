@@ -12,9 +12,9 @@ EXPLANATION = (
     "roofline model of Williams, Waterman and Patterson, 2009). For whole sequences, the limit is the rate of the "
     "fastest matrix product, over one step of the batch or over all its steps. For a streamed step inside the compiled "
     "loop, it is the lower of the rate of multiply-adds in registers and the step's FLOPs per byte times the read "
-    "bandwidth of a compiled loop, over as much memory as the step moves. A low share is due to the implementation, not "
-    "to the architecture. Only matrix products count as FLOPs. A dash means that the limit was not measured, that the "
-    "architecture does not state its FLOPs, or that its steps are called from Python."
+    "bandwidth of a compiled loop, over as much memory as the step moves. A low share is due to the implementation, "
+    "not to the architecture. Only matrix products count as FLOPs. A dash means that the limit was not measured, that "
+    "the architecture does not state its FLOPs, or that its steps are called from Python."
 )
 
 
