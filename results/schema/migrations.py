@@ -107,8 +107,7 @@ CALLED_FROM_PYTHON = {"step_seconds": "call_step_seconds", "stream_step_seconds"
 
 def _with_metric_of_4(part: Document) -> Document:
     """Return a copy of a measurement or a quantity with the name that its metric has in version 4."""
-    metric = part.get("metric")
-    return part | {"metric": CALLED_FROM_PYTHON.get(metric, metric)} if "metric" in part else part
+    return part | {"metric": CALLED_FROM_PYTHON.get(part["metric"], part["metric"])} if "metric" in part else part
 
 
 def _with_quantity_of_4(part: Document) -> Document:
