@@ -31,9 +31,7 @@ from results.statistics.growth import (
     cost_line,
     costs_of,
     crossover,
-    curves_of,
     growth,
-    step_metric,
 )
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_median, interval_of_quantile
 from results.statistics.noise import (
@@ -46,6 +44,7 @@ from results.statistics.noise import (
     median_calibration,
 )
 from results.statistics.roofline import Limits, attainable
+from results.statistics.step_curves import curves_of, step_metric
 from results.store.document import StoreError, write_atomically, write_document
 from results.store.merge import MergeResult, merge
 from results.store.output_file import STANDARD_OUTPUT, is_standard_output, write_output_file

@@ -8,7 +8,8 @@ the copy, and with the original again. By default, each run takes every timing i
 then examine the runs:
 
     check, original against original    must exit with code 0, and find most timings unchanged
-    check, original against copy        must exit with code 1, and report the LSTM's streamed steps and nothing else
+    check, original against copy        must exit with code 1, and report all of the LSTM's steps in compiled code, and
+                                        nothing but its steps
     verify                              must pass, and must name a record after one of its bits is flipped
 
 The command takes three to six minutes on two cores. Use a quiet machine: if timings are too noisy to judge, the exit
@@ -61,8 +62,11 @@ steps = 1000
 blocks = 10
 batch = 8
 streams = [1]
+chunks = []
 """
 """Two layers of 160 units: the weights fit into a cache of 2 MiB, and most of a step is spent in the kernel."""
+STEP_METRICS = ("step_seconds", "call_step_seconds")
+"""Metrics of the slower steps. A call from Python takes so long that its increase may be too small to be reported."""
 INCONCLUSIVE = 2
 """Exit code if timings are too noisy to judge."""
 TOO_FEW = "not every planted slowdown is found"
@@ -129,17 +133,18 @@ def _check_slower(store: Path, base: str, new: str) -> list[str]:
     """Compare the original with the slower copy, and return the problems."""
     code, document = _compare(store, base, new)
     print(f"original against the slower copy: exit code {code}")
-    slowed = [row for row in document["rows"] if row["arch"] == "lstm" and row["metric"] == "step_seconds"]
+    steps = [row for row in document["rows"] if row["arch"] == "lstm" and row["metric"] in STEP_METRICS]
+    slowed = [row for row in steps if row["metric"] == "step_seconds"]
     for row in slowed:
         print(f"  {row['arch']} {row['metric']} {row['at']}: {row['verdict']}, {row['effect']:+.0%}  {row['reason']}")
-    elsewhere = [row for row in document["rows"] if row["verdict"] == "regressed" and row not in slowed]
+    elsewhere = [row for row in document["rows"] if row["verdict"] == "regressed" and row not in steps]
     problems = [f"{row['arch']} {row['metric']} {row['at']} is reported as regressed" for row in elsewhere]
     problems += [
         f"{row['arch']} {row['metric']} {row['at']} is {row['verdict']}: {row['reason']}"
         for row in slowed
         if row["verdict"] != "regressed"
     ]
-    if code != REGRESSED or len(document["failing"]) != len(slowed):
+    if code != REGRESSED or len(document["failing"]) != sum(row["verdict"] == "regressed" for row in steps):
         problems.append(f"{TOO_FEW}: exit code {code} with {len(document['failing'])} failing rows")
     return problems
 

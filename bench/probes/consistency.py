@@ -23,6 +23,9 @@ SEGMENT_STEPS = 8
 CONSISTENCY_TOLERANCE = 1e-3
 """Largest allowed float32 difference, relative to the largest magnitude of the outputs (at least 1)."""
 
+Form = Callable[[Tensor, list[arch.State]], tuple[Tensor, list[arch.State]]]
+"""Function that processes a segment (B, T) or (B, T, D) from a state. It returns the outputs and the next state."""
+
 
 def largest_differences(model: arch.SequenceModel, inputs: Tensor) -> dict[str, float]:
     """Return the largest difference of `step` and of `stream` from `scan`, by the name of the form.
@@ -30,10 +33,7 @@ def largest_differences(model: arch.SequenceModel, inputs: Tensor) -> dict[str, 
     Differences are relative to the largest magnitude of the outputs, or to 1 if that is smaller. `inputs` has shape
     (B, T) or (B, T, D). A difference is infinite if an output is NaN.
     """
-    forms: dict[str, Callable[..., tuple[Tensor, list[arch.State]]]] = {
-        "step": partial(_run_steps, model),
-        "stream": model.stream,
-    }
+    forms: dict[str, Form] = {"step": partial(_run_steps, model), "stream": model.stream}
     largest, scale = dict.fromkeys(forms, 0.0), 1.0
     with torch.inference_mode():
         state = model.init_state(len(inputs))

@@ -36,20 +36,22 @@ class LoopTimer:
     clock: Clock
     """A monotonic clock that returns nanoseconds. It is used only if `every` is 0."""
 
-    def time(self, steps: int) -> list[float]:
-        """Time about `steps` steps near the stream's position, and return the seconds per step of each sample."""
+    def time(self, count: int) -> list[float]:
+        """Take `count` samples near the stream's position, in seconds per step.
+
+        If compiled code cannot read the clock, take one sample that spans at least `count` steps.
+        """
         with without_garbage_collection():
             if self.every == 0:
-                return [self._mean_seconds(steps)]
+                return [self._mean_seconds(count)]
             samples: list[float] = []
-            wanted = max(1, steps // self.every)
-            while len(samples) < wanted:
-                samples += burst(self.timed, self.every)[: wanted - len(samples)]
+            while len(samples) < count:
+                samples += burst(self.timed, self.every)[: count - len(samples)]
             return samples
 
-    def steps_per_sample(self, steps: int) -> int:
-        """Return the number of steps whose mean is one sample, if `time` is called with `steps`."""
-        return self.every or self._bursts(steps) * self.timed.burst_steps
+    def steps_per_sample(self, count: int) -> int:
+        """Return the number of steps whose mean is one sample, if `time` is called with `count`."""
+        return self.every or self._bursts(count) * self.timed.burst_steps
 
     def _mean_seconds(self, steps: int) -> float:
         """Return the mean seconds of the steps after the first `WARM_UP_STEPS` of each call."""

@@ -77,7 +77,7 @@ class _Measured:
             timed: the stream.
             name: name of the metric of steps in compiled code. The metric of called steps has the prefix `call_`.
             at: location of the measurement.
-            steps: number of steps to time, in compiled code if possible.
+            steps: number of samples to take, in compiled code if possible.
             calls: number of calls to time beside steps in compiled code; 0 to time no calls.
         """
         called = partial(time_calls, timed, clock=self.clock)

@@ -73,9 +73,9 @@ class Series:
     metric: str
     at: dict[str, int]
     count: int
-    """Number of steps or calls to time, in all blocks together."""
+    """Number of samples to take, in all blocks together."""
     time: Callable[[int], list[float]]
-    """Function that times some steps or calls and returns the samples in seconds."""
+    """Function that takes so many samples, of steps or of calls, and returns them in seconds."""
     samples: list[float] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
 
@@ -90,7 +90,7 @@ def time_alternately(series: Sequence[Series], blocks: int, order: random.Random
     """Time all series in blocks, in a new random order each round, and extend their samples and blocks.
 
     Args:
-        series: the series, each with the number of steps or calls to time. It is rounded up to a multiple of `blocks`.
+        series: the series, each with the number of samples to take. It is rounded up to a multiple of `blocks`.
         blocks: number of blocks per series.
         order: generator of the random order of the series in each round.
         machine: observes the blocks.

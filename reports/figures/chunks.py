@@ -92,9 +92,9 @@ def chunk_cost_figure(groups: Sequence[Group], costs: dict[str, list[StepCost]] 
                 for arch, own_costs in chunks.items()
             ),
             how_to_read=(
-                f"A stream at position {position:,} reads a chunk of steps at once. A falling line on the left means "
-                "that waiting for more steps makes each of them cheaper. The right panel shows what one waits for: the "
-                "time from the arrival of the chunk to the answer."
+                f"A stream at position {position:,} reads a chunk of steps, called from Python. A falling line on the "
+                "left means that waiting for more steps makes each of them cheaper. The right panel shows what one "
+                "waits for: the time from the arrival of the chunk to the answer."
                 + HOLLOW_MARKERS
                 * any(timings.get(arch) == "interpreted" for arch in chunks)
             ),

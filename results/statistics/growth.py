@@ -24,20 +24,15 @@ infinite.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice, pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from results.schema.record import Measurement, Record
 from results.statistics.intervals import LEVEL, Interval
-
-Floats = NDArray[np.float64]
-Curve = Mapping[int, tuple[float, ...]]
-"""The timings of a case by a single process: the median of each block in seconds, by position."""
+from results.statistics.step_curves import Curve, Floats, medians_of
 
 RESAMPLES = 10_000
 CHUNK_CURVES = 500_000
@@ -120,33 +115,6 @@ class Crossover:
     bound outside that range is infinite."""
 
 
-def step_metric(records: Iterable[Record]) -> str:
-    """Return the metric that describes the cost of a step in all of these records.
-
-    The metric is `step_seconds` if any record has it. Otherwise only calls from Python were timed, so the metric is
-    `call_step_seconds`. The two metrics differ by the cost of a call, so they must not be compared with each other.
-    """
-    return "step_seconds" if any(record.by_process("step_seconds") for record in records) else "call_step_seconds"
-
-
-def curves_of(records: Iterable[Record], metric: str | None = None) -> list[Curve]:
-    """Return one cost curve, in seconds, per process of each record that has measurements of the metric.
-
-    `metric` is `step_seconds` or `call_step_seconds`; None for the `step_metric` of the records.
-    """
-    records = list(records)
-    metric = metric or step_metric(records)
-    curves: dict[tuple[str, int], dict[int, tuple[float, ...]]] = {}
-    for record in records:
-        steps = [each for each in record.by_process(metric) if each.at.keys() == {"position"} and each.samples]
-        blocks = [_blocks(measurement) for measurement in steps]
-        medians = iter(_medians([block for of_measurement in blocks for block in of_measurement]).tolist())
-        for measurement, of_measurement in zip(steps, blocks, strict=True):
-            curve = curves.setdefault((record.key, measurement.process), {})
-            curve[measurement.at["position"]] = tuple(islice(medians, len(of_measurement)))
-    return list(curves.values())
-
-
 def costs_of(curves: Sequence[Curve], *, resamples: int = RESAMPLES, seed: int = 0) -> StreamCosts | None:
     """Return the costs at the positive positions that all curves share, or None if there are fewer than two.
 
@@ -160,7 +128,7 @@ def costs_of(curves: Sequence[Curve], *, resamples: int = RESAMPLES, seed: int =
     if len(positions) < 2:
         return None
     generator = np.random.default_rng(seed)
-    medians_CP = np.stack([_medians([curve[position] for curve in curves]) for position in positions], 1)
+    medians_CP = np.stack([medians_of([curve[position] for curve in curves]) for position in positions], 1)
     unit: Literal["curves", "blocks"] = "curves" if len(curves) >= MIN_CURVES else "blocks"
     cost_RP: Floats | None = None
     if unit == "curves":
@@ -374,26 +342,6 @@ def _medians_from_counts(
         low_R, high_R = (medium_W[(reached_WR > rank).argmax(axis=0)] for rank in ((C - 1) // 2, C // 2))
         medians.append((medians_CP[low_R, p] + medians_CP[high_R, p]) / 2)
     return np.stack(medians, 1)
-
-
-def _blocks(measurement: Measurement) -> list[tuple[float, ...]]:
-    """Split the samples of a measurement into its blocks as evenly as possible, with longer blocks first."""
-    count = len(measurement.blocks)
-    if count < 2:
-        return [measurement.samples]
-    size, longer = divmod(len(measurement.samples), count)
-    ends = [0, *accumulate([size + 1] * longer + [size] * (count - longer))]
-    return [measurement.samples[start:end] for start, end in pairwise(ends) if end > start]
-
-
-def _medians(rows_K: Sequence[Sequence[float]]) -> Floats:
-    """Return the median of each row. Rows of equal length share one call of `np.median`."""
-    lengths_K = np.array([len(row) for row in rows_K])
-    medians_K = np.empty(len(rows_K))
-    for length in np.unique(lengths_K):
-        indices = np.flatnonzero(lengths_K == length).tolist()
-        medians_K[indices] = np.median(np.array([rows_K[index] for index in indices]), axis=1)
-    return medians_K
 
 
 def _interval(middle: float, resampled: Floats, tail: float) -> Interval:

@@ -42,7 +42,10 @@ def files_of(run: Run) -> dict[str, tuple[bytes, int]]:
 
 
 def without_timings(record: Record) -> dict[str, Any]:
-    """Return a record as a document, without the values that a clock or a memory counter measured."""
+    """Return a record as a document, without the values that a clock or a memory counter measured.
+
+    The number of steps per clock reading follows from the duration of a step.
+    """
     document = record.model_dump(mode="json")
     del document["spans"]
     if document["training"]:
@@ -51,7 +54,7 @@ def without_timings(record: Record) -> dict[str, Any]:
         del ran["seconds"]
     for measurement in document["measurements"]:
         del measurement["blocks"]
-        if measurement["metric"].endswith(("_seconds", "_per_second", "_peak_bytes", "_added_bytes")):
+        if measurement["metric"].endswith(("_seconds", "_per_second", "_peak_bytes", "_added_bytes", "_per_reading")):
             measurement["samples"] = len(measurement["samples"])
     return document
 

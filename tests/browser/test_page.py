@@ -42,7 +42,7 @@ def test_page_opens_from_disk_without_errors_or_requests(watched: WatchedPage, r
     assert "Carousel: quick" in page.title()
     assert watched.messages == []
     assert watched.external_requests(report) == []
-    assert page.locator("figure img").count() == 4
+    assert page.locator("figure img").count() == 5
     for image in page.locator("figure img").all():
         assert image.evaluate("image => image.complete && image.naturalWidth > 0")
 

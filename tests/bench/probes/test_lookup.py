@@ -12,6 +12,7 @@ import pytest
 from bench.executors.jobs import TimeJob, TrainJob
 from bench.executors.timing_job import run_timing_job
 from bench.executors.training_job import run_training_job
+from bench.probes import deadline
 from results import PROBES, TIMING_PROBES, Measurement, Probe, Record, metrics_of
 from tests.bench.tiny import TIMING, tiny_case
 
@@ -54,9 +55,12 @@ def test_training_job_yields_the_metrics_of_its_probes(probe: Probe) -> None:
 
 
 @pytest.mark.parametrize("probe", sorted(TIMING_PROBES))
-def test_timing_job_yields_the_metrics_of_its_probe(probe: Probe) -> None:
+def test_timing_job_yields_the_metrics_of_its_probe(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check a timing with a deadline and with so many streams that they are called from Python."""
+    monkeypatch.setattr(deadline, "MAX_STEPS", 10)
     _, weights = train("accuracy")
-    job = TimeJob(cases=(CASE,), weights=(weights,), probes=(probe,), timing=TIMING)
+    timing = TIMING.model_copy(update={"deadline_seconds": 1e-3, "streams": (1, 65)})
+    job = TimeJob(cases=(CASE,), weights=(weights,), probes=(probe,), timing=timing)
     (result,) = run_timing_job(job).values()
     assert set(result.probes) == {probe}
     assert names_of(result.measurements) - ROOFLINE == metrics_of(probe)

@@ -147,8 +147,8 @@ def test_blocks_of_steps_are_named_on_the_page() -> None:
     )
     record = sound.model_copy(update={"measurements": sound.measurements + blocks})
     run = synthetic.run([record.case])
-    assert "A step of gru (blocks of 8 steps) is too short for one reading" in reports.page(run, [record])
-    assert "too short for one reading" not in reports.page(run, [sound])
+    assert "Each sample is a mean over so many steps: gru 8." in reports.page(run, [record])
+    assert "Each sample is a mean" not in reports.page(run, [sound])
 
 
 def test_chunks_are_medians_over_cases_of_the_medians_within_each() -> None:
