@@ -37,7 +37,7 @@ from arch.core.backend import (
     tensors_of,
     weights_obstacle,
 )
-from arch.core.cache import Cache, append, next_cache, reserve, trim
+from arch.core.cache import Cache, append, later_cache, reserve, trim
 from arch.core.layer import Layer, require_steps
 from arch.core.positions import alibi_slopes, apply_rotary, frequencies, rotary_factors, sinusoids
 from arch.core.state import copy_state, element_bytes
@@ -278,7 +278,7 @@ class Transformer(Layer):
         if self.position_SD is not None:
             left = min(left, len(self.position_SD) - after.position)
         scratch = keys_BNSK.shape[2] + keys_BNSK.shape[3]
-        return Bound(words, after, (keys_BNSK, values_BNSK), left, next_cache, scratch)
+        return Bound(words, after, (keys_BNSK, values_BNSK), left, later_cache, scratch)
 
     def _is_usable(self, cache: Cache, batch: int) -> bool:
         """Return whether the kernel can use the cache of `batch` streams."""

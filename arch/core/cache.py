@@ -72,10 +72,10 @@ def reserve(cache: Cache, T: int, window: int | None) -> Cache:
     return Cache(keys_BNSK, values_BNSK, keep, position)
 
 
-def next_cache(cache: Cache) -> Cache:
-    """Return the cache after one more step, which the kernel has written into the next slot."""
+def later_cache(cache: Cache, steps: int) -> Cache:
+    """Return the cache after further steps, which the kernel has written into the next slots."""
     keys_BNSK, values_BNSK, length, position = cache
-    return Cache(keys_BNSK, values_BNSK, length + 1, position + 1)
+    return Cache(keys_BNSK, values_BNSK, length + steps, position + steps)
 
 
 def _steps_to_keep(length: int, window: int | None) -> int:

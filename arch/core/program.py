@@ -67,36 +67,21 @@ class Program:
         self.after: list[State] = []
         self.read: list[Tensor] = []
         self.steps_left = 0  # steps that may continue in place
+        self.is_new = False  # whether no step has run since the states were bound
         self.needed = 0  # float32 numbers of the workspace that the bound states need
 
     def step(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]] | None:
         """Return the output (B, O) and the next state, or None if the kernel does not support these inputs."""
-        read = self.read
-        if (
-            self.steps_left > 0
-            and len(state) == len(self.after)
-            and all(map(operator.is_, state, self.after))
-            and self.holds(x, *read)
-            and list(map(Tensor.data_ptr, read)) == self.addresses
-        ):
-            after = None
-        else:
+        if not self._continues(x, state, 1):
             bound = self._bind(x, state, 1)
             if bound is None:
                 return None
-            x, after = bound, self.after
+            x = bound
         output_BO = torch.empty_like(self.like_output)
         if self.run(self.address, x.data_ptr(), output_BO.data_ptr()):
             self.steps_left = 0
             return None
-        _increment_version(self.written)  # so that autograd notices the change
-        if after is None:
-            self.steps_left -= 1
-            after = self.after
-            if self.advances:
-                pairs = zip(after, self.advances, strict=True)
-                self.after = after = [part if advance is None else advance(part) for part, advance in pairs]
-        return output_BO, list(after)
+        return output_BO, self._after(1)
 
     def stream(self, x: Tensor, state: list[State], times_T: Tensor | None) -> tuple[Tensor, list[State]] | None:
         """Return the outputs (T, B, O) of T steps and the next state, or None if the kernel does not support them.
@@ -108,24 +93,47 @@ class Program:
                 steps. An int64 tensor (R + 1,) on the CPU, or None to read no clock.
         """
         x = x.resolve_neg().contiguous()
-        if self._bind(x[0], state, len(x)) is None:
+        steps, first = len(x), x[0]
+        if self.dtype is torch.int64 and x.dtype is torch.int64 and not bool(((x >= 0) & (x < self.inputs)).all()):
             return None
-        if self.dtype is torch.int64 and not bool(((x >= 0) & (x < self.inputs)).all()):
+        if not self._continues(first, state, steps) and self._bind(first, state, steps) is None:
             return None
-        output_TBO = self.readout_weight.new_empty((len(x), self.batch, self.outputs))
+        output_TBO = self.readout_weight.new_empty((steps, self.batch, self.outputs))
         self.run_stream(
             self.address,
             x.data_ptr(),
             x.stride(0) * x.element_size(),
             output_TBO.data_ptr(),
             4 * self.batch * self.outputs,
-            len(x),
+            steps,
             0 if times_T is None else self.clock(),
             0 if times_T is None else times_T.data_ptr(),
-            1 if times_T is None else len(x) // (len(times_T) - 1),
+            1 if times_T is None else steps // (len(times_T) - 1),
         )
-        _increment_version(self.written)
-        return output_TBO, list(self.after)
+        return output_TBO, self._after(steps)
+
+    def _continues(self, x: Tensor, state: list[State], steps: int) -> bool:
+        """Return whether the program holds for the next steps: nothing has changed, and `state` is its last one."""
+        read = self.read
+        return (
+            steps <= self.steps_left
+            and len(state) == len(self.after)
+            and all(map(operator.is_, state, self.after))
+            and self.holds(x, *read)
+            and list(map(Tensor.data_ptr, read)) == self.addresses
+        )
+
+    def _after(self, steps: int) -> list[State]:
+        """Return the state after the kernel has run these steps."""
+        _increment_version(self.written)  # so that autograd notices the change
+        if self.is_new:  # the bound states are those after the steps
+            self.is_new = False
+        else:
+            self.steps_left -= steps
+            if self.advances:
+                pairs = zip(self.after, self.advances, strict=True)
+                self.after = [part if advance is None else advance(part, steps) for part, advance in pairs]
+        return list(self.after)
 
     def build(self) -> bool:
         """Write everything but the state into a new program.
@@ -292,6 +300,7 @@ class Program:
         self.steps_left = min(bound.steps_left for bound in self.bounds)
         advances = [bound.advance for bound in self.bounds]
         self.advances = advances if any(advances) else []
+        self.is_new = True
         return True
 
 

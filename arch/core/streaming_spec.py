@@ -36,8 +36,8 @@ class Bound(NamedTuple):
     """The tensors that the kernel writes."""
     steps_left: int = sys.maxsize
     """Number of further steps for which the words remain valid. The kernel updates the words that count steps."""
-    advance: Callable[[State], State] | None = None
-    """Function from the state after some steps to the state after one more, if that is another object; else None."""
+    advance: Callable[[State, int], State] | None = None
+    """Function that returns the state after so many further steps, if that is another object; else None."""
     scratch: int = 0
     """Scratch memory that these steps need in addition to the workspace, in floats."""
 
