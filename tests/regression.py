@@ -33,12 +33,13 @@ from bench.errors import FAILED, OK, REGRESSED
 
 HOME = Path(__file__).resolve().parents[1]
 PACKAGES = ("arch", "tasks", "bench", "results", "reports")
-KERNEL = Path("arch", "kernels", "streaming", "recurrent_step.py")
-ORIGINAL = "    apply(floats(weights[0]), 0, weights[1], 4 * H, D, x, 0, D, B, sums, 0, 4 * H, False)\n"
-"""Line that projects an LSTM's inputs. The extra lines are planted before this line. It overwrites their sums."""
-PLANTED = """    apply(floats(weights[0]), 0, weights[1], 2 * H, D, x, 0, D, B, sums, 0, 4 * H, False)
-    apply(floats(weights[2]), 0, 0, 2 * H, H, h, 0, H, B, sums, 0, 4 * H, True)
+KERNEL = Path("arch", "kernels", "streaming", "model_step.py")
+ORIGINAL = "            lstm_step(D, H, weights, x, state, y, B)\n"
+"""Line that steps an LSTM. The extra lines are planted before this line. It overwrites their results in `y`."""
+PLANTED = """            apply(floats(weights[0]), 0, weights[1], H, D, x, 0, D, B, y, 0, H, False)
+            apply(floats(weights[2]), 0, 0, H, H, floats(state[0]), 0, H, B, y, 0, H, True)
 """
+"""The products of one more gate: a quarter of the step's own."""
 PLAN = """
 summary = "one network with a slower kernel, and one with an unchanged kernel"
 archs = ["lstm", "rnn"]

@@ -25,7 +25,7 @@ def test_planted_change_is_two_more_products_in_the_lstm() -> None:
         }
         for text in (source, slower)
     ]
-    assert calls[1] == calls[0] | {"lstm_step": calls[0]["lstm_step"] + 2}
+    assert calls[1] == calls[0] | {"advance": calls[0]["advance"] + 2}
 
 
 def test_planting_into_a_rewritten_kernel_is_an_error() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from bench.probes.loop_timing import burst
-from bench.probes.timed_stream import TimedStream, without_garbage_collection
+from bench.probes.loop_timing import LoopTimer, burst
+from bench.probes.timed_stream import without_garbage_collection
 from results import Measurement
 
 MAX_STEPS = 1_000_000
@@ -16,23 +16,23 @@ MAX_SECONDS = 10.0
 
 
 def measure_deadline(
-    timed: TimedStream, deadline_seconds: float, now: Callable[[], float] = time.monotonic
+    timer: LoopTimer, deadline_seconds: float, now: Callable[[], float] = time.monotonic
 ) -> list[Measurement]:
     """Run up to a million steps in compiled code, and measure the late ones.
 
     Args:
-        timed: one stream with a compiled step.
+        timer: a timer of one stream with a compiled step that can read the clock.
         deadline_seconds: the duration that a step should not exceed.
         now: a monotonic clock that returns seconds, to limit the duration.
 
     Returns:
         The share of late steps, the longest step, and the number of steps that ran.
     """
-    steps = late = 0
+    timed, steps, late = timer.timed, 0, 0
     worst, end = 0.0, now() + MAX_SECONDS
     with without_garbage_collection():
         while steps < MAX_STEPS and (steps == 0 or now() < end):
-            seconds = burst(timed, 1, min(timed.burst_steps, MAX_STEPS - steps))
+            seconds = burst(timed, timer.untimed, min(timed.burst_steps, MAX_STEPS - steps))
             steps += len(seconds)
             late += sum(each > deadline_seconds for each in seconds)
             worst = max(worst, *seconds)

@@ -217,4 +217,6 @@ def _measure_deadlines(measured: _Measured, deadline_seconds: float) -> None:
     for subject in measured.shuffled(measured.timing.streams_position):
         timed = open_stream(subject, measured.timing.streams_position, 1)
         if timed.is_compiled:
-            measured.add(timed, *measure_deadline(timed, deadline_seconds))
+            measured.add(
+                timed, *measure_deadline(loop_timer(timed, measured.reading_seconds, measured.clock), deadline_seconds)
+            )

@@ -13,7 +13,7 @@ import arch
 from bench.plans.plan import Timing
 from bench.probes import deadline, streaming
 from bench.probes.deadline import measure_deadline
-from bench.probes.loop_timing import loop_timer
+from bench.probes.loop_timing import LoopTimer, loop_timer
 from bench.probes.subject import Subject
 from bench.probes.timed_stream import TimedStream, open_stream
 from results import Measurement
@@ -60,6 +60,10 @@ def opened(one: Subject, position: int) -> TimedStream:
         return open_stream(one, position, 1)
 
 
+def timer_of(one: Subject, position: int) -> LoopTimer:
+    return loop_timer(opened(one, position), READING_SECONDS, CountingClock())
+
+
 def test_samples_are_single_steps_after_the_slow_ones() -> None:
     one = subject()
     loop = Loop(one)
@@ -69,7 +73,8 @@ def test_samples_are_single_steps_after_the_slow_ones() -> None:
     assert [each.samples for each in steps] == [pytest.approx([7e-06] * 60, rel=EXACT)] * 2
     assert [each.blocks for each in steps] == [(LOADED_BLOCK,) * 2] * 2
     assert values(measurements, "steps_per_reading") == [({"position": 1}, (1.0,)), ({"position": 16}, (1.0,))]
-    assert {(x.shape[1], readings) for x, _, readings in loop.calls} == {(8, 8)}  # four untimed and four timed steps
+    # Four untimed and four timed steps, after the trials of 64 steps.
+    assert {(x.shape[1], readings) for x, _, readings in loop.calls} == {(8, 8), (4 + 64, 4 + 64)}
 
 
 def test_calls_from_python_are_timed_beside_with_fewer_samples() -> None:
@@ -83,10 +88,12 @@ def test_calls_from_python_are_timed_beside_with_fewer_samples() -> None:
 def test_bursts_start_from_copies_of_the_state_of_the_position() -> None:
     one = subject("lstm", length=6)
     timed, loop = opened(one, 16), Loop(one)
-    loop_timer(timed, READING_SECONDS, CountingClock()).time(20)
+    timer = loop_timer(timed, READING_SECONDS, CountingClock())
+    loop.calls.clear()
+    timer.time(20)
     expected = one.test_inputs(1, 6)[:, torch.arange(8) % 6]
     memory = {leaf.data_ptr() for leaf in tree_leaves(timed.state)}
-    assert len(loop.calls) > 5
+    assert len(loop.calls) == 5
     for x, state, _ in loop.calls:
         assert torch.equal(x, expected)
         assert not memory & {leaf.data_ptr() for leaf in tree_leaves(state)}
@@ -95,7 +102,7 @@ def test_bursts_start_from_copies_of_the_state_of_the_position() -> None:
 
 @pytest.mark.parametrize(
     ("position", "nanoseconds", "every"),
-    [(16, 250, 1), (16, 249, 4), (1024, 60, 5), (1024, 249, 4), (1024, 1, 64), (1024, 0, 64), (16, 10, 4)],
+    [(16, 250, 1), (16, 249, 2), (1024, 60, 5), (1024, 1, 64), (1024, 0, 64), (16, 10, 4)],
 )
 def test_steps_shorter_than_ten_readings_are_timed_together(position: int, nanoseconds: int, every: int) -> None:
     one = subject()
@@ -108,12 +115,29 @@ def test_steps_shorter_than_ten_readings_are_timed_together(position: int, nanos
     assert readings is not None and x.shape[1] == every * readings
 
 
-def test_untimed_steps_are_whole_readings() -> None:
-    """Check that slow first steps do not enter the mean of the first timed steps."""
+@pytest.mark.parametrize(("nanoseconds", "untimed"), [(7000, 4), (900, 6), (260, 20)])
+def test_short_steps_warm_up_for_some_microseconds(nanoseconds: int, untimed: int) -> None:
+    """Check that the first steps, which take twice as long, are not timed."""
     one = subject()
-    Loop(one, first=(900, 800, 700, 600), later=60)
-    timer = loop_timer(opened(one, 1024), READING_SECONDS, CountingClock())
-    assert (timer.every, timer.time(25)) == (5, pytest.approx([60e-9] * 25, rel=EXACT))
+    loop = Loop(one, first=(2 * nanoseconds,) * untimed, later=nanoseconds)
+    timer = timer_of(one, 16)
+    loop.calls.clear()
+    assert (timer.untimed, set(timer.time(8))) == (untimed, {nanoseconds / 1e9})
+    assert {x.shape[1] for x, *_ in loop.calls} == {untimed + 4}
+
+
+def test_warm_up_has_a_maximum_of_steps() -> None:
+    one = subject()
+    Loop(one, first=(), later=40)
+    assert timer_of(one, 16).untimed == 64
+
+
+def test_warm_up_ends_within_the_maximum_length() -> None:
+    one = subject("transformer:positions=learned,max_length=32")
+    loop = Loop(one, first=(), later=250)
+    timer = timer_of(one, 16)
+    assert timer.untimed == 32 - 16 - 4
+    assert max(x.shape[1] for x, *_ in loop.calls) == 4 + 4
 
 
 def test_blocks_are_timed_if_compiled_code_cannot_read_the_clock() -> None:
@@ -180,7 +204,7 @@ def test_late_steps_and_the_worst_one_are_counted(monkeypatch: pytest.MonkeyPatc
     one = subject()
     Loop(one, first=(1, 1, 1, 99_000, 3_000, 5_001, 5_000, 7_000))
     monkeypatch.setattr(deadline, "MAX_STEPS", 14)
-    share, worst, steps = measure_deadline(opened(one, 16), 5e-6)
+    share, worst, steps = measure_deadline(timer_of(one, 16), 5e-6)
     names = [each.metric for each in (share, worst, steps)]
     assert names == ["late_share", "worst_step_seconds", "deadline_steps"]
     assert [each.at for each in (share, worst, steps)] == [{"position": 16, "deadline_ns": 5000}] * 3
@@ -192,5 +216,5 @@ def test_late_steps_and_the_worst_one_are_counted(monkeypatch: pytest.MonkeyPatc
 def test_a_deadline_test_ends_after_some_seconds() -> None:
     one, now = subject(), iter([0.0, 9.9, 10.1, 10.2])
     Loop(one)
-    steps = measure_deadline(opened(one, 16), 5e-6, lambda: next(now))[-1]
+    steps = measure_deadline(timer_of(one, 16), 5e-6, lambda: next(now))[-1]
     assert steps.samples == (8.0,)
