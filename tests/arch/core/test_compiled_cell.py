@@ -13,7 +13,8 @@ from torch import Tensor, nn
 import arch
 from arch import CompiledCell, SequenceModel
 from arch.kernels.cells import fma, sigmoid, splat, tanh
-from tests.arch.kernels.test_streaming import assert_close, by_equations, compiled, compiled_stream, inputs
+from tests.arch.kernels.test_stream import compiled_stream
+from tests.arch.kernels.test_streaming import assert_close, by_equations, compiled, inputs
 
 WIDTHS = (1, 16, 21)
 

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 import arch.kernels
-from tests.arch.kernels import test_block, test_streaming, test_training
+from tests.arch.kernels import test_block, test_stream, test_streaming, test_training
 
 pytestmark = pytest.mark.slow  # each fault compiles kernels again
 
@@ -142,7 +142,7 @@ def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch
 def test_a_fault_in_streaming_is_caught(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def check() -> None:
         test_streaming.test_steps_equal_the_equations(fault.spec, tokens=False, batch=3)
-        test_streaming.test_a_stream_equals_the_equations(fault.spec, tokens=False, batch=3)
+        test_stream.test_a_stream_equals_the_equations(fault.spec, tokens=False, batch=3)
 
     _is_caught(check, fault, tmp_path, monkeypatch)
 

@@ -4,17 +4,40 @@
 
 from __future__ import annotations
 
+import copy
+import time
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
 import arch
 from arch import SequenceModel
 from arch.kernels import loop_clock_seconds
-from tests.arch.kernels.test_streaming import SPECS, assert_close, by_equations, compiled, inputs, model_of
+from tests.arch.kernels.test_streaming import (
+    SPECS,
+    STEPS,
+    VOCABULARY,
+    assert_close,
+    by_equations,
+    compiled,
+    inputs,
+    model_of,
+)
 
 
 def zeros(readings: int) -> torch.Tensor:
     return torch.zeros(readings + 1, dtype=torch.int64)
+
+
+def compiled_stream(model: SequenceModel, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    """Return the outputs and the final state of one compiled stream, as `compiled` does for steps."""
+    with torch.inference_mode():
+        state = model.init_state(len(x)) if state is None else state
+        found = model._stepper.stream(model, x.transpose(0, 1), state, None)
+    assert found is not None, "the compiled stream did not run"
+    return found[0].transpose(0, 1), found[1]
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -78,3 +101,91 @@ def test_weights_count_parameters_and_buffers_once() -> None:
     model.register_buffer("extra", torch.zeros(3, dtype=torch.float64))
     model.shared = model.readout  # type: ignore[assignment]
     assert model.weight_bytes == 4 * arch.parameter_count(model) + 8 * 3
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("tokens", [False, True], ids=["reals", "tokens"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_stream_equals_the_equations(spec: str, tokens: bool, batch: int) -> None:
+    model, x = model_of(spec, tokens=tokens), inputs(batch, tokens)
+    expected = by_equations(model, x)
+    outputs, _ = compiled_stream(model, x)
+    assert_close(outputs, expected)
+    for chunk in (1, 4):
+        found, state = [], None
+        for start in range(0, STEPS, chunk):
+            y, state = compiled_stream(model, x[:, start : start + chunk], state)
+            found.append(y)
+        assert_close(torch.cat(found, 1), expected)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_stream_continues_steps_and_steps_continue_a_stream(spec: str) -> None:
+    model, x = model_of(spec), inputs(2, steps=12)
+    expected = by_equations(model, x)
+    first, state = compiled(model, x[:, :3])
+    middle, state = compiled_stream(model, x[:, 3:8], state)
+    last, state = compiled(model, x[:, 8:], state)
+    assert_close(torch.cat([first, middle, last], 1), expected)
+    with torch.inference_mode():
+        by_scan = model.scan(x, model.init_state(2))[1]
+        more = inputs(2, steps=4)
+        assert_close(compiled_stream(model, more, state)[0], model.scan(more, by_scan)[0])
+
+
+@pytest.mark.parametrize("spec", ["lstm", "transformer", "transformer:positions=learned"])
+def test_a_stream_leaves_the_given_state_as_it_was(spec: str) -> None:
+    model, x = model_of(spec), inputs(1, steps=6)
+    with torch.inference_mode():
+        _, state = model.scan(x, model.init_state(1))
+        first = compiled_stream(model, x, arch.copy_state(state))[0]
+        assert_close(compiled_stream(model, x, arch.copy_state(state))[0], first)
+
+
+@pytest.mark.parametrize("spec", ["rnn", "transformer"])
+@pytest.mark.parametrize("runs_compiled", [True, False])
+def test_clock_readings_of_a_stream_never_decrease(spec: str, runs_compiled: bool) -> None:
+    model, x = model_of(spec), inputs(1, steps=50)
+    times_T = torch.zeros(51, dtype=torch.int64)
+    before = time.monotonic_ns()
+    with torch.set_grad_enabled(not runs_compiled):
+        outputs, _ = model.stream(x, model.init_state(1), times_T)
+    assert_close(outputs.detach(), by_equations(model, x))
+    readings = [before, *times_T.tolist(), time.monotonic_ns()]
+    assert readings == sorted(readings)
+    assert len(set(readings)) > 10
+
+
+@pytest.mark.parametrize(
+    ("times_T", "message"),
+    [
+        (torch.zeros(9, dtype=torch.int64), "R must divide the 9 steps; R is 8"),
+        (torch.zeros(1, dtype=torch.int64), "R must divide the 9 steps; R is 0"),
+        (torch.zeros(10), "must be a contiguous int64 vector"),
+        (torch.zeros(20, dtype=torch.int64)[::2], "must be a contiguous int64 vector"),
+        (torch.zeros(2, 5, dtype=torch.int64), "must be a contiguous int64 vector"),
+    ],
+    ids=["too short", "no reading", "not int64", "not contiguous", "a matrix"],
+)
+def test_readings_without_room_are_refused(times_T: Tensor, message: str) -> None:
+    model = model_of("rnn")
+    with torch.no_grad(), pytest.raises(ValueError, match=message):
+        model.stream(inputs(1), model.init_state(1), times_T)
+
+
+@pytest.mark.parametrize("token", [-1, VOCABULARY])
+def test_an_unknown_token_in_a_stream_is_the_error_of_the_equations(token: int) -> None:
+    model, x = model_of("lstm", tokens=True), inputs(2, tokens=True)
+    x[1, 4] = token
+    with torch.no_grad(), pytest.raises(IndexError):
+        model.stream(x, model.init_state(2))
+
+
+def test_a_stream_has_gradients_if_they_are_enabled() -> None:
+    model, x = model_of("gru"), inputs(2)
+    model.stream(x, model.init_state(2))[0].sum().backward()
+    expected = copy.deepcopy(model)
+    expected.zero_grad()
+    expected(x).sum().backward()
+    for one, other in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
