@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from results.store.document import (
     StoreError,
     Unreadable,
     entries,
+    may_contain,
     read_document,
     reading_many,
     write_atomically,
@@ -196,7 +198,7 @@ class Store:
             folders = entries(self.folder)
         except Unreadable as error:
             raise StoreError(f"the store {self.folder} {error}; choose another with --store") from None
-        return [Run(folder) for folder in folders if _may_contain(folder, "run.json")]
+        return [Run(folder) for folder in folders if may_contain(folder, "run.json")]
 
     def in_order(self) -> list[Run]:
         """Return the runs with a readable `run.json` in the order in which they ended (see `by_end`)."""
@@ -253,7 +255,7 @@ class Store:
 
         Raises `StoreError` unless exactly one run matches.
         """
-        if os.path.isfile(Path(name) / "run.json"):  # noqa: PTH113  (Path.is_file fails for very long names)
+        if _leads_to_a_run(name):
             return Run(Path(name))
         runs = self.require_runs()
         if name == "latest":
@@ -276,15 +278,12 @@ class Store:
         return found
 
 
-def _may_contain(folder: Path, name: str) -> bool:
-    """Return whether a folder contains a file, or cannot be searched for it."""
+def _leads_to_a_run(name: str) -> bool:
+    """Return whether a name is the path of a run, even of one that cannot be read."""
     try:
-        (folder / name).lstat()
-    except (FileNotFoundError, NotADirectoryError):
+        return stat.S_ISDIR(os.stat(name).st_mode) and may_contain(Path(name), "run.json")  # noqa: PTH116  (may be long)
+    except (OSError, ValueError):  # an id
         return False
-    except OSError:
-        return True
-    return True
 
 
 def artifact_digest(content: bytes) -> str:
