@@ -9,8 +9,10 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import typer
+import typer.core
 
 from bench.cli import compare, doctor, listing, report, run, store, validate, version
 from bench.cli.installation import check_installation
@@ -30,8 +32,24 @@ from bench.machine.streams import flush_streams, lasting_streams
 DEBUG = "CAROUSEL_DEBUG"
 """Environment variable that is 1 to show the traceback of an unexpected error."""
 
+
+class Stopped(Exception):
+    """Ctrl-C during a command. Typer would turn a `KeyboardInterrupt` into an exit code without a word."""
+
+
+class _Commands(typer.core.TyperGroup):
+    """Group of commands that reports Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Stopped from None
+
+
 app = typer.Typer(
     name="carousel",
+    cls=_Commands,
     help="Benchmark what sequence architectures remember, over what distance, and at what cost per step.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -82,7 +100,7 @@ def _exit_code() -> int:
         return app(prog_name="carousel", standalone_mode=False) or OK
     except typer.Abort:
         return INTERRUPTED
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         _print_error("stopped")
         return INTERRUPTED
     except CommandLineError as error:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from bench.cli import main
+from bench.commands import listing
 from bench.commands.run import command_line
 from bench.errors import UsageError
 from bench.executors.jobs import Failure
@@ -176,6 +177,14 @@ def test_ctrl_c_during_start_up_is_reported_in_one_line(
         main.main()
     assert ended.value.code == 130
     assert capsys.readouterr().err == "carousel: stopped\n"
+
+
+def test_ctrl_c_during_a_command_is_reported_in_one_line(carousel: Carousel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(listing, "list_names", interrupt)
+    assert carousel("list", "archs") == (130, "", "carousel: stopped\n")
 
 
 def test_ctrl_c_during_imports_is_reported_in_one_line(
