@@ -246,8 +246,12 @@ def test_fingerprint_of_this_machine_names_no_person_host_or_path() -> None:
 def test_fingerprint_has_what_selects_the_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_OPT", "1")
     monkeypatch.setenv("NUMBA_CACHE_DIR", "/home/somebody/cache")
+    monkeypatch.setenv("NPY_DISABLE_CPU_FEATURES", "AVX2")
+    monkeypatch.setenv("PYTHONMALLOC", "debug")
     fingerprint = environment("cpu")
     assert fingerprint.settings["NUMBA_OPT"] == "1"
+    assert fingerprint.settings["NPY_DISABLE_CPU_FEATURES"] == "AVX2"
+    assert fingerprint.settings["PYTHONMALLOC"] == "debug"
     assert "somebody" not in fingerprint.model_dump_json()
     assert fingerprint.kernels == kernels.target() != "none"
     assert {"numpy", "numba", "llvmlite"} <= set(fingerprint.packages)
@@ -310,6 +314,13 @@ def test_only_the_measuring_code_makes_a_checkout_modified(repository: Path, nam
     (repository / name).parent.mkdir(parents=True, exist_ok=True)
     (repository / name).write_text("", encoding="utf-8")
     assert checkout(repository).modified is is_code
+
+
+def test_new_code_that_git_ignores_makes_a_checkout_modified(repository: Path) -> None:
+    (repository / ".git/info/exclude").write_text("*.py\n")
+    (repository / "arch").mkdir(exist_ok=True)
+    (repository / "arch/new.py").write_text("x = 1\n")
+    assert checkout(repository).modified is True
 
 
 def test_removed_and_staged_code_is_modified_and_a_changed_mode_is_not(repository: Path) -> None:
