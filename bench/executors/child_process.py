@@ -75,8 +75,8 @@ def _safe_imports() -> Iterator[None]:
     order_import_path()  # the child receives this path after it has started, with every folder of `PYTHONPATH`
     before = {name: os.environ.get(name) for name in (SAFE_PATH, IMPORT_PATH)}
     os.environ[SAFE_PATH] = "1"
-    if before[IMPORT_PATH] is not None:
-        os.environ[IMPORT_PATH] = without_working_directory(before[IMPORT_PATH])
+    if (import_path := before[IMPORT_PATH]) is not None:
+        os.environ[IMPORT_PATH] = without_working_directory(import_path)
     try:
         yield
     finally:
