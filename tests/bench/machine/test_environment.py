@@ -178,6 +178,9 @@ DEFAULT_OF_DOCKER, OF_A_MAKER = 0x0242AC110002, 0x001122334455
         (OF_A_MAKER, True),
         (DEFAULT_OF_DOCKER, False),
         (0x525400123456, False),  # QEMU's default
+        (0x080027000001, False),  # VirtualBox
+        (0x00155D000000, False),  # Hyper-V
+        (0x000000000001, False),
         (0, False),
         (0xFFFFFFFFFFFF, False),
         (0x011122334455, False),  # made up by Python
@@ -206,6 +209,8 @@ def test_a_machine_id_without_meaning_is_no_identity(root: Path, monkeypatch: py
         {"run/.containerenv": ""},
         {"proc/1/cgroup": "0::/kubepods/burstable/pod1\n"},
         {"proc/1/cgroup": "0::/\n", "proc/self/mountinfo": CONTAINER_MOUNTS},
+        {"proc/self/mountinfo": "30 25 0:26 / / rw - fuse.fuse-overlayfs fuse-overlayfs rw\n"},
+        {"run/systemd/container": "lxc\n"},
     ],
 )
 def test_a_machine_id_of_a_container_counts_only_if_it_is_mounted(
