@@ -32,7 +32,7 @@ def load_run(run: Run) -> StoredRun:
     file = run.file()
     records, damaged = run.read()
     for damage in damaged:
-        warn_skipped(damage)
+        warn_skipped(f"{damage.path}: {damage.reason}")  # several runs may have a record of this name
     readable = [records[case.key] for case in file.cases if case.key in records]
     return StoredRun(file=file, records=readable, unusable=unusable_records(file, damaged))
 
