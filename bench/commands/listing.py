@@ -13,6 +13,7 @@ from rich.text import Text
 
 from bench.commands.output import new_console, print_json
 from bench.errors import NothingSelected, UsageError
+from bench.machine.streams import only_documents_on_standard_output
 from bench.plans import plan as plans
 from reports.format import plural, print_labelled, print_table, printable
 from results import Store, StoreError
@@ -42,7 +43,8 @@ def list_names(kind: Kind, glob: str, *, store: Path, plugin_files: Sequence[Pat
 
     Raises `NothingSelected` if no name matches and `glob` is not `*`.
     """
-    rows = _rows(kind, store, plugin_files)
+    with only_documents_on_standard_output(as_json):
+        rows = _rows(kind, store, plugin_files)
     matching = [row for row in rows if fnmatchcase(row["name"], glob)]
     if not matching and glob != "*":
         known = ", ".join(row["name"] for row in rows) or "none"
