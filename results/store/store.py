@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from results.schema.order import by_end, last_ended
+from results.schema.order import MAX_LINKS, by_end, last_ended
 from results.schema.record import Record
 from results.schema.run import RunFile
 from results.store.document import (
@@ -220,9 +220,15 @@ class Store:
         found = self._readable()
         return [found[index][0] for index in by_end([file for _, file in found])]
 
-    def last_ended(self) -> tuple[str, ...]:
-        """Return the ids of the finished runs that no other run follows: `RunFile.after` of a run that ends now."""
-        return last_ended([file for _, file in self._readable()])
+    def last_ended(self, now: str) -> tuple[str, ...]:
+        """Return `RunFile.after` of a run that ends now: the ids of the finished runs that no other run follows.
+
+        Runs that seem to end later than `now` are included, because their clock was ahead. Otherwise they would be the
+        latest again if the runs between were removed.
+        """
+        files = [file for _, file in self._readable()]
+        ahead = [file.id for file in files if file.finished is not None and file.finished > now]
+        return tuple(dict.fromkeys([*ahead, *last_ended(files)]))[-MAX_LINKS:]
 
     def latest(self) -> Run:
         """Return the run that finished last, or the newest run if no run has finished.
