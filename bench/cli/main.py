@@ -5,10 +5,14 @@ Commands import heavy libraries only when they run, so that `carousel --help` is
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import typer
@@ -85,13 +89,36 @@ def main() -> None:
     the output is read.
     """
     show_warnings_in_one_line()
-    with lasting_streams():
+    with lasting_streams(), _noticing_interrupts() as interrupts:
         try:
             code = _exit_code()
             flush_streams()
         except Exception as error:
-            code = _report(error)
+            if interrupts and not _is_user_mistake(error):  # an import that Ctrl-C has cut off fails in any way
+                _print_error("stopped")
+                code = INTERRUPTED
+            else:
+                code = _report(error)
     raise SystemExit(code)
+
+
+@contextlib.contextmanager
+def _noticing_interrupts() -> Iterator[list[int]]:
+    """Yield a list that receives the signal of each Ctrl-C within a `with` block. Ctrl-C still raises its exception."""
+    interrupts: list[int] = []
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # otherwise it may be ignored, as by nohup
+    if is_usual:
+        signal.signal(signal.SIGINT, notice)
+    try:
+        yield interrupts
+    finally:
+        if is_usual:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _exit_code() -> int:

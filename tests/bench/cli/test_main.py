@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.abc
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -185,6 +187,23 @@ def test_ctrl_c_during_a_command_is_reported_in_one_line(carousel: Carousel, mon
 
     monkeypatch.setattr(listing, "list_names", interrupt)
     assert carousel("list", "archs") == (130, "", "carousel: stopped\n")
+
+
+def test_an_error_after_ctrl_c_is_no_unexpected_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A library that catches the exception of Ctrl-C during its import fails later, in any way."""
+
+    def interrupt(**_: object) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise RecursionError
+
+    monkeypatch.setattr(main, "app", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "carousel: stopped\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_ctrl_c_during_imports_is_reported_in_one_line(
