@@ -6,6 +6,7 @@ PyPI has an unrelated package that is also imported as `arch`.
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 from bench.errors import UsageError
@@ -16,8 +17,15 @@ PACKAGES = ("arch", "tasks", "results", "reports")
 def check_installation() -> None:
     """Raise `UsageError` if one of Carousel's packages is missing or belongs to another project.
 
-    The packages are located without importing them.
+    The packages are located without importing them. Raises `UsageError` too if the working directory has been removed:
+    no library of torch can be loaded there, and no relative path leads anywhere.
     """
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError as error:
+        raise UsageError(
+            f"cannot work in the current folder: {error.strerror}; change to a folder that exists"
+        ) from None
     home = Path(__file__).resolve().parents[2]
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)

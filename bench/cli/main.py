@@ -5,12 +5,18 @@ Commands import heavy libraries only when they run, so that `carousel --help` is
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import typer
+import typer.core
 
 from bench.cli import compare, doctor, listing, report, run, store, validate, version
 from bench.cli.installation import check_installation
@@ -30,8 +36,24 @@ from bench.machine.streams import flush_streams, lasting_streams
 DEBUG = "CAROUSEL_DEBUG"
 """Environment variable that is 1 to show the traceback of an unexpected error."""
 
+
+class Stopped(Exception):
+    """Ctrl-C during a command. Typer would turn a `KeyboardInterrupt` into an exit code without a word."""
+
+
+class _Commands(typer.core.TyperGroup):
+    """Group of commands that reports Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Stopped from None
+
+
 app = typer.Typer(
     name="carousel",
+    cls=_Commands,
     help="Benchmark what sequence architectures remember, over what distance, and at what cost per step.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -67,13 +89,36 @@ def main() -> None:
     the output is read.
     """
     show_warnings_in_one_line()
-    with lasting_streams():
+    with lasting_streams(), _noticing_interrupts() as interrupts:
         try:
             code = _exit_code()
             flush_streams()
         except Exception as error:
-            code = _report(error)
+            if interrupts and not _is_user_mistake(error):  # an import that Ctrl-C has cut off fails in any way
+                _print_error("stopped")
+                code = INTERRUPTED
+            else:
+                code = _report(error)
     raise SystemExit(code)
+
+
+@contextlib.contextmanager
+def _noticing_interrupts() -> Iterator[list[int]]:
+    """Yield a list that receives the signal of each Ctrl-C within a `with` block. Ctrl-C still raises its exception."""
+    interrupts: list[int] = []
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # otherwise it may be ignored, as by nohup
+    if is_usual:
+        signal.signal(signal.SIGINT, notice)
+    try:
+        yield interrupts
+    finally:
+        if is_usual:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _exit_code() -> int:
@@ -82,7 +127,7 @@ def _exit_code() -> int:
         return app(prog_name="carousel", standalone_mode=False) or OK
     except typer.Abort:
         return INTERRUPTED
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         _print_error("stopped")
         return INTERRUPTED
     except CommandLineError as error:

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.commands.allow import parse_allow
-from bench.commands.output import console_beside, format_by_ending, print_json, print_lines, write_outputs
+from bench.commands.output import (
+    console_beside,
+    format_by_ending,
+    print_json,
+    print_lines,
+    require_distinct,
+    write_outputs,
+)
 from bench.commands.stored_run import find_two, load_run
 from bench.errors import FAILED, NOT_COMPARABLE, NOTHING_SELECTED, OK, REGRESSED, UsageError
 from reports.export import (
@@ -98,12 +105,13 @@ def check_run(
     The verdict is printed before the files are written. It goes to standard error if a file goes to standard output.
 
     Raises `UsageError` for an invalid `allow` or `fail_on`, and if `base` and `new` are the same run. Raises
-    `UsageError` if `junit` or `summary` has an unknown ending or cannot be written. Raises `StoreError` if a run cannot
-    be read.
+    `UsageError` if `junit` or `summary` has an unknown ending or cannot be written, or if both are one file. Raises
+    `StoreError` if a run cannot be read.
     """
     files = {"--junit": junit, "--summary": summary}
     for option, path in files.items():
         format_by_ending(path, ENDINGS[option], option=option)
+    require_distinct(files)
     console = console_beside(files, as_json=as_json)
     criterion = parse_fail_on(fail_on)
     comparison = _compare(store, base, new, thresholds=criterion.thresholds, allow=allow)

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from bench.commands.output import new_console, print_json
 from bench.errors import NothingSelected, UsageError
+from bench.machine.streams import only_documents_on_standard_output
 from bench.plans import plan as plans
-from reports.format import print_labelled, print_table, printable
+from reports.format import plural, print_labelled, print_table, printable
 from results import Store, StoreError
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def list_names(kind: Kind, glob: str, *, store: Path, plugin_files: Sequence[Pat
 
     Raises `NothingSelected` if no name matches and `glob` is not `*`.
     """
-    rows = _rows(kind, store, plugin_files)
+    with only_documents_on_standard_output(as_json):
+        rows = _rows(kind, store, plugin_files)
     matching = [row for row in rows if fnmatchcase(row["name"], glob)]
     if not matching and glob != "*":
         known = ", ".join(row["name"] for row in rows) or "none"
@@ -116,7 +118,8 @@ def list_plans() -> list[Row]:
 def list_runs(store: Path) -> list[Row]:
     """Return each run's id, plan, number of recorded cases and state.
 
-    The state of an unreadable run is the error message. Raises `UsageError` if `store` exists but is not a folder.
+    The state of an unreadable run is the error message. Records that are damaged or unreadable do not count as recorded
+    cases, and are part of the state. Raises `UsageError` if `store` exists but is not a folder.
     """
     if store.exists() and not store.is_dir():
         raise UsageError(f"{store} is not a folder of runs; choose another with --store")
@@ -127,9 +130,15 @@ def list_runs(store: Path) -> list[Row]:
         except StoreError as error:
             rows.append({"name": run.id, "plan": "", "recorded": "", "state": str(error)})
             continue
-        recorded = len(list((run.folder / "records").glob("*.json")))
         state = "finished" if file.finished else "unfinished"
-        rows.append({"name": run.id, "plan": file.plan, "recorded": f"{recorded} of {len(file.cases)}", "state": state})
+        try:
+            intact, unusable = run.count_records()
+        except StoreError as error:
+            rows.append({"name": run.id, "plan": file.plan, "recorded": "", "state": f"{state}; records {error}"})
+            continue
+        if unusable:
+            state += f"; {plural(unusable, 'record')} damaged or unreadable, see `carousel verify`"
+        rows.append({"name": run.id, "plan": file.plan, "recorded": f"{intact} of {len(file.cases)}", "state": state})
     return rows
 
 

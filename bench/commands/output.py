@@ -78,6 +78,21 @@ def require_folder(path: Path | None, option: str) -> None:
         raise UsageError(f"{option} writes several files into a folder, not to {path}; choose a folder")
 
 
+def require_distinct(files: Mapping[str, Path | None]) -> None:
+    """Raise `UsageError` if two options name the same file, since the second output would replace the first.
+
+    Pipes and devices can receive several outputs.
+    """
+    option_of: dict[str, str] = {}
+    for option, path in files.items():
+        if path is None or is_standard_output(path):
+            continue
+        real = os.path.realpath(path)
+        if real in option_of and (os.path.isfile(real) or not os.path.exists(real)):  # noqa: PTH110, PTH113
+            raise UsageError(f"{option_of[real]} and {option} name the same file, {path}; choose two files")
+        option_of[real] = option
+
+
 def console_beside(files: Mapping[str, Path | None], *, as_json: bool) -> Console:
     """Return the console for texts: standard error if a file goes to standard output, otherwise standard output.
 

@@ -21,6 +21,7 @@ from bench.commands.report import PAGE, write_page
 from bench.commands.stored_run import StoredRun
 from bench.errors import FAILED, INTERRUPTED, OK, UsageError
 from bench.machine.environment import default_workers
+from bench.machine.streams import only_documents_on_standard_output
 from bench.plans.plan import Plan, first_error, load
 from bench.plans.selection import select
 from bench.plugins import loader
@@ -112,32 +113,33 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
     """
     _check(options)
     memory_bytes = None if options.memory is None else parse_memory(options.memory)
-    loaded = loader.load(options.plugin_files)
-    plan = choose_plan(options)
-    request = Request(
-        plan_name=Path(options.plan).stem,
-        plan=plan,
-        store=options.store,
-        command=command_line(arguments),
-        device=options.device,
-        workers=options.worker_count or default_workers(),
-        scheduler=options.scheduler,
-        repeat=options.repeat,
-        timeout=options.timeout,
-        memory_bytes=memory_bytes,
-        resume=options.resume,
-        plugins=loaded.plugins,
-    )
-    console = new_console(stderr=options.as_json)
-    print_lines(_plugin_warnings(loaded, plan), console, style="yellow")
-    if options.dry_run:
-        describe(request, console)
-        return OK
-    try:
-        outcome = execute(request, console, quiet=options.quiet or options.as_json)
-    except KeyboardInterrupt:
-        print_lines(["stopped: finished cases are saved; rerun the same command to resume"], console)
-        return INTERRUPTED
+    with only_documents_on_standard_output(options.as_json):
+        loaded = loader.load(options.plugin_files)
+        plan = choose_plan(options)
+        request = Request(
+            plan_name=Path(options.plan).stem,
+            plan=plan,
+            store=options.store,
+            command=command_line(arguments),
+            device=options.device,
+            workers=options.worker_count or default_workers(),
+            scheduler=options.scheduler,
+            repeat=options.repeat,
+            timeout=options.timeout,
+            memory_bytes=memory_bytes,
+            resume=options.resume,
+            plugins=loaded.plugins,
+        )
+        console = new_console(stderr=options.as_json)
+        print_lines(_plugin_warnings(loaded, plan), console, style="yellow")
+        if options.dry_run:
+            describe(request, console)
+            return OK
+        try:
+            outcome = execute(request, console, quiet=options.quiet or options.as_json)
+        except KeyboardInterrupt:
+            print_lines(["stopped: finished cases are saved; rerun the same command to resume"], console)
+            return INTERRUPTED
     finish_run(outcome, console, as_json=options.as_json)
     return OK if outcome.complete else FAILED
 

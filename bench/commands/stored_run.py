@@ -32,7 +32,7 @@ def load_run(run: Run) -> StoredRun:
     file = run.file()
     records, damaged = run.read()
     for damage in damaged:
-        warn_skipped(damage)
+        warn_skipped(f"{damage.path}: {damage.reason}")  # several runs may have a record of this name
     readable = [records[case.key] for case in file.cases if case.key in records]
     return StoredRun(file=file, records=readable, unusable=unusable_records(file, damaged))
 
@@ -49,12 +49,13 @@ def read_run(run: Run) -> tuple[RunFile, list[Record]]:
 def find_two(store: Path, base: str, new: str) -> tuple[Run, Run]:
     """Return the runs with the names `base` and `new`.
 
-    Raises `StoreError` if a run does not exist. Raises `UsageError` if both names stand for the same run.
+    A copy of a run is the same run. Raises `StoreError` if a run does not exist or its `run.json` is damaged. Raises
+    `UsageError` if both names stand for the same run.
     """
     first, second = (Store(store).find(name) for name in (base, new))
-    if first.folder.resolve() == second.folder.resolve():
+    if first.folder.resolve() == second.folder.resolve() or first.file().id == second.file().id:
         raise UsageError(
-            f"{base} and {new} are the same run, {first.folder.resolve().name}: give two different runs; "
+            f"{base} and {new} are the same run, {first.file().id}: give two different runs; "
             "`carousel list runs` lists them"
         )
     return first, second

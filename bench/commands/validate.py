@@ -13,6 +13,7 @@ import tasks
 from arch import kernels
 from bench.commands.output import new_console, print_json, print_lines
 from bench.errors import FAILED, OK, UsageError
+from bench.machine.streams import only_documents_on_standard_output
 from bench.plugins.loader import Loaded, load
 from bench.validation.checker import Verdict, validate_arch, validate_task
 from results.specs import Spec
@@ -24,23 +25,24 @@ def validate_names(specs: Sequence[str], files: Sequence[Path], *, as_json: bool
     If `specs` is empty, validate the plugins in `files`. If both are empty, validate every architecture and task.
     Raises `UsageError` for an unknown name and for a plugin in `files` that cannot be loaded.
     """
-    loaded = load(files)
-    given = {file.stem for file in files}
-    for plugin in loaded.disabled:
-        message = f"the plugin {plugin.name} is disabled: {plugin.reason}"
-        if plugin.name in given:
-            raise UsageError(message)
-        print_lines([f"carousel: {message}"], new_console(stderr=True))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on such small tensors, synchronising threads costs more time than they save
-    try:
-        verdicts = []
-        for verdict in _verdicts(specs, given, loaded):
-            verdicts.append(verdict)
-            if not as_json:
-                _print_verdict(verdict)
-    finally:
-        torch.set_num_threads(threads)
+    with only_documents_on_standard_output(as_json):
+        loaded = load(files)
+        given = {file.stem for file in files}
+        for plugin in loaded.disabled:
+            message = f"the plugin {plugin.name} is disabled: {plugin.reason}"
+            if plugin.name in given:
+                raise UsageError(message)
+            print_lines([f"carousel: {message}"], new_console(stderr=True))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # on such small tensors, synchronising threads costs more time than they save
+        try:
+            verdicts = []
+            for verdict in _verdicts(specs, given, loaded):
+                verdicts.append(verdict)
+                if not as_json:
+                    _print_verdict(verdict)
+        finally:
+            torch.set_num_threads(threads)
     if (note := kernels.note()) is not None:
         print_lines([f"carousel: {note}"], new_console(stderr=True))
     if as_json:

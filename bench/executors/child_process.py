@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 
-from bench.machine.import_path import SAFE_PATH, order_import_path
+from bench.machine.import_path import IMPORT_PATH, SAFE_PATH, order_import_path, without_working_directory
 
 STANDARD_ERROR = 2
 MAX_LINES = 100
@@ -72,16 +72,19 @@ def start_child(process: BaseProcess) -> ErrorOutput:
 
 @contextlib.contextmanager
 def _safe_imports() -> Iterator[None]:
-    order_import_path()  # the child receives this path after it has started
-    before = os.environ.get(SAFE_PATH)
+    order_import_path()  # the child receives this path after it has started, with every folder of `PYTHONPATH`
+    before = {name: os.environ.get(name) for name in (SAFE_PATH, IMPORT_PATH)}
     os.environ[SAFE_PATH] = "1"
+    if (import_path := before[IMPORT_PATH]) is not None:
+        os.environ[IMPORT_PATH] = without_working_directory(import_path)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[SAFE_PATH]
-        else:
-            os.environ[SAFE_PATH] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -19,9 +19,13 @@ SETTINGS = (
     *("ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE"),
     *("MKL_CBWR", "MKL_DEBUG_CPU_TYPE", "MKL_ENABLE_INSTRUCTIONS"),
     *("NUMBA_BOUNDSCHECK", "NUMBA_CPU_FEATURES", "NUMBA_CPU_NAME", "NUMBA_DISABLE_JIT", "NUMBA_LOOP_VECTORIZE"),
-    *("NUMBA_OPT", "NUMBA_SLP_VECTORIZE", "PYTHON_GIL", "PYTHON_JIT"),
+    *("NUMBA_ENABLE_AVX", "NUMBA_OPT", "NUMBA_SLP_VECTORIZE", "NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES"),
+    *("PYTHON_GIL", "PYTHON_JIT", "PYTHONMALLOC", "PYTHONOPTIMIZE", "GLIBC_TUNABLES", "MALLOC_ARENA_MAX"),
+    *("OMP_PROC_BIND", "OMP_PLACES", "OMP_WAIT_POLICY", "KMP_AFFINITY", "KMP_BLOCKTIME"),
+    *("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG"),
 )
-"""Environment variables that select instructions or change compiled code. None of them contains a path."""
+"""Environment variables that select instructions, change compiled code, or change how threads and memory are used.
+None of them contains a path."""
 
 
 def environment(device: str, threads: int = 1) -> Environment:

@@ -22,10 +22,14 @@ MACHINE_ID = re.compile(r"(?!0+$)[0-9a-f]{32}")
 MULTICAST, LOCALLY_ADMINISTERED = 1 << 40, 1 << 41
 """Bits of a network address. Python sets the first in an address that it made up. The second marks an address that
 software assigned, such as 02:42:ac:11:00:02 of the first container of every Docker."""
+VIRTUAL_CARDS = frozenset((0x000569, 0x000C29, 0x001C14, 0x005056, 0x080027, 0x00155D, 0x00163E, 0x001C42, 0x000000))
+"""First halves of the addresses that VMware, VirtualBox, Hyper-V, Xen and Parallels assign, and of no maker at all."""
 SALT, ROUNDS = b"carousel: which machine", 100_000
 """Parameters of the host digest. Many rounds of hashing make it expensive to guess a network address from a digest."""
 CPU = "sys/devices/system/cpu"
-CONTAINER_FILES = (".dockerenv", "run/.containerenv")
+CONTAINER_FILES = (".dockerenv", "run/.containerenv", "run/systemd/container")
+CONTAINER_ROOTS = ("overlay", "aufs", "fuse.fuse-overlayfs")
+"""Types of file systems that containers have as their root."""
 CONTAINER_WORDS = ("docker", "kubepods", "containerd", "libpod", "lxc", "garden")
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -48,12 +52,14 @@ def host_digest(root: Path = ROOT) -> str | None:
     containers of an image share it. It counts if it is mounted from outside.
     """
     mounts = _mounts(root)
-    is_container = _is_container(root) or mounts.get("/") == "overlay"
+    is_container = _is_container(root) or mounts.get("/") in CONTAINER_ROOTS
     ids = [_read(root / name).strip() for name in MACHINE_IDS if not is_container or f"/{name}" in mounts]
     identity = next(filter(MACHINE_ID.fullmatch, ids), None)
     if identity is None:
         address = uuid.getnode()
         if address in (0, (1 << 48) - 1) or address & (MULTICAST | LOCALLY_ADMINISTERED):
+            return None
+        if address >> 24 in VIRTUAL_CARDS:
             return None
         identity = f"{address:012x}"
     return hashlib.pbkdf2_hmac("sha256", identity.encode(), SALT, ROUNDS).hex()[:12]

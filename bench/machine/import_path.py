@@ -15,6 +15,9 @@ from collections.abc import Sequence
 SAFE_PATH = "PYTHONSAFEPATH"
 """Environment variable. If it is set, Python adds no working directory to `sys.path` of a new process."""
 
+IMPORT_PATH = "PYTHONPATH"
+"""Environment variable with folders for `sys.path`. An empty entry, as in `:/folder`, is the working directory."""
+
 HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))  # noqa: PTH120
 """Folder of Carousel's packages."""
 
@@ -44,6 +47,14 @@ def ordered(path: Sequence[str], working_directory: str) -> list[str]:
         return 1 if here == HOME else 3
 
     return sorted(path, key=rank)
+
+
+def without_working_directory(import_path: str) -> str:
+    """Return the value of `IMPORT_PATH` without the entries that stand for the working directory."""
+    here = os.path.realpath("")
+    return os.pathsep.join(
+        folder for folder in import_path.split(os.pathsep) if folder and os.path.realpath(folder) != here
+    )
 
 
 def _is_standard_library(folder: str) -> bool:

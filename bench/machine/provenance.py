@@ -47,10 +47,10 @@ def checkout(home: Path = HOME) -> Checkout:
     commit = _git(home, "rev-parse", "HEAD")
     if commit is None:
         return Checkout()
-    # A run may be stored inside a package. So new files count only if they are source files.
+    # A run may be stored inside a package. So new files count only if they are source files, also if git ignores them.
     sources = [f":(glob){package}/**/*{suffix}" for package in MEASURING_PACKAGES for suffix in SOURCE_SUFFIXES]
     changed = _git(home, "diff", "HEAD", "--name-only", "--ignore-submodules", "--", *MEASURING_PACKAGES)
-    added = _git(home, "ls-files", "--others", "--exclude-standard", "--", *sources)
+    added = _git(home, "ls-files", "--others", "--", *sources)
     return Checkout(commit=commit, modified=None if changed is None or added is None else bool(changed or added))
 
 

@@ -24,6 +24,8 @@ REPLACEMENT = "?"
 """The character printed in place of any other character that an encoding lacks."""
 ERRORS = "carousel.similar"
 """Name of the error handler that prints `SIMILAR` characters."""
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+"""File descriptors, which child processes inherit."""
 
 
 def similar_characters(error: UnicodeError) -> tuple[str, int]:
@@ -79,6 +81,25 @@ def lasting_streams() -> Iterator[None]:
                 other.close()
             elif isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors=handler)
+
+
+@contextmanager
+def only_documents_on_standard_output(is_active: bool) -> Iterator[None]:
+    """Send whatever is printed within a `with` block to standard error, also by child processes that start there.
+
+    A plugin may print, and its text would make a JSON document invalid. If `is_active` is false, do nothing.
+    """
+    if not is_active:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # one of the streams is closed
+            before = os.dup(STANDARD_OUTPUT)
+            stack.callback(os.close, before)
+            os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)
+            stack.callback(os.dup2, before, STANDARD_OUTPUT)
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        yield
 
 
 def flush_streams() -> None:

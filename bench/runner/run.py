@@ -93,7 +93,8 @@ def execute(request: Request, console: Console, *, quiet: bool = False) -> Outco
                 _print_plan(console, request, pending, cluster, resumed=resumed)
             _run_pending(Execution(request, run, pending), cluster, console, quiet)
             check_run_exists(run)
-            file = file.model_copy(update={"finished": now(), "after": Store(request.store).last_ended()})
+            ended = now()
+            file = file.model_copy(update={"finished": ended, "after": Store(request.store).last_ended(ended)})
             run.write_file(file)
     records = [pending.records[case.key] for case in file.cases if case.key in pending.records]
     return Outcome(run=run, file=file, records=records)

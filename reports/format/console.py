@@ -20,6 +20,9 @@ from reports.format.numbers import printable
 MEASURING_WIDTH = 1_000
 """The console width in characters for measuring a table; no row is wider."""
 
+DEFAULT_WIDTH = 80
+"""The console width in characters if the environment gives none."""
+
 
 def new_console(*, stderr: bool = False) -> Console:
     """Return a console on standard output or standard error that interprets no text.
@@ -30,7 +33,7 @@ def new_console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     is_terminal = stream is not None and stream.isatty()
     forces_color = bool(os.environ.get("FORCE_COLOR")) and not os.environ.get("NO_COLOR")
-    return Console(
+    console = Console(
         stderr=stderr,
         force_terminal=None if is_terminal else False,
         color_system="standard" if forces_color and not is_terminal else "auto",
@@ -38,6 +41,9 @@ def new_console(*, stderr: bool = False) -> Console:
         emoji=False,
         highlight=False,
     )
+    if console.width < 1:  # some tools set COLUMNS to 0
+        console.width = DEFAULT_WIDTH
+    return console
 
 
 def moves_cursor(console: Console) -> bool:

@@ -178,6 +178,17 @@ def parsed(content: bytes, kind: type[Document]) -> Document:
     return document
 
 
+def may_contain(folder: Path, name: str) -> bool:
+    """Return whether a folder contains an entry, or cannot be searched for it."""
+    try:
+        (folder / name).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 @contextmanager
 def reading_many() -> Iterator[None]:
     """Pause the garbage collector while many documents are read.

@@ -19,10 +19,10 @@ from results.schema.record import Record
 from results.schema.run import RunFile
 from results.store.document import (
     MAX_DOCUMENT_BYTES,
-    NewerSchema,
     StoreError,
     Unreadable,
     entries,
+    may_contain,
     parsed,
     read_bytes,
     read_document,
@@ -30,7 +30,7 @@ from results.store.document import (
 )
 from results.store.lock import run_lock
 from results.store.store import MAX_FILE_BYTES, Damage, Run, Store, artifact_digest, check_file_name
-from results.store.verify import Flaw, Kind, damage_of_artifact, looks_like_a_run
+from results.store.verify import Flaw, damage_of_artifact, kind_of, looks_like_a_run
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ def merge(sources: list[Path], store: Store) -> MergeResult:
     runs = [run for source in sources for run in _runs_of(source)]
     result = MergeResult()
     for run in runs:
-        if not os.path.lexists(run.folder / "run.json"):
+        if not may_contain(run.folder, "run.json"):
             reason = "the folder contains parts of a run, but no run.json; the run is not merged"
             result.left_out.append(Flaw(path=run.folder / "run.json", kind="missing", reason=reason))
             continue
@@ -70,7 +70,7 @@ def merge(sources: list[Path], store: Store) -> MergeResult:
 
 
 def _runs_of(source: Path) -> list[Run]:
-    if (source / "run.json").is_file():
+    if os.path.lexists(source / "run.json"):
         return [Run(source)]
     runs = Store(source).runs()
     runs += [Run(folder) for folder in entries(source) if folder.is_dir() and looks_like_a_run(folder)]
@@ -87,8 +87,7 @@ def _merge_run(run: Run, store: Store, result: MergeResult) -> None:
         content = read_bytes(path, MAX_DOCUMENT_BYTES)
         file = parsed(content, RunFile)
     except StoreError as error:
-        kind: Kind = "newer" if isinstance(error, NewerSchema) else "damaged"
-        result.left_out.append(Flaw(path=path, kind=kind, reason=f"{error}; the run is not merged"))
+        result.left_out.append(Flaw(path=path, kind=kind_of(error, path), reason=f"{error}; the run is not merged"))
         return
     target = Run(store.folder / file.id)
     if target.folder.resolve() == run.folder.resolve():
@@ -101,7 +100,7 @@ def _merge_run(run: Run, store: Store, result: MergeResult) -> None:
         try:
             paths = run.record_paths()
         except Unreadable as error:
-            result.left_out.append(Flaw(path=run.folder / "records", kind="damaged", reason=str(error)))
+            result.left_out.append(Flaw(path=run.folder / "records", kind="unreadable", reason=str(error)))
             return
         for path in paths:
             _merge_record(run, path, planned, target, result)
@@ -109,7 +108,7 @@ def _merge_run(run: Run, store: Store, result: MergeResult) -> None:
 
 def _merge_run_file(target: Run, content: bytes, file: RunFile, result: MergeResult) -> None:
     path = target.folder / "run.json"
-    if not path.exists():
+    if not may_contain(target.folder, path.name):
         _put(target, "run.json", content, result)
         return
     present = target.file()
@@ -132,8 +131,7 @@ def _merge_record(run: Run, path: Path, planned: set[str], target: Run, result: 
         if record.key not in planned:
             raise StoreError("the run has no such case")
     except StoreError as error:
-        kind: Kind = "newer" if isinstance(error, NewerSchema) else "damaged"
-        result.left_out.append(Flaw(path=path, kind=kind, reason=str(error)))
+        result.left_out.append(Flaw(path=path, kind=kind_of(error, path), reason=str(error)))
         return
     for name, relative in record.artifacts.items():
         reason = damage_of_artifact(run, record, name)
@@ -142,7 +140,7 @@ def _merge_record(run: Run, path: Path, planned: set[str], target: Run, result: 
         else:
             result.left_out.append(Flaw(path=run.folder / relative, kind="damaged", reason=reason))
     present = target.record_path(record.key)
-    if present.exists() and _is_damaged(present):
+    if _is_damaged(present):
         target.set_aside(Damage(path=present, reason="damaged"))
     _put(target, f"records/{path.name}", content, result)
 
@@ -150,7 +148,7 @@ def _merge_record(run: Run, path: Path, planned: set[str], target: Run, result: 
 def _is_damaged(path: Path) -> bool:
     try:
         read_document(path, Record)
-    except NewerSchema:
+    except Unreadable:  # it may be intact
         return False
     except StoreError:
         return True
@@ -171,7 +169,7 @@ def _put(target: Run, relative: str, content: bytes, result: MergeResult) -> Non
         _check_inside(path, target.folder)
     except StoreError as error:
         raise StoreError(f"{path} is {error}") from None
-    if not path.exists():
+    if not may_contain(path.parent, path.name):
         write_atomically(path, content)
         result.copied.append(path)
     elif _content_of(path) == content:

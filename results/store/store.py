@@ -14,20 +14,25 @@ import hashlib
 import itertools
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from results.schema.order import by_end, last_ended
+from results.schema.order import MAX_LINKS, by_end, last_ended
 from results.schema.record import Record
 from results.schema.run import RunFile
 from results.store.document import (
+    MAX_DOCUMENT_BYTES,
     NewerSchema,
     StoreError,
     Unreadable,
     entries,
+    may_contain,
+    read_bytes,
     read_document,
     reading_many,
+    without_checksum,
     write_atomically,
     write_document,
 )
@@ -170,6 +175,18 @@ class Run:
         """
         return [path for path in entries(self.folder / "records") if path.suffix == ".json"]
 
+    def count_records(self) -> tuple[int, int]:
+        """Return the number of intact record files, and of those that are damaged or unreadable.
+
+        Only checksums are compared, which takes a fraction of the time of `read`. Raises `Unreadable` as `record_paths`
+        does.
+        """
+        intact, paths = 0, self.record_paths()
+        for path in paths:
+            with contextlib.suppress(StoreError):
+                intact += without_checksum(read_bytes(path, MAX_DOCUMENT_BYTES)) is not None
+        return intact, len(paths) - intact
+
     def set_aside(self, damage: Damage) -> None:
         """Rename a damaged file, so that its case runs again. The content of the file is preserved."""
         damage.path.replace(next(path for path in _names_aside(damage.path) if not os.path.lexists(path)))
@@ -196,16 +213,22 @@ class Store:
             folders = entries(self.folder)
         except Unreadable as error:
             raise StoreError(f"the store {self.folder} {error}; choose another with --store") from None
-        return [Run(folder) for folder in folders if _may_contain(folder, "run.json")]
+        return [Run(folder) for folder in folders if may_contain(folder, "run.json")]
 
     def in_order(self) -> list[Run]:
         """Return the runs with a readable `run.json` in the order in which they ended (see `by_end`)."""
         found = self._readable()
         return [found[index][0] for index in by_end([file for _, file in found])]
 
-    def last_ended(self) -> tuple[str, ...]:
-        """Return the ids of the finished runs that no other run follows: `RunFile.after` of a run that ends now."""
-        return last_ended([file for _, file in self._readable()])
+    def last_ended(self, now: str) -> tuple[str, ...]:
+        """Return `RunFile.after` of a run that ends now: the ids of the finished runs that no other run follows.
+
+        Runs that seem to end later than `now` are included, because their clock was ahead. Otherwise they would be the
+        latest again if the runs between were removed.
+        """
+        files = [file for _, file in self._readable()]
+        ahead = [file.id for file in files if file.finished is not None and file.finished > now]
+        return tuple(dict.fromkeys([*ahead, *last_ended(files)]))[-MAX_LINKS:]
 
     def latest(self) -> Run:
         """Return the run that finished last, or the newest run if no run has finished.
@@ -253,7 +276,7 @@ class Store:
 
         Raises `StoreError` unless exactly one run matches.
         """
-        if os.path.isfile(Path(name) / "run.json"):  # noqa: PTH113  (Path.is_file fails for very long names)
+        if _leads_to_a_run(name):
             return Run(Path(name))
         runs = self.require_runs()
         if name == "latest":
@@ -276,15 +299,12 @@ class Store:
         return found
 
 
-def _may_contain(folder: Path, name: str) -> bool:
-    """Return whether a folder contains a file, or cannot be searched for it."""
+def _leads_to_a_run(name: str) -> bool:
+    """Return whether a name is the path of a run, even of one that cannot be read."""
     try:
-        (folder / name).lstat()
-    except (FileNotFoundError, NotADirectoryError):
+        return stat.S_ISDIR(os.stat(name).st_mode) and may_contain(Path(name), "run.json")  # noqa: PTH116  (may be long)
+    except (OSError, ValueError):  # an id
         return False
-    except OSError:
-        return True
-    return True
 
 
 def artifact_digest(content: bytes) -> str:

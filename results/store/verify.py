@@ -10,11 +10,21 @@ from typing import Literal
 
 from results.schema.record import Record
 from results.schema.run import RunFile
-from results.store.document import NewerSchema, StoreError, Unreadable, read_bytes, read_document, reading_many
+from results.store.document import (
+    NewerSchema,
+    StoreError,
+    Unreadable,
+    may_contain,
+    read_bytes,
+    read_document,
+    reading_many,
+)
 from results.store.store import MAX_FILE_BYTES, Run, Store, artifact_digest, check_file_name
 from results.store.temporary import TEMPORARY, is_left_over
 
-Kind = Literal["damaged", "newer", "missing", "misplaced", "left over", "set aside", "conflict", "unclaimed"]
+Kind = Literal[
+    "damaged", "unreadable", "newer", "missing", "misplaced", "left over", "set aside", "conflict", "unclaimed"
+]
 HARMLESS: frozenset[Kind] = frozenset(("left over", "set aside", "conflict", "unclaimed"))
 """Kinds of flaws that do not affect the records of a store."""
 
@@ -54,16 +64,21 @@ def verify(store: Store) -> Inspection:
     Raises `StoreError` if the store is not a readable folder.
     """
     try:
-        folders = sorted(path for path in store.folder.iterdir() if path.is_dir())
+        paths = sorted(store.folder.iterdir())
     except OSError as error:
         raise StoreError(
             f"cannot read the store {store.folder}: {error.strerror}; choose another with --store"
         ) from None
-    runs = [Run(path) for path in folders if looks_like_a_run(path)]
+    runs = [Run(path) for path in paths if looks_like_a_run(path)]
     verifiers = [_RunVerifier(run) for run in runs]
     with reading_many():
         flaws = [flaw for verifier in verifiers for flaw in verifier.flaws()]
-    flaws += [flaw for path in store.folder.glob(".*") if path.is_file() for flaw in _left_over(path)]
+    flaws += [flaw for path in paths if path.is_file() for flaw in _left_over(path)]
+    flaws += [
+        Flaw(path=path, kind="missing", reason="the link leads to nothing; it may have led to a run")
+        for path in paths
+        if path.is_symlink() and not os.path.lexists(os.path.realpath(path))
+    ]
     return Inspection(
         runs=len(runs),
         records=sum(verifier.records for verifier in verifiers),
@@ -73,8 +88,8 @@ def verify(store: Store) -> Inspection:
 
 
 def looks_like_a_run(folder: Path) -> bool:
-    """Return whether a folder contains a run, or what is left of one."""
-    return any((folder / name).exists() for name in ("run.json", "records", "artifacts"))
+    """Return whether a folder contains a run or what is left of one, or cannot be searched for it."""
+    return any(may_contain(folder, name) for name in ("run.json", "records", "artifacts"))
 
 
 class _RunVerifier:
@@ -94,14 +109,12 @@ class _RunVerifier:
             expected = planned if file.finished is not None else set()
             if file.id != self.run.id:
                 yield Flaw(path=path, kind="misplaced", reason=f"it belongs to run {file.id}")
-        except NewerSchema as error:
-            yield Flaw(path=path, kind="newer", reason=str(error))
         except StoreError as error:
-            yield Flaw(path=path, kind="damaged" if path.exists() else "missing", reason=str(error))
+            yield Flaw(path=path, kind=kind_of(error, path), reason=str(error))
         try:
             paths = self.run.record_paths()
         except Unreadable as error:
-            yield Flaw(path=self.run.folder / "records", kind="damaged", reason=str(error))
+            yield Flaw(path=self.run.folder / "records", kind="unreadable", reason=str(error))
         else:
             for path in paths:
                 yield from self._of_record(path, planned)
@@ -114,11 +127,8 @@ class _RunVerifier:
         self.records += 1
         try:
             record = read_document(path, Record)
-        except NewerSchema as error:
-            yield Flaw(path=path, kind="newer", reason=str(error))
-            return
         except StoreError as error:
-            yield Flaw(path=path, kind="damaged", reason=str(error))
+            yield Flaw(path=path, kind=kind_of(error, path), reason=str(error))
             return
         try:
             check_file_name(record, path)
@@ -133,7 +143,8 @@ class _RunVerifier:
             self.claimed.add(artifact)
             reason = damage_of_artifact(self.run, record, name)
             if reason is not None:
-                yield Flaw(path=artifact, kind="damaged" if artifact.exists() else "missing", reason=reason)
+                is_there = may_contain(artifact.parent, artifact.name)
+                yield Flaw(path=artifact, kind="damaged" if is_there else "missing", reason=reason)
 
     def _other_files(self) -> Iterator[Flaw]:
         for folder, _, names in os.walk(self.run.folder):
@@ -148,6 +159,15 @@ class _RunVerifier:
                     yield from _left_over(path)
                 elif is_artifacts and path not in self.claimed:
                     yield Flaw(path=path, kind="unclaimed", reason="no record refers to it")
+
+
+def kind_of(error: StoreError, path: Path) -> Kind:
+    """Return the kind of flaw that an error in reading a file stands for."""
+    if isinstance(error, NewerSchema):
+        return "newer"
+    if not isinstance(error, Unreadable):
+        return "damaged"
+    return "unreadable" if may_contain(path.parent, path.name) else "missing"
 
 
 def _left_over(path: Path) -> Iterator[Flaw]:

@@ -53,6 +53,24 @@ def test_foreign_module_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         content.unlink()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps the working directory of a process")
+def test_a_removed_working_directory_is_reported_in_one_line(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    script = f"import os, sys; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); import bench.__main__ as b; b.main()"
+    for words in (["list", "archs"], ["list", "runs"]):
+        gone.mkdir()
+        ended = subprocess.run(
+            [sys.executable, "-c", script, *words],
+            env=os.environ | {"PYTHONPATH": str(HOME)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ended.returncode, ended.stdout) == (2, "")
+        (line,) = ended.stderr.splitlines()
+        assert line.startswith("carousel: cannot work in the current folder: ")
+
+
 def test_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.cli.installation.PACKAGES", ("missing_package",))
     with pytest.raises(ValueError, match="Carousel's package `missing_package` is missing"):

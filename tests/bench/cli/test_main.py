@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.abc
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 
 from bench.cli import main
+from bench.commands import listing
 from bench.commands.run import command_line
 from bench.errors import UsageError
 from bench.executors.jobs import Failure
@@ -176,6 +179,31 @@ def test_ctrl_c_during_start_up_is_reported_in_one_line(
         main.main()
     assert ended.value.code == 130
     assert capsys.readouterr().err == "carousel: stopped\n"
+
+
+def test_ctrl_c_during_a_command_is_reported_in_one_line(carousel: Carousel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(listing, "list_names", interrupt)
+    assert carousel("list", "archs") == (130, "", "carousel: stopped\n")
+
+
+def test_an_error_after_ctrl_c_is_no_unexpected_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A library that catches the exception of Ctrl-C during its import fails later, in any way."""
+
+    def interrupt(**_: object) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise RecursionError
+
+    monkeypatch.setattr(main, "app", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "carousel: stopped\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_ctrl_c_during_imports_is_reported_in_one_line(

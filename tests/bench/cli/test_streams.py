@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import math
 import os
 import subprocess
@@ -18,6 +19,7 @@ from bench.errors import OK, REGRESSED, UNEXPECTED, USAGE
 from results import Case, Store
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline_executor import Inline, inline
+from tests.bench.tiny import write_plan
 from tests.results.planted import grid, run_of
 
 __all__ = ["carousel", "inline"]
@@ -212,3 +214,29 @@ def test_message_of_a_mistake_is_one_printable_line(carousel: Carousel, message:
     ended = carousel("show", message)
     assert ended.code == 2
     assert ended.err.count("\n") == 1 and "\x1b" not in ended.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list", "archs"],
+        ["validate", "loud"],
+        ["run", "tiny.toml", "-a", "loud", "--seeds", "1", "--measure", "accuracy"],
+    ],
+)
+def test_what_a_plugin_prints_is_no_part_of_a_document(tmp_path: Path, words: list[str]) -> None:
+    source = (HOME / "examples/min_gru.py").read_text(encoding="utf-8")
+    loud = 'import os\n\nprint("printed")\nos.write(1, b"written\\n")\n\n\nclass MinGRU(Layer):'
+    (tmp_path / "loud.py").write_text(source.replace("class MinGRU(Layer):", loud), encoding="utf-8")
+    write_plan(tmp_path)
+    ended = subprocess.run(
+        [sys.executable, "-m", "bench", *words, "--plugin", "loud.py", "--json"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(HOME)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(ended.stdout)
+    assert "printed" in ended.stderr
+    assert "written" in ended.stderr

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -162,6 +163,34 @@ def test_a_damaged_record_is_named_by_show(carousel: Carousel) -> None:
     assert "missing: damaged (corrupt" in carousel("show", run.id).out
     document = json.loads(carousel("show", run.id, "--format", "json").out)
     assert list(document["unusable"]) == [CASES[0].key]
+
+
+@pytest.mark.parametrize("way", ["truncated", "a folder"])
+def test_unusable_records_do_not_count_as_recorded_cases(carousel: Carousel, way: str) -> None:
+    run = stored(run_of(CASES, 1))
+    (row,) = json.loads(carousel("list", "runs", "--json").out)
+    assert (row["recorded"], row["state"]) == ("4 of 4", "finished")
+    WAYS[way][0](run.record_path(CASES[0].key))
+    (row,) = json.loads(carousel("list", "runs", "--json").out)
+    assert row["recorded"] == "3 of 4"
+    assert row["state"] == "finished; 1 record damaged or unreadable, see `carousel verify`"
+
+
+def test_a_run_whose_records_cannot_be_read_is_not_listed_as_empty(carousel: Carousel) -> None:
+    run = stored(run_of(CASES, 1))
+    (run.folder / "records").rename(run.folder / "moved")
+    (run.folder / "records").write_text("not a folder")
+    (row,) = json.loads(carousel("list", "runs", "--json").out)
+    assert (row["recorded"], row["state"]) == ("", "finished; records cannot be read: Not a directory")
+
+
+def test_a_copy_of_a_run_is_the_same_run(carousel: Carousel) -> None:
+    run = stored(run_of(CASES, 1))
+    shutil.copytree(run.folder, "baseline")
+    for command in ("check", "compare"):
+        ended = carousel(command, "baseline", run.id)
+        assert (ended.code, ended.out) == (2, "")
+        assert "the same run" in ended.err
 
 
 def test_a_size_that_was_0_has_no_infinite_effect(carousel: Carousel) -> None:

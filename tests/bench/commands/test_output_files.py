@@ -152,3 +152,14 @@ def test_page_goes_to_standard_output_and_figures_through_links(carousel: Carous
     assert sorted(ended.err.splitlines()) == sorted(str(path) for path in Path("figures").iterdir())
     assert link.is_symlink()
     assert Path("target").read_text(encoding="utf-8").startswith("<svg")
+
+
+@pytest.mark.parametrize("other", ["x", "./x", "link"])
+def test_two_outputs_in_one_file_are_refused_before_anything_is_written(
+    tmp_path: Path, carousel: Carousel, other: str
+) -> None:
+    (tmp_path / "link").symlink_to("x")
+    ended = carousel("check", BASE, NEW, "--junit", "x", "--summary", other)
+    assert (ended.code, ended.out) == (2, "")
+    assert "--junit and --summary name the same file" in ended.err
+    assert not (tmp_path / "x").exists()

@@ -22,6 +22,13 @@ __all__ = ["carousel", "inline"]
 
 
 class TestList:
+    def test_a_terminal_of_width_0_gets_the_default_width(
+        self, carousel: Carousel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "0")
+        for words in (["list", "tasks"], ["list", "archs"], ["show-task", "parity"]):
+            assert carousel(*words).out.strip()
+
     def test_archs(self, carousel: Carousel) -> None:
         rows = json.loads(carousel("list", "archs", "--json").out)
         assert [row["name"] for row in rows] == arch.names()

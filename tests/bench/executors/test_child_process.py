@@ -28,20 +28,22 @@ def started(target: Callable[[Connection], None]) -> tuple[Any, ErrorOutput, Con
     return process, output, connection
 
 
-@pytest.mark.parametrize("name", ["signal", "statistics", "struct", "psutil"])
+@pytest.mark.parametrize("import_path", [HOME, f":{HOME}", f"{HOME}:", f".:{HOME}"])
+@pytest.mark.parametrize("name", ["signal", "multiprocessing", "statistics", "struct", "psutil"])
 def test_a_file_in_the_working_directory_replaces_no_module(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, import_path: str
 ) -> None:
     (tmp_path / f"{name}.py").write_text("raise SystemExit('the file in the working directory was imported')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend("")
-    monkeypatch.setenv("PYTHONPATH", HOME)
+    monkeypatch.setenv("PYTHONPATH", import_path)
     monkeypatch.delenv(SAFE_PATH, raising=False)
     process, output, connection = started(children.report_modules)
     process.join(PATIENCE_SECONDS)
     assert process.exitcode == 0, output.last_line()
     assert not any(str(tmp_path) in file for file in connection.recv())
     assert SAFE_PATH not in os.environ
+    assert os.environ["PYTHONPATH"] == import_path
 
 
 @pytest.mark.parametrize(

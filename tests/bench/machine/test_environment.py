@@ -178,6 +178,9 @@ DEFAULT_OF_DOCKER, OF_A_MAKER = 0x0242AC110002, 0x001122334455
         (OF_A_MAKER, True),
         (DEFAULT_OF_DOCKER, False),
         (0x525400123456, False),  # QEMU's default
+        (0x080027000001, False),  # VirtualBox
+        (0x00155D000000, False),  # Hyper-V
+        (0x000000000001, False),
         (0, False),
         (0xFFFFFFFFFFFF, False),
         (0x011122334455, False),  # made up by Python
@@ -206,6 +209,8 @@ def test_a_machine_id_without_meaning_is_no_identity(root: Path, monkeypatch: py
         {"run/.containerenv": ""},
         {"proc/1/cgroup": "0::/kubepods/burstable/pod1\n"},
         {"proc/1/cgroup": "0::/\n", "proc/self/mountinfo": CONTAINER_MOUNTS},
+        {"proc/self/mountinfo": "30 25 0:26 / / rw - fuse.fuse-overlayfs fuse-overlayfs rw\n"},
+        {"run/systemd/container": "lxc\n"},
     ],
 )
 def test_a_machine_id_of_a_container_counts_only_if_it_is_mounted(
@@ -246,8 +251,12 @@ def test_fingerprint_of_this_machine_names_no_person_host_or_path() -> None:
 def test_fingerprint_has_what_selects_the_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_OPT", "1")
     monkeypatch.setenv("NUMBA_CACHE_DIR", "/home/somebody/cache")
+    monkeypatch.setenv("NPY_DISABLE_CPU_FEATURES", "AVX2")
+    monkeypatch.setenv("PYTHONMALLOC", "debug")
     fingerprint = environment("cpu")
     assert fingerprint.settings["NUMBA_OPT"] == "1"
+    assert fingerprint.settings["NPY_DISABLE_CPU_FEATURES"] == "AVX2"
+    assert fingerprint.settings["PYTHONMALLOC"] == "debug"
     assert "somebody" not in fingerprint.model_dump_json()
     assert fingerprint.kernels == kernels.target() != "none"
     assert {"numpy", "numba", "llvmlite"} <= set(fingerprint.packages)
@@ -310,6 +319,13 @@ def test_only_the_measuring_code_makes_a_checkout_modified(repository: Path, nam
     (repository / name).parent.mkdir(parents=True, exist_ok=True)
     (repository / name).write_text("", encoding="utf-8")
     assert checkout(repository).modified is is_code
+
+
+def test_new_code_that_git_ignores_makes_a_checkout_modified(repository: Path) -> None:
+    (repository / ".git/info/exclude").write_text("*.py\n")
+    (repository / "arch").mkdir(exist_ok=True)
+    (repository / "arch/new.py").write_text("x = 1\n")
+    assert checkout(repository).modified is True
 
 
 def test_removed_and_staged_code_is_modified_and_a_changed_mode_is_not(repository: Path) -> None:

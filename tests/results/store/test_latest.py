@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,17 @@ def test_a_run_that_follows_another_is_later_than_its_time_says(tmp_path: Path) 
     store = store_of(tmp_path, early=early, middle=later, late=later)
     assert store.find("latest").id == EARLY
     assert [run.id for run in store.in_order()] == [MIDDLE, LATE, EARLY]
-    assert store.last_ended() == (EARLY,)
+    assert store.last_ended("2026-02-03T00:00:00Z") == (EARLY,)
+
+
+def test_a_run_whose_clock_was_ahead_stays_earlier_when_the_run_after_it_is_removed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for run_id, day in ((LATE, 9), (EARLY, 1), (MIDDLE, 2)):
+        ended = f"2026-02-0{day}T00:00:00Z"
+        store.create(run_file(run_id, finished=ended, after=store.last_ended(ended)))
+        assert store.latest().id == run_id
+    shutil.rmtree(tmp_path / EARLY)
+    assert store.latest().id == MIDDLE
 
 
 def test_latest_is_the_newest_run_if_no_run_has_finished(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from results import Record, Run, Store, StoreError, clean, verify, write_atomically
+from results import Record, Run, Store, StoreError, clean, merge, verify, write_atomically
 from results.store import temporary
 from results.store.temporary import lock_temporary, temporary_path
 from tests.results.examples import FIXTURES, case, record, run_file, stored
@@ -19,7 +21,9 @@ from tests.results.examples import FIXTURES, case, record, run_file, stored
 ROOT = Path(__file__).resolve().parents[3]
 WRITER = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from results.store.temporary import temporary_path
 temporary_path(Path(sys.argv[1])).write_bytes(b"half")
 print("written", flush=True)
@@ -199,3 +203,53 @@ def test_a_record_that_is_damaged_twice_is_preserved_twice(tmp_path: Path) -> No
         _, (damage,) = run.read()
         run.set_aside(damage)
     assert sorted(path.read_bytes() for path in (run.folder / "records").iterdir()) == [b"once", b"twice"]
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Make the operating system refuse access to everything in a folder, as for a user without permission."""
+
+    def refuse(function: Callable[..., Any]) -> Callable[..., Any]:
+        def refusing_function(path: Any, *arguments: Any, **options: Any) -> Any:
+            if not isinstance(path, int) and folder in Path(path).parents:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return function(path, *arguments, **options)
+
+        return refusing_function
+
+    for name in ("stat", "lstat", "open"):
+        monkeypatch.setattr(os, name, refuse(getattr(os, name)))
+
+
+def test_a_folder_without_permission_is_unreadable_and_neither_absent_nor_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = run_with_artifacts(tmp_path / "store", 0)
+    refusing(monkeypatch, run.folder)
+    assert ("run.json", "unreadable") in {(name, kind) for name, kind, _ in flaws_of(tmp_path / "store")}
+    with pytest.raises(StoreError, match="Permission denied"):
+        Store(tmp_path / "elsewhere").find(str(run.folder)).file()
+    merged = merge([tmp_path / "store"], Store(tmp_path / "target"))
+    assert [(flaw.path.name, flaw.kind) for flaw in merged.left_out] == [("run.json", "unreadable")]
+
+
+def test_artifacts_without_permission_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = run_with_artifacts(tmp_path, 0)
+    refusing(monkeypatch, run.folder / "artifacts")
+    assert {(name, kind) for name, kind, _ in flaws_of(tmp_path)} == {("weights.safetensors", "damaged")}
+
+
+def test_a_link_to_nothing_may_have_been_a_run(tmp_path: Path) -> None:
+    run_with_artifacts(tmp_path, 0)
+    (tmp_path / "20260101-another").symlink_to(tmp_path / "unmounted")
+    assert {(name, kind) for name, kind, _ in flaws_of(tmp_path)} == {("20260101-another", "missing")}
+
+
+def test_an_unreadable_record_of_the_target_is_not_set_aside(tmp_path: Path) -> None:
+    run, (written,) = run_with_artifacts(tmp_path / "source", 0)
+    merge([tmp_path / "source"], Store(tmp_path / "target"))
+    path = Run(tmp_path / "target" / run.id).record_path(written.key)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreError, match="not a regular file"):
+        merge([tmp_path / "source"], Store(tmp_path / "target"))
+    assert path.is_dir()
