@@ -80,12 +80,11 @@ class Figure:
     def mean(self) -> float:
         return statistics.geometric_mean(cell.ratio for cell in self.cells)
 
-    def missed(self) -> str | None:
-        """Return what is missed, or None if the mean reaches its aim and no ratio is below 1."""
+    def verdict(self) -> tuple[str, bool]:
+        """Return what was measured, and whether the mean reaches its aim and no ratio is below 1."""
         worst = self.worst
-        if self.mean >= self.aim and worst.ratio >= 1:
-            return None
-        return f"{self.label}: {self.mean:.2f}× of {self.aim:g}×, the worst {worst.ratio:.2f}× at {worst.label}"
+        told = f"{self.label}: {self.mean:.2f}× of {self.aim:g}×, the worst {worst.ratio:.2f}× at {worst.label}"
+        return told, self.mean >= self.aim and worst.ratio >= 1
 
 
 def means(figures: Iterable[Figure]) -> str:

@@ -79,13 +79,15 @@ def graph_of(name: str, model: arch.SequenceModel) -> bytes:
     """
     operator, order = NODES[name]
     parts, width = PARTS[name], model.width
-    nodes, weights, states = [], {}, []
+    nodes = []
+    weights: dict[str, Array] = {}
+    states: list[tuple[str, str]] = []
     carried = "x"
     for i, layer in enumerate(model.layers):
         weights |= {f"{key}{i}": value for key, value in _weights(name, layer, order).items()}
         before, after = [f"{part}{i}" for part in parts], [f"next_{part}{i}" for part in parts]
         inputs = [carried, f"W{i}", f"R{i}", f"B{i}", "", *before]  # "" omits the lengths of sequences
-        reset = {"linear_before_reset": 1} if name == "gru" else {}
+        reset: dict[str, Any] = {"linear_before_reset": 1} if name == "gru" else {}
         nodes.append(helper.make_node(operator, inputs, ["", *after], hidden_size=width, **reset))
         carried = after[0]  # (L, B, H) of one direction is also (T, B, H) of one step
         states += zip(before, after, strict=True)

@@ -11,8 +11,6 @@ import torch
 from arch.core.cache import Cache
 from tests.perf import loop
 from tests.perf.baselines import Timed, ours
-from tests.perf.figures import Cell, Figure, by_size, by_width, means
-from tests.perf.kernels import with_results
 from tests.perf.limits import Limits
 
 
@@ -89,6 +87,7 @@ def test_the_aim_of_a_small_step_follows_the_bandwidth_but_never_exceeds_a_micro
         (row("gru", 32, None, 0.81e-6, 5e-6), [False, True]),
         (row("rnn", 64, None, 9e-6, 13.9e-6), [True]),
         (row("rnn", 64, None, 9e-6, 14.1e-6), [False]),
+        (row("rnn", 64, None, 51e-6, 70e-6), []),
         (row("transformer", 32, 1, 9e-6, 10e-6), [True]),
         (row("transformer", 32, 128, 1.99e-6, 3e-6), [True, True]),
         (row("transformer", 32, 128, 2.01e-6, 3e-6), [False, True]),
@@ -104,35 +103,3 @@ def test_an_overhead_within_its_noise_is_no_miss() -> None:
     one = loop.Row("rnn", 64, None, limits, Timed(((1e-6,) * 5, called)))
     assert one.call_seconds()[0] == pytest.approx(15e-6, rel=1e-9)
     assert [held for _, held in loop.aims([one], 1e9)] == [True]
-
-
-def cell(ratio: float, **sizes: int) -> Cell:
-    return Cell(label="a cell", ratio=ratio, low=ratio / 2, high=2 * ratio, share=0.25, **({"width": 32} | sizes))
-
-
-def test_figures_equal_values_computed_by_hand() -> None:
-    trained = Figure("lstm", "training", [cell(1.0, length=8), cell(4.0, length=8), cell(9.0, length=8, threads=2)])
-    called = Figure("rnn", "the faster of nn.RNN, nn.RNNCell", [cell(2.0), cell(8.0, width=64)])
-    assert means([called]).splitlines()[2] == (
-        "| `rnn`: called step vs the faster of nn.RNN, nn.RNNCell | 4.00 | 2.00–8.00 | 2.00 | 25% | 2 |"
-    )
-    assert by_size([trained, called]).splitlines() == ["| model, T | H 32 |", "|---|---|", "| `lstm`, 8 | 2.0, 9.0 |"]
-    assert by_width([trained, called]).splitlines()[2] == "| `rnn` vs the faster of nn.RNN, nn.RNNCell | 2.0 | 8.0 |"
-
-
-@pytest.mark.parametrize(
-    ("ratios", "is_missed"), [((1.2, 1.4), True), ((1.3, 1.4), False), ((0.99, 9.0), True), ((1.0, 9.0), False)]
-)
-def test_a_figure_is_missed_by_its_mean_or_by_its_worst_cell(ratios: tuple[float, ...], is_missed: bool) -> None:
-    figure = Figure("lstm", "training", [cell(ratio) for ratio in ratios])
-    missed = figure.missed()
-    assert (missed is not None) == is_missed
-    assert missed is None or "a cell" in missed
-
-
-def test_results_replace_the_last_section_of_a_page() -> None:
-    page = "# Page\n\ntext\n\n## Results\n\nold\n\n### Old\n\nold\n"
-    assert with_results(page, "new") == "# Page\n\ntext\n\n## Results\n\nnew\n"
-    for wrong in ("# Page\n", f"{page}\n## More\n"):
-        with pytest.raises(SystemExit, match="must end with a section"):
-            with_results(wrong, "new")
