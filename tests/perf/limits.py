@@ -28,38 +28,65 @@ STEPS, STREAMS = 32, 20
 
 
 @dataclass
-class Case:
-    """A model at a position, its best step so far, and all samples of its limits."""
+class Limits:
+    """What a step needs, and all samples of the machine's limits at that size."""
 
-    name: str
-    width: int
-    position: int
-    model: arch.SequenceModel = field(init=False)
-    step_seconds: float = float("inf")
+    step_bytes: int
+    step_flops: int
     bandwidths: list[float] = field(default_factory=list)
+    """Bytes per second of repeated reads of as much memory as the step moves."""
     peaks: list[float] = field(default_factory=list)
+    """FLOP/s of multiply-adds in registers."""
 
-    def __post_init__(self) -> None:
-        built = arch.build(self.name, channels=CHANNELS, outputs=OUTPUTS, width=self.width, depth=DEPTH, seed=0)
-        self.model = built.eval()
-
-    @property
-    def step_bytes(self) -> int:
-        """Mean bytes of the timed steps."""
-        return _mean(self.model.step_bytes(self.position + t) for t in range(STEPS))
-
-    @property
-    def step_flops(self) -> int:
-        """Mean FLOPs of the timed steps."""
-        return _mean(self.model.step_flops(self.position + t) for t in range(STEPS))
+    @staticmethod
+    def of(model: arch.SequenceModel, position: int, steps: int) -> Limits:
+        """Return the mean needs of `steps` steps from a position of a single stream. Nothing is measured yet."""
+        positions = range(position, position + steps)
+        return Limits(_mean(map(model.step_bytes, positions)), _mean(map(model.step_flops, positions)))
 
     def measure(self) -> None:
-        """Measure the limits and the steps once more, in turns."""
+        """Measure the limits once more, with as many threads as torch uses."""
         threads = torch.get_num_threads()
         for cached in (read_rates, multiply_add_rates):
             cached.cache_clear()
         self.bandwidths += read_rates(self.step_bytes, "cpu", threads, seconds_per_call)
         self.peaks += multiply_add_rates(threads, seconds_per_call)
+
+    @property
+    def seconds(self) -> float:
+        """The shortest time of a step, by the binding limit and the best samples."""
+        return self.step_flops / attainable(self.step_flops, self.step_bytes, max(self.peaks), max(self.bandwidths))
+
+    @property
+    def reads_bind(self) -> bool:
+        """Whether reading takes longer than the arithmetic."""
+        return self.step_bytes / max(self.bandwidths) >= self.step_flops / max(self.peaks)
+
+    @property
+    def spread(self) -> float:
+        """How far the median bandwidth lies below the best, relative to the best."""
+        return 1 - median(self.bandwidths) / max(self.bandwidths)
+
+
+@dataclass
+class Case:
+    """A model at a position, its best step so far, and its limits."""
+
+    name: str
+    width: int
+    position: int
+    model: arch.SequenceModel = field(init=False)
+    limits: Limits = field(init=False)
+    step_seconds: float = float("inf")
+
+    def __post_init__(self) -> None:
+        built = arch.build(self.name, channels=CHANNELS, outputs=OUTPUTS, width=self.width, depth=DEPTH, seed=0)
+        self.model = built.eval()
+        self.limits = Limits.of(self.model, self.position, STEPS)
+
+    def measure(self) -> None:
+        """Measure the limits and the steps once more, in turns."""
+        self.limits.measure()
         x_BTD = torch.randn(1, self.position + STEPS, CHANNELS)
         times_T = torch.zeros(STEPS + 1, dtype=torch.int64)
         with torch.inference_mode():
@@ -72,13 +99,7 @@ class Case:
     @property
     def share(self) -> float:
         """The fastest step's share of the binding limit."""
-        limit = attainable(self.step_flops, self.step_bytes, max(self.peaks), max(self.bandwidths))
-        return self.step_flops / self.step_seconds / limit
-
-    @property
-    def spread(self) -> float:
-        """How far the median bandwidth lies below the best, relative to the best."""
-        return 1 - median(self.bandwidths) / max(self.bandwidths)
+        return self.limits.seconds / self.step_seconds
 
 
 def _mean(costs: Iterable[int | None]) -> int:
@@ -98,15 +119,16 @@ def main() -> int:
                 case = Case(name, width, position)
                 for _ in range(given.rounds):
                     case.measure()
-                rates = (max(case.bandwidths) / 1e9, max(case.peaks) / 1e9)
-                numbers = (case.step_bytes / 1024, *rates, 1e6 * case.step_seconds)
+                limits = case.limits
+                rates = (max(limits.bandwidths) / 1e9, max(limits.peaks) / 1e9)
+                numbers = (limits.step_bytes / 1024, *rates, 1e6 * case.step_seconds)
                 print(
                     f"{f'{name} {DEPTH}×{width}':<16}{position:>10}"
                     + "".join(f"{number:>10.2f}" for number in numbers)
-                    + f"{case.share:>10.0%}{case.spread:>10.0%}",
+                    + f"{case.share:>10.0%}{limits.spread:>10.0%}",
                     flush=True,
                 )
-                passed = passed or case.share > 1 + case.spread
+                passed = passed or case.share > 1 + limits.spread
     return int(passed)
 
 

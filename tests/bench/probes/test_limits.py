@@ -33,20 +33,23 @@ def test_no_step_passes_the_limit(name: str, width: int, position: int) -> None:
     case = Case(name, width, position)
     case.measure()
     for _ in range(1, MAX_ROUNDS):
-        if case.share <= 1 + case.spread:
+        if case.share <= 1 + case.limits.spread:
             break
         case.measure()
-    assert 0 < case.share <= 1 + case.spread
+    assert 0 < case.share <= 1 + case.limits.spread
 
 
 def test_share_and_spread_equal_values_computed_by_hand() -> None:
     case = Case("rnn", 32, 1)
-    case.bandwidths, case.peaks = [1e9, 2e9, 1.5e9], [1e12, 3e12]
-    case.step_seconds = 2 * case.step_bytes / 2e9
+    limits = case.limits
+    limits.bandwidths, limits.peaks = [1e9, 2e9, 1.5e9], [1e12, 3e12]
+    case.step_seconds = 2 * limits.step_bytes / 2e9
     assert case.share == pytest.approx(0.5, rel=1e-12)
-    assert case.spread == 0.25
-    case.peaks, case.step_seconds = [case.step_flops * 10.0], 0.2  # now arithmetic binds: a tenth of a second
+    assert limits.reads_bind
+    assert limits.spread == 0.25
+    limits.peaks, case.step_seconds = [limits.step_flops * 10.0], 0.2  # now arithmetic binds: a tenth of a second
     assert case.share == pytest.approx(0.5, rel=1e-12)
+    assert not limits.reads_bind
 
 
 @pytest.mark.parametrize("kibibytes", [16, 256, 1536, 4096])
