@@ -94,7 +94,7 @@ def _stored(store: Store, draw: int) -> Run:
 
 def _check(store: Store, runs: dict[str, Run]) -> tuple[int, dict[tuple[str, str, int], str]]:
     """Run `check --json`, and return the exit code and the state of each missing case by run, architecture and seed."""
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(io.StringIO()):
         code = check_run(
             store.folder,
             runs["base"].id,
