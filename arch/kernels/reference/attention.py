@@ -56,4 +56,5 @@ def of_head(together: Tensor, b: int, n: int, heads: int) -> Tensor:
         b, n: Sequence and head.
         heads: N, the number of heads.
     """
-    return together[b].unflatten(1, (heads, -1))[:, n]
+    numbers_TNK: Tensor = together[b].unflatten(1, (heads, -1))
+    return numbers_TNK[:, n]

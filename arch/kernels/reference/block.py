@@ -25,10 +25,11 @@ def layer_norm_forward(args: layer_norm.Forward, first: int, last: int) -> None:
     rows = slice(first, last)
     y_ND = args.x[rows]
     if args.product is not None:
+        assert args.bias is not None
         y_ND = y_ND + args.product[rows] + args.bias  # (1)
         args.y[rows] = y_ND
     if args.gain is not None:
-        assert args.normal is not None and args.moments is not None
+        assert args.offset is not None and args.normal is not None and args.moments is not None
         mean_N = y_ND.mean(1)
         s_N = 1 / (y_ND.var(1, correction=0) + NORM_EPSILON).sqrt()
         args.normal[rows] = (y_ND - mean_N[:, None]) * s_N[:, None] * args.gain + args.offset  # (2)

@@ -36,7 +36,7 @@ ROWS_SIGNATURE = numba.void(numba.int64, numba.int64, numba.int64)
 
 
 @instruction
-def arguments_at(typing: Any, record: numba_types.Integer, names: numba_types.NamedTupleClass) -> Any:
+def arguments_at(typing: Any, record: numba_types.Integer, names: Any) -> Any:
     """Return the named tuple of class `names` whose int64 fields are at the address `record`."""
     named = numba_types.NamedUniTuple(numba_types.int64, len(names.instance_class._fields), names.instance_class)
 
