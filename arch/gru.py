@@ -116,14 +116,14 @@ class GRU(RecurrentLayer):
         return h_BH, GRUState(h_BH)
 
     def fuse(self, x_TBD: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
-        from arch.kernels.training import gru
+        from arch.kernels.training import gru, gru_before
 
         def from_projected(projected_TBG: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
             outputs_TBH, (h_BH,) = self.unroll(projected_TBG, GRUState(inputs[-1]), 0)
             return outputs_TBH, h_BH
 
         if self.reset != "after":
-            outputs_TBH, h_BH = gru.scan_before(from_projected, self.project(x_TBD), self.U_GH, state.h_BH)
+            outputs_TBH, h_BH = gru_before.scan(from_projected, self.project(x_TBD), self.U_GH, state.h_BH)
         else:
             b_G = self.empty(3 * self.width) if self.b_G is None else self.b_G
             u_H = self.empty(self.width) if self.u_H is None else self.u_H
@@ -132,7 +132,7 @@ class GRU(RecurrentLayer):
             def reference(x_TBD: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
                 return from_projected(self.project(x_TBD), *inputs)
 
-            outputs_TBH, h_BH = gru.scan_after(reference, x_TBD, *weights, state.h_BH)
+            outputs_TBH, h_BH = gru.scan(reference, x_TBD, *weights, state.h_BH)
         return outputs_TBH, GRUState(h_BH)
 
     def kernel_weights(self) -> tuple[Weight, ...]:

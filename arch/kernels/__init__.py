@@ -4,6 +4,7 @@
     runtime/    compiling, caching, launching, threads
     training/   forward and backward passes over whole sequences
     streaming/  one step of a stream
+    reference/  the kernels of training/ in plain torch, with the same arguments
     limits.py   reads and products that show how fast the processor can be
 
 The equations in `arch/*.py` define the results. The tests compare each kernel with these equations.

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from llvmlite import ir
+from numba.core import types as numba_types
 
 from arch.kernels.runtime.cache import open_cache
-from arch.kernels.simd.vector import LANES
+from arch.kernels.simd.vector import LANES, instruction
 
 SOURCES_DIGEST = reduce(
     lambda digest, path: zlib.crc32(path.read_bytes(), digest), sorted(Path(__file__).parents[1].rglob("*.py")), LANES
@@ -27,6 +29,23 @@ SOURCES_DIGEST = reduce(
 
 compiling_seconds: list[float] = []
 """Compile time in seconds of each kernel that this process did not find in the cache."""
+
+
+ROWS_SIGNATURE = numba.void(numba.int64, numba.int64, numba.int64)
+"""Signature of a kernel for `run_rows`: address of the arguments, first row, and the row after the last one."""
+
+
+@instruction
+def arguments_at(typing: Any, record: numba_types.Integer, names: Any) -> Any:
+    """Return the named tuple of class `names` whose int64 fields are at the address `record`."""
+    named = numba_types.NamedUniTuple(numba_types.int64, len(names.instance_class._fields), names.instance_class)
+
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        pointer = builder.inttoptr(values[0], ir.IntType(64).as_pointer())
+        fields = [builder.load(builder.gep(pointer, [ir.IntType(64)(place)])) for place in range(named.count)]
+        return context.make_tuple(builder, named, fields)
+
+    return named(numba_types.int64, names), lower
 
 
 def kernel(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -1,13 +1,13 @@
-"""Launch kernels on tensors: addresses, flat arrays, sums over rows, second derivatives."""
+"""Launch kernels on tensors: addresses, sums over rows, second derivatives."""
 
 from __future__ import annotations
 
 import functools
+from array import array
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,17 +20,6 @@ CONTIGUOUS = torch.contiguous_format
 Reference = Callable[..., tuple[Tensor, ...]]
 """A function in plain torch that computes the same results as a kernel."""
 
-Floats = np.ndarray[tuple[int], np.dtype[np.float32]]
-
-
-def flat(tensor: Tensor) -> Floats:
-    """Return a float32 tensor as a flat array.
-
-    If the tensor is contiguous, the array shares the tensor's memory. If not, the array is a copy.
-    """
-    array: Floats = tensor.detach().contiguous().view(-1).numpy()
-    return array
-
 
 def of_blocks(sums: Tensor, blocks: int, H: int) -> Tensor:
     """Return transposed sums (D, blocks · padded) as a contiguous weight gradient (blocks · H, D).
@@ -40,31 +29,43 @@ def of_blocks(sums: Tensor, blocks: int, H: int) -> Tensor:
     return sums.view(len(sums), blocks, -1)[..., :H].reshape(len(sums), blocks * H).T.clone(memory_format=CONTIGUOUS)
 
 
-def run_rows(
-    kernel: Callable[..., None], tensors: Sequence[Tensor | None], sizes: Sequence[int], work: int, multiple: int = 1
-) -> None:
-    """Run a kernel on the addresses of tensors, with its rows split into one share per thread.
+def recorded(arguments: NamedTuple) -> tuple[array[int], list[Tensor]]:
+    """Return the arguments of a kernel as integers, as compiled code reads them, and the tensors that it reads.
+
+    A tensor becomes its address, and None becomes address 0. A tensor that is not contiguous is copied. The caller
+    keeps the tensors until the kernel is done.
+    """
+    tensors, numbers = [], array("q")
+    for value in arguments:
+        if isinstance(value, int):
+            numbers.append(value)
+        elif value is None:
+            numbers.append(0)
+        else:
+            tensor = value.contiguous()
+            tensors.append(tensor)
+            numbers.append(tensor.data_ptr())
+    return numbers, tensors
+
+
+def run_rows(kernel: Callable[..., None], arguments: NamedTuple, rows: int, work: int, multiple: int = 1) -> None:
+    """Run a kernel with its rows split into one share per thread.
 
     Args:
-        kernel: Called with the addresses, all sizes but the last, a share's first row, and the row after its last one.
-        tensors: float32 inputs in any layout, and contiguous float32 outputs. None is passed as address 0.
-        sizes: Integers for the kernel. The last one is the number of rows and is not passed.
+        kernel: Called with the address of the arguments as int64 numbers, a share's first row, and the row after its
+            last one.
+        arguments: float32 inputs in any layout, contiguous float32 outputs, and sizes. None is passed as address 0.
+        rows: Number of rows.
         work: Total work, in products or elementwise results (see `MIN_WORK` and `TILED`). It limits the number of
             threads.
         multiple: The number of rows of each share, except for the last share, is a multiple of this number.
     """
-    contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
-    addresses = [0 if tensor is None else tensor.data_ptr() for tensor in contiguous]
-    *others, rows = sizes
-    split_rows(rows, work, partial(kernel, *addresses, *others), multiple)
+    numbers, _tensors = recorded(arguments)
+    split_rows(rows, work, partial(kernel, numbers.buffer_info()[0]), multiple)
 
 
 def sum_rows(
-    kernel: Callable[..., None],
-    tensors: Sequence[Tensor | None],
-    sizes: Sequence[int],
-    work: int,
-    sums: tuple[int, ...],
+    kernel: Callable[..., None], arguments: NamedTuple, rows: int, work: int, shape: tuple[int, ...]
 ) -> Tensor:
     """Run a kernel that accumulates sums over rows, and return the sums over all rows.
 
@@ -72,21 +73,22 @@ def sum_rows(
     shares. Therefore, the result does not depend on which thread finishes first.
 
     Args:
-        kernel: Called as in `run_rows`, but with the address of the share's sums before the sizes.
-        tensors: float32 inputs in any layout, and contiguous float32 outputs. None is passed as address 0.
-        sizes: Integers for the kernel. The last one is the number of rows and is not passed.
+        kernel: Called as in `run_rows`. Its argument `sums` is the address of the share's sums.
+        arguments: As in `run_rows`, with None for `sums`.
+        rows: Number of rows.
         work: Total work, in products or elementwise results (see `MIN_WORK` and `TILED`). It limits the number of
             threads.
-        sums: Shape of the float32 result.
+        shape: Shape of the float32 result.
     """
     parts: dict[int, Tensor] = {}
-    contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
-    addresses = [0 if tensor is None else tensor.data_ptr() for tensor in contiguous]
-    *others, rows = sizes
+    numbers, _tensors = recorded(arguments)
+    place = arguments._fields.index("sums")
 
     def share(first: int, last: int) -> None:
-        parts[first] = torch.zeros(sums, dtype=torch.float32, device="cpu")  # whatever the defaults are
-        kernel(*addresses, parts[first].data_ptr(), *others, first, last)
+        parts[first] = torch.zeros(shape, dtype=torch.float32, device="cpu")  # whatever the defaults are
+        own = numbers[:]
+        own[place] = parts[first].data_ptr()
+        kernel(own.buffer_info()[0], first, last)
 
     split_rows(rows, work, share, ROWS)
     return reduce(Tensor.add_, (parts[first] for first in sorted(parts)))

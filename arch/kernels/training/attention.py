@@ -17,16 +17,16 @@ recomputes p.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import int64, njit, void
+from numba import njit
 from numba.core import types
 from torch import Tensor
 
-from arch.kernels.runtime.jit import kernel
+from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import Reference, needs_reference, reference_gradients, run_rows, without_autocast
 from arch.kernels.simd.activation import exp
 from arch.kernels.simd.matmul import ROWS, eight_rows, eight_rows_more
@@ -127,18 +127,58 @@ def pack_transposed_rows(source, T_pad, K_pad, target):  # type: ignore[no-untyp
             transpose(source, t * K_pad + unit, K_pad, target, t * K_pad + unit * LANES)
 
 
-@kernel(void(*[int64] * 10))
-def forward_rows(q, k, v, result, saved, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """Write attention (1) for heads `first` to `last`, out of B · N heads.
+class Forward(NamedTuple):
+    """Arguments of `forward_rows`.
 
     Args:
-        q, k, v: Addresses of float32 numbers, (B, N, T, K).
-        result: Address of the attention output a, float32 numbers, (B, T, N, K), written.
-        saved: Address of float32 numbers, (B, N, T, 2). Receives top and 1 / total for each query.
+        q, k, v: Queries, keys and values, (B, N, T, K).
+        result: Attention output a, (B, T, N · K), written.
+        moments: Receives top and 1 / total of each query, (B, N, T, 2).
         T, N, K: Steps, heads, head width.
-        first, last: First head, and the head after the last one.
     """
-    queries, keys, values, results, moments = floats(q), floats(k), floats(v), floats(result), floats(saved)
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    result: Tensor
+    moments: Tensor
+    T: int
+    N: int
+    K: int
+
+
+class Backward(NamedTuple):
+    """Arguments of `backward_rows`.
+
+    Args:
+        q, k, v: Queries, keys and values, (B, N, T, K).
+        result, moments: What `forward_rows` wrote, (B, T, N · K) and (B, N, T, 2).
+        d_result: Gradient of `result`, (B, T, N · K).
+        d_q, d_k, d_v: Gradients of q, k and v, (B, N, T, K), written.
+        T, N, K: Steps, heads, head width.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    result: Tensor
+    moments: Tensor
+    d_result: Tensor
+    d_q: Tensor
+    d_k: Tensor
+    d_v: Tensor
+    T: int
+    N: int
+    K: int
+
+
+@kernel(ROWS_SIGNATURE)
+def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Write attention (1) for heads `first` to `last`, out of B · N heads, for the `Forward` at address `record`."""
+    args = arguments_at(record, Forward)
+    T, N, K = args.T, args.N, args.K
+    queries, keys, values = floats(args.q), floats(args.k), floats(args.v)
+    results, moments = floats(args.result), floats(args.moments)
     T_pad, K_pad = -(-T // LANES) * LANES, -(-K // LANES) * LANES
     q_rows, k_panels = np.empty(T_pad * K_pad, np.float32), np.empty(T_pad * K_pad, np.float32)
     v_rows, out = np.empty(T_pad * K_pad, np.float32), np.empty(ROWS * K_pad, np.float32)
@@ -189,20 +229,14 @@ def forward_rows(q, k, v, result, saved, T, N, K, first, last):  # type: ignore[
                     store_first(results, result_at + t * N * K + unit, K - unit, value)  # (1)
 
 
-@kernel(void(*[int64] * 14))
-def backward_rows(q, k, v, result, saved, d_result, d_q, d_k, d_v, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """Write the gradients (3) of q, k and v for heads `first` to `last`, out of B · N heads.
-
-    Args:
-        q, k, v: Addresses of float32 numbers, (B, N, T, K).
-        result, saved: Addresses of what `forward_rows` wrote, (B, T, N, K) and (B, N, T, 2).
-        d_result: Address of the gradient of `result`, float32 numbers, (B, T, N, K).
-        d_q, d_k, d_v: Addresses of float32 numbers, (B, N, T, K), written.
-        T, N, K: Steps, heads, head width.
-        first, last: First head, and the head after the last one.
-    """
-    queries, keys, values, results, moments = floats(q), floats(k), floats(v), floats(result), floats(saved)
-    d_results, d_queries, d_keys, d_values = floats(d_result), floats(d_q), floats(d_k), floats(d_v)
+@kernel(ROWS_SIGNATURE)
+def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Write the gradients (3) for heads `first` to `last`, out of B · N heads, for the `Backward` at `record`."""
+    args = arguments_at(record, Backward)
+    T, N, K = args.T, args.N, args.K
+    queries, keys, values = floats(args.q), floats(args.k), floats(args.v)
+    results, moments, d_results = floats(args.result), floats(args.moments), floats(args.d_result)
+    d_queries, d_keys, d_values = floats(args.d_q), floats(args.d_k), floats(args.d_v)
     T_pad, K_pad = -(-T // LANES) * LANES, -(-K // LANES) * LANES
     q_rows, k_rows = np.empty(T_pad * K_pad, np.float32), np.empty(T_pad * K_pad, np.float32)
     d_rows, out = np.empty(T_pad * K_pad, np.float32), np.empty(ROWS * K_pad, np.float32)
@@ -270,7 +304,9 @@ class Attention(torch.autograd.Function):
     def forward(ctx: Any, reference: Reference, *inputs: Tensor) -> Tensor:
         B, N, T, K = inputs[0].shape
         result_BTD, moments = inputs[0].new_empty(B, T, N * K), inputs[0].new_empty(B, N, T, 2)
-        run_rows(forward_rows, (*inputs, result_BTD, moments), (T, N, K, B * N), B * N * T * T * K)
+        q, k, v = inputs
+        arguments = Forward(q=q, k=k, v=v, result=result_BTD, moments=moments, T=T, N=N, K=K)
+        run_rows(forward_rows, arguments, B * N, B * N * T * T * K)
         ctx.reference = reference
         ctx.save_for_backward(*inputs, result_BTD, moments)
         return result_BTD
@@ -282,9 +318,23 @@ class Attention(torch.autograd.Function):
         if needs_reference(d_result_BTD):
             return None, *reference_gradients(ctx.reference, inputs, [d_result_BTD])
         B, N, T, K = inputs[0].shape
-        gradients = [part.new_empty(B, N, T, K) for part in inputs]
-        tensors = (*inputs, result_BTD, moments, d_result_BTD, *gradients)
-        run_rows(backward_rows, tensors, (T, N, K, B * N), B * N * T * T * K)
+        q, k, v = inputs
+        d_q, d_k, d_v = gradients = [part.new_empty(B, N, T, K) for part in inputs]
+        arguments = Backward(
+            q=q,
+            k=k,
+            v=v,
+            result=result_BTD,
+            moments=moments,
+            d_result=d_result_BTD,
+            d_q=d_q,
+            d_k=d_k,
+            d_v=d_v,
+            T=T,
+            N=N,
+            K=K,
+        )
+        run_rows(backward_rows, arguments, B * N, B * N * T * T * K)
         return None, *gradients
 
 

@@ -14,6 +14,8 @@ that dp need not be transposed. All arrays are float32.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -29,6 +31,38 @@ into half of a core's L2 cache.
 
 L2_FLOATS = 1 << 19
 """Maximum number of saved float32 numbers that stay in a core's L2 cache until the backward pass reads them."""
+
+
+class Chunk(NamedTuple):
+    """Some steps of some rows of the batch.
+
+    Args:
+        begin, end: First step, and the step after the last one.
+        B: Batch size.
+        first, last: First row of the batch, and the row after the last one.
+    """
+
+    begin: int
+    end: int
+    B: int
+    first: int
+    last: int
+
+
+class Columns(NamedTuple):
+    """Some columns of dp in scratch memory, one row per step and row of a chunk, in this order.
+
+    Args:
+        numbers: Array of float32 numbers.
+        at: Offset of the first column of the first row, in array elements.
+        stride: Distance between rows, in array elements.
+        panels: Number of vectors of each row.
+    """
+
+    numbers: Any
+    at: int
+    stride: int
+    panels: int
 
 
 @njit(forceinline=True)
@@ -82,151 +116,145 @@ def stride_of(panels):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _rows_of(x, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
-    """Return an array with contiguous rows `first` to `last` of steps `begin` to `end`, and the offset of these rows.
+def rows_in(chunk):  # type: ignore[no-untyped-def]
+    """Return the number of rows of a chunk: steps times rows of the batch."""
+    return (chunk.end - chunk.begin) * (chunk.last - chunk.first)
+
+
+@njit
+def _rows_of(x, D, chunk):  # type: ignore[no-untyped-def]
+    """Return an array with contiguous rows of a chunk, and the offset of these rows.
 
     The array is `x` itself if the rows are the whole batch, else a copy. The offset counts array elements.
 
     Args:
         x: Array of the inputs, float32 numbers, (T, B, D).
-        begin, end: First step, and the step after the last one.
-        B, D: Batch size and width of `x`.
-        first, last: First row of the batch, and the row after the last one.
+        D: Width of `x`.
+        chunk: The `Chunk`.
     """
-    rows = (last - first) * D
-    if last - first == B:
-        return x, begin * B * D
-    gathered = np.empty((end - begin) * rows, np.float32)
-    for t in range(begin, end):
+    rows = (chunk.last - chunk.first) * D
+    if chunk.last - chunk.first == chunk.B:
+        return x, chunk.begin * chunk.B * D
+    gathered = np.empty((chunk.end - chunk.begin) * rows, np.float32)
+    for t in range(chunk.begin, chunk.end):
         for at in range(0, rows, LANES):
-            numbers = load_first(x, (t * B + first) * D + at, rows - at)
-            store_first(gathered, (t - begin) * rows + at, rows - at, numbers)
+            numbers = load_first(x, (t * chunk.B + chunk.first) * D + at, rows - at)
+            store_first(gathered, (t - chunk.begin) * rows + at, rows - at, numbers)
     return gathered, 0
 
 
 @njit
-def project(result, x, packed, begin, end, B, D, first, last, panels):  # type: ignore[no-untyped-def]
-    """Write W x (1) contiguously to `result`, for steps `begin` to `end` and rows `first` to `last`.
+def project(result, x, D, packed, panels, chunk):  # type: ignore[no-untyped-def]
+    """Write W x (1) of a chunk contiguously to `result`.
 
     Args:
-        result: Array of the result, (end - begin, last - first, panels · LANES), from offset 0 on.
+        result: Array of the result, (steps, rows, panels · LANES), from offset 0 on.
         x: Array of the inputs, (T, B, D).
+        D: Input width.
         packed: Array of the transpose of W in panels, (panels, D, LANES).
-        begin, end: First step, and the step after the last one.
-        B, D: Batch size and input width.
-        first, last: First row of the batch, and the row after the last one.
         panels: Number of panels of `packed`.
+        chunk: The `Chunk`, of `steps` steps and `rows` rows.
     """
-    left, left_at = _rows_of(x, begin, end, B, D, first, last)
-    multiply(result, 0, panels * LANES, left, left_at, D, packed, D, (end - begin) * (last - first), panels)
+    left, left_at = _rows_of(x, D, chunk)
+    multiply(result, 0, panels * LANES, left, left_at, D, packed, D, rows_in(chunk), panels)
 
 
 @njit
-def project_back(d_x, d_sums, stride, packed, depth, begin, end, B, D, first, last):  # type: ignore[no-untyped-def]
-    """Write dx (2) to `d_x`, for steps `begin` to `end` and rows `first` to `last`.
+def project_back(d_x, D, columns, packed, chunk):  # type: ignore[no-untyped-def]
+    """Write dx (2) of a chunk to `d_x`.
 
     Args:
         d_x: Array of the result, (T, B, D).
-        d_sums: Array of dp, (end - begin, last - first, depth), from offset 0 on.
-        stride: Row stride of `d_sums`, in array elements.
-        packed: Array of W in panels of LANES columns, (⌈D / LANES⌉, depth, LANES).
-        depth: Numbers of dp per row, with padding.
-        begin, end: First step, and the step after the last one.
-        B, D: Batch size and input width.
-        first, last: First row of the batch, and the row after the last one.
+        D: Input width.
+        columns: The `Columns` of dp.
+        packed: Array of W in panels of LANES columns, (⌈D / LANES⌉, depth, LANES). `depth` is the number of columns.
+        chunk: The `Chunk`.
     """
-    rows, panels = last - first, panels_of(D)
+    rows, panels = chunk.last - chunk.first, panels_of(D)
     padded = panels * LANES
-    fits = padded == D and rows == B
-    product, to = d_x, begin * B * D
+    fits = padded == D and rows == chunk.B
+    product, to = d_x, chunk.begin * chunk.B * D
     if not fits:
-        product, to = np.empty((end - begin) * rows * padded, np.float32), 0
-    multiply(product, to, padded, d_sums, 0, stride, packed, depth, (end - begin) * rows, panels)
+        product, to = np.empty(rows_in(chunk) * padded, np.float32), 0
+    dp, at, stride, depth = columns.numbers, columns.at, columns.stride, columns.panels * LANES
+    multiply(product, to, padded, dp, at, stride, packed, depth, rows_in(chunk), panels)
     if fits:
         return
-    for t in range(begin, end):
+    for t in range(chunk.begin, chunk.end):
         for row in range(rows):
-            at, here = (t * B + first + row) * D, ((t - begin) * rows + row) * padded
+            at, here = (t * chunk.B + chunk.first + row) * D, ((t - chunk.begin) * rows + row) * padded
             for d in range(0, D, LANES):
                 store_first(d_x, at + d, D - d, load(product, here + d))
 
 
 @njit
-def _add_product(sums, at, x, x_at, D, d_sums, sums_at, stride, depth, panels):  # type: ignore[no-untyped-def]
+def _add_product(sums, at, x, x_at, D, columns, depth):  # type: ignore[no-untyped-def]
+    dp, stride, panels = columns.numbers, columns.stride, columns.panels
     width, whole = panels * LANES, D - D % ROWS
     panel = 0
-    while panel < panels:  # a few panels of d_sums stay in the L1 cache for all of D
+    while panel < panels:  # a few panels of dp stay in the L1 cache for all of D
         several = panels_at_once(panels - panel)
-        to, right_at = at + panel * LANES, sums_at + panel * LANES
+        to, right_at = at + panel * LANES, columns.at + panel * LANES
         for d in range(0, whole, ROWS):
-            eight_rows_more(sums, to + d * width, width, x, x_at + d, D, d_sums, right_at, stride, depth, several)
+            eight_rows_more(sums, to + d * width, width, x, x_at + d, D, dp, right_at, stride, depth, several)
         for d in range(whole, D):
-            one_row_more(sums, to + d * width, x, x_at + d, D, d_sums, right_at, stride, depth, several)
+            one_row_more(sums, to + d * width, x, x_at + d, D, dp, right_at, stride, depth, several)
         panel += several
 
 
 @njit
-def add_weights(sums, at, x, begin, end, B, D, d_sums, sums_at, stride, first, last, panels):  # type: ignore[no-untyped-def]
-    """Add dW (3) to `sums`, for steps `begin` to `end` and rows `first` to `last`.
-
-    Offsets and strides count array elements.
+def add_weights(sums, at, x, D, columns, chunk):  # type: ignore[no-untyped-def]
+    """Add dW (3) of a chunk to `sums`.
 
     Args:
         sums: Array of the transposed sums, (D, panels · LANES).
-        at: Offset in `sums`.
+        at: Offset in `sums`, in array elements.
         x: Array of the inputs, (T, B, D).
-        begin, end: First step, and the step after the last one.
-        B, D: Batch size and input width.
-        d_sums: Array of dp, (end - begin, last - first, panels · LANES).
-        sums_at, stride: Offset and row stride in `d_sums`.
-        first, last: First row of the batch, and the row after the last one.
-        panels: Number of vectors of dp per row.
+        D: Input width.
+        columns: The `Columns` of dp.
+        chunk: The `Chunk`.
     """
-    if end > begin:
-        left, left_at = _rows_of(x, begin, end, B, D, first, last)
-        _add_product(sums, at, left, left_at, D, d_sums, sums_at, stride, (end - begin) * (last - first), panels)
+    if chunk.end > chunk.begin:
+        left, left_at = _rows_of(x, D, chunk)
+        _add_product(sums, at, left, left_at, D, columns, rows_in(chunk))
 
 
 @njit
-def add_recurrent(sums, at, h_0, outputs, begin, end, B, H, d_sums, sums_at, stride, first, last, panels):  # type: ignore[no-untyped-def]
-    """Add dU (3) to `sums`, for steps `begin` to `end` and rows `first` to `last`.
+def add_recurrent(sums, at, h_0, outputs, H, columns, chunk):  # type: ignore[no-untyped-def]
+    """Add dU (3) of a chunk to `sums`.
 
-    The state before step t is the output of step t - 1, or h_0 if t is 0. Offsets and strides count array elements.
+    The state before step t is the output of step t - 1, or h_0 if t is 0.
 
     Args:
         sums: Array of the transposed sums, (H, panels · LANES).
-        at: Offset in `sums`.
+        at: Offset in `sums`, in array elements.
         h_0: Array of the initial state, (B, H).
         outputs: Array of the outputs, (T, B, H).
-        begin, end: First step, and the step after the last one.
-        B, H: Batch size and hidden width.
-        d_sums: Array of dp, (end - begin, last - first, panels · LANES).
-        sums_at, stride: Offset and row stride in `d_sums`.
-        first, last: First row of the batch, and the row after the last one.
-        panels: Number of vectors of dp per row.
+        H: Hidden width.
+        columns: The `Columns` of dp.
+        chunk: The `Chunk`.
     """
+    begin, end, B, first, last = chunk
     if begin == 0:
-        add_weights(sums, at, h_0, 0, 1, B, H, d_sums, sums_at, stride, first, last, panels)
-        begin, sums_at = 1, sums_at + (last - first) * stride
-    add_weights(sums, at, outputs, begin - 1, end - 1, B, H, d_sums, sums_at, stride, first, last, panels)
+        add_weights(sums, at, h_0, H, columns, Chunk(0, 1, B, first, last))
+        rest = columns.at + (last - first) * columns.stride
+        columns = Columns(columns.numbers, rest, columns.stride, columns.panels)
+        begin = 1
+    add_weights(sums, at, outputs, H, columns, Chunk(begin - 1, end - 1, B, first, last))
 
 
 @njit
-def add_biases(sums, at, d_sums, sums_at, stride, count, panels):  # type: ignore[no-untyped-def]
-    """Add db (3) to `panels` vectors of `sums`.
-
-    Offsets and strides count array elements.
+def add_biases(sums, at, columns, chunk):  # type: ignore[no-untyped-def]
+    """Add db (3) of a chunk to `sums`.
 
     Args:
         sums: Array of the sums, (panels · LANES,).
-        at: Offset in `sums`.
-        d_sums: Array of dp, (count, panels · LANES).
-        sums_at, stride: Offset and row stride in `d_sums`.
-        count: Number of rows of `d_sums` to add.
-        panels: Number of vectors of dp per row.
+        at: Offset in `sums`, in array elements.
+        columns: The `Columns` of dp.
+        chunk: The `Chunk`.
     """
-    for unit in range(0, panels * LANES, LANES):
+    for unit in range(0, columns.panels * LANES, LANES):
         total = splat(0.0)
-        for row in range(count):
-            total += load(d_sums, sums_at + row * stride + unit)
+        for row in range(rows_in(chunk)):
+            total += load(columns.numbers, columns.at + row * columns.stride + unit)
         store(sums, at + unit, load(sums, at + unit) + total)

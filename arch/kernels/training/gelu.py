@@ -13,11 +13,12 @@ Abramowitz & Stegun 1964.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
-from numba import int64, njit, void
+from numba import njit
 from torch import Tensor
 
-from arch.kernels.runtime.jit import kernel
+from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import run_rows
 from arch.kernels.simd.activation import exp
 from arch.kernels.simd.matvec import floats
@@ -57,18 +58,46 @@ def gelu(x):  # type: ignore[no-untyped-def]
     return x * below
 
 
-@kernel(void(*[int64] * 6))
-def forward_rows(sums, bias, result, E, first, last):  # type: ignore[no-untyped-def]
-    """Write gelu(sums + bias) to `result`, and replace `sums` with the slope, for rows `first` to `last`.
+class Forward(NamedTuple):
+    """Arguments of `forward_rows`.
 
     Args:
-        sums: Address of float32 numbers, (N, E), replaced with the slope (2) at sums + bias.
-        bias: Address of float32 numbers, (E,).
-        result: Address of float32 numbers, (N, E), written.
+        sums: Sums (N, E), replaced with the slope (2) at sums + bias.
+        bias: Bias, (E,).
+        result: Receives gelu(sums + bias), (N, E).
         E: Width.
-        first, last: First row, and the row after the last one.
     """
-    numbers, biases, results = floats(sums), floats(bias), floats(result)
+
+    sums: Tensor
+    bias: Tensor
+    result: Tensor
+    E: int
+
+
+class Backward(NamedTuple):
+    """Arguments of `backward_rows`.
+
+    Args:
+        slope: Slope (2), (N, E).
+        d_result: Gradient of gelu's result, (N, E), multiplied by the slope in place.
+        d_bias: Receives the sum of the products of each block of `ROWS_PER_SUM` rows, (S, E).
+        E: Width.
+    """
+
+    slope: Tensor
+    d_result: Tensor
+    d_bias: Tensor
+    E: int
+
+
+@kernel(ROWS_SIGNATURE)
+def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Write gelu(sums + bias), and replace `sums` with the slope, for rows `first` to `last`.
+
+    The `Forward` is at the address `record`.
+    """
+    args = arguments_at(record, Forward)
+    numbers, biases, results, E = floats(args.sums), floats(args.bias), floats(args.result), args.E
     for row in range(first, last):
         for unit in range(0, E, LANES):
             at, count = row * E + unit, E - unit
@@ -78,18 +107,14 @@ def forward_rows(sums, bias, result, E, first, last):  # type: ignore[no-untyped
             store_first(numbers, at, count, fma(x * splat(INVERSE_SQRT_2_PI), bell, below))  # (2)
 
 
-@kernel(void(*[int64] * 6))
-def backward_rows(slope, d_result, sums, E, first, last):  # type: ignore[no-untyped-def]
+@kernel(ROWS_SIGNATURE)
+def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Multiply `d_result` by the slope in place, and write sums of the products, for rows `first` to `last`.
 
-    Args:
-        slope: Address of the slope (2), float32 numbers, (N, E).
-        d_result: Address of the gradient of gelu's result, float32 numbers, (N, E), multiplied in place.
-        sums: Address of float32 numbers, (S, E). Receives the sum of each block of `ROWS_PER_SUM` rows.
-        E: Width.
-        first, last: First row, a multiple of `ROWS_PER_SUM`, and the row after the last one.
+    `first` is a multiple of `ROWS_PER_SUM`. The `Backward` is at the address `record`.
     """
-    slopes, d_results, summed = floats(slope), floats(d_result), floats(sums)
+    args = arguments_at(record, Backward)
+    slopes, d_results, summed, E = floats(args.slope), floats(args.d_result), floats(args.d_bias), args.E
     for row in range(first, last):
         block = row // ROWS_PER_SUM * E
         if row % ROWS_PER_SUM == 0:
@@ -109,7 +134,8 @@ def apply(sums_NE: Tensor, bias_E: Tensor) -> Tensor:
     """
     result_NE = sums_NE.new_empty(sums_NE.shape)
     N, E = sums_NE.shape
-    run_rows(forward_rows, (sums_NE, bias_E, result_NE), (E, N), N * E, ROWS_PER_SUM)
+    arguments = Forward(sums=sums_NE, bias=bias_E, result=result_NE, E=E)
+    run_rows(forward_rows, arguments, N, N * E, ROWS_PER_SUM)
     return result_NE
 
 
@@ -120,5 +146,6 @@ def go_back(slope_NE: Tensor, d_result_NE: Tensor) -> Tensor:
     """
     N, E = slope_NE.shape
     sums_SE = slope_NE.new_empty(-(-N // ROWS_PER_SUM), E)
-    run_rows(backward_rows, (slope_NE, d_result_NE, sums_SE), (E, N), N * E, ROWS_PER_SUM)
+    arguments = Backward(slope=slope_NE, d_result=d_result_NE, d_bias=sums_SE, E=E)
+    run_rows(backward_rows, arguments, N, N * E, ROWS_PER_SUM)
     return sums_SE.sum(0)

@@ -1,57 +1,51 @@
-"""GRU over a whole sequence: equations (1) to (4) of `arch/gru.py`, and their derivatives.
+"""GRU over a whole sequence, with the reset after the product: (1), (2), (3a) and (4) of `arch/gru.py`.
 
-d· is the derivative of the loss with respect to ·, and s is U_n h + b_u of equation (3a). dh collects the contributions
-of later steps and of the output. (7a) to (9a) belong to (3a), and (7b) to (9b) belong to (3b) with a = r * h:
+The module also has their derivatives. `gru_before.py` has those of (3b). d· is the derivative of the loss with respect
+to ·, and s is U_n h + b_u of equation (3a). dh collects the contributions of later steps and of the output:
 
     dn  = dh (1 - z) (1 - n²)              (5)  pre-activation of tanh
     dz  = dh (h - n) z (1 - z)             (6)  pre-activation of σ
-    dr  = dn s r (1 - r),  ds = dn r       (7a) pre-activation of σ
-    dh  ← dh z + U^T (dr, dz, ds)          (8a)
-    dU  = Σ_t (dr, dz, ds)_t h_t^T,  dW = Σ_t (dr, dz, dn)_t x_t^T         (9a)
+    dr  = dn s r (1 - r),  ds = dn r       (7)  pre-activation of σ
+    dh  ← dh z + U^T (dr, dz, ds)          (8)
+    dU  = Σ_t (dr, dz, ds)_t h_t^T,  dW = Σ_t (dr, dz, dn)_t x_t^T         (9)
     db  = Σ_t (dr, dz, dn)_t,  db_u = Σ_t ds_t
     dx  = W^T (dr, dz, dn)                 (10)
-    da  = U_n^T dn                         (7b)
-    dr  = da h r (1 - r)                   (7b)
-    dh  ← dh z + da r + U_rz^T (dr, dz)    (8b)
-    dU  = Σ_t (dr, dz)_t h_t^T, dn_t a_t^T (9b)
 
-With (3a), W x and dn, dr, dz, ds are stored for one chunk of steps at a time. Those of a whole sequence may not fit
-into the cache. Moving these numbers through memory takes as long as computing them. The derivatives are stored in the
-order dn, dr, dz, ds. Thus those for W (dn, dr, dz) are contiguous, and so are those for U (dr, dz, ds).
+W x and dn, dr, dz, ds are stored for one chunk of steps at a time. Those of a whole sequence may not fit into the
+cache. Moving these numbers through memory takes as long as computing them. The derivatives are stored in the order dn,
+dr, dz, ds. Thus those for W (dn, dr, dz) are contiguous, and so are those for U (dr, dz, ds).
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width, G = 3H gate rows
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import boolean, float32, int64, void
 from torch import Tensor
 
-from arch.kernels.cells.gated import gru_after, gru_before, gru_reset
-from arch.kernels.runtime.jit import kernel
+from arch.kernels.cells.gated import gru_after
+from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import (
     CONTIGUOUS,
     Reference,
-    flat,
     needs_gradients,
     needs_reference,
     of_blocks,
     reference_gradients,
     run_rows,
     sum_rows,
-    weight_gradient,
     without_autocast,
 )
-from arch.kernels.runtime.threads import TILED, split_rows
+from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats
-from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
+from arch.kernels.simd.vector import LANES, load, load_first, splat, store, store_first
 from arch.kernels.training.chunked import (
+    Chunk,
+    Columns,
     add_biases,
     add_recurrent,
     add_weights,
@@ -63,28 +57,78 @@ from arch.kernels.training.chunked import (
     stride_of,
 )
 
-SAVED_VECTORS = 4
-"""Vectors saved per LANES units for the backward pass of `reset=before`: r, z, n, h."""
 
-
-@kernel(void(*[int64] * 16))
-def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, saves, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Write the outputs of rows `first` to `last` of the batch, for `reset=after`.
+class Forward(NamedTuple):
+    """Arguments of `forward_rows`.
 
     Args:
-        x, W, bias: Addresses of float32 numbers: inputs (T, B, D), W (G, D) and b (G,).
-        U, u: Addresses of float32 numbers: U (G, H) and b_u (H,).
-        h_0: Address of the initial state, float32 numbers, (B, H).
-        outputs: Address of float32 numbers, (T, B, H), written.
-        gates: Address of float32 numbers, (T, B, G). Receives r, z and n if `saves` is true.
-        sums: Address of float32 numbers, (T, B, H). Receives s if `saves` is true.
-        saves: Whether to write `gates` and `sums`.
+        x, W, bias: Inputs (T, B, D), W (G, D) and b (G,).
+        U, u: U (G, H) and b_u (H,).
+        h_0: Initial state, (B, H).
+        outputs: Outputs, (T, B, H), written.
+        gates: Receives r, z and n (T, B, G) if `saves` is true.
+        s: Receives s (T, B, H) if `saves` is true.
+        saves: Whether to write `gates` and `s`.
         T, B, D, H: Steps, batch size, input width, hidden width.
-        first, last: First row of the batch, and the row after the last one.
     """
-    bypass = bypasses_cache(gates, T, B, 4 * H, H) and bypasses_cache(sums, T, B, 4 * H, H)
-    x, W, bias, U, u, h_0 = floats(x), floats(W), floats(bias), floats(U), floats(u), floats(h_0)
-    outputs, gates, sums = floats(outputs), floats(gates), floats(sums)
+
+    x: Tensor
+    W: Tensor
+    bias: Tensor
+    U: Tensor
+    u: Tensor
+    h_0: Tensor
+    outputs: Tensor
+    gates: Tensor
+    s: Tensor
+    saves: bool
+    T: int
+    B: int
+    D: int
+    H: int
+
+
+class Backward(NamedTuple):
+    """Arguments of `backward_rows`.
+
+    Args:
+        x, W_nrz, U: Inputs (T, B, D), W (G, D) with its blocks in the order n, r, z, and U (G, H).
+        h_0: Initial state, (B, H).
+        outputs, gates, s: What `forward_rows` wrote if `saves` was true: (T, B, H), (T, B, G) and (T, B, H).
+        d_outputs: Gradient of `outputs`, (T, B, H).
+        d_h: Gradient of the last state, (B, H). Receives that of the initial state.
+        d_x: Gradient of `x`, (T, B, D), written, or None if it is not needed.
+        sums: Flat sums, added to: transposed dW (D, 3 · padded), db (3 · padded,), transposed dU (H, 3 · padded) and
+            db_u (padded,). The blocks of dW and db are in the order n, r, z. Those of dU are in the order r, z, n.
+            `padded` is H rounded up to whole vectors. `sum_rows` sets it for each share.
+        T, B, D, H: Steps, batch size, input width, hidden width.
+    """
+
+    x: Tensor
+    W_nrz: Tensor
+    U: Tensor
+    h_0: Tensor
+    outputs: Tensor
+    gates: Tensor
+    s: Tensor
+    d_outputs: Tensor
+    d_h: Tensor
+    d_x: Tensor | None
+    sums: Tensor | None
+    T: int
+    B: int
+    D: int
+    H: int
+
+
+@kernel(ROWS_SIGNATURE)
+def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Write the outputs of rows `first` to `last` of the batch, for the `Forward` at the address `record`."""
+    args = arguments_at(record, Forward)
+    T, B, D, H, saves = args.T, args.B, args.D, args.H, args.saves
+    bypass = bypasses_cache(args.gates, T, B, 4 * H, H) and bypasses_cache(args.s, T, B, 4 * H, H)
+    x, W, bias, U, u = floats(args.x), floats(args.W), floats(args.bias), floats(args.U), floats(args.u)
+    h_0, outputs, gates, sums = floats(args.h_0), floats(args.outputs), floats(args.gates), floats(args.s)
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
     packed_W, packed_U = pack_transposed(W, 0, 3 * H, H, D), pack_transposed(U, 0, 3 * H, H, H)
@@ -92,7 +136,7 @@ def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, saves, T, B, D, H,
     recurrent = np.empty(rows * 3 * padded, np.float32)
     for t in range(T):
         if t % steps == 0:
-            project(projected, x, packed_W, t, min(T, t + steps), B, D, first, last, 3 * panels)
+            project(projected, x, D, packed_W, 3 * panels, Chunk(t, min(T, t + steps), B, first, last))
         before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * H)
         multiply(recurrent, 0, 3 * padded, before, before_at + first * H, H, packed_U, H, rows, 3 * panels)
         for b in range(first, last):
@@ -117,29 +161,17 @@ def forward_rows(x, W, bias, U, u, h_0, outputs, gates, sums, saves, T, B, D, H,
                     save(sums, here, count, s, bypass)
 
 
-@kernel(void(*[int64] * 17))
-def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_saved, d_outputs, d_h, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Write `d_h` and `d_x`, and add the weight gradients to `sums`, for rows `first` to `last` (`reset=after`).
+@kernel(ROWS_SIGNATURE)
+def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Write `d_h` and `d_x`, and add the weight gradients to `sums`, for rows `first` to `last` of the batch.
 
-    Args:
-        x, W_nrz, U: Addresses of float32 numbers: inputs (T, B, D), W (G, D) with its blocks in the order n, r, z, and
-            U (G, H).
-        h_0: Address of the initial state, float32 numbers, (B, H).
-        outputs, gates: Addresses of the outputs (T, B, H) and of r, z and n (T, B, G), which `forward_rows` wrote.
-        s_saved: Address of s (T, B, H), which `forward_rows` wrote to its parameter `sums`.
-        d_outputs: Address of the gradient of `outputs`, float32 numbers, (T, B, H).
-        d_h: Address of the gradient of the last state, float32 numbers, (B, H). Receives that of the initial state.
-        d_x: Address of the gradient of `x`, float32 numbers, (T, B, D), written, or 0 if it is not needed.
-        sums: Address of float32 numbers: transposed dW (D, 3 · padded), db (3 · padded,), transposed dU
-            (H, 3 · padded) and db_u (padded,). The blocks of dW and db are in the order n, r, z. Those of dU are in the
-            order r, z, n. `padded` is H rounded up to whole vectors.
-        T, B, D, H: Steps, batch size, input width, hidden width.
-        first, last: First row of the batch, and the row after the last one.
+    The `Backward` is at the address `record`.
     """
-    wants_d_x = d_x != 0
-    x, W_nrz, U, h_0, outputs = floats(x), floats(W_nrz), floats(U), floats(h_0), floats(outputs)
-    gates, s_saved, d_outputs, d_h = floats(gates), floats(s_saved), floats(d_outputs), floats(d_h)
-    d_x, sums = floats(d_x), floats(sums)
+    args = arguments_at(record, Backward)
+    T, B, D, H = args.T, args.B, args.D, args.H
+    x, W_nrz, U, h_0 = floats(args.x), floats(args.W_nrz), floats(args.U), floats(args.h_0)
+    outputs, gates, s_saved = floats(args.outputs), floats(args.gates), floats(args.s)
+    d_outputs, d_h, d_x, sums = floats(args.d_outputs), floats(args.d_h), floats(args.d_x), floats(args.sums)
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
     stride = stride_of(4 * panels)
@@ -165,17 +197,19 @@ def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_saved, d_outputs, d_h, d_x
                     dh += load_first(d_outputs, at, count)
                     dn = dh * (one - z) * (one - n * n)  # (5)
                     store(d_sums, here, dn)
-                    store(d_sums, here + padded, dn * s * (r * (one - r)))  # (7a)
+                    store(d_sums, here + padded, dn * s * (r * (one - r)))  # (7)
                     store(d_sums, here + 2 * padded, dh * (h - n) * (z * (one - z)))  # (6)
                     store(d_sums, here + 3 * padded, dn * r)
                     store_first(d_h, b * H + unit, count, dh * z)
-            multiply(carried, 0, padded, d_sums, now + padded, stride, packed_U, 3 * padded, rows, panels)  # (8a)
-        add_weights(sums, 0, x, begin, end, B, D, d_sums, 0, stride, first, last, 3 * panels)  # (9a)
-        add_recurrent(sums, of_U, h_0, outputs, begin, end, B, H, d_sums, padded, stride, first, last, 3 * panels)
-        add_biases(sums, D * 3 * padded, d_sums, 0, stride, (end - begin) * rows, 3 * panels)
-        add_biases(sums, of_U + H * 3 * padded, d_sums, 3 * padded, stride, (end - begin) * rows, panels)
-        if wants_d_x:
-            project_back(d_x, d_sums, stride, packed_W, 3 * padded, begin, end, B, D, first, last)  # (10)
+            multiply(carried, 0, padded, d_sums, now + padded, stride, packed_U, 3 * padded, rows, panels)  # (8)
+        chunk = Chunk(begin, end, B, first, last)
+        of_W_nrz, of_U_rzs = Columns(d_sums, 0, stride, 3 * panels), Columns(d_sums, padded, stride, 3 * panels)
+        add_weights(sums, 0, x, D, of_W_nrz, chunk)  # (9)
+        add_recurrent(sums, of_U, h_0, outputs, H, of_U_rzs, chunk)
+        add_biases(sums, D * 3 * padded, of_W_nrz, chunk)
+        add_biases(sums, of_U + H * 3 * padded, Columns(d_sums, 3 * padded, stride, panels), chunk)
+        if args.d_x != 0:
+            project_back(d_x, D, of_W_nrz, packed_W, chunk)  # (10)
     for b in range(first, last):
         for unit in range(0, padded, LANES):
             at, count = b * H + unit, H - unit
@@ -183,106 +217,7 @@ def backward_rows(x, W_nrz, U, h_0, outputs, gates, s_saved, d_outputs, d_h, d_x
             store_first(d_h, at, count, dh)
 
 
-@kernel(void(*[float32[::1]] * 6, boolean, *[int64] * 5))
-def forward_rows_before(projected, U, h_0, outputs, reset, saved, saves, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """Write the outputs of rows `first` to `last` of the batch, for `reset=before`. Arrays are float32.
-
-    Args:
-        projected: Flat array of W x + b, (T, B, G).
-        U, h_0: Flat arrays of U (G, H) and the initial state (B, H).
-        outputs, reset: Flat arrays, (T, B, H), written. `reset` receives a = r * h.
-        saved: Flat array, (T, B, panels, SAVED_VECTORS, LANES), with `panels` = H / LANES, rounded up. Receives r, z, n
-            and h if `saves` is true.
-        saves: Whether to write `saved`.
-        T, B, H: Steps, batch size, hidden width.
-        first, last: First row of the batch, and the row after the last one.
-    """
-    panels = panels_of(H)
-    padded = panels * LANES
-    packed_rz, packed_n = pack_transposed(U, 0, 2 * H, H, H), pack_transposed(U, 2 * H, 3 * H, H, H)
-    recurrent = np.empty((last - first) * 2 * padded, np.float32)
-    candidate = np.empty((last - first) * padded, np.float32)
-    for t in range(T):
-        before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * H)
-        multiply(recurrent, 0, 2 * padded, before, before_at + first * H, H, packed_rz, H, last - first, 2 * panels)
-        for b in range(first, last):
-            for unit in range(0, padded, LANES):
-                count = H - unit
-                sums = (b - first) * 2 * padded + unit
-                at = (t * B + b) * 3 * H + unit
-                h = load_first(before, before_at + b * H + unit, count)
-                r, product = gru_reset(load(recurrent, sums) + load_first(projected, at, count), h)
-                store_first(reset, (t * B + b) * H + unit, count, product)
-                if saves:
-                    place = ((t * B + b) * padded + unit) * SAVED_VECTORS
-                    store(saved, place, r)
-                    store(saved, place + 3 * LANES, h)
-        multiply(candidate, 0, padded, reset, (t * B + first) * H, H, packed_n, H, last - first, panels)
-        for b in range(first, last):
-            for unit in range(0, padded, LANES):
-                count = H - unit
-                at = (t * B + b) * 3 * H + unit
-                z = load(recurrent, (b - first) * 2 * padded + padded + unit) + load_first(projected, at + H, count)
-                n = load(candidate, (b - first) * padded + unit) + load_first(projected, at + 2 * H, count)
-                z, n, h = gru_before(z, n, load_first(before, before_at + b * H + unit, count))
-                store_first(outputs, (t * B + b) * H + unit, count, h)
-                if saves:
-                    place = ((t * B + b) * padded + unit) * SAVED_VECTORS
-                    store(saved, place + LANES, z)
-                    store(saved, place + 2 * LANES, n)
-
-
-@kernel(void(*[float32[::1]] * 5, *[int64] * 5))
-def backward_rows_before(saved, U, d_outputs, d_h, d_projected, T, B, H, first, last):  # type: ignore[no-untyped-def]
-    """Write `d_h` and `d_projected` for rows `first` to `last` of the batch, for `reset=before`. Arrays are float32.
-
-    Args:
-        saved: Flat array that `forward_rows_before` wrote, (T, B, panels, SAVED_VECTORS, LANES).
-        U: Flat array, (G, H).
-        d_outputs: Flat array of the gradient of the outputs, (T, B, H).
-        d_h: Flat array of the gradient of the last state, (B, H). Receives that of the initial state.
-        d_projected: Flat array of the gradient of W x + b, (T, B, G), written.
-        T, B, H: Steps, batch size, hidden width.
-        first, last: First row of the batch, and the row after the last one.
-    """
-    panels = panels_of(H)
-    padded = panels * LANES
-    packed_rz, packed_n = pack(U, 0, 2 * H, H, H, H), pack(U, 2 * H, 3 * H, H, H, H)
-    one = splat(1.0)
-    carried = np.zeros((last - first) * padded, np.float32)
-    d_reset = np.empty((last - first) * padded, np.float32)
-    for t in range(T - 1, -1, -1):
-        for b in range(first, last):
-            for unit in range(0, padded, LANES):
-                count = H - unit
-                place = ((t * B + b) * padded + unit) * SAVED_VECTORS
-                z = load(saved, place + LANES)
-                n, h = load(saved, place + 2 * LANES), load(saved, place + 3 * LANES)
-                dh = load_first(d_h, b * H + unit, count) + load(carried, (b - first) * padded + unit)
-                dh += load_first(d_outputs, (t * B + b) * H + unit, count)
-                at = (t * B + b) * 3 * H + unit
-                store_first(d_projected, at + H, count, dh * (h - n) * (z * (one - z)))  # (6)
-                store_first(d_projected, at + 2 * H, count, dh * (one - z) * (one - n * n))  # (5)
-                store_first(d_h, b * H + unit, count, dh * z)
-        start = (t * B + first) * 3 * H
-        multiply(d_reset, 0, padded, d_projected, start + 2 * H, 3 * H, packed_n, H, last - first, panels)  # (7b)
-        for b in range(first, last):
-            for unit in range(0, padded, LANES):
-                count = H - unit
-                place = ((t * B + b) * padded + unit) * SAVED_VECTORS
-                r, h = load(saved, place), load(saved, place + 3 * LANES)
-                da = load(d_reset, (b - first) * padded + unit)
-                store_first(d_projected, (t * B + b) * 3 * H + unit, count, da * h * (r * (one - r)))  # (7b)
-                store_first(d_h, b * H + unit, count, fma(da, r, load_first(d_h, b * H + unit, count)))
-        multiply(carried, 0, padded, d_projected, start, 3 * H, packed_rz, 2 * H, last - first, panels)  # (8b)
-    for b in range(first, last):
-        for unit in range(0, padded, LANES):
-            at, count = b * H + unit, H - unit
-            dh = load_first(d_h, at, count) + load(carried, (b - first) * padded + unit)
-            store_first(d_h, at, count, dh)
-
-
-class ScanAfter(torch.autograd.Function):
+class Scan(torch.autograd.Function):
     """The map from x, the weights and h_0 to outputs (T, B, H) and h_T (B, H), by equation (3a).
 
     Its arguments are x (T, B, D), W (G, D), b (G,), U (G, H), b_u (H,) and h_0 (B, H).
@@ -290,12 +225,27 @@ class ScanAfter(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-        x_TBD, U_GH = inputs[0], inputs[3]
+        x_TBD, W_GD, b_G, U_GH, u_H, h_BH = inputs
         (T, B, D), H = x_TBD.shape, U_GH.shape[1]
         outputs_TBH, s_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if saves else 0, B, H)
         gates_TBG = x_TBD.new_empty(T if saves else 0, B, 3 * H)
-        tensors = (*inputs, outputs_TBH, gates_TBG, s_TBH)
-        run_rows(forward_rows, tensors, (saves, T, B, D, H, B), 3 * T * B * H * (D + H) // TILED, ROWS)
+        arguments = Forward(
+            x=x_TBD,
+            W=W_GD,
+            bias=b_G,
+            U=U_GH,
+            u=u_H,
+            h_0=h_BH,
+            outputs=outputs_TBH,
+            gates=gates_TBG,
+            s=s_TBH,
+            saves=saves,
+            T=T,
+            B=B,
+            D=D,
+            H=H,
+        )
+        run_rows(forward_rows, arguments, B, 3 * T * B * H * (D + H) // TILED, ROWS)
         ctx.reference = reference
         ctx.save_for_backward(*inputs, outputs_TBH, gates_TBG, s_TBH)
         return outputs_TBH, outputs_TBH[-1].clone()
@@ -308,81 +258,41 @@ class ScanAfter(torch.autograd.Function):
             return None, None, *reference_gradients(ctx.reference, inputs, gradients)
         x_TBD, W_GD, _, U_GH, _, h_BH = inputs
         (T, B, D), H = x_TBD.shape, U_GH.shape[1]
-        d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
+        d_h_BH = gradients[1].clone(memory_format=CONTIGUOUS)
         d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS) if ctx.needs_input_grad[2] else None
         padded = panels_of(H) * LANES
         of_W, of_U = (D + 1) * 3 * padded, H * 3 * padded
-        read = (x_TBD, W_GD.roll(H, 0), U_GH, h_BH, outputs_TBH, gates_TBG, s_TBH, d_outputs_TBH)
-        sums = sum_rows(
-            backward_rows,
-            (*read, d_h_BH, d_x_TBD),
-            (T, B, D, H, B),
-            3 * T * B * H * (D + H) // TILED,
-            (of_W + of_U + padded,),
+        arguments = Backward(
+            x=x_TBD,
+            W_nrz=W_GD.roll(H, 0),
+            U=U_GH,
+            h_0=h_BH,
+            outputs=outputs_TBH,
+            gates=gates_TBG,
+            s=s_TBH,
+            d_outputs=gradients[0],
+            d_h=d_h_BH,
+            d_x=d_x_TBD,
+            sums=None,
+            T=T,
+            B=B,
+            D=D,
+            H=H,
         )
+        work = 3 * T * B * H * (D + H) // TILED
+        sums = sum_rows(backward_rows, arguments, B, work, (of_W + of_U + padded,))
         d_nrz, d_U, d_u = sums.split([of_W, of_U, padded])
         d_W_GD, d_b_G1 = (of_blocks(part, 3, H).roll(-H, 0) for part in d_nrz.view(D + 1, -1).split([D, 1]))
         d_U_GH = of_blocks(d_U.view(H, -1), 3, H)
         return None, None, d_x_TBD, d_W_GD, d_b_G1[:, 0], d_U_GH, d_u[:H].clone(), d_h_BH
 
 
-class ScanBefore(torch.autograd.Function):
-    """The map from W x + b, U and h_0 to outputs (T, B, H) and h_T (B, H), by equation (3b).
-
-    Its arguments are W x + b (T, B, G), U (G, H) and h_0 (B, H).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-        projected_TBG, U_GH, h_BH = inputs
-        T, B, H = *projected_TBG.shape[:2], U_GH.shape[1]
-        outputs_TBH, reset_TBH = projected_TBG.new_empty(T, B, H), projected_TBG.new_empty(T, B, H)
-        saved = projected_TBG.new_empty(T * B * panels_of(H) * LANES * SAVED_VECTORS if saves else 0)
-        arrays = (projected_TBG, U_GH, h_BH, outputs_TBH, reset_TBH, saved)
-        split_rows(B, T * B * U_GH.numel(), partial(forward_rows_before, *map(flat, arrays), saves, T, B, H), ROWS)
-        ctx.reference = reference
-        ctx.save_for_backward(*inputs, outputs_TBH, reset_TBH, saved)
-        return outputs_TBH, outputs_TBH[-1].clone()
-
-    @staticmethod
-    @without_autocast
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, outputs_TBH, reset_TBH, saved = ctx.saved_tensors
-        if needs_reference(*gradients):
-            return None, None, *reference_gradients(ctx.reference, inputs, gradients)
-        projected_TBG, U_GH, h_BH = inputs
-        T, B, H = outputs_TBH.shape
-        d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
-        d_projected_TBG = projected_TBG.new_empty(projected_TBG.shape)
-        split_rows(
-            B,
-            T * B * U_GH.numel(),
-            partial(backward_rows_before, *map(flat, (saved, U_GH, d_outputs_TBH, d_h_BH, d_projected_TBG)), T, B, H),
-            ROWS,
-        )
-        d_rz, d_n = d_projected_TBG.split([2 * H, H], 2)
-        d_U_n = d_n.flatten(0, 1).T @ reset_TBH.flatten(0, 1)
-        d_U_GH = torch.cat([weight_gradient(d_rz, h_BH, outputs_TBH), d_U_n])  # (9b)
-        return None, None, d_projected_TBG, d_U_GH, d_h_BH
-
-
-def scan_after(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Return the outputs (T, B, H) and the last state h_T (B, H), by `ScanAfter`.
+def scan(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Return the outputs (T, B, H) and the last state h_T (B, H), by `Scan`.
 
     Args:
         reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
         inputs: x (T, B, D), W (G, D), b (G,), U (G, H), b_u (H,) and h_0 (B, H).
     """
-    outputs: tuple[Tensor, ...] = ScanAfter.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
-    return outputs
-
-
-def scan_before(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Return the outputs (T, B, H) and the last state h_T (B, H), by `ScanBefore`.
-
-    Args:
-        reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
-        inputs: W x + b (T, B, G), U (G, H) and h_0 (B, H).
-    """
-    outputs: tuple[Tensor, ...] = ScanBefore.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
+    outputs: tuple[Tensor, ...] = Scan.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs

@@ -14,12 +14,13 @@ Therefore, they do not depend on the number of threads.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
-from numba import int64, njit, void
+from numba import njit
 from torch import Tensor
 
-from arch.kernels.runtime.jit import kernel
+from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import run_rows
 from arch.kernels.runtime.tensors import NORM_EPSILON
 from arch.kernels.simd.matvec import floats
@@ -45,32 +46,74 @@ def add_first(sums, at, count, value):  # type: ignore[no-untyped-def]
     store_first(sums, at, count, load_first(sums, at, count) + value)
 
 
-@kernel(void(*[int64] * 11))
-def forward_rows(x, product, bias, gain, offset, y, normal, moments, D, first, last):  # type: ignore[no-untyped-def]
-    """Write y if there is a product, and n if there is a gain, for rows `first` to `last`.
+class Forward(NamedTuple):
+    """Arguments of `forward_rows`.
 
     Args:
-        x: Address of float32 numbers, (N, D).
-        product, bias: Addresses of p (N, D) and b (D,), float32 numbers, or 0 for none.
-        gain, offset: Addresses of g and o, float32 numbers, (D,), or 0 for none.
-        y: Address of float32 numbers, (N, D), written if there is a product. Without a product, pass `x`.
-        normal: Address of n, float32 numbers, (N, D), written, or 0 if there is no gain.
-        moments: Address of float32 numbers, (N, 2), or 0 if there is no gain. Receives the mean and s of each row of y.
+        x: Residual stream, (N, D).
+        product, bias: p (N, D) and b (D,), or None for neither.
+        gain, offset: g and o, (D,), or None for neither.
+        y: y (N, D), written if there is a product. Without a product, pass `x`.
+        normal: n (N, D), written, or None if there is no gain.
+        moments: Receives the mean and s of each row of y, (N, 2), or None if there is no gain.
         D: Width.
-        first, last: First row, and the row after the last one.
     """
-    stream, products, biases, sums = floats(x), floats(product), floats(bias), floats(y)
-    gains, offsets, normals, saved = floats(gain), floats(offset), floats(normal), floats(moments)
+
+    x: Tensor
+    product: Tensor | None
+    bias: Tensor | None
+    gain: Tensor | None
+    offset: Tensor | None
+    y: Tensor
+    normal: Tensor | None
+    moments: Tensor | None
+    D: int
+
+
+class Backward(NamedTuple):
+    """Arguments of `backward_rows`.
+
+    Args:
+        d_normal, y: dn and y, (N, D).
+        moments: Mean and s of each row, (N, 2), which `forward_rows` wrote.
+        gain: g, (D,).
+        above: e (N, D), or None for none.
+        d_y: dy, (N, D), written.
+        block_sums: Receives dg, do, Σ e and Σ dy of each block of `ROWS_PER_SUM` rows, (S, 4, D). Without e, Σ e and
+            Σ dy are set to 0.
+        D: Width.
+    """
+
+    d_normal: Tensor
+    y: Tensor
+    moments: Tensor
+    gain: Tensor
+    above: Tensor | None
+    d_y: Tensor
+    block_sums: Tensor
+    D: int
+
+
+@kernel(ROWS_SIGNATURE)
+def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Write y if there is a product, and n if there is a gain, for rows `first` to `last`.
+
+    The `Forward` is at the address `record`.
+    """
+    args = arguments_at(record, Forward)
+    stream, products, biases, sums = floats(args.x), floats(args.product), floats(args.bias), floats(args.y)
+    gains, offsets, normals, saved = floats(args.gain), floats(args.offset), floats(args.normal), floats(args.moments)
+    D = args.D
     for row in range(first, last):
         total = splat(0.0)
         for d in range(0, D, LANES):
             at, count = row * D + d, D - d
             value = load_first(stream, at, count)
-            if product != 0:
+            if args.product != 0:
                 value += load_first(products, at, count) + load_first(biases, d, count)  # (1)
                 store_first(sums, at, count, value)
             total += value
-        if gain == 0:
+        if args.gain == 0:
             continue
         mean = lane_sum(total) / np.float32(D)
         squares = splat(0.0)
@@ -85,26 +128,16 @@ def forward_rows(x, product, bias, gain, offset, y, normal, moments, D, first, l
             store_first(normals, at, count, fma(apart, load_first(gains, d, count), load_first(offsets, d, count)))
 
 
-@kernel(void(*[int64] * 10))
-def backward_rows(d_normal, y, moments, gain, above, d_y, sums, D, first, last):  # type: ignore[no-untyped-def]
-    """Write dy (3) and the sums (4) for rows `first` to `last`.
+@kernel(ROWS_SIGNATURE)
+def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Write dy (3) and the sums (4) for rows `first` to `last`. `first` is a multiple of `ROWS_PER_SUM`.
 
     The sum of dy over rows is the gradient of b in (1). The sum of e over rows is the gradient of a bias that is added
-    to y later.
-
-    Args:
-        d_normal, y: Addresses of dn and y, float32 numbers, (N, D).
-        moments: Address of the mean and s of each row, float32 numbers, (N, 2), which `forward_rows` wrote.
-        gain: Address of g, float32 numbers, (D,).
-        above: Address of e, float32 numbers, (N, D), or 0 for none.
-        d_y: Address of dy, float32 numbers, (N, D), written.
-        sums: Address of float32 numbers, (S, 4, D). Receives dg, do, Σ e and Σ dy of each block of `ROWS_PER_SUM` rows.
-            Without e, Σ e and Σ dy are set to 0.
-        D: Width.
-        first, last: First row, a multiple of `ROWS_PER_SUM`, and the row after the last one.
+    to y later. The `Backward` is at the address `record`.
     """
-    d_normals, stream, saved, gains = floats(d_normal), floats(y), floats(moments), floats(gain)
-    others, d_streams, summed = floats(above), floats(d_y), floats(sums)
+    args = arguments_at(record, Backward)
+    d_normals, stream, saved, gains = floats(args.d_normal), floats(args.y), floats(args.moments), floats(args.gain)
+    others, d_streams, summed, D = floats(args.above), floats(args.d_y), floats(args.block_sums), args.D
     for row in range(first, last):
         block = row // ROWS_PER_SUM * 4 * D
         if row % ROWS_PER_SUM == 0:
@@ -125,7 +158,7 @@ def backward_rows(d_normal, y, moments, gain, above, d_y, sums, D, first, last):
             result = (d_n * load_first(gains, d, count) - level - apart * slope) * scale  # (3)
             add_first(summed, block + d, count, d_n * apart)  # (4)
             add_first(summed, block + D + d, count, d_n)
-            if above != 0:
+            if args.above != 0:
                 other = load_first(others, at, count)
                 result += other
                 add_first(summed, block + 2 * D + d, count, other)
@@ -137,7 +170,10 @@ def add(x_ND: Tensor, product_ND: Tensor, bias_D: Tensor) -> Tensor:
     """Return y (N, D) by equation (1), from x (N, D), p (N, D) and b (D,)."""
     N, D = x_ND.shape
     y_ND = x_ND.new_empty(N, D)
-    run_rows(forward_rows, (x_ND, product_ND, bias_D, None, None, y_ND, None, None), (D, N), N * D, ROWS_PER_SUM)
+    arguments = Forward(
+        x=x_ND, product=product_ND, bias=bias_D, gain=None, offset=None, y=y_ND, normal=None, moments=None, D=D
+    )
+    run_rows(forward_rows, arguments, N, N * D, ROWS_PER_SUM)
     return y_ND
 
 
@@ -154,8 +190,18 @@ def normalise(
     N, D = x_ND.shape
     y_ND = x_ND if product_ND is None else x_ND.new_empty(N, D)
     normal_ND, moments_NM = x_ND.new_empty(N, D), x_ND.new_empty(N, 2)
-    tensors = (x_ND, product_ND, bias_D, gain_D, offset_D, y_ND, normal_ND, moments_NM)
-    run_rows(forward_rows, tensors, (D, N), N * D, ROWS_PER_SUM)
+    arguments = Forward(
+        x=x_ND,
+        product=product_ND,
+        bias=bias_D,
+        gain=gain_D,
+        offset=offset_D,
+        y=y_ND,
+        normal=normal_ND,
+        moments=moments_NM,
+        D=D,
+    )
+    run_rows(forward_rows, arguments, N, N * D, ROWS_PER_SUM)
     return y_ND, normal_ND, moments_NM
 
 
@@ -173,6 +219,15 @@ def denormalise(
     """
     N, D = y_ND.shape
     d_y_ND, sums_S4D = y_ND.new_empty(N, D), y_ND.new_empty(-(-N // ROWS_PER_SUM), 4, D)
-    tensors = (d_normal_ND, y_ND, moments_NM, gain_D, above_ND, d_y_ND, sums_S4D)
-    run_rows(backward_rows, tensors, (D, N), N * D, ROWS_PER_SUM)
+    arguments = Backward(
+        d_normal=d_normal_ND,
+        y=y_ND,
+        moments=moments_NM,
+        gain=gain_D,
+        above=above_ND,
+        d_y=d_y_ND,
+        block_sums=sums_S4D,
+        D=D,
+    )
+    run_rows(backward_rows, arguments, N, N * D, ROWS_PER_SUM)
     return d_y_ND, sums_S4D.sum(0)

@@ -20,15 +20,14 @@ W x and dp through memory takes as long as computing them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import int64, void
 from torch import Tensor
 
 from arch.kernels.cells.gated import lstm as cell
-from arch.kernels.runtime.jit import kernel
+from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import (
     CONTIGUOUS,
     Reference,
@@ -46,6 +45,8 @@ from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, pane
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.chunked import (
+    Chunk,
+    Columns,
     add_biases,
     add_recurrent,
     add_weights,
@@ -58,24 +59,78 @@ from arch.kernels.training.chunked import (
 )
 
 
-@kernel(void(*[int64] * 16))
-def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, saves, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Write the outputs of rows `first` to `last` of the batch.
+class Forward(NamedTuple):
+    """Arguments of `forward_rows`.
 
     Args:
-        x, W, bias, U: Addresses of float32 numbers: inputs (T, B, D), W (G, D), b (G,) and U (G, H).
-        h_0, c_0: Addresses of the initial state, float32 numbers, (B, H).
-        outputs: Address of float32 numbers, (T, B, H), written.
-        gates: Address of float32 numbers, (T, B, G). Receives i, f, g and o if `saves` is true.
-        cells: Address of float32 numbers. Receives c' of all steps (T, B, H) if `saves` is true, else the last c'
-            (B, H).
+        x, W, bias, U: Inputs (T, B, D), W (G, D), b (G,) and U (G, H).
+        h_0, c_0: Initial state, (B, H).
+        outputs: Outputs, (T, B, H), written.
+        gates: Receives i, f, g and o (T, B, G) if `saves` is true.
+        cells: Receives c' of all steps (T, B, H) if `saves` is true, else the last c' (1, B, H).
         saves: Whether to write `gates` and all of `cells`.
         T, B, D, H: Steps, batch size, input width, hidden width.
-        first, last: First row of the batch, and the row after the last one.
     """
-    bypass = bypasses_cache(gates, T, B, 4 * H, H)
-    x, W, bias, U, h_0, c_0 = floats(x), floats(W), floats(bias), floats(U), floats(h_0), floats(c_0)
-    outputs, gates, cells = floats(outputs), floats(gates), floats(cells)
+
+    x: Tensor
+    W: Tensor
+    bias: Tensor
+    U: Tensor
+    h_0: Tensor
+    c_0: Tensor
+    outputs: Tensor
+    gates: Tensor
+    cells: Tensor
+    saves: bool
+    T: int
+    B: int
+    D: int
+    H: int
+
+
+class Backward(NamedTuple):
+    """Arguments of `backward_rows`.
+
+    Args:
+        x, W, U: Inputs (T, B, D), W (G, D) and U (G, H).
+        h_0, c_0: Initial state, (B, H).
+        outputs, gates, cells: What `forward_rows` wrote if `saves` was true: (T, B, H), (T, B, G) and (T, B, H).
+        d_outputs: Gradient of `outputs`, (T, B, H).
+        d_h, d_c: Gradients of the last state, (B, H). Receive those of the initial state.
+        d_x: Gradient of `x`, (T, B, D), written, or None if it is not needed.
+        sums: Sums (D + H + 1, 4 · padded), added to: transposed dW, transposed dU and db. `padded` is H rounded up to
+            whole vectors. `sum_rows` sets it for each share.
+        T, B, D, H: Steps, batch size, input width, hidden width.
+    """
+
+    x: Tensor
+    W: Tensor
+    U: Tensor
+    h_0: Tensor
+    c_0: Tensor
+    outputs: Tensor
+    gates: Tensor
+    cells: Tensor
+    d_outputs: Tensor
+    d_h: Tensor
+    d_c: Tensor
+    d_x: Tensor | None
+    sums: Tensor | None
+    T: int
+    B: int
+    D: int
+    H: int
+
+
+@kernel(ROWS_SIGNATURE)
+def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Write the outputs of rows `first` to `last` of the batch, for the `Forward` at the address `record`."""
+    args = arguments_at(record, Forward)
+    T, B, D, H, saves = args.T, args.B, args.D, args.H, args.saves
+    bypass = bypasses_cache(args.gates, T, B, 4 * H, H)
+    x, W, bias, U = floats(args.x), floats(args.W), floats(args.bias), floats(args.U)
+    h_0, c_0, outputs = floats(args.h_0), floats(args.c_0), floats(args.outputs)
+    gates, cells = floats(args.gates), floats(args.cells)
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
     packed_W, packed_U = pack_transposed(W, 0, 4 * H, H, D), pack_transposed(U, 0, 4 * H, H, H)
@@ -83,7 +138,7 @@ def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, saves, T, B, D,
     recurrent = np.empty(rows * 4 * padded, np.float32)
     for t in range(T):
         if t % steps == 0:
-            project(projected, x, packed_W, t, min(T, t + steps), B, D, first, last, 4 * panels)
+            project(projected, x, D, packed_W, 4 * panels, Chunk(t, min(T, t + steps), B, first, last))
         before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * H)
         multiply(recurrent, 0, 4 * padded, before, before_at + first * H, H, packed_U, H, rows, 4 * panels)
         cell_before, cell_at = (c_0, 0) if t == 0 else (cells, (t - 1) * B * H if saves else 0)
@@ -112,28 +167,18 @@ def forward_rows(x, W, bias, U, h_0, c_0, outputs, gates, cells, saves, T, B, D,
                     save(gates, at + 3 * H, count, o, bypass)
 
 
-@kernel(void(*[int64] * 19))
-def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c, d_x, sums, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
+@kernel(ROWS_SIGNATURE)
+def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write `d_h`, `d_c` and `d_x`, and add the weight gradients to `sums`, for rows `first` to `last` of the batch.
 
-    Args:
-        x, W, U: Addresses of float32 numbers: inputs (T, B, D), W (G, D) and U (G, H).
-        h_0, c_0: Addresses of the initial state, float32 numbers, (B, H).
-        outputs, gates, cells: Addresses of what `forward_rows` wrote if `saves` was true: (T, B, H), (T, B, G) and
-            (T, B, H).
-        d_outputs: Address of the gradient of `outputs`, float32 numbers, (T, B, H).
-        d_h, d_c: Addresses of the gradients of the last state, float32 numbers, (B, H). Receive those of the initial
-            state.
-        d_x: Address of the gradient of `x`, float32 numbers, (T, B, D), written, or 0 if it is not needed.
-        sums: Address of float32 numbers, (D + H + 1, 4 · padded): transposed dW, transposed dU and db. `padded` is H
-            rounded up to whole vectors.
-        T, B, D, H: Steps, batch size, input width, hidden width.
-        first, last: First row of the batch, and the row after the last one.
+    The `Backward` is at the address `record`.
     """
-    wants_d_x = d_x != 0
-    x, W, U, h_0, c_0, outputs = floats(x), floats(W), floats(U), floats(h_0), floats(c_0), floats(outputs)
-    gates, cells, d_outputs, d_h, d_c = floats(gates), floats(cells), floats(d_outputs), floats(d_h), floats(d_c)
-    d_x, sums = floats(d_x), floats(sums)
+    args = arguments_at(record, Backward)
+    T, B, D, H = args.T, args.B, args.D, args.H
+    x, W, U, h_0, c_0 = floats(args.x), floats(args.W), floats(args.U), floats(args.h_0), floats(args.c_0)
+    outputs, gates, cells = floats(args.outputs), floats(args.gates), floats(args.cells)
+    d_outputs, d_h, d_c = floats(args.d_outputs), floats(args.d_h), floats(args.d_c)
+    d_x, sums = floats(args.d_x), floats(args.sums)
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
     width, stride = 4 * padded, stride_of(4 * panels)
@@ -165,11 +210,12 @@ def backward_rows(x, W, U, h_0, c_0, outputs, gates, cells, d_outputs, d_h, d_c,
                     store(d_sums, here + 3 * padded, dh * tanh_c * (o * (one - o)))
                     store_first(d_c, b * H + unit, count, dc * f)  # (11)
             multiply(carried, 0, padded, d_sums, now, stride, packed_U, width, rows, panels)  # (12)
-        add_weights(sums, 0, x, begin, end, B, D, d_sums, 0, stride, first, last, 4 * panels)  # (13)
-        add_recurrent(sums, D * width, h_0, outputs, begin, end, B, H, d_sums, 0, stride, first, last, 4 * panels)
-        add_biases(sums, (D + H) * width, d_sums, 0, stride, (end - begin) * rows, 4 * panels)
-        if wants_d_x:
-            project_back(d_x, d_sums, stride, packed_W, width, begin, end, B, D, first, last)  # (14)
+        chunk, columns = Chunk(begin, end, B, first, last), Columns(d_sums, 0, stride, 4 * panels)
+        add_weights(sums, 0, x, D, columns, chunk)  # (13)
+        add_recurrent(sums, D * width, h_0, outputs, H, columns, chunk)
+        add_biases(sums, (D + H) * width, columns, chunk)
+        if args.d_x != 0:
+            project_back(d_x, D, columns, packed_W, chunk)  # (14)
     for b in range(first, last):
         for unit in range(0, padded, LANES):
             store_first(d_h, b * H + unit, H - unit, load(carried, (b - first) * padded + unit))
@@ -183,12 +229,27 @@ class Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-        x_TBD, U_GH = inputs[0], inputs[3]
+        x_TBD, W_GD, b_G, U_GH, h_BH, c_BH = inputs
         (T, B, D), H = x_TBD.shape, U_GH.shape[1]
         outputs_TBH, cells_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if saves else 1, B, H)
         gates_TBG = x_TBD.new_empty(T if saves else 0, B, 4 * H)
-        tensors = (*inputs, outputs_TBH, gates_TBG, cells_TBH)
-        run_rows(forward_rows, tensors, (saves, T, B, D, H, B), 4 * T * B * H * (D + H) // TILED, ROWS)
+        arguments = Forward(
+            x=x_TBD,
+            W=W_GD,
+            bias=b_G,
+            U=U_GH,
+            h_0=h_BH,
+            c_0=c_BH,
+            outputs=outputs_TBH,
+            gates=gates_TBG,
+            cells=cells_TBH,
+            saves=saves,
+            T=T,
+            B=B,
+            D=D,
+            H=H,
+        )
+        run_rows(forward_rows, arguments, B, 4 * T * B * H * (D + H) // TILED, ROWS)
         ctx.reference = reference
         ctx.save_for_backward(*inputs, outputs_TBH, gates_TBG, cells_TBH)
         return outputs_TBH, outputs_TBH[-1].clone(), cells_TBH[-1].clone()
@@ -199,19 +260,31 @@ class Scan(torch.autograd.Function):
         *inputs, outputs_TBH, gates_TBG, cells_TBH = ctx.saved_tensors
         if needs_reference(*gradients):
             return None, None, *reference_gradients(ctx.reference, inputs, gradients)
-        x_TBD, W_GD, _, *rest = inputs
-        (T, B, D), H = x_TBD.shape, W_GD.shape[0] // 4
-        d_outputs_TBH, d_h_BH, d_c_BH = gradients
-        d_h_BH, d_c_BH = d_h_BH.clone(memory_format=CONTIGUOUS), d_c_BH.clone(memory_format=CONTIGUOUS)
+        x_TBD, W_GD, _, U_GH, h_BH, c_BH = inputs
+        (T, B, D), H = x_TBD.shape, U_GH.shape[1]
+        d_h_BH, d_c_BH = (gradient.clone(memory_format=CONTIGUOUS) for gradient in gradients[1:])
         d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS) if ctx.needs_input_grad[2] else None
-        read = (x_TBD, W_GD, *rest, outputs_TBH, gates_TBG, cells_TBH, d_outputs_TBH)
-        sums = sum_rows(
-            backward_rows,
-            (*read, d_h_BH, d_c_BH, d_x_TBD),
-            (T, B, D, H, B),
-            4 * T * B * H * (D + H) // TILED,
-            (D + H + 1, 4 * panels_of(H) * LANES),
+        arguments = Backward(
+            x=x_TBD,
+            W=W_GD,
+            U=U_GH,
+            h_0=h_BH,
+            c_0=c_BH,
+            outputs=outputs_TBH,
+            gates=gates_TBG,
+            cells=cells_TBH,
+            d_outputs=gradients[0],
+            d_h=d_h_BH,
+            d_c=d_c_BH,
+            d_x=d_x_TBD,
+            sums=None,
+            T=T,
+            B=B,
+            D=D,
+            H=H,
         )
+        shape, work = (D + H + 1, 4 * panels_of(H) * LANES), 4 * T * B * H * (D + H) // TILED
+        sums = sum_rows(backward_rows, arguments, B, work, shape)
         d_W_GD, d_U_GH, d_b_G1 = (of_blocks(part, 4, H) for part in sums.split([D, H, 1]))
         return None, None, d_x_TBD, d_W_GD, d_b_G1[:, 0], d_U_GH, d_h_BH, d_c_BH
 

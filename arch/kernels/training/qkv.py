@@ -11,14 +11,13 @@ pass over the gradients of q, k and v rotates in the opposite direction.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from llvmlite import ir
-from numba import boolean, int64, void
 from torch import Tensor
 
-from arch.kernels.runtime.jit import kernel
+from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import Reference, needs_reference, reference_gradients, run_rows, without_autocast
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import (
@@ -65,24 +64,41 @@ def rotated(typing: Any, x: VectorType, rotary_row: VectorType, direction: Vecto
     return vector(vector, vector, vector), lower
 
 
-@kernel(void(*[int64] * 6, boolean, *[int64] * 5))
-def move_rows(qkv, bias, q, k, v, rotary, back, T, N, K, first, last):  # type: ignore[no-untyped-def]
-    """Add the bias to qkv, split the sum into q, k and v, and rotate q and k.
-
-    If `back` is true, compute the gradient of qkv from the gradients of q, k and v instead.
+class Move(NamedTuple):
+    """Arguments of `move_rows`.
 
     Args:
-        qkv: Address of W norm(x), float32 numbers, (B, T, 3, N, K). If `back` is true, receives the gradient instead.
-        bias: Address of b, float32 numbers, (3, N, K). If `back` is true, address of (B, 3, N, K) numbers instead. They
-            receive the sums of the gradient of qkv over time.
-        q, k, v: Addresses of float32 numbers, (B, N, T, K), written. If `back` is true, addresses of their gradients,
-            which are only read.
-        rotary: Address of alternating cosines and sines, float32 numbers, (T, K), or 0 for no rotation.
+        qkv: W norm(x), (B, T, 3, N, K). If `back` is true, receives its gradient instead.
+        bias: b, (3, N, K). If `back` is true, receives the sums of the gradient of qkv over time, (B, 3, N, K).
+        q, k, v: Queries, keys and values, (B, N, T, K), written. If `back` is true, their gradients, which are only
+            read.
+        rotary: Alternating cosines and sines, (T, K), or None for no rotation.
         back: Whether to compute gradients.
         T, N, K: Steps, heads, head width.
-        first, last: First row of the batch, and the row after the last one.
     """
-    together, biases, rotary_row = floats(qkv), floats(bias), floats(rotary)
+
+    qkv: Tensor
+    bias: Tensor
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    rotary: Tensor | None
+    back: bool
+    T: int
+    N: int
+    K: int
+
+
+@kernel(ROWS_SIGNATURE)
+def move_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Add the bias to qkv, split the sum into q, k and v, and rotate q and k, for rows `first` to `last` of the batch.
+
+    If `back` is true, compute the gradient of qkv from the gradients of q, k and v instead. The `Move` is at the
+    address `record`.
+    """
+    args = arguments_at(record, Move)
+    T, N, K, back = args.T, args.N, args.K, args.back != 0
+    together, biases, rotary_row = floats(args.qkv), floats(args.bias), floats(args.rotary)
     direction, width = splat(-1.0) if back else splat(1.0), 3 * N * K
     for b in range(first, last):
         if back:
@@ -90,8 +106,8 @@ def move_rows(qkv, bias, q, k, v, rotary, back, T, N, K, first, last):  # type: 
                 biases[at] = 0
         for t in range(T):
             for part in range(3):
-                side = floats(q if part == 0 else k if part == 1 else v)
-                rotates = rotary != 0 and part < 2
+                side = floats(args.q if part == 0 else args.k if part == 1 else args.v)
+                rotates = args.rotary != 0 and part < 2
                 for n in range(N):
                     for unit in range(0, K, LANES):
                         count, column = K - unit, (part * N + n) * K + unit
@@ -146,7 +162,9 @@ class Heads(torch.autograd.Function):
 def _move(qkv_YG: Tensor, bias: Tensor, parts: tuple[Tensor, ...], rotary_TJ: Tensor | None, back: bool) -> None:
     B, N, T, K = parts[0].shape
     rotary = None if rotary_TJ is None else torch.view_as_real(rotary_TJ)
-    run_rows(move_rows, (qkv_YG, bias, *parts, rotary), (back, T, N, K, B), qkv_YG.numel())
+    q, k, v = parts
+    arguments = Move(qkv=qkv_YG, bias=bias, q=q, k=k, v=v, rotary=rotary, back=back, T=T, N=N, K=K)
+    run_rows(move_rows, arguments, B, qkv_YG.numel())
 
 
 def project(reference: Reference, heads: int, rotary_TJ: Tensor | None, *inputs: Tensor) -> tuple[Tensor, ...]:

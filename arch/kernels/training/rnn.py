@@ -15,15 +15,14 @@ W x and dp through memory takes as long as computing them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import int64, void
 from torch import Tensor
 
 from arch.kernels.cells.gated import rnn_relu, rnn_tanh
-from arch.kernels.runtime.jit import kernel
+from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import (
     CONTIGUOUS,
     Reference,
@@ -39,6 +38,8 @@ from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, pane
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import LANES, load, load_first, positive, splat, store, store_first
 from arch.kernels.training.chunked import (
+    Chunk,
+    Columns,
     add_biases,
     add_recurrent,
     add_weights,
@@ -49,20 +50,68 @@ from arch.kernels.training.chunked import (
 )
 
 
-@kernel(void(*[int64] * 13))
-def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Write the outputs of rows `first` to `last` of the batch.
+class Forward(NamedTuple):
+    """Arguments of `forward_rows`.
 
     Args:
-        x, W, bias, U: Addresses of float32 numbers: inputs (T, B, D), W (H, D), b (H,) and U (H, H).
-        h_0: Address of the initial state, float32 numbers, (B, H).
-        outputs: Address of float32 numbers, (T, B, H), written.
+        x, W, bias, U: Inputs (T, B, D), W (H, D), b (H,) and U (H, H).
+        h_0: Initial state, (B, H).
+        outputs: Outputs, (T, B, H), written.
         is_tanh: True if φ is tanh, false if φ is relu.
         T, B, D, H: Steps, batch size, input width, hidden width.
-        first, last: First row of the batch, and the row after the last one.
     """
-    x, W, bias, U = floats(x), floats(W), floats(bias), floats(U)
-    h_0, outputs = floats(h_0), floats(outputs)
+
+    x: Tensor
+    W: Tensor
+    bias: Tensor
+    U: Tensor
+    h_0: Tensor
+    outputs: Tensor
+    is_tanh: bool
+    T: int
+    B: int
+    D: int
+    H: int
+
+
+class Backward(NamedTuple):
+    """Arguments of `backward_rows`.
+
+    Args:
+        x, W, U: Inputs (T, B, D), W (H, D) and U (H, H).
+        h_0: Initial state, (B, H).
+        outputs, d_outputs: Outputs and their gradient, (T, B, H).
+        d_h: Gradient of the last state, (B, H). Receives that of the initial state.
+        d_x: Gradient of `x`, (T, B, D), written, or None if it is not needed.
+        sums: Sums (D + H + 1, padded), added to: transposed dW, transposed dU and db. `padded` is H rounded up to
+            whole vectors. `sum_rows` sets it for each share.
+        is_tanh: True if φ is tanh, false if φ is relu.
+        T, B, D, H: Steps, batch size, input width, hidden width.
+    """
+
+    x: Tensor
+    W: Tensor
+    U: Tensor
+    h_0: Tensor
+    outputs: Tensor
+    d_outputs: Tensor
+    d_h: Tensor
+    d_x: Tensor | None
+    sums: Tensor | None
+    is_tanh: bool
+    T: int
+    B: int
+    D: int
+    H: int
+
+
+@kernel(ROWS_SIGNATURE)
+def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Write the outputs of rows `first` to `last` of the batch."""
+    args = arguments_at(record, Forward)
+    T, B, D, H = args.T, args.B, args.D, args.H
+    x, W, bias, U = floats(args.x), floats(args.W), floats(args.bias), floats(args.U)
+    h_0, outputs = floats(args.h_0), floats(args.outputs)
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
     packed_W, packed_U = pack_transposed(W, 0, H, H, D), pack_transposed(U, 0, H, H, H)
@@ -70,36 +119,24 @@ def forward_rows(x, W, bias, U, h_0, outputs, is_tanh, T, B, D, H, first, last):
     recurrent = np.empty(rows * padded, np.float32)
     for t in range(T):
         if t % steps == 0:
-            project(projected, x, packed_W, t, min(T, t + steps), B, D, first, last, panels)
+            project(projected, x, D, packed_W, panels, Chunk(t, min(T, t + steps), B, first, last))
         before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * H)
         multiply(recurrent, 0, padded, before, before_at + first * H, H, packed_U, H, rows, panels)
         for row in range(rows):
             for unit in range(0, padded, LANES):
                 total = load(projected, (t % steps * rows + row) * padded + unit)
                 total += load(recurrent, row * padded + unit) + load_first(bias, unit, H - unit)
-                h = rnn_tanh(total) if is_tanh else rnn_relu(total)
+                h = rnn_tanh(total) if args.is_tanh else rnn_relu(total)
                 store_first(outputs, (t * B + first + row) * H + unit, H - unit, h)
 
 
-@kernel(void(*[int64] * 16))
-def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, B, D, H, first, last):  # type: ignore[no-untyped-def]
-    """Write `d_h` and `d_x`, and add the weight gradients to `sums`, for rows `first` to `last` of the batch.
-
-    Args:
-        x, W, U: Addresses of float32 numbers: inputs (T, B, D), W (H, D) and U (H, H).
-        h_0: Address of the initial state, float32 numbers, (B, H).
-        outputs, d_outputs: Addresses of the outputs and their gradient, float32 numbers, (T, B, H).
-        d_h: Address of the gradient of the last state, float32 numbers, (B, H). Receives that of the initial state.
-        d_x: Address of the gradient of `x`, float32 numbers, (T, B, D), written, or 0 if it is not needed.
-        sums: Address of float32 numbers, (D + H + 1, padded): transposed dW, transposed dU and db. `padded` is H
-            rounded up to whole vectors.
-        is_tanh: True if φ is tanh, false if φ is relu.
-        T, B, D, H: Steps, batch size, input width, hidden width.
-        first, last: First row of the batch, and the row after the last one.
-    """
-    wants_d_x = d_x != 0
-    x, W, U, h_0, outputs = floats(x), floats(W), floats(U), floats(h_0), floats(outputs)
-    d_outputs, d_h, d_x, sums = floats(d_outputs), floats(d_h), floats(d_x), floats(sums)
+@kernel(ROWS_SIGNATURE)
+def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Write `d_h` and `d_x`, and add the weight gradients to `sums`, for rows `first` to `last` of the batch."""
+    args = arguments_at(record, Backward)
+    T, B, D, H = args.T, args.B, args.D, args.H
+    x, W, U, h_0, outputs = floats(args.x), floats(args.W), floats(args.U), floats(args.h_0), floats(args.outputs)
+    d_outputs, d_h, d_x, sums = floats(args.d_outputs), floats(args.d_h), floats(args.d_x), floats(args.sums)
     rows, panels = last - first, panels_of(H)
     padded, steps, stride = panels * LANES, steps_at_once(rows, T), stride_of(panels)
     packed_W, packed_U = pack(W, 0, H, D, H, padded), pack(U, 0, H, H, H, padded)
@@ -115,14 +152,15 @@ def backward_rows(x, W, U, h_0, outputs, d_outputs, d_h, d_x, sums, is_tanh, T, 
                     dh = load_first(d_h, (first + row) * H + unit, count) if t == T - 1 else load(carried, place)
                     dh += load_first(d_outputs, at, count)
                     h = load_first(outputs, at, count)
-                    dp = dh * (splat(1.0) - h * h) if is_tanh else positive(h, dh)  # (2)
+                    dp = dh * (splat(1.0) - h * h) if args.is_tanh else positive(h, dh)  # (2)
                     store(d_sums, here + row * stride + unit, dp)
             multiply(carried, 0, padded, d_sums, here, stride, packed_U, padded, rows, panels)  # (3)
-        add_weights(sums, 0, x, begin, end, B, D, d_sums, 0, stride, first, last, panels)  # (4)
-        add_recurrent(sums, D * padded, h_0, outputs, begin, end, B, H, d_sums, 0, stride, first, last, panels)
-        add_biases(sums, (D + H) * padded, d_sums, 0, stride, (end - begin) * rows, panels)
-        if wants_d_x:
-            project_back(d_x, d_sums, stride, packed_W, padded, begin, end, B, D, first, last)  # (5)
+        chunk, columns = Chunk(begin, end, B, first, last), Columns(d_sums, 0, stride, panels)
+        add_weights(sums, 0, x, D, columns, chunk)  # (4)
+        add_recurrent(sums, D * padded, h_0, outputs, H, columns, chunk)
+        add_biases(sums, (D + H) * padded, columns, chunk)
+        if args.d_x != 0:
+            project_back(d_x, D, columns, packed_W, chunk)  # (5)
     for row in range(rows):
         for unit in range(0, padded, LANES):
             store_first(d_h, (first + row) * H + unit, H - unit, load(carried, row * padded + unit))
@@ -136,9 +174,13 @@ class Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, is_tanh: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-        (T, B, D), H = inputs[0].shape, len(inputs[3])
-        outputs_TBH = inputs[0].new_empty(T, B, H)
-        run_rows(forward_rows, (*inputs, outputs_TBH), (is_tanh, T, B, D, H, B), T * B * H * (D + H) // TILED, ROWS)
+        x_TBD, W_HD, b_H, U_HH, h_BH = inputs
+        (T, B, D), H = x_TBD.shape, len(U_HH)
+        outputs_TBH = x_TBD.new_empty(T, B, H)
+        arguments = Forward(
+            x=x_TBD, W=W_HD, bias=b_H, U=U_HH, h_0=h_BH, outputs=outputs_TBH, is_tanh=is_tanh, T=T, B=B, D=D, H=H
+        )
+        run_rows(forward_rows, arguments, B, T * B * H * (D + H) // TILED, ROWS)
         ctx.reference, ctx.is_tanh = reference, is_tanh
         ctx.save_for_backward(*inputs, outputs_TBH)
         return outputs_TBH, outputs_TBH[-1].clone()
@@ -151,11 +193,26 @@ class Scan(torch.autograd.Function):
             return None, None, *reference_gradients(ctx.reference, inputs, gradients)
         x_TBD, W_HD, _, U_HH, h_BH = inputs
         (T, B, D), H = x_TBD.shape, len(U_HH)
-        d_outputs_TBH, d_h_BH = gradients[0], gradients[1].clone(memory_format=CONTIGUOUS)
+        d_h_BH = gradients[1].clone(memory_format=CONTIGUOUS)
         d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS) if ctx.needs_input_grad[2] else None
-        tensors = (x_TBD, W_HD, U_HH, h_BH, outputs_TBH, d_outputs_TBH, d_h_BH, d_x_TBD)
-        sizes, work = (ctx.is_tanh, T, B, D, H, B), T * B * H * (D + H) // TILED
-        sums = sum_rows(backward_rows, tensors, sizes, work, (D + H + 1, panels_of(H) * LANES))
+        arguments = Backward(
+            x=x_TBD,
+            W=W_HD,
+            U=U_HH,
+            h_0=h_BH,
+            outputs=outputs_TBH,
+            d_outputs=gradients[0],
+            d_h=d_h_BH,
+            d_x=d_x_TBD,
+            sums=None,
+            is_tanh=ctx.is_tanh,
+            T=T,
+            B=B,
+            D=D,
+            H=H,
+        )
+        shape, work = (D + H + 1, panels_of(H) * LANES), T * B * H * (D + H) // TILED
+        sums = sum_rows(backward_rows, arguments, B, work, shape)
         d_W_HD, d_U_HH, d_b_H1 = (of_blocks(part, 1, H) for part in sums.split([D, H, 1]))
         return None, None, d_x_TBD, d_W_HD, d_b_H1[:, 0], d_U_HH, d_h_BH
 

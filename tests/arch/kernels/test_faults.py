@@ -36,8 +36,8 @@ class Fault:
 
 FAULTS = [
     Fault("training.rnn", "dh * (splat(1.0) - h * h)", "dh * (splat(1.0) - h)", "rnn"),
-    Fault("training.rnn", "sums, D * padded, h_0, outputs, begin", "sums, D * padded, h_0, h_0, begin", "rnn"),
-    Fault("training.chunked", "outputs, begin - 1, end - 1, B", "outputs, begin, end, B", "rnn", ("training.rnn",)),
+    Fault("training.rnn", "sums, D * padded, h_0, outputs, H", "sums, D * padded, h_0, h_0, H", "rnn"),
+    Fault("training.chunked", "Chunk(begin - 1, end - 1, B", "Chunk(begin, end, B", "rnn", ("training.rnn",)),
     Fault("training.lstm", "dc * f)  # (11)", "dc * i)  # (11)", "lstm"),
     Fault("training.lstm", "dc * c * (f * (one - f))", "dc * i * (f * (one - f))", "lstm"),
     Fault(
@@ -47,7 +47,7 @@ FAULTS = [
         "lstm",
     ),
     Fault("training.gru", "store(d_sums, here + 3 * padded, dn * r)", "store(d_sums, here + 3 * padded, dn)", "gru"),
-    Fault("training.gru", "fma(da, r, load_first(d_h", "fma(da, h, load_first(d_h", "gru:reset=before"),
+    Fault("training.gru_before", "fma(da, r, load_first(d_h", "fma(da, h, load_first(d_h", "gru:reset=before"),
     Fault("training.gelu", "fma(x * splat(INVERSE_SQRT_2_PI), bell, below)", "below", "transformer", ("training.mlp",)),
     Fault(
         "training.layer_norm",
