@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from array import array
 from collections.abc import Callable
@@ -30,6 +31,8 @@ _increment_version = torch._C._increment_version  # `torch.autograd.graph.increm
 
 ALIGNMENT = 16
 """The workspace starts at a multiple of so many float32 numbers: a cache line."""
+MIN_PACKED_STEPS = 32
+"""Smallest number of steps of a stream that packs its weights. Checking packed weights takes as long as some steps."""
 MAX_BATCH = 64
 """Maximum number of streams for the kernel. With more streams, torch's matrix products are as fast."""
 
@@ -98,6 +101,7 @@ class Program:
             return None
         if not self._continues(first, state, steps) and self._bind(first, state, steps) is None:
             return None
+        self._reserve_packed_weights(steps)
         output_TBO = self.readout_weight.new_empty((steps, self.batch, self.outputs))
         self.run_stream(
             self.address,
@@ -111,6 +115,20 @@ class Program:
             1 if times_T is None else steps // (len(times_T) - 1),
         )
         return output_TBO, self._after(steps)
+
+    def _reserve_packed_weights(self, steps: int) -> None:
+        """Give layers room for packed weights if so many steps profit from them. Other streams read weights in place.
+
+        The kernel packs the weights, and packs them again if one has changed.
+        """
+        if not self.packed and steps >= MIN_PACKED_STEPS:
+            self.packed = [
+                [torch.full((numbers,), math.nan, dtype=torch.float32, device="cpu") for numbers in sizes]
+                for _, *sizes in self.packable
+            ]
+        for number, (index, *_) in enumerate(self.packable):
+            buffers = self.packed[number] if steps >= MIN_PACKED_STEPS else ()
+            self.words[index : index + 2] = array("q", [buffer.data_ptr() for buffer in buffers] or [0, 0])
 
     def _continues(self, x: Tensor, state: list[State], steps: int) -> bool:
         """Return whether the program holds for the next steps: nothing has changed, and `state` is its last one."""
@@ -182,6 +200,7 @@ class Program:
         from arch.kernels.runtime.jit import entry_point
         from arch.kernels.runtime.native import clock_address
         from arch.kernels.streaming import model_step as kernel
+        from arch.kernels.streaming.packed_step import packed_numbers
 
         self.run = entry_point(kernel.step)
         self.run_stream: Callable[..., Any] = kernel.stream
@@ -197,6 +216,8 @@ class Program:
         self.memory = torch.empty(0)
         places: list[tuple[int, Weight | None]] = list(enumerate(ends, 4))
         self.binders = []
+        self.packable: list[tuple[int, int, int]] = []  # index of the words, sizes of packed weights and of their copy
+        self.packed: list[list[Tensor]] = []
         self.constants = [(spec.constants, spec.cell) for spec in specs]  # the kernel uses them by address
         for layer, spec in enumerate(specs):
             start = kernel.HEADER + layer * kernel.RECORD
@@ -208,6 +229,11 @@ class Program:
             if spec.cell is not None:
                 self.words[start + kernel.CONSTANTS] = spec.cell.address
             self.binders.append((spec.bind, start + kernel.STATE))
+            gates = kernel.PACKED_GATES.get(kernel.KINDS[spec.kind])
+            if gates is not None:
+                D, H = spec.inputs, spec.outputs
+                numbers = packed_numbers(gates, D, H), gates * H * (D + H)
+                self.packable.append((start + kernel.PACKED, *numbers))
         present = [(index, weight) for index, weight in places if weight is not None]
         self.weight_words, self.weights = [index for index, _ in present], [weight for _, weight in present]
         self.weight_tensors = tensors_of(self.weights)

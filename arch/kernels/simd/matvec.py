@@ -61,6 +61,20 @@ def _pointer_to_doubles(typing: Any, number: types.Integer) -> Any:
     return types.CPointer(types.float64)(types.intp), lower
 
 
+@instruction
+def _pointer_to_bits(typing: Any, number: types.Integer) -> Any:
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        return builder.inttoptr(values[0], ir.IntType(32).as_pointer())
+
+    return types.CPointer(types.int32)(types.intp), lower
+
+
+@njit(forceinline=True)
+def bits(number):  # type: ignore[no-untyped-def]
+    """View float32 numbers at an address as int32 numbers with the same bits. Accesses are not checked."""
+    return carray(_pointer_to_bits(number), 0)
+
+
 @njit(forceinline=True)
 def floats(number):  # type: ignore[no-untyped-def]
     """Return a flat array that views the float32 numbers at the address `number`.

@@ -14,6 +14,7 @@ from arch.kernels.runtime.native import address_of, call_layer, nanoseconds
 from arch.kernels.simd.matvec import apply, floats, integers
 from arch.kernels.simd.vector import LANES, load_first, store_first
 from arch.kernels.streaming.block_step import block_step
+from arch.kernels.streaming.packed_step import pack, packed_gru_step, packed_lstm_step
 from arch.kernels.streaming.recurrent_step import (
     copy,
     gru_before_step,
@@ -49,12 +50,17 @@ KINDS = {
     "cell": CELL,
 }
 """Kinds of layer, by the name in a `StreamingSpec`."""
+PACKED, COPIED = 30, 31
+"""Words for streams of many steps: addresses of the packed weights, and of the weights that were packed last. 0 if the
+layer has no packed weights."""
+PACKED_GATES = {LSTM: 4, GRU: 3}
+"""Number of gates of the layers that can run from packed weights, by kind."""
 LENGTH, POSITION = 3, 4
 """Words of the state of a block that count steps: the cached steps, and the position."""
 
 
 @njit
-def advance(program, x_at, output_at):  # type: ignore[no-untyped-def]
+def advance(program, x_at, output_at, is_packed):  # type: ignore[no-untyped-def]
     """Write the output of one step and update the states in place.
 
     Returns 0, or -1 if a token is outside the vocabulary. The output and the states do not change if -1 is returned.
@@ -63,6 +69,7 @@ def advance(program, x_at, output_at):  # type: ignore[no-untyped-def]
         program: Array of the program, 64-bit integers.
         x_at: Address of the input: tokens (B,) as int64, or reals (B, inputs) as float32.
         output_at: Address of the output (B, outputs), float32 numbers.
+        is_packed: Whether layers with packed weights use them.
     """
     D, B = program[3], program[10]
     x, y = floats(program[9]), floats(program[9] + 4 * B * program[11])
@@ -91,6 +98,10 @@ def advance(program, x_at, output_at):  # type: ignore[no-untyped-def]
             rnn_tanh_step(D, H, weights, x, state, y, B)
         elif kind == RNN_RELU:
             rnn_relu_step(D, H, weights, x, state, y, B)
+        elif kind == LSTM and is_packed:
+            packed_lstm_step(D, H, weights, floats(record[PACKED]), x, state, y, B)
+        elif kind == GRU and is_packed:
+            packed_gru_step(D, H, weights, floats(record[PACKED]), x, state, y, B)
         elif kind == LSTM:
             lstm_step(D, H, weights, x, state, y, B)
         elif kind == GRU:
@@ -109,7 +120,7 @@ def advance(program, x_at, output_at):  # type: ignore[no-untyped-def]
 @kernel(int64(*[int64] * 3))
 def step(program_at, x_at, output_at):  # type: ignore[no-untyped-def]
     """Run `advance` once on the program at an address."""
-    return advance(integers(program_at, HEADER + integers(program_at, 1)[0] * RECORD), x_at, output_at)
+    return advance(integers(program_at, HEADER + integers(program_at, 1)[0] * RECORD), x_at, output_at, False)
 
 
 @kernel(int64(*[int64] * 9))
@@ -128,12 +139,18 @@ def stream(program_at, x_at, x_bytes, output_at, output_bytes, steps, clock, tim
         every: Number of steps per reading.
     """
     program = integers(program_at, HEADER + integers(program_at, 1)[0] * RECORD)
-    times = integers(times_at, steps // every + 1)
+    times, is_packed = integers(times_at, steps // every + 1), False
+    for layer in range(program[0]):
+        record = program[HEADER + layer * RECORD : HEADER + (layer + 1) * RECORD]
+        if record[PACKED] != 0:
+            is_packed = True
+            gates = 4 if record[0] == LSTM else 3
+            pack(record[SIZES], record[SIZES + 1], gates, record[WEIGHTS:STATE], record[COPIED], record[PACKED])
     reading, left = 0, every
     if clock != 0:
         times[0] = nanoseconds(clock)
     for index in range(steps):
-        if advance(program, x_at + index * x_bytes, output_at + index * output_bytes) != 0:
+        if advance(program, x_at + index * x_bytes, output_at + index * output_bytes, is_packed) != 0:
             return index
         left -= 1
         if clock != 0 and left == 0:

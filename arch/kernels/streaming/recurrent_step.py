@@ -53,7 +53,7 @@ def _joined_sums(gates: int) -> Compiled:
     return sums
 
 
-def _load_states(states: int) -> Compiled:
+def load_states(states: int) -> Compiled:
     """Return a function of a tuple: LANES numbers of each of the first `states` parts of the state."""
     if states == 0:
 
@@ -62,7 +62,7 @@ def _load_states(states: int) -> Compiled:
             return ()
 
         return none
-    before, part = _load_states(states - 1), states - 1
+    before, part = load_states(states - 1), states - 1
 
     @njit(forceinline=True)
     def load(state, at, count):  # type: ignore[no-untyped-def]
@@ -71,7 +71,7 @@ def _load_states(states: int) -> Compiled:
     return load
 
 
-def _store_states(states: int) -> Compiled:
+def store_states(states: int) -> Compiled:
     """Return a function that writes LANES numbers of the parts 1 to `states` - 1 of the state. Part 0 is h."""
     if states <= 1:
 
@@ -80,7 +80,7 @@ def _store_states(states: int) -> Compiled:
             pass
 
         return none
-    before, part = _store_states(states - 1), states - 1
+    before, part = store_states(states - 1), states - 1
 
     @njit(forceinline=True)
     def store(state, at, count, after):  # type: ignore[no-untyped-def]
@@ -104,7 +104,7 @@ def layer_step(cell: Compiled, *, gates: int, states: int, splits_last: bool = F
         states: Number of parts of the state.
         splits_last: Whether the cell gets the last gate as two sums, W x + b and U h + b_u.
     """
-    joined, load, store = _joined_sums(gates - splits_last), _load_states(states), _store_states(states)
+    joined, load, store = _joined_sums(gates - splits_last), load_states(states), store_states(states)
     last = gates - 1
 
     @njit
@@ -151,21 +151,23 @@ def _rnn_relu(sums, state):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
-def _lstm(sums, state):  # type: ignore[no-untyped-def]
+def lstm_cell(sums, state):  # type: ignore[no-untyped-def]
+    """Return h' and c' of an LSTM from the sums of i, f, g and o."""
     _, _, _, _, c, h = gated.lstm(sums[0], sums[1], sums[2], sums[3], state[1])
     return h, c
 
 
 @njit(forceinline=True)
-def _gru(sums, state):  # type: ignore[no-untyped-def]
+def gru_cell(sums, state):  # type: ignore[no-untyped-def]
+    """Return h' of a GRU from the sums of r and z, W_n x + b_n, and U_n h + b_u."""
     _, _, _, h = gated.gru_after(sums[0], sums[1], sums[2], sums[3], state[0])
     return (h,)
 
 
 rnn_tanh_step = layer_step(_rnn_tanh, gates=1, states=1)
 rnn_relu_step = layer_step(_rnn_relu, gates=1, states=1)
-lstm_step = layer_step(_lstm, gates=4, states=2)
-gru_step = layer_step(_gru, gates=3, states=1, splits_last=True)
+lstm_step = layer_step(lstm_cell, gates=4, states=2)
+gru_step = layer_step(gru_cell, gates=3, states=1, splits_last=True)
 
 
 @njit
