@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 
 import arch
 from arch import SequenceModel
+from arch.core import program
 from tests.fuzz.edits import EDITS
 from tests.fuzz.memory import Arena, guarding
 
@@ -187,6 +188,7 @@ class Program:
         return self._compare(lambda model, x, state: _steps(model, x, state), x)
 
     def _stream(self) -> int:
+        program.MIN_PACKED_STEPS = self.rng.choice([1, 4, 1000])
         x = self._inputs(self.rng.randint(1, MAX_STEPS))
         return self._compare(lambda model, x, state: _stream(model, x, state), x)
 

@@ -80,6 +80,20 @@ STREAMING_FAULTS = [
         "gru",
         ("streaming.model_step",),
     ),
+    Fault(
+        "streaming.packed_step",
+        "sums[:last] + split",
+        "sums[:last] + (sums[last], split[1])",
+        "gru",
+        ("streaming.model_step",),
+    ),
+    Fault(
+        "streaming.packed_step",
+        "numbers[numbers_at + depth - 1]",
+        "numbers[numbers_at]",
+        "lstm",
+        ("streaming.model_step",),
+    ),
     Fault("streaming.model_step", "x, y = y, x", "pass", "lstm"),
     Fault("streaming.model_step", "state[POSITION] += 1", "state[POSITION] += 2", "transformer"),
     Fault(
@@ -143,6 +157,8 @@ def test_a_fault_in_streaming_is_caught(fault: Fault, tmp_path: Path, monkeypatc
     def check() -> None:
         test_streaming.test_steps_equal_the_equations(fault.spec, tokens=False, batch=3)
         test_stream.test_a_stream_equals_the_equations(fault.spec, tokens=False, batch=3)
+        if fault.spec in test_stream.PACKED_SPECS:
+            test_stream.test_a_stream_with_packed_weights_equals_the_equations(fault.spec, 33, 3)
 
     _is_caught(check, fault, tmp_path, monkeypatch)
 

@@ -14,8 +14,10 @@ from torch import Tensor
 
 import arch
 from arch import SequenceModel
+from arch.core.program import MIN_PACKED_STEPS
 from arch.kernels import loop_clock_seconds
 from tests.arch.kernels.test_streaming import (
+    CHANGES,
     SPECS,
     STEPS,
     VOCABULARY,
@@ -189,3 +191,55 @@ def test_a_stream_has_gradients_if_they_are_enabled() -> None:
     expected(x).sum().backward()
     for one, other in zip(model.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad)
+
+
+PACKED_SPECS = ["lstm", "lstm:bias=False,forget_bias=1", "gru", "gru:bias=False"]
+"""Layers whose weights a long stream packs."""
+
+
+@pytest.mark.parametrize("spec", PACKED_SPECS)
+@pytest.mark.parametrize("width", [1, 5, 16, 33, 64])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_stream_with_packed_weights_equals_the_equations(spec: str, width: int, batch: int) -> None:
+    model, x = model_of(spec, width), inputs(batch, steps=MIN_PACKED_STEPS + 1)
+    outputs, state = compiled_stream(model, x)
+    assert_close(outputs, by_equations(model, x))
+    more = inputs(batch, steps=3)
+    assert_close(compiled(model, more, state)[0], by_equations(model, torch.cat([x, more], 1))[:, -3:])
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("spec", ["lstm", "gru"])
+def test_packed_weights_that_change_are_packed_again(spec: str, change: str) -> None:
+    model, x = model_of(spec), inputs(2, steps=MIN_PACKED_STEPS)
+    before = compiled_stream(model, x)[0]
+    CHANGES[change](model)
+    expected = by_equations(model, x)
+    assert (expected - before).abs().max() > 1e-3
+    assert_close(compiled_stream(model, x)[0], expected)
+
+
+@pytest.mark.parametrize("name", ["W_GD", "U_GH", "b_G", "u_H"])
+@pytest.mark.parametrize("last", [False, True], ids=["first number", "last number"])
+def test_one_changed_number_is_noticed(name: str, last: bool) -> None:
+    model, x = model_of("gru"), inputs(2, steps=MIN_PACKED_STEPS)
+    compiled_stream(model, x)
+    getattr(model.layers[1], name).data.flatten()[-1 if last else 0] += 3
+    assert_close(compiled_stream(model, x)[0], by_equations(model, x))
+
+
+def test_weights_of_nan_give_nan_also_if_they_are_packed() -> None:
+    model, x = model_of("lstm"), inputs(1, steps=MIN_PACKED_STEPS)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(float("nan"))
+    assert compiled_stream(model, x)[0].isnan().all()
+
+
+def test_long_and_short_streams_alternate() -> None:
+    model, state, found = model_of("lstm"), None, []
+    x = inputs(2, steps=3 * MIN_PACKED_STEPS)
+    for chunk in x.split([MIN_PACKED_STEPS, 2, MIN_PACKED_STEPS + 3, MIN_PACKED_STEPS - 5], 1):
+        y, state = compiled_stream(model, chunk, state)
+        found.append(y)
+    assert_close(torch.cat(found, 1), by_equations(model, x))
