@@ -69,6 +69,7 @@ class Program:
         self.snapshot: Snapshot | None = None
         self.after: list[State] = []
         self.read: list[Tensor] = []
+        self.packed: list[list[Tensor]] = []  # packed weights and their copy, per layer that can pack them
         self.steps_left = 0  # steps that may continue in place
         self.is_new = False  # whether no step has run since the states were bound
         self.needed = 0  # float32 numbers of the workspace that the bound states need
@@ -217,7 +218,7 @@ class Program:
         places: list[tuple[int, Weight | None]] = list(enumerate(ends, 4))
         self.binders = []
         self.packable: list[tuple[int, int, int]] = []  # index of the words, sizes of packed weights and of their copy
-        self.packed: list[list[Tensor]] = []
+        self.packed = []
         self.constants = [(spec.constants, spec.cell) for spec in specs]  # the kernel uses them by address
         for layer, spec in enumerate(specs):
             start = kernel.HEADER + layer * kernel.RECORD

@@ -98,14 +98,14 @@ def _biases(gates: int) -> Compiled:
         def none(b, H, unit, count):  # type: ignore[no-untyped-def]
             return ()
 
-        return none  # type: ignore[no-any-return]
+        return none
     before, gate = _biases(gates - 1), gates - 1
 
     @njit(forceinline=True)
     def biases(b, H, unit, count):  # type: ignore[no-untyped-def]
         return before(b, H, unit, count) + (bias_of(b, gate * H + unit, count),)  # noqa: RUF005
 
-    return biases  # type: ignore[no-any-return]
+    return biases
 
 
 def _products(gates: int) -> Compiled:
@@ -116,7 +116,7 @@ def _products(gates: int) -> Compiled:
         def none(sums, packed, at, x):  # type: ignore[no-untyped-def]
             return ()
 
-        return none  # type: ignore[no-any-return]
+        return none
     before, gate = _products(gates - 1), gates - 1
 
     @njit(forceinline=True)
@@ -124,7 +124,7 @@ def _products(gates: int) -> Compiled:
         more = fma(load(packed, at + gate * LANES), x, sums[gate])
         return before(sums, packed, at, x) + (more,)  # noqa: RUF005
 
-    return products  # type: ignore[no-any-return]
+    return products
 
 
 def _added(gates: int) -> Compiled:
@@ -135,14 +135,14 @@ def _added(gates: int) -> Compiled:
         def none(one, other):  # type: ignore[no-untyped-def]
             return ()
 
-        return none  # type: ignore[no-any-return]
+        return none
     before, gate = _added(gates - 1), gates - 1
 
     @njit(forceinline=True)
     def added(one, other):  # type: ignore[no-untyped-def]
         return before(one, other) + (one[gate] + other[gate],)  # noqa: RUF005
 
-    return added  # type: ignore[no-any-return]
+    return added
 
 
 def packed_layer_step(cell: Compiled, *, gates: int, states: int, splits_last: bool = False) -> Compiled:

@@ -65,6 +65,7 @@ FAULTS = [
     ),
     Fault("training.mlp", "moments_YM, gain_D, d_z_YD)", "moments_YM, gain_D, d_z_YD * 0)", "transformer"),
 ]
+PROGRAM = ("streaming.model_step",)
 STREAMING_FAULTS = [
     Fault(
         "cells.gated",
@@ -80,20 +81,8 @@ STREAMING_FAULTS = [
         "gru",
         ("streaming.model_step",),
     ),
-    Fault(
-        "streaming.packed_step",
-        "sums[:last] + split",
-        "sums[:last] + (sums[last], split[1])",
-        "gru",
-        ("streaming.model_step",),
-    ),
-    Fault(
-        "streaming.packed_step",
-        "numbers[numbers_at + depth - 1]",
-        "numbers[numbers_at]",
-        "lstm",
-        ("streaming.model_step",),
-    ),
+    Fault("streaming.packed_step", "cell(sums[:last] + split", "cell(sums[:last] + of_h[1:]", "gru", PROGRAM),
+    Fault("streaming.packed_step", "numbers[numbers_at + depth - 1]", "numbers[numbers_at]", "lstm", PROGRAM),
     Fault("streaming.model_step", "x, y = y, x", "pass", "lstm"),
     Fault("streaming.model_step", "state[POSITION] += 1", "state[POSITION] += 2", "transformer"),
     Fault(
