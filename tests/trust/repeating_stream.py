@@ -12,7 +12,7 @@ from arch.kernels.runtime.jit import kernel
 from arch.kernels.runtime.native import nanoseconds
 from arch.kernels.simd.matvec import integers
 from arch.kernels.streaming import model_step
-from arch.kernels.streaming.model_step import HEADER, RECORD, advance
+from arch.kernels.streaming.model_step import HEADER, RECORD, advance, pack_layers
 
 
 @kernel(int64(*[int64] * 10))
@@ -25,13 +25,13 @@ def repeating_stream(  # type: ignore[no-untyped-def]
     state of the model has a fixed size.
     """
     program = integers(program_at, HEADER + integers(program_at, 1)[0] * RECORD)
-    times = integers(times_at, steps // every + 1)
+    times, is_packed = integers(times_at, steps // every + 1), pack_layers(program)
     reading, left = 0, every
     if clock != 0:
         times[0] = nanoseconds(clock)
     for index in range(steps):
         for _ in range(repetitions):
-            if advance(program, x_at + index * x_bytes, output_at + index * output_bytes) != 0:
+            if advance(program, x_at + index * x_bytes, output_at + index * output_bytes, is_packed) != 0:
                 return index
         left -= 1
         if clock != 0 and left == 0:

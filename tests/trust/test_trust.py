@@ -185,9 +185,10 @@ def test_repeated_steps_do_the_work_of_that_many_steps() -> None:
         with repeated_steps(3):
             model, times_R = repeating_subject(1).model.eval(), torch.zeros(5, dtype=torch.int64)
             y_BTO, state = model.stream(inputs, model.init_state(1), times_R)
-        assert torch.equal(y_BTO, expected_BTO[:, 2::3])
+        # The longer stream packs its weights, so its sums have another order.
+        torch.testing.assert_close(y_BTO, expected_BTO[:, 2::3], rtol=0, atol=1e-6)
         for part, expected in zip(tree_leaves(state), tree_leaves(expected_state), strict=True):
-            assert torch.equal(part, expected)
+            torch.testing.assert_close(part, expected, rtol=0, atol=1e-6)
         assert (times_R.diff() > 0).all()
         unchanged = repeating_subject(1).model.eval()
         after_BTO, _ = unchanged.stream(inputs, unchanged.init_state(1))

@@ -117,6 +117,19 @@ def advance(program, x_at, output_at, is_packed):  # type: ignore[no-untyped-def
     return 0
 
 
+@njit
+def pack_layers(program):  # type: ignore[no-untyped-def]
+    """Pack the weights of all layers that have room for them, and return whether there are such layers."""
+    is_packed = False
+    for layer in range(program[0]):
+        record = program[HEADER + layer * RECORD : HEADER + (layer + 1) * RECORD]
+        if record[PACKED] != 0:
+            is_packed = True
+            gates = 4 if record[0] == LSTM else 3
+            pack(record[SIZES], record[SIZES + 1], gates, record[WEIGHTS:STATE], record[COPIED], record[PACKED])
+    return is_packed
+
+
 @kernel(int64(*[int64] * 3))
 def step(program_at, x_at, output_at):  # type: ignore[no-untyped-def]
     """Run `advance` once on the program at an address."""
@@ -139,13 +152,7 @@ def stream(program_at, x_at, x_bytes, output_at, output_bytes, steps, clock, tim
         every: Number of steps per reading.
     """
     program = integers(program_at, HEADER + integers(program_at, 1)[0] * RECORD)
-    times, is_packed = integers(times_at, steps // every + 1), False
-    for layer in range(program[0]):
-        record = program[HEADER + layer * RECORD : HEADER + (layer + 1) * RECORD]
-        if record[PACKED] != 0:
-            is_packed = True
-            gates = 4 if record[0] == LSTM else 3
-            pack(record[SIZES], record[SIZES + 1], gates, record[WEIGHTS:STATE], record[COPIED], record[PACKED])
+    times, is_packed = integers(times_at, steps // every + 1), pack_layers(program)
     reading, left = 0, every
     if clock != 0:
         times[0] = nanoseconds(clock)

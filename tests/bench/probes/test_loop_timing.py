@@ -204,6 +204,7 @@ def test_late_steps_and_the_worst_one_are_counted(monkeypatch: pytest.MonkeyPatc
     one = subject()
     Loop(one, first=(1, 1, 1, 99_000, 3_000, 5_001, 5_000, 7_000))
     monkeypatch.setattr(deadline, "MAX_STEPS", 14)
+    monkeypatch.setattr(deadline, "BURST_STEPS", 4)
     share, worst, steps = measure_deadline(timer_of(one, 16), 5e-6)
     names = [each.metric for each in (share, worst, steps)]
     assert names == ["late_share", "worst_step_seconds", "deadline_steps"]
@@ -213,7 +214,8 @@ def test_late_steps_and_the_worst_one_are_counted(monkeypatch: pytest.MonkeyPatc
     assert worst.samples == pytest.approx((7e-6,), rel=EXACT)
 
 
-def test_a_deadline_test_ends_after_some_seconds() -> None:
+def test_a_deadline_test_ends_after_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadline, "BURST_STEPS", 4)
     one, now = subject(), iter([0.0, 9.9, 10.1, 10.2])
     Loop(one)
     steps = measure_deadline(timer_of(one, 16), 5e-6, lambda: next(now))[-1]
