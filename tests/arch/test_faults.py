@@ -20,6 +20,7 @@ from tests.arch.rebuilt import SOURCE, rebuilt
 CHECKS = [*oracle_checks(), *contract_checks()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_fault_is_caught(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = (SOURCE / fault.file).read_text(encoding="utf-8")
@@ -33,6 +34,7 @@ def test_fault_is_caught(fault: Fault, tmp_path: Path, monkeypatch: pytest.Monke
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({fault.subject for fault in FAULTS}))
 def test_the_unchanged_copy_passes_all_checks(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with rebuilt(tmp_path, {}) as package:

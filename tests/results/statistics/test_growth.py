@@ -283,6 +283,7 @@ def _covered(truth: float, interval: Interval) -> bool:
     return interval.low <= truth <= interval.high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "blocks"), [(6, 3), (18, 3), (1, 12)])
 def test_intervals_have_their_nominal_coverage(count: int, blocks: int) -> None:
     """Check the coverage of intervals from resampled curves (6 and 18 curves) and from resampled blocks (1 curve)."""
