@@ -102,7 +102,8 @@ class Program:
             return None
         if not self._continues(first, state, steps) and self._bind(first, state, steps) is None:
             return None
-        self._reserve_packed_weights(steps)
+        # A stream that reads the clock always packs. So the time of a step does not depend on the number of steps.
+        self._reserve_packed_weights(steps if times_T is None else MIN_PACKED_STEPS)
         output_TBO = self.readout_weight.new_empty((steps, self.batch, self.outputs))
         self.run_stream(
             self.address,

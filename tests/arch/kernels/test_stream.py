@@ -236,6 +236,14 @@ def test_weights_of_nan_give_nan_also_if_they_are_packed() -> None:
     assert compiled_stream(model, x)[0].isnan().all()
 
 
+def test_a_stream_that_reads_the_clock_packs_its_weights_however_short_it_is() -> None:
+    model, x = model_of("lstm"), inputs(1, steps=MIN_PACKED_STEPS)
+    with torch.inference_mode():
+        long = model.stream(x, model.init_state(1))[0][:, :3]
+        timed = model.stream(x[:, :3], model.init_state(1), torch.zeros(4, dtype=torch.int64))[0]
+    assert torch.equal(timed, long)  # the order of the sums shows which weights were read
+
+
 def test_long_and_short_streams_alternate() -> None:
     model, state, found = model_of("lstm"), None, []
     x = inputs(2, steps=3 * MIN_PACKED_STEPS)
