@@ -14,7 +14,7 @@ from arch.kernels.runtime.native import address_of, call_layer, nanoseconds
 from arch.kernels.simd.matvec import apply, floats, integers
 from arch.kernels.simd.vector import LANES, load_first, store_first
 from arch.kernels.streaming.block_step import block_step
-from arch.kernels.streaming.packed_step import pack, packed_gru_step, packed_lstm_step
+from arch.kernels.streaming.packed_step import GRU_GATES, LSTM_GATES, pack, packed_gru_step, packed_lstm_step
 from arch.kernels.streaming.recurrent_step import (
     copy,
     gru_before_step,
@@ -53,7 +53,7 @@ KINDS = {
 PACKED, COPIED = 30, 31
 """Words for streams of many steps: addresses of the packed weights, and of the weights that were packed last. 0 if the
 layer has no packed weights."""
-PACKED_GATES = {LSTM: 4, GRU: 3}
+PACKED_GATES = {LSTM: LSTM_GATES, GRU: GRU_GATES}
 """Number of gates of the layers that can run from packed weights, by kind."""
 LENGTH, POSITION = 3, 4
 """Words of the state of a block that count steps: the cached steps, and the position."""
@@ -125,7 +125,7 @@ def pack_layers(program):  # type: ignore[no-untyped-def]
         record = program[HEADER + layer * RECORD : HEADER + (layer + 1) * RECORD]
         if record[PACKED] != 0:
             is_packed = True
-            gates = 4 if record[0] == LSTM else 3
+            gates = LSTM_GATES if record[0] == LSTM else GRU_GATES
             pack(record[SIZES], record[SIZES + 1], gates, record[WEIGHTS:STATE], record[COPIED], record[PACKED])
     return is_packed
 

@@ -25,6 +25,9 @@ from arch.kernels.streaming.recurrent_step import (
     store_states,
 )
 
+LSTM_GATES, GRU_GATES = 4, 3
+"""Number of gates of the layers that can run from packed weights."""
+
 
 def packed_numbers(gates: int, D: int, H: int) -> int:
     """Return how many float32 numbers the packed weights of a layer take.
@@ -207,5 +210,5 @@ def packed_layer_step(cell: Compiled, *, gates: int, states: int, splits_last: b
     return step_with_split_gate if splits_last else step  # type: ignore[no-any-return]
 
 
-packed_lstm_step = packed_layer_step(lstm_cell, gates=4, states=2)
-packed_gru_step = packed_layer_step(gru_cell, gates=3, states=1, splits_last=True)
+packed_lstm_step = packed_layer_step(lstm_cell, gates=LSTM_GATES, states=2)
+packed_gru_step = packed_layer_step(gru_cell, gates=GRU_GATES, states=1, splits_last=True)
