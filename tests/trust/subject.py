@@ -30,7 +30,7 @@ CASE = Case(
     task=TASK,
     length=LENGTH,
     depth=2,
-    width=64,
+    width=96,
     seed=0,
     protocol=Protocol(steps=1, batch=TIMING.batch),
 )
