@@ -5,7 +5,7 @@ from results.claims.quantities import epoch_of
 from results.comparison.history import FALSE_ALARMS, HistoryPoint, Series, change_points, history
 from results.frames import case_frame, cases, frame, load, sample_frame, samples
 from results.schema.base import Key, Strict, digest
-from results.schema.case import SOLVED_SHARE, Case, Protocol, solved_score
+from results.schema.case import SOLVED_SHARE, TUNING_SEED, Case, Protocol, Tuning, solved_score
 from results.schema.claims import Against, Cases, Claim, Quantity
 from results.schema.metrics import METRICS, Metric, metrics_of
 from results.schema.probes import PROBES, TIMING_PROBES, Probe, ProbeInfo
@@ -66,6 +66,7 @@ __all__ = [
     "SOLVED_SHARE",
     "STANDARD_OUTPUT",
     "TIMING_PROBES",
+    "TUNING_SEED",
     "Against",
     "Block",
     "Case",
@@ -107,6 +108,7 @@ __all__ = [
     "Strict",
     "Traces",
     "Training",
+    "Tuning",
     "Verdict",
     "artifact_digest",
     "attainable",
