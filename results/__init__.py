@@ -45,6 +45,7 @@ from results.statistics.noise import (
 )
 from results.statistics.roofline import Limits, attainable
 from results.statistics.step_curves import curves_of, step_metric
+from results.statistics.tuning import RateResult, choose, chosen_rate, is_at_edge, rate_results, why_no_rate
 from results.store.document import StoreError, write_atomically, write_document
 from results.store.merge import MergeResult, merge
 from results.store.output_file import STANDARD_OUTPUT, is_standard_output, write_output_file
@@ -95,6 +96,7 @@ __all__ = [
     "ProbeRun",
     "Protocol",
     "Quantity",
+    "RateResult",
     "Record",
     "ReferenceScores",
     "Run",
@@ -115,6 +117,8 @@ __all__ = [
     "case_frame",
     "cases",
     "change_points",
+    "choose",
+    "chosen_rate",
     "clean",
     "cost_line",
     "costs_of",
@@ -130,6 +134,7 @@ __all__ = [
     "interval_of_mean",
     "interval_of_median",
     "interval_of_quantile",
+    "is_at_edge",
     "is_standard_output",
     "judge",
     "load",
@@ -137,12 +142,14 @@ __all__ = [
     "median_calibration",
     "merge",
     "metrics_of",
+    "rate_results",
     "sample_frame",
     "samples",
     "save_traces",
     "solved_score",
     "step_metric",
     "verify",
+    "why_no_rate",
     "write_atomically",
     "write_document",
     "write_output_file",

@@ -37,6 +37,16 @@ def reported_cases(plan: Plan) -> list[PlannedCase]:
     return list({each.case.key: each for each in planned}.values())
 
 
+def rates_found_by(plan: Plan) -> dict[str, str]:
+    """Return which run found the learning rate of a case, by case key.
+
+    Cases for which the plan does not say so are omitted. Raises the same errors as `cases`.
+    """
+    if all(override.found_by is None for override in plan.override):
+        return {}
+    return {each.case.key: each.rate_found_by for each in reported_cases(plan) if each.rate_found_by is not None}
+
+
 def _cases_of_grid(plan: Plan) -> list[PlannedCase]:
     import arch
     import tasks

@@ -164,8 +164,8 @@ class Plan(Strict):
     @property
     def fixes_rates(self) -> bool:
         """Whether the plan gives a learning rate in any protocol."""
-        changes = (self.protocol, *(each.protocol for each in (*self.override, *self.extra)))
-        return any(RATE in protocol for protocol in changes)
+        overrides, extras = (each.protocol for each in self.override), (each.protocol for each in self.extra)
+        return any(RATE in protocol for protocol in (self.protocol, *overrides, *extras))
 
     def tuned_by(self, tuning: Tuning) -> Plan:
         """Return the plan with learning rates chosen from a grid, which replaces all rates that the plan fixes."""
