@@ -24,7 +24,7 @@ def sources(rows: Sequence[RateRow]) -> list[str]:
     fixed = [row for row in rows if row.source == "plan"]
     rates = sorted({row.learning_rate for row in fixed if row.learning_rate is not None})
     if fixed and len(rates) == 1:
-        sentences.append(f"The plan gives one learning rate, {rates[0]:g}, to all of {_subject(fixed, rows)}.")
+        sentences.append(f"The plan fixes the learning rate of {_subject(fixed, rows)} at {rates[0]:g}.")
     elif fixed and rates:
         sentences.append(
             f"The plan fixes the learning rates of {_subject(fixed, rows)}, from {rates[0]:g} to {rates[-1]:g}."
@@ -77,7 +77,7 @@ def _named(places: Sequence[str]) -> str:
 
 def _subject(fixed: Sequence[RateRow], rows: Sequence[RateRow]) -> str:
     archs = list(dict.fromkeys(row.arch for row in fixed))
-    return "the architectures" if len(fixed) == len(rows) else listed(archs)
+    return "all architectures" if len(fixed) == len(rows) else listed(archs)
 
 
 def _are(number: int) -> str:

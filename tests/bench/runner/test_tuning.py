@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from rich.console import Console
 
 import tasks
 from bench.executors.jobs import Failure, Job, TrainJob
+from bench.plugins.loader import install, load
 from bench.runner.request import Request
 from bench.runner.run import describe, execute
-from results import TUNING_SEED, Run, Store, Tuning, chosen_rate, merge, verify
+from reports import leaderboard
+from results import TUNING_SEED, Run, Store, Tuning, chosen_rate, merge, rate_results, verify
 from tests.bench.inline_executor import Inline, inline
+from tests.bench.plugin_files import ARCH, TASK, write
 from tests.bench.runs import like_a_worker, request_for, run_quietly, without_timings
 
 __all__ = ["inline", "like_a_worker"]
@@ -193,6 +197,31 @@ def test_a_changed_grid_starts_a_new_run_and_says_why(tmp_path: Path, inline: In
     execute(wider, Console(file=out, width=400), quiet=True)
     text = " ".join(out.getvalue().split())
     assert "plan changed: tuning learning_rates [0.001, 0.01] → [0.001, 0.01, 0.1]" in text
+
+
+def test_an_architecture_is_reported_with_the_only_rate_at_which_it_learns(tmp_path: Path, inline: Inline) -> None:
+    """Check a plugin that repeats a bit. The lowest two of four rates change nothing, and the highest overshoots."""
+    files = [write(tmp_path, "scaled", ARCH), write(tmp_path, "first_bit", TASK)]
+    protocol = {"steps": 200, "batch": 32, "evaluate_every": 200, "validation_sequences": 64, "schedule": "constant"}
+    try:
+        request = tuned(
+            tmp_path,
+            archs=("scaled",),
+            tasks=("first_bit",),
+            lengths=(2,),
+            protocol=protocol,
+            tuning=Tuning(learning_rates=(1e-9, 1e-8, 3e-2, 1e4), seeds=2),
+        )
+        outcome = run_quietly(replace(request, plugins=load(files).plugins))
+    finally:
+        install(())
+    row = next(row for row in leaderboard(outcome.file, outcome.records) if row.arch == "scaled")
+    assert (row.learning_rate, row.learning_rate_source) == (3e-2, "tuned")
+    assert row.score is not None and row.score > 0.95
+    by_key = {record.key: record for record in outcome.records}
+    case = next(record.case for record in outcome.records if record.case.is_reported and record.case.arch == "scaled")
+    scores = [result.mean_score for result in rate_results(case, by_key)]
+    assert [score is not None and score > 0.7 for score in scores] == [False, False, True, False]
 
 
 def test_the_record_says_where_the_rate_came_from(tmp_path: Path, inline: Inline) -> None:
