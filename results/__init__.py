@@ -5,7 +5,7 @@ from results.claims.quantities import epoch_of
 from results.comparison.history import FALSE_ALARMS, HistoryPoint, Series, change_points, history
 from results.frames import case_frame, cases, frame, load, sample_frame, samples
 from results.schema.base import Key, Strict, digest
-from results.schema.case import SOLVED_SHARE, Case, Protocol, solved_score
+from results.schema.case import SOLVED_SHARE, TUNING_SEED, Case, Protocol, Tuning, solved_score
 from results.schema.claims import Against, Cases, Claim, Quantity
 from results.schema.metrics import METRICS, Metric, metrics_of
 from results.schema.probes import PROBES, TIMING_PROBES, Probe, ProbeInfo
@@ -45,6 +45,7 @@ from results.statistics.noise import (
 )
 from results.statistics.roofline import Limits, attainable
 from results.statistics.step_curves import curves_of, step_metric
+from results.statistics.tuning import RateResult, choose, chosen_rate, is_at_edge, rate_results, why_no_rate
 from results.store.document import StoreError, write_atomically, write_document
 from results.store.merge import MergeResult, merge
 from results.store.output_file import STANDARD_OUTPUT, is_standard_output, write_output_file
@@ -66,6 +67,7 @@ __all__ = [
     "SOLVED_SHARE",
     "STANDARD_OUTPUT",
     "TIMING_PROBES",
+    "TUNING_SEED",
     "Against",
     "Block",
     "Case",
@@ -94,6 +96,7 @@ __all__ = [
     "ProbeRun",
     "Protocol",
     "Quantity",
+    "RateResult",
     "Record",
     "ReferenceScores",
     "Run",
@@ -107,12 +110,15 @@ __all__ = [
     "Strict",
     "Traces",
     "Training",
+    "Tuning",
     "Verdict",
     "artifact_digest",
     "attainable",
     "case_frame",
     "cases",
     "change_points",
+    "choose",
+    "chosen_rate",
     "clean",
     "cost_line",
     "costs_of",
@@ -128,6 +134,7 @@ __all__ = [
     "interval_of_mean",
     "interval_of_median",
     "interval_of_quantile",
+    "is_at_edge",
     "is_standard_output",
     "judge",
     "load",
@@ -135,12 +142,14 @@ __all__ = [
     "median_calibration",
     "merge",
     "metrics_of",
+    "rate_results",
     "sample_frame",
     "samples",
     "save_traces",
     "solved_score",
     "step_metric",
     "verify",
+    "why_no_rate",
     "write_atomically",
     "write_document",
     "write_output_file",

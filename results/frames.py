@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas
 
 COLUMNS = ("key", "arch", "task", "length", "seed", "status", "parameters", "metric")
+NOT_COLUMNS = ("protocol", "tuning")
+"""Fields of a case whose parts have columns of their own."""
 SAMPLE_COLUMNS = ("run", "key", "metric", "process", "block", "sample", "value", "unit")
 
 
@@ -63,7 +65,7 @@ def samples(path: str | Path) -> pandas.DataFrame:
 
 
 def cases(path: str | Path) -> pandas.DataFrame:
-    """Load a run as a table with one row per case.
+    """Load a run as a table with one row per case. Cases that only serve to choose a learning rate are left out.
 
     `path` is the folder of a run, or `<store>/latest`. The columns are the case, its status with the reason, and a
     summary of its training. In addition, there is one column per metric and location. This column contains the
@@ -150,11 +152,11 @@ def sample_frame(file: RunFile, records: Iterable[Record]) -> pandas.DataFrame:
 
 
 def case_frame(file: RunFile, records: dict[str, Record]) -> pandas.DataFrame:
-    """Return a table of a run with one row per planned case, from its records by key. See `cases` for the columns."""
+    """Return a table of a run with one row per reported case, from its records by key. See `cases` for the columns."""
     import pandas
 
     rows = []
-    for case in file.cases:
+    for case in file.reported_cases:
         record = records.get(case.key)
         if record is None:
             rows.append(_identity_of_case(Record(key=case.key, case=case, status="crashed")) | {"status": "missing"})
@@ -165,6 +167,9 @@ def case_frame(file: RunFile, records: dict[str, Record]) -> pandas.DataFrame:
             "train_steps": None if training is None else training.steps,
             "train_seconds": None if training is None else training.seconds,
             "stopped": None if training is None else training.stopped,
+            "learning_rate": None if training is None else training.learning_rate,
+            "learning_rate_source": None if training is None else training.learning_rate_source,
+            "learning_rate_found_by": None if training is None else training.learning_rate_found_by,
         }
         for metric in dict.fromkeys(measurement.metric for measurement in record.measurements):
             for measurement in record.of(metric):
@@ -203,7 +208,9 @@ def _identity_of_case(record: Record) -> dict[str, Any]:
     protocol = {name: _plain(getattr(case.protocol, name)) for name in type(case.protocol).model_fields}
     return {
         "key": record.key,
-        **{name: getattr(case, name) for name in type(case).model_fields if name != "protocol"},
+        **{name: getattr(case, name) for name in type(case).model_fields if name not in NOT_COLUMNS},
+        "tuning_learning_rates": None if case.tuning is None else _plain(case.tuning.learning_rates),
+        "tuning_seeds": None if case.tuning is None else case.tuning.seeds,
         **{f"protocol_{name}": value for name, value in protocol.items()},
         "status": record.status,
         "parameters": record.model.parameters if record.model else None,

@@ -49,6 +49,18 @@ def run(
     width: Annotated[
         int | None, typer.Option(metavar="N", help="Width of the layers, instead of a parameter budget.")
     ] = None,
+    learning_rates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE,...",
+            help="Choose the best of these learning rates per architecture, task, length and size, such as "
+            "1e-3,3e-3,1e-2. They replace the rates of the plan.",
+        ),
+    ] = None,
+    tuning_seeds: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Number of seeds per learning rate, none of which is reported (default: 2)."),
+    ] = None,
     measure: Annotated[
         str | None, typer.Option(metavar="PROBE,...", help="Probes to run, such as accuracy,latency,streaming.")
     ] = None,
@@ -104,6 +116,8 @@ def run(
         seeds=seeds,
         params=params,
         width=width,
+        learning_rates=learning_rates,
+        tuning_seeds=tuning_seeds,
         measure=measure,
         device=device,
         workers=workers,

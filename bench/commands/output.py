@@ -128,10 +128,12 @@ def run_document(
 ) -> dict[str, object]:
     """Return a run and its records as one document for `print_json`.
 
-    `unusable` says why a record cannot be used, by the key of its case. None stands for no such record.
+    Records that only serve to choose learning rates are listed apart from those of reported cases. `unusable` says why
+    a record cannot be used, by the key of its case. None stands for no such record.
     """
     return {
         "run": file.model_dump(mode="json"),
-        "records": [record.model_dump(mode="json") for record in records],
+        "records": [record.model_dump(mode="json") for record in records if record.case.is_reported],
+        "tuning_records": [record.model_dump(mode="json") for record in records if not record.case.is_reported],
         "unusable": dict(unusable or {}),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ from bench.plugins import loader
 from bench.plugins.loader import Loaded
 from bench.runner.request import Request
 from bench.runner.run import Outcome, describe, execute
-from results import Probe
+from results import Probe, Tuning
 from results.specs import Spec
 
 MAX_COMMAND = 4000
@@ -69,6 +70,10 @@ class RunOptions:
     """Parameter budget per model."""
     width: int | None
     """Width of the layers, instead of a budget."""
+    learning_rates: str | None
+    """Learning rates to choose from, separated by commas; None for the rates or the grid of the plan."""
+    tuning_seeds: int | None
+    """Number of seeds per learning rate of the grid."""
     measure: str | None
     """Names of probes, separated by commas."""
     device: str
@@ -132,6 +137,8 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
         )
         console = new_console(stderr=options.as_json)
         print_lines(_plugin_warnings(loaded, plan), console, style="yellow")
+        if options.learning_rates is not None and load(options.plan).fixes_rates:
+            print_lines(["--learning-rates replaces the learning rates that the plan fixes"], console)
         if options.dry_run:
             describe(request, console)
             return OK
@@ -163,6 +170,8 @@ def choose_plan(options: RunOptions) -> Plan:
         raise UsageError("--params and --width exclude each other: give one of them")
     if options.params is not None or options.width is not None:
         changes |= {"params": options.params, "width": options.width}
+    if (tuning := _tuning(options, plan)) is not None:
+        plan = plan.tuned_by(tuning)
     if {"archs", "tasks", "lengths"} & changes.keys():
         changes["extra"] = ()
     if options.measure is not None:
@@ -294,6 +303,34 @@ def _whole_number(option: str, value: str | int) -> int:
     if number < 1:
         raise UsageError(f"{option} must be at least 1, not {number}")
     return number
+
+
+def _tuning(options: RunOptions, plan: Plan) -> Tuning | None:
+    """Return the grid of learning rates that the options give, or None if they give none."""
+    if options.learning_rates is None and options.tuning_seeds is None:
+        return None
+    grid: dict[str, Any] = {} if plan.tuning is None else dict(plan.tuning)
+    if options.learning_rates is not None:
+        grid["learning_rates"] = tuple(_rate(text.strip()) for text in options.learning_rates.split(","))
+    elif plan.tuning is None:
+        raise UsageError("--tuning-seeds needs a grid: add --learning-rates, or the table tuning to the plan")
+    if options.tuning_seeds is not None:
+        grid["seeds"] = _whole_number("--tuning-seeds", options.tuning_seeds)
+    try:
+        return Tuning.model_validate(grid)
+    except ValidationError as error:
+        option = "--tuning-seeds" if error.errors()[0]["loc"][:1] == ("seeds",) else "--learning-rates"
+        raise UsageError(f"{option}: {first_error(error)}") from None
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise UsageError(f"--learning-rates takes positive numbers such as 1e-3,3e-3, not {text!r}")
+    return rate
 
 
 def _probes(text: str) -> tuple[Probe, ...]:

@@ -13,10 +13,15 @@ from results import Case, Measurement, Probe, ProbeRun, Record, Span
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainJob:
-    """Job that trains and tests one case. It also records gates if `probes` contains `gates`."""
+    """Job that trains and tests one case. It also records gates if `probes` contains `gates`.
+
+    A case that only serves to choose a learning rate is not tested.
+    """
 
     work: ClassVar[Work] = "training"
     case: Case
+    learning_rate: float | None = None
+    """Rate chosen for the case; None for that of its protocol."""
     device: str = "cpu"
     probes: tuple[Probe, ...] = ("accuracy",)
     plugins: tuple[Plugin, ...] = ()
@@ -49,7 +54,7 @@ class TrainingResult:
 
     record: Record
     weights: bytes = field(repr=False)
-    """Checkpoint of the trained model: its weights as safetensors bytes."""
+    """Checkpoint of the trained model: its weights as safetensors bytes. Empty if nothing needs them."""
     artifacts: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Further safetensors files by name, such as the traces of the `gates` probe."""
 

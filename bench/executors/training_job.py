@@ -17,7 +17,7 @@ from bench.probes.lookup import trained_model_probe
 from bench.probes.subject import ProbeResult, Subject, Weights
 from bench.training.loop import Report, train
 from bench.training.model import build_model, pack_weights
-from results import TIMING_PROBES, Model, Probe, ProbeRun, Record
+from results import TIMING_PROBES, Case, Model, Probe, ProbeRun, Record, Training
 from results.specs import Spec
 
 
@@ -27,10 +27,16 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
     `report` receives the progress of the training. If a loss or gradient is not finite, the record has the status
     `diverged`, and the case is not tested. If the model of a plugin is not causal, or if its `step` differs from its
     `scan`, the record has the status `inconsistent` and no score. Raises `PluginError` if a plugin cannot be installed.
+
+    A case that only serves to choose a learning rate is trained and nothing else. No test data are sampled for it, and
+    its record has the curve of its training but no measurements.
     """
     install(job.plugins)
     task = tasks.build(job.case.task)
     model = build_model(job.case, task).to(job.device)
+    if not job.case.is_reported:
+        training = train(model, task, job.case, report=report)
+        return TrainingResult(record=_record_of(job.case, model, training), weights=b"")
     best_weights: Weights = {}
     subject = Subject(case=job.case, task=task, model=model, best_weights=best_weights)
     is_plugin = Spec.parse_stored(job.case.arch).name not in arch.built_in()
@@ -42,17 +48,10 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
             best_weights.update((name, tensor.clone()) for name, tensor in model.state_dict().items())
 
     with watch_memory(torch.device(job.device)) as memory:
-        training = train(model, task, job.case, report=report, on_best=keep_best)
+        training = train(model, task, job.case, learning_rate=job.learning_rate, report=report, on_best=keep_best)
     if is_plugin and training.stopped != "diverged" and (reason := inconsistency(subject)) is not None:
         return _inconsistent(subject, reason)
-    record = Record(
-        key=job.case.key,
-        case=job.case,
-        status="diverged" if training.stopped == "diverged" else "ok",
-        reason=f"loss or gradient not finite at step {training.steps}" if training.stopped == "diverged" else None,
-        model=_model_of(subject),
-        training=training,
-    )
+    record = _record_of(job.case, model, training)
     artifacts: dict[str, bytes] = {}
     if record.status == "ok":
         started = time.perf_counter()
@@ -72,13 +71,25 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
 def _inconsistent(subject: Subject, reason: str) -> TrainingResult:
     """Return the result of a case whose score must not be shown. It has no training curve either."""
     case = subject.case
-    record = Record(key=case.key, case=case, status="inconsistent", reason=reason, model=_model_of(subject))
+    record = Record(key=case.key, case=case, status="inconsistent", reason=reason, model=_model_of(case, subject.model))
     return TrainingResult(record=record, weights=pack_weights(subject.model))
 
 
-def _model_of(subject: Subject) -> Model:
-    model = subject.model
-    return Model(parameters=arch.parameter_count(model), width=model.width, depth=subject.case.depth)
+def _record_of(case: Case, model: arch.SequenceModel, training: Training) -> Record:
+    """Return the record of a trained case that was not tested yet."""
+    diverged = training.stopped == "diverged"
+    return Record(
+        key=case.key,
+        case=case,
+        status="diverged" if diverged else "ok",
+        reason=f"loss or gradient not finite at step {training.steps}" if diverged else None,
+        model=_model_of(case, model),
+        training=training,
+    )
+
+
+def _model_of(case: Case, model: arch.SequenceModel) -> Model:
+    return Model(parameters=arch.parameter_count(model), width=model.width, depth=case.depth)
 
 
 def _run_probe(probe: Probe, subject: Subject) -> tuple[ProbeResult, ProbeRun]:

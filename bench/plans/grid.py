@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass
+
 from bench.errors import UsageError
 from bench.plans.plan import Plan
 from results import Case
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCase:
+    """A reported case of a plan."""
+
+    case: Case
+    rate_found_by: str | None
+    """The run that found the fixed learning rate of the case, in the words of the plan; None if it does not say."""
+
+
 def cases(plan: Plan) -> list[Case]:
-    """Return the cases of all grids of a plan, without duplicates.
+    """Return the cases of all grids of a plan, without duplicates. Tuning cases come before the reported ones.
 
     Raises `UsageError` if a spec or protocol is invalid, or if a size or length is impossible. Also raises `UsageError`
     if the data of a task are missing, or if a plugin raises any exception.
     """
-    all_cases = [case for grid in plan.grids() for case in _cases_of_grid(grid)]
-    return list({case.key: case for case in all_cases}.values())
+    reported = [planned.case for planned in reported_cases(plan)]
+    settings = dict.fromkeys(case.setting for case in reported)
+    tuning = {case.key: case for setting in settings for case in setting.tuning_cases()}
+    return [*tuning.values(), *reported]
 
 
-def _cases_of_grid(plan: Plan) -> list[Case]:
+def reported_cases(plan: Plan) -> list[PlannedCase]:
+    """Return the reported cases of all grids of a plan, without duplicates. Raises the same errors as `cases`."""
+    planned = [each for grid in plan.grids() for each in _cases_of_grid(grid)]
+    return list({each.case.key: each for each in planned}.values())
+
+
+def rates_found_by(plan: Plan) -> dict[str, str]:
+    """Return which run found the learning rate of a case, by case key.
+
+    Cases for which the plan does not say so are omitted. Raises the same errors as `cases`.
+    """
+    if all(override.found_by is None for override in plan.override):
+        return {}
+    return {each.case.key: each.rate_found_by for each in reported_cases(plan) if each.rate_found_by is not None}
+
+
+def _cases_of_grid(plan: Plan) -> list[PlannedCase]:
     import arch
     import tasks
     from bench.plugins.sanity import describe_error, plugin_in_traceback
@@ -29,10 +59,11 @@ def _cases_of_grid(plan: Plan) -> list[Case]:
             archs = [arch.get(spec) for spec in plan.archs]
             built_tasks = [tasks.build(spec) for spec in plan.tasks]
             data_digests = [task.data_digest for task in built_tasks]
-            for task in built_tasks:
+            for spec, task in zip(plan.tasks, built_tasks, strict=True):
                 for length in plan.lengths:
                     task.check_length(length)
-                    for tested_length in plan.protocol_of(str(task), length).evaluate_at:
+                    protocols = [plan.protocol_of(each, spec, length) for each in plan.archs]
+                    for tested_length in {at for protocol in protocols for at in protocol.evaluate_at}:
                         if isinstance(tested_length, int):
                             task.check_length(tested_length)
                 for each in archs:
@@ -44,21 +75,23 @@ def _cases_of_grid(plan: Plan) -> list[Case]:
         if plugin is None:
             raise
         raise UsageError(f"the plugin {plugin[0]} fails: {describe_error(error, plugin[1])}") from None
-    return [
-        Case(
-            arch=str(each),
-            task=str(task),
-            task_version=task.version,
-            task_data=data_digest,
-            length=length,
-            depth=plan.depth,
-            params=plan.params,
-            width=plan.width,
-            seed=seed,
-            protocol=plan.protocol_of(str(task), length),
-        )
-        for task, data_digest in zip(built_tasks, data_digests, strict=True)
-        for length in plan.lengths
-        for seed in range(plan.seeds)
-        for each in archs
-    ]
+    planned = []
+    for task_spec, task, data_digest in zip(plan.tasks, built_tasks, data_digests, strict=True):
+        for length, seed in itertools.product(plan.lengths, range(plan.seeds)):
+            for arch_spec, each in zip(plan.archs, archs, strict=True):
+                case = Case(
+                    arch=str(each),
+                    task=str(task),
+                    task_version=task.version,
+                    task_data=data_digest,
+                    length=length,
+                    depth=plan.depth,
+                    params=plan.params,
+                    width=plan.width,
+                    seed=seed,
+                    protocol=plan.protocol_of(arch_spec, task_spec, length),
+                    tuning=plan.tuning,
+                )
+                found_by = plan.rate_found_by(arch_spec, task_spec, length)
+                planned.append(PlannedCase(case=case, rate_found_by=found_by))
+    return planned

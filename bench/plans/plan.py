@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import itertools
 import json
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from bench.errors import UsageError
-from results import Claim, Probe, Protocol, Strict
+from bench.plans.override import RATE, Extra, Length, Override, SpecText, without_rate
+from results import Claim, Probe, Protocol, Strict, Tuning
 from results.specs import Spec, reason_of, shown_value
 
 FOLDER = Path(__file__).parent
@@ -37,9 +39,6 @@ MAX_PATH = 200
 """Maximum length of a field's location in an error message."""
 UNION_MEMBERS = ("bool", "int", "float", "str", "constrained-int", "constrained-str")
 """Last part of the location of an error in a field that accepts several types."""
-
-SpecText = Annotated[str, Field(min_length=1, max_length=400)]
-Length = Annotated[int, Field(ge=1, le=1 << 24)]
 
 
 class Timing(Strict):
@@ -102,26 +101,6 @@ class Timing(Strict):
         return self
 
 
-class Override(Strict):
-    """Changes to the protocol for some tasks or lengths. An empty tuple stands for all tasks or all lengths."""
-
-    tasks: tuple[SpecText, ...] = ()
-    lengths: tuple[Length, ...] = ()
-    protocol: dict[str, Any]
-
-
-class Extra(Strict):
-    """An additional grid of cases. Omitted fields have the values of the plan's own grid."""
-
-    archs: tuple[SpecText, ...] = ()
-    tasks: tuple[SpecText, ...] = ()
-    lengths: tuple[Length, ...] = ()
-    seeds: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Number of seeds; None for the plan's number. A larger number is reduced to the plan's number."""
-    protocol: dict[str, Any] = Field(default_factory=dict)
-    """Fields that differ from the plan's protocol."""
-
-
 class Plan(Strict):
     """A grid of cases, and the probes that measure each case."""
 
@@ -145,6 +124,8 @@ class Plan(Strict):
     """Probes to run."""
     protocol: dict[str, Any] = Field(default_factory=dict)
     """Fields of `Protocol` that differ from its defaults."""
+    tuning: Tuning | None = None
+    """Grid from which the learning rate is chosen per architecture, task, length and size; None for fixed rates."""
     override: tuple[Override, ...] = ()
     """Changes to the protocol. A later override replaces the values of an earlier one."""
     extra: tuple[Extra, ...] = ()
@@ -180,16 +161,56 @@ class Plan(Strict):
         ]
         return [self, *extras]
 
-    def protocol_of(self, task: str, length: int) -> Protocol:
-        """Return the protocol of the task with the spec `task`, at `length` time steps.
+    @property
+    def fixes_rates(self) -> bool:
+        """Whether the plan gives a learning rate in any protocol."""
+        overrides, extras = (each.protocol for each in self.override), (each.protocol for each in self.extra)
+        return any(RATE in protocol for protocol in (self.protocol, *overrides, *extras))
 
-        Raises `UsageError` if a value is invalid or missing, or if values contradict each other.
+    def tuned_by(self, tuning: Tuning) -> Plan:
+        """Return the plan with learning rates chosen from a grid, which replaces all rates that the plan fixes."""
+        return self.model_copy(
+            update={
+                "tuning": tuning,
+                "protocol": without_rate(self.protocol),
+                "override": tuple(
+                    each.model_copy(update={"protocol": without_rate(each.protocol), "found_by": None})
+                    for each in self.override
+                ),
+                "extra": tuple(
+                    each.model_copy(update={"protocol": without_rate(each.protocol)}) for each in self.extra
+                ),
+            }
+        )
+
+    def rate_found_by(self, arch: str, task: str, length: int) -> str | None:
+        """Return which run found the learning rate of such cases, in the words of the plan; None if it does not say.
+
+        The arguments are those of `protocol_of`.
+        """
+        found_by = None
+        for override in self.override:
+            if RATE in override.protocol and override.applies_to(arch, task, length):
+                found_by = override.found_by
+        return found_by
+
+    def protocol_of(self, arch: str, task: str, length: int) -> Protocol:
+        """Return the protocol of the architecture and task with the specs `arch` and `task`, at `length` time steps.
+
+        The protocol has no learning rate if the plan tunes it. Raises `UsageError` if a value is invalid or missing, or
+        if values contradict each other.
         """
         fields = dict(self.protocol)
         for override in self.override:
-            applies = not override.tasks or task in override.tasks or Spec.parse_stored(task).name in override.tasks
-            if applies and (not override.lengths or length in override.lengths):
+            if override.applies_to(arch, task, length):
                 fields |= override.protocol
+        if self.tuning is not None:
+            if RATE in fields:
+                raise UsageError(
+                    f"protocol: learning_rate is {shown_value(fields[RATE])} for {arch} on {task} at {length}, but the "
+                    "plan also tunes it: remove learning_rate or the table tuning"
+                )
+            fields[RATE] = None
         try:
             protocol = Protocol.model_validate_json(json.dumps(fields))
         except ValidationError as error:
@@ -259,30 +280,36 @@ def load(name: str) -> Plan:
 
 
 def _check_overrides(plan: Plan, path: Path) -> None:
-    """Raise `UsageError` if an override names a task or a length that the plan does not have."""
-    specs = {spec for grid in plan.grids() for spec in grid.tasks}
-    known = specs | {Spec.parse_stored(spec).name for spec in specs}
-    lengths = {length for grid in plan.grids() for length in grid.lengths}
+    """Raise `UsageError` if an override names an architecture, a task or a length that the plan does not have."""
+    grids = plan.grids()
+    known = {
+        "architecture": _with_names(spec for grid in grids for spec in grid.archs),
+        "task": _with_names(spec for grid in grids for spec in grid.tasks),
+        "length": {str(length) for grid in grids for length in grid.lengths},
+    }
     for override in plan.override:
-        for task in set(override.tasks) - known:
-            raise UsageError(
-                f"invalid plan {path}: an override names the task {task!r}, which the plan does not have; "
-                "add the task to the plan, or correct the override"
-            )
-        for length in set(override.lengths) - lengths:
-            raise UsageError(
-                f"invalid plan {path}: an override names the length {length}, which the plan does not have; "
-                "add the length to the plan, or correct the override"
-            )
+        named = {"architecture": override.archs, "task": override.tasks, "length": map(str, override.lengths)}
+        for kind, values in named.items():
+            for value in values:
+                if value not in known[kind]:
+                    shown = value if kind == "length" else repr(value)
+                    raise UsageError(
+                        f"invalid plan {path}: an override names the {kind} {shown}, which the plan does not have; "
+                        f"add the {kind} to the plan, or correct the override"
+                    )
+
+
+def _with_names(specs: Iterable[str]) -> set[str]:
+    """Return specs, and the names of their architectures or tasks."""
+    return {text for spec in specs for text in (spec, Spec.parse_stored(spec).name)}
 
 
 def _check_protocols(plan: Plan, path: Path) -> None:
-    """Raise `UsageError` if the protocol of a task at a length is invalid."""
+    """Raise `UsageError` if the protocol of an architecture on a task at a length is invalid."""
     try:
         for grid in plan.grids():
-            for task in grid.tasks:
-                for length in grid.lengths:
-                    grid.protocol_of(task, length)
+            for arch, task, length in itertools.product(grid.archs, grid.tasks, grid.lengths):
+                grid.protocol_of(arch, task, length)
     except UsageError as error:
         raise UsageError(f"invalid plan {path}: {error}") from None
 

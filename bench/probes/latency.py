@@ -28,6 +28,9 @@ from bench.training.data import to_device
 from bench.training.optimizer import optimizer_of, training_loss
 from results import Block, Measurement
 
+ANY_LEARNING_RATE = 1e-3
+"""Rate of timed training steps if the protocol gives none. The duration of a step does not depend on it."""
+
 
 @dataclass(slots=True)
 class _TimedCall:
@@ -121,7 +124,7 @@ def _training_step(subject: Subject, batch: int) -> Callable[[], object]:
     case, task, model = subject.case, subject.task, copy.deepcopy(subject.model).train()
     sample = task.sample(tasks.generator(case.seed, "train"), batch, case.length)
     training_batch = to_device(sample, subject.device)
-    optimizer = optimizer_of(model, case.protocol)
+    optimizer = optimizer_of(model, case.protocol, case.protocol.learning_rate or ANY_LEARNING_RATE)
 
     def training_step() -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -55,7 +55,8 @@ class _RunningJob:
     def __str__(self) -> str:
         first = self.cases[0]
         models = arch_name(first) if len(self.cases) == 1 else f"{len(self.cases)} models"
-        return f"{models} on {first.task}, length {first.length}, seed {first.seed}"
+        rate = "" if first.is_reported else f", learning rate {first.protocol.learning_rate:g}"
+        return f"{models} on {first.task}, length {first.length}{rate}, seed {first.seed}"
 
     @property
     def fraction(self) -> float:
@@ -136,6 +137,11 @@ class Progress(AbstractContextManager["Progress"]):
     def running(self) -> list[str]:
         """Descriptions of the running jobs."""
         return [str(job) for job in self._jobs.values()]
+
+    def report(self, line: str) -> None:
+        """Print a line, unless the run is quiet."""
+        if not self._quiet:
+            print_lines([line], self._console)
 
     def start_phase(self, name: str, cases: int) -> None:
         """Begin a phase of the run that trains or times `cases` cases."""

@@ -92,12 +92,14 @@ def arch_name(case: Case) -> str:
 
 def _seconds_by_work(case: Case) -> float:
     length = max(1, case.length // 2) if case.protocol.train_lengths == "up_to" else case.length
-    step = length * SECONDS_PER_STEP + _flops(_without_seed(case), length) * SECONDS_PER_FLOP
+    step = length * SECONDS_PER_STEP + _flops(_model_and_data(case), length) * SECONDS_PER_FLOP
     return total_steps(case.protocol) * step
 
 
-def _without_seed(case: Case) -> Case:
-    return case.model_copy(update={"seed": 0})
+def _model_and_data(case: Case) -> Case:
+    """Return the case without what does not change its FLOPs: its seed, its learning rate and its purpose."""
+    protocol = case.protocol.model_copy(update={"learning_rate": None})
+    return case.model_copy(update={"seed": 0, "protocol": protocol, "tuning": None, "purpose": "report"})
 
 
 @functools.cache

@@ -1,23 +1,24 @@
-"""Execute the pending work of a run: train on all workers, then time on a quiet machine.
+"""Execute the pending work of a run: tune learning rates, train on all workers, then time on a quiet machine.
 
 The records of a job are stored as soon as the job has ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import safetensors.torch
 from safetensors import SafetensorError
 
 from bench.executors.base import Executor
 from bench.executors.jobs import Failure, Job, JobResult, TimeJob, TimingResult, TrainingResult, TrainJob
+from bench.plans.grid import rates_found_by
 from bench.progress.display import Progress
 from bench.progress.eta import TIMING
 from bench.progress.utilization import Utilization
 from bench.runner.pending import Pending, TimingGroup
 from bench.runner.request import Request
-from results import Case, ProbeRun, Record, Run, Span, StoreError
+from results import Case, ProbeRun, Record, Run, Span, StoreError, why_no_rate
 
 WEIGHTS = "weights.safetensors"
 
@@ -28,15 +29,17 @@ class Execution:
     def __init__(self, request: Request, run: Run, pending: Pending) -> None:
         self.request, self.run, self.pending = request, run, pending
         self.utilization = Utilization()
+        self._rates_found_by = rates_found_by(request.plan)
 
     def run_pending(self, executor: Executor, progress: Progress) -> None:
-        """Train all untrained cases, then time all untimed ones. Store each result when its job has ended."""
+        """Train all untrained cases, then time all untimed ones. Store each result when its job has ended.
+
+        Tuning cases are trained first. Their validation scores then decide the learning rates of the reported cases.
+        """
         pending, repeat = self.pending, self.pending.file.repeat
-        # The longest first, so that no worker starts a long job when the others are done.
-        untrained = sorted(pending.untrained, key=pending.estimator.training_seconds, reverse=True)
-        if untrained:
-            progress.start_phase("training", len(untrained))
-            self._run_jobs(executor, [self._train_job(case) for case in untrained], progress)
+        self._train(executor, progress, "tuning", pending.untuned)
+        self._apply_rates(progress)
+        self._train(executor, progress, "training", pending.trainable)
         while groups := pending.timing_groups:
             repetition = groups[0].repetition
             this_round = [group for group in groups if group.repetition == repetition]
@@ -44,6 +47,32 @@ class Execution:
             name = "timing" if repeat == 1 else f"timing {repetition + 1} of {repeat}"
             progress.start_phase(name, sum(len(group.cases) for group in this_round))
             self._run_jobs(executor, map(self._time_job, this_round), progress)
+
+    def _train(self, executor: Executor, progress: Progress, phase: str, cases: Sequence[Case]) -> None:
+        """Train cases on all workers.
+
+        Args:
+            executor: runs the jobs.
+            progress: displays the progress.
+            phase: name of the phase in the display.
+            cases: cases to train.
+        """
+        if not cases:
+            return
+        # The longest first, so that no worker starts a long job when the others are done.
+        ordered = sorted(cases, key=self.pending.estimator.training_seconds, reverse=True)
+        progress.start_phase(phase, len(ordered))
+        self._run_jobs(executor, [self._train_job(case) for case in ordered], progress)
+
+    def _apply_rates(self, progress: Progress) -> None:
+        """Drop records whose learning rate is not the chosen one, and fail cases for which none can be chosen."""
+        for case in self.pending.outdated:
+            progress.report(f"{case.key} will run again: tuning now chooses another learning rate")
+            self.pending.discard_record(case)
+        for case in self.pending.unchosen:
+            status, reason = why_no_rate(case, self.pending.records)
+            check_run_exists(self.run)
+            self._write(Record(key=case.key, case=case, status=status, reason=reason))
 
     def _run_jobs(self, executor: Executor, jobs: Iterable[Job], progress: Progress) -> None:
         timeout, fresh = self.request.timeout, self.pending.file.repeat > 1
@@ -65,8 +94,13 @@ class Execution:
             record = Record(key=case.key, case=case, status=result.status, reason=result.reason, spans=(span,))
             self._write(record)
             return
-        record = self.run.with_artifacts(result.record, {"weights": result.weights, **result.artifacts})
-        self._write(record.model_copy(update={"spans": (span,)}))
+        weights = {"weights": result.weights} if result.weights else {}
+        record = self.run.with_artifacts(result.record, weights | result.artifacts)
+        found_by = self._rates_found_by.get(case.key)
+        training = record.training
+        if training is not None and found_by is not None:
+            training = training.model_copy(update={"learning_rate_found_by": found_by})
+        self._write(record.model_copy(update={"spans": (span,), "training": training}))
 
     def _store_timing(self, case: Case, result: dict[str, TimingResult] | Failure, span: Span) -> None:
         record, timing_probes = self.pending.records[case.key], self.pending.timing_probes
@@ -97,7 +131,8 @@ class Execution:
 
     def _train_job(self, case: Case) -> TrainJob:
         request, probes = self.request, self.pending.file.probes
-        return TrainJob(case=case, device=request.device, probes=probes, plugins=request.plugins)
+        rate = None if case.tuning is None else self.pending.chosen_rate(case)
+        return TrainJob(case=case, learning_rate=rate, device=request.device, probes=probes, plugins=request.plugins)
 
     def _time_job(self, group: TimingGroup) -> TimeJob:
         return TimeJob(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench.progress.estimates import DurationEstimator, training_kind
 from bench.progress.eta import TIMING, JobKind
-from results import TIMING_PROBES, Case, Probe, Record, RunFile
+from results import TIMING_PROBES, Case, Probe, Record, RunFile, chosen_rate
 
 FAILED_STATUSES = ("crashed", "timeout", "out_of_memory")
 """Statuses of records whose cases are trained again when a run is resumed."""
@@ -67,9 +67,11 @@ class Pending:
     def _missing_repetitions_of(self, record: Record) -> range:
         """Return the numbers of the missing timing repetitions of a case that has a record.
 
-        The range is empty if the run has no timing probes. It is also empty if the status of the record or of a timing
-        probe is not `ok`.
+        The range is empty if the run has no timing probes, or if the case only serves to choose a learning rate. It is
+        also empty if the status of the record or of a timing probe is not `ok`.
         """
+        if not record.case.is_reported:
+            return range(0)
         ran = [record.probes[probe] for probe in self.timing_probes if probe in record.probes]
         if record.status != "ok" or not self.timing_probes or any(probe.status != "ok" for probe in ran):
             return range(0)
@@ -80,6 +82,45 @@ class Pending:
     def untrained(self) -> list[Case]:
         """Cases without a record or with a status in `FAILED_STATUSES`, in the order of the plan."""
         return [case for case in self.file.cases if case.key in self._untrained]
+
+    @property
+    def untuned(self) -> list[Case]:
+        """Those of `untrained` that only serve to choose learning rates."""
+        return [case for case in self.untrained if not case.is_reported]
+
+    def chosen_rate(self, case: Case) -> float | None:
+        """Return the learning rate that tuning chooses for a tuned case; None if no rate has a usable record."""
+        return chosen_rate(case, self.records)
+
+    @property
+    def unchosen(self) -> list[Case]:
+        """Untrained cases to report, for which tuning cannot choose a learning rate."""
+        return [
+            case
+            for case in self.untrained
+            if case.is_reported and case.tuning is not None and self.chosen_rate(case) is None
+        ]
+
+    @property
+    def trainable(self) -> list[Case]:
+        """Untrained cases to report that have a learning rate."""
+        unchosen = {case.key for case in self.unchosen}
+        return [case for case in self.untrained if case.is_reported and case.key not in unchosen]
+
+    @property
+    def outdated(self) -> list[Case]:
+        """Trained cases whose learning rate is not the chosen one.
+
+        This happens only if a tuning case that had failed, or whose record was damaged, has now another result.
+        """
+        trained = [
+            (case, record.training.learning_rate)
+            for case in self.file.reported_cases
+            if case.tuning is not None and case.key not in self._untrained
+            if (record := self.records[case.key]).training is not None
+        ]
+        rates = {setting: self.chosen_rate(setting) for setting in {case.setting for case, _ in trained}}
+        return [case for case, rate in trained if rates[case.setting] not in (None, rate)]
 
     @property
     def untimed(self) -> list[Case]:
@@ -117,11 +158,17 @@ class Pending:
         )
 
     @property
+    def tuning_seconds(self) -> float:
+        """Expected seconds of the training that only serves to choose learning rates, run one after the other."""
+        return sum(self.estimator.training_seconds(case) for case in self.untuned)
+
+    @property
     def expected_seconds(self) -> dict[JobKind, float]:
         """Expected seconds of all pending jobs of each kind, run one after the other."""
         expected: dict[JobKind, float] = defaultdict(float)
         expected[TIMING] = self.timing_seconds
         for case in self.untrained:
             expected[training_kind(case)] += self.estimator.training_seconds(case)
-            expected[TIMING] += self.file.repeat * self.estimator.timing_seconds(case, self.timing_probes)
+            if case.is_reported:
+                expected[TIMING] += self.file.repeat * self.estimator.timing_seconds(case, self.timing_probes)
         return dict(expected)

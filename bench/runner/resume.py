@@ -141,9 +141,10 @@ def _plan_changes(old: RunFile, new: RunFile) -> Iterator[str]:
 def _values(file: RunFile) -> dict[str, list[str]]:
     """Return the values that occur in the plan of a run, by field, in the order of the cases."""
     values: dict[str, dict[str, None]] = {"measure": dict.fromkeys(file.probes)}
-    for case in file.cases:
+    for case in file.reported_cases:
         document = case.model_dump(mode="json")
-        for name, value in (document | document.pop("protocol")).items():
+        grid = {f"tuning {name}": value for name, value in (document.pop("tuning", None) or {}).items()}
+        for name, value in (document | document.pop("protocol") | grid).items():
             values.setdefault(name, {})[str(value)] = None
     return {name: list(of_field) for name, of_field in values.items()}
 

@@ -187,14 +187,25 @@ def _print_plan(
     machines = 1 if cluster is None else cluster.machines
     eta = EtaEstimator(pending.expected_seconds, max(1, min(workers, left)), machines=machines)
     hosts = "" if cluster is None else f" on {_counted(machines, 'host')}"
+    tuning = _tuning_part(pending, request.workers)
     repeated = f", each timing in {pending.file.repeat} processes" if pending.file.repeat > 1 else ""
     resuming = f"; resuming run {resumed.id}" if resumed is not None else ""
     print_labelled(
         request.plan_name,
-        f": {_counted(count, 'case')}, {count - left} done, {left} to run on {_counted(workers, 'worker')}{hosts}"
-        f"{repeated}, about {format_duration(eta.remaining_seconds)}{resuming}",
+        f": {_counted(count, 'case')}{tuning}, {count - left} done, {left} to run on "
+        f"{_counted(workers, 'worker')}{hosts}{repeated}, about {format_duration(eta.remaining_seconds)}{resuming}",
         console,
     )
+
+
+def _tuning_part(pending: Pending, workers: int) -> str:
+    """Return how many cases only serve to choose learning rates, and how long the untrained ones of them will take."""
+    count, left = len(pending.file.tuning_cases), len(pending.untuned)
+    if not count:
+        return ""
+    seconds = pending.tuning_seconds / max(1, min(workers, left))
+    duration = f", about {format_duration(seconds)}" if left else ""
+    return f" ({count} of them to choose learning rates{duration})"
 
 
 def _run_pending(execution: Execution, cluster: DaskExecutor | None, console: Console, quiet: bool) -> None:

@@ -29,6 +29,7 @@ def train(
     task: tasks.Task,
     case: Case,
     *,
+    learning_rate: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
     report: Report = lambda done, total, score: None,
     on_best: Callable[[], None] = lambda: None,
@@ -42,13 +43,14 @@ def train(
         model: The untrained model, on the device to train on.
         task: The task to sample from.
         case: The length, seed and protocol.
+        learning_rate: The highest rate of the schedule; None for that of the protocol.
         clock: A monotonic clock in seconds.
         report: Called after each evaluation; see `Report`.
         on_best: Called after each evaluation whose validation score is the highest so far.
     """
     protocol, device = case.protocol, next(model.parameters()).device
     total = total_steps(protocol)
-    optimizer = optimizer_of(model, protocol)
+    optimizer = optimizer_of(model, protocol, learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(protocol, step))
     validation = to_device(
         task.sample(tasks.generator(case.seed, "validation"), protocol.validation_sequences, case.length, "validation"),
@@ -108,6 +110,8 @@ def train(
         flushes_denormals=flushes_denormals(),
         backend=model.backend_for(validation.inputs),
         curve=tuple(curve),
+        learning_rate=protocol.learning_rate if learning_rate is None else learning_rate,
+        learning_rate_source="plan" if case.tuning is None else "tuned",
     )
 
 

@@ -12,23 +12,27 @@ import tasks
 from results import Protocol
 
 
-def optimizer_of(model: arch.SequenceModel, protocol: Protocol) -> torch.optim.Optimizer:
+def optimizer_of(
+    model: arch.SequenceModel, protocol: Protocol, learning_rate: float | None = None
+) -> torch.optim.Optimizer:
     """Return Adam (Kingma & Ba 2015), or AdamW (Loshchilov & Hutter 2019) if the protocol sets a weight decay.
 
-    Each group of parameters that a layer asks for has its own learning rate, relative to the protocol's. Raises
-    `ValueError` if the groups are invalid.
+    `learning_rate` is needed only if the protocol gives no rate. Each group of parameters that a layer asks for has its
+    own learning rate, relative to this one. Raises `ValueError` if the groups are invalid.
     """
+    rate = protocol.learning_rate if learning_rate is None else learning_rate
+    assert rate is not None, "the learning rate has not been chosen"
     groups: list[dict[str, Any]] = [
         {
             "params": list(group.parameters),
-            "lr": protocol.learning_rate * group.learning_rate,
+            "lr": rate * group.learning_rate,
             "weight_decay": protocol.weight_decay if group.weight_decay else 0.0,
         }
         for group in arch.parameter_groups(model)
     ]
     is_real = all(parameter.is_floating_point() for parameter in model.parameters())
     optimizer = torch.optim.AdamW if protocol.weight_decay else torch.optim.Adam
-    return optimizer(groups, lr=protocol.learning_rate, fused=is_real)  # complex parameters have no fused optimizer
+    return optimizer(groups, lr=rate, fused=is_real)  # complex parameters have no fused optimizer
 
 
 def training_loss(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Batch) -> Tensor:

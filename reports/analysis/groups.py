@@ -10,12 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
 from reports.analysis.labels import Labels
-from results import Case, Limits, Measurement, Probe, Record, ReferenceScores, RunFile, solved_score
+from results import Case, Limits, Measurement, Probe, Record, ReferenceScores, RunFile, Training, solved_score
 
+RateSource = Literal["plan", "tuned"]
 STEP_QUANTILES = (0.5, 0.9, 0.99, 1.0)
 
 
@@ -137,6 +139,25 @@ class Group:
         """The records of the group. Seeds without a record are left out."""
         return [seed.record for seed in self.seeds if seed.record is not None]
 
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """The distinct learning rates at which the seeds were trained, ascending; usually one."""
+        return tuple(sorted({rate for each in self._trainings if (rate := each.learning_rate) is not None}))
+
+    @property
+    def rate_source(self) -> RateSource | None:
+        """Whether the plan gave the learning rate, or tuning chose it; None if no seed was trained."""
+        return next((each.learning_rate_source for each in self._trainings), None)
+
+    @property
+    def rate_found_by(self) -> str | None:
+        """The run that found the learning rate, in the words of the plan; None if the plan does not say so."""
+        return next((each.learning_rate_found_by for each in self._trainings), None)
+
+    @property
+    def _trainings(self) -> list[Training]:
+        return [record.training for record in self.records if record.training is not None]
+
     def scores(self, length: int | None = None) -> list[float]:
         """Return the scores in [0, 1] at the test length `length` in steps (default: the trained length).
 
@@ -162,10 +183,11 @@ def group_cases(run: RunFile, records: Sequence[Record], unusable: Mapping[str, 
 
     Tasks and architectures keep the order of the plan. Records of unplanned cases are grouped too.
     Tasks and architectures without a planned case come last. `unusable` says why a record cannot be used, by case key.
+    Cases that only serve to choose a learning rate are left out, and so are their records.
     """
     states = unusable or {}
-    by_key = {record.key: record for record in records}
-    cases = {case.key: case for case in run.cases}
+    by_key = {record.key: record for record in records if record.case.is_reported}
+    cases = {case.key: case for case in run.reported_cases}
     cases |= {key: record.case for key, record in by_key.items() if key not in cases}
     labels = Labels(cases.values())
     members: defaultdict[tuple[str, str, int], list[Seed]] = defaultdict(list)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from reports.analysis.groups import Group, group_cases
+from reports.analysis.groups import Group, RateSource, group_cases
 from reports.analysis.health import problems_of
 from reports.analysis.ranking import Estimate, Rank, ranks
 from reports.analysis.step_costs import (
@@ -45,6 +45,12 @@ class LeaderboardRow:
     """The number of seeds, including failed and missing ones."""
     solved: int
     """The number of seeds that solved the task."""
+    learning_rate: float | None
+    """The learning rate of the trained seeds; None if there is none, or if they differ."""
+    learning_rate_source: RateSource | None
+    """Whether the plan gave the rate, or tuning chose it; None if no seed was trained."""
+    learning_rate_found_by: str | None
+    """The run that found the rate, in the words of the plan; None if the plan does not say so."""
     parameters: int | None
     width: int | None
     state_bytes: float | None
@@ -159,6 +165,9 @@ def _row(
         memoryless_score=reference.memoryless_score if reference else None,
         seeds=len(group.seeds),
         solved=sum(seed.solved for seed in group.seeds),
+        learning_rate=group.learning_rates[0] if len(group.learning_rates) == 1 else None,
+        learning_rate_source=group.rate_source,
+        learning_rate_found_by=group.rate_found_by,
         parameters=_shared(model.parameters for model in models),
         width=_shared(model.width for model in models),
         state_bytes=far.state_bytes if far else None,

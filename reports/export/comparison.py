@@ -232,7 +232,8 @@ def _markdown_table(rows: Sequence[Row]) -> list[str]:
 def _missing_case(missing: MissingCase) -> dict[str, object]:
     case = missing.case
     place = {"arch": case.arch, "task": case.task, "length": case.length, "seed": case.seed}
-    return place | {"run": missing.run, "reason": missing.reason}
+    tuned = {} if case.is_reported else {"tuning_of_learning_rate": case.protocol.learning_rate}
+    return place | tuned | {"run": missing.run, "reason": missing.reason}
 
 
 def _line(texts: Sequence[str]) -> str:

@@ -124,6 +124,7 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
         ("memoryless baseline", lambda row: numbers.score(row.memoryless_score)),
         ("seeds solved", lambda row: f"{row.solved}/{row.seeds}"),
         ("seeds scored", lambda row: f"{row.scored}/{row.seeds}"),
+        ("learning rate", _rate),
         ("parameters", lambda row: numbers.count(row.parameters)),
         (f"state{far_title}", lambda row: at(row, numbers.size(row.state_bytes))),
         (near_heading, near),
@@ -140,8 +141,14 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
         headings=tuple(heading for heading, _ in columns),
         word_columns=3,
         rows=tuple(tuple(cell(row) for _, cell in columns) for row in rows),
-        wide_only=frozenset({"seeds scored", near_heading, call_heading}),
+        wide_only=frozenset({"seeds scored", "learning rate", near_heading, call_heading}),
     )
+
+
+def _rate(row: LeaderboardRow) -> str:
+    if row.learning_rate is None:
+        return numbers.MISSING
+    return f"{row.learning_rate:g} ({row.learning_rate_source})"
 
 
 def notes(rows: Sequence[LeaderboardRow]) -> list[str]:

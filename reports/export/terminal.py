@@ -13,10 +13,12 @@ from rich.text import Text
 from reports.analysis.groups import group_cases, specifications
 from reports.analysis.health import health
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
+from reports.analysis.learning_rates import rate_rows, tuning_cost
 from reports.format import new_console, numbers, print_lines
 from reports.format.console import MEASURING_WIDTH
 from reports.text.claims import ledger, summary
 from reports.text.conclusions import clears, conclusions
+from reports.text.learning_rates import cost_sentence, edge_warning, missing_warning, sources
 from reports.text.recommendation import recommendation
 from reports.text.streaming import CALLED
 from results import Record, RunFile
@@ -50,6 +52,10 @@ def render_terminal(
     run_health = health(run_groups, finished=run.finished is not None)
     if rows:
         _print_table(console, rows)
+    rates = rate_rows(run_groups, records)
+    print_lines(filter(None, [edge_warning(rates), missing_warning(rates)]), console, style="yellow")
+    if any(row.results for row in rates):
+        print_lines([" ".join(filter(None, [*sources(rates), cost_sentence(tuning_cost(records))]))], console)
     for problem in run_health.problems[:MAX_PROBLEMS]:
         label = f"{problem.arch} on {problem.task} at {problem.length:,}"
         print_lines([f"— {label}: {problem.brief}"], console, style="yellow")

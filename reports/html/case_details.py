@@ -159,8 +159,17 @@ def _configuration(group: Group) -> tuple[tuple[str, str], ...]:
         ("architecture", case.arch),
         ("task", f"{case.task}, version {case.task_version}"),
         ("size", size),
+        ("learning rate", _rate(group)),
         ("protocol", ", ".join(f"{name}={value}" for name, value in protocol.items())),
     )
+
+
+def _rate(group: Group) -> str:
+    tuning = group.seeds[0].case.tuning
+    rates = numbers.listed([f"{rate:g}" for rate in group.learning_rates] or [numbers.MISSING])
+    if tuning is not None:
+        return f"{rates}, chosen from {numbers.listed([f'{rate:g}' for rate in tuning.learning_rates])}"
+    return f"{rates}, given by the plan" + (f", found by {group.rate_found_by}" if group.rate_found_by else "")
 
 
 def _y(score: float) -> float:

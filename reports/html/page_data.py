@@ -8,6 +8,7 @@ from functools import cached_property
 
 from reports.analysis.groups import Group, group_cases
 from reports.analysis.health import Health, health
+from reports.analysis.learning_rates import RateRow, rate_rows
 from reports.analysis.overview import OverviewRow, overview_rows
 from reports.analysis.step_costs import StepCost, step_costs_by_arch
 from reports.figures.drawing.canvas import Figure
@@ -36,6 +37,11 @@ class PageData:
     def groups(self) -> list[Group]:
         """All groups of the run."""
         return group_cases(self.run, self.records, self.unusable)
+
+    @cached_property
+    def rate_rows(self) -> list[RateRow]:
+        """The learning rate of each group, in the order of `groups`."""
+        return rate_rows(self.groups, self.records)
 
     @cached_property
     def health(self) -> Health:

@@ -19,6 +19,7 @@ from reports.analysis.growth import crossover_rows, growth_rows, stream_costs
 from reports.analysis.heatmap import heat_maps
 from reports.analysis.latency import TimingRow, latency_of
 from reports.analysis.leaderboard import leaderboard_of
+from reports.analysis.learning_rates import tuning_cost
 from reports.analysis.ranking import NEARLY_EQUAL
 from reports.analysis.roofline import EXPLANATION as LIMIT_EXPLANATION
 from reports.analysis.throughput import Throughput, throughputs
@@ -27,6 +28,7 @@ from reports.figures.chunks import chunk_cost_figure
 from reports.figures.cost import accuracy_against_cost_figure
 from reports.figures.drawing.canvas import Figure
 from reports.figures.headline import MAX_PANELS, MAX_SHOWN, few_panels
+from reports.figures.learning_rates import learning_rates_figure
 from reports.figures.memory_share import memory_share_against_cost_figure
 from reports.figures.model_internals import model_internals_figures
 from reports.figures.streaming import streaming_cost_figure
@@ -35,6 +37,7 @@ from reports.html.attachment import attachment
 from reports.html.case_details import case_details
 from reports.html.page_data import PageData
 from reports.text import growth as growth_text
+from reports.text import learning_rates as rates_text
 from reports.text.claims import ledger, summary
 from reports.text.conclusions import conclusions
 from reports.text.context import protocols, sizes
@@ -90,6 +93,7 @@ def _leaderboard(data: PageData) -> Values:
         "far": sorted({row.far_position for row in rows if row.far_position is not None}),
         "has_shares": any(row.limit_share is not None for row in rows),
         "is_called": data.is_called,
+        "rate_sources": rates_text.sources(data.rate_rows),
     }
 
 
@@ -170,6 +174,23 @@ def _training(data: PageData) -> Values | None:
     return _figures(training_curves_figure(data.plain_groups, among=data.groups))
 
 
+def _learning_rates(data: PageData) -> Values | None:
+    rows = data.rate_rows
+    is_tuned = any(row.results for row in rows)
+    if not is_tuned and len({(row.learning_rate, row.found_by) for row in rows}) < 2:
+        return None
+    warnings = [rates_text.edge_warning(rows), rates_text.missing_warning(rows)]
+    cost = rates_text.cost_sentence(tuning_cost(data.records))
+    figure = learning_rates_figure(data.groups, rows) if few_panels(data.groups, MAX_SHOWN) else None
+    return {
+        "rows": rows,
+        "is_tuned": is_tuned,
+        "sentences": [*rates_text.sources(rows), *filter(None, [cost])],
+        "warnings": [*filter(None, warnings)],
+        "figures": _shown(figure),
+    }
+
+
 def _problems(data: PageData) -> Values:
     return {"problems": data.health.problems}
 
@@ -213,6 +234,7 @@ SECTIONS = (
     Section("growth", "Growth of the step cost", "growth", _growth),
     Section("latency", "Whole sequences", "latency", _latency),
     Section("training", "Training", "figures", _training),
+    Section("learning-rates", "Learning rates", "learning_rates", _learning_rates),
     Section("problems", "Failed and missing cases", "problems", _problems),
     Section("cases", "All cases", "cases", _cases),
     Section("names", "Names in full", "names", _names),
@@ -220,7 +242,7 @@ SECTIONS = (
 )
 
 
-FIGURE_TEMPLATES = ("figures", "inside", "streaming")
+FIGURE_TEMPLATES = ("figures", "inside", "streaming", "learning_rates")
 """Templates whose variable `figures` holds the figures of a single run. The template `baseline` is not among
 them, because its figures need two runs."""
 

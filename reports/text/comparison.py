@@ -91,9 +91,13 @@ def missing_text(missing: MissingCase) -> str:
 
 
 def case_text(missing: MissingCase) -> str:
-    """Return a missing or failed case with its seed: `lstm on adding at 128, seed 0`."""
+    """Return a missing or failed case with its seed: `lstm on adding at 128, seed 0`.
+
+    A case that only serves to choose a learning rate is named with its rate.
+    """
     case = missing.case
-    return f"{case.arch} on {case.task} at {case.length:,}, seed {case.seed}"
+    rate = "" if case.is_reported else f", tuning of learning rate {case.protocol.learning_rate:g}"
+    return f"{case.arch} on {case.task} at {case.length:,}{rate}, seed {case.seed}"
 
 
 def absent_cells(comparison: Comparison) -> list[tuple[str, ...]]:

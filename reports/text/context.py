@@ -75,12 +75,14 @@ def sizes(groups: Sequence[Group]) -> dict[str, str]:
 def protocols(groups: Sequence[Group]) -> list[tuple[str, str]]:
     """Return a pair of texts per training protocol: the cases that use the protocol, and its description.
 
-    Protocols with the same description share a pair.
+    Protocols with the same description share a pair. If learning rates differ between architectures, tasks or lengths,
+    descriptions refer to the section that lists them.
     """
+    rates = {seed.case.protocol.learning_rate for group in groups for seed in group.seeds}
     archs_by_protocol: dict[str, dict[Setting, list[str]]] = {}
     for group in groups:
         for protocol in dict.fromkeys(seed.case.protocol for seed in group.seeds):
-            archs_by_setting = archs_by_protocol.setdefault(_in_words(protocol), {})
+            archs_by_setting = archs_by_protocol.setdefault(_in_words(protocol, has_one_rate=len(rates) == 1), {})
             archs_by_setting.setdefault((group.task, group.length), []).append(group.arch)
     if len(archs_by_protocol) == 1:
         return [("All cases", next(iter(archs_by_protocol)))]
@@ -110,7 +112,7 @@ def _tasks_and_lengths(lengths_by_task: Mapping[str, Sequence[int]]) -> str:
     )
 
 
-def _in_words(protocol: Protocol) -> str:
+def _in_words(protocol: Protocol, *, has_one_rate: bool) -> str:
     if protocol.steps is not None:
         source = f"{plural(protocol.steps, 'step')} on fresh batches of {protocol.batch:,}"
     else:
@@ -119,9 +121,15 @@ def _in_words(protocol: Protocol) -> str:
     halving = f"halved every {plural(protocol.halve_every, 'epoch')}"
     schedule = halving if protocol.schedule == "halving" else protocol.schedule
     evaluation_interval = plural(protocol.evaluate_every, "step")
+    if protocol.learning_rate is None:
+        rate = "a learning rate chosen by tuning"
+    else:
+        rate = (
+            f"learning rate {protocol.learning_rate:g}" if has_one_rate else "a learning rate of the plan, listed above"
+        )
     parts = [
         f"At most {source}",
-        f"Adam, learning rate {protocol.learning_rate:g} ({schedule})",
+        f"Adam, {rate} ({schedule})",
         f"gradients clipped at {protocol.clip:g}",
         f"validation on {protocol.validation_sequences:,} sequences every {evaluation_interval}",
         f"one test on {protocol.test_sequences:,} other sequences",

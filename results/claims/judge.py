@@ -93,10 +93,12 @@ class Entry:
 def judge(claims: Sequence[Claim], cases: Sequence[Case], records: Sequence[Record]) -> list[Entry]:
     """Judge each claim against the records, and return the entries in the order of the claims.
 
-    A case without a record counts as planned but not measured.
+    A case without a record counts as planned but not measured. Cases that only serve to choose a learning rate do not
+    count.
     """
     by_key = {record.key: record for record in records}
-    return [_judge(claim, cases, by_key) for claim in claims]
+    reported = [case for case in cases if case.is_reported]
+    return [_judge(claim, reported, by_key) for claim in claims]
 
 
 def _judge(claim: Claim, cases: Sequence[Case], records: dict[str, Record]) -> Entry:

@@ -14,7 +14,7 @@ REPORTED = tuple(name for name in Environment.model_fields if name not in REQUIR
 """All other fields. A difference is shown but does not prevent the comparison."""
 ALLOWABLE = (
     *REQUIRED_EQUAL,
-    *("timing samples", "timing blocks", "task version", "task data"),
+    *("timing samples", "timing blocks", "task version", "task data", "tuning"),
     *(f"protocol {name}" for name in Protocol.model_fields),
 )
 """Fields that a user can allow to differ although they prevent a comparison."""

@@ -23,7 +23,7 @@ from statistics import fmean
 import numpy as np
 
 from results.comparison.comparability import Difference, comparable_environment, run_differences
-from results.comparison.pairing import condition_differences
+from results.comparison.pairing import condition_differences, conditions_of
 from results.schema.base import digest
 from results.schema.case import Case
 from results.schema.metrics import METRICS, central_value
@@ -214,8 +214,8 @@ def _series(
 
 
 def _differences(base: RunFile, base_case: Case, new: RunFile, new_case: Case) -> tuple[Difference, ...]:
-    conditions = [(case.protocol, case.task_version, case.task_data) for case in (base_case, new_case)]
-    return *run_differences(base, new).all, *condition_differences(*conditions)
+    differences = condition_differences(conditions_of(base_case), conditions_of(new_case))
+    return *run_differences(base, new).all, *differences
 
 
 def _grid_point(case: Case, allow: frozenset[str]) -> str:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from results.comparison.comparability import Difference, difference
-from results.schema.case import Case, Protocol
+from results.schema.case import Case, Protocol, Tuning
 from results.schema.record import Record
 from results.schema.run import RunFile
 
-GridPoint = tuple[str, str, int, int, int | None, int | None]
-"""Architecture, task, length, depth, parameter budget and width."""
-Conditions = tuple[Protocol, int, str | None]
-"""Protocol, task version and digest of the task's data."""
+GridPoint = tuple[str, str, int, int, int | None, int | None, str]
+"""Architecture, task, length, depth, parameter budget, width and purpose."""
+Conditions = tuple[Protocol, int, str | None, Tuning | None]
+"""Protocol, task version, digest of the task's data and grid of learning rates."""
 BySeed = dict[int, Record]
 Side = Literal["base", "new"]
 NOT_RUN = "not run yet"
@@ -77,9 +77,12 @@ def pair_records(
 ) -> Pairing:
     """Pair the cases of two runs by architecture, task, length, size and conditions.
 
-    Conditions are the protocol, the task version and the task's data. Cases with equal conditions are paired first.
+    Conditions are those of `conditions_of`. Cases with equal conditions are paired first.
     Each run may have unpaired cases left at a grid point. These cases are paired too if they have only one set of
     conditions per run. Such a pair lists the differences in the conditions.
+
+    Cases that only serve to choose a learning rate are never pairs. They are listed only if a run that planned them has
+    no usable record, or if they succeeded in one run and failed in the other.
 
     Args:
         base: Run file and records of the baseline run.
@@ -102,9 +105,11 @@ def pair_records(
         before, after = (None if planned is None else planned.record for planned in (old, current))
         if before is None:
             assert after is not None
-            added.append(after.case)
+            if after.case.is_reported:
+                added.append(after.case)
         elif after is None:
-            missing.append(MissingCase(case=before.case, run="new", reason="not planned"))
+            if before.case.is_reported:
+                missing.append(MissingCase(case=before.case, run="new", reason="not planned"))
         elif before.status != "ok":
             failed_in_base.append(_failed(before, "base"))
         elif after.status != "ok":
@@ -132,8 +137,8 @@ def pair_records(
                 both_ok = sort(base_seeds.get(seed), new_seeds.get(seed))
                 if both_ok is not None:
                     of_base[seed], of_new[seed] = both_ok
-            if of_base:
-                case = next(iter(of_base.values())).case
+            case = next((record.case for record in of_base.values()), None)
+            if case is not None and case.is_reported:
                 pairs.append(Pair(case=case, base=of_base, new=of_new, differences=differences))
     return Pairing(
         pairs=tuple(pairs),
@@ -182,11 +187,16 @@ def _grouped(
     no_record = NOT_RUN if file.finished is None else f"{NOT_RUN} (no record, although the run has finished)"
     groups: dict[GridPoint, dict[Conditions, _PlannedBySeed]] = {}
     for key, case in cases.items():
-        grid_point = (case.arch, case.task, case.length, case.depth, case.params, case.width)
-        conditions = (case.protocol, case.task_version, case.task_data)
+        grid_point = (case.arch, case.task, case.length, case.depth, case.params, case.width, case.purpose)
+        conditions = conditions_of(case)
         planned = _Planned(case=case, record=by_key.get(key), reason=unusable.get(key, no_record))
         groups.setdefault(grid_point, {}).setdefault(conditions, {})[case.seed] = planned
     return groups
+
+
+def conditions_of(case: Case) -> Conditions:
+    """Return the conditions under which a case is trained and tested, which two cases must share to be compared."""
+    return case.protocol, case.task_version, case.task_data, case.tuning
 
 
 def condition_differences(base: Conditions, new: Conditions) -> Iterable[Difference]:
@@ -194,15 +204,27 @@ def condition_differences(base: Conditions, new: Conditions) -> Iterable[Differe
     for name, before, after in (("task version", base[1], new[1]), ("task data", base[2], new[2])):
         if before != after:
             yield difference(name, before, after)
+    if base[3] != new[3]:
+        yield difference("tuning", _grid_text(base[3]), _grid_text(new[3]))
     for name in Protocol.model_fields:
         before, after = getattr(base[0], name), getattr(new[0], name)
         if before != after:
-            yield difference(f"protocol {name}", before, after)
+            rate = name == "learning_rate"
+            yield difference(
+                f"protocol {name}", *("tuned" if rate and each is None else each for each in (before, after))
+            )
+
+
+def _grid_text(tuning: Tuning | None) -> str:
+    if tuning is None:
+        return "none"
+    return f"{', '.join(f'{rate:g}' for rate in tuning.learning_rates)} with {tuning.seeds} seeds"
 
 
 def _settings(case: Case) -> dict[str, object]:
     sizes = {name: getattr(case, name) for name in ("depth", "params", "width", "task_version", "task_data")}
-    return sizes | {name: getattr(case.protocol, name) for name in Protocol.model_fields}
+    protocol = {name: getattr(case.protocol, name) for name in Protocol.model_fields}
+    return sizes | protocol | {"tuning": _grid_text(case.tuning)}
 
 
 def _missing(planned: _Planned | None, run: Side) -> MissingCase | None:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from results.schema.base import Count, Name, Size, Strict
 
+Rate = Annotated[float, Field(gt=0)]
 Multiple = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,3}x$")]
 """A multiple of the trained length, such as `2x`."""
 
@@ -25,7 +34,8 @@ class Protocol(Strict):
     steps: Size | None = None
     train_sequences: Size | None = None
     epochs: Size | None = None
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Rate | None = 1e-3
+    """Highest learning rate of the schedule; None if it is chosen by tuning (see `Case.tuning`)."""
     schedule: Literal["constant", "halving", "cosine"] = "cosine"
     halve_every: Size = 20
     """Epochs between two halvings of the learning rate; used by the `halving` schedule only."""
@@ -76,6 +86,29 @@ def solved_score(chance: float) -> float:
     return chance + SOLVED_SHARE * (1 - chance)
 
 
+TUNING_SEED = 1_000_000
+"""First tuning seed. A plan has at most 10,000 reported seeds, which start at 0, so no seed is both."""
+
+
+class Tuning(Strict):
+    """The grid from which the learning rate of a case is chosen.
+
+    One case is trained per rate and tuning seed. The rate with the highest mean validation score is used.
+    """
+
+    learning_rates: Annotated[tuple[Rate, ...], Field(min_length=1)]
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Number of tuning seeds; the first is `TUNING_SEED`."""
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _rates_differ(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        repeated = [rate for rate in rates if rates.count(rate) > 1]
+        if repeated:
+            raise ValueError(f"the rate {repeated[0]:g} occurs more than once; give each rate once")
+        return tuple(sorted(rates))
+
+
 class Case(Strict):
     """One grid point: arch × task × length × size × seed × protocol."""
 
@@ -90,6 +123,52 @@ class Case(Strict):
     width: Size | None = None
     seed: Count
     protocol: Protocol
+    tuning: Tuning | None = None
+    """Grid from which the learning rate is chosen; None if the protocol gives the rate. The choice is no part of the
+    case, so the key does not depend on it."""
+    purpose: Literal["report", "tuning"] = "report"
+    """With `tuning`, the case trains one learning rate of a grid on a tuning seed. It is trained but never tested."""
+
+    @model_validator(mode="after")
+    def _has_one_source_of_its_rate(self) -> Self:
+        if (self.tuning is None) == (self.protocol.learning_rate is None):
+            raise ValueError("a case needs either a learning rate in its protocol or a grid in tuning")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_first_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return the serialized case, but omit the fields that were added later if they have their default values."""
+        return _without_defaults(write(self), self, ("tuning", "purpose"))
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether results of the case are reported. The other cases only serve to choose a learning rate."""
+        return self.purpose == "report"
+
+    @property
+    def setting(self) -> Case:
+        """The case with seed 0: what all seeds of an architecture, task, length, size and protocol have in common."""
+        return self.model_copy(update={"seed": 0})
+
+    def tuning_cases(self) -> tuple[Case, ...]:
+        """Return the cases by which the learning rate of this case is chosen, by rate and then by seed.
+
+        They do not depend on the seed of this case. The result is empty if the protocol gives the rate.
+        """
+        if self.tuning is None:
+            return ()
+        return tuple(
+            self.model_copy(
+                update={
+                    "protocol": self.protocol.model_copy(update={"learning_rate": rate}),
+                    "seed": TUNING_SEED + number,
+                    "tuning": None,
+                    "purpose": "tuning",
+                }
+            )
+            for rate in self.tuning.learning_rates
+            for number in range(self.tuning.seeds)
+        )
 
     @property
     def key(self) -> str:

@@ -101,6 +101,18 @@ def _from_3(document: Document) -> Document:
     return document
 
 
+def _from_4(document: Document) -> Document:
+    """Store the learning rate with the training. In version 4 it was always that of the protocol."""
+    training = document.get("training")
+    if training is None:
+        return document
+    rate = document["case"]["protocol"].get("learning_rate", DEFAULT_RATE_OF_4)
+    return document | {"training": training | {"learning_rate": rate, "learning_rate_source": "plan"}}
+
+
+DEFAULT_RATE_OF_4 = 1e-3
+"""Learning rate of a protocol of version 4 that gives none."""
+
 CALLED_FROM_PYTHON = {"step_seconds": "call_step_seconds", "stream_step_seconds": "call_stream_step_seconds"}
 """The metrics that have other names in version 4, each with its name in version 4."""
 
@@ -120,4 +132,4 @@ def _renamed(part: Document, old: str, new: str) -> Document:
     return {new if field == old else field: value for field, value in part.items()}
 
 
-MIGRATIONS: dict[int, Callable[[Document], Document]] = {1: _from_1, 2: _from_2, 3: _from_3}
+MIGRATIONS: dict[int, Callable[[Document], Document]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}

@@ -14,7 +14,7 @@ from results.schema.base import Count, Key, Name, RelativePath, Size, Strict, Te
 from results.schema.case import Case
 from results.schema.probes import Probe
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
 Share = Annotated[float, Field(ge=0)]
@@ -94,6 +94,12 @@ class Training(Strict):
     backend: Name = "reference"
     """Implementation of the first layer's `scan`: `reference` or `fused`."""
     curve: Annotated[tuple[EvalPoint, ...], FAIL_FAST]
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Highest learning rate of the schedule; None if the record does not say so."""
+    learning_rate_source: Literal["plan", "tuned"] = "plan"
+    """Whether the plan gives the learning rate, or tuning cases of the run chose it."""
+    learning_rate_found_by: Text | None = None
+    """The run that found the learning rate, in the words of the plan; None if the plan does not say so."""
 
 
 class Model(Strict):
@@ -130,7 +136,7 @@ class Span(Strict):
 class Record(Strict):
     """The result of one case. Training results are stored first. Timings are added later, on a quiet machine."""
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     key: Key
     case: Case
     status: Status

@@ -50,7 +50,7 @@ class Environment(Strict):
 class RunFile(Strict):
     """The content of `run.json`: the plan with its cases, the environment and the code version."""
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     id: Key
     plan: Name
     plan_digest: Name
@@ -76,3 +76,13 @@ class RunFile(Strict):
     finished: Text | None = None
     after: Annotated[tuple[Name, ...], FAIL_FAST] = ()
     """Ids of the runs of the store that had ended last when this run finished (see `results/schema/order.py`)."""
+
+    @property
+    def reported_cases(self) -> tuple[Case, ...]:
+        """The cases whose results are reported, in the order of the plan."""
+        return tuple(case for case in self.cases if case.is_reported)
+
+    @property
+    def tuning_cases(self) -> tuple[Case, ...]:
+        """The cases that only serve to choose learning rates."""
+        return tuple(case for case in self.cases if not case.is_reported)

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from results import Store
 from tests.bench.runs import reproducible_content
-from tests.bench.tiny import TINY, write_plan
+from tests.bench.tiny import GRID, TINY, write_plan
 
 HOME = Path(__file__).resolve().parents[2]
-PLAN = TINY.replace("steps = 1\n", "steps = 20\n")
+PLAN = TINY.replace("steps = 1\n", "steps = 20\n") + GRID
 
 
 def main() -> int:

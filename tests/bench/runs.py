@@ -60,10 +60,17 @@ def without_timings(record: Record) -> dict[str, Any]:
 
 
 def reproducible_content(run: Run) -> dict[str, Any]:
-    """Return the reproducible content of a run by case key: the record without timings, and the weights."""
+    """Return the reproducible content of a run by case key: the record without timings, and the weights.
+
+    Cases that only serve to choose a learning rate have no weights.
+    """
     records, damaged = run.read()
     assert damaged == []
+    weights = {key: run.artifacts(key) / "weights.safetensors" for key in records}
+    assert [key for key, path in weights.items() if not path.exists()] == [
+        key for key, record in records.items() if not record.case.is_reported
+    ]
     return {
-        key: (without_timings(record), (run.artifacts(key) / "weights.safetensors").read_bytes())
+        key: (without_timings(record), weights[key].read_bytes() if record.case.is_reported else b"")
         for key, record in records.items()
     }

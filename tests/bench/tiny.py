@@ -40,6 +40,12 @@ block_seconds = 0.0001
 batch = 2
 """
 
+GRID = """
+[tuning]
+learning_rates = [1e-3, 1e-2]
+seeds = 1
+"""
+"""Text to append to `TINY`: a grid of two learning rates, with one tuning seed."""
 
 CLAIM = """
 [[claims]]

@@ -45,6 +45,7 @@ def record(of: Case | None = None, **changes: Any) -> Record:
             stopped="budget",
             threads=1,
             flushes_denormals=True,
+            learning_rate=3e-3,
             curve=(EvalPoint(step=100, train_loss=None, validation_loss=0.25, validation_score=0.75),),
         ),
         reference_scores=(

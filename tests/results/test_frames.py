@@ -25,6 +25,7 @@ from results import (
     samples,
 )
 from tests.results.examples import FIXTURES, case, record, run_file, stored
+from tests.results.schema.test_tuning import tuned_case
 
 COLUMNS = {"key", "arch", "task", "length", "seed", "status", "parameters", "metric", "samples", "count", "median"}
 
@@ -103,7 +104,7 @@ def test_samples_has_one_row_per_sample_with_process_block_and_case(tmp_path: Pa
     assert list(last["block_load"])[:2] == [0.5, 0.5]
     assert set(last["process"]) == {3}
     assert set(last["unit"]) == {"s"}
-    identity = {*Case.model_fields, *(f"protocol_{name}" for name in Protocol.model_fields)} - {"protocol"}
+    identity = {*Case.model_fields, *(f"protocol_{name}" for name in Protocol.model_fields)} - {"protocol", "tuning"}
     assert identity <= set(table.columns)
     assert {f"environment_{name}" for name in Environment.model_fields} <= set(table.columns)
     row = table.iloc[0]
@@ -142,8 +143,23 @@ def test_cases_has_one_row_per_planned_case() -> None:
     assert (table["train_steps"][0], table["stopped"][0], table["seed"][1]) == (100, "budget", 1)
 
 
+def test_tuned_cases_have_their_rate_and_tuning_cases_have_no_row() -> None:
+    tuned = tuned_case(1e-3, 3e-3)
+    tuning = [record(each) for each in tuned.tuning_cases()]
+    training = record(tuned).training
+    assert training is not None
+    first = record(tuned, training=training.model_copy(update={"learning_rate_source": "tuned"}))
+    file = run_file("a", *(each.case for each in tuning), tuned, case())
+    table = case_frame(file, {each.key: each for each in (first, *tuning)})
+    row, fixed = table.iloc[0], table.iloc[1]
+    assert (row["learning_rate"], row["learning_rate_source"]) == (3e-3, "tuned")
+    assert (row["tuning_learning_rates"], row["tuning_seeds"]) == ("0.001 0.003", 2)
+    assert fixed["tuning_learning_rates"] != row["tuning_learning_rates"]
+    assert list(table["seed"]) == [0, 0]
+
+
 def test_the_docstring_examples_are_correct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(FIXTURES / "schema-4", tmp_path / "carousel-runs")
+    shutil.copytree(FIXTURES / "schema-5", tmp_path / "carousel-runs")
     monkeypatch.chdir(tmp_path)
     ran = doctest.testmod(frames, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert ran.failed == 0

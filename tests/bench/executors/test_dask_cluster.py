@@ -14,12 +14,12 @@ import pytest
 
 from bench.errors import OK, USAGE
 from bench.executors import dask_cluster
-from results import Record, Span, Store
+from results import Record, Span, Store, Tuning
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline_executor import Inline, inline
 from tests.bench.loopback_cluster import HOME, PATIENCE_SECONDS, LoopbackCluster, loopback_cluster
 from tests.bench.runs import like_a_worker, reproducible_content, request_for, run_quietly
-from tests.bench.tiny import write_plan
+from tests.bench.tiny import GRID, TINY, write_plan
 
 __all__ = ["carousel", "inline", "like_a_worker"]
 
@@ -78,6 +78,23 @@ def test_a_run_completes_after_a_dask_worker_is_killed(tmp_path: Path, inline: I
     assert workers == {"host0/worker0/0", "host0/worker1/0"}, "both dask workers took part"
     assert overlapping_timings(records) == []
     assert reproducible_content(run) == reproducible_content(run_quietly(request_for(tmp_path, repeat=2)).run)
+
+
+@pytest.mark.slow
+def test_two_dask_workers_tune_as_this_machine_does(tmp_path: Path, inline: Inline) -> None:
+    plan, store = write_plan(tmp_path, TINY + GRID), tmp_path / "runs"
+    with loopback_cluster(tmp_path) as cluster:
+        for _ in range(2):
+            cluster.worker("--no-nanny")
+        driver = cluster.carousel(str(plan), "--store", str(store), "--measure", "accuracy")
+        output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert driver.returncode == OK, output.decode()
+    (run,) = Store(store).runs()
+    tuning = Tuning(learning_rates=(1e-3, 1e-2), seeds=1)
+    local = run_quietly(request_for(tmp_path / "local", tuning=tuning, measure=("accuracy",)))
+    assert reproducible_content(run) == reproducible_content(local.run)
+    records = run.read()[0].values()
+    assert {record.training.learning_rate_source for record in records if record.training} == {"plan", "tuned"}
 
 
 def edited_copy(folder: Path) -> Path:

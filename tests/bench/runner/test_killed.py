@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from results import Store
+from results import Store, Tuning
 from tests.bench.inline_executor import Inline, inline
 from tests.bench.runs import like_a_worker, reproducible_content, request_for, run_quietly
-from tests.bench.tiny import TINY, write_plan
+from tests.bench.tiny import GRID, TINY, write_plan
 
 __all__ = ["inline", "like_a_worker"]
 
@@ -29,8 +29,12 @@ def records_of(store: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_a_killed_and_restarted_run_ends_with_the_same_records(tmp_path: Path, inline: Inline) -> None:
-    plan = write_plan(tmp_path, TINY.replace("seeds = 2", "seeds = 3"))
+@pytest.mark.parametrize("tuning", [None, Tuning(learning_rates=(1e-3, 1e-2), seeds=1)], ids=["fixed", "tuned"])
+def test_a_killed_and_restarted_run_ends_with_the_same_records(
+    tmp_path: Path, inline: Inline, tuning: Tuning | None
+) -> None:
+    """Kill a run while it tunes, between tuning and training, while it trains, and while it times."""
+    plan = write_plan(tmp_path, TINY.replace("seeds = 2", "seeds = 3") + (GRID if tuning else ""))
     store = tmp_path / "killed"
     command = [sys.executable, "-m", "bench", "run", str(plan), "--store", str(store), "--workers", "1", "-q"]
     moments = [lambda k=k: len(records_of(store)) >= k for k in (1, 2, 4, 6)]
@@ -58,7 +62,7 @@ def test_a_killed_and_restarted_run_ends_with_the_same_records(tmp_path: Path, i
     runs = Store(store).runs()
     unfinished = [run for run in runs if run.file().finished is None]
     assert unfinished == []
-    reference = run_quietly(request_for(tmp_path, seeds=3))
+    reference = run_quietly(request_for(tmp_path, seeds=3, tuning=tuning))
     for run in runs:
         assert reproducible_content(run) == reproducible_content(reference.run)
     assert len(runs) == 1, "the run had ended before the last kill"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from results import Case, Environment, Measurement, Protocol, Record, RunFile, digest
+from results import Case, Environment, Measurement, Protocol, Record, RunFile, Tuning, digest
 from results.schema.migrations import migrated
 from tests.results.examples import case, record, run_file
 
@@ -77,7 +77,7 @@ INVALID = [
     ("training.flushes_denormals", 1),
     ("training.curve.0.validation_score", None),
     ("reason", "x" * 10_001),
-    ("schema_version", 5),
+    ("schema_version", 6),
     ("schema_version", "1"),
 ]
 
@@ -170,6 +170,8 @@ def test_the_key_changes_with_every_field() -> None:
         "width": 17,
         "seed": 1,
         "protocol": first.protocol.model_copy(update={"clip": 2.0}),
+        "tuning": Tuning(learning_rates=(1e-3, 1e-2)),
+        "purpose": "tuning",
     }
     assert set(others) == set(Case.model_fields)
     keys = {first.key} | {first.model_copy(update={name: value}).key for name, value in others.items()}
@@ -225,13 +227,13 @@ def test_version_2_documents_get_the_present_field_names() -> None:
         "spans": [{"work": "timing", "lane": "0", "began": 1.0, "ended": 2.0}],
     }
     assert json.loads(migrated(json.dumps(record_2).encode()) or b"") == {
-        "schema_version": 4,
+        "schema_version": 5,
         "reference_scores": [{"length": 32, "chance": 0.5, "memoryless_score": 0.75}],
         "measurements": [{"metric": "m", "samples": [1.0], "blocks": [{"calibration_seconds": 0.1, "load": 0.5}]}],
         "spans": [{"work": "timing", "worker": "0", "began": 1.0, "ended": 2.0}],
     }
     run_2 = {"schema_version": 2, "lanes": 4, "repeat": 2}
-    assert json.loads(migrated(json.dumps(run_2).encode()) or b"") == {"schema_version": 4, "workers": 4, "repeat": 2}
+    assert json.loads(migrated(json.dumps(run_2).encode()) or b"") == {"schema_version": 5, "workers": 4, "repeat": 2}
 
 
 def test_version_1_documents_get_blocks_and_the_present_field_names() -> None:
@@ -240,7 +242,7 @@ def test_version_1_documents_get_blocks_and_the_present_field_names() -> None:
         "measurements": [{"metric": "m", "samples": [1.0, 2.0], "pulse_seconds": [0.1, 0.2]}],
     }
     assert json.loads(migrated(json.dumps(record_1).encode()) or b"") == {
-        "schema_version": 4,
+        "schema_version": 5,
         "measurements": [
             {
                 "metric": "m",
@@ -259,7 +261,7 @@ def test_steps_of_version_3_were_called_from_python() -> None:
     }
     renamed = ("call_step_seconds", "call_stream_step_seconds", "accuracy")
     assert json.loads(migrated(json.dumps(record_3).encode()) or b"") == {
-        "schema_version": 4,
+        "schema_version": 5,
         "measurements": [{"metric": name, **steps} for name in renamed],
     }
 
@@ -283,6 +285,17 @@ def test_claims_of_version_3_are_about_steps_called_from_python() -> None:
     assert (second.quantity, second.cases.arch, third) == (None, ("lstm",), None)
 
 
-@pytest.mark.parametrize("content", [b"{}", b"[]", b"{", b'{"schema_version": 4}', b'{"schema_version": 0}'])
+def test_trainings_of_version_4_used_the_rate_of_their_protocol() -> None:
+    document = json.loads(record().model_dump_json()) | {"schema_version": 4}
+    for field in ("learning_rate", "learning_rate_source", "learning_rate_found_by"):
+        document["training"].pop(field)
+    new = Record.model_validate_json(migrated(json.dumps(document).encode()) or b"")
+    assert new.training is not None
+    assert (new.training.learning_rate, new.training.learning_rate_source) == (3e-3, "plan")
+    failed = {"schema_version": 4, "status": "crashed", "training": None}
+    assert json.loads(migrated(json.dumps(failed).encode()) or b"") == failed | {"schema_version": 5}
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"{", b'{"schema_version": 5}', b'{"schema_version": 0}'])
 def test_documents_of_no_earlier_version_are_not_migrated(content: bytes) -> None:
     assert migrated(content) is None

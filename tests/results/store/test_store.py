@@ -218,8 +218,8 @@ def test_a_newer_schema_has_its_own_message(tmp_path: Path) -> None:
     assert damage.reason == "corrupt: checksum mismatch; its newer schema version (7) may be part of the damage"
     assert not damage.is_newer, "a flipped bit must not make a record untouchable"
     file = run.folder / "run.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 5}))
-    with pytest.raises(StoreError, match=r"checksum mismatch; its newer schema version \(5\) may be part"):
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 6}))
+    with pytest.raises(StoreError, match=r"checksum mismatch; its newer schema version \(6\) may be part"):
         run.file()
 
 
@@ -369,7 +369,7 @@ def test_every_past_schema_loads_with_its_values(folder: Path) -> None:
     assert loaded.status == "ok"
     assert loaded.model is not None
     assert (loaded.model.parameters, loaded.model.width, loaded.model.depth) == (3_538, 16, 2)
-    step_metric = "step_seconds" if folder.name == "schema-4" else "call_step_seconds"
+    step_metric = "call_step_seconds" if folder.name in ("schema-1", "schema-2", "schema-3") else "step_seconds"
     assert [(each.metric, each.at, each.samples) for each in loaded.measurements] == [
         ("accuracy", {"length": 32}, (0.875,)),
         ("accuracy", {"length": 64}, (0.625,)),
@@ -377,7 +377,7 @@ def test_every_past_schema_loads_with_its_values(folder: Path) -> None:
     ]
     assert loaded.training is not None
     assert loaded.training.curve[0].train_loss is None
-    assert loaded.case.protocol.learning_rate == 3e-3
+    assert loaded.case.protocol.learning_rate == loaded.training.learning_rate == 3e-3
     assert loaded.reference_scores[0].memoryless_score == 0.75
 
 

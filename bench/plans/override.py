@@ -1,0 +1,66 @@
+"""Parts of a plan that differ from the whole: changes to the protocol, and additional grids of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from results import Strict
+from results.specs import Spec
+
+RATE = "learning_rate"
+"""Field of a protocol that a grid of learning rates replaces."""
+SpecText = Annotated[str, Field(min_length=1, max_length=400)]
+Length = Annotated[int, Field(ge=1, le=1 << 24)]
+
+
+class Override(Strict):
+    """Changes to the protocol for some architectures, tasks or lengths. An empty tuple stands for all of them.
+
+    Architectures and tasks are given as names, which stand for all specs with this name, or as whole specs.
+    """
+
+    archs: tuple[SpecText, ...] = ()
+    tasks: tuple[SpecText, ...] = ()
+    lengths: tuple[Length, ...] = ()
+    protocol: dict[str, Any]
+    found_by: Annotated[str, Field(min_length=1, max_length=400)] | None = None
+    """The run that found the learning rate in `protocol`, in words. It is stored with each training at this rate."""
+
+    def applies_to(self, arch: str, task: str, length: int) -> bool:
+        """Return whether the changes apply to a case with these specs and this length in time steps."""
+        return _names(self.archs, arch) and _names(self.tasks, task) and (not self.lengths or length in self.lengths)
+
+    @model_validator(mode="after")
+    def _finds_a_rate(self) -> Self:
+        if self.found_by is not None and RATE not in self.protocol:
+            raise ValueError(
+                "found_by says which run found a learning rate; add learning_rate to the protocol of the override, "
+                "or remove found_by"
+            )
+        return self
+
+
+class Extra(Strict):
+    """An additional grid of cases. Omitted fields have the values of the plan's own grid."""
+
+    archs: tuple[SpecText, ...] = ()
+    tasks: tuple[SpecText, ...] = ()
+    lengths: tuple[Length, ...] = ()
+    seeds: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Number of seeds; None for the plan's number. A larger number is reduced to the plan's number."""
+    protocol: dict[str, Any] = Field(default_factory=dict)
+    """Fields that differ from the plan's protocol."""
+
+
+def without_rate(protocol: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a protocol without the learning rate."""
+    return {field: value for field, value in protocol.items() if field != RATE}
+
+
+def _names(given: Sequence[str], spec: str) -> bool:
+    """Return whether a spec is among the given specs and names. If none are given, the result is True."""
+    parsed = Spec.parse_stored(spec)
+    return not given or any(each == parsed.name or Spec.parse_stored(each) == parsed for each in given)
