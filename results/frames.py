@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from results.schema.metrics import METRICS, central_value
 from results.schema.record import Block, Measurement, Record
 from results.schema.run import RunFile
+from results.statistics.convergence import convergence
 from results.store.store import Run, Store
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def case_frame(file: RunFile, records: dict[str, Record]) -> pandas.DataFrame:
             "train_steps": None if training is None else training.steps,
             "train_seconds": None if training is None else training.seconds,
             "stopped": None if training is None else training.stopped,
+            "convergence": convergence(record),
         }
         for metric in dict.fromkeys(measurement.metric for measurement in record.measurements):
             for measurement in record.of(metric):

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench.errors import UsageError
 from reports.format import new_console, print_lines
-from results import Record, RunFile, is_standard_output, write_output_file
+from results import Record, RunFile, convergence, is_standard_output, write_output_file
 
 Format = TypeVar("Format", bound=str)
 
@@ -128,10 +128,12 @@ def run_document(
 ) -> dict[str, object]:
     """Return a run and its records as one document for `print_json`.
 
-    `unusable` says why a record cannot be used, by the key of its case. None stands for no such record.
+    The convergence of each record is derived from its validation curve. `unusable` says why a record cannot be used, by
+    the key of its case. None stands for no such record.
     """
     return {
         "run": file.model_dump(mode="json"),
         "records": [record.model_dump(mode="json") for record in records],
+        "convergence": {record.key: convergence(record) for record in records},
         "unusable": dict(unusable or {}),
     }

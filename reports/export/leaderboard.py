@@ -123,6 +123,7 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
         ("chance", lambda row: numbers.score(row.chance)),
         ("memoryless baseline", lambda row: numbers.score(row.memoryless_score)),
         ("seeds solved", lambda row: f"{row.solved}/{row.seeds}"),
+        ("still learning", lambda row: f"{row.still_learning}/{row.scored}" if row.still_learning else numbers.MISSING),
         ("seeds scored", lambda row: f"{row.scored}/{row.seeds}"),
         ("parameters", lambda row: numbers.count(row.parameters)),
         (f"state{far_title}", lambda row: at(row, numbers.size(row.state_bytes))),
