@@ -110,8 +110,8 @@ def _undecided(preventing: Sequence[OverviewRow]) -> str:
     names = listed([f"{row.arch} ({row.share:.0%} so far)" for row in preventing])
     were, theirs, them = ("was", "its", "it") if len(preventing) == 1 else ("were", "their", "them")
     return (
-        f"No architecture is recommended for streaming: {names} {were} still learning when {theirs} training ended, and "
-        f"more steps could change the choice. Give {them} more steps."
+        f"No architecture is recommended for streaming: {names} {were} still learning when {theirs} training ended, "
+        f"and more steps could change the choice. Give {them} more steps."
     )
 
 
