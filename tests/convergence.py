@@ -101,6 +101,15 @@ class Conditions:
         return ", ".join(parts)
 
     @property
+    def heading(self) -> str:
+        """The conditions as the heading of a column; only what differs from the cosine schedule and plain noise."""
+        parts = [str(self.evaluations)]
+        parts += [] if self.schedule == "cosine" else [self.schedule]
+        parts += ["correlated"] if self.correlation else []
+        parts += ["one-sided"] if self.one_sided else []
+        return ", ".join(parts)
+
+    @property
     def is_promised(self) -> bool:
         """Whether promises are made under these conditions."""
         return self.evaluations >= MIN_PROMISED and self.correlation == 0
@@ -187,7 +196,7 @@ def _noise(conditions: Conditions, generator: np.random.Generator) -> Floats:
 
 def _as_markdown(rows: Sequence[Sequence[Promise]]) -> str:
     """Return the shares as a table with one row per planted curve and one column per conditions."""
-    lines = [f"| planted curve | {' | '.join(conditions.title for conditions in CONDITIONS)} |"]
+    lines = [f"| planted curve | {' | '.join(conditions.heading for conditions in CONDITIONS)} |"]
     lines.append(f"|---|{'--:|' * len(CONDITIONS)}")
     lines += [
         f"| {row[0].title.split(';')[0]} | {' | '.join(f'{promise.share:.0%}' for promise in row)} |" for row in rows

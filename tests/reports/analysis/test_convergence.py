@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import pytest
+from rich.console import Console
 
+import reports
 from reports.analysis.convergence import is_undecided, possible_rise, still_learning
 from reports.analysis.groups import Group, group_cases
 from reports.analysis.health import health
@@ -146,10 +149,10 @@ def test_every_output_marks_what_was_still_learning() -> None:
     records = [*scored("lstm", [0.4, 0.5, 0.6], learning=2), *scored("gru", [0.9, 0.9, 0.91])]
     run = synthetic.run([record.case for record in records])
     lines = as_markdown(run, records).splitlines()
-    column = [cell.strip() for cell in lines[0].split("|")].index("still learning")
+    column = [cell.strip() for cell in lines[0].split("|")].index("seeds still learning")
     assert {line.split("|")[3].strip(): line.split("|")[column].strip() for line in lines[2:]} == {
         "lstm": "2/3",
-        "gru": "—",
+        "gru": "0/3",
     }
     header, *rows = as_csv(run, records).splitlines()
     assert '"still_learning"' in header and '"undecided"' in header
@@ -158,3 +161,19 @@ def test_every_output_marks_what_was_still_learning() -> None:
     figure = training_curves(run, records)
     assert figure is not None
     assert "2 were still learning at the end" in figure.alternative
+
+
+def test_page_and_terminal_mark_what_was_still_learning() -> None:
+    weak, good = scored("lstm", [0.4, 0.5, 0.6], learning=2), scored("gru", [0.9, 0.9, 0.91])
+    for records, marked in (([*weak, *good], True), (good, False)):
+        run = synthetic.run([record.case for record in records])
+        html = reports.page(run, records)
+        assert ("2 of 3 seeds were still learning when training ended" in html) == marked
+        assert ("(2 still learning)" in html) == marked
+        assert html.count('<td class="word">still learning</td>') == 2 * marked
+        console = Console(file=io.StringIO(), width=200)
+        reports.render_terminal(run, records, console=console)
+        assert isinstance(console.file, io.StringIO)
+        table = console.file.getvalue().split("step:")[0]
+        assert ("learning" in table) == marked
+        assert ("2/3" in table) == marked
