@@ -50,10 +50,10 @@ def _of_setting(rivals: Sequence[Group]) -> str:
     unscored = [group.arch for group in rivals if not group.scores()]
     parts = []
     if reference is None and scored:
-        parts.append(listed([_with_mean(group) + _doubt(group) for group in scored]))
+        parts.append(listed([_with_mean(group) for group in scored]))
     elif reference is not None:
         parts += _against_reference([group for group in scored if len(group.scores()) > 1], reference)
-        if single := [_with_mean(group) + _doubt(group) for group in scored if len(group.scores()) == 1]:
+        if single := [_with_mean(group) for group in scored if len(group.scores()) == 1]:
             parts.append(f"single seed, no interval: {listed(single)}, compared with {_reference_name(reference)}")
     if unscored:
         parts.append(f"no scores for {listed(unscored)}")
@@ -77,16 +77,11 @@ def _against_reference(scored: Sequence[Group], reference: ReferenceScores) -> l
     parts = []
     for kind, groups in kinds.items():
         if groups:
-            names = [_with_mean(group) + ("" if kind == "learning" else _doubt(group)) for group in groups]
+            names = [_with_mean(group, marked=kind != "learning") for group in groups]
             steps = unimproved_steps(groups) if kind in ("at", "below") else 0
             unimproved = f" and did not improve in the last {plural(steps, 'step')}" if steps else ""
             parts.append(f"{listed(names)} {words[kind][len(groups) > 1]}{unimproved}")
     return parts
-
-
-def _doubt(group: Group) -> str:
-    """Return that a group was still learning, with a leading separator; empty if it was not."""
-    return " (still learning)" if is_undecided(group) else ""
 
 
 def _kind(scores: Sequence[float], reference: ReferenceScores) -> str:
@@ -105,7 +100,9 @@ def _reference_name(reference: ReferenceScores) -> str:
     return f"the {kind} ({short_score(no_memory_score(reference))})"
 
 
-def _with_mean(group: Group) -> str:
+def _with_mean(group: Group, *, marked: bool = True) -> str:
+    """Return the architecture with its mean score. If `marked`, an undecided one is called still learning."""
     scores = group.scores()
     partial = "" if len(scores) == len(group.seeds) else f", {len(scores)} of {len(group.seeds)} seeds"
-    return f"{group.arch} ({fmean(scores):.2f}{partial})"
+    learning = ", still learning" if marked and is_undecided(group) else ""
+    return f"{group.arch} ({fmean(scores):.2f}{partial}{learning})"

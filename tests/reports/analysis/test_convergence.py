@@ -129,7 +129,7 @@ def test_words_say_who_was_still_learning() -> None:
     groups = groups_of(weak, scored("gru", [0.5, 0.5, 0.51], learning=1), scored("rnn", [0.1, 0.1, 0.1]))
     lines = conclusions(groups)
     assert lines[0] == (
-        "adding at 32: gru (0.50) (still learning) uses some of the past; lstm (0.10) was still learning when its "
+        "adding at 32: gru (0.50, still learning) uses some of the past; lstm (0.10) was still learning when its "
         "training ended; rnn (0.10) is indistinguishable from the chance level (0.078) and did not improve in the "
         "last 800 steps."
     )
