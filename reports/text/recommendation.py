@@ -52,7 +52,11 @@ def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None =
         ),
         (
             "Statistically indistinguishable memory share",
-            [row for row in streamed if row is not best and _tied(row, best)],
+            [row for row in streamed if row is not best and _tied(row, best) and not row.undecided],
+        ),
+        (
+            "Still learning when training ended, so undecided",
+            [row for row in streamed if row.undecided and _tied(row, best)],
         ),
         (
             "Cheaper, but significantly lower memory share",

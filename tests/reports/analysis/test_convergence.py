@@ -122,6 +122,8 @@ def test_no_recommendation_rests_on_an_undecided_architecture(
         assert text.count("still learning") == 1
     else:
         assert text.startswith(f"For streaming, choose {choice}: ")
+        assert "Still learning when training ended, so undecided: " in text
+        assert "indistinguishable" not in text
 
 
 def test_words_say_who_was_still_learning() -> None:
