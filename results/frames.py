@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from results.schema.metrics import METRICS, central_value
 from results.schema.record import Block, Measurement, Record
 from results.schema.run import RunFile
+from results.statistics.convergence import convergence
 from results.store.store import Run, Store
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def case_frame(file: RunFile, records: dict[str, Record]) -> pandas.DataFrame:
             "learning_rate": None if training is None else training.learning_rate,
             "learning_rate_source": None if training is None else training.learning_rate_source,
             "learning_rate_found_by": None if training is None else training.learning_rate_found_by,
+            "convergence": convergence(record),
         }
         for metric in dict.fromkeys(measurement.metric for measurement in record.measurements):
             for measurement in record.of(metric):

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench.errors import UsageError
 from reports.format import new_console, print_lines
-from results import Record, RunFile, is_standard_output, write_output_file
+from results import Record, RunFile, convergence, is_standard_output, write_output_file
 
 Format = TypeVar("Format", bound=str)
 
@@ -128,12 +128,14 @@ def run_document(
 ) -> dict[str, object]:
     """Return a run and its records as one document for `print_json`.
 
-    Records that only serve to choose learning rates are listed apart from those of reported cases. `unusable` says why
-    a record cannot be used, by the key of its case. None stands for no such record.
+    Records that only serve to choose learning rates are listed apart from those of reported cases. The convergence of
+    each reported case is derived from its validation curve. `unusable` says why a record cannot be used, by the key of
+    its case. None stands for no such record.
     """
     return {
         "run": file.model_dump(mode="json"),
         "records": [record.model_dump(mode="json") for record in records if record.case.is_reported],
         "tuning_records": [record.model_dump(mode="json") for record in records if not record.case.is_reported],
+        "convergence": {record.key: convergence(record) for record in records if record.case.is_reported},
         "unusable": dict(unusable or {}),
     }

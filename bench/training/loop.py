@@ -1,4 +1,4 @@
-"""The training loop: optimizer steps with clipped gradients, regular evaluation, and early stopping of solved tasks."""
+"""The training loop: optimizer steps with clipped gradients, regular evaluation, and early stopping."""
 
 # Shape suffixes: B batch, T time
 
@@ -18,7 +18,7 @@ from bench.training.data import batches, fit_batch, to_device
 from bench.training.evaluation import evaluate
 from bench.training.optimizer import optimizer_of, training_loss
 from bench.training.schedule import learning_rate_factor, total_steps
-from results import Case, EvalPoint, Training, digest, solved_score
+from results import Case, EvalPoint, Progress, Training, digest, solved_score
 
 Report = Callable[[int, int, float], None]
 """A progress callback. Its arguments are the steps done, the total steps and the latest validation score."""
@@ -59,8 +59,9 @@ def train(
     fit = None if protocol.fit_sequences == 0 else to_device(fit_batch(task, case), device)
     solved_at, best = solved_score(task.chance(case.length)), -math.inf
     curve: list[EvalPoint] = []
-    stopped: Literal["solved", "budget", "diverged"] = "budget"
-    step, sequences, solved_in_a_row = 0, 0, 0
+    stopped: Literal["solved", "budget", "diverged", "plateaued"] = "budget"
+    step, sequences, solved_in_a_row, without_improvement = 0, 0, 0, 0
+    progress = Progress()
     losses: list[float] = []
     started = clock()
     torch.manual_seed(int(digest(["dropout", case.seed]), 16))
@@ -100,6 +101,10 @@ def train(
             solved_in_a_row = solved_in_a_row + 1 if validated.score >= solved_at else 0
             if protocol.solved_after and solved_in_a_row >= protocol.solved_after:
                 stopped = "solved"
+                break
+            without_improvement = 0 if progress.improves(curve[-1]) else without_improvement + 1
+            if protocol.patience and without_improvement >= protocol.patience and step < total:
+                stopped = "plateaued"
                 break
     return Training(
         steps=step,

@@ -15,7 +15,19 @@ from typing import Literal
 import numpy as np
 
 from reports.analysis.labels import Labels
-from results import Case, Limits, Measurement, Probe, Record, ReferenceScores, RunFile, Training, solved_score
+from results import (
+    Case,
+    Convergence,
+    Limits,
+    Measurement,
+    Probe,
+    Record,
+    ReferenceScores,
+    RunFile,
+    Training,
+    convergence,
+    solved_score,
+)
 
 RateSource = Literal["plan", "tuned"]
 STEP_QUANTILES = (0.5, 0.9, 0.99, 1.0)
@@ -53,6 +65,11 @@ class Seed:
             for measurement in self.record.of("accuracy")
             if "length" in measurement.at and measurement.samples
         }
+
+    @cached_property
+    def convergence(self) -> Convergence | None:
+        """How training ended, from the validation curve; None if the case was not trained or not evaluated."""
+        return None if self.record is None else convergence(self.record)
 
     @cached_property
     def step_quantiles(self) -> dict[int, tuple[float, ...]]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reports.analysis.convergence import learning_seeds
 from reports.analysis.groups import Group, Seed
 from reports.format.numbers import listed, plural
 from results import Record, disturbances, median_calibration
@@ -49,6 +50,8 @@ class Health:
     missing: int
     noisy: int
     """Cases with disturbed timings. Each of these cases is also counted as ok, failed or incomplete."""
+    still_learning: int
+    """Cases that were still learning when their training ended. Each of these cases is also counted elsewhere."""
     finished: bool
     problems: tuple[Problem, ...]
 
@@ -69,7 +72,8 @@ class Health:
             line = f"{plural(self.cases, 'case')}: {self.ok} ok, {self.failed} failed{named}{incomplete}, "
             line += f"{self.missing} missing"
         noise = f"; {plural(self.noisy, 'case')} with noisy timings" if self.noisy else ""
-        return f"{line}{noise}." + ("" if self.finished else " The run has not finished.")
+        learning = f"; {plural(self.still_learning, 'case')} still learning at the end" if self.still_learning else ""
+        return f"{line}{noise}{learning}." + ("" if self.finished else " The run has not finished.")
 
 
 def health(groups: Sequence[Group], *, finished: bool = True) -> Health:
@@ -90,6 +94,7 @@ def health(groups: Sequence[Group], *, finished: bool = True) -> Health:
         incomplete=incomplete,
         missing=missing,
         noisy=len(noisy_keys([record for group in groups for record in group.records])),
+        still_learning=sum(len(learning_seeds(group)) for group in groups),
         finished=finished,
         problems=tuple(problems),
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from reports.analysis.convergence import is_undecided, learning_seeds, possible_rise
 from reports.analysis.groups import Group, RateSource, group_cases
 from reports.analysis.health import problems_of
 from reports.analysis.ranking import Estimate, Rank, ranks
@@ -37,7 +38,8 @@ class LeaderboardRow:
     rank_last: int | None
     """The worst rank that the seeds allow; None with fewer than two scored seeds."""
     ties: str | None
-    """Letters: architectures that share a letter are statistically indistinguishable. None without a rank."""
+    """Letters: architectures that share a letter are statistically indistinguishable, or the worse one is undecided.
+    None without a rank."""
     seed_scores: tuple[float, ...]
     chance: float | None
     memoryless_score: float | None
@@ -51,6 +53,10 @@ class LeaderboardRow:
     """Whether the plan gave the rate, or tuning chose it; None if no seed was trained."""
     learning_rate_found_by: str | None
     """The run that found the rate, in the words of the plan; None if the plan does not say so."""
+    still_learning: int
+    """The number of scored seeds that were still learning when their training ended."""
+    undecided: bool
+    """Whether more training could raise the mean score enough to change the rank."""
     parameters: int | None
     width: int | None
     state_bytes: float | None
@@ -127,7 +133,7 @@ def ranks_by_setting(groups: Sequence[Group]) -> dict[tuple[str, int], dict[str,
     for group in groups:
         estimates = by_setting.setdefault((group.task, group.length), {})
         if len(scores := group.scores()) > 1:
-            estimates[group.arch] = Estimate.of(scores)
+            estimates[group.arch] = Estimate.of(scores, possible_rise(group))
     return {setting: ranks(estimates) for setting, estimates in by_setting.items()}
 
 
@@ -168,6 +174,8 @@ def _row(
         learning_rate=group.learning_rates[0] if len(group.learning_rates) == 1 else None,
         learning_rate_source=group.rate_source,
         learning_rate_found_by=group.rate_found_by,
+        still_learning=len(learning_seeds(group)),
+        undecided=is_undecided(group),
         parameters=_shared(model.parameters for model in models),
         width=_shared(model.width for model in models),
         state_bytes=far.state_bytes if far else None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
+from reports.analysis.convergence import possible_rise
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.ranking import Estimate
 from results import ReferenceScores
@@ -51,7 +52,10 @@ def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate
     table: dict[Setting, dict[str, Estimate]] = {}
     for group in groups:
         if len(shares := memory_share(group)) > 1:
-            table.setdefault((group.task, group.length), {})[group.arch] = Estimate.of(shares)
+            reference = group.reference()
+            assert reference is not None  # otherwise there are no shares
+            estimate = Estimate.of(shares, possible_rise(group, no_memory_score(reference)))
+            table.setdefault((group.task, group.length), {})[group.arch] = estimate
     best: dict[Setting, dict[str, Estimate]] = {}
     for archs in _candidates(groups, table):
         candidate = {

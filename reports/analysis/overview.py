@@ -25,7 +25,7 @@ class OverviewRow:
     high: float
     """With `low`, the 95% interval of `share`."""
     ties: str
-    """Letters; architectures that share a letter are statistically indistinguishable."""
+    """Letters; architectures that share a letter are statistically indistinguishable, or the worse one is undecided."""
     beyond: float | None
     """The mean memory share at `multiple` times the trained length; None if it was not measured everywhere."""
     multiple: int | None
@@ -36,6 +36,10 @@ class OverviewRow:
     in a run with compiled architectures."""
     chosen: bool
     """Whether this architecture is recommended for streaming."""
+    undecided: bool
+    """Whether the architecture was still learning, and more training could change its rank."""
+    prevents_choice: bool
+    """Whether the architecture is undecided, and the choice would rest on it or could change with more training."""
 
     @property
     def cost(self) -> StepCost | None:
@@ -67,6 +71,7 @@ def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | No
     costs = step_costs_by_arch(groups) if costs is None else costs
     comparable = ranked(costs)
     chosen = _chosen(overall, comparable)
+    preventing = _preventing(chosen, overall, comparable)
     rows = []
     for arch, rank in ranks(overall).items():
         low, middle, high = overall[arch].interval()
@@ -81,7 +86,9 @@ def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | No
                 multiple=multiple,
                 costs=tuple(costs.get(arch, ())),
                 has_ranked_cost=arch in comparable,
-                chosen=arch == chosen,
+                chosen=arch == chosen and not preventing,
+                undecided=overall[arch].is_undecided,
+                prevents_choice=arch in preventing,
             )
         )
     return rows
@@ -90,11 +97,10 @@ def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | No
 def _chosen(overall: dict[str, Estimate], costs: dict[str, list[StepCost]]) -> str | None:
     """Return the eligible architecture with the lowest median step time at its last position.
 
-    `costs` holds comparable costs only. An architecture with such costs is eligible if its memory share meets three
+    `costs` holds comparable costs only. An architecture with such costs is eligible if its memory share meets two
     conditions:
 
-    - The share is at least `CLEAR_SHARE`.
-    - The share is at most `NEARLY_BEST` below the highest share of an architecture with such costs.
+    - The share is at least that of `_least_share`.
     - The interval of the share lies above 0.
 
     Returns None if fewer than two architectures have such costs, or if no architecture is eligible.
@@ -102,10 +108,44 @@ def _chosen(overall: dict[str, Estimate], costs: dict[str, list[StepCost]]) -> s
     streamed = {arch: estimate for arch, estimate in overall.items() if arch in costs}
     if len(streamed) < 2:
         return None
-    best = max(estimate.mean for estimate in streamed.values())
-    eligible = [
+    least = _least_share(streamed)
+    eligible = [arch for arch, estimate in streamed.items() if estimate.mean >= least and estimate.interval().low > 0]
+    return min(eligible, key=lambda arch: costs[arch][-1].p50_seconds, default=None)
+
+
+def _preventing(chosen: str | None, overall: dict[str, Estimate], costs: dict[str, list[StepCost]]) -> frozenset[str]:
+    """Return the undecided architectures that prevent a choice: the choice rests on them, or they could change it.
+
+    More training could raise the memory share of an undecided architecture by its possible rise. It could then be
+    eligible at a lower cost than the chosen one, or leave the chosen one too far below the highest share.
+
+    Args:
+        chosen: The architecture that would be chosen at the present shares.
+        overall: The memory shares by architecture.
+        costs: The comparable step costs by architecture.
+    """
+    streamed = {arch: estimate for arch, estimate in overall.items() if arch in costs}
+    if len(streamed) < 2:
+        return frozenset()
+    least = _least_share(streamed)
+
+    def could_change_it(arch: str) -> bool:
+        highest = streamed[arch].mean + streamed[arch].possible_rise
+        if chosen is None:
+            return highest >= least
+        is_cheaper = costs[arch][-1].p50_seconds < costs[chosen][-1].p50_seconds
+        return (is_cheaper and highest >= least) or highest - NEARLY_BEST > streamed[chosen].mean
+
+    return frozenset(
         arch
         for arch, estimate in streamed.items()
-        if estimate.mean >= max(CLEAR_SHARE, best - NEARLY_BEST) and estimate.interval().low > 0
-    ]
-    return min(eligible, key=lambda arch: costs[arch][-1].p50_seconds, default=None)
+        if estimate.is_undecided and (arch == chosen or could_change_it(arch))
+    )
+
+
+def _least_share(streamed: dict[str, Estimate]) -> float:
+    """Return the smallest eligible memory share.
+
+    It is `NEARLY_BEST` below the highest share of an architecture with comparable costs, but at least `CLEAR_SHARE`.
+    """
+    return max(CLEAR_SHARE, max(estimate.mean for estimate in streamed.values()) - NEARLY_BEST)

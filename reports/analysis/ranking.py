@@ -3,6 +3,8 @@
 Two architectures are distinguishable if their mean scores differ significantly and by more than `NEARLY_EQUAL`.
 Significance is decided by Welch's test on the scores of the seeds, with Holm's correction over all pairs. If the seeds
 of each architecture agree exactly, there is no variance to test. Then only the difference of the means counts.
+
+An architecture whose mean could still rise with more training is never the worse one of a distinguishable pair.
 """
 
 from __future__ import annotations
@@ -31,11 +33,22 @@ class Estimate:
     mean: float
     parts: tuple[tuple[float, int], ...]
     """Variance and degrees of freedom of each part; the variances add up to the variance of the mean."""
+    possible_rise: float = 0.0
+    """The most by which the mean could rise with more training; see `reports.analysis.convergence`."""
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the mean could rise by more than `NEARLY_EQUAL` with more training."""
+        return self.possible_rise > NEARLY_EQUAL
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Estimate:
-        """Estimate the mean of at least two values."""
-        return cls(mean=float(np.mean(values)), parts=((float(np.var(values, ddof=1)) / len(values), len(values) - 1),))
+    def of(cls, values: Sequence[float], possible_rise: float = 0.0) -> Estimate:
+        """Estimate the mean of at least two values, which could rise by at most `possible_rise`."""
+        return cls(
+            mean=float(np.mean(values)),
+            parts=((float(np.var(values, ddof=1)) / len(values), len(values) - 1),),
+            possible_rise=possible_rise,
+        )
 
     @classmethod
     def over(cls, estimates: Sequence[Estimate]) -> Estimate:
@@ -49,6 +62,7 @@ class Estimate:
             parts=tuple(
                 (variance / count**2, freedom) for estimate in estimates for variance, freedom in estimate.parts
             ),
+            possible_rise=sum(estimate.possible_rise for estimate in estimates) / count,
         )
 
     def interval(self) -> Interval:
@@ -66,7 +80,7 @@ class Rank:
     last: int
     """The worst rank."""
     ties: str
-    """Letters; names that share a letter are statistically indistinguishable."""
+    """Letters; names that share a letter are statistically indistinguishable, or the worse one is undecided."""
 
 
 def ranks(estimates: Mapping[str, Estimate]) -> dict[str, Rank]:
@@ -88,7 +102,8 @@ def distinguishable_pairs(estimates: Mapping[str, Estimate]) -> set[tuple[str, s
     """Return the distinguishable pairs of names as (better, worse).
 
     A pair is distinguishable if its means differ by more than `NEARLY_EQUAL` and the difference is significant.
-    Significance is decided by Welch's test with Holm's correction.
+    Significance is decided by Welch's test with Holm's correction. Pairs whose worse name is undecided are left out,
+    after the correction.
     """
     pairs = [(a, b) if estimates[a].mean >= estimates[b].mean else (b, a) for a, b in combinations(estimates, 2)]
     tested = sorted((_p_value(estimates[better], estimates[worse]), (better, worse)) for better, worse in pairs)
@@ -96,7 +111,7 @@ def distinguishable_pairs(estimates: Mapping[str, Estimate]) -> set[tuple[str, s
     for position, (p_value, (better, worse)) in enumerate(tested):
         if p_value > LEVEL / (len(tested) - position):
             break
-        if estimates[better].mean - estimates[worse].mean > NEARLY_EQUAL:
+        if estimates[better].mean - estimates[worse].mean > NEARLY_EQUAL and not estimates[worse].is_undecided:
             significant.add((better, worse))
     return significant
 

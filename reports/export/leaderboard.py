@@ -131,6 +131,10 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
         (f"step p50{far_title}{called}, µs", lambda row: at(row, step(row, row.far_step_seconds))),
         (p99_heading, lambda row: at(row, step(row, row.far_step_p99_seconds))),
     ]
+    if any(row.still_learning for row in rows):
+        heading = "seeds still learning"
+        index = next(index for index, (name, _) in enumerate(columns) if name == "seeds solved") + 1
+        columns.insert(index, (heading, lambda row: f"{row.still_learning}/{row.scored}"))
     call_heading = f"call p50{far_title}, µs"
     if is_compiled:
         columns += [

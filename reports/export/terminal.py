@@ -77,7 +77,7 @@ def render_terminal(
 
 def _print_table(console: Console, rows: Sequence[LeaderboardRow]) -> None:
     """Print the leaderboard. On a narrow terminal, whole columns are dropped, so that no number is cut."""
-    columns = list(COLUMNS)
+    columns = [column for column in COLUMNS if column != "learning" or any(row.still_learning for row in rows)]
     table, width = _table(console, rows, columns)
     for dropped in DROP_ORDER:
         if not console.is_terminal or width <= console.width:
@@ -144,7 +144,8 @@ def _reference_scores(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
 def _coloured_score(row: LeaderboardRow) -> Text:
     """Return the score with its interval.
 
-    The text is green if all seeds solved the task. It is red if the score and its interval are no evidence of memory.
+    The text is green if all seeds solved the task. It is red if the score and its interval are no evidence of memory,
+    unless more training could change them.
     """
     text = f"{numbers.score(row.score, 2)}{' ' * 12}"
     if row.score_low is not None:
@@ -154,13 +155,14 @@ def _coloured_score(row: LeaderboardRow) -> Text:
     if row.solved == row.seeds:
         return Text(text, "green")
     floor = max(row.chance, row.memoryless_score or 0.0)
-    is_evidence = row.score_low is None or clears(row.score, row.score_low, floor)
+    is_evidence = row.undecided or row.score_low is None or clears(row.score, row.score_low, floor)
     return Text(text, "" if is_evidence else "red")
 
 
 COLUMNS: dict[str, tuple[str, Callable[[LeaderboardRow], Text | str]]] = {
     "score": ("score (95%)    ", _coloured_score),
     "solved": ("solved", lambda row: f"{row.solved}/{row.seeds}"),
+    "learning": ("still\nlearning", lambda row: f"{row.still_learning}/{row.scored}" if row.still_learning else ""),
     "params": ("params", lambda row: numbers.count(row.parameters)),
     "state": ("state\nend", lambda row: numbers.size(row.state_bytes)),
     "step": ("step\nµs", lambda row: _step(row, row.near_step_seconds)),

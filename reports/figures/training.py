@@ -12,7 +12,7 @@ from reports.figures.drawing.alternative_text import name_all
 from reports.figures.drawing.axes import grid, reference_lines, score_axis
 from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
 from reports.format import numbers
-from results import Record, RunFile, Training
+from results import Convergence, Record, RunFile, Training
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def training_curves_figure(groups: Sequence[Group], among: Sequence[Group] | Non
     if not trained:
         return None
     styles = plot_styles(archs_of(among or groups))
-    all_trainings = [training for group in trained for training in _trainings(group)]
+    all_trainings = [training for group in trained for training, _ in _trainings(group)]
     with_seeds = len(all_trainings) <= MAX_SEED_CURVES
     with figure_style():
         figure, panels = grid(trained)
@@ -48,9 +48,9 @@ def training_curves_figure(groups: Sequence[Group], among: Sequence[Group] | Non
         figure.supxlabel("training steps", fontsize=9)
         figure.supylabel("validation score (share correct)", fontsize=9)
         legend(figure, {arch: style for arch, style in styles.items() if arch in archs_of(trained)})
-        solved, diverged = (
-            sum(training.stopped == reason for training in all_trainings) for reason in ("solved", "diverged")
-        )
+        kinds = [kind for group in trained for _, kind in _trainings(group)]
+        learning, diverged = (kinds.count(kind) for kind in ("still learning", "diverged"))
+        solved = sum(training.stopped == "solved" for training in all_trainings)
         seeds = (
             "Thin lines are seeds, and bold lines are means"
             if with_seeds
@@ -62,13 +62,14 @@ def training_curves_figure(groups: Sequence[Group], among: Sequence[Group] | Non
             title="Training curves",
             alternative=(
                 f"Validation score of {name_all(archs_of(trained))} against training steps; {solved} of "
-                f"{numbers.plural(len(all_trainings), 'training run')} stopped early because the task was solved, and "
-                f"{diverged} diverged."
+                f"{numbers.plural(len(all_trainings), 'training run')} stopped early because the task was solved, "
+                f"{learning} {'was' if learning == 1 else 'were'} still learning at the end, and {diverged} diverged."
             ),
             description="; ".join(_describe(group) for group in trained),
             how_to_read=(
                 f"{seeds}. Means leave out seeds that diverged. A seed that stopped early because it solved the task "
-                "keeps its last score in the mean. A cross marks the step at which a seed diverged."
+                "or plateaued keeps its last score in the mean. A cross marks the step at which a seed diverged. A "
+                "triangle marks the end of a seed that was still learning."
             ),
             headed=False,
         )
@@ -79,14 +80,16 @@ def _draw_panel(axes: Axes, rivals: Sequence[Group], styles: dict[str, PlotStyle
     last = 1
     for group in rivals:
         style = styles[group.arch]
-        trainings = _trainings(group)
+        trainings = [training for training, _ in _trainings(group)]
         last = max([last, *(training.curve[-1].step for training in trainings)])
-        for training in trainings:
+        for training, kind in _trainings(group):
             steps, scores = _thinned_curve(training)
             if with_seeds:
                 axes.plot(steps, scores, color=style.colour, linewidth=0.7, alpha=0.45)
             if training.stopped == "diverged":
                 axes.plot(steps[-1:], scores[-1:], "x", color=style.colour, markersize=7, markeredgewidth=2, zorder=4)
+            if kind == "still learning":
+                axes.plot(steps[-1:], scores[-1:], ">", color=style.colour, markersize=6, clip_on=False, zorder=4)
         steps, scores = mean_curve(trainings)
         if len(steps):
             axes.plot(
@@ -103,9 +106,14 @@ def _draw_panel(axes: Axes, rivals: Sequence[Group], styles: dict[str, PlotStyle
     score_axis(axes)
 
 
-def _trainings(group: Group) -> list[Training]:
-    consistent = [record for record in group.records if record.status != "inconsistent"]
-    return [record.training for record in consistent if record.training is not None and record.training.curve]
+def _trainings(group: Group) -> list[tuple[Training, Convergence | None]]:
+    """Return the trainings with a curve, each with its convergence. Seeds that are inconsistent are left out."""
+    return [
+        (seed.record.training, seed.convergence)
+        for seed in group.seeds
+        if seed.record is not None and seed.record.status != "inconsistent"
+        if seed.record.training is not None and seed.record.training.curve
+    ]
 
 
 def _thinned_curve(training: Training) -> tuple[np.ndarray, np.ndarray]:
@@ -118,20 +126,20 @@ def _thinned_curve(training: Training) -> tuple[np.ndarray, np.ndarray]:
 def mean_curve(trainings: Sequence[Training]) -> tuple[np.ndarray, np.ndarray]:
     """Return training steps and mean validation scores. Seeds that diverged are left out.
 
-    A seed that solved the task keeps its last score. The curve covers the range of steps in which every seed that did
-    not diverge has a score. The arrays are empty if all seeds diverged.
+    A seed that stopped early because it solved the task or plateaued keeps its last score. The curve covers the range
+    of steps in which every seed that did not diverge has a score. The arrays are empty if all seeds diverged.
     """
     curves = [(_thinned_curve(training), training.stopped) for training in trainings if training.stopped != "diverged"]
     if not curves:
         return np.array([]), np.array([])
     start = max(steps[0] for (steps, _), _ in curves)
     longest = max(steps[-1] for (steps, _), _ in curves)
-    end = min(longest if stopped == "solved" else steps[-1] for (steps, _), stopped in curves)
+    end = min(longest if stopped in ("solved", "plateaued") else steps[-1] for (steps, _), stopped in curves)
     grid_steps = np.unique(np.concatenate([steps for (steps, _), _ in curves]))
     grid_steps = grid_steps[(grid_steps >= start) & (grid_steps <= end)]
     return grid_steps, np.mean([np.interp(grid_steps, steps, scores) for (steps, scores), _ in curves], axis=0)
 
 
 def _describe(group: Group) -> str:
-    ends = [f"{training.curve[-1].validation_score:.2f} ({training.stopped})" for training in _trainings(group)]
+    ends = [f"{training.curve[-1].validation_score:.2f} ({kind})" for training, kind in _trainings(group)]
     return f"{group.task} at {group.length}, {group.arch} ends at {numbers.listed(ends)}"

@@ -37,6 +37,8 @@ class SeedRow:
     """The score at each of `CaseDetails.lengths`."""
     steps: int | None
     stopped: str
+    convergence: str
+    """How training ended, from the validation curve, such as `still learning`; empty if it is unknown."""
     training_seconds: float | None
     step_p50: tuple[str, ...]
     """The median step time in microseconds at each of `CaseDetails.positions`."""
@@ -127,6 +129,7 @@ def _row(seed: Seed, lengths: Sequence[int], positions: Sequence[int], timing: S
         scores=tuple(numbers.score(seed.score(length), 4) for length in lengths),
         steps=training.steps if training else None,
         stopped=training.stopped if training else "",
+        convergence=seed.convergence or "",
         training_seconds=training.seconds if training else None,
         step_p50=tuple(numbers.microseconds(p50.get(position)) for position in positions),
         probes=tuple(

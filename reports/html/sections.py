@@ -41,7 +41,15 @@ from reports.text import learning_rates as rates_text
 from reports.text.claims import ledger, summary
 from reports.text.conclusions import conclusions
 from reports.text.context import protocols, sizes
-from results import BUSY_LOAD, MAX_STEAL_SHARE, MAX_WAITING_SHARE, SLOW_CALIBRATION, SOLVED_SHARE
+from results import (
+    BUSY_LOAD,
+    LOSS_GAIN,
+    MAX_STEAL_SHARE,
+    MAX_WAITING_SHARE,
+    SCORE_GAIN,
+    SLOW_CALIBRATION,
+    SOLVED_SHARE,
+)
 
 Values = dict[str, Any]
 """The variables of a template."""
@@ -212,6 +220,8 @@ def _method(data: PageData) -> Values:
         "protocols": protocols(data.groups),
         "solved_share": SOLVED_SHARE,
         "nearly_equal": NEARLY_EQUAL,
+        "score_gain": SCORE_GAIN,
+        "loss_gain": LOSS_GAIN,
         "slow_calibration": SLOW_CALIBRATION,
         "busy_load": BUSY_LOAD,
         "stolen_share": MAX_STEAL_SHARE,

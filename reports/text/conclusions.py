@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from reports.analysis.convergence import is_undecided
 from reports.analysis.groups import Group
 from reports.analysis.memory_share import CLEAR_SHARE, no_memory_score
 from reports.analysis.step_costs import StepCost, step_costs_by_arch
-from reports.format.numbers import listed, short_score
+from reports.format.numbers import listed, plural, short_score
+from reports.text.convergence import undecided_sentences, unimproved_steps
 from reports.text.streaming import streaming_conclusions
 from results import ReferenceScores, interval_of_mean, solved_score
 
@@ -17,12 +19,14 @@ NEARLY_SOLVED_SHARE = 0.8
 
 
 def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[str]:
-    """Return one sentence per task and length, followed by sentences on the cost of a streamed step.
+    """Return one sentence per task and length, then one per undecided architecture, then those on streamed steps.
 
-    These are left out if nothing was streamed. If `costs` is None, it is computed as `step_costs_by_arch(groups)`.
+    Sentences on the cost of a streamed step are left out if nothing was streamed. If `costs` is None, it is computed as
+    `step_costs_by_arch(groups)`.
     """
     settings = dict.fromkeys((group.task, group.length) for group in groups)
     lines = [_of_setting([group for group in groups if (group.task, group.length) == setting]) for setting in settings]
+    lines += undecided_sentences(groups)
     return lines + streaming_conclusions(groups, step_costs_by_arch(groups) if costs is None else costs)
 
 
@@ -57,18 +61,27 @@ def _of_setting(rivals: Sequence[Group]) -> str:
 
 
 def _against_reference(scored: Sequence[Group], reference: ReferenceScores) -> list[str]:
-    kinds: dict[str, list[str]] = {"solved": [], "nearly": [], "some": [], "at": [], "below": []}
+    kinds: dict[str, list[Group]] = {"solved": [], "nearly": [], "some": [], "learning": [], "at": [], "below": []}
     for group in scored:
-        kinds[_kind(group.scores(), reference)].append(_with_mean(group))
+        kind = _kind(group.scores(), reference)
+        kinds["learning" if kind in ("at", "below") and is_undecided(group) else kind].append(group)
     name = _reference_name(reference)
     words = {
         "solved": ("solves the task", "solve the task"),
         "nearly": ("nearly solves the task", "nearly solve the task"),
         "some": ("uses some of the past", "use some of the past"),
+        "learning": ("was still learning when its training ended", "were still learning when their training ended"),
         "at": (f"is indistinguishable from {name}", f"are indistinguishable from {name}"),
         "below": (f"falls below {name}", f"fall below {name}"),
     }
-    return [f"{listed(archs)} {words[kind][len(archs) > 1]}" for kind, archs in kinds.items() if archs]
+    parts = []
+    for kind, groups in kinds.items():
+        if groups:
+            names = [_with_mean(group, marked=kind != "learning") for group in groups]
+            steps = unimproved_steps(groups) if kind in ("at", "below") else 0
+            unimproved = f" and did not improve in the last {plural(steps, 'step')}" if steps else ""
+            parts.append(f"{listed(names)} {words[kind][len(groups) > 1]}{unimproved}")
+    return parts
 
 
 def _kind(scores: Sequence[float], reference: ReferenceScores) -> str:
@@ -87,7 +100,9 @@ def _reference_name(reference: ReferenceScores) -> str:
     return f"the {kind} ({short_score(no_memory_score(reference))})"
 
 
-def _with_mean(group: Group) -> str:
+def _with_mean(group: Group, *, marked: bool = True) -> str:
+    """Return the architecture with its mean score. If `marked`, an undecided one is called still learning."""
     scores = group.scores()
     partial = "" if len(scores) == len(group.seeds) else f", {len(scores)} of {len(group.seeds)} seeds"
-    return f"{group.arch} ({fmean(scores):.2f}{partial})"
+    learning = ", still learning" if marked and is_undecided(group) else ""
+    return f"{group.arch} ({fmean(scores):.2f}{partial}{learning})"

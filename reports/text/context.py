@@ -142,6 +142,8 @@ def _in_words(protocol: Protocol, *, has_one_rate: bool) -> str:
         parts.append(f"fit measured on {protocol.fit_sequences:,} training sequences every {evaluation_interval}")
     if protocol.solved_after:
         parts.append(f"early stop after {plural(protocol.solved_after, 'solved validation')} in a row")
+    if protocol.patience:
+        parts.append(f"early stop after {plural(protocol.patience, 'validation')} in a row without improvement")
     return "; ".join(parts) + "."
 
 

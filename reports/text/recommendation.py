@@ -20,7 +20,8 @@ ends with the number of names that were cut."""
 def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None = None) -> str | None:
     """Return a text that recommends an architecture for streaming, with reasons.
 
-    If no row of the overview is chosen, the text says that no architecture is recommended. Interpreted architectures
+    If no row of the overview is chosen, the text says that no architecture is recommended. It names the undecided
+    architectures if the choice would rest on them or could change with more training. Interpreted architectures
     are named but not compared with compiled ones. Returns None if the step costs of fewer than two architectures of the
     overview can be compared.
 
@@ -32,6 +33,8 @@ def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None =
     streamed = [row for row in rows if row.cost is not None and row.has_ranked_cost]
     if len(streamed) < 2:
         return None
+    if preventing := [row for row in streamed if row.prevents_choice]:
+        return _undecided(preventing)
     best = next((row for row in rows if row.chosen), None)
     if best is None or best.cost is None:
         return "No streamed architecture clearly used its memory in this run, so none is recommended."
@@ -49,7 +52,11 @@ def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None =
         ),
         (
             "Statistically indistinguishable memory share",
-            [row for row in streamed if row is not best and _tied(row, best)],
+            [row for row in streamed if row is not best and _tied(row, best) and not row.undecided],
+        ),
+        (
+            "Still learning when training ended, so undecided",
+            [row for row in streamed if row.undecided and _tied(row, best)],
         ),
         (
             "Cheaper, but significantly lower memory share",
@@ -100,6 +107,16 @@ def left_out(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None
     if not hidden or not rows:
         return None
     return f"Left out, with fewer than two scored seeds in one of these settings: {_first_few(hidden)}."
+
+
+def _undecided(preventing: Sequence[OverviewRow]) -> str:
+    """Return why no architecture is recommended, if undecided ones prevent the choice."""
+    names = listed([f"{row.arch} ({row.share:.0%} so far)" for row in preventing])
+    were, theirs, them = ("was", "its", "it") if len(preventing) == 1 else ("were", "their", "them")
+    return (
+        f"No architecture is recommended for streaming: {names} {were} still learning when {theirs} training ended, "
+        f"and more steps could change the choice. Give {them} more steps."
+    )
 
 
 def _reason(best: OverviewRow, streamed: Sequence[OverviewRow]) -> str:

@@ -27,7 +27,7 @@ class Protocol(Strict):
 
     If `steps` is given, training uses fresh batches for this number of steps. If `steps` is None, training uses a fixed
     set of `train_sequences` sequences for `epochs` epochs. Training stops early after `solved_after` consecutive
-    evaluations that solve the task.
+    evaluations that solve the task, or after `patience` consecutive evaluations without an improvement.
     """
 
     batch: Size = 32
@@ -59,6 +59,9 @@ class Protocol(Strict):
     training does not stop early."""
     fit_sequences: Count = 0
     """Number of training sequences on which each evaluation measures loss and score; 0 if the fit is not measured."""
+    patience: Count | None = None
+    """Training stops after this many consecutive evaluations without an improvement that counts, of score or loss
+    (`results.Progress`). With None or 0, training does not stop for this reason."""
     keep_best: bool = False
     """Whether to also test the weights with the best validation score. Their test score is the metric
     `early_stopped_accuracy`."""
@@ -69,7 +72,7 @@ class Protocol(Strict):
 
         Older cases were stored without these fields, so the keys of older cases do not change.
         """
-        return _without_defaults(write(self), self, ("fit_sequences", "keep_best"))
+        return _without_defaults(write(self), self, ("fit_sequences", "patience", "keep_best"))
 
     def evaluated_lengths(self, length: int) -> tuple[int, ...]:
         """Return the test lengths of a case that is trained at `length` time steps, in ascending order."""

@@ -88,7 +88,7 @@ class Training(Strict):
     steps: Count
     sequences: Count
     seconds: float
-    stopped: Literal["solved", "budget", "diverged"]
+    stopped: Literal["solved", "budget", "diverged", "plateaued"]
     threads: Size
     flushes_denormals: bool
     backend: Name = "reference"

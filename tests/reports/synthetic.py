@@ -138,7 +138,7 @@ def curve(case: Case, stopped: str) -> tuple[EvalPoint, ...]:
     last_step = {"solved": 500, "diverged": 300}.get(stopped, 800)
     points = []
     for step in range(0, last_step + 1, 50):
-        share = 1 / (1 + math.exp(-(step - 250 - 40 * case.seed) / 60))
+        share = 1 / (1 + math.exp(-(step - 150 - 20 * case.seed) / 30))
         reached = chance + (final - chance) * share + noise.gauss(0, 0.01)
         not_finite = stopped == "diverged" and step == last_step
         points.append(

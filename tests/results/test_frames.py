@@ -141,6 +141,7 @@ def test_cases_has_one_row_per_planned_case() -> None:
     assert list(table["status"]) == ["ok", "missing"]
     assert (table["step_seconds position=16"][0], table["accuracy length=32"][0]) == (5.0, 0.625)
     assert (table["train_steps"][0], table["stopped"][0], table["seed"][1]) == (100, "budget", 1)
+    assert table["convergence"][0] == "still learning"
 
 
 def test_tuned_cases_have_their_rate_and_tuning_cases_have_no_row() -> None:

@@ -190,6 +190,25 @@ class TestStopping:
         training = train(Scripted(), Scores(scores=(1.0,) * 10), tiny_case(steps=10, solved_after=None))  # type: ignore[arg-type]
         assert (training.steps, training.stopped) == (10, "budget")
 
+    @pytest.mark.parametrize(
+        ("scores", "patience", "steps", "stopped"),
+        [
+            ((0.5,) * 10, 3, 4, "plateaued"),
+            ((0.5, 0.6, 0.6, 0.6, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7), 3, 8, "plateaued"),
+            ((0.5, 0.5, 0.6, 0.6, 0.7, 0.7, 0.8, 0.8, 0.9, 0.9), 3, 10, "budget"),
+            ((0.5,) * 10, 9, 10, "budget"),
+            ((0.5,) * 10, 0, 10, "budget"),
+            ((0.5,) * 10, None, 10, "budget"),
+            ((1.0,) * 10, 3, 3, "solved"),
+        ],
+    )
+    def test_patience_ends_a_training_that_does_not_improve(
+        self, scores: tuple[float, ...], patience: int | None, steps: int, stopped: str
+    ) -> None:
+        case = tiny_case(steps=10, solved_after=3, patience=patience, learning_rate=1e-9)
+        training = train(Scripted(), Scores(scores=scores), case)  # type: ignore[arg-type]
+        assert (training.steps, training.stopped) == (steps, stopped)
+
     @pytest.mark.parametrize("after", [0, 3])
     def test_a_nan_loss_stops_as_diverged_and_keeps_the_weights(self, after: int) -> None:
         model = Scripted(2.0)

@@ -84,3 +84,19 @@ def test_names_share_a_letter_if_and_only_if_they_are_indistinguishable() -> Non
                 if a != b:
                     assert bool(set(by_name[a].ties) & set(by_name[b].ties)) == (not {(a, b), (b, a)} & pairs)
     assert ranks({}) == {}
+
+
+def test_undecided_name_is_never_the_worse_one_of_a_pair() -> None:
+    estimates = of(low=[0.1, 0.1, 0.11], high=[0.9, 0.9, 0.91])
+    assert distinguishable_pairs(estimates) == {("high", "low")}
+    for rise, pairs in ((0.5, set()), (0.01, {("high", "low")})):
+        low = Estimate.of([0.1, 0.1, 0.11], rise)
+        assert distinguishable_pairs(estimates | {"low": low}) == pairs
+    high = Estimate.of([0.9, 0.9, 0.91], 0.09)
+    assert distinguishable_pairs(estimates | {"high": high}) == {("high", "low")}
+
+
+def test_possible_rise_of_a_mean_is_the_mean_of_the_possible_rises() -> None:
+    both = Estimate.over([Estimate.of([0.5, 0.5], 0.3), Estimate.of([0.5, 0.5])])
+    assert both.possible_rise == pytest.approx(0.15)
+    assert both.is_undecided

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -51,8 +52,13 @@ def findings(run: RunFile, records: list[Record]) -> list[str]:
     return conclusions(group_cases(run, records))
 
 
+def without_durations(lines: list[str]) -> list[str]:
+    """Remove for how long an architecture did not improve, which depends on the noise of the curves."""
+    return [re.sub(r" and did not improve in the last [\d,]+ steps", "", line) for line in lines]
+
+
 def test_each_task_and_length_has_a_sentence_on_who_uses_the_past(run: RunFile, records: list[Record]) -> None:
-    lines = findings(run, records)
+    lines = without_durations(findings(run, records))
     assert lines[1] == (
         "first_last at 128: transformer (0.97), gru (0.96) and lstm (0.95) use some of the past; "
         "rnn (0.76) is indistinguishable from the memoryless baseline (0.75)."
@@ -95,7 +101,8 @@ def scored(arch: str, task: str, scores: Sequence[float]) -> list[Record]:
 )
 def test_statement_is_supported_by_the_interval(scores: tuple[float, ...], words: str) -> None:
     records = scored("lstm", "first_last", scores)
-    assert findings(synthetic.run([record.case for record in records]), records)[0] == f"first_last at 32: {words}."
+    line, *_ = without_durations(findings(synthetic.run([record.case for record in records]), records))
+    assert line == f"first_last at 32: {words}."
 
 
 def test_single_seeds_and_missing_scores_are_named() -> None:

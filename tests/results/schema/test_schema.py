@@ -183,6 +183,7 @@ def test_the_key_changes_with_every_field() -> None:
             "halve_every": 21, "warmup_steps": 1, "clip": 2.0, "weight_decay": 0.1, "evaluate_every": 1,
 "validation_sequences": 1, "test_sequences": 1, "evaluate_at": ("1x",), "solved_after": None,
             "train_lengths": "up_to", "control": "shuffled_targets", "fit_sequences": 1, "keep_best": True,
+            "patience": 1,
         }.items()
     }  # fmt: skip
     assert len(protocols | {first.protocol.digest()}) == len(Protocol.model_fields) + 1
