@@ -16,7 +16,7 @@ from bench.probes.causality import causality_failure, inconsistency
 from bench.probes.lookup import trained_model_probe
 from bench.probes.subject import ProbeResult, Subject, Weights
 from bench.training.loop import Report, train
-from bench.training.model import build_model, pack_weights
+from bench.training.model import build_model, pack_weights, stream_state_bytes
 from results import TIMING_PROBES, Model, Probe, ProbeRun, Record
 from results.specs import Spec
 
@@ -77,8 +77,14 @@ def _inconsistent(subject: Subject, reason: str) -> TrainingResult:
 
 
 def _model_of(subject: Subject) -> Model:
-    model = subject.model
-    return Model(parameters=arch.parameter_count(model), width=model.width, depth=subject.case.depth)
+    model, case = subject.model, subject.case
+    return Model(
+        parameters=arch.parameter_count(model),
+        width=model.width,
+        depth=case.depth,
+        state_bytes=stream_state_bytes(model, subject.task, case.length),
+        step_flops=model.step_flops(case.length),
+    )
 
 
 def _run_probe(probe: Probe, subject: Subject) -> tuple[ProbeResult, ProbeRun]:

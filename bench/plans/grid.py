@@ -35,8 +35,8 @@ def _cases_of_grid(plan: Plan) -> list[Case]:
                     for tested_length in plan.protocol_of(str(task), length).evaluate_at:
                         if isinstance(tested_length, int):
                             task.check_length(tested_length)
-                for each in archs:
-                    check_model(each, task, depth=plan.depth, params=plan.params, width=plan.width)
+                    for each in archs:
+                        check_model(each, task, length=length, depth=plan.depth, budget=plan.budgets[0])
     except ValueError as error:
         raise UsageError(str(error)) from None
     except Exception as error:
@@ -54,6 +54,8 @@ def _cases_of_grid(plan: Plan) -> list[Case]:
             depth=plan.depth,
             params=plan.params,
             width=plan.width,
+            state=plan.state,
+            step_flops=plan.step_flops,
             seed=seed,
             protocol=plan.protocol_of(str(task), length),
         )

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from results.comparison.comparability import Difference, difference
-from results.schema.case import Case, Protocol
+from results.schema.case import BUDGETS, Budget, Case, Protocol
 from results.schema.record import Record
 from results.schema.run import RunFile
 
-GridPoint = tuple[str, str, int, int, int | None, int | None]
+GridPoint = tuple[str, str, int, int, Budget | None]
 """Architecture, task, length, depth, parameter budget and width."""
 Conditions = tuple[Protocol, int, str | None]
 """Protocol, task version and digest of the task's data."""
@@ -182,7 +182,7 @@ def _grouped(
     no_record = NOT_RUN if file.finished is None else f"{NOT_RUN} (no record, although the run has finished)"
     groups: dict[GridPoint, dict[Conditions, _PlannedBySeed]] = {}
     for key, case in cases.items():
-        grid_point = (case.arch, case.task, case.length, case.depth, case.params, case.width)
+        grid_point = (case.arch, case.task, case.length, case.depth, case.budget)
         conditions = (case.protocol, case.task_version, case.task_data)
         planned = _Planned(case=case, record=by_key.get(key), reason=unusable.get(key, no_record))
         groups.setdefault(grid_point, {}).setdefault(conditions, {})[case.seed] = planned
@@ -201,7 +201,7 @@ def condition_differences(base: Conditions, new: Conditions) -> Iterable[Differe
 
 
 def _settings(case: Case) -> dict[str, object]:
-    sizes = {name: getattr(case, name) for name in ("depth", "params", "width", "task_version", "task_data")}
+    sizes = {name: getattr(case, name) for name in ("depth", *BUDGETS, "task_version", "task_data")}
     return sizes | {name: getattr(case.protocol, name) for name in Protocol.model_fields}
 
 
