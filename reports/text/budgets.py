@@ -58,7 +58,7 @@ def missed_budgets(groups: Sequence[Group]) -> list[str]:
         for miss, affected in settings.items():
             if miss is not None:
                 where = f" on {_settings(affected)}" if len(settings) > 1 else ""
-                lines.append(f"{arch} has {_compared(*miss)}{where}.")
+                lines.append(_sentence(arch, where, *miss))
     return lines
 
 
@@ -74,12 +74,20 @@ def _misses(group: Group) -> list[Miss]:
     return misses
 
 
-def _compared(budget: Budget, has: int) -> str:
-    """Return what a model has, compared with its budget: `5.2 KiB of state, 30% over the budget of 4 KiB`."""
+def _sentence(arch: str, where: str, budget: Budget, has: int) -> str:
+    """Compare what a model has with its budget.
+
+    Args:
+        arch: The label of the architecture.
+        where: The tasks and lengths, such as ` on adding at 32`, or an empty text.
+        budget: The missed budget.
+        has: What the model has, in the unit of the budget.
+    """
     side = "over" if has > budget.amount else "under"
     share = abs(has - budget.amount) / budget.amount
     wanted = amount(budget.kind, budget.amount)
-    return f"{amount(budget.kind, has)}, {share:.0%} {side} the budget of {wanted.removesuffix(' of state')}"
+    budget_text = wanted.removesuffix(" of state")
+    return f"{arch} has {amount(budget.kind, has)}{where}, {share:.0%} {side} the budget of {budget_text}."
 
 
 def _settings(groups: Sequence[Group]) -> str:

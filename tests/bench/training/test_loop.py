@@ -18,7 +18,7 @@ from bench.training.evaluation import MAX_FORWARD_STEPS, evaluate
 from bench.training.loop import train
 from bench.training.model import build_model, check_model
 from bench.training.schedule import learning_rate_factor, total_steps
-from results import Protocol, solved_score
+from results import Budget, Protocol, solved_score
 from tests.bench.doubles import Scores, Scripted
 from tests.bench.tiny import tiny_case
 
