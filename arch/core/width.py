@@ -78,7 +78,7 @@ def solve_width(
         )
     if budget.kind != "params" and count(WIDER) == count(1):
         raise ValueError(f"{arch} has {budget.words(count(1))} at every width; choose another kind of budget")
-    last = 1
+    last = budget.amount // smallest + 1 if budget.kind == "params" else 1  # a unit has at least one parameter
     while count(last) < budget.amount and 2 * last * smallest <= MAX_WIDTH:
         last *= 2
     multiples = range(1, last + 1)
