@@ -1,6 +1,6 @@
 """Sequence models written from scratch: one file per architecture, with numbered equations that the code cites."""
 
-from arch.core.build import NoWidth, build
+from arch.core.build import build
 from arch.core.compiled_cell import CompiledCell
 from arch.core.layer import Layer, RecurrentLayer
 from arch.core.meta import meta_device
@@ -10,6 +10,7 @@ from arch.core.precision import to_float32, to_float64
 from arch.core.registry import RESERVED_OPTIONS, Arch, add, built_in, defined_in, disable, get, names, remove
 from arch.core.state import State, copy_state, state_bytes
 from arch.core.training import auxiliary_loss, parameter_groups
+from arch.core.width import NoWidth
 from results.specs import UnknownName
 
 __all__ = [

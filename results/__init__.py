@@ -5,11 +5,22 @@ from results.claims.quantities import epoch_of
 from results.comparison.history import FALSE_ALARMS, HistoryPoint, Series, change_points, history
 from results.frames import case_frame, cases, frame, load, sample_frame, samples
 from results.schema.base import Key, Strict, digest
-from results.schema.case import SOLVED_SHARE, TUNING_SEED, Case, Protocol, Tuning, solved_score
+from results.schema.case import (
+    BUDGETS,
+    SOLVED_SHARE,
+    TUNING_SEED,
+    Budget,
+    BudgetKind,
+    Case,
+    Protocol,
+    Tuning,
+    solved_score,
+)
 from results.schema.claims import Against, Cases, Claim, Quantity
 from results.schema.metrics import METRICS, Metric, metrics_of
 from results.schema.probes import PROBES, TIMING_PROBES, Probe, ProbeInfo
 from results.schema.record import (
+    BUDGET_TOLERANCE,
     SCHEMA_VERSION,
     Block,
     EvalPoint,
@@ -64,6 +75,8 @@ from results.store.verify import Flaw, Inspection, clean, verify
 
 __all__ = [
     "AGAINST_PREFIX",
+    "BUDGETS",
+    "BUDGET_TOLERANCE",
     "BUSY_LOAD",
     "DEFAULT_OPTION",
     "FALSE_ALARMS",
@@ -81,6 +94,8 @@ __all__ = [
     "TUNING_SEED",
     "Against",
     "Block",
+    "Budget",
+    "BudgetKind",
     "Case",
     "Cases",
     "Claim",

@@ -216,6 +216,8 @@ def _identity_of_case(record: Record) -> dict[str, Any]:
         **{f"protocol_{name}": value for name, value in protocol.items()},
         "status": record.status,
         "parameters": record.model.parameters if record.model else None,
+        "model_state_bytes": record.model.state_bytes if record.model else None,
+        "model_step_flops": record.model.step_flops if record.model else None,
     }
 
 

@@ -1,26 +1,16 @@
-"""Build a model from a spec, and find the width for a parameter budget."""
+"""Build a model from a spec, of a given width or of the width that meets a budget."""
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Callable
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from arch.core.meta import meta_device
-from arch.core.model import SequenceModel, parameter_count
+from arch.core.model import SequenceModel
 from arch.core.registry import Arch, get
-
-MAX_SMALLEST_WIDTH = 256
-"""Upper limit of the search for the smallest width that a layer accepts."""
+from arch.core.width import Budget, solve_width
 
 solved_widths: dict[tuple[object, ...], int] = {}
 """Cached results of the width search, by architecture, budget and sizes. Each search builds many models."""
-
-
-class NoWidth(ValueError):
-    """Error for an architecture that accepts no width."""
 
 
 def build(
@@ -31,6 +21,9 @@ def build(
     channels: int | None = None,
     width: int | None = None,
     params: int | None = None,
+    state: int | None = None,
+    step_flops: int | None = None,
+    length: int | None = None,
     depth: int = 2,
     seed: int | None = None,
 ) -> SequenceModel:
@@ -41,8 +34,12 @@ def build(
         outputs: Output size per time step.
         vocabulary: Number of distinct tokens, for token inputs. Give either `vocabulary` or `channels`.
         channels: Input size per time step, for real-valued inputs.
-        width: Width of the layers. Give either `width` or `params`.
-        params: Parameter budget. The width with the nearest parameter count is used.
+        width: Width of the layers. Give exactly one of `width`, `params`, `state` and `step_flops`. The last three are
+            budgets: the width is used that comes nearest.
+        params: Number of parameters.
+        state: Bytes of the state of one stream after `length` steps.
+        step_flops: FLOPs of one step of one stream after `length` steps.
+        length: Trained length in steps. The budgets `state` and `step_flops` need it.
         depth: Number of layers.
         seed: Seed of the initial weights. None uses torch's global generator of the CPU. A seed leaves that generator
             unchanged.
@@ -57,12 +54,17 @@ def build(
     if (vocabulary is None) == (channels is None):
         given = f"vocabulary={vocabulary}, channels={channels}"
         raise ValueError(f"give either vocabulary (token inputs) or channels (real inputs); given: {given}")
-    if (width is None) == (params is None):
-        raise ValueError(f"give either width or params (a parameter budget); given: width={width}, params={params}")
+    optional = {"width": width, "params": params, "state": state, "step_flops": step_flops}
+    amounts = {name: amount for name, amount in optional.items() if amount is not None}
+    if len(amounts) != 1:
+        given = ", ".join(f"{name}={amount}" for name, amount in amounts.items()) or "none of them"
+        raise ValueError(f"give exactly one of width, params, state and step_flops; given: {given}")
     sizes = {"vocabulary": vocabulary, "channels": channels, "outputs": outputs, "depth": depth}
-    for name, size in (sizes | {"width": width, "params": params}).items():
+    for name, size in {**sizes, **amounts, "length": length}.items():
         if size is not None and size < 1:
             raise ValueError(f"{name} must be at least 1, not {size}")
+    if length is None and (state is not None or step_flops is not None):
+        raise ValueError("a budget of state or step_flops needs length, the trained length in steps")
 
     def build_model(width: int) -> SequenceModel:
         options = dict(arch.options)
@@ -77,12 +79,13 @@ def build(
         layers = arch.layer.stack(inputs, width, depth, **options)
         return SequenceModel(encoder, list(layers), nn.Linear(width, outputs), dropout)
 
+    def stream(steps: int) -> Tensor:
+        return torch.zeros(1, steps, dtype=torch.int64) if channels is None else torch.zeros(1, steps, channels)
+
     if width is None:
-        assert params is not None
-        cache_key = (str(arch), arch.layer, params, *sizes.values())
-        width = solved_widths.get(cache_key) or solved_widths.setdefault(
-            cache_key, _width_nearest(params, build_model, arch)
-        )
+        budget = _budget(params, state, step_flops, length)
+        key = (str(arch), arch.layer, budget, *sizes.values())
+        width = solved_widths.get(key) or solved_widths.setdefault(key, solve_width(budget, build_model, stream, arch))
     if seed is None:
         return build_model(width)
     with torch.random.fork_rng(devices=[]):
@@ -90,36 +93,12 @@ def build(
         return build_model(width)
 
 
-def _width_nearest(budget: int, build_model: Callable[[int], SequenceModel], arch: Arch) -> int:
-    """Return the width whose parameter count is nearest to `budget`.
-
-    The accepted widths of a layer are assumed to be the multiples of its smallest accepted width. Raises `NoWidth` if
-    no width up to `MAX_SMALLEST_WIDTH` is accepted, and `ValueError` if the nearest width needs over 2 · `budget`
-    parameters.
-    """
-
-    def count(width: int) -> int:
-        with meta_device():
-            return parameter_count(build_model(width))
-
-    smallest, refusal = None, ""
-    for width in range(1, MAX_SMALLEST_WIDTH + 1):
-        try:
-            count(width)
-        except ValueError as error:
-            refusal = str(error)
-        else:
-            smallest = width
-            break
-    if smallest is None:
-        raise NoWidth(f"{arch} accepts no width up to {MAX_SMALLEST_WIDTH}: {refusal}")
-    multiples = range(1, budget // smallest + 2)
-    above = bisect.bisect_left(multiples, budget, key=lambda multiple: count(multiple * smallest))
-    neighbours = [multiple * smallest for multiple in multiples[max(0, above - 1) : above + 1]]
-    width = min(neighbours, key=lambda width: abs(count(width) - budget))
-    if count(width) > 2 * budget:
-        raise ValueError(
-            f"{arch} has at least {count(smallest):,} parameters (at width {smallest}), over the budget of {budget:,}; "
-            "raise the budget, or reduce the depth"
-        )
-    return width
+def _budget(params: int | None, state: int | None, step_flops: int | None, length: int | None) -> Budget:
+    """Return the given budget. The arguments are those of `build`, which has checked them."""
+    if params is not None:
+        return Budget(kind="params", amount=params)
+    assert length is not None
+    if state is not None:
+        return Budget(kind="state", amount=state, length=length)
+    assert step_flops is not None
+    return Budget(kind="step_flops", amount=step_flops, length=length)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from arch.core.layer import Layer, require_steps
-from arch.core.state import State, copy_state, element_bytes
+from arch.core.state import State, copy_state, element_bytes, state_bytes, state_layout
 from arch.core.stepper import Stepper
 
 
@@ -154,6 +154,27 @@ class SequenceModel(nn.Module):
         if torch.is_grad_enabled():
             return None
         return self._stepper.workspace_bytes(self, x, copy_state(state))
+
+    def state_bytes_after(self, x: Tensor) -> int:
+        """Return the memory of the state in bytes after the T steps of `x`, tokens (B, T) or reals (B, T, D).
+
+        The steps start from the empty state. If the layout of the state does not change from one step to the next, two
+        steps are enough, because later steps cannot change it either. Otherwise, one `scan` reads all steps.
+        """
+        require_steps(x)
+        with torch.enable_grad():  # the compiled step runs without gradients only, and takes long to load
+            state, layouts = self.init_state(len(x)), []
+            for x_BD in x[:, :2].unbind(1):
+                _, state = self.step(x_BD, state)
+                layouts.append(state_layout(state))
+            if layouts[0] != layouts[-1] or len(layouts) == 1:
+                _, state = self.scan(x, self.init_state(len(x)))
+        return state_bytes(state)
+
+    def use_reference(self) -> None:
+        """Let every layer run its equations instead of a kernel, which is impossible on the meta device."""
+        for layer in self._stack():
+            layer.backend = "reference"
 
     @property
     def weight_bytes(self) -> int:

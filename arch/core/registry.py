@@ -19,7 +19,8 @@ from results.specs import Option, Registry, Spec, parse_options
 MODEL_OPTIONS: Mapping[str, Option] = {"dropout": Option(float, 0.0)}
 """Options of the model, which every architecture has."""
 RESERVED_OPTIONS = frozenset(
-    {*MODEL_OPTIONS, "inputs", "width", "depth", "params", "seed", "channels", "vocabulary", "outputs"}
+    {*MODEL_OPTIONS, "inputs", "width", "depth", "params", "state", "step_flops", "length", "seed", "channels"}
+    | {"vocabulary", "outputs"}
 )
 """Names that options of a layer cannot have: `arch.build` uses them, so that the option would not reach the layer."""
 

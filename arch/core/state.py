@@ -17,13 +17,24 @@ def element_bytes(module: nn.Module) -> int:
 
 
 def state_bytes(state: State) -> int:
-    """Return the memory of a state in bytes. Each storage counts once and as a whole."""
-    storages = {
-        leaf.untyped_storage().data_ptr(): leaf.untyped_storage().nbytes()
-        for leaf in pytree.tree_leaves(state)
-        if isinstance(leaf, Tensor)
-    }
+    """Return the memory of a state in bytes. Each storage counts once and as a whole, also on the meta device."""
+    storages = {}
+    for leaf in pytree.tree_leaves(state):
+        if isinstance(leaf, Tensor):
+            storage = leaf.untyped_storage()
+            identity = ("meta", storage._cdata) if leaf.is_meta else ("memory", storage.data_ptr())
+            storages[identity] = storage.nbytes()
     return sum(storages.values())
+
+
+def state_layout(state: State) -> object:
+    """Return everything about a state except the values in its tensors: two states of one layout take equal memory."""
+    leaves, structure = pytree.tree_flatten(state)
+    layouts = [
+        (leaf.shape, leaf.stride(), leaf.dtype, leaf.untyped_storage().nbytes()) if isinstance(leaf, Tensor) else leaf
+        for leaf in leaves
+    ]
+    return structure, layouts
 
 
 def copy_state(state: State) -> State:

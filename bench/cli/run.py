@@ -49,6 +49,22 @@ def run(
     width: Annotated[
         int | None, typer.Option(metavar="N", help="Width of the layers, instead of a parameter budget.")
     ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Budget for the state of one stream at the trained length, such as 4KiB; "
+            "the width is derived from it.",
+        ),
+    ] = None,
+    step_flops: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Budget for the FLOPs of one streamed step at the trained length, such as 40k; "
+            "the width is derived from it.",
+        ),
+    ] = None,
     learning_rates: Annotated[
         str | None,
         typer.Option(
@@ -116,6 +132,8 @@ def run(
         seeds=seeds,
         params=params,
         width=width,
+        state=state,
+        step_flops=step_flops,
         learning_rates=learning_rates,
         tuning_seeds=tuning_seeds,
         measure=measure,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import ByteSize, TypeAdapter, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
 
 import arch
@@ -23,13 +23,14 @@ from bench.commands.stored_run import StoredRun
 from bench.errors import FAILED, INTERRUPTED, OK, UsageError
 from bench.machine.environment import default_workers
 from bench.machine.streams import only_documents_on_standard_output
+from bench.plans.amounts import parse_bytes
 from bench.plans.plan import Plan, first_error, load
 from bench.plans.selection import select
 from bench.plugins import loader
 from bench.plugins.loader import Loaded
 from bench.runner.request import Request
 from bench.runner.run import Outcome, describe, execute
-from results import Probe, Tuning
+from results import BUDGETS, Probe, Tuning
 from results.specs import Spec
 
 MAX_COMMAND = 4000
@@ -42,9 +43,6 @@ MIN_WORKER_BYTES = 256 << 20
 """Minimum memory limit in bytes: about the memory that a worker uses before its first job."""
 MAX_WORKER_BYTES = 1 << 60
 """Maximum memory limit in bytes. It exceeds the memory of any machine."""
-
-AMOUNT = re.compile(r"[0-9._]+\s*[a-z]*", re.IGNORECASE)
-"""A number with an optional unit. `pydantic.ByteSize` alone would ignore any text after the unit."""
 
 NANOSECONDS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 """Nanoseconds per unit of a duration. Unicode has two letters for micro."""
@@ -67,9 +65,13 @@ class RunOptions:
     seeds: int | None
     """Number of seeds."""
     params: int | None
-    """Parameter budget per model."""
+    """Number of parameters per model. At most one of `params`, `width`, `state` and `step_flops` is given."""
     width: int | None
-    """Width of the layers, instead of a budget."""
+    """Width of the layers."""
+    state: str | None
+    """Size of the state of one stream at the trained length, such as `4KiB`."""
+    step_flops: str | None
+    """FLOPs of one streamed step at the trained length, such as `40k`."""
     learning_rates: str | None
     """Learning rates to choose from, separated by commas; None for the rates or the grid of the plan."""
     tuning_seeds: int | None
@@ -166,10 +168,12 @@ def choose_plan(options: RunOptions) -> Plan:
         changes["lengths"] = tuple(_whole_number("--lengths", text) for text in options.lengths.split(","))
     if options.seeds is not None:
         changes["seeds"] = _whole_number("--seeds", options.seeds)
-    if options.params is not None and options.width is not None:
-        raise UsageError("--params and --width exclude each other: give one of them")
-    if options.params is not None or options.width is not None:
-        changes |= {"params": options.params, "width": options.width}
+    budgets: dict[str, Any] = {kind: getattr(options, kind) for kind in BUDGETS}
+    given = [f"--{kind.replace('_', '-')}" for kind, amount in budgets.items() if amount is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other: give one of them")
+    if given:
+        changes |= budgets
     if (tuning := _tuning(options, plan)) is not None:
         plan = plan.tuned_by(tuning)
     if {"archs", "tasks", "lengths"} & changes.keys():
@@ -191,10 +195,7 @@ def parse_memory(text: str) -> int:
 
     Raises `UsageError` if the amount is invalid, too small or too large.
     """
-    try:
-        size = int(TypeAdapter(ByteSize).validate_python(text)) if AMOUNT.fullmatch(text.strip()) else None
-    except (ValidationError, OverflowError):
-        size = None
+    size = parse_bytes(text)
     if size is None or size > MAX_WORKER_BYTES:
         raise UsageError(f"--memory takes an amount such as 4GiB or 500MB, at most 1EiB, not {text!r}")
     if size < MIN_WORKER_BYTES:

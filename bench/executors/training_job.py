@@ -16,7 +16,7 @@ from bench.probes.causality import causality_failure, inconsistency
 from bench.probes.lookup import trained_model_probe
 from bench.probes.subject import ProbeResult, Subject, Weights
 from bench.training.loop import Report, train
-from bench.training.model import build_model, pack_weights
+from bench.training.model import build_model, pack_weights, stream_state_bytes
 from results import TIMING_PROBES, Case, Model, Probe, ProbeRun, Record, Training
 from results.specs import Spec
 
@@ -36,7 +36,7 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
     model = build_model(job.case, task).to(job.device)
     if not job.case.is_reported:
         training = train(model, task, job.case, report=report)
-        return TrainingResult(record=_record_of(job.case, model, training), weights=b"")
+        return TrainingResult(record=_record_of(job.case, task, model, training), weights=b"")
     best_weights: Weights = {}
     subject = Subject(case=job.case, task=task, model=model, best_weights=best_weights)
     is_plugin = Spec.parse_stored(job.case.arch).name not in arch.built_in()
@@ -51,7 +51,7 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
         training = train(model, task, job.case, learning_rate=job.learning_rate, report=report, on_best=keep_best)
     if is_plugin and training.stopped != "diverged" and (reason := inconsistency(subject)) is not None:
         return _inconsistent(subject, reason)
-    record = _record_of(job.case, model, training)
+    record = _record_of(job.case, task, model, training)
     artifacts: dict[str, bytes] = {}
     if record.status == "ok":
         started = time.perf_counter()
@@ -71,11 +71,17 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
 def _inconsistent(subject: Subject, reason: str) -> TrainingResult:
     """Return the result of a case whose score must not be shown. It has no training curve either."""
     case = subject.case
-    record = Record(key=case.key, case=case, status="inconsistent", reason=reason, model=_model_of(case, subject.model))
+    record = Record(
+        key=case.key,
+        case=case,
+        status="inconsistent",
+        reason=reason,
+        model=_model_of(case, subject.task, subject.model),
+    )
     return TrainingResult(record=record, weights=pack_weights(subject.model))
 
 
-def _record_of(case: Case, model: arch.SequenceModel, training: Training) -> Record:
+def _record_of(case: Case, task: tasks.Task, model: arch.SequenceModel, training: Training) -> Record:
     """Return the record of a trained case that was not tested yet."""
     diverged = training.stopped == "diverged"
     return Record(
@@ -83,13 +89,19 @@ def _record_of(case: Case, model: arch.SequenceModel, training: Training) -> Rec
         case=case,
         status="diverged" if diverged else "ok",
         reason=f"loss or gradient not finite at step {training.steps}" if diverged else None,
-        model=_model_of(case, model),
+        model=_model_of(case, task, model),
         training=training,
     )
 
 
-def _model_of(case: Case, model: arch.SequenceModel) -> Model:
-    return Model(parameters=arch.parameter_count(model), width=model.width, depth=case.depth)
+def _model_of(case: Case, task: tasks.Task, model: arch.SequenceModel) -> Model:
+    return Model(
+        parameters=arch.parameter_count(model),
+        width=model.width,
+        depth=case.depth,
+        state_bytes=stream_state_bytes(model, task, case.length),
+        step_flops=model.step_flops(case.length),
+    )
 
 
 def _run_probe(probe: Probe, subject: Subject) -> tuple[ProbeResult, ProbeRun]:

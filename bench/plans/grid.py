@@ -66,8 +66,8 @@ def _cases_of_grid(plan: Plan) -> list[PlannedCase]:
                     for tested_length in {at for protocol in protocols for at in protocol.evaluate_at}:
                         if isinstance(tested_length, int):
                             task.check_length(tested_length)
-                for each in archs:
-                    check_model(each, task, depth=plan.depth, params=plan.params, width=plan.width)
+                    for each in archs:
+                        check_model(each, task, length=length, depth=plan.depth, budget=plan.budgets[0])
     except ValueError as error:
         raise UsageError(str(error)) from None
     except Exception as error:
@@ -88,6 +88,8 @@ def _cases_of_grid(plan: Plan) -> list[PlannedCase]:
                     depth=plan.depth,
                     params=plan.params,
                     width=plan.width,
+                    state=plan.state,
+                    step_flops=plan.step_flops,
                     seed=seed,
                     protocol=plan.protocol_of(arch_spec, task_spec, length),
                     tuning=plan.tuning,

@@ -15,11 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from bench.errors import UsageError
+from bench.plans.amounts import budget_bytes, budget_count
 from bench.plans.override import RATE, Extra, Length, Override, SpecText, without_rate
-from results import Claim, Probe, Protocol, Strict, Tuning
+from results import BUDGETS, Budget, Claim, Probe, Protocol, Strict, Tuning
 from results.specs import Spec, reason_of, shown_value
 
 FOLDER = Path(__file__).parent
@@ -117,9 +118,13 @@ class Plan(Strict):
     depth: Annotated[int, Field(ge=1, le=1000)] = 2
     """Number of layers per model."""
     params: Annotated[int, Field(ge=1, le=2**31)] | None = None
-    """Parameter budget per model; None if `width` is given."""
+    """Number of parameters per model. Exactly one of `params`, `width`, `state` and `step_flops` is given."""
     width: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
-    """Width of the layers; None if `params` is given."""
+    """Width of the layers."""
+    state: Annotated[Annotated[int, Field(ge=1, le=2**31)] | None, BeforeValidator(budget_bytes)] = None
+    """Size of the state of one stream at the trained length: a number of bytes, or a text such as `4KiB`."""
+    step_flops: Annotated[Annotated[int, Field(ge=1, le=2**31)] | None, BeforeValidator(budget_count)] = None
+    """FLOPs of one streamed step at the trained length: a number, or a text such as `40k`."""
     measure: Annotated[tuple[Probe, ...], Field(min_length=1)] = ("accuracy", "latency", "streaming")
     """Probes to run."""
     protocol: dict[str, Any] = Field(default_factory=dict)
@@ -143,6 +148,11 @@ class Plan(Strict):
                     known = ", ".join(Protocol.model_fields)
                     raise ValueError(f"claim {claim.name!r}: a protocol has no field {field!r}; choose from {known}")
         return self
+
+    @property
+    def budgets(self) -> list[Budget]:
+        """The given sizes of a model. A valid plan gives exactly one."""
+        return [Budget(kind, amount) for kind in BUDGETS if (amount := getattr(self, kind)) is not None]
 
     def grids(self) -> list[Plan]:
         """Return the plan itself, followed by one plan per extra grid."""
@@ -271,9 +281,9 @@ def load(name: str) -> Plan:
         raise UsageError(f"the plan {path} is not valid TOML: {error}") from None
     except TypeError:
         raise UsageError(f"the plan {path} contains a date or time, which no field accepts: remove it") from None
-    if (plan.params is None) == (plan.width is None):
-        given = "neither" if plan.params is None else "both"
-        raise UsageError(f"invalid plan {path}: give either params or width; given: {given}")
+    if len(plan.budgets) != 1:
+        given = " and ".join(budget.kind for budget in plan.budgets) or "none of them"
+        raise UsageError(f"invalid plan {path}: give one of params, width, state and step_flops; given: {given}")
     _check_overrides(plan, path)
     _check_protocols(plan, path)
     return plan

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from bench.executors.jobs import Job, TrainJob
 from bench.progress.eta import TIMING, JobKind
 from bench.training.schedule import total_steps
-from results import TIMING_PROBES, Case, Probe, Record
+from results import TIMING_PROBES, Budget, Case, Probe, Record
 from results.specs import Spec
 
-CaseShape = tuple[str, str, int, int | None, int | None, int]
-"""Properties that decide how long a case takes: arch, task, length, parameters, width and training steps."""
+CaseShape = tuple[str, str, int, Budget | None, int]
+"""Properties that decide how long a case takes: arch, task, length, budget of the model and training steps."""
 
 SECONDS_PER_STEP = 45e-6
 """Seconds of a training step per time step of a sequence, whatever the model. A first guess from one machine."""
@@ -116,9 +116,16 @@ def _flops(case: Case, length: int) -> float:
         stated = train_step_flops(case, tasks.build(case.task), length)
     except ValueError:  # an earlier record names an architecture or a task that is not installed
         stated = None
-    parameters = case.params or 8 * case.depth * (case.width or 0) ** 2
-    return stated or FLOPS_PER_PARAMETER * parameters * case.protocol.batch * length
+    return stated or FLOPS_PER_PARAMETER * _parameters(case) * case.protocol.batch * length
+
+
+def _parameters(case: Case) -> int:
+    """Return a guess of the number of parameters, from the budget alone. A layer is taken for an LSTM's."""
+    if case.step_flops is not None:
+        return case.step_flops // 2
+    width = case.width or (case.state or 0) // (8 * case.depth)
+    return case.params or 8 * case.depth * width**2
 
 
 def _shape(case: Case) -> CaseShape:
-    return case.arch, case.task, case.length, case.params, case.width, total_steps(case.protocol)
+    return case.arch, case.task, case.length, case.budget, total_steps(case.protocol)

@@ -8,7 +8,7 @@ import torch
 import arch
 import tasks
 from bench.plugins.torch_state import preserved
-from results import Case
+from results import Budget, Case
 
 
 def build_model(case: Case, task: tasks.Task) -> arch.SequenceModel:
@@ -17,7 +17,7 @@ def build_model(case: Case, task: tasks.Task) -> arch.SequenceModel:
     Raises `ValueError` if the spec of the architecture is invalid, or if the sizes of the case are impossible.
     """
     with preserved():
-        return _build(case.arch, task, depth=case.depth, params=case.params, width=case.width, seed=case.seed)
+        return _build(case.arch, task, length=case.length, depth=case.depth, budget=case.budget, seed=case.seed)
 
 
 def pack_weights(model: arch.SequenceModel) -> bytes:
@@ -37,20 +37,20 @@ def load_weights(model: arch.SequenceModel, packed: bytes) -> None:
     model.load_state_dict(safetensors.torch.load(packed))
 
 
-def check_model(spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: int | None, width: int | None) -> int:
+def check_model(spec: str | arch.Arch, task: tasks.Task, *, length: int, depth: int, budget: Budget | None) -> int:
     """Return the number of parameters of a model without allocating it.
 
     Args:
         spec: A spec such as `lstm:bias=False`, or an `arch.Arch`.
         task: The task, which determines inputs and outputs.
+        length: Trained length in steps. Budgets of state and of FLOPs refer to it.
         depth: Number of layers.
-        params: Number of parameters to match; None if `width` is given.
-        width: Width of the layers; None if `params` is given.
+        budget: Size that the model should have.
 
     Raises:
         ValueError: If no such model can be built.
     """
-    return arch.parameter_count(_build_on_meta(spec, task, depth=depth, params=params, width=width))
+    return arch.parameter_count(_build_on_meta(spec, task, length=length, depth=depth, budget=budget))
 
 
 def train_step_flops(case: Case, task: tasks.Task, length: int) -> int | None:
@@ -58,28 +58,52 @@ def train_step_flops(case: Case, task: tasks.Task, length: int) -> int | None:
 
     Returns None if the architecture does not state its FLOPs.
     """
-    model = _build_on_meta(case.arch, task, depth=case.depth, params=case.params, width=case.width)
+    model = _build_on_meta(case.arch, task, length=case.length, depth=case.depth, budget=case.budget)
     return model.train_step_flops(case.protocol.batch, length)
 
 
+def stream_state_bytes(model: arch.SequenceModel, task: tasks.Task, length: int) -> int | None:
+    """Return the bytes of the state of one stream after `length` steps, or None if the model cannot read them.
+
+    The inputs are zeros, because no state takes more memory for other values.
+    """
+    inputs, device = task.inputs, next(model.parameters()).device
+    if isinstance(inputs, tasks.Tokens):
+        x = torch.zeros(1, length, dtype=torch.int64, device=device)
+    else:
+        x = torch.zeros(1, length, inputs.size, device=device)
+    was_training = model.training
+    with preserved():
+        try:
+            return model.eval().state_bytes_after(x)
+        except (RuntimeError, ValueError):
+            return None
+        finally:
+            model.train(was_training)
+
+
 def _build_on_meta(
-    spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: int | None, width: int | None
+    spec: str | arch.Arch, task: tasks.Task, *, length: int, depth: int, budget: Budget | None
 ) -> arch.SequenceModel:
     with preserved(), arch.meta_device():
-        return _build(spec, task, depth=depth, params=params, width=width, seed=None)
+        return _build(spec, task, length=length, depth=depth, budget=budget, seed=None)
 
 
 def _build(
-    spec: str | arch.Arch, task: tasks.Task, *, depth: int, params: int | None, width: int | None, seed: int | None
+    spec: str | arch.Arch, task: tasks.Task, *, length: int, depth: int, budget: Budget | None, seed: int | None
 ) -> arch.SequenceModel:
     inputs = task.inputs
+    amounts = {} if budget is None else {budget.kind: budget.amount}
     return arch.build(
         spec,
         outputs=task.targets.size,
         vocabulary=inputs.size if isinstance(inputs, tasks.Tokens) else None,
         channels=inputs.size if isinstance(inputs, tasks.Reals) else None,
-        width=width,
-        params=params,
+        width=amounts.get("width"),
+        params=amounts.get("params"),
+        state=amounts.get("state"),
+        step_flops=amounts.get("step_flops"),
+        length=length,
         depth=depth,
         seed=seed,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+from reports.format.numbers import amount
 from results import Case, Protocol
 from results.specs import Spec
 
@@ -71,8 +72,8 @@ def _options(specification: str) -> tuple[str, ...]:
 
 
 def _size(case: Case) -> str:
-    width = f"{case.params:,} params" if case.params is not None else f"width {case.width}"
-    return f"depth {case.depth}, {width}"
+    size = "" if case.budget is None else f", {amount(case.budget.kind, case.budget.amount)}"
+    return f"depth {case.depth}{size.replace(' parameters', ' params')}"
 
 
 def _differing_fields(cases: Sequence[Case]) -> dict[str, object]:

@@ -18,7 +18,7 @@ from reports.analysis.step_costs import (
     step_costs,
     step_costs_by_arch,
 )
-from results import Interval, Record, ReferenceScores, RunFile, interval_of_mean
+from results import BudgetKind, Interval, Record, ReferenceScores, RunFile, interval_of_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,15 @@ class LeaderboardRow:
     """Whether more training could raise the mean score enough to change the rank."""
     parameters: int | None
     width: int | None
+    budget: BudgetKind | None
+    """The kind of size that the plan asked for; None if the group asked for none or for several."""
+    budget_amount: int | None
+    budget_excess: float | None
+    """What the model has, relative to the budget: 0.3 for 30% over it, -0.3 for 30% under it."""
+    trained_state_bytes: int | None
+    """The state size of one stream in bytes at the trained length."""
+    trained_step_flops: int | None
+    """The FLOPs of one step at the trained length."""
     state_bytes: float | None
     """The state size of one stream in bytes at `far_position`."""
     step_timing: StepTiming | None
@@ -154,6 +163,9 @@ def _row(
         interval = interval_of_mean(scores)
         middle, (low, high) = interval.middle, bounds(interval, floor=0.0, ceiling=1.0)
     models = [record.model for record in group.records if record.model is not None]
+    budgets = {seed.case.budget for seed in group.seeds}
+    budget = budgets.pop() if len(budgets) == 1 else None
+    has = None if budget is None else _shared(model.amount(budget.kind) for model in models)
     costs = step_costs(group.seeds, beside_compiled=beside_compiled)
     near, far = (nearest(costs, group.length), costs[-1]) if costs else (None, None)
     return LeaderboardRow(
@@ -178,6 +190,11 @@ def _row(
         undecided=is_undecided(group),
         parameters=_shared(model.parameters for model in models),
         width=_shared(model.width for model in models),
+        budget=budget.kind if budget else None,
+        budget_amount=budget.amount if budget else None,
+        budget_excess=has / budget.amount - 1 if budget and has is not None else None,
+        trained_state_bytes=_shared(model.state_bytes for model in models),
+        trained_step_flops=_shared(model.step_flops for model in models),
         state_bytes=far.state_bytes if far else None,
         step_timing=far.timing if far else None,
         near_position=near.position if near else None,
@@ -200,6 +217,6 @@ def bounds(
     return max(interval.low, floor), min(interval.high, ceiling)
 
 
-def _shared(values: Iterable[int]) -> int | None:
-    """Return the largest value, or None without values. The models of a group usually have equal values."""
-    return max(values, default=None)
+def _shared(values: Iterable[int | None]) -> int | None:
+    """Return the largest known value, or None without one. The models of a group usually have equal values."""
+    return max((value for value in values if value is not None), default=None)

@@ -13,19 +13,23 @@ from reports.analysis.roofline import percent
 from reports.analysis.step_costs import marked
 from reports.format import numbers
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
+from reports.text.budgets import missed_budgets
 from results import Record, RunFile
 
 _SHRINK_TO_LINE_WIDTH = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
 
 
 def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
-    """Return the leaderboard as a Markdown table, followed by a list of the problems of seeds if there are any."""
-    rows = leaderboard_of(group_cases(run, records))
+    """Return the leaderboard as a Markdown table, followed by lists of the problems of seeds and of missed budgets."""
+    groups = group_cases(run, records)
+    rows = leaderboard_of(groups)
     table = leaderboard_table(rows)
     align = [":--" if i < table.word_columns else "--:" for i in range(len(table.headings))]
     lines = [_markdown_line(table.headings), f"| {' | '.join(align)} |", *map(_markdown_line, table.rows)]
-    missing = [f"- {markdown_text(note)}" for note in notes(rows)]
-    return "\n".join([*lines, *(["", "Failed or missing:", "", *missing] if missing else [])]) + "\n"
+    for title, texts in (("Failed or missing:", notes(rows)), ("Missed budgets:", missed_budgets(groups))):
+        if texts:
+            lines += ["", title, "", *(f"- {markdown_text(text)}" for text in texts)]
+    return "\n".join(lines) + "\n"
 
 
 def as_csv(run: RunFile, records: Sequence[Record]) -> str:
@@ -46,13 +50,14 @@ def as_csv(run: RunFile, records: Sequence[Record]) -> str:
 
 
 def as_latex(run: RunFile, records: Sequence[Record]) -> str:
-    """Return the leaderboard as a LaTeX `booktabs` table, with the problems of seeds in the caption.
+    """Return the leaderboard as a LaTeX `booktabs` table. The caption has the problems of seeds and the missed budgets.
 
     The columns in `Table.wide_only` are left out.
     """
     import pandas
 
-    rows = leaderboard_of(group_cases(run, records))
+    groups = group_cases(run, records)
+    rows = leaderboard_of(groups)
     table = leaderboard_table(rows)
     columns = [i for i, heading in enumerate(table.headings) if heading not in table.wide_only]
     frame = pandas.DataFrame(
@@ -63,6 +68,7 @@ def as_latex(run: RunFile, records: Sequence[Record]) -> str:
     caption = f"Run {run.id}, plan {run.plan}: mean score over seeds with its 95% interval." + (
         f" Failed or missing: {missing}" if missing else ""
     )
+    caption = " ".join([caption, *missed_budgets(groups)])
     text = styler.to_latex(
         hrules=True,
         position="tbp",

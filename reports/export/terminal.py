@@ -16,6 +16,7 @@ from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.analysis.learning_rates import rate_rows, tuning_cost
 from reports.format import new_console, numbers, print_lines
 from reports.format.console import MEASURING_WIDTH
+from reports.text.budgets import missed_budgets
 from reports.text.claims import ledger, summary
 from reports.text.conclusions import clears, conclusions
 from reports.text.learning_rates import cost_sentence, edge_warning, missing_warning, sources
@@ -68,6 +69,7 @@ def render_terminal(
             value = f": {row.findings[0].value}" if len(row.findings) == 1 else ""
             doubt = f" ({row.doubt})" if row.doubt and not value else ""
             print_lines([f"— {row.text} {row.verdict}{value}{doubt}"], console)
+    print_lines(missed_budgets(run_groups), console, style="yellow")
     print_lines([*conclusions(run_groups), *filter(None, [recommendation(run_groups)])], console)
     for label, specification in specifications(run_groups).items():
         if label != specification:

@@ -253,7 +253,7 @@ def _variants(rivals: Sequence[Group]) -> list[Variant]:
 def _model(case: Case) -> tuple[object, ...]:
     """Return what all trainings of a model share: its name, its options without dropout, and its size."""
     options = [option for option in _options(case) if not option.startswith("dropout=")]
-    return Spec.parse_stored(case.arch).name, *options, case.depth, case.params, case.width
+    return Spec.parse_stored(case.arch).name, *options, case.depth, case.budget
 
 
 def _options(case: Case) -> tuple[str, ...]:

@@ -49,6 +49,18 @@ def size(value: float | None) -> str:
     return f"{value:,.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
 
 
+def amount(kind: str, number: int) -> str:
+    """Format the size of a model in the unit of a kind of budget.
+
+    Examples: `20,000 parameters`, `width 40`, `4 KiB of state`, `40,000 FLOPs per step`.
+    """
+    if kind == "width":
+        return f"width {number:,}"
+    if kind == "state":
+        return f"{size(number).replace('.0 ', ' ')} of state"
+    return f"{number:,} {'parameters' if kind == 'params' else 'FLOPs per step'}"
+
+
 def sizes(values: Iterable[float | None]) -> str:
     """Format the range of sizes in bytes: `544–648 B`, `900 B–1.5 KiB`.
 

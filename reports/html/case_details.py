@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from reports.analysis.groups import Group, Seed
 from reports.analysis.step_costs import StepTiming, any_compiled, timing_of
 from reports.format import numbers
+from reports.text.budgets import model_sizes
 
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90
 """The size of the box around the training curves, in SVG user units."""
@@ -148,11 +149,11 @@ def _p50(seed: Seed, timing: StepTiming) -> dict[int, float]:
 
 def _configuration(group: Group) -> tuple[tuple[str, str], ...]:
     case = group.seeds[0].case
-    model = next((record.model for record in group.records if record.model is not None), None)
-    size = f"depth {case.depth}, "
-    size += f"requested {case.params:,} parameters" if case.params is not None else f"requested width {case.width}"
-    if model is not None:
-        size += f"; actual width {model.width}, {model.parameters:,} parameters"
+    size = f"depth {case.depth}"
+    if case.budget is not None:
+        size += f", requested {numbers.amount(case.budget.kind, case.budget.amount)}"
+    if actual := model_sizes([group]).get(group.arch):
+        size += f"; actual {actual}"
     protocol = {
         name: value
         for name, value in case.protocol.model_dump(mode="json").items()

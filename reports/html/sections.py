@@ -38,9 +38,10 @@ from reports.html.case_details import case_details
 from reports.html.page_data import PageData
 from reports.text import growth as growth_text
 from reports.text import learning_rates as rates_text
+from reports.text.budgets import missed_budgets, model_sizes
 from reports.text.claims import ledger, summary
 from reports.text.conclusions import conclusions
-from reports.text.context import protocols, sizes
+from reports.text.context import protocols
 from results import (
     BUSY_LOAD,
     LOSS_GAIN,
@@ -83,7 +84,7 @@ def _baseline(data: PageData) -> Values | None:
 
 
 def _conclusions(data: PageData) -> Values | None:
-    lines = conclusions(data.groups, data.step_costs)
+    lines = [*conclusions(data.groups, data.step_costs), *missed_budgets(data.groups)]
     return {"lines": lines} if lines else None
 
 
@@ -212,7 +213,7 @@ def _cases(data: PageData) -> Values | None:
 
 def _names(data: PageData) -> Values | None:
     names = specifications(data.groups)
-    return {"specifications": names, "sizes": sizes(data.groups)} if names else None
+    return {"specifications": names, "sizes": model_sizes(data.groups)} if names else None
 
 
 def _method(data: PageData) -> Values:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from reports.analysis.groups import Group
 from reports.format.numbers import count, listed, plural, size
+from reports.text.budgets import budget
 from results import Protocol, RunFile
 
 SHORT_COMMIT = 10
@@ -40,36 +41,6 @@ def context(run: RunFile, groups: Sequence[Group]) -> dict[str, str]:
         "command": run.command,
     }
     return {name: text for name, text in strip.items() if text}
-
-
-def budget(groups: Sequence[Group]) -> str:
-    """Return the requested model sizes: `20,000 parameters, 2 layers`. The text is empty without cases."""
-    cases = [seed.case for group in groups for seed in group.seeds]
-    depths = sorted({case.depth for case in cases})
-    params = sorted({case.params for case in cases if case.params is not None})
-    widths = sorted({case.width for case in cases if case.width is not None})
-    requested = [f"{number:,} parameters" for number in params] + [f"width {number:,}" for number in widths]
-    return f"{listed(requested)}, {listed([plural(depth, 'layer') for depth in depths])}" if requested else ""
-
-
-def sizes(groups: Sequence[Group]) -> dict[str, str]:
-    """Return the actual model sizes by architecture: `width 40, 20,003 parameters`.
-
-    Architectures without a recorded model are left out.
-    """
-    table: dict[str, str] = {}
-    for arch in dict.fromkeys(group.arch for group in groups):
-        models = [
-            record.model
-            for group in groups
-            if group.arch == arch
-            for record in group.records
-            if record.model is not None
-        ]
-        if models:
-            widths, parameters = ({model.width for model in models}, {model.parameters for model in models})
-            table[arch] = f"width {_range(sorted(widths))}, {_range(sorted(parameters))} parameters"
-    return table
 
 
 def protocols(groups: Sequence[Group]) -> list[tuple[str, str]]:

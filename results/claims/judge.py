@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from results.claims.quantities import value_of
-from results.schema.case import Case
+from results.schema.case import BUDGETS, Case
 from results.schema.claims import Cases, Claim
 from results.schema.record import Record
 from results.specs.spec import Spec
@@ -190,7 +190,7 @@ def _conditions(selection: Cases, cases: Sequence[Case]) -> list[list[Case]]:
 def _factors(case: Case) -> Factors:
     """Return the factors of a case: architecture, task, their options, sizes and protocol fields."""
     arch, task = Spec.parse_stored(case.arch), Spec.parse_stored(case.task)
-    sizes = {"length": case.length, "depth": case.depth, "params": case.params, "width": case.width}
+    sizes = {name: getattr(case, name) for name in ("length", "depth", *BUDGETS)}
     protocol = {name: getattr(case.protocol, name) for name in type(case.protocol).model_fields}
     named = {"architecture": arch.name, **arch.options, "task": task.name, **task.options, **sizes, **protocol}
     return {name: str(value) for name, value in named.items()}

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from results.comparison.comparability import Difference, difference
-from results.schema.case import Case, Protocol, Tuning
+from results.schema.case import BUDGETS, Budget, Case, Protocol, Tuning
 from results.schema.record import Record
 from results.schema.run import RunFile
 
-GridPoint = tuple[str, str, int, int, int | None, int | None, str]
-"""Architecture, task, length, depth, parameter budget, width and purpose."""
+GridPoint = tuple[str, str, int, int, Budget | None, str]
+"""Architecture, task, length, depth, size and purpose."""
 Conditions = tuple[Protocol, int, str | None, Tuning | None]
 """Protocol, task version, digest of the task's data and grid of learning rates."""
 BySeed = dict[int, Record]
@@ -187,7 +187,7 @@ def _grouped(
     no_record = NOT_RUN if file.finished is None else f"{NOT_RUN} (no record, although the run has finished)"
     groups: dict[GridPoint, dict[Conditions, _PlannedBySeed]] = {}
     for key, case in cases.items():
-        grid_point = (case.arch, case.task, case.length, case.depth, case.params, case.width, case.purpose)
+        grid_point = (case.arch, case.task, case.length, case.depth, case.budget, case.purpose)
         conditions = conditions_of(case)
         planned = _Planned(case=case, record=by_key.get(key), reason=unusable.get(key, no_record))
         groups.setdefault(grid_point, {}).setdefault(conditions, {})[case.seed] = planned
@@ -222,7 +222,7 @@ def _grid_text(tuning: Tuning | None) -> str:
 
 
 def _settings(case: Case) -> dict[str, object]:
-    sizes = {name: getattr(case, name) for name in ("depth", "params", "width", "task_version", "task_data")}
+    sizes = {name: getattr(case, name) for name in ("depth", *BUDGETS, "task_version", "task_data")}
     protocol = {name: getattr(case.protocol, name) for name in Protocol.model_fields}
     return sizes | protocol | {"tuning": _grid_text(case.tuning)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -20,6 +20,19 @@ from results.schema.base import Count, Name, Size, Strict
 Rate = Annotated[float, Field(gt=0)]
 Multiple = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,3}x$")]
 """A multiple of the trained length, such as `2x`."""
+
+BudgetKind = Literal["params", "width", "state", "step_flops"]
+BUDGETS: tuple[BudgetKind, ...] = get_args(BudgetKind)
+"""The fields of a case that may set the size of its model. Exactly one of them is given."""
+
+
+class Budget(NamedTuple):
+    """The size that a case asks for. Each architecture gets the width that comes nearest."""
+
+    kind: BudgetKind
+    amount: int
+    """Number of parameters, width, bytes of one stream's state, or FLOPs of one step. State and step are those after as
+    many steps as the case has."""
 
 
 class Protocol(Strict):
@@ -123,7 +136,13 @@ class Case(Strict):
     length: Size
     depth: Size = 2
     params: Size | None = None
+    """Number of parameters."""
     width: Size | None = None
+    """Width of the layers."""
+    state: Size | None = None
+    """Bytes of the state of one stream after `length` steps."""
+    step_flops: Size | None = None
+    """FLOPs of one step of one stream after `length` steps."""
     seed: Count
     protocol: Protocol
     tuning: Tuning | None = None
@@ -141,7 +160,7 @@ class Case(Strict):
     @model_serializer(mode="wrap")
     def _as_first_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Return the serialized case, but omit the fields that were added later if they have their default values."""
-        return _without_defaults(write(self), self, ("tuning", "purpose"))
+        return _without_defaults(write(self), self, ("state", "step_flops", "tuning", "purpose"))
 
     @property
     def is_reported(self) -> bool:
@@ -172,6 +191,11 @@ class Case(Strict):
             for rate in self.tuning.learning_rates
             for number in range(self.tuning.seeds)
         )
+
+    @property
+    def budget(self) -> Budget | None:
+        """The size that the case asks for; None if it gives none, as in cases of very old runs."""
+        return next((Budget(kind, amount) for kind in BUDGETS if (amount := getattr(self, kind)) is not None), None)
 
     @property
     def key(self) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import FailFast, Field
 
 from results.schema.base import Count, Key, Name, RelativePath, Size, Strict, Text
-from results.schema.case import Case
+from results.schema.case import Budget, BudgetKind, Case
 from results.schema.probes import Probe
 
 SCHEMA_VERSION = 5
@@ -102,12 +102,33 @@ class Training(Strict):
     """The run that found the learning rate, in the words of the plan; None if the plan does not say so."""
 
 
+BUDGET_TOLERANCE = 0.1
+"""A model meets a budget if it has what the budget asks for, up to this share of the budget."""
+
+
 class Model(Strict):
     """Size of a trained model."""
 
     parameters: Count
     width: Size
     depth: Size
+    state_bytes: Count | None = None
+    """Bytes of the state of one stream after as many steps as the case has; None if unknown."""
+    step_flops: Count | None = None
+    """FLOPs of one step of one stream after as many steps as the case has; None if the architecture states none."""
+
+    def amount(self, kind: BudgetKind) -> int | None:
+        """Return what the model has, in the unit of a kind of budget, or None if it is unknown."""
+        if kind == "params":
+            return self.parameters
+        if kind == "width":
+            return self.width
+        return self.state_bytes if kind == "state" else self.step_flops
+
+    def meets(self, budget: Budget) -> bool:
+        """Return whether the model meets a budget within `BUDGET_TOLERANCE`, or is not known to miss it."""
+        amount = self.amount(budget.kind)
+        return amount is None or abs(amount - budget.amount) <= BUDGET_TOLERANCE * budget.amount
 
 
 class ProbeRun(Strict):

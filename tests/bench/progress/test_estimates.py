@@ -77,3 +77,15 @@ def test_timing_seconds_are_per_process() -> None:
     assert DurationEstimator(history).timing_seconds(case, ("streaming",)) == 2.0
     assert DurationEstimator().timing_seconds(case, ("streaming",)) == SECONDS_PER_TIMED_CASE
     assert DurationEstimator(history).timing_seconds(case, ("accuracy",)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount"), [("params", 10_000), ("width", 64), ("state", 4096), ("step_flops", 20_000)]
+)
+def test_the_work_of_an_architecture_that_is_not_installed_follows_from_its_budget(kind: str, amount: int) -> None:
+    small, large = (
+        tiny_case("gone", steps=1_000, batch=1_000).model_copy(update={"width": None, kind: budget})
+        for budget in (amount, 100 * amount)
+    )
+    seconds = DurationEstimator().training_seconds
+    assert seconds(large) > 10 * seconds(small) > 0

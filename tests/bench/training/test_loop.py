@@ -18,7 +18,7 @@ from bench.training.evaluation import MAX_FORWARD_STEPS, evaluate
 from bench.training.loop import train
 from bench.training.model import build_model, check_model
 from bench.training.schedule import learning_rate_factor, total_steps
-from results import Protocol, solved_score
+from results import Budget, Protocol, solved_score
 from tests.bench.doubles import Scores, Scripted
 from tests.bench.tiny import tiny_case
 
@@ -337,7 +337,7 @@ def test_evaluation_returns_the_score_and_metrics_of_the_task() -> None:
 def test_check_model_returns_the_parameter_count_of_the_built_model(name: str) -> None:
     task = tasks.build("copy_memory")
     case = tiny_case(name, "copy_memory").model_copy(update={"depth": 2})
-    count = check_model(name, task, depth=2, params=None, width=4)
+    count = check_model(name, task, length=case.length, depth=2, budget=Budget("width", 4))
     assert count == sum(parameter.numel() for parameter in build_model(case, task).parameters())
 
 

@@ -13,8 +13,9 @@ from reports.analysis.memory_share import shared_settings, shares_beyond_trainin
 from reports.analysis.overview import overview_rows
 from reports.export import comparison
 from reports.format import numbers
+from reports.text.budgets import budget
 from reports.text.conclusions import conclusions
-from reports.text.context import budget, context, protocols
+from reports.text.context import context, protocols
 from reports.text.recommendation import exceptions, left_out, recommendation
 from results import Measurement, Protocol, Record, RunFile
 from results.comparison.compare import compare

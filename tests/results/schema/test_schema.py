@@ -168,6 +168,8 @@ def test_the_key_changes_with_every_field() -> None:
         "depth": 3,
         "params": 5,
         "width": 17,
+        "state": 1024,
+        "step_flops": 4000,
         "seed": 1,
         "protocol": first.protocol.model_copy(update={"clip": 2.0}),
         "tuning": Tuning(learning_rates=(1e-3, 1e-2)),

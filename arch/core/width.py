@@ -1,0 +1,129 @@
+"""Find the width at which a model meets a budget: of parameters, of state, or of FLOPs per step."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from arch.core.meta import meta_device
+from arch.core.model import SequenceModel, parameter_count
+from arch.core.registry import Arch
+
+MAX_SMALLEST_WIDTH = 256
+"""Upper limit of the search for the smallest width that a layer accepts."""
+MAX_WIDTH = 1 << 20
+"""Upper limit of the search for a width that meets a budget."""
+WIDER = 8
+"""Multiple of the smallest width at which a model must have more than at the smallest width."""
+MAX_EXCESS = 2
+"""Factor between a budget and what the model of the nearest width has. Beyond this factor, the budget is refused."""
+
+
+class NoWidth(ValueError):
+    """Error for an architecture that accepts no width."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """An amount that a model should have, and from which its width follows."""
+
+    kind: Literal["params", "state", "step_flops"]
+    """`params` counts parameters, `state` the bytes of one stream's state, and `step_flops` the FLOPs of one step."""
+    amount: int
+    length: int = 0
+    """Number of steps before the state or the step is measured; not used for parameters."""
+
+    def words(self, amount: int) -> str:
+        """Return an amount in words, such as `1,024 bytes of state after 64 steps`."""
+        if self.kind == "params":
+            return f"{amount:,} parameters"
+        noun = "bytes of state" if self.kind == "state" else "FLOPs per step"
+        return f"{amount:,} {noun} after {self.length:,} step{'' if self.length == 1 else 's'}"
+
+
+def solve_width(
+    budget: Budget, build_model: Callable[[int], SequenceModel], inputs: Callable[[int], Tensor], arch: Arch
+) -> int:
+    """Return the width at which a model comes nearest to a budget.
+
+    The accepted widths of a layer are assumed to be the multiples of its smallest accepted width. What a model has is
+    assumed not to fall with the width.
+
+    Args:
+        budget: The budget to meet.
+        build_model: Returns the model of a width, or raises `ValueError` if the width is impossible.
+        inputs: Returns the inputs of one stream for a number of time steps: tokens (1, T) or reals (1, T, D).
+        arch: The architecture, for messages.
+
+    Raises `NoWidth` if no width up to `MAX_SMALLEST_WIDTH` is accepted. Raises `ValueError` if the nearest width misses
+    the budget by more than the factor `MAX_EXCESS`. Also raises `ValueError` if the amount is the same at every width,
+    or if the architecture does not state its FLOPs.
+    """
+
+    @cache
+    def count(multiple: int) -> int:
+        return _count(budget, multiple * smallest, build_model, inputs, arch)
+
+    smallest = _smallest_width(build_model, arch)
+    if count(1) > MAX_EXCESS * budget.amount:
+        raise ValueError(
+            f"{arch} has at least {budget.words(count(1))} (at width {smallest}), over the budget of "
+            f"{budget.amount:,}; raise the budget, or reduce the depth"
+        )
+    if budget.kind != "params" and count(WIDER) == count(1):
+        raise ValueError(f"{arch} has {budget.words(count(1))} at every width; choose another kind of budget")
+    last = budget.amount // smallest + 1 if budget.kind == "params" else 1  # a unit has at least one parameter
+    while count(last) < budget.amount and 2 * last * smallest <= MAX_WIDTH:
+        last *= 2
+    multiples = range(1, last + 1)
+    above = bisect.bisect_left(multiples, budget.amount, key=count)
+    multiple = min(multiples[max(0, above - 1) : above + 1], key=lambda multiple: abs(count(multiple) - budget.amount))
+    if MAX_EXCESS * count(multiple) < budget.amount:
+        raise ValueError(
+            f"{arch} has at most {budget.words(count(multiple))} (at width {multiple * smallest:,}), under the budget "
+            f"of {budget.amount:,}; lower the budget, or raise the depth"
+        )
+    return multiple * smallest
+
+
+def _smallest_width(build_model: Callable[[int], SequenceModel], arch: Arch) -> int:
+    refusal = ""
+    for width in range(1, MAX_SMALLEST_WIDTH + 1):
+        try:
+            with meta_device():
+                build_model(width)
+        except ValueError as error:
+            refusal = str(error)
+        else:
+            return width
+    raise NoWidth(f"{arch} accepts no width up to {MAX_SMALLEST_WIDTH}: {refusal}")
+
+
+def _count(
+    budget: Budget, width: int, build_model: Callable[[int], SequenceModel], inputs: Callable[[int], Tensor], arch: Arch
+) -> int:
+    """Return what the model of a width has, in the unit of the budget. The arguments are those of `solve_width`."""
+    with meta_device():
+        model = build_model(width)
+        if budget.kind == "params":
+            return parameter_count(model)
+        if budget.kind == "step_flops":
+            flops = model.step_flops(budget.length)
+            if flops is None:
+                raise ValueError(
+                    f"{arch} does not state the FLOPs of a step; choose a budget of parameters or of state"
+                )
+            return flops
+        model.use_reference()
+        try:
+            return model.eval().state_bytes_after(inputs(budget.length))
+        except (RuntimeError, TypeError):  # a layer reads values, and a tensor on the meta device has none
+            pass
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        return build_model(width).eval().state_bytes_after(inputs(budget.length))
