@@ -7,6 +7,7 @@ from results.frames import case_frame, cases, frame, load, sample_frame, samples
 from results.schema.base import Key, Strict, digest
 from results.schema.case import SOLVED_SHARE, Case, Protocol, solved_score
 from results.schema.claims import Against, Cases, Claim, Quantity
+from results.schema.location import LengthRange, location_of_range, location_parts, range_at, range_text
 from results.schema.metrics import METRICS, Metric, metrics_of
 from results.schema.probes import PROBES, TIMING_PROBES, Probe, ProbeInfo
 from results.schema.record import (
@@ -23,6 +24,7 @@ from results.schema.record import (
     Training,
 )
 from results.schema.run import Environment, RunFile
+from results.statistics.effective_length import PASSING_SHARE, EffectiveLength, effective_length
 from results.statistics.growth import (
     CostLine,
     Crossover,
@@ -34,6 +36,7 @@ from results.statistics.growth import (
     growth,
 )
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_median, interval_of_quantile
+from results.statistics.loss_evidence import LossEvidence, loss_evidence
 from results.statistics.noise import (
     BUSY_LOAD,
     MAX_STEAL_SHARE,
@@ -60,6 +63,7 @@ __all__ = [
     "MAX_STEAL_SHARE",
     "MAX_WAITING_SHARE",
     "METRICS",
+    "PASSING_SHARE",
     "PROBES",
     "SCHEMA_VERSION",
     "SLOW_CALIBRATION",
@@ -74,6 +78,7 @@ __all__ = [
     "CostLine",
     "Crossover",
     "Damage",
+    "EffectiveLength",
     "Entry",
     "Environment",
     "EvalPoint",
@@ -84,7 +89,9 @@ __all__ = [
     "Inspection",
     "Interval",
     "Key",
+    "LengthRange",
     "Limits",
+    "LossEvidence",
     "Measurement",
     "MergeResult",
     "Metric",
@@ -121,6 +128,7 @@ __all__ = [
     "digest",
     "disturbances",
     "disturbed",
+    "effective_length",
     "epoch_of",
     "frame",
     "growth",
@@ -132,9 +140,14 @@ __all__ = [
     "judge",
     "load",
     "load_traces",
+    "location_of_range",
+    "location_parts",
+    "loss_evidence",
     "median_calibration",
     "merge",
     "metrics_of",
+    "range_at",
+    "range_text",
     "sample_frame",
     "samples",
     "save_traces",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bench.errors import UsageError
 from bench.plans.plan import Plan
-from results import Case
+from results import Case, LengthRange, range_text
+
+if TYPE_CHECKING:
+    from tasks import Task
 
 
 def cases(plan: Plan) -> list[Case]:
@@ -32,9 +37,12 @@ def _cases_of_grid(plan: Plan) -> list[Case]:
             for task in built_tasks:
                 for length in plan.lengths:
                     task.check_length(length)
-                    for tested_length in plan.protocol_of(str(task), length).evaluate_at:
+                    protocol = plan.protocol_of(str(task), length)
+                    for tested_length in protocol.evaluate_at:
                         if isinstance(tested_length, int):
                             task.check_length(tested_length)
+                    for lengths in protocol.evaluated_ranges():
+                        _check_range(task, lengths)
                 for each in archs:
                     check_model(each, task, depth=plan.depth, params=plan.params, width=plan.width)
     except ValueError as error:
@@ -62,3 +70,17 @@ def _cases_of_grid(plan: Plan) -> list[Case]:
         for seed in range(plan.seeds)
         for each in archs
     ]
+
+
+def _check_range(task: Task, lengths: LengthRange) -> None:
+    """Raise `UsageError` if a range of test lengths starts below the minimum of a task, or holds no possible length."""
+    from bench.training.data import lengths_of_range
+
+    text = range_text(lengths)
+    if lengths[0] < task.min_length:
+        raise UsageError(
+            f"evaluate_at: the range '{text}' starts below the shortest length of {task}, {task.min_length} steps; "
+            f"start it at {task.min_length} or later"
+        )
+    if not lengths_of_range(task, lengths):
+        raise UsageError(f"evaluate_at: {task} supports no length in '{text}'; give another range")

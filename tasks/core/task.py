@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -156,6 +157,29 @@ class Task(ABC):
         This baseline is the best score of answers that depend only on the present input and the step number.
         """
         return None
+
+    def constant_loss(self, length: int) -> float | None:
+        """Return the exact loss of the best answer that does not read the input, or None if it is not known.
+
+        Like the chance level, this answer may depend on the step number. For real-valued answers without an exact loss,
+        Carousel measures it on the test sequences.
+        """
+        return None
+
+    def memoryless_loss(self, length: int) -> float | None:
+        """Return a loss that no answer from the present input and the step number can beat on average.
+
+        The default is a lower bound of the cross-entropy H, in nats. If a is the score of the best such answer, then
+
+            H >= -ln a   and   H >= 2 (1 - a) ln 2
+
+        by Jensen's inequality and by Hellman & Raviv 1970. The result is None for real-valued answers, and if a task
+        replaces `loss`, because nothing is known about its loss then.
+        """
+        if not isinstance(self.targets, Tokens) or type(self).loss is not Task.loss:
+            return None
+        score = max(self.chance(length), self.memoryless_score(length) or 0.0)
+        return max(0.0, -math.log(score), 2 * (1 - score) * math.log(2))
 
     @abstractmethod
     def collision(self, length: int) -> float:
