@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from reports.analysis.groups import Group
-from reports.analysis.memory_share import CLEAR_SHARE, no_memory_score
+from reports.analysis.memory_share import CLEAR_SHARE, clears, loss_evidence_of, no_memory_score
 from reports.analysis.step_costs import StepCost, step_costs_by_arch
 from reports.format.numbers import listed, short_score
+from reports.text.losses import loss_text
 from reports.text.streaming import streaming_conclusions
 from results import ReferenceScores, interval_of_mean, solved_score
 
@@ -26,18 +27,6 @@ def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None
     return lines + streaming_conclusions(groups, step_costs_by_arch(groups) if costs is None else costs)
 
 
-def clears(mean: float, low: float, floor: float) -> bool:
-    """Return whether the scores of an architecture are evidence that it uses the past.
-
-    Args:
-        mean: The mean score over seeds. It has to exceed `floor` by more than `CLEAR_SHARE` of the distance from
-            `floor` to 1.
-        low: The lower end of the interval of the mean. It has to exceed `floor`.
-        floor: The best score without memory.
-    """
-    return low > floor and mean > floor + CLEAR_SHARE * (1 - floor)
-
-
 def _of_setting(rivals: Sequence[Group]) -> str:
     """Return one sentence on the scores of all architectures for one task and length."""
     task, length = rivals[0].task, rivals[0].length
@@ -49,7 +38,7 @@ def _of_setting(rivals: Sequence[Group]) -> str:
         parts.append(listed([_with_mean(group) for group in scored]))
     elif reference is not None:
         parts += _against_reference([group for group in scored if len(group.scores()) > 1], reference)
-        if single := [_with_mean(group) for group in scored if len(group.scores()) == 1]:
+        if single := [_single(group) for group in scored if len(group.scores()) == 1]:
             parts.append(f"single seed, no interval: {listed(single)}, compared with {_reference_name(reference)}")
     if unscored:
         parts.append(f"no scores for {listed(unscored)}")
@@ -57,14 +46,36 @@ def _of_setting(rivals: Sequence[Group]) -> str:
 
 
 def _against_reference(scored: Sequence[Group], reference: ReferenceScores) -> list[str]:
-    kinds: dict[str, list[str]] = {"solved": [], "nearly": [], "some": [], "at": [], "below": []}
+    kinds: dict[str, list[str]] = {
+        "solved": [],
+        "nearly": [],
+        "some": [],
+        "by loss": [],
+        "better": [],
+        "at": [],
+        "below": [],
+    }
     for group in scored:
-        kinds[_kind(group.scores(), reference)].append(_with_mean(group))
+        kind, evidence = _kind(group.scores(), reference), loss_evidence_of(group)
+        if kind in ("at", "below") and evidence is not None and evidence.shows_past:
+            kind = "better" if evidence.memoryless is None else "by loss"
+            kinds[kind].append(_with_mean(group, loss_text(evidence)))
+        else:
+            kinds[kind].append(_with_mean(group))
     name = _reference_name(reference)
+    scores = (f"but its score is not clearly above {name}", f"but their scores are not clearly above {name}")
     words = {
         "solved": ("solves the task", "solve the task"),
         "nearly": ("nearly solves the task", "nearly solve the task"),
         "some": ("uses some of the past", "use some of the past"),
+        "by loss": (
+            f"uses some of the past by its loss, {scores[0]}",
+            f"use some of the past by their loss, {scores[1]}",
+        ),
+        "better": (
+            f"has a lower loss than the best constant, {scores[0]}",
+            f"have a lower loss than the best constant, {scores[1]}",
+        ),
         "at": (f"is indistinguishable from {name}", f"are indistinguishable from {name}"),
         "below": (f"falls below {name}", f"fall below {name}"),
     }
@@ -87,7 +98,14 @@ def _reference_name(reference: ReferenceScores) -> str:
     return f"the {kind} ({short_score(no_memory_score(reference))})"
 
 
-def _with_mean(group: Group) -> str:
+def _with_mean(group: Group, loss: str = "") -> str:
+    """Return an architecture with its mean score, the number of scored seeds if some have no score, and its loss."""
     scores = group.scores()
     partial = "" if len(scores) == len(group.seeds) else f", {len(scores)} of {len(group.seeds)} seeds"
-    return f"{group.arch} ({fmean(scores):.2f}{partial})"
+    return f"{group.arch} ({fmean(scores):.2f}{partial}{f'; {loss}' if loss else ''})"
+
+
+def _single(group: Group) -> str:
+    """Return an architecture with a single scored seed. Its loss is added if this shows use of the past."""
+    evidence = loss_evidence_of(group)
+    return _with_mean(group, loss_text(evidence) if evidence is not None and evidence.shows_past else "")

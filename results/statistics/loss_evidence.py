@@ -1,33 +1,39 @@
 """What the test losses of an architecture say about its use of the past, beside its scores.
 
 A score counts answers that are right, so a model that is nearly right has the score of one that knows nothing. Its
-loss tells them apart. A *floor* is a loss that no answer without the past can beat on average: the exact loss of the
-best memoryless answer, a lower bound of it, or the loss of the best constant answer if nothing else is known.
+loss tells them apart. The *floor* f is a loss that no answer without the past can beat on average, or the loss of the
+best constant answer if no such loss is known. The losses show the past if their mean over seeds or the loss of a single
+seed does:
 
-The losses show the past if one of two conditions holds:
+    h < f  and  l < 0.95 f              (1)  l, h: mean over seeds and the upper end of its interval
+    l_i <= f / 2  and  N >= 64          (2)  l_i: mean squared error of a seed on its N test sequences
+    l_i < 0.95 f  and                   (3)  l_i: cross-entropy of a seed in nats
+    exp(-N (f - l_i)) <= 0.001
 
-    h < f  and  l < 0.95 f                        (1)  h: upper end of the interval of the mean, l: mean over seeds
-    l_i <= f / 2  for some seed i, if N >= 64     (2)  l_i: loss of one seed on its N test sequences, f: floor
-
-Condition (2) is for architectures of which some seeds learn and others do not, since their interval is wide. A mean of
-64 squared errors of a constant answer is half its expectation in fewer than one of 1,000 cases, unless the targets
-have heavier tails than a normal distribution.
+Single seeds count because the interval is wide if only some seeds learn. In (2), the mean of 64 squared errors of a
+constant answer is half its expectation in fewer than one of 1,000 cases, unless the targets have heavier tails than a
+normal distribution. In (3), the exponential is an upper bound of the p-value, for any answer without the past: if q is
+the geometric mean of the probabilities that it gives to the targets of a sequence, then E[q] <= exp(-f). The sequences
+are independent, so the product of their q has an expectation of at most exp(-N f). By Markov's inequality it reaches
+exp(-N l_i) with a probability of at most exp(-N (f - l_i)).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from results.statistics.intervals import interval_of_mean
 
 CLEAR_SHARE = 0.05
-"""Share of the floor by which the mean loss must be lower, in (1). The interval leaves out the sampling error of the
-test set."""
-CLEAR_SEED_SHARE = 0.5
-"""Largest share of the floor at which the loss of a single seed shows the past, in (2)."""
+"""Share of the floor by which a loss must be lower, in (1) and (3). A smaller difference is of no use to anyone."""
+CLEAR_ERROR_SHARE = 0.5
+"""Largest share of the floor at which the squared error of a single seed shows the past, in (2)."""
 MIN_SEQUENCES = 64
 """Minimum number of test sequences for (2)."""
+MAX_P_VALUE = 0.001
+"""Largest bound of the p-value of a single seed, in (3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +53,14 @@ class LossEvidence:
     memoryless: float | None
     """A loss that no answer from the present input alone can beat on average; None if it is unknown."""
     clear_seeds: int
-    """Number of seeds whose own loss shows the past, by (2)."""
-    shows_past: bool
-    """Whether the losses lie below the floor, by (1) or (2)."""
+    """Number of seeds whose own loss shows the past, by (2) or (3)."""
+    shows_past_on_average: bool
+    """Whether the mean shows the past, by (1)."""
 
     @property
-    def floor(self) -> float | None:
-        """The best known loss without the past: `memoryless`, or else `constant`."""
-        return self.constant if self.memoryless is None else self.memoryless
+    def shows_past(self) -> bool:
+        """Whether the losses show the past, by (1), (2) or (3)."""
+        return self.shows_past_on_average or self.clear_seeds > 0
 
 
 def loss_evidence(
@@ -76,8 +82,7 @@ def loss_evidence(
     floor = constant if memoryless is None else memoryless
     clear_seeds, is_lower = 0, False
     if floor is not None:
-        if sequences >= MIN_SEQUENCES:
-            clear_seeds = sum(loss <= CLEAR_SEED_SHARE * floor for loss in losses if floor > 0)
+        clear_seeds = sum(_is_clear(name, loss, floor, sequences) for loss in losses)
         is_lower = interval.high < floor and interval.middle < (1 - CLEAR_SHARE) * floor
     is_single = len(losses) == 1
     return LossEvidence(
@@ -89,5 +94,12 @@ def loss_evidence(
         constant=constant,
         memoryless=memoryless,
         clear_seeds=clear_seeds,
-        shows_past=is_lower or clear_seeds > 0,
+        shows_past_on_average=is_lower,
     )
+
+
+def _is_clear(name: str, loss: float, floor: float, sequences: int) -> bool:
+    """Return whether the loss of a single seed shows the past, by (2) or (3)."""
+    if name == "cross_entropy":
+        return loss < (1 - CLEAR_SHARE) * floor and math.exp(-sequences * (floor - loss)) <= MAX_P_VALUE
+    return sequences >= MIN_SEQUENCES and floor > 0 and loss <= CLEAR_ERROR_SHARE * floor

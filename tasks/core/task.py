@@ -169,17 +169,14 @@ class Task(ABC):
     def memoryless_loss(self, length: int) -> float | None:
         """Return a loss that no answer from the present input and the step number can beat on average.
 
-        The default is a lower bound of the cross-entropy H, in nats. If a is the score of the best such answer, then
-
-            H >= -ln a   and   H >= 2 (1 - a) ln 2
-
-        by Jensen's inequality and by Hellman & Raviv 1970. The result is None for real-valued answers, and if a task
-        replaces `loss`, because nothing is known about its loss then.
+        The default is -ln a, in nats, if a is the score of the best such answer. By Jensen's inequality the mean of
+        -ln q is at least -ln of the mean of q, the probability given to the target, and the mean of q is at most a. The
+        result is None for real-valued answers, and if a task replaces `loss`.
         """
         if not isinstance(self.targets, Tokens) or type(self).loss is not Task.loss:
             return None
         score = max(self.chance(length), self.memoryless_score(length) or 0.0)
-        return max(0.0, -math.log(score), 2 * (1 - score) * math.log(2))
+        return max(0.0, -math.log(score))
 
     @abstractmethod
     def collision(self, length: int) -> float:
