@@ -32,12 +32,14 @@ def effective_text(effective: EffectiveLength | None) -> str:
 def effective_estimate(effective: EffectiveLength | None) -> str:
     """Return an effective length with its interval over seeds: `64 (32 to ≥ 128)`.
 
-    For a single seed, the text is `single seed: 64`.
+    If all seeds have this effective length, the text says so. For a single seed, the text is `single seed: 64`.
     """
     if effective is None:
         return MISSING
     if effective.length is None or effective.low is None or effective.high is None:
         return f"single seed: {length_text(effective.seeds[0], effective.longest)}"
+    if set(effective.seeds) == {effective.length}:
+        return f"{effective_text(effective)} (every seed)"
     low, high = (length_text(end, effective.longest) for end in (effective.low, effective.high))
     return f"{effective_text(effective)} ({low if low == high else f'{low} to {high}'})"
 
