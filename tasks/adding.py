@@ -8,7 +8,8 @@ Schmidhuber 1997, section 5.4. The presets are two later variants:
     tcn    two marks anywhere         Bai, Kolter & Koltun 2018, lengths 200 to 600
 
 The best constant answer, 1, is correct with probability 2·0.04 - 0.04². The mean squared error of this answer
-is 1/6.
+is 1/6. Reports show both numbers, because a model that knows one of the addends has a lower error, but few
+correct answers.
 
 >>> import torch, tasks
 >>> batch = tasks.build("adding").sample(tasks.generator(0, "train"), batch=1, length=4)

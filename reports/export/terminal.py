@@ -190,7 +190,7 @@ COLUMNS: dict[str, Column] = {
     "score": ("score (95%)    ", _coloured_score),
     "mse": ("mse", lambda row: loss_value(row.loss.mean) if row.loss and row.loss.constant is not None else "—"),
     "solved": ("solved", lambda row: f"{row.solved}/{row.seeds}"),
-    "effective": ("effective\nlength", lambda row: effective_text(row.effective)),
+    "effective": ("effect.\nlength", lambda row: effective_text(row.effective)),
     "params": ("params", lambda row: numbers.count(row.parameters)),
     "state": ("state\nend", lambda row: numbers.size(row.state_bytes)),
     "step": ("step\nµs", lambda row: _step(row, row.near_step_seconds)),
