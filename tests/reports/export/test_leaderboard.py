@@ -69,10 +69,8 @@ def test_latex_uses_booktabs_and_escapes_text(run: RunFile, records: list[Record
     body = text[text.index("\\midrule") : text.index("\\bottomrule")]
     assert body.count(r"\\") == 24
     assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {12}
-    assert (
-        r"first\_last & 32 & gru & 0.990 (0.990--0.990) & 0.500 & 0.750 & 32 (every seed) & 0/3 & 20,003 & 640 B"
-        in body
-    )
+    scores = r"first\_last & 32 & gru & 0.990 (0.990--0.990) & 0.500 & 0.750"
+    assert rf"{scores} & 32 (every seed) & 0/3 & 20,003 & 640 B" in body
     strange = reports.as_latex(*hostile(r"a_b%c\input{x}$&#~^"))
     caption = strange[strange.index("\\caption") : strange.index("\\label")]
     assert r"a\_b\%c\textbackslash{}input\{x\}\$\&\#\textasciitilde{}\textasciicircum{}" in caption
