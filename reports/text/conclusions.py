@@ -38,7 +38,7 @@ def _of_setting(rivals: Sequence[Group]) -> str:
         parts.append(listed([_with_mean(group) for group in scored]))
     elif reference is not None:
         parts += _against_reference([group for group in scored if len(group.scores()) > 1], reference)
-        if single := [_single(group) for group in scored if len(group.scores()) == 1]:
+        if single := [_with_loss(group) for group in scored if len(group.scores()) == 1]:
             parts.append(f"single seed, no interval: {listed(single)}, compared with {_reference_name(reference)}")
     if unscored:
         parts.append(f"no scores for {listed(unscored)}")
@@ -57,11 +57,10 @@ def _against_reference(scored: Sequence[Group], reference: ReferenceScores) -> l
     }
     for group in scored:
         kind, evidence = _kind(group.scores(), reference), loss_evidence_of(group)
-        if kind in ("at", "below") and evidence is not None and evidence.shows_past:
+        is_doubtful = kind in ("at", "below")
+        if is_doubtful and evidence is not None and evidence.shows_past:
             kind = "better" if evidence.memoryless is None else "by loss"
-            kinds[kind].append(_with_mean(group, loss_text(evidence)))
-        else:
-            kinds[kind].append(_with_mean(group))
+        kinds[kind].append(_with_loss(group) if is_doubtful else _with_mean(group))
     name = _reference_name(reference)
     scores = (f"but its score is not clearly above {name}", f"but their scores are not clearly above {name}")
     words = {
@@ -105,7 +104,11 @@ def _with_mean(group: Group, loss: str = "") -> str:
     return f"{group.arch} ({fmean(scores):.2f}{partial}{f'; {loss}' if loss else ''})"
 
 
-def _single(group: Group) -> str:
-    """Return an architecture with a single scored seed. Its loss is added if this shows use of the past."""
+def _with_loss(group: Group) -> str:
+    """Return an architecture with its mean score.
+
+    Its loss is added if it shows use of the past, or if it can be compared with that of the best constant.
+    """
     evidence = loss_evidence_of(group)
-    return _with_mean(group, loss_text(evidence) if evidence is not None and evidence.shows_past else "")
+    is_told = evidence is not None and (evidence.shows_past or evidence.constant is not None)
+    return _with_mean(group, loss_text(evidence) if evidence is not None and is_told else "")
