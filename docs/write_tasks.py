@@ -74,6 +74,8 @@ def _facts(task: object) -> list[str]:
         baseline = "" if memoryless is None else f", memoryless baseline {memoryless:.3f}"
         steps = "1 step" if length == 1 else f"{length} steps"
         lines.append(f"- Reference scores at the minimum length of {steps}: chance {task.chance(length):.3f}{baseline}")
+        if (constant := task.constant_loss(length)) is not None:
+            lines.append(f"- Mean squared error of the best constant answer: {constant:.3f}")
     lines.append(f"- Data version: {task.version}")
     return ["\n".join(lines), *_parameter_descriptions(task)]
 

@@ -17,6 +17,7 @@ from results.schema.case import (
     solved_score,
 )
 from results.schema.claims import Against, Cases, Claim, Quantity
+from results.schema.location import LengthRange, location_of_range, location_parts, range_at, range_text
 from results.schema.metrics import METRICS, Metric, metrics_of
 from results.schema.probes import PROBES, TIMING_PROBES, Probe, ProbeInfo
 from results.schema.record import (
@@ -43,6 +44,7 @@ from results.statistics.convergence import (
     convergence,
     last_improvement,
 )
+from results.statistics.effective_length import PASSING_SHARE, EffectiveLength, effective_length
 from results.statistics.growth import (
     CostLine,
     Crossover,
@@ -54,6 +56,7 @@ from results.statistics.growth import (
     growth,
 )
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_median, interval_of_quantile
+from results.statistics.loss_evidence import LossEvidence, loss_evidence
 from results.statistics.noise import (
     BUSY_LOAD,
     MAX_STEAL_SHARE,
@@ -84,6 +87,7 @@ __all__ = [
     "MAX_STEAL_SHARE",
     "MAX_WAITING_SHARE",
     "METRICS",
+    "PASSING_SHARE",
     "PROBES",
     "SCHEMA_VERSION",
     "SCORE_GAIN",
@@ -103,6 +107,7 @@ __all__ = [
     "CostLine",
     "Crossover",
     "Damage",
+    "EffectiveLength",
     "Entry",
     "Environment",
     "EvalPoint",
@@ -113,7 +118,9 @@ __all__ = [
     "Inspection",
     "Interval",
     "Key",
+    "LengthRange",
     "Limits",
+    "LossEvidence",
     "Measurement",
     "MergeResult",
     "Metric",
@@ -157,6 +164,7 @@ __all__ = [
     "digest",
     "disturbances",
     "disturbed",
+    "effective_length",
     "epoch_of",
     "frame",
     "growth",
@@ -170,9 +178,14 @@ __all__ = [
     "last_improvement",
     "load",
     "load_traces",
+    "location_of_range",
+    "location_parts",
+    "loss_evidence",
     "median_calibration",
     "merge",
     "metrics_of",
+    "range_at",
+    "range_text",
     "rate_results",
     "sample_frame",
     "samples",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from results.schema.location import location_parts
 from results.schema.metrics import METRICS, central_value
 from results.schema.record import Block, Measurement, Record
 from results.schema.run import RunFile
@@ -27,8 +28,9 @@ def load(path: str | Path) -> pandas.DataFrame:
     """Load a run as a table with one row per measurement.
 
     `path` is the folder of a run, or `<store>/latest`. Each row has the case with its status and parameter count, the
-    metric and its location (`at_length`, `at_position` and others). Each row also has the samples with their number and
-    median. Raises `StoreError` if there is no such run. Damaged records are omitted with a warning.
+    metric and its location (`at_length`, `at_position` and others). A mean over a range of lengths has `at_from` and
+    `at_to` instead of `at_length`. Each row also has the samples with their number and median. Raises `StoreError` if
+    there is no such run. Damaged records are omitted with a warning.
 
     >>> import results
     >>> frame = results.load("carousel-runs/latest")
@@ -176,7 +178,7 @@ def case_frame(file: RunFile, records: dict[str, Record]) -> pandas.DataFrame:
         for metric in dict.fromkeys(measurement.metric for measurement in record.measurements):
             for measurement in record.of(metric):
                 if measurement.samples:
-                    location = "".join(f" {name}={value}" for name, value in measurement.at.items())
+                    location = "".join(f" {name}={value}" for name, value in location_parts(measurement.at))
                     row[f"{metric}{location}"] = central_value(metric, measurement.samples)
         rows.append(row)
     return pandas.DataFrame({name: _column([row.get(name) for row in rows]) for name in _names(rows)})

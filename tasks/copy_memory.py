@@ -102,7 +102,7 @@ class CopyMemory(Task):
         return 1 / self.alphabet
 
     def memoryless_loss(self, length: int) -> float:
-        """Return the training loss, in nats, of the best answer that depends only on the step number.
+        """Return the loss, in nats, of the best answer from the present input, which tells nothing of the symbols.
 
         The loss is the mean over the steps that `supervised` selects.
         """

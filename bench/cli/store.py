@@ -82,7 +82,10 @@ def history(
     ),
     at: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=N", help="Location of the measurement, such as position=1024; repeatable."),
+        typer.Option(
+            metavar="KEY=N",
+            help="Location of the measurement, such as position=1024 or length=40..256; repeatable.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,

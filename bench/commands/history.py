@@ -19,7 +19,7 @@ from reports.figures import history_figure
 from reports.format import plural, print_labelled, print_table, printable
 from reports.html import history_page
 from reports.text import history_rows, levels, value_with_interval
-from results import FALSE_ALARMS, METRICS, Series, Store, history, is_standard_output
+from results import FALSE_ALARMS, METRICS, Series, Store, history, is_standard_output, location_of_range
 from results.store import reading_many
 
 FORMATS = {".html": "page", ".htm": "page", ".svg": "figure"}
@@ -44,7 +44,7 @@ def show_history(
         store: Folder of runs.
         glob: Pattern for an architecture, for arch/task/length, or for a case's key.
         metric: Name of the metric.
-        at: Locations of the measurement, such as `position=1024`.
+        at: Locations of the measurement, such as `position=1024` or `length=40..256`.
         output: File for an HTML page, or for a figure if it ends in `.svg`; `-` is standard output; None writes no
             file.
         allow: Fields that may differ within a series, separated by commas; None for no field.
@@ -56,7 +56,7 @@ def show_history(
     """
     form = format_by_ending(output, FORMATS)
     console = console_beside({"-o": output}, as_json=as_json)
-    conditions = dict(map(_parse_condition, at))
+    conditions = {name: value for text in at for name, value in _parse_condition(text).items()}
     allowed = parse_allow(allow)
     with reading_many():
         series = history(read_runs(Store(store)), glob=glob, metric=metric, at=conditions, allow=allowed)
@@ -141,8 +141,12 @@ def _finite(value: float) -> float | None:
     return value if abs(value) != float("inf") else None
 
 
-def _parse_condition(text: str) -> tuple[str, int]:
+def _parse_condition(text: str) -> dict[str, int]:
+    """Return the coordinates that a text such as `position=1024` or `length=40..256` names."""
     name, separator, number = text.partition("=")
+    first, is_range, last = number.partition("..")
+    if name == "length" and is_range and first.isdecimal() and last.isdecimal():
+        return location_of_range((int(first), int(last)))
     if not (name and separator and number.isdecimal()):
-        raise UsageError(f"--at takes a location such as position=1024, not {text!r}")
-    return name, int(number)
+        raise UsageError(f"--at takes a location such as position=1024 or length=40..256, not {text!r}")
+    return {name: int(number)}

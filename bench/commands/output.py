@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
@@ -128,12 +129,15 @@ def run_document(
 ) -> dict[str, object]:
     """Return a run and its records as one document for `print_json`.
 
-    Records that only serve to choose learning rates are listed apart from those of reported cases. The convergence of
-    each reported case is derived from its validation curve. `unusable` says why a record cannot be used, by the key of
-    its case. None stands for no such record.
+    Records that only serve to choose learning rates are listed apart from those of reported cases. The rows of the
+    leaderboard, and the convergence of each reported case, are computed from the records. `unusable` says why a record
+    cannot be used, by the key of its case. None stands for no such record.
     """
+    import reports  # most commands need no reports, and their import takes time
+
     return {
         "run": file.model_dump(mode="json"),
+        "leaderboard": [asdict(row) for row in reports.leaderboard(file, records)],
         "records": [record.model_dump(mode="json") for record in records if record.case.is_reported],
         "tuning_records": [record.model_dump(mode="json") for record in records if not record.case.is_reported],
         "convergence": {record.key: convergence(record) for record in records if record.case.is_reported},

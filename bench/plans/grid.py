@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
 from bench.plans.plan import Plan
-from results import Case
+from results import Case, LengthRange, range_text
+
+if TYPE_CHECKING:
+    from tasks import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,8 @@ def _cases_of_grid(plan: Plan) -> list[PlannedCase]:
                     for tested_length in {at for protocol in protocols for at in protocol.evaluate_at}:
                         if isinstance(tested_length, int):
                             task.check_length(tested_length)
+                    for lengths in {each for protocol in protocols for each in protocol.evaluated_ranges()}:
+                        _check_range(task, lengths)
                     for each in archs:
                         check_model(each, task, length=length, depth=plan.depth, budget=plan.budgets[0])
     except ValueError as error:
@@ -97,3 +103,17 @@ def _cases_of_grid(plan: Plan) -> list[PlannedCase]:
                 found_by = plan.rate_found_by(arch_spec, task_spec, length)
                 planned.append(PlannedCase(case=case, rate_found_by=found_by))
     return planned
+
+
+def _check_range(task: Task, lengths: LengthRange) -> None:
+    """Raise `UsageError` if a range of test lengths starts below the minimum of a task, or holds no possible length."""
+    from bench.training.data import lengths_of_range
+
+    text = range_text(lengths)
+    if lengths[0] < task.min_length:
+        raise UsageError(
+            f"evaluate_at: the range '{text}' starts below the shortest length of {task}, {task.min_length} steps; "
+            f"start it at {task.min_length} or later"
+        )
+    if not lengths_of_range(task, lengths):
+        raise UsageError(f"evaluate_at: {task} supports no length in '{text}'; give another range")

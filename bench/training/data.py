@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 import tasks
-from results import Case
+from results import Case, LengthRange
 
 
 def batches(task: tasks.Task, case: Case) -> Iterator[tasks.Batch]:
@@ -43,6 +43,11 @@ def training_lengths(task: tasks.Task, case: Case) -> list[int]:
     if case.protocol.train_lengths == "fixed":
         return [case.length]
     return [length for length in range(task.min_length, case.length + 1) if task.supports_length(length)]
+
+
+def lengths_of_range(task: tasks.Task, lengths: LengthRange) -> list[int]:
+    """Return all lengths of a range that the task supports, in ascending order."""
+    return [length for length in range(lengths[0], lengths[1] + 1) if task.supports_length(length)]
 
 
 def to_device(batch: tasks.Batch, device: torch.device) -> tasks.Batch:

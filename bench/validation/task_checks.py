@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -126,13 +127,20 @@ def scores(example: TaskExample) -> None:
 
 
 def reference_scores(example: TaskExample) -> None:
-    """Check that chance, the memoryless baseline and the collision probability are in their valid ranges."""
+    """Check that chance, the memoryless baseline, both losses and the collision probability are in valid ranges."""
     task, length = example.task, example.length
     chance, memoryless, collision = task.chance(length), task.memoryless_score(length), task.collision(length)
     if not 0 < chance <= 1:
         raise CheckFailed(f"chance is {chance}, which is not in (0, 1]")
     if memoryless is not None and not chance < memoryless <= 1 + 1e-12:
         raise CheckFailed(f"memoryless_score is {memoryless}, which is not above chance ({chance}) and at most 1")
+    losses = {"constant_loss": task.constant_loss(length), "memoryless_loss": task.memoryless_loss(length)}
+    for name, loss in losses.items():
+        if loss is not None and not 0 <= loss < math.inf:
+            raise CheckFailed(f"{name} is {loss}, which is not a finite number of at least 0")
+    constant, memoryless_loss = losses.values()
+    if constant is not None and memoryless_loss is not None and memoryless_loss > constant:
+        raise CheckFailed(f"memoryless_loss is {memoryless_loss}, which is above constant_loss ({constant})")
     if not 0 <= collision <= 1:
         raise CheckFailed(f"collision is {collision}, which is not in [0, 1]")
 

@@ -18,6 +18,7 @@ from reports.analysis.labels import Labels
 from results import (
     Case,
     Convergence,
+    LengthRange,
     Limits,
     Measurement,
     Probe,
@@ -26,11 +27,14 @@ from results import (
     RunFile,
     Training,
     convergence,
+    range_at,
     solved_score,
 )
 
 RateSource = Literal["plan", "tuned"]
 STEP_QUANTILES = (0.5, 0.9, 0.99, 1.0)
+LOSSES = ("mse", "cross_entropy")
+"""The metrics that are losses of a trained model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +62,29 @@ class Seed:
     @cached_property
     def scores(self) -> dict[int, float]:
         """Scores in [0, 1] by test length in steps; empty if the case is missing, diverged or inconsistent."""
+        return {at["length"]: score for at, score in self._tested("accuracy") if "length" in at}
+
+    @cached_property
+    def range_scores(self) -> dict[LengthRange, float]:
+        """Mean scores in [0, 1] by range of test lengths; empty if no range was tested, or as for `scores`."""
+        ranges = [(range_at(at), score) for at, score in self._tested("accuracy")]
+        return {lengths: score for lengths, score in ranges if lengths is not None}
+
+    @cached_property
+    def loss(self) -> tuple[str, float] | None:
+        """The name and the value of the test loss at the trained length; None if it was not measured."""
+        for name in LOSSES:
+            for at, value in self._tested(name):
+                if at == {"length": self.case.length}:
+                    return name, value
+        return None
+
+    def _tested(self, metric: str) -> list[tuple[dict[str, int], float]]:
+        """Return pairs of a location and a mean; empty if the case is missing, diverged or inconsistent."""
         if self.record is None or self.record.status in ("diverged", "inconsistent"):
-            return {}
-        return {
-            measurement.at["length"]: sum(measurement.samples) / len(measurement.samples)
-            for measurement in self.record.of("accuracy")
-            if "length" in measurement.at and measurement.samples
-        }
+            return []
+        measured = [measurement for measurement in self.record.of(metric) if measurement.samples]
+        return [(each.at, sum(each.samples) / len(each.samples)) for each in measured]
 
     @cached_property
     def convergence(self) -> Convergence | None:
@@ -191,8 +211,12 @@ class Group:
         return next((reference for reference in references if reference is not None), None)
 
     def evaluated_lengths(self) -> list[int]:
-        """Return the lengths in steps at which the trained models were tested, ascending."""
+        """Return the lengths in steps at which the trained models were tested, ascending. Ranges are left out."""
         return sorted({length for seed in self.seeds for length in seed.scores})
+
+    def evaluated_ranges(self) -> list[LengthRange]:
+        """Return the ranges of lengths over which the trained models were tested, ascending."""
+        return sorted({lengths for seed in self.seeds for lengths in seed.range_scores})
 
 
 def group_cases(run: RunFile, records: Sequence[Record], unusable: Mapping[str, str] | None = None) -> list[Group]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from reports.analysis.convergence import is_undecided, learning_seeds, possible_rise
 from reports.analysis.groups import Group, RateSource, group_cases
 from reports.analysis.health import problems_of
+from reports.analysis.memory_share import effective_length_of, loss_evidence_of, range_shares
 from reports.analysis.ranking import Estimate, Rank, ranks
 from reports.analysis.step_costs import (
     StepCost,
@@ -18,7 +20,33 @@ from reports.analysis.step_costs import (
     step_costs,
     step_costs_by_arch,
 )
-from results import BudgetKind, Interval, Record, ReferenceScores, RunFile, interval_of_mean
+from results import (
+    BudgetKind,
+    EffectiveLength,
+    Interval,
+    LengthRange,
+    LossEvidence,
+    Record,
+    ReferenceScores,
+    RunFile,
+    interval_of_mean,
+    range_text,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeScore:
+    """The mean score over a range of test lengths."""
+
+    lengths: str
+    """The range as a plan writes it, such as `40..256`."""
+    score: float
+    """The mean score over seeds."""
+    low: float | None
+    """With `high`, the 95% interval of the mean score; None for a single seed."""
+    high: float | None
+    share: float | None
+    """The mean memory share over seeds; None if it is undefined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +71,12 @@ class LeaderboardRow:
     seed_scores: tuple[float, ...]
     chance: float | None
     memoryless_score: float | None
+    range_scores: tuple[RangeScore, ...]
+    """The scores over ranges of test lengths, ascending."""
+    effective: EffectiveLength | None
+    """The effective length; None without scores, or if it is undefined."""
+    loss: LossEvidence | None
+    """The test loss at the trained length and what it shows; None if it was not measured."""
     seeds: int
     """The number of seeds, including failed and missing ones."""
     solved: int
@@ -181,6 +215,9 @@ def _row(
         seed_scores=tuple(scores),
         chance=reference.chance if reference else None,
         memoryless_score=reference.memoryless_score if reference else None,
+        range_scores=tuple(_range_score(group, lengths) for lengths in group.evaluated_ranges()),
+        effective=effective_length_of(group),
+        loss=loss_evidence_of(group),
         seeds=len(group.seeds),
         solved=sum(seed.solved for seed in group.seeds),
         learning_rate=group.learning_rates[0] if len(group.learning_rates) == 1 else None,
@@ -205,6 +242,20 @@ def _row(
         far_call_seconds=far.call_seconds if far else None,
         limit_share=far.limit_share if far else None,
         problems=tuple(problem.brief for problem in problems_of(group)),
+    )
+
+
+def _range_score(group: Group, lengths: LengthRange) -> RangeScore:
+    """Return the mean score of a group over a range, at which at least one seed was tested."""
+    interval = interval_of_mean([seed.range_scores[lengths] for seed in group.seeds if lengths in seed.range_scores])
+    low, high = bounds(interval, floor=0.0, ceiling=1.0)
+    shares = range_shares(group, lengths)
+    return RangeScore(
+        lengths=range_text(lengths),
+        score=interval.middle,
+        low=low,
+        high=high,
+        share=fmean(shares) if shares else None,
     )
 
 

@@ -1,8 +1,10 @@
-"""The memory share of a seed, and the settings in which the memory shares of architectures can be compared.
+"""What scores and losses say about memory: memory shares, effective lengths and the evidence of losses.
 
 The *memory share* places a score between the best score without memory (0%) and a perfect score (100%). The best
 score without memory is chance or the memoryless baseline, whichever is higher. Papers call the memory share a scaled
 accuracy.
+
+Memory shares can be compared in the settings that `shared_settings` returns.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from itertools import combinations
 from reports.analysis.convergence import possible_rise
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.ranking import Estimate
-from results import ReferenceScores
+from results import EffectiveLength, LengthRange, LossEvidence, ReferenceScores, effective_length, loss_evidence
 
 CLEAR_SHARE = 0.05
 """The smallest memory share that counts as memory. A lower share is no evidence of memory, even if its interval lies
@@ -40,6 +42,62 @@ def memory_share(group: Group, length: int | None = None) -> list[float]:
         return []
     base = no_memory_score(reference)
     return [max(0.0, (score - base) / (1 - base)) for score in group.scores(length)]
+
+
+def range_shares(group: Group, lengths: LengthRange) -> list[float]:
+    """Return the memory share in [0, 1] of each scored seed over a range of test lengths.
+
+    Each seed was tested at lengths of its own, so it has reference scores of its own. The list is empty as for
+    `memory_share`.
+    """
+    shares = []
+    for seed in group.seeds:
+        reference = None if seed.record is None else seed.record.reference_over(lengths)
+        if lengths in seed.range_scores and reference is not None and (base := no_memory_score(reference)) < 1:
+            shares.append(max(0.0, (seed.range_scores[lengths] - base) / (1 - base)))
+    return shares
+
+
+def effective_length_of(group: Group) -> EffectiveLength | None:
+    """Return the effective length of a group, from the lengths at which all its scored seeds were tested.
+
+    Returns None without scores, without reference scores, or if a perfect score needs no memory.
+    """
+    scored = [seed for seed in group.seeds if seed.scores]
+    lengths = [length for length in group.evaluated_lengths() if all(length in seed.scores for seed in scored)]
+    references = {length: reference for length in lengths if (reference := group.reference(length)) is not None}
+    return effective_length(
+        {length: [seed.scores[length] for seed in scored] for length in lengths},
+        {length: no_memory_score(reference) for length, reference in references.items()},
+        group.length,
+    )
+
+
+def loss_evidence_of(group: Group) -> LossEvidence | None:
+    """Return what the test losses of a group at the trained length show, or None if no loss was measured."""
+    losses = [seed.loss for seed in group.seeds if seed.loss is not None]
+    if not losses:
+        return None
+    name, reference = losses[0][0], group.reference()
+    return loss_evidence(
+        name,
+        [loss for of_seed, loss in losses if of_seed == name],
+        constant=reference.constant_loss if reference else None,
+        memoryless=reference.memoryless_loss if reference else None,
+        sequences=min(seed.case.protocol.test_sequences for seed in group.seeds),
+    )
+
+
+def clears(mean: float, low: float, floor: float) -> bool:
+    """Return whether the scores of an architecture are evidence that it uses the past.
+
+    Args:
+        mean: The mean score over seeds. It has to exceed `floor` by more than `CLEAR_SHARE` of the distance from
+            `floor` to 1.
+        low: The lower end of the interval of the mean. It has to exceed `floor`.
+        floor: The best score without memory.
+    """
+    return low > floor and mean > floor + CLEAR_SHARE * (1 - floor)
 
 
 def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate]]:

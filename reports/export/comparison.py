@@ -15,6 +15,7 @@ from rich.text import Text
 from reports.format import new_console, numbers, print_lines, print_table
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
 from reports.text.comparison import absent_cells, cells, differences_in_words, headline, notes
+from results import location_parts
 from results.comparison import Comparison, MissingCase, Row
 
 MAX_ROWS = 12
@@ -130,7 +131,7 @@ def comparison_as_csv(comparison: Comparison) -> str:
     writer.writerow(names)
     for row in comparison.rows:
         values = asdict(row) | {
-            "at": " ".join(f"{name}={value}" for name, value in row.at),
+            "at": " ".join(f"{name}={value}" for name, value in location_parts(dict(row.at))),
             "units": f"{row.units[0]} against {row.units[1]}",
             "differences": differences,
         }

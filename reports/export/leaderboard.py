@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 
 from reports.analysis.groups import group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
@@ -14,8 +15,32 @@ from reports.analysis.step_costs import marked
 from reports.format import numbers
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
 from reports.text.budgets import missed_budgets
-from results import Record, RunFile
+from reports.text.lengths import effective_estimate
+from reports.text.losses import error_estimate, loss_value
+from results import EffectiveLength, LossEvidence, Record, RunFile
 
+Column = tuple[str, Callable[[LeaderboardRow], str]]
+"""A heading, and a function that returns the cell of a row."""
+COMPOSED = ("effective", "loss", "range_scores")
+"""Fields of a row that CSV spreads over columns, or writes as text."""
+EFFECTIVE_COLUMNS = {
+    "effective_length": "length",
+    "effective_length_low": "low",
+    "effective_length_high": "high",
+    "effective_length_coverage": "coverage",
+    "longest_length": "longest",
+}
+"""CSV columns of the effective length, each with its field."""
+LOSS_COLUMNS = {
+    "loss_name": "name",
+    "loss": "mean",
+    "loss_low": "low",
+    "loss_high": "high",
+    "constant_loss": "constant",
+    "memoryless_loss": "memoryless",
+    "loss_shows_past": "shows_past",
+}
+"""CSV columns of the test loss, each with its field."""
 _SHRINK_TO_LINE_WIDTH = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
 
 
@@ -37,16 +62,26 @@ def as_csv(run: RunFile, records: Sequence[Record]) -> str:
 
     Every text is quoted. Texts are escaped as `escape_cell` does.
     """
-    names = [field.name for field in fields(LeaderboardRow)]
+    plain = [field.name for field in fields(LeaderboardRow) if field.name not in COMPOSED]
+    names = [*plain, *EFFECTIVE_COLUMNS, *LOSS_COLUMNS, "range_scores"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(names)
     for row in leaderboard_of(group_cases(run, records)):
         values = asdict(row) | {"problems": "; ".join(row.problems)}
+        values |= {name: _of(row.effective, field) for name, field in EFFECTIVE_COLUMNS.items()}
+        values |= {name: _of(row.loss, field) for name, field in LOSS_COLUMNS.items()}
+        values["range_scores"] = "; ".join(f"{each.lengths} {each.score!r}" for each in row.range_scores)
         cells = {name: escape_cell(values[name]) for name in names}
         cells["seed_scores"] = " ".join(f"{score!r}" for score in row.seed_scores)  # a single number may be read as one
         writer.writerow([cells[name] for name in names])
     return out.getvalue()
+
+
+def _of(part: EffectiveLength | LossEvidence | None, field: str) -> object:
+    """Return a field of a part of a row, or None if the row has no such part. Booleans become 0 or 1."""
+    value = None if part is None else getattr(part, field)
+    return int(value) if isinstance(value, bool) else value
 
 
 def as_latex(run: RunFile, records: Sequence[Record]) -> str:
@@ -121,13 +156,15 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
     is_compiled = any(row.step_timing == "compiled" for row in rows)
     called = "" if is_compiled or not far else " called from Python"
     near_heading, p99_heading = f"step p50 near the length{called}, µs", f"step p99{far_title}{called}, µs"
-    columns: list[tuple[str, Callable[[LeaderboardRow], str]]] = [
+    columns: list[Column] = [
         ("task", lambda row: row.task),
         ("length", lambda row: numbers.count(row.length)),
         ("architecture", lambda row: row.arch),
         ("score (95% interval)", lambda row: numbers.estimate(row.score, row.score_low, row.score_high)),
         ("chance", lambda row: numbers.score(row.chance)),
         ("memoryless baseline", lambda row: numbers.score(row.memoryless_score)),
+        *_loss_columns(rows),
+        *_length_columns(rows),
         ("seeds solved", lambda row: f"{row.solved}/{row.seeds}"),
         ("seeds scored", lambda row: f"{row.scored}/{row.seeds}"),
         ("learning rate", _rate),
@@ -159,6 +196,31 @@ def _rate(row: LeaderboardRow) -> str:
     if row.learning_rate is None:
         return numbers.MISSING
     return f"{row.learning_rate:g} ({row.learning_rate_source})"
+
+
+def _loss_columns(rows: Sequence[LeaderboardRow]) -> list[Column]:
+    """Return the columns of the squared error beside that of the best constant, if a task has real-valued answers."""
+    if all(row.loss is None or row.loss.constant is None for row in rows):
+        return []
+    return [
+        ("mse (95% interval)", lambda row: error_estimate(row.loss)),
+        ("mse of the best constant", lambda row: loss_value(None if row.loss is None else row.loss.constant)),
+    ]
+
+
+def _length_columns(rows: Sequence[LeaderboardRow]) -> list[Column]:
+    """Return the column of effective lengths, and one column of scores per range of test lengths."""
+    has_lengths = any(row.effective is not None for row in rows)
+    ranges = dict.fromkeys(each.lengths for row in rows for each in row.range_scores)
+    return [
+        *([("effective length (over seeds)", lambda row: effective_estimate(row.effective))] if has_lengths else []),
+        *((f"score at {lengths}", partial(_score_over, lengths)) for lengths in ranges),
+    ]
+
+
+def _score_over(lengths: str, row: LeaderboardRow) -> str:
+    found = next((each for each in row.range_scores if each.lengths == lengths), None)
+    return numbers.MISSING if found is None else numbers.estimate(found.score, found.low, found.high)
 
 
 def notes(rows: Sequence[LeaderboardRow]) -> list[str]:

@@ -14,16 +14,21 @@ from reports.analysis.groups import group_cases, specifications
 from reports.analysis.health import health
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.analysis.learning_rates import rate_rows, tuning_cost
+from reports.analysis.memory_share import clears
 from reports.format import new_console, numbers, print_lines
 from reports.format.console import MEASURING_WIDTH
 from reports.text.budgets import missed_budgets
 from reports.text.claims import ledger, summary
-from reports.text.conclusions import clears, conclusions
+from reports.text.conclusions import conclusions
 from reports.text.learning_rates import cost_sentence, edge_warning, missing_warning, sources
+from reports.text.lengths import effective_text
+from reports.text.losses import loss_value
 from reports.text.recommendation import recommendation
 from reports.text.streaming import CALLED
 from results import Record, RunFile
 
+Column = tuple[str, Callable[[LeaderboardRow], Text | str]]
+"""A heading, and a function that returns the cell of a row."""
 NAME_LETTERS = 24
 """The largest length of a name in the leaderboard."""
 INTERPRETED_MARK = "*"
@@ -79,25 +84,26 @@ def render_terminal(
 
 def _print_table(console: Console, rows: Sequence[LeaderboardRow]) -> None:
     """Print the leaderboard. On a narrow terminal, whole columns are dropped, so that no number is cut."""
-    columns = [column for column in COLUMNS if column != "learning" or any(row.still_learning for row in rows)]
+    columns = _columns(rows)
+    ranges = [name for name in columns if name not in COLUMNS]
     table, width = _table(console, rows, columns)
-    for dropped in DROP_ORDER:
+    for dropped in (*ranges, *DROP_ORDER):
         if not console.is_terminal or width <= console.width:
             break
-        columns.remove(dropped)
-        table, width = _table(console, rows, columns)
+        if columns.pop(dropped, None) is not None:
+            table, width = _table(console, rows, columns)
     table.width = width
     console.print(table, soft_wrap=True)
 
 
-def _table(console: Console, rows: Sequence[LeaderboardRow], columns: Sequence[str]) -> tuple[Table, int]:
+def _table(console: Console, rows: Sequence[LeaderboardRow], columns: Mapping[str, Column]) -> tuple[Table, int]:
     """Return a table with the given columns, and the width in characters that the table needs."""
     far = {row.far_position for row in rows if row.far_position is not None}
     end = f"position {min(far):,}" if len(far) == 1 else "the last position"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), show_edge=False, caption_justify="left")
     table.add_column("task, architecture", no_wrap=True)
-    for column in columns:
-        table.add_column(COLUMNS[column][0], justify="right", no_wrap=True)
+    for heading, _ in columns.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     tasks = numbers.shortened_apart((row.task for row in rows), NAME_LETTERS)
     archs = numbers.shortened_apart((row.arch for row in rows), NAME_LETTERS)
     for task, length in dict.fromkeys((row.task, row.length) for row in rows):
@@ -105,9 +111,11 @@ def _table(console: Console, rows: Sequence[LeaderboardRow], columns: Sequence[s
         table.add_section()
         table.add_row(Text(f"{tasks[task]} {length:,}", "bold"))
         for row in rivals:
-            table.add_row(Text(f"  {archs[row.arch]}"), *(COLUMNS[column][1](row) for column in columns))
+            table.add_row(Text(f"  {archs[row.arch]}"), *(cell(row) for _, cell in columns.values()))
         for name, score in _reference_scores(rivals).items():
             table.add_row(Text(f"  {name}", "dim"), Text(f"{score:.2f}{' ' * 12}", "dim"))
+        if "mse" in columns and (constant := _constant_loss(rivals)) is not None:
+            table.add_row(Text("  best constant", "dim"), "", Text(loss_value(constant), "dim"))
     options = console.options.update(width=MEASURING_WIDTH)
     width = Measurement.get(console, options, table).maximum
     if far:
@@ -146,8 +154,8 @@ def _reference_scores(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
 def _coloured_score(row: LeaderboardRow) -> Text:
     """Return the score with its interval.
 
-    The text is green if all seeds solved the task. It is red if the score and its interval are no evidence of memory,
-    unless more training could change them.
+    The text is green if all seeds solved the task. It is red if neither score nor loss is evidence of memory, unless
+    more training could change them.
     """
     text = f"{numbers.score(row.score, 2)}{' ' * 12}"
     if row.score_low is not None:
@@ -157,19 +165,49 @@ def _coloured_score(row: LeaderboardRow) -> Text:
     if row.solved == row.seeds:
         return Text(text, "green")
     floor = max(row.chance, row.memoryless_score or 0.0)
-    is_evidence = row.undecided or row.score_low is None or clears(row.score, row.score_low, floor)
-    return Text(text, "" if is_evidence else "red")
+    is_evidence = row.score_low is None or clears(row.score, row.score_low, floor)
+    by_loss = row.loss is not None and row.loss.shows_past
+    return Text(text, "" if row.undecided or is_evidence or by_loss else "red")
 
 
-COLUMNS: dict[str, tuple[str, Callable[[LeaderboardRow], Text | str]]] = {
+def _range_column(lengths: str) -> Column:
+    """Return the column of scores over a range of test lengths."""
+
+    def cell(row: LeaderboardRow) -> str:
+        return next((numbers.score(each.score, 2) for each in row.range_scores if each.lengths == lengths), "—")
+
+    return lengths, cell
+
+
+def _columns(rows: Sequence[LeaderboardRow]) -> dict[str, Column]:
+    """Return the columns of the leaderboard by name. Columns that would be empty are left out."""
+    columns = dict(COLUMNS)
+    if all(row.effective is None for row in rows):
+        del columns["effective"]
+    if not _constant_loss(rows):
+        del columns["mse"]
+    if not any(row.still_learning for row in rows):
+        del columns["learning"]
+    ranges = dict.fromkeys(each.lengths for row in rows for each in row.range_scores)
+    return columns | {lengths: _range_column(lengths) for lengths in ranges}
+
+
+def _constant_loss(rows: Sequence[LeaderboardRow]) -> float | None:
+    """Return the error of the best constant answer, or None if no row has one."""
+    return next((row.loss.constant for row in rows if row.loss is not None and row.loss.constant is not None), None)
+
+
+COLUMNS: dict[str, Column] = {
     "score": ("score (95%)    ", _coloured_score),
+    "mse": ("mse", lambda row: loss_value(row.loss.mean) if row.loss and row.loss.constant is not None else "—"),
     "solved": ("solved", lambda row: f"{row.solved}/{row.seeds}"),
     "learning": ("still\nlearning", lambda row: f"{row.still_learning}/{row.scored}" if row.still_learning else ""),
+    "effective": ("effect.\nlength", lambda row: effective_text(row.effective)),
     "params": ("params", lambda row: numbers.count(row.parameters)),
     "state": ("state\nend", lambda row: numbers.size(row.state_bytes)),
     "step": ("step\nµs", lambda row: _step(row, row.near_step_seconds)),
     "step end": ("step end\nµs", lambda row: _step(row, row.far_step_seconds)),
     "p99 end": ("p99 end\nµs", lambda row: _step(row, row.far_step_p99_seconds)),
 }
-DROP_ORDER = ("p99 end", "step", "state", "params")
-"""Columns in the order in which a narrow terminal drops them."""
+DROP_ORDER = ("p99 end", "step", "state", "params", "effective", "mse")
+"""Columns in the order in which a narrow terminal drops them, after those of ranges."""

@@ -63,7 +63,7 @@ def accuracy_against_length_figure(groups: Sequence[Group], *, width: float | No
             how_to_read=(
                 "Lines are means over seeds with 95% intervals, and dots are single seeds. The vertical line marks "
                 "the trained length; longer sequences do not occur in training. A model whose score stays at "
-                "chance or at the memoryless baseline does not use its memory."
+                "chance or at the memoryless baseline shows no memory by its score; its loss may show some."
             ),
             headed=False,
         )

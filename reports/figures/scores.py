@@ -74,8 +74,8 @@ def score_by_architecture_figure(groups: Sequence[Group], *, width: float) -> Fi
             description="; ".join(_describe(group) for group in scored),
             how_to_read=(
                 "Markers are means over seeds with 95% intervals, and dots are single seeds. The dotted line is "
-                "chance and the dashed line is the memoryless baseline. A model whose score stays at these lines does "
-                "not use its memory."
+                "chance and the dashed line is the memoryless baseline. A model whose score stays at these lines "
+                "shows no memory by its score; its loss may show some."
             ),
         )
 

@@ -77,6 +77,7 @@ def to_ascii(text: str) -> str:
         "µ": r"$\mu$",
         "…": r"\dots{}",
         "→": r"$\to$",
+        "≥": r"$\geq$",
     }.items():
         text = text.replace(letter, command)
     return "".join(letter if letter in "\n\t" or " " <= letter <= "~" else f"U+{ord(letter):04X}" for letter in text)

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.analysis.groups import Group, Seed
+from reports.analysis.memory_share import loss_evidence_of
 from reports.analysis.step_costs import StepTiming, any_compiled, timing_of
 from reports.format import numbers
 from reports.text.budgets import model_sizes
+from reports.text.losses import loss_name, loss_value
+from results import range_text
 
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90
 """The size of the box around the training curves, in SVG user units."""
@@ -36,6 +39,8 @@ class SeedRow:
     """The score at the trained length."""
     scores: tuple[str, ...]
     """The score at each of `CaseDetails.lengths`."""
+    loss: str
+    """The test loss at the trained length."""
     steps: int | None
     stopped: str
     convergence: str
@@ -56,7 +61,10 @@ class CaseDetails:
     length: int
     configuration: tuple[tuple[str, str], ...]
     """Pairs of a name, such as `task`, and its value as text."""
-    lengths: tuple[int, ...]
+    lengths: tuple[str, ...]
+    """The test lengths, followed by the ranges of test lengths."""
+    loss: str
+    """The name of the test loss, with that of the best constant if it is known; empty without a loss."""
     positions: tuple[int, ...]
     step_timing: StepTiming
     """How the steps in `SeedRow.step_p50` were timed."""
@@ -91,10 +99,11 @@ def _details(group: Group, timing: StepTiming) -> CaseDetails:
         task=group.task,
         length=group.length,
         configuration=_configuration(group),
-        lengths=tuple(lengths),
+        lengths=(*map(numbers.count, lengths), *map(range_text, group.evaluated_ranges())),
+        loss=_loss_heading(group),
         positions=tuple(positions),
         step_timing=timing,
-        seeds=tuple(_row(seed, lengths, positions, timing) for seed in group.seeds),
+        seeds=tuple(_row(seed, group, positions, timing) for seed in group.seeds),
         curves=tuple(
             Curve(
                 seed=seed,
@@ -110,12 +119,20 @@ def _details(group: Group, timing: StepTiming) -> CaseDetails:
     )
 
 
-def _row(seed: Seed, lengths: Sequence[int], positions: Sequence[int], timing: StepTiming) -> SeedRow:
+def _loss_heading(group: Group) -> str:
+    evidence = loss_evidence_of(group)
+    if evidence is None:
+        return ""
+    constant = "" if evidence.constant is None else f" (best constant: {loss_value(evidence.constant)})"
+    return f"{loss_name(evidence.name)}{constant}"
+
+
+def _row(seed: Seed, group: Group, positions: Sequence[int], timing: StepTiming) -> SeedRow:
     """Return the formatted results of a seed.
 
     Args:
         seed: The seed, with or without a record.
-        lengths: The test lengths in steps of the columns with scores.
+        group: The group of the seed, which determines the columns with scores.
         positions: The positions in the stream of the columns with step times.
         timing: How the steps of the group were timed.
     """
@@ -127,7 +144,11 @@ def _row(seed: Seed, lengths: Sequence[int], positions: Sequence[int], timing: S
         status="missing" if record is None else record.status.replace("_", " "),
         reason=(record.reason or "") if record is not None else "no record was written",
         score=numbers.score(seed.score()),
-        scores=tuple(numbers.score(seed.score(length), 4) for length in lengths),
+        scores=(
+            *(numbers.score(seed.score(length), 4) for length in group.evaluated_lengths()),
+            *(numbers.score(seed.range_scores.get(lengths), 4) for lengths in group.evaluated_ranges()),
+        ),
+        loss=loss_value(None if seed.loss is None else seed.loss[1]),
         steps=training.steps if training else None,
         stopped=training.stopped if training else "",
         convergence=seed.convergence or "",

@@ -18,6 +18,7 @@ from reports.html.page_data import PageData
 from reports.html.sections import SECTIONS
 from reports.text.baseline import Baseline
 from reports.text.context import context
+from reports.text.losses import loss_note
 from reports.text.recommendation import exceptions, left_out, recommendation
 from results import Record, RunFile, Traces, write_output_file
 
@@ -89,6 +90,7 @@ def page(
         recommendation=recommendation(data.groups, data.overview),
         exceptions=exceptions(data.groups, data.overview),
         left_out=left_out(data.groups, data.overview),
+        loss_note=loss_note(data.groups),
         sections=sections,
         script=Markup(script),  # noqa: S704  # our own file; no part of it comes from a record
         script_digest=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",

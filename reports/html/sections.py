@@ -42,6 +42,8 @@ from reports.text.budgets import missed_budgets, model_sizes
 from reports.text.claims import ledger, summary
 from reports.text.conclusions import conclusions
 from reports.text.context import protocols
+from reports.text.lengths import DEFINITION, effective_estimate, interval_sentence, length_text
+from reports.text.losses import error_estimate, loss_value
 from results import (
     BUSY_LOAD,
     LOSS_GAIN,
@@ -103,12 +105,29 @@ def _leaderboard(data: PageData) -> Values:
         "has_shares": any(row.limit_share is not None for row in rows),
         "is_called": data.is_called,
         "rate_sources": rates_text.sources(data.rate_rows),
+        "has_errors": any(row.loss is not None and row.loss.constant is not None for row in rows),
+        "has_lengths": any(row.effective is not None for row in rows),
+        "error_estimate": error_estimate,
+        "loss_value": loss_value,
+        "effective_estimate": effective_estimate,
     }
 
 
-def _heat_maps(data: PageData) -> Values | None:
+def _beyond(data: PageData) -> Values | None:
     maps = heat_maps(data.groups)
-    return {"maps": maps} if maps else None
+    rows = [row for row in leaderboard_of(data.groups) if row.effective is not None or row.range_scores]
+    if not maps and not rows:
+        return None
+    ranges = list(dict.fromkeys(each.lengths for row in rows for each in row.range_scores))
+    return {
+        "maps": maps,
+        "rows": rows,
+        "ranges": ranges,
+        "definition": DEFINITION,
+        "interval": interval_sentence([row.effective for row in rows if row.effective is not None]),
+        "length_text": length_text,
+        "effective_estimate": effective_estimate,
+    }
 
 
 def _score_against_length(data: PageData) -> Values | None:
@@ -236,7 +255,7 @@ SECTIONS = (
     Section("conclusions", "Findings", "conclusions", _conclusions),
     Section("cost", "Memory against cost", "figures", _cost),
     Section("leaderboard", "Leaderboard", "leaderboard", _leaderboard),
-    Section("heat", "Beyond the trained length", "heat_map", _heat_maps),
+    Section("heat", "Beyond the trained length", "heat_map", _beyond),
     Section("lengths", "Score against length, by task", "figures", _score_against_length),
     Section("omitted", "Omitted figures", "omitted", _omitted),
     Section("claims", "Claims", "claims", _claims),

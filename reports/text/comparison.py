@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.format import numbers
+from results import location_parts
 from results.comparison import COMPARED_METRICS, Comparison, MissingCase, Row, location_text
 
 
@@ -115,7 +116,7 @@ def _case(row: Row) -> str:
 def _metric(row: Row) -> str:
     metric = COMPARED_METRICS[row.metric]
     title = metric.short_title or metric.title
-    return f"{title}{''.join(f', {name} {value:,}' for name, value in row.at)}"
+    return f"{title}{''.join(f', {name} {value}' for name, value in location_parts(dict(row.at), separator=','))}"
 
 
 def _value(row: Row, value: float | None) -> str:

@@ -7,10 +7,11 @@ from statistics import fmean
 
 from reports.analysis.convergence import is_undecided
 from reports.analysis.groups import Group
-from reports.analysis.memory_share import CLEAR_SHARE, no_memory_score
+from reports.analysis.memory_share import CLEAR_SHARE, clears, loss_evidence_of, no_memory_score
 from reports.analysis.step_costs import StepCost, step_costs_by_arch
 from reports.format.numbers import listed, plural, short_score
 from reports.text.convergence import undecided_sentences, unimproved_steps
+from reports.text.losses import loss_text
 from reports.text.streaming import streaming_conclusions
 from results import ReferenceScores, interval_of_mean, solved_score
 
@@ -30,18 +31,6 @@ def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None
     return lines + streaming_conclusions(groups, step_costs_by_arch(groups) if costs is None else costs)
 
 
-def clears(mean: float, low: float, floor: float) -> bool:
-    """Return whether the scores of an architecture are evidence that it uses the past.
-
-    Args:
-        mean: The mean score over seeds. It has to exceed `floor` by more than `CLEAR_SHARE` of the distance from
-            `floor` to 1.
-        low: The lower end of the interval of the mean. It has to exceed `floor`.
-        floor: The best score without memory.
-    """
-    return low > floor and mean > floor + CLEAR_SHARE * (1 - floor)
-
-
 def _of_setting(rivals: Sequence[Group]) -> str:
     """Return one sentence on the scores of all architectures for one task and length."""
     task, length = rivals[0].task, rivals[0].length
@@ -53,7 +42,7 @@ def _of_setting(rivals: Sequence[Group]) -> str:
         parts.append(listed([_with_mean(group) for group in scored]))
     elif reference is not None:
         parts += _against_reference([group for group in scored if len(group.scores()) > 1], reference)
-        if single := [_with_mean(group) for group in scored if len(group.scores()) == 1]:
+        if single := [_with_loss(group) for group in scored if len(group.scores()) == 1]:
             parts.append(f"single seed, no interval: {listed(single)}, compared with {_reference_name(reference)}")
     if unscored:
         parts.append(f"no scores for {listed(unscored)}")
@@ -61,15 +50,38 @@ def _of_setting(rivals: Sequence[Group]) -> str:
 
 
 def _against_reference(scored: Sequence[Group], reference: ReferenceScores) -> list[str]:
-    kinds: dict[str, list[Group]] = {"solved": [], "nearly": [], "some": [], "learning": [], "at": [], "below": []}
+    kinds: dict[str, list[Group]] = {
+        "solved": [],
+        "nearly": [],
+        "some": [],
+        "by loss": [],
+        "better": [],
+        "learning": [],
+        "at": [],
+        "below": [],
+    }
     for group in scored:
-        kind = _kind(group.scores(), reference)
-        kinds["learning" if kind in ("at", "below") and is_undecided(group) else kind].append(group)
+        kind, evidence = _kind(group.scores(), reference), loss_evidence_of(group)
+        if kind in ("at", "below"):
+            if evidence is not None and evidence.shows_past:
+                kind = "better" if evidence.memoryless is None else "by loss"
+            elif is_undecided(group):
+                kind = "learning"
+        kinds[kind].append(group)
     name = _reference_name(reference)
+    scores = (f"but its score is not clearly above {name}", f"but their scores are not clearly above {name}")
     words = {
         "solved": ("solves the task", "solve the task"),
         "nearly": ("nearly solves the task", "nearly solve the task"),
         "some": ("uses some of the past", "use some of the past"),
+        "by loss": (
+            f"uses some of the past by its loss, {scores[0]}",
+            f"use some of the past by their loss, {scores[1]}",
+        ),
+        "better": (
+            f"has a lower loss than the best constant, {scores[0]}",
+            f"have a lower loss than the best constant, {scores[1]}",
+        ),
         "learning": ("was still learning when its training ended", "were still learning when their training ended"),
         "at": (f"is indistinguishable from {name}", f"are indistinguishable from {name}"),
         "below": (f"falls below {name}", f"fall below {name}"),
@@ -77,7 +89,7 @@ def _against_reference(scored: Sequence[Group], reference: ReferenceScores) -> l
     parts = []
     for kind, groups in kinds.items():
         if groups:
-            names = [_with_mean(group, marked=kind != "learning") for group in groups]
+            names = [_described(group, kind) for group in groups]
             steps = unimproved_steps(groups) if kind in ("at", "below") else 0
             unimproved = f" and did not improve in the last {plural(steps, 'step')}" if steps else ""
             parts.append(f"{listed(names)} {words[kind][len(groups) > 1]}{unimproved}")
@@ -100,9 +112,28 @@ def _reference_name(reference: ReferenceScores) -> str:
     return f"the {kind} ({short_score(no_memory_score(reference))})"
 
 
-def _with_mean(group: Group, *, marked: bool = True) -> str:
-    """Return the architecture with its mean score. If `marked`, an undecided one is called still learning."""
+def _described(group: Group, kind: str) -> str:
+    """Return an architecture with its mean score, and with its loss if the score says too little."""
+    told = _with_mean if kind in ("solved", "nearly", "some") else _with_loss
+    return told(group, marked=kind != "learning")
+
+
+def _with_mean(group: Group, loss: str = "", *, marked: bool = True) -> str:
+    """Return an architecture with its mean score, the number of scored seeds if some have no score, and its loss.
+
+    If `marked`, an undecided one is called still learning.
+    """
     scores = group.scores()
     partial = "" if len(scores) == len(group.seeds) else f", {len(scores)} of {len(group.seeds)} seeds"
     learning = ", still learning" if marked and is_undecided(group) else ""
-    return f"{group.arch} ({fmean(scores):.2f}{partial}{learning})"
+    return f"{group.arch} ({fmean(scores):.2f}{partial}{f'; {loss}' if loss else ''}{learning})"
+
+
+def _with_loss(group: Group, *, marked: bool = True) -> str:
+    """Return an architecture with its mean score.
+
+    Its loss is added if it shows use of the past, or if it can be compared with that of the best constant.
+    """
+    evidence = loss_evidence_of(group)
+    is_told = evidence is not None and (evidence.shows_past or evidence.constant is not None)
+    return _with_mean(group, loss_text(evidence) if evidence is not None and is_told else "", marked=marked)

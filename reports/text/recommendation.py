@@ -10,6 +10,7 @@ from reports.analysis.overview import NEARLY_BEST, OverviewRow, overview_rows
 from reports.analysis.ranking import distinguishable_pairs
 from reports.analysis.step_costs import describe_growth
 from reports.format.numbers import listed, microseconds, significant, size
+from reports.text.losses import loss_note
 from reports.text.streaming import CALLED
 
 MAX_NAMES = 3
@@ -37,7 +38,10 @@ def recommendation(groups: Sequence[Group], rows: Sequence[OverviewRow] | None =
         return _undecided(preventing)
     best = next((row for row in rows if row.chosen), None)
     if best is None or best.cost is None:
-        return "No streamed architecture clearly used its memory in this run, so none is recommended."
+        note = loss_note(groups)
+        by_score = " by its scores" if note else ""
+        sentence = f"No streamed architecture clearly used its memory{by_score} in this run, so none is recommended."
+        return f"{sentence} {note}" if note else sentence
     state = f" and needs {size(best.cost.state_bytes)} of state" if best.cost.state_bytes is not None else ""
     growth = describe_growth(best.costs)
     sentences = [

@@ -7,8 +7,9 @@ from statistics import fmean
 
 from results.schema.case import Protocol
 from results.schema.claims import CurveName, Quantity
+from results.schema.location import range_at
 from results.schema.metrics import central_value
-from results.schema.record import EvalPoint, Record
+from results.schema.record import EvalPoint, Measurement, Record
 
 
 def value_of(quantity: Quantity, record: Record) -> float | None:
@@ -26,9 +27,14 @@ def value_of(quantity: Quantity, record: Record) -> float | None:
     values = [
         central_value(quantity.metric, measurement.samples)
         for measurement in record.of(quantity.metric)
-        if measurement.samples and quantity.at.items() <= measurement.at.items()
+        if measurement.samples and quantity.at.items() <= measurement.at.items() and _is_wanted(quantity, measurement)
     ]
     return fmean(values) if values else None
+
+
+def _is_wanted(quantity: Quantity, measurement: Measurement) -> bool:
+    """Return whether a measurement is no mean over a range of lengths, unless the quantity names `from` or `to`."""
+    return range_at(measurement.at) is None or not quantity.at.keys().isdisjoint({"from", "to"})
 
 
 def epoch_of(step: int, protocol: Protocol) -> float:

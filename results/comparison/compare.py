@@ -37,6 +37,7 @@ from results.comparison.evidence import Pool, evidence
 from results.comparison.pairing import NOT_RUN, MissingCase, Pair, Side, distinguishing_settings, pair_records
 from results.comparison.units import COMPARED_AS, COMPARED_METRICS, At, Units, Unmeasured, paired_units
 from results.comparison.verdict import ALONE, VERDICTS, Change, Decision, Evidence, Thresholds, decide
+from results.schema.location import location_parts, range_at
 from results.schema.metrics import ComparedAs
 from results.schema.record import Record
 from results.schema.run import RunFile
@@ -176,8 +177,10 @@ def compare(
 
 
 def location_text(at: At) -> str:
-    """Return a location as text, such as ` at length 64`. The text is empty if there is no location."""
-    return f" at {', '.join(f'{name} {value:,}' for name, value in at)}" if at else ""
+    """Return a location as text, such as ` at length 64` or ` at length 40..256`; empty if there is no location."""
+    return (
+        f" at {', '.join(f'{name} {value}' for name, value in location_parts(dict(at), separator=','))}" if at else ""
+    )
 
 
 def _row(units: Units, pair: Pair, condition: str, known: Evidence | None, forbidding: Sequence[Difference]) -> Row:
@@ -236,11 +239,11 @@ def _pooled_row(pool: Pool, known: Evidence) -> Row:
 def _pools(pairs: Sequence[Pair], units: Sequence[Units]) -> Iterator[tuple[str, Pool]]:
     """Yield the name and scores of each architecture with enough seeds in all cases together, but in no single case.
 
-    A test length that lacks a seed of its case is left out.
+    A test length that lacks a seed of its case is left out. So are ranges of lengths, which overlap with lengths.
     """
     scores: dict[str, dict[int, list[Units]]] = {}
     for unit in units:
-        if unit.metric == "accuracy":
+        if unit.metric == "accuracy" and range_at(dict(unit.at)) is None:
             scores.setdefault(pairs[unit.pair].case.arch, {}).setdefault(unit.pair, []).append(unit)
     for arch, by_pair in sorted(scores.items()):
         most = {pair: max(len(unit.base) for unit in lengths) for pair, lengths in by_pair.items()}

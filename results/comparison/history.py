@@ -26,6 +26,7 @@ from results.comparison.comparability import Difference, comparable_environment,
 from results.comparison.pairing import condition_differences, conditions_of
 from results.schema.base import digest
 from results.schema.case import Case
+from results.schema.location import location_parts, range_at
 from results.schema.metrics import METRICS, central_value
 from results.schema.order import by_end
 from results.schema.record import Measurement, Record
@@ -80,7 +81,7 @@ class Series:
     @property
     def location(self) -> str:
         """The location of the measurement, such as `position 16`."""
-        return ", ".join(f"{name} {value:,}" for name, value in self.at.items())
+        return ", ".join(f"{name} {value}" for name, value in location_parts(self.at, separator=","))
 
 
 def history(
@@ -98,7 +99,8 @@ def history(
         glob: Pattern for `arch/task/length`, for `arch` alone, or for a case's key.
         metric: Name of the metric.
         at: Coordinates of the location. The farthest location with these coordinates is used. By default, the location
-            is the trained length or, for metrics without a value there, the farthest location.
+            is the trained length or, for metrics without a value there, the farthest location. A range of test lengths
+            is used only if `at` has `from` or `to`, or if nothing else was measured.
         allow: Names of fields that may differ within a series, from `ALLOWABLE`.
     """
     previous: dict[tuple[object, ...], tuple[RunFile, Case]] = {}
@@ -231,9 +233,10 @@ def _at_location(record: Record, metric: str, at: Mapping[str, int]) -> list[Mea
     """Return the measurements of a metric by all processes at one location.
 
     If `at` is empty and the trained length was measured, the location is the trained length. If not, the location is
-    the farthest location that matches `at`.
+    the farthest location that matches `at`. A range is no length, so ranges are not compared with lengths.
     """
-    measurements = [each for each in record.by_process(metric) if each.samples and at.items() <= each.at.items()]
+    matching = [each for each in record.by_process(metric) if each.samples and at.items() <= each.at.items()]
+    measurements = [each for each in matching if range_at(each.at) is None] or matching
     at_trained_length = [each for each in measurements if each.at == {"length": record.case.length}]
     if at_trained_length and not at:
         return at_trained_length

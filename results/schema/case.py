@@ -16,10 +16,17 @@ from pydantic import (
 )
 
 from results.schema.base import Count, Name, Size, Strict
+from results.schema.location import LengthRange, range_text
 
 Rate = Annotated[float, Field(gt=0)]
-Multiple = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,3}x$")]
+MULTIPLE = re.compile(r"[1-9][0-9]{0,3}x")
 """A multiple of the trained length, such as `2x`."""
+RANGE = re.compile(r"([1-9][0-9]{0,9})\.\.([1-9][0-9]{0,9})")
+"""A range of lengths, such as `40..256`."""
+MAX_LENGTH = 1 << 24
+"""Last length of the longest range, as for the trained lengths of a plan."""
+MAX_RANGE = 1 << 16
+"""Maximum number of lengths in a range."""
 
 BudgetKind = Literal["params", "width", "state", "step_flops"]
 BUDGETS: tuple[BudgetKind, ...] = get_args(BudgetKind)
@@ -62,8 +69,13 @@ class Protocol(Strict):
     train_lengths: Literal["fixed", "up_to"] = "fixed"
     """With `fixed`, every batch has the length of the case. With `up_to`, each batch has a random length, which is at
     most the length of the case."""
-    evaluate_at: Annotated[tuple[Multiple | Size, ...], Field(min_length=1)] = ("1x", "2x", "4x")
-    """Test lengths: multiples of the trained length such as `2x`, or numbers of time steps."""
+    evaluate_at: Annotated[tuple[Annotated[str, StringConstraints(max_length=40)] | Size, ...], Field(min_length=1)] = (
+        "1x",
+        "2x",
+        "4x",
+    )
+    """Test lengths: multiples of the trained length such as `2x`, numbers of time steps, or ranges such as `40..256`.
+    The score over a range is the mean over lengths that are drawn from it."""
     control: Literal["none", "shuffled_targets"] = "none"
     """With `shuffled_targets`, targets are permuted among the scored positions of a batch, or of the whole fixed set.
     Except by memorising sequences, the model can then learn only the frequencies of the answers."""
@@ -87,10 +99,26 @@ class Protocol(Strict):
         """
         return _without_defaults(write(self), self, ("fit_sequences", "patience", "keep_best"))
 
+    @field_validator("evaluate_at")
+    @classmethod
+    def _can_be_read(cls, evaluate_at: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        for at in evaluate_at:
+            if isinstance(at, str) and not MULTIPLE.fullmatch(at):
+                _range_in(at)
+        return evaluate_at
+
     def evaluated_lengths(self, length: int) -> tuple[int, ...]:
-        """Return the test lengths of a case that is trained at `length` time steps, in ascending order."""
-        lengths = {int(at[:-1]) * length if isinstance(at, str) else at for at in self.evaluate_at}
-        return tuple(sorted(lengths))
+        """Return the test lengths of a case that is trained at `length` time steps, in ascending order.
+
+        Ranges are left out; see `evaluated_ranges`.
+        """
+        multiples = {int(at[:-1]) * length for at in self.evaluate_at if isinstance(at, str) and at.endswith("x")}
+        return tuple(sorted(multiples | {at for at in self.evaluate_at if isinstance(at, int)}))
+
+    def evaluated_ranges(self) -> tuple[LengthRange, ...]:
+        """Return the ranges of test lengths, in ascending order."""
+        texts = {at for at in self.evaluate_at if isinstance(at, str) and not at.endswith("x")}
+        return tuple(sorted(map(_range_in, texts)))
 
 
 SOLVED_SHARE = 0.99
@@ -201,6 +229,25 @@ class Case(Strict):
     def key(self) -> str:
         """The stem of the case's file names: a readable prefix, then the digest that identifies the case."""
         return f"{_slug(self.arch)}.{_slug(self.task)}.L{self.length}.s{self.seed}.{self.digest()}"
+
+
+def _range_in(text: str) -> LengthRange:
+    """Return the range that a text such as `40..256` names. Raises `ValueError` if the text names no valid range."""
+    match = RANGE.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f"{text!r} is no test length: give a number such as 64, a multiple such as '2x', "
+            "or a range such as '40..256'"
+        )
+    first, last = int(match[1]), int(match[2])
+    if first >= last:
+        hint = f"write '{range_text((last, first))}'" if first > last else f"for a single length, write {first}"
+        raise ValueError(f"the range '{text}' must end after its start: {hint}")
+    if last - first >= MAX_RANGE:
+        raise ValueError(f"the range '{text}' has more than {MAX_RANGE:,} lengths: give a shorter range")
+    if last > MAX_LENGTH:
+        raise ValueError(f"the range '{text}' must end at {MAX_LENGTH:,} or earlier")
+    return first, last
 
 
 def _without_defaults(written: dict[str, Any], document: BaseModel, fields: tuple[str, ...]) -> dict[str, Any]:

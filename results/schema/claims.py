@@ -56,7 +56,8 @@ class Quantity(Strict):
 
     metric: Name | None = None
     at: dict[Name, int] = Field(default_factory=dict)
-    """Location of the measurement. The quantity averages over all measurements that match this location."""
+    """Location of the measurement. The quantity averages over all measurements that match this location. Means over a
+    range of lengths match only if the location has `from` or `to`."""
     curve: CurveName | None = None
     reduce: Literal["last", "highest", "lowest"] = "last"
     from_epoch: Annotated[int, Field(ge=0)] | None = None

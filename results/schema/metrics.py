@@ -187,7 +187,7 @@ code are timed, and only architectures with a compiled step have the metric.
 
 Most measurements also have a location, for example:
 
-- `accuracy`: a `length`
+- `accuracy` and losses: a `length`, or `from` and `to` of a range of lengths
 - `forward_seconds`: a `batch`
 - `step_seconds`, `call_step_seconds`, `state_bytes` and `workspace_bytes`: a `position`
 - `stream_step_seconds` and `call_stream_step_seconds`: a `position` and the number of `streams` per step

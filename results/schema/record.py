@@ -12,6 +12,7 @@ from pydantic import FailFast, Field
 
 from results.schema.base import Count, Key, Name, RelativePath, Size, Strict, Text
 from results.schema.case import Budget, BudgetKind, Case
+from results.schema.location import LengthRange
 from results.schema.probes import Probe
 
 SCHEMA_VERSION = 5
@@ -47,7 +48,7 @@ class Measurement(Strict):
 
     metric: Name
     at: dict[Name, int] = Field(default_factory=dict)
-    """Location of the measurement, such as `{"length": 64}` or `{"position": 16}`."""
+    """Location of the measurement, such as `{"length": 64}`, `{"from": 40, "to": 256}` or `{"position": 16}`."""
     samples: Annotated[tuple[float, ...], FAIL_FAST]
     blocks: Annotated[tuple[Block, ...], FAIL_FAST] = ()
     process: Count = 0
@@ -60,13 +61,23 @@ class Measurement(Strict):
 
 
 class ReferenceScores(Strict):
-    """Scores of trivial strategies at one length, for comparison with a measured score."""
+    """Scores and losses of trivial strategies at one length or over a range, for comparison with measured ones.
+
+    Over a range, each value is the mean over the lengths at which the case was tested.
+    """
 
     length: Size
+    """The test length, or the first length of a range."""
+    last_length: Size | None = None
+    """The last length of a range; None for a single length."""
     chance: float
     """Best score without reading the input: the chance level."""
     memoryless_score: float | None = None
     """Best score from the present input alone; None if this score is not above the chance level."""
+    constant_loss: float | None = None
+    """Mean squared error of the best answer without reading the input; None if answers are not real numbers."""
+    memoryless_loss: float | None = None
+    """A loss that no answer from the present input alone can beat on average; None if no such loss is known."""
 
 
 class EvalPoint(Strict):
@@ -190,7 +201,15 @@ class Record(Strict):
 
     def reference_at(self, length: int) -> ReferenceScores | None:
         """Return the reference scores at `length` time steps, or None if the record has none at this length."""
-        return next((scores for scores in self.reference_scores if scores.length == length), None)
+        return self._reference(length, None)
+
+    def reference_over(self, lengths: LengthRange) -> ReferenceScores | None:
+        """Return the reference scores over a range of test lengths, or None if the record has none over this range."""
+        return self._reference(*lengths)
+
+    def _reference(self, length: int, last_length: int | None) -> ReferenceScores | None:
+        where = (length, last_length)
+        return next((each for each in self.reference_scores if (each.length, each.last_length) == where), None)
 
 
 def _merged(group: list[Measurement]) -> Measurement:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -156,6 +157,26 @@ class Task(ABC):
         This baseline is the best score of answers that depend only on the present input and the step number.
         """
         return None
+
+    def constant_loss(self, length: int) -> float | None:
+        """Return the exact loss of the best answer that does not read the input, or None if it is not known.
+
+        Like the chance level, this answer may depend on the step number. For real-valued answers without an exact loss,
+        Carousel measures it on the test sequences.
+        """
+        return None
+
+    def memoryless_loss(self, length: int) -> float | None:
+        """Return a loss that no answer from the present input and the step number can beat on average.
+
+        The default is -ln a, in nats, if a is the score of the best such answer. By Jensen's inequality the mean of
+        -ln q is at least -ln of the mean of q, the probability given to the target, and the mean of q is at most a. The
+        result is None for real-valued answers, and if a task replaces `loss`.
+        """
+        if not isinstance(self.targets, Tokens) or type(self).loss is not Task.loss:
+            return None
+        score = max(self.chance(length), self.memoryless_score(length) or 0.0)
+        return max(0.0, -math.log(score))
 
     @abstractmethod
     def collision(self, length: int) -> float:

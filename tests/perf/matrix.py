@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,14 +138,9 @@ def _train(record: Record) -> int:
             _test(model, task, validation)
         if step == steps:
             break
-    for length in _tested_lengths(case):
+    for length in case.protocol.evaluated_lengths(case.length):
         _test(model, task, task.sample(tasks.generator(case.seed, "test"), protocol.test_sequences, length))
     return steps
-
-
-def _tested_lengths(case: Case) -> Iterator[int]:
-    for at in case.protocol.evaluate_at:
-        yield at if isinstance(at, int) else int(case.length * float(str(at).removesuffix("x")))
 
 
 def _test(model: nn.Module, task: Task, batch: Any) -> None:

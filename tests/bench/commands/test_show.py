@@ -85,7 +85,17 @@ class TestShow:
             assert (ended.code, ended.err) == (0, "")
             assert "lstm" in ended.out
             assert "rnn" in ended.out
-        assert set(json.loads(shown["json"].out)) == {"run", "records", "convergence", "unusable"}
+        assert set(json.loads(shown["json"].out)) == {
+            "run",
+            "leaderboard",
+            "records",
+            "tuning_records",
+            "convergence",
+            "unusable",
+        }
+        (row, *_) = json.loads(shown["json"].out)["leaderboard"]
+        assert row["effective"]["longest"] == 8
+        assert row["loss"]["name"] == "cross_entropy"
         rows = list(csv.reader(io.StringIO(shown["csv"].out)))
         assert len({len(row) for row in rows}) == 1
         assert len(rows) > 2

@@ -162,6 +162,17 @@ class TestHistory:
         assert (ended.code, "step_seconds" in ended.err) == (5, True)
         assert carousel("history", "--at", "position").code == 2
 
+    def test_a_range_is_named_as_in_a_plan(self, store: Path, carousel: Carousel) -> None:
+        (run,) = fill(store, runs=1)
+        for stored in run.read()[0].values():
+            over_range = Measurement(metric="accuracy", at={"from": 40, "to": 256}, samples=(0.25,))
+            run.write(stored.model_copy(update={"measurements": (*stored.measurements, over_range)}))
+        ended = carousel("history", "--at", "length=40..256")
+        assert (ended.code, ended.err) == (0, "")
+        assert "accuracy at length 40..256" in ended.out
+        assert "0.250" in ended.out
+        assert carousel("history", "--at", "length=40..").code == 2
+
     def test_damaged_run_is_skipped_and_reported(self, store: Path, carousel: Carousel) -> None:
         runs = fill(store, runs=3)
         (runs[1].folder / "run.json").write_bytes(b"half")

@@ -165,6 +165,25 @@ BROKEN_TASKS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        (
+            "def memoryless_loss(self, length):\n        return -0.5",
+            "memoryless_loss is -0.5, which is not a finite",
+        ),
+        ("def constant_loss(self, length):\n        return 0.1", "memoryless_loss is 0.693147"),
+    ],
+)
+def test_impossible_losses_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stated: str, message: str
+) -> None:
+    monkeypatch.setattr(checker, "TASK_CHECKS", {"reference_scores": TASK_CHECKS["reference_scores"]})
+    load([write(tmp_path, "first_bit", changed(TASK, ("    def chance(", f"    {stated}\n\n    def chance(")))])
+    (result,) = validate_task("first_bit").failed
+    assert message in str(result)
+
+
 def changed(text: str, change: tuple[str, str]) -> str:
     old, new = change
     assert text.count(old) == 1, old

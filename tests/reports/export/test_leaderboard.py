@@ -49,7 +49,7 @@ def test_csv_contains_no_formula_and_no_text_that_reads_as_a_number(name: str) -
 
 def test_markdown_lists_the_reasons_of_dashes_below_the_table(run: RunFile, records: list[Record]) -> None:
     lines = reports.as_markdown(run, records).splitlines()
-    assert {line.count("|") for line in lines[:26]} == {16}
+    assert {line.count("|") for line in lines[:26]} == {17}
     assert lines[2].startswith("| first_last | 32 | gru | 0.990 (0.990–0.990) |")
     assert "- rnn on adding at 128: seed 1 diverged: the loss was not finite at step 300" in lines
 
@@ -68,8 +68,9 @@ def test_latex_uses_booktabs_and_escapes_text(run: RunFile, records: list[Record
     assert text.isascii()
     body = text[text.index("\\midrule") : text.index("\\bottomrule")]
     assert body.count(r"\\") == 24
-    assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {11}
-    assert r"first\_last & 32 & gru & 0.990 (0.990--0.990) & 0.500 & 0.750 & 0/3 & 20,003 & 640 B" in body
+    assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {12}
+    scores = r"first\_last & 32 & gru & 0.990 (0.990--0.990) & 0.500 & 0.750"
+    assert rf"{scores} & 32 (every seed) & 0/3 & 20,003 & 640 B" in body
     strange = reports.as_latex(*hostile(r"a_b%c\input{x}$&#~^"))
     caption = strange[strange.index("\\caption") : strange.index("\\label")]
     assert r"a\_b\%c\textbackslash{}input\{x\}\$\&\#\textasciitilde{}\textasciicircum{}" in caption
@@ -138,7 +139,7 @@ def test_markdown_renders_as_one_table_with_every_row(run: RunFile, records: lis
     html = MarkdownIt("commonmark").enable("table").render(reports.as_markdown(run, records))
     assert html.count("<table>") == 1
     assert html.count("<tr>") == 25
-    assert html.count("<td") == 24 * 15
+    assert html.count("<td") == 24 * 16
     assert html.count("<li>") == 4
     strange = (
         MarkdownIt("commonmark")
@@ -163,13 +164,14 @@ def table_of(text: str) -> list[str]:
     return lines[: next(i for i, line in enumerate(lines) if line.startswith("—"))]
 
 
-def test_terminal_shows_all_columns_in_80_characters(run: RunFile, records: list[Record]) -> None:
+def test_terminal_shows_all_columns_but_one_in_80_characters(run: RunFile, records: list[Record]) -> None:
     text = printed(run, records, 80)
     assert "…" not in text
     assert max(len(line.rstrip()) for line in table_of(text)) <= 80
     line = next(line for line in text.splitlines() if line.strip().startswith("rnn") and "0.76" in line)
-    assert line.split()[:5] == ["rnn", "0.76", "(0.69–0.83)", "0/3", "20,003"]
+    assert line.split()[:5] == ["rnn", "0.76", "(0.69–0.83)", "0/3", "none"]
     assert len(line.split()) == 10
+    assert "p99 end" not in text
     assert re.search(r"memoryless +0\.75", text)
     assert "— lstm on copy_memory at 128: seed 2 missing" in text
     assert "lstm = lstm:forget_bias=1" in text
@@ -183,9 +185,10 @@ def numbers_of_rnn(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("width", "shown", "dropped"),
     [
-        (70, ["solved", "params", "state", "step end"], ["p99 end"]),
-        (60, ["solved", "params", "step end"], ["p99 end", "state"]),
-        (40, ["solved", "step end"], ["p99 end", "state", "params"]),
+        (80, ["solved", "effect.", "params", "state", "step end"], ["p99 end"]),
+        (70, ["solved", "effect.", "params", "step end"], ["p99 end", "state"]),
+        (60, ["solved", "effect.", "step end"], ["p99 end", "state", "params"]),
+        (40, ["solved", "step end"], ["p99 end", "state", "params", "effect."]),
     ],
 )
 def test_narrow_terminal_drops_columns_and_cuts_no_number(

@@ -49,6 +49,21 @@ def seeds(arch: str, *scores: float, **changes: Any) -> list[Record]:
     return [scored(case(arch, seed, **changes), score) for seed, score in enumerate(scores)]
 
 
+def test_a_range_of_lengths_counts_only_if_the_claim_names_it() -> None:
+    measured = [({"length": 32}, 0.95), ({"length": 64}, 0.93), ({"from": 40, "to": 256}, 0.1)]
+    records = [
+        examples.record(
+            case("lstm", seed),
+            measurements=tuple(Measurement(metric="accuracy", at=at, samples=(score,)) for at, score in measured),
+        )
+        for seed in range(2)
+    ]
+    (mean,) = judged(claim(), records).findings
+    (over_range,) = judged(claim(quantity={"metric": "accuracy", "at": {"from": 40, "to": 256}}), records).findings
+    assert mean.values == (pytest.approx(0.94, abs=ROUNDING),) * 2
+    assert over_range.values == (0.1, 0.1)
+
+
 def test_the_mean_over_seeds_decides_the_verdict() -> None:
     entry = judged(claim(), seeds("lstm", 0.85, 0.95, 0.93))
     assert (entry.verdict, entry.depends_on, entry.settled) == ("reproduced", "", False)

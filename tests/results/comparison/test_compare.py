@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results import Block, Case, ProbeRun, Protocol, Record, RunFile
-from results.comparison.compare import EVERYWHERE, Comparison, compare
+from results import Block, Case, Measurement, ProbeRun, Protocol, Record, RunFile
+from results.comparison.compare import EVERYWHERE, Comparison, compare, location_text
 from results.comparison.verdict import Thresholds
 from results.statistics import permutation
 from tests import promises
@@ -29,6 +29,10 @@ def slow_lstm(case: Case, metric: str) -> float:
 
 def verdicts(comparison: Comparison, **of: Any) -> set[str]:
     return {row.verdict for row in comparison.rows if all(getattr(row, name) == value for name, value in of.items())}
+
+
+def _with(record: Record, measurement: Measurement) -> Record:
+    return record.model_copy(update={"measurements": (*record.measurements, measurement)})
 
 
 class TestTimings:
@@ -123,6 +127,27 @@ class TestTimings:
 class TestScores:
     def test_equal_scores_of_few_seeds_are_unchanged(self) -> None:
         assert verdicts(compare(run_of(CASES, 1), run_of(CASES, 2)), kind="score") == {"unchanged"}
+
+    def test_a_range_of_lengths_does_not_count_in_the_scores_of_an_architecture_as_a_whole(self) -> None:
+        cases = grid(tasks=3, seeds=3)
+        over_range = Measurement(metric="accuracy", at={"from": 40, "to": 256}, samples=(0.0,))
+        base, new = run_of(cases, 1), run_of(cases, 2, scored=lambda case, _: 0.5 if case.arch == "lstm" else 0.9)
+        plain = compare(base, new)
+        ranged = compare(*((file, [_with(each, over_range) for each in records]) for file, records in (base, new)))
+        rows = [[row for row in found.rows if row.task == EVERYWHERE] for found in (plain, ranged)]
+        assert rows[0] != []
+        assert [(row.base, row.new) for row in rows[0]] == [(row.base, row.new) for row in rows[1]]
+
+    def test_a_range_of_lengths_is_compared_with_itself_and_named_as_in_a_plan(self) -> None:
+        def ranged(score: float, draw: int) -> tuple[RunFile, list[Record]]:
+            file, records = run_of(CASES, draw)
+            over_range = Measurement(metric="accuracy", at={"from": 40, "to": 256}, samples=(score,))
+            return file, [_with(each, over_range) for each in records]
+
+        rows = [row for row in compare(ranged(0.9, 1), ranged(0.6, 2)).rows if row.at == (("from", 40), ("to", 256))]
+        assert {(row.base, row.new) for row in rows} == {(0.9, 0.6)}
+        assert {location_text(row.at) for row in rows} == {" at length 40..256"}
+        assert len(rows) == 4
 
     def test_three_seeds_detect_an_architecture_that_broke_in_all_cases(self) -> None:
         cases = grid(tasks=3, seeds=3)

@@ -62,6 +62,28 @@ def test_incomparable_runs_are_in_separate_series() -> None:
     assert {"torch 2.13.0" in series.environment for series in both} == {True, False}
 
 
+def test_a_range_is_never_taken_for_a_length() -> None:
+    file, records = run_of(1, 0)
+    over_range = Measurement(metric="accuracy", at={"from": 40, "to": 256}, samples=(0.9,))
+    ranged = [each.model_copy(update={"measurements": (*each.measurements, over_range)}) for each in records]
+    (trained,) = history([(file, ranged)])
+    (farthest,) = history([(file, [_without_trained_length(each) for each in ranged])])
+    (named,) = history([(file, ranged)], at={"from": 40, "to": 256})
+    only = [each.model_copy(update={"measurements": (over_range,)}) for each in records]
+    (alone,) = history([(file, only)])
+    assert [(series.location, series.points[0].value.middle) for series in (trained, farthest, named, alone)] == [
+        ("length 32", 0.75),
+        ("length 64", 0.5),
+        ("length 40..256", 0.9),
+        ("length 40..256", 0.9),
+    ]
+
+
+def _without_trained_length(record: Record) -> Record:
+    kept = tuple(each for each in record.measurements if each.at != {"length": 32})
+    return record.model_copy(update={"measurements": kept})
+
+
 def test_a_timing_is_taken_at_the_farthest_location_by_default() -> None:
     (series,) = history([run_of(1, 0)], metric="step_seconds")
     assert dict(series.at) == {"position": 16}
