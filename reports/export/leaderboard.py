@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, fields
 
 from reports.analysis.groups import group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
-from reports.analysis.roofline import percent
 from reports.analysis.step_costs import marked
 from reports.format import numbers
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
@@ -134,7 +133,7 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
     if is_compiled:
         columns += [
             (call_heading, lambda row: at(row, numbers.microseconds(row.far_call_seconds))),
-            ("share of the limit", lambda row: percent(row.limit_share)),
+            ("share of the limit", lambda row: numbers.percent(row.limit_share)),
         ]
     return Table(
         headings=tuple(heading for heading, _ in columns),
