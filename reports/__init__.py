@@ -1,5 +1,6 @@
 """Tables, figures and the report page of a run, computed only from stored results."""
 
+from reports.analysis.frontier import Needs, Quantity
 from reports.analysis.groups import short_names
 from reports.analysis.health import Health, Problem
 from reports.analysis.latency import TimingRow, latency
@@ -12,6 +13,7 @@ from reports.figures.accuracy import accuracy_against_length
 from reports.figures.chunks import chunk_cost
 from reports.figures.cost import accuracy_against_cost
 from reports.figures.drawing.canvas import Figure
+from reports.figures.frontier import memory_frontier
 from reports.figures.model_internals import case_figures, shown_cases, write_case_figures
 from reports.figures.streaming import streaming_cost
 from reports.figures.training import training_curves
@@ -19,6 +21,7 @@ from reports.html.figure_files import write_figures
 from reports.html.render import page, write_page
 from reports.text.baseline import Baseline
 from reports.text.claims import LedgerRow, ledger
+from reports.text.needs import answer_needs
 
 __all__ = [
     "Baseline",
@@ -27,11 +30,14 @@ __all__ = [
     "LeaderboardRow",
     "LedgerRow",
     "MissingLibrary",
+    "Needs",
     "Problem",
+    "Quantity",
     "StepCost",
     "TimingRow",
     "accuracy_against_cost",
     "accuracy_against_length",
+    "answer_needs",
     "as_csv",
     "as_latex",
     "as_markdown",
@@ -40,6 +46,7 @@ __all__ = [
     "latency",
     "leaderboard",
     "ledger",
+    "memory_frontier",
     "page",
     "render_terminal",
     "samples_as_csv",

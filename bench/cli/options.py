@@ -37,3 +37,25 @@ PluginOption = Annotated[
         help="Python file or folder that adds an architecture or a task, named after the file; repeatable.",
     ),
 ]
+
+MaxStateOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Choose among architectures whose state of one stream is at most this large, such as 20KiB.",
+    ),
+]
+
+MaxStepOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="Choose among architectures whose streamed step takes at most this long, such as 5us (units: ns, us, ms, "
+        "s).",
+    ),
+]
+
+MaxParamsOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Choose among architectures with at most this many parameters."),
+]

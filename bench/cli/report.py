@@ -9,14 +9,33 @@ from typing import Annotated
 import typer
 
 from bench.cli import completion
-from bench.cli.options import DEFAULT_STORE, FormatOption, RunArgument, StoreOption
+from bench.cli.options import (
+    DEFAULT_STORE,
+    FormatOption,
+    MaxParamsOption,
+    MaxStateOption,
+    MaxStepOption,
+    RunArgument,
+    StoreOption,
+)
 
 
-def show(run: RunArgument = "latest", format: FormatOption = "table", store: StoreOption = DEFAULT_STORE) -> None:
-    """Print the leaderboard of a run. The format json prints the whole run."""
+def show(
+    run: RunArgument = "latest",
+    format: FormatOption = "table",
+    max_state: MaxStateOption = None,
+    max_step: MaxStepOption = None,
+    max_params: MaxParamsOption = None,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Print the leaderboard of a run. The format json prints the whole run.
+
+    With limits, the answer to them takes the place of the recommendation.
+    """
+    from bench.commands.quantities import LimitOptions
     from bench.commands.report import show_run
 
-    show_run(store, run, format)
+    show_run(store, run, format, LimitOptions(max_state=max_state, max_step=max_step, max_params=max_params))
 
 
 def report(
@@ -54,18 +73,27 @@ def report(
             autocompletion=completion.plans,
         ),
     ] = None,
+    max_state: MaxStateOption = None,
+    max_step: MaxStepOption = None,
+    max_params: MaxParamsOption = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write the HTML report of a run.
 
-    The page is one file that works offline. If two runs are given, the page compares the second with the first. The
-    path of each written file is printed: on standard error if the page goes to standard output.
+    The page is one file that works offline. If two runs are given, the page compares the second with the first. With
+    limits, the page and the terminal name what is left, what to choose and what each limit excludes. The path of each
+    written file is printed last. If the page goes to standard output, everything else goes to standard error.
     """
+    from bench.commands.output import new_console, print_lines
+    from bench.commands.quantities import LimitOptions
     from bench.commands.report import report_runs
     from results import is_standard_output
 
     page_is_printed = output is not None and is_standard_output(output)
-    for path in report_runs(store, runs or ["latest"], output, figures, claims):
+    limits = LimitOptions(max_state=max_state, max_step=max_step, max_params=max_params)
+    written = report_runs(store, runs or ["latest"], output, figures, claims, limits)
+    print_lines(written.answer, new_console(stderr=page_is_printed))
+    for path in written.paths:
         if path != output or not page_is_printed:
             print(path, file=sys.stderr if page_is_printed else sys.stdout)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import reports
 from bench.commands.find_case import find_case, find_cases, named_cases
 from bench.commands.output import format_by_ending, print_json, require_folder, run_document
+from bench.commands.quantities import NO_LIMITS, LimitOptions
 from bench.commands.stored_run import StoredRun, find_two, load_run, read_run, read_traces
 from bench.errors import UsageError
 from bench.plans.plan import load
@@ -21,12 +22,27 @@ MAX_RUNS = 2
 """Maximum number of runs in one report: a baseline and a run."""
 
 
-def show_run(store: Path, name: str, format: str) -> None:
-    """Print the leaderboard of a stored run as `table`, `markdown`, `csv` or `latex`, or the whole run as `json`."""
+def show_run(store: Path, name: str, format: str, limits: LimitOptions = NO_LIMITS) -> None:
+    """Print the leaderboard of a stored run as `table`, `markdown`, `csv` or `latex`, or the whole run as `json`.
+
+    Args:
+        store: Folder of runs.
+        name: The run: an id, a unique prefix, `latest`, or a path.
+        format: The format.
+        limits: Limits to answer to instead of recommending an architecture; only with the format `table`.
+
+    Raises `UsageError` for limits with another format, and for an invalid limit.
+    """
+    needs = limits.needs()
+    if needs.limits() and format != "table":
+        given = next(iter(limits.as_given().values())).split()[0]
+        raise UsageError(f"{given} needs the format table, not {format}: omit --format or {given}")
     loaded = load_run(Store(store).find(name))
     file, records = loaded.file, loaded.records
     if format == "table":
-        reports.render_terminal(file, records, unusable=loaded.unusable)
+        reports.render_terminal(
+            file, records, unusable=loaded.unusable, needs=needs, options=limits.as_given() if needs.limits() else None
+        )
     elif format == "json":
         print_json(run_document(file, records, loaded.unusable))
     else:
@@ -34,10 +50,25 @@ def show_run(store: Path, name: str, format: str) -> None:
         print(write(file, records), end="")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenReport:
+    """What a report wrote and what it answers."""
+
+    paths: list[Path]
+    """The paths of all files written."""
+    answer: list[str]
+    """Sentences on the limits; empty without limits."""
+
+
 def report_runs(
-    store: Path, names: Sequence[str], output: Path | None, figures: Path | None = None, claims_of: str | None = None
-) -> list[Path]:
-    """Write the report of a run and return the paths of all files written.
+    store: Path,
+    names: Sequence[str],
+    output: Path | None,
+    figures: Path | None = None,
+    claims_of: str | None = None,
+    limits: LimitOptions = NO_LIMITS,
+) -> WrittenReport:
+    """Write the report of a run, and answer to the limits.
 
     Args:
         store: Folder of runs.
@@ -45,11 +76,13 @@ def report_runs(
         output: Path of the page; `-` is standard output; None writes the page into the run.
         figures: Folder for the figures of the run, without those of the baseline section; None writes no figures.
         claims_of: Plan whose claims are judged; None judges the claims stored with the run.
+        limits: Limits on what an architecture may cost. The page and the result answer to them.
 
     Raises `UsageError` for more than `MAX_RUNS` names, for the same run twice, for a plan without claims, and if a file
-    has an unknown ending or cannot be written.
+    has an unknown ending or cannot be written. Raises `UsageError` if a limit is invalid.
     """
     format_by_ending(output, FORMATS)
+    needs = limits.needs()
     require_folder(figures, "--figures")
     if len(names) > MAX_RUNS:
         raise UsageError(f"a report takes one run or two, not {len(names)}: give a baseline and a run")
@@ -67,16 +100,22 @@ def report_runs(
         old = load_run(base)
         baseline = reports.Baseline(run=old.file, records=old.records, unusable=old.unusable)
     page = output or run.folder / (f"against-{baseline.run.id}.html" if baseline else PAGE)
-    written = [write_page(run, replace(loaded, file=file), page, baseline)]
+    written = [write_page(run, replace(loaded, file=file), page, baseline, needs)]
     if figures is not None:
         try:
             written += reports.write_figures(file, records, figures, read_traces(run, file, records))
         except OSError as error:
             raise _cannot_write_into(figures, error, "--figures") from None
-    return written
+    return WrittenReport(paths=written, answer=reports.answer_needs(file, records, needs, limits.as_given()))
 
 
-def write_page(run: Run, loaded: StoredRun, page: Path, baseline: reports.Baseline | None = None) -> Path:
+def write_page(
+    run: Run,
+    loaded: StoredRun,
+    page: Path,
+    baseline: reports.Baseline | None = None,
+    needs: reports.Needs | None = None,
+) -> Path:
     """Write the report of a run and return its path. Raises `UsageError` if the page cannot be written.
 
     Args:
@@ -84,11 +123,12 @@ def write_page(run: Run, loaded: StoredRun, page: Path, baseline: reports.Baseli
         loaded: What was read of the run. The claims in its `run.json` are judged.
         page: Path of the page.
         baseline: Run to compare with, or None.
+        needs: Limits that the page answers to, or None.
     """
     file, records = loaded.file, loaded.records
     try:
         traces = read_traces(run, file, records)
-        return reports.write_page(file, records, page, traces, baseline, loaded.unusable)
+        return reports.write_page(file, records, page, traces, baseline, loaded.unusable, needs)
     except OSError as error:
         raise UsageError(
             f"cannot write {page}: {error.strerror}; choose another file with `carousel report -o FILE`"

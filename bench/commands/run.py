@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import math
-import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from rich.console import Console
 import arch
 import reports
 from bench.commands.output import new_console, print_json, print_lines, run_document
+from bench.commands.quantities import parse_duration, parse_size
 from bench.commands.report import PAGE, write_page
 from bench.commands.stored_run import StoredRun
 from bench.errors import FAILED, INTERRUPTED, OK, UsageError
 from bench.machine.environment import default_workers
 from bench.machine.streams import only_documents_on_standard_output
-from bench.plans.amounts import parse_bytes
 from bench.plans.plan import Plan, first_error, load
 from bench.plans.selection import select
 from bench.plugins import loader
@@ -41,13 +40,6 @@ PRIVATE_OPTIONS = ("--store",)
 
 MIN_WORKER_BYTES = 256 << 20
 """Minimum memory limit in bytes: about the memory that a worker uses before its first job."""
-MAX_WORKER_BYTES = 1 << 60
-"""Maximum memory limit in bytes. It exceeds the memory of any machine."""
-
-NANOSECONDS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
-"""Nanoseconds per unit of a duration. Unicode has two letters for micro."""
-DURATION = re.compile(rf"([0-9]{{1,15}}(?:\.[0-9]{{1,15}})?)\s*({'|'.join(NANOSECONDS)})", re.ASCII)
-"""A number and a unit of `NANOSECONDS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +175,8 @@ def choose_plan(options: RunOptions) -> Plan:
     if options.deadline is not None:
         if "streaming" not in changes.get("measure", plan.measure):
             raise UsageError("--deadline needs the probe streaming: add it to --measure or to the plan's measure")
-        changes["timing"] = plan.timing.model_copy(update={"deadline_seconds": parse_duration(options.deadline)})
+        seconds = parse_duration("--deadline", options.deadline)
+        changes["timing"] = plan.timing.model_copy(update={"deadline_seconds": seconds})
     try:
         return Plan.model_validate(dict(plan) | changes)
     except ValidationError as error:
@@ -191,28 +184,14 @@ def choose_plan(options: RunOptions) -> Plan:
 
 
 def parse_memory(text: str) -> int:
-    """Return the number of bytes in an amount such as `4GiB`, `500 MB` or `1073741824`.
+    """Return the number of bytes in a memory limit per worker, such as `4GiB`.
 
-    Raises `UsageError` if the amount is invalid, too small or too large.
+    Raises `UsageError` if `parse_size` does, or if the limit is below `MIN_WORKER_BYTES`.
     """
-    size = parse_bytes(text)
-    if size is None or size > MAX_WORKER_BYTES:
-        raise UsageError(f"--memory takes an amount such as 4GiB or 500MB, at most 1EiB, not {text!r}")
+    size = parse_size("--memory", text)
     if size < MIN_WORKER_BYTES:
         raise UsageError(f"--memory {text} is too little: a worker needs at least {MIN_WORKER_BYTES >> 20}MiB")
     return size
-
-
-def parse_duration(text: str) -> float:
-    """Return the seconds in a duration such as `50us`, `1.5 ms` or `200ns`, which has at most 15 digits.
-
-    Raises `UsageError` if the duration is invalid, below 1 ns or above an hour.
-    """
-    found = DURATION.fullmatch(text.strip())
-    nanoseconds = float(found[1]) * NANOSECONDS[found[2]] if found is not None else 0.0
-    if not 1 <= nanoseconds <= 3600 * NANOSECONDS["s"]:
-        raise UsageError(f"--deadline takes a duration such as 50us, from 1ns to 3600s, not {text!r}")
-    return nanoseconds / NANOSECONDS["s"]
 
 
 def check_device(device: str) -> None:

@@ -10,7 +10,6 @@ from functools import partial
 
 from reports.analysis.groups import group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
-from reports.analysis.roofline import percent
 from reports.analysis.step_costs import marked
 from reports.format import numbers
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
@@ -182,7 +181,7 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
     if is_compiled:
         columns += [
             (call_heading, lambda row: at(row, numbers.microseconds(row.far_call_seconds))),
-            ("share of the limit", lambda row: percent(row.limit_share)),
+            ("share of the limit", lambda row: numbers.percent(row.limit_share)),
         ]
     return Table(
         headings=tuple(heading for heading, _ in columns),

@@ -10,11 +10,13 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from reports.analysis.frontier import Needs, Quantity, frontier
 from reports.analysis.groups import group_cases, specifications
 from reports.analysis.health import health
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.analysis.learning_rates import rate_rows, tuning_cost
 from reports.analysis.memory_share import clears
+from reports.analysis.overview import overview_rows
 from reports.format import new_console, numbers, print_lines
 from reports.format.console import MEASURING_WIDTH
 from reports.text.budgets import missed_budgets
@@ -23,6 +25,7 @@ from reports.text.conclusions import conclusions
 from reports.text.learning_rates import cost_sentence, edge_warning, missing_warning, sources
 from reports.text.lengths import effective_text
 from reports.text.losses import loss_value
+from reports.text.needs import answer
 from reports.text.recommendation import recommendation
 from reports.text.streaming import CALLED
 from results import Record, RunFile
@@ -43,14 +46,20 @@ def render_terminal(
     *,
     unusable: Mapping[str, str] | None = None,
     console: Console | None = None,
+    needs: Needs | None = None,
+    options: Mapping[Quantity, str] | None = None,
 ) -> None:
     """Print a summary of a run: leaderboard, problems, claims, findings, recommendation, full names and verdict.
+
+    With limits, the answer to them takes the place of the recommendation.
 
     Args:
         run: The run to print.
         records: The records of the run.
         unusable: Why a record cannot be used, by case key; None if there is no such record.
         console: The console; None prints to standard output.
+        needs: The limits of the user; None for no limits.
+        options: The options that set the limits, such as `--max-step 5us`; None to describe the limits in words.
     """
     console = console or new_console()
     run_groups = group_cases(run, records, unusable)
@@ -75,7 +84,9 @@ def render_terminal(
             doubt = f" ({row.doubt})" if row.doubt and not value else ""
             print_lines([f"— {row.text} {row.verdict}{value}{doubt}"], console)
     print_lines(missed_budgets(run_groups), console, style="yellow")
-    print_lines([*conclusions(run_groups), *filter(None, [recommendation(run_groups)])], console)
+    run_frontier = frontier(run_groups, overview_rows(run_groups))
+    advice = answer(run_frontier, needs or Needs(), options) or list(filter(None, [recommendation(run_frontier)]))
+    print_lines([*conclusions(run_groups), *advice], console)
     for label, specification in specifications(run_groups).items():
         if label != specification:
             print_lines([f"{label} = {specification}"], console, style="dim")

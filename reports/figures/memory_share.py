@@ -1,18 +1,15 @@
-"""Figures of the mean memory share over tasks, for runs with too many tasks for one screen."""
+"""The figure of the mean memory share over tasks, for runs with too many tasks for one screen."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log2
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.memory_share import memory_share, shared_settings
-from reports.analysis.overview import OverviewRow, overview_rows
+from reports.analysis.memory_share import memory_share
 from reports.analysis.ranking import Estimate
-from reports.analysis.step_costs import marked
-from reports.figures.drawing.alternative_text import cheapest, extreme, name_all
-from reports.figures.drawing.axes import interval_bar, score_axis, time_axis
+from reports.figures.drawing.alternative_text import extreme, name_all
+from reports.figures.drawing.axes import interval_bar, score_axis
 from reports.figures.drawing.canvas import (
     PALE,
     Figure,
@@ -24,9 +21,6 @@ from reports.figures.drawing.canvas import (
     plot_styles,
     positions_axis,
 )
-from reports.format import numbers
-from reports.text.streaming import CALLED, HOLLOW_MARKERS
-from results import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,71 +78,6 @@ def memory_share_against_length_figure(groups: Sequence[Group]) -> Figure | None
                 "A memory share of 0 is the best score without memory, and 1 is a perfect score. Lines are means over "
                 "tasks, with the 95% interval over seeds. The vertical line marks the trained length. The leaderboard "
                 "has the score on each task."
-            ),
-        )
-
-
-def memory_share_against_cost_figure(
-    groups: Sequence[Group], rows: Sequence[OverviewRow] | None = None
-) -> Figure | None:
-    """Draw the mean memory share over settings against the median step time at the last position.
-
-    `rows` is the result of `overview_rows(groups)`, which is computed if `rows` is None. Returns None if no
-    architecture has both a mean memory share and step times.
-    """
-    rows = overview_rows(groups) if rows is None else rows
-    streamed = [(row, row.cost) for row in rows if row.cost is not None]
-    if not streamed:
-        return None
-    styles = plot_styles(archs_of(groups))
-    position = max(cost.position for _, cost in streamed)
-    with figure_style():
-        figure = empty_figure(6.4, 4.2)
-        axes = figure.subplots()
-        for row, cost in streamed:
-            style, x = styles[row.arch], 1e6 * cost.p50_seconds
-            interval_bar(axes, x, Interval(row.low, row.share, row.high), style.colour)
-            area = 14 * log2(2 + (cost.state_bytes or 0))
-            axes.plot(
-                [x],
-                [row.share],
-                marker=style.marker,
-                markersize=area**0.5,
-                color=style.colour,
-                fillstyle="none" if cost.timing == "interpreted" else "full",
-                clip_on=False,
-            )
-        time_axis(axes, "x", [1e6 * cost.p50_seconds for _, cost in streamed])
-        score_axis(axes)
-        called = "" if any(cost.timing == "compiled" for _, cost in streamed) else f", {CALLED}"
-        axes.set_xlabel(f"time per step at position {position:,}{called}, p50 (µs)")
-        axes.set_ylabel("memory share (mean over settings)")
-        labelled = {
-            f"{marked(row.arch, cost.timing)}, state {numbers.size(cost.state_bytes)}": styles[row.arch]
-            for row, cost in streamed
-        }
-        legend(figure, labelled, line=False)
-        shares = [{row.arch: row.share for row, _ in streamed}]
-        seconds = [{row.arch: cost.p50_seconds for row, cost in streamed if row.has_ranked_cost}]
-        return finish_figure(
-            figure,
-            name="memory-share-against-cost",
-            title="Memory share against cost",
-            alternative=(
-                f"Memory share of {name_all(row.arch for row, _ in streamed)} against time per step{called}; the "
-                f"share is {extreme(shares)}{cheapest(seconds)}."
-            ),
-            description="; ".join(
-                f"{marked(row.arch, cost.timing)}: {row.share:.2f} for {numbers.microseconds(cost.p50_seconds)} µs and "
-                f"{numbers.size(cost.state_bytes)}"
-                for row, cost in streamed
-            ),
-            how_to_read=(
-                "Up and to the left is better: more memory for a cheaper step. Markers are means over "
-                f"{numbers.plural(len(shared_settings(groups)), 'setting')}, with 95% intervals over seeds. A larger "
-                "marker means a larger state of a stream, on a logarithmic scale."
-                + HOLLOW_MARKERS
-                * any(cost.timing == "interpreted" for _, cost in streamed)
             ),
         )
 

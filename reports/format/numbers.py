@@ -86,6 +86,11 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{float(rounded) * 10 ** int(exponent):,.{max(digits - 1 - int(exponent), 0)}f}"
 
 
+def percent(share: float | None) -> str:
+    """Format a share as a percentage with two significant digits: `12%`, `0.85%`. None becomes a dash."""
+    return MISSING if share is None else f"{significant(100 * share, 2)}%"
+
+
 def power_of_ten(value: float) -> str:
     """Format a positive number as the nearest power of ten: `0.01`, `1,000`, `10⁻⁶`.
 

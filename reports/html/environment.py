@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.analysis.roofline import percent
 from reports.analysis.step_costs import StepTiming
 from reports.figures.drawing.axes import WIDTH
 from reports.figures.drawing.canvas import Figure
@@ -37,7 +36,7 @@ def jinja_environment() -> Environment:
         "data_uri": _data_uri,
         "inches": _inches,
         "interpreted_mark": _interpreted_mark,
-        "limit_share": percent,
+        "limit_share": numbers.percent,
     }
     environment.globals |= {"numbers": numbers}
     return environment

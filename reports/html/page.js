@@ -70,3 +70,163 @@ for (const controls of document.querySelectorAll("[data-controls]")) {
   }
   controls.hidden = false;
 }
+
+/* The answer to the reader's limits. The sentences are those of reports/text/needs.py. */
+
+const QUANTITIES = {
+  state_bytes: {
+    name: "state",
+    unit: "of state",
+    hint: "enter an amount such as 20 KiB",
+    factors: { "": 1, b: 1, kb: 1e3, k: 1e3, mb: 1e6, m: 1e6, gb: 1e9, g: 1e9, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30 },
+    write: size,
+  },
+  step_seconds: {
+    name: "step",
+    unit: "per step",
+    hint: "enter a duration such as 5 µs",
+    factors: { ns: 1e-9, us: 1e-6, "µs": 1e-6, "μs": 1e-6, ms: 1e-3, s: 1 },
+    write: duration,
+  },
+  parameters: {
+    name: "parameters",
+    unit: "parameters",
+    hint: "enter a whole number such as 20,000",
+    factors: { "": 1 },
+    write: (value) => withSeparators(value, 0),
+  },
+};
+
+const withSeparators = (value, decimals) =>
+  value.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+
+function significant(value, digits = 3) {
+  const exponent = Number(value.toExponential(digits - 1).split("e")[1]);
+  return withSeparators(Number(value.toPrecision(digits)), Math.max(digits - 1 - exponent, 0));
+}
+
+/* Limits are written without rounding. */
+function size(bytes) {
+  const [name, unit] = [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10], ["B", 1]].find(
+    ([, factor]) => bytes % factor === 0);
+  return `${withSeparators(bytes / unit, 0)} ${name}`;
+}
+
+function duration(seconds) {
+  const units = [["s", 1], ["ms", 1e-3], ["µs", 1e-6], ["ns", 1e-9]];
+  const [name, unit] = units.find(([, factor]) => seconds >= factor) ?? units.at(-1);
+  return `${Number((seconds / unit).toPrecision(12))} ${name}`;
+}
+
+function listed(words, conjunction = "and") {
+  return words.length === 1 ? words[0] : `${words.slice(0, -1).join(", ")} ${conjunction} ${words.at(-1)}`;
+}
+
+/* Returns the number in a field, null for an empty field, or NaN. */
+function limitIn(input) {
+  const { factors, name } = QUANTITIES[input.dataset.quantity];
+  const text = input.value.trim().toLowerCase();
+  if (!text) return null;
+  const found = /^([0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)\s*([a-zµμ]*)$/.exec(text);
+  const value = found ? Number(found[1].replaceAll(",", "")) * (factors[found[2]] ?? NaN) : NaN;
+  const limit = name === "state" ? Math.floor(value) : value;
+  return limit > 0 && (name !== "parameters" || Number.isInteger(limit)) ? limit : NaN;
+}
+
+/* A cost may exceed a limit by rounding errors, as in reports/analysis/frontier.py. */
+const isOver = (cost, limit) => cost === null || cost > limit * (1 + 1e-9);
+
+/* Returns the numbers of the candidates that no returned one beats. */
+function unbeaten(numbers, beats) {
+  const isBeaten = (number, others) => others.some((other) => beats.some(([a, b]) => a === other && b === number));
+  const members = [];
+  for (let rest = numbers; rest.length;) {
+    const decided = rest.filter((number) => !isBeaten(number, rest));
+    members.push(...decided.filter((number) => !isBeaten(number, members)));
+    rest = rest.filter((number) => !decided.includes(number));
+  }
+  return members.sort((a, b) => a - b);
+}
+
+function choice({ candidates, beats }, left) {
+  const members = unbeaten(left, beats);
+  const names = members.map((number, index) =>
+    `${candidates[number].arch} (${index ? candidates[number].short : candidates[number].first})`);
+  const beaten = left.filter((number) => !members.includes(number)).map((number) => candidates[number].arch);
+  const single = members.length === 1;
+  const sentences = [`Choose${single ? "" : " by what matters most:"} ${listed(names, "or")}.`];
+  if (beaten.length) sentences.push(`Beaten by ${single ? "it" : "one of these"}: ${listed(beaten)}.`);
+  return sentences;
+}
+
+function relaxation(candidates, limits, excludedBy) {
+  const raised = (quantity, candidate) =>
+    `${QUANTITIES[quantity].name} to ${candidate.raised[quantity]} ` +
+    `(${significant(candidate.costs[quantity] / limits[quantity])} times)`;
+  const found = [];
+  for (const quantity of Object.keys(limits)) {
+    const blocked = candidates.filter((each) =>
+      excludedBy(each).join() === quantity && each.costs[quantity] !== null);
+    if (!blocked.length) continue;
+    const cheapest = blocked.reduce((a, b) => (b.costs[quantity] < a.costs[quantity] ? b : a));
+    const archs = blocked.filter((each) => !isOver(each.costs[quantity], cheapest.costs[quantity]));
+    found.push({
+      ratio: cheapest.costs[quantity] / limits[quantity],
+      text: `${raised(quantity, cheapest)}, which leaves ${listed(archs.map((each) => each.arch))}`,
+    });
+  }
+  if (found.length) {
+    found.sort((a, b) => a.ratio - b.ratio);
+    return `Raise one limit: ${found.map((each) => each.text).join("; or ")}.`;
+  }
+  const excess = (each) => Math.max(...excludedBy(each).map((quantity) => each.costs[quantity] / limits[quantity]));
+  const measured = candidates.filter((each) => excludedBy(each).every((quantity) => each.costs[quantity] !== null));
+  if (!measured.length) return "No architecture has all these costs measured.";
+  const closest = measured.reduce((a, b) => (excess(b) < excess(a) ? b : a));
+  const parts = excludedBy(closest).map((quantity) => raised(quantity, closest));
+  return `No single limit is enough. Closest is ${closest.arch}: raise ${listed(parts)}.`;
+}
+
+function answer(data, limits) {
+  const quantities = Object.keys(limits);
+  if (!quantities.length) return [];
+  const excludedBy = (each) => quantities.filter((quantity) => isOver(each.costs[quantity], limits[quantity]));
+  const left = [...data.candidates.keys()].filter((number) => !excludedBy(data.candidates[number]).length);
+  const sentences = [
+    `Within the limits: ${left.length ? listed(left.map((number) => data.candidates[number].arch)) : "none"}.`,
+    ...(left.length ? choice(data, left) : [relaxation(data.candidates, limits, excludedBy)]),
+  ];
+  for (const quantity of quantities) {
+    const { unit, write } = QUANTITIES[quantity];
+    const excluded = data.candidates.filter((each) => isOver(each.costs[quantity], limits[quantity]));
+    const names = excluded.map((each) => `${each.arch} (${each.words[quantity]})`);
+    sentences.push(
+      `A limit of ${write(limits[quantity])} ${unit} excludes ${names.length ? listed(names) : "none"}.`);
+  }
+  return data.rest ? [...sentences, data.rest] : sentences;
+}
+
+for (const needs of document.querySelectorAll("[data-needs]")) {
+  const data = JSON.parse(needs.dataset.needs);
+  const inputs = [...needs.querySelectorAll("input")];
+  const status = needs.querySelector("[role=status]");
+  const update = () => {
+    const limits = {};
+    const invalid = [];
+    for (const input of inputs) {
+      const limit = limitIn(input);
+      input.setAttribute("aria-invalid", String(Number.isNaN(limit)));
+      if (Number.isNaN(limit)) {
+        invalid.push(`${input.labels[0].textContent}: ${QUANTITIES[input.dataset.quantity].hint}, not “${input.value}”.`);
+      } else if (limit !== null) limits[input.dataset.quantity] = limit;
+    }
+    const sentences = invalid.length ? invalid : answer(data, limits);
+    status.replaceChildren(...sentences.map((sentence) => {
+      const paragraph = document.createElement("p");
+      paragraph.textContent = sentence;
+      return paragraph;
+    }));
+  };
+  for (const input of inputs) input.addEventListener("input", update);
+  needs.querySelector(".controls").hidden = false;
+}

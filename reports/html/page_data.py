@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from reports.analysis.frontier import Frontier, Needs, frontier
 from reports.analysis.groups import Group, group_cases
 from reports.analysis.health import Health, health
 from reports.analysis.learning_rates import RateRow, rate_rows
@@ -32,6 +33,8 @@ class PageData:
     baseline: Baseline | None
     unusable: Mapping[str, str] = field(default_factory=dict)
     """Why a record of the run cannot be used, by case key."""
+    needs: Needs = field(default_factory=Needs)
+    """The limits of the reader, to which the page gives an answer."""
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -73,6 +76,11 @@ class PageData:
     def overview(self) -> list[OverviewRow]:
         """One row per compared architecture; empty if the architectures share no setting."""
         return overview_rows(self.groups, self.step_costs)
+
+    @cached_property
+    def frontier(self) -> Frontier:
+        """The architectures to choose from, and those that no other beats."""
+        return frontier(self.groups, self.overview)
 
     @cached_property
     def headline_figures(self) -> tuple[Figure | None, Figure | None]:

@@ -12,8 +12,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from reports.analysis.frontier import Needs
 from reports.analysis.memory_share import shared_settings
 from reports.html.environment import FOLDER, jinja_environment
+from reports.html.needs import answer_values
 from reports.html.page_data import PageData
 from reports.html.sections import SECTIONS
 from reports.text.baseline import Baseline
@@ -32,6 +34,7 @@ def write_page(
     traces: Mapping[str, Traces] | None = None,
     baseline: Baseline | None = None,
     unusable: Mapping[str, str] | None = None,
+    needs: Needs | None = None,
 ) -> Path:
     """Write the report page of a run to `path`, and return the path.
 
@@ -44,12 +47,13 @@ def write_page(
         traces: The traces of the cases whose gates or attention are drawn, by case key; None to draw neither.
         baseline: The baseline run; None to compare with no run.
         unusable: Why a record of the run cannot be used, by the key of its case; None if there is no such record.
+        needs: The limits that the page answers to until the reader changes them; None for no limits.
 
     Raises:
         OSError: `path` cannot be written.
     """
     target = Path(path)
-    write_output_file(target, page(run, records, traces, baseline, unusable).encode())
+    write_output_file(target, page(run, records, traces, baseline, unusable, needs).encode())
     return target
 
 
@@ -59,6 +63,7 @@ def page(
     traces: Mapping[str, Traces] | None = None,
     baseline: Baseline | None = None,
     unusable: Mapping[str, str] | None = None,
+    needs: Needs | None = None,
 ) -> str:
     """Return the report page of a run as HTML. Equal arguments give equal text.
 
@@ -68,10 +73,18 @@ def page(
         traces: The traces of the cases whose gates or attention are drawn, by case key; None to draw neither.
         baseline: The baseline run; None to compare with no run.
         unusable: Why a record of the run cannot be used, by the key of its case; None if there is no such record.
+        needs: The limits that the page answers to until the reader changes them; None for no limits.
     """
     from markupsafe import Markup
 
-    data = PageData(run=run, records=records, traces=traces or {}, baseline=baseline, unusable=unusable or {})
+    data = PageData(
+        run=run,
+        records=records,
+        traces=traces or {},
+        baseline=baseline,
+        unusable=unusable or {},
+        needs=needs or Needs(),
+    )
     environment = jinja_environment()
     sections = []
     for section in SECTIONS:
@@ -87,8 +100,11 @@ def page(
         overview=data.overview,
         is_called=data.is_called,
         settings=list(shared_settings(data.groups)),
-        recommendation=recommendation(data.groups, data.overview),
-        exceptions=exceptions(data.groups, data.overview),
+        recommendation=recommendation(data.frontier),
+        frontier=[row.arch for row in data.frontier.members()],
+        is_single_choice=len(data.frontier.candidates) > 1 and len(data.frontier.members()) == 1,
+        exceptions=exceptions(data.groups, data.frontier),
+        **answer_values(data.frontier, data.needs),
         left_out=left_out(data.groups, data.overview),
         loss_note=loss_note(data.groups),
         sections=sections,

@@ -21,15 +21,14 @@ from reports.analysis.latency import TimingRow, latency_of
 from reports.analysis.leaderboard import leaderboard_of
 from reports.analysis.learning_rates import tuning_cost
 from reports.analysis.ranking import NEARLY_EQUAL
-from reports.analysis.roofline import EXPLANATION as LIMIT_EXPLANATION
 from reports.analysis.throughput import Throughput, throughputs
 from reports.figures.baseline import baseline_scores_figure, baseline_step_costs_figure
 from reports.figures.chunks import chunk_cost_figure
 from reports.figures.cost import accuracy_against_cost_figure
 from reports.figures.drawing.canvas import Figure
+from reports.figures.frontier import frontier_figure
 from reports.figures.headline import MAX_PANELS, MAX_SHOWN, few_panels
 from reports.figures.learning_rates import learning_rates_figure
-from reports.figures.memory_share import memory_share_against_cost_figure
 from reports.figures.model_internals import model_internals_figures
 from reports.figures.streaming import streaming_cost_figure
 from reports.figures.training import training_curves_figure
@@ -44,6 +43,7 @@ from reports.text.conclusions import conclusions
 from reports.text.context import protocols
 from reports.text.lengths import DEFINITION, effective_estimate, interval_sentence, length_text
 from reports.text.losses import error_estimate, loss_value
+from reports.text.streaming import LIMIT_EXPLANATION
 from results import (
     BUSY_LOAD,
     LOSS_GAIN,
@@ -70,6 +70,10 @@ class Section(NamedTuple):
     """A function that returns the variables of the template, or None to leave the section out."""
 
 
+def _frontier(data: PageData) -> Values | None:
+    return _figures(frontier_figure(data.groups, data.overview, data.frontier))
+
+
 def _signature(data: PageData) -> Values | None:
     costs = None if data.variants else data.step_costs
     return _figures(data.headline_figures[0], streaming_cost_figure(data.plain_groups, among=data.groups, costs=costs))
@@ -91,9 +95,9 @@ def _conclusions(data: PageData) -> Values | None:
 
 
 def _cost(data: PageData) -> Values | None:
-    if few_panels(data.groups, MAX_PANELS):
-        return _figures(accuracy_against_cost_figure(data.groups))
-    return _figures(memory_share_against_cost_figure(data.groups, data.overview))
+    if not few_panels(data.groups, MAX_PANELS):
+        return None
+    return _figures(accuracy_against_cost_figure(data.groups))
 
 
 def _leaderboard(data: PageData) -> Values:
@@ -250,10 +254,11 @@ def _method(data: PageData) -> Values:
 
 
 SECTIONS = (
+    Section("frontier", "What to choose for streaming", "figures", _frontier),
     Section("signature", "Memory and cost per step", "figures", _signature),
     Section("baseline", "Comparison with the baseline", "baseline", _baseline),
     Section("conclusions", "Findings", "conclusions", _conclusions),
-    Section("cost", "Memory against cost", "figures", _cost),
+    Section("cost", "Score against cost, by task", "figures", _cost),
     Section("leaderboard", "Leaderboard", "leaderboard", _leaderboard),
     Section("heat", "Beyond the trained length", "heat_map", _beyond),
     Section("lengths", "Score against length, by task", "figures", _score_against_length),

@@ -7,14 +7,23 @@ from collections.abc import Sequence
 from reports.analysis.chunks import chunk_costs
 from reports.analysis.deadlines import deadline_rows
 from reports.analysis.groups import Group
-from reports.analysis.roofline import percent
 from reports.analysis.step_costs import StepCost, describe_growth, marked, ranked
-from reports.format.numbers import duration, listed, microseconds, significant
+from reports.format.numbers import duration, listed, microseconds, percent, significant
 
 CALLED = "called from Python"
 """What headings say of a run whose steps were timed only as calls from Python."""
 HOLLOW_MARKERS = " Hollow markers are interpreted steps, which are called from Python."
 """The part of a caption that explains the markers of interpreted architectures."""
+LIMIT_EXPLANATION = (
+    "The share of the limit is the measured FLOP rate divided by the best rate of this machine at the same sizes (the "
+    "roofline model of Williams, Waterman and Patterson, 2009). For whole sequences, the limit is the rate of the "
+    "fastest matrix product, over one step of the batch or over all its steps. For a streamed step inside the compiled "
+    "loop, it is the lower of the rate of multiply-adds in registers and the step's FLOPs per byte times the read "
+    "bandwidth of a compiled loop, over as much memory as the step moves. A low share is due to the implementation, "
+    "not to the architecture. Only matrix products count as FLOPs. A dash means that the limit was not measured, that "
+    "the architecture does not state its FLOPs, or that its steps are called from Python."
+)
+"""What the share of the roofline limit means."""
 
 
 def streaming_conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]]) -> list[str]:

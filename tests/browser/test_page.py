@@ -42,20 +42,24 @@ def test_page_opens_from_disk_without_errors_or_requests(watched: WatchedPage, r
     assert "Carousel: quick" in page.title()
     assert watched.messages == []
     assert watched.external_requests(report) == []
-    assert page.locator("figure img").count() == 5
+    assert page.locator("figure img").count() == 6
     for image in page.locator("figure img").all():
         assert image.evaluate("image => image.complete && image.naturalWidth > 0")
 
 
-def test_first_screen_shows_verdict_recommendation_context_and_both_figures(watched: WatchedPage, report: Path) -> None:
-    page = watched.open(report)
+def test_first_screen_shows_verdict_recommendation_context_and_main_figure(
+    watched: WatchedPage, run: RunFile, tmp_path: Path
+) -> None:
+    page = watched.open(reports.write_page(run, synthetic.sound_records(), tmp_path / "report.html"))
     for selector in (
         ".verdict",
         ".recommendation",
         ".context",
         "#overview",
-        "#accuracy-against-length h3",
-        "#streaming-cost h3",
+        "#max-state",
+        "#max-step",
+        "#max-params",
+        "#memory-frontier h3",
     ):
         box = page.locator(selector).first.bounding_box()
         assert box is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import ceil, floor, isfinite, log10
+from math import ceil, floor, isfinite, log2, log10
 from typing import TYPE_CHECKING, Literal
 
 from reports.analysis.groups import Group
@@ -25,7 +25,9 @@ PANEL_HEIGHT = 2.15
 MAX_COLUMNS = 4
 """With more tasks than this, the grid has lengths as columns and tasks as rows."""
 MIN_SPAN = 10
-"""The smallest ratio between the ends of a time axis."""
+"""The smallest ratio between the ends of an axis of times or sizes."""
+MAX_SIZES = 6
+"""The largest number of ticks on an axis of sizes."""
 MAX_DECADES = 8
 """The largest number of ticks on a logarithmic axis with powers of ten."""
 SCORE_LABEL = "score (share correct)"
@@ -106,7 +108,7 @@ def score_axis(axes: Axes) -> None:
     axes.set_yticks(list(SCORE_TICKS), labels=list(SCORE_TICKS.values()))
 
 
-def interval_bar(axes: Axes, x: float, interval: Interval, colour: str) -> None:
+def interval_bar(axes: Axes, x: float, interval: Interval, colour: str, opacity: float = 1.0) -> None:
     """Draw the interval of a score as a vertical bar, unless an end is infinite.
 
     Args:
@@ -114,9 +116,11 @@ def interval_bar(axes: Axes, x: float, interval: Interval, colour: str) -> None:
         x: The horizontal position of the bar, in data units.
         interval: The interval, which is clipped to [0, 1].
         colour: The colour of the bar.
+        opacity: The opacity of the bar in [0, 1].
     """
     if isfinite(interval.low) and isfinite(interval.high):
-        axes.plot([x, x], [max(interval.low, 0), min(interval.high, 1)], color=colour, linewidth=1.0, zorder=2)
+        ends = [max(interval.low, 0), min(interval.high, 1)]
+        axes.plot([x, x], ends, color=colour, alpha=opacity, linewidth=1.0, zorder=2)
 
 
 def decades_axis(axes: Axes) -> None:
@@ -129,6 +133,24 @@ def decades_axis(axes: Axes) -> None:
     axes.minorticks_off()
 
 
+def size_axis(axes: Axes, values: Iterable[float]) -> None:
+    """Make the horizontal axis logarithmic around `values` in bytes, with ticks at powers of two: `512 B`, `8.0 KiB`.
+
+    The axis spans at least a factor of `MIN_SPAN`. If no value is positive, the axis is left unchanged.
+    """
+    positive = [value for value in values if value > 0]
+    if not positive:
+        return
+    low, high = _widened(min(positive), max(positive))
+    powers = range(ceil(log2(low)), floor(log2(high)) + 1)
+    stride = max(1, -(-len(powers) // MAX_SIZES))
+    ticks = [2.0**power for power in powers if power % stride == 0]
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, labels=[numbers.size(tick).replace(".0 ", " ") for tick in ticks])
+    axes.set_xlim(low, high)
+    axes.minorticks_off()
+
+
 def time_axis(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> None:
     """Make an axis logarithmic around `values` in microseconds, with plain numbers as tick labels.
 
@@ -138,9 +160,7 @@ def time_axis(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> 
     positive = [value for value in values if value > 0]
     if not positive:
         return
-    low, high = min(positive) / 1.4, max(positive) * 1.4
-    widening = max(1.0, (MIN_SPAN * low / high) ** 0.5)
-    low, high = low / widening, high * widening
+    low, high = _widened(min(positive), max(positive))
     decades = range(floor(log10(low)), ceil(log10(high)) + 1)
     ticks = [step * 10.0**decade for decade in decades for step in TICKS_IN_A_DECADE[which]]
     shown = [tick for tick in ticks if low <= tick <= high]
@@ -154,3 +174,10 @@ def time_axis(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> 
         axes.set_yticks(shown, labels=labels)
         axes.set_ylim(low, high)
     axes.minorticks_off()
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    """Return the ends of a logarithmic axis that leaves room around the values and spans at least `MIN_SPAN`."""
+    low, high = low / 1.4, high * 1.4
+    widening = max(1.0, (MIN_SPAN * low / high) ** 0.5)
+    return low / widening, high * widening

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.commands.run import parse_duration, parse_memory
+from bench.commands.quantities import parse_duration
+from bench.commands.run import parse_memory
 from bench.errors import INTERRUPTED, OK, USAGE, UsageError
 from bench.machine.environment import available_cores
 from bench.probes import deadline
@@ -62,13 +63,13 @@ def test_units_of_memory() -> None:
 @pytest.mark.parametrize("text", ["50", "us", "-1us", "1e3us", "0.5ns", "0s", "2h", "5us more", "5000s", "", "9" * 400])
 def test_a_deadline_that_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"--deadline takes a duration such as 50us") as caught:
-        parse_duration(text)
+        parse_duration("--deadline", text)
     assert "\n" not in str(caught.value)
 
 
 def test_units_of_durations() -> None:
     texts = ("200ns", "50us", " 50 µs ", "50μs", "1.5 ms", "0.002s", "3600s")
-    assert [parse_duration(text) for text in texts] == [2e-7, 5e-5, 5e-5, 5e-5, 1.5e-3, 2e-3, 3600.0]
+    assert [parse_duration("--deadline", text) for text in texts] == [2e-7, 5e-5, 5e-5, 5e-5, 1.5e-3, 2e-3, 3600.0]
 
 
 def test_a_deadline_is_measured(

@@ -27,6 +27,7 @@ DRAW: dict[str, Callable[[RunFile, Sequence[Record]], Figure | None]] = {
     "chunk-cost": reports.chunk_cost,
     "accuracy-against-cost": reports.accuracy_against_cost,
     "training-curves": reports.training_curves,
+    "memory-frontier": reports.memory_frontier,
 }
 LABELS = {
     "accuracy-against-length": (
@@ -37,6 +38,11 @@ LABELS = {
     "chunk-cost": ("steps that arrive at once", "time per step (µs)", "time until the answer (µs)"),
     "accuracy-against-cost": ("time per step at position 16,384, p50 (µs)", "score (share correct)"),
     "training-curves": ("training steps", "validation score (share correct)"),
+    "memory-frontier": (
+        "state of one stream at position 16,384",
+        "time per step at position 16,384, p50 (µs)",
+        "memory share",
+    ),
 }
 CLIPPED_INCHES = 0.02
 """The allowed overhang: about two pixels at 100 dots per inch, for antialiasing and rounded text extents."""
@@ -129,9 +135,9 @@ def test_no_label_is_clipped(name: str, arch: str, monkeypatch: pytest.MonkeyPat
 
 def test_markup_in_names_is_drawn_as_text(run: RunFile) -> None:
     label = r"$\frac{1}{2}$ <script>alert(1)</script> 漢 &amp;"
-    record = synthetic.renamed(synthetic.case("gru", "adding", 32, 0), arch=label, task=label)
+    named = [synthetic.renamed(synthetic.case("gru", "adding", 32, seed), arch=label, task=label) for seed in (0, 1)]
     for name in DRAW:
-        figure = draw(name, synthetic.run([record.case]), [record])
+        figure = draw(name, synthetic.run([record.case for record in named]), named)
         root = ElementTree.fromstring(figure.svg)
         assert not [element for element in root.iter() if "script" in element.tag]
         assert r"$\frac{1}{2}$ <script>alert" in " ".join(texts(figure.svg))

@@ -20,7 +20,7 @@ from reports.figures.headline import MAX_SHOWN
 from reports.html import sections
 from reports.html.environment import FOLDER, breakable
 from results import Record, RunFile
-from tests.reports import synthetic
+from tests.reports import planted, synthetic
 
 MAX_BYTES = 5_000_000
 HOSTILE = (
@@ -73,7 +73,7 @@ def outline(text: str) -> Outline:
 def test_verdict_recommendation_context_and_figures_come_first(outline: Outline) -> None:
     for expected in (
         "72 cases: 68 ok, 3 failed (1 inconsistent, 1 diverged and 1 timeout), 1 missing.",
-        "For streaming, choose gru:",
+        "For streaming, only lstm can be recommended:",
         "Imagined CPU at 2.0 GHz, 2 cores, 8.0 GiB",
         "carousel run quick",
         "20,000 parameters, 2 layers",
@@ -82,6 +82,7 @@ def test_verdict_recommendation_context_and_figures_come_first(outline: Outline)
     assert [
         ElementTree.fromstring(image).findtext("{http://www.w3.org/2000/svg}title") for image in outline.images()
     ] == [
+        "Memory share against state and step cost",
         "Score against length",
         "Cost of a streamed step against position",
         "Score against cost",
@@ -120,7 +121,7 @@ def test_method_states_what_was_checked(outline: Outline) -> None:
 
 def test_figure_width_on_the_page_follows_its_drawn_width(outline: Outline) -> None:
     styles = [attributes.get("style") for tag, attributes in outline.elements if tag == "figure"]
-    assert styles == ["--inches:7.4", "--inches:5.4", "--inches:10.2", "--inches:7.4", "--inches:10.2"]
+    assert styles == ["--inches:10.2", "--inches:7.4", "--inches:5.4", "--inches:10.2", "--inches:7.4", "--inches:10.2"]
 
 
 def test_signature_figures_are_side_by_side(outline: Outline, records: list[Record]) -> None:
@@ -129,10 +130,10 @@ def test_signature_figures_are_side_by_side(outline: Outline, records: list[Reco
         return [(a.get("class"), a.get("style")) for a in divs if (a.get("class") or "").startswith("figures")]
 
     single = ("figures", None)
-    assert figure_grids(outline) == [("figures two", "--columns:7.4fr 5.4fr"), single, single, single]
+    assert figure_grids(outline) == [single, ("figures two", "--columns:7.4fr 5.4fr"), single, single, single]
     few = [record for record in records if (record.case.task, record.case.length) == ("adding", 32)]
     one_panel = Outline(reports.page(synthetic.run([record.case for record in few]), few))
-    assert figure_grids(one_panel) == [("figures two", "--columns:5.4fr 5.4fr"), single, single, single]
+    assert figure_grids(one_panel) == [single, ("figures two", "--columns:5.4fr 5.4fr"), single, single, single]
     unstreamed = [
         record.model_copy(update={"measurements": tuple(record.of("accuracy")), "probes": {}}) for record in few
     ]
@@ -146,6 +147,41 @@ def test_section_ids_are_unique_and_their_templates_exist() -> None:
         assert (FOLDER / "templates" / f"{section.template}.html.jinja").is_file(), section.id
 
 
+def test_page_has_fields_for_limits_and_marks_the_frontier(run: RunFile) -> None:
+    needs = reports.Needs(state_bytes=20 << 10, step_seconds=55e-6)
+    outline = Outline(reports.page(run, synthetic.sound_records(), needs=needs))
+    fields = {a["id"]: a["value"] for tag, a in outline.elements if tag == "input" and "data-quantity" in a}
+    assert fields == {"max-state": "20 KiB", "max-step": "55 µs", "max-params": ""}
+    labels = {attributes.get("for") for tag, attributes in outline.elements if tag == "label"}
+    assert set(fields) <= labels
+    (status,) = [a for _, a in outline.elements if a.get("id") == "needs-answer"]
+    assert (status["role"], status["aria-live"]) == ("status", "polite")
+    assert "Within the limits: lstm and rnn." in outline.text
+    assert "A limit of 55 µs per step excludes transformer (891 µs at position 16,384) and gru" in outline.text
+    assert overview_of(outline).count("frontier") == 4
+    assert "recommended" not in overview_of(outline)
+
+
+def overview_of(page: Outline) -> str:
+    return page.text[page.text.index("architecture") : page.text.index("Memory share at the trained")]
+
+
+def test_only_a_choice_among_several_architectures_is_marked_as_recommended(outline: Outline) -> None:
+    records = [
+        *planted.records("gru", 0.8, state=640, microseconds=2),
+        *planted.records("lstm", 0.7, state=640, microseconds=3),
+    ]
+    chosen = overview_of(Outline(reports.page(synthetic.run([record.case for record in records]), records)))
+    assert (chosen.count("recommended"), chosen.count("frontier")) == (1, 0)
+    only_candidate = overview_of(outline)
+    assert (only_candidate.count("recommended"), only_candidate.count("frontier")) == (0, 1)
+
+
+def test_page_without_candidates_has_no_fields_for_limits(run: RunFile) -> None:
+    elements = Outline(reports.page(run, [])).elements
+    assert not [attributes for _, attributes in elements if "data-needs" in attributes]
+
+
 def test_heading_levels_are_not_skipped(outline: Outline) -> None:
     assert outline.headings[0] == 1
     assert outline.headings.count(1) == 1
@@ -154,7 +190,7 @@ def test_heading_levels_are_not_skipped(outline: Outline) -> None:
 
 def test_every_image_has_alternative_text(outline: Outline) -> None:
     alternatives = [attributes.get("alt") for tag, attributes in outline.elements if tag == "img"]
-    assert len(alternatives) == 5
+    assert len(alternatives) == 6
     assert all(alternative and "transformer" in alternative for alternative in alternatives)
 
 
@@ -272,7 +308,7 @@ def test_import_of_reports_loads_no_heavy_library() -> None:
 
 def test_page_is_rendered_without_torch() -> None:
     check = (
-        "import sys, reports; from tests.reports import synthetic;"
+        "import sys, reports; from tests.reports import planted, synthetic;"
         "reports.page(synthetic.run(), synthetic.records()[:6]); print('torch' in sys.modules)"
     )
     root = Path(reports.__file__).parents[1]

@@ -65,7 +65,7 @@ def test_page_shows_the_verdict_first_and_both_runs(run: RunFile, records: list[
     assert outline.text.index(verdict) < outline.text.index("Leaderboard")
     assert "only in the new run: 18 cases" in outline.text
     titles = [ElementTree.fromstring(one).findtext("{http://www.w3.org/2000/svg}title") for one in outline.images()]
-    assert titles[2:4] == ["Scores of both runs", "Cost of a streamed step in both runs"]
+    assert titles[3:5] == ["Scores of both runs", "Cost of a streamed step in both runs"]
     assert all(after - before <= 1 for before, after in zip(outline.headings, outline.headings[1:], strict=False))
 
 

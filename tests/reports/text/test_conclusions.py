@@ -16,7 +16,7 @@ from reports.format import numbers
 from reports.text.budgets import budget
 from reports.text.conclusions import conclusions
 from reports.text.context import context, protocols
-from reports.text.recommendation import exceptions, left_out, recommendation
+from reports.text.recommendation import left_out
 from results import Measurement, Protocol, Record, RunFile
 from results.comparison.compare import compare
 from tests.reports import synthetic
@@ -130,37 +130,10 @@ def test_nothing_is_said_of_growth_if_one_position_was_measured(run: RunFile, re
         for record in records
     ]
     assert any(record.of("step_seconds") for record in single)
-    text = " ".join([*findings(run, single), recommendation(group_cases(run, single)) or ""])
+    text = " ".join(findings(run, single))
     assert "Cost of a streamed step at position 64" in text
-    assert "A step at position 64 inside a compiled loop takes" in text
     for growth in ("flat", "times its cost", "()"):
         assert growth not in text
-
-
-def test_cheapest_architecture_near_the_best_memory_share_is_recommended(run: RunFile, records: list[Record]) -> None:
-    run_groups = group_cases(run, records)
-    rows = overview_rows(run_groups)
-    assert [(row.arch, row.chosen) for row in rows] == [
-        ("transformer", False),
-        ("gru", True),
-        ("lstm", False),
-        ("rnn", False),
-    ]
-    assert recommendation(run_groups, rows) == (
-        "For streaming, choose gru: its step is the cheapest among the architectures that clearly use memory and whose "
-        "memory share is within 10 points of the highest (transformer, 88%). "
-        "Its memory share at the trained length is 82% (78–86%). "
-        "A step at position 16,384 inside a compiled loop takes 56.2 µs (flat from position 1) and needs 640 B of "
-        "state. "
-        "Significantly higher memory share: transformer (88%, 16 times the cost). "
-        "Cheaper, but significantly lower memory share: lstm (65%, 91% of the cost) and rnn (25%, 65% of the cost). "
-        "On sequences 4 times the trained length, its memory share is 52%."
-    )
-    assert left_out(run_groups, rows) is None
-    assert exceptions(run_groups, rows) == (
-        "Exceptions: transformer has a significantly higher memory share than gru on copy_memory at 32 (100% against "
-        "90%) and copy_memory at 128 (100% against 31%)."
-    )
 
 
 def test_memory_share_is_the_mean_over_settings_and_never_negative() -> None:
@@ -180,29 +153,6 @@ def test_memory_share_is_the_mean_over_settings_and_never_negative() -> None:
     # Half of Student's interval for three values with standard deviation ½: 4.303 times ½ / √3.
     assert rows["lstm"].high == pytest.approx(0.25 + 4.3027 * 0.5 / 3**0.5 / 2, abs=1e-3)
     assert rows["lstm"].low == 0.0
-
-
-def recommended(*rivals: list[Record]) -> str | None:
-    records = [record for rival in rivals for record in rival]
-    return recommendation(group_cases(synthetic.run([record.case for record in records]), records))
-
-
-def test_recommendation_needs_an_interval_above_zero() -> None:
-    none = recommended(scored("lstm", "adding", [0.9, 0.1, 0.1]), scored("gru", "adding", [0.1, 0.1, 0.1]))
-    assert none is not None
-    assert "none is recommended" in none
-    cleared = recommended(scored("lstm", "adding", [0.9, 0.8, 0.9]), scored("gru", "adding", [0.1, 0.1, 0.1]))
-    assert cleared is not None
-    assert cleared.startswith(
-        "For streaming, choose lstm: its memory share at the trained length, 86% (70–100%), is the"
-    )
-    assert "and no other comes within 10 points of it." in cleared
-    near = recommended(scored("lstm", "adding", [0.9, 0.8, 0.9]), scored("transformer", "adding", [0.8, 0.8, 0.81]))
-    assert near is not None
-    assert "is the highest. Its step is the cheapest among the architectures that clearly use memory and come" in near
-    unsure = recommended(scored("rnn", "adding", [0.9, 0.1, 0.1]), scored("transformer", "adding", [0.4, 0.41, 0.4]))
-    assert unsure is not None
-    assert "Statistically indistinguishable memory share: rnn (31%, interval includes 0%," in unsure
 
 
 def test_settings_maximise_pairs_and_left_out_architectures_are_named() -> None:
@@ -241,18 +191,6 @@ def test_memory_share_beyond_the_trained_length_is_the_mean_over_settings(run: R
     short = [record for record in records if record.case.length == 32 or record.case.arch != "gru"]
     assert shares_beyond_training(group_cases(run, []), {}) == (None, {})
     assert shares_beyond_training(group_cases(run, short), shared_settings(group_cases(run, short)))[0] == 4
-
-
-def test_single_seeds_give_no_recommendation() -> None:
-    assert recommended(scored("lstm", "adding", [0.9]), scored("gru", "adding", [0.1])) is None
-    # A single seed does not count, however good, so there are not two architectures to choose from.
-    assert recommended(scored("lstm", "adding", [0.99]), scored("gru", "adding", [0.5, 0.5, 0.51])) is None
-
-
-def test_single_architecture_gives_no_recommendation() -> None:
-    one = synthetic.case("gru", "adding", 32, 0)
-    assert recommendation(group_cases(synthetic.run([one]), [synthetic.record(one)])) is None
-    assert recommendation(group_cases(synthetic.run([one]), [])) is None
 
 
 def test_context_has_what_is_needed_to_repeat_the_run(run: RunFile, records: list[Record]) -> None:

@@ -1,0 +1,243 @@
+"""The frontier: the architectures that no other one beats in memory share, state and step cost together.
+
+An architecture *beats* another if it is better in one of the three and worse in none:
+
+1. Its memory share is better if it is significantly higher. Shares that cannot be told apart count as equal.
+2. Its state is better if it has fewer bytes per stream at the last streamed position.
+3. Its step is better if its median time at that position is shorter.
+
+Interpreted steps are called from Python, so their times say nothing about compiled ones. An interpreted architecture
+is compared by 1 and 2 only, and never beats a compiled one.
+
+Only beaten architectures leave the frontier, and only for one that is on it. *Cannot be told apart* is no equality: a
+may be tied with b, and b with c, while c is better than a. If a beats b, and b beats c, then c stays on the frontier
+unless a beats it too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from reports.analysis.groups import Group
+from reports.analysis.memory_share import CLEAR_SHARE
+from reports.analysis.overview import OverviewRow
+from reports.analysis.ranking import NEARLY_EQUAL
+from reports.format.numbers import listed, plural
+
+Quantity = Literal["state_bytes", "step_seconds", "parameters"]
+"""A cost that a user can limit. `OverviewRow` and `Needs` have a field or property of each name."""
+QUANTITIES: tuple[Quantity, ...] = ("state_bytes", "step_seconds", "parameters")
+ROUNDING = 1e-9
+"""A cost may exceed a limit by this share, so that a limit may be given in another unit than the cost."""
+
+Beats = Collection[tuple[str, str]]
+"""Pairs of architectures, as (better, worse)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """The most that an architecture may cost. None is no limit."""
+
+    state_bytes: float | None = None
+    """The state of one stream, at the last streamed position."""
+    step_seconds: float | None = None
+    """The median time of a step at that position."""
+    parameters: float | None = None
+
+    def limits(self) -> dict[Quantity, float]:
+        """Return the limits that are set, by quantity."""
+        values = {quantity: getattr(self, quantity) for quantity in QUANTITIES}
+        return {quantity: value for quantity, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frontier:
+    """The architectures to choose from, and which of them beat which."""
+
+    candidates: tuple[OverviewRow, ...]
+    """The architectures that can be recommended, highest memory share first."""
+    beats: frozenset[tuple[str, str]]
+    """Pairs of candidates, as (better, worse)."""
+    left_out: Mapping[str, str]
+    """Why a streamed architecture cannot be recommended, by its label."""
+    could_change: tuple[OverviewRow, ...] = ()
+    """The undecided architectures that more training could bring onto the frontier."""
+
+    @property
+    def names_of_undecided(self) -> frozenset[str]:
+        """The labels of `could_change`."""
+        return frozenset(row.arch for row in self.could_change)
+
+    def members(self, among: Sequence[OverviewRow] | None = None) -> list[OverviewRow]:
+        """Return the frontier of the candidates in `among` (default: of all), in their order."""
+        rows = self.candidates if among is None else among
+        names = unbeaten([row.arch for row in rows], self.beats)
+        return [row for row in rows if row.arch in names]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relaxation:
+    """A limit, and the value to which it has to be raised to let an architecture through."""
+
+    quantity: Quantity
+    value: float
+    ratio: float
+    """`value` divided by the present limit."""
+    archs: tuple[str, ...]
+    """The architectures that this lets through."""
+
+
+def frontier(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> Frontier:
+    """Return the frontier of the streamed architectures of an overview.
+
+    An architecture is left out if it has a failed case, if it is undecided, or if it is not clear that it uses memory.
+    It clearly does if its memory share is at least `CLEAR_SHARE` and the interval of this share lies above 0.
+
+    Args:
+        groups: The groups of the run.
+        rows: The result of `overview_rows(groups)`.
+    """
+    unfit = failures(groups)
+    failed = frozenset(unfit)
+    for row in rows:
+        if row.undecided:
+            unfit.setdefault(row.arch, f"still learning, {row.share:.0%} so far")
+        elif row.share < CLEAR_SHARE or row.low <= 0:
+            unfit.setdefault(row.arch, f"no clear memory by its scores, {row.share:.0%}")
+    streamed = [row for row in rows if row.cost is not None]
+    candidates = tuple(row for row in streamed if row.arch not in unfit)
+    found = Frontier(
+        candidates=candidates,
+        beats=frozenset((a.arch, b.arch) for a in candidates for b in candidates if _beats(a, b)),
+        left_out={row.arch: unfit[row.arch] for row in streamed if row.arch in unfit},
+    )
+    undecided = [row for row in streamed if row.undecided and row.arch not in failed]
+    members = found.members()
+    return replace(found, could_change=tuple(row for row in undecided if _could_join(row, members)))
+
+
+def _could_join(row: OverviewRow, members: Sequence[OverviewRow]) -> bool:
+    """Return whether more training could bring an undecided architecture onto the frontier.
+
+    It shares a letter with every better one, so only state and step decide whether these beat it now.
+    """
+    if row.possible_share < CLEAR_SHARE:
+        return False
+    beaten_by = [member for member in members if _beats(member, row)]
+    return all(row.possible_share > member.share + NEARLY_EQUAL for member in beaten_by)
+
+
+def failures(groups: Iterable[Group]) -> dict[str, str]:
+    """Return what failed, such as `2 cases failed: 1 diverged and 1 timeout`, by the label of the architecture.
+
+    A case failed if its status is not `ok`, or if its stream could not be timed. Missing cases did not fail.
+    """
+    kinds: dict[str, Counter[str]] = {}
+    for group in groups:
+        for record in group.records:
+            probe = record.probes.get("streaming")
+            if record.status != "ok":
+                kinds.setdefault(group.arch, Counter())[record.status.replace("_", " ")] += 1
+            elif probe is not None and probe.status != "ok":
+                kinds.setdefault(group.arch, Counter())[f"streaming {probe.status}"] += 1
+    return {
+        arch: f"{plural(counts.total(), 'case')} failed: "
+        + listed([f"{number} {kind}" if counts.total() > 1 else kind for kind, number in counts.items()])
+        for arch, counts in kinds.items()
+    }
+
+
+def unbeaten(archs: Sequence[str], beats: Beats) -> list[str]:
+    """Return the architectures that no returned one beats. Every other one is beaten by one of them.
+
+    `beats` must not have a cycle, so that the result is unique.
+    """
+    members: list[str] = []
+    remaining = list(archs)
+    while remaining:
+        decided = [arch for arch in remaining if not any((other, arch) in beats for other in remaining)]
+        assert decided, f"{remaining} beat each other in a circle"
+        members += [arch for arch in decided if not any((other, arch) in beats for other in members)]
+        remaining = [arch for arch in remaining if arch not in decided]
+    return members
+
+
+def excluded_by(row: OverviewRow, needs: Needs) -> list[Quantity]:
+    """Return the quantities whose limit excludes an architecture. A cost that was not measured is over any limit."""
+    costs = {quantity: cost_of(row, quantity) for quantity in QUANTITIES}
+    return [
+        quantity
+        for quantity, limit in needs.limits().items()
+        if (cost := costs[quantity]) is None or cost > limit * (1 + ROUNDING)
+    ]
+
+
+def cost_of(row: OverviewRow, quantity: Quantity) -> float | None:
+    """Return a cost of an architecture; None if it was not measured."""
+    value: float | None = getattr(row, quantity)
+    return value
+
+
+def relaxations(candidates: Sequence[OverviewRow], needs: Needs) -> list[Relaxation]:
+    """Return the single limits whose relaxation lets an architecture through, smallest relative change first.
+
+    Each limit is raised just far enough for one of the architectures that it alone excludes. The list is empty if every
+    architecture breaks several limits.
+    """
+    found = []
+    for quantity, limit in needs.limits().items():
+        blocked = [row for row in candidates if excluded_by(row, needs) == [quantity]]
+        costs = {row.arch: cost for row in blocked if (cost := cost_of(row, quantity)) is not None}
+        if costs:
+            value = min(costs.values())
+            found.append(
+                Relaxation(
+                    quantity=quantity,
+                    value=value,
+                    ratio=value / limit,
+                    archs=tuple(arch for arch, cost in costs.items() if cost <= value * (1 + ROUNDING)),
+                )
+            )
+    return sorted(found, key=lambda relaxation: relaxation.ratio)
+
+
+def closest(candidates: Sequence[OverviewRow], needs: Needs) -> list[Relaxation]:
+    """Return the limits to relax for the architecture whose largest excess over a limit is smallest, as a ratio.
+
+    An architecture with a limited cost that was not measured is ignored. The list is empty if there is no other.
+    """
+    options = []
+    for row in candidates:
+        limits = {quantity: needs.limits()[quantity] for quantity in excluded_by(row, needs)}
+        costs = {quantity: cost for quantity in limits if (cost := cost_of(row, quantity)) is not None}
+        if len(costs) == len(limits):
+            options.append(
+                [
+                    Relaxation(quantity=quantity, value=cost, ratio=cost / limits[quantity], archs=(row.arch,))
+                    for quantity, cost in costs.items()
+                ]
+            )
+    return min(options, key=lambda found: max((each.ratio for each in found), default=0.0), default=[])
+
+
+def _beats(a: OverviewRow, b: OverviewRow) -> bool:
+    """Return whether `a` is better than `b` in memory share, state or step cost, and worse in none of them."""
+    if b.has_ranked_cost and not a.has_ranked_cost:
+        return False
+    is_compared_by_step = a.has_ranked_cost and b.has_ranked_cost
+    pairs = [(a.state_bytes, b.state_bytes)] + [(a.step_seconds, b.step_seconds)] * is_compared_by_step
+    if not all(_is_at_most(own, other) for own, other in pairs):
+        return False
+    if not set(a.ties) & set(b.ties):
+        return a.share > b.share
+    return any(own != other for own, other in pairs)
+
+
+def _is_at_most(own: float | None, other: float | None) -> bool:
+    """Return whether a cost is at most another. A cost that was not measured can only be compared with its like."""
+    if own is None or other is None:
+        return own is other
+    return own <= other

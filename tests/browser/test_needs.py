@@ -1,0 +1,148 @@
+"""The fields for limits: the script gives the same answer as `reports.answer_needs`, and mistakes are named."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+import reports
+from results import Record, RunFile
+from tests.browser.conftest import WatchedPage
+from tests.browser.test_page import RULES
+from tests.reports import planted, synthetic
+from tests.reports.html.test_render import HOSTILE
+
+STATES = {"": None, "64": 64, "640B": 640, "641 b": 641, "1.25 KiB": 1280, "2kb": 2000, "1 GiB": 2**30}
+STEPS = {"": None, "900 ns": 9e-7, "2.3us": 2.3e-6, "2.40 µs": 2.4e-6, "5 μs": 5e-6, "0.02ms": 2e-5, "1s": 1.0}
+PARAMETERS = {"": None, "19999": 19_999, "20,000": 20_000}
+
+
+def planted_records() -> list[Record]:
+    return [
+        *planted.records("transformer", 0.95, state=2 << 20, microseconds=159),
+        *planted.records("gru", 0.8, state=640, microseconds=2.4),
+        *planted.records("lstm", 0.6, state=1280, microseconds=2.3, parameters=20_123),
+        *planted.records("dear", 0.6, state=1300, microseconds=12.345),
+        *planted.records("mine", 0.8, state=700, microseconds=1, is_interpreted=True),
+        *planted.records("slim", 0.3, state=80, microseconds=33.36, parameters=9_000),
+        *planted.records("rnn", 0.09, state=320, microseconds=1.2),
+    ]
+
+
+@pytest.fixture(scope="module")
+def planted_run() -> RunFile:
+    return synthetic.run([record.case for record in planted_records()])
+
+
+@pytest.fixture(scope="module")
+def page_file(planted_run: RunFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return reports.write_page(planted_run, planted_records(), tmp_path_factory.mktemp("needs") / "report.html")
+
+
+def answer_on(page: Page) -> list[str]:
+    return page.locator("#needs-answer p").all_inner_texts()
+
+
+def test_script_answers_as_the_command_line_does(watched: WatchedPage, planted_run: RunFile, page_file: Path) -> None:
+    page = watched.open(page_file)
+    records = planted_records()
+    kinds = set()
+    for (state, state_bytes), (step, step_seconds), (size, parameters) in product(
+        STATES.items(), STEPS.items(), PARAMETERS.items()
+    ):
+        page.fill("#max-state", state)
+        page.fill("#max-step", step)
+        page.fill("#max-params", size)
+        needs = reports.Needs(state_bytes=state_bytes, step_seconds=step_seconds, parameters=parameters)
+        expected = reports.answer_needs(planted_run, records, needs)
+        assert answer_on(page) == expected, (state, step, size)
+        kinds |= {sentence.split(" ")[0] for sentence in expected}
+    assert kinds == {"Within", "Choose", "Beaten", "Raise", "No", "A", "Not"}
+    assert watched.messages == []
+    assert watched.external_requests(page_file) == []
+
+
+def test_mistakes_are_named_at_their_field(watched: WatchedPage, page_file: Path) -> None:
+    page = watched.open(page_file)
+    for selector, text, message in (
+        ("#max-state", "big", "State at most: enter an amount such as 20 KiB, not “big”."),
+        ("#max-state", "-1", "State at most: enter an amount such as 20 KiB, not “-1”."),
+        ("#max-state", "0", "State at most: enter an amount such as 20 KiB, not “0”."),
+        ("#max-step", "5", "Step at most: enter a duration such as 5 µs, not “5”."),
+        ("#max-step", "5 KiB", "Step at most: enter a duration such as 5 µs, not “5 KiB”."),
+        ("#max-params", "1.5", "Parameters at most: enter a whole number such as 20,000, not “1.5”."),
+    ):
+        page.fill(selector, text)
+        assert answer_on(page) == [message]
+        assert page.locator(selector).get_attribute("aria-invalid") == "true"
+        page.fill(selector, "")
+        assert page.locator(selector).get_attribute("aria-invalid") == "false"
+        assert answer_on(page) == []
+
+
+def test_limits_are_set_by_keyboard_and_announced(watched: WatchedPage, page_file: Path) -> None:
+    page = watched.open(page_file)
+    page.get_by_label("State at most").focus()
+    page.keyboard.type("20 KiB")
+    page.keyboard.press("Tab")
+    page.keyboard.type("5us")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "max-params"
+    assert "Choose by what matters most: gru (78% memory share" in page.get_by_role("status").first.inner_text()
+
+
+def test_limits_of_the_command_line_are_in_the_fields(
+    watched: WatchedPage, planted_run: RunFile, tmp_path: Path
+) -> None:
+    needs = reports.Needs(state_bytes=1500, step_seconds=5e-6, parameters=20_000)
+    path = reports.write_page(planted_run, planted_records(), tmp_path / "report.html", needs=needs)
+    page = watched.open(path)
+    before = answer_on(page)
+    assert before == reports.answer_needs(planted_run, planted_records(), needs)
+    page.locator("#max-params").dispatch_event("input")
+    assert answer_on(page) == before
+    assert [page.locator(f"#max-{name}").input_value() for name in ("state", "step", "params")] == [
+        "1,500 B",
+        "5 µs",
+        "20,000",
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_answers_and_mistakes_pass_axe(watched: WatchedPage, page_file: Path, scheme: str) -> None:
+    page = watched.open(page_file)
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    for text in ("20 KiB", "big"):
+        page.fill("#max-state", text)
+        violations = Axe().run(page, context="header", options=RULES).response["violations"]
+        assert [(each["id"], [node["html"][:200] for node in each["nodes"]][:5]) for each in violations] == []
+
+
+def test_page_without_scripts_has_the_answer_but_no_fields(
+    browser: Browser, planted_run: RunFile, tmp_path: Path
+) -> None:
+    needs = reports.Needs(step_seconds=5e-6)
+    path = reports.write_page(planted_run, planted_records(), tmp_path / "report.html", needs=needs)
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    assert answer_on(page) == reports.answer_needs(planted_run, planted_records(), needs)
+    assert not page.locator("#max-state").is_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("string", HOSTILE)
+def test_hostile_name_in_an_answer_is_text(watched: WatchedPage, string: str, tmp_path: Path) -> None:
+    case = synthetic.case("gru", "adding", 32, 0)
+    records = [synthetic.renamed(case.model_copy(update={"seed": seed}), arch=string) for seed in range(3)]
+    run = synthetic.run([record.case for record in records])
+    page = watched.open(reports.write_page(run, records, tmp_path / "report.html"))
+    page.fill("#max-step", "1s")
+    page.wait_for_timeout(50)
+    assert answer_on(page) == reports.answer_needs(run, records, reports.Needs(step_seconds=1.0))
+    assert watched.messages == []
+    assert page.locator("script").count() == 1
