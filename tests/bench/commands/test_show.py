@@ -85,7 +85,7 @@ class TestShow:
             assert (ended.code, ended.err) == (0, "")
             assert "lstm" in ended.out
             assert "rnn" in ended.out
-        assert set(json.loads(shown["json"].out)) == {"run", "records", "unusable"}
+        assert set(json.loads(shown["json"].out)) == {"run", "records", "tuning_records", "unusable"}
         rows = list(csv.reader(io.StringIO(shown["csv"].out)))
         assert len({len(row) for row in rows}) == 1
         assert len(rows) > 2
