@@ -61,3 +61,17 @@ def records(
         )
         made.append(synthetic.interpreted(record) if is_interpreted else record)
     return made
+
+
+def still_learning(seeds: Sequence[Record]) -> list[Record]:
+    """Return the records with validation scores that rise up to the end of training."""
+    made = []
+    for record in seeds:
+        training = record.training
+        assert training is not None
+        points = tuple(
+            point.model_copy(update={"validation_score": 0.5 * point.step / training.steps, "validation_loss": 1.0})
+            for point in training.curve
+        )
+        made.append(record.model_copy(update={"training": training.model_copy(update={"curve": points})}))
+    return made

@@ -10,7 +10,9 @@ import pytest
 from rich.console import Console
 
 import reports
+from reports.analysis.frontier import frontier
 from reports.analysis.groups import group_cases
+from reports.analysis.overview import overview_rows
 from reports.text.conclusions import conclusions
 from reports.text.losses import loss_note
 from reports.text.recommendation import recommendation
@@ -74,7 +76,8 @@ NO_SCORE = "but its score is not clearly above the chance level (0.078)."
     [
         (
             (0.166, 0.167, 0.165),
-            "lstm (0.08; mse 0.166; best constant 0.167) is indistinguishable from the chance level (0.078).",
+            "lstm (0.08; mse 0.166; best constant 0.167) is indistinguishable from the chance level (0.078) and did "
+            "not improve in the last 100 steps.",
         ),
         (
             (0.100, 0.105, 0.110),
@@ -135,13 +138,14 @@ def test_a_single_seed_states_its_error() -> None:
 def test_no_recommendation_is_justified_by_a_lack_of_memory_that_the_loss_denies() -> None:
     none = with_losses("lstm", BY_CHANCE, (0.166, 0.167, 0.165)) + with_losses("gru", BY_CHANCE, (0.166, 0.167, 0.165))
     some = with_losses("lstm", BY_CHANCE, (0.055, 0.028, 0.166)) + with_losses("gru", BY_CHANCE, (0.166, 0.167, 0.165))
-    assert recommendation(group_cases(run_of(none), none)) == (
-        "No streamed architecture clearly used its memory in this run, so none is recommended."
-    )
-    assert recommendation(group_cases(run_of(some), some)) == (
-        "No streamed architecture clearly used its memory by its scores in this run, so none is recommended. Losses "
-        "show more than scores for lstm on adding at 32 (mse 0.0830; best constant 0.167; 2 of 3 seeds): such a model "
-        "is nearly right, but too rarely right."
+    for records in (none, some):
+        groups = group_cases(run_of(records), records)
+        text = recommendation(frontier(groups, overview_rows(groups)))
+        assert text is not None
+        assert "lstm (no clear memory by its scores, 0%)" in text
+    assert loss_note(group_cases(run_of(some), some)) == (
+        "Losses show more than scores for lstm on adding at 32 (mse 0.0830; best constant 0.167; 2 of 3 seeds): such a "
+        "model is nearly right, but too rarely right."
     )
     assert loss_note(group_cases(run_of(none), none)) is None
     assert "Losses show more than scores for lstm on adding at 32" in reports.page(run_of(some), some)

@@ -33,7 +33,7 @@ def test_trade_off_is_named_instead_of_a_winner() -> None:
         "For streaming, choose by what matters most: transformer (95% memory share, 2.0 MiB of state, 159 µs per step)"
         ", gru (78%, 640 B, 2.40 µs) or lstm (57%, 1.2 KiB, 2.30 µs). None of them beats another in memory share, "
         "state and step cost together. Costs are at position 8,192 inside a compiled loop. Not considered: rnn (no "
-        "clear memory, 1%)."
+        "clear memory by its scores, 1%)."
     )
 
 
@@ -89,8 +89,8 @@ def test_no_recommendation_rests_on_failed_cases(run: RunFile, records: list[Rec
 def test_nothing_is_recommended_without_clear_memory() -> None:
     other = planted.records("lstm", 0.08, state=320, microseconds=1.2)
     assert recommendation(frontier_of(RNN, other)) == (
-        "No architecture is recommended for streaming. Not considered: rnn (no clear memory, 1%) and lstm (no clear "
-        "memory, 0%)."
+        "No architecture is recommended for streaming. Not considered: rnn (no clear memory by its scores, 1%) "
+        "and lstm (no clear memory by its scores, 0%)."
     )
 
 
@@ -135,7 +135,7 @@ def test_answer_names_what_is_left_the_choice_and_what_each_limit_excludes() -> 
         "step_seconds": "--max-step 5us",
         "parameters": "--max-params 20100",
     }
-    rest = "Not considered: rnn (no clear memory, 1%)."
+    rest = "Not considered: rnn (no clear memory by its scores, 1%)."
     assert answer(found, needs, options) == [
         "Within the limits: gru.",
         "Choose gru (78% memory share, 640 B of state, 2.40 µs per step).",
@@ -199,7 +199,9 @@ def test_several_single_limits_are_offered_smallest_change_first() -> None:
 
 def test_answer_without_candidates_says_why() -> None:
     assert answer(frontier_of([]), Needs(step_seconds=1.0)) == [NOTHING_TO_CHOOSE]
-    assert answer(frontier_of(RNN), Needs(step_seconds=1.0)) == ["Not considered: rnn (no clear memory, 1%)."]
+    assert answer(frontier_of(RNN), Needs(step_seconds=1.0)) == [
+        "Not considered: rnn (no clear memory by its scores, 1%)."
+    ]
 
 
 @pytest.mark.parametrize(
