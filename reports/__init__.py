@@ -5,7 +5,7 @@ from reports.analysis.groups import short_names
 from reports.analysis.health import Health, Problem
 from reports.analysis.latency import TimingRow, latency
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard, streaming
-from reports.analysis.step_costs import StepCost
+from reports.analysis.streaming.step_costs import StepCost
 from reports.export.leaderboard import as_csv, as_latex, as_markdown
 from reports.export.samples import MissingLibrary, samples_as_csv, samples_as_parquet, timings_as_pytest_benchmark
 from reports.export.terminal import render_terminal

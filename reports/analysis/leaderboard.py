@@ -12,7 +12,7 @@ from reports.analysis.groups import Group, RateSource, group_cases
 from reports.analysis.health import problems_of
 from reports.analysis.memory_share import effective_length_of, loss_evidence_of, range_shares
 from reports.analysis.ranking import Estimate, Rank, ranks
-from reports.analysis.step_costs import (
+from reports.analysis.streaming.step_costs import (
     StepCost,
     StepTiming,
     any_compiled,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reports.analysis.groups import Group
 from reports.analysis.memory_share import shared_settings, shares_beyond_training
 from reports.analysis.ranking import Estimate, ranks
-from reports.analysis.step_costs import StepCost, ranked, step_costs_by_arch
+from reports.analysis.streaming.step_costs import StepCost, ranked, step_costs_by_arch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

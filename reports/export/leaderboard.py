@@ -10,7 +10,7 @@ from functools import partial
 
 from reports.analysis.groups import group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
-from reports.analysis.step_costs import marked
+from reports.analysis.streaming.step_costs import marked
 from reports.format import numbers
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
 from reports.text.budgets import missed_budgets

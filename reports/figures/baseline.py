@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.step_costs import step_costs_by_arch
+from reports.analysis.streaming.step_costs import step_costs_by_arch
 from reports.figures.drawing.alternative_text import name_all
 from reports.figures.drawing.axes import SCORE_TICKS, interval_bar, score_axis, time_axis
 from reports.figures.drawing.canvas import (

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, group_cases
-from reports.analysis.step_costs import StepCost, any_compiled, marked, step_costs
+from reports.analysis.streaming.step_costs import StepCost, any_compiled, marked, step_costs
 from reports.figures.drawing.alternative_text import cheapest, extreme, name_all
 from reports.figures.drawing.axes import SCORE_LABEL, grid, interval_bar, reference_lines, score_axis, time_axis
 from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles

@@ -9,7 +9,7 @@ from reports.analysis.frontier import Frontier, frontier, unbeaten
 from reports.analysis.groups import Group, archs_of, group_cases
 from reports.analysis.memory_share import shared_settings
 from reports.analysis.overview import OverviewRow, overview_rows
-from reports.analysis.step_costs import marked
+from reports.analysis.streaming.step_costs import marked
 from reports.figures.drawing.alternative_text import name_all
 from reports.figures.drawing.axes import WIDER, interval_bar, score_axis, size_axis, time_axis
 from reports.figures.drawing.canvas import (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, group_cases
-from reports.analysis.step_costs import StepCost, marked, ranked, step_costs_by_arch
+from reports.analysis.streaming.step_costs import StepCost, marked, ranked, step_costs_by_arch
 from reports.figures.drawing.alternative_text import extreme, name_all
 from reports.figures.drawing.axes import time_axis
 from reports.figures.drawing.canvas import (

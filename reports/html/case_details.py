@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reports.analysis.groups import Group, Seed
 from reports.analysis.memory_share import loss_evidence_of
-from reports.analysis.step_costs import StepTiming, any_compiled, timing_of
+from reports.analysis.streaming.step_costs import StepTiming, any_compiled, timing_of
 from reports.format import numbers
 from reports.text.budgets import model_sizes
 from reports.text.losses import loss_name, loss_value

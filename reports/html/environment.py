@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.analysis.step_costs import StepTiming
+from reports.analysis.streaming.step_costs import StepTiming
 from reports.figures.drawing.axes import WIDTH
 from reports.figures.drawing.canvas import Figure
 from reports.format import numbers

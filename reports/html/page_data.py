@@ -11,7 +11,7 @@ from reports.analysis.groups import Group, group_cases
 from reports.analysis.health import Health, health
 from reports.analysis.learning_rates import RateRow, rate_rows
 from reports.analysis.overview import OverviewRow, overview_rows
-from reports.analysis.step_costs import StepCost, step_costs_by_arch
+from reports.analysis.streaming.step_costs import StepCost, step_costs_by_arch
 from reports.figures.drawing.canvas import Figure
 from reports.figures.headline import headline_figures
 from reports.figures.overfitting import alternative_trainings

@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from reports.analysis.chunks import ChunkCost, chunk_costs
-from reports.analysis.deadlines import deadline_rows
-from reports.analysis.device_memory import device_memory
 from reports.analysis.gate_levels import EXPLANATION as GATE_EXPLANATION
 from reports.analysis.gate_levels import ROLES, gate_levels
 from reports.analysis.groups import group_cases, specifications
-from reports.analysis.growth import crossover_rows, growth_rows, stream_costs
 from reports.analysis.heatmap import heat_maps
 from reports.analysis.latency import TimingRow, latency_of
 from reports.analysis.leaderboard import leaderboard_of
 from reports.analysis.learning_rates import tuning_cost
 from reports.analysis.ranking import NEARLY_EQUAL
-from reports.analysis.throughput import Throughput, throughputs
+from reports.analysis.streaming.chunks import ChunkCost, chunk_costs
+from reports.analysis.streaming.deadlines import deadline_rows
+from reports.analysis.streaming.device_memory import device_memory
+from reports.analysis.streaming.growth import crossover_rows, growth_rows, stream_costs
+from reports.analysis.streaming.throughput import Throughput, throughputs
 from reports.figures.baseline import baseline_scores_figure, baseline_step_costs_figure
 from reports.figures.chunks import chunk_cost_figure
 from reports.figures.cost import accuracy_against_cost_figure

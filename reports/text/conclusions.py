@@ -8,7 +8,7 @@ from statistics import fmean
 from reports.analysis.convergence import is_undecided
 from reports.analysis.groups import Group
 from reports.analysis.memory_share import CLEAR_SHARE, clears, loss_evidence_of, no_memory_score
-from reports.analysis.step_costs import StepCost, step_costs_by_arch
+from reports.analysis.streaming.step_costs import StepCost, step_costs_by_arch
 from reports.format.numbers import listed, plural, short_score
 from reports.text.convergence import undecided_sentences, unimproved_steps
 from reports.text.losses import loss_text

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reports.analysis.growth import CrossoverRow, GrowthRow
-from reports.analysis.step_costs import marked
+from reports.analysis.streaming.growth import CrossoverRow, GrowthRow
+from reports.analysis.streaming.step_costs import marked
 from reports.format.numbers import listed, microseconds, significant
 from results import Interval
 

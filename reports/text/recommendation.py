@@ -9,7 +9,7 @@ from reports.analysis.groups import Group, archs_of
 from reports.analysis.memory_share import CLEAR_SHARE, shared_settings
 from reports.analysis.overview import OverviewRow
 from reports.analysis.ranking import distinguishable_pairs
-from reports.analysis.step_costs import describe_growth
+from reports.analysis.streaming.step_costs import describe_growth
 from reports.format.numbers import listed
 from reports.text.needs import left_out_sentence, not_considered, summaries, summary
 from reports.text.streaming import CALLED

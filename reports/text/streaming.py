@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.analysis.chunks import chunk_costs
-from reports.analysis.deadlines import deadline_rows
 from reports.analysis.groups import Group
-from reports.analysis.step_costs import StepCost, describe_growth, marked, ranked
+from reports.analysis.streaming.chunks import chunk_costs
+from reports.analysis.streaming.deadlines import deadline_rows
+from reports.analysis.streaming.step_costs import StepCost, describe_growth, marked, ranked
 from reports.format.numbers import duration, listed, microseconds, percent, significant
 
 CALLED = "called from Python"

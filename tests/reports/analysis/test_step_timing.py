@@ -7,9 +7,9 @@ import pytest
 import reports
 from reports.analysis.frontier import frontier
 from reports.analysis.groups import Group, group_cases
-from reports.analysis.growth import crossover_rows, growth_rows, stream_costs
 from reports.analysis.overview import overview_rows
-from reports.analysis.step_costs import ranked, step_costs_by_arch
+from reports.analysis.streaming.growth import crossover_rows, growth_rows, stream_costs
+from reports.analysis.streaming.step_costs import ranked, step_costs_by_arch
 from reports.text.baseline import compare_with_baseline
 from reports.text.recommendation import recommendation
 from results import Measurement, ProbeRun, Record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.analysis.groups import group_cases
-from reports.analysis.throughput import throughputs
+from reports.analysis.streaming.throughput import throughputs
 from reports.html.render import page
 from results import Measurement, Record
 from tests.reports import synthetic

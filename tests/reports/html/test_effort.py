@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import reports
-from reports.analysis import groups, step_costs
+from reports.analysis import groups
+from reports.analysis.streaming import step_costs
 from reports.html import attachment
 from results import Case, Record, RunFile
 from tests.reports import synthetic

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from reports import page
 from reports.analysis.groups import Group, group_cases
-from reports.analysis.growth import crossover_rows, growth_rows, stream_costs
-from reports.analysis.step_costs import step_costs_by_arch
+from reports.analysis.streaming.growth import crossover_rows, growth_rows, stream_costs
+from reports.analysis.streaming.step_costs import step_costs_by_arch
 from reports.format.numbers import percent
 from reports.text.growth import growth_sentences
 from results import Block, Measurement, Record

@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 import reports
-from reports.analysis.chunks import chunk_costs
-from reports.analysis.deadlines import deadline_rows
-from reports.analysis.device_memory import device_memory
 from reports.analysis.groups import group_cases
-from reports.analysis.step_costs import step_costs_by_arch
+from reports.analysis.streaming.chunks import chunk_costs
+from reports.analysis.streaming.deadlines import deadline_rows
+from reports.analysis.streaming.device_memory import device_memory
+from reports.analysis.streaming.step_costs import step_costs_by_arch
 from reports.figures.drawing.alternative_text import cheapest
 from reports.format import numbers
 from reports.text.streaming import streaming_conclusions

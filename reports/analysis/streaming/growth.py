@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.step_costs import StepTiming, any_compiled, timing_of
+from reports.analysis.streaming.step_costs import StepTiming, any_compiled, timing_of
 from results import (
     CostLine,
     Crossover,
