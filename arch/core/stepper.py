@@ -59,7 +59,9 @@ class Stepper:
             return None
         children = model._modules  # ten times as fast as attribute access through nn.Module.__getattr__
         with self._lock:
-            program = self._current(children)
+            program = self._program
+            if program is None or program.children is not children or not program.is_unchanged():
+                program = self._program = self._rebuilt(children)
             return None if program is None else program.step(x, state)
 
     def stream(
@@ -76,7 +78,9 @@ class Stepper:
         if is_dynamo_compiling() or forward_ad._current_level >= 0 or observing_modes():
             return None
         with self._lock:
-            program = self._current(model._modules)
+            program = self._program
+            if program is None or program.children is not model._modules or not program.is_unchanged():
+                program = self._program = self._rebuilt(model._modules)
             return None if program is None else program.stream(x, state, times_T)
 
     def workspace_bytes(self, model: StreamableModel, x: Tensor, state: list[State]) -> int | None:
@@ -90,18 +94,6 @@ class Stepper:
         if self.step(model, x, state) is None or self._program is None:
             return None
         return 4 * self._program.needed
-
-    def _current(self, children: dict[str, nn.Module | None]) -> Program | None:
-        """Return the program of the model as it is now, or None if only the reference implementation can run."""
-        program = self._program
-        if (
-            program is None
-            or program.children is not children
-            or program.snapshot is None
-            or not program.snapshot.holds()
-        ):
-            program = self._program = self._rebuilt(children)
-        return program
 
     def _rebuilt(self, children: dict[str, nn.Module | None]) -> Program | None:
         """Return a new program of the model, or None if only the reference implementation can run."""
