@@ -112,7 +112,7 @@ def module_guard(model: dict[str, Any], layers: list[Any], modules: list[nn.Modu
     ]
     attributes = [(vars(layer), len(vars(layer))) for layer in layers]
     described = [(module, type(module), vars(module), len(vars(module))) for module in modules]
-    forwards = [(cls, cls.forward) for cls in set(map(type, modules))]
+    forwards: list[tuple[Any, Any]] = [(cls, cls.forward) for cls in {type(module) for module in modules}]
     options = [
         (vars(module), name, vars(module)[name]) for module in modules for name in MODULE_OPTIONS.get(type(module), ())
     ]

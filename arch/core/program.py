@@ -84,7 +84,12 @@ class Program:
         if self._continues(x, state, 1):
             output_BO = _empty_cpu(self.output_shape, self.output_strides, torch.float32)
             if self.run(self.address, x.data_ptr(), output_BO.data_ptr()) == 0:
-                return output_BO, self._advanced(1)
+                if self.counted:
+                    _increment_version(self.counted)  # so that autograd notices the change
+                self.steps_left -= 1
+                for layer, advance in self.advances:
+                    self.after[layer] = advance(self.after[layer], 1)
+                return output_BO, self.after[:]
         bound = self._bind(x, state, 1)
         if bound is None:
             return None
@@ -92,7 +97,7 @@ class Program:
         if self.run(self.address, bound.data_ptr(), output_BO.data_ptr()) != 0:
             self.steps_left = 0
             return None
-        _increment_version(self.written)
+        _increment_version(self.counted)
         return output_BO, self.after[:]
 
     def stream(self, x: Tensor, state: list[State], times_T: Tensor | None) -> tuple[Tensor, list[State]] | None:
@@ -119,7 +124,7 @@ class Program:
         self.run_stream(
             self.address,
             x.data_ptr(),
-            x.stride(0) * x.element_size(),
+            self.input_bytes,
             output_TBO.data_ptr(),
             4 * numbers,
             steps,
@@ -127,9 +132,11 @@ class Program:
             0 if times_T is None else times_T.data_ptr(),
             1 if times_T is None else steps // (len(times_T) - 1),
         )
+        _increment_version(self.counted)
         if continues:
-            return output_TBO, self._advanced(steps)
-        _increment_version(self.written)
+            self.steps_left -= steps
+            for layer, advance in self.advances:
+                self.after[layer] = advance(self.after[layer], steps)
         return output_TBO, self.after[:]
 
     def _reserve_packed_weights(self, steps: int) -> None:
@@ -157,18 +164,10 @@ class Program:
         """
         if steps > self.steps_left or len(state) != len(self.after):
             return False
-        for part, own in zip(state, self.after, strict=True):
+        for part, own in zip(state, self.after):  # noqa: B905, an argument more takes 0.1 µs
             if part is not own:
                 return False
         return self.holds(x, *self.read) and (self.memory_record.is_compiled or self.memory_record.holds())
-
-    def _advanced(self, steps: int) -> list[State]:
-        """Return the state after the kernel has continued in place for these steps."""
-        _increment_version(self.written)  # so that autograd notices the change
-        self.steps_left -= steps
-        for layer, advance in self.advances:
-            self.after[layer] = advance(self.after[layer], steps)
-        return self.after[:]
 
     def build(self) -> bool:
         """Write everything but the state into a new program.
@@ -214,14 +213,12 @@ class Program:
     def _write(
         self, encoder: _Encoder, ends: tuple[Weight | None, ...], outputs: int, specs: list[StreamingSpec]
     ) -> None:
-        from arch.kernels.runtime.jit import entry_point
         from arch.kernels.runtime.native import clock_address
         from arch.kernels.streaming import model_step as kernel
         from arch.kernels.streaming.packed_step import packed_numbers
 
-        self.run, self.is_in_place = entry_point(kernel.step), entry_point(kernel.are_in_place)
-        self.are_tokens = entry_point(kernel.are_tokens)
-        self.run_stream: Callable[..., Any] = kernel.stream
+        self.run, self.is_in_place, self.are_tokens = kernel.run_step, kernel.run_are_in_place, kernel.run_are_tokens
+        self.run_stream = kernel.run_stream
         self.clock = clock_address
         self.inputs, self.outputs = encoder.inputs, outputs
         self.dimensions, self.dtype = (1, torch.int64) if encoder.kind == kernel.TOKENS else (2, torch.float32)
@@ -235,7 +232,8 @@ class Program:
         places: list[tuple[int, Weight | None]] = list(enumerate(ends, 4))
         self.binders = []
         self.packable: list[tuple[int, int, int]] = []  # index of the words, sizes of packed weights and of their copy
-        self.packed, self.is_packing = [], False
+        self.packed = []
+        self.is_packing = False
         self.constants = [(spec.constants, spec.cell) for spec in specs]  # the kernel uses them by address
         for layer, spec in enumerate(specs):
             start = kernel.HEADER + layer * kernel.RECORD
@@ -318,6 +316,7 @@ class Program:
         self._reserve(self.needed)
         self.words[10] = B
         self.written = [tensor for bound in bounds for tensor in bound.written]
+        self.counted = [tensor for tensor in self.written if not tensor.is_inference()]  # these have a version counter
         # If two parts of the state share memory, the kernel would update it twice.
         return len({tensor.data_ptr() for tensor in self.written}) == len(self.written)
 
@@ -340,6 +339,7 @@ class Program:
         self.holds = TensorGuard([x, *self.read]).holds
         self.memory_record = MemoryRecord(self.read)
         self.words[12] = self.memory_record.address
+        self.input_bytes = x.numel() * x.element_size()
         self.output_shape, self.output_strides = (self.batch, self.outputs), (self.outputs, 1)
         self.steps_left = min(bound.steps_left for bound in self.bounds)
         self.advances = [(layer, bound.advance) for layer, bound in enumerate(self.bounds) if bound.advance is not None]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.compiler import is_dynamo_compiling
 
-from arch.core.backend import observing_modes
+from arch.core.backend import count_dispatch_modes, count_function_modes, observing_modes
 from arch.core.program import Parts, Program
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ class Stepper:
             x: Tokens (B,) or reals (B, D).
             state: One state per layer. A state that the previous call returned may be modified in place.
         """
-        if is_dynamo_compiling() or forward_ad._current_level >= 0 or observing_modes():
+        if is_dynamo_compiling() or forward_ad._current_level >= 0 or count_dispatch_modes():
+            return None
+        if count_function_modes() and observing_modes():
             return None
         children = model._modules  # ten times as fast as attribute access through nn.Module.__getattr__
         with self._lock:
@@ -75,7 +77,9 @@ class Stepper:
             state: One state per layer. A state that the previous call returned may be modified in place.
             times_T: Receives clock readings, as in `Program.stream`.
         """
-        if is_dynamo_compiling() or forward_ad._current_level >= 0 or observing_modes():
+        if is_dynamo_compiling() or forward_ad._current_level >= 0 or count_dispatch_modes():
+            return None
+        if count_function_modes() and observing_modes():
             return None
         with self._lock:
             program = self._program

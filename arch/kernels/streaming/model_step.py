@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from numba import int64, njit
 
-from arch.kernels.runtime.jit import kernel
+from arch.kernels.runtime.jit import entry_point, kernel
 from arch.kernels.runtime.native import (
     acquire_gil,
     address_of,
@@ -197,3 +197,8 @@ def stream(program_at, x_at, x_bytes, output_at, output_bytes, steps, clock, tim
             reading, left = reading + 1, every
             times[reading] = nanoseconds(clock)
     return steps
+
+
+run_step, run_stream = entry_point(step), entry_point(stream)
+run_are_in_place, run_are_tokens = entry_point(are_in_place), entry_point(are_tokens)
+"""The kernels, as Python calls them: with exactly as many integers as they have arguments."""
