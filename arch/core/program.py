@@ -76,6 +76,7 @@ class Program:
         self.after: list[State] = []
         self.read: list[Tensor] = []
         self.packed: list[list[Tensor]] = []  # packed weights and their copy, per layer that can pack them
+        self.is_packing = False  # whether the layers use their packed weights
         self.steps_left = 0  # steps that may continue in place
         self.needed = 0  # float32 numbers of the workspace that the bound states need
 

@@ -129,3 +129,18 @@ def test_steps_far_from_the_start_equal_the_equations(spec: str) -> None:
             ]
             actual, expected = steps(model, x, state), steps(double, x.double(), expected_state)
         torch.testing.assert_close(actual.double(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["rnn", "transformer"])
+def test_weights_that_only_move_are_read_anew(name: str) -> None:
+    model, x = model_of(name), inputs()
+    readout: Any = model.readout
+    with torch.no_grad():
+        state = model.init_state(2)
+        for one in x.unbind(1):
+            _, state = model.step(one, state)
+        kept = readout.weight.data  # so that the new memory lies elsewhere
+        readout.weight.data = torch.zeros_like(kept)
+        output, _ = model.step(x[:, 0], state)
+        assert_same(output, readout.bias.expand(2, OUTPUTS))
+        assert kept.any()
