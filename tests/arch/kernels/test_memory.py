@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import threading
 from typing import Any
 
@@ -144,3 +145,33 @@ def test_weights_that_only_move_are_read_anew(name: str) -> None:
         output, _ = model.step(x[:, 0], state)
         assert_same(output, readout.bias.expand(2, OUTPUTS))
         assert kept.any()
+
+
+def test_the_kernel_of_a_step_lets_other_threads_run() -> None:
+    model, x = model_of("lstm"), inputs(64)[:, 0].contiguous()
+    with torch.inference_mode():
+        output, _ = model.step(x, model.init_state(64))
+    program = model._stepper._program
+    assert program is not None
+    gate, ran = threading.Lock(), threading.Event()
+
+    def wait() -> None:
+        with gate:
+            ran.set()
+
+    gate.acquire()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    run, arguments = program.run, (program.address, x.data_ptr(), output.data_ptr())
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1000)  # so that the other thread can run only if the kernel releases the GIL
+    try:
+        gate.release()
+        for _ in range(20_000):
+            assert run(*arguments) == 0
+            if ran.is_set():
+                break
+        assert ran.is_set()
+    finally:
+        sys.setswitchinterval(before)
+        thread.join()
