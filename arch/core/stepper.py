@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.compiler import is_dynamo_compiling
 
-from arch.core.backend import observing_modes
+from arch.core.backend import count_dispatch_modes, count_function_modes, observing_modes
 from arch.core.program import Parts, Program
 
 if TYPE_CHECKING:
@@ -55,11 +55,15 @@ class Stepper:
             x: Tokens (B,) or reals (B, D).
             state: One state per layer. A state that the previous call returned may be modified in place.
         """
-        if is_dynamo_compiling() or forward_ad._current_level >= 0 or observing_modes():
+        if is_dynamo_compiling() or forward_ad._current_level >= 0 or count_dispatch_modes():
+            return None
+        if count_function_modes() and observing_modes():
             return None
         children = model._modules  # ten times as fast as attribute access through nn.Module.__getattr__
         with self._lock:
-            program = self._current(children)
+            program = self._program
+            if program is None or program.children is not children or not program.is_unchanged():
+                program = self._program = self._rebuilt(children)
             return None if program is None else program.step(x, state)
 
     def stream(
@@ -73,10 +77,14 @@ class Stepper:
             state: One state per layer. A state that the previous call returned may be modified in place.
             times_T: Receives clock readings, as in `Program.stream`.
         """
-        if is_dynamo_compiling() or forward_ad._current_level >= 0 or observing_modes():
+        if is_dynamo_compiling() or forward_ad._current_level >= 0 or count_dispatch_modes():
+            return None
+        if count_function_modes() and observing_modes():
             return None
         with self._lock:
-            program = self._current(model._modules)
+            program = self._program
+            if program is None or program.children is not model._modules or not program.is_unchanged():
+                program = self._program = self._rebuilt(model._modules)
             return None if program is None else program.stream(x, state, times_T)
 
     def workspace_bytes(self, model: StreamableModel, x: Tensor, state: list[State]) -> int | None:
@@ -90,18 +98,6 @@ class Stepper:
         if self.step(model, x, state) is None or self._program is None:
             return None
         return 4 * self._program.needed
-
-    def _current(self, children: dict[str, nn.Module | None]) -> Program | None:
-        """Return the program of the model as it is now, or None if only the reference implementation can run."""
-        program = self._program
-        if (
-            program is None
-            or program.children is not children
-            or program.snapshot is None
-            or not program.snapshot.holds()
-        ):
-            program = self._program = self._rebuilt(children)
-        return program
 
     def _rebuilt(self, children: dict[str, nn.Module | None]) -> Program | None:
         """Return a new program of the model, or None if only the reference implementation can run."""

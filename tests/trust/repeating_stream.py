@@ -43,13 +43,13 @@ def repeating_stream(  # type: ignore[no-untyped-def]
 @contextlib.contextmanager
 def repeated_steps(repetitions: int) -> Iterator[None]:
     """Make the streams of models run every step `repetitions` times, if their first step runs in the `with` block."""
-    original = model_step.stream
+    original = model_step.run_stream
 
     def stream(*arguments: Any) -> Any:
         return repeating_stream(*arguments, repetitions)
 
-    model_step.stream = stream
+    model_step.run_stream = stream
     try:
         yield
     finally:
-        model_step.stream = original
+        model_step.run_stream = original

@@ -48,16 +48,17 @@ def arguments_at(typing: Any, record: numba_types.Integer, names: Any) -> Any:
     return named(numba_types.int64, names), lower
 
 
-def kernel(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def kernel(signature: Any, *, nogil: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that compiles a function for a Numba signature, or loads it from the cache.
 
-    The compiled function releases the GIL. The seconds of each compilation are appended to `compiling_seconds`.
+    The compiled function releases the GIL, unless `nogil` is false. The seconds of each compilation are appended to
+    `compiling_seconds`.
     """
 
     def compile_or_load(function: Callable[..., Any]) -> Callable[..., Any]:
         started = time.perf_counter()
         stamped = with_digest(function)
-        compiled: Any = numba.njit(nogil=True)(stamped)
+        compiled: Any = numba.njit(nogil=nogil)(stamped)
         cache = open_cache(stamped)
         if cache is not None:
             compiled._cache = cache

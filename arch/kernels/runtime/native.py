@@ -1,4 +1,4 @@
-"""Calls of native functions by their addresses, from compiled code: the system's clock, and the cells of plugins."""
+"""Calls of native functions from compiled code: the system's clock, torch, the GIL, and the cells of plugins."""
 
 from __future__ import annotations
 
@@ -116,6 +116,57 @@ def call_layer(
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 8), lower
+
+
+@instruction
+def _call_with_object(typing: Any, function: types.Integer, thing: types.Integer) -> Any:
+    """Call a C function from a Python object to a pointer. The arguments are the addresses of both."""
+
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        form = ir.FunctionType(WORD, [WORD])
+        return builder.call(builder.inttoptr(values[0], form.as_pointer()), values[1:])
+
+    return types.int64(types.int64, types.int64), lower
+
+
+@njit
+def are_at_recorded_addresses(record):  # type: ignore[no-untyped-def]
+    """Return whether the memory of some tensors starts where it started when the record was made.
+
+    The calling thread holds the GIL. All tensors are plain: torch's function raises a C++ exception for a tensor
+    without memory, and compiled code cannot catch it.
+
+    Args:
+        record: Address of int64 numbers: number of tensors N; the address of torch's function from a tensor to the
+            address of its memory; for each tensor the address of the object, and the recorded address of its memory.
+    """
+    function = _word_at(record + 8)
+    for pair in range(record + 16, record + 16 + 16 * _word_at(record), 16):
+        if _call_with_object(function, _word_at(pair)) != _word_at(pair + 8):
+            return False
+    return True
+
+
+@instruction
+def release_gil(typing: Any) -> Any:
+    """Release the GIL, which the calling thread holds. Returns the argument of `acquire_gil`."""
+
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        return builder.ptrtoint(context.get_python_api(builder).save_thread(), WORD)
+
+    return types.int64(), lower
+
+
+@instruction
+def acquire_gil(typing: Any, thread: types.Integer) -> Any:
+    """Acquire the GIL again. `thread` is what `release_gil` returned."""
+
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        api = context.get_python_api(builder)
+        api.restore_thread(builder.inttoptr(values[0], api.voidptr))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), lower
 
 
 @njit

@@ -9,8 +9,15 @@ from __future__ import annotations
 
 from numba import int64, njit
 
-from arch.kernels.runtime.jit import kernel
-from arch.kernels.runtime.native import address_of, call_layer, nanoseconds
+from arch.kernels.runtime.jit import entry_point, kernel
+from arch.kernels.runtime.native import (
+    acquire_gil,
+    address_of,
+    are_at_recorded_addresses,
+    call_layer,
+    nanoseconds,
+    release_gil,
+)
 from arch.kernels.simd.matvec import apply, floats, integers
 from arch.kernels.simd.vector import LANES, load_first, store_first
 from arch.kernels.streaming.block_step import block_step
@@ -24,12 +31,14 @@ from arch.kernels.streaming.recurrent_step import (
     rnn_tanh_step,
 )
 
-HEADER = 12
+HEADER = 13
 """Length of the header in 64-bit words: number of layers; the encoder's kind, inputs (vocabulary size for tokens),
 outputs, weight (or table) and bias; the readout's W, b and outputs; address of the workspace, float32 numbers; batch
-size; largest width of a layer's input or output.
+size; largest width of a layer's input or output; address of a record for `are_at_recorded_addresses`.
 
 The workspace has room for two arrays of batch size times largest width, and for the workspace of one layer."""
+RAN, UNKNOWN_TOKEN, MOVED = 0, -1, -2
+"""What `step` returns: the step ran; a token is outside the vocabulary; the memory of a tensor is elsewhere."""
 REALS, LINEAR, TOKENS = 0, 1, 2
 """Kinds of encoder."""
 
@@ -63,7 +72,7 @@ LENGTH, POSITION = 3, 4
 def advance(program, x_at, output_at, is_packed):  # type: ignore[no-untyped-def]
     """Write the output of one step and update the states in place.
 
-    Returns 0, or -1 if a token is outside the vocabulary. The output and the states do not change if -1 is returned.
+    Returns RAN, or UNKNOWN_TOKEN. If it is UNKNOWN_TOKEN, the output and the states do not change.
 
     Args:
         program: Array of the program, 64-bit integers.
@@ -78,7 +87,7 @@ def advance(program, x_at, output_at, is_packed):  # type: ignore[no-untyped-def
         tokens, table = integers(x_at, B), floats(program[4])
         for b in range(B):
             if not 0 <= tokens[b] < program[2]:
-                return -1
+                return UNKNOWN_TOKEN
             for d in range(0, D, LANES):
                 store_first(x, b * D + d, D - d, load_first(table, tokens[b] * D + d, D - d))
     elif program[1] == LINEAR:
@@ -114,7 +123,7 @@ def advance(program, x_at, output_at, is_packed):  # type: ignore[no-untyped-def
         D = H
         x, y = y, x
     apply(floats(program[6]), 0, program[7], program[8], D, x, 0, D, B, floats(output_at), 0, program[8], False)
-    return 0
+    return RAN
 
 
 @njit
@@ -130,10 +139,34 @@ def pack_layers(program):  # type: ignore[no-untyped-def]
     return is_packed
 
 
+@kernel(int64(int64), nogil=False)
+def are_in_place(record_at):  # type: ignore[no-untyped-def]
+    """Return 1 if all tensors of a record are where they were, else 0. See `native.are_at_recorded_addresses`."""
+    return int(are_at_recorded_addresses(record_at))
+
+
 @kernel(int64(*[int64] * 3))
+def are_tokens(x_at, count, vocabulary):  # type: ignore[no-untyped-def]
+    """Return 1 if `count` int64 numbers at an address are tokens of a vocabulary of this size, else 0."""
+    tokens, are_known = integers(x_at, count), True
+    for index in range(count):
+        are_known &= 0 <= tokens[index] < vocabulary
+    return int(are_known)
+
+
+@kernel(int64(*[int64] * 3), nogil=False)
 def step(program_at, x_at, output_at):  # type: ignore[no-untyped-def]
-    """Run `advance` once on the program at an address."""
-    return advance(integers(program_at, HEADER + integers(program_at, 1)[0] * RECORD), x_at, output_at, False)
+    """Run `advance` once on the program at an address, without the GIL.
+
+    Returns what `advance` returns, or MOVED if the memory of a tensor is elsewhere. Then nothing has changed.
+    """
+    program = integers(program_at, HEADER + integers(program_at, 1)[0] * RECORD)
+    if not are_at_recorded_addresses(program[12]):
+        return MOVED
+    thread = release_gil()
+    outcome = advance(program, x_at, output_at, False)
+    acquire_gil(thread)
+    return outcome
 
 
 @kernel(int64(*[int64] * 9))
@@ -157,10 +190,15 @@ def stream(program_at, x_at, x_bytes, output_at, output_bytes, steps, clock, tim
     if clock != 0:
         times[0] = nanoseconds(clock)
     for index in range(steps):
-        if advance(program, x_at + index * x_bytes, output_at + index * output_bytes, is_packed) != 0:
+        if advance(program, x_at + index * x_bytes, output_at + index * output_bytes, is_packed) != RAN:
             return index
         left -= 1
         if clock != 0 and left == 0:
             reading, left = reading + 1, every
             times[reading] = nanoseconds(clock)
     return steps
+
+
+run_step, run_stream = entry_point(step), entry_point(stream)
+run_are_in_place, run_are_tokens = entry_point(are_in_place), entry_point(are_tokens)
+"""The kernels, as Python calls them: with exactly as many integers as they have arguments."""

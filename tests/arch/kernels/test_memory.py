@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import threading
 from typing import Any
 
@@ -129,3 +130,48 @@ def test_steps_far_from_the_start_equal_the_equations(spec: str) -> None:
             ]
             actual, expected = steps(model, x, state), steps(double, x.double(), expected_state)
         torch.testing.assert_close(actual.double(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["rnn", "transformer"])
+def test_weights_that_only_move_are_read_anew(name: str) -> None:
+    model, x = model_of(name), inputs()
+    readout: Any = model.readout
+    with torch.no_grad():
+        state = model.init_state(2)
+        for one in x.unbind(1):
+            _, state = model.step(one, state)
+        kept = readout.weight.data  # so that the new memory lies elsewhere
+        readout.weight.data = torch.zeros_like(kept)
+        output, _ = model.step(x[:, 0], state)
+        assert_same(output, readout.bias.expand(2, OUTPUTS))
+        assert kept.any()
+
+
+def test_the_kernel_of_a_step_lets_other_threads_run() -> None:
+    model, x = model_of("lstm"), inputs(64)[:, 0].contiguous()
+    with torch.inference_mode():
+        output, _ = model.step(x, model.init_state(64))
+    program = model._stepper._program
+    assert program is not None
+    gate, ran = threading.Lock(), threading.Event()
+
+    def wait() -> None:
+        with gate:
+            ran.set()
+
+    gate.acquire()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    run, arguments = program.run, (program.address, x.data_ptr(), output.data_ptr())
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1000)  # so that the other thread can run only if the kernel releases the GIL
+    try:
+        gate.release()
+        for _ in range(20_000):
+            assert run(*arguments) == 0
+            if ran.is_set():
+                break
+        assert ran.is_set()
+    finally:
+        sys.setswitchinterval(before)
+        thread.join()

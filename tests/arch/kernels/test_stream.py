@@ -251,3 +251,18 @@ def test_long_and_short_streams_alternate() -> None:
         y, state = compiled_stream(model, chunk, state)
         found.append(y)
     assert_close(torch.cat(found, 1), by_equations(model, x))
+
+
+@pytest.mark.parametrize("token", [-1, VOCABULARY])
+def test_a_stream_with_an_unknown_token_raises_and_leaves_the_state(token: int) -> None:
+    model, x = model_of("gru", tokens=True), inputs(2, True)
+    with torch.inference_mode():
+        _, state = compiled(model, x[:, :2])
+        before = arch.copy_state(state)
+        wrong = x[:, 2:].clone()
+        wrong[1, -1] = token
+        assert model._stepper.stream(model, wrong.transpose(0, 1), state, None) is None
+        assert all(torch.equal(one.h_BH, other.h_BH) for one, other in zip(state, before, strict=True))
+        with pytest.raises(IndexError):
+            model.stream(wrong, state)
+        assert_close(model.stream(x[:, 2:], before)[0], by_equations(model, x)[:, 2:])

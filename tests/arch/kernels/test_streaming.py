@@ -355,9 +355,13 @@ def test_a_step_allocates_no_more_than_its_state() -> None:
     assert arch.state_bytes(after) == before
 
 
+@pytest.mark.parametrize("missing", [{"_TensorGuards": None}, {"_memory_function": 0}], ids=["guard", "addresses"])
 @pytest.mark.parametrize("spec", ["rnn", "lstm", "transformer"])
-def test_without_the_private_guard_of_torch(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guards, "_TensorGuards", None)
+def test_without_a_private_function_of_torch(
+    spec: str, missing: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in missing.items():
+        monkeypatch.setattr(guards, name, value)
     model, x = model_of(spec), inputs(2)
     before, state = compiled(model, x)
     assert_close(before, by_equations(model, x))
