@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from arch.core.block import in_blocks
 from arch.core.meta import meta_device
 from arch.core.model import SequenceModel, parameter_count
 from arch.core.registry import Arch, get
@@ -65,17 +66,16 @@ def build(
             raise ValueError(f"{name} must be at least 1, not {size}")
 
     def build_model(width: int) -> SequenceModel:
-        options = dict(arch.options)
-        dropout = options.pop("dropout", 0.0)
         encoder: nn.Module = nn.Identity()
         inputs = channels or width
         if vocabulary is not None:
             encoder = nn.Embedding(vocabulary, width)
-        elif arch.layer.residual:
+        elif arch.is_residual:
             assert channels is not None
             encoder, inputs = nn.Linear(channels, width), width
-        layers = arch.layer.stack(inputs, width, depth, **options)
-        return SequenceModel(encoder, list(layers), nn.Linear(width, outputs), dropout)
+        own_layers, block = arch.layer.block_stack(inputs, width, depth, arch.block, **arch.layer_options)
+        layers = in_blocks(own_layers, inputs, width, block)
+        return SequenceModel(encoder, layers, nn.Linear(width, outputs), arch.options.get("dropout", 0.0))
 
     if width is None:
         assert params is not None
