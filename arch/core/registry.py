@@ -75,7 +75,9 @@ class Arch:
         own = {p.name: Option(hints.get(p.name, Any), p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
         standard = self.layer.default_block
         block = {name: Option(hint, getattr(standard, name)) for name, hint in BLOCK_OPTIONS.items()}
-        return own | {name: own.get(name, option) for name, option in block.items()} | dict(MODEL_OPTIONS)
+        if builds_own_block(self.layer):
+            block |= {name: option for name, option in own.items() if name in block}
+        return own | block | dict(MODEL_OPTIONS)
 
     @property
     def block(self) -> BlockOptions:
