@@ -50,6 +50,8 @@ class GRU(RecurrentLayer):
         init: Initialisation of the weights: `default` or `orthogonal` (see `arch.core.initialisation`).
         backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
             (see `arch.core.backend`).
+
+    The layer stands bare by default: block=bare, conv=0 (see `arch.core.block`).
     """
 
     def __init__(

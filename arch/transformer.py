@@ -13,15 +13,17 @@ may drop steps that no later step reads. Step t = 0, 1, … attends to S_t = min
     numbers moved by step t: (4 + 2e) D² + (9 + e) D weights, 2 D S_t read and 2 D written       (5)
 
 The last block has 2 D more weights, for its final norm. With learned positions, a step of the first block also reads
-D position weights.
+D position weights. With block=bare, the layer is W_o attention(q, k, v) of x itself: e is 0, and (5) has 4 D² + 4 D
+weights. With a convolution or without an MLP, the block around this bare layer is that of `arch.core.block`.
 """
 
 # Shape suffixes: B batch, T time, S cached time, D model width, N heads, K head width
 
 from __future__ import annotations
 
+import inspect
 import math
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -33,12 +35,11 @@ from arch.core.backend import (
     class_obstacle,
     context_obstacle,
     module_obstacle,
-    tensors_obstacle,
     tensors_of,
     weights_obstacle,
 )
-from arch.core.cache import Cache, append, later_cache, reserve, trim
-from arch.core.layer import Layer, require_steps
+from arch.core.cache import Cache, append, is_usable, later_cache, reserve, trim
+from arch.core.layer import BlockOptions, Layer, require_steps
 from arch.core.positions import alibi_slopes, apply_rotary, frequencies, rotary_factors, sinusoids
 from arch.core.state import copy_state, element_bytes
 from arch.core.streaming_spec import Bound, StreamingSpec
@@ -52,14 +53,15 @@ class Transformer(Layer):
     """A block of causal multi-head self-attention and a two-layer perceptron (MLP).
 
     Args:
-        inputs: Input width. It must equal `width`, because the block is residual.
+        inputs: Input width. It must equal `width`.
         width: Model width D.
         heads: Number of attention heads N. The width must be a multiple of N, or of 2N with rotary positions.
         positions: `rotary` rotates queries and keys (Su et al. 2021). `alibi` sets bias(t - s) in equation (3)
             (Press et al. 2022). `sinusoidal` (Vaswani et al. 2017) and `learned` are added to the input of the first
-            block. `none` adds nothing: the causal mask alone carries the order.
+            block or bare layer. `none` adds nothing: the causal mask alone carries the order.
         window: Number of steps that attention reads, including the current one. None reads all steps.
-        expansion: Width of the hidden layer of the MLP, in model widths.
+        block: `residual` is the whole block. `bare` is attention alone, with its projections.
+        expansion: Width of the hidden layer of the MLP, in model widths. A spec with expansion=0 has no MLP.
         max_length: Number of learned positions. It has no effect unless `positions` is `learned`.
         backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
             (see `arch.core.backend`).
@@ -67,7 +69,7 @@ class Transformer(Layer):
     Raises `ValueError` if a numeric option is below 1, or if `width` does not fit `heads` and `positions`.
     """
 
-    residual: ClassVar[bool] = True
+    residual = True
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class Transformer(Layer):
         heads: int = 2,
         positions: Literal["rotary", "sinusoidal", "learned", "alibi", "none"] = "rotary",
         window: int | None = None,
+        block: Literal["bare", "residual"] = "residual",
         expansion: int = 4,
         max_length: int = 4096,
         backend: Backend = "auto",
@@ -97,25 +100,27 @@ class Transformer(Layer):
             )
         assert inputs == width
         self.width, self.heads, self.positions, self.window = width, heads, positions, window
-        self.expansion = expansion
+        self.is_bare = block == "bare"
+        self.expansion = 0 if self.is_bare else expansion
         self.max_length = max_length if positions == "learned" else None
-        self.attention_norm = nn.LayerNorm(width)
+        self.attention_norm: nn.Module = nn.Identity() if self.is_bare else nn.LayerNorm(width)
         self.W_qkv = nn.Linear(width, 3 * width)
         self.W_o = nn.Linear(width, width)
-        self.perceptron_norm = nn.LayerNorm(width)
-        self.W_1 = nn.Linear(width, expansion * width)
-        self.W_2 = nn.Linear(expansion * width, width)
+        if not self.is_bare:
+            self.perceptron_norm = nn.LayerNorm(width)
+            self.W_1 = nn.Linear(width, expansion * width)
+            self.W_2 = nn.Linear(expansion * width, width)
         self.adds_positions = False
         self.position_SD: Tensor | None = None
         self.final_norm: nn.Module = nn.Identity()
 
     @classmethod
     def stack(cls, inputs: int, width: int, depth: int, **options: Any) -> list[Self]:
-        """Return `depth` blocks. The first adds sinusoidal or learned positions, if chosen. The last ends with a norm.
+        """Return `depth` layers. The first adds sinusoidal or learned positions, if chosen. The last block has a norm.
 
         Args:
             inputs, width: Input and output width D. The two must be equal.
-            depth: Number of blocks.
+            depth: Number of layers.
             options: Options of the constructor, by name.
         """
         layers = super().stack(inputs, width, depth, **options)
@@ -124,8 +129,23 @@ class Transformer(Layer):
         if first.positions == "learned":
             assert first.max_length is not None
             first.position_SD = nn.Parameter(torch.randn(first.max_length, width) / math.sqrt(width))
-        last.final_norm = nn.LayerNorm(width)
+        if not last.is_bare:
+            last.final_norm = nn.LayerNorm(width)
         return layers
+
+    @classmethod
+    def block_stack(
+        cls, inputs: int, width: int, depth: int, block: BlockOptions, **options: Any
+    ) -> tuple[list[Self], BlockOptions]:
+        """Return whole blocks if they have an MLP and no convolution. Other blocks are built around bare layers.
+
+        The arguments are those of `Layer.block_stack`.
+        """
+        if "block" not in inspect.signature(cls).parameters:  # a subclass with another constructor
+            return super().block_stack(inputs, width, depth, block, **options)
+        if block.block == "residual" and block.expansion and not block.conv:
+            return cls.stack(inputs, width, depth, expansion=block.expansion, **options), BlockOptions()
+        return cls.stack(inputs, width, depth, block="bare", **options), block
 
     @property
     def inputs(self) -> int:
@@ -142,7 +162,7 @@ class Transformer(Layer):
 
     def step_bytes(self, position: int) -> int:
         D, e = self.width, self.expansion
-        weights = (4 + 2 * e) * D**2 + (9 + e) * D
+        weights = (4 + 2 * e) * D**2 + (4 if self.is_bare else 9 + e) * D
         weights += 2 * D * (not isinstance(self.final_norm, nn.Identity)) + D * (self.position_SD is not None)
         return (weights + 2 * D * (self._steps_read(position) + 1)) * element_bytes(self)  # (5)
 
@@ -167,13 +187,18 @@ class Transformer(Layer):
         if self.adds_positions:
             x_BTD = x_BTD + self._added_positions(state.position, x_BTD.shape[1], x_BTD)
         is_fused = self.backend_for(x_BTD) == "fused"
-        fused = tensors_of(self.kernel_weights()) if is_fused else None
+        fused = tensors_of(self.kernel_weights()) if is_fused and not self.is_bare else None
         q_BNTK, k_BNTK, v_BNTK = self._project(x_BTD, state, fused)
-        attended_BTD, state = self._attend(q_BNTK, k_BNTK, v_BNTK, state, fused is not None)
+        attended_BTD, state = self._attend(q_BNTK, k_BNTK, v_BNTK, state, is_fused)
         return self._finish(x_BTD, attended_BTD, fused), state
 
     def _finish(self, x_BTD: Tensor, attended_BTD: Tensor, fused: list[Tensor] | None) -> Tensor:
-        """Return the block's output (B, T, D): equations (1) and (2), and the final norm if the block has one."""
+        """Return the output (B, T, D): equations (1) and (2), and the final norm if the block has one.
+
+        The output of a bare layer is the projection of (1).
+        """
+        if self.is_bare:
+            return self.W_o(attended_BTD)  # type: ignore[no-any-return]
 
         def reference(x_BTD: Tensor, attended_BTD: Tensor, *_: Tensor) -> tuple[Tensor]:
             y_BTD = x_BTD + self.W_o(attended_BTD)  # (1)
@@ -214,6 +239,8 @@ class Transformer(Layer):
 
     def _replaced_modules(self) -> tuple[tuple[nn.Module, tuple[type[nn.Module], ...]], ...]:
         """Return the modules that the kernels replace, in the kernels' order, with the classes that they may have."""
+        if self.is_bare:
+            return (self.attention_norm, (nn.Identity,)), (self.W_qkv, (nn.Linear,)), (self.W_o, (nn.Linear,))
         return (
             (self.attention_norm, (nn.LayerNorm,)),
             (self.W_qkv, (nn.Linear,)),
@@ -225,11 +252,12 @@ class Transformer(Layer):
         )
 
     def kernel_weights(self) -> tuple[Weight, ...]:
-        D, E = self.width, self.W_1.out_features
+        D, E = self.width, 0 if self.is_bare else self.W_1.out_features
         shapes = ((D,), (3 * D, D), (D, D), (D,), (E, D), (D, E), (D,))
+        modules = self._replaced_modules()
         return tuple(
             Weight(module, name, shape if name == "weight" else shape[:1])
-            for (module, _), shape in zip(self._replaced_modules(), shapes, strict=True)
+            for (module, _), shape in zip(modules, shapes[: len(modules)], strict=True)
             if type(module) is not nn.Identity
             for name in ("weight", "bias")
         )
@@ -239,7 +267,7 @@ class Transformer(Layer):
             return None
         from arch.kernels.streaming import block_step as kernel
 
-        D, N, E = self.width, self.heads, self.W_1.out_features
+        D, N, E = self.width, self.heads, 0 if self.is_bare else self.W_1.out_features
         kind, table, constants = kernel.NO_POSITIONS, None, None
         if self.positions == "rotary":
             kind, constants = kernel.ROTARY, frequencies(D // N // 2, torch.device("cpu"))
@@ -247,7 +275,7 @@ class Transformer(Layer):
             kind, table = kernel.LEARNED, Weight(self, "position_SD", (len(self.position_SD), D))
         elif self.adds_positions:
             kind, constants = kernel.SINUSOIDAL, frequencies((D + 1) // 2, torch.device("cpu"))
-        weights: list[Weight | None] = [*self.kernel_weights()]
+        weights: list[Weight | None] = [*([None, None] if self.is_bare else []), *self.kernel_weights()]
         weights += [None] * (kernel.POSITIONS - len(weights))
         return StreamingSpec(
             kind="transformer",
@@ -267,7 +295,7 @@ class Transformer(Layer):
         The words are, in this order: the addresses of keys and values; the number of slots; the number of cached steps;
         the position. The result is None if the kernel cannot use the cache.
         """
-        if not is_checked and not self._is_usable(cache, batch):
+        if not is_checked and not is_usable(cache, (batch, self.heads, self.width // self.heads)):
             return None
         if self.position_SD is not None and cache.position + steps > len(self.position_SD):
             return None
@@ -279,20 +307,6 @@ class Transformer(Layer):
             left = min(left, len(self.position_SD) - after.position)
         scratch = keys_BNSK.shape[2] + keys_BNSK.shape[3]
         return Bound(words, after, (keys_BNSK, values_BNSK), left, later_cache, scratch)
-
-    def _is_usable(self, cache: Cache, batch: int) -> bool:
-        """Return whether the kernel can use the cache of `batch` streams."""
-        if type(cache) is not Cache or type(cache.length) is not int or type(cache.position) is not int:
-            return False
-        slots = cache.keys_BNSK.shape[2]
-        if not 0 <= cache.length <= slots or cache.position < cache.length:
-            return False
-        tensors, shape = cache[:2], (batch, self.heads, slots, self.width // self.heads)
-        if slots == 0:  # such tensors have no memory
-            return all(tensor.shape == shape and tensor.dtype is torch.float32 and tensor.is_cpu for tensor in tensors)
-        if tensors_obstacle((tensor, shape) for tensor in tensors) is not None:
-            return False
-        return all(tensor.is_contiguous() for tensor in tensors)
 
     def gates(self, x_BD: Tensor, state: Cache) -> dict[str, Tensor]:
         """Return the softmax weights (B, N, S) of equation (3) as `attention`. The current step is the last."""
@@ -343,7 +357,7 @@ class Transformer(Layer):
         if fused and is_plain_causal and T > 1 and cache.length == 0:
             from arch.kernels.training import attention
 
-            return attention.attend(_causal, q_BNTK, k_BNTK, v_BNTK), append(cache, k_BNTK, v_BNTK, self.window)
+            return attention.attend(q_BNTK, k_BNTK, v_BNTK), append(cache, k_BNTK, v_BNTK, self.window)
         blocks = []
         for start in range(0, T, T if is_plain_causal else MASKED_BLOCK):
             block = slice(start, T if is_plain_causal else start + MASKED_BLOCK)
@@ -381,10 +395,3 @@ class Transformer(Layer):
                 f"set transformer:max_length={start + steps} or choose other positions"
             )
         return self.position_SD[start : start + steps]
-
-
-def _causal(q_BNTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor) -> tuple[Tensor]:
-    """Return equation (3) without bias or window, (B, T, D). Torch can differentiate the result twice."""
-    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        attended_BNTK = functional.scaled_dot_product_attention(q_BNTK, k_BNTK, v_BNTK, is_causal=True)
-    return (attended_BNTK.transpose(1, 2).flatten(2),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from arch.core.block import in_blocks
 from arch.core.model import SequenceModel
 from arch.core.registry import Arch, get
 from arch.core.width import Budget, solve_width
@@ -67,17 +68,16 @@ def build(
         raise ValueError("a budget of state or step_flops needs length, the trained length in steps")
 
     def build_model(width: int) -> SequenceModel:
-        options = dict(arch.options)
-        dropout = options.pop("dropout", 0.0)
         encoder: nn.Module = nn.Identity()
         inputs = channels or width
         if vocabulary is not None:
             encoder = nn.Embedding(vocabulary, width)
-        elif arch.layer.residual:
+        elif arch.is_residual:
             assert channels is not None
             encoder, inputs = nn.Linear(channels, width), width
-        layers = arch.layer.stack(inputs, width, depth, **options)
-        return SequenceModel(encoder, list(layers), nn.Linear(width, outputs), dropout)
+        own_layers, block = arch.layer.block_stack(inputs, width, depth, arch.block, **arch.layer_options)
+        layers = in_blocks(own_layers, inputs, width, block)
+        return SequenceModel(encoder, layers, nn.Linear(width, outputs), arch.options.get("dropout", 0.0))
 
     def stream(steps: int) -> Tensor:
         return torch.zeros(1, steps, dtype=torch.int64) if channels is None else torch.zeros(1, steps, channels)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from arch.core.backend import tensors_obstacle
+
 
 class Cache(NamedTuple):
     """The keys and values (B, N, S, K), in slots 0 to `length` - 1. Slot `length` - 1 holds step `position` - 1."""
@@ -76,6 +78,21 @@ def later_cache(cache: Cache, steps: int) -> Cache:
     """Return the cache after further steps, which the kernel has written into the next slots."""
     keys_BNSK, values_BNSK, length, position = cache
     return tuple.__new__(Cache, (keys_BNSK, values_BNSK, length + steps, position + steps))  # saves 0.1 µs
+
+
+def is_usable(cache: Cache, sizes: tuple[int, int, int]) -> bool:
+    """Return whether a kernel can use a cache of B streams with N heads of width K. `sizes` is (B, N, K)."""
+    if type(cache) is not Cache or type(cache.length) is not int or type(cache.position) is not int:
+        return False
+    slots, (B, N, K) = cache.keys_BNSK.shape[2], sizes
+    if not 0 <= cache.length <= slots or cache.position < cache.length:
+        return False
+    tensors, shape = cache[:2], (B, N, slots, K)
+    if slots == 0:  # such tensors have no memory
+        return all(tensor.shape == shape and tensor.dtype is torch.float32 and tensor.is_cpu for tensor in tensors)
+    if tensors_obstacle((tensor, shape) for tensor in tensors) is not None:
+        return False
+    return all(tensor.is_contiguous() for tensor in tensors)
 
 
 def _steps_to_keep(length: int, window: int | None) -> int:

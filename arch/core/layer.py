@@ -5,8 +5,9 @@ the next one. Any chunking of a sequence must give the same outputs and final st
 
 Costs are closed-form functions with one convention for all architectures:
 
-FLOPs   A multiply-add of a matrix product counts as 2, including the two products of attention. Element-wise work
-        (biases, gates, activations, norms, softmax, positions), look-ups and masked products count as 0.
+FLOPs   A multiply-add of a matrix product counts as 2, including the two products of attention. So does one of a
+        convolution. Element-wise work (biases, gates, activations, norms, softmax, positions), look-ups and masked
+        products count as 0.
 Bytes   A step reads each weight once, but only one row of an embedding or position table. It reads the needed part of
         the state, and writes the changed part.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -77,6 +79,37 @@ _ABSENT = object()
 """Stands for a method that a class does not define in its own body."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockOptions:
+    """The block around each layer of a model. `arch.core.block` has the equations.
+
+    Raises `ValueError` if an option is impossible, or if the options contradict each other.
+    """
+
+    block: Literal["bare", "residual"] = "bare"
+    """`bare` is the layer itself. `residual` is a pre-norm block: a norm, the layer and a residual connection."""
+    conv: int = 0
+    """Number of steps that a causal depthwise convolution before the layer reads: 4, or 0 for no convolution."""
+    expansion: int = 0
+    """Width of the hidden layer of the residual block's MLP, in model widths. 0 is no MLP."""
+
+    def __post_init__(self) -> None:
+        if self.block not in ("bare", "residual"):
+            raise ValueError(f"block must be 'bare' or 'residual', not {self.block!r}")
+        if self.conv not in (0, CONV_STEPS):
+            raise ValueError(f"conv must be 0 or {CONV_STEPS}, not {self.conv}")
+        if self.expansion < 0:
+            raise ValueError(f"expansion must be at least 0, not {self.expansion}")
+        if self.expansion > 0 and self.block == "bare":
+            raise ValueError(
+                f"expansion={self.expansion} is the MLP of a residual block; add block=residual, or omit expansion"
+            )
+
+
+CONV_STEPS = 4
+"""Number of steps that the convolution of a block reads, including the current one."""
+
+
 class Layer(nn.Module, metaclass=LayerType):
     """A causal sequence mixer: (B, T, D) in, (B, T, H) out.
 
@@ -85,8 +118,11 @@ class Layer(nn.Module, metaclass=LayerType):
     `ValueError` if a width or an option is impossible.
     """
 
-    residual: ClassVar[bool] = False
-    """Whether the layer contains residual connections. If so, its input and output have the same width."""
+    residual: bool = False
+    """Whether the layer needs an input of its own width, as residual connections do."""
+
+    default_block: ClassVar[BlockOptions] = BlockOptions()
+    """The block around the layer if a spec does not choose one: that of the architecture's paper."""
 
     width: int
     """H, the output width."""
@@ -121,6 +157,24 @@ class Layer(nn.Module, metaclass=LayerType):
             options: Options of the constructor, by name.
         """
         return [cls(inputs if i == 0 else width, width, **options) for i in range(depth)]
+
+    @classmethod
+    def block_stack(
+        cls, inputs: int, width: int, depth: int, block: BlockOptions, **options: Any
+    ) -> tuple[list[Self], BlockOptions]:
+        """Return the `depth` layers of a model, and the block that is still to be built around each layer.
+
+        A class whose layers are whole blocks overrides this method, and has the constructor options `block` and
+        `expansion`. For other classes, the block is built by `arch.core.block`.
+
+        Args:
+            inputs: Input width of the first layer.
+            width: Output width H of every layer.
+            depth: Number of layers.
+            block: The block that the spec asks for.
+            options: Other options of the constructor, by name.
+        """
+        return cls.stack(inputs, width, depth, **options), block
 
     @abstractmethod
     def init_state(self, batch: int) -> State:

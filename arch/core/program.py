@@ -195,8 +195,9 @@ class Program:
             (dropout, (nn.Dropout,)),
             *chain.from_iterable(spec.modules for spec in specs),
         ]
-        widths = [specs[0].inputs, *(spec.outputs for spec in specs)]
-        if widths[:-1] != [spec.inputs for spec in specs]:
+        records = [record for spec in specs for record in spec.records]
+        widths = [records[0].inputs, *(record.outputs for record in records)]
+        if widths[:-1] != [record.inputs for record in records]:
             return False
         if any(module_obstacle(module, *classes) is not None for module, classes in replaced):
             return False
@@ -204,11 +205,12 @@ class Program:
         if source is None or outputs is None:
             return False
         ends = (*source.weights, *_linear_weights(readout, (outputs, widths[-1])))
-        weights = [*ends, *chain.from_iterable(spec.weights for spec in specs)]
+        weights = [*ends, *chain.from_iterable(record.weights for record in records)]
         if weights_obstacle((weight for weight in weights if weight is not None), in_place=True) is not None:
             return False
         self._write(source, ends, outputs, specs)
-        self.is_unchanged = module_guard(self.children, layers, [module for module, _ in replaced])
+        wrapped = [spec.wrapped for spec in specs if spec.wrapped is not None]
+        self.is_unchanged = module_guard(self.children, [*layers, *wrapped], [module for module, _ in replaced])
         return True
 
     def _write(
@@ -223,12 +225,14 @@ class Program:
         self.clock = clock_address
         self.inputs, self.outputs = encoder.inputs, outputs
         self.dimensions, self.dtype = (1, torch.int64) if encoder.kind == kernel.TOKENS else (2, torch.float32)
-        self.words = array("q", [0] * (kernel.HEADER + kernel.RECORD * len(specs)))
+        records = [record for spec in specs for record in spec.records]
+        self.words = array("q", [0] * (kernel.HEADER + kernel.RECORD * len(records)))
         self.address, _ = self.words.buffer_info()
-        self.words[:4] = array("q", [len(specs), encoder.kind, encoder.inputs, specs[0].inputs])
+        self.words[:4] = array("q", [len(records), encoder.kind, encoder.inputs, records[0].inputs])
         self.words[8] = outputs
-        self.words[11] = max(width for spec in specs for width in (spec.inputs, spec.outputs))
-        self.workspace = 2 * self.words[11] + max(spec.workspace for spec in specs)
+        self.words[11] = max(width for record in records for width in (record.inputs, record.outputs))
+        self.words[13] = int(any(record.kind == "leave" for record in records))
+        self.workspace = (2 + self.words[13]) * self.words[11] + max(record.workspace for record in records)
         self.memory = torch.empty(0)
         places: list[tuple[int, Weight | None]] = list(enumerate(ends, 4))
         self.binders = []
@@ -236,8 +240,8 @@ class Program:
         self.packed = []
         self.is_packing = False
         self.constants = [(spec.constants, spec.cell) for spec in specs]  # the kernel uses them by address
-        for layer, spec in enumerate(specs):
-            start = kernel.HEADER + layer * kernel.RECORD
+        for number, spec in enumerate(records):
+            start = kernel.HEADER + number * kernel.RECORD
             self.words[start] = kernel.KINDS[spec.kind]
             self.words[start + kernel.SIZES : start + kernel.SIZES + len(spec.sizes)] = array("q", spec.sizes)
             places += enumerate(spec.weights, start + kernel.WEIGHTS)
@@ -245,7 +249,8 @@ class Program:
                 self.words[start + kernel.CONSTANTS] = spec.constants.data_ptr()
             if spec.cell is not None:
                 self.words[start + kernel.CONSTANTS] = spec.cell.address
-            self.binders.append((spec.bind, start + kernel.STATE))
+            if spec.kind not in ("enter", "leave"):
+                self.binders.append((spec.bind, start + kernel.STATE, start - kernel.RECORD + kernel.STATE))
             gates = kernel.PACKED_GATES.get(kernel.KINDS[spec.kind])
             if gates is not None:
                 D, H = spec.inputs, spec.outputs
@@ -295,22 +300,25 @@ class Program:
 
     def _bind_states(self, state: list[State], B: int, steps: int) -> bool:
         bounds: list[Bound] = []
-        for layer, ((binder, index), part) in enumerate(zip(self.binders, state, strict=True)):
+        for layer, ((binder, index, outer_index), part) in enumerate(zip(self.binders, state, strict=True)):
             previous, guard = self.bounds[layer], self.guards[layer]
             is_checked = (
                 previous is not None
                 and part is self.after[layer]
                 and self.batch == B
                 and guard.holds(*previous.written)
-                and all(map(operator.eq, map(Tensor.data_ptr, previous.written), previous.words))
+                and all(
+                    map(operator.eq, map(Tensor.data_ptr, previous.written), (*previous.outer_words, *previous.words))
+                )
             )
             keeps_words = is_checked and previous.advance is None
             bound = previous if keeps_words else binder(part, B, is_checked, steps)
             if bound is None:
                 return False
-            if previous is None or bound.written[0] is not previous.written[0]:
+            if previous is None or bound.written[-1] is not previous.written[-1]:
                 self.guards[layer] = TensorGuard(bound.written)
             self.words[index : index + len(bound.words)] = array("q", bound.words)
+            self.words[outer_index : outer_index + len(bound.outer_words)] = array("q", bound.outer_words)
             bounds.append(bound)
         self.bounds, self.batch, self.after = list(bounds), B, [bound.after for bound in bounds]
         self.needed = B * self.workspace + max(bound.scratch for bound in bounds)

@@ -1,7 +1,7 @@
 """The architecture registry: `arch/lstm.py` defines `lstm`, and each new file in `arch` adds a name.
 
-A spec is `name` or `name:option=value,option=value`. An architecture's options are `dropout` and the keyword-only
-parameters of its layer's constructor.
+A spec is `name` or `name:option=value,option=value`. An architecture's options are the keyword-only parameters of its
+layer's constructor, those of the block around each layer (`block`, `conv`, `expansion`), and `dropout`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from arch.core.layer import Layer
+from arch.core.layer import BlockOptions, Layer
 from results.specs import Option, Registry, Spec, parse_options
 
 MODEL_OPTIONS: Mapping[str, Option] = {"dropout": Option(float, 0.0)}
 """Options of the model, which every architecture has."""
+BLOCK_OPTIONS: Mapping[str, Any] = typing.get_type_hints(BlockOptions)
+"""Types of the options of the block around each layer, which every architecture has too."""
 RESERVED_OPTIONS = frozenset(
-    {*MODEL_OPTIONS, "inputs", "width", "depth", "params", "state", "step_flops", "length", "seed", "channels"}
-    | {"vocabulary", "outputs"}
+    {*MODEL_OPTIONS, *BLOCK_OPTIONS, "inputs", "width", "depth", "params", "state", "step_flops", "length", "seed"}
+    | {"channels", "vocabulary", "outputs"}
 )
 """Names that options of a layer cannot have: `arch.build` uses them, so that the option would not reach the layer."""
 
@@ -37,6 +39,12 @@ defined_in = _layers.defined_in
 add = _layers.add
 disable = _layers.disable
 remove = _layers.remove
+
+
+def builds_own_block(layer: type[Layer]) -> bool:
+    """Return whether the layers of a class are whole blocks, such as those of `transformer`."""
+    own = inspect.signature(layer).parameters
+    return "block" in own and layer.block_stack.__func__ is not Layer.block_stack.__func__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,19 +67,52 @@ class Arch:
 
     @property
     def parameters(self) -> dict[str, Option]:
-        """All options of the architecture by name, including those of the model."""
+        """All options of the architecture by name, including those of the block and of the model.
+
+        A layer that is a whole block states the defaults of its block in its constructor.
+        """
         hints = typing.get_type_hints(self.layer.__init__)
         parameters = inspect.signature(self.layer).parameters.values()
         own = {p.name: Option(hints.get(p.name, Any), p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
-        return own | dict(MODEL_OPTIONS)
+        standard = self.layer.default_block
+        block = {name: Option(hint, getattr(standard, name)) for name, hint in BLOCK_OPTIONS.items()}
+        if builds_own_block(self.layer):
+            block |= {name: option for name, option in own.items() if name in block}
+        return own | block | dict(MODEL_OPTIONS)
+
+    @property
+    def block(self) -> BlockOptions:
+        """The block around each layer."""
+        chosen = {name: self.options.get(name, self.parameters[name].default) for name in BLOCK_OPTIONS}
+        if chosen["block"] == "bare" and "expansion" not in self.options:
+            chosen["expansion"] = 0
+        return BlockOptions(**chosen)
+
+    @property
+    def layer_options(self) -> dict[str, Any]:
+        """The options of the layer itself that differ from their defaults."""
+        others = {*BLOCK_OPTIONS, *MODEL_OPTIONS}
+        return {name: value for name, value in self.options.items() if name not in others}
+
+    @property
+    def is_residual(self) -> bool:
+        """Whether the first layer needs an input of the model's width."""
+        return self.layer.residual or self.block.block == "residual"
 
     def with_options(self, given: Mapping[str, Any]) -> Arch:
         """Return this architecture with the options in `given` set, as text or as Python values.
 
-        Raises `UnknownName` for an option that the architecture does not have, and `ValueError` for an invalid value.
+        Raises `UnknownName` for an option that the architecture does not have. Raises `ValueError` for an invalid
+        value, or for options of the block that contradict each other.
         """
         signature = self.parameters
         options = {**self.options, **parse_options(self.name, signature, given)}
+        try:
+            block = Arch(name=self.name, layer=self.layer, options=options).block
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
+        if block.block == "bare":
+            options.pop("expansion", None)  # a bare layer has no MLP, whatever the default is
         changed = {key: value for key, value in options.items() if value != signature[key].default}
         return Arch(name=self.name, layer=self.layer, options=changed)
 

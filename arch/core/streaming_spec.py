@@ -40,13 +40,15 @@ class Bound(NamedTuple):
     """Function that returns the state after so many further steps, if that is another object; else None."""
     scratch: int = 0
     """Scratch memory that these steps need in addition to the workspace, in floats."""
+    outer_words: tuple[int, ...] = ()
+    """Addresses of the state of the part before the layer, see `StreamingSpec.before`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamingSpec:
     """Description of one layer for `arch.kernels.streaming.model_step`."""
 
-    kind: Literal["rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before", "transformer", "cell"]
+    kind: Literal["rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before", "transformer", "cell", "enter", "leave"]
     inputs: int
     """D, the input width."""
     outputs: int
@@ -69,6 +71,17 @@ class StreamingSpec:
     """Numbers that the kernel reads after the weights, or None."""
     cell: CompiledStep | None = None
     """The compiled function of a layer of the kind `cell`. Other kinds have None."""
+    before: tuple[StreamingSpec, ...] = ()
+    """The part of a block that runs before the layer. Only its kind, widths, sizes, weights and workspace count."""
+    after: tuple[StreamingSpec, ...] = ()
+    """The part of a block that runs after the layer."""
+    wrapped: nn.Module | None = None
+    """The layer inside the block, or None if there is no block."""
+
+    @property
+    def records(self) -> tuple[StreamingSpec, ...]:
+        """The parts that the kernel runs, in order."""
+        return (*self.before, self, *self.after)
 
 
 def bind_tensors(state: Any, kind: type[Any], batch: int, width: int) -> Bound | None:

@@ -32,7 +32,7 @@ def measure_deadline(
         The share of late steps, the longest step, and the number of steps that ran.
     """
     timed, steps, late = timer.timed, 0, 0
-    is_recurrent = all(isinstance(layer, arch.RecurrentLayer) for layer in timed.subject.model.layers)
+    is_recurrent = arch.are_recurrent(timed.subject.model.layers)
     burst_steps = BURST_STEPS if is_recurrent else timed.burst_steps
     worst, end = 0.0, now() + MAX_SECONDS
     with without_garbage_collection():

@@ -123,7 +123,10 @@ def state_at(subject: Subject, position: int, streams: int = 1) -> list[arch.Sta
     """
     model, state = subject.model.eval(), subject.model.init_state(streams)
     inputs = subject.test_inputs(streams, subject.case.length)
-    T, is_recurrent = inputs.shape[1], all(isinstance(layer, arch.RecurrentLayer) for layer in model.layers)
+    T, is_recurrent = (
+        inputs.shape[1],
+        arch.are_recurrent(model.layers),
+    )
     uses_fused_attention = not is_recurrent and model.backend_for(inputs) == "fused"
     chunk = max(PREFIX_CHUNK, FUSED_PREFIX_STEPS // streams) if uses_fused_attention else PREFIX_CHUNK
     for start in range(0, position - 1, chunk):

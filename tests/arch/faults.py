@@ -292,7 +292,7 @@ FAULTS = [
         "transformer.py",
         arch_checks.gradients_reach_parameters,
         {
-            "attention gets no gradient": ("self.W_o(attended_BTD)", "self.W_o(attended_BTD.detach())"),
+            "attention gets no gradient": ("x_BTD + self.W_o(attended_BTD)", "x_BTD + self.W_o(attended_BTD.detach())"),
         },
     ),
     *_table(

@@ -140,7 +140,7 @@ def initial_weights_match_the_option(spec: str) -> None:
     """Check `default` against `torch.nn` with equal seeds, and `orthogonal` and `identity` by their definitions."""
     name, options = name_and_options(spec)
     inputs, width = 5, 32
-    own = {key: value for key, value in options.items() if key != "dropout"}
+    own = {key: value for key, value in options.items() if key not in subjects.arch.RESERVED_OPTIONS}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         layer = subjects.arch.get(spec).layer(inputs, width, **own)

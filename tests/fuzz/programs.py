@@ -35,6 +35,8 @@ SPECS = (
     *("transformer", "transformer:window=3", "transformer:positions=alibi", "transformer:positions=alibi,window=2"),
     *("transformer:positions=learned,max_length=20", "transformer:positions=sinusoidal", "transformer:positions=none"),
     "transformer:heads=1,expansion=2",
+    *("rnn:conv=4", "lstm:block=residual,conv=4,expansion=2", "gru:block=residual", "gru:block=residual,expansion=2"),
+    *("transformer:block=bare", "transformer:conv=4,window=3", "transformer:expansion=0"),
 )
 
 

@@ -128,6 +128,7 @@ def block_step(sizes, weights, cache, y, workspace, B):  # type: ignore[no-untyp
             number of steps that attention reads, or 0 for all steps.
         weights: Addresses of float32 numbers: weight and bias of the attention norm, W_qkv, W_o, the norm before the
             MLP, W_1, W_2 and the final norm, in this order. The addresses of the final norm are 0 if there is none.
+            Those of all norms and of the MLP are 0 if the layer is bare. `y` is then replaced by its output.
             The last word is the address of the learned positions, or of the frequencies of the other positions.
         cache: Addresses of keys and of values, (B, N, slots, D / N); number of slots; number of cached steps; position
             of the step.
@@ -150,7 +151,11 @@ def block_step(sizes, weights, cache, y, workspace, B):  # type: ignore[no-untyp
         add_learned(position, weights[POSITIONS], D, B, y)
     elif positions == SINUSOIDAL:
         add_sinusoids(position, weights[POSITIONS], D, B, y)
-    normalise(y, weights[0], weights[1], D, B, normal)
+    is_bare = weights[0] == 0
+    if is_bare:
+        copy(y, B * D, normal)
+    else:
+        normalise(y, weights[0], weights[1], D, B, normal)
     apply(floats(weights[2]), 0, weights[3], 3 * D, D, normal, 0, D, B, qkv, 0, 3 * D, False)
     for b in range(B):
         for n in range(N):
@@ -176,7 +181,9 @@ def block_step(sizes, weights, cache, y, workspace, B):  # type: ignore[no-untyp
                 attended,
                 b * D + n * K,
             )
-    apply(floats(weights[4]), 0, weights[5], D, D, attended, 0, D, B, y, 0, D, True)  # (1)
+    apply(floats(weights[4]), 0, weights[5], D, D, attended, 0, D, B, y, 0, D, not is_bare)  # (1)
+    if is_bare:
+        return
     normalise(y, weights[6], weights[7], D, B, normal)
     apply(floats(weights[8]), 0, weights[9], E, D, normal, 0, D, B, wide, 0, E, False)
     for at in range(0, B * E, LANES):

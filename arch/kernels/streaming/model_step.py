@@ -30,13 +30,16 @@ from arch.kernels.streaming.recurrent_step import (
     rnn_relu_step,
     rnn_tanh_step,
 )
+from arch.kernels.streaming.residual_step import enter_step, leave_step
 
-HEADER = 13
+HEADER = 14
 """Length of the header in 64-bit words: number of layers; the encoder's kind, inputs (vocabulary size for tokens),
 outputs, weight (or table) and bias; the readout's W, b and outputs; address of the workspace, float32 numbers; batch
-size; largest width of a layer's input or output; address of a record for `are_at_recorded_addresses`.
+size; largest width of a layer's input or output; address of a record for `are_at_recorded_addresses`; 1 if there are
+residual blocks around layers, else 0.
 
-The workspace has room for two arrays of batch size times largest width, and for the workspace of one layer."""
+The workspace has room for two arrays of batch size times largest width, for a third one if there are such blocks, and
+for the workspace of one layer."""
 RAN, UNKNOWN_TOKEN, MOVED = 0, -1, -2
 """What `step` returns: the step ran; a token is outside the vocabulary; the memory of a tensor is elsewhere."""
 REALS, LINEAR, TOKENS = 0, 1, 2
@@ -47,8 +50,9 @@ RECORD = 32
 state."""
 SIZES, WEIGHTS, CONSTANTS, STATE = 1, 7, 21, 22
 """Positions in a record: first size, first weight, address of the constants or of the cell, first word of the state."""
-RNN_TANH, RNN_RELU, LSTM, GRU, GRU_BEFORE, BLOCK, CELL = range(7)
-"""Kinds of layer. CELL is a compiled function of a plugin."""
+RNN_TANH, RNN_RELU, LSTM, GRU, GRU_BEFORE, BLOCK, CELL, ENTER, LEAVE = range(9)
+"""Kinds of layer. CELL is a compiled function of a plugin. ENTER and LEAVE are the parts of a block around a layer, and
+have records of their own."""
 KINDS = {
     "rnn_tanh": RNN_TANH,
     "rnn_relu": RNN_RELU,
@@ -57,6 +61,8 @@ KINDS = {
     "gru_before": GRU_BEFORE,
     "transformer": BLOCK,
     "cell": CELL,
+    "enter": ENTER,
+    "leave": LEAVE,
 }
 """Kinds of layer, by the name in a `StreamingSpec`."""
 PACKED, COPIED = 30, 31
@@ -82,7 +88,8 @@ def advance(program, x_at, output_at, is_packed):  # type: ignore[no-untyped-def
     """
     D, B = program[3], program[10]
     x, y = floats(program[9]), floats(program[9] + 4 * B * program[11])
-    workspace = program[9] + 8 * B * program[11]
+    residual = floats(program[9] + 8 * B * program[11])
+    workspace = program[9] + 4 * B * program[11] * (2 + program[13])
     if program[1] == TOKENS:
         tokens, table = integers(x_at, B), floats(program[4])
         for b in range(B):
@@ -103,7 +110,11 @@ def advance(program, x_at, output_at, is_packed):  # type: ignore[no-untyped-def
             state[LENGTH] += 1
             state[POSITION] += 1
             continue
-        if kind == RNN_TANH:
+        if kind == ENTER:
+            enter_step(D, sizes[2] != 0, sizes[3] != 0, weights, state[0], x, y, residual, B)
+        elif kind == LEAVE:
+            leave_step(D, sizes[2], weights, x, y, residual, floats(workspace), B)
+        elif kind == RNN_TANH:
             rnn_tanh_step(D, H, weights, x, state, y, B)
         elif kind == RNN_RELU:
             rnn_relu_step(D, H, weights, x, state, y, B)

@@ -338,12 +338,14 @@ class Attention(torch.autograd.Function):
         return None, *gradients
 
 
-def attend(reference: Reference, *inputs: Tensor) -> Tensor:
-    """Return the attention output (B, T, D), by `Attention`.
-
-    Args:
-        reference: Function of `inputs` that computes the same result in plain torch. Second derivatives use it.
-        inputs: q, k and v (B, N, T, K).
-    """
-    result_BTD: Tensor = Attention.apply(reference, *inputs)  # type: ignore[no-untyped-call]
+def attend(q_BNTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor) -> Tensor:
+    """Return the attention output (B, T, D), by `Attention`."""
+    result_BTD: Tensor = Attention.apply(_causal, q_BNTK, k_BNTK, v_BNTK)  # type: ignore[no-untyped-call]
     return result_BTD
+
+
+def _causal(q_BNTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor) -> tuple[Tensor]:
+    """Return what `attend` returns, by plain torch. Second derivatives use it."""
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        attended_BNTK = torch.nn.functional.scaled_dot_product_attention(q_BNTK, k_BNTK, v_BNTK, is_causal=True)
+    return (attended_BNTK.transpose(1, 2).flatten(2),)

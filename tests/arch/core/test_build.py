@@ -14,6 +14,7 @@ import arch
 from tests.arch.subjects import every_spec
 
 SIZES: dict[str, Any] = {"channels": 1, "outputs": 2}
+SPECS = [*every_spec(), "gru:block=residual,conv=4,expansion=2", "lstm:conv=4", "transformer:block=bare"]
 BUDGET = 3_000
 NATIVE_DEFAULTS = ("rnn", "lstm", "gru", "transformer")
 
@@ -29,7 +30,7 @@ def equal(model: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("inputs", [{"channels": 3}, {"vocabulary": 5}], ids=str)
-@pytest.mark.parametrize("spec", every_spec())
+@pytest.mark.parametrize("spec", SPECS)
 def test_a_seed_determines_the_weights_and_leaves_the_global_generator_unchanged(
     spec: str, inputs: dict[str, int]
 ) -> None:
@@ -45,7 +46,7 @@ def test_a_seed_determines_the_weights_and_leaves_the_global_generator_unchanged
     assert not equal(arch.build(spec, **sizes), first)
 
 
-@pytest.mark.parametrize("spec", every_spec())
+@pytest.mark.parametrize("spec", SPECS)
 def test_a_budget_gives_the_nearest_width_and_the_weights_of_that_width(spec: str) -> None:
     """Compare `build` with a trial of widths 1 to 64. `build` must not advance the global generator."""
     counts = {}
@@ -69,7 +70,7 @@ def test_the_four_architectures_meet_a_budget_closely(name: str) -> None:
     assert arch.parameter_count(model) == pytest.approx(20_000, rel=0.05)
 
 
-@pytest.mark.parametrize("spec", every_spec())
+@pytest.mark.parametrize("spec", SPECS)
 def test_dropout_is_applied_between_layers_in_training_mode_only(spec: str) -> None:
     dropping = str(arch.get(spec).with_options({"dropout": 0.5}))
     x_BTD = torch.randn(2, 5, 1, generator=torch.Generator().manual_seed(0))
@@ -83,13 +84,13 @@ def test_dropout_is_applied_between_layers_in_training_mode_only(spec: str) -> N
     torch.testing.assert_close(single.train()(x_BTD), copy.deepcopy(single).eval()(x_BTD), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("spec", every_spec())
+@pytest.mark.parametrize("spec", SPECS)
 def test_tokens_are_embedded_and_reals_enter_directly_or_through_a_linear_map(spec: str) -> None:
     tokens = arch.build(spec, vocabulary=5, outputs=7, width=8)
     reals = arch.build(spec, channels=3, outputs=7, width=8)
     assert tokens(torch.tensor([[0, 4, 2]])).shape == (1, 3, 7) == reals(torch.zeros(1, 3, 3)).shape
     assert arch.parameter_count(tokens.encoder) == 5 * 8
-    assert arch.parameter_count(reals.encoder) == ((3 + 1) * 8 if arch.get(spec).layer.residual else 0)
+    assert arch.parameter_count(reals.encoder) == ((3 + 1) * 8 if arch.get(spec).is_residual else 0)
 
 
 def test_max_length_is_the_number_of_learned_positions() -> None:
@@ -111,7 +112,8 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("transformer:heads=4,positions=alibi", {"width": 3}, "try width 4 or 8"),
     ("transformer:heads=300", {"params": 20_000}, "accepts no width up to 256"),
     ("transformer:heads=0", {"width": 8}, "heads must be at least 1, not 0"),
-    ("transformer:expansion=0", {"width": 8}, "expansion must be at least 1, not 0"),
+    ("transformer:expansion=-1", {"width": 8}, "expansion must be at least 0, not -1"),
+    ("lstm:expansion=2", {"width": 8}, "expansion=2 is the MLP of a residual block; add block=residual"),
     ("transformer:positions=learned,max_length=0", {"width": 8}, "max_length must be at least 1, not 0"),
     ("transformer:window=0", {"width": 8}, "window must be at least 1 step, not 0; omit it"),
     ("lstm", {"params": 10}, "over the budget of 10"),

@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 import arch
+from arch.core.block import Block, BlockState
 
 BATCH, LENGTH, DEPTH = 3, 11, 2
 VOCABULARY, CHANNELS, OUTPUTS = 7, 5, 3
@@ -40,7 +41,16 @@ ATTENTION = {
     "transformer:window=1,positions=alibi": 6,
 }
 """Transformer specs with their widths."""
-ALL_SPECS = RECURRENT | ATTENTION
+BLOCKS = {
+    "lstm:block=residual,expansion=2,backend=reference": 7,
+    "gru:block=residual,conv=4,expansion=3,backend=reference": 9,
+    "rnn:conv=4,backend=reference": 9,
+    "transformer:block=bare": 12,
+    "transformer:expansion=0": 12,
+    "transformer:conv=4,expansion=2": 12,
+}
+"""Specs with a block around each layer, with their widths."""
+ALL_SPECS = RECURRENT | ATTENTION | BLOCKS
 
 
 @pytest.mark.parametrize("name", arch.names())
@@ -69,9 +79,23 @@ def sample(inputs: str, batch: int = BATCH, length: int = LENGTH) -> Tensor:
 
 def masked_flops(model: arch.SequenceModel, batch: int, length: int) -> int:
     """Return the FLOPs that math attention spends on masked results: two products per query and future step."""
-    window = model.layers[0].window
-    assert window is None
     return DEPTH * 4 * model.width * batch * length * (length - 1) // 2
+
+
+def convolution_flops(model: arch.SequenceModel, batch: int, length: int) -> tuple[int, int]:
+    """Return the FLOPs of the blocks' convolutions in the forward pass, and in both passes.
+
+    The equations sum shifted products, which the counter does not see. The counter takes the gradients of a depthwise
+    `conv1d` for those of a dense one.
+    """
+    forward = both = 0
+    for index, layer in enumerate(model.layers):
+        if isinstance(layer, Block) and layer.conv_KD is not None:
+            products = 2 * 4 * layer.inputs * batch * length
+            inputs_learn = index > 0 or layer.connects or not isinstance(model.encoder, torch.nn.Identity)
+            forward += products
+            both += products * (3 if inputs_learn else 2)
+    return forward, both
 
 
 @pytest.mark.parametrize("inputs", ["tokens", "reals"])
@@ -83,7 +107,7 @@ def test_step_flops_equal_the_counted_flops(spec: str, inputs: str) -> None:
         for position in range(LENGTH):
             with FlopCounterMode(display=False) as counter:
                 _, state = model.step(x[:, position], state)
-            assert model.step_flops(position) == counter.get_total_flops()
+            assert model.step_flops(position) == counter.get_total_flops() + convolution_flops(model, 1, 1)[0]
 
 
 @pytest.mark.parametrize("length", [1, LENGTH])
@@ -95,7 +119,7 @@ def test_forward_flops_are_the_sum_of_the_step_flops(spec: str, length: int) -> 
 
 
 @pytest.mark.parametrize("inputs", ["tokens", "reals"])
-@pytest.mark.parametrize("spec", [*RECURRENT, *(spec for spec in ATTENTION if "window" not in spec)])
+@pytest.mark.parametrize("spec", [*RECURRENT, *BLOCKS, *(spec for spec in ATTENTION if "window" not in spec)])
 def test_forward_and_training_flops_equal_the_counted_flops(spec: str, inputs: str) -> None:
     model = build(spec, inputs, ALL_SPECS[spec])
     for layer in model.layers:  # the FLOP counter cannot see into kernels
@@ -109,8 +133,9 @@ def test_forward_and_training_flops_equal_the_counted_flops(spec: str, inputs: s
         forward = counter.get_total_flops()
         outputs.sum().backward()
     masked = 0 if state_needs_gradient else masked_flops(model, BATCH, LENGTH)
-    assert model.forward_flops(BATCH, LENGTH) == forward - masked
-    assert model.train_step_flops(BATCH, LENGTH) == counter.get_total_flops() - 3 * masked
+    by_convolution, by_both_passes = convolution_flops(model, BATCH, LENGTH)
+    assert model.forward_flops(BATCH, LENGTH) == forward - masked + by_convolution
+    assert model.train_step_flops(BATCH, LENGTH) == counter.get_total_flops() - 3 * masked + by_both_passes
 
 
 def test_costs_equal_values_computed_by_hand() -> None:
@@ -151,8 +176,10 @@ def test_step_bytes_equal_the_measured_sizes(spec: str, inputs: str, monkeypatch
     tables += [layer.position_SD for layer in model.layers if getattr(layer, "position_SD", None) is not None]
     weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
     weights -= sum(table.nbytes - table[0].nbytes for table in tables)
-    written = DEPTH * 2 * model.width * FLOAT32_BYTES if read else arch.state_bytes(state)
-    assert model.step_bytes(position) == weights + (sum(read) or arch.state_bytes(state)) + written
+    convolved = sum(part.inputs_BKD.nbytes for part in state if isinstance(part, BlockState))
+    written = DEPTH * 2 * model.width * FLOAT32_BYTES + convolved if read else arch.state_bytes(state)
+    reads = sum(read) + convolved if read else arch.state_bytes(state)
+    assert model.step_bytes(position) == weights + reads + written
 
 
 def test_a_step_reads_the_whole_cache() -> None:

@@ -268,7 +268,8 @@ def test_list_and_show_task_include_plugins(carousel: Carousel, tmp_path: Path) 
     write(tmp_path, "broken", "1 / 0")
     plugins = ["--plugin", "scaled.py", "--plugin", "first_bit.py", "--plugin", "broken.py"]
     archs = {row["name"]: row for row in json.loads(carousel("list", "archs", *plugins, "--json").out)}
-    assert archs["scaled"]["options"] == {"start": 1.0, "dropout": 0.0}
+    in_block = {"block": "bare", "conv": 0, "expansion": 0}
+    assert archs["scaled"]["options"] == {"start": 1.0, **in_block, "dropout": 0.0}
     assert len(archs["scaled"]["plugin"]) == 10 and "plugin" not in archs["lstm"]
     assert archs["broken"]["summary"] == "disabled plugin: ZeroDivisionError at line 1: division by zero"
     listed = carousel("list", "tasks", *plugins).out
