@@ -2,7 +2,7 @@
 
 from arch.core.block import are_recurrent
 from arch.core.build import build
-from arch.core.compiled_cell import CompiledCell
+from arch.core.compiled.compiled_cell import CompiledCell
 from arch.core.layer import BlockOptions, Layer, RecurrentLayer
 from arch.core.meta import meta_device
 from arch.core.model import SequenceModel, parameter_count

@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from arch.core.compiled.stepper import Stepper
 from arch.core.layer import Layer, require_steps
 from arch.core.state import State, copy_state, element_bytes, state_bytes, state_layout
-from arch.core.stepper import Stepper
 
 
 class SequenceModel(nn.Module):

@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 
 import arch
 from arch import SequenceModel
-from arch.core import program
+from arch.core.compiled import program
 from tests.fuzz.edits import EDITS
 from tests.fuzz.memory import Arena, guarding
 

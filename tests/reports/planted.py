@@ -73,5 +73,7 @@ def still_learning(seeds: Sequence[Record]) -> list[Record]:
             point.model_copy(update={"validation_score": 0.5 * point.step / training.steps, "validation_loss": 1.0})
             for point in training.curve
         )
-        made.append(record.model_copy(update={"training": training.model_copy(update={"curve": points, "stopped": "budget"})}))
+        made.append(
+            record.model_copy(update={"training": training.model_copy(update={"curve": points, "stopped": "budget"})})
+        )
     return made

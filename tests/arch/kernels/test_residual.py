@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import arch
 from arch import BlockOptions, SequenceModel
 from arch.core.block import Block
-from arch.core.program import MIN_PACKED_STEPS
+from arch.core.compiled.program import MIN_PACKED_STEPS
 from tests.arch.core.test_compiled_cell import Leaky
 from tests.arch.fused import assert_same
 from tests.arch.kernels.test_stream import compiled_stream

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import arch
 from arch import SequenceModel
-from arch.core.program import MIN_PACKED_STEPS
+from arch.core.compiled.program import MIN_PACKED_STEPS
 from arch.kernels import loop_clock_seconds
 from tests.arch.kernels.test_streaming import (
     CHANGES,

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import arch
 from arch import SequenceModel
-from arch.core import guards
+from arch.core.compiled import guards
 
 SPECS = [
     "rnn",

@@ -1,8 +1,8 @@
 """The compiled step of a whole model: one kernel call instead of a dozen torch calls per layer.
 
-The kernel reads a program of 64-bit words: sizes and memory addresses (`arch.core.program`). The program is built at
-the first step. Before each step, everything that it was built from is compared with the model as it is now. After a
-change the program is built again, or the equations run.
+The kernel reads a program of 64-bit words: sizes and memory addresses (`arch.core.compiled.program`). The program is
+built at the first step. Before each step, everything that it was built from is compared with the model as it is now.
+After a change the program is built again, or the equations run.
 """
 
 # Shape suffixes: B batch, D input channels, O outputs
@@ -17,7 +17,7 @@ from torch.autograd import forward_ad
 from torch.compiler import is_dynamo_compiling
 
 from arch.core.backend import count_dispatch_modes, count_function_modes, observing_modes
-from arch.core.program import Parts, Program
+from arch.core.compiled.program import Parts, Program
 
 if TYPE_CHECKING:
     from arch.core.state import State
