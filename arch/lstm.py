@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
-from arch.core.compiled.streaming_spec import StreamingSpec, bind_tensors
 from arch.core.initialisation import Initialisation, initialise
 from arch.core.layer import RecurrentLayer
 from arch.core.state import element_bytes
+from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 
 class LSTMState(NamedTuple):

@@ -39,10 +39,10 @@ from arch.core.backend import (
     weights_obstacle,
 )
 from arch.core.cache import Cache, append, is_usable, later_cache, reserve, trim
-from arch.core.compiled.streaming_spec import Bound, StreamingSpec
 from arch.core.layer import BlockOptions, Layer, require_steps
 from arch.core.positions import alibi_slopes, apply_rotary, frequencies, rotary_factors, sinusoids
 from arch.core.state import copy_state, element_bytes
+from arch.core.streaming_spec import Bound, StreamingSpec
 from arch.kernels.runtime.tensors import tensor_obstacle
 
 MASKED_BLOCK = 512

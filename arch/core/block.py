@@ -38,9 +38,9 @@ from arch.core.backend import (
     tensors_of,
     weights_obstacle,
 )
-from arch.core.compiled.streaming_spec import Bound, StreamingSpec
 from arch.core.layer import CONV_STEPS, BlockOptions, Layer, RecurrentLayer, require_steps
 from arch.core.state import State, element_bytes
+from arch.core.streaming_spec import Bound, StreamingSpec
 from arch.kernels.runtime.tensors import tensor_obstacle
 
 

@@ -34,9 +34,9 @@ from arch.core.backend import (
     tensors_obstacle,
     weights_obstacle,
 )
-from arch.core.compiled.streaming_spec import StreamingSpec
 from arch.core.parameter_group import ParameterGroup
 from arch.core.state import State
+from arch.core.streaming_spec import StreamingSpec
 
 
 class LayerType(ABCMeta):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from arch.core.backend import Weight
-from arch.core.compiled.streaming_spec import Bound, StreamingSpec, bind_tensors
+from arch.core.streaming_spec import Bound, StreamingSpec, bind_tensors
 from arch.kernels.runtime.tensors import tensor_obstacle
 
 if TYPE_CHECKING:

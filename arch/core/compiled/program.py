@@ -23,8 +23,8 @@ from arch.core.backend import (
     weights_obstacle,
 )
 from arch.core.compiled.guards import MemoryRecord, TensorGuard, module_guard
-from arch.core.compiled.streaming_spec import Bound, StreamingSpec
 from arch.core.state import State
+from arch.core.streaming_spec import Bound, StreamingSpec
 from arch.kernels.runtime.tensors import PLAIN_TENSORS
 
 _increment_version = torch._C._increment_version  # `torch.autograd.graph.increment_version` of a list
