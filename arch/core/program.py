@@ -202,7 +202,6 @@ class Program:
         from arch.kernels.runtime.jit import entry_point
         from arch.kernels.runtime.native import clock_address
         from arch.kernels.streaming import model_step as kernel
-        from arch.kernels.streaming.packed_step import packed_numbers
 
         self.run = entry_point(kernel.step)
         self.run_stream: Callable[..., Any] = kernel.stream
@@ -231,10 +230,8 @@ class Program:
             if spec.cell is not None:
                 self.words[start + kernel.CONSTANTS] = spec.cell.address
             self.binders.append((spec.bind, start + kernel.STATE))
-            gates = kernel.PACKED_GATES.get(kernel.KINDS[spec.kind])
-            if gates is not None:
-                D, H = spec.inputs, spec.outputs
-                numbers = packed_numbers(gates, D, H), gates * H * (D + H)
+            numbers = kernel.packed_sizes(kernel.KINDS[spec.kind], spec.sizes)
+            if numbers is not None:
                 self.packable.append((start + kernel.PACKED, *numbers))
         present = [(index, weight) for index, weight in places if weight is not None]
         self.weight_words, self.weights = [index for index, _ in present], [weight for _, weight in present]

@@ -44,18 +44,22 @@ def sine_cosine(angle):  # type: ignore[no-untyped-def]
 
 @njit
 def rotary_factors(position, frequencies, J, result):  # type: ignore[no-untyped-def]
-    """Write the cosines and sines of one position alternately to `result`.
+    """Write the factors of one position that rotate J pairs of adjacent numbers.
+
+    A pair (a, b) becomes (a cos - b sin, b cos + a sin). So the first half of the result multiplies the pairs and has
+    each cosine twice. The second half multiplies the exchanged pairs and has -sin and sin in turn.
 
     Args:
         position: The position, counted from 0.
         frequencies: Address of float64 numbers, (J,).
         J: Number of pairs.
-        result: Array of float32 numbers, (2 · J,), written.
+        result: Array of float32 numbers, (4 · J,), written.
     """
     frequency = doubles(frequencies)
     for j in range(J):
         sine, cosine = sine_cosine(position * frequency[j])
-        result[2 * j], result[2 * j + 1] = np.float32(cosine), np.float32(sine)
+        result[2 * j] = result[2 * j + 1] = np.float32(cosine)
+        result[2 * (J + j)], result[2 * (J + j) + 1] = np.float32(-sine), np.float32(sine)
 
 
 @njit
