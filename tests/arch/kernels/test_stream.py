@@ -211,7 +211,7 @@ PACKED_SPECS = [
 
 
 @pytest.mark.parametrize("spec", PACKED_SPECS)
-@pytest.mark.parametrize("width", [2, 6, 16, 34, 64, 100])
+@pytest.mark.parametrize("width", [2, 6, 16, 34, 50, 64])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_stream_with_packed_weights_equals_the_equations(spec: str, width: int, batch: int) -> None:
     width += width % 2 == 0 and not spec.startswith("transformer")  # rotary positions need pairs
