@@ -156,7 +156,7 @@ class GRU(RecurrentLayer):
             outputs=width,
             sizes=(self.inputs, width),
             weights=self._weights(),
-            workspace=0 if self.reset == "after" else width,
+            workspace=0 if self.reset == "after" else 4 * width,
             bind=lambda state, batch, *_: bind_tensors(state, GRUState, batch, width),
         )
 

@@ -299,13 +299,15 @@ class Transformer(Layer):
             return None
         if self.position_SD is not None and cache.position + steps > len(self.position_SD):
             return None
+        from arch.kernels.streaming.attention_step import CHUNK
+
         keys_BNSK, values_BNSK, length, position = reserve(cache, steps, self.window)
         words = (keys_BNSK.data_ptr(), values_BNSK.data_ptr(), keys_BNSK.shape[2], length, position)
         after = Cache(keys_BNSK, values_BNSK, length + steps, position + steps)
         left = keys_BNSK.shape[2] - after.length
         if self.position_SD is not None:
             left = min(left, len(self.position_SD) - after.position)
-        scratch = keys_BNSK.shape[2] + keys_BNSK.shape[3]
+        scratch = 2 * keys_BNSK.shape[3] + CHUNK
         return Bound(words, after, (keys_BNSK, values_BNSK), left, later_cache, scratch)
 
     def gates(self, x_BD: Tensor, state: Cache) -> dict[str, Tensor]:

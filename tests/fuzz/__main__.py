@@ -37,7 +37,7 @@ class Fault:
 FAULTS = (
     Fault("cells/gated.py", "return r, z, n, fma(z, h - n, n)", "return r, z, n, fma(z, h, n)"),
     Fault("streaming/recurrent_step.py", "copy(y, B * H, h)\n\n    @njit", "copy(y, B * H + 1, h)\n\n    @njit"),
-    Fault("streaming/packed_step.py", "left[at] ^ right[at]", "0"),
+    Fault("simd/panels.py", "left[at] ^ right[at]", "0"),
     Fault("streaming/block_step.py", "length + 1 - first,", "length + 2 - first,"),
     Fault("training/lstm.py", "dc * f)  # (11)", "dc * i)  # (11)"),
     Fault("training/chunked.py", "store_first(d_x, at + d, D - d,", "store_first(d_x, at + d, D - d + 1,"),

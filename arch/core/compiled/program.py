@@ -218,7 +218,6 @@ class Program:
     ) -> None:
         from arch.kernels.runtime.native import clock_address
         from arch.kernels.streaming import model_step as kernel
-        from arch.kernels.streaming.packed_step import packed_numbers
 
         self.run, self.is_in_place, self.are_tokens = kernel.run_step, kernel.run_are_in_place, kernel.run_are_tokens
         self.run_stream = kernel.run_stream
@@ -251,10 +250,8 @@ class Program:
                 self.words[start + kernel.CONSTANTS] = spec.cell.address
             if spec.kind not in ("enter", "leave"):
                 self.binders.append((spec.bind, start + kernel.STATE, start - kernel.RECORD + kernel.STATE))
-            gates = kernel.PACKED_GATES.get(kernel.KINDS[spec.kind])
-            if gates is not None:
-                D, H = spec.inputs, spec.outputs
-                numbers = packed_numbers(gates, D, H), gates * H * (D + H)
+            numbers = kernel.packed_sizes(kernel.KINDS[spec.kind], spec.sizes)
+            if numbers is not None:
                 self.packable.append((start + kernel.PACKED, *numbers))
         present = [(index, weight) for index, weight in places if weight is not None]
         self.weight_words, self.weights = [index for index, _ in present], [weight for _, weight in present]

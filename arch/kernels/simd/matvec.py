@@ -101,15 +101,24 @@ def _halved(builder: ir.IRBuilder, sums: list[ir.Value], width: int) -> list[ir.
 
     Within each vector, neighbouring blocks of `width` lanes are added. In a merged vector, sums of the first vector and
     sums of the second alternate in blocks of `width` lanes. Returns half as many vectors as `sums` has.
+
+    One of the two summands takes each lane from the same lane of a vector. A processor can do this without its
+    shuffle unit, which has the most work here.
     """
-    lanes = range(LANES)
-    low = [lane if lane & width == 0 else LANES + lane - width for lane in lanes]
-    high = [lane + width if lane & width == 0 else LANES + lane for lane in lanes]
+    in_place = [lane if lane & width == 0 else LANES + lane for lane in range(LANES)]
+    moved = [lane + width if lane & width == 0 else LANES + lane - width for lane in range(LANES)]
     apart = len(sums) // 2
     return [
-        builder.fadd(*(builder.shuffle_vector(one, other, ir.Constant(BITS, places)) for places in (low, high)))
+        builder.fadd(*(builder.shuffle_vector(one, other, ir.Constant(BITS, places)) for places in (in_place, moved)))
         for one, other in zip(sums[:apart], sums[apart:], strict=True)
     ]
+
+
+def sum_each(builder: ir.IRBuilder, totals: list[ir.Value]) -> ir.Value:
+    """Return a vector with the sum of the lanes of each of LANES vectors."""
+    while len(totals) > 1:
+        totals = _halved(builder, totals, len(totals) // 2)
+    return totals[0]
 
 
 @instruction
@@ -220,9 +229,7 @@ def _row_sums(builder: ir.IRBuilder, products: list[_Product], rows: ir.Value) -
     for sums, block in found:
         for total, one in zip(totals, sums, strict=True):
             total.add_incoming(one, block)
-    while len(totals) > 1:
-        totals = _halved(builder, totals, len(totals) // 2)
-    return totals[0]
+    return sum_each(builder, totals)
 
 
 def _strided_pointers(builder: ir.IRBuilder, product: _Product, rows: ir.Value) -> Pointers:

@@ -241,6 +241,16 @@ def first_or(typing: Any, a: VectorType, count: types.Integer, b: VectorType) ->
 
 
 @instruction
+def swap_pairs(typing: Any, a: VectorType) -> Any:
+    """Return `a` with the lanes 2j and 2j + 1 exchanged, for all j."""
+
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        return builder.shuffle_vector(*values * 2, ir.Constant(BITS, [lane ^ 1 for lane in range(LANES)]))
+
+    return vector(vector), lower
+
+
+@instruction
 def splat(typing: Any, number: types.Float) -> Any:
     """Return a vector with the float32 number `number` in all lanes."""
 
@@ -320,6 +330,17 @@ def larger(typing: Any, a: VectorType, b: VectorType) -> Any:
 
 
 @instruction
+def any_above(typing: Any, a: VectorType, number: types.Float) -> Any:
+    """Return whether any lane of `a` is above a float32 number. NaN is not."""
+
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        above = builder.fcmp_ordered(">", values[0], spread(builder, values[1]))
+        return builder.icmp_unsigned("!=", builder.bitcast(above, ir.IntType(LANES)), ir.Constant(ir.IntType(LANES), 0))
+
+    return types.boolean(vector, types.float32), lower
+
+
+@instruction
 def positive(typing: Any, a: VectorType, b: VectorType) -> Any:
     """Return `b` in lanes in which `a` is positive or NaN, and 0 elsewhere."""
 
@@ -342,28 +363,31 @@ def power_of_two(typing: Any, shifted: VectorType) -> Any:
     return vector(vector), lower
 
 
-def _reduction(name: str, kind: str, flags: tuple[str, ...]) -> Any:
-    """Build an instruction that reduces all lanes of a vector to one number.
+@instruction
+def lane_sum(typing: Any, a: VectorType) -> Any:
+    """Return the sum of all lanes. The compiler chooses the order of the additions."""
 
-    Args:
-        name: Name of the instruction.
-        kind: LLVM operation, `fadd` or `fmax`.
-        flags: LLVM fast-math flags. The flag `reassoc` lets the compiler choose the order of operations.
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        form = ir.FunctionType(FLOAT, [FLOAT, VECTOR])
+        function = cgutils.get_or_insert_function(builder.module, form, f"llvm.vector.reduce.fadd.v{LANES}f32")
+        return builder.call(function, [ir.Constant(FLOAT, -0.0), *values], fastmath=("reassoc",))
+
+    return types.float32(vector), lower
+
+
+@instruction
+def lane_max(typing: Any, a: VectorType) -> Any:
+    """Return the largest lane. If a lane is NaN, the result may be NaN or any other lane.
+
+    LLVM's own reduction compares one lane after the other, because it ignores NaN in each comparison.
     """
 
-    @instruction
-    def reduce_lanes(typing: Any, a: VectorType) -> Any:
-        def lower(context: Any, builder: ir.IRBuilder, _: Any, values: list[ir.Value]) -> ir.Value:
-            first = [ir.Constant(FLOAT, -0.0)] if kind == "fadd" else []
-            form = ir.FunctionType(FLOAT, [*(number.type for number in first), VECTOR])
-            function = cgutils.get_or_insert_function(builder.module, form, f"llvm.vector.reduce.{kind}.v{LANES}f32")
-            return builder.call(function, [*first, *values], fastmath=flags)
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        (largest,), apart = values, LANES // 2
+        while apart:
+            moved = builder.shuffle_vector(largest, largest, ir.Constant(BITS, [lane ^ apart for lane in range(LANES)]))
+            largest = builder.select(builder.fcmp_ordered(">", moved, largest), moved, largest)
+            apart //= 2
+        return builder.extract_element(largest, ir.Constant(ir.IntType(32), 0))
 
-        return types.float32(vector), lower
-
-    reduce_lanes.__name__ = name
-    return reduce_lanes
-
-
-lane_sum = _reduction("lane_sum", "fadd", ("reassoc",))
-lane_max = _reduction("lane_max", "fmax", ())
+    return types.float32(vector), lower

@@ -10,18 +10,33 @@ import math
 import numpy as np
 from numba import njit
 
-from arch.kernels.simd.activation import exp
+from arch.kernels.runtime.native import address_of
 from arch.kernels.simd.matvec import apply, floats
-from arch.kernels.simd.vector import LANES, fma, lane_max, lane_sum, larger, load_first, ramp, splat, store_first
+from arch.kernels.simd.panels import apply_packed, pack_changed, packed_bytes
+from arch.kernels.simd.vector import (
+    LANES,
+    first_or,
+    fma,
+    lane_sum,
+    load,
+    load_first,
+    splat,
+    store,
+    store_first,
+    swap_pairs,
+)
+from arch.kernels.streaming.attention_step import attend
 from arch.kernels.streaming.position_step import add_learned, add_sinusoids, rotary_factors
 from arch.kernels.streaming.recurrent_step import copy
-from arch.kernels.training.gelu import MIN_EXPONENT, gelu
+from arch.kernels.training.gelu import gelu
 from arch.kernels.training.layer_norm import EPSILON
 
 NO_POSITIONS, ROTARY, LEARNED, SINUSOIDAL = 0, 1, 2, 3
 """Kinds of position."""
 POSITIONS = 14
 """Index of the address of the positions, among the addresses of the weights."""
+OF_QKV, OF_O, OF_1, OF_2 = 2, 4, 8, 10
+"""Indices of the addresses of the matrices, among the addresses of the weights. They are packed in this order."""
 
 
 @njit
@@ -34,93 +49,79 @@ def normalise(y, gain, offset, D, B, result):  # type: ignore[no-untyped-def]
         D, B: Model width and batch size.
         result: Array of the result, float32 numbers, (B, D).
     """
-    gains, offsets = floats(gain), floats(offset)
+    gains, offsets, whole = floats(gain), floats(offset), D & -LANES
+    part, per_number = D - whole, np.float32(1) / np.float32(D)
     for b in range(0, B * D, D):
-        total, whole = splat(0.0), D - D % LANES
-        for d in range(0, D, LANES):
-            total += load_first(y, b + d, D - d)
-        mean = splat(lane_sum(total) / np.float32(D))
-        squares = splat(0.0)
+        total, squares = splat(0.0), splat(0.0)
         for d in range(0, whole, LANES):
-            apart = load_first(y, b + d, D - d) - mean
+            total += load(y, b + d)
+        if part > 0:
+            total += load_first(y, b + whole, part)
+        mean = splat(lane_sum(total) * per_number)
+        for d in range(0, whole, LANES):
+            apart = load(y, b + d) - mean
             squares = fma(apart, apart, squares)
-        variance = lane_sum(squares)
-        for d in range(whole, D):
-            variance += (y[b + d] - lane_max(mean)) ** 2
-        scale = splat(np.float32(1) / math.sqrt(variance / np.float32(D) + EPSILON))
-        for d in range(0, D, LANES):
-            normal = (load_first(y, b + d, D - d) - mean) * scale
-            store_first(result, b + d, D - d, fma(normal, load_first(gains, d, D - d), load_first(offsets, d, D - d)))
+        if part > 0:
+            apart = first_or(load_first(y, b + whole, part) - mean, part, splat(0.0))
+            squares = fma(apart, apart, squares)
+        scale = splat(np.float32(1) / math.sqrt(lane_sum(squares) * per_number + np.float32(EPSILON)))
+        for d in range(0, whole, LANES):
+            store(result, b + d, fma((load(y, b + d) - mean) * scale, load(gains, d), load(offsets, d)))
+        if part > 0:
+            normal = (load_first(y, b + whole, part) - mean) * scale
+            normal = fma(normal, load_first(gains, whole, part), load_first(offsets, whole, part))
+            store_first(result, b + whole, part, normal)
 
 
-@njit
-def rotate(qkv, at, rotates, pairs):  # type: ignore[no-untyped-def]
-    """Rotate `pairs` pairs of adjacent numbers in `qkv` in place, from offset `at` on.
-
-    Args:
-        qkv: Flat array of queries, keys and values, float32 numbers.
-        at: Offset of the first pair, in array elements.
-        rotates: Array of alternating cosines and sines, float32 numbers, (2 · pairs,).
-        pairs: Number of pairs.
-    """
-    for j in range(pairs):
-        one, other = qkv[at + 2 * j], qkv[at + 2 * j + 1]
-        cosine, sine = rotates[2 * j], rotates[2 * j + 1]
-        qkv[at + 2 * j] = one * cosine - other * sine
-        qkv[at + 2 * j + 1] = one * sine + other * cosine
-
-
-@njit
-def attend(q, q_at, keys, values, at, S, K, slope, weights, result, result_at):  # type: ignore[no-untyped-def]
-    """Write equation (3) for one query of one head, over S steps of the cache, to `result`.
-
-    Arrays are float32. Offsets count array elements.
-
-    Args:
-        q, q_at: Array of the queries, and the offset of the query, (K,).
-        keys, values: Arrays of the cached keys and values, (S, K) from offset `at` on.
-        at: Offset of the first step to read, in `keys` and `values`.
-        S: Number of steps to read. The query belongs to the last of these steps.
-        K: Head width.
-        slope: ALiBi slope of the head, or 0 for no bias.
-        weights: Array that serves as workspace for S numbers.
-        result, result_at: Array of the results, and the offset of the result, (K,).
-    """
-    apply(keys, at, 0, S, K, q, q_at, K, 1, weights, 0, S, False)
-    scale, whole = np.float32(1 / math.sqrt(K)), S - S % LANES
-    highest = splat(-math.inf)
-    for s in range(0, S, LANES):
-        logit = load_first(weights, s, S - s) * splat(scale)
-        if slope != 0:
-            logit = fma(splat(slope), ramp() + splat(s + 1 - S), logit)
-        store_first(weights, s, S - s, logit)
-        if s < whole:
-            highest = larger(highest, logit)
-    top = lane_max(highest)
-    for s in range(whole, S):
-        top = max(top, weights[s])
-    lowest, sums = splat(MIN_EXPONENT), splat(0.0)
-    for s in range(0, S, LANES):
-        weight = exp(larger(load_first(weights, s, S - s) - splat(top), lowest))
-        store_first(weights, s, S - s, weight)
-        if s < whole:
-            sums += weight
-    total = lane_sum(sums)
-    for s in range(whole, S):
-        total += weights[s]
+@njit(forceinline=True)
+def _rotate(numbers, at, rotary, K):  # type: ignore[no-untyped-def]
+    """Rotate K / 2 pairs of adjacent numbers in place, from offset `at` on, by `position_step.rotary_factors`."""
     for k in range(0, K, LANES):
-        count = K - k
-        even, odd = splat(0.0), splat(0.0)
-        for s in range(0, S - 1, 2):
-            even = fma(splat(weights[s]), load_first(values, at + s * K + k, count), even)
-            odd = fma(splat(weights[s + 1]), load_first(values, at + (s + 1) * K + k, count), odd)
-        if S % 2 == 1:
-            even = fma(splat(weights[S - 1]), load_first(values, at + (S - 1) * K + k, count), even)
-        store_first(result, result_at + k, count, (even + odd) * splat(np.float32(1) / total))
+        pairs = load_first(numbers, at + k, K - k)
+        turned = swap_pairs(pairs) * load_first(rotary, K + k, K - k)
+        store_first(numbers, at + k, K - k, fma(pairs, load_first(rotary, k, K - k), turned))
 
 
 @njit
-def block_step(sizes, weights, cache, y, workspace, B):  # type: ignore[no-untyped-def]
+def _multiply(matrix, bias, rows, depth, packed, numbers, B, result, adds):  # type: ignore[no-untyped-def]
+    """Write the product of a matrix with B vectors, plus its bias, from packed weights if there are any.
+
+    Returns the address behind the packed weights of this matrix, or 0 if there are none.
+
+    Args:
+        matrix, bias: Addresses of the matrix (rows, depth) and of the bias (rows,), or 0 for no bias.
+        rows, depth: Shape of the matrix.
+        packed: Address of the packed matrix, or 0.
+        numbers: Address of the vectors, (B, depth).
+        B: Number of vectors.
+        result: Address of the results, (B, rows).
+        adds: Whether to add to the results.
+    """
+    if packed == 0:
+        apply(floats(matrix), 0, bias, rows, depth, floats(numbers), 0, depth, B, floats(result), 0, rows, adds)
+        return 0
+    apply_packed(packed, bias, rows, depth, numbers, B, result, rows, adds)
+    return packed + packed_bytes(rows, depth)
+
+
+@njit
+def pack_block(sizes, weights, copied, packed):  # type: ignore[no-untyped-def]
+    """Pack each matrix of a block, unless it equals the one that was packed last.
+
+    Args:
+        sizes, weights: As for `block_step`.
+        copied: Address of the matrices that were packed last, one after the other.
+        packed: Address of the packed matrices, one after the other.
+    """
+    D, E = sizes[0], sizes[2]
+    for place, rows, depth in ((OF_QKV, 3 * D, D), (OF_O, D, D), (OF_1, E, D), (OF_2, D, E)):
+        pack_changed(weights[place], rows, depth, copied, packed)
+        copied += 4 * rows * depth
+        packed += packed_bytes(rows, depth)
+
+
+@njit
+def block_step(sizes, weights, packed, cache, y, workspace, B):  # type: ignore[no-untyped-def]
     """Apply one block to the residual stream `y` in place, and write the keys and values of the step to the cache.
 
     Args:
@@ -130,21 +131,22 @@ def block_step(sizes, weights, cache, y, workspace, B):  # type: ignore[no-untyp
             MLP, W_1, W_2 and the final norm, in this order. The addresses of the final norm are 0 if there is none.
             Those of all norms and of the MLP are 0 if the layer is bare. `y` is then replaced by its output.
             The last word is the address of the learned positions, or of the frequencies of the other positions.
+        packed: Address of the matrices that `pack_block` has packed, or 0 to read the weights in place.
         cache: Addresses of keys and of values, (B, N, slots, D / N); number of slots; number of cached steps; position
             of the step.
         y: Array of the residual stream, float32 numbers, (B, D).
-        workspace: Address of room for B · (5D + E) + D / N + S + 1 float32 numbers, where S is the number of cached
-            steps.
+        workspace: Address of room for B · (5D + E) + 2D / N + CHUNK float32 numbers.
         B: Batch size.
     """
     D, N, E, positions, slopes = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4] != 0
-    keys, values = floats(cache[0]), floats(cache[1])
     slots, length, position, window = cache[2], cache[3], cache[4], sizes[5]
     first = max(0, length + 1 - window) if window != 0 else 0
-    K = D // N
-    normal, qkv, wide = floats(workspace), floats(workspace + 4 * B * D), floats(workspace + 16 * B * D)
-    attended, rotary = floats(workspace + 4 * B * (4 * D + E)), floats(workspace + 4 * B * (5 * D + E))
-    logits = floats(workspace + 4 * (B * (5 * D + E) + K))
+    K, S, stream = D // N, length + 1 - first, address_of(y)
+    normal_at, qkv_at, wide_at = workspace, workspace + 4 * B * D, workspace + 16 * B * D
+    attended_at = workspace + 4 * B * (4 * D + E)
+    rotary_at = attended_at + 4 * B * D
+    numbers_at = rotary_at + 8 * K
+    normal, qkv, wide, rotary = floats(normal_at), floats(qkv_at), floats(wide_at), floats(rotary_at)
     if positions == ROTARY:
         rotary_factors(position, weights[POSITIONS], K // 2, rotary)
     elif positions == LEARNED:
@@ -156,39 +158,30 @@ def block_step(sizes, weights, cache, y, workspace, B):  # type: ignore[no-untyp
         copy(y, B * D, normal)
     else:
         normalise(y, weights[0], weights[1], D, B, normal)
-    apply(floats(weights[2]), 0, weights[3], 3 * D, D, normal, 0, D, B, qkv, 0, 3 * D, False)
+    packed = _multiply(weights[OF_QKV], weights[3], 3 * D, D, packed, normal_at, B, qkv_at, False)
     for b in range(B):
         for n in range(N):
             q_at = b * 3 * D + n * K
             if positions == ROTARY:
-                rotate(qkv, q_at, rotary, K // 2)
-                rotate(qkv, q_at + D, rotary, K // 2)
-            start = (b * N + n) * slots * K
-            new = start + length * K
-            for k in range(K):
-                keys[new + k], values[new + k] = qkv[q_at + D + k], qkv[q_at + 2 * D + k]
+                _rotate(qkv, q_at, rotary, K)
+                _rotate(qkv, q_at + D, rotary, K)
+            start = 4 * (b * N + n) * slots * K
+            keys, values = cache[0] + start, cache[1] + start
+            key, value = floats(keys + 4 * length * K), floats(values + 4 * length * K)
+            for k in range(0, K, LANES):
+                store_first(key, k, K - k, load_first(qkv, q_at + D + k, K - k))
+                store_first(value, k, K - k, load_first(qkv, q_at + 2 * D + k, K - k))
             slope = np.float32(2.0 ** (-8 * (n + 1) / N)) if slopes else np.float32(0)
-            attend(
-                qkv,
-                q_at,
-                keys,
-                values,
-                start + first * K,
-                length + 1 - first,
-                K,
-                slope,
-                logits,
-                attended,
-                b * D + n * K,
-            )
-    apply(floats(weights[4]), 0, weights[5], D, D, attended, 0, D, B, y, 0, D, not is_bare)  # (1)
+            skipped, result = 4 * first * K, attended_at + 4 * (b * D + n * K)
+            attend(qkv_at + 4 * q_at, keys + skipped, values + skipped, S, K, slope, numbers_at, result)
+    packed = _multiply(weights[OF_O], weights[5], D, D, packed, attended_at, B, stream, not is_bare)  # (1)
     if is_bare:
         return
     normalise(y, weights[6], weights[7], D, B, normal)
-    apply(floats(weights[8]), 0, weights[9], E, D, normal, 0, D, B, wide, 0, E, False)
+    packed = _multiply(weights[OF_1], weights[9], E, D, packed, normal_at, B, wide_at, False)
     for at in range(0, B * E, LANES):
         store_first(wide, at, B * E - at, gelu(load_first(wide, at, B * E - at)))
-    apply(floats(weights[10]), 0, weights[11], D, E, wide, 0, E, B, y, 0, D, True)  # (2)
+    _multiply(weights[OF_2], weights[11], D, E, packed, wide_at, B, stream, True)  # (2)
     if weights[12] != 0:
         normalise(y, weights[12], weights[13], D, B, normal)
         copy(normal, B * D, y)

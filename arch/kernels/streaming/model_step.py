@@ -7,6 +7,8 @@ to the program.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from numba import int64, njit
 
 from arch.kernels.runtime.jit import entry_point, kernel
@@ -19,9 +21,21 @@ from arch.kernels.runtime.native import (
     release_gil,
 )
 from arch.kernels.simd.matvec import apply, floats, integers
+from arch.kernels.simd.panels import packed_bytes
 from arch.kernels.simd.vector import LANES, load_first, store_first
-from arch.kernels.streaming.block_step import block_step
-from arch.kernels.streaming.packed_step import GRU_GATES, LSTM_GATES, pack, packed_gru_step, packed_lstm_step
+from arch.kernels.streaming.block_step import block_step, pack_block
+from arch.kernels.streaming.packed_step import (
+    GRU_GATES,
+    LSTM_GATES,
+    pack,
+    pack_gru_before,
+    pack_rnn,
+    packed_gru_before_step,
+    packed_gru_step,
+    packed_lstm_step,
+    packed_rnn_relu_step,
+    packed_rnn_tanh_step,
+)
 from arch.kernels.streaming.recurrent_step import (
     copy,
     gru_before_step,
@@ -68,8 +82,6 @@ KINDS = {
 PACKED, COPIED = 30, 31
 """Words for streams of many steps: addresses of the packed weights, and of the weights that were packed last. 0 if the
 layer has no packed weights."""
-PACKED_GATES = {LSTM: LSTM_GATES, GRU: GRU_GATES}
-"""Number of gates of the layers that can run from packed weights, by kind."""
 LENGTH, POSITION = 3, 4
 """Words of the state of a block that count steps: the cached steps, and the position."""
 
@@ -104,9 +116,9 @@ def advance(program, x_at, output_at, is_packed):  # type: ignore[no-untyped-def
     for layer in range(program[0]):
         record = program[HEADER + layer * RECORD : HEADER + (layer + 1) * RECORD]
         sizes, weights, state = record[SIZES:WEIGHTS], record[WEIGHTS:STATE], record[STATE:]
-        kind, H = record[0], sizes[1]
+        kind, H, packed = record[0], sizes[1], record[PACKED] if is_packed else 0
         if kind == BLOCK:
-            block_step(sizes, weights, state, x, workspace, B)
+            block_step(sizes, weights, packed, state, x, workspace, B)
             state[LENGTH] += 1
             state[POSITION] += 1
             continue
@@ -114,14 +126,20 @@ def advance(program, x_at, output_at, is_packed):  # type: ignore[no-untyped-def
             enter_step(D, sizes[2] != 0, sizes[3] != 0, weights, state[0], x, y, residual, B)
         elif kind == LEAVE:
             leave_step(D, sizes[2], weights, x, y, residual, floats(workspace), B)
+        elif kind == RNN_TANH and packed != 0:
+            packed_rnn_tanh_step(D, H, weights, packed, x, state, y, B)
+        elif kind == RNN_RELU and packed != 0:
+            packed_rnn_relu_step(D, H, weights, packed, x, state, y, B)
+        elif kind == LSTM and packed != 0:
+            packed_lstm_step(D, H, weights, floats(packed), x, state, y, B)
+        elif kind == GRU and packed != 0:
+            packed_gru_step(D, H, weights, floats(packed), x, state, y, B)
+        elif kind == GRU_BEFORE and packed != 0:
+            packed_gru_before_step(D, H, weights, packed, x, state, y, workspace, B)
         elif kind == RNN_TANH:
             rnn_tanh_step(D, H, weights, x, state, y, B)
         elif kind == RNN_RELU:
             rnn_relu_step(D, H, weights, x, state, y, B)
-        elif kind == LSTM and is_packed:
-            packed_lstm_step(D, H, weights, floats(record[PACKED]), x, state, y, B)
-        elif kind == GRU and is_packed:
-            packed_gru_step(D, H, weights, floats(record[PACKED]), x, state, y, B)
         elif kind == LSTM:
             lstm_step(D, H, weights, x, state, y, B)
         elif kind == GRU:
@@ -137,16 +155,46 @@ def advance(program, x_at, output_at, is_packed):  # type: ignore[no-untyped-def
     return RAN
 
 
+def packed_sizes(kind: int, sizes: Sequence[int]) -> tuple[int, int] | None:
+    """Return how many float32 numbers a layer's packed weights take, and their plain copy. None if it packs none.
+
+    Args:
+        kind: Kind of layer.
+        sizes: The sizes in the layer's record.
+    """
+    D, H = sizes[0], sizes[1]
+    if kind == BLOCK:
+        shapes = [(3 * D, D), (D, D), (sizes[2], D), (D, sizes[2])]
+    elif kind in (RNN_TANH, RNN_RELU):
+        shapes = [(H, D), (H, H)]
+    elif kind == GRU_BEFORE:
+        shapes = [(3 * H, D), (2 * H, H), (H, H)]
+    elif kind in (LSTM, GRU):
+        shapes = [(H, D + H)] * (LSTM_GATES if kind == LSTM else GRU_GATES)
+    else:
+        return None
+    return sum(packed_bytes(*shape) // 4 for shape in shapes), sum(rows * depth for rows, depth in shapes)
+
+
 @njit
 def pack_layers(program):  # type: ignore[no-untyped-def]
     """Pack the weights of all layers that have room for them, and return whether there are such layers."""
     is_packed = False
     for layer in range(program[0]):
         record = program[HEADER + layer * RECORD : HEADER + (layer + 1) * RECORD]
-        if record[PACKED] != 0:
-            is_packed = True
-            gates = LSTM_GATES if record[0] == LSTM else GRU_GATES
-            pack(record[SIZES], record[SIZES + 1], gates, record[WEIGHTS:STATE], record[COPIED], record[PACKED])
+        kind, sizes, weights = record[0], record[SIZES:WEIGHTS], record[WEIGHTS:STATE]
+        D, H, copied, packed = sizes[0], sizes[1], record[COPIED], record[PACKED]
+        if packed == 0:
+            continue
+        is_packed = True
+        if kind == BLOCK:
+            pack_block(sizes, weights, copied, packed)
+        elif kind in (LSTM, GRU):
+            pack(D, H, LSTM_GATES if kind == LSTM else GRU_GATES, weights, copied, packed)
+        elif kind == GRU_BEFORE:
+            pack_gru_before(D, H, weights, copied, packed)
+        else:
+            pack_rnn(D, H, weights, copied, packed)
     return is_packed
 
 

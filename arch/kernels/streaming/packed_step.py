@@ -5,6 +5,9 @@ The weights of LANES units are packed in the order in which a step reads them: f
     block of units u:  W[gate, u, 0] for all gates, W[gate, u, 1] for all gates, …, then U in the same way
 
 A step then reads memory in one piece, multiplies each vector by one broadcast input, and needs no sums across lanes.
+That takes several gates, so that enough sums are in flight, and all products must come before the cell. Other layers
+pack their matrices in panels (`arch.kernels.simd.panels`) and write the sums to memory.
+
 Packing takes as long as some steps. So a stream packs once, and again if a weight has changed since: it keeps a plain
 copy of the packed weights and compares.
 """
@@ -13,8 +16,11 @@ from __future__ import annotations
 
 from numba import njit
 
-from arch.kernels.simd.matvec import bits, floats
-from arch.kernels.simd.vector import LANES, fma, load, splat, store_first
+from arch.kernels.cells import gated
+from arch.kernels.runtime.native import address_of
+from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.panels import apply_packed, is_equal, pack_changed, packed_bytes
+from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store_first
 from arch.kernels.streaming.recurrent_step import (
     Compiled,
     bias_of,
@@ -26,26 +32,7 @@ from arch.kernels.streaming.recurrent_step import (
 )
 
 LSTM_GATES, GRU_GATES = 4, 3
-"""Number of gates of the layers that can run from packed weights."""
-
-
-def packed_numbers(gates: int, D: int, H: int) -> int:
-    """Return how many float32 numbers the packed weights of a layer take.
-
-    Args:
-        gates: Number of gates.
-        D, H: Input width and hidden width.
-    """
-    return -(-H // LANES) * LANES * gates * (D + H)
-
-
-@njit
-def _is_equal(one, other, count):  # type: ignore[no-untyped-def]
-    """Return whether `count` float32 numbers at two addresses have the same bits."""
-    left, right, differences = bits(one), bits(other), 0
-    for at in range(count):
-        differences |= left[at] ^ right[at]
-    return differences == 0
+"""Number of gates of the layers whose weights are packed gate by gate."""
 
 
 @njit
@@ -79,10 +66,10 @@ def pack(D, H, gates, weights, copied, packed):  # type: ignore[no-untyped-def]
         gates: Number of gates.
         weights: Addresses of W (gates · H, D), b and U (gates · H, H).
         copied: Address of the weights that were packed last: W, then U.
-        packed: Address of `packed_numbers` float32 numbers.
+        packed: Address of the packed weights, ⌈H / LANES⌉ · LANES · gates · (D + H) float32 numbers.
     """
     of_W, of_U = gates * H * D, gates * H * H
-    if _is_equal(weights[0], copied, of_W) and _is_equal(weights[2], copied + 4 * of_W, of_U):
+    if is_equal(weights[0], copied, of_W) and is_equal(weights[2], copied + 4 * of_W, of_U):
         return
     W, U, result = floats(weights[0]), floats(weights[2]), floats(packed)
     copy(W, of_W, floats(copied))
@@ -212,3 +199,61 @@ def packed_layer_step(cell: Compiled, *, gates: int, states: int, splits_last: b
 
 packed_lstm_step = packed_layer_step(lstm_cell, gates=LSTM_GATES, states=2)
 packed_gru_step = packed_layer_step(gru_cell, gates=GRU_GATES, states=1, splits_last=True)
+
+
+@njit
+def pack_rnn(D, H, weights, copied, packed):  # type: ignore[no-untyped-def]
+    """Pack W (H, D) and U (H, H) in panels. The arguments are those of `pack`."""
+    pack_changed(weights[0], H, D, copied, packed)
+    pack_changed(weights[2], H, H, copied + 4 * H * D, packed + packed_bytes(H, D))
+
+
+def _packed_rnn_step(activation: Compiled) -> Compiled:
+    """Return the step of an RNN with this activation. Its arguments are those of a packed step."""
+
+    @njit
+    def step(D, H, weights, packed, x, state, y, B):  # type: ignore[no-untyped-def]
+        sums, h = address_of(y), state[0]
+        apply_packed(packed, weights[1], H, D, address_of(x), B, sums, H, False)
+        apply_packed(packed + packed_bytes(H, D), 0, H, H, h, B, sums, H, True)
+        for at in range(0, B * H, LANES):
+            store_first(y, at, B * H - at, activation(load_first(y, at, B * H - at)))
+        copy(y, B * H, floats(h))
+
+    return step  # type: ignore[no-any-return]
+
+
+packed_rnn_tanh_step = _packed_rnn_step(gated.rnn_tanh)
+packed_rnn_relu_step = _packed_rnn_step(gated.rnn_relu)
+
+
+@njit
+def pack_gru_before(D, H, weights, copied, packed):  # type: ignore[no-untyped-def]
+    """Pack W (3H, D), the rows of U of both gates, and those of the candidate. The arguments are those of `pack`."""
+    pack_changed(weights[0], 3 * H, D, copied, packed)
+    copied, packed = copied + 12 * H * D, packed + packed_bytes(3 * H, D)
+    pack_changed(weights[2], 2 * H, H, copied, packed)
+    pack_changed(weights[2] + 8 * H * H, H, H, copied + 8 * H * H, packed + packed_bytes(2 * H, H))
+
+
+@njit
+def packed_gru_before_step(D, H, weights, packed, x, state, y, workspace, B):  # type: ignore[no-untyped-def]
+    """Step a GRU with equation (3b) of `arch/gru.py`. `workspace` is the address of room for 4 · B · H numbers."""
+    of_U, stride = packed + packed_bytes(3 * H, D), 3 * H
+    sums_at, product_at = workspace, workspace + 12 * B * H
+    h, sums, product = floats(state[0]), floats(sums_at), floats(product_at)
+    apply_packed(packed, weights[1], 3 * H, D, address_of(x), B, sums_at, stride, False)
+    apply_packed(of_U, 0, 2 * H, H, state[0], B, sums_at, stride, True)
+    for row in range(B):
+        for unit in range(0, H, LANES):
+            at, count = row * H + unit, H - unit
+            _, value = gated.gru_reset(load_first(sums, row * stride + unit, count), load_first(h, at, count))
+            store_first(product, at, count, value)
+    apply_packed(of_U + packed_bytes(2 * H, H), 0, H, H, product_at, B, sums_at + 8 * H, stride, True)
+    for row in range(B):
+        for unit in range(0, H, LANES):
+            at, count, z_at = row * H + unit, H - unit, row * stride + H + unit
+            z, n = load_first(sums, z_at, count), load_first(sums, z_at + H, count)
+            _, _, after = gated.gru_before(z, n, load_first(h, at, count))
+            store_first(y, at, count, after)
+    copy(y, B * H, h)

@@ -31,31 +31,37 @@ C2, C4, C6, C8, C10, C12 = (-1 / 2, 1 / 24, -1 / 720, 1 / 40320, -1 / 3628800, 1
 @njit(forceinline=True)
 def sine_cosine(angle):  # type: ignore[no-untyped-def]
     """Return the sine and the cosine of a float64 angle ≥ 0 in radians, by equations (1) to (3)."""
-    k = math.floor(angle * TWO_OVER_PI + 0.5)
+    k = np.floor(angle * TWO_OVER_PI + 0.5)
     r = (angle - k * HALF_PI_HIGH) - k * HALF_PI_LOW
     q = r * r
     sine = r * (1.0 + q * (S3 + q * (S5 + q * (S7 + q * (S9 + q * (S11 + q * S13))))))
     cosine = 1.0 + q * (C2 + q * (C4 + q * (C6 + q * (C8 + q * (C10 + q * C12)))))
-    quarter = int(k) & 3
-    swapped = quarter & 1
-    s, c = (cosine, sine) if swapped else (sine, cosine)
-    return (-s if quarter & 2 else s), (-c if (quarter + 1) & 2 else c)
+    # No branches, so that the compiler computes several angles at once. `is_odd` and `is_late` are bits of k.
+    is_odd = k - 2.0 * np.floor(0.5 * k)
+    is_late = 0.5 * (k - is_odd) - 2.0 * np.floor(0.25 * k)
+    of_sine, of_cosine = 1.0 - 2.0 * is_late, 1.0 - 2.0 * (is_late - is_odd) ** 2
+    swapped = (cosine - sine) * is_odd
+    return of_sine * (sine + swapped), of_cosine * (cosine - swapped)
 
 
 @njit
 def rotary_factors(position, frequencies, J, result):  # type: ignore[no-untyped-def]
-    """Write the cosines and sines of one position alternately to `result`.
+    """Write the factors of one position that rotate J pairs of adjacent numbers.
+
+    A pair (a, b) becomes (a cos - b sin, b cos + a sin). So the first half of the result multiplies the pairs and has
+    each cosine twice. The second half multiplies the exchanged pairs and has -sin and sin in turn.
 
     Args:
         position: The position, counted from 0.
         frequencies: Address of float64 numbers, (J,).
         J: Number of pairs.
-        result: Array of float32 numbers, (2 · J,), written.
+        result: Array of float32 numbers, (4 · J,), written.
     """
     frequency = doubles(frequencies)
     for j in range(J):
         sine, cosine = sine_cosine(position * frequency[j])
-        result[2 * j], result[2 * j + 1] = np.float32(cosine), np.float32(sine)
+        result[2 * j] = result[2 * j + 1] = np.float32(cosine)
+        result[2 * (J + j)], result[2 * (J + j) + 1] = np.float32(-sine), np.float32(sine)
 
 
 @njit

@@ -87,10 +87,25 @@ STREAMING_FAULTS = [
     Fault("streaming.model_step", "state[POSITION] += 1", "state[POSITION] += 2", "transformer"),
     Fault(
         "streaming.block_step",
-        "one * sine + other * cosine",
-        "one * sine - other * cosine",
+        "swap_pairs(pairs) * load_first(rotary, K + k, K - k)",
+        "pairs * load_first(rotary, K + k, K - k)",
         "transformer",
-        ("streaming.model_step",),
+        PROGRAM,
+    ),
+    Fault(
+        "simd.panels",
+        "store_first(results, to + two_at, rows - two_at, two)",
+        "store_first(results, to + two_at, rows - two_at, one)",
+        "rnn",
+        ("streaming.packed_step", *PROGRAM),
+    ),
+    Fault("streaming.packed_step", "packed + packed_bytes(2 * H, H)", "packed", "gru:reset=before", PROGRAM),
+    Fault(
+        "streaming.attention_step",
+        "fma(splat(numbers[row])",
+        "fma(splat(numbers[0])",
+        "transformer",
+        ("streaming.block_step", *PROGRAM),
     ),
     Fault(
         "simd.matvec",
