@@ -1,4 +1,4 @@
-"""The choice of a learning rate: by mean score, then by loss, then the lower rate; divergence and failures count."""
+"""The choice of a learning rate, and the errors of the scores that are reported at it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ from results import (
     rate_results,
     why_no_rate,
 )
+from results.schema import case as schema_of_case
+from tests import selection as simulation
+from tests.promises import TOLERANCE
 from tests.results.examples import case, record
 from tests.results.schema.test_tuning import tuned_case
+from tests.selection import CONDITIONS, PLANTED, Estimate, Planted, Selection, simulate
 
 RATES = (1e-3, 1e-2, 1e-1)
 Outcome = tuple[float, float | None] | str | None
 """Last score and loss of a tuning case, or its status, or None if it has no record."""
+SIMULATIONS = 300
+"""Number of simulated choices. The standard error of a mean score is then at most 0.0015, unless seeds are bimodal."""
+PEAKED, EQUAL = PLANTED[0], PLANTED[2]
+TWO_SEEDS = CONDITIONS[1]
 
 
 def records(*outcomes: Outcome) -> dict[str, Record]:
@@ -93,3 +101,37 @@ def test_a_case_without_a_rate_says_why_in_one_line() -> None:
         "it timeout"
     )
     assert why_no_rate(tuned_case(*RATES), {})[0] == "crashed"
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.title)
+def test_promises_hold_in_a_short_simulation(planted: Planted) -> None:
+    promises = simulate(planted, TWO_SEEDS, SIMULATIONS).promises()
+    assert [promise.title for promise in promises if not promise.kept] == []
+
+
+def test_scores_that_chose_a_rate_are_too_high() -> None:
+    found = simulate(EQUAL, TWO_SEEDS, SIMULATIONS)
+    assert _is_above_zero(found.best_validation) and _is_above_zero(found.best_test)
+
+
+def test_tuning_on_reported_seeds_would_break_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema_of_case, "TUNING_SEED", 0)
+    assert _broken(simulate(EQUAL, TWO_SEEDS, SIMULATIONS)) == ["bias of the reported mean"]
+
+
+def test_choosing_the_worst_rate_would_break_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "choose", lambda results: min(results, key=lambda result: result.mean_score))
+    assert _broken(simulate(PEAKED, TWO_SEEDS, SIMULATIONS)) == ["regret"]
+
+
+def test_too_few_simulations_cannot_show_a_small_bias() -> None:
+    assert not simulate(EQUAL, TWO_SEEDS, 100).precision().kept
+
+
+def _broken(selection: Selection) -> list[str]:
+    """Return the names of the broken promises, without the conditions."""
+    return [promise.title.rpartition(": ")[2] for promise in selection.promises() if not promise.kept]
+
+
+def _is_above_zero(estimate: Estimate) -> bool:
+    return estimate.mean > TOLERANCE * estimate.error
