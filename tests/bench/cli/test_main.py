@@ -237,7 +237,7 @@ def test_run_with_json_prints_one_document(tmp_path: Path, carousel: Carousel, i
     ended = carousel("run", "tiny.toml", "-a", "lstm", "-L", "6", "--seeds", "1", "--measure", "accuracy", "--json")
     assert ended.code == 0
     document = json.loads(ended.out)
-    assert set(document) == {"run", "records", "convergence", "unusable"}
+    assert set(document) == {"run", "leaderboard", "records", "tuning_records", "convergence", "unusable"}
     file = RunFile.model_validate_json(json.dumps(document["run"]))
     (record,) = [Record.model_validate_json(json.dumps(each)) for each in document["records"]]
     assert (record.case.arch, record.case.length, record.case.seed) == ("lstm", 6, 0)

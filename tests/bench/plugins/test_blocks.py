@@ -12,6 +12,7 @@ from arch.core.block import Block
 from bench.plugins.loader import install, load
 from bench.training.model import check_model
 from bench.validation import ARCH_CHECKS, ArchExample
+from results import Budget
 from tests.bench.plugin_files import ARCH
 from tests.bench.tiny import subject
 
@@ -96,7 +97,9 @@ def test_the_parameters_of_a_block_count_in_a_budget(tmp_path: Path) -> None:
     assert load_plugin(tmp_path, ARCH) is None
     task = subject("gru").task
     for spec in ("scaled", "scaled:block=residual,conv=4,expansion=4"):
-        assert check_model(spec, task, depth=2, params=5_000, width=None) == pytest.approx(5_000, rel=0.1)
+        assert check_model(spec, task, length=8, depth=2, budget=Budget("params", 5_000)) == pytest.approx(
+            5_000, rel=0.1
+        )
     model = arch.build("scaled:block=residual,conv=4,expansion=4", channels=8, outputs=2, width=8, depth=1)
     (block,) = model.layers
     assert isinstance(block, Block)
