@@ -355,5 +355,5 @@ def test_a_stream_calls_a_step_that_was_replaced(replace: Any, monkeypatch: pyte
 
 def test_readings_in_a_list_are_refused() -> None:
     model = model_of("rnn")
-    with torch.no_grad(), pytest.raises(ValueError, match="times_T must be an int64 tensor .* not list"):
+    with torch.no_grad(), pytest.raises(ValueError, match=r"times_T must be an int64 tensor .* not list"):
         model.stream(inputs(1), model.init_state(1), [0] * (STEPS + 1))  # type: ignore[arg-type]
