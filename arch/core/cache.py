@@ -55,7 +55,12 @@ def _must_not_change(*tensors: Tensor) -> bool:
 
 
 def _own_memory(tensor: Tensor) -> Tensor:
-    """Return the tensor, or a contiguous clone if the tensor is not contiguous or is only a part of its storage."""
+    """Return the tensor, or a contiguous clone if the tensor is not contiguous or is only a part of its storage.
+
+    Within functorch transforms, which hide the storage, a contiguous tensor is returned as it is.
+    """
+    if torch._C._functorch.maybe_current_level() is not None:
+        return tensor.contiguous()
     alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
     return tensor if alone else tensor.clone(memory_format=torch.contiguous_format)
 
