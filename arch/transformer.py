@@ -21,6 +21,7 @@ weights. With a convolution or without an MLP, the block around this bare layer 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from typing import Any, Literal, Self
@@ -38,7 +39,7 @@ from arch.core.backend import (
     tensors_of,
     weights_obstacle,
 )
-from arch.core.cache import Cache, append, is_usable, later_cache, reserve, trim
+from arch.core.cache import Cache, append, is_usable, later_cache, later_windowed_cache, reserve_for_kernel, trim
 from arch.core.layer import BlockOptions, Layer, require_steps
 from arch.core.positions import alibi_slopes, apply_rotary, frequencies, rotary_factors, sinusoids
 from arch.core.state import copy_state, element_bytes
@@ -301,14 +302,14 @@ class Transformer(Layer):
             return None
         from arch.kernels.streaming.attention_step import CHUNK
 
-        keys_BNSK, values_BNSK, length, position = reserve(cache, steps, self.window)
+        cache, room = reserve_for_kernel(cache, steps, self.window)
+        keys_BNSK, values_BNSK, length, position = cache
         words = (keys_BNSK.data_ptr(), values_BNSK.data_ptr(), keys_BNSK.shape[2], length, position)
-        after = Cache(keys_BNSK, values_BNSK, length + steps, position + steps)
-        left = keys_BNSK.shape[2] - after.length
         if self.position_SD is not None:
-            left = min(left, len(self.position_SD) - after.position)
+            room = min(room, len(self.position_SD) - position)
+        later = later_cache if self.window is None else functools.partial(later_windowed_cache, self.window)
         scratch = 2 * keys_BNSK.shape[3] + CHUNK
-        return Bound(words, after, (keys_BNSK, values_BNSK), left, later_cache, scratch)
+        return Bound(words, later(cache, steps), (keys_BNSK, values_BNSK), room - steps, later, scratch)
 
     def gates(self, x_BD: Tensor, state: Cache) -> dict[str, Tensor]:
         """Return the softmax weights (B, N, S) of equation (3) as `attention`. The current step is the last."""

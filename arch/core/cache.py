@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 import torch
@@ -55,7 +56,12 @@ def _must_not_change(*tensors: Tensor) -> bool:
 
 
 def _own_memory(tensor: Tensor) -> Tensor:
-    """Return the tensor, or a contiguous clone if the tensor is not contiguous or is only a part of its storage."""
+    """Return the tensor, or a contiguous clone if the tensor is not contiguous or is only a part of its storage.
+
+    Within functorch transforms, which hide the storage, a contiguous tensor is returned as it is.
+    """
+    if torch._C._functorch.maybe_current_level() is not None:
+        return tensor.contiguous()
     alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
     return tensor if alone else tensor.clone(memory_format=torch.contiguous_format)
 
@@ -74,10 +80,32 @@ def reserve(cache: Cache, T: int, window: int | None) -> Cache:
     return Cache(keys_BNSK, values_BNSK, keep, position)
 
 
+def reserve_for_kernel(cache: Cache, steps: int, window: int | None) -> tuple[Cache, int]:
+    """Return a cache for at least so many steps of the kernel, and the number of steps that it has room for.
+
+    With a window, 2 · window - 1 slots are enough for any number of steps. If they are full, the kernel moves the last
+    window - 1 steps to the first slots. So the memory of a state does not depend on the length of a stream.
+    """
+    if window is None:
+        cache = reserve(cache, steps, None)
+        return cache, cache.keys_BNSK.shape[2] - cache.length
+    cache = reserve(cache, min(steps, 2 * window - 1 - cache.length), window)
+    slots = cache.keys_BNSK.shape[2]
+    return cache, sys.maxsize if slots >= 2 * window - 1 else slots - cache.length
+
+
 def later_cache(cache: Cache, steps: int) -> Cache:
     """Return the cache after further steps, which the kernel has written into the next slots."""
     keys_BNSK, values_BNSK, length, position = cache
     return tuple.__new__(Cache, (keys_BNSK, values_BNSK, length + steps, position + steps))  # saves 0.1 µs
+
+
+def later_windowed_cache(window: int, cache: Cache, steps: int) -> Cache:
+    """Return the cache after further steps, before which the kernel has dropped others if no slot was free."""
+    slots, length = cache.keys_BNSK.shape[2], cache.length + steps
+    if length > slots:
+        length = window + (length - slots - 1) % (slots - window + 1)
+    return Cache(cache.keys_BNSK, cache.values_BNSK, length, cache.position + steps)
 
 
 def is_usable(cache: Cache, sizes: tuple[int, int, int]) -> bool:

@@ -87,11 +87,12 @@ class SequenceModel(nn.Module):
         """Process a chunk of T steps one by one, given as tokens (B, T) or reals (B, T, D).
 
         If gradients are disabled and the model has a compiled step, the steps run in one call of compiled code.
-        Otherwise, `step` is called T times.
+        Otherwise, `step` is called T times. This is also so if a subclass or an instance has its own `step`.
 
         Args:
             x: The inputs.
-            state: The state before the steps. It may be modified in place; do not reuse it.
+            state: The state before the steps. It may be modified in place; do not reuse it. If a step raises an error,
+                the state is as it was.
             times_T: Receives readings of the monotonic clock in nanoseconds: before the first step and after each step.
                 An int64 tensor (T + 1,) on the CPU, or None to read no clock. With a tensor (R + 1,), the clock is read
                 after each T / R steps, so R must divide T. Compiled code that cannot read the clock leaves the tensor
@@ -102,10 +103,11 @@ class SequenceModel(nn.Module):
         """
         require_steps(x)
         steps_per_reading = 1 if times_T is None else _steps_per_reading(x.shape[1], times_T)
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and not self._has_own_step():
             compiled = self._stepper.stream(self, x.transpose(0, 1), state, times_T)
             if compiled is not None:
                 return compiled[0].transpose(0, 1), compiled[1]
+        state = copy_state(state)  # a later step may raise, after the first ones have changed their state in place
         outputs, readings = [], [time.monotonic_ns()]
         for x_BD in x.unbind(1):
             y_BO, state = self.step(x_BD, state)
@@ -143,7 +145,9 @@ class SequenceModel(nn.Module):
 
         `state` is not changed.
         """
-        return "reference" if self._stepper.step(self, x, copy_state(state)) is None else "fused"
+        if self._has_own_step() or self._stepper.step(self, x, copy_state(state)) is None:
+            return "reference"
+        return "fused"
 
     def workspace_bytes_for(self, x: Tensor, state: list[State]) -> int | None:
         """Return the memory that the compiled `step` needs for intermediate results, in bytes.
@@ -151,7 +155,7 @@ class SequenceModel(nn.Module):
         The inputs are tokens (B,) or reals (B, D). `state` is not changed. The result is None if `step` is not compiled
         or if gradients are enabled.
         """
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or self._has_own_step():
             return None
         return self._stepper.workspace_bytes(self, x, copy_state(state))
 
@@ -233,14 +237,24 @@ class SequenceModel(nn.Module):
         assert isinstance(self.readout, nn.Linear)
         return 2 * self.readout.weight.numel()
 
+    def _has_own_step(self) -> bool:
+        """Return whether a subclass, an instance or a patch has replaced `step`, which compiled code would ignore."""
+        return "step" in vars(self) or type(self).step is not _STEP
+
     def _stack(self) -> Iterator[Layer]:
         for layer in self.layers:
             assert isinstance(layer, Layer)
             yield layer
 
 
+_STEP = SequenceModel.step
+"""The `step` that the compiled step replaces."""
+
+
 def _steps_per_reading(T: int, times_T: Tensor) -> int:
     """Return the number of steps per clock reading. Raises `ValueError` if the readings do not fit the T steps."""
+    if not isinstance(times_T, Tensor):
+        raise ValueError(f"times_T must be an int64 tensor (R + 1,) or None, not {type(times_T).__name__}")
     readings = times_T.numel() - 1
     if times_T.dim() != 1 or times_T.dtype is not torch.int64 or not times_T.is_cpu or not times_T.is_contiguous():
         raise ValueError(

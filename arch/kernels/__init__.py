@@ -2,6 +2,7 @@
 
     simd/       vectors, matrix products and activations, from which all kernels are built
     runtime/    compiling, caching, launching, threads
+    cells/      the element-wise part of recurrent layers, for training and for streams
     training/   forward and backward passes over whole sequences
     streaming/  one step of a stream
     reference/  the kernels of training/ in plain torch, with the same arguments

@@ -34,6 +34,9 @@ MODULE_OPTIONS: dict[type, tuple[str, ...]] = {
 class TensorGuard:
     """The types, shapes, strides and devices of some tensors, and the torch context in which they were recorded.
 
+    The stride of a dimension of size 1 has no meaning, so it is not compared. In a batch of one stream it depends on
+    the tensor from which the input was taken.
+
     Args:
         tensors: The tensors, which a kernel may read in the current context.
 
@@ -46,7 +49,7 @@ class TensorGuard:
         self._described = [_described(tensor) for tensor in tensors]
         self.holds: Callable[..., bool] = self._holds
         if _TensorGuards is not None:
-            sizes, strides = [list(t.shape) for t in tensors], [list(t.stride()) for t in tensors]
+            sizes, strides = [list(t.shape) for t in tensors], list(map(_strides, tensors))
             self._fast = _TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides)
             self.holds = self._fast.check
 
@@ -56,7 +59,12 @@ class TensorGuard:
 
 def _described(tensor: Tensor) -> tuple[Any, ...]:
     layout = tensor.layout, tensor.is_neg(), tensor._is_zerotensor()
-    return type(tensor), tensor.dtype, tensor.device, layout, tensor.shape, tensor.stride(), tensor.requires_grad
+    return type(tensor), tensor.dtype, tensor.device, layout, tensor.shape, _strides(tensor), tensor.requires_grad
+
+
+def _strides(tensor: Tensor) -> list[int | None]:
+    """Return the strides of a tensor, with None for each dimension of size 1."""
+    return [None if size == 1 else stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)]
 
 
 class MemoryRecord:

@@ -91,6 +91,8 @@ class Program:
                 for layer, advance in self.advances:
                     self.after[layer] = advance(self.after[layer], 1)
                 return output_BO, self.after[:]
+        if type(x) in PLAIN_TENSORS and x.layout is torch.strided and not x.is_contiguous():
+            return self.step(x.contiguous(), state)  # such as a step x[:, t] of several streams
         bound = self._bind(x, state, 1)
         if bound is None:
             return None

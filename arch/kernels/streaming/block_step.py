@@ -121,8 +121,28 @@ def pack_block(sizes, weights, copied, packed):  # type: ignore[no-untyped-def]
 
 
 @njit
+def drop_unread_steps(cache, rows, K, window):  # type: ignore[no-untyped-def]
+    """Move the last window - 1 steps to the first slots of a full cache, so that it has room for further steps.
+
+    Args:
+        cache: As for `block_step`. The number of cached steps is updated. There are at least `window` slots.
+        rows: Batch size times number of heads.
+        K: Head width.
+        window: Number of steps that attention reads.
+    """
+    slots, kept = cache[2], window - 1
+    for at in range(0, 4 * rows * slots * K, 4 * slots * K):
+        dropped = at + 4 * (slots - kept) * K
+        copy(floats(cache[0] + dropped), kept * K, floats(cache[0] + at))
+        copy(floats(cache[1] + dropped), kept * K, floats(cache[1] + at))
+    cache[3] = kept
+
+
+@njit
 def block_step(sizes, weights, packed, cache, y, workspace, B):  # type: ignore[no-untyped-def]
     """Apply one block to the residual stream `y` in place, and write the keys and values of the step to the cache.
+
+    If a cache with a window is full, steps that no later step reads are dropped first.
 
     Args:
         sizes: Model width D, number of heads N, MLP width E, kind of position, whether the bias is ALiBi, and the
@@ -139,7 +159,10 @@ def block_step(sizes, weights, packed, cache, y, workspace, B):  # type: ignore[
         B: Batch size.
     """
     D, N, E, positions, slopes = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4] != 0
-    slots, length, position, window = cache[2], cache[3], cache[4], sizes[5]
+    window = sizes[5]
+    if window != 0 and cache[3] == cache[2]:
+        drop_unread_steps(cache, B * sizes[1], sizes[0] // sizes[1], window)
+    slots, length, position = cache[2], cache[3], cache[4]
     first = max(0, length + 1 - window) if window != 0 else 0
     K, S, stream = D // N, length + 1 - first, address_of(y)
     normal_at, qkv_at, wide_at = workspace, workspace + 4 * B * D, workspace + 16 * B * D

@@ -181,3 +181,21 @@ def test_inputs_of_another_dimension(name: str, shape: tuple[int, ...]) -> None:
     with by_equations(model):
         expected = outcome(lambda: model.scan(x, model.init_state(2))[0])
     assert_same(outcome(lambda: model.scan(x, model.init_state(2))[0]), expected)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's attention has no batching rule yet
+@pytest.mark.parametrize("name", [*NAMES, "transformer:window=2,positions=alibi", "gru:block=residual,conv=4"])
+def test_vectorised_steps_streams_and_scans(name: str) -> None:
+    model, x = model_of(name), torch.stack([inputs(1), -inputs(1)])
+
+    def by_step(x: Tensor) -> Tensor:
+        state, outputs = model.init_state(len(x)), []
+        for x_BD in x.unbind(1):
+            y_BO, state = model.step(x_BD, state)
+            outputs.append(y_BO)
+        return torch.stack(outputs, 1)
+
+    with torch.no_grad():
+        expected = torch.stack([model(one) for one in x])
+        for run in (by_step, lambda x: model.stream(x, model.init_state(len(x)))[0], model):
+            assert_same(torch.func.vmap(run)(x), expected)

@@ -289,3 +289,71 @@ def test_a_stream_with_an_unknown_token_raises_and_leaves_the_state(token: int) 
         with pytest.raises(IndexError):
             model.stream(wrong, state)
         assert_close(model.stream(x[:, 2:], before)[0], by_equations(model, x)[:, 2:])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_refused_chunk_leaves_the_state_of_every_layer(spec: str) -> None:
+    model, x = model_of(spec, tokens=True), inputs(1, tokens=True, steps=12)
+    wrong = x[:, 4:].clone()
+    wrong[0, 5] = VOCABULARY
+    with torch.inference_mode():
+        _, state = model.stream(x[:, :4], model.init_state(1))
+        with pytest.raises(IndexError):
+            model.stream(wrong, state)
+        assert_close(model.stream(x[:, 4:], state)[0], by_equations(model, x)[:, 4:])
+
+
+def test_a_chunk_beyond_the_learned_positions_leaves_the_state() -> None:
+    model, x = model_of("transformer:positions=learned,max_length=20,conv=4,window=3"), inputs(1, steps=24)
+    expected = by_equations(model, x[:, :20])
+    with torch.inference_mode():
+        _, state = model.stream(x[:, :4], model.init_state(1))
+        with pytest.raises(ValueError, match="beyond the 20 learned positions"):
+            model.stream(x[:, 4:], state)
+        assert_close(model.stream(x[:, 4:20], state)[0], expected[:, 4:])
+
+
+class DoubledModel(SequenceModel):
+    """A model with its own step, whose outputs are twice as large."""
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        y_BO, state = super().step(x, state)
+        return 2 * y_BO, state
+
+
+def replace_in_subclass(model: SequenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.__class__ = DoubledModel
+
+
+def replace_in_instance(model: SequenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = model.step
+    model.step = lambda x, state: (lambda y_BO, after: (2 * y_BO, after))(*original(x, state))  # type: ignore[method-assign]
+
+
+def replace_in_class(model: SequenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = SequenceModel.step
+
+    def doubled(self: SequenceModel, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        y_BO, state = original(self, x, state)
+        return 2 * y_BO, state
+
+    monkeypatch.setattr(SequenceModel, "step", doubled)
+
+
+@pytest.mark.parametrize("replace", [replace_in_subclass, replace_in_instance, replace_in_class])
+def test_a_stream_calls_a_step_that_was_replaced(replace: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = model_of("gru"), inputs(2)
+    expected = by_equations(model, x)
+    assert_close(compiled_stream(model, x)[0], expected)
+    replace(model, monkeypatch)
+    with torch.inference_mode():
+        state = model.init_state(2)
+        assert_close(model.stream(x, model.init_state(2))[0], 2 * expected)
+        assert model.step_backend_for(x[:, 0], state) == "reference"
+        assert model.workspace_bytes_for(x[:, 0], state) is None
+
+
+def test_readings_in_a_list_are_refused() -> None:
+    model = model_of("rnn")
+    with torch.no_grad(), pytest.raises(ValueError, match=r"times_T must be an int64 tensor .* not list"):
+        model.stream(inputs(1), model.init_state(1), [0] * (STEPS + 1))  # type: ignore[arg-type]
