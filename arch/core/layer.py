@@ -35,8 +35,8 @@ from arch.core.backend import (
     weights_obstacle,
 )
 from arch.core.parameter_group import ParameterGroup
-from arch.core.state import State
-from arch.core.streaming_spec import StreamingSpec
+from arch.core.state import State, element_bytes
+from arch.core.streaming_spec import CellCosts, StreamingSpec
 
 
 class LayerType(ABCMeta):
@@ -218,15 +218,20 @@ class Layer(nn.Module, metaclass=LayerType):
         return "reference"
 
     def step_flops(self, position: int) -> int | None:
-        """Return the FLOPs of `step` for a single stream after `position` steps, or None if unknown."""
-        return None
+        """Return the FLOPs of `step` for a single stream after `position` steps, or None if unknown.
+
+        They are known of a layer with a compiled cell, as are those of `scan` and the bytes of a step.
+        """
+        costs = self._cell_costs()
+        return None if costs is None else costs.project_flops + costs.update_flops
 
     def scan_flops(self, batch: int, length: int) -> int | None:
         """Return the FLOPs of `scan` for `batch` sequences of `length` steps from the empty state.
 
         Returns None if the FLOPs are unknown.
         """
-        return None
+        costs = self._cell_costs()
+        return None if costs is None else batch * length * (costs.project_flops + costs.update_flops)
 
     def backward_flops(self, batch: int, length: int, *, inputs_learn: bool) -> int | None:
         """Return the FLOPs of the backward pass of `scan`, or None if they are unknown.
@@ -244,7 +249,21 @@ class Layer(nn.Module, metaclass=LayerType):
 
     def step_bytes(self, position: int) -> int | None:
         """Return the bytes that `step` moves for a single stream after `position` steps, or None if unknown."""
-        return None
+        costs = self._cell_costs()
+        return None if costs is None else costs.step_numbers * element_bytes(self)
+
+    def _cell_costs(self) -> CellCosts | None:
+        """Return the costs by the layer's compiled cell, or None if it has none that belongs to its equations."""
+        if class_obstacle(self, "streaming_spec") is not None:
+            return None
+        spec = self.streaming_spec()
+        if spec is None or any(
+            weight.tensor is None or weight.tensor.shape != weight.shape
+            for weight in spec.weights
+            if weight is not None
+        ):
+            return None
+        return spec.costs
 
     def kernel_weights(self) -> tuple[Weight, ...]:
         """Return the parameters and buffers that the layer's kernel reads, each with the shape that it must have."""
@@ -294,11 +313,13 @@ class RecurrentLayer(Layer):
 
     def project_flops(self) -> int | None:
         """Return the FLOPs of `project` per step and stream, or None if they are unknown."""
-        return None
+        costs = self._cell_costs()
+        return None if costs is None else costs.project_flops
 
     def update_flops(self) -> int | None:
         """Return the FLOPs of `update` per step and stream, or None if they are unknown."""
-        return None
+        costs = self._cell_costs()
+        return None if costs is None else costs.update_flops
 
     def step_flops(self, position: int) -> int | None:
         project, update = self.project_flops(), self.update_flops()

@@ -44,6 +44,17 @@ class Bound(NamedTuple):
     """Addresses of the state of the part before the layer, see `StreamingSpec.before`."""
 
 
+class CellCosts(NamedTuple):
+    """The closed-form costs of a layer with a compiled cell, by the convention of `arch.core.layer`."""
+
+    project_flops: int
+    """FLOPs of W x per step and stream."""
+    update_flops: int
+    """FLOPs of U h per step and stream."""
+    step_numbers: int
+    """Numbers that a step moves: all weights once, and each part of the state twice."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamingSpec:
     """Description of one layer for `arch.kernels.streaming.model_step`."""
@@ -75,6 +86,8 @@ class StreamingSpec:
     """The part of a block that runs before the layer. Only its kind, widths, sizes, weights and workspace count."""
     after: tuple[StreamingSpec, ...] = ()
     """The part of a block that runs after the layer."""
+    costs: CellCosts | None = None
+    """The costs of a layer of the kind `cell`. Other layers state their costs themselves, and have None."""
     wrapped: nn.Module | None = None
     """The layer inside the block, or None if there is no block."""
 

@@ -3,8 +3,11 @@
 An architecture *beats* another if it is better in one of the three and worse in none:
 
 1. Its memory share is better if it is significantly higher. Shares that cannot be told apart count as equal.
-2. Its state is better if it has fewer bytes per stream at the last streamed position.
+2. Its state is better if it has fewer bytes per stream, at the last position that all streamed architectures share.
 3. Its step is better if its median time at that position is shorter.
+
+Costs at different positions are never compared. If there is no shared position, an architecture only beats those with
+the same last position.
 
 Interpreted steps are called from Python, so their times say nothing about compiled ones. An interpreted architecture
 is compared by 1 and 2 only, and never beats a compiled one.
@@ -19,13 +22,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Literal
 
 from reports.analysis.groups import Group
 from reports.analysis.memory_share import CLEAR_SHARE
 from reports.analysis.overview import OverviewRow
 from reports.analysis.ranking import NEARLY_EQUAL
+from reports.analysis.streaming.growth import growths_by_arch
+from reports.analysis.streaming.step_costs import StepTiming, marked
 from reports.format.numbers import listed, plural
+from results import Growth
 
 Quantity = Literal["state_bytes", "step_seconds", "parameters"]
 """A cost that a user can limit. `OverviewRow` and `Needs` have a field or property of each name."""
@@ -42,7 +49,7 @@ class Needs:
     """The most that an architecture may cost. None is no limit."""
 
     state_bytes: float | None = None
-    """The state of one stream, at the last streamed position."""
+    """The state of one stream, at the position at which costs are compared."""
     step_seconds: float | None = None
     """The median time of a step at that position."""
     parameters: float | None = None
@@ -65,6 +72,8 @@ class Frontier:
     """Why a streamed architecture cannot be recommended, by its label."""
     could_change: tuple[OverviewRow, ...] = ()
     """The undecided architectures that more training could bring onto the frontier."""
+    growth: Growth | None = None
+    """How the step cost of the only architecture on the frontier grows; None if there are several, or if unknown."""
 
     @property
     def names_of_undecided(self) -> frozenset[str]:
@@ -87,7 +96,7 @@ class Relaxation:
     ratio: float
     """`value` divided by the present limit."""
     archs: tuple[str, ...]
-    """The architectures that this lets through."""
+    """The labels of the architectures that this lets through, with a mark on interpreted ones."""
 
 
 def frontier(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> Frontier:
@@ -116,7 +125,12 @@ def frontier(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> Frontier:
     )
     undecided = [row for row in streamed if row.undecided and row.arch not in failed]
     members = found.members()
-    return replace(found, could_change=tuple(row for row in undecided if _could_join(row, members)))
+    only = members[0].arch if len(members) == 1 else None
+    return replace(
+        found,
+        could_change=tuple(row for row in undecided if _could_join(row, members)),
+        growth=growths_by_arch([group for group in groups if group.arch == only]).get(only) if only else None,
+    )
 
 
 def _could_join(row: OverviewRow, members: Sequence[OverviewRow]) -> bool:
@@ -181,16 +195,28 @@ def cost_of(row: OverviewRow, quantity: Quantity) -> float | None:
     return value
 
 
+def label(row: OverviewRow) -> str:
+    """Return the name of an architecture, with a mark if its steps are interpreted: `indrnn (interpreted)`."""
+    timing: StepTiming | None = row.cost.timing if row.cost is not None else None
+    return marked(row.arch, timing)
+
+
 def relaxations(candidates: Sequence[OverviewRow], needs: Needs) -> list[Relaxation]:
     """Return the single limits whose relaxation lets an architecture through, smallest relative change first.
 
-    Each limit is raised just far enough for one of the architectures that it alone excludes. The list is empty if every
-    architecture breaks several limits.
+    Each limit is raised just far enough for one of the architectures that it alone excludes. A limit on the step is
+    raised once for compiled and once for interpreted steps. The list is empty if every architecture breaks several
+    limits.
     """
     found = []
-    for quantity, limit in needs.limits().items():
+    for (quantity, limit), is_ranked in product(needs.limits().items(), (True, False)):
         blocked = [row for row in candidates if excluded_by(row, needs) == [quantity]]
-        costs = {row.arch: cost for row in blocked if (cost := cost_of(row, quantity)) is not None}
+        costs = {
+            label(row): cost
+            for row in blocked
+            if (cost := cost_of(row, quantity)) is not None
+            and (row.has_ranked_cost or quantity != "step_seconds") == is_ranked
+        }
         if costs:
             value = min(costs.values())
             found.append(
@@ -216,7 +242,7 @@ def closest(candidates: Sequence[OverviewRow], needs: Needs) -> list[Relaxation]
         if len(costs) == len(limits):
             options.append(
                 [
-                    Relaxation(quantity=quantity, value=cost, ratio=cost / limits[quantity], archs=(row.arch,))
+                    Relaxation(quantity=quantity, value=cost, ratio=cost / limits[quantity], archs=(label(row),))
                     for quantity, cost in costs.items()
                 ]
             )
@@ -226,6 +252,8 @@ def closest(candidates: Sequence[OverviewRow], needs: Needs) -> list[Relaxation]
 def _beats(a: OverviewRow, b: OverviewRow) -> bool:
     """Return whether `a` is better than `b` in memory share, state or step cost, and worse in none of them."""
     if b.has_ranked_cost and not a.has_ranked_cost:
+        return False
+    if a.cost is None or b.cost is None or a.cost.position != b.cost.position:
         return False
     is_compared_by_step = a.has_ranked_cost and b.has_ranked_cost
     pairs = [(a.state_bytes, b.state_bytes)] + [(a.step_seconds, b.step_seconds)] * is_compared_by_step

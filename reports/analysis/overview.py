@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reports.analysis.groups import Group
 from reports.analysis.memory_share import shared_settings, shares_beyond_training
 from reports.analysis.ranking import Estimate, ranks
-from reports.analysis.streaming.step_costs import StepCost, ranked, step_costs_by_arch
+from reports.analysis.streaming.step_costs import StepCost, cost_at, last_shared_position, ranked, step_costs_by_arch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,30 +37,35 @@ class OverviewRow:
     """The highest mean memory share that more training could give; `share` if no seed was still learning."""
     parameters: int | None
     """The number of parameters of its largest model; None if no model is recorded."""
+    compared_at: int | None = None
+    """The last position at which all streamed rows were measured; None if there is none."""
 
     @property
     def cost(self) -> StepCost | None:
-        """The step cost at the last streamed position; None if the architecture was not streamed."""
-        return self.costs[-1] if self.costs else None
+        """The step cost at the position `compared_at`; None if the architecture was not streamed.
+
+        If the rows share no position, it is the cost at the last position of this row.
+        """
+        return cost_at(self.costs, self.compared_at) if self.costs else None
 
     @property
     def state_bytes(self) -> float | None:
-        """The state of one stream at the last streamed position; None if it was not measured."""
+        """The state of one stream at the position of `cost`; None if it was not measured."""
         return self.cost.state_bytes if self.cost else None
 
     @property
     def step_seconds(self) -> float | None:
-        """The median step time at the last streamed position; None if the architecture was not streamed."""
+        """The median step time at the position of `cost`; None if the architecture was not streamed."""
         return self.cost.p50_seconds if self.cost else None
 
     @property
     def growth(self) -> float | None:
-        """The median step time at the last position divided by that at the first position.
+        """The median step time at the position of `cost` divided by that at the first position.
 
         None if the architecture was not streamed, or if the time at the first position is 0.
         """
         first = self.costs[0].p50_seconds if self.costs else 0.0
-        return self.costs[-1].p50_seconds / first if first else None
+        return self.cost.p50_seconds / first if self.cost and first else None
 
 
 def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[OverviewRow]:
@@ -78,6 +83,7 @@ def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | No
     costs = step_costs_by_arch(groups) if costs is None else costs
     comparable = ranked(costs)
     sizes = _largest_models(groups)
+    compared_at = last_shared_position([costs[arch] for arch in archs if arch in costs])
     rows = []
     for arch, rank in ranks(overall).items():
         low, middle, high = overall[arch].interval()
@@ -95,6 +101,7 @@ def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | No
                 undecided=overall[arch].is_undecided,
                 possible_share=min(1.0, middle + overall[arch].possible_rise),
                 parameters=sizes.get(arch),
+                compared_at=compared_at,
             )
         )
     return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.streaming.step_costs import step_costs_by_arch
+from reports.analysis.streaming.step_costs import cost_at, last_shared_position, step_costs_by_arch
 from reports.figures.drawing.alternative_text import name_all
 from reports.figures.drawing.axes import SCORE_TICKS, interval_bar, score_axis, time_axis
 from reports.figures.drawing.canvas import (
@@ -94,7 +94,9 @@ def baseline_step_costs_figure(baseline_groups: Sequence[Group], groups: Sequenc
     }
     if not shared:
         return None
-    faster = sum(new[arch][-1].p50_seconds < base[arch][-1].p50_seconds for arch in shared)
+    ends = {arch: last_shared_position([new[arch], base[arch]]) for arch in shared}
+    pairs = {arch: (cost_at(base[arch], end), cost_at(new[arch], end)) for arch, end in ends.items() if end is not None}
+    faster = sum(after.p50_seconds < before.p50_seconds for before, after in pairs.values())
     with figure_style():
         figure = empty_figure(5.4, 4.9)
         axes = figure.subplots()
@@ -118,17 +120,17 @@ def baseline_step_costs_figure(baseline_groups: Sequence[Group], groups: Sequenc
         axes.set_title("filled: this run; hollow: baseline run", color=INK)
         legend(figure, shared)
         described = "; ".join(
-            f"{arch} at position {new[arch][-1].position}: {numbers.microseconds(base[arch][-1].p50_seconds)} before, "
-            f"{numbers.microseconds(new[arch][-1].p50_seconds)} now"
-            for arch in shared
+            f"{arch} at position {after.position}: {numbers.microseconds(before.p50_seconds)} before, "
+            f"{numbers.microseconds(after.p50_seconds)} now"
+            for arch, (before, after) in pairs.items()
         )
         return finish_figure(
             figure,
             name="baseline-step-costs",
             title="Cost of a streamed step in both runs",
             alternative=(
-                f"Median time per streamed step of {name_all(shared)} in both runs; at the last position, this run is "
-                f"faster for {faster} of {numbers.plural(len(shared), 'architecture')}."
+                f"Median time per streamed step of {name_all(shared)} in both runs; at the last position of both, this "
+                f"run is faster for {faster} of {numbers.plural(len(pairs), 'architecture')}."
             ),
             description=f"p50 in microseconds: {described}",
             how_to_read=(

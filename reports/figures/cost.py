@@ -8,7 +8,14 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, group_cases
-from reports.analysis.streaming.step_costs import StepCost, any_compiled, marked, step_costs
+from reports.analysis.streaming.step_costs import (
+    StepCost,
+    any_compiled,
+    cost_at,
+    last_shared_position,
+    marked,
+    step_costs,
+)
 from reports.figures.drawing.alternative_text import cheapest, extreme, name_all
 from reports.figures.drawing.axes import SCORE_LABEL, grid, interval_bar, reference_lines, score_axis, time_axis
 from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
@@ -29,22 +36,25 @@ def accuracy_against_cost(run: RunFile, records: Sequence[Record]) -> Figure | N
 
 
 def accuracy_against_cost_figure(groups: Sequence[Group]) -> Figure | None:
-    """Draw score against the median step time at the last position, one panel per task and length.
+    """Draw score against the median step time at the last position that all share, one panel per task and length.
 
-    Returns None if no group has both a score and step times.
+    Without a shared position, the steps are those at the last position of each. Returns None if no group has both a
+    score and step times.
     """
     beside_compiled = any_compiled(groups)
-    measured = [
-        (group, costs[-1])
+    streamed = [
+        (group, costs)
         for group in groups
         if group.scores() and (costs := step_costs(group.seeds, beside_compiled=beside_compiled))
     ]
-    if not measured:
+    if not streamed:
         return None
+    shared = last_shared_position(costs for _, costs in streamed)
+    measured = [(group, cost_at(costs, shared)) for group, costs in streamed]
     timings = {group.arch: cost.timing for group, cost in measured}
     styles = plot_styles(archs_of(groups))
     states = {arch: [cost.state_bytes for group, cost in measured if group.arch == arch] for arch in styles}
-    position = max(cost.position for _, cost in measured)
+    where = "at the last position of each" if shared is None else f"at position {shared:,}"
     with figure_style():
         figure, panels = grid([group for group, _ in measured])
         scores, seconds = [], []
@@ -57,11 +67,11 @@ def accuracy_against_cost_figure(groups: Sequence[Group]) -> Figure | None:
                 {
                     group.arch: cost.p50_seconds
                     for group, cost in rivals
-                    if cost.timing == "compiled" or not beside_compiled
+                    if shared is not None and (cost.timing == "compiled" or not beside_compiled)
                 }
             )
         called = "" if beside_compiled else f", {CALLED}"
-        figure.supxlabel(f"time per step at position {position:,}{called}, p50 (µs)", fontsize=9)
+        figure.supxlabel(f"time per step {where}{called}, p50 (µs)", fontsize=9)
         figure.supylabel(SCORE_LABEL, fontsize=9)
         labelled = {
             f"{marked(arch, timings[arch])}, state {numbers.sizes(sizes)}": styles[arch]

@@ -157,6 +157,8 @@ def panel_frontier(rows: Sequence[OverviewRow], cost: Cost) -> list[OverviewRow]
 
 
 def _is_better(a: OverviewRow, b: OverviewRow, cost: Cost) -> bool:
+    if a.cost is None or b.cost is None or a.cost.position != b.cost.position:
+        return False
     own, other = cost(a) or 0.0, cost(b) or 0.0
     if set(a.ties) & set(b.ties):
         return own < other

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, group_cases
-from reports.analysis.streaming.step_costs import StepCost, marked, ranked, step_costs_by_arch
+from reports.analysis.streaming.step_costs import (
+    StepCost,
+    cost_at,
+    last_shared_position,
+    marked,
+    ranked,
+    step_costs_by_arch,
+)
 from reports.figures.drawing.alternative_text import extreme, name_all
 from reports.figures.drawing.axes import time_axis
 from reports.figures.drawing.canvas import (
@@ -72,7 +79,14 @@ def streaming_cost_figure(
         axes.set_ylabel("time per step (µs)")
         axes.set_title("one step, batch 1, in a compiled loop" if is_compiled else f"one step, batch 1, {CALLED}")
         legend(figure, {marked(arch, own_costs[-1].timing): styles[arch] for arch, own_costs in costs.items()})
-        last = [{arch: own_costs[-1].p50_seconds for arch, own_costs in comparable.items()}]
+        shared = last_shared_position(comparable.values())
+        last = [{arch: cost_at(own_costs, shared).p50_seconds for arch, own_costs in comparable.items()}]
+        extremes = (
+            "no position was measured for all"
+            if shared is None
+            else f"at position {shared:,}, the median is {extreme(last, 'lowest', choose=min, write=_microseconds)} "
+            f"and {extreme(last, 'highest', write=_microseconds)}"
+        )
         others = [arch for arch in costs if arch not in comparable]
         return finish_figure(
             figure,
@@ -80,9 +94,7 @@ def streaming_cost_figure(
             title="Cost of a streamed step against position",
             alternative=(
                 f"Time per streamed step of {name_all(costs)} against position"
-                f"{' inside a compiled loop' if is_compiled else f', {CALLED}'}; at the last position, the median is "
-                f"{extreme(last, 'lowest', choose=min, write=_microseconds)} and "
-                f"{extreme(last, 'highest', write=_microseconds)}"
+                f"{' inside a compiled loop' if is_compiled else f', {CALLED}'}; {extremes}"
                 f"{f', not counting interpreted steps of {name_all(others)}' if others else ''}."
             ),
             description=f"p50 in microseconds: {_describe(costs)}",

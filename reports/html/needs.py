@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from reports.analysis.frontier import QUANTITIES, Frontier, Needs, cost_of
+from reports.analysis.frontier import QUANTITIES, Frontier, Needs, cost_of, label
 from reports.analysis.overview import OverviewRow
-from reports.text.needs import answer, cost_in_words, exactly, not_considered, rounded_up, summary
+from reports.text.needs import answer, cost_in_words, exactly, notes, rounded_up, summary
 
 
 def answer_values(frontier: Frontier, needs: Needs) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def _document(frontier: Frontier) -> dict[str, Any]:
     return {
         "candidates": [_candidate(row) for row in frontier.candidates],
         "beats": sorted([names.index(better), names.index(worse)] for better, worse in frontier.beats),
-        "rest": not_considered(frontier),
+        "notes": notes(frontier),
     }
 
 
@@ -38,6 +38,8 @@ def _candidate(row: OverviewRow) -> dict[str, Any]:
     costs = {quantity: cost_of(row, quantity) for quantity in QUANTITIES}
     return {
         "arch": row.arch,
+        "label": label(row),
+        "is_ranked": row.has_ranked_cost,
         "first": summary(row, is_first=True),
         "short": summary(row, is_first=False),
         "costs": costs,

@@ -152,7 +152,7 @@ function choice({ candidates, beats }, left) {
   const members = unbeaten(left, beats);
   const names = members.map((number, index) =>
     `${candidates[number].arch} (${index ? candidates[number].short : candidates[number].first})`);
-  const beaten = left.filter((number) => !members.includes(number)).map((number) => candidates[number].arch);
+  const beaten = left.filter((number) => !members.includes(number)).map((number) => candidates[number].label);
   const single = members.length === 1;
   const sentences = [`Choose${single ? "" : " by what matters most:"} ${listed(names, "or")}.`];
   if (beaten.length) sentences.push(`Beaten by ${single ? "it" : "one of these"}: ${listed(beaten)}.`);
@@ -164,15 +164,17 @@ function relaxation(candidates, limits, excludedBy) {
     `${QUANTITIES[quantity].name} to ${candidate.raised[quantity]} ` +
     `(${significant(candidate.costs[quantity] / limits[quantity])} times)`;
   const found = [];
-  for (const quantity of Object.keys(limits)) {
+  const kinds = Object.keys(limits).flatMap((quantity) => [[quantity, true], [quantity, false]]);
+  for (const [quantity, isRanked] of kinds) {
     const blocked = candidates.filter((each) =>
-      excludedBy(each).join() === quantity && each.costs[quantity] !== null);
+      excludedBy(each).join() === quantity && each.costs[quantity] !== null &&
+      (each.is_ranked || quantity !== "step_seconds") === isRanked);
     if (!blocked.length) continue;
     const cheapest = blocked.reduce((a, b) => (b.costs[quantity] < a.costs[quantity] ? b : a));
     const archs = blocked.filter((each) => !isOver(each.costs[quantity], cheapest.costs[quantity]));
     found.push({
       ratio: cheapest.costs[quantity] / limits[quantity],
-      text: `${raised(quantity, cheapest)}, which leaves ${listed(archs.map((each) => each.arch))}`,
+      text: `${raised(quantity, cheapest)}, which leaves ${listed(archs.map((each) => each.label))}`,
     });
   }
   if (found.length) {
@@ -184,7 +186,7 @@ function relaxation(candidates, limits, excludedBy) {
   if (!measured.length) return "No architecture has all these costs measured.";
   const closest = measured.reduce((a, b) => (excess(b) < excess(a) ? b : a));
   const parts = excludedBy(closest).map((quantity) => raised(quantity, closest));
-  return `No single limit is enough. Closest is ${closest.arch}: raise ${listed(parts)}.`;
+  return `No single limit is enough. Closest is ${closest.label}: raise ${listed(parts)}.`;
 }
 
 function answer(data, limits) {
@@ -193,7 +195,7 @@ function answer(data, limits) {
   const excludedBy = (each) => quantities.filter((quantity) => isOver(each.costs[quantity], limits[quantity]));
   const left = [...data.candidates.keys()].filter((number) => !excludedBy(data.candidates[number]).length);
   const sentences = [
-    `Within the limits: ${left.length ? listed(left.map((number) => data.candidates[number].arch)) : "none"}.`,
+    `Within the limits: ${left.length ? listed(left.map((number) => data.candidates[number].label)) : "none"}.`,
     ...(left.length ? choice(data, left) : [relaxation(data.candidates, limits, excludedBy)]),
   ];
   for (const quantity of quantities) {
@@ -203,7 +205,7 @@ function answer(data, limits) {
     sentences.push(
       `A limit of ${write(limits[quantity])} ${unit} excludes ${names.length ? listed(names) : "none"}.`);
   }
-  return data.rest ? [...sentences, data.rest] : sentences;
+  return [...sentences, ...data.notes];
 }
 
 for (const needs of document.querySelectorAll("[data-needs]")) {

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from reports.analysis.streaming.growth import CrossoverRow, GrowthRow
-from reports.analysis.streaming.step_costs import marked
+from reports.analysis.streaming.step_costs import StepCost, marked
 from reports.format.numbers import listed, microseconds, significant
-from results import Interval
+from results import Growth, Interval
 
 EXPLANATION = (
     "The cost is that of a step inside a compiled loop; of an architecture without a compiled step, it is that of a "
@@ -32,6 +32,22 @@ def verdict(row: GrowthRow) -> str:
     if row.growth.verdict == "saturating":
         return f"grows up to its window of {row.window:,}, then flat"
     return row.growth.verdict
+
+
+def brief_growth(costs: Sequence[StepCost], growth: Growth | None) -> str:
+    """Return a few words on how the step cost grows, by the verdict that `growth_sentences` gives.
+
+    Examples: `flat from position 1`, `6.5 times its cost at position 1` and `growth undecided`. The text is empty if
+    nothing is known of the growth.
+    """
+    if growth is None or not costs:
+        return ""
+    if growth.verdict in ("flat", "saturating"):
+        return f"flat from position {growth.first:,}"
+    first, last = costs[0], costs[-1]
+    if growth.verdict == "growing" and first.p50_seconds:
+        return f"{last.p50_seconds / first.p50_seconds:.1f} times its cost at position {first.position:,}"
+    return "growing" if growth.verdict == "growing" else "growth undecided"
 
 
 def percent_interval(interval: Interval) -> str:

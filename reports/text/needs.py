@@ -17,6 +17,7 @@ from reports.analysis.frontier import (
     cost_of,
     excluded_by,
     frontier,
+    label,
     relaxations,
 )
 from reports.analysis.groups import group_cases
@@ -73,7 +74,7 @@ def answer(choice: Frontier, needs: Needs, options: Mapping[Quantity, str] | Non
         return [NOTHING_TO_CHOOSE] if not choice.left_out else [not_considered(choice)]
     left = [row for row in choice.candidates if not excluded_by(row, needs)]
     sentences = [
-        f"Within the limits: {listed([row.arch for row in left]) if left else 'none'}.",
+        f"Within the limits: {listed([label(row) for row in left]) if left else 'none'}.",
         *(_choice(choice, left) if left else [_relaxation(choice, needs, options)]),
     ]
     for quantity, limit in needs.limits().items():
@@ -84,7 +85,7 @@ def answer(choice: Frontier, needs: Needs, options: Mapping[Quantity, str] | Non
             if quantity in excluded_by(row, needs)
         ]
         sentences.append(f"{name} excludes {listed(excluded) if excluded else 'none'}.")
-    return [*sentences, *filter(None, [not_considered(choice)])]
+    return [*sentences, *notes(choice)]
 
 
 def summary(row: OverviewRow, *, is_first: bool) -> str:
@@ -148,6 +149,24 @@ def cost_in_words(row: OverviewRow, quantity: Quantity) -> str:
     return f"{amount(quantity, value)} at position {row.cost.position:,}{how}"
 
 
+def notes(choice: Frontier) -> list[str]:
+    """Return the sentences that follow any answer: where costs are compared, and what is not considered."""
+    return list(filter(None, [compared_where(choice), not_considered(choice)]))
+
+
+def compared_where(choice: Frontier) -> str:
+    """Return a sentence on the position at which costs are compared, if some architecture was measured further.
+
+    If the architectures share no position, the sentence says so. The text is empty if all have the same last position.
+    """
+    rows = [*choice.candidates, *choice.could_change]
+    if len({row.costs[-1].position for row in rows} | {row.compared_at for row in rows}) < 2:
+        return ""
+    if rows[0].compared_at is None:
+        return "The architectures were measured at no common position, so costs at different ones are not compared."
+    return f"Position {rows[0].compared_at:,} is the last at which all streamed architectures were measured."
+
+
 def not_considered(choice: Frontier) -> str:
     """Return sentences on the streamed architectures that cannot be recommended. The text is empty if all can be."""
     undecided = [row.arch for row in choice.could_change]
@@ -163,7 +182,7 @@ def left_out_sentence(left_out: Mapping[str, str]) -> str:
 
 def _choice(choice: Frontier, left: Sequence[OverviewRow]) -> list[str]:
     members = choice.members(left)
-    beaten = [row.arch for row in left if row not in members]
+    beaten = [label(row) for row in left if row not in members]
     choose = "Choose" if len(members) == 1 else "Choose by what matters most:"
     rest = [f"Beaten by {'it' if len(members) == 1 else 'one of these'}: {listed(beaten)}."] if beaten else []
     return [f"{choose} {summaries(members)}.", *rest]

@@ -9,9 +9,9 @@ from reports.analysis.groups import Group, archs_of
 from reports.analysis.memory_share import CLEAR_SHARE, shared_settings
 from reports.analysis.overview import OverviewRow
 from reports.analysis.ranking import distinguishable_pairs
-from reports.analysis.streaming.step_costs import describe_growth
 from reports.format.numbers import listed
-from reports.text.needs import left_out_sentence, not_considered, summaries, summary
+from reports.text.growth import brief_growth
+from reports.text.needs import compared_where, left_out_sentence, not_considered, summaries, summary
 from reports.text.streaming import CALLED
 
 MAX_NAMES = 3
@@ -32,7 +32,7 @@ def recommendation(frontier: Frontier) -> str | None:
         return _not_yet(frontier, members)
     if not members:
         return f"No architecture is recommended for streaming. {not_considered(frontier)}"
-    sentences = [_choice(frontier, members), _where(members)]
+    sentences = [_choice(frontier, members), _where(frontier, members)]
     sentences += _beyond_trained_length(members[0], frontier.candidates) if len(members) == 1 else []
     return " ".join([*sentences, *_interpreted(frontier), not_considered(frontier)]).strip()
 
@@ -115,15 +115,16 @@ def _with_summaries(rows: Sequence[OverviewRow]) -> str:
     return listed([f"{row.arch} ({summary(row, is_first=False)})" for row in rows])
 
 
-def _where(members: Sequence[OverviewRow]) -> str:
+def _where(frontier: Frontier, members: Sequence[OverviewRow]) -> str:
     """Return a sentence on the position and the kind of the costs, and on the growth of the only member."""
     costs = [row.cost for row in members if row.cost is not None]
     positions = {cost.position for cost in costs}
-    where = f"at position {costs[0].position:,}" if len(positions) == 1 else "at the last streamed position"
+    where = f"at position {costs[0].position:,}" if len(positions) == 1 else "at the last position of each"
     timings = {cost.timing for cost in costs}
     how = " inside a compiled loop" if "compiled" in timings else f", {CALLED}"
-    growth = describe_growth(members[0].costs) if len(members) == 1 else ""
-    return f"Costs are {where}{how}{f' ({growth})' if growth else ''}."
+    growth = brief_growth(members[0].costs, frontier.growth) if len(members) == 1 else ""
+    sentence = f"Costs are {where}{how}{f' ({growth})' if growth else ''}."
+    return " ".join(filter(None, [sentence, compared_where(frontier)]))
 
 
 def _beyond_trained_length(best: OverviewRow, rows: Sequence[OverviewRow]) -> list[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from reports.analysis.groups import Group
 from reports.analysis.streaming.chunks import chunk_costs
 from reports.analysis.streaming.deadlines import deadline_rows
-from reports.analysis.streaming.step_costs import StepCost, describe_growth, marked, ranked
+from reports.analysis.streaming.growth import growths_by_arch
+from reports.analysis.streaming.step_costs import StepCost, marked, ranked
 from reports.format.numbers import duration, listed, microseconds, percent, significant
+from reports.text.growth import brief_growth
+from results import Growth
 
 CALLED = "called from Python"
 """What headings say of a run whose steps were timed only as calls from Python."""
@@ -34,11 +37,14 @@ def streaming_conclusions(groups: Sequence[Group], costs: dict[str, list[StepCos
     if not costs:
         return []
     comparable = ranked(costs)
-    sentences = [_step_sentence(comparable)]
+    growths = growths_by_arch(groups)
+    end = max(own_costs[-1].position for own_costs in comparable.values())
+    how = "inside a compiled loop" if any(own[-1].timing == "compiled" for own in comparable.values()) else CALLED
+    sentences = [f"Cost of a streamed step at position {end:,}, {how}: {_cheapest_first(comparable, growths, end)}."]
     if others := {arch: own_costs for arch, own_costs in costs.items() if arch not in comparable}:
-        sentences.append(f"Not ranked among these, because {CALLED}: {_cheapest_first(others)}.")
+        sentences.append(f"Not ranked among these, because {CALLED}: {_cheapest_first(others, growths, end)}.")
     added = [
-        f"{microseconds(last.added_seconds)} µs for {arch}"
+        f"{microseconds(last.added_seconds)} µs for {arch}{_elsewhere(last, end, ' (at', ')')}"
         for arch, own_costs in comparable.items()
         for last in own_costs[-1:]
         if last.added_seconds is not None
@@ -48,23 +54,28 @@ def streaming_conclusions(groups: Sequence[Group], costs: dict[str, list[StepCos
     return [*sentences, *_chunk_sentences(groups, costs), *_deadline_sentences(groups, costs)]
 
 
-def _step_sentence(costs: dict[str, list[StepCost]]) -> str:
-    position = max(own_costs[-1].position for own_costs in costs.values())
-    how = "inside a compiled loop" if any(own[-1].timing == "compiled" for own in costs.values()) else CALLED
-    return f"Cost of a streamed step at position {position:,}, {how}: {_cheapest_first(costs)}."
+def _cheapest_first(costs: dict[str, list[StepCost]], growths: Mapping[str, Growth], end: int) -> str:
+    """Return the last cost of each architecture, with its growth and its share of the limit if they are known.
 
-
-def _cheapest_first(costs: dict[str, list[StepCost]]) -> str:
-    """Return the last cost of each architecture, with its growth and its share of the limit if they are known."""
+    Costs at other positions than `end` come last, each with its position.
+    """
     parts = []
-    for arch, own_costs in sorted(costs.items(), key=lambda item: item[1][-1].p50_seconds):
+    for arch, own_costs in sorted(
+        costs.items(), key=lambda item: (item[1][-1].position != end, item[1][-1].p50_seconds)
+    ):
         last = own_costs[-1]
         share = "" if last.limit_share is None else f"{percent(last.limit_share)} of the limit"
-        details = "; ".join(filter(None, [describe_growth(own_costs), share]))
+        growth = brief_growth(own_costs, growths.get(arch))
+        details = "; ".join(filter(None, [_elsewhere(last, end, "at", ""), growth, share]))
         parts.append(
             f"{marked(arch, last.timing)} {microseconds(last.p50_seconds)} µs{f' ({details})' if details else ''}"
         )
     return ", ".join(parts)
+
+
+def _elsewhere(cost: StepCost, end: int, before: str, after: str) -> str:
+    """Return the position of a cost between two texts; an empty text if the position is `end`."""
+    return "" if cost.position == end else f"{before} position {cost.position:,}{after}"
 
 
 def _chunk_sentences(groups: Sequence[Group], costs: dict[str, list[StepCost]]) -> list[str]:

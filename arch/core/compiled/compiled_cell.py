@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from arch.core.backend import Weight
-from arch.core.streaming_spec import Bound, StreamingSpec, bind_tensors
+from arch.core.streaming_spec import Bound, CellCosts, StreamingSpec, bind_tensors
 from arch.kernels.runtime.tensors import tensor_obstacle
 
 if TYPE_CHECKING:
@@ -102,6 +103,9 @@ class Cell:
     ) -> StreamingSpec:
         """Return the description of a layer for `Layer.streaming_spec`.
 
+        It also states the costs of the layer, so that `Layer.step_flops` and `step_bytes` know them. Raises
+        `ValueError` if the layer has no parameter or buffer of a name.
+
         Args:
             layer: The layer. Its `width` is H.
             W: Name of the parameter that multiplies the input, (gates · H, D).
@@ -110,6 +114,13 @@ class Cell:
             b_u: Name of the bias of the last gate's U h, (H,), or None. It is read with `splits_last` only.
             state: The named tuple class of the layer's state, or `torch.Tensor` for a single (B, H) tensor.
         """
+        known = {*layer._parameters, *layer._buffers, *vars(layer)}  # a layer without bias may set it to None
+        for name in filter(None, (W, b, U, b_u)):
+            if name not in known:
+                raise ValueError(
+                    f"the compiled cell of {type(layer).__name__} reads {name!r}, but the layer has no parameter or "
+                    "buffer of this name; correct the call of `spec`"
+                )
         H, rows = layer.width, self.form.gates * layer.width
         D = int(getattr(layer, W).shape[-1])
         shapes = {W: (rows, D), b: (rows,), U: (rows, H), b_u: (H,)}
@@ -117,6 +128,12 @@ class Cell:
         weights = tuple(
             None if name is None or getattr(layer, name) is None else Weight(layer, name, shapes[name])
             for name in names
+        )
+        numbers = sum(math.prod(weight.shape) for weight in weights if weight is not None)
+        costs = CellCosts(
+            project_flops=2 * rows * D,
+            update_flops=0 if weights[2] is None else 2 * rows * H,
+            step_numbers=numbers + 2 * self.form.states * H,
         )
         return StreamingSpec(
             kind="cell",
@@ -127,6 +144,7 @@ class Cell:
             workspace=0,
             bind=lambda part, batch, *_: self._bind(part, state, batch, H),
             cell=self,
+            costs=costs,
         )
 
     def _bind(self, state: State, kind: Any, batch: int, width: int) -> Bound | None:

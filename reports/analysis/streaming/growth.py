@@ -113,5 +113,10 @@ def stream_costs(groups: Sequence[Group]) -> Costs:
     return table
 
 
+def growths_by_arch(groups: Sequence[Group]) -> dict[str, Growth]:
+    """Return the growth of each architecture that was streamed to at least two positive positions, by its label."""
+    return {arch: growth(own, window) for arch, (own, window, _) in stream_costs(groups).items()}
+
+
 def _slope(own: ArchCosts) -> float:
     return cost_line(own.costs, own.window).seconds_per_step.middle

@@ -17,9 +17,6 @@ import numpy as np
 
 from reports.analysis.groups import Group, Seed
 
-FLAT = 1.1
-"""A cost is flat if its last value divided by its first value is between 1 / `FLAT` and `FLAT`."""
-
 StepTiming = Literal["compiled", "interpreted", "called"]
 """How the steps of an architecture were timed.
 
@@ -153,17 +150,15 @@ def nearest(costs: list[StepCost], position: int) -> StepCost:
     return min(costs, key=lambda cost: (abs(log(max(cost.position, 1) / position)), cost.position))
 
 
-def describe_growth(costs: Sequence[StepCost]) -> str:
-    """Describe how the median step time changes from the first to the last position.
+def last_shared_position(costs: Iterable[Sequence[StepCost]]) -> int | None:
+    """Return the last position that was measured for all architectures; None if they share no position."""
+    positions = [{cost.position for cost in own_costs} for own_costs in costs]
+    return max(set.intersection(*positions), default=None) if positions else None
 
-    Examples: `flat from position 1` and `6.5 times its cost at position 1`. The text is empty if fewer than two
-    positions were measured, or if the first step time is 0: nothing is known of the growth.
-    """
-    if len(costs) < 2 or not costs[0].p50_seconds:
-        return ""
-    ratio = costs[-1].p50_seconds / costs[0].p50_seconds
-    flat = f"flat from position {costs[0].position:,}"
-    return flat if 1 / FLAT < ratio < FLAT else f"{ratio:.1f} times its cost at position {costs[0].position:,}"
+
+def cost_at(costs: Sequence[StepCost], position: int | None) -> StepCost:
+    """Return the cost at a position, or the last cost if that position was not measured. `costs` must not be empty."""
+    return next((cost for cost in costs if cost.position == position), costs[-1])
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import arch
 from arch import CompiledCell, SequenceModel
@@ -168,3 +169,43 @@ def test_a_cell_that_cannot_be_compiled_is_one_line() -> None:
 def test_impossible_cells_are_refused(gates: int, states: int) -> None:
     with pytest.raises(ValueError, match="a cell has at least 1 gate and 1 to 8 states"):
         CompiledCell(gates=gates, states=states)
+
+
+def test_costs_follow_from_the_cell() -> None:
+    """A step has the products W x and U h, and moves the weights once and each state twice."""
+    H, D = 5, 3
+    leaky_layer, split_layer, of_inputs_layer = Leaky(D, H), Split(D, H), OfInputs(D, H)
+    assert leaky_layer.step_flops(7) == 2 * 2 * H * (D + H)
+    assert leaky_layer.scan_flops(4, 11) == 4 * 11 * 2 * 2 * H * (D + H)
+    assert leaky_layer.backward_flops(1, 1, inputs_learn=False) == 2 * H * 2 * D + 2 * 2 * H * 2 * H
+    assert leaky_layer.step_bytes(7) == 4 * (2 * H * (D + H + 1) + 2 * 2 * H)
+    assert split_layer.step_bytes(0) == 4 * (2 * H * (D + H + 1) + H + 2 * H)
+    assert of_inputs_layer.step_flops(0) == 2 * H * D  # the cell reads no U
+    assert of_inputs_layer.step_bytes(0) == 4 * (H * (D + 1) + 2 * H)
+    counted = FlopCounterMode(display=False)
+    with counted, torch.no_grad():
+        leaky_layer.scan(torch.randn(4, 11, D), leaky_layer.init_state(4))
+    assert counted.get_total_flops() == leaky_layer.scan_flops(4, 11)
+
+
+def test_costs_of_a_cell_that_does_not_run_are_unknown() -> None:
+    assert Changed(3, 5).step_flops(0) is None and Changed(3, 5).step_bytes(0) is None
+    model = model_of(Leaky, 8)
+    model.layers[0].b_G = nn.Parameter(torch.zeros(1))
+    assert model.step_flops(0) is None and model.step_bytes(0) is None
+
+
+def test_costs_that_a_layer_states_are_not_derived() -> None:
+    class Stated(Leaky):
+        def step_flops(self, position: int) -> int:
+            return 17
+
+        def streaming_spec(self) -> Any:
+            return leaky.spec(self, W="W_GD", b="b_G", U="U_GH", state=TwoParts)
+
+    assert Stated(3, 5).step_flops(0) == 17
+
+
+def test_a_wrong_name_of_a_weight_is_told() -> None:
+    with pytest.raises(ValueError, match="the compiled cell of Leaky reads 'V_GH', but the layer has no parameter"):
+        leaky.spec(Leaky(3, 5), W="W_GD", U="V_GH", state=TwoParts)

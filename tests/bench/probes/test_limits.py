@@ -28,7 +28,7 @@ SIZES = [*product(ARCHS, (32, 128), (1, 512)), ("lstm", 256, 1)]
 """The last one reads more than most processors keep in their caches, so little but reading limits it."""
 
 
-@pytest.mark.parametrize(("name", "width", "position"), SIZES)
+@pytest.mark.parametrize(("name", "width", "position"), SIZES, ids=lambda value: str(value).partition(":")[0])
 def test_no_step_passes_the_limit(name: str, width: int, position: int) -> None:
     case = Case(name, width, position)
     case.measure()

@@ -18,6 +18,8 @@ from reports.analysis.frontier import (
 )
 from reports.analysis.groups import group_cases
 from reports.analysis.overview import OverviewRow, overview_rows
+from reports.text.needs import answer
+from reports.text.recommendation import recommendation
 from results import ProbeRun, Record
 from tests.reports import planted, synthetic
 
@@ -216,3 +218,63 @@ def test_the_architecture_with_the_smallest_excess_is_closest() -> None:
         ("step_seconds", ("small",)),
     ]
     assert [each.ratio for each in found] == pytest.approx([2, 5])
+
+
+def _moved(records: list[Record], positions: dict[int, float]) -> list[Record]:
+    """Return the records with steps and states at other positions, each cost times a factor."""
+    return [
+        record.model_copy(
+            update={
+                "measurements": tuple(
+                    measurement.model_copy(
+                        update={"at": {"position": at}, "samples": tuple(factor * s for s in measurement.samples)}
+                    )
+                    for measurement in record.measurements
+                    for at, factor in (positions.items() if "position" in measurement.at else [(0, 1.0)])
+                    if "position" in measurement.at
+                )
+                + tuple(measurement for measurement in record.measurements if "position" not in measurement.at)
+            }
+        )
+        for record in records
+    ]
+
+
+def test_costs_are_compared_at_the_last_shared_position() -> None:
+    """At its own last position, 8,192, `long` costs more than `short` at 4,096; at 4,096 it costs less."""
+    long = _moved(planted.records("long", 0.7, state=640, microseconds=5), {4096: 1.0, 8192: 10.0})
+    short = _moved(planted.records("short", 0.5, state=700, microseconds=6), {1: 1.0, 4096: 1.0})
+    found = frontier_of(long, short)
+    assert {row.arch: row.cost and row.cost.position for row in found.candidates} == {"long": 4096, "short": 4096}
+    assert found.beats == {("long", "short")}
+    note = "Position 4,096 is the last at which all streamed architectures were measured."
+    assert note in (recommendation(found) or "")
+    assert answer(found, Needs(step_seconds=5.5e-6))[-2:] == [
+        "A limit of 5.5 µs per step excludes short (6.00 µs at position 4,096).",
+        note,
+    ]
+    assert all("Position" not in sentence for sentence in answer(frontier_of(LARGE, SMALL), Needs(parameters=1e9)))
+
+
+def test_nothing_beats_another_on_costs_at_different_positions() -> None:
+    cheap = _moved(planted.records("cheap", 0.7, state=640, microseconds=5), {64: 1.0})
+    dear = _moved(planted.records("dear", 0.5, state=700, microseconds=6), {8192: 1.0})
+    found = frontier_of(cheap, dear)
+    assert found.beats == frozenset() and names(found.members()) == ["cheap", "dear"]
+    text = recommendation(found) or ""
+    assert "Costs are at the last position of each inside a compiled loop." in text
+    assert "The architectures were measured at no common position" in text
+
+
+def test_limit_on_the_step_keeps_compiled_and_interpreted_steps_apart() -> None:
+    compiled = planted.records("compiled", 0.7, state=640, microseconds=5)
+    called = planted.records("called", 0.7, state=640, microseconds=2, is_interpreted=True)
+    found = frontier_of(compiled, called)
+    assert answer(found, Needs(step_seconds=3e-6))[0] == "Within the limits: called (interpreted)."
+    assert answer(found, Needs(step_seconds=1e-6))[:2] == [
+        "Within the limits: none.",
+        "Raise one limit: step to 2.00 µs (2.00 times), which leaves called (interpreted); or step to 5.00 µs "
+        "(5.00 times), which leaves compiled.",
+    ]
+    needs = Needs(step_seconds=1e-6, parameters=19_999)
+    assert "Closest is called (interpreted): raise" in answer(found, needs)[1]

@@ -202,3 +202,52 @@ def test_durations_have_a_unit(seconds: float, text: str) -> None:
 def test_nothing_is_cheapest_without_step_times() -> None:
     assert cheapest([{}]) == ""
     assert cheapest([{"gru": 2e-6, "rnn": 1e-6}]) == ", and the time per step is lowest for rnn (1.00 µs)"
+
+
+def cut(records: list[Record], arch: str, last: int) -> list[Record]:
+    """Return the records without what was measured for `arch` beyond the position `last`."""
+    return [
+        record.model_copy(
+            update={"measurements": tuple(m for m in record.measurements if m.at.get("position", 0) <= last)}
+        )
+        if record.case.arch.startswith(arch)
+        else record
+        for record in records
+    ]
+
+
+def test_cost_at_another_position_is_named_with_it(run: RunFile, records: list[Record]) -> None:
+    step, call = sentences(run, cut(records, "transformer", 128))[:2]
+    assert step.startswith("Cost of a streamed step at position 16,384, inside a compiled loop: rnn 36.6 µs (flat ")
+    assert step.count("transformer 83.8 µs (at position 128; ") == 1 and step.count(" (at position ") == 1
+    assert call.endswith(" for transformer (at position 128).") and call.count("position") == 1
+    first = sentences(run, cut(records, "rnn", 128))[0]
+    assert re.search(r", rnn [\d.]+ µs \(at position 128; [^()]*\)\.$", first)  # not ranked before the others
+
+
+def test_figures_compare_costs_at_a_shared_position(run: RunFile, records: list[Record]) -> None:
+    shorter = cut(records, "transformer", 128)
+    line, panels = reports.streaming_cost(run, shorter), reports.accuracy_against_cost(run, shorter)
+    assert line is not None and "; at position 128, the median is " in line.alternative
+    assert panels is not None and "time per step at position 128" in panels.svg
+    none = [*cut(shorter, "gru", 0)]
+    line = reports.streaming_cost(run, none)
+    assert line is not None and "at position 128" in line.alternative
+
+
+def test_terminal_and_page_judge_growth_by_one_rule() -> None:
+    """A step that gets a fifth cheaper from the first to the last position does not grow, so both say flat."""
+    made = []
+    for record in synthetic.records():
+        if record.case.arch.startswith("gru"):
+            measurements = tuple(
+                m.model_copy(update={"samples": tuple(0.8 * s for s in m.samples)})
+                if m.metric == "step_seconds" and m.at.get("position", 0) >= 4096
+                else m
+                for m in record.measurements
+            )
+            record = record.model_copy(update={"measurements": measurements})
+        made.append(record)
+    run = synthetic.run([record.case for record in made])
+    assert re.search(r"gru [\d.]+ µs \(flat from position 1;", sentences(run, made)[0])
+    assert re.search(r"gru is flat from position 1 to 16,384", Outline(reports.page(run, made)).text)
