@@ -54,12 +54,15 @@ def run_timing_job(job: TimeJob) -> dict[str, TimingResult]:
         measurements[key] += measured
     order = random.Random(" ".join(subject.case.key for subject in subjects))
     seconds: dict[Probe, float] = {}
+    limitations: dict[tuple[str, Probe], str | None] = {}
     for name, probe in probes.items():
         started = time.perf_counter()
         timed = probe.measure(consistent, job.timing, order) if consistent else {}
         seconds[name] = (time.perf_counter() - started) / max(1, len(consistent))
-        for key, measured in timed.items():
-            measurements[key] += measured
+        for subject in consistent:
+            key = subject.case.key
+            limitations[key, name] = probe.limitation(subject, job.timing, timed[key])
+            measurements[key] += timed[key]
     return {
         key: TimingResult(
             measurements=tuple(measurements[key]),
@@ -68,6 +71,7 @@ def run_timing_job(job: TimeJob) -> dict[str, TimingResult]:
                 if key in failures
                 else ProbeRun(
                     status="ok",
+                    reason=limitations[key, name],
                     seconds=seconds[name],
                     threads=torch.get_num_threads(),
                     flushes_denormals=flushes_denormals(),

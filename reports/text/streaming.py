@@ -29,7 +29,8 @@ LIMIT_EXPLANATION = (
 def streaming_conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]]) -> list[str]:
     """Return sentences on the cost of a streamed step, the call from Python, chunks and deadlines, in this order.
 
-    A sentence is left out if nothing of its kind was measured. `costs` is the result of `step_costs_by_arch(groups)`.
+    Further sentences say why requested measurements are missing. A sentence is left out if nothing of its kind was
+    measured. `costs` is the result of `step_costs_by_arch(groups)`.
     """
     if not costs:
         return []
@@ -45,7 +46,12 @@ def streaming_conclusions(groups: Sequence[Group], costs: dict[str, list[StepCos
     ]
     if added:
         sentences.append(f"A call from Python adds {listed(added)}.")
-    return [*sentences, *_chunk_sentences(groups, costs), *_deadline_sentences(groups, costs)]
+    return [
+        *sentences,
+        *_chunk_sentences(groups, costs),
+        *_deadline_sentences(groups, costs),
+        *_limitation_sentences(groups),
+    ]
 
 
 def _step_sentence(costs: dict[str, list[StepCost]]) -> str:
@@ -94,3 +100,14 @@ def _deadline_sentences(groups: Sequence[Group], costs: dict[str, list[StepCost]
         f"Share of steps later than {duration(deadline)} at position {position:,}: {'; '.join(names)}."
         for (deadline, position), names in parts.items()
     ]
+
+
+def _limitation_sentences(groups: Sequence[Group]) -> list[str]:
+    """Return one sentence per reason for which requested measurements are missing."""
+    archs: dict[str, dict[str, None]] = {}
+    for group in groups:
+        for record in group.records:
+            probe = record.probes.get("streaming")
+            if probe is not None and probe.status == "ok" and probe.reason:
+                archs.setdefault(probe.reason, {})[group.arch] = None
+    return [f"Streaming of {listed(list(names))}: {reason}." for reason, names in archs.items()]

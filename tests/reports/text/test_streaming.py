@@ -18,7 +18,7 @@ from reports.analysis.streaming.step_costs import step_costs_by_arch
 from reports.figures.drawing.alternative_text import cheapest
 from reports.format import numbers
 from reports.text.streaming import streaming_conclusions
-from results import Measurement, Record, RunFile
+from results import Measurement, ProbeRun, Record, RunFile
 from tests.reports import interpreted, synthetic
 from tests.reports.html.test_render import Outline
 
@@ -178,6 +178,20 @@ def test_late_share_is_a_mean_and_the_worst_step_a_maximum() -> None:
     assert (row.arch, row.position, row.deadline_seconds, row.cases, row.steps) == ("gru", 128, 5e-5, 2, 2000)
     assert row.late_share == pytest.approx(0.015, rel=CLOSE)
     assert row.worst_seconds == 9e-5
+
+
+def test_why_requested_measurements_are_missing_is_said_once_per_reason() -> None:
+    reason = "no deadline was tested: compiled code cannot read the clock on this machine"
+    at = {"position": 16}
+    records = [
+        with_measurements(Measurement(metric="step_seconds", at=at, samples=(1e-6,)), seed=seed).model_copy(
+            update={"probes": {"streaming": ProbeRun(status="ok", reason=reason, seconds=1.0)}}
+        )
+        for seed in range(2)
+    ]
+    run = synthetic.run([record.case for record in records])
+    assert sentences(run, records)[-1] == f"Streaming of gru: {reason}."
+    assert f"streaming ok: {reason}" in reports.page(run, records)
 
 
 def test_memory_of_a_device_is_the_sum_of_weights_state_and_workspace() -> None:
