@@ -195,6 +195,7 @@ def _measure_position(measured: _Measured, position: int) -> None:
         sizes = {
             "state_bytes": arch.state_bytes(timed.state),
             "workspace_bytes": subject.model.workspace_bytes_for(timed.inputs[:, 0], timed.state),
+            "packed_weight_bytes": subject.model.packed_weight_bytes_for(timed.inputs[:, 0], timed.state),
         }
         for metric, size in sizes.items():
             if size is not None:

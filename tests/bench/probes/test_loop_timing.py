@@ -162,7 +162,7 @@ def test_interpreted_models_have_only_calls_from_python() -> None:
         for backend in ("fused", "reference")
     }
     loop = {"step_seconds", "stream_step_seconds", "steps_per_reading", "workspace_bytes", "loop_clock_seconds"}
-    loop |= {"late_share", "worst_step_seconds", "deadline_steps"}
+    loop |= {"packed_weight_bytes", "late_share", "worst_step_seconds", "deadline_steps"}
     assert names["fused"] - names["reference"] == loop
     assert names["reference"] - names["fused"] == {"call_stream_step_seconds"}
     assert "call_step_seconds" in names["fused"] & names["reference"]
@@ -194,6 +194,13 @@ def test_sizes_equal_values_computed_by_hand() -> None:
     expected = recurrent + outputs * (width + 1)
     assert values(measurements, "weight_bytes") == [({}, (4.0 * expected,))]
     assert values(measurements, "workspace_bytes") == [({"position": 16}, (4.0 * 2 * width,))]
+    ((_, (packed,)),) = values(measurements, "packed_weight_bytes")
+    with torch.inference_mode():
+        model, x = subject("lstm").model.eval(), torch.zeros(1, 40, inputs)
+        model.stream(x, model.init_state(1))
+        program = model._stepper._program
+    assert program is not None
+    assert packed == 4.0 * sum(buffer.numel() for buffers in program.packed for buffer in buffers) > 0
 
 
 def test_late_steps_and_the_worst_one_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

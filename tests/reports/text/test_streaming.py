@@ -194,16 +194,35 @@ def test_why_requested_measurements_are_missing_is_said_once_per_reason() -> Non
     assert f"streaming ok: {reason}" in reports.page(run, records)
 
 
-def test_memory_of_a_device_is_the_sum_of_weights_state_and_workspace() -> None:
-    record = with_measurements(
+def test_memory_of_a_device_is_the_sum_of_its_parts() -> None:
+    known = with_measurements(
         Measurement(metric="weight_bytes", samples=(1000.0,)),
         *(Measurement(metric="state_bytes", at={"position": n}, samples=(10.0 * n,)) for n in (1, 64)),
         Measurement(metric="workspace_bytes", at={"position": 64}, samples=(300.0,)),
+        Measurement(metric="packed_weight_bytes", at={"position": 64}, samples=(2000.0,)),
     )
-    (row,) = device_memory(group_cases(synthetic.run([record.case]), [record]))
+    (row,) = device_memory(group_cases(synthetic.run([known.case]), [known]))
     assert (row.position, row.weight_bytes, row.state_bytes, row.workspace_bytes) == (64, 1000.0, 640.0, 300.0)
-    assert row.total_bytes == 1940.0
+    assert (row.packed_weight_bytes, row.total_bytes) == (2000.0, 3940.0)
     assert device_memory(group_cases(interpreted.old_run(), interpreted.old_records())) == []
+
+
+def test_memory_of_an_interpreted_architecture_is_no_sum_and_is_marked() -> None:
+    at = {"position": 64}
+    record = with_measurements(
+        Measurement(metric="call_step_seconds", at=at, samples=(1e-4,)),
+        Measurement(metric="weight_bytes", samples=(1000.0,)),
+        Measurement(metric="state_bytes", at=at, samples=(640.0,)),
+    )
+    compiled = synthetic.record(synthetic.case("lstm", "adding", 32, 0))
+    run, records = synthetic.run([record.case, compiled.case]), [record, compiled]
+    row = next(row for row in device_memory(group_cases(run, records)) if row.arch == "gru")
+    assert (row.workspace_bytes, row.total_bytes) == (None, None)
+    table = reports.page(run, records).partition('<h3 id="memory">')[2].partition("</table>")[0]
+    rows = {line.partition("</th>")[0]: line for line in table.splitlines() if 'scope="row"' in line}
+    ((head, text),) = [(head, text) for head, text in rows.items() if "gru" in head]
+    assert "interpreted" in head
+    assert text.endswith("<td>—</td><td>—</td></tr>")
 
 
 @pytest.mark.parametrize(
