@@ -176,7 +176,7 @@ def choose_plan(options: RunOptions) -> Plan:
         if "streaming" not in changes.get("measure", plan.measure):
             raise UsageError("--deadline needs the probe streaming: add it to --measure or to the plan's measure")
         seconds = parse_duration("--deadline", options.deadline)
-        changes["timing"] = plan.timing.model_copy(update={"deadline_seconds": seconds})
+        changes["timing"] = dict(plan.timing) | {"deadline_seconds": seconds}
     try:
         return Plan.model_validate(dict(plan) | changes)
     except ValidationError as error:

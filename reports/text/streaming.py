@@ -12,6 +12,8 @@ from reports.format.numbers import duration, listed, microseconds, percent, sign
 
 CALLED = "called from Python"
 """What headings say of a run whose steps were timed only as calls from Python."""
+MANY_STEPS = 1_000_000
+"""The number of steps of a complete deadline test. A sentence names a smaller number."""
 HOLLOW_MARKERS = " Hollow markers are interpreted steps, which are called from Python."
 """The part of a caption that explains the markers of interpreted architectures."""
 LIMIT_EXPLANATION = (
@@ -95,7 +97,8 @@ def _deadline_sentences(groups: Sequence[Group], costs: dict[str, list[StepCost]
         name = marked(row.arch, costs[row.arch][-1].timing) if row.arch in costs else row.arch
         worst = "" if row.worst_seconds is None else f", worst {duration(row.worst_seconds)}"
         late = f"{significant(100 * row.late_share, 2)}%"
-        parts.setdefault((row.deadline_seconds, row.position), []).append(f"{name} {late}{worst}")
+        few = "" if row.steps is None or row.steps >= MANY_STEPS * row.cases else f" of {row.steps:,} steps"
+        parts.setdefault((row.deadline_seconds, row.position), []).append(f"{name} {late}{few}{worst}")
     return [
         f"Share of steps later than {duration(deadline)} at position {position:,}: {'; '.join(names)}."
         for (deadline, position), names in parts.items()

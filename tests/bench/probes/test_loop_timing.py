@@ -224,3 +224,14 @@ def test_a_deadline_test_ends_after_some_seconds(monkeypatch: pytest.MonkeyPatch
     Loop(one)
     steps = measure_deadline(timer_of(one, 16), 5e-6, lambda: next(now))[-1]
     assert steps.samples == (8.0,)
+
+
+@pytest.mark.parametrize("nanoseconds", [1, 3, 10, 50_000, 64_001])
+def test_a_step_as_long_as_the_deadline_is_not_late(nanoseconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check the last nanosecond, for which a comparison of seconds may round either way."""
+    monkeypatch.setattr(deadline, "MAX_STEPS", 8)
+    one = subject()
+    Loop(one, first=(), later=nanoseconds)
+    timer = timer_of(one, 16)
+    shares = [measure_deadline(timer, each / 1e9)[0].samples for each in (nanoseconds, max(1, nanoseconds) - 0.6)]
+    assert shares == [(0.0,), (1.0,)]

@@ -180,6 +180,19 @@ def test_late_share_is_a_mean_and_the_worst_step_a_maximum() -> None:
     assert row.worst_seconds == 9e-5
 
 
+def test_a_deadline_sentence_names_fewer_than_a_million_steps_per_case() -> None:
+    at = {"position": 128, "deadline_ns": 50_000}
+    told = []
+    for steps in (1e6, 4321.0):
+        record = with_measurements(
+            Measurement(metric="step_seconds", at={"position": 128}, samples=(1e-6,)),
+            Measurement(metric="late_share", at=at, samples=(0.25,)),
+            Measurement(metric="deadline_steps", at=at, samples=(steps,)),
+        )
+        told.append(sentences(synthetic.run([record.case]), [record])[-1].partition(": ")[2])
+    assert told == ["gru 25%.", "gru 25% of 4,321 steps."]
+
+
 def test_why_requested_measurements_are_missing_is_said_once_per_reason() -> None:
     reason = "no deadline was tested: compiled code cannot read the clock on this machine"
     at = {"position": 16}
