@@ -159,6 +159,16 @@ class SequenceModel(nn.Module):
             return None
         return self._stepper.workspace_bytes(self, x, copy_state(state))
 
+    def packed_weight_bytes_for(self, x: Tensor, state: list[State]) -> int | None:
+        """Return the memory of the packed weights that a long compiled `stream` reads, and of their copy, in bytes.
+
+        The copy shows whether a weight has changed since it was packed. The weights themselves are not counted. The
+        arguments and the result None are as in `workspace_bytes_for`.
+        """
+        if torch.is_grad_enabled():
+            return None
+        return self._stepper.packed_weight_bytes(self, x, copy_state(state))
+
     def state_bytes_after(self, x: Tensor) -> int:
         """Return the memory of the state in bytes after the T steps of `x`, tokens (B, T) or reals (B, T, D).
 

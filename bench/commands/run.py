@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 import arch
+import arch.kernels
 import reports
 from bench.commands.output import new_console, print_json, print_lines, run_document
 from bench.commands.quantities import parse_duration, parse_size
@@ -35,6 +36,8 @@ from results.specs import Spec
 MAX_COMMAND = 4000
 """Maximum length of a stored command in characters."""
 
+SMALL_WIDTH = 64
+"""Width of the models that are built to see whether a step can be compiled. Most numbers of heads divide it."""
 PRIVATE_OPTIONS = ("--store",)
 """Options whose values are paths on this machine. They are omitted from the stored command."""
 
@@ -133,6 +136,8 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
         print_lines(_plugin_warnings(loaded, plan), console, style="yellow")
         if options.learning_rates is not None and load(options.plan).fixes_rates:
             print_lines(["--learning-rates replaces the learning rates that the plan fixes"], console)
+        if plan.timing.deadline_seconds is not None and "streaming" in plan.measure:
+            print_lines(_deadline_warnings(plan, options.device), console, style="yellow")
         if options.dry_run:
             describe(request, console)
             return OK
@@ -176,7 +181,7 @@ def choose_plan(options: RunOptions) -> Plan:
         if "streaming" not in changes.get("measure", plan.measure):
             raise UsageError("--deadline needs the probe streaming: add it to --measure or to the plan's measure")
         seconds = parse_duration("--deadline", options.deadline)
-        changes["timing"] = plan.timing.model_copy(update={"deadline_seconds": seconds})
+        changes["timing"] = dict(plan.timing) | {"deadline_seconds": seconds}
     try:
         return Plan.model_validate(dict(plan) | changes)
     except ValidationError as error:
@@ -320,6 +325,32 @@ def _probes(text: str) -> tuple[Probe, ...]:
         if name not in known:
             raise UsageError(f"--measure: unknown probe {name!r}; choose from {', '.join(known)}")
     return tuple(probe for probe in known if probe in wanted)
+
+
+def _deadline_warnings(plan: Plan, device: str) -> list[str]:
+    """Return a line that names the architectures whose steps are interpreted, because no deadline is tested for them.
+
+    A layer says whether its step can be compiled. If an architecture cannot be built small, nothing is said of it.
+    """
+    specs = dict.fromkeys(spec for grid in plan.grids() for spec in grid.archs)
+    nothing_is_compiled = device != "cpu" or arch.kernels.obstacle() is not None
+    interpreted = [spec for spec in specs if nothing_is_compiled or _is_interpreted(spec)]
+    if not interpreted:
+        return []
+    effect = (
+        "the deadline has no effect"
+        if len(interpreted) == len(specs)
+        else "no deadline is tested for some architectures"
+    )
+    return [f"{effect}, because only compiled steps are tested; interpreted: {', '.join(interpreted)}"]
+
+
+def _is_interpreted(spec: str) -> bool:
+    try:
+        layers: list[Any] = list(arch.build(spec, channels=1, outputs=2, width=SMALL_WIDTH, depth=1, seed=0).layers)
+    except ValueError:
+        return False
+    return any(layer.backend == "reference" or layer.streaming_spec() is None for layer in layers)
 
 
 def _plugin_warnings(loaded: Loaded, plan: Plan) -> list[str]:

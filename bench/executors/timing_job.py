@@ -22,7 +22,9 @@ from bench.training.model import build_model, load_weights
 from results import Case, Measurement, Probe, ProbeRun
 
 CONSISTENCY_LENGTH = 64
-"""Maximum number of steps in the consistency check of step and scan, unless the task needs more."""
+"""Maximum number of steps in the consistency check, unless the task needs more."""
+MAX_STREAMS = 64
+"""Maximum number of parallel streams in the consistency check, because the compiled step reads no more."""
 
 
 def run_timing_job(job: TimeJob) -> dict[str, TimingResult]:
@@ -40,8 +42,7 @@ def run_timing_job(job: TimeJob) -> dict[str, TimingResult]:
     }
     failures: dict[str, str] = {}
     for subject in subjects:
-        inputs = subject.test_inputs(1, min(subject.case.length, _consistency_length(subject.task)))
-        if (reason := consistency_failure(subject.model.eval(), inputs)) is not None:
+        if (reason := _inconsistency(subject, job)) is not None:
             failures[subject.case.key] = reason
     consistent = [subject for subject in subjects if subject.case.key not in failures]
     measurements: dict[str, list[Measurement]] = {
@@ -54,12 +55,15 @@ def run_timing_job(job: TimeJob) -> dict[str, TimingResult]:
         measurements[key] += measured
     order = random.Random(" ".join(subject.case.key for subject in subjects))
     seconds: dict[Probe, float] = {}
+    limitations: dict[tuple[str, Probe], str | None] = {}
     for name, probe in probes.items():
         started = time.perf_counter()
         timed = probe.measure(consistent, job.timing, order) if consistent else {}
         seconds[name] = (time.perf_counter() - started) / max(1, len(consistent))
-        for key, measured in timed.items():
-            measurements[key] += measured
+        for subject in consistent:
+            key = subject.case.key
+            limitations[key, name] = probe.limitation(subject, job.timing, timed[key])
+            measurements[key] += timed[key]
     return {
         key: TimingResult(
             measurements=tuple(measurements[key]),
@@ -68,6 +72,7 @@ def run_timing_job(job: TimeJob) -> dict[str, TimingResult]:
                 if key in failures
                 else ProbeRun(
                     status="ok",
+                    reason=limitations[key, name],
                     seconds=seconds[name],
                     threads=torch.get_num_threads(),
                     flushes_denormals=flushes_denormals(),
@@ -86,6 +91,16 @@ def load_subject(case: Case, weights: bytes, device: str) -> Subject:
     model = build_model(case, task)
     load_weights(model, weights)
     return Subject(case=case, task=task, model=model.to(torch.device(device)))
+
+
+def _inconsistency(subject: Subject, job: TimeJob) -> str | None:
+    """Return why a model must not be timed, or None. It is checked with as many parallel streams as are timed."""
+    length = min(subject.case.length, _consistency_length(subject.task))
+    batches = {1, *(count for count in job.timing.streams if count <= MAX_STREAMS and "streaming" in job.probes)}
+    reasons = (
+        consistency_failure(subject.model.eval(), subject.test_inputs(count, length)) for count in sorted(batches)
+    )
+    return next(filter(None, reasons), None)
 
 
 def _consistency_length(task: tasks.Task) -> int:

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from results import Strict
-from results.specs import Spec
+from results.specs import Spec, shown_value
 
 RATE = "learning_rate"
 """Field of a protocol that a grid of learning rates replaces."""
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the values. Raises `ValueError` if one of them occurs more than once."""
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{shown_value(value)} occurs more than once; give each value once")
+    return values
+
+
+DISTINCT = AfterValidator(_distinct)
+"""Validator of a list whose values must differ."""
 SpecText = Annotated[str, Field(min_length=1, max_length=400)]
 Length = Annotated[int, Field(ge=1, le=1 << 24)]
 
@@ -22,9 +34,9 @@ class Override(Strict):
     Architectures and tasks are given as names, which stand for all specs with this name, or as whole specs.
     """
 
-    archs: tuple[SpecText, ...] = ()
-    tasks: tuple[SpecText, ...] = ()
-    lengths: tuple[Length, ...] = ()
+    archs: Annotated[tuple[SpecText, ...], DISTINCT] = ()
+    tasks: Annotated[tuple[SpecText, ...], DISTINCT] = ()
+    lengths: Annotated[tuple[Length, ...], DISTINCT] = ()
     protocol: dict[str, Any]
     found_by: Annotated[str, Field(min_length=1, max_length=400)] | None = None
     """The run that found the learning rate in `protocol`, in words. It is stored with each training at this rate."""
@@ -46,9 +58,9 @@ class Override(Strict):
 class Extra(Strict):
     """An additional grid of cases. Omitted fields have the values of the plan's own grid."""
 
-    archs: tuple[SpecText, ...] = ()
-    tasks: tuple[SpecText, ...] = ()
-    lengths: tuple[Length, ...] = ()
+    archs: Annotated[tuple[SpecText, ...], DISTINCT] = ()
+    tasks: Annotated[tuple[SpecText, ...], DISTINCT] = ()
+    lengths: Annotated[tuple[Length, ...], DISTINCT] = ()
     seeds: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Number of seeds; None for the plan's number. A larger number is reduced to the plan's number."""
     protocol: dict[str, Any] = Field(default_factory=dict)

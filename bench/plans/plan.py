@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from bench.errors import UsageError
 from bench.plans.amounts import budget_bytes, budget_count
-from bench.plans.override import RATE, Extra, Length, Override, SpecText, without_rate
+from bench.plans.override import DISTINCT, RATE, Extra, Length, Override, SpecText, without_rate
 from results import BUDGETS, Budget, Claim, Probe, Protocol, Strict, Tuning
 from results.specs import Spec, reason_of, shown_value
 
@@ -33,6 +33,8 @@ CHUNK_SHARE = 20
 """Divisor of `Timing.steps` for the number of timed chunks of each size."""
 CHUNKS = (1, 4, 16, 64, 256)
 """Numbers of steps in the chunks that a plan times by default, up to its longest position."""
+MAX_ROUNDING_NANOSECONDS = 1e-3
+"""Largest rounding error of a deadline of whole nanoseconds: an hour in float64 is rounded to half of it."""
 MAX_FILE_BYTES = 16 << 10
 """Maximum size of a plan file in bytes. The TOML parser may take quadratic time, which is tolerable up to this size."""
 
@@ -45,17 +47,17 @@ UNION_MEMBERS = ("bool", "int", "float", "str", "constrained-int", "constrained-
 class Timing(Strict):
     """The settings of the timing probes."""
 
-    positions: Annotated[tuple[Length, ...], Field(min_length=1)] = (1, 16, 128, 1024, 4096)
+    positions: Annotated[tuple[Length, ...], Field(min_length=1), DISTINCT] = (1, 16, 128, 1024, 4096)
     """Positions in a stream at which a step is timed."""
     steps: Annotated[int, Field(ge=10, le=1_000_000)] = 1000
     """Number of timed steps of one stream at each position, rounded up to a multiple of `blocks`."""
     blocks: Annotated[int, Field(ge=1, le=1000)] = 5
     """Number of blocks per measurement. The blocks of the models of a group are interleaved."""
-    streams: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...] = (1, 8, 64)
+    streams: Annotated[tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...], DISTINCT] = (1, 8, 64)
     """Batch sizes at which a step is timed."""
     streams_position: Length = 128
     """Position in each stream of a batch at which a step is timed. Chunks and deadlines start there too."""
-    chunks: tuple[Length, ...] | None = None
+    chunks: Annotated[tuple[Length, ...], DISTINCT] | None = None
     """Numbers of steps that arrive at once, to be timed from a carried state. None for those of `CHUNKS` that are not
     longer than the longest position."""
     deadline_seconds: Annotated[float, Field(ge=1e-9, le=3600)] | None = None
@@ -90,6 +92,13 @@ class Timing(Strict):
         """Number of timed chunks of each size."""
         return -(-self.steps // CHUNK_SHARE)
 
+    @field_validator("deadline_seconds")
+    @classmethod
+    def _has_whole_nanoseconds(cls, seconds: float | None) -> float | None:
+        if seconds is not None and abs(seconds * 1e9 - round(seconds * 1e9)) > MAX_ROUNDING_NANOSECONDS:
+            raise ValueError(f"a deadline has whole nanoseconds, not {seconds * 1e9:g} of them; round it")
+        return seconds
+
     @model_validator(mode="after")
     def _chunks_fit(self) -> Self:
         longest = max(self.positions)
@@ -107,11 +116,11 @@ class Plan(Strict):
 
     summary: str
     """One line that `carousel list plans` prints."""
-    archs: Annotated[tuple[SpecText, ...], Field(min_length=1)]
+    archs: Annotated[tuple[SpecText, ...], Field(min_length=1), DISTINCT]
     """Specs of architectures, such as `lstm:bias=False`."""
-    tasks: Annotated[tuple[SpecText, ...], Field(min_length=1)]
+    tasks: Annotated[tuple[SpecText, ...], Field(min_length=1), DISTINCT]
     """Specs of tasks, such as `recall:pairs=4`."""
-    lengths: Annotated[tuple[Length, ...], Field(min_length=1)]
+    lengths: Annotated[tuple[Length, ...], Field(min_length=1), DISTINCT]
     """Lengths of the cases, in time steps."""
     seeds: Annotated[int, Field(ge=1, le=10_000)]
     """Number of seeds; the first seed is 0."""
@@ -125,7 +134,7 @@ class Plan(Strict):
     """Size of the state of one stream at the trained length: a number of bytes, or a text such as `4KiB`."""
     step_flops: Annotated[Annotated[int, Field(ge=1, le=2**31)] | None, BeforeValidator(budget_count)] = None
     """FLOPs of one streamed step at the trained length: a number, or a text such as `40k`."""
-    measure: Annotated[tuple[Probe, ...], Field(min_length=1)] = ("accuracy", "latency", "streaming")
+    measure: Annotated[tuple[Probe, ...], Field(min_length=1), DISTINCT] = ("accuracy", "latency", "streaming")
     """Probes to run."""
     protocol: dict[str, Any] = Field(default_factory=dict)
     """Fields of `Protocol` that differ from its defaults."""
@@ -225,6 +234,11 @@ class Plan(Strict):
             protocol = Protocol.model_validate_json(json.dumps(fields))
         except ValidationError as error:
             raise UsageError(f"protocol: {first_error(error)}") from None
+        for at in protocol.evaluate_at:
+            if protocol.evaluate_at.count(at) > 1:
+                raise UsageError(
+                    f"protocol: evaluate_at: {shown_value(at)} occurs more than once; give each value once"
+                )
         steps, fixed_set = protocol.steps, (protocol.train_sequences, protocol.epochs)
         if (steps is None) == (None in fixed_set) or (steps is not None and fixed_set != (None, None)):
             durations = ("steps", "train_sequences", "epochs")

@@ -18,9 +18,9 @@ FULL = 0.9
 """Share of a record available to timings and evaluations. The rest holds scores, names and digests."""
 LATENCY_TIMINGS = 3
 """Number of latency timings: forward pass of one sequence, forward pass of a batch, and training step."""
-VALUES_PER_POSITION = 7
-"""Number of measurements counted per position besides timings. Probes take at most six: steps per clock reading, sizes
-of state and workspace, step FLOPs, step bytes and read rate."""
+VALUES_PER_POSITION = 8
+"""Number of measurements counted per position besides timings. Probes take at most seven: steps per clock reading,
+sizes of state, workspace and packed weights, step FLOPs, step bytes and read rate."""
 OTHER_MEASUREMENTS = 16
 """Estimated number of other measurements per process, such as first call, clock overheads, peak memory, size of the
 weights, results of a deadline and FLOPs of whole sequences."""

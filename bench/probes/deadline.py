@@ -32,6 +32,7 @@ def measure_deadline(
         The share of late steps, the longest step, and the number of steps that ran.
     """
     timed, steps, late = timer.timed, 0, 0
+    deadline_ns = round(deadline_seconds * 1e9)  # the clock counts nanoseconds, and the record names this number
     is_recurrent = arch.are_recurrent(timed.subject.model.layers)
     burst_steps = BURST_STEPS if is_recurrent else timed.burst_steps
     worst, end = 0.0, now() + MAX_SECONDS
@@ -39,8 +40,8 @@ def measure_deadline(
         while steps < MAX_STEPS and (steps == 0 or now() < end):
             seconds = burst(timed, timer.untimed, min(burst_steps, MAX_STEPS - steps))
             steps += len(seconds)
-            late += sum(each > deadline_seconds for each in seconds)
+            late += sum(round(each * 1e9) > deadline_ns for each in seconds)
             worst = max(worst, *seconds)
-    at = {"position": timed.position, "deadline_ns": round(deadline_seconds * 1e9)}
+    at = {"position": timed.position, "deadline_ns": deadline_ns}
     values = {"late_share": late / steps, "worst_step_seconds": worst, "deadline_steps": float(steps)}
     return [Measurement(metric=metric, at=at, samples=(value,)) for metric, value in values.items()]

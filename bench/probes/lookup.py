@@ -39,6 +39,12 @@ class TimingProbe(Protocol):
         `order` generates the random order.
         """
 
+    def limitation(self, subject: Subject, timing: Timing, measurements: Sequence[Measurement]) -> str | None:
+        """Return why measurements that were requested of a model are missing, or None if none are.
+
+        `measurements` are those that `measure` returned for the model.
+        """
+
     def backend_of(self, subject: Subject) -> str:
         """Return the name of the backend that runs the timed calls."""
 

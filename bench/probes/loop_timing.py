@@ -1,8 +1,8 @@
 """Timing of steps in a loop of compiled code, which reads the clock itself.
 
 The clock is read after each step, so that every sample is a single step. If a step is shorter than ten readings, the
-clock is read after several steps, and a sample is their mean. If compiled code cannot read the clock, whole calls are
-timed from Python. The difference between calls of many and of few steps is then the time of the additional steps.
+clock is read after several steps, and a sample is their mean. `difference_timing` is for compiled code that cannot read
+the clock.
 """
 
 # Shape suffixes: R clock readings
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import torch
 
 import arch
-from bench.machine.timer import Clock
 from bench.probes.timed_stream import MAX_BURST, WARM_UP_STEPS, TimedStream, without_garbage_collection
 
 MIN_READINGS_PER_SAMPLE = 10
@@ -25,10 +24,8 @@ TRIAL_BURSTS = 8
 """Number of untimed bursts that show about how long a step takes."""
 WARM_UP_SECONDS = 5e-6
 """Duration of the untimed steps at the start of a burst, at least `WARM_UP_STEPS`. For two layers of eight units, the
-first seven steps take 0.4 µs and the others 0.24 µs, because other code ran between the bursts."""
+first seven steps take 0.3 µs and the others 0.18 µs, because other code ran between the bursts."""
 MAX_WARM_UP_STEPS = 64
-BLIND_WARM_UP_STEPS = 16
-"""Number of untimed steps at the start of a burst if compiled code cannot read the clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,63 +34,41 @@ class LoopTimer:
 
     timed: TimedStream
     every: int
-    """Number of steps per clock reading. 0 if compiled code cannot read the clock."""
+    """Number of steps per clock reading."""
     untimed: int
     """Number of untimed steps at the start of a burst."""
-    clock: Clock
-    """A monotonic clock that returns nanoseconds. It is used only if `every` is 0."""
 
     def time(self, count: int) -> list[float]:
-        """Take `count` samples near the stream's position, in seconds per step.
-
-        If compiled code cannot read the clock, take one sample that spans at least `count` steps.
-        """
+        """Take `count` samples near the stream's position, in seconds per step."""
+        samples: list[float] = []
         with without_garbage_collection():
-            if self.every == 0:
-                return [self._mean_seconds(count)]
-            samples: list[float] = []
             while len(samples) < count:
                 samples += burst(self.timed, self.untimed, self.timed.burst_steps, self.every)[: count - len(samples)]
-            return samples
+        return samples
 
     def steps_per_sample(self, count: int) -> int:
-        """Return the number of steps whose mean is one sample, if `time` is called with `count`."""
-        return self.every or self._bursts(count) * self.timed.burst_steps
-
-    def _mean_seconds(self, steps: int) -> float:
-        """Return the mean seconds of the steps after the untimed ones of each call."""
-        nanoseconds, bursts = 0, self._bursts(steps)
-        for _ in range(bursts):
-            for count, sign in ((self.untimed, -1), (self.untimed + self.timed.burst_steps, 1)):
-                x, state = self.timed.next_inputs(count), arch.copy_state(self.timed.state)
-                started = self.clock()
-                self.timed.subject.model.stream(x, state)
-                nanoseconds += sign * (self.clock() - started)
-        return max(0.0, nanoseconds / (bursts * self.timed.burst_steps) / 1e9)
-
-    def _bursts(self, steps: int) -> int:
-        return max(1, -(-steps // self.timed.burst_steps))
+        """Return the number of steps whose mean is one sample, for any `count` of samples."""
+        return self.every
 
 
-def loop_timer(timed: TimedStream, reading_seconds: float | None, clock: Clock) -> LoopTimer:
+def loop_timer(timed: TimedStream, reading_seconds: float) -> LoopTimer:
     """Return a timer of a batch of streams with a compiled step.
 
     Untimed bursts decide how many steps warm up, and how many steps a sample spans.
 
     Args:
         timed: the batch of streams.
-        reading_seconds: duration of a clock reading in compiled code, or None if such code cannot read the clock.
-        clock: a monotonic clock that returns nanoseconds, for compiled code that cannot read the clock.
+        reading_seconds: duration of a clock reading in compiled code.
     """
-    if reading_seconds is None:
-        return LoopTimer(timed, 0, _readable(timed, BLIND_WARM_UP_STEPS), clock)
     # A longer burst is typical of the code, if not of the position. A model of limited length may not read it.
     steps = timed.burst_steps if timed.subject.model.max_length is not None else MAX_BURST
     trials = (burst(timed, WARM_UP_STEPS, steps) for _ in range(TRIAL_BURSTS))
     step_seconds = max(1e-9, statistics.median(seconds for trial in trials for seconds in trial))
-    untimed = _readable(timed, min(MAX_WARM_UP_STEPS, max(WARM_UP_STEPS, math.ceil(WARM_UP_SECONDS / step_seconds))))
+    allowed = max_untimed_steps(timed, MAX_WARM_UP_STEPS)
+    untimed = min(allowed, max(WARM_UP_STEPS, math.ceil(WARM_UP_SECONDS / step_seconds)))
     needed = math.ceil(MIN_READINGS_PER_SAMPLE * reading_seconds / step_seconds)
-    return LoopTimer(timed, min(timed.burst_steps, needed), untimed, clock)
+    # The untimed steps are a multiple of the steps per reading, so they must not exceed what is allowed either.
+    return LoopTimer(timed, min(timed.burst_steps, needed, allowed), untimed)
 
 
 def burst(timed: TimedStream, untimed: int, steps: int, every: int = 1) -> list[float]:
@@ -113,7 +88,15 @@ def burst(timed: TimedStream, untimed: int, steps: int, every: int = 1) -> list[
     return seconds
 
 
-def _readable(timed: TimedStream, untimed: int) -> int:
-    """Reduce a number of untimed steps, so that the model can read them and a burst after the position."""
-    max_length = timed.subject.model.max_length
-    return untimed if max_length is None else min(untimed, max_length - timed.position - timed.burst_steps)
+def max_untimed_steps(timed: TimedStream, most: int) -> int:
+    """Return how many steps of a burst may be untimed, at most `most`.
+
+    The cost of a recurrent step does not depend on its position, so any number may warm it up. All other bursts stay
+    near their position: they end at most eight steps, or an eighth of the position plus `WARM_UP_STEPS`, after it. So
+    few untimed steps suffice there: of two layers of attention, the fourth step takes within 2% of the later ones. A
+    model of limited length must be able to read the burst.
+    """
+    model, steps = timed.subject.model, timed.burst_steps
+    if not arch.are_recurrent(model.layers):
+        most = min(most, max(WARM_UP_STEPS, timed.position // 8 + WARM_UP_STEPS - steps))
+    return most if model.max_length is None else min(most, model.max_length - timed.position - steps)

@@ -34,6 +34,7 @@ from bench.plans.plan import Timing
 from bench.probes.call_timing import run_untimed_burst, time_calls
 from bench.probes.chunks import fastest_form, time_chunks
 from bench.probes.deadline import measure_deadline
+from bench.probes.difference_timing import difference_timer
 from bench.probes.loop_timing import loop_timer
 from bench.probes.stream import GraphStream
 from bench.probes.subject import Subject
@@ -64,9 +65,13 @@ class _Measured:
         """Add measurements of a stream's model."""
         self.by_case[timed.subject.case.key] += measurements
 
-    def time(self, series: Sequence[tuple[TimedStream, Series]]) -> None:
-        """Time all series alternately. Their measurements are not added."""
+    def time(self, series: Sequence[tuple[TimedStream, Series]]) -> list[tuple[TimedStream, Series]]:
+        """Time all series alternately, and return those of which every block has samples.
+
+        Their measurements are not added.
+        """
         time_alternately([one for _, one in series], self.timing.blocks, self.order, self.machine)
+        return [(timed, one) for timed, one in series if len(one.samples) >= len(one.blocks)]
 
     def step_series(self, timed: TimedStream, name: str, at: dict[str, int], steps: int, calls: int) -> list[Series]:
         """Return the series of a stream's steps: in compiled code and called, or only called if nothing is compiled.
@@ -83,7 +88,11 @@ class _Measured:
         called = partial(time_calls, timed, clock=self.clock)
         if not timed.is_compiled:
             return [Series(f"call_{name}", at, steps, called)]
-        timer = loop_timer(timed, self.reading_seconds, self.clock)
+        timer = (
+            difference_timer(timed, self.clock)
+            if self.reading_seconds is None
+            else loop_timer(timed, self.reading_seconds)
+        )
         spanned = timer.steps_per_sample(-(-steps // self.timing.blocks))
         self.add(timed, Measurement(metric="steps_per_reading", at=at, samples=(float(spanned),)))
         in_loop = Series(name, at, steps, timer.time)
@@ -128,6 +137,32 @@ def measure(
     return measured.by_case
 
 
+def limitation(subject: Subject, timing: Timing, measurements: Sequence[Measurement]) -> str | None:
+    """Return why requested measurements of a model are missing, or None if there is no such reason.
+
+    `measurements` are those that `measure` returned for the model.
+    """
+    with torch.inference_mode():
+        is_compiled = open_stream(subject, 1, 1).is_compiled
+    metrics = {measurement.metric for measurement in measurements}
+    reasons = []
+    if timing.deadline_seconds is not None and "late_share" not in metrics:
+        if not is_compiled:
+            reasons.append("no deadline was tested: the step is interpreted, and only compiled steps are tested")
+        elif "loop_clock_seconds" not in metrics:
+            reasons.append("no deadline was tested: compiled code cannot read the clock on this machine")
+    timings = ("step_seconds", "stream_step_seconds")
+    timed = {tuple(each.at.items()) for each in measurements if each.metric in timings}
+    planned = [each.at for each in measurements if each.metric == "steps_per_reading"]
+    if absent := [at for at in planned if tuple(at.items()) not in timed]:
+        places = "; ".join(", ".join(f"{name} {value:,}" for name, value in at.items()) for at in absent)
+        reasons.append(
+            "compiled code cannot read the clock, and calls of more steps did not clearly take longer, so no compiled "
+            f"step was timed at {places}"
+        )
+    return "; ".join(reasons) or None
+
+
 def measure_first_call(subject: Subject) -> list[Measurement]:
     """Return an empty list, because only `latency` measures the first call of a model."""
     return []
@@ -160,6 +195,7 @@ def _measure_position(measured: _Measured, position: int) -> None:
         sizes = {
             "state_bytes": arch.state_bytes(timed.state),
             "workspace_bytes": subject.model.workspace_bytes_for(timed.inputs[:, 0], timed.state),
+            "packed_weight_bytes": subject.model.packed_weight_bytes_for(timed.inputs[:, 0], timed.state),
         }
         for metric, size in sizes.items():
             if size is not None:
@@ -167,9 +203,8 @@ def _measure_position(measured: _Measured, position: int) -> None:
         if timed.is_compiled and measured.reading_seconds is not None and position == timing.positions[0]:
             samples = (measured.reading_seconds,)
             measured.add(timed, Measurement(metric="loop_clock_seconds", samples=samples))
-    measured.time(series)
     is_batch_of_one = position == timing.streams_position and timing.times_one_stream
-    for timed, one in series:
+    for timed, one in measured.time(series):
         measured.add(timed, one.measurement())
         if is_batch_of_one and one.metric == ("step_seconds" if timed.is_compiled else "call_step_seconds"):
             metric = one.metric.replace("step_seconds", "stream_step_seconds")
@@ -189,8 +224,7 @@ def _measure_batches(measured: _Measured) -> None:
             timed, "stream_step_seconds", {"position": position, "streams": count}, timing.batch_steps, calls=0
         )
     ]
-    measured.time(series)
-    for timed, one in series:
+    for timed, one in measured.time(series):
         measured.add(timed, one.measurement())
 
 
@@ -205,8 +239,7 @@ def _measure_chunks(measured: _Measured) -> None:
                 call = partial(time_chunks, timed, fastest_form(timed, chunk), chunk, clock=measured.clock)
                 at = {"position": position, "chunk": chunk}
                 series.append((timed, Series("chunk_seconds", at, timing.chunk_calls, call)))
-    measured.time(series)
-    for timed, one in series:
+    for timed, one in measured.time(series):
         measured.add(timed, one.measurement())
 
 
@@ -217,6 +250,4 @@ def _measure_deadlines(measured: _Measured, deadline_seconds: float) -> None:
     for subject in measured.shuffled(measured.timing.streams_position):
         timed = open_stream(subject, measured.timing.streams_position, 1)
         if timed.is_compiled:
-            measured.add(
-                timed, *measure_deadline(loop_timer(timed, measured.reading_seconds, measured.clock), deadline_seconds)
-            )
+            measured.add(timed, *measure_deadline(loop_timer(timed, measured.reading_seconds), deadline_seconds))

@@ -157,7 +157,7 @@ def _row(seed: Seed, group: Group, positions: Sequence[int], timing: StepTiming)
         probes=tuple(
             f"{name} {probe.status}" + (f": {probe.reason}" if probe.reason else "")
             for name, probe in (record.probes.items() if record is not None else ())
-            if probe.status != "ok"
+            if probe.status != "ok" or probe.reason
         ),
     )
 

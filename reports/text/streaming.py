@@ -15,6 +15,8 @@ from results import Growth
 
 CALLED = "called from Python"
 """What headings say of a run whose steps were timed only as calls from Python."""
+MANY_STEPS = 1_000_000
+"""The number of steps of a complete deadline test. A sentence names a smaller number."""
 HOLLOW_MARKERS = " Hollow markers are interpreted steps, which are called from Python."
 """The part of a caption that explains the markers of interpreted architectures."""
 LIMIT_EXPLANATION = (
@@ -32,7 +34,8 @@ LIMIT_EXPLANATION = (
 def streaming_conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]]) -> list[str]:
     """Return sentences on the cost of a streamed step, the call from Python, chunks and deadlines, in this order.
 
-    A sentence is left out if nothing of its kind was measured. `costs` is the result of `step_costs_by_arch(groups)`.
+    Further sentences say why requested measurements are missing. A sentence is left out if nothing of its kind was
+    measured. `costs` is the result of `step_costs_by_arch(groups)`.
     """
     if not costs:
         return []
@@ -51,7 +54,12 @@ def streaming_conclusions(groups: Sequence[Group], costs: dict[str, list[StepCos
     ]
     if added:
         sentences.append(f"A call from Python adds {listed(added)}.")
-    return [*sentences, *_chunk_sentences(groups, costs), *_deadline_sentences(groups, costs)]
+    return [
+        *sentences,
+        *_chunk_sentences(groups, costs),
+        *_deadline_sentences(groups, costs),
+        *_limitation_sentences(groups),
+    ]
 
 
 def _cheapest_first(costs: dict[str, list[StepCost]], growths: Mapping[str, Growth], end: int) -> str:
@@ -100,8 +108,20 @@ def _deadline_sentences(groups: Sequence[Group], costs: dict[str, list[StepCost]
         name = marked(row.arch, costs[row.arch][-1].timing) if row.arch in costs else row.arch
         worst = "" if row.worst_seconds is None else f", worst {duration(row.worst_seconds)}"
         late = f"{significant(100 * row.late_share, 2)}%"
-        parts.setdefault((row.deadline_seconds, row.position), []).append(f"{name} {late}{worst}")
+        few = "" if row.steps is None or row.steps >= MANY_STEPS * row.cases else f" of {row.steps:,} steps"
+        parts.setdefault((row.deadline_seconds, row.position), []).append(f"{name} {late}{few}{worst}")
     return [
         f"Share of steps later than {duration(deadline)} at position {position:,}: {'; '.join(names)}."
         for (deadline, position), names in parts.items()
     ]
+
+
+def _limitation_sentences(groups: Sequence[Group]) -> list[str]:
+    """Return one sentence per reason for which requested measurements are missing."""
+    archs: dict[str, dict[str, None]] = {}
+    for group in groups:
+        for record in group.records:
+            probe = record.probes.get("streaming")
+            if probe is not None and probe.status == "ok" and probe.reason:
+                archs.setdefault(probe.reason, {})[group.arch] = None
+    return [f"Streaming of {listed(list(names))}: {reason}." for reason, names in archs.items()]

@@ -2,6 +2,10 @@
 
 For a timing, each seed in a process contributes the logarithm of its median sample. The value of the process is the
 mean over its seeds. Neither the blocks within a process nor the seeds that one process timed in turn are independent.
+
+If one run took more samples per block than the other, only the first samples of each of its blocks count, as many as
+the other run took. These are what the same code would have measured with the fewer samples. So the values of both runs
+are medians of equally many samples, whose bias and spread within a process are the same.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from statistics import fmean, median
 from results.comparison.comparability import Difference
 from results.comparison.pairing import Pair, Side
 from results.schema.metrics import METRICS, ComparedAs, Metric
-from results.schema.record import Record
+from results.schema.record import Measurement, Record
 from results.statistics.noise import disturbed, median_calibration
 
 At = tuple[tuple[str, int], ...]
@@ -87,13 +91,15 @@ class PairedUnits:
 class _Samples:
     """The values that a run measured for a metric of a pair at a location."""
 
-    __slots__ = ("blocks", "counts", "disturbed", "values")
+    __slots__ = ("blocks", "counts", "disturbed", "timings", "values")
 
     def __init__(self) -> None:
         self.values: dict[int, dict[int, float]] = {}
         """Values by process, then by seed."""
         self.counts: set[tuple[int, int]] = set()
         """Distinct combinations of sample count and block count."""
+        self.timings: list[tuple[int, Measurement]] = []
+        """Seeds and measurements of a timing."""
         self.disturbed = self.blocks = 0
 
     def add(self, process: int, seed: int, value: float) -> None:
@@ -102,6 +108,30 @@ class _Samples:
             self.values[process] = {seed: value}
         else:
             by_seed[seed] = value
+
+    def add_timing(self, seed: int, measurement: Measurement, samples: Sequence[float]) -> None:
+        """Add a timing, of which only `samples` count."""
+        self.add(measurement.process, seed, math.log(max(median(samples), MIN_SECONDS)))
+        self.counts.add((len(samples), len(measurement.blocks)))
+        self.timings.append((seed, measurement))
+
+    def samples_per_block(self) -> int | None:
+        """Return the smallest number of samples per block, or None if a timing has not equally many in every block."""
+        if any(not blocks or count % blocks for count, blocks in self.counts):
+            return None
+        return min((count // blocks for count, blocks in self.counts), default=None)
+
+    def reduced(self, per_block: int) -> _Samples:
+        """Return only the first `per_block` samples of each block of each timing."""
+        fewer = _Samples()
+        fewer.disturbed, fewer.blocks = self.disturbed, self.blocks
+        for seed, measurement in self.timings:
+            step = len(measurement.samples) // len(measurement.blocks)
+            starts = range(0, len(measurement.samples), step)
+            fewer.add_timing(
+                seed, measurement, [each for start in starts for each in measurement.samples[start : start + per_block]]
+            )
+        return fewer
 
     def seeds(self) -> set[int]:
         return set().union(*self.values.values())
@@ -148,6 +178,7 @@ def paired_units(pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Re
             seeds = [seed for seed in pair.base if seed in in_base and seed in in_new]
             if not seeds:
                 continue
+            before, after = _equal_counts(before, after)
             units.append(
                 Units(
                     pair=index,
@@ -161,6 +192,14 @@ def paired_units(pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Re
                 )
             )
     return PairedUnits(units=tuple(units), unmeasured=tuple(unmeasured), calibrations=calibrations)
+
+
+def _equal_counts(base: _Samples, new: _Samples) -> tuple[_Samples, _Samples]:
+    """Reduce both sides to the smaller number of samples per block. Do nothing if that is equal or impossible."""
+    before, after = base.samples_per_block(), new.samples_per_block()
+    if base.counts == new.counts or before is None or after is None:
+        return base, new
+    return base.reduced(min(before, after)), new.reduced(min(before, after))
 
 
 def _samples_by_location(records: dict[int, Record], calibration: float | None) -> dict[MetricLocation, _Samples]:
@@ -183,8 +222,7 @@ def _samples_by_location(records: dict[int, Record], calibration: float | None) 
                 entry.add(0, seed, fmean(samples))
                 continue
             blocks = measurement.blocks
-            entry.add(measurement.process, seed, math.log(max(median(samples), MIN_SECONDS)))
-            entry.counts.add((len(samples), len(blocks)))
+            entry.add_timing(seed, measurement, samples)
             if calibration is not None:
                 entry.blocks += len(blocks)
                 for block in blocks:

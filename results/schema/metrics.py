@@ -141,6 +141,9 @@ METRICS: dict[str, Metric] = {
     "workspace_bytes": Metric(
         title="workspace of the compiled step", unit="B", better="lower", kind="size", probe="streaming"
     ),
+    "packed_weight_bytes": Metric(
+        title="packed weights and their copy", unit="B", better="lower", kind="size", probe="streaming"
+    ),
     "training_peak_bytes": Metric(title="peak memory while training", unit="B", better="lower", kind="memory"),
     "training_added_bytes": Metric(title="memory that training added", unit="B", better="lower", kind="memory"),
     "streaming_peak_bytes": Metric(
@@ -189,7 +192,7 @@ Most measurements also have a location, for example:
 
 - `accuracy` and losses: a `length`, or `from` and `to` of a range of lengths
 - `forward_seconds`: a `batch`
-- `step_seconds`, `call_step_seconds`, `state_bytes` and `workspace_bytes`: a `position`
+- `step_seconds`, `call_step_seconds`, `state_bytes`, `workspace_bytes` and `packed_weight_bytes`: a `position`
 - `stream_step_seconds` and `call_stream_step_seconds`: a `position` and the number of `streams` per step
 - `steps_per_reading`: the location of the timing to which it belongs
 - `chunk_seconds`: a `position` and the number of steps in the `chunk`

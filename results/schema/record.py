@@ -147,6 +147,7 @@ class ProbeRun(Strict):
 
     status: Literal["ok", "refused", "failed"]
     reason: Text | None = None
+    """Why the probe was refused or failed or, if it is `ok`, why some requested measurements are missing."""
     seconds: float
     threads: Size | None = None
     """Threads available to the measured code."""

@@ -239,7 +239,12 @@ def streaming_extras(case: Case) -> list[Measurement]:
         *(
             Measurement(metric=metric, at={"position": position}, samples=(value,))
             for position in POSITIONS
-            for metric, value in (("workspace_bytes", 4096.0), ("step_flops", 40e3), ("step_bytes", 80e3))
+            for metric, value in (
+                ("workspace_bytes", 4096.0),
+                ("packed_weight_bytes", 16384.0),
+                ("step_flops", 40e3),
+                ("step_bytes", 80e3),
+            )
         ),
         Measurement(metric="matmul_flops_per_second", at={"batch": 1, "rows": 1}, samples=(8e9,)),
         *(
@@ -258,7 +263,7 @@ def interpreted(record: Record) -> Record:
 def called(record: Record) -> Record:
     """Return a record as migrated from a version that timed only calls from Python."""
     new = {"step_seconds", "stream_step_seconds", "chunk_seconds", "late_share", "worst_step_seconds"}
-    new |= {"deadline_steps", "weight_bytes", "workspace_bytes"}
+    new |= {"deadline_steps", "weight_bytes", "workspace_bytes", "packed_weight_bytes"}
     kept = tuple(measurement for measurement in record.measurements if measurement.metric not in new)
     return record.model_copy(update={"measurements": kept})
 

@@ -22,6 +22,24 @@ from results import (
 )
 
 FIXTURES = Path(__file__).parent / "fixtures"
+DEADLINE = {"position": 128, "deadline_ns": 50_000}
+METRICS_OF_4: list[tuple[str, dict[str, int], tuple[float, ...]]] = [
+    ("call_step_seconds", {"position": 16}, (2e-05, 4e-05, 3e-05)),
+    ("steps_per_reading", {"position": 16}, (1.0,)),
+    ("stream_step_seconds", {"position": 128, "streams": 8}, (6e-05, 8e-05, 7e-05)),
+    ("chunk_seconds", {"position": 128, "chunk": 16}, (2e-4, 4e-4, 3e-4)),
+    ("late_share", DEADLINE, (0.125,)),
+    ("worst_step_seconds", DEADLINE, (5e-4,)),
+    ("deadline_steps", DEADLINE, (4096.0,)),
+    ("loop_clock_seconds", {}, (2.5e-08,)),
+    ("weight_bytes", {}, (14_152.0,)),
+    ("workspace_bytes", {"position": 16}, (128.0,)),
+]
+NEW_METRICS = {
+    "schema-4": METRICS_OF_4,
+    "schema-5": [*METRICS_OF_4, ("packed_weight_bytes", {"position": 16}, (28_304.0,))],
+}
+"""The measurements of the fixtures whose metrics are new since version 4."""
 
 
 def case(arch: str = "lstm:forget_bias=1", *, seed: int = 0, length: int = 32) -> Case:

@@ -99,6 +99,15 @@ class Stepper:
             return None
         return 4 * self._program.needed
 
+    def packed_weight_bytes(self, model: StreamableModel, x: Tensor, state: list[State]) -> int | None:
+        """Return the bytes of the packed weights of a long stream, and of the copy that shows whether a weight changed.
+
+        The result is None if only the reference implementation can run. The arguments are those of `workspace_bytes`.
+        """
+        if self.step(model, x, state) is None or self._program is None:
+            return None
+        return 4 * sum(sum(sizes) for _, *sizes in self._program.packable)
+
     def _rebuilt(self, children: dict[str, nn.Module | None]) -> Program | None:
         """Return a new program of the model, or None if only the reference implementation can run."""
         modules: list[Any] = [*children.values(), *children["layers"]._modules.values()]  # type: ignore[union-attr]

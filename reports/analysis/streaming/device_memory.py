@@ -1,4 +1,4 @@
-"""The memory that a device needs to stream a model: bytes of weights, state and workspace."""
+"""The memory that a device needs to stream a model: bytes of weights, packed weights, state and workspace."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ class DeviceMemory:
     state_bytes: float | None
     workspace_bytes: float | None
     """The workspace of the compiled step; None if the architecture has no compiled step."""
+    packed_weight_bytes: float | None
+    """The packed weights of the compiled step and their copy; None if unknown."""
 
     @property
-    def total_bytes(self) -> float:
-        """The sum of the known parts."""
-        return self.weight_bytes + (self.state_bytes or 0.0) + (self.workspace_bytes or 0.0)
+    def total_bytes(self) -> float | None:
+        """The sum of all parts; None if a part is unknown, as the workspace of an interpreted step always is."""
+        parts = (self.weight_bytes, self.packed_weight_bytes, self.state_bytes, self.workspace_bytes)
+        known = [part for part in parts if part is not None]
+        return sum(known) if len(known) == len(parts) else None
 
 
 def device_memory(groups: Sequence[Group]) -> list[DeviceMemory]:
@@ -37,9 +41,15 @@ def device_memory(groups: Sequence[Group]) -> list[DeviceMemory]:
             continue
         position, state = _last_size(own_groups, "state_bytes")
         _, workspace = _last_size(own_groups, "workspace_bytes")
+        _, packed = _last_size(own_groups, "packed_weight_bytes")
         rows.append(
             DeviceMemory(
-                arch=arch, position=position, weight_bytes=weights, state_bytes=state, workspace_bytes=workspace
+                arch=arch,
+                position=position,
+                weight_bytes=weights,
+                state_bytes=state,
+                workspace_bytes=workspace,
+                packed_weight_bytes=packed,
             )
         )
     return rows

@@ -36,7 +36,8 @@ def throughputs(groups: Sequence[Group]) -> list[Throughput]:
                 for measurement in record.of(metric):
                     if measurement.samples and {"position", "streams"} <= measurement.at.keys():
                         key = group.arch, measurement.at["position"], measurement.at["streams"], is_compiled
-                        seconds[key].append(median(measurement.samples))
+                        if (step_seconds := median(measurement.samples)) > 0:  # no step takes no time
+                            seconds[key].append(step_seconds)
     order = {group.arch: i for i, group in reversed(list(enumerate(groups)))}
     return [
         Throughput(

@@ -28,6 +28,8 @@ __all__ = ["carousel", "inline"]
         (("--workers", "2", "--lanes", "2"), "--lanes is the old name of --workers"),
         (("--deadline", "soon"), "--deadline takes a duration such as 50us, from 1ns to 3600s, not 'soon'"),
         (("--deadline", "50us", "--measure", "latency"), "--deadline needs the probe streaming: add it to --measure"),
+        (("--deadline", "1.4ns"), "a deadline has whole nanoseconds, not 1.4 of them; round it"),
+        (("--lengths", "4,4"), "lengths: 4 occurs more than once; give each value once"),
         (("--lanes", "0"), "--workers must be at least 1, not 0"),
         (("--dry-run", "--json"), "--dry-run and --json exclude each other"),
     ],
@@ -82,6 +84,31 @@ def test_a_deadline_is_measured(
         (late,), (steps,) = record.of("late_share"), record.of("deadline_steps")
         assert late.at == steps.at == {"position": 128, "deadline_ns": 50_000}
         assert (steps.samples, 0 <= late.samples[0] <= 1) == ((100.0,), True)
+
+
+@pytest.mark.parametrize(
+    ("archs", "line"),
+    [
+        (("rnn",), None),
+        (
+            ("rnn", "+gru:backend=reference"),
+            "no deadline is tested for some architectures, because only compiled steps are tested; interpreted: gru:",
+        ),
+        (
+            ("gru:backend=reference",),
+            "the deadline has no effect, because only compiled steps are tested; interpreted: gru:backend=reference",
+        ),
+    ],
+)
+def test_a_dry_run_says_for_which_architectures_no_deadline_is_tested(
+    carousel: Carousel, archs: tuple[str, ...], line: str | None
+) -> None:
+    words = [word for name in archs for word in ("-a", name)]
+    ended = carousel("run", "tiny.toml", "--deadline", "50us", "--dry-run", *words)
+    assert ended.code == OK
+    said = " ".join((ended.out + ended.err).split())
+    assert line in said if line is not None else "deadline" not in said
+    assert "deadline" not in carousel("run", "tiny.toml", "--dry-run", *words).out
 
 
 def test_lanes_is_an_old_name_of_workers(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:

@@ -74,7 +74,14 @@ def test_exactly_the_timed_metrics_have_blocks() -> None:
             "latency": {"first_call_seconds"},
             "streaming": {
                 *("clock_seconds", "loop_clock_seconds", "steps_per_reading"),
-                *("weight_bytes", "state_bytes", "workspace_bytes", "streaming_peak_bytes", "streaming_added_bytes"),
+                *(
+                    "weight_bytes",
+                    "state_bytes",
+                    "workspace_bytes",
+                    "packed_weight_bytes",
+                    "streaming_peak_bytes",
+                    "streaming_added_bytes",
+                ),
             },
         }
         assert without == own[probe] | ROOFLINE_METRICS

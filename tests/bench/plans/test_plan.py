@@ -126,8 +126,7 @@ def test_cases_are_ordered_by_task_length_seed_and_architecture(tmp_path: Path) 
 
 
 def test_two_spellings_of_one_case_are_merged(tmp_path: Path) -> None:
-    text = TINY.replace('["rnn", "lstm"]', '["rnn", "lstm", "lstm", "lstm:bias=True", "rnn:nonlinearity=tanh"]')
-    text = text.replace("lengths = [4]", "lengths = [4, 4]")
+    text = TINY.replace('["rnn", "lstm"]', '["rnn", "lstm", "lstm:bias=True", "rnn:nonlinearity=tanh"]')
     plain, repeated = (cases(load(str(write_plan(tmp_path, t)))) for t in (TINY, text))
     assert [case.key for case in repeated] == [case.key for case in plain]
 
@@ -217,6 +216,32 @@ WRONG = {
     "a chunk beyond the longest position": (
         TINY + "chunks = [1, 9]\n",
         "timing: a chunk of 9 steps is longer than the longest position, 8; give shorter chunks or a later position",
+    ),
+    "a position twice": (
+        TINY.replace("positions = [1, 8]", "positions = [8, 1, 8]"),
+        "timing.positions: 8 occurs more than once; give each value once",
+    ),
+    "a chunk twice": (TINY + "chunks = [4, 4]\n", "timing.chunks: 4 occurs more than once; give each value once"),
+    "a number of streams twice": (TINY + "streams = [1, 8, 8]\n", "timing.streams: 8 occurs more than once"),
+    "a length twice": (TINY.replace("lengths = [4]", "lengths = [4, 4]"), "lengths: 4 occurs more than once"),
+    "an architecture twice": (TINY.replace('"lstm"]', '"lstm", "rnn"]'), "archs: 'rnn' occurs more than once"),
+    "a task twice": (TINY.replace('["first_last"]', '["first_last", "first_last"]'), "tasks: 'first_last' occurs"),
+    "a probe twice": (
+        TINY.replace("depth = 1", 'depth = 1\nmeasure = ["latency", "latency"]'),
+        "measure: 'latency' occ",
+    ),
+    "a length twice in an extra": (TINY + "[[extra]]\nlengths = [8, 8]\n", "extra[0].lengths: 8 occurs more than once"),
+    "a task twice in an override": (
+        TINY + '[[override]]\ntasks = ["adding", "adding"]\nprotocol = { batch = 2 }\n',
+        "override[0].tasks: 'adding' occurs more than once",
+    ),
+    "a test length twice": (
+        TINY.replace('["1x", "2x"]', '["1x", "2x", "2x"]'),
+        "protocol: evaluate_at: '2x' occurs more than once; give each value once",
+    ),
+    "a fraction of a nanosecond": (
+        TINY + "deadline_seconds = 1.4e-9\n",
+        "timing.deadline_seconds: a deadline has whole nanoseconds, not 1.4 of them; round it",
     ),
     "a deadline of no time": (TINY + "deadline_seconds = 0\n", "timing.deadline_seconds must be at least 1e-09, not 0"),
     "steps and a fixed set": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -11,11 +12,18 @@ import torch
 import arch
 import tasks
 from arch import SequenceModel
+from arch.core.compiled.program import MIN_PACKED_STEPS, Program
 from bench.executors.jobs import TimeJob, TrainJob
 from bench.executors.timing_job import load_subject, run_timing_job
 from bench.executors.training_job import run_training_job
 from bench.probes import latency
-from bench.probes.consistency import CONSISTENCY_TOLERANCE, SEGMENT_STEPS, consistency_failure, largest_differences
+from bench.probes.consistency import (
+    CONSISTENCY_TOLERANCE,
+    SEGMENT_STEPS,
+    TIMED_STREAM,
+    consistency_failure,
+    largest_differences,
+)
 from bench.probes.subject import Subject
 from bench.training.model import build_model
 from results import Measurement
@@ -196,8 +204,10 @@ def test_stream_that_differs_from_scan_fails_the_check(wrong: str) -> None:
     model = build_model(tiny_case("lstm"), task).eval()
     original = model.stream
 
-    def stream(x: torch.Tensor, state: list[arch.State]) -> tuple[torch.Tensor, list[arch.State]]:
-        y_BTO, after = original(x, state)
+    def stream(
+        x: torch.Tensor, state: list[arch.State], times: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, list[arch.State]]:
+        y_BTO, after = original(x, state, times)
         return (y_BTO + 1, after) if wrong == "outputs" else (y_BTO, model.init_state(len(x)))
 
     inputs = task.sample(tasks.generator(0, "test"), 1, 3 * SEGMENT_STEPS).inputs
@@ -207,3 +217,76 @@ def test_stream_that_differs_from_scan_fails_the_check(wrong: str) -> None:
     assert differences["step"] < FLOAT32 < CONSISTENCY_TOLERANCE < differences["stream"]
     reason = consistency_failure(model, inputs)
     assert reason is not None and reason.startswith("stream and scan differ by")
+
+
+@pytest.mark.parametrize("name", arch.names())
+def test_wrong_packed_weights_fail_the_check(name: str) -> None:
+    """Zero the packed weights that the timed kernels read. A short stream without a clock does not read them."""
+    task = tasks.build("first_last")
+    model = build_model(tiny_case(name), task).eval()
+    inputs = task.sample(tasks.generator(0, "test"), 1, 4 * SEGMENT_STEPS).inputs
+    programs: list[Program] = []
+    original = Program.stream
+
+    def stream(self: Program, *arguments: Any) -> Any:
+        programs.append(self)
+        return original(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Program, "stream", stream)
+        assert consistency_failure(model, inputs) is None
+    packed = [weights for weights, _ in programs[-1].packed]
+    assert packed
+    with torch.inference_mode():
+        for weights in packed:
+            weights.zero_()
+    differences = largest_differences(model, inputs)
+    assert max(differences["step"], differences["stream"]) < FLOAT32
+    assert differences[TIMED_STREAM] > CONSISTENCY_TOLERANCE
+    assert (consistency_failure(model, inputs) or "").startswith("stream with a clock and scan differ by")
+
+
+def test_longer_timed_stream_that_is_wrong_from_its_ninth_step_on_fails_the_check() -> None:
+    task = tasks.build("first_last")
+    model = build_model(tiny_case("lstm"), task).eval()
+    original, steps = model.stream, []
+
+    def stream(
+        x: torch.Tensor, state: list[arch.State], times: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, list[arch.State]]:
+        y_BTO, after = original(x, state, times)
+        if times is not None:
+            steps.append(x.shape[1])
+            y_BTO[:, SEGMENT_STEPS:] += 1
+        return y_BTO, after
+
+    model.stream = stream  # type: ignore[method-assign, assignment]
+    inputs = task.sample(tasks.generator(0, "test"), 2, 12).inputs
+    assert consistency_failure(model, inputs) is not None
+    assert max(steps) == MIN_PACKED_STEPS
+
+
+def test_every_timed_number_of_streams_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = []
+    monkeypatch.setattr(
+        "bench.executors.timing_job.consistency_failure", lambda model, inputs: checked.append(len(inputs))
+    )
+    job = trained("rnn")
+    job = dataclasses.replace(job, timing=TIMING.model_copy(update={"streams": (8, 2, 100)}))
+    run_timing_job(job)
+    assert checked == [1, 2, 8]
+    checked.clear()
+    run_timing_job(dataclasses.replace(job, probes=("latency",)))
+    assert checked == [1]
+
+
+def test_stream_that_is_wrong_in_a_batch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    job, original = trained("lstm"), SequenceModel.stream
+
+    def stream(self: SequenceModel, x: torch.Tensor, *arguments: Any) -> tuple[torch.Tensor, list[arch.State]]:
+        y_BTO, after = original(self, x, *arguments)
+        return (y_BTO if len(x) == 1 else y_BTO + 1), after
+
+    monkeypatch.setattr(SequenceModel, "stream", stream)
+    (timed,) = run_timing_job(job).values()
+    assert {ran.status for ran in timed.probes.values()} == {"refused"}

@@ -13,6 +13,7 @@ import arch
 from bench.plans.plan import Timing
 from bench.probes import deadline, streaming
 from bench.probes.deadline import measure_deadline
+from bench.probes.difference_timing import difference_timer
 from bench.probes.loop_timing import LoopTimer, loop_timer
 from bench.probes.subject import Subject
 from bench.probes.timed_stream import TimedStream, open_stream
@@ -61,7 +62,7 @@ def opened(one: Subject, position: int) -> TimedStream:
 
 
 def timer_of(one: Subject, position: int) -> LoopTimer:
-    return loop_timer(opened(one, position), READING_SECONDS, CountingClock())
+    return loop_timer(opened(one, position), READING_SECONDS)
 
 
 def test_samples_are_single_steps_after_the_slow_ones() -> None:
@@ -88,7 +89,7 @@ def test_calls_from_python_are_timed_beside_with_fewer_samples() -> None:
 def test_bursts_start_from_copies_of_the_state_of_the_position() -> None:
     one = subject("lstm", length=6)
     timed, loop = opened(one, 16), Loop(one)
-    timer = loop_timer(timed, READING_SECONDS, CountingClock())
+    timer = loop_timer(timed, READING_SECONDS)
     loop.calls.clear()
     timer.time(20)
     expected = one.test_inputs(1, 6)[:, torch.arange(8) % 6]
@@ -133,29 +134,25 @@ def test_warm_up_has_a_maximum_of_steps() -> None:
 
 
 def test_warm_up_ends_within_the_maximum_length() -> None:
-    one = subject("transformer:positions=learned,max_length=32")
-    loop = Loop(one, first=(), later=250)
-    timer = timer_of(one, 16)
-    assert timer.untimed == 32 - 16 - 4
-    assert max(x.shape[1] for x, *_ in loop.calls) == 4 + 4
+    one = subject("transformer:positions=learned,max_length=1098")
+    loop = Loop(one, first=(), later=100)
+    timer = timer_of(one, 1024)
+    assert timer.untimed == 1098 - 1024 - 64
+    assert max(x.shape[1] for x, *_ in loop.calls) == 4 + 64
 
 
-def test_blocks_are_timed_if_compiled_code_cannot_read_the_clock() -> None:
-    """Check the difference between long and short calls. A call takes 50 µs, and 2 µs per step."""
-    one, clock = subject(), CountingClock(tick=0)
-
-    def stream(x: torch.Tensor, state: Any, times: torch.Tensor | None = None) -> tuple[torch.Tensor, Any]:
-        assert times is None
-        clock.now += 50_000 + 2_000 * x.shape[1]
-        return x, state
-
-    one.model.stream = stream  # type: ignore[method-assign, assignment]
-    timing = Timing(positions=(80,), steps=50, blocks=2, streams=(), chunks=(), deadline_seconds=1e-6)
-    (measurements,) = streaming.measure([one], timing, random.Random(0), clock, loaded_machine(), lambda: None).values()
-    assert values(measurements, "step_seconds") == [({"position": 80}, pytest.approx((2e-06, 2e-06), rel=EXACT))]
-    assert values(measurements, "steps_per_reading") == [({"position": 80}, (30.0,))]  # three bursts of ten steps
-    metrics = {one.metric for one in measurements}
-    assert not metrics & {"loop_clock_seconds", "late_share"}
+@pytest.mark.parametrize("spec", ["transformer:heads=1", "transformer:heads=2,window=8"])
+@pytest.mark.parametrize("position", [1, 8, 16, 32, 128, 500, 1024])
+@pytest.mark.parametrize("nanoseconds", [3, 40, 250, 7000])
+def test_steps_whose_cost_may_depend_on_the_position_stay_near_it(spec: str, position: int, nanoseconds: int) -> None:
+    """Check the bound that docs/method.md states, for fast and slow steps."""
+    one = subject(spec)
+    timed, loop = opened(one, position), Loop(one, first=(), later=nanoseconds)
+    timers = [loop_timer(timed, READING_SECONDS), difference_timer(timed, CountingClock(tick=1))]
+    loop.calls.clear()
+    for timer in timers:
+        timer.time(20)
+    assert max(x.shape[1] for x, *_ in loop.calls) <= max(8, position // 8 + 4)
 
 
 def test_interpreted_models_have_only_calls_from_python() -> None:
@@ -165,7 +162,7 @@ def test_interpreted_models_have_only_calls_from_python() -> None:
         for backend in ("fused", "reference")
     }
     loop = {"step_seconds", "stream_step_seconds", "steps_per_reading", "workspace_bytes", "loop_clock_seconds"}
-    loop |= {"late_share", "worst_step_seconds", "deadline_steps"}
+    loop |= {"packed_weight_bytes", "late_share", "worst_step_seconds", "deadline_steps"}
     assert names["fused"] - names["reference"] == loop
     assert names["reference"] - names["fused"] == {"call_stream_step_seconds"}
     assert "call_step_seconds" in names["fused"] & names["reference"]
@@ -197,6 +194,13 @@ def test_sizes_equal_values_computed_by_hand() -> None:
     expected = recurrent + outputs * (width + 1)
     assert values(measurements, "weight_bytes") == [({}, (4.0 * expected,))]
     assert values(measurements, "workspace_bytes") == [({"position": 16}, (4.0 * 2 * width,))]
+    ((_, (packed,)),) = values(measurements, "packed_weight_bytes")
+    with torch.inference_mode():
+        model, x = subject("lstm").model.eval(), torch.zeros(1, 40, inputs)
+        model.stream(x, model.init_state(1))
+        program = model._stepper._program
+    assert program is not None
+    assert packed == 4.0 * sum(buffer.numel() for buffers in program.packed for buffer in buffers) > 0
 
 
 def test_late_steps_and_the_worst_one_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,3 +224,14 @@ def test_a_deadline_test_ends_after_some_seconds(monkeypatch: pytest.MonkeyPatch
     Loop(one)
     steps = measure_deadline(timer_of(one, 16), 5e-6, lambda: next(now))[-1]
     assert steps.samples == (8.0,)
+
+
+@pytest.mark.parametrize("nanoseconds", [1, 3, 10, 50_000, 64_001])
+def test_a_step_as_long_as_the_deadline_is_not_late(nanoseconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check the last nanosecond, for which a comparison of seconds may round either way."""
+    monkeypatch.setattr(deadline, "MAX_STEPS", 8)
+    one = subject()
+    Loop(one, first=(), later=nanoseconds)
+    timer = timer_of(one, 16)
+    shares = [measure_deadline(timer, each / 1e9)[0].samples for each in (nanoseconds, max(1, nanoseconds) - 0.6)]
+    assert shares == [(0.0,), (1.0,)]

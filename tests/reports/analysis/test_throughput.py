@@ -36,3 +36,11 @@ def test_steps_per_second_are_of_all_streams_together() -> None:
     text = page(synthetic.run([first, second]), records)
     assert "Parallel streams" in text and "200,000" in text
     assert "step of all streams together" not in text
+
+
+def test_stored_steps_without_duration_have_no_throughput() -> None:
+    at = {"position": 128, "streams": 8}
+    record = synthetic.record(synthetic.case("lstm", "adding", 32, 0)).model_copy(
+        update={"measurements": (Measurement(metric="stream_step_seconds", at=at, samples=(0.0, 0.0)),)}
+    )
+    assert throughputs(group_cases(synthetic.run([record.case]), [record])) == []

@@ -18,7 +18,7 @@ from reports.analysis.streaming.step_costs import step_costs_by_arch
 from reports.figures.drawing.alternative_text import cheapest
 from reports.format import numbers
 from reports.text.streaming import streaming_conclusions
-from results import Measurement, Record, RunFile
+from results import Measurement, ProbeRun, Record, RunFile
 from tests.reports import interpreted, synthetic
 from tests.reports.html.test_render import Outline
 
@@ -180,16 +180,62 @@ def test_late_share_is_a_mean_and_the_worst_step_a_maximum() -> None:
     assert row.worst_seconds == 9e-5
 
 
-def test_memory_of_a_device_is_the_sum_of_weights_state_and_workspace() -> None:
-    record = with_measurements(
+def test_a_deadline_sentence_names_fewer_than_a_million_steps_per_case() -> None:
+    at = {"position": 128, "deadline_ns": 50_000}
+    told = []
+    for steps in (1e6, 4321.0):
+        record = with_measurements(
+            Measurement(metric="step_seconds", at={"position": 128}, samples=(1e-6,)),
+            Measurement(metric="late_share", at=at, samples=(0.25,)),
+            Measurement(metric="deadline_steps", at=at, samples=(steps,)),
+        )
+        told.append(sentences(synthetic.run([record.case]), [record])[-1].partition(": ")[2])
+    assert told == ["gru 25%.", "gru 25% of 4,321 steps."]
+
+
+def test_why_requested_measurements_are_missing_is_said_once_per_reason() -> None:
+    reason = "no deadline was tested: compiled code cannot read the clock on this machine"
+    at = {"position": 16}
+    records = [
+        with_measurements(Measurement(metric="step_seconds", at=at, samples=(1e-6,)), seed=seed).model_copy(
+            update={"probes": {"streaming": ProbeRun(status="ok", reason=reason, seconds=1.0)}}
+        )
+        for seed in range(2)
+    ]
+    run = synthetic.run([record.case for record in records])
+    assert sentences(run, records)[-1] == f"Streaming of gru: {reason}."
+    assert f"streaming ok: {reason}" in reports.page(run, records)
+
+
+def test_memory_of_a_device_is_the_sum_of_its_parts() -> None:
+    known = with_measurements(
         Measurement(metric="weight_bytes", samples=(1000.0,)),
         *(Measurement(metric="state_bytes", at={"position": n}, samples=(10.0 * n,)) for n in (1, 64)),
         Measurement(metric="workspace_bytes", at={"position": 64}, samples=(300.0,)),
+        Measurement(metric="packed_weight_bytes", at={"position": 64}, samples=(2000.0,)),
     )
-    (row,) = device_memory(group_cases(synthetic.run([record.case]), [record]))
+    (row,) = device_memory(group_cases(synthetic.run([known.case]), [known]))
     assert (row.position, row.weight_bytes, row.state_bytes, row.workspace_bytes) == (64, 1000.0, 640.0, 300.0)
-    assert row.total_bytes == 1940.0
+    assert (row.packed_weight_bytes, row.total_bytes) == (2000.0, 3940.0)
     assert device_memory(group_cases(interpreted.old_run(), interpreted.old_records())) == []
+
+
+def test_memory_of_an_interpreted_architecture_is_no_sum_and_is_marked() -> None:
+    at = {"position": 64}
+    record = with_measurements(
+        Measurement(metric="call_step_seconds", at=at, samples=(1e-4,)),
+        Measurement(metric="weight_bytes", samples=(1000.0,)),
+        Measurement(metric="state_bytes", at=at, samples=(640.0,)),
+    )
+    compiled = synthetic.record(synthetic.case("lstm", "adding", 32, 0))
+    run, records = synthetic.run([record.case, compiled.case]), [record, compiled]
+    row = next(row for row in device_memory(group_cases(run, records)) if row.arch == "gru")
+    assert (row.workspace_bytes, row.total_bytes) == (None, None)
+    table = reports.page(run, records).partition('<h3 id="memory">')[2].partition("</table>")[0]
+    rows = {line.partition("</th>")[0]: line for line in table.splitlines() if 'scope="row"' in line}
+    ((head, text),) = [(head, text) for head, text in rows.items() if "gru" in head]
+    assert "interpreted" in head
+    assert text.endswith("<td>—</td><td>—</td></tr>")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from results.comparison.compare import EVERYWHERE, Comparison, compare, location
 from results.comparison.verdict import Thresholds
 from results.statistics import permutation
 from tests import promises
-from tests.results.planted import PROTOCOL, case_of, grid, run_of
+from tests.results.planted import CALIBRATION_SECONDS, PROTOCOL, case_of, grid, run_of
 
 CASES = grid(tasks=2, seeds=2)
 STREAMED = ("step_seconds", "state_bytes")
@@ -33,6 +33,22 @@ def verdicts(comparison: Comparison, **of: Any) -> set[str]:
 
 def _with(record: Record, measurement: Measurement) -> Record:
     return record.model_copy(update={"measurements": (*record.measurements, measurement)})
+
+
+def with_blocks(record: Record, blocks: tuple[Block, ...], samples: tuple[float, ...] | None = None) -> Record:
+    """Return a record whose timings have these blocks and, in each block, these samples; None for those they have."""
+    return record.model_copy(
+        update={
+            "measurements": tuple(
+                each.model_copy(
+                    update={"blocks": blocks, "samples": each.samples if samples is None else samples * len(blocks)}
+                )
+                if each.blocks
+                else each
+                for each in record.measurements
+            )
+        }
+    )
 
 
 class TestTimings:
@@ -194,10 +210,28 @@ class TestPairing:
             assert not comparison.missing
 
     def test_a_different_number_of_samples_affects_timings_only(self) -> None:
-        comparison = compare(run_of(CASES, 1), run_of(CASES, 2, samples=5))
+        base, (file, records) = run_of(CASES, 1), run_of(CASES, 2, samples=5)
+        two_blocks = (Block(calibration_seconds=CALIBRATION_SECONDS),) * 2  # two and three samples, or three and two
+        comparison = compare(base, (file, [with_blocks(record, two_blocks) for record in records]))
         assert verdicts(comparison, kind="timing") == {"not comparable"}
         assert verdicts(comparison, kind="score") == {"unchanged"}
-        assert comparison.rows[0].reason == "timing samples: 3 → 5"
+        assert comparison.rows[0].reason == "timing samples: 3 → 5; timing blocks: 1 → 2"
+        comparison = compare(base, (file, [with_blocks(record, ()) for record in records]))
+        assert comparison.rows[0].reason == "timing samples: 3 → 5; timing blocks: 1 → 0"
+
+    def test_only_the_first_samples_of_each_block_count_if_the_other_run_took_fewer(self) -> None:
+        """Compare 1,000 samples in 5 blocks with 200 in 5. The samples of a block after the 40th take twice as long."""
+        blocks = (Block(calibration_seconds=CALIBRATION_SECONDS),) * 5
+        base, (file, records) = run_of(CASES, 1), run_of(CASES, 1)
+        more = [with_blocks(record, blocks, (1.0,) * 40 + (2.0,) * 160) for record in base[1]]
+        fewer = [with_blocks(record, blocks, (1.0,) * 40) for record in records]
+        for pair in ((more, fewer), (fewer, more), (fewer, fewer)):
+            comparison = compare((base[0], pair[0]), (file, pair[1]))
+            timings = [row for row in comparison.rows if row.kind == "timing"]
+            assert timings and {row.verdict for row in timings} == {"unchanged"}
+            assert {row.effect for row in timings} == {0.0}
+        both = compare((base[0], more), (file, more))
+        assert {row.base for row in both.rows if row.kind == "timing"} == {2.0}  # nothing is left out of equal numbers
 
     def test_missing_failed_and_added_cases_are_counted(self) -> None:
         base, (file, records) = run_of(CASES, 1), run_of([*CASES, case_of("gru")], 2)

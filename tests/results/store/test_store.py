@@ -16,7 +16,7 @@ import pytest
 
 from results import Record, Run, Store, StoreError, write_document
 from results.store.document import CHECKSUM, OLD_CHECKSUM, with_checksum
-from tests.results.examples import FIXTURES, case, record, run_file, stored
+from tests.results.examples import FIXTURES, NEW_METRICS, case, record, run_file, stored
 
 SCHEMAS = sorted(FIXTURES.glob("schema-*"))
 EVERY_NTH_BYTE = 7
@@ -374,6 +374,7 @@ def test_every_past_schema_loads_with_its_values(folder: Path) -> None:
         ("accuracy", {"length": 32}, (0.875,)),
         ("accuracy", {"length": 64}, (0.625,)),
         (step_metric, {"position": 16}, (1e-05, 3e-05, 2e-05)),
+        *NEW_METRICS.get(folder.name, []),
     ]
     assert loaded.training is not None
     assert loaded.training.curve[0].train_loss is None
