@@ -85,14 +85,14 @@ class Cell:
         def run(D, H, weights, x, state, y, B):  # type: ignore[no-untyped-def]
             step(D, H, integers(weights, 4), floats(x), integers(state, states), floats(y), B)
 
+        reason: str | None
         try:
-            compiled = cfunc(void(*[int64] * 7))(run)
+            compiled, reason = cfunc(void(*[int64] * 7))(run), None
         except Exception as error:  # Numba has many
-            reason = self._returns_too_much(cell) or _reason(error, self.function.__code__.co_filename)
-        else:
-            reason = self._returns_too_much(cell)
-            if reason is None:
-                return compiled, None
+            compiled, reason = None, _reason(error, self.function.__code__.co_filename)
+        reason = self._returns_too_much(cell) or reason
+        if reason is None:
+            return compiled, None
         return None, f"the cell {self.function.__qualname__} cannot be compiled: {reason}"
 
     def _returns_too_much(self, cell: Any) -> str | None:
