@@ -2,7 +2,7 @@
 
 from arch.core.block import are_recurrent
 from arch.core.build import build
-from arch.core.compiled.compiled_cell import CompiledCell
+from arch.core.compiled.compiled_cell import CompiledCell, cell_obstacle
 from arch.core.layer import BlockOptions, Layer, RecurrentLayer
 from arch.core.meta import meta_device
 from arch.core.model import SequenceModel, parameter_count
@@ -45,6 +45,7 @@ __all__ = [
     "build",
     "builds_own_block",
     "built_in",
+    "cell_obstacle",
     "copy_state",
     "defined_in",
     "disable",

@@ -24,6 +24,10 @@ class CompiledStep(Protocol):
     def address(self) -> int:
         """Address of the function."""
 
+    @property
+    def obstacle(self) -> str | None:
+        """Why the function cannot be compiled; None if it can."""
+
 
 class Bound(NamedTuple):
     """A layer's state, prepared for some steps of the kernel."""
@@ -88,6 +92,8 @@ class StreamingSpec:
     """The part of a block that runs after the layer."""
     costs: CellCosts | None = None
     """The costs of a layer of the kind `cell`. Other layers state their costs themselves, and have None."""
+    state_obstacle: Callable[[State, int], str | None] | None = None
+    """Function from a state and the number of streams to the reason why a layer of the kind `cell` cannot use it."""
     wrapped: nn.Module | None = None
     """The layer inside the block, or None if there is no block."""
 

@@ -365,4 +365,18 @@ def _plugin_warnings(loaded: Loaded, plan: Plan) -> list[str]:
         if plugin.sources is not None and plugin.name not in used:
             option = "-a" if plugin.name in arch.names() else "-t"
             warnings.append(f"the plan does not use the plugin {plugin.name}; add it with {option} +{plugin.name}")
-    return warnings
+    own = {plugin.name for plugin in loaded.plugins}
+    specs = dict.fromkeys(spec for grid in plan.grids() for spec in grid.archs if Spec.parse_stored(spec).name in own)
+    obstacles = {spec: obstacle for spec in specs if (obstacle := _cell_obstacle(spec)) is not None}
+    return warnings + [
+        f"{spec} is interpreted: its compiled cell is not used: {why}" for spec, why in obstacles.items()
+    ]
+
+
+def _cell_obstacle(spec: str) -> str | None:
+    """Return why a plugin's compiled cell is not used, or None if it is used or if nothing is known."""
+    try:
+        model = arch.build(spec, channels=1, outputs=1, width=SMALL_WIDTH, depth=1, seed=0)
+        return arch.cell_obstacle(getattr(model.layers[0], "layer", model.layers[0]))
+    except Exception:  # a plugin may raise any exception, which the run reports where it matters
+        return None

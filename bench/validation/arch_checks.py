@@ -26,7 +26,7 @@ from bench.validation.examples import (
     scan_chunks,
     tolerance,
 )
-from bench.validation.float32_checks import float32_matches_float64, long_sequences
+from bench.validation.float32_checks import compiled_cell, float32_matches_float64, long_sequences
 from bench.validation.state_checks import state_format
 
 CONTINUATION_STEPS = 4
@@ -294,6 +294,7 @@ CHECKS: dict[str, Callable[[ArchExample], None]] = {
         gradients_match_finite_differences,
         float32_matches_float64,
         long_sequences,
+        compiled_cell,
     )
 }
 """The checks by name. `carousel validate` prints the name of each failed check."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import arch
 from bench.validation.examples import SMALLEST_SCALE, ArchExample, CheckFailed, ModuleUnderTest, repeat_step
 
 FLOAT32_TOLERANCE = 1e-4
@@ -75,6 +76,15 @@ def long_sequences(example: ArchExample) -> None:
         if steps == limit or 4 * work.operations > MAX_OPERATIONS or 16 * work.elements > MAX_ELEMENTS:
             return
         steps = min(4 * steps, limit)
+
+
+def compiled_cell(example: ArchExample) -> None:
+    """Check that streams run the compiled cell that a layer brings. A layer without a cell passes."""
+    tested = example.build("float32")
+    for layer in [tested.module] if example.level == "layer" else tested.module.layers:
+        inner = getattr(layer, "layer", layer)  # a block contains the layer
+        if (obstacle := arch.cell_obstacle(inner)) is not None:
+            raise CheckFailed(f"the compiled cell is not used, so steps are interpreted: {obstacle}")
 
 
 class _Work(TorchDispatchMode):

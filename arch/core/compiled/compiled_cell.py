@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from arch.core.backend import Weight
+from arch.core.backend import Weight, class_obstacle, context_obstacle, weights_obstacle
 from arch.core.streaming_spec import Bound, CellCosts, StreamingSpec, bind_tensors
 from arch.kernels.runtime.tensors import tensor_obstacle
 
@@ -70,7 +71,8 @@ class Cell:
         self.function, self.form = function, form
 
     @functools.cached_property
-    def _compiled(self) -> Any:
+    def _outcome(self) -> tuple[Any, str | None]:
+        """The compiled step, or None and the reason why it cannot be compiled. A failure is not tried again."""
         from numba import cfunc, int64, njit, void
 
         from arch.kernels.simd.matvec import floats, integers
@@ -83,20 +85,39 @@ class Cell:
         def run(D, H, weights, x, state, y, B):  # type: ignore[no-untyped-def]
             step(D, H, integers(weights, 4), floats(x), integers(state, states), floats(y), B)
 
+        reason: str | None
         try:
-            return cfunc(void(*[int64] * 7))(run)
+            compiled, reason = cfunc(void(*[int64] * 7))(run), None
         except Exception as error:  # Numba has many
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            name = self.function.__qualname__
-            raise ValueError(
-                f"the cell {name} cannot be compiled: {reason}; "
-                "use the functions of arch.kernels.cells, and no Python numbers without splat"
-            ) from None
+            compiled, reason = None, _reason(error, self.function.__code__.co_filename)
+        reason = self._returns_too_much(cell) or reason
+        if reason is None:
+            return compiled, None
+        return None, f"the cell {self.function.__qualname__} cannot be compiled: {reason}"
+
+    def _returns_too_much(self, cell: Any) -> str | None:
+        """Return why the result of the compiled function is no tuple of all parts of the state, or None if it is."""
+        states = self.form.states
+        for signature in cell.nopython_signatures:
+            kind = signature.return_type
+            count = getattr(kind, "count", None)
+            if count != states:
+                found = f"a tuple of {count}" if count is not None else f"{kind}"
+                return f"it returns {found}, but states={states}: return a tuple with each part of the state, h first"
+        return None
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why the function cannot be compiled, in one line; None if it can."""
+        return self._outcome[1]
 
     @property
     def address(self) -> int:
         """Address of the compiled step. Raises `ValueError` if the function cannot be compiled."""
-        return int(self._compiled.address)
+        compiled, reason = self._outcome
+        if reason is not None:
+            raise ValueError(reason)
+        return int(compiled.address)
 
     def spec(
         self, layer: Layer, *, W: str, b: str | None = None, U: str | None = None, b_u: str | None = None, state: Any
@@ -145,13 +166,75 @@ class Cell:
             bind=lambda part, batch, *_: self._bind(part, state, batch, H),
             cell=self,
             costs=costs,
+            state_obstacle=lambda part, batch: self._state_obstacle(part, state, batch, H),
         )
 
     def _bind(self, state: State, kind: Any, batch: int, width: int) -> Bound | None:
-        if kind is not Tensor:
-            bound = bind_tensors(state, kind, batch, width)
-            return bound if bound is None or len(bound.words) == self.form.states else None
-        if self.form.states != 1 or tensor_obstacle(state, (batch, width)) is not None:
+        if self._state_obstacle(state, kind, batch, width) is not None:
             return None
+        if kind is not Tensor:
+            return bind_tensors(state, kind, batch, width)
+        assert isinstance(state, Tensor)
         own = state.detach().clone()
         return Bound((own.data_ptr(),), own, (own,))
+
+    def _state_obstacle(self, state: State, kind: Any, batch: int, width: int) -> str | None:
+        """Return why the cell cannot use a state, or None if it can.
+
+        Args:
+            state: The state.
+            kind: The class that `spec` was given.
+            batch: Number of streams.
+            width: Width of the layer.
+        """
+        if kind is not Tensor and type(state) is not kind:
+            return f"`spec` says state={kind.__name__}, but the state is a {type(state).__name__}"
+        if kind is Tensor and not isinstance(state, Tensor):
+            return f"`spec` says state=Tensor, but the state is a {type(state).__name__}"
+        parts: tuple[Any, ...] = (state,) if kind is Tensor else tuple(state)
+        if len(parts) != self.form.states:
+            return f"the cell says states={self.form.states}, but the state has {len(parts)} parts"
+        obstacles = (tensor_obstacle(part, (batch, width)) for part in parts)
+        return next((f"the state: {obstacle}" for obstacle in obstacles if obstacle is not None), None)
+
+
+def cell_obstacle(layer: Any) -> str | None:
+    """Return why streams do not run the compiled cell that a layer brings, in one line.
+
+    Returns None if they run it, if the layer's class brings no cell, or if nothing can be compiled on this machine. The
+    cell is compiled if it is not yet.
+
+    Args:
+        layer: A layer with float32 weights on the CPU, without a block around it.
+    """
+    if "streaming_spec" not in vars(type(layer)) or context_obstacle() is not None:
+        return None
+    spec: StreamingSpec | None = layer.streaming_spec()
+    if spec is None or spec.kind != "cell" or spec.cell is None or spec.state_obstacle is None:
+        return None
+    if layer.backend == "reference":
+        return "the layer's backend is 'reference'; set self.backend = \"auto\" in the constructor"
+    return (
+        class_obstacle(layer, "streaming_spec")
+        or weights_obstacle((weight for weight in spec.weights if weight is not None), in_place=True)
+        or spec.state_obstacle(layer.init_state(1), 1)
+        or spec.cell.obstacle
+    )
+
+
+def _reason(error: Exception, file: str) -> str:
+    """Return the first line of Numba's message that says something, with the line of the user's code.
+
+    Args:
+        error: Numba's error.
+        file: The file of the user's function.
+    """
+    lines = [re.sub("\x1b\\[[0-9;]*m", "", line).strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith(("Failed in", "During:"))]
+    first = telling[0] if telling else type(error).__name__
+    if first.endswith(":") and len(telling) > 1:
+        first = f"{first} {telling[1].removeprefix('>>> ')}"
+    numbers = (re.search(r"at (.*) \((\d+)\)$", line) for line in lines)
+    own = next((found[2] for found in numbers if found and found[1] == file), None)
+    where = "" if own is None else f" at line {own}"
+    return f"{first}{where}; use the functions of arch.kernels.cells, and no Python numbers without splat"

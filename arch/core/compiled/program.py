@@ -210,6 +210,8 @@ class Program:
         weights = [*ends, *chain.from_iterable(record.weights for record in records)]
         if weights_obstacle((weight for weight in weights if weight is not None), in_place=True) is not None:
             return False
+        if any(spec.cell is not None and spec.cell.obstacle is not None for spec in specs):
+            return False
         self._write(source, ends, outputs, specs)
         wrapped = [spec.wrapped for spec in specs if spec.wrapped is not None]
         self.is_unchanged = module_guard(self.children, [*layers, *wrapped], [module for module, _ in replaced])

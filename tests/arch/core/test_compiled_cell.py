@@ -209,3 +209,45 @@ def test_costs_that_a_layer_states_are_not_derived() -> None:
 def test_a_wrong_name_of_a_weight_is_told() -> None:
     with pytest.raises(ValueError, match="the compiled cell of Leaky reads 'V_GH', but the layer has no parameter"):
         leaky.spec(Leaky(3, 5), W="W_GD", U="V_GH", state=TwoParts)
+
+
+def obstacle_of(cell: Any, gates: int = 1, kind: Any = Tensor) -> str | None:
+    class Plugin(Base):
+        gates_count = gates
+
+        def update(self, projected_BG: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            return state, state
+
+        def streaming_spec(self) -> Any:
+            return cell.spec(self, W="W_GD", b="b_G", state=kind)
+
+    model = model_of(Plugin, 8, depth=1)
+    with torch.inference_mode():
+        runs = model.step_backend_for(inputs(2)[:, 0], model.init_state(2)) == "fused"
+    found = arch.cell_obstacle(model.layers[0])
+    assert runs is (found is None)
+    return found
+
+
+def test_obstacle_of_a_cell_is_named() -> None:
+    @CompiledCell(gates=1, states=1)
+    def too_many(sums: Any, state: Any) -> Any:
+        return (sums[0], sums[0])
+
+    @CompiledCell(gates=1, states=1)
+    def with_number(sums: Any, state: Any) -> Any:
+        return (sums[0] * 1.001,)
+
+    line = with_number.function.__code__.co_firstlineno + 2
+    assert obstacle_of(of_inputs) is None
+    assert obstacle_of(of_inputs, gates=2) == "W_GD: the kernel needs a tensor of shape (8, 3), not (16, 3)"
+    assert obstacle_of(of_inputs, kind=TwoParts) == "`spec` says state=TwoParts, but the state is a Tensor"
+    assert "it returns a tuple of 2, but states=1" in (obstacle_of(too_many) or "")
+    told = obstacle_of(with_number) or ""
+    assert "found for signature: mul(float32x" in told and f" at line {line}; use the functions of" in told
+    assert "\n" not in told and "\x1b" not in told
+
+
+def test_layers_without_a_cell_have_no_obstacle() -> None:
+    assert arch.cell_obstacle(Changed(3, 5)) is None
+    assert arch.cell_obstacle(arch.get("lstm").layer(3, 5)) is None

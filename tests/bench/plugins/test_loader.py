@@ -262,6 +262,17 @@ def test_an_unused_plugin_is_mentioned(carousel: Carousel, tmp_path: Path) -> No
     assert "add it with -t +first_bit" in ended.out
 
 
+def test_an_unused_compiled_cell_is_mentioned(carousel: Carousel, tmp_path: Path) -> None:
+    example = (Path(__file__).parents[3] / "examples" / "light_gru.py").read_text(encoding="utf-8")
+    write(tmp_path, "used", example)
+    write(tmp_path, "unused", example.replace("gates=2", "gates=3"))
+    plugins = ("--plugin", "used.py", "--plugin", "unused.py", "-a", "used", "-a", "unused")
+    ended = carousel("run", "tiny.toml", *plugins, "--dry-run")
+    told = " ".join(ended.out.split())
+    assert "unused is interpreted: its compiled cell is not used: W_GD: the kernel needs a tensor of shape" in told
+    assert "used is interpreted" not in told.replace("unused is interpreted", "")
+
+
 def test_list_and_show_task_include_plugins(carousel: Carousel, tmp_path: Path) -> None:
     write(tmp_path, "scaled", ARCH)
     write(tmp_path, "first_bit", TASK)

@@ -119,6 +119,20 @@ BROKEN_ARCHS = {
         "between float32 and float64, in a sequence of 64 steps and 8 more by `step`",
         "length 65536, batch 1, width 2, as one layer",
     ),
+    "compiled_cell": (
+        (
+            "    def step(",
+            "    def streaming_spec(self):\n"
+            "        W = torch.nn.Parameter(self.linear.weight)\n"
+            "        self.register_parameter('W', W)\n"
+            "        self.backend = 'auto'\n"
+            "        cell = CompiledCell(gates=2, states=1)(lambda sums, state: state)\n"
+            "        return cell.spec(self, W='W', state=torch.Tensor)\n\n    def step(",
+        ),
+        "the compiled cell is not used, so steps are interpreted: W: the kernel needs a tensor of shape (4, 3), not "
+        "(2, 3)",
+        "length 1, batch 1, width 2, as one layer",
+    ),
 }
 """For each check: a change to the plugin that makes the check fail, part of the message, and the smallest example."""
 
@@ -196,6 +210,8 @@ def test_every_architecture_check_fails_for_an_architecture_that_breaks_it(
 ) -> None:
     change, message, smallest = BROKEN_ARCHS[check]
     text = changed(ARCH, change)
+    if check == "compiled_cell":
+        text = changed(text, ("from arch import Layer", "from arch import CompiledCell, Layer"))
     if check == "state_copies":
         text = (
             changed(
