@@ -12,7 +12,9 @@ from tests.arch import oracles, softmax
 from tests.arch.oracles import name_and_options
 from tests.arch.subjects import every_spec, trial
 
-CONTRACT = tuple(ARCH_CHECKS.values())
+CELLS = "compiled_cell"
+"""The check of plugins' compiled cells. No built-in architecture has one; tests/bench/validation plants its faults."""
+CONTRACT = tuple(check for name, check in ARCH_CHECKS.items() if name != CELLS)
 ORACLES = oracles.ORACLES | softmax.ORACLES
 
 
