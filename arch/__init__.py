@@ -1,26 +1,28 @@
 """Sequence models written from scratch: one file per architecture, with numbered equations that the code cites."""
 
-from arch.core.block import are_recurrent
+from arch.core.block import have_constant_cost
 from arch.core.build import build
 from arch.core.compiled.compiled_cell import CompiledCell, cell_obstacle
-from arch.core.layer import BlockOptions, Layer, RecurrentLayer
+from arch.core.layer import BlockOptions, Layer
 from arch.core.meta import meta_device
 from arch.core.model import SequenceModel, parameter_count
 from arch.core.parameter_group import ParameterGroup
 from arch.core.precision import to_float32, to_float64
+from arch.core.recurrent_layer import RecurrentLayer
 from arch.core.registry import (
     BLOCK_OPTIONS,
     RESERVED_OPTIONS,
     Arch,
     add,
-    builds_own_block,
     built_in,
     defined_in,
     disable,
     get,
     names,
+    own_block_options,
     remove,
 )
+from arch.core.scan_layer import ScanLayer
 from arch.core.state import State, copy_state, state_bytes
 from arch.core.training import auxiliary_loss, parameter_groups
 from arch.core.width import NoWidth
@@ -36,22 +38,23 @@ __all__ = [
     "NoWidth",
     "ParameterGroup",
     "RecurrentLayer",
+    "ScanLayer",
     "SequenceModel",
     "State",
     "UnknownName",
     "add",
-    "are_recurrent",
     "auxiliary_loss",
     "build",
-    "builds_own_block",
     "built_in",
     "cell_obstacle",
     "copy_state",
     "defined_in",
     "disable",
     "get",
+    "have_constant_cost",
     "meta_device",
     "names",
+    "own_block_options",
     "parameter_count",
     "parameter_groups",
     "remove",

@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
 from arch.core.initialisation import Initialisation, initialise
-from arch.core.layer import RecurrentLayer
+from arch.core.recurrent_layer import RecurrentLayer
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 

@@ -30,6 +30,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from arch.core.attention import cache as caches
+from arch.core.attention.positions import alibi_slopes, apply_rotary, frequencies, rotary_factors, sinusoids
 from arch.core.backend import (
     Backend,
     Weight,
@@ -39,9 +41,7 @@ from arch.core.backend import (
     tensors_of,
     weights_obstacle,
 )
-from arch.core.cache import Cache, append, is_usable, later_cache, later_windowed_cache, reserve_for_kernel, trim
 from arch.core.layer import BlockOptions, Layer, require_steps
-from arch.core.positions import alibi_slopes, apply_rotary, frequencies, rotary_factors, sinusoids
 from arch.core.state import copy_state, element_bytes
 from arch.core.streaming_spec import Bound, StreamingSpec
 from arch.kernels.runtime.tensors import tensor_obstacle
@@ -175,15 +175,15 @@ class Transformer(Layer):
         """Return S_t of equations (4) and (5) for step t = `position`."""
         return position + 1 if self.window is None else min(position + 1, self.window)
 
-    def init_state(self, batch: int) -> Cache:
+    def init_state(self, batch: int) -> caches.Cache:
         empty = self.empty(batch, self.heads, 0, self.width // self.heads)
-        return Cache(empty, empty, 0, 0)
+        return caches.Cache(empty, empty, 0, 0)
 
-    def step(self, x_BD: Tensor, state: Cache) -> tuple[Tensor, Cache]:
+    def step(self, x_BD: Tensor, state: caches.Cache) -> tuple[Tensor, caches.Cache]:
         y_BTD, state = self.scan(x_BD.unsqueeze(1), state)
         return y_BTD.squeeze(1), state
 
-    def scan(self, x_BTD: Tensor, state: Cache) -> tuple[Tensor, Cache]:
+    def scan(self, x_BTD: Tensor, state: caches.Cache) -> tuple[Tensor, caches.Cache]:
         require_steps(x_BTD)
         if self.adds_positions:
             x_BTD = x_BTD + self._added_positions(state.position, x_BTD.shape[1], x_BTD)
@@ -290,34 +290,34 @@ class Transformer(Layer):
             constants=constants,
         )
 
-    def _bind(self, cache: Cache, batch: int, is_checked: bool, steps: int) -> Bound | None:
+    def _bind(self, cache: caches.Cache, batch: int, is_checked: bool, steps: int) -> Bound | None:
         """Prepare the cache for `steps` steps of the kernel. See `StreamingSpec.bind`.
 
         The words are, in this order: the addresses of keys and values; the number of slots; the number of cached steps;
         the position. The result is None if the kernel cannot use the cache.
         """
-        if not is_checked and not is_usable(cache, (batch, self.heads, self.width // self.heads)):
+        if not is_checked and not caches.is_usable(cache, (batch, self.heads, self.width // self.heads)):
             return None
         if self.position_SD is not None and cache.position + steps > len(self.position_SD):
             return None
         from arch.kernels.streaming.attention_step import CHUNK
 
-        cache, room = reserve_for_kernel(cache, steps, self.window)
+        cache, room = caches.reserve_for_kernel(cache, steps, self.window)
         keys_BNSK, values_BNSK, length, position = cache
         words = (keys_BNSK.data_ptr(), values_BNSK.data_ptr(), keys_BNSK.shape[2], length, position)
         if self.position_SD is not None:
             room = min(room, len(self.position_SD) - position)
-        later = later_cache if self.window is None else functools.partial(later_windowed_cache, self.window)
+        later = functools.partial(caches.later_windowed_cache, self.window) if self.window else caches.later_cache
         scratch = 2 * keys_BNSK.shape[3] + CHUNK
         return Bound(words, later(cache, steps), (keys_BNSK, values_BNSK), room - steps, later, scratch)
 
-    def gates(self, x_BD: Tensor, state: Cache) -> dict[str, Tensor]:
+    def gates(self, x_BD: Tensor, state: caches.Cache) -> dict[str, Tensor]:
         """Return the softmax weights (B, N, S) of equation (3) as `attention`. The current step is the last."""
         x_BTD, cache = x_BD.unsqueeze(1), copy_state(state)
         if self.adds_positions:
             x_BTD = x_BTD + self._added_positions(cache.position, 1, x_BTD)
         q_BNTK, k_BNTK, v_BNTK = self._project(x_BTD, cache, None)
-        cache = append(cache, k_BNTK, v_BNTK, self.window)
+        cache = caches.append(cache, k_BNTK, v_BNTK, self.window)
         S = cache.length if self.window is None else min(cache.length, self.window)
         k_BNSK = cache.keys_BNSK[:, :, cache.length - S : cache.length]
         logit_BNS = (k_BNSK @ q_BNTK.mT).squeeze(3) / math.sqrt(q_BNTK.shape[3])
@@ -326,7 +326,7 @@ class Transformer(Layer):
             logit_BNS = logit_BNS - alibi_slopes(self.heads, q_BNTK)[:, None] * age_S
         return {"attention": logit_BNS.softmax(2)}
 
-    def _project(self, x_BTD: Tensor, cache: Cache, fused: list[Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, x_BTD: Tensor, cache: caches.Cache, fused: list[Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values (B, N, T, K) of a chunk that follows the cached steps."""
         (B, T, D), N = x_BTD.shape, self.heads
         rotary_TJ = rotary_factors(cache.position, T, D // N // 2, x_BTD) if self.positions == "rotary" else None
@@ -346,8 +346,8 @@ class Transformer(Layer):
         return q_BNTK, k_BNTK, v_BNTK
 
     def _attend(
-        self, q_BNTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor, cache: Cache, fused: bool
-    ) -> tuple[Tensor, Cache]:
+        self, q_BNTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor, cache: caches.Cache, fused: bool
+    ) -> tuple[Tensor, caches.Cache]:
         """Return the result (B, T, D) of equation (3) for a chunk of T steps, and the cache after the chunk.
 
         Args:
@@ -360,18 +360,18 @@ class Transformer(Layer):
         if fused and is_plain_causal and T > 1 and cache.length == 0:
             from arch.kernels.training import attention
 
-            return attention.attend(q_BNTK, k_BNTK, v_BNTK), append(cache, k_BNTK, v_BNTK, self.window)
+            return attention.attend(q_BNTK, k_BNTK, v_BNTK), caches.append(cache, k_BNTK, v_BNTK, self.window)
         blocks = []
         for start in range(0, T, T if is_plain_causal else MASKED_BLOCK):
             block = slice(start, T if is_plain_causal else start + MASKED_BLOCK)
-            cache = append(cache, k_BNTK[:, :, block], v_BNTK[:, :, block], self.window)
+            cache = caches.append(cache, k_BNTK[:, :, block], v_BNTK[:, :, block], self.window)
             blocks.append(self._cached_attention(q_BNTK[:, :, block], cache))
         if not is_plain_causal:
-            cache = trim(cache, self.window)
+            cache = caches.trim(cache, self.window)
         attended_BNTK = blocks[0] if len(blocks) == 1 else torch.cat(blocks, 2)
         return attended_BNTK.transpose(1, 2).flatten(2), cache
 
-    def _cached_attention(self, q_BNTK: Tensor, cache: Cache) -> Tensor:
+    def _cached_attention(self, q_BNTK: Tensor, cache: caches.Cache) -> Tensor:
         """Return the result (B, N, T, K) of equation (3) for the queries of the last T steps in the cache."""
         T = q_BNTK.shape[2]
         first = 0 if self.window is None else max(0, cache.length - T - self.window + 1)

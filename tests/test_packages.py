@@ -131,5 +131,6 @@ def test_no_file_is_too_long() -> None:
 
 def test_no_folder_has_too_many_files() -> None:
     folders = {path.parent for path in sources(*PACKAGES)}
-    counts = {relative(folder): len(list(folder.glob("*.py"))) for folder in folders}
+    registries = {HOME / "arch", HOME / "tasks"}  # each file there is a name that users know
+    counts = {relative(folder): len(list(folder.glob("*.py"))) for folder in folders - registries}
     assert {name: count for name, count in counts.items() if count > MAX_FOLDER_FILES} == {}

@@ -38,7 +38,7 @@ from arch.core.backend import (
     tensors_of,
     weights_obstacle,
 )
-from arch.core.layer import CONV_STEPS, BlockOptions, Layer, RecurrentLayer, require_steps
+from arch.core.layer import CONV_STEPS, BlockOptions, Layer, require_steps
 from arch.core.state import State, element_bytes
 from arch.core.streaming_spec import Bound, StreamingSpec
 from arch.kernels.runtime.tensors import tensor_obstacle
@@ -333,9 +333,10 @@ def in_blocks(layers: Sequence[Layer], inputs: int, width: int, options: BlockOp
     return [Block(layer, inputs if i == 0 else width, options, is_last=i == last) for i, layer in enumerate(layers)]
 
 
-def are_recurrent(layers: Iterable[nn.Module]) -> bool:
-    """Return whether all layers are recurrent, each in a block or not, so that every step costs the same."""
-    return all(isinstance(each.layer if isinstance(each, Block) else each, RecurrentLayer) for each in layers)
+def have_constant_cost(layers: Iterable[nn.Module]) -> bool:
+    """Return whether all layers, each in a block or not, have steps that always cost the same."""
+    inner = (each.layer if isinstance(each, Block) else each for each in layers)
+    return all(isinstance(layer, Layer) and layer.constant_cost for layer in inner)
 
 
 def _joined(inputs_BKD: Tensor | None, layer: State) -> State:

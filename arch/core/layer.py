@@ -16,23 +16,19 @@ Bytes   A step reads each weight once, but only one row of an embedding or posit
 
 from __future__ import annotations
 
+import inspect
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from arch.core.backend import (
     Backend,
     Weight,
     changes_of_layers,
     class_obstacle,
-    context_obstacle,
-    tensors_obstacle,
-    weights_obstacle,
 )
 from arch.core.parameter_group import ParameterGroup
 from arch.core.state import State, element_bytes
@@ -133,6 +129,9 @@ class Layer(nn.Module, metaclass=LayerType):
     max_length: int | None = None
     """Maximum sequence length in steps, or None if there is no limit."""
 
+    constant_cost: ClassVar[bool] = False
+    """Whether every step costs the same, however many steps came before."""
+
     def __setattr__(self, name: str, value: Any) -> None:
         changes_of_layers[0] += 1  # a compiled program depends on options, and on methods that an instance replaces
         super().__setattr__(name, value)
@@ -165,7 +164,8 @@ class Layer(nn.Module, metaclass=LayerType):
         """Return the `depth` layers of a model, and the block that is still to be built around each layer.
 
         A class whose layers are whole blocks overrides this method, and has the constructor options `block` and
-        `expansion`. For other classes, the block is built by `arch.core.block`.
+        `expansion`. For other classes, the block is built by `arch.core.block`. Layers that have the constructor option
+        `conv` build the convolution themselves.
 
         Args:
             inputs: Input width of the first layer.
@@ -174,6 +174,8 @@ class Layer(nn.Module, metaclass=LayerType):
             block: The block that the spec asks for.
             options: Other options of the constructor, by name.
         """
+        if "conv" in inspect.signature(cls).parameters:
+            options, block = {**options, "conv": block.conv}, replace(block, conv=0)
         return cls.stack(inputs, width, depth, **options), block
 
     @abstractmethod
@@ -294,103 +296,6 @@ class Layer(nn.Module, metaclass=LayerType):
         """Return zeros of the given shape for an empty state, with the dtype and device of the layer's parameters."""
         parameter = next(self.parameters())
         return torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
-
-
-class RecurrentLayer(Layer):
-    """A layer defined by an update rule h' = f(x, h) for input x, state h and next state h'.
-
-    A subclass splits its equations into two parts. `project` computes the part that depends on the input alone.
-    `scan` computes this part for all steps in one matrix product. `update` computes the rest.
-    """
-
-    @abstractmethod
-    def project(self, x: Tensor) -> Tensor:
-        """Map inputs (..., D) to the part of the gates that depends on the input alone, (..., G)."""
-
-    @abstractmethod
-    def update(self, projected_BG: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return the output (B, H) of one time step and the next state."""
-
-    def project_flops(self) -> int | None:
-        """Return the FLOPs of `project` per step and stream, or None if they are unknown."""
-        costs = self._cell_costs()
-        return None if costs is None else costs.project_flops
-
-    def update_flops(self) -> int | None:
-        """Return the FLOPs of `update` per step and stream, or None if they are unknown."""
-        costs = self._cell_costs()
-        return None if costs is None else costs.update_flops
-
-    def step_flops(self, position: int) -> int | None:
-        project, update = self.project_flops(), self.update_flops()
-        return None if project is None or update is None else project + update
-
-    def scan_flops(self, batch: int, length: int) -> int | None:
-        step = self.step_flops(0)
-        return None if step is None else batch * length * step
-
-    def backward_flops(self, batch: int, length: int, *, inputs_learn: bool) -> int | None:
-        project, update = self.project_flops(), self.update_flops()
-        if project is None or update is None:
-            return None
-        return batch * length * ((2 if inputs_learn else 1) * project + 2 * update)
-
-    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
-        return self.update(self.project(x_BD), state)
-
-    def scan(self, x_BTD: Tensor, state: State) -> tuple[Tensor, State]:
-        require_steps(x_BTD)
-        if self.backend_for(x_BTD, state) == "reference":
-            return self.unroll(self.project(x_BTD).unbind(1), state, 1)
-        outputs_TBH, state = self.fuse(x_BTD.transpose(0, 1).contiguous(), state)
-        return outputs_TBH.transpose(0, 1), state
-
-    def unroll(self, projected_BG: Iterable[Tensor], state: State, time: int) -> tuple[Tensor, State]:
-        """Apply `update` to each step. Returns the outputs, stacked along dimension `time`, and the last state."""
-        outputs = []
-        for step_BG in projected_BG:
-            h_BH, state = self.update(step_BG, state)
-            outputs.append(h_BH)
-        return torch.stack(outputs, time), state
-
-    def fuse(self, x_TBD: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run all steps of inputs (T, B, D) in one kernel. Returns the outputs (T, B, H) and the last state.
-
-        The kernel gets plain float32 tensors on the CPU. Each tensor of the state is (B, H).
-
-        Layers with a kernel override this method. Other layers raise `NotImplementedError`. A subclass does not inherit
-        the kernel: it may change the equations (see `arch.core.backend`).
-        """
-        raise NotImplementedError
-
-    def backend_for(self, x_BTD: Tensor, state: State | None = None) -> Literal["reference", "fused"]:
-        """Return the implementation that `scan` uses for inputs (B, T, D) and a state.
-
-        If `state` is None, only inputs and parameters decide.
-        Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
-        """
-        if self.backend == "reference":
-            return "reference"
-        if x_BTD.numel() == 0:
-            return "reference"
-        obstacle = self._obstacle(x_BTD, state)
-        if self.backend == "fused":
-            if obstacle is not None:
-                raise ValueError(f"backend=fused cannot run here: {obstacle}; use backend=auto")
-            return "fused"
-        return "reference" if obstacle is not None or x_BTD.shape[1] == 1 else "fused"
-
-    def _obstacle(self, x_BTD: Tensor, state: State | None) -> str | None:
-        """Return why the layer's kernel cannot compute `scan`, or None if it can."""
-        obstacle = context_obstacle() or class_obstacle(self, "fuse")
-        if obstacle is not None:
-            return obstacle
-        if x_BTD.dim() != 3:
-            return f"the kernel needs inputs (B, T, D), not {tuple(x_BTD.shape)}"
-        B, T, _ = x_BTD.shape
-        parts = [] if state is None else pytree.tree_leaves(state)
-        inputs = [(x_BTD, (B, T, self.inputs)), *((part, (B, self.width)) for part in parts)]
-        return weights_obstacle(self.kernel_weights()) or tensors_obstacle(inputs)
 
 
 def require_steps(x: Tensor) -> None:

@@ -41,10 +41,15 @@ disable = _layers.disable
 remove = _layers.remove
 
 
-def builds_own_block(layer: type[Layer]) -> bool:
-    """Return whether the layers of a class are whole blocks, such as those of `transformer`."""
+def own_block_options(layer: type[Layer]) -> frozenset[str]:
+    """Return which options of the block the layers of a class build themselves, and have in their constructor.
+
+    Layers that are whole blocks, such as those of `transformer`, build all of them. Others may build `conv`.
+    """
     own = inspect.signature(layer).parameters
-    return "block" in own and layer.block_stack.__func__ is not Layer.block_stack.__func__  # type: ignore[attr-defined]
+    if "block" in own and layer.block_stack.__func__ is not Layer.block_stack.__func__:  # type: ignore[attr-defined]
+        return frozenset(BLOCK_OPTIONS)
+    return frozenset({"conv"}.intersection(own))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +74,15 @@ class Arch:
     def parameters(self) -> dict[str, Option]:
         """All options of the architecture by name, including those of the block and of the model.
 
-        A layer that is a whole block states the defaults of its block in its constructor.
+        A layer that is a whole block, or has a convolution of its own, states these defaults in its constructor.
         """
         hints = typing.get_type_hints(self.layer.__init__)
         parameters = inspect.signature(self.layer).parameters.values()
         own = {p.name: Option(hints.get(p.name, Any), p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
         standard = self.layer.default_block
         block = {name: Option(hint, getattr(standard, name)) for name, hint in BLOCK_OPTIONS.items()}
-        if builds_own_block(self.layer):
-            block |= {name: option for name, option in own.items() if name in block}
+        built = own_block_options(self.layer)
+        block |= {name: option for name, option in own.items() if name in built}
         return own | block | dict(MODEL_OPTIONS)
 
     @property

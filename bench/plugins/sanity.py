@@ -34,7 +34,7 @@ def check_arch(candidate: arch.Arch) -> None:
 
     _refuse_if_abstract(candidate.layer)
     _, _, *parameters = [*inspect.signature(candidate.layer).parameters, "", ""]
-    own = arch.BLOCK_OPTIONS.keys() if arch.builds_own_block(candidate.layer) else set()
+    own = arch.own_block_options(candidate.layer)
     for reserved in sorted(arch.RESERVED_OPTIONS.intersection(parameters) - own):
         raise PluginError(f"its option {reserved!r} has a name that Carousel uses itself; rename the option")
     for option, (_, default) in candidate.parameters.items():

@@ -33,7 +33,7 @@ def measure_deadline(
     """
     timed, steps, late = timer.timed, 0, 0
     deadline_ns = round(deadline_seconds * 1e9)  # the clock counts nanoseconds, and the record names this number
-    is_recurrent = arch.are_recurrent(timed.subject.model.layers)
+    is_recurrent = arch.have_constant_cost(timed.subject.model.layers)
     burst_steps = BURST_STEPS if is_recurrent else timed.burst_steps
     worst, end = 0.0, now() + MAX_SECONDS
     with without_garbage_collection():

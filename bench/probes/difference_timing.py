@@ -85,7 +85,7 @@ def difference_timer(timed: TimedStream, clock: Clock) -> DifferenceTimer:
     """
     model = timed.subject.model
     timer = DifferenceTimer(timed, max_untimed_steps(timed, UNTIMED_STEPS), timed.burst_steps, clock)
-    if not arch.are_recurrent(model.layers) or model.max_length is not None:
+    if not arch.have_constant_cost(model.layers) or model.max_length is not None:
         return timer
     trial = replace(timer, steps=MAX_BURST).time(1)
     needed = math.ceil(STEPS_SECONDS / max(1e-9, *trial)) if trial else MAX_STEPS

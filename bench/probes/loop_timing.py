@@ -97,6 +97,6 @@ def max_untimed_steps(timed: TimedStream, most: int) -> int:
     model of limited length must be able to read the burst.
     """
     model, steps = timed.subject.model, timed.burst_steps
-    if not arch.are_recurrent(model.layers):
+    if not arch.have_constant_cost(model.layers):
         most = min(most, max(WARM_UP_STEPS, timed.position // 8 + WARM_UP_STEPS - steps))
     return most if model.max_length is None else min(most, model.max_length - timed.position - steps)

@@ -125,7 +125,7 @@ def state_at(subject: Subject, position: int, streams: int = 1) -> list[arch.Sta
     inputs = subject.test_inputs(streams, subject.case.length)
     T, is_recurrent = (
         inputs.shape[1],
-        arch.are_recurrent(model.layers),
+        arch.have_constant_cost(model.layers),
     )
     uses_fused_attention = not is_recurrent and model.backend_for(inputs) == "fused"
     chunk = max(PREFIX_CHUNK, FUSED_PREFIX_STEPS // streams) if uses_fused_attention else PREFIX_CHUNK

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 import arch
-from arch.core.cache import Cache, reserve
+from arch.core.attention.cache import Cache, reserve
 from arch.kernels import loop_clock_seconds
 from tests.perf.baselines import RECURRENT, Timed, ours
 from tests.perf.limits import Limits

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from arch.core.cache import Cache
+from arch.core.attention.cache import Cache
 from tests.perf import loop
 from tests.perf.baselines import Timed, ours
 from tests.perf.limits import Limits

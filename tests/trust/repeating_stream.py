@@ -12,7 +12,8 @@ from arch.kernels.runtime.jit import kernel
 from arch.kernels.runtime.native import nanoseconds
 from arch.kernels.simd.matvec import integers
 from arch.kernels.streaming import model_step
-from arch.kernels.streaming.model_step import HEADER, RECORD, advance, pack_layers
+from arch.kernels.streaming.model_step import HEADER, advance, pack_layers
+from arch.kernels.streaming.record import RECORD
 
 
 @kernel(int64(*[int64] * 10))

@@ -73,21 +73,23 @@ class Cell:
     @functools.cached_property
     def _outcome(self) -> tuple[Any, str | None]:
         """The compiled step, or None and the reason why it cannot be compiled. A failure is not tried again."""
-        from numba import cfunc, int64, njit, void
+        from numba import cfunc, njit
 
-        from arch.kernels.simd.matvec import floats, integers
+        from arch.kernels.simd.matvec import floats
+        from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
         from arch.kernels.streaming.recurrent_step import layer_step
 
         form, states = self.form, self.form.states
         cell = njit(self.function)
         step = layer_step(cell, gates=form.gates, states=states, splits_last=form.splits_last)
 
-        def run(D, H, weights, x, state, y, B):  # type: ignore[no-untyped-def]
-            step(D, H, integers(weights, 4), floats(x), integers(state, states), floats(y), B)
+        def run(record, x, y, workspace, B):  # type: ignore[no-untyped-def]
+            sizes, weights, state = parts_of(record)
+            step(sizes[0], sizes[1], weights, floats(x), state, floats(y), B)
 
         reason: str | None
         try:
-            compiled, reason = cfunc(void(*[int64] * 7))(run), None
+            compiled, reason = cfunc(LAYER_SIGNATURE)(run), None
         except Exception as error:  # Numba has many
             compiled, reason = None, _reason(error, self.function.__code__.co_filename)
         reason = self._returns_too_much(cell) or reason

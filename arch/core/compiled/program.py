@@ -222,6 +222,7 @@ class Program:
     ) -> None:
         from arch.kernels.runtime.native import clock_address
         from arch.kernels.streaming import model_step as kernel
+        from arch.kernels.streaming import record as layout
 
         self.run, self.is_in_place, self.are_tokens = kernel.run_step, kernel.run_are_in_place, kernel.run_are_tokens
         self.run_stream = kernel.run_stream
@@ -229,7 +230,7 @@ class Program:
         self.inputs, self.outputs = encoder.inputs, outputs
         self.dimensions, self.dtype = (1, torch.int64) if encoder.kind == kernel.TOKENS else (2, torch.float32)
         records = [record for spec in specs for record in spec.records]
-        self.words = array("q", [0] * (kernel.HEADER + kernel.RECORD * len(records)))
+        self.words = array("q", [0] * (kernel.HEADER + layout.RECORD * len(records)))
         self.address, _ = self.words.buffer_info()
         self.words[:4] = array("q", [len(records), encoder.kind, encoder.inputs, records[0].inputs])
         self.words[8] = outputs
@@ -244,19 +245,19 @@ class Program:
         self.is_packing = False
         self.constants = [(spec.constants, spec.cell) for spec in specs]  # the kernel uses them by address
         for number, spec in enumerate(records):
-            start = kernel.HEADER + number * kernel.RECORD
+            start = kernel.HEADER + number * layout.RECORD
             self.words[start] = kernel.KINDS[spec.kind]
-            self.words[start + kernel.SIZES : start + kernel.SIZES + len(spec.sizes)] = array("q", spec.sizes)
-            places += enumerate(spec.weights, start + kernel.WEIGHTS)
+            self.words[start + layout.SIZES : start + layout.SIZES + len(spec.sizes)] = array("q", spec.sizes)
+            places += enumerate(spec.weights, start + layout.WEIGHTS)
             if spec.constants is not None:
-                self.words[start + kernel.CONSTANTS] = spec.constants.data_ptr()
+                self.words[start + layout.CONSTANTS] = spec.constants.data_ptr()
             if spec.cell is not None:
-                self.words[start + kernel.CONSTANTS] = spec.cell.address
+                self.words[start + layout.CONSTANTS] = spec.cell.address
             if spec.kind not in ("enter", "leave"):
-                self.binders.append((spec.bind, start + kernel.STATE, start - kernel.RECORD + kernel.STATE))
+                self.binders.append((spec.bind, start + layout.STATE, start - layout.RECORD + layout.STATE))
             numbers = kernel.packed_sizes(kernel.KINDS[spec.kind], spec.sizes)
             if numbers is not None:
-                self.packable.append((start + kernel.PACKED, *numbers))
+                self.packable.append((start + layout.PACKED, *numbers))
         present = [(index, weight) for index, weight in places if weight is not None]
         self.weight_words, self.weights = [index for index, _ in present], [weight for _, weight in present]
         self.weight_tensors = tensors_of(self.weights)

@@ -89,33 +89,30 @@ def address_of(typing: Any, array: types.Array) -> Any:
 def call_layer(
     typing: Any,
     function: types.Integer,
-    D: types.Integer,
-    H: types.Integer,
-    weights: types.Integer,
+    record: types.Integer,
     x: types.Integer,
-    state: types.Integer,
     y: types.Integer,
+    workspace: types.Integer,
     B: types.Integer,
 ) -> Any:
-    """Call a layer's step, a C function of seven 64-bit integers, at the address `function`.
+    """Call a layer's step, a C function of five 64-bit integers, at the address `function`.
 
     Args:
         typing: Numba's typing context.
         function: Address of the function.
-        D, H: Input width and output width.
-        weights: Address of the addresses of the weights.
+        record: Address of the layer's record in a program of `arch.kernels.streaming.model_step`.
         x: Address of the input (B, D), float32 numbers.
-        state: Address of the addresses of the parts of the state.
         y: Address of the output (B, H), float32 numbers.
+        workspace: Address of the layer's workspace.
         B: Batch size.
     """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
-        form = ir.FunctionType(ir.VoidType(), [WORD] * 7)
+        form = ir.FunctionType(ir.VoidType(), [WORD] * 5)
         builder.call(builder.inttoptr(values[0], form.as_pointer()), values[1:])
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 8), lower
+    return types.void(*[types.int64] * 6), lower
 
 
 @instruction

@@ -27,14 +27,15 @@ from arch.kernels.simd.vector import (
 )
 from arch.kernels.streaming.attention_step import attend
 from arch.kernels.streaming.position_step import add_learned, add_sinusoids, rotary_factors
+from arch.kernels.streaming.record import MAX_WEIGHTS
 from arch.kernels.streaming.recurrent_step import copy
 from arch.kernels.training.gelu import gelu
 from arch.kernels.training.layer_norm import EPSILON
 
 NO_POSITIONS, ROTARY, LEARNED, SINUSOIDAL = 0, 1, 2, 3
 """Kinds of position."""
-POSITIONS = 14
-"""Index of the address of the positions, among the addresses of the weights."""
+POSITIONS = MAX_WEIGHTS
+"""Index of the address of the positions, right after the addresses of the weights."""
 OF_QKV, OF_O, OF_1, OF_2 = 2, 4, 8, 10
 """Indices of the addresses of the matrices, among the addresses of the weights. They are packed in this order."""
 

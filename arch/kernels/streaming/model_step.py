@@ -1,6 +1,6 @@
 """Steps of a whole model: encoder, layers, readout. One call runs one step, or many steps of a stream.
 
-A program is an array of sizes and addresses: HEADER words for the model, followed by RECORD words per layer. The kernel
+A program is an array of sizes and addresses: HEADER words for the model, followed by a record per layer. The kernel
 reads weights and states at these addresses, so a step converts no tensors. It allocates nothing: its workspace belongs
 to the program.
 """
@@ -36,6 +36,7 @@ from arch.kernels.streaming.packed_step import (
     packed_rnn_relu_step,
     packed_rnn_tanh_step,
 )
+from arch.kernels.streaming.record import CONSTANTS, COPIED, PACKED, RECORD, SIZES, STATE, WEIGHTS
 from arch.kernels.streaming.recurrent_step import (
     copy,
     gru_before_step,
@@ -59,14 +60,9 @@ RAN, UNKNOWN_TOKEN, MOVED = 0, -1, -2
 REALS, LINEAR, TOKENS = 0, 1, 2
 """Kinds of encoder."""
 
-RECORD = 32
-"""Length of a layer's record in 64-bit words: kind of layer, sizes, addresses of weights, addresses and sizes of the
-state."""
-SIZES, WEIGHTS, CONSTANTS, STATE = 1, 7, 21, 22
-"""Positions in a record: first size, first weight, address of the constants or of the cell, first word of the state."""
 RNN_TANH, RNN_RELU, LSTM, GRU, GRU_BEFORE, BLOCK, CELL, ENTER, LEAVE = range(9)
-"""Kinds of layer. CELL is a compiled function of a plugin. ENTER and LEAVE are the parts of a block around a layer, and
-have records of their own."""
+"""Kinds of layer. CELL is a compiled function, whose address stands in place of the constants. ENTER and LEAVE are the
+parts of a block around a layer, and have records of their own."""
 KINDS = {
     "rnn_tanh": RNN_TANH,
     "rnn_relu": RNN_RELU,
@@ -79,9 +75,6 @@ KINDS = {
     "leave": LEAVE,
 }
 """Kinds of layer, by the name in a `StreamingSpec`."""
-PACKED, COPIED = 30, 31
-"""Words for streams of many steps: addresses of the packed weights, and of the weights that were packed last. 0 if the
-layer has no packed weights."""
 LENGTH, POSITION = 3, 4
 """Words of the state of a block that count steps: the cached steps, and the position."""
 
@@ -115,7 +108,7 @@ def advance(program, x_at, output_at, is_packed):  # type: ignore[no-untyped-def
         copy(floats(x_at), B * D, x)
     for layer in range(program[0]):
         record = program[HEADER + layer * RECORD : HEADER + (layer + 1) * RECORD]
-        sizes, weights, state = record[SIZES:WEIGHTS], record[WEIGHTS:STATE], record[STATE:]
+        sizes, weights, state = record[SIZES:WEIGHTS], record[WEIGHTS:STATE], record[STATE:PACKED]
         kind, H, packed = record[0], sizes[1], record[PACKED] if is_packed else 0
         if kind == BLOCK:
             block_step(sizes, weights, packed, state, x, workspace, B)
@@ -147,8 +140,7 @@ def advance(program, x_at, output_at, is_packed):  # type: ignore[no-untyped-def
         elif kind == GRU_BEFORE:
             gru_before_step(D, H, weights, x, state, y, floats(workspace), B)
         else:
-            function, words = record[CONSTANTS], address_of(record)
-            call_layer(function, D, H, words + 8 * WEIGHTS, address_of(x), words + 8 * STATE, address_of(y), B)
+            call_layer(record[CONSTANTS], address_of(record), address_of(x), address_of(y), workspace, B)
         D = H
         x, y = y, x
     apply(floats(program[6]), 0, program[7], program[8], D, x, 0, D, B, floats(output_at), 0, program[8], False)

@@ -1,4 +1,4 @@
-"""Positions for one step: rotary factors and sinusoids of `arch.core.positions`, computed from the position.
+"""Positions for one step: rotary factors and sinusoids of `arch.core.attention.positions`, computed from the position.
 
 No table is stored, so a stream may be as long as it likes. An angle is reduced to |r| ≤ π/4 by subtracting a multiple
 of π/2, which is given in two parts (Cody & Waite 1980, "Software Manual for the Elementary Functions"):

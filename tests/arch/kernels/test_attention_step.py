@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from arch.core.cache import Cache, reserve
+from arch.core.attention.cache import Cache, reserve
 from arch.kernels.streaming.attention_step import CHUNK
 from tests.arch.kernels.test_stream import compiled_stream
 from tests.arch.kernels.test_streaming import assert_close, compiled, inputs, model_of

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import arch
-from arch.core.cache import Cache
+from arch.core.attention.cache import Cache
 from arch.kernels.runtime import threads as _threads
 from arch.transformer import Transformer
 from tests.arch.fused import assert_same

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from arch import SequenceModel
-from arch.core.positions import BLOCK
+from arch.core.attention.positions import BLOCK
 from tests.arch.kernels.agreement import (
     NAMES,
     OUTPUTS,

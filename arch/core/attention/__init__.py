@@ -1,0 +1,1 @@
+"""State and positions of attention layers."""
