@@ -158,6 +158,15 @@ class Layer(nn.Module, metaclass=LayerType):
         return [cls(inputs if i == 0 else width, width, **options) for i in range(depth)]
 
     @classmethod
+    def builds_convolution(cls) -> bool:
+        """Return whether the layers build the short convolution themselves: the constructor has an option `conv: int`.
+
+        `arch.core.block` builds it before all other layers.
+        """
+        conv = inspect.signature(cls).parameters.get("conv")
+        return conv is not None and conv.kind is conv.KEYWORD_ONLY and conv.annotation in (int, "int")
+
+    @classmethod
     def block_stack(
         cls, inputs: int, width: int, depth: int, block: BlockOptions, **options: Any
     ) -> tuple[list[Self], BlockOptions]:
@@ -174,7 +183,7 @@ class Layer(nn.Module, metaclass=LayerType):
             block: The block that the spec asks for.
             options: Other options of the constructor, by name.
         """
-        if "conv" in inspect.signature(cls).parameters:
+        if cls.builds_convolution():
             options, block = {**options, "conv": block.conv}, replace(block, conv=0)
         return cls.stack(inputs, width, depth, **options), block
 

@@ -49,7 +49,7 @@ def own_block_options(layer: type[Layer]) -> frozenset[str]:
     own = inspect.signature(layer).parameters
     if "block" in own and layer.block_stack.__func__ is not Layer.block_stack.__func__:  # type: ignore[attr-defined]
         return frozenset(BLOCK_OPTIONS)
-    return frozenset({"conv"}.intersection(own))
+    return frozenset({"conv"} if layer.builds_convolution() else ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -235,3 +235,30 @@ def test_impossible_blocks_are_refused_in_one_line(spec: str, message: str) -> N
 )
 def test_specs_of_blocks_are_written_without_defaults(given: str, written: str) -> None:
     assert str(arch.get(given)) == written == str(arch.get(written))
+
+
+class OwnConvolution(arch.RecurrentLayer):
+    """A layer that builds the short convolution itself."""
+
+    def __init__(self, inputs: int, width: int, *, conv: int = 4) -> None:
+        super().__init__()
+        self.width, self.conv = width, conv
+        self.map = nn.Linear(inputs, width)
+
+    def init_state(self, batch: int) -> Tensor:
+        return self.empty(batch, self.width)
+
+    def project(self, x: Tensor) -> Tensor:
+        return self.map(x)
+
+    def update(self, projected_BG: Tensor, state: Any) -> tuple[Tensor, Any]:
+        return projected_BG, state
+
+
+@pytest.mark.parametrize(("options", "conv"), [("", 4), ("conv=0", 0), ("block=residual", 4)])
+def test_a_layer_with_its_own_convolution_gets_no_other(options: str, conv: int) -> None:
+    spec = arch.Arch(name="own", layer=OwnConvolution).with_options(dict([options.split("=")] if options else []))
+    for layer in arch.build(spec, channels=3, outputs=1, width=WIDTH).layers:
+        inner = layer.layer if isinstance(layer, Block) else layer
+        assert isinstance(inner, OwnConvolution) and inner.conv == conv
+        assert not isinstance(layer, Block) or layer.conv_KD is None
