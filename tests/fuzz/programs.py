@@ -100,6 +100,8 @@ class Program:
         self.channels = None if self.vocabulary else rng.randint(1, 5)
         if spec.startswith("transformer"):
             width = max(4, width // 4 * 4)
+        elif "residual" in spec:
+            width = max(4, width)  # a norm of one or two numbers multiplies rounding by up to 316, in the equations too
         self.log.append(f"{spec} width {width} depth {depth}")
         model = arch.build(
             spec,
