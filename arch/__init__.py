@@ -25,6 +25,7 @@ from arch.core.registry import (
 from arch.core.scan_layer import ScanLayer
 from arch.core.state import State, copy_state, state_bytes
 from arch.core.training import auxiliary_loss, parameter_groups
+from arch.core.warm_up import compile_kernels
 from arch.core.width import NoWidth
 from results.specs import UnknownName
 
@@ -47,6 +48,7 @@ __all__ = [
     "build",
     "built_in",
     "cell_obstacle",
+    "compile_kernels",
     "copy_state",
     "defined_in",
     "disable",

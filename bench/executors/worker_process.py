@@ -191,6 +191,7 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
     keep_freed_memory()
     import torch
 
+    import arch
     import bench.executors.timing_job  # noqa: F401  (imported here, so that no job pays for it)
     from arch import kernels
     from bench.machine.provenance import code_digest
@@ -199,14 +200,17 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
     torch.set_flush_denormal(True)
-    compiling_seconds = kernels.compile_all()
+    compiled, reported = set[str](), 0.0
     while True:
         try:
             job = connection.recv()
         except EOFError:
             return
-        connection.send(("started", (compiling_seconds, kernels.note())))
-        compiling_seconds = 0.0
+        specs = {case.arch for case in job.cases} - compiled
+        compiled |= specs
+        compiling_seconds = arch.compile_kernels(sorted(specs)) if specs else reported
+        connection.send(("started", (compiling_seconds - reported, kernels.note())))
+        reported = compiling_seconds
         result = Failure("crashed", SOURCE_CHANGED) if source_changed else run_job(job, connection)
         connection.send(("result", result))
 

@@ -146,6 +146,8 @@ def limitation(subject: Subject, timing: Timing, measurements: Sequence[Measurem
         is_compiled = open_stream(subject, 1, 1).is_compiled
     metrics = {measurement.metric for measurement in measurements}
     reasons = []
+    if not is_compiled and subject.device.type == "cpu" and (why := _cell_obstacle(subject)) is not None:
+        reasons.append(f"steps are interpreted, because the compiled cell is not used: {why}")
     if timing.deadline_seconds is not None and "late_share" not in metrics:
         if not is_compiled:
             reasons.append("no deadline was tested: the step is interpreted, and only compiled steps are tested")
@@ -161,6 +163,12 @@ def limitation(subject: Subject, timing: Timing, measurements: Sequence[Measurem
             f"step was timed at {places}"
         )
     return "; ".join(reasons) or None
+
+
+def _cell_obstacle(subject: Subject) -> str | None:
+    """Return why streams do not run the compiled cell that the first layer brings, or None if there is no reason."""
+    layer = next(iter(subject.model.layers), None)
+    return None if layer is None else arch.cell_obstacle(getattr(layer, "layer", layer))
 
 
 def measure_first_call(subject: Subject) -> list[Measurement]:

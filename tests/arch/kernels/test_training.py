@@ -356,6 +356,8 @@ model.step(torch.zeros(1, 1), model.init_state(1))
 assert "numba" not in sys.modules
 model(torch.zeros(1, 2, 1))
 assert "numba" in sys.modules and "arch.kernels.training.lstm" in sys.modules
+arch.compile_kernels(["lstm:bias=False", "unknown", "transformer:heads=3"])
+assert "arch.kernels.streaming.model_step" in sys.modules and "arch.kernels.training.attention" in sys.modules
 assert "arch.kernels.training.gru" not in sys.modules
 arch.kernels.compile_all()
 assert {"arch.kernels.training.rnn", "arch.kernels.training.gru"} <= set(sys.modules)

@@ -324,3 +324,40 @@ class TestStreaming:
         orders = [tuple(seed for _, seed in turns[i : i + 3]) for i in range(0, 30, 3)]
         assert all(sorted(order) == [0, 1, 2] for order in orders)
         assert len(set(orders[:5])) > 1 < len(set(orders[5:]))
+
+
+@arch.CompiledCell(gates=2, states=1)
+def two_gates(sums: Any, state: Any) -> Any:
+    return (sums[0] + sums[1],)
+
+
+class OneGate(arch.RecurrentLayer):
+    """A layer whose compiled cell does not fit its weights."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.width, self.backend = width, "auto"
+        self.W_HD = torch.nn.Parameter(torch.ones(width, inputs))
+
+    def init_state(self, batch: int) -> torch.Tensor:
+        return self.empty(batch, self.width)
+
+    def project(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(x, self.W_HD)
+
+    def update(self, projected_BG: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        return projected_BG, projected_BG
+
+    def streaming_spec(self) -> Any:
+        return two_gates.spec(self, W="W_HD", state=torch.Tensor)
+
+
+@pytest.mark.parametrize("block", ["", ":block=residual"])
+def test_record_says_why_a_compiled_cell_is_not_used(block: str) -> None:
+    arch.add("one_gate", OneGate)
+    try:
+        one = subject("one_gate" + block)
+        reason = streaming.limitation(one, Timing(positions=(1,), streams=(), chunks=()), stream(one, 1))
+    finally:
+        arch.remove("one_gate")
+    assert reason is not None and "the compiled cell is not used: W_HD: the kernel needs" in reason
