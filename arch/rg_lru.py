@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
+from arch.core.convolution import convolve
 from arch.core.diagonal import DiagonalLayer, recur
 from arch.core.layer import CONV_STEPS, BlockOptions
 from arch.core.parameter_group import ParameterGroup
@@ -111,22 +112,20 @@ class RGLRU(DiagonalLayer):
     def project(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.W_vg_GD, self.b_vg_G)  # (1), (7)
 
-    def convolve(self, v: Tensor, inputs_BKH: Tensor | None, time: int) -> tuple[Tensor, Tensor | None]:
+    def convolve(
+        self, v: Tensor, inputs_BKH: Tensor | None, *, time: int = 1, is_fused: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
         """Return u of equation (2) for T steps, and the last inputs of the convolution.
 
         Args:
             v: v of T steps, (T, B, H) or (B, T, H).
             inputs_BKH: The last inputs before them.
             time: The dimension of `v` that is the time.
+            is_fused: Whether the kernel runs.
         """
         if self.conv_KH is None or self.conv_H is None or inputs_BKH is None:
             return v, None
-        T, seen = v.shape[time], torch.cat([inputs_BKH.transpose(1, time), v], time)
-        u = torch.addcmul(self.conv_H, self.conv_KH[0], seen.narrow(time, 0, T))
-        for k in range(1, CONV_STEPS):
-            u = torch.addcmul(u, self.conv_KH[k], seen.narrow(time, k, T))  # (2)
-        last_BKH = seen.narrow(time, T, CONV_STEPS - 1).transpose(1, time)
-        return u, last_BKH.clone(memory_format=torch.contiguous_format)
+        return convolve(v, inputs_BKH, self.conv_KH, self.conv_H, time=time, is_fused=is_fused)  # (2)
 
     def log_decay(self) -> Tensor:
         """Return log a of equation (5) for r = 1, (H,)."""
@@ -151,7 +150,7 @@ class RGLRU(DiagonalLayer):
 
     def follow(self, projected_BTG: Tensor, state: RGLRUState) -> tuple[Tensor, RGLRUState]:
         v_BTH, gate_BTH = projected_BTG.chunk(2, -1)
-        u_BTH, inputs_BKH = self.convolve(v_BTH, state.inputs_BKH, 1)
+        u_BTH, inputs_BKH = self.convolve(v_BTH, state.inputs_BKH)
         gates_BTG = functional.linear(u_BTH, self.W_ri_GH, self.b_ri_G)
         h_BTH = recur(*self.coefficients(gates_BTG, u_BTH, self.log_decay()), state.h_BH)
         return self.read(h_BTH, gate_BTH), RGLRUState(h_BTH[:, -1].clone(), inputs_BKH)
@@ -165,7 +164,7 @@ class RGLRU(DiagonalLayer):
             return h_BTH.transpose(0, 1), h_BTH[:, -1]
 
         v_TBH, gate_TBH = self.project(x_TBD).chunk(2, -1)
-        u_TBH, inputs_BKH = self.convolve(v_TBH, state.inputs_BKH, 0)
+        u_TBH, inputs_BKH = self.convolve(v_TBH, state.inputs_BKH, time=0, is_fused=True)
         gates_TBG = functional.linear(u_TBH, self.W_ri_GH, self.b_ri_G)
         inputs = diagonal.Inputs(gates_TBG, state.h_BH, values=u_TBH, weights=self.log_decay()[None])
         h_TBH, h_BH = diagonal.scan(reference, diagonal.RG_LRU, inputs)
@@ -196,7 +195,7 @@ class RGLRU(DiagonalLayer):
 
     def gates(self, x_BD: Tensor, state: RGLRUState) -> dict[str, Tensor]:
         v_BTH, _ = self.project(x_BD.unsqueeze(1)).chunk(2, -1)
-        u_BTH, _ = self.convolve(v_BTH, state.inputs_BKH, 1)
+        u_BTH, _ = self.convolve(v_BTH, state.inputs_BKH)
         r_BH, i_BH = functional.linear(u_BTH.squeeze(1), self.W_ri_GH, self.b_ri_G).sigmoid().chunk(2, -1)
         return {"forget": (self.log_decay() * r_BH).exp(), "input": i_BH}
 

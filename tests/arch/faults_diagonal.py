@@ -92,14 +92,16 @@ FAULTS = [
         },
     ),
     *_table(
-        "rg_lru.py",
+        "core/convolution.py",
         arch_checks.step_equals_scan,
-        {
-            "inputs of the convolution not carried": (
-                "seen.narrow(time, T, CONV_STEPS - 1).transpose",
-                "seen.narrow(time, 0, CONV_STEPS - 1).transpose",
-            )
-        },
+        {"inputs of the convolution not carried": ("torch.cat(kept, time).t", "(0 * torch.cat(kept, time)).t")},
+        arch="rg_lru",
+    ),
+    *_table(
+        "core/convolution.py",
+        diagonal.rg_lru_equals_the_products_of_its_decays,
+        {"filters in the wrong order": ("w_KD[k], seen", "w_KD[CONV_STEPS - k], seen")},
+        arch="rg_lru",
     ),
     *_table(
         "rg_lru.py",

@@ -140,7 +140,9 @@ def test_long_sequences_have_finite_gradients(spec: str) -> None:
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("width", [5, 20, 33])
-@pytest.mark.parametrize("spec", [*SPECS, "rg_lru:conv=0", "min_gru:block=bare,conv=0", "lru:block=bare", "rg_lru:block=bare"])
+@pytest.mark.parametrize(
+    "spec", [*SPECS, "rg_lru:conv=0", "min_gru:block=bare,conv=0", "lru:block=bare", "rg_lru:block=bare"]
+)
 def test_compiled_steps_and_streams_equal_the_equations(spec: str, width: int, batch: int) -> None:
     model, x = test_streaming.model_of(spec, width), test_streaming.inputs(batch)
     expected = test_streaming.by_equations(model, x)
