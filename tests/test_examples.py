@@ -25,7 +25,7 @@ from tests.bench.inline_executor import Inline, inline
 __all__ = ["carousel", "inline"]
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-ARCHS, TASKS = ("light_gru", "min_gru"), ("majority", "control_charts")
+ARCHS, TASKS = ("light_gru", "leaky_integrator"), ("majority", "control_charts")
 SMALL = {"steps = 300": "steps = 2", "steps = 600": "steps = 2", "_sequences = 128": "_sequences = 8"}
 SMALL |= {"_sequences = 512": "_sequences = 8", "evaluate_every = 50": "evaluate_every = 1"}
 
@@ -74,21 +74,17 @@ def test_light_gru_streams_compiled() -> None:
     torch.testing.assert_close(streamed.double(), expected, rtol=0, atol=1e-6)
 
 
-def test_min_gru_computes_its_equations() -> None:
-    load([plugin("min_gru")])
-    layer = arch.build("min_gru", channels=1, outputs=1, width=1, depth=1, seed=3).double().layers[0]
+def test_leaky_integrator_computes_its_equations() -> None:
+    load([plugin("leaky_integrator")])
+    layer = arch.build("leaky_integrator", channels=1, outputs=1, width=1, depth=1, seed=3).double().layers[0]
     inputs = [-2.0, 0.5, 3.0]
-    (w_z, w_n), (b_z, b_n) = layer.gates_and_candidate.weight[:, 0].tolist(), layer.gates_and_candidate.bias.tolist()
-    h, expected = 0.5, []
+    w, b, r = layer.seen.weight.item(), layer.seen.bias.item(), layer.rate_H.item()
+    a, h, expected = 1 / (1 + math.exp(-r)), 0.0, []
     for x in inputs:
-        z = 1 / (1 + math.exp(-(w_z * x + b_z)))
-        n = w_n * x + b_n
-        n = n + 0.5 if n >= 0 else 1 / (1 + math.exp(-n))
-        h = (1 - z) * h + z * n
+        h = a * h + (1 - a) * math.tanh(w * x + b)
         expected.append(h)
     x_BTD = torch.tensor(inputs, dtype=torch.float64)[None, :, None]
     assert layer(x_BTD).flatten().tolist() == pytest.approx(expected, abs=1e-12)
-    assert {w_n * x + b_n >= 0 for x in inputs} == {True, False}, "the inputs must reach both branches of g"
 
 
 def test_charts_have_the_published_patterns() -> None:
@@ -129,12 +125,12 @@ def test_plan_runs_with_its_plugins(carousel: Carousel, inline: Inline, tmp_path
         assert original in text
         text = text.replace(original, small)
     (tmp_path / "counting.toml").write_text(text, encoding="utf-8")
-    plugins = [word for name in ("min_gru", "majority") for word in ("--plugin", str(plugin(name)))]
+    plugins = [word for name in ("leaky_integrator", "majority") for word in ("--plugin", str(plugin(name)))]
     ended = carousel("run", "counting.toml", *plugins, "--seeds", "1", "--measure", "accuracy")
     assert ended.code == 0, ended.err
     file = Store(tmp_path / "carousel-runs").find("latest").file()
-    assert len(file.cases) == 12 and file.plugins.keys() == {"min_gru", "majority"}
-    assert "min_gru" in ended.out
+    assert len(file.cases) == 12 and file.plugins.keys() == {"leaky_integrator", "majority"}
+    assert "leaky_integrator" in ended.out
     session = importlib.import_module("examples.session")
     session.show(tmp_path / "carousel-runs" / "latest")
 
@@ -143,7 +139,9 @@ def test_plan_with_a_wrong_key_is_refused(carousel: Carousel, tmp_path: Path) ->
     text = (EXAMPLES / "counting.toml").read_text(encoding="utf-8")
     for right, wrong in (("depth = 2", "deepness = 2"), ("batch = 32", "batches = 32"), ("seeds = 3", 'seeds = "3"')):
         (tmp_path / "wrong.toml").write_text(text.replace(right, wrong), encoding="utf-8")
-        ended = carousel("run", "wrong.toml", "--plugin", str(plugin("min_gru")), "--plugin", str(plugin("majority")))
+        ended = carousel(
+            "run", "wrong.toml", "--plugin", str(plugin("leaky_integrator")), "--plugin", str(plugin("majority"))
+        )
         assert ended.code == 2 and len(ended.err.splitlines()) == 1
         assert wrong.split(" ")[0] in ended.err
 
@@ -151,13 +149,15 @@ def test_plan_with_a_wrong_key_is_refused(carousel: Carousel, tmp_path: Path) ->
 def test_plan_without_its_plugin_reports_which_is_missing(carousel: Carousel, tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / "counting.toml", tmp_path)
     ended = carousel("run", "counting.toml", "--plugin", str(plugin("majority")))
-    assert ended.code == 2 and ended.err.startswith("carousel: no architecture 'min_gru'")
+    assert ended.code == 2 and ended.err.startswith("carousel: no architecture 'leaky_integrator'")
 
 
 def test_shipped_plan_accepts_the_plugin(carousel: Carousel) -> None:
-    ended = carousel("run", "quick", "--plugin", str(plugin("min_gru")), "-a", "+min_gru", "--dry-run")
+    ended = carousel(
+        "run", "quick", "--plugin", str(plugin("leaky_integrator")), "-a", "+leaky_integrator", "--dry-run"
+    )
     assert ended.code == 0 and "90 cases" in ended.out
-    ended = carousel("run", "quick", "--plugin", str(plugin("min_gru")), "-a", "min_gru", "--dry-run")
+    ended = carousel("run", "quick", "--plugin", str(plugin("leaky_integrator")), "-a", "leaky_integrator", "--dry-run")
     assert "18 cases" in ended.out
 
 
@@ -172,9 +172,9 @@ def test_session_trains_scores_and_streams(capsys: pytest.CaptureFixture[str]) -
     assert len(set(state.split(", "))) == 1
 
 
-def test_min_gru_is_exact_in_float32_over_long_sequences() -> None:
-    load([plugin("min_gru")])
-    layer = arch.build("min_gru", channels=3, outputs=1, width=4, depth=1, seed=0).layers[0]
+def test_leaky_integrator_is_exact_in_float32_over_long_sequences() -> None:
+    load([plugin("leaky_integrator")])
+    layer = arch.build("leaky_integrator", channels=3, outputs=1, width=4, depth=1, seed=0).layers[0]
     x_BTD = torch.randn(1, 65_536, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         actual = layer(x_BTD)

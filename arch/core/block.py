@@ -38,6 +38,7 @@ from arch.core.backend import (
     tensors_of,
     weights_obstacle,
 )
+from arch.core.convolution import convolve
 from arch.core.layer import CONV_STEPS, BlockOptions, Layer, require_steps
 from arch.core.state import State, element_bytes
 from arch.core.streaming_spec import Bound, StreamingSpec
@@ -152,9 +153,13 @@ class Block(Layer):
             )
         if self.conv_KD is None or self.conv_D is None:
             return u_BTD, state, None
-        T, seen_BTD = u_BTD.shape[1], torch.cat([state.inputs_BKD, u_BTD], 1)
-        c_BTD = self.conv_D + sum(self.conv_KD[k] * seen_BTD[:, k : k + T] for k in range(CONV_STEPS))  # (1)
-        return c_BTD, state.layer, seen_BTD[:, T:].clone(memory_format=torch.contiguous_format)
+        weights, before_BKD = (self.conv_KD, self.conv_D), state.inputs_BKD
+        is_fused = fused is not None and tensor_obstacle(before_BKD, (len(u_BTD), *before_BKD.shape[1:])) is None
+        if is_fused and not u_BTD.is_contiguous() and u_BTD.transpose(0, 1).is_contiguous():
+            c_TBD, last_BKD = convolve(u_BTD.transpose(0, 1), before_BKD, *weights, time=0, is_fused=True)  # (1)
+            return c_TBD.transpose(0, 1), state.layer, last_BKD
+        c_BTD, last_BKD = convolve(u_BTD, before_BKD, *weights, is_fused=is_fused)  # (1)
+        return c_BTD, state.layer, last_BKD
 
     def _leave(self, x_BTD: Tensor, h_BTH: Tensor, fused: Sequence[Tensor] | None) -> Tensor:
         """Return the outputs (B, T, H) of the block for its inputs (B, T, D) and the layer's outputs (B, T, H).
@@ -195,7 +200,7 @@ class Block(Layer):
             context_obstacle()
             or class_obstacle(self, "streaming_spec")
             or self._modules_obstacle()
-            or weights_obstacle(weights)
+            or weights_obstacle([*weights, *self._conv_weights()])
             or tensor_obstacle(x_BTD, (*x_BTD.shape[:2], self.width))
         )
         if self.backend == "fused" and obstacle is not None:
@@ -223,6 +228,11 @@ class Block(Layer):
         """Return gain and offset of the first norm."""
         return _affine(self.norm, self.width) if self.connects else (None, None)
 
+    def _conv_weights(self) -> tuple[Weight, ...]:
+        """Return w and b of (1), if there is a convolution."""
+        D = self.inputs
+        return () if self.conv_KD is None else (Weight(self, "conv_KD", (CONV_STEPS, D)), Weight(self, "conv_D", (D,)))
+
     def _mlp_weights(self) -> tuple[Weight | None, ...]:
         """Return gain and offset of the norm of (4), W_1, b_1, W_2, b_2, gain and offset of the final norm."""
         H = self.width
@@ -234,9 +244,7 @@ class Block(Layer):
         return (*of_mlp, *(_affine(self.final_norm, H) if is_normed else (None, None)))
 
     def kernel_weights(self) -> tuple[Weight, ...]:
-        D = self.inputs
-        conv = () if self.conv_KD is None else (Weight(self, "conv_KD", (CONV_STEPS, D)), Weight(self, "conv_D", (D,)))
-        own = (*self._norm_weights(), *conv, *self._mlp_weights())
+        own = (*self._norm_weights(), *self._conv_weights(), *self._mlp_weights())
         return tuple(weight for weight in own if weight is not None)
 
     def streaming_spec(self) -> StreamingSpec | None:
@@ -247,7 +255,7 @@ class Block(Layer):
         if inner is None:
             return None
         D, H, has_conv = self.inputs, self.width, self.conv_KD is not None
-        conv = (Weight(self, "conv_KD", (CONV_STEPS, D)), Weight(self, "conv_D", (D,))) if has_conv else (None, None)
+        conv = self._conv_weights() or (None, None)
         enter = StreamingSpec(
             kind="enter",
             inputs=D,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -64,9 +64,13 @@ class RecurrentLayer(Layer):
     def scan(self, x_BTD: Tensor, state: State) -> tuple[Tensor, State]:
         require_steps(x_BTD)
         if self.backend_for(x_BTD, state) == "reference":
-            return self.unroll(self.project(x_BTD).unbind(1), state, 1)
+            return self.follow(self.project(x_BTD), state)
         outputs_TBH, state = self.fuse(x_BTD.transpose(0, 1).contiguous(), state)
         return outputs_TBH.transpose(0, 1), state
+
+    def follow(self, projected_BTG: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return the outputs (B, T, H) and the last state, by the equations."""
+        return self.unroll(projected_BTG.unbind(1), state, 1)
 
     def unroll(self, projected_BG: Iterable[Tensor], state: State, time: int) -> tuple[Tensor, State]:
         """Apply `update` to each step. Returns the outputs, stacked along dimension `time`, and the last state."""
@@ -79,7 +83,7 @@ class RecurrentLayer(Layer):
     def fuse(self, x_TBD: Tensor, state: State) -> tuple[Tensor, State]:
         """Run all steps of inputs (T, B, D) in one kernel. Returns the outputs (T, B, H) and the last state.
 
-        The kernel gets plain float32 tensors on the CPU. Each tensor of the state is (B, H).
+        The kernel gets plain float32 tensors on the CPU. The state's tensors have the shapes of `init_state`.
 
         Layers with a kernel override this method. Other layers raise `NotImplementedError`. A subclass does not inherit
         the kernel: it may change the equations (see `arch.core.backend`).
@@ -111,6 +115,14 @@ class RecurrentLayer(Layer):
         if x_BTD.dim() != 3:
             return f"the kernel needs inputs (B, T, D), not {tuple(x_BTD.shape)}"
         B, T, _ = x_BTD.shape
-        parts = [] if state is None else pytree.tree_leaves(state)
-        inputs = [(x_BTD, (B, T, self.inputs)), *((part, (B, self.width)) for part in parts)]
+        parts = [] if state is None else _tensors_of(state)
+        shapes = [] if state is None else [(B, *part.shape[1:]) for part in _tensors_of(self.init_state(1))]
+        if len(parts) != len(shapes):
+            return f"the kernel needs a state of {len(shapes)} tensors, not {len(parts)}"
+        inputs = [(x_BTD, (B, T, self.inputs)), *zip(parts, shapes, strict=True)]
         return weights_obstacle(self.kernel_weights()) or tensors_obstacle(inputs)
+
+
+def _tensors_of(state: State) -> list[Any]:
+    """Return the parts of a state. A part that the layer does not have is None, and left out."""
+    return [part for part in pytree.tree_leaves(state) if part is not None]

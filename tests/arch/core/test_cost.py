@@ -31,6 +31,19 @@ RECURRENT = {
     "gru:reset=before,backend=reference": 9,
 }
 """Recurrent specs with odd widths. They run the reference implementation: the FLOP counter cannot see into kernels."""
+DIAGONAL = {
+    "min_gru:backend=reference": 9,
+    "min_gru:signed=True,bias=False,block=bare,conv=0,backend=reference": 7,
+    "min_lstm:backend=reference": 9,
+    "min_lstm:bias=False,forget_bias=1,block=bare,backend=reference": 7,
+    "ind_rnn:backend=reference": 9,
+    "ind_rnn:bias=False,nonlinearity=relu,backend=reference": 7,
+    "rg_lru:backend=reference": 9,
+    "rg_lru:conv=0,block=bare,backend=reference": 7,
+    "lru:backend=reference": 9,
+    "lru:states=5,output=linear,backend=reference": 7,
+}
+"""Diagonal recurrences with odd widths."""
 ATTENTION = {
     "transformer": 12,
     "transformer:positions=learned,max_length=64,heads=3,dropout=0.5": 15,
@@ -50,7 +63,7 @@ BLOCKS = {
     "transformer:conv=4,expansion=2": 12,
 }
 """Specs with a block around each layer, with their widths."""
-ALL_SPECS = RECURRENT | ATTENTION | BLOCKS
+ALL_SPECS = RECURRENT | DIAGONAL | ATTENTION | BLOCKS
 
 
 @pytest.mark.parametrize("name", arch.names())
@@ -95,6 +108,10 @@ def convolution_flops(model: arch.SequenceModel, batch: int, length: int) -> tup
             inputs_learn = index > 0 or layer.connects or not isinstance(model.encoder, torch.nn.Identity)
             forward += products
             both += products * (3 if inputs_learn else 2)
+        inner = layer.layer if isinstance(layer, Block) else layer
+        if getattr(inner, "conv_KH", None) is not None:  # `rg_lru` convolves within the layer
+            products = 2 * 4 * inner.width * batch * length
+            forward, both = forward + products, both + 3 * products
     return forward, both
 
 
@@ -119,7 +136,9 @@ def test_forward_flops_are_the_sum_of_the_step_flops(spec: str, length: int) -> 
 
 
 @pytest.mark.parametrize("inputs", ["tokens", "reals"])
-@pytest.mark.parametrize("spec", [*RECURRENT, *BLOCKS, *(spec for spec in ATTENTION if "window" not in spec)])
+@pytest.mark.parametrize(
+    "spec", [*RECURRENT, *DIAGONAL, *BLOCKS, *(spec for spec in ATTENTION if "window" not in spec)]
+)
 def test_forward_and_training_flops_equal_the_counted_flops(spec: str, inputs: str) -> None:
     model = build(spec, inputs, ALL_SPECS[spec])
     for layer in model.layers:  # the FLOP counter cannot see into kernels

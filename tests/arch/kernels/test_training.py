@@ -64,7 +64,7 @@ def compare(spec: str, batch: int, steps: int, inputs: int, width: int, seed: in
     x_BTD = torch.randn(batch, steps, inputs, generator=generator, requires_grad=True)
     state = random_state(layer, batch, generator)
     sees = [torch.randn(batch, steps, width, generator=generator)]
-    sees += [torch.randn(batch, width, generator=generator) for _ in state]
+    sees += [torch.randn(part.shape, generator=generator) for part in state]
     assert layer.backend_for(x_BTD, state) == "fused"
     assert_same(results(layer, "fused", x_BTD, state, sees), results(layer, "reference", x_BTD, state, sees))
 

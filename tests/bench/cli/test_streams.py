@@ -225,9 +225,9 @@ def test_message_of_a_mistake_is_one_printable_line(carousel: Carousel, message:
     ],
 )
 def test_what_a_plugin_prints_is_no_part_of_a_document(tmp_path: Path, words: list[str]) -> None:
-    source = (HOME / "examples/min_gru.py").read_text(encoding="utf-8")
-    loud = 'import os\n\nprint("printed")\nos.write(1, b"written\\n")\n\n\nclass MinGRU(Layer):'
-    (tmp_path / "loud.py").write_text(source.replace("class MinGRU(Layer):", loud), encoding="utf-8")
+    source = (HOME / "examples/leaky_integrator.py").read_text(encoding="utf-8")
+    loud = 'import os\n\nprint("printed")\nos.write(1, b"written\\n")\n\n\nclass LeakyIntegrator(Layer):'
+    (tmp_path / "loud.py").write_text(source.replace("class LeakyIntegrator(Layer):", loud), encoding="utf-8")
     write_plan(tmp_path)
     ended = subprocess.run(
         [sys.executable, "-m", "bench", *words, "--plugin", "loud.py", "--json"],

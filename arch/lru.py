@@ -1,0 +1,202 @@
+"""LRU: a linear recurrence of complex numbers, each of which decays and turns at its own constant rate.
+
+The source is Orvieto et al. 2023, "Resurrecting Recurrent Neural Networks for Long Sequences". x is the input, h the
+previous and h' the next state of N complex numbers, and y the output:
+
+    a  = exp(-e^ν + i e^θ)                             (1)  0 < |a| < 1
+    h' = a ⊙ h + γ ⊙ B x                               (2)  γ = e^c
+    v  = Re(C h') + D ⊙ x                              (3)
+    y  = (W_1 u + b_1) ⊙ σ(W_2 u + b_2),  u = gelu(v)  (4a) with `output=glu`: the source's block
+    y  = v                                             (4b) with `output=linear`
+
+    FLOPs per step: 4 N D for (2), 4 N H for (3), 4 H² for (4a)                                              (5)
+    numbers moved per step: 2 N (D + H) + 3 N + H weights and 4 N of state; 2 H (H + 1) weights for (4a)     (6)
+
+Initially, |a|² is uniform in [r_min², r_max²], and the phase e^θ in [0, max_phase]: a is uniform in a ring. γ starts at
+√(1 - |a|²), which keeps the variance of h at that of B x, and is learned. B and C are normal with the variances 1 / 2D
+and 1 / N, and D with variance 1. h starts from 0.
+
+The block of the source is a norm, the layer with (4a), and a residual connection. That is block=residual without MLP,
+with a layer norm in the place of a batch norm. D ⊙ x needs inputs of the width H.
+"""
+
+# Shape suffixes: B batch, T time, D input width, H hidden width, N complex states, M = 2N real numbers, G = 2H rows
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from arch.core.backend import Backend, Weight
+from arch.core.diagonal import Complex, DiagonalLayer, recur_complex
+from arch.core.layer import BlockOptions
+from arch.core.parameter_group import ParameterGroup
+from arch.core.state import element_bytes
+from arch.core.streaming_spec import StreamingSpec, bind_tensors
+
+SMALLEST_DRAW = 1e-6
+"""Smallest number that is drawn from [0, 1], so that logarithms stay finite."""
+
+
+class LRUState(NamedTuple):
+    """The state of an LRU layer: the real parts of h (B, N), and the imaginary parts."""
+
+    re_BN: Tensor
+    im_BN: Tensor
+
+
+class LRU(DiagonalLayer):
+    """A linear recurrent unit layer.
+
+    Args:
+        inputs: Input width D. It must equal the output width.
+        width: Output width H.
+        states: Number of complex states N, or None for H.
+        r_min: Smallest |a| in a new layer.
+        r_max: Largest |a| in a new layer. Close to 1, states remember for long.
+        max_phase: Largest phase of a in a new layer. The source uses π / 10 for long sequences.
+        output: Whether a gated linear unit follows (4a), or none (4b).
+        backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
+            (see `arch.core.backend`).
+
+    The layer stands in a residual block by default: block=residual, conv=0, expansion=0 (see `arch.core.block`).
+    """
+
+    residual = True
+    default_block = BlockOptions(block="residual")
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        *,
+        states: int | None = None,
+        r_min: float = 0.0,
+        r_max: float = 1.0,
+        max_phase: float = 2 * math.pi,
+        output: Literal["glu", "linear"] = "glu",
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__()
+        if inputs != width:
+            raise ValueError(f"an LRU layer needs inputs of its own width, {width}, not {inputs}; use equal widths")
+        if states is not None and states < 1:
+            raise ValueError(f"states must be at least 1, not {states}; omit it for as many states as the width")
+        if not 0 <= r_min < r_max <= 1:
+            raise ValueError(f"r_min={r_min:g} and r_max={r_max:g} must satisfy 0 <= r_min < r_max <= 1")
+        if not max_phase > 0:
+            raise ValueError(f"max_phase must be positive, not {max_phase:g}; the largest useful value is 2π")
+        N = width if states is None else states
+        self.width, self.output, self.backend = width, output, backend
+        r_N = torch.empty(N).uniform_(r_min**2, r_max**2).clamp(SMALLEST_DRAW, 1 - SMALLEST_DRAW).sqrt()
+        phase_N = max_phase * torch.empty(N).uniform_(SMALLEST_DRAW, 1)
+        self.nu_N = nn.Parameter((-r_N.log()).log())
+        self.theta_N = nn.Parameter(phase_N.log())
+        self.gamma_log_N = nn.Parameter((1 - r_N.square()).sqrt().log())
+        self.B_MD = nn.Parameter(torch.empty(2 * N, width).normal_(std=math.sqrt(1 / (2 * width))))  # Re B, then Im B
+        self.C_HM = nn.Parameter(torch.empty(width, 2 * N).normal_(std=math.sqrt(1 / N)))  # Re C, then -Im C
+        self.D_H = nn.Parameter(torch.empty(width).normal_())
+        has_gate, bound = output == "glu", 1 / math.sqrt(width)  # as in torch.nn.Linear
+        self.W_GH = nn.Parameter(torch.empty(2 * width, width).uniform_(-bound, bound)) if has_gate else None
+        self.b_G = nn.Parameter(torch.empty(2 * width).uniform_(-bound, bound)) if has_gate else None
+
+    @property
+    def inputs(self) -> int:
+        """D, the input width."""
+        return self.B_MD.shape[-1]
+
+    @property
+    def states(self) -> int:
+        """N, the number of complex states."""
+        return len(self.nu_N)
+
+    def project_flops(self) -> int:
+        return 2 * self.B_MD.numel()  # (5)
+
+    def update_flops(self) -> int:
+        return 2 * (self.C_HM.numel() + (0 if self.W_GH is None else self.W_GH.numel()))  # (5)
+
+    def step_bytes(self, position: int) -> int:
+        weights = sum(parameter.numel() for parameter in self.parameters())
+        return (weights + 4 * self.states) * element_bytes(self)  # (6)
+
+    def init_state(self, batch: int) -> LRUState:
+        return LRUState(self.empty(batch, self.states), self.empty(batch, self.states))
+
+    def a(self) -> Complex:
+        """Return real and imaginary part of a (N,), equation (1)."""
+        size_N, phase_N = torch.exp(-self.nu_N.exp()), self.theta_N.exp()
+        return size_N * phase_N.cos(), size_N * phase_N.sin()  # (1)
+
+    def written(self, x: Tensor) -> Tensor:
+        """Return γ ⊙ B x for inputs (..., D): real parts, then imaginary parts (..., M)."""
+        gamma_M1 = self.gamma_log_N.exp().repeat(2).unsqueeze(1)
+        return functional.linear(x, gamma_M1 * self.B_MD)  # (2)
+
+    def project(self, x: Tensor) -> Tensor:
+        return torch.cat([self.written(x), self.D_H * x], -1)
+
+    def read(self, h: Tensor, skipped: Tensor) -> Tensor:
+        """Return y for the state h (..., M) and D ⊙ x (..., H)."""
+        v = functional.linear(h, self.C_HM) + skipped  # (3)
+        if self.W_GH is None:
+            return v  # (4b)
+        return functional.glu(functional.linear(functional.gelu(v), self.W_GH, self.b_G))  # (4a)
+
+    def follow(self, projected_BTG: Tensor, state: LRUState) -> tuple[Tensor, LRUState]:
+        N = self.states
+        re_BTN, im_BTN, skipped_BTH = projected_BTG.split([N, N, self.width], -1)
+        h = _recur(self.a(), (re_BTN, im_BTN), state)
+        return self.read(torch.cat(h, -1), skipped_BTH), LRUState(*(part_BTN[:, -1].clone() for part_BTN in h))
+
+    def fuse(self, x_TBD: Tensor, state: LRUState) -> tuple[Tensor, LRUState]:
+        from arch.kernels.training import diagonal
+
+        def reference(b_TBM: Tensor, _values: Tensor, a_2N: Tensor, h_BM: Tensor) -> tuple[Tensor, ...]:
+            re_BTN, im_BTN = b_TBM.transpose(0, 1).chunk(2, -1)
+            re_a_N, im_a_N = a_2N
+            h = _recur((re_a_N, im_a_N), (re_BTN, im_BTN), LRUState(*h_BM.chunk(2, 1)))
+            h_BTM = torch.cat(h, -1)
+            return h_BTM.transpose(0, 1), h_BTM[:, -1]
+
+        inputs = diagonal.Inputs(self.written(x_TBD), torch.cat(state, 1), weights=torch.stack(self.a()))
+        h_TBM, h_BM = diagonal.scan(reference, diagonal.LRU, inputs)
+        re_BN, im_BN = h_BM.chunk(2, 1)
+        return self.read(h_TBM, self.D_H * x_TBD), LRUState(re_BN.contiguous(), im_BN.contiguous())
+
+    def streaming_spec(self) -> StreamingSpec | None:
+        from arch.kernels.streaming.record import LayerStep
+
+        H, N = self.width, self.states
+        shapes = {"nu_N": (N,), "theta_N": (N,), "gamma_log_N": (N,), "B_MD": (2 * N, H), "C_HM": (H, 2 * N)}
+        shapes |= {"D_H": (H,)} | ({} if self.W_GH is None else {"W_GH": (2 * H, H), "b_G": (2 * H,)})
+        return StreamingSpec(
+            kind="cell",
+            inputs=H,
+            outputs=H,
+            sizes=(H, H, N),
+            weights=tuple(Weight(self, name, shape) for name, shape in shapes.items()),
+            workspace=2 * N + 3 * H,
+            bind=lambda state, batch, *_: bind_tensors(state, LRUState, batch, ((N,), (N,))),
+            cell=LayerStep(_load_step),
+        )
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup((self.nu_N, self.theta_N, self.gamma_log_N), weight_decay=False)]
+
+
+def _recur(a: Complex, b: Complex, state: LRUState) -> Complex:
+    """Return the states of equation (2), (B, T, N), for a (N,) and γ ⊙ B x (B, T, N)."""
+    T = b[0].shape[1]
+    re_1TN, im_1TN = (part_N.expand(1, T, -1) for part_N in a)
+    return recur_complex((re_1TN, im_1TN), b, (state.re_BN, state.im_BN))
+
+
+def _load_step() -> object:
+    from arch.kernels.streaming.lru_step import lru
+
+    return lru
