@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils import _pytree as pytree
 
-from arch.core.backend import context_obstacle, weights_obstacle
+from arch.core.backend import Weight, context_obstacle, weights_obstacle
 from arch.core.layer import CONV_STEPS, Layer
 from arch.core.scan_layer import ScanLayer
 from arch.core.state import element_bytes
+from arch.core.streaming_spec import StreamingSpec, bind_tensors
 from arch.kernels.runtime.tensors import NORM_EPSILON, tensor_obstacle
 
 
@@ -52,9 +55,44 @@ class HeadLayer(ScanLayer):
         return batch * length * (2 * self.flops_per_step() - inputs)
 
     def step_bytes(self, position: int) -> int:
-        weights = sum(parameter.numel() for parameter in self.parameters())
-        state = sum(part.numel() for part in pytree.tree_leaves(self.init_state(1)))
+        weights = sum(tensor.numel() for tensor in (*self.parameters(), *self.buffers()))
+        parts = pytree.tree_leaves(self.init_state(1))
+        state = sum(part.numel() for part in parts if isinstance(part, Tensor))
         return (weights + 2 * state) * element_bytes(self)
+
+    def head_spec(
+        self,
+        load: Callable[[], Any],
+        *,
+        sizes: tuple[int, ...],
+        weights: tuple[Weight | None, ...],
+        state: type[Any],
+        shapes: Iterable[tuple[int, ...] | None],
+        workspace: int,
+    ) -> StreamingSpec:
+        """Return the description of the layer for `Layer.streaming_spec`.
+
+        Args:
+            load: Function that imports the compiled step and returns it.
+            sizes: Sizes that the step reads, D and H first.
+            weights: Weights that the step reads.
+            state: The named tuple class of the state.
+            shapes: Shape of each part of the state, without the batch; None for a part that the layer does not have.
+            workspace: Scratch memory per stream, in floats.
+        """
+        from arch.kernels.streaming.record import LayerStep
+
+        present = [shape for shape in shapes if shape is not None]
+        return StreamingSpec(
+            kind="cell",
+            inputs=self.inputs,
+            outputs=self.width,
+            sizes=sizes,
+            weights=weights,
+            workspace=workspace,
+            bind=lambda part, batch, *_: bind_tensors(part, state, batch, present),
+            cell=LayerStep(load),
+        )
 
     def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
         """Return the implementation of the recurrence in `scan`.
@@ -131,10 +169,10 @@ def convolution_flops(channels: int) -> int:
 
 def group_norm(y_BTNV: Tensor, gain_C: Tensor, offset_C: Tensor, epsilon: float = NORM_EPSILON) -> Tensor:
     """Return the group norm (2) of each head, as (B, T, C) with C = N V. `gain_C` and `offset_C` are g and o."""
-    n_BTNV = torch.nn.functional.layer_norm(y_BTNV, y_BTNV.shape[-1:], eps=epsilon)
+    n_BTNV = functional.layer_norm(y_BTNV, y_BTNV.shape[-1:], eps=epsilon)
     return torch.addcmul(offset_C, n_BTNV.flatten(2), gain_C)
 
 
 def rms_norm(y_BTNV: Tensor, gain_V: Tensor, epsilon: float = NORM_EPSILON) -> Tensor:
     """Return the RMS norm (3) of each head, (B, T, N, V). All heads share the gain g."""
-    return torch.nn.functional.rms_norm(y_BTNV, y_BTNV.shape[-1:], gain_V, epsilon)
+    return functional.rms_norm(y_BTNV, y_BTNV.shape[-1:], gain_V, epsilon)
