@@ -79,8 +79,8 @@ def rms_norm(y, at, V, gain):  # type: ignore[no-untyped-def]
 
 
 @njit
-def group_norm(y, at, V, gain, offset):  # type: ignore[no-untyped-def]
-    """Replace V numbers by their group norm (2). `gain` and `offset` are the addresses of g and o, (V,)."""
+def group_norm(y, at, V, gain, offset, epsilon=EPSILON):  # type: ignore[no-untyped-def]
+    """Replace V numbers by their group norm (2) with ε. `gain` and `offset` are the addresses of g and o, (V,)."""
     gains, offsets, total, squares = floats(gain), floats(offset), splat(0.0), splat(0.0)
     for value in range(0, V, LANES):
         total += load_first(y, at + value, V - value)
@@ -88,7 +88,7 @@ def group_norm(y, at, V, gain, offset):  # type: ignore[no-untyped-def]
     for value in range(0, V, LANES):
         apart = first_or(load_first(y, at + value, V - value) - mean, V - value, splat(0.0))
         squares = fma(apart, apart, squares)
-    scale = splat(np.float32(1) / np.float32(math.sqrt(lane_sum(squares) / np.float32(V) + np.float32(EPSILON))))
+    scale = splat(np.float32(1) / np.float32(math.sqrt(lane_sum(squares) / np.float32(V) + epsilon)))
     for value in range(0, V, LANES):
         count = V - value
         normal = (load_first(y, at + value, count) - mean) * scale
