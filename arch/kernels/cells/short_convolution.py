@@ -12,27 +12,22 @@ import numpy as np
 from numba import njit
 
 from arch.kernels.runtime.tensors import UNIT_EPSILON
-from arch.kernels.simd.vector import fma, lane_sum, load_first
+from arch.kernels.simd.vector import fma, lane_sum
 
 EPSILON = np.float32(UNIT_EPSILON)
 """The summand under the root of (3)."""
 
 
 @njit(forceinline=True)
-def convolve(filters, at, C, count, bias, oldest, older, last, now):  # type: ignore[no-untyped-def]
-    """Return the convolution (1) of LANES channels.
+def convolve(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now):  # type: ignore[no-untyped-def]
+    """Return the convolution (1).
 
     Args:
-        filters, at: Array of the filters (4, C), and the first channel.
-        C: Number of channels.
-        count: Number of channels to compute. Those above LANES are not read.
-        bias: The bias of these channels.
-        oldest, older, last, now: The inputs of the four steps.
+        w_0, w_1, w_2, w_3: The filters of the four steps.
+        bias: The bias.
+        oldest, older, latest, now: The inputs of the four steps.
     """
-    total = fma(load_first(filters, at, count), oldest, bias)
-    total = fma(load_first(filters, C + at, count), older, total)
-    total = fma(load_first(filters, 2 * C + at, count), last, total)
-    return fma(load_first(filters, 3 * C + at, count), now, total)  # (1)
+    return fma(w_0, oldest, bias) + fma(w_1, older, w_2 * latest) + w_3 * now  # (1)
 
 
 @njit(forceinline=True)

@@ -23,7 +23,10 @@ def forward(args: short_convolution.Forward, first: int, last: int) -> None:
     rows = slice(first, last)
     c_BTC, _ = _convolved(args, rows)
     s_BTC = c_BTC * c_BTC.sigmoid()  # (2)
-    args.n[rows] = s_BTC * _scales(args, s_BTC)  # (3)
+    scale_BTC = _scales(args, s_BTC)
+    args.n[rows] = s_BTC * scale_BTC  # (3)
+    if args.scales is not None:
+        args.scales[rows] = scale_BTC[..., : args.unit_channels : args.K]
 
 
 def backward(args: short_convolution.Backward, first: int, last: int) -> None:

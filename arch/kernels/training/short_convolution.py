@@ -7,7 +7,7 @@ d· is the derivative of the loss with respect to ·. n = ρ s are the results. 
     dx_s = Σ_k w_k ⊙ dc_(s+3-k)                              (6)  dc is 0 outside the sequence
     dw_k = Σ_s x_s ⊙ dc_(s+3-k),  db = Σ_t dc_t              (7)
 
-The backward pass computes c again instead of keeping it. First it writes dc in the place of dx, then it replaces dc.
+The backward pass computes c again instead of keeping it. First it writes ds of scaled channels in the place of dx.
 """
 
 # Shape suffixes: B batch, T time, L taps, C channels, K head width
@@ -17,7 +17,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from numba import njit
 from torch import Tensor
 
 from arch.kernels.cells.short_convolution import convolve, scale_to_unit
@@ -32,7 +31,7 @@ from arch.kernels.runtime.launch import (
 )
 from arch.kernels.simd.activation import silu, silu_slope
 from arch.kernels.simd.matvec import floats
-from arch.kernels.simd.vector import LANES, fma, lane_sum, load_first, splat, store_first
+from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
 from arch.kernels.training.layer_norm import add_first
 
 TAPS = 4
@@ -46,6 +45,7 @@ class Forward(NamedTuple):
         x, before: Inputs (B, T, C) and the three before them (B, 3, C).
         filters, bias: w (4, C), and b (C,) or None.
         n: Results (B, T, C), written.
+        scales: ρ of each scaled head (B, T, unit_channels / K), written, or None if no channel is scaled.
         unit_channels, K: Number of channels that are scaled, and channels per head.
         T, C: Steps and channels.
     """
@@ -55,6 +55,7 @@ class Forward(NamedTuple):
     filters: Tensor
     bias: Tensor | None
     n: Tensor
+    scales: Tensor | None
     unit_channels: int
     K: int
     T: int
@@ -65,7 +66,7 @@ class Backward(NamedTuple):
     """Arguments of `backward_rows`.
 
     Args:
-        x, before, filters, bias, n: As for `Forward`.
+        x, before, filters, bias, n, scales: As for `Forward`.
         d_n: Gradient of the results, (B, T, C).
         d_x, d_before: Gradients of `x` and `before`, written.
         sums: Sums (5, C), added to: dw and db. `sum_rows` sets it for each share.
@@ -77,6 +78,7 @@ class Backward(NamedTuple):
     filters: Tensor
     bias: Tensor | None
     n: Tensor
+    scales: Tensor | None
     d_n: Tensor
     d_x: Tensor
     d_before: Tensor
@@ -87,52 +89,38 @@ class Backward(NamedTuple):
     C: int
 
 
-@njit(forceinline=True)
-def _input(x, before, row, t, T, C, channel, count):  # type: ignore[no-untyped-def]
-    """Return LANES channels of the input of step t ≥ -3 of a row of the batch."""
-    if t < 0:
-        return load_first(before, (row * (TAPS - 1) + TAPS - 1 + t) * C + channel, count)
-    return load_first(x, (row * T + t) * C + channel, count)
-
-
-@njit(forceinline=True)
-def _convolved(args, row, t, channel, count):  # type: ignore[no-untyped-def]
-    """Return c of (1) for LANES channels. `args` are the arguments of one of the kernels."""
-    x, before, T, C = floats(args.x), floats(args.before), args.T, args.C
-    bias = load_first(floats(args.bias), channel, count if args.bias != 0 else 0)
-    return convolve(
-        floats(args.filters),
-        channel,
-        C,
-        count,
-        bias,
-        _input(x, before, row, t - 3, T, C, channel, count),
-        _input(x, before, row, t - 2, T, C, channel, count),
-        _input(x, before, row, t - 1, T, C, channel, count),
-        _input(x, before, row, t, T, C, channel, count),
-    )
-
-
 @kernel(ROWS_SIGNATURE)
 def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write the results of rows `first` to `last` of the batch."""
     args = arguments_at(record, Forward)
-    T, C, K, n = args.T, args.C, args.K, floats(args.n)
+    T, C, K, n, scales = args.T, args.C, args.K, floats(args.n), floats(args.scales)
+    x, before, filters, biases = floats(args.x), floats(args.before), floats(args.filters), floats(args.bias)
+    heads = args.unit_channels // K
     for row in range(first, last):
-        for t in range(T):
-            step = (row * T + t) * C
-            for head in range(0, C, K):
-                squares = splat(0.0)
-                for channel in range(head, head + K, LANES):
-                    count = head + K - channel
-                    s = silu(_convolved(args, row, t, channel, count))  # (1), (2)
-                    store_first(n, step + channel, count, s)
+        for channel in range(0, C, LANES):
+            count, at = C - channel, row * (TAPS - 1) * C + channel
+            w_0, w_1 = load_first(filters, channel, count), load_first(filters, C + channel, count)
+            w_2, w_3 = load_first(filters, 2 * C + channel, count), load_first(filters, 3 * C + channel, count)
+            bias = load_first(biases, channel, count if args.bias != 0 else 0)
+            oldest, older = load_first(before, at, count), load_first(before, at + C, count)
+            latest = load_first(before, at + 2 * C, count)
+            for t in range(T):
+                step = (row * T + t) * C + channel
+                now = load_first(x, step, count)
+                c = convolve(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now)  # (1)
+                store_first(n, step, count, silu(c))  # (2)
+                oldest, older, latest = older, latest, now
+        for t in range(T if heads > 0 else 0):
+            for head in range(heads):
+                squares, begin = splat(0.0), (row * T + t) * C + head * K
+                for channel in range(0, K, LANES):
+                    s = load_first(n, begin + channel, K - channel)
                     squares = fma(s, s, squares)
-                if head < args.unit_channels:
-                    scale = splat(scale_to_unit(squares))
-                    for channel in range(head, head + K, LANES):
-                        count, at = head + K - channel, step + channel
-                        store_first(n, at, count, scale * load_first(n, at, count))  # (3)
+                scale = scale_to_unit(squares)
+                scales[(row * T + t) * heads + head] = scale
+                for channel in range(0, K, LANES):
+                    at, count = begin + channel, K - channel
+                    store_first(n, at, count, splat(scale) * load_first(n, at, count))  # (3)
 
 
 @kernel(ROWS_SIGNATURE)
@@ -140,45 +128,49 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write `d_x` and `d_before`, and add the weight gradients to `sums`, for rows `first` to `last` of the batch."""
     args = arguments_at(record, Backward)
     T, C, K, n, d_n, d_x = args.T, args.C, args.K, floats(args.n), floats(args.d_n), floats(args.d_x)
-    x, before, d_before, filters = floats(args.x), floats(args.before), floats(args.d_before), floats(args.filters)
-    sums, zero = floats(args.sums), splat(0.0)
+    x, before, filters, biases = floats(args.x), floats(args.before), floats(args.filters), floats(args.bias)
+    scales, d_before, sums = floats(args.scales), floats(args.d_before), floats(args.sums)
+    heads, zero = args.unit_channels // K, splat(0.0)
     for row in range(first, last):
-        for t in range(T):
-            step = (row * T + t) * C
-            for head in range(0, C, K):
-                squares, products = zero, zero
-                if head < args.unit_channels:
-                    for channel in range(head, head + K, LANES):
-                        count, at = head + K - channel, step + channel
-                        products = fma(load_first(n, at, count), load_first(d_n, at, count), products)
-                        s = silu(_convolved(args, row, t, channel, count))
-                        squares = fma(s, s, squares)
-                along, scale = splat(lane_sum(products)), splat(scale_to_unit(squares))
-                for channel in range(head, head + K, LANES):
-                    count, at = head + K - channel, step + channel
-                    ds = load_first(d_n, at, count)
-                    if head < args.unit_channels:
-                        ds = scale * (ds - along * load_first(n, at, count))  # (4)
-                    store_first(d_x, at, count, ds * silu_slope(_convolved(args, row, t, channel, count)))  # (5)
+        for t in range(T if heads > 0 else 0):
+            for head in range(heads):
+                products, begin = zero, (row * T + t) * C + head * K
+                for channel in range(0, K, LANES):
+                    at, count = begin + channel, K - channel
+                    products = fma(load_first(n, at, count), load_first(d_n, at, count), products)
+                along, scale = splat(lane_sum(products)), splat(scales[(row * T + t) * heads + head])
+                for channel in range(0, K, LANES):
+                    at, count = begin + channel, K - channel
+                    ds = scale * (load_first(d_n, at, count) - along * load_first(n, at, count))  # (4)
+                    store_first(d_x, at, count, ds)
         for channel in range(0, C, LANES):
-            count = C - channel
+            count, at = C - channel, row * (TAPS - 1) * C + channel
+            scaled = args.unit_channels - channel  # ds of these channels is in d_x, that of the others is dn
             w_0, w_1 = load_first(filters, channel, count), load_first(filters, C + channel, count)
             w_2, w_3 = load_first(filters, 2 * C + channel, count), load_first(filters, 3 * C + channel, count)
+            bias = load_first(biases, channel, count if args.bias != 0 else 0)
+            oldest, older = load_first(before, at, count), load_first(before, at + C, count)
+            latest = load_first(before, at + 2 * C, count)
             d_w0, d_w1, d_w2, d_w3, d_b = zero, zero, zero, zero, zero
-            dc_0, dc_1, dc_2 = zero, zero, zero  # dc of steps s, s + 1 and s + 2
-            for s in range(1 - TAPS, T):
-                later = s + TAPS - 1
-                dc_3 = load_first(d_x, (row * T + later) * C + channel, count if later < T else 0)
-                x_s = _input(x, before, row, s, T, C, channel, count)
-                d = w_3 * dc_0 + w_2 * dc_1 + fma(w_1, dc_2, w_0 * dc_3)  # (6)
-                d_w0, d_w1 = fma(x_s, dc_3, d_w0), fma(x_s, dc_2, d_w1)  # (7)
-                d_w2, d_w3 = fma(x_s, dc_1, d_w2), fma(x_s, dc_0, d_w3)
-                d_b += dc_3
-                if s < 0:
-                    store_first(d_before, (row * (TAPS - 1) + later) * C + channel, count, d)
+            dc_0, dc_1, dc_2 = zero, zero, zero  # dc of the last three steps
+            for t in range(T + TAPS - 1):
+                dc_3, now = zero, zero
+                if t < T:
+                    step = (row * T + t) * C + channel
+                    now = load_first(x, step, count)
+                    ds = first_or(load_first(d_x, step, scaled), scaled, load_first(d_n, step, count))
+                    c = convolve(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now)
+                    dc_3 = ds * silu_slope(c)  # (5)
+                    d_w0, d_w1 = fma(oldest, dc_3, d_w0), fma(older, dc_3, d_w1)  # (7)
+                    d_w2, d_w3 = fma(latest, dc_3, d_w2), fma(now, dc_3, d_w3)
+                    d_b += dc_3
+                d = fma(w_3, dc_0, w_2 * dc_1) + fma(w_1, dc_2, w_0 * dc_3)  # (6)
+                if t < TAPS - 1:
+                    store_first(d_before, at + t * C, count, d)
                 else:
-                    store_first(d_x, (row * T + s) * C + channel, count, d)
+                    store_first(d_x, (row * T + t - TAPS + 1) * C + channel, count, d)
                 dc_0, dc_1, dc_2 = dc_1, dc_2, dc_3
+                oldest, older, latest = older, latest, now
             add_first(sums, channel, count, d_w0)
             add_first(sums, C + channel, count, d_w1)
             add_first(sums, 2 * C + channel, count, d_w2)
@@ -193,18 +185,19 @@ class Scan(torch.autograd.Function):
     def forward(ctx: Any, reference: Reference, unit_channels: int, head_width: int, *inputs: Tensor) -> Tensor:
         x_BTC, before_BLC, w_LC, *bias = inputs
         B, T, C = x_BTC.shape
-        n_BTC = torch.empty_like(x_BTC)
+        n_BTC, heads = torch.empty_like(x_BTC), unit_channels // head_width
+        scales_BTN = x_BTC.new_empty(B, T, heads) if heads else None
         b_C = bias[0] if bias else None
-        arguments = Forward(x_BTC, before_BLC, w_LC, b_C, n_BTC, unit_channels, head_width, T, C)
+        arguments = Forward(x_BTC, before_BLC, w_LC, b_C, n_BTC, scales_BTN, unit_channels, head_width, T, C)
         run_rows(forward_rows, arguments, B, B * T * C)
         ctx.reference, ctx.unit_channels, ctx.head_width = reference, unit_channels, head_width
-        ctx.save_for_backward(*inputs, n_BTC)
+        ctx.save_for_backward(*inputs, n_BTC, scales_BTN)
         return n_BTC
 
     @staticmethod
     @without_autocast
     def backward(ctx: Any, d_n_BTC: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, n_BTC = ctx.saved_tensors
+        *inputs, n_BTC, scales_BTN = ctx.saved_tensors
         if needs_reference(d_n_BTC):
             return None, None, None, *reference_gradients(ctx.reference, inputs, (d_n_BTC,))
         x_BTC, before_BLC, w_LC, *bias = inputs
@@ -216,6 +209,7 @@ class Scan(torch.autograd.Function):
             w_LC,
             bias[0] if bias else None,
             n_BTC,
+            scales_BTN,
             d_n_BTC,
             d_x_BTC,
             d_before_BLC,

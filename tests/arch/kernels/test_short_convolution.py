@@ -132,9 +132,10 @@ def test_kernels_write_what_their_plain_versions_write(bias: bool, share: tuple[
     x, before, w, *b = (tensor.detach() for tensor in inputs(B, T, C, bias=bias))
     bias_C = b[0] if bias else None
     n, d_n, d_x = (torch.randn(B, T, C, generator=generator) for _ in range(3))
-    forward = kernel.Forward(x, before, w, bias_C, n, 2 * K, K, T, C)
-    agree(kernel.forward_rows, plain.forward, forward, share, "n")
+    scales = torch.randn(B, T, 2, generator=generator)
+    forward = kernel.Forward(x, before, w, bias_C, n, scales, 2 * K, K, T, C)
+    agree(kernel.forward_rows, plain.forward, forward, share, "n scales")
     plain.forward(forward, 0, B)
     d_before, sums = torch.randn(B, 3, C, generator=generator), torch.randn(5, C, generator=generator)
-    backward = kernel.Backward(x, before, w, bias_C, n, d_n, d_x, d_before, sums, 2 * K, K, T, C)
+    backward = kernel.Backward(x, before, w, bias_C, n, scales, d_n, d_x, d_before, sums, 2 * K, K, T, C)
     agree(kernel.backward_rows, plain.backward, backward, share, "d_x d_before sums")
