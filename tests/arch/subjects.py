@@ -51,6 +51,11 @@ SPECS = (
     "transformer:window=3",
     "transformer:positions=alibi,window=3",
     "transformer:positions=learned,max_length=16,window=1",
+    "linear_attention:heads=4",
+    "ret_net:heads=1,value_factor=3",
+    "gla:heads=1,rank=3",
+    "mamba2:heads=2,states=3,expand=1",
+    "mamba2:conv=0",
 )
 """Specs that exercise code paths other than the defaults."""
 

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 NORM_EPSILON = 1e-5
 """The `eps` of every layer norm that the kernels compute."""
 
+UNIT_EPSILON = 1e-6
+"""Summand under the root of the norms that the kernels scale to 1. It keeps the scale of a zero vector finite."""
+
 PLAIN_TENSORS = (Tensor, nn.Parameter)
 """Classes of tensors that contain numbers and nothing else. A subclass may redefine every operation."""
 

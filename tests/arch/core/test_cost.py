@@ -63,7 +63,17 @@ BLOCKS = {
     "transformer:conv=4,expansion=2": 12,
 }
 """Specs with a block around each layer, with their widths."""
-ALL_SPECS = RECURRENT | DIAGONAL | ATTENTION | BLOCKS
+MEMORIES = {
+    "linear_attention": 6,
+    "linear_attention:block=bare,heads=3": 9,
+    "ret_net": 12,
+    "ret_net:heads=1,value_factor=1,block=bare": 6,
+    "gla:rank=3": 12,
+    "mamba2": 6,
+    "mamba2:conv=0,states=5,block=bare": 10,
+}
+"""Specs of matrix memories with their widths."""
+ALL_SPECS = RECURRENT | DIAGONAL | ATTENTION | BLOCKS | MEMORIES
 
 
 @pytest.mark.parametrize("name", arch.names())
@@ -96,7 +106,7 @@ def masked_flops(model: arch.SequenceModel, batch: int, length: int) -> int:
 
 
 def convolution_flops(model: arch.SequenceModel, batch: int, length: int) -> tuple[int, int]:
-    """Return the FLOPs of the blocks' convolutions in the forward pass, and in both passes.
+    """Return the FLOPs of the convolutions of blocks and layers in the forward pass, and in both passes.
 
     The equations sum shifted products, which the counter does not see. The counter takes the gradients of a depthwise
     `conv1d` for those of a dense one.
@@ -108,10 +118,11 @@ def convolution_flops(model: arch.SequenceModel, batch: int, length: int) -> tup
             inputs_learn = index > 0 or layer.connects or not isinstance(model.encoder, torch.nn.Identity)
             forward += products
             both += products * (3 if inputs_learn else 2)
-        inner = layer.layer if isinstance(layer, Block) else layer
-        if getattr(inner, "conv_KH", None) is not None:  # `rg_lru` convolves within the layer
-            products = 2 * 4 * inner.width * batch * length
-            forward, both = forward + products, both + 3 * products
+        own = layer.layer if isinstance(layer, Block) else layer
+        named = own.named_parameters(recurse=False)  # layers that convolve by themselves
+        filters = [weight for name, weight in named if name.endswith("_LC") or name == "conv_KH"]
+        products = 2 * sum(weight.numel() for weight in filters) * batch * length
+        forward, both = forward + products, both + 3 * products
     return forward, both
 
 
@@ -137,7 +148,7 @@ def test_forward_flops_are_the_sum_of_the_step_flops(spec: str, length: int) -> 
 
 @pytest.mark.parametrize("inputs", ["tokens", "reals"])
 @pytest.mark.parametrize(
-    "spec", [*RECURRENT, *DIAGONAL, *BLOCKS, *(spec for spec in ATTENTION if "window" not in spec)]
+    "spec", [*RECURRENT, *DIAGONAL, *BLOCKS, *MEMORIES, *(spec for spec in ATTENTION if "window" not in spec)]
 )
 def test_forward_and_training_flops_equal_the_counted_flops(spec: str, inputs: str) -> None:
     model = build(spec, inputs, ALL_SPECS[spec])

@@ -1,0 +1,147 @@
+"""Gated DeltaNet: the delta rule with a decay that depends on the input, so that a memory can be cleared at once.
+
+The source is Yang et al. 2024, "Gated Delta Networks". With `decay=channel` it is Kimi Delta Attention (KDA; Kimi Team
+2025), whose decay differs between the channels of a key. x is the input. Equations (1) to (3) of `arch.core.delta_rule`
+give its query q, its key k of norm 1, its value v and the strength β of its write. Per head:
+
+    α  = exp(-A softplus(w_α x + b))                     (1a) decay=head: one number; w_α is a vector
+    α  = exp(-A softplus(W_↑ W_↓ x + b))                 (1b) decay=channel: K numbers; all heads share W_↓ x
+    S' = (I - β k kᵀ) diag(α) S + β k vᵀ                 (2)  S is (K, K), keys times values
+    y  = W_o (norm(S'ᵀ q) ⊙ g)                           (3)  RMS norm per head
+    g  = silu(W_g x), or σ(W_g x) with decay=channel     (4)
+
+A is positive and learned, one number per head. It starts uniform in (0, 16), or in (1, 16) with decay=channel. b
+starts so that softplus(b) is log-uniform from 0.001 to 0.1, as in Mamba (Gu & Dao 2023). Neither has weight decay. KDA
+writes W_g as a product of two narrow matrices. Here W_g is one matrix, because a narrow one would have K rows too.
+
+    FLOPs per step: 2 D (4 H + N) for the projections, and 2 D N for (1a) or 2 (D + H) K for (1b);
+        24 H for the convolution; 8 H K for (2) and the read; 2 H² for W_o                             (5)
+    numbers moved per step: all weights; H K of memory and 9 H of inputs, read and written             (6)
+"""
+
+# Shape suffixes: B batch, T time, D input width, H width, N heads, K head width, A decays per step: N or H
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from arch.core import matrix_memory
+from arch.core.backend import Backend, Weight
+from arch.core.delta_rule import DeltaLayer, DeltaState
+from arch.core.heads import rms_norm, uniform
+from arch.core.layer import BlockOptions, require_steps
+from arch.core.parameter_group import ParameterGroup
+from arch.core.streaming_spec import StreamingSpec
+
+MIN_RATE, MAX_RATE = 1e-3, 0.1
+"""Range of softplus(b) at the start."""
+MAX_A = 16
+"""Largest A at the start."""
+
+
+class GatedDeltaNet(DeltaLayer):
+    """A layer of matrix memories with decay and the delta rule.
+
+    Args:
+        inputs: Input width D.
+        width: Output width H.
+        heads: Number of heads N. The width must be a multiple of it.
+        decay: Whether α is one number per `head`, or one per `channel` of its keys (KDA).
+        negative: Whether β lies in (0, 2), so that transitions have negative eigenvalues. Otherwise it lies in (0, 1).
+        conv: Number of steps that a convolution over q, k and v reads: 4, or 0 for no convolution.
+        backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
+            (see `arch.core.backend`).
+
+    Raises `ValueError` if `heads` is below 1, or if the width is no multiple of it.
+
+    The layer stands in a residual block by default: block=residual, conv=4, expansion=4 (see `arch.core.block`). The
+    convolution is part of the layer.
+    """
+
+    default_block: ClassVar[BlockOptions] = BlockOptions(block="residual", conv=4, expansion=4)
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        *,
+        heads: int = 2,
+        decay: Literal["head", "channel"] = "head",
+        negative: bool = False,
+        conv: int = 4,
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__(inputs, width, heads=heads, negative=negative, householders=1, conv=conv, backend=backend)
+        self.decay = decay
+        by_channel, K = decay == "channel", width // heads
+        decays = width if by_channel else heads
+        self.decay_KD = uniform(K, inputs) if by_channel else None
+        self.decay_AK = uniform(decays, K if by_channel else inputs)
+        self.rate_A = nn.Parameter(inverse_softplus_of_log_uniform(decays))
+        self.log_A_N = nn.Parameter(torch.empty(heads).uniform_(float(by_channel), MAX_A).clamp_(min=1e-4).log_())
+        self.W_g_HD = uniform(width, inputs)
+        self.gain_K = nn.Parameter(torch.ones(K))
+        self.W_HH = uniform(width, width)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup([self.log_A_N, self.rate_A], weight_decay=False)]
+
+    def scan(self, x_BTD: Tensor, state: DeltaState) -> tuple[Tensor, DeltaState]:
+        require_steps(x_BTD)
+        q_BTNK, k_BTNK, v_BTNK, beta_BTN1, inputs_BLC = self.writes(x_BTD, state)
+        alpha_BTNK, write_BTNK = self.decays(x_BTD), beta_BTN1 * k_BTNK
+        y_BTNK, memory_BNKV = matrix_memory.scan(
+            q_BTNK,
+            write_BTNK,
+            v_BTNK,
+            state.memory_BNKV,
+            decay=alpha_BTNK,
+            correction=(alpha_BTNK * k_BTNK, -write_BTNK),
+            backend=self.backend,
+        )  # (2)
+        g_BTH = functional.linear(x_BTD, self.W_g_HD)
+        g_BTH = functional.silu(g_BTH) if self.decay == "head" else g_BTH.sigmoid()  # (4)
+        y_BTH = functional.linear(rms_norm(y_BTNK, self.gain_K).flatten(2) * g_BTH, self.W_HH)  # (3)
+        return y_BTH, DeltaState(memory_BNKV, inputs_BLC)
+
+    def decays(self, x_BTD: Tensor) -> Tensor:
+        """Return α of equation (1): (B, T, N, 1) of (1a), or (B, T, N, K) of (1b)."""
+        narrow_BTK = x_BTD if self.decay_KD is None else functional.linear(x_BTD, self.decay_KD)
+        rate_BTA = functional.softplus(functional.linear(narrow_BTK, self.decay_AK, self.rate_A))
+        return torch.exp(-self.log_A_N.exp()[:, None] * rate_BTA.unflatten(2, (self.heads, -1)))  # (1a), (1b)
+
+    def gates(self, x_BD: Tensor, state: DeltaState) -> dict[str, Tensor]:
+        """Return α as `decay`, (B, N), or (B, H) with decay=channel, and β as `strength`, (B, N)."""
+        x_BTD = x_BD.unsqueeze(1)
+        return {"decay": self.decays(x_BTD).flatten(1), "strength": self.strengths(x_BTD).flatten(1)}
+
+    def project_flops(self) -> int:
+        decay = self.decay_AK if self.decay_KD is None else self.decay_KD
+        return super().project_flops() + 2 * (self.W_g_HD.numel() + decay.numel())
+
+    def flops_per_step(self) -> int:
+        return super().flops_per_step() + (0 if self.decay_KD is None else 2 * self.decay_AK.numel())  # (5)
+
+    def streaming_spec(self) -> StreamingSpec | None:
+        D, H, N = self.inputs, self.width, self.heads
+        K, by_channel = H // N, self.decay_KD is not None
+        decays = H if by_channel else N
+        decay = (
+            Weight(self, "decay_AK", (decays, K if by_channel else D)),
+            Weight(self, "rate_A", (decays,)),
+            Weight(self, "log_A_N", (N,)),
+            Weight(self, "W_g_HD", (H, D)),
+            Weight(self, "decay_KD", (K, D)) if by_channel else None,
+        )
+        return self.delta_spec(decay, decays)
+
+
+def inverse_softplus_of_log_uniform(count: int) -> Tensor:
+    """Return `count` numbers whose softplus is log-uniform from `MIN_RATE` to `MAX_RATE`."""
+    rate = torch.empty(count).uniform_(math.log(MIN_RATE), math.log(MAX_RATE)).exp()
+    return rate + torch.log(-torch.expm1(-rate))

@@ -1,0 +1,80 @@
+"""Scans of matrix memories and their gradients, step by step.
+
+Equation numbers refer to `arch/kernels/training/matrix_memory.py`, which goes on from `arch/core/matrix_memory.py`.
+"""
+
+# Shape suffixes: B rows of the batch, N heads, K key width, V value width
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from arch.kernels.training import matrix_memory
+
+
+def forward(args: matrix_memory.Forward, first: int, last: int) -> None:
+    """Write what `matrix_memory.forward_rows` writes."""
+    rows = slice(first, last)
+    S_BNKV = args.S_0[rows]
+    for t in range(args.T):
+        if args.checkpoints is not None and t % args.segment == 0:
+            args.checkpoints[rows, :, t // args.segment] = S_BNKV
+        if args.r is not None and args.u is not None:
+            args.u[rows, t] = _read(S_BNKV, args.r[rows, t])  # (1)
+        S_BNKV = _after(args, S_BNKV, t, rows)  # (2)
+        if (t + 1) % args.reads_every == 0:
+            args.y[rows, t // args.reads_every] = _read(S_BNKV, args.q[rows, t // args.reads_every])  # (3)
+    args.S_T[rows] = S_BNKV
+
+
+def backward(args: matrix_memory.Backward, first: int, last: int) -> None:
+    """Write what `matrix_memory.backward_rows` writes."""
+    rows = slice(first, last)
+    memories = [args.checkpoints[rows, :, 0]]
+    for t in range(args.T):
+        memories.append(_after(args, memories[-1], t, rows))
+    dS_BNKV = args.d_S[rows]
+    for t in reversed(range(args.T)):
+        before_BNKV, after_BNKV, read = memories[t], memories[t + 1], t // args.reads_every
+        if (t + 1) % args.reads_every == 0:
+            d_y_BNV = args.d_y[rows, read]
+            args.d_q[rows, read] = _product(after_BNKV, d_y_BNV)  # (4)
+            dS_BNKV = dS_BNKV + _outer(args.q[rows, read], d_y_BNV)
+        args.d_w[rows, t] = _product(dS_BNKV, args.v[rows, t])  # (5)
+        args.d_v[rows, t] = _read(dS_BNKV, args.w[rows, t])
+        d_a_BNK = (dS_BNKV * before_BNKV).sum(-1)
+        if args.a is not None and args.d_a is not None:
+            args.d_a[rows, t] = d_a_BNK if args.decays > 1 else d_a_BNK.sum(-1, keepdim=True)  # (7)
+        before_decay_BNKV = dS_BNKV if args.a is None else args.a[rows, t].unsqueeze(-1) * dS_BNKV
+        if args.u is not None and args.p is not None and args.r is not None:
+            assert args.d_p is not None and args.d_r is not None
+            args.d_p[rows, t] = _product(dS_BNKV, args.u[rows, t])  # (6)
+            d_u_BNV = _read(dS_BNKV, args.p[rows, t])
+            args.d_r[rows, t] = _product(before_BNKV, d_u_BNV)
+            before_decay_BNKV = before_decay_BNKV + _outer(args.r[rows, t], d_u_BNV)
+        dS_BNKV = before_decay_BNKV  # (8)
+    args.d_S_0[rows] = dS_BNKV
+
+
+def _after(args: matrix_memory.Forward | matrix_memory.Backward, S_BNKV: Tensor, t: int, rows: slice) -> Tensor:
+    """Return the memory after step t by (2). `args.u` holds what the correction read."""
+    kept_BNKV = S_BNKV if args.a is None else args.a[rows, t].unsqueeze(-1) * S_BNKV
+    if args.p is not None and args.u is not None:
+        kept_BNKV = kept_BNKV + _outer(args.p[rows, t], args.u[rows, t])
+    return kept_BNKV + _outer(args.w[rows, t], args.v[rows, t])
+
+
+def _read(S_BNKV: Tensor, x_BNK: Tensor) -> Tensor:
+    return torch.einsum("bnkv,bnk->bnv", S_BNKV, x_BNK)
+
+
+def _product(S_BNKV: Tensor, x_BNV: Tensor) -> Tensor:
+    return torch.einsum("bnkv,bnv->bnk", S_BNKV, x_BNV)
+
+
+def _outer(x_BNK: Tensor, y_BNV: Tensor) -> Tensor:
+    return torch.einsum("bnk,bnv->bnkv", x_BNK, y_BNV)

@@ -1,0 +1,370 @@
+"""Matrix memories over a whole sequence: equations (1) to (3) of `arch/core/matrix_memory.py`, and their derivatives.
+
+d· is the derivative of the loss with respect to ·. dS collects the contributions of later steps. At step t:
+
+    dq  = S_t dy,    dS  ← dS + q dyᵀ                          (4)  if the step is read
+    dw  = dS v,      dv  = dSᵀ w                               (5)
+    dp  = dS u,      du  = dSᵀ p,    dr = S_(t-1) du           (6)
+    da  = Σ_v dS ⊙ S_(t-1)                                     (7)  summed over the keys too if they decay equally
+    dS  ← diag(a) dS + r duᵀ                                   (8)
+
+The forward pass runs LANES values at a time. It keeps the memory of every √T-th step. From there, the backward pass
+computes the memories of the steps in between again, so that no array has T · K · V numbers. It runs with the keys
+along the lanes: S and dS are transposed. Then only dv and du need sums over lanes.
+"""
+
+# Shape suffixes: B batch, T time, N heads, K key width, V value width, Q steps that are read, C checkpoints
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from arch.kernels.cells.matrix_memory import read, write, write_corrected
+from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
+from arch.kernels.runtime.launch import (
+    Reference,
+    needs_gradients,
+    needs_reference,
+    reference_gradients,
+    run_rows,
+    without_autocast,
+)
+from arch.kernels.runtime.threads import TILED
+from arch.kernels.simd.matvec import floats, row_sums
+from arch.kernels.simd.vector import LANES, fma, lane_sum, load, load_first, splat, store, store_first
+
+MIN_SEGMENT = 8
+"""Minimum number of steps from one checkpoint to the next."""
+
+
+class Sizes(NamedTuple):
+    """The sizes that both passes read.
+
+    Args:
+        T, B, N, K, V: Steps, batch size, heads, key width, value width.
+        decays: Length of the decay: K, 1, or 0 if there is none.
+        corrects: Whether there is a correction.
+        reads_every: Number of steps per read.
+        segment: Number of steps from one checkpoint to the next.
+    """
+
+    T: int
+    B: int
+    N: int
+    K: int
+    V: int
+    decays: int
+    corrects: bool
+    reads_every: int
+    segment: int
+
+
+class Forward(NamedTuple):
+    """Arguments of `forward_rows`.
+
+    Args:
+        q, w, v: Queries (B, Q, N, K), keys (B, T, N, K) and values (B, T, N, V).
+        S_0: Memory before the first step, (B, N, K, V).
+        a: Decay (B, T, N, K) or (B, T, N, 1), or None.
+        r, p: Vectors of the correction (B, T, N, K), or None.
+        y: Reads (B, Q, N, V), written.
+        S_T: Memory after the last step, (B, N, K, V), written.
+        u: What the correction read (B, T, N, V), written, or None if there is no correction.
+        checkpoints: Memory before every `segment`-th step (B, N, C, K, V), written, or None if no gradient is needed.
+        T, B, N, K, V, decays, corrects, reads_every, segment: See `Sizes`.
+    """
+
+    q: Tensor
+    w: Tensor
+    v: Tensor
+    S_0: Tensor
+    a: Tensor | None
+    r: Tensor | None
+    p: Tensor | None
+    y: Tensor
+    S_T: Tensor
+    u: Tensor | None
+    checkpoints: Tensor | None
+    T: int
+    B: int
+    N: int
+    K: int
+    V: int
+    decays: int
+    corrects: bool
+    reads_every: int
+    segment: int
+
+
+class Backward(NamedTuple):
+    """Arguments of `backward_rows`.
+
+    Args:
+        q, w, v, a, r, p, u, checkpoints: As for `Forward`.
+        d_y, d_S: Gradients of the reads and of the last memory.
+        d_q, d_w, d_v, d_S_0, d_a, d_r, d_p: Gradients of the inputs, written. None for an input that is None.
+        T, B, N, K, V, decays, corrects, reads_every, segment: See `Sizes`.
+    """
+
+    q: Tensor
+    w: Tensor
+    v: Tensor
+    a: Tensor | None
+    r: Tensor | None
+    p: Tensor | None
+    u: Tensor | None
+    checkpoints: Tensor
+    d_y: Tensor
+    d_S: Tensor
+    d_q: Tensor
+    d_w: Tensor
+    d_v: Tensor
+    d_S_0: Tensor
+    d_a: Tensor | None
+    d_r: Tensor | None
+    d_p: Tensor | None
+    T: int
+    B: int
+    N: int
+    K: int
+    V: int
+    decays: int
+    corrects: bool
+    reads_every: int
+    segment: int
+
+
+@kernel(ROWS_SIGNATURE)
+def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Write reads, last memory, `u` and checkpoints of rows `first` to `last` of the batch."""
+    args = arguments_at(record, Forward)
+    T, N, K, V, decays, segment = args.T, args.N, args.K, args.V, args.decays, args.segment
+    q, w, v, a, r, p = floats(args.q), floats(args.w), floats(args.v), floats(args.a), floats(args.r), floats(args.p)
+    S_0, S_T, y, u, kept = floats(args.S_0), floats(args.S_T), floats(args.y), floats(args.u), floats(args.checkpoints)
+    reads_every, C = args.reads_every, (T + segment - 1) // segment
+    block = np.empty(K * LANES, np.float32)
+    for head in range(first * N, last * N):
+        row, n = head // N, head % N
+        for value in range(0, V, LANES):
+            count = V - value
+            for k in range(K):
+                store(block, k * LANES, load_first(S_0, (head * K + k) * V + value, count))
+            for t in range(T):
+                if args.checkpoints != 0 and t % segment == 0:
+                    for k in range(K):
+                        at = ((head * C + t // segment) * K + k) * V + value
+                        store_first(kept, at, count, load(block, k * LANES))
+                step = (row * T + t) * N + n
+                keys, a_at, values = step * K, step * decays, load_first(v, step * V + value, count)
+                if args.corrects != 0:
+                    corrected = read(block, 0, LANES, LANES, r, keys, K)  # (1)
+                    store_first(u, step * V + value, count, corrected)
+                    write_corrected(
+                        block, 0, LANES, LANES, a, a_at, decays, p, keys, corrected, w, keys, values, K
+                    )  # (2)
+                else:
+                    write(block, 0, LANES, LANES, a, a_at, decays, w, keys, values, K)  # (2)
+                if (t + 1) % reads_every == 0:
+                    at = (row * (T // reads_every) + t // reads_every) * N + n
+                    store_first(y, at * V + value, count, read(block, 0, LANES, LANES, q, at * K, K))  # (3)
+            for k in range(K):
+                store_first(S_T, (head * K + k) * V + value, count, load(block, k * LANES))
+
+
+@njit(forceinline=True)
+def _decay_of(a, at, decays, key, count):  # type: ignore[no-untyped-def]
+    """Return the decay of LANES keys from `key` on: ones if `decays` is 0, the same number if it is 1."""
+    if decays == 0:
+        return splat(1.0)
+    return splat(a[at]) if decays == 1 else load_first(a, at + key, count)
+
+
+@njit
+def _transpose(source, at, K, V, padded, target):  # type: ignore[no-untyped-def]
+    """Write a matrix (K, V) to `target` as (V, padded). The other columns become 0."""
+    for v in range(V):
+        for k in range(padded):
+            target[v * padded + k] = source[at + k * V + v] if k < K else np.float32(0)
+
+
+@kernel(ROWS_SIGNATURE)
+def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Write the gradients of the inputs for rows `first` to `last` of the batch."""
+    args = arguments_at(record, Backward)
+    T, N, K, V, decays, segment = args.T, args.N, args.K, args.V, args.decays, args.segment
+    q, w, v, a, r, p = floats(args.q), floats(args.w), floats(args.v), floats(args.a), floats(args.r), floats(args.p)
+    u, kept, d_y, d_S = floats(args.u), floats(args.checkpoints), floats(args.d_y), floats(args.d_S)
+    d_q, d_w, d_v, d_S_0 = floats(args.d_q), floats(args.d_w), floats(args.d_v), floats(args.d_S_0)
+    d_a, d_r, d_p = floats(args.d_a), floats(args.d_r), floats(args.d_p)
+    corrects, reads_every, C = args.corrects != 0, args.reads_every, (T + segment - 1) // segment
+    padded = (K + LANES - 1) // LANES * LANES
+    area = V * padded
+    S = np.empty((segment + 1) * area, np.float32)  # the memory before and after each step of a segment
+    dS = np.empty(area, np.float32)
+    key, d_u = np.empty(padded, np.float32), np.empty(V + LANES, np.float32)
+    for head in range(first * N, last * N):
+        row, n = head // N, head % N
+        _transpose(d_S, head * K * V, K, V, padded, dS)
+        for begin in range((C - 1) * segment, -1, -segment):
+            end = min(T, begin + segment)
+            _transpose(kept, (head * C + begin // segment) * K * V, K, V, padded, S)
+            for t in range(begin, end):
+                step, here = (row * T + t) * N + n, (t - begin) * area
+                for k in range(0, K, LANES):
+                    count = K - k
+                    kept_share = _decay_of(a, step * decays, decays, k, count)
+                    of_w = load_first(w, step * K + k, count)
+                    of_p = load_first(p, step * K + k, count if corrects else 0)
+                    for value in range(V):
+                        place = here + value * padded + k
+                        after = fma(kept_share, load(S, place), of_w * splat(v[step * V + value]))
+                        if corrects:
+                            after = fma(of_p, splat(u[step * V + value]), after)
+                        store(S, place + area, after)  # (2)
+            for t in range(end - 1, begin - 1, -1):
+                step, here = (row * T + t) * N + n, (t - begin) * area
+                is_read = (t + 1) % reads_every == 0
+                at = (row * (T // reads_every) + t // reads_every) * N + n
+                of_a = splat(0.0)
+                for k in range(0, K, LANES):
+                    count = K - k
+                    of_q = load_first(q, at * K + k, count if is_read else 0)
+                    dq, dw, dp, da = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+                    for value in range(V):
+                        place = value * padded + k
+                        d = load(dS, place)
+                        if is_read:
+                            dy = splat(d_y[at * V + value])
+                            d = fma(of_q, dy, d)  # (4)
+                            store(dS, place, d)
+                            dq = fma(load(S, here + area + place), dy, dq)
+                        dw = fma(d, splat(v[step * V + value]), dw)  # (5)
+                        if corrects:
+                            dp = fma(d, splat(u[step * V + value]), dp)  # (6)
+                        if decays > 0:
+                            da = fma(d, load(S, here + place), da)  # (7)
+                    if is_read:
+                        store_first(d_q, at * K + k, count, dq)
+                    store_first(d_w, step * K + k, count, dw)
+                    if corrects:
+                        store_first(d_p, step * K + k, count, dp)
+                    if decays > 1:
+                        store_first(d_a, step * K + k, count, da)
+                    of_a += da
+                if decays == 1:
+                    d_a[step] = lane_sum(of_a)
+                for k in range(0, padded, LANES):
+                    store(key, k, load_first(w, step * K + k, K - k))
+                for value in range(0, V, LANES):
+                    sums = row_sums(dS, value * padded, V - value, key, 0, padded)
+                    store_first(d_v, step * V + value, V - value, sums)  # (5)
+                if corrects:
+                    for k in range(0, padded, LANES):
+                        store(key, k, load_first(p, step * K + k, K - k))
+                    for value in range(0, V, LANES):
+                        store(d_u, value, row_sums(dS, value * padded, V - value, key, 0, padded))  # (6)
+                if not corrects and decays == 0:
+                    continue
+                for k in range(0, K, LANES):
+                    count = K - k
+                    kept_share, dr = _decay_of(a, step * decays, decays, k, count), splat(0.0)
+                    of_r = load_first(r, step * K + k, count if corrects else 0)
+                    for value in range(V):
+                        place = value * padded + k
+                        d = kept_share * load(dS, place)
+                        if corrects:
+                            du = splat(d_u[value])
+                            d = fma(of_r, du, d)
+                            dr = fma(load(S, here + place), du, dr)  # (6)
+                        store(dS, place, d)  # (8)
+                    if corrects:
+                        store_first(d_r, step * K + k, count, dr)
+        for k in range(K):
+            for value in range(V):
+                d_S_0[(head * K + k) * V + value] = dS[value * padded + k]
+
+
+class Scan(torch.autograd.Function):
+    """The map from the inputs to the reads (B, Q, N, V) and the last memory (B, N, K, V).
+
+    Its arguments are q, w, v and S, then a if there is a decay, then r and p if there is a correction.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, reference: Reference, sizes: Sizes, learns: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+        q_BQNK, w_BTNK, v_BTNV, S_BNKV = inputs[:4]
+        B, T, N, V = v_BTNV.shape
+        y_BQNV = w_BTNK.new_empty(*q_BQNK.shape[:3], V)
+        last_BNKV = torch.empty_like(S_BNKV)
+        u_BTNV = torch.empty_like(v_BTNV) if sizes.corrects else None
+        C = -(-T // sizes.segment)
+        checkpoints_BNCKV = w_BTNK.new_empty(B, N, C, sizes.K, V) if learns else None
+        written = (y_BQNV, last_BNKV, u_BTNV, checkpoints_BNCKV)
+        arguments = Forward._make([*_all(sizes, inputs), *written, *sizes])
+        run_rows(forward_rows, arguments, B, _work(sizes))
+        ctx.reference, ctx.sizes = reference, sizes
+        ctx.save_for_backward(*inputs, u_BTNV, checkpoints_BNCKV)
+        return y_BQNV, last_BNKV
+
+    @staticmethod
+    @without_autocast
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, u_BTNV, checkpoints_BNCKV = ctx.saved_tensors
+        if needs_reference(*gradients):
+            return None, None, None, *reference_gradients(ctx.reference, inputs, gradients)
+        sizes = ctx.sizes
+        given = _all(sizes, inputs)
+        q_BQNK, w_BTNK, v_BTNV, _, *optional = given
+        found = [None if tensor is None else torch.empty_like(tensor) for tensor in given]
+        kept = (u_BTNV, checkpoints_BNCKV)
+        arguments = Backward._make([q_BQNK, w_BTNK, v_BTNV, *optional, *kept, *gradients, *found, *sizes])
+        run_rows(backward_rows, arguments, sizes.B, 3 * _work(sizes))
+        return None, None, None, *(gradient for gradient in found if gradient is not None)
+
+
+def _all(sizes: Sizes, inputs: Any) -> list[Any]:
+    """Return q, w, v, S, a, r and p, with None for those that are absent."""
+    found = list(inputs)
+    if sizes.decays == 0:
+        found.insert(4, None)
+    return found if sizes.corrects else [*found, None, None]
+
+
+def _work(sizes: Sizes) -> int:
+    """Return the work of the forward pass, see `run_rows`."""
+    return sizes.T * sizes.B * sizes.N * sizes.K * sizes.V // TILED
+
+
+def scan(reference: Reference, reads_every: int, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+    """Return the reads (B, Q, N, V) and the last memory (B, N, K, V), by `Scan`.
+
+    Args:
+        reference: Function of the inputs that are not None. It computes the same results in plain torch, for second
+            derivatives.
+        reads_every: Number of steps per read.
+        inputs: q (B, Q, N, K), w (B, T, N, K), v (B, T, N, V), S (B, N, K, V), a (B, T, N, K) or (B, T, N, 1) or None,
+            r and p (B, T, N, K) or None.
+    """
+    present = [tensor.contiguous() for tensor in inputs if tensor is not None]
+    _, w_BTNK, v_BTNV, _, a_BTNK, r_BTNK, _ = inputs
+    assert w_BTNK is not None and v_BTNV is not None
+    B, T, N, K = w_BTNK.shape
+    sizes = Sizes(
+        T=T,
+        B=B,
+        N=N,
+        K=K,
+        V=v_BTNV.shape[-1],
+        decays=0 if a_BTNK is None else a_BTNK.shape[-1],
+        corrects=r_BTNK is not None,
+        reads_every=reads_every,
+        segment=max(MIN_SEGMENT, math.isqrt(T)),
+    )
+    outputs: tuple[Tensor, ...] = Scan.apply(reference, sizes, needs_gradients(*present), *present)  # type: ignore[no-untyped-call]
+    return outputs

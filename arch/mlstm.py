@@ -1,0 +1,165 @@
+"""mLSTM: an LSTM with a matrix memory, exponential input gates and a normaliser, without recurrent weights.
+
+The source is Beck et al. 2024, "xLSTM", in the form of Beck et al. 2025, "xLSTM 7B", whose layer has no convolution and
+no up-projection. x is the input. Per head, with the memory C of keys times values and the normaliser n:
+
+    q = W_q x + b_q,  k = (W_k x + b_k) / √K,  v = W_v x + b_v         (1)
+    ĩ = w_i x + b_i,  f̃ = w_f x + b_f                                  (2)
+    m' = max(log σ(f̃) + m, ĩ)                                          (3)  running stabiliser
+    f  = exp(log σ(f̃) + m - m'),  i = exp(ĩ - m')                      (4)  both in [0, 1]
+    C' = f C + i k vᵀ,  n' = f n + i k                                 (5)
+    h  = C'ᵀ q / max(|n'·q|, exp(-m'))                                 (6)
+    y  = W_y (σ(W_o x + b_o) ⊙ norm(h)) + b_y                          (7)  group norm per head
+
+Without m, the memory would be exp(m) C, the gates exp(ĩ) and σ(f̃), and (6) would divide by max(|n·q|, 1). So h does not
+depend on m, whose only role is that no exponential overflows. Over a chunk, (3) is
+m_t = F_t + max(m_0, max over s ≤ t of (ĩ_s - F_s)), with F the cumulative sum of log σ(f̃). n is the last column of the
+memory: the values have a constant one as their last number.
+
+Gate weights start at zero. b_f starts evenly spaced from 3 to 6 over the heads, so their rates of forgetting differ.
+
+    FLOPs per step: 2 D (4 H + 2 N) for the projections; 4 H (K + 1) for (5) and (6); 2 H² for W_y     (8)
+    numbers moved per step: all weights; H (K + 1) + N numbers of state, read and written              (9)
+"""
+
+# Shape suffixes: B batch, T time, D input width, H width, N heads, K head width, V = K + 1
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from arch.core import matrix_memory
+from arch.core.backend import Backend, Weight
+from arch.core.heads import HeadLayer, group_norm, require_heads, uniform
+from arch.core.layer import BlockOptions, require_steps
+from arch.core.streaming_spec import StreamingSpec
+
+INPUT_BIAS_DEVIATION = 0.1
+"""Standard deviation of b_i at the start, as in the authors' code."""
+FIRST_FORGET_BIAS, LAST_FORGET_BIAS = 3.0, 6.0
+"""b_f of the first and of the last head at the start."""
+MIN_STABILISER = -80.0
+"""Smallest m in the exponential of (6). Below it, exp(-m) could overflow in float32; h is 0 there in any case."""
+
+
+class MLSTMState(NamedTuple):
+    """The state of an mLSTM layer."""
+
+    memory_BNKV: Tensor
+    """C, with n as its last column."""
+    stabiliser_BN: Tensor
+    """m."""
+
+
+class MLSTM(HeadLayer):
+    """A layer of matrix memories with exponential gates.
+
+    Args:
+        inputs: Input width D.
+        width: Output width H.
+        heads: Number of heads N. The width must be a multiple of it.
+        backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
+            (see `arch.core.backend`).
+
+    Raises `ValueError` if `heads` is below 1, or if the width is no multiple of it.
+
+    The layer stands in a residual block by default: block=residual, conv=0, expansion=4 (see `arch.core.block`).
+    """
+
+    default_block: ClassVar[BlockOptions] = BlockOptions(block="residual", expansion=4)
+
+    def __init__(self, inputs: int, width: int, *, heads: int = 2, backend: Backend = "auto") -> None:
+        super().__init__()
+        require_heads(width, heads, heads)
+        self.input_width, self.width, self.heads, self.backend = inputs, width, heads, backend
+        bound = 1 / math.sqrt(inputs)
+        self.W_qkvo_4HD = uniform(4 * width, inputs)
+        self.b_qkvo_4H = nn.Parameter(torch.empty(4 * width).uniform_(-bound, bound))
+        self.W_if_2ND = nn.Parameter(torch.zeros(2 * heads, inputs))
+        b_i_N = INPUT_BIAS_DEVIATION * torch.randn(heads)
+        self.b_if_2N = nn.Parameter(torch.cat([b_i_N, torch.linspace(FIRST_FORGET_BIAS, LAST_FORGET_BIAS, heads)]))
+        self.gain_H = nn.Parameter(torch.ones(width))
+        self.offset_H = nn.Parameter(torch.zeros(width))
+        self.W_HH = uniform(width, width)
+        self.b_H = nn.Parameter(torch.zeros(width))
+
+    def init_state(self, batch: int) -> MLSTMState:
+        N, K = self.heads, self.width // self.heads
+        return MLSTMState(self.empty(batch, N, K, K + 1), self.empty(batch, N))
+
+    def scan(self, x_BTD: Tensor, state: MLSTMState) -> tuple[Tensor, MLSTMState]:
+        require_steps(x_BTD)
+        (B, T, _), N = x_BTD.shape, self.heads
+        qkvo_BTH = functional.linear(x_BTD, self.W_qkvo_4HD, self.b_qkvo_4H)
+        q_BTNK, k_BTNK, v_BTNK, o_BTNK = qkvo_BTH.view(B, T, 4, N, -1).unbind(2)  # (1); / √K is part of i
+        i_BTN, f_BTN, m_BTN = self.stabilised_gates(x_BTD, state.stabiliser_BN)
+        write_BTNK = (i_BTN / math.sqrt(q_BTNK.shape[3])).unsqueeze(3) * k_BTNK
+        read_BTNV, memory_BNKV = matrix_memory.scan(
+            q_BTNK,
+            write_BTNK,
+            functional.pad(v_BTNK, (0, 1), value=1.0),
+            state.memory_BNKV,
+            decay=f_BTN.unsqueeze(3),
+            backend=self.backend,
+        )  # (5)
+        scale_BTN1 = torch.maximum(read_BTNV[..., -1:].abs(), torch.exp(-m_BTN.clamp(min=MIN_STABILISER)).unsqueeze(3))
+        h_BTNK = read_BTNV[..., :-1] / scale_BTN1  # (6)
+        gated_BTH = o_BTNK.flatten(2).sigmoid() * group_norm(h_BTNK, self.gain_H, self.offset_H)
+        return functional.linear(gated_BTH, self.W_HH, self.b_H), MLSTMState(memory_BNKV, m_BTN[:, -1].clone())  # (7)
+
+    def stabilised_gates(self, x_BTD: Tensor, stabiliser_BN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return i, f and m' of equations (3) and (4), each (B, T, N), for a chunk that follows a stabiliser m."""
+        i_BTN, f_BTN = functional.linear(x_BTD, self.W_if_2ND, self.b_if_2N).chunk(2, 2)  # (2)
+        log_f_BTN = functional.logsigmoid(f_BTN)
+        total_BTN = log_f_BTN.cumsum(1)
+        highest_BTN = (i_BTN - total_BTN).cummax(1).values
+        m_BTN = total_BTN + torch.maximum(stabiliser_BN.unsqueeze(1), highest_BTN)  # (3)
+        before_BTN = torch.cat([stabiliser_BN.unsqueeze(1), m_BTN[:, :-1]], 1)
+        return torch.exp(i_BTN - m_BTN), torch.exp(log_f_BTN + before_BTN - m_BTN), m_BTN  # (4)
+
+    def gates(self, x_BD: Tensor, state: MLSTMState) -> dict[str, Tensor]:
+        """Return i, f and σ(W_o x + b_o) of (4) and (7) as `input`, `forget` and `output`, each (B, H)."""
+        x_BTD, H, K = x_BD.unsqueeze(1), self.width, self.width // self.heads
+        i_BTN, f_BTN, _ = self.stabilised_gates(x_BTD, state.stabiliser_BN)
+        output_BH = functional.linear(x_BD, self.W_qkvo_4HD[3 * H :], self.b_qkvo_4H[3 * H :]).sigmoid()
+        wide = (gate_BTN.squeeze(1).repeat_interleave(K, 1).clamp(max=1) for gate_BTN in (i_BTN, f_BTN))
+        return dict(zip(("input", "forget", "output"), (*wide, output_BH), strict=True))
+
+    def project_flops(self) -> int:
+        return 2 * (self.W_qkvo_4HD.numel() + self.W_if_2ND.numel())
+
+    def flops_per_step(self) -> int:
+        K = self.width // self.heads
+        return self.project_flops() + matrix_memory.flops_per_step(K, K + 1, self.heads) + 2 * self.width**2  # (8)
+
+    def streaming_spec(self) -> StreamingSpec | None:
+        D, H, N = self.inputs, self.width, self.heads
+        K = H // N
+
+        def load() -> object:
+            from arch.kernels.streaming.heads import mlstm
+
+            return mlstm.step
+
+        return self.head_spec(
+            load,
+            sizes=(D, H, N),
+            weights=(
+                Weight(self, "W_qkvo_4HD", (4 * H, D)),
+                Weight(self, "b_qkvo_4H", (4 * H,)),
+                Weight(self, "W_if_2ND", (2 * N, D)),
+                Weight(self, "b_if_2N", (2 * N,)),
+                Weight(self, "gain_H", (H,)),
+                Weight(self, "offset_H", (H,)),
+                Weight(self, "W_HH", (H, H)),
+                Weight(self, "b_H", (H,)),
+            ),
+            state=MLSTMState,
+            shapes=((N, K, K + 1), (N,)),
+            workspace=5 * H + 3 * N + K + 1,
+        )

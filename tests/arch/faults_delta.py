@@ -1,0 +1,95 @@
+"""Faults to plant in the layers with a delta rule, in `mlstm` and in `rwkv7`."""
+
+from __future__ import annotations
+
+from bench.validation import arch_checks
+from tests.arch import transitions
+
+TABLES = (
+    (
+        "core/delta_rule.py",
+        transitions.delta_rules_equal_products_of_transitions,
+        {
+            "keys not scaled to norm 1": ("unit_channels=(1 + n) * H,", "unit_channels=H,"),
+            "β not doubled": ("2 * beta_BTN if self.negative else beta_BTN", "beta_BTN"),
+        },
+        "delta_net",
+    ),
+    (
+        "core/short_convolution.py",
+        arch_checks.step_equals_scan,
+        {
+            "convolution state not carried": (
+                "return n_BTC, last_inputs(x_BTC, before_BLC)",
+                "return n_BTC, before_BLC.clone()",
+            ),
+        },
+        "delta_net",
+    ),
+    (
+        "core/short_convolution.py",
+        transitions.delta_rules_equal_products_of_transitions,
+        {"no SiLU": ("s_BTC = functional.silu(c_BTC)", "s_BTC = c_BTC")},
+        "gated_delta_net",
+    ),
+    (
+        "delta_net.py",
+        transitions.delta_rules_equal_products_of_transitions,
+        {
+            "wrong sign of the correction": ("(k_BSNK, -write_BSNK)", "(k_BSNK, write_BSNK)"),
+            "β applied twice": ("(k_BSNK, -write_BSNK)", "(k_BSNK, -beta_BSN1 * write_BSNK)"),
+            "no norm of the heads": ("rms_norm(y_BTNK, self.gain_K)", "(y_BTNK * self.gain_K)"),
+        },
+        "",
+    ),
+    (
+        "gated_delta_net.py",
+        transitions.delta_rules_equal_products_of_transitions,
+        {
+            "decay after the correction": ("(alpha_BTNK * k_BTNK, -write_BTNK)", "(k_BTNK, -write_BTNK)"),
+            "decay of the wrong sign": ("torch.exp(-self.log_A_N.exp()", "torch.exp(self.log_A_N.exp()"),
+            "gate of KDA is SiLU": (
+                'functional.silu(g_BTH) if self.decay == "head" else g_BTH.sigmoid()',
+                "functional.silu(g_BTH)",
+            ),
+        },
+        "",
+    ),
+    (
+        "mlstm.py",
+        transitions.mlstm_equals_its_parallel_form,
+        {
+            "stabiliser forgotten in the decay": ("torch.exp(log_f_BTN + before_BTN - m_BTN)", "torch.exp(log_f_BTN)"),
+            "stabiliser not carried": ("m_BTN[:, -1].clone()", "state.stabiliser_BN"),
+            "normaliser bounded by 1 in stabilised units": (
+                "torch.exp(-m_BTN.clamp(min=MIN_STABILISER))",
+                "m_BTN.new_ones(m_BTN.shape)",
+            ),
+            "normaliser without its absolute value": ("read_BTNV[..., -1:].abs()", "read_BTNV[..., -1:]"),
+            "keys not divided by the root of their width": ("(i_BTN / math.sqrt(q_BTNK.shape[3]))", "i_BTN"),
+            "input and forget gates swapped": ("i_BTN, f_BTN = functional.linear", "f_BTN, i_BTN = functional.linear"),
+        },
+        "",
+    ),
+    (
+        "rwkv7.py",
+        transitions.rwkv7_equals_the_equations_of_its_paper,
+        {
+            "wrong sign of the removal": ("(kappa, -a * kappa)", "(kappa, a * kappa)"),
+            "removal without its rate": ("(kappa, -a * kappa)", "(kappa, -kappa)"),
+            "decay without its bound": ("-SLOWEST_DECAY * w_BTH.sigmoid()", "-w_BTH.sigmoid()"),
+            "no bonus": ("normed_BTH + (bonus_BTN1 * v)", "normed_BTH + 0 * (bonus_BTN1 * v)"),
+            "ε of the norm does not grow with the head": ("HEAD_EPSILON * y_BTNK.shape[3]", "HEAD_EPSILON"),
+        },
+        "",
+    ),
+    (
+        "rwkv7.py",
+        arch_checks.step_equals_scan,
+        {
+            "token shift not carried": ("x_BTD[:, -1].clone()", "state.input_BD"),
+        },
+        "",
+    ),
+)
+"""Tables of faults: the file, the check that must fail, the faults by name, and the architecture to check."""

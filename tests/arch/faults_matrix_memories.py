@@ -1,0 +1,113 @@
+"""Faults to plant in the matrix memories. `tests.arch.faults` says what a row means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.validation import arch_checks
+from tests.arch.matrix_memories import matrix_memories_equal_masked_attention
+
+TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] = [
+    (
+        "core/matrix_memory.py",
+        matrix_memories_equal_masked_attention,
+        {
+            "decay after the write": (
+                "S_MKV = torch.baddbmm(kept_MKV, w_TMK1[t], v_TM1V[t])",
+                "S_MKV = torch.baddbmm(S_MKV, w_TMK1[t], v_TM1V[t]) * a_TMK1[t]",
+            ),
+            "read before the write": (
+                "torch.bmm(q_QM1K[t // reads_every], S_MKV)",
+                "torch.bmm(q_QM1K[t // reads_every], kept_MKV)",
+            ),
+        },
+        "gla",
+    ),
+    (
+        "core/matrix_memory.py",
+        arch_checks.step_equals_scan,
+        {
+            "memory not carried": (
+                "S_MKV, reads = S_BNKV.flatten(0, 1), []",
+                "S_MKV, reads = 0 * S_BNKV.flatten(0, 1), []",
+            )
+        },
+        "linear_attention",
+    ),
+    (
+        "core/heads.py",
+        matrix_memories_equal_masked_attention,
+        {"taps in reverse order": ("w_LC[k], seen_BTC", "w_LC[CONV_STEPS - k], seen_BTC")},
+        "mamba2",
+    ),
+    (
+        "linear_attention.py",
+        matrix_memories_equal_masked_attention,
+        {
+            "normaliser missing": ("y_BTNK / (total_BTN1 + EPSILON)", "y_BTNK"),
+            "no feature map": ("functional.elu(qk_BT2NK) + 1", "qk_BT2NK"),
+            "normaliser counts the values": ("(0, 1), value=1.0)", "(0, 1), value=2.0)"),
+        },
+        "linear_attention",
+    ),
+    (
+        "ret_net.py",
+        matrix_memories_equal_masked_attention,
+        {
+            "all heads forget equally": ("2.0 ** (-5 - torch.arange(heads))", "2.0 ** (-5 - torch.zeros(heads))"),
+            "memory not rotated back after a chunk": (
+                "apply_rotary(rotated_BNKV.mT.contiguous(), rotary_TJ[-1].conj()).mT.contiguous()",
+                "rotated_BNKV",
+            ),
+            "values not normalised": (
+                "group_norm(y_BTNV, self.gain_C, self.offset_C)",
+                "y_BTNV.flatten(2) * self.gain_C + self.offset_C",
+            ),
+            "gate without its sigmoid": ("functional.silu(g_BTC)", "g_BTC"),
+        },
+        "ret_net",
+    ),
+    (
+        "gla.py",
+        matrix_memories_equal_masked_attention,
+        {
+            "decay without its exponent": ("(EXPONENT * functional", "(functional"),
+            "keys and queries swapped": ("q_BTNK, k_BTNK, v_BTNV = (part", "k_BTNK, q_BTNK, v_BTNV = (part"),
+            "values not normalised": ("rms_norm(y_BTNV, self.gain_V)", "(y_BTNV * self.gain_V)"),
+        },
+        "gla",
+    ),
+    (
+        "gla.py",
+        arch_checks.gradients_reach_parameters,
+        {"decay does not learn": ("decay=self._decay(low_BTR)", "decay=self._decay(low_BTR).detach()")},
+        "gla",
+    ),
+    (
+        "mamba2.py",
+        matrix_memories_equal_masked_attention,
+        {
+            "write not scaled by the step size": ("step_BTN1 * u_BTNV,", "u_BTNV,"),
+            "no skip": ("self.skip_N.unsqueeze(-1), u_BTNV", "0 * self.skip_N.unsqueeze(-1), u_BTNV"),
+            "B and C swapped": ("u_BTE, B_BTK, C_BTK =", "u_BTE, C_BTK, B_BTK ="),
+            "norm before the gate": (
+                "functional.rms_norm(functional.silu(z_BTE) * y_BTE, (E,), self.gain_E, NORM_EPSILON)",
+                "functional.silu(z_BTE) * functional.rms_norm(y_BTE, (E,), self.gain_E, NORM_EPSILON)",
+            ),
+            "bias of the step size missing": ("softplus(d_BTN + self.step_N)", "softplus(d_BTN + 0 * self.step_N)"),
+        },
+        "mamba2",
+    ),
+    (
+        "mamba2.py",
+        arch_checks.step_equals_scan,
+        {
+            "inputs of the convolution not carried": (
+                "c_BTC, inputs_BLC = short_convolution(",
+                "c_BTC, _ = short_convolution(",
+            ),
+        },
+        "mamba2",
+    ),
+]
+"""File, check that must fail, rows and architecture, as `tests.arch.faults` reads them."""

@@ -1,0 +1,141 @@
+"""Compare the kernel of the short convolution with its equations: results, gradients, chunks and refusals."""
+
+# Shape suffixes: B batch, T time, L taps, C channels
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from arch.core import short_convolution
+from arch.kernels.reference import short_convolution as plain
+from arch.kernels.training import short_convolution as kernel
+from tests.arch.fused import RELATIVE_TOLERANCE, assert_same
+from tests.arch.kernels.test_reference import agree
+
+SIZES = [(1, 1, 1, 1, 1), (1, 2, 2, 3, 1), (2, 3, 3, 16, 2), (3, 7, 5, 17, 3), (9, 5, 3, 35, 0), (2, 40, 4, 8, 4)]
+"""Batch, steps, heads, channels per head, and number of heads that are scaled to norm 1."""
+SMALLEST_SCALE = 0.1
+"""Smallest scale of a tensor for the tolerance. The gradient of a unit vector of one number is a difference of equal
+numbers."""
+
+
+def inputs(batch: int, steps: int, channels: int, *, bias: bool, seed: int = 0) -> list[Tensor]:
+    """Return x (B, T, C), the inputs before (B, 3, C), the filters (4, C), and the bias (C,) if there is one."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(batch, steps, channels), (batch, 3, channels), (4, channels), (channels,)]
+    drawn = (torch.randn(shape, generator=generator) for shape in shapes[: 3 + bias])
+    return [tensor.requires_grad_() for tensor in drawn]
+
+
+def assert_close(actual: list[Tensor], expected: list[Tensor]) -> None:
+    """Compare as `assert_same`, but with at least `SMALLEST_SCALE` as the scale of a tensor."""
+    for one, other in zip(actual, expected, strict=True):
+        tolerance = RELATIVE_TOLERANCE * max(float(other.abs().max()), SMALLEST_SCALE)
+        torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
+
+
+def results(backend: str, arguments: list[Tensor], head_width: int, unit_heads: int) -> list[Tensor]:
+    """Return results, last inputs, and the gradients of a weighted sum of them with respect to all inputs."""
+    found = short_convolution.scan(
+        *arguments,
+        unit_channels=unit_heads * head_width,
+        head_width=head_width,
+        backend=backend,  # type: ignore[arg-type]
+    )
+    generator = torch.Generator().manual_seed(1)
+    weights = [torch.randn(tensor.shape, generator=generator).to(tensor.dtype) for tensor in found]
+    gradients = torch.autograd.grad(found, arguments, weights)
+    return [tensor.detach() for tensor in (*found, *gradients)]
+
+
+def compare(batch: int, steps: int, heads: int, head_width: int, unit_heads: int, *, bias: bool, seed: int = 0) -> None:
+    """Compare the kernel in float32 with the equations in float64."""
+    single = inputs(batch, steps, heads * head_width, bias=bias, seed=seed)
+    double = [tensor.detach().double().requires_grad_() for tensor in single]
+    expected = results("reference", double, head_width, unit_heads)
+    assert_close(results("fused", single, head_width, unit_heads), [tensor.float() for tensor in expected])
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
+def test_results_and_gradients_equal_the_equations(sizes: tuple[int, int, int, int, int], bias: bool) -> None:
+    compare(*sizes, bias=bias)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(data=st.data(), batch=st.integers(1, 20), steps=st.integers(1, 9), heads=st.integers(1, 5), bias=st.booleans())
+def test_random_sizes(data: st.DataObject, batch: int, steps: int, heads: int, bias: bool) -> None:
+    head_width, unit_heads = data.draw(st.integers(2, 40)), data.draw(st.integers(0, heads))
+    compare(batch, steps, heads, head_width, unit_heads, bias=bias, seed=heads)
+
+
+@pytest.mark.parametrize("chunks", [[1, 10], [2, 2, 7], [5, 6]], ids=str)
+def test_chunks_carry_the_last_inputs_and_their_gradient(chunks: list[int]) -> None:
+    arguments = inputs(3, 11, 15, bias=False)
+    expected = results("reference", arguments, 5, 2)[0]
+    before, found = arguments[1], []
+    for x_BTC in arguments[0].split(chunks, 1):
+        n_BTC, before = short_convolution.scan(
+            x_BTC, before, arguments[2], unit_channels=10, head_width=5, backend="fused"
+        )
+        found.append(n_BTC)
+    whole = torch.cat(found, 1)
+    weights = torch.randn(whole.shape, generator=torch.Generator().manual_seed(2))
+    gradients = torch.autograd.grad(whole, arguments, weights)
+    reference = short_convolution.scan(*arguments, unit_channels=10, head_width=5, backend="reference")[0]
+    assert_same([whole.detach(), *gradients], [expected, *torch.autograd.grad(reference, arguments, weights)])
+
+
+def test_inputs_in_any_layout() -> None:
+    arguments = inputs(4, 6, 30, bias=False)
+    views = [
+        arguments[0].detach()[:, ::2, ::3].requires_grad_(),
+        arguments[1].detach()[..., ::3],
+        arguments[2].detach()[:, ::3],
+    ]
+    views = [view.requires_grad_() for view in views]
+    assert not any(view.is_contiguous() for view in views)
+    assert_close(results("fused", views, 5, 1), results("reference", views, 5, 1))
+
+
+def test_second_derivatives_use_the_equations() -> None:
+    arguments, found = inputs(2, 5, 12, bias=True), {}
+    for backend in ("fused", "reference"):
+        n_BTC, _ = short_convolution.scan(*arguments, unit_channels=6, head_width=3, backend=backend)  # type: ignore[arg-type]
+        slopes = torch.autograd.grad(n_BTC.pow(3).sum(), arguments, create_graph=True)
+        total = torch.stack([slope.square().sum() for slope in slopes]).sum()
+        found[backend] = [*(slope.detach() for slope in slopes), *torch.autograd.grad(total, arguments)]
+    assert_same(found["fused"], found["reference"])
+
+
+def test_the_last_inputs_have_their_own_memory() -> None:
+    x_BTC, before_BLC, w_LC = (tensor.detach() for tensor in inputs(2, 7, 4, bias=False))
+    _, after_BLC = short_convolution.scan(x_BTC, before_BLC, w_LC)
+    assert torch.equal(after_BLC, x_BTC[:, -3:]) and after_BLC.untyped_storage().nbytes() == 2 * 3 * 4 * 4
+
+
+def test_the_kernel_refuses_what_it_cannot_read() -> None:
+    arguments = [tensor.double() for tensor in inputs(2, 5, 4, bias=False)]
+    with pytest.raises(ValueError, match="backend=fused cannot run here: the kernel needs dense float32 tensors"):
+        short_convolution.scan(*arguments, backend="fused")
+
+
+@pytest.mark.parametrize("share", [(0, 5), (2, 4)], ids=str)
+@pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
+def test_kernels_write_what_their_plain_versions_write(bias: bool, share: tuple[int, int]) -> None:
+    B, T, K, C = 5, 6, 7, 21
+    generator = torch.Generator().manual_seed(3)
+    x, before, w, *b = (tensor.detach() for tensor in inputs(B, T, C, bias=bias))
+    bias_C = b[0] if bias else None
+    n, d_n, d_x = (torch.randn(B, T, C, generator=generator) for _ in range(3))
+    scales = torch.randn(B, T, 2, generator=generator)
+    forward = kernel.Forward(x, before, w, bias_C, n, scales, 2 * K, K, T, C)
+    agree(kernel.forward_rows, plain.forward, forward, share, "n scales")
+    plain.forward(forward, 0, B)
+    d_before, sums = torch.randn(B, 3, C, generator=generator), torch.randn(5, C, generator=generator)
+    backward = kernel.Backward(x, before, w, bias_C, n, scales, d_n, d_x, d_before, sums, 2 * K, K, T, C)
+    agree(kernel.backward_rows, plain.backward, backward, share, "d_x d_before sums")
