@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -103,8 +103,8 @@ class StreamingSpec:
         return (*self.before, self, *self.after)
 
 
-def bind_tensors(state: Any, kind: type[Any], batch: int, width: int) -> Bound | None:
-    """Prepare a named tuple of (B, H) tensors, which the kernel updates in place.
+def bind_tensors(state: Any, kind: type[Any], batch: int, width: int | Sequence[tuple[int, ...]]) -> Bound | None:
+    """Prepare a named tuple of tensors, which the kernel updates in place.
 
     The kernel writes only to its own memory, so the tensors are copied.
 
@@ -112,14 +112,18 @@ def bind_tensors(state: Any, kind: type[Any], batch: int, width: int) -> Bound |
         state: The state.
         kind: The class that the state must have.
         batch: Number of streams, B.
-        width: Width of the layer, H.
+        width: Width H of tensors (B, H), or the shape of each tensor without B. A part that the layer does not have is
+            None and has no shape.
 
     Returns None if the kernel cannot use a tensor.
     """
     if type(state) is not kind:
         return None
-    parts: tuple[Tensor, ...] = tuple(state)
-    if any(tensor_obstacle(part, (batch, width)) is not None for part in parts):
+    parts: tuple[Tensor, ...] = tuple(part for part in state if part is not None)
+    shapes = [(width,)] * len(parts) if isinstance(width, int) else width
+    if len(parts) != len(shapes) or any(
+        tensor_obstacle(part, (batch, *shape)) is not None for part, shape in zip(parts, shapes, strict=True)
+    ):
         return None
     own = tuple(part.detach().clone(memory_format=torch.contiguous_format) for part in parts)
     return Bound(tuple(part.data_ptr() for part in own), kind(*own), own)

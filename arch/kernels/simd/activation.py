@@ -1,9 +1,10 @@
-"""Sigmoid, tanh and exponential of vectors, by one polynomial.
+"""Sigmoid, tanh, softplus and exponential of vectors, by one polynomial.
 
     e^x - 1 = 2^n (e^r - 1) + (2^n - 1)       (1)  x = n ln 2 + r, n an integer, |r| ≤ ln 2 / 2
     e^r - 1 ≈ r + r² q(r)                     (2)  q of degree 4, a minimax fit of the relative error
     σ(x)    = 1 / (2 + (e^-x - 1))            (3)
     tanh(x) = m / (m + 2),  m = e^2x - 1      (4)
+    log(1 + e^x) = max(x, 0) + 2 artanh(s),  s = u / (2 + u),  u = e^-|x|    (5)
 
 Using e^x - 1 rather than e^x keeps tanh accurate to a few units in the last place near 0.
 NaN stays NaN. For large |x|, σ and tanh saturate without overflow. tanh saturates at exactly ±1.
@@ -78,3 +79,30 @@ def tanh(x):  # type: ignore[no-untyped-def]
     bounded = larger(smaller(x, splat(TANH_SATURATES)), splat(-TANH_SATURATES))
     m = exp_minus_one(bounded + bounded)
     return m * reciprocal(m + splat(2.0))
+
+
+@njit(forceinline=True)
+def softplus(x):  # type: ignore[no-untyped-def]
+    """Return log(1 + e^x) of a vector x, by equation (5). s is at most 1/3, so the series of artanh ends soon."""
+    u = exp(larger(smaller(x, -x), splat(-SIGMOID_SATURATES)))
+    s = u * reciprocal(splat(2.0) + u)
+    w = s * s
+    series = fma(w, splat(1 / 13), splat(1 / 11))
+    series = fma(w, series, splat(1 / 9))
+    series = fma(w, series, splat(1 / 7))
+    series = fma(w, series, splat(1 / 5))
+    series = fma(w, series, splat(1 / 3))
+    return larger(x, splat(0.0)) + splat(2.0) * fma(s * w, series, s)
+
+
+@njit(forceinline=True)
+def silu(x):  # type: ignore[no-untyped-def]
+    """Return x σ(x) of a vector x, which is also called swish."""
+    return x * sigmoid(x)
+
+
+@njit(forceinline=True)
+def silu_slope(x):  # type: ignore[no-untyped-def]
+    """Return the derivative of x σ(x) at a vector x."""
+    gate = sigmoid(x)
+    return fma(x * gate, splat(1.0) - gate, gate)
