@@ -9,7 +9,7 @@ and is done for all steps at once.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -62,7 +62,7 @@ class ScanLayer(Layer):
         if x_BTD.dim() != 3:
             return f"the kernel needs inputs (B, T, D), not {tuple(x_BTD.shape)}"
         B, T, _ = x_BTD.shape
-        inputs = [(x_BTD, (B, T, self.inputs))]
+        inputs: list[tuple[Any, tuple[int | None, ...]]] = [(x_BTD, (B, T, self.inputs))]
         if state is not None:
             parts, empty = pytree.tree_leaves(state), pytree.tree_leaves(self.init_state(B))
             if len(parts) != len(empty):

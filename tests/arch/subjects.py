@@ -46,6 +46,8 @@ SPECS = (
     "transformer:window=3",
     "transformer:positions=alibi,window=3",
     "transformer:positions=learned,max_length=16,window=1",
+    "mamba:conv=0,expand=1,states=3",
+    "s4d:states=2",
 )
 """Specs that exercise code paths other than the defaults."""
 

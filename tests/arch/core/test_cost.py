@@ -48,6 +48,10 @@ BLOCKS = {
     "transformer:block=bare": 12,
     "transformer:expansion=0": 12,
     "transformer:conv=4,expansion=2": 12,
+    "mamba:backend=reference": 9,
+    "mamba:block=bare,conv=0,expand=3,states=5,backend=reference": 17,
+    "mamba:block=bare,backend=reference": 7,
+    "s4d:states=6,backend=reference": 7,
 }
 """Specs with a block around each layer, with their widths."""
 ALL_SPECS = RECURRENT | ATTENTION | BLOCKS
@@ -83,7 +87,7 @@ def masked_flops(model: arch.SequenceModel, batch: int, length: int) -> int:
 
 
 def convolution_flops(model: arch.SequenceModel, batch: int, length: int) -> tuple[int, int]:
-    """Return the FLOPs of the blocks' convolutions in the forward pass, and in both passes.
+    """Return the FLOPs of the convolutions of blocks and layers in the forward pass, and in both passes.
 
     The equations sum shifted products, which the counter does not see. The counter takes the gradients of a depthwise
     `conv1d` for those of a dense one.
@@ -95,6 +99,10 @@ def convolution_flops(model: arch.SequenceModel, batch: int, length: int) -> tup
             inputs_learn = index > 0 or layer.connects or not isinstance(model.encoder, torch.nn.Identity)
             forward += products
             both += products * (3 if inputs_learn else 2)
+        own_KE = getattr(layer.layer if isinstance(layer, Block) else layer, "conv_KE", None)
+        if own_KE is not None:  # a convolution after a projection, whose weights learn
+            forward += 2 * own_KE.numel() * batch * length
+            both += 3 * 2 * own_KE.numel() * batch * length
     return forward, both
 
 
