@@ -175,9 +175,15 @@ class Block(Layer):
                 y_BTH = y_BTH + self.W_2(functional.gelu(self.W_1(self.mlp_norm(y_BTH))))  # (4)
             return (self.final_norm(y_BTH),)
 
-        if fused is None or not self.has_mlp or tensor_obstacle(h_BTH, tuple(x_BTD.shape)) is not None:
+        is_sum = not self.has_mlp and isinstance(self.final_norm, nn.Identity)
+        if fused is None or is_sum or tensor_obstacle(h_BTH, tuple(x_BTD.shape)) is not None:
             return reference(x_BTD, h_BTH)[0]
         from arch.kernels.training import mlp
+
+        if not self.has_mlp:
+            return mlp.in_memory_order(
+                lambda y_BTH: mlp.normalise_rows(lambda y, *_: (self.final_norm(y),), y_BTH, *fused[2:]), x_BTD + h_BTH
+            )
 
         def finish(h_BTH: Tensor, x_BTD: Tensor) -> Tensor:
             return mlp.finish(reference, x_BTD, h_BTH, *fused[2:], projects=False)

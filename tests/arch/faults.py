@@ -33,14 +33,15 @@ class Fault:
         return f"{Path(self.file).stem}: {self.name}"
 
 
-def _table(file: str, caught_by: Check, rows: dict[str, tuple[str, str]], arch: str = "") -> list[Fault]:
+def table(file: str, caught_by: Check, rows: dict[str, tuple[str, str]], arch: str = "") -> list[Fault]:
+    """Return the faults of one file that one check catches: their names, and what becomes what."""
     return [Fault(name, file, original, replacement, caught_by, arch) for name, (original, replacement) in rows.items()]
 
 
 ROUNDED = "functional.linear((8 * x).round() / 8 if x.dtype == torch.float32 else x, self.W_HD, self.b_H)"
 
 FAULTS = [
-    *_table(
+    *table(
         "rnn.py",
         arch_checks.state_format,
         {
@@ -50,17 +51,17 @@ FAULTS = [
             ),
         },
     ),
-    *_table(
+    *table(
         "rnn.py",
         arch_checks.float32_matches_float64,
         {"inputs rounded in single precision": ("functional.linear(x, self.W_HD, self.b_H)", ROUNDED)},
     ),
-    *_table(
+    *table(
         "rnn.py",
         arch_checks.long_sequences,
         {"inputs rounded in single precision": ("functional.linear(x, self.W_HD, self.b_H)", ROUNDED)},
     ),
-    *_table(
+    *table(
         "lstm.py",
         oracles.recurrent_layers_equal_torch,
         {
@@ -79,14 +80,14 @@ FAULTS = [
             ),
         },
     ),
-    *_table(
+    *table(
         "lstm.py",
         oracles.gates_equal_their_equations,
         {
             "gate names swapped": ('("input", "forget", ', '("forget", "input", '),
         },
     ),
-    *_table(
+    *table(
         "gru.py",
         oracles.recurrent_layers_equal_torch,
         {
@@ -98,7 +99,7 @@ FAULTS = [
             ),
         },
     ),
-    *_table(
+    *table(
         "gru.py",
         oracles.reset_before_equals_scalar_equations,
         {
@@ -109,7 +110,7 @@ FAULTS = [
             ),
         },
     ),
-    *_table(
+    *table(
         "gru.py",
         arch_checks.gates_read_only,
         {
@@ -119,7 +120,7 @@ FAULTS = [
             ),
         },
     ),
-    *_table(
+    *table(
         "rnn.py",
         oracles.recurrent_layers_equal_torch,
         {
@@ -135,14 +136,14 @@ FAULTS = [
             ),
         },
     ),
-    *_table(
+    *table(
         "rnn.py",
         arch_checks.shapes,
         {
             "outputs in single precision": ("return h_BH, RNNState(h_BH)", "return h_BH.float(), RNNState(h_BH)"),
         },
     ),
-    *_table(
+    *table(
         "lstm.py",
         arch_checks.input_dependence,
         {
@@ -152,7 +153,7 @@ FAULTS = [
             ),
         },
     ),
-    *_table(
+    *table(
         "rnn.py",
         oracles.recurrent_layers_start_from_zero,
         {
@@ -162,14 +163,14 @@ FAULTS = [
             ),
         },
     ),
-    *_table(
+    *table(
         "rnn.py",
         arch_checks.batch_independence,
         {
             "batch averaged": ("projected_BG, state.h_BH, self", "projected_BG, state.h_BH - state.h_BH.mean(0), self"),
         },
     ),
-    *_table(
+    *table(
         "rnn.py",
         arch_checks.stream_independence,
         {
@@ -179,14 +180,14 @@ FAULTS = [
             ),
         },
     ),
-    *_table(
+    *table(
         "rnn.py",
         arch_checks.gradients_match_finite_differences,
         {
             "no gradient through time": ("projected_BG, state.h_BH, self", "projected_BG, state.h_BH.detach(), self"),
         },
     ),
-    *_table(
+    *table(
         "transformer.py",
         arch_checks.causality,
         {
@@ -194,7 +195,7 @@ FAULTS = [
             "causal mask missing in a window": ("(age_TS >= 0) & (age_TS <", "(age_TS <"),
         },
     ),
-    *_table(
+    *table(
         "transformer.py",
         arch_checks.step_equals_scan,
         {
@@ -213,7 +214,7 @@ FAULTS = [
             ),
         },
     ),
-    *_table(
+    *table(
         "transformer.py",
         softmax.transformer_equals_plain_softmax,
         {
@@ -233,7 +234,7 @@ FAULTS = [
             ),
         },
     ),
-    *_table(
+    *table(
         "core/cache.py",
         arch_checks.step_equals_scan,
         {
@@ -249,7 +250,7 @@ FAULTS = [
         },
         arch="transformer",
     ),
-    *_table(
+    *table(
         "core/cache.py",
         softmax.transformer_equals_plain_softmax,
         {
@@ -260,7 +261,7 @@ FAULTS = [
         },
         arch="transformer",
     ),
-    *_table(
+    *table(
         "core/cache.py",
         arch_checks.gradients_across_chunks,
         {
@@ -271,7 +272,7 @@ FAULTS = [
         },
         arch="transformer",
     ),
-    *_table(
+    *table(
         "core/positions.py",
         softmax.transformer_equals_plain_softmax,
         {
@@ -279,7 +280,7 @@ FAULTS = [
         },
         arch="transformer",
     ),
-    *_table(
+    *table(
         "transformer.py",
         softmax.transformer_equals_torch_encoder,
         {
@@ -288,14 +289,14 @@ FAULTS = [
             "no norm before attention": ("self.W_qkv(self.attention_norm(x_BTD))", "self.W_qkv(x_BTD)"),
         },
     ),
-    *_table(
+    *table(
         "transformer.py",
         arch_checks.gradients_reach_parameters,
         {
             "attention gets no gradient": ("x_BTD + self.W_o(attended_BTD)", "x_BTD + self.W_o(attended_BTD.detach())"),
         },
     ),
-    *_table(
+    *table(
         "core/layer.py",
         arch_checks.step_equals_scan,
         {
@@ -303,7 +304,7 @@ FAULTS = [
         },
         arch="rnn",
     ),
-    *_table(
+    *table(
         "core/state.py",
         arch_checks.state_copies,
         {
@@ -311,7 +312,7 @@ FAULTS = [
         },
         arch="transformer",
     ),
-    *_table(
+    *table(
         "core/layer.py",
         arch_checks.forward_equals_scan,
         {
@@ -322,7 +323,7 @@ FAULTS = [
         },
         arch="gru",
     ),
-    *_table(
+    *table(
         "core/model.py",
         arch_checks.step_equals_scan,
         {
@@ -333,7 +334,7 @@ FAULTS = [
         },
         arch="gru",
     ),
-    *_table(
+    *table(
         "core/model.py",
         oracles.model_equals_its_parts,
         {
@@ -348,7 +349,7 @@ FAULTS = [
         },
         arch="lstm",
     ),
-    *_table(
+    *table(
         "core/initialisation.py",
         oracles.initial_weights_match_the_option,
         {
@@ -361,7 +362,7 @@ FAULTS = [
         },
         arch="lstm",
     ),
-    *_table(
+    *table(
         "core/initialisation.py",
         oracles.initial_weights_match_the_option,
         {

@@ -62,6 +62,8 @@ SPECS = (
     "gated_delta_net:heads=1,negative=True,conv=0",
     "mlstm:heads=4",
     "rwkv7:heads=1",
+    "mamba:conv=0,expand=1,states=3",
+    "s4d:states=2",
 )
 """Specs that exercise code paths other than the defaults."""
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 import arch
-from tests.arch import faults_diagonal, subjects
+from tests.arch import faults_diagonal, faults_state_space, subjects
 from tests.arch.checks import CONTRACT, ORACLES, contract_checks, oracle_checks
 from tests.arch.faults import FAULTS as FIRST_FAULTS
 from tests.arch.faults import Fault
 from tests.arch.rebuilt import SOURCE, rebuilt
 
-FAULTS = [*FIRST_FAULTS, *faults_diagonal.FAULTS]
 CHECKS = [*oracle_checks(), *contract_checks()]
+FAULTS = [*FIRST_FAULTS, *faults_diagonal.FAULTS, *faults_state_space.FAULTS]
 
 
 @pytest.mark.slow

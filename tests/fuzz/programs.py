@@ -37,6 +37,7 @@ SPECS = (
     "transformer:heads=1,expansion=2",
     *("rnn:conv=4", "lstm:block=residual,conv=4,expansion=2", "gru:block=residual", "gru:block=residual,expansion=2"),
     *("transformer:block=bare", "transformer:conv=4,window=3", "transformer:expansion=0"),
+    *("mamba", "mamba:block=bare,states=3", "mamba:conv=0,expand=1", "s4d:states=6", "s4d:block=bare,conv=4,states=2"),
 )
 
 

@@ -5,6 +5,7 @@
     σ(x)    = 1 / (2 + (e^-x - 1))            (3)
     tanh(x) = m / (m + 2),  m = e^2x - 1      (4)
     log(1 + e^x) = max(x, 0) + 2 artanh(s),  s = u / (2 + u),  u = e^-|x|    (5)
+    2^x     = 2^n 2^r,  2^r ≈ 1 + r p(r)      (6)  x = n + r, n an integer, |r| ≤ 1/2; p of degree 4, a minimax fit
 
 Using e^x - 1 rather than e^x keeps tanh accurate to a few units in the last place near 0.
 NaN stays NaN. For large |x|, σ and tanh saturate without overflow. tanh saturates at exactly ±1.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from arch.kernels.simd.vector import fma, larger, power_of_two, reciprocal, smaller, splat
+from arch.kernels.simd.vector import fma, larger, power_of_two, reciprocal, smaller, splat, times_power_of_two
 
 MAX_ERROR = 3e-7
 """Upper bound of the relative error of `tanh`, and of `sigmoid` for |x| ≤ 85.
@@ -22,7 +23,7 @@ MAX_ERROR = 3e-7
 It equals 5 units in the last place of a float32 just below 1.
 """
 
-LOG2_E = 1.4426950408889634
+LOG2_E, LN_2 = 1.4426950408889634, 0.6931471805599453
 LN_2_HIGH, LN_2_LOW = 0.693359375, -2.12194440e-4
 """ln 2 in two parts. The first part has so few bits that its product with n is exact (Cody & Waite 1980)."""
 
@@ -31,6 +32,9 @@ ROUNDING = 12582912.0
 
 Q_0, Q_1, Q_2, Q_3, Q_4 = 0.49999997, 0.16666543, 0.0416672, 0.00836658, 0.00138825
 """Coefficients of q, fitted on |r| ≤ ln 2 / 2. The relative error of equation (2) is below 2e-8."""
+
+P_0, P_1, P_2, P_3, P_4 = 0.693147, 0.24022242, 0.05550734, 0.00967151, 0.00132647
+"""Coefficients of p, fitted on |r| ≤ 1/2. The relative error of 2^r is below 1.2e-7."""
 
 SIGMOID_SATURATES, TANH_SATURATES = 87.0, 9.1
 """Limits to which |x| is clipped.
@@ -64,6 +68,18 @@ def exp(x):  # type: ignore[no-untyped-def]
     """Return e^x, for a vector x with |x| ≤ 87."""
     scale, rest = _parts(x)
     return fma(scale, rest, scale)
+
+
+@njit(forceinline=True)
+def exp2(x):  # type: ignore[no-untyped-def]
+    """Return 2^x by equation (6), for a vector x with -126 ≤ x ≤ 126."""
+    shifted = x + splat(ROUNDING)
+    r = x - (shifted - splat(ROUNDING))
+    p = fma(r, splat(P_4), splat(P_3))
+    p = fma(r, p, splat(P_2))
+    p = fma(r, p, splat(P_1))
+    p = fma(r, p, splat(P_0))
+    return times_power_of_two(fma(r, p, splat(1.0)), shifted)
 
 
 @njit(forceinline=True)

@@ -61,6 +61,10 @@ BLOCKS = {
     "transformer:block=bare": 12,
     "transformer:expansion=0": 12,
     "transformer:conv=4,expansion=2": 12,
+    "mamba:backend=reference": 9,
+    "mamba:block=bare,conv=0,expand=3,states=5,backend=reference": 17,
+    "mamba:block=bare,backend=reference": 7,
+    "s4d:states=6,backend=reference": 7,
 }
 """Specs with a block around each layer, with their widths."""
 MEMORIES = {
@@ -128,7 +132,7 @@ def convolution_flops(model: arch.SequenceModel, batch: int, length: int) -> tup
             both += products * (3 if inputs_learn else 2)
         own = layer.layer if isinstance(layer, Block) else layer
         named = own.named_parameters(recurse=False)  # layers that convolve by themselves
-        filters = [weight for name, weight in named if name.endswith("_LC") or name == "conv_KH"]
+        filters = [weight for name, weight in named if name.endswith("_LC") or name in ("conv_KH", "conv_KE")]
         products = 2 * sum(weight.numel() for weight in filters) * batch * length
         forward, both = forward + products, both + 3 * products
     return forward, both

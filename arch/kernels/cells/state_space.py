@@ -1,0 +1,42 @@
+"""The arithmetic of state-space layers, element by element: the update of one state.
+
+Equation numbers refer to `arch/mamba.py` and `arch/s4d.py`. Each argument is a vector of LANES float32 numbers, one per
+channel.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from arch.kernels.simd.activation import LOG2_E, exp, exp2
+from arch.kernels.simd.vector import fma, larger, smaller, splat
+
+MAX_EXPONENT = 87.0
+"""Largest size of exponents, because `exp` needs |x| ≤ 87."""
+MIN_EXPONENT = -126.0
+"""Smallest exponent of a decay, because `exp2` needs x ≥ -126. A state that decays by 2^-126 is forgotten."""
+
+
+@njit(forceinline=True)
+def rate(A_log):  # type: ignore[no-untyped-def]
+    """Return A log₂ e from the parameter of A in (4) of `mamba`."""
+    size = exp(larger(smaller(A_log, splat(MAX_EXPONENT)), splat(-MAX_EXPONENT)))
+    return size * splat(-LOG2_E)
+
+
+@njit(forceinline=True)
+def decay(step, A):  # type: ignore[no-untyped-def]
+    """Return e^(Δ A) of (5) of `mamba` from Δ and A log₂ e. A is negative, and Δ is positive."""
+    return exp2(larger(step * A, splat(MIN_EXPONENT)))
+
+
+@njit(forceinline=True)
+def rotated(a, a_i, h, h_i, x):  # type: ignore[no-untyped-def]
+    """Return the real and the imaginary part of the next state by (2) of `s4d`.
+
+    Args:
+        a, a_i: Real and imaginary part of the transition.
+        h, h_i: Real and imaginary part of the state.
+        x: The input.
+    """
+    return fma(a, h, fma(-a_i, h_i, x)), fma(a, h_i, a_i * h)

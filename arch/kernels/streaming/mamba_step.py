@@ -1,0 +1,98 @@
+"""One step of a `mamba` layer for a small batch: projections, short convolution, state update and gate.
+
+Equation numbers refer to `arch/mamba.py`. All arrays are float32.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from arch.kernels.cells.short_convolution import convolve
+from arch.kernels.cells.state_space import decay, rate
+from arch.kernels.runtime.jit import kernel
+from arch.kernels.simd.activation import silu, softplus
+from arch.kernels.simd.matvec import apply, floats
+from arch.kernels.simd.vector import LANES, fma, load_first, splat, store_first
+from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
+
+TAPS = 4
+"""Number of steps that the convolution reads."""
+W_U, W_Z, FILTERS, BIAS, W_BC, W_R, W_P, B_P, A_LOG, SKIP, W_Y = range(11)
+"""Indices of the addresses of the weights, which have the names and shapes of `Mamba`."""
+STATES, INPUTS = 0, 1
+"""Indices of the addresses of the parts of the state."""
+
+
+@njit
+def _convolve(E, filters_at, bias_at, before_at, u, B):  # type: ignore[no-untyped-def]
+    """Replace u (B, E) with c of (2), and update the last inputs in place.
+
+    Args:
+        E: Number of channels.
+        filters_at, bias_at: Addresses of the filters (4, E) and of the bias (E,).
+        before_at: Address of the last three inputs, (B, 3, E).
+        u: Array of the inputs, (B, E).
+        B: Batch size.
+    """
+    w, biases, before = floats(filters_at), floats(bias_at), floats(before_at)
+    for e in range(0, E, LANES):
+        count, bias = E - e, load_first(biases, e, E - e)
+        w_0, w_1 = load_first(w, e, count), load_first(w, E + e, count)
+        w_2, w_3 = load_first(w, 2 * E + e, count), load_first(w, 3 * E + e, count)
+        for b in range(B):
+            oldest = b * (TAPS - 1) * E + e
+            u_3, u_2 = load_first(before, oldest, count), load_first(before, oldest + E, count)
+            u_1, now = load_first(before, oldest + 2 * E, count), load_first(u, b * E + e, count)
+            store_first(u, b * E + e, count, silu(convolve(w_0, w_1, w_2, w_3, bias, u_3, u_2, u_1, now)))
+            store_first(before, oldest, count, u_2)
+            store_first(before, oldest + E, count, u_1)
+            store_first(before, oldest + 2 * E, count, now)
+
+
+@njit
+def _update(E, N, A_log_at, skip_at, h_at, p, BC, c, z, B):  # type: ignore[no-untyped-def]
+    """Update the states by (5), and replace c (B, E) with s silu(z) of (6) and (7).
+
+    Args:
+        E, N: Number of channels, and of states per channel.
+        A_log_at, skip_at: Addresses of the logarithm of -A (N, E), and of D (E,).
+        h_at: Address of the states (B, N, E), updated in place.
+        p, BC, c, z: Arrays of p (B, E), of B and C (B, 2N), of c and z (B, E).
+        B: Batch size.
+    """
+    A_log, skip, h = floats(A_log_at), floats(skip_at), floats(h_at)
+    for e in range(0, E, LANES):
+        count = E - e
+        for b in range(B):
+            at = b * E + e
+            step, value = softplus(load_first(p, at, count)), load_first(c, at, count)  # (4)
+            write, s = step * value, load_first(skip, e, count) * value
+            for n in range(N):
+                place, of_B = (b * N + n) * E + e, b * 2 * N + n
+                kept = decay(step, rate(load_first(A_log, n * E + e, count)))
+                h_n = fma(kept, load_first(h, place, count), write * splat(BC[of_B]))  # (5)
+                store_first(h, place, count, h_n)
+                s = fma(h_n, splat(BC[of_B + N]), s)  # (6)
+            store_first(c, at, count, s * silu(load_first(z, at, count)))
+
+
+@kernel(LAYER_SIGNATURE)
+def mamba_step(record, x_at, y_at, workspace, B):  # type: ignore[no-untyped-def]
+    """Step a layer. The arguments are those of `LAYER_SIGNATURE`."""
+    sizes, weights, state = parts_of(record)
+    D, H, E, N, R = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
+    x, y, wide = floats(x_at), floats(y_at), 4 * B * E
+    c, z, p = floats(workspace), floats(workspace + wide), floats(workspace + 2 * wide)
+    BC, low = floats(workspace + 3 * wide), floats(workspace + 3 * wide + 8 * B * N)
+    apply(floats(weights[W_U]), 0, 0, E, D, x, 0, D, B, c, 0, E, False)
+    apply(floats(weights[W_Z]), 0, 0, E, D, x, 0, D, B, z, 0, E, False)  # (1)
+    if weights[FILTERS] != 0:
+        _convolve(E, weights[FILTERS], weights[BIAS], state[INPUTS], c, B)
+    else:
+        for at in range(0, B * E, LANES):
+            store_first(c, at, B * E - at, silu(load_first(c, at, B * E - at)))
+    apply(floats(weights[W_BC]), 0, 0, 2 * N, E, c, 0, E, B, BC, 0, 2 * N, False)
+    apply(floats(weights[W_R]), 0, 0, R, E, c, 0, E, B, low, 0, R, False)
+    apply(floats(weights[W_P]), 0, weights[B_P], E, R, low, 0, R, B, p, 0, E, False)  # (3)
+    _update(E, N, weights[A_LOG], weights[SKIP], state[STATES], p, BC, c, z, B)
+    apply(floats(weights[W_Y]), 0, 0, H, E, c, 0, E, B, y, 0, H, False)  # (7)

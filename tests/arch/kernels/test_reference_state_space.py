@@ -1,0 +1,67 @@
+"""Compare the kernels of state-space models with their plain references, on the same arguments."""
+
+# Letters: B batch, T time, E or H channels, N states
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+
+from arch.kernels.reference import state_space as plain
+from arch.kernels.training import selective_scan, structured_scan
+from arch.kernels.training.selective_scan import CHUNK
+from tests.arch.kernels.test_reference import agree, random, selected
+
+
+class Shape(NamedTuple):
+    T: int
+    B: int
+    E: int
+    N: int
+    first: int
+    last: int
+
+
+SHAPES = [
+    Shape(1, 1, 1, 1, 0, 1),
+    Shape(5, 4, 18, 3, 1, 3),
+    Shape(CHUNK, 2, 16, 16, 0, 2),
+    Shape(2 * CHUNK + 3, 5, 33, 18, 2, 5),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_selective_scan(shape: Shape) -> None:
+    T, B, E, N, *share = shape
+    draw, chunks = random(2), (T - 1) // CHUNK
+    values: dict[str, Any] = {name: draw(B, T, E) for name in ("p", "c", "z", "y", "d_y", "d_p", "d_c", "d_z")}
+    values |= {name: draw(B, N, E) for name in ("h", "h_0", "d_h")}
+    values |= {"A": -draw(N, E).exp(), "BC": draw(B, T, 2 * N), "d_BC": draw(B, T, 2 * N), "D": draw(E)}
+    values |= {"stored": draw(B, chunks, N, E), "sums": draw(N + 1, E), "saves": True, "T": T, "E": E, "N": N}
+    forward = selected(selective_scan.Forward, values)
+    written = "h y stored" if chunks else "h y"
+    agree(selective_scan.forward_rows, plain.selective_forward, forward, (share[0], share[1]), written, CHUNK)
+    begin = forward._replace(h=values["h_0"].clone())
+    plain.selective_forward(begin, 0, B, CHUNK)  # writes the stored states that belong to h_0
+    backward = selected(selective_scan.Backward, values | {"stored": begin.stored})
+    written = "d_h d_p d_c d_z d_BC sums"
+    agree(selective_scan.backward_rows, plain.selective_backward, backward, (share[0], share[1]), written)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_structured_scan(shape: Shape) -> None:
+    T, B, H, N, *share = shape
+    draw, chunks = random(3), (T - 1) // CHUNK
+    values: dict[str, Any] = {name: draw(B, T, H) for name in ("x", "y", "d_y", "d_x")}
+    values |= {name: draw(B, N, H) for name in ("real", "imag", "d_real", "d_imag")}
+    values |= {"a": 0.7 * draw(2, N, H).tanh(), "C": draw(2, N, H), "D": draw(H)}
+    values |= {"stored": draw(B, chunks, 2, N, H), "sums": draw(4 * N + 1, H), "saves": True, "T": T, "H": H, "N": N}
+    forward = selected(structured_scan.Forward, values)
+    written = "real imag y stored" if chunks else "real imag y"
+    agree(structured_scan.forward_rows, plain.structured_forward, forward, (share[0], share[1]), written, CHUNK)
+    begin = forward._replace(real=values["real"].clone(), imag=values["imag"].clone())
+    plain.structured_forward(begin, 0, B, CHUNK)  # writes the stored states that belong to the initial state
+    backward = selected(structured_scan.Backward, values | {"stored": begin.stored})
+    written = "d_real d_imag d_x sums"
+    agree(structured_scan.backward_rows, plain.structured_backward, backward, (share[0], share[1]), written)
