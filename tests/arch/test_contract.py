@@ -17,6 +17,8 @@ from tests.arch.softmax import plain_softmax
 from tests.arch.subjects import BATCH, WIDTH, close, every_spec, model, subject
 
 FLOAT64_BYTES = 8
+NUMBERS_PER_UNIT = {"rnn": 1, "gru": 1, "lstm": 2, "esn": 1}
+"""Numbers of the state per unit of the layer."""
 RECURRENT = [spec for spec in every_spec() if "transformer" not in spec]
 
 
@@ -62,8 +64,9 @@ def test_a_cache_can_be_filled_by_chunks_of_any_length_and_mode(
 def test_the_size_of_a_recurrent_state_is_constant(spec: str) -> None:
     model = subject(spec, "reals").module
     state = model.init_state(BATCH)
-    numbers_per_unit = 2 if name_and_options(spec)[0] == "lstm" else 1
-    expected = numbers_per_unit * len(model.layers) * BATCH * WIDTH * FLOAT64_BYTES
+    expected = arch.state_bytes(state)
+    if (numbers_per_unit := NUMBERS_PER_UNIT.get(name_and_options(spec)[0])) is not None:
+        assert expected == numbers_per_unit * len(model.layers) * BATCH * WIDTH * FLOAT64_BYTES
     x = subject(spec, "reals").draw(BATCH, 5)
     with torch.no_grad():
         for step in range(5):

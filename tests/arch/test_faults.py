@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 import arch
-from tests.arch import subjects
+from tests.arch import faults_nonlinear, subjects
 from tests.arch.checks import CONTRACT, ORACLES, contract_checks, oracle_checks
-from tests.arch.faults import FAULTS, Fault
+from tests.arch.faults import FAULTS as FIRST_FAULTS
+from tests.arch.faults import Fault
 from tests.arch.rebuilt import SOURCE, rebuilt
 
+FAULTS = [*FIRST_FAULTS, *faults_nonlinear.FAULTS]
 CHECKS = [*oracle_checks(), *contract_checks()]
 
 

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import arch
 from arch.core.block import Block, BlockState
+from arch.esn import ESN
 
 BATCH, LENGTH, DEPTH = 3, 11, 2
 VOCABULARY, CHANNELS, OUTPUTS = 7, 5, 3
@@ -29,6 +30,8 @@ RECURRENT = {
     "gru:backend=reference": 9,
     "gru:bias=False,backend=reference": 9,
     "gru:reset=before,backend=reference": 9,
+    "lstm:forget=coupled,peepholes=True,backend=reference": 9,
+    "lstm:forget=none,bias=False,backend=reference": 9,
 }
 """Recurrent specs with odd widths. They run the reference implementation: the FLOP counter cannot see into kernels."""
 ATTENTION = {
@@ -45,12 +48,16 @@ BLOCKS = {
     "lstm:block=residual,expansion=2,backend=reference": 7,
     "gru:block=residual,conv=4,expansion=3,backend=reference": 9,
     "rnn:conv=4,backend=reference": 9,
+    "slstm:backend=reference": 12,
+    "slstm:block=bare,heads=3,backend=reference": 9,
     "transformer:block=bare": 12,
     "transformer:expansion=0": 12,
     "transformer:conv=4,expansion=2": 12,
 }
 """Specs with a block around each layer, with their widths."""
-ALL_SPECS = RECURRENT | ATTENTION | BLOCKS
+RESERVOIRS = {"esn:backend=reference": 13, "esn:connections=3,backend=reference": 9}
+"""Specs with fixed weights, with their widths."""
+ALL_SPECS = RECURRENT | ATTENTION | BLOCKS | RESERVOIRS
 
 
 @pytest.mark.parametrize("name", arch.names())
@@ -86,7 +93,7 @@ def convolution_flops(model: arch.SequenceModel, batch: int, length: int) -> tup
     """Return the FLOPs of the blocks' convolutions in the forward pass, and in both passes.
 
     The equations sum shifted products, which the counter does not see. The counter takes the gradients of a depthwise
-    `conv1d` for those of a dense one.
+    `conv1d` for those of a dense one. The sparse products of a reservoir are sums of this kind, too.
     """
     forward = both = 0
     for index, layer in enumerate(model.layers):
@@ -95,6 +102,10 @@ def convolution_flops(model: arch.SequenceModel, batch: int, length: int) -> tup
             inputs_learn = index > 0 or layer.connects or not isinstance(model.encoder, torch.nn.Identity)
             forward += products
             both += products * (3 if inputs_learn else 2)
+        if isinstance(layer, ESN):  # without gradients
+            products = 2 * (layer.W_JH.numel() + layer.U_KH.numel()) * batch * length
+            forward += products
+            both += products
     return forward, both
 
 
@@ -119,12 +130,15 @@ def test_forward_flops_are_the_sum_of_the_step_flops(spec: str, length: int) -> 
 
 
 @pytest.mark.parametrize("inputs", ["tokens", "reals"])
-@pytest.mark.parametrize("spec", [*RECURRENT, *BLOCKS, *(spec for spec in ATTENTION if "window" not in spec)])
+@pytest.mark.parametrize(
+    "spec", [*RECURRENT, *BLOCKS, *RESERVOIRS, *(spec for spec in ATTENTION if "window" not in spec)]
+)
 def test_forward_and_training_flops_equal_the_counted_flops(spec: str, inputs: str) -> None:
     model = build(spec, inputs, ALL_SPECS[spec])
     for layer in model.layers:  # the FLOP counter cannot see into kernels
         layer.backend = "reference"
-    state_needs_gradient = "transformer" not in spec
+    has_attention = "transformer" in spec
+    state_needs_gradient = not has_attention and spec not in RESERVOIRS
     state = pytree.tree_map_only(
         Tensor, lambda tensor: tensor.requires_grad_(state_needs_gradient), model.init_state(BATCH)
     )
@@ -132,7 +146,7 @@ def test_forward_and_training_flops_equal_the_counted_flops(spec: str, inputs: s
         outputs, _ = model.scan(sample(inputs), state)
         forward = counter.get_total_flops()
         outputs.sum().backward()
-    masked = 0 if state_needs_gradient else masked_flops(model, BATCH, LENGTH)
+    masked = masked_flops(model, BATCH, LENGTH) if has_attention else 0
     by_convolution, by_both_passes = convolution_flops(model, BATCH, LENGTH)
     assert model.forward_flops(BATCH, LENGTH) == forward - masked + by_convolution
     assert model.train_step_flops(BATCH, LENGTH) == counter.get_total_flops() - 3 * masked + by_both_passes
