@@ -9,8 +9,8 @@ The source is Jaeger 2001, with the leak of Jaeger et al. 2007. x is the input a
     numbers moved per step: H (2 J + 2 K + 1) weights and sources, 1 leak, 2 H of state  (4)
 
 W and U are sparse: each unit reads K = min(`connections`, H) units and J = min(`connections`, D) inputs, drawn without
-repetition. W and U are stored as one row per connection of each unit, with a table of the same shape that says what the
-connection reads.
+repetition. W and U are stored as one column per connection of each unit, with a table of the same shape that says what
+the connection reads.
 
 W and b are uniform in ± `input_scaling`. U is uniform and then scaled so that its spectral radius, the largest absolute
 value of its eigenvalues, is `spectral_radius`. A radius near 1 gives a long memory. The weights are drawn from the
@@ -63,12 +63,12 @@ class ESN(RecurrentLayer):
     max_budget_width: ClassVar[int | None] = 512
     encoder_learns: ClassVar[bool] = False
 
-    W_JH: Tensor
-    U_KH: Tensor
+    W_HJ: Tensor
+    U_HK: Tensor
     b_H: Tensor
     leak_1: Tensor
-    W_sources_JH: Tensor
-    U_sources_KH: Tensor
+    W_sources_HJ: Tensor
+    U_sources_HK: Tensor
 
     def __init__(
         self,
@@ -92,14 +92,14 @@ class ESN(RecurrentLayer):
         self.input_width, self.width = inputs, width
         self.backend = backend
         J, K = min(connections, inputs), min(connections, width)
-        self.register_buffer("W_JH", input_scaling * _uniform(J, width))
+        self.register_buffer("W_HJ", input_scaling * _uniform(width, J))
         self.register_buffer("b_H", input_scaling * _uniform(width))
-        self.register_buffer("W_sources_JH", _sources(J, width, inputs))
-        self.register_buffer("U_sources_KH", _sources(K, width, width))
-        U_KH = _uniform(K, width)
-        if not U_KH.is_meta:  # there are no values to scale then
-            U_KH *= spectral_radius / spectral_radius_of(U_KH, self.U_sources_KH)
-        self.register_buffer("U_KH", U_KH)
+        self.register_buffer("W_sources_HJ", _sources(width, inputs, J))
+        self.register_buffer("U_sources_HK", _sources(width, width, K))
+        U_HK = _uniform(width, K)
+        if not U_HK.is_meta:  # there are no values to scale then
+            U_HK *= spectral_radius / spectral_radius_of(U_HK, self.U_sources_HK)
+        self.register_buffer("U_HK", U_HK)
         self.register_buffer("leak_1", torch.full((1,), leak), persistent=False)
 
     @property
@@ -108,10 +108,10 @@ class ESN(RecurrentLayer):
         return self.input_width
 
     def project_flops(self) -> int:
-        return 2 * self.W_JH.numel()  # (3)
+        return 2 * self.W_HJ.numel()  # (3)
 
     def update_flops(self) -> int:
-        return 2 * self.U_KH.numel()  # (3)
+        return 2 * self.U_HK.numel()  # (3)
 
     def backward_flops(self, batch: int, length: int, *, inputs_learn: bool) -> int:
         """Return the FLOPs of the backward pass: one product per product of (1), if the inputs need a gradient."""
@@ -119,17 +119,17 @@ class ESN(RecurrentLayer):
         return batch * length * step if inputs_learn else 0
 
     def step_bytes(self, position: int) -> int:
-        numbers = 2 * (self.W_JH.numel() + self.U_KH.numel()) + self.width + 1
+        numbers = 2 * (self.W_HJ.numel() + self.U_HK.numel()) + self.width + 1
         return (numbers + 2 * self.width) * element_bytes(self)  # (4)
 
     def init_state(self, batch: int) -> ESNState:
         return ESNState(self.empty(batch, self.width))
 
     def project(self, x: Tensor) -> Tensor:
-        return _add_products(self.b_H, self.W_JH, self.W_sources_JH, x)
+        return _add_products(self.b_H, self.W_HJ, self.W_sources_HJ, x)
 
     def update(self, projected_BG: Tensor, state: ESNState) -> tuple[Tensor, ESNState]:
-        s_BH = _add_products(projected_BG, self.U_KH, self.U_sources_KH, state.h_BH)  # (1)
+        s_BH = _add_products(projected_BG, self.U_HK, self.U_sources_HK, state.h_BH)  # (1)
         h_BH = state.h_BH + self.leak_1 * (s_BH.tanh() - state.h_BH)  # (2)
         return h_BH, ESNState(h_BH)
 
@@ -141,24 +141,24 @@ class ESN(RecurrentLayer):
             return outputs_TBH, *state
 
         tables = reservoir.Tables(
-            W=self.W_JH,
-            W_sources=self.W_sources_JH,
+            W=self.W_HJ,
+            W_sources=self.W_sources_HJ,
             bias=self.b_H,
-            U=self.U_KH,
-            U_sources=self.U_sources_KH,
+            U=self.U_HK,
+            U_sources=self.U_sources_HK,
             leak=self.leak_1,
         )
         outputs_TBH, h_BH = reservoir.scan(reference, tables, x_TBD, state.h_BH)
         return outputs_TBH, ESNState(h_BH)
 
     def kernel_weights(self) -> tuple[Weight, ...]:
-        H, J, K = self.width, len(self.W_JH), len(self.U_KH)
+        H, J, K = self.width, self.W_HJ.shape[1], self.U_HK.shape[1]
         return (
-            Weight(self, "W_JH", (J, H)),
-            Weight(self, "W_sources_JH", (J, H), torch.int32),
+            Weight(self, "W_HJ", (H, J)),
+            Weight(self, "W_sources_HJ", (H, J), torch.int32),
             Weight(self, "b_H", (H,)),
-            Weight(self, "U_KH", (K, H)),
-            Weight(self, "U_sources_KH", (K, H), torch.int32),
+            Weight(self, "U_HK", (H, K)),
+            Weight(self, "U_sources_HK", (H, K), torch.int32),
             Weight(self, "leak_1", (1,)),
         )
 
@@ -170,7 +170,7 @@ class ESN(RecurrentLayer):
             kind="cell",
             inputs=self.inputs,
             outputs=width,
-            sizes=(self.inputs, width, len(self.W_JH), len(self.U_KH)),
+            sizes=(self.inputs, width, self.W_HJ.shape[1], self.U_HK.shape[1]),
             weights=self.kernel_weights(),
             workspace=0,
             bind=lambda state, batch, *_: bind_tensors(state, ESNState, batch, width),
@@ -178,15 +178,15 @@ class ESN(RecurrentLayer):
         )
 
 
-def spectral_radius_of(U_KH: Tensor, sources_KH: Tensor) -> Tensor:
+def spectral_radius_of(U_HK: Tensor, sources_HK: Tensor) -> Tensor:
     """Return the largest absolute value of the eigenvalues of a sparse matrix, a scalar.
 
     Args:
-        U_KH: Weights of the connections of each row.
-        sources_KH: Column of each weight.
+        U_HK: Weights of the connections of each row.
+        sources_HK: Column of each weight.
     """
-    dense_HH = torch.zeros(U_KH.shape[1], U_KH.shape[1], dtype=torch.float64, device=U_KH.device)
-    dense_HH.scatter_(1, sources_KH.T.long(), U_KH.T.double())
+    dense_HH = torch.zeros(len(U_HK), len(U_HK), dtype=torch.float64, device=U_HK.device)
+    dense_HH.scatter_(1, sources_HK.long(), U_HK.double())
     eigenvalues_H: Tensor = torch.linalg.eigvals(dense_HH)
     return eigenvalues_H.abs().max()
 
@@ -196,14 +196,14 @@ def _uniform(*shape: int) -> Tensor:
     return 2 * torch.rand(shape) - 1
 
 
-def _sources(count: int, units: int, choices: int) -> Tensor:
-    """Return for each unit `count` different numbers below `choices`, (count, units)."""
-    return torch.rand(units, choices).argsort(1)[:, :count].T.int().contiguous()
+def _sources(units: int, choices: int, count: int) -> Tensor:
+    """Return for each unit `count` different numbers below `choices`, (units, count)."""
+    return torch.rand(units, choices).argsort(1)[:, :count].int().contiguous()
 
 
-def _add_products(total: Tensor, weights_KH: Tensor, sources_KH: Tensor, x: Tensor) -> Tensor:
+def _add_products(total: Tensor, weights_HK: Tensor, sources_HK: Tensor, x: Tensor) -> Tensor:
     """Return the sum of a tensor and the product of a sparse matrix with vectors (..., D)."""
-    for weight_H, source_H in zip(weights_KH, sources_KH, strict=True):
+    for weight_H, source_H in zip(weights_HK.unbind(1), sources_HK.unbind(1), strict=True):
         total = total + weight_H * x.index_select(-1, source_H)
     return total
 

@@ -39,8 +39,8 @@ TABLES: list[tuple[str, Check, dict[str, tuple[str, str]]]] = [
         nonlinear.esn_equals_full_matrices,
         {
             "leak on the old value": ("self.leak_1 * (s_BH.tanh() - state.h_BH)", "(1 - self.leak_1) * s_BH.tanh()"),
-            "spectral radius not scaled": ("U_KH *= spectral_radius /", "U_KH *= 1 /"),
-            "inputs not scaled": ("input_scaling * _uniform(J, width)", "_uniform(J, width)"),
+            "spectral radius not scaled": ("U_HK *= spectral_radius /", "U_HK *= 1 /"),
+            "inputs not scaled": ("input_scaling * _uniform(width, J)", "_uniform(width, J)"),
             "a source read twice": ("torch.rand(units, choices).argsort(1)", "torch.rand(units, choices).long()"),
             "every unit reads the same units": ("x.index_select(-1, source_H)", "x.index_select(-1, source_H * 0)"),
         },

@@ -111,11 +111,10 @@ def esn_equals_full_matrices(spec: str) -> None:
     outputs_BTH, after = scan_chunks(layer, x_BTD, CHUNKS, type(layer.init_state(BATCH))(h_BH))
 
     W_HD, U_HH = x_BTD.new_zeros(WIDTH, CHANNELS), x_BTD.new_zeros(WIDTH, WIDTH)
-    for full, weights, sources in ((W_HD, layer.W_JH, layer.W_sources_JH), (U_HH, layer.U_KH, layer.U_sources_KH)):
-        for weight_H, source_H in zip(weights, sources, strict=True):
-            for unit, (weight, source) in enumerate(zip(weight_H.tolist(), source_H.tolist(), strict=True)):
-                assert full[unit, source] == 0, "a unit reads a source twice"
-                full[unit, source] = weight
+    for full, weights, sources in ((W_HD, layer.W_HJ, layer.W_sources_HJ), (U_HH, layer.U_HK, layer.U_sources_HK)):
+        for row, (weight_K, source_K) in enumerate(zip(weights.tolist(), sources.tolist(), strict=True)):
+            assert len(set(source_K)) == len(source_K), "a unit reads a source twice"
+            full[row, source_K] = torch.tensor(weight_K, dtype=torch.float64)
         assert ((full != 0).sum(1) == min(options["connections"], full.shape[1])).all()
     radius = torch.linalg.eigvals(U_HH).abs().max().item()
     assert radius == pytest.approx(options["spectral_radius"], rel=SINGLE_PRECISION)

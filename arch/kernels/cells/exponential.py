@@ -4,6 +4,8 @@ Equation numbers refer to `arch/slstm.py`. Each argument is a vector of LANES fl
 
     log σ(x)  = min(x, 0) - log(1 + u),  u = e^-|x|                                  (a)
     log(1 + u) = 2 atanh(s) = 2 s (1 + s²/3 + s⁴/5 + …),  s = u / (2 + u) ≤ 1/3      (b)
+
+One of the two exponentials of (6) is 1, and the other one is the power of a difference, so one power gives both.
 """
 
 from __future__ import annotations
@@ -52,9 +54,10 @@ def slstm(i, f, z, o, c, n, m):  # type: ignore[no-untyped-def]
         i, f, z, o: The sums of the gates. Those of i and f are ĩ and f̂.
         c, n, m: The parts of the state before the step.
     """
-    kept, closed = log_sigmoid(f) + m, sigmoid(-f)
-    m = larger(i, kept)  # (5)
-    i, f = power(i - m), power(kept - m)  # (6)
+    kept, closed, one = log_sigmoid(f) + m, sigmoid(-f), splat(1.0)
+    apart = i - kept
+    m, ratio = larger(i, kept), power(smaller(apart, -apart))  # (5)
+    i, f = ratio + positive(apart, one - ratio), ratio + positive(-apart, one - ratio)  # (6)
     z, o = tanh(z), sigmoid(o)  # (3), (4)
     c, n = fma(f, c, i * z), fma(f, n, i)  # (7), (8)
     return i, f, z, o, closed, c, n, m, o * c * reciprocal(n)  # (9)

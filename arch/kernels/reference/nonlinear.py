@@ -108,7 +108,6 @@ def reservoir_backward(args: reservoir.Backward, first: int, last: int) -> None:
     args.d_h[rows] = dh_BH
 
 
-def _full(weights_KH: Tensor, sources_KH: Tensor, columns: int) -> Tensor:
+def _full(weights_HK: Tensor, sources_HK: Tensor, columns: int) -> Tensor:
     """Return a sparse matrix with all its zeros, (H, columns)."""
-    full = weights_KH.new_zeros(weights_KH.shape[1], columns)
-    return full.scatter_add_(1, sources_KH.T.long(), weights_KH.T)
+    return weights_HK.new_zeros(len(weights_HK), columns).scatter_add_(1, sources_HK.long(), weights_HK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
 from arch.kernels.cells.reservoir import leaky_tanh
@@ -12,41 +13,39 @@ from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
 from arch.kernels.streaming.recurrent_step import copy
 
 
-@njit
-def _add_sparse(weights, sources, count, H, numbers, numbers_at, result, at):  # type: ignore[no-untyped-def]
-    """Add the product of a sparse matrix and a vector to H numbers of the array `result`, from offset `at` on.
+@njit(forceinline=True)
+def _product(weights, sources, first, count, numbers, numbers_at):  # type: ignore[no-untyped-def]
+    """Return the product of a row of a sparse matrix and a vector.
 
     Args:
-        weights, sources: Addresses of the weights, float32, and of what they read, int32, each (count, H).
-        count: Connections per unit.
-        H: Number of units.
+        weights, sources: Arrays of the weights, float32, and of what they read, int32.
+        first, count: Offset of the row in both arrays, and its length.
         numbers, numbers_at: Array of the vector, and its offset.
-        result, at: Array of the result, and its offset.
     """
-    weight, source = floats(weights), bits(sources)
-    for first in range(0, count * H, H):
-        for unit in range(H):
-            result[at + unit] += weight[first + unit] * numbers[numbers_at + source[first + unit]]
+    total = np.float32(0)
+    for at in range(first, first + count):
+        total += weights[at] * numbers[numbers_at + sources[at]]
+    return total
 
 
 @kernel(LAYER_SIGNATURE)
 def reservoir_step(record, x_at, y_at, workspace, B):  # type: ignore[no-untyped-def]
     """Write the outputs (B, H) and update the state. `LAYER_SIGNATURE` describes the arguments.
 
-    The record has the sizes D, H, J and K; the weights W (J, H), their sources, b (H,), U (K, H), their sources and the
+    The record has the sizes D, H, J and K; the weights W (H, J), their sources, b (H,), U (H, K), their sources and the
     leak (1,); and the state h (B, H).
     """
     sizes, weights, state = parts_of(record)
     D, H, J, K = sizes[0], sizes[1], sizes[2], sizes[3]
-    x, y, h, leak = floats(x_at), floats(y_at), floats(state[0]), splat(floats(weights[5])[0])
+    W, of_x, bias, U = floats(weights[0]), bits(weights[1]), floats(weights[2]), floats(weights[3])
+    of_h, leak = bits(weights[4]), splat(floats(weights[5])[0])
+    x, y, h = floats(x_at), floats(y_at), floats(state[0])
     for b in range(B):
-        at = b * H
-        for unit in range(0, H, LANES):
-            store_first(y, at + unit, H - unit, load_first(floats(weights[2]), unit, H - unit))
-        _add_sparse(weights[0], weights[1], J, H, x, b * D, y, at)
-        _add_sparse(weights[3], weights[4], K, H, h, at, y, at)  # (1)
-        for unit in range(at, at + H, LANES):
-            count = at + H - unit
-            _, output = leaky_tanh(load_first(y, unit, count), load_first(h, unit, count), leak)  # (2)
-            store_first(y, unit, count, output)
+        for unit in range(H):
+            driven = bias[unit] + _product(W, of_x, unit * J, J, x, b * D)
+            y[b * H + unit] = driven + _product(U, of_h, unit * K, K, h, b * H)  # (1)
+    for at in range(0, B * H, LANES):
+        count = B * H - at
+        _, output = leaky_tanh(load_first(y, at, count), load_first(h, at, count), leak)  # (2)
+        store_first(y, at, count, output)
     copy(y, B * H, h)

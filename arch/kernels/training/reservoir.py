@@ -42,9 +42,9 @@ class Forward(NamedTuple):
 
     Args:
         x: Inputs, (T, B, D).
-        W, W_sources: Weights of the connections to inputs, and the inputs that they read, (J, H).
+        W, W_sources: Weights of the connections to inputs, and the inputs that they read, (H, J).
         bias: b, (H,).
-        U, U_sources: Weights of the connections to units, and the units that they read, (K, H).
+        U, U_sources: Weights of the connections to units, and the units that they read, (H, K).
         leak: α, (1,).
         h_0: Initial state, (B, H).
         outputs: Outputs, (T, B, H), written.
@@ -100,49 +100,73 @@ class Backward(NamedTuple):
 
 
 @njit
-def _transpose(source, at, rows, width, result, stride):  # type: ignore[no-untyped-def]
-    """Write the transpose of a matrix (rows, width) to the array `result`, whose rows are `stride` numbers apart."""
-    for row in range(rows):
-        for column in range(width):
-            result[column * stride + row] = source[at + row * width + column]
+def _transpose(source, at, rows, width, result, to, stride):  # type: ignore[no-untyped-def]
+    """Transpose a matrix (rows, width) to rows that are `stride` numbers apart, a few columns at a time.
+
+    Args:
+        source, at: Array of the matrix, and its offset.
+        rows, width: Shape of the matrix.
+        result, to, stride: Array of the result, its offset, and the distance between its rows.
+    """
+    for first in range(0, width, LANES):
+        for row in range(rows):
+            for column in range(first, min(width, first + LANES)):
+                result[to + column * stride + row] = source[at + row * width + column]
 
 
 @njit
-def _transpose_back(source, stride, rows, width, result, at):  # type: ignore[no-untyped-def]
-    """Write what `_transpose` read to `result`, from offset `at` on."""
-    for row in range(rows):
-        for column in range(width):
-            result[at + row * width + column] = source[column * stride + row]
+def _transpose_back(source, at, stride, result, to, rows, width):  # type: ignore[no-untyped-def]
+    """Write the matrix that `_transpose` read. The arguments are those of `_transpose` in the other direction."""
+    for first in range(0, width, LANES):
+        for row in range(rows):
+            for column in range(first, min(width, first + LANES)):
+                result[to + row * width + column] = source[at + column * stride + row]
+
+
+@njit
+def _connections(args, stride):  # type: ignore[no-untyped-def]
+    """Return the weights of all connections of each unit, (H, J + K), and the offsets of what they read.
+
+    Inputs and states are rows of one array, `stride` numbers apart: first the D inputs, then the H units.
+    """
+    D, H, J, K = args.D, args.H, args.J, args.K
+    W, U, of_x, of_h = floats(args.W), floats(args.U), bits(args.W_sources), bits(args.U_sources)
+    weights, offsets = np.empty(H * (J + K), np.float32), np.empty(H * (J + K), np.int64)
+    for unit in range(H):
+        at = unit * (J + K)
+        for j in range(J):
+            weights[at + j], offsets[at + j] = W[unit * J + j], of_x[unit * J + j] * stride
+        for k in range(K):
+            weights[at + J + k], offsets[at + J + k] = U[unit * K + k], (D + of_h[unit * K + k]) * stride
+    return weights, offsets
 
 
 @kernel(ROWS_SIGNATURE)
 def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write the outputs of rows `first` to `last` of the batch, for the `Forward` at the address `record`."""
     args = arguments_at(record, Forward)
-    T, B, D, H, J, K = args.T, args.B, args.D, args.H, args.J, args.K
-    W, U, bias, leak = floats(args.W), floats(args.U), floats(args.bias), splat(floats(args.leak)[0])
-    of_x, of_h, x, outputs = bits(args.W_sources), bits(args.U_sources), floats(args.x), floats(args.outputs)
+    T, B, D, H, count = args.T, args.B, args.D, args.H, args.J + args.K
+    bias, leak, x, outputs = floats(args.bias), splat(floats(args.leak)[0]), floats(args.x), floats(args.outputs)
     activations, batch = floats(args.activations), panels_of(B) * LANES
     rows = last - first
     stride = panels_of(rows) * LANES
-    inputs = np.zeros(D * stride, np.float32)
-    before, after = np.zeros(H * stride, np.float32), np.zeros(H * stride, np.float32)
-    _transpose(floats(args.h_0), first * H, rows, H, before, stride)
+    units = D * stride  # offset of the states
+    weights, offsets = _connections(args, stride)
+    before, after = np.zeros((D + H) * stride, np.float32), np.zeros((D + H) * stride, np.float32)
+    _transpose(floats(args.h_0), first * H, rows, H, before, units, stride)
     for t in range(T):
-        _transpose(x, (t * B + first) * D, rows, D, inputs, stride)
+        _transpose(x, (t * B + first) * D, rows, D, before, 0, stride)
         for unit in range(H):
             for lane in range(0, stride, LANES):
                 total = splat(bias[unit])
-                for at in range(unit, J * H, H):
-                    total = fma(splat(W[at]), load(inputs, of_x[at] * stride + lane), total)
-                for at in range(unit, K * H, H):
-                    total = fma(splat(U[at]), load(before, of_h[at] * stride + lane), total)
-                place = unit * stride + lane
+                for at in range(unit * count, (unit + 1) * count):
+                    total = fma(splat(weights[at]), load(before, offsets[at] + lane), total)
+                place = units + unit * stride + lane
                 g, h = leaky_tanh(total, load(before, place), leak)
                 store(after, place, h)
                 if args.activations != 0:
                     store(activations, (t * H + unit) * batch + first + lane, g)
-        _transpose_back(after, stride, rows, H, outputs, (t * B + first) * H)
+        _transpose_back(after, units, stride, outputs, (t * B + first) * H, rows, H)
         before, after = after, before
 
 
@@ -150,45 +174,43 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
 def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write `d_x` and `d_h` of rows `first` to `last` of the batch, for the `Backward` at the address `record`."""
     args = arguments_at(record, Backward)
-    T, B, D, H, J, K = args.T, args.B, args.D, args.H, args.J, args.K
-    W, U, leak = floats(args.W), floats(args.U), splat(floats(args.leak)[0])
-    of_x, of_h, activations = bits(args.W_sources), bits(args.U_sources), floats(args.activations)
+    T, B, D, H, count = args.T, args.B, args.D, args.H, args.J + args.K
+    leak, activations = splat(floats(args.leak)[0]), floats(args.activations)
     d_x, d_h, d_outputs = floats(args.d_x), floats(args.d_h), floats(args.d_outputs)
     rows, batch, one = last - first, panels_of(B) * LANES, splat(1.0)
     stride = panels_of(rows) * LANES
-    d_inputs, d_after = np.empty(D * stride, np.float32), np.zeros(H * stride, np.float32)
-    carried, d_sums = np.zeros(H * stride, np.float32), np.empty(H * stride, np.float32)
-    _transpose(d_h, first * H, rows, H, carried, stride)
+    units = D * stride
+    weights, offsets = _connections(args, stride)
+    d_before, d_after = np.zeros((D + H) * stride, np.float32), np.zeros(H * stride, np.float32)
+    d_sums = np.empty(H * stride, np.float32)
+    _transpose(d_h, first * H, rows, H, d_before, units, stride)
     for t in range(T - 1, -1, -1):
-        _transpose(d_outputs, (t * B + first) * H, rows, H, d_after, stride)
-        d_inputs[:] = 0
+        _transpose(d_outputs, (t * B + first) * H, rows, H, d_after, 0, stride)
+        d_before[:units] = 0
         for unit in range(H):
             for lane in range(0, stride, LANES):
                 place = unit * stride + lane
                 g = load(activations, (t * H + unit) * batch + first + lane)
-                dh = load(carried, place) + load(d_after, place)
+                dh = load(d_before, units + place) + load(d_after, place)
                 store(d_sums, place, leak * dh * (one - g * g))  # (3)
-                store(carried, place, (one - leak) * dh)
+                store(d_before, units + place, (one - leak) * dh)
         for unit in range(H):
             for lane in range(0, stride, LANES):
                 ds = load(d_sums, unit * stride + lane)
-                for at in range(unit, J * H, H):
-                    to = of_x[at] * stride + lane
-                    store(d_inputs, to, fma(splat(W[at]), ds, load(d_inputs, to)))
-                for at in range(unit, K * H, H):
-                    to = of_h[at] * stride + lane
-                    store(carried, to, fma(splat(U[at]), ds, load(carried, to)))  # (4)
-        _transpose_back(d_inputs, stride, rows, D, d_x, (t * B + first) * D)
-    _transpose_back(carried, stride, rows, H, d_h, first * H)
+                for at in range(unit * count, (unit + 1) * count):
+                    to = offsets[at] + lane
+                    store(d_before, to, fma(splat(weights[at]), ds, load(d_before, to)))  # (4)
+        _transpose_back(d_before, 0, stride, d_x, (t * B + first) * D, rows, D)
+    _transpose_back(d_before, units, stride, d_h, first * H, rows, H)
 
 
 class Tables(NamedTuple):
     """The fixed weights of a reservoir.
 
     Args:
-        W, W_sources: Weights of the connections to inputs, and the inputs that they read, (J, H).
+        W, W_sources: Weights of the connections to inputs, and the inputs that they read, (H, J).
         bias: b, (H,).
-        U, U_sources: Weights of the connections to units, and the units that they read, (K, H).
+        U, U_sources: Weights of the connections to units, and the units that they read, (H, K).
         leak: α, (1,).
     """
 
@@ -207,7 +229,7 @@ class Scan(torch.autograd.Function):
     def forward(
         ctx: Any, reference: Reference, tables: Tables, saves: bool, x_TBD: Tensor, h_BH: Tensor
     ) -> tuple[Tensor, Tensor]:
-        (T, B, D), (J, H), K = x_TBD.shape, tables.W.shape, len(tables.U)
+        (T, B, D), (H, J), K = x_TBD.shape, tables.W.shape, tables.U.shape[1]
         outputs_TBH = x_TBD.new_empty(T, B, H)
         activations = x_TBD.new_empty(T, H, panels_of(B) * LANES) if saves else None
         arguments = Forward(
@@ -235,7 +257,7 @@ class Scan(torch.autograd.Function):
         if needs_reference(*gradients):
             return None, None, None, *reference_gradients(ctx.reference, (x_TBD, h_BH), gradients)
         tables: Tables = ctx.tables
-        (T, B, D), (J, H), K = x_TBD.shape, tables.W.shape, len(tables.U)
+        (T, B, D), (H, J), K = x_TBD.shape, tables.W.shape, tables.U.shape[1]
         d_h_BH = gradients[1].clone(memory_format=CONTIGUOUS)
         d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS)
         weights = {name: value for name, value in tables._asdict().items() if name != "bias"}

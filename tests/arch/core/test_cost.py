@@ -103,7 +103,7 @@ def convolution_flops(model: arch.SequenceModel, batch: int, length: int) -> tup
             forward += products
             both += products * (3 if inputs_learn else 2)
         if isinstance(layer, ESN):  # without gradients
-            products = 2 * (layer.W_JH.numel() + layer.U_KH.numel()) * batch * length
+            products = 2 * (layer.W_HJ.numel() + layer.U_HK.numel()) * batch * length
             forward += products
             both += products
     return forward, both
