@@ -1,27 +1,31 @@
 """LSTM: an additive memory cell with gates for writing, forgetting and reading.
 
-The source is Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000. There are no
-peepholes. x is the input, h the previous output and c the previous cell.
+The source is Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000. The options
+`forget` and `peepholes` give variants that Greff et al. 2017 compare. x is the input, h the previous output and c the
+previous cell.
 
-    i  = σ(W_i x + U_i h + b_i)           (1)  input gate
-    f  = σ(W_f x + U_f h + b_f)           (2)  forget gate
-    g  = tanh(W_g x + U_g h + b_g)        (3)  candidate
-    o  = σ(W_o x + U_o h + b_o)           (4)  output gate
-    c' = f * c + i * g                    (5)  cell, the constant error carousel
-    h' = o * tanh(c')                     (6)  output
+    i  = σ(W_i x + U_i h + p_i * c + b_i)      (1)  input gate
+    f  = σ(W_f x + U_f h + p_f * c + b_f)      (2)  forget gate with `forget=learned`;
+                                                    f = 1 with `none` (as in 1997), f = 1 - i with `coupled`
+    g  = tanh(W_g x + U_g h + b_g)             (3)  candidate
+    o  = σ(W_o x + U_o h + p_o * c' + b_o)     (4)  output gate; it sees the cell after (5)
+    c' = f * c + i * g                         (5)  cell, the constant error carousel
+    h' = o * tanh(c')                          (6)  output
 
-    FLOPs per step: 8 H (D + H)                                        (7)
-    numbers moved per step: 4 H (D + H + 1) weights, 4 H of state      (8)
+    FLOPs per step: 2 G (D + H)                                                          (7)
+    numbers moved per step: G (D + H + 1) weights, and those of p; 4 H of state          (8)
 
-W, U and b contain four blocks of H rows each, in the order i, f, g, o. Without b and without a constant
-`forget_bias`, (8) has 4 H (D + H) weights.
+W, U and b contain blocks of H rows each, in the order i, f, g, o: G = 4 H rows, or 3 H if f is not learned. Without b
+and without a constant `forget_bias`, (8) has G (D + H) weights. The peepholes p (Gers & Schmidhuber 2000) are 0 unless
+`peepholes` is true. Then p has a row of H numbers per gate, in the order i, f, o.
 """
 
-# Shape suffixes: B batch, D input width, H hidden width, G = 4H gate rows
+# Shape suffixes: B batch, T time, D input width, H hidden width, G gate rows, P gates with peepholes
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +34,13 @@ from torch.nn import functional
 from arch.core.backend import Backend, Weight
 from arch.core.initialisation import Initialisation, initialise
 from arch.core.recurrent_layer import RecurrentLayer
-from arch.core.state import element_bytes
+from arch.core.state import State, element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
+
+Forget = Literal["learned", "none", "coupled"]
+"""Where f comes from. Compiled steps get the position in this list."""
+OPEN = 100.0
+"""Pre-activation of a gate that is 1 in float32 and in float64."""
 
 
 class LSTMState(NamedTuple):
@@ -47,12 +56,18 @@ class LSTM(RecurrentLayer):
     Args:
         inputs: Input width D.
         width: Output width H.
+        forget: Where f comes from. `learned` is a gate of its own, `none` keeps the whole cell, and `coupled` keeps the
+            share that is not written.
         forget_bias: Number added to the forget gate's pre-activation (Gers et al. 2000). Jozefowicz et al. 2015 use 1.
             The number is added to the initial b_f if `bias` is true. If `bias` is false, the number stays constant.
+        peepholes: Whether the gates see the cell. Scans with peepholes run the equations; streams run compiled.
         bias: Whether to learn b. `False` omits it.
-        init: Initialisation of the weights: `default` or `orthogonal` (see `arch.core.initialisation`).
+        init: Initialisation of the weights: `default` or `orthogonal` (see `arch.core.initialisation`). Peepholes start
+            as biases do.
         backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
             (see `arch.core.backend`).
+
+    Raises `ValueError` if `forget_bias` is given without a learned forget gate.
 
     The layer stands bare by default: block=bare, conv=0 (see `arch.core.block`).
     """
@@ -62,19 +77,28 @@ class LSTM(RecurrentLayer):
         inputs: int,
         width: int,
         *,
+        forget: Forget = "learned",
         forget_bias: float = 0.0,
+        peepholes: bool = False,
         bias: bool = True,
         init: Initialisation = "default",
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
+        if forget != "learned" and forget_bias != 0:
+            raise ValueError(
+                f"forget_bias={forget_bias} is the bias of a learned forget gate, but forget={forget}; omit one of them"
+            )
         self.width = width
         self.backend = backend
-        self.W_GD = nn.Parameter(torch.empty(4 * width, inputs))
-        self.U_GH = nn.Parameter(torch.empty(4 * width, width))
-        self.b_G = nn.Parameter(torch.empty(4 * width)) if bias else None
-        initialise(init, self.W_GD, self.U_GH, self.b_G)
-        offset_G = torch.zeros(4, width)
+        self.forget = forget
+        gates = 4 if forget == "learned" else 3
+        self.W_GD = nn.Parameter(torch.empty(gates * width, inputs))
+        self.U_GH = nn.Parameter(torch.empty(gates * width, width))
+        self.b_G = nn.Parameter(torch.empty(gates * width)) if bias else None
+        self.p_PH = nn.Parameter(torch.empty(gates - 1, width)) if peepholes else None
+        initialise(init, self.W_GD, self.U_GH, self.b_G, self.p_PH)
+        offset_G = torch.zeros(gates, width)
         offset_G[1] = forget_bias
         if self.b_G is not None:
             self.b_G.data += offset_G.flatten()
@@ -88,16 +112,22 @@ class LSTM(RecurrentLayer):
         """D, the input width."""
         return self.W_GD.shape[-1]
 
+    @property
+    def gate_rows(self) -> int:
+        """G, the rows of W, U and b."""
+        return (4 if self.forget == "learned" else 3) * self.width
+
     def project_flops(self) -> int:
-        return 8 * self.width * self.W_GD.shape[1]  # (7)
+        return 2 * self.gate_rows * self.W_GD.shape[1]  # (7)
 
     def update_flops(self) -> int:
-        return 8 * self.width**2  # (7)
+        return 2 * self.gate_rows * self.width  # (7)
 
     def step_bytes(self, position: int) -> int:
         H, D = self.width, self.W_GD.shape[1]
         has_offsets = self.b_G is not None or self.offset_G is not None
-        return (4 * H * (D + H + has_offsets) + 4 * H) * element_bytes(self)  # (8)
+        peepholes = 0 if self.p_PH is None else self.p_PH.numel()
+        return (self.gate_rows * (D + H + has_offsets) + peepholes + 4 * H) * element_bytes(self)  # (8)
 
     def init_state(self, batch: int) -> LSTMState:
         return LSTMState(self.empty(batch, self.width), self.empty(batch, self.width))
@@ -107,8 +137,20 @@ class LSTM(RecurrentLayer):
 
     def activations(self, projected_BG: Tensor, state: LSTMState) -> tuple[Tensor, ...]:
         """Return i, f, g and o of equations (1) to (4), each (B, H)."""
-        i, f, g, o = torch.addmm(projected_BG, state.h_BH, self.U_GH.T).chunk(4, 1)
-        return i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+        i, *f, g, o = torch.addmm(projected_BG, state.h_BH, self.U_GH.T).split(self.width, 1)
+        p_PH, c_BH = self.p_PH, state.c_BH
+        if p_PH is not None:
+            i, f = i + p_PH[0] * c_BH, [f[0] + p_PH[1] * c_BH] if f else []
+        i_BH, g_BH = i.sigmoid(), g.tanh()  # (1), (3)
+        if f:
+            f_BH = f[0].sigmoid()  # (2)
+        elif self.forget == "coupled":
+            f_BH = 1 - i_BH
+        else:
+            f_BH = torch.ones_like(i_BH)
+        if p_PH is not None:
+            o = o + p_PH[-1] * (f_BH * c_BH + i_BH * g_BH)  # c' of (5)
+        return i_BH, f_BH, g_BH, o.sigmoid()  # (4)
 
     def update(self, projected_BG: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         i_BH, f_BH, g_BH, o_BH = self.activations(projected_BG, state)  # (1)-(4)
@@ -116,28 +158,40 @@ class LSTM(RecurrentLayer):
         h_BH = o_BH * c_BH.tanh()  # (6)
         return h_BH, LSTMState(h_BH, c_BH)
 
+    def kernel_obstacle(self, x_BTD: Tensor, state: State | None) -> str | None:
+        return None if self.p_PH is None else "the kernel has no peepholes"
+
     def fuse(self, x_TBD: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         from arch.kernels.training import lstm
 
-        def reference(x_TBD: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-            outputs_TBH, state = self.unroll(self.project(x_TBD), LSTMState(*inputs[-2:]), 0)
-            return outputs_TBH, *state
-
-        bias_G = self.b_G if self.offset_G is None else self.offset_G
-        bias_G = self.empty(4 * self.width) if bias_G is None else bias_G
-        outputs_TBH, h_BH, c_BH = lstm.scan(reference, x_TBD, self.W_GD, bias_G, self.U_GH, *state)
+        b_G = self.b_G if self.offset_G is None else self.offset_G
+        b_G = self.empty(self.gate_rows) if b_G is None else b_G
+        weights: tuple[Tensor, Tensor, Tensor] = (self.W_GD, b_G, self.U_GH)
+        if self.forget != "learned":
+            weights = self._with_forget_rows(*weights)
+        outputs_TBH, h_BH, c_BH = lstm.scan(_scan_of_four_gates, x_TBD, *weights, *state)
         return outputs_TBH, LSTMState(h_BH, c_BH)
 
+    def _with_forget_rows(self, W_GD: Tensor, b_G: Tensor, U_GH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return weights of a learned forget gate that equals f: 1 - σ(a) is σ(-a), and 1 is σ of a large number."""
+        sign, opens = (-1, 0.0) if self.forget == "coupled" else (0, OPEN)
+
+        def widened(weight: Tensor, offset: float) -> Tensor:
+            i, g, o = weight.split(self.width)
+            return torch.cat([i, sign * i + offset, g, o])
+
+        return widened(W_GD, 0.0), widened(b_G, opens), widened(U_GH, 0.0)
+
     def kernel_weights(self) -> tuple[Weight, ...]:
-        H, D = self.width, self.inputs
+        H, D, G = self.width, self.inputs, self.gate_rows
         name = "offset_G" if self.offset_G is not None else None if self.b_G is None else "b_G"
-        bias = () if name is None else (Weight(self, name, (4 * H,)),)
-        return Weight(self, "W_GD", (4 * H, D)), *bias, Weight(self, "U_GH", (4 * H, H))
+        bias = () if name is None else (Weight(self, name, (G,)),)
+        return Weight(self, "W_GD", (G, D)), *bias, Weight(self, "U_GH", (G, H))
 
     def streaming_spec(self) -> StreamingSpec | None:
         width = self.width
         W_GD, *bias_G, U_GH = self.kernel_weights()
-        return StreamingSpec(
+        spec = StreamingSpec(
             kind="lstm",
             inputs=self.inputs,
             outputs=width,
@@ -146,7 +200,38 @@ class LSTM(RecurrentLayer):
             workspace=0,
             bind=lambda state, batch, *_: bind_tensors(state, LSTMState, batch, width),
         )
+        if self.forget == "learned" and self.p_PH is None:
+            return spec
+        from arch.kernels.streaming.record import LayerStep
+
+        p_PH = None if self.p_PH is None else Weight(self, "p_PH", (self.gate_rows // width - 1, width))
+        return replace(
+            spec,
+            kind="cell",
+            sizes=(*spec.sizes, get_args(Forget).index(self.forget)),
+            weights=(*spec.weights, p_PH),
+            cell=LayerStep(_load_variant_step),
+        )
 
     def gates(self, x_BD: Tensor, state: LSTMState) -> dict[str, Tensor]:
         names = ("input", "forget", "candidate", "output")
         return dict(zip(names, self.activations(self.project(x_BD), state), strict=True))
+
+
+def _scan_of_four_gates(
+    x_TBD: Tensor, W_GD: Tensor, b_G: Tensor, U_GH: Tensor, h_BH: Tensor, c_BH: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what the kernel returns, in plain torch: outputs (T, B, H), h_T and c_T, each (B, H)."""
+    outputs = []
+    for projected_BG in functional.linear(x_TBD, W_GD, b_G):
+        i, f, g, o = torch.addmm(projected_BG, h_BH, U_GH.T).chunk(4, 1)
+        c_BH = f.sigmoid() * c_BH + i.sigmoid() * g.tanh()  # (1)-(3), (5)
+        h_BH = o.sigmoid() * c_BH.tanh()  # (4), (6)
+        outputs.append(h_BH)
+    return torch.stack(outputs), h_BH, c_BH
+
+
+def _load_variant_step() -> Any:
+    from arch.kernels.streaming.lstm_step import variant_step
+
+    return variant_step

@@ -56,6 +56,8 @@ class Weight(NamedTuple):
     name: str
     shape: tuple[int, ...]
     """The shape that the kernel expects."""
+    dtype: torch.dtype = torch.float32
+    """The type that the kernel expects."""
 
     @property
     def tensor(self) -> Tensor | None:
@@ -166,7 +168,7 @@ def weights_obstacle(weights: Iterable[Weight], *, in_place: bool = False) -> st
         tensor = weight.tensor
         if tensor is None:
             return f"{type(weight.module).__name__} has no parameter or buffer {weight.name}"
-        obstacle = tensor_obstacle(tensor, weight.shape)
+        obstacle = tensor_obstacle(tensor, weight.shape, weight.dtype)
         if obstacle is not None:
             return f"{weight.name}: {obstacle}"
         if in_place and not tensor.is_contiguous():

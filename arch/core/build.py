@@ -75,6 +75,8 @@ def build(
         elif arch.is_residual:
             assert channels is not None
             encoder, inputs = nn.Linear(channels, width), width
+        if not arch.layer.encoder_learns:
+            _fix_weights(encoder)
         own_layers, block = arch.layer.block_stack(inputs, width, depth, arch.block, **arch.layer_options)
         layers = in_blocks(own_layers, inputs, width, block)
         return SequenceModel(encoder, layers, nn.Linear(width, outputs), arch.options.get("dropout", 0.0))
@@ -91,6 +93,13 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_model(width)
+
+
+def _fix_weights(module: nn.Module) -> None:
+    """Turn the parameters of a module into buffers, so that they are saved but neither trained nor counted."""
+    for name, parameter in list(module.named_parameters(recurse=False)):
+        delattr(module, name)
+        module.register_buffer(name, parameter.detach())
 
 
 def _budget(params: int | None, state: int | None, step_flops: int | None, length: int | None) -> Budget:

@@ -24,7 +24,7 @@ from torch.utils import _pytree as pytree
 from arch.core.backend import Weight, context_obstacle, weights_obstacle
 from arch.core.layer import CONV_STEPS, Layer
 from arch.core.scan_layer import ScanLayer
-from arch.core.state import element_bytes
+from arch.core.state import State, element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 from arch.kernels.runtime.tensors import NORM_EPSILON, tensor_obstacle
 
@@ -94,8 +94,8 @@ class HeadLayer(ScanLayer):
             cell=LayerStep(load),
         )
 
-    def backend_for(self, x_BTD: Tensor) -> Literal["reference", "fused"]:
-        """Return the implementation of the recurrence in `scan`.
+    def backend_for(self, x_BTD: Tensor, state: State | None = None) -> Literal["reference", "fused"]:
+        """Return the implementation of the recurrence in `scan`. Inputs and parameters decide, and not the state.
 
         Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
         """

@@ -31,7 +31,7 @@ from arch.core.backend import (
     class_obstacle,
 )
 from arch.core.parameter_group import ParameterGroup
-from arch.core.state import State, element_bytes
+from arch.core.state import State, element_bytes, first_weight
 from arch.core.streaming_spec import CellCosts, StreamingSpec
 
 
@@ -125,6 +125,15 @@ class Layer(nn.Module, metaclass=LayerType):
 
     backend: Backend = "reference"
     """Choice of implementation for `scan` and a model's `step` (see `arch.core.backend`)."""
+
+    max_budget_width: ClassVar[int | None] = None
+    """Maximum width that a budget of parameters gives, or None if there is no limit.
+
+    A layer needs a limit if its parameters do not grow with the square of its width.
+    """
+
+    encoder_learns: ClassVar[bool] = True
+    """Whether a model of such layers learns its embedding of tokens, or its linear map of reals."""
 
     max_length: int | None = None
     """Maximum sequence length in steps, or None if there is no limit."""
@@ -302,9 +311,9 @@ class Layer(nn.Module, metaclass=LayerType):
         return None
 
     def empty(self, *shape: int) -> Tensor:
-        """Return zeros of the given shape for an empty state, with the dtype and device of the layer's parameters."""
-        parameter = next(self.parameters())
-        return torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
+        """Return zeros of the given shape for an empty state, with the dtype and device of the layer's weights."""
+        weight = first_weight(self)
+        return torch.zeros(shape, dtype=weight.dtype, device=weight.device)
 
 
 def require_steps(x: Tensor) -> None:

@@ -212,7 +212,8 @@ class SequenceModel(nn.Module):
         if layers is None:
             return None
         embedded = isinstance(self.encoder, nn.Embedding)
-        encoder = self.width if embedded else parameter_count(self.encoder)
+        read = (*self.encoder.parameters(), *self.encoder.buffers())
+        encoder = self.width if embedded else sum(tensor.numel() for tensor in read)
         return layers + (encoder + parameter_count(self.readout)) * element_bytes(self)
 
     def forward_flops(self, batch: int, length: int) -> int | None:
@@ -231,14 +232,17 @@ class SequenceModel(nn.Module):
         count as 0. Returns None if the cost of a layer is unknown.
         """
         forward = self.forward_flops(batch, length)
-        encoder_learns = parameter_count(self.encoder) > 0
+        parts = [self.encoder, *self._stack(), self.readout]
+        learned = [parameter_count(part) > 0 for part in parts]
         layers = _sum(
-            layer.backward_flops(batch, length, inputs_learn=i > 0 or encoder_learns)
-            for i, layer in enumerate(self._stack())
+            layer.backward_flops(batch, length, inputs_learn=any(learned[:i]))
+            for i, layer in enumerate(self._stack(), 1)
         )
         if forward is None or layers is None:
             return None
-        return forward + layers + batch * length * (self._encoder_flops() + 2 * self._readout_flops())
+        encoder = self._encoder_flops() if learned[0] else 0
+        readout = (2 if any(learned[:-1]) else 1) * self._readout_flops()
+        return forward + layers + batch * length * (encoder + readout)
 
     def _encoder_flops(self) -> int:
         return 2 * self.encoder.weight.numel() if isinstance(self.encoder, nn.Linear) else 0

@@ -90,6 +90,13 @@ class RecurrentLayer(Layer):
         """
         raise NotImplementedError
 
+    def kernel_obstacle(self, x_BTD: Tensor, state: State | None) -> str | None:
+        """Return why `fuse` does not compute this variant of the layer, or None if it does.
+
+        Layers with options that their kernel does not know override this method.
+        """
+        return None
+
     def backend_for(self, x_BTD: Tensor, state: State | None = None) -> Literal["reference", "fused"]:
         """Return the implementation that `scan` uses for inputs (B, T, D) and a state.
 
@@ -109,7 +116,7 @@ class RecurrentLayer(Layer):
 
     def _obstacle(self, x_BTD: Tensor, state: State | None) -> str | None:
         """Return why the layer's kernel cannot compute `scan`, or None if it can."""
-        obstacle = context_obstacle() or class_obstacle(self, "fuse")
+        obstacle = context_obstacle() or class_obstacle(self, "fuse") or self.kernel_obstacle(x_BTD, state)
         if obstacle is not None:
             return obstacle
         if x_BTD.dim() != 3:

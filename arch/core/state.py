@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,8 +13,13 @@ State = Any
 
 
 def element_bytes(module: nn.Module) -> int:
-    """Return the size in bytes of one element of the module's first parameter."""
-    return next(module.parameters()).element_size()
+    """Return the size in bytes of one element of `first_weight`."""
+    return first_weight(module).element_size()
+
+
+def first_weight(module: nn.Module) -> Tensor:
+    """Return the first parameter of a module, or the first buffer of a module without parameters."""
+    return next(chain(module.parameters(), module.buffers()))
 
 
 def state_bytes(state: State) -> int:

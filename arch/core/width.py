@@ -53,7 +53,8 @@ def solve_width(
     """Return the width at which a model comes nearest to a budget.
 
     The accepted widths of a layer are assumed to be the multiples of its smallest accepted width. What a model has is
-    assumed not to fall with the width.
+    assumed not to fall with the width. A budget of parameters gives at most `Layer.max_budget_width`, even if the model
+    then has fewer parameters.
 
     Args:
         budget: The budget to meet.
@@ -81,10 +82,13 @@ def solve_width(
     last = budget.amount // smallest + 1 if budget.kind == "params" else 1  # a unit has at least one parameter
     while count(last) < budget.amount and 2 * last * smallest <= MAX_WIDTH:
         last *= 2
+    limit = arch.layer.max_budget_width if budget.kind == "params" else None
+    if limit is not None:
+        last = min(last, max(1, limit // smallest))
     multiples = range(1, last + 1)
     above = bisect.bisect_left(multiples, budget.amount, key=count)
     multiple = min(multiples[max(0, above - 1) : above + 1], key=lambda multiple: abs(count(multiple) - budget.amount))
-    if MAX_EXCESS * count(multiple) < budget.amount:
+    if limit is None and MAX_EXCESS * count(multiple) < budget.amount:
         raise ValueError(
             f"{arch} has at most {budget.words(count(multiple))} (at width {multiple * smallest:,}), under the budget "
             f"of {budget.amount:,}; lower the budget, or raise the depth"

@@ -264,7 +264,7 @@ def gradients_match_finite_differences(example: ArchExample) -> None:
     scale: float = max(1e-300, tested.module(x).detach().abs().max().item())
 
     def outputs(*values: Tensor) -> Tensor:
-        weights = dict(zip(names, values[-len(names) :], strict=True))
+        weights = dict(zip(names, values[len(values) - len(names) :], strict=True))
         result: Tensor = torch.func.functional_call(tested.module, weights, (values[0] if x.requires_grad else x,))
         return result / scale
 

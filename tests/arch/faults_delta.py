@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.validation import arch_checks
 from tests.arch import transitions
+from tests.arch.faults import table
 
 TABLES = (
     (
@@ -93,3 +94,5 @@ TABLES = (
     ),
 )
 """Tables of faults: the file, the check that must fail, the faults by name, and the architecture to check."""
+
+FAULTS = [fault for arguments in TABLES for fault in table(*arguments)]

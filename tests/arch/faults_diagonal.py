@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from bench.validation import arch_checks
 from tests.arch import diagonal
-from tests.arch.faults import Check, Fault
-
-
-def _table(file: str, caught_by: Check, rows: dict[str, tuple[str, str]], arch: str = "") -> list[Fault]:
-    return [Fault(name, file, original, replacement, caught_by, arch) for name, (original, replacement) in rows.items()]
-
+from tests.arch.faults import table
 
 FAULTS = [
-    *_table(
+    *table(
         "core/diagonal.py",
         arch_checks.step_equals_scan,
         {
@@ -25,7 +20,7 @@ FAULTS = [
         },
         arch="min_gru",
     ),
-    *_table(
+    *table(
         "core/diagonal.py",
         diagonal.lru_equals_its_convolution,
         {
@@ -36,7 +31,7 @@ FAULTS = [
         },
         arch="lru",
     ),
-    *_table(
+    *table(
         "core/diagonal.py",
         diagonal.minimal_recurrences_equal_their_log_space_form,
         {
@@ -47,7 +42,7 @@ FAULTS = [
         },
         arch="min_gru",
     ),
-    *_table(
+    *table(
         "min_gru.py",
         diagonal.minimal_recurrences_equal_their_log_space_form,
         {
@@ -55,7 +50,7 @@ FAULTS = [
             "candidate without g": ("z_BTH * positive(n_BTH)", "z_BTH * n_BTH"),
         },
     ),
-    *_table(
+    *table(
         "min_gru.py",
         diagonal.signed_recurrence_equals_the_products_of_its_decays,
         {
@@ -63,7 +58,7 @@ FAULTS = [
             "sign on what is written": ("z_BTH * n_BTH  # (4)", "z_BTH * n_BTH * s_BTH.tanh()  # (4)"),
         },
     ),
-    *_table(
+    *table(
         "min_lstm.py",
         diagonal.minimal_recurrences_equal_their_log_space_form,
         {
@@ -75,7 +70,7 @@ FAULTS = [
             "forget offset on the input gate": ("offset_G[0] = forget_bias", "offset_G[1] = forget_bias"),
         },
     ),
-    *_table(
+    *table(
         "rg_lru.py",
         diagonal.rg_lru_equals_the_products_of_its_decays,
         {
@@ -91,24 +86,24 @@ FAULTS = [
             ),
         },
     ),
-    *_table(
+    *table(
         "core/convolution.py",
         arch_checks.step_equals_scan,
         {"inputs of the convolution not carried": ("torch.cat(kept, time).t", "(0 * torch.cat(kept, time)).t")},
         arch="rg_lru",
     ),
-    *_table(
+    *table(
         "core/convolution.py",
         diagonal.rg_lru_equals_the_products_of_its_decays,
         {"filters in the wrong order": ("w_KD[k], seen", "w_KD[CONV_STEPS - k], seen")},
         arch="rg_lru",
     ),
-    *_table(
+    *table(
         "rg_lru.py",
         diagonal.new_layers_start_as_their_papers_say,
         {"decay starts too small": ("/ SHARPNESS).expm1().log()", ").expm1().log()")},
     ),
-    *_table(
+    *table(
         "lru.py",
         diagonal.lru_equals_its_convolution,
         {
@@ -117,12 +112,12 @@ FAULTS = [
             "opposite phase": ("size_N * phase_N.sin()", "-size_N * phase_N.sin()"),
         },
     ),
-    *_table(
+    *table(
         "lru.py",
         diagonal.new_layers_start_as_their_papers_say,
         {"radius uniform instead of area": ("uniform_(r_min**2, r_max**2)", "uniform_(r_min, r_max).square()")},
     ),
-    *_table(
+    *table(
         "ind_rnn.py",
         diagonal.ind_rnn_equals_a_loop_over_its_units,
         {"units do not remember": ("projected_BH + u_H * h_BH", "projected_BH + u_H * h_BH * 0")},

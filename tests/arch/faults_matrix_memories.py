@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.validation import arch_checks
+from tests.arch.faults import table
 from tests.arch.matrix_memories import matrix_memories_equal_masked_attention
 
 TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] = [
@@ -111,3 +112,5 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
     ),
 ]
 """File, check that must fail, rows and architecture, as `tests.arch.faults` reads them."""
+
+FAULTS = [fault for arguments in TABLES for fault in table(*arguments)]

@@ -198,14 +198,24 @@ def model_equals_its_parts(spec: str) -> None:
 
 
 ORACLES: dict[Callable[[str], None], Callable[[str, dict[str, Any]], bool]] = {
-    recurrent_layers_equal_torch: lambda name, options: name in COUNTERPARTS and options.get("reset") != "before",
-    recurrent_layers_start_from_zero: lambda name, options: name in COUNTERPARTS and options.get("reset") != "before",
+    recurrent_layers_equal_torch: lambda name, options: has_counterpart(name, options),
+    recurrent_layers_start_from_zero: lambda name, options: has_counterpart(name, options),
     reset_before_equals_scalar_equations: lambda name, options: name == "gru" and options["reset"] == "before",
-    gates_equal_their_equations: lambda name, options: name in GATES,
-    initial_weights_match_the_option: lambda name, options: name in COUNTERPARTS,
+    gates_equal_their_equations: lambda name, options: name in GATES and not is_lstm_variant(name, options),
+    initial_weights_match_the_option: lambda name, options: name in COUNTERPARTS and not is_lstm_variant(name, options),
     model_equals_its_parts: lambda name, options: True,
 }
 """The oracles, each with a predicate: whether the oracle applies to an architecture's name and options."""
+
+
+def is_lstm_variant(name: str, options: dict[str, Any]) -> bool:
+    """Return whether this is an LSTM without a learned forget gate or with peepholes, which `torch.nn` lacks."""
+    return name == "lstm" and (options["forget"] != "learned" or options["peepholes"])
+
+
+def has_counterpart(name: str, options: dict[str, Any]) -> bool:
+    """Return whether `torch.nn` has the layer."""
+    return name in COUNTERPARTS and options.get("reset") != "before" and not is_lstm_variant(name, options)
 
 
 def name_and_options(spec: str) -> tuple[str, dict[str, Any]]:

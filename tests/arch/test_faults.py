@@ -12,14 +12,22 @@ from pathlib import Path
 import pytest
 
 import arch
-from tests.arch import faults_diagonal, faults_state_space, subjects
+from tests.arch import (
+    faults_delta,
+    faults_diagonal,
+    faults_matrix_memories,
+    faults_nonlinear,
+    faults_state_space,
+    subjects,
+)
 from tests.arch.checks import CONTRACT, ORACLES, contract_checks, oracle_checks
 from tests.arch.faults import FAULTS as FIRST_FAULTS
 from tests.arch.faults import Fault
 from tests.arch.rebuilt import SOURCE, rebuilt
 
 CHECKS = [*oracle_checks(), *contract_checks()]
-FAULTS = [*FIRST_FAULTS, *faults_diagonal.FAULTS, *faults_state_space.FAULTS]
+FAMILIES = (faults_nonlinear, faults_diagonal, faults_state_space, faults_matrix_memories, faults_delta)
+FAULTS = [*FIRST_FAULTS, *(fault for family in FAMILIES for fault in family.FAULTS)]
 
 
 @pytest.mark.slow

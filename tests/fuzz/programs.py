@@ -31,7 +31,9 @@ MAX_STEPS = 9
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 17, 24, 32, 33)
 SPECS = (
     *("rnn", "rnn:nonlinearity=relu", "rnn:bias=False", "lstm", "lstm:bias=False,forget_bias=1", "lstm:forget_bias=1"),
+    *("lstm:forget=coupled", "lstm:forget=none,peepholes=True", "lstm:peepholes=True,bias=False"),
     *("gru", "gru:bias=False", "gru:reset=before", "gru:reset=before,bias=False"),
+    *("slstm", "slstm:block=bare,heads=2", "esn", "esn:connections=3,leak=0.5"),
     *("transformer", "transformer:window=3", "transformer:positions=alibi", "transformer:positions=alibi,window=2"),
     *("transformer:positions=learned,max_length=20", "transformer:positions=sinusoidal", "transformer:positions=none"),
     "transformer:heads=1,expansion=2",
@@ -99,7 +101,7 @@ class Program:
         spec, width, depth = rng.choice(SPECS), rng.choice(WIDTHS), rng.randint(1, 3)
         self.vocabulary = rng.choice([None, None, 5])
         self.channels = None if self.vocabulary else rng.randint(1, 5)
-        if spec.startswith("transformer"):
+        if spec.startswith(("transformer", "slstm")):
             width = max(4, width // 4 * 4)
         elif "residual" in spec:
             width = max(4, width)  # a norm of one or two numbers multiplies rounding by up to 316, in the equations too

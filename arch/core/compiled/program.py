@@ -382,7 +382,7 @@ def _encoder(encoder: nn.Module, outputs: int) -> _Encoder | None:
 
 def _rows(module: nn.Module) -> int | None:
     """Return the number of rows of a module's weight, or None if the weight is no matrix."""
-    weight = module._parameters.get("weight")
+    weight = module._parameters.get("weight", module._buffers.get("weight"))
     return len(weight) if weight is not None and weight.dim() == 2 else None
 
 

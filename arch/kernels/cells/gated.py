@@ -38,6 +38,23 @@ def lstm(i, f, g, o, c):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
+def lstm_variant(i, f, g, o, c, p_i, p_f, p_o, forget):  # type: ignore[no-untyped-def]
+    """Return c' and h' of an LSTM without a learned forget gate or with peepholes.
+
+    Args:
+        i, f, g, o: The sums of the gates, without peepholes. f is not read unless it is learned.
+        c: The cell before the step.
+        p_i, p_f, p_o: The peepholes. They are 0 if there are none.
+        forget: 0 for a learned f, 1 for f = 1, 2 for f = 1 - i.
+    """
+    i, one = sigmoid(fma(p_i, c, i)), splat(1.0)  # (1)
+    learned = sigmoid(fma(p_f, c, f))
+    f = learned if forget == 0 else one if forget == 1 else one - i  # (2)
+    c = fma(f, c, i * tanh(g))  # (3), (5)
+    return c, sigmoid(fma(p_o, c, o)) * tanh(c)  # (4), (6)
+
+
+@njit(forceinline=True)
 def gru_after(r, z, n, s, h):  # type: ignore[no-untyped-def]
     """Return the activations r, z and n of a GRU with equation (3a), then h'.
 

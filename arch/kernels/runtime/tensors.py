@@ -1,4 +1,4 @@
-"""The tensors that a kernel can read: plain float32 numbers in memory of their own."""
+"""The tensors that a kernel can read: plain numbers in memory of their own, float32 with few exceptions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ PLAIN_TENSORS = (Tensor, nn.Parameter)
 """Classes of tensors that contain numbers and nothing else. A subclass may redefine every operation."""
 
 
-def tensor_obstacle(tensor: Any, shape: tuple[int | None, ...]) -> str | None:
-    """Return why a kernel cannot read a tensor that must have this shape."""
+def tensor_obstacle(tensor: Any, shape: tuple[int | None, ...], dtype: torch.dtype = torch.float32) -> str | None:
+    """Return why a kernel cannot read a tensor that must have this shape and type."""
     if type(tensor) not in PLAIN_TENSORS:
         return f"the kernel needs a plain tensor, not {type(tensor).__name__}"
-    if tensor.dtype is not torch.float32 or not tensor.is_cpu or tensor.layout is not torch.strided:
-        return f"the kernel needs dense float32 tensors on the CPU, not {tensor.dtype} on {tensor.device}"
+    if tensor.dtype is not dtype or not tensor.is_cpu or tensor.layout is not torch.strided:
+        name = str(dtype).removeprefix("torch.")
+        return f"the kernel needs dense {name} tensors on the CPU, not {tensor.dtype} on {tensor.device}"
     if tensor.shape != shape:
         return f"the kernel needs a tensor of shape {shape}, not {tuple(tensor.shape)}"
     if tensor.is_neg() or not _address(tensor):

