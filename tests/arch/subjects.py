@@ -46,6 +46,10 @@ SPECS = (
     "transformer:window=3",
     "transformer:positions=alibi,window=3",
     "transformer:positions=learned,max_length=16,window=1",
+    "tcn:kernel=2,weight_norm=False",
+    "tcn:kernel=3,dilation=3",
+    "hybrid:pattern=gru+transformer*2",
+    "hybrid:pattern=transformer:heads=4:window=3+gru",
 )
 """Specs that exercise code paths other than the defaults."""
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 import arch
-from tests.arch import subjects
+from tests.arch import faults, faults_convolution, subjects
 from tests.arch.checks import CONTRACT, ORACLES, contract_checks, oracle_checks
-from tests.arch.faults import FAULTS, Fault
+from tests.arch.faults import Fault
 from tests.arch.rebuilt import SOURCE, rebuilt
 
+FAULTS = [*faults.FAULTS, *faults_convolution.FAULTS]
 CHECKS = [*oracle_checks(), *contract_checks()]
 
 
