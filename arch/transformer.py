@@ -24,6 +24,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import torch
@@ -137,7 +138,7 @@ class Transformer(Layer):
     @classmethod
     def block_stack(
         cls, inputs: int, width: int, depth: int, block: BlockOptions, **options: Any
-    ) -> tuple[list[Self], BlockOptions]:
+    ) -> tuple[Sequence[Layer], BlockOptions]:
         """Return whole blocks if they have an MLP and no convolution. Other blocks are built around bare layers.
 
         The arguments are those of `Layer.block_stack`.

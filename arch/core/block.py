@@ -341,10 +341,16 @@ def in_blocks(layers: Sequence[Layer], inputs: int, width: int, options: BlockOp
         width: Input width of the other layers.
         options: The block. If it is bare and has no convolution, the layers themselves are returned.
     """
-    if options == BlockOptions():
-        return list(layers)
     last = len(layers) - 1
-    return [Block(layer, inputs if i == 0 else width, options, is_last=i == last) for i, layer in enumerate(layers)]
+    return [in_block(layer, width if i else inputs, options, is_last=i == last) for i, layer in enumerate(layers)]
+
+
+def in_block(layer: Layer, inputs: int, options: BlockOptions, *, is_last: bool) -> Layer:
+    """Return a layer with its block around it, or the layer itself if it stands bare without a convolution.
+
+    The arguments are those of `Block`.
+    """
+    return layer if options == BlockOptions() else Block(layer, inputs, options, is_last=is_last)
 
 
 def have_constant_cost(layers: Iterable[nn.Module]) -> bool:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -176,9 +177,19 @@ class Layer(nn.Module, metaclass=LayerType):
         return conv is not None and conv.kind is conv.KEYWORD_ONLY and conv.annotation in (int, "int")
 
     @classmethod
+    def needs_model_width(cls, block: BlockOptions, **options: Any) -> bool:
+        """Return whether the first layer of a model needs inputs of the model's width.
+
+        Args:
+            block: The block that the spec asks for.
+            options: Other options of the constructor, by name.
+        """
+        return cls.residual or block.block == "residual"
+
+    @classmethod
     def block_stack(
         cls, inputs: int, width: int, depth: int, block: BlockOptions, **options: Any
-    ) -> tuple[list[Self], BlockOptions]:
+    ) -> tuple[Sequence[Layer], BlockOptions]:
         """Return the `depth` layers of a model, and the block that is still to be built around each layer.
 
         A class whose layers are whole blocks overrides this method, and has the constructor options `block` and

@@ -76,7 +76,7 @@ class Arch:
 
         A layer that is a whole block, or has a convolution of its own, states these defaults in its constructor.
         """
-        hints = typing.get_type_hints(self.layer.__init__)
+        hints = typing.get_type_hints(self.layer.__init__, include_extras=True)
         parameters = inspect.signature(self.layer).parameters.values()
         own = {p.name: Option(hints.get(p.name, Any), p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
         standard = self.layer.default_block
@@ -102,7 +102,7 @@ class Arch:
     @property
     def is_residual(self) -> bool:
         """Whether the first layer needs an input of the model's width."""
-        return self.layer.residual or self.block.block == "residual"
+        return self.layer.needs_model_width(self.block, **self.layer_options)
 
     def with_options(self, given: Mapping[str, Any]) -> Arch:
         """Return this architecture with the options in `given` set, as text or as Python values.

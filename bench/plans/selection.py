@@ -16,7 +16,7 @@ def select(
 
     A pattern is a name, a glob or a whole spec. A pattern selects all matching specs of the plan. If no spec of the
     plan matches, the pattern selects all matching registered names. If no registered name matches, a pattern without
-    wildcards is kept unchanged. The registry later accepts the pattern as a spec, or reports it as unknown.
+    wildcards in its name is kept unchanged. The registry later accepts the pattern as a spec, or reports it as unknown.
 
     The prefix `!` excludes the matching specs. The prefix `+` puts the matching specs after those of patterns without a
     prefix. If all patterns have a prefix, all specs of the plan are selected first.
@@ -45,6 +45,8 @@ def select(
 
 
 def _matching(pattern: str, specs: Sequence[str]) -> list[str]:
+    if ":" in pattern and pattern in specs:  # a whole spec may have a star, as `hybrid:pattern=gru*3+transformer` has
+        return [pattern]
     return [
         spec
         for spec in specs
@@ -53,4 +55,7 @@ def _matching(pattern: str, specs: Sequence[str]) -> list[str]:
 
 
 def _is_glob(pattern: str) -> bool:
-    return any(sign in pattern for sign in "*?[")
+    """Return whether a pattern has a wildcard in its name, or in an item that is not `option=value`."""
+    name, _, options = pattern.partition(":")
+    items = [name, *(item for item in options.split(",") if "=" not in item)]
+    return any(sign in item for item in items for sign in "*?[")

@@ -8,14 +8,34 @@ from functools import partial
 from typing import Any
 
 from bench.validation import ARCH_CHECKS, LEVELS, ArchExample, Level
-from tests.arch import diagonal, matrix_memories, nonlinear, oracles, softmax, state_space, transitions
+from tests.arch import (
+    convolution,
+    diagonal,
+    matrix_memories,
+    mixtures,
+    nonlinear,
+    oracles,
+    softmax,
+    state_space,
+    transitions,
+)
 from tests.arch.oracles import name_and_options
 from tests.arch.subjects import every_spec, trial
 
 CELLS = "compiled_cell"
 """The check of plugins' compiled cells. No built-in architecture has one; tests/bench/validation plants its faults."""
 CONTRACT = tuple(check for name, check in ARCH_CHECKS.items() if name != CELLS)
-FAMILIES = (oracles, softmax, nonlinear, diagonal, matrix_memories, transitions, state_space)
+FAMILIES = (
+    oracles,
+    softmax,
+    nonlinear,
+    diagonal,
+    matrix_memories,
+    transitions,
+    state_space,
+    convolution,
+    mixtures,
+)
 """The modules that define oracles."""
 ORACLES = {check: applies for family in FAMILIES for check, applies in family.ORACLES.items()}
 

@@ -69,6 +69,10 @@ SPECS = (
     "rwkv7:heads=1",
     "mamba:conv=0,expand=1,states=3",
     "s4d:states=2",
+    "tcn:kernel=2,weight_norm=False",
+    "tcn:kernel=3,dilation=3",
+    "hybrid:pattern=gru+transformer*2",
+    "hybrid:pattern=transformer:heads=4:window=3+gru",
 )
 """Specs that exercise code paths other than the defaults."""
 

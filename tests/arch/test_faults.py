@@ -13,6 +13,7 @@ import pytest
 
 import arch
 from tests.arch import (
+    faults_convolution,
     faults_delta,
     faults_diagonal,
     faults_matrix_memories,
@@ -26,7 +27,14 @@ from tests.arch.faults import Fault
 from tests.arch.rebuilt import SOURCE, rebuilt
 
 CHECKS = [*oracle_checks(), *contract_checks()]
-FAMILIES = (faults_nonlinear, faults_diagonal, faults_state_space, faults_matrix_memories, faults_delta)
+FAMILIES = (
+    faults_nonlinear,
+    faults_diagonal,
+    faults_state_space,
+    faults_matrix_memories,
+    faults_delta,
+    faults_convolution,
+)
 FAULTS = [*FIRST_FAULTS, *(fault for family in FAMILIES for fault in family.FAULTS)]
 
 

@@ -16,8 +16,10 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 import arch
+from arch.core.attention.cache import Cache
 from arch.core.block import Block, BlockState
 from arch.esn import ESN
+from arch.tcn import TCNState
 
 BATCH, LENGTH, DEPTH = 3, 11, 2
 VOCABULARY, CHANNELS, OUTPUTS = 7, 5, 3
@@ -92,7 +94,11 @@ MEMORIES = {
 """Specs of matrix memories with their widths."""
 RESERVOIRS = {"esn:backend=reference": 13, "esn:connections=3,backend=reference": 9}
 """Specs with fixed weights, with their widths."""
-ALL_SPECS = RECURRENT | DIAGONAL | ATTENTION | BLOCKS | MEMORIES | RESERVOIRS
+CONVOLUTION = {"tcn:backend=reference": 9, "tcn:kernel=3,dilation=3,weight_norm=False,backend=reference": 7}
+"""Convolutional specs with their widths."""
+MIXED = {"hybrid:backend=reference": 12}
+"""Specs of unlike layers, with their widths."""
+ALL_SPECS = RECURRENT | DIAGONAL | ATTENTION | BLOCKS | MEMORIES | RESERVOIRS | CONVOLUTION | MIXED
 
 
 @pytest.mark.parametrize("name", arch.names())
@@ -170,13 +176,14 @@ def test_forward_flops_are_the_sum_of_the_step_flops(spec: str, length: int) -> 
 
 
 @pytest.mark.parametrize("inputs", ["tokens", "reals"])
-@pytest.mark.parametrize("spec", [spec for spec in ALL_SPECS if "window" not in spec])
+@pytest.mark.parametrize("spec", [spec for spec in ALL_SPECS if "window" not in spec and spec not in MIXED])
 def test_forward_and_training_flops_equal_the_counted_flops(spec: str, inputs: str) -> None:
     model = build(spec, inputs, ALL_SPECS[spec])
     for layer in model.layers:  # the FLOP counter cannot see into kernels
         layer.backend = "reference"
     has_attention = "transformer" in spec
-    state_needs_gradient = not has_attention and spec not in RESERVOIRS
+    # The past inputs of a convolution are no part of the graph, and reservoirs do not learn.
+    state_needs_gradient = not has_attention and spec not in CONVOLUTION and spec not in RESERVOIRS
     state = pytree.tree_map_only(
         Tensor, lambda tensor: tensor.requires_grad_(state_needs_gradient), model.init_state(BATCH)
     )
@@ -207,7 +214,7 @@ def test_step_bytes_equal_the_measured_sizes(spec: str, inputs: str, monkeypatch
     """Compare `step_bytes` with the sizes of the weights and of the state that a step reads and writes.
 
     A recurrent step reads and writes its whole state. A transformer step reads the visible keys and values, and
-    writes those of the current step.
+    writes those of the current step. A convolution reads the inputs at its taps, and writes the current one.
     """
     model, position = build(spec, inputs, ALL_SPECS[spec]).eval(), 7
     for layer in model.layers:  # only the reference implementation calls the patched function
@@ -228,10 +235,19 @@ def test_step_bytes_equal_the_measured_sizes(spec: str, inputs: str, monkeypatch
     tables += [layer.position_SD for layer in model.layers if getattr(layer, "position_SD", None) is not None]
     weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
     weights -= sum(table.nbytes - table[0].nbytes for table in tables)
-    convolved = sum(part.inputs_BKD.nbytes for part in state if isinstance(part, BlockState))
-    written = DEPTH * 2 * model.width * FLOAT32_BYTES + convolved if read else arch.state_bytes(state)
-    reads = sum(read) + convolved if read else arch.state_bytes(state)
-    assert model.step_bytes(position) == weights + reads + written
+    moved = sum(moved_bytes(layer, part) for layer, part in zip(model.layers, state, strict=True))
+    assert model.step_bytes(position) == weights + sum(read) + moved
+
+
+def moved_bytes(layer: Any, state: Any) -> int:
+    """Return the bytes of a layer's state that a step reads and writes, without the keys and values that it reads."""
+    if isinstance(state, BlockState):
+        return 2 * state.inputs_BKD.nbytes + moved_bytes(layer.layer, state.layer)
+    if isinstance(state, Cache):
+        return 2 * layer.width * FLOAT32_BYTES
+    if isinstance(state, TCNState):
+        return sum(ring[:, :: layer.apart].nbytes + ring[:, 0].nbytes for ring in (state.x_BND, state.u_BNH))
+    return 2 * arch.state_bytes(state)
 
 
 def test_a_step_reads_the_whole_cache() -> None:

@@ -37,13 +37,24 @@ REGISTERED = ("gru", "lstm", "rnn", "transformer")
         (["+gru:reset=before", "rnn"], (PLANNED[0], "gru:reset=before")),
         (["+gru", "!l*"], (PLANNED[0], PLANNED[3], "gru")),
         (["+rnn"], PLANNED),
+        (["hybrid:pattern=gru*3+rnn"], ("hybrid:pattern=gru*3+rnn",)),
+        (["+hybrid:pattern=gru*3+rnn,conv=4", "rnn"], (PLANNED[0], "hybrid:pattern=gru*3+rnn,conv=4")),
     ],
 )
 def test_patterns_select_in_the_order_given(patterns: list[str], expected: tuple[str, ...]) -> None:
     assert select("architecture", PLANNED, patterns, lambda: REGISTERED) == expected
 
 
-@pytest.mark.parametrize("patterns", [["x*"], ["!*"], ["lstm", "!l*"], ["!rnn", "!lstm", "!transformer"]])
+def test_a_whole_spec_with_a_star_selects_itself_alone() -> None:
+    planned = ("hybrid:pattern=gru*3+rnn", "hybrid:pattern=gru*2+lstm*3+rnn")
+    assert select("architecture", planned, [planned[0]], lambda: REGISTERED) == planned[:1]
+    assert select("architecture", planned, [f"!{planned[1]}"], lambda: REGISTERED) == planned[:1]
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [["x*"], ["rnn:?,bias=*"], ["!*"], ["lstm", "!l*"], ["!rnn", "!lstm", "!transformer"]],
+)
 def test_empty_selection_has_its_own_exit_code(patterns: list[str]) -> None:
     with pytest.raises(NothingSelected) as caught:
         select("architecture", PLANNED, patterns, lambda: REGISTERED)
