@@ -8,7 +8,9 @@ import re
 import textwrap
 from collections.abc import Mapping
 
-SURNAME = r"(?!(?:After|Before|By|From|In|Since|Until)\b)(?:(?:van|von|de|der|den|di|la|le) )*[A-ZÀ-Þ][\w’'-]+"
+SURNAME = (
+    r"(?!(?:After|Before|By|From|In|Since|Until)\b)(?:(?:van|von|de|der|den|di|la|le) )*[A-ZÀ-Þ][\w’'-]+(?: Team)?"
+)
 CITATION = re.compile(
     rf"(?<![\w-])((?:{SURNAME}, )*{SURNAME}(?:,? (?:&|and) {SURNAME}| et al\.)?),? \(?((?:19|20)\d\d[a-z]?)\b(?!-)",
 )

@@ -142,6 +142,7 @@ def test_arguments_are_read_from_the_section_alone() -> None:
         ),
         ("In 2015 it was 1990-1995, by version 2024.", ()),
         ("Elman 1990, and Elman 1990 again", ("Elman 1990",)),
+        ("with Kimi Team 2025", ("Kimi Team 2025",)),
         ("van den Oord et al. 2016", ("van den Oord et al. 2016",)),
     ],
 )
