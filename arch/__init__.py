@@ -3,7 +3,9 @@
 from arch.core.block import have_constant_cost
 from arch.core.build import build
 from arch.core.compiled.compiled_cell import CompiledCell, cell_obstacle
-from arch.core.layer import BlockOptions, Layer
+from arch.core.description.describe import Description, describe
+from arch.core.description.families import FAMILIES, FamilyText, sources_of_theory
+from arch.core.layer import BlockOptions, Family, Layer
 from arch.core.meta import meta_device
 from arch.core.model import SequenceModel, parameter_count
 from arch.core.parameter_group import ParameterGroup
@@ -31,10 +33,14 @@ from results.specs import UnknownName
 
 __all__ = [
     "BLOCK_OPTIONS",
+    "FAMILIES",
     "RESERVED_OPTIONS",
     "Arch",
     "BlockOptions",
     "CompiledCell",
+    "Description",
+    "Family",
+    "FamilyText",
     "Layer",
     "NoWidth",
     "ParameterGroup",
@@ -51,6 +57,7 @@ __all__ = [
     "compile_kernels",
     "copy_state",
     "defined_in",
+    "describe",
     "disable",
     "get",
     "have_constant_cost",
@@ -60,6 +67,7 @@ __all__ = [
     "parameter_count",
     "parameter_groups",
     "remove",
+    "sources_of_theory",
     "state_bytes",
     "to_float32",
     "to_float64",

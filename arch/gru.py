@@ -54,6 +54,8 @@ class GRU(RecurrentLayer):
     The layer stands bare by default: block=bare, conv=0 (see `arch.core.block`).
     """
 
+    family = "nonlinear"
+
     def __init__(
         self,
         inputs: int,

@@ -49,6 +49,8 @@ class RNN(RecurrentLayer):
     The layer stands bare by default: block=bare, conv=0 (see `arch.core.block`).
     """
 
+    family = "nonlinear"
+
     def __init__(
         self,
         inputs: int,

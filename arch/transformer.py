@@ -71,6 +71,7 @@ class Transformer(Layer):
     Raises `ValueError` if a numeric option is below 1, or if `width` does not fit `heads` and `positions`.
     """
 
+    family = "attention"
     residual = True
 
     def __init__(
@@ -379,8 +380,7 @@ class Transformer(Layer):
         k_BNSK = cache.keys_BNSK[:, :, first : cache.length]
         v_BNSK = cache.values_BNSK[:, :, first : cache.length]
         S = k_BNSK.shape[2]
-        fits = self.window is None or self.window >= S
-        if self.positions != "alibi" and fits and (T in (1, S)):
+        if self.positions != "alibi" and (self.window is None or self.window >= S) and T in (1, S):
             return functional.scaled_dot_product_attention(q_BNTK, k_BNSK, v_BNSK, is_causal=bool(T > 1))
         age_TS = torch.arange(S - T, S, device=q_BNTK.device)[:, None] - torch.arange(S, device=q_BNTK.device)
         visible_TS = (age_TS >= 0) & (age_TS < (self.window or S + 1))

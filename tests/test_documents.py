@@ -83,13 +83,31 @@ def test_broken_links_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_page_of_tasks_is_up_to_date() -> None:
     written = (HOME / "docs" / "tasks.md").read_text(encoding="utf-8")
-    assert written == writer().page(), "run: python3 docs/write_tasks.py"
+    assert written == writer("write_tasks").page(), "run: python3 docs/write_tasks.py"
+
+
+def test_page_of_architectures_is_up_to_date() -> None:
+    written = (HOME / "docs" / "architectures.md").read_text(encoding="utf-8")
+    assert written == writer("write_architectures").page(), "run: python3 docs/write_architectures.py"
+
+
+def test_every_architecture_has_a_section_with_its_options_and_a_row() -> None:
+    import arch
+
+    page = writer("write_architectures").page()
+    for name in arch.built_in():
+        section = page.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
+        own = set(arch.get(name).parameters) - {*arch.BLOCK_OPTIONS, "dropout"}
+        assert section and all(f"| `{option}` |" in section for option in own)
+        assert f"| [`{name}`](#{name}) |" in page
+        assert "```text\n" in section, f"the docstring of {name} has no equations"
+    assert "\n\n\n" not in page
 
 
 def test_every_task_has_a_section_with_its_parameters() -> None:
     import tasks
 
-    page = writer().page()
+    page = writer("write_tasks").page()
     for name in tasks.built_in():
         section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
         fields = [field.name for field in dataclasses.fields(tasks.build(name))]
@@ -97,8 +115,9 @@ def test_every_task_has_a_section_with_its_parameters() -> None:
     assert "\n\n\n" not in page
 
 
-def writer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("write_tasks", HOME / "docs" / "write_tasks.py")
+def writer(name: str) -> ModuleType:
+    """Return the program that writes a page of the documents."""
+    spec = importlib.util.spec_from_file_location(name, HOME / "docs" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

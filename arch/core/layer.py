@@ -106,6 +106,9 @@ class BlockOptions:
 CONV_STEPS = 4
 """Number of steps that the convolution of a block reads, including the current one."""
 
+Family = Literal["nonlinear", "diagonal", "matrix", "attention", "convolution"]
+"""A family of architectures. `arch.core.description.families` says what each family is, and what it can do."""
+
 
 class Layer(nn.Module, metaclass=LayerType):
     """A causal sequence mixer: (B, T, D) in, (B, T, H) out.
@@ -141,6 +144,9 @@ class Layer(nn.Module, metaclass=LayerType):
 
     constant_cost: ClassVar[bool] = False
     """Whether every step costs the same, however many steps came before."""
+
+    family: ClassVar[Family | None] = None
+    """The family of the architecture, or None if the class does not state it. Subclasses inherit it."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         changes_of_layers[0] += 1  # a compiled program depends on options, and on methods that an instance replaces
@@ -232,12 +238,15 @@ class Layer(nn.Module, metaclass=LayerType):
     def gates(self, x_BD: Tensor, state: State) -> dict[str, Tensor]:
         """Return the gate activations of one time step by name, or {} if the layer has no gates.
 
-        `state` is the state before the step. It is not changed.
+        `state` is the state before the step. It is not changed. An activation has the shape (B, H), (B, N) with one
+        value per head, or (B, N, K).
 
-        The names below have a fixed meaning. The first four activations have the shape (B, H) and lie in [0, 1]:
+        The names below have a fixed meaning. All but the last lie in [0, 1] if they are to be described as gates:
 
         `input`      share of the new value that is written.
+        `strength`   another name of `input`, used by matrix memories: the write strength β.
         `forget`     share of the memory that is kept.
+        `decay`      another name of `forget`, used by linear recurrences: the factor of the memory.
         `output`     share of the memory that is read.
         `update`     share of the memory that is kept. The new value replaces the rest.
         `attention`  weight of each step that is read, (B, heads, steps), with the current step last.

@@ -1,4 +1,4 @@
-"""Declare `carousel list` and `carousel show-task`."""
+"""Declare `carousel list`, `carousel show-task` and `carousel show-arch`."""
 
 from __future__ import annotations
 
@@ -44,3 +44,29 @@ def show_task(
 
     load(plugin_files or [])
     print(describe_task(task, length, seed))
+
+
+def show_arch(
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARCH", help="An architecture, such as gru:reset=before.", autocompletion=completion.archs
+        ),
+    ],
+    width: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Width of the layers (default: 64, or the next larger allowed width)."),
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of layers (default: 1, or the whole pattern of a hybrid).")
+    ] = None,
+    plugin_files: PluginOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain an architecture: equations, options, state, and the cost of a step.
+
+    The output also says what is compiled, and what the architecture can represent in theory.
+    """
+    from bench.commands.show_arch import show
+
+    show(spec, width=width, depth=depth, plugin_files=plugin_files or [], as_json=as_json)

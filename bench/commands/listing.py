@@ -15,7 +15,7 @@ from bench.commands.output import new_console, print_json
 from bench.errors import NothingSelected, UsageError
 from bench.machine.streams import only_documents_on_standard_output
 from bench.plans import plan as plans
-from reports.format import plural, print_labelled, print_table, printable
+from reports.format import plural, print_labelled, print_lines, print_table, printable
 from results import Store, StoreError
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ Row = dict[str, Any]
 """One listed item. The keys are those of the JSON document."""
 LABELS = {"smallest length": "shortest length", "chance there": "chance level at that length"}
 """Printed labels of keys. A key without an entry is printed as it is."""
+DETAILS = {"archs": "carousel show-arch", "tasks": "carousel show-task"}
+"""Commands that explain a single item, by kind."""
 EXAMPLE_LENGTH = 24
 """Number of steps of an example sequence, chosen so that the sequence fits on a terminal."""
 
@@ -57,6 +59,9 @@ def list_names(kind: Kind, glob: str, *, store: Path, plugin_files: Sequence[Pat
         _print_runs(matching)
     else:
         _print_rows(matching)
+        if kind in DETAILS:
+            name = matching[0]["name"] if len(matching) == 1 else "NAME"
+            print_lines([f"`{DETAILS[kind]} {name}` shows more"], new_console(), style="dim")
 
 
 def list_archs(loaded: Loaded) -> list[Row]:

@@ -1,7 +1,8 @@
 """gates: gate activations, memory of the first element and gradient norms of a trained model on held-out sequences.
 
-A gate's name decides its role. `input` is a write gate, `forget` a hold gate and `output` a read gate. `update` is a
-hold gate, and its complement is a write gate. Gates with other names have no role, so no metric describes them.
+A gate's name decides its role. `input` and `strength` are write gates, `forget` and `decay` are hold gates, and
+`output` is a read gate. `update` is a hold gate, and its complement is a write gate. Gates with other names have no
+role, so no metric describes them. Neither has a gate with an activation outside [0, 1], such as a signed factor.
 """
 
 # Shape suffixes: B batch, T time, H units, N sequences, D channels, F features of a state, S stored sequences
@@ -21,8 +22,9 @@ from results import Measurement, Traces, save_traces
 
 STORED_SEQUENCES = 4
 STORED_UNITS = 8
-"""Number of units whose traces are stored for each stored sequence. The first sequences and units are stored, because a
-deliberate selection would not be representative."""
+"""Largest number of units of a gate whose traces are stored for each stored sequence. A unit is a channel, or a head if
+the gate has one value per head. The first sequences and units are stored, because a deliberate selection would not be
+representative."""
 MAX_STEPS = 64
 """Largest number of steps at which a trace metric is recorded. They are spread evenly over the whole sequence."""
 INNER_STEPS = slice(1, -1)
@@ -33,6 +35,10 @@ CONTRASTED_STEPS: dict[str, tuple[slice | int, slice | int]] = {
 }
 """For each role, two selections of steps: the gate should be open at the first and closed at the second. A model whose
 gates follow this pattern copies the first element to the last step."""
+ROLES = {"input": "write", "strength": "write", "forget": "hold", "decay": "hold", "output": "read"}
+"""The role of each gate by its name. `update` has two roles."""
+ROUNDING = 1e-5
+"""Largest distance of an activation from [0, 1] that counts as a rounding error."""
 BINS = 20
 HIGH_FROM, HIGH_TO = 0.8, 1.0
 """Range of the activations that `forget_share` counts."""
@@ -71,14 +77,20 @@ def measure(subject: Subject) -> ProbeResult:
 
 
 def roles(gates: dict[str, Tensor]) -> dict[tuple[int, str], Tensor]:
-    """Return gates (B, T, H) by layer and role: write, hold or read. `gates` has keys such as `0.forget`."""
+    """Return gates (B, T, H) by layer and role: write, hold or read. `gates` has keys such as `0.forget`.
+
+    If several gates of a layer have one role, the first one counts.
+    """
     by_role: dict[tuple[int, str], Tensor] = {}
     for full_name, gate_BTH in gates.items():
         layer, _, name = full_name.partition(".")
+        if gate_BTH.is_complex() or gate_BTH.amin() < -ROUNDING or gate_BTH.amax() > 1 + ROUNDING:
+            continue
+        gate_BTH = gate_BTH.clamp(0, 1)
         if name == "update":
             by_role |= {(int(layer), "hold"): gate_BTH, (int(layer), "write"): 1 - gate_BTH}
-        elif (role := {"input": "write", "forget": "hold", "output": "read"}.get(name)) is not None:
-            by_role[int(layer), role] = gate_BTH
+        elif (role := ROLES.get(name)) is not None:
+            by_role.setdefault((int(layer), role), gate_BTH)
     return by_role
 
 
@@ -137,16 +149,23 @@ def _trace(metric: str, trace_T: Tensor, steps: list[int], **at: int) -> list[Me
 
 
 def _stored_traces(inputs: Tensor, gates: dict[str, Tensor]) -> Traces:
-    """Return the traces of the first sequences: inputs, gates of the first layer, and attention of every layer."""
+    """Return the traces of the first sequences: inputs, gates of one layer, and attention of every layer.
+
+    The gates are those of the first layer that has any besides attention.
+    """
     inputs_S = inputs[:STORED_SEQUENCES].cpu().float()
-    gates_S = {name: gate[:STORED_SEQUENCES].cpu().float().numpy() for name, gate in gates.items()}
     attention = f".{ATTENTION}"
+    gates_S = {
+        name: gate[:STORED_SEQUENCES].cpu().float().numpy() for name, gate in gates.items() if not gate.is_complex()
+    }
+    gated_layers = [name.partition(".")[0] for name in gates_S if not name.endswith(attention)]
+    gated = f"{gated_layers[0]}." if gated_layers else ""
     return Traces(
         inputs_STD=(inputs_S if inputs_S.dim() == 3 else inputs_S.unsqueeze(2)).numpy(),
         gates={
-            name.removeprefix("0."): gate[:, :, :STORED_UNITS]
+            name.removeprefix(gated): gate[:, :, :STORED_UNITS]
             for name, gate in gates_S.items()
-            if name.startswith("0.") and not name.endswith(attention)
+            if gated and name.startswith(gated) and not name.endswith(attention)
         },
         attention={
             int(name.removesuffix(attention)): gate for name, gate in gates_S.items() if name.endswith(attention)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -14,16 +14,17 @@ import arch
 
 ATTENTION = "attention"
 """Name of the gate that holds attention weights, (B, N, S), over S steps with the newest last."""
-MAX_FEATURES = 1024
-"""Largest number of features of a state. A larger state is projected at random to this number."""
+MAX_FEATURES = 512
+"""Largest number of features of a state. A larger state is projected to this number, see `projection`."""
 PROJECTION_SEED = 5
 
 
 def watch_gates(model: arch.SequenceModel, inputs: Tensor) -> dict[str, Tensor]:
     """Return the activations of every gate at all steps, by `layer.name`, such as `0.forget`.
 
-    `inputs` has shape (B, T) or (B, T, D). Gates have shape (B, T, H). Attention has shape (B, N, T, T), with zeros at
-    steps that are not attended to. The model is left in evaluation mode.
+    `inputs` has shape (B, T) or (B, T, D). Gates have shape (B, T, H): those with one value per head (B, N) have H = N,
+    and those of several dimensions are flattened. Attention has shape (B, N, T, T), with zeros at steps that are not
+    attended to. The model is left in evaluation mode.
     """
     model.eval()
     steps: dict[str, list[Tensor]] = {}
@@ -36,33 +37,63 @@ def watch_gates(model: arch.SequenceModel, inputs: Tensor) -> dict[str, Tensor]:
     return {
         name: torch.stack([_attention_row(gate, t, T) for t, gate in enumerate(gates)], 2)
         if name.endswith(f".{ATTENTION}")
-        else torch.stack(gates, 1)
+        else torch.stack(gates, 1).flatten(2)
         for name, gates in steps.items()
     }
 
 
 def watch_states(model: arch.SequenceModel, inputs: Tensor) -> Iterator[Tensor]:
-    """Yield the states of all layers after each step as features, (B, F).
+    """Yield the states of all layers after each step as features, (B, F) with F at most `MAX_FEATURES`.
 
-    `inputs` has shape (B, T) or (B, T, D). A state that grows, such as a cache of keys and values, is not a fixed set
-    of features. If the state grows, the features are the outputs of all layers at that step. A layer passes only these
-    outputs to the next layer. The model is left in evaluation mode.
+    Every tensor of a state counts, whatever its shape: vectors, matrices, ring buffers, and the inputs of a
+    convolution. A state that grows, such as a cache of keys and values, is not a fixed set of features. If the state of
+    a layer grows, the features are the layer's outputs at that step, because it passes only these to the next layer.
+
+    `inputs` has shape (B, T) or (B, T, D). The model is left in evaluation mode.
     """
     model.eval()
-    is_fixed = has_fixed_state(model, inputs)
+    are_fixed = fixed_states(model, inputs)
     state = model.init_state(len(inputs))
+    project: Callable[[Tensor], Tensor] | None = None
     for x in inputs.unbind(1):
         with torch.inference_mode():
             outputs, state = _step(model, x, state)
-            leaves = [leaf for leaf in pytree.tree_leaves(state) if isinstance(leaf, Tensor)]
-            yield _project(torch.cat([_as_real(part).flatten(1) for part in (leaves if is_fixed else outputs)], 1))
+            parts = [
+                part
+                for output, layer_state, is_fixed in zip(outputs, state, are_fixed, strict=True)
+                for part in (_parts(layer_state, len(inputs)) if is_fixed else [output])
+            ]
+            features_BF = torch.cat([_as_real(part).flatten(1) for part in parts], 1)
+            project = project or projection(features_BF.shape[1], features_BF.device)
+            yield project(features_BF)
 
 
-def has_fixed_state(model: arch.SequenceModel, inputs: Tensor) -> bool:
-    """Return whether the state has the same size after all T steps of `inputs` as after the first step."""
+def fixed_states(model: arch.SequenceModel, inputs: Tensor) -> list[bool]:
+    """Return for each layer whether its state has the same size after all T steps of `inputs` as after the first."""
     with torch.inference_mode():
-        sizes = {arch.state_bytes(model.scan(inputs[:1, :T], model.init_state(1))[1]) for T in (1, inputs.shape[1])}
-    return len(sizes) == 1
+        first, last = (model.scan(inputs[:1, :T], model.init_state(1))[1] for T in (1, inputs.shape[1]))
+    return [arch.state_bytes(early) == arch.state_bytes(late) for early, late in zip(first, last, strict=True)]
+
+
+def projection(features: int, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Return a fixed linear map from states (B, F) with so many features to at most `MAX_FEATURES` numbers each.
+
+    If there are more features, each is given a random sign and added to one of `MAX_FEATURES` sums of about equally
+    many terms (a count sketch, Charikar, Chen & Farach-Colton 2002). The cost is linear in the number of features. A
+    large feature disturbs only its own sum. If states vary in fewer than `MAX_FEATURES` directions, the sums almost
+    surely keep all that a linear map can decode.
+    """
+    if features <= MAX_FEATURES:
+        return lambda state_BF: state_BF
+    generator = torch.Generator().manual_seed(PROJECTION_SEED)
+    order_F = torch.randperm(features, generator=generator).to(device)
+    sign_F = (torch.randint(2, (features,), generator=generator) * 2 - 1).to(device)
+
+    def project(state_BF: Tensor) -> Tensor:
+        signed_BF = torch.nn.functional.pad(state_BF[:, order_F] * sign_F, (0, -features % MAX_FEATURES))
+        return signed_BF.view(len(state_BF), -1, MAX_FEATURES).sum(1)
+
+    return project
 
 
 def _step(model: arch.SequenceModel, x: Tensor, state: list[arch.State]) -> tuple[list[Tensor], list[arch.State]]:
@@ -79,6 +110,11 @@ def _step(model: arch.SequenceModel, x: Tensor, state: list[arch.State]) -> tupl
     return outputs, states
 
 
+def _parts(state: arch.State, batch: int) -> list[Tensor]:
+    """Return the tensors (B, ...) of a layer's state. A tensor without B values, such as a counter, is left out."""
+    return [leaf for leaf in pytree.tree_leaves(state) if isinstance(leaf, Tensor) and leaf.shape[:1] == (batch,)]
+
+
 def _as_real(part: Tensor) -> Tensor:
     return torch.view_as_real(part.resolve_conj()) if part.is_complex() else part
 
@@ -88,17 +124,3 @@ def _attention_row(weight_BNS: Tensor, step: int, T: int) -> Tensor:
     row_BNT = weight_BNS.new_zeros(*weight_BNS.shape[:2], T)
     row_BNT[:, :, step + 1 - weight_BNS.shape[2] : step + 1] = weight_BNS
     return row_BNT
-
-
-def _project(state_BF: Tensor) -> Tensor:
-    """Project a state with more features than `MAX_FEATURES` to that number; return any other state unchanged.
-
-    The projection matrix consists of random signs.
-    """
-    width = state_BF.shape[1]
-    if width <= MAX_FEATURES:
-        return state_BF
-    generator = torch.Generator().manual_seed(PROJECTION_SEED)
-    signs = torch.randint(2, (width, MAX_FEATURES), generator=generator).to(state_BF) * 2 - 1
-    projected_BF: Tensor = state_BF @ signs / width**0.5
-    return projected_BF

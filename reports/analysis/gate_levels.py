@@ -13,8 +13,9 @@ ROLES = ("hold", "write", "read")
 EXPLANATION = (
     "Values are mean activations on held-out sequences, over all units of a layer and over seeds: at the first step, "
     "at the steps between, and at the last step. An LSTM's forget gate holds, its input gate writes and its output "
-    "gate reads. A GRU's update gate z holds with z and writes with 1 - z. To carry the first element to the end, a "
-    "write gate should be high at the first step, a hold gate at the steps between, and a read gate at the last step. "
+    "gate reads. A GRU's update gate z holds with z and writes with 1 - z. The decay of a linear recurrence or matrix "
+    "memory holds, and its write strength writes. To carry the first element to the end, a write gate should be high "
+    "at the first step, a hold gate at the steps between, and a read gate at the last step. "
     "The contrast is the ratio of two of these values: first to between for write, between to first for hold, last to "
     "between for read. It is computed per seed, and 1 means no difference. Layer 1 needs care: it starts from h = 0, "
     "so without biases its gates see only the input at the first step. If the inputs are symmetric about 0, these "

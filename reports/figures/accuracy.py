@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, group_cases
 from reports.figures.drawing.alternative_text import extreme, name_all
-from reports.figures.drawing.axes import SCORE_LABEL, grid, interval_bar, reference_lines, score_axis
+from reports.figures.drawing.axes import SCORE_LABEL, banded_grid, interval_bar, reference_lines, score_axis
+from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE
 from reports.figures.drawing.canvas import (
     PALE,
     Figure,
     PlotStyle,
     figure_style,
     finish_figure,
-    legend,
     plot_styles,
     positions_axis,
 )
@@ -41,16 +41,18 @@ def accuracy_against_length_figure(groups: Sequence[Group], *, width: float | No
         return None
     styles = plot_styles(archs_of(groups))
     with figure_style():
-        figure, panels = grid(scored, width=width)
-        longest = []
-        for (task, length), axes in panels.items():
-            rivals = [group for group in scored if (group.task, group.length) == (task, length)]
-            _draw_panel(axes, rivals, styles)
-            axes.set_title(f"{numbers.shortened(task, 30)}, trained at {length:,}")
-            longest.append(_scores_at_longest(rivals))
+        figure, bands = banded_grid(scored, styles, width=width)
+        rivals = {
+            (task, length): [group for group in scored if (group.task, group.length) == (task, length)]
+            for task, length in bands[0][1]
+        }
+        for band, panels in bands:
+            for (task, length), axes in panels.items():
+                _draw_panel(axes, rivals[task, length], band.styles)
+                axes.set_title(f"{numbers.shortened(task, 30)}, trained at {length:,}")
+        longest = [_scores_at_longest(groups) for groups in rivals.values()]
         figure.supxlabel("test length (steps)", fontsize=9)
         figure.supylabel(SCORE_LABEL, fontsize=9)
-        legend(figure, {arch: style for arch, style in styles.items() if arch in archs_of(scored)})
         return finish_figure(
             figure,
             name="accuracy-against-length",
@@ -64,22 +66,29 @@ def accuracy_against_length_figure(groups: Sequence[Group], *, width: float | No
                 "Lines are means over seeds with 95% intervals, and dots are single seeds. The vertical line marks "
                 "the trained length; longer sequences do not occur in training. A model whose score stays at "
                 "chance or at the memoryless baseline shows no memory by its score; its loss may show some."
+                + BACKGROUND
+                * (len(bands) > 1)
             ),
             headed=False,
         )
 
 
 def _draw_panel(axes: Axes, rivals: Sequence[Group], styles: dict[str, PlotStyle]) -> None:
+    """Draw the architectures that have a style, and the others as lines in the background."""
     trained = rivals[0].length
     lengths = sorted({length for group in rivals for length in group.evaluated_lengths()})
     reference_lines(axes, rivals, lengths)
     axes.axvline(trained, color=PALE, linewidth=1.0)
-    for index, group in enumerate(rivals):
-        style = styles[group.arch]
+    drawn = [group for group in rivals if group.arch in styles]
+    for group in rivals:
         scored = [length for length in group.evaluated_lengths() if group.scores(length)]
-        offset = 1 + min(0.07, 0.4 / len(rivals)) * (index - (len(rivals) - 1) / 2)
-        xs = [length * offset for length in scored]
         means = [interval_of_mean(group.scores(length)) for length in scored]
+        if group not in drawn:
+            axes.plot(scored, [mean.middle for mean in means], **CONTEXT_LINE)
+            continue
+        style = styles[group.arch]
+        offset = 1 + min(0.07, 0.4 / len(drawn)) * (drawn.index(group) - (len(drawn) - 1) / 2)
+        xs = [length * offset for length in scored]
         axes.plot(
             xs,
             [mean.middle for mean in means],

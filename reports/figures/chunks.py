@@ -9,9 +9,9 @@ from reports.analysis.streaming.chunks import ChunkCost, chunk_costs
 from reports.analysis.streaming.step_costs import StepCost, marked, ranked, step_costs_by_arch
 from reports.figures.drawing.alternative_text import extreme, name_all
 from reports.figures.drawing.axes import time_axis
+from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE, MAX_LINES, banded_figure
 from reports.figures.drawing.canvas import (
     Figure,
-    empty_figure,
     figure_style,
     finish_figure,
     legend,
@@ -22,6 +22,18 @@ from reports.figures.drawing.canvas import (
 from reports.format import numbers
 from reports.text.streaming import HOLLOW_MARKERS
 from results import Record, RunFile
+
+
+def _step_seconds(cost: ChunkCost) -> float:
+    return cost.step_seconds
+
+
+def _answer_seconds(cost: ChunkCost) -> float:
+    return cost.answer_seconds
+
+
+PANELS = {"time per step (µs)": _step_seconds, "time until the answer (µs)": _answer_seconds}
+"""The quantity of each panel by the label of its axis."""
 
 
 def chunk_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
@@ -50,27 +62,29 @@ def chunk_cost_figure(groups: Sequence[Group], costs: dict[str, list[StepCost]] 
     styles = plot_styles(archs_of(groups))
     sizes = sorted({cost.chunk for own_costs in chunks.values() for cost in own_costs})
     with figure_style():
-        figure = empty_figure(7.4, 4.2)
-        per_step, answer = figure.subplots(1, 2)
-        for axes, title, seconds_of in (
-            (per_step, "time per step (µs)", _step_seconds),
-            (answer, "time until the answer (µs)", _answer_seconds),
-        ):
-            for arch, own_costs in chunks.items():
-                style = styles[arch]
-                axes.plot(
-                    [cost.chunk for cost in own_costs],
-                    [1e6 * seconds_of(cost) for cost in own_costs],
-                    color=style.colour,
-                    marker=style.marker,
-                    linestyle=style.dash,
-                    fillstyle="none" if timings.get(arch) == "interpreted" else "full",
-                )
-            positions_axis(axes, thinned(sizes))
-            time_axis(axes, "y", [1e6 * seconds_of(cost) for own_costs in chunks.values() for cost in own_costs])
-            axes.set_ylabel(title)
+        figure, bands = banded_figure(styles, chunks, width=7.4, height=4.2 if len(chunks) <= MAX_LINES else 3.1)
+        for band in bands:
+            for axes, (title, seconds_of) in zip(band.figure.subplots(1, 2), PANELS.items(), strict=True):
+                for arch, own_costs in chunks.items():
+                    xs = [cost.chunk for cost in own_costs]
+                    ys = [1e6 * seconds_of(cost) for cost in own_costs]
+                    style = band.styles.get(arch)
+                    if style is None:
+                        axes.plot(xs, ys, **CONTEXT_LINE)
+                        continue
+                    axes.plot(
+                        xs,
+                        ys,
+                        color=style.colour,
+                        marker=style.marker,
+                        linestyle=style.dash,
+                        fillstyle="none" if timings.get(arch) == "interpreted" else "full",
+                    )
+                positions_axis(axes, thinned(sizes))
+                time_axis(axes, "y", [1e6 * seconds_of(cost) for own_costs in chunks.values() for cost in own_costs])
+                axes.set_ylabel(title)
+            legend(band.figure, {names[arch]: style for arch, style in band.styles.items()})
         figure.supxlabel("steps that arrive at once", fontsize=9)
-        legend(figure, {names[arch]: styles[arch] for arch in chunks})
         largest = {arch: own[-1].step_seconds for arch, own in chunks.items() if own[-1].chunk == sizes[-1]}
         comparable = {arch: seconds for arch, seconds in largest.items() if arch in ranked(single)} or largest
         return finish_figure(
@@ -95,19 +109,11 @@ def chunk_cost_figure(groups: Sequence[Group], costs: dict[str, list[StepCost]] 
                 f"A stream at position {position:,} reads a chunk of steps, called from Python. A falling line on the "
                 "left means that waiting for more steps makes each of them cheaper. The right panel shows what one "
                 "waits for: the time from the arrival of the chunk to the answer."
-                + HOLLOW_MARKERS
-                * any(timings.get(arch) == "interpreted" for arch in chunks)
+                + HOLLOW_MARKERS * any(timings.get(arch) == "interpreted" for arch in chunks)
+                + BACKGROUND * (len(bands) > 1)
             ),
             headed=False,
         )
-
-
-def _step_seconds(cost: ChunkCost) -> float:
-    return cost.step_seconds
-
-
-def _answer_seconds(cost: ChunkCost) -> float:
-    return cost.answer_seconds
 
 
 def _microseconds(seconds: float) -> str:

@@ -13,17 +13,19 @@ from reports.format.numbers import plural
 from results import Traces
 
 COLUMNS = 2
-ORDER = ("input", "forget", "output", "update", "reset", "candidate")
+ORDER = ("input", "strength", "forget", "decay", "output", "update", "reset", "candidate")
 """The order of the panels. Gates with other names follow."""
 ROW_INCHES = 1.75
 ATTENTION_INCHES = 2.1
 """The width and the height of an attention map, in inches."""
 UNIT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#555555", "#999933")
 """The colours of the units: six by Okabe and Ito, and two more. Further units repeat the colours."""
+GATE_RANGE = 1.04
+"""Ends of the axis of a gate with activations in [-1, 1]. Other values, such as step sizes, choose their own ends."""
 
 
 def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
-    """Draw the gates of the first layer on the first stored sequence. Returns None without gates.
+    """Draw the gates of the first layer that has any, on the first stored sequence. Returns None without gates.
 
     Each gate has a panel. Each unit has a line. A dashed line shows the mean over units and stored sequences.
 
@@ -36,8 +38,10 @@ def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
         return None
     gates = {gate: traces.gates[gate] for gate in sorted(traces.gates, key=_panel_order)}
     steps = np.arange(1, traces.inputs_STD.shape[1] + 1)
-    count = next(iter(gates.values())).shape[2]
     sequences = plural(len(traces.inputs_STD), "sequence")
+    counts = {gate: values_STU.shape[2] for gate, values_STU in gates.items()}
+    is_uniform = len(set(counts.values())) == 1
+    averaged = plural(next(iter(counts.values())), "unit") if is_uniform else "the units shown"
     with figure_style():
         rows = ceil(len(gates) / COLUMNS)
         figure = empty_figure(WIDTH, 0.8 + ROW_INCHES * rows)
@@ -45,8 +49,7 @@ def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
         for axes in all_axes[len(gates) :]:
             axes.set_axis_off()
         for axes, (gate, values_STU) in zip(all_axes, gates.items(), strict=False):
-            signed = values_STU.min() < 0
-            for unit in range(count):
+            for unit in range(counts[gate]):
                 colour = UNIT_COLOURS[unit % len(UNIT_COLOURS)]
                 axes.plot(steps, values_STU[0, :, unit], color=colour, linewidth=1.2)
             axes.plot(
@@ -55,10 +58,11 @@ def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
                 color=INK,
                 linewidth=2.0,
                 linestyle=(0, (4, 1.5)),
-                label=f"mean of {plural(count, 'unit')}, {sequences}",
+                label=f"mean of {averaged}, {sequences}",
             )
-            axes.set_title(gate)
-            axes.set_ylim(-1.04 if signed else -0.02, 1.04)
+            axes.set_title(gate if is_uniform else f"{gate}, {plural(counts[gate], 'unit')}")
+            if np.abs(values_STU).max() <= GATE_RANGE:
+                axes.set_ylim(-GATE_RANGE if values_STU.min() < 0 else -0.02, GATE_RANGE)
         for axes in all_axes[max(0, len(gates) - COLUMNS) : len(gates)]:
             axes.tick_params(labelbottom=True)  # the lowest panel of a column need not be in the last row
         all_axes[0].legend(loc="best", fontsize=7.5)
@@ -82,8 +86,9 @@ def gates_figure(traces: Traces, *, subject: str, name: str) -> Figure | None:
             ),
             description=description or f"{len(steps)} steps",
             how_to_read=(
-                f"Solid lines are the first {count} units of the first layer on the first held-out sequence; they are "
-                f"not selected. The dashed line is the mean over these units and {sequences}."
+                "Solid lines are the first units of the first layer with gates, on the first held-out sequence; they "
+                "are not selected. A unit is a channel, or a head if the gate has one value per head. The dashed line "
+                f"is the mean over these units and {sequences}."
             ),
         )
 
@@ -108,7 +113,9 @@ def attention_figure(traces: Traces, *, subject: str, name: str) -> Figure | Non
         shades = LinearSegmentedColormap.from_list("weight", ["#ffffff", "#56B4E9", "#0072B2", "#08306b"])
         image = None
         for row, (layer, weights_SNTT) in zip(all_axes, traces.attention.items(), strict=True):
-            for head, axes in enumerate(row):
+            for axes in row[weights_SNTT.shape[1] :]:  # other layers have more heads
+                axes.set_axis_off()
+            for head, axes in enumerate(row[: weights_SNTT.shape[1]]):
                 axes.set_title(f"layer {layer + 1}, head {head + 1}")
                 axes.grid(visible=False)
                 image = axes.imshow(

@@ -16,6 +16,9 @@ MAX_SHOWN = 60
 """With more panels than this, a figure is omitted because it is unreadable."""
 WIDTH = 7.4
 """The width in inches of a figure next to the streaming figure."""
+MAX_TASKS_BESIDE = 3
+"""With more tasks than this, panels next to the streaming figure would be too narrow, so the figure takes the width of
+the page."""
 
 
 def headline_figures(groups: Sequence[Group]) -> tuple[Figure | None, Figure | None]:
@@ -30,7 +33,8 @@ def headline_figures(groups: Sequence[Group]) -> tuple[Figure | None, Figure | N
     if all(len(group.evaluated_lengths()) == 1 for group in scored):
         return score_by_architecture_figure(groups, width=WIDTH), None
     if few_panels(scored, MAX_PANELS):
-        return accuracy_against_length_figure(groups, width=None if few_panels(scored, 1) else WIDTH), None
+        is_beside = not few_panels(scored, 1) and len({group.task for group in scored}) <= MAX_TASKS_BESIDE
+        return accuracy_against_length_figure(groups, width=WIDTH if is_beside else None), None
     first = memory_share_against_length_figure(groups)
     return first, accuracy_against_length_figure(groups) if few_panels(scored, MAX_SHOWN) else None
 

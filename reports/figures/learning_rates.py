@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.learning_rates import RateRow
 from reports.figures.drawing.alternative_text import name_all
-from reports.figures.drawing.axes import grid, score_axis
-from reports.figures.drawing.canvas import INK, Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
+from reports.figures.drawing.axes import banded_grid, score_axis
+from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE
+from reports.figures.drawing.canvas import INK, Figure, PlotStyle, figure_style, finish_figure, plot_styles
 from reports.format import numbers
 
 if TYPE_CHECKING:
@@ -29,37 +30,42 @@ def learning_rates_figure(groups: Sequence[Group], rows: Sequence[RateRow]) -> F
         return None
     drawn = {(row.arch, row.task, row.length) for row in tuned}
     shown = [group for group in groups if (group.arch, group.task, group.length) in drawn]
-    all_styles = plot_styles(archs_of(groups))
-    styles = {arch: all_styles[arch] for arch in archs_of(shown)}
+    styles = plot_styles(archs_of(groups))
     with figure_style():
-        figure, panels = grid(shown)
-        for (task, length), axes in panels.items():
-            own = [row for row in tuned if (row.task, row.length) == (task, length)]
-            for row in own:
-                _draw_row(axes, row, styles[row.arch])
-            _rate_axis(axes, sorted({result.learning_rate for row in own for result in row.results}))
-            score_axis(axes)
-            axes.set_title(f"{numbers.shortened(task, 30)} at {length:,}")
+        figure, bands = banded_grid(shown, styles)
+        for band, panels in bands:
+            for (task, length), axes in panels.items():
+                own = [row for row in tuned if (row.task, row.length) == (task, length)]
+                for row in own:
+                    if row.arch in band.styles:
+                        _draw_row(axes, row, band.styles[row.arch])
+                    else:
+                        axes.plot(*_means(row), **CONTEXT_LINE)
+                _rate_axis(axes, sorted({result.learning_rate for row in own for result in row.results}))
+                score_axis(axes)
+                axes.set_title(f"{numbers.shortened(task, 30)} at {length:,}")
         figure.supxlabel("learning rate", fontsize=9)
         figure.supylabel("validation score", fontsize=9)
-        legend(figure, styles)
         return finish_figure(
             figure,
             name="learning-rates",
             title="Score against learning rate",
-            alternative=f"Validation scores of {name_all(styles)} against the learning rate; {_main_result(tuned)}.",
+            alternative=(
+                f"Validation scores of {name_all(archs_of(shown))} against the learning rate; {_main_result(tuned)}."
+            ),
             description="; ".join(_describe(row) for row in tuned),
             how_to_read=(
                 "Lines are means over tuning seeds, and dots are single seeds; none of these seeds is reported. A ring "
                 "marks the rate with which the reported cases were trained. If it lies at an end of the line, a rate "
                 "beyond the grid may be better. Seeds that diverged or failed have no dot."
+                + BACKGROUND
+                * (len(bands) > 1)
             ),
         )
 
 
 def _draw_row(axes: Axes, row: RateRow, style: PlotStyle) -> None:
-    scored = [(result.learning_rate, result.mean_score) for result in row.results if result.mean_score is not None]
-    rates, means = [rate for rate, _ in scored], [mean for _, mean in scored]
+    rates, means = _means(row)
     axes.plot(rates, means, color=style.colour, linestyle=style.dash, marker=style.marker, markersize=4, linewidth=1.4)
     for result in row.results:
         xs = [result.learning_rate] * len(result.scores)
@@ -75,6 +81,12 @@ def _draw_row(axes: Axes, row: RateRow, style: PlotStyle) -> None:
             markeredgewidth=1.4,
             linestyle="none",
         )
+
+
+def _means(row: RateRow) -> tuple[list[float], list[float]]:
+    """Return the learning rates that have scores, and their mean scores."""
+    scored = [(result.learning_rate, result.mean_score) for result in row.results if result.mean_score is not None]
+    return [rate for rate, _ in scored], [mean for _, mean in scored]
 
 
 def _rate_axis(axes: Axes, rates: Sequence[float]) -> None:

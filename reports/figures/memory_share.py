@@ -10,11 +10,11 @@ from reports.analysis.memory_share import memory_share
 from reports.analysis.ranking import Estimate
 from reports.figures.drawing.alternative_text import extreme, name_all
 from reports.figures.drawing.axes import interval_bar, score_axis
+from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE, banded_figure
 from reports.figures.drawing.canvas import (
     PALE,
     Figure,
     PlotStyle,
-    empty_figure,
     figure_style,
     finish_figure,
     legend,
@@ -49,14 +49,16 @@ def memory_share_against_length_figure(groups: Sequence[Group]) -> Figure | None
     all_styles = plot_styles(archs_of(groups))
     styles = {arch: style for arch, style in all_styles.items() if any(arch in means for means in panels.values())}
     with figure_style():
-        figure = empty_figure(max(MIN_WIDTH, PANEL_WIDTH * len(panels)), PANEL_HEIGHT)
-        all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-        for axes, (trained, means) in zip(all_axes, panels.items(), strict=True):
-            _draw_panel(axes, trained, means, styles)
-            axes.set_title(f"trained at {trained:,}: {means_by_length[trained][0]} tasks")
+        width = max(MIN_WIDTH, PANEL_WIDTH * len(panels))
+        figure, bands = banded_figure(all_styles, styles, width=width, height=PANEL_HEIGHT)
+        for band in bands:
+            all_axes = band.figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+            for axes, (trained, means) in zip(all_axes, panels.items(), strict=True):
+                _draw_panel(axes, trained, means, band.styles)
+                axes.set_title(f"trained at {trained:,}: {means_by_length[trained][0]} tasks")
+            legend(band.figure, band.styles)
         figure.supxlabel("test length (steps)", fontsize=9)
         figure.supylabel("memory share (mean over tasks)", fontsize=9)
-        legend(figure, styles)
         longest = [
             {arch: by_length[max(by_length)].mean for arch, by_length in means.items()} for means in panels.values()
         ]
@@ -77,7 +79,7 @@ def memory_share_against_length_figure(groups: Sequence[Group]) -> Figure | None
             how_to_read=(
                 "A memory share of 0 is the best score without memory, and 1 is a perfect score. Lines are means over "
                 "tasks, with the 95% interval over seeds. The vertical line marks the trained length. The leaderboard "
-                "has the score on each task."
+                "has the score on each task." + BACKGROUND * (len(bands) > 1)
             ),
         )
 
@@ -105,13 +107,18 @@ def _means(rivals: Sequence[Group]) -> tuple[int, Means]:
 
 
 def _draw_panel(axes: Axes, trained: int, means: Means, styles: dict[str, PlotStyle]) -> None:
+    """Draw the architectures that have a style, and the others as lines in the background."""
     axes.axvline(trained, color=PALE, linewidth=1.0)
     lengths = sorted({length for by_length in means.values() for length in by_length})
-    for index, (arch, by_length) in enumerate(means.items()):
-        style = styles[arch]
-        offset = 1 + min(0.07, 0.4 / len(means)) * (index - (len(means) - 1) / 2)
-        xs = [length * offset for length in by_length]
+    drawn = [arch for arch in means if arch in styles]
+    for arch, by_length in means.items():
         heights = [estimate.mean for estimate in by_length.values()]
+        if arch not in styles:
+            axes.plot(list(by_length), heights, **CONTEXT_LINE)
+            continue
+        style = styles[arch]
+        offset = 1 + min(0.07, 0.4 / len(drawn)) * (drawn.index(arch) - (len(drawn) - 1) / 2)
+        xs = [length * offset for length in by_length]
         axes.plot(xs, heights, color=style.colour, marker=style.marker, linestyle=style.dash, zorder=3)
         for x, estimate in zip(xs, by_length.values(), strict=True):
             interval_bar(axes, x, estimate.interval(), style.colour)

@@ -12,12 +12,12 @@ from reports.analysis.groups import Group, archs_of
 from reports.analysis.traces import layers, metric_trace, slug, units
 from reports.figures.drawing.alternative_text import extreme, name_all
 from reports.figures.drawing.axes import WIDTH, decades_axis
+from reports.figures.drawing.bands import Band, banded_figure
 from reports.figures.drawing.canvas import (
     INK,
     PALE,
     Figure,
     PlotStyle,
-    empty_figure,
     figure_style,
     finish_figure,
     legend,
@@ -49,35 +49,13 @@ def retention_figure(groups: Sequence[Group], *, task: str, length: int) -> Figu
     measured = [group for group in rivals if layers([group], "forget_share")]
     if not measured:
         return None
-    styles = {arch: style for arch, style in plot_styles(archs_of(groups)).items() if arch in archs_of(measured)}
+    rows = layers(measured, "forget_share")
     with figure_style():
-        rows = layers(measured, "forget_share")
-        figure = empty_figure(WIDTH, 1.1 + ROW_INCHES * len(rows))
-        all_axes = figure.subplots(len(rows), 3, squeeze=False)
-        for layer, (histogram, retention, half_life) in zip(rows, all_axes, strict=True):
-            for group in measured:
-                style = styles[group.arch]
-                _draw_histogram(histogram, group, layer, style)
-                retained = [max(share, MIN_RETAINED) for share in units(group, "retention", layer)]
-                _draw_sorted(retention, retained, style)
-                _draw_sorted(half_life, units(group, "half_life_steps", layer), style)
-            histogram.set_ylabel(f"layer {layer + 1}\nshare of activations")
-            histogram.axvspan(CLAIMED_FROM, 1, color=PALE, alpha=0.18, linewidth=0)
-            histogram.set_xlim(0, 1)
-            decades_axis(retention)
-            retention.set_ylim(MIN_RETAINED / MARKER_ROOM, MARKER_ROOM)
-            decades_axis(half_life)
-            low, high = half_life.get_ylim()
-            half_life.set_ylim(min(low / MARKER_ROOM, length / SPAN), max(high, length * SPAN))
-            half_life.axhline(length, color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
-        for axes, heading in zip(
-            all_axes[0], ("activation of the hold gate", "retained at the last step", "half-life (steps)"), strict=True
-        ):
-            axes.set_title(heading)
-        all_axes[-1, 0].set_xlabel("activation")
-        for axes in all_axes[-1, 1:]:
-            axes.set_xlabel("share of units, sorted")
-        legend(figure, styles)
+        figure, bands = banded_figure(
+            plot_styles(archs_of(groups)), archs_of(measured), width=WIDTH, height=1.1 + ROW_INCHES * len(rows)
+        )
+        for band in bands:
+            _draw_band(band, [group for group in measured if group.arch in band.styles], rows, length)
         half_lives = {
             group.arch: max(_median_half_life(group, layer) for layer in layers([group], "forget_share"))
             for group in measured
@@ -88,19 +66,47 @@ def retention_figure(groups: Sequence[Group], *, task: str, length: int) -> Figu
             name=f"retention-{slug(task)}-{length}",
             title=f"Hold gates, {task} at {length:,}",
             alternative=(
-                f"Hold-gate activations, retained shares and half-lives of {name_all(styles)} on {task} at "
+                f"Hold-gate activations, retained shares and half-lives of {name_all(archs_of(measured))} on {task} at "
                 f"{length:,}; the median half-life in the best layer is {longest}."
             ),
             description="; ".join(_describe(group, rows) for group in measured),
             how_to_read=(
-                "Left: the distribution of the hold gate's activations (an LSTM's forget gate, a GRU's update gate) "
-                f"on held-out sequences; the range {CLAIMED_FROM:g}–1 is shaded. Middle: how much of what a unit wrote "
-                "at the first step remains at the last step, which is the product of its hold gate over all steps "
-                f"after the first; shares below {numbers.power_of_ten(MIN_RETAINED)} are drawn at that value. Right: "
-                "the number of steps after which half remains; the dashed line is the length of the sequence. Units of "
-                "all seeds are sorted together."
+                "Left: the distribution of the hold gate's activations (an LSTM's forget gate, a GRU's update gate, a "
+                f"linear recurrence's decay) on held-out sequences; the range {CLAIMED_FROM:g}–1 is shaded. Middle: "
+                "how much of what a unit wrote at the first step remains at the last step, which is the product of "
+                "its hold gate over all steps after the first; shares below "
+                f"{numbers.power_of_ten(MIN_RETAINED)} are drawn at that value. Right: the number of steps after which "
+                "half remains; the dashed line is the length of the sequence. Units of all seeds are sorted together."
             ),
         )
+
+
+def _draw_band(band: Band, groups: Sequence[Group], rows: Sequence[int], length: int) -> None:
+    """Draw a row of three panels for each layer in `rows`. `length` is that of the sequences."""
+    all_axes = band.figure.subplots(len(rows), 3, squeeze=False)
+    for layer, (histogram, retention, half_life) in zip(rows, all_axes, strict=True):
+        for group in groups:
+            style = band.styles[group.arch]
+            _draw_histogram(histogram, group, layer, style)
+            retained = [max(share, MIN_RETAINED) for share in units(group, "retention", layer)]
+            _draw_sorted(retention, retained, style)
+            _draw_sorted(half_life, units(group, "half_life_steps", layer), style)
+        histogram.set_ylabel(f"layer {layer + 1}\nshare of activations")
+        histogram.axvspan(CLAIMED_FROM, 1, color=PALE, alpha=0.18, linewidth=0)
+        histogram.set_xlim(0, 1)
+        decades_axis(retention)
+        retention.set_ylim(MIN_RETAINED / MARKER_ROOM, MARKER_ROOM)
+        decades_axis(half_life)
+        low, high = half_life.get_ylim()
+        half_life.set_ylim(min(low / MARKER_ROOM, length / SPAN), max(high, length * SPAN))
+        half_life.axhline(length, color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
+    headings = ("activation of the hold gate", "retained at the last step", "half-life (steps)")
+    for axes, heading in zip(all_axes[0], headings, strict=True):
+        axes.set_title(heading)
+    all_axes[-1, 0].set_xlabel("activation")
+    for axes in all_axes[-1, 1:]:
+        axes.set_xlabel("share of units, sorted")
+    legend(band.figure, band.styles)
 
 
 def _draw_histogram(axes: Axes, group: Group, layer: int, style: PlotStyle) -> None:

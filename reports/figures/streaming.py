@@ -16,11 +16,11 @@ from reports.analysis.streaming.step_costs import (
 )
 from reports.figures.drawing.alternative_text import extreme, name_all
 from reports.figures.drawing.axes import time_axis
+from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE, MAX_LINES, banded_figure
 from reports.figures.drawing.canvas import (
     Dash,
     Figure,
     PlotStyle,
-    empty_figure,
     figure_style,
     finish_figure,
     legend,
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 CALL_DASH: Dash = (0, (1, 1.6))
 """The dash pattern of calls from Python."""
+BAND_INCHES = 3.1
+"""The height in inches of a band, if there are several."""
 
 
 def streaming_cost(run: RunFile, records: Sequence[Record]) -> Figure | None:
@@ -68,17 +70,22 @@ def streaming_cost_figure(
     comparable = ranked(costs)
     is_compiled = any(cost.timing == "compiled" for cost in all_costs)
     with figure_style():
-        figure = empty_figure(5.4, 4.9)
-        axes = figure.subplots()
-        for arch, own_costs in costs.items():
-            _draw_line(axes, own_costs, styles[arch])
-        positions_axis(axes, thinned(sorted({cost.position for cost in all_costs})))
+        height = 4.9 if len(costs) <= MAX_LINES else BAND_INCHES
+        figure, bands = banded_figure(styles, costs, width=5.4, height=height)
         times = [s for cost in all_costs for s in (cost.p50_seconds, cost.p99_seconds, cost.call_seconds or 0.0)]
-        time_axis(axes, "y", [1e6 * seconds for seconds in times])
-        axes.set_xlabel("position in the stream (steps)")
-        axes.set_ylabel("time per step (µs)")
-        axes.set_title("one step, batch 1, in a compiled loop" if is_compiled else f"one step, batch 1, {CALLED}")
-        legend(figure, {marked(arch, own_costs[-1].timing): styles[arch] for arch, own_costs in costs.items()})
+        panels = [band.figure.subplots() for band in bands]
+        for band, axes in zip(bands, panels, strict=True):
+            for arch, own_costs in costs.items():
+                _draw_line(axes, own_costs, band.styles.get(arch))
+            positions_axis(axes, thinned(sorted({cost.position for cost in all_costs})))
+            time_axis(axes, "y", [1e6 * seconds for seconds in times])
+            axes.set_ylabel("time per step (µs)")
+            legend(
+                band.figure,
+                {marked(arch, costs[arch][-1].timing): style for arch, style in band.styles.items()},
+            )
+        panels[-1].set_xlabel("position in the stream (steps)")
+        panels[0].set_title("one step, batch 1, in a compiled loop" if is_compiled else f"one step, batch 1, {CALLED}")
         shared = last_shared_position(comparable.values())
         last = [{arch: cost_at(own_costs, shared).p50_seconds for arch, own_costs in comparable.items()}]
         extremes = (
@@ -103,13 +110,18 @@ def streaming_cost_figure(
                 + "The thin dotted line is a call of the step from Python. " * is_compiled
                 + "A flat line means that the cost of a step does not depend on the length of the stream."
                 + HOLLOW_MARKERS * any(cost.timing == "interpreted" for cost in all_costs)
+                + BACKGROUND * (len(bands) > 1)
             ),
             headed=False,
         )
 
 
-def _draw_line(axes: Axes, costs: Sequence[StepCost], style: PlotStyle) -> None:
+def _draw_line(axes: Axes, costs: Sequence[StepCost], style: PlotStyle | None) -> None:
+    """Draw the costs of an architecture. Without a style, draw the median as a line in the background."""
     positions = [cost.position for cost in costs]
+    if style is None:
+        axes.plot(positions, [1e6 * cost.p50_seconds for cost in costs], **CONTEXT_LINE)
+        return
     p50, p90, p99 = (
         [1e6 * seconds for seconds in column]
         for column in zip(*((cost.p50_seconds, cost.p90_seconds, cost.p99_seconds) for cost in costs), strict=True)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.traces import Trace, metric_trace, settings_of
 from reports.figures.drawing.alternative_text import extreme, name_all
-from reports.figures.drawing.axes import WIDTH, decades_axis
+from reports.figures.drawing.axes import WIDTH, Panels, decades_axis
+from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE, Band, banded_figure
 from reports.figures.drawing.canvas import (
     INK,
     Figure,
     PlotStyle,
-    empty_figure,
     figure_style,
     finish_figure,
     legend,
@@ -47,11 +47,12 @@ def memory_trace_figure(groups: Sequence[Group]) -> Figure | None:
         return None
     settings = settings_of([group for group, _ in traces])
     with figure_style():
-        figure, panels = _panels(traces, groups)
-        for setting, axes in panels.items():
-            _draw_lines(axes, _in_setting(traces, setting), groups)
-            axes.set_ylim(MIN_R_SQUARED, 1.04)
-            axes.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)))
+        figure, bands = _panels(traces, groups)
+        for band, panels in bands:
+            for setting, axes in panels.items():
+                _draw_lines(axes, _in_setting(traces, setting), band.styles)
+                axes.set_ylim(MIN_R_SQUARED, 1.04)
+                axes.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)))
         figure.supylabel("R² of x₁ in the state", fontsize=9)
         last = [{group.arch: trace.mean[-1] for group, trace in _in_setting(traces, setting)} for setting in settings]
         return finish_figure(
@@ -70,9 +71,10 @@ def memory_trace_figure(groups: Sequence[Group]) -> Figure | None:
             how_to_read=(
                 "R² of a linear map from the state after each step to the first element of the sequence, on sequences "
                 "that the map was not fitted to. 1 is perfect; 0 is no better than a constant. The state is that of "
-                "all layers. If the state grows with the steps, like a Transformer's cache, the layers' outputs at "
-                "that step are decoded instead. Lines are means over seeds; bands span the lowest to the highest seed."
-                f"{_sign_note([group for group, _ in traces])}"
+                "all layers, matrices and buffers included; a state of more than 512 numbers is first projected to so "
+                "many. If the state of a layer grows with the steps, like a Transformer's cache, the layer's outputs "
+                "at that step are decoded instead. Lines are means over seeds; bands span the lowest to the highest "
+                f"seed.{_sign_note([group for group, _ in traces])}{BACKGROUND * (len(bands) > 1)}"
             ),
         )
 
@@ -102,16 +104,19 @@ def gradient_trace_figure(groups: Sequence[Group]) -> Figure | None:
     if not settings:
         return None
     with figure_style():
-        figure = empty_figure(WIDTH, 0.9 + 2.5 * len(settings))
-        all_axes = figure.subplots(len(settings), 2, squeeze=False, sharey=True)
-        for row, setting in zip(all_axes, settings, strict=True):
-            for axes, (when, traces) in zip(row, traces_by_time.items(), strict=True):
-                _draw_lines(axes, _in_setting(traces, setting), groups)
-                decades_axis(axes)
-                axes.set_title(f"{numbers.shortened(setting[0], 24)} at {setting[1]:,}, {when}")
+        archs = archs_of([group for group, _ in trained])
+        height = 0.9 + 2.5 * len(settings)
+        figure, bands = banded_figure(plot_styles(archs_of(groups)), archs, width=WIDTH, height=height)
+        for band in bands:
+            all_axes = band.figure.subplots(len(settings), 2, squeeze=False, sharey=True)
+            for row, setting in zip(all_axes, settings, strict=True):
+                for axes, (when, traces) in zip(row, traces_by_time.items(), strict=True):
+                    _draw_lines(axes, _in_setting(traces, setting), band.styles)
+                    decades_axis(axes)
+                    axes.set_title(f"{numbers.shortened(setting[0], 24)} at {setting[1]:,}, {when}")
+            legend(band.figure, band.styles)
         figure.supxlabel("step t", fontsize=9)
         figure.supylabel("mean norm of ∂loss/∂xₜ", fontsize=9)
-        legend(figure, _styles(trained, groups))
         first = [{group.arch: trace.mean[0] for group, trace in _in_setting(trained, setting)} for setting in settings]
         weakest = extreme(first, "smallest", choose=min, write=lambda value: f"{value:.1e}")
         return finish_figure(
@@ -133,30 +138,38 @@ def gradient_trace_figure(groups: Sequence[Group]) -> Figure | None:
                 "How strongly the loss depends on the input at each step, on a logarithmic scale. A line that falls "
                 "steeply to the left is a vanishing gradient: training gets almost no signal from early steps. After "
                 "training, only the relevant steps should stand out. Lines are means over seeds; bands span the "
-                "lowest to the highest seed."
+                f"lowest to the highest seed.{BACKGROUND * (len(bands) > 1)}"
             ),
         )
 
 
-def _panels(traces: GroupTraces, groups: Sequence[Group]) -> tuple[MplFigure, dict[tuple[str, int], Axes]]:
+def _panels(traces: GroupTraces, groups: Sequence[Group]) -> tuple[MplFigure, list[tuple[Band, Panels]]]:
+    """Return a figure with a panel per task and length in each band of architectures, in up to two columns."""
     settings = settings_of([group for group, _ in traces])
     rows = (len(settings) + 1) // 2
-    figure = empty_figure(WIDTH if len(settings) > 1 else 6.6, 0.9 + PANEL_INCHES * rows)
-    all_axes = figure.subplots(rows, min(2, len(settings)), squeeze=False, sharey=True).flatten()
-    for axes in all_axes[len(settings) :]:
-        axes.set_axis_off()
-    panels = dict(zip(settings, all_axes, strict=False))
-    for (task, length), axes in panels.items():
-        axes.set_title(f"{numbers.shortened(task, 30)} at {length:,}")
+    width, height = WIDTH if len(settings) > 1 else 6.6, 0.9 + PANEL_INCHES * rows
+    archs = archs_of([group for group, _ in traces])
+    figure, bands = banded_figure(plot_styles(archs_of(groups)), archs, width=width, height=height)
+    panels: list[tuple[Band, Panels]] = []
+    for band in bands:
+        all_axes = band.figure.subplots(rows, min(2, len(settings)), squeeze=False, sharey=True).flatten()
+        for axes in all_axes[len(settings) :]:
+            axes.set_axis_off()
+        for (task, length), axes in zip(settings, all_axes, strict=False):
+            axes.set_title(f"{numbers.shortened(task, 30)} at {length:,}")
+        legend(band.figure, band.styles)
+        panels.append((band, dict(zip(settings, all_axes, strict=False))))
     figure.supxlabel("step t", fontsize=9)
-    legend(figure, _styles(traces, groups))
     return figure, panels
 
 
-def _draw_lines(axes: Axes, traces: GroupTraces, groups: Sequence[Group]) -> None:
-    styles = plot_styles(archs_of(groups))
+def _draw_lines(axes: Axes, traces: GroupTraces, styles: dict[str, PlotStyle]) -> None:
+    """Draw the architectures that have a style, and the others as lines in the background."""
     for group, trace in traces:
-        style = styles[group.arch]
+        style = styles.get(group.arch)
+        if style is None:
+            axes.plot(trace.steps, trace.mean, **CONTEXT_LINE)
+            continue
         axes.fill_between(trace.steps, trace.low, trace.high, color=style.colour, alpha=0.15, linewidth=0)
         axes.plot(
             trace.steps,
@@ -177,9 +190,3 @@ def _traces(groups: Sequence[Group], metric: str) -> GroupTraces:
 
 def _in_setting(traces: GroupTraces, setting: tuple[str, int]) -> GroupTraces:
     return [(group, trace) for group, trace in traces if (group.task, group.length) == setting]
-
-
-def _styles(traces: GroupTraces, groups: Sequence[Group]) -> dict[str, PlotStyle]:
-    """Return the styles of the architectures that have traces."""
-    archs = {group.arch for group, _ in traces}
-    return {arch: style for arch, style in plot_styles(archs_of(groups)).items() if arch in archs}

@@ -9,8 +9,9 @@ import numpy as np
 
 from reports.analysis.groups import Group, archs_of, group_cases
 from reports.figures.drawing.alternative_text import name_all
-from reports.figures.drawing.axes import grid, reference_lines, score_axis
-from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
+from reports.figures.drawing.axes import banded_grid, reference_lines, score_axis
+from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE
+from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, plot_styles
 from reports.format import numbers
 from results import Convergence, Record, RunFile, Training
 
@@ -40,14 +41,14 @@ def training_curves_figure(groups: Sequence[Group], among: Sequence[Group] | Non
     all_trainings = [training for group in trained for training, _ in _trainings(group)]
     with_seeds = len(all_trainings) <= MAX_SEED_CURVES
     with figure_style():
-        figure, panels = grid(trained)
-        for (task, length), axes in panels.items():
-            rivals = [group for group in trained if (group.task, group.length) == (task, length)]
-            _draw_panel(axes, rivals, styles, with_seeds=with_seeds)
-            axes.set_title(f"{numbers.shortened(task, 30)}, length {length:,}")
+        figure, bands = banded_grid(trained, styles)
+        for band, panels in bands:
+            for (task, length), axes in panels.items():
+                rivals = [group for group in trained if (group.task, group.length) == (task, length)]
+                _draw_panel(axes, rivals, band.styles, with_seeds=with_seeds)
+                axes.set_title(f"{numbers.shortened(task, 30)}, length {length:,}")
         figure.supxlabel("training steps", fontsize=9)
         figure.supylabel("validation score (share correct)", fontsize=9)
-        legend(figure, {arch: style for arch, style in styles.items() if arch in archs_of(trained)})
         kinds = [kind for group in trained for _, kind in _trainings(group)]
         learning, diverged = (kinds.count(kind) for kind in ("still learning", "diverged"))
         solved = sum(training.stopped == "solved" for training in all_trainings)
@@ -69,19 +70,23 @@ def training_curves_figure(groups: Sequence[Group], among: Sequence[Group] | Non
             how_to_read=(
                 f"{seeds}. Means leave out seeds that diverged. A seed that stopped early because it solved the task "
                 "or plateaued keeps its last score in the mean. A cross marks the step at which a seed diverged. A "
-                "triangle marks the end of a seed that was still learning."
+                "triangle marks the end of a seed that was still learning." + BACKGROUND * (len(bands) > 1)
             ),
             headed=False,
         )
 
 
 def _draw_panel(axes: Axes, rivals: Sequence[Group], styles: dict[str, PlotStyle], *, with_seeds: bool) -> None:
+    """Draw the architectures that have a style, and the others as lines in the background."""
     reference_lines(axes, rivals, [rivals[0].length])
     last = 1
     for group in rivals:
-        style = styles[group.arch]
         trainings = [training for training, _ in _trainings(group)]
         last = max([last, *(training.curve[-1].step for training in trainings)])
+        if group.arch not in styles:
+            axes.plot(*mean_curve(trainings), **CONTEXT_LINE)
+            continue
+        style = styles[group.arch]
         for training, kind in _trainings(group):
             steps, scores = _thinned_curve(training)
             if with_seeds:

@@ -23,7 +23,8 @@ class Traces:
     """Inputs, gate activations and attention weights of a few sequences.
 
     `inputs_STD`  model inputs. Tokens are stored in one channel, as their indices.
-    `gates`       gate activations by gate name, (S, T, U), of the first U units of the first layer.
+    `gates`       gate activations by gate name, (S, T, U), of the first U units of the first layer with gates. U may
+                  differ between gates.
     `attention`   attention weights by layer, (S, N, T, T), with the attended step on the last axis.
     """
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import ceil, floor, isfinite, log2, log10
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from reports.analysis.groups import Group
-from reports.figures.drawing.canvas import INK, empty_figure, line_labels
+from reports.analysis.groups import Group, archs_of
+from reports.figures.drawing.bands import Band, banded_figure
+from reports.figures.drawing.canvas import INK, PlotStyle, empty_figure, legend, line_labels
 from reports.format import numbers
 from reports.format.numbers import short_score
 from results import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
 
 WIDTH = 8.2
 """The width in inches of a figure that is as wide as the page."""
@@ -38,11 +39,12 @@ LABEL_GAP = 0.15
 """The smallest distance between the labels of two reference lines, in units of the score. The label of the memoryless
 baseline needs this distance, because the label contains a line break."""
 
+Panels: TypeAlias = "dict[tuple[str, int], Axes]"
+"""The panels of a grid by task and trained length."""
 
-def grid(
-    groups: Sequence[Group], *, width: float | None = None, height: float = PANEL_HEIGHT
-) -> tuple[Figure, dict[tuple[str, int], Axes]]:
-    """Return a figure with one panel per task and length, and its panels by task and length.
+
+def grid(groups: Sequence[Group], *, width: float | None = None, height: float = PANEL_HEIGHT) -> tuple[Figure, Panels]:
+    """Return a figure with one panel per task and length, and its panels.
 
     Each column is a task. With more than `MAX_COLUMNS` tasks, each column is a length instead.
 
@@ -51,14 +53,47 @@ def grid(
         width: The width of the figure in inches; None for the usual width.
         height: The height of a row of panels in inches. A single row is 1.3 times as high.
     """
-    tasks = list(dict.fromkeys(group.task for group in groups))
-    lengths = sorted({group.length for group in groups})
+    figure = empty_figure(*_size(groups, width, height))
+    return figure, _add_panels(figure, groups)
+
+
+def banded_grid(
+    groups: Sequence[Group], styles: dict[str, PlotStyle], *, width: float | None = None, height: float = PANEL_HEIGHT
+) -> tuple[Figure, list[tuple[Band, Panels]]]:
+    """Return a figure with the panels of `grid` for each band of architectures, and a legend above each band.
+
+    Args:
+        groups: The groups to draw, which determine tasks, lengths and architectures.
+        styles: The plot styles of all architectures of the run.
+        width, height: As for `grid`.
+    """
+    width, height = _size(groups, width, height)
+    figure, bands = banded_figure(styles, archs_of(groups), width=width, height=height)
+    panels = [(band, _add_panels(band.figure, groups)) for band in bands]
+    for band in bands:
+        legend(band.figure, band.styles)
+    return figure, panels
+
+
+def _size(groups: Sequence[Group], width: float | None, height: float) -> tuple[float, float]:
+    """Return the width and the height of a grid in inches. The arguments are those of `grid`."""
+    tasks, lengths = _tasks_and_lengths(groups)
+    columns, rows = (len(tasks), len(lengths)) if len(tasks) <= MAX_COLUMNS else (len(lengths), len(tasks))
+    usual_width = WIDER if columns > 2 else WIDTH if columns > 1 else 5.4
+    return width or max(usual_width, 2.0 * columns), 0.75 + height * rows * (1.3 if rows == 1 else 1)
+
+
+def _tasks_and_lengths(groups: Sequence[Group]) -> tuple[list[str], list[int]]:
+    return list(dict.fromkeys(group.task for group in groups)), sorted({group.length for group in groups})
+
+
+def _add_panels(figure: FigureBase, groups: Sequence[Group]) -> Panels:
+    """Add the panels of a grid to a figure, or to a part of one."""
+    tasks, lengths = _tasks_and_lengths(groups)
     columns_are_tasks = len(tasks) <= MAX_COLUMNS
     columns, rows = (len(tasks), len(lengths)) if columns_are_tasks else (len(lengths), len(tasks))
-    usual_width = WIDER if columns > 2 else WIDTH if columns > 1 else 5.4
-    figure = empty_figure(width or max(usual_width, 2.0 * columns), 0.75 + height * rows * (1.3 if rows == 1 else 1))
     all_axes = figure.subplots(rows, columns, squeeze=False)
-    panels = {}
+    panels: Panels = {}
     present = {(group.task, group.length) for group in groups}
     for i, task in enumerate(tasks):
         for j, length in enumerate(lengths):
@@ -68,7 +103,7 @@ def grid(
                 axes.tick_params(labelleft=(i if columns_are_tasks else j) == 0)
             else:
                 axes.set_axis_off()
-    return figure, panels
+    return panels
 
 
 def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int]) -> None:

@@ -1,7 +1,6 @@
 """Shared parts of all figures: plot styles, legends, SVG output and dark mode.
 
-Each plot style has its own marker, so that figures can be read in greyscale. The colours are grey and six colours of
-Okabe and Ito's colour-blind-safe palette.
+Each plot style has its own colour and marker, so that figures can be read in greyscale, too.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from reports.format.numbers import wrap_label
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MplFigure
+    from matplotlib.figure import FigureBase
     from matplotlib.transforms import Bbox
 
 STYLE_FILE = Path(__file__).with_name("carousel.mplstyle")
@@ -73,22 +73,35 @@ class Figure:
     """A function that renders the figure below a heading, as SVG or as PNG. None if files have no heading."""
 
 
-_FIXED_STYLES = {
-    "lstm": PlotStyle("#0072B2", "o", "solid"),
-    "gru": PlotStyle("#009E73", "s", (0, (5, 1.5))),
-    "rnn": PlotStyle("#D55E00", "^", (0, (1.2, 1.2))),
-    "transformer": PlotStyle("#CC79A7", "D", (0, (6, 1.5, 1.2, 1.5))),
-}
-_SPARE_STYLES = (
-    PlotStyle("#E69F00", "v", (0, (3, 1.2))),
-    PlotStyle("#56B4E9", "P", (0, (8, 2))),
-    PlotStyle("#999999", "X", (0, (3, 1, 1, 1, 1, 1))),
-    PlotStyle("#0072B2", "h", (0, (2, 2))),
-    PlotStyle("#009E73", "*", (0, (6, 2, 2, 2))),
-    PlotStyle("#D55E00", "<", (0, (4, 1, 1, 1))),
-    PlotStyle("#CC79A7", ">", (0, (1, 2))),
-    PlotStyle("#E69F00", "d", "solid"),
+COLOURS = (
+    *("#0072B2", "#009E73", "#D55E00", "#CC79A7"),
+    *("#E69F00", "#56B4E9", "#5F3DE0", "#7F4A20", "#8DBB5E", "#336666", "#7C8CFF", "#2255BB"),
 )
+"""The colours of architectures: six of Okabe and Ito's palette, and six that differ most from these and from each
+other, also to readers who are red-blind or green-blind. All stand out against a white and a dark page."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "*", "<", ">", "d")
+MARKER_SHIFT = 5
+"""When the colours begin again, so many markers are skipped, so that a colour comes back with an unlike marker."""
+DASHES: tuple[Dash, ...] = (
+    "solid",
+    (0, (5, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (6, 1.5, 1.2, 1.5)),
+    (0, (3, 1.2)),
+    (0, (8, 2)),
+    (0, (3, 1, 1, 1, 1, 1)),
+)
+_ALL_STYLES = tuple(
+    PlotStyle(
+        COLOURS[n % len(COLOURS)],
+        MARKERS[(n + MARKER_SHIFT * (n // len(COLOURS))) % len(MARKERS)],
+        DASHES[n % len(DASHES)],
+    )
+    for n in range(len(COLOURS) * len(MARKERS))
+)
+"""Styles of which no two have both colour and marker in common."""
+_FIXED_STYLES = dict(zip(("lstm", "gru", "rnn", "transformer"), _ALL_STYLES, strict=False))
+_SPARE_STYLES = _ALL_STYLES[len(_FIXED_STYLES) :]
 
 
 def plot_styles(archs: Sequence[str]) -> dict[str, PlotStyle]:
@@ -132,8 +145,8 @@ def empty_figure(width: float, height: float) -> MplFigure:
     return figure
 
 
-def legend(figure: MplFigure, styles: dict[str, PlotStyle], *, line: bool = True) -> None:
-    """Draw a legend above the panels, in one row if the row fits.
+def legend(figure: FigureBase, styles: dict[str, PlotStyle], *, line: bool = True) -> None:
+    """Draw a legend above the panels of a figure or of a part of one, in one row if the row fits.
 
     With more than `EXPECTED_LINES` lines of text, the figure becomes higher, so that the panels keep their height. If
     `line` is false, the legend shows only markers.
@@ -151,14 +164,17 @@ def legend(figure: MplFigure, styles: dict[str, PlotStyle], *, line: bool = True
         )
         for arch, style in styles.items()
     ]
+    whole = figure.get_figure(root=True)
+    assert whole is not None
+    available = whole.get_figwidth()
     letters = [max(map(len, str(handle.get_label()).splitlines()), default=0) for handle in handles]
     widths = [LETTER_INCHES * (count + 7) for count in letters]
-    one_row = sum(widths) <= figure.get_figwidth()
-    columns = len(handles) if one_row else max(1, int(figure.get_figwidth() / max(widths)))
+    one_row = sum(widths) <= available
+    columns = len(handles) if one_row else max(1, int(available / max(widths)))
     rows = -(-len(handles) // columns) if handles else 0
     lines = [str(handle.get_label()).count("\n") + 1 for handle in handles]
     tallest = max((sum(lines[start : start + rows]) for start in range(0, len(lines), max(rows, 1))), default=0)
-    figure.set_figheight(figure.get_figheight() + LINE_INCHES * max(0, tallest - EXPECTED_LINES))
+    whole.set_figheight(whole.get_figheight() + LINE_INCHES * max(0, tallest - EXPECTED_LINES))
     figure.legend(handles=handles, loc="outside upper left", ncols=columns)
 
 
@@ -255,6 +271,9 @@ def _headed(figure: MplFigure, heading: str) -> Iterator[Bbox]:
     figure.set_layout_engine("none")  # the layout for the page is final
     for each in figure.legends:  # otherwise legends would move to the upper edge of the larger box
         each.set_bbox_to_anchor(Bbox.unit(), transform=figure.transFigure)
+    for part in figure.subfigs:
+        for each in part.legends:
+            each.set_bbox_to_anchor(Bbox.unit(), transform=part.transSubfigure)
     width, height = figure.get_size_inches()
     lines = wrap_label(heading, int(width / HEADING_LETTER_INCHES))
     added = HEADING_LINE_INCHES * (lines.count("\n") + 1) + HEADING_LINE_INCHES / 2

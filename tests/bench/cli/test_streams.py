@@ -90,6 +90,7 @@ def test_check_without_a_reader_has_the_code_of_its_verdict_and_writes_its_files
         (["verify"], 0),
         (["validate", "parity"], 0),
         (["show-task", "parity"], 0),
+        (["show-arch", "gru"], 0),
         (["list", "archs", "x*"], 5),
         (["show", "nothing"], 2),
         (["run", "quik"], 2),

@@ -198,6 +198,7 @@ COMMANDS = [
     ["show", "--format", "csv"],
     ["show", "--format", "latex"],
     ["show-task", "parity"],
+    ["show-arch", "lstm"],
     ["compare", "latest", "latest"],
     ["history", "--metric", "accuracy"],
     ["export"],

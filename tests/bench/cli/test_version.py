@@ -100,6 +100,7 @@ def test_bash_completes_with_the_printed_script(
         (["run", "quick", "-a", "!l"], ["!lstm"]),
         (["run", "quick", "-t", "+par"], ["+parity"]),
         (["show-task", "rec"], ["recall"]),
+        (["show-arch", "tr"], ["transformer"]),
         (["validate", "r"], ["rnn", "reber", "recall"]),
         (["show", ""], ["latest", "20270101-mine", "20260101-mine"]),
         (["report", "latest", "2027"], ["20270101-mine"]),

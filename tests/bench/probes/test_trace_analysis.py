@@ -11,7 +11,7 @@ from torch import Tensor
 import arch
 import tasks
 from bench.probes import trace_analysis
-from bench.probes.recording import MAX_FEATURES, has_fixed_state, watch_gates, watch_states
+from bench.probes.recording import MAX_FEATURES, fixed_states, projection, watch_gates, watch_states
 
 EXACT = 1e-12
 """Tolerance for float64 arithmetic on a few numbers."""
@@ -150,8 +150,8 @@ def test_watched_features_are_fixed_states_or_outputs_if_states_grow() -> None:
     inputs = noise(4, 3, 1).float()
     lstm = arch.build("lstm", channels=1, outputs=1, width=3, depth=2, seed=0)
     transformer = arch.build("transformer", channels=1, outputs=1, width=4, depth=2, seed=0)
-    assert has_fixed_state(lstm, inputs)
-    assert not has_fixed_state(transformer, inputs)
+    assert fixed_states(lstm, inputs) == [True, True]
+    assert fixed_states(transformer, inputs) == [False, False]
     (*_, last_BF) = watch_states(lstm, inputs)
     h_and_c = torch.cat([part for layer in lstm.scan(inputs, lstm.init_state(4))[1] for part in layer], 1)
     torch.testing.assert_close(last_BF, h_and_c, rtol=0, atol=FLOAT32)
@@ -167,6 +167,26 @@ def test_wide_state_is_projected_reproducibly_to_the_maximum_width() -> None:
     (repeated_BF,) = watch_states(wide, noise(2, 1, 1).float())
     assert state_BF.shape == (2, MAX_FEATURES)
     torch.testing.assert_close(state_BF, repeated_BF)
+
+
+def test_what_varies_in_few_directions_can_be_decoded_from_the_projection() -> None:
+    """Check the R² of two hidden numbers that every feature mixes, and of one that only a single large feature has."""
+    hidden_N2, lone_N = noise(1500, 2), noise(1500, seed=1)
+    state_NF = hidden_N2 @ noise(2, 5 * MAX_FEATURES + 3, seed=2)
+    state_NF[:, 7] = 1e3 * lone_N
+    projected_NF = projection(state_NF.shape[1], state_NF.device)(state_NF)
+    assert projected_NF.shape == (1500, MAX_FEATURES)
+    for target_ND in (hidden_N2, lone_N[:, None]):
+        r_squared = trace_analysis.decodability(projected_NF, target_ND, fit=FIT, select=SELECT)
+        assert r_squared == pytest.approx(1.0, abs=RIDGE)
+
+
+def test_each_feature_is_in_one_sum_with_a_random_sign() -> None:
+    features = 2 * MAX_FEATURES + 5
+    map_FK = projection(features, torch.device("cpu"))(torch.eye(features))
+    assert ((map_FK != 0).sum(1) == 1).all()
+    assert set((map_FK != 0).sum(0).tolist()) == {2, 3}
+    assert set(map_FK.sum(1).tolist()) == {-1.0, 1.0}
 
 
 def test_watched_gates_equal_the_gates_of_each_step() -> None:
