@@ -20,6 +20,7 @@ from reports.figures.training import training_curves
 from reports.html.figure_files import write_figures
 from reports.html.render import page, write_page
 from reports.text.baseline import Baseline
+from reports.text.budgets import planned_misses
 from reports.text.claims import LedgerRow, ledger
 from reports.text.needs import answer_needs
 
@@ -48,6 +49,7 @@ __all__ = [
     "ledger",
     "memory_frontier",
     "page",
+    "planned_misses",
     "render_terminal",
     "samples_as_csv",
     "samples_as_parquet",

@@ -44,7 +44,8 @@ def run(
     ] = None,
     seeds: Annotated[int | None, typer.Option(metavar="N", help="Number of seeds.")] = None,
     params: Annotated[
-        int | None, typer.Option(metavar="N", help="Parameter budget per model; the width is derived from it.")
+        str | None,
+        typer.Option(metavar="N", help="Parameter budget per model, such as 20k; the width is derived from it."),
     ] = None,
     width: Annotated[
         int | None, typer.Option(metavar="N", help="Width of the layers, instead of a parameter budget.")

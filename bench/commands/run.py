@@ -14,12 +14,11 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from rich.console import Console
 
-import arch
-import arch.kernels
 import reports
 from bench.commands.output import new_console, print_json, print_lines, run_document
 from bench.commands.quantities import parse_duration, parse_size
 from bench.commands.report import PAGE, write_page
+from bench.commands.run_warnings import budget_warnings, deadline_warnings, plugin_warnings, rate_warnings
 from bench.commands.stored_run import StoredRun
 from bench.errors import FAILED, INTERRUPTED, OK, UsageError
 from bench.machine.environment import default_workers
@@ -27,17 +26,13 @@ from bench.machine.streams import only_documents_on_standard_output
 from bench.plans.plan import Plan, first_error, load
 from bench.plans.selection import select
 from bench.plugins import loader
-from bench.plugins.loader import Loaded
 from bench.runner.request import Request
 from bench.runner.run import Outcome, describe, execute
 from results import BUDGETS, Probe, Tuning
-from results.specs import Spec
 
 MAX_COMMAND = 4000
 """Maximum length of a stored command in characters."""
 
-SMALL_WIDTH = 64
-"""Width of the models that are built to see whether a step can be compiled. Most numbers of heads divide it."""
 PRIVATE_OPTIONS = ("--store",)
 """Options whose values are paths on this machine. They are omitted from the stored command."""
 
@@ -59,8 +54,8 @@ class RunOptions:
     """Lengths of the training sequences in steps, separated by commas."""
     seeds: int | None
     """Number of seeds."""
-    params: int | None
-    """Number of parameters per model. At most one of `params`, `width`, `state` and `step_flops` is given."""
+    params: str | None
+    """Number of parameters per model, such as `20k`. At most one of this and the next three fields is given."""
     width: int | None
     """Width of the layers."""
     state: str | None
@@ -133,11 +128,12 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
             plugins=loaded.plugins,
         )
         console = new_console(stderr=options.as_json)
-        print_lines(_plugin_warnings(loaded, plan), console, style="yellow")
+        print_lines(plugin_warnings(loaded, plan), console, style="yellow")
         if options.learning_rates is not None and load(options.plan).fixes_rates:
             print_lines(["--learning-rates replaces the learning rates that the plan fixes"], console)
         if plan.timing.deadline_seconds is not None and "streaming" in plan.measure:
-            print_lines(_deadline_warnings(plan, options.device), console, style="yellow")
+            print_lines(deadline_warnings(plan, options.device), console, style="yellow")
+        print_lines([*rate_warnings(plan), *budget_warnings(plan)], console, style="yellow")
         if options.dry_run:
             describe(request, console)
             return OK
@@ -183,7 +179,7 @@ def choose_plan(options: RunOptions) -> Plan:
         seconds = parse_duration("--deadline", options.deadline)
         changes["timing"] = dict(plan.timing) | {"deadline_seconds": seconds}
     try:
-        return Plan.model_validate(dict(plan) | changes)
+        return Plan.model_validate(dict(plan) | changes).without_origins_unless_in(plan)
     except ValidationError as error:
         raise UsageError(f"invalid options for the plan {options.plan}: {first_error(error)}") from None
 
@@ -305,7 +301,7 @@ def _tuning(options: RunOptions, plan: Plan) -> Tuning | None:
         return Tuning.model_validate(grid)
     except ValidationError as error:
         option = "--tuning-seeds" if error.errors()[0]["loc"][:1] == ("seeds",) else "--learning-rates"
-        raise UsageError(f"{option}: {first_error(error)}") from None
+        raise UsageError(f"{option}: {first_error(error).removeprefix('learning_rates: ')}") from None
 
 
 def _rate(text: str) -> float:
@@ -325,58 +321,3 @@ def _probes(text: str) -> tuple[Probe, ...]:
         if name not in known:
             raise UsageError(f"--measure: unknown probe {name!r}; choose from {', '.join(known)}")
     return tuple(probe for probe in known if probe in wanted)
-
-
-def _deadline_warnings(plan: Plan, device: str) -> list[str]:
-    """Return a line that names the architectures whose steps are interpreted, because no deadline is tested for them.
-
-    A layer says whether its step can be compiled. If an architecture cannot be built small, nothing is said of it.
-    """
-    specs = dict.fromkeys(spec for grid in plan.grids() for spec in grid.archs)
-    nothing_is_compiled = device != "cpu" or arch.kernels.obstacle() is not None
-    interpreted = [spec for spec in specs if nothing_is_compiled or _is_interpreted(spec)]
-    if not interpreted:
-        return []
-    effect = (
-        "the deadline has no effect"
-        if len(interpreted) == len(specs)
-        else "no deadline is tested for some architectures"
-    )
-    return [f"{effect}, because only compiled steps are tested; interpreted: {', '.join(interpreted)}"]
-
-
-def _is_interpreted(spec: str) -> bool:
-    try:
-        layers: list[Any] = list(arch.build(spec, channels=1, outputs=2, width=SMALL_WIDTH, depth=1, seed=0).layers)
-    except ValueError:
-        return False
-    return any(layer.backend == "reference" or layer.streaming_spec() is None for layer in layers)
-
-
-def _plugin_warnings(loaded: Loaded, plan: Plan) -> list[str]:
-    """Return a warning for each disabled plugin and each plugin file that the plan does not use."""
-    used = {Spec.parse_stored(spec).name for grid in plan.grids() for spec in (*grid.archs, *grid.tasks)}
-    warnings = [
-        f"the plugin {plugin.name} is disabled: {plugin.reason}"
-        for plugin in loaded.disabled
-        if plugin.name not in used
-    ]
-    for plugin in loaded.plugins:
-        if plugin.sources is not None and plugin.name not in used:
-            option = "-a" if plugin.name in arch.names() else "-t"
-            warnings.append(f"the plan does not use the plugin {plugin.name}; add it with {option} +{plugin.name}")
-    own = {plugin.name for plugin in loaded.plugins}
-    specs = dict.fromkeys(spec for grid in plan.grids() for spec in grid.archs if Spec.parse_stored(spec).name in own)
-    obstacles = {spec: obstacle for spec in specs if (obstacle := _cell_obstacle(spec)) is not None}
-    return warnings + [
-        f"{spec} is interpreted: its compiled cell is not used: {why}" for spec, why in obstacles.items()
-    ]
-
-
-def _cell_obstacle(spec: str) -> str | None:
-    """Return why a plugin's compiled cell is not used, or None if it is used or if nothing is known."""
-    try:
-        model = arch.build(spec, channels=1, outputs=1, width=SMALL_WIDTH, depth=1, seed=0)
-        return arch.cell_obstacle(getattr(model.layers[0], "layer", model.layers[0]))
-    except Exception:  # a plugin may raise any exception, which the run reports where it matters
-        return None

@@ -16,8 +16,8 @@ from bench.probes.causality import causality_failure, inconsistency
 from bench.probes.lookup import trained_model_probe
 from bench.probes.subject import ProbeResult, Subject, Weights
 from bench.training.loop import Report, train
-from bench.training.model import build_model, pack_weights, stream_state_bytes
-from results import TIMING_PROBES, Case, Model, Probe, ProbeRun, Record, Training
+from bench.training.model import build_model, describe_model, pack_weights
+from results import TIMING_PROBES, Case, Probe, ProbeRun, Record, Training
 from results.specs import Spec
 
 
@@ -76,7 +76,7 @@ def _inconsistent(subject: Subject, reason: str) -> TrainingResult:
         case=case,
         status="inconsistent",
         reason=reason,
-        model=_model_of(case, subject.task, subject.model),
+        model=describe_model(case, subject.task, subject.model),
     )
     return TrainingResult(record=record, weights=pack_weights(subject.model))
 
@@ -89,18 +89,8 @@ def _record_of(case: Case, task: tasks.Task, model: arch.SequenceModel, training
         case=case,
         status="diverged" if diverged else "ok",
         reason=f"loss or gradient not finite at step {training.steps}" if diverged else None,
-        model=_model_of(case, task, model),
+        model=describe_model(case, task, model),
         training=training,
-    )
-
-
-def _model_of(case: Case, task: tasks.Task, model: arch.SequenceModel) -> Model:
-    return Model(
-        parameters=arch.parameter_count(model),
-        width=model.width,
-        depth=case.depth,
-        state_bytes=stream_state_bytes(model, task, case.length),
-        step_flops=model.step_flops(case.length),
     )
 
 

@@ -126,7 +126,7 @@ class Plan(Strict):
     """Number of seeds; the first seed is 0."""
     depth: Annotated[int, Field(ge=1, le=1000)] = 2
     """Number of layers per model."""
-    params: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    params: Annotated[Annotated[int, Field(ge=1, le=2**31)] | None, BeforeValidator(budget_count)] = None
     """Number of parameters per model. Exactly one of `params`, `width`, `state` and `step_flops` is given."""
     width: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
     """Width of the layers."""
@@ -144,6 +144,8 @@ class Plan(Strict):
     """Changes to the protocol. A later override replaces the values of an earlier one."""
     extra: tuple[Extra, ...] = ()
     """Additional grids of cases."""
+    rates_found_for: tuple[SpecText, ...] | None = None
+    """The specs for which `found_by` of an override holds; None for all of them."""
     claims: tuple[Claim, ...] = ()
     """Claims that a report judges."""
     timing: Timing = Timing()
@@ -202,12 +204,23 @@ class Plan(Strict):
             }
         )
 
+    def without_origins_unless_in(self, original: Plan) -> Plan:
+        """Return the plan without `found_by` where a run that tuned the plan `original` cannot have found the rate.
+
+        Such a run trained models of the sizes and architectures of `original`.
+        """
+        has_sizes = self.budgets == original.budgets and self.depth == original.depth
+        known = dict.fromkeys(spec for grid in original.grids() for spec in grid.archs) if has_sizes else {}
+        return self if known.keys() >= set(self.archs) else self.model_copy(update={"rates_found_for": tuple(known)})
+
     def rate_found_by(self, arch: str, task: str, length: int) -> str | None:
         """Return which run found the learning rate of such cases, in the words of the plan; None if it does not say.
 
         The arguments are those of `protocol_of`.
         """
         found_by = None
+        if self.rates_found_for is not None and arch not in self.rates_found_for:
+            return None
         for override in self.override:
             if RATE in override.protocol and override.applies_to(arch, task, length):
                 found_by = override.found_by

@@ -8,7 +8,7 @@ import torch
 import arch
 import tasks
 from bench.plugins.torch_state import preserved
-from results import Budget, Case
+from results import Budget, Case, Model
 
 
 def build_model(case: Case, task: tasks.Task) -> arch.SequenceModel:
@@ -60,6 +60,24 @@ def train_step_flops(case: Case, task: tasks.Task, length: int) -> int | None:
     """
     model = _build_on_meta(case.arch, task, length=case.length, depth=case.depth, budget=case.budget)
     return model.train_step_flops(case.protocol.batch, length)
+
+
+def describe_model(case: Case, task: tasks.Task, model: arch.SequenceModel) -> Model:
+    """Return the sizes of a model of a case, as a record states them."""
+    return Model(
+        parameters=arch.parameter_count(model),
+        width=model.width,
+        depth=case.depth,
+        state_bytes=stream_state_bytes(model, task, case.length),
+        step_flops=model.step_flops(case.length),
+    )
+
+
+def describe_on_meta(case: Case, task: tasks.Task) -> Model:
+    """Return the sizes of the model of a case without allocating the model."""
+    model = _build_on_meta(case.arch, task, length=case.length, depth=case.depth, budget=case.budget)
+    with arch.meta_device():
+        return describe_model(case, task, model)
 
 
 def stream_state_bytes(model: arch.SequenceModel, task: tasks.Task, length: int) -> int | None:

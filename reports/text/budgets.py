@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from reports.analysis.groups import Group
 from reports.format.numbers import amount, count, listed, plural, sizes
-from results import Budget
+from results import Budget, Case, Model
 
 Miss = tuple[Budget, int]
 """A budget, and what the model has instead."""
+Setting = tuple[str, int]
+"""A task and a length."""
 
 
 def budget(groups: Sequence[Group]) -> str:
@@ -48,30 +50,45 @@ def missed_budgets(groups: Sequence[Group]) -> list[str]:
     Example: `gru has 5.2 KiB of state, 30% over the budget of 4 KiB.` Tasks and lengths are named if the architecture
     does not have this size on all of them.
     """
-    lines: list[str] = []
-    for arch in dict.fromkeys(group.arch for group in groups):
-        settings: dict[Miss | None, list[Group]] = {}
-        for group in groups:
-            if group.arch == arch and group.records:
-                for miss in dict.fromkeys(_misses(group)) or [None]:
-                    settings.setdefault(miss, []).append(group)
-        for miss, affected in settings.items():
-            if miss is not None:
-                where = f" on {_settings(affected)}" if len(settings) > 1 else ""
-                lines.append(_sentence(arch, where, *miss))
-    return lines
+    return _lines(
+        (group.arch, (group.task, group.length), [_miss(record.case, record.model) for record in group.records])
+        for group in groups
+        if group.records
+    )
 
 
-def _misses(group: Group) -> list[Miss]:
-    """Return the missed budgets of a group's models, with what each model has instead."""
-    misses = []
-    for record in group.records:
-        budget = record.case.budget
-        if record.model is not None and budget is not None and not record.model.meets(budget):
-            has = record.model.amount(budget.kind)
-            assert has is not None
-            misses.append((budget, has))
-    return misses
+def planned_misses(models: Iterable[tuple[Case, Model]]) -> list[str]:
+    """Return the same sentences as `missed_budgets` for models that are still to be trained.
+
+    `models` has one case per architecture, task and length, each with the size of its model.
+    """
+    return _lines((case.arch, (case.task, case.length), [_miss(case, model)]) for case, model in models)
+
+
+def _lines(sizes: Iterable[tuple[str, Setting, Sequence[Miss | None]]]) -> list[str]:
+    """Return one sentence per architecture and missed budget.
+
+    `sizes` contains architectures, settings and, for each model of a setting, its missed budget, if any.
+    """
+    by_arch: dict[str, dict[Miss | None, list[Setting]]] = {}
+    for arch, setting, misses in sizes:
+        for miss in dict.fromkeys(filter(None, misses)) or [None]:
+            by_arch.setdefault(arch, {}).setdefault(miss, []).append(setting)
+    return [
+        _sentence(arch, f" on {_settings(affected)}" if len(settings) > 1 else "", *miss)
+        for arch, settings in by_arch.items()
+        for miss, affected in settings.items()
+        if miss is not None
+    ]
+
+
+def _miss(case: Case, model: Model | None) -> Miss | None:
+    """Return the budget of a case that its model misses, with what the model has instead, or None."""
+    if model is None or case.budget is None or model.meets(case.budget):
+        return None
+    has = model.amount(case.budget.kind)
+    assert has is not None
+    return case.budget, has
 
 
 def _sentence(arch: str, where: str, budget: Budget, has: int) -> str:
@@ -90,11 +107,11 @@ def _sentence(arch: str, where: str, budget: Budget, has: int) -> str:
     return f"{arch} has {amount(budget.kind, has)}{where}, {share:.0%} {side} the budget of {budget_text}."
 
 
-def _settings(groups: Sequence[Group]) -> str:
-    """Return the tasks and lengths of groups: `adding at 32 and 128 and copy_memory at 32`."""
+def _settings(settings: Sequence[Setting]) -> str:
+    """Return tasks and lengths as text: `adding at 32 and 128 and copy_memory at 32`."""
     by_task: dict[str, list[int]] = {}
-    for group in groups:
-        by_task.setdefault(group.task, []).append(group.length)
+    for task, length in settings:
+        by_task.setdefault(task, []).append(length)
     return listed([f"{task} at {listed([count(length) for length in lengths])}" for task, lengths in by_task.items()])
 
 

@@ -21,7 +21,7 @@ from results.schema.location import LengthRange, range_text
 Rate = Annotated[float, Field(gt=0)]
 MULTIPLE = re.compile(r"[1-9][0-9]{0,3}x")
 """A multiple of the trained length, such as `2x`."""
-RANGE = re.compile(r"([1-9][0-9]{0,9})\.\.([1-9][0-9]{0,9})")
+RANGE = re.compile(r"(-?[0-9]{1,10})\.\.(-?[0-9]{1,10})")
 """A range of lengths, such as `40..256`."""
 MAX_LENGTH = 1 << 24
 """Last length of the longest range, as for the trained lengths of a plan."""
@@ -240,6 +240,8 @@ def _range_in(text: str) -> LengthRange:
             "or a range such as '40..256'"
         )
     first, last = int(match[1]), int(match[2])
+    if first < 1:
+        raise ValueError(f"the range '{text}' must start at 1 or later")
     if first >= last:
         hint = f"write '{range_text((last, first))}'" if first > last else f"for a single length, write {first}"
         raise ValueError(f"the range '{text}' must end after its start: {hint}")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.commands.run import RunOptions, choose_plan
+from bench.commands.run_warnings import budget_warnings, rate_warnings
 from bench.errors import UsageError
 from bench.plans.grid import cases, reported_cases
 from bench.plans.plan import Plan, load
@@ -17,15 +18,16 @@ from tests.bench.plans.test_plan import message_of
 from tests.bench.tiny import TINY, write_plan
 
 GRID = "\n[tuning]\nlearning_rates = [1e-3, 1e-2, 3e-2]\nseeds = 2\n"
-RATES_BY_ARCH = """
+RATE_OF_LSTM = """
 [[override]]
 archs = ["lstm"]
 protocol = { learning_rate = 1e-2 }
 found_by = "a long run"
-
+"""
+RATES_BY_ARCH = f"""{RATE_OF_LSTM}
 [[override]]
 archs = ["gru:init=orthogonal"]
-protocol = { learning_rate = 2e-2 }
+protocol = {{ learning_rate = 2e-2 }}
 """
 
 
@@ -93,6 +95,43 @@ def test_a_later_override_decides_which_run_found_the_rate(tmp_path: Path) -> No
     later = "\n[[override]]\nlengths = [4]\nprotocol = { learning_rate = 3e-2 }\n"
     plan = plan_of(tmp_path, TINY.replace('"rnn", "lstm"', '"lstm", "gru:init=orthogonal"') + RATES_BY_ARCH + later)
     assert {(each.case.protocol.learning_rate, each.rate_found_by) for each in reported_cases(plan)} == {(3e-2, None)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {("lstm", "a long run")}),
+        ({"archs": ["lstm"]}, {("lstm", "a long run")}),
+        ({"archs": ["lstm", "lstm:forget_bias=2"]}, {("lstm", "a long run"), ("lstm:forget_bias=2.0", None)}),
+        ({"params": "2k"}, {("lstm", None)}),
+        ({"state": "64B"}, {("lstm", None)}),
+    ],
+)
+def test_a_run_found_rates_only_for_the_models_that_it_trained(
+    tmp_path: Path, changes: dict[str, Any], expected: set[tuple[str, str | None]]
+) -> None:
+    path = write_plan(tmp_path, TINY + RATE_OF_LSTM)
+    planned = reported_cases(choose_plan(options(path, **changes)))
+    assert {(each.case.arch, each.rate_found_by) for each in planned if each.case.arch != "rnn"} == expected
+    assert {each.case.protocol.learning_rate for each in planned if each.case.arch != "rnn"} == {1e-2}
+
+
+def test_settings_without_a_tuned_rate_are_counted(tmp_path: Path) -> None:
+    path = write_plan(tmp_path, TINY + RATE_OF_LSTM)
+    (line,) = rate_warnings(choose_plan(options(path)))
+    assert line.startswith(
+        "no run has tuned the learning rates of 1 of 2 settings, such as rnn on first_last at 4, which"
+    )
+    assert rate_warnings(choose_plan(options(path, archs=["lstm"]))) == []
+    assert rate_warnings(choose_plan(options(path, learning_rates="1e-3,1e-2"))) == []
+    assert rate_warnings(plan_of(tmp_path, TINY)) == []
+
+
+def test_missed_budgets_are_named_before_training(tmp_path: Path) -> None:
+    path = write_plan(tmp_path, TINY)
+    (line,) = budget_warnings(choose_plan(options(path, archs=["transformer"], state="300B")))
+    assert line == "transformer has 256 B of state, 15% under the budget of 300 B."
+    assert budget_warnings(choose_plan(options(path, archs=["rnn"], state="304B"))) == []
 
 
 INVALID = {

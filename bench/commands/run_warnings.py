@@ -1,0 +1,96 @@
+"""What `carousel run` says about a plan before it trains anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import arch
+import arch.kernels
+import reports
+import tasks
+from bench.plans.grid import reported_cases
+from bench.plans.override import RATE
+from bench.plans.plan import Plan
+from bench.plugins.loader import Loaded
+from bench.training.model import describe_on_meta
+from results.specs import Spec
+
+SMALL_WIDTH = 64
+"""Width of the models that are built to see whether a step can be compiled. Most numbers of heads divide it."""
+
+
+def rate_warnings(plan: Plan) -> list[str]:
+    """Return a line that counts the settings without a tuned learning rate, if the plan has tuned rates for others."""
+    if plan.tuning is not None or not any(each.archs and RATE in each.protocol for each in plan.override):
+        return []
+    settings = {(each.case.arch, each.case.task, each.case.length): each for each in reported_cases(plan)}
+    untuned = {setting: each.case for setting, each in settings.items() if each.rate_found_by is None}
+    if not untuned:
+        return []
+    (spec, task, length), case = next(iter(untuned.items()))
+    rate = case.protocol.learning_rate
+    return [
+        f"no run has tuned the learning rates of {len(untuned)} of {len(settings)} settings, such as {spec} on {task} "
+        f"at {length:,}, which trains at {rate:g}; to tune them, add --learning-rates 1e-3,3e-3,1e-2,3e-2"
+    ]
+
+
+def budget_warnings(plan: Plan) -> list[str]:
+    """Return one sentence per architecture that misses its budget, as the report of the run will say it."""
+    cases = {(each.case.arch, each.case.task, each.case.length): each.case for each in reported_cases(plan)}
+    return reports.planned_misses([(case, describe_on_meta(case, tasks.build(case.task))) for case in cases.values()])
+
+
+def deadline_warnings(plan: Plan, device: str) -> list[str]:
+    """Return a line that names the architectures whose steps are interpreted, because no deadline is tested for them.
+
+    A layer says whether its step can be compiled. If an architecture cannot be built small, nothing is said of it.
+    """
+    specs = dict.fromkeys(spec for grid in plan.grids() for spec in grid.archs)
+    nothing_is_compiled = device != "cpu" or arch.kernels.obstacle() is not None
+    interpreted = [spec for spec in specs if nothing_is_compiled or _is_interpreted(spec)]
+    if not interpreted:
+        return []
+    effect = (
+        "the deadline has no effect"
+        if len(interpreted) == len(specs)
+        else "no deadline is tested for some architectures"
+    )
+    return [f"{effect}, because only compiled steps are tested; interpreted: {', '.join(interpreted)}"]
+
+
+def _is_interpreted(spec: str) -> bool:
+    try:
+        layers: list[Any] = list(arch.build(spec, channels=1, outputs=2, width=SMALL_WIDTH, depth=1, seed=0).layers)
+    except ValueError:
+        return False
+    return any(layer.backend == "reference" or layer.streaming_spec() is None for layer in layers)
+
+
+def plugin_warnings(loaded: Loaded, plan: Plan) -> list[str]:
+    """Return a warning for each disabled plugin and each plugin file that the plan does not use."""
+    used = {Spec.parse_stored(spec).name for grid in plan.grids() for spec in (*grid.archs, *grid.tasks)}
+    warnings = [
+        f"the plugin {plugin.name} is disabled: {plugin.reason}"
+        for plugin in loaded.disabled
+        if plugin.name not in used
+    ]
+    for plugin in loaded.plugins:
+        if plugin.sources is not None and plugin.name not in used:
+            option = "-a" if plugin.name in arch.names() else "-t"
+            warnings.append(f"the plan does not use the plugin {plugin.name}; add it with {option} +{plugin.name}")
+    own = {plugin.name for plugin in loaded.plugins}
+    specs = dict.fromkeys(spec for grid in plan.grids() for spec in grid.archs if Spec.parse_stored(spec).name in own)
+    obstacles = {spec: obstacle for spec in specs if (obstacle := _cell_obstacle(spec)) is not None}
+    return warnings + [
+        f"{spec} is interpreted: its compiled cell is not used: {why}" for spec, why in obstacles.items()
+    ]
+
+
+def _cell_obstacle(spec: str) -> str | None:
+    """Return why a plugin's compiled cell is not used, or None if it is used or if nothing is known."""
+    try:
+        model = arch.build(spec, channels=1, outputs=1, width=SMALL_WIDTH, depth=1, seed=0)
+        return arch.cell_obstacle(getattr(model.layers[0], "layer", model.layers[0]))
+    except Exception:  # a plugin may raise any exception, which the run reports where it matters
+        return None
