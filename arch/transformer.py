@@ -107,8 +107,7 @@ class Transformer(Layer):
         self.expansion = 0 if self.is_bare else expansion
         self.max_length = max_length if positions == "learned" else None
         self.attention_norm: nn.Module = nn.Identity() if self.is_bare else nn.LayerNorm(width)
-        self.W_qkv = nn.Linear(width, 3 * width)
-        self.W_o = nn.Linear(width, width)
+        self.W_qkv, self.W_o = nn.Linear(width, 3 * width), nn.Linear(width, width)
         if not self.is_bare:
             self.perceptron_norm = nn.LayerNorm(width)
             self.W_1 = nn.Linear(width, expansion * width)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -83,18 +83,18 @@ def test_broken_links_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_page_of_tasks_is_up_to_date() -> None:
     written = (HOME / "docs" / "tasks.md").read_text(encoding="utf-8")
-    assert written == writer("write_tasks").page(), "run: python3 docs/write_tasks.py"
+    assert written == page_of("write_tasks"), "run: python3 docs/write_tasks.py"
 
 
 def test_page_of_architectures_is_up_to_date() -> None:
     written = (HOME / "docs" / "architectures.md").read_text(encoding="utf-8")
-    assert written == writer("write_architectures").page(), "run: python3 docs/write_architectures.py"
+    assert written == page_of("write_architectures"), "run: python3 docs/write_architectures.py"
 
 
 def test_every_architecture_has_a_section_with_its_options_and_a_row() -> None:
     import arch
 
-    page = writer("write_architectures").page()
+    page = page_of("write_architectures")
     for name in arch.built_in():
         section = page.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
         own = set(arch.get(name).parameters) - {*arch.BLOCK_OPTIONS, "dropout"}
@@ -107,7 +107,7 @@ def test_every_architecture_has_a_section_with_its_options_and_a_row() -> None:
 def test_every_task_has_a_section_with_its_parameters() -> None:
     import tasks
 
-    page = writer("write_tasks").page()
+    page = page_of("write_tasks")
     for name in tasks.built_in():
         section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
         fields = [field.name for field in dataclasses.fields(tasks.build(name))]
@@ -115,10 +115,12 @@ def test_every_task_has_a_section_with_its_parameters() -> None:
     assert "\n\n\n" not in page
 
 
-def writer(name: str) -> ModuleType:
-    """Return the program that writes a page of the documents."""
+@functools.cache
+def page_of(name: str) -> str:
+    """Return the page that a program in `docs` writes."""
     spec = importlib.util.spec_from_file_location(name, HOME / "docs" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    page: str = module.page()
+    return page

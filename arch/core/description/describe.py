@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from arch.core.backend import class_obstacle
@@ -256,15 +256,24 @@ def _path(path: Sequence[Any]) -> str:
 
 
 def _state_bytes(arch: Arch, model: SequenceModel, steps: int) -> int:
-    """Return the bytes of the state of one stream after so many steps."""
+    """Return the bytes of the state of one stream after so many steps.
+
+    Each layer runs alone: one whose state does not grow needs two steps, whatever the other layers do.
+    """
+    width = model.width
     with meta_device():
-        on_meta = _model(arch, model.width, len(model.layers)).eval()
+        on_meta = _model(arch, width, len(model.layers)).eval()
         on_meta.use_reference()
         try:
-            return on_meta.state_bytes_after(torch.zeros(1, steps, model.width))
+            return sum(_alone(layer).state_bytes_after(torch.zeros(1, steps, width)) for layer in _layers(on_meta))
         except (RuntimeError, TypeError):  # a layer reads values, and a tensor on the meta device has none
             pass
-    return model.state_bytes_after(torch.zeros(1, steps, model.width))
+    return sum(_alone(layer).state_bytes_after(torch.zeros(1, steps, width)) for layer in _layers(model))
+
+
+def _alone(layer: Layer) -> SequenceModel:
+    """Return a model of one layer that returns the layer's outputs."""
+    return SequenceModel(nn.Identity(), [layer], nn.Identity())
 
 
 def _total(costs: Sequence[int | None]) -> int | None:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 import reports
+from bench.probes.recording import MAX_FEATURES
 from reports.analysis.groups import group_cases
 from reports.analysis.traces import metric_trace
 from reports.figures.drawing.canvas import Figure
@@ -182,6 +183,12 @@ def test_memory_trace_of_a_product_notes_that_the_sign_is_enough(records: list[R
 def test_sign_of_a_normal_number_explains_two_over_pi_of_its_variance() -> None:
     samples = NormalDist().samples(SAMPLES, seed=1)
     assert correlation(samples, [math.copysign(1, x) for x in samples]) ** 2 == pytest.approx(SIGN_ALONE, abs=SAMPLED)
+
+
+def test_caption_and_document_state_the_size_of_the_projection(figures: dict[str, Figure]) -> None:
+    stated = f"state of more than {MAX_FEATURES} numbers"
+    assert stated in figures["memory-trace"].how_to_read
+    assert stated in (Path(__file__).parents[3] / "docs" / "method.md").read_text(encoding="utf-8")
 
 
 def test_run_without_the_gates_probe_has_none_of_these_figures() -> None:
