@@ -157,11 +157,18 @@ def ind_rnn_equals_a_loop_over_its_units(spec: str) -> None:
 def new_layers_start_as_their_papers_say(spec: str) -> None:
     """Check the initialisations that the sources name, on a layer of many units."""
     name, options = name_and_options(spec)
-    width, own = 512, {key: options[key] for key in ("r_min", "r_max", "max_phase", "signed") if key in options}
+    width, named = 512, ("r_min", "r_max", "max_phase", "signed", "bias", "forget_bias")
+    own = {key: options[key] for key in named if key in options}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         layer = subjects.arch.get(name).layer(width, width, **own)
-    if name == "lru":
+        torch.manual_seed(7)
+        other = subjects.arch.get(name).layer(width, width, **own | {"forget_bias": 0.0} if name == "min_lstm" else own)
+    if name == "min_lstm":
+        offset_G = torch.cat([torch.full((width,), options["forget_bias"]), torch.zeros(2 * width)])
+        added_G = layer.offset_G if layer.b_G is None else layer.b_G - other.b_G
+        torch.testing.assert_close(torch.zeros_like(offset_G) if added_G is None else added_G, offset_G)
+    elif name == "lru":
         squared_N = torch.exp(-2 * layer.nu_N.exp())
         low, high = options["r_min"] ** 2, options["r_max"] ** 2
         assert low <= squared_N.min() and squared_N.max() <= high
@@ -186,6 +193,6 @@ ORACLES: dict[Callable[[str], None], Callable[[str, dict[str, Any]], bool]] = {
     rg_lru_equals_the_products_of_its_decays: lambda name, options: name == "rg_lru",
     lru_equals_its_convolution: lambda name, options: name == "lru",
     ind_rnn_equals_a_loop_over_its_units: lambda name, options: name == "ind_rnn",
-    new_layers_start_as_their_papers_say: lambda name, options: name in ("lru", "rg_lru", "ind_rnn"),
+    new_layers_start_as_their_papers_say: lambda name, options: name in ("min_lstm", "lru", "rg_lru", "ind_rnn"),
 }
 """The oracles, each with a predicate: whether the oracle applies to an architecture's name and options."""

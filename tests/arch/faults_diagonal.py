@@ -67,8 +67,12 @@ FAULTS = [
                 "return f_BTH.sigmoid(), i_BTH.sigmoid()",
             ),
             "forget and input gates swapped": ("f_BTH, i_BTH, n_BTH = projected", "i_BTH, f_BTH, n_BTH = projected"),
-            "forget offset on the input gate": ("offset_G[0] = forget_bias", "offset_G[1] = forget_bias"),
         },
+    ),
+    *table(
+        "min_lstm.py",
+        diagonal.new_layers_start_as_their_papers_say,
+        {"forget offset on the input gate": ("offset_G[0] = forget_bias", "offset_G[1] = forget_bias")},
     ),
     *table(
         "rg_lru.py",
