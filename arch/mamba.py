@@ -5,7 +5,7 @@ channels, E = `expand` · H. Each channel has N states h, N = `states`. B and C 
 
     u = W_u x,  z = W_z x                                     (1)
     c_t = silu(b_c + Σ_k w_k ⊙ u_(t-3+k))                     (2)  conv=4: over steps t - 3 to t; conv=0: c = silu(u)
-    B, C = W_BC c;  p = W_p W_r c + b_p                       (3)  W_r has R = ⌈H / 16⌉ rows
+    B, C = W_BC c;  r = W_r c;  p = W_pᵀ r + b_p              (3)  r has R = ⌈H / 16⌉ numbers
     Δ = softplus(p),  A = -e^(A_log)                          (4)
     h' = e^(Δ A) h + Δ c B                                    (5)  for each state of each channel
     s = Σ C h' + D c                                          (6)  over the states of a channel
@@ -99,7 +99,7 @@ class Mamba(ScanLayer):
         self.conv_E = nn.Parameter(torch.empty(E).uniform_(-bound, bound)) if conv else None
         self.W_BC_ME = _uniform(2 * states, E)
         self.W_r_RE = _uniform(R, E)
-        self.W_p_ER = _uniform(E, R)
+        self.W_p_RE = nn.Parameter(torch.empty(R, E).uniform_(-1 / math.sqrt(R), 1 / math.sqrt(R)))
         step_E = torch.empty(E).uniform_(math.log(MIN_STEP), math.log(MAX_STEP)).exp()
         self.b_p_E = nn.Parameter(step_E + torch.log(-torch.expm1(-step_E)))  # the inverse of softplus
         n_N = torch.arange(1, states + 1, dtype=step_E.dtype)
@@ -124,8 +124,9 @@ class Mamba(ScanLayer):
         is_fused = self.backend_for(x_BTD, state) == "fused"
         c_BTE, inputs_BKE = self._convolve(widened(x_BTD, self.W_u_ED), state.inputs_BKE, is_fused)
         z_BTE = widened(x_BTD, self.W_z_ED)  # (1)
-        p_BTE, BC_BTM = self._project(c_BTE)
-        selected = (p_BTE, c_BTE, z_BTE, -self.A_log_NE.exp(), BC_BTM, self.D_E, state.h_BNE)  # (4)
+        r_BTR, BC_BTM = functional.linear(c_BTE, self.W_r_RE), functional.linear(c_BTE, self.W_BC_ME)  # (3)
+        weights = (self.W_p_RE, self.b_p_E, -self.A_log_NE.exp())  # (4)
+        selected = (r_BTR, c_BTE, z_BTE, *weights, BC_BTM, self.D_E, state.h_BNE)
         if is_fused:
             from arch.kernels.training import selective_scan
 
@@ -147,16 +148,12 @@ class Mamba(ScanLayer):
             return short_convolution.scan(convolution, 0, 1, *inputs), last_BKE
         return convolution(*inputs)[0], last_BKE
 
-    def _project(self, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Return p (..., E) of (3), and B and C in one tensor (..., M), for c (..., E)."""
-        p = functional.linear(functional.linear(c, self.W_r_RE), self.W_p_ER, self.b_p_E)
-        return p, functional.linear(c, self.W_BC_ME)
-
     def gates(self, x_BD: Tensor, state: MambaState) -> dict[str, Tensor]:
         """Return `decay`, the share of each state that is kept, (B, E, N)."""
         u_BTE = functional.linear(x_BD, self.W_u_ED).unsqueeze(1)
-        p_BTE, _ = self._project(self._convolve(u_BTE, state.inputs_BKE, False)[0])
-        step_BE1 = functional.softplus(p_BTE.squeeze(1)).unsqueeze(2)
+        c_BE = self._convolve(u_BTE, state.inputs_BKE, False)[0].squeeze(1)
+        p_BE = functional.linear(c_BE, self.W_r_RE) @ self.W_p_RE + self.b_p_E
+        step_BE1 = functional.softplus(p_BE).unsqueeze(2)
         return {"decay": (-step_BE1 * self.A_log_NE.exp().T).exp()}
 
     def flops_per_step(self) -> int:
@@ -179,10 +176,10 @@ class Mamba(ScanLayer):
 
     def _weights(self) -> tuple[Weight | None, ...]:
         """Return the weights in the order of the streaming kernel. Those of a missing convolution are None."""
-        names = ("W_u_ED", "W_z_ED", "conv_KE", "conv_E", "W_BC_ME", "W_r_RE", "W_p_ER", "b_p_E", "A_log_NE", "D_E")
+        names = ("W_u_ED", "W_z_ED", "conv_KE", "conv_E", "W_BC_ME", "W_r_RE", "W_p_RE", "b_p_E", "A_log_NE", "D_E")
         tensors = ((name, getattr(self, name)) for name in (*names, "W_y_HE"))
         D, H, E, N, R, K = self.inputs, self.width, self.channels, self.states, self.rank, CONV_STEPS
-        shapes = ((E, D), (E, D), (K, E), (E,), (2 * N, E), (R, E), (E, R), (E,), (N, E), (E,), (H, E))
+        shapes = ((E, D), (E, D), (K, E), (E,), (2 * N, E), (R, E), (R, E), (E,), (N, E), (E,), (H, E))
         return tuple(
             None if tensor is None else Weight(self, name, shape)
             for (name, tensor), shape in zip(tensors, shapes, strict=True)
@@ -202,7 +199,7 @@ class Mamba(ScanLayer):
             outputs=self.width,
             sizes=(self.inputs, self.width, E, N, R),
             weights=self._weights(),
-            workspace=3 * E + 2 * N + R,
+            workspace=2 * E + 2 * N + R,
             bind=lambda state, batch, *_: bind_tensors(state, MambaState, batch, shapes),
             cell=LayerStep(_load_step),
         )
@@ -231,21 +228,30 @@ def convolution(u_BTE: Tensor, before_BKE: Tensor, w_KE: Tensor, bias_E: Tensor)
 
 
 def recurrence(
-    p_BTE: Tensor, c_BTE: Tensor, z_BTE: Tensor, A_NE: Tensor, BC_BTM: Tensor, D_E: Tensor, h_BNE: Tensor
+    r_BTR: Tensor,
+    c_BTE: Tensor,
+    z_BTE: Tensor,
+    W_RE: Tensor,
+    b_E: Tensor,
+    A_NE: Tensor,
+    BC_BTM: Tensor,
+    D_E: Tensor,
+    h_BNE: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Return s ⊙ silu(z) (B, T, E) of equations (4) to (7) and the states after the last step, by plain torch.
+    """Return s ⊙ silu(z) (B, T, E) of equations (3) to (7) and the states after the last step, by plain torch.
 
     Args:
-        p_BTE: p.
+        r_BTR: r.
         c_BTE: c.
         z_BTE: z.
+        W_RE, b_E: W_p and b_p.
         A_NE: A.
         BC_BTM: B of all states, then C of all states.
         D_E: D.
         h_BNE: The states before the first step.
     """
     B_BTN, C_BTN = BC_BTM.chunk(2, 2)
-    step_BTE = functional.softplus(p_BTE)  # (4)
+    step_BTE = functional.softplus(r_BTR @ W_RE + b_E)  # (3), (4)
     a_BTNE = (step_BTE.unsqueeze(2) * A_NE).exp()
     write_BTNE = (step_BTE * c_BTE).unsqueeze(2) * B_BTN.unsqueeze(3)
     states = []

@@ -17,8 +17,8 @@ FAULTS: list[Fault] = [
             "inputs do not bypass the states": (".squeeze(2) + D_E * c_BTE", ".squeeze(2)"),
             "gate is a sigmoid": ("s_BTE * functional.silu(z_BTE)", "s_BTE * z_BTE.sigmoid()"),
             "filters in reverse": ("w_KE[k] * seen_BTE", "w_KE[3 - k] * seen_BTE"),
-            "states grow": ("-self.A_log_NE.exp(), BC_BTM", "self.A_log_NE.exp(), BC_BTM"),
-            "time steps not positive": ("step_BTE = functional.softplus(p_BTE)  # (4)", "step_BTE = p_BTE"),
+            "states grow": ("self.b_p_E, -self.A_log_NE.exp())", "self.b_p_E, self.A_log_NE.exp())"),
+            "time steps not positive": ("functional.softplus(r_BTR @ W_RE + b_E)", "(r_BTR @ W_RE + b_E)"),
         },
     ),
     *table(

@@ -116,7 +116,7 @@ def attention_form(layer: Any, x_BTD: Tensor, begin: Any) -> tuple[Tensor, Tenso
     c_BTE = c_BTE * torch.sigmoid(c_BTE)
     N = len(layer.A_log_NE)
     B_BTN, C_BTN = c_BTE @ layer.W_BC_ME[:N].T, c_BTE @ layer.W_BC_ME[N:].T
-    step_BTE = torch.log1p(torch.exp(c_BTE @ (layer.W_p_ER @ layer.W_r_RE).T + layer.b_p_E))
+    step_BTE = torch.log1p(torch.exp(c_BTE @ layer.W_r_RE.T @ layer.W_p_RE + layer.b_p_E))
     clock_BTE = step_BTE.cumsum(1)
     A_EN = -layer.A_log_NE.exp().T
     past_TS = torch.ones(STEPS, STEPS, dtype=torch.bool).tril()

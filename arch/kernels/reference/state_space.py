@@ -22,7 +22,7 @@ def selective_forward(args: selective_scan.Forward, first: int, last: int, steps
     rows, h_BNE = slice(first, last), args.h[first:last].clone()
     for t in range(args.T):
         B_BN1, C_BN1 = args.BC[rows, t].unsqueeze(2).chunk(2, 1)
-        step_BE, c_BE = functional.softplus(args.p[rows, t]), args.c[rows, t]  # (1)
+        step_BE, c_BE = functional.softplus(args.low[rows, t] @ args.W + args.bias), args.c[rows, t]  # (1)
         a_BNE = (step_BE.unsqueeze(1) * args.A).exp()
         h_BNE = a_BNE * h_BNE + (step_BE * c_BE).unsqueeze(1) * B_BN1  # (2)
         s_BE = (C_BN1 * h_BNE).sum(1) + args.D * c_BE  # (3)
@@ -36,7 +36,8 @@ def selective_backward(args: selective_scan.Backward, first: int, last: int) -> 
     """Write what `selective_scan.backward_rows` writes. All states are computed again from the initial one."""
     assert args.sums is not None
     rows, N = slice(first, last), args.N
-    step_BTE, c_BTE, z_BTE = functional.softplus(args.p[rows]), args.c[rows], args.z[rows]
+    p_BTE, c_BTE, z_BTE = args.low[rows] @ args.W + args.bias, args.c[rows], args.z[rows]
+    step_BTE = functional.softplus(p_BTE)
     B_BTN1, C_BTN1 = args.BC[rows].unsqueeze(3).chunk(2, 2)
     a_BTNE = (step_BTE.unsqueeze(2) * args.A).exp()
     states = [args.h_0[rows]]
@@ -57,7 +58,10 @@ def selective_backward(args: selective_scan.Backward, first: int, last: int) -> 
         args.sums[:N] += (de_BNE * step_BE.unsqueeze(1)).sum(0)
         d_step_BE = (de_BNE * args.A).sum(1) + dw_BE * c_BE  # (9)
         args.d_c[rows, t] = dw_BE * step_BE + ds_BE * args.D
-        args.d_p[rows, t] = d_step_BE * args.p[rows, t].sigmoid()
+        dp_BE = d_step_BE * p_BTE[:, t].sigmoid()
+        args.sums[N + 1 : -1] += args.low[rows, t].T @ dp_BE  # (11)
+        args.sums[-1] += dp_BE.sum(0)
+        args.d_low[rows, t] = dp_BE @ args.W.T
         args.d_BC[rows, t] = torch.cat([dB_BN, dC_BN], 1)
         dh_BNE = dh_BNE * a_BTNE[:, t]  # (10)
     args.d_h[rows] = dh_BNE

@@ -13,9 +13,26 @@ NaN stays NaN. For large |x|, σ and tanh saturate without overflow. tanh satura
 
 from __future__ import annotations
 
+from typing import Any
+
+from llvmlite import ir
 from numba import njit
 
-from arch.kernels.simd.vector import fma, larger, power_of_two, reciprocal, smaller, splat, times_power_of_two
+from arch.kernels.simd.vector import (
+    BITS,
+    LANES,
+    MANTISSA_BITS,
+    VECTOR,
+    VectorType,
+    fma,
+    instruction,
+    larger,
+    power_of_two,
+    reciprocal,
+    smaller,
+    splat,
+    vector,
+)
 
 MAX_ERROR = 3e-7
 """Upper bound of the relative error of `tanh`, and of `sigmoid` for |x| ≤ 85.
@@ -70,6 +87,21 @@ def exp(x):  # type: ignore[no-untyped-def]
     return fma(scale, rest, scale)
 
 
+@instruction
+def _times_power_of_two(typing: Any, a: VectorType, shifted: VectorType) -> Any:
+    """Return a · 2^n in each lane, for the integer n in the low mantissa bits of `shifted`.
+
+    The result must be a normal number. A product below the smallest one gives some number of about its size.
+    """
+
+    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
+        bits, exponent = (builder.bitcast(value, BITS) for value in values)
+        shift = ir.Constant(BITS, [MANTISSA_BITS] * LANES)
+        return builder.bitcast(builder.add(bits, builder.shl(exponent, shift)), VECTOR)
+
+    return vector(vector, vector), lower
+
+
 @njit(forceinline=True)
 def exp2(x):  # type: ignore[no-untyped-def]
     """Return 2^x by equation (6), for a vector x with -126 ≤ x ≤ 126."""
@@ -79,7 +111,7 @@ def exp2(x):  # type: ignore[no-untyped-def]
     p = fma(r, p, splat(P_2))
     p = fma(r, p, splat(P_1))
     p = fma(r, p, splat(P_0))
-    return times_power_of_two(fma(r, p, splat(1.0)), shifted)
+    return _times_power_of_two(fma(r, p, splat(1.0)), shifted)
 
 
 @njit(forceinline=True)

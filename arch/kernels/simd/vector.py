@@ -364,21 +364,6 @@ def power_of_two(typing: Any, shifted: VectorType) -> Any:
 
 
 @instruction
-def times_power_of_two(typing: Any, a: VectorType, shifted: VectorType) -> Any:
-    """Return a · 2^n in each lane, for the integer n in the low mantissa bits of `shifted`.
-
-    The result must be a normal number. A product below the smallest one gives some number of about its size.
-    """
-
-    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
-        bits, exponent = (builder.bitcast(value, BITS) for value in values)
-        shift = ir.Constant(BITS, [MANTISSA_BITS] * LANES)
-        return builder.bitcast(builder.add(bits, builder.shl(exponent, shift)), VECTOR)
-
-    return vector(vector, vector), lower
-
-
-@instruction
 def lane_sum(typing: Any, a: VectorType) -> Any:
     """Return the sum of all lanes. The compiler chooses the order of the additions."""
 

@@ -50,22 +50,26 @@ def _convolve(E, filters_at, bias_at, before_at, u, B):  # type: ignore[no-untyp
 
 
 @njit
-def _update(E, N, A_log_at, skip_at, h_at, p, BC, c, z, B):  # type: ignore[no-untyped-def]
-    """Update the states by (5), and replace c (B, E) with s silu(z) of (6) and (7).
+def _update(E, N, R, weights, h_at, low, BC, c, z, B):  # type: ignore[no-untyped-def]
+    """Compute Δ by (3) and (4), update the states by (5), and replace c (B, E) with s silu(z) of (6) and (7).
 
     Args:
-        E, N: Number of channels, and of states per channel.
-        A_log_at, skip_at: Addresses of the logarithm of -A (N, E), and of D (E,).
+        E, N, R: Number of channels, of states per channel, and of numbers of r.
+        weights: Addresses of the weights.
         h_at: Address of the states (B, N, E), updated in place.
-        p, BC, c, z: Arrays of p (B, E), of B and C (B, 2N), of c and z (B, E).
+        low, BC, c, z: Arrays of r (B, R), of B and C (B, 2N), of c and z (B, E).
         B: Batch size.
     """
-    A_log, skip, h = floats(A_log_at), floats(skip_at), floats(h_at)
+    A_log, skip, h = floats(weights[A_LOG]), floats(weights[SKIP]), floats(h_at)
+    W_p, biases = floats(weights[W_P]), floats(weights[B_P])
     for e in range(0, E, LANES):
         count = E - e
         for b in range(B):
             at = b * E + e
-            step, value = softplus(load_first(p, at, count)), load_first(c, at, count)  # (4)
+            p = load_first(biases, e, count)
+            for row in range(R):
+                p = fma(load_first(W_p, row * E + e, count), splat(low[b * R + row]), p)  # (3)
+            step, value = softplus(p), load_first(c, at, count)  # (4)
             write, s = step * value, load_first(skip, e, count) * value
             for n in range(N):
                 place, of_B = (b * N + n) * E + e, b * 2 * N + n
@@ -82,8 +86,8 @@ def mamba_step(record, x_at, y_at, workspace, B):  # type: ignore[no-untyped-def
     sizes, weights, state = parts_of(record)
     D, H, E, N, R = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
     x, y, wide = floats(x_at), floats(y_at), 4 * B * E
-    c, z, p = floats(workspace), floats(workspace + wide), floats(workspace + 2 * wide)
-    BC, low = floats(workspace + 3 * wide), floats(workspace + 3 * wide + 8 * B * N)
+    c, z = floats(workspace), floats(workspace + wide)
+    BC, low = floats(workspace + 2 * wide), floats(workspace + 2 * wide + 8 * B * N)
     apply(floats(weights[W_U]), 0, 0, E, D, x, 0, D, B, c, 0, E, False)
     apply(floats(weights[W_Z]), 0, 0, E, D, x, 0, D, B, z, 0, E, False)  # (1)
     if weights[FILTERS] != 0:
@@ -93,6 +97,5 @@ def mamba_step(record, x_at, y_at, workspace, B):  # type: ignore[no-untyped-def
             store_first(c, at, B * E - at, silu(load_first(c, at, B * E - at)))
     apply(floats(weights[W_BC]), 0, 0, 2 * N, E, c, 0, E, B, BC, 0, 2 * N, False)
     apply(floats(weights[W_R]), 0, 0, R, E, c, 0, E, B, low, 0, R, False)
-    apply(floats(weights[W_P]), 0, weights[B_P], E, R, low, 0, R, B, p, 0, E, False)  # (3)
-    _update(E, N, weights[A_LOG], weights[SKIP], state[STATES], p, BC, c, z, B)
+    _update(E, N, R, weights, state[STATES], low, BC, c, z, B)
     apply(floats(weights[W_Y]), 0, 0, H, E, c, 0, E, B, y, 0, H, False)  # (7)

@@ -1,6 +1,6 @@
 """The selective scan: equations (4) to (6) of `arch/mamba.py` over a whole sequence, and their derivatives.
 
-    Δ  = softplus(p),  w = Δ c                                           (1)
+    Δ  = softplus(p),  p = W r + b,  w = Δ c                             (1)
     h' = a h + w B,    a = e^(Δ A)                                       (2)  for each state of each channel
     s  = Σ C h' + D c                                                    (3)  over the states of a channel
     y  = s silu(z)                                                       (4)
@@ -13,13 +13,14 @@ d· is the derivative of the loss with respect to ·. dh collects the contributi
     de = dh h a,      dA = Σ de Δ                                        (8)  e is the exponent Δ A
     dΔ = Σ de A + dw c,  dc = dw Δ + ds D,  dp = dΔ σ(p)                 (9)  over states
     dh ← dh a                                                            (10)
+    db = Σ dp,  dW = Σ dp r,  dr = Σ W dp                                (11)  over steps and batch; over channels
 
 The states of a sequence are not stored. The forward pass stores them at the end of each chunk of `CHUNK` steps, from
 where the backward pass computes them again. A vector holds the same state of LANES channels, so that the sum of (3)
 stays within a lane. Sums over channels stay vectors until the end of a chunk.
 """
 
-# Shape suffixes: B batch, T time, S stored chunks, E channels, N states, M = 2N
+# Shape suffixes: B batch, T time, S stored chunks, E channels, N states, M = 2N, R rank
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ class Forward(NamedTuple):
     """Arguments of `forward_rows`.
 
     Args:
-        p, c, z: Inputs (B, T, E).
+        low: r, (B, T, R).
+        c, z: Inputs (B, T, E).
+        W, bias: Transposed W (R, E) and b (E,).
         A: A, (N, E).
         BC: B of all states, then C of all states, (B, T, 2N).
         D: D, (E,).
@@ -63,12 +66,14 @@ class Forward(NamedTuple):
         y: y, (B, T, E), written.
         stored: Receives the state after each chunk but the last one, (B, S, N, E), if `saves` is true.
         saves: Whether to write `stored`.
-        T, E, N: Steps, channels, states per channel.
+        T, E, N, R: Steps, channels, states per channel, rank.
     """
 
-    p: Tensor
+    low: Tensor
     c: Tensor
     z: Tensor
+    W: Tensor
+    bias: Tensor
     A: Tensor
     BC: Tensor
     D: Tensor
@@ -79,25 +84,28 @@ class Forward(NamedTuple):
     T: int
     E: int
     N: int
+    R: int
 
 
 class Backward(NamedTuple):
     """Arguments of `backward_rows`.
 
     Args:
-        p, c, z, A, BC, D: As for `Forward`.
+        low, c, z, W, bias, A, BC, D: As for `Forward`.
         h_0: Initial state, (B, N, E).
         stored: What `forward_rows` wrote, (B, S, N, E).
         d_y: Gradient of y, (B, T, E).
         d_h: Gradient of the last state (B, N, E). Receives that of the initial state.
-        d_p, d_c, d_z, d_BC: Gradients of `p`, `c`, `z` and `BC`, written.
-        sums: Gradients of A, then of D, (N + 1, E), added to. `sum_rows` sets it for each share.
-        T, E, N: Steps, channels, states per channel.
+        d_low, d_c, d_z, d_BC: Gradients of `low`, `c`, `z` and `BC`, written.
+        sums: Gradients of A (N), D (1), W (R) and b (1), (N + R + 2, E), added to. `sum_rows` sets it for each share.
+        T, E, N, R: Steps, channels, states per channel, rank.
     """
 
-    p: Tensor
+    low: Tensor
     c: Tensor
     z: Tensor
+    W: Tensor
+    bias: Tensor
     A: Tensor
     BC: Tensor
     D: Tensor
@@ -105,7 +113,7 @@ class Backward(NamedTuple):
     stored: Tensor
     d_y: Tensor
     d_h: Tensor
-    d_p: Tensor
+    d_low: Tensor
     d_c: Tensor
     d_z: Tensor
     d_BC: Tensor
@@ -113,6 +121,7 @@ class Backward(NamedTuple):
     T: int
     E: int
     N: int
+    R: int
 
 
 @njit(forceinline=True)
@@ -138,23 +147,42 @@ def _load_rates(A, e, E, N, rates):  # type: ignore[no-untyped-def]
         store(rates, n * LANES, load_first(A, n * E + e, E - e) * splat(LOG2_E))
 
 
+@njit(forceinline=True)
+def _summand(bias, W, low, low_at, R):  # type: ignore[no-untyped-def]
+    """Return p of (1) of LANES channels.
+
+    Args:
+        bias: b of these channels, a vector.
+        W: Array of their part of W, (R, LANES).
+        low, low_at: Array of r, and the offset of the step.
+        R: Rank.
+    """
+    for row in range(R):
+        bias = fma(load(W, row * LANES), splat(low[low_at + row]), bias)
+    return bias
+
+
 @kernel(ROWS_SIGNATURE)
 def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write the results of rows `first` to `last` of the batch, for the `Forward` at the address `record`."""
     args = arguments_at(record, Forward)
-    T, E, N, saves = args.T, args.E, args.N, args.saves
-    p, c, z, y = floats(args.p), floats(args.c), floats(args.z), floats(args.y)
+    T, E, N, R, saves = args.T, args.E, args.N, args.R, args.saves
+    low, c, z, y = floats(args.low), floats(args.c), floats(args.z), floats(args.y)
+    W, biases = floats(args.W), floats(args.bias)
     A, BC, D, states, stored = floats(args.A), floats(args.BC), floats(args.D), floats(args.h), floats(args.stored)
     chunks = (T - 1) // CHUNK
     rates, h = np.zeros(N * LANES, np.float32), np.zeros(N * LANES, np.float32)
+    W_here = np.zeros(R * LANES, np.float32)
     for e in range(0, E, LANES):
-        count, skip = E - e, load_first(D, e, E - e)
+        count, skip, bias = E - e, load_first(D, e, E - e), load_first(biases, e, E - e)
+        copy_states(W, e, E, count, R, W_here, 0, LANES)
         _load_rates(A, e, E, N, rates)
         for b in range(first, last):
             copy_states(states, b * N * E + e, E, count, N, h, 0, LANES)
             for t in range(T):
                 at, B_at = (b * T + t) * E + e, (b * T + t) * 2 * N
-                step, value = softplus(load_first(p, at, count)), load_first(c, at, count)  # (1)
+                step = softplus(_summand(bias, W_here, low, (b * T + t) * R, R))  # (1)
+                value = load_first(c, at, count)
                 write, s = step * value, skip * value
                 for n in range(N):
                     place = n * LANES
@@ -175,18 +203,12 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     The `Backward` is at the address `record`.
     """
     args = arguments_at(record, Backward)
-    T, E, N = args.T, args.E, args.N
-    p, c, z, A, BC, D = (
-        floats(args.p),
-        floats(args.c),
-        floats(args.z),
-        floats(args.A),
-        floats(args.BC),
-        floats(args.D),
-    )
+    T, E, N, R = args.T, args.E, args.N, args.R
+    low, c, z, W, biases = floats(args.low), floats(args.c), floats(args.z), floats(args.W), floats(args.bias)
+    A, BC, D = floats(args.A), floats(args.BC), floats(args.D)
     h_0, stored, d_y, d_h = floats(args.h_0), floats(args.stored), floats(args.d_y), floats(args.d_h)
-    d_p, d_c, d_z, d_BC, sums = (
-        floats(args.d_p),
+    d_low, d_c, d_z, d_BC, sums = (
+        floats(args.d_low),
         floats(args.d_c),
         floats(args.d_z),
         floats(args.d_BC),
@@ -195,18 +217,25 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     chunks, width, zero = (T - 1) // CHUNK, N * LANES, splat(0.0)
     h = np.zeros((CHUNK + 1) * width, np.float32)  # the state before each step of a chunk, and after the last one
     a = np.zeros(CHUNK * width, np.float32)
-    s = np.zeros(CHUNK * LANES, np.float32)
+    p, delta, s = (
+        np.zeros(CHUNK * LANES, np.float32),
+        np.zeros(CHUNK * LANES, np.float32),
+        np.zeros(CHUNK * LANES, np.float32),
+    )
     rates, d_A, d_state = np.zeros(width, np.float32), np.zeros(width, np.float32), np.zeros(width, np.float32)
     d_B, d_C = np.zeros(CHUNK * width, np.float32), np.zeros(CHUNK * width, np.float32)
-    ones = np.ones(LANES, np.float32)
+    W_here, d_W = np.zeros(R * LANES, np.float32), np.zeros(R * LANES, np.float32)
+    d_r, ones = np.zeros(CHUNK * R * LANES, np.float32), np.ones(LANES, np.float32)
     for b in range(first, last):
         for chunk in range(chunks, -1, -1):
             begin = chunk * CHUNK
             steps = min(T - begin, CHUNK)
             d_B[: steps * width] = 0
             d_C[: steps * width] = 0
+            d_r[:] = 0
             for e in range(0, E, LANES):
-                count, skip = E - e, load_first(D, e, E - e)
+                count, skip, bias = E - e, load_first(D, e, E - e), load_first(biases, e, E - e)
+                copy_states(W, e, E, count, R, W_here, 0, LANES)
                 _load_rates(A, e, E, N, rates)
                 if chunk == 0:
                     copy_states(h_0, b * N * E + e, E, count, N, h, 0, LANES)
@@ -214,7 +243,10 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     copy_states(stored, (b * chunks + chunk - 1) * N * E + e, E, count, N, h, 0, LANES)
                 for k in range(steps):
                     at, B_at = (b * T + begin + k) * E + e, (b * T + begin + k) * 2 * N
-                    step, value = softplus(load_first(p, at, count)), load_first(c, at, count)
+                    summand, value = _summand(bias, W_here, low, (b * T + begin + k) * R, R), load_first(c, at, count)
+                    step = softplus(summand)
+                    store(p, k * LANES, summand)
+                    store(delta, k * LANES, step)
                     write, total = step * value, skip * value
                     for n in range(N):
                         place = k * width + n * LANES
@@ -226,11 +258,12 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     store(s, k * LANES, total)
                 copy_states(d_h, b * N * E + e, E, count, N, d_state, 0, LANES)
                 d_A[:] = 0
-                d_skip = zero
+                d_W[:] = 0
+                d_skip = d_bias = zero
                 for k in range(steps - 1, -1, -1):
                     at, B_at = (b * T + begin + k) * E + e, (b * T + begin + k) * 2 * N
-                    summand, value, gate = load_first(p, at, count), load_first(c, at, count), load_first(z, at, count)
-                    step, dy = softplus(summand), load_first(d_y, at, count)
+                    step, value, gate = load(delta, k * LANES), load_first(c, at, count), load_first(z, at, count)
+                    dy = load_first(d_y, at, count)
                     write, ds = step * value, dy * silu(gate)  # (5)
                     store_first(d_z, at, count, dy * load(s, k * LANES) * silu_slope(gate))
                     d_skip = fma(ds, value, d_skip)
@@ -249,32 +282,45 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                         d_step = fma(exponent, load(rates, of_n), d_step)
                     d_step = fma(d_write, value, d_step * splat(LN_2))  # (9)
                     store_first(d_c, at, count, fma(d_write, step, ds * skip))
-                    store_first(d_p, at, count, d_step * sigmoid(summand))
+                    dp = d_step * sigmoid(load(p, k * LANES))
+                    d_bias += dp  # (11)
+                    for row in range(R):
+                        of_row, place, number = row * LANES, (k * R + row) * LANES, low[(b * T + begin + k) * R + row]
+                        store(d_W, of_row, fma(dp, splat(number), load(d_W, of_row)))
+                        store(d_r, place, fma(dp, load(W_here, of_row), load(d_r, place)))
                 copy_states(d_state, 0, LANES, count, N, d_h, b * N * E + e, E)
                 for n in range(N):
                     add_first(sums, n * E + e, count, load(d_A, n * LANES))
                 add_first(sums, N * E + e, count, d_skip)
+                for row in range(R):
+                    add_first(sums, (N + 1 + row) * E + e, count, load(d_W, row * LANES))
+                add_first(sums, (N + 1 + R) * E + e, count, d_bias)
             for k in range(steps):
                 to = (b * T + begin + k) * 2 * N
                 for n in range(0, N, LANES):
                     place, left = (k * N + n) * LANES, N - n
                     store_first(d_BC, to + n, left, row_sums(d_B, place, left, ones, 0, LANES))
                     store_first(d_BC, to + N + n, left, row_sums(d_C, place, left, ones, 0, LANES))
+                for row in range(0, R, LANES):
+                    place, left, to = (k * R + row) * LANES, R - row, (b * T + begin + k) * R + row
+                    store_first(d_low, to, left, row_sums(d_r, place, left, ones, 0, LANES))
 
 
 class Scan(torch.autograd.Function):
-    """The map from p, c and z (B, T, E), A (N, E), B and C (B, T, 2N), D (E,) and h_0 (B, N, E) to y and h_T."""
+    """The map from r, c, z, W, b, A, B and C, D and h_0 to y (B, T, E) and h_T (B, N, E). `scan` lists their shapes."""
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-        p_BTE, c_BTE, z_BTE, A_NE, BC_BTM, D_E, h_BNE = inputs
-        (B, T, E), N = p_BTE.shape, len(A_NE)
-        y_BTE, last_BNE = p_BTE.new_empty(B, T, E), h_BNE.clone(memory_format=CONTIGUOUS)
-        stored_BSNE = p_BTE.new_empty(B, (T - 1) // CHUNK if saves else 0, N, E)
+        r_BTR, c_BTE, z_BTE, W_RE, bias_E, A_NE, BC_BTM, D_E, h_BNE = inputs
+        (B, T, E), N, R = c_BTE.shape, len(A_NE), len(W_RE)
+        y_BTE, last_BNE = c_BTE.new_empty(B, T, E), h_BNE.clone(memory_format=CONTIGUOUS)
+        stored_BSNE = c_BTE.new_empty(B, (T - 1) // CHUNK if saves else 0, N, E)
         arguments = Forward(
-            p=p_BTE,
+            low=r_BTR,
             c=c_BTE,
             z=z_BTE,
+            W=W_RE,
+            bias=bias_E,
             A=A_NE,
             BC=BC_BTM,
             D=D_E,
@@ -285,6 +331,7 @@ class Scan(torch.autograd.Function):
             T=T,
             E=E,
             N=N,
+            R=R,
         )
         run_rows(forward_rows, arguments, B, B * T * E * N)
         ctx.reference = reference
@@ -297,15 +344,17 @@ class Scan(torch.autograd.Function):
         *inputs, stored_BSNE = ctx.saved_tensors
         if needs_reference(*gradients):
             return None, None, *reference_gradients(ctx.reference, inputs, gradients)
-        p_BTE, c_BTE, z_BTE, A_NE, BC_BTM, D_E, h_BNE = inputs
-        (B, T, E), N = p_BTE.shape, len(A_NE)
+        r_BTR, c_BTE, z_BTE, W_RE, bias_E, A_NE, BC_BTM, D_E, h_BNE = inputs
+        (B, T, E), N, R = c_BTE.shape, len(A_NE), len(W_RE)
         d_h_BNE = gradients[1].clone(memory_format=CONTIGUOUS)
-        d_p_BTE, d_c_BTE, d_z_BTE = (p_BTE.new_empty(B, T, E) for _ in range(3))
-        d_BC_BTM = p_BTE.new_empty(B, T, 2 * N)
+        d_c_BTE, d_z_BTE = c_BTE.new_empty(B, T, E), c_BTE.new_empty(B, T, E)
+        d_r_BTR, d_BC_BTM = c_BTE.new_empty(B, T, R), c_BTE.new_empty(B, T, 2 * N)
         arguments = Backward(
-            p=p_BTE,
+            low=r_BTR,
             c=c_BTE,
             z=z_BTE,
+            W=W_RE,
+            bias=bias_E,
             A=A_NE,
             BC=BC_BTM,
             D=D_E,
@@ -313,7 +362,7 @@ class Scan(torch.autograd.Function):
             stored=stored_BSNE,
             d_y=gradients[0],
             d_h=d_h_BNE,
-            d_p=d_p_BTE,
+            d_low=d_r_BTR,
             d_c=d_c_BTE,
             d_z=d_z_BTE,
             d_BC=d_BC_BTM,
@@ -321,9 +370,12 @@ class Scan(torch.autograd.Function):
             T=T,
             E=E,
             N=N,
+            R=R,
         )
-        sums = sum_rows(backward_rows, arguments, B, 3 * B * T * E * N, (N + 1, E))
-        return None, None, d_p_BTE, d_c_BTE, d_z_BTE, sums[:N], d_BC_BTM, sums[N], d_h_BNE
+        sums = sum_rows(backward_rows, arguments, B, 3 * B * T * E * N, (N + R + 2, E))
+        d_A_NE, d_D_1E, d_W_RE, d_bias_1E = sums.split([N, 1, R, 1])
+        of_inputs = (d_r_BTR, d_c_BTE, d_z_BTE, d_W_RE, d_bias_1E[0], d_A_NE, d_BC_BTM, d_D_1E[0], d_h_BNE)
+        return None, None, *of_inputs
 
 
 def scan(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -331,7 +383,8 @@ def scan(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
 
     Args:
         reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
-        inputs: p, c and z (B, T, E), A (N, E), B then C (B, T, 2N), D (E,) and h_0 (B, N, E).
+        inputs: r (B, T, R), c and z (B, T, E), transposed W (R, E), b (E,), A (N, E), B then C (B, T, 2N), D (E,) and
+            h_0 (B, N, E).
     """
     outputs: tuple[Tensor, ...] = Scan.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
     return outputs

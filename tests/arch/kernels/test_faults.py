@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 import arch.kernels
-from tests.arch.kernels import test_block, test_stream, test_streaming, test_training
+from tests.arch.kernels import test_block, test_state_space, test_stream, test_streaming, test_training
 
 pytestmark = pytest.mark.slow  # each fault compiles kernels again
 
@@ -64,6 +64,9 @@ FAULTS = [
         "transformer",
     ),
     Fault("training.mlp", "moments_YM, gain_D, d_z_YD)", "moments_YM, gain_D, d_z_YD * 0)", "transformer"),
+    Fault("training.selective_scan", "exponent = before * load(h, place)", "exponent = dh * load(h, place)", "mamba"),
+    Fault("training.short_convolution", "fma(w_0, dp, fma(w_1, ahead_1,", "fma(w_0, dp, fma(w_1, ahead_2,", "mamba"),
+    Fault("training.structured_scan", "fma(a_n, dh_i, -a_i * dh)", "fma(a_n, dh_i, a_i * dh)", "s4d"),
 ]
 PROGRAM = ("streaming.model_step",)
 STREAMING_FAULTS = [
@@ -150,6 +153,8 @@ def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch
     def check() -> None:
         if fault.spec == "transformer":
             test_block.compare(fault.spec, 2, 21, 12)
+        elif fault.spec in test_state_space.SPECS:
+            test_state_space.compare(fault.spec, 2, 21, 12)
         else:
             test_training.compare(fault.spec, **SIZES)
 

@@ -35,17 +35,19 @@ SHAPES = [
 def test_selective_scan(shape: Shape) -> None:
     T, B, E, N, *share = shape
     draw, chunks = random(2), (T - 1) // CHUNK
-    values: dict[str, Any] = {name: draw(B, T, E) for name in ("p", "c", "z", "y", "d_y", "d_p", "d_c", "d_z")}
+    values: dict[str, Any] = {name: draw(B, T, E) for name in ("c", "z", "y", "d_y", "d_c", "d_z")}
     values |= {name: draw(B, N, E) for name in ("h", "h_0", "d_h")}
     values |= {"A": -draw(N, E).exp(), "BC": draw(B, T, 2 * N), "d_BC": draw(B, T, 2 * N), "D": draw(E)}
-    values |= {"stored": draw(B, chunks, N, E), "sums": draw(N + 1, E), "saves": True, "T": T, "E": E, "N": N}
+    R = max(1, E // 2)
+    values |= {"low": draw(B, T, R), "d_low": draw(B, T, R), "W": draw(R, E) / R**0.5, "bias": draw(E), "R": R}
+    values |= {"stored": draw(B, chunks, N, E), "sums": draw(N + R + 2, E), "saves": True, "T": T, "E": E, "N": N}
     forward = selected(selective_scan.Forward, values)
     written = "h y stored" if chunks else "h y"
     agree(selective_scan.forward_rows, plain.selective_forward, forward, (share[0], share[1]), written, CHUNK)
     begin = forward._replace(h=values["h_0"].clone())
     plain.selective_forward(begin, 0, B, CHUNK)  # writes the stored states that belong to h_0
     backward = selected(selective_scan.Backward, values | {"stored": begin.stored})
-    written = "d_h d_p d_c d_z d_BC sums"
+    written = "d_h d_low d_c d_z d_BC sums"
     agree(selective_scan.backward_rows, plain.selective_backward, backward, (share[0], share[1]), written)
 
 
