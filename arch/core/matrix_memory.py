@@ -42,8 +42,8 @@ def scan(
     No argument is changed. The kernel reads tensors in any layout.
 
     Args:
-        q_BQNK: Queries q of the steps that are read.
-        w_BTNK: Keys w of the writes.
+        q_BQNK: Queries q of the steps that are read. If all heads share them and the keys, (B, Q, 1, K).
+        w_BTNK: Keys w of the writes, or (B, T, 1, K).
         v_BTNV: Values v of the writes.
         S_BNKV: Memory before the first step.
         decay: Factors a (B, T, N, K), or (B, T, N, 1) if all keys of a head decay equally. None keeps everything.
@@ -83,6 +83,7 @@ def by_equations(
 ) -> tuple[Tensor, Tensor]:
     """Return what `scan` returns, by equations (1) to (3) in plain torch. The arguments are those of `scan`."""
     B, N = S_BNKV.shape[:2]
+    q_BQNK, w_BTNK = (x.expand(-1, -1, N, -1) for x in (q_BQNK, w_BTNK))
     S_MKV, reads = S_BNKV.flatten(0, 1), []
     q_QM1K, r_TM1K, v_TM1V = (_steps(x, -2) for x in (q_BQNK, r_BTNK, v_BTNV))
     a_TMK1, p_TMK1, w_TMK1 = (_steps(x, -1) for x in (decay, p_BTNK, w_BTNK))
@@ -129,10 +130,11 @@ def _implementation(
     assert w_BTNK is not None and v_BTNV is not None
     if backend == "reference" or w_BTNK.numel() == 0 or (backend == "auto" and w_BTNK.shape[1] == reads_every):
         return "reference"
-    B, T, N, K = w_BTNK.shape
-    V, Q = v_BTNV.shape[-1], T // reads_every
+    (B, T, N, V), (_, _, key_heads, K), Q = v_BTNV.shape, w_BTNK.shape, w_BTNK.shape[1] // reads_every
+    key_heads = N if key_heads != 1 else 1
     decays = 1 if inputs[4] is not None and inputs[4].shape[-1] == 1 else K
-    shapes = ((B, Q, N, K), (B, T, N, K), (B, T, N, V), (B, N, K, V), (B, T, N, decays), (B, T, N, K), (B, T, N, K))
+    keys, values = ((B, Q, key_heads, K), (B, T, key_heads, K)), ((B, T, N, V), (B, N, K, V))
+    shapes = (*keys, *values, (B, T, N, decays), (B, T, N, K), (B, T, N, K))
     pairs = zip(inputs, shapes, strict=True)
     obstacles = (tensor_obstacle(tensor, shape) for tensor, shape in pairs if tensor is not None)
     obstacle = context_obstacle() or next((each for each in obstacles if each is not None), None)
