@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
-from arch.core.backend import Backend, Weight, context_obstacle, tensors_obstacle, weights_obstacle
+from arch.core.backend import Backend, Weight, context_obstacle, is_fused, weights_obstacle
 from arch.core.layer import CONV_STEPS, Layer
 from arch.core.scan_layer import ScanLayer
 from arch.core.state import element_bytes
@@ -215,28 +215,10 @@ def gated_norm(
 
     inputs = (y_BTNV.flatten(2).flatten(0, 1), g_BTC.flatten(0, 1), gain_G, *offset)
     shapes = ((B * T, N * V), (B * T, N * V), tuple(gain_G.shape), (N * V,))
-    if not is_fused(backend, zip(inputs, shapes, strict=False), T):
+    if y_BTNV.numel() == 0 or not is_fused(backend, zip(inputs, shapes, strict=False), T):
         (o_RC,) = reference(*inputs)
     else:
         from arch.kernels.training import gated_norm as kernel
 
         o_RC = kernel.gated_norm(reference, N, gates_first, *inputs)
     return o_RC.view(B, T, N * V)
-
-
-def is_fused(backend: Backend, tensors: Iterable[tuple[Tensor, tuple[int, ...]]], steps: int) -> bool:
-    """Return whether a kernel runs.
-
-    Args:
-        backend: The choice. `auto` runs the equations for a single step.
-        tensors: The tensors that the kernel reads, each with the shape that it must have.
-        steps: Number of steps.
-
-    Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
-    """
-    if backend == "reference" or (backend == "auto" and steps == 1):
-        return False
-    obstacle = context_obstacle() or tensors_obstacle(tensors)
-    if obstacle is not None and backend == "fused":
-        raise ValueError(f"backend=fused cannot run here: {obstacle}; use backend=auto")
-    return obstacle is None

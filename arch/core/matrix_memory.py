@@ -17,13 +17,13 @@ The delta rule has r = k, p = -β k and w = β k (Yang et al. 2024). If it decay
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from arch.core.backend import Backend, context_obstacle
-from arch.kernels.runtime.tensors import tensor_obstacle
+from arch.core.backend import Backend, is_fused
 
 
 def scan(
@@ -57,7 +57,7 @@ def scan(
     r_BTNK, p_BTNK = (None, None) if correction is None else correction
     inputs = (q_BQNK, w_BTNK, v_BTNV, S_BNKV, decay, r_BTNK, p_BTNK)
     assert w_BTNK.shape[1] == q_BQNK.shape[1] * reads_every
-    if _implementation(backend, inputs, reads_every) == "reference":
+    if w_BTNK.numel() == 0 or not is_fused(backend, _shapes(inputs, reads_every), q_BQNK.shape[1]):
         return by_equations(*inputs, reads_every=reads_every)
     from arch.kernels.training import matrix_memory
 
@@ -116,28 +116,15 @@ def flops_per_step(keys: int, values: int, heads: int, *, corrects: bool = False
     return 2 * keys * values * heads * (1 + 2 * corrects + reads)
 
 
-def _implementation(
-    backend: Backend, inputs: tuple[Tensor | None, ...], reads_every: int
-) -> Literal["reference", "fused"]:
-    """Return the implementation that `scan` uses. Raises `ValueError` as `scan` does.
-
-    Args:
-        backend: The choice.
-        inputs: q, w, v, S, decay, r and p.
-        reads_every: Number of steps per read.
-    """
-    w_BTNK, v_BTNV = inputs[1:3]
+def _shapes(inputs: tuple[Tensor | None, ...], reads_every: int) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+    """Yield each tensor of q, w, v, S, decay, r and p that is given, with the shape that the kernel needs."""
+    w_BTNK, v_BTNV, decay = inputs[1], inputs[2], inputs[4]
     assert w_BTNK is not None and v_BTNV is not None
-    if backend == "reference" or w_BTNK.numel() == 0 or (backend == "auto" and w_BTNK.shape[1] == reads_every):
-        return "reference"
-    (B, T, N, V), (_, _, key_heads, K), Q = v_BTNV.shape, w_BTNK.shape, w_BTNK.shape[1] // reads_every
+    (B, T, N, V), (_, _, key_heads, K) = v_BTNV.shape, w_BTNK.shape
     key_heads = N if key_heads != 1 else 1
-    decays = 1 if inputs[4] is not None and inputs[4].shape[-1] == 1 else K
-    keys, values = ((B, Q, key_heads, K), (B, T, key_heads, K)), ((B, T, N, V), (B, N, K, V))
+    decays = 1 if decay is not None and decay.shape[-1] == 1 else K
+    keys, values = ((B, T // reads_every, key_heads, K), (B, T, key_heads, K)), ((B, T, N, V), (B, N, K, V))
     shapes = (*keys, *values, (B, T, N, decays), (B, T, N, K), (B, T, N, K))
-    pairs = zip(inputs, shapes, strict=True)
-    obstacles = (tensor_obstacle(tensor, shape) for tensor, shape in pairs if tensor is not None)
-    obstacle = context_obstacle() or next((each for each in obstacles if each is not None), None)
-    if obstacle is not None and backend == "fused":
-        raise ValueError(f"backend=fused cannot run here: {obstacle}; use backend=auto")
-    return "reference" if obstacle is not None else "fused"
+    for tensor, shape in zip(inputs, shapes, strict=True):
+        if tensor is not None:
+            yield tensor, shape

@@ -245,6 +245,19 @@ def test_gradients_of_layers_equal_the_equations(spec: str) -> None:
         torch.testing.assert_close(actual.double(), wanted, rtol=0, atol=AMPLIFIED * scale)
 
 
+@pytest.mark.parametrize("spec", ["linear_attention", "ret_net", "gla", "mamba2"])
+def test_float32_is_sound_over_65_536_steps(spec: str) -> None:
+    """Compare a scan with as many compiled steps. Its gradients are finite."""
+    model = arch.build(spec, channels=3, outputs=2, width=8, depth=1, seed=0)
+    x = torch.randn(1, 65_536, 3, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected, _ = model.stream(x, model.init_state(1))
+    actual = model(x)
+    torch.testing.assert_close(actual.detach(), expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
+    actual.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
