@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
-from arch.core.heads import HeadLayer, require_heads, rms_norm, uniform
+from arch.core.heads import HeadLayer, gated_norm, require_heads, uniform
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.streaming_spec import StreamingSpec
 
@@ -107,8 +107,8 @@ class GLA(HeadLayer):
             decay=self._decay(low_BTR).unflatten(-1, (N, -1)),
             backend=self.backend,
         )  # (3), (4)
-        n_BTH = rms_norm(y_BTNV, self.gain_V).flatten(2)
-        return functional.linear(functional.silu(g_BTH) * n_BTH, self.W_HH), GLAState(S_BNKV)  # (5)
+        gated_BTH = gated_norm(y_BTNV, g_BTH, self.gain_V, backend=self.backend)
+        return functional.linear(gated_BTH, self.W_HH), GLAState(S_BNKV)  # (5)
 
     def gates(self, x_BD: Tensor, state: GLAState) -> dict[str, Tensor]:
         """Return `decay`, the share α of equation (2) that each key keeps, (B, N, K)."""

@@ -84,9 +84,9 @@ class LinearAttention(HeadLayer):
     def scan(self, x_BTD: Tensor, state: LinearAttentionState) -> tuple[Tensor, LinearAttentionState]:
         require_steps(x_BTD)
         projected_BTP = functional.linear(x_BTD, self.W_PD, self.b_P)  # (1)
-        qk_BT2NK, v_BTNK = projected_BTP.unflatten(-1, (3, self.heads, -1)).split([2, 1], 2)
-        q_BTNK, k_BTNK = (functional.elu(qk_BT2NK) + 1).unbind(2)
-        v_BTNU = functional.pad(v_BTNK.squeeze(2), (0, 1), value=1.0)
+        q_BTNK, k_BTNK, v_BTNK = projected_BTP.unflatten(-1, (3 * self.heads, -1)).split(self.heads, 2)
+        q_BTNK, k_BTNK = functional.elu(q_BTNK) + 1, functional.elu(k_BTNK) + 1
+        v_BTNU = functional.pad(v_BTNK, (0, 1), value=1.0)
         y_BTNU, S_BNKU = matrix_memory.scan(q_BTNK, k_BTNK, v_BTNU, state.S_BNKU, backend=self.backend)  # (2), (3)
         y_BTNK, total_BTN1 = y_BTNU.split([self.keys, 1], -1)
         y_BTNK = y_BTNK / (total_BTN1 + EPSILON)  # (4)

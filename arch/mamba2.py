@@ -3,7 +3,7 @@
 State space duality (Dao & Gu 2024) with N heads of width V = E / N, for E = f H channels (f = `expand`) and K states:
 
     z_t, u_t, B_t, C_t, d_t = W_z x_t, W_u x_t, W_B x_t, W_C x_t, W_d x_t     (1)
-    u_t, B_t, C_t ← silu(conv(u, B, C)_t)                                     (2)  conv=4: see `arch.core.heads`
+    u_t, B_t, C_t ← silu(conv(u, B, C)_t)                                     (2)  see `arch.core.short_convolution`
     Δ_t = softplus(d_t + b_d)                                                 (3)  one per head
     S_t = exp(-Δ_t exp(A)) S_(t-1) + Δ_t B_t u_tᵀ                             (4)
     y_t = S_tᵀ C_t + D ⊙ u_t                                                  (5)  D: one number per head
@@ -30,21 +30,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch.core import matrix_memory
+from arch.core import matrix_memory, short_convolution
 from arch.core.backend import Backend, Weight
 from arch.core.heads import (
     HeadLayer,
     convolution_flops,
     empty_inputs,
+    gated_norm,
     require_heads,
-    short_convolution,
     uniform,
     uniform_filters,
 )
 from arch.core.layer import CONV_STEPS, BlockOptions, require_steps
 from arch.core.parameter_group import ParameterGroup
 from arch.core.streaming_spec import StreamingSpec
-from arch.kernels.runtime.tensors import NORM_EPSILON
 
 MAX_RATE = 16.0
 """Largest initial value of exp(A)."""
@@ -139,21 +138,26 @@ class Mamba2(HeadLayer):
         require_steps(x_BTD)
         E, K, N, inputs_BLC = self.channels, self.states, self.heads, state.inputs_BLC
         z_BTE, c_BTC, d_BTN = functional.linear(x_BTD, self.W_PD).split([E, E + 2 * K, N], -1)  # (1)
-        if self.filter_LC is not None and inputs_BLC is not None:
-            c_BTC, inputs_BLC = short_convolution(c_BTC, inputs_BLC, self.filter_LC, self.b_C)
-        u_BTE, B_BTK, C_BTK = functional.silu(c_BTC).split([E, K, K], -1)  # (2)
+        if self.filter_LC is None or inputs_BLC is None:
+            c_BTC = functional.silu(c_BTC)
+        else:
+            c_BTC, inputs_BLC = short_convolution.scan(
+                c_BTC, inputs_BLC, self.filter_LC, self.b_C, head_width=self.convolved, backend=self.backend
+            )
+        u_BTE, B_BTK, C_BTK = c_BTC.split([E, K, K], -1)  # (2)
         u_BTNV = u_BTE.unflatten(-1, (N, -1))
         step_BTN1 = functional.softplus(d_BTN + self.step_N).unsqueeze(-1)  # (3)
         y_BTNV, S_BNKV = matrix_memory.scan(
-            C_BTK.unsqueeze(2).expand(-1, -1, N, -1),
-            B_BTK.unsqueeze(2).expand(-1, -1, N, -1),
+            C_BTK.unsqueeze(2),
+            B_BTK.unsqueeze(2),
             step_BTN1 * u_BTNV,
             state.S_BNKV,
             decay=self._decay(step_BTN1.squeeze(-1)).unsqueeze(-1),
             backend=self.backend,
         )  # (4)
-        y_BTE = torch.addcmul(y_BTNV, self.skip_N.unsqueeze(-1), u_BTNV).flatten(2)  # (5)
-        n_BTE = functional.rms_norm(functional.silu(z_BTE) * y_BTE, (E,), self.gain_E, NORM_EPSILON)
+        y_BTNV = torch.addcmul(y_BTNV, self.skip_N.unsqueeze(-1), u_BTNV)  # (5)
+        y_BT1E = y_BTNV.flatten(2).unsqueeze(2)
+        n_BTE = gated_norm(y_BT1E, z_BTE, self.gain_E, gates_first=True, backend=self.backend)
         return functional.linear(n_BTE, self.W_HE), Mamba2State(S_BNKV, inputs_BLC)  # (6)
 
     def gates(self, x_BD: Tensor, state: Mamba2State) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ from torch.nn import functional
 from arch.core import matrix_memory
 from arch.core.attention.positions import apply_rotary, frequencies, rotary_factors
 from arch.core.backend import Backend, Weight
-from arch.core.heads import HeadLayer, group_norm, require_heads
+from arch.core.heads import HeadLayer, gated_norm, require_heads
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.streaming_spec import StreamingSpec
 
@@ -122,8 +122,8 @@ class RetNet(HeadLayer):
             backend=self.backend,
         )  # (2), (3)
         S_BNKV = apply_rotary(rotated_BNKV.mT.contiguous(), rotary_TJ[-1].conj()).mT.contiguous()
-        n_BTC = group_norm(y_BTNV, self.gain_C, self.offset_C)
-        return functional.linear(functional.silu(g_BTC) * n_BTC, self.W_HC), RetNetState(S_BNKV)  # (4)
+        gated_BTC = gated_norm(y_BTNV, g_BTC, self.gain_C, self.offset_C, backend=self.backend)
+        return functional.linear(gated_BTC, self.W_HC), RetNetState(S_BNKV)  # (4)
 
     def streaming_spec(self) -> StreamingSpec | None:
         D, H, N, K, V, C = self.inputs, self.width, self.heads, self.keys, self.values, self.value_factor * self.width

@@ -183,3 +183,21 @@ def tensors_obstacle(tensors: Iterable[tuple[Any, tuple[int | None, ...]]]) -> s
         if obstacle is not None:
             return obstacle
     return None
+
+
+def is_fused(backend: Backend, tensors: Iterable[tuple[Any, tuple[int | None, ...]]], steps: int) -> bool:
+    """Return whether the kernel of a function of tensors runs.
+
+    Args:
+        backend: The choice. `auto` runs the equations for a single step.
+        tensors: The tensors that the kernel reads, each with the shape that it must have.
+        steps: Number of steps.
+
+    Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
+    """
+    if backend == "reference" or (backend == "auto" and steps == 1):
+        return False
+    obstacle = context_obstacle() or tensors_obstacle(tensors)
+    if obstacle is not None and backend == "fused":
+        raise ValueError(f"backend=fused cannot run here: {obstacle}; use backend=auto")
+    return obstacle is None

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
-from arch.core.backend import Weight, context_obstacle, weights_obstacle
+from arch.core.backend import Backend, Weight, context_obstacle, is_fused, weights_obstacle
 from arch.core.layer import CONV_STEPS, Layer
 from arch.core.scan_layer import ScanLayer
 from arch.core.state import State, element_bytes
@@ -176,3 +176,49 @@ def group_norm(y_BTNV: Tensor, gain_C: Tensor, offset_C: Tensor, epsilon: float 
 def rms_norm(y_BTNV: Tensor, gain_V: Tensor, epsilon: float = NORM_EPSILON) -> Tensor:
     """Return the RMS norm (3) of each head, (B, T, N, V). All heads share the gain g."""
     return functional.rms_norm(y_BTNV, y_BTNV.shape[-1:], gain_V, epsilon)
+
+
+def gated_norm(
+    y_BTNV: Tensor,
+    g_BTC: Tensor,
+    gain_G: Tensor,
+    offset_C: Tensor | None = None,
+    *,
+    gates_first: bool = False,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Return silu(g) ⊙ norm(y) as (B, T, C), or norm(silu(g) ⊙ y) if the gate comes first.
+
+    Args:
+        y_BTNV: Values of all heads, C = N V.
+        g_BTC: Inputs of the gate.
+        gain_G: Gain of the norm: (C,), or (V,) if all heads share it.
+        offset_C: Offset of the group norm (2). None for the RMS norm (3).
+        gates_first: Whether the gate comes before the norm.
+        backend: `auto`, `reference` or `fused`, see `arch.core.backend`. `auto` runs the equations for a single step.
+
+    Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
+    """
+    B, T, N, V = y_BTNV.shape
+    offset = () if offset_C is None else (offset_C,)
+
+    def reference(y_RC: Tensor, g_RC: Tensor, gain_G: Tensor, *offset: Tensor) -> tuple[Tensor]:
+        gate_RC = functional.silu(g_RC)
+        x_RNV = (gate_RC * y_RC if gates_first else y_RC).unflatten(-1, (N, V))
+        gain = gain_G.view(-1, V)  # one row, or one per head
+        if offset:
+            n_RNV = functional.layer_norm(x_RNV, (V,), eps=NORM_EPSILON)
+            n_RC = torch.addcmul(offset[0].view(N, V), n_RNV, gain).flatten(-2)
+        else:
+            n_RC = (functional.rms_norm(x_RNV, (V,), eps=NORM_EPSILON) * gain).flatten(-2)
+        return (n_RC if gates_first else gate_RC * n_RC,)
+
+    inputs = (y_BTNV.flatten(2).flatten(0, 1), g_BTC.flatten(0, 1), gain_G, *offset)
+    shapes = ((B * T, N * V), (B * T, N * V), tuple(gain_G.shape), (N * V,))
+    if y_BTNV.numel() == 0 or not is_fused(backend, zip(inputs, shapes, strict=False), T):
+        (o_RC,) = reference(*inputs)
+    else:
+        from arch.kernels.training import gated_norm as kernel
+
+        o_RC = kernel.gated_norm(reference, N, gates_first, *inputs)
+    return o_RC.view(B, T, N * V)

@@ -17,13 +17,13 @@ The delta rule has r = k, p = -β k and w = β k (Yang et al. 2024). If it decay
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from arch.core.backend import Backend, context_obstacle
-from arch.kernels.runtime.tensors import tensor_obstacle
+from arch.core.backend import Backend, is_fused
 
 
 def scan(
@@ -42,8 +42,8 @@ def scan(
     No argument is changed. The kernel reads tensors in any layout.
 
     Args:
-        q_BQNK: Queries q of the steps that are read.
-        w_BTNK: Keys w of the writes.
+        q_BQNK: Queries q of the steps that are read. If all heads share them and the keys, (B, Q, 1, K).
+        w_BTNK: Keys w of the writes, or (B, T, 1, K).
         v_BTNV: Values v of the writes.
         S_BNKV: Memory before the first step.
         decay: Factors a (B, T, N, K), or (B, T, N, 1) if all keys of a head decay equally. None keeps everything.
@@ -57,7 +57,7 @@ def scan(
     r_BTNK, p_BTNK = (None, None) if correction is None else correction
     inputs = (q_BQNK, w_BTNK, v_BTNV, S_BNKV, decay, r_BTNK, p_BTNK)
     assert w_BTNK.shape[1] == q_BQNK.shape[1] * reads_every
-    if _implementation(backend, inputs, reads_every) == "reference":
+    if w_BTNK.numel() == 0 or not is_fused(backend, _shapes(inputs, reads_every), q_BQNK.shape[1]):
         return by_equations(*inputs, reads_every=reads_every)
     from arch.kernels.training import matrix_memory
 
@@ -83,6 +83,7 @@ def by_equations(
 ) -> tuple[Tensor, Tensor]:
     """Return what `scan` returns, by equations (1) to (3) in plain torch. The arguments are those of `scan`."""
     B, N = S_BNKV.shape[:2]
+    q_BQNK, w_BTNK = (x.expand(-1, -1, N, -1) for x in (q_BQNK, w_BTNK))
     S_MKV, reads = S_BNKV.flatten(0, 1), []
     q_QM1K, r_TM1K, v_TM1V = (_steps(x, -2) for x in (q_BQNK, r_BTNK, v_BTNV))
     a_TMK1, p_TMK1, w_TMK1 = (_steps(x, -1) for x in (decay, p_BTNK, w_BTNK))
@@ -115,27 +116,15 @@ def flops_per_step(keys: int, values: int, heads: int, *, corrects: bool = False
     return 2 * keys * values * heads * (1 + 2 * corrects + reads)
 
 
-def _implementation(
-    backend: Backend, inputs: tuple[Tensor | None, ...], reads_every: int
-) -> Literal["reference", "fused"]:
-    """Return the implementation that `scan` uses. Raises `ValueError` as `scan` does.
-
-    Args:
-        backend: The choice.
-        inputs: q, w, v, S, decay, r and p.
-        reads_every: Number of steps per read.
-    """
-    w_BTNK, v_BTNV = inputs[1:3]
+def _shapes(inputs: tuple[Tensor | None, ...], reads_every: int) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+    """Yield each tensor of q, w, v, S, decay, r and p that is given, with the shape that the kernel needs."""
+    w_BTNK, v_BTNV, decay = inputs[1], inputs[2], inputs[4]
     assert w_BTNK is not None and v_BTNV is not None
-    if backend == "reference" or w_BTNK.numel() == 0 or (backend == "auto" and w_BTNK.shape[1] == reads_every):
-        return "reference"
-    B, T, N, K = w_BTNK.shape
-    V, Q = v_BTNV.shape[-1], T // reads_every
-    decays = 1 if inputs[4] is not None and inputs[4].shape[-1] == 1 else K
-    shapes = ((B, Q, N, K), (B, T, N, K), (B, T, N, V), (B, N, K, V), (B, T, N, decays), (B, T, N, K), (B, T, N, K))
-    pairs = zip(inputs, shapes, strict=True)
-    obstacles = (tensor_obstacle(tensor, shape) for tensor, shape in pairs if tensor is not None)
-    obstacle = context_obstacle() or next((each for each in obstacles if each is not None), None)
-    if obstacle is not None and backend == "fused":
-        raise ValueError(f"backend=fused cannot run here: {obstacle}; use backend=auto")
-    return "reference" if obstacle is not None else "fused"
+    (B, T, N, V), (_, _, key_heads, K) = v_BTNV.shape, w_BTNK.shape
+    key_heads = N if key_heads != 1 else 1
+    decays = 1 if decay is not None and decay.shape[-1] == 1 else K
+    keys, values = ((B, T // reads_every, key_heads, K), (B, T, key_heads, K)), ((B, T, N, V), (B, N, K, V))
+    shapes = (*keys, *values, (B, T, N, decays), (B, T, N, K), (B, T, N, K))
+    for tensor, shape in zip(inputs, shapes, strict=True):
+        if tensor is not None:
+            yield tensor, shape

@@ -46,7 +46,7 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
         matrix_memories_equal_masked_attention,
         {
             "normaliser missing": ("y_BTNK / (total_BTN1 + EPSILON)", "y_BTNK"),
-            "no feature map": ("functional.elu(qk_BT2NK) + 1", "qk_BT2NK"),
+            "no feature map": ("functional.elu(q_BTNK) + 1, functional.elu(k_BTNK) + 1", "q_BTNK, k_BTNK"),
             "normaliser counts the values": ("(0, 1), value=1.0)", "(0, 1), value=2.0)"),
         },
         "linear_attention",
@@ -61,10 +61,9 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
                 "rotated_BNKV",
             ),
             "values not normalised": (
-                "group_norm(y_BTNV, self.gain_C, self.offset_C)",
-                "y_BTNV.flatten(2) * self.gain_C + self.offset_C",
+                "gated_norm(y_BTNV, g_BTC, self.gain_C, self.offset_C, backend=self.backend)",
+                "functional.silu(g_BTC) * (y_BTNV.flatten(2) * self.gain_C + self.offset_C)",
             ),
-            "gate without its sigmoid": ("functional.silu(g_BTC)", "g_BTC"),
         },
         "ret_net",
     ),
@@ -74,7 +73,7 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
         {
             "decay without its exponent": ("(EXPONENT * functional", "(functional"),
             "keys and queries swapped": ("q_BTNK, k_BTNK, v_BTNV = (part", "k_BTNK, q_BTNK, v_BTNV = (part"),
-            "values not normalised": ("rms_norm(y_BTNV, self.gain_V)", "(y_BTNV * self.gain_V)"),
+            "values not gated": ("gated_norm(y_BTNV, g_BTH,", "gated_norm(y_BTNV, torch.ones_like(g_BTH),"),
         },
         "gla",
     ),
@@ -91,10 +90,7 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
             "write not scaled by the step size": ("step_BTN1 * u_BTNV,", "u_BTNV,"),
             "no skip": ("self.skip_N.unsqueeze(-1), u_BTNV", "0 * self.skip_N.unsqueeze(-1), u_BTNV"),
             "B and C swapped": ("u_BTE, B_BTK, C_BTK =", "u_BTE, C_BTK, B_BTK ="),
-            "norm before the gate": (
-                "functional.rms_norm(functional.silu(z_BTE) * y_BTE, (E,), self.gain_E, NORM_EPSILON)",
-                "functional.silu(z_BTE) * functional.rms_norm(y_BTE, (E,), self.gain_E, NORM_EPSILON)",
-            ),
+            "norm before the gate": ("gates_first=True", "gates_first=False"),
             "bias of the step size missing": ("softplus(d_BTN + self.step_N)", "softplus(d_BTN + 0 * self.step_N)"),
         },
         "mamba2",
@@ -104,8 +100,8 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
         arch_checks.step_equals_scan,
         {
             "inputs of the convolution not carried": (
-                "c_BTC, inputs_BLC = short_convolution(",
-                "c_BTC, _ = short_convolution(",
+                "c_BTC, inputs_BLC = short_convolution.scan(",
+                "c_BTC, _ = short_convolution.scan(",
             ),
         },
         "mamba2",

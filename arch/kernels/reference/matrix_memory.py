@@ -42,9 +42,9 @@ def backward(args: matrix_memory.Backward, first: int, last: int) -> None:
         before_BNKV, after_BNKV, read = memories[t], memories[t + 1], t // args.reads_every
         if (t + 1) % args.reads_every == 0:
             d_y_BNV = args.d_y[rows, read]
-            args.d_q[rows, read] = _product(after_BNKV, d_y_BNV)  # (4)
+            args.d_q[rows, read] = _per_key_head(args, _product(after_BNKV, d_y_BNV))  # (4)
             dS_BNKV = dS_BNKV + _outer(args.q[rows, read], d_y_BNV)
-        args.d_w[rows, t] = _product(dS_BNKV, args.v[rows, t])  # (5)
+        args.d_w[rows, t] = _per_key_head(args, _product(dS_BNKV, args.v[rows, t]))  # (5)
         args.d_v[rows, t] = _read(dS_BNKV, args.w[rows, t])
         d_a_BNK = (dS_BNKV * before_BNKV).sum(-1)
         if args.a is not None and args.d_a is not None:
@@ -68,8 +68,13 @@ def _after(args: matrix_memory.Forward | matrix_memory.Backward, S_BNKV: Tensor,
     return kept_BNKV + _outer(args.w[rows, t], args.v[rows, t])
 
 
+def _per_key_head(args: matrix_memory.Backward, d_BNK: Tensor) -> Tensor:
+    """Return the gradient of queries or keys (B, 1, K) that all heads share, or of those of each head."""
+    return d_BNK.sum(1, keepdim=True) if args.key_heads == 1 else d_BNK
+
+
 def _read(S_BNKV: Tensor, x_BNK: Tensor) -> Tensor:
-    return torch.einsum("bnkv,bnk->bnv", S_BNKV, x_BNK)
+    return (S_BNKV * x_BNK.unsqueeze(-1)).sum(2)
 
 
 def _product(S_BNKV: Tensor, x_BNV: Tensor) -> Tensor:
@@ -77,4 +82,4 @@ def _product(S_BNKV: Tensor, x_BNV: Tensor) -> Tensor:
 
 
 def _outer(x_BNK: Tensor, y_BNV: Tensor) -> Tensor:
-    return torch.einsum("bnk,bnv->bnkv", x_BNK, y_BNV)
+    return x_BNK.unsqueeze(-1) * y_BNV.unsqueeze(-2)

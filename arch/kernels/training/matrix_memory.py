@@ -10,7 +10,8 @@ d· is the derivative of the loss with respect to ·. dS collects the contributi
 
 The forward pass runs LANES values at a time. It keeps the memory of every √T-th step. From there, the backward pass
 computes the memories of the steps in between again, so that no array has T · K · V numbers. It runs with the keys
-along the lanes: S and dS are transposed. Then only dv and du need sums over lanes.
+along the lanes: S and dS are transposed. Then only dv and du need sums over lanes. Without a correction, (8) waits for
+the next pass over dS.
 """
 
 # Shape suffixes: B batch, T time, N heads, K key width, V value width, Q steps that are read, C checkpoints
@@ -41,6 +42,8 @@ from arch.kernels.simd.vector import LANES, fma, lane_sum, load, load_first, spl
 
 MIN_SEGMENT = 8
 """Minimum number of steps from one checkpoint to the next."""
+FEW_ROWS = 4
+"""Number of rows up to which sums over lanes are computed row by row: `row_sums` takes as long as for LANES rows."""
 
 
 class Sizes(NamedTuple):
@@ -52,6 +55,7 @@ class Sizes(NamedTuple):
         corrects: Whether there is a correction.
         reads_every: Number of steps per read.
         segment: Number of steps from one checkpoint to the next.
+        key_heads: N, or 1 if all heads share q and w.
     """
 
     T: int
@@ -63,13 +67,15 @@ class Sizes(NamedTuple):
     corrects: bool
     reads_every: int
     segment: int
+    key_heads: int
 
 
 class Forward(NamedTuple):
     """Arguments of `forward_rows`.
 
     Args:
-        q, w, v: Queries (B, Q, N, K), keys (B, T, N, K) and values (B, T, N, V).
+        q, w, v: Queries (B, Q, N, K), keys (B, T, N, K) and values (B, T, N, V). If all heads share q and w, these are
+            (B, Q, 1, K) and (B, T, 1, K).
         S_0: Memory before the first step, (B, N, K, V).
         a: Decay (B, T, N, K) or (B, T, N, 1), or None.
         r, p: Vectors of the correction (B, T, N, K), or None.
@@ -77,7 +83,7 @@ class Forward(NamedTuple):
         S_T: Memory after the last step, (B, N, K, V), written.
         u: What the correction read (B, T, N, V), written, or None if there is no correction.
         checkpoints: Memory before every `segment`-th step (B, N, C, K, V), written, or None if no gradient is needed.
-        T, B, N, K, V, decays, corrects, reads_every, segment: See `Sizes`.
+        T, B, N, K, V, decays, corrects, reads_every, segment, key_heads: See `Sizes`.
     """
 
     q: Tensor
@@ -100,6 +106,7 @@ class Forward(NamedTuple):
     corrects: bool
     reads_every: int
     segment: int
+    key_heads: int
 
 
 class Backward(NamedTuple):
@@ -109,7 +116,7 @@ class Backward(NamedTuple):
         q, w, v, a, r, p, u, checkpoints: As for `Forward`.
         d_y, d_S: Gradients of the reads and of the last memory.
         d_q, d_w, d_v, d_S_0, d_a, d_r, d_p: Gradients of the inputs, written. None for an input that is None.
-        T, B, N, K, V, decays, corrects, reads_every, segment: See `Sizes`.
+        T, B, N, K, V, decays, corrects, reads_every, segment, key_heads: See `Sizes`.
     """
 
     q: Tensor
@@ -138,6 +145,7 @@ class Backward(NamedTuple):
     corrects: bool
     reads_every: int
     segment: int
+    key_heads: int
 
 
 @kernel(ROWS_SIGNATURE)
@@ -148,7 +156,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     q, w, v, a, r, p = floats(args.q), floats(args.w), floats(args.v), floats(args.a), floats(args.r), floats(args.p)
     S_0, S_T, y, u, kept = floats(args.S_0), floats(args.S_T), floats(args.y), floats(args.u), floats(args.checkpoints)
     reads_every, C = args.reads_every, (T + segment - 1) // segment
-    block = np.empty(K * LANES, np.float32)
+    key_heads, block = args.key_heads, np.empty(K * LANES, np.float32)
     for head in range(first * N, last * N):
         row, n = head // N, head % N
         for value in range(0, V, LANES):
@@ -162,17 +170,17 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                         store_first(kept, at, count, load(block, k * LANES))
                 step = (row * T + t) * N + n
                 keys, a_at, values = step * K, step * decays, load_first(v, step * V + value, count)
+                of_w = keys if key_heads > 1 else (row * T + t) * K
                 if args.corrects != 0:
-                    corrected = read(block, 0, LANES, LANES, r, keys, K)  # (1)
-                    store_first(u, step * V + value, count, corrected)
-                    write_corrected(
-                        block, 0, LANES, LANES, a, a_at, decays, p, keys, corrected, w, keys, values, K
-                    )  # (2)
+                    seen = read(block, 0, LANES, LANES, r, keys, K)  # (1)
+                    store_first(u, step * V + value, count, seen)
+                    write_corrected(block, 0, LANES, LANES, a, a_at, decays, p, keys, seen, w, of_w, values, K)  # (2)
                 else:
-                    write(block, 0, LANES, LANES, a, a_at, decays, w, keys, values, K)  # (2)
+                    write(block, 0, LANES, LANES, a, a_at, decays, w, of_w, values, K)  # (2)
                 if (t + 1) % reads_every == 0:
-                    at = (row * (T // reads_every) + t // reads_every) * N + n
-                    store_first(y, at * V + value, count, read(block, 0, LANES, LANES, q, at * K, K))  # (3)
+                    at = row * (T // reads_every) + t // reads_every
+                    of_q = (at * N + n if key_heads > 1 else at) * K
+                    store_first(y, (at * N + n) * V + value, count, read(block, 0, LANES, LANES, q, of_q, K))  # (3)
             for k in range(K):
                 store_first(S_T, (head * K + k) * V + value, count, load(block, k * LANES))
 
@@ -193,6 +201,26 @@ def _transpose(source, at, K, V, padded, target):  # type: ignore[no-untyped-def
             target[v * padded + k] = source[at + k * V + v] if k < K else np.float32(0)
 
 
+@njit
+def _products(dS, V, padded, numbers, result, at):  # type: ignore[no-untyped-def]
+    """Write the product of dS (V, padded) with `padded` numbers to V numbers of `result` from offset `at` on."""
+    for value in range(0, V, LANES):
+        if V - value > FEW_ROWS:
+            store_first(result, at + value, V - value, row_sums(dS, value * padded, V - value, numbers, 0, padded))
+        else:
+            for row in range(value, V):
+                total = splat(0.0)
+                for k in range(0, padded, LANES):
+                    total = fma(load(dS, row * padded + k), load(numbers, k), total)
+                result[at + row] = lane_sum(total)
+
+
+@njit(forceinline=True)
+def _add_first(result, at, count, value, adds):  # type: ignore[no-untyped-def]
+    """Write the first `count` lanes of `value`, or add them if `adds` is true."""
+    store_first(result, at, count, value + load_first(result, at, count) if adds else value)
+
+
 @kernel(ROWS_SIGNATURE)
 def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write the gradients of the inputs for rows `first` to `last` of the batch."""
@@ -203,11 +231,12 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     d_q, d_w, d_v, d_S_0 = floats(args.d_q), floats(args.d_w), floats(args.d_v), floats(args.d_S_0)
     d_a, d_r, d_p = floats(args.d_a), floats(args.d_r), floats(args.d_p)
     corrects, reads_every, C = args.corrects != 0, args.reads_every, (T + segment - 1) // segment
+    shared = args.key_heads == 1 and N > 1
     padded = (K + LANES - 1) // LANES * LANES
     area = V * padded
     S = np.empty((segment + 1) * area, np.float32)  # the memory before and after each step of a segment
     dS = np.empty(area, np.float32)
-    key, d_u = np.empty(padded, np.float32), np.empty(V + LANES, np.float32)
+    key, d_u = np.empty(padded, np.float32), np.empty(V, np.float32)
     for head in range(first * N, last * N):
         row, n = head // N, head % N
         _transpose(d_S, head * K * V, K, V, padded, dS)
@@ -219,7 +248,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 for k in range(0, K, LANES):
                     count = K - k
                     kept_share = _decay_of(a, step * decays, decays, k, count)
-                    of_w = load_first(w, step * K + k, count)
+                    of_w = load_first(w, (row * T + t if shared else step) * K + k, count)
                     of_p = load_first(p, step * K + k, count if corrects else 0)
                     for value in range(V):
                         place = here + value * padded + k
@@ -229,65 +258,59 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                         store(S, place + area, after)  # (2)
             for t in range(end - 1, begin - 1, -1):
                 step, here = (row * T + t) * N + n, (t - begin) * area
-                is_read = (t + 1) % reads_every == 0
-                at = (row * (T // reads_every) + t // reads_every) * N + n
-                of_a = splat(0.0)
+                is_read, read_step = (t + 1) % reads_every == 0, row * (T // reads_every) + t // reads_every
+                at, of_a = read_step * N + n, splat(0.0)
+                q_at, w_at = (read_step if shared else at) * K, (row * T + t if shared else step) * K
                 for k in range(0, K, LANES):
-                    count = K - k
-                    of_q = load_first(q, at * K + k, count if is_read else 0)
+                    count, later = K - k, splat(1.0)
+                    if t < T - 1 and not corrects:
+                        later = _decay_of(a, (step + N) * decays, decays, k, count)
+                    of_q = load_first(q, q_at + k, count if is_read else 0)
                     dq, dw, dp, da = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
                     for value in range(V):
                         place = value * padded + k
-                        d = load(dS, place)
+                        d = later * load(dS, place)  # (8) of the next step, if there is no correction
                         if is_read:
                             dy = splat(d_y[at * V + value])
                             d = fma(of_q, dy, d)  # (4)
-                            store(dS, place, d)
                             dq = fma(load(S, here + area + place), dy, dq)
+                        store(dS, place, d)
                         dw = fma(d, splat(v[step * V + value]), dw)  # (5)
                         if corrects:
                             dp = fma(d, splat(u[step * V + value]), dp)  # (6)
                         if decays > 0:
                             da = fma(d, load(S, here + place), da)  # (7)
                     if is_read:
-                        store_first(d_q, at * K + k, count, dq)
-                    store_first(d_w, step * K + k, count, dw)
-                    if corrects:
-                        store_first(d_p, step * K + k, count, dp)
+                        _add_first(d_q, q_at + k, count, dq, shared and n > 0)
+                    _add_first(d_w, w_at + k, count, dw, shared and n > 0)
                     if decays > 1:
                         store_first(d_a, step * K + k, count, da)
+                    if corrects:
+                        store_first(d_p, step * K + k, count, dp)
+                    store(key, k, load_first(w, w_at + k, count))
                     of_a += da
                 if decays == 1:
                     d_a[step] = lane_sum(of_a)
-                for k in range(0, padded, LANES):
-                    store(key, k, load_first(w, step * K + k, K - k))
-                for value in range(0, V, LANES):
-                    sums = row_sums(dS, value * padded, V - value, key, 0, padded)
-                    store_first(d_v, step * V + value, V - value, sums)  # (5)
-                if corrects:
-                    for k in range(0, padded, LANES):
-                        store(key, k, load_first(p, step * K + k, K - k))
-                    for value in range(0, V, LANES):
-                        store(d_u, value, row_sums(dS, value * padded, V - value, key, 0, padded))  # (6)
-                if not corrects and decays == 0:
+                _products(dS, V, padded, key, d_v, step * V)  # (5)
+                if not corrects:
                     continue
                 for k in range(0, K, LANES):
-                    count = K - k
-                    kept_share, dr = _decay_of(a, step * decays, decays, k, count), splat(0.0)
-                    of_r = load_first(r, step * K + k, count if corrects else 0)
+                    store(key, k, load_first(p, step * K + k, K - k))
+                _products(dS, V, padded, key, d_u, 0)  # (6)
+                for k in range(0, K, LANES):
+                    count, dr = K - k, splat(0.0)
+                    kept_share, of_r = _decay_of(a, step * decays, decays, k, count), load_first(r, step * K + k, count)
                     for value in range(V):
-                        place = value * padded + k
-                        d = kept_share * load(dS, place)
-                        if corrects:
-                            du = splat(d_u[value])
-                            d = fma(of_r, du, d)
-                            dr = fma(load(S, here + place), du, dr)  # (6)
-                        store(dS, place, d)  # (8)
-                    if corrects:
-                        store_first(d_r, step * K + k, count, dr)
+                        place, du = value * padded + k, splat(d_u[value])
+                        store(dS, place, fma(of_r, du, kept_share * load(dS, place)))  # (8)
+                        dr = fma(load(S, here + place), du, dr)  # (6)
+                    store_first(d_r, step * K + k, count, dr)
         for k in range(K):
+            kept_share = np.float32(1)
+            if not corrects and decays > 0:
+                kept_share = a[(row * T * N + n) * decays + (k if decays > 1 else 0)]
             for value in range(V):
-                d_S_0[(head * K + k) * V + value] = dS[value * padded + k]
+                d_S_0[(head * K + k) * V + value] = kept_share * dS[value * padded + k]  # (8) of the first step
 
 
 class Scan(torch.autograd.Function):
@@ -300,7 +323,7 @@ class Scan(torch.autograd.Function):
     def forward(ctx: Any, reference: Reference, sizes: Sizes, learns: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         q_BQNK, w_BTNK, v_BTNV, S_BNKV = inputs[:4]
         B, T, N, V = v_BTNV.shape
-        y_BQNV = w_BTNK.new_empty(*q_BQNK.shape[:3], V)
+        y_BQNV = w_BTNK.new_empty(*q_BQNK.shape[:2], N, V)
         last_BNKV = torch.empty_like(S_BNKV)
         u_BTNV = torch.empty_like(v_BTNV) if sizes.corrects else None
         C = -(-T // sizes.segment)
@@ -349,22 +372,23 @@ def scan(reference: Reference, reads_every: int, *inputs: Tensor | None) -> tupl
             derivatives.
         reads_every: Number of steps per read.
         inputs: q (B, Q, N, K), w (B, T, N, K), v (B, T, N, V), S (B, N, K, V), a (B, T, N, K) or (B, T, N, 1) or None,
-            r and p (B, T, N, K) or None.
+            r and p (B, T, N, K) or None. If all heads share q and w, these are (B, Q, 1, K) and (B, T, 1, K).
     """
     present = [tensor.contiguous() for tensor in inputs if tensor is not None]
     _, w_BTNK, v_BTNV, _, a_BTNK, r_BTNK, _ = inputs
     assert w_BTNK is not None and v_BTNV is not None
-    B, T, N, K = w_BTNK.shape
+    (B, T, N, V), K = v_BTNV.shape, w_BTNK.shape[-1]
     sizes = Sizes(
         T=T,
         B=B,
         N=N,
         K=K,
-        V=v_BTNV.shape[-1],
+        V=V,
         decays=0 if a_BTNK is None else a_BTNK.shape[-1],
         corrects=r_BTNK is not None,
         reads_every=reads_every,
         segment=max(MIN_SEGMENT, math.isqrt(T)),
+        key_heads=w_BTNK.shape[2],
     )
     outputs: tuple[Tensor, ...] = Scan.apply(reference, sizes, needs_gradients(*present), *present)  # type: ignore[no-untyped-call]
     return outputs

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 import arch
 from arch.core import matrix_memory
 from arch.core.compiled.program import MIN_PACKED_STEPS
+from arch.core.heads import gated_norm
 from arch.kernels.reference import matrix_memory as plain
 from arch.kernels.training import matrix_memory as kernel
 from tests.arch.fused import assert_same
@@ -22,8 +23,17 @@ from tests.arch.kernels.test_reference import agree
 from tests.arch.kernels.test_stream import compiled_stream
 from tests.arch.kernels.test_streaming import assert_close, by_equations, compiled, inputs, model_of
 
-FORMS = ["none", "none corrected", "head", "head corrected", "key", "key corrected"]
-"""Which numbers decay equally, and whether there is a correction."""
+FORMS = [
+    "none",
+    "none corrected",
+    "head",
+    "head corrected",
+    "key",
+    "key corrected",
+    "head shared",
+    "key shared corrected",
+]
+"""Which numbers decay equally, whether all heads share queries and keys, and whether there is a correction."""
 SIZES = [(1, 1, 1, 1, 1), (2, 7, 1, 3, 17), (3, 20, 2, 16, 16), (2, 70, 2, 5, 33), (1, 9, 3, 33, 7)]
 """Batch, steps, heads, key width and value width."""
 AMPLIFIED = 1e-4
@@ -65,11 +75,11 @@ def drawn(form: str, sizes: tuple[int, int, int, int, int], reads_every: int = 1
     """Return random inputs in float32. Decays lie in [0, 1], and corrections shrink what they read."""
     (B, T, N, K, V), generator = sizes, torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
-    decay, corrects = form.split()[0], "corrected" in form
+    decay, corrects, key_heads = form.split()[0], "corrected" in form, 1 if "shared" in form else N
     key_BTNK = torch.nn.functional.normalize(draw(B, T, N, K), dim=-1)
     return Inputs(
-        draw(B, T // reads_every, N, K),
-        key_BTNK,
+        draw(B, T // reads_every, key_heads, K),
+        key_BTNK[:, :, :key_heads].clone(),
         draw(B, T, N, V),
         draw(B, N, K, V),
         None if decay == "none" else draw(B, T, N, 1 if decay == "head" else K).sigmoid(),
@@ -154,9 +164,11 @@ def test_a_kernel_that_cannot_run_says_why() -> None:
 @pytest.mark.parametrize("share", [(0, 3), (1, 2)], ids=str)
 @pytest.mark.parametrize("form", FORMS)
 def test_kernels_write_what_their_plain_versions_write(form: str, share: tuple[int, int]) -> None:
-    sizes = kernel.Sizes(T=20, B=3, N=2, K=5, V=19, decays=0, corrects="corrected" in form, reads_every=2, segment=8)
+    sizes = kernel.Sizes(
+        T=20, B=3, N=2, K=5, V=19, decays=0, corrects="corrected" in form, reads_every=2, segment=8, key_heads=2
+    )
     q, w, v, S, a, r, p = drawn(form, (3, 20, 2, 5, 19), reads_every=2)
-    sizes = sizes._replace(decays=0 if a is None else a.shape[-1])
+    sizes = sizes._replace(decays=0 if a is None else a.shape[-1], key_heads=w.shape[2])
     generator = torch.Generator().manual_seed(4)
     draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
     y, last, checkpoints = draw(3, 10, 2, 19), draw(3, 2, 5, 19), draw(3, 2, 3, 5, 19)
@@ -172,6 +184,22 @@ def test_kernels_write_what_their_plain_versions_write(form: str, share: tuple[i
     names = ["d_q", "d_w", "d_v", "d_S_0", "d_a", "d_r", "d_p"]
     written = " ".join(name for name, tensor in zip(names, found, strict=True) if tensor is not None)
     agree(kernel.backward_rows, plain.backward, backward, share, written)
+
+
+@pytest.mark.parametrize("gates_first", [False, True])
+@pytest.mark.parametrize("kind", ["group", "rms", "rms of shared gain"])
+@pytest.mark.parametrize("sizes", [(1, 2, 1, 3), (2, 5, 3, 17), (9, 8, 2, 40)], ids=str)
+def test_gated_norms_equal_the_equations(sizes: tuple[int, int, int, int], kind: str, gates_first: bool) -> None:
+    (B, T, N, V), generator = sizes, torch.Generator().manual_seed(0)
+    shapes = [(B, T, N, V), (B, T, N * V), (V if "shared" in kind else N * V,), (N * V,)][: 4 if kind == "group" else 3]
+    given = [torch.randn(shape, generator=generator) for shape in shapes]
+    sees_BTC, found = torch.randn(B, T, N * V, generator=generator), []
+    for backend, dtype in (("fused", torch.float32), ("reference", torch.float64)):
+        own = [tensor.to(dtype).requires_grad_() for tensor in given]
+        result_BTC = gated_norm(*own, gates_first=gates_first, backend=backend)  # type: ignore[arg-type]
+        gradients = torch.autograd.grad(result_BTC, own, sees_BTC.to(dtype))
+        found.append([tensor.detach().float() for tensor in (result_BTC, *gradients)])
+    assert_same(*found)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -223,6 +251,19 @@ def test_gradients_of_layers_equal_the_equations(spec: str) -> None:
     for actual, wanted in zip(gradients(model, "fused", x), expected, strict=True):
         scale = max(1e-3, float(wanted.abs().max()))
         torch.testing.assert_close(actual.double(), wanted, rtol=0, atol=AMPLIFIED * scale)
+
+
+@pytest.mark.parametrize("spec", ["linear_attention", "ret_net", "gla", "mamba2"])
+def test_float32_is_sound_over_65_536_steps(spec: str) -> None:
+    """Compare a scan with as many compiled steps. Its gradients are finite."""
+    model = arch.build(spec, channels=3, outputs=2, width=8, depth=1, seed=0)
+    x = torch.randn(1, 65_536, 3, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected, _ = model.stream(x, model.init_state(1))
+    actual = model(x)
+    torch.testing.assert_close(actual.detach(), expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
+    actual.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.parametrize(

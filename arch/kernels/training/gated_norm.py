@@ -1,0 +1,217 @@
+"""Norm and gate of the values that heads read: `gated_norm` of `arch/core/heads.py`, and its derivatives.
+
+x are the numbers of one head: y, or silu(g) ⊙ y if the gate comes first. d· is the derivative of the loss with respect
+to ·. m are means over the head:
+
+    z  = (x - μ) ρ,  n = γ ⊙ z + o               (1)  ρ = 1 / √(σ² + ε); μ = 0 and σ² = m(x²) for an RMS norm
+    dγ = Σ dn ⊙ z,  do = Σ dn                    (2)  summed over all rows
+    dz = dn ⊙ γ
+    dx = ρ (dz - m(dz) - z m(dz ⊙ z))            (3)  without m(dz) for an RMS norm
+    dg = d(result) ⊙ n ⊙ silu'(g)                (4)  or dx ⊙ y ⊙ silu'(g) if the gate comes first
+
+The backward pass computes μ and ρ again.
+"""
+
+# Shape suffixes: R rows, C channels of all heads, V channels of a head, G gains: V or C
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
+from arch.kernels.runtime.launch import (
+    Reference,
+    needs_reference,
+    reference_gradients,
+    run_rows,
+    sum_rows,
+    without_autocast,
+)
+from arch.kernels.simd.activation import silu, silu_slope
+from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
+from arch.kernels.training.layer_norm import EPSILON
+
+
+class Forward(NamedTuple):
+    """Arguments of `forward_rows`.
+
+    Args:
+        y, g: Values and inputs of the gate, (R, C).
+        gain, offset: γ (G,), and o (C,) or None for an RMS norm.
+        result: Gated values, (R, C), written.
+        gates_first: Whether the gate comes before the norm.
+        C, V, G: Channels of all heads and of one head, and number of gains.
+    """
+
+    y: Tensor
+    g: Tensor
+    gain: Tensor
+    offset: Tensor | None
+    result: Tensor
+    gates_first: bool
+    C: int
+    V: int
+    G: int
+
+
+class Backward(NamedTuple):
+    """Arguments of `backward_rows`.
+
+    Args:
+        y, g, gain, offset, gates_first, C, V, G: As for `Forward`.
+        d_result: Gradient of the result, (R, C).
+        d_y, d_g: Gradients of `y` and `g`, (R, C), written.
+        sums: Sums (2, C), added to: dγ and do per channel. `sum_rows` sets it for each share.
+    """
+
+    y: Tensor
+    g: Tensor
+    gain: Tensor
+    offset: Tensor | None
+    d_result: Tensor
+    d_y: Tensor
+    d_g: Tensor
+    sums: Tensor | None
+    gates_first: bool
+    C: int
+    V: int
+    G: int
+
+
+@njit(forceinline=True)
+def _normed(y, g, at, count, gates_first):  # type: ignore[no-untyped-def]
+    """Return LANES numbers that the norm reads."""
+    numbers = load_first(y, at, count)
+    return silu(load_first(g, at, count)) * numbers if gates_first else numbers
+
+
+@njit(forceinline=True)
+def _moments(y, g, at, V, gates_first, is_centred):  # type: ignore[no-untyped-def]
+    """Return μ and ρ of (1) for the V numbers from offset `at` on."""
+    total, squares, mean, per_number = splat(0.0), splat(0.0), np.float32(0), np.float32(1) / np.float32(V)
+    if is_centred:
+        for v in range(0, V, LANES):
+            total += _normed(y, g, at + v, V - v, gates_first)
+        mean = lane_sum(total) * per_number
+    for v in range(0, V, LANES):
+        apart = first_or(_normed(y, g, at + v, V - v, gates_first) - splat(mean), V - v, splat(0.0))
+        squares = fma(apart, apart, squares)
+    return mean, np.float32(1) / np.float32(math.sqrt(lane_sum(squares) * per_number + np.float32(EPSILON)))
+
+
+@kernel(ROWS_SIGNATURE)
+def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Write the results of rows `first` to `last`."""
+    args = arguments_at(record, Forward)
+    C, V, gates_first, is_centred = args.C, args.V, args.gates_first != 0, args.offset != 0
+    y, g, gain, offset, result = (
+        floats(args.y),
+        floats(args.g),
+        floats(args.gain),
+        floats(args.offset),
+        floats(args.result),
+    )
+    for row in range(first, last):
+        for head in range(0, C, V):
+            at, own = row * C + head, head if args.G == C else 0
+            mean, scale = _moments(y, g, at, V, gates_first, is_centred)
+            for v in range(0, V, LANES):
+                count = V - v
+                z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
+                n = fma(z, load_first(gain, own + v, count), load_first(offset, head + v, count if is_centred else 0))
+                if not gates_first:
+                    n = n * silu(load_first(g, at + v, count))
+                store_first(result, at + v, count, n)  # (1)
+
+
+@kernel(ROWS_SIGNATURE)
+def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
+    """Write `d_y` and `d_g`, and add the gradients of gain and offset to `sums`, for rows `first` to `last`."""
+    args = arguments_at(record, Backward)
+    C, V, gates_first, is_centred = args.C, args.V, args.gates_first != 0, args.offset != 0
+    y, g, gain, offset = floats(args.y), floats(args.g), floats(args.gain), floats(args.offset)
+    d_result, d_y, d_g, sums = floats(args.d_result), floats(args.d_y), floats(args.d_g), floats(args.sums)
+    per_number = np.float32(1) / np.float32(V)
+    for row in range(first, last):
+        for head in range(0, C, V):
+            at, own = row * C + head, head if args.G == C else 0
+            mean, scale = _moments(y, g, at, V, gates_first, is_centred)
+            total, product = splat(0.0), splat(0.0)
+            for v in range(0, V, LANES):
+                count = V - v
+                z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
+                dn = load_first(d_result, at + v, count)
+                if not gates_first:
+                    dn = dn * silu(load_first(g, at + v, count))
+                channel = head + v
+                store_first(sums, channel, count, fma(dn, z, load_first(sums, channel, count)))  # (2)
+                store_first(sums, C + channel, count, load_first(sums, C + channel, count) + dn)
+                dz = dn * load_first(gain, own + v, count)
+                total += dz
+                product = fma(dz, z, product)
+            of_mean = splat(lane_sum(total) * per_number if is_centred else np.float32(0))
+            along = splat(lane_sum(product) * per_number)
+            for v in range(0, V, LANES):
+                count, gate = V - v, load_first(g, at + v, V - v)
+                numbers, gains = load_first(y, at + v, count), load_first(gain, own + v, count)
+                z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
+                d = load_first(d_result, at + v, count)
+                dn = d if gates_first else d * silu(gate)
+                dx = splat(scale) * (dn * gains - of_mean - along * z)  # (3)
+                if gates_first:
+                    store_first(d_y, at + v, count, dx * silu(gate))
+                    store_first(d_g, at + v, count, dx * numbers * silu_slope(gate))  # (4)
+                else:
+                    n = fma(z, gains, load_first(offset, head + v, count if is_centred else 0))
+                    store_first(d_y, at + v, count, dx)
+                    store_first(d_g, at + v, count, d * n * silu_slope(gate))  # (4)
+
+
+class GatedNorm(torch.autograd.Function):
+    """The map from y and g (R, C), γ (G,) and, for a group norm, o (C,) to the results (R, C)."""
+
+    @staticmethod
+    def forward(ctx: Any, reference: Reference, heads: int, gates_first: bool, *inputs: Tensor) -> Tensor:
+        y_RC, g_RC, gain_G, *offset = inputs
+        (R, C), o_RC = y_RC.shape, torch.empty_like(y_RC)
+        sizes = (gates_first, C, C // heads, len(gain_G))
+        arguments = Forward(y_RC, g_RC, gain_G, offset[0] if offset else None, o_RC, *sizes)
+        run_rows(forward_rows, arguments, R, R * C)
+        ctx.reference, ctx.sizes = reference, sizes
+        ctx.save_for_backward(*inputs)
+        return o_RC
+
+    @staticmethod
+    @without_autocast
+    def backward(ctx: Any, d_o_RC: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = ctx.saved_tensors
+        if needs_reference(d_o_RC):
+            return None, None, None, *reference_gradients(ctx.reference, inputs, (d_o_RC,))
+        y_RC, g_RC, gain_G, *offset = inputs
+        (R, C), sizes = y_RC.shape, ctx.sizes
+        d_y_RC, d_g_RC = torch.empty_like(y_RC), torch.empty_like(g_RC)
+        given = (y_RC, g_RC, gain_G, offset[0] if offset else None, d_o_RC, d_y_RC, d_g_RC)
+        sums_2C = sum_rows(backward_rows, Backward._make([*given, None, *sizes]), R, 2 * R * C, (2, C))
+        d_gain_G = sums_2C[0].view(-1, len(gain_G)).sum(0)
+        return None, None, None, d_y_RC, d_g_RC, d_gain_G, *([sums_2C[1]] if offset else [])
+
+
+def gated_norm(reference: Reference, heads: int, gates_first: bool, *inputs: Tensor) -> Tensor:
+    """Return the gated values (R, C), by `GatedNorm`.
+
+    Args:
+        reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
+        heads: Number of heads: each has C / heads channels.
+        gates_first: Whether the gate comes before the norm.
+        inputs: y and g (R, C), γ (V,) or (C,), and o (C,) for a group norm.
+    """
+    contiguous = [tensor.contiguous() for tensor in inputs]
+    o_RC: Tensor = GatedNorm.apply(reference, heads, gates_first, *contiguous)  # type: ignore[no-untyped-call]
+    return o_RC
