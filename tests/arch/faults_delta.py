@@ -8,7 +8,7 @@ from tests.arch.faults import table
 
 TABLES = (
     (
-        "core/delta_rule.py",
+        "core/memory/delta_rule.py",
         transitions.delta_rules_equal_products_of_transitions,
         {
             "keys not scaled to norm 1": ("unit_channels=(1 + n) * H,", "unit_channels=H,"),
@@ -17,7 +17,7 @@ TABLES = (
         "delta_net",
     ),
     (
-        "core/short_convolution.py",
+        "core/memory/short_convolution.py",
         arch_checks.step_equals_scan,
         {
             "convolution state not carried": (
@@ -28,7 +28,7 @@ TABLES = (
         "delta_net",
     ),
     (
-        "core/short_convolution.py",
+        "core/memory/short_convolution.py",
         transitions.delta_rules_equal_products_of_transitions,
         {"no SiLU": ("s_BTC = functional.silu(c_BTC)", "s_BTC = c_BTC")},
         "gated_delta_net",
@@ -49,10 +49,7 @@ TABLES = (
         {
             "decay after the correction": ("(alpha_BTNK * k_BTNK, -write_BTNK)", "(k_BTNK, -write_BTNK)"),
             "decay of the wrong sign": ("torch.exp(-self.log_A_N.exp()", "torch.exp(self.log_A_N.exp()"),
-            "gate of KDA is SiLU": (
-                'functional.silu(g_BTH) if self.decay == "head" else g_BTH.sigmoid()',
-                "functional.silu(g_BTH)",
-            ),
+            "gate of KDA is SiLU": ("* g_BTH.sigmoid()", "* functional.silu(g_BTH)"),
         },
         "",
     ),
