@@ -10,7 +10,7 @@ TABLES: list[tuple[str, Check, dict[str, tuple[str, str]]]] = [
         "lstm.py",
         nonlinear.lstm_variants_equal_greff,
         {
-            "coupled forget gate keeps what is written": ("1 - i_BH if self", "i_BH if self"),
+            "coupled forget gate keeps what is written": ("f_BH = 1 - i_BH", "f_BH = i_BH"),
             "peephole of the output gate sees the old cell": (
                 "p_PH[-1] * (f_BH * c_BH + i_BH * g_BH)",
                 "p_PH[-1] * c_BH",
