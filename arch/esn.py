@@ -92,11 +92,11 @@ class ESN(RecurrentLayer):
         self.input_width, self.width = inputs, width
         self.backend = backend
         J, K = min(connections, inputs), min(connections, width)
-        self.register_buffer("W_HJ", input_scaling * _uniform(width, J))
-        self.register_buffer("b_H", input_scaling * _uniform(width))
+        self.register_buffer("W_HJ", _uniform(input_scaling, width, J))
+        self.register_buffer("b_H", _uniform(input_scaling, width))
         self.register_buffer("W_sources_HJ", _sources(width, inputs, J))
         self.register_buffer("U_sources_HK", _sources(width, width, K))
-        U_HK = _uniform(width, K)
+        U_HK = _uniform(1.0, width, K)
         if not U_HK.is_meta:  # there are no values to scale then
             U_HK *= spectral_radius / spectral_radius_of(U_HK, self.U_sources_HK)
         self.register_buffer("U_HK", U_HK)
@@ -191,9 +191,9 @@ def spectral_radius_of(U_HK: Tensor, sources_HK: Tensor) -> Tensor:
     return eigenvalues_H.abs().max()
 
 
-def _uniform(*shape: int) -> Tensor:
-    """Return numbers between -1 and 1."""
-    return 2 * torch.rand(shape) - 1
+def _uniform(bound: float, *shape: int) -> Tensor:
+    """Return numbers between ± `bound`."""
+    return torch.empty(shape).uniform_(-bound, bound)
 
 
 def _sources(units: int, choices: int, count: int) -> Tensor:

@@ -111,6 +111,8 @@ class SLSTM(RecurrentLayer):
 
     def start_forget_biases(self, place: float) -> None:
         """Set b_f to its initial values. `place` is l / (L - 1): 0 for the first layer, 1 for the last."""
+        if self.b_G.is_meta:  # there are no values to set then
+            return
         K = self.width // self.heads
         share_K = torch.arange(K, dtype=torch.float32, device=self.b_G.device) / max(1, K - 1)
         bias_K = LARGEST_FORGET_BIAS - FORGET_BIAS_RANGE * share_K ** (FIRST_POWER + POWER_RANGE * place)

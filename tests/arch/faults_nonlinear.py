@@ -10,7 +10,7 @@ TABLES: list[tuple[str, Check, dict[str, tuple[str, str]]]] = [
         "lstm.py",
         nonlinear.lstm_variants_equal_greff,
         {
-            "coupled forget gate keeps what is written": ("1 - i_BH if self", "i_BH if self"),
+            "coupled forget gate keeps what is written": ("f_BH = 1 - i_BH", "f_BH = i_BH"),
             "peephole of the output gate sees the old cell": (
                 "p_PH[-1] * (f_BH * c_BH + i_BH * g_BH)",
                 "p_PH[-1] * c_BH",
@@ -40,7 +40,7 @@ TABLES: list[tuple[str, Check, dict[str, tuple[str, str]]]] = [
         {
             "leak on the old value": ("self.leak_1 * (s_BH.tanh() - state.h_BH)", "(1 - self.leak_1) * s_BH.tanh()"),
             "spectral radius not scaled": ("U_HK *= spectral_radius /", "U_HK *= 1 /"),
-            "inputs not scaled": ("input_scaling * _uniform(width, J)", "_uniform(width, J)"),
+            "inputs not scaled": ("_uniform(input_scaling, width, J)", "_uniform(1.0, width, J)"),
             "a source read twice": ("torch.rand(units, choices).argsort(1)", "torch.rand(units, choices).long()"),
             "every unit reads the same units": ("x.index_select(-1, source_H)", "x.index_select(-1, source_H * 0)"),
         },

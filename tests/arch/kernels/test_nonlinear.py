@@ -34,6 +34,9 @@ STREAMED = [
     "esn:block=residual,expansion=2",
 ]
 
+LONG_TOLERANCE = 1e-3
+"""Tolerance after 65,536 steps: a cell that forgets nothing adds up the rounding of each step."""
+
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("spec", VARIANTS)
@@ -151,10 +154,11 @@ def test_65536_steps(spec: str) -> None:
         begin = layer.init_state(1)
         for chunk_BTD in x_BTD.split(4096, 1):
             chunk_BTH, begin = layer.scan(chunk_BTD, begin)
-    assert_close(chunk_BTH, outputs_BTH[:, -4096:])
+    torch.testing.assert_close(chunk_BTH, outputs_BTH[:, -4096:], rtol=0, atol=LONG_TOLERANCE)
     model = arch.SequenceModel(torch.nn.Identity(), [layer], torch.nn.Linear(16, 1)).eval()
     with torch.inference_mode():
-        assert_close(model.stream(x_BTD, model.init_state(1))[0], model.readout(outputs_BTH))
+        streamed_BTO = model.stream(x_BTD, model.init_state(1))[0]
+        torch.testing.assert_close(streamed_BTO, model.readout(outputs_BTH), rtol=0, atol=LONG_TOLERANCE)
     if list(layer.parameters()):
         layer(x_BTD).square().mean().backward()
         assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())  # type: ignore[union-attr]

@@ -21,11 +21,24 @@ from torch import Tensor
 from arch.kernels.reference import attention as plain_attention
 from arch.kernels.reference import block as plain_block
 from arch.kernels.reference import chunked as plain_chunked
+from arch.kernels.reference import nonlinear as plain_nonlinear
 from arch.kernels.reference import recurrent as plain
 from arch.kernels.runtime.launch import recorded
 from arch.kernels.simd.matmul import pack, pack_transposed, panels_of
 from arch.kernels.simd.vector import LANES
-from arch.kernels.training import attention, chunked, gelu, gru, gru_before, layer_norm, lstm, qkv, rnn
+from arch.kernels.training import (
+    attention,
+    chunked,
+    gelu,
+    gru,
+    gru_before,
+    layer_norm,
+    lstm,
+    qkv,
+    reservoir,
+    rnn,
+    slstm,
+)
 from arch.kernels.training.layer_norm import ROWS_PER_SUM
 from tests.arch.fused import assert_same
 
@@ -74,7 +87,11 @@ def random(seed: int) -> Callable[..., Tensor]:
 
 def copied(arguments: Any, dtype: torch.dtype) -> Any:
     """Return copies of the tensors in another precision, with the same sizes. A tensor passed twice is copied once."""
-    copies = {id(value): value.to(dtype, copy=True) for value in arguments if isinstance(value, Tensor)}
+    copies = {
+        id(value): value.to(dtype if value.is_floating_point() else value.dtype, copy=True)
+        for value in arguments
+        if isinstance(value, Tensor)
+    }
     return type(arguments)._make(copies.get(id(value), value) for value in arguments)
 
 
@@ -98,8 +115,9 @@ def agree(
     changed = set()
     for name, before, found, wanted in zip(arguments._fields, arguments, actual, expected, strict=True):
         if isinstance(before, Tensor) and before.numel():
-            assert_same([found], [wanted.float()])
-            if not torch.equal(before, wanted.float()):
+            wanted = wanted.to(before.dtype)
+            assert_same([found], [wanted])
+            if not torch.equal(before, wanted):
                 changed.add(name)
     assert changed == set(written.split())
 
@@ -195,7 +213,43 @@ def check_gru_before(shape: Shape, flag: bool, seed: int) -> None:
     agree(gru_before.backward_rows, plain.gru_before_backward, backward, (*share,), "d_h d_projected")
 
 
-CHECKS = [check_rnn, check_lstm, check_gru, check_gru_before]
+def check_slstm(shape: Shape, flag: bool, seed: int) -> None:
+    T, B, D, H, *share = shape
+    draw = random(seed + 1)
+    values = recurrent(shape, 4, seed) | {
+        "c_0": draw(B, H),
+        "n_0": 1 + draw(B, H).exp(),
+        "m": draw(B, H),
+        "saves": flag,
+    }
+    values |= {"gates": activations(draw, T if flag else 0, B, 5 * H)}
+    values |= {name: draw(T if flag else 1, B, H) for name in ("cells", "norms")}
+    written = "m outputs cells norms" + " gates" * flag
+    agree(slstm.forward_rows, plain_nonlinear.slstm_forward, selected(slstm.Forward, values), (*share,), written)
+    values |= {"gates": activations(draw, T, B, 5 * H), "cells": draw(T, B, H), "norms": 1 + draw(T, B, H).exp()}
+    values |= {name: draw(B, H) for name in ("d_c", "d_n", "d_m")}
+    values |= {"sums": draw(D + H + 1, 4 * panels_of(H) * LANES)} | ({} if flag else {"d_x": None})
+    written = "d_h d_c d_n d_m sums" + " d_x" * flag
+    agree(slstm.backward_rows, plain_nonlinear.slstm_backward, selected(slstm.Backward, values), (*share,), written)
+
+
+def check_reservoir(shape: Shape, flag: bool, seed: int) -> None:
+    T, B, D, H, first, _ = shape
+    share = (first // LANES * LANES, B)  # a share starts at a whole vector of rows
+    draw, J, K = random(seed + 1), min(3, D), min(4, H)
+    sources = {"W_sources": (draw(H, J).abs() * 7).int() % D, "U_sources": (draw(H, K).abs() * 7).int() % H}
+    values = recurrent(shape, 1, seed) | sources | {"W": draw(H, J), "U": draw(H, K) / 2, "leak": torch.tensor([0.3])}
+    values |= {"activations": activations(draw, T, H, panels_of(B) * LANES) if flag else None, "J": J, "K": K}
+    forward = selected(reservoir.Forward, values)
+    if B % LANES == 0 or not flag:  # otherwise, the kernel also writes the padding of `activations`
+        written = "outputs" + " activations" * flag
+        agree(reservoir.forward_rows, plain_nonlinear.reservoir_forward, forward, share, written)
+    values["activations"] = activations(draw, T, H, panels_of(B) * LANES)
+    backward = selected(reservoir.Backward, values)
+    agree(reservoir.backward_rows, plain_nonlinear.reservoir_backward, backward, share, "d_h d_x")
+
+
+CHECKS = [check_rnn, check_lstm, check_gru, check_gru_before, check_slstm, check_reservoir]
 
 
 @pytest.mark.parametrize("flag", [True, False])

@@ -36,7 +36,7 @@ BAD_INPUT = {
     "an unknown plan": (["run", "quik"], 2, "did you mean 'quick'"),
     "an unknown architecture": (["run", "tiny.toml", "-a", "lsmt"], 2, "did you mean 'lstm'"),
     "an unknown task": (["run", "tiny.toml", "-t", "frist_last"], 2, "did you mean 'first_last'"),
-    "an unknown option": (["run", "tiny.toml", "-a", "lstm:forget=1"], 2, "forget_bias"),
+    "an unknown option": (["run", "tiny.toml", "-a", "lstm:forget_offset=1"], 2, "forget_bias"),
     "a wrong option": (["run", "tiny.toml", "-a", "lstm:bias=maybe"], 2, "bias"),
     "an unknown parameter": (["run", "tiny.toml", "-t", "first_last:rules=sum"], 2, "rule"),
     "a malformed spec": (["run", "tiny.toml", "-a", "lstm:bias"], 2, "name:option=value"),

@@ -261,7 +261,7 @@ WRONG = {
     "params and width": (TINY.replace("width = 4", "width = 4\nparams = 9"), "step_flops; given: params and width"),
     "an unknown architecture": (TINY.replace('"lstm"', '"lsmt"'), "did you mean 'lstm'"),
     "an unknown task": (TINY.replace('"first_last"', '"frist_last"'), "did you mean 'first_last'"),
-    "an unknown option": (TINY.replace('"lstm"', '"lstm:forget=1"'), "forget_bias"),
+    "an unknown option": (TINY.replace('"lstm"', '"lstm:forget_offset=1"'), "forget_bias"),
     "a wrong option": (TINY.replace('"lstm"', '"lstm:forget_bias=nan"'), "forget_bias"),
     "an empty name": (TINY.replace('"lstm"', '""'), "archs[1] must not be empty"),
     "a path for a name": (TINY.replace('"lstm"', '"../arch/lstm"'), "no architecture"),

@@ -333,7 +333,7 @@ def test_json_output_is_one_document(carousel: Carousel, tmp_path: Path) -> None
     ("words", "message"),
     [
         (["lsmt"], "no architecture or task 'lsmt'; choose from "),
-        (["lstm:forget=1"], "lstm has no option 'forget'"),
+        (["lstm:forget_offset=1"], "lstm has no option 'forget_offset'"),
         (
             ["transformer:positions=learned,max_length=1"],
             "transformer:max_length=1,positions=learned reads at most 1 step",
