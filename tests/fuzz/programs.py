@@ -37,6 +37,7 @@ SPECS = (
     "transformer:heads=1,expansion=2",
     *("rnn:conv=4", "lstm:block=residual,conv=4,expansion=2", "gru:block=residual", "gru:block=residual,expansion=2"),
     *("transformer:block=bare", "transformer:conv=4,window=3", "transformer:expansion=0"),
+    *("tcn:kernel=3", "tcn:kernel=2,weight_norm=False,conv=4", "hybrid", "hybrid:pattern=tcn:block=residual+gru"),
 )
 
 
@@ -98,7 +99,7 @@ class Program:
         spec, width, depth = rng.choice(SPECS), rng.choice(WIDTHS), rng.randint(1, 3)
         self.vocabulary = rng.choice([None, None, 5])
         self.channels = None if self.vocabulary else rng.randint(1, 5)
-        if spec.startswith("transformer"):
+        if spec.startswith(("transformer", "hybrid")):
             width = max(4, width // 4 * 4)
         self.log.append(f"{spec} width {width} depth {depth}")
         model = arch.build(
