@@ -13,8 +13,8 @@ An adapter states the state, and calls the library for the rest. Its results are
 - Every step calls torch from Python, in training too. So training is slow, and the cost of a streamed step is mostly
   that of these calls. Reports mark the architecture as interpreted, and no deadline is tested for it.
 - FLOPs, bytes per step and gates are unknown, so a budget of FLOPs is refused.
-- A few kinds fail the checks, because their state has another shape or because a parameter gets no gradient.
-  `carousel validate` says which.
+- Some kinds have conditions of their own, such as inputs as wide as the state. `carousel validate` says which ones a
+  kind breaks.
 """
 
 # Shape suffixes: B batch, T time, D input width, H hidden width
