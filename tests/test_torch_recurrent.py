@@ -25,7 +25,8 @@ def _plugin() -> Iterator[None]:
     install(())
 
 
-@pytest.mark.parametrize("kind", ["MGU", pytest.param("PeepholeLSTM", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["MGU", "PeepholeLSTM"])
 def test_the_adapter_passes_every_check(kind: str) -> None:
     verdict = validate_arch(f"torch_recurrent:kind={kind}")
     assert verdict.failed == [] and (verdict.state or "").startswith("state constant")
