@@ -29,7 +29,7 @@ from pydantic import AfterValidator
 
 from arch.core.backend import Backend
 from arch.core.block import in_block
-from arch.core.layer import BlockOptions, Layer
+from arch.core.layer import BlockOptions, Layer, Stack
 from arch.core.registry import MODEL_OPTIONS, Arch, get
 
 DEFAULT_PATTERN = "gru+transformer"
@@ -112,9 +112,7 @@ class Hybrid(Layer):
         return first.layer.needs_model_width(_block_of(first, block), **first.layer_options)
 
     @classmethod
-    def block_stack(
-        cls, inputs: int, width: int, depth: int, block: BlockOptions, **options: Any
-    ) -> tuple[Sequence[Layer], BlockOptions]:
+    def block_stack(cls, inputs: int, width: int, depth: int, block: BlockOptions, **options: Any) -> Stack:
         """Return the layers of a model, each in its block.
 
         The arguments are those of `Layer.block_stack`. Raises `ValueError` if the model would lack a part.

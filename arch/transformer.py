@@ -24,7 +24,6 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import torch
@@ -42,7 +41,7 @@ from arch.core.backend import (
     tensors_of,
     weights_obstacle,
 )
-from arch.core.layer import BlockOptions, Layer, require_steps
+from arch.core.layer import BlockOptions, Layer, Stack, require_steps
 from arch.core.state import copy_state, element_bytes
 from arch.core.streaming_spec import Bound, StreamingSpec
 from arch.kernels.runtime.tensors import tensor_obstacle
@@ -136,9 +135,7 @@ class Transformer(Layer):
         return layers
 
     @classmethod
-    def block_stack(
-        cls, inputs: int, width: int, depth: int, block: BlockOptions, **options: Any
-    ) -> tuple[Sequence[Layer], BlockOptions]:
+    def block_stack(cls, inputs: int, width: int, depth: int, block: BlockOptions, **options: Any) -> Stack:
         """Return whole blocks if they have an MLP and no convolution. Other blocks are built around bare layers.
 
         The arguments are those of `Layer.block_stack`.

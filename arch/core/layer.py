@@ -20,7 +20,7 @@ import inspect
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -193,9 +193,7 @@ class Layer(nn.Module, metaclass=LayerType):
         return cls.residual or block.block == "residual"
 
     @classmethod
-    def block_stack(
-        cls, inputs: int, width: int, depth: int, block: BlockOptions, **options: Any
-    ) -> tuple[Sequence[Layer], BlockOptions]:
+    def block_stack(cls, inputs: int, width: int, depth: int, block: BlockOptions, **options: Any) -> Stack:
         """Return the `depth` layers of a model, and the block that is still to be built around each layer.
 
         A class whose layers are whole blocks overrides this method, and has the constructor options `block` and
@@ -334,6 +332,10 @@ class Layer(nn.Module, metaclass=LayerType):
         """Return zeros of the given shape for an empty state, with the dtype and device of the layer's weights."""
         weight = first_weight(self)
         return torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+
+
+Stack: TypeAlias = tuple[Sequence[Layer], BlockOptions]
+"""The layers of a model from input to output, and the block that is still to be built around each of them."""
 
 
 def require_steps(x: Tensor) -> None:

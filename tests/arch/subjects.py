@@ -72,7 +72,7 @@ SPECS = (
     "tcn:kernel=2,weight_norm=False",
     "tcn:kernel=3,dilation=3",
     "hybrid:pattern=gru+transformer*2",
-    "hybrid:pattern=transformer:heads=4:window=3+gru",
+    "hybrid:pattern=transformer:heads=4:positions=alibi:window=3+gru",
 )
 """Specs that exercise code paths other than the defaults."""
 

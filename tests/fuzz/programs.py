@@ -40,6 +40,7 @@ SPECS = (
     *("rnn:conv=4", "lstm:block=residual,conv=4,expansion=2", "gru:block=residual", "gru:block=residual,expansion=2"),
     *("transformer:block=bare", "transformer:conv=4,window=3", "transformer:expansion=0"),
     *("mamba", "mamba:block=bare,states=3", "mamba:conv=0,expand=1", "s4d:states=6", "s4d:block=bare,conv=4,states=2"),
+    *("tcn:kernel=3", "tcn:kernel=2,weight_norm=False,conv=4", "hybrid", "hybrid:pattern=tcn:block=residual+gru"),
 )
 
 
@@ -101,7 +102,7 @@ class Program:
         spec, width, depth = rng.choice(SPECS), rng.choice(WIDTHS), rng.randint(1, 3)
         self.vocabulary = rng.choice([None, None, 5])
         self.channels = None if self.vocabulary else rng.randint(1, 5)
-        if spec.startswith(("transformer", "slstm")):
+        if spec.startswith(("transformer", "slstm", "hybrid")):
             width = max(4, width // 4 * 4)
         elif "residual" in spec:
             width = max(4, width)  # a norm of one or two numbers multiplies rounding by up to 316, in the equations too

@@ -221,7 +221,10 @@ def test_stream_that_differs_from_scan_fails_the_check(wrong: str) -> None:
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "transformer"])
 def test_wrong_packed_weights_fail_the_check(name: str) -> None:
-    """Zero the packed weights that the timed kernels read. A short stream without a clock does not read them."""
+    """Zero the packed weights that the timed kernels read, of each architecture that packs its weights.
+
+    A short stream without a clock does not read them.
+    """
     task = tasks.build("first_last")
     model = build_model(tiny_case(name), task).eval()
     inputs = task.sample(tasks.generator(0, "test"), 1, 4 * SEGMENT_STEPS).inputs
