@@ -60,6 +60,7 @@ class ESN(RecurrentLayer):
     The layer stands bare by default: block=bare, conv=0 (see `arch.core.block`).
     """
 
+    family = "nonlinear"
     max_budget_width: ClassVar[int | None] = 512
     encoder_learns: ClassVar[bool] = False
 

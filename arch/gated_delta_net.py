@@ -64,6 +64,7 @@ class GatedDeltaNet(DeltaLayer):
     convolution is part of the layer.
     """
 
+    family = "matrix"
     default_block: ClassVar[BlockOptions] = BlockOptions(block="residual", conv=4, expansion=4)
 
     def __init__(

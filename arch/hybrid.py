@@ -96,6 +96,8 @@ class Hybrid(Layer):
     A part without a block is written `transformer:block=bare`.
     """
 
+    family = "attention"
+
     def __init__(
         self,
         inputs: int,

@@ -51,6 +51,7 @@ class IndRNN(RecurrentLayer):
     The layer stands bare by default: block=bare, conv=0 (see `arch.core.block`).
     """
 
+    family = "diagonal"
     default_block = BlockOptions()
 
     def __init__(

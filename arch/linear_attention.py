@@ -55,6 +55,7 @@ class LinearAttention(HeadLayer):
     The layer stands in a residual block by default: block=residual, conv=0, expansion=4 (see `arch.core.block`).
     """
 
+    family = "matrix"
     default_block = BlockOptions(block="residual", expansion=4)
 
     def __init__(self, inputs: int, width: int, *, heads: int = 2, backend: Backend = "auto") -> None:

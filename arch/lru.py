@@ -66,6 +66,7 @@ class LRU(DiagonalLayer):
     The layer stands in a residual block by default: block=residual, conv=0, expansion=0 (see `arch.core.block`).
     """
 
+    family = "diagonal"
     residual = True
     default_block = BlockOptions(block="residual")
 

@@ -71,6 +71,7 @@ class Mamba(ScanLayer):
     The layer stands in a residual block by default: block=residual, expansion=0 (see `arch.core.block`).
     """
 
+    family = "diagonal"
     default_block: ClassVar[BlockOptions] = BlockOptions(block="residual")
 
     def __init__(

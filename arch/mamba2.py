@@ -79,6 +79,7 @@ class Mamba2(HeadLayer):
     convolution is part of the layer.
     """
 
+    family = "matrix"
     default_block = BlockOptions(block="residual", conv=4)
 
     def __init__(

@@ -60,6 +60,7 @@ class MinGRU(DiagonalLayer):
     The layer stands in a residual block by default: block=residual, conv=4, expansion=2 (see `arch.core.block`).
     """
 
+    family = "diagonal"
     default_block = BlockOptions(block="residual", conv=4, expansion=2)
 
     def __init__(

@@ -71,6 +71,7 @@ class MLSTM(HeadLayer):
     The layer stands in a residual block by default: block=residual, conv=0, expansion=4 (see `arch.core.block`).
     """
 
+    family = "matrix"
     default_block: ClassVar[BlockOptions] = BlockOptions(block="residual", expansion=4)
 
     def __init__(self, inputs: int, width: int, *, heads: int = 2, backend: Backend = "auto") -> None:

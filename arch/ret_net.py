@@ -61,6 +61,7 @@ class RetNet(HeadLayer):
     The layer stands in a residual block by default: block=residual, conv=0, expansion=2 (see `arch.core.block`).
     """
 
+    family = "matrix"
     default_block = BlockOptions(block="residual", expansion=2)
     gamma_N: Tensor
     rotation_2J: Tensor

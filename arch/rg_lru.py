@@ -69,6 +69,7 @@ class RGLRU(DiagonalLayer):
     convolution is that of equation (2), inside the layer.
     """
 
+    family = "diagonal"
     default_block = BlockOptions(block="residual", conv=4, expansion=2)
 
     def __init__(self, inputs: int, width: int, *, conv: int = 4, backend: Backend = "auto") -> None:

@@ -61,6 +61,7 @@ class S4D(ScanLayer):
     The layer stands in a residual block by default: block=residual, conv=0, expansion=0 (see `arch.core.block`).
     """
 
+    family = "diagonal"
     residual = True
     default_block: ClassVar[BlockOptions] = BlockOptions(block="residual")
 

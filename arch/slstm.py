@@ -76,6 +76,7 @@ class SLSTM(RecurrentLayer):
     MLP has as many weights as the gated MLP of the paper, which is 4/3 as wide as the model.
     """
 
+    family = "nonlinear"
     default_block = BlockOptions(block="residual", conv=4, expansion=2)
 
     def __init__(self, inputs: int, width: int, *, heads: int = 4, backend: Backend = "auto") -> None:

@@ -78,6 +78,8 @@ class TCN(ScanLayer):
     Raises `ValueError` if `kernel` or `dilation` is out of range, or if a layer would reach back too far.
     """
 
+    family = "convolution"
+
     def __init__(
         self,
         inputs: int,
