@@ -3,6 +3,7 @@
 from arch.core.block import have_constant_cost
 from arch.core.build import build
 from arch.core.compiled.compiled_cell import CompiledCell, cell_obstacle
+from arch.core.compiled.warm_up import compile_kernels
 from arch.core.description.describe import Description, describe
 from arch.core.description.families import FAMILIES, FamilyText, sources_of_theory
 from arch.core.layer import BlockOptions, Family, Layer
@@ -27,7 +28,6 @@ from arch.core.registry import (
 from arch.core.scan_layer import ScanLayer
 from arch.core.state import State, copy_state, state_bytes
 from arch.core.training import auxiliary_loss, parameter_groups
-from arch.core.warm_up import compile_kernels
 from arch.core.width import NoWidth
 from results.specs import UnknownName
 

@@ -29,9 +29,9 @@ from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.backend import Backend
-from arch.core.heads import rms_norm, uniform
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.delta_rule import DeltaLayer, DeltaState
+from arch.core.memory.heads import rms_norm, uniform
 from arch.core.streaming_spec import StreamingSpec
 
 

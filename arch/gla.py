@@ -29,8 +29,8 @@ from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
-from arch.core.heads import HeadLayer, gated_norm, require_heads, uniform
 from arch.core.layer import BlockOptions, require_steps
+from arch.core.memory.heads import HeadLayer, gated_norm, require_heads, uniform
 from arch.core.streaming_spec import StreamingSpec
 
 EXPONENT = 1 / 16

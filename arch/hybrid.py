@@ -32,7 +32,7 @@ from arch.core.block import in_block
 from arch.core.layer import BlockOptions, Layer, Stack
 from arch.core.registry import MODEL_OPTIONS, Arch, get
 
-DEFAULT_PATTERN = "gru+transformer"
+DEFAULT_PATTERN = "gated_delta_net+transformer"
 MAX_LAYERS = 64
 """Maximum number of layers of a pattern."""
 OWN_NAME = __name__.rpartition(".")[2]

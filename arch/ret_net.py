@@ -31,8 +31,8 @@ from torch.nn import functional
 from arch.core import matrix_memory
 from arch.core.attention.positions import apply_rotary, frequencies, rotary_factors
 from arch.core.backend import Backend, Weight
-from arch.core.heads import HeadLayer, gated_norm, require_heads
 from arch.core.layer import BlockOptions, require_steps
+from arch.core.memory.heads import HeadLayer, gated_norm, require_heads
 from arch.core.streaming_spec import StreamingSpec
 
 PROJECTION_GAIN, OUTPUT_GAIN = 2**-2.5, 2**-1

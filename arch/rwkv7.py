@@ -35,8 +35,8 @@ from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
-from arch.core.heads import HeadLayer, group_norm, require_heads, uniform
 from arch.core.layer import BlockOptions, require_steps
+from arch.core.memory.heads import HeadLayer, group_norm, require_heads, uniform
 from arch.core.memory.short_convolution import unit
 from arch.core.streaming_spec import StreamingSpec
 

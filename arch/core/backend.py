@@ -66,6 +66,16 @@ class Weight(NamedTuple):
         return parameters[self.name] if self.name in parameters else self.module._buffers.get(self.name)
 
 
+def norm_weights(norm: nn.Module, width: int) -> tuple[Weight, Weight]:
+    """Return gain and offset of a layer norm over `width` numbers."""
+    return Weight(norm, "weight", (width,)), Weight(norm, "bias", (width,))
+
+
+def linear_weights(linear: nn.Module, rows: int, columns: int) -> tuple[Weight, Weight]:
+    """Return W and b of a linear map with a bias."""
+    return Weight(linear, "weight", (rows, columns)), Weight(linear, "bias", (rows,))
+
+
 def tensors_of(weights: Iterable[Weight]) -> list[Tensor]:
     """Return the tensors of weights that have passed `weights_obstacle`."""
     return [tensor for weight in weights if (tensor := weight.tensor) is not None]

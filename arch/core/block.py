@@ -34,7 +34,9 @@ from arch.core.backend import (
     Weight,
     class_obstacle,
     context_obstacle,
+    linear_weights,
     module_obstacle,
+    norm_weights,
     tensors_of,
     weights_obstacle,
 )
@@ -232,7 +234,7 @@ class Block(Layer):
 
     def _norm_weights(self) -> tuple[Weight | None, Weight | None]:
         """Return gain and offset of the first norm."""
-        return _affine(self.norm, self.width) if self.connects else (None, None)
+        return norm_weights(self.norm, self.width) if self.connects else (None, None)
 
     def _conv_weights(self) -> tuple[Weight, ...]:
         """Return w and b of (1), if there is a convolution."""
@@ -245,9 +247,9 @@ class Block(Layer):
         of_mlp: tuple[Weight | None, ...] = (None,) * 6
         if isinstance(self.W_1, nn.Linear):
             E = self.W_1.out_features
-            of_mlp = (*_affine(self.mlp_norm, H), *_linear(self.W_1, E, H), *_linear(self.W_2, H, E))
+            of_mlp = (*norm_weights(self.mlp_norm, H), *linear_weights(self.W_1, E, H), *linear_weights(self.W_2, H, E))
         is_normed = not isinstance(self.final_norm, nn.Identity)
-        return (*of_mlp, *(_affine(self.final_norm, H) if is_normed else (None, None)))
+        return (*of_mlp, *(norm_weights(self.final_norm, H) if is_normed else (None, None)))
 
     def kernel_weights(self) -> tuple[Weight, ...]:
         own = (*self._norm_weights(), *self._conv_weights(), *self._mlp_weights())
@@ -362,14 +364,6 @@ def have_constant_cost(layers: Iterable[nn.Module]) -> bool:
 def _joined(inputs_BKD: Tensor | None, layer: State) -> State:
     """Return the state of a block. `inputs_BKD` is None if the block has no convolution."""
     return layer if inputs_BKD is None else BlockState(inputs_BKD, layer)
-
-
-def _affine(norm: nn.Module, width: int) -> tuple[Weight, Weight]:
-    return Weight(norm, "weight", (width,)), Weight(norm, "bias", (width,))
-
-
-def _linear(linear: nn.Module, rows: int, columns: int) -> tuple[Weight, Weight]:
-    return Weight(linear, "weight", (rows, columns)), Weight(linear, "bias", (rows,))
 
 
 def _bound(inner: StreamingSpec, width: int, state: State, batch: int, is_checked: bool, steps: int) -> Bound | None:

@@ -36,7 +36,7 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
         "linear_attention",
     ),
     (
-        "core/heads.py",
+        "core/memory/heads.py",
         matrix_memories_equal_masked_attention,
         {"taps in reverse order": ("w_LC[k], seen_BTC", "w_LC[CONV_STEPS - k], seen_BTC")},
         "mamba2",

@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
-from arch.core.heads import HeadLayer, convolution_flops, empty_inputs, require_heads, uniform, uniform_filters
 from arch.core.layer import CONV_STEPS
 from arch.core.matrix_memory import flops_per_step as memory_flops
 from arch.core.memory import short_convolution
+from arch.core.memory.heads import HeadLayer, convolution_flops, empty_inputs, require_heads, uniform, uniform_filters
 from arch.core.streaming_spec import StreamingSpec
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from arch.core.backend import Backend, is_fused
-from arch.core.heads import short_convolution
 from arch.core.layer import CONV_STEPS
+from arch.core.memory.heads import short_convolution
 from arch.kernels.runtime.tensors import UNIT_EPSILON
 
 

@@ -1,4 +1,4 @@
-"""Norm and gate of the values that heads read: `gated_norm` of `arch/core/heads.py`, and its derivatives.
+"""Norm and gate of the values that heads read: `gated_norm` of `arch/core/memory/heads.py`, and its derivatives.
 
 x are the numbers of one head: y, or silu(g) ⊙ y if the gate comes first. d· is the derivative of the loss with respect
 to ·. m are means over the head:

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 import arch
 from arch.core import matrix_memory
 from arch.core.compiled.program import MIN_PACKED_STEPS
-from arch.core.heads import gated_norm
+from arch.core.memory.heads import gated_norm
 from arch.kernels.reference import matrix_memory as plain
 from arch.kernels.training import matrix_memory as kernel
 from tests.arch.fused import assert_same
