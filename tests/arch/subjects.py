@@ -48,7 +48,7 @@ SPECS = (
     "min_lstm:bias=False,forget_bias=1",
     "ind_rnn:nonlinearity=relu,signed=True,bias=False",
     "rg_lru:conv=0",
-    "lru:output=linear,states=5,r_min=0.5,r_max=0.9",
+    "lru:output=linear,r_min=0.5,r_max=0.9",
     "transformer:positions=sinusoidal,heads=1",
     "transformer:positions=learned,max_length=16",
     "transformer:positions=alibi,heads=4",
