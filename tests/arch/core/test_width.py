@@ -16,8 +16,6 @@ from tests.arch.subjects import every_spec
 LENGTH = 12
 SIZES: dict[str, Any] = {"channels": 3, "outputs": 2, "depth": 1}
 AMOUNTS = {"state": 600, "step_flops": 5_000}
-FLOPS_OF_INDEPENDENT_UNITS = 1_000
-"""The amount for one layer of `ind_rnn`, whose FLOPs per step grow with the width alone: 10 per unit."""
 STATELESS = "transformer:max_length=16,positions=learned,window=1"
 
 
