@@ -57,7 +57,8 @@ def scan(
     r_BTNK, p_BTNK = (None, None) if correction is None else correction
     inputs = (q_BQNK, w_BTNK, v_BTNV, S_BNKV, decay, r_BTNK, p_BTNK)
     assert w_BTNK.shape[1] == q_BQNK.shape[1] * reads_every
-    if w_BTNK.numel() == 0 or not is_fused(backend, _shapes(inputs, reads_every), q_BQNK.shape[1]):
+    is_batch = w_BTNK.dim() == v_BTNV.dim() == 4 and w_BTNK.numel() > 0  # the equations raise errors of their own
+    if not is_batch or not is_fused(backend, _shapes(inputs, reads_every), q_BQNK.shape[1]):
         return by_equations(*inputs, reads_every=reads_every)
     from arch.kernels.training import matrix_memory
 
