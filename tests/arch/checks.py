@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any
 
 from bench.validation import ARCH_CHECKS, LEVELS, ArchExample, Level
-from tests.arch import matrix_memories, oracles, softmax
+from tests.arch import matrix_memories, oracles, softmax, transitions
 from tests.arch.oracles import name_and_options
 from tests.arch.subjects import every_spec, trial
 
 CELLS = "compiled_cell"
 """The check of plugins' compiled cells. No built-in architecture has one; tests/bench/validation plants its faults."""
 CONTRACT = tuple(check for name, check in ARCH_CHECKS.items() if name != CELLS)
-ORACLES = oracles.ORACLES | softmax.ORACLES | matrix_memories.ORACLES
+ORACLES = oracles.ORACLES | softmax.ORACLES | matrix_memories.ORACLES | transitions.ORACLES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.validation import arch_checks
-from tests.arch import faults_matrix_memories, oracles, softmax
+from tests.arch import faults_delta, faults_matrix_memories, oracles, softmax
 
 Check = Callable[..., None]
 
@@ -370,4 +370,5 @@ FAULTS = [
         arch="rnn",
     ),
     *(fault for table in faults_matrix_memories.TABLES for fault in _table(*table)),
+    *(fault for table in faults_delta.TABLES for fault in _table(*table)),
 ]

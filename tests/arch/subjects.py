@@ -51,6 +51,12 @@ SPECS = (
     "gla:heads=1,rank=3",
     "mamba2:heads=2,states=3,expand=1",
     "mamba2:conv=0",
+    "delta_net:negative=True,householders=2",
+    "delta_net:conv=0,heads=4",
+    "gated_delta_net:decay=channel",
+    "gated_delta_net:heads=1,negative=True,conv=0",
+    "mlstm:heads=4",
+    "rwkv7:heads=1",
 )
 """Specs that exercise code paths other than the defaults."""
 

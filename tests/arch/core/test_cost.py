@@ -58,6 +58,14 @@ MEMORIES = {
     "gla:rank=3": 12,
     "mamba2": 6,
     "mamba2:conv=0,states=5,block=bare": 10,
+    "delta_net:householders=2,heads=3": 9,
+    "delta_net:conv=0,block=bare": 6,
+    "gated_delta_net": 6,
+    "gated_delta_net:decay=channel,block=bare": 10,
+    "mlstm": 6,
+    "mlstm:block=bare,heads=3": 9,
+    "rwkv7": 6,
+    "rwkv7:block=bare,heads=1": 7,
 }
 """Specs of matrix memories with their widths."""
 ALL_SPECS = RECURRENT | ATTENTION | BLOCKS | MEMORIES

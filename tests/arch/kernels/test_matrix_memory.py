@@ -48,6 +48,14 @@ LAYERS = [
     "gla:block=bare,conv=4,rank=3",
     "mamba2",
     "mamba2:block=bare,conv=0,states=5",
+    "delta_net",
+    "delta_net:block=bare,conv=0,negative=True,householders=2",
+    "gated_delta_net",
+    "gated_delta_net:block=bare,decay=channel",
+    "mlstm",
+    "mlstm:block=bare,conv=4",
+    "rwkv7",
+    "rwkv7:block=bare,heads=1",
 ]
 
 
@@ -277,7 +285,7 @@ def test_impossible_options_are_refused_in_one_line(spec: str, message: str) -> 
     assert str(refusal.value) == message
 
 
-@pytest.mark.parametrize("spec", ["linear_attention", "ret_net", "gla", "mamba2"])
+@pytest.mark.parametrize("spec", sorted({spec.partition(":")[0] for spec in LAYERS}))
 def test_a_budget_of_20_000_parameters_finds_a_width(spec: str) -> None:
     model = arch.build(spec, channels=3, outputs=2, params=20_000, depth=2)
     assert 18_500 < arch.parameter_count(model) < 21_500
