@@ -182,6 +182,9 @@ class RWKV7(HeadLayer):
         rows = 3 * self.width + len(self.decay_RD) + len(self.rate_RD) + len(self.gate_GD)
         return 2 * rows * self.inputs
 
+    def backward_flops(self, batch: int, length: int, *, inputs_learn: bool) -> int:
+        return 2 * self.scan_flops(batch, length)  # the gradients of x_c are needed for those of μ
+
     def flops_per_step(self) -> int:
         K, narrow_width = self.width // self.heads, len(self.decay_RD) + len(self.rate_RD) + len(self.gate_GD)
         memory = matrix_memory.flops_per_step(K, K, self.heads, corrects=True)
