@@ -33,7 +33,7 @@ from torch.nn import functional
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
 from arch.core.delta_rule import DeltaLayer, DeltaState
-from arch.core.heads import rms_norm, uniform
+from arch.core.heads import gated_norm, rms_norm, uniform
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.parameter_group import ParameterGroup
 from arch.core.streaming_spec import StreamingSpec
@@ -105,9 +105,11 @@ class GatedDeltaNet(DeltaLayer):
             backend=self.backend,
         )  # (2)
         g_BTH = functional.linear(x_BTD, self.W_g_HD)
-        g_BTH = functional.silu(g_BTH) if self.decay == "head" else g_BTH.sigmoid()  # (4)
-        y_BTH = functional.linear(rms_norm(y_BTNK, self.gain_K).flatten(2) * g_BTH, self.W_HH)  # (3)
-        return y_BTH, DeltaState(memory_BNKV, inputs_BLC)
+        if self.decay == "head":
+            gated_BTH = gated_norm(y_BTNK, g_BTH, self.gain_K, backend=self.backend)  # (4)
+        else:
+            gated_BTH = rms_norm(y_BTNK, self.gain_K).flatten(2) * g_BTH.sigmoid()  # (4)
+        return functional.linear(gated_BTH, self.W_HH), DeltaState(memory_BNKV, inputs_BLC)  # (3)
 
     def decays(self, x_BTD: Tensor) -> Tensor:
         """Return α of equation (1): (B, T, N, 1) of (1a), or (B, T, N, K) of (1b)."""

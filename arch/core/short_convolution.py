@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from arch.core.backend import Backend, context_obstacle, tensors_obstacle
-from arch.core.heads import short_convolution
+from arch.core.backend import Backend
+from arch.core.heads import is_fused, short_convolution
 from arch.core.layer import CONV_STEPS
 from arch.kernels.runtime.tensors import UNIT_EPSILON
 
@@ -52,7 +52,9 @@ def scan(
         c_BTC, _ = short_convolution(x_BTC, before_BLC, w_LC, bias[0] if bias else None)  # (1)
         return (activated(c_BTC, unit_channels, head_width),)
 
-    if not _is_fused(backend, inputs):
+    B, T, C = x_BTC.shape
+    shapes = ((B, T, C), (B, CONV_STEPS - 1, C), (CONV_STEPS, C), (C,))
+    if not is_fused(backend, zip(inputs, shapes, strict=False), T):
         (n_BTC,) = reference(*inputs)
     else:
         from arch.kernels.training import short_convolution as kernel
@@ -64,10 +66,10 @@ def scan(
 def activated(c_BTC: Tensor, unit_channels: int, head_width: int) -> Tensor:
     """Return (2) of convolved inputs (B, T, C), and (3) for the first `unit_channels` channels."""
     s_BTC = functional.silu(c_BTC)  # (2)
-    unit_BTC, rest_BTC = s_BTC.split([unit_channels, s_BTC.shape[2] - unit_channels], 2)
-    return (
-        torch.cat([unit(unit_BTC.unflatten(2, (-1, head_width))).flatten(2), rest_BTC], 2) if unit_channels else s_BTC
-    )
+    if not unit_channels:
+        return s_BTC
+    first_BTC, rest_BTC = s_BTC.split([unit_channels, s_BTC.shape[2] - unit_channels], 2)
+    return torch.cat([unit(first_BTC.unflatten(2, (-1, head_width))).flatten(2), rest_BTC], 2)
 
 
 def unit(x_BTNK: Tensor) -> Tensor:
@@ -81,16 +83,3 @@ def last_inputs(x_BTC: Tensor, before_BLC: Tensor) -> Tensor:
     if x_BTC.shape[1] < kept:
         x_BTC = torch.cat([before_BLC, x_BTC], 1)
     return x_BTC[:, -kept:].clone(memory_format=torch.contiguous_format)
-
-
-def _is_fused(backend: Backend, inputs: tuple[Tensor, ...]) -> bool:
-    """Return whether the kernel runs for x, the inputs before, w and b. Raises `ValueError` as `scan` does."""
-    x_BTC = inputs[0]
-    if backend == "reference" or x_BTC.numel() == 0 or (backend == "auto" and x_BTC.shape[1] == 1):
-        return False
-    B, T, C = x_BTC.shape
-    shapes = ((B, T, C), (B, CONV_STEPS - 1, C), (CONV_STEPS, C), (C,))
-    obstacle = context_obstacle() or tensors_obstacle(zip(inputs, shapes, strict=False))
-    if obstacle is not None and backend == "fused":
-        raise ValueError(f"backend=fused cannot run here: {obstacle}; use backend=auto")
-    return obstacle is None

@@ -48,10 +48,7 @@ TABLES = (
         {
             "decay after the correction": ("(alpha_BTNK * k_BTNK, -write_BTNK)", "(k_BTNK, -write_BTNK)"),
             "decay of the wrong sign": ("torch.exp(-self.log_A_N.exp()", "torch.exp(self.log_A_N.exp()"),
-            "gate of KDA is SiLU": (
-                'functional.silu(g_BTH) if self.decay == "head" else g_BTH.sigmoid()',
-                "functional.silu(g_BTH)",
-            ),
+            "gate of KDA is SiLU": ("* g_BTH.sigmoid()", "* functional.silu(g_BTH)"),
         },
         "",
     ),
