@@ -2,8 +2,8 @@
 
 The rule is that of Widrow & Hoff 1960, first used for fast weights by Schlag et al. 2021. The layer is that of Yang et
 al. 2024. With `householders=n` it is DeltaProduct (Siems et al. 2025). x is the input. Equations (1) to (3) of
-`arch.core.delta_rule` give its query q, its keys k_j of norm 1, its values v_j and their strengths β_j. Per head, with
-S_0 the memory before the token:
+`arch.core.memory.delta_rule` give its query q, its keys k_j of norm 1, its values v_j and their strengths β_j. Per
+head, with S_0 the memory before the token:
 
     S_j = (I - β_j k_j k_jᵀ) S_(j-1) + β_j k_j v_jᵀ      (1)  for j = 1 … n; S is (K, K), keys times values
     y   = W_o norm(S_nᵀ q)                               (2)  RMS norm per head
@@ -29,9 +29,9 @@ from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.backend import Backend
-from arch.core.delta_rule import DeltaLayer, DeltaState
 from arch.core.heads import rms_norm, uniform
 from arch.core.layer import BlockOptions, require_steps
+from arch.core.memory.delta_rule import DeltaLayer, DeltaState
 from arch.core.streaming_spec import StreamingSpec
 
 

@@ -1,8 +1,9 @@
 """Gated DeltaNet: the delta rule with a decay that depends on the input, so that a memory can be cleared at once.
 
 The source is Yang et al. 2024, "Gated Delta Networks". With `decay=channel` it is Kimi Delta Attention (KDA; Kimi Team
-2025), whose decay differs between the channels of a key. x is the input. Equations (1) to (3) of `arch.core.delta_rule`
-give its query q, its key k of norm 1, its value v and the strength β of its write. Per head:
+2025), whose decay differs between the channels of a key. x is the input. Equations (1) to (3) of
+`arch.core.memory.delta_rule` give its query q, its key k of norm 1, its value v and the strength β of its write. Per
+head:
 
     α  = exp(-A softplus(w_α x + b))                     (1a) decay=head: one number; w_α is a vector
     α  = exp(-A softplus(W_↑ W_↓ x + b))                 (1b) decay=channel: K numbers; all heads share W_↓ x
@@ -32,9 +33,9 @@ from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
-from arch.core.delta_rule import DeltaLayer, DeltaState
 from arch.core.heads import gated_norm, rms_norm, uniform
 from arch.core.layer import BlockOptions, require_steps
+from arch.core.memory.delta_rule import DeltaLayer, DeltaState
 from arch.core.parameter_group import ParameterGroup
 from arch.core.streaming_spec import StreamingSpec
 

@@ -3,7 +3,7 @@
 State space duality (Dao & Gu 2024) with N heads of width V = E / N, for E = f H channels (f = `expand`) and K states:
 
     z_t, u_t, B_t, C_t, d_t = W_z x_t, W_u x_t, W_B x_t, W_C x_t, W_d x_t     (1)
-    u_t, B_t, C_t ← silu(conv(u, B, C)_t)                                     (2)  see `arch.core.short_convolution`
+    u_t, B_t, C_t ← silu(conv(u, B, C)_t)                                     (2)  `arch.core.memory.short_convolution`
     Δ_t = softplus(d_t + b_d)                                                 (3)  one per head
     S_t = exp(-Δ_t exp(A)) S_(t-1) + Δ_t B_t u_tᵀ                             (4)
     y_t = S_tᵀ C_t + D ⊙ u_t                                                  (5)  D: one number per head
@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from arch.core import matrix_memory, short_convolution
+from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
 from arch.core.heads import (
     HeadLayer,
@@ -42,6 +42,7 @@ from arch.core.heads import (
     uniform_filters,
 )
 from arch.core.layer import CONV_STEPS, BlockOptions, require_steps
+from arch.core.memory import short_convolution
 from arch.core.parameter_group import ParameterGroup
 from arch.core.streaming_spec import StreamingSpec
 

@@ -8,7 +8,7 @@ learned vectors. r, w, k, v, a and g have H numbers, or K numbers per head:
     w = exp(-e^(-1/2) σ(w_0 + W_w↑ tanh(W_w↓ x_w)))              (3)  decay, in (0.545, 1)
     a = σ(a_0 + W_a↑ W_a↓ x_a)                                   (4)  in-context learning rate
     g = W_g↑ σ(W_g↓ x_g)                                         (5)  output gate
-    κ = (ξ ⊙ k) / |ξ ⊙ k|,  k̃ = k ⊙ (1 + α ⊙ (a - 1))           (6)  |·| per head, as in `arch.core.short_convolution`
+    κ = (ξ ⊙ k) / |ξ ⊙ k|,  k̃ = k ⊙ (1 + α ⊙ (a - 1))           (6)  |x| = √(Σ x² + 1e-6), per head
     S' = (diag(w) - (a ⊙ κ) κᵀ) S + k̃ vᵀ                         (7)  S is (K, K), keys times values
     h = norm(S'ᵀ r) + (Σ ρ ⊙ r ⊙ k̃) v                            (8)  group norm per head with ε = K · 1e-5; bonus
     y = W_o (g ⊙ h)                                              (9)
@@ -37,7 +37,7 @@ from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
 from arch.core.heads import HeadLayer, group_norm, require_heads, uniform
 from arch.core.layer import BlockOptions, require_steps
-from arch.core.short_convolution import unit
+from arch.core.memory.short_convolution import unit
 from arch.core.streaming_spec import StreamingSpec
 
 SLOWEST_DECAY = math.exp(-0.5)

@@ -7,7 +7,7 @@ from tests.arch import transitions
 
 TABLES = (
     (
-        "core/delta_rule.py",
+        "core/memory/delta_rule.py",
         transitions.delta_rules_equal_products_of_transitions,
         {
             "keys not scaled to norm 1": ("unit_channels=(1 + n) * H,", "unit_channels=H,"),
@@ -16,7 +16,7 @@ TABLES = (
         "delta_net",
     ),
     (
-        "core/short_convolution.py",
+        "core/memory/short_convolution.py",
         arch_checks.step_equals_scan,
         {
             "convolution state not carried": (
@@ -27,7 +27,7 @@ TABLES = (
         "delta_net",
     ),
     (
-        "core/short_convolution.py",
+        "core/memory/short_convolution.py",
         transitions.delta_rules_equal_products_of_transitions,
         {"no SiLU": ("s_BTC = functional.silu(c_BTC)", "s_BTC = c_BTC")},
         "gated_delta_net",

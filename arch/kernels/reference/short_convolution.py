@@ -1,6 +1,6 @@
 """Short convolution with SiLU and unit vectors, and its gradients, for all steps at once.
 
-Equation numbers refer to `arch/core/short_convolution.py` and `arch/kernels/training/short_convolution.py`.
+Equation numbers refer to `arch/core/memory/short_convolution.py` and `arch/kernels/training/short_convolution.py`.
 """
 
 # Shape suffixes: B rows of the batch, T time, C channels, N heads, K head width

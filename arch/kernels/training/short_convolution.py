@@ -1,5 +1,6 @@
-"""Short convolution with SiLU and unit vectors over a whole sequence: `arch/core/short_convolution.py`, and gradients.
+"""Short convolution with SiLU and unit vectors over a whole sequence, and its gradients.
 
+Equations (1) to (3) are those of `arch/core/memory/short_convolution.py`.
 d· is the derivative of the loss with respect to ·. n = ρ s are the results. ρ is 1 for channels that are not scaled:
 
     ds = ρ (dn - n Σ n dn)  for scaled channels, else dn     (4)  the sum is over a head

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from arch.core import short_convolution
+from arch.core.memory import short_convolution
 from arch.kernels.reference import short_convolution as plain
 from arch.kernels.training import short_convolution as kernel
 from tests.arch.fused import RELATIVE_TOLERANCE, assert_same

@@ -1,6 +1,6 @@
 """One step of `delta_net` and `gated_delta_net` for a small batch.
 
-Equation numbers refer to `arch/core/delta_rule.py`, or to `arch/gated_delta_net.py` if they start with G.
+Equation numbers refer to `arch/core/memory/delta_rule.py`, or to `arch/gated_delta_net.py` if they start with G.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 x is the input. A token takes n steps of the memory, each with a key and a value of its own; n is 1 unless stated.
 
-    q, k_1 … k_n, v_1 … v_n = silu(conv(W x))      (1)  the convolution is that of `arch.core.short_convolution`
+    q, k_1 … k_n, v_1 … v_n = silu(conv(W x))      (1)  the convolution is that of `arch.core.memory.short_convolution`
     q ← q / |q|,  k_j ← k_j / |k_j|                (2)  per head, |·| as there
     β_j = σ(w_j x), or 2 σ(w_j x)                  (3)  one number per head, in (0, 1) or in (0, 2)
 
@@ -19,11 +19,11 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn import functional
 
-from arch.core import short_convolution
 from arch.core.backend import Backend, Weight
 from arch.core.heads import HeadLayer, convolution_flops, empty_inputs, require_heads, uniform, uniform_filters
 from arch.core.layer import CONV_STEPS
 from arch.core.matrix_memory import flops_per_step as memory_flops
+from arch.core.memory import short_convolution
 from arch.core.streaming_spec import StreamingSpec
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from arch.core.backend import Backend
-from arch.core.heads import is_fused, short_convolution
+from arch.core.backend import Backend, is_fused
+from arch.core.heads import short_convolution
 from arch.core.layer import CONV_STEPS
 from arch.kernels.runtime.tensors import UNIT_EPSILON
 
