@@ -46,23 +46,6 @@ def square_root(typing: Any, a: VectorType) -> Any:
 
 
 @njit(forceinline=True)
-def softplus(x):  # type: ignore[no-untyped-def]
-    """Return log(1 + e^x), as max(x, 0) + 2 artanh(s) with s = u / (2 + u) and u = e^-|x|.
-
-    s is at most 1/3, so the series of artanh ends soon.
-    """
-    u = exp(larger(smaller(x, -x), splat(-EXPONENT)))
-    s = u * reciprocal(splat(2.0) + u)
-    w = s * s
-    series = fma(w, splat(1 / 13), splat(1 / 11))
-    series = fma(w, series, splat(1 / 9))
-    series = fma(w, series, splat(1 / 7))
-    series = fma(w, series, splat(1 / 5))
-    series = fma(w, series, splat(1 / 3))
-    return larger(x, splat(0.0)) + splat(2.0) * fma(s * w, series, s)
-
-
-@njit(forceinline=True)
 def slope(s):  # type: ignore[no-untyped-def]
     """Return the derivative of the sigmoid where its value is s."""
     return s * (splat(1.0) - s)

@@ -7,6 +7,7 @@ from numba import njit
 
 from arch.kernels.cells import diagonal as cells
 from arch.kernels.runtime.jit import kernel
+from arch.kernels.simd.activation import softplus
 from arch.kernels.simd.matvec import apply, floats, row_sums
 from arch.kernels.simd.vector import LANES, fma, load_first, splat, store_first
 from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
@@ -62,7 +63,7 @@ def rg_lru(record, x, y, workspace, B):  # type: ignore[no-untyped-def]
             _convolve(H, floats(weights[7]), weights[8], before, vg, 2 * b * H)
     for unit in range(0, H, LANES):
         count = H - unit
-        c = splat(-SHARPNESS) * cells.softplus(load_first(decay, unit, count))
+        c = splat(-SHARPNESS) * softplus(load_first(decay, unit, count))
         for b in range(B):
             at, u_at = b * H + unit, 2 * b * H
             r = row_sums(W_ri, unit * H, count, vg, u_at, H) + bias_of(weights[3], unit, count)

@@ -1,7 +1,7 @@
 """The parts of a step that layers of heads share: memory, convolution, norms and gate.
 
-Equation numbers refer to `arch/core/memory/heads.py` unless another file is named. All arrays are float32. Offsets count
-array elements. Results are written in place.
+Equation numbers refer to `arch/core/memory/heads.py` unless another file is named. All arrays are float32. Offsets
+count array elements. Results are written in place.
 """
 
 from __future__ import annotations
