@@ -107,11 +107,12 @@ def main() -> None:
     print(text)
     if given.write is not None:
         page = given.write.read_text(encoding="utf-8")
+        command = "python -m tests.perf.registry --write docs/performance.md"
         section = (
-            f"{HEADING}\n\n"
-            f"From one run of `python -m tests.perf.registry --write docs/performance.md` on {processor()}:\n"
-            f"{given.params:,} parameters, {DEPTH} layers, one thread. "
-            f"A training step has {BATCH} sequences of {LENGTH} steps.\nThe ratios are medians with quartiles. State is that of one stream after {LENGTH} steps.\n\n"
+            f"{HEADING}\n\nFrom one run of `{command}` on {processor()}:\n"
+            f"{given.params:,} parameters, {DEPTH} layers, one thread. A training step has {BATCH} sequences of\n"
+            f"{LENGTH} steps. The ratios are medians with quartiles. State is that of one stream after\n"
+            f"{LENGTH} steps.\n\n"
             f"{text}\n\n"
         )
         found = re.search(rf"{re.escape(HEADING)}\n.*?(?=^## )", page, flags=re.DOTALL | re.MULTILINE)
