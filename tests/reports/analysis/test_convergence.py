@@ -122,7 +122,7 @@ def test_no_recommendation_rests_on_an_undecided_architecture(
         assert text.count("still learning") == 1
     else:
         assert text.startswith(f"For streaming, only {choice} can be recommended: ")
-        assert text.endswith("Not considered: transformer (still learning, 78% so far).")
+        assert text.endswith("More training of transformer (still learning, 78% so far) could not change the choice.")
         assert "indistinguishable" not in text
 
 
