@@ -15,13 +15,16 @@ is compared by 1 and 2 only, and never beats a compiled one.
 Only beaten architectures leave the frontier, and only for one that is on it. *Cannot be told apart* is no equality: a
 may be tied with b, and b with c, while c is better than a. If a beats b, and b beats c, then c stays on the frontier
 unless a beats it too.
+
+An undecided architecture is no candidate, but its costs are known, so limits exclude it like any other. It could change
+a choice unless a member of the frontier beats it now and would still beat it at the highest share that it could reach.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Literal
 
@@ -30,7 +33,6 @@ from reports.analysis.memory_share import CLEAR_SHARE
 from reports.analysis.overview import OverviewRow
 from reports.analysis.ranking import NEARLY_EQUAL
 from reports.analysis.streaming.growth import growths_by_arch
-from reports.analysis.streaming.step_costs import StepTiming, marked
 from reports.format.numbers import listed, plural
 from results import Growth
 
@@ -39,6 +41,9 @@ Quantity = Literal["state_bytes", "step_seconds", "parameters"]
 QUANTITIES: tuple[Quantity, ...] = ("state_bytes", "step_seconds", "parameters")
 ROUNDING = 1e-9
 """A cost may exceed a limit by this share, so that a limit may be given in another unit than the cost."""
+
+STILL_LEARNING = "still learning"
+"""The mark of an undecided architecture."""
 
 Beats = Collection[tuple[str, str]]
 """Pairs of architectures, as (better, worse)."""
@@ -67,24 +72,39 @@ class Frontier:
     candidates: tuple[OverviewRow, ...]
     """The architectures that can be recommended, highest memory share first."""
     beats: frozenset[tuple[str, str]]
-    """Pairs of candidates, as (better, worse)."""
+    """Pairs of `considered` architectures at their present shares, as (better, worse)."""
     left_out: Mapping[str, str]
-    """Why a streamed architecture cannot be recommended, by its label."""
-    could_change: tuple[OverviewRow, ...] = ()
-    """The undecided architectures that more training could bring onto the frontier."""
+    """Why a streamed architecture is not considered, by its label."""
+    undecided: tuple[OverviewRow, ...] = ()
+    """The architectures that were still learning and could reach a clear memory share, highest share so far first."""
+    settled: frozenset[tuple[str, str]] = field(default_factory=frozenset)
+    """The pairs of `beats` with an undecided worse one that more training cannot change."""
     growth: Growth | None = None
     """How the step cost of the only architecture on the frontier grows; None if there are several, or if unknown."""
 
     @property
-    def names_of_undecided(self) -> frozenset[str]:
-        """The labels of `could_change`."""
-        return frozenset(row.arch for row in self.could_change)
+    def considered(self) -> list[OverviewRow]:
+        """The candidates and the undecided architectures, highest memory share first."""
+        return sorted([*self.candidates, *self.undecided], key=lambda row: -row.share)
 
     def members(self, among: Sequence[OverviewRow] | None = None) -> list[OverviewRow]:
-        """Return the frontier of the candidates in `among` (default: of all), in their order."""
+        """Return the frontier of the architectures in `among` (default: of all candidates), in their order."""
         rows = self.candidates if among is None else among
         names = unbeaten([row.arch for row in rows], self.beats)
         return [row for row in rows if row.arch in names]
+
+    def could_change(self, among: Sequence[OverviewRow] | None = None) -> list[OverviewRow]:
+        """Return the undecided architectures in `among` that more training could bring onto its frontier.
+
+        By default, all considered architectures are among them.
+        """
+        rows = self.considered if among is None else among
+        members = self.members([row for row in rows if not row.undecided])
+        return [
+            row
+            for row in rows
+            if row.undecided and not any((member.arch, row.arch) in self.settled for member in members)
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,52 +116,50 @@ class Relaxation:
     ratio: float
     """`value` divided by the present limit."""
     archs: tuple[str, ...]
-    """The labels of the architectures that this lets through, with a mark on interpreted ones."""
+    """The labels of the architectures that this lets through, with their marks."""
 
 
 def frontier(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> Frontier:
     """Return the frontier of the streamed architectures of an overview.
 
-    An architecture is left out if it has a failed case, if it is undecided, or if it is not clear that it uses memory.
-    It clearly does if its memory share is at least `CLEAR_SHARE` and the interval of this share lies above 0.
+    An architecture is left out if it has a failed case, or if it is not clear that it uses memory. An undecided one is
+    left out only if it has a failed case, or if no training could give it a share of `CLEAR_SHARE`.
 
     Args:
         groups: The groups of the run.
         rows: The result of `overview_rows(groups)`.
     """
     unfit = failures(groups)
-    failed = frozenset(unfit)
     for row in rows:
-        if row.undecided:
-            unfit.setdefault(row.arch, f"still learning, {row.share:.0%} so far")
-        elif row.share < CLEAR_SHARE or row.low <= 0:
+        if row.undecided and row.possible_share < CLEAR_SHARE:
+            unfit.setdefault(row.arch, f"no clear memory even with more training, {row.share:.0%} so far")
+        elif not row.undecided and not has_clear_memory(row):
             unfit.setdefault(row.arch, f"no clear memory by its scores, {row.share:.0%}")
     streamed = [row for row in rows if row.cost is not None]
-    candidates = tuple(row for row in streamed if row.arch not in unfit)
+    fit = [row for row in streamed if row.arch not in unfit]
+    pairs = [(a, b) for a in fit for b in fit if _beats(a, b)]
     found = Frontier(
-        candidates=candidates,
-        beats=frozenset((a.arch, b.arch) for a in candidates for b in candidates if _beats(a, b)),
+        candidates=tuple(row for row in fit if not row.undecided),
+        beats=frozenset((better.arch, worse.arch) for better, worse in pairs),
         left_out={row.arch: unfit[row.arch] for row in streamed if row.arch in unfit},
+        undecided=tuple(row for row in fit if row.undecided),
+        # An undecided architecture shares a letter with every better one: only state and step decide who beats it now.
+        settled=frozenset(
+            (better.arch, worse.arch)
+            for better, worse in pairs
+            if worse.undecided and worse.possible_share <= better.share + NEARLY_EQUAL
+        ),
     )
-    undecided = [row for row in streamed if row.undecided and row.arch not in failed]
     members = found.members()
     only = members[0].arch if len(members) == 1 else None
     return replace(
-        found,
-        could_change=tuple(row for row in undecided if _could_join(row, members)),
-        growth=growths_by_arch([group for group in groups if group.arch == only]).get(only) if only else None,
+        found, growth=growths_by_arch([group for group in groups if group.arch == only]).get(only) if only else None
     )
 
 
-def _could_join(row: OverviewRow, members: Sequence[OverviewRow]) -> bool:
-    """Return whether more training could bring an undecided architecture onto the frontier.
-
-    It shares a letter with every better one, so only state and step decide whether these beat it now.
-    """
-    if row.possible_share < CLEAR_SHARE:
-        return False
-    beaten_by = [member for member in members if _beats(member, row)]
-    return all(row.possible_share > member.share + NEARLY_EQUAL for member in beaten_by)
+def has_clear_memory(row: OverviewRow) -> bool:
+    """Return whether a memory share is at least `CLEAR_SHARE` and its interval lies above 0."""
+    return row.share >= CLEAR_SHARE and row.low > 0
 
 
 def failures(groups: Iterable[Group]) -> dict[str, str]:
@@ -196,9 +214,10 @@ def cost_of(row: OverviewRow, quantity: Quantity) -> float | None:
 
 
 def label(row: OverviewRow) -> str:
-    """Return the name of an architecture, with a mark if its steps are interpreted: `indrnn (interpreted)`."""
-    timing: StepTiming | None = row.cost.timing if row.cost is not None else None
-    return marked(row.arch, timing)
+    """Return the name of an architecture with its marks: `indrnn (interpreted)` or `gru (still learning)`."""
+    is_interpreted = row.cost is not None and row.cost.timing == "interpreted"
+    marks = [mark for mark, applies in (("interpreted", is_interpreted), (STILL_LEARNING, row.undecided)) if applies]
+    return f"{row.arch} ({', '.join(marks)})" if marks else row.arch
 
 
 def relaxations(candidates: Sequence[OverviewRow], needs: Needs) -> list[Relaxation]:

@@ -81,7 +81,7 @@ def render_terminal(
         print_lines([summary(claims)], console)
         for row in claims:
             value = f": {row.findings[0].value}" if len(row.findings) == 1 else ""
-            doubt = f" ({row.doubt})" if row.doubt and not value else ""
+            doubt = f" ({row.doubt})" if row.doubt and (not value or row.kind == "undecided") else ""
             print_lines([f"— {row.text} {row.verdict}{value}{doubt}"], console)
     print_lines(missed_budgets(run_groups), console, style="yellow")
     run_frontier = frontier(run_groups, overview_rows(run_groups))

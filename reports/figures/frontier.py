@@ -105,7 +105,7 @@ def _how_to_read(groups: Sequence[Group], streamed: Sequence[OverviewRow], choic
         "Up and to the left is better: more memory for a smaller state or a cheaper step. The line is the frontier of "
         "the panel: each of its architectures has a significantly higher memory share than the cheaper ones on it. "
         f"Markers are means over {settings}, with 95% intervals over seeds."
-        + " Pale markers are architectures that cannot be recommended." * bool(choice.left_out)
+        + " Pale markers are architectures that cannot be recommended." * bool(choice.left_out or choice.undecided)
         + HOLLOW_MARKERS * is_any_interpreted
     )
 

@@ -148,10 +148,21 @@ function unbeaten(numbers, beats) {
   return members.sort((a, b) => a - b);
 }
 
-function choice({ candidates, beats }, left) {
-  const members = unbeaten(left, beats);
-  const names = members.map((number, index) =>
+function choice({ candidates, beats, settled }, left) {
+  const described = (numbers) => numbers.map((number, index) =>
     `${candidates[number].arch} (${index ? candidates[number].short : candidates[number].first})`);
+  const members = unbeaten(left.filter((number) => !candidates[number].is_undecided), beats);
+  const changing = left.filter((number) => candidates[number].is_undecided &&
+    !settled.some(([better, worse]) => worse === number && members.includes(better)));
+  if (changing.length) {
+    const found = unbeaten(left.filter((number) => candidates[number].has_memory), beats);
+    const archs = changing.map((number) => candidates[number].arch);
+    return [
+      `No choice yet: more training of ${listed(archs)} could change it.`,
+      ...(found.length ? [`Provisional frontier: ${listed(described(found))}.`] : []),
+    ];
+  }
+  const names = described(members);
   const beaten = left.filter((number) => !members.includes(number)).map((number) => candidates[number].label);
   const single = members.length === 1;
   const sentences = [`Choose${single ? "" : " by what matters most:"} ${listed(names, "or")}.`];
@@ -192,6 +203,7 @@ function relaxation(candidates, limits, excludedBy) {
 function answer(data, limits) {
   const quantities = Object.keys(limits);
   if (!quantities.length) return [];
+  if (!data.candidates.length) return [data.no_candidate, ...data.notes];
   const excludedBy = (each) => quantities.filter((quantity) => isOver(each.costs[quantity], limits[quantity]));
   const left = [...data.candidates.keys()].filter((number) => !excludedBy(data.candidates[number]).length);
   const sentences = [

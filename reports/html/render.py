@@ -102,9 +102,11 @@ def page(
         settings=list(shared_settings(data.groups)),
         recommendation=recommendation(data.frontier),
         frontier=[row.arch for row in data.frontier.members()],
-        is_single_choice=len(data.frontier.candidates) > 1 and len(data.frontier.members()) == 1,
+        is_single_choice=len(data.frontier.candidates) > 1
+        and len(data.frontier.members()) == 1
+        and not data.frontier.could_change(),
         exceptions=exceptions(data.groups, data.frontier),
-        **answer_values(data.frontier, data.needs),
+        **answer_values(data.frontier, data.needs, recommendation(data.frontier) or ""),
         left_out=left_out(data.groups, data.overview),
         loss_note=loss_note(data.groups),
         sections=sections,

@@ -24,6 +24,8 @@ class LedgerFinding:
     holds: bool
     robust: bool
     """Whether more seeds are unlikely to change `holds`."""
+    learning: str
+    """Who was still learning, if more training could change `holds`: `lstm in 3 of 3 seeds`; empty if none could."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +40,11 @@ class LedgerRow:
     rule: str
     """The bounds that the value must satisfy, such as `at least 0.9`."""
     verdict: str
-    """`reproduced`, `not reproduced`, `depends on …` or `not measured`."""
+    """`reproduced`, `not reproduced`, `depends on …`, `undecided` or `not measured`."""
     kind: str
     """The verdict without the factors that it depends on."""
     doubt: str
-    """The reason why the verdict is not robust; empty if the verdict is robust or nothing was measured."""
+    """The reason why the verdict is undecided or not robust; empty if it is robust or nothing was measured."""
     findings: tuple[LedgerFinding, ...]
     """One finding per measured condition."""
     unmeasured: tuple[str, ...]
@@ -65,10 +67,11 @@ def summary(rows: Sequence[LedgerRow]) -> str:
         "reproduced": "reproduced",
         "not reproduced": "not reproduced",
         "depends on": "depending on the condition",
+        "undecided": "undecided",
         "not measured": "not measured",
     }
     counts = ", ".join(f"{kinds[kind]} {word}" for kind, word in words.items() if kinds[kind])
-    doubtful = sum(bool(row.doubt) for row in rows)
+    doubtful = sum(bool(row.doubt) for row in rows if row.kind != "undecided")
     doubt = f"; {numbers.plural(doubtful, 'verdict')} not robust" if doubtful else ""
     return f"{numbers.plural(len(rows), 'claim')}: {counts}{doubt}."
 
@@ -89,7 +92,8 @@ def _row(entry: Entry) -> LedgerRow:
                 condition=_condition(finding, entry),
                 value=_value(finding, claim),
                 holds=finding.holds,
-                robust=entry.robust(finding),
+                robust=entry.robust(finding) and not finding.learning,
+                learning=finding.learning,
             )
             for finding in entry.findings
             if finding.holds is not None
@@ -99,7 +103,13 @@ def _row(entry: Entry) -> LedgerRow:
 
 
 def _doubt(entry: Entry) -> str:
-    """Return the reason why the verdict is not robust, or an empty text if all measured findings are robust."""
+    """Return the reason why the verdict is undecided or not robust.
+
+    The text is empty if all measured findings are decided and robust.
+    """
+    learning = list(dict.fromkeys(finding.learning for finding in entry.findings if finding.learning))
+    if entry.verdict == "undecided":
+        return f"still learning: {learning[0] if len(learning) == 1 else _conditions(entry)}; give more steps"
     measured = [finding for finding in entry.findings if finding.holds is not None]
     robust = sum(entry.robust(finding) for finding in measured)
     if robust == len(measured):
@@ -110,6 +120,11 @@ def _doubt(entry: Entry) -> str:
     return f"robust in {robust or 'none'} of {len(measured)} conditions" + (
         f"; more seeds could change {others}" if robust else "; more seeds could change this"
     )
+
+
+def _conditions(entry: Entry) -> str:
+    undecided = sum(bool(finding.learning) for finding in entry.findings)
+    return f"in {undecided} of {sum(finding.holds is not None for finding in entry.findings)} conditions"
 
 
 def _condition(finding: Finding, entry: Entry) -> str:

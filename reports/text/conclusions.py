@@ -10,7 +10,7 @@ from reports.analysis.groups import Group
 from reports.analysis.memory_share import CLEAR_SHARE, clears, loss_evidence_of, no_memory_score
 from reports.analysis.streaming.step_costs import StepCost, step_costs_by_arch
 from reports.format.numbers import listed, plural, short_score
-from reports.text.convergence import undecided_sentences, unimproved_steps
+from reports.text.convergence import undecided_sentence, unimproved_steps
 from reports.text.losses import loss_text
 from reports.text.streaming import streaming_conclusions
 from results import ReferenceScores, interval_of_mean, solved_score
@@ -20,14 +20,14 @@ NEARLY_SOLVED_SHARE = 0.8
 
 
 def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[str]:
-    """Return one sentence per task and length, then one per undecided architecture, then those on streamed steps.
+    """Return one sentence per task and length, then one on undecided architectures, then those on streamed steps.
 
     Sentences on the cost of a streamed step are left out if nothing was streamed. If `costs` is None, it is computed as
     `step_costs_by_arch(groups)`.
     """
     settings = dict.fromkeys((group.task, group.length) for group in groups)
     lines = [_of_setting([group for group in groups if (group.task, group.length) == setting]) for setting in settings]
-    lines += undecided_sentences(groups)
+    lines += filter(None, [undecided_sentence(groups)])
     return lines + streaming_conclusions(groups, step_costs_by_arch(groups) if costs is None else costs)
 
 

@@ -9,21 +9,22 @@ from reports.analysis.groups import Group
 from reports.format.numbers import listed, plural
 from results import last_improvement
 
-MAX_SETTINGS = 4
-"""A sentence names at most this many settings."""
 
+def undecided_sentence(groups: Sequence[Group]) -> str | None:
+    """Return a sentence on the architectures whose rank is undecided in some setting, or None if there is none.
 
-def undecided_sentences(groups: Sequence[Group]) -> list[str]:
-    """Return one sentence per architecture whose rank is undecided in some setting, because it was still learning."""
+    An architecture with several such settings has only their number: the leaderboard marks each of them.
+    """
     by_arch: dict[str, list[StillLearning]] = {}
     for row in still_learning(groups):
         if row.undecided:
             by_arch.setdefault(row.arch, []).append(row)
-    return [
-        f"{arch} was still learning when its training ended, on {listed(_settings(rows))}, so its "
-        f"{'rank there is' if len(rows) == 1 else 'ranks there are'} undecided; give more steps."
-        for arch, rows in by_arch.items()
-    ]
+    if not by_arch:
+        return None
+    steps = sorted({row.steps for rows in by_arch.values() for row in rows})
+    had = plural(steps[0], "step") if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,} steps"
+    names = [f"{arch} {_where(rows)}" for arch, rows in by_arch.items()]
+    return f"Still learning when training ended, so ranks are undecided: {listed(names)}. Give more than {had}."
 
 
 def unimproved_steps(groups: Sequence[Group]) -> int:
@@ -43,11 +44,9 @@ def unimproved_steps(groups: Sequence[Group]) -> int:
     )
 
 
-def _settings(rows: Sequence[StillLearning]) -> list[str]:
-    names = [
-        f"{row.task} at {row.length:,} ({row.seeds} of {plural(row.scored, 'seed')}, {plural(row.steps, 'step')})"
-        for row in rows
-    ]
-    return (
-        names if len(names) <= MAX_SETTINGS else [*names[: MAX_SETTINGS - 1], f"{len(names) - MAX_SETTINGS + 1} more"]
-    )
+def _where(rows: Sequence[StillLearning]) -> str:
+    """Return the only setting with its seeds, or the number of settings."""
+    if len(rows) > 1:
+        return f"in {plural(len(rows), 'setting')}"
+    (row,) = rows
+    return f"on {row.task} at {row.length:,} ({row.seeds} of {plural(row.scored, 'seed')})"

@@ -11,7 +11,8 @@ DEFINITION = (
     "The effective length is the longest tested length at which the whole interval of the mean score lies above "
     f"{PASSING_SHARE:.0%} of the span from the best score without memory to a perfect score. At all shorter lengths, "
     "from the trained one on, it must do so too. ≥ means that the longest tested length still passes, and none that "
-    "the trained length fails."
+    "the trained length fails. With few seeds, the interval of the mean is wide, so it can fail at a length at which "
+    "every seed passes. Then both are given: none by the mean, 32 by every seed."
 )
 
 
@@ -32,7 +33,8 @@ def effective_text(effective: EffectiveLength | None) -> str:
 def effective_estimate(effective: EffectiveLength | None) -> str:
     """Return an effective length with its interval over seeds: `64 (32 to ≥ 128)`.
 
-    If all seeds have this effective length, the text says so. For a single seed, the text is `single seed: 64`.
+    If all seeds have this effective length, the text says so. If the interval of the mean gives another one than the
+    seeds, the text names both: `none by the mean, 32 by every seed`. For a single seed, it is `single seed: 64`.
     """
     if effective is None:
         return MISSING
@@ -41,7 +43,11 @@ def effective_estimate(effective: EffectiveLength | None) -> str:
     if set(effective.seeds) == {effective.length}:
         return f"{effective_text(effective)} (every seed)"
     low, high = (length_text(end, effective.longest) for end in (effective.low, effective.high))
-    return f"{effective_text(effective)} ({low if low == high else f'{low} to {high}'})"
+    between = low if low == high else f"{low} to {high}"
+    if not effective.low <= effective.length <= effective.high:
+        seeds = "every seed" if len(set(effective.seeds)) == 1 else "the seeds"
+        return f"{effective_text(effective)} by the mean, {between} by {seeds}"
+    return f"{effective_text(effective)} ({between})"
 
 
 def interval_sentence(lengths: Sequence[EffectiveLength]) -> str:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from reports.analysis.frontier import (
+    STILL_LEARNING,
     Frontier,
     Needs,
     Quantity,
@@ -17,6 +18,7 @@ from reports.analysis.frontier import (
     cost_of,
     excluded_by,
     frontier,
+    has_clear_memory,
     label,
     relaxations,
 )
@@ -30,6 +32,8 @@ NOTHING_TO_CHOOSE = (
     "be compared."
 )
 """The answer for a run without candidates of which nothing else is known."""
+NO_CANDIDATE = "There is nothing to choose from."
+"""The answer for a run whose streamed architectures are all left out. The reasons follow."""
 UNITS: dict[Quantity, str] = {"state_bytes": "of state", "step_seconds": "per step", "parameters": "parameters"}
 """What follows an amount in a sentence."""
 NAMES: dict[Quantity, str] = {"state_bytes": "state", "step_seconds": "step", "parameters": "parameters"}
@@ -60,8 +64,8 @@ def answer_needs(
 def answer(choice: Frontier, needs: Needs, options: Mapping[Quantity, str] | None = None) -> list[str]:
     """Return sentences on what the limits leave, the choice among it, and what each limit excludes.
 
-    If nothing is left, the sentences say which single limit to relax, and by how much. The list is empty without
-    limits.
+    If more training of what is left could change the choice, the sentences name a provisional frontier instead. If
+    nothing is left, they say which single limit to relax, and by how much. The list is empty without limits.
 
     Args:
         choice: The frontier of the run.
@@ -70,9 +74,10 @@ def answer(choice: Frontier, needs: Needs, options: Mapping[Quantity, str] | Non
     """
     if not needs.limits():
         return []
-    if not choice.candidates:
-        return [NOTHING_TO_CHOOSE] if not choice.left_out else [not_considered(choice)]
-    left = [row for row in choice.candidates if not excluded_by(row, needs)]
+    considered = choice.considered
+    if not considered:
+        return [NO_CANDIDATE, *notes(choice)] if choice.left_out else [NOTHING_TO_CHOOSE]
+    left = [row for row in considered if not excluded_by(row, needs)]
     sentences = [
         f"Within the limits: {listed([label(row) for row in left]) if left else 'none'}.",
         *(_choice(choice, left) if left else [_relaxation(choice, needs, options)]),
@@ -80,9 +85,7 @@ def answer(choice: Frontier, needs: Needs, options: Mapping[Quantity, str] | Non
     for quantity, limit in needs.limits().items():
         name = f"A limit of {exactly(quantity, limit)} {UNITS[quantity]}" if options is None else options[quantity]
         excluded = [
-            f"{row.arch} ({cost_in_words(row, quantity)})"
-            for row in choice.candidates
-            if quantity in excluded_by(row, needs)
+            f"{row.arch} ({cost_in_words(row, quantity)})" for row in considered if quantity in excluded_by(row, needs)
         ]
         sentences.append(f"{name} excludes {listed(excluded) if excluded else 'none'}.")
     return [*sentences, *notes(choice)]
@@ -154,12 +157,17 @@ def notes(choice: Frontier) -> list[str]:
     return list(filter(None, [compared_where(choice), not_considered(choice)]))
 
 
+def described(row: OverviewRow, *, is_first: bool) -> str:
+    """Return the `summary` of an architecture, with a mark if it was still learning."""
+    return summary(row, is_first=is_first) + (f"; {STILL_LEARNING}" if row.undecided else "")
+
+
 def compared_where(choice: Frontier) -> str:
     """Return a sentence on the position at which costs are compared, if some architecture was measured further.
 
     If the architectures share no position, the sentence says so. The text is empty if all have the same last position.
     """
-    rows = [*choice.candidates, *choice.could_change]
+    rows = choice.considered
     if len({row.costs[-1].position for row in rows} | {row.compared_at for row in rows}) < 2:
         return ""
     if rows[0].compared_at is None:
@@ -168,20 +176,21 @@ def compared_where(choice: Frontier) -> str:
 
 
 def not_considered(choice: Frontier) -> str:
-    """Return sentences on the streamed architectures that cannot be recommended. The text is empty if all can be."""
-    undecided = [row.arch for row in choice.could_change]
-    change = f" More training of {listed(undecided)} could change the choice." if undecided else ""
-    return left_out_sentence(choice.left_out) + change
-
-
-def left_out_sentence(left_out: Mapping[str, str]) -> str:
-    """Return a sentence on architectures that are not considered, with reasons. The text is empty if there are none."""
-    names = [f"{arch} ({reason})" for arch, reason in left_out.items()]
+    """Return a sentence on the streamed architectures that are not considered. The text is empty if all are."""
+    names = [f"{arch} ({reason})" for arch, reason in choice.left_out.items()]
     return f"Not considered: {listed(names)}." if names else ""
 
 
 def _choice(choice: Frontier, left: Sequence[OverviewRow]) -> list[str]:
-    members = choice.members(left)
+    if changing := choice.could_change(left):
+        names = listed([row.arch for row in changing])
+        found = choice.members([row for row in left if has_clear_memory(row)])
+        described_rows = [f"{row.arch} ({described(row, is_first=row is found[0])})" for row in found]
+        return [
+            f"No choice yet: more training of {names} could change it.",
+            *([f"Provisional frontier: {listed(described_rows)}."] if found else []),
+        ]
+    members = choice.members([row for row in left if not row.undecided])
     beaten = [label(row) for row in left if row not in members]
     choose = "Choose" if len(members) == 1 else "Choose by what matters most:"
     rest = [f"Beaten by {'it' if len(members) == 1 else 'one of these'}: {listed(beaten)}."] if beaten else []
@@ -190,10 +199,10 @@ def _choice(choice: Frontier, left: Sequence[OverviewRow]) -> list[str]:
 
 def _relaxation(choice: Frontier, needs: Needs, options: Mapping[Quantity, str] | None) -> str:
     """Return a sentence on the single limits that let an architecture through, smallest relative change first."""
-    if found := relaxations(choice.candidates, needs):
+    if found := relaxations(choice.considered, needs):
         parts = [f"{_raised(each, options)}, which leaves {listed(list(each.archs))}" for each in found]
         return f"Raise one limit: {'; or '.join(parts)}."
-    if nearest := closest(choice.candidates, needs):
+    if nearest := closest(choice.considered, needs):
         parts = [_raised(each, options) for each in nearest]
         return f"No single limit is enough. Closest is {nearest[0].archs[0]}: raise {listed(parts)}."
     return "No architecture has all these costs measured."

@@ -11,7 +11,7 @@ from reports.analysis.overview import OverviewRow
 from reports.analysis.ranking import distinguishable_pairs
 from reports.format.numbers import listed
 from reports.text.growth import brief_growth
-from reports.text.needs import compared_where, left_out_sentence, not_considered, summaries, summary
+from reports.text.needs import compared_where, not_considered, summaries, summary
 from reports.text.streaming import CALLED
 
 MAX_NAMES = 3
@@ -25,15 +25,16 @@ def recommendation(frontier: Frontier) -> str | None:
     If the frontier has several architectures, the text names them and their trade-off instead of a single choice.
     Returns None if fewer than two architectures were streamed and compared.
     """
-    if len(frontier.candidates) + len(frontier.left_out) < 2:
+    if len(frontier.considered) + len(frontier.left_out) < 2:
         return None
     members = frontier.members()
-    if frontier.could_change:
+    if frontier.could_change():
         return _not_yet(frontier, members)
     if not members:
         return f"No architecture is recommended for streaming. {not_considered(frontier)}"
     sentences = [_choice(frontier, members), _where(frontier, members)]
     sentences += _beyond_trained_length(members[0], frontier.candidates) if len(members) == 1 else []
+    sentences += _settled(frontier)
     return " ".join([*sentences, *_interpreted(frontier), not_considered(frontier)]).strip()
 
 
@@ -48,7 +49,7 @@ def exceptions(groups: Sequence[Group], frontier: Frontier) -> str | None:
         frontier: The frontier of the run.
     """
     members = frontier.members()
-    if len(members) != 1 or frontier.could_change:
+    if len(members) != 1 or frontier.could_change():
         return None
     best = members[0].arch
     better: dict[str, list[str]] = {}
@@ -81,16 +82,26 @@ def left_out(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None
 
 def _not_yet(frontier: Frontier, members: Sequence[OverviewRow]) -> str:
     """Return why no architecture is recommended, if undecided ones could change the choice."""
-    names = listed([f"{row.arch} ({row.share:.0%} so far)" for row in frontier.could_change])
-    were, theirs, them = ("was", "its", "it") if len(frontier.could_change) == 1 else ("were", "their", "them")
+    changing = frontier.could_change()
+    names = listed([f"{row.arch} ({row.share:.0%} so far)" for row in changing])
+    were, theirs, them = ("was", "its", "it") if len(changing) == 1 else ("were", "their", "them")
     sentences = [
         f"No architecture is recommended for streaming yet: {names} {were} still learning when {theirs} training "
         f"ended, and more steps could change the choice. Give {them} more steps."
     ]
     if members:
         sentences.append(f"Among the others, none beats {summaries(members)}.")
-    others = {arch: reason for arch, reason in frontier.left_out.items() if arch not in frontier.names_of_undecided}
-    return " ".join([*sentences, *_interpreted(frontier), left_out_sentence(others)]).strip()
+    sentences += _settled(frontier)
+    return " ".join([*sentences, *_interpreted(frontier), not_considered(frontier)]).strip()
+
+
+def _settled(frontier: Frontier) -> list[str]:
+    """Return a list with one sentence on the undecided architectures that cannot change the choice."""
+    changing = frontier.could_change()
+    names = [
+        f"{row.arch} (still learning, {row.share:.0%} so far)" for row in frontier.undecided if row not in changing
+    ]
+    return [f"More training of {listed(names)} could not change the choice."] if names else []
 
 
 def _choice(frontier: Frontier, members: Sequence[OverviewRow]) -> str:

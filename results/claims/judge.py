@@ -3,6 +3,9 @@
 A claim is judged by the mean over seeds, separately in every condition. A condition is a group of cases that differ in
 the seed only. A claim may hold in some conditions but not in all. The judge then looks for the smallest set of factors
 that separates the two groups.
+
+A condition is undecided if more training of cases that were still learning could change whether the claim holds. More
+training can only improve a score or a loss, up to a perfect one. A claim that it could only support stays.
 """
 
 from __future__ import annotations
@@ -11,16 +14,19 @@ import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
+from statistics import fmean
 from typing import Literal
 
-from results.claims.quantities import value_of
+from results.claims.quantities import best_of, value_of
 from results.schema.case import BUDGETS, Case
-from results.schema.claims import Cases, Claim
+from results.schema.claims import Cases, Claim, Quantity
 from results.schema.record import Record
 from results.specs.spec import Spec
+from results.statistics.convergence import convergence
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_one
 
-Verdict = Literal["reproduced", "not reproduced", "depends on", "not measured"]
+Verdict = Literal["reproduced", "not reproduced", "depends on", "undecided", "not measured"]
 Factors = dict[str, str]
 """Values of factors that a result may depend on, by name, such as `{"architecture": "lstm", "init": "orthogonal"}`."""
 MAX_FACTORS = 3
@@ -49,6 +55,8 @@ class Finding:
     values: tuple[float, ...]
     interval: Interval | None
     holds: bool | None
+    learning: str = ""
+    """Who was still learning, if more training could change `holds`: `lstm in 3 of 3 seeds`; empty if none could."""
 
     @property
     def parts(self) -> str:
@@ -106,14 +114,17 @@ def _judge(claim: Claim, cases: Sequence[Case], records: dict[str, Record]) -> E
     measured = [finding for finding in findings if finding.holds is not None]
     depends_on = ""
     verdict: Verdict
+    decided = [finding for finding in measured if not finding.learning]
     if not measured:
         verdict = "not measured"
-    elif all(finding.holds for finding in measured):
+    elif len(decided) < len(measured) and len({finding.holds for finding in decided}) < 2:
+        verdict = "undecided"
+    elif all(finding.holds for finding in decided):
         verdict = "reproduced"
-    elif not any(finding.holds for finding in measured):
+    elif not any(finding.holds for finding in decided):
         verdict = "not reproduced"
     else:
-        verdict, depends_on = "depends on", _deciding(measured)
+        verdict, depends_on = "depends on", _deciding(decided)
     return Entry(claim=claim, verdict=verdict, depends_on=depends_on, findings=tuple(findings))
 
 
@@ -144,11 +155,8 @@ def _finding(
         records: All records by key.
     """
     of_seed = {case.seed: records.get(case.key) for case in other}
-    values = []
-    for case in group:
-        value = _compared(claim, records.get(case.key), of_seed.get(case.seed))
-        if value is not None:
-            values.append(value)
+    pairs = [(records.get(case.key), of_seed.get(case.seed)) for case in group]
+    values = [value for record, base in pairs if (value := _compared(claim, record, base)) is not None]
     interval = interval_of_mean(values) if values else None
     factors = _factors(group[0])
     if opponent is not None:
@@ -162,19 +170,75 @@ def _finding(
         values=tuple(values),
         interval=interval,
         holds=None if interval is None else claim.holds(interval.middle),
+        learning=_learning(claim, pairs, is_self_compared=opponent is None),
     )
 
 
-def _compared(claim: Claim, record: Record | None, other: Record | None) -> float | None:
-    value = None if record is None else value_of(claim.quantity, record)
+def _learning(claim: Claim, pairs: Sequence[tuple[Record | None, Record | None]], *, is_self_compared: bool) -> str:
+    """Return who was still learning, if more training of it could change whether a claim holds in one condition.
+
+    The result is empty if none could. A claim that compares two quantities of the same case is not judged by it, since
+    more training could move both.
+
+    Args:
+        claim: The claim to judge.
+        pairs: The record of each seed, with the record that it is compared with.
+        is_self_compared: Whether the claim compares no cases.
+    """
+    if is_self_compared and claim.against is not None:
+        return ""
+    measured = [(own, base) for own, base in pairs if _compared(claim, own, base) is not None]
+    parts = []
+    for side in (0,) if is_self_compared else (0, 1):
+        records = [record for pair in measured if (record := pair[side]) is not None]
+        learning = [record for record in records if convergence(record) == "still learning"]
+        if learning and _could_change(claim, measured, side):
+            seeds = "seed" if len(records) == 1 else "seeds"
+            parts.append(f"{learning[0].case.arch} in {len(learning)} of {len(records)} {seeds}")
+    return " and ".join(parts)
+
+
+def _could_change(claim: Claim, pairs: Sequence[tuple[Record | None, Record | None]], side: int) -> bool:
+    """Return whether more training of the records on one side, 0 or 1, could change whether a claim holds."""
+    now = [_compared(claim, own, base) for own, base in pairs]
+    best = [_compared(claim, own, base, improved=side) for own, base in pairs]
+    present = fmean(value for value in now if value is not None)
+    possible = fmean(inf if value is None else value for value in best)
+    if claim.holds(present):
+        return not claim.holds(possible)
+    low, high = sorted((present, possible))
+    return claim.holds(min(max(low, -inf if claim.at_least is None else claim.at_least), high))
+
+
+def _compared(
+    claim: Claim, record: Record | None, other: Record | None, *, improved: int | None = None
+) -> float | None:
+    """Return the value of a claim for one seed, or None if it was not measured.
+
+    Args:
+        claim: The claim.
+        record: The record of the seed.
+        other: The record that it is compared with.
+        improved: The side with the best value that more training could give, 0 or 1; None for the values as measured.
+    """
+    value = None if record is None else _value(claim.quantity, record, is_best=improved == 0)
     if claim.against is None or value is None:
         return value
-    base = None if other is None else value_of(claim.against.quantity or claim.quantity, other)
+    base = None if other is None else _value(claim.against.quantity or claim.quantity, other, is_best=improved == 1)
     if base is None:
         return None
     if claim.against.by == "difference":
         return value - base
     return value / base if base != 0 else None
+
+
+def _value(quantity: Quantity, record: Record, *, is_best: bool) -> float | None:
+    """Return a value as measured, or the best one that more training could give if the case was still learning."""
+    value = value_of(quantity, record)
+    best = best_of(quantity)
+    if not is_best or value is None or best is None or convergence(record) != "still learning":
+        return value
+    return best
 
 
 def _conditions(selection: Cases, cases: Sequence[Case]) -> list[list[Case]]:

@@ -8,7 +8,7 @@ from statistics import fmean
 from results.schema.case import Protocol
 from results.schema.claims import CurveName, Quantity
 from results.schema.location import range_at
-from results.schema.metrics import central_value
+from results.schema.metrics import METRICS, central_value
 from results.schema.record import EvalPoint, Measurement, Record
 
 
@@ -30,6 +30,18 @@ def value_of(quantity: Quantity, record: Record) -> float | None:
         if measurement.samples and quantity.at.items() <= measurement.at.items() and _is_wanted(quantity, measurement)
     ]
     return fmean(values) if values else None
+
+
+def best_of(quantity: Quantity) -> float | None:
+    """Return the best value of a score or a loss: 1 or 0. More training brings a case closer to it.
+
+    The result is None for all other quantities, such as timings, sizes and gaps, and for the first epochs of a curve.
+    """
+    if quantity.curve is not None and quantity.until_epoch is None:
+        return {"fit_score": 1.0, "validation_score": 1.0, "fit_loss": 0.0, "validation_loss": 0.0}.get(quantity.curve)
+    if quantity.metric is not None and METRICS[quantity.metric].kind in ("score", "loss"):
+        return 1.0 if METRICS[quantity.metric].better == "higher" else 0.0
+    return None
 
 
 def _is_wanted(quantity: Quantity, measurement: Measurement) -> bool:

@@ -52,15 +52,15 @@ class LossEvidence:
     """Loss of the best constant answer; None if it is unknown."""
     memoryless: float | None
     """A loss that no answer from the present input alone can beat on average; None if it is unknown."""
-    clear_seeds: int
-    """Number of seeds whose own loss shows the past, by (2) or (3)."""
+    clear_losses: tuple[float, ...]
+    """The losses, ascending, of the seeds whose own loss shows the past, by (2) or (3)."""
     shows_past_on_average: bool
     """Whether the mean shows the past, by (1)."""
 
     @property
     def shows_past(self) -> bool:
         """Whether the losses show the past, by (1), (2) or (3)."""
-        return self.shows_past_on_average or self.clear_seeds > 0
+        return self.shows_past_on_average or bool(self.clear_losses)
 
 
 def loss_evidence(
@@ -80,9 +80,10 @@ def loss_evidence(
     """
     interval = interval_of_mean(losses)
     floor = constant if memoryless is None else memoryless
-    clear_seeds, is_lower = 0, False
+    clear_losses: list[float] = []
+    is_lower = False
     if floor is not None:
-        clear_seeds = sum(_is_clear(name, loss, floor, sequences) for loss in losses)
+        clear_losses = sorted(loss for loss in losses if _is_clear(name, loss, floor, sequences))
         is_lower = interval.high < floor and interval.middle < (1 - CLEAR_SHARE) * floor
     is_single = len(losses) == 1
     return LossEvidence(
@@ -93,7 +94,7 @@ def loss_evidence(
         seeds=len(losses),
         constant=constant,
         memoryless=memoryless,
-        clear_seeds=clear_seeds,
+        clear_losses=tuple(clear_losses),
         shows_past_on_average=is_lower,
     )
 

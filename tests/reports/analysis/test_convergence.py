@@ -18,6 +18,7 @@ from reports.analysis.overview import overview_rows
 from reports.export.leaderboard import as_csv, as_markdown
 from reports.figures.training import training_curves
 from reports.text.conclusions import conclusions
+from reports.text.convergence import undecided_sentence
 from reports.text.recommendation import recommendation
 from results import Measurement, Record
 from tests.reports import synthetic
@@ -122,7 +123,7 @@ def test_no_recommendation_rests_on_an_undecided_architecture(
         assert text.count("still learning") == 1
     else:
         assert text.startswith(f"For streaming, only {choice} can be recommended: ")
-        assert text.endswith("Not considered: transformer (still learning, 78% so far).")
+        assert text.endswith("More training of transformer (still learning, 78% so far) could not change the choice.")
         assert "indistinguishable" not in text
 
 
@@ -136,15 +137,28 @@ def test_words_say_who_was_still_learning() -> None:
         "last 800 steps."
     )
     assert lines[1] == (
-        "lstm was still learning when its training ended, on adding at 32 (2 of 3 seeds, 800 steps), so its rank there "
-        "is undecided; give more steps."
+        "Still learning when training ended, so ranks are undecided: lstm on adding at 32 (2 of 3 seeds) and gru on "
+        "adding at 32 (1 of 3 seeds). Give more than 800 steps."
     )
-    assert lines[2].startswith("gru was still learning")
+    assert not any("till learning" in line for line in lines[2:])
     assert recommendation(frontier(groups, overview_rows(groups))) == (
         "No architecture is recommended for streaming yet: gru (46% so far) and lstm (2% so far) were still learning "
         "when their training ended, and more steps could change the choice. Give them more steps. Not considered: rnn "
         "(no clear memory by its scores, 2%)."
     )
+
+
+def test_one_sentence_names_every_architecture_that_was_still_learning() -> None:
+    trained = scored("lstm", [0.1, 0.1, 0.1], learning=3)
+    cases = [record.case.model_copy(update={"task": "copy_memory"}) for record in trained]
+    moved = [
+        record.model_copy(update={"case": case, "key": case.key}) for record, case in zip(trained, cases, strict=True)
+    ]
+    assert undecided_sentence(groups_of(trained, moved, scored("gru", [0.5, 0.5, 0.5], learning=1))) == (
+        "Still learning when training ended, so ranks are undecided: lstm in 2 settings and gru on adding at 32 (1 of "
+        "3 seeds). Give more than 800 steps."
+    )
+    assert undecided_sentence(groups_of(scored("gru", [0.5, 0.5, 0.5]))) is None
 
 
 def test_every_output_marks_what_was_still_learning() -> None:

@@ -182,6 +182,24 @@ def test_page_without_candidates_has_no_fields_for_limits(run: RunFile) -> None:
     assert not [attributes for _, attributes in elements if "data-needs" in attributes]
 
 
+def test_leaderboard_without_streaming_has_no_columns_of_dashes(run: RunFile, records: list[Record]) -> None:
+    silent = [
+        record.model_copy(
+            update={"measurements": tuple(each for each in record.measurements if "position" not in each.at)}
+        )
+        for record in records
+    ]
+    for made, streamed in ((records, True), (silent, False)):
+        page = reports.page(run, made)
+        (table,) = re.findall(r'<table id="leaderboard-table".*?</table>', page, re.DOTALL)
+        columns = table.split("</thead>")[0].count('scope="col"')
+        assert ("p99" in table) == streamed
+        assert ('<th scope="col">state' in table) == streamed
+        row = re.findall(r"<tbody.*?<tr>(.*?)</tr>", table, re.DOTALL)[0]
+        assert row.count("<td") + row.count("<th") == columns
+        assert set(re.findall(r'colspan="(\d+)"', table)) <= {str(columns)}
+
+
 def test_heading_levels_are_not_skipped(outline: Outline) -> None:
     assert outline.headings[0] == 1
     assert outline.headings.count(1) == 1

@@ -58,6 +58,8 @@ def row_of(length: int | None, seeds: tuple[int, ...], low: int | None, high: in
         (row_of(128, (128, 128, 128), 128, 128), "≥ 128", "≥ 128 (every seed)"),
         (row_of(64, (64, 128, 128), 64, 128), "64", "64 (64 to ≥ 128)"),
         (row_of(0, (0, 32, 64), 0, 64), "none", "none (none to 64)"),
+        (row_of(0, (32, 32, 32), 32, 32), "none", "none by the mean, 32 by every seed"),
+        (row_of(32, (64, 128, 128), 64, 128), "32", "32 by the mean, 64 to ≥ 128 by the seeds"),
         (row_of(None, (64,), None, None), "—", "single seed: 64"),
         (None, "—", "—"),
     ],

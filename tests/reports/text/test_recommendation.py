@@ -7,7 +7,7 @@ import pytest
 from reports.analysis.frontier import Frontier, Needs, Quantity, excluded_by, frontier
 from reports.analysis.groups import Group, group_cases
 from reports.analysis.overview import overview_rows
-from reports.text.needs import NOTHING_TO_CHOOSE, answer, rounded_up
+from reports.text.needs import NO_CANDIDATE, NOTHING_TO_CHOOSE, answer, rounded_up
 from reports.text.recommendation import exceptions, left_out, recommendation
 from results import Record, RunFile
 from tests.reports import planted, synthetic
@@ -200,7 +200,68 @@ def test_several_single_limits_are_offered_smallest_change_first() -> None:
 def test_answer_without_candidates_says_why() -> None:
     assert answer(frontier_of([]), Needs(step_seconds=1.0)) == [NOTHING_TO_CHOOSE]
     assert answer(frontier_of(RNN), Needs(step_seconds=1.0)) == [
-        "Not considered: rnn (no clear memory by its scores, 1%)."
+        NO_CANDIDATE,
+        "Not considered: rnn (no clear memory by its scores, 1%).",
+    ]
+
+
+def test_limits_exclude_what_was_still_learning_and_a_provisional_frontier_is_named() -> None:
+    found = frontier_of(*map(planted.still_learning, (TRANSFORMER, GRU, LSTM)), RNN)
+    assert answer(found, Needs(state_bytes=20 << 10, step_seconds=5e-6, parameters=20_100)) == [
+        "Within the limits: gru (still learning).",
+        "No choice yet: more training of gru could change it.",
+        "Provisional frontier: gru (78% memory share, 640 B of state, 2.40 µs per step; still learning).",
+        "A limit of 20 KiB of state excludes transformer (2.0 MiB at position 8,192).",
+        "A limit of 5 µs per step excludes transformer (159 µs at position 8,192).",
+        "A limit of 20,100 parameters excludes lstm (20,123).",
+        "Not considered: rnn (no clear memory by its scores, 1%).",
+    ]
+    assert answer(found, Needs(step_seconds=5e-6))[:3] == [
+        "Within the limits: gru (still learning) and lstm (still learning).",
+        "No choice yet: more training of gru and lstm could change it.",
+        "Provisional frontier: gru (78% memory share, 640 B of state, 2.40 µs per step; still learning) and lstm (57%, "
+        "1.2 KiB, 2.30 µs; still learning).",
+    ]
+    assert answer(found, Needs(state_bytes=600))[1] == (
+        "Raise one limit: state to 640 B (1.07 times), which leaves gru (still learning)."
+    )
+
+
+def test_what_a_limit_excludes_cannot_change_the_choice() -> None:
+    found = frontier_of(planted.still_learning(TRANSFORMER), GRU, LSTM)
+    assert (recommendation(found) or "").startswith("No architecture is recommended for streaming yet: transformer")
+    assert answer(found, Needs(step_seconds=5e-6))[:2] == [
+        "Within the limits: gru and lstm.",
+        "Choose by what matters most: gru (78% memory share, 640 B of state, 2.40 µs per step) or lstm (57%, 1.2 KiB, "
+        "2.30 µs).",
+    ]
+    assert answer(found, Needs(step_seconds=1e-3))[1] == "No choice yet: more training of transformer could change it."
+
+
+def test_undecided_architecture_that_cannot_change_the_choice_allows_it() -> None:
+    dominant = planted.records("dominant", 0.99, state=100, microseconds=1)
+    found = frontier_of(dominant, planted.still_learning(LSTM))
+    assert answer(found, Needs(step_seconds=5e-6))[:3] == [
+        "Within the limits: dominant and lstm (still learning).",
+        "Choose dominant (99% memory share, 100 B of state, 1.00 µs per step).",
+        "Beaten by it: lstm (still learning).",
+    ]
+    # A limit that excludes the dominant one leaves nothing that the other could not pass.
+    slow = planted.records("dominant", 0.99, state=100, microseconds=9)
+    assert answer(frontier_of(slow, planted.still_learning(LSTM)), Needs(step_seconds=5e-6))[1] == (
+        "No choice yet: more training of lstm could change it."
+    )
+
+
+def test_provisional_frontier_has_only_architectures_with_clear_memory() -> None:
+    found = frontier_of(planted.still_learning(RNN), GRU)
+    assert answer(found, Needs(step_seconds=5e-6))[1:3] == [
+        "No choice yet: more training of rnn could change it.",
+        "Provisional frontier: gru (78% memory share, 640 B of state, 2.40 µs per step).",
+    ]
+    assert answer(found, Needs(state_bytes=320))[1:] == [
+        "No choice yet: more training of rnn could change it.",
+        "A limit of 320 B of state excludes gru (640 B at position 8,192).",
     ]
 
 

@@ -35,7 +35,10 @@ def case(arch: str = "lstm", seed: int = 0, task: str = "first_last", protocol: 
 
 
 def scored(of: Case, *scores: float, metric: str = "accuracy", **at: int) -> Record:
-    return examples.record(of, measurements=tuple(Measurement(metric=metric, at=at, samples=(x,)) for x in scores))
+    """Return a record whose training had stopped improving."""
+    record = examples.record(of, measurements=tuple(Measurement(metric=metric, at=at, samples=(x,)) for x in scores))
+    assert record.training is not None
+    return record.model_copy(update={"training": record.training.model_copy(update={"stopped": "plateaued"})})
 
 
 def judged(of: Claim, records: Sequence[Record], planned: Sequence[Case] = ()) -> Entry:
@@ -192,6 +195,103 @@ def test_architectures_are_compared_per_seed_on_the_same_task() -> None:
     assert (finding.arch, finding.against) == ("gru", "lstm")
     share = claim(cases={"arch": ["gru"]}, against={"cases": {"arch": ["lstm"]}, "by": "ratio"}, at_least=1.0)
     assert judged(share, records).findings[0].values == pytest.approx((0.9 / 0.8, 0.8 / 0.85), abs=ROUNDING)
+
+
+def learning(records: Sequence[Record]) -> list[Record]:
+    """Return the records with validation scores that rise up to the end of training."""
+    made = []
+    for record in records:
+        assert record.training is not None
+        points = tuple(
+            EvalPoint(step=step, train_loss=None, validation_loss=1.0, validation_score=0.1 * step)
+            for step in range(1, 8)
+        )
+        training = record.training.model_copy(update={"curve": points, "stopped": "budget"})
+        made.append(record.model_copy(update={"training": training}))
+    return made
+
+
+BETTER: dict[str, Any] = {"cases": {"arch": ["gru"]}, "against": {"cases": {"arch": ["lstm"]}}}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "gru", "lstm", "verdict", "who"),
+    [
+        # The claim puts the LSTM below the GRU.
+        (
+            {"at_least": 0.0},
+            seeds("gru", 0.9, 0.9),
+            learning(seeds("lstm", 0.5, 0.5)),
+            "undecided",
+            "lstm in 2 of 2 seeds",
+        ),
+        ({"at_least": 0.0}, seeds("gru", 0.9, 0.9), seeds("lstm", 0.5, 0.5), "reproduced", ""),
+        # More training of the better one only supports the claim.
+        ({"at_least": 0.0}, learning(seeds("gru", 0.9, 0.9)), seeds("lstm", 0.5, 0.5), "reproduced", ""),
+        # The one that the finding puts below may still become better.
+        (
+            {"at_least": 0.0},
+            learning(seeds("gru", 0.4, 0.4)),
+            seeds("lstm", 0.5, 0.5),
+            "undecided",
+            "gru in 2 of 2 seeds",
+        ),
+        ({"at_least": 0.0}, seeds("gru", 0.4, 0.4), learning(seeds("lstm", 0.5, 0.5)), "not reproduced", ""),
+        # A perfect LSTM would be only 0.1 better.
+        ({"at_least": -0.2}, seeds("gru", 0.9, 0.9), learning(seeds("lstm", 0.5, 0.5)), "reproduced", ""),
+        # A single seed that was still learning may suffice.
+        (
+            {"at_least": 0.3},
+            seeds("gru", 0.9, 0.9),
+            [*learning(seeds("lstm", 0.5)), *seeds("lstm", 0.5, 0.5)[1:]],
+            "undecided",
+            "lstm in 1 of 2 seeds",
+        ),
+    ],
+)
+def test_a_claim_is_undecided_if_more_training_could_change_the_comparison(
+    bounds: dict[str, float], gru: list[Record], lstm: list[Record], verdict: str, who: str
+) -> None:
+    entry = judged(claim(**BETTER, **bounds), [*gru, *lstm])
+    assert (entry.verdict, entry.findings[0].learning) == (verdict, who)
+
+
+@pytest.mark.parametrize(
+    ("changes", "score", "verdict"),
+    [
+        ({"at_least": None, "at_most": 0.6}, 0.5, "undecided"),  # it does not learn
+        ({"at_least": None, "at_most": 0.6}, 0.7, "not reproduced"),
+        ({"at_least": 0.9}, 0.95, "reproduced"),  # it solves the task
+        ({"at_least": 0.9}, 0.5, "undecided"),
+        ({"at_least": 0.6, "at_most": 0.7}, 0.5, "undecided"),
+        ({"at_least": 0.6, "at_most": 0.7}, 0.8, "not reproduced"),
+        ({"quantity": {"metric": "mse"}, "at_least": 0.1}, 0.2, "undecided"),
+        ({"quantity": {"metric": "mse"}, "at_least": None, "at_most": 0.1}, 0.05, "reproduced"),
+        ({"quantity": {"metric": "state_bytes"}, "at_least": None, "at_most": 0.6}, 0.5, "reproduced"),
+        ({"quantity": {"metric": "step_seconds"}, "at_least": 0.6}, 0.5, "not reproduced"),
+    ],
+)
+def test_a_claim_about_one_architecture_is_undecided_if_more_training_could_change_it(
+    changes: dict[str, Any], score: float, verdict: str
+) -> None:
+    metric = changes.get("quantity", {}).get("metric", "accuracy")
+    records = learning([scored(case("lstm", seed), score, metric=metric) for seed in range(2)])
+    assert judged(claim(**changes), records).verdict == verdict
+
+
+def test_the_first_epochs_of_a_curve_do_not_depend_on_more_training() -> None:
+    quantity = {"curve": "validation_score", "reduce": "highest"}
+    records = learning(seeds("lstm", 0.5))
+    assert judged(claim(quantity=quantity), records).verdict == "undecided"
+    assert judged(claim(quantity=quantity | {"until_epoch": 2}), records).verdict == "not reproduced"
+
+
+def test_an_undecided_condition_leaves_the_verdict_to_the_others_if_they_differ() -> None:
+    weak = learning(seeds("rnn", 0.5))
+    assert judged(claim(), [*weak, *seeds("gru", 0.95)]).verdict == "undecided"
+    assert judged(claim(), [*weak, *seeds("lstm", 0.4)]).verdict == "undecided"
+    entry = judged(claim(), [*weak, *seeds("gru", 0.95), *seeds("lstm", 0.4)])
+    assert (entry.verdict, entry.depends_on) == ("depends on", "architecture (holds with gru; not with lstm)")
 
 
 def test_a_factor_that_both_sides_share_is_reported_once() -> None:

@@ -41,7 +41,7 @@ def test_squared_errors_against_that_of_the_best_constant(
     losses: tuple[float, ...], shows: bool, clear_seeds: int
 ) -> None:
     found = of("mse", losses, SIXTH)
-    assert (found.shows_past, found.clear_seeds, found.seeds) == (shows, clear_seeds, len(losses))
+    assert (found.shows_past, len(found.clear_losses), found.seeds) == (shows, clear_seeds, len(losses))
 
 
 def test_the_loss_without_the_past_is_the_floor_if_it_is_known() -> None:

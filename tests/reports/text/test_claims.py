@@ -1,0 +1,49 @@
+"""The ledger says which claims are undecided because an architecture was still learning."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from rich.console import Console
+
+import reports
+from reports.text.claims import ledger, summary
+from results import Claim
+from tests.reports import planted, synthetic
+
+CLAIM = Claim.model_validate_json(
+    json.dumps(
+        {
+            "name": "better",
+            "text": "the GRU is better than the LSTM",
+            "source": "a paper",
+            "what": "difference of the scores",
+            "cases": {"arch": ["gru"]},
+            "quantity": {"metric": "accuracy"},
+            "against": {"cases": {"arch": ["lstm"]}},
+            "at_least": 0.0,
+        }
+    )
+)
+
+
+def test_a_claim_against_an_architecture_that_was_still_learning_is_undecided_in_every_output() -> None:
+    weak = planted.still_learning(planted.records("lstm", 0.6, state=1280, microseconds=2.3))
+    records = [*planted.records("gru", 0.8, state=640, microseconds=2.4), *weak]
+    run = synthetic.run([record.case for record in records]).model_copy(update={"claims": (CLAIM,)})
+    (row,) = rows = ledger(run, records)
+    assert (row.verdict, row.doubt) == ("undecided", "still learning: lstm in 3 of 3 seeds; give more steps")
+    assert [(finding.learning, finding.robust) for finding in row.findings] == [("lstm in 3 of 3 seeds", False)]
+    assert summary(rows) == "1 claim: 1 undecided."
+    page = reports.page(run, records)
+    assert '<strong class="undecided">undecided</strong>' in page
+    assert "? gru: 0.200" in page
+    assert "; still learning: lstm in 3 of 3 seeds" in page
+    console = Console(file=io.StringIO(), width=200)
+    reports.render_terminal(run, records, console=console)
+    assert isinstance(console.file, io.StringIO)
+    assert (
+        "— the GRU is better than the LSTM undecided: 0.200 (0.200 to 0.200), 3 seeds (still learning: lstm in 3 of 3 "
+        "seeds; give more steps)"
+    ) in console.file.getvalue()
