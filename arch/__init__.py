@@ -3,13 +3,11 @@
 from arch.core.block import have_constant_cost
 from arch.core.build import build
 from arch.core.compiled.compiled_cell import CompiledCell, cell_obstacle
-from arch.core.compiled.warm_up import compile_kernels
 from arch.core.description.describe import Description, describe
 from arch.core.description.families import FAMILIES, FamilyText, sources_of_theory
-from arch.core.layer import BlockOptions, Family, Layer
+from arch.core.layer import BlockOptions, Family, Layer, ParameterGroup
 from arch.core.meta import meta_device
 from arch.core.model import SequenceModel, parameter_count
-from arch.core.parameter_group import ParameterGroup
 from arch.core.precision import to_float32, to_float64
 from arch.core.recurrent_layer import RecurrentLayer
 from arch.core.registry import (
@@ -28,6 +26,7 @@ from arch.core.registry import (
 from arch.core.scan_layer import ScanLayer
 from arch.core.state import State, copy_state, state_bytes
 from arch.core.training import auxiliary_loss, parameter_groups
+from arch.core.warm_up import compile_kernels
 from arch.core.width import NoWidth
 from results.specs import UnknownName
 

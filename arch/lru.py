@@ -33,8 +33,7 @@ from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
 from arch.core.diagonal import Complex, DiagonalLayer, recur_complex
-from arch.core.layer import BlockOptions
-from arch.core.parameter_group import ParameterGroup
+from arch.core.layer import BlockOptions, ParameterGroup
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 

@@ -33,8 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
-from arch.core.layer import CONV_STEPS, BlockOptions, require_steps
-from arch.core.parameter_group import ParameterGroup
+from arch.core.layer import CONV_STEPS, BlockOptions, ParameterGroup, require_steps
 from arch.core.scan_layer import ScanLayer
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors

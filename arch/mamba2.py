@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
-from arch.core.layer import CONV_STEPS, BlockOptions, require_steps
+from arch.core.layer import CONV_STEPS, BlockOptions, ParameterGroup, require_steps
 from arch.core.memory import short_convolution
 from arch.core.memory.heads import (
     HeadLayer,
@@ -43,7 +43,6 @@ from arch.core.memory.heads import (
     uniform,
     uniform_filters,
 )
-from arch.core.parameter_group import ParameterGroup
 from arch.core.streaming_spec import StreamingSpec
 
 MAX_RATE = 16.0

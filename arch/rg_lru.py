@@ -33,8 +33,7 @@ from torch.nn import functional
 from arch.core.backend import Backend, Weight
 from arch.core.convolution import convolve
 from arch.core.diagonal import DiagonalLayer, recur
-from arch.core.layer import CONV_STEPS, BlockOptions
-from arch.core.parameter_group import ParameterGroup
+from arch.core.layer import CONV_STEPS, BlockOptions, ParameterGroup
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import inspect
 from abc import ABCMeta, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,6 @@ from arch.core.backend import (
     changes_of_layers,
     class_obstacle,
 )
-from arch.core.parameter_group import ParameterGroup
 from arch.core.state import State, element_bytes, first_weight
 from arch.core.streaming_spec import CellCosts, StreamingSpec
 
@@ -108,6 +107,18 @@ CONV_STEPS = 4
 
 Family = Literal["nonlinear", "diagonal", "matrix", "attention", "convolution"]
 """A family of architectures. `arch.core.description.families` says what each family is, and what it can do."""
+
+
+class ParameterGroup(NamedTuple):
+    """Parameters that the optimizer treats differently from the others.
+
+    `learning_rate` multiplies the learning rate of the protocol. `weight_decay` says whether the weight decay of the
+    protocol applies.
+    """
+
+    parameters: Iterable[nn.Parameter]
+    learning_rate: float = 1.0
+    weight_decay: bool = True
 
 
 class Layer(nn.Module, metaclass=LayerType):

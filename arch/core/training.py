@@ -6,8 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from arch.core.layer import Layer
-from arch.core.parameter_group import ParameterGroup
+from arch.core.layer import Layer, ParameterGroup
 
 
 def parameter_groups(model: nn.Module) -> list[ParameterGroup]:

@@ -115,9 +115,12 @@ def gradient_trace(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Bat
     model = arch.to_float64(copy.deepcopy(model)).eval()
     tracked: list[Tensor] = []
 
-    def record(_module: object, _inputs: object, output: Tensor) -> None:
+    def record(_module: object, _inputs: object, output: Tensor) -> Tensor:
+        if not output.requires_grad:  # an encoder that does not learn
+            output = output.detach().requires_grad_()
         output.retain_grad()
         tracked.append(output)
+        return output
 
     inputs = batch.inputs
     if inputs.is_floating_point():

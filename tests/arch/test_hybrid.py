@@ -48,8 +48,8 @@ def test_the_pattern_repeats_over_the_depth(pattern: str, depth: int, expected: 
 @pytest.mark.parametrize(
     ("given", "written"),
     [
-        ("hybrid:pattern= gru + transformer ", "hybrid"),
-        ("hybrid:pattern=gru*1+transformer:heads=2", "hybrid"),
+        ("hybrid:pattern= gated_delta_net + transformer ", "hybrid"),
+        ("hybrid:pattern=gated_delta_net*1+transformer:heads=2", "hybrid"),
         ("hybrid:pattern=gru+gru+transformer*2+gru", "hybrid:pattern=gru*2+transformer*2+gru"),
         (
             "hybrid:pattern=transformer:window=64:heads=4*2+gru:reset=before",
@@ -146,7 +146,7 @@ def test_cost_is_constant_only_if_that_of_all_parts_is() -> None:
 
 
 def test_gates_are_those_of_the_parts() -> None:
-    model = arch.build("hybrid", channels=1, outputs=1, width=8)
+    model = arch.build("hybrid:pattern=gru+transformer", channels=1, outputs=1, width=8)
     gates = model.gates(torch.zeros(1, 1), model.init_state(1))
     assert list(gates) == ["0.reset", "0.update", "0.candidate", "1.attention"]
 

@@ -25,6 +25,7 @@ class Trap:
     """Replacement for a case. Reading its `task` triggers the misbehaviour named by `kind`."""
 
     kind: str
+    arch: str = "rnn"
 
     @property
     def task(self) -> str:

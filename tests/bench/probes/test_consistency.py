@@ -143,7 +143,7 @@ def test_difference_after_the_first_segment_is_found() -> None:
 @pytest.mark.parametrize("name", arch.names())
 def test_scan_with_a_wrong_final_state_fails_the_check(name: str) -> None:
     task = tasks.build("first_last")
-    model = build_model(tiny_case(name), task).eval()
+    model = build_model(tiny_case(name).model_copy(update={"width": 8}), task).eval()
     original = model.scan
     model.scan = lambda x, state: (original(x, state)[0], model.init_state(len(x)))  # type: ignore[method-assign]
     inputs = task.sample(tasks.generator(0, "test"), 2, 3 * SEGMENT_STEPS).inputs

@@ -156,7 +156,7 @@ def test_every_architecture_can_be_measured(name: str, rule: str) -> None:
     result = run_training_job(TrainJob(case=case, probes=("accuracy", "gates")), lambda *_: None)
     assert {probe: ran.status for probe, ran in result.record.probes.items()} == {"accuracy": "ok", "gates": "ok"}
     assert [one.at["step"] for one in result.record.of("memory_trace")] == list(range(1, LENGTH + 1))
-    assert result.record.of("memory_trace")[0].samples[0] > 0.9
+    assert result.record.of("memory_trace")[0].samples[0] > 0.85  # a state of many numbers is projected
     assert all(one.samples[0] <= 1 for one in result.record.of("memory_trace"))
     assert result.artifacts["traces"]
 

