@@ -17,6 +17,8 @@ from results import ReferenceScores, interval_of_mean, solved_score
 
 NEARLY_SOLVED_SHARE = 0.8
 """An unsolved task counts as nearly solved if the interval of the memory share starts at this value or above."""
+LONGER = " (with more steps, learning may still begin)"
+"""What a flat curve cannot exclude: some models learn suddenly after a long time without progress."""
 
 
 def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[str]:
@@ -91,7 +93,7 @@ def _against_reference(scored: Sequence[Group], reference: ReferenceScores) -> l
         if groups:
             names = [_described(group, kind) for group in groups]
             steps = unimproved_steps(groups) if kind in ("at", "below") else 0
-            unimproved = f" and did not improve in the last {plural(steps, 'step')}" if steps else ""
+            unimproved = f" and did not improve in the last {plural(steps, 'step')}{LONGER}" if steps else ""
             parts.append(f"{listed(names)} {words[kind][len(groups) > 1]}{unimproved}")
     return parts
 

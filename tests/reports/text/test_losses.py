@@ -77,7 +77,7 @@ NO_SCORE = "but its score is not clearly above the chance level (0.078)."
         (
             (0.166, 0.167, 0.165),
             "lstm (0.08; mse 0.166; best constant 0.167) is indistinguishable from the chance level (0.078) and did "
-            "not improve in the last 100 steps.",
+            "not improve in the last 100 steps (with more steps, learning may still begin).",
         ),
         (
             (0.100, 0.105, 0.110),
