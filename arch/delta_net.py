@@ -1,7 +1,7 @@
 """DeltaNet: a matrix memory that replaces what it holds for a key, by the delta rule.
 
-The rule is that of Widrow & Hoff 1960, first used for fast weights by Schlag et al. 2021. The layer is that of Yang et
-al. 2024. With `householders=n` it is DeltaProduct (Siems et al. 2025). x is the input. Equations (1) to (3) of
+The layer is that of Yang et al. 2024. With `householders=n` it is DeltaProduct (Siems et al. 2025). The rule is that of
+Widrow & Hoff 1960, first used for fast weights by Schlag et al. 2021. x is the input. Equations (1) to (3) of
 `arch.core.memory.delta_rule` give its query q, its keys k_j of norm 1, its values v_j and their strengths β_j. Per
 head, with S_0 the memory before the token:
 
