@@ -235,7 +235,7 @@ FAULTS = [
         },
     ),
     *table(
-        "core/cache.py",
+        "core/attention/cache.py",
         arch_checks.step_equals_scan,
         {
             "values not cached": (
@@ -251,7 +251,7 @@ FAULTS = [
         arch="transformer",
     ),
     *table(
-        "core/cache.py",
+        "core/attention/cache.py",
         softmax.transformer_equals_plain_softmax,
         {
             "cache updated in place although gradients need it": (
@@ -262,7 +262,7 @@ FAULTS = [
         arch="transformer",
     ),
     *table(
-        "core/cache.py",
+        "core/attention/cache.py",
         arch_checks.gradients_across_chunks,
         {
             "gradient does not cross chunks": (
@@ -273,7 +273,7 @@ FAULTS = [
         arch="transformer",
     ),
     *table(
-        "core/positions.py",
+        "core/attention/positions.py",
         softmax.transformer_equals_plain_softmax,
         {
             "heads numbered from zero": ("torch.arange(1, heads + 1,", "torch.arange(0, heads,"),
@@ -297,7 +297,7 @@ FAULTS = [
         },
     ),
     *table(
-        "core/layer.py",
+        "core/recurrent_layer.py",
         arch_checks.step_equals_scan,
         {
             "scan never advances its state": ("h_BH, state = self.update", "h_BH, _ = self.update"),

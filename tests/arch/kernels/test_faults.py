@@ -65,7 +65,7 @@ FAULTS = [
     ),
     Fault("training.mlp", "moments_YM, gain_D, d_z_YD)", "moments_YM, gain_D, d_z_YD * 0)", "transformer"),
     Fault("training.selective_scan", "exponent = before * load(h, place)", "exponent = dh * load(h, place)", "mamba"),
-    Fault("training.short_convolution", "fma(w_0, dp, fma(w_1, ahead_1,", "fma(w_0, dp, fma(w_1, ahead_2,", "mamba"),
+    Fault("training.short_convolution", "fma(w_3, dc_0, w_2 * dc_1)", "fma(w_3, dc_1, w_2 * dc_1)", "mamba"),
     Fault("training.structured_scan", "fma(a_n, dh_i, -a_i * dh)", "fma(a_n, dh_i, a_i * dh)", "s4d"),
 ]
 PROGRAM = ("streaming.model_step",)
