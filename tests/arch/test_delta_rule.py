@@ -87,6 +87,7 @@ def test_impossible_options_are_refused_in_one_line(spec: str, width: int, messa
 
 @pytest.mark.parametrize("spec", ["gated_delta_net", "gated_delta_net:decay=channel"])
 def test_decays_start_as_in_mamba(spec: str) -> None:
+    torch.manual_seed(0)  # the range of 64 draws differs between seeds
     block: Any = arch.build(
         f"{spec},heads=64" if ":" in spec else f"{spec}:heads=64", channels=1, outputs=1, width=128
     ).layers[0]

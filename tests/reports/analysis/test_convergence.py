@@ -134,7 +134,7 @@ def test_words_say_who_was_still_learning() -> None:
     assert lines[0] == (
         "adding at 32: gru (0.50, still learning) uses some of the past; lstm (0.10) was still learning when its "
         "training ended; rnn (0.10) is indistinguishable from the chance level (0.078) and did not improve in the "
-        "last 800 steps."
+        "last 800 steps (with more steps, learning may still begin)."
     )
     assert lines[1] == (
         "Still learning when training ended, so ranks are undecided: lstm on adding at 32 (2 of 3 seeds) and gru on "

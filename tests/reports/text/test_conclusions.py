@@ -56,9 +56,7 @@ def findings(run: RunFile, records: list[Record]) -> list[str]:
 def without_durations(lines: list[str]) -> list[str]:
     """Remove for how long an architecture did not improve, which depends on the noise of the curves."""
     return [
-        re.sub(
-            r" and did not improve in the last [\d,]+ steps \(with more steps, learning may still begin\)", "", line
-        )
+        re.sub(r" and did not improve in the last [\d,]+ steps \(with more steps, learning may still begin\)", "", line)
         for line in lines
     ]
 
