@@ -51,6 +51,18 @@ class _Commands(typer.core.TyperGroup):
             raise Stopped from None
 
 
+class _Command(typer.core.TyperCommand):
+    """Command that refuses a value given twice. Otherwise, the first one would be ignored without a word."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in order:
+            takes_one = isinstance(parameter, typer.core.TyperOption) and not (parameter.multiple or parameter.is_flag)
+            if takes_one and order.count(parameter) > 1:
+                raise UsageError(f"{parameter.opts[-1]} is given {order.count(parameter)} times; give it once")
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
     name="carousel",
     cls=_Commands,
@@ -62,21 +74,21 @@ app = typer.Typer(
 )
 
 app.callback()(version.global_options)
-app.command()(run.run)
-app.command(name="list")(listing.list_)
-app.command(name="show-task")(listing.show_task)
-app.command(name="show-arch")(listing.show_arch)
-app.command()(report.show)
-app.command()(report.report)
-app.command()(report.gates)
-app.command()(compare.compare)
-app.command()(compare.check)
-app.command()(store.history)
-app.command()(store.merge)
-app.command()(store.export)
-app.command()(store.verify)
-app.command()(validate.validate)
-app.command()(doctor.doctor)
+app.command(cls=_Command)(run.run)
+app.command(cls=_Command, name="list")(listing.list_)
+app.command(cls=_Command, name="show-task")(listing.show_task)
+app.command(cls=_Command, name="show-arch")(listing.show_arch)
+app.command(cls=_Command)(report.show)
+app.command(cls=_Command)(report.report)
+app.command(cls=_Command)(report.gates)
+app.command(cls=_Command)(compare.compare)
+app.command(cls=_Command)(compare.check)
+app.command(cls=_Command)(store.history)
+app.command(cls=_Command)(store.merge)
+app.command(cls=_Command)(store.export)
+app.command(cls=_Command)(store.verify)
+app.command(cls=_Command)(validate.validate)
+app.command(cls=_Command)(doctor.doctor)
 
 CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
 """Typer's base class for command-line errors, such as an unknown option or an invalid value."""

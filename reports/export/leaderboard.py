@@ -136,8 +136,9 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
     """Return the leaderboard as formatted cells.
 
     The last streamed position appears in the headings if all streamed rows have the same last position. If their last
-    positions differ, the position appears in the cells. Step costs are those inside a compiled loop; interpreted steps
-    are marked. The headings say so if the steps of all rows were called from Python.
+    positions differ, the position appears in the cells. Without streamed rows, there are no columns of costs. Step
+    costs are those inside a compiled loop; interpreted steps are marked. The headings say so if the steps of all rows
+    were called from Python.
     """
     far = {row.far_position for row in rows if row.far_position is not None}
     far_title = f" at {min(far):,}" if len(far) == 1 else ""
@@ -168,11 +169,14 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
         ("seeds scored", lambda row: f"{row.scored}/{row.seeds}"),
         ("learning rate", _rate),
         ("parameters", lambda row: numbers.count(row.parameters)),
-        (f"state{far_title}", lambda row: at(row, numbers.size(row.state_bytes))),
-        (near_heading, near),
-        (f"step p50{far_title}{called}, µs", lambda row: at(row, step(row, row.far_step_seconds))),
-        (p99_heading, lambda row: at(row, step(row, row.far_step_p99_seconds))),
     ]
+    if far:
+        columns += [
+            (f"state{far_title}", lambda row: at(row, numbers.size(row.state_bytes))),
+            (near_heading, near),
+            (f"step p50{far_title}{called}, µs", lambda row: at(row, step(row, row.far_step_seconds))),
+            (p99_heading, lambda row: at(row, step(row, row.far_step_p99_seconds))),
+        ]
     if any(row.still_learning for row in rows):
         heading = "seeds still learning"
         index = next(index for index, (name, _) in enumerate(columns) if name == "seeds solved") + 1

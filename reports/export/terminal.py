@@ -199,6 +199,9 @@ def _columns(rows: Sequence[LeaderboardRow]) -> dict[str, Column]:
         del columns["mse"]
     if not any(row.still_learning for row in rows):
         del columns["learning"]
+    if all(row.far_position is None for row in rows):
+        for name in STREAMED:
+            del columns[name]
     ranges = dict.fromkeys(each.lengths for row in rows for each in row.range_scores)
     return columns | {lengths: _range_column(lengths) for lengths in ranges}
 
@@ -220,5 +223,7 @@ COLUMNS: dict[str, Column] = {
     "step end": ("step end\nµs", lambda row: _step(row, row.far_step_seconds)),
     "p99 end": ("p99 end\nµs", lambda row: _step(row, row.far_step_p99_seconds)),
 }
+STREAMED = ("state", "step", "step end", "p99 end")
+"""The columns that only streamed rows fill."""
 DROP_ORDER = ("p99 end", "step", "state", "params", "effective", "mse")
 """Columns in the order in which a narrow terminal drops them, after those of ranges."""

@@ -50,6 +50,11 @@ BAD_INPUT = {
     "a length that is not a number": (["run", "tiny.toml", "-L", "8,x"], 2, "whole numbers, not 'x'"),
     "an empty length": (["run", "tiny.toml", "-L", "8,"], 2, "whole numbers"),
     "a length beyond the maximum": (["run", "tiny.toml", "-L", "99999999999"], 2, "lengths"),
+    "an option with two values": (
+        ["run", "tiny.toml", "--learning-rates", "1e-3", "--learning-rates", "2e-3"],
+        2,
+        "--learning-rates is given 2 times; give it once",
+    ),
     "zero workers": (["run", "tiny.toml", "--workers", "0"], 2, "--workers must be at least 1, not 0"),
     "negative workers": (["run", "tiny.toml", "--workers", "-2"], 2, "--workers must be at least 1"),
     "zero seeds": (["run", "tiny.toml", "--seeds", "0"], 2, "--seeds must be at least 1"),

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 import reports
-from results import Record, RunFile
+from results import METRICS, Record, RunFile
 from tests.reports import synthetic
 
 
@@ -52,6 +52,20 @@ def test_markdown_lists_the_reasons_of_dashes_below_the_table(run: RunFile, reco
     assert {line.count("|") for line in lines[:26]} == {18}
     assert lines[2].startswith("| first_last | 32 | gru | 0.990 (0.990–0.990) |")
     assert "- rnn on adding at 128: seed 1 diverged: the loss was not finite at step 300" in lines
+
+
+def test_tables_without_streaming_have_no_columns_of_costs(run: RunFile, records: list[Record]) -> None:
+    unstreamed = []
+    for record in records:
+        kept = tuple(each for each in record.measurements if METRICS[each.metric].probe != "streaming")
+        unstreamed.append(record.model_copy(update={"measurements": kept}))
+    costs = re.compile(r"p50|p99|state|µs")
+    console = Console(width=200, record=True, file=io.StringIO())
+    for some, expected in ((records, True), (unstreamed, False)):
+        reports.render_terminal(run, some, console=console)
+        head = console.export_text().split("first_last", 1)[0]
+        for text in (head, reports.as_markdown(run, some).splitlines()[0], reports.as_latex(run, some)):
+            assert bool(costs.search(text)) is expected
 
 
 def test_markdown_escapes_cells_and_html() -> None:
@@ -146,7 +160,7 @@ def test_markdown_renders_as_one_table_with_every_row(run: RunFile, records: lis
         .enable("table")
         .render(reports.as_markdown(*hostile("a|b<script>`x`[l](javascript:1)*_~&amp;")))
     )
-    assert strange.count("<td") == 14
+    assert strange.count("<td") == 10
     assert not re.search(r"<script|<a |<em|<code", strange)
     assert "a|b&lt;script&gt;`x`[l](javascript:1)*_~&amp;amp;" in strange
 
