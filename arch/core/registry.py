@@ -10,6 +10,7 @@ import inspect
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,18 @@ def own_block_options(layer: type[Layer]) -> frozenset[str]:
     return frozenset({"conv"} if layer.builds_convolution() else ())
 
 
+@lru_cache(maxsize=128)
+def _parameters(layer: type[Layer]) -> Mapping[str, Option]:
+    """Return all options of the architectures that use `layer`. Reading the signature takes a millisecond."""
+    hints = typing.get_type_hints(layer.__init__, include_extras=True)
+    parameters = inspect.signature(layer).parameters.values()
+    own = {p.name: Option(hints.get(p.name, Any), p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+    block = {name: Option(hint, getattr(layer.default_block, name)) for name, hint in BLOCK_OPTIONS.items()}
+    built = own_block_options(layer)
+    block |= {name: option for name, option in own.items() if name in built}
+    return own | block | dict(MODEL_OPTIONS)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arch:
     """An architecture with options. `str()` returns its spec, without options that have their default value."""
@@ -76,19 +89,13 @@ class Arch:
 
         A layer that is a whole block, or has a convolution of its own, states these defaults in its constructor.
         """
-        hints = typing.get_type_hints(self.layer.__init__, include_extras=True)
-        parameters = inspect.signature(self.layer).parameters.values()
-        own = {p.name: Option(hints.get(p.name, Any), p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
-        standard = self.layer.default_block
-        block = {name: Option(hint, getattr(standard, name)) for name, hint in BLOCK_OPTIONS.items()}
-        built = own_block_options(self.layer)
-        block |= {name: option for name, option in own.items() if name in built}
-        return own | block | dict(MODEL_OPTIONS)
+        return dict(_parameters(self.layer))
 
     @property
     def block(self) -> BlockOptions:
         """The block around each layer."""
-        chosen = {name: self.options.get(name, self.parameters[name].default) for name in BLOCK_OPTIONS}
+        parameters = _parameters(self.layer)
+        chosen = {name: self.options.get(name, parameters[name].default) for name in BLOCK_OPTIONS}
         if chosen["block"] == "bare" and "expansion" not in self.options:
             chosen["expansion"] = 0
         return BlockOptions(**chosen)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import arch
 from bench.validation import ARCH_CHECKS, LEVELS, ArchExample, Level
 from tests.arch import (
     convolution,
@@ -20,7 +21,7 @@ from tests.arch import (
     transitions,
 )
 from tests.arch.oracles import name_and_options
-from tests.arch.subjects import every_spec, trial
+from tests.arch.subjects import DIFFERENT, every_spec, trial
 
 CELLS = "compiled_cell"
 """The check of plugins' compiled cells. No built-in architecture has one; tests/bench/validation plants its faults."""
@@ -66,13 +67,24 @@ def oracle_checks() -> Iterator[Check]:
 
 
 def contract_checks() -> Iterator[Check]:
-    """Yield each contract check for each spec at each level: one layer, a model of reals, a model of tokens."""
+    """Yield each contract check for each spec at its levels: one layer, a model of reals, a model of tokens."""
     for check in CONTRACT:
         for spec in every_spec():
-            for level in LEVELS:
+            for level in levels_of(spec):
                 name = f"{check.__name__}-{spec}-{level}"
                 arch = name_and_options(spec)[0]
                 yield Check(function=check, arch=arch, name=name, run=partial(_run_on_trial, check, spec, level))
+
+
+def levels_of(spec: str) -> tuple[Level, ...]:
+    """Return the levels at which a spec is checked.
+
+    All architectures share the code of models and of embeddings. So variants are checked as one layer, and few
+    architectures as models of tokens.
+    """
+    if spec in DIFFERENT:
+        return tuple(LEVELS)
+    return ("layer", "reals") if spec in arch.names() else ("layer",)
 
 
 def _run_on_trial(check: Callable[[ArchExample], None], spec: str, level: Level) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -220,7 +222,12 @@ def has_counterpart(name: str, options: dict[str, Any]) -> bool:
 
 def name_and_options(spec: str) -> tuple[str, dict[str, Any]]:
     """Return the name and all option values of a spec, including defaults."""
-    arch = subjects.arch.get(spec)
+    return _name_and_options(subjects.arch, spec)
+
+
+@lru_cache(maxsize=256)
+def _name_and_options(package: ModuleType, spec: str) -> tuple[str, dict[str, Any]]:
+    arch = package.get(spec)
     return arch.name, {key: default for key, (_, default) in arch.parameters.items()} | dict(arch.options)
 
 

@@ -22,7 +22,7 @@ def rebuilt(folder: Path, changes: Mapping[str, str]) -> Iterator[ModuleType]:
     `changes` maps the names of changed or added files, such as `lstm.py`, to their text. Kernels that are already
     imported are reused, because compiling them again takes long.
     """
-    shutil.copytree(SOURCE, folder / "arch", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(SOURCE, folder / "arch")  # with the compiled files of Python, which save most of the import
     for name, text in changes.items():
         (folder / "arch" / name).write_text(text, encoding="utf-8")
     before = _modules()

@@ -76,6 +76,9 @@ SPECS = (
 )
 """Specs that exercise code paths other than the defaults."""
 
+DIFFERENT = ("rnn", "lstm", "gru", "transformer", "mamba", "delta_net", "esn")
+"""Architectures whose models and blocks differ: in their kernels, their own convolution, and what learns."""
+
 WIDTH = 8  # the smallest width for four heads with rotary positions
 BATCH = 2
 
