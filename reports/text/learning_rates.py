@@ -36,8 +36,14 @@ def sources(rows: Sequence[RateRow]) -> list[str]:
 
 
 def edge_warning(rows: Sequence[RateRow]) -> str:
-    """Return a sentence that names the rates at the edge of their grid; empty if there is none."""
-    at_edge = [f"{_place(row)} ({row.learning_rate:g}, the {row.edge})" for row in rows if row.edge]
+    """Return a sentence that names the rates at the edge of their grid; empty if there is none.
+
+    Both rates of a grid of two lie at its edge, which the sentence says once.
+    """
+    at_edge_rows = [row for row in rows if row.edge]
+    if at_edge_rows and all(len(row.results) == 2 for row in at_edge_rows):
+        return "The grid has only two learning rates, so that both lie at its edge: a wider grid may find better ones."
+    at_edge = [f"{_place(row)} ({row.learning_rate:g}, the {row.edge})" for row in at_edge_rows]
     if not at_edge:
         return ""
     where = _named(at_edge)

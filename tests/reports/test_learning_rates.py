@@ -7,6 +7,7 @@ import html
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -162,6 +163,16 @@ def test_sentences_name_few_architectures() -> None:
     row = rate_rows(group_cases(tuned.run(), made), made)[0]
     assert f"and {9 - MAX_NAMED} more" in edge_warning([row] * 9)
     assert edge_warning([]) == ""
+
+
+def test_a_grid_of_two_rates_is_named_once(made: list[Record]) -> None:
+    row = rate_rows(group_cases(tuned.run(), made), made)[0]
+    assert row.edge
+    two = replace(row, results=row.results[-2:])
+    assert edge_warning([two] * 9) == (
+        "The grid has only two learning rates, so that both lie at its edge: a wider grid may find better ones."
+    )
+    assert edge_warning([two, row]).startswith("The best learning rate lies at the edge of the grid for ")
 
 
 def test_a_plan_with_fixed_rates_says_so() -> None:

@@ -20,6 +20,11 @@ EXACT = 1e-12
 CALIBRATION_SECONDS = 0.003
 
 
+@pytest.fixture
+def small_calibration() -> None:
+    """Keep the matrices of the real calibration, which other tests replace."""
+
+
 def reading(wall: float, **counters: Any) -> Reading:
     return Reading(**{"wall": wall, "thread": wall, "own": wall, "busy": wall, "stolen": 0.0, "switches": 0} | counters)
 
