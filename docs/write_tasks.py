@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import itertools
 import re
 import sys
 import textwrap
@@ -12,6 +13,9 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent
 PAGE = HOME / "docs" / "tasks.md"
+
+STRATEGY_LENGTH = 64
+"""Length for which the scores of strategies are given, in steps."""
 
 INTRODUCTION = """\
 # The tasks
@@ -21,8 +25,9 @@ INTRODUCTION = """\
 `length` is the number of time steps that the model reads; each task derives its delays from it. The *score* is the
 share of scored positions with a correct answer. *Chance* is the score of the best answer that does not read the input.
 The *memoryless baseline* is the score of the best answer from the current input alone; it is given only if it exceeds
-chance. [method.md](method.md) describes how models are trained and tested, and [the README](../README.md) how to add a
-task in one file.
+chance. A *partial strategy* uses some of the past, but not all that the task asks for, and networks often stay at its
+score or loss for a while. [method.md](method.md) describes how models are trained and tested, and
+[the README](../README.md) how to add a task in one file.
 
 A task spec is a name with optional parameters, such as `recall:pairs=4,vocabulary=32`. A preset sets the parameters of
 a published protocol, as in `copy_memory:preset=urnn`. `carousel show-task NAME` prints one sequence.
@@ -77,7 +82,31 @@ def _facts(task: object) -> list[str]:
         if (constant := task.constant_loss(length)) is not None:
             lines.append(f"- Mean squared error of the best constant answer: {constant:.3f}")
     lines.append(f"- Data version: {task.version}")
-    return ["\n".join(lines), *_parameter_descriptions(task)]
+    return ["\n".join(lines), *_strategies(task), *_parameter_descriptions(task)]
+
+
+def _strategies(task: object) -> list[str]:
+    """Return `[text]`, with the partial strategies as a Markdown table, or `[]` if there are none.
+
+    They are computed at `STRATEGY_LENGTH`, or at the next length that the task supports. Strategies for real data are
+    left out, because a data set on disk may differ between machines.
+    """
+    import tasks
+
+    assert isinstance(task, tasks.Task)
+    if task.data_digest is not None:
+        return []
+    length = next(n for n in itertools.count(STRATEGY_LENGTH) if task.supports_length(n))
+    rows = [
+        f"| {strategy.name} | {strategy.description} | {_value(strategy.score)} | {_value(strategy.loss)} |"
+        for strategy in task.strategies(length)
+    ]
+    head = f"Partial strategies at {length} steps:\n\n| strategy | what it does | score | loss |\n|---|---|---|---|\n"
+    return [head + "\n".join(rows)] if rows else []
+
+
+def _value(number: float | None) -> str:
+    return "" if number is None else f"{number:.3f}"
 
 
 def _parameter_descriptions(task: object) -> list[str]:

@@ -4,7 +4,18 @@ from results.specs import UnknownName
 from tasks.core.describe import describe, show
 from tasks.core.overlap import declared_overlap, overlap
 from tasks.core.registry import add, build, built_in, defined_in, disable, get, names, remove
-from tasks.core.task import REAL_TOLERANCE, Batch, ImpossibleLength, Reals, Split, Task, Tokens, TooShort, generator
+from tasks.core.task import (
+    REAL_TOLERANCE,
+    Batch,
+    ImpossibleLength,
+    Reals,
+    Split,
+    Strategy,
+    Task,
+    Tokens,
+    TooShort,
+    generator,
+)
 
 __all__ = [
     "REAL_TOLERANCE",
@@ -12,6 +23,7 @@ __all__ = [
     "ImpossibleLength",
     "Reals",
     "Split",
+    "Strategy",
     "Task",
     "Tokens",
     "TooShort",

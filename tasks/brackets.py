@@ -35,10 +35,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
+from tasks.core.task import Batch, Split, Strategy, Task, Tokens, last_step_mask
 
 OPENING, CLOSING, END = range(3)
 SORTED_BITS = 62
+MIN_ADVANTAGE = 1e-9
+"""A strategy is left out if its score differs from 1 by less than this number, a multiple of rounding errors."""
 MAX_HEIGHT = 4.5
 """Maximum height in units of √L. A random balanced string of length L rises higher with probability below 1e-15."""
 
@@ -105,6 +107,33 @@ class Brackets(Task):
         balanced = self._balanced_share(length)
         return opening_at_the_end + max(balanced, 1 - opening_at_the_end - balanced)
 
+    def strategies(self, length: int) -> tuple[Strategy, ...]:
+        """Return the two strategies that look at the ends, or at the numbers of the two brackets.
+
+        Both accept every balanced string. They are wrong for the unbalanced strings that they accept.
+        """
+        L, flipped = length - length % 2, self.resampled / 2
+        balanced = self._balanced_share(length)
+        accepted = {
+            "ends": 0.5 + 0.5 * (1 - flipped) ** 2,
+            "counts": 0.5 + 0.5 * _same_number_is_flipped(L // 2, flipped),
+        }
+        lines = (
+            Strategy(
+                name="the two ends",
+                description="Accept every string that starts with an opening and ends with a closing bracket.",
+                score=1 - (accepted["ends"] - balanced),
+            ),
+            Strategy(
+                name="counts without order",
+                description="Accept every string with as many opening as closing brackets, whatever their order.",
+                score=1 - (accepted["counts"] - balanced),
+            ),
+        )
+        floor = max(self.chance(length), self.memoryless_score(length) or 0.0)
+        better = [line for line in lines if line.score is not None and floor < line.score < 1 - MIN_ADVANTAGE]
+        return tuple(sorted(better, key=lambda line: line.score or 0.0))
+
     def collision(self, length: int) -> float:
         """Return an upper bound on the probability that two sequences are identical.
 
@@ -138,6 +167,15 @@ def _balanced_strings(generator: torch.Generator, batch: int, length: int) -> Te
 def _is_balanced(inputs_BT: Tensor) -> Tensor:
     heights_BT = ((inputs_BT == OPENING).int() - (inputs_BT == CLOSING).int()).cumsum(1)
     return ((heights_BT.min(1).values >= 0) & (heights_BT[:, -1] == 0)).long()[:, None]
+
+
+def _same_number_is_flipped(pairs: int, flipped: float) -> float:
+    """Return the probability that as many of `pairs` opening as of `pairs` closing brackets are flipped."""
+    log_odds = math.log(flipped) - math.log1p(-flipped)
+    return sum(
+        math.exp(2 * (math.log(math.comb(pairs, k)) + k * log_odds + pairs * math.log1p(-flipped)))
+        for k in range(pairs + 1)
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -12,6 +12,12 @@ Bengio 2016, section 5.1). Presets:
     urnn   as shown above, lengths 120 to 520               Arjovsky, Shah & Bengio 2016
     tcn    the delimiter is repeated at every scored step,  Bai, Kolter & Koltun 2018
            lengths 520 to 2020
+    lru    20 patterns of 7 bits, each as one of 128        minimal-LRU, N. Zucchet 2023
+           symbols; length 48 leaves a gap of 8 steps
+           between the last pattern and its readout
+
+The README of minimal-LRU reports 100% on the last of these. Its patterns are read and written as seven bits at each
+step, so its models know which patterns share bits.
 
 >>> import tasks
 >>> batch = tasks.build("copy_memory:symbols=2").sample(tasks.generator(3, "train"), batch=1, length=8)
@@ -32,7 +38,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.core.task import Batch, Split, Task, Tokens
+from tasks.core.counting import entropy_of_counts, most_frequent_share
+from tasks.core.task import Batch, Split, Strategy, Task, Tokens
 
 BLANK = 0
 
@@ -53,6 +60,7 @@ class CopyMemory(Task):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "urnn": {"symbols": 10, "alphabet": 8, "delimiter": "once", "supervised": "all"},
         "tcn": {"symbols": 10, "alphabet": 8, "delimiter": "throughout", "supervised": "all"},
+        "lru": {"symbols": 20, "alphabet": 128, "delimiter": "once", "supervised": "scored"},
     }
 
     symbols: int = 10
@@ -108,6 +116,25 @@ class CopyMemory(Task):
         """
         scored_share = self.symbols / length if self.supervised == "all" else 1.0
         return scored_share * math.log(self.alphabet)
+
+    def strategies(self, length: int) -> tuple[Strategy, ...]:
+        scored_share = self.symbols / length if self.supervised == "all" else 1.0
+        known = {
+            "score": most_frequent_share(self.symbols, self.alphabet),
+            "loss": scored_share * entropy_of_counts(self.symbols, self.alphabet),
+        }
+        blind = Strategy(
+            name="blanks, then guesses",
+            description="Answer with blanks up to the delimiter, and then with random symbols.",
+            score=self.chance(length),
+            loss=self.memoryless_loss(length),
+        )
+        counts = Strategy(
+            name="counts without order",
+            description="Count how often each symbol was shown, and name the most frequent one.",
+            **known,
+        )
+        return (blind, counts) if self.symbols > 1 else (blind,)
 
     def collision(self, length: int) -> float:
         return float(self.alphabet) ** -self.symbols

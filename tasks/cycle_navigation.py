@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
+from tasks.core.task import Batch, Split, Strategy, Task, Tokens, last_step_mask
 
 MIN_ADVANTAGE = 1e-3
 """A memoryless baseline is reported only if it exceeds chance by more than this number."""
@@ -83,6 +83,17 @@ class CycleNavigation(Task):
         """
         score = self.chance(length - 1)
         return score if score - self.chance(length) > MIN_ADVANTAGE else None
+
+    def strategies(self, length: int) -> tuple[Strategy, ...]:
+        if length < 3:
+            return ()
+        late = Strategy(
+            name="the second half",
+            description="Add up the moves of the second half only, and guess the position before them.",
+            score=self.chance(length // 2),
+        )
+        floor = max(self.chance(length), self.memoryless_score(length) or 0.0)
+        return (late,) if late.score is not None and late.score > floor + MIN_ADVANTAGE else ()
 
     def collision(self, length: int) -> float:
         return 3.0**-length

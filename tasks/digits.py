@@ -28,7 +28,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, ImpossibleLength, Reals, Split, Task, Tokens, last_step_mask
+from tasks.core.task import Batch, ImpossibleLength, Reals, Split, Strategy, Task, Tokens, last_step_mask
 
 PIXELS, LEVELS = 64, 16
 PARTS: dict[Split, tuple[int, int]] = {"train": (0, 14), "validation": (14, 17), "test": (17, 20)}
@@ -90,6 +90,27 @@ class Digits(Task):
         counts = torch.zeros(LEVELS + 1, 10, dtype=torch.int64)
         counts.index_put_((pixels_NP[:, -1], labels_N), torch.ones_like(labels_N), accumulate=True)
         return counts.max(1).values.sum().item() / len(labels_N)
+
+    def strategies(self, length: int) -> tuple[Strategy, ...]:
+        """Return the scores of nearest training images, compared by a part of the pixels, on the test set."""
+        parts = (("the last row", "the last eight pixels", PIXELS - 8), ("the second half", "the last 32 pixels", 32))
+        return tuple(
+            Strategy(
+                name=name,
+                description=f"Name the digit of the training image that is nearest in {pixels}.",
+                score=self._nearest_image_score(first),
+            )
+            for name, pixels, first in parts
+        )
+
+    def _nearest_image_score(self, first: int) -> float:
+        """Return the share of test images that share the label of the nearest training image.
+
+        Only the pixels from number `first` on are compared.
+        """
+        (train_NP, train_N), (test_NP, test_N) = self._part("train"), self._part("test")
+        nearest_N = torch.cdist(test_NP[:, first:].double(), train_NP[:, first:].double()).argmin(1)
+        return (train_N[nearest_N] == test_N).double().mean().item()
 
     def collision(self, length: int) -> float:
         """Return the probability that a random training image and a random test image are identical."""

@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
+from tasks.core.task import Batch, Split, Strategy, Task, Tokens, last_step_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,17 @@ class Induction(Task):
 
     def chance(self, length: int) -> float:
         return 1 / self.vocabulary
+
+    def strategies(self, length: int) -> tuple[Strategy, ...]:
+        shown = length - 2
+        if shown == 1:
+            return ()
+        any_token = Strategy(
+            name="any token shown",
+            description="Name any of the tokens shown, wherever the first trigger was.",
+            score=1 / shown + (1 - 1 / shown) / self.vocabulary,
+        )
+        return (any_token,)
 
     def collision(self, length: int) -> float:
         return float(self.vocabulary) ** (2 - length) / (length - 2)

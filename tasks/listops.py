@@ -31,7 +31,7 @@ the chance level.
 ('[MED 0 1 0 1 0 ] _ _ _ _ =', 0)
 """
 
-# Shape suffixes: B batch, T time, O operators and C arguments of one level of all trees
+# Shape suffixes: B batch, T time, K kinds of operators, V values
 
 from __future__ import annotations
 
@@ -40,17 +40,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.core.expressions import OPERATORS, acceptance, answer_shares, sample_expressions
-from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens, last_step_mask
+from tasks.core.expressions import OPERATORS, acceptance, answer_shares, answer_shares_by_operator, sample_expressions
+from tasks.core.task import Batch, ImpossibleLength, Split, Strategy, Task, Tokens, last_step_mask
 
 CLOSE, BLANK, ANSWER = 14, 15, 16
 MIN_EXPRESSION = 4
 MIN_ACCEPTANCE = 1e-4
 """Minimum share of random expressions that must fit the length. Below this share, rejection sampling takes too long."""
 
+TINY = 1e-300
+"""Smallest share of an answer, so that its logarithm is finite."""
 MAX_NESTING = 20
 """Maximum of `depth` and of `arguments`. The time to compute chance grows with `depth` times `arguments` squared."""
 
@@ -121,6 +124,17 @@ class ListOps(Task):
 
     def chance(self, length: int) -> float:
         return float(answer_shares(self.depth, self.arguments, *self.sizes(length)).max())
+
+    def strategies(self, length: int) -> tuple[Strategy, ...]:
+        shares_KV = answer_shares_by_operator(self.depth, self.arguments, *self.sizes(length))
+        operator_K1 = shares_KV.sum(1, keepdims=True)
+        root = Strategy(
+            name="the first operator",
+            description="Remember the first operator, and name its most frequent value.",
+            score=float(shares_KV.max(1).sum()),
+            loss=-float((shares_KV * np.log(np.maximum(shares_KV / operator_K1, TINY))).sum()),
+        )
+        return (root,)
 
     def collision(self, length: int) -> float:
         """Return an upper bound on the probability that two sequences are identical.

@@ -36,7 +36,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
+from tasks.core.task import Batch, Split, Strategy, Task, Tokens, last_step_mask
 
 PLUS, MINUS, TIMES, EQUALS = range(4)
 """Tokens of the operators and of the symbol "=", as offsets from the modulus."""
@@ -106,6 +106,16 @@ class ModularArithmetic(Task):
         score = float(np.mean(after))
         return score if score - self.chance(length) > MIN_ADVANTAGE else None
 
+    def strategies(self, length: int) -> tuple[Strategy, ...]:
+        score = _left_to_right_score(self.modulus, (length + 1) // 2)
+        left_to_right = Strategy(
+            name="left to right",
+            description="Evaluate from left to right, as if multiplication did not bind before addition.",
+            score=score,
+        )
+        floor = max(self.chance(length), self.memoryless_score(length) or 0.0)
+        return (left_to_right,) if floor + MIN_ADVANTAGE < score < 1 - MIN_ADVANTAGE else ()
+
     def collision(self, length: int) -> float:
         count = (length + 1) // 2
         return float(self.modulus) ** -count * 3.0 ** (1 - count)
@@ -167,3 +177,27 @@ def _values(modulus: int, states_S: npt.NDArray[np.float64]) -> npt.NDArray[np.f
     values_M = np.zeros(modulus)
     np.add.at(values_M, (total_S + product_S) % modulus, states_S)
     return values_M
+
+
+@lru_cache(maxsize=4096)
+def _left_to_right_score(modulus: int, count: int) -> float:
+    """Return the probability that an expression of `count` numbers has the value of left-to-right evaluation.
+
+    The state (s, p) of equations (1) and (2) is joined by l, the value from left to right. The next number d turns l
+    into l·d after *, and into l ± d after + or -. The array holds the probability of each (s, p, l), (M, M, M).
+    """
+    M = modulus
+    s, p, value = np.indices((M, M, M))
+    states = np.zeros((M, M, M))
+    states[0, range(M), range(M)] = 1 / M
+    for _ in range(count - 1):
+        after = np.zeros_like(states)
+        for number in range(M):
+            for index in (
+                (s, p * number % M, value * number % M),  # (1)
+                ((s + p) % M, np.full_like(p, number), (value + number) % M),  # (2)
+                ((s + p) % M, np.full_like(p, -number % M), (value - number) % M),
+            ):
+                np.add.at(after, index, states / (3 * M))
+        states = after
+    return float(states[(s + p) % M == value].sum())

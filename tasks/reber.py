@@ -26,6 +26,7 @@ concatenated as in Gers et al. 2000.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -35,7 +36,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens
+from tasks.core.task import Batch, Split, Strategy, Task, Tokens
 
 SYMBOLS = "BTPSXVE"
 INNER = {
@@ -134,6 +135,22 @@ class Reber(Task):
         """
         return float(_legal_shares(length).max(-1).sum(1).mean())
 
+    def strategies(self, length: int) -> tuple[Strategy, ...]:
+        """Return the strategy that knows its node in the inner grammar, but not the second symbol of the string.
+
+        It loses half of the memory positions. Its loss is ln 2 there, and wherever two edges leave a node.
+        """
+        shares_N = _node_shares(length)
+        memory = float(shares_N[MEMORY_NODES.numpy()].sum())
+        branching = float(shares_N[[len(edges) == 2 for edges in NODES]].sum())
+        inner = Strategy(
+            name="without the long-range symbol",
+            description="Follow the grammar, but guess the symbol that repeats the second one.",
+            score=1 - memory / 2,
+            loss=(memory + branching) * math.log(2),
+        )
+        return (inner,) if memory else ()
+
     def collision(self, length: int) -> float:
         """Return the probability that two sequences are identical.
 
@@ -173,3 +190,17 @@ def _legal_shares(length: int) -> npt.NDArray[np.float64]:
         shares[step] = reached_SN @ LEGAL_NS
         node_N = reached_SN.sum(0)
     return shares
+
+
+@lru_cache(maxsize=4096)
+def _node_shares(length: int) -> npt.NDArray[np.float64]:
+    """Return the share of the steps after which each node is reached, (N,)."""
+    step_NN = np.zeros((len(NODES), len(NODES)))
+    for node, edges in enumerate(NODES):
+        for _, after in edges:
+            step_NN[node, after] += 1 / len(edges)
+    node_N, shares_N = np.eye(len(NODES))[0], np.zeros(len(NODES))
+    for _ in range(length):
+        node_N = node_N @ step_NN
+        shares_N += node_N / length
+    return shares_N

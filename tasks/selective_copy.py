@@ -25,7 +25,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens
+from tasks.core.counting import entropy_of_counts, most_frequent_share
+from tasks.core.task import Batch, Split, Strategy, Task, Tokens
 
 BLANK = 0
 
@@ -80,6 +81,17 @@ class SelectiveCopy(Task):
 
     def chance(self, length: int) -> float:
         return 1 / self.alphabet
+
+    def strategies(self, length: int) -> tuple[Strategy, ...]:
+        if self.symbols == 1:
+            return ()
+        counts = Strategy(
+            name="counts without order",
+            description="Count how often each symbol was shown, and name the most frequent one.",
+            score=most_frequent_share(self.symbols, self.alphabet),
+            loss=entropy_of_counts(self.symbols, self.alphabet),
+        )
+        return (counts,)
 
     def collision(self, length: int) -> float:
         return float(self.alphabet) ** -self.symbols / math.comb(length - self.symbols, self.symbols)

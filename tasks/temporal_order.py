@@ -21,6 +21,7 @@ Hochreiter & Schmidhuber 1997, section 5.6, use lengths 100 to 110 (presets `6a`
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -28,7 +29,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, Split, Task, Tokens, last_step_mask
+from tasks.core.task import Batch, Split, Strategy, Task, Tokens, last_step_mask
 
 DISTRACTORS = 4
 SIGNAL, START, END = 4, 6, 7
@@ -88,6 +89,23 @@ class TemporalOrder(Task):
 
     def chance(self, length: int) -> float:
         return 0.5**self.symbols
+
+    def strategies(self, length: int) -> tuple[Strategy, ...]:
+        S = self.symbols
+        orders = [math.comb(S, count) for count in range(S + 1)]
+        counts = Strategy(
+            name="counts without order",
+            description="Count how often each signal occurred, and guess their order.",
+            score=(S + 1) / 2**S,
+            loss=sum(number * math.log(number) for number in orders) / 2**S,
+        )
+        last = Strategy(
+            name="the last signal",
+            description="Remember the last signal only, and guess the others.",
+            score=2 / 2**S,
+            loss=(S - 1) * math.log(2),
+        )
+        return (last, counts)
 
     def collision(self, length: int) -> float:
         probability = 0.5**self.symbols * float(DISTRACTORS) ** (self.symbols + 2 - length)

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, ImpossibleLength, Split, Task, Tokens, standard_defaults
+from tasks.core.task import Batch, ImpossibleLength, Split, Strategy, Task, Tokens, standard_defaults
 
 PARTS: dict[Split, tuple[float, float]] = {"train": (0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1)}
 MIN_CHARACTERS = 100
@@ -119,6 +119,28 @@ class Text(Task):
         best = np.zeros(size)
         np.maximum.at(best, pairs // size, np.bincount(pair_of_N, self._weights(length)))
         return float(best.sum())
+
+    def strategies(self, length: int) -> tuple[Strategy, ...]:
+        """Return the score on the test part of counts of three successive characters in the training part.
+
+        At the first step of a window, the previous character is unknown, so counts of two characters are used.
+        """
+        size = self.targets.size
+        train_N, test_N = self._part("train").numpy(), self._part("test").numpy()
+        train_pairs, test_pairs = (part_N[:-1] * size + part_N[1:] for part_N in (train_N, test_N))
+        by_one_N = _most_frequent_next(train_N[:-1], train_N[1:], test_N[:-1], size) == test_N[1:]
+        by_two_N = by_one_N.copy()
+        by_two_N[1:] = _most_frequent_next(train_pairs[:-1], train_N[2:], test_pairs[:-1], size) == test_N[2:]
+        windows = len(test_N) - length
+        first_steps_N = np.zeros(len(by_one_N))
+        first_steps_N[:windows] = 1 / (windows * length)
+        trigrams = Strategy(
+            name="the last two characters",
+            description="Name the character that most often followed the last two in the training text.",
+            score=float(by_two_N @ (self._weights(length) - first_steps_N) + by_one_N @ first_steps_N),
+        )
+        floor = max(self.chance(length), self.memoryless_score(length) or 0.0)
+        return (trigrams,) if trigrams.score is not None and trigrams.score > floor else ()
 
     def collision(self, length: int) -> float:
         """Return the probability that a random training window and a random test window are identical.
@@ -224,3 +246,26 @@ def _window_hashes(characters_N: np.typing.NDArray[np.int64], length: int) -> np
             block = block[:-span] * np.uint64(base) + block[span:]
         base, span = base * base % HASH_SIZE, span * 2
     return hashes
+
+
+def _most_frequent_next(
+    contexts_N: np.typing.NDArray[np.int64],
+    following_N: np.typing.NDArray[np.int64],
+    asked_M: np.typing.NDArray[np.int64],
+    alphabet: int,
+) -> np.typing.NDArray[np.int64]:
+    """Return the character that most often followed each asked context in a text, (M,), or -1 if there was none.
+
+    Args:
+        contexts_N: The contexts of the text, one number each.
+        following_N: The character that followed each context.
+        asked_M: The contexts to look up.
+        alphabet: Number of different characters.
+    """
+    pairs, counts = np.unique(contexts_N * alphabet + following_N, return_counts=True)
+    order = np.lexsort((-counts, pairs // alphabet))
+    known, first = np.unique(pairs[order] // alphabet, return_index=True)
+    place_M = np.minimum(np.searchsorted(known, asked_M), len(known) - 1)
+    found_M = known[place_M] == asked_M
+    best: np.typing.NDArray[np.int64] = np.where(found_M, pairs[order][first][place_M] % alphabet, -1)
+    return best

@@ -11,9 +11,9 @@ from torch import Tensor
 
 import tasks
 
-REAL_ANSWERS = [i / 20 for i in range(41)]
+REAL_ANSWERS = [i / 40 for i in range(81)]
 """Constant answers to try if answers are real numbers."""
-REAL_LEVELS = 16
+REAL_LEVELS = 64
 """Number of levels per unit. The first channel of real inputs is rounded to multiples of 1 / REAL_LEVELS and clamped to
 [-1, 1]. Other channels are ignored."""
 

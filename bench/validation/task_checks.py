@@ -110,7 +110,7 @@ def scores(example: TaskExample) -> None:
     """Check that correct outputs score 1 with a loss of 0, and that wrong answers score 0."""
     batch, task = example.sample(), example.task
     outputs: Tensor = batch.targets
-    wrong: Tensor = batch.targets + 2 * tasks.REAL_TOLERANCE
+    wrong: Tensor = batch.targets + 2 * task.tolerance
     if isinstance(task.targets, tasks.Tokens):
         outputs = 1e3 * torch.nn.functional.one_hot(batch.targets, task.targets.size).float()
         constants = [torch.full_like(batch.targets, answer) for answer in range(task.targets.size)]

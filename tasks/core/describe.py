@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tasks.core.task import Batch, Reals, Task, Tokens, generator
+from tasks.core.task import Batch, Reals, Strategy, Task, Tokens, generator
 
 LINE_WIDTH = 100
 """Maximum number of characters per line of a table. A line with a single wide column may be longer."""
@@ -15,7 +15,7 @@ NOT_SCORED = "·"
 
 
 def describe(task: Task, length: int, seed: int = 0) -> str:
-    """Return the task's summary, its reference scores at `length`, and one training sequence as a table.
+    """Return the task's summary, reference scores and strategies at `length`, and one training sequence as a table.
 
     `length` is the number of time steps. `seed` selects the sequence. Raises `ImpossibleLength` if the task does not
     support this length.
@@ -34,7 +34,8 @@ def describe(task: Task, length: int, seed: int = 0) -> str:
     memoryless = task.memoryless_score(length)
     if memoryless is not None:
         references += f" and the best score from the present step alone is {memoryless:.3f}"
-    return f"{task}: {task.summary()}\n{references}.\n\n{show(task, batch, 0)}"
+    lines = [f"{task}: {task.summary()}", f"{references}.", *map(_strategy, task.strategies(length))]
+    return "\n".join(lines) + f"\n\n{show(task, batch, 0)}"
 
 
 def show(task: Task, batch: Batch, row: int) -> str:
@@ -55,6 +56,13 @@ def show(task: Task, batch: Batch, row: int) -> str:
             line.extend(f" {cell:>{width}}")
     blocks = ["\n".join("".join(line) for line in lines[i : i + 3]) for i in range(0, len(lines), 3)]
     return "\n\n".join(blocks)
+
+
+def _strategy(strategy: Strategy) -> str:
+    """Return a strategy as a line: its name, its score and loss, and what it does."""
+    known = {"score": strategy.score, "loss": strategy.loss}
+    values = ", ".join(f"{name} {value:.3f}" for name, value in known.items() if value is not None)
+    return f"Partial strategy “{strategy.name}” ({values}): {strategy.description}"
 
 
 def _cell(value: Tensor, kind: Tokens | Reals, names: tuple[str, ...]) -> str:

@@ -1,6 +1,7 @@
 """Sample nested expressions for `listops` level by level, and compute the exact distribution of their values."""
 
-# Shape suffixes: O operators and C arguments of one level of all trees; V values, N sizes, F frequencies
+# Shape suffixes: O operators and C arguments of one level of all trees; K kinds of operators, V values, N sizes,
+# F frequencies
 
 from __future__ import annotations
 
@@ -168,8 +169,8 @@ def acceptance(depth: int, arguments: int, min_tokens: int, max_tokens: int) -> 
         min_tokens: Minimum number of tokens of an expression.
         max_tokens: Maximum number of tokens of an expression.
     """
-    table_VN = _expression_distribution(depth, arguments, _table_size(max_tokens))
-    return float(table_VN[:, min_tokens : max_tokens + 1].sum())
+    table_KVN = _expression_distribution(depth, arguments, _table_size(max_tokens))
+    return float(table_KVN[:, :, min_tokens : max_tokens + 1].sum())
 
 
 def answer_shares(depth: int, arguments: int, min_tokens: int, max_tokens: int) -> Floats:
@@ -181,10 +182,19 @@ def answer_shares(depth: int, arguments: int, min_tokens: int, max_tokens: int) 
         min_tokens: Minimum number of tokens of an expression.
         max_tokens: Maximum number of tokens of an expression.
     """
-    table_VN = _expression_distribution(depth, arguments, _table_size(max_tokens))
-    mass_V = table_VN[:, min_tokens : max_tokens + 1].sum(1)
-    shares_V: Floats = mass_V / mass_V.sum()
+    shares_V: Floats = answer_shares_by_operator(depth, arguments, min_tokens, max_tokens).sum(0)
     return shares_V
+
+
+def answer_shares_by_operator(depth: int, arguments: int, min_tokens: int, max_tokens: int) -> Floats:
+    """Return the joint shares (K, V) of the outermost operator and the value among the same expressions.
+
+    The arguments are those of `answer_shares`.
+    """
+    table_KVN = _expression_distribution(depth, arguments, _table_size(max_tokens))
+    mass_KV = table_KVN[:, :, min_tokens : max_tokens + 1].sum(2)
+    shares_KV: Floats = mass_KV / mass_KV.sum()
+    return shares_KV
 
 
 def _table_size(max_tokens: int) -> int:
@@ -193,18 +203,21 @@ def _table_size(max_tokens: int) -> int:
 
 @lru_cache
 def _expression_distribution(depth: int, arguments: int, largest: int) -> Floats:
-    """Return the joint distribution (V, N) of an expression's value and number of tokens, up to `largest` tokens."""
+    """Return the joint distribution (K, V, N) of an expression's operator, value and number of tokens.
+
+    The table ends at `largest` tokens.
+    """
     digit_VN = np.zeros((VALUES, largest + 1))
     digit_VN[:, 1] = 1 / VALUES
     argument_VN = digit_VN
     for _ in range(depth - 2):
-        nested_VN = _operator_distribution(argument_VN, arguments)
+        nested_VN = _operator_distribution(argument_VN, arguments).sum(0)
         argument_VN = (1 - OPERATOR_SHARE) * digit_VN + OPERATOR_SHARE * nested_VN
     return _operator_distribution(argument_VN, arguments)
 
 
 def _operator_distribution(argument_VN: Floats, arguments: int) -> Floats:
-    """Return the joint distribution (V, N) of an operator's value and number of tokens.
+    """Return the joint distribution (K, V, N) of an operator, its value and its number of tokens.
 
     `argument_VN` is the joint distribution of an argument's value and number of tokens.
 
@@ -216,35 +229,37 @@ def _operator_distribution(argument_VN: Floats, arguments: int) -> Floats:
     points = OVERSAMPLING * (largest + 1)
     damping_N = ALIASING ** (np.arange(largest + 1) / points)
     p_VF = np.fft.rfft(argument_VN * damping_N, points)
-    result_VF = np.empty_like(p_VF)
+    result_KVF = np.empty((len(OPERATORS), *p_VF.shape), dtype=p_VF.dtype)
     for start in range(0, p_VF.shape[1], BAND):
         band = slice(start, start + BAND)
-        result_VF[:, band] = _generating_function(p_VF[:, band], arguments)
-    result_VN = np.zeros_like(argument_VN)
-    result_VN[:, 2:] = np.fft.irfft(result_VF, points)[:, : largest - 1] / damping_N[: largest - 1]
-    return result_VN
+        result_KVF[:, :, band] = _generating_function(p_VF[:, band], arguments)
+    result_KVN = np.zeros((len(OPERATORS), *argument_VN.shape))
+    result_KVN[:, :, 2:] = np.fft.irfft(result_KVF, points)[:, :, : largest - 1] / damping_N[: largest - 1]
+    return result_KVN
 
 
 def _generating_function(p_VF: Complexes, arguments: int) -> Complexes:
-    """Return the generating functions (V, F) of the total size of a random operator's arguments.
+    """Return the generating functions (K, V, F) of the total size of a random operator's arguments.
 
-    There is one function per value of the operator. `p_VF` holds those of one argument's size, one per value of the
-    argument. The operator has 2 to `arguments` arguments.
+    There is one function per kind and value of the operator. `p_VF` holds those of one argument's size, one per value
+    of the argument. The operator has 2 to `arguments` arguments.
     """
     at_most, at_least = (_powers(x, arguments) for x in (np.cumsum(p_VF, 0), np.cumsum(p_VF[::-1], 0)[::-1]))
     above = _powers(at_most[1][-1] - at_most[1], arguments)
     modulo = _powers(np.fft.fft(p_VF, axis=0), arguments)
-    result_VF = np.zeros_like(p_VF)
+    result_KVF: Complexes = np.zeros((len(OPERATORS), *p_VF.shape), dtype=np.complex128)
+    smallest_VF, largest_VF, median_VF, sum_VF = result_KVF
     for k in range(2, arguments + 1):
-        result_VF += np.diff(at_most[k], axis=0, prepend=0)  # (1)
-        result_VF -= np.diff(at_least[k], axis=0, append=0)  # (2)
-        result_VF += np.fft.ifft(modulo[k], axis=0)  # (3)
+        largest_VF += np.diff(at_most[k], axis=0, prepend=0)  # (1)
+        smallest_VF -= np.diff(at_least[k], axis=0, append=0)  # (2)
+        sum_VF += np.fft.ifft(modulo[k], axis=0)  # (3)
         rank = (k + 1) // 2
         enough_VF = sum(math.comb(k, j) * at_most[j] * above[k - j] for j in range(rank, k + 1))
-        result_VF += np.diff(enough_VF, axis=0, prepend=0)  # (4), the lower middle argument
+        median_VF += np.diff(enough_VF, axis=0, prepend=0)  # (4), the lower middle argument
         if k % 2 == 0:
-            result_VF += _median_correction(math.comb(k, rank) * at_most[rank], at_least[rank])
-    return result_VF / (len(OPERATORS) * (arguments - 1))
+            median_VF += _median_correction(math.comb(k, rank) * at_most[rank], at_least[rank])
+    result_KVF /= len(OPERATORS) * (arguments - 1)
+    return result_KVF
 
 
 def _powers(x_VF: Complexes, highest: int) -> list[Complexes]:

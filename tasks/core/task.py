@@ -56,6 +56,25 @@ class Batch:
     mask: Tensor
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strategy:
+    """A partial strategy for a task, with the score and the loss that it reaches on average.
+
+    A score or a loss is None if it is unknown. Without a stated `error`, both are exact.
+    """
+
+    name: str
+    """A short label for tables and figures, such as "any value shown"."""
+    description: str
+    """What the strategy does, as one sentence in the imperative."""
+    score: float | None = None
+    """The expected score, in [0, 1]."""
+    loss: float | None = None
+    """The expected loss: in nats for classes, a squared error for reals."""
+    error: float = 0.0
+    """The standard error of a score that is estimated from simulated sequences; 0 for an exact score."""
+
+
 class ImpossibleLength(ValueError):
     """Error for a length that the task does not support."""
 
@@ -118,6 +137,11 @@ class Task(ABC):
         return None
 
     @property
+    def tolerance(self) -> float:
+        """The largest absolute error of a correct real-valued answer."""
+        return REAL_TOLERANCE
+
+    @property
     @abstractmethod
     def min_length(self) -> int:
         """The shortest length that the task supports."""
@@ -157,6 +181,15 @@ class Task(ABC):
         This baseline is the best score of answers that depend only on the present input and the step number.
         """
         return None
+
+    def strategies(self, length: int) -> tuple[Strategy, ...]:
+        """Return the obvious partial strategies with their scores and losses, from the weakest to the strongest.
+
+        A strategy uses some of the past, but not all that the task asks for. A network often stays at such a line for
+        a while. Answers without memory are listed only if the literature names their loss. A task has no strategies if
+        part of the past tells nothing of the answer, as in `parity`.
+        """
+        return ()
 
     def constant_loss(self, length: int) -> float | None:
         """Return the exact loss of the best answer that does not read the input, or None if it is not known.
@@ -225,7 +258,7 @@ class Task(ABC):
         """Return whether each answer is correct, bool (B, T). Only the scored positions carry meaning."""
         if isinstance(self.targets, Tokens):
             return answers == batch.targets
-        return ((answers - batch.targets).abs() <= REAL_TOLERANCE).all(-1)
+        return ((answers - batch.targets).abs() <= self.tolerance).all(-1)
 
     def score(self, answers: Tensor, batch: Batch) -> float:
         """Return the share of scored positions with a correct answer, in [0, 1]."""

@@ -1,6 +1,6 @@
 """Independent solvers in plain Python, one sequence at a time.
 
-There is a solver for every task with generated data except `reber`. For `reber` there is a regular expression.
+There is a solver for every task with generated data and unique answers. For `reber` there is a regular expression.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def words(task: Any, row: list[int]) -> list[str]:
 
 
 def adding(task: Any, row: list[list[float]]) -> Answers:
-    return {len(row) - 1: math.fsum(value for value, mark in row if mark == 1)}
+    total = math.fsum(value for value, mark in row if mark == 1)
+    return {len(row) - 1: 1 + total / 2 if task.marks == "early" else total}
 
 
 def brackets(task: Any, row: list[int]) -> Answers:
@@ -57,20 +58,64 @@ def first_last(task: Any, row: list[Any]) -> Answers:
     return {len(row) - 1: int((first + last if task.rule == "sum" else first * last) > 0)}
 
 
-def group_word(task: Any, row: list[int]) -> Answers:
-    if task.group == "Z60":
-        return {t: sum(row[: t + 1]) % 60 for t in range(len(row))}
-    elements = [tuple(int(digit) - 1 for digit in name) for name in task.input_names]
-    product, answers = tuple(range(5)), {}
-    for t, token in enumerate(row):
-        product = tuple(product[elements[token][i]] for i in range(5))
-        answers[t] = elements.index(product)
+def delayed_copy(task: Any, row: list[int]) -> Answers:
+    delay = task.delay or len(row) // 2
+    return {t: row[t - delay] for t in range(delay, len(row))}
+
+
+def flip_flop(task: Any, row: list[int]) -> Answers:
+    string = "".join(words(task, row))
+    assert re.fullmatch(r"w[01]([wir][01])*(r[01]?)", string)
+    stored, answers = "", {}
+    for t in range(0, len(string), 2):
+        if string[t] == "w":
+            stored = string[t + 1]
+        elif string[t] == "r":
+            answers[t] = int(stored)
+            assert string[t + 1 : t + 2] in ("", stored)
     return answers
+
+
+def group_word(task: Any, row: list[int]) -> Answers:
+    answers = {}
+    for t in range(len(row)):
+        product = multiply(task.group, [task.input_names[token] for token in row[: t + 1]])
+        answers[t] = task.target_names.index(product)
+    return answers if task.every_step else {len(row) - 1: answers[len(row) - 1]}
+
+
+def multiply(group: str, names: list[str]) -> str:
+    """Return the name of the product of group elements, from their action on the corners of a polygon or on items."""
+    if group[0] == "Z":
+        return str(sum(int(name) for name in names) % int(group[1:]))
+    size = int(group[1:])
+    actions: dict[str, tuple[int, ...]] = {}
+    if group[0] == "D":
+        actions |= {f"r{k}": tuple((i + k) % size for i in range(size)) for k in range(size)}
+        actions |= {f"s{k}": tuple((k - i) % size for i in range(size)) for k in range(size)}
+    else:
+        actions |= {"".join(str(i + 1) for i in p): p for p in itertools.permutations(range(size))}
+    product = tuple(range(size))
+    for name in names:
+        product = tuple(product[i] for i in actions[name])
+    return next(name for name, action in actions.items() if action == product)
 
 
 def induction(task: Any, row: list[int]) -> Answers:
     string = words(task, row)
     return {len(row) - 1: row[string.index("*") + 1]}
+
+
+def k_hop(task: Any, row: list[int]) -> Answers:
+    return {t: hop(row, t, task.hops, task.alphabet) for t in range(len(row))}
+
+
+def hop(row: list[int], step: int, hops: int, none: int) -> int:
+    """Return the symbol that is reached by `hops` hops from `step`, or `none`."""
+    if hops == 0:
+        return row[step]
+    before = [s for s in range(step) if row[s] == row[step]]
+    return hop(row, before[-1] + 1, hops - 1, none) if before else none
 
 
 def listops(task: Any, row: list[int]) -> Answers:
@@ -100,15 +145,33 @@ def modular_arithmetic(task: Any, row: list[int]) -> Answers:
     return {len(row) - 1: total % task.modulus}
 
 
+def nested_arithmetic(task: Any, row: list[int]) -> Answers:
+    return {len(row) - 1: arithmetic("".join(words(task, row))) % task.modulus}
+
+
+def arithmetic(expression: str) -> int:
+    """Return the value of an expression of numbers, +, -, * and brackets."""
+    assert re.fullmatch(r"[-+*() \d]+", expression)
+    value: int = eval(expression)
+    return value
+
+
 def parity(task: Any, row: list[int]) -> Answers:
     steps = range(len(row)) if task.every_step else [len(row) - 1]
     return {t: row[: t + 1].count(1) % 2 for t in steps}
 
 
 def recall(task: Any, row: list[int]) -> Answers:
-    context = 2 * task.pairs
-    value_of = dict(zip(row[:context:2], row[1:context:2], strict=True))
-    return {t: value_of[row[t]] for t in range(context, len(row)) if row[t] in value_of}
+    names, keys = words(task, row), task.key_tokens
+    value_of, answers = {}, {}
+    for t, name in enumerate(names):
+        key = tuple(names[t - keys : t])
+        if name[0] == "v" and t < task.context_length:
+            value_of[key] = row[t]
+        key = tuple(names[t - keys + 1 : t + 1])
+        if t >= task.context_length and key in value_of:
+            answers[t] = value_of[key]
+    return answers
 
 
 def selective_copy(task: Any, row: list[int]) -> Answers:
@@ -120,3 +183,8 @@ def temporal_order(task: Any, row: list[int]) -> Answers:
     signals = re.sub("[^XY]", "", "".join(words(task, row)))
     orders = ["".join(order) for order in itertools.product("XY", repeat=task.symbols)]
     return {len(row) - 1: orders.index(signals)}
+
+
+def two_sequences(task: Any, row: list[list[float]]) -> Answers:
+    is_high = math.fsum(number for (number,) in row[: task.informative]) > 0
+    return {len(row) - 1: (0.8 if is_high else 0.2) if task.variant == "3c" else int(is_high)}

@@ -9,7 +9,8 @@ import torch
 
 import tasks
 from bench.validation import lengths_to_check
-from tasks import digits, group_word, text
+from tasks import digits, memorization, text
+from tasks.core import groups
 from tests.tasks.specs import SAMPLE, SPECS
 
 SEED, BATCH = 7, 3
@@ -48,17 +49,19 @@ def test_data_does_not_depend_on_the_defaults(spec: str, default: torch.dtype | 
 
 
 @pytest.mark.usefixtures("restored")
-@pytest.mark.parametrize("spec", ["digits", "group_word", "group_word:group=Z60", f"text:path={SAMPLE}"])
+@pytest.mark.parametrize(
+    "spec", ["digits", "group_word", "group_word:group=D4,generators=2", "memorization", f"text:path={SAMPLE}"]
+)
 def test_data_that_is_loaded_under_other_defaults(spec: str) -> None:
     task = tasks.build(spec)
     expected, score = drawn(task), task.memoryless_score(task.min_length)
-    for cached in (digits.images, group_word.products_of, text.corpus_of):
+    for cached in (digits.images, groups.products_of, groups.inverses_of, memorization.table_of, text.corpus_of):
         cached.cache_clear()
     for default in (torch.bfloat16, torch.float64):
         torch.set_default_dtype(default)
         assert task.memoryless_score(task.min_length) == score
     torch.set_default_device("meta")
-    for cached in (digits.images, group_word.products_of, text.corpus_of):
+    for cached in (digits.images, groups.products_of, groups.inverses_of, memorization.table_of, text.corpus_of):
         cached.cache_clear()
     actual = drawn(task)
     for one, other in zip(actual, expected, strict=True):

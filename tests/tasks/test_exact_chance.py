@@ -108,3 +108,31 @@ def test_the_best_constant_for_adding_has_a_mean_squared_error_of_one_sixth() ->
     task = tasks.build("adding")
     batch = task.sample(tasks.generator(0, "train"), 20_000, 10)
     assert task.metrics(torch.ones(20_000, 10, 1), batch)["mse"] == pytest.approx(1 / 6, abs=0.005)
+
+
+@pytest.mark.parametrize(("alphabet", "hops", "length"), [(2, 1, 8), (2, 3, 9), (3, 1, 6), (3, 2, 7), (3, 4, 7)])
+def test_k_hop_matches_all_sequences(alphabet: int, hops: int, length: int) -> None:
+    task = tasks.build(f"k_hop:alphabet={alphabet},hops={hops}")
+    by_step: list[dict[int, Counter[int]]] = [{symbol: Counter() for symbol in range(alphabet)} for _ in range(length)]
+    fewer_is_right = 0
+    for row in itertools.product(range(alphabet), repeat=length):
+        for step in range(length):
+            answer = oracles.hop(list(row), step, hops, alphabet)
+            by_step[step][row[step]][answer] += 1
+            fewer_is_right += answer == oracles.hop(list(row), step, max(0, hops - 2), alphabet)
+    blind = [best(sum(counts.values(), Counter())) for counts in by_step]
+    memoryless = [sum(best(counts) for counts in by_input.values()) / alphabet for by_input in by_step]
+    assert task.chance(length) == pytest.approx(float(sum(blind) / length), abs=ROUNDING)
+    stated = task.memoryless_score(length) or task.chance(length)
+    assert stated == pytest.approx(float(sum(memoryless) / length), abs=ROUNDING)
+    for strategy in task.strategies(length):
+        assert strategy.score == pytest.approx(fewer_is_right / length / alphabet**length, abs=ROUNDING)
+
+
+def test_nested_arithmetic_matches_all_expressions_with_one_operator() -> None:
+    task = tasks.build("nested_arithmetic:modulus=4")
+    values: Counter[int] = Counter()
+    for left, operator, right in itertools.product(range(4), "+-*", range(4)):
+        values[oracles.arithmetic(f"({left}{operator}{right})") % 4] += 1
+    assert task.chance(5) == pytest.approx(float(best(values)), abs=ROUNDING)
+    assert [task.memoryless_score(length) for length in (1, 2, 3)] == [1.0, 1.0, None]

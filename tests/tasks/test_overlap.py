@@ -27,6 +27,10 @@ EXACT = {
     "copy_memory:symbols=3,alphabet=4": 9,
     "modular_arithmetic:modulus=3": 5,
     "group_word:group=A5": 2,
+    "group_word:group=S4,generators=2": 9,
+    "delayed_copy:alphabet=3": 6,
+    "memorization:pairs=9": 5,
+    "k_hop": 5,
     "temporal_order": 10,
 }
 """Tasks whose sequences are all equally likely, each with a short length."""

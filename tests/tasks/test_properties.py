@@ -28,20 +28,38 @@ def specs_of(name: str, **parameters: st.SearchStrategy[Any]) -> st.SearchStrate
 
 
 ANY = {
-    "adding": specs_of("adding", marks=st.sampled_from(["halves", "anywhere"])),
+    "adding": specs_of("adding", marks=st.sampled_from(["halves", "anywhere", "early"])),
     "brackets": specs_of("brackets", resampled=SHARES),
     "copy_memory": specs_of("copy_memory", symbols=st.integers(1, 12), alphabet=st.integers(2, 9)),
     "cycle_navigation": specs_of("cycle_navigation", places=st.integers(3, 9)),
+    "delayed_copy": specs_of("delayed_copy", delay=st.integers(0, 9), alphabet=st.integers(2, 9)),
     "even_pairs": specs_of("even_pairs"),
     "first_last": specs_of("first_last", rule=st.sampled_from(["sum", "product", "equal"])),
-    "group_word": specs_of("group_word", group=st.sampled_from(["S5", "A5", "Z60"])),
+    "flip_flop": specs_of("flip_flop", ignore=st.sampled_from([0, 0.1, 0.8, 0.98])),
+    "group_word": specs_of(
+        "group_word",
+        group=st.sampled_from(["S3", "S4", "A4", "A5", "D3", "D4", "Z5", "Z60"]),
+        generators=st.sampled_from([0, 2]),
+        every_step=st.booleans(),
+    ),
     "induction": specs_of("induction", vocabulary=st.integers(2, 30)),
+    "k_hop": specs_of("k_hop", hops=st.integers(1, 5), alphabet=st.integers(2, 6)),
     "listops": specs_of("listops", depth=st.integers(3, 10), arguments=st.integers(3, 10), shortest=st.just(0)),
     "modular_arithmetic": specs_of("modular_arithmetic", modulus=st.integers(2, 12)),
+    "nested_arithmetic": specs_of("nested_arithmetic", modulus=st.integers(2, 12), multiply=st.booleans()),
     "parity": specs_of("parity", every_step=st.booleans()),
-    "recall": specs_of("recall", pairs=st.integers(1, 6), vocabulary=st.sampled_from([14, 20]), power=SHARES),
+    "recall": specs_of(
+        "recall",
+        pairs=st.integers(3, 6),
+        vocabulary=st.sampled_from([20, 26]),
+        power=SHARES,
+        overwritten=st.integers(0, 3),
+        key_tokens=st.integers(1, 3),
+        noise=st.integers(0, 9),
+    ),
     "selective_copy": specs_of("selective_copy", symbols=st.integers(1, 12), alphabet=st.integers(2, 9)),
     "temporal_order": specs_of("temporal_order", symbols=st.sampled_from([2, 3])),
+    "two_sequences": specs_of("two_sequences", informative=st.integers(1, 4)),
 }
 """Strategies for specs of every task with generated data and unique answers.
 
@@ -90,8 +108,12 @@ def check_all(name: str, check: Callable[[Any, torch.Tensor, int], None]) -> Non
 def test_adding_marks_two_values() -> None:
     def check(task: Any, row: torch.Tensor, length: int) -> None:
         values, marks = row.T
-        assert values.min() >= 0 and values.max() < 1
-        steps = marks.nonzero().flatten().tolist()
+        assert values.min() >= (-1 if task.marks == "early" else 0) and values.max() < 1
+        steps = (marks == 1).nonzero().flatten().tolist()
+        if task.marks == "early":
+            assert marks[0] == marks[-1] == -1
+            assert 1 <= len(steps) <= 2 and steps[-1] < length // 2 - 1 and min(steps) < 10
+            return
         assert len(steps) == 2 and marks.sum() == 2
         if task.marks == "halves":
             assert steps[0] < length // 2 <= steps[1]
@@ -154,13 +176,16 @@ def test_listops_fills_the_requested_share() -> None:
 
 def test_recall_repeats_every_key_once() -> None:
     def check(task: Any, row: torch.Tensor, length: int) -> None:
-        words = oracles.words(task, row.tolist())
-        pairs, rest = words[: 2 * task.pairs], words[2 * task.pairs :]
-        keys, values = pairs[::2], pairs[1::2]
-        assert len(set(keys)) == len(set(values)) == task.pairs
-        assert {word[0] for word in keys} == {"k"} and {word[0] for word in values} == {"v"}
-        assert sorted(word for word in rest if word != "_") == sorted(keys)
-        assert all(word == "_" for word in rest[1::2])
+        text = " ".join(oracles.words(task, row.tolist()))
+        key = r"k\d+" + r" k\d+" * (task.key_tokens - 1)
+        context = rf"((n\d+ )*{key} v\d+ )*(n\d+ )*"
+        shown = re.match(context, text)
+        assert shown and len(shown[0].split()) == task.context_length
+        pairs = re.findall(rf"({key}) (v\d+)", shown[0])
+        asked = re.findall(key, text[shown.end() :])
+        assert len(pairs) == task.pairs + task.overwritten and len({value for _, value in pairs}) == len(pairs)
+        assert len(dict(pairs)) == task.pairs and sorted(dict(pairs)) == sorted(asked)
+        assert shown[0].count("n") == task.noise
 
     check_all("recall", check)
 
@@ -192,18 +217,6 @@ def test_temporal_order_signals_are_in_their_windows() -> None:
             assert start * length - 1 < step <= (start + 0.1) * length
 
     check_all("temporal_order", check)
-
-
-@pytest.mark.parametrize("group", ["S5", "A5", "Z60"])
-def test_group_tables_satisfy_the_group_axioms(group: str) -> None:
-    from tasks.group_word import products_of
-
-    product = products_of(group)
-    elements = torch.arange(len(product))
-    assert torch.equal(product[0], elements) and torch.equal(product[:, 0], elements)
-    assert all(torch.equal(row.sort().values, elements) for row in torch.cat([product, product.T]))
-    for element in (1, 7, 59):
-        assert torch.equal(product[product[:, element]], product[:, product[element]])
 
 
 def test_balanced_brackets_are_uniform() -> None:
