@@ -25,21 +25,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from tasks.core.task import REAL_TOLERANCE, Batch, Reals, Split, Strategy, Task, standard_defaults
 
 System = Literal["mackey_glass", "lorenz"]
+Values = TypeVar("Values", Tensor, npt.NDArray[np.float64])
 DELAY = 17
 """Delay of equation (1) in steps, which is also the first scored step, counted from 0."""
 LORENZ_STEP = 0.01
 SCALE = {"mackey_glass": (1.5, 0.0), "lorenz": (50.0, -25.0)}
 """Range of the values in the units of the equations, and their lower end."""
-SETTLING_STEPS = {"mackey_glass": 500, "lorenz": 1500}
-"""Steps before the first one that is shown, so that the series forgets its start."""
+SETTLING_STEPS, SPREAD_STEPS = {"mackey_glass": 500, "lorenz": 2000}, 500
+"""Least number of steps before the first one that is shown, and range of the random number that is added to it.
+
+The series forgets its start, and the phases of its oscillations are spread evenly."""
 MIN_X = 1.0
 """Smallest |x| of equation (2) at which z is well determined by float32 values of x."""
 SIMULATED_SERIES, SIMULATED_STEPS, SIMULATION_SEED = 2_000, 300, 1977
@@ -94,15 +99,16 @@ class ChaoticSeries(Task):
         return _reference(self.system, self.horizon)["variance"]
 
     def strategies(self, length: int) -> tuple[Strategy, ...]:
+        """Return the linear forecast. Its score is left out if it does not exceed the memoryless baseline."""
         reference = _reference(self.system, self.horizon)
         linear = Strategy(
             name="a linear forecast",
             description="Forecast by a fixed linear combination of the last 18 values.",
-            score=reference["linear"],
+            score=reference["linear"] if reference["linear"] > reference["memoryless"] else None,
             loss=reference["linear loss"],
             error=STANDARD_ERROR,
         )
-        return (linear,) if reference["linear"] > reference["memoryless"] else ()
+        return (linear,)
 
     def collision(self, length: int) -> float:
         return 0.0
@@ -114,7 +120,8 @@ class ChaoticSeries(Task):
         if self.system == "mackey_glass":
             past_BTL = torch.stack([x_BT.roll(back, 1) for back in range(DELAY, -1, -1)], -1)
             for _ in range(self.horizon):
-                past_BTL = torch.cat([past_BTL[..., 1:], _mackey_glass(past_BTL)[..., None]], -1)
+                next_BT = _mackey_glass(past_BTL[..., 0], past_BTL[..., -1])
+                past_BTL = torch.cat([past_BTL[..., 1:], next_BT[..., None]], -1)
             answers_BT = past_BTL[..., -1]
         else:
             change_BT = (x_BT[:, 1:] - x_BT[:, :-1]) / LORENZ_STEP
@@ -138,13 +145,12 @@ class ChaoticSeries(Task):
         return batch.mask & (x_BT.abs() >= MIN_X)
 
 
-def _mackey_glass(past: Tensor) -> Tensor:
-    """Return the next value by equation (1), from the values (..., L) of 17 steps before up to the present."""
-    delayed, present = past[..., 0], past[..., -1]
+def _mackey_glass(delayed: Values, present: Values) -> Values:
+    """Return the next value by equation (1), from the value 17 steps before and the present one."""
     return 0.9 * present + 0.2 * delayed / (1 + delayed**10)
 
 
-def _lorenz(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _lorenz(x: Values, y: Values, z: Values) -> tuple[Values, Values, Values]:
     """Return the next state by equation (2)."""
     return (
         x + LORENZ_STEP * 10 * (y - x),
@@ -155,20 +161,22 @@ def _lorenz(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _series(system: System, generator: torch.Generator, batch: int, length: int) -> Tensor:
     """Return series (B, T) in float64, scaled to [0, 1], from random starts that have settled."""
-    settling = SETTLING_STEPS[system]
-    random = torch.rand(batch, DELAY + 1, generator=generator, dtype=torch.float64)
+    steps = SETTLING_STEPS[system] + SPREAD_STEPS + length
+    random = torch.rand(DELAY + 1, batch, generator=generator, dtype=torch.float64).numpy()
     if system == "mackey_glass":
-        values = [0.5 + random[:, i] * 0.8 for i in range(DELAY + 1)]
-        for _ in range(settling + length):
-            values.append(_mackey_glass(torch.stack((values[-DELAY - 1], values[-1]), -1)))
+        values = list(0.5 + 0.8 * random)
+        for _ in range(steps):
+            values.append(_mackey_glass(values[-DELAY - 1], values[-1]))
     else:
-        state = (20 * random[:, 0] - 10, 20 * random[:, 1] - 10, 20 + 10 * random[:, 2])
+        state = (20 * random[0] - 10, 20 * random[1] - 10, 15 + 20 * random[2])
         values = [state[0]]
-        for _ in range(settling + length):
+        for _ in range(steps):
             state = _lorenz(*state)
             values.append(state[0])
+    last_BT = torch.from_numpy(np.stack(values[-SPREAD_STEPS - length :], 1))
+    starts_B1 = torch.randint(SPREAD_STEPS + 1, (batch, 1), generator=generator)
     width, low = SCALE[system]
-    return (torch.stack(values[-length:], 1) - low) / width
+    return (last_BT.gather(1, starts_B1 + torch.arange(length)) - low) / width
 
 
 @lru_cache

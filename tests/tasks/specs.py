@@ -14,7 +14,7 @@ VARIANTS = [
     "adding:marks=anywhere",
     "adding:preset=hs1997",
     "brackets:resampled=1",
-    "chaotic_series:system=lorenz,horizon=20",
+    "chaotic_series:system=lorenz,horizon=40",
     "copy_memory:symbols=3,alphabet=4",
     "copy_memory:preset=tcn",
     "cycle_navigation:places=8",
