@@ -18,7 +18,7 @@ preset `hs1997` is 0.08. The original varies the length of its sequences by 10%.
 With tolerance d, the best constant answer, 1, is correct with probability 2·d - d². The mean squared error of this
 answer is 1/6. An answer that knows one of the addends is correct with probability 2·d and has an error of 1/12.
 Reports show both numbers, because such an answer has a lower error, but few more correct answers. Under
-`marks=early` at 22 steps or more, one sequence in ten has a single addend, which is known or not.
+`marks=early`, one sequence in ten has a single addend, at 22 steps or more.
 
 >>> import torch, tasks
 >>> batch = tasks.build("adding").sample(tasks.generator(0, "train"), batch=1, length=4)
