@@ -7,7 +7,7 @@ One hop goes from a step to the step after the last earlier occurrence of the sa
 made one after the other, and the answer is the symbol reached. If a symbol has no earlier occurrence, the answer is
 "none". If the same symbol occurred just before, the hop stays where it is. This is the k-hop induction heads task of
 Sanford, Hsu & Telgarsky 2024, whose sequences have 100 steps over 4 symbols. One hop is plain induction. A
-transformer of depth about log₂ k solves it, while recurrent models of small width and depth below k cannot.
+transformer of depth about log₂ k solves it, while recurrent models need a depth of k or a large width.
 
 Symbols are uniform and independent. So each hop searches a part of the sequence that was not seen before, and its
 distance is geometric with p = 1 / a for a symbols. Step t is followed by an answer other than "none" with probability

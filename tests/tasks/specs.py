@@ -1,5 +1,6 @@
 """The tasks under test: every task with its defaults, and variants that exercise other code paths."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,15 @@ VARIANTS = [
 SPECS = [*tasks.names(), *VARIANTS]
 
 
-def for_every_task() -> pytest.MarkDecorator:
-    """Return a mark that runs a test once per task and variant. The test receives the built task as `task`."""
-    built = [pytest.param(tasks.build(spec), id=short(spec)) for spec in SPECS]
+def for_every_task(slow: Collection[str] = ()) -> pytest.MarkDecorator:
+    """Return a mark that runs a test once per task and variant. The test receives the built task as `task`.
+
+    The test is marked as slow for the specs in `slow`.
+    """
+    built = [
+        pytest.param(tasks.build(spec), id=short(spec), marks=[pytest.mark.slow] if spec in slow else [])
+        for spec in SPECS
+    ]
     return pytest.mark.parametrize("task", built)
 
 

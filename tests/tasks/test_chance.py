@@ -15,15 +15,24 @@ SELECTION_LOSS = 0.004
 A text has thousands of different pairs of characters, so some pairs are rare in the sample.
 """
 
+SLOW = (
+    "chaotic_series",
+    "chaotic_series:system=lorenz,horizon=40",
+    "recall:preset=compositional,noise=5",
+    "recall:preset=fuzzy",
+    "recall:preset=overwriting",
+)
+"""Specs whose samples take long to draw or to compare."""
 
-@for_every_task()
+
+@for_every_task(slow=SLOW)
 def test_stated_chance_matches_the_measured_score(task: Task) -> None:
     for length in two_lengths(task):
         score, deviation = measure_reference_score(task, length, sees_input=False, sequences=SEQUENCES)
         assert score == pytest.approx(task.chance(length), abs=DEVIATIONS * deviation + 1 / SEQUENCES)
 
 
-@for_every_task()
+@for_every_task(slow=SLOW)
 def test_stated_memoryless_baseline_matches_the_measured_score(task: Task) -> None:
     for length in two_lengths(task):
         score, deviation = measure_reference_score(task, length, sees_input=True, sequences=SEQUENCES)

@@ -16,7 +16,7 @@ from tasks.core.counting import entropy_of_counts, most_frequent_share
 from tests.tasks.players import PLAYERS
 from tests.tasks.specs import SAMPLE, for_every_task, short
 
-SEQUENCES, PARTS = 4_000, 20
+SEQUENCES, PARTS = 2_000, 20
 """Number of sequences that a player sees, and number of parts whose means give the standard error."""
 DEVIATIONS = 5
 """Tolerance in standard errors of a mean over 20 parts: such a deviation occurs once in 10,000 comparisons."""
@@ -65,8 +65,14 @@ CASES = [
     ("two_sequences:variant=3b", 9),
 ]
 
+SLOW = ("chaotic_series", "chaotic_series:system=lorenz,horizon=5", "digits", f"text:path={SAMPLE}")
+PARAMETERS = [
+    pytest.param(spec, length, id=f"{short(spec)}-{length}", marks=[pytest.mark.slow] if spec in SLOW else [])
+    for spec, length in CASES
+]
 
-@pytest.mark.parametrize(("spec", "length"), CASES, ids=[f"{short(spec)}-{length}" for spec, length in CASES])
+
+@pytest.mark.parametrize(("spec", "length"), PARAMETERS)
 def test_players_reach_the_stated_scores_and_losses(spec: str, length: int) -> None:
     task = tasks.build(spec)
     players = PLAYERS[spec.partition(":")[0]]
@@ -92,6 +98,7 @@ def test_players_reach_the_stated_scores_and_losses(spec: str, length: int) -> N
             assert stated is None or stated == pytest.approx(values.mean().item(), abs=tolerance), strategy.name
 
 
+@pytest.mark.slow
 def test_every_strategy_has_a_player_that_is_tested() -> None:
     tested: dict[str, set[str]] = {}
     for spec, length in CASES:
@@ -105,7 +112,7 @@ def test_every_task_with_strategies_has_players() -> None:
     assert having <= set(PLAYERS)
 
 
-@for_every_task()
+@for_every_task(slow=("chaotic_series:system=lorenz,horizon=40",))
 def test_strategies_lie_between_the_best_answer_without_memory_and_the_solution(task: Task) -> None:
     for length in lengths_to_check(task)[:3]:
         floor = max(task.chance(length), task.memoryless_score(length) or 0.0)
@@ -148,5 +155,5 @@ def test_counts_match_an_enumeration(draws: int, symbols: int) -> None:
 
 
 def test_counts_of_many_draws_approach_equal_shares() -> None:
-    assert most_frequent_share(4000, 4) == pytest.approx(0.25, abs=0.02)
-    assert entropy_of_counts(4000, 4) == pytest.approx(math.log(4), abs=1e-3)
+    assert most_frequent_share(1000, 4) == pytest.approx(0.25, abs=0.03)
+    assert entropy_of_counts(1000, 4) == pytest.approx(math.log(4), abs=3e-3)
