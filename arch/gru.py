@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
-from arch.core.initialisation import Initialisation, initialise
+from arch.core.initialisation import Initialisation, add_second_bias, bias_groups, initialise
+from arch.core.layer import ParameterGroup
 from arch.core.recurrent_layer import RecurrentLayer
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
@@ -47,7 +48,9 @@ class GRU(RecurrentLayer):
         width: Output width H.
         reset: Whether r is applied `after` the recurrent product (3a) or `before` it (3b).
         bias: Whether to learn the biases. `False` omits them.
-        init: Initialisation of the weights: `default` or `orthogonal` (see `arch.core.initialisation`).
+        init: Initialisation of the weights: `default`, `torch` or `orthogonal` (see `arch.core.initialisation`).
+            `torch` starts the biases of r and z as the sums of two, as in `torch.nn.GRU`, and b moves by two steps of
+            Adam. In `torch.nn`, the b_n of (3a) moves by one. `default` has one bias per gate.
         backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
             (see `arch.core.backend`).
 
@@ -74,12 +77,18 @@ class GRU(RecurrentLayer):
         self.U_GH = nn.Parameter(torch.empty(3 * width, width))
         self.b_G = nn.Parameter(torch.empty(3 * width)) if bias else None
         self.u_H = nn.Parameter(torch.empty(width)) if bias and reset == "after" else None
+        self.init = init
         initialise(init, self.W_GD, self.U_GH, self.b_G, self.u_H)
+        if init == "torch" and self.b_G is not None:
+            add_second_bias(self.b_G[: 2 * width], width)
 
     @property
     def inputs(self) -> int:
         """D, the input width."""
         return self.W_GD.shape[-1]
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return bias_groups(self.init, self.b_G)
 
     def project_flops(self) -> int:
         return 6 * self.width * self.W_GD.shape[1]  # (5)

@@ -32,7 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
-from arch.core.initialisation import Initialisation, initialise
+from arch.core.initialisation import Initialisation, add_second_bias, bias_groups, initialise
+from arch.core.layer import ParameterGroup
 from arch.core.recurrent_layer import RecurrentLayer
 from arch.core.state import State, element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
@@ -62,8 +63,9 @@ class LSTM(RecurrentLayer):
             The number is added to the initial b_f if `bias` is true. If `bias` is false, the number stays constant.
         peepholes: Whether the gates see the cell. Scans with peepholes run the equations; streams run compiled.
         bias: Whether to learn b. `False` omits it.
-        init: Initialisation of the weights: `default` or `orthogonal` (see `arch.core.initialisation`). Peepholes start
-            as biases do.
+        init: Initialisation of the weights: `default`, `torch` or `orthogonal` (see `arch.core.initialisation`).
+            `torch` trains b as `torch.nn.LSTM` trains its two biases per gate; `default` has one. Peepholes start as
+            biases do.
         backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
             (see `arch.core.backend`).
 
@@ -99,7 +101,10 @@ class LSTM(RecurrentLayer):
         self.U_GH = nn.Parameter(torch.empty(gates * width, width))
         self.b_G = nn.Parameter(torch.empty(gates * width)) if bias else None
         self.p_PH = nn.Parameter(torch.empty(gates - 1, width)) if peepholes else None
+        self.init = init
         initialise(init, self.W_GD, self.U_GH, self.b_G, self.p_PH)
+        if init == "torch" and self.b_G is not None:
+            add_second_bias(self.b_G, width)
         offset_G = torch.zeros(gates, width)
         offset_G[1] = forget_bias
         if self.b_G is not None:
@@ -118,6 +123,9 @@ class LSTM(RecurrentLayer):
     def gate_rows(self) -> int:
         """G, the rows of W, U and b."""
         return (4 if self.forget == "learned" else 3) * self.width
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return bias_groups(self.init, self.b_G)
 
     def project_flops(self) -> int:
         return 2 * self.gate_rows * self.W_GD.shape[1]  # (7)

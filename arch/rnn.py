@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
-from arch.core.initialisation import RectifiedInitialisation, initialise
+from arch.core.initialisation import RectifiedInitialisation, add_second_bias, bias_groups, initialise
+from arch.core.layer import ParameterGroup
 from arch.core.recurrent_layer import RecurrentLayer
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
@@ -42,7 +43,8 @@ class RNN(RecurrentLayer):
         width: Output width H.
         nonlinearity: φ in equation (1): `tanh` or `relu`.
         bias: Whether to learn b. `False` omits it.
-        init: Initialisation of the weights: `default`, `orthogonal` or `identity` (see `arch.core.initialisation`).
+        init: Initialisation of the weights: `default`, `torch`, `orthogonal` or `identity` (see
+            `arch.core.initialisation`). `torch` trains b as `torch.nn.RNN` trains its two biases; `default` has one.
         backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
             (see `arch.core.backend`).
 
@@ -68,12 +70,18 @@ class RNN(RecurrentLayer):
         self.W_HD = nn.Parameter(torch.empty(width, inputs))
         self.U_HH = nn.Parameter(torch.empty(width, width))
         self.b_H = nn.Parameter(torch.empty(width)) if bias else None
+        self.init = init
         initialise(init, self.W_HD, self.U_HH, self.b_H)
+        if init == "torch" and self.b_H is not None:
+            add_second_bias(self.b_H, width)
 
     @property
     def inputs(self) -> int:
         """D, the input width."""
         return self.W_HD.shape[-1]
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return bias_groups(self.init, self.b_H)
 
     def project_flops(self) -> int:
         return 2 * self.W_HD.numel()  # (2)

@@ -7,6 +7,7 @@ from results.frames import case_frame, cases, frame, load, sample_frame, samples
 from results.schema.base import Key, Strict, digest
 from results.schema.case import (
     BUDGETS,
+    MIN_TEST_SEQUENCES,
     SOLVED_SHARE,
     TUNING_SEED,
     Budget,
@@ -14,6 +15,7 @@ from results.schema.case import (
     Case,
     Protocol,
     Tuning,
+    budgets_of,
     solved_score,
 )
 from results.schema.claims import Against, Cases, Claim, Quantity
@@ -87,6 +89,7 @@ __all__ = [
     "MAX_STEAL_SHARE",
     "MAX_WAITING_SHARE",
     "METRICS",
+    "MIN_TEST_SEQUENCES",
     "PASSING_SHARE",
     "PROBES",
     "SCHEMA_VERSION",
@@ -149,6 +152,7 @@ __all__ = [
     "Verdict",
     "artifact_digest",
     "attainable",
+    "budgets_of",
     "case_frame",
     "cases",
     "change_points",

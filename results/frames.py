@@ -165,10 +165,13 @@ def case_frame(file: RunFile, records: dict[str, Record]) -> pandas.DataFrame:
             rows.append(_identity_of_case(Record(key=case.key, case=case, status="crashed")) | {"status": "missing"})
             continue
         training = record.training
+        curve = () if training is None else training.curve
         row = _identity_of_case(record) | {
             "reason": record.reason,
             "train_steps": None if training is None else training.steps,
             "train_seconds": None if training is None else training.seconds,
+            "validation_score": curve[-1].validation_score if curve else None,
+            "best_validation_score": max((point.validation_score for point in curve), default=None),
             "stopped": None if training is None else training.stopped,
             "learning_rate": None if training is None else training.learning_rate,
             "learning_rate_source": None if training is None else training.learning_rate_source,

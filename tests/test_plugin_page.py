@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import arch
+import tasks
 from bench.plugins.loader import install, load
 from bench.training.optimizer import optimizer_of, training_loss
-from bench.validation.checker import validate_arch
+from bench.validation.checker import validate_arch, validate_task
 from results import Protocol
 from tests.bench.tiny import subject
 
@@ -32,13 +33,14 @@ def load_example(folder: Path, name: str) -> None:
 
 
 def test_the_page_has_an_example_of_each_hook() -> None:
-    assert EXAMPLES.keys() == {"decaying", "sparse", "mixed"}
+    assert EXAMPLES.keys() == {"decaying", "sparse", "mixed", "folds"}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_example_passes_every_check(tmp_path: Path, name: str) -> None:
     load_example(tmp_path, name)
-    assert [str(result) for result in validate_arch(name).failed] == []
+    validate = validate_task if name in tasks.names() else validate_arch
+    assert [str(result) for result in validate(name).failed] == []
 
 
 def test_the_examples_do_what_the_page_says(tmp_path: Path) -> None:
@@ -54,6 +56,16 @@ def test_the_examples_do_what_the_page_says(tmp_path: Path) -> None:
     load_example(tmp_path, "mixed")
     model = arch.build("mixed", channels=1, outputs=1, width=8, depth=4)
     assert [type(layer).__name__ for layer in model.layers] == ["Mixed", "Transformer"] * 2
+
+
+def test_the_task_of_the_page_has_a_data_set_per_seed(tmp_path: Path) -> None:
+    load_example(tmp_path, "folds")
+    task = tasks.build("folds")
+    sets = []
+    for seed in (0, 1):
+        batches = [task.for_seed(seed).sample(tasks.generator(draw, "train"), 4_000, 16).inputs for draw in (0, 1)]
+        sets.append({tuple(row) for batch in batches for row in batch.tolist()})
+    assert len(sets[0]) <= 2_000 and len(sets[0] & sets[1]) < 200
 
 
 def test_the_page_lists_every_reserved_option() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 from torch import Tensor, nn
 
 from arch.core.block import in_blocks
 from arch.core.model import SequenceModel
 from arch.core.registry import Arch, get
-from arch.core.width import Budget, solve_width
+from arch.core.width import Budget, BudgetKind, solve_width
 
 solved_widths: dict[tuple[object, ...], int] = {}
 """Cached results of the width search, by architecture, budget and sizes. Each search builds many models."""
@@ -22,6 +24,7 @@ def build(
     channels: int | None = None,
     width: int | None = None,
     params: int | None = None,
+    layer_params: int | None = None,
     state: int | None = None,
     step_flops: int | None = None,
     length: int | None = None,
@@ -35,9 +38,10 @@ def build(
         outputs: Output size per time step.
         vocabulary: Number of distinct tokens, for token inputs. Give either `vocabulary` or `channels`.
         channels: Input size per time step, for real-valued inputs.
-        width: Width of the layers. Give exactly one of `width`, `params`, `state` and `step_flops`. The last three are
-            budgets: the width is used that comes nearest.
+        width: Width of the layers. Give exactly one of `width`, `params`, `layer_params`, `state` and `step_flops`. The
+            last four are budgets: the width is used that comes nearest.
         params: Number of parameters.
+        layer_params: Number of parameters of the layers, without embedding and readout.
         state: Bytes of the state of one stream after `length` steps.
         step_flops: FLOPs of one step of one stream after `length` steps.
         length: Trained length in steps. The budgets `state` and `step_flops` need it.
@@ -55,11 +59,17 @@ def build(
     if (vocabulary is None) == (channels is None):
         given = f"vocabulary={vocabulary}, channels={channels}"
         raise ValueError(f"give either vocabulary (token inputs) or channels (real inputs); given: {given}")
-    optional = {"width": width, "params": params, "state": state, "step_flops": step_flops}
+    optional = {
+        "width": width,
+        "params": params,
+        "layer_params": layer_params,
+        "state": state,
+        "step_flops": step_flops,
+    }
     amounts = {name: amount for name, amount in optional.items() if amount is not None}
     if len(amounts) != 1:
         given = ", ".join(f"{name}={amount}" for name, amount in amounts.items()) or "none of them"
-        raise ValueError(f"give exactly one of width, params, state and step_flops; given: {given}")
+        raise ValueError(f"give exactly one of {', '.join(optional)}; given: {given}")
     sizes = {"vocabulary": vocabulary, "channels": channels, "outputs": outputs, "depth": depth}
     for name, size in {**sizes, **amounts, "length": length}.items():
         if size is not None and size < 1:
@@ -85,7 +95,7 @@ def build(
         return torch.zeros(1, steps, dtype=torch.int64) if channels is None else torch.zeros(1, steps, channels)
 
     if width is None:
-        budget = _budget(params, state, step_flops, length)
+        budget = _budget(amounts, length)
         key = (str(arch), arch.layer, budget, *sizes.values())
         width = solved_widths.get(key) or solved_widths.setdefault(key, solve_width(budget, build_model, stream, arch))
     if seed is None:
@@ -102,12 +112,8 @@ def _fix_weights(module: nn.Module) -> None:
         module.register_buffer(name, parameter.detach())
 
 
-def _budget(params: int | None, state: int | None, step_flops: int | None, length: int | None) -> Budget:
-    """Return the given budget. The arguments are those of `build`, which has checked them."""
-    if params is not None:
-        return Budget(kind="params", amount=params)
-    assert length is not None
-    if state is not None:
-        return Budget(kind="state", amount=state, length=length)
-    assert step_flops is not None
-    return Budget(kind="step_flops", amount=step_flops, length=length)
+def _budget(amounts: dict[str, int], length: int | None) -> Budget:
+    """Return the only budget among the given amounts, which `build` has checked."""
+    ((name, amount),) = amounts.items()
+    kind = next(kind for kind in get_args(BudgetKind) if kind == name)
+    return Budget(kind=kind, amount=amount, length=length or 0)

@@ -2,7 +2,10 @@
 
 Initial weights strongly affect how far back a network learns to remember.
 
-`default`      every weight and bias uniform in ±1/√H, as in `torch.nn`.
+`default`      every weight and bias uniform in ±1/√H. `torch.nn` draws its weights so too, but it trains two bias
+               vectors per gate, and this layer has one.
+`torch`        as `default`, but the bias is that of `torch.nn`: it starts as the sum of two uniform vectors, and Adam
+               moves it by two steps. (In `torch.nn`, both vectors have the same gradient, so each moves by one step.)
 `orthogonal`   each H×H recurrent block orthogonal (Saxe et al. 2014), input weights uniform (Glorot & Bengio 2010),
                biases zero.
 `identity`     recurrent weights equal to the identity matrix, input weights N(0, 0.001²), biases zero. Introduced for
@@ -16,14 +19,19 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
-Initialisation = Literal["default", "orthogonal"]
+from arch.core.layer import ParameterGroup
+
+Initialisation = Literal["default", "torch", "orthogonal"]
 """The initialisations of gated layers."""
 
-RectifiedInitialisation = Literal["default", "orthogonal", "identity"]
+RectifiedInitialisation = Literal["default", "torch", "orthogonal", "identity"]
 """The initialisations of plain recurrent layers."""
 
+BIAS_VECTORS = 2
+"""Number of bias vectors per gate in `torch.nn`."""
 IRNN_INPUT_DEVIATION = 1e-3
 """Standard deviation of the input weights of `identity`."""
 
@@ -39,7 +47,7 @@ def initialise(init: RectifiedInitialisation, input_GD: Tensor, recurrent_GH: Te
     """
     width = recurrent_GH.shape[1]
     present = [bias for bias in biases if bias is not None]
-    if init == "default":
+    if init in ("default", "torch"):
         bound = 1 / math.sqrt(width)
         for weight in (input_GD, recurrent_GH, *present):
             nn.init.uniform_(weight, -bound, bound)
@@ -53,3 +61,16 @@ def initialise(init: RectifiedInitialisation, input_GD: Tensor, recurrent_GH: Te
         else:
             nn.init.normal_(input_HD, std=IRNN_INPUT_DEVIATION)
             nn.init.eye_(recurrent_HH)
+
+
+def add_second_bias(bias_G: Tensor, width: int) -> None:
+    """Add a second uniform vector to an initial bias in place, for the initialisation `torch`."""
+    bound = 1 / math.sqrt(width)
+    bias_G.data += torch.empty_like(bias_G).uniform_(-bound, bound)
+
+
+def bias_groups(init: RectifiedInitialisation, bias: nn.Parameter | None) -> list[ParameterGroup]:
+    """Return the groups of a layer's parameters: with `torch`, its bias moves by two steps of Adam."""
+    if init != "torch" or bias is None:
+        return []
+    return [ParameterGroup([bias], learning_rate=BIAS_VECTORS)]

@@ -22,8 +22,8 @@ MODEL_OPTIONS: Mapping[str, Option] = {"dropout": Option(float, 0.0)}
 BLOCK_OPTIONS: Mapping[str, Any] = typing.get_type_hints(BlockOptions)
 """Types of the options of the block around each layer, which every architecture has too."""
 RESERVED_OPTIONS = frozenset(
-    {*MODEL_OPTIONS, *BLOCK_OPTIONS, "inputs", "width", "depth", "params", "state", "step_flops", "length", "seed"}
-    | {"channels", "vocabulary", "outputs"}
+    {*MODEL_OPTIONS, *BLOCK_OPTIONS, "inputs", "width", "depth", "params", "layer_params", "state", "step_flops"}
+    | {"length", "seed", "channels", "vocabulary", "outputs"}
 )
 """Names that options of a layer cannot have: `arch.build` uses them, so that the option would not reach the layer."""
 

@@ -29,20 +29,29 @@ class NoWidth(ValueError):
     """Error for an architecture that accepts no width."""
 
 
+BudgetKind = Literal["params", "layer_params", "state", "step_flops"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """An amount that a model should have, and from which its width follows."""
 
-    kind: Literal["params", "state", "step_flops"]
-    """`params` counts parameters, `state` the bytes of one stream's state, and `step_flops` the FLOPs of one step."""
+    kind: BudgetKind
+    """`params` counts parameters, `layer_params` those of the layers alone, without encoder and readout. `state` counts
+    the bytes of one stream's state, and `step_flops` the FLOPs of one step."""
     amount: int
     length: int = 0
     """Number of steps before the state or the step is measured; not used for parameters."""
 
+    @property
+    def counts_parameters(self) -> bool:
+        """Whether the amount is a number of parameters."""
+        return self.kind in ("params", "layer_params")
+
     def words(self, amount: int) -> str:
         """Return an amount in words, such as `1,024 bytes of state after 64 steps`."""
-        if self.kind == "params":
-            return f"{amount:,} parameters"
+        if self.counts_parameters:
+            return f"{amount:,} parameters{'' if self.kind == 'params' else ' in its layers'}"
         noun = "bytes of state" if self.kind == "state" else "FLOPs per step"
         return f"{amount:,} {noun} after {self.length:,} step{'' if self.length == 1 else 's'}"
 
@@ -79,10 +88,10 @@ def solve_width(
         )
     if budget.kind != "params" and count(WIDER) == count(1):
         raise ValueError(f"{arch} has {budget.words(count(1))} at every width; choose another kind of budget")
-    last = budget.amount // smallest + 1 if budget.kind == "params" else 1  # a unit has at least one parameter
+    last = budget.amount // smallest + 1 if budget.counts_parameters else 1  # a unit has at least one parameter
     while count(last) < budget.amount and 2 * last * smallest <= MAX_WIDTH:
         last *= 2
-    limit = arch.layer.max_budget_width if budget.kind == "params" else None
+    limit = arch.layer.max_budget_width if budget.counts_parameters else None
     if limit is not None:
         last = min(last, max(1, limit // smallest))
     multiples = range(1, last + 1)
@@ -115,8 +124,8 @@ def _count(
     """Return what the model of a width has, in the unit of the budget. The arguments are those of `solve_width`."""
     with meta_device():
         model = build_model(width)
-        if budget.kind == "params":
-            return parameter_count(model)
+        if budget.counts_parameters:
+            return parameter_count(model if budget.kind == "params" else model.layers)
         if budget.kind == "step_flops":
             flops = model.step_flops(budget.length)
             if flops is None:

@@ -18,7 +18,9 @@ SIGNS = ("+", "!")
 
 def plans(incomplete: str) -> list[str]:
     """Return the shipped plans whose name starts with `incomplete`. If no name matches, the shell offers files."""
-    return _starting_with(incomplete, _file_stems("bench/plans", ".toml"))
+    published = _file_stems("bench/plans/published", ".toml")
+    names = [*_file_stems("bench/plans", ".toml"), *(f"published/{stem}" for stem in published)]
+    return _starting_with(incomplete, names)
 
 
 def archs(incomplete: str) -> list[str]:

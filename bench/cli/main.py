@@ -97,9 +97,9 @@ CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
 def main() -> None:
     """Run the `carousel` command, and raise `SystemExit` with its exit code.
 
-    A user's mistake is reported as one line on standard error. Any other error is one line with the code `UNEXPECTED`;
-    if the environment variable `CAROUSEL_DEBUG` is 1, its traceback comes first. The code does not depend on whether
-    the output is read.
+    A user's mistake, or an error inside a plugin, is reported as one line on standard error. Any other error is one
+    line with the code `UNEXPECTED`. If the environment variable `CAROUSEL_DEBUG` is 1, its traceback comes first. The
+    code does not depend on whether the output is read.
     """
     show_warnings_in_one_line()
     with lasting_streams(), _noticing_interrupts() as interrupts:
@@ -169,11 +169,23 @@ def _report(error: Exception) -> int:
         return getattr(error, "exit_code", USAGE)
     if os.environ.get(DEBUG) == "1":
         traceback.print_exception(error)
+    if (blame := _blame(error)) is not None:
+        _print_error(blame)
+        return USAGE
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     name, colon, message = name_and_message(error).partition(": ")
     _print_error(f"unexpected error: {name}{where}{colon}{message}; set {DEBUG}=1 for the traceback")
     return UNEXPECTED
+
+
+def _blame(error: Exception) -> str | None:
+    """Return one line that names the plugin in whose code an exception was raised; None if no plugin is involved."""
+    if "bench.plugins.sanity" not in sys.modules:  # no plugin has been loaded
+        return None
+    from bench.plugins.sanity import blame_plugin
+
+    return blame_plugin(error)
 
 
 def _print_error(message: str) -> None:

@@ -47,6 +47,13 @@ def run(
         str | None,
         typer.Option(metavar="N", help="Parameter budget per model, such as 20k; the width is derived from it."),
     ] = None,
+    params_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART",
+            help="What --params counts: model (default), or layers, without embedding and readout.",
+        ),
+    ] = None,
     width: Annotated[
         int | None, typer.Option(metavar="N", help="Width of the layers, instead of a parameter budget.")
     ] = None,
@@ -132,6 +139,7 @@ def run(
         lengths=lengths,
         seeds=seeds,
         params=params,
+        params_of=params_of,
         width=width,
         state=state,
         step_flops=step_flops,

@@ -23,7 +23,8 @@ from bench.commands.stored_run import StoredRun
 from bench.errors import FAILED, INTERRUPTED, OK, UsageError
 from bench.machine.environment import default_workers
 from bench.machine.streams import only_documents_on_standard_output
-from bench.plans.plan import Plan, first_error, load
+from bench.plans.invalid_field import first_error
+from bench.plans.plan import Plan, load
 from bench.plans.selection import select
 from bench.plugins import loader
 from bench.runner.request import Request
@@ -55,7 +56,9 @@ class RunOptions:
     seeds: int | None
     """Number of seeds."""
     params: str | None
-    """Number of parameters per model, such as `20k`. At most one of this and the next three fields is given."""
+    """Number of parameters per model, such as `20k`. At most one of it, `width`, `state` and `step_flops` is given."""
+    params_of: str | None
+    """What `params` counts: `model` or `layers`."""
     width: int | None
     """Width of the layers."""
     state: str | None
@@ -149,7 +152,7 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
 def choose_plan(options: RunOptions) -> Plan:
     """Return the plan, changed by the user's options. Raises `UsageError` if an option is invalid.
 
-    Choosing architectures, tasks or lengths drops the plan's extra grids.
+    Choosing architectures, tasks or lengths drops the plan's extra grids. A size applies to all grids.
     """
     plan = load(options.plan)
     changes: dict[str, Any] = {}
@@ -165,10 +168,14 @@ def choose_plan(options: RunOptions) -> Plan:
     given = [f"--{kind.replace('_', '-')}" for kind, amount in budgets.items() if amount is not None]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} exclude each other: give one of them")
-    if given:
-        changes |= budgets
     if (tuning := _tuning(options, plan)) is not None:
         plan = plan.tuned_by(tuning)
+    if given:
+        changes |= budgets | {"extra": tuple(extra.without_budget() for extra in plan.extra)}
+    if options.params_of is not None:
+        if changes.get("params", plan.params) is None:
+            raise UsageError("--params-of says what a number of parameters counts: add --params")
+        changes["params_of"] = options.params_of
     if {"archs", "tasks", "lengths"} & changes.keys():
         changes["extra"] = ()
     if options.measure is not None:

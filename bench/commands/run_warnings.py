@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import arch
@@ -13,8 +14,11 @@ from bench.plans.override import RATE
 from bench.plans.plan import Plan
 from bench.plugins.loader import Loaded
 from bench.training.model import describe_on_meta
+from results import Case, Model
 from results.specs import Spec
 
+LARGEST_SHARE_OF_ENDS = 0.5
+"""Share of a model's parameters in embedding and readout above which a run warns."""
 SMALL_WIDTH = 64
 """Width of the models that are built to see whether a step can be compiled. Most numbers of heads divide it."""
 
@@ -36,9 +40,35 @@ def rate_warnings(plan: Plan) -> list[str]:
 
 
 def budget_warnings(plan: Plan) -> list[str]:
-    """Return one sentence per architecture that misses its budget, as the report of the run will say it."""
+    """Return what a plan of budgets should be warned about, before anything is trained.
+
+    There is one sentence per architecture that misses its budget, as the report of the run will say it. One more line
+    counts the settings in which embedding and readout take most of a budget of parameters.
+    """
     cases = {(each.case.arch, each.case.task, each.case.length): each.case for each in reported_cases(plan)}
-    return reports.planned_misses([(case, describe_on_meta(case, tasks.build(case.task))) for case in cases.values()])
+    models = [(case, describe_on_meta(case, tasks.build(case.task))) for case in cases.values()]
+    return [*reports.planned_misses(models), *_narrow_layers(models)]
+
+
+def _narrow_layers(models: Sequence[tuple[Case, Model]]) -> list[str]:
+    """Return a line that counts the settings in which the layers have a small share of the parameters.
+
+    Layers without parameters, such as reservoirs, are not counted.
+    """
+    shares = [
+        (1 - model.layer_parameters / model.parameters, case)
+        for case, model in models
+        if case.budget is not None and case.budget.kind == "params" and model.layer_parameters
+    ]
+    largest, case = max(shares, key=lambda pair: pair[0], default=(0.0, None))
+    if case is None or largest <= LARGEST_SHARE_OF_ENDS:
+        return []
+    count = sum(share > LARGEST_SHARE_OF_ENDS for share, _ in shares)
+    return [
+        f"embedding and readout take most of the parameters in {count} of {len(shares)} settings, such as "
+        f"{largest:.0%} of {case.arch} on {case.task} at {case.length:,}; to budget the layers alone, add "
+        "--params-of layers"
+    ]
 
 
 def deadline_warnings(plan: Plan, device: str) -> list[str]:

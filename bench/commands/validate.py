@@ -15,7 +15,8 @@ from bench.commands.output import new_console, print_json, print_lines
 from bench.errors import FAILED, OK, UsageError
 from bench.machine.streams import only_documents_on_standard_output
 from bench.plugins.loader import Loaded, load
-from bench.validation.checker import Verdict, validate_arch, validate_task
+from bench.runner.trial import BATCH, Trial, trials_of_arch, trials_of_task
+from bench.validation.checker import CheckResult, Verdict, validate_arch, validate_task
 from results.specs import Spec
 
 
@@ -57,21 +58,31 @@ def _verdicts(specs: Sequence[str], given: set[str], loaded: Loaded) -> Iterator
     `UsageError` for an unknown name, before any check runs, and for an invalid spec.
     """
     digests = {plugin.name: plugin.digest for plugin in loaded.plugins}
-    pending: list[tuple[str, Callable[[str], Verdict]]] = []
+    pending: list[tuple[str, Callable[[str], Verdict], Callable[[str], list[Trial]]]] = []
     for spec in dict.fromkeys(list(specs) or sorted(given) or [*arch.names(), *tasks.names()]):
         name = Spec.parse_stored(spec).name
-        packages = ((arch, validate_arch), (tasks, validate_task))
-        checks = [check for package, check in packages if name in package.names()]
+        kinds = ((arch, validate_arch, trials_of_arch), (tasks, validate_task, trials_of_task))
+        checks = [(check, trials) for package, check, trials in kinds if name in package.names()]
         if not checks:
             known = ", ".join([*arch.names(), *tasks.names()])
             raise UsageError(f"no architecture or task {name!r}; choose from {known}")
-        pending += [(spec, check) for check in checks]
-    for spec, check in pending:
+        pending += [(spec, *each) for each in checks]
+    for spec, check, trials in pending:
         try:
             verdict = check(spec)
+            if not verdict.failed:
+                verdict = dataclasses.replace(verdict, results=(*verdict.results, _try(trials(spec))))
         except ValueError as error:
             raise UsageError(str(error)) from None
         yield dataclasses.replace(verdict, plugin=digests.get(Spec.parse_stored(verdict.name).name))
+
+
+def _try(trials: Sequence[Trial]) -> CheckResult:
+    """Run trials until one fails, and return the result as that of a check."""
+    for trial in trials:
+        if (failure := trial.failure()) is not None:
+            return CheckResult(check="run", failure=failure, smallest={"length": trial.length, "batch": BATCH})
+    return CheckResult(check="run")
 
 
 def _print_verdict(verdict: Verdict) -> None:

@@ -87,7 +87,7 @@ def run_timing_job(job: TimeJob) -> dict[str, TimingResult]:
 
 def load_subject(case: Case, weights: bytes, device: str) -> Subject:
     """Rebuild a trained model from its safetensors bytes, and return it as a `Subject` for probes."""
-    task = tasks.build(case.task)
+    task = tasks.build(case.task).for_seed(case.seed)
     model = build_model(case, task)
     load_weights(model, weights)
     return Subject(case=case, task=task, model=model.to(torch.device(device)))

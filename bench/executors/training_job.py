@@ -17,7 +17,8 @@ from bench.probes.lookup import trained_model_probe
 from bench.probes.subject import ProbeResult, Subject, Weights
 from bench.training.loop import Report, train
 from bench.training.model import build_model, describe_model, pack_weights
-from results import TIMING_PROBES, Case, Probe, ProbeRun, Record, Training
+from bench.training.schedule import sequences_after
+from results import TIMING_PROBES, Case, Measurement, Probe, ProbeRun, Record, Training, solved_score
 from results.specs import Spec
 
 
@@ -32,7 +33,12 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
     its record has the curve of its training but no measurements.
     """
     install(job.plugins)
-    task = tasks.build(job.case.task)
+    return train_and_test(job, report)
+
+
+def train_and_test(job: TrainJob, report: Report) -> TrainingResult:
+    """Do the work of `run_training_job` with the plugins of this process."""
+    task = tasks.build(job.case.task).for_seed(job.case.seed)
     model = build_model(job.case, task).to(job.device)
     if not job.case.is_reported:
         training = train(model, task, job.case, report=report)
@@ -57,7 +63,11 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
         started = time.perf_counter()
         result = trained_model_probe("accuracy").measure(subject)
         record = _with_result(record, "accuracy", result, ProbeRun(status="ok", seconds=time.perf_counter() - started))
-        measurements = (*record.measurements, *memory.measurements("training"))
+        measurements = (
+            *record.measurements,
+            *sequences_until_solved(job.case, training, task.chance(job.case.length)),
+            *memory.measurements("training"),
+        )
         record = record.model_copy(update={"measurements": measurements})
         artifacts |= result.artifacts
         for probe in job.probes:
@@ -66,6 +76,19 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
                 record = _with_result(record, probe, result, ran)
                 artifacts |= result.artifacts
     return TrainingResult(record=record, weights=pack_weights(model), artifacts=artifacts)
+
+
+def sequences_until_solved(case: Case, training: Training, chance: float) -> list[Measurement]:
+    """Return the number of training sequences until the first validation that reached `solved_at` of the protocol.
+
+    The list is empty if no validation did. `chance` is the chance level at the trained length.
+    """
+    goal = solved_score(chance, case.protocol.solved_at)
+    reached = next((point.step for point in training.curve if point.validation_score >= goal), None)
+    if reached is None:
+        return []
+    count = float(sequences_after(case.protocol, reached))
+    return [Measurement(metric="sequences_until_solved", samples=(count,))]
 
 
 def _inconsistent(subject: Subject, reason: str) -> TrainingResult:

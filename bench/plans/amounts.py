@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import Annotated
 
-from pydantic import ByteSize, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ByteSize, Field, TypeAdapter, ValidationError
 
 from results.specs import shown_value
 
@@ -49,3 +50,9 @@ def budget_count(value: object) -> object:
     if number.denominator != 1:
         raise ValueError(f"give a whole number such as 40000 or 40k, not {shown_value(value)}")
     return int(number)
+
+
+BudgetBytes = Annotated[int, Field(ge=1, le=2**31), BeforeValidator(budget_bytes)]
+"""A number of bytes, or a text such as `4KiB`."""
+BudgetCount = Annotated[int, Field(ge=1, le=2**31), BeforeValidator(budget_count)]
+"""A number, or a text such as `40k`."""

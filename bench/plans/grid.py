@@ -54,7 +54,7 @@ def rates_found_by(plan: Plan) -> dict[str, str]:
 def _cases_of_grid(plan: Plan) -> list[PlannedCase]:
     import arch
     import tasks
-    from bench.plugins.sanity import describe_error, plugin_in_traceback
+    from bench.plugins.sanity import blame_plugin
     from bench.plugins.torch_state import preserved
     from bench.training.model import check_model
 
@@ -63,6 +63,9 @@ def _cases_of_grid(plan: Plan) -> list[PlannedCase]:
             archs = [arch.get(spec) for spec in plan.archs]
             built_tasks = [tasks.build(spec) for spec in plan.tasks]
             data_digests = [task.data_digest for task in built_tasks]
+            for task, data_digest in zip(built_tasks, data_digests, strict=True):
+                if not isinstance(data_digest, str | None):
+                    raise UsageError(f"{task}: data_digest is {data_digest!r}; return a text or None")
             for spec, task in zip(plan.tasks, built_tasks, strict=True):
                 for length in plan.lengths:
                     task.check_length(length)
@@ -71,16 +74,18 @@ def _cases_of_grid(plan: Plan) -> list[PlannedCase]:
                         if isinstance(tested_length, int):
                             task.check_length(tested_length)
                     for lengths in {each for protocol in protocols for each in protocol.evaluated_ranges()}:
-                        _check_range(task, lengths)
+                        _check_range(task, lengths, "evaluate_at")
+                    for lengths in filter(None, {protocol.training_range() for protocol in protocols}):
+                        _check_range(task, lengths, "train_lengths")
                     for each in archs:
                         check_model(each, task, length=length, depth=plan.depth, budget=plan.budgets[0])
     except ValueError as error:
         raise UsageError(str(error)) from None
     except Exception as error:
-        plugin = plugin_in_traceback(error)
-        if plugin is None:
+        blame = blame_plugin(error)
+        if blame is None:
             raise
-        raise UsageError(f"the plugin {plugin[0]} fails: {describe_error(error, plugin[1])}") from None
+        raise UsageError(blame) from None
     planned = []
     for task_spec, task, data_digest in zip(plan.tasks, built_tasks, data_digests, strict=True):
         for length, seed in itertools.product(plan.lengths, range(plan.seeds)):
@@ -93,6 +98,7 @@ def _cases_of_grid(plan: Plan) -> list[PlannedCase]:
                     length=length,
                     depth=plan.depth,
                     params=plan.params,
+                    params_of=plan.params_of if plan.params is not None else "model",
                     width=plan.width,
                     state=plan.state,
                     step_flops=plan.step_flops,
@@ -105,15 +111,18 @@ def _cases_of_grid(plan: Plan) -> list[PlannedCase]:
     return planned
 
 
-def _check_range(task: Task, lengths: LengthRange) -> None:
-    """Raise `UsageError` if a range of test lengths starts below the minimum of a task, or holds no possible length."""
+def _check_range(task: Task, lengths: LengthRange, field: str) -> None:
+    """Raise `UsageError` if a range of lengths starts below the minimum of a task, or holds no possible length.
+
+    `field` is the field of the protocol that gives the range.
+    """
     from bench.training.data import lengths_of_range
 
     text = range_text(lengths)
     if lengths[0] < task.min_length:
         raise UsageError(
-            f"evaluate_at: the range '{text}' starts below the shortest length of {task}, {task.min_length} steps; "
+            f"{field}: the range '{text}' starts below the shortest length of {task}, {task.min_length} steps; "
             f"start it at {task.min_length} or later"
         )
     if not lengths_of_range(task, lengths):
-        raise UsageError(f"evaluate_at: {task} supports no length in '{text}'; give another range")
+        raise UsageError(f"{field}: {task} supports no length in '{text}'; give another range")

@@ -1,4 +1,4 @@
-"""Parts of a plan that differ from the whole: changes to the protocol, and additional grids of cases."""
+"""Changes to the protocol for some architectures, tasks or lengths of a plan."""
 
 from __future__ import annotations
 
@@ -53,18 +53,6 @@ class Override(Strict):
                 "or remove found_by"
             )
         return self
-
-
-class Extra(Strict):
-    """An additional grid of cases. Omitted fields have the values of the plan's own grid."""
-
-    archs: Annotated[tuple[SpecText, ...], DISTINCT] = ()
-    tasks: Annotated[tuple[SpecText, ...], DISTINCT] = ()
-    lengths: Annotated[tuple[Length, ...], DISTINCT] = ()
-    seeds: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Number of seeds; None for the plan's number. A larger number is reduced to the plan's number."""
-    protocol: dict[str, Any] = Field(default_factory=dict)
-    """Fields that differ from the plan's protocol."""
 
 
 def without_rate(protocol: dict[str, Any]) -> dict[str, Any]:

@@ -1,27 +1,31 @@
 """Plans: named sets of cases and probes, written in TOML.
 
-Every `*.toml` file in this folder is a plan that ships with Carousel.
+Every `*.toml` file in this folder is a plan that ships with Carousel. Those in `published` repeat published
+experiments, and have names such as `published/min-gru-probes`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import itertools
 import json
+import math
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.errors import UsageError
-from bench.plans.amounts import budget_bytes, budget_count
-from bench.plans.override import DISTINCT, RATE, Extra, Length, Override, SpecText, without_rate
-from results import BUDGETS, Budget, Claim, Probe, Protocol, Strict, Tuning
-from results.specs import Spec, reason_of, shown_value
+from bench.plans.amounts import BudgetBytes, BudgetCount
+from bench.plans.extra import Extra
+from bench.plans.invalid_field import first_error
+from bench.plans.override import DISTINCT, RATE, Length, Override, SpecText, without_rate
+from bench.plans.protocol import resolved_protocol
+from results import Budget, Claim, Probe, Protocol, Strict, Tuning, budgets_of
+from results.specs import Spec, shown_value
 
 FOLDER = Path(__file__).parent
 STREAMED_SHARE = 5
@@ -37,11 +41,6 @@ MAX_ROUNDING_NANOSECONDS = 1e-3
 """Largest rounding error of a deadline of whole nanoseconds: an hour in float64 is rounded to half of it."""
 MAX_FILE_BYTES = 16 << 10
 """Maximum size of a plan file in bytes. The TOML parser may take quadratic time, which is tolerable up to this size."""
-
-MAX_PATH = 200
-"""Maximum length of a field's location in an error message."""
-UNION_MEMBERS = ("bool", "int", "float", "str", "constrained-int", "constrained-str")
-"""Last part of the location of an error in a field that accepts several types."""
 
 
 class Timing(Strict):
@@ -126,13 +125,15 @@ class Plan(Strict):
     """Number of seeds; the first seed is 0."""
     depth: Annotated[int, Field(ge=1, le=1000)] = 2
     """Number of layers per model."""
-    params: Annotated[Annotated[int, Field(ge=1, le=2**31)] | None, BeforeValidator(budget_count)] = None
+    params: BudgetCount | None = None
     """Number of parameters per model. Exactly one of `params`, `width`, `state` and `step_flops` is given."""
+    params_of: Literal["model", "layers"] = "model"
+    """What `params` counts: all parameters, or those of the layers without embedding and readout."""
     width: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
     """Width of the layers."""
-    state: Annotated[Annotated[int, Field(ge=1, le=2**31)] | None, BeforeValidator(budget_bytes)] = None
+    state: BudgetBytes | None = None
     """Size of the state of one stream at the trained length: a number of bytes, or a text such as `4KiB`."""
-    step_flops: Annotated[Annotated[int, Field(ge=1, le=2**31)] | None, BeforeValidator(budget_count)] = None
+    step_flops: BudgetCount | None = None
     """FLOPs of one streamed step at the trained length: a number, or a text such as `40k`."""
     measure: Annotated[tuple[Probe, ...], Field(min_length=1), DISTINCT] = ("accuracy", "latency", "streaming")
     """Probes to run."""
@@ -163,22 +164,24 @@ class Plan(Strict):
     @property
     def budgets(self) -> list[Budget]:
         """The given sizes of a model. A valid plan gives exactly one."""
-        return [Budget(kind, amount) for kind in BUDGETS if (amount := getattr(self, kind)) is not None]
+        return budgets_of(self)
 
     def grids(self) -> list[Plan]:
-        """Return the plan itself, followed by one plan per extra grid."""
+        """Return the plan itself, followed by one plan per product of tasks and lengths of each extra grid."""
         extras = [
             self.model_copy(
                 update={
                     "archs": extra.archs or self.archs,
-                    "tasks": extra.tasks or self.tasks,
-                    "lengths": extra.lengths or self.lengths,
+                    "tasks": tasks,
+                    "lengths": lengths,
                     "seeds": min(extra.seeds or self.seeds, self.seeds),
                     "override": (*self.override, Override(protocol=extra.protocol)),
                     "extra": (),
+                    **extra.sizes(),
                 }
             )
             for extra in self.extra
+            for tasks, lengths in extra.products(self.tasks, self.lengths)
         ]
         return [self, *extras]
 
@@ -243,40 +246,20 @@ class Plan(Strict):
                     "plan also tunes it: remove learning_rate or the table tuning"
                 )
             fields[RATE] = None
-        try:
-            protocol = Protocol.model_validate_json(json.dumps(fields))
-        except ValidationError as error:
-            raise UsageError(f"protocol: {first_error(error)}") from None
-        for at in protocol.evaluate_at:
-            if protocol.evaluate_at.count(at) > 1:
-                raise UsageError(
-                    f"protocol: evaluate_at: {shown_value(at)} occurs more than once; give each value once"
-                )
-        steps, fixed_set = protocol.steps, (protocol.train_sequences, protocol.epochs)
-        if (steps is None) == (None in fixed_set) or (steps is not None and fixed_set != (None, None)):
-            durations = ("steps", "train_sequences", "epochs")
-            given = " and ".join(name for name in durations if getattr(protocol, name) is not None) or "none of them"
-            raise UsageError(f"protocol: give either steps, or train_sequences and epochs; given: {given}")
-        if protocol.fit_sequences > (protocol.train_sequences or 0):
-            problem = f"protocol: fit_sequences ({protocol.fit_sequences:,})"
-            if protocol.train_sequences is None:
-                hint = "give train_sequences and epochs instead of steps, or omit fit_sequences"
-                raise UsageError(f"{problem} needs a fixed training set: {hint}")
-            raise UsageError(f"{problem} must be at most train_sequences ({protocol.train_sequences:,})")
-        if protocol.train_lengths == "up_to" and protocol.steps is None:
-            raise UsageError("protocol: train_lengths = 'up_to' needs fresh batches: give steps, not epochs")
-        shuffled = "batch" if protocol.train_sequences is None else "train_sequences"
-        if protocol.control == "shuffled_targets" and getattr(protocol, shuffled) == 1:
+        protocol = resolved_protocol(fields, length)
+        lowest = min(self.tuning.learning_rates) if self.tuning is not None else math.inf
+        if protocol.final_learning_rate > lowest:
             raise UsageError(
-                f"protocol: control = 'shuffled_targets' needs several sequences, but {shuffled} is 1: "
-                f"give {shuffled} of at least 2"
+                f"protocol: final_learning_rate ({protocol.final_learning_rate:g}) must be at most the lowest rate of "
+                f"the grid ({lowest:g})"
             )
         return protocol
 
 
 def names() -> list[str]:
     """Return the names of the plans that ship with Carousel."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    found = [path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.toml")]
+    return sorted(found, key=lambda name: ("/" in name, name))
 
 
 def load(name: str) -> Plan:
@@ -308,9 +291,12 @@ def load(name: str) -> Plan:
         raise UsageError(f"the plan {path} is not valid TOML: {error}") from None
     except TypeError:
         raise UsageError(f"the plan {path} contains a date or time, which no field accepts: remove it") from None
-    if len(plan.budgets) != 1:
-        given = " and ".join(budget.kind for budget in plan.budgets) or "none of them"
-        raise UsageError(f"invalid plan {path}: give one of params, width, state and step_flops; given: {given}")
+    for grid in plan.grids():
+        if len(grid.budgets) != 1:
+            given = " and ".join(budget.kind.removeprefix("layer_") for budget in grid.budgets) or "none of them"
+            raise UsageError(f"invalid plan {path}: give one of params, width, state and step_flops; given: {given}")
+    if plan.params_of == "layers" and plan.params is None:
+        raise UsageError(f"invalid plan {path}: params_of = 'layers' needs params; add params, or remove params_of")
     _check_overrides(plan, path)
     _check_protocols(plan, path)
     return plan
@@ -349,35 +335,3 @@ def _check_protocols(plan: Plan, path: Path) -> None:
                 grid.protocol_of(arch, task, length)
     except UsageError as error:
         raise UsageError(f"invalid plan {path}: {error}") from None
-
-
-def first_error(error: ValidationError, content: Mapping[str, Any] | None = None) -> str:
-    """Return the first error that pydantic found, as one line of text.
-
-    `content` is the parsed content of a plan file. If it is given, an error in a claim is reported with the claim's
-    name.
-    """
-    errors = error.errors(include_url=False)
-    kind, value, location = errors[0]["type"], errors[0]["input"], errors[0]["loc"]
-    reasons = [reason_of(errors[0])]
-    if location and location[-1] in UNION_MEMBERS and kind != "extra_forbidden":
-        location = location[:-1]
-        reasons = [reason_of(each) for each in errors if each["loc"][:-1] == location]
-    claim = ""
-    if content is not None and len(location) > 1 and location[0] == "claims":
-        with contextlib.suppress(LookupError, TypeError):  # the claim has no name, or is not a table
-            claim = f"claim {shown_value(content['claims'][location[1]]['name'])}: "
-            location = location[2:]
-    field = _path(location)
-    if kind == "extra_forbidden":
-        return f"{claim}unknown field '{field}'; remove it or correct its name"
-    if kind == "value_error":
-        return f"{claim}{field}{': ' if field else ''}{reasons[0]}"
-    text = f"{claim}{field} {', or '.join(dict.fromkeys(reasons))}"
-    return text if kind == "missing" or "must not be empty" in reasons else f"{text}, not {shown_value(value)}"
-
-
-def _path(location: Sequence[str | int]) -> str:
-    """Return the location of a field as text, such as `extra[0].seeds`, in printable ASCII and shortened."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
-    return text.encode("unicode_escape").decode()[:MAX_PATH]

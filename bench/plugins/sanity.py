@@ -11,6 +11,7 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from bench.errors import name_and_message
+from bench.plugins.source_files import label
 
 if TYPE_CHECKING:
     import arch
@@ -117,7 +118,16 @@ def plugin_in_traceback(error: BaseException) -> tuple[str, str] | None:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename in files:
             return files[frame.filename], frame.filename
+        for name in names:
+            if frame.filename.startswith(label(name, "")[:-1]):  # another file of the folder
+                return name, frame.filename
     return None
+
+
+def blame_plugin(error: BaseException) -> str | None:
+    """Return one line that names the plugin in whose code an exception was raised; None if no plugin is involved."""
+    plugin = plugin_in_traceback(error)
+    return None if plugin is None else f"the plugin {plugin[0]} fails: {describe_error(error, plugin[1])}"
 
 
 def refuse(error: BaseException, file: str) -> NoReturn:

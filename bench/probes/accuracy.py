@@ -5,8 +5,8 @@ task cannot sample sequences of that length, or if the model cannot read them.
 
 A range of lengths is tested at `RANGE_LENGTHS` random lengths, or at all of its lengths if there are fewer. Only
 lengths that the task supports are drawn. The range is omitted if the model cannot read its longest length. Each length
-has an equal share of the test sequences, rounded up. The score of the range, its losses and its reference scores are
-means over the same lengths. The seed of the case decides lengths and sequences.
+has an equal share of the test sequences, rounded up; `test_steps` may reduce it. The score of the range, its losses and
+its reference scores are means over the same lengths. The seed of the case decides lengths and sequences.
 """
 
 # Shape suffixes: B batch, T time, D channels
@@ -74,8 +74,10 @@ def _range_batches(subject: Subject, lengths: LengthRange) -> dict[int, tasks.Ba
     case, task = subject.case, subject.task
     generator = tasks.generator(case.seed, "test")
     drawn = drawn_lengths(task, lengths, generator)
-    sequences = -(-case.protocol.test_sequences // len(drawn))
-    batches = {length: task.sample(generator, sequences, length, "test") for length in drawn}
+    batches = {
+        length: task.sample(generator, -(-case.protocol.test_sequences_at(length) // len(drawn)), length, "test")
+        for length in drawn
+    }
     return {length: to_device(batch, subject.device) for length, batch in batches.items()}
 
 
@@ -152,8 +154,8 @@ def _measure_early_stopped(subject: Subject) -> Measurement:
 
 def _test_batch(subject: Subject, length: int) -> tasks.Batch:
     case = subject.case
-    generator = tasks.generator(case.seed, "test")
-    return to_device(subject.task.sample(generator, case.protocol.test_sequences, length, "test"), subject.device)
+    generator, count = tasks.generator(case.seed, "test"), case.protocol.test_sequences_at(length)
+    return to_device(subject.task.sample(generator, count, length, "test"), subject.device)
 
 
 def _is_possible(subject: Subject, length: int) -> bool:

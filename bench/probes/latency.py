@@ -25,7 +25,7 @@ from bench.machine.timer import seconds_per_call, synchronise
 from bench.plans.plan import Timing
 from bench.probes.subject import Subject
 from bench.training.data import to_device
-from bench.training.optimizer import optimizer_of, training_loss
+from bench.training.optimizer import clip_gradients, optimizer_of, training_loss
 from results import Block, Measurement
 
 ANY_LEARNING_RATE = 1e-3
@@ -134,7 +134,7 @@ def _training_step(subject: Subject, batch: int) -> Callable[[], object]:
     def training_step() -> None:
         optimizer.zero_grad(set_to_none=True)
         training_loss(model, task, training_batch).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), case.protocol.clip)
+        clip_gradients(model, case.protocol)
         optimizer.step()
 
     return training_step

@@ -51,6 +51,8 @@ class _RunningJob:
     step: int = 0
     total_steps: int = 0
     note: str = "starting"
+    training_share: float = 1.0
+    """Share of the expected duration of the job before its tests."""
 
     def __str__(self) -> str:
         first = self.cases[0]
@@ -100,6 +102,7 @@ class Progress(AbstractContextManager["Progress"]):
         expected_seconds: Callable[[Job], float],
         *,
         quiet: bool,
+        training_share: Callable[[Job], float] = lambda job: 1.0,
         errors: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -109,12 +112,13 @@ class Progress(AbstractContextManager["Progress"]):
             console: console on which progress is printed.
             eta: estimates the remaining time; it is informed about every job, but not about waits.
             expected_seconds: returns the expected duration of a job.
+            training_share: returns the share of that duration in which the job reports progress, before its tests.
             quiet: whether to print only long waits and notes on kernels, on `errors`.
             errors: console for notes on kernels, and for long waits of a quiet run; None for standard error.
             clock: returns the current time in seconds.
         """
         self._console, self._eta, self._quiet, self._clock = console, eta, quiet, clock
-        self._expected_seconds = expected_seconds
+        self._expected_seconds, self._training_share = expected_seconds, training_share
         self._errors = errors or new_console(stderr=True)
         self._jobs: dict[str, _RunningJob] = {}
         self._scores: dict[tuple[str, str], _Scores] = {}
@@ -156,7 +160,7 @@ class Progress(AbstractContextManager["Progress"]):
         for other in [name for name, running in self._jobs.items() if running.cases == job.cases and name != worker]:
             del self._jobs[other]
             self._eta.discard(other)
-        self._jobs[worker] = _RunningJob(job.cases, self._clock())
+        self._jobs[worker] = _RunningJob(job.cases, self._clock(), training_share=self._training_share(job))
         self._eta.assign(worker, job_kind(job), self._expected_seconds(job))
         self._print_line()
 
@@ -188,7 +192,7 @@ class Progress(AbstractContextManager["Progress"]):
         if (job := self._jobs.get(event.worker)) is None:
             return
         job.step, job.total_steps, job.note = event.step, event.total_steps, f"score {event.score:.3f}"
-        self._eta.advance(event.worker, job.fraction)
+        self._eta.advance(event.worker, job.fraction * job.training_share)
         scores = self._scores.setdefault((job.cases[0].arch, job.cases[0].task), _Scores())
         scores.best, scores.latest = max(scores.best, event.score), event.score
         self._print_line()

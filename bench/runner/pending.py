@@ -163,6 +163,16 @@ class Pending:
         return sum(self.estimator.training_seconds(case) for case in self.untuned)
 
     @property
+    def testing_seconds(self) -> float:
+        """Expected seconds of all tests of untrained cases, run one after the other. They are part of `job_seconds`."""
+        return sum(self.estimator.testing_seconds(case) for case in self.untrained)
+
+    @property
+    def job_seconds(self) -> float:
+        """Expected seconds of the training jobs of untrained cases, with their tests, run one after the other."""
+        return sum(self.estimator.training_seconds(case) for case in self.untrained)
+
+    @property
     def expected_seconds(self) -> dict[JobKind, float]:
         """Expected seconds of all pending jobs of each kind, run one after the other."""
         expected: dict[JobKind, float] = defaultdict(float)

@@ -19,6 +19,7 @@ from bench.machine.provenance import code_digest
 from bench.progress.display import Progress, format_duration
 from bench.progress.estimates import DurationEstimator
 from bench.progress.eta import EtaEstimator
+from bench.progress.work import planned_tests
 from bench.runner.execution import Execution, check_run_exists, has_weights
 from bench.runner.pending import Pending
 from bench.runner.request import Request
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "Request", "describe", "execute"]
 
+MENTIONED_TESTING = 0.2
+"""Share of the training jobs that tests must take to be mentioned."""
+MENTIONED_SECONDS = 10.0
+"""Seconds that tests must take to be mentioned."""
 HISTORY_RUNS = 3
 """Number of the store's newest runs whose records are used to estimate durations."""
 
@@ -188,14 +193,42 @@ def _print_plan(
     eta = EtaEstimator(pending.expected_seconds, max(1, min(workers, left)), machines=machines)
     hosts = "" if cluster is None else f" on {_counted(machines, 'host')}"
     tuning = _tuning_part(pending, request.workers)
+    testing = _testing_part(pending, request.workers)
     repeated = f", each timing in {pending.file.repeat} processes" if pending.file.repeat > 1 else ""
     resuming = f"; resuming run {resumed.id}" if resumed is not None else ""
     print_labelled(
         request.plan_name,
         f": {_counted(count, 'case')}{tuning}, {count - left} done, {left} to run on "
-        f"{_counted(workers, 'worker')}{hosts}{repeated}, about {format_duration(eta.remaining_seconds)}{resuming}",
+        f"{_counted(workers, 'worker')}{hosts}{repeated}, about {format_duration(eta.remaining_seconds)}{testing}"
+        f"{resuming}",
         console,
     )
+    print_lines(_testing_warnings(pending), console, style="yellow")
+
+
+def _testing_part(pending: Pending, workers: int) -> str:
+    """Return how long the tests of untrained cases will take, and at how many lengths, if it is worth mentioning."""
+    testing, jobs = pending.testing_seconds, pending.job_seconds
+    if testing < max(MENTIONED_SECONDS, MENTIONED_TESTING * jobs):
+        return ""
+    lengths = [[length for length, _ in planned_tests(case)] for case in pending.untrained if case.is_reported]
+    most = max(len(each) for each in lengths)
+    longest = max(length for each in lengths for length in each)
+    seconds = testing / max(1, min(workers, len(pending.untrained)))
+    at = _counted(most, "length") if most == min(map(len, lengths)) else f"up to {_counted(most, 'length')}"
+    return f" ({format_duration(seconds)} of it for tests at {at} of at most {longest:,} steps)"
+
+
+def _testing_warnings(pending: Pending) -> list[str]:
+    """Return a line on how to shorten the tests if they are expected to take longer than all training."""
+    testing, jobs = pending.testing_seconds, pending.job_seconds
+    if testing < MENTIONED_SECONDS or testing <= jobs - testing:
+        return []
+    times = testing / max(1.0, jobs - testing)
+    return [
+        f"tests take {times:.1f} times as long as training: to bound them, set test_steps in the protocol, such as "
+        "test_steps = 100000 time steps per length; or give fewer lengths (evaluate_at) or test_sequences"
+    ]
 
 
 def _tuning_part(pending: Pending, workers: int) -> str:
@@ -221,7 +254,15 @@ def _run_pending(execution: Execution, cluster: DaskExecutor | None, console: Co
             LocalExecutor(workers, memory_bytes=request.memory_bytes, code=pending.file.code)
         )
         eta = EtaEstimator(pending.expected_seconds, executor.workers, machines=executor.machines)
-        progress = stack.enter_context(Progress(console, eta, pending.estimator.job_seconds, quiet=quiet))
+        progress = stack.enter_context(
+            Progress(
+                console,
+                eta,
+                pending.estimator.job_seconds,
+                training_share=pending.estimator.training_share,
+                quiet=quiet,
+            )
+        )
         try:
             execution.run_pending(executor, progress)
         except KeyboardInterrupt:

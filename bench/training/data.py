@@ -39,10 +39,10 @@ def fit_batch(task: tasks.Task, case: Case) -> tasks.Batch:
 
 
 def training_lengths(task: tasks.Task, case: Case) -> list[int]:
-    """Return the training lengths in steps: only the case's length or, with `up_to`, all supported lengths up to it."""
+    """Return the training lengths in steps: that of the case or, if a batch may be shorter, all supported ones."""
     if case.protocol.train_lengths == "fixed":
         return [case.length]
-    return [length for length in range(task.min_length, case.length + 1) if task.supports_length(length)]
+    return lengths_of_range(task, case.protocol.training_range() or (task.min_length, case.length))
 
 
 def lengths_of_range(task: tasks.Task, lengths: LengthRange) -> list[int]:

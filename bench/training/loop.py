@@ -16,7 +16,7 @@ import tasks
 from bench.machine.denormals import flushes_denormals
 from bench.training.data import batches, fit_batch, to_device
 from bench.training.evaluation import evaluate
-from bench.training.optimizer import optimizer_of, training_loss
+from bench.training.optimizer import clip_gradients, optimizer_of, training_loss
 from bench.training.schedule import learning_rate_factor, total_steps
 from results import Case, EvalPoint, Progress, Training, digest, solved_score
 
@@ -51,13 +51,15 @@ def train(
     protocol, device = case.protocol, next(model.parameters()).device
     total = total_steps(protocol)
     optimizer = optimizer_of(model, protocol, learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(protocol, step))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate_factor(protocol, step, learning_rate)
+    )
     validation = to_device(
         task.sample(tasks.generator(case.seed, "validation"), protocol.validation_sequences, case.length, "validation"),
         device,
     )
     fit = None if protocol.fit_sequences == 0 else to_device(fit_batch(task, case), device)
-    solved_at, best = solved_score(task.chance(case.length)), -math.inf
+    solved_at, best = solved_score(task.chance(case.length), protocol.solved_at), -math.inf
     curve: list[EvalPoint] = []
     stopped: Literal["solved", "budget", "diverged", "plateaued"] = "budget"
     step, sequences, solved_in_a_row, without_improvement = 0, 0, 0, 0
@@ -72,7 +74,7 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         loss = training_loss(model, task, batch)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
+        norm = clip_gradients(model, protocol)
         losses.append(loss.item())
         if not (math.isfinite(losses[-1]) and math.isfinite(norm.item())):
             stopped = "diverged"

@@ -53,19 +53,16 @@ def check_model(spec: str | arch.Arch, task: tasks.Task, *, length: int, depth: 
     return arch.parameter_count(_build_on_meta(spec, task, length=length, depth=depth, budget=budget))
 
 
-def train_step_flops(case: Case, task: tasks.Task, length: int) -> int | None:
-    """Return the FLOPs of one training step at `length` without allocating the model.
-
-    Returns None if the architecture does not state its FLOPs.
-    """
-    model = _build_on_meta(case.arch, task, length=case.length, depth=case.depth, budget=case.budget)
-    return model.train_step_flops(case.protocol.batch, length)
+def model_on_meta(case: Case, task: tasks.Task) -> arch.SequenceModel:
+    """Return the model of a case without its weights, for its sizes and FLOPs."""
+    return _build_on_meta(case.arch, task, length=case.length, depth=case.depth, budget=case.budget)
 
 
 def describe_model(case: Case, task: tasks.Task, model: arch.SequenceModel) -> Model:
     """Return the sizes of a model of a case, as a record states them."""
     return Model(
         parameters=arch.parameter_count(model),
+        layer_parameters=arch.parameter_count(model.layers),
         width=model.width,
         depth=case.depth,
         state_bytes=stream_state_bytes(model, task, case.length),
@@ -75,7 +72,7 @@ def describe_model(case: Case, task: tasks.Task, model: arch.SequenceModel) -> M
 
 def describe_on_meta(case: Case, task: tasks.Task) -> Model:
     """Return the sizes of the model of a case without allocating the model."""
-    model = _build_on_meta(case.arch, task, length=case.length, depth=case.depth, budget=case.budget)
+    model = model_on_meta(case, task)
     with arch.meta_device():
         return describe_model(case, task, model)
 
@@ -119,6 +116,7 @@ def _build(
         channels=inputs.size if isinstance(inputs, tasks.Reals) else None,
         width=amounts.get("width"),
         params=amounts.get("params"),
+        layer_params=amounts.get("layer_params"),
         state=amounts.get("state"),
         step_flops=amounts.get("step_flops"),
         length=length,

@@ -1,11 +1,13 @@
-"""The optimizer of a training protocol, and the loss that it minimises."""
+"""The optimizer of a training protocol, the loss that it minimises, and the clipping of gradients."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import arch
 import tasks
@@ -22,14 +24,13 @@ def optimizer_of(
     """
     rate = protocol.learning_rate if learning_rate is None else learning_rate
     assert rate is not None, "the learning rate has not been chosen"
-    groups: list[dict[str, Any]] = [
-        {
-            "params": list(group.parameters),
-            "lr": rate * group.learning_rate,
-            "weight_decay": protocol.weight_decay if group.weight_decay else 0.0,
-        }
-        for group in arch.parameter_groups(model)
-    ]
+    groups: list[dict[str, Any]] = []
+    for group in arch.parameter_groups(model):
+        decay = protocol.weight_decay if group.weight_decay else 0.0
+        decayed, others = _by_decay(group.parameters, model, protocol) if decay else ([], list(group.parameters))
+        for parameters, own_decay in ((decayed, decay), (others, 0.0)):
+            if parameters:
+                groups.append({"params": parameters, "lr": rate * group.learning_rate, "weight_decay": own_decay})
     is_real = all(parameter.is_floating_point() for parameter in model.parameters())
     optimizer = torch.optim.AdamW if protocol.weight_decay else torch.optim.Adam
     return optimizer(groups, lr=rate, fused=is_real)  # complex parameters have no fused optimizer
@@ -40,3 +41,23 @@ def training_loss(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Batc
     loss = task.loss(model(batch.inputs), batch)
     auxiliary = arch.auxiliary_loss(model)
     return loss if auxiliary is None else loss + auxiliary
+
+
+def clip_gradients(model: nn.Module, protocol: Protocol) -> Tensor:
+    """Scale the gradients down to the norm `clip` of the protocol if they exceed it, and return their norm before."""
+    return torch.nn.utils.clip_grad_norm_(model.parameters(), protocol.clip or math.inf)
+
+
+def _by_decay(
+    parameters: Iterable[nn.Parameter], model: arch.SequenceModel, protocol: Protocol
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Return the parameters on which the weight decay acts, and the others.
+
+    With `weight_decay_on = "matrices"`, embeddings of tokens and parameters of fewer than two dimensions are others.
+    """
+    parameters = list(parameters)
+    if protocol.weight_decay_on == "all":
+        return parameters, []
+    embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    decayed = [each for each in parameters if each.dim() > 1 and each not in embeddings]
+    return decayed, [each for each in parameters if each.dim() < 2 or each in embeddings]

@@ -20,6 +20,7 @@ from reports.analysis.streaming.step_costs import (
     step_costs,
     step_costs_by_arch,
 )
+from reports.analysis.training_outcome import early_stopped_scores, sequences_until_solved, validation_scores
 from results import (
     BudgetKind,
     EffectiveLength,
@@ -69,6 +70,13 @@ class LeaderboardRow:
     """Letters: architectures that share a letter are statistically indistinguishable, or the worse one is undecided.
     None without a rank."""
     seed_scores: tuple[float, ...]
+    validation_score: float | None
+    """The mean score of the last validations."""
+    early_stopped_score: float | None
+    """The mean test score of the weights with the best validation score; None unless the protocol keeps them."""
+    early_stopped_low: float | None
+    early_stopped_high: float | None
+    """With `early_stopped_low`, the 95% interval of this mean."""
     chance: float | None
     memoryless_score: float | None
     range_scores: tuple[RangeScore, ...]
@@ -81,6 +89,13 @@ class LeaderboardRow:
     """The number of seeds, including failed and missing ones."""
     solved: int
     """The number of seeds that solved the task."""
+    until_solved_seeds: int
+    """The number of seeds of which a validation reached the bar of their protocol, `solved_at`."""
+    sequences_until_solved: float | None
+    """The mean number of training sequences until then, over these seeds."""
+    sequences_until_solved_low: float | None
+    sequences_until_solved_high: float | None
+    """With `sequences_until_solved_low`, the 95% interval of this mean."""
     learning_rate: float | None
     """The learning rate of the trained seeds; None if there is none, or if they differ."""
     learning_rate_source: RateSource | None
@@ -192,10 +207,11 @@ def _row(
         beside_compiled: Whether any architecture of the run was timed inside a compiled loop.
     """
     scores = group.scores()
-    low = middle = high = None
-    if scores:
-        interval = interval_of_mean(scores)
-        middle, (low, high) = interval.middle, bounds(interval, floor=0.0, ceiling=1.0)
+    middle, low, high = _mean(scores, ceiling=1.0)
+    validation, _, _ = _mean(validation_scores(group), ceiling=1.0)
+    stopped, stopped_low, stopped_high = _mean(early_stopped_scores(group), ceiling=1.0)
+    until_solved = sequences_until_solved(group)
+    sequences, sequences_low, sequences_high = _mean(until_solved)
     models = [record.model for record in group.records if record.model is not None]
     budgets = {seed.case.budget for seed in group.seeds}
     budget = budgets.pop() if len(budgets) == 1 else None
@@ -213,6 +229,10 @@ def _row(
         rank_last=rank.last if rank else None,
         ties=rank.ties if rank else None,
         seed_scores=tuple(scores),
+        validation_score=validation,
+        early_stopped_score=stopped,
+        early_stopped_low=stopped_low,
+        early_stopped_high=stopped_high,
         chance=reference.chance if reference else None,
         memoryless_score=reference.memoryless_score if reference else None,
         range_scores=tuple(_range_score(group, lengths) for lengths in group.evaluated_ranges()),
@@ -220,6 +240,10 @@ def _row(
         loss=loss_evidence_of(group),
         seeds=len(group.seeds),
         solved=sum(seed.solved for seed in group.seeds),
+        until_solved_seeds=len(until_solved),
+        sequences_until_solved=sequences,
+        sequences_until_solved_low=sequences_low,
+        sequences_until_solved_high=sequences_high,
         learning_rate=group.learning_rates[0] if len(group.learning_rates) == 1 else None,
         learning_rate_source=group.rate_source,
         learning_rate_found_by=group.rate_found_by,
@@ -257,6 +281,17 @@ def _range_score(group: Group, lengths: LengthRange) -> RangeScore:
         high=high,
         share=fmean(shares) if shares else None,
     )
+
+
+def _mean(values: Sequence[float], *, ceiling: float = math.inf) -> tuple[float | None, float | None, float | None]:
+    """Return the mean of values of at least 0 with its 95% interval, clipped to [0, `ceiling`].
+
+    The mean is None without values, and the interval with fewer than two.
+    """
+    if not values:
+        return None, None, None
+    interval = interval_of_mean(values)
+    return interval.middle, *bounds(interval, floor=0.0, ceiling=ceiling)
 
 
 def bounds(

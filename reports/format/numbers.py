@@ -52,13 +52,14 @@ def size(value: float | None) -> str:
 def amount(kind: str, number: int) -> str:
     """Format the size of a model in the unit of a kind of budget.
 
-    Examples: `20,000 parameters`, `width 40`, `4 KiB of state`, `40,000 FLOPs per step`.
+    Examples: `20,000 parameters`, `20,000 parameters in layers`, `width 40`, `4 KiB of state`, `40,000 FLOPs per step`.
     """
     if kind == "width":
         return f"width {number:,}"
     if kind == "state":
         return f"{size(number).replace('.0 ', ' ')} of state"
-    return f"{number:,} {'parameters' if kind == 'params' else 'FLOPs per step'}"
+    units = {"params": "parameters", "layer_params": "parameters in layers", "step_flops": "FLOPs per step"}
+    return f"{number:,} {units[kind]}"
 
 
 def sizes(values: Iterable[float | None]) -> str:

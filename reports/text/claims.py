@@ -81,7 +81,7 @@ def _row(entry: Entry) -> LedgerRow:
     return LedgerRow(
         name=claim.name,
         text=claim.text,
-        source=claim.source,
+        source=_source(claim),
         measured=claim.what,
         rule=claim.rule,
         verdict=f"{entry.verdict} {entry.depends_on}".strip(),
@@ -100,6 +100,14 @@ def _row(entry: Entry) -> LedgerRow:
         ),
         unmeasured=tuple(_condition(finding, entry) for finding in entry.findings if finding.holds is None),
     )
+
+
+def _source(claim: Claim) -> str:
+    """Return the source with the published value and its spread, and with the differences from its protocol."""
+    published = "" if claim.published is None else f"; published: {claim.published:g}"
+    spread = "" if claim.spread is None else f" ± {claim.spread:g}"
+    differs = f"; our protocol differs: {claim.differs}" if claim.differs else ""
+    return f"{claim.source}{published}{spread}{differs}"
 
 
 def _doubt(entry: Entry) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from reports.analysis.groups import Group
 from reports.format.numbers import count, listed, plural, size
 from reports.text.budgets import budget
-from results import Protocol, RunFile
+from results import SOLVED_SHARE, Protocol, RunFile
 
 SHORT_COMMIT = 10
 """The number of digits of a commit hash that are shown."""
@@ -91,6 +91,8 @@ def _in_words(protocol: Protocol, *, has_one_rate: bool) -> str:
         source = f"{epochs} over {count(protocol.train_sequences)} fixed sequences in batches of {protocol.batch:,}"
     halving = f"halved every {plural(protocol.halve_every, 'epoch')}"
     schedule = halving if protocol.schedule == "halving" else protocol.schedule
+    if protocol.final_learning_rate:
+        schedule += f" to {protocol.final_learning_rate:g}"
     evaluation_interval = plural(protocol.evaluate_every, "step")
     if protocol.learning_rate is None:
         rate = "a learning rate chosen by tuning"
@@ -98,21 +100,30 @@ def _in_words(protocol: Protocol, *, has_one_rate: bool) -> str:
         rate = (
             f"learning rate {protocol.learning_rate:g}" if has_one_rate else "a learning rate of the plan, listed above"
         )
+    bound = "" if protocol.test_steps is None else f", fewer beyond {protocol.test_steps:,} time steps in total"
     parts = [
         f"At most {source}",
         f"Adam, {rate} ({schedule})",
-        f"gradients clipped at {protocol.clip:g}",
+        f"gradients clipped at {protocol.clip:g}" if protocol.clip else "gradients not clipped",
         f"validation on {protocol.validation_sequences:,} sequences every {evaluation_interval}",
-        f"one test on {protocol.test_sequences:,} other sequences",
+        f"one test on {protocol.test_sequences:,} other sequences{bound}",
     ]
     if protocol.warmup_steps:
         parts.insert(2, f"{protocol.warmup_steps:,} warm-up steps")
+    if protocol.warmup_share:
+        parts.insert(2, f"warm-up over {protocol.warmup_share:.0%} of the steps")
     if protocol.weight_decay:
-        parts.insert(2, f"weight decay {protocol.weight_decay:g}")
+        on = " on matrices" if protocol.weight_decay_on == "matrices" else ""
+        parts.insert(2, f"weight decay {protocol.weight_decay:g}{on}")
+    if (lengths := protocol.training_range()) is not None:
+        parts.insert(1, f"training lengths {lengths[0]:,} to {lengths[1]:,}")
+    elif protocol.train_lengths == "up_to":
+        parts.insert(1, "training lengths up to that of the case")
     if protocol.fit_sequences:
         parts.append(f"fit measured on {protocol.fit_sequences:,} training sequences every {evaluation_interval}")
     if protocol.solved_after:
-        parts.append(f"early stop after {plural(protocol.solved_after, 'solved validation')} in a row")
+        bar = f" at {protocol.solved_at:g} of the span" if protocol.solved_at != SOLVED_SHARE else ""
+        parts.append(f"early stop after {plural(protocol.solved_after, 'solved validation')} in a row{bar}")
     if protocol.patience:
         parts.append(f"early stop after {plural(protocol.patience, 'validation')} in a row without improvement")
     return "; ".join(parts) + "."

@@ -169,7 +169,7 @@ def _finding(
         seeds=len(group),
         values=tuple(values),
         interval=interval,
-        holds=None if interval is None else claim.holds(interval.middle),
+        holds=None if interval is None else claim.holds(interval.middle) or claim.overlaps(interval.low, interval.high),
         learning=_learning(claim, pairs, is_self_compared=opponent is None),
     )
 
@@ -246,7 +246,8 @@ def _conditions(selection: Cases, cases: Sequence[Case]) -> list[list[Case]]:
     groups: defaultdict[str, list[Case]] = defaultdict(list)
     for case in cases:
         has_settings = all(getattr(case.protocol, name, None) == value for name, value in selection.protocol.items())
-        if has_settings and selection.selects(case.arch, case.task):
+        has_size = selection.depth in (None, case.depth) and selection.length in (None, case.length)
+        if has_settings and has_size and selection.selects(case.arch, case.task):
             groups[case.model_copy(update={"seed": 0}).digest()].append(case)
     return list(groups.values())
 
@@ -254,7 +255,7 @@ def _conditions(selection: Cases, cases: Sequence[Case]) -> list[list[Case]]:
 def _factors(case: Case) -> Factors:
     """Return the factors of a case: architecture, task, their options, sizes and protocol fields."""
     arch, task = Spec.parse_stored(case.arch), Spec.parse_stored(case.task)
-    sizes = {name: getattr(case, name) for name in ("length", "depth", *BUDGETS)}
+    sizes = {name: getattr(case, name) for name in ("length", "depth", "params_of", *BUDGETS)}
     protocol = {name: getattr(case.protocol, name) for name in type(case.protocol).model_fields}
     named = {"architecture": arch.name, **arch.options, "task": task.name, **task.options, **sizes, **protocol}
     return {name: str(value) for name, value in named.items()}

@@ -222,7 +222,7 @@ def _grid_text(tuning: Tuning | None) -> str:
 
 
 def _settings(case: Case) -> dict[str, object]:
-    sizes = {name: getattr(case, name) for name in ("depth", *BUDGETS, "task_version", "task_data")}
+    sizes = {name: getattr(case, name) for name in ("depth", "params_of", *BUDGETS, "task_version", "task_data")}
     protocol = {name: getattr(case.protocol, name) for name in Protocol.model_fields}
     return sizes | protocol | {"tuning": _grid_text(case.tuning)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -23,13 +23,20 @@ MULTIPLE = re.compile(r"[1-9][0-9]{0,3}x")
 """A multiple of the trained length, such as `2x`."""
 RANGE = re.compile(r"(-?[0-9]{1,10})\.\.(-?[0-9]{1,10})")
 """A range of lengths, such as `40..256`."""
+NO_TEST_LENGTH = "no test length: give a number such as 64, a multiple such as '2x', or a range such as '40..256'"
+NO_TRAINING_LENGTH = "no training length: give 'fixed', 'up_to' or a range such as '3..40'"
 MAX_LENGTH = 1 << 24
 """Last length of the longest range, as for the trained lengths of a plan."""
 MAX_RANGE = 1 << 16
 """Maximum number of lengths in a range."""
+SOLVED_SHARE = 0.99
+"""Share of the span from the chance level to a perfect score at which a task counts as solved."""
+MIN_TEST_SEQUENCES = 128
+"""Number of test sequences below which `Protocol.test_steps` does not reduce them."""
 
-BudgetKind = Literal["params", "width", "state", "step_flops"]
-BUDGETS: tuple[BudgetKind, ...] = get_args(BudgetKind)
+BudgetKind = Literal["params", "layer_params", "width", "state", "step_flops"]
+"""What a budget counts. `layer_params` are the parameters of the layers, without embedding and readout."""
+BUDGETS: tuple[Literal["params", "width", "state", "step_flops"], ...] = ("params", "width", "state", "step_flops")
 """The fields of a case that may set the size of its model. Exactly one of them is given."""
 
 
@@ -48,6 +55,9 @@ class Protocol(Strict):
     If `steps` is given, training uses fresh batches for this number of steps. If `steps` is None, training uses a fixed
     set of `train_sequences` sequences for `epochs` epochs. Training stops early after `solved_after` consecutive
     evaluations that solve the task, or after `patience` consecutive evaluations without an improvement.
+
+    The defaults are those of the first version in which a field existed. A plan has other defaults for some fields, see
+    `bench.plans.protocol`.
     """
 
     batch: Size = 32
@@ -59,16 +69,28 @@ class Protocol(Strict):
     schedule: Literal["constant", "halving", "cosine"] = "cosine"
     halve_every: Size = 20
     """Epochs between two halvings of the learning rate; used by the `halving` schedule only."""
+    final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate at the end of the `cosine` schedule; used by this schedule only."""
     warmup_steps: Count = 0
-    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Steps over which the learning rate rises linearly."""
+    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of all steps over which the learning rate rises linearly, instead of `warmup_steps`."""
+    clip: Annotated[float, Field(ge=0)] = 1.0
+    """Largest norm of all gradients together; larger ones are scaled down to it. 0 if gradients are not clipped."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay_on: Literal["matrices", "all"] = "all"
+    """What the weight decay acts on. `matrices` exempts embeddings of tokens, biases, gains and all other vectors."""
     evaluate_every: Size = 100
     """Training steps between two evaluations on validation data."""
     validation_sequences: Size = 256
     test_sequences: Size = 1024
-    train_lengths: Literal["fixed", "up_to"] = "fixed"
+    test_steps: Size | None = None
+    """Largest number of time steps in the test sequences of one length. Longer lengths are tested on fewer sequences,
+    but on at least `MIN_TEST_SEQUENCES`. None for no limit."""
+    train_lengths: Annotated[str, StringConstraints(max_length=40)] = "fixed"
     """With `fixed`, every batch has the length of the case. With `up_to`, each batch has a random length, which is at
-    most the length of the case."""
+    most the length of the case. With a range such as `3..40`, it is also at least the start of the range. The range
+    ends at the length of the case."""
     evaluate_at: Annotated[tuple[Annotated[str, StringConstraints(max_length=40)] | Size, ...], Field(min_length=1)] = (
         "1x",
         "2x",
@@ -80,8 +102,10 @@ class Protocol(Strict):
     """With `shuffled_targets`, targets are permuted among the scored positions of a batch, or of the whole fixed set.
     Except by memorising sequences, the model can then learn only the frequencies of the answers."""
     solved_after: Count | None = 3
-    """Training stops after this many consecutive evaluations with a score of at least `solved_score`. With None or 0,
-    training does not stop early."""
+    """Training stops after this many consecutive evaluations that reach `solved_at`. With None or 0, training does not
+    stop early."""
+    solved_at: Annotated[float, Field(ge=0.5, le=1)] = SOLVED_SHARE
+    """Share of the span from the chance level to a perfect score that `solved_after` evaluations must reach."""
     fit_sequences: Count = 0
     """Number of training sequences on which each evaluation measures loss and score; 0 if the fit is not measured."""
     patience: Count | None = None
@@ -97,7 +121,14 @@ class Protocol(Strict):
 
         Older cases were stored without these fields, so the keys of older cases do not change.
         """
-        return _without_defaults(write(self), self, ("fit_sequences", "patience", "keep_best"))
+        return _without_defaults(write(self), self, ADDED_LATER)
+
+    @field_validator("train_lengths")
+    @classmethod
+    def _names_lengths(cls, train_lengths: str) -> str:
+        if train_lengths not in ("fixed", "up_to"):
+            _range_in(train_lengths, otherwise=NO_TRAINING_LENGTH)
+        return train_lengths
 
     @field_validator("evaluate_at")
     @classmethod
@@ -120,14 +151,34 @@ class Protocol(Strict):
         texts = {at for at in self.evaluate_at if isinstance(at, str) and not at.endswith("x")}
         return tuple(sorted(map(_range_in, texts)))
 
+    def tests_beyond(self, length: int) -> bool:
+        """Return whether a case that is trained at `length` time steps is tested on longer sequences."""
+        return max([0, *self.evaluated_lengths(length), *(last for _, last in self.evaluated_ranges())]) > length
 
-SOLVED_SHARE = 0.99
-"""Share of the span from the chance level to a perfect score at which a task counts as solved."""
+    def test_sequences_at(self, length: int) -> int:
+        """Return the number of test sequences of `length` time steps, by `test_sequences` and `test_steps`."""
+        if self.test_steps is None:
+            return self.test_sequences
+        return min(self.test_sequences, max(MIN_TEST_SEQUENCES, self.test_steps // length))
+
+    def training_range(self) -> LengthRange | None:
+        """Return the first and the last training length, or None if `train_lengths` is no range."""
+        return None if self.train_lengths in ("fixed", "up_to") else _range_in(self.train_lengths)
 
 
-def solved_score(chance: float) -> float:
-    """Return the lowest score at which a task with this chance level counts as solved."""
-    return chance + SOLVED_SHARE * (1 - chance)
+ADDED_LATER = (
+    *("fit_sequences", "patience", "keep_best"),
+    *("weight_decay_on", "final_learning_rate", "warmup_share", "solved_at", "test_steps"),
+)
+"""The fields of a protocol that its first version lacks."""
+
+
+def solved_score(chance: float, share: float = SOLVED_SHARE) -> float:
+    """Return the score at a share of the span from the chance level to a perfect score.
+
+    By default, it is the lowest score at which a task with this chance level counts as solved.
+    """
+    return chance + share * (1 - chance)
 
 
 TUNING_SEED = 1_000_000
@@ -165,6 +216,8 @@ class Case(Strict):
     depth: Size = 2
     params: Size | None = None
     """Number of parameters."""
+    params_of: Literal["model", "layers"] = "model"
+    """What `params` counts: all parameters of the model, or those of its layers without embedding and readout."""
     width: Size | None = None
     """Width of the layers."""
     state: Size | None = None
@@ -188,7 +241,7 @@ class Case(Strict):
     @model_serializer(mode="wrap")
     def _as_first_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Return the serialized case, but omit the fields that were added later if they have their default values."""
-        return _without_defaults(write(self), self, ("state", "step_flops", "tuning", "purpose"))
+        return _without_defaults(write(self), self, ("params_of", "state", "step_flops", "tuning", "purpose"))
 
     @property
     def is_reported(self) -> bool:
@@ -223,7 +276,7 @@ class Case(Strict):
     @property
     def budget(self) -> Budget | None:
         """The size that the case asks for; None if it gives none, as in cases of very old runs."""
-        return next((Budget(kind, amount) for kind in BUDGETS if (amount := getattr(self, kind)) is not None), None)
+        return next(iter(budgets_of(self)), None)
 
     @property
     def key(self) -> str:
@@ -231,14 +284,24 @@ class Case(Strict):
         return f"{_slug(self.arch)}.{_slug(self.task)}.L{self.length}.s{self.seed}.{self.digest()}"
 
 
-def _range_in(text: str) -> LengthRange:
-    """Return the range that a text such as `40..256` names. Raises `ValueError` if the text names no valid range."""
+def budgets_of(document: Any) -> list[Budget]:
+    """Return the given sizes of the models of a case or a plan, which has the fields `params_of` and `BUDGETS`."""
+    of_layers = document.params_of == "layers"
+    return [
+        Budget("layer_params" if field == "params" and of_layers else field, amount)
+        for field in BUDGETS
+        if (amount := getattr(document, field)) is not None
+    ]
+
+
+def _range_in(text: str, *, otherwise: str = NO_TEST_LENGTH) -> LengthRange:
+    """Return the range that a text such as `40..256` names.
+
+    Raises `ValueError` if the text names no valid range. The message ends in `otherwise` if it names no range at all.
+    """
     match = RANGE.fullmatch(text)
     if match is None:
-        raise ValueError(
-            f"{text!r} is no test length: give a number such as 64, a multiple such as '2x', "
-            "or a range such as '40..256'"
-        )
+        raise ValueError(f"{text!r} is {otherwise}")
     first, last = int(match[1]), int(match[2])
     if first < 1:
         raise ValueError(f"the range '{text}' must start at 1 or later")

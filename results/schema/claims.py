@@ -17,7 +17,7 @@ does not need the plan.
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from math import inf
+from math import inf, isfinite
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -40,6 +40,10 @@ class Cases(Strict):
 
     arch: Patterns = ("*",)
     task: Patterns = ("*",)
+    depth: Annotated[int, Field(ge=1)] | None = None
+    """Required number of layers; None for any number."""
+    length: Annotated[int, Field(ge=1)] | None = None
+    """Required trained length in time steps; None for any length."""
     protocol: dict[Name, Setting] = Field(default_factory=dict)
     """Required values of protocol fields."""
 
@@ -95,6 +99,9 @@ class Claim(Strict):
     """A claim with its source and bounds.
 
     The claim holds in a condition if the mean over seeds lies within the bounds. At least one bound must be set.
+
+    A claim may state the published value instead. Its bounds are then `tolerance` below and above this value. The claim
+    also holds if the interval of the mean over seeds overlaps the published one, which is `spread` below and above it.
     """
 
     name: Key
@@ -107,12 +114,31 @@ class Claim(Strict):
     against: Against | None = None
     at_least: float | None = None
     at_most: float | None = None
+    published: float | None = None
+    """The value that the source reports."""
+    spread: Annotated[float, Field(ge=0)] | None = None
+    """Half the width of the interval that the source reports around it; None if it reports none."""
+    tolerance: Annotated[float, Field(ge=0)] | None = None
+    """Distance of our value from the published one up to which the claim is reproduced."""
+    differs: Text = ""
+    """How our protocol differs from that of the source, in words; empty if it does not."""
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> Self:
+        if self.at_least is None is self.at_most and self.published is not None and self.tolerance is not None:
+            bounds = {"at_least": self.published - self.tolerance, "at_most": self.published + self.tolerance}
+            self.__dict__.update(bounds)  # the model is frozen, and this is the end of its construction
         if self.at_least is None and self.at_most is None:
-            raise ValueError("a claim needs at_least, at_most or both")
+            raise ValueError("a claim needs at_least, at_most or both, or published with a tolerance")
+        if self.published is None and (self.spread is not None or self.tolerance is not None):
+            raise ValueError("spread and tolerance belong to a published value; add published, or omit them")
         return self
+
+    def overlaps(self, low: float, high: float) -> bool:
+        """Return whether a finite interval overlaps the published one; False if the source reports none."""
+        if self.published is None or self.spread is None or not (isfinite(low) and isfinite(high)):
+            return False
+        return low <= self.published + self.spread and high >= self.published - self.spread
 
     def holds(self, value: float) -> bool:
         """Return whether a value lies within the bounds, up to rounding: 0.813 - 0.808 counts as 0.005."""
@@ -142,7 +168,9 @@ class Claim(Strict):
 
     @property
     def rule(self) -> str:
-        """The bounds as text, such as `at least 0.9`."""
+        """The bounds as text, such as `at least 0.9` or `0.525 ± 0.05, as published`."""
+        if self.published is not None and self.tolerance is not None:
+            return f"{self.published:g} ± {self.tolerance:g}, as published"
         if self.at_least is None:
             return f"at most {self.at_most:g}"
         if self.at_most is None:

@@ -20,10 +20,10 @@ class Metric:
     title: str
     unit: str
     better: Literal["higher", "lower"]
-    kind: Literal["score", "loss", "timing", "share", "size", "memory", "limit", "trace"]
-    """A `size` is exact, while `memory` is measured on a process and varies. A `share` is one of timed steps. A
-    `limit` belongs to the machine, not the model. A `trace` describes the inside of a model, so its `better` is not
-    used."""
+    kind: Literal["score", "loss", "effort", "timing", "share", "size", "memory", "limit", "trace"]
+    """An `effort` is what training took to reach a goal. A `size` is exact, while `memory` is measured on a process and
+    varies. A `share` is one of timed steps. A `limit` belongs to the machine, not the model. A `trace` describes the
+    inside of a model, so its `better` is not used."""
     compared_as: ComparedAs | None = None
     """How `carousel compare` treats the metric; None if it is not compared."""
     family: str | None = None
@@ -54,6 +54,9 @@ METRICS: dict[str, Metric] = {
         probe="accuracy",
     ),
     "cross_entropy": Metric(title="cross-entropy", unit="nats", better="lower", kind="loss", probe="accuracy"),
+    "sequences_until_solved": Metric(
+        title="training sequences until solved", unit="sequences", better="lower", kind="effort"
+    ),
     "mse": Metric(title="mean squared error", unit="", better="lower", kind="loss", probe="accuracy"),
     "forward_seconds": Metric(
         title="forward pass",
@@ -191,6 +194,7 @@ code are timed, and only architectures with a compiled step have the metric.
 Most measurements also have a location, for example:
 
 - `accuracy` and losses: a `length`, or `from` and `to` of a range of lengths
+- `sequences_until_solved`: none. It is missing if no validation reached `solved_at` of the protocol.
 - `forward_seconds`: a `batch`
 - `step_seconds`, `call_step_seconds`, `state_bytes`, `workspace_bytes` and `packed_weight_bytes`: a `position`
 - `stream_step_seconds` and `call_stream_step_seconds`: a `position` and the number of `streams` per step

@@ -110,6 +110,11 @@ def _from_4(document: Document) -> Document:
     return document | {"training": training | {"learning_rate": rate, "learning_rate_source": "plan"}}
 
 
+def _from_5(document: Document) -> Document:
+    """Change nothing. Version 6 adds fields, whose default values describe all documents of version 5."""
+    return document
+
+
 DEFAULT_RATE_OF_4 = 1e-3
 """Learning rate of a protocol of version 4 that gives none."""
 
@@ -132,4 +137,4 @@ def _renamed(part: Document, old: str, new: str) -> Document:
     return {new if field == old else field: value for field, value in part.items()}
 
 
-MIGRATIONS: dict[int, Callable[[Document], Document]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
+MIGRATIONS: dict[int, Callable[[Document], Document]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}

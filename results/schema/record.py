@@ -15,7 +15,7 @@ from results.schema.case import Budget, BudgetKind, Case
 from results.schema.location import LengthRange
 from results.schema.probes import Probe
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
 Share = Annotated[float, Field(ge=0)]
@@ -121,6 +121,8 @@ class Model(Strict):
     """Size of a trained model."""
 
     parameters: Count
+    layer_parameters: Count | None = None
+    """Number of parameters in the layers, without embedding and readout; None if unknown."""
     width: Size
     depth: Size
     state_bytes: Count | None = None
@@ -130,11 +132,14 @@ class Model(Strict):
 
     def amount(self, kind: BudgetKind) -> int | None:
         """Return what the model has, in the unit of a kind of budget, or None if it is unknown."""
-        if kind == "params":
-            return self.parameters
-        if kind == "width":
-            return self.width
-        return self.state_bytes if kind == "state" else self.step_flops
+        amounts: dict[BudgetKind, int | None] = {
+            "params": self.parameters,
+            "layer_params": self.layer_parameters,
+            "width": self.width,
+            "state": self.state_bytes,
+            "step_flops": self.step_flops,
+        }
+        return amounts[kind]
 
     def meets(self, budget: Budget) -> bool:
         """Return whether the model meets a budget within `BUDGET_TOLERANCE`, or is not known to miss it."""
@@ -169,7 +174,7 @@ class Span(Strict):
 class Record(Strict):
     """The result of one case. Training results are stored first. Timings are added later, on a quiet machine."""
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     key: Key
     case: Case
     status: Status

@@ -15,7 +15,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import ConfigDict
@@ -135,6 +135,14 @@ class Task(ABC):
     def data_digest(self) -> str | None:
         """The SHA-256 of the data set that the task reads, or None if the task generates its data."""
         return None
+
+    def for_seed(self, seed: int) -> Self:
+        """Return the task of a case with this seed: by default, the task itself.
+
+        A task that reads a data set of its own for each seed returns a copy that knows the seed. Sizes, supported
+        lengths and reference scores are the same for every seed. Tuning seeds start at 1,000,000.
+        """
+        return self
 
     @property
     def tolerance(self) -> float:

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 import tasks
 from bench.training.data import batches
+from bench.training.optimizer import clip_gradients
 from bench.training.schedule import learning_rate_factor
 from results import Case, Record, Store
 from results.specs import Spec
@@ -131,7 +132,7 @@ def _train(record: Record) -> int:
         optimiser.zero_grad()
         loss = task.loss(model(batch.inputs), batch)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
+        clip_gradients(model, protocol)
         optimiser.step()
         schedule.step()
         if step % protocol.evaluate_every == 0 or step == steps:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from bench.progress.estimates import SECONDS_PER_TIMED_CASE, DurationEstimator
+from bench.progress.work import work_of
 from results import Case, ProbeRun, Record, Training
 from tests.bench.tiny import tiny_case
 
@@ -51,24 +52,21 @@ def test_durations_by_work_are_corrected_by_earlier_errors() -> None:
     """Check the correction factor of three architectures.
 
     The factor is the median of the records of the same architecture: 7 for lstm and 2.5 for rnn. There is no record of
-    gru, so its factor is the median of all records, 3.
+    gru, so its factor is the median of all records, 3. The records have no tests, so the factors are those of training.
     """
-    by_work = DurationEstimator().training_seconds
     lstm, rnn = tiny_case("lstm", steps=100), tiny_case("rnn", steps=100)
     factors = ((lstm, 7), (rnn, 2), (rnn, 3))
-    history = [record_with(case, factor * by_work(case)) for case, factor in factors]
+    history = [record_with(case, factor * work_of(case).training) for case, factor in factors]
     expected = DurationEstimator(history).training_seconds
     for name, factor in (("lstm:forget_bias=1", 7.0), ("rnn", 2.5), ("gru", 3.0)):
         other = tiny_case(name, length=64, steps=100)
-        assert expected(other) == pytest.approx(factor * by_work(other))
+        assert expected(other) == pytest.approx(factor * work_of(other).total)
 
 
 def test_training_that_stopped_early_counts_by_its_steps() -> None:
-    by_work = DurationEstimator().training_seconds
     early, other = tiny_case(steps=100), tiny_case(length=8, steps=100)
-    assert DurationEstimator([record_with(early, by_work(early), share=0.25)]).training_seconds(other) == pytest.approx(
-        4 * by_work(other)
-    )
+    estimator = DurationEstimator([record_with(early, work_of(early).training, share=0.25)])
+    assert estimator.training_seconds(other) == pytest.approx(4 * work_of(other).total)
 
 
 def test_timing_seconds_are_per_process() -> None:

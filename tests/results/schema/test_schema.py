@@ -77,7 +77,7 @@ INVALID = [
     ("training.flushes_denormals", 1),
     ("training.curve.0.validation_score", None),
     ("reason", "x" * 10_001),
-    ("schema_version", 6),
+    ("schema_version", 7),
     ("schema_version", "1"),
 ]
 
@@ -167,6 +167,7 @@ def test_the_key_changes_with_every_field() -> None:
         "length": 33,
         "depth": 3,
         "params": 5,
+        "params_of": "layers",
         "width": 17,
         "state": 1024,
         "step_flops": 4000,
@@ -185,7 +186,8 @@ def test_the_key_changes_with_every_field() -> None:
             "halve_every": 21, "warmup_steps": 1, "clip": 2.0, "weight_decay": 0.1, "evaluate_every": 1,
 "validation_sequences": 1, "test_sequences": 1, "evaluate_at": ("1x",), "solved_after": None,
             "train_lengths": "up_to", "control": "shuffled_targets", "fit_sequences": 1, "keep_best": True,
-            "patience": 1,
+            "patience": 1, "weight_decay_on": "matrices", "final_learning_rate": 1e-5, "warmup_share": 0.1,
+            "solved_at": 0.999, "test_steps": 1,
         }.items()
     }  # fmt: skip
     assert len(protocols | {first.protocol.digest()}) == len(Protocol.model_fields) + 1
@@ -230,13 +232,13 @@ def test_version_2_documents_get_the_present_field_names() -> None:
         "spans": [{"work": "timing", "lane": "0", "began": 1.0, "ended": 2.0}],
     }
     assert json.loads(migrated(json.dumps(record_2).encode()) or b"") == {
-        "schema_version": 5,
+        "schema_version": 6,
         "reference_scores": [{"length": 32, "chance": 0.5, "memoryless_score": 0.75}],
         "measurements": [{"metric": "m", "samples": [1.0], "blocks": [{"calibration_seconds": 0.1, "load": 0.5}]}],
         "spans": [{"work": "timing", "worker": "0", "began": 1.0, "ended": 2.0}],
     }
     run_2 = {"schema_version": 2, "lanes": 4, "repeat": 2}
-    assert json.loads(migrated(json.dumps(run_2).encode()) or b"") == {"schema_version": 5, "workers": 4, "repeat": 2}
+    assert json.loads(migrated(json.dumps(run_2).encode()) or b"") == {"schema_version": 6, "workers": 4, "repeat": 2}
 
 
 def test_version_1_documents_get_blocks_and_the_present_field_names() -> None:
@@ -245,7 +247,7 @@ def test_version_1_documents_get_blocks_and_the_present_field_names() -> None:
         "measurements": [{"metric": "m", "samples": [1.0, 2.0], "pulse_seconds": [0.1, 0.2]}],
     }
     assert json.loads(migrated(json.dumps(record_1).encode()) or b"") == {
-        "schema_version": 5,
+        "schema_version": 6,
         "measurements": [
             {
                 "metric": "m",
@@ -264,7 +266,7 @@ def test_steps_of_version_3_were_called_from_python() -> None:
     }
     renamed = ("call_step_seconds", "call_stream_step_seconds", "accuracy")
     assert json.loads(migrated(json.dumps(record_3).encode()) or b"") == {
-        "schema_version": 5,
+        "schema_version": 6,
         "measurements": [{"metric": name, **steps} for name in renamed],
     }
 
@@ -296,9 +298,21 @@ def test_trainings_of_version_4_used_the_rate_of_their_protocol() -> None:
     assert new.training is not None
     assert (new.training.learning_rate, new.training.learning_rate_source) == (3e-3, "plan")
     failed = {"schema_version": 4, "status": "crashed", "training": None}
-    assert json.loads(migrated(json.dumps(failed).encode()) or b"") == failed | {"schema_version": 5}
+    assert json.loads(migrated(json.dumps(failed).encode()) or b"") == failed | {"schema_version": 6}
 
 
-@pytest.mark.parametrize("content", [b"{}", b"[]", b"{", b'{"schema_version": 5}', b'{"schema_version": 0}'])
+def test_cases_of_version_5_keep_their_keys_and_get_the_defaults_of_their_time() -> None:
+    """A protocol without the fields of version 6 has the old bar, and weight decay on everything."""
+    document = json.loads(record().model_dump_json()) | {"schema_version": 5}
+    assert not {"solved_at", "weight_decay_on", "params_of"} & (
+        document["case"]["protocol"].keys() | document["case"].keys()
+    )
+    new = Record.model_validate_json(migrated(json.dumps(document).encode()) or b"")
+    assert new.case.key == EXACT_KEY
+    assert (new.case.protocol.solved_at, new.case.protocol.weight_decay_on) == (0.99, "all")
+    assert (new.case.params_of, new.case.budget) == ("model", ("width", 16))
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"{", b'{"schema_version": 6}', b'{"schema_version": 0}'])
 def test_documents_of_no_earlier_version_are_not_migrated(content: bytes) -> None:
     assert migrated(content) is None

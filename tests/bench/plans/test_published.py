@@ -1,0 +1,69 @@
+"""The plans of published results: listed, complete, with sources, and small enough to be tried."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import arch
+import tasks
+from bench.cli import completion
+from bench.commands.listing import list_plans
+from bench.plans.grid import cases
+from bench.plans.plan import FOLDER, load, names
+
+PUBLISHED = [name for name in names() if name.startswith("published/")]
+TIME = re.compile(r"in about [\d.]+ (minutes|hours|hour) on two cores$")
+
+
+def test_published_plans_are_listed_after_the_others_and_completed() -> None:
+    assert {"min-gru-probes", "negative-eigenvalues", "formal-linear", "chomsky-regular"} <= {
+        Path(name).name for name in PUBLISHED
+    }
+    listed = [row["name"] for row in list_plans()]
+    assert listed == names() and listed[-len(PUBLISHED) :] == PUBLISHED
+    assert set(PUBLISHED) <= set(completion.plans("pub"))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_plan_states_its_time_and_its_sources(name: str) -> None:
+    plan = load(name)
+    assert TIME.search(plan.summary), plan.summary
+    assert plan.claims
+    for claim in plan.claims:
+        assert re.search(r"\d{4}|README", claim.source), claim.name
+        assert claim.published is None or claim.tolerance or None not in (claim.at_least, claim.at_most), claim.name
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_claim_of_a_published_plan_selects_cases_and_a_tested_length(name: str) -> None:
+    plan = load(name)
+    planned = cases(plan)
+    for claim in plan.claims:
+        chosen = [
+            case
+            for case in planned
+            if claim.cases.selects(case.arch, case.task)
+            and claim.cases.depth in (None, case.depth)
+            and claim.cases.length in (None, case.length)
+        ]
+        assert chosen, claim.name
+        at = claim.quantity.at
+        for case in chosen:
+            if "length" in at:
+                assert at["length"] in case.protocol.evaluated_lengths(case.length), claim.name
+            if "from" in at:
+                assert (at["from"], at["to"]) in case.protocol.evaluated_ranges(), claim.name
+        assert len({(case.arch, case.task, case.depth) for case in chosen}) == 1, claim.name
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_plans_have_only_known_specs(name: str) -> None:
+    content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    for spec in content["archs"]:
+        assert str(arch.get(spec)) == spec or spec.startswith(arch.get(spec).name)
+    for spec in content["tasks"]:
+        assert str(tasks.build(spec)) == spec

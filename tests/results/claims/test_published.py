@@ -1,0 +1,71 @@
+"""Claims with a published value: bounds from the tolerance, overlapping intervals, and the size of the cases."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from reports.text.claims import ledger
+from results import Claim
+from tests.results.claims.test_judge import case, claim, judged, scored, seeds
+from tests.results.examples import run_file
+
+
+def published(**changes: object) -> Claim:
+    fields = {
+        "name": "claim",
+        "text": "it works",
+        "source": "a paper",
+        "what": "accuracy",
+        "quantity": {"metric": "accuracy"},
+        "published": 0.9,
+        "tolerance": 0.02,
+    }
+    return Claim.model_validate_json(json.dumps(fields | changes))
+
+
+def test_the_bounds_are_the_published_value_and_its_tolerance() -> None:
+    of = published()
+    assert (of.at_least, of.at_most) == (pytest.approx(0.88), pytest.approx(0.92))
+    assert of.rule == "0.9 ± 0.02, as published"
+    assert Claim.model_validate_json(of.model_dump_json()) == of
+    verdicts = [judged(of, seeds("rnn", x, x)).verdict for x in (0.87, 0.88, 0.92, 0.93)]
+    assert verdicts == ["not reproduced", "reproduced", "reproduced", "not reproduced"]
+
+
+def test_an_interval_that_overlaps_the_published_one_reproduces_it() -> None:
+    records = seeds("rnn", 0.93, 0.95, 0.97)  # 0.95 with the interval 0.90 to 1.00
+    assert judged(published(), records).verdict == "not reproduced"
+    assert judged(published(spread=0.01), records).verdict == "reproduced"
+    assert judged(published(spread=0.01), seeds("rnn", 0.95)).verdict == "not reproduced"  # no interval
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tolerance": None}, "a claim needs at_least, at_most or both, or published with a tolerance"),
+        ({"published": None, "at_least": 0.5}, "spread and tolerance belong to a published value"),
+        ({"tolerance": -0.1}, "greater than or equal to 0"),
+    ],
+)
+def test_an_incomplete_published_value_is_refused(changes: dict[str, float | None], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        published(**changes)
+
+
+def test_a_claim_may_select_the_depth_and_the_length() -> None:
+    shallow, deep = case(), case().model_copy(update={"depth": 4})
+    records = [scored(shallow, 0.5), scored(deep, 0.95)]
+    assert judged(claim(), records).verdict == "depends on"
+    assert judged(claim(cases={"depth": 4}), records).verdict == "reproduced"
+    assert judged(claim(cases={"depth": shallow.depth}), records).verdict == "not reproduced"
+    assert judged(claim(cases={"length": 33}), records).verdict == "not measured"
+
+
+def test_the_ledger_names_the_published_value_and_the_difference_of_protocol() -> None:
+    of = published(spread=0.01, differs="one seed")
+    records = seeds("rnn", 0.9, 0.9)
+    (row,) = ledger(run_file("a", *(record.case for record in records), claims=(of,)), records)
+    assert row.source == "a paper; published: 0.9 ± 0.01; our protocol differs: one seed"
