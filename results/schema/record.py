@@ -78,6 +78,10 @@ class ReferenceScores(Strict):
     """Mean squared error of the best answer without reading the input; None if answers are not real numbers."""
     memoryless_loss: float | None = None
     """A loss that no answer from the present input alone can beat on average; None if no such loss is known."""
+    memory_floor: float | None = None
+    """Best score without the memory that the task tests, but with all that needs less: on the positions that need the
+    memory if the task records `memory_score`, else on all scored positions. None if no such strategy beats the best
+    answer from the present input."""
 
 
 class EvalPoint(Strict):

@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from results import Case, Claim, Entry, EvalPoint, Measurement, Protocol, Quantity, Record, epoch_of, judge
+from results import (
+    Case,
+    Claim,
+    Entry,
+    EvalPoint,
+    Measurement,
+    Protocol,
+    Quantity,
+    Record,
+    epoch_of,
+    judge,
+)
 from tests.results import examples
 
 ROUNDING = 1e-12
@@ -96,11 +107,8 @@ def test_rounding_does_not_change_the_verdict() -> None:
 
 def test_a_verdict_is_not_settled_if_the_interval_contains_a_bound() -> None:
     between = claim(at_least=0.6, at_most=0.7)
-    assert [judged(between, seeds("rnn", *scores)).settled for scores in ((0.1, 0.9), (0.5,), (0.65, 0.65))] == [
-        False,
-        False,
-        True,
-    ]
+    for scores, is_settled in (((0.1, 0.9), False), ((0.5,), False), ((0.65, 0.65), False), ((0.65,) * 3, True)):
+        assert judged(between, seeds("rnn", *scores)).settled is is_settled
     assert judged(claim(quantity={"model": "parameters"}), seeds("rnn", 0.5)).settled
     assert claim(quantity={"metric": "state_bytes"}).exact and not claim(quantity={"metric": "accuracy"}).exact
 

@@ -313,6 +313,26 @@ def test_cases_of_version_5_keep_their_keys_and_get_the_defaults_of_their_time()
     assert (new.case.params_of, new.case.budget) == ("model", ("width", 16))
 
 
+@pytest.mark.parametrize(
+    ("task", "floor"),
+    [
+        ("recall", 1 / 8),
+        ("recall:pairs=4,vocabulary=8192", 0.25),
+        ("recall:pairs=0", None),
+        ("recall:pairs=many", None),
+        ("reber", 0.5),
+        ("first_last", None),
+    ],
+)
+def test_records_of_version_5_get_the_memory_floor_of_their_task(task: str, floor: float | None) -> None:
+    document = json.loads(record().model_dump_json()) | {"schema_version": 5}
+    document["case"]["task"] = task
+    for each in document["reference_scores"]:
+        each.pop("memory_floor")
+    new = Record.model_validate_json(migrated(json.dumps(document).encode()) or b"")
+    assert [each.memory_floor for each in new.reference_scores] == [floor, floor]
+
+
 @pytest.mark.parametrize("content", [b"{}", b"[]", b"{", b'{"schema_version": 6}', b'{"schema_version": 0}'])
 def test_documents_of_no_earlier_version_are_not_migrated(content: bytes) -> None:
     assert migrated(content) is None
