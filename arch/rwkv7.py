@@ -35,9 +35,9 @@ from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
+from arch.core.convolution import unit
 from arch.core.layer import BlockOptions, require_steps
-from arch.core.memory.heads import HeadLayer, group_norm, require_heads, uniform
-from arch.core.memory.short_convolution import unit
+from arch.core.memory.heads import HeadLayer, group_norm, uniform
 from arch.core.streaming_spec import StreamingSpec
 
 SLOWEST_DECAY = math.exp(-0.5)
@@ -90,9 +90,7 @@ class RWKV7(HeadLayer):
     default_block: ClassVar[BlockOptions] = BlockOptions(block="residual", expansion=4)
 
     def __init__(self, inputs: int, width: int, *, heads: int = 2, backend: Backend = "auto") -> None:
-        super().__init__()
-        require_heads(width, heads, heads)
-        self.input_width, self.width, self.heads, self.backend = inputs, width, heads, backend
+        super().__init__(inputs, width, heads=heads, multiple=heads, backend=backend)
         R, G = round(2.5 * math.sqrt(width)), round(5 * math.sqrt(width))  # as the authors suggest, but not rounded up
         self.mu_6D = nn.Parameter(torch.empty(6, inputs))
         self.W_r_HD, self.W_k_HD, self.W_v_HD = (uniform(width, inputs) for _ in range(3))

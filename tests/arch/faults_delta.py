@@ -17,20 +17,20 @@ TABLES = (
         "delta_net",
     ),
     (
-        "core/memory/short_convolution.py",
+        "core/convolution.py",
         arch_checks.step_equals_scan,
         {
             "convolution state not carried": (
-                "return n_BTC, last_inputs(x_BTC, before_BLC)",
-                "return n_BTC, before_BLC.clone()",
+                "return n_XYC, last_inputs(u_XYC, before_BLC, time)",
+                "return n_XYC, before_BLC.clone()",
             ),
         },
         "delta_net",
     ),
     (
-        "core/memory/short_convolution.py",
+        "core/convolution.py",
         transitions.delta_rules_equal_products_of_transitions,
-        {"no SiLU": ("s_BTC = functional.silu(c_BTC)", "s_BTC = c_BTC")},
+        {"no SiLU": ("s_XYC = functional.silu(c_XYC)", "s_XYC = c_XYC")},
         "gated_delta_net",
     ),
     (
