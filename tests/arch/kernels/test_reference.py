@@ -29,6 +29,7 @@ from arch.kernels.simd.vector import LANES
 from arch.kernels.training import (
     attention,
     chunked,
+    four_gates,
     gelu,
     gru,
     gru_before,
@@ -167,13 +168,14 @@ def check_lstm(shape: Shape, flag: bool, seed: int) -> None:
         "gates": activations(draw, T if flag else 0, B, 4 * H),
         "cells": draw(T if flag else 1, B, H),
         "saves": flag,
+        **dict.fromkeys(("n_0", "m", "norms", "d_n", "d_m")),
     }
     written = "outputs cells gates" if flag else "outputs cells"
-    agree(lstm.forward_rows, plain.lstm_forward, selected(lstm.Forward, values), (*share,), written)
+    agree(lstm.forward_rows, plain.lstm_forward, selected(four_gates.Forward, values), (*share,), written)
     values |= {"gates": activations(draw, T, B, 4 * H), "cells": draw(T, B, H), "d_c": draw(B, H)}
     values |= {"sums": draw(D + H + 1, 4 * panels_of(H) * LANES)} | ({} if flag else {"d_x": None})
     written = "d_h d_c sums d_x" if flag else "d_h d_c sums"
-    agree(lstm.backward_rows, plain.lstm_backward, selected(lstm.Backward, values), (*share,), written)
+    agree(lstm.backward_rows, plain.lstm_backward, selected(four_gates.Backward, values), (*share,), written)
 
 
 def check_gru(shape: Shape, flag: bool, seed: int) -> None:
@@ -225,12 +227,13 @@ def check_slstm(shape: Shape, flag: bool, seed: int) -> None:
     values |= {"gates": activations(draw, T if flag else 0, B, 5 * H)}
     values |= {name: draw(T if flag else 1, B, H) for name in ("cells", "norms")}
     written = "m outputs cells norms" + " gates" * flag
-    agree(slstm.forward_rows, plain_nonlinear.slstm_forward, selected(slstm.Forward, values), (*share,), written)
+    agree(slstm.forward_rows, plain_nonlinear.slstm_forward, selected(four_gates.Forward, values), (*share,), written)
     values |= {"gates": activations(draw, T, B, 5 * H), "cells": draw(T, B, H), "norms": 1 + draw(T, B, H).exp()}
     values |= {name: draw(B, H) for name in ("d_c", "d_n", "d_m")}
     values |= {"sums": draw(D + H + 1, 4 * panels_of(H) * LANES)} | ({} if flag else {"d_x": None})
     written = "d_h d_c d_n d_m sums" + " d_x" * flag
-    agree(slstm.backward_rows, plain_nonlinear.slstm_backward, selected(slstm.Backward, values), (*share,), written)
+    backward = selected(four_gates.Backward, values)
+    agree(slstm.backward_rows, plain_nonlinear.slstm_backward, backward, (*share,), written)
 
 
 def check_reservoir(shape: Shape, flag: bool, seed: int) -> None:
